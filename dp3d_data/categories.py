@@ -1,0 +1,62 @@
+"""The one table of categories: class id of the published models, meshes, built-in template, embedded model, LVIS id."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from dp3d_data.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Category:
+    """A kind of object.
+
+    Attributes:
+        name: as the user types it.
+        class_id: class of the nine-class animal models; None where they do not know it.
+        mesh_4k: CSE mesh of the 4k models.
+        mesh_16k: CSE mesh of the 16k models.
+        lvis_id: category id in LVIS; None where it is not one of its animals.
+        template: built-in template; None where the user must bring one.
+        model: embedded CSE model; None where the user must bring weights.
+    """
+
+    name: str
+    class_id: int | None
+    mesh_4k: str
+    mesh_16k: str
+    lvis_id: int | None = None
+    template: str | None = None
+    model: str | None = None
+
+
+CATEGORIES = {
+    entry.name: entry
+    for entry in (
+        Category("bear", 0, "bear_4936", "bear_4936", 76),
+        Category("cow", 1, "cow_5002", "cow_5002", 80),
+        Category("cat", 2, "cat_5001", "cat_7466", 225),
+        Category("dog", 3, "dog_5002", "dog_7466", 378, template="dog", model="dog-synth-1"),
+        Category("elephant", 4, "elephant_5002", "elephant_5002", 422),
+        Category("giraffe", 5, "giraffe_5002", "giraffe_5002", 496),
+        Category("horse", 6, "horse_5004", "horse_5004", 569),
+        Category("sheep", 7, "sheep_5004", "sheep_5004", 943),
+        Category("zebra", 8, "zebra_5002", "zebra_5002", 1202),
+        Category("chimpanzee", None, "chimp_5029", "chimp_5029"),
+        Category("person", None, "smpl_27554", "smpl_27554"),
+    )
+}
+
+
+def category(name: str) -> Category:
+    """Look a category up by name.
+
+    Raises:
+        UsageError: no such category; names the near match.
+    """
+    if name in CATEGORIES:
+        return CATEGORIES[name]
+    near = difflib.get_close_matches(name, CATEGORIES, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else None
+    raise UsageError(f"unknown category {name!r}", expected="one of " + ", ".join(CATEGORIES), hint=hint)

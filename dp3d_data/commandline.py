@@ -1,0 +1,140 @@
+"""The shape of every command: lazy subcommands, options from a configuration, grouped help with an example, clean errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from dp3d_data.config import from_mapping, read_toml
+from dp3d_data.errors import Dp3dError
+
+
+class GroupedOption(click.Option):
+    """An option that knows the heading it stands under."""
+
+    def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class Command(click.Command):
+    """A command whose help shows its options by group and ends with an example; project errors exit with their code."""
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
+        general = groups.pop("Options", [])
+        for title, rows in [*groups.items(), ("Options", general)]:
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.example:
+            with formatter.section("Example"):
+                for line in self.example.strip().splitlines():
+                    formatter.write(f"  {line.strip()}\n")
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Dp3dError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand only when it is run or asked for help.
+
+    Args:
+        lazy: name -> ("module:attribute", one-line help).
+    """
+
+    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.lazy, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.lazy:
+            return super().get_command(ctx, name)
+        module, _, attribute = self.lazy[name][0].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, text) for name, (_, text) in self.lazy.items()]
+        eager = {name: command.get_short_help_str() for name, command in self.commands.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(rows + list(eager.items()))
+
+
+def command(name: str | None = None, *, example: str, **kwargs: Any) -> Callable[[Callable], Command]:
+    """Declare a command; its docstring is the help and `example` is shown below the options."""
+    settings = {"show_default": True, "max_content_width": 110}
+    return click.command(name, cls=Command, example=example, context_settings=settings, **kwargs)
+
+
+def config_options(cls: type) -> Callable[[Callable], Callable]:
+    """Add one option per field of a configuration, and --config; the command receives the built `config`.
+
+    A value on the command line beats the file, the file beats the default.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def run(*args: Any, config_file: str | None = None, **kwargs: Any) -> Any:
+            names = [field.name for field in dataclasses.fields(cls)]
+            given = {name: kwargs.pop(name) for name in names}
+            ctx = click.get_current_context()
+            values = read_toml(config_file) if config_file else {}
+            source = click.core.ParameterSource.DEFAULT
+            values |= {key: value for key, value in given.items() if ctx.get_parameter_source(key) is not source}
+            return function(*args, config=from_mapping(cls, values, path=config_file), **kwargs)
+
+        text = "Read settings from this TOML file; options given here win."
+        run = click.option("--config", "config_file", metavar="FILE", help=text, cls=GroupedOption)(run)
+        hints = typing.get_type_hints(cls)
+        for field in reversed(dataclasses.fields(cls)):
+            run = _option(field, hints[field.name])(run)
+        return run
+
+    return decorate
+
+
+def _option(field: dataclasses.Field, kind: Any) -> Callable[[Callable], Callable]:
+    """The click option of one field: type, choices, default and heading come from its declaration."""
+    members = [m for m in typing.get_args(kind) if m is not type(None)]
+    optional = isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union
+    kind = members[0] if optional else kind
+    flag = "--" + field.name.replace("_", "-")
+    settings: dict[str, Any] = {
+        "help": field.metadata.get("help", ""),
+        "group": field.metadata.get("group", "Options"),
+        "default": field.default,
+        "cls": GroupedOption,
+        "show_default": field.default not in (None, (), ""),
+    }
+    if kind is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", field.name, **settings)
+    if typing.get_origin(kind) is tuple:
+        kind, settings["multiple"] = typing.get_args(kind)[0], True
+    choices = field.metadata.get("choices")
+    settings["type"] = click.Choice(choices) if choices else {int: int, float: float}.get(kind, str)
+    return click.option(flag, field.name, **settings)

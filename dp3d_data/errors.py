@@ -1,0 +1,152 @@
+"""The errors a user can meet: what happened, what was got, what was expected, how to mend it, and the exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Dp3dError(Exception):
+    """Base of every error that the project raises on purpose.
+
+    Args:
+        what: one sentence on what is wrong.
+        got: what was found.
+        expected: what would have been right.
+        hint: how to mend it; defaults to the class's own hint.
+        path: the file or folder at fault.
+    """
+
+    exit_code = 1
+    hint = ""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        got: object = None,
+        expected: object = None,
+        hint: str | None = None,
+        path: str | Path | None = None,
+    ) -> None:
+        self.what, self.got, self.expected, self.path = what, got, expected, path
+        if hint is not None:
+            self.hint = hint
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {self.what}" if self.path is not None else self.what]
+        for label, value in (("got", self.got), ("expected", self.expected), ("mend", self.hint)):
+            if value not in (None, ""):
+                lines.append(f"  {label}: {value}")
+        return "\n".join(lines)
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.what, self.got, self.expected, self.hint, self.path)
+
+
+def _rebuild(kind: type[Dp3dError], what, got, expected, hint, path) -> Dp3dError:
+    """Errors cross process borders: keep every part through pickling."""
+    return kind(what, got=got, expected=expected, hint=hint, path=path)
+
+
+class UsageError(Dp3dError, ValueError):
+    """Options that contradict each other or name nothing."""
+
+    exit_code = 2
+
+
+class InputMissing(Dp3dError, FileNotFoundError):
+    """A path that does not exist."""
+
+    exit_code = 3
+    hint = "check the spelling and the working directory"
+
+
+class InputCorrupt(Dp3dError, ValueError):
+    """A file that exists and cannot be what it should be."""
+
+    exit_code = 4
+    hint = "open the file in another program; fetch it again if that fails too"
+
+
+class ConfigError(Dp3dError, ValueError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+    exit_code = 5
+
+
+class TemplateError(Dp3dError, ValueError):
+    """A template mesh that cannot be used."""
+
+    exit_code = 6
+
+
+class MeshIsEmpty(TemplateError):
+    """A template whose vertices are all zero, as in the public CSE mesh files."""
+
+    hint = "the published CSE meshes hold no geometry; give your own mesh: dp3d-data template import MESH --name NAME"
+
+
+class MeshInvalid(TemplateError):
+    """A mesh with faces or coordinates that make no surface."""
+
+    hint = "repair the mesh in a mesh editor, then: dp3d-data template import MESH --name NAME"
+
+
+class CheckpointError(Dp3dError, ValueError):
+    """A file of weights that cannot be read."""
+
+    exit_code = 7
+    hint = "see which files fit: dp3d-data zoo list; look into one: dp3d-data zoo check FILE"
+
+
+class UnsafePickle(CheckpointError):
+    """A pickle that asks for something other than arrays and plain containers; nothing of it was run."""
+
+    hint = "do not load this file with other tools unless you trust its author; fetch the weights again from their publisher"
+
+
+class WeightsMismatch(CheckpointError):
+    """Weights that belong to another model than the one asked for."""
+
+    hint = "name the model that the weights belong to: dp3d-data zoo check FILE"
+
+
+class RecipeMismatch(Dp3dError):
+    """An output folder that holds the results of another recipe."""
+
+    exit_code = 8
+    hint = "choose another folder with --out, or discard the old results with --overwrite"
+
+
+class ShardError(Dp3dError, ValueError):
+    """Shards that are damaged, incomplete or foreign."""
+
+    exit_code = 9
+    hint = "dp3d-data verify PATH names every bad file; build them again: dp3d-data build-shards"
+
+
+class DependencyMissing(Dp3dError, ImportError):
+    """A library that this step needs is not installed."""
+
+    exit_code = 10
+    hint = "dp3d-data doctor says what is missing and how to install it"
+
+
+class ShapeError(Dp3dError, ValueError):
+    """Arrays whose shapes do not belong together."""
+
+    exit_code = 11
+
+
+class NothingToDo(Dp3dError):
+    """A command that was given no input to work on."""
+
+    exit_code = 12
+
+
+class TrainingDiverged(Dp3dError, ArithmeticError):
+    """A loss that became NaN or infinite; the last good state is kept."""
+
+    exit_code = 13
+    hint = "lower the learning rate (--learning-rate) and start again from the last good state (--resume)"

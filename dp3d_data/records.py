@@ -1,0 +1,70 @@
+"""What travels between the rooms: images, detections, dense predictions and visible vertices, with their units and frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Bool, Float, Int
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image to work on.
+
+    Attributes:
+        image_id: unique and stable name inside its source, for example the path below the folder given.
+        path: where the file lies.
+        source: kind of source, for example "folder".
+        group: what must stay on one side of a split: video, breed, subject.
+        boxes: given boxes [N, 4], xyxy in image pixels, or None to detect.
+    """
+
+    image_id: str
+    path: str
+    source: str = "folder"
+    group: str | None = None
+    boxes: tuple[tuple[float, float, float, float], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object found: box xyxy in image pixels (x right, y down, (0, 0) the image's corner), score in 0..1."""
+
+    box: tuple[float, float, float, float]
+    score: float
+    category: str
+
+
+@dataclass(frozen=True)
+class DensePrediction:
+    """Template vertex of every pixel of one detection.
+
+    Attributes:
+        origin: (x, y) of the top left pixel in the image, integer pixels.
+        vertex_ids: [h, w] nearest template vertex; meaningful inside the mask only (0 is a real vertex).
+        mask: [h, w] the object's pixels.
+    """
+
+    origin: tuple[int, int]
+    vertex_ids: Int[np.ndarray, "h w"]
+    mask: Bool[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True)
+class VertexView:
+    """The visible vertices of one instance, ids ascending (supplement, section B).
+
+    Attributes:
+        ids: [V] template vertex ids.
+        keypoints: [V, 2] mean pixel centre of each vertex's pixels, image pixels; pixel (0, 0) has its centre at (0.5, 0.5).
+        counts: [V] number of pixels.
+        spread: [V] root mean square distance of the pixels to their mean, image pixels.
+    """
+
+    ids: Int[np.ndarray, "visible"]
+    keypoints: Float[np.ndarray, "visible 2"]
+    counts: Int[np.ndarray, "visible"]
+    spread: Float[np.ndarray, "visible"]
