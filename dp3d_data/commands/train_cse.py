@@ -1,0 +1,22 @@
+"""dp3d-data train-cse: a CSE network for a template, from synthetic images alone."""
+
+from __future__ import annotations
+
+import click
+
+from dp3d_data.commandline import command, config_options
+from dp3d_data.training.recipe import TrainCseConfig
+
+
+@command("train-cse", example="dp3d-data train-cse --category dog --config pipelines/dog-synth-1.toml")
+@config_options(TrainCseConfig)
+def train_cse(config: TrainCseConfig) -> None:
+    """Train a CSE network on synthetic images of a template.
+
+    The world renders the template in sampled poses, proportions, coats and scenes; the network learns boxes, masks and
+    the embedding of every pixel. A run that was stopped goes on where it stopped when the same command is given again.
+    """
+    from pipelines.train_cse import run
+
+    result = run(config, click.echo)
+    click.echo(f"  weights written to {result} · next: dp3d-data evaluate-cse --weights {result}")

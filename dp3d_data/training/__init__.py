@@ -1,0 +1,1 @@
+"""Training and evaluation of CSE networks on synthetic images of a template."""

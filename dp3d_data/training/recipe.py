@@ -1,0 +1,43 @@
+"""The settings of a CSE training: world, schedule, loss weights. Light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dp3d_data.config import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCseConfig:
+    """What decides the weights of a CSE training, and where it runs."""
+
+    category: str = setting("dog", "Category to train for.", group="World")
+    template: str = setting("", "Template: a built-in name or a mesh file; empty for the category's own.", group="World")
+    image_size: int = setting(256, "Side of the square synthetic images, pixels.", group="World", minimum=64)
+    backgrounds: str = setting("", "Folder of photographs without the animal, used as backgrounds.", group="World")
+    seed: int = setting(0, "Seed of world, order and initial weights.", group="World", minimum=0)
+    mirror: bool = setting(True, "Mirror half of the images, where the template knows its symmetry.", group="World")
+
+    model: str = setting("dog-synth-1", "Network to train: dp3d-data zoo list.", group="Training")
+    weights: str = setting("", "Start from this checkpoint instead of random weights.", group="Training")
+    steps: int = setting(6000, "Optimiser steps.", group="Training", minimum=1)
+    batch: int = setting(8, "Images a step.", group="Training", minimum=1)
+    learning_rate: float = setting(1e-3, "Peak learning rate of AdamW; warm-up, then a cosine to zero.", group="Training", minimum=0)
+    warmup: int = setting(200, "Steps of linear warm-up.", group="Training", minimum=0)
+    weight_decay: float = setting(0.01, "Weight decay of AdamW.", group="Training", minimum=0)
+    average: float = setting(0.998, "Decay of the running average of the weights that is saved and evaluated.", group="Training", minimum=0, maximum=1)
+
+    embedding_weight: float = setting(1.0, "Weight of the soft embedding loss.", group="Losses", minimum=0)
+    mask_weight: float = setting(1.0, "Weight of the mask loss.", group="Losses", minimum=0)
+    box_weight: float = setting(1.0, "Weight of the proposal and box losses.", group="Losses", minimum=0)
+    embedding_sigma: float = setting(0.05, "Temperature of squared embedding distances.", group="Losses", minimum=1e-6)
+    geodesic_sigma: float = setting(0.02, "Width of the geodesic target, in the template's extents.", group="Losses", minimum=1e-6)
+    points: int = setting(128, "Pixels drawn from each object for the embedding loss.", group="Losses", minimum=1)
+
+    device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
+    workers: int = setting(1, "Processes that render images beside the training.", group="Machine", minimum=0)
+    save_every: int = setting(250, "Steps between saved states.", group="Machine", minimum=1)
+    out: str = setting("", "Folder of the run; empty for the workspace.", group="Machine")
+
+
+MACHINE_SETTINGS = ("device", "workers", "save_every", "out")

@@ -1,0 +1,164 @@
+"""The training loop: resumable to the step, averaged weights, metrics as lines of JSON."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from dp3d_data.bodies import Template, geodesic_distances, laplace_beltrami
+from dp3d_data.config import fingerprint, plain
+from dp3d_data.errors import RecipeMismatch, TrainingDiverged
+from dp3d_data.training.objective import step_losses
+from dp3d_data.training.recipe import MACHINE_SETTINGS, TrainCseConfig
+from dp3d_data.training.stream import Batch, batches
+
+Report = Callable[[int, dict[str, float], float], None]
+
+
+@dataclass
+class TrainingState:
+    """What a resumed run needs to go on as if it had never stopped."""
+
+    network: torch.nn.Module
+    average: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+
+
+def recipe_of(config: TrainCseConfig, template: Template) -> str:
+    """Fingerprint of everything that decides the weights; where it runs does not."""
+    decisive = {name: value for name, value in plain(config).items() if name not in MACHINE_SETTINGS}
+    return fingerprint(decisive, template.content_hash)
+
+
+def learning_rate(config: TrainCseConfig, step: int) -> float:
+    """Linear warm-up, then half a cosine to zero at the last step."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def fresh_state(network: torch.nn.Module, config: TrainCseConfig) -> TrainingState:
+    """A state at step 0; biases and norms are not decayed."""
+    matrices = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    average = copy.deepcopy(network).eval().requires_grad_(False)
+    return TrainingState(network, average, torch.optim.AdamW(groups, lr=config.learning_rate))
+
+
+def use_spectrum(network: torch.nn.Module, template: Template, mesh: str) -> None:
+    """Give the embedder the template's Laplace-Beltrami functions, each of unit mean square (ours)."""
+    features = network.roi_heads.embedder.features(mesh)
+    _, functions = laplace_beltrami(template, features.shape[1])
+    scaled = torch.from_numpy(functions).to(features)
+    features.copy_(scaled / scaled.square().mean(dim=0, keepdim=True).sqrt())
+
+
+def train(
+    network: torch.nn.Module, template: Template, mesh: str, config: TrainCseConfig, out: Path, report: Report
+) -> TrainingState:
+    """Train until the last step, or from where the run in `out` stopped.
+
+    Raises:
+        RecipeMismatch: `out` holds a run with other settings or another template.
+        TrainingDiverged: a loss became NaN or infinite; the last saved state is kept.
+    """
+    state = fresh_state(network.to(config.device), config)
+    recipe = recipe_of(config, template)
+    load_state(state, out, recipe)
+    geodesics = torch.from_numpy(geodesic_distances(template)).to(config.device)
+    started, network = time.perf_counter(), state.network.train()
+    for batch in batches(template, config, state.step):
+        losses = one_step(state, _on(batch, config.device), geodesics, mesh, config, out)
+        state.step += 1
+        if state.step % 50 == 0 or state.step == config.steps:
+            seconds = time.perf_counter() - started
+            log_metrics(out, state.step, losses)
+            report(state.step, losses, seconds)
+        if state.step % config.save_every == 0 or state.step == config.steps:
+            save_state(state, out, recipe)
+    return state
+
+
+def one_step(
+    state: TrainingState, batch: Batch, geodesics: torch.Tensor, mesh: str, config: TrainCseConfig, out: Path
+) -> dict[str, float]:
+    """One optimiser step; returns the losses by name."""
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(config, state.step)
+    torch.manual_seed(config.seed * 1_000_003 + state.step)  # detectron2 draws proposals from the global generator
+    rng = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
+    losses = step_losses(state.network, batch, geodesics, mesh, config, rng)
+    total = sum(losses.values())
+    values = {name: float(value) for name, value in losses.items()} | {"total": float(total)}
+    if not math.isfinite(values["total"]):
+        raise TrainingDiverged(f"the loss is not finite at step {state.step}", got=values, path=out)
+    state.optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
+    state.optimiser.step()
+    update_average(state, config.average)
+    return values
+
+
+@torch.no_grad()
+def update_average(state: TrainingState, decay: float) -> None:
+    """Move the averaged weights; early on the average follows faster, so that it forgets the random start."""
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    for mean, value in zip(state.average.state_dict().values(), state.network.state_dict().values(), strict=True):
+        if mean.dtype.is_floating_point:
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def save_state(state: TrainingState, out: Path, recipe: str) -> None:
+    """Write the state under a temporary name, then rename: a killed run keeps the last whole one."""
+    content = {
+        "recipe": recipe,
+        "step": state.step,
+        "network": state.network.state_dict(),
+        "average": state.average.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+    }
+    temporary = out / "state.pth.part"
+    torch.save(content, temporary)
+    os.replace(temporary, out / "state.pth")
+
+
+def load_state(state: TrainingState, out: Path, recipe: str) -> None:
+    """Continue the run in `out`, if there is one.
+
+    Raises:
+        RecipeMismatch: it was started with other settings.
+    """
+    path = out / "state.pth"
+    if not path.is_file():
+        return
+    content = torch.load(path, weights_only=True, map_location="cpu")
+    if content["recipe"] != recipe:
+        raise RecipeMismatch("this folder holds another training", got=content["recipe"], expected=recipe, path=path)
+    state.network.load_state_dict(content["network"])
+    state.average.load_state_dict(content["average"])
+    state.optimiser.load_state_dict(content["optimiser"])
+    state.step = content["step"]
+
+
+def log_metrics(out: Path, step: int, losses: dict[str, float]) -> None:
+    """Append one line to metrics.jsonl."""
+    with open(out / "metrics.jsonl", "a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"step": step, **{name: round(value, 6) for name, value in losses.items()}}) + "\n")
+
+
+def _on(batch: Batch, device: str) -> Batch:
+    return replace(batch, **{name: value.to(device) for name, value in vars(batch).items()})

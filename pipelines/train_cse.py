@@ -1,0 +1,61 @@
+"""Train a CSE network on a template's synthetic world and write its weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from dp3d_data.bodies import Template, load_template
+from dp3d_data.categories import category
+from dp3d_data.config import to_toml, workspace
+from dp3d_data.errors import UsageError
+from dp3d_data.inference import build_network, find_spec, load_weights, save_weights
+from dp3d_data.training.recipe import TrainCseConfig
+from dp3d_data.training.trainer import recipe_of, train, use_spectrum
+
+
+def template_of(config: TrainCseConfig) -> Template:
+    """The template asked for, or the category's own.
+
+    Raises:
+        UsageError: neither is there.
+    """
+    name = config.template or category(config.category).template
+    if not name:
+        hint = "give your mesh: --template MESH.obj"
+        raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
+    return load_template(name)
+
+
+def run(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
+    """Train, or go on training, and write half-precision weights; returns their path."""
+    template = template_of(config)
+    spec = replace(find_spec(config.model), class_to_mesh={0: template.name}, mesh_sizes={template.name: template.num_vertices})
+    out = Path(config.out) if config.out else workspace(config.category) / "train-cse"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    torch.manual_seed(config.seed)
+    network = build_network(spec, device=config.device)
+    use_spectrum(network, template, template.name)
+    if config.weights:
+        load_weights(network, spec, config.weights)
+    say(f"{config.category}: {config.steps} steps of {config.batch} · template {template.name} ({template.num_vertices} vertices)"
+        f" · recipe {recipe_of(config, template)}")
+    began = time.perf_counter()
+    first: list[int] = []
+
+    def report(step: int, losses: dict[str, float], seconds: float) -> None:
+        first[:] = first or [step]
+        rate = (step - first[0] + 50) / max(seconds, 1e-9)
+        parts = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        say(f"step {step}/{config.steps} · {rate:.2f} steps/s · {parts}")
+
+    state = train(network, template, template.name, config, out, report)
+    path = out / "weights.pth"
+    save_weights(state.average, spec, path, template_hash=template.content_hash)
+    say(f"trained in {time.perf_counter() - began:.0f} s")
+    return path
