@@ -1,0 +1,22 @@
+"""The words of dp3d-model: its subcommands, each imported only when it is asked for."""
+
+from __future__ import annotations
+
+import click
+
+from dp3d_data.commandline import LazyGroup
+
+COMMANDS = {
+    "train": ("dp3d_model.commands:train", "Learn the parts model from shards."),
+    "evaluate": ("dp3d_model.commands:evaluate", "Measure a trained model, beside the rigid template."),
+    "predict": ("dp3d_model.commands:predict", "Lift instances to 3D; write GLB files and turntable pictures."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"max_content_width": 110})
+@click.version_option(package_name="dp3d")
+def main() -> None:
+    """2D surface keypoints to 3D shapes.
+
+    Results lie in one workspace folder, ./dp3d or $DP3D_WORKSPACE; shards come from dp3d-data build-shards.
+    """

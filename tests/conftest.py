@@ -1,0 +1,39 @@
+"""Set-up of every test: few threads, a workspace of its own, array shapes checked at run time."""
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import pytest
+from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+
+CHECKED = [
+    "dp3d_data.matching",
+    "dp3d_data.bodies",
+    "dp3d_data.training.losses",
+    "dp3d_data.training.objective",
+    "dp3d_model.camera",
+    "dp3d_model.losses",
+    "dp3d_model.parts",
+    "dp3d_model.blendshapes",
+    "dp3d_model.lifter",
+]
+_hook = install_import_hook(CHECKED, "typeguard.typechecked")
+
+settings.register_profile("dp3d", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.load_profile("dp3d")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One torch thread per test process: several processes share the machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_workspace(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes into the user's workspace."""
+    monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path_factory.mktemp("workspace")))
