@@ -150,3 +150,10 @@ class TrainingDiverged(Dp3dError, ArithmeticError):
 
     exit_code = 13
     hint = "lower the learning rate (--learning-rate) and start again from the last good state (--resume)"
+
+
+class NotFinite(Dp3dError, ArithmeticError):
+    """NaN or infinity where a network should have given numbers."""
+
+    exit_code = 14
+    hint = "the weights are damaged or ran in too low a precision: dp3d-data zoo check FILE"
