@@ -31,3 +31,7 @@ def main() -> None:
     Results lie in one workspace folder, ./dp3d or $DP3D_WORKSPACE, so that commands follow each other without paths:
     dp3d-data extract, dp3d-data build-shards, dp3d-model train.
     """
+
+
+if __name__ == "__main__":
+    main()

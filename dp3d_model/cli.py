@@ -20,3 +20,7 @@ def main() -> None:
 
     Results lie in one workspace folder, ./dp3d or $DP3D_WORKSPACE; shards come from dp3d-data build-shards.
     """
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+# make setup   installs everything into .venv, and nothing elsewhere
+# make demo    the whole product on the embedded photographs, model and template
+# make test    the checks: lint and the fast tests
+#
+# PYTHON  the Python 3.11 or later that makes .venv
+# TORCH   the torch packages to install where .venv has none, such as TORCH="torch torchvision --index-url ..."
+# JOBS    test processes
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+JOBS ?= 2
+DEMO_FLAGS ?=
+BIN := .venv/bin
+
+.PHONY: setup demo demo-short test test-slow lint docs
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml scripts/setup.sh scripts/install_detectron2.py
+	PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup.sh
+	touch $@
+
+demo: setup
+	$(BIN)/python -m pipelines.demo $(DEMO_FLAGS)
+
+demo-short:
+	$(MAKE) demo DEMO_FLAGS=--short
+
+test: setup lint
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+
+test-slow: setup
+	$(BIN)/python -m pytest -q -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+
+docs: setup
+	$(BIN)/python scripts/write_command_line_docs.py

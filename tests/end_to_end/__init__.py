@@ -1,0 +1,1 @@
+"""The commands one after the other, as a user runs them."""

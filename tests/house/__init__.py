@@ -1,0 +1,1 @@
+"""House rules: what must hold of every file, whoever wrote it."""

@@ -1,0 +1,75 @@
+"""Help is product: every command says what it does, every option has a text, every example works."""
+
+import ast
+
+import click
+import pytest
+
+from tests.house.program_words import all_commands, parse
+from tests.house.source_tree import modules, short, tree
+
+
+@pytest.fixture(scope="module")
+def commands():
+    return all_commands()
+
+
+def test_every_command_says_what_it_does(commands):
+    assert not [name for name, command in commands.items() if not (command.help or "").strip()]
+
+
+def test_every_option_has_a_text(commands):
+    silent = []
+    for name, command in commands.items():
+        for option in command.params:
+            if isinstance(option, click.Option) and not (option.help or "").strip():
+                silent.append(f"{name} {option.opts[0]}")
+    assert not silent
+
+
+def test_every_command_has_an_example_that_parses(commands):
+    wrong = []
+    for name, command in commands.items():
+        if isinstance(command, click.Group):
+            continue
+        lines = [line.strip() for line in getattr(command, "example", "").splitlines() if line.strip()]
+        if not lines:
+            wrong.append(f"{name}: no example")
+        for line in lines:
+            try:
+                parse(line)
+            except (LookupError, click.UsageError) as error:
+                wrong.append(f"{line}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_short_help_of_the_group_is_one_sentence(commands):
+    for name in ("dp3d-data", "dp3d-model"):
+        for word, (_, text) in commands[name].lazy.items():
+            assert text.endswith(".") and len(text) < 90, f"{name} {word}: {text}"
+
+
+def config_classes():
+    for path in modules():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
+                yield path, node
+
+
+def test_every_setting_has_a_text():
+    wrong = []
+    for path, node in config_classes():
+        for field in [item for item in node.body if isinstance(item, ast.AnnAssign)]:
+            place = f"{short(path)}:{field.lineno} {node.name}.{field.target.id}"
+            call = field.value
+            if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "setting" and len(call.args) == 2):
+                wrong.append(f"{place}: declare it with setting(default, help)")
+            elif not ast.unparse(call.args[1]).strip("'\"f "):
+                wrong.append(f"{place}: empty help")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_configuration_is_frozen():
+    wrong = [f"{short(path)}:{node.lineno} {node.name}" for path, node in config_classes()
+             if not any("frozen=True" in ast.unparse(decorator) for decorator in node.decorator_list)]
+    assert not wrong, wrong

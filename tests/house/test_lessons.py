@@ -1,0 +1,83 @@
+"""Lessons that a linter cannot express."""
+
+import ast
+import re
+
+from tests.house.source_tree import calls, modules, short, texts, tree
+
+BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "core", "base", "misc", "tools", "stuff"}
+THIS = "tests/house/test_lessons.py"
+
+
+def test_every_file_is_named_for_what_it_is():
+    files = modules("dp3d_data", "dp3d_model", "pipelines", "scripts", "tests")
+    assert not [short(path) for path in files if BANNED_NAMES & {path.stem, path.parent.name}]
+
+
+def test_every_module_says_what_it_is_in_one_line():
+    wrong = []
+    for path in modules("dp3d_data", "dp3d_model", "pipelines", "scripts", "tests"):
+        first = (ast.get_docstring(tree(path)) or "").partition("\n")[0]
+        if not first.endswith((".", ":")):
+            wrong.append(short(path))
+    assert not wrong, wrong
+
+
+def test_no_path_of_a_machine():
+    pattern = re.compile(r"/(work|home|root|Users)/\w|/tmp/\w|[A-Z]:\\\\")
+    found = []
+    for path in texts():
+        if short(path) == THIS or path.name == "LICENSE":
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            if pattern.search(line):
+                found.append(f"{short(path)}:{number}: {line.strip()[:80]}")
+    assert not found, "\n".join(found)
+
+
+def test_no_open_ends():
+    pattern = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+    found = [f"{short(path)}:{number}" for path in texts() if short(path) != THIS
+             for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+             if pattern.search(line)]
+    assert not found, found
+
+
+def test_torch_load_reads_weights_only():
+    wrong = [f"{short(path)}:{call.lineno}" for path in modules("dp3d_data", "dp3d_model", "pipelines", "scripts")
+             for call in calls(path, "torch.load")
+             if not any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in call.keywords)]
+    assert not wrong, f"a checkpoint can run code: torch.load(..., weights_only=True) at {wrong}"
+
+
+def test_numpy_load_reads_no_pickles():
+    wrong = [f"{short(path)}:{call.lineno}" for path in modules("dp3d_data", "dp3d_model", "pipelines", "scripts")
+             for call in calls(path, "np.load") if "allow_pickle=True" in ast.unparse(call)]
+    assert not wrong, f"an object array can run code: store plain arrays instead, at {wrong}"
+
+
+def test_there_is_one_broad_except():
+    broad = [short(path) for path in modules() for node in ast.walk(tree(path)) if isinstance(node, ast.ExceptHandler)
+             and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))]
+    assert broad in ([], ["pipelines/extract.py"]), f"one bad sample must not end a run; elsewhere name the error: {broad}"
+
+
+def test_every_test_asserts_something():
+    bare = []
+    for path in modules("tests"):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not asserts(node):
+                bare.append(f"{short(path)}:{node.lineno} {node.name}")
+    assert not bare, bare
+
+
+def asserts(function: ast.FunctionDef) -> bool:
+    """Whether a test can fail by something other than an accident."""
+    words = ("raises", "warns", "assert", "check", "expect", "fail")
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert):
+            return True
+        name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+        if name.lstrip("_").startswith(words):
+            return True
+    return False
