@@ -1,0 +1,105 @@
+"""Exact nearest template vertex in embedding space."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from dp3d_data.errors import NotFinite, ShapeError
+
+_CHUNK_ELEMENTS = 1 << 26
+
+
+class VertexIndex:
+    """The embeddings of a template's vertices, ready to be searched.
+
+    The search is exact: the vertex of the smallest squared Euclidean distance in float32. Vertices with the very same
+    embedding count as one, and the smallest id answers for all of them. On the CPU the search is faiss's flat index; on
+    any other device it is a chunked matrix product in torch, whose answers differ at most where two vertices are equally
+    near to within float32 rounding.
+
+    Args:
+        vertices: [K, D] vertex embeddings.
+        device: "cpu", or a torch device such as "cuda:0".
+
+    Raises:
+        ShapeError: not a matrix, or no vertex.
+        NotFinite: an embedding holds NaN or infinity.
+    """
+
+    def __init__(self, vertices: Float[np.ndarray, "vertices dim"], device: str = "cpu") -> None:
+        vertices = np.ascontiguousarray(vertices, dtype=np.float32)
+        if vertices.ndim != 2 or len(vertices) == 0:
+            raise ShapeError("vertex embeddings must be a matrix with a row per vertex", got=vertices.shape, expected="[K, D]")
+        _require_finite(vertices, "vertex embeddings")
+        self.num_vertices, self.dim = vertices.shape
+        self._first_equal = _first_equal_row(vertices)
+        self._search = _faiss_search(vertices) if device == "cpu" else _torch_search(vertices, device)
+
+    def search(self, pixels: Float[np.ndarray, "pixels dim"]) -> Int[np.ndarray, "pixels"]:
+        """The nearest vertex of each pixel embedding.
+
+        Args:
+            pixels: [N, D] pixel embeddings; N may be 0.
+
+        Returns:
+            [N] int32 vertex ids in 0..K-1.
+
+        Raises:
+            ShapeError: the dimension differs from the vertices'.
+            NotFinite: an embedding holds NaN or infinity.
+        """
+        pixels = np.ascontiguousarray(pixels, dtype=np.float32)
+        if pixels.ndim != 2 or pixels.shape[1] != self.dim:
+            raise ShapeError("pixel and vertex embeddings differ in dimension", got=pixels.shape, expected=f"[N, {self.dim}]")
+        if len(pixels) == 0:
+            return np.zeros(0, dtype=np.int32)
+        _require_finite(pixels, "pixel embeddings")
+        return self._first_equal[self._search(pixels)]
+
+
+def nearest_vertices(
+    pixels: Float[np.ndarray, "pixels dim"], vertices: Float[np.ndarray, "vertices dim"], device: str = "cpu"
+) -> Int[np.ndarray, "pixels"]:
+    """The nearest vertex of each pixel, for one search only; see `VertexIndex`, which is built once for many.
+
+    Raises:
+        ShapeError: shapes that do not belong together.
+        NotFinite: an embedding holds NaN or infinity.
+    """
+    return VertexIndex(vertices, device).search(pixels)
+
+
+def _require_finite(values: np.ndarray, name: str) -> None:
+    if not np.isfinite(values).all():
+        raise NotFinite(f"{name} hold NaN or infinity", got=f"{np.count_nonzero(~np.isfinite(values))} such numbers")
+
+
+def _first_equal_row(rows: np.ndarray) -> np.ndarray:
+    """[K] int32: the smallest id whose row equals the row of each id."""
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return first[inverse.reshape(-1)].astype(np.int32)
+
+
+def _faiss_search(vertices: np.ndarray):
+    import faiss
+
+    index = faiss.IndexFlatL2(vertices.shape[1])
+    index.add(vertices)
+    return lambda pixels: index.search(pixels, 1)[1][:, 0]
+
+
+def _torch_search(vertices: np.ndarray, device: str):
+    """|p - v|^2 is smallest where p.v - |v|^2 / 2 is largest; the pixel's own norm plays no part."""
+    import torch
+
+    transposed = torch.from_numpy(vertices).to(device).T.contiguous()
+    half_norms = transposed.double().square().sum(dim=0).div(2).float()
+    chunk = max(1, _CHUNK_ELEMENTS // vertices.shape[0])
+
+    def search(pixels: np.ndarray) -> np.ndarray:
+        parts = torch.from_numpy(pixels).split(chunk)
+        found = [(part.to(device) @ transposed).sub_(half_norms).argmax(dim=1).cpu() for part in parts]
+        return torch.cat(found).numpy()
+
+    return search

@@ -1,0 +1,50 @@
+"""Pixels to vertices: mean position, count and spread of the pixels matched to each template vertex."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from dp3d_data.errors import ShapeError
+from dp3d_data.records import VertexView
+
+
+def pool_pixels(
+    vertex_ids: Int[np.ndarray, "pixels"],
+    positions: Float[np.ndarray, "pixels 2"],
+    num_vertices: int,
+) -> VertexView:
+    """Average the pixels of each vertex (supplement, section B: y_i = E[p_j], j in M_i).
+
+    Sums run in float64, where those of pixel centres are exact.
+
+    Args:
+        vertex_ids: nearest template vertex of each mask pixel, in 0..num_vertices-1.
+        positions: pixel centres in image pixels, x right, y down; pixel (0, 0) has its centre at (0.5, 0.5).
+        num_vertices: K of the template.
+
+    Returns:
+        The visible vertices in ascending order: ids [V], keypoints [V, 2] in image pixels,
+        counts [V], and spread [V], the root mean square distance of the pixels to their mean (ours).
+
+    Raises:
+        ShapeError: ids and positions differ in length, or an id is outside the template.
+    """
+    vertex_ids, positions = np.asarray(vertex_ids), np.asarray(positions, dtype=np.float64)
+    if vertex_ids.ndim != 1 or positions.shape != (len(vertex_ids), 2):
+        raise ShapeError("one position per matched pixel", got=f"ids {vertex_ids.shape}, positions {positions.shape}")
+    if len(vertex_ids) and not (0 <= vertex_ids.min() and vertex_ids.max() < num_vertices):
+        got = f"{vertex_ids.min()} .. {vertex_ids.max()}"
+        raise ShapeError("a vertex id is outside the template", got=got, expected=f"0 .. {num_vertices - 1}")
+    vertex_ids = vertex_ids.astype(np.int64)
+    counts = np.bincount(vertex_ids, minlength=num_vertices)
+    divisor = np.maximum(counts, 1)
+    means = np.stack([_sums(vertex_ids, positions[:, axis], num_vertices) / divisor for axis in (0, 1)], axis=1)
+    squared = np.square(positions - means[vertex_ids]).sum(axis=1)
+    spread = np.sqrt(_sums(vertex_ids, squared, num_vertices) / divisor)
+    ids = np.flatnonzero(counts)
+    return VertexView(ids.astype(np.int32), means[ids], counts[ids].astype(np.int32), spread[ids])
+
+
+def _sums(ids: np.ndarray, values: np.ndarray, num_vertices: int) -> np.ndarray:
+    return np.bincount(ids, weights=values, minlength=num_vertices)
