@@ -1,0 +1,59 @@
+"""The whole product on the embedded default, command by command: photographs to lifted dogs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from dp3d_data.commandline import command
+from dp3d_data.config import workspace
+
+
+def steps(short: bool) -> list[str]:
+    """The commands of the demo, as a user would type them; the short form makes and trains less."""
+    instances, training = (400, 60) if short else (4000, 600)
+    return [
+        "dp3d-data doctor",
+        "dp3d-data extract --category dog",
+        f"dp3d-data synth --category dog --count {instances} --no-images",
+        "dp3d-data build-shards --category dog",
+        f"dp3d-model train --category dog --preset quick --steps {training}",
+        "dp3d-model evaluate --category dog",
+        "dp3d-model predict --category dog",
+        "dp3d-data report --category dog",
+    ]
+
+
+def run_step(line: str) -> None:
+    """Run one command in this interpreter's environment; the demo ends where a command fails."""
+    program, *arguments = shlex.split(line)
+    module = {"dp3d-data": "dp3d_data.cli", "dp3d-model": "dp3d_model.cli"}[program]
+    click.secho(f"\n$ {line}", bold=True)
+    began = time.perf_counter()
+    code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+    if code:
+        click.echo(f"the demo stopped: `{line}` ended with exit code {code}", err=True)
+        sys.exit(code)
+    click.echo(f"  ({time.perf_counter() - began:.0f} s)")
+
+
+@command("demo", example="python -m pipelines.demo --short")
+@click.option("--short", is_flag=True, help="Make and train less; for a quick check that everything works.")
+def demo(short: bool) -> None:
+    """Run extract, build-shards, train and evaluate on the embedded default, and say where the report is."""
+    os.environ.setdefault("DP3D_WORKSPACE", str(Path("dp3d").resolve()))
+    began = time.perf_counter()
+    for line in steps(short):
+        run_step(line)
+    report = workspace("dog") / "report.html"
+    click.secho(f"\ndemo done in {(time.perf_counter() - began) / 60:.1f} minutes · report: {report}", bold=True)
+
+
+if __name__ == "__main__":
+    demo()
