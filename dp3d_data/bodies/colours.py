@@ -29,7 +29,9 @@ def colour_by_position(points: Float[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "K
     return np.round(255 * hsv_to_rgb(hue % 1.0, saturation, value)).astype(np.uint8)
 
 
-def hsv_to_rgb(hue: Float[np.ndarray, "K"], saturation: Float[np.ndarray, "K"], value: Float[np.ndarray, "K"]) -> Float[np.ndarray, "K 3"]:
+def hsv_to_rgb(
+    hue: Float[np.ndarray, "K"], saturation: Float[np.ndarray, "K"], value: Float[np.ndarray, "K"]
+) -> Float[np.ndarray, "K 3"]:
     """Hexcone colours, all values 0..1: channel n is v - v s max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6, n = 5, 3, 1."""
     k = (np.array([5.0, 3.0, 1.0]) + 6 * hue[:, None]) % 6
     return value[:, None] * (1 - saturation[:, None] * np.clip(np.minimum(k, 4 - k), 0, 1))

@@ -1,0 +1,105 @@
+"""Files that appear whole or not at all: temporary name, flush to disk, rename; same content, same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dp3d_data.errors import InputMissing, ShardError
+
+COMPRESSION = "zstd"
+
+
+def write_whole(path: str | Path, write: Callable[[BinaryIO], None]) -> Path:
+    """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it; a kill leaves no half file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(partial, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: str | Path, content: Any) -> Path:
+    """JSON with sorted keys, so that the same content has the same bytes."""
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return write_whole(path, lambda stream: _put(stream, text.encode()))
+
+
+def _put(stream: BinaryIO, data: bytes) -> None:
+    stream.write(data)
+
+
+def read_json(path: str | Path, kind: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputMissing: no such file.
+        ShardError: not a JSON object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputMissing(f"no {kind} here", path=path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ShardError(f"damaged {kind}", got=error, expected="a JSON object", path=path) from error
+    if not isinstance(content, dict):
+        raise ShardError(f"damaged {kind}", got=type(content).__name__, expected="a JSON object", path=path)
+    return content
+
+
+def table_options(schema: pa.Schema) -> dict[str, Any]:
+    """How tables are encoded: zstd, dictionaries for text only, since ids and keypoints hardly repeat."""
+    text = [field.name for field in schema if pa.types.is_string(field.type)]
+    return {"compression": COMPRESSION, "use_dictionary": text, "write_statistics": True, "store_schema": True}
+
+
+def write_table(path: str | Path, table: pa.Table | pa.RecordBatch) -> Path:
+    """One Parquet file, whole or not at all."""
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+
+    def write(stream: BinaryIO) -> None:
+        pq.write_table(table, stream, **table_options(table.schema))
+
+    return write_whole(path, write)
+
+
+def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file.
+
+    Raises:
+        InputMissing: no such file.
+        ShardError: not a Parquet file, or a damaged one; names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputMissing("no such table", path=path)
+    try:
+        return pq.read_table(path, columns=columns, memory_map=False, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        got = str(error).splitlines()[0]
+        raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error

@@ -1,0 +1,137 @@
+"""Arrays to rows of the instance table: one dictionary per instance, one record batch per list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+
+from dp3d_data.errors import ShapeError
+from dp3d_data.records import Detection, VertexView
+from dp3d_data.shards.schema import INSTANCE_SCHEMA
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What the rows keep of an image: path and content hash are None where no image was made."""
+
+    image_id: str
+    width: int
+    height: int
+    path: str | None = None
+    content_hash: str | None = None
+    source: str = "folder"
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """Where vertex ids come from: the template they name and the model that found them ("truth" in a synthetic world)."""
+
+    template: str
+    template_hash: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Known geometry: vertices [K, 3] in the camera frame and template units, scale in image pixels per template unit."""
+
+    vertices: Float[np.ndarray, "K 3"]
+    scale: float
+
+
+def instance_row(
+    instance_id: str,
+    image: ImageInfo,
+    detection: Detection,
+    view: VertexView,
+    origin: Correspondence,
+    *,
+    visible_area: float,
+    mask_area: int | None = None,
+    truth: Truth | None = None,
+) -> Row:
+    """One row of the instance table; lists stay numpy arrays.
+
+    Args:
+        visible_area: share of the template's surface area that is visible, 0..1.
+        mask_area: pixels of the object, where a mask was made.
+
+    Raises:
+        ShapeError: ids, keypoints, counts and spread differ in length, or ids do not ascend.
+    """
+    check_view(view)
+    x0, y0, x1, y1 = (float(value) for value in detection.box)
+    return {
+        "instance_id": instance_id,
+        "image_id": image.image_id,
+        "image_path": image.path,
+        "image_hash": image.content_hash,
+        "image_width": int(image.width),
+        "image_height": int(image.height),
+        "source": image.source,
+        "category": detection.category,
+        "template": origin.template,
+        "template_hash": origin.template_hash,
+        "model": origin.model,
+        "group": image.group,
+        "split": None,
+        "box_x0": x0,
+        "box_y0": y0,
+        "box_x1": x1,
+        "box_y1": y1,
+        "score": float(detection.score),
+        "mask_area": None if mask_area is None else int(mask_area),
+        "visible_area": float(visible_area),
+        "vertex_ids": np.asarray(view.ids, dtype=np.int32),
+        "keypoints_x": np.asarray(view.keypoints, dtype=np.float32)[:, 0],
+        "keypoints_y": np.asarray(view.keypoints, dtype=np.float32)[:, 1],
+        "pixel_counts": np.asarray(view.counts, dtype=np.int32),
+        "spread": np.asarray(view.spread, dtype=np.float32),
+        "true_vertices": None if truth is None else np.asarray(truth.vertices, dtype=np.float32).reshape(-1),
+        "true_scale": None if truth is None else float(truth.scale),
+    }
+
+
+def check_view(view: VertexView) -> None:
+    """Refuse arrays that do not belong together.
+
+    Raises:
+        ShapeError: lengths differ, keypoints are not [V, 2], or ids do not strictly ascend.
+    """
+    count = len(view.ids)
+    shapes = (np.shape(view.ids), np.shape(view.keypoints), np.shape(view.counts), np.shape(view.spread))
+    if shapes != ((count,), (count, 2), (count,), (count,)):
+        expected = "[V], [V, 2], [V], [V]"
+        raise ShapeError("a view has one keypoint, count and spread per vertex id", got=shapes, expected=expected)
+    if count and (np.diff(view.ids) <= 0).any():
+        raise ShapeError("vertex ids ascend, each at most once", got="ids out of order or repeated")
+
+
+def instance_batch(rows: Iterable[Row]) -> pa.RecordBatch:
+    """Rows as one record batch of INSTANCE_SCHEMA; no rows give an empty batch."""
+    return rows_batch(rows, INSTANCE_SCHEMA)
+
+
+def rows_batch(rows: Iterable[Row], schema: pa.Schema) -> pa.RecordBatch:
+    """Dictionaries as one record batch; a key that is missing is null.
+
+    Raises:
+        ShapeError: a row has a column that the schema does not know, or null where a value is needed.
+    """
+    rows = list(rows)
+    unknown = sorted({key for row in rows for key in row} - set(schema.names))
+    if unknown:
+        raise ShapeError("unknown columns in a row", got=", ".join(unknown), expected=", ".join(schema.names))
+    arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in schema]
+    empty = [field.name for field, array in zip(schema, arrays, strict=True) if array.null_count and not field.nullable]
+    if empty:
+        raise ShapeError("a column that is always filled holds null", got=", ".join(empty))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
