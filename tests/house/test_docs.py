@@ -1,0 +1,95 @@
+"""What the documents say is so: commands parse or run, links lead somewhere, tables agree with the code."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import dp3d_data.errors as errors
+from scripts.write_command_line_docs import PAGE, page
+from tests.house.documents import blocks, documents, fenced_commands, inline_commands, runnable
+from tests.house.program_words import find, options, parse
+from tests.house.source_tree import short
+from tests.shared import ROOT
+
+
+@pytest.mark.parametrize("path", documents(), ids=short)
+def test_fenced_commands_parse(path):
+    wrong = []
+    for block in blocks(path):
+        for line in fenced_commands(block):
+            try:
+                parse(line.replace("[", "").replace("]", ""))
+            except (LookupError, click.UsageError) as error:
+                wrong.append(f"{block}: {line}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", documents(), ids=short)
+def test_inline_commands_exist(path):
+    wrong = []
+    for line in inline_commands(path):
+        try:
+            command, rest = find(line.split())
+        except LookupError as error:
+            wrong.append(f"{line}: {error}")
+            continue
+        unknown = {word.partition("=")[0] for word in rest if word.startswith("--")} - options(command)
+        wrong += [f"{line}: no option {word}" for word in sorted(unknown)]
+    assert not wrong, "\n".join(wrong)
+
+
+def run_block(block, folder: Path) -> subprocess.CompletedProcess:
+    """Run a block as a user would: in an empty folder, with the programs of this environment."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment |= {"DP3D_WORKSPACE": str(folder / "dp3d"), "PYTHONPATH": str(ROOT)}
+    script = "set -e\n" + block.text.replace("$ ", "")
+    return subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("block", runnable(slow=False), ids=str)
+def test_block_runs(block, tmp_path):
+    run = run_block(block, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", runnable(slow=True), ids=str)
+def test_slow_block_runs(block, tmp_path):
+    run = run_block(block, tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("path", documents(), ids=short)
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    local = [link for link in links if not link.startswith(("http://", "https://", "mailto:"))]
+    assert not [link for link in local if not (path.parent / link).exists()]
+
+
+def test_command_line_page_is_in_step_with_the_programs():
+    assert PAGE.read_text(encoding="utf-8") == page(), "out of date: python scripts/write_command_line_docs.py"
+
+
+def test_every_page_is_reachable_from_the_readme():
+    pages = {path.resolve() for path in (ROOT / "docs").rglob("*.md")}
+    seen, todo = set(), [ROOT / "README.md"]
+    while todo:
+        path = todo.pop()
+        links = re.findall(r"\]\(([^)#\s]+\.md)", path.read_text(encoding="utf-8"))
+        targets = {(path.parent / link).resolve() for link in links if not link.startswith("http")}
+        todo += [target for target in targets - seen if target.exists()]
+        seen |= targets
+    assert not [short(path) for path in pages - seen]
+
+
+def test_exit_codes_of_the_documents_are_those_of_the_errors():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    told = {name: int(code) for code, name in re.findall(r"^\| (\d+) \| `(\w+)`", text, re.MULTILINE)}
+    kinds = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.Dp3dError)}
+    families = {name: kind.exit_code for name, kind in kinds.items() if errors.Dp3dError in kind.__bases__}
+    assert told == families | {"Dp3dError": 1}
