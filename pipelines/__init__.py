@@ -1,0 +1,1 @@
+"""Order, failure and processes: the steps behind the commands."""
