@@ -134,14 +134,14 @@ def embedded() -> list[Finding]:
     from dp3d_data.bodies import load_template
 
     found = []
-    for entry in (entry for entry in CATEGORIES.values() if entry.template):
+    for name in sorted({entry.template for entry in CATEGORIES.values() if entry.template}):
         try:
-            template = load_template(entry.template)
+            template = load_template(name)
         except (Dp3dError, OSError) as error:
-            found.append(Finding("Shipped", f"template {entry.template}", "missing", str(error), "git checkout -- dp3d_data/bodies"))
+            found.append(Finding("Shipped", f"template {name}", "missing", str(error), "git checkout -- dp3d_data/bodies"))
         else:
             text = f"{template.num_vertices} vertices, {len(template.faces)} faces, {template.content_hash}"
-            found.append(Finding("Shipped", f"template {entry.template}", "ok", text))
+            found.append(Finding("Shipped", f"template {name}", "ok", text))
     return found
 
 
