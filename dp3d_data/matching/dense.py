@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -47,3 +48,9 @@ def view_of(prediction: DensePrediction, num_vertices: int) -> VertexView:
     x, y = prediction.origin
     centres = np.stack([columns + (x + 0.5), rows + (y + 0.5)], axis=1)
     return pool_pixels(prediction.vertex_ids[rows, columns], centres, num_vertices)
+
+
+def match_detection(detection: Any, vertices: Float[np.ndarray, "vertices dim"] | VertexIndex) -> DensePrediction:
+    """The dense prediction of one detection of a `DensePredictor`: box, embedding [D, S, S] and coarse_segm [2, S, S]."""
+    index = vertices if isinstance(vertices, VertexIndex) else VertexIndex(vertices)
+    return dense_prediction(detection.box, np.asarray(detection.embedding), np.asarray(detection.coarse_segm), index)

@@ -1,0 +1,133 @@
+"""Images on disk: files, patterns and folders searched to the bottom."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dp3d_data.errors import InputMissing, NothingToDo
+from dp3d_data.records import ImageRecord
+
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pnm .avif .jp2".split(),
+)
+
+# An image found: the folder it was looked for in, and its path.
+Found = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Files, glob patterns and folders.
+
+    A folder gives every file with an image's extension below it, sorted by path; hidden files and folders (a name that
+    starts with a dot) are left out, links are followed, and a folder met twice is entered once. A file that is named is
+    taken whatever its extension. A file met twice counts once. A folder that may not be read gives one record, which
+    fails when it is read, so that it is accounted for.
+
+    Ids: the path below the folder given (below a pattern's fixed part; the name of a file). Where two inputs would share
+    an id, all ids are paths below the inputs' common folder.
+    """
+
+    entries: tuple[str, ...]
+    name: ClassVar[str] = "folder"
+
+    def records(self) -> list[ImageRecord]:
+        """Every image once.
+
+        Raises:
+            InputMissing: a path that does not exist, a pattern that matches nothing; names the near match.
+            NothingToDo: folders without an image.
+        """
+        found: dict[str, Found] = {}
+        for entry in self.entries:
+            for root, path in _expand(str(entry)):
+                found.setdefault(os.path.abspath(path), (root, path))
+        if not found:
+            where = ", ".join(map(str, self.entries)) or "nothing"
+            expected = "files with one of the extensions " + " ".join(sorted(EXTENSIONS))
+            hint = "name the folder that holds the photographs: --images FOLDER"
+            raise NothingToDo(f"no image in {where}", got=self._contents(), expected=expected, hint=hint)
+        ids = _names(list(found.items()))
+        return [ImageRecord(name, path, source=self.name) for name, (_, path) in zip(ids, found.values(), strict=True)]
+
+    def _contents(self) -> str:
+        """What the folders hold instead, by extension."""
+        kinds: Counter[str] = Counter()
+        for entry in self.entries:
+            for _, _, files in os.walk(entry):
+                kinds.update(os.path.splitext(name)[1].lower() or "no extension" for name in files)
+        return ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5)) or "no file at all"
+
+
+def _expand(entry: str) -> Iterator[Found]:
+    """The images of one entry."""
+    if os.path.isdir(entry):
+        yield from ((entry, path) for path in _walk(entry, set()))
+    elif os.path.lexists(entry):
+        yield os.path.dirname(entry) or ".", entry
+    elif glob.has_magic(entry):
+        matches = sorted(glob.glob(entry, recursive=True))
+        if not matches:
+            raise InputMissing("this pattern matches nothing", path=entry, hint="quote the pattern, or check the folder before it")
+        root = _fixed_part(entry)
+        for match in matches:
+            yield from ((root, path) for path in (_walk(match, set()) if os.path.isdir(match) else [match]))
+    else:
+        raise InputMissing("no such file or folder", path=entry, hint=_near(entry))
+
+
+def _walk(folder: str, entered: set[tuple[int, int]]) -> Iterator[str]:
+    """Image files below a folder, by name; links are followed, but no folder is entered twice."""
+    try:
+        status = os.stat(folder)
+        names = sorted(os.listdir(folder))
+    except OSError:
+        yield folder
+        return
+    if (status.st_dev, status.st_ino) in entered:
+        return
+    entered.add((status.st_dev, status.st_ino))
+    for name in names:
+        path = os.path.join(folder, name)
+        if name.startswith("."):
+            continue
+        if os.path.isdir(path):
+            yield from _walk(path, entered)
+        elif os.path.splitext(name)[1].lower() in EXTENSIONS:
+            yield path
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folders of a pattern before its first wildcard."""
+    while glob.has_magic(pattern):
+        pattern = os.path.dirname(pattern)
+    return pattern or "."
+
+
+def _names(found: list[tuple[str, Found]]) -> list[str]:
+    """Unique ids with forward slashes; bytes that are no UTF-8 are written as escapes, since tables hold text."""
+    names = [_readable(os.path.relpath(path, root)) for _, (root, path) in found]
+    if len(set(names)) < len(names):
+        absolute = [path for path, _ in found]
+        common = os.path.commonpath(absolute)
+        names = [_readable(os.path.relpath(path, common)) for path in absolute]
+    return names
+
+
+def _readable(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
+
+
+def _near(entry: str) -> str:
+    """A name beside the missing one that looks like it."""
+    folder, name = os.path.split(os.path.abspath(entry))
+    while folder != os.path.dirname(folder) and not os.path.isdir(folder):
+        folder, name = os.path.split(folder)
+    near = difflib.get_close_matches(name, os.listdir(folder), n=1) if os.access(folder, os.R_OK) else []
+    return f"did you mean {os.path.join(folder, near[0])!r}?" if near else f"the folder {folder} exists, {name!r} is not in it"

@@ -1,0 +1,87 @@
+"""Boxes from files: three forms, matched to images by name."""
+
+import json
+
+import pytest
+
+from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
+from dp3d_data.records import ImageRecord
+from dp3d_data.sources import read_boxes
+
+COCO = {
+    "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+    "categories": [{"id": 18, "name": "dog"}, {"id": 17, "name": "cat"}],
+    "annotations": [
+        {"id": 5, "image_id": 1, "category_id": 18, "bbox": [10, 20, 30, 40]},
+        {"id": 6, "image_id": 1, "category_id": 17, "bbox": [1, 1, 2, 2]},
+        {"id": 7, "image_id": 2, "category_id": 18, "bbox": [0, 0, 5, 5], "iscrowd": 1},
+    ],
+}
+
+
+def written(folder, content, name="boxes.json"):
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_the_three_forms_say_the_same(tmp_path):
+    coco = read_boxes(written(tmp_path, COCO), "dog").boxes
+    plain = read_boxes(written(tmp_path, {"a.jpg": [[10, 20, 40, 60]], "b.jpg": []})).boxes
+    table = read_boxes(written(tmp_path, "image,x0,y0,x1,y1\na.jpg,10,20,40,60\n")).boxes
+    assert coco == plain == {"a.jpg": ((10.0, 20.0, 40.0, 60.0),), "b.jpg": ()}
+    assert table == {"a.jpg": ((10.0, 20.0, 40.0, 60.0),)}
+
+
+def test_without_a_category_every_coco_box_counts(tmp_path):
+    assert len(read_boxes(written(tmp_path, COCO)).boxes["a.jpg"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("image,left,top\na,1,2\n", "not a file of boxes"),
+        ("image,x0,y0,x1,y1\na.jpg,1,2,3\n", "line 2: not a box"),
+        ("image,x0,y0,x1,y1\na.jpg,5,2,3,9\n", "line 2: not a box"),
+        ("image,x0,y0,x1,y1\na.jpg,nan,2,3,9\n", "line 2: not a box"),
+        ('{"a.jpg": [[1, 2, 3]]}', "a.jpg, box 0: not a box"),
+        ('{"a.jpg": 7}', "are no list"),
+        ("[1, 2]", "a json list"),
+        ('{"a.jpg": ', "not json"),
+        ({"images": [], "annotations": [{"bbox": [1, 2, 3, 4], "image_id": 9}]}, "not COCO's json"),
+    ],
+)
+def test_files_that_are_no_boxes_say_where(tmp_path, content, text):
+    with pytest.raises(InputCorrupt, match=text):
+        read_boxes(written(tmp_path, content))
+
+
+def test_a_category_that_the_file_lacks(tmp_path):
+    with pytest.raises(UsageError, match="no category 'horse' in the boxes"):
+        read_boxes(written(tmp_path, COCO), "horse")
+
+
+def test_missing_file_of_boxes(tmp_path):
+    with pytest.raises(InputMissing, match="no such file of boxes"):
+        read_boxes(tmp_path / "none.csv")
+
+
+RECORDS = [ImageRecord("x/a.jpg", "/data/x/a.jpg"), ImageRecord("y/a.jpg", "/data/y/a.jpg"), ImageRecord("b.jpg", "/data/b.jpg")]
+
+
+def test_names_mean_ids_or_ends_of_paths(tmp_path):
+    box = [[1, 2, 3, 4]]
+    given = read_boxes(written(tmp_path, {"x/a.jpg": box, "data/b.jpg": box, "elsewhere.jpg": box}))
+    records, strangers = given.attach(RECORDS)
+    assert [len(record.boxes) for record in records] == [1, 0, 1]
+    assert strangers == ["elsewhere.jpg"]
+
+
+def test_a_name_that_means_two_images(tmp_path):
+    with pytest.raises(UsageError, match="'a.jpg' means several images"):
+        read_boxes(written(tmp_path, {"a.jpg": [[1, 2, 3, 4]]})).attach(RECORDS)
+
+
+def test_boxes_of_other_images(tmp_path):
+    with pytest.raises(UsageError, match="the boxes are of other images"):
+        read_boxes(written(tmp_path, {"z.jpg": [[1, 2, 3, 4]]})).attach(RECORDS)

@@ -1,0 +1,94 @@
+"""Decoding: every mode comes out upright and 8-bit RGB, every broken file with its reason."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.sources import read_image
+from tests.data.hostile import BAD, GOOD, gradient, make_hostile, png_header
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_hostile(tmp_path_factory.mktemp("images") / "hostile")
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_files_become_rgb(folder, name):
+    photograph = read_image(folder / name)
+    assert photograph.pixels.dtype == np.uint8 and photograph.pixels.shape[2] == 3
+    assert photograph.pixels.flags.c_contiguous
+    assert (photograph.height, photograph.width) == photograph.pixels.shape[:2]
+    assert photograph.content_hash == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_say_why(folder, name):
+    with pytest.raises((InputCorrupt, InputMissing)) as caught:
+        read_image(folder / name)
+    assert name in str(caught.value) and len(str(caught.value).splitlines()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("empty.jpg", "the file is empty"),
+        ("text.jpg", "not an image\n  got: 20 bytes that start with b'this is not"),
+        ("truncated.jpg", "the image is damaged"),
+        ("bomb.png", "too many pixels"),
+        ("wide.png", "12000 x 12000 pixels"),
+        ("pipe.jpg", "no regular file"),
+        ("nowhere.jpg", "no such image"),
+        ("postscript.jpg", "not an image"),
+    ],
+)
+def test_the_reason_is_the_true_one(folder, name, text):
+    with pytest.raises((InputCorrupt, InputMissing)) as caught:
+        read_image(folder / name)
+    assert text in str(caught.value)
+
+
+def close(folder, name, expected, tolerance):
+    found = read_image(folder / name).pixels.astype(int)
+    assert found.shape == expected.shape and np.abs(found - expected).mean() < tolerance
+
+
+def test_modes_keep_the_picture(folder):
+    plain = np.asarray(gradient()).astype(int)
+    for name in ("plain.jpg", "wrong_extension.png", "broken_exif.jpg", "animated.webp", "cmyk.jpg"):
+        close(folder, name, plain, 12)
+    ramp = np.linspace(0, 255, 64 * 48).reshape(48, 64, 1).repeat(3, axis=2)
+    close(folder, "sixteen.png", ramp, 1)
+    close(folder, "float.tif", ramp, 1)
+    close(folder, "sixteen_rgb.png", np.full((48, 64, 3), 128), 1)
+
+
+def test_transparent_parts_lie_on_white(folder):
+    pixels = read_image(folder / "alpha.png").pixels
+    assert pixels[0].min() > 240 and pixels[-1].min() < 200
+
+
+def test_exif_rotation_is_applied(folder):
+    turned = read_image(folder / "turned.jpg").pixels
+    upright = np.asarray(gradient().transpose(Image.Transpose.ROTATE_270)).astype(int)
+    assert turned.shape == upright.shape == (64, 48, 3)
+    assert np.abs(turned - upright).mean() < 12
+
+
+def test_an_animation_gives_its_first_frame(folder):
+    red = read_image(folder / "animated.gif").pixels[:, :, 0].astype(int)
+    assert red[:, -1].mean() > red[:, 0].mean() + 100
+
+
+def test_the_limit_of_pixels_is_a_choice(tmp_path):
+    (tmp_path / "photo.png").write_bytes(png_header(100, 100))
+    with pytest.raises(InputCorrupt, match="--max-pixels"):
+        read_image(tmp_path / "photo.png", max_pixels=9_999)
+
+
+def test_a_folder_that_may_not_be_read(tmp_path):
+    with pytest.raises(InputCorrupt, match="a folder that may not be read"):
+        read_image(tmp_path)
