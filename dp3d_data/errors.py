@@ -157,3 +157,16 @@ class NotFinite(Dp3dError, ArithmeticError):
 
     exit_code = 14
     hint = "the weights are damaged or ran in too low a precision: dp3d-data zoo check FILE"
+
+
+class Unaccounted(Dp3dError):
+    """Inputs that are neither kept nor rejected nor failed: a mistake of this program."""
+
+    exit_code = 15
+    hint = "please report this with the command you ran; until then: --overwrite"
+
+
+class TemplateMismatch(TemplateError):
+    """A model and shards whose vertex ids mean different templates."""
+
+    hint = "train a model on these shards: dp3d-model train --shards PATH"
