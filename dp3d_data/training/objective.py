@@ -44,21 +44,28 @@ def step_losses(
         mesh: name of the template's embedder in the network.
     """
     images = network.normalised(batch.images)
-    features = network.backbone(images)
+    with _mixed(config):
+        features = network.backbone(images.contiguous(memory_format=torch.channels_last))
+    features = {name: level.float() for name, level in features.items()}
     losses = {
         name: config.box_weight * value for name, value in network.detection_losses(images, features, batch.boxes).items()
     }
     boxes = jittered(batch.boxes, images.shape[-1], rng)
-    outputs = network.roi_heads.densepose_outputs(features, list(boxes[:, None].unbind()))
+    with _mixed(config):
+        outputs = network.roi_heads.densepose_outputs(features, list(boxes[:, None].unbind()))
     target = masks_in_boxes(batch.masks.float(), boxes, outputs.coarse_segm.shape[-1])
-    losses["mask"] = config.mask_weight * mask_loss(outputs.coarse_segm, target)
+    losses["mask"] = config.mask_weight * mask_loss(outputs.coarse_segm.float(), target)
     inside = _inside(batch.points, boxes[batch.owner])
     owner, vertices = batch.owner[inside], batch.vertices[inside]
-    pixels = at_points(outputs.embedding, boxes, owner, batch.points[inside])
+    pixels = at_points(outputs.embedding.float(), boxes, owner, batch.points[inside])
     losses["embedding"] = config.embedding_weight * soft_embedding_loss(
         pixels, network.roi_heads.embedder(mesh), geodesics[vertices], config.embedding_sigma, config.geodesic_sigma
     )
     return losses
+
+
+def _mixed(config: TrainCseConfig) -> torch.autocast:
+    return torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
 def _inside(points: Float[Tensor, "points 2"], boxes: Float[Tensor, "points 4"]) -> Int[Tensor, "points"]:

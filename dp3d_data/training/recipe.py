@@ -34,6 +34,10 @@ class TrainCseConfig:
     geodesic_sigma: float = setting(0.02, "Width of the geodesic target, in the template's extents.", group="Losses", minimum=1e-6)
     points: int = setting(128, "Pixels drawn from each object for the embedding loss.", group="Losses", minimum=1)
 
+    precision: str = setting(
+        "bfloat16", "Arithmetic of backbone and dense head.", group="Training", choices=("float32", "bfloat16")
+    )
+
     device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
     workers: int = setting(1, "Processes that render images beside the training.", group="Machine", minimum=0)
     save_every: int = setting(250, "Steps between saved states.", group="Machine", minimum=1)

@@ -1,0 +1,61 @@
+"""The shape of a command: options from a configuration, help by group, errors with their exit code."""
+
+from dataclasses import dataclass
+
+import pytest
+from click.testing import CliRunner
+
+from dp3d_data.commandline import command, config_options
+from dp3d_data.config import setting
+from dp3d_data.errors import Dp3dError, NothingToDo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Two settings."""
+
+    score: float = setting(0.5, "Smallest score.", group="Detection", minimum=0, maximum=1)
+    images: tuple[str, ...] = setting((), "Images.", group="Input")
+
+
+@command("sample", example="dp3d-data sample --score 0.7")
+@config_options(Sample)
+def sample(config):
+    """Show the configuration."""
+    if config.score == 0:
+        raise NothingToDo("no images", hint="give --images", path="folder")
+    print(config.score, config.images)
+
+
+def run(*arguments):
+    return CliRunner().invoke(sample, arguments)
+
+
+def test_help_has_groups_defaults_and_the_example():
+    text = run("--help").output
+    assert "Detection:" in text and "Input:" in text
+    assert "[default: 0.5]" in text
+    assert "Example:\n  dp3d-data sample --score 0.7" in text
+
+
+def test_command_line_beats_file_beats_default(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('score = 0.25\nimages = ["a"]\n')
+    assert run().output == "0.5 ()\n"
+    assert run("--config", str(path)).output == "0.25 ('a',)\n"
+    assert run("--config", str(path), "--score", "0.5", "--images", "b", "--images", "c").output == "0.5 ('b', 'c')\n"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("--score", "0"), 12), (("--score", "3"), 5), (("--config", "none.toml"), 3)])
+def test_errors_leave_with_their_exit_code(arguments, code):
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert result.output.startswith("error: ") and "Traceback" not in result.output
+
+
+def test_an_error_says_what_got_expected_and_mend():
+    import pickle
+
+    error = Dp3dError("wrong", got=1, expected=2, hint="do this", path="file")
+    assert str(error) == "file: wrong\n  got: 1\n  expected: 2\n  mend: do this"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
