@@ -1,6 +1,9 @@
 """Instances on disk: the schema, run folders, shards with their manifest, and the reader."""
 
+from dp3d_data.shards.basis import Basis
 from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, Truth, instance_batch, instance_row
+from dp3d_data.shards.integrity import Fault, require_whole, verify
+from dp3d_data.shards.reader import Instances, ShardReader
 from dp3d_data.shards.runs import Run, RunWriter
 from dp3d_data.shards.schema import FAILURE_SCHEMA, INSTANCE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION
 
@@ -9,12 +12,18 @@ __all__ = [
     "INSTANCE_SCHEMA",
     "REJECT_SCHEMA",
     "SCHEMA_VERSION",
+    "Basis",
     "Correspondence",
+    "Fault",
     "ImageInfo",
+    "Instances",
     "Row",
     "Run",
     "RunWriter",
+    "ShardReader",
     "Truth",
     "instance_batch",
     "instance_row",
+    "require_whole",
+    "verify",
 ]

@@ -1,0 +1,118 @@
+"""Keep an instance, or leave it out for a named reason and a value; and the account that nothing disappears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dp3d_data.config import setting
+from dp3d_data.errors import Unaccounted
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Bool, Float, Int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterConfig:
+    """What an instance must satisfy."""
+
+    min_score: float = setting(0.5, "Lowest score of a detection.", group="Filters", minimum=0, maximum=1)
+    min_visible_vertices: int = setting(50, "Fewest visible vertices.", group="Filters", minimum=0)
+    min_visible_area: float = setting(
+        0.1, "Least visible share of the template's area, where visibility comes from a known shape.",
+        group="Filters", minimum=0, maximum=1,
+    )
+    max_edges: int = setting(2, "Most edges of the image that the box may touch.", group="Filters", minimum=0, maximum=4)
+    max_spread: float = setting(
+        0.1, "Largest mean spread of a vertex's pixels, as a share of the box's longer side.", group="Filters", minimum=0,
+    )
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What the filters look at, one value per instance.
+
+    Attributes:
+        score: 0..1.
+        visible_vertices: number of visible vertices.
+        visible_area: share of the template's area, 0..1.
+        known_shape: whether visibility comes from a known shape (a fit or a synthetic world) and not from pixels.
+        edges: number of image edges within half a pixel of the box, 0..4.
+        spread: mean over visible vertices of the pixels' spread, divided by the box's longer side.
+    """
+
+    score: Float[np.ndarray, "N"]
+    visible_vertices: Int[np.ndarray, "N"]
+    visible_area: Float[np.ndarray, "N"]
+    known_shape: Bool[np.ndarray, "N"]
+    edges: Int[np.ndarray, "N"]
+    spread: Float[np.ndarray, "N"]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A named reason: the value it looks at and whether the instance fails."""
+
+    reason: str
+    value: Callable[[Measures], np.ndarray]
+    fails: Callable[[FilterConfig, Measures], np.ndarray]
+
+
+FILTERS = (
+    Filter("score", lambda m: m.score, lambda c, m: m.score < c.min_score),
+    Filter("few vertices", lambda m: m.visible_vertices, lambda c, m: m.visible_vertices < c.min_visible_vertices),
+    Filter("small visible area", lambda m: m.visible_area, lambda c, m: m.known_shape & (m.visible_area < c.min_visible_area)),
+    Filter("truncated", lambda m: m.edges, lambda c, m: m.edges > c.max_edges),
+    Filter("spread", lambda m: m.spread, lambda c, m: m.spread > c.max_spread),
+)
+
+# Reasons that need more than one instance to be seen.
+DUPLICATE = "duplicate"
+
+
+def judge(config: FilterConfig, measures: Measures) -> tuple[list[str | None], Float[np.ndarray, "N"]]:
+    """The first reason against each instance (None: keep it) and the value that decided (NaN where kept).
+
+    The order of FILTERS is the order of reasons. An instance with a value that is not a number fails its filter.
+    """
+    import numpy as np
+
+    count = len(measures.score)
+    reasons: list[str | None] = [None] * count
+    values = np.full(count, np.nan)
+    for entry in FILTERS:
+        value = np.asarray(entry.value(measures), dtype=np.float64)
+        for index in np.flatnonzero(entry.fails(config, measures) | np.isnan(value)):
+            if reasons[index] is None:
+                reasons[index], values[index] = entry.reason, value[index]
+    return reasons, values
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where every input went."""
+
+    inputs: int
+    kept: int
+    rejected: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
+
+    def check(self) -> Account:
+        """Return the account itself.
+
+        Raises:
+            Unaccounted: inputs are not kept + rejected + failed.
+        """
+        total = self.kept + sum(self.rejected.values()) + self.failed
+        if total != self.inputs:
+            got = f"{self.kept} kept + {sum(self.rejected.values())} rejected + {self.failed} failed = {total}"
+            raise Unaccounted("inputs disappeared or appeared from nowhere", got=got, expected=f"{self.inputs} inputs")
+        return self
+
+    def line(self) -> str:
+        """One line for people: "kept 187 · rejected 31 (score 19, few vertices 12) · failed 2"."""
+        parts = ", ".join(f"{reason} {count}" for reason, count in self.rejected.items())
+        rejected = f"rejected {sum(self.rejected.values())}" + (f" ({parts})" if parts else "")
+        return " · ".join([f"kept {self.kept}", rejected] + ([f"failed {self.failed}"] if self.failed else []))

@@ -1,0 +1,51 @@
+"""The manifest of a shard folder: written last, it lists every file with its hash, and is itself hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from dp3d_data.errors import InputMissing, ShardError
+from dp3d_data.shards.files import read_json, write_json
+from dp3d_data.shards.schema import SCHEMA_VERSION
+
+MANIFEST = "manifest.json"
+FORMAT = "dp3d-shards"
+_OWN_HASH = "manifest_sha256"
+
+
+def own_hash(content: dict[str, Any]) -> str:
+    """SHA-256 of the manifest's canonical JSON without the entry that holds this very hash."""
+    rest = {key: value for key, value in content.items() if key != _OWN_HASH}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> Path:
+    """Write the manifest with its format, schema version and own hash."""
+    content = {"format": FORMAT, "schema_version": SCHEMA_VERSION, **content}
+    return write_json(folder / MANIFEST, content | {_OWN_HASH: own_hash(content)})
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """Read and check a manifest.
+
+    Raises:
+        InputMissing: no manifest: not a shard folder, or a build that was not finished.
+        ShardError: damaged, changed by hand, or of another format or version.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        hint = "build the shards, or finish a build that was stopped: dp3d-data build-shards"
+        raise InputMissing("no manifest.json here, so these are no finished shards", path=folder, hint=hint)
+    content = read_json(path, "manifest")
+    if content.get("format") != FORMAT:
+        raise ShardError("not a manifest of shards", got=content.get("format"), expected=FORMAT, path=path)
+    if content.get("schema_version") != SCHEMA_VERSION:
+        got, expected = content.get("schema_version"), SCHEMA_VERSION
+        raise ShardError("shards of another schema version", got=got, expected=expected, path=path)
+    if content.get(_OWN_HASH) != own_hash(content):
+        got, expected = own_hash(content), content.get(_OWN_HASH)
+        raise ShardError("the manifest has been changed or damaged", got=got, expected=expected, path=path)
+    return content

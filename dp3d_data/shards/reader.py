@@ -1,0 +1,177 @@
+"""Shards to dense arrays for training and evaluation; a damaged or foreign file is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float
+
+from dp3d_data.errors import ShardError, UsageError
+from dp3d_data.shards.basis import BASIS, Basis, read_basis
+from dp3d_data.shards.index import boxes
+from dp3d_data.shards.manifest import read_manifest
+from dp3d_data.shards.runs import TEMPLATE
+from dp3d_data.shards.schema import INSTANCE_SCHEMA, schema_problem
+
+if TYPE_CHECKING:
+    from dp3d_data.bodies.template import Template
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Instances as dense arrays; N instances, K template vertices.
+
+    Attributes:
+        instance_ids: N names.
+        image_path: N paths, None where no image was made.
+        group: N names of what stays together.
+        keypoints: [N, K, 2] image pixels (pixel (0, 0) has its centre at (0.5, 0.5)); 0 where invisible.
+        visible: [N, K].
+        visible_area: [N] visible share of the template's area.
+        box: [N, 4] xyxy, image pixels.
+        true_vertices: [N, K, 3] camera frame, template units; NaN where unknown; None where no instance has truth.
+        true_scale: [N] image pixels per template unit; NaN where unknown; None where no instance has truth.
+    """
+
+    instance_ids: list[str]
+    image_path: list[str | None]
+    group: list[str]
+    keypoints: Float[np.ndarray, "N K 2"]
+    visible: Bool[np.ndarray, "N K"]
+    visible_area: Float[np.ndarray, "N"]
+    box: Float[np.ndarray, "N 4"]
+    true_vertices: Float[np.ndarray, "N K 3"] | None
+    true_scale: Float[np.ndarray, "N"] | None
+
+    def __len__(self) -> int:
+        return len(self.instance_ids)
+
+
+class ShardReader:
+    """A folder of shards.
+
+    Args:
+        folder: what build-shards wrote.
+
+    Raises:
+        InputMissing: no finished shards here.
+        ShardError: the manifest, the template or the basis is damaged or missing.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest: dict[str, Any] = read_manifest(folder)
+        for name in (TEMPLATE, BASIS):
+            self._bytes(name)
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits that hold instances."""
+        return sorted({entry["split"] for entry in self.manifest["shards"]})
+
+    @property
+    def recipe(self) -> str:
+        """Fingerprint of the inputs and settings that made these shards."""
+        return self.manifest["recipe"]
+
+    @cached_property
+    def template(self) -> Template:
+        from dp3d_data.bodies.template import Template
+
+        template = Template.load(self.folder / TEMPLATE)
+        expected = self.manifest["template"]["hash"]
+        if template.content_hash != expected:
+            raise ShardError("another template", got=template.content_hash, expected=expected, path=self.folder / TEMPLATE)
+        return template
+
+    @cached_property
+    def basis(self) -> Basis:
+        """Eigenvalues [J] and eigenfunctions [K, J] of the template, as stored beside the shards."""
+        return read_basis(self.folder / BASIS)
+
+    def tables(self, split: str) -> list[pa.Table]:
+        """The tables of a split, shard by shard, each checked against its hash and the schema.
+
+        Raises:
+            UsageError: no such split.
+            ShardError: a shard is missing, damaged or foreign; names it.
+        """
+        entries = [entry for entry in self.manifest["shards"] if entry["split"] == split]
+        if not entries:
+            raise UsageError(f"no split {split!r} in these shards", expected="one of " + ", ".join(self.splits))
+        return [self._table(entry["name"]) for entry in entries]
+
+    def split(self, split: str) -> Instances:
+        """All instances of a split as dense arrays; needs about 8 K bytes an instance, 20 K with truth.
+
+        Raises:
+            UsageError: no such split.
+            ShardError: a shard is missing, damaged or foreign; names it.
+        """
+        return dense(pa.concat_tables(self.tables(split)), self.manifest["template"]["num_vertices"])
+
+    def _bytes(self, name: str) -> bytes:
+        path = self.folder / name
+        if not path.is_file():
+            raise ShardError("listed in the manifest, but missing", path=path)
+        data = path.read_bytes()
+        found, expected = hashlib.sha256(data).hexdigest(), self.manifest["files"].get(name)
+        if found != expected:
+            raise ShardError("damaged or replaced", got=f"SHA-256 {found}", expected=expected, path=path)
+        return data
+
+    def _table(self, name: str) -> pa.Table:
+        table = pq.read_table(pa.BufferReader(self._bytes(name)))
+        problem = schema_problem(table.schema, INSTANCE_SCHEMA)
+        if problem:
+            raise ShardError("not a table of instances", got=problem, path=self.folder / name)
+        return table
+
+
+def dense(table: pa.Table, num_vertices: int) -> Instances:
+    """Sparse rows to dense arrays.
+
+    Raises:
+        ShardError: a vertex id outside the template.
+    """
+    ids = table.column("vertex_ids").combine_chunks()
+    flat = ids.flatten().to_numpy()
+    if len(flat) and (flat.min() < 0 or flat.max() >= num_vertices):
+        raise ShardError("vertex id outside the template", got=int(flat.max()), expected=f"0..{num_vertices - 1}")
+    row = np.repeat(np.arange(len(ids)), np.diff(ids.offsets.to_numpy()))
+    keypoints = np.zeros((len(ids), num_vertices, 2), dtype=np.float32)
+    visible = np.zeros((len(ids), num_vertices), dtype=bool)
+    visible[row, flat] = True
+    for axis, name in enumerate(("keypoints_x", "keypoints_y")):
+        keypoints[row, flat, axis] = table.column(name).combine_chunks().flatten().to_numpy()
+    true_vertices, true_scale = dense_truth(table, num_vertices)
+    return Instances(
+        instance_ids=table.column("instance_id").to_pylist(),
+        image_path=table.column("image_path").to_pylist(),
+        group=table.column("group").to_pylist(),
+        keypoints=keypoints,
+        visible=visible,
+        visible_area=table.column("visible_area").to_numpy(),
+        box=boxes(table),
+        true_vertices=true_vertices,
+        true_scale=true_scale,
+    )
+
+
+def dense_truth(table: pa.Table, num_vertices: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """True vertices [N, K, 3] and scale [N], NaN where unknown; None, None where no row has truth."""
+    column = table.column("true_vertices").combine_chunks()
+    known = column.is_valid().to_numpy(zero_copy_only=False)
+    if not known.any():
+        return None, None
+    vertices = np.full((len(column), num_vertices, 3), np.nan, dtype=np.float32)
+    vertices[known] = column.drop_null().flatten().to_numpy().reshape(-1, num_vertices, 3)
+    scale = table.column("true_scale").combine_chunks().fill_null(float("nan")).to_numpy(zero_copy_only=False)
+    return vertices, scale.astype(np.float32)
