@@ -7,9 +7,9 @@ import click
 from dp3d_data.commandline import LazyGroup
 
 COMMANDS = {
-    "train": ("dp3d_model.commands:train", "Learn the parts model from shards."),
-    "evaluate": ("dp3d_model.commands:evaluate", "Measure a trained model, beside the rigid template."),
-    "predict": ("dp3d_model.commands:predict", "Lift instances to 3D; write GLB files and turntable pictures."),
+    "train": ("dp3d_model.commands.train:train", "Learn the parts model from shards."),
+    "evaluate": ("dp3d_model.commands.evaluate:evaluate", "Measure a trained model, beside the rigid template."),
+    "predict": ("dp3d_model.commands.predict:predict", "Lift instances to 3D; write GLB files and turntable pictures."),
 }
 
 
