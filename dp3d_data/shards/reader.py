@@ -30,23 +30,23 @@ class Instances:
 
     Attributes:
         instance_ids: N names.
-        image_path: N paths, None where no image was made.
-        group: N names of what stays together.
+        image_paths: N paths, None where no image was made.
+        groups: N names of what stays together.
         keypoints: [N, K, 2] image pixels (pixel (0, 0) has its centre at (0.5, 0.5)); 0 where invisible.
         visible: [N, K].
         visible_area: [N] visible share of the template's area.
-        box: [N, 4] xyxy, image pixels.
+        boxes: [N, 4] xyxy, image pixels.
         true_vertices: [N, K, 3] camera frame, template units; NaN where unknown; None where no instance has truth.
         true_scale: [N] image pixels per template unit; NaN where unknown; None where no instance has truth.
     """
 
     instance_ids: list[str]
-    image_path: list[str | None]
-    group: list[str]
+    image_paths: list[str | None]
+    groups: list[str]
     keypoints: Float[np.ndarray, "N K 2"]
     visible: Bool[np.ndarray, "N K"]
     visible_area: Float[np.ndarray, "N"]
-    box: Float[np.ndarray, "N 4"]
+    boxes: Float[np.ndarray, "N 4"]
     true_vertices: Float[np.ndarray, "N K 3"] | None
     true_scale: Float[np.ndarray, "N"] | None
 
@@ -154,12 +154,12 @@ def dense(table: pa.Table, num_vertices: int) -> Instances:
     true_vertices, true_scale = dense_truth(table, num_vertices)
     return Instances(
         instance_ids=table.column("instance_id").to_pylist(),
-        image_path=table.column("image_path").to_pylist(),
-        group=table.column("group").to_pylist(),
+        image_paths=table.column("image_path").to_pylist(),
+        groups=table.column("group").to_pylist(),
         keypoints=keypoints,
         visible=visible,
         visible_area=table.column("visible_area").to_numpy(),
-        box=boxes(table),
+        boxes=boxes(table),
         true_vertices=true_vertices,
         true_scale=true_scale,
     )
