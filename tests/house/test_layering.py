@@ -19,7 +19,7 @@ ALLOWED = {
     "sources": PURE,
     "inference": PURE,
     "world": PURE,
-    "shards": PURE,
+    "shards": PURE | {"filters"},
     "filters": PURE,
     "report": PURE | {"shards"},
     "doctor": PURE | {"inference", "world"},
