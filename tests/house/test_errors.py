@@ -22,8 +22,10 @@ def mentions(folder: str, pattern: str, skip: str = "") -> bool:
 
 @pytest.mark.parametrize("name", CONCRETE)
 def test_a_test_raises_it_and_reads_its_text(name):
-    pattern = rf"raises\(\s*(\w+\.)?{name}\b[^)]*match|refuses\(\s*(\w+\.)?{name}\b"
-    assert mentions("tests", pattern, skip="tests/house/"), f"no test has pytest.raises({name}, match=...)"
+    direct = rf"raises\(\s*(\w+\.)?{name}\b[^)]*(match|\) as )"
+    row_of_a_table = rf"\b{name}, *r?[\"']"
+    found = mentions("tests", f"{direct}|{row_of_a_table}", skip="tests/house/")
+    assert found, f"no test has pytest.raises({name}, match=...)"
 
 
 @pytest.mark.parametrize("name", CONCRETE)
