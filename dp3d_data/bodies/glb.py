@@ -69,6 +69,11 @@ def read_glb(path: str | Path) -> Glb:
         raise InputCorrupt("not a binary glTF 2 file", got=error, expected="a .glb file", path=path) from error
 
 
+def is_rigged(glb: Glb) -> bool:
+    """Whether a node has a mesh with a skin."""
+    return any("skin" in node and "mesh" in node for node in glb.part("nodes"))
+
+
 def parents_of(glb: Glb) -> list[int]:
     """The parent of each node, -1 for the nodes of the scene."""
     parents = [-1] * len(glb.part("nodes"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.bodies.glb import BROKEN, Glb, clip_parts, local_parts, parents_of, read_glb, world_matrices
+from dp3d_data.bodies.glb import BROKEN, Glb, clip_parts, is_rigged, local_parts, parents_of, read_glb, world_matrices
 from dp3d_data.bodies.skeleton import Clip, Skeleton
 from dp3d_data.bodies.skinning import joint_frames
 from dp3d_data.bodies.symmetry import detect_symmetry
@@ -48,11 +48,6 @@ def read_rigged_glb(path: str | Path, name: str | None = None) -> Template:
     except (*BROKEN, np.linalg.LinAlgError, RecursionError) as error:
         got = f"{type(error).__name__}: {error}"
         raise InputCorrupt("the glTF document does not fit its data", got=got, path=path) from error
-
-
-def is_rigged(glb: Glb) -> bool:
-    """Whether a node has a mesh with a skin."""
-    return any("skin" in node and "mesh" in node for node in glb.part("nodes"))
 
 
 def _rigged_template(glb: Glb, name: str) -> Template:
