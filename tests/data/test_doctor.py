@@ -9,6 +9,7 @@ from click.testing import CliRunner
 import dp3d_data.doctor as doctor
 from dp3d_data.cli import main
 from dp3d_data.doctor import Finding
+from dp3d_data.errors import DependencyMissing
 
 
 def run(*arguments: str):
@@ -66,3 +67,10 @@ def test_a_workspace_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_WORKSPACE", str(blocked / "dp3d"))
     row = next(finding for finding in doctor.folders() if finding.name == "workspace")
     assert row.state == "missing" and "DP3D_WORKSPACE" in row.mend
+
+
+def test_the_error_names_what_is_missing(findings):
+    findings(Finding("Libraries", "roma", "missing", "not installed", "pip install 'roma>=1.5'"))
+    with pytest.raises(DependencyMissing, match="1 of 1 things are missing") as caught:
+        main.get_command(None, "doctor").callback(as_json=False, brief=True)
+    assert caught.value.got == "roma" and caught.value.hint == "pip install 'roma>=1.5'"
