@@ -21,7 +21,7 @@ ALLOWED = {
     "world": PURE,
     "shards": PURE | {"filters"},
     "filters": PURE,
-    "report": PURE | {"shards"},
+    "report": PURE | {"shards", "sources"},
     "doctor": PURE | {"inference", "world"},
     "training": PURE | {"inference", "world"},
     "commands": EDGES | {"commandline"},

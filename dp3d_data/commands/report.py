@@ -1,0 +1,44 @@
+"""dp3d-data report: statistics, overlays and learned shapes of a workspace on one HTML page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from dp3d_data.commandline import command, config_options
+from dp3d_data.config import setting, workspace
+
+RUNS = ("extract", "synth")
+EXTRAS = ("model", "evaluate", "evaluation", "predict", "predictions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """What the page shows and where it goes."""
+
+    category: str = setting("dog", "Category whose part of the workspace is shown.", group="Input and output")
+    input: tuple[str, ...] = setting(
+        (), "Folder of extract or synth; again for more. Default: all in the workspace.", group="Input and output"
+    )
+    extra: tuple[str, ...] = setting(
+        (), "Folder whose pictures, Markdown and JSON are shown; again for more. Default: the model's.", group="Input and output"
+    )
+    out: str | None = setting(None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output")
+    pictures: int = setting(24, "Most pictures of each section.", minimum=0)
+
+
+@command("report", example="dp3d-data report --category dog")
+@config_options(ReportConfig)
+def report(config: ReportConfig) -> None:
+    """Write one HTML page that needs no network: counts, reasons, distributions, photographs with their keypoints, and
+    what the model has learned."""
+    from dp3d_data.report import ReportPlan, write_report
+
+    root = workspace(config.category)
+    runs = [Path(name) for name in config.input] or [root / name for name in RUNS if (root / name / "run.json").is_file()]
+    extras = [Path(name) for name in config.extra] or [root / name for name in EXTRAS]
+    plan = ReportPlan(config.category, runs, root / "shards", extras, config.pictures)
+    out = write_report(plan, Path(config.out) if config.out else root / "report.html")
+    click.echo(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -1,0 +1,81 @@
+"""Pictures inside the page: files and arrays as data addresses, and crops of instances with their keypoints."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dp3d_data.errors import Dp3dError, InputCorrupt
+from dp3d_data.sources.images import read_image
+
+_WHOLE = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+_LARGEST = 1_500_000
+
+
+def jpeg_address(image: Image.Image, max_side: int = 720, quality: int = 86) -> str:
+    """An image as a JPEG data address, made smaller where it is larger than max_side."""
+    image = image.convert("RGB")
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality)
+    return _address("image/jpeg", stream.getvalue())
+
+
+def file_address(path: Path, max_side: int = 1200) -> str:
+    """A picture file as a data address: as it is where small or animated, else as a smaller JPEG.
+
+    Raises:
+        InputCorrupt: not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            animated = getattr(image, "n_frames", 1) > 1
+            if path.suffix.lower() in _WHOLE and (animated or path.stat().st_size <= _LARGEST):
+                return _address(_WHOLE[path.suffix.lower()], path.read_bytes())
+            return jpeg_address(image, max_side)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputCorrupt("not a picture", got=error, path=path) from error
+
+
+def _address(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def crops(rows: Sequence[Mapping[str, Any]], colours: np.ndarray, side: int = 300) -> Iterator[tuple[Mapping[str, Any], Image.Image]]:
+    """Each instance whose image can be read, with its crop; the others are passed over."""
+    for row in rows:
+        try:
+            pixels = read_image(row["image_path"]).pixels
+        except Dp3dError:
+            continue
+        yield row, instance_crop(pixels, row, colours, side)
+
+
+def instance_crop(pixels: np.ndarray, row: Mapping[str, Any], colours: np.ndarray, side: int) -> Image.Image:
+    """The box of an instance with a margin, `side` pixels on its longer side, keypoints drawn in their vertices' colours.
+
+    Args:
+        pixels: [H, W, 3] RGB of the whole image.
+        row: a row of the instance table.
+        colours: [K, 3] RGB of the template's vertices.
+    """
+    x0, y0, x1, y1 = (float(row[name]) for name in ("box_x0", "box_y0", "box_x1", "box_y1"))
+    margin = 0.06 * max(x1 - x0, y1 - y0, 1)
+    left, top = int(max(x0 - margin, 0)), int(max(y0 - margin, 0))
+    right, bottom = int(min(x1 + margin, pixels.shape[1])) or 1, int(min(y1 + margin, pixels.shape[0])) or 1
+    part = Image.fromarray(np.ascontiguousarray(pixels[top : max(bottom, top + 1), left : max(right, left + 1)]))
+    scale = side / max(part.size)
+    part = part.resize([max(round(length * scale), 1) for length in part.size], Image.Resampling.LANCZOS)
+    part = Image.blend(part, Image.new("RGB", part.size, "white"), 0.25)
+    draw, radius = ImageDraw.Draw(part), max(side / 200, 1.2)
+    for vertex, x, y in zip(row["vertex_ids"], row["keypoints_x"], row["keypoints_y"], strict=True):
+        u, v = (x - left) * scale, (y - top) * scale
+        draw.ellipse((u - radius, v - radius, u + radius, v + radius), fill=tuple(int(c) for c in colours[vertex]))
+    return part

@@ -1,0 +1,96 @@
+"""Gathers what there is to report and writes the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dp3d_data.bodies.template import Template
+from dp3d_data.errors import NothingToDo
+from dp3d_data.report import content, page
+from dp3d_data.shards.files import write_whole
+from dp3d_data.shards.manifest import MANIFEST, read_manifest
+from dp3d_data.shards.runs import TEMPLATE, Run
+
+
+@dataclass(frozen=True)
+class ReportPlan:
+    """What goes into a report.
+
+    Attributes:
+        category: named in the title.
+        runs: folders of extract and synth.
+        shards: folder of build-shards; used where it holds a manifest.
+        extras: folders whose pictures, Markdown and JSON are shown as they are.
+        pictures: most pictures of each section.
+    """
+
+    category: str
+    runs: Sequence[Path]
+    shards: Path | None = None
+    extras: Sequence[Path] = ()
+    pictures: int = 24
+
+
+def write_report(plan: ReportPlan, out: Path) -> Path:
+    """Write the page.
+
+    Raises:
+        NothingToDo: no run, no shards, nothing else to show.
+        InputMissing, ShardError: a run is unfinished or damaged.
+    """
+    runs = [Run.open(folder) for folder in plan.runs]
+    manifest = read_manifest(plan.shards) if plan.shards and (plan.shards / MANIFEST).is_file() else None
+    extras = content.extras(plan.extras, plan.pictures)
+    if not runs and manifest is None and not extras:
+        raise NothingToDo("nothing to report", hint=f"dp3d-data extract --category {plan.category}")
+    template = _template(runs, plan.shards)
+    sections = [("Overview", content.overview(runs, manifest)), *_pictures(runs, template, plan.pictures)]
+    if extras:
+        sections.append(("Learned model", extras))
+    if any(run.counts["instances"] for run in runs):
+        sections.append(("Distributions", content.distributions(runs)))
+    if template is not None and (painted := content.visibility(_with(runs, template), template)):
+        sections.append(("Visibility", painted))
+    if runs:
+        sections.append(("Failures and rejects", content.problems(runs)))
+    recipes = [f"{run.kind} {run.marker['recipe']}" for run in runs] + ([f"shards {manifest['recipe']}"] if manifest else [])
+    text = page.page(f"dp3d: {plan.category}", _subtitle(runs, template), sections, "Recipes: " + " · ".join(recipes))
+    return write_whole(out, lambda stream: _put(stream, text))
+
+
+def _put(stream, text: str) -> None:
+    stream.write(text.encode())
+
+
+def _template(runs: Sequence[Run], shards: Path | None) -> Template | None:
+    """The template of the first run that has one, or of the shards."""
+    found = [run.folder for run in runs] + ([shards] if shards else [])
+    return next((Template.load(folder / TEMPLATE) for folder in found if (folder / TEMPLATE).is_file()), None)
+
+
+def _with(runs: Sequence[Run], template: Template) -> list[Run]:
+    """The runs whose ids are this template's."""
+    return [run for run in runs if (run.marker["template"] or {}).get("hash") == template.content_hash]
+
+
+def _pictures(runs: Sequence[Run], template: Template | None, limit: int) -> list[tuple[str, str]]:
+    sections = []
+    photographs = [run for run in runs if run.kind == "extract"]
+    if template is not None:
+        sections.append(("Template", content.template_views(template)))
+    if any(run.overlays for run in photographs):
+        sections.append(("Photographs", content.overlays(photographs, limit)))
+    if template is not None:
+        for run in _with(runs, template):
+            sheet = content.contact_sheet(run, template, limit)
+            if sheet:
+                sections.append((f"Instances: {content.name_of(run)}", sheet))
+    return sections
+
+
+def _subtitle(runs: Sequence[Run], template: Template | None) -> str:
+    models = sorted({str(run.marker["config"].get("model")) for run in runs if run.marker["config"].get("model")})
+    parts = [f"template {template.name}, {template.num_vertices:,} vertices" if template else "no template"]
+    return " · ".join(parts + [f"model {name}" for name in models])
