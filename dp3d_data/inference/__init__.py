@@ -1,0 +1,29 @@
+"""Networks that find animals and give every pixel an embedding: specifications, weights, prediction. Light to import."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "ModelSpec": "spec",
+    "find_spec": "zoo",
+    "zoo_specs": "zoo",
+    "build_network": "network",
+    "read_checkpoint": "checkpoint",
+    "load_weights": "weights",
+    "save_weights": "weights",
+    "check_file": "identify",
+    "DensePredictor": "predictor",
+    "RawDetection": "predictor",
+    "load_predictor": "loading",
+}
+
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name where it lives, when it is first used: detectron2 and torch take seconds."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -1,0 +1,108 @@
+"""A network from its specification, assembled by detectron2."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode, configurable, get_cfg
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.utils.events import EventStorage
+from jaxtyping import Float, UInt8
+from torch import nn
+
+from dp3d_data.inference import backbone as _backbone  # registers it
+from dp3d_data.inference import roi_heads as _roi_heads  # registers them
+from dp3d_data.inference.spec import ModelSpec
+
+LEVELS = ["p2", "p3", "p4", "p5"]
+Tensor = torch.Tensor
+Features = dict[str, Float[Tensor, "n c h w"]]
+
+
+@META_ARCH_REGISTRY.register()
+class Dp3dDenseRCNN(GeneralizedRCNN):
+    """detectron2's GeneralizedRCNN with its steps laid open: normalise, backbone, box losses or boxes, dense maps."""
+
+    @configurable
+    def __init__(self, **arguments) -> None:
+        super().__init__(**arguments)
+
+    def normalised(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h2 w2"]:
+        """BGR images minus the mean, padded with zeros at the right and bottom to what the backbone divides by."""
+        step = self.backbone.size_divisibility
+        values = (images.float() - self.pixel_mean) / self.pixel_std
+        return nn.functional.pad(values, (0, -values.shape[-1] % step, 0, -values.shape[-2] % step))
+
+    def detection_losses(
+        self, images: Float[Tensor, "n 3 h w"], features: Features, boxes: Float[Tensor, "n 4"] | list[Float[Tensor, "m 4"]]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Losses of proposals and boxes; every box is of class 0.
+
+        Args:
+            images: normalised.
+            features: of the backbone.
+            boxes: of each image xyxy, pixels: one row each, or a list of [m, 4].
+        """
+        size = tuple(images.shape[-2:])
+        truth = [_truth(each.reshape(-1, 4), size) for each in boxes]
+        with EventStorage():
+            proposals, losses = self.proposal_generator(ImageList(images, [size] * len(images)), features, truth)
+            proposals = self.roi_heads.label_and_sample_proposals(proposals, truth)
+            return losses | self.roi_heads._forward_box(features, proposals)
+
+    def detect(self, images: Float[Tensor, "n 3 h w"], sizes: list[tuple[int, int]], features: Features) -> list[Instances]:
+        """Boxes of each image with score and class (detectron2 fields pred_boxes, scores, pred_classes).
+
+        Args:
+            images: normalised and padded.
+            sizes: (height, width) of each image without padding, pixels.
+            features: of the backbone.
+        """
+        proposals, _ = self.proposal_generator(ImageList(images, sizes), features, None)
+        return self.roi_heads._forward_box(features, proposals)
+
+
+def _truth(boxes: Float[Tensor, "m 4"], size: tuple[int, int]) -> Instances:
+    classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    return Instances(size, gt_boxes=Boxes(boxes), gt_classes=classes)
+
+
+def build_network(spec: ModelSpec, device: str = "cpu") -> Dp3dDenseRCNN:
+    """A network with random weights and empty mesh functions; `device="meta"` gives shapes without memory."""
+    with torch.device(device):
+        return META_ARCH_REGISTRY.get("Dp3dDenseRCNN")(configuration(spec, device))
+
+
+def configuration(spec: ModelSpec, device: str) -> CfgNode:
+    """The detectron2 settings of a specification."""
+    cfg = get_cfg()
+    model = cfg.MODEL
+    model.DP3D_SPEC, model.DEVICE, model.MASK_ON = (spec,), device, False  # a tuple: settings hold no objects
+    model.PIXEL_MEAN, model.PIXEL_STD = list(spec.pixel_mean), list(spec.pixel_std)
+    cfg.TEST.DETECTIONS_PER_IMAGE = spec.detections
+    _set_backbone(model, spec)
+    _set_boxes(model, spec)
+    return cfg
+
+
+def _set_backbone(model: CfgNode, spec: ModelSpec) -> None:
+    model.BACKBONE.NAME = "build_dp3d_narrow_resnet_fpn" if spec.depth == 18 else "build_resnet_fpn_backbone"
+    model.BACKBONE.FREEZE_AT = 0 if spec.trainable else 2
+    resnets = model.RESNETS
+    resnets.DEPTH, resnets.NORM, resnets.STRIDE_IN_1X1 = spec.depth, spec.norm, spec.stride_in_1x1
+    resnets.STEM_OUT_CHANNELS, resnets.RES2_OUT_CHANNELS = spec.stem_channels, spec.res2_channels
+    resnets.WIDTH_PER_GROUP = spec.group_width
+    resnets.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    model.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    model.FPN.OUT_CHANNELS = spec.fpn_channels
+
+
+def _set_boxes(model: CfgNode, spec: ModelSpec) -> None:
+    model.ANCHOR_GENERATOR.SIZES = [[32], [64], [128], [256], [512]]
+    model.RPN.IN_FEATURES = [*LEVELS, "p6"]
+    model.RPN.PRE_NMS_TOPK_TEST, model.RPN.POST_NMS_TOPK_TEST = spec.proposals
+    heads, box = model.ROI_HEADS, model.ROI_BOX_HEAD
+    heads.NAME, heads.IN_FEATURES, heads.NUM_CLASSES = "Dp3dDenseROIHeads", LEVELS, spec.num_classes
+    heads.SCORE_THRESH_TEST, heads.NMS_THRESH_TEST = spec.score_threshold, spec.nms_threshold
+    box.NAME, box.NUM_FC, box.FC_DIM = "FastRCNNConvFCHead", 2, spec.box_fc
+    box.POOLER_RESOLUTION, box.POOLER_SAMPLING_RATIO, box.POOLER_TYPE = 7, 2, spec.pooling

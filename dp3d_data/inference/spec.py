@@ -1,0 +1,96 @@
+"""Everything that shapes a network: backbone, box branch, dense head, meshes, input size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One network. The defaults are those of the published ResNet-50 CSE models.
+
+    Attributes:
+        name: as the user types it.
+        kind: "cse" (pixel embeddings) or "chart" (body part, u and v).
+        class_to_mesh: mesh whose vertices each class is matched to; empty for charts.
+        mesh_sizes: number of vertices of every mesh that the weights hold, used by a class or not.
+        checkpoint_url: where the weights are published; None where they are not.
+        note: one line on what it is for.
+
+        depth: 18 (blocks of two convolutions, any width), 50 or 101.
+        stem_channels, res2_channels, group_width: widths of the ResNet; res3..res5 double res2's.
+        stride_in_1x1: which convolution of a bottleneck strides.
+        norm: "FrozenBN" or "BN".
+        fpn_channels: channels of p2..p6.
+        box_fc: width of the two fully connected layers of the box head.
+        proposals: boxes kept before and after suppression at inference.
+        detections: most boxes an image.
+        score_threshold, nms_threshold: of the box branch at inference.
+        pooling: "ROIAlign" or "ROIAlignV2"; the second shifts by half a pixel, as image coordinates ask for.
+
+        decoder: merge p2..p5 to stride 4 before pooling.
+        decoder_channels, decoder_out: widths inside and at the end of the decoder.
+        head: "conv" or "deeplab"; non_local adds an attention block to the second.
+        head_convs, head_channels, head_kernel: convolutions of the dense head.
+        pool_size: side of the pooled map; predictions are four times as wide.
+        coarse_channels: of the coarse segmentation, background first.
+        embed_size, embed_features: dimensions of an embedding, mesh functions it is made of.
+        patches: number of charts.
+        uv_confidence: None, "iid_iso" or "indep_aniso".
+        segm_confidence: confidence of the segmentations.
+
+        min_side, max_side: shortest side the image is scaled to, and the longest it may get, pixels.
+        pixel_mean, pixel_std: BGR, 0..255.
+    """
+
+    name: str
+    kind: str = "cse"
+    class_to_mesh: dict[int, str] = field(default_factory=dict)
+    mesh_sizes: dict[str, int] = field(default_factory=dict)
+    checkpoint_url: str | None = None
+    note: str = ""
+
+    depth: int = 50
+    stem_channels: int = 64
+    res2_channels: int = 256
+    group_width: int = 64
+    stride_in_1x1: bool = True
+    norm: str = "FrozenBN"
+    fpn_channels: int = 256
+    box_fc: int = 1024
+    proposals: tuple[int, int] = (1000, 1000)
+    detections: int = 100
+    score_threshold: float = 0.05
+    nms_threshold: float = 0.5
+    pooling: str = "ROIAlign"
+
+    decoder: bool = True
+    decoder_channels: int = 256
+    decoder_out: int = 256
+    head: str = "conv"
+    non_local: bool = False
+    head_convs: int = 8
+    head_channels: int = 512
+    head_kernel: int = 3
+    pool_size: int = 28
+    coarse_channels: int = 2
+    embed_size: int = 16
+    embed_features: int = 256
+    patches: int = 24
+    uv_confidence: str | None = None
+    segm_confidence: bool = False
+
+    min_side: int = 800
+    max_side: int = 1333
+    pixel_mean: tuple[float, float, float] = (103.53, 116.28, 123.675)
+    pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the box branch: one per mesh, one where there is no mesh."""
+        return max(1, len(self.class_to_mesh))
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the norms of the backbone learn."""
+        return self.norm != "FrozenBN"
