@@ -13,12 +13,11 @@ CHECKED = [
     "dp3d_data.matching",
     "dp3d_data.bodies",
     "dp3d_data.training.losses",
-    "dp3d_data.training.objective",
-    "dp3d_model.camera",
-    "dp3d_model.losses",
-    "dp3d_model.parts",
-    "dp3d_model.blendshapes",
-    "dp3d_model.lifter",
+    "dp3d_data.training.metrics",
+    *(
+        f"dp3d_model.{name}"
+        for name in "arap blendshapes camera canonicaliser lifter losses metrics observation parts posing rotation_fit trunk".split()
+    ),
 ]
 _hook = install_import_hook(CHECKED, "typeguard.typechecked")
 

@@ -56,7 +56,12 @@ def inline_commands(path: Path) -> list[str]:
     return INLINE.findall(outside)
 
 
-def runnable(slow: bool) -> list[Block]:
-    """The blocks that a test runs: fenced as `sh run`, or `sh run slow`."""
-    wanted = "sh run slow" if slow else "sh run"
-    return [block for path in documents() for block in blocks(path) if block.info == wanted]
+def runnable(path: Path, slow: bool) -> list[Block]:
+    """The blocks of a page that a test runs in order in one folder: fenced as `sh run`, and `sh run slow` where asked for."""
+    wanted = ("sh run", "sh run slow") if slow else ("sh run",)
+    return [block for block in blocks(path) if block.info in wanted]
+
+
+def pages_to_run(slow: bool) -> list[Path]:
+    """The pages that have such blocks."""
+    return [path for path in documents() if any(block.info == ("sh run slow" if slow else "sh run") for block in blocks(path))]

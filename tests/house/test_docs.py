@@ -11,7 +11,7 @@ import pytest
 
 import dp3d_data.errors as errors
 from scripts.write_command_line_docs import PAGE, page
-from tests.house.documents import blocks, documents, fenced_commands, inline_commands, runnable
+from tests.house.documents import blocks, documents, fenced_commands, inline_commands, pages_to_run, runnable
 from tests.house.program_words import find, options, parse
 from tests.house.source_tree import short
 from tests.shared import ROOT
@@ -43,25 +43,27 @@ def test_inline_commands_exist(path):
     assert not wrong, "\n".join(wrong)
 
 
-def run_block(block, folder: Path) -> subprocess.CompletedProcess:
-    """Run a block as a user would: in an empty folder, with the programs of this environment."""
+def run_page(path: Path, folder: Path, slow: bool) -> None:
+    """Run a page's blocks as a user would: one after the other in an empty folder, with the programs of this environment."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     environment |= {"DP3D_WORKSPACE": str(folder / "dp3d"), "PYTHONPATH": str(ROOT)}
-    script = "set -e\n" + block.text.replace("$ ", "")
-    return subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    for block in runnable(path, slow):
+        script = "set -e\n" + block.text.replace("$ ", "")
+        run = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, f"{block}\n{run.stdout}{run.stderr}"
 
 
-@pytest.mark.parametrize("block", runnable(slow=False), ids=str)
-def test_block_runs(block, tmp_path):
-    run = run_block(block, tmp_path)
-    assert run.returncode == 0, run.stdout + run.stderr
+@pytest.mark.parametrize("path", pages_to_run(slow=False), ids=short)
+def test_page_runs(path, tmp_path):
+    assert runnable(path, slow=False)
+    run_page(path, tmp_path, slow=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", runnable(slow=True), ids=str)
-def test_slow_block_runs(block, tmp_path):
-    run = run_block(block, tmp_path)
-    assert run.returncode == 0, run.stdout + run.stderr
+@pytest.mark.parametrize("path", pages_to_run(slow=True), ids=short)
+def test_slow_page_runs(path, tmp_path):
+    assert runnable(path, slow=True)
+    run_page(path, tmp_path, slow=True)
 
 
 @pytest.mark.parametrize("path", documents(), ids=short)

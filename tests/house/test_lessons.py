@@ -75,7 +75,7 @@ def test_every_test_asserts_something():
 
 def asserts(function: ast.FunctionDef, checkers: set[str]) -> bool:
     """Whether a test can fail by something other than an accident, itself or through a checker of its file."""
-    words = ("raises", "warns", "assert", "check", "expect", "fail")
+    words = ("raises", "warns", "assert", "check", "expect", "fail", "succeeds")
     for node in ast.walk(function):
         if isinstance(node, ast.Assert):
             return True
