@@ -1,0 +1,186 @@
+"""One image to rows: read, detect, match, pool, keep or reject; whatever goes wrong becomes a row of failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from dp3d_data.bodies import Template
+from dp3d_data.errors import Dp3dError, TemplateError
+from dp3d_data.matching import VertexIndex, match_detection, view_of
+from dp3d_data.records import Detection, ImageRecord
+from dp3d_data.shards import Correspondence, ImageInfo, Row, instance_row
+from dp3d_data.sources import Photograph, read_image
+from pipelines.extract_settings import ExtractConfig
+
+NOTHING_FOUND = "nothing found"
+NO_BOX = "no box"
+OUTSIDE = "box outside the image"
+EMPTY_MASK = "empty mask"
+FEW_VERTICES = "few vertices"
+
+
+class Predictor(Protocol):
+    """What extract asks of a network."""
+
+    def predict(self, image: np.ndarray, boxes: Any = None, score: float = 0.5, classes: Any = None) -> list[Any]:
+        """Detections of a BGR image [H, W, 3] uint8: box, score, class_id, embedding [D, S, S], coarse_segm [2, S, S]."""
+
+    def vertex_embeddings(self, class_id: int) -> np.ndarray:
+        """[K, D] embeddings of the vertices of a class's mesh."""
+
+    def class_of(self, category: str) -> int:
+        """The class id that means the category."""
+
+
+@dataclass
+class Rows:
+    """What became of some images: rows of the three tables."""
+
+    instances: list[Row] = field(default_factory=list)
+    failures: list[Row] = field(default_factory=list)
+    rejects: list[Row] = field(default_factory=list)
+
+    def add(self, other: Rows) -> None:
+        """Append the rows of another image."""
+        self.instances += other.instances
+        self.failures += other.failures
+        self.rejects += other.rejects
+
+    def reject(self, instance_id: str, image_id: str, reason: str, value: float | None = None) -> None:
+        """Note an instance, or an image as a whole, that is left out."""
+        self.rejects.append({"instance_id": instance_id, "image_id": image_id, "reason": reason, "value": value})
+
+
+class Annotator:
+    """A network, its vertices and the template, ready for any number of images.
+
+    Args:
+        predictor: the network.
+        template: whose vertices the network's embeddings are.
+        model: the name that rows carry.
+
+    Raises:
+        TemplateError: the network knows another number of vertices than the template.
+    """
+
+    def __init__(self, config: ExtractConfig, predictor: Predictor, template: Template, model: str) -> None:
+        self.config, self.predictor, self.template = config, predictor, template
+        self.class_id = predictor.class_of(config.category)
+        embeddings = np.asarray(predictor.vertex_embeddings(self.class_id))
+        if len(embeddings) != template.num_vertices:
+            got, expected = f"{template.num_vertices} vertices ({template.name})", f"the {len(embeddings)} that {model} was trained on"
+            raise TemplateError("template and network do not belong together", got=got, expected=expected, hint="name it: --template")
+        self.index = VertexIndex(embeddings, config.device)
+        self.origin = Correspondence(template.name, template.content_hash, model)
+        self.area_share = template.vertex_areas / template.total_area
+
+    def annotate(self, record: ImageRecord) -> Rows:
+        """The rows of one image; never raises for what is wrong with the image."""
+        stage = "read"
+        try:
+            photograph = read_image(record.path, self.config.max_pixels)
+            stage = "detect"
+            rows, found = self._detect(record, photograph)
+            stage = "match"
+            self._match(rows, record, photograph, found)
+        except Exception as error:  # noqa: BLE001 - one bad image never ends a run: it becomes a row of failures
+            return Rows(failures=[failure_row(record, stage, error)])
+        return rows
+
+    def _detect(self, record: ImageRecord, photograph: Photograph) -> tuple[Rows, list[tuple[str, Any]]]:
+        """Instance ids with detections, best first; images and boxes without any are rejected."""
+        rows, boxes = Rows(), None
+        if record.boxes is not None:
+            boxes = _inside(rows, record, photograph)
+            if not boxes:
+                if not rows.rejects:
+                    rows.reject(record.image_id, record.image_id, NO_BOX)
+                return rows, []
+        image = np.ascontiguousarray(photograph.pixels[:, :, ::-1])
+        given = None if boxes is None else np.array([box for _, box in boxes], dtype=np.float32)
+        found = self.predictor.predict(image, boxes=given, score=self.config.score, classes=[self.class_id])
+        if boxes is not None:
+            return rows, list(zip([name for name, _ in boxes], found, strict=True))
+        found = sorted(found, key=lambda one: (-float(one.score), *map(float, one.box)))
+        if not found:
+            rows.reject(record.image_id, record.image_id, NOTHING_FOUND)
+        return rows, [(f"{record.image_id}#{number}", one) for number, one in enumerate(found)]
+
+    def _match(self, rows: Rows, record: ImageRecord, photograph: Photograph, found: Iterable[tuple[str, Any]]) -> None:
+        info = ImageInfo(
+            record.image_id,
+            photograph.width,
+            photograph.height,
+            _text(record.path),
+            photograph.content_hash,
+            record.source,
+            record.group,
+        )
+        for instance_id, detected in found:
+            dense = match_detection(detected, self.index)
+            view = view_of(dense, self.template.num_vertices)
+            area = int(dense.mask.sum())
+            if not area:
+                rows.reject(instance_id, record.image_id, EMPTY_MASK, 0.0)
+            elif len(view.ids) < self.config.min_vertices:
+                rows.reject(instance_id, record.image_id, FEW_VERTICES, float(len(view.ids)))
+            else:
+                box = tuple(float(value) for value in detected.box)
+                score = float(detected.score) if record.boxes is None else 1.0
+                detection = Detection(box, score, self.config.category)
+                visible = float(self.area_share[view.ids].sum())
+                rows.instances.append(instance_row(instance_id, info, detection, view, self.origin, visible_area=visible, mask_area=area))
+
+
+def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> list[tuple[str, list[float]]]:
+    """Given boxes cut to the image, with their instance ids; a box that lies outside is rejected."""
+    kept = []
+    width, height = photograph.width, photograph.height
+    for number, (x0, y0, x1, y1) in enumerate(record.boxes or ()):
+        instance_id = f"{record.image_id}#{number}"
+        box = [max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))]
+        if box[2] - box[0] < 1 or box[3] - box[1] < 1:
+            rows.reject(instance_id, record.image_id, OUTSIDE)
+        else:
+            kept.append((instance_id, box))
+    return kept
+
+
+def failure_row(record: ImageRecord, stage: str, error: Exception) -> Row:
+    """One row of the failures table; the message stands without the path, which has a column of its own."""
+    message = str(error)
+    if isinstance(error, Dp3dError) and error.path is not None:
+        message = message.removeprefix(f"{error.path}: ")
+    return {
+        "image_id": record.image_id,
+        "path": _text(record.path),
+        "stage": stage,
+        "error": type(error).__name__,
+        "message": _text(message) or type(error).__name__,
+    }
+
+
+def _text(value: str) -> str:
+    """Text that a table can hold: names that are no UTF-8 are written as escapes."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Run torch and faiss on this many threads, then on as many as before."""
+    import faiss
+    import torch
+
+    before = torch.get_num_threads(), faiss.omp_get_max_threads()
+    torch.set_num_threads(count)
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        faiss.omp_set_num_threads(before[1])

@@ -1,0 +1,209 @@
+"""Photographs to visible template keypoints: plan, parts, overlays, account."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dp3d_data.bodies import Template, load_template
+from dp3d_data.categories import category
+from dp3d_data.config import file_digest, fingerprint, plain, to_toml, workspace
+from dp3d_data.errors import UsageError
+from dp3d_data.filters import Account
+from dp3d_data.records import ImageRecord
+from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
+from dp3d_data.shards.files import write_whole
+from dp3d_data.shards.runs import discard_run
+from dp3d_data.sources import FolderSource, SampleSource, read_boxes
+from pipelines.annotate import Annotator, Predictor, Rows, limited_threads
+from pipelines.extract_settings import ExtractConfig
+from pipelines.overlays import draw_overlays
+from pipelines.parts import Advance, make_parts, worker_count
+
+# Raised when the rows of the same image may differ from those of earlier versions.
+CODE_VERSION = 1
+
+MakePredictor = Callable[[], Predictor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, decided before anything is written.
+
+    Attributes:
+        records: the images, in order.
+        strangers: names in the file of boxes that are none of the images.
+        model: name of the network, as rows carry it.
+        make_predictor: loads the network; called once in each process.
+        recipe: fingerprint of all that shapes the result.
+        out: folder of the results.
+    """
+
+    config: ExtractConfig
+    records: tuple[ImageRecord, ...]
+    strangers: tuple[str, ...]
+    template: Template
+    model: str
+    make_predictor: MakePredictor
+    recipe: str
+    out: Path
+
+    @property
+    def parts(self) -> list[tuple[ImageRecord, ...]]:
+        size = self.config.part
+        return [self.records[start : start + size] for start in range(0, len(self.records), size)]
+
+    @property
+    def workers(self) -> int:
+        return worker_count(self.config.workers, len(self.parts), self.config.device)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run holds: its folder, images by fate, instances kept, rejects by reason, and whether it was new."""
+
+    run: Run
+    images: Account
+    instances: int
+    rejects: dict[str, int]
+    fresh: bool
+
+
+def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> Plan:
+    """Find the images, the template and the weights.
+
+    Args:
+        make_predictor: another network than the one that the settings name; for tests and for networks of one's own.
+
+    Raises:
+        InputMissing, NothingToDo, UsageError, InputCorrupt: images or boxes that are not there or not usable.
+        CheckpointError: no weights.
+        UsageError: neither a template nor a model for the category.
+    """
+    embedded = category(config.category).model
+    source = FolderSource(config.images) if config.images else SampleSource()
+    records, strangers = source.records(), []
+    if config.boxes:
+        records, strangers = read_boxes(config.boxes, config.category).attach(records)
+    template = _template(config)
+    model, digest = config.model or embedded or "", ""
+    if make_predictor is None:
+        make_predictor, digest = _network(config, model)
+    inputs = [(record.image_id, record.boxes, _size(record)) for record in records]
+    recipe = fingerprint("extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash, inputs)
+    out = Path(config.out) if config.out else workspace(config.category) / "extract"
+    return Plan(config, tuple(records), tuple(strangers), template, model or "given", make_predictor, recipe, out)
+
+
+def _network(config: ExtractConfig, model: str) -> tuple[MakePredictor, str]:
+    """How to load the network, and the digest of its weights."""
+    from dp3d_data.inference import load_predictor, weights_file
+
+    if not model:
+        hint = "name the network and its weights: --model MODEL --weights FILE (dp3d-data zoo list)"
+        raise UsageError(f"no embedded network for {config.category!r}", hint=hint)
+    path = weights_file(model, config.weights)
+    return partial(load_predictor, model, str(path), category=config.category, device=config.device), file_digest(path)
+
+
+def _template(config: ExtractConfig) -> Template:
+    name = config.template or category(config.category).template
+    if not name:
+        hint = "the published meshes hold no geometry; give your own: --template MESH"
+        raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
+    return load_template(name)
+
+
+def _size(record: ImageRecord) -> int:
+    """Bytes of the image file, so that another image of the same name is another recipe; -1 where it cannot be told."""
+    try:
+        return Path(record.path).stat().st_size
+    except OSError:
+        return -1
+
+
+@dataclass(frozen=True)
+class ExtractJob:
+    """What every process must know; see `pipelines.parts.Job`."""
+
+    plan: Plan
+    writer: RunWriter
+
+    def start(self) -> ExtractParts:
+        """Load the network."""
+        plan = self.plan
+        with limited_threads(plan.config.threads):
+            annotator = Annotator(plan.config, plan.make_predictor(), plan.template, plan.model)
+        return ExtractParts(annotator, plan.parts, self.writer)
+
+
+@dataclass(frozen=True)
+class ExtractParts:
+    """Makes the parts of an extraction; see `pipelines.parts.PartMaker`."""
+
+    annotator: Annotator
+    parts: list[tuple[ImageRecord, ...]]
+    writer: RunWriter
+
+    def make(self, index: int, advance: Advance) -> None:
+        """Annotate the images of one part and write its tables."""
+        rows = Rows()
+        with limited_threads(self.annotator.config.threads):
+            for record in self.parts[index]:
+                one = self.annotator.annotate(record)
+                rows.add(one)
+                advance(1, len(one.instances), len(one.failures))
+        self.writer.commit(index, rows.instances, rows.failures, rows.rejects, inputs=len(self.parts[index]))
+
+
+def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None) -> Outcome:
+    """Run a plan to its end, going on where an earlier run of the same recipe stopped.
+
+    Args:
+        advance: told of finished images, in any order.
+        say: told of the dashboard's address.
+
+    Raises:
+        RecipeMismatch: the folder holds the results of another recipe.
+        CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.
+        Unaccounted: an image that is neither kept nor rejected nor failed.
+    """
+    if plan.config.overwrite:
+        discard_run(plan.out)
+    writer = RunWriter(plan.out, kind="extract", recipe=plan.recipe)
+    if writer.complete:
+        return outcome(Run.open(plan.out), fresh=False)
+    done = writer.done
+    for index in sorted(done):
+        advance(len(plan.parts[index]), 0, 0)
+    todo = [index for index in range(len(plan.parts)) if index not in done]
+    make_parts(ExtractJob(plan, writer), todo, min(plan.workers, max(len(todo), 1)), advance, say)
+    draw_overlays(plan.out, plan.records, plan.template, plan.config.overlays)
+    kept = plan.config.portable()
+    write_whole(plan.out / "config.toml", lambda stream: stream.write(to_toml(kept).encode()))
+    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.strangers)}
+    run = writer.finish(template=plan.template, category=plan.config.category, config=plain(kept), extra=extra)
+    return outcome(run, fresh=True)
+
+
+def outcome(run: Run, fresh: bool) -> Outcome:
+    """The account of a finished run: every image is kept, rejected for its first reason, or failed.
+
+    Raises:
+        Unaccounted: images disappeared.
+    """
+    with_instances: set[str] = set()
+    for table in run.instances(["image_id"]):
+        with_instances.update(table["image_id"].to_pylist())
+    failed = set(run.failures()["image_id"].to_pylist())
+    rejects = run.rejects()
+    reasons: dict[str, str] = {}
+    for image, reason in zip(rejects["image_id"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
+        if image not in with_instances:
+            reasons.setdefault(image, reason)
+    images = Account(run.counts["inputs"], len(with_instances), dict(Counter(reasons.values())), len(failed)).check()
+    by_reason = Counter(rejects["reason"].to_pylist())
+    return Outcome(run, images, run.counts["instances"], dict(by_reason), fresh)

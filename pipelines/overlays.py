@@ -1,0 +1,103 @@
+"""Pictures of a run: photographs with the boxes found and the keypoints coloured by template vertex."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dp3d_data.bodies import Template
+from dp3d_data.bodies.colours import colour_by_vertex
+from dp3d_data.errors import Dp3dError
+from dp3d_data.records import ImageRecord
+from dp3d_data.shards.files import read_table, write_whole
+from dp3d_data.shards.runs import OVERLAYS
+from dp3d_data.sources import read_image
+
+COLUMNS = ["image_id", "score", "box_x0", "box_y0", "box_x1", "box_y1", "vertex_ids", "keypoints_x", "keypoints_y"]
+LONGEST = 960
+NOTHING = "nothing found"
+
+
+def draw_overlays(folder: Path, records: Sequence[ImageRecord], template: Template, count: int) -> list[Path]:
+    """Draw `count` images of a run whose parts are written, those with instances first, evenly over the run.
+
+    An image without instances is drawn too, as it says something; one that cannot be read is left out.
+
+    Returns:
+        The pictures, named by their place in the run.
+    """
+    found = _instances(folder)
+    colours = colour_by_vertex(template)
+    pictures = []
+    for place in chosen([record.image_id in found for record in records], count):
+        record = records[place]
+        try:
+            pixels = read_image(record.path).pixels
+        except Dp3dError:
+            continue
+        picture = overlay(pixels, found.get(record.image_id, []), colours)
+        path = folder / OVERLAYS / f"{place:06d}.jpg"
+        pictures.append(write_whole(path, lambda stream, picture=picture: picture.save(stream, "JPEG", quality=88)))
+    return pictures
+
+
+def chosen(has_instances: Sequence[bool], count: int) -> list[int]:
+    """Places of the images to draw: of those with instances, then of the others, each evenly spaced; ascending."""
+    flags = np.asarray(has_instances, dtype=bool)
+    first = _spaced(np.flatnonzero(flags), count)
+    return sorted([*first, *_spaced(np.flatnonzero(~flags), count - len(first))])
+
+
+def _spaced(places: np.ndarray, count: int) -> list[int]:
+    count = max(0, min(count, len(places)))
+    return [int(place) for place in places[np.arange(count) * len(places) // max(count, 1)]]
+
+
+def _instances(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Image id -> its instances, from the parts on disk."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(folder.glob("instances-*.parquet")):
+        for row in read_table(path, COLUMNS).to_pylist():
+            found.setdefault(row["image_id"], []).append(row)
+    return found
+
+
+def overlay(pixels: np.ndarray, instances: Sequence[dict[str, Any]], colours: np.ndarray) -> Image.Image:
+    """One photograph, dimmed, with box, score and coloured keypoints of each instance.
+
+    Args:
+        pixels: [H, W, 3] uint8 RGB.
+        instances: rows of the instance table; keypoints and boxes in image pixels.
+        colours: [K, 3] RGB of each template vertex.
+    """
+    height, width = pixels.shape[:2]
+    scale = min(1.0, LONGEST / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    photograph = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    picture = Image.blend(photograph, Image.new("RGB", size, (24, 24, 24)), 0.35)
+    draw = ImageDraw.Draw(picture)
+    for row in instances:
+        _draw_instance(draw, row, scale, colours)
+    if not instances:
+        _label(draw, (4, 4), NOTHING)
+    return picture
+
+
+def _draw_instance(draw: ImageDraw.ImageDraw, row: dict[str, Any], scale: float, colours: np.ndarray) -> None:
+    x0, y0, x1, y1 = (scale * row[name] for name in ("box_x0", "box_y0", "box_x1", "box_y1"))
+    draw.rectangle((x0, y0, max(x1, x0), max(y1, y0)), outline=(255, 255, 255), width=2)
+    radius = float(np.clip(np.hypot(x1 - x0, y1 - y0) / 220, 1.0, 4.0))
+    for vertex, x, y in zip(row["vertex_ids"], row["keypoints_x"], row["keypoints_y"], strict=True):
+        circle = scale * x - radius, scale * y - radius, scale * x + radius, scale * y + radius
+        draw.ellipse(circle, fill=tuple(int(value) for value in colours[vertex]))
+    _label(draw, (x0 + 4, y0 + 4), f"{row['score']:.2f} · {len(row['vertex_ids'])} vertices")
+
+
+def _label(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str) -> None:
+    font = ImageFont.load_default(size=13)
+    draw.rectangle(draw.textbbox(corner, text, font=font), fill=(24, 24, 24))
+    draw.text(corner, text, fill=(255, 255, 255), font=font)

@@ -1,0 +1,49 @@
+"""The parts of a run: what makes them, and the choice between this process and a cluster of processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+# inputs, instances and failures that were finished since the last call
+Advance = Callable[[int, int, int], None]
+
+
+class PartMaker(Protocol):
+    """What lives as long as a process: it holds the network and makes one part at a time."""
+
+    def make(self, index: int, advance: Advance) -> None:
+        """Make and write part `index`, telling of every input that is finished."""
+
+
+class Job(Protocol):
+    """All that a process must know to work; it travels to every process once."""
+
+    def start(self) -> PartMaker:
+        """Load what is needed; called once in each process."""
+
+
+def make_parts(job: Job, indices: list[int], workers: int, advance: Advance, say: Callable[[str], None]) -> None:
+    """Make the parts, here (one worker) or by worker processes; a part is the same wherever it is made.
+
+    An error that is no input's own fault ends the run; parts that are finished stay.
+    """
+    if workers == 1:
+        maker = job.start()
+        for index in indices:
+            maker.make(index, advance)
+    elif indices:
+        from pipelines.cluster import local_cluster, make_on
+
+        with local_cluster(workers) as client:
+            if client.dashboard_link and client.scheduler_info().get("services", {}).get("dashboard"):
+                say(f"dashboard {client.dashboard_link}")
+            make_on(client, job, indices, advance)
+
+
+def worker_count(asked: int, parts: int, device: str) -> int:
+    """Processes to start: as many as asked for, else one per core on the CPU and one on a GPU, never more than parts."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = asked or (cores if device == "cpu" else 1)
+    return max(1, min(wanted, parts))
