@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Callable
@@ -35,7 +36,8 @@ def cached_arrays(name: str, shapes: dict[str, tuple[int, ...]], compute: Callab
             np.savez(stream, **arrays)
         os.replace(partial, path)
     except OSError:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
     return arrays
 
 

@@ -9,7 +9,8 @@ from dp3d_data.bodies.cache import cached_arrays
 from dp3d_data.bodies.template import Template
 from dp3d_data.errors import UsageError
 
-VERSION = 1
+VERSION = 2
+SPARE = 4
 
 
 def laplace_beltrami(
@@ -66,8 +67,10 @@ def laplacian_basis(
         values, functions = eigh(laplacian.toarray(), mass.toarray(), subset_by_index=(0, count - 1))
     else:
         shift = -0.01 / mass.diagonal().sum()
-        values, functions = eigsh(laplacian, k=count, M=mass, sigma=shift, which="LM", v0=start, tol=1e-10)
-    order = np.argsort(values, kind="stable")
+        # A looser tolerance, or none to spare, can lose one of several equal eigenvalues (seen on the sphere).
+        wanted = min(count + SPARE, len(vertices) - 1)
+        values, functions = eigsh(laplacian, k=wanted, M=mass, sigma=shift, which="LM", v0=start, tol=0)
+    order = np.argsort(values, kind="stable")[:count]
     values, functions = np.maximum(values[order], 0), functions[:, order]
     functions /= np.sqrt(np.einsum("kj,k,kj->j", functions, mass.diagonal(), functions))
     signs = np.where((mass.diagonal() * start) @ functions < 0, -1.0, 1.0)

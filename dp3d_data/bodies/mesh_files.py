@@ -237,11 +237,12 @@ def _read_with_trimesh(path: Path) -> Mesh:
 
     if path.suffix.lower() == ".glb":
         read_glb(path)
-    loaded = trimesh.load(path, process=False, maintain_order=True)
-    if not isinstance(loaded, trimesh.Scene):
-        faces = getattr(loaded, "faces", np.zeros((0, 3), dtype=np.int64))
-        return Mesh(np.asarray(loaded.vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64).reshape(-1, 3))
-    parts = [part for part in loaded.dump() if isinstance(part, trimesh.Trimesh)]
+    if path.suffix.lower() != ".glb":
+        mesh = trimesh.load_mesh(path, process=False)
+        faces = getattr(mesh, "faces", np.zeros((0, 3)))
+        return Mesh(np.asarray(mesh.vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64).reshape(-1, 3))
+    scene = trimesh.load_scene(path, process=False)
+    parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
     if not parts:
         raise ValueError("the scene holds no triangles")
     offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
