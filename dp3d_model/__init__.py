@@ -1,1 +1,1 @@
-"""2D keypoints of a template to 3D shapes: parts, bones and a camera, learned from shards."""
+"""Lifting: from the visible vertices of an instance to its whole body in three dimensions (DensePose 3D)."""

@@ -1,0 +1,108 @@
+"""The camera of an instance in closed form: affine fit, nearest orthonormal rows, scale; and rotations from six numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from dp3d_data.errors import ShapeError
+
+RIDGE = 1e-9
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Orthographic cameras: keypoint = scale * (rotation @ vertex)[:2] + translation.
+
+    Attributes:
+        rotation: [N, 3, 3] camera_from_template; camera frame x right, y down, z away from the viewer.
+        scale: [N] pixels per template unit.
+        translation: [N, 2] pixels.
+    """
+
+    rotation: Float[Tensor, "n 3 3"]
+    scale: Float[Tensor, "n"]
+    translation: Float[Tensor, "n 2"]
+
+
+def fit_camera(
+    template: Float[Tensor, "k 3"],
+    keypoints: Float[Tensor, "n k 2"],
+    visible: Bool[Tensor, "n k"],
+) -> Camera:
+    """The camera of the rigid template (ours): the affine map that fits best, then the orthonormal rows nearest to it.
+
+    Args:
+        template: vertices, template units.
+        keypoints: image pixels, x right, y down; values where not visible do not matter.
+        visible: at least one vertex per instance; four that span space for a unique answer.
+
+    Raises:
+        ShapeError: the arrays do not belong together, or an instance has no visible vertex.
+    """
+    if keypoints.shape[:2] != visible.shape or keypoints.shape[1] != len(template):
+        got = f"{tuple(keypoints.shape)} keypoints, {tuple(visible.shape)} visible, {len(template)} vertices"
+        raise ShapeError("keypoints, visibility and template differ in the number of vertices", got=got)
+    if not bool(visible.any(1).all()):
+        raise ShapeError("an instance has no visible vertex", expected="at least one; build-shards drops such instances")
+    weights = visible.to(torch.float64)
+    x, y = template.to(torch.float64), torch.where(visible[..., None], keypoints, 0.0).to(torch.float64)
+    share = weights / weights.sum(1, keepdim=True)
+    x_mean, y_mean = share @ x, torch.einsum("nk,nkc->nc", share, y)
+    squares = torch.einsum("nk,ka,kb->nab", share, x, x) - x_mean[:, :, None] * x_mean[:, None, :]
+    mixed = torch.einsum("nk,nkc,ka->nca", share, y, x) - y_mean[:, :, None] * x_mean[:, None, :]
+    ridge = RIDGE * squares.diagonal(dim1=1, dim2=2).sum(1).clamp_min(1e-12)
+    squares = squares + ridge[:, None, None] * torch.eye(3, dtype=x.dtype, device=x.device)
+    affine = torch.linalg.solve(squares, mixed.transpose(1, 2)).transpose(1, 2)
+    rows, scale = orthonormal_rows(affine)
+    rotation = torch.cat([rows, torch.linalg.cross(rows[:, :1], rows[:, 1:])], dim=1)
+    translation = y_mean - scale[:, None] * torch.einsum("nca,na->nc", rows, x_mean)
+    return Camera(*(part.to(template.dtype) for part in (rotation, scale, translation)))
+
+
+def orthonormal_rows(affine: Float[Tensor, "n 2 3"]) -> tuple[Float[Tensor, "n 2 3"], Float[Tensor, "n"]]:
+    """The pair of orthonormal rows nearest to each affine map, and the mean of its two singular values.
+
+    For A of rank 2 the rows are (A A^T)^(-1/2) A, and a 2x2 square root has a closed form: with d = sqrt(det M) and
+    t = sqrt(trace M + 2 d), M^(1/2) = (M + d I) / t, whose trace t is the sum of the singular values.
+    """
+    gram = affine @ affine.transpose(1, 2)
+    a, b, c = gram[:, 0, 0], gram[:, 0, 1], gram[:, 1, 1]
+    floor = 1e-12 * (a + c).clamp_min(1e-30)
+    d = (a * c - b * b).clamp_min(0.0).sqrt() + floor
+    t = (a + c + 2.0 * d).sqrt()
+    det = ((a + d) * (c + d) - b * b).clamp_min(1e-30)
+    inverse = torch.stack([torch.stack([c + d, -b], -1), torch.stack([-b, a + d], -1)], -2)
+    return (t / det)[:, None, None] * inverse @ affine, t / 2.0
+
+
+def rotation_from_6d(six: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotations from six unconstrained numbers, by Gram-Schmidt on two rows; zeros give the identity (ours)."""
+    a = six[..., :3] + six.new_tensor([1.0, 0.0, 0.0])
+    b = six[..., 3:] + six.new_tensor([0.0, 1.0, 0.0])
+    first = torch.nn.functional.normalize(a, dim=-1)
+    second = torch.nn.functional.normalize(b - (first * b).sum(-1, keepdim=True) * first, dim=-1)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-2)
+
+
+def random_rotations(count: int, law: str, generator: torch.Generator) -> Float[Tensor, "n 3 3"]:
+    """Random rotations: "uniform-angle" (C3DPO: axis uniform, angle uniform in 0..pi) or "uniform" over all rotations."""
+    if law == "uniform":
+        q = torch.nn.functional.normalize(torch.randn(count, 4, generator=generator), dim=-1)
+        w, v = q[:, :1, None], q[:, 1:]
+    else:
+        v = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
+        angle = torch.rand(count, 1, generator=generator) * torch.pi
+        w, v = (angle / 2).cos()[..., None], v * (angle / 2).sin()
+    cross = skew(v)
+    return torch.eye(3) + 2.0 * w * cross + 2.0 * cross @ cross
+
+
+def skew(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The matrix of the cross product with v."""
+    x, y, z = v.unbind(-1)
+    o = torch.zeros_like(x)
+    return torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(*v.shape[:-1], 3, 3)

@@ -1,0 +1,37 @@
+"""Psi: finds the shape again under a random rotation, so that one shape has one canonical orientation (C3DPO)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dp3d_model.camera import random_rotations
+from dp3d_model.config import TrainConfig
+from dp3d_model.lifter import Body
+from dp3d_model.surface import Surface, farthest_points
+from dp3d_model.trunk import Trunk
+
+
+class Canonicaliser(nn.Module):
+    """From a rotated posed shape to the part motions and blendshapes that give it back unrotated.
+
+    It reads the vertices at `input_cells` well-spread seeds (ours; 0 reads all, as the supplement does).
+    """
+
+    def __init__(self, surface: Surface, config: TrainConfig, size: int) -> None:
+        super().__init__()
+        count = min(config.input_cells, len(surface.vertices)) or len(surface.vertices)
+        self.register_buffer("seeds", farthest_points(surface.vertices, count), persistent=False)
+        self.trunk = Trunk(3 * count, size, config.width, config.bottleneck, config.blocks)
+
+    def forward(self, body: Body, rotated: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
+        return body(self.trunk(rotated[:, self.seeds].flatten(1)))[0]
+
+
+def rotated_copies(
+    posed: Float[Tensor, "n k 3"], copies: int, law: str, generator: torch.Generator
+) -> tuple[Float[Tensor, "m k 3"], Float[Tensor, "m k 3"]]:
+    """Each shape `copies` times, centred: once as it is and once under a random rotation."""
+    centred = (posed - posed.mean(1, keepdim=True)).repeat(copies, 1, 1)
+    return centred, centred @ random_rotations(len(centred), law, generator).transpose(1, 2)

@@ -1,0 +1,1 @@
+"""The commands of dp3d-model, one file each."""

@@ -1,0 +1,108 @@
+"""dp3d-model train: the parts model from shards."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dp3d_data.commandline import GroupedOption, command, config_options
+from dp3d_data.config import read_toml, workspace
+from dp3d_data.errors import RecipeMismatch
+from dp3d_model.config import PRESETS, TrainConfig, preset
+
+
+@command("train", example="dp3d-model train --shards dp3d/dog/shards --preset quick")
+@click.option("--shards", metavar="PATH", cls=GroupedOption, group="Input", help="Shards to learn from.  [default: the category's]")
+@click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
+@click.option("--split", default="train", cls=GroupedOption, group="Input", help="Split to learn from.")
+@click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the model.  [default: the category's]")
+@click.option("--overwrite", is_flag=True, cls=GroupedOption, group="Output", help="Discard a run of another recipe.")
+@click.option("--resume", is_flag=True, cls=GroupedOption, group="Output", help="Go on from the saved state with other settings.")
+@click.option(
+    "--preset",
+    "preset_name",
+    default="quick",
+    type=click.Choice(list(PRESETS)),
+    cls=GroupedOption,
+    help="Settings to start from; others win.",
+)
+@config_options(TrainConfig)
+def train(
+    config: TrainConfig,
+    shards: str | None,
+    category: str,
+    split: str,
+    out: str | None,
+    overwrite: bool,
+    resume: bool,
+    preset_name: str,
+) -> None:
+    """Learn the parts model from shards.
+
+    A run that was stopped goes on where it stopped when the same command is given again, with the same losses.
+    """
+    chosen = with_preset(config, preset_name)
+    source = Path(shards) if shards else workspace(category) / "shards"
+    folder = Path(out) if out else workspace(category) / "model"
+
+    from dp3d_data.shards.reader import ShardReader
+    from dp3d_model.instances import load_split
+    from dp3d_model.surface import surface_of
+    from dp3d_model.trainer import Trainer
+
+    reader = ShardReader(source)
+    surface = surface_of(reader.template, reader.basis.functions, chosen.basis)
+    instances = load_split(reader, split)
+    trainer = Trainer(surface, instances, chosen, folder)
+    if overwrite:
+        trainer.discard()
+    found = "trained already" if trainer.finished() else ""
+    if not found:
+        found = "goes on" if _resume(trainer, resume) else "starts"
+    click.echo(f"{category}: {len(instances)} instances · {surface.name}, {len(surface.vertices)} vertices · recipe {trainer.recipe}")
+    click.echo(f"  {found} at step {trainer.step} of {trainer.steps}" if found != "trained already" else f"  {found}: {folder}")
+    if not trainer.finished():
+        _run(trainer, folder)
+    click.echo(f"  written to {folder} · next: dp3d-model evaluate --category {category}")
+
+
+def with_preset(config: TrainConfig, name: str) -> TrainConfig:
+    """The preset's settings, changed by the configuration file and then by what stands on the command line."""
+    context = click.get_current_context()
+    default = click.core.ParameterSource.DEFAULT
+    file = context.params.get("config_file")
+    given = {key.replace("-", "_") for key in read_toml(file)} if file else set()
+    given |= {field.name for field in fields(TrainConfig) if context.get_parameter_source(field.name) is not default}
+    return preset(name, **{key: getattr(config, key) for key in given})
+
+
+def _resume(trainer: Any, other_settings: bool) -> bool:
+    try:
+        return trainer.resume(other_settings=other_settings)
+    except RecipeMismatch as error:
+        if other_settings:
+            error.hint = "the network's shape differs, so the state cannot be used: choose another folder with --out, or --overwrite"
+        raise
+
+
+def _run(trainer: Any, folder: Path) -> None:
+    """Train with a line of progress, then draw the parts."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from dp3d_model.gallery import draw_parts
+
+    started = time.monotonic()
+    columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("", total=trainer.steps, completed=trainer.step)
+
+        def show(step: int, steps: int, losses: dict[str, float]) -> None:
+            bar.update(task, completed=step, description=f"loss {losses['total']:.4f} · reprojection {losses['reprojection']:.4f}")
+
+        lifter = trainer.run(show)
+    draw_parts(lifter, folder / "parts.png")
+    click.echo(f"  {trainer.steps} steps in {time.monotonic() - started:.0f} s")

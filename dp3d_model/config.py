@@ -1,0 +1,120 @@
+"""Settings of a training run and their presets, named after the supplement's experiments."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from dp3d_data.config import setting
+from dp3d_data.errors import ConfigError
+
+_MODEL, _LOSS, _OPTIMISER, _RUN = "Model", "Losses", "Optimiser", "Run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that shapes a trained model. The defaults are the preset `quick`."""
+
+    parts: int = setting(10, "Soft parts of the template.", group=_MODEL, minimum=1)
+    blendshapes: int = setting(5, "Blendshapes; 0 for none.", group=_MODEL, minimum=0)
+    basis: int = setting(64, "Laplace-Beltrami functions used.", group=_MODEL, minimum=1)
+    sharpness: float = setting(32.0, "How crisp the parts start.", group=_MODEL, minimum=0)
+    pivot: str = setting("part", "Parts turn about their own centre or the origin.", group=_MODEL, choices=("part", "origin"))
+    camera: str = setting(
+        "closed-form", "Camera: closed form and a learned residual, or learned.", group=_MODEL, choices=("closed-form", "learned")
+    )
+    scale: str = setting(
+        "fitted", "Image scale: of the rigid fit, or with a learned correction.", group=_MODEL, choices=("fitted", "learned")
+    )
+    network_input: str = setting(
+        "residual", "What the network reads: what the rigid fit leaves, or keypoints.", group=_MODEL, choices=("residual", "keypoints")
+    )
+    input_cells: int = setting(512, "Patches that the input is averaged over; 0 feeds every vertex.", group=_MODEL, minimum=0)
+    width: int = setting(1024, "Width of the network.", group=_MODEL, minimum=1)
+    bottleneck: int = setting(256, "Width inside a residual block.", group=_MODEL, minimum=1)
+    blocks: int = setting(6, "Residual blocks.", group=_MODEL, minimum=0)
+
+    epsilon: float = setting(0.01, "Pseudo-Huber threshold, template units.", group=_LOSS, minimum=1e-9)
+    canonical_weight: float = setting(0.1, "Weight of the canonicalisation loss.", group=_LOSS, minimum=0)
+    arap_weight: float = setting(0.3, "Weight of the as-rigid-as-possible loss.", group=_LOSS, minimum=0)
+    entropy_weight: float = setting(0.001, "Weight of the parts' entropy.", group=_LOSS, minimum=0)
+    noise: str = setting(
+        "off", "Predicted noise of each keypoint: off, clipped, or the literal formula.", group=_LOSS, choices=("off", "clipped", "literal")
+    )
+    arap_rotations: str = setting(
+        "best", "Local rotation: best for each one-ring, or blended from the parts.", group=_LOSS, choices=("best", "blended")
+    )
+    arap_rest: str = setting(
+        "shaped", "Edges are kept as in the template with blendshapes, or without.", group=_LOSS, choices=("shaped", "template")
+    )
+    arap_vertices: int = setting(512, "One-rings drawn for each step; 0 takes all.", group=_LOSS, minimum=0)
+    canonical_copies: int = setting(1, "Random rotations of each shape for the canonicalisation.", group=_LOSS, minimum=1)
+    canonical_law: str = setting(
+        "uniform-angle", "Law of these rotations (C3DPO: uniform-angle).", group=_LOSS, choices=("uniform-angle", "uniform")
+    )
+
+    optimiser: str = setting("adamw", "Optimiser.", group=_OPTIMISER, choices=("adamw", "sgd"))
+    learning_rate: float = setting(1e-3, "Learning rate at its highest.", group=_OPTIMISER, minimum=0)
+    momentum: float = setting(0.99, "Momentum of sgd.", group=_OPTIMISER, minimum=0, maximum=1)
+    weight_decay: float = setting(0.001, "Weight decay.", group=_OPTIMISER, minimum=0)
+    schedule: str = setting(
+        "cosine", "Learning rate: cosine to 0, or a tenth after 80 % of the steps.", group=_OPTIMISER, choices=("cosine", "step")
+    )
+    warmup: int = setting(20, "Steps of linear warm-up.", group=_OPTIMISER, minimum=0)
+    clip: float = setting(1.0, "Largest norm of the gradient; 0 for none.", group=_OPTIMISER, minimum=0)
+    batch: int = setting(128, "Instances in a step.", group=_OPTIMISER, minimum=2)
+    steps: int = setting(500, "Steps; 0 counts epochs instead.", group=_OPTIMISER, minimum=0)
+    epochs: int = setting(0, "Epochs, where steps is 0.", group=_OPTIMISER, minimum=0)
+    average: float = setting(0.98, "Decay of the running average of the weights; 0 for none.", group=_OPTIMISER, minimum=0, maximum=1)
+    hide: float = setting(0.0, "Largest share of visible vertices hidden at random (augmentation).", group=_OPTIMISER, minimum=0, maximum=1)
+
+    seed: int = setting(0, "Seed of every random number.", group=_RUN, minimum=0)
+    save_every: int = setting(100, "Steps between saved states.", group=_RUN, minimum=1)
+    log_every: int = setting(10, "Steps between lines of metrics.jsonl.", group=_RUN, minimum=1)
+
+
+_SUPPLEMENT: dict[str, Any] = {
+    "camera": "learned",
+    "network_input": "keypoints",
+    "input_cells": 0,
+    "pivot": "origin",
+    "arap_rest": "template",
+    "arap_vertices": 0,
+    "canonical_copies": 4,
+    "optimiser": "sgd",
+    "learning_rate": 0.003,
+    "schedule": "step",
+    "warmup": 0,
+    "clip": 0.0,
+    "batch": 512,
+    "steps": 0,
+    "average": 0.0,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "best": {"steps": 4000, "batch": 256, "average": 0.995, "warmup": 100, "input_cells": 1024},
+    "human36m": _SUPPLEMENT | {"epochs": 20, "blendshapes": 0},
+    "up3d": _SUPPLEMENT | {"epochs": 100, "blendshapes": 0},
+    "stanford-dogs": _SUPPLEMENT | {"epochs": 200},
+    "lvis": _SUPPLEMENT | {"epochs": 1000, "noise": "clipped"},
+}
+
+
+def preset(name: str, **changes: Any) -> TrainConfig:
+    """The settings of a preset, with changes.
+
+    Raises:
+        ConfigError: no such preset.
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else None
+        raise ConfigError(f"unknown preset {name!r}", expected="one of " + ", ".join(PRESETS), hint=hint)
+    return replace(TrainConfig(), **(PRESETS[name] | changes))
+
+
+def model_fields() -> tuple[str, ...]:
+    """The settings that shape the network, so that a state fits only where they agree."""
+    return tuple(field.name for field in fields(TrainConfig) if field.metadata["group"] == _MODEL) + ("noise", "seed")

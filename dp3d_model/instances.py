@@ -1,0 +1,113 @@
+"""The instances of a split as tensors, read from shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dp3d_data.errors import NothingToDo
+from dp3d_data.shards.reader import Instances as ShardInstances
+from dp3d_data.shards.reader import ShardReader
+
+
+@dataclass(frozen=True)
+class Instances:
+    """N instances of one template.
+
+    Attributes:
+        ids: unique names.
+        keypoints: [N, K, 2] image pixels, x right, y down; meaningless where not visible.
+        visible: [N, K].
+        true_vertices: [N, K, 3] camera frame, template units; None where unknown.
+        true_scale: [N] pixels per template unit; None where unknown.
+        boxes: [N, 4] xyxy, image pixels.
+        groups, image_paths: of each instance; "" where unknown.
+    """
+
+    ids: tuple[str, ...]
+    keypoints: Float[Tensor, "n k 2"]
+    visible: Bool[Tensor, "n k"]
+    true_vertices: Float[Tensor, "n k 3"] | None = None
+    true_scale: Float[Tensor, "n"] | None = None
+    boxes: Float[Tensor, "n 4"] | None = None
+    groups: tuple[str, ...] = ()
+    image_paths: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, indices: Int[Tensor, "m"] | list[int]) -> Instances:
+        """Some of them, in the order given."""
+        chosen = [int(i) for i in indices]
+        parts = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, tuple):
+                parts[field.name] = tuple(value[i] for i in chosen) if value else ()
+            else:
+                parts[field.name] = None if value is None else value[chosen]
+        return Instances(**parts)
+
+    def with_truth(self) -> Instances:
+        """Those whose true shape is known.
+
+        Raises:
+            NothingToDo: none.
+        """
+        if self.true_vertices is not None:
+            known = self.true_vertices.isfinite().all(2).all(1) & self.true_scale.isfinite()
+            if bool(known.any()):
+                return self if bool(known.all()) else self.take(known.nonzero()[:, 0])
+        hint = "evaluate on shards of a synthetic world: dp3d-data synth, then dp3d-data build-shards"
+        raise NothingToDo("no instance carries its true shape", got=f"{len(self)} instances without truth", hint=hint)
+
+
+def load_split(reader: ShardReader, split: str) -> Instances:
+    """The instances of a split; "all" takes every split.
+
+    Raises:
+        UsageError: no such split.
+        ShardError: a shard is missing or damaged.
+    """
+    names = reader.splits if split == "all" else [split]
+    parts = [_instances(reader.split(name)) for name in names]
+    return parts[0] if len(parts) == 1 else concatenate(parts)
+
+
+def concatenate(parts: list[Instances]) -> Instances:
+    """One after the other; the truth is NaN where a part has none, and None where no part has any."""
+    known = next((part for part in parts if part.true_vertices is not None), None)
+    joined = {name: sum((getattr(part, name) for part in parts), ()) for name in ("ids", "groups", "image_paths")}
+    for name in ("keypoints", "visible", "boxes"):
+        joined[name] = torch.cat([getattr(part, name) for part in parts])
+    if known is not None:
+        for name in ("true_vertices", "true_scale"):
+            blank = torch.full_like(getattr(known, name)[:1], torch.nan)
+            values = (getattr(part, name) for part in parts)
+            joined[name] = torch.cat([_filled(value, blank, len(part)) for value, part in zip(values, parts, strict=True)])
+    return Instances(**joined)
+
+
+def _filled(value: Tensor | None, blank: Tensor, count: int) -> Tensor:
+    return blank.expand(count, *blank.shape[1:]) if value is None else value
+
+
+def _instances(arrays: ShardInstances) -> Instances:
+    return Instances(
+        ids=tuple(arrays.instance_ids),
+        keypoints=torch.from_numpy(arrays.keypoints),
+        visible=torch.from_numpy(arrays.visible),
+        true_vertices=_tensor(arrays.true_vertices),
+        true_scale=_tensor(arrays.true_scale),
+        boxes=torch.tensor(np.asarray(arrays.boxes), dtype=torch.float32),
+        groups=tuple(name or "" for name in arrays.groups),
+        image_paths=tuple(name or "" for name in arrays.image_paths),
+    )
+
+
+def _tensor(values: np.ndarray | None) -> Tensor | None:
+    return None if values is None else torch.tensor(values, dtype=torch.float32)

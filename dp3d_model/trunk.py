@@ -1,0 +1,61 @@
+"""The fully connected trunk that Phi and Psi share (supplement, section A; C3DPO's)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def layer(inputs: int, outputs: int) -> nn.Sequential:
+    """A linear layer with batch normalisation and ReLU."""
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU())
+
+
+class Block(nn.Module):
+    """A residual block width - bottleneck - bottleneck - width."""
+
+    def __init__(self, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(layer(width, bottleneck), layer(bottleneck, bottleneck), layer(bottleneck, width))
+
+    def forward(self, x: Float[Tensor, "n w"]) -> Float[Tensor, "n w"]:
+        return x + self.layers(x)
+
+
+class Trunk(nn.Module):
+    """Inputs to `width`, residual blocks, and a linear head that starts near 0.
+
+    The head's weights start at standard deviation 1e-4: the stream of the blocks is not normalised, and larger ones start at
+    outputs of order 1 and destroy a good initial camera.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int, bottleneck: int, blocks: int) -> None:
+        super().__init__()
+        self.stem = layer(inputs, width)
+        self.blocks = nn.Sequential(*(Block(width, bottleneck) for _ in range(blocks)))
+        self.head = nn.Linear(width, outputs)
+        nn.init.normal_(self.head.weight, std=1e-4)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
+        return self.head(self.blocks(self.stem(x)))
+
+
+def recalibrate(network: nn.Module, forward: Callable[[Any], object], batches: Iterable[Any]) -> None:
+    """Set every batch normalisation's statistics to the plain average over the batches, for the weights as they are now."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    network.train()
+    with torch.no_grad():
+        for batch in batches:
+            forward(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()

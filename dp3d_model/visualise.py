@@ -1,0 +1,103 @@
+"""Pictures of a model and of lifted instances: parts, turntables, and the body beside its photograph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageDraw
+
+from dp3d_model.render import BACKGROUND, render_orthographic
+
+TILT = 15.0
+
+
+def template_view(azimuth: float, elevation: float = TILT) -> Float[np.ndarray, "3 3"]:
+    """camera_from_template of a viewer at an azimuth around z (degrees, 0 in front at +x, 90 at the left) and above the ground."""
+    a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
+    away = -np.array([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)])
+    right = np.cross(np.array([0.0, 0.0, -1.0]), away)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(away, right), away])
+
+
+def turntable(
+    vertices: Float[np.ndarray, "k 3"],
+    faces: Int[np.ndarray, "f 3"],
+    colours: UInt8[np.ndarray, "k 3"],
+    views: int = 6,
+    size: int = 200,
+) -> UInt8[np.ndarray, "size width 3"]:
+    """A strip of views all around a body given in the template frame."""
+    centred = vertices - (vertices.max(0) + vertices.min(0)) / 2
+    scale = 0.92 * size / (2 * np.linalg.norm(centred, axis=1).max())
+    tiles = []
+    for i in range(views):
+        seen = centred @ template_view(30.0 + 360.0 * i / views).T * scale
+        tiles.append(render_orthographic(seen + np.array([size / 2, size / 2, 0.0]), faces, colours, size, size)[0])
+    return np.concatenate(tiles, axis=1)
+
+
+def crop_box(points: Float[np.ndarray, "k 2"], margin: float = 0.12) -> tuple[float, float, float]:
+    """The square around points, with a margin: left, top, side, image pixels."""
+    low, high = points.min(0), points.max(0)
+    side = float((high - low).max()) * (1 + 2 * margin)
+    centre = (low + high) / 2
+    return float(centre[0] - side / 2), float(centre[1] - side / 2), max(side, 1.0)
+
+
+def photograph(path: str, crop: tuple[float, float, float], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The crop of a photograph, resized; a blank with a note where it is missing."""
+    left, top, side = crop
+    if not path or not Path(path).is_file():
+        blank = Image.new("RGB", (size, size), (BACKGROUND,) * 3)
+        ImageDraw.Draw(blank).text((8, size // 2 - 6), "no photograph", fill=(150, 150, 150))
+        return np.asarray(blank)
+    with Image.open(path) as image:
+        box = tuple(round(value) for value in (left, top, left + side, top + side))
+        return np.asarray(image.convert("RGB").crop(box).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def draw_points(
+    picture: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "v 2"], colours: UInt8[np.ndarray, "v 3"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Dots at points given in pixels of the picture."""
+    drawn = picture.copy()
+    x, y = (np.floor(points[:, i]).astype(int) for i in (0, 1))
+    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        inside = (x + dx >= 0) & (x + dx < picture.shape[1]) & (y + dy >= 0) & (y + dy < picture.shape[0])
+        drawn[y[inside] + dy, x[inside] + dx] = colours[inside]
+    return drawn
+
+
+def beside_photograph(
+    image_path: str,
+    keypoints: Float[np.ndarray, "v 2"],
+    keypoint_colours: UInt8[np.ndarray, "v 3"],
+    projected: Float[np.ndarray, "k 3"],
+    faces: Int[np.ndarray, "f 3"],
+    colours: UInt8[np.ndarray, "k 3"],
+    size: int = 200,
+) -> UInt8[np.ndarray, "size width 3"]:
+    """Three tiles from the photograph's own camera: the crop with its keypoints, the body over the crop, the body alone.
+
+    Args:
+        projected: x, y in image pixels, z away from the viewer in the same unit.
+    """
+    left, top, side = crop = crop_box(np.concatenate([keypoints, projected[:, :2]]))
+    zoom = size / side
+    shift = np.array([left, top])
+    photo = photograph(image_path, crop, size)
+    placed = np.concatenate([(projected[:, :2] - shift) * zoom, projected[:, 2:] * zoom], axis=1)
+    body, mask = render_orthographic(placed, faces, colours, size, size)
+    over = photo.copy()
+    over[mask] = (0.35 * photo[mask] + 0.65 * body[mask]).astype(np.uint8)
+    return np.concatenate([draw_points(photo, (keypoints - shift) * zoom, keypoint_colours), over, body], axis=1)
+
+
+def save_picture(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> Path:
+    """Write a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+    return path

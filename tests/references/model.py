@@ -1,0 +1,73 @@
+"""Slow twins of the lifting model: loops that nobody can doubt."""
+
+import numpy as np
+
+
+def rotation_by_svd(matrix):
+    """The rotation nearest to a 3x3 matrix; the smallest singular direction is flipped where needed."""
+    u, _, vt = np.linalg.svd(np.asarray(matrix, dtype=np.float64))
+    return u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+
+
+def camera_by_least_squares(template, keypoints, visible):
+    """Rotation and scale of one instance: affine least squares, then the SVD's orthonormal rows and mean singular value."""
+    x = np.asarray(template, dtype=np.float64)[visible]
+    y = np.asarray(keypoints, dtype=np.float64)[visible]
+    design = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    affine = np.linalg.lstsq(design, y, rcond=None)[0][:3].T
+    u, s, vt = np.linalg.svd(affine, full_matrices=False)
+    rows = u @ vt
+    return np.vstack([rows, np.cross(rows[0], rows[1])]), s.mean()
+
+
+def pose_by_loop(vertices, weights, rotations, translations, centres):
+    """One instance: every vertex is the weighted sum of where its parts take it."""
+    posed = np.zeros_like(vertices)
+    for k, x in enumerate(vertices):
+        for m, share in enumerate(weights[k]):
+            posed[k] += share * (rotations[m] @ (x - centres[m]) + centres[m] + translations[m])
+    return posed
+
+
+def arap_by_loop(vertices, faces, posed, epsilon, reference):
+    """One instance: cotangents from every face, one SVD for each vertex, one term for each directed edge."""
+    weights = {}
+    for face in np.asarray(faces):
+        for i in range(3):
+            a, b, c = face[i], face[(i + 1) % 3], face[(i + 2) % 3]
+            u, v = vertices[a] - vertices[c], vertices[b] - vertices[c]
+            cotangent = 0.5 * (u @ v) / np.linalg.norm(np.cross(u, v))
+            for edge in ((a, b), (b, a)):
+                weights[edge] = weights.get(edge, 0.0) + cotangent
+    total = mass = 0.0
+    for k in range(len(vertices)):
+        ring = [q for (a, q) in weights if a == k]
+        still = np.array([vertices[k] - vertices[q] for q in ring])
+        moved = np.array([posed[k] - posed[q] for q in ring])
+        length = np.linalg.norm(still, axis=1)
+        cot = np.abs([weights[k, q] for q in ring])
+        turn = rotation_by_svd(np.einsum("e,ea,eb->ab", cot, moved, still))
+        strain = reference * np.linalg.norm(moved - still @ turn.T, axis=1) / length
+        total += (cot * length**2 * epsilon * (np.sqrt(1 + (strain / epsilon) ** 2) - 1)).sum()
+        mass += (cot * length**2).sum()
+    return total / mass
+
+
+def similarity_error_by_svd(predicted, true):
+    """PA-MPJPE of one instance, by Umeyama's closed form."""
+    x, y = predicted - predicted.mean(0), true - true.mean(0)
+    turn = rotation_by_svd(y.T @ x)
+    scale = np.trace(turn.T @ (y.T @ x)) / (x**2).sum()
+    return np.linalg.norm(scale * x @ turn.T - y, axis=1).mean()
+
+
+def stress_by_loop(predicted, true):
+    """The mean over ordered pairs of different vertices of the difference of their distances."""
+    k = len(predicted)
+    values = [
+        abs(np.linalg.norm(predicted[i] - predicted[j]) - np.linalg.norm(true[i] - true[j]))
+        for i in range(k)
+        for j in range(k)
+        if i != j
+    ]
+    return float(np.mean(values))
