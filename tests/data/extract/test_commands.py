@@ -1,0 +1,83 @@
+"""dp3d-data extract and dp3d-data failures as a user types them."""
+
+import pytest
+from click.testing import CliRunner
+
+import pipelines.extract
+from dp3d_data.cli import main
+from tests.data.extract.world import ball, make_world, predictor_of
+from tests.data.hostile import BAD, gradient, make_bad
+
+
+@pytest.fixture
+def typed(tmp_path, monkeypatch):
+    """Type a command in a folder with photographs; the network is the one that knows the answers."""
+    monkeypatch.chdir(tmp_path)
+    known = make_world(tmp_path / "photos", 5)
+    ball().save(tmp_path / "ball.npz")
+    monkeypatch.setattr(pipelines.extract, "_network", lambda config, model: (predictor_of(known), "digest"))
+
+    def run(line):
+        return CliRunner().invoke(main, line.split(), catch_exceptions=False)
+
+    return run
+
+
+def test_extract_says_what_it_understood_and_accounts_for_every_image(typed):
+    result = typed("extract --images photos --template ball.npz --out out")
+    assert result.exit_code == 0, result.output
+    assert "dog: 5 images · model dog-synth-1 · 1 worker · recipe " in result.output
+    assert "5/5" in result.output
+    assert "kept 5 instances of 4 images · rejected 1 (nothing found 1) · failed 0" in result.output
+    assert "5 images = 4 with instances + 1 without + 0 failed" in result.output
+    assert "written to out · next: dp3d-data build-shards" in result.output
+
+
+def test_a_second_time_there_is_nothing_to_do(typed):
+    typed("extract --images photos --template ball.npz --out out")
+    assert "finished before; nothing to do" in typed("extract --images photos --template ball.npz --out out").output
+    assert "nothing to do" not in typed("extract --images photos --template ball.npz --out out --overwrite").output
+
+
+def test_files_may_follow_as_a_shell_expands_them(typed):
+    result = typed("extract --template ball.npz --out out --images photos/000.png photos/001.png photos/002.png")
+    assert "dog: 3 images" in result.output
+
+
+def test_failures_are_read_back(typed, tmp_path):
+    gradient().save(tmp_path / "photos/plain.jpg")
+    gradient().convert("L").save(tmp_path / "photos/grey.png")
+    make_bad(tmp_path / "photos")
+    assert f"failed {len(BAD)} (dp3d-data failures)" in typed("extract --images photos --template ball.npz --out out").output
+    result = typed("failures out --rejects")
+    assert f"{len(BAD) - 1} failed · read: InputCorrupt" in result.output and "1 failed · read: InputMissing" in result.output
+    assert "  empty.jpg · read: InputCorrupt\n      the file is empty" in result.output
+    assert "3 rejected · nothing found" in result.output
+    assert f"{len(BAD)} failed of {5 + 2 + len(BAD)} images in out" in result.output
+    assert "and 12 more: --limit 0" in typed("failures out --limit 1").output
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "text"),
+    [
+        ("extract --images photo", 3, "did you mean"),
+        ("extract --images empty", 12, "no image in empty"),
+        ("extract --images photos --category dgo", 2, "did you mean 'dog'?"),
+        ("extract --images photos --category horse", 2, "no built-in template for 'horse'"),
+        ("extract --images photos --template ball.npz --boxes none.csv", 3, "no such file of boxes"),
+        ("extract --images photos --template none.npz", 3, "none.npz"),
+        ("extract --score 2", 5, "out of range"),
+        ("failures nowhere", 3, "no run.json here"),
+    ],
+)
+def test_mistakes_end_with_their_code_and_a_way_out(typed, tmp_path, line, code, text):
+    (tmp_path / "empty").mkdir()
+    result = typed(line)
+    assert result.exit_code == code, result.output
+    assert text in result.output and "Traceback" not in result.output
+
+
+def test_another_recipe_is_refused(typed):
+    typed("extract --images photos --template ball.npz --out out")
+    result = typed("extract --images photos --template ball.npz --out out --score 0.85")
+    assert result.exit_code == 8 and "--overwrite" in result.output
