@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class FilterConfig:
     """What an instance must satisfy."""
 
-    min_score: float = setting(0.5, "Lowest score of a detection.", group="Filters", minimum=0, maximum=1)
+    min_score: float = setting(0.0, "Lowest score of a detection; extract has its own.", group="Filters", minimum=0, maximum=1)
     min_visible_vertices: int = setting(50, "Fewest visible vertices.", group="Filters", minimum=0)
     min_visible_area: float = setting(
         0.1, "Least visible share of the template's area, where visibility comes from a known shape.",

@@ -156,7 +156,7 @@ def extras(folders: Sequence[Path], limit: int) -> str:
             figures.append(page.figure(file_address(path), path.stem.replace("_", " ").replace("-", " ")))
         except InputCorrupt:
             continue
-    parts.append(page.grid(figures, 480))
+    parts += [page.grid(figures, 480)] if figures else []
     for path in _files(folders, (".json",)):
         if not path.with_suffix(".md").exists() and (rows := _measures(path)):
             parts.append(page.folded(path.name, page.table(["measure", "value"], rows)))

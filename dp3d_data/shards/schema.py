@@ -127,6 +127,8 @@ def schema_markdown(columns: tuple[Column, ...]) -> str:
     """The columns as a Markdown table, as docs/shards.md shows them."""
     lines = ["| column | type | null | meaning | unit |", "|---|---|---|---|---|"]
     for c in columns:
-        kind = f"list<{c.type.value_type}>" if c.is_list else str(c.type)
+        single = c.type.value_type if c.is_list else c.type
+        kind = {"float": "float32", "double": "float64"}.get(str(single), str(single))
+        kind = f"list of {kind}" if c.is_list else kind
         lines.append(f"| `{c.name}` | {kind} | {'yes' if c.nullable else ''} | {c.text} | {c.unit} |")
     return "\n".join(lines) + "\n"

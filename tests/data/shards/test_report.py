@@ -1,0 +1,132 @@
+"""The report is one page that parses, needs no network, and shows what is there."""
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from dp3d_data.bodies.colours import colour_by_position, colour_by_vertex
+from dp3d_data.cli import main
+from dp3d_data.errors import InputCorrupt, NothingToDo
+from dp3d_data.report import ReportPlan, charts, page, write_report
+from dp3d_data.report.pictures import file_address
+from dp3d_data.report.surface import VIEWS, heat, paint
+from tests.data.shards.samples import grid_template, row, run, two_runs
+
+VOID = {"meta", "img", "line", "path", "rect"}
+
+
+class Page(HTMLParser):
+    """Collects addresses, headings and text, and checks that every tag is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.stack, self.ids, self.text = [], [], set(), ""
+        self.feed(text)
+        assert not self.stack
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.addresses += [values[name] for name in ("src", "href", "data", "action", "poster") if name in values]
+        self.ids |= {values["id"]} if "id" in values else set()
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """A workspace with photographs, an overlay, a hostile file name, shards and a model's pictures."""
+    monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
+    root = tmp_path / "dog"
+    two_runs(root)
+    photo = tmp_path / "photo.jpg"
+    Image.fromarray(np.full((256, 256, 3), 200, np.uint8)).save(photo)
+    hostile = {"instance_id": "<script>alert(1)</script>", "image_path": str(photo)}
+    run(root / "extract2", [row(i) | {"image_path": str(photo)} for i in range(3)] + [row(9) | hostile])
+    (root / "extract2" / "overlays").mkdir()
+    Image.new("RGB", (64, 48), "red").save(root / "extract2" / "overlays" / "a&b.jpg")
+    (root / "model").mkdir()
+    Image.new("RGB", (64, 48), "blue").save(root / "model" / "parts.png")
+    (root / "model" / "parts-broken.png").write_bytes(b"no picture")
+    (root / "model" / "evaluation.md").write_text("# Scores\n\n| | rigid |\n| --- | --- |\n| MPJPE | 0.0660 |\n")
+    (root / "model" / "other.json").write_text(json.dumps({"loss": {"arap": 0.25}, "curve": [1, 2]}))
+    return root
+
+
+def test_the_page_stands_alone_and_shows_what_is_there(workspace):
+    runs = ["--input", str(workspace / "extract2"), "--input", str(workspace / "synth")]
+    assert CliRunner().invoke(main, ["build-shards", *runs], catch_exceptions=False).exit_code == 0
+    result = CliRunner().invoke(main, ["report", *runs], catch_exceptions=False)
+    assert result.exit_code == 0 and "report.html" in result.output
+    text = (workspace / "report.html").read_text()
+    parsed = Page(text)
+    assert all(address.startswith(("data:image/", "#")) for address in parsed.addresses)
+    assert {address[1:] for address in parsed.addresses if address.startswith("#")} <= parsed.ids
+    assert "http://" not in text and "https://" not in text and "url(" not in text and "<script" not in text
+    for words in ("Overview", "Photographs", "Instances: photographs", "Learned model", "Distributions", "Visibility", "0.0660", "a&b",
+                  "loss / arap", "<script>alert(1)</script>"):
+        assert words in parsed.text
+    assert sum(address.startswith("data:") for address in parsed.addresses) >= 2 + 1 + 4 + 1 + 4
+
+
+def test_same_workspace_same_bytes(workspace):
+    for name in ("a.html", "b.html"):
+        assert CliRunner().invoke(main, ["report", "--out", str(workspace / name)]).exit_code == 0
+    assert (workspace / "a.html").read_bytes() == (workspace / "b.html").read_bytes()
+
+
+def test_shards_alone_can_be_reported(workspace, tmp_path):
+    CliRunner().invoke(main, ["build-shards"])
+    write_report(ReportPlan("dog", [], workspace / "shards"), tmp_path / "r.html")
+    assert "Shards" in Page((tmp_path / "r.html").read_text()).text
+
+
+def test_an_empty_workspace_has_nothing_to_report(tmp_path):
+    with pytest.raises(NothingToDo, match="nothing to report"):
+        write_report(ReportPlan("dog", []), tmp_path / "r.html")
+
+
+def test_histograms_draw_every_series_and_say_when_there_is_nothing():
+    drawing = charts.histogram({"a": np.array([0.0, 1.0, np.nan]), "b": np.array([0.5])})
+    assert drawing.count("<path") == 2 and "median 0.5" in drawing
+    assert "no values" in charts.histogram({"a": np.zeros(0)})
+    assert "none" in charts.bars({}) and "1,234" in charts.bars({"a < b": 1234}) and "a &lt; b" in charts.bars({"a < b": 1})
+
+
+def test_markdown_tables_become_tables():
+    html = page.markdown("# T\nwords <b>\n\n| a | b |\n|---|---|\n| 1 | -2 |\n")
+    assert "<h3>T</h3>" in html and "&lt;b&gt;" in html and "<td>-2</td>" in html and html.count("<tr>") == 2
+
+
+def test_colours_are_smooth_and_tell_the_ends_apart():
+    template = grid_template()
+    colours = colour_by_vertex(template).astype(int)
+    edges = np.concatenate([template.faces[:, [0, 1]], template.faces[:, [1, 2]]])
+    assert np.abs(colours[edges[:, 0]] - colours[edges[:, 1]]).max() < 128
+    ends = colour_by_position(np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, -0.2, 0], [0, 0.2, 0.3]], dtype=np.float32)).astype(int)
+    gaps = [np.abs(ends[a] - ends[b]).sum() for a in range(4) for b in range(a)]
+    assert min(gaps) > 60
+
+
+def test_a_painted_template_fills_its_picture():
+    template = grid_template()
+    for view in VIEWS.values():
+        picture = paint(template, heat(np.linspace(0, 1, template.num_vertices)), view, width=200)
+        pixels = np.asarray(picture)
+        assert picture.width == 200 and (pixels < 250).any(axis=2).any(axis=0).mean() > 0.8
+
+
+def test_a_file_that_is_no_picture_is_refused(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"x")
+    with pytest.raises(InputCorrupt, match="not a picture"):
+        file_address(tmp_path / "x.png")

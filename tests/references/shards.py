@@ -1,0 +1,55 @@
+"""Obvious twins of the shards' kernels."""
+
+import math
+
+
+def components_slow(groups, images):
+    """Spread the smallest row number over common groups and images until nothing changes."""
+    names = list(range(len(groups)))
+    changed = True
+    while changed:
+        changed = False
+        for a in range(len(groups)):
+            for b in range(len(groups)):
+                joined = groups[a] == groups[b] or (images[a] is not None and images[a] == images[b])
+                if joined and names[b] < names[a]:
+                    names[a], changed = names[b], True
+    return names
+
+
+def judge_slow(config, measures):
+    """One instance after the other, the filters as a person would say them."""
+    reasons = []
+    for i in range(len(measures.score)):
+        if math.isnan(measures.score[i]) or measures.score[i] < config.min_score:
+            reasons.append("score")
+        elif measures.visible_vertices[i] < config.min_visible_vertices:
+            reasons.append("few vertices")
+        elif measures.known_shape[i] and measures.visible_area[i] < config.min_visible_area:
+            reasons.append("small visible area")
+        elif measures.edges[i] > config.max_edges:
+            reasons.append("truncated")
+        elif measures.spread[i] > config.max_spread:
+            reasons.append("spread")
+        else:
+            reasons.append(None)
+    return reasons
+
+
+def dense_slow(rows, num_vertices):
+    """Keypoints and visibility as nested lists, entry by entry."""
+    keypoints = [[[0.0, 0.0] for _ in range(num_vertices)] for _ in rows]
+    visible = [[False] * num_vertices for _ in rows]
+    for n, row in enumerate(rows):
+        for vertex, x, y in zip(row["vertex_ids"], row["keypoints_x"], row["keypoints_y"], strict=True):
+            keypoints[n][vertex] = [float(x), float(y)]
+            visible[n][vertex] = True
+    return keypoints, visible
+
+
+def measure_slow(row):
+    """Edges touched and relative spread of one row."""
+    edges = sum([row["box_x0"] <= 0.5, row["box_y0"] <= 0.5,
+                 row["box_x1"] >= row["image_width"] - 0.5, row["box_y1"] >= row["image_height"] - 0.5])
+    side = max(row["box_x1"] - row["box_x0"], row["box_y1"] - row["box_y0"])
+    return edges, sum(float(s) for s in row["spread"]) / len(row["spread"]) / side
