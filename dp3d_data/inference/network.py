@@ -101,8 +101,10 @@ def _set_boxes(model: CfgNode, spec: ModelSpec) -> None:
     model.ANCHOR_GENERATOR.SIZES = [[32], [64], [128], [256], [512]]
     model.RPN.IN_FEATURES = [*LEVELS, "p6"]
     model.RPN.PRE_NMS_TOPK_TEST, model.RPN.POST_NMS_TOPK_TEST = spec.proposals
+    model.RPN.PRE_NMS_TOPK_TRAIN, model.RPN.POST_NMS_TOPK_TRAIN = spec.training_proposals
     heads, box = model.ROI_HEADS, model.ROI_BOX_HEAD
     heads.NAME, heads.IN_FEATURES, heads.NUM_CLASSES = "Dp3dDenseROIHeads", LEVELS, spec.num_classes
+    heads.BATCH_SIZE_PER_IMAGE = spec.training_rois
     heads.SCORE_THRESH_TEST, heads.NMS_THRESH_TEST = spec.score_threshold, spec.nms_threshold
     box.NAME, box.NUM_FC, box.FC_DIM = "FastRCNNConvFCHead", 2, spec.box_fc
     box.POOLER_RESOLUTION, box.POOLER_SAMPLING_RATIO, box.POOLER_TYPE = 7, 2, spec.pooling

@@ -24,6 +24,7 @@ class ModelSpec:
         fpn_channels: channels of p2..p6.
         box_fc: width of the two fully connected layers of the box head.
         proposals: boxes kept before and after suppression at inference.
+        training_proposals, training_rois: the same in training, and how many of them an image teaches the box head.
         detections: most boxes an image.
         score_threshold, nms_threshold: of the box branch at inference.
         pooling: "ROIAlign" or "ROIAlignV2"; the second shifts by half a pixel, as image coordinates ask for.
@@ -59,6 +60,8 @@ class ModelSpec:
     fpn_channels: int = 256
     box_fc: int = 1024
     proposals: tuple[int, int] = (1000, 1000)
+    training_proposals: tuple[int, int] = (2000, 1000)
+    training_rois: int = 512
     detections: int = 100
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
