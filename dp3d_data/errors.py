@@ -170,3 +170,10 @@ class TemplateMismatch(TemplateError):
     """A model and shards whose vertex ids mean different templates."""
 
     hint = "train a model on these shards: dp3d-model train --shards PATH"
+
+
+class WorkerLost(Dp3dError, ChildProcessError):
+    """A worker process that the system ended, most often for want of memory."""
+
+    exit_code = 16
+    hint = "run the same command again, it goes on where it stopped; with less memory in use: --workers 1"

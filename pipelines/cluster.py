@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dask
-from distributed import Client, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed, get_worker
 from distributed.worker import Worker
 
+from dp3d_data.errors import WorkerLost
 from pipelines.parts import Advance, Job, PartMaker
 
 # Native threads do not survive a fork, so processes are spawned.
-SETTINGS = {"distributed.worker.multiprocessing-method": "spawn", "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": None}
+# A part that ended its process ends the next one too, so it is not tried again.
+SETTINGS = {"distributed.worker.multiprocessing-method": "spawn", "distributed.scheduler.allowed-failures": 0}
 
 
 class Resident(WorkerPlugin):
@@ -32,22 +35,30 @@ class Resident(WorkerPlugin):
 
 @contextmanager
 def local_cluster(workers: int) -> Iterator[Client]:
-    """Worker processes on this machine, ended with the block; the dashboard is served where bokeh is installed."""
-    address = "127.0.0.1:0" if importlib.util.find_spec("bokeh") else None
-    with (
-        dask.config.set(SETTINGS),
-        LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=address) as cluster,
-        Client(cluster) as client,
-    ):
+    """Worker processes on this machine, ended with the block.
+
+    Only errors are logged: a worker that takes seconds to unload torch is ended, and that is no news.
+    """
+    settings = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
+    settings |= {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
+    with dask.config.set(SETTINGS), LocalCluster(**settings) as cluster, Client(cluster) as client:
         yield client
+
+
+def dashboard(client: Client) -> str | None:
+    """Address of Dask's dashboard; None where bokeh, which draws it, is not installed."""
+    return client.dashboard_link if importlib.util.find_spec("bokeh") else None
 
 
 def make_on(client: Client, job: Job, indices: list[int], advance: Advance) -> None:
     """Make the parts on the workers; the first error of a part is raised here."""
     client.register_plugin(Resident(job))
     tasks = [client.submit(_make, index, pure=False) for index in indices]
-    for _, counts in as_completed(tasks, with_results=True):
-        advance(*counts)
+    try:
+        for _, counts in as_completed(tasks, with_results=True):
+            advance(*counts)
+    except KilledWorker as error:
+        raise WorkerLost("a worker process was ended from outside", got=error.task, expected=f"{len(indices)} parts made") from error
 
 
 def _make(index: int) -> tuple[int, int, int]:

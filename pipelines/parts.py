@@ -34,11 +34,11 @@ def make_parts(job: Job, indices: list[int], workers: int, advance: Advance, say
         for index in indices:
             maker.make(index, advance)
     elif indices:
-        from pipelines.cluster import local_cluster, make_on
+        from pipelines.cluster import dashboard, local_cluster, make_on
 
         with local_cluster(workers) as client:
-            if client.dashboard_link and client.scheduler_info().get("services", {}).get("dashboard"):
-                say(f"dashboard {client.dashboard_link}")
+            if address := dashboard(client):
+                say(f"dashboard {address}")
             make_on(client, job, indices, advance)
 
 
