@@ -237,22 +237,21 @@ def _read_with_trimesh(path: Path) -> Mesh:
 
     if path.suffix.lower() == ".glb":
         read_glb(path)
-    if path.suffix.lower() != ".glb":
-        mesh = trimesh.load_mesh(path, process=False)
-        faces = getattr(mesh, "faces", np.zeros((0, 3)))
-        return Mesh(np.asarray(mesh.vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64).reshape(-1, 3))
-    scene = trimesh.load_scene(path, process=False)
-    parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
+    parts = [part for part in trimesh.load_scene(path, process=False).dump() if hasattr(part, "vertices")]
     if not parts:
-        raise ValueError("the scene holds no triangles")
+        raise ValueError("no triangles in it")
     offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
-    faces = np.concatenate([part.faces + at for part, at in zip(parts, offsets[:-1], strict=True)])
-    return _first_of_equal(np.concatenate([np.asarray(part.vertices) for part in parts]), faces)
+    none = np.zeros((0, 3), dtype=np.int64)
+    faces = np.concatenate([getattr(part, "faces", none) + at for part, at in zip(parts, offsets[:-1], strict=True)])
+    vertices = np.concatenate([np.asarray(part.vertices, dtype=np.float64) for part in parts])
+    mesh = Mesh(vertices, np.asarray(faces, dtype=np.int64))
+    return _first_of_equal(mesh) if path.suffix.lower() == ".glb" else mesh
 
 
-def _first_of_equal(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
+def _first_of_equal(mesh: Mesh) -> Mesh:
     """Weld equal positions, keeping the order of their first appearance: .glb splits vertices at every crease."""
-    _, first, inverse = np.unique(vertices.astype(np.float32), axis=0, return_index=True, return_inverse=True)
+    single = mesh.vertices.astype(np.float32)
+    _, first, inverse = np.unique(single, axis=0, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
-    return Mesh(vertices[np.sort(first)].astype(np.float64), rank[inverse.ravel()][np.asarray(faces)])
+    return Mesh(mesh.vertices[np.sort(first)], rank[inverse.ravel()][mesh.faces])
