@@ -59,6 +59,13 @@ def write_predictions(
     return folder
 
 
+def photographs_first(instances: Instances, count: int) -> Instances:
+    """At most `count` of them (0 for all), those with a photograph first, otherwise in order."""
+    paths = instances.image_paths or ("",) * len(instances)
+    order = sorted(range(len(instances)), key=lambda i: not (paths[i] and Path(paths[i]).is_file()))
+    return instances.take(order[: count or None])
+
+
 def draw_instance(prediction: Prediction, instances: Instances, i: int, faces: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """A row of tiles: photograph with keypoints, body over it, body alone, and four views around it."""
     visible = instances.visible[i].numpy()

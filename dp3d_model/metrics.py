@@ -48,4 +48,6 @@ def similarity_error(predicted: Float[Tensor, "n k 3"], true: Float[Tensor, "n k
 def stress(predicted: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:
     """The mean absolute difference of pairwise distances, over pairs of different vertices."""
     k = predicted.shape[1]
-    return (torch.cdist(predicted, predicted) - torch.cdist(true, true)).abs().sum((1, 2)) / max(k * (k - 1), 1)
+    exact = "donot_use_mm_for_euclid_dist"
+    one, two = (torch.cdist(points, points, compute_mode=exact) for points in (predicted, true))
+    return (one - two).abs().sum((1, 2)) / max(k * (k - 1), 1)

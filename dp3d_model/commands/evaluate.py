@@ -10,11 +10,11 @@ from dp3d_data.commandline import GroupedOption, command
 from dp3d_data.config import workspace
 
 
-@command("evaluate", example="dp3d-model evaluate --category dog --split test")
+@command("evaluate", example="dp3d-model evaluate --category dog --split val")
 @click.option("--shards", metavar="PATH", cls=GroupedOption, group="Input", help="Shards with truth.  [default: the category's]")
 @click.option("--model", metavar="PATH", cls=GroupedOption, group="Input", help="Model file or folder.  [default: the category's]")
 @click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
-@click.option("--split", default="test", cls=GroupedOption, group="Input", help='Split to measure on; "all" takes every split.')
+@click.option("--split", default="val", cls=GroupedOption, group="Input", help='Split to measure on; "all" takes every split.')
 @click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the report.  [default: the category's]")
 def evaluate(shards: str | None, model: str | None, category: str, split: str, out: str | None) -> None:
     """Measure a trained model, beside the rigid template under its closed-form camera.

@@ -46,7 +46,7 @@ def predict(
     picture (photograph with keypoints, body over it, body alone, then a turntable); sheet.png shows the first ones.
     """
     from dp3d_data.shards.reader import ShardReader
-    from dp3d_model.gallery import write_predictions
+    from dp3d_model.gallery import photographs_first, write_predictions
     from dp3d_model.instances import load_split
     from dp3d_model.model_file import check_template, load_model
 
@@ -56,8 +56,7 @@ def predict(
     reader = ShardReader(source)
     check_template(lifter, reader.template.name, reader.template.content_hash, source)
     instances = load_split(reader, split)
-    if 0 < count < len(instances):
-        instances = instances.take(range(count))
+    instances = photographs_first(instances, count)
     click.echo(f"{category}: {len(instances)} instances of {source} · model recipe of {lifter.surface.name}")
     with click.progressbar(length=len(instances), label="lift") as bar:
         write_predictions(lifter, instances, folder, formats, pictures, lambda: bar.update(1))

@@ -1,0 +1,109 @@
+"""Parts, blendshapes and posing."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from dp3d_model.blendshapes import Blendshapes
+from dp3d_model.camera import random_rotations
+from dp3d_model.lifter import Body
+from dp3d_model.parts import Parts, fit_linear, part_centres
+from dp3d_model.posing import blend_motions, pose
+from dp3d_model.surface import spread_seeds
+from tests.model.toy import tiny, toy_surface
+from tests.references.model import pose_by_loop
+
+
+def motions(m=4, n=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return random_rotations(n * m, "uniform", generator).reshape(n, m, 3, 3), torch.randn(n, m, 3, generator=generator)
+
+
+def test_posing_agrees_with_the_loop():
+    surface, weights = toy_surface(subdivisions=1), torch.softmax(torch.randn(42, 4), 1)
+    rotations, translations = motions()
+    centres = torch.randn(4, 3)
+    shaped = surface.vertices.expand(3, -1, -1) * torch.tensor([1.0, 1.2, 0.8])[:, None, None]
+    posed = pose(blend_motions(weights, rotations, translations, centres), shaped)
+    for i in range(3):
+        arrays = [part.double().numpy() for part in (shaped[i], weights, rotations[i], translations[i], centres)]
+        assert np.allclose(posed[i], pose_by_loop(*arrays), atol=1e-5)
+
+
+def test_identity_parts_give_the_template():
+    surface = toy_surface()
+    body = Body(surface, tiny())
+    posed, shaped, *_ = body(torch.zeros(2, body.size))
+    assert torch.allclose(posed, surface.vertices.expand(2, -1, -1), atol=1e-6)
+    assert torch.equal(shaped, surface.vertices.expand(2, -1, -1))
+
+
+def test_one_motion_for_all_parts_is_rigid():
+    """A law: with every part given the same motion about the same centre, distances are kept whatever the weights."""
+    surface = toy_surface()
+    rotations, translations = motions(1, 2)
+    weights = torch.softmax(torch.randn(162, 5), 1)
+    moved = pose(
+        blend_motions(weights, rotations.expand(2, 5, 3, 3), translations.expand(2, 5, 3), torch.zeros(5, 3)),
+        surface.vertices.expand(2, -1, -1),
+    )
+    assert torch.allclose(torch.cdist(moved, moved), torch.cdist(surface.vertices, surface.vertices).expand(2, -1, -1), atol=1e-3)
+
+
+def test_parts_are_a_soft_assignment_that_follows_the_seeds():
+    surface = toy_surface(basis=40)
+    weights = Parts(surface, 4, 32.0)(surface.functions)
+    seeds, distance = spread_seeds(surface, 4)
+    assert torch.allclose(weights.sum(1), torch.ones(162))
+    assert len(set(seeds.tolist())) == 4
+    assert torch.equal(weights[seeds].argmax(1), torch.arange(4))
+    assert (weights.argmax(1) == distance.argmin(1)).float().mean() > 0.85
+
+
+def test_seeds_do_not_cross_the_air():
+    """Two bodies nearly touching each other are far apart, as no path joins them; within one, distance is at least straight."""
+    one = toy_surface()
+    vertices = torch.cat([one.vertices, one.vertices + torch.tensor([0.0, 0.6, 0.0])])
+    pair = replace(one, vertices=vertices, faces=torch.cat([one.faces, one.faces + 162]), functions=one.functions.repeat(2, 1))
+    seeds, distance = spread_seeds(pair, 2)
+    assert (seeds < 162).sum() == 1
+    home = (torch.arange(324) >= 162) == (seeds[0] >= 162)
+    straight = (vertices - vertices[seeds[0]]).norm(dim=1)
+    assert (distance[:, 0] >= straight - 1e-5).all()
+    assert torch.allclose(distance[~home, 0], straight[~home] + 0.5)
+
+
+def test_least_squares_on_the_basis():
+    surface = toy_surface()
+    known = torch.randn(12, 3)
+    assert torch.allclose(fit_linear(surface.functions, surface.functions @ known, surface.vertex_areas), known, atol=1e-4)
+
+
+def test_part_centres_of_crisp_parts_are_their_centres_of_area():
+    surface = toy_surface()
+    weights = torch.eye(2)[(surface.vertices[:, 0] > 0).long()]
+    areas = surface.vertex_areas
+    right = surface.vertices[:, 0] > 0
+    expected = (surface.vertices[right] * areas[right, None]).sum(0) / areas[right].sum()
+    assert torch.allclose(part_centres(surface.vertices, weights, areas)[1], expected, atol=1e-5)
+
+
+def test_blendshapes_are_linear_and_vanish_at_zero():
+    surface, shapes = toy_surface(), Blendshapes(12, 3)
+    a, b = torch.randn(2, 3), torch.randn(2, 3)
+
+    def offset(beta):
+        return shapes(surface.vertices, surface.functions, beta) - surface.vertices
+
+    assert torch.equal(offset(torch.zeros(2, 3)), torch.zeros(2, 162, 3))
+    assert torch.allclose(offset(a + 2 * b), offset(a) + 2 * offset(b), atol=1e-5)
+    by_hand = torch.einsum("nb,kj,bjc->nkc", a, surface.functions, shapes.directions)
+    assert torch.allclose(offset(a), by_hand, atol=1e-5)
+
+
+def test_no_blendshapes():
+    surface = toy_surface()
+    body = Body(surface, tiny(blendshapes=0))
+    assert body.size == 36
+    assert torch.equal(body(torch.zeros(1, 36))[1][0], surface.vertices)

@@ -1,0 +1,94 @@
+"""The losses: known answers, laws and gradients."""
+
+import math
+
+import pytest
+import torch
+
+from dp3d_model.camera import random_rotations
+from dp3d_model.canonicaliser import rotated_copies
+from dp3d_model.losses import canonical_loss, entropy_loss, noisy_reprojection_loss, pseudo_huber, reprojection_loss
+from dp3d_model.uncertainty import NoiseHead
+
+
+def data(n=3, k=7, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    points = 0.1 * torch.randn(2, n, k, 2, generator=generator, dtype=dtype)
+    return points[0], points[1], torch.rand(n, k, generator=generator) > 0.4
+
+
+def test_pseudo_huber_is_quadratic_near_and_linear_far():
+    near = pseudo_huber(torch.tensor([[1e-5, 0.0]], dtype=torch.float64), 0.01)
+    assert math.isclose(float(near), 1e-10 / 0.02, rel_tol=1e-3)
+    far = pseudo_huber(torch.tensor([[3.0, 4.0]], dtype=torch.float64), 0.01)
+    assert math.isclose(float(far), 5.0 - 0.01, rel_tol=1e-4)
+
+
+def test_reprojection_is_the_mean_over_visible_keypoints():
+    projected, keypoints, visible = data()
+    values = [float(pseudo_huber(projected[i, k] - keypoints[i, k], 0.01)) for i, k in visible.nonzero().tolist()]
+    assert math.isclose(float(reprojection_loss(projected, keypoints, visible, 0.01)), sum(values) / len(values))
+    spoiled = torch.where(visible[..., None], keypoints, 1e3)
+    assert torch.equal(reprojection_loss(projected, spoiled, visible, 0.01), reprojection_loss(projected, keypoints, visible, 0.01))
+
+
+def test_entropy_of_crisp_and_uniform_parts():
+    assert float(entropy_loss(torch.eye(5))) == 0.0
+    assert math.isclose(float(entropy_loss(torch.full((6, 8), 1 / 8))), math.log(8), rel_tol=1e-6)
+
+
+def test_the_canonical_loss_ignores_where_the_answer_stands():
+    shape = torch.randn(2, 9, 3)
+    shape = shape - shape.mean(1, keepdim=True)
+    assert float(canonical_loss(shape + 5.0, shape, 0.01)) < 1e-6
+
+
+def test_rotated_copies_are_rotations_of_centred_shapes():
+    posed = torch.randn(3, 9, 3) + 2.0
+    shape, turned = rotated_copies(posed, 4, "uniform", torch.Generator().manual_seed(0))
+    assert shape.shape == (12, 9, 3)
+    assert torch.allclose(shape.mean(1), torch.zeros(12, 3), atol=1e-5)
+    assert torch.allclose(torch.cdist(turned, turned), torch.cdist(shape, shape), atol=2e-3)
+    assert not torch.allclose(turned[0], turned[3], atol=0.1)
+
+
+def test_noise_clipped_in_both_places_stays_bounded_where_the_literal_formula_falls():
+    projected, keypoints, visible = data()
+    tiny = torch.full(visible.shape, 1e-9, dtype=torch.float64)
+    floor = torch.full(visible.shape, 0.1, dtype=torch.float64)
+    clipped = [noisy_reprojection_loss(projected, keypoints, visible, b, 0.01) for b in (tiny, floor)]
+    assert torch.equal(*clipped)
+    literal = [noisy_reprojection_loss(projected, keypoints, visible, b, 0.01, "literal") for b in (tiny, floor)]
+    assert literal[0] < literal[1] - 0.1
+    assert torch.equal(literal[1], clipped[1])
+
+
+def test_at_the_floor_the_noisy_loss_has_the_plain_gradient():
+    projected, keypoints, visible = data()
+    projected.requires_grad_()
+    floor = torch.full(visible.shape, 0.05, dtype=torch.float64)
+    noisy = torch.autograd.grad(noisy_reprojection_loss(projected, keypoints, visible, floor, 0.01), projected)[0]
+    plain = torch.autograd.grad(reprojection_loss(projected, keypoints, visible, 0.01), projected)[0]
+    assert torch.allclose(noisy, plain)
+
+
+@pytest.mark.parametrize("form", ["clipped", "literal"])
+def test_gradients(form):
+    projected, keypoints, visible = data()
+    noise = 0.2 + torch.rand(visible.shape, dtype=torch.float64)
+    check = torch.autograd.gradcheck
+    assert check(lambda p: reprojection_loss(p, keypoints, visible, 0.01), projected.requires_grad_())
+    assert check(lambda p, b: noisy_reprojection_loss(p, keypoints, visible, b, 0.01, form), (projected, noise.requires_grad_()))
+    shape = torch.randn(2, 5, 3, dtype=torch.float64)
+    assert check(lambda f: canonical_loss(f, shape, 0.01), torch.randn(2, 5, 3, dtype=torch.float64).requires_grad_())
+    assert check(lambda c: entropy_loss(torch.softmax(c, 1)), torch.randn(4, 3, dtype=torch.float64).requires_grad_())
+
+
+def test_the_noise_head_is_positive_and_reads_vertex_and_motion():
+    head = NoiseHead(12)
+    functions, motions = torch.randn(9, 12), random_rotations(18, "uniform", torch.Generator().manual_seed(0))
+    motions = torch.cat([motions, torch.zeros(18, 3, 1)], 2).reshape(2, 9, 3, 4)
+    noise = head(functions, motions)
+    assert noise.shape == (2, 9)
+    assert (noise > 0).all()
+    assert noise.std() > 0
