@@ -17,6 +17,8 @@ _WHERE = {
     "DensePredictor": "predictor",
     "RawDetection": "predictor",
     "load_predictor": "loading",
+    "shipped_weights": "loading",
+    "SyntheticPredictor": "synthetic",
 }
 
 __all__ = list(_WHERE)

@@ -56,6 +56,8 @@ class SyntheticPredictor:
         dim: of the embeddings.
     """
 
+    template_hash = ""
+
     def __init__(self, known: dict[str, list[KnownObject]], num_vertices: int, classes: dict[str, int], dim: int = 16) -> None:
         self.known, self.classes = known, classes
         rows = np.random.default_rng(np.random.SeedSequence([0, num_vertices])).normal(size=(num_vertices, dim))

@@ -1,0 +1,81 @@
+"""Files of weights, read without running anything in them: .pkl of the published models, .pth of torch."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dp3d_data.bodies.model_files import DAMAGE, described, read_pickle
+from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle
+
+EXPECTED = "a .pkl or .pth file with a state dict, bare or under the key 'model'"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights by state name in single precision, and what this project notes beside them (empty for others' files)."""
+
+    state: dict[str, torch.Tensor]
+    notes: dict[str, Any]
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a file of weights; its content decides how, not its name.
+
+    Raises:
+        InputMissing: no such file.
+        UnsafePickle: it asks for more than arrays; nothing of it was run.
+        CheckpointError: empty, cut short, or without a state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputMissing("no such file of weights", path=path)
+    content = _read_torch(path) if _is_torch(path) else read_pickle(path)
+    state = content.get("model", content) if isinstance(content, Mapping) else content
+    if not isinstance(state, Mapping) or not state:
+        raise CheckpointError("no state dict in this file", got=type(content).__name__, expected=EXPECTED, path=path)
+    notes = content.get("dp3d", {}) if isinstance(content, Mapping) else {}
+    return Checkpoint({str(name): _tensor(str(name), value, path) for name, value in state.items()}, dict(notes))
+
+
+def _is_torch(path: Path) -> bool:
+    """A zip, or an old torch file: a pickle whose first object is torch's magic number."""
+    if zipfile.is_zipfile(path):
+        return True
+    with open(path, "rb") as stream:
+        start = stream.read(4)
+    if start == b"PK\x03\x04":  # a zip that lost its end
+        raise CheckpointError("not a whole file of weights", got=described(path) + ", cut short", expected=EXPECTED, path=path)
+    if start[:1] != b"\x80":
+        raise CheckpointError("not a checkpoint", got=described(path), expected=EXPECTED, path=path)
+    with open(path, "rb") as stream:
+        return b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in stream.read(32)
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "weights_only" in str(error).lower():
+            reason = str(error).splitlines()[0]
+            raise UnsafePickle("this file asks for more than tensors", got=reason, expected="tensors and plain containers", path=path) from None
+        raise CheckpointError("not a whole file of weights", got=described(path), expected=EXPECTED, path=path) from error
+    except (*DAMAGE, RuntimeError, OSError) as error:
+        raise CheckpointError("not a whole file of weights", got=described(path), expected=EXPECTED, path=path) from error
+
+
+def _tensor(name: str, value: Any, path: Path) -> torch.Tensor:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    elif isinstance(value, (int, float, np.number)):
+        value = torch.tensor(value)
+    if not isinstance(value, torch.Tensor):
+        raise CheckpointError("a state dict holds arrays only", got=f"{name}: {type(value).__name__}", expected=EXPECTED, path=path)
+    return value.float() if value.is_floating_point() else value

@@ -1,0 +1,136 @@
+"""Which network a state dict belongs to, from its names and shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dp3d_data.inference.spec import ModelSpec
+from dp3d_data.inference.zoo import zoo_specs
+
+Shapes = Mapping[str, tuple[int, ...]]
+DENSE = "roi_heads.densepose_predictor."
+EMBEDDER = "roi_heads.embedder.embedder_"
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What tells networks apart."""
+
+    kind: str
+    depth: int
+    head: str
+    decoder: bool
+    coarse_channels: int
+    uv_confidence: str | None
+    segm_confidence: bool
+    num_classes: int
+    head_channels: int
+    meshes: frozenset[tuple[str, int]]
+
+
+def traits_of_spec(spec: ModelSpec) -> Traits:
+    """The traits of a network in the table."""
+    same = {name: getattr(spec, name) for name in Traits.__dataclass_fields__ if name != "meshes"}
+    return Traits(**same, meshes=frozenset(spec.mesh_sizes.items()))
+
+
+def traits_of_state(shapes: Shapes) -> Traits:
+    """The traits that a state dict shows; zero or none where it shows nothing."""
+    cse = f"{DENSE}embed_lowres.weight" in shapes
+    coarse = shapes.get(f"{DENSE}coarse_segm_lowres.weight" if cse else f"{DENSE}ann_index_lowres.weight", (0, 0))
+    uv = "indep_aniso" if f"{DENSE}kappa_u_lowres.weight" in shapes else "iid_iso"
+    sized = {name.removeprefix(EMBEDDER).removesuffix(".features"): shape[0] for name, shape in shapes.items()
+             if name.startswith(EMBEDDER) and name.endswith(".features") and shape}
+    classes = shapes.get("roi_heads.box_predictor.cls_score.weight", (1,))
+    return Traits(
+        kind="cse" if cse else "chart" if f"{DENSE}u_lowres.weight" in shapes else "",
+        depth=_depth(shapes),
+        head="deeplab" if "roi_heads.densepose_head.ASPP.project.0.weight" in shapes else "conv",
+        decoder="roi_heads.decoder.predictor.weight" in shapes,
+        coarse_channels=coarse[1],
+        uv_confidence=uv if f"{DENSE}sigma_2_lowres.weight" in shapes else None,
+        segm_confidence=f"{DENSE}fine_segm_confidence_lowres.weight" in shapes,
+        num_classes=classes[0] - 1,
+        head_channels=coarse[0],
+        meshes=frozenset(sized.items()),
+    )
+
+
+def _depth(shapes: Shapes) -> int:
+    if "backbone.bottom_up.res4.22.conv3.weight" in shapes:
+        return 101
+    return 50 if "backbone.bottom_up.res2.0.conv3.weight" in shapes else 18
+
+
+def matching_specs(shapes: Shapes) -> list[ModelSpec]:
+    """Networks of the table that this state dict can belong to; several share one shape."""
+    traits = traits_of_state(shapes)
+    return [spec for spec in zoo_specs().values() if traits_of_spec(spec) == traits]
+
+
+def nearest_spec(shapes: Shapes) -> tuple[ModelSpec, list[str]]:
+    """The network that shares most traits, and the traits in which it differs."""
+    seen = asdict(traits_of_state(shapes))
+    differing = {name: [key for key, value in asdict(traits_of_spec(spec)).items() if seen[key] != value] for name, spec in zoo_specs().items()}
+    name = min(differing, key=lambda one: len(differing[one]))
+    return zoo_specs()[name], differing[name]
+
+
+def guess_spec(shapes: Shapes, notes: Mapping) -> ModelSpec | None:
+    """The network of a file: the one it names, else the first that fits, else None."""
+    specs = zoo_specs()
+    if notes.get("name") in specs:
+        return with_meshes(specs[notes["name"]], notes)
+    return next(iter(matching_specs(shapes)), None)
+
+
+def with_meshes(spec: ModelSpec, notes: Mapping) -> ModelSpec:
+    """The specification with the meshes that a file of this project was trained for."""
+    from dataclasses import replace
+
+    if "mesh_sizes" not in notes:
+        return spec
+    classes = {int(key): mesh for key, mesh in notes["class_to_mesh"].items()}
+    return replace(spec, class_to_mesh=classes, mesh_sizes=dict(notes["mesh_sizes"]))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file that was read, loaded into its network and found good.
+
+    Attributes:
+        spec: the network it was loaded into.
+        others: names of other networks of the same shape.
+        arrays, parameters: how many it holds.
+        notes: what this project wrote beside the weights.
+    """
+
+    spec: ModelSpec
+    others: list[str]
+    arrays: int
+    parameters: int
+    notes: dict
+
+
+def check_file(path: str | Path, model: str | None = None) -> Checked:
+    """Read a file of weights, load it strictly and look at its embeddings.
+
+    Raises:
+        InputMissing, UnsafePickle, CheckpointError: it cannot be read.
+        WeightsMismatch: it does not belong to `model`, or to any network of the table.
+    """
+    from dp3d_data.inference.checkpoint import read_checkpoint
+    from dp3d_data.inference.network import build_network
+    from dp3d_data.inference.weights import fill, mismatch
+    from dp3d_data.inference.zoo import find_spec
+
+    checkpoint = read_checkpoint(path)
+    shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
+    spec = with_meshes(find_spec(model), checkpoint.notes) if model else guess_spec(shapes, checkpoint.notes)
+    if spec is None:
+        raise mismatch(shapes, nearest_spec(shapes)[0], path)
+    fill(build_network(spec), spec, checkpoint, path)
+    others = [one.name for one in matching_specs(shapes) if one.name != spec.name]
+    return Checked(spec, others, len(shapes), sum(value.numel() for value in checkpoint.state.values()), checkpoint.notes)

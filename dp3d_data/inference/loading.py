@@ -1,0 +1,110 @@
+"""From names to a predictor: which network, which weights, which class and mesh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dp3d_data.categories import category as category_named
+from dp3d_data.errors import InputMissing, UsageError, WeightsMismatch
+from dp3d_data.inference.checkpoint import Checkpoint, read_checkpoint
+from dp3d_data.inference.identify import guess_spec, nearest_spec, with_meshes
+from dp3d_data.inference.network import build_network
+from dp3d_data.inference.predictor import DensePredictor
+from dp3d_data.inference.spec import ModelSpec
+from dp3d_data.inference.weights import fill, mismatch
+from dp3d_data.inference.zoo import find_spec
+
+SHIPPED = Path(__file__).parent / "data"
+
+
+def load_predictor(
+    model: str = "", weights: str | Path = "", *, category: str = "dog", device: str = "cpu", precision: str = "float32"
+) -> DensePredictor:
+    """A predictor, ready to work.
+
+    Args:
+        model: name of the network; empty to take the one that `weights` fit, or the category's own.
+        weights: file of weights; empty for those that are shipped.
+        category: what is looked for; it decides the mesh where a network does not tell kinds apart.
+        device: such as "cpu" or "cuda:0".
+        precision: see `DensePredictor`.
+
+    Raises:
+        UsageError: no network for this category, or it does not know the category.
+        InputMissing: the weights are not there.
+        CheckpointError, UnsafePickle, WeightsMismatch: the weights cannot be used.
+    """
+    if not model and not weights:
+        model = category_named(category).model or ""
+        if not model:
+            hint = "fetch published weights (dp3d-data zoo list) and give them: --weights FILE"
+            raise UsageError(f"no network is shipped for {category!r}", hint=hint)
+    path = Path(weights) if weights else shipped_weights(find_spec(model))
+    checkpoint = read_checkpoint(path)
+    spec = _spec(model, checkpoint, path)
+    own_class, mesh = class_and_mesh(spec, category)
+    network = build_network(spec)
+    fill(network, spec, checkpoint, path)
+    mesh_of = {**spec.class_to_mesh, own_class: mesh} if mesh else {}
+    return DensePredictor(
+        network, spec, device=device, precision=precision, mesh_of=mesh_of, template_hash=str(checkpoint.notes.get("template_hash", ""))
+    )
+
+
+def _spec(model: str, checkpoint: Checkpoint, path: Path) -> ModelSpec:
+    """The network asked for, or the one that the file fits.
+
+    Raises:
+        WeightsMismatch: none fits.
+    """
+    if model:
+        return with_meshes(find_spec(model), checkpoint.notes)
+    shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
+    spec = guess_spec(shapes, checkpoint.notes)
+    if spec is None:
+        error: WeightsMismatch = mismatch(shapes, nearest_spec(shapes)[0], path)
+        raise error
+    return spec
+
+
+def shipped_weights(spec: ModelSpec) -> Path:
+    """The weights that come with the project.
+
+    Raises:
+        InputMissing: this network's do not; says where to get them.
+    """
+    path = SHIPPED / f"{spec.name}.pth"
+    if path.is_file():
+        return path
+    if spec.checkpoint_url:
+        hint = f"curl -fLO {spec.checkpoint_url} and give the file: --weights {spec.checkpoint_url.rpartition('/')[2]}"
+    elif spec.name.startswith(("cse/", "densepose")):
+        hint = "its weights were never published; choose another: dp3d-data zoo list"
+    else:
+        hint = "train it: dp3d-data train-cse, and give the file: --weights FILE"
+    raise InputMissing(f"the weights of {spec.name} are not here", expected=path, hint=hint)
+
+
+def class_and_mesh(spec: ModelSpec, category: str) -> tuple[int, str]:
+    """Class and mesh that stand for a category; the mesh is empty for charts.
+
+    Raises:
+        UsageError: this network does not know it.
+    """
+    entry = category_named(category)
+    if spec.kind == "chart":
+        if category == "person":
+            return 0, ""
+        raise UsageError(f"{spec.name} knows people only", got=category, hint="choose a CSE model: dp3d-data zoo list")
+    names = {entry.template, entry.mesh_4k, entry.mesh_16k} - {None}
+    for class_id, mesh in spec.class_to_mesh.items():
+        if mesh in names:
+            return class_id, mesh
+    held = sorted(names & set(spec.mesh_sizes))
+    own = spec.num_classes == 1 and spec.checkpoint_url is None and not spec.name.startswith("cse/")
+    if held and spec.num_classes == 1:
+        return 0, held[0]
+    if own:  # trained by the user, on a template with a name of its own
+        return 0, next(iter(spec.class_to_mesh.values()))
+    known = ", ".join(sorted(spec.class_to_mesh.values()))
+    raise UsageError(f"{spec.name} does not know {category!r}", expected=f"one of its meshes: {known}", hint="dp3d-data zoo list")

@@ -1,0 +1,109 @@
+"""Weights into networks and out of them: strict names and shapes, embeddings that mean something."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dp3d_data.errors import CheckpointError, WeightsMismatch
+from dp3d_data.inference.checkpoint import Checkpoint, read_checkpoint
+from dp3d_data.inference.identify import Shapes, matching_specs, nearest_spec
+from dp3d_data.inference.network import build_network
+from dp3d_data.inference.spec import ModelSpec
+
+# Constants that older versions of detectron2 wrote beside the weights.
+CONSTANTS = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator.cell_anchors.")
+SHOWN = 3
+
+
+def load_weights(network: nn.Module, spec: ModelSpec, path: str | Path) -> Checkpoint:
+    """Fill a network from a file, with no name missing, none too many and every shape right.
+
+    Raises:
+        InputMissing, UnsafePickle, CheckpointError: the file cannot be read, or its embeddings say nothing.
+        WeightsMismatch: it belongs to another network; says which.
+    """
+    checkpoint = read_checkpoint(path)
+    fill(network, spec, checkpoint, path)
+    return checkpoint
+
+
+def fill(network: nn.Module, spec: ModelSpec, checkpoint: Checkpoint, path: str | Path) -> None:
+    """Put weights that were read into a network.
+
+    Raises:
+        WeightsMismatch: names or shapes differ.
+        CheckpointError: a weight is not finite, or embeddings are zero, not finite or all equal.
+    """
+    state = {name: value for name, value in checkpoint.state.items() if not name.startswith(CONSTANTS)}
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in state.items()}
+    if own != given:
+        raise mismatch(given, spec, path, own)
+    broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise CheckpointError("weights that are not finite", got=_few(broken), expected="finite numbers", path=path)
+    network.load_state_dict(state, strict=True)
+    check_embeddings(network, spec, path)
+
+
+def mismatch(given: Shapes, spec: ModelSpec, path: str | Path, own: Shapes | None = None) -> WeightsMismatch:
+    """The error that says how a state dict differs from a network and where it belongs."""
+    if own is None:
+        own = {name: tuple(value.shape) for name, value in build_network(spec, "meta").state_dict().items()}
+    missing, unexpected = sorted(set(own) - set(given)), sorted(set(given) - set(own))
+    other_shape = [f"{name} {list(given[name])} for {list(own[name])}" for name in sorted(set(own) & set(given)) if own[name] != given[name]]
+    parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", other_shape)]
+    got = "; ".join(f"{len(names)} {what}: {_few(names)}" for what, names in parts if names)
+    return WeightsMismatch(
+        f"these weights do not belong to {spec.name}", got=got, expected=f"the {len(own)} arrays of {spec.name}", hint=_belongs(given), path=path
+    )
+
+
+def _belongs(given: Shapes) -> str:
+    """Where the weights would fit."""
+    fitting = matching_specs(given)
+    if fitting:
+        return "they fit " + " or ".join(f"--model {spec.name}" for spec in fitting)
+    spec, differing = nearest_spec(given)
+    return f"the nearest model is {spec.name}, which differs in {', '.join(differing) or 'widths'}; see dp3d-data zoo list"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+@torch.no_grad()
+def check_embeddings(network: nn.Module, spec: ModelSpec, path: str | Path) -> None:
+    """Vertex embeddings of every class are finite, of unit norm and not all equal: else every pixel becomes one vertex.
+
+    Raises:
+        CheckpointError: they are not.
+    """
+    for mesh in sorted(set(spec.class_to_mesh.values())) if spec.kind == "cse" else ():
+        vertices = network.roi_heads.embedder(mesh)
+        norms = vertices.norm(dim=1)
+        if not torch.isfinite(vertices).all():
+            found = "NaN or infinity"
+        elif (norms - 1).abs().max() > 1e-3:
+            found = f"{int((norms < 1e-3).sum())} of {len(norms)} vertices with zero embedding"
+        elif (vertices - vertices[:1]).abs().max() < 1e-6:
+            found = "the same embedding for every vertex"
+        else:
+            continue
+        raise CheckpointError(f"the vertex embeddings of {mesh} say nothing", got=found, expected="unit vectors that differ", path=path)
+
+
+def save_weights(network: nn.Module, spec: ModelSpec, path: str | Path, **notes: str) -> None:
+    """Write half-precision weights with the names of network, meshes and the given notes, such as the template's hash."""
+    path = Path(path)
+    half = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    half = {name: value.half() if value.is_floating_point() else value for name, value in half.items()}
+    classes = {str(key): mesh for key, mesh in spec.class_to_mesh.items()}
+    about = {"name": spec.name, "class_to_mesh": classes, "mesh_sizes": dict(spec.mesh_sizes), **notes}
+    temporary = path.with_name(path.name + ".part")
+    torch.save({"model": half, "dp3d": about}, temporary)
+    os.replace(temporary, path)

@@ -1,0 +1,60 @@
+"""Recorded outputs of the reference implementation and the shrunken networks that made them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from dp3d_data.inference import build_network, find_spec
+from tests.shared import shared
+
+NAMES = ("cse", "cse_deeplab", "chart", "chart_deeplab_wc2m")
+EMBEDDER = "roi_heads.embedder.embedder_"
+
+
+def recorded(name):
+    return np.load(shared(f"parity/{name}.npz"), allow_pickle=False)
+
+
+def state_of(record):
+    return {key.removeprefix("state/"): torch.from_numpy(record[key]) for key in record.files if key.startswith("state/")}
+
+
+def spec_of(record):
+    """The specification of a recorded network: the published one it is based on, with its changes."""
+    meta = json.loads(str(record["meta_json"]))
+    features = {key.removeprefix(EMBEDDER).removesuffix(".features"): value.shape
+                for key, value in state_of(record).items() if key.startswith(EMBEDDER) and key.endswith(".features")}
+    resnet, decoder = meta["RESNETS"], meta["DECODER"]
+    widths = next(iter(features.values()), (0, 256))[1]
+    return replace(
+        find_spec(meta["based_on"].removesuffix(".yaml")),
+        class_to_mesh=dict(enumerate(features)),
+        mesh_sizes={mesh: shape[0] for mesh, shape in features.items()},
+        embed_features=widths,
+        stem_channels=resnet["STEM_OUT_CHANNELS"],
+        res2_channels=resnet["RES2_OUT_CHANNELS"],
+        group_width=resnet["WIDTH_PER_GROUP"],
+        fpn_channels=meta["FPN_OUT_CHANNELS"],
+        box_fc=meta["ROI_BOX_HEAD_FC_DIM"],
+        head_channels=meta["CONV_HEAD_DIM"],
+        head_convs=meta["NUM_STACKED_CONVS"],
+        decoder_channels=decoder["DECODER_CONV_DIMS"],
+        decoder_out=decoder["DECODER_NUM_CLASSES"],
+        score_threshold=meta["SCORE_THRESH_TEST"],
+        detections=meta["DETECTIONS_PER_IMAGE"],
+    )
+
+
+def network_of(record):
+    network = build_network(spec_of(record)).eval()
+    network.load_state_dict(state_of(record), strict=True)
+    return network
+
+
+@torch.no_grad()
+def outputs_of(network, record):
+    """Raw outputs for the recorded boxes on the recorded image."""
+    images = network.normalised(torch.from_numpy(record["image_bgr_chw"])[None])
+    return network.roi_heads.densepose_outputs(network.backbone(images), [torch.from_numpy(record["given_boxes_xyxy"])])
