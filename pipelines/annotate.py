@@ -25,7 +25,13 @@ FEW_VERTICES = "few vertices"
 
 
 class Predictor(Protocol):
-    """What extract asks of a network."""
+    """What extract asks of a network.
+
+    Attributes:
+        template_hash: content hash of the template it was trained for; empty where unknown.
+    """
+
+    template_hash: str
 
     def predict(self, image: np.ndarray, boxes: Any = None, score: float = 0.5, classes: Any = None) -> list[Any]:
         """Detections of a BGR image [H, W, 3] uint8: box, score, class_id, embedding [D, S, S], coarse_segm [2, S, S]."""
@@ -65,16 +71,14 @@ class Annotator:
         model: the name that rows carry.
 
     Raises:
-        TemplateError: the network knows another number of vertices than the template.
+        TemplateError: the network's vertices are those of another template.
     """
 
     def __init__(self, config: ExtractConfig, predictor: Predictor, template: Template, model: str) -> None:
         self.config, self.predictor, self.template = config, predictor, template
         self.class_id = predictor.class_of(config.category)
         embeddings = np.asarray(predictor.vertex_embeddings(self.class_id))
-        if len(embeddings) != template.num_vertices:
-            got, expected = f"{template.num_vertices} vertices ({template.name})", f"the {len(embeddings)} that {model} was trained on"
-            raise TemplateError("template and network do not belong together", got=got, expected=expected, hint="name it: --template")
+        _require_same_template(template, len(embeddings), predictor.template_hash)
         self.index = VertexIndex(embeddings, config.device)
         self.origin = Correspondence(template.name, template.content_hash, model)
         self.area_share = template.vertex_areas / template.total_area
@@ -135,6 +139,13 @@ class Annotator:
                 detection = Detection(box, score, self.config.category)
                 visible = float(self.area_share[view.ids].sum())
                 rows.instances.append(instance_row(instance_id, info, detection, view, self.origin, visible_area=visible, mask_area=area))
+
+
+def _require_same_template(template: Template, vertices: int, trained_for: str) -> None:
+    if vertices != template.num_vertices or trained_for not in ("", template.content_hash):
+        got = f"{template.num_vertices} vertices ({template.name}, {template.content_hash})"
+        expected = f"the {vertices} vertices that the network was trained on" + (f" ({trained_for})" if trained_for else "")
+        raise TemplateError("template and network do not belong together", got=got, expected=expected, hint="name it: --template")
 
 
 def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> list[tuple[str, list[float]]]:

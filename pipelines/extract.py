@@ -11,7 +11,7 @@ from pathlib import Path
 from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint, plain, to_toml, workspace
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import InputMissing, UsageError
 from dp3d_data.filters import Account
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
@@ -83,30 +83,34 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
         CheckpointError: no weights.
         UsageError: neither a template nor a model for the category.
     """
-    embedded = category(config.category).model
     source = FolderSource(config.images) if config.images else SampleSource()
     records, strangers = source.records(), []
     if config.boxes:
         records, strangers = read_boxes(config.boxes, config.category).attach(records)
     template = _template(config)
-    model, digest = config.model or embedded or "", ""
+    model, digest = config.model or "given", ""
     if make_predictor is None:
-        make_predictor, digest = _network(config, model)
+        make_predictor, model, digest = _network(config)
     inputs = [(record.image_id, record.boxes, _size(record)) for record in records]
     recipe = fingerprint("extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash, inputs)
     out = Path(config.out) if config.out else workspace(config.category) / "extract"
-    return Plan(config, tuple(records), tuple(strangers), template, model or "given", make_predictor, recipe, out)
+    return Plan(config, tuple(records), tuple(strangers), template, model, make_predictor, recipe, out)
 
 
-def _network(config: ExtractConfig, model: str) -> tuple[MakePredictor, str]:
-    """How to load the network, and the digest of its weights."""
-    from dp3d_data.inference import load_predictor, weights_file
+def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
+    """How to load the network, the name that rows carry, and the digest of the weights."""
+    from dp3d_data.inference import find_spec, load_predictor, shipped_weights
 
-    if not model:
-        hint = "name the network and its weights: --model MODEL --weights FILE (dp3d-data zoo list)"
-        raise UsageError(f"no embedded network for {config.category!r}", hint=hint)
-    path = weights_file(model, config.weights)
-    return partial(load_predictor, model, str(path), category=config.category, device=config.device), file_digest(path)
+    model = config.model or ("" if config.weights else category(config.category).model or "")
+    if not model and not config.weights:
+        hint = "fetch published weights (dp3d-data zoo list) and give them: --weights FILE"
+        raise UsageError(f"no network is shipped for {config.category!r}", hint=hint)
+    path = Path(config.weights) if config.weights else shipped_weights(find_spec(model))
+    if not path.is_file():
+        raise InputMissing("no such file of weights", path=path)
+    digest = file_digest(path)
+    name = f"{model or path.stem}@{digest[:8]}" if config.weights else model
+    return partial(load_predictor, model, str(path), category=config.category, device=config.device), name, digest
 
 
 def _template(config: ExtractConfig) -> Template:

@@ -15,7 +15,7 @@ def typed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     known = make_world(tmp_path / "photos", 5)
     ball().save(tmp_path / "ball.npz")
-    monkeypatch.setattr(pipelines.extract, "_network", lambda config, model: (predictor_of(known), "digest"))
+    monkeypatch.setattr(pipelines.extract, "_network", lambda config: (predictor_of(known), "known", "digest"))
 
     def run(line):
         return CliRunner().invoke(main, line.split(), catch_exceptions=False)
@@ -26,7 +26,7 @@ def typed(tmp_path, monkeypatch):
 def test_extract_says_what_it_understood_and_accounts_for_every_image(typed):
     result = typed("extract --images photos --template ball.npz --out out")
     assert result.exit_code == 0, result.output
-    assert "dog: 5 images · model dog-synth-1 · 1 worker · recipe " in result.output
+    assert "dog: 5 images · model known · 1 worker · recipe " in result.output
     assert "5/5" in result.output
     assert "kept 5 instances of 4 images · rejected 1 (nothing found 1) · failed 0" in result.output
     assert "5 images = 4 with instances + 1 without + 0 failed" in result.output

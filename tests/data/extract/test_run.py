@@ -7,6 +7,7 @@ import pytest
 
 from dp3d_data.errors import NothingToDo, RecipeMismatch, TemplateError, UsageError
 from dp3d_data.shards import Run
+from pipelines.annotate import Annotator
 from pipelines.extract import make_plan
 from pipelines.extract_settings import ExtractConfig
 from tests.data.extract.world import ball, content, make_world, predictor_of, run
@@ -133,6 +134,8 @@ def test_a_hostile_folder_ends_with_a_complete_table_of_failures(tmp_path):
 class Faulty:
     """A network that stumbles over small images."""
 
+    template_hash = ""
+
     def __init__(self, known):
         self.inner = predictor_of(known)()
         self.class_of, self.vertex_embeddings = self.inner.class_of, self.inner.vertex_embeddings
@@ -178,6 +181,13 @@ def test_a_template_of_another_network_is_refused(world, tmp_path):
     make_template("small", np.asarray(mesh.vertices), np.asarray(mesh.faces)).save(tmp_path / "small.npz")
     with pytest.raises(TemplateError, match="template and network do not belong together"):
         run(world[0], tmp_path / "out", world[1], template=str(tmp_path / "small.npz"))
+
+
+def test_a_template_of_the_same_size_that_the_network_was_not_trained_for(world, tmp_path):
+    predictor = predictor_of(world[1])()
+    predictor.template_hash = "0123456789abcdef"
+    with pytest.raises(TemplateError, match="0123456789abcdef"):
+        Annotator(ExtractConfig(), predictor, ball(), "known")
 
 
 def test_an_error_of_a_worker_process_arrives_whole(world, tmp_path):
