@@ -141,9 +141,9 @@ DOG_SYNTH_1 = ModelSpec(
     decoder_channels=64,
     decoder_out=64,
     head_convs=4,
-    head_channels=128,
+    head_channels=96,
     embed_features=64,
-    min_side=320,
-    max_side=512,
+    min_side=256,
+    max_side=448,
     pixel_std=(57.375, 57.12, 58.395),
 )
