@@ -39,9 +39,9 @@ def surface_distances(
         rows = np.arange(start, min(start + ROWS, len(vertices)))
         distances[rows] = dijkstra(graph, directed=False, indices=rows)
     for start in range(0, len(vertices), ROWS):
-        rows = slice(start, start + ROWS)
-        distances[rows] = np.minimum(distances[rows], distances[:, rows].T)
-        distances[:, rows] = distances[rows].T
+        block = slice(start, start + ROWS)
+        distances[block] = np.minimum(distances[block], distances[:, block].T)
+        distances[:, block] = distances[block].T
     return distances
 
 

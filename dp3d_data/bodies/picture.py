@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from dp3d_data.bodies.colours import colour_by_position
+
 
 def turntable(
     vertices: Float[np.ndarray, "K 3"],
@@ -18,13 +20,13 @@ def turntable(
     """Orthographic views side by side, the first along the template's x axis (the nose towards the viewer).
 
     Triangles are painted from back to front, so deeply interlocking ones may show through; good enough to look at.
-    elevation is in degrees; colors [K, 3] in 0..1, by place (x red, y green, z blue) where not given.
+    elevation is in degrees; colors [K, 3] in 0..1, those of the overlays (colour_by_position) where not given.
     """
     from PIL import Image, ImageDraw
 
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     if colors is None:
-        colors = 0.25 + 0.65 * (vertices - low) / np.maximum(high - low, 1e-9)
+        colors = colour_by_position(vertices) / 255
     tint = colors[faces].mean(axis=1)
     scale = 0.94 * 2 * size / max(float(np.linalg.norm(high - low)), 1e-9)
     strip = Image.new("RGB", (2 * size * views, 2 * size), "white")

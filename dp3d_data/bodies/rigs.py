@@ -83,8 +83,8 @@ def _scene_from_bind(glb: Glb, skin: int, holder: int) -> Float[np.ndarray, "4 4
     first joint's, else that of the first joint (glTF ignores the mesh node of a skinned mesh)."""
     world = world_matrices(glb, *(part[None] for part in local_parts(glb)))[0]
     by_joint = world[glb.part("skins")[skin]["joints"][0]] @ _bind_matrices(glb, skin)[0]
-    sizes = [np.linalg.det(matrix[:3, :3]) for matrix in (world[holder], by_joint)]
-    return world[holder] if np.isclose(*sizes, rtol=0.05) else by_joint
+    own, first = (np.linalg.det(matrix[:3, :3]) for matrix in (world[holder], by_joint))
+    return world[holder] if np.isclose(own, first, rtol=0.05) else by_joint
 
 
 def _rig(glb: Glb, skin: int, bind: np.ndarray) -> Rig:
@@ -132,14 +132,14 @@ def _depth(node: int, above: dict[int, int]) -> int:
 
 def _nearest_limb(glb: Glb, place: dict, above: dict, main: int, point: np.ndarray) -> int:
     """The joint of the main tree whose origin, or whose end node's, lies nearest to the point at rest."""
-    best, shortest = main, np.inf
+    best, shortest = main, float("inf")
     moves = local_parts(glb)[0]
     for joint in place:
         if _root_of(joint, above) != main:
             continue
         ends = [child for child in glb.part("nodes")[joint].get("children", []) if child not in place]
         for local in [np.zeros(3), *moves[ends]]:
-            distance = np.linalg.norm(place[joint][:3, :3] @ local + place[joint][:3, 3] - point)
+            distance = float(np.linalg.norm(place[joint][:3, :3] @ local + place[joint][:3, 3] - point))
             if distance < shortest:
                 best, shortest = joint, distance
     return best
@@ -192,7 +192,7 @@ def _primitive_weights(glb: Glb, attributes: dict, count: int, joints: int) -> F
 
 def _clips(rig: Rig, skeleton: Skeleton) -> dict[str, Clip]:
     """Rotations relative to rest; the path is what brings the joints, weighted by their skin, nearest to the file's."""
-    clips = {}
+    clips: dict[str, Clip] = {}
     inner = rig.parents >= 0
     above = rig.parents[inner]
     rest_turns = rig.rest[:, :3, :3].copy()
