@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import sys
+import warnings
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -108,7 +109,9 @@ def native() -> list[Finding]:
     found = []
     for name, mend in OWN_IMPORTS.items():
         try:
-            module = importlib.import_module(name)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # detectron2 compiles functions with torch.jit as it is imported
+                module = importlib.import_module(name)
         except (ImportError, OSError) as error:
             found.append(Finding("Loaded", name, "missing", str(error).splitlines()[0], mend))
         else:
@@ -131,18 +134,33 @@ def origin(name: str, module: object) -> str:
 
 def embedded() -> list[Finding]:
     """Templates and models that the project ships: each is read, not only seen."""
+    names = sorted({entry.template for entry in CATEGORIES.values() if entry.template})
+    models = {entry.model: entry.name for entry in CATEGORIES.values() if entry.model}
+    return [shipped_template(name) for name in names] + [shipped_model(model, name) for model, name in models.items()]
+
+
+def shipped_template(name: str) -> Finding:
+    """A built-in template, loaded."""
     from dp3d_data.bodies import load_template
 
-    found = []
-    for name in sorted({entry.template for entry in CATEGORIES.values() if entry.template}):
-        try:
-            template = load_template(name)
-        except (Dp3dError, OSError) as error:
-            found.append(Finding("Shipped", f"template {name}", "missing", str(error), "git checkout -- dp3d_data/bodies"))
-        else:
-            text = f"{template.num_vertices} vertices, {len(template.faces)} faces, {template.content_hash}"
-            found.append(Finding("Shipped", f"template {name}", "ok", text))
-    return found
+    try:
+        template = load_template(name)
+    except (Dp3dError, OSError) as error:
+        return Finding("Shipped", f"template {name}", "missing", str(error), "git checkout -- dp3d_data/bodies")
+    return Finding("Shipped", f"template {name}", "ok", f"{template.num_vertices} vertices, {template.content_hash}")
+
+
+def shipped_model(model: str, category: str) -> Finding:
+    """An embedded model: its weights fill its network."""
+    try:
+        from dp3d_data.inference import load_predictor
+
+        predictor = load_predictor(model, category=category)
+    except (Dp3dError, ImportError, OSError) as error:
+        mend = f"git checkout -- dp3d_data/inference, or train it: dp3d-data train-cse --category {category}"
+        return Finding("Shipped", f"model {model}", "missing", str(error).splitlines()[0], mend)
+    millions = sum(weight.numel() for weight in predictor.network.parameters()) / 1e6
+    return Finding("Shipped", f"model {model}", "ok", f"{millions:.1f} million weights, finds {category}")
 
 
 def devices() -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -28,4 +29,6 @@ def __getattr__(name: str) -> Any:
     """Import a public name where it lives, when it is first used: detectron2 and torch take seconds."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # detectron2 compiles functions with torch.jit as it is imported
+        return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
