@@ -40,7 +40,7 @@ def write_predictions(
     pictures: bool = True,
     done: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Write NAME.npz, the mesh files and NAME.png of each instance, and sheet.png of the first ones."""
+    """Write NAME.npz, the mesh files and NAME.png of each instance, and lifted.png of the first ones."""
     folder, colours, faces = Path(folder), model_colours(lifter), lifter.surface.faces.numpy()
     sheet = []
     for i, prediction in enumerate(predict(lifter, instances)):
@@ -55,7 +55,7 @@ def write_predictions(
                 sheet.append(picture)
         done()
     if sheet:
-        save_picture(np.concatenate(sheet), folder / "sheet.png")
+        save_picture(np.concatenate(sheet), folder / "lifted.png")
     return folder
 
 

@@ -43,7 +43,7 @@ def predict(
     """Lift instances to 3D.
 
     For each instance: an npz with the posed vertices, the camera and the part motions, a mesh with the parts as vertex colours, and a
-    picture (photograph with keypoints, body over it, body alone, then a turntable); sheet.png shows the first ones.
+    picture (photograph with keypoints, body over it, body alone, then a turntable); lifted.png shows the first ones.
     """
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.gallery import photographs_first, write_predictions
@@ -51,7 +51,7 @@ def predict(
     from dp3d_model.model_file import check_template, load_model
 
     source = Path(shards) if shards else workspace(category) / "shards"
-    folder = Path(out) if out else workspace(category) / "lifted"
+    folder = Path(out) if out else workspace(category) / "predictions"
     lifter = load_model(model or workspace(category) / "model")
     reader = ShardReader(source)
     check_template(lifter, reader.template.name, reader.template.content_hash, source)
@@ -60,4 +60,4 @@ def predict(
     click.echo(f"{category}: {len(instances)} instances of {source} · model recipe of {lifter.surface.name}")
     with click.progressbar(length=len(instances), label="lift") as bar:
         write_predictions(lifter, instances, folder, formats, pictures, lambda: bar.update(1))
-    click.echo(f"  written to {folder}: {', '.join((*formats, 'npz'))}{', png, sheet.png' if pictures else ''}")
+    click.echo(f"  written to {folder}: {', '.join((*formats, 'npz'))}{', png, lifted.png' if pictures else ''}")

@@ -1,0 +1,147 @@
+"""The commands, one after the other, on small shards."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from dp3d_data.bodies import make_template
+from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, WeightsMismatch
+from dp3d_data.filters import FilterConfig
+from dp3d_data.records import Detection, VertexView
+from dp3d_data.shards import Correspondence, ImageInfo, RunWriter, ShardReader, Truth, instance_row
+from dp3d_model.cli import main
+from dp3d_model.model_file import check_template, load_model, save_atomically
+from pipelines.shards import ShardPlan, build
+from tests.data.shards.samples import grid_template
+from tests.model.toy import TINY, blob, toy_instances, toy_surface
+
+OPTIONS = [part for name, value in TINY.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+TRAIN = ["train", *OPTIONS, "--steps", "6", "--batch", "16", "--save-every", "3", "--log-every", "1"]
+
+
+def rows_of(template, world):
+    """Rows of the instance table, as extract and synth write them."""
+    for i, name in enumerate(world.ids):
+        ids = world.visible[i].nonzero()[:, 0].numpy()
+        view = VertexView(ids, world.keypoints[i].numpy()[ids], np.full(len(ids), 9), np.ones(len(ids)))
+        low, high = view.keypoints.min(0), view.keypoints.max(0)
+        yield instance_row(
+            name,
+            ImageInfo(name, 512, 512, None, None, "synth"),
+            Detection((*map(float, low), *map(float, high)), 1.0, "dog"),
+            view,
+            Correspondence(template.name, template.content_hash, "truth"),
+            visible_area=0.5,
+            truth=Truth(world.true_vertices[i].numpy(), float(world.true_scale[i])),
+        )
+
+
+def make_shards(root, template, count=60):
+    world = toy_instances(toy_surface(), count, bend=0.3)
+    writer = RunWriter(root / "synth", kind="synth", recipe="0" * 12)
+    rows = list(rows_of(template, world))
+    writer.commit(0, rows, inputs=len(rows))
+    writer.finish(template=template, category="dog", config={})
+    plan = ShardPlan(filters=FilterConfig(), shard_bytes=1_000_000, split_ratio=0.7, seed=0)
+    build([root / "synth"], root / "shards", "dog", plan, overwrite=False, say=lambda line: None)
+    return root / "shards"
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return make_shards(tmp_path_factory.mktemp("world"), make_template("blob", *blob()))
+
+
+@pytest.fixture
+def workspace(shards, tmp_path, monkeypatch):
+    monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
+    shutil.copytree(shards, tmp_path / "dog" / "shards")
+    return tmp_path / "dog"
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+
+
+def test_the_three_commands_follow_each_other_without_paths(workspace):
+    trained = run(*TRAIN)
+    assert trained.exit_code == 0, trained.output
+    assert "starts at step 0 of 6" in trained.output
+    assert {"model.pt", "config.toml", "metrics.jsonl", "parts.png"} <= {path.name for path in (workspace / "model").iterdir()}
+    measured = run("evaluate")
+    assert measured.exit_code == 0, measured.output
+    result = json.loads((workspace / "evaluation" / "evaluation.json").read_text())
+    assert result["instances"] == len(ShardReader(workspace / "shards").split("val"))
+    assert set(result["models"]) == {"rigid template", "model"}
+    lifted = run("predict", "--count", "2", "--format", "glb", "--format", "obj")
+    assert lifted.exit_code == 0, lifted.output
+    assert len(list((workspace / "predictions").glob("*.glb"))) == 2
+    assert (workspace / "predictions" / "lifted.png").is_file()
+
+
+def test_a_finished_run_is_left_alone_and_another_recipe_is_refused(workspace):
+    run(*TRAIN)
+    before = (workspace / "model" / "model.pt").stat().st_mtime_ns
+    assert "trained already" in run(*TRAIN).output
+    assert (workspace / "model" / "model.pt").stat().st_mtime_ns == before
+    changed = [*TRAIN, "--learning-rate", "0.0001"]
+    refused = run(*changed)
+    assert refused.exit_code == 8
+    assert "--overwrite" in refused.stderr
+    assert run(*changed, "--overwrite").exit_code == 0
+    shaped = run(*TRAIN, "--parts", "3", "--resume")
+    assert shaped.exit_code == 8
+    assert "the network's shape differs" in shaped.stderr
+
+
+def test_a_preset_gives_way_to_the_file_and_the_file_to_the_command_line(workspace, tmp_path):
+    (tmp_path / "mine.toml").write_text("batch = 8\nsteps = 4\n")
+    done = run("train", "--preset", "stanford-dogs", *OPTIONS, "--config", str(tmp_path / "mine.toml"), "--steps", "2")
+    assert done.exit_code == 0, done.output
+    text = (workspace / "model" / "config.toml").read_text()
+    for line in ("steps = 2", "batch = 8", 'optimiser = "sgd"', "width = 32", "canonical_copies = 4"):
+        assert line in text
+    again = run("train", "--config", str(workspace / "model" / "config.toml"))
+    assert "trained already" in again.output
+
+
+def test_missing_inputs_name_the_next_command(workspace):
+    nothing = run("evaluate")
+    assert nothing.exit_code == 3
+    assert "dp3d-model train" in nothing.stderr
+    absent = run("train", "--shards", str(workspace / "nowhere"))
+    assert absent.exit_code == 3
+    assert "dp3d-data build-shards" in absent.stderr
+
+
+def test_shards_of_another_template_are_refused(workspace, tmp_path):
+    run(*TRAIN)
+    vertices, faces = blob()
+    other = make_shards(tmp_path / "other", make_template("other", vertices[:, [1, 0, 2]], faces[:, ::-1]))
+    for words in (["evaluate"], ["predict"]):
+        refused = run(*words, "--shards", str(other))
+        assert refused.exit_code == 6
+        assert "the shards belong to another template than the model" in refused.stderr
+    with pytest.raises(TemplateMismatch, match="another template than the model"):
+        check_template(load_model(workspace / "model"), "sheet", grid_template().content_hash)
+
+
+def test_files_that_are_no_models(workspace, tmp_path):
+    run(*TRAIN)
+    with pytest.raises(InputMissing, match="no such model file"):
+        load_model(tmp_path / "absent.pt")
+    (tmp_path / "text.pt").write_text("not a model")
+    with pytest.raises(CheckpointError, match="not a model file"):
+        load_model(tmp_path / "text.pt")
+    save_atomically({"format": 99}, tmp_path / "future.pt")
+    with pytest.raises(CheckpointError, match="not a model file"):
+        load_model(tmp_path / "future.pt")
+    content = torch.load(workspace / "model" / "model.pt", weights_only=True)
+    content["weights"].popitem()
+    save_atomically(content, tmp_path / "partial.pt")
+    with pytest.raises(WeightsMismatch, match="the weights do not fit the settings"):
+        load_model(tmp_path / "partial.pt")
