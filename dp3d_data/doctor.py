@@ -157,7 +157,7 @@ def shipped_model(model: str, category: str) -> Finding:
 
         predictor = load_predictor(model, category=category)
     except (Dp3dError, ImportError, OSError) as error:
-        mend = f"git checkout -- dp3d_data/inference, or train it: dp3d-data train-cse --category {category}"
+        mend = "git checkout -- dp3d_data/inference"
         return Finding("Shipped", f"model {model}", "missing", str(error).splitlines()[0], mend)
     millions = sum(weight.numel() for weight in predictor.network.parameters()) / 1e6
     return Finding("Shipped", f"model {model}", "ok", f"{millions:.1f} million weights, finds {category}")

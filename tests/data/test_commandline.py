@@ -58,4 +58,4 @@ def test_an_error_says_what_got_expected_and_mend():
 
     error = Dp3dError("wrong", got=1, expected=2, hint="do this", path="file")
     assert str(error) == "file: wrong\n  got: 1\n  expected: 2\n  mend: do this"
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
