@@ -198,6 +198,7 @@ def _already_built(out: Path, recipe: str, overwrite: bool) -> bool:
     except ShardError:
         found = "a manifest that cannot be read"
     if found == recipe and not verify(out):
+        (out / JOURNAL).unlink(missing_ok=True)
         return True
     if found != recipe and not overwrite:
         raise RecipeMismatch("this folder holds shards of another recipe", got=found, expected=recipe, path=out)

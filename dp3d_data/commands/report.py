@@ -11,7 +11,7 @@ from dp3d_data.commandline import command, config_options
 from dp3d_data.config import setting, workspace
 
 RUNS = ("extract", "synth")
-EXTRAS = ("model", "evaluate", "evaluation", "predict", "predictions")
+EXTRAS = ("model", "lifted", "evaluation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,9 @@ class ReportConfig:
         (), "Folder of extract or synth; again for more. Default: all in the workspace.", group="Input and output"
     )
     extra: tuple[str, ...] = setting(
-        (), "Folder whose pictures, Markdown and JSON are shown; again for more. Default: the model's.", group="Input and output"
+        (),
+        "Folder whose pictures, Markdown and JSON are shown; again for more. Default: model, lifted, evaluation.",
+        group="Input and output",
     )
     out: str | None = setting(None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output")
     pictures: int = setting(24, "Most pictures of each section.", minimum=0)

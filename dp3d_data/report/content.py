@@ -14,12 +14,15 @@ from dp3d_data.bodies.colours import colour_by_vertex
 from dp3d_data.bodies.template import Template
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.report import charts, page
-from dp3d_data.report.pictures import crops, file_address, jpeg_address
+from dp3d_data.report.pictures import crops, file_address, is_wide, jpeg_address
 from dp3d_data.report.surface import VIEWS, heat, paint
 from dp3d_data.shards.index import COLUMNS, measure
 from dp3d_data.shards.runs import Run
+from dp3d_data.shards.schema import PER_VERTEX
 
+TITLES = {"model": "Parts", "lifted": "Lifted instances", "evaluation": "Evaluation"}
 NAMES = {"extract": "photographs", "synth": "synthetic"}
+SHEET_COLUMNS = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *PER_VERTEX[:3]]
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif")
 _FIRST = ("parts", "turntable", "lift", "predict", "evaluation")
 
@@ -29,24 +32,27 @@ def name_of(run: Run) -> str:
 
 
 def overview(runs: Sequence[Run], manifest: Mapping[str, Any] | None) -> str:
-    """Counts of each run and of the shards, with the reasons why anything was left out."""
-    parts = []
+    """Counts of each run and of the shards, and the reasons why anything was left out."""
+    parts, reasons = [], {}
     for run in runs:
         counts = run.counts
         unit = "images" if run.kind == "extract" else "samples"
         numbers = {unit: counts["inputs"], "instances": counts["instances"], "rejected": counts["rejects"], "failed": counts["failures"]}
         parts.append(f"<h3>{name_of(run).capitalize()}</h3>" + page.cards(numbers))
-        reasons = Counter(run.rejects().column("reason").to_pylist())
-        if reasons:
-            parts.append(page.grid([page.figure(charts.bars(dict(sorted(reasons.items()))), f"Rejected {name_of(run)}, by reason")]))
+        reasons[f"Rejected {name_of(run)}, by reason"] = Counter(run.rejects().column("reason").to_pylist())
     if manifest is not None:
         account = manifest["account"]
-        numbers = {"in": account["inputs"], "kept": account["kept"], "left out": sum(account["rejected"].values())}
+        numbers = {"instances": account["inputs"], "kept": account["kept"], "left out": sum(account["rejected"].values())}
         sides = {f"in {name}": split["instances"] for name, split in manifest["splits"].items()}
         parts.append("<h3>Shards</h3>" + page.cards(numbers | sides))
-        if account["rejected"]:
-            parts.append(page.grid([page.figure(charts.bars(account["rejected"]), "Left out of the shards, by reason")]))
-    return "\n".join(parts)
+        reasons["Left out of the shards, by reason"] = Counter(account["rejected"])
+    figures = [page.figure(charts.bars(_ranked(counts)), title) for title, counts in reasons.items() if counts]
+    return "\n".join(parts) + (page.grid(figures, 340) if figures else "")
+
+
+def _ranked(counts: Counter[str]) -> dict[str, int]:
+    """The most frequent first, then by name."""
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def template_views(template: Template) -> str:
@@ -60,7 +66,7 @@ def template_views(template: Template) -> str:
 def overlays(runs: Sequence[Run], limit: int) -> str:
     """Whole photographs with their keypoints, as extract has drawn them."""
     shown = [path for run in runs for path in run.overlays][:limit]
-    return page.grid((page.figure(file_address(path, 900), path.stem) for path in shown), 340)
+    return page.grid((page.figure(file_address(path, 900), "" if path.stem.isdigit() else path.stem) for path in shown), 340)
 
 
 def contact_sheet(run: Run, template: Template, limit: int) -> str:
@@ -75,14 +81,14 @@ def contact_sheet(run: Run, template: Template, limit: int) -> str:
 
 def sample_rows(run: Run, limit: int) -> list[dict[str, Any]]:
     """Up to `limit` instances that have an image, evenly over the ranking by score."""
-    light = [table.select(["score", "image_path"]) for table in run.instances()]
+    light = list(run.instances(["score", "image_path"]))
     scores = np.concatenate([np.zeros(0), *(table.column("score").to_numpy() for table in light)])
     pictured = [path is not None for table in light for path in table.column("image_path").to_pylist()]
     order = [index for index in np.argsort(-scores, kind="stable") if pictured[index]]
     wanted = [order[round(place)] for place in np.linspace(0, len(order) - 1, min(limit, len(order)))] if order else []
     found: dict[int, dict[str, Any]] = {}
     start = 0
-    for table in run.instances():
+    for table in run.instances(SHEET_COLUMNS):
         for index in (i for i in wanted if start <= i < start + table.num_rows):
             found[index] = table.slice(index - start, 1).to_pylist()[0]
         start += table.num_rows
@@ -91,7 +97,7 @@ def sample_rows(run: Run, limit: int) -> list[dict[str, Any]]:
 
 def distributions(runs: Sequence[Run]) -> str:
     """Histograms of what the filters look at, one series for each run."""
-    measures = {name_of(run): [measure(table.select(COLUMNS)) for table in run.instances()] for run in runs}
+    measures = {name_of(run): [measure(table.select(COLUMNS)) for table in run.instances(COLUMNS)] for run in runs}
     colours = dict(zip(measures, charts.SERIES, strict=False))
     titles = {
         "score": ("Score of the detection", 0.0, 1.0),
@@ -104,7 +110,7 @@ def distributions(runs: Sequence[Run]) -> str:
         series = {name: np.concatenate([np.zeros(0), *(getattr(m, field) for m in parts)]) for name, parts in measures.items()}
         figures.append(page.figure(charts.histogram(series, low=low, high=high), title))
     note = "<p>Shares of each series; the dashed lines are medians.</p>"
-    return note + page.legend(colours) + page.grid(figures, 320)
+    return note + page.legend(colours) + page.grid(figures, 240)
 
 
 def visibility(runs: Sequence[Run], template: Template) -> str:
@@ -123,7 +129,7 @@ def visibility(runs: Sequence[Run], template: Template) -> str:
 def visible_share(run: Run, num_vertices: int) -> np.ndarray | None:
     """Share of instances [K] in which each vertex is visible; None without instances."""
     counts, rows = np.zeros(num_vertices), 0
-    for table in run.instances():
+    for table in run.instances(["vertex_ids"]):
         ids = table.column("vertex_ids").combine_chunks().flatten().to_numpy()
         counts += np.bincount(ids, minlength=num_vertices)[:num_vertices]
         rows += table.num_rows
@@ -147,24 +153,33 @@ def problems(runs: Sequence[Run], limit: int = 100) -> str:
 
 
 def extras(folders: Sequence[Path], limit: int) -> str:
-    """Pictures, tables and measures that other programs left in the folders, as they are."""
-    parts = [page.markdown(path.read_text(encoding="utf-8", errors="replace")) for path in _files(folders, (".md",))]
-    pictures = sorted(_files(folders, _PICTURES), key=lambda path: (_rank(path), str(path)))
-    figures = []
-    for path in pictures[:limit]:
+    """Pictures, tables and measures that other programs left in the folders, folder by folder, as they are."""
+    return "\n".join(_extra(folder, limit) for folder in folders if folder.is_dir())
+
+
+def _extra(folder: Path, limit: int) -> str:
+    texts = [page.markdown(path.read_text(encoding="utf-8", errors="replace")) for path in _files(folder, (".md",))]
+    pictures = sorted(_files(folder, _PICTURES), key=lambda path: (_rank(path), str(path)))
+    pictures = [path for path in pictures if path.stem != "sheet" or len(pictures) == 1][:limit]
+    wide, narrow = [], []
+    for path in pictures:
         try:
-            figures.append(page.figure(file_address(path), path.stem.replace("_", " ").replace("-", " ")))
+            figure = page.figure(file_address(path), path.stem.replace("_", " "))
         except InputCorrupt:
             continue
-    parts += [page.grid(figures, 480)] if figures else []
-    for path in _files(folders, (".json",)):
+        (wide if is_wide(path) else narrow).append(figure)
+    grids = [page.grid(figures, cell) for figures, cell in ((narrow, 480), (wide, 1000)) if figures]
+    tables = []
+    for path in _files(folder, (".json",)):
         if not path.with_suffix(".md").exists() and (rows := _measures(path)):
-            parts.append(page.folded(path.name, page.table(["measure", "value"], rows)))
-    return "\n".join(part for part in parts if part)
+            tables.append(page.folded(path.name, page.table(["measure", "value"], rows)))
+    parts = [*texts, *grids, *tables]
+    heading = TITLES.get(folder.name, folder.name.capitalize())
+    return "\n".join([*([] if texts else [f"<h3>{heading}</h3>"]), *parts]) if parts else ""
 
 
-def _files(folders: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
-    return [p for folder in folders if folder.is_dir() for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix.lower() in suffixes]
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix.lower() in suffixes]
 
 
 def _rank(path: Path) -> int:

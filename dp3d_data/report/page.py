@@ -20,14 +20,16 @@ nav div { max-width: 1160px; margin: 0 auto; padding: 10px 28px; display: flex; 
 nav a { color: var(--soft); text-decoration: none; font-size: 14px; }
 nav a:hover { color: var(--accent); }
 section { padding: 34px 0 10px; scroll-margin-top: 44px; }
-h2 { font-size: 20px; margin: 0 0 4px; }
+h2 { font-size: 20px; margin: 0 0 12px; }
+h2 + p, h2 + h3 { margin-top: -6px; }
 h3 { font-size: 15px; margin: 22px 0 6px; }
 section > p, .note { color: var(--soft); max-width: 76ch; margin: 0 0 14px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; margin: 14px 0; }
 .card { border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; background: var(--wash); }
 .card b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; letter-spacing: -0.01em; }
 .card span { color: var(--soft); font-size: 13px; }
-.grid { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill, minmax(var(--cell, 320px), 1fr)); align-items: start; }
+.grid { display: grid; gap: 16px; align-items: start;
+  grid-template-columns: repeat(auto-fill, minmax(min(var(--cell, 320px), 100%), 1fr)); }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 10px; overflow: hidden; background: white; }
 figure img { display: block; width: 100%; height: auto; }
 figure svg { display: block; width: 100%; padding: 8px 10px 0; }
@@ -73,7 +75,8 @@ def cards(values: Mapping[str, Any]) -> str:
 def figure(content: str, caption: str) -> str:
     """A chart, or a picture by its data address, with its caption."""
     inner = f'<img alt="{escape(caption)}" src="{content}">' if content.startswith("data:") else content
-    return f"<figure>{inner}<figcaption>{escape(caption)}</figcaption></figure>"
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f"<figure>{inner}{below}</figure>"
 
 
 def grid(figures: Iterable[str], cell: int = 320) -> str:

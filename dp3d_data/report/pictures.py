@@ -44,6 +44,12 @@ def file_address(path: Path, max_side: int = 1200) -> str:
         raise InputCorrupt("not a picture", got=error, path=path) from error
 
 
+def is_wide(path: Path) -> bool:
+    """Whether a picture is more than twice as wide as high."""
+    with Image.open(path) as image:
+        return image.width > 2 * image.height
+
+
 def _address(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
@@ -59,20 +65,23 @@ def crops(rows: Sequence[Mapping[str, Any]], colours: np.ndarray, side: int = 30
 
 
 def instance_crop(pixels: np.ndarray, row: Mapping[str, Any], colours: np.ndarray, side: int) -> Image.Image:
-    """The box of an instance with a margin, `side` pixels on its longer side, keypoints drawn in their vertices' colours.
+    """A square around the box of an instance, side x side, paled, with keypoints in their vertices' colours.
 
     Args:
-        pixels: [H, W, 3] RGB of the whole image.
+        pixels: [H, W, 3] RGB of the whole image; white is added where the square leaves it.
         row: a row of the instance table.
         colours: [K, 3] RGB of the template's vertices.
     """
     x0, y0, x1, y1 = (float(row[name]) for name in ("box_x0", "box_y0", "box_x1", "box_y1"))
-    margin = 0.06 * max(x1 - x0, y1 - y0, 1)
-    left, top = int(max(x0 - margin, 0)), int(max(y0 - margin, 0))
-    right, bottom = int(min(x1 + margin, pixels.shape[1])) or 1, int(min(y1 + margin, pixels.shape[0])) or 1
-    part = Image.fromarray(np.ascontiguousarray(pixels[top : max(bottom, top + 1), left : max(right, left + 1)]))
-    scale = side / max(part.size)
-    part = part.resize([max(round(length * scale), 1) for length in part.size], Image.Resampling.LANCZOS)
+    extent = 1.1 * max(x1 - x0, y1 - y0, 1)
+    left, top, scale = (x0 + x1 - extent) / 2, (y0 + y1 - extent) / 2, side / extent
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    matrix = (1 / scale, 0, left, 0, 1 / scale, top)
+    reduced = max(int(1 / scale), 1)
+    if reduced > 1:
+        image = image.reduce(reduced)
+        matrix = tuple(value / reduced for value in matrix)
+    part = image.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC, fillcolor="white")
     part = Image.blend(part, Image.new("RGB", part.size, "white"), 0.25)
     draw, radius = ImageDraw.Draw(part), max(side / 200, 1.2)
     for vertex, x, y in zip(row["vertex_ids"], row["keypoints_x"], row["keypoints_y"], strict=True):

@@ -49,6 +49,7 @@ def write_report(plan: ReportPlan, out: Path) -> Path:
     sections = [("Overview", content.overview(runs, manifest)), *_pictures(runs, template, plan.pictures)]
     if extras:
         sections.append(("Learned model", extras))
+    sections += _instances(runs, template, plan.pictures)
     if any(run.counts["instances"] for run in runs):
         sections.append(("Distributions", content.distributions(runs)))
     if template is not None and (painted := content.visibility(_with(runs, template), template)):
@@ -56,7 +57,8 @@ def write_report(plan: ReportPlan, out: Path) -> Path:
     if runs:
         sections.append(("Failures and rejects", content.problems(runs)))
     recipes = [f"{run.kind} {run.marker['recipe']}" for run in runs] + ([f"shards {manifest['recipe']}"] if manifest else [])
-    text = page.page(f"dp3d: {plan.category}", _subtitle(runs, template), sections, "Recipes: " + " · ".join(recipes))
+    title, footer = f"{plan.category.capitalize()}: keypoints and shapes", "Recipes: " + " · ".join(recipes)
+    text = page.page(title, _subtitle(runs, template), sections, footer)
     return write_whole(out, lambda stream: _put(stream, text))
 
 
@@ -76,18 +78,18 @@ def _with(runs: Sequence[Run], template: Template) -> list[Run]:
 
 
 def _pictures(runs: Sequence[Run], template: Template | None, limit: int) -> list[tuple[str, str]]:
-    sections = []
-    photographs = [run for run in runs if run.kind == "extract"]
-    if template is not None:
-        sections.append(("Template", content.template_views(template)))
-    if any(run.overlays for run in photographs):
-        sections.append(("Photographs", content.overlays(photographs, limit)))
-    if template is not None:
-        for run in _with(runs, template):
-            sheet = content.contact_sheet(run, template, limit)
-            if sheet:
-                sections.append((f"Instances: {content.name_of(run)}", sheet))
-    return sections
+    """The key to the colours, and whole photographs."""
+    sections = [("Template", content.template_views(template))] if template is not None else []
+    photographs = [run for run in runs if run.overlays]
+    return sections + ([("Photographs", content.overlays(photographs, limit))] if photographs else [])
+
+
+def _instances(runs: Sequence[Run], template: Template | None, limit: int) -> list[tuple[str, str]]:
+    """A contact sheet of each run whose images can be read."""
+    if template is None:
+        return []
+    sheets = [(f"Instances: {content.name_of(run)}", content.contact_sheet(run, template, limit)) for run in _with(runs, template)]
+    return [(title, sheet) for title, sheet in sheets if sheet]
 
 
 def _subtitle(runs: Sequence[Run], template: Template | None) -> str:
