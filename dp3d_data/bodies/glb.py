@@ -14,7 +14,7 @@ from dp3d_data.errors import InputCorrupt, InputMissing
 
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-BROKEN = (KeyError, IndexError, ValueError, TypeError, struct.error)
+BROKEN = (KeyError, IndexError, ValueError, TypeError, AttributeError, MemoryError, OverflowError, struct.error)
 
 
 @dataclass(frozen=True)

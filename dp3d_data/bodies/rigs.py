@@ -13,6 +13,7 @@ from dp3d_data.bodies.skeleton import Clip, Skeleton
 from dp3d_data.bodies.skinning import joint_frames
 from dp3d_data.bodies.symmetry import detect_symmetry
 from dp3d_data.bodies.template import Template, make_template
+from dp3d_data.bodies.validation import check_mesh
 from dp3d_data.errors import Dp3dError, InputCorrupt, TemplateError
 
 TEMPLATE_FROM_GLTF = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
@@ -38,7 +39,7 @@ def read_rigged_glb(path: str | Path, name: str | None = None) -> Template:
 
     Raises:
         InputMissing, InputCorrupt: no such file, or not a binary glTF.
-        TemplateError: the file holds no skinned mesh.
+        TemplateError: the file holds no skinned mesh, or one without a usable surface (MeshIsEmpty, MeshInvalid).
     """
     glb = read_glb(path)
     try:
@@ -61,6 +62,7 @@ def _rigged_template(glb: Glb, name: str) -> Template:
     rig = _rig(glb, skin, bind)
     positions, faces, weights = _skinned_surface(glb, holders, glb.part("skins")[skin]["joints"], rig.nodes)
     vertices = (positions @ bind[:3, :3].T + bind[:3, 3]) @ TEMPLATE_FROM_GLTF.T
+    check_mesh(vertices, faces)
     rest = rig.rest.copy()
     rest[:, :3] = TEMPLATE_FROM_GLTF @ rest[:, :3]
     names = [glb.part("nodes")[node].get("name", f"joint_{node}") for node in rig.nodes]

@@ -55,13 +55,13 @@ def joint_frames(
     shift = np.broadcast_to(np.asarray(root_translation, dtype=np.float64), (len(rotations), 3))
     posed = np.zeros((*rotations.shape[:2], 4, 4))
     posed[..., 3, 3] = 1
+    parent_from_joint = np.linalg.inv(rest)[skeleton.parents] @ rest
     for joint, parent in enumerate(skeleton.parents):
         if parent < 0:
             posed[:, joint, :3, :3] = rest[joint, :3, :3] @ rotations[:, joint]
             posed[:, joint, :3, 3] = rest[joint, :3, 3] + shift
             continue
-        local = np.linalg.inv(rest[parent]) @ rest[joint]
-        above = posed[:, parent, :3, :3]
+        local, above = parent_from_joint[joint], posed[:, parent, :3, :3]
         posed[:, joint, :3, :3] = above @ local[:3, :3] @ rotations[:, joint]
         offset = scales[:, parent] * local[:3, 3]
         posed[:, joint, :3, 3] = posed[:, parent, :3, 3] + (above @ offset[:, :, None])[:, :, 0]
