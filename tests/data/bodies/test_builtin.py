@@ -24,6 +24,11 @@ def test_the_dog_is_a_closed_surface_of_even_triangles():
     assert np.rad2deg(mesh.face_angles.min()) > 5
 
 
+def test_the_dogs_vertex_ids_mean_what_they_meant():
+    """The embedded network, published shards and models name vertices of exactly this surface."""
+    assert load_template("dog").content_hash == "557d764c8ad0c498"
+
+
 def test_the_dogs_skeleton_is_complete():
     skeleton = load_template("dog").skeleton
     assert skeleton.num_joints == 59 and skeleton.num_hinges == 77
