@@ -1,0 +1,83 @@
+"""Cameras: where the viewer stands, how large the animal is, and where it lies in the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+SMALLEST, LARGEST = 0.3, 0.97  # of the image's side
+CUT = 1.6
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Orthographic, or weak perspective with `strength` over 0.
+
+    camera_from_template [3, 3] turns template axes into x right, y down, z away; a point of the camera frame lands at
+    scale * xy / (1 + strength * z) + translation, pixels. scale is in pixels per template unit.
+    """
+
+    camera_from_template: Float[np.ndarray, "3 3"]
+    scale: float
+    translation: Float[np.ndarray, "2"]
+    strength: float = 0.0
+
+    def project(self, points: Float[np.ndarray, "K 3"]) -> Float[np.ndarray, "K 3"]:
+        """Camera frame, template units, to image x, y in pixels and a depth in pixels that keeps the order."""
+        divisor = 1 + self.strength * points[:, 2:]
+        projected = self.scale * points / divisor
+        projected[:, :2] += self.translation
+        return projected
+
+
+def view_rotation(azimuth: float, elevation: float, roll: float) -> Float[np.ndarray, "3 3"]:
+    """camera_from_template of a viewer at an azimuth (0 before the nose, towards the left side), elevation and roll, radians.
+
+    Template axes: x forward, y left, z up. Camera axes: x right, y down, z away from the viewer.
+    """
+    forward = -np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    turn = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
+    return turn @ rotation
+
+
+def random_view(rng: np.random.Generator) -> tuple[Float[np.ndarray, "3 3"], float]:
+    """A viewer anywhere around the animal, mostly near its own height, and the elevation in radians."""
+    azimuth = rng.uniform(0, 2 * np.pi)
+    if rng.random() < 0.35:
+        azimuth = rng.choice([-1, 1]) * np.deg2rad(rng.normal(65, 25))
+    low, mode, high = np.deg2rad([-10, 8, 45])
+    elevation = rng.triangular(low, mode, high)
+    return view_rotation(azimuth, elevation, np.deg2rad(rng.normal(0, 5))), elevation
+
+
+def placed_camera(
+    rng: np.random.Generator,
+    rotation: Float[np.ndarray, "3 3"],
+    points: Float[np.ndarray, "K 3"],
+    size: int,
+    *,
+    truncated: float,
+    perspective: float,
+) -> Camera:
+    """A camera that puts the points (camera frame, template units) in a square image, cut by its border in some.
+
+    Args:
+        truncated: share of the images that are cut.
+        perspective: strongest body length over distance.
+    """
+    strength = float(rng.uniform(0, perspective))
+    cut = rng.random() < truncated
+    flat = points[:, :2] / (1 + strength * points[:, 2:])
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    extent = float((high - low).max())
+    fill = rng.uniform(0.8, CUT) if cut else rng.triangular(SMALLEST, 0.8, LARGEST)
+    scale = fill * size / extent
+    spare = size - scale * (high - low)
+    place = rng.uniform(-0.15, 1.15, 2) if cut else rng.uniform(0.02, 0.98, 2)
+    if cut:
+        spare = np.where(np.abs(spare) < 0.2 * size, np.sign(spare) * 0.2 * size, spare)
+    return Camera(rotation, scale, place * spare - scale * low, strength)

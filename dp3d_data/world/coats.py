@@ -1,0 +1,179 @@
+"""Coats: colours over the surface from solid noise in the rest template, so that they stay with the body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from dp3d_data.bodies import Template
+from dp3d_data.world.noise import SolidNoise
+from dp3d_data.world.roles import joint_roles
+
+# Base, second and light colour, RGB 0..1 in light of the sun's strength.
+PALETTES = {
+    "black": ((0.07, 0.065, 0.065), (0.11, 0.10, 0.095), (0.75, 0.73, 0.70)),
+    "white": ((0.88, 0.85, 0.80), (0.78, 0.72, 0.63), (0.95, 0.93, 0.90)),
+    "chocolate": ((0.24, 0.14, 0.09), (0.32, 0.20, 0.12), (0.60, 0.45, 0.33)),
+    "brown": ((0.42, 0.26, 0.15), (0.30, 0.17, 0.10), (0.82, 0.72, 0.60)),
+    "red": ((0.52, 0.29, 0.15), (0.40, 0.22, 0.12), (0.88, 0.80, 0.70)),
+    "golden": ((0.72, 0.52, 0.31), (0.60, 0.40, 0.22), (0.90, 0.80, 0.64)),
+    "cream": ((0.84, 0.74, 0.58), (0.76, 0.62, 0.45), (0.93, 0.88, 0.78)),
+    "fawn": ((0.66, 0.50, 0.35), (0.13, 0.11, 0.10), (0.82, 0.72, 0.58)),
+    "grey": ((0.40, 0.40, 0.41), (0.28, 0.28, 0.29), (0.80, 0.80, 0.79)),
+    "sable": ((0.45, 0.33, 0.22), (0.12, 0.10, 0.09), (0.78, 0.68, 0.55)),
+    "black and tan": ((0.08, 0.07, 0.07), (0.10, 0.09, 0.08), (0.55, 0.34, 0.18)),
+    "wolf": ((0.45, 0.43, 0.41), (0.20, 0.19, 0.19), (0.88, 0.87, 0.85)),
+    "merle": ((0.48, 0.50, 0.54), (0.10, 0.10, 0.11), (0.88, 0.86, 0.83)),
+}
+PATTERNS = ("plain", "points", "saddle", "patches", "spots", "brindle", "belly", "merle")
+CHANCES = np.array([0.27, 0.15, 0.13, 0.16, 0.06, 0.06, 0.14, 0.03])
+DARK = np.array([0.035, 0.03, 0.03])
+
+
+@dataclass(frozen=True)
+class Coat:
+    """One animal's coat: colours, pattern and the noises that place it."""
+
+    palette: str
+    pattern: str
+    colours: Float[np.ndarray, "3 3"]
+    noise: SolidNoise
+    scale: float
+    level: float
+    strands: float
+    gloss: float
+
+
+def random_coat(rng: np.random.Generator) -> Coat:
+    """A coat of a random palette and pattern."""
+    palette = str(rng.choice(list(PALETTES)))
+    pattern = "merle" if palette == "merle" else str(rng.choice(PATTERNS, p=CHANCES))
+    if palette == "black and tan":
+        pattern = "points"
+    colours = np.array(PALETTES[palette])
+    colours = np.clip(colours * np.exp(rng.normal(0, 0.12, (3, 1))) * (1 + rng.normal(0, 0.03, (1, 3))), 0.015, 0.97)
+    return Coat(
+        palette, pattern, colours, SolidNoise(rng),
+        scale=float(rng.uniform(2.5, 6)),
+        level=float(rng.uniform(-0.35, 0.45)),
+        strands=float(rng.uniform(0.08, 0.4)),
+        gloss=float(rng.uniform(0.0, 0.35)) ** 1.5,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BodyMap:
+    """Where patterns of coats lie on a template: one value 0..1 for each vertex.
+
+    low: towards the belly; tips: towards the paws; face: muzzle; back: saddle; nose, eyes: dark skin; ears.
+    """
+
+    low: Float[np.ndarray, "K"]
+    tips: Float[np.ndarray, "K"]
+    face: Float[np.ndarray, "K"]
+    back: Float[np.ndarray, "K"]
+    ears: Float[np.ndarray, "K"]
+    nose: Float[np.ndarray, "3"]
+    eyes: Float[np.ndarray, "2 3"]
+
+    def stacked(self) -> Float[np.ndarray, "K 5"]:
+        return np.stack([self.low, self.tips, self.face, self.back, self.ears], axis=1).astype(np.float32)
+
+
+def body_map(template: Template) -> BodyMap:
+    """Places on a template from its shape and the names of its joints: x forward, z up."""
+    points = template.vertices.astype(np.float64)
+    if template.skeleton is None:
+        weights, roles = np.ones((len(points), 1)), ("trunk",)
+    else:
+        weights, roles = np.asarray(template.skeleton.weights), joint_roles(template.skeleton)
+    share = {name: weights[:, [role == name for role in roles]].sum(axis=1) for name in set(roles)}
+    none = np.zeros(len(points))
+    head = share.get("head", none) + share.get("jaw", none)
+    trunk = share.get("trunk", none) + share.get("shoulder", none) + share.get("neck", none)
+    legs = share.get("leg", none) + share.get("toe", none)
+    height = (points[:, 2] - points[:, 2].min()) / np.ptp(points[:, 2])
+    body = height[trunk > 0.5] if (trunk > 0.5).any() else height
+    low_edge, high_edge = np.quantile(body, [0.02, 0.98])
+    rise = np.clip((height - low_edge) / max(high_edge - low_edge, 1e-6), 0, 1)
+    muzzle = points[head > 0.5] if (head > 0.5).any() else points[points[:, 0] > np.quantile(points[:, 0], 0.9)]
+    front, rear = muzzle[:, 0].max(), muzzle[:, 0].min()
+    nose = muzzle[np.argmax(muzzle[:, 0] + 0.3 * muzzle[:, 2])]
+    face = np.clip((points[:, 0] - rear) / max(front - rear, 1e-6), 0, 1) * head
+    return BodyMap(
+        low=np.clip(1.25 - 2.2 * rise, 0, 1) * trunk + 0.5 * legs,
+        tips=np.clip(1 - height / 0.3, 0, 1) * legs,
+        face=np.clip(1.9 * face - 0.7, 0, 1),
+        back=np.clip(1.8 * rise - 0.75, 0, 1) * trunk + 0.6 * share.get("tail", none),
+        ears=share.get("ear", none),
+        nose=nose,
+        eyes=_eyes(muzzle, nose),
+    )
+
+
+def _eyes(muzzle: np.ndarray, nose: np.ndarray) -> Float[np.ndarray, "2 3"]:
+    """Two places on the sides of the forehead: 55 % back from the nose, high, apart (ours)."""
+    length = nose[0] - muzzle[:, 0].min()
+    across = np.ptp(muzzle[:, 1])
+    top = muzzle[:, 2].max()
+    wanted = [[nose[0] - 0.58 * length, nose[1] + side * 0.27 * across, top - 0.05 * length] for side in (1, -1)]
+    return np.array([muzzle[np.argmin(np.linalg.norm(muzzle - place, axis=1))] for place in np.array(wanted)])
+
+
+def coat_colours(
+    coat: Coat, body: BodyMap, points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 5"]
+) -> Float[np.ndarray, "N 3"]:
+    """Colours RGB 0..1 of points of the rest template, with their places interpolated from BodyMap.stacked."""
+    base, second, light = coat.colours
+    low, tips, face, back, ears = places.T
+    blur = coat.noise.octaves(points, coat.scale, 3)
+    lightness, darkness = _pattern(coat, points, blur, low, tips, face, back, ears)
+    colour = base + lightness[:, None] * (light - base)
+    colour = colour + darkness[:, None] * (second - colour)
+    shade = 1 + 0.12 * coat.noise.octaves(points + 7, 9.0, 2) + coat.strands * _strands(coat, points)
+    colour = colour * shade[:, None]
+    return np.clip(_skin(colour, body, points), 0.01, 1)
+
+
+def _pattern(coat, points, blur, low, tips, face, back, ears) -> tuple[np.ndarray, np.ndarray]:
+    """How light and how dark each point is, 0..1."""
+    zero = np.zeros(len(points), dtype=np.float32)
+    edge = 7.0
+    if coat.pattern == "points":
+        return _step(np.maximum(np.maximum(tips, face), 0.75 * low) - 0.5 + 0.2 * blur, edge), zero
+    if coat.pattern == "saddle":
+        return 0.5 * _step(low - 0.5 + 0.2 * blur, 4), _step(np.maximum(back, 0.7 * ears) - 0.35 + 0.25 * blur, edge)
+    if coat.pattern == "patches":
+        return _step(blur + coat.level - 0.5 * ears, 12.0), zero
+    if coat.pattern == "spots":
+        return _step(0.35 - coat.noise(points, 22.0), 14.0), zero
+    if coat.pattern == "brindle":
+        warped = points + 0.05 * blur[:, None]
+        return 0.3 * low, _step(coat.noise(warped, np.array([42.0, 6.0, 8.0])) - 0.1, 5.0)
+    if coat.pattern == "belly":
+        return _step(np.maximum.reduce([low, tips, face]) - 0.45 + 0.15 * blur, 5.0), 0.5 * back
+    if coat.pattern == "merle":
+        return _step(np.maximum(tips, face) - 0.5, 5.0), _step(coat.noise.octaves(points, 9.0, 3) - 0.35, 9.0)
+    return 0.25 * np.clip(low + face, 0, 1), 0.4 * np.clip(ears + back - 0.4, 0, 1)
+
+
+def _step(value: np.ndarray, sharpness: float) -> np.ndarray:
+    """A soft step at 0."""
+    return np.clip(0.5 + sharpness * value, 0, 1)
+
+
+def _strands(coat: Coat, points: np.ndarray) -> np.ndarray:
+    """Fine streaks that run backward and down the body."""
+    along, across = 0.7 * points[:, 0] + 0.5 * points[:, 2], 0.7 * points[:, 2] - 0.5 * points[:, 0]
+    turned = np.stack([along, points[:, 1], across], axis=1)
+    return 0.6 * coat.noise(turned, np.array([22.0, 90.0, 90.0])) + 0.4 * coat.noise(turned + 3, np.array([45.0, 170.0, 170.0]))
+
+
+def _skin(colour: np.ndarray, body: BodyMap, points: np.ndarray) -> np.ndarray:
+    """The dark nose and eyes."""
+    for place, radius in ((body.nose, 0.022), (body.eyes[0], 0.011), (body.eyes[1], 0.011)):
+        near = np.clip(2.5 - 2 * np.linalg.norm(points - place, axis=1) / radius, 0, 1)[:, None]
+        colour = colour + near * (DARK - colour)
+    return colour

@@ -1,0 +1,206 @@
+"""Poses of an animal: gaits, sitting, lying, looking around, within the limits of its hinges or from its clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from dp3d_data.bodies import Skeleton, hinges_to_rotations
+from dp3d_data.bodies.skinning import axis_angle_matrices
+from dp3d_data.world.proportions import Proportions
+
+KINDS = {"stand": 0.25, "walk": 0.25, "trot": 0.13, "sit": 0.15, "lie": 0.1, "bow": 0.04, "free": 0.08}
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Rotations of the joints relative to rest, [J, 3, 3], and how the whole body stands in the template frame, [3, 3]."""
+
+    local_rotations: Float[np.ndarray, "J 3 3"]
+    stance: Float[np.ndarray, "3 3"]
+    kind: str
+
+
+def random_pose(rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions) -> Pose:
+    """A pose from the skeleton's hinges where it has them, else from its clips, else small turns of every joint."""
+    if skeleton.num_hinges:
+        return hinge_pose(rng, skeleton, proportions)
+    if skeleton.clips:
+        return clip_pose(rng, skeleton)
+    return Pose(small_turns(rng, skeleton.num_joints, 0.12), np.eye(3), "free")
+
+
+def hinge_pose(rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions) -> Pose:
+    """A pose of one of KINDS, with the head, tail and ears of its own, clipped to the limits of the hinges."""
+    kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
+    angles = Angles(skeleton)
+    pitch, roll = LEGS[kind](rng, angles)
+    _trunk(rng, angles)
+    _head(rng, angles)
+    _tail(rng, angles, proportions.tail_curl)
+    _ears(rng, angles, proportions.floppy)
+    angles.add("", rng.normal(0, 0.04, skeleton.num_hinges))
+    stance = axis_angle_matrices(np.array([[0.0, -1, 0], [1, 0, 0]]), np.array([pitch, roll]))
+    return Pose(hinges_to_rotations(skeleton, angles.clipped()), stance[0] @ stance[1], kind)
+
+
+class Angles:
+    """Hinge angles, addressed by parts of the hinges' names."""
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.names, self.range = skeleton.hinge_names, np.asarray(skeleton.hinge_range, dtype=np.float64)
+        self.values = np.zeros(len(self.names))
+
+    def find(self, *words: str) -> np.ndarray:
+        """Indices of the hinges whose names hold all the words."""
+        return np.array([i for i, name in enumerate(self.names) if all(word in name for word in words)], dtype=int)
+
+    def add(self, words: str, value) -> None:
+        """Turn the hinges that hold all the words, separated by spaces, by a value each or all."""
+        self.values[self.find(*words.split())] += value
+
+    def clipped(self) -> Float[np.ndarray, "H"]:
+        return np.clip(self.values, self.range[:, 0], self.range[:, 1])
+
+
+def hind_leg(angles: Angles, side: str, hip: float, knee: float, ankle: float) -> None:
+    """Hip forward, knee folded, heel folded: radians, all positive."""
+    angles.add(f"hip_{side}_extend", -hip)
+    angles.add(f"knee_{side}", -knee)
+    angles.add(f"ankle_{side}", -ankle)
+
+
+def fore_leg(angles: Angles, side: str, shoulder: float, elbow: float, wrist: float) -> None:
+    """Shoulder forward, elbow folded, wrist folded: radians, all positive."""
+    angles.add(f"scapula_{side}_extend", -0.3 * shoulder)
+    angles.add(f"shoulder_{side}_extend", -0.7 * shoulder)
+    angles.add(f"elbow_{side}", -elbow)
+    angles.add(f"wrist_{side}", -wrist)
+
+
+def _stand(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    for side in "LR":
+        bend = abs(rng.normal(0, 0.2))
+        hind_leg(angles, side, rng.normal(0.1, 0.2) + bend, 0.8 * bend, 0.6 * bend)
+        fore_leg(angles, side, rng.normal(0, 0.15), abs(rng.normal(0, 0.1)), 0.0)
+        angles.add(f"hip_{side}_abduct", rng.normal(0.03, 0.06))
+        angles.add(f"scapula_{side}_abduct", rng.normal(0.02, 0.06))
+    return rng.normal(0, 0.05), rng.normal(0, 0.03)
+
+
+def _gait(rng: np.random.Generator, angles: Angles, swing: float, lag: float) -> tuple[float, float]:
+    """Legs in a cycle: left and right half a turn apart, fore legs `lag` turns after the hind legs."""
+    start, swing = rng.random(), swing * rng.uniform(0.6, 1.3)
+    for offset, side in ((0.0, "L"), (0.5, "R")):
+        phase = 2 * np.pi * (start + offset)
+        lifted = max(0.0, np.cos(phase))
+        hind_leg(angles, side, 0.12 + swing * np.sin(phase), 0.15 + 1.2 * swing * lifted, 0.1 + swing * lifted)
+        phase += 2 * np.pi * lag
+        lifted = max(0.0, np.cos(phase))
+        fore_leg(angles, side, swing * np.sin(phase), 1.5 * swing * lifted, 1.6 * swing * lifted)
+    return rng.normal(0, 0.05), rng.normal(0, 0.03)
+
+
+def _sit(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    pitch = rng.uniform(0.5, 0.85)
+    bend, spread = rng.uniform(0.8, 1.0), abs(rng.normal(0.15, 0.15))
+    for extend in ("L_1", "L_3", "L_5", "L_7"):
+        angles.add(f"{extend}_extend", -rng.uniform(0.02, 0.16))
+    for side in "LR":
+        hind_leg(angles, side, 1.55 * bend, 1.75 * bend, 1.35 * bend)
+        angles.add(f"hip_{side}_abduct", spread + rng.normal(0, 0.08))
+        fore_leg(angles, side, -0.8 * pitch + rng.normal(0, 0.08), rng.uniform(0, 0.12), 0.0)
+    return pitch, rng.normal(0, 0.06)
+
+
+def _lie(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    on_side = rng.random() < 0.35
+    bend = rng.uniform(0.3, 1.0) if on_side else rng.uniform(0.9, 1.05)
+    for side in "LR":
+        own = bend * rng.uniform(0.85, 1.1)
+        hind_leg(angles, side, 1.5 * own, 2.0 * own, 1.5 * own)
+        fore_leg(angles, side, 0.1 + rng.normal(0, 0.15), 1.45 * own, rng.uniform(0, 0.2))
+        angles.add(f"hip_{side}_abduct", abs(rng.normal(0.2, 0.2)))
+    roll = rng.choice([-1, 1]) * rng.uniform(1.2, 1.6) if on_side else rng.normal(0, 0.12)
+    return rng.normal(0, 0.06), roll
+
+
+def _bow(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    pitch = -rng.uniform(0.2, 0.5)
+    for side in "LR":
+        hind_leg(angles, side, -pitch + rng.normal(0.1, 0.1), rng.uniform(0, 0.3), 0.1)
+        fore_leg(angles, side, -pitch + rng.uniform(0.1, 0.5), rng.uniform(0.2, 0.9), 0.0)
+    return pitch, rng.normal(0, 0.04)
+
+
+def _free(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    """A few hinges of the legs strongly, the rest weakly."""
+    legs = angles.find("_L") if rng.random() < 0.5 else angles.find("_R")
+    chosen = rng.choice(legs, size=min(4, len(legs)), replace=False)
+    low, high = angles.range[chosen].T
+    _gait(rng, angles, 0.4, rng.random())
+    angles.values[chosen] += 0.6 * rng.uniform(low, high)
+    return rng.normal(0, 0.3), rng.normal(0, 0.25)
+
+
+def _walk(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    return _gait(rng, angles, 0.38, 0.25)
+
+
+def _trot(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    return _gait(rng, angles, 0.55, 0.5)
+
+
+LEGS = {"stand": _stand, "walk": _walk, "trot": _trot, "sit": _sit, "lie": _lie, "bow": _bow, "free": _free}
+
+
+def _trunk(rng: np.random.Generator, angles: Angles) -> None:
+    for part in ("L_1", "L_3", "L_5", "L_7"):
+        angles.add(f"{part}_bend", rng.normal(0, 0.06))
+        angles.add(f"{part}_extend", rng.normal(0, 0.05))
+    bend = rng.normal(0, 0.1)
+    for part in ("L_1", "L_3", "L_5", "L_7"):
+        angles.add(f"{part}_bend", bend)
+
+
+def _head(rng: np.random.Generator, angles: Angles) -> None:
+    lower = rng.choice([rng.normal(-0.1, 0.15), rng.uniform(0.1, 0.75)], p=[0.75, 0.25])
+    turn, twist = rng.normal(0, 0.28), rng.normal(0, 0.12)
+    for part in ("C_7", "C_5", "C_3", "C_1"):
+        angles.add(f"{part}_extend", lower)
+        angles.add(f"{part}_bend", turn)
+    for part in ("C_6", "C_4", "C_2"):
+        angles.add(f"{part}_twist", twist)
+    angles.add("atlas", rng.normal(0.05, 0.15))
+    angles.add("mandible", rng.choice([0.0, rng.uniform(0, 0.35)]))
+
+
+def _tail(rng: np.random.Generator, angles: Angles, curl: float) -> None:
+    lift, wag = 0.12 * curl + rng.normal(0.02, 0.05), rng.normal(0, 0.07)
+    extend = [hinge for hinge in angles.find("Ca_") if angles.names[hinge].endswith("extend")]
+    bend = [hinge for hinge in angles.find("Ca_") if angles.names[hinge].endswith("bend")]
+    angles.values[extend] += lift * np.linspace(1.2, 0.8, len(extend))
+    angles.values[bend] += wag
+
+
+def _ears(rng: np.random.Generator, angles: Angles, floppy: float) -> None:
+    for side in "LR":
+        angles.add(f"ear_{side}_droop", floppy * rng.uniform(1.3, 1.7) + abs(rng.normal(0, 0.1)))
+        angles.add(f"ear_{side}_fold", rng.normal(0, 0.15))
+
+
+def clip_pose(rng: np.random.Generator, skeleton: Skeleton) -> Pose:
+    """A frame of a recorded clip with a little of every joint's own motion."""
+    name = str(rng.choice(sorted(skeleton.clips)))
+    clip = skeleton.clips[name]
+    frame = clip.local_rotations[rng.integers(len(clip.times))]
+    return Pose(frame @ small_turns(rng, skeleton.num_joints, 0.04), np.eye(3), name)
+
+
+def small_turns(rng: np.random.Generator, joints: int, spread: float) -> Float[np.ndarray, "J 3 3"]:
+    """Random rotations about random axes; `spread` is the standard deviation of the angle, radians."""
+    axes = rng.normal(size=(joints, 3))
+    axes /= np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-9)
+    return axis_angle_matrices(axes, rng.normal(0, spread, joints))

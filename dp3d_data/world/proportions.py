@@ -1,0 +1,111 @@
+"""Bodies of one kind in the proportions of its breeds, through the scales of the bones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from dp3d_data.bodies import Skeleton, Template
+from dp3d_data.world.noise import SolidNoise
+from dp3d_data.world.roles import joint_roles
+
+
+@dataclass(frozen=True)
+class Proportions:
+    """Lengths and girths of body parts relative to the template: (along, across) for each role.
+
+    floppy: 0 for ears that stand, 1 for ears that hang. tail_curl: carried low (-1) to curled over the back (1).
+    fluff: how far long hair stands off, template units.
+    """
+
+    parts: dict[str, tuple[float, float]]
+    floppy: float = 0.0
+    tail_curl: float = 0.0
+    fluff: float = 0.0
+
+
+# Rough anchors of breeds (ours): leg length, body length, body girth, neck, head, muzzle, ear, tail.
+BREEDS = {
+    "dachshund": (0.50, 1.30, 1.05, 0.9, 1.05, 1.05, 1.3, 0.9),
+    "corgi": (0.55, 1.15, 1.15, 0.9, 1.20, 0.85, 1.4, 0.5),
+    "terrier": (0.80, 0.95, 1.10, 0.9, 1.25, 0.85, 0.9, 0.6),
+    "pug": (0.72, 0.85, 1.30, 0.75, 1.30, 0.50, 0.8, 0.4),
+    "bulldog": (0.68, 0.95, 1.40, 0.75, 1.35, 0.55, 0.8, 0.35),
+    "chihuahua": (0.80, 0.85, 1.00, 0.9, 1.45, 0.65, 1.7, 0.7),
+    "spitz": (0.85, 0.90, 1.25, 0.9, 1.15, 0.85, 0.9, 0.8),
+    "hound": (0.95, 1.00, 1.00, 1.0, 1.00, 1.05, 1.6, 0.95),
+    "retriever": (0.95, 1.00, 1.15, 1.0, 1.10, 0.90, 1.2, 0.95),
+    "shepherd": (1.00, 1.05, 1.05, 1.05, 1.00, 1.00, 1.2, 1.0),
+    "greyhound": (1.12, 1.00, 0.85, 1.15, 0.85, 1.15, 0.8, 1.0),
+    "dane": (1.15, 0.95, 1.00, 1.15, 0.95, 0.95, 1.1, 0.9),
+}
+
+
+def random_proportions(rng: np.random.Generator, strength: float = 1.0) -> Proportions:
+    """Between two breeds, with changes of every part of its own; strength 0 is the template's body."""
+    anchors = np.array(list(BREEDS.values()))
+    first, second = rng.integers(len(anchors), size=2)
+    mix = rng.random()
+    values = np.log(anchors[first]) * (1 - mix) + np.log(anchors[second]) * mix + rng.normal(0, 0.07, anchors.shape[1])
+    leg, body, girth, neck, head, muzzle, ear, tail = np.exp(strength * values)
+    thick = np.exp(strength * rng.normal(0.04, 0.13, 6))
+    parts = {
+        "leg": (leg, girth**0.5 * thick[0]),
+        "toe": (leg**0.3, girth**0.5 * thick[0]),
+        "shoulder": (leg**0.5, girth),
+        "trunk": (body, girth),
+        "neck": (neck, girth**0.7 * thick[1]),
+        "head": (head * muzzle**0.8, head * thick[2] ** 0.5),
+        "jaw": (muzzle**0.6 * head, head * thick[2] ** 0.5),
+        "ear": (ear * thick[3], ear**0.7 * thick[4]),
+        "tail": (tail * np.exp(strength * rng.normal(0, 0.2)), np.exp(strength * abs(rng.normal(0, 0.6)))),
+    }
+    long_hair = max(0.0, rng.normal(0.1, 0.5))
+    return Proportions(
+        parts,
+        floppy=strength * float(rng.choice([0.0, 1.0, rng.random()], p=[0.3, 0.45, 0.25])),
+        tail_curl=strength * float(rng.uniform(-1, 1)),
+        fluff=strength * 0.022 * min(long_hair, 1.0),
+    )
+
+
+def bone_directions(skeleton: Skeleton) -> Float[np.ndarray, "J 3"]:
+    """The unit direction of each joint's segment, template frame: to its children, or on from its parent at the tips."""
+    heads = np.asarray(skeleton.rest, dtype=np.float64)[:, :3, 3]
+    directions = np.zeros_like(heads)
+    for joint, parent in enumerate(skeleton.parents):
+        if parent >= 0:
+            directions[parent] += heads[joint] - heads[parent]
+    for joint, parent in enumerate(skeleton.parents):
+        if np.linalg.norm(directions[joint]) < 1e-6 and parent >= 0:
+            directions[joint] = heads[joint] - heads[parent]
+    return directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
+
+
+def joint_scales(skeleton: Skeleton, proportions: Proportions) -> Float[np.ndarray, "J 3"]:
+    """The scales of every joint along its rest axes, for pose_vertices.
+
+    A trunk and a head lie along the body (x of the template); the other parts along their bones.
+    """
+    directions = bone_directions(skeleton)
+    scales = np.ones((skeleton.num_joints, 3))
+    for joint, role in enumerate(joint_roles(skeleton)):
+        along, across = proportions.parts.get(role, (1.0, 1.0))
+        direction = np.array([1.0, 0, 0]) if role in ("trunk", "head", "jaw", "shoulder") else directions[joint]
+        share = (np.asarray(skeleton.rest)[joint, :3, :3].T @ direction) ** 2
+        scales[joint] = across + (along - across) * share
+    return scales
+
+
+def fluffed(
+    template: Template, vertices: Float[np.ndarray, "K 3"], normals: Float[np.ndarray, "K 3"], proportions: Proportions, noise: SolidNoise
+) -> Float[np.ndarray, "K 3"]:
+    """The body with its long hair: vertices moved along their normals by a lumpy amount."""
+    if proportions.fluff <= 0:
+        return vertices
+    lumps = 0.7 + 0.3 * noise(template.vertices, 14.0)
+    roles = np.array([role in ("trunk", "neck", "tail", "shoulder") for role in joint_roles(template.skeleton)])
+    hairy = np.asarray(template.skeleton.weights) @ (0.25 + 0.75 * roles)
+    return (vertices + (proportions.fluff * lumps * hairy)[:, None] * normals).astype(np.float32)

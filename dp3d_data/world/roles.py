@@ -1,0 +1,35 @@
+"""Which part of the body a joint belongs to, read from its name."""
+
+from __future__ import annotations
+
+import re
+
+from dp3d_data.bodies import Skeleton
+
+# The first pattern that is found in the lower-case name decides.
+PATTERNS = (
+    ("ear", r"\bear|ear\d|_ear|^ear"),
+    ("tail", r"tail|^ca_\d"),
+    ("jaw", r"jaw|mandible"),
+    ("head", r"head|skull"),
+    ("neck", r"neck|^c_\d"),
+    ("leg", r"leg|arm|hand|foot|paw|upper_|lower_|^ff|shin|thigh|calf"),
+    ("toe", r"toe|finger"),
+    ("shoulder", r"shoulder|scapula|clavicle"),
+    ("trunk", r"torso|spine|pelvis|hip|body|back|chest|^l_\d|root"),
+)
+
+
+def joint_role(name: str) -> str:
+    """ear, tail, jaw, head, neck, leg, toe, shoulder, trunk, or "other"."""
+    text = name.lower()
+    return next((role for role, pattern in PATTERNS if re.search(pattern, text)), "other")
+
+
+def joint_roles(skeleton: Skeleton) -> tuple[str, ...]:
+    """The role of every joint; names that say nothing inherit their parent's."""
+    roles: list[str] = []
+    for name, parent in zip(skeleton.names, skeleton.parents, strict=True):
+        role = joint_role(name)
+        roles.append(roles[parent] if role == "other" and parent >= 0 else role)
+    return tuple(roles)

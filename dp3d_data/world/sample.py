@@ -1,0 +1,215 @@
+"""A world: any number of synthetic animals in scenes, each determined by its index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from dp3d_data.bodies import Template, pose_vertices
+from dp3d_data.bodies.visibility import RayScene, vertex_normals, visible_fraction, visible_vertices
+from dp3d_data.errors import TemplateError
+from dp3d_data.world.backgrounds import cast_shadow, random_background
+from dp3d_data.world.cameras import Camera, placed_camera, random_view
+from dp3d_data.world.coats import Coat, body_map, coat_colours, random_coat
+from dp3d_data.world.config import WorldConfig
+from dp3d_data.world.effects import matted, photographed
+from dp3d_data.world.noise import SolidNoise, pixel_noise
+from dp3d_data.world.poses import random_pose
+from dp3d_data.world.proportions import Proportions, fluffed, joint_scales, random_proportions
+from dp3d_data.world.render import Hits, cast_pixels, random_light, shaded, vertex_shading
+from dp3d_data.world.shapes import occluders
+
+LEAST_SEEN = 0.08  # of the vertices, and
+LEAST_BOX = 0.03  # of the image, around them; animals that show less are drawn again
+ATTEMPTS = 20
+IDENTITY, GEOMETRY, SCENE = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class SyntheticInstance:
+    """One animal in one image, with its truth.
+
+    image [H, W, 3] uint8 RGB and vertex_map [H, W] (template vertex, -1 outside), mask [H, W]: None where no image was
+    rendered. box [4]: float xyxy, tight around the visible pixels (around the visible vertices without an image).
+    keypoints [K, 2]: projections of all vertices, image pixels. visible [K]: faces the viewer, hidden by nothing,
+    inside the image. visible_area: share of the rest template's area. true_vertices [K, 3]: camera frame (x right,
+    y down, z away), template units, centred as posed; keypoints = scale * true_vertices[:, :2] + translation, exactly
+    unless the world has perspective. group: the animal's identity.
+    """
+
+    index: int
+    group: str
+    pose: str
+    image: UInt8[np.ndarray, "H W 3"] | None
+    mask: Bool[np.ndarray, "H W"] | None
+    vertex_map: Int[np.ndarray, "H W"] | None
+    box: Float[np.ndarray, "4"]
+    keypoints: Float[np.ndarray, "K 2"]
+    visible: Bool[np.ndarray, "K"]
+    visible_area: float
+    true_vertices: Float[np.ndarray, "K 3"]
+    camera_from_template: Float[np.ndarray, "3 3"]
+    scale: float
+    translation: Float[np.ndarray, "2"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One animal: its body and its coat."""
+
+    proportions: Proportions
+    scales: Float[np.ndarray, "J 3"]
+    coat: Coat
+    lumps: SolidNoise
+
+
+@dataclass(frozen=True)
+class Staging:
+    """An animal before its camera: points [K, 3] are image x, y in pixels and a depth."""
+
+    camera: Camera
+    true_vertices: Float[np.ndarray, "K 3"]
+    points: Float[np.ndarray, "K 3"]
+    scene: RayScene
+    elevation: float
+    pose: str
+    visible: Bool[np.ndarray, "K"]
+
+
+class World:
+    """Synthetic images of a rigged template; instance `index` depends on the template, the settings and the index only.
+
+    Raises:
+        TemplateError: the template has no skeleton.
+        DependencyMissing: embreex is not installed.
+    """
+
+    def __init__(self, template: Template, config: WorldConfig | None = None) -> None:
+        if template.skeleton is None:
+            hint = "use a rigged template, such as the built-in dog, or a skinned GLB"
+            raise TemplateError("a synthetic world needs a template with a skeleton", got=template.name, hint=hint)
+        self.template, self.config = template, config or WorldConfig()
+
+    @cached_property
+    def body(self):
+        return body_map(self.template)
+
+    def sample(self, index: int, render_image: bool = True) -> SyntheticInstance:
+        """Instance `index`. Without the image only geometry, keypoints and visibility (occluders leave no trace then)."""
+        identity = self.identity(index // self.config.identity_images)
+        for attempt in range(ATTEMPTS):
+            staging = self._stage(self._rng(GEOMETRY, index, attempt), identity)
+            if self._well_seen(staging):
+                break
+        if not render_image:
+            return self._instance(index, staging, None, None, None, staging.visible)
+        rng = self._rng(SCENE, index)
+        return self._pictured(index, rng, staging, identity, self._cast(rng, staging, identity))
+
+    def _well_seen(self, staging: Staging) -> bool:
+        """Whether enough of the animal is in the image to be worth showing."""
+        seen = staging.points[staging.visible, :2]
+        if len(seen) < LEAST_SEEN * self.template.num_vertices:
+            return False
+        return bool(np.prod(np.ptp(seen, axis=0)) > LEAST_BOX * self.config.size**2)
+
+    def identity(self, number: int) -> Identity:
+        """Animal `number`: the same body and coat in all its images."""
+        rng = self._rng(IDENTITY, number)
+        proportions = random_proportions(rng, self.config.proportions)
+        scales = joint_scales(self.template.skeleton, proportions)
+        return Identity(proportions, scales, random_coat(rng), SolidNoise(rng))
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
+
+    def _stage(self, rng: np.random.Generator, identity: Identity) -> Staging:
+        """Pose the animal, look at it from somewhere."""
+        faces, config = self.template.faces, self.config
+        pose = random_pose(rng, self.template.skeleton, identity.proportions)
+        posed = pose_vertices(self.template, pose.local_rotations, identity.scales)
+        posed = fluffed(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
+        view, elevation = random_view(rng)
+        rotation = view @ pose.stance
+        vertices = posed.astype(np.float64) @ rotation.T
+        vertices -= (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+        share = {"truncated": config.truncated, "perspective": config.perspective}
+        camera = placed_camera(rng, rotation, vertices, config.size, **share)
+        points = camera.project(vertices)
+        scene = RayScene(points, faces)
+        inside = ((points[:, :2] >= 0) & (points[:, :2] < config.size)).all(axis=1)
+        visible = visible_vertices(points, faces, scene) & inside
+        return Staging(camera, vertices.astype(np.float32), points, scene, elevation, pose.kind, visible)
+
+    def _cast(self, rng: np.random.Generator, staging: Staging, identity: Identity) -> Hits:
+        size = self.config.size
+        ragged = size / 256 * rng.uniform(0.0, 0.9) + 40 * identity.proportions.fluff * rng.uniform(0.5, 1.5) * size / 256
+        jitter = np.stack([pixel_noise(rng, size, size, size / 3) for _ in range(2)], axis=2) * ragged
+        return cast_pixels(staging.scene, staging.points, (size, size), jitter)
+
+    def _pictured(self, index: int, rng: np.random.Generator, staging: Staging, identity: Identity, hits: Hits) -> SyntheticInstance:
+        """The image and what is left to see of the animal in it."""
+        size, faces = self.config.size, self.template.faces
+        light = random_light(rng, staging.camera.camera_from_template)
+        picture = random_background(rng, size, staging.elevation, self.config.backgrounds).astype(np.float32)
+        picture = cast_shadow(picture, self._shadow(staging, light), rng.uniform(0.2, 0.7), rng.uniform(0.6, 3))
+        colours = np.zeros((size, size, 3), dtype=np.float32)
+        colours[hits.rows, hits.columns] = self._colours(staging, identity, hits, light)
+        mask, vertex_map = hits.mask, hits.vertex_map(faces)
+        picture = matted(picture, colours, mask)
+        visible = staging.visible
+        if rng.random() < self.config.occluded:
+            hidden = occluders(rng, picture, mask)
+            mask, vertex_map = mask & ~hidden, np.where(hidden, -1, vertex_map)
+            cells = np.clip(np.floor(staging.points[:, :2]).astype(int), 0, size - 1)
+            visible = visible & ~hidden[cells[:, 1], cells[:, 0]]
+        return self._instance(index, staging, photographed(rng, picture), mask, vertex_map, visible)
+
+    def _colours(self, staging: Staging, identity: Identity, hits: Hits, light) -> Float[np.ndarray, "N 3"]:
+        template = self.template
+        shading = vertex_shading(staging.points, template.faces, staging.scene, light)
+        values = np.concatenate([template.vertices, self.body.stacked(), shading], axis=1)
+        values = hits.interpolate(values, template.faces)
+        colours = coat_colours(identity.coat, self.body, values[:, :3], values[:, 3:8])
+        return shaded(colours, values[:, 8:], light, identity.coat.gloss)
+
+    @staticmethod
+    def _shadow(staging: Staging, light) -> Float[np.ndarray, "K 2"]:
+        """Where the vertices' shadows fall on a ground through the lowest of them, image pixels."""
+        height = staging.points @ light.up
+        height = height - np.quantile(height, 0.005)
+        slope = max(float(light.sun @ light.up), 0.35)
+        return (staging.points - (height / slope)[:, None] * light.sun)[:, :2]
+
+    def _instance(self, index: int, staging: Staging, image, mask, vertex_map, visible) -> SyntheticInstance:
+        camera = staging.camera
+        number = index // self.config.identity_images
+        return SyntheticInstance(
+            index=index,
+            group=f"animal-{self.config.seed}-{number:06d}",
+            pose=staging.pose,
+            image=image,
+            mask=mask,
+            vertex_map=vertex_map,
+            box=_tight_box(mask, staging.points[visible, :2]),
+            keypoints=staging.points[:, :2].astype(np.float32),
+            visible=visible,
+            visible_area=visible_fraction(visible, self.template.vertex_areas),
+            true_vertices=staging.true_vertices,
+            camera_from_template=camera.camera_from_template,
+            scale=camera.scale,
+            translation=camera.translation,
+        )
+
+
+def _tight_box(mask: np.ndarray | None, points: np.ndarray) -> Float[np.ndarray, "4"]:
+    """Around the mask's pixels, else around the points."""
+    if mask is not None and mask.any():
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+    if not len(points):
+        return np.zeros(4)
+    return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float64)
