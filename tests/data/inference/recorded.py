@@ -55,6 +55,35 @@ def network_of(record):
 
 @torch.no_grad()
 def outputs_of(network, record):
-    """Raw outputs for the recorded boxes on the recorded image."""
-    images = network.normalised(torch.from_numpy(record["image_bgr_chw"])[None])
-    return network.roi_heads.densepose_outputs(network.backbone(images), [torch.from_numpy(record["given_boxes_xyxy"])])
+    """Raw outputs for the recorded boxes on the recorded image, with as many threads as the recording had."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        images = network.normalised(torch.from_numpy(record["image_bgr_chw"])[None])
+        return network.roi_heads.densepose_outputs(network.backbone(images), [torch.from_numpy(record["given_boxes_xyxy"])])
+    finally:
+        torch.set_num_threads(before)
+
+
+def difference(ours, theirs):
+    """The largest difference, as a share of the largest value."""
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+def rounding(network, record):
+    """How far rounding alone moves a recorded network's outputs, relative; 0 where it cannot.
+
+    The shrunken DeepLab heads normalise groups of one single value (32 channels of 1 x 1 in 32 groups): exactly, that is
+    zero whatever the value; in single precision it is the value's last digits times 316. Scaling the value changes
+    nothing but these digits. The published networks have eight channels in a group and no such trouble.
+    """
+    aspp = getattr(network.roi_heads.densepose_head, "ASPP", None)
+    if aspp is None:
+        return 0.0
+    plain, spread = vars(outputs_of(network, record)), 0.0
+    for factor in (0.7, 0.83, 0.97, 1.03, 1.3, 1.9):
+        hook = aspp.convs[4][1].register_forward_hook(lambda module, inputs, value, factor=factor: value * factor)
+        moved = vars(outputs_of(network, record))
+        hook.remove()
+        spread = max([spread, *(difference(moved[k].numpy(), plain[k].numpy()) for k in plain if plain[k] is not None)])
+    return spread

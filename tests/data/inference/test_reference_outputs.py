@@ -1,0 +1,102 @@
+"""The recorded outputs of the reference implementation come out of our networks."""
+
+import numpy as np
+import pytest
+
+from dp3d_data.errors import ShapeError
+from dp3d_data.inference.charts import chart_pixels
+from dp3d_data.matching import VertexIndex, dense_prediction, integer_box, resize_to
+from tests.data.inference.recorded import NAMES, difference, network_of, outputs_of, recorded, rounding
+
+RELATIVE = 1e-4
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def case(request):
+    record = recorded(request.param)
+    network = network_of(record)
+    return record, network, outputs_of(network, record), tolerance(network, record)
+
+
+def tolerance(network, record):
+    """1e-4, or what another processor's rounding does to a network that amplifies it."""
+    return max(RELATIVE, 3 * rounding(network, record))
+
+
+def test_networks_that_do_not_amplify_rounding_are_held_to_the_bound():
+    for name in ("cse", "chart"):
+        record = recorded(name)
+        assert tolerance(network_of(record), record) == RELATIVE
+
+
+def test_raw_outputs(case):
+    """To 1e-4 relative; the same arithmetic as the recording gives the same bits."""
+    record, _, outputs, bound = case
+    keys = [key for key in record.files if key.startswith("densepose")]
+    assert keys
+    for key in keys:
+        ours = getattr(outputs, key.split("/")[1]).numpy()
+        ours = ours[1:2] if key.startswith("densepose_box1") else ours
+        assert difference(ours, record[key]) <= bound, key
+
+
+def test_vertex_embeddings(case):
+    record, network, *_ = case
+    for key in record.files:
+        if key.startswith("vertex_embeddings/"):
+            ours = network.roi_heads.embedder(key.split("/")[1]).detach().numpy()
+            assert np.abs(ours - record[key]).max() <= RELATIVE
+            assert np.allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
+
+
+def test_closest_vertices(case):
+    """Equal, or the two vertices are equally far within 1e-4: a tie that rounding decides."""
+    record, network, outputs, bound = case
+    for index, (box, kind) in enumerate(zip(record["given_boxes_xyxy"], record["classes"], strict=True)):
+        if f"closest/{index}/vertices" not in record.files:
+            pytest.skip("charts have no closest vertices")
+        vertices = network.roi_heads.embedder(("toy_a", "toy_b")[kind]).detach().numpy()
+        embedding, coarse = outputs.embedding[index].numpy(), outputs.coarse_segm[index].numpy()
+        ours = dense_prediction(box, embedding, coarse, VertexIndex(vertices))
+        mask, expected = record[f"closest/{index}/mask"], record[f"closest/{index}/vertices"]
+        assert (ours.mask != mask).mean() < 1e-3
+        _, _, width, height = integer_box(box)
+        both = mask & ours.mask
+        assert_ties(resize_to(embedding, width, height)[both], vertices, ours.vertex_ids[both], expected[both], bound)
+
+
+def assert_ties(pixels, vertices, ours, theirs, bound=RELATIVE):
+    """Wherever the ids differ, the squared distances do not, by more than `bound` of themselves."""
+    differ = ours != theirs
+    near, far = (np.square(pixels[differ] - vertices[ids[differ]]).sum(axis=1, dtype=np.float64) for ids in (ours, theirs))
+    assert (np.abs(near - far) <= bound * far).all()
+
+
+def test_ties_are_told_from_errors():
+    vertices = np.eye(3, dtype=np.float32)
+    pixels = np.array([[0.5, 0.5, 0.0]], dtype=np.float32)
+    assert_ties(pixels, vertices, np.array([0]), np.array([1]))
+    with pytest.raises(AssertionError):
+        assert_ties(pixels, vertices, np.array([0]), np.array([2]))
+
+
+@pytest.mark.parametrize("name", ["chart", "chart_deeplab_wc2m"])
+def test_chart_labels_and_coordinates(name):
+    """Labels equal but for ties; u and v, which the recording leaves unclamped, to 1e-4 where the labels agree."""
+    record = recorded(name)
+    network = network_of(record)
+    outputs, bound = outputs_of(network, record), tolerance(network, record)
+    for index, box in enumerate(record["given_boxes_xyxy"]):
+        maps = [getattr(outputs, key)[index].numpy() for key in ("coarse_segm", "fine_segm", "u", "v")]
+        labels, uv = chart_pixels(box, *maps)
+        expected = record[f"chart/{index}/labels"]
+        assert labels.shape == expected.shape
+        assert (labels != expected).mean() <= 10 * bound
+        same = labels == expected
+        assert difference(uv[:, same], np.clip(record[f"chart/{index}/uv"], 0, 1)[:, same]) <= bound
+
+
+def test_charts_refuse_maps_of_different_sides():
+    maps = np.zeros((25, 8, 8), dtype=np.float32)
+    with pytest.raises(ShapeError, match="one u and one v"):
+        chart_pixels((0, 0, 4, 4), maps[:2], maps, maps, maps[:24])

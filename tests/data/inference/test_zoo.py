@@ -1,0 +1,80 @@
+"""Every published network is in the table with the recorded state names, shapes and settings."""
+
+import json
+
+import pytest
+
+from dp3d_data.bodies import load_template
+from dp3d_data.errors import UsageError
+from dp3d_data.inference import build_network, find_spec, zoo_specs
+from dp3d_data.inference.identify import matching_specs, traits_of_spec, traits_of_state
+from tests.shared import shared
+
+PUBLISHED = [name for name in zoo_specs() if name != "dog-synth-1"]
+HEADS = {"conv": "DensePoseV1ConvXHead", "deeplab": "DensePoseDeepLabHead"}
+
+
+@pytest.fixture(scope="module")
+def facts():
+    return json.loads(shared("parity/zoo_facts.json").read_text(encoding="utf-8"))
+
+
+def shapes_of(spec):
+    return {name: tuple(value.shape) for name, value in build_network(spec, "meta").state_dict().items()}
+
+
+def test_the_table_holds_what_is_published(facts):
+    assert set(PUBLISHED) == set(facts) and len(facts) == 39
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_state_names_and_shapes(name, facts):
+    shapes, told = shapes_of(find_spec(name)), facts[name]
+    assert len(shapes) == told["state_count"]
+    assert {key: list(shapes[key]) for key in told["state"]} == told["state"]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_settings(name, facts):
+    spec, told = find_spec(name), facts[name]
+    assert {str(key): mesh for key, mesh in spec.class_to_mesh.items()} == told["class_to_mesh"]
+    assert spec.checkpoint_url == told["checkpoint_url"]
+    assert (spec.depth, HEADS[spec.head], spec.num_classes) == (told["depth"], told["head"], told["num_classes"])
+    assert (spec.min_side, spec.max_side) == (told["min_size_test"], told["max_size_test"])
+    assert (spec.score_threshold, spec.nms_threshold) == (told["score_thresh_test"], told["nms_thresh_test"])
+    assert [spec.pooling, spec.pool_size, 2] == told["pooler"]
+    assert list(spec.proposals) == told["rpn"]
+    assert list(spec.pixel_mean) == told["pixel_mean"] and list(spec.pixel_std) == told["pixel_std"]
+    assert spec.pool_size * 4 == told["heatmap_size"]
+    uv, segm = told["uv_confidence"], told["segm_confidence"]
+    assert spec.uv_confidence == (uv["TYPE"] if uv["ENABLED"] else None)
+    assert spec.segm_confidence == segm["ENABLED"]
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED[::5], "dog-synth-1"])
+def test_a_state_is_recognised(name):
+    spec = find_spec(name)
+    shapes = shapes_of(spec)
+    assert traits_of_state(shapes) == traits_of_spec(spec)
+    assert spec in matching_specs(shapes)
+
+
+def test_the_small_network_fits_the_built_in_dog():
+    spec = find_spec("dog-synth-1")
+    assert spec.mesh_sizes == {"dog": load_template("dog").num_vertices}
+    parameters = sum(one.numel() for one in build_network(spec, "meta").parameters())
+    assert parameters < 7e6
+
+
+def test_unknown_model_names_the_near_ones():
+    with pytest.raises(UsageError, match="dog-synth-1"):
+        find_spec("dog-sinth-1")
+
+
+def test_the_non_local_block_starts_as_nothing():
+    import torch
+
+    from dp3d_data.inference.non_local import NonLocal
+
+    maps = torch.randn(2, 64, 8, 8)
+    assert torch.equal(NonLocal(64)(maps), maps)
