@@ -41,7 +41,8 @@ def arap_loss(
     rest: Float[Tensor, "n k 3"],
     epsilon: float,
     rotations: Float[Tensor, "n k 3 3"] | None = None,
-    vertices: Int[Tensor, "v"] | None = None,
+    centres: Int[Tensor, "v"] | None = None,
+    chosen: Int[Tensor, "k"] | None = None,
 ) -> Float[Tensor, ""]:
     """L_arap: the mean over edges of h((X_k - X_q) - R_k (x_k - x_q)).
 
@@ -53,26 +54,28 @@ def arap_loss(
         rest: the shape whose edges are kept rigid, one for each instance.
         rotations: of each vertex; without them the best rotation of its one-ring, through which no gradient flows (at the
             optimum of the squared norm its derivative is 0).
-        vertices: the one-rings to look at, drawn at random in training; all without it.
+        centres: whose one-rings to look at, drawn at random in training; all without it.
+        chosen: the K template vertices given, ascending, these one-rings among them; all without it.
     """
-    centre = torch.arange(posed.shape[1]) if vertices is None else vertices
-    ring, weight = rings.neighbours[centre], rings.weights[centre]
-    length = rings.lengths[centre][:, :, None, None]
-    moved = _edges(posed, centre, ring) / length
-    still = _edges(rest, centre, ring) / length
+    middle = torch.arange(posed.shape[1]) if centres is None else centres
+    ring, weight, length = rings.neighbours[middle], rings.weights[middle], rings.lengths[middle][:, :, None, None]
+    if chosen is not None:
+        middle, ring = torch.searchsorted(chosen, middle), torch.searchsorted(chosen, ring)
+    moved = _edges(posed, middle, ring) / length
+    still = _edges(rest, middle, ring) / length
     if rotations is None:
         turn = nearest_rotation(torch.einsum("vd,vdna,vdnb->vnab", weight, moved.detach(), still.detach()))
     else:
-        turn = rotations.transpose(0, 1)[centre]
+        turn = rotations.transpose(0, 1)[middle]
     strain = moved - torch.einsum("vnab,vdnb->vdna", turn, still)
     value = pseudo_huber(REFERENCE_LENGTH * strain, epsilon).mean(2)
     return (weight * value).sum() / weight.sum()
 
 
-def _edges(points: Float[Tensor, "n k 3"], centre: Int[Tensor, "v"], ring: Int[Tensor, "v d"]) -> Float[Tensor, "v d n 3"]:
+def _edges(points: Float[Tensor, "n k 3"], middle: Int[Tensor, "v"], ring: Int[Tensor, "v d"]) -> Float[Tensor, "v d n 3"]:
     """Vectors from each ring's centre to its neighbours, vertices first."""
     rows = points.transpose(0, 1)
-    return rows[ring] - rows[centre][:, None]
+    return rows[ring] - rows[middle][:, None]
 
 
 def _directed_edges(vertices: Float[Tensor, "k 3"], faces: Int[Tensor, "f 3"]) -> tuple[Tensor, Tensor, Tensor]:

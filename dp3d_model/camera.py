@@ -49,11 +49,12 @@ def fit_camera(
     if not bool(visible.any(1).all()):
         raise ShapeError("an instance has no visible vertex", expected="at least one; build-shards drops such instances")
     weights = visible.to(torch.float64)
-    x, y = template.to(torch.float64), torch.where(visible[..., None], keypoints, 0.0).to(torch.float64)
+    x = template.to(torch.float64)
+    y = torch.where(visible[..., None].expand_as(keypoints), keypoints, torch.zeros_like(keypoints)).to(torch.float64)
     share = weights / weights.sum(1, keepdim=True)
-    x_mean, y_mean = share @ x, torch.einsum("nk,nkc->nc", share, y)
-    squares = torch.einsum("nk,ka,kb->nab", share, x, x) - x_mean[:, :, None] * x_mean[:, None, :]
-    mixed = torch.einsum("nk,nkc,ka->nca", share, y, x) - y_mean[:, :, None] * x_mean[:, None, :]
+    x_mean, y_mean = share @ x, (share[:, None] @ y)[:, 0]
+    squares = (share @ (x[:, :, None] * x[:, None, :]).reshape(-1, 9)).reshape(-1, 3, 3) - x_mean[:, :, None] * x_mean[:, None, :]
+    mixed = (y * share[..., None]).transpose(1, 2) @ x - y_mean[:, :, None] * x_mean[:, None, :]
     ridge = RIDGE * squares.diagonal(dim1=1, dim2=2).sum(1).clamp_min(1e-12)
     squares = squares + ridge[:, None, None] * torch.eye(3, dtype=x.dtype, device=x.device)
     affine = torch.linalg.solve(squares, mixed.transpose(1, 2)).transpose(1, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dp3d_model.camera import random_rotations
@@ -25,8 +25,10 @@ class Canonicaliser(nn.Module):
         self.register_buffer("seeds", farthest_points(surface.vertices, count), persistent=False)
         self.trunk = Trunk(3 * count, size, config.width, config.bottleneck, config.blocks)
 
-    def forward(self, body: Body, rotated: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
-        return body(self.trunk(rotated[:, self.seeds].flatten(1)))[0]
+    def forward(self, body: Body, rotated: Float[Tensor, "n k 3"], chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k 3"]:
+        """The shape as it was before its rotation; `chosen` are the K template vertices given, ascending, all seeds among them."""
+        places = self.seeds if chosen is None else torch.searchsorted(chosen, self.seeds)
+        return body(self.trunk(rotated[:, places].flatten(1)), chosen)[0]
 
 
 def rotated_copies(

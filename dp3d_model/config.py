@@ -48,7 +48,9 @@ class TrainConfig:
     arap_rest: str = setting(
         "shaped", "Edges are kept as in the template with blendshapes, or without.", group=_LOSS, choices=("shaped", "template")
     )
-    arap_vertices: int = setting(512, "One-rings drawn for each step; 0 takes all.", group=_LOSS, minimum=0)
+    drawn_rings: int = setting(
+        256, "One-rings of the template drawn for each step, on which its losses are taken; 0 takes all.", group=_LOSS, minimum=0
+    )
     canonical_copies: int = setting(1, "Random rotations of each shape for the canonicalisation.", group=_LOSS, minimum=1)
     canonical_law: str = setting(
         "uniform-angle", "Law of these rotations (C3DPO: uniform-angle).", group=_LOSS, choices=("uniform-angle", "uniform")
@@ -80,7 +82,7 @@ _SUPPLEMENT: dict[str, Any] = {
     "input_cells": 0,
     "pivot": "origin",
     "arap_rest": "template",
-    "arap_vertices": 0,
+    "drawn_rings": 0,
     "canonical_copies": 4,
     "optimiser": "sgd",
     "learning_rate": 0.003,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dp3d_model.blendshapes import Blendshapes
@@ -32,7 +32,7 @@ class Lifted:
         motions: [N, K, 3, 4] the affine motion of every vertex.
         part_rotations, part_translations: [N, M, 3, 3], [N, M, 3].
         coefficients: [N, B] of the blendshapes.
-        weights: [K, M] soft parts.
+        weights: [all vertices, M] soft parts.
     """
 
     posed: Float[Tensor, "n k 3"]
@@ -43,7 +43,7 @@ class Lifted:
     part_rotations: Float[Tensor, "n m 3 3"]
     part_translations: Float[Tensor, "n m 3"]
     coefficients: Float[Tensor, "n b"]
-    weights: Float[Tensor, "k m"]
+    weights: Float[Tensor, "all m"]
 
     def in_camera(self) -> Float[Tensor, "n k 3"]:
         """The posed vertices in the camera frame (x right, y down, z away), template units."""
@@ -66,8 +66,12 @@ class Body(nn.Module):
         """How many numbers deform the body: 6 and 3 for each part, one for each blendshape."""
         return 9 * self.num_parts + self.num_shapes
 
-    def forward(self, numbers: Float[Tensor, "n d"]) -> tuple[Tensor, ...]:
-        """posed, shaped, motions, part rotations, part translations, coefficients, weights (see Lifted)."""
+    def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> tuple[Tensor, ...]:
+        """posed, shaped, motions, part rotations, part translations, coefficients, weights (see Lifted).
+
+        Args:
+            chosen: the template vertices to pose; all without it. The weights are always of all.
+        """
         n, m = len(numbers), self.num_parts
         rotations = rotation_from_6d(numbers[:, : 6 * m].reshape(n, m, 6))
         translations = numbers[:, 6 * m : 9 * m].reshape(n, m, 3)
@@ -77,8 +81,9 @@ class Body(nn.Module):
             centres = part_centres(self.vertices, weights, self.areas)
         else:
             centres = torch.zeros(m, 3)
-        shaped = self.blendshapes(self.vertices, self.functions, coefficients)
-        motions = blend_motions(weights, rotations, translations, centres)
+        pick = slice(None) if chosen is None else chosen
+        shaped = self.blendshapes(self.vertices[pick], self.functions[pick], coefficients)
+        motions = blend_motions(weights[pick], rotations, translations, centres)
         return pose(motions, shaped), shaped, motions, rotations, translations, coefficients, weights
 
 
@@ -96,9 +101,10 @@ class Lifter(nn.Module):
         outputs = self.body.size + 7
         self.trunk = Trunk(self.encoder.size, outputs, config.width, config.bottleneck, config.blocks)
 
-    def forward(self, seen: Observation) -> Lifted:
+    def forward(self, seen: Observation, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
+        """Lift observations; with `chosen`, K of the answer counts these template vertices only."""
         numbers = self.trunk(self.encoder(seen))
-        posed, shaped, motions, rotations, translations, coefficients, weights = self.body(numbers)
+        posed, shaped, motions, rotations, translations, coefficients, weights = self.body(numbers, chosen)
         turn = rotation_from_6d(numbers[:, self.body.size : self.body.size + 6])
         log_scale = MAX_LOG_SCALE * torch.tanh(numbers[:, -1] / MAX_LOG_SCALE)
         if self.config.scale == "fitted":

@@ -53,4 +53,4 @@ def entropy_loss(weights: Float[Tensor, "k m"]) -> Float[Tensor, ""]:
 
 
 def _visible_mean(values: Float[Tensor, "n k"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, ""]:
-    return torch.where(visible, values, 0.0).sum() / visible.sum().clamp_min(1)
+    return (values * visible).sum() / visible.sum().clamp_min(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dp3d_model.camera import Camera, fit_camera
@@ -28,6 +28,12 @@ class Observation:
     camera: Camera
     centre: Float[Tensor, "n 2"]
 
+    def at(self, chosen: Int[Tensor, "v"] | None) -> Observation:
+        """The same, of some template vertices only."""
+        if chosen is None:
+            return self
+        return replace(self, keypoints=self.keypoints[:, chosen], visible=self.visible[:, chosen])
+
 
 def observe(
     surface: Surface, keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], camera_mode: str = "closed-form"
@@ -37,18 +43,20 @@ def observe(
     Raises:
         ShapeError: see fit_camera.
     """
+    shown = visible[..., None].expand_as(keypoints)
+    keypoints = torch.where(shown, keypoints, torch.zeros_like(keypoints))
     camera = fit_camera(surface.vertices, keypoints, visible)
     centre = visible_mean(keypoints, visible)
-    units = (keypoints - centre[:, None]) / camera.scale[:, None, None]
+    units = (keypoints - centre[:, None]) / camera.scale[:, None, None] * visible[..., None]
     if camera_mode == "learned":
         camera = replace(camera, rotation=torch.eye(3).expand(len(keypoints), 3, 3))
-    return Observation(torch.where(visible[..., None], units, 0.0), visible, camera, centre)
+    return Observation(units, visible, camera, centre)
 
 
 def visible_mean(points: Float[Tensor, "n k c"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, "n c"]:
-    """The mean of the visible points."""
-    total = torch.where(visible[..., None], points, 0.0).sum(1)
-    return total / visible.sum(1, keepdim=True).clamp_min(1)
+    """The mean of the visible points; the others must be finite."""
+    shares = visible.to(points.dtype) / visible.sum(1, keepdim=True).clamp_min(1)
+    return (shares[:, None] @ points)[:, 0]
 
 
 class Encoder(torch.nn.Module):

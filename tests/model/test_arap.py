@@ -85,9 +85,19 @@ def test_drawn_vertices_estimate_the_whole():
     surface = toy_surface()
     posed, still, rings = wave(surface.vertices)[None], surface.vertices[None], OneRings(surface)
     whole = float(arap_loss(rings, posed, still, 0.01))
-    drawn = [float(arap_loss(rings, posed, still, 0.01, vertices=torch.randperm(162)[:80])) for _ in range(30)]
+    drawn = [float(arap_loss(rings, posed, still, 0.01, centres=torch.randperm(162)[:80])) for _ in range(30)]
     assert abs(sum(drawn) / 30 / whole - 1) < 0.1
-    assert math.isclose(float(arap_loss(rings, posed, still, 0.01, vertices=torch.randperm(162))), whole, rel_tol=1e-4)
+    assert math.isclose(float(arap_loss(rings, posed, still, 0.01, centres=torch.randperm(162))), whole, rel_tol=1e-4)
+
+
+def test_a_part_of_the_template_is_enough_for_its_one_rings():
+    surface = toy_surface()
+    posed, still, rings = wave(surface.vertices)[None], surface.vertices[None], OneRings(surface)
+    centres = torch.randperm(162)[:30]
+    chosen = torch.cat([centres, rings.neighbours[centres].ravel()]).unique()
+    whole = arap_loss(rings, posed, still, 0.01, centres=centres)
+    part = arap_loss(rings, posed[:, chosen], still[:, chosen], 0.01, centres=centres, chosen=chosen)
+    assert torch.allclose(whole, part)
 
 
 def test_given_rotations_are_used():
