@@ -63,7 +63,8 @@ def to_toml(config: Any) -> str:
         if value is None:
             continue
         lines.append(f"# {field.metadata.get('help', '')}")
-        lines.append(f"{field.name} = {json.dumps(value, ensure_ascii=False)}")
+        text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON allows DEL as it is, TOML does not
+        lines.append(f"{field.name} = {text}")
     return "\n".join(lines) + "\n"
 
 

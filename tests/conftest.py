@@ -21,7 +21,9 @@ CHECKED = [
 ]
 _hook = install_import_hook(CHECKED, "typeguard.typechecked")
 
-settings.register_profile("dp3d", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+slow_machine = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+# Elsewhere every run tries new examples; an unchanged commit must not fail by chance where it is accepted.
+settings.register_profile("dp3d", deadline=None, suppress_health_check=slow_machine, derandomize="CI" in os.environ)
 settings.load_profile("dp3d")
 
 
