@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dp3d_data.bodies import Template
 from dp3d_data.bodies.colours import colour_by_vertex
+from dp3d_data.bodies.picture import turntable
 from dp3d_data.errors import Dp3dError
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards.files import read_table, write_whole
@@ -19,11 +20,12 @@ from dp3d_data.sources import read_image
 
 COLUMNS = ["image_id", "score", "box_x0", "box_y0", "box_x1", "box_y1", "vertex_ids", "keypoints_x", "keypoints_y"]
 LONGEST = 960
+KEY_HEIGHT = 128
 NOTHING = "nothing found"
 
 
 def draw_overlays(folder: Path, records: Sequence[ImageRecord], template: Template, count: int) -> list[Path]:
-    """Draw `count` images of a run whose parts are written, those with instances first, evenly over the run.
+    """Draw `count` images of a run whose parts are written, those with instances first, evenly over the run, each above its key.
 
     An image without instances is drawn too, as it says something; one that cannot be read is left out.
 
@@ -31,7 +33,10 @@ def draw_overlays(folder: Path, records: Sequence[ImageRecord], template: Templa
         The pictures, named by their place in the run.
     """
     found = _instances(folder)
+    if not count:
+        return []
     colours = colour_by_vertex(template)
+    key = turntable(template.vertices, template.faces, views=6, size=KEY_HEIGHT)
     pictures = []
     for place in chosen([record.image_id in found for record in records], count):
         record = records[place]
@@ -39,7 +44,7 @@ def draw_overlays(folder: Path, records: Sequence[ImageRecord], template: Templa
             pixels = read_image(record.path).pixels
         except Dp3dError:
             continue
-        picture = overlay(pixels, found.get(record.image_id, []), colours)
+        picture = with_key(overlay(pixels, found.get(record.image_id, []), colours), key)
         path = folder / OVERLAYS / f"{place:06d}.jpg"
         pictures.append(write_whole(path, lambda stream, picture=picture: picture.save(stream, "JPEG", quality=88)))
     return pictures
@@ -87,10 +92,20 @@ def overlay(pixels: np.ndarray, instances: Sequence[dict[str, Any]], colours: np
     return picture
 
 
+def with_key(picture: Image.Image, key: np.ndarray) -> Image.Image:
+    """A picture with the coloured template below it, so that a colour's place on the body can be read off."""
+    scale = min(1.0, picture.width / key.shape[1])
+    strip = Image.fromarray(key).resize((max(1, round(key.shape[1] * scale)), max(1, round(key.shape[0] * scale))))
+    page = Image.new("RGB", (picture.width, picture.height + strip.height), "white")
+    page.paste(picture, (0, 0))
+    page.paste(strip, ((page.width - strip.width) // 2, picture.height))
+    return page
+
+
 def _draw_instance(draw: ImageDraw.ImageDraw, row: dict[str, Any], scale: float, colours: np.ndarray) -> None:
     x0, y0, x1, y1 = (scale * row[name] for name in ("box_x0", "box_y0", "box_x1", "box_y1"))
     draw.rectangle((x0, y0, max(x1, x0), max(y1, y0)), outline=(255, 255, 255), width=2)
-    radius = float(np.clip(np.hypot(x1 - x0, y1 - y0) / 220, 1.0, 4.0))
+    radius = float(np.clip(np.hypot(x1 - x0, y1 - y0) / 180, 1.2, 5.0))
     for vertex, x, y in zip(row["vertex_ids"], row["keypoints_x"], row["keypoints_y"], strict=True):
         circle = scale * x - radius, scale * y - radius, scale * x + radius, scale * y + radius
         draw.ellipse(circle, fill=tuple(int(value) for value in colours[vertex]))

@@ -3,8 +3,9 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from pipelines.overlays import LONGEST, chosen, overlay
+from pipelines.overlays import LONGEST, chosen, overlay, with_key
 
 ROW = {"image_id": "a", "score": 0.9, "box_x0": 10.0, "box_y0": 10.0, "box_x1": 390.0, "box_y1": 290.0}
 
@@ -30,3 +31,10 @@ def test_large_photographs_are_made_smaller_and_boxes_beyond_them_do_not_matter(
     picture = overlay(np.zeros((100, 5000, 3), dtype=np.uint8), [row], colours)
     assert picture.size == (LONGEST, round(100 * LONGEST / 5000))
     assert overlay(np.zeros((1, 3000, 3), dtype=np.uint8), [], colours).size == (LONGEST, 1)
+
+
+def test_the_key_lies_below_and_fits_the_width():
+    key = np.full((96, 576, 3), 7, dtype=np.uint8)
+    for width in (1, 288, 960):
+        page = with_key(Image.new("RGB", (width, 50)), key)
+        assert page.width == width and 50 < page.height <= 146
