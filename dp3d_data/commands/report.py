@@ -11,7 +11,7 @@ from dp3d_data.commandline import command, config_options
 from dp3d_data.config import setting, workspace
 
 RUNS = ("extract", "synth")
-EXTRAS = ("model", "lifted", "evaluation")
+EXTRAS = ("model", "predictions", "evaluation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,11 @@ class ReportConfig:
     )
     extra: tuple[str, ...] = setting(
         (),
-        "Folder whose pictures, Markdown and JSON are shown; again for more. Default: model, lifted, evaluation.",
+        "Folder whose pictures, Markdown and JSON are shown; again for more. Default: model, predictions, evaluation.",
         group="Input and output",
     )
     out: str | None = setting(None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output")
-    pictures: int = setting(24, "Most pictures of each section.", minimum=0)
+    pictures: int = setting(24, "Most pictures of each section; large ones count twice.", minimum=0)
 
 
 @command("report", example="dp3d-data report --category dog")

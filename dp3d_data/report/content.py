@@ -20,11 +20,13 @@ from dp3d_data.shards.index import COLUMNS, measure
 from dp3d_data.shards.runs import Run
 from dp3d_data.shards.schema import PER_VERTEX
 
-TITLES = {"model": "Parts", "lifted": "Lifted instances", "evaluation": "Evaluation"}
+TITLES = {"model": "Parts", "predictions": "Lifted instances", "evaluation": "Evaluation"}
 NAMES = {"extract": "photographs", "synth": "synthetic"}
 SHEET_COLUMNS = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *PER_VERTEX[:3]]
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif")
 _FIRST = ("parts", "turntable", "lift", "predict", "evaluation")
+# Sheets of pictures that lie beside them one by one.
+SHEETS = ("sheet", "lifted")
 
 
 def name_of(run: Run) -> str:
@@ -160,8 +162,9 @@ def extras(folders: Sequence[Path], limit: int) -> str:
 def _extra(folder: Path, limit: int) -> str:
     texts = [page.markdown(path.read_text(encoding="utf-8", errors="replace")) for path in _files(folder, (".md",))]
     pictures = sorted(_files(folder, _PICTURES), key=lambda path: (_rank(path), str(path)))
-    pictures = [path for path in pictures if path.stem != "sheet" or len(pictures) == 1][:limit]
-    wide, narrow = [], []
+    pictures = [path for path in pictures if path.stem not in SHEETS or len(pictures) == 1][:limit]
+    wide: list[str] = []
+    narrow: list[str] = []
     for path in pictures:
         try:
             figure = page.figure(file_address(path), path.stem.replace("_", " "))

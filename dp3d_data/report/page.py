@@ -30,6 +30,7 @@ section > p, .note { color: var(--soft); max-width: 76ch; margin: 0 0 14px; }
 .card span { color: var(--soft); font-size: 13px; }
 .grid { display: grid; gap: 16px; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(var(--cell, 320px), 100%), 1fr)); }
+* + .grid { margin-top: 14px; }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 10px; overflow: hidden; background: white; }
 figure img { display: block; width: 100%; height: auto; }
 figure svg { display: block; width: 100%; padding: 8px 10px 0; }

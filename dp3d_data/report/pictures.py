@@ -76,12 +76,10 @@ def instance_crop(pixels: np.ndarray, row: Mapping[str, Any], colours: np.ndarra
     extent = 1.1 * max(x1 - x0, y1 - y0, 1)
     left, top, scale = (x0 + x1 - extent) / 2, (y0 + y1 - extent) / 2, side / extent
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    matrix = (1 / scale, 0, left, 0, 1 / scale, top)
     reduced = max(int(1 / scale), 1)
-    if reduced > 1:
-        image = image.reduce(reduced)
-        matrix = tuple(value / reduced for value in matrix)
-    part = image.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC, fillcolor="white")
+    matrix = tuple(value / reduced for value in (1 / scale, 0, left, 0, 1 / scale, top))
+    small = image.reduce(reduced)
+    part = small.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC, fillcolor="white")
     part = Image.blend(part, Image.new("RGB", part.size, "white"), 0.25)
     draw, radius = ImageDraw.Draw(part), max(side / 200, 1.2)
     for vertex, x, y in zip(row["vertex_ids"], row["keypoints_x"], row["keypoints_y"], strict=True):

@@ -23,7 +23,7 @@ class ReportPlan:
         runs: folders of extract and synth.
         shards: folder of build-shards; used where it holds a manifest.
         extras: folders whose pictures, Markdown and JSON are shown as they are.
-        pictures: most pictures of each section.
+        pictures: most pictures of each section; half of it of each folder of extras, whose pictures are large.
     """
 
     category: str
@@ -42,7 +42,7 @@ def write_report(plan: ReportPlan, out: Path) -> Path:
     """
     runs = [Run.open(folder) for folder in plan.runs]
     manifest = read_manifest(plan.shards) if plan.shards and (plan.shards / MANIFEST).is_file() else None
-    extras = content.extras(plan.extras, plan.pictures)
+    extras = content.extras(plan.extras, (plan.pictures + 1) // 2)
     if not runs and manifest is None and not extras:
         raise NothingToDo("nothing to report", hint=f"dp3d-data extract --category {plan.category}")
     template = _template(runs, plan.shards)

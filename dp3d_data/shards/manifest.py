@@ -43,8 +43,8 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if content.get("format") != FORMAT:
         raise ShardError("not a manifest of shards", got=content.get("format"), expected=FORMAT, path=path)
     if content.get("schema_version") != SCHEMA_VERSION:
-        got, expected = content.get("schema_version"), SCHEMA_VERSION
-        raise ShardError("shards of another schema version", got=got, expected=expected, path=path)
+        got = content.get("schema_version")
+        raise ShardError("shards of another schema version", got=got, expected=SCHEMA_VERSION, path=path)
     if content.get(_OWN_HASH) != own_hash(content):
         got, expected = own_hash(content), content.get(_OWN_HASH)
         raise ShardError("the manifest has been changed or damaged", got=got, expected=expected, path=path)
