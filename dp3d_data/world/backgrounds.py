@@ -142,9 +142,9 @@ def _stripes(rng: np.random.Generator, picture: Picture) -> None:
 
 def texture(rng: np.random.Generator, size: int, elevation: float) -> Picture:
     """Coloured noise of many scales."""
-    mix = rng.normal(0, 0.22, (3, 3))
+    mix = rng.normal(0, 0.2, (3, 1)) + rng.normal(0, 0.07, (3, 3))
     fields = [pixel_octaves(rng, size, size, rng.uniform(2, 20), 4, fade=rng.uniform(0.4, 0.95)) for _ in range(3)]
-    picture = np.clip(rng.uniform(0.15, 0.85, 3) + np.stack(fields, axis=2) @ mix, 0, 1).astype(np.float32)
+    picture = np.clip(rng.uniform(0.15, 0.85) + rng.normal(0, 0.1, 3) + np.stack(fields, axis=2) @ mix, 0, 1).astype(np.float32)
     paint_shapes(rng, picture, rng.integers(0, 12), smallest=0.05, largest=0.6)
     return picture
 
@@ -152,7 +152,8 @@ def texture(rng: np.random.Generator, size: int, elevation: float) -> Picture:
 def plain(rng: np.random.Generator, size: int, elevation: float) -> Picture:
     """A gradient, as behind a studio portrait."""
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)[:, :, :, None] / size
-    start, down, across = rng.uniform(0.05, 0.95, 3), rng.normal(0, 0.25, 3), rng.normal(0, 0.15, 3)
+    start = rng.uniform(0.05, 0.95) + rng.normal(0, 0.1, 3)
+    down, across = rng.normal(0, 0.25) + rng.normal(0, 0.06, 3), rng.normal(0, 0.15)
     return np.clip(start + rows * down + columns * across, 0, 1).astype(np.float32)
 
 

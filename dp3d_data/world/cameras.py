@@ -58,6 +58,7 @@ def placed_camera(
     rng: np.random.Generator,
     rotation: Float[np.ndarray, "3 3"],
     points: Float[np.ndarray, "K 3"],
+    focus: Float[np.ndarray, "3"],
     size: int,
     *,
     truncated: float,
@@ -66,6 +67,7 @@ def placed_camera(
     """A camera that puts the points (camera frame, template units) in a square image, cut by its border in some.
 
     Args:
+        focus: what half of the cut images are centred on: the head. Camera frame, template units.
         truncated: share of the images that are cut.
         perspective: strongest body length over distance.
     """
@@ -78,6 +80,10 @@ def placed_camera(
     scale = fill * size / extent
     spare = size - scale * (high - low)
     place = rng.uniform(-0.15, 1.15, 2) if cut else rng.uniform(0.02, 0.98, 2)
+    if cut and rng.random() < 0.5:
+        scale *= rng.uniform(1, 1.6)
+        aim = scale * focus[:2] / (1 + strength * focus[2])
+        return Camera(rotation, scale, size * rng.uniform(0.25, 0.75, 2) - aim, strength)
     if cut:
         spare = np.where(np.abs(spare) < 0.2 * size, np.sign(spare) * 0.2 * size, spare)
     return Camera(rotation, scale, place * spare - scale * low, strength)

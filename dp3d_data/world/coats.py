@@ -29,6 +29,7 @@ PALETTES = {
 }
 PATTERNS = ("plain", "points", "saddle", "patches", "spots", "brindle", "belly", "merle")
 CHANCES = np.array([0.27, 0.15, 0.13, 0.16, 0.06, 0.06, 0.14, 0.03])
+COMMON = np.array([1, 1.5, 0.7, 1.2, 1, 1.5, 1.3, 1.2, 0.9, 1, 1, 1, 0.6])  # of the palettes, in their order
 DARK = np.array([0.035, 0.03, 0.03])
 
 
@@ -48,7 +49,7 @@ class Coat:
 
 def random_coat(rng: np.random.Generator) -> Coat:
     """A coat of a random palette and pattern."""
-    palette = str(rng.choice(list(PALETTES)))
+    palette = str(rng.choice(list(PALETTES), p=COMMON / COMMON.sum()))
     pattern = "merle" if palette == "merle" else str(rng.choice(PATTERNS, p=CHANCES))
     if palette == "black and tan":
         pattern = "points"

@@ -30,7 +30,8 @@ def _smooth(picture: np.ndarray) -> np.ndarray:
 
 def photographed(rng: np.random.Generator, picture: Picture) -> UInt8[np.ndarray, "S S 3"]:
     """Linear-ish light 0..1 to the bytes of a photograph."""
-    gain = np.exp(rng.normal(0.05, 0.22)) * np.exp(rng.normal(0, 0.05, 3))
+    target = rng.uniform(0.33, 0.58)  # exposure meters bring most pictures to a middle grey
+    gain = np.clip(target / max(float(picture.mean()), 1e-3), 0.7, 1.9) * np.exp(rng.normal(0, 0.05, 3))
     picture = np.clip(picture * gain, 0, 4) ** rng.uniform(0.75, 1.1)
     picture = 0.5 + (picture - 0.5) * rng.uniform(0.75, 1.25) + rng.normal(0, 0.03)
     grey = picture @ np.array([0.3, 0.59, 0.11], dtype=np.float32)
@@ -38,7 +39,8 @@ def photographed(rng: np.random.Generator, picture: Picture) -> UInt8[np.ndarray
     picture = grey[:, :, None] + saturation * (picture - grey[:, :, None])
     image = Image.fromarray(np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8))
     size = image.size[0] / 256
-    image = image.filter(ImageFilter.GaussianBlur(size * float(rng.choice([0.0, rng.uniform(0.2, 0.7), rng.uniform(0.6, 1.8)], p=[0.45, 0.4, 0.15]))))
+    blur = rng.choice([0.0, rng.uniform(0.2, 0.7), rng.uniform(0.6, 1.8)], p=[0.45, 0.4, 0.15])
+    image = image.filter(ImageFilter.GaussianBlur(float(size * blur)))
     if rng.random() < 0.08:
         image = image.filter(_motion(rng))
     pixels = np.asarray(image, dtype=np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -55,7 +56,7 @@ class Angles:
 
     def find(self, *words: str) -> np.ndarray:
         """Indices of the hinges whose names hold all the words."""
-        return np.array([i for i, name in enumerate(self.names) if all(word in name for word in words)], dtype=int)
+        return hinges_with(self.names, words)
 
     def add(self, words: str, value) -> None:
         """Turn the hinges that hold all the words, separated by spaces, by a value each or all."""
@@ -63,6 +64,12 @@ class Angles:
 
     def clipped(self) -> Float[np.ndarray, "H"]:
         return np.clip(self.values, self.range[:, 0], self.range[:, 1])
+
+
+@lru_cache(maxsize=1024)
+def hinges_with(names: tuple[str, ...], words: tuple[str, ...]) -> np.ndarray:
+    """Indices of the names that hold all the words."""
+    return np.array([i for i, name in enumerate(names) if all(word in name for word in words)], dtype=int)
 
 
 def hind_leg(angles: Angles, side: str, hip: float, knee: float, ankle: float) -> None:
@@ -104,14 +111,16 @@ def _gait(rng: np.random.Generator, angles: Angles, swing: float, lag: float) ->
 
 
 def _sit(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
-    pitch = rng.uniform(0.5, 0.85)
-    bend, spread = rng.uniform(0.8, 1.0), abs(rng.normal(0.15, 0.15))
+    pitch = rng.uniform(0.6, 0.95)
+    bend, spread = rng.uniform(0.85, 1.05), abs(rng.normal(0.15, 0.15))
     for extend in ("L_1", "L_3", "L_5", "L_7"):
         angles.add(f"{extend}_extend", -rng.uniform(0.02, 0.16))
     for side in "LR":
-        hind_leg(angles, side, 1.55 * bend, 1.75 * bend, 1.35 * bend)
+        hind_leg(angles, side, 1.3 * bend, 1.65 * bend, 0.7 * bend)
         angles.add(f"hip_{side}_abduct", spread + rng.normal(0, 0.08))
         fore_leg(angles, side, -0.8 * pitch + rng.normal(0, 0.08), rng.uniform(0, 0.12), 0.0)
+    for number in (1, 3, 5, 7, 9):
+        angles.add(f"Ca_{number}_extend", 0.25 * pitch)
     return pitch, rng.normal(0, 0.06)
 
 
@@ -166,15 +175,15 @@ def _trunk(rng: np.random.Generator, angles: Angles) -> None:
 
 
 def _head(rng: np.random.Generator, angles: Angles) -> None:
-    lower = rng.choice([rng.normal(-0.1, 0.15), rng.uniform(0.1, 0.75)], p=[0.75, 0.25])
-    turn, twist = rng.normal(0, 0.28), rng.normal(0, 0.12)
+    lower = rng.choice([rng.normal(0.03, 0.13), rng.uniform(0.1, 0.7)], p=[0.8, 0.2])
+    turn, twist = rng.normal(0, 0.18), rng.normal(0, 0.09)
     for part in ("C_7", "C_5", "C_3", "C_1"):
         angles.add(f"{part}_extend", lower)
         angles.add(f"{part}_bend", turn)
     for part in ("C_6", "C_4", "C_2"):
         angles.add(f"{part}_twist", twist)
     angles.add("atlas", rng.normal(0.05, 0.15))
-    angles.add("mandible", rng.choice([0.0, rng.uniform(0, 0.35)]))
+    angles.add("mandible", rng.choice([-0.05, rng.uniform(0, 0.3)], p=[0.6, 0.4]))
 
 
 def _tail(rng: np.random.Generator, angles: Angles, curl: float) -> None:

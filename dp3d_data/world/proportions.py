@@ -67,7 +67,7 @@ def random_proportions(rng: np.random.Generator, strength: float = 1.0) -> Propo
         parts,
         floppy=strength * float(rng.choice([0.0, 1.0, rng.random()], p=[0.3, 0.45, 0.25])),
         tail_curl=strength * float(rng.uniform(-1, 1)),
-        fluff=strength * 0.022 * min(long_hair, 1.0),
+        fluff=strength * 0.038 * min(long_hair, 1.0),
     )
 
 

@@ -137,7 +137,8 @@ class World:
         vertices = posed.astype(np.float64) @ rotation.T
         vertices -= (vertices.min(axis=0) + vertices.max(axis=0)) / 2
         share = {"truncated": config.truncated, "perspective": config.perspective}
-        camera = placed_camera(rng, rotation, vertices, config.size, **share)
+        focus = vertices[self.body.face > 0.3].mean(axis=0) if (self.body.face > 0.3).any() else np.zeros(3)
+        camera = placed_camera(rng, rotation, vertices, focus, config.size, **share)
         points = camera.project(vertices)
         scene = RayScene(points, faces)
         inside = ((points[:, :2] >= 0) & (points[:, :2] < config.size)).all(axis=1)
@@ -146,8 +147,8 @@ class World:
 
     def _cast(self, rng: np.random.Generator, staging: Staging, identity: Identity) -> Hits:
         size = self.config.size
-        ragged = size / 256 * rng.uniform(0.0, 0.9) + 40 * identity.proportions.fluff * rng.uniform(0.5, 1.5) * size / 256
-        jitter = np.stack([pixel_noise(rng, size, size, size / 3) for _ in range(2)], axis=2) * ragged
+        ragged = size / 256 * rng.uniform(0.0, 0.9) + 32 * identity.proportions.fluff * rng.uniform(0.5, 1.5) * size / 256
+        jitter = np.stack([pixel_noise(rng, size, size, size / 2) for _ in range(2)], axis=2) * ragged
         return cast_pixels(staging.scene, staging.points, (size, size), jitter)
 
     def _pictured(self, index: int, rng: np.random.Generator, staging: Staging, identity: Identity, hits: Hits) -> SyntheticInstance:
