@@ -25,7 +25,7 @@ class ExtractConfig:
     overlays: int = setting(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
     part: int = setting(32, "Images per part; a killed run loses no finished part.", group="Output", minimum=1)
     device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
-    workers: int = setting(0, "Processes, each with its own network. 0: one per core, one on a GPU.", group="Machine", minimum=0)
+    workers: int = setting(0, "Processes, each with its own network. 0: by cores and work.", group="Machine", minimum=0)
     threads: int = setting(1, "Threads of each process; their number may change last bits of the results.", group="Machine", minimum=1)
 
     def result(self) -> dict[str, object]:

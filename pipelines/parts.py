@@ -43,7 +43,11 @@ def make_parts(job: Job, indices: list[int], workers: int, advance: Advance, say
 
 
 def worker_count(asked: int, parts: int, device: str) -> int:
-    """Processes to start: as many as asked for, else one per core on the CPU and one on a GPU, never more than parts."""
+    """Processes to start, never more than parts.
+
+    Where none are asked for: one on a GPU; on the CPU one per core, at most 8, and only where each has two parts to
+    make, since a process needs seconds to load the network.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = asked or (cores if device == "cpu" else 1)
-    return max(1, min(wanted, parts))
+    own_choice = min(cores, 8, parts // 2) if device == "cpu" else 1
+    return max(1, min(asked or own_choice, parts))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+
 import torch
 from detectron2.config import CfgNode, configurable, get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
@@ -69,6 +72,9 @@ def _truth(boxes: Float[Tensor, "m 4"], size: tuple[int, int]) -> Instances:
 
 def build_network(spec: ModelSpec, device: str = "cpu") -> Dp3dDenseRCNN:
     """A network with random weights and empty mesh functions; `device="meta"` gives shapes without memory."""
+    # What torch has to say of detectron2's own calls is no news to the user.
+    warnings.filterwarnings("ignore", message="torch.meshgrid")
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     with torch.device(device):
         return META_ARCH_REGISTRY.get("Dp3dDenseRCNN")(configuration(spec, device))
 

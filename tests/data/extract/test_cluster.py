@@ -31,4 +31,5 @@ def test_a_lost_worker_ends_the_run_with_a_way_out():
 def test_there_are_never_more_workers_than_parts():
     assert worker_count(8, 3, "cpu") == 3 and worker_count(2, 9, "cpu") == 2
     assert worker_count(0, 1, "cpu") == 1 and worker_count(0, 9, "cuda:0") == 1
-    assert worker_count(0, 0, "cpu") == 1
+    assert worker_count(0, 0, "cpu") == worker_count(0, 3, "cpu") == 1
+    assert 1 <= worker_count(0, 1000, "cpu") <= 8
