@@ -47,7 +47,8 @@ class ArraysOnly(pickle.Unpickler):  # noqa: TID251 - this is the restricted one
         """
         key = (module.replace("numpy.core.", "numpy._core."), name)
         if key not in ALLOWED:
-            raise UnsafePickle("this pickle asks for more than arrays", got=f"{module}.{name}", expected="numpy arrays and plain containers")
+            expected = "numpy arrays and plain containers"
+            raise UnsafePickle("this pickle asks for more than arrays", got=f"{module}.{name}", expected=expected)
         return ALLOWED[key]
 
     def persistent_load(self, pid: Any) -> Any:

@@ -18,7 +18,7 @@ _WHERE = {
     "DensePredictor": "predictor",
     "RawDetection": "predictor",
     "load_predictor": "loading",
-    "shipped_weights": "loading",
+    "shipped_weights": "shipped",
     "SyntheticPredictor": "synthetic",
 }
 

@@ -6,7 +6,6 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, ResNet
 
-
 BLOCKS = (2, 2, 2, 2)
 LEVELS = ("res2", "res3", "res4", "res5")
 

@@ -17,6 +17,8 @@ def chart_pixels(
     fine_segm: Float[np.ndarray, "parts side side"],
     u: Float[np.ndarray, "parts side side"],
     v: Float[np.ndarray, "parts side side"],
+    *,
+    clamp: bool = True,
 ) -> tuple[Int[np.ndarray, "h w"], Float[np.ndarray, "2 h w"]]:
     """Part and place on it, for each pixel of the box.
 
@@ -24,9 +26,10 @@ def chart_pixels(
         box: xyxy in image pixels.
         coarse_segm, fine_segm: scores, background first.
         u, v: coordinates on every part.
+        clamp: bring u and v to 0..1, where charts end; a network may answer a little beyond.
 
     Returns:
-        Labels [h, w], 0 for background; u and v [2, h, w] of the label's own chart in 0..1, 0 on background.
+        Labels [h, w], 0 for background; u and v [2, h, w] of the label's own chart, 0 on background.
 
     Raises:
         ShapeError: maps that do not belong together.
@@ -37,4 +40,5 @@ def chart_pixels(
     inside = resize_to(coarse_segm, width, height).argmax(axis=-1) > 0
     labels = resize_to(fine_segm, width, height).argmax(axis=-1) * inside
     chosen = [np.take_along_axis(resize_to(each, width, height), labels[..., None], axis=-1)[..., 0] for each in (u, v)]
-    return labels, np.where(labels > 0, np.clip(np.stack(chosen), 0, 1), 0).astype(np.float32)
+    places = np.clip(np.stack(chosen), 0, 1) if clamp else np.stack(chosen)
+    return labels, np.where(labels > 0, places, 0).astype(np.float32)

@@ -65,7 +65,8 @@ def _read_torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "weights_only" in str(error).lower():
             reason = str(error).splitlines()[0]
-            raise UnsafePickle("this file asks for more than tensors", got=reason, expected="tensors and plain containers", path=path) from None
+            expected = "tensors and plain containers"
+            raise UnsafePickle("this file asks for more than tensors", got=reason, expected=expected, path=path) from None
         raise CheckpointError("not a whole file of weights", got=described(path), expected=EXPECTED, path=path) from error
     except (*DAMAGE, RuntimeError, OSError) as error:
         raise CheckpointError("not a whole file of weights", got=described(path), expected=EXPECTED, path=path) from error

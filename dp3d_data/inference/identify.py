@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dp3d_data.inference.spec import ModelSpec
@@ -73,7 +73,9 @@ def matching_specs(shapes: Shapes) -> list[ModelSpec]:
 def nearest_spec(shapes: Shapes) -> tuple[ModelSpec, list[str]]:
     """The network that shares most traits, and the traits in which it differs."""
     seen = asdict(traits_of_state(shapes))
-    differing = {name: [key for key, value in asdict(traits_of_spec(spec)).items() if seen[key] != value] for name, spec in zoo_specs().items()}
+    differing = {}
+    for name, spec in zoo_specs().items():
+        differing[name] = [key for key, value in asdict(traits_of_spec(spec)).items() if seen[key] != value]
     name = min(differing, key=lambda one: len(differing[one]))
     return zoo_specs()[name], differing[name]
 
@@ -88,8 +90,6 @@ def guess_spec(shapes: Shapes, notes: Mapping) -> ModelSpec | None:
 
 def with_meshes(spec: ModelSpec, notes: Mapping) -> ModelSpec:
     """The specification with the meshes that a file of this project was trained for."""
-    from dataclasses import replace
-
     if "mesh_sizes" not in notes:
         return spec
     classes = {int(key): mesh for key, mesh in notes["class_to_mesh"].items()}

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from dp3d_data.categories import category as category_named
-from dp3d_data.errors import InputMissing, UsageError, WeightsMismatch
+from dp3d_data.errors import UsageError, WeightsMismatch
 from dp3d_data.inference.checkpoint import Checkpoint, read_checkpoint
 from dp3d_data.inference.identify import guess_spec, nearest_spec, with_meshes
 from dp3d_data.inference.network import build_network
 from dp3d_data.inference.predictor import DensePredictor
+from dp3d_data.inference.shipped import shipped_weights
 from dp3d_data.inference.spec import ModelSpec
 from dp3d_data.inference.weights import fill, mismatch
 from dp3d_data.inference.zoo import find_spec
-
-SHIPPED = Path(__file__).parent / "data"
 
 
 def load_predictor(
@@ -65,24 +64,6 @@ def _spec(model: str, checkpoint: Checkpoint, path: Path) -> ModelSpec:
         error: WeightsMismatch = mismatch(shapes, nearest_spec(shapes)[0], path)
         raise error
     return spec
-
-
-def shipped_weights(spec: ModelSpec) -> Path:
-    """The weights that come with the project.
-
-    Raises:
-        InputMissing: this network's do not; says where to get them.
-    """
-    path = SHIPPED / f"{spec.name}.pth"
-    if path.is_file():
-        return path
-    if spec.checkpoint_url:
-        hint = f"curl -fLO {spec.checkpoint_url} and give the file: --weights {spec.checkpoint_url.rpartition('/')[2]}"
-    elif spec.name.startswith(("cse/", "densepose")):
-        hint = "its weights were never published; choose another: dp3d-data zoo list"
-    else:
-        hint = "train it: dp3d-data train-cse, and give the file: --weights FILE"
-    raise InputMissing(f"the weights of {spec.name} are not here", expected=path, hint=hint)
 
 
 def class_and_mesh(spec: ModelSpec, category: str) -> tuple[int, str]:

@@ -13,8 +13,8 @@ from detectron2.utils.events import EventStorage
 from jaxtyping import Float, UInt8
 from torch import nn
 
-from dp3d_data.inference import backbone as _backbone  # registers it
-from dp3d_data.inference import roi_heads as _roi_heads  # registers them
+from dp3d_data.inference.backbone import build_dp3d_narrow_resnet_fpn
+from dp3d_data.inference.roi_heads import Dp3dDenseROIHeads
 from dp3d_data.inference.spec import ModelSpec
 
 LEVELS = ["p2", "p3", "p4", "p5"]
@@ -92,7 +92,7 @@ def configuration(spec: ModelSpec, device: str) -> CfgNode:
 
 
 def _set_backbone(model: CfgNode, spec: ModelSpec) -> None:
-    model.BACKBONE.NAME = "build_dp3d_narrow_resnet_fpn" if spec.depth == 18 else "build_resnet_fpn_backbone"
+    model.BACKBONE.NAME = build_dp3d_narrow_resnet_fpn.__name__ if spec.depth == 18 else "build_resnet_fpn_backbone"
     model.BACKBONE.FREEZE_AT = 0 if spec.trainable else 2
     resnets = model.RESNETS
     resnets.DEPTH, resnets.NORM, resnets.STRIDE_IN_1X1 = spec.depth, spec.norm, spec.stride_in_1x1
@@ -109,7 +109,7 @@ def _set_boxes(model: CfgNode, spec: ModelSpec) -> None:
     model.RPN.PRE_NMS_TOPK_TEST, model.RPN.POST_NMS_TOPK_TEST = spec.proposals
     model.RPN.PRE_NMS_TOPK_TRAIN, model.RPN.POST_NMS_TOPK_TRAIN = spec.training_proposals
     heads, box = model.ROI_HEADS, model.ROI_BOX_HEAD
-    heads.NAME, heads.IN_FEATURES, heads.NUM_CLASSES = "Dp3dDenseROIHeads", LEVELS, spec.num_classes
+    heads.NAME, heads.IN_FEATURES, heads.NUM_CLASSES = Dp3dDenseROIHeads.__name__, LEVELS, spec.num_classes
     heads.BATCH_SIZE_PER_IMAGE = spec.training_rois
     heads.SCORE_THRESH_TEST, heads.NMS_THRESH_TEST = spec.score_threshold, spec.nms_threshold
     box.NAME, box.NUM_FC, box.FC_DIM = "FastRCNNConvFCHead", 2, spec.box_fc

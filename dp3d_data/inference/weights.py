@@ -55,12 +55,12 @@ def mismatch(given: Shapes, spec: ModelSpec, path: str | Path, own: Shapes | Non
     if own is None:
         own = {name: tuple(value.shape) for name, value in build_network(spec, "meta").state_dict().items()}
     missing, unexpected = sorted(set(own) - set(given)), sorted(set(given) - set(own))
-    other_shape = [f"{name} {list(given[name])} for {list(own[name])}" for name in sorted(set(own) & set(given)) if own[name] != given[name]]
+    both = sorted(set(own) & set(given))
+    other_shape = [f"{name} {list(given[name])} for {list(own[name])}" for name in both if own[name] != given[name]]
     parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", other_shape)]
     got = "; ".join(f"{len(names)} {what}: {_few(names)}" for what, names in parts if names)
-    return WeightsMismatch(
-        f"these weights do not belong to {spec.name}", got=got, expected=f"the {len(own)} arrays of {spec.name}", hint=_belongs(given), path=path
-    )
+    what, expected = f"these weights do not belong to {spec.name}", f"the {len(own)} arrays of {spec.name}"
+    return WeightsMismatch(what, got=got, expected=expected, hint=_belongs(given), path=path)
 
 
 def _belongs(given: Shapes) -> str:
