@@ -15,12 +15,12 @@ from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import NothingToDo, RecipeMismatch, ShardError, UsageError
 from dp3d_data.filters import DUPLICATE, Account, FilterConfig, judge
 from dp3d_data.shards.basis import BASIS, template_basis, write_basis
-from dp3d_data.shards.files import read_table, write_table
+from dp3d_data.shards.files import read_table, sweep, write_table
 from dp3d_data.shards.index import Index, read_index
 from dp3d_data.shards.instances import rows_batch
 from dp3d_data.shards.integrity import verify
 from dp3d_data.shards.manifest import MANIFEST, read_manifest, write_manifest
-from dp3d_data.shards.runs import TEMPLATE, Run
+from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION
 from dp3d_data.shards.splits import assign_splits
 from dp3d_data.shards.statistics import Statistics
@@ -156,7 +156,7 @@ def build(folders: Sequence[Path], out: Path, category: str, plan: ShardPlan, *,
     Raises:
         NothingToDo: no runs, or no instance passes the filters.
         InputMissing, ShardError: a run is unfinished or damaged.
-        UsageError: the runs use different templates.
+        UsageError: the runs use different templates, or `out` is a run.
         RecipeMismatch: `out` holds shards of another recipe and overwrite is not asked for.
     """
     runs = open_runs(folders)
@@ -173,7 +173,7 @@ def build(folders: Sequence[Path], out: Path, category: str, plan: ShardPlan, *,
         raise NothingToDo("no instance passes the filters", got=account.line(), hint="loosen them: dp3d-data build-shards --help")
     template = runs[0].template()
     journal = Journal(out, recipe)
-    out.mkdir(parents=True, exist_ok=True)
+    journal.save()
     entries: list[ShardEntry] = []
     for split in sorted(set(decision.splits) - {""}):
         entries += write_split(out, split, split_tables(runs, index, decision, split), plan.shard_bytes, journal)
@@ -184,13 +184,17 @@ def build(folders: Sequence[Path], out: Path, category: str, plan: ShardPlan, *,
     head = {"category": category, "recipe": recipe, "settings": plain(plan), "account": asdict(account)}
     write_manifest(out, head | {"inputs": [_input(run) for run in runs]} | _contents(out, template, entries))
     (out / JOURNAL).unlink(missing_ok=True)
+    sweep(out)
     say(f"  {account.line()}")
     return read_manifest(out)
 
 
 def _already_built(out: Path, recipe: str, overwrite: bool) -> bool:
+    if (out / MARKER).is_file():
+        hint = "choose another folder: dp3d-data build-shards --out DIR"
+        raise UsageError("this folder holds a run of extract or synth", got=out, expected="a folder for shards", hint=hint)
     if not (out / MANIFEST).is_file():
-        if not out.is_dir() or not Journal(out, recipe).shards:
+        if (out / JOURNAL).is_file() and not Journal(out, recipe).known:
             _discard(out)
         return False
     try:
@@ -208,9 +212,10 @@ def _already_built(out: Path, recipe: str, overwrite: bool) -> bool:
 
 def _discard(out: Path) -> None:
     """Delete the files of an earlier build, manifest first, and nothing else."""
-    for pattern in (MANIFEST, JOURNAL, "train-[0-9]*.parquet", "val-[0-9]*.parquet", REJECTS, TEMPLATE, BASIS, ".*.tmp"):
+    for pattern in (MANIFEST, JOURNAL, "train-[0-9]*.parquet", "val-[0-9]*.parquet", REJECTS, TEMPLATE, BASIS):
         for path in out.glob(pattern):
             path.unlink()
+    sweep(out)
 
 
 def _write_companions(out: Path, template: Template, index: Index, decision: Decision) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from dp3d_data.errors import InputMissing, ShardError
 
 COMPRESSION = "zstd"
+_PARTIAL = re.compile(r"\..+\.(parquet|json|npz)\.\d+(\.tmp)?")
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], None]) -> Path:
@@ -31,6 +33,13 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], None]) -> Path:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
     return path
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left half written; call it when nobody else writes here."""
+    for path in folder.glob(".*"):
+        if _PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.errors import InputMissing, RecipeMismatch, ShardError
-from dp3d_data.shards.files import read_json, read_table, write_json, write_table
+from dp3d_data.shards.files import read_json, read_table, sweep, write_json, write_table
 from dp3d_data.shards.instances import Row, instance_batch, rows_batch
 from dp3d_data.shards.schema import FAILURE_SCHEMA, INSTANCE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION, schema_problem
 
@@ -123,6 +123,7 @@ class RunWriter:
         }
         write_json(self.folder / MARKER, marker)
         remove_parts(self.folder)
+        sweep(self.folder)
         return Run.open(self.folder)
 
 

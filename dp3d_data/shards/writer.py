@@ -64,7 +64,8 @@ class Journal:
     def __init__(self, folder: Path, recipe: str) -> None:
         self.path, self.recipe = folder / JOURNAL, recipe
         content = read_json(self.path, "build journal") if self.path.is_file() else {}
-        kept = content.get("shards", []) if content.get("recipe") == recipe else []
+        self.known = content.get("recipe") == recipe
+        kept = content.get("shards", []) if self.known else []
         self.shards = [ShardEntry(**entry) for entry in kept]
 
     def finished(self, split: str) -> list[ShardEntry]:
@@ -79,6 +80,10 @@ class Journal:
 
     def add(self, entry: ShardEntry) -> None:
         self.shards = [e for e in self.shards if e.name != entry.name] + [entry]
+        self.save()
+
+    def save(self) -> None:
+        """Write the journal; an empty one marks the folder as this build's."""
         write_json(self.path, {"recipe": self.recipe, "shards": [asdict(e) for e in self.shards]})
 
 

@@ -14,7 +14,7 @@ from dp3d_data.cli import main
 from dp3d_data.commands.build_shards import parse_size
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, UsageError
 from dp3d_data.filters import FilterConfig
-from dp3d_data.shards import INSTANCE_SCHEMA, ShardReader, instance_batch
+from dp3d_data.shards import INSTANCE_SCHEMA, ShardReader, instance_batch, verify
 from dp3d_data.shards.index import measure
 from dp3d_data.shards.reader import dense
 from dp3d_data.shards.writer import row_bytes, row_groups
@@ -101,6 +101,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path, monkeypatch, shards)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*.parquet")}
     assert len(before) == shards
     monkeypatch.setattr(writer, "_write_shard", original)
+    (tmp_path / "killed" / ".train-00000.parquet.123.tmp").write_bytes(b"half")
     quietly(folders, tmp_path / "killed")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert all((tmp_path / "killed" / name).stat().st_mtime_ns == time for name, time in before.items())
@@ -126,6 +127,28 @@ def test_another_recipe_needs_overwrite(tmp_path):
     quietly(folders, tmp_path / "out", other, overwrite=True)
     quietly(folders, tmp_path / "fresh", other)
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_a_stopped_build_of_another_recipe_leaves_nothing_behind(tmp_path, monkeypatch):
+    folders = two_runs(tmp_path)
+    monkeypatch.setattr("pipelines.shards.write_basis", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        quietly(folders, tmp_path / "out")
+    monkeypatch.undo()
+    other = ShardPlan(filters=FilterConfig(), shard_bytes=10**7, split_ratio=1.0, seed=1)
+    quietly(folders, tmp_path / "out", other)
+    assert not verify(tmp_path / "out") and not list((tmp_path / "out").glob("val-*"))
+
+
+def test_the_files_of_others_are_never_deleted(tmp_path):
+    folders = two_runs(tmp_path)
+    with pytest.raises(UsageError, match="holds a run of extract or synth"):
+        quietly(folders[1:], folders[0])
+    assert not verify(folders[0])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "val-1.parquet").write_text("mine")
+    quietly(folders, tmp_path / "out")
+    assert (tmp_path / "out" / "val-1.parquet").read_text() == "mine"
 
 
 def test_groups_and_images_stay_on_one_side(tmp_path):
