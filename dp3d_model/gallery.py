@@ -42,7 +42,7 @@ def write_predictions(
 ) -> Path:
     """Write NAME.npz, the mesh files and NAME.png of each instance, and lifted.png of the first ones."""
     folder, colours, faces = Path(folder), model_colours(lifter), lifter.surface.faces.numpy()
-    sheet = []
+    sheet: list[np.ndarray] = []
     for i, prediction in enumerate(predict(lifter, instances)):
         name = safe_name(instances.ids[i])
         prediction.save(folder / f"{name}.npz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class Instances:
     def take(self, indices: Int[Tensor, "m"] | list[int]) -> Instances:
         """Some of them, in the order given."""
         chosen = [int(i) for i in indices]
-        parts = {}
+        parts: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, tuple):
