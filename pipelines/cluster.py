@@ -6,6 +6,7 @@ import importlib.util
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import dask
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed, get_worker
@@ -39,7 +40,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
     Only errors are logged: a worker that takes seconds to unload torch is ended, and that is no news.
     """
-    settings = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
+    settings: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "memory_limit": 0}
     settings |= {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
     with dask.config.set(SETTINGS), LocalCluster(**settings) as cluster, Client(cluster) as client:
         yield client
@@ -64,6 +65,7 @@ def make_on(client: Client, job: Job, indices: list[int], advance: Advance) -> N
 def _make(index: int) -> tuple[int, int, int]:
     """Make one part on a worker; its rows are written there, only the counts come back."""
     seen: list[tuple[int, int, int]] = []
-    get_worker().plugins[Resident.name].maker.make(index, lambda *counts: seen.append(counts))
+    resident = cast(Resident, get_worker().plugins[Resident.name])
+    resident.maker.make(index, lambda *counts: seen.append(counts))
     inputs, instances, failures = (sum(column) for column in zip(*seen, strict=True))
     return inputs, instances, failures

@@ -84,7 +84,7 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
         UsageError: neither a template nor a model for the category.
     """
     source = FolderSource(config.images) if config.images else SampleSource()
-    records, strangers = source.records(), []
+    records, strangers = source.records(), list[str]()
     if config.boxes:
         records, strangers = read_boxes(config.boxes, config.category).attach(records)
     template = _template(config)
@@ -99,8 +99,9 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
 
 def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     """How to load the network, the name that rows carry, and the digest of the weights."""
-    from dp3d_data.inference import find_spec, load_predictor, shipped_weights
+    from dp3d_data.inference import find_spec, load_predictor, require_device, shipped_weights
 
+    require_device(config.device)
     model = config.model or ("" if config.weights else category(config.category).model or "")
     if not model and not config.weights:
         hint = "fetch published weights (dp3d-data zoo list) and give them: --weights FILE"

@@ -20,6 +20,7 @@ _WHERE = {
     "load_predictor": "loading",
     "shipped_weights": "shipped",
     "SyntheticPredictor": "synthetic",
+    "require_device": "device",
 }
 
 __all__ = list(_WHERE)

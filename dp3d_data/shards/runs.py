@@ -35,7 +35,8 @@ class RunWriter:
     A part must be a function of its index alone; then the same inputs give the same bytes, whatever the workers.
 
     Args:
-        folder: made where missing. An unfinished run of the same recipe is taken up again.
+        folder: made where missing. An unfinished run of the same recipe is taken up again; one that never finished a
+            part stands in nobody's way.
         kind: "extract" or "synth".
         recipe: fingerprint of all that shapes the result.
         overwrite: discard the results of another run.
@@ -49,7 +50,7 @@ class RunWriter:
         self.parts = self.folder / _PARTS
         found = self._found()
         if found not in (None, (kind, recipe)):
-            if not overwrite:
+            if not overwrite and (self.complete or self.done):
                 got, expected = (f"{a} {b}" for a, b in (found, (kind, recipe)))
                 raise RecipeMismatch("this folder holds the results of another recipe", got=got, expected=expected, path=folder)
             discard_run(self.folder)

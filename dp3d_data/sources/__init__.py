@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from dp3d_data.records import ImageRecord
 from dp3d_data.sources.boxes import BoxFile, read_boxes
@@ -19,7 +19,7 @@ class Source(Protocol):
         name: the word that records and tables carry, for example "folder".
     """
 
-    name: str
+    name: ClassVar[str]
 
     def records(self) -> list[ImageRecord]:
         """Every image once, in a fixed order, with unique ids that do not depend on the working directory.

@@ -26,8 +26,8 @@ MAX_BYTES = 1 << 30
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 # Pillow's decoders raise these on damaged files, besides its own OSErrors.
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
-_DECODER_ERRORS += (struct.error, zlib.error, MemoryError)
+_DECODER_ERRORS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
+_DECODER_ERRORS += (OverflowError, struct.error, zlib.error, MemoryError)
 
 
 @dataclass(frozen=True)

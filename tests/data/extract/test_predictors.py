@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dp3d_data.errors import UsageError
 from dp3d_data.matching import match_detection
 from dp3d_data.records import ImageRecord
 from dp3d_data.sources import SampleSource, read_image
@@ -97,3 +98,12 @@ def test_two_runs_give_the_same_rows(predictor):
     assert len(one.instances) == len(other.instances)
     for a, b in zip(one.instances, other.instances, strict=True):
         assert all(np.array_equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("name", ["cuda:97", "graphics"])
+def test_a_device_that_is_not_there(name):
+    from dp3d_data.inference import require_device
+
+    require_device("cpu")
+    with pytest.raises(UsageError, match=f"no device '{name}' here(.|\n)*expected: cpu"):
+        require_device(name)

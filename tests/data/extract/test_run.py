@@ -112,6 +112,15 @@ def test_another_recipe_is_refused_and_can_overwrite(world, tmp_path):
     assert other.fresh and all(row["score"] > 0.85 for row in rows_of(other))
 
 
+def test_a_run_that_never_finished_a_part_stands_in_nobodys_way(world, tmp_path):
+    def stop(*counts):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run(world[0], tmp_path / "out", world[1], stop)
+    assert run(world[0], tmp_path / "out", world[1], score=0.85).fresh
+
+
 def test_the_settings_are_kept_and_run_again(undisturbed):
     from dp3d_data.config import from_toml
 
