@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dp3d_data.bodies import Template, geodesic_distances, load_template
+from dp3d_data.bodies import Template, load_template
+from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.categories import category
 from dp3d_data.commands.evaluate_cse import EvaluateCseConfig
 from dp3d_data.errors import UsageError

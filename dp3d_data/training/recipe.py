@@ -13,19 +13,19 @@ class TrainCseConfig:
 
     category: str = setting("dog", "Category to train for.", group="World")
     template: str = setting("", "Template: a built-in name or a mesh file; empty for the category's own.", group="World")
-    image_size: int = setting(256, "Side of the square synthetic images, pixels.", group="World", minimum=64)
+    image_size: int = setting(192, "Side of the square synthetic images, pixels.", group="World", minimum=64)
     backgrounds: str = setting("", "Folder of photographs without the animal, used as backgrounds.", group="World")
     seed: int = setting(0, "Seed of world, order and initial weights.", group="World", minimum=0)
     mirror: bool = setting(True, "Mirror half of the images, where the template knows its symmetry.", group="World")
 
     model: str = setting("dog-synth-1", "Network to train: dp3d-data zoo list.", group="Training")
     weights: str = setting("", "Start from this checkpoint instead of random weights.", group="Training")
-    steps: int = setting(6000, "Optimiser steps.", group="Training", minimum=1)
+    steps: int = setting(4800, "Optimiser steps.", group="Training", minimum=1)
     batch: int = setting(8, "Images a step.", group="Training", minimum=1)
     learning_rate: float = setting(1e-3, "Peak learning rate of AdamW; warm-up, then a cosine to zero.", group="Training", minimum=0)
     warmup: int = setting(200, "Steps of linear warm-up.", group="Training", minimum=0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", group="Training", minimum=0)
-    average: float = setting(0.998, "Decay of the running average of the weights that is saved and evaluated.", group="Training", minimum=0, maximum=1)
+    average: float = setting(0.998, "Decay of the averaged weights, which are saved and scored.", group="Training", minimum=0, maximum=1)
 
     embedding_weight: float = setting(1.0, "Weight of the soft embedding loss.", group="Losses", minimum=0)
     mask_weight: float = setting(1.0, "Weight of the mask loss.", group="Losses", minimum=0)

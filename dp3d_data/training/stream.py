@@ -15,6 +15,7 @@ from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.world import World, WorldConfig
 
 HELD_OUT = 1_000_003  # added to the seed: identities, poses and scenes that no training step has seen
+PERSPECTIVE = 0.4  # strongest body length over distance: nobody photographs dogs from infinity
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,14 @@ class Batch:
 def world_of(template: Template, config: TrainCseConfig, *, held_out: bool = False) -> World:
     """The world that a training learns from, or its held-out twin."""
     seed = config.seed + (HELD_OUT if held_out else 0)
-    return World(template, WorldConfig(seed=seed, size=config.image_size, backgrounds=config.backgrounds))
+    settings = WorldConfig(
+        seed=seed,
+        size=config.image_size,
+        identity_images=1,
+        perspective=PERSPECTIVE,
+        backgrounds=config.backgrounds,
+    )
+    return World(template, settings)
 
 
 class SyntheticSamples(Dataset):

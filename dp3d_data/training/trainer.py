@@ -13,7 +13,9 @@ from pathlib import Path
 
 import torch
 
-from dp3d_data.bodies import Template, geodesic_distances, laplace_beltrami
+from dp3d_data.bodies import Template
+from dp3d_data.bodies.geodesics import geodesic_distances
+from dp3d_data.bodies.laplacian import laplace_beltrami
 from dp3d_data.config import fingerprint, plain
 from dp3d_data.errors import RecipeMismatch, TrainingDiverged
 from dp3d_data.training.objective import step_losses
