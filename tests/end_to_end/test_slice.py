@@ -41,8 +41,8 @@ def test_evaluation_measures_the_model_beside_the_rigid_template(told):
 
 def test_predictions_are_meshes_and_pictures(told):
     _, folder = told
-    assert len(list((folder / "lifted").rglob("*.glb"))) == 2
-    assert list((folder / "lifted").rglob("*.png"))
+    assert len(list((folder / "predictions").rglob("*.glb"))) == 2
+    assert list((folder / "predictions").rglob("*.png"))
 
 
 def test_report_is_one_file(told):
