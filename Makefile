@@ -12,7 +12,7 @@ JOBS ?= 2
 DEMO_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo demo-short test test-slow lint docs
+.PHONY: setup demo demo-short test test-slow lint types docs
 
 setup: .venv/.ready
 
@@ -34,6 +34,9 @@ test-slow: setup
 
 lint: setup
 	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
 
 docs: setup
 	$(BIN)/python scripts/write_command_line_docs.py
