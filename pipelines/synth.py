@@ -21,6 +21,7 @@ from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, Truth, in
 from dp3d_data.shards.runs import Run, RunWriter, discard_run
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.world import SyntheticInstance, World
+from dp3d_data.world.backgrounds import photo_paths
 from pipelines.overlays import draw_overlays
 from pipelines.parts import Advance, make_parts, worker_count
 from pipelines.synth_settings import SynthConfig
@@ -64,12 +65,26 @@ def make_plan(config: SynthConfig) -> SynthPlan:
         raise UsageError("this category has no built-in template", got=config.category, hint=hint)
     template = load_template(name)
     World(template, config.world())
-    # The number of workers must not change the result, so parts follow from the count alone.
     names = ("category", "count", "images", "vertex_maps", "overlays", "part")
     kept = {name: getattr(config, name) for name in names}
-    recipe = fingerprint("synth", CODE_VERSION, SCHEMA_VERSION, kept, config.world(), template.content_hash)
+    world = plain(config.world()) | {"backgrounds": photographs(config.backgrounds)}
+    recipe = fingerprint("synth", CODE_VERSION, SCHEMA_VERSION, kept, world, template.content_hash, skeleton_digest(template))
     out = Path(config.out) if config.out else workspace(config.category) / "synth"
     return SynthPlan(config, template, recipe, out)
+
+
+def photographs(folder: str) -> list[tuple[str, int]]:
+    """Names and sizes of the backgrounds: what the recipe knows of them, wherever they lie."""
+    if not folder:
+        return []
+    return [(str(path.relative_to(folder)), path.stat().st_size) for path in photo_paths(folder)]
+
+
+def skeleton_digest(template: Template) -> str:
+    """What the recipe knows of the rig; the content hash of a template is that of its surface alone."""
+    rig = template.skeleton
+    arrays = (rig.rest, rig.weights, rig.hinge_axis, rig.hinge_range)
+    return hashlib.sha256(b"".join(np.asarray(array, dtype="<f4").tobytes() for array in arrays)).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,12 @@ GROUNDS = (
     (0.25, 0.38, 0.14), (0.36, 0.46, 0.20), (0.45, 0.42, 0.24), (0.55, 0.48, 0.36), (0.72, 0.64, 0.50),
     (0.42, 0.40, 0.38), (0.60, 0.59, 0.57), (0.88, 0.89, 0.92), (0.30, 0.23, 0.16), (0.50, 0.35, 0.22), (0.18, 0.28, 0.12),
 )  # fmt: skip
-FLOORS = ((0.55, 0.38, 0.22), (0.70, 0.55, 0.38), (0.35, 0.22, 0.14), (0.75, 0.73, 0.70), (0.45, 0.45, 0.47), (0.6, 0.3, 0.25), (0.3, 0.35, 0.5))
-WALLS = ((0.85, 0.82, 0.76), (0.72, 0.76, 0.78), (0.60, 0.62, 0.55), (0.80, 0.70, 0.60), (0.45, 0.48, 0.55), (0.9, 0.9, 0.9), (0.35, 0.3, 0.3))
+FLOORS = (
+    (0.55, 0.38, 0.22), (0.70, 0.55, 0.38), (0.35, 0.22, 0.14), (0.75, 0.73, 0.70), (0.45, 0.45, 0.47), (0.6, 0.3, 0.25), (0.3, 0.35, 0.5),
+)  # fmt: skip
+WALLS = (
+    (0.85, 0.82, 0.76), (0.72, 0.76, 0.78), (0.60, 0.62, 0.55), (0.80, 0.70, 0.60), (0.45, 0.48, 0.55), (0.9, 0.9, 0.9), (0.35, 0.3, 0.3),
+)  # fmt: skip
 SKIES = ((0.55, 0.70, 0.92), (0.80, 0.86, 0.92), (0.70, 0.72, 0.75), (0.92, 0.85, 0.78), (0.40, 0.55, 0.80))
 
 
@@ -165,9 +169,7 @@ def blurred(picture: Picture, radius: float) -> Picture:
     return np.asarray(image.filter(ImageFilter.GaussianBlur(float(radius))), dtype=np.float32) / 255
 
 
-def cast_shadow(
-    picture: Picture, points: Float[np.ndarray, "K 2"], strength: float, radius: float
-) -> Picture:
+def cast_shadow(picture: Picture, points: Float[np.ndarray, "K 2"], strength: float, radius: float) -> Picture:
     """Darken the ground where the animal's shadow falls: `points` are its vertices along the sun on the ground, pixels."""
     size = len(picture)
     low = 64

@@ -123,9 +123,7 @@ def _eyes(muzzle: np.ndarray, nose: np.ndarray) -> Float[np.ndarray, "2 3"]:
     return np.array([muzzle[np.argmin(np.linalg.norm(muzzle - place, axis=1))] for place in np.array(wanted)])
 
 
-def coat_colours(
-    coat: Coat, body: BodyMap, points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 5"]
-) -> Float[np.ndarray, "N 3"]:
+def coat_colours(coat: Coat, body: BodyMap, points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 5"]) -> Float[np.ndarray, "N 3"]:
     """Colours RGB 0..1 of points of the rest template, with their places interpolated from BodyMap.stacked."""
     base, second, light = coat.colours
     low, tips, face, back, ears = places.T

@@ -21,4 +21,6 @@ class WorldConfig:
         0.0, "Strongest perspective: body length over distance. 0 is orthographic, as keypoints with truth need.",
         group="World", minimum=0, maximum=1,
     )  # fmt: skip
-    proportions: float = setting(1.0, "Strength of the changes of body proportions; 0 keeps the template's.", group="World", minimum=0, maximum=1)
+    proportions: float = setting(
+        1.0, "Strength of the changes of body proportions; 0 keeps the template's.", group="World", minimum=0, maximum=1
+    )

@@ -116,9 +116,7 @@ def vertex_shading(
     return np.column_stack([normals, lit, openness]).astype(np.float32)
 
 
-def shaded(
-    colours: Float[np.ndarray, "N 3"], shading: Float[np.ndarray, "N 5"], light: Light, gloss: float
-) -> Float[np.ndarray, "N 3"]:
+def shaded(colours: Float[np.ndarray, "N 3"], shading: Float[np.ndarray, "N 5"], light: Light, gloss: float) -> Float[np.ndarray, "N 3"]:
     """Light that leaves the surface: wrapped Lambert sun, sky and ground light, a soft highlight (ours)."""
     normals = shading[:, :3] / np.maximum(np.linalg.norm(shading[:, :3], axis=1, keepdims=True), 1e-6)
     lit, openness = shading[:, 3:4], shading[:, 4:5]

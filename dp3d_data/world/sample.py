@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from dp3d_data.bodies import Template, pose_vertices
 from dp3d_data.bodies.visibility import RayScene, vertex_normals, visible_fraction, visible_vertices
 from dp3d_data.errors import TemplateError
-from dp3d_data.world.backgrounds import cast_shadow, random_background
+from dp3d_data.world.backgrounds import cast_shadow, photo_paths, random_background
 from dp3d_data.world.cameras import Camera, placed_camera, random_view
 from dp3d_data.world.coats import Coat, body_map, coat_colours, random_coat
 from dp3d_data.world.config import WorldConfig
@@ -84,6 +84,7 @@ class World:
 
     Raises:
         TemplateError: the template has no skeleton.
+        InputMissing, NothingToDo: the folder of backgrounds is missing or empty.
         DependencyMissing: embreex is not installed.
     """
 
@@ -92,6 +93,8 @@ class World:
             hint = "use a rigged template, such as the built-in dog, or a skinned GLB"
             raise TemplateError("a synthetic world needs a template with a skeleton", got=template.name, hint=hint)
         self.template, self.config = template, config or WorldConfig()
+        if self.config.backgrounds:
+            photo_paths(self.config.backgrounds)
 
     @cached_property
     def body(self):

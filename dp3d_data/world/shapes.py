@@ -98,9 +98,7 @@ def _beast(draw, rng: np.random.Generator, extent: float, centre: np.ndarray) ->
         _limbs(draw, rng, 0.5 * extent, centre + np.array([0, 0.4 * extent]), int(rng.integers(2, 5)))
 
 
-def occluders(
-    rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], mask: Bool[np.ndarray, "S S"]
-) -> Bool[np.ndarray, "S S"]:
+def occluders(rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], mask: Bool[np.ndarray, "S S"]) -> Bool[np.ndarray, "S S"]:
     """Paint one to three things before the animal, in place; returns the pixels they cover. At most half of it hides."""
     size = len(picture)
     covered = np.zeros_like(mask)

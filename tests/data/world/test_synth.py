@@ -1,0 +1,87 @@
+"""dp3d-data synth: the same files whatever the workers, and tables that agree with the images."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from dp3d_data.cli import main
+from dp3d_data.errors import RecipeMismatch, UsageError
+from pipelines.synth import make_plan, synth
+from pipelines.synth_settings import SynthConfig
+
+SMALL = {"count": 9, "part": 3, "size": 64, "overlays": 2}
+
+
+def digests(folder):
+    """Content of every file by its path inside the folder."""
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path, monkeypatch):
+    found = []
+    for workers in (1, 2):
+        (tmp_path / str(workers)).mkdir()
+        monkeypatch.chdir(tmp_path / str(workers))
+        run, fresh = synth(make_plan(SynthConfig(**SMALL, vertex_maps=True, out="world", workers=workers)))
+        assert fresh and run.counts["instances"] == 9
+        found.append(digests(tmp_path / str(workers) / "world"))
+    assert found[0] == found[1]
+    assert len([name for name in found[0] if name.startswith("images/")]) == 9
+
+
+def test_rows_agree_with_the_images(tmp_path):
+    run, _ = synth(make_plan(SynthConfig(**SMALL, vertex_maps=True, out=str(tmp_path / "w"), workers=1)))
+    template = make_plan(SynthConfig()).template
+    for row in (row for table in run.instances() for row in table.to_pylist()):
+        image = Image.open(row["image_path"])
+        assert image.size == (row["image_width"], row["image_height"]) == (64, 64)
+        with np.load(run.folder / "vertex_maps" / f"{row['image_id']}.npz") as archive:
+            vertex_map = archive["vertex_map"]
+        assert (vertex_map >= 0).sum() == row["mask_area"]
+        truth = np.array(row["true_vertices"]).reshape(-1, 3)
+        assert len(truth) == template.num_vertices
+        moved = np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1) - row["true_scale"] * truth[row["vertex_ids"], :2]
+        assert np.ptp(moved, axis=0).max() < 0.05
+        assert row["model"] == "truth" and row["source"] == "synth" and min(row["pixel_counts"]) >= 1
+
+
+def test_a_stopped_run_goes_on(tmp_path):
+    plan = make_plan(SynthConfig(**SMALL, images=False, out=str(tmp_path / "w"), workers=1))
+
+    def stop(*counts):
+        stop.seen += 1
+        if stop.seen > 4:
+            raise KeyboardInterrupt
+
+    stop.seen = 0
+    with pytest.raises(KeyboardInterrupt):
+        synth(plan, stop)
+    run, fresh = synth(plan)
+    whole, _ = synth(make_plan(SynthConfig(**SMALL, images=False, out=str(tmp_path / "v"), workers=1)))
+    assert fresh and digests(run.folder) == digests(whole.folder)
+    assert synth(plan)[1] is False
+
+
+def test_a_folder_keeps_one_recipe(tmp_path):
+    settings = {**SMALL, "images": False, "out": str(tmp_path / "w"), "workers": 1}
+    synth(make_plan(SynthConfig(**settings)))
+    with pytest.raises(RecipeMismatch, match="another recipe"):
+        synth(make_plan(SynthConfig(**settings, seed=1)))
+    synth(make_plan(SynthConfig(**settings, seed=1, overwrite=True)))
+
+
+def test_a_category_without_template_wants_one():
+    with pytest.raises(UsageError, match="no built-in template"):
+        make_plan(SynthConfig(category="zebra"))
+
+
+def test_the_command_says_what_it_did(tmp_path):
+    words = ["synth", "--count", "4", "--no-images", "--workers", "1", "--out", str(tmp_path / "w")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert "kept 4 instances of 4" in result.output and "next: dp3d-data build-shards" in result.output
+    again = CliRunner().invoke(main, words)
+    assert "nothing to do" in again.output

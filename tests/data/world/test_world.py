@@ -1,0 +1,144 @@
+"""The world: determined by seed and index, and true to its own geometry."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dp3d_data.bodies import load_template
+from dp3d_data.errors import InputMissing, NothingToDo, TemplateError
+from dp3d_data.world import World, WorldConfig
+from tests.shared import shared
+
+INDICES = range(0, 24, 3)
+
+
+@pytest.fixture(scope="module")
+def dog():
+    return load_template("dog")
+
+
+@pytest.fixture(scope="module")
+def instances(dog):
+    world = World(dog, WorldConfig(seed=11, size=128, occluded=0.5))
+    return [world.sample(index) for index in INDICES]
+
+
+def test_the_same_index_gives_the_same_instance_in_any_order(dog, instances):
+    world = World(dog, WorldConfig(seed=11, size=128, occluded=0.5))
+    for index, first in reversed(list(zip(INDICES, instances, strict=True))):
+        again = world.sample(index)
+        for name in ("image", "mask", "vertex_map", "keypoints", "visible", "true_vertices", "box"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+
+
+def test_another_seed_or_index_gives_another_image(dog, instances):
+    other = World(dog, WorldConfig(seed=12, size=128)).sample(0)
+    assert not np.array_equal(other.image, instances[0].image)
+    assert not np.array_equal(instances[1].image, instances[0].image)
+
+
+def test_without_images_the_geometry_is_the_same(dog, instances):
+    world = World(dog, WorldConfig(seed=11, size=128, occluded=0.5))
+    for index, full in zip(INDICES, instances, strict=True):
+        quick = world.sample(index, render_image=False)
+        assert quick.image is quick.mask is quick.vertex_map is None
+        np.testing.assert_array_equal(quick.keypoints, full.keypoints)
+        assert not (full.visible & ~quick.visible).any()
+
+
+def test_keypoints_are_projections_of_the_true_vertices(instances):
+    for one in instances:
+        np.testing.assert_allclose(one.keypoints, one.scale * one.true_vertices[:, :2] + one.translation, atol=1e-3)
+        rotation = one.camera_from_template
+        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
+        assert np.linalg.det(rotation) == pytest.approx(1)
+
+
+def test_box_is_tight_around_the_mask(instances):
+    for one in instances:
+        x0, y0, x1, y1 = one.box.astype(int)
+        assert one.mask[y0:y1, x0:x1].sum() == one.mask.sum()
+        assert one.mask[y0].any() and one.mask[y1 - 1].any() and one.mask[:, x0].any() and one.mask[:, x1 - 1].any()
+        np.testing.assert_array_equal(one.mask, one.vertex_map >= 0)
+
+
+def test_visible_vertices_are_found_in_the_vertex_map(dog, instances):
+    """A visible vertex projects where the map, within three pixels, names a vertex that is close to it on the body."""
+    for one in instances:
+        found = []
+        for vertex in np.flatnonzero(one.visible):
+            x, y = np.floor(one.keypoints[vertex]).astype(int)
+            window = one.vertex_map[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
+            near = window[window >= 0]
+            if len(near):
+                found.append(np.linalg.norm(one.true_vertices[near] - one.true_vertices[vertex], axis=1).min())
+            else:
+                found.append(np.inf)
+        assert np.mean(np.array(found) < 0.04) > 0.97
+
+
+def test_pixels_lie_near_the_projections_of_their_vertices(instances):
+    for one in instances:
+        rows, columns = np.nonzero(one.vertex_map >= 0)
+        expected = one.keypoints[one.vertex_map[rows, columns]]
+        distance = np.linalg.norm(expected - np.stack([columns, rows], axis=1) - 0.5, axis=1)
+        assert np.quantile(distance, 0.95) < 0.06 * one.scale + 3
+
+
+def test_visible_vertices_are_in_the_image_and_on_one_side(instances):
+    for one in instances:
+        inside = one.keypoints[one.visible]
+        assert (inside >= 0).all() and (inside < 128).all()
+        assert 0.02 < one.visible_area < 0.6
+
+
+def test_images_of_one_animal_share_their_group(dog):
+    world = World(dog, WorldConfig(size=64, identity_images=3))
+    groups = [world.sample(index, render_image=False).group for index in range(7)]
+    assert groups[:3] == groups[:1] * 3 and groups[3:6] == groups[3:4] * 3
+    assert len(set(groups)) == 3
+
+
+def test_bodies_differ_between_animals_and_not_at_strength_zero(dog):
+    still = World(dog, WorldConfig(proportions=0.0)).identity(3)
+    np.testing.assert_allclose(still.scales, 1)
+    assert still.proportions.fluff == 0
+    first, second = (World(dog, WorldConfig()).identity(number).scales for number in (0, 1))
+    assert np.abs(first - second).max() > 0.05
+
+
+def test_perspective_bends_the_projection_only_where_asked(dog):
+    one = World(dog, WorldConfig(seed=3, perspective=0.9)).sample(1, render_image=False)
+    flat = one.scale * one.true_vertices[:, :2] + one.translation
+    assert np.abs(flat - one.keypoints).max() > 0.5
+
+
+@pytest.mark.parametrize("name", ["husky.glb", "fox_khronos.glb"])
+def test_a_rig_with_clips_has_a_world(name):
+    template = load_template(shared(f"data/rigs/{name}"))
+    one = World(template, WorldConfig(size=96)).sample(2)
+    assert one.image.shape == (96, 96, 3) and one.mask.any() and one.visible.any()
+
+
+def test_photographs_stand_behind_the_animal(dog, tmp_path):
+    Image.new("RGB", (80, 60), (255, 0, 255)).save(tmp_path / "a.png")
+    (tmp_path / "broken.jpg").write_text("no picture")
+    world = World(dog, WorldConfig(size=64, backgrounds=str(tmp_path)))
+    pictures = [world.sample(index).image.astype(int) for index in range(12)]
+    purple = [((p[..., 0] - p[..., 1] > 80) & (p[..., 2] - p[..., 1] > 80)).mean() > 0.2 for p in pictures]
+    assert 1 <= sum(purple) <= 9
+
+
+def test_folders_of_backgrounds_must_hold_photographs(dog, tmp_path):
+    with pytest.raises(InputMissing, match="no such folder of backgrounds"):
+        World(dog, WorldConfig(backgrounds=str(tmp_path / "none")))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NothingToDo, match="no photographs in the folder"):
+        World(dog, WorldConfig(backgrounds=str(tmp_path / "empty")))
+
+
+def test_a_bare_mesh_has_no_world(dog):
+    with pytest.raises(TemplateError, match="needs a template with a skeleton"):
+        World(replace(dog, skeleton=None))
