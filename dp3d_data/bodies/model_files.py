@@ -29,6 +29,7 @@ _MULTIARRAY = np._core.multiarray
 ALLOWED = {
     ("numpy._core.multiarray", "_reconstruct"): _MULTIARRAY._reconstruct,
     ("numpy._core.multiarray", "scalar"): _MULTIARRAY.scalar,
+    ("numpy._core.numeric", "_frombuffer"): np._core.numeric._frombuffer,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("collections", "OrderedDict"): collections.OrderedDict,

@@ -73,8 +73,8 @@ def _read_torch(path: Path) -> Any:
 
 
 def _tensor(name: str, value: Any, path: Path) -> torch.Tensor:
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        value = torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.dtype.itemsize <= 8:
+        value = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), order="C"))
     elif isinstance(value, (int, float, np.number)):
         value = torch.tensor(value)
     if not isinstance(value, torch.Tensor):

@@ -131,6 +131,6 @@ def check_file(path: str | Path, model: str | None = None) -> Checked:
     spec = with_meshes(find_spec(model), checkpoint.notes) if model else guess_spec(shapes, checkpoint.notes)
     if spec is None:
         raise mismatch(shapes, nearest_spec(shapes)[0], path)
-    fill(build_network(spec), spec, checkpoint, path)
+    fill(build_network(spec, "meta"), spec, checkpoint, path)
     others = [one.name for one in matching_specs(shapes) if one.name != spec.name]
     return Checked(spec, others, len(shapes), sum(value.numel() for value in checkpoint.state.values()), checkpoint.notes)

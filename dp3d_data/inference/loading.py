@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dp3d_data.categories import CATEGORIES
 from dp3d_data.categories import category as category_named
 from dp3d_data.errors import UsageError, WeightsMismatch
 from dp3d_data.inference.checkpoint import Checkpoint, read_checkpoint
@@ -82,10 +83,14 @@ def class_and_mesh(spec: ModelSpec, category: str) -> tuple[int, str]:
         if mesh in names:
             return class_id, mesh
     held = sorted(names & set(spec.mesh_sizes))
-    own = spec.num_classes == 1 and spec.checkpoint_url is None and not spec.name.startswith("cse/")
     if held and spec.num_classes == 1:
         return 0, held[0]
-    if own:  # trained by the user, on a template with a name of its own
-        return 0, next(iter(spec.class_to_mesh.values()))
+    mesh = spec.class_to_mesh.get(0, "")
+    if spec.num_classes == 1 and mesh not in _meshes_of_categories():  # trained by the user, on a template of their own
+        return 0, mesh
     known = ", ".join(sorted(spec.class_to_mesh.values()))
     raise UsageError(f"{spec.name} does not know {category!r}", expected=f"one of its meshes: {known}", hint="dp3d-data zoo list")
+
+
+def _meshes_of_categories() -> set[str | None]:
+    return {mesh for entry in CATEGORIES.values() for mesh in (entry.template, entry.mesh_4k, entry.mesh_16k)}

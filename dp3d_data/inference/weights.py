@@ -46,7 +46,8 @@ def fill(network: nn.Module, spec: ModelSpec, checkpoint: Checkpoint, path: str 
     broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise CheckpointError("weights that are not finite", got=_few(broken), expected="finite numbers", path=path)
-    network.load_state_dict(state, strict=True)
+    shapes_only = next(network.parameters()).is_meta
+    network.load_state_dict(state, strict=True, assign=shapes_only)
     check_embeddings(network, spec, path)
 
 

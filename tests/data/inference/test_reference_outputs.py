@@ -15,29 +15,37 @@ RELATIVE = 1e-4
 def case(request):
     record = recorded(request.param)
     network = network_of(record)
-    return record, network, outputs_of(network, record), tolerance(network, record)
+    outputs = outputs_of(network, record)
+    return record, network, outputs, tolerance(network, record, outputs)
 
 
-def tolerance(network, record):
-    """1e-4, or what another processor's rounding does to a network that amplifies it."""
-    return max(RELATIVE, 3 * rounding(network, record))
+def pairs(record, outputs):
+    """Our raw outputs and the recorded ones, by name."""
+    for key in record.files:
+        if key.startswith("densepose"):
+            ours = getattr(outputs, key.split("/")[1]).numpy()
+            yield key, ours[1:2] if key.startswith("densepose_box1") else ours, record[key]
 
 
-def test_networks_that_do_not_amplify_rounding_are_held_to_the_bound():
-    for name in ("cse", "chart"):
-        record = recorded(name)
-        assert tolerance(network_of(record), record) == RELATIVE
+def tolerance(network, record, outputs):
+    """1e-4; only where another processor's arithmetic misses it, what rounding can do to this network."""
+    worst = max(difference(ours, theirs) for _, ours, theirs in pairs(record, outputs))
+    return RELATIVE if worst <= RELATIVE else max(RELATIVE, 3 * rounding(network, record))
+
+
+@pytest.mark.parametrize("name", ["cse", "chart"])
+def test_networks_that_do_not_amplify_rounding_get_no_allowance(name):
+    record = recorded(name)
+    assert rounding(network_of(record), record) == 0
 
 
 def test_raw_outputs(case):
     """To 1e-4 relative; the same arithmetic as the recording gives the same bits."""
     record, _, outputs, bound = case
-    keys = [key for key in record.files if key.startswith("densepose")]
-    assert keys
-    for key in keys:
-        ours = getattr(outputs, key.split("/")[1]).numpy()
-        ours = ours[1:2] if key.startswith("densepose_box1") else ours
-        assert difference(ours, record[key]) <= bound, key
+    compared = list(pairs(record, outputs))
+    assert len(compared) >= 2
+    for key, ours, theirs in compared:
+        assert difference(ours, theirs) <= bound, key
 
 
 def test_vertex_embeddings(case):
@@ -80,20 +88,20 @@ def test_ties_are_told_from_errors():
         assert_ties(pixels, vertices, np.array([0]), np.array([2]))
 
 
-@pytest.mark.parametrize("name", ["chart", "chart_deeplab_wc2m"])
-def test_chart_labels_and_coordinates(name):
-    """Labels equal but for ties; u and v, which the recording leaves unclamped, to 1e-4 where the labels agree."""
-    record = recorded(name)
-    network = network_of(record)
-    outputs, bound = outputs_of(network, record), tolerance(network, record)
+def test_chart_labels_and_coordinates(case):
+    """Labels equal but for ties; u and v, which the recording does not clamp, to 1e-4 where the labels agree."""
+    record, _, outputs, bound = case
+    if "chart/0/labels" not in record.files:
+        pytest.skip("embeddings have no charts")
     for index, box in enumerate(record["given_boxes_xyxy"]):
         maps = [getattr(outputs, key)[index].numpy() for key in ("coarse_segm", "fine_segm", "u", "v")]
-        labels, uv = chart_pixels(box, *maps)
+        labels, uv = chart_pixels(box, *maps, clamp=False)
         expected = record[f"chart/{index}/labels"]
         assert labels.shape == expected.shape
         assert (labels != expected).mean() <= 10 * bound
         same = labels == expected
-        assert difference(uv[:, same], np.clip(record[f"chart/{index}/uv"], 0, 1)[:, same]) <= bound
+        assert difference(uv[:, same], record[f"chart/{index}/uv"][:, same]) <= bound
+        assert np.array_equal(chart_pixels(box, *maps)[1], np.clip(uv, 0, 1))
 
 
 def test_charts_refuse_maps_of_different_sides():

@@ -1,0 +1,38 @@
+"""A network that is built in no time, with weights that mean nothing but are good."""
+
+import pickle
+from dataclasses import replace
+
+import torch
+
+from dp3d_data.inference import build_network, find_spec
+
+SMALL = replace(
+    find_spec("dog-synth-1"), class_to_mesh={0: "dog"}, mesh_sizes={"dog": 40}, stem_channels=8, res2_channels=8, fpn_channels=16,
+    box_fc=16, decoder_channels=16, decoder_out=16, head_convs=1, head_channels=16, embed_features=8, proposals=(50, 20), detections=10,
+    min_side=96, max_side=160,
+)  # fmt: skip
+
+
+def small_network(spec=SMALL):
+    torch.manual_seed(3)
+    network = build_network(spec)
+    for mesh in spec.mesh_sizes:
+        network.roi_heads.embedder.features(mesh).normal_()
+    return network
+
+
+def write_published(path, spec):
+    """A whole published network in a small file: constants, and mesh functions that are one column repeated."""
+    rng = torch.Generator().manual_seed(0)
+    state = {}
+    for name, value in build_network(spec, "meta").state_dict().items():
+        column = torch.randn(len(value), 1, generator=rng) if name.endswith(".features") else torch.ones(())
+        state[name] = column.expand(value.shape)
+    torch.save({"model": state, "__author__": "someone"}, path)
+    return path
+
+
+def write_pickle(path, content):
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    return path

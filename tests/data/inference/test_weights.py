@@ -1,0 +1,107 @@
+"""Weights belong to their network, wholly, or are refused with the reason."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dp3d_data.errors import CheckpointError, InputMissing, UsageError, WeightsMismatch
+from dp3d_data.inference import build_network, check_file, find_spec, load_predictor, load_weights, save_weights, shipped_weights
+from dp3d_data.inference.loading import class_and_mesh
+from tests.data.inference.small import SMALL, small_network, write_pickle, write_published
+
+BEARS = "cse/densepose_rcnn_R_50_FPN_soft_animals_I0_finetune_16k"
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory):
+    return write_published(tmp_path_factory.mktemp("published") / "model.pth", find_spec(BEARS))
+
+
+def test_saved_weights_come_back_in_half_precision(tmp_path):
+    network = small_network()
+    save_weights(network, SMALL, tmp_path / "w.pth", template_hash="abc")
+    other = build_network(SMALL)
+    notes = load_weights(other, SMALL, tmp_path / "w.pth").notes
+    assert notes["template_hash"] == "abc" and notes["mesh_sizes"] == {"dog": 40}
+    for name, value in network.state_dict().items():
+        back = other.state_dict()[name]
+        assert back.dtype == value.dtype and torch.allclose(back.double(), value.double(), rtol=1e-3, atol=1e-6), name
+
+
+def test_a_whole_published_file_is_checked_and_named(animals):
+    found = check_file(animals)
+    assert found.spec.name == BEARS and found.arrays == 349
+    assert [name.rpartition("animals_")[2] for name in found.others] == ["I0_finetune_i2m_16k", "finetune_16k", "finetune_maskonly_24k"]
+
+
+def test_constants_of_older_files_do_not_matter(tmp_path):
+    state = {name: value.numpy() for name, value in small_network().state_dict().items()}
+    state |= {"pixel_mean": np.zeros((3, 1, 1)), "proposal_generator.anchor_generator.cell_anchors.0": np.zeros((3, 4))}
+    load_weights(build_network(SMALL), SMALL, write_pickle(tmp_path / "w.pkl", {"model": state}))
+
+
+def test_weights_of_another_model_name_it(animals):
+    with pytest.raises(WeightsMismatch, match="do not belong to dog-synth-1") as caught:
+        check_file(animals, "dog-synth-1")
+    assert "missing" in str(caught.value) and f"--model {BEARS}" in str(caught.value)
+
+
+def test_one_array_too_few_or_too_many_is_refused(tmp_path):
+    state = {name: value.numpy() for name, value in small_network().state_dict().items()}
+    name = "roi_heads.box_head.fc1.bias"
+    one_more = {name: state[name], "extra": np.zeros(1)}
+    for change, text in (({}, "1 missing"), (one_more, "1 unexpected: extra"), ({name: np.zeros(3)}, "another shape")):
+        changed = {key: value for key, value in state.items() if key != name} | change
+        with pytest.raises(WeightsMismatch, match=text):
+            load_weights(build_network(SMALL), SMALL, write_pickle(tmp_path / "w.pkl", changed))
+
+
+def test_foreign_weights_get_the_nearest_model(tmp_path):
+    layers = {"backbone.bottom_up.res4.22.conv3.weight": (4, 4), "roi_heads.densepose_predictor.u_lowres.weight": (512, 25, 4, 4)}
+    state = {name: np.zeros(shape) for name, shape in layers.items()}
+    with pytest.raises(WeightsMismatch, match="nearest model is densepose_rcnn_R_101"):
+        check_file(write_pickle(tmp_path / "w.pkl", state))
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "text"),
+    [(0.0, "40 of 40 vertices with zero embedding"), (1.0, "the same embedding for every vertex"), (float("nan"), "not finite")],
+)
+def test_embeddings_that_say_nothing_are_refused(tmp_path, embeddings, text):
+    """Zero embeddings make every pixel vertex 0 without a word, as users of other tools met."""
+    state = {name: value.numpy() for name, value in small_network().state_dict().items()}
+    base = "roi_heads.embedder.embedder_dog."
+    state[base + "embeddings"] = np.full((8, 16), embeddings, dtype=np.float32)
+    state[base + "features"] = np.ones((40, 8), dtype=np.float32)
+    with pytest.raises(CheckpointError, match=text):
+        load_weights(build_network(SMALL), SMALL, write_pickle(tmp_path / "w.pkl", state))
+
+
+def test_class_and_mesh_of_a_category():
+    assert class_and_mesh(find_spec(BEARS), "dog") == (3, "dog_7466")
+    agnostic = find_spec("cse/densepose_rcnn_R_50_FPN_soft_animals_CA_finetune_4k")
+    assert class_and_mesh(agnostic, "dog") == (0, "dog_5002")
+    assert class_and_mesh(find_spec("dog-synth-1"), "dog") == (0, "dog")
+    assert class_and_mesh(find_spec("densepose_rcnn_R_50_FPN_s1x"), "person") == (0, "")
+
+
+@pytest.mark.parametrize(("model", "category"), [(BEARS, "person"), ("densepose_rcnn_R_50_FPN_s1x", "dog"), ("dog-synth-1", "cat")])
+def test_a_network_that_does_not_know_the_category_says_so(model, category):
+    with pytest.raises(UsageError, match="does not know|knows people only"):
+        class_and_mesh(find_spec(model), category)
+
+
+def test_weights_that_are_not_here_say_where_they_are():
+    with pytest.raises(InputMissing, match="model_final_421d28.pkl"):
+        shipped_weights(find_spec(BEARS))
+    with pytest.raises(InputMissing, match="never published"):
+        shipped_weights(find_spec(BEARS.replace("I0_", "")))
+    with pytest.raises(InputMissing, match="train-cse"):
+        shipped_weights(replace(SMALL, name="of-mine"))
+
+
+def test_a_category_without_a_network_says_so():
+    with pytest.raises(UsageError, match="no network is shipped for 'zebra'"):
+        load_predictor(category="zebra")
