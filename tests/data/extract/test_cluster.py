@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from dp3d_data.errors import WorkerLost
+from dp3d_data.errors import TemplateError, WorkerLost
 from pipelines.parts import make_parts, worker_count
 
 
@@ -21,6 +21,17 @@ class Fatal:
 class FatalJob:
     def start(self):
         return Fatal()
+
+
+@dataclass
+class RefusedJob:
+    def start(self):
+        raise TemplateError("template and network do not belong together", got="42 vertices", hint="name it: --template")
+
+
+def test_an_error_of_a_worker_process_arrives_whole():
+    with pytest.raises(TemplateError, match="do not belong together\n  got: 42 vertices\n  mend: name it"):
+        make_parts(RefusedJob(), [0, 1], 2, lambda *_: None, lambda _: None)
 
 
 def test_a_lost_worker_ends_the_run_with_a_way_out():

@@ -199,17 +199,6 @@ def test_a_template_of_the_same_size_that_the_network_was_not_trained_for(world,
         Annotator(ExtractConfig(), predictor, ball(), "known")
 
 
-def test_an_error_of_a_worker_process_arrives_whole(world, tmp_path):
-    import trimesh
-
-    from dp3d_data.bodies import make_template
-
-    mesh = trimesh.creation.icosphere(subdivisions=1)
-    make_template("small", np.asarray(mesh.vertices), np.asarray(mesh.faces)).save(tmp_path / "small.npz")
-    with pytest.raises(TemplateError, match="do not belong together\n  got: 42 vertices"):
-        run(world[0], tmp_path / "out", world[1], template=str(tmp_path / "small.npz"), workers=2)
-
-
 def test_categories_without_a_template_or_model_say_what_to_give(tmp_path):
     with pytest.raises(UsageError, match=r"no built-in template for 'horse'(.|\n)*--template"):
         make_plan(ExtractConfig(category="horse"), predictor_of({}))
