@@ -1,5 +1,6 @@
 """Seconds until --help of every command answers, best of three: python -m tests.bench.help_time."""
 
+import resource
 import subprocess
 import sys
 import time
@@ -7,27 +8,30 @@ import time
 from tests.house.program_words import all_commands
 
 MODULES = {"dp3d-data": "dp3d_data.cli", "dp3d-model": "dp3d_model.cli"}
+LIMIT = 0.5
 
 
-def seconds(name: str) -> float:
-    """Best of three runs, each in a new interpreter."""
+def seconds(name: str) -> tuple[float, float]:
+    """Best of three runs, each in a new interpreter: seconds on the clock, and seconds of the processor."""
     program, *words = name.split()
     line = [sys.executable, "-m", MODULES[program], *words, "--help"]
-    times = []
+    clock, processor = [], []
     for _ in range(3):
-        began = time.perf_counter()
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run(line, check=True, capture_output=True)
-        times.append(time.perf_counter() - began)
-    return min(times)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        clock.append(time.perf_counter() - began)
+        processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(clock), min(processor)
 
 
 def main() -> int:
-    """Print a line a command; fails where one takes half a second or more."""
+    """Print a line a command; fails where one needs the processor for longer than the limit: others may share the machine."""
     slow = 0
     for name in all_commands():
-        taken = seconds(name)
-        slow += taken >= 0.5
-        print(f"{taken:6.3f} s  {name} --help")
+        clock, processor = seconds(name)
+        slow += processor >= LIMIT
+        print(f"{clock:6.3f} s on the clock, {processor:6.3f} s of the processor  {name} --help")
     return 1 if slow else 0
 
 
