@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter, UnidentifiedImageError
 
 from dp3d_data.errors import InputMissing, NothingToDo
 from dp3d_data.world.noise import pixel_noise, pixel_octaves
-from dp3d_data.world.shapes import paint_shapes
+from dp3d_data.world.shapes import paint_lines, paint_shapes
 
 Picture = Float[np.ndarray, "S S 3"]
 PHOTO_SHARE = 0.5
@@ -91,6 +91,8 @@ def outdoors(rng: np.random.Generator, size: int, elevation: float) -> Picture:
     if rng.random() < 0.8 and horizon > 4:
         _skyline(rng, picture, horizon)
     picture[horizon:] = ground(rng, size, GROUNDS)[horizon:]
+    if rng.random() < 0.35:
+        paint_lines(rng, picture)
     paint_shapes(rng, picture, rng.integers(0, 7), smallest=0.05, largest=0.5)
     return picture
 
@@ -102,7 +104,7 @@ def _skyline(rng: np.random.Generator, picture: Picture, horizon: int) -> None:
     outline = pixel_octaves(rng, 2, size, 2, 5, aspect=0.04 * size)[0] if rng.random() < 0.7 else np.zeros(size)
     height = size * rng.uniform(0.05, 0.6)
     top = horizon - height * (1 + 0.5 * outline)
-    tone = 1 + 0.5 * pixel_octaves(rng, size, size, rng.uniform(6, 30), 4, fade=0.8)[:, :, None]
+    tone = 1 + rng.uniform(0.3, 0.9) * pixel_octaves(rng, size, size, rng.uniform(6, 40), 4, fade=0.9)[:, :, None]
     inside = np.arange(size)[:, None] > top[None]
     picture[inside] = np.clip(colour * tone, 0, 1)[inside]
 
@@ -113,7 +115,7 @@ def ground(rng: np.random.Generator, size: int, colours) -> Picture:
     patch = np.clip(0.5 + pixel_octaves(rng, size, size, rng.uniform(1.5, 6), 3, aspect=0.5), 0, 1)[:, :, None]
     colour = first + 0.6 * patch * (second - first)
     fine = pixel_octaves(rng, size, size, size / rng.uniform(5, 12), 3, fade=0.9, aspect=rng.choice([0.5, 1.0, 2.5]))
-    return np.clip(colour * (1 + rng.uniform(0.05, 0.4) * fine[:, :, None]), 0, 1).astype(np.float32)
+    return np.clip(colour * (1 + rng.uniform(0.05, 0.55) * fine[:, :, None]), 0, 1).astype(np.float32)
 
 
 def indoors(rng: np.random.Generator, size: int, elevation: float) -> Picture:
@@ -130,6 +132,8 @@ def indoors(rng: np.random.Generator, size: int, elevation: float) -> Picture:
     picture[horizon:] = floor[horizon:]
     if 2 < horizon < size - 8 and rng.random() < 0.6:
         picture[horizon - max(size // 40, 1) : horizon] = rng.uniform(0.2, 0.95) * np.array([1, 0.97, 0.93])
+    if rng.random() < 0.2:
+        paint_lines(rng, picture)
     paint_shapes(rng, picture, rng.integers(2, 10), smallest=0.1, largest=0.8, square=0.7)
     return picture
 

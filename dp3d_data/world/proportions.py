@@ -51,6 +51,7 @@ def random_proportions(rng: np.random.Generator, strength: float = 1.0) -> Propo
     values = np.log(anchors[first]) * (1 - mix) + np.log(anchors[second]) * mix + rng.normal(0, 0.07, anchors.shape[1])
     leg, body, girth, neck, head, muzzle, ear, tail = np.exp(strength * values)
     thick = np.exp(strength * rng.normal(0.04, 0.13, 6))
+    long_hair = max(0.0, rng.normal(0.1, 0.5))
     parts = {
         "leg": (leg, girth**0.5 * thick[0]),
         "toe": (leg**0.3, girth**0.5 * thick[0]),
@@ -60,9 +61,8 @@ def random_proportions(rng: np.random.Generator, strength: float = 1.0) -> Propo
         "head": (head * muzzle**0.8, head * thick[2] ** 0.5),
         "jaw": (muzzle**0.6 * head, head * thick[2] ** 0.5),
         "ear": (ear * thick[3], ear**0.7 * thick[4]),
-        "tail": (tail * np.exp(strength * rng.normal(0, 0.2)), np.exp(strength * abs(rng.normal(0, 0.6)))),
+        "tail": (tail * np.exp(strength * rng.normal(0, 0.2)), np.exp(strength * (abs(rng.normal(0, 0.35)) + 0.8 * min(long_hair, 1.0)))),
     }
-    long_hair = max(0.0, rng.normal(0.1, 0.5))
     return Proportions(
         parts,
         floppy=strength * float(rng.choice([0.0, 1.0, rng.random()], p=[0.3, 0.45, 0.25])),

@@ -98,6 +98,27 @@ def _beast(draw, rng: np.random.Generator, extent: float, centre: np.ndarray) ->
         _limbs(draw, rng, 0.5 * extent, centre + np.array([0, 0.4 * extent]), int(rng.integers(2, 5)))
 
 
+def paint_lines(rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"]) -> None:
+    """A fence, a grid, branches or stalks, in place: thin things that are no legs."""
+    size = len(picture)
+    image = Image.new("L", (size, size))
+    draw = ImageDraw.Draw(image)
+    kind, width = rng.choice(("fence", "grid", "branches")), max(1, int(size * rng.uniform(0.003, 0.02)))
+    if kind == "branches":
+        for _ in range(int(rng.integers(4, 30))):
+            steps = rng.normal(rng.normal(0, 0.02, 2), 0.03, (int(rng.integers(3, 9)), 2)) * size
+            path = np.cumsum(np.concatenate([rng.uniform(0, size, (1, 2)), steps]), axis=0)
+            draw.line([tuple(map(float, point)) for point in path], fill=255, width=width)
+    else:
+        gap, lean, reach = size * rng.uniform(0.03, 0.2), rng.normal(0, 0.05), np.sort(rng.uniform(0, 1, 2)) * size
+        for x in np.arange(rng.uniform(0, gap), size, gap):
+            draw.line([float(x), float(reach[0]), float(x + lean * size), float(reach[1])], fill=255, width=width)
+        rows = np.arange(reach[0], reach[1], gap) if kind == "grid" else reach[0] + np.ptp(reach) * rng.uniform(0, 1, 2)
+        for y in rows:
+            draw.line([0.0, float(y), float(size), float(y + lean * size)], fill=255, width=width)
+    paint(rng, picture, np.asarray(image, dtype=np.float32) / 255)
+
+
 def occluders(rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], mask: Bool[np.ndarray, "S S"]) -> Bool[np.ndarray, "S S"]:
     """Paint one to three things before the animal, in place; returns the pixels they cover. At most half of it hides."""
     size = len(picture)
