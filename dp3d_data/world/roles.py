@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from dp3d_data.bodies import Skeleton
 
@@ -20,6 +21,7 @@ PATTERNS = (
 )
 
 
+@lru_cache(maxsize=4096)
 def joint_role(name: str) -> str:
     """ear, tail, jaw, head, neck, leg, toe, shoulder, trunk, or "other"."""
     text = name.lower()

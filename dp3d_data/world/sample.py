@@ -93,6 +93,7 @@ class World:
             hint = "use a rigged template, such as the built-in dog, or a skinned GLB"
             raise TemplateError("a synthetic world needs a template with a skeleton", got=template.name, hint=hint)
         self.template, self.config = template, config or WorldConfig()
+        self._latest: tuple[int, Identity] | None = None
         if self.config.backgrounds:
             photo_paths(self.config.backgrounds)
 
@@ -121,10 +122,13 @@ class World:
 
     def identity(self, number: int) -> Identity:
         """Animal `number`: the same body and coat in all its images."""
+        if self._latest is not None and self._latest[0] == number:
+            return self._latest[1]
         rng = self._rng(IDENTITY, number)
         proportions = random_proportions(rng, self.config.proportions)
         scales = joint_scales(self.template.skeleton, proportions)
-        return Identity(proportions, scales, random_coat(rng), SolidNoise(rng))
+        self._latest = number, Identity(proportions, scales, random_coat(rng), SolidNoise(rng))
+        return self._latest[1]
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
