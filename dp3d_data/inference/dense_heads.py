@@ -16,7 +16,7 @@ GROUPS = 32
 
 
 class ConvHead(nn.Module):
-    """A row of equal convolutions, `body_conv_fcn1..n`, each with ReLU; `normed` puts GroupNorm between (DeepLab)."""
+    """A row of equal convolutions, `body_conv_fcn1..n`, each with ReLU; `normed` puts GroupNorm between."""
 
     def __init__(self, spec: ModelSpec, in_channels: int, *, normed: bool = False) -> None:
         super().__init__()
@@ -59,4 +59,6 @@ class DeepLabHead(ConvHead):
 
 def dense_head(spec: ModelSpec, in_channels: int) -> nn.Module:
     """The head that a specification asks for."""
-    return DeepLabHead(spec, in_channels) if spec.head == "deeplab" else ConvHead(spec, in_channels)
+    if spec.head == "deeplab":
+        return DeepLabHead(spec, in_channels)
+    return ConvHead(spec, in_channels, normed=spec.head_norm)

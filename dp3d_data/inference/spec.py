@@ -33,6 +33,7 @@ class ModelSpec:
         decoder_channels, decoder_out: widths inside and at the end of the decoder.
         head: "conv" or "deeplab"; non_local adds an attention block to the second.
         head_convs, head_channels, head_kernel: convolutions of the dense head.
+        head_norm: GroupNorm in a "conv" head; "deeplab" always has it.
         pool_size: side of the pooled map; predictions are four times as wide.
         coarse_channels: of the coarse segmentation, background first.
         embed_size, embed_features: dimensions of an embedding, mesh functions it is made of.
@@ -75,6 +76,7 @@ class ModelSpec:
     head_convs: int = 8
     head_channels: int = 512
     head_kernel: int = 3
+    head_norm: bool = False
     pool_size: int = 28
     coarse_channels: int = 2
     embed_size: int = 16

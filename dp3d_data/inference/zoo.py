@@ -142,6 +142,7 @@ DOG_SYNTH_1 = ModelSpec(
     decoder_out=64,
     head_convs=4,
     head_channels=96,
+    head_norm=True,
     embed_features=64,
     min_side=256,
     max_side=448,
