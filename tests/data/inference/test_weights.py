@@ -39,7 +39,8 @@ def test_a_whole_published_file_is_checked_and_named(animals):
 def test_constants_of_older_files_do_not_matter(tmp_path):
     state = {name: value.numpy() for name, value in small_network().state_dict().items()}
     state |= {"pixel_mean": np.zeros((3, 1, 1)), "proposal_generator.anchor_generator.cell_anchors.0": np.zeros((3, 4))}
-    load_weights(build_network(SMALL), SMALL, write_pickle(tmp_path / "w.pkl", {"model": state}))
+    checkpoint = load_weights(build_network(SMALL), SMALL, write_pickle(tmp_path / "w.pkl", {"model": state}))
+    assert "pixel_mean" in state and checkpoint.state
 
 
 def test_weights_of_another_model_name_it(animals):

@@ -33,7 +33,8 @@ def test_soft_embedding_loss_is_smallest_when_prediction_is_the_target():
 
 def test_soft_embedding_loss_gradient():
     pixels, vertices, geodesics = random_case(1)
-    assert torch.autograd.gradcheck(lambda p, v: soft_embedding_loss(p, v, geodesics, 0.5, 0.3), (pixels.requires_grad_(), vertices.requires_grad_()))
+    inputs = (pixels.requires_grad_(), vertices.requires_grad_())
+    assert torch.autograd.gradcheck(lambda p, v: soft_embedding_loss(p, v, geodesics, 0.5, 0.3), inputs)
 
 
 def test_no_points_give_a_zero_that_can_be_differentiated():
