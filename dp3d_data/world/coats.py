@@ -86,6 +86,7 @@ class BodyMap:
 def body_map(template: Template) -> BodyMap:
     """Places on a template from its shape and the names of its joints: x forward, z up."""
     points = template.vertices.astype(np.float64)
+    roles: tuple[str, ...]
     if template.skeleton is None:
         weights, roles = np.ones((len(points), 1)), ("trunk",)
     else:
