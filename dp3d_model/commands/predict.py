@@ -57,7 +57,7 @@ def predict(
     check_template(lifter, reader.template.name, reader.template.content_hash, source)
     instances = load_split(reader, split)
     instances = photographs_first(instances, count)
-    click.echo(f"{category}: {len(instances)} instances of {source} · model recipe of {lifter.surface.name}")
+    click.echo(f"{category}: {len(instances)} instances of {source} · {lifter.config.parts} parts of template {lifter.surface.name}")
     with click.progressbar(length=len(instances), label="lift") as bar:
         write_predictions(lifter, instances, folder, formats, pictures, lambda: bar.update(1))
     click.echo(f"  written to {folder}: {', '.join((*formats, 'npz'))}{', png, lifted.png' if pictures else ''}")
