@@ -65,9 +65,6 @@ def stress_by_loop(predicted, true):
     """The mean over ordered pairs of different vertices of the difference of their distances."""
     k = len(predicted)
     values = [
-        abs(np.linalg.norm(predicted[i] - predicted[j]) - np.linalg.norm(true[i] - true[j]))
-        for i in range(k)
-        for j in range(k)
-        if i != j
+        abs(np.linalg.norm(predicted[i] - predicted[j]) - np.linalg.norm(true[i] - true[j])) for i in range(k) for j in range(k) if i != j
     ]
     return float(np.mean(values))
