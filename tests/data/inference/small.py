@@ -9,7 +9,7 @@ from dp3d_data.inference import build_network, find_spec
 
 SMALL = replace(
     find_spec("dog-synth-1"), class_to_mesh={0: "dog"}, mesh_sizes={"dog": 40}, stem_channels=8, res2_channels=8, fpn_channels=16,
-    box_fc=16, decoder_channels=16, decoder_out=16, head_convs=1, head_channels=16, embed_features=8, proposals=(50, 20), detections=10,
+    box_fc=16, decoder_channels=16, decoder_out=16, head_convs=1, head_channels=32, embed_features=8, proposals=(50, 20), detections=10,
     min_side=96, max_side=160,
 )  # fmt: skip
 
