@@ -16,10 +16,10 @@ _MODEL, _LOSS, _OPTIMISER, _RUN = "Model", "Losses", "Optimiser", "Run"
 class TrainConfig:
     """Everything that shapes a trained model. The defaults are the preset `quick`."""
 
-    parts: int = setting(10, "Soft parts of the template.", group=_MODEL, minimum=1)
+    parts: int = setting(20, "Soft parts of the template.", group=_MODEL, minimum=1)
     blendshapes: int = setting(5, "Blendshapes; 0 for none.", group=_MODEL, minimum=0)
     basis: int = setting(64, "Laplace-Beltrami functions used.", group=_MODEL, minimum=1)
-    sharpness: float = setting(32.0, "How crisp the parts start.", group=_MODEL, minimum=0)
+    sharpness: float = setting(64.0, "How crisp the parts start.", group=_MODEL, minimum=0)
     pivot: str = setting("part", "Parts turn about their own centre or the origin.", group=_MODEL, choices=("part", "origin"))
     camera: str = setting(
         "closed-form", "Camera: closed form and a learned residual, or learned.", group=_MODEL, choices=("closed-form", "learned")
@@ -49,7 +49,7 @@ class TrainConfig:
         "shaped", "Edges are kept as in the template with blendshapes, or without.", group=_LOSS, choices=("shaped", "template")
     )
     drawn_rings: int = setting(
-        256, "One-rings of the template drawn for each step, on which its losses are taken; 0 takes all.", group=_LOSS, minimum=0
+        128, "One-rings of the template drawn for each step, on which its losses are taken; 0 takes all.", group=_LOSS, minimum=0
     )
     canonical_copies: int = setting(1, "Random rotations of each shape for the canonicalisation.", group=_LOSS, minimum=1)
     canonical_law: str = setting(
@@ -57,7 +57,7 @@ class TrainConfig:
     )
 
     optimiser: str = setting("adamw", "Optimiser.", group=_OPTIMISER, choices=("adamw", "sgd"))
-    learning_rate: float = setting(1e-3, "Learning rate at its highest.", group=_OPTIMISER, minimum=0)
+    learning_rate: float = setting(5e-4, "Learning rate at its highest.", group=_OPTIMISER, minimum=0)
     momentum: float = setting(0.99, "Momentum of sgd.", group=_OPTIMISER, minimum=0, maximum=1)
     weight_decay: float = setting(0.001, "Weight decay.", group=_OPTIMISER, minimum=0)
     schedule: str = setting(
@@ -66,9 +66,9 @@ class TrainConfig:
     warmup: int = setting(20, "Steps of linear warm-up.", group=_OPTIMISER, minimum=0)
     clip: float = setting(1.0, "Largest norm of the gradient; 0 for none.", group=_OPTIMISER, minimum=0)
     batch: int = setting(128, "Instances in a step.", group=_OPTIMISER, minimum=2)
-    steps: int = setting(500, "Steps; 0 counts epochs instead.", group=_OPTIMISER, minimum=0)
+    steps: int = setting(800, "Steps; 0 counts epochs instead.", group=_OPTIMISER, minimum=0)
     epochs: int = setting(0, "Epochs, where steps is 0.", group=_OPTIMISER, minimum=0)
-    average: float = setting(0.98, "Decay of the running average of the weights; 0 for none.", group=_OPTIMISER, minimum=0, maximum=1)
+    average: float = setting(0.99, "Decay of the running average of the weights; 0 for none.", group=_OPTIMISER, minimum=0, maximum=1)
     hide: float = setting(0.0, "Largest share of visible vertices hidden at random (augmentation).", group=_OPTIMISER, minimum=0, maximum=1)
 
     seed: int = setting(0, "Seed of every random number.", group=_RUN, minimum=0)
@@ -77,6 +77,9 @@ class TrainConfig:
 
 
 _SUPPLEMENT: dict[str, Any] = {
+    "parts": 10,
+    "sharpness": 32.0,
+    "canonical_weight": 0.1,
     "camera": "learned",
     "network_input": "keypoints",
     "input_cells": 0,
@@ -96,7 +99,7 @@ _SUPPLEMENT: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
-    "best": {"steps": 4000, "batch": 256, "average": 0.995, "warmup": 100, "input_cells": 1024},
+    "best": {"steps": 6000, "drawn_rings": 256, "average": 0.998, "warmup": 100, "input_cells": 1024},
     "human36m": _SUPPLEMENT | {"epochs": 20, "blendshapes": 0},
     "up3d": _SUPPLEMENT | {"epochs": 100, "blendshapes": 0},
     "stanford-dogs": _SUPPLEMENT | {"epochs": 200},
