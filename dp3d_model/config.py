@@ -36,7 +36,7 @@ class TrainConfig:
     blocks: int = setting(6, "Residual blocks.", group=_MODEL, minimum=0)
 
     epsilon: float = setting(0.01, "Pseudo-Huber threshold, template units.", group=_LOSS, minimum=1e-9)
-    canonical_weight: float = setting(0.1, "Weight of the canonicalisation loss.", group=_LOSS, minimum=0)
+    canonical_weight: float = setting(0.0, "Weight of the canonicalisation loss.", group=_LOSS, minimum=0)
     arap_weight: float = setting(0.3, "Weight of the as-rigid-as-possible loss.", group=_LOSS, minimum=0)
     entropy_weight: float = setting(0.001, "Weight of the parts' entropy.", group=_LOSS, minimum=0)
     noise: str = setting(

@@ -10,7 +10,17 @@ from dp3d_model.config import preset
 from dp3d_model.instances import Instances
 from dp3d_model.surface import Surface
 
-TINY = {"width": 32, "bottleneck": 16, "blocks": 2, "basis": 12, "parts": 4, "blendshapes": 2, "input_cells": 24, "drawn_rings": 12}
+TINY = {
+    "width": 32,
+    "bottleneck": 16,
+    "blocks": 2,
+    "basis": 12,
+    "parts": 4,
+    "blendshapes": 2,
+    "input_cells": 24,
+    "drawn_rings": 12,
+    "canonical_weight": 0.1,
+}
 
 
 def tiny(**changes):
