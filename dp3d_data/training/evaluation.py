@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dp3d_data.matching import match_detection, pool_pixels
+from dp3d_data.matching import match_detection, view_of
 from dp3d_data.training.metrics import average_precision, mask_overlap, match_detections, summary
 
 AP_OVERLAP = 0.5
@@ -91,9 +91,7 @@ def compare(tally: Tally, predictor, detection, truth: TrueObject, geodesics) ->
     both = (vertices >= 0) & (truth.vertex_map >= 0)
     tally.geodesic.append(geodesics[vertices[both], truth.vertex_map[both]])
     if truth.keypoints is not None and dense.mask.any():
-        rows, columns = np.nonzero(dense.mask)
-        positions = np.stack([columns, rows], axis=1) + 0.5 + np.array(dense.origin)
-        view = pool_pixels(dense.vertex_ids[rows, columns], positions, len(geodesics))
+        view = view_of(dense, len(geodesics))
         longest = max(truth.box[2] - truth.box[0], truth.box[3] - truth.box[1])
         tally.keypoint.append(np.linalg.norm(view.keypoints - truth.keypoints[view.ids], axis=1) / longest)
 

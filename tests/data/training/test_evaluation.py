@@ -1,0 +1,80 @@
+"""The evaluation of CSE networks on answers that are known: perfect, shifted, absent."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dp3d_data.bodies import load_template
+from dp3d_data.bodies.geodesics import geodesic_distances
+from dp3d_data.inference.synthetic import KnownObject, SyntheticPredictor, image_key
+from dp3d_data.training.evaluation import TrueObject, evaluate
+from dp3d_data.world import World, WorldConfig
+
+
+@pytest.fixture(scope="module")
+def scene():
+    dog = load_template("dog")
+    world = World(dog, WorldConfig(seed=3, size=96, identity_images=1, truncated=0, occluded=0))
+    instances = [world.sample(index) for index in range(4)]
+    images = [np.ascontiguousarray(one.image[:, :, ::-1]) for one in instances]
+    truth = [TrueObject(np.asarray(one.box), one.mask, one.vertex_map, one.keypoints) for one in instances]
+    return dog, images, truth
+
+
+def predictor_of(dog, images, answers):
+    known = {image_key(image): answer for image, answer in zip(images, answers, strict=True)}
+    return SyntheticPredictor(known, dog.num_vertices, {"dog": 0})
+
+
+def test_a_perfect_answer_scores_perfectly(scene):
+    dog, images, truth = scene
+    answers = [[KnownObject(tuple(one.box), one.vertex_map)] for one in truth]
+    pairs = list(zip(images, ([one] for one in truth), strict=True))
+    scores = evaluate(predictor_of(dog, images, answers), pairs, geodesic_distances(dog))
+    assert scores["ap50"] == 1 and scores["found"] == 4
+    assert scores["mask_iou"] > 0.97
+    assert scores["geodesic_mean"] == 0 and scores["geodesic_under_5"] == 1
+    assert scores["keypoint_error"] < 0.02
+
+
+def test_mirrored_vertices_and_false_boxes_cost(scene):
+    """Left taken for right keeps the mask and loses the surface; a false box with a higher score halves the precision."""
+    dog, images, truth = scene
+    swapped = [np.where(one.vertex_map >= 0, dog.symmetry[np.maximum(one.vertex_map, 0)], -1) for one in truth]
+    false = [KnownObject((0.0, 0.0, 4.0, 4.0), np.full((96, 96), -1), score=1.0)] * 4
+    answers = [[lie, KnownObject(tuple(one.box), ids, score=0.5)] for one, ids, lie in zip(truth, swapped, false, strict=True)]
+    pairs = list(zip(images, ([one] for one in truth), strict=True))
+    scores = evaluate(predictor_of(dog, images, answers), pairs, geodesic_distances(dog))
+    assert scores["ap50"] == pytest.approx(0.5)
+    assert scores["mask_iou"] > 0.97
+    assert scores["geodesic_mean"] > 0.02
+
+
+def test_nothing_found_is_zero_precision(scene):
+    dog, images, truth = scene
+    scores = evaluate(predictor_of(dog, images, [[]] * 4), list(zip(images, ([one] for one in truth), strict=True)))
+    assert scores["ap50"] == 0 and np.isnan(scores["mask_iou"])
+    assert "geodesic_mean" not in scores
+
+
+def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_path):
+    from click.testing import CliRunner
+
+    from dp3d_data.commands.evaluate_cse import evaluate_cse
+    from dp3d_data.inference import build_network, find_spec, save_weights
+    from dp3d_data.training.trainer import use_spectrum
+    from tests.shared import shared
+
+    spec = find_spec("dog-synth-1")
+    network = build_network(spec)
+    use_spectrum(network, load_template("dog"), "dog")
+    save_weights(network, spec, tmp_path / "random.pth")
+    folder, out = shared("data/stanford_extra"), tmp_path / "scores.json"
+    words = ["--weights", str(tmp_path / "random.pth"), "--count", "2", "--size", "64"]
+    photographs = ["--stanford-extra", str(folder / "StanfordExtra_sample.json")]
+    result = CliRunner().invoke(evaluate_cse, [*words, *photographs, "--images", str(folder / "images"), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    scores = json.loads(out.read_text())
+    assert scores["synthetic"]["objects"] == 2 and scores["photographs"]["objects"] == 5
+    assert CliRunner().invoke(evaluate_cse, [*words, *photographs]).exit_code == 2
