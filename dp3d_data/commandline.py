@@ -99,7 +99,7 @@ def config_options(cls: type) -> Callable[[Callable], Callable]:
 
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
-        def run(*args: Any, config_file: str | None = None, **kwargs: Any) -> Any:
+        def configured(*args: Any, config_file: str | None = None, **kwargs: Any) -> Any:
             names = [field.name for field in dataclasses.fields(cls)]
             given = {name: kwargs.pop(name) for name in names}
             ctx = click.get_current_context()
@@ -109,7 +109,7 @@ def config_options(cls: type) -> Callable[[Callable], Callable]:
             return function(*args, config=from_mapping(cls, values, path=config_file), **kwargs)
 
         text = "Read settings from this TOML file; options given here win."
-        run = click.option("--config", "config_file", metavar="FILE", help=text, cls=GroupedOption)(run)
+        run: Callable = click.option("--config", "config_file", metavar="FILE", help=text, cls=GroupedOption)(configured)
         hints = typing.get_type_hints(cls)
         for field in reversed(dataclasses.fields(cls)):
             run = _option(field, hints[field.name])(run)

@@ -11,12 +11,12 @@ import numpy as np
 from dp3d_data.bodies import Template, load_template
 from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.categories import category
-from dp3d_data.commands.evaluate_cse import EvaluateCseConfig
 from dp3d_data.errors import UsageError
 from dp3d_data.inference import load_predictor
 from dp3d_data.sources.images import read_image
 from dp3d_data.sources.stanford_extra import read_stanford_extra
 from dp3d_data.training.evaluation import TrueObject, evaluate
+from dp3d_data.training.recipe import EvaluateCseConfig
 from dp3d_data.training.stream import HELD_OUT
 from dp3d_data.world import World, WorldConfig
 

@@ -78,7 +78,7 @@ def class_and_mesh(spec: ModelSpec, category: str) -> tuple[int, str]:
         if category == "person":
             return 0, ""
         raise UsageError(f"{spec.name} knows people only", got=category, hint="choose a CSE model: dp3d-data zoo list")
-    names = {entry.template, entry.mesh_4k, entry.mesh_16k} - {None}
+    names = {name for name in (entry.template, entry.mesh_4k, entry.mesh_16k) if name}
     for class_id, mesh in spec.class_to_mesh.items():
         if mesh in names:
             return class_id, mesh

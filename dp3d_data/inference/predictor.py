@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,7 +137,7 @@ class DensePredictor:
         wanted = None if classes is None else sorted(set(classes))
         for image, each in zip(images, given, strict=True):
             _check(image, each)
-        sizes = [network_size(*image.shape[:2], self.spec.min_side, self.spec.max_side) for image in images]
+        sizes = [network_size(image.shape[0], image.shape[1], self.spec.min_side, self.spec.max_side) for image in images]
         results: list[list[RawDetection]] = [[] for _ in images]
         for size in dict.fromkeys(sizes):
             members = [index for index, one in enumerate(sizes) if one == size]
@@ -164,7 +165,7 @@ class DensePredictor:
     def _boxes(self, inputs, features, given, scales, size, score, wanted) -> list[_Found]:
         """Given boxes, or those of the box branch that are wanted."""
         if all(boxes is not None for boxes in given):
-            detected = [None] * len(given)
+            detected: list[Any] = [None] * len(given)
         else:
             self.network.roi_heads.box_predictor.test_score_thresh = score
             detected = self.network.detect(inputs, [size] * len(given), features)

@@ -39,7 +39,8 @@ class Dp3dDenseROIHeads(StandardROIHeads):
         arguments = super().from_config(cfg, input_shape)
         levels = list(cfg.MODEL.ROI_HEADS.IN_FEATURES)
         strides = {name: input_shape[name].stride for name in levels}
-        arguments["dense"] = dense_branch(*cfg.MODEL.DP3D_SPEC, strides)
+        (spec,) = cfg.MODEL.DP3D_SPEC
+        arguments["dense"] = dense_branch(spec, strides)
         arguments["dense_levels"] = levels
         return arguments
 

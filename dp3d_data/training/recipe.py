@@ -1,4 +1,4 @@
-"""The settings of a CSE training: world, schedule, loss weights. Light to import."""
+"""The settings of a CSE training and of its evaluation. Light to import."""
 
 from __future__ import annotations
 
@@ -45,3 +45,20 @@ class TrainCseConfig:
 
 
 MACHINE_SETTINGS = ("device", "workers", "save_every", "out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCseConfig:
+    """What to score, and on what."""
+
+    category: str = setting("dog", "Category of the network.", group="Network")
+    model: str = setting("dog-synth-1", "Network: dp3d-data zoo list.", group="Network")
+    weights: str = setting("", "Checkpoint to score; empty for the embedded one.", group="Network")
+    count: int = setting(200, "Synthetic images.", group="Synthetic images", minimum=0)
+    seed: int = setting(0, "Seed of the training; the world of the evaluation is its held-out twin.", group="Synthetic images")
+    size: int = setting(256, "Side of the images, pixels.", group="Synthetic images", minimum=64)
+    template: str = setting("", "Render this one; a mesh other than the network's has no geodesic error.", group="Synthetic images")
+    stanford_extra: str = setting("", "StanfordExtra json of annotated photographs.", group="Photographs")
+    images: str = setting("", "Folder that the json's image paths start from.", group="Photographs")
+    device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
+    out: str = setting("", "Write the measures to this json file too.", group="Machine")
