@@ -19,7 +19,7 @@ class TrainConfig:
     parts: int = setting(20, "Soft parts of the template.", group=_MODEL, minimum=1)
     blendshapes: int = setting(5, "Blendshapes; 0 for none.", group=_MODEL, minimum=0)
     basis: int = setting(64, "Laplace-Beltrami functions used.", group=_MODEL, minimum=1)
-    sharpness: float = setting(64.0, "How crisp the parts start.", group=_MODEL, minimum=0)
+    sharpness: float = setting(200.0, "How crisp the parts start.", group=_MODEL, minimum=0)
     pivot: str = setting("part", "Parts turn about their own centre or the origin.", group=_MODEL, choices=("part", "origin"))
     camera: str = setting(
         "closed-form", "Camera: closed form and a learned residual, or learned.", group=_MODEL, choices=("closed-form", "learned")
@@ -66,7 +66,7 @@ class TrainConfig:
     warmup: int = setting(20, "Steps of linear warm-up.", group=_OPTIMISER, minimum=0)
     clip: float = setting(1.0, "Largest norm of the gradient; 0 for none.", group=_OPTIMISER, minimum=0)
     batch: int = setting(128, "Instances in a step.", group=_OPTIMISER, minimum=2)
-    steps: int = setting(800, "Steps; 0 counts epochs instead.", group=_OPTIMISER, minimum=0)
+    steps: int = setting(400, "Steps; 0 counts epochs instead.", group=_OPTIMISER, minimum=0)
     epochs: int = setting(0, "Epochs, where steps is 0.", group=_OPTIMISER, minimum=0)
     average: float = setting(0.99, "Decay of the running average of the weights; 0 for none.", group=_OPTIMISER, minimum=0, maximum=1)
     hide: float = setting(0.0, "Largest share of visible vertices hidden at random (augmentation).", group=_OPTIMISER, minimum=0, maximum=1)
