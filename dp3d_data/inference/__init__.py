@@ -14,7 +14,7 @@ _WHERE = {
     "read_checkpoint": "checkpoint",
     "load_weights": "weights",
     "save_weights": "weights",
-    "check_file": "identify",
+    "check_file": "check",
     "DensePredictor": "predictor",
     "RawDetection": "predictor",
     "load_predictor": "loading",

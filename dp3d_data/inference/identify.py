@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from dp3d_data.inference.spec import ModelSpec
 from dp3d_data.inference.zoo import zoo_specs
@@ -94,43 +93,3 @@ def with_meshes(spec: ModelSpec, notes: Mapping) -> ModelSpec:
         return spec
     classes = {int(key): mesh for key, mesh in notes["class_to_mesh"].items()}
     return replace(spec, class_to_mesh=classes, mesh_sizes=dict(notes["mesh_sizes"]))
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A file that was read, loaded into its network and found good.
-
-    Attributes:
-        spec: the network it was loaded into.
-        others: names of other networks of the same shape.
-        arrays, parameters: how many it holds.
-        notes: what this project wrote beside the weights.
-    """
-
-    spec: ModelSpec
-    others: list[str]
-    arrays: int
-    parameters: int
-    notes: dict
-
-
-def check_file(path: str | Path, model: str | None = None) -> Checked:
-    """Read a file of weights, load it strictly and look at its embeddings.
-
-    Raises:
-        InputMissing, UnsafePickle, CheckpointError: it cannot be read.
-        WeightsMismatch: it does not belong to `model`, or to any network of the table.
-    """
-    from dp3d_data.inference.checkpoint import read_checkpoint
-    from dp3d_data.inference.network import build_network
-    from dp3d_data.inference.weights import fill, mismatch
-    from dp3d_data.inference.zoo import find_spec
-
-    checkpoint = read_checkpoint(path)
-    shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
-    spec = with_meshes(find_spec(model), checkpoint.notes) if model else guess_spec(shapes, checkpoint.notes)
-    if spec is None:
-        raise mismatch(shapes, nearest_spec(shapes)[0], path)
-    fill(build_network(spec, "meta"), spec, checkpoint, path)
-    others = [one.name for one in matching_specs(shapes) if one.name != spec.name]
-    return Checked(spec, others, len(shapes), sum(value.numel() for value in checkpoint.state.values()), checkpoint.notes)
