@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from dp3d_data.errors import ShapeError, UsageError
+from dp3d_data.inference.classes import class_and_mesh
 from dp3d_data.inference.outputs import Outputs
 from dp3d_data.inference.resizing import network_size, resized
 from dp3d_data.inference.spec import ModelSpec
@@ -100,8 +101,6 @@ class DensePredictor:
         Raises:
             UsageError: this network does not know it.
         """
-        from dp3d_data.inference.loading import class_and_mesh
-
         return class_and_mesh(self.spec, category)[0]
 
     def predict(
