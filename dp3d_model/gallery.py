@@ -40,11 +40,11 @@ def write_predictions(
     pictures: bool = True,
     done: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Write NAME.npz, the mesh files and NAME.png of each instance, and lifted.png of the first ones."""
+    """Write NNN-NAME.npz, the mesh files and NNN-NAME.png of each instance in their order, and lifted.png of the first ones."""
     folder, colours, faces = Path(folder), model_colours(lifter), lifter.surface.faces.numpy()
     sheet: list[np.ndarray] = []
     for i, prediction in enumerate(predict(lifter, instances)):
-        name = safe_name(instances.ids[i])
+        name = f"{i:03d}-{safe_name(instances.ids[i])}"
         prediction.save(folder / f"{name}.npz")
         for kind in formats:
             export_mesh(folder / f"{name}.{kind}", prediction.vertices, faces, colours)

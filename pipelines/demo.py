@@ -17,7 +17,7 @@ from dp3d_data.config import workspace
 
 def steps(short: bool) -> list[str]:
     """The commands of the demo, as a user would type them; the short form makes and trains less."""
-    instances, training = (400, 60) if short else (4000, 600)
+    instances, training = (400, 60) if short else (3000, 400)
     return [
         "dp3d-data doctor",
         "dp3d-data extract --category dog",
