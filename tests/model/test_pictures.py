@@ -113,7 +113,7 @@ def test_predictions_leave_every_file(tmp_path):
     write_predictions(lifter, world, tmp_path, ("glb", "ply"))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted([f"00{i}-a_b-{i}.{kind}" for i in range(2) for kind in ("glb", "npz", "ply", "png")] + ["lifted.png"])
-    with np.load(tmp_path / "a_b-0.npz", allow_pickle=False) as archive:
+    with np.load(tmp_path / "000-a_b-0.npz", allow_pickle=False) as archive:
         assert archive["vertices"].shape == (162, 3)
         assert archive["part_rotations"].shape == (4, 3, 3)
     assert draw_parts(lifter, tmp_path / "parts.png").stat().st_size > 1000
