@@ -17,8 +17,7 @@ from dp3d_data.sources.images import read_image
 from dp3d_data.sources.stanford_extra import read_stanford_extra
 from dp3d_data.training.evaluation import TrueObject, evaluate
 from dp3d_data.training.recipe import EvaluateCseConfig
-from dp3d_data.training.stream import HELD_OUT
-from dp3d_data.world import World, WorldConfig
+from dp3d_data.training.stream import HELD_OUT, training_world
 
 Images = Iterator[tuple[np.ndarray, list[TrueObject]]]
 
@@ -51,7 +50,7 @@ def run(config: EvaluateCseConfig) -> dict[str, dict[str, float]]:
 
 def synthetic_images(template: Template, config: EvaluateCseConfig) -> Images:
     """Renders of the held-out world with their truth."""
-    world = World(template, WorldConfig(seed=config.seed + HELD_OUT, size=config.size))
+    world = training_world(template, config.seed + HELD_OUT, config.size)
     for index in range(config.count):
         instance = world.sample(index)
         truth = TrueObject(np.asarray(instance.box), instance.mask, instance.vertex_map, instance.keypoints)

@@ -49,16 +49,9 @@ class Batch:
     owner: torch.Tensor
 
 
-def world_of(template: Template, config: TrainCseConfig, *, held_out: bool = False) -> World:
-    """The world that a training learns from, or its held-out twin."""
-    seed = config.seed + (HELD_OUT if held_out else 0)
-    settings = WorldConfig(
-        seed=seed,
-        size=config.image_size,
-        identity_images=1,
-        perspective=PERSPECTIVE,
-        backgrounds=config.backgrounds,
-    )
+def training_world(template: Template, seed: int, size: int, backgrounds: str = "") -> World:
+    """The world that a training with this seed learns from; seed + HELD_OUT is its held-out twin."""
+    settings = WorldConfig(seed=seed, size=size, identity_images=1, perspective=PERSPECTIVE, backgrounds=backgrounds)
     return World(template, settings)
 
 
@@ -74,7 +67,8 @@ class SyntheticSamples(Dataset):
 
     def __getitem__(self, offset: int) -> Sample:
         if self._world is None:  # made in the worker: ray-casting scenes do not cross processes
-            self._world = world_of(self.template, self.config)
+            config = self.config
+            self._world = training_world(self.template, config.seed, config.image_size, config.backgrounds)
         index = self.first + offset
         instance = self._world.sample(index)
         rng = np.random.default_rng(np.random.SeedSequence([self.config.seed, index, 7]))
