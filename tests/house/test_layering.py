@@ -6,7 +6,7 @@ from tests.house.source_tree import imports, module_name, modules, short
 
 WORDS = {"errors", "config", "records", "categories"}
 PURE = WORDS | {"matching", "bodies"}
-EDGES = PURE | {"sources", "inference", "world", "shards", "filters", "training", "report", "doctor"}
+EDGES = PURE | {"sources", "fits", "inference", "world", "shards", "filters", "training", "report", "doctor"}
 # room of dp3d_data -> the rooms of dp3d_data that it may import
 ALLOWED = {
     "errors": set(),
@@ -21,6 +21,7 @@ ALLOWED = {
     "world": PURE,
     "shards": PURE | {"filters"},
     "filters": PURE,
+    "fits": PURE,
     "report": PURE | {"shards", "sources"},
     "doctor": PURE | {"inference", "world"},
     "training": PURE | {"inference", "world"},

@@ -1,0 +1,174 @@
+"""A fit: the pose, shape and camera with which a body model explains one animal or person in one image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from dp3d_data.errors import InputCorrupt, ShapeError
+
+CAMERA_KINDS = ("perspective", "orthographic")
+# How far a camera's rotation may be from orthonormal: published files hold float32.
+ROTATION_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class FitCamera:
+    """From the fit's world (metres) to pixels: X = rotation @ x + translation, x right, y down, z away from the viewer.
+
+    Perspective: pixel = focal * X[:2] / X[2] + centre. Orthographic: pixel = scale * X[:2] + centre.
+    Pixels as everywhere: x right, y down, the top left pixel has its centre at (0.5, 0.5).
+
+    Attributes:
+        kind: "perspective" or "orthographic".
+        rotation: [3, 3] camera_from_world, a proper rotation.
+        translation: [3] metres.
+        focal: (fx, fy) pixels; perspective only.
+        centre: (cx, cy) pixels: the principal point, or where the orthographic origin falls.
+        scale: pixels per metre; orthographic only.
+    """
+
+    kind: str
+    rotation: Float[np.ndarray, "3 3"]
+    translation: Float[np.ndarray, "3"]
+    focal: tuple[float, float] | None = None
+    centre: tuple[float, float] = (0.0, 0.0)
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in CAMERA_KINDS:
+            raise InputCorrupt("unknown kind of camera", got=repr(self.kind), expected=" or ".join(CAMERA_KINDS))
+        _take(self, "rotation", (3, 3))
+        _take(self, "translation", (3,))
+        object.__setattr__(self, "centre", _numbers("centre", self.centre, 2))
+        if self.kind == "perspective":
+            object.__setattr__(self, "focal", _numbers("focal", self.focal, 2, positive=True))
+        else:
+            object.__setattr__(self, "scale", _numbers("scale", (self.scale,), 1, positive=True)[0])
+        product = self.rotation @ self.rotation.T
+        if np.abs(product - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(self.rotation) < 0:
+            raise InputCorrupt("the camera's rotation is none", got=self.rotation.tolist(), expected="orthonormal, determinant 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One instance of a dataset of fits.
+
+    Attributes:
+        instance_id: unique in the dataset.
+        image_id: stable name of the image; instances of one image share it.
+        image_path: where the image lies, None where the dataset's images are not at hand.
+        image_size: (width, height) pixels, None where nothing says it.
+        group: what must stay on one side of a split: sequence, subject, breed.
+        split: the dataset's own split, None without.
+        body: model that the numbers belong to: "smpl", "smpl-male", "smpl-female", "smal".
+        pose: [J, 3] axis-angle, radians, the root's first.
+        betas: [B] shape coefficients.
+        translation: [3] added to every vertex of the posed model, metres, in the fit's world.
+        joint_scales: [L] logarithms of the limb scales of a dog model, None without.
+        camera: from that world to the image.
+        box: xyxy in image pixels, None where only the projection says it.
+        mask_path: the instance's mask, None without.
+    """
+
+    instance_id: str
+    image_id: str
+    image_path: Path | None
+    image_size: tuple[int, int] | None
+    group: str
+    split: str | None
+    body: str
+    pose: Float[np.ndarray, "joints 3"]
+    betas: Float[np.ndarray, "betas"]
+    translation: Float[np.ndarray, "3"]
+    camera: FitCamera
+    joint_scales: Float[np.ndarray, "scales"] | None = None
+    box: tuple[float, float, float, float] | None = None
+    mask_path: Path | None = None
+
+    def __post_init__(self) -> None:
+        _take(self, "pose", (-1, 3))
+        _take(self, "betas", (-1,))
+        _take(self, "translation", (3,))
+        if self.joint_scales is not None:
+            _take(self, "joint_scales", (-1,))
+        if self.box is not None:
+            box = _numbers("box", self.box, 4)
+            if box[2] <= box[0] or box[3] <= box[1]:
+                raise InputCorrupt("not a box", got=box, expected="x0 < x1 and y0 < y1, in image pixels")
+            object.__setattr__(self, "box", box)
+
+
+@dataclass(frozen=True)
+class FitFailure:
+    """A fit that cannot be used, with what a user needs to find it: a row of the failures table."""
+
+    instance_id: str
+    image_id: str
+    path: Path
+    error: str
+    message: str
+
+
+class FitReader(Protocol):
+    """A published layout.
+
+    Attributes:
+        name: the word for --dataset.
+        body: kind of body model that the fits need, "smpl" or "smal".
+    """
+
+    name: str
+    body: str
+
+    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
+        """Every fit below a folder once, in an order that depends on names alone.
+
+        Raises:
+            InputMissing: the folder or what the layout needs is not there; the message shows expected and found.
+            InputCorrupt: an index file that speaks for many fits is unreadable.
+        """
+
+
+def same_fit(one: Fit | FitCamera, other: Fit | FitCamera) -> bool:
+    """Whether two records hold the same values, arrays compared exactly."""
+    return all(_same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, FitCamera) and isinstance(other, FitCamera):
+        return same_fit(one, other)
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return one is not None and other is not None and np.array_equal(one, other)
+    return one == other
+
+
+def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:
+    """Make a field a finite float64 array of a shape; -1 stands for any length."""
+    try:
+        array = np.array(getattr(record, name), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputCorrupt(f"{name} is no array of numbers", got=repr(getattr(record, name))[:80]) from error
+    fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
+    if not fits:
+        raise ShapeError(f"{name} has another shape", got=list(array.shape), expected=["any" if n < 0 else n for n in shape])
+    if not np.isfinite(array).all():
+        raise InputCorrupt(f"{name} holds NaN or infinity")
+    object.__setattr__(record, name, array)
+
+
+def _numbers(name: str, values: Any, count: int, positive: bool = False) -> tuple[float, ...]:
+    """That many finite numbers, positive where asked."""
+    expected = f"{count} finite {'positive ' if positive else ''}numbers"
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise InputCorrupt(f"{name} is missing or no number", got=repr(values)[:80], expected=expected) from error
+    if len(numbers) != count or not np.isfinite(numbers).all() or (positive and min(numbers) <= 0):
+        raise InputCorrupt(f"{name} is out of range", got=numbers, expected=expected)
+    return numbers
