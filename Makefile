@@ -1,6 +1,6 @@
 # make setup   installs everything into .venv, and nothing elsewhere
 # make demo    the whole product on the embedded photographs, model and template
-# make test    the checks: lint and the fast tests
+# make test    the checks: lint, types and the fast tests
 #
 # PYTHON  the Python 3.11 or later that makes .venv
 # TORCH   the torch packages to install where .venv has none, such as TORCH="torch torchvision --index-url ..."
@@ -12,7 +12,7 @@ JOBS ?= 2
 DEMO_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo demo-short test test-slow lint types docs
+.PHONY: setup demo demo-short test test-slow lint docs
 
 setup: .venv/.ready
 
@@ -34,8 +34,6 @@ test-slow: setup
 
 lint: setup
 	$(BIN)/ruff check .
-
-types: setup
 	$(BIN)/mypy
 
 docs: setup
