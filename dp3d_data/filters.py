@@ -51,6 +51,13 @@ class Measures:
     spread: Float[np.ndarray, "N"]
 
 
+def _below(value: Float[np.ndarray, "N"], least: float) -> Bool[np.ndarray, "N"]:
+    """Strictly below, in the single precision of the tables: exactly the threshold is kept."""
+    import numpy as np
+
+    return np.asarray(value, dtype=np.float32) < np.float32(least)
+
+
 @dataclass(frozen=True)
 class Filter:
     """A named reason: the value it looks at and whether the instance fails."""
@@ -63,7 +70,7 @@ class Filter:
 FILTERS = (
     Filter("score", lambda m: m.score, lambda c, m: m.score < c.min_score),
     Filter("few vertices", lambda m: m.visible_vertices, lambda c, m: m.visible_vertices < c.min_visible_vertices),
-    Filter("small visible area", lambda m: m.visible_area, lambda c, m: m.known_shape & (m.visible_area < c.min_visible_area)),
+    Filter("small visible area", lambda m: m.visible_area, lambda c, m: m.known_shape & _below(m.visible_area, c.min_visible_area)),
     Filter("truncated", lambda m: m.edges, lambda c, m: m.edges > c.max_edges),
     Filter("spread", lambda m: m.spread, lambda c, m: m.spread > c.max_spread),
 )

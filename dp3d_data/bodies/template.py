@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dp3d_data.bodies.skeleton import Skeleton, skeleton_arrays, skeleton_from_arrays
+from dp3d_data.bodies.visibility import vertex_areas
 from dp3d_data.errors import InputCorrupt, InputMissing, TemplateError
 
 FORMAT = 1
@@ -57,10 +58,7 @@ class Template:
     @cached_property
     def vertex_areas(self) -> Float[np.ndarray, "K"]:
         """A third of the area of the triangles around each vertex, square template units."""
-        corners = self.vertices.astype(np.float64)[self.faces]
-        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        share = np.repeat(np.linalg.norm(normal, axis=1) / 6, 3)
-        return np.bincount(self.faces.ravel(), weights=share, minlength=self.num_vertices)
+        return vertex_areas(self.vertices, self.faces)
 
     @property
     def total_area(self) -> float:

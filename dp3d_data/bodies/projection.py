@@ -1,0 +1,61 @@
+"""Cameras of fits: points of the camera frame (x right, y down, z away from the viewer) to image pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from dp3d_data.errors import ShapeError
+
+
+def to_camera(
+    points: Float[np.ndarray, "*n 3"], rotation: Float[np.ndarray, "3 3"], translation: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "*n 3"]:
+    """Points of the world in the camera frame: rotation @ point + translation, in the same unit."""
+    return np.asarray(points, dtype=np.float64) @ np.asarray(rotation).T + translation
+
+
+def project_perspective(
+    points: Float[np.ndarray, "*n 3"], focal: tuple[float, float], centre: tuple[float, float]
+) -> Float[np.ndarray, "*n 2"]:
+    """Pixels of points under a pinhole: focal * (x, y) / z + centre.
+
+    Args:
+        points: camera frame, any unit.
+        focal: (fx, fy) pixels.
+        centre: (cx, cy), the principal point, pixels.
+
+    Raises:
+        ShapeError: a point does not lie before the camera.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    require_before_camera(points)
+    return points[..., :2] / points[..., 2:] * focal + np.asarray(centre)
+
+
+def project_orthographic(
+    points: Float[np.ndarray, "*n 3"], scale: float, centre: tuple[float, float]
+) -> Float[np.ndarray, "*n 2"]:
+    """Pixels of points under parallel rays: scale * (x, y) + centre, with the scale in pixels per unit of the points."""
+    return scale * np.asarray(points, dtype=np.float64)[..., :2] + np.asarray(centre)
+
+
+def weak_scale(points: Float[np.ndarray, "K 3"], focal: tuple[float, float]) -> float:
+    """The scale of the weak perspective camera nearest to a pinhole (ours): sqrt(fx fy) over the mean depth, pixels per unit.
+
+    Raises:
+        ShapeError: a point does not lie before the camera.
+    """
+    require_before_camera(points)
+    return float(np.sqrt(focal[0] * focal[1]) / np.asarray(points, dtype=np.float64)[:, 2].mean())
+
+
+def require_before_camera(points: Float[np.ndarray, "*n 3"]) -> None:
+    """Refuse points that a pinhole at the origin cannot see.
+
+    Raises:
+        ShapeError: a point does not lie before the camera.
+    """
+    nearest = float(np.min(points[..., 2])) if points.size else 1.0
+    if not nearest > 0:
+        raise ShapeError("a point does not lie before the camera", got=f"depth {nearest:.4g}", expected="depths above 0")

@@ -1,0 +1,66 @@
+"""Subsets of a template's vertices: spread evenly over it, or listed by the user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
+
+
+def farthest_vertices(vertices: Float[np.ndarray, "K 3"], count: int) -> Int[np.ndarray, "count"]:
+    """Vertices far from each other by straight distance, ascending.
+
+    The first is the farthest from the mean; each next one is the farthest from those before, the lowest id on a tie.
+
+    Raises:
+        UsageError: count is not in 1..K.
+    """
+    points = np.asarray(vertices, dtype=np.float64)
+    if not 1 <= count <= len(points):
+        raise UsageError("no such number of vertices", got=count, expected=f"1..{len(points)}")
+    chosen = [int(np.argmax(np.square(points - points.mean(axis=0)).sum(axis=1)))]
+    distance = np.full(len(points), np.inf)
+    while len(chosen) < count:
+        distance = np.minimum(distance, np.square(points - points[chosen[-1]]).sum(axis=1))
+        # A vertex twice in one place is at distance 0 from the first of the two: never choose one again.
+        distance[chosen] = -1
+        chosen.append(int(np.argmax(distance)))
+    return np.sort(np.array(chosen, dtype=np.int32))
+
+
+def checked_ids(ids: Int[np.ndarray, "V"], num_vertices: int) -> Int[np.ndarray, "V"]:
+    """Vertex ids in ascending order.
+
+    Raises:
+        UsageError: none, one twice, or one that is not in 0..K-1.
+    """
+    ids = np.sort(np.asarray(ids, dtype=np.int64).ravel())
+    if not len(ids) or ids[0] < 0 or ids[-1] >= num_vertices:
+        got = f"{ids[0]} to {ids[-1]}" if len(ids) else "no ids"
+        raise UsageError("a subset names vertices of the template", got=got, expected=f"ids in 0..{num_vertices - 1}")
+    if (np.diff(ids) == 0).any():
+        raise UsageError("a subset names each vertex once", got=f"{ids[:-1][np.diff(ids) == 0][0]} twice")
+    return ids.astype(np.int32)
+
+
+def read_subset(path: str | Path, num_vertices: int) -> Int[np.ndarray, "V"]:
+    """Vertex ids from a text file: numbers apart by white space or commas, in any order.
+
+    Raises:
+        InputMissing: no such file.
+        InputCorrupt: not a list of whole numbers.
+        UsageError: ids that the template does not have, or one twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputMissing("no such list of vertices", path=path)
+    try:
+        words = path.read_text(encoding="utf-8").replace(",", " ").split()
+        ids = np.array([int(word) for word in words], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        expected = "vertex ids, counted from 0, apart by spaces, commas or lines"
+        raise InputCorrupt("not a list of vertices", got=str(error)[:80], expected=expected, path=path) from error
+    return checked_ids(ids, num_vertices)
