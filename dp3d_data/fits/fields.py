@@ -1,0 +1,52 @@
+"""A camera from named fields: nested as json has them, or flat as npz does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dp3d_data.errors import InputCorrupt
+from dp3d_data.fits.records import FitCamera
+
+PREFIX = "camera_"
+EXPECTED = "kind, rotation, translation, and focal with centre (perspective) or scale with centre (orthographic)"
+HINT = "a network's own camera belongs to the crop it saw; write it as a camera of the photograph"
+
+
+def plain_fields(fields: Any) -> dict[str, Any]:
+    """The fields with `camera_kind`, `camera_focal`, ... gathered in `camera`.
+
+    Raises:
+        InputCorrupt: no mapping.
+    """
+    if not isinstance(fields, Mapping):
+        raise InputCorrupt("not a record with named fields", got=type(fields).__name__)
+    flat = {str(name).removeprefix(PREFIX): value for name, value in fields.items() if str(name).startswith(PREFIX)}
+    plain = {str(name): value for name, value in fields.items() if not str(name).startswith(PREFIX)}
+    return plain | ({"camera": flat} if flat else {})
+
+
+def fit_camera(fields: Mapping[str, Any]) -> FitCamera:
+    """The camera in `camera`; without rotation and translation the fit's world is the camera's frame.
+
+    Raises:
+        InputCorrupt: no camera, or numbers that make none.
+    """
+    camera = fields.get("camera")
+    if not isinstance(camera, Mapping):
+        got = "none" if camera is None else f"{np.size(camera)} numbers without names"
+        raise InputCorrupt("no camera with named fields", got=got, expected=EXPECTED, hint=HINT)
+    kind = camera.get("kind")
+    if kind is None or camera.get("centre") is None:
+        raise InputCorrupt("the camera lacks kind or centre", got=", ".join(map(str, sorted(camera))), expected=EXPECTED)
+    focal, scale = camera.get("focal"), camera.get("scale")
+    return FitCamera(
+        str(kind),
+        camera.get("rotation", np.eye(3)),
+        np.ravel(camera.get("translation", np.zeros(3))),
+        focal=None if focal is None else tuple(np.broadcast_to(np.ravel(focal), 2) if np.size(focal) == 1 else np.ravel(focal)),
+        centre=tuple(np.ravel(camera["centre"])),
+        scale=None if scale is None else float(np.ravel(scale)[0]),
+    )

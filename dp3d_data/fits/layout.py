@@ -1,0 +1,116 @@
+"""What the readers of fits share: folders as published, fields by their names, and failures instead of an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
+from dp3d_data.fits.records import Fit, FitFailure
+
+SHOWN = 6
+SPLITS = ("train", "val", "test")
+# What values of the wrong form make numpy and the readers' arithmetic raise.
+MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+
+
+def existing(root: Path) -> Path:
+    """The root itself.
+
+    Raises:
+        InputMissing: there is no such file or folder.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise InputMissing("no such folder", path=root)
+    return root
+
+
+def wrong_tree(root: Path, expected: str, hint: str) -> InputMissing:
+    """The error for a folder that does not hold a layout: what was expected and what lies there."""
+    names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in root.iterdir()) if root.is_dir() else [root.name]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return InputMissing("no fits here", got=", ".join(names[:SHOWN]) + more or "an empty folder", expected=expected, hint=hint, path=root)
+
+
+def attempt(instance_id: str, image_id: str, path: Path, build: Callable[[], Fit]) -> Fit | FitFailure:
+    """The fit that `build` makes, or why it makes none."""
+    try:
+        return build()
+    except (Dp3dError, *MALFORMED) as error:
+        return failure(instance_id, image_id, path, error)
+
+
+def failure(instance_id: str, image_id: str, path: Path, error: Exception) -> FitFailure:
+    """The row of the failures table for an error."""
+    if not isinstance(error, Dp3dError):
+        return FitFailure(instance_id, image_id, path, InputCorrupt.__name__, f"not the fields expected: {error!r}"[:200])
+    got = "" if error.got in (None, "") else f", got {error.got}"
+    return FitFailure(instance_id, image_id, path, type(error).__name__, error.what + got)
+
+
+def take(fields: Any, *names: str) -> Any:
+    """The field that goes by the first of these names.
+
+    Raises:
+        InputCorrupt: no mapping, or none of the names is in it.
+    """
+    if not isinstance(fields, Mapping):
+        raise InputCorrupt("not a record with named fields", got=type(fields).__name__, expected=", ".join(names))
+    for name in names:
+        if fields.get(name) is not None:
+            return fields[name]
+    raise InputCorrupt(f"no field {names[0]!r}", got=", ".join(map(str, sorted(fields, key=str)[:20])), expected=" or ".join(names))
+
+
+def joints(pose: Any) -> Float[np.ndarray, "joints 3"]:
+    """A pose of axis-angles, flat or in rows, as [J, 3].
+
+    Raises:
+        InputCorrupt: its length is no multiple of three, or it holds rotation matrices.
+    """
+    array = np.asarray(pose, dtype=np.float64)
+    matrices = array.ndim > 2 and array.shape[-2:] == (3, 3)
+    if matrices or array.size == 0 or array.size % 3 or (array.ndim > 1 and array.shape[-1] != 3):
+        raise InputCorrupt("pose is no list of axis-angles", got=list(array.shape), expected="3 numbers a joint")
+    return array.reshape(-1, 3)
+
+
+def axis_angle(vector: Any) -> Float[np.ndarray, "3 3"]:
+    """The rotation about a vector by its length in radians (Rodrigues)."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_rotvec(np.asarray(vector, dtype=np.float64).reshape(3)).as_matrix()
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(width, height) of an image from its header, before EXIF's rotation.
+
+    Raises:
+        InputMissing: no such file.
+        InputCorrupt: no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if not path.is_file():
+        raise InputMissing("no such image", path=path)
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputCorrupt("not an image", path=path) from error
+
+
+def split_lists(root: Path, names: Iterable[str] = SPLITS) -> dict[str, str]:
+    """Line of train.txt, val.txt, test.txt -> that word; a leading slash is left out. Lists that are not there are empty."""
+    return {
+        line.strip().lstrip("/"): name
+        for name in names
+        if (root / f"{name}.txt").is_file()
+        for line in (root / f"{name}.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    }

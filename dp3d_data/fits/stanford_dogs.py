@@ -1,0 +1,111 @@
+"""SMAL fits of Stanford Dogs: one npz, pkl or json a photograph, in the folders of the photographs' breeds."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from dp3d_data.bodies.model_files import read_pickle
+from dp3d_data.errors import InputCorrupt
+from dp3d_data.fits.fields import fit_camera, plain_fields
+from dp3d_data.fits.layout import attempt, existing, joints, split_lists, take, wrong_tree
+from dp3d_data.fits.records import Fit, FitFailure
+
+EXPECTED = "fits/BREED/NAME.npz (or .pkl, .json) and Images/BREED/NAME.jpg"
+HINT = "the photographs: http://vision.stanford.edu/aditya86/ImageNetDogs; write fits of yours in the neutral json: --dataset neutral"
+ENDINGS = (".json", ".npz", ".pkl")
+SMAL_BETAS, LIMBS = 20, 6
+# The names that projects give the same numbers; the first is ours.
+POSE = ("pose", "theta")
+ROOT_POSE, JOINT_POSE = ("global_rotation", "global_orient"), ("joint_rotations", "body_pose")
+BETAS = ("betas", "shape", "beta")
+SCALES = ("joint_scales", "betas_limbs", "betas_logscale", "log_betascales", "betas_scale")
+TRANSLATION = ("translation", "trans", "transl")
+
+
+class StanfordDogs:
+    """Fits below `fits/`, photographs below `Images/` (or `images/`), masks below `masks/` as NAME.png.
+
+    `fits/BREED/NAME.*` belongs to `Images/BREED/NAME.jpg`; the flat form of WLDO, `fits/BREED_NAME.npz`, is understood.
+    A dog's breed is its group. Optional lists train.txt, val.txt and test.txt name photographs, BREED/NAME.jpg a line.
+    """
+
+    name = "stanford-dogs"
+    body = "smal"
+
+    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
+        """Every fit in the order of the photographs' names; one that cannot be read is a failure.
+
+        Raises:
+            InputMissing: no such folder, or no fit in it.
+        """
+        root = existing(root)
+        paths = sorted((_image(path.relative_to(root / "fits")), path) for path in (root / "fits").rglob("*") if path.suffix in ENDINGS)
+        if not paths:
+            raise wrong_tree(root, EXPECTED, HINT)
+        folder = root / "images" if (root / "images").is_dir() else root / "Images"
+        splits, seen = split_lists(root), set()
+        for image, path in paths:
+            if image in seen:
+                yield FitFailure(f"{image}#0", image, path, InputCorrupt.__name__, "a second fit of the same photograph")
+                continue
+            seen.add(image)
+            place, mask = folder / image, (root / "masks" / image).with_suffix(".png")
+            known: dict[str, Any] = {"instance_id": f"{image}#0", "image_id": image, "group": image.partition("/")[0]}
+            known |= {"split": splits.get(image), "image_path": place if place.is_file() else None}
+            known["mask_path"] = mask if mask.is_file() else None
+            yield attempt(f"{image}#0", image, path, lambda path=path, known=known: _fit(path, known))
+
+
+def _image(path: Path) -> str:
+    """BREED/NAME.npz, or BREED_NAME.npz where NAME begins with the number of the breed -> BREED/NAME.jpg."""
+    name = PurePosixPath(path.with_suffix("").as_posix())
+    number, dash, _ = name.name.partition("-")
+    if len(name.parts) == 1 and dash and (cut := name.name.find(f"_{number}_")) > 0:
+        return f"{name.name[:cut]}/{name.name[cut + 1:]}.jpg"
+    return f"{name}.jpg"
+
+
+def _fit(path: Path, known: dict[str, Any]) -> Fit:
+    fields = plain_fields(_fields(path))
+    betas, scales = np.ravel(take(fields, *BETAS)), next((fields[name] for name in SCALES if fields.get(name) is not None), None)
+    if scales is None and len(betas) == SMAL_BETAS + LIMBS:
+        betas, scales = betas[:SMAL_BETAS], betas[SMAL_BETAS:]
+    size = fields.get("image_size")
+    return Fit(
+        **known,
+        image_size=None if size is None else (int(size[0]), int(size[1])),
+        body="smal",
+        pose=_pose(fields),
+        betas=betas,
+        translation=np.ravel(take(fields, *TRANSLATION)),
+        joint_scales=None if scales is None else np.ravel(scales),
+        camera=fit_camera(fields),
+        box=None if fields.get("box") is None else tuple(np.ravel(fields["box"])),
+    )
+
+
+def _pose(fields: dict[str, Any]) -> np.ndarray:
+    """The root's axis-angle first: in one field, or root and joints in two."""
+    if any(fields.get(name) is not None for name in ROOT_POSE):
+        return np.concatenate([joints(take(fields, *ROOT_POSE)), joints(take(fields, *JOINT_POSE))])
+    return joints(take(fields, *POSE))
+
+
+def _fields(path: Path) -> Any:
+    """The named numbers of one file; of an npz without object arrays."""
+    if path.suffix == ".pkl":
+        return read_pickle(path)
+    try:
+        if path.suffix == ".json":
+            return json.loads(path.read_text(encoding="utf-8"))
+        with np.load(path) as arrays:
+            return {name: arrays[name].item() if arrays[name].ndim == 0 else arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError, RecursionError, AttributeError, MemoryError, zipfile.BadZipFile) as error:
+        expected = "json, or an npz of plain arrays"
+        raise InputCorrupt("the file cannot be read", got=str(error)[:120], expected=expected, path=path) from error

@@ -1,0 +1,94 @@
+"""3DPW: one pickle a sequence with several people, a camera that moves, and models by gender."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dp3d_data.bodies.model_files import read_pickle
+from dp3d_data.errors import Dp3dError, InputCorrupt
+from dp3d_data.fits.layout import MALFORMED, attempt, existing, failure, joints, picture_size, take, wrong_tree
+from dp3d_data.fits.records import Fit, FitCamera, FitFailure
+
+EXPECTED = "sequenceFiles/train/NAME.pkl (also validation, test) beside imageFiles/NAME/image_00000.jpg"
+HINT = "3DPW comes from its authors: https://virtualhumans.mpi-inf.mpg.de/3DPW"
+SPLITS = {"test": "test", "train": "train", "validation": "val"}
+GENDERS = {"m": "smpl-male", "f": "smpl-female"}
+BETAS = 10
+
+
+class ThreeDPW:
+    """The archive's sequenceFiles and, where images are wanted, imageFiles.
+
+    A pickle holds, a list entry for each person, poses [N, 72], trans [N, 3], betas [10 or more], genders "m" or "f",
+    campose_valid [N]; and for the sequence cam_poses [N, 4, 4] (camera from world), cam_intrinsics [3, 3], sequence.
+    N counts image frames; poses_60Hz and the like are not used.
+    """
+
+    name = "3dpw"
+    body = "smpl"
+
+    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
+        """Every person of every frame: sequences by name, then people, then frames.
+
+        A sequence that cannot be read is one failure; a frame whose camera is marked as not aligned is one, too.
+
+        Raises:
+            InputMissing: no such folder, or no sequence in it.
+        """
+        root = existing(root)
+        paths = sorted((path.stem, split, path) for split in SPLITS for path in (root / "sequenceFiles" / split).glob("*.pkl"))
+        if not paths:
+            raise wrong_tree(root, EXPECTED, HINT)
+        for name, split, path in paths:
+            yield from _sequence(root, name, SPLITS[split], path)
+
+
+def _sequence(root: Path, name: str, split: str, path: Path) -> Iterator[Fit | FitFailure]:
+    try:
+        fields = read_pickle(path)
+        people, frames = len(take(fields, "poses")), len(take(fields, "cam_poses"))
+        size = _size(root / "imageFiles" / name)
+    except (Dp3dError, *MALFORMED) as error:
+        yield failure(name, name, path, error)
+        return
+    for person in range(people):
+        for frame in range(frames):
+            image = f"{name}/image_{frame:05d}.jpg"
+            identity, place = f"{image}#{person}", root / "imageFiles" / image
+            known: dict[str, Any] = {"instance_id": identity, "image_id": image, "image_path": place if place.is_file() else None}
+            known |= {"image_size": size, "group": name, "split": split}
+            yield attempt(identity, image, path, lambda p=person, f=frame, known=known: _fit(fields, p, f, known))
+
+
+def _fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any]) -> Fit:
+    if not np.asarray(take(fields, "campose_valid")[person])[frame]:
+        raise InputCorrupt("the camera is marked as not aligned in this frame (campose_valid)")
+    gender = str(take(fields, "genders")[person])
+    if gender not in GENDERS:
+        raise InputCorrupt("unknown gender", got=repr(gender), expected=" or ".join(GENDERS))
+    pose = np.asarray(take(fields, "cam_poses")[frame], dtype=np.float64)
+    inner = np.asarray(take(fields, "cam_intrinsics"), dtype=np.float64)
+    return Fit(
+        **known,
+        body=GENDERS[gender],
+        pose=joints(take(fields, "poses")[person][frame]),
+        betas=np.ravel(take(fields, "betas")[person])[:BETAS],
+        translation=take(fields, "trans")[person][frame],
+        camera=FitCamera(
+            "perspective",
+            pose[:3, :3],
+            pose[:3, 3],
+            focal=(inner[0, 0], inner[1, 1]),
+            centre=(inner[0, 2], inner[1, 2]),
+        ),
+    )
+
+
+def _size(folder: Path) -> tuple[int, int] | None:
+    """Size of a sequence's images, all of one size, from the first; None where they are not at hand."""
+    first = min(folder.glob("*.jpg"), default=None)
+    return None if first is None else picture_size(first)

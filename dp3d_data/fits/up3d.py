@@ -1,0 +1,68 @@
+"""UP-3D: one pickle of pose, shape and camera beside each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dp3d_data.bodies.model_files import read_pickle
+from dp3d_data.fits.layout import attempt, axis_angle, existing, joints, picture_size, split_lists, take, wrong_tree
+from dp3d_data.fits.records import Fit, FitCamera, FitFailure
+
+EXPECTED = "NNNNN_body.pkl and NNNNN_image.png, in this folder or in up-3d/ below it"
+HINT = "UP-3D comes from its authors: https://files.is.tue.mpg.de/classner/up"
+ENDING = "_body.pkl"
+
+
+class Up3d:
+    """The folder `up-3d` of the archive: NNNNN_body.pkl, NNNNN_image.png, and the lists train.txt, val.txt, test.txt.
+
+    A pickle holds pose [72], betas [10], trans [3], and of the camera rt [3] (axis-angle), t [3] and f (pixels); the
+    principal point is the image's centre, so the image must be there.
+    """
+
+    name = "up3d"
+    body = "smpl"
+
+    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
+        """Every fit in the order of the files' names; a pickle that cannot be read or whose image is missing is a failure.
+
+        Raises:
+            InputMissing: no such folder, or no fit in it.
+        """
+        folder = existing(root)
+        folder = folder / "up-3d" if (folder / "up-3d").is_dir() else folder
+        paths = sorted(folder.glob(f"*{ENDING}"))
+        if not paths:
+            raise wrong_tree(folder, EXPECTED, HINT)
+        splits = split_lists(folder)
+        for path in paths:
+            image = path.with_name(path.name.removesuffix(ENDING) + "_image.png")
+            yield attempt(f"{image.name}#0", image.name, path, lambda path=path, image=image: _fit(path, image, splits))
+
+
+def _fit(path: Path, image: Path, splits: dict[str, str]) -> Fit:
+    fields = read_pickle(path)
+    width, height = picture_size(image)
+    focal = float(np.asarray(take(fields, "f")).reshape(-1)[0])
+    return Fit(
+        instance_id=f"{image.name}#0",
+        image_id=image.name,
+        image_path=image,
+        image_size=(width, height),
+        group=image.name,
+        split=splits.get(image.name),
+        body="smpl",
+        pose=joints(take(fields, "pose")),
+        betas=np.ravel(take(fields, "betas")),
+        translation=np.ravel(take(fields, "trans")),
+        camera=FitCamera(
+            "perspective",
+            axis_angle(take(fields, "rt")),
+            np.ravel(take(fields, "t")),
+            focal=(focal, focal),
+            centre=(width / 2, height / 2),
+        ),
+    )

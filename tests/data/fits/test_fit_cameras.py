@@ -1,0 +1,157 @@
+"""Points where the published conventions put them: each layout's camera against its authors' formula, written out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dp3d_data.errors import InputCorrupt
+from dp3d_data.fits import FIT_READERS, Fit, FitFailure, write_fits
+from tests.data.fits.test_fit_records import CAMERA, one_fit
+from tests.data.fits.trees import cut_short, old_pickle, picture, write_json
+
+POINT = np.array([0.3, -0.2, 0.5])
+
+
+def project(camera, point):
+    x, y, z = camera.rotation @ point + camera.translation
+    if camera.kind == "orthographic":
+        return np.array([camera.scale * x + camera.centre[0], camera.scale * y + camera.centre[1]])
+    return np.array([camera.focal[0] * x / z + camera.centre[0], camera.focal[1] * y / z + camera.centre[1]])
+
+
+def person(**changes):
+    return {"pose": np.zeros(72), "betas": np.zeros(10), "trans": np.zeros(3)} | changes
+
+
+def test_up3d_turns_about_rt_then_moves_by_t_and_looks_at_the_middle_of_the_image(tmp_path):
+    """A quarter turn about z takes (x, y) to (-y, x)."""
+    picture(tmp_path / "00001_image.png", (80, 60))
+    old_pickle(tmp_path / "00001_body.pkl", person(rt=np.array([0, 0, np.pi / 2]), t=np.array([0.1, 0.0, 4.5]), f=np.array([1000.0])))
+    (fit,) = FIT_READERS["up3d"].read(tmp_path)
+    np.testing.assert_allclose(project(fit.camera, POINT), [1000 * (0.2 + 0.1) / 5 + 40, 1000 * 0.3 / 5 + 30])
+    assert fit.image_size == (80, 60)
+
+
+def test_human36m_translations_are_millimetres_of_a_camera_from_world(tmp_path):
+    """R = a half turn about x; the world's z = 0.5 m lies at depth 5.5 - 0.5."""
+    camera = {"R": [[1, 0, 0], [0, -1, 0], [0, 0, -1]], "t": [0, 100, 5500], "f": [1100, 1200], "c": [500, 510]}
+    image = {"id": 1, "file_name": "a.jpg", "width": 1000, "height": 1002, "subject": 9, "action_idx": 2}
+    image |= {"subaction_idx": 1, "cam_idx": 4, "frame_idx": 0}
+    start = tmp_path / "annotations" / "Human36M_subject9"
+    note = {"id": 1, "image_id": 1, "bbox": [0, 0, 9, 9]}
+    write_json(start.with_name(start.name + "_data.json"), {"images": [image], "annotations": [note]})
+    write_json(start.with_name(start.name + "_camera.json"), {"4": camera})
+    numbers = {"pose": [0.0] * 72, "shape": [0.0] * 10, "trans": [[0.0, 0.0, 0.0]]}
+    write_json(start.with_name(start.name + "_smpl_param.json"), {"2": {"1": {"0": numbers}}})
+    (fit,) = FIT_READERS["human36m"].read(tmp_path)
+    np.testing.assert_allclose(project(fit.camera, POINT), [1100 * 0.3 / 5 + 500, 1200 * (0.2 + 0.1) / 5 + 510])
+    assert (fit.group, fit.split, fit.betas.shape) == ("S9", "test", (10,))
+
+
+def sequence(**changes):
+    views = np.tile(np.eye(4), (2, 1, 1))
+    views[1, :3, 3] = (0.1, 0.2, 4.5)
+    record = {"poses": [np.zeros((2, 72))], "trans": [np.zeros((2, 3))], "betas": [np.zeros(10)], "genders": ["m"]}
+    record |= {"cam_poses": views, "cam_intrinsics": np.array([[2000.0, 0, 540], [0, 1900, 960], [0, 0, 1]])}
+    return record | {"campose_valid": [np.array([0, 1])]} | changes
+
+
+def test_3dpw_frames_with_an_unaligned_camera_are_failures(tmp_path):
+    old_pickle(tmp_path / "sequenceFiles/test/walk.pkl", sequence())
+    failed, fit = FIT_READERS["3dpw"].read(tmp_path)
+    assert isinstance(failed, FitFailure) and "campose_valid" in failed.message and failed.instance_id == "walk/image_00000.jpg#0"
+    np.testing.assert_allclose(project(fit.camera, POINT), [2000 * 0.4 / 5 + 540, 1900 * 0 / 5 + 960], atol=1e-9)
+    assert fit.image_path is None and fit.image_size is None and fit.split == "test"
+
+
+def test_3dpw_people_of_unknown_gender_and_of_too_few_frames_are_failures(tmp_path):
+    record = sequence(poses=[np.zeros((2, 72))] * 2, trans=[np.zeros((1, 3)), np.zeros((2, 3))], betas=[np.zeros(10)] * 2)
+    old_pickle(tmp_path / "sequenceFiles/train/a.pkl", record | {"genders": ["f", "x"], "campose_valid": [np.ones(2)] * 2})
+    kinds = [(type(fit).__name__, fit.instance_id[-1], getattr(fit, "message", "")) for fit in FIT_READERS["3dpw"].read(tmp_path)]
+    assert [kind for kind, _, _ in kinds] == ["Fit", "FitFailure", "FitFailure", "FitFailure"]
+    assert "unknown gender" in kinds[2][2] and "not the fields expected" in kinds[1][2]
+
+
+def dog(root, name="fits/n1-pug/n1_2.json", **changes):
+    camera = {"kind": "perspective", "focal": 500, "centre": [32, 24]}
+    record = {"pose": [0.0] * 105, "betas": [0.0] * 20, "trans": [0, 0, 3], "camera": camera}
+    write_json(root / name, record | changes)
+    return list(FIT_READERS["stanford-dogs"].read(root))
+
+
+def test_dogs_without_rotation_live_in_the_camera_frame(tmp_path):
+    (fit,) = dog(tmp_path)
+    np.testing.assert_allclose(project(fit.camera, POINT + fit.translation), [500 * 0.3 / 3.5 + 32, 500 * -0.2 / 3.5 + 24])
+    assert fit.image_id == "n1-pug/n1_2.jpg" and fit.group == "n1-pug" and fit.joint_scales is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"camera": [0.1, 112, 112]}, "no camera with named fields, got 3 numbers without names"),
+        ({"camera": None}, "no camera with named fields, got none"),
+        ({"camera": {"kind": "perspective", "focal": 500}}, "lacks kind or centre"),
+        ({"camera": {"kind": "perspective", "focal": "far", "centre": [1, 2]}}, "focal is missing or no number"),
+        ({"pose": np.zeros((35, 3, 3)).tolist()}, "pose is no list of axis-angles"),
+        ({"pose": [0.0] * 104}, "pose is no list of axis-angles"),
+        ({"pose": None}, "no field 'pose'"),
+        ({"betas": "many"}, "betas is no array of numbers"),
+        ({"trans": [1, 2]}, "translation has another shape"),
+        ({"image_size": 5}, "not the fields expected"),
+    ],
+)
+def test_dogs_that_make_no_fit_say_why(tmp_path, changes, text):
+    (failed,) = dog(tmp_path, **changes)
+    assert isinstance(failed, FitFailure) and text in failed.message
+
+
+def test_two_fits_of_one_photograph_and_a_list_for_a_record(tmp_path):
+    dog(tmp_path)
+    (tmp_path / "fits/n1-pug/n1_2.npz").write_bytes(b"PK nonsense")
+    old_pickle(tmp_path / "fits/n1-pug/n1_3.pkl", [1, 2])
+    old_pickle(tmp_path / "fits/n1-pug/n1_4.pkl", {"pose": 1})
+    cut_short("fits/n1-pug/n1_4.pkl")(tmp_path)
+    fit, *failed = FIT_READERS["stanford-dogs"].read(tmp_path)
+    assert isinstance(fit, Fit)
+    assert [f.message.partition(",")[0] for f in failed] == [
+        "a second fit of the same photograph",
+        "not a record with named fields",
+        "not a whole pickle file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("nothing", "not a json file"),
+        ("[]", "not a file of fits"),
+        (json.dumps({"schema": "dp3d.fits", "version": 2, "fits": []}), "not a file of fits that this version reads"),
+        (json.dumps({"schema": "dp3d.fits", "version": 1}), "not a file of fits"),
+        ("[" * 100_000, "not a json file"),
+    ],
+)
+def test_neutral_files_of_another_kind_are_refused(tmp_path, text, match):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputCorrupt, match=match):
+        list(FIT_READERS["neutral"].read(tmp_path))
+
+
+def test_neutral_entries_with_unknown_or_repeated_names_are_failures(tmp_path):
+    write_fits(tmp_path / "a.json", [one_fit(), one_fit(betas=np.ones(3))])
+    data = json.loads((tmp_path / "a.json").read_text())
+    data["fits"] += [data["fits"][0] | {"instance_id": "b", "bettas": [1]}, 7]
+    write_json(tmp_path / "a.json", data)
+    good, *failed = FIT_READERS["neutral"].read(tmp_path / "a.json")
+    assert isinstance(good, Fit) and good.camera.focal == CAMERA.focal
+    assert ["second fit" in failed[0].message, "bettas" in failed[1].message, failed[2].error] == [True, True, "InputCorrupt"]
+
+
+def test_writing_fits_is_whole_or_not_at_all(tmp_path):
+    def interrupted():
+        yield one_fit()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_fits(tmp_path / "a.json", interrupted())
+    assert list(tmp_path.iterdir()) == []

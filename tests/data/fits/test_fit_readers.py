@@ -1,0 +1,162 @@
+"""One contract for every reader of fits, over trees that the tests write in the published layouts."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from dp3d_data.errors import Dp3dError, InputMissing
+from dp3d_data.fits import FIT_READERS, Fit, FitFailure, same_fit, write_fits
+from tests.data.fits.trees import TREES
+
+LAYOUTS = sorted(FIT_READERS)
+
+
+def read(name, root):
+    return list(FIT_READERS[name].read(root))
+
+
+def assert_same_fits(got, wanted):
+    assert [type(fit).__name__ for fit in got] == ["Fit"] * len(wanted), got
+    assert [fit.instance_id for fit in got] == [fit.instance_id for fit in wanted]
+    for one, other in zip(got, wanted, strict=True):
+        wrong = [name for name in vars(one) if not same_value(getattr(one, name), getattr(other, name))]
+        assert not wrong, [(name, getattr(one, name), getattr(other, name)) for name in wrong]
+
+
+def same_value(one, other):
+    if hasattr(one, "kind"):
+        return all(same_value(getattr(one, name), getattr(other, name)) for name in vars(one))
+    if isinstance(one, np.ndarray):
+        return np.allclose(one, other, rtol=0, atol=1e-12)
+    return one == other
+
+
+def test_every_reader_has_a_tree():
+    assert LAYOUTS == sorted(TREES) == sorted(["stanford-dogs", "up3d", "human36m", "3dpw", "neutral"])
+    assert all(reader.name == name and reader.body in ("smpl", "smal", "any") for name, reader in FIT_READERS.items())
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_tree_means_these_fits(name, tmp_path):
+    wanted = TREES[name].write(tmp_path, 0)
+    assert_same_fits(read(name, tmp_path), wanted)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_reading_twice_gives_the_same_bits(name, tmp_path):
+    TREES[name].write(tmp_path, 1)
+    first, second = read(name, tmp_path), read(name, tmp_path)
+    assert len(first) > 2 and all(same_fit(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_order_is_that_of_names_not_of_the_disk(name, tmp_path, monkeypatch):
+    TREES[name].write(tmp_path, 2)
+    before = [fit.instance_id for fit in read(name, tmp_path)]
+    scandir, listdir = os.scandir, os.listdir
+
+    class Reversed:
+        def __init__(self, *arguments):
+            with scandir(*arguments) as entries:
+                self.entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+        def __enter__(self):
+            return iter(self.entries)
+
+        def __exit__(self, *error):
+            return False
+
+        def __iter__(self):
+            return iter(self.entries)
+
+    monkeypatch.setattr(os, "scandir", Reversed)
+    monkeypatch.setattr(os, "listdir", lambda *arguments: sorted(listdir(*arguments), reverse=True))
+    assert [fit.instance_id for fit in read(name, tmp_path)] == before
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_names_are_unique_and_instances_of_an_image_share_its_name(name, tmp_path):
+    TREES[name].write(tmp_path, 3)
+    fits = read(name, tmp_path)
+    assert len({fit.instance_id for fit in fits}) == len(fits)
+    assert all(fit.group and fit.image_id and not os.path.isabs(fit.image_id) for fit in fits)
+    assert {fit.body.partition("-")[0] for fit in fits} <= {"smpl", "smal"}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_converts_to_neutral_and_back(name, tmp_path):
+    TREES[name].write(tmp_path / "tree", 4)
+    fits = read(name, tmp_path / "tree")
+    assert write_fits(tmp_path / "neutral.json", fits) == len(fits)
+    again = read("neutral", tmp_path / "neutral.json")
+    assert_same_fits(again, fits)
+    arrays = ("pose", "betas", "translation")
+    assert all(np.array_equal(getattr(a, key), getattr(b, key)) for a, b in zip(again, fits, strict=True) for key in arrays)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_folder_of_something_else_shows_expected_and_found(name, tmp_path):
+    with pytest.raises(InputMissing, match="no such folder"):
+        read(name, tmp_path / "none")
+    with pytest.raises(InputMissing, match="(?s)no fits here.*got: an empty folder.*expected: .*(json|pkl|npz)"):
+        read(name, tmp_path)
+    for number in range(9):
+        (tmp_path / f"holiday_{number}.txt").touch()
+    with pytest.raises(InputMissing, match="(?s)no fits here.*holiday_0.txt.*and 3 more.*mend: "):
+        read(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_one_broken_unit_is_a_failure_and_the_rest_is_read(name, tmp_path):
+    tree = TREES[name]
+    wanted = tree.write(tmp_path, 5)
+    tree.spoil(tmp_path)
+    got = read(name, tmp_path)
+    failures = [fit for fit in got if isinstance(fit, FitFailure)]
+    assert failures and all(failure.message and failure.error and failure.path.exists() for failure in failures)
+    kept = {fit.instance_id for fit in got if isinstance(fit, Fit)}
+    assert len(kept) == len(wanted) - tree.spoilt and kept < {fit.instance_id for fit in wanted}
+
+
+class Evil:
+    """A pickle that would make a file if anything of it ran."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if TREES[name].pickles])
+def test_a_malicious_pickle_is_refused_and_nothing_runs(name, tmp_path):
+    tree = TREES[name]
+    wanted = tree.write(tmp_path, 6)
+    (tmp_path / tree.pickles).write_bytes(pickle.dumps({"pose": Evil(tmp_path / "ran")}))
+    got = read(name, tmp_path)
+    failures = [fit for fit in got if isinstance(fit, FitFailure)]
+    assert [failure.error for failure in failures] == ["UnsafePickle"] and "mkdir" in failures[0].message
+    assert not (tmp_path / "ran").exists() and len(got) - 1 == len(wanted) - tree.spoilt
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_random_damage_never_ends_a_reading_with_another_error(name, tmp_path):
+    """Bytes of the files changed at random: fits, failures or our own errors, nothing else."""
+    TREES[name].write(tmp_path, 7)
+    files = sorted(path for path in tmp_path.rglob("*") if path.suffix in (".pkl", ".json", ".npz", ".txt"))
+    rng, outcomes = np.random.default_rng(8), set()
+    for _ in range(10):
+        path = files[rng.integers(len(files))]
+        whole = path.read_bytes()
+        spoilt = bytearray(whole)
+        for place in rng.integers(0, max(len(whole), 1), 3):
+            spoilt[place] = rng.integers(256)
+        path.write_bytes(spoilt)
+        try:
+            outcomes |= {type(fit).__name__ for fit in read(name, tmp_path)}
+        except Dp3dError as error:
+            outcomes.add(type(error).__name__)
+        path.write_bytes(whole)
+    assert outcomes <= {"Fit", "FitFailure", "InputCorrupt", "InputMissing"}
