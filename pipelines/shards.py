@@ -21,7 +21,7 @@ from dp3d_data.shards.instances import rows_batch
 from dp3d_data.shards.integrity import verify
 from dp3d_data.shards.manifest import MANIFEST, read_manifest, write_manifest
 from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
-from dp3d_data.shards.schema import INSTANCE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION
+from dp3d_data.shards.schema import INSTANCE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION, current
 from dp3d_data.shards.splits import assign_splits
 from dp3d_data.shards.statistics import Statistics
 from dp3d_data.shards.writer import JOURNAL, Journal, ShardEntry, write_split
@@ -70,18 +70,33 @@ def open_runs(folders: Sequence[Path]) -> list[Run]:
     Raises:
         NothingToDo: no folder.
         InputMissing: a folder is no finished run.
-        UsageError: the runs use different templates.
+        UsageError: the runs use different templates or subsets of its vertices.
     """
     if not folders:
         hint = "extract some first: dp3d-data extract --category dog, or: dp3d-data synth --category dog"
         raise NothingToDo("no instances to build shards from", hint=hint)
     runs = sorted((Run.open(folder) for folder in folders), key=lambda run: (run.kind, run.digest))
+    subset_of(runs)
     hashes = {(run.marker["template"] or {}).get("hash") for run in runs}
     if len(hashes) > 1:
         lines = "; ".join(f"{run.folder} has {(run.marker['template'] or {}).get('name')}" for run in runs)
         hint = "build them apart: dp3d-data build-shards --input DIR --out DIR"
         raise UsageError("these runs use different templates", got=lines, expected="one template", hint=hint)
     return runs
+
+
+def subset_of(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """The vertices to which the runs' keypoints are restricted, as the runs say it; None where all are kept.
+
+    Raises:
+        UsageError: the runs have different subsets.
+    """
+    found = [run.marker.get("extra", {}).get("subset") for run in runs]
+    if any(subset != found[0] for subset in found):
+        got = "; ".join(f"{run.folder} has {subset['count'] if subset else 'all'}" for run, subset in zip(runs, found, strict=True))
+        hint = "build them apart: dp3d-data build-shards --input DIR --out DIR"
+        raise UsageError("these runs keep different vertices", got=got, expected="one subset", hint=hint)
+    return found[0]
 
 
 def decide(index: Index, plan: ShardPlan) -> Decision:
@@ -142,7 +157,7 @@ def _with_columns(table: pa.Table, columns: dict[str, list[str]]) -> pa.Table:
     for name, values in columns.items():
         position = table.schema.get_field_index(name)
         table = table.set_column(position, INSTANCE_SCHEMA.field(name), pa.array(values, type=pa.string()))
-    return table.select(INSTANCE_SCHEMA.names).cast(INSTANCE_SCHEMA)
+    return current(table)
 
 
 def recipe_of(runs: Sequence[Run], plan: ShardPlan) -> str:
@@ -182,6 +197,7 @@ def build(folders: Sequence[Path], out: Path, category: str, plan: ShardPlan, *,
         raise ShardError("the inputs changed while the shards were built", path=out, hint="run the command again with --overwrite")
     _write_companions(out, template, index, decision)
     head = {"category": category, "recipe": recipe, "settings": plain(plan), "account": asdict(account)}
+    head |= {"subset": subset_of(runs)}
     write_manifest(out, head | {"inputs": [_input(run) for run in runs]} | _contents(out, template, entries))
     (out / JOURNAL).unlink(missing_ok=True)
     sweep(out)

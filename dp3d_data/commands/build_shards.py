@@ -13,7 +13,7 @@ from dp3d_data.config import setting, workspace
 from dp3d_data.errors import ConfigError
 from dp3d_data.filters import FilterConfig
 
-RUNS = ("extract", "synth")
+RUNS = ("extract", "synth", "project")
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 

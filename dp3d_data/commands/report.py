@@ -10,7 +10,7 @@ import click
 from dp3d_data.commandline import command, config_options
 from dp3d_data.config import setting, workspace
 
-RUNS = ("extract", "synth")
+RUNS = ("extract", "synth", "project")
 EXTRAS = ("model", "predictions", "evaluation")
 
 

@@ -21,7 +21,7 @@ from dp3d_data.shards.runs import Run
 from dp3d_data.shards.schema import PER_VERTEX
 
 TITLES = {"model": "Parts", "predictions": "Lifted instances", "evaluation": "Evaluation"}
-NAMES = {"extract": "photographs", "synth": "synthetic"}
+NAMES = {"extract": "photographs", "synth": "synthetic", "project": "model fits"}
 SHEET_COLUMNS = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *PER_VERTEX[:3]]
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif")
 _FIRST = ("parts", "turntable", "lift", "predict", "evaluation")

@@ -55,6 +55,7 @@ def instance_row(
     origin: Correspondence,
     *,
     visible_area: float,
+    visible_area_posed: float | None = None,
     mask_area: int | None = None,
     truth: Truth | None = None,
 ) -> Row:
@@ -62,6 +63,7 @@ def instance_row(
 
     Args:
         visible_area: share of the template's surface area that is visible, 0..1.
+        visible_area_posed: the same of the posed surface's own area, where the shape is known.
         mask_area: pixels of the object, where a mask was made.
 
     Raises:
@@ -90,6 +92,7 @@ def instance_row(
         "score": float(detection.score),
         "mask_area": None if mask_area is None else int(mask_area),
         "visible_area": float(visible_area),
+        "visible_area_posed": None if visible_area_posed is None else float(visible_area_posed),
         "vertex_ids": np.asarray(view.ids, dtype=np.int32),
         "keypoints_x": np.asarray(view.keypoints, dtype=np.float32)[:, 0],
         "keypoints_y": np.asarray(view.keypoints, dtype=np.float32)[:, 1],

@@ -9,7 +9,7 @@ from typing import Any
 
 from dp3d_data.errors import InputMissing, ShardError
 from dp3d_data.shards.files import read_json, write_json
-from dp3d_data.shards.schema import SCHEMA_VERSION
+from dp3d_data.shards.schema import READABLE, SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
 FORMAT = "dp3d-shards"
@@ -42,9 +42,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     content = read_json(path, "manifest")
     if content.get("format") != FORMAT:
         raise ShardError("not a manifest of shards", got=content.get("format"), expected=FORMAT, path=path)
-    if content.get("schema_version") != SCHEMA_VERSION:
+    if content.get("schema_version") not in READABLE:
         got = content.get("schema_version")
-        raise ShardError("shards of another schema version", got=got, expected=SCHEMA_VERSION, path=path)
+        raise ShardError("shards of another schema version", got=got, expected=READABLE, path=path)
     if content.get(_OWN_HASH) != own_hash(content):
         got, expected = own_hash(content), content.get(_OWN_HASH)
         raise ShardError("the manifest has been changed or damaged", got=got, expected=expected, path=path)

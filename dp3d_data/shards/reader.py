@@ -18,7 +18,7 @@ from dp3d_data.shards.basis import BASIS, Basis, read_basis
 from dp3d_data.shards.index import boxes
 from dp3d_data.shards.manifest import read_manifest
 from dp3d_data.shards.runs import TEMPLATE
-from dp3d_data.shards.schema import INSTANCE_SCHEMA, schema_problem
+from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
 
 if TYPE_CHECKING:
     from dp3d_data.bodies.template import Template
@@ -132,7 +132,7 @@ class ShardReader:
         problem = schema_problem(table.schema, INSTANCE_SCHEMA)
         if problem:
             raise ShardError("not a table of instances", got=problem, path=self.folder / name)
-        return table
+        return current(table)
 
 
 def dense(table: pa.Table, num_vertices: int) -> Instances:

@@ -1,4 +1,4 @@
-"""A run folder: what extract and synth leave behind, written in parts that survive a kill, read by build-shards."""
+"""A run folder: what extract, synth and project leave behind, written in parts that survive a kill, read by build-shards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.errors import InputMissing, RecipeMismatch, ShardError
 from dp3d_data.shards.files import read_json, read_table, sweep, write_json, write_table
 from dp3d_data.shards.instances import Row, instance_batch, rows_batch
-from dp3d_data.shards.schema import FAILURE_SCHEMA, INSTANCE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION, schema_problem
+from dp3d_data.shards.schema import FAILURE_SCHEMA, INSTANCE_SCHEMA, READABLE, REJECT_SCHEMA, SCHEMA_VERSION, current, schema_problem
 
 if TYPE_CHECKING:
     from dp3d_data.bodies.template import Template
@@ -37,7 +37,7 @@ class RunWriter:
     Args:
         folder: made where missing. An unfinished run of the same recipe is taken up again; one that never finished a
             part stands in nobody's way.
-        kind: "extract" or "synth".
+        kind: "extract", "synth" or "project".
         recipe: fingerprint of all that shapes the result.
         overwrite: discard the results of another run.
 
@@ -151,13 +151,13 @@ class Run:
         folder = Path(folder)
         if not (folder / MARKER).is_file():
             unfinished = (folder / _PARTS).is_dir()
-            what = "this run was not finished" if unfinished else "no run.json here, so this is no folder of extract or synth"
+            what = "this run was not finished" if unfinished else "no run.json here, so this is no folder of extract, synth or project"
             hint = "run the same command again: it goes on where it stopped" if unfinished else "dp3d-data extract --help"
             raise InputMissing(what, path=folder, hint=hint)
         marker = read_json(folder / MARKER, "run.json")
         version = marker.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise ShardError("unknown schema version", got=version, expected=SCHEMA_VERSION, path=folder / MARKER)
+        if version not in READABLE:
+            raise ShardError("unknown schema version", got=version, expected=READABLE, path=folder / MARKER)
         return Run(folder, marker)
 
     @property
@@ -191,7 +191,7 @@ class Run:
             problem = schema_problem(table.schema, wanted)
             if problem:
                 raise ShardError("not a table of instances", got=problem, path=path)
-            yield table
+            yield table if columns else current(table)
 
     def failures(self) -> pa.Table:
         return read_table(self.folder / "failures.parquet")

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
+# Columns that files of an older version lack, and which are null then.
+ADDED = ("visible_area_posed",)
 VERSION_KEY = b"dp3d.schema_version"
 TABLE_KEY = b"dp3d.table"
 FIELDS_KEY = b"dp3d.fields"
@@ -53,6 +56,8 @@ INSTANCE_COLUMNS = (
     Column("score", _FLOAT, "Score of the detection; 1 where the box was given.", "0..1"),
     Column("mask_area", _INT, "Number of pixels of the object; null where no mask was made.", "pixels", nullable=True),
     Column("visible_area", _FLOAT, "Visible share of the template's surface area.", "0..1"),
+    Column("visible_area_posed", _FLOAT, "Visible share of the posed surface's own area; null where the shape is unknown.",
+           "0..1", nullable=True),
     Column("vertex_ids", _INTS, "Visible template vertices, ascending; all other vertices are invisible."),
     Column("keypoints_x", _FLOATS, "x of the mean pixel of each visible vertex.", _PIXELS),
     Column("keypoints_y", _FLOATS, "y of the mean pixel of each visible vertex.", _PIXELS),
@@ -111,16 +116,27 @@ def schema_problem(found: pa.Schema, expected: pa.Schema) -> str | None:
     """How a file's schema differs from the expected one, in words; None where it is the same."""
     metadata = found.metadata or {}
     version = metadata.get(VERSION_KEY, b"none").decode(errors="replace")
-    if version != str(SCHEMA_VERSION):
-        return f"schema version {version}, this program reads {SCHEMA_VERSION}"
-    missing = [name for name in expected.names if name not in found.names]
+    if version not in map(str, READABLE):
+        return f"schema version {version}, this program reads {' and '.join(map(str, READABLE))}"
+    older = version != str(SCHEMA_VERSION)
+    missing = [name for name in expected.names if name not in found.names and not (older and name in ADDED)]
     if missing:
         return "columns missing: " + ", ".join(missing)
     extra = [name for name in found.names if name not in expected.names]
     if extra:
         return "unknown columns: " + ", ".join(extra)
-    wrong = [f"{f.name} is {found.field(f.name).type}, not {f.type}" for f in expected if found.field(f.name).type != f.type]
+    pairs = [(field, found.field(field.name)) for field in expected if field.name in found.names]
+    wrong = [f"{field.name} is {other.type}, not {field.type}" for field, other in pairs if other.type != field.type]
     return "; ".join(wrong) or None
+
+
+def current(table: pa.Table) -> pa.Table:
+    """A table of instances of any readable version with today's columns; those that it lacks are null."""
+    for name in ADDED:
+        if name not in table.column_names:
+            field = INSTANCE_SCHEMA.field(name)
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(INSTANCE_SCHEMA.names).cast(INSTANCE_SCHEMA)
 
 
 def schema_markdown(columns: tuple[Column, ...]) -> str:

@@ -14,7 +14,7 @@ from dp3d_data.records import VertexView
 from dp3d_data.shards import INSTANCE_SCHEMA, REJECT_SCHEMA, Run, RunWriter, instance_batch
 from dp3d_data.shards.files import write_whole
 from dp3d_data.shards.instances import check_view, rows_batch
-from dp3d_data.shards.schema import FIELDS_KEY, INSTANCE_COLUMNS, VERSION_KEY, schema_problem
+from dp3d_data.shards.schema import FIELDS_KEY, INSTANCE_COLUMNS, VERSION_KEY, current, schema_problem
 from tests.data.shards.samples import grid_template, row, run
 
 
@@ -109,7 +109,7 @@ def test_a_folder_of_another_recipe_is_refused_and_can_be_overwritten(tmp_path):
 
 
 def test_unfinished_and_foreign_folders_are_told_apart(tmp_path):
-    with pytest.raises(InputMissing, match="no folder of extract or synth"):
+    with pytest.raises(InputMissing, match="no folder of extract, synth or project"):
         Run.open(tmp_path)
     RunWriter(tmp_path, kind="extract", recipe="r").commit(0, [row(0)], inputs=1)
     with pytest.raises(InputMissing, match="was not finished"):
@@ -131,3 +131,11 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_whole(tmp_path / "file", fail)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_table_of_the_first_version_is_still_read():
+    old = pa.Table.from_batches([instance_batch([row(0)])]).drop_columns(["visible_area_posed"])
+    old = old.replace_schema_metadata({**old.schema.metadata, VERSION_KEY: b"1"})
+    assert schema_problem(old.schema, INSTANCE_SCHEMA) is None
+    assert current(old).column("visible_area_posed").to_pylist() == [None]
+    assert current(old).schema.equals(INSTANCE_SCHEMA, check_metadata=True)
