@@ -17,7 +17,8 @@ ENDING = "_body.pkl"
 
 
 class Up3d:
-    """The folder `up-3d` of the archive: NNNNN_body.pkl, NNNNN_image.png, and the lists train.txt, val.txt, test.txt.
+    """The folder `up-3d` of the archive: NNNNN_body.pkl, NNNNN_image.png, and the lists
+    train.txt, val.txt, trainval.txt and test.txt; what stands in trainval.txt alone is train.
 
     A pickle holds pose [72], betas [10], trans [3], and of the camera rt [3] (axis-angle), t [3] and f (pixels); the
     principal point is the image's centre, so the image must be there.
@@ -37,7 +38,7 @@ class Up3d:
         paths = sorted(folder.glob(f"*{ENDING}"))
         if not paths:
             raise wrong_tree(folder, EXPECTED, HINT)
-        splits = split_lists(folder)
+        splits = dict.fromkeys(split_lists(folder, ("trainval",)), "train") | split_lists(folder)
         for path in paths:
             image = path.with_name(path.name.removesuffix(ENDING) + "_image.png")
             yield attempt(f"{image.name}#0", image.name, path, lambda path=path, image=image: _fit(path, image, splits))

@@ -57,9 +57,10 @@ def write_up3d(root: Path, seed: int) -> list[Fit]:
         record = {"pose": pose.ravel(), "betas": betas, "trans": trans, "rt": turn, "t": place, "f": focal}
         old_pickle(folder / f"{number:05d}_body.pkl", record)
         camera = FitCamera("perspective", Rotation.from_rotvec(turn).as_matrix(), place, focal=(focal, focal), centre=(32, 24))
-        split = "train" if number == 3 else "test" if number == 7 else None
+        split = {3: "val", 7: "test", 12: "train"}[number]
         fits[number] = Fit(f"{name}#0", name, image, SIZE, name, split, "smpl", pose, betas, trans, camera)
-    (folder / "train.txt").write_text("/00003_image.png\n")
+    (folder / "val.txt").write_text("/00003_image.png\n")
+    (folder / "trainval.txt").write_text("/00003_image.png\n/00012_image.png\n")
     (folder / "test.txt").write_text("/00007_image.png\n\n")
     return [fits[number] for number in sorted(fits)]
 
