@@ -11,6 +11,7 @@ _ROOM = "dp3d_data.commands"
 COMMANDS = {
     "doctor": (f"{_ROOM}.doctor:doctor", "What is installed, found and missing, with the command that mends each."),
     "template": (f"{_ROOM}.template:template", "List, look at and import template meshes."),
+    "body": (f"{_ROOM}.body:body", "List, look at and import body models: SMPL, SMAL and its dogs."),
     "zoo": (f"{_ROOM}.zoo:zoo", "List the networks, look at one, check a file of weights."),
     "synth": (f"{_ROOM}.synth:synth", "Render a synthetic world of a rigged template, with its truth."),
     "train-cse": (f"{_ROOM}.train_cse:train_cse", "Train a CSE network on the synthetic world."),

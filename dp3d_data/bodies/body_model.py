@@ -144,6 +144,6 @@ def _check_values(model: BodyModel) -> None:
         value = getattr(model, name)
         if value is not None and not np.isfinite(value).all():
             raise ShapeError(f"a body model's {name} holds NaN or infinity")
-    for name, rows in (("skin weights", model.weights), ("joint regressor", model.joint_regressor)):
-        if not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
-            raise ShapeError(f"the rows of the {name} do not sum to 1", got=f"{rows.sum(axis=1).min():.4g} to {rows.sum(axis=1).max():.4g}")
+    sums = model.weights.sum(axis=1)
+    if not np.allclose(sums, 1, atol=1e-2):
+        raise ShapeError("the rows of the skin weights do not sum to 1", got=f"{sums.min():.4g} to {sums.max():.4g}")

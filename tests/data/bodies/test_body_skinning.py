@@ -124,7 +124,7 @@ def test_models_whose_arrays_disagree_are_told():
     fields = {name: getattr(good, name) for name in good.__dataclass_fields__}
     for change, text in (
         ({"pose_basis": good.pose_basis[:, :, :-1]}, "pose_basis does not fit its other arrays"),
-        ({"weights": good.weights * 2}, "skin weights do not sum to 1"),
+        ({"weights": good.weights * 2}, "rows of the skin weights do not sum to 1"),
         ({"kind": "cat"}, "no such kind of body model"),
         ({"parents": good.parents * 0}, "the joints are no tree"),
         ({"faces": good.faces + 60}, "a face names no vertex"),

@@ -1,0 +1,104 @@
+"""dp3d-data body: list, look at and import body models."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from dp3d_data.commandline import GroupedOption, LazyGroup, command
+from dp3d_data.errors import UsageError
+
+
+@click.group(cls=LazyGroup, context_settings={"max_content_width": 110})
+def body() -> None:
+    """Body models of your own files: SMPL of people, SMAL of animals. None is shipped; see docs/body_models.md."""
+
+
+@command("list", example="dp3d-data body list")
+def list_bodies() -> None:
+    """List the body models that were imported into the workspace."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dp3d_data.bodies.body_files import bodies_folder, imported_bodies, load_body_model, offered
+
+    names = imported_bodies()
+    if not names:
+        click.echo(f"none is imported into {bodies_folder()}")
+        click.echo(f"  {offered('')}")
+        return
+    table = Table("name", "kind", "vertices", "faces", "joints", "betas", "limb scales", "pose blendshapes")
+    for name in names:
+        model = load_body_model(name)
+        sizes = (model.num_vertices, len(model.faces), model.num_joints, model.num_betas, model.num_scales)
+        table.add_row(name, model.kind, *map(str, sizes), "no" if model.pose_basis is None else "yes")
+    Console(width=120, highlight=False).print(table)
+
+
+@command("show", example="dp3d-data body show smal-dog --picture dog.png")
+@click.argument("name")
+@click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help="Write a picture from six sides.")
+@click.option("--mesh", metavar="FILE", cls=GroupedOption, group="Output", help="Write the surface as .obj, .ply or .glb.")
+def show(name: str, picture: str | None, mesh: str | None) -> None:
+    """Say what is known of a body model. NAME is its name in the workspace, or a .pkl or .npz file."""
+    from dp3d_data.bodies.body_files import load_body_model
+    from dp3d_data.bodies.body_model import rest_template
+
+    model = load_body_model(name)
+    for label, value in _facts(model):
+        click.echo(f"{label:>12}  {value}")
+    if picture:
+        from dp3d_data.commands.template import _write_picture
+
+        _write_picture(rest_template(model), picture)
+        click.echo(f"  picture written to {picture}")
+    if mesh:
+        from dp3d_data.bodies.mesh_files import write_mesh
+
+        click.echo(f"  mesh written to {write_mesh(rest_template(model), mesh)}")
+
+
+@command("import", example="dp3d-data body import smal_CVPR2017.pkl --name smal")
+@click.argument("file", type=click.Path())
+@click.option("--name", required=True, help="Name of the body model in the workspace.")
+@click.option("--kind", type=click.Choice(["smpl", "smal"]), help="What it is; by its joints and vertices where not given.")
+@click.option("--betas", type=click.IntRange(min=0), help="Keep this many betas; all where not given.")
+@click.option("--overwrite", is_flag=True, help="Replace a body model of that name.")
+def import_body(file: str, name: str, kind: str | None, betas: int | None, overwrite: bool) -> None:
+    """Check a published body model and keep it as plain arrays. FILE is a .pkl or .npz of SMPL's layout.
+
+    Nothing of a pickle is run: chumpy and scipy need not be its authors', and a file that asks for more is refused.
+    """
+    from dp3d_data.bodies.body_files import bodies_folder, import_body_model, save_body_model
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise UsageError("this is no name for a body model", got=repr(name), expected="letters, digits, - and _")
+    path = bodies_folder() / f"{name}.npz"
+    if path.exists() and not overwrite:
+        raise UsageError("a body model of that name exists", got=path, hint="choose another --name, or add --overwrite")
+    model = import_body_model(file, name, kind, betas)
+    save_body_model(model, path)
+    for label, value in _facts(model):
+        click.echo(f"{label:>12}  {value}")
+    click.echo(f"  written to {path} · look at it: dp3d-data body show {name} --picture {name}.png")
+
+
+def _facts(model) -> list[tuple[str, str]]:
+    from dp3d_data.bodies.body_model import rest_template
+
+    size = " x ".join(f"{extent:.3f}" for extent in model.template.max(axis=0) - model.template.min(axis=0))
+    template = rest_template(model)
+    return [
+        ("body", f"{model.name} · {model.kind} · template hash {template.content_hash}"),
+        ("surface", f"{model.num_vertices} vertices, {len(model.faces)} faces"),
+        ("size", f"{size} m along the model's x, y, z"),
+        ("joints", str(model.num_joints)),
+        ("betas", str(model.num_betas)),
+        ("pose", "with pose blendshapes" if model.pose_basis is not None else "without pose blendshapes"),
+        ("limb scales", ", ".join(model.scale_joints) if model.scale_joints else "none"),
+    ]
+
+
+for _command in (list_bodies, show, import_body):
+    body.add_command(_command)
