@@ -17,6 +17,7 @@ COMMANDS = {
     "train-cse": (f"{_ROOM}.train_cse:train_cse", "Train a CSE network on the synthetic world."),
     "evaluate-cse": (f"{_ROOM}.evaluate_cse:evaluate_cse", "Measure a CSE network on renders whose truth is known."),
     "extract": (f"{_ROOM}.extract:extract", "Photographs to visible template keypoints."),
+    "project": (f"{_ROOM}.project:project", "Published model fits to keypoints with their truth."),
     "failures": (f"{_ROOM}.failures:failures", "Read the table of images that a run could not process."),
     "build-shards": (f"{_ROOM}.build_shards:build_shards", "Filter, normalise, split and write extracted keypoints."),
     "verify": (f"{_ROOM}.verify:verify", "Check every file of a shard folder against its manifest."),

@@ -21,7 +21,7 @@ class FilterConfig:
     min_score: float = setting(0.0, "Lowest score of a detection; extract has its own.", group="Filters", minimum=0, maximum=1)
     min_visible_vertices: int = setting(50, "Fewest visible vertices.", group="Filters", minimum=0)
     min_visible_area: float = setting(
-        0.1, "Least visible share of the template's area, where visibility comes from a known shape.",
+        0.1, "Least visible share of the template's area, where visibility comes from a known shape; exactly so much stays.",
         group="Filters", minimum=0, maximum=1,
     )
     max_edges: int = setting(2, "Most edges of the image that the box may touch.", group="Filters", minimum=0, maximum=4)

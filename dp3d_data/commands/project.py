@@ -1,0 +1,40 @@
+"""dp3d-data project: published model fits to keypoints with their truth."""
+
+from __future__ import annotations
+
+import click
+
+from dp3d_data.commandline import command, config_options
+from pipelines.project_settings import ProjectConfig
+
+EXAMPLE = """
+dp3d-data project --dataset stanford-dogs --root DOGS --body smal-dog
+dp3d-data project --category person --dataset up3d --root up-3d --body smpl --vertex-list points79.txt
+dp3d-data project --category person --dataset 3dpw --root 3DPW --body smpl --body smpl-male=smpl-male --noise 0.01
+"""
+
+
+@command("project", example=EXAMPLE)
+@config_options(ProjectConfig)
+def project(config: ProjectConfig) -> None:
+    """Pose a body model by published fits and keep the vertices that each camera sees.
+
+    The same fits, body and seed give the same files, whatever the number of workers. A run that was stopped goes on
+    where it stopped when the same command is given again. build-shards leaves out what shows under a tenth of its area.
+    """
+    from pipelines.project import make_plan
+    from pipelines.project import project as run
+
+    plan = make_plan(config)
+    vertices = plan.template.num_vertices
+    kept = f"{vertices} vertices" if plan.subset is None else f"{len(plan.subset)} of {vertices} vertices"
+    words = [f"{config.category}: {len(plan.fits)} fits of {config.dataset}", f"body {plan.template.name}", kept]
+    click.echo(" · ".join([*words, f"{plan.workers} worker{'s' * (plan.workers != 1)}", f"recipe {plan.recipe}"]))
+    with click.progressbar(length=len(plan.fits), label="project") as bar:
+        result, fresh = run(plan, lambda inputs, *_: bar.update(inputs), click.echo)
+    if not fresh:
+        click.echo("  this run was finished before; nothing to do (--overwrite makes it anew)")
+    counts = result.counts
+    click.echo(f"  kept {counts['instances']} instances of {counts['inputs']} · failed {counts['failures']}")
+    few = "" if plan.subset is None or len(plan.subset) >= 200 else f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
+    click.echo(f"  written to {result.folder} · next: dp3d-data build-shards --category {config.category}{few}")

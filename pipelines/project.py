@@ -1,0 +1,255 @@
+"""Model fits to a run folder: keypoints of the posed bodies as their cameras see them, with the truth."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from PIL import Image, UnidentifiedImageError
+
+from dp3d_data.bodies import Template
+from dp3d_data.bodies.body_model import BodyModel, rest_template
+from dp3d_data.bodies.subsets import farthest_vertices, read_subset
+from dp3d_data.config import file_digest, fingerprint, plain, to_toml, workspace
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError
+from dp3d_data.fits import FIT_READERS, Fit, FitFailure
+from dp3d_data.fits.layout import picture_size
+from dp3d_data.records import Detection, ImageRecord
+from dp3d_data.shards.files import write_whole
+from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
+from dp3d_data.shards.runs import Run, RunWriter, discard_run
+from dp3d_data.shards.schema import SCHEMA_VERSION
+from pipelines.fit_bodies import Bodies, Poser, load_bodies
+from pipelines.fit_views import Noise, fit_view, vertex_view
+from pipelines.overlays import draw_overlays
+from pipelines.parts import Advance, make_parts, worker_count
+from pipelines.project_settings import ProjectConfig
+
+CODE_VERSION = 1
+TRUTH = "truth"
+
+
+@dataclass(frozen=True)
+class ProjectPlan:
+    """All that determines a run: settings, bodies, fits in order, the vertices to keep (None: all), recipe and folder."""
+
+    config: ProjectConfig
+    bodies: Bodies
+    template: Template
+    fits: tuple[Fit | FitFailure, ...]
+    subset: Int[np.ndarray, "V"] | None
+    recipe: str
+    out: Path
+
+    @property
+    def parts(self) -> list[range]:
+        """The indices of the fits of each part."""
+        count, size = len(self.fits), self.config.part
+        return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+    @property
+    def workers(self) -> int:
+        return worker_count(self.config.workers, len(self.parts), "cpu")
+
+    @property
+    def noise(self) -> Noise:
+        config = self.config
+        up = config.up or ("z" if self.bodies.main.kind == "smal" else "y")
+        return Noise.make(self.template, up, sigma=config.noise, hide=config.hide, hide_lower=config.hide_lower, seed=config.seed)
+
+
+def make_plan(config: ProjectConfig) -> ProjectPlan:
+    """Read bodies and fits and name the recipe.
+
+    Raises:
+        UsageError: no folder or no body was given, two ways to choose vertices, or ids that are not the body's.
+        InputMissing, InputCorrupt, UnsafePickle: of the body, the dataset or the list of vertices.
+        NothingToDo: no fits.
+    """
+    if not config.root:
+        raise UsageError("no folder of fits was given", hint="dp3d-data project --dataset NAME --root DIR --body NAME_OR_FILE")
+    bodies = load_bodies(config.body)
+    template = rest_template(bodies.main)
+    subset = _subset(config, template)
+    read = FIT_READERS[config.dataset].read(Path(config.root))
+    fits = tuple(fit for fit in read if isinstance(fit, FitFailure) or config.split in ("", fit.split))
+    if not fits:
+        raise NothingToDo("no fits", got=f"{config.root}, split {config.split or 'any'}", hint="dp3d-data project --help")
+    digest = hashlib.sha256("".join(map(_fit_digest, fits)).encode()).hexdigest()
+    kept = plain(config.portable()) | {"subset": None if subset is None else subset.tolist()}
+    models = {"": body_digest(bodies.main)} | {name: body_digest(model) for name, model in bodies.named.items()}
+    recipe = fingerprint("project", CODE_VERSION, SCHEMA_VERSION, kept, models, digest)
+    out = Path(config.out) if config.out else workspace(config.category) / "project"
+    return ProjectPlan(config, bodies, template, fits, subset, recipe, out)
+
+
+def _subset(config: ProjectConfig, template: Template) -> Int[np.ndarray, "V"] | None:
+    if config.vertices and config.vertex_list:
+        raise UsageError("two ways to choose vertices", got="--vertices and --vertex-list", expected="one of them")
+    if config.vertex_list:
+        return read_subset(config.vertex_list, template.num_vertices)
+    return farthest_vertices(template.vertices, config.vertices) if config.vertices else None
+
+
+def body_digest(model: BodyModel) -> str:
+    """What the recipe knows of a body model: all its numbers."""
+    digest = hashlib.sha256(f"{model.name} {model.kind}".encode())
+    for name in ("template", "faces", "shape_basis", "pose_basis", "joint_regressor", "parents", "weights", "scale_basis"):
+        value = getattr(model, name)
+        digest.update(b"none" if value is None else np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _fit_digest(fit: Fit | FitFailure) -> str:
+    """What the recipe knows of a fit, wherever its files lie; of a mask the size of its file."""
+    values = {name: value for name, value in asdict(fit).items() if name not in ("image_path", "path", "mask_path", "message")}
+    mask = getattr(fit, "mask_path", None)
+    values["mask"] = None if mask is None or not mask.is_file() else mask.stat().st_size
+    return fingerprint(repr({name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in _flat(values)}))
+
+
+def _flat(values: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The entries of a nested dictionary, with their paths."""
+    pairs = []
+    for name, value in values.items():
+        pairs += [(f"{name}.{key}", inner) for key, inner in _flat(value)] if isinstance(value, dict) else [(name, value)]
+    return pairs
+
+
+@dataclass(frozen=True)
+class ProjectJob:
+    """What every process must know; see `pipelines.parts.Job`."""
+
+    plan: ProjectPlan
+    writer: RunWriter
+
+    def start(self) -> ProjectParts:
+        """Bring the body models into torch."""
+        return ProjectParts(self.plan, self.writer, Poser(self.plan.bodies), self.plan.noise)
+
+
+@dataclass(frozen=True)
+class ProjectParts:
+    """Makes the parts of a run; see `pipelines.parts.PartMaker`."""
+
+    plan: ProjectPlan
+    writer: RunWriter
+    poser: Poser
+    noise: Noise
+
+    def make(self, index: int, advance: Advance) -> None:
+        """Project the fits of one part and write their rows; a fit that cannot be projected is a row of failures."""
+        rows, failures = [], []
+        for number in self.plan.parts[index]:
+            fit = self.plan.fits[number]
+            if isinstance(fit, FitFailure):
+                failures.append(_failure(fit.image_id, fit.path, "read", fit.error, fit.message))
+                advance(1, 0, 1)
+                continue
+            try:
+                rows.append(self._row(fit, number))
+                advance(1, 1, 0)
+            except Dp3dError as error:
+                detail = error.what if error.got in (None, "") else f"{error.what}, got {error.got}"
+                failures.append(_failure(fit.image_id, fit.image_path, "project", type(error).__name__, f"{fit.instance_id}: {detail}"))
+                advance(1, 0, 1)
+        self.writer.commit(index, rows, failures, inputs=len(self.plan.parts[index]))
+
+    def _row(self, fit: Fit, number: int) -> Row:
+        plan = self.plan
+        size = image_size(fit)
+        mask = read_mask(fit.mask_path, size) if plan.config.masks and fit.mask_path is not None else None
+        view = fit_view(self.poser.pose(fit), plan.template, fit.camera, size, fit.box, mask)
+        keypoints, visible = self.noise.apply(view.keypoints, view.visible, view.box, number)
+        there = fit.image_path is not None and fit.image_path.is_file()
+        path, digest = (str(fit.image_path), file_digest(fit.image_path)) if there else (None, None)
+        return instance_row(
+            fit.instance_id,
+            ImageInfo(fit.image_id, *size, path, digest, plan.config.dataset, fit.group),
+            Detection(np.asarray(view.box, dtype=np.float32), 1.0, plan.config.category),
+            vertex_view(keypoints, visible, plan.subset),
+            Correspondence(plan.template.name, plan.template.content_hash, TRUTH),
+            visible_area=view.area,
+            visible_area_posed=view.posed_area,
+            mask_area=None if mask is None else int(mask.sum()),
+            truth=view.truth,
+        )
+
+
+def _failure(image_id: str, path: Path | None, stage: str, error: str, message: str) -> Row:
+    return {"image_id": image_id, "path": None if path is None else str(path), "stage": stage, "error": error, "message": message}
+
+
+def image_size(fit: Fit) -> tuple[int, int]:
+    """(width, height) in pixels: the fit's own, else the image file's, else twice the camera's centre.
+
+    Raises:
+        InputMissing: nothing says it.
+    """
+    if fit.image_size is not None:
+        return fit.image_size
+    if fit.image_path is not None and fit.image_path.is_file():
+        return picture_size(fit.image_path)
+    width, height = (round(2 * value) for value in fit.camera.centre)
+    if min(width, height) < 1:
+        raise InputMissing("nothing says the size of the image", got=fit.image_id, expected="image_size, the image, or a centre")
+    return width, height
+
+
+def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """A mask [H, W] from an image: pixels above 0.
+
+    Raises:
+        InputMissing: no such file.
+        InputCorrupt: no image, or of another size than the photograph.
+    """
+    if not path.is_file():
+        raise InputMissing("no such mask", path=path)
+    try:
+        with Image.open(path) as image:
+            mask = np.array(image.convert("L")) > 0
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise InputCorrupt("not an image", path=path) from error
+    if mask.shape != size[::-1]:
+        raise InputCorrupt("the mask has another size than the image", got=mask.shape[::-1], expected=size, path=path)
+    return mask
+
+
+def project(plan: ProjectPlan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None) -> tuple[Run, bool]:
+    """Run a plan to its end, going on where an earlier run of the same recipe stopped.
+
+    Returns:
+        The finished run, and whether anything was made now.
+
+    Raises:
+        RecipeMismatch: the folder holds the results of another recipe.
+    """
+    if plan.config.overwrite:
+        discard_run(plan.out)
+    writer = RunWriter(plan.out, kind="project", recipe=plan.recipe)
+    if writer.complete:
+        return Run.open(plan.out), False
+    done = writer.done
+    for index in sorted(done):
+        advance(len(plan.parts[index]), 0, 0)
+    todo = [index for index in range(len(plan.parts)) if index not in done]
+    make_parts(ProjectJob(plan, writer), todo, min(plan.workers, max(len(todo), 1)), advance, say)
+    paths = {fit.image_id: fit.image_path for fit in plan.fits if isinstance(fit, Fit) and fit.image_path is not None}
+    records = [ImageRecord(name, path, plan.config.dataset) for name, path in paths.items() if path.is_file()]
+    if records:
+        draw_overlays(plan.out, records, plan.template, plan.config.overlays)
+    kept = plan.config.portable()
+    write_whole(plan.out / "config.toml", lambda stream: stream.write(to_toml(kept).encode()))
+    extra = {} if plan.subset is None else {"subset": _subset_map(plan)}
+    return writer.finish(template=plan.template, category=plan.config.category, config=plain(kept), extra=extra), True
+
+
+def _subset_map(plan: ProjectPlan) -> dict[str, Any]:
+    """How the vertices were chosen, and the map: entry i of `vertices` is the template vertex of point i."""
+    how = "list" if plan.config.vertex_list else "farthest"
+    return {"how": how, "count": len(plan.subset), "vertices": plan.subset.tolist()}
