@@ -144,7 +144,7 @@ DOG_SYNTH_1 = ModelSpec(
     head_channels=96,
     head_norm=True,
     embed_features=64,
-    min_side=256,
-    max_side=448,
+    min_side=192,
+    max_side=336,
     pixel_std=(57.375, 57.12, 58.395),
 )
