@@ -42,6 +42,11 @@ def make_parts(job: Job, indices: list[int], workers: int, advance: Advance, say
             make_on(client, job, indices, advance)
 
 
+def part_size(asked: int, count: int) -> int:
+    """Inputs in a part: as asked, or a sixteenth of them, 10 to 250; the number of processes has no say in it."""
+    return asked or min(max(-(-count // 16), 10), 250)
+
+
 def worker_count(asked: int, parts: int, device: str) -> int:
     """Processes to start, never more than parts.
 

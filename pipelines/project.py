@@ -27,7 +27,7 @@ from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.fit_bodies import Bodies, Poser, load_bodies
 from pipelines.fit_views import Noise, fit_view, vertex_view
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, make_parts, worker_count
+from pipelines.parts import Advance, make_parts, part_size, worker_count
 from pipelines.project_settings import ProjectConfig
 
 CODE_VERSION = 1
@@ -49,7 +49,7 @@ class ProjectPlan:
     @property
     def parts(self) -> list[range]:
         """The indices of the fits of each part."""
-        count, size = len(self.fits), self.config.part
+        count, size = len(self.fits), part_size(self.config.part, len(self.fits))
         return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
     @property

@@ -37,7 +37,9 @@ class ProjectConfig:
     out: str = setting("", "Folder of the results. None: project in the category's part of the workspace.", group="Output")
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
     overlays: int = setting(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
-    part: int = setting(250, "Fits per part; a killed run loses no finished part.", group="Output", minimum=1)
+    part: int = setting(
+        0, "Fits per part; a killed run loses no finished part. 0: a sixteenth of them, 10 to 250.", group="Output", minimum=0
+    )
     workers: int = setting(0, "Processes. 0: one per core.", group="Machine", minimum=0)
 
     def portable(self) -> ProjectConfig:

@@ -23,7 +23,7 @@ from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.world import SyntheticInstance, World
 from dp3d_data.world.backgrounds import photo_paths
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, make_parts, worker_count
+from pipelines.parts import Advance, make_parts, part_size, worker_count
 from pipelines.synth_settings import SynthConfig
 
 CODE_VERSION = 1
@@ -43,7 +43,7 @@ class SynthPlan:
     @property
     def parts(self) -> list[range]:
         """The indices of the instances of each part."""
-        count, size = self.config.count, self.config.part
+        count, size = self.config.count, part_size(self.config.part, self.config.count)
         return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
     @property

@@ -20,7 +20,9 @@ class SynthConfig(WorldConfig):
     out: str = setting("", "Folder of the results. None: synth in the category's part of the workspace.", group="Output")
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
     overlays: int = setting(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
-    part: int = setting(250, "Instances per part; a killed run loses no finished part.", group="Output", minimum=1)
+    part: int = setting(
+        0, "Instances per part; a killed run loses no finished part. 0: a sixteenth of them, 10 to 250.", group="Output", minimum=0
+    )
     workers: int = setting(0, "Processes. 0: one per core.", group="Machine", minimum=0)
 
     def world(self) -> WorldConfig:
