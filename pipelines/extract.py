@@ -10,18 +10,16 @@ from pathlib import Path
 
 from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
-from dp3d_data.config import file_digest, fingerprint, plain, to_toml, workspace
+from dp3d_data.config import file_digest, fingerprint, workspace
 from dp3d_data.errors import InputMissing, UsageError
 from dp3d_data.filters import Account
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
-from dp3d_data.shards.files import write_whole
-from dp3d_data.shards.runs import discard_run
 from dp3d_data.sources import FolderSource, SampleSource, read_boxes
 from pipelines.annotate import Annotator, Predictor, Rows, limited_threads
 from pipelines.extract_settings import ExtractConfig
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, make_parts, worker_count
+from pipelines.parts import Advance, finish_run, make_missing_parts, unfinished_run, worker_count
 
 # Raised when the rows of the same image may differ from those of earlier versions.
 CODE_VERSION = 1
@@ -176,21 +174,13 @@ def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str],
         CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.
         Unaccounted: an image that is neither kept nor rejected nor failed.
     """
-    if plan.config.overwrite:
-        discard_run(plan.out)
-    writer = RunWriter(plan.out, kind="extract", recipe=plan.recipe)
-    if writer.complete:
+    writer = unfinished_run(plan, "extract")
+    if writer is None:
         return outcome(Run.open(plan.out), fresh=False)
-    done = writer.done
-    for index in sorted(done):
-        advance(len(plan.parts[index]), 0, 0)
-    todo = [index for index in range(len(plan.parts)) if index not in done]
-    make_parts(ExtractJob(plan, writer), todo, min(plan.workers, max(len(todo), 1)), advance, say)
+    make_missing_parts(plan, ExtractJob(plan, writer), writer, advance, say)
     draw_overlays(plan.out, plan.records, plan.template, plan.config.overlays)
-    kept = plan.config.portable()
-    write_whole(plan.out / "config.toml", lambda stream: stream.write(to_toml(kept).encode()))
     extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.strangers)}
-    run = writer.finish(template=plan.template, category=plan.config.category, config=plain(kept), extra=extra)
+    run = finish_run(plan, writer, extra)
     return outcome(run, fresh=True)
 
 

@@ -1,10 +1,17 @@
-"""The parts of a run: what makes them, and the choice between this process and a cluster of processes."""
+"""The parts of a run: what makes them, where they are made, and how a run goes on and ends."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from dp3d_data.bodies import Template
+from dp3d_data.config import plain, to_toml
+from dp3d_data.shards import Run, RunWriter
+from dp3d_data.shards.files import write_whole
+from dp3d_data.shards.runs import discard_run
 
 # inputs, instances and failures that were finished since the last call
 Advance = Callable[[int, int, int], None]
@@ -22,6 +29,51 @@ class Job(Protocol):
 
     def start(self) -> PartMaker:
         """Load what is needed; called once in each process."""
+
+
+class Plan(Protocol):
+    """What a pipeline decides before anything is written: settings, parts, recipe and folder."""
+
+    @property
+    def config(self) -> Any: ...
+    @property
+    def template(self) -> Template: ...
+    @property
+    def recipe(self) -> str: ...
+    @property
+    def out(self) -> Path: ...
+    @property
+    def parts(self) -> Sequence[Sequence[Any]]: ...
+    @property
+    def workers(self) -> int: ...
+
+
+def unfinished_run(plan: Plan, kind: str) -> RunWriter | None:
+    """The run of a plan, new or begun before; None where it is finished.
+
+    Raises:
+        RecipeMismatch: the folder holds the results of another recipe.
+    """
+    if plan.config.overwrite:
+        discard_run(plan.out)
+    writer = RunWriter(plan.out, kind=kind, recipe=plan.recipe)
+    return None if writer.complete else writer
+
+
+def make_missing_parts(plan: Plan, job: Job, writer: RunWriter, advance: Advance, say: Callable[[str], None]) -> None:
+    """Make the parts that an earlier run did not finish."""
+    done = writer.done
+    for index in sorted(done):
+        advance(len(plan.parts[index]), 0, 0)
+    todo = [index for index in range(len(plan.parts)) if index not in done]
+    make_parts(job, todo, min(plan.workers, max(len(todo), 1)), advance, say)
+
+
+def finish_run(plan: Plan, writer: RunWriter, extra: dict[str, Any] | None = None) -> Run:
+    """Write the settings, then the marker of a run whose parts are all there."""
+    kept = plan.config.portable()
+    write_whole(plan.out / "config.toml", lambda stream: stream.write(to_toml(kept).encode()))
+    return writer.finish(template=plan.template, category=plan.config.category, config=plain(kept), extra=extra or {})
 
 
 def make_parts(job: Job, indices: list[int], workers: int, advance: Advance, say: Callable[[str], None]) -> None:

@@ -15,19 +15,18 @@ from PIL import Image, UnidentifiedImageError
 from dp3d_data.bodies import Template
 from dp3d_data.bodies.body_model import BodyModel, rest_template
 from dp3d_data.bodies.subsets import farthest_vertices, read_subset
-from dp3d_data.config import file_digest, fingerprint, plain, to_toml, workspace
+from dp3d_data.config import file_digest, fingerprint, plain, workspace
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError
 from dp3d_data.fits import FIT_READERS, Fit, FitFailure
 from dp3d_data.fits.layout import picture_size
 from dp3d_data.records import Detection, ImageRecord
-from dp3d_data.shards.files import write_whole
 from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
-from dp3d_data.shards.runs import Run, RunWriter, discard_run
+from dp3d_data.shards.runs import Run, RunWriter
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.fit_bodies import Bodies, Poser, load_bodies
 from pipelines.fit_views import Noise, fit_view, vertex_view
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, make_parts, part_size, worker_count
+from pipelines.parts import Advance, finish_run, make_missing_parts, part_size, unfinished_run, worker_count
 from pipelines.project_settings import ProjectConfig
 
 CODE_VERSION = 1
@@ -229,24 +228,16 @@ def project(plan: ProjectPlan, advance: Advance = lambda *_: None, say: Callable
     Raises:
         RecipeMismatch: the folder holds the results of another recipe.
     """
-    if plan.config.overwrite:
-        discard_run(plan.out)
-    writer = RunWriter(plan.out, kind="project", recipe=plan.recipe)
-    if writer.complete:
+    writer = unfinished_run(plan, "project")
+    if writer is None:
         return Run.open(plan.out), False
-    done = writer.done
-    for index in sorted(done):
-        advance(len(plan.parts[index]), 0, 0)
-    todo = [index for index in range(len(plan.parts)) if index not in done]
-    make_parts(ProjectJob(plan, writer), todo, min(plan.workers, max(len(todo), 1)), advance, say)
+    make_missing_parts(plan, ProjectJob(plan, writer), writer, advance, say)
     paths = {fit.image_id: fit.image_path for fit in plan.fits if isinstance(fit, Fit) and fit.image_path is not None}
     records = [ImageRecord(name, path, plan.config.dataset) for name, path in paths.items() if path.is_file()]
     if records:
         draw_overlays(plan.out, records, plan.template, plan.config.overlays)
-    kept = plan.config.portable()
-    write_whole(plan.out / "config.toml", lambda stream: stream.write(to_toml(kept).encode()))
     extra = {} if plan.subset is None else {"subset": _subset_map(plan)}
-    return writer.finish(template=plan.template, category=plan.config.category, config=plain(kept), extra=extra), True
+    return finish_run(plan, writer, extra), True
 
 
 def _subset_map(plan: ProjectPlan) -> dict[str, Any]:

@@ -13,17 +13,17 @@ from PIL import Image
 
 from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
-from dp3d_data.config import fingerprint, plain, to_toml, workspace
+from dp3d_data.config import fingerprint, plain, workspace
 from dp3d_data.errors import UsageError
 from dp3d_data.records import Detection, ImageRecord, VertexView
 from dp3d_data.shards.files import write_whole
 from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, Truth, instance_row
-from dp3d_data.shards.runs import Run, RunWriter, discard_run
+from dp3d_data.shards.runs import Run, RunWriter
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.world import SyntheticInstance, World
 from dp3d_data.world.backgrounds import photo_paths
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, make_parts, part_size, worker_count
+from pipelines.parts import Advance, finish_run, make_missing_parts, part_size, unfinished_run, worker_count
 from pipelines.synth_settings import SynthConfig
 
 CODE_VERSION = 1
@@ -160,19 +160,11 @@ def synth(plan: SynthPlan, advance: Advance = lambda *_: None, say: Callable[[st
     Raises:
         RecipeMismatch: the folder holds the results of another recipe.
     """
-    if plan.config.overwrite:
-        discard_run(plan.out)
-    writer = RunWriter(plan.out, kind="synth", recipe=plan.recipe)
-    if writer.complete:
+    writer = unfinished_run(plan, "synth")
+    if writer is None:
         return Run.open(plan.out), False
-    done = writer.done
-    for index in sorted(done):
-        advance(len(plan.parts[index]), 0, 0)
-    todo = [index for index in range(len(plan.parts)) if index not in done]
-    make_parts(SynthJob(plan, writer), todo, min(plan.workers, max(len(todo), 1)), advance, say)
+    make_missing_parts(plan, SynthJob(plan, writer), writer, advance, say)
     if plan.config.images:
         records = [ImageRecord(f"{i:07d}", plan.out / f"images/{i:07d}.jpg", "synth") for i in range(plan.config.count)]
         draw_overlays(plan.out, records, plan.template, plan.config.overlays)
-    kept = plan.config.portable()
-    write_whole(plan.out / "config.toml", lambda stream: stream.write(to_toml(kept).encode()))
-    return writer.finish(template=plan.template, category=plan.config.category, config=plain(kept)), True
+    return finish_run(plan, writer), True
