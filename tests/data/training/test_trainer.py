@@ -88,8 +88,8 @@ def test_points_lie_on_the_object_and_owners_count_images(dog):
     assert ((batch.vertices >= 0) & (batch.vertices < dog.num_vertices)).all()
 
 
-def test_mirroring_twice_changes_nothing(dog):
-    """A law for a template whose symmetry is its own inverse."""
+def test_mirroring_swaps_sides_and_twice_changes_nothing(dog):
+    """Laws for a template whose symmetry is its own inverse; y is left on the dog."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)
     ids = rng.integers(-1, dog.num_vertices, (6, 8)).astype(np.int32)
@@ -99,6 +99,9 @@ def test_mirroring_twice_changes_nothing(dog):
     for before, after in zip((image, ids, box), twice, strict=True):
         np.testing.assert_array_equal(before, after)
     np.testing.assert_array_equal(once[2], [3, 2, 7, 6])
+    inside, mirror = ids >= 0, once[1][:, ::-1]
+    np.testing.assert_array_equal(mirror >= 0, inside)
+    np.testing.assert_allclose(dog.vertices[mirror[inside]], dog.vertices[ids[inside]] * [1, -1, 1], atol=1e-3)
 
 
 def test_the_recipe_of_the_embedded_model_is_readable():
