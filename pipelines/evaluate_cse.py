@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dp3d_data.bodies import Template, load_template
+from dp3d_data.bodies import load_template
 from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.categories import category
 from dp3d_data.errors import UsageError
@@ -16,8 +16,8 @@ from dp3d_data.inference import load_predictor
 from dp3d_data.sources.images import read_image
 from dp3d_data.sources.stanford_extra import read_stanford_extra
 from dp3d_data.training.evaluation import TrueObject, evaluate
+from dp3d_data.training.held_out import scenes_with_truth
 from dp3d_data.training.recipe import EvaluateCseConfig
-from dp3d_data.training.stream import HELD_OUT, training_world
 
 Images = Iterator[tuple[np.ndarray, list[TrueObject]]]
 
@@ -38,7 +38,7 @@ def run(config: EvaluateCseConfig) -> dict[str, dict[str, float]]:
         template = load_template(name)
         same = template.num_vertices == len(predictor.vertex_embeddings(predictor.class_of(config.category)))
         geodesics = geodesic_distances(template) if same else None
-        scores["synthetic"] = evaluate(predictor, synthetic_images(template, config), geodesics)
+        scores["synthetic"] = evaluate(predictor, scenes_with_truth(template, config.seed, config.size, config.count), geodesics)
     if config.stanford_extra:
         if not config.images:
             raise UsageError("--stanford-extra needs the folder of its photographs", hint="add --images FOLDER")
@@ -46,15 +46,6 @@ def run(config: EvaluateCseConfig) -> dict[str, dict[str, float]]:
     if config.out:
         Path(config.out).write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     return scores
-
-
-def synthetic_images(template: Template, config: EvaluateCseConfig) -> Images:
-    """Renders of the held-out world with their truth."""
-    world = training_world(template, config.seed + HELD_OUT, config.size)
-    for index in range(config.count):
-        instance = world.sample(index)
-        truth = TrueObject(np.asarray(instance.box), instance.mask, instance.vertex_map, instance.keypoints)
-        yield np.ascontiguousarray(instance.image[:, :, ::-1]), [truth]
 
 
 def annotated_photographs(config: EvaluateCseConfig) -> Images:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,9 +12,11 @@ from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
 from dp3d_data.config import to_toml, workspace
 from dp3d_data.errors import UsageError
-from dp3d_data.inference import build_network, find_spec, load_weights, save_weights
+from dp3d_data.inference import save_weights
+from dp3d_data.training.held_out import held_out_measures
 from dp3d_data.training.recipe import TrainCseConfig
-from dp3d_data.training.trainer import recipe_of, train, use_spectrum
+from dp3d_data.training.start import start_of
+from dp3d_data.training.trainer import recipe_of, targets_of, train
 
 
 def template_of(config: TrainCseConfig) -> Template:
@@ -34,15 +35,11 @@ def template_of(config: TrainCseConfig) -> Template:
 def run(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
     """Train, or go on training, and write half-precision weights; returns their path."""
     template = template_of(config)
-    spec = replace(find_spec(config.model), class_to_mesh={0: template.name}, mesh_sizes={template.name: template.num_vertices})
     out = Path(config.out) if config.out else workspace(config.category) / "train-cse"
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.toml").write_text(to_toml(config), encoding="utf-8")
-    torch.manual_seed(config.seed)
-    network = build_network(spec, device=config.device)
-    use_spectrum(network, template, template.name)
-    if config.weights:
-        load_weights(network, spec, config.weights)
+    targets = targets_of(template, config)
+    start = start_of(template, config, targets)
     say(f"{config.category}: {config.steps} steps of {config.batch} · template {template.name} ({template.num_vertices} vertices)"
         f" · recipe {recipe_of(config, template)}")
     began = time.perf_counter()
@@ -54,8 +51,13 @@ def run(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
         parts = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
         say(f"step {step}/{config.steps} · {rate:.2f} steps/s · {parts}")
 
-    state = train(network, template, template.name, config, out, report)
+    def score(network: torch.nn.Module) -> dict[str, float]:
+        measures = held_out_measures(network, start, template, config)
+        say("held-out images · " + " ".join(f"{name} {value:.3f}" for name, value in measures.items()))
+        return measures
+
+    state = train(start, template, targets, config, out, report, score)
     path = out / "weights.pth"
-    save_weights(state.average, spec, path, template_hash=template.content_hash)
+    save_weights(state.average, start.spec, path, template_hash=template.content_hash)
     say(f"trained in {time.perf_counter() - began:.0f} s")
     return path

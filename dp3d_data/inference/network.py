@@ -37,17 +37,17 @@ class Dp3dDenseRCNN(GeneralizedRCNN):
         return nn.functional.pad(values, (0, -values.shape[-1] % step, 0, -values.shape[-2] % step))
 
     def detection_losses(
-        self, images: Float[Tensor, "n 3 h w"], features: Features, boxes: Float[Tensor, "n 4"] | list[Float[Tensor, "m 4"]]
+        self, images: Float[Tensor, "n 3 h w"], features: Features, boxes: list[Float[Tensor, "m 4"]], class_id: int = 0
     ) -> dict[str, Float[Tensor, ""]]:
-        """Losses of proposals and boxes; every box is of class 0.
+        """Losses of proposals and boxes; every box is of one class.
 
         Args:
             images: normalised.
             features: of the backbone.
-            boxes: of each image xyxy, pixels: one row each, or a list of [m, 4].
+            boxes: of each image [m, 4] xyxy, pixels.
         """
         size = tuple(images.shape[-2:])
-        truth = [_truth(each.reshape(-1, 4), size) for each in boxes]
+        truth = [_truth(each, size, class_id) for each in boxes]
         with EventStorage():
             proposals, losses = self.proposal_generator(ImageList(images, [size] * len(images)), features, truth)
             proposals = self.roi_heads.label_and_sample_proposals(proposals, truth)
@@ -65,8 +65,8 @@ class Dp3dDenseRCNN(GeneralizedRCNN):
         return self.roi_heads._forward_box(features, proposals)
 
 
-def _truth(boxes: Float[Tensor, "m 4"], size: tuple[int, int]) -> Instances:
-    classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+def _truth(boxes: Float[Tensor, "m 4"], size: tuple[int, int], class_id: int) -> Instances:
+    classes = torch.full((len(boxes),), class_id, dtype=torch.int64, device=boxes.device)
     return Instances(size, gt_boxes=Boxes(boxes), gt_classes=classes)
 
 

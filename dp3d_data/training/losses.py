@@ -1,37 +1,113 @@
-"""Losses of a CSE head: soft embedding cross-entropy on geodesic targets, and the mask."""
+"""Losses of a CSE head: soft embedding cross-entropy on geodesic targets, cycles over shapes and pixels, and the mask."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 
 Tensor = torch.Tensor
+KERNELS = ("exponential", "gaussian")
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """What a vertex's embedding should say of every vertex.
+
+    share [P, K]: rows that sum to 1. log_share [P]: sum over k of share * log share, the negative entropy of each row.
+    distances [P, K]: on the surface, template units.
+    """
+
+    share: Float[Tensor, "rows vertices"]
+    log_share: Float[Tensor, "rows"]
+    distances: Float[Tensor, "rows vertices"]
+
+
+def soft_targets(geodesics: Float[Tensor, "rows vertices"], sigma: float, kernel: str = "exponential") -> SoftTargets:
+    """Softmax over vertices of -d / sigma ("exponential", Neverova et al., CSE, 2020) or -d^2 / (2 sigma^2) ("gaussian", ours).
+
+    The first asks for embeddings whose distance grows like the square root of d, rough at every scale; the second for
+    embeddings that are smooth along the surface, which a network learns sooner.
+
+    Args:
+        geodesics: distances on the surface, template units.
+        sigma: width, template units.
+        kernel: one of KERNELS.
+    """
+    energy = geodesics / sigma if kernel == "exponential" else geodesics.square() / (2 * sigma**2)
+    log_share = F.log_softmax(-energy, dim=1)
+    share = log_share.exp()
+    return SoftTargets(share, (share * log_share.clamp(min=-1e4)).sum(dim=1), geodesics)
 
 
 def soft_embedding_loss(
     pixels: Float[Tensor, "points dim"],
     vertices: Float[Tensor, "vertices dim"],
-    geodesics: Float[Tensor, "points vertices"],
-    embedding_sigma: float,
-    geodesic_sigma: float,
+    truth: Int[Tensor, "points"],
+    targets: SoftTargets,
+    sigma: float,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy between where a pixel's embedding lies and where its vertex lies (Neverova et al., CSE, 2020).
+    """Divergence of where a pixel's embedding lies from where its vertex lies (Neverova et al., CSE, 2020).
 
-    The prediction is the softmax over vertices of -|e_p - e_v|^2 / embedding_sigma, the target the softmax
-    of -d(v_p, v) / geodesic_sigma; the target's own entropy is subtracted, so that a perfect answer scores 0 (ours).
+    The prediction is the softmax over vertices v of -|e_p - e_v|^2 / sigma. With unit e_v that is the softmax of
+    2 e_p . e_v / sigma, which needs no distances. The target's own entropy is subtracted, so that a perfect answer
+    scores 0 (ours).
 
     Args:
         pixels: embeddings predicted at the drawn pixels, not normalised.
         vertices: vertex embeddings, unit norm.
-        geodesics: distance on the surface from each pixel's true vertex to every vertex, template units.
+        truth: the pixels' true vertices.
+        targets: of every vertex.
+        sigma: temperature of squared embedding distances.
     """
     if len(pixels) == 0:
         return pixels.sum() + 0 * vertices.sum()
-    squared = (pixels**2).sum(1, keepdim=True) - 2 * pixels @ vertices.T + (vertices**2).sum(1)
-    log_prediction = F.log_softmax(-squared / embedding_sigma, dim=1)
-    log_target = F.log_softmax(-geodesics / geodesic_sigma, dim=1)
-    return (log_target.exp() * (log_target - log_prediction)).sum(1).mean()
+    scaled = pixels * (2 / sigma)
+    expected = (scaled * (targets.share[truth] @ vertices)).sum(dim=1)
+    return (torch.logsumexp(scaled @ vertices.T, dim=1) - expected + targets.log_share[truth]).mean()
+
+
+def shape_cycle_loss(
+    here: Float[Tensor, "here dim"], there: Float[Tensor, "there dim"], geodesics: Float[Tensor, "here here"], sigma: float
+) -> Float[Tensor, ""]:
+    """Distance on the surface between where a vertex starts and where it lands by way of another mesh (CSE, shape to shape).
+
+    The way there and back is the product of two softmaxes over embedding distances; the mean over starts of the
+    expected distance is returned.
+
+    Args:
+        here: embeddings of some vertices of one mesh, unit norm.
+        there: of some vertices of another.
+        geodesics: between the vertices of the first.
+        sigma: temperature of squared embedding distances.
+    """
+    closeness = here @ there.T * (2 / sigma)
+    back_and_forth = closeness.softmax(dim=1) @ closeness.T.softmax(dim=1)
+    return (back_and_forth * geodesics).sum(dim=1).mean()
+
+
+def pixel_cycle_loss(
+    pixels: Float[Tensor, "points dim"],
+    vertices: Float[Tensor, "vertices dim"],
+    positions: Float[Tensor, "points 2"],
+    sigma: float,
+) -> Float[Tensor, ""]:
+    """Distance in the image between a pixel and where it lands by way of the mesh (CSE, pixel to shape).
+
+    Args:
+        pixels: embeddings predicted at pixels of one object.
+        vertices: vertex embeddings, unit norm.
+        positions: of the pixels, as shares of the object's box, so that no object counts for its size (ours).
+        sigma: temperature of squared embedding distances.
+    """
+    if len(pixels) == 0:
+        return pixels.sum() + 0 * vertices.sum()
+    closeness = pixels @ vertices.T * (2 / sigma)
+    # The way back compares pixels, whose embeddings have lengths of their own.
+    back = (closeness.T - pixels.square().sum(dim=1) / sigma).softmax(dim=1)
+    return (closeness.softmax(dim=1) @ back * torch.cdist(positions, positions)).sum(dim=1).mean()
 
 
 def mask_loss(logits: Float[Tensor, "boxes 2 size size"], masks: Float[Tensor, "boxes size size"]) -> Float[Tensor, ""]:

@@ -18,8 +18,18 @@ class TrainCseConfig:
     seed: int = setting(0, "Seed of world, order and initial weights.", group="World", minimum=0)
     mirror: bool = setting(True, "Mirror half of the images, where the template knows its symmetry.", group="World")
 
+    overlaid: float = setting(
+        0.3, "Share of the images over which an animal of another image is laid.", group="World", minimum=0, maximum=1
+    )
+    replay: int = setting(
+        1, "Times that each rendered image is used, cut, turned and mirrored anew; 1 renders one for each.", group="World", minimum=1
+    )
+
     model: str = setting("dog-synth-1", "Network to train: dp3d-data zoo list.", group="Training")
-    weights: str = setting("", "Start from this checkpoint instead of random weights.", group="Training")
+    weights: str = setting(
+        "", "Start from this checkpoint, or the embedded weights of this name, instead of random weights.", group="Training"
+    )
+    fresh_embeddings: bool = setting(False, "Fit the template's embeddings anew, even where --weights holds some.", group="Training")
     steps: int = setting(4800, "Optimiser steps.", group="Training", minimum=1)
     batch: int = setting(8, "Images a step.", group="Training", minimum=1)
     learning_rate: float = setting(1e-3, "Peak learning rate of AdamW; warm-up, then a cosine to zero.", group="Training", minimum=0)
@@ -30,8 +40,17 @@ class TrainCseConfig:
     embedding_weight: float = setting(1.0, "Weight of the soft embedding loss.", group="Losses", minimum=0)
     mask_weight: float = setting(1.0, "Weight of the mask loss.", group="Losses", minimum=0)
     box_weight: float = setting(1.0, "Weight of the proposal and box losses.", group="Losses", minimum=0)
+    box_every: int = setting(1, "Steps between those that also teach proposals and boxes.", group="Losses", minimum=1)
+    pixel_cycle_weight: float = setting(0.0, "Weight of the cycle pixel to vertex to pixel.", group="Losses", minimum=0)
+    shape_cycle_weight: float = setting(
+        0.0, "Weight of the cycle vertex to another mesh's vertex to vertex, where --weights holds other meshes.", group="Losses", minimum=0
+    )
     embedding_sigma: float = setting(0.05, "Temperature of squared embedding distances.", group="Losses", minimum=1e-6)
-    geodesic_sigma: float = setting(0.02, "Width of the geodesic target, in the template's extents.", group="Losses", minimum=1e-6)
+    geodesic_kernel: str = setting(
+        "gaussian", "Fall of the geodesic target: exponential (published) or gaussian (smoother, learned sooner).", group="Losses",
+        choices=("exponential", "gaussian"),
+    )  # fmt: skip
+    geodesic_sigma: float = setting(0.05, "Width of the geodesic target, in the template's extents.", group="Losses", minimum=1e-6)
     points: int = setting(128, "Pixels drawn from each object for the embedding loss.", group="Losses", minimum=1)
 
     precision: str = setting(
@@ -41,10 +60,12 @@ class TrainCseConfig:
     device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
     workers: int = setting(1, "Processes that render images beside the training.", group="Machine", minimum=0)
     save_every: int = setting(250, "Steps between saved states.", group="Machine", minimum=1)
+    evaluate_every: int = setting(0, "Steps between evaluations on held-out images; 0 for none.", group="Machine", minimum=0)
+    evaluate_images: int = setting(60, "Images of an evaluation during training.", group="Machine", minimum=1)
     out: str = setting("", "Folder of the run; empty for the workspace.", group="Machine")
 
 
-MACHINE_SETTINGS = ("device", "workers", "save_every", "out")
+MACHINE_SETTINGS = ("device", "workers", "save_every", "evaluate_every", "evaluate_images", "out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +73,13 @@ class EvaluateCseConfig:
     """What to score, and on what."""
 
     category: str = setting("dog", "Category of the network.", group="Network")
+    overlaid: float = setting(
+        0.3, "Share of the images over which an animal of another image is laid.", group="World", minimum=0, maximum=1
+    )
+    replay: int = setting(
+        1, "Times that each rendered image is used, cut, turned and mirrored anew; 1 renders one for each.", group="World", minimum=1
+    )
+
     model: str = setting("dog-synth-1", "Network: dp3d-data zoo list.", group="Network")
     weights: str = setting("", "Checkpoint to score; empty for the embedded one.", group="Network")
     count: int = setting(200, "Synthetic images.", group="Synthetic images", minimum=0)

@@ -1,4 +1,4 @@
-"""Synthetic images as a stream of training samples: sample i of a seed is always the same, whatever the workers."""
+"""Synthetic images as a stream of training samples: the batch of a step is always the same, whatever the workers."""
 
 from __future__ import annotations
 
@@ -11,91 +11,150 @@ from jaxtyping import Float, Int
 from torch.utils.data import DataLoader, Dataset
 
 from dp3d_data.bodies import Template
+from dp3d_data.training.compose import LEAST_PIXELS, Picture, framed, mirrored, overlaid, relit
 from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.world import World, WorldConfig
 
 HELD_OUT = 1_000_003  # added to the seed: identities, poses and scenes that no training step has seen
-PERSPECTIVE = 0.4  # strongest body length over distance: nobody photographs dogs from infinity
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image of one object.
-
-    Attributes:
-        image: [3, H, W] uint8, BGR.
-        box: [4] xyxy, image pixels.
-        mask: [H, W] object's pixels.
-        points: [P, 2] centres of drawn mask pixels, image pixels.
-        vertices: [P] their template vertices.
-    """
-
-    image: torch.Tensor
-    box: torch.Tensor
-    mask: torch.Tensor
-    points: torch.Tensor
-    vertices: torch.Tensor
+LANES = 8  # batches of a lane share rendered images; processes that divide this number share no lane
+WINDOW = 48  # rendered images that a lane draws from
+COMPOSE = 7
+PERSPECTIVE = 2.0  # as near as half a body length
+COMPANIONS = 0.2  # share of the images with more than one animal
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples side by side; `owner` says which image each point belongs to."""
+    """Images side by side, their objects one after the other.
+
+    Attributes:
+        images: [n, 3, H, W] uint8, BGR.
+        image_of: [m] image of each object, ascending.
+        boxes: [m, 4] xyxy, image pixels.
+        masks: [m, H, W] the objects' pixels.
+        points: [P, 2] centres of drawn object pixels, image pixels.
+        vertices: [P] their template vertices.
+        owner: [P] object of each point.
+    """
 
     images: torch.Tensor
+    image_of: torch.Tensor
     boxes: torch.Tensor
     masks: torch.Tensor
     points: torch.Tensor
     vertices: torch.Tensor
     owner: torch.Tensor
 
+    def boxes_by_image(self, boxes: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Boxes, the true ones unless given, of each image."""
+        boxes = self.boxes if boxes is None else boxes
+        return [boxes[self.image_of == index] for index in range(len(self.images))]
+
 
 def training_world(template: Template, seed: int, size: int, backgrounds: str = "") -> World:
     """The world that a training with this seed learns from; seed + HELD_OUT is its held-out twin."""
-    settings = WorldConfig(seed=seed, size=size, identity_images=1, perspective=PERSPECTIVE, backgrounds=backgrounds)
+    settings = WorldConfig(
+        seed=seed, size=size, identity_images=1, perspective=PERSPECTIVE, companions=COMPANIONS, backgrounds=backgrounds
+    )
     return World(template, settings)
 
 
-class SyntheticSamples(Dataset):
-    """World instances as training samples, by index."""
+def rendered(world: World, index: int) -> Picture:
+    """Image `index` of a world with the truth of all its animals."""
+    scene = world.scene(index)
+    shape = scene.image.shape[:2]
+    objects, vertex_map = np.full(shape, -1, dtype=np.int32), np.full(shape, -1, dtype=np.int32)
+    for number, animal in enumerate(scene.animals):
+        objects[animal.mask] = number
+        vertex_map[animal.mask] = animal.vertex_map[animal.mask]
+    return Picture(scene.image, objects, vertex_map)
 
-    def __init__(self, template: Template, config: TrainCseConfig, first: int, count: int) -> None:
-        self.template, self.config, self.first, self.count = template, config, first, count
+
+class SyntheticBatches(Dataset):
+    """The batch of each step, made from rendered images that several steps share.
+
+    Step s belongs to lane s % LANES. A lane draws from a window of rendered images that moves on by one for every
+    `replay` images drawn, so that each is seen about `replay` times, every time cut, turned, mirrored, relit and
+    combined anew. A process keeps the windows of the lanes that it serves; what it keeps changes no batch.
+    """
+
+    def __init__(self, template: Template, config: TrainCseConfig, first_step: int = 0) -> None:
+        self.template, self.config, self.first_step = template, config, first_step
         self._world: World | None = None
+        self._kept: dict[int, Picture] = {}
 
     def __len__(self) -> int:
-        return self.count
+        return self.config.steps - self.first_step
 
-    def __getitem__(self, offset: int) -> Sample:
+    def __getitem__(self, offset: int) -> Batch:
+        step = self.first_step + offset
+        window = window_of(step, self.config)
+        lane = step % LANES
+        self._kept = {i: kept for i, kept in self._kept.items() if i % LANES != lane or i // LANES in window}
+        pictures = []
+        for position in range(self.config.batch):
+            rng = np.random.default_rng(np.random.SeedSequence([self.config.seed, COMPOSE, step, position]))
+            pictures.append((rng, self._composed(rng, window, lane)))
+        return batch_of(pictures, self.config.points)
+
+    def _composed(self, rng: np.random.Generator, window: range, lane: int) -> Picture:
+        own, other = (int(number) * LANES + lane for number in rng.integers(window.start, window.stop, 2))
+        mirror = self.config.mirror and self.template.symmetry is not None
+        picture = framed(rng, self._picture(own)) if self.config.replay > 1 else self._picture(own)
+        if rng.random() < self.config.overlaid:
+            picture = overlaid(rng, picture, self._picture(other))
+        if mirror and rng.random() < 0.5:
+            picture = mirrored(picture, self.template.symmetry)
+        return Picture(relit(rng, picture.image), picture.objects, picture.vertex_map)
+
+    def _picture(self, index: int) -> Picture:
         if self._world is None:  # made in the worker: ray-casting scenes do not cross processes
             config = self.config
             self._world = training_world(self.template, config.seed, config.image_size, config.backgrounds)
-        index = self.first + offset
-        instance = self._world.sample(index)
-        rng = np.random.default_rng(np.random.SeedSequence([self.config.seed, index, 7]))
-        image, vertex_map, box = instance.image, instance.vertex_map, np.asarray(instance.box, dtype=np.float32)
-        if self.config.mirror and self.template.symmetry is not None and rng.random() < 0.5:
-            image, vertex_map, box = mirrored(image, vertex_map, box, self.template.symmetry)
-        points, vertices = drawn_points(vertex_map, self.config.points, rng)
-        return Sample(
-            torch.from_numpy(np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1))),
-            torch.from_numpy(box),
-            torch.from_numpy(vertex_map >= 0),
-            torch.from_numpy(points),
-            torch.from_numpy(vertices),
-        )
+        if index not in self._kept:
+            self._kept[index] = rendered(self._world, index)
+        return self._kept[index]
 
 
-def mirrored(
-    image: Int[np.ndarray, "h w 3"],
-    vertex_map: Int[np.ndarray, "h w"],
-    box: Float[np.ndarray, "4"],
-    symmetry: Int[np.ndarray, "vertices"],
-) -> tuple[Int[np.ndarray, "h w 3"], Int[np.ndarray, "h w"], Float[np.ndarray, "4"]]:
-    """The mirror image: left becomes right in the picture and on the template."""
-    flipped = vertex_map[:, ::-1]
-    ids = np.where(flipped >= 0, symmetry[np.maximum(flipped, 0)], -1).astype(vertex_map.dtype)
-    width = image.shape[1]
-    return image[:, ::-1], ids, np.array([width - box[2], box[1], width - box[0], box[3]], dtype=np.float32)
+def window_of(step: int, config: TrainCseConfig) -> range:
+    """The rendered images that a step's lane draws from, counted within the lane."""
+    newest = config.batch + step // LANES * config.batch // config.replay
+    return range(max(0, newest - WINDOW), newest)
+
+
+def batch_of(pictures: list[tuple[np.random.Generator, Picture]], points: int) -> Batch:
+    """Stack pictures of one size; animals of which too little is seen are no objects."""
+    masks, image_of, drawn = [], [], []
+    for index, (rng, picture) in enumerate(pictures):
+        for name in np.unique(picture.objects[picture.objects >= 0]):
+            mask = picture.objects == name
+            if mask.sum() < LEAST_PIXELS:
+                continue
+            masks.append(mask)
+            image_of.append(index)
+            drawn.append(drawn_points(np.where(mask, picture.vertex_map, -1), points, rng))
+    height, width = pictures[0][1].objects.shape
+    stacked = np.stack(masks) if masks else np.zeros((0, height, width), dtype=bool)
+    owner = np.repeat(np.arange(len(drawn)), [len(vertices) for _, vertices in drawn])
+    images = np.stack([picture.image[:, :, ::-1].transpose(2, 0, 1) for _, picture in pictures])
+    return Batch(
+        torch.from_numpy(images),
+        torch.tensor(image_of, dtype=torch.int64),
+        torch.from_numpy(tight_boxes(stacked)),
+        torch.from_numpy(stacked),
+        torch.from_numpy(np.concatenate([one for one, _ in drawn]) if drawn else np.zeros((0, 2), dtype=np.float32)),
+        torch.from_numpy(np.concatenate([one for _, one in drawn]) if drawn else np.zeros(0, dtype=np.int64)),
+        torch.from_numpy(owner),
+    )
+
+
+def tight_boxes(masks: np.ndarray) -> Float[np.ndarray, "m 4"]:
+    """xyxy around each mask's pixels."""
+    boxes = np.zeros((len(masks), 4), dtype=np.float32)
+    for index, mask in enumerate(masks):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        boxes[index] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return boxes
 
 
 def drawn_points(
@@ -108,30 +167,14 @@ def drawn_points(
     return points, vertex_map[rows[chosen], columns[chosen]].astype(np.int64)
 
 
-def collate(samples: list[Sample]) -> Batch:
-    """Stack samples of one image size."""
-    owner = [torch.full((len(sample.points),), index) for index, sample in enumerate(samples)]
-    return Batch(
-        torch.stack([sample.image for sample in samples]),
-        torch.stack([sample.box for sample in samples]),
-        torch.stack([sample.mask for sample in samples]),
-        torch.cat([sample.points for sample in samples]),
-        torch.cat([sample.vertices for sample in samples]),
-        torch.cat(owner),
-    )
-
-
 def batches(template: Template, config: TrainCseConfig, first_step: int) -> Iterator[Batch]:
     """The batches of steps first_step, first_step + 1, ... to the last."""
-    samples = SyntheticSamples(template, config, first_step * config.batch, (config.steps - first_step) * config.batch)
-    context = "spawn" if config.workers else None
     return iter(
         DataLoader(
-            samples,
-            batch_size=config.batch,
+            SyntheticBatches(template, config, first_step),
+            batch_size=None,
             num_workers=config.workers,
-            collate_fn=collate,
-            multiprocessing_context=context,
+            multiprocessing_context="spawn" if config.workers else None,
             prefetch_factor=4 if config.workers else None,
         )
     )

@@ -15,14 +15,16 @@ import torch
 
 from dp3d_data.bodies import Template
 from dp3d_data.bodies.geodesics import geodesic_distances
-from dp3d_data.bodies.laplacian import laplace_beltrami
 from dp3d_data.config import fingerprint, plain
 from dp3d_data.errors import RecipeMismatch, TrainingDiverged
+from dp3d_data.training.losses import SoftTargets, soft_targets
 from dp3d_data.training.objective import step_losses
 from dp3d_data.training.recipe import MACHINE_SETTINGS, TrainCseConfig
+from dp3d_data.training.start import Start
 from dp3d_data.training.stream import Batch, batches
 
 Report = Callable[[int, dict[str, float], float], None]
+Score = Callable[[torch.nn.Module], dict[str, float]]
 
 
 @dataclass
@@ -35,10 +37,32 @@ class TrainingState:
     step: int = 0
 
 
+class Means:
+    """Means of named numbers, each over the steps that had it: one batch says little."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, losses: dict[str, float]) -> None:
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def values(self) -> dict[str, float]:
+        return {name: total / self._counts[name] for name, total in self._sums.items()}
+
+
 def recipe_of(config: TrainCseConfig, template: Template) -> str:
     """Fingerprint of everything that decides the weights; where it runs does not."""
     decisive = {name: value for name, value in plain(config).items() if name not in MACHINE_SETTINGS}
     return fingerprint(decisive, template.content_hash)
+
+
+def targets_of(template: Template, config: TrainCseConfig) -> SoftTargets:
+    """The soft targets of every vertex of the template."""
+    geodesics = torch.from_numpy(geodesic_distances(template)).to(config.device)
+    return soft_targets(geodesics, config.geodesic_sigma, config.geodesic_kernel)
 
 
 def learning_rate(config: TrainCseConfig, step: int) -> float:
@@ -58,51 +82,58 @@ def fresh_state(network: torch.nn.Module, config: TrainCseConfig) -> TrainingSta
     return TrainingState(network, average, torch.optim.AdamW(groups, lr=config.learning_rate))
 
 
-def use_spectrum(network: torch.nn.Module, template: Template, mesh: str) -> None:
-    """Give the embedder the template's Laplace-Beltrami functions, each of unit mean square (ours)."""
-    features = network.roi_heads.embedder.features(mesh)
-    _, functions = laplace_beltrami(template, features.shape[1])
-    scaled = torch.from_numpy(functions).to(features)
-    features.copy_(scaled / scaled.square().mean(dim=0, keepdim=True).sqrt())
-
-
 def train(
-    network: torch.nn.Module, template: Template, mesh: str, config: TrainCseConfig, out: Path, report: Report
+    start: Start,
+    template: Template,
+    targets: SoftTargets,
+    config: TrainCseConfig,
+    out: Path,
+    report: Report,
+    score: Score | None = None,
 ) -> TrainingState:
     """Train until the last step, or from where the run in `out` stopped.
+
+    Args:
+        targets: soft targets of the template's vertices.
+        report: called with step, losses and seconds every 50 steps.
+        score: measures of a network on held-out images, every `config.evaluate_every` steps.
 
     Raises:
         RecipeMismatch: `out` holds a run with other settings or another template.
         TrainingDiverged: a loss became NaN or infinite; the last saved state is kept.
     """
-    state = fresh_state(network.to(config.device), config)
+    state = fresh_state(start.network.to(config.device), config)
     recipe = recipe_of(config, template)
     load_state(state, out, recipe)
-    geodesics = torch.from_numpy(geodesic_distances(template)).to(config.device)
-    started, network = time.perf_counter(), state.network.train()
+    state.network.train()
+    started, recent = time.perf_counter(), Means()
     for batch in batches(template, config, state.step):
-        losses = one_step(state, _on(batch, config.device), geodesics, mesh, config, out)
+        losses = one_step(state, _on(batch, config.device), targets, start, config, out)
         state.step += 1
+        recent.add(losses)
         if state.step % 50 == 0 or state.step == config.steps:
-            seconds = time.perf_counter() - started
+            losses, recent = recent.values(), Means()
             log_metrics(out, state.step, losses)
-            report(state.step, losses, seconds)
+            report(state.step, losses, time.perf_counter() - started)
         if state.step % config.save_every == 0 or state.step == config.steps:
             save_state(state, out, recipe)
+        if score is not None and config.evaluate_every and (state.step % config.evaluate_every == 0 or state.step == config.steps):
+            log_metrics(out, state.step, score(state.average))
     return state
 
 
 def one_step(
-    state: TrainingState, batch: Batch, geodesics: torch.Tensor, mesh: str, config: TrainCseConfig, out: Path
+    state: TrainingState, batch: Batch, targets: SoftTargets, start: Start, config: TrainCseConfig, out: Path
 ) -> dict[str, float]:
     """One optimiser step; returns the losses by name."""
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(config, state.step)
     torch.manual_seed(config.seed * 1_000_003 + state.step)  # detectron2 draws proposals from the global generator
     rng = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-    losses = step_losses(state.network, batch, geodesics, mesh, config, rng)
+    with_boxes = state.step % config.box_every == 0
+    losses = step_losses(state.network, batch, targets, start, config, rng, with_boxes=with_boxes)
     total = sum(losses.values())
-    values = {name: float(value) for name, value in losses.items()} | {"total": float(total)}
+    values = {name: float(value.detach()) for name, value in losses.items()} | {"total": float(total.detach())}
     if not math.isfinite(values["total"]):
         raise TrainingDiverged(f"the loss is not finite at step {state.step}", got=values, path=out)
     state.optimiser.zero_grad(set_to_none=True)

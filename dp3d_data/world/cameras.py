@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 SMALLEST, LARGEST = 0.3, 0.97  # of the image's side
 CUT = 1.6
+FARTHEST = 10.0  # body lengths from the animal's nearest point
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,20 @@ def random_view(rng: np.random.Generator) -> tuple[Float[np.ndarray, "3 3"], flo
     return view_rotation(azimuth, elevation, np.deg2rad(rng.normal(0, 5))), elevation
 
 
+def random_strength(rng: np.random.Generator, perspective: float, depth: float) -> float:
+    """One over the camera's distance from the animal's centre, in template units.
+
+    Args:
+        perspective: strongest body length over the distance to the nearest point; the distance itself is drawn evenly
+            on a logarithmic scale up to FARTHEST body lengths.
+        depth: from the centre to the nearest point, template units.
+    """
+    if perspective <= 0:
+        return 0.0
+    distance = np.exp(rng.uniform(np.log(1 / perspective), np.log(FARTHEST)))
+    return float(1 / (distance + depth))
+
+
 def placed_camera(
     rng: np.random.Generator,
     rotation: Float[np.ndarray, "3 3"],
@@ -69,9 +84,9 @@ def placed_camera(
     Args:
         focus: what half of the cut images are centred on: the head. Camera frame, template units.
         truncated: share of the images that are cut.
-        perspective: strongest body length over distance.
+        perspective: strongest body length over the distance to the nearest point; 0 is orthographic.
     """
-    strength = float(rng.uniform(0, perspective))
+    strength = random_strength(rng, perspective, float(-points[:, 2].min()))
     cut = rng.random() < truncated
     flat = points[:, :2] / (1 + strength * points[:, 2:])
     low, high = flat.min(axis=0), flat.max(axis=0)

@@ -17,9 +17,10 @@ class WorldConfig:
     backgrounds: str = setting("", "Folder of photographs without the animal, used behind half of the animals.", group="World")
     truncated: float = setting(0.3, "Share of the images whose border cuts the animal.", group="World", minimum=0, maximum=1)
     occluded: float = setting(0.25, "Share of the images where something stands before the animal.", group="World", minimum=0, maximum=1)
+    companions: float = setting(0.0, "Share of the images with more than one animal.", group="World", minimum=0, maximum=1)
     perspective: float = setting(
-        0.0, "Strongest perspective: body length over distance. 0 is orthographic, as keypoints with truth need.",
-        group="World", minimum=0, maximum=1,
+        0.0, "Strongest perspective: body length over the distance to the nearest point; 2 is half a body length, and "
+        "distances go up to 10. 0 is orthographic, as keypoints with truth need.", group="World", minimum=0, maximum=2,
     )  # fmt: skip
     proportions: float = setting(
         1.0, "Strength of the changes of body proportions; 0 keeps the template's.", group="World", minimum=0, maximum=1

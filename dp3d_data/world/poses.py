@@ -12,7 +12,9 @@ from dp3d_data.bodies import Skeleton, hinges_to_rotations
 from dp3d_data.bodies.skinning import axis_angle_matrices
 from dp3d_data.world.proportions import Proportions
 
-KINDS = {"stand": 0.25, "walk": 0.25, "trot": 0.13, "sit": 0.15, "lie": 0.1, "bow": 0.04, "free": 0.08}
+KINDS = {
+    "stand": 0.22, "walk": 0.2, "trot": 0.12, "sit": 0.15, "lie": 0.12, "bow": 0.04, "jump": 0.05, "rear": 0.03, "free": 0.07
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,29 @@ def _bow(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     return pitch, rng.normal(0, 0.04)
 
 
+def _jump(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    """Taking off with the hind legs stretched back, or landing with all four before the body."""
+    rising = rng.random() < 0.5
+    pitch = rng.uniform(0.1, 0.6) if rising else rng.uniform(-0.5, 0.1)
+    for side in "LR":
+        own = rng.normal(0, 0.1)
+        hind = (-0.5, 0.1, 0.1) if rising else (0.9, 0.8, 0.5)
+        hind_leg(angles, side, hind[0] + own, hind[1] + abs(own), hind[2])
+        reach, fold = (0.9, 0.9) if rising else (1.0, 0.2)
+        fore_leg(angles, side, reach + rng.normal(0, 0.15), fold * rng.uniform(0.3, 1.3), rng.uniform(0, 0.8) * fold)
+    return pitch, rng.normal(0, 0.1)
+
+
+def _rear(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    """On the hind legs, as a dog that begs or leans on something."""
+    pitch = rng.uniform(0.8, 1.3)
+    for side in "LR":
+        hind_leg(angles, side, 0.75 * pitch + rng.normal(0, 0.12), 0.5 * abs(rng.normal(1, 0.4)), 0.5 * abs(rng.normal(1, 0.4)))
+        fore_leg(angles, side, rng.uniform(0.2, 1.1), rng.uniform(0.1, 1.4), rng.uniform(0, 1.0))
+        angles.add(f"hip_{side}_abduct", abs(rng.normal(0.08, 0.08)))
+    return pitch, rng.normal(0, 0.08)
+
+
 def _free(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     """A few hinges of the legs strongly, the rest weakly."""
     legs = angles.find("_L") if rng.random() < 0.5 else angles.find("_R")
@@ -162,7 +187,7 @@ def _trot(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     return _gait(rng, angles, 0.55, 0.5)
 
 
-LEGS = {"stand": _stand, "walk": _walk, "trot": _trot, "sit": _sit, "lie": _lie, "bow": _bow, "free": _free}
+LEGS = {"stand": _stand, "walk": _walk, "trot": _trot, "sit": _sit, "lie": _lie, "bow": _bow, "jump": _jump, "rear": _rear, "free": _free}
 
 
 def _trunk(rng: np.random.Generator, angles: Angles) -> None:

@@ -25,7 +25,8 @@ from dp3d_data.world.shapes import occluders
 LEAST_SEEN = 0.08  # of the vertices, and
 LEAST_BOX = 0.03  # of the image, around them; animals that show less are drawn again
 ATTEMPTS = 20
-IDENTITY, GEOMETRY, SCENE = 1, 2, 3
+MOST_HIDDEN = 0.6  # of an animal, by one that stands before it
+IDENTITY, GEOMETRY, SCENE, COMPANION = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ class SyntheticInstance:
 
 
 @dataclass(frozen=True)
+class SyntheticScene:
+    """An image and the animals in it, the one that the scene was made for first; their masks do not overlap."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    animals: tuple[SyntheticInstance, ...]
+
+
+@dataclass(frozen=True)
 class Identity:
     """One animal: its body and its coat."""
 
@@ -77,6 +86,17 @@ class Staging:
     elevation: float
     pose: str
     visible: Bool[np.ndarray, "K"]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """An animal in the scene: the pixels that show it where nothing stands before it; `before` the scene's own animal or behind."""
+
+    group: str
+    staging: Staging
+    identity: Identity
+    hits: Hits
+    before: bool = False
 
 
 class World:
@@ -103,15 +123,43 @@ class World:
 
     def sample(self, index: int, render_image: bool = True) -> SyntheticInstance:
         """Instance `index`. Without the image only geometry, keypoints and visibility (occluders leave no trace then)."""
+        if render_image:
+            return self.scene(index).animals[0]
+        staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
+        return self._instance(index, self._group(index), staging, None, None, None, staging.visible)
+
+    def scene(self, index: int) -> SyntheticScene:
+        """The image of instance `index` with every animal in it: a share `companions` of the images shows more than one."""
         identity = self.identity(index // self.config.identity_images)
+        staging = self._well_staged(identity, GEOMETRY, index)
+        rng = self._rng(SCENE, index)
+        first = Cast(self._group(index), staging, identity, self._cast(rng, staging, identity))
+        return self._pictured(index, rng, first, self._companions(index, first))
+
+    def _companions(self, index: int, first: Cast) -> list[Cast]:
+        """Other animals of the image, from a random stream of their own, so that they change nothing else of it."""
+        rng = self._rng(COMPANION, index)
+        if rng.random() >= self.config.companions:
+            return []
+        others: list[Cast] = []
+        for number in range(1, 2 + int(rng.random() < 0.3)):
+            identity = self._drawn_identity(rng)
+            staging = self._well_staged(identity, COMPANION, index, number)
+            one = Cast(f"{self._group(index)}-{number}", staging, identity, self._cast(rng, staging, identity), bool(rng.random() < 0.5))
+            covered = (one.hits.mask & first.hits.mask).sum()
+            if covered <= MOST_HIDDEN * (first if one.before else one).hits.mask.sum():
+                others.append(one)
+        return others
+
+    def _well_staged(self, identity: Identity, *key: int) -> Staging:
         for attempt in range(ATTEMPTS):
-            staging = self._stage(self._rng(GEOMETRY, index, attempt), identity)
+            staging = self._stage(self._rng(*key, attempt), identity)
             if self._well_seen(staging):
                 break
-        if not render_image:
-            return self._instance(index, staging, None, None, None, staging.visible)
-        rng = self._rng(SCENE, index)
-        return self._pictured(index, rng, staging, identity, self._cast(rng, staging, identity))
+        return staging
+
+    def _group(self, index: int) -> str:
+        return f"animal-{self.config.seed}-{index // self.config.identity_images:06d}"
 
     def _well_seen(self, staging: Staging) -> bool:
         """Whether enough of the animal is in the image to be worth showing."""
@@ -124,11 +172,12 @@ class World:
         """Animal `number`: the same body and coat in all its images."""
         if self._latest is not None and self._latest[0] == number:
             return self._latest[1]
-        rng = self._rng(IDENTITY, number)
-        proportions = random_proportions(rng, self.config.proportions)
-        scales = joint_scales(self.template.skeleton, proportions)
-        self._latest = number, Identity(proportions, scales, random_coat(rng), SolidNoise(rng))
+        self._latest = number, self._drawn_identity(self._rng(IDENTITY, number))
         return self._latest[1]
+
+    def _drawn_identity(self, rng: np.random.Generator) -> Identity:
+        proportions = random_proportions(rng, self.config.proportions)
+        return Identity(proportions, joint_scales(self.template.skeleton, proportions), random_coat(rng), SolidNoise(rng))
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
@@ -158,23 +207,31 @@ class World:
         jitter = np.stack([pixel_noise(rng, size, size, size / 2) for _ in range(2)], axis=2) * ragged
         return cast_pixels(staging.scene, staging.points, (size, size), jitter)
 
-    def _pictured(self, index: int, rng: np.random.Generator, staging: Staging, identity: Identity, hits: Hits) -> SyntheticInstance:
-        """The image and what is left to see of the animal in it."""
+    def _pictured(self, index: int, rng: np.random.Generator, first: Cast, others: list[Cast]) -> SyntheticScene:
+        """The image, painted from the back to the front, and what is left to see of each animal in it."""
         size, faces = self.config.size, self.template.faces
-        light = random_light(rng, staging.camera.camera_from_template)
-        picture = random_background(rng, size, staging.elevation, self.config.backgrounds).astype(np.float32)
-        picture = cast_shadow(picture, self._shadow(staging, light), rng.uniform(0.2, 0.7), rng.uniform(0.6, 3))
-        colours = np.zeros((size, size, 3), dtype=np.float32)
-        colours[hits.rows, hits.columns] = self._colours(staging, identity, hits, light)
-        mask, vertex_map = hits.mask, hits.vertex_map(faces)
-        picture = matted(picture, colours, mask)
-        visible = staging.visible
+        light = random_light(rng, first.staging.camera.camera_from_template)
+        picture = random_background(rng, size, first.staging.elevation, self.config.backgrounds).astype(np.float32)
+        order = [one for one in others if not one.before] + [first] + [one for one in others if one.before]
+        darkness, blur = rng.uniform(0.2, 0.7), rng.uniform(0.6, 3)
+        for one in order:
+            picture = cast_shadow(picture, self._shadow(one.staging, light), darkness, blur)
+        hidden = np.zeros((size, size), dtype=bool)
+        for one in order:
+            colours = np.zeros((size, size, 3), dtype=np.float32)
+            colours[one.hits.rows, one.hits.columns] = self._colours(one.staging, one.identity, one.hits, light)
+            picture = matted(picture, colours, one.hits.mask)
+        everything = np.any([one.hits.mask for one in order], axis=0)
         if rng.random() < self.config.occluded:
-            hidden = occluders(rng, picture, mask)
-            mask, vertex_map = mask & ~hidden, np.where(hidden, -1, vertex_map)
-            cells = np.clip(np.floor(staging.points[:, :2]).astype(int), 0, size - 1)
-            visible = visible & ~hidden[cells[:, 1], cells[:, 0]]
-        return self._instance(index, staging, photographed(rng, picture), mask, vertex_map, visible)
+            hidden = occluders(rng, picture, everything)
+        image, animals = photographed(rng, picture), {}
+        for one in reversed(order):  # from the front to the back, as things are hidden
+            mask, vertex_map = one.hits.mask & ~hidden, np.where(hidden, -1, one.hits.vertex_map(faces))
+            cells = np.clip(np.floor(one.staging.points[:, :2]).astype(int), 0, size - 1)
+            visible = one.staging.visible & ~hidden[cells[:, 1], cells[:, 0]]
+            animals[one.group] = self._instance(index, one.group, one.staging, image, mask, vertex_map, visible)
+            hidden = hidden | one.hits.mask
+        return SyntheticScene(image, tuple(animals[one.group] for one in (first, *others)))
 
     def _colours(self, staging: Staging, identity: Identity, hits: Hits, light) -> Float[np.ndarray, "N 3"]:
         template = self.template
@@ -192,12 +249,11 @@ class World:
         slope = max(float(light.sun @ light.up), 0.35)
         return (staging.points - (height / slope)[:, None] * light.sun)[:, :2]
 
-    def _instance(self, index: int, staging: Staging, image, mask, vertex_map, visible) -> SyntheticInstance:
+    def _instance(self, index: int, group: str, staging: Staging, image, mask, vertex_map, visible) -> SyntheticInstance:
         camera = staging.camera
-        number = index // self.config.identity_images
         return SyntheticInstance(
             index=index,
-            group=f"animal-{self.config.seed}-{number:06d}",
+            group=group,
             pose=staging.pose,
             image=image,
             mask=mask,

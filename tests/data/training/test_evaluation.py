@@ -63,7 +63,7 @@ def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_pa
 
     from dp3d_data.commands.evaluate_cse import evaluate_cse
     from dp3d_data.inference import build_network, find_spec, save_weights
-    from dp3d_data.training.trainer import use_spectrum
+    from dp3d_data.training.embedding_field import use_spectrum
     from tests.shared import shared
 
     spec = find_spec("dog-synth-1")

@@ -4,44 +4,83 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.training.losses import at_points, mask_loss, soft_embedding_loss
-from tests.references.training import soft_embedding_loss_slow
+from dp3d_data.training.losses import KERNELS, at_points, mask_loss, pixel_cycle_loss, shape_cycle_loss, soft_embedding_loss, soft_targets
+from tests.references.training import cycle_loss_slow, soft_embedding_loss_slow
 
 
-def random_case(seed, points=5, vertices=7, dim=4):
+def units(rng, count, dim=4):
+    return torch.nn.functional.normalize(torch.randn(count, dim, generator=rng, dtype=torch.float64), dim=1)
+
+
+def random_case(seed, points=5, vertices=7):
+    """Pixel embeddings, vertex embeddings, true vertices, and a symmetric table of distances."""
     rng = torch.Generator().manual_seed(seed)
-    embeddings = torch.nn.functional.normalize(torch.randn(vertices, dim, generator=rng, dtype=torch.float64), dim=1)
-    pixels = torch.randn(points, dim, generator=rng, dtype=torch.float64)
-    return pixels, embeddings, torch.rand(points, vertices, generator=rng, dtype=torch.float64)
+    pixels = torch.randn(points, 4, generator=rng, dtype=torch.float64)
+    truth = torch.randint(vertices, (points,), generator=rng)
+    field = units(rng, vertices)
+    return pixels, field, truth, torch.cdist(field, field)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_soft_embedding_loss_equals_its_slow_twin(seed):
-    case = random_case(seed)
-    slow = soft_embedding_loss_slow(*(part.tolist() for part in case), 0.5, 0.3)
-    assert float(soft_embedding_loss(*case, 0.5, 0.3)) == pytest.approx(slow, rel=1e-9)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("seed", range(3))
+def test_soft_embedding_loss_equals_its_slow_twin(seed, kernel):
+    pixels, field, truth, geodesics = random_case(seed)
+    slow = soft_embedding_loss_slow(pixels.tolist(), field.tolist(), truth.tolist(), geodesics.tolist(), 0.5, 0.3, kernel)
+    fast = soft_embedding_loss(pixels, field, truth, soft_targets(geodesics, 0.3, kernel), 0.5)
+    assert float(fast) == pytest.approx(slow, rel=1e-9)
 
 
-def test_soft_embedding_loss_is_smallest_when_prediction_is_the_target():
-    """A pixel whose distances to the embeddings mirror the geodesics scores zero."""
-    _, vertices, _ = random_case(0)
-    pixels = vertices[:3] * 0.9
-    squared = ((pixels[:, None] - vertices[None]) ** 2).sum(-1)
-    assert float(soft_embedding_loss(pixels, vertices, squared, 1.0, 1.0)) == pytest.approx(0, abs=1e-12)
-    assert float(soft_embedding_loss(pixels, vertices, squared.flip(1), 1.0, 1.0)) > 1e-3
+def test_soft_embedding_loss_vanishes_when_the_prediction_is_the_target():
+    """Distances on the surface that are the squared distances of the embeddings, and pixels at their vertices."""
+    _, field, truth, _ = random_case(0)
+    squared = torch.cdist(field, field).square()
+    perfect = soft_embedding_loss(field[truth], field, truth, soft_targets(squared, 1.0), 1.0)
+    assert float(perfect) == pytest.approx(0, abs=1e-12)
+    assert float(soft_embedding_loss(field[truth], field, (truth + 1) % 7, soft_targets(squared, 1.0), 1.0)) > 1e-3
 
 
 def test_soft_embedding_loss_gradient():
-    pixels, vertices, geodesics = random_case(1)
-    inputs = (pixels.requires_grad_(), vertices.requires_grad_())
-    assert torch.autograd.gradcheck(lambda p, v: soft_embedding_loss(p, v, geodesics, 0.5, 0.3), inputs)
+    pixels, field, truth, geodesics = random_case(1)
+    targets = soft_targets(geodesics, 0.3)
+    inputs = (pixels.requires_grad_(), field.requires_grad_())
+    assert torch.autograd.gradcheck(lambda p, v: soft_embedding_loss(p, v, truth, targets, 0.5), inputs)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_vertices_of_another_component_get_no_share(kernel):
+    apart = torch.tensor([[0.0, torch.inf], [torch.inf, 0.0]])
+    targets = soft_targets(apart, 0.1, kernel)
+    torch.testing.assert_close(targets.share, torch.eye(2))
+    assert targets.log_share.tolist() == [0, 0]
 
 
 def test_no_points_give_a_zero_that_can_be_differentiated():
-    pixels = torch.zeros(0, 4, requires_grad=True)
-    loss = soft_embedding_loss(pixels, torch.ones(3, 4), torch.zeros(0, 3), 1.0, 1.0)
-    loss.backward()
-    assert float(loss) == 0
+    targets = soft_targets(torch.zeros(3, 3), 1.0)
+    for loss_of in (
+        lambda pixels: soft_embedding_loss(pixels, torch.ones(3, 4), torch.zeros(0, dtype=torch.int64), targets, 1.0),
+        lambda pixels: pixel_cycle_loss(pixels, torch.ones(3, 4), torch.zeros(0, 2), 1.0),
+    ):
+        pixels = torch.zeros(0, 4, requires_grad=True)
+        loss_of(pixels).backward()
+        assert float(loss_of(pixels)) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cycle_losses_equal_their_slow_twin(seed):
+    rng = torch.Generator().manual_seed(seed)
+    here, there, pixels = units(rng, 5), units(rng, 6), torch.randn(4, 4, generator=rng, dtype=torch.float64)
+    geodesics, positions = torch.cdist(here, here), torch.rand(4, 2, generator=rng, dtype=torch.float64)
+    slow = cycle_loss_slow(here.tolist(), there.tolist(), geodesics.tolist(), 0.4)
+    assert float(shape_cycle_loss(here, there, geodesics, 0.4)) == pytest.approx(slow, rel=1e-9)
+    slow = cycle_loss_slow(pixels.tolist(), there.tolist(), torch.cdist(positions, positions).tolist(), 0.4)
+    assert float(pixel_cycle_loss(pixels, there, positions, 0.4)) == pytest.approx(slow, rel=1e-9)
+
+
+def test_a_cycle_through_the_same_field_returns():
+    """Embeddings that are told apart lead every start back to itself."""
+    field = torch.eye(6)
+    assert float(shape_cycle_loss(field, field, 1 - torch.eye(6), 0.05)) < 1e-6
+    assert float(shape_cycle_loss(field, field[:3], 1 - torch.eye(6), 0.05)) > 0.1
 
 
 def test_mask_loss_vanishes_on_a_sure_and_right_answer():

@@ -9,6 +9,8 @@ from PIL import Image
 from dp3d_data.bodies import load_template
 from dp3d_data.errors import InputMissing, NothingToDo, TemplateError
 from dp3d_data.world import World, WorldConfig
+from dp3d_data.world.cameras import random_strength
+from dp3d_data.world.poses import KINDS, LEGS, Angles
 from tests.shared import shared
 
 INDICES = range(0, 24, 3)
@@ -142,3 +144,39 @@ def test_folders_of_backgrounds_must_hold_photographs(dog, tmp_path):
 def test_a_bare_mesh_has_no_world(dog):
     with pytest.raises(TemplateError, match="needs a template with a skeleton"):
         World(replace(dog, skeleton=None))
+
+
+def test_companions_share_the_image_and_no_pixel(dog):
+    """A scene's own animal is the same with and without others, apart from what they hide; every box hugs its mask."""
+    config = WorldConfig(seed=5, size=96, occluded=0.0)
+    alone, together = World(dog, config), World(dog, replace(config, companions=1.0))
+    several = 0
+    for index in range(6):
+        one, scene = alone.sample(index), together.scene(index)
+        own = scene.animals[0]
+        several += len(scene.animals) > 1
+        np.testing.assert_array_equal(own.keypoints, one.keypoints)
+        assert not (own.mask & ~one.mask).any() and not (own.visible & ~one.visible).any()
+        assert np.sum([animal.mask for animal in scene.animals], axis=0).max() <= 1
+        assert len({animal.group for animal in scene.animals}) == len(scene.animals)
+        for animal in scene.animals:
+            np.testing.assert_array_equal(animal.mask, animal.vertex_map >= 0)
+    assert several >= 4
+
+
+def test_perspective_comes_as_near_as_asked_and_no_nearer():
+    rng = np.random.default_rng(0)
+    depth = 0.3
+    distances = np.array([1 / random_strength(rng, 2.0, depth) - depth for _ in range(500)])
+    assert 0.5 <= distances.min() < 0.6 and 8 < distances.max() <= 10
+    assert random_strength(rng, 0.0, depth) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_pose_stays_within_the_hinges(dog, kind):
+    angles = Angles(dog.skeleton)
+    for seed in range(5):
+        pitch, roll = LEGS[kind](np.random.default_rng(seed), angles)
+        assert abs(pitch) < 1.5 and abs(roll) < 1.7
+        low, high = np.asarray(dog.skeleton.hinge_range).T
+        assert ((angles.clipped() >= low) & (angles.clipped() <= high)).all()

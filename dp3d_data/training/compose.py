@@ -1,0 +1,121 @@
+"""Training images from rendered ones: cropped, turned, mirrored, relit, and with an animal of another image laid over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+ZOOM = 1.5  # strongest enlargement of an image
+TURN = 0.2  # largest rotation, radians
+PASTED = (0.35, 1.15)  # scale of an animal that is laid over another image
+HIDDEN = 0.6  # most of an animal that one laid over it may hide
+LEAST_PIXELS = 40  # animals of which less is seen are no objects
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with what is true of each pixel.
+
+    image: RGB. objects: which animal a pixel shows, -1 for none. vertex_map: its template vertex, -1 outside.
+    """
+
+    image: UInt8[np.ndarray, "H W 3"]
+    objects: Int[np.ndarray, "H W"]
+    vertex_map: Int[np.ndarray, "H W"]
+
+
+def warped(picture: Picture, source_from_target: Float[np.ndarray, "2 3"]) -> Picture:
+    """The picture under an affine map of pixel positions; what lies outside is black and shows nothing."""
+    height, width = picture.objects.shape
+
+    def moved(values: np.ndarray, resample: Image.Resampling) -> np.ndarray:
+        image = Image.fromarray(values)
+        return np.asarray(image.transform((width, height), Image.Transform.AFFINE, source_from_target.ravel().tolist(), resample))
+
+    # Both maps travel as one, shifted so that nothing is 0 and an area that is brought in from outside shows nothing.
+    joint = np.where(picture.objects >= 0, 1 + picture.objects + 256 * picture.vertex_map.astype(np.int64), 0)
+    joint = moved(joint.astype(np.int32), Image.Resampling.NEAREST)
+    shown = joint > 0
+    objects = np.where(shown, (joint - 1) % 256, -1).astype(np.int32)
+    vertices = np.where(shown, (joint - 1) // 256, -1).astype(np.int32)
+    return Picture(moved(picture.image, Image.Resampling.BILINEAR), objects, vertices)
+
+
+def similarity(
+    scale: float, turn: float, centre: Float[np.ndarray, "2"], place: Float[np.ndarray, "2"]
+) -> Float[np.ndarray, "2 3"]:
+    """source_from_target of an enlargement by `scale` and a turn that brings `centre` to `place`, pixels and radians."""
+    inverse = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / scale
+    return np.concatenate([inverse, (centre - inverse @ place)[:, None]], axis=1)
+
+
+def framed(rng: np.random.Generator, picture: Picture) -> Picture:
+    """Turn a little, enlarge so that no corner is empty, and move what is cut off."""
+    side = np.array(picture.objects.shape[::-1], dtype=np.float64)
+    turn = rng.uniform(-TURN, TURN) if rng.random() < 0.5 else 0.0
+    cover = abs(np.cos(turn)) + abs(np.sin(turn))  # of a square that holds the turned square
+    scale = cover * np.exp(rng.uniform(0, np.log(ZOOM)) if rng.random() < 0.5 else 0.0)
+    spare = (1 - cover / scale) / 2 * side
+    return warped(picture, similarity(scale, turn, side / 2 + rng.uniform(-1, 1, 2) * spare, side / 2))
+
+
+def mirrored(picture: Picture, symmetry: Int[np.ndarray, "vertices"]) -> Picture:
+    """The mirror image: left becomes right in the picture and on the template."""
+    flipped = picture.vertex_map[:, ::-1]
+    ids = np.where(flipped >= 0, symmetry[np.maximum(flipped, 0)], -1).astype(picture.vertex_map.dtype)
+    return Picture(picture.image[:, ::-1], picture.objects[:, ::-1], ids)
+
+
+def overlaid(rng: np.random.Generator, picture: Picture, other: Picture) -> Picture:
+    """One animal of `other` cut out, resized, turned, and laid over; the picture itself where it would hide too much.
+
+    Animals that the border of their image cuts are left there: the cut would be seen.
+    """
+    rim = np.concatenate([other.objects[[0, -1]].ravel(), other.objects[:, [0, -1]].ravel()])
+    whole = np.setdiff1d(other.objects, [-1, *rim])
+    if not len(whole):
+        return picture
+    chosen = int(whole[rng.integers(len(whole))])
+    rows, columns = np.nonzero(other.objects == chosen)
+    centre = np.array([columns.mean(), rows.mean()]) + 0.5
+    side = np.array(picture.objects.shape[::-1])
+    place = rng.uniform(0.05, 0.95, 2) * side
+    scale = np.exp(rng.uniform(*np.log(PASTED)))
+    cut = warped(other, similarity(scale, rng.uniform(-TURN, TURN), centre, place))
+    cover = cut.objects == chosen
+    for name in np.unique(picture.objects[picture.objects >= 0]):
+        mine = picture.objects == name
+        if (cover & mine).sum() > HIDDEN * mine.sum():
+            return picture
+    alpha = _softened(cover)[:, :, None]
+    tone = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.05, 3))
+    image = picture.image + alpha * (cut.image * tone - picture.image)
+    number = picture.objects.max() + 1
+    return Picture(
+        np.clip(np.round(image), 0, 255).astype(np.uint8),
+        np.where(cover, number, picture.objects),
+        np.where(cover, cut.vertex_map, picture.vertex_map),
+    )
+
+
+def relit(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Brightness, contrast, colour cast and now and then no colour."""
+    values = np.arange(256) / 255
+    gamma, contrast = np.exp(rng.normal(0, 0.2)), np.exp(rng.normal(0, 0.15))
+    curves = [np.clip(((values**gamma) * np.exp(rng.normal(0, 0.06)) - 0.5) * contrast + 0.5, 0, 1) for _ in range(3)]
+    table = np.round(255 * np.stack(curves)).astype(np.uint8)
+    lit = np.stack([table[channel][image[:, :, channel]] for channel in range(3)], axis=2)
+    if rng.random() < 0.06:
+        lit[:] = np.asarray(Image.fromarray(lit).convert("L"))[:, :, None]
+    return lit
+
+
+def _softened(cover: np.ndarray) -> Float[np.ndarray, "H W"]:
+    """The share of a cross of five pixels that is covered, nothing beyond the cover itself."""
+    inner = cover.astype(np.float32)
+    padded = np.pad(inner, 1, mode="edge")
+    cross = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:] + inner
+    return inner * cross / 5
