@@ -138,7 +138,7 @@ class Piece:
         for path, _, groups in self.parts:
             with open_parquet(path) as file:
                 for group in groups:
-                    yield current(_read_group(file, path, group, columns), columns)
+                    yield read_group(file, path, group, columns)
 
     def check_files(self) -> None:
         """Compare the hash of each file that begins here.
@@ -197,10 +197,16 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     return file
 
 
-def _read_group(file: pq.ParquetFile, path: Path, group: int, columns: list[str] | None) -> pa.Table:
-    wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+def read_group(file: pq.ParquetFile, path: Path, group: int, columns: list[str] | None = None) -> pa.Table:
+    """One row group with today's columns, or those named.
+
+    Raises:
+        ShardError: damaged; names the file.
+    """
+    known = set(file.schema_arrow.names)
+    wanted = None if columns is None else [name for name in columns if name in known]
     try:
-        return file.read_row_group(group, columns=wanted, use_threads=False)
+        return current(file.read_row_group(group, columns=wanted, use_threads=False), columns)
     except (pa.ArrowException, OSError) as error:
         got = str(error).splitlines()[0]
         raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error

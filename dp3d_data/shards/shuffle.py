@@ -43,9 +43,10 @@ def deal(piece: Piece, places: pa.Table, path: Path) -> Path:
     for table in piece.tables():
         here = places.slice(start, table.num_rows)
         start += table.num_rows
-        kept = pa.array(np.flatnonzero(here.column("row_group").to_numpy() >= 0))
-        if len(kept):
-            parts.append(_filled(rounded(table.take(kept)), here.take(kept)))
+        kept = pc.greater_equal(here.column("row_group"), 0)
+        if pc.any(kept).as_py():
+            whole = pc.all(kept).as_py()
+            parts.append(_filled(rounded(table if whole else table.filter(kept)), here if whole else here.filter(kept)))
     if start != len(places):
         raise ShardError("the inputs changed while the shards were built", got=f"{start} rows", expected=len(places), path=path)
     order = places.filter(pc.greater_equal(places.column("row_group"), 0)).select(["row_group", _POSITION])
