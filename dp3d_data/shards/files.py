@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,16 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dp3d_data.errors import InputMissing, ShardError
+from dp3d_data.shards.schema import COLUMNS
 
-COMPRESSION = "zstd"
-_PARTIAL = re.compile(r"\..+\.(parquet|json|npz)\.\d+(\.tmp)?")
+COMPRESSION, COMPRESSION_LEVEL = "zstd", 1
+_PARTIAL = re.compile(r"\..+\.(parquet|json|npz|arrow)\.\d+(-[0-9a-f]{8})?\.tmp")
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], None]) -> Path:
-    """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it; a kill leaves no half file."""
+    """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it; a kill leaves no half file.
+
+    The temporary name is this call's alone, also among machines that share the storage.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with open(partial, "wb") as stream:
             write(stream)
@@ -81,9 +86,16 @@ def read_json(path: str | Path, kind: str) -> dict[str, Any]:
 
 
 def table_options(schema: pa.Schema) -> dict[str, Any]:
-    """How tables are encoded: zstd, dictionaries for text only, since ids and keypoints hardly repeat."""
-    text = [field.name for field in schema if pa.types.is_string(field.type)]
-    return {"compression": COMPRESSION, "use_dictionary": text, "write_statistics": True, "store_schema": True}
+    """How tables are encoded: each column as the schema says, then zstd; pages carry checksums."""
+    known = [COLUMNS[name] for name in schema.names if name in COLUMNS]
+    return {
+        "compression": COMPRESSION,
+        "compression_level": COMPRESSION_LEVEL,
+        "use_dictionary": [column.path for column in known if column.encoding == "DICTIONARY"],
+        "column_encoding": {column.path: column.encoding for column in known if column.encoding != "DICTIONARY"},
+        "write_page_checksum": True,
+        "store_schema": True,
+    }
 
 
 def write_table(path: str | Path, table: pa.Table | pa.RecordBatch) -> Path:
@@ -112,3 +124,30 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         got = str(error).splitlines()[0]
         raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error
+
+
+def write_arrow(path: str | Path, table: pa.Table) -> Path:
+    """One Arrow file for our own later use, whole or not at all."""
+
+    def write(stream: BinaryIO) -> None:
+        with pa.ipc.new_file(stream, table.schema) as sink:
+            sink.write_table(table)
+
+    return write_whole(path, write)
+
+
+def read_arrow(path: str | Path) -> pa.Table:
+    """Read what write_arrow wrote.
+
+    Raises:
+        InputMissing: no such file.
+        ShardError: damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputMissing("no such table", path=path)
+    try:
+        with pa.ipc.open_file(pa.BufferReader(path.read_bytes())) as file:
+            return file.read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError("cannot be read as an Arrow file", got=str(error).splitlines()[0], path=path) from error

@@ -49,12 +49,14 @@ def train(
     source = Path(shards) if shards else workspace(category) / "shards"
     folder = Path(out) if out else workspace(category) / "model"
 
+    from dp3d_data.shards import require_files
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.instances import load_split
     from dp3d_model.surface import surface_of
     from dp3d_model.trainer import Trainer
 
     reader = ShardReader(source)
+    require_files(source)
     surface = surface_of(reader.template, reader.basis.functions, chosen.basis)
     instances = load_split(reader, split)
     trainer = Trainer(surface, instances, chosen, folder)
