@@ -18,6 +18,9 @@ from dp3d_data.shards.manifest import MANIFEST, read_manifest
 from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, PER_VERTEX, current, schema_problem
 
+# What people read beside the shards: no data, in no list of hashes.
+COMPANIONS = ("README.md", "report.html")
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -88,7 +91,7 @@ def _file_faults(folder: Path, files: dict[str, str]) -> Iterator[Fault]:
 
 def _foreign_files(folder: Path, files: dict[str, str]) -> Iterator[Fault]:
     for path in sorted(folder.iterdir()):
-        if path.name not in files and path.name != MANIFEST and not path.name.startswith("."):
+        if path.name not in (*files, *COMPANIONS, MANIFEST) and not path.name.startswith("."):
             yield Fault(path.name, "foreign: not listed in the manifest")
 
 
