@@ -19,7 +19,10 @@ COMMANDS = {
     "extract": (f"{_ROOM}.extract:extract", "Photographs to visible template keypoints."),
     "project": (f"{_ROOM}.project:project", "Published model fits to keypoints with their truth."),
     "failures": (f"{_ROOM}.failures:failures", "Read the table of images that a run could not process."),
-    "build-shards": (f"{_ROOM}.build_shards:build_shards", "Filter, normalise, split and write extracted keypoints."),
+    "build-shards": (f"{_ROOM}.build_shards:build_shards", "Filter, split, shuffle and write keypoints as shards."),
+    "merge": (f"{_ROOM}.merge:merge", "Join folders of shards into one; duplicates are left out."),
+    "split": (f"{_ROOM}.split:split", "Divide shards into new sides, in a new folder."),
+    "inspect": (f"{_ROOM}.inspect:inspect", "What a folder of shards holds: summary, one instance, statistics."),
     "verify": (f"{_ROOM}.verify:verify", "Check every file of a shard folder against its manifest."),
     "report": (f"{_ROOM}.report:report", "Statistics and overlays of a folder on one HTML page."),
 }

@@ -177,3 +177,10 @@ class WorkerLost(Dp3dError, ChildProcessError):
 
     exit_code = 16
     hint = "run the same command again, it goes on where it stopped; with less memory in use: --workers 1"
+
+
+class FolderBusy(Dp3dError):
+    """A folder in which another process is writing."""
+
+    exit_code = 17
+    hint = "wait until it has ended, or choose another folder with --out; finished shards are joined by dp3d-data merge"

@@ -30,6 +30,10 @@ class FilterConfig:
     )
 
 
+# What passes every instance whose values are numbers.
+KEEP_ALL = FilterConfig(min_score=0, min_visible_vertices=0, min_visible_area=0, max_edges=4, max_spread=1e9)
+
+
 @dataclass(frozen=True)
 class Measures:
     """What the filters look at, one value per instance.
@@ -77,6 +81,8 @@ FILTERS = (
 
 # Reasons that need more than one instance to be seen.
 DUPLICATE = "duplicate"
+# Reason of a split by list.
+NOT_LISTED = "not in the list of the split"
 
 
 def judge(config: FilterConfig, measures: Measures) -> tuple[list[str | None], Float[np.ndarray, "N"]]:

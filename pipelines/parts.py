@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -81,17 +83,29 @@ def make_parts(job: Job, indices: list[int], workers: int, advance: Advance, say
 
     An error that is no input's own fault ends the run; parts that are finished stay.
     """
+    with crew(workers if indices else 1, say) as make:
+        make(job, indices, advance)
+
+
+@contextmanager
+def crew(workers: int, say: Callable[[str], None]) -> Iterator[Callable[[Job, list[int], Advance], None]]:
+    """What makes parts of one job after the other: this process (one worker), or worker processes that end with the block."""
     if workers == 1:
+        yield _make_here
+        return
+    from pipelines.cluster import dashboard, local_cluster, make_on
+
+    with local_cluster(workers) as client:
+        if address := dashboard(client):
+            say(f"dashboard {address}")
+        yield partial(make_on, client)
+
+
+def _make_here(job: Job, indices: list[int], advance: Advance) -> None:
+    if indices:
         maker = job.start()
         for index in indices:
             maker.make(index, advance)
-    elif indices:
-        from pipelines.cluster import dashboard, local_cluster, make_on
-
-        with local_cluster(workers) as client:
-            if address := dashboard(client):
-                say(f"dashboard {address}")
-            make_on(client, job, indices, advance)
 
 
 def part_size(asked: int, count: int) -> int:

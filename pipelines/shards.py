@@ -1,271 +1,221 @@
-"""Runs of extract and synth to shards: filter, remove duplicates, split, write, and account for every instance."""
+"""Runs and shards to shards: filter, remove duplicates, split, shuffle, write, and account for every instance."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import NothingToDo, RecipeMismatch, ShardError, UsageError
-from dp3d_data.filters import DUPLICATE, Account, FilterConfig, judge
-from dp3d_data.shards.basis import BASIS, template_basis, write_basis
-from dp3d_data.shards.files import read_table, sweep, write_table
+from dp3d_data.filters import Account, FilterConfig
+from dp3d_data.shards.basis import BASIS, Basis, read_basis, template_basis, write_basis
+from dp3d_data.shards.building import Building, discard_shards, locked
+from dp3d_data.shards.decisions import Decision, decide, reject_table
+from dp3d_data.shards.files import write_arrow, write_table
 from dp3d_data.shards.index import Index, read_index
-from dp3d_data.shards.instances import rows_batch
+from dp3d_data.shards.inputs import SHARDS, Input, Piece, open_inputs, pieces
 from dp3d_data.shards.integrity import verify
-from dp3d_data.shards.manifest import MANIFEST, read_manifest, write_manifest
-from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
-from dp3d_data.shards.schema import INSTANCE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION, current
-from dp3d_data.shards.splits import assign_splits
+from dp3d_data.shards.layout import Layout, lay_out
+from dp3d_data.shards.manifest import MANIFEST, REJECTS, read_manifest, write_manifest
+from dp3d_data.shards.runs import MARKER, TEMPLATE
+from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
+from dp3d_data.shards.shuffle import PLACES
+from dp3d_data.shards.splits import SIDES, SplitRule
 from dp3d_data.shards.statistics import Statistics
-from dp3d_data.shards.writer import JOURNAL, Journal, ShardEntry, write_split
+from dp3d_data.shards.writer import ShardEntry
+from pipelines.parts import crew, worker_count
+from pipelines.shard_parts import Stage, StageJob
 
 if TYPE_CHECKING:
     from dp3d_data.bodies.template import Template
 
 Say = Callable[[str], None]
-REJECTS = "rejects.parquet"
+# Raised when the same inputs and settings may give other bytes than before.
+CODE_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardPlan:
-    """What shapes the shards besides the instances themselves."""
+    """What shapes the shards besides the instances themselves; see SplitRule for the split."""
 
     filters: FilterConfig
     shard_bytes: int
-    split_ratio: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What becomes of each instance of an index, in its order.
-
-    Attributes:
-        reasons: why it is left out; None where it is kept.
-        values: the value that decided, NaN where there is none.
-        splits: its side; meaningful where it is kept.
-        names: its instance id, made unique over all runs.
-    """
-
-    reasons: list[str | None]
-    values: np.ndarray
-    splits: list[str]
-    names: list[str]
+    split_ratio: float = 0.9
+    test_ratio: float = 0.0
+    seed: int = 0
+    split: str = "ratio"
+    together: str = "group"
+    listed: dict[str, str] | None = None
 
     @property
-    def kept(self) -> np.ndarray:
-        return np.array([reason is None for reason in self.reasons], dtype=bool)
+    def rule(self) -> SplitRule:
+        return SplitRule(
+            by=self.split, train=self.split_ratio, test=self.test_ratio, seed=self.seed, together=self.together, listed=self.listed
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values for the manifest; of a list its size and fingerprint."""
+        listed = None if self.listed is None else {"names": len(self.listed), "digest": fingerprint(self.listed)}
+        return plain(replace(self, listed=None)) | {"listed": listed}
 
 
-def open_runs(folders: Sequence[Path]) -> list[Run]:
-    """Open runs and put them in an order that does not depend on where they lie.
-
-    Raises:
-        NothingToDo: no folder.
-        InputMissing: a folder is no finished run.
-        UsageError: the runs use different templates or subsets of its vertices.
-    """
-    if not folders:
-        hint = "extract some first: dp3d-data extract --category dog, or: dp3d-data synth --category dog"
-        raise NothingToDo("no instances to build shards from", hint=hint)
-    runs = sorted((Run.open(folder) for folder in folders), key=lambda run: (run.kind, run.digest))
-    subset_of(runs)
-    hashes = {(run.marker["template"] or {}).get("hash") for run in runs}
-    if len(hashes) > 1:
-        lines = "; ".join(f"{run.folder} has {(run.marker['template'] or {}).get('name')}" for run in runs)
-        hint = "build them apart: dp3d-data build-shards --input DIR --out DIR"
-        raise UsageError("these runs use different templates", got=lines, expected="one template", hint=hint)
-    return runs
+def recipe_of(inputs: Sequence[Input], plan: ShardPlan) -> str:
+    """Fingerprint of the inputs' content and all settings."""
+    return fingerprint("shards", SCHEMA_VERSION, CODE_VERSION, [one.digest for one in inputs], plan.settings())
 
 
-def subset_of(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """The vertices to which the runs' keypoints are restricted, as the runs say it; None where all are kept.
+def build(
+    folders: Sequence[str | Path], out: Path, category: str, plan: ShardPlan, *, overwrite: bool, say: Say, workers: int = 1
+) -> dict[str, Any]:
+    """Build shards and return their manifest; what an earlier build of the same recipe has finished is left as it is.
+
+    Args:
+        folders: finished runs and finished shards.
+        workers: processes; 0 for one per core where there is enough to do. The bytes do not depend on it.
 
     Raises:
-        UsageError: the runs have different subsets.
-    """
-    found = [run.marker.get("extra", {}).get("subset") for run in runs]
-    if any(subset != found[0] for subset in found):
-        got = "; ".join(f"{run.folder} has {subset['count'] if subset else 'all'}" for run, subset in zip(runs, found, strict=True))
-        hint = "build them apart: dp3d-data build-shards --input DIR --out DIR"
-        raise UsageError("these runs keep different vertices", got=got, expected="one subset", hint=hint)
-    return found[0]
-
-
-def decide(index: Index, plan: ShardPlan) -> Decision:
-    """Filter, remove exact duplicates (same image content, same box), and split what is kept."""
-    reasons, values = judge(plan.filters, index.measures)
-    seen: set[tuple] = set()
-    for row in (row for row, reason in enumerate(reasons) if reason is None and index.image_hashes[row] is not None):
-        key = (index.image_hashes[row], *index.boxes[row].tolist())
-        if key in seen:
-            reasons[row] = DUPLICATE
-        seen.add(key)
-    kept = [row for row, reason in enumerate(reasons) if reason is None]
-    sides = assign_splits(
-        [index.groups[row] for row in kept],
-        [index.image_hashes[row] for row in kept],
-        [index.sources[row] for row in kept],
-        train_ratio=plan.split_ratio,
-        seed=plan.seed,
-    )
-    splits = [""] * len(index)
-    for row, side in zip(kept, sides, strict=True):
-        splits[row] = side
-    return Decision(reasons, values, splits, unique_names(index.instance_ids))
-
-
-def unique_names(names: Sequence[str]) -> list[str]:
-    """The names, with ~2, ~3, ... appended where runs share them."""
-    count: Counter[str] = Counter()
-    taken, result = set(names), []
-    for name in names:
-        count[name] += 1
-        fresh = name
-        while count[name] > 1 and (fresh := f"{name}~{count[name]}") in taken:
-            count[name] += 1
-        taken.add(fresh)
-        result.append(fresh)
-    return result
-
-
-def split_tables(runs: Sequence[Run], index: Index, decision: Decision, split: str) -> Iterator[pa.Table]:
-    """The kept rows of one split in order, with split, group and unique instance id filled in."""
-    wanted = np.array([side == split for side in decision.splits], dtype=bool) & decision.kept
-    start = 0
-    for run in runs:
-        for table in run.instances():
-            rows = start + np.flatnonzero(wanted[start : start + table.num_rows])
-            if len(rows):
-                filled = {
-                    "split": [split] * len(rows),
-                    "group": [index.groups[row] for row in rows],
-                    "instance_id": [decision.names[row] for row in rows],
-                }
-                yield _with_columns(table.take(pa.array(rows - start)), filled)
-            start += table.num_rows
-
-
-def _with_columns(table: pa.Table, columns: dict[str, list[str]]) -> pa.Table:
-    for name, values in columns.items():
-        position = table.schema.get_field_index(name)
-        table = table.set_column(position, INSTANCE_SCHEMA.field(name), pa.array(values, type=pa.string()))
-    return current(table)
-
-
-def recipe_of(runs: Sequence[Run], plan: ShardPlan) -> str:
-    """Fingerprint of the runs' content and all settings."""
-    return fingerprint("shards", SCHEMA_VERSION, [run.digest for run in runs], plain(plan))
-
-
-def build(folders: Sequence[Path], out: Path, category: str, plan: ShardPlan, *, overwrite: bool, say: Say) -> dict[str, Any]:
-    """Build shards and return their manifest; finished shards of the same recipe are left as they are.
-
-    Raises:
-        NothingToDo: no runs, or no instance passes the filters.
-        InputMissing, ShardError: a run is unfinished or damaged.
-        UsageError: the runs use different templates, or `out` is a run.
+        NothingToDo: no inputs, or no instance passes the filters.
+        InputMissing, ShardError: an input is unfinished or damaged.
+        UsageError: the inputs use different templates, a given split cannot be kept, or `out` is a run or an input.
         RecipeMismatch: `out` holds shards of another recipe and overwrite is not asked for.
+        FolderBusy: another process builds in `out`.
     """
-    runs = open_runs(folders)
-    recipe = recipe_of(runs, plan)
-    say(f"{category}: {sum(run.counts['instances'] for run in runs)} instances of {len(runs)} runs · recipe {recipe}")
-    if _already_built(out, recipe, overwrite):
-        say("these shards are already there, nothing to do")
-        return read_manifest(out)
-    index = read_index(runs)
-    decision = decide(index, plan)
-    rejected = Counter(reason for reason in decision.reasons if reason is not None)
-    account = Account(len(index), int(decision.kept.sum()), dict(sorted(rejected.items()))).check()
-    if account.kept == 0:
-        raise NothingToDo("no instance passes the filters", got=account.line(), hint="loosen them: dp3d-data build-shards --help")
-    template = runs[0].template()
-    journal = Journal(out, recipe)
-    journal.save()
-    entries: list[ShardEntry] = []
-    for split in sorted(set(decision.splits) - {""}):
-        entries += write_split(out, split, split_tables(runs, index, decision, split), plan.shard_bytes, journal)
-        say(f"  {split}: {sum(e.instances for e in entries if e.split == split)} instances")
-    if sum(entry.instances for entry in entries) != account.kept:
-        raise ShardError("the inputs changed while the shards were built", path=out, hint="run the command again with --overwrite")
-    _write_companions(out, template, index, decision)
-    head = {"category": category, "recipe": recipe, "settings": plain(plan), "account": asdict(account)}
-    head |= {"subset": subset_of(runs)}
-    write_manifest(out, head | {"inputs": [_input(run) for run in runs]} | _contents(out, template, entries))
-    (out / JOURNAL).unlink(missing_ok=True)
-    sweep(out)
+    inputs = open_inputs(folders)
+    _check_out(out, inputs)
+    recipe = recipe_of(inputs, plan)
+    count = sum(one.counts["instances"] for one in inputs)
+    say(f"{category}: {count} instances of {len(inputs)} {'inputs' if len(inputs) > 1 else 'input'} · recipe {recipe}")
+    with locked(out):
+        if _already_built(out, recipe, overwrite):
+            say("these shards are already there, nothing to do")
+            return read_manifest(out)
+        building = Building(out, recipe)
+        building.begin()
+        return _build(inputs, building, category, plan, say, workers)
+
+
+def _build(inputs: Sequence[Input], building: Building, category: str, plan: ShardPlan, say: Say, workers: int) -> dict[str, Any]:
+    out, template = building.out, inputs[0].load_template()
+    parts = pieces(inputs)
+    if not sum(piece.rows for piece in parts):
+        raise NothingToDo("no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help")
+    job = StageJob(out, building.recipe, Stage.INDEX, tuple(parts), (), template.num_vertices)
+    with crew(worker_count(workers, len(parts), "cpu"), say) as make:
+        make(job, [number for number in range(len(parts)) if not building.index_path(number).is_file()], _quiet)
+        index = read_index([building.index_path(number) for number in range(len(parts))])
+        decision = decide(index, plan.filters, plan.rule)
+        account = _account(index, decision)
+        layout = lay_out(
+            decision.sides, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
+        )
+        todo = [number for number in range(len(parts)) if not building.rows_path(number).is_file()]
+        _write_places(building, [(number, parts[number]) for number in todo], index, decision, layout)
+        make(replace(job, stage=Stage.DEAL), todo, _quiet)
+        todo = [number for number, shard in enumerate(layout.shards) if building.noted(shard.name) is None]
+        make(replace(job, stage=Stage.GATHER, shards=layout.shards), todo, _quiet)
+    noted = [building.noted(shard.name) for shard in layout.shards]
+    if None in noted:
+        raise ShardError("a shard was changed while the others were built", path=out, hint="run the same command again")
+    entries = [note[0] for note in noted if note is not None]
+    statistics = Statistics(template.num_vertices)
+    for note in noted:
+        statistics.merge(Statistics.from_state(note[1]))
+    _write_companions(out, inputs, template, reject_table(index, decision))
+    head = {"category": category, "recipe": building.recipe, "settings": plan.settings(), "account": asdict(account)}
+    head |= {"subset": inputs[0].subset, "inputs": [_input(one) for one in inputs], "splits": _splits(decision, entries)}
+    write_manifest(out, head | _contents(out, template, entries, statistics))
+    building.end()
+    for name in decision.splits:
+        say(f"  {name}: {sum(entry.instances for entry in entries if entry.split == name)} instances")
     say(f"  {account.line()}")
     return read_manifest(out)
 
 
-def _already_built(out: Path, recipe: str, overwrite: bool) -> bool:
+def _quiet(inputs: int, instances: int, failures: int) -> None:
+    """Progress that nobody watches."""
+
+
+def _check_out(out: Path, inputs: Sequence[Input]) -> None:
+    hint = "choose another folder: dp3d-data build-shards --out DIR"
     if (out / MARKER).is_file():
-        hint = "choose another folder: dp3d-data build-shards --out DIR"
         raise UsageError("this folder holds a run of extract or synth", got=out, expected="a folder for shards", hint=hint)
+    if any(one.folder.resolve() == out.resolve() for one in inputs):
+        raise UsageError("the shards would replace their own input", got=out, expected="another folder", hint=hint)
+
+
+def _already_built(out: Path, recipe: str, overwrite: bool) -> bool:
     if not (out / MANIFEST).is_file():
-        if (out / JOURNAL).is_file() and not Journal(out, recipe).known:
-            _discard(out)
         return False
     try:
         found = read_manifest(out)["recipe"]
     except ShardError:
         found = "a manifest that cannot be read"
     if found == recipe and not verify(out):
-        (out / JOURNAL).unlink(missing_ok=True)
+        Building(out, recipe).end()
         return True
     if found != recipe and not overwrite:
         raise RecipeMismatch("this folder holds shards of another recipe", got=found, expected=recipe, path=out)
-    _discard(out)
+    discard_shards(out)
     return False
 
 
-def _discard(out: Path) -> None:
-    """Delete the files of an earlier build, manifest first, and nothing else."""
-    for pattern in (MANIFEST, JOURNAL, "train-[0-9]*.parquet", "val-[0-9]*.parquet", REJECTS, TEMPLATE, BASIS):
-        for path in out.glob(pattern):
-            path.unlink()
-    sweep(out)
+def _account(index: Index, decision: Decision) -> Account:
+    rejected = Counter(reason for reason in decision.reasons if reason is not None)
+    account = Account(len(index), int(decision.kept.sum()), dict(sorted(rejected.items()))).check()
+    if account.kept == 0:
+        raise NothingToDo("no instance passes the filters", got=account.line(), hint="loosen them: dp3d-data build-shards --help")
+    return account
 
 
-def _write_companions(out: Path, template: Template, index: Index, decision: Decision) -> None:
+def _write_places(
+    building: Building, todo: Sequence[tuple[int, Piece]], index: Index, decision: Decision, layout: Layout
+) -> None:
+    """What each piece must know to deal its rows."""
+    side = pa.array(np.where(decision.sides < 0, len(SIDES), decision.sides))
+    columns = [pa.array(layout.group), pa.array(layout.position), decision.names, decision.groups]
+    columns += [pc.take(pa.array([*SIDES, None], pa.string()), side), index.table.column("content")]
+    places = pa.table(columns, schema=PLACES)
+    for number, piece in todo:
+        write_arrow(building.places_path(number), places.slice(piece.start, piece.rows))
+
+
+def _basis(inputs: Sequence[Input], template: Template) -> Basis:
+    """That of the first shards among the inputs, on which models may have been trained; else a new one."""
+    earlier = next((one for one in inputs if one.kind == SHARDS), None)
+    return template_basis(template) if earlier is None else read_basis(earlier.folder / BASIS)
+
+
+def _write_companions(out: Path, inputs: Sequence[Input], template: Template, rejects: pa.Table) -> None:
     """Template, basis and the table of rejects."""
     template.save(out / TEMPLATE)
-    write_basis(out / BASIS, template_basis(template))
-    rows = [
-        {
-            "instance_id": decision.names[row],
-            "image_id": index.image_ids[row],
-            "reason": reason,
-            "value": None if np.isnan(decision.values[row]) else float(decision.values[row]),
-        }
-        for row, reason in enumerate(decision.reasons)
-        if reason is not None
-    ]
-    write_table(out / REJECTS, rows_batch(rows, REJECT_SCHEMA))
+    write_basis(out / BASIS, _basis(inputs, template))
+    write_table(out / REJECTS, rejects)
 
 
-def _input(run: Run) -> dict[str, Any]:
-    return {"kind": run.kind, "recipe": run.marker["recipe"], "digest": run.digest, "counts": run.counts}
+def _input(one: Input) -> dict[str, Any]:
+    return {"kind": one.kind, "recipe": one.recipe, "digest": one.digest, "counts": one.counts}
 
 
-def _contents(out: Path, template: Template, entries: Sequence[ShardEntry]) -> dict[str, Any]:
-    """The part of the manifest that describes what lies in the folder, read back from it."""
-    statistics = Statistics()
-    splits: dict[str, dict[str, Any]] = {}
-    for entry in entries:
-        table = read_table(out / entry.name)
-        statistics.add(table)
-        split = splits.setdefault(entry.split, {"instances": 0, "shards": 0, "groups": set()})
-        split["instances"] += entry.instances
-        split["shards"] += 1
-        split["groups"] |= set(table.column("group").to_pylist())
+def _splits(decision: Decision, entries: Sequence[ShardEntry]) -> dict[str, Any]:
+    """Instances, shards and groups of each side."""
+    result = {}
+    for name in decision.splits:
+        groups = decision.groups.filter(pa.array(decision.sides == SIDES.index(name)))
+        shards = [entry for entry in entries if entry.split == name]
+        instances = sum(entry.instances for entry in shards)
+        result[name] = {"instances": instances, "shards": len(shards), "groups": pc.count_distinct(groups).as_py()}
+    return result
+
+
+def _contents(out: Path, template: Template, entries: Sequence[ShardEntry], statistics: Statistics) -> dict[str, Any]:
+    """The part of the manifest that describes the files."""
     return {
         "template": {
             "file": TEMPLATE,
@@ -276,10 +226,11 @@ def _contents(out: Path, template: Template, entries: Sequence[ShardEntry]) -> d
             "factor": template.factor,
         },
         "basis": {"file": BASIS},
-        "splits": {name: split | {"groups": len(split["groups"])} for name, split in splits.items()},
         "shards": [asdict(entry) for entry in entries],
         "files": {e.name: e.sha256 for e in entries} | {n: file_digest(out / n) for n in (TEMPLATE, BASIS, REJECTS)},
+        "precision": {column.name: column.step for column in INSTANCE_COLUMNS if column.step},
         "statistics": statistics.summary(),
+        "visible_counts": statistics.visible.tolist(),
         "normalisation": {
             "applied": "none: keypoints are image pixels as measured",
             "suggested": "subtract the mean of an instance's visible keypoints, divide by its root mean square radius",

@@ -49,9 +49,9 @@ class Views:
         return keypoints.reshape(len(self), num_vertices, 2), visible.reshape(len(self), num_vertices)
 
 
-def list_values(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets [N + 1], from 0, and the values of a column of lists; null counts as empty."""
-    lists = table.column(name).combine_chunks()
+def list_values(lists: pa.ChunkedArray | pa.Array) -> tuple[Int[np.ndarray, "n_plus_1"], np.ndarray]:
+    """Offsets [N + 1], from 0, and the values of lists, one after the other; null counts as empty."""
+    lists = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
     lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     values = lists.flatten().to_numpy(zero_copy_only=False)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)]), values
@@ -63,8 +63,7 @@ def views(table: pa.Table) -> Views:
     Raises:
         ShardError: ids and keypoints differ in length.
     """
-    offsets, ids = list_values(table, "vertex_ids")
-    (at_x, x), (at_y, y) = list_values(table, "keypoints_x"), list_values(table, "keypoints_y")
+    (offsets, ids), (at_x, x), (at_y, y) = (list_values(table.column(name)) for name in VIEW_COLUMNS)
     if not (np.array_equal(offsets, at_x) and np.array_equal(offsets, at_y)):
         raise ShardError("vertex_ids and keypoints differ in length", got=f"{len(ids)} ids, {len(x)} x, {len(y)} y")
     return Views(offsets, ids, x, y)

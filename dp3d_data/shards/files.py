@@ -124,3 +124,30 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         got = str(error).splitlines()[0]
         raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error
+
+
+def write_arrow(path: str | Path, table: pa.Table) -> Path:
+    """One Arrow file for our own later use, whole or not at all."""
+
+    def write(stream: BinaryIO) -> None:
+        with pa.ipc.new_file(stream, table.schema) as sink:
+            sink.write_table(table)
+
+    return write_whole(path, write)
+
+
+def read_arrow(path: str | Path) -> pa.Table:
+    """Read what write_arrow wrote.
+
+    Raises:
+        InputMissing: no such file.
+        ShardError: damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputMissing("no such table", path=path)
+    try:
+        with pa.ipc.open_file(pa.BufferReader(path.read_bytes())) as file:
+            return file.read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError("cannot be read as an Arrow file", got=str(error).splitlines()[0], path=path) from error

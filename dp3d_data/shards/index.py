@@ -1,73 +1,112 @@
-"""What a build decides on: a few values of every instance of all runs, without their keypoints."""
+"""What a build decides on: a few values of every instance, without its keypoints, kept as one small table for each piece."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dp3d_data.filters import Measures
-from dp3d_data.shards.decode import boxes
-from dp3d_data.shards.runs import Run
-
-COLUMNS = [
-    "instance_id", "image_id", "image_hash", "image_width", "image_height", "source", "model", "group",
-    "box_x0", "box_y0", "box_x1", "box_y1", "score", "visible_area", "spread",
-]  # fmt: skip
+from dp3d_data.shards.decode import boxes, list_values
+from dp3d_data.shards.files import read_arrow, table_options, write_arrow
+from dp3d_data.shards.inputs import Piece
+from dp3d_data.shards.schema import PER_VERTEX
+from dp3d_data.shards.stored import content_hashes, raw_bytes, rounded
 
 TRUTH_MODEL = "truth"
+# Taken over from the instances, then derived from them.
+KEPT = ["instance_id", "image_id", "image_hash", "group", "source", "source_split", "split", "box_x0", "box_y0", "box_x1", "box_y1"]
+MEASURES = list(Measures.__dataclass_fields__)
+# What `measure` reads.
+COLUMNS = ["image_width", "image_height", "model", "score", "visible_area", "spread", "box_x0", "box_y0", "box_x1", "box_y1"]
+_READ = [*KEPT, "image_width", "image_height", "model", "template_hash", "score", "visible_area", "true_scale", *PER_VERTEX]
+# Rows of each piece that are encoded to see how large they become.
+SAMPLE = 256
+_RAW, _ENCODED = b"dp3d.sample_raw", b"dp3d.sample_encoded"
+
+
+def write_index(path: Path, piece: Piece, num_vertices: int) -> Path:
+    """Check the files of a piece and write the index of its rows.
+
+    Raises:
+        InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
+    """
+    piece.check_files()
+    parts = [index_table(table, num_vertices) for table in piece.tables(_READ)]
+    raw, encoded = _sample(piece, num_vertices)
+    table = pa.concat_tables(parts) if parts else pa.table({})
+    return write_arrow(path, table.replace_schema_metadata({_RAW: str(raw), _ENCODED: str(encoded)}))
+
+
+def index_table(table: pa.Table, num_vertices: int) -> pa.Table:
+    """The index of some instances: KEPT, the filters' measures, the hash of the content and the bytes of the raw row."""
+    measures = measure(table)
+    columns = {name: table.column(name) for name in KEPT}
+    columns |= {name: pa.array(getattr(measures, name)) for name in MEASURES}
+    columns["content"] = pa.array(content_hashes(table), type=pa.string())
+    with_truth = table.column("true_scale").is_valid().to_numpy()
+    columns["bytes"] = pa.array(raw_bytes(measures.visible_vertices, with_truth, num_vertices))
+    return pa.table(columns)
+
+
+def _sample(piece: Piece, num_vertices: int) -> tuple[int, int]:
+    """Raw bytes of the first rows of a piece, and of their encoded pages."""
+    table = next((table.slice(0, SAMPLE) for table in piece.tables() if table.num_rows), None)
+    if table is None:
+        return 0, 0
+    stream = io.BytesIO()
+    with pq.ParquetWriter(stream, table.schema, **table_options(table.schema)) as sink:
+        sink.write_table(rounded(table.take(np.arange(table.num_rows))))
+    group = pq.read_metadata(stream).row_group(0)
+    encoded = sum(group.column(index).total_compressed_size for index in range(group.num_columns))
+    counts = np.diff(list_values(table.column("vertex_ids"))[0])
+    with_truth = table.column("true_scale").is_valid().to_numpy()
+    return int(raw_bytes(counts, with_truth, num_vertices).sum()), encoded
 
 
 @dataclass(frozen=True)
 class Index:
-    """All instances of some runs, in order of run, file and row.
+    """All instances of some inputs, in order of input, file and row.
 
     Attributes:
-        instance_ids: names, not yet unique across runs.
-        image_ids: names of the images.
-        image_hashes: content hashes, None where no image was made.
-        groups: group, else image hash, else instance id.
-        sources: kinds of source.
-        boxes: [N, 4] xyxy in image pixels.
-        measures: what the filters look at.
+        table: KEPT, MEASURES, content and bytes.
+        ratio: encoded bytes per raw byte, as a sample has it.
     """
 
-    instance_ids: list[str]
-    image_ids: list[str]
-    image_hashes: list[str | None]
-    groups: list[str]
-    sources: list[str]
-    boxes: np.ndarray
-    measures: Measures
+    table: pa.Table
+    ratio: float
 
     def __len__(self) -> int:
-        return len(self.instance_ids)
+        return self.table.num_rows
+
+    def numbers(self, name: str) -> np.ndarray:
+        return self.table.column(name).to_numpy()
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """[N, 4] xyxy in image pixels."""
+        return boxes(self.table)
+
+    @property
+    def measures(self) -> Measures:
+        return Measures(**{name: self.numbers(name) for name in MEASURES})
 
 
-def read_index(runs: Sequence[Run]) -> Index:
-    """Read the index of all instances of the runs.
+def read_index(paths: Sequence[Path]) -> Index:
+    """Join the indices of all pieces.
 
     Raises:
-        InputMissing, ShardError: a file of a run is gone or damaged; names it.
+        InputMissing, ShardError: an index is gone or damaged.
     """
-    tables = [table.select(COLUMNS) for run in runs for table in run.instances(COLUMNS)]
-    measures = [measure(table) for table in tables]
-    columns: dict[str, list] = {name: [] for name in ("instance_id", "image_id", "image_hash", "group", "source")}
-    for table in tables:
-        for name, values in columns.items():
-            values.extend(table.column(name).to_pylist())
-    zipped = zip(columns["group"], columns["image_hash"], columns["instance_id"], strict=True)
-    return Index(
-        instance_ids=columns["instance_id"],
-        image_ids=columns["image_id"],
-        image_hashes=columns["image_hash"],
-        groups=[group or image or instance for group, image, instance in zipped],
-        sources=columns["source"],
-        boxes=np.concatenate([np.zeros((0, 4), np.float32), *(boxes(table) for table in tables)]),
-        measures=_joined(measures),
-    )
+    tables = [read_arrow(path) for path in paths]
+    raw, encoded = (sum(int(table.schema.metadata[key]) for table in tables) for key in (_RAW, _ENCODED))
+    joined = pa.concat_tables([table.replace_schema_metadata(None) for table in tables if table.num_columns])
+    return Index(joined.combine_chunks(), encoded / raw if raw else 1.0)
 
 
 def measure(table: pa.Table) -> Measures:
@@ -75,24 +114,17 @@ def measure(table: pa.Table) -> Measures:
     box = boxes(table).astype(np.float64)
     size = np.stack([table.column(name).to_numpy() for name in ("image_width", "image_height")], axis=1)
     touching = np.concatenate([box[:, :2] <= 0.5, box[:, 2:] >= size - 0.5], axis=1)
-    spread = table.column("spread").combine_chunks()
-    counts = np.diff(spread.offsets.to_numpy())
+    offsets, spread = list_values(table.column("spread"))
+    counts = np.diff(offsets)
     row = np.repeat(np.arange(len(counts)), counts)
-    total = np.bincount(row, weights=spread.flatten().to_numpy(), minlength=len(counts))
-    side = np.maximum((box[:, 2:] - box[:, :2]).max(axis=1), 1e-9)
+    total = np.bincount(row, weights=spread, minlength=len(counts))
+    side = np.maximum((box[:, 2:] - box[:, :2]).max(axis=1, initial=0), 1e-9)
+    models = table.column("model")
     return Measures(
         score=table.column("score").to_numpy().astype(np.float64),
         visible_vertices=counts,
         visible_area=table.column("visible_area").to_numpy().astype(np.float64),
-        known_shape=np.array([model == TRUTH_MODEL for model in table.column("model").to_pylist()], dtype=bool),
+        known_shape=np.array([name == TRUTH_MODEL for name in models.to_pylist()], dtype=bool),
         edges=touching.sum(axis=1),
         spread=total / np.maximum(counts, 1) / side,
     )
-
-
-def _joined(parts: Sequence[Measures]) -> Measures:
-    names = Measures.__dataclass_fields__
-    empty = {name: np.zeros(0, dtype=bool if name == "known_shape" else np.float64) for name in names}
-    if not parts:
-        return Measures(**empty)
-    return Measures(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})

@@ -13,10 +13,15 @@ import pyarrow as pa
 from dp3d_data.config import file_digest
 from dp3d_data.errors import Dp3dError, ShardError
 from dp3d_data.shards.basis import BASIS, read_basis
-from dp3d_data.shards.files import read_table
+from dp3d_data.shards.decode import list_values
+from dp3d_data.shards.inputs import open_parquet, read_group
 from dp3d_data.shards.manifest import MANIFEST, read_manifest
 from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
-from dp3d_data.shards.schema import INSTANCE_SCHEMA, PER_VERTEX, current, schema_problem
+from dp3d_data.shards.schema import PER_VERTEX
+from dp3d_data.shards.stored import content_hashes
+
+# The schema version from which rows carry the hash of their content.
+HASHED = 3
 
 # What people read beside the shards: no data, in no list of hashes.
 COMPANIONS = ("README.md", "report.html")
@@ -47,11 +52,11 @@ def verify(folder: str | Path) -> list[Fault]:
     damaged = {fault.file for fault in faults}
     if not damaged & {TEMPLATE, BASIS}:
         faults += _template_faults(folder, manifest)
-    seen = _Seen()
+    seen = _Seen(manifest.get("settings", {}).get("together", "group"))
     for entry in manifest["shards"]:
         if entry["name"] not in damaged:
             faults += [Fault(entry["name"], text) for text in shard_faults(folder / entry["name"], entry, manifest, seen)]
-    return faults
+    return faults + [Fault(MANIFEST, text) for text in _count_faults(manifest)]
 
 
 def require_whole(folder: str | Path) -> None:
@@ -109,58 +114,77 @@ def _template_faults(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
         yield Fault(BASIS, f"not a finite basis of {template.num_vertices} vertices: {basis.functions.shape}")
 
 
+def _count_faults(manifest: dict[str, Any]) -> Iterator[str]:
+    """Sums of the manifest that do not agree with each other."""
+    for name, split in manifest["splits"].items():
+        entries = [entry for entry in manifest["shards"] if entry["split"] == name]
+        found = sum(entry["instances"] for entry in entries)
+        if (found, len(entries)) != (split["instances"], split["shards"]):
+            yield f"{name} has {split['instances']} instances in {split['shards']} shards, the shards listed {found} in {len(entries)}"
+    kept, found = manifest["account"]["kept"], sum(entry["instances"] for entry in manifest["shards"])
+    if kept != found:
+        yield f"{kept} instances kept, the shards listed hold {found}"
+
+
 class _Seen:
     """What must not repeat across shards: instance ids, and groups or images on two sides of the split."""
 
-    def __init__(self) -> None:
+    def __init__(self, together: str) -> None:
+        self.kinds = ("group", "image_hash") if together == "group" else ("image_hash",)
         self.ids: set[str] = set()
         self.side: dict[str, str] = {}
 
-    def faults(self, table: pa.Table) -> Iterator[str]:
+    def faults(self, table: pa.Table, split: str) -> Iterator[str]:
         ids = table.column("instance_id").to_pylist()
-        repeated = [name for name in ids if name in self.ids]
+        known, count = len(self.ids), len(ids)
         self.ids.update(ids)
-        if repeated or len(set(ids)) != len(ids):
-            yield f"instance id twice: {(repeated or ids)[0]}"
-        splits = table.column("split").to_pylist()
-        for kind in ("group", "image_hash"):
-            for key, split in zip(table.column(kind).to_pylist(), splits, strict=True):
-                if key is not None and self.side.setdefault(f"{kind} {key}", split) != split:
-                    yield f"{kind} {key} lies on both sides of the split"
-                    break
+        if len(self.ids) < known + count:
+            yield f"{known + count - len(self.ids)} instance ids twice"
+        for kind in self.kinds:
+            keys = table.column(kind).drop_null().unique().to_pylist()
+            torn = [key for key in keys if self.side.setdefault(f"{kind} {key}", split) != split]
+            if torn:
+                yield f"{kind} {torn[0]} lies on both sides of the split"
 
 
 def shard_faults(path: Path, entry: dict[str, Any], manifest: dict[str, Any], seen: _Seen) -> Iterator[str]:
-    """What is wrong with the content of one shard."""
+    """What is wrong with the content of one shard, whose row groups are read one after the other."""
+    rows, texts = 0, dict[str, None]()
     try:
-        table = read_table(path)
+        with open_parquet(path) as file:
+            for group in range(file.num_row_groups):
+                table = read_group(file, path, group)
+                rows += table.num_rows
+                texts |= dict.fromkeys(_group_faults(table, entry, manifest))
+                texts |= dict.fromkeys(seen.faults(table, entry["split"]))
     except Dp3dError as error:
         yield f"{error.what}: {error.got}"
         return
-    problem = schema_problem(table.schema, INSTANCE_SCHEMA)
-    if problem:
-        yield problem
-        return
-    table = current(table)
-    if table.num_rows != entry["instances"]:
-        yield f"{table.num_rows} instances, the manifest has {entry['instances']}"
+    if rows != entry["instances"]:
+        yield f"{rows} instances, the manifest has {entry['instances']}"
+    yield from texts
+
+
+def _group_faults(table: pa.Table, entry: dict[str, Any], manifest: dict[str, Any]) -> Iterator[str]:
     for name, expected in (("template_hash", manifest["template"]["hash"]), ("split", entry["split"])):
-        other = set(table.column(name).to_pylist()) - {expected}
+        other = set(table.column(name).unique().to_pylist()) - {expected}
         if other:
             yield f"{name} {other.pop()}, expected {expected}"
-    yield from value_faults(table, manifest["template"]["num_vertices"])
-    yield from seen.faults(table)
+    faults = list(value_faults(table, manifest["template"]["num_vertices"]))
+    yield from faults
+    if not faults and manifest["schema_version"] >= HASHED:
+        wrong = [a != b for a, b in zip(table.column("content_hash").to_pylist(), content_hashes(table), strict=True)]
+        if any(wrong):
+            yield f"instance {table.column('instance_id')[wrong.index(True)]}: its content is not what its content_hash says"
 
 
 def value_faults(table: pa.Table, num_vertices: int) -> Iterator[str]:
     """Lists of unequal length, vertex ids out of range or order, numbers that are not finite."""
-    ids = table.column("vertex_ids").combine_chunks()
-    offsets, flat = ids.offsets.to_numpy(), ids.flatten().to_numpy()
-    offsets = offsets - (offsets[0] if len(offsets) else 0)
+    offsets, flat = list_values(table.column("vertex_ids"))
     for name in PER_VERTEX[1:]:
         column = table.column(name).combine_chunks()
-        lengths, filled = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), column.is_valid()
-        if not np.array_equal(lengths, np.where(filled, np.diff(offsets), 0)):
+        filled = column.is_valid().to_numpy(zero_copy_only=False)
+        if not np.array_equal(np.diff(list_values(column)[0]), np.where(filled, np.diff(offsets), 0)):
             yield f"{name} and vertex_ids differ in length"
     if len(flat) and (flat.min() < 0 or flat.max() >= num_vertices):
         yield f"vertex id {flat.min() if flat.min() < 0 else flat.max()} outside the template's 0..{num_vertices - 1}"
@@ -169,9 +193,10 @@ def value_faults(table: pa.Table, num_vertices: int) -> Iterator[str]:
     inside[starts[(starts > 0) & (starts < len(flat))] - 1] = False
     if (np.diff(flat)[inside] <= 0).any():
         yield "vertex ids do not ascend"
-    truth = table.column("true_vertices").drop_null().combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
-    if (truth != 3 * num_vertices).any():
-        yield f"true_vertices hold {truth[0]} numbers, expected {3 * num_vertices}"
+    for name, length in (("true_vertices", 3 * num_vertices), ("camera_matrix", 12)):
+        lengths = table.column(name).drop_null().combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
+        if (lengths != length).any():
+            yield f"{name} hold {lengths[lengths != length][0]} numbers, expected {length}"
     for field in table.schema:
         values = table.column(field.name).drop_null().combine_chunks()
         values = values.flatten() if pa.types.is_list(field.type) else values

@@ -12,6 +12,7 @@ from dp3d_data.shards.files import read_json, write_json
 from dp3d_data.shards.schema import READABLE, SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
+REJECTS = "rejects.parquet"
 FORMAT = "dp3d-shards"
 _OWN_HASH = "manifest_sha256"
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float
 
+from dp3d_data.config import file_digest
 from dp3d_data.errors import ShardError, UsageError
 from dp3d_data.shards.basis import BASIS, Basis, read_basis
 from dp3d_data.shards.decode import boxes, truth, views
@@ -69,7 +70,7 @@ class ShardReader:
         self.folder = Path(folder)
         self.manifest: dict[str, Any] = read_manifest(folder)
         for name in (TEMPLATE, BASIS):
-            self._bytes(name)
+            self.check(name)
 
     @property
     def splits(self) -> list[str]:
@@ -117,14 +118,30 @@ class ShardReader:
         """
         return dense(pa.concat_tables(self.tables(split)), self.manifest["template"]["num_vertices"])
 
+    def check(self, name: str) -> Path:
+        """The path of a file, once its content is what the manifest says.
+
+        Raises:
+            ShardError: it is missing, damaged or foreign; names it.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            raise ShardError("listed in the manifest, but missing", path=path)
+        self._compare(path, file_digest(path))
+        return path
+
+    def _compare(self, path: Path, found: str) -> None:
+        expected = self.manifest["files"].get(path.name)
+        if found != expected:
+            raise ShardError("damaged or replaced", got=f"SHA-256 {found}", expected=expected, path=path)
+
     def _bytes(self, name: str) -> bytes:
+        """The content that was hashed is the content that is decoded."""
         path = self.folder / name
         if not path.is_file():
             raise ShardError("listed in the manifest, but missing", path=path)
         data = path.read_bytes()
-        found, expected = hashlib.sha256(data).hexdigest(), self.manifest["files"].get(name)
-        if found != expected:
-            raise ShardError("damaged or replaced", got=f"SHA-256 {found}", expected=expected, path=path)
+        self._compare(path, hashlib.sha256(data).hexdigest())
         return data
 
     def _table(self, name: str) -> pa.Table:

@@ -75,11 +75,21 @@ class RunWriter:
         return {int(path.stem) for path in self.parts.glob("[0-9]*.json")}
 
     def commit(
-        self, index: int, instances: Iterable[Row], failures: Iterable[Row] = (), rejects: Iterable[Row] = (), *, inputs: int
+        self,
+        index: int,
+        instances: Iterable[Row] | pa.RecordBatch,
+        failures: Iterable[Row] = (),
+        rejects: Iterable[Row] = (),
+        *,
+        inputs: int,
     ) -> None:
-        """Write part `index`: rows of the three tables, and how many inputs (images) they account for."""
+        """Write part `index`: rows of the three tables, and how many inputs (images) they account for.
+
+        Args:
+            instances: rows, or a batch of INSTANCE_SCHEMA.
+        """
         tables = {
-            "instances": instance_batch(instances),
+            "instances": instances if isinstance(instances, pa.RecordBatch) else instance_batch(instances),
             "failures": rows_batch(failures, FAILURE_SCHEMA),
             "rejects": rows_batch(rejects, REJECT_SCHEMA),
         }

@@ -6,19 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-import dp3d_data.shards.writer as writer
+import pipelines.shard_parts as shard_parts
 from dp3d_data.cli import main
 from dp3d_data.commands.build_shards import parse_size
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, UsageError
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import INSTANCE_SCHEMA, ShardReader, instance_batch, verify
+from dp3d_data.shards.decisions import unique_names
 from dp3d_data.shards.index import measure
 from dp3d_data.shards.reader import dense
-from dp3d_data.shards.writer import row_bytes, row_groups
-from pipelines.shards import ShardPlan, build, unique_names
+from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template, row, run, two_runs
 from tests.references.shards import dense_slow, measure_slow
 
@@ -57,13 +55,13 @@ def test_reading_gives_back_what_was_extracted(tmp_path):
         found = reader.split(split)
         keypoints, visible = dense_slow([written[name] for name in found.instance_ids], template.num_vertices)
         np.testing.assert_array_equal(found.visible, visible)
-        np.testing.assert_allclose(found.keypoints, keypoints, rtol=1e-6)
+        np.testing.assert_allclose(found.keypoints, keypoints, rtol=0, atol=1 / 128)
         for n, name in enumerate(found.instance_ids):
             truth = written[name]["true_vertices"]
             if truth is None:
                 assert np.isnan(found.true_vertices[n]).all() and np.isnan(found.true_scale[n])
             else:
-                np.testing.assert_array_equal(found.true_vertices[n].ravel(), truth)
+                np.testing.assert_allclose(found.true_vertices[n].ravel(), truth, rtol=0, atol=2**-17)
             assert found.groups[n] == (written[name]["group"] or written[name]["image_hash"])
     assert reader.template.content_hash == template.content_hash
     assert reader.basis.functions.shape == (template.num_vertices, 64)
@@ -87,7 +85,7 @@ def test_same_inputs_same_bytes_wherever_they_lie(tmp_path):
 def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path, monkeypatch, shards):
     folders = two_runs(tmp_path)
     quietly(folders, tmp_path / "whole")
-    original, left = writer._write_shard, [shards]
+    original, left = shard_parts.write_shard, [shards]
 
     def dying(*args):
         if not left[0]:
@@ -95,12 +93,12 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path, monkeypatch, shards)
         left[0] -= 1
         return original(*args)
 
-    monkeypatch.setattr(writer, "_write_shard", dying)
+    monkeypatch.setattr(shard_parts, "write_shard", dying)
     with pytest.raises(KeyboardInterrupt):
         quietly(folders, tmp_path / "killed")
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*.parquet")}
     assert len(before) == shards
-    monkeypatch.setattr(writer, "_write_shard", original)
+    monkeypatch.setattr(shard_parts, "write_shard", original)
     (tmp_path / "killed" / ".train-00000.parquet.123.tmp").write_bytes(b"half")
     quietly(folders, tmp_path / "killed")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
@@ -176,22 +174,6 @@ def test_runs_of_two_templates_are_refused(tmp_path):
         quietly([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
 
 
-@given(st.lists(st.integers(1, 7), max_size=5), st.integers(600, 9000))
-@settings(max_examples=25)
-def test_row_groups_do_not_depend_on_how_rows_come_in(sizes, group_bytes):
-    rows = [row(i) for i in range(sum(sizes))]
-    whole = pa.Table.from_batches([instance_batch(rows)])
-    starts = np.cumsum([0, *sizes])[:-1]
-    pieces = [whole.slice(start, size) for start, size in zip(starts, sizes, strict=True)]
-    one, many = list(row_groups([whole], group_bytes)), list(row_groups(pieces, group_bytes))
-    assert [t.num_rows for t in one] == [t.num_rows for t in many]
-    if rows:
-        assert pa.concat_tables(many).to_pylist() == whole.to_pylist()
-    for table in one[:-1]:
-        cumulative = np.cumsum(row_bytes(table))
-        assert cumulative[-1] >= group_bytes and (len(cumulative) == 1 or cumulative[-2] < group_bytes)
-
-
 def test_measures_match_the_slow_twin():
     rows = [row(i) for i in range(5)] + [row(5) | {"box_x0": 0.2, "box_y1": 256.0}]
     found = measure(pa.Table.from_batches([instance_batch(rows)]))
@@ -202,7 +184,7 @@ def test_measures_match_the_slow_twin():
 
 
 def test_names_become_unique_and_stay_as_they_are_where_they_can():
-    assert unique_names(["a", "b", "a", "a~2", "a"]) == ["a", "b", "a~3", "a~2", "a~4"]
+    assert unique_names(pa.array(["a", "b", "a", "a~2", "a"])).to_pylist() == ["a", "b", "a~3", "a~2", "a~4"]
 
 
 def test_sizes_are_read_as_people_write_them():

@@ -7,11 +7,17 @@ from hypothesis import strategies as st
 
 from dp3d_data.errors import Unaccounted
 from dp3d_data.filters import FILTERS, Account, FilterConfig, Measures, judge
-from dp3d_data.shards.splits import assign_splits, components
+from dp3d_data.shards.splits import SIDES, SplitRule, components
+from dp3d_data.shards.splits import assign_splits as assign_sides
 from tests.references.shards import components_slow, judge_slow
 
 STRICT = FilterConfig(min_score=0.5)
 instances = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([None, "1", "2", "3", "4", "5"])), max_size=30)
+
+
+def assign_splits(groups, images, sources, *, train_ratio, seed=0):
+    sides = assign_sides(groups, images, sources, rule=SplitRule(train=train_ratio, seed=seed))
+    return [SIDES[side] for side in sides]
 
 
 @given(instances, st.floats(0, 1), st.integers(0, 3))
@@ -28,8 +34,9 @@ def test_nothing_joined_lies_on_both_sides(pairs, ratio, seed):
 @given(instances)
 def test_components_match_the_slow_twin(pairs):
     groups, images = [g for g, _ in pairs], [i for _, i in pairs]
-    fast, slow = components(groups, images), components_slow(groups, images)
+    (fast, names), slow = components(groups, images), components_slow(groups, images)
     assert [[a == b for b in fast] for a in fast] == [[a == b for b in slow] for a in slow]
+    assert all(names[code] == min(g for g, other in zip(groups, fast, strict=True) if other == code) for code in fast)
 
 
 @given(instances, st.randoms())

@@ -1,0 +1,122 @@
+"""What becomes of each instance: left out for a named reason, or kept under a name of its own on one side of the split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float, Int
+
+from dp3d_data.filters import DUPLICATE, NOT_LISTED, FilterConfig, judge
+from dp3d_data.shards.index import Index
+from dp3d_data.shards.schema import REJECT_SCHEMA
+from dp3d_data.shards.splits import SIDES, SplitRule, assign_splits, given_sides
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of each instance of an index, in its order.
+
+    Attributes:
+        reasons: [N] why it is left out; None where it is kept.
+        values: [N] the value that decided, NaN where there is none.
+        sides: [N] its side, as a number in SIDES; -1 where it is left out.
+        names: N instance ids, made unique over all inputs.
+        groups: N groups: the group, else the image's hash, else the instance id.
+    """
+
+    reasons: list[str | None]
+    values: Float[np.ndarray, "N"]
+    sides: Int[np.ndarray, "N"]
+    names: pa.Array
+    groups: pa.Array
+
+    @property
+    def kept(self) -> Bool[np.ndarray, "N"]:
+        return self.sides >= 0
+
+    @property
+    def splits(self) -> list[str]:
+        """The sides that hold instances, in order of name."""
+        return sorted(SIDES[code] for code in np.unique(self.sides[self.kept]))
+
+
+def decide(index: Index, filters: FilterConfig, rule: SplitRule) -> Decision:
+    """Filter, remove exact duplicates (same content, or same image content, each with the same box), and split the rest.
+
+    Raises:
+        UsageError: a given split tears apart what belongs together, or names an unknown side.
+    """
+    reasons, values = judge(filters, index.measures)
+    given = given_sides(rule, index.table)
+    if given is not None and rule.by == "list":
+        _leave_out(reasons, given.is_null().to_numpy(zero_copy_only=False), NOT_LISTED)
+    for name in ("image_hash", "content"):
+        open_rows = np.array([reason is None for reason in reasons], dtype=bool)
+        _leave_out(reasons, repeated(index.table.column(name), index.boxes, open_rows), DUPLICATE)
+    kept = np.flatnonzero([reason is None for reason in reasons])
+    columns = {name: index.table.column(name).combine_chunks() for name in ("instance_id", "group", "image_hash", "source")}
+    groups = pc.coalesce(columns["group"], columns["image_hash"], columns["instance_id"])
+    sides = np.full(len(index), -1)
+    sides[kept] = assign_splits(
+        (groups if rule.together == "group" else pc.coalesce(columns["image_hash"], columns["instance_id"])).take(kept),
+        columns["image_hash"].take(kept),
+        columns["source"].take(kept),
+        rule=rule,
+        given=None if given is None else given.take(kept),
+    )
+    return Decision(reasons, values, sides, unique_names(columns["instance_id"]), groups)
+
+
+def _leave_out(reasons: list[str | None], rows: Bool[np.ndarray, "N"], reason: str) -> None:
+    for row in np.flatnonzero(rows).tolist():
+        if reasons[row] is None:
+            reasons[row] = reason
+
+
+def repeated(keys: pa.ChunkedArray, boxes: Float[np.ndarray, "N 4"], among: Bool[np.ndarray, "N"]) -> Bool[np.ndarray, "N"]:
+    """Which rows have the key and box of an earlier one, among some rows; a null key repeats nothing."""
+    codes = keys.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(among & (codes >= 0))
+    columns = [codes[rows], *np.ascontiguousarray(boxes[rows].T)]
+    order = np.lexsort(columns)
+    same = np.ones(max(len(rows) - 1, 0), dtype=bool)
+    for column in columns:
+        same &= column[order[1:]] == column[order[:-1]]
+    result = np.zeros(len(among), dtype=bool)
+    result[rows[order[1:][same]]] = True
+    return result
+
+
+def unique_names(names: pa.Array) -> pa.Array:
+    """The names, with ~2, ~3, ... appended where inputs share them."""
+    if pc.count_distinct(names).as_py() == len(names):
+        return names
+    count: Counter[str] = Counter()
+    plain: Sequence[str] = names.to_pylist()
+    taken, result = set(plain), []
+    for name in plain:
+        count[name] += 1
+        fresh = name
+        while count[name] > 1 and (fresh := f"{name}~{count[name]}") in taken:
+            count[name] += 1
+        taken.add(fresh)
+        result.append(fresh)
+    return pa.array(result, pa.string())
+
+
+def reject_table(index: Index, decision: Decision) -> pa.Table:
+    """The rows that are left out, with their reason and the value that decided."""
+    rows = pa.array(np.flatnonzero(~decision.kept))
+    values = pa.array(decision.values[rows.to_numpy()])
+    columns = {
+        "instance_id": decision.names.take(rows),
+        "image_id": index.table.column("image_id").combine_chunks().take(rows),
+        "reason": pa.array([decision.reasons[row] for row in rows.to_pylist()], pa.string()),
+        "value": pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values),
+    }
+    return pa.Table.from_arrays(list(columns.values()), schema=REJECT_SCHEMA)

@@ -1,0 +1,212 @@
+"""What shards are built from: finished runs and other shards, seen alike, and the pieces in which they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.errors import InputMissing, NothingToDo, ShardError, UsageError
+from dp3d_data.shards.manifest import MANIFEST, read_manifest
+from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
+from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
+
+if TYPE_CHECKING:
+    from dp3d_data.bodies.template import Template
+
+SHARDS = "shards"
+# Rows are read in pieces of about so many bytes; the result does not depend on it.
+PIECE_BYTES = 96 << 20
+
+
+@dataclass(frozen=True)
+class Input:
+    """A folder of instances.
+
+    Attributes:
+        folder: where it lies.
+        kind: extract, synth, project or shards.
+        recipe: fingerprint of what made it.
+        files: SHA-256 of each file of instances, in order of reading.
+        template: name and hash of the template; empty where only vertex ids are known.
+        subset: the vertices to which keypoints are restricted; None where all are kept.
+        counts: what it says of itself.
+    """
+
+    folder: Path
+    kind: str
+    recipe: str
+    files: dict[str, str] = field(repr=False)
+    template: dict[str, Any]
+    subset: dict[str, Any] | None = field(repr=False)
+    counts: dict[str, int]
+
+    @staticmethod
+    def open(folder: str | Path) -> Input:
+        """Open a finished run, or finished shards.
+
+        Raises:
+            InputMissing: neither.
+            ShardError: its marker is damaged or of another schema version.
+        """
+        folder = Path(folder)
+        if (folder / MANIFEST).is_file() and not (folder / MARKER).is_file():
+            return _of_shards(folder, read_manifest(folder))
+        run = Run.open(folder)
+        files = {path.name: run.marker["files"][path.name] for path in run.instance_files}
+        subset = run.marker.get("extra", {}).get("subset")
+        return Input(folder, run.kind, run.marker["recipe"], files, run.marker["template"] or {}, subset, run.counts)
+
+    @cached_property
+    def digest(self) -> str:
+        """Fingerprint of its instances, wherever it lies."""
+        return fingerprint(self.kind, self.recipe, self.files)
+
+    def load_template(self) -> Template:
+        """The template whose vertices the ids are.
+
+        Raises:
+            InputMissing: only vertex ids are known, or the file is gone.
+            InputCorrupt, ShardError: damaged, or another template than the marker says.
+        """
+        from dp3d_data.bodies.template import Template
+
+        if not self.template:
+            hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"
+            raise InputMissing("this run has vertex ids but no template geometry", path=self.folder, hint=hint)
+        template = Template.load(self.folder / TEMPLATE)
+        if template.content_hash != self.template["hash"]:
+            got, expected = template.content_hash, self.template["hash"]
+            raise ShardError("another template", got=got, expected=expected, path=self.folder / TEMPLATE)
+        return template
+
+
+def _of_shards(folder: Path, manifest: dict[str, Any]) -> Input:
+    files = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
+    template = {"name": manifest["template"]["name"], "hash": manifest["template"]["hash"]}
+    counts = {"instances": sum(entry["instances"] for entry in manifest["shards"])}
+    return Input(folder, SHARDS, manifest["recipe"], files, template, manifest.get("subset"), counts)
+
+
+def open_inputs(folders: Sequence[str | Path]) -> list[Input]:
+    """Open inputs and put them in an order that does not depend on where they lie.
+
+    Raises:
+        NothingToDo: no folder.
+        InputMissing: a folder is no finished run and holds no finished shards.
+        UsageError: they use different templates or subsets of its vertices, or one is given twice.
+    """
+    if not folders:
+        hint = "extract some first: dp3d-data extract --category dog, or: dp3d-data synth --category dog"
+        raise NothingToDo("no instances to build shards from", hint=hint)
+    inputs = sorted((Input.open(folder) for folder in folders), key=lambda one: (one.kind, one.digest))
+    hint = "build them apart: dp3d-data build-shards --input DIR --out DIR"
+    if any(one.subset != inputs[0].subset for one in inputs):
+        got = "; ".join(f"{one.folder} has {one.subset['count'] if one.subset else 'all'}" for one in inputs)
+        raise UsageError("these runs keep different vertices", got=got, expected="one subset", hint=hint)
+    if len({one.template.get("hash") for one in inputs}) > 1:
+        got = "; ".join(f"{one.folder} has {one.template.get('name')}" for one in inputs)
+        raise UsageError("these runs use different templates", got=got, expected="one template", hint=hint)
+    return inputs
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive rows of the inputs, read together.
+
+    Attributes:
+        start, rows: their place in the order of all inputs.
+        parts: file, its SHA-256 and the row groups of it.
+    """
+
+    start: int
+    rows: int
+    parts: tuple[tuple[Path, str, tuple[int, ...]], ...]
+
+    def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The rows with today's columns, or those named, row group by row group.
+
+        Raises:
+            InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
+        """
+        for path, _, groups in self.parts:
+            with open_parquet(path) as file:
+                for group in groups:
+                    yield read_group(file, path, group, columns)
+
+    def check_files(self) -> None:
+        """Compare the hash of each file that begins here.
+
+        Raises:
+            ShardError: a file is not what its run says; names it.
+        """
+        for path, expected, groups in self.parts:
+            if 0 in groups and (found := file_digest(path)) != expected:
+                raise ShardError("damaged or replaced", got=f"SHA-256 {found}", expected=expected, path=path)
+
+
+def pieces(inputs: Sequence[Input], piece_bytes: int = PIECE_BYTES) -> list[Piece]:
+    """Cut the inputs into pieces of whole row groups.
+
+    Raises:
+        InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
+    """
+    result: list[Piece] = []
+    parts: list[tuple[Path, str, tuple[int, ...]]] = []
+    start = rows = held = 0
+    for path, digest in ((one.folder / name, digest) for one in inputs for name, digest in one.files.items()):
+        with open_parquet(path) as file:
+            sizes = [(file.metadata.row_group(g).num_rows, file.metadata.row_group(g).total_byte_size) for g in range(file.num_row_groups)]
+        first = 0
+        for group, (count, size) in enumerate(sizes):
+            if held and held + size > piece_bytes:
+                parts += [(path, digest, tuple(range(first, group)))] if group > first else []
+                result.append(Piece(start, rows, tuple(parts)))
+                start, rows, held, parts, first = start + rows, 0, 0, [], group
+            rows, held = rows + count, held + size
+        parts.append((path, digest, tuple(range(first, len(sizes)))))
+    if parts:
+        result.append(Piece(start, rows, tuple(parts)))
+    return result
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """A file of instances.
+
+    Raises:
+        InputMissing: no such file.
+        ShardError: not a Parquet file, a damaged one, or one of another schema; names it.
+    """
+    if not path.is_file():
+        raise InputMissing("no such table", path=path)
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        got = str(error).splitlines()[0]
+        raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error
+    problem = schema_problem(file.schema_arrow, INSTANCE_SCHEMA)
+    if problem:
+        file.close()
+        raise ShardError("not a table of instances", got=problem, path=path)
+    return file
+
+
+def read_group(file: pq.ParquetFile, path: Path, group: int, columns: list[str] | None = None) -> pa.Table:
+    """One row group with today's columns, or those named.
+
+    Raises:
+        ShardError: damaged; names the file.
+    """
+    known = set(file.schema_arrow.names)
+    wanted = None if columns is None else [name for name in columns if name in known]
+    try:
+        return current(file.read_row_group(group, columns=wanted, use_threads=False), columns)
+    except (pa.ArrowException, OSError) as error:
+        got = str(error).splitlines()[0]
+        raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error

@@ -1,0 +1,115 @@
+"""Shards and runs in words: a summary, one row, the statistics of each column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dp3d_data.errors import UsageError
+from dp3d_data.filters import Account
+from dp3d_data.shards.inputs import SHARDS, Input, Piece, pieces
+from dp3d_data.shards.manifest import read_manifest
+from dp3d_data.shards.schema import INSTANCE_COLUMNS
+from dp3d_data.shards.statistics import Statistics
+
+# Entries of a list that are shown.
+SHOWN = 6
+
+
+def summary_lines(found: Input) -> list[str]:
+    """What a folder holds, a line each."""
+    lines = [f"{found.folder}: {found.kind} · recipe {found.recipe}"]
+    if found.kind != SHARDS:
+        counts = " · ".join(f"{name} {count}" for name, count in found.counts.items())
+        name, size = found.template.get("name", "unknown"), sum((found.folder / file).stat().st_size for file in found.files)
+        return [*lines, f"  {counts}", f"  template {name} {found.template.get('hash', '')}", f"  {len(found.files)} files, {_size(size)}"]
+    manifest = read_manifest(found.folder)
+    template, account = manifest["template"], manifest["account"]
+    for name, split in manifest["splits"].items():
+        files = [entry for entry in manifest["shards"] if entry["split"] == name]
+        size = _size(sum(entry["bytes"] for entry in files))
+        lines.append(f"  {name}: {split['instances']} instances of {split['groups']} groups in {len(files)} shards, {size}")
+    lines.append(f"  {Account(**account).line()}")
+    for one in manifest["inputs"]:
+        lines.append(f"  from {one['kind']} {one['recipe']}: {one['counts']['instances']} instances")
+    unit = f"{template['factor']:.4g} m a unit" if template["unit"] == "m" else "unit unknown"
+    lines.append(f"  template {template['name']} {template['hash']}: {template['num_vertices']} vertices, {unit}")
+    subset = manifest.get("subset")
+    lines += [f"  keypoints of {subset['count']} vertices ({subset['how']})"] if subset else []
+    return [*lines, f"  category {manifest['category']} · schema {manifest['schema_version']}"]
+
+
+def _size(count: int) -> str:
+    """Bytes as people read them."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def find_row(found: Input, wanted: str | int) -> dict[str, Any]:
+    """One row with today's columns, lists as arrays: by instance id, or by its number over all files.
+
+    Raises:
+        UsageError: there is none.
+        InputMissing, ShardError: a file is gone or damaged; names it.
+    """
+    for piece, start, ids in _named_groups(found):
+        at = ids.index(wanted).as_py() if isinstance(wanted, str) else wanted - start
+        if 0 <= at < len(ids):
+            [table] = piece.tables()
+            return {name: _value(table.column(name)[at]) for name in table.column_names}
+    what = f"no instance {wanted!r}" if isinstance(wanted, str) else f"no row {wanted}"
+    raise UsageError(what, expected=f"one of {found.counts['instances']} instances", hint="dp3d-data inspect PATH --row 0")
+
+
+def _named_groups(found: Input) -> Iterator[tuple[Piece, int, pa.ChunkedArray]]:
+    """Each row group with its first row and its instance ids."""
+    for piece in pieces([found], piece_bytes=0):
+        start = piece.start
+        for path, digest, groups in piece.parts:
+            for group in groups:
+                one = Piece(start, 0, ((path, digest, (group,)),))
+                [table] = one.tables(["instance_id"])
+                yield one, start, table.column("instance_id")
+                start += table.num_rows
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    return np.array(scalar.values) if isinstance(scalar, pa.ListScalar) and scalar.is_valid else scalar.as_py()
+
+
+def row_lines(row: dict[str, Any]) -> list[str]:
+    """A row, a line for each column: value, unit; of a list its length and first entries."""
+    return [f"{column.name:<18} {_shown(row[column.name])} {column.unit}".rstrip() for column in INSTANCE_COLUMNS]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, np.ndarray):
+        first = " ".join(f"{number:.6g}" for number in value[:SHOWN])
+        return f"[{len(value)}] {first}{' ...' if len(value) > SHOWN else ''}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def statistics_lines(found: Input) -> list[str]:
+    """Statistics of each column as a table: those of the manifest, or counted now for a run."""
+    if found.kind == SHARDS:
+        summary = read_manifest(found.folder)["statistics"]
+    else:
+        statistics = Statistics(0)
+        for piece in pieces([found]):
+            for table in piece.tables():
+                statistics.add(table)
+        summary = statistics.summary()
+    lines = [f"{'column':<18} {'rows':>10} {'nulls':>10} {'values':>12} {'min':>12} {'max':>12} {'mean':>12} {'std':>12}"]
+    for name, values in summary.items():
+        numbers = [f"{values[key]:>12.6g}" if key in values else f"{'-':>12}" for key in ("min", "max", "mean", "std")]
+        lines.append(f"{name:<18} {values['rows']:>10} {values['nulls']:>10} {values.get('values', '-'):>12} {' '.join(numbers)}")
+    return lines
