@@ -136,8 +136,12 @@ def group_numbers(names: pa.ChunkedArray) -> Int[np.ndarray, "N"]:
     return numbers[coded.indices.fill_null(len(numbers) - 1).to_numpy(zero_copy_only=False)]
 
 
-def block_of_arrays(keypoints: Float[np.ndarray, "N K 2"], visible: Bool[np.ndarray, "N K"]) -> Block:
+def block_of_arrays(keypoints: np.ndarray, visible: np.ndarray) -> Block:
     """Dense arrays as a block.
+
+    Args:
+        keypoints: [N, K, 2] image pixels; values where not visible do not matter.
+        visible: [N, K].
 
     Raises:
         ShapeError: the arrays do not belong together.

@@ -27,8 +27,8 @@ def contact_sheet(facts: Facts, template: Template, limit: int) -> str:
     order = np.lexsort((np.arange(len(facts)), -facts.score, ~facts.pictured))
     pictured = int(facts.pictured.sum())
     order = order[:pictured] if pictured else order
-    places = np.linspace(0, len(order) - 1, min(limit, len(order))).round().astype(int) if len(order) else []
-    chosen = [int(order[place]) for place in dict.fromkeys(places)]
+    places = np.linspace(0, max(len(order) - 1, 0), min(limit, len(order))).round().astype(int)
+    chosen = [int(order[place]) for place in dict.fromkeys(places.tolist())]
     scored = len(facts) and np.ptp(facts.score) > 0
     words = [(f"score {facts.score[i]:.2f} · " if scored else "") + f"{facts.visible_vertices[i]:,.0f} vertices" for i in chosen]
     return _sheet(facts, chosen, words, template)

@@ -61,7 +61,14 @@ def test_a_local_address_is_used_as_it_is():
 
 @pytest.mark.parametrize(
     ("address", "answer"),
-    [("s3://b/x", True), ("zip://x::s3://b/y.zip", True), ("memory://x", True), ("dogs/shards", False), ("file:///x", False), ("C:/x", False)],
+    [
+        ("s3://b/x", True),
+        ("zip://x::s3://b/y.zip", True),
+        ("memory://x", True),
+        ("dogs/shards", False),
+        ("file:///x", False),
+        ("C:/x", False),
+    ],
 )
 def test_what_is_remote(address, answer):
     assert is_remote(address) is answer

@@ -45,8 +45,7 @@ def test_the_card_is_a_function_of_the_manifest(shards):
 def test_the_hub_library_reads_the_folder_by_its_card(shards, tmp_path):
     datasets = pytest.importorskip("datasets", reason="pip install datasets")
     found = datasets.load_dataset(str(shards), cache_dir=str(tmp_path / "cache"))
-    assert {name: len(rows) for name, rows in found.items()} == {
-        split["name"]: split["num_examples"] for split in yaml.safe_load((shards / CARD).read_text().split("---\n")[1])["dataset_info"]["splits"]
-    }
+    told = yaml.safe_load((shards / CARD).read_text().split("---\n")[1])["dataset_info"]["splits"]
+    assert {name: len(rows) for name, rows in found.items()} == {split["name"]: split["num_examples"] for split in told}
     first = found["train"][0]
     assert len(first["vertex_ids"]) == len(first["keypoints_x"])

@@ -8,7 +8,10 @@ from tests.browser import Browser
 from tests.data.shards.samples import two_runs
 
 CANVAS = "document.querySelector('.viewer canvas')"
-BOX = f"(() => {{ {CANVAS}.scrollIntoView({{block: 'center'}}); const r = {CANVAS}.getBoundingClientRect(); return [r.x, r.y, r.width, r.height] }})()"
+BOX = (
+    f"(() => {{ const c = {CANVAS}; c.scrollIntoView({{block: 'center'}});"
+    " const r = c.getBoundingClientRect(); return [r.x, r.y, r.width, r.height] })()"
+)
 COLOURS = (
     f"(() => {{ const c = {CANVAS}; const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const seen = new Set();"
     " for (let i = 0; i < d.length; i += 4) seen.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); return seen.size })()"
