@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 from dp3d_data.errors import ShapeError, ShardError, UsageError
 from dp3d_data.shards.decode import VIEW_COLUMNS, boxes, truth, views
@@ -39,7 +39,7 @@ class Block:
     """
 
     offsets: Int[np.ndarray, "n_plus_1"]
-    ids: Int[np.ndarray, "V"]
+    ids: Integer[np.ndarray, "V"]
     points: Float[np.ndarray, "V 2"]
     index: Int[np.ndarray, "N"]
     names: np.ndarray | None = None

@@ -119,7 +119,8 @@ def _wedge(azimuth: np.ndarray, wedges: int) -> np.ndarray:
 
 def _petals(radii: np.ndarray, x: float, y: float) -> str:
     """The outline of all wedges, counter-clockwise from the top."""
-    half, parts = math.pi / len(radii), []
+    half = math.pi / len(radii)
+    parts: list[str] = []
     for index, radius in enumerate(radii):
         ends = [2 * half * index + side * half for side in (-1, 1)]
         (ax, ay), (bx, by) = ((x - radius * math.sin(a), y - radius * math.cos(a)) for a in ends)

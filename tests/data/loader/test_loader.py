@@ -19,7 +19,9 @@ def indices(batches):
     return [batch.index.tolist() for batch in batches]
 
 
-@pytest.mark.parametrize("settings", [{}, {"memory": True}, {"shuffle": False}, {"window": 1, "threads": 3}, {"threads": 0, "sparse": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"memory": True}, {"shuffle": False}, {"window": 1, "threads": 3}, {"threads": 0, "sparse": True}]
+)
 def test_batches_hold_what_the_reader_reads(settings):
     reader = ShardReader(small_shards())
     expected = reader.split("train")
