@@ -5,18 +5,19 @@ from dp3d_data.loader.block import FIELDS, block_of_arrays
 from dp3d_data.loader.datasets import InstanceStream, InstanceTable
 from dp3d_data.loader.loader import Loader
 from dp3d_data.loader.remote import ShardFolder
-from dp3d_data.loader.source import BlockSource, ShardSource, in_memory
+from dp3d_data.loader.source import BlockSource, InMemory, ShardSource, Source
 
 __all__ = [
     "FIELDS",
     "Batch",
     "BlockSource",
+    "InMemory",
     "InstanceStream",
     "InstanceTable",
     "Loader",
     "ShardFolder",
     "ShardSource",
+    "Source",
     "block_of_arrays",
     "collate",
-    "in_memory",
 ]

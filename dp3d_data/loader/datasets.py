@@ -16,7 +16,7 @@ from dp3d_data.loader.batch import Batch, batch_of
 from dp3d_data.loader.block import Block, join
 from dp3d_data.loader.loader import Loader
 from dp3d_data.loader.remote import ShardFolder
-from dp3d_data.loader.source import ShardSource, Source, in_memory
+from dp3d_data.loader.source import InMemory, ShardSource, Source
 
 HELD = 16
 
@@ -80,7 +80,7 @@ class InstanceTable(Dataset):
         cache: str | Path | None = None,
     ) -> None:
         source = ShardSource(ShardFolder(shards, cache), split, fields) if isinstance(shards, (str, Path)) else shards
-        self.source: Source = in_memory(source) if memory else source
+        self.source: Source = InMemory(source) if memory else source
         self.sparse, self.held = sparse, held
         self._edges = np.cumsum([0, *self.source.sizes])
         self._blocks: OrderedDict[int, Block] = OrderedDict()

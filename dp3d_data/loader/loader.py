@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from dp3d_data.loader.batch import Batch
 from dp3d_data.loader.making import Job, Maker
 from dp3d_data.loader.order import Order
 from dp3d_data.loader.remote import ShardFolder
-from dp3d_data.loader.source import ShardSource, Source, in_memory
+from dp3d_data.loader.source import BlockSource, InMemory, ShardSource, Source
 
 WINDOW = 8192
 
@@ -32,7 +32,7 @@ class Loader:
         drop_last: leave out the last batches that do not fill up every rank.
         threads: that read and decode ahead; 0 works in the caller's thread.
         memory: read everything once and keep it, sparse; then the whole split is shuffled as one.
-        window: rows that are shuffled together otherwise, in whole row groups.
+        window: rows that are shuffled together otherwise, in whole row groups; a split no larger is kept in memory.
         sparse: leave the keypoints as they are stored; Batch.dense makes them dense, on any device.
         fields: what else a batch carries: names, groups, boxes, truth.
         rank, ranks: whose part of the batches; by default those of torch.distributed where it is in use.
@@ -63,7 +63,8 @@ class Loader:
         cache: str | Path | None = None,
     ) -> None:
         source = ShardSource(ShardFolder(shards, cache), split, fields) if isinstance(shards, (str, Path)) else shards
-        self.source: Source = in_memory(source) if memory else source
+        memory = memory or sum(source.sizes) <= window
+        self.source: Source = InMemory(source) if memory and not isinstance(source, (BlockSource, InMemory)) else source
         here, all_ranks = ranks_in_use()
         self.order = Order(
             self.source.sizes,
@@ -100,7 +101,7 @@ class Loader:
             yield batch
         self.set_epoch(self.epoch + 1)
 
-    def from_step(self, step: int) -> Iterator[Batch]:
+    def from_step(self, step: int) -> Generator[Batch, None, None]:
         """Batches without end, from a step of a training on, reading ahead over the ends of epochs; the state stays as it is.
 
         Raises:

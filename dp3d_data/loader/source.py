@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -127,13 +128,37 @@ class BlockSource:
         return self.block
 
 
-def in_memory(source: Source) -> BlockSource:
-    """All instances of a source, sparse in memory: about 10 bytes for each visible vertex."""
-    small = source.num_vertices <= np.iinfo(np.uint16).max + 1
-    blocks = [source.read(group) for group in range(len(source.sizes))]
-    if small:
-        blocks = [replace(block, ids=block.ids.astype(np.uint16)) for block in blocks]
-    return BlockSource(join(blocks), source.num_vertices, source.identity)
+class InMemory:
+    """All instances of a source as one group, read when they are first needed and kept: about 10 bytes a visible vertex."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.num_vertices, self.identity = source, source.num_vertices, source.identity
+        self.sizes: tuple[int, ...] = (sum(source.sizes),)
+        self._lock = Lock()
+        self._block: Block | None = None
+
+    def read(self, group: int) -> Block:
+        """Everything.
+
+        Raises:
+            ShardError: a shard is missing, damaged or foreign; names it.
+        """
+        with self._lock:
+            if self._block is None:
+                small = self.num_vertices <= np.iinfo(np.uint16).max + 1
+                blocks = []
+                for each in range(len(self.source.sizes)):
+                    block = self.source.read(each)
+                    blocks.append(replace(block, ids=block.ids.astype(np.uint16)) if small else block)
+                self._block = join(blocks)
+            return self._block
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The instances do not travel between processes; each reads its own."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_block")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_lock": Lock(), "_block": None})
 
 
 def _digest(values: np.ndarray) -> str:
