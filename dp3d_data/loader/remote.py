@@ -23,6 +23,7 @@ class ShardFolder:
     Attributes:
         address: as it was given.
         folder: where its files lie on this machine.
+        remote: whether that is a copy of what is read.
         manifest: its content.
 
     Raises:
@@ -33,11 +34,11 @@ class ShardFolder:
 
     def __init__(self, address: str | Path, cache: str | Path | None = None) -> None:
         self.address, self._checked = str(address), set[str]()
-        self._remote = is_remote(self.address)
+        self.remote = is_remote(self.address)
         local = Path(re.sub(r"^(file|local)://", "", self.address))
-        self.folder = self._mirror(Path(cache) if cache else cache_dir() / "shards") if self._remote else local
+        self.folder = self._mirror(Path(cache) if cache else cache_dir() / "shards") if self.remote else local
         self.manifest: dict[str, Any] = read_manifest(self.folder)
-        for name in (TEMPLATE, BASIS) if self._remote else ():
+        for name in (TEMPLATE, BASIS) if self.remote else ():
             self.path(name)
 
     def path(self, name: str) -> Path:
@@ -49,7 +50,7 @@ class ShardFolder:
         path, expected = self.folder / name, self.manifest["files"].get(name)
         if name in self._checked:
             return path
-        if self._remote and not (path.is_file() and file_digest(path) == expected):
+        if self.remote and not (path.is_file() and file_digest(path) == expected):
             self._fetch(name, path)
         if not path.is_file():
             raise ShardError("listed in the manifest, but missing", path=self._place(name))
@@ -61,7 +62,7 @@ class ShardFolder:
 
     def _place(self, name: str) -> str:
         """The file as the user knows it."""
-        return f"{self.address.rstrip('/')}/{name}" if self._remote else str(self.folder / name)
+        return f"{self.address.rstrip('/')}/{name}" if self.remote else str(self.folder / name)
 
     def _mirror(self, cache: Path) -> Path:
         """The local folder that stands for a remote one: named by its manifest, so that other shards never mix with it."""

@@ -1,8 +1,8 @@
 """Instances on disk: the schema, run folders, shards with their manifest, and the reader."""
 
 from dp3d_data.shards.basis import Basis
-from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, Truth, instance_batch, instance_row
-from dp3d_data.shards.integrity import Fault, require_whole, verify
+from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Row, Truth, instance_batch, instance_row
+from dp3d_data.shards.integrity import Fault, require_files, require_whole, verify
 from dp3d_data.shards.reader import Instances, ShardReader
 from dp3d_data.shards.runs import Run, RunWriter
 from dp3d_data.shards.schema import FAILURE_SCHEMA, INSTANCE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION
@@ -13,6 +13,7 @@ __all__ = [
     "REJECT_SCHEMA",
     "SCHEMA_VERSION",
     "Basis",
+    "Camera",
     "Correspondence",
     "Fault",
     "ImageInfo",
@@ -24,6 +25,7 @@ __all__ = [
     "Truth",
     "instance_batch",
     "instance_row",
+    "require_files",
     "require_whole",
     "verify",
 ]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dp3d_data.bodies.template import Template
 
 SHARDS = "shards"
-# Rows are read in pieces of about so many bytes; the result does not depend on it.
+# Rows are read in pieces of about so many bytes, each of which tells how well it is encoded: other pieces, other shards.
 PIECE_BYTES = 96 << 20
 
 
@@ -151,8 +151,8 @@ class Piece:
                 raise ShardError("damaged or replaced", got=f"SHA-256 {found}", expected=expected, path=path)
 
 
-def pieces(inputs: Sequence[Input], piece_bytes: int = PIECE_BYTES) -> list[Piece]:
-    """Cut the inputs into pieces of whole row groups.
+def pieces(inputs: Sequence[Input], piece_bytes: int | None = None) -> list[Piece]:
+    """Cut the inputs into pieces of whole row groups, of PIECE_BYTES where nothing else is said.
 
     Raises:
         InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
@@ -160,12 +160,13 @@ def pieces(inputs: Sequence[Input], piece_bytes: int = PIECE_BYTES) -> list[Piec
     result: list[Piece] = []
     parts: list[tuple[Path, str, tuple[int, ...]]] = []
     start = rows = held = 0
+    limit = PIECE_BYTES if piece_bytes is None else piece_bytes
     for path, digest in ((one.folder / name, digest) for one in inputs for name, digest in one.files.items()):
         with open_parquet(path) as file:
             sizes = [(file.metadata.row_group(g).num_rows, file.metadata.row_group(g).total_byte_size) for g in range(file.num_row_groups)]
         first = 0
         for group, (count, size) in enumerate(sizes):
-            if held and held + size > piece_bytes:
+            if held and held + size > limit:
                 parts += [(path, digest, tuple(range(first, group)))] if group > first else []
                 result.append(Piece(start, rows, tuple(parts)))
                 start, rows, held, parts, first = start + rows, 0, 0, [], group

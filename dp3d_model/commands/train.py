@@ -58,11 +58,14 @@ def train(
     folder = Path(out) if out else workspace(category) / "model"
 
     from dp3d_data.loader import ShardFolder, ShardSource
+    from dp3d_data.shards import require_files
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.surface import surface_of
     from dp3d_model.trainer import Trainer
 
     shard_folder = ShardFolder(address)
+    if not shard_folder.remote:
+        require_files(shard_folder.folder)
     source, reader = ShardSource(shard_folder, split), ShardReader(shard_folder.folder)
     surface = surface_of(reader.template, reader.basis.functions, chosen.basis)
     trainer = Trainer(surface, source, chosen, folder, threads=threads)

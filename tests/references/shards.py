@@ -53,3 +53,32 @@ def measure_slow(row):
                  row["box_x1"] >= row["image_width"] - 0.5, row["box_y1"] >= row["image_height"] - 0.5])
     side = max(row["box_x1"] - row["box_x0"], row["box_y1"] - row["box_y0"])
     return edges, sum(float(s) for s in row["spread"]) / len(row["spread"]) / side
+
+
+def on_grid_slow(values, step):
+    """Each value by itself, in exact arithmetic: the nearest multiple, of two equally near ones the even."""
+    from fractions import Fraction
+
+    return [float(round(Fraction(float(value)) / Fraction(step)) * Fraction(step)) for value in values]
+
+
+def repeated_slow(keys, boxes, among):
+    """One row after the other, with what was seen before."""
+    seen, result = set(), []
+    for key, box, looked_at in zip(keys, boxes, among, strict=True):
+        what = (key, tuple(float(x) for x in box))
+        result.append(looked_at and key is not None and what in seen)
+        if looked_at and key is not None:
+            seen.add(what)
+    return result
+
+
+def content_hash_slow(row):
+    """The hash of one row, as docs/shards.md describes it."""
+    import hashlib
+    import struct
+
+    text = row["template_hash"].encode() + b"".join(struct.pack("<i", int(v)) for v in row["vertex_ids"])
+    for name in ("keypoints_x", "keypoints_y"):
+        text += b"".join(struct.pack("<f", v + 0.0) for v in on_grid_slow(row[name], 1 / 64))
+    return hashlib.sha256(text).hexdigest()[:16]

@@ -13,7 +13,7 @@ from pipelines.fit_bodies import Poser, load_bodies
 from pipelines.project import make_plan, project
 from tests.data.bodies.body_arrays import random_model
 from tests.data.project.dogs import SIZE, dog_fit, dog_model, settings
-from tests.data.world.test_synth import digests
+from tests.data.world.test_synth import digests, seen_by
 
 
 def rows_of(run):
@@ -39,7 +39,9 @@ def test_rows_agree_with_the_cameras(tmp_path):
             expected = 130 * posed[ids, :2] + fit.camera.centre
             assert np.ptp(points - row["true_scale"] * truth[ids, :2], axis=0).max() < 1e-3
         np.testing.assert_allclose(points, expected, atol=1e-3)
-        assert row["model"] == "truth" and row["source"] == "neutral" and row["group"] == fit.group
+        np.testing.assert_allclose(seen_by(row), points, atol=2e-3)
+        assert row["camera_kind"] == fit.camera.kind and row["true_unit"] == pytest.approx(plan.template.factor)
+        assert row["model"] == "truth" and row["source"] == "neutral" and (row["group"], row["source_split"]) == (fit.group, fit.split)
         assert (row["image_width"], row["image_height"]) == SIZE
         assert 0.2 < row["visible_area"] < 0.6 and 0.2 < row["visible_area_posed"] < 0.6
 

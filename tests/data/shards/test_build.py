@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -196,15 +197,47 @@ def test_sizes_are_read_as_people_write_them():
             parse_size(text)
 
 
-def test_duckdb_and_pandas_read_the_shards(tmp_path):
+def test_duckdb_and_pandas_read_the_shards_as_they_are(tmp_path):
+    """Pixels are pixels, and the file itself says what each column means."""
     duckdb, pandas = pytest.importorskip("duckdb"), pytest.importorskip("pandas")
     manifest = quietly(two_runs(tmp_path), tmp_path / "out")
+    written = {r["instance_id"]: r for kind in ("extract", "synth") for r in (row(i, kind) for i in range(40))}
     pattern = str(tmp_path / "out" / "train-*.parquet")
-    [(count, vertices)] = duckdb.sql(f"select count(*), sum(len(vertex_ids)) from '{pattern}'").fetchall()
-    assert count == manifest["splits"]["train"]["instances"]
     frame = pandas.concat(pandas.read_parquet(path) for path in sorted((tmp_path / "out").glob("train-*.parquet")))
-    assert list(frame.columns) == INSTANCE_SCHEMA.names
-    assert frame["vertex_ids"].map(len).sum() == vertices
+    assert list(frame.columns) == INSTANCE_SCHEMA.names and len(frame) == manifest["splits"]["train"]["instances"]
+    found = duckdb.sql(f"select instance_id, vertex_ids, keypoints_x, keypoints_y, spread, pixel_counts from '{pattern}'").fetchall()
+    plain = frame[["instance_id", "vertex_ids", "keypoints_x", "keypoints_y", "spread", "pixel_counts"]].itertuples(index=False)
+    for rows in (found, plain):
+        for name, ids, x, y, spread, counts in rows:
+            one = written[name]
+            assert list(ids) == list(one["vertex_ids"]) and list(counts) == list(one["pixel_counts"])
+            for values, expected in ((x, "keypoints_x"), (y, "keypoints_y"), (spread, "spread")):
+                np.testing.assert_allclose(values, one[expected], rtol=0, atol=1 / 128)
+    query = f"select decode(value) from parquet_kv_metadata('{pattern}') where decode(key) = 'dp3d.fields' limit 1"
+    [[told]] = duckdb.sql(query).fetchall()
+    fields = json.loads(told)
+    assert set(fields) == set(INSTANCE_SCHEMA.names) and all(field["description"] for field in fields.values())
+    assert fields["keypoints_x"]["step"] == "1/64"
+
+
+def test_instances_without_an_image_are_duplicates_by_their_content(tmp_path):
+    run(tmp_path / "a", [row(index, "synth") for index in range(20)], "synth")
+    run(tmp_path / "b", [row(index, "synth") | {"instance_id": f"copy{index}"} for index in range(15, 20)], "synth", part=3)
+    manifest = quietly([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert manifest["account"]["kept"] == 20 and manifest["account"]["rejected"] == {"duplicate": 5}
+
+
+def test_the_manifest_tells_what_the_files_hold(tmp_path):
+    manifest = quietly(two_runs(tmp_path), tmp_path / "out")
+    reader = ShardReader(tmp_path / "out")
+    visible = np.concatenate([reader.split(split).visible for split in reader.splits])
+    assert manifest["visible_counts"] == visible.sum(axis=0).tolist()
+    assert manifest["statistics"]["vertex_ids"]["values"] == visible.sum()
+    assert manifest["precision"]["keypoints_x"] == 1 / 64
+    for entry in manifest["shards"]:
+        file = pq.ParquetFile(tmp_path / "out" / entry["name"])
+        assert [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)] == entry["row_groups"]
+        assert entry["instances"] == sum(entry["row_groups"]) and entry["bytes"] <= 1.2 * PLAN.shard_bytes
 
 
 def test_the_commands_follow_each_other_without_paths(tmp_path, monkeypatch):

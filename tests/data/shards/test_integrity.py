@@ -9,14 +9,16 @@ import pytest
 from click.testing import CliRunner
 
 from dp3d_data.cli import main
+from dp3d_data.config import file_digest
 from dp3d_data.errors import InputMissing, ShardError
 from dp3d_data.errors import UsageError as Usage
 from dp3d_data.filters import FilterConfig
-from dp3d_data.shards import ShardReader, instance_batch, require_whole, verify
+from dp3d_data.shards import ShardReader, instance_batch, require_files, require_whole, verify
 from dp3d_data.shards.basis import read_basis
-from dp3d_data.shards.files import read_json, read_table
+from dp3d_data.shards.files import read_json, read_table, write_table
 from dp3d_data.shards.integrity import value_faults
 from dp3d_data.shards.manifest import own_hash, read_manifest
+from dp3d_model.cli import main as model_main
 from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template, row, run, two_runs
 
@@ -58,6 +60,35 @@ def test_one_flipped_bit_is_found_and_refused(shards, name):
             reader.split("train"), reader.split("val")
 
 
+def test_a_flipped_bit_anywhere_in_a_shard_is_named_and_training_refuses_it(shards):
+    path = shards / "val-00000.parquet"
+    data = path.read_bytes()
+    for place in [*range(0, len(data), max(len(data) // 40, 1)), len(data) - 1]:
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        assert files_named(shards) == ["val-00000.parquet"]
+        with pytest.raises(ShardError, match="val-00000.parquet: damaged or replaced"):
+            require_files(shards)
+    path.write_bytes(data)
+    require_files(shards)
+
+
+def test_the_train_command_refuses_shards_that_are_not_whole(shards, tmp_path):
+    data = (shards / "val-00000.parquet").read_bytes()
+    words = ["train", "--shards", str(shards), "--out", str(tmp_path / "model"), "--steps", "1"]
+    for content, text in ((data[:-1], "damaged or replaced"), (None, "missing")):
+        (shards / "val-00000.parquet").unlink(missing_ok=True)
+        if content is not None:
+            (shards / "val-00000.parquet").write_bytes(content)
+        result = CliRunner().invoke(model_main, words)
+        assert result.exit_code == ShardError.exit_code and f"val-00000.parquet: {text}" in result.output
+    (shards / "val-00000.parquet").write_bytes(data)
+    (shards / "val-00077.parquet").write_bytes(data)
+    result = CliRunner().invoke(model_main, words)
+    assert result.exit_code == ShardError.exit_code and "val-00077.parquet: foreign" in result.output
+
+
 def test_a_truncated_missing_or_foreign_file_is_named(shards):
     path = shards / "train-00001.parquet"
     whole = path.read_bytes()
@@ -97,6 +128,20 @@ def test_a_manifest_that_lies_about_the_content_is_found(shards):
         _ = ShardReader(shards).template
 
 
+def test_counts_and_content_hashes_that_lie_are_found(shards):
+    content = read_manifest(shards)
+    content["account"]["kept"] += 1
+    content["splits"]["val"]["instances"] += 1
+    table = read_table(shards / "val-00000.parquet")
+    column = table.schema.get_field_index("content_hash")
+    write_table(shards / "val-00000.parquet", table.set_column(column, table.schema.field(column), pa.array(["0" * 16] * len(table))))
+    content["files"]["val-00000.parquet"] = file_digest(shards / "val-00000.parquet")
+    content["manifest_sha256"] = own_hash(content)
+    (shards / "manifest.json").write_text(json.dumps(content))
+    texts = [fault.text for fault in verify(shards)]
+    assert len(texts) == 3 and "is not what its content_hash says" in texts[0] and "kept, the shards listed hold" in texts[2]
+
+
 def test_faulty_values_are_told():
     def faults(**changes):
         table = pa.Table.from_batches([instance_batch([row(0), row(1) | changes])])
@@ -108,6 +153,9 @@ def test_faulty_values_are_told():
     assert "do not ascend" in faults(vertex_ids=ids[::-1])
     assert "spread and vertex_ids differ" in faults(spread=row(1)["spread"][1:])
     assert "keypoints_x holds a number that is not finite" in faults(keypoints_x=np.full(len(ids), np.nan, np.float32))
+    assert "camera_matrix hold 3 numbers" in faults(camera_matrix=np.zeros(3, np.float32))
+    assert "confidence and vertex_ids differ" in faults(confidence=np.ones(3, np.float32))
+    assert faults(confidence=np.ones(len(ids), np.float32)) == ""
     assert "true_vertices hold 5 numbers" in faults(true_vertices=np.zeros(5, np.float32))
 
 

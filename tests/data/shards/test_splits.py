@@ -1,13 +1,14 @@
 """Splits keep together what belongs together; filters account for every instance."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.errors import Unaccounted
+from dp3d_data.errors import InputCorrupt, InputMissing, Unaccounted, UsageError
 from dp3d_data.filters import FILTERS, Account, FilterConfig, Measures, judge
-from dp3d_data.shards.splits import SIDES, SplitRule, components
+from dp3d_data.shards.splits import SIDES, SplitRule, components, given_sides, read_split_list
 from dp3d_data.shards.splits import assign_splits as assign_sides
 from tests.references.shards import components_slow, judge_slow
 
@@ -56,6 +57,60 @@ def test_each_source_has_its_share_and_both_sides():
     sides = assign_splits(names, [None] * len(names), sources, train_ratio=0.95, seed=0)
     assert sides[:10].count("val") == 1
     assert sides[10:].count("val") == pytest.approx(50, abs=1)
+
+
+def test_a_third_side_has_its_share():
+    names = [f"g{index}" for index in range(1000)]
+    rule = SplitRule(train=0.7, test=0.2)
+    sides = assign_sides(names, [None] * 1000, ["s"] * 1000, rule=rule)
+    assert np.bincount(sides).tolist() == [700, 100, 200]
+    with pytest.raises(UsageError, match="exceed the whole"):
+        SplitRule(train=0.9, test=0.2)
+
+
+@given(instances, st.integers(0, 3))
+def test_given_sides_win_and_the_others_go_by_ratio(pairs, seed):
+    groups, images = [g for g, _ in pairs], [i for _, i in pairs]
+    wanted = {"a": "test", "b": "val"}
+    given_here = [wanted.get(group) for group in groups]
+    rule = SplitRule(by="official", seed=seed)
+    try:
+        sides = assign_sides(groups, images, ["s"] * len(pairs), rule=rule, given=given_here)
+    except UsageError as error:
+        assert "tears apart" in error.what
+        member, _ = components(groups, images)
+        both = [{side for side, m in zip(given_here, member, strict=True) if m == code and side} for code in set(member)]
+        assert max(len(found) for found in both) == 2
+        return
+    assert all(side is None or SIDES[found] == side for found, side in zip(sides, given_here, strict=True))
+    for key in set(groups):
+        assert len({int(side) for side, group in zip(sides, groups, strict=True) if group == key}) == 1
+
+
+def test_a_list_names_instances_images_or_groups(tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text("# mine\nx#0,train\nimages/a, b.jpg,val\n\nrex\tTEST\n")
+    listed = read_split_list(path)
+    assert listed == {"x#0": "train", "images/a, b.jpg": "val", "rex": "test"}
+    columns = {"instance_id": ["x#0", "y#0", "z#0", "w#0"], "image_id": ["i", "images/a, b.jpg", "k", "l"]}
+    columns["group"] = [None, "rex", "rex", "tom"]
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    assert given_sides(SplitRule(by="list", listed=listed), table).to_pylist() == ["train", "val", "test", None]
+    for text, message in (("x", "line 1 names no side"), ("x,left", "line 1 names no side"), ("x,val\nx,test", "line 2 puts a name")):
+        path.write_text(text)
+        with pytest.raises(InputCorrupt, match=message):
+            read_split_list(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputCorrupt, match="not a text file"):
+        read_split_list(path)
+    with pytest.raises(InputMissing, match="no such list of a split"):
+        read_split_list(tmp_path / "none")
+
+
+def test_an_unknown_side_of_the_source_is_named():
+    table = pa.table({"source_split": ["train", "minival", None]})
+    with pytest.raises(UsageError, match="minival"):
+        given_sides(SplitRule(by="official"), table)
 
 
 @given(st.integers(0, 40), st.integers(0, 2**32 - 1))

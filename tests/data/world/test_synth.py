@@ -32,6 +32,13 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path, monkeypatch):
     assert len([name for name in found[0] if name.startswith("images/")]) == 9
 
 
+def seen_by(row):
+    """Where the camera of a row sees its visible true vertices [V, 2], image pixels."""
+    points = np.array(row["true_vertices"]).reshape(-1, 3)[row["vertex_ids"]]
+    projected = np.column_stack([points, np.ones(len(points))]) @ np.array(row["camera_matrix"]).reshape(3, 4).T
+    return projected[:, :2] / projected[:, 2:]
+
+
 def test_rows_agree_with_the_images(tmp_path):
     run, _ = synth(make_plan(SynthConfig(**SMALL, vertex_maps=True, out=str(tmp_path / "w"), workers=1)))
     template = make_plan(SynthConfig()).template
@@ -45,7 +52,9 @@ def test_rows_agree_with_the_images(tmp_path):
         assert len(truth) == template.num_vertices
         moved = np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1) - row["true_scale"] * truth[row["vertex_ids"], :2]
         assert np.ptp(moved, axis=0).max() < 0.05
+        np.testing.assert_allclose(seen_by(row), np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1), atol=0.05)
         assert row["model"] == "truth" and row["source"] == "synth" and min(row["pixel_counts"]) >= 1
+        assert row["camera_kind"] == "orthographic"
 
 
 def test_a_stopped_run_goes_on(tmp_path):
