@@ -21,7 +21,7 @@ from dp3d_data.shards.runs import Run
 
 NAMES = {"extract": "photographs", "synth": "synthetic", "project": "model fits"}
 SHOWN = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *VIEW_COLUMNS]
-_READ = [*COLUMNS, "image_path", *VIEW_COLUMNS]
+_READ = list(dict.fromkeys([*COLUMNS, "instance_id", "image_path", *VIEW_COLUMNS]))
 _CHUNK = 2048
 
 
