@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dp3d_data.errors import NothingToDo
+from dp3d_data.loader import BlockSource, block_of_arrays
 from dp3d_data.shards.reader import Instances as ShardInstances
 from dp3d_data.shards.reader import ShardReader
 
@@ -52,6 +53,10 @@ class Instances:
             else:
                 parts[field.name] = None if value is None else value[chosen]
         return Instances(**parts)
+
+    def source(self) -> BlockSource:
+        """The same for a loader."""
+        return BlockSource(block_of_arrays(self.keypoints.numpy(), self.visible.numpy()), self.visible.shape[1])
 
     def with_truth(self) -> Instances:
         """Those whose true shape is known.

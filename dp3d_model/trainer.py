@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from torch import Tensor
 
 from dp3d_data.config import fingerprint, plain, to_toml
 from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
+from dp3d_data.loader import Batch, Loader, Source
 from dp3d_model.config import TrainConfig, model_fields
-from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifter
 from dp3d_model.model_file import FORMAT, MODEL_FILE, load_weights, read_content, save_atomically, save_model
 from dp3d_model.objective import Objective
@@ -24,30 +26,41 @@ from dp3d_model.optimisation import learning_rate, make_optimiser, start_average
 from dp3d_model.surface import Surface
 from dp3d_model.trunk import recalibrate
 
-STATE_FILE, METRICS_FILE, CONFIG_FILE = "state.pt", "metrics.jsonl", "config.toml"
+STATE_FILE, METRICS_FILE, SPEED_FILE, CONFIG_FILE = "state.pt", "metrics.jsonl", "speed.jsonl", "config.toml"
 RECALIBRATION = 2048
+# An epoch that no training reaches; its batches recalibrate.
+_ASIDE = 1 << 32
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
 class Trainer:
-    """Trains one model in one folder: config.toml, metrics.jsonl, state.pt while it runs, model.pt at the end.
+    """Trains one model in one folder: config.toml, metrics.jsonl, speed.jsonl, state.pt while it runs, model.pt at the end.
 
     The numbers of a step depend on the seed and the step alone, so a run that was killed and taken up again gives the same
     losses to the last bit on the CPU.
+
+    Args:
+        source: the instances to learn from; of a ShardSource only what a step needs is in memory.
+        threads: that read batches ahead; they change no number.
+
+    Attributes:
+        waited: share of the training's time that was spent waiting for batches.
 
     Raises:
         NothingToDo: fewer than two instances.
     """
 
-    def __init__(self, surface: Surface, instances: Instances, config: TrainConfig, folder: str | Path) -> None:
-        if len(instances) < 2:
-            raise NothingToDo("too few instances to train on", got=len(instances), expected="at least 2")
-        self.surface, self.instances, self.config, self.folder = surface, instances, config, Path(folder)
-        self.recipe = fingerprint(config, surface.content_hash, list(instances.ids))
-        self.batch = min(config.batch, len(instances))
-        self.epoch_steps = max(1, len(instances) // self.batch)
-        self.steps = config.steps or config.epochs * self.epoch_steps
+    def __init__(self, surface: Surface, source: Source, config: TrainConfig, folder: str | Path, *, threads: int = 1) -> None:
+        self.instances = sum(source.sizes)
+        if self.instances < 2:
+            raise NothingToDo("too few instances to train on", got=self.instances, expected="at least 2")
+        self.surface, self.config, self.folder = surface, config, Path(folder)
+        self.recipe = fingerprint(config, surface.content_hash, source.identity)
+        order = {"batch_size": min(config.batch, self.instances), "seed": config.seed, "window": config.window, "drop_last": True}
+        self.loader = Loader(source, **order, threads=threads, rank=0, ranks=1)
+        self.steps = config.steps or config.epochs * len(self.loader)
+        self.waited = 0.0
         torch.manual_seed(config.seed)
         self.objective = Objective(surface, config)
         self.optimiser = make_optimiser(self.objective, config)
@@ -83,7 +96,7 @@ class Trainer:
 
     def discard(self) -> None:
         """Remove the state and the model of an earlier run."""
-        for name in (STATE_FILE, MODEL_FILE, METRICS_FILE):
+        for name in (STATE_FILE, MODEL_FILE, METRICS_FILE, SPEED_FILE):
             (self.folder / name).unlink(missing_ok=True)
 
     def run(self, progress: Progress | None = None) -> Lifter:
@@ -98,26 +111,32 @@ class Trainer:
         self.objective.train()
         if self.step == 0:
             self.save_state()
+        batches, clock = self.loader.from_step(self.step), Clock()
         while self.step < self.steps:
-            losses = self.train_step()
+            batch = clock.waiting(batches)
+            losses = self.train_step(batch)
+            clock.stepped()
             if self.step % self.config.log_every == 0 or self.step == self.steps:
-                self._log(losses)
+                self._log(losses, clock)
             if self.step % self.config.save_every == 0 or self.step == self.steps:
                 self.save_state()
             if progress:
                 progress(self.step, self.steps, losses)
+        batches.close()
+        self.waited = clock.share()
         lifter = self.averaged_lifter()
-        trained = {"steps": self.step, "instances": len(self.instances)}
+        trained = {"steps": self.step, "instances": self.instances}
         save_model(lifter, self.folder / MODEL_FILE, self.recipe, trained)
         return lifter
 
-    def train_step(self) -> dict[str, float]:
+    def train_step(self, batch: Batch) -> dict[str, float]:
         """One step of the optimiser; its losses by name."""
-        generator = self._generator(1, self.step)
-        keypoints, visible = self.draw(self.step, generator)
+        generator, visible = self._generator(1, self.step), batch.visible
+        if self.config.hide:
+            visible = hide_at_random(visible, self.config.hide, generator)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step, self.steps)
-        losses = self.objective(self.objective.lifter.observe(keypoints, visible), generator)
+        losses = self.objective(self.objective.lifter.observe(batch.keypoints, visible), generator)
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip or math.inf)
@@ -130,24 +149,14 @@ class Trainer:
         self.step += 1
         return values
 
-    def draw(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Keypoints and visibility of a step's batch: every instance once an epoch, in an order of the epoch's own."""
-        epoch, place = divmod(step, self.epoch_steps)
-        order = torch.randperm(len(self.instances), generator=self._generator(0, epoch))
-        chosen = order[place * self.batch : (place + 1) * self.batch]
-        visible = self.instances.visible[chosen]
-        if self.config.hide:
-            visible = hide_at_random(visible, self.config.hide, generator)
-        return self.instances.keypoints[chosen], visible
-
     def averaged_lifter(self) -> Lifter:
         """Phi with the averaged weights and with batch statistics recalibrated for them, ready for evaluation."""
         lifter = copy.deepcopy(self.objective.lifter)
         lifter.load_state_dict(self.average, strict=False)
-        total = min(len(self.instances), RECALIBRATION)
-        order = torch.randperm(len(self.instances), generator=self._generator(2, 0))[:total]
-        groups = order.tensor_split(max(1, total // self.batch))
-        batches = [(self.instances.keypoints[part], self.instances.visible[part]) for part in groups]
+        count = max(1, min(self.instances, RECALIBRATION) // self.loader.order.batch)
+        drawn = self.loader.from_step(_ASIDE * len(self.loader))
+        batches = [(batch.keypoints, batch.visible) for batch in islice(drawn, count)]
+        drawn.close()
         recalibrate(lifter, lambda batch: lifter.trunk(lifter.encoder(lifter.observe(*batch))), batches)
         return lifter
 
@@ -168,17 +177,52 @@ class Trainer:
         seed = np.random.SeedSequence([self.config.seed, stream, index]).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(seed) & (2**63 - 1))
 
-    def _log(self, losses: dict[str, float]) -> None:
-        row: dict[str, Any] = {"step": self.step, "learning_rate": self.optimiser.param_groups[0]["lr"]} | losses
-        with open(self.folder / METRICS_FILE, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+    def _log(self, losses: dict[str, float], clock: Clock) -> None:
+        """A line of losses, and apart from them one of times, since these differ from run to run."""
+        metrics: dict[str, Any] = {"step": self.step, "learning_rate": self.optimiser.param_groups[0]["lr"]} | losses
+        speed = {"step": self.step} | clock.lap()
+        for name, row in ((METRICS_FILE, metrics), (SPEED_FILE, speed)):
+            with open(self.folder / name, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
 
     def _trim_metrics(self) -> None:
         """Drop lines of steps that will be made again."""
-        path = self.folder / METRICS_FILE
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        for path in (self.folder / METRICS_FILE, self.folder / SPEED_FILE):
+            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+            path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+class Clock:
+    """Time of the steps, and the part of it spent waiting for batches; of the last lap and of all."""
+
+    def __init__(self) -> None:
+        self._mark = time.perf_counter()
+        self._waited = self._seconds = self._all_waited = self._all_seconds = 0.0
+        self._steps = 0
+
+    def waiting(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch; the time until it is there counts as waiting."""
+        began = time.perf_counter()
+        batch = next(batches)
+        self._waited += time.perf_counter() - began
+        return batch
+
+    def stepped(self) -> None:
+        """A step has ended; what has passed since the last one is its time."""
+        now = time.perf_counter()
+        self._seconds, self._mark, self._steps = self._seconds + now - self._mark, now, self._steps + 1
+
+    def lap(self) -> dict[str, float]:
+        """Seconds a step and the share of them spent waiting since the last lap."""
+        found = {"seconds": self._seconds / max(self._steps, 1), "waited": self._waited / max(self._seconds, 1e-9)}
+        self._all_waited, self._all_seconds = self._all_waited + self._waited, self._all_seconds + self._seconds
+        self._waited, self._seconds, self._steps = 0.0, 0.0, 0
+        return found
+
+    def share(self) -> float:
+        """The share of all laps spent waiting."""
+        return self._all_waited / max(self._all_seconds, 1e-9)
 
 
 def hide_at_random(visible: Tensor, largest: float, generator: torch.Generator) -> Tensor:

@@ -12,6 +12,9 @@ from jaxtyping import install_import_hook
 CHECKED = [
     "dp3d_data.matching",
     "dp3d_data.bodies",
+    "dp3d_data.loader.batch",
+    "dp3d_data.loader.block",
+    "dp3d_data.loader.order",
     "dp3d_data.training.losses",
     "dp3d_data.training.metrics",
     *(

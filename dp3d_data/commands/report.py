@@ -22,25 +22,37 @@ class ReportConfig:
     input: tuple[str, ...] = setting(
         (), "Folder of extract or synth; again for more. Default: all in the workspace.", group="Input and output"
     )
+    shards: str | None = setting(None, "Folder of build-shards. Default: <workspace>/<category>/shards.", group="Input and output")
     extra: tuple[str, ...] = setting(
         (),
         "Folder whose pictures, Markdown and JSON are shown; again for more. Default: model, predictions, evaluation.",
         group="Input and output",
     )
     out: str | None = setting(None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output")
+    title: str | None = setting(None, "Name of the dataset in its card. Default: from the category.", group="Dataset card")
+    licence: str = setting("unknown", "Licence of the dataset in its card, as the Hugging Face hub names it.", group="Dataset card")
     pictures: int = setting(24, "Most pictures of each section; large ones count twice.", minimum=0)
 
 
 @command("report", example="dp3d-data report --category dog")
 @config_options(ReportConfig)
 def report(config: ReportConfig) -> None:
-    """Write one HTML page that needs no network: counts, reasons, distributions, photographs with their keypoints, and
-    what the model has learned."""
+    """Write one HTML page that needs no network: counts, reasons, distributions, the template to be turned, photographs
+    with their keypoints, the worst and the rejected, and what the model has learned.
+
+    Shards get a dataset card beside them: README.md, as the Hugging Face hub reads it.
+    """
     from dp3d_data.report import ReportPlan, write_report
+    from dp3d_data.report.card import write_card
+    from dp3d_data.shards.manifest import MANIFEST, read_manifest
 
     root = workspace(config.category)
     runs = [Path(name) for name in config.input] or [root / name for name in RUNS if (root / name / "run.json").is_file()]
     extras = [Path(name) for name in config.extra] or [root / name for name in EXTRAS]
-    plan = ReportPlan(config.category, runs, root / "shards", extras, config.pictures)
+    shards = Path(config.shards) if config.shards else root / "shards"
+    plan = ReportPlan(config.category, runs, shards, extras, config.pictures)
     out = write_report(plan, Path(config.out) if config.out else root / "report.html")
     click.echo(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    if (shards / MANIFEST).is_file():
+        title = config.title or f"{config.category.capitalize()}: keypoints on a template mesh"
+        click.echo(f"dataset card: {write_card(shards, read_manifest(shards), title, config.licence)}")

@@ -15,15 +15,16 @@ header, main, footer { max-width: 1160px; margin: 0 auto; padding: 0 28px; }
 header { padding-top: 40px; }
 h1 { font-size: 28px; margin: 0; letter-spacing: -0.01em; }
 header p { color: var(--soft); margin: 6px 0 18px; }
-nav { position: sticky; top: 0; background: rgba(255,255,255,.94); border-bottom: 1px solid var(--line); z-index: 1; }
-nav div { max-width: 1160px; margin: 0 auto; padding: 10px 28px; display: flex; gap: 22px; flex-wrap: wrap; }
+nav { position: sticky; top: 0; background: white; border-bottom: 1px solid var(--line); z-index: 1; }
+nav div { max-width: 1160px; margin: 0 auto; padding: 10px 28px; display: flex; gap: 22px; overflow-x: auto; white-space: nowrap; }
 nav a { color: var(--soft); text-decoration: none; font-size: 14px; }
 nav a:hover { color: var(--accent); }
 section { padding: 34px 0 10px; scroll-margin-top: 44px; }
 h2 { font-size: 20px; margin: 0 0 12px; }
 h2 + p, h2 + h3 { margin-top: -6px; }
 h3 { font-size: 15px; margin: 22px 0 6px; }
-section > p, .note { color: var(--soft); max-width: 76ch; margin: 0 0 14px; }
+h4 { font-size: 13px; font-weight: 500; margin: 16px 0 8px; color: var(--soft); }
+section > p, details > p, .note { color: var(--soft); max-width: 76ch; margin: 0 0 14px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; margin: 14px 0; }
 .card { border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; background: var(--wash); }
 .card b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; letter-spacing: -0.01em; }
@@ -42,6 +43,29 @@ th { color: var(--soft); font-weight: 500; }
 .wide { overflow-x: auto; }
 .legend { display: flex; gap: 18px; font-size: 13px; color: var(--soft); margin: 0 0 10px; }
 .legend i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 6px; opacity: .75; }
+.legend { flex-wrap: wrap; }
+.legend b { color: var(--ink); font-variant-numeric: tabular-nums; }
+.flow { display: flex; height: 14px; border-radius: 7px; overflow: hidden; margin: 4px 0 8px; gap: 1px; }
+.flow span { flex: 1 1 0; min-width: 3px; }
+figcaption small { display: block; color: var(--soft); font-size: 12px; }
+figcaption:has(small) { color: var(--ink); font-size: 12px; padding: 6px 10px 8px; }
+.viewer canvas { display: block; width: 100%; height: min(60vh, 520px); cursor: grab; touch-action: none; background: var(--wash); }
+.viewer canvas:active { cursor: grabbing; }
+.viewer canvas:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
+.viewer .bar { display: flex; flex-wrap: wrap; gap: 6px; padding: 10px 12px; border-bottom: 1px solid var(--line); }
+.viewer .stands { display: flex; gap: 6px; margin-left: auto; }
+.viewer button { font: inherit; font-size: 13px; padding: 4px 11px; border: 1px solid var(--line); border-radius: 999px;
+  background: white; color: var(--soft); cursor: pointer; }
+.viewer button:hover { color: var(--accent); border-color: var(--accent); }
+.viewer button[aria-pressed="true"] { background: var(--ink); border-color: var(--ink); color: white; }
+.viewer figcaption { display: flex; gap: 8px 20px; flex-wrap: wrap; align-items: center; }
+.viewer output { color: var(--ink); min-width: 26ch; }
+.viewer .hint { margin-left: auto; }
+.viewer .scale { display: inline-flex; align-items: center; gap: 8px; }
+.viewer .scale[hidden] { display: none; }
+.viewer .scale b { font-weight: 500; }
+.viewer .scale i { width: 120px; height: 9px; border-radius: 5px;
+  background: linear-gradient(to right, rgb(68 1 84), rgb(59 82 139), rgb(33 145 140), rgb(94 201 98), rgb(253 231 37)); }
 .none { color: var(--soft); padding: 12px; }
 details { margin: 12px 0; } summary { cursor: pointer; color: var(--accent); font-size: 14px; }
 footer { color: var(--soft); font-size: 13px; padding: 30px 28px 50px; }
@@ -49,15 +73,15 @@ footer { color: var(--soft); font-size: 13px; padding: 30px 28px 50px; }
 """
 
 
-def page(title: str, subtitle: str, sections: Sequence[tuple[str, str]], footer: str) -> str:
-    """A whole document; `sections` are (heading, inner HTML) and get an entry in the navigation."""
+def page(title: str, subtitle: str, sections: Sequence[tuple[str, str]], footer: str, script: str = "") -> str:
+    """A whole document; `sections` are (heading, inner HTML) and get an entry in the navigation; `script` comes last."""
     links = "".join(f'<a href="#{anchor(name)}">{escape(name)}</a>' for name, _ in sections)
     bodies = "\n".join(f'<section id="{anchor(name)}"><h2>{escape(name)}</h2>\n{inner}</section>' for name, inner in sections)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
         f"<body><header><h1>{escape(title)}</h1><p>{escape(subtitle)}</p></header>\n<nav><div>{links}</div></nav>\n"
-        f"<main>{bodies}</main>\n<footer>{escape(footer)}</footer></body></html>\n"
+        f"<main>{bodies}</main>\n<footer>{escape(footer)}</footer>{script}</body></html>\n"
     )
 
 
@@ -73,10 +97,11 @@ def cards(values: Mapping[str, Any]) -> str:
     return f'<div class="cards">{inner}</div>'
 
 
-def figure(content: str, caption: str) -> str:
-    """A chart, or a picture by its data address, with its caption."""
-    inner = f'<img alt="{escape(caption)}" src="{content}">' if content.startswith("data:") else content
-    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+def figure(content: str, caption: str, words: str = "") -> str:
+    """A chart, or a picture by its data address, with its caption and more words below it."""
+    inner = f'<img alt="{escape(caption)}" loading="lazy" src="{content}">' if content.startswith("data:") else content
+    more = f"<small>{escape(words)}</small>" if words else ""
+    below = f"<figcaption>{escape(caption)}{more}</figcaption>" if caption or words else ""
     return f"<figure>{inner}{below}</figure>"
 
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dp3d_data.bodies.template import Template
 from dp3d_data.errors import NothingToDo
 from dp3d_data.report import content, page
-from dp3d_data.shards.files import write_whole
+from dp3d_data.report.distributions import distributions, template_view
+from dp3d_data.report.extras import extras
+from dp3d_data.report.facts import Facts, collections, facts_of
+from dp3d_data.report.sheets import contact_sheet, left_out, worst
+from dp3d_data.report.viewer import viewer_script
+from dp3d_data.shards.files import read_table, write_whole
 from dp3d_data.shards.manifest import MANIFEST, read_manifest
 from dp3d_data.shards.runs import TEMPLATE, Run
+
+REJECTS = "rejects.parquet"
 
 
 @dataclass(frozen=True)
@@ -38,27 +46,30 @@ def write_report(plan: ReportPlan, out: Path) -> Path:
 
     Raises:
         NothingToDo: no run, no shards, nothing else to show.
-        InputMissing, ShardError: a run is unfinished or damaged.
+        InputMissing, ShardError: a run or shard is unfinished or damaged.
     """
     runs = [Run.open(folder) for folder in plan.runs]
     manifest = read_manifest(plan.shards) if plan.shards and (plan.shards / MANIFEST).is_file() else None
-    extras = content.extras(plan.extras, (plan.pictures + 1) // 2)
-    if not runs and manifest is None and not extras:
+    others = extras(plan.extras, (plan.pictures + 1) // 2)
+    if not runs and manifest is None and not others:
         raise NothingToDo("nothing to report", hint=f"dp3d-data extract --category {plan.category}")
     template = _template(runs, plan.shards)
-    sections = [("Overview", content.overview(runs, manifest)), *_pictures(runs, template, plan.pictures)]
-    if extras:
-        sections.append(("Learned model", extras))
-    sections += _instances(runs, template, plan.pictures)
-    if any(run.counts["instances"] for run in runs):
-        sections.append(("Distributions", content.distributions(runs)))
-    if template is not None and (painted := content.visibility(_with(runs, template), template)):
-        sections.append(("Visibility", painted))
+    facts = [facts_of(one, template) for one in collections(runs, plan.shards, manifest)]
+    sections = [("Overview", content.overview(runs, manifest)), *_surfaces(facts, template)]
+    sections += _pictures(plan, facts, template)
+    if manifest is not None and template is not None and (plan.shards / REJECTS).is_file():
+        sections.append(("Left out", left_out(facts[: len(runs)], read_table(plan.shards / REJECTS), template, max(plan.pictures // 4, 1))))
+    if photographs := [run for run in runs if run.overlays]:
+        sections.append(("Photographs", content.overlays(photographs, plan.pictures)))
+    if others:
+        sections.append(("Learned model", others))
     if runs:
-        sections.append(("Failures and rejects", content.problems(runs)))
-    recipes = [f"{run.kind} {run.marker['recipe']}" for run in runs] + ([f"shards {manifest['recipe']}"] if manifest else [])
-    title, footer = f"{plan.category.capitalize()}: keypoints and shapes", "Recipes: " + " · ".join(recipes)
-    text = page.page(title, _subtitle(runs, template), sections, footer)
+        sections.append(("Failures", content.problems(runs)))
+    if manifest is not None:
+        sections.append(("Origin", content.origin(manifest)))
+    sections = [(title, inner) for title, inner in sections if inner]
+    title, script = f"{plan.category.capitalize()}: keypoints and shapes", viewer_script() if template is not None else ""
+    text = page.page(title, _subtitle(runs, template), sections, _footer(runs, manifest), script)
     return write_whole(out, lambda stream: _put(stream, text))
 
 
@@ -67,32 +78,35 @@ def _put(stream, text: str) -> None:
 
 
 def _template(runs: Sequence[Run], shards: Path | None) -> Template | None:
-    """The template of the first run that has one, or of the shards."""
-    found = [run.folder for run in runs] + ([shards] if shards else [])
+    """The template of the shards, or of the first run that has one."""
+    found = ([shards] if shards else []) + [run.folder for run in runs]
     return next((Template.load(folder / TEMPLATE) for folder in found if (folder / TEMPLATE).is_file()), None)
 
 
-def _with(runs: Sequence[Run], template: Template) -> list[Run]:
-    """The runs whose ids are this template's."""
-    return [run for run in runs if (run.marker["template"] or {}).get("hash") == template.content_hash]
+def _surfaces(facts: Sequence[Facts], template: Template | None) -> list[tuple[str, str]]:
+    """The template that turns, and the distributions."""
+    sections = [("Template", template_view(template, facts))] if template is not None else []
+    some = [one for one in facts if len(one)]
+    return sections + ([("Distributions", distributions(some))] if some else [])
 
 
-def _pictures(runs: Sequence[Run], template: Template | None, limit: int) -> list[tuple[str, str]]:
-    """The key to the colours, and whole photographs."""
-    sections = [("Template", content.template_views(template))] if template is not None else []
-    photographs = [run for run in runs if run.overlays]
-    return sections + ([("Photographs", content.overlays(photographs, limit))] if photographs else [])
-
-
-def _instances(runs: Sequence[Run], template: Template | None, limit: int) -> list[tuple[str, str]]:
-    """A contact sheet of each run whose images can be read."""
+def _pictures(plan: ReportPlan, facts: Sequence[Facts], template: Template | None) -> list[tuple[str, str]]:
+    """Contact sheets of each run, or of each split where only shards are there."""
     if template is None:
         return []
-    sheets = [(f"Instances: {content.name_of(run)}", content.contact_sheet(run, template, limit)) for run in _with(runs, template)]
-    return [(title, sheet) for title, sheet in sheets if sheet]
+    some = [one for one in facts if len(one) and one.collection.template_hash == template.content_hash]
+    some = [one for one in some if one.collection.is_run] or some
+    sheets = [f"<h3>{one.name.capitalize()}</h3>" + contact_sheet(one, template, plan.pictures) for one in some]
+    worsts = [f"<h3>{one.name.capitalize()}</h3>" + worst(one, template, max(plan.pictures // 4, 1)) for one in some]
+    return [("Instances", "".join(sheets)), ("Worst", "".join(worsts))]
 
 
 def _subtitle(runs: Sequence[Run], template: Template | None) -> str:
     models = sorted({str(run.marker["config"].get("model")) for run in runs if run.marker["config"].get("model")})
     parts = [f"template {template.name}, {template.num_vertices:,} vertices" if template else "no template"]
     return " · ".join(parts + [f"model {name}" for name in models])
+
+
+def _footer(runs: Sequence[Run], manifest: dict[str, Any] | None) -> str:
+    recipes = [f"{run.kind} {run.marker['recipe']}" for run in runs] + ([f"shards {manifest['recipe']}"] if manifest else [])
+    return "Recipes: " + " · ".join(recipes)

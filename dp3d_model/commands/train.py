@@ -16,8 +16,15 @@ from dp3d_model.config import PRESETS, TrainConfig, preset
 
 
 @command("train", example="dp3d-model train --shards dp3d/dog/shards --preset quick")
-@click.option("--shards", metavar="PATH", cls=GroupedOption, group="Input", help="Shards to learn from.  [default: the category's]")
+@click.option(
+    "--shards",
+    metavar="PATH",
+    cls=GroupedOption,
+    group="Input",
+    help="Shards to learn from, also at an fsspec address.  [default: the category's]",
+)
 @click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
+@click.option("--threads", default=1, type=click.IntRange(0), cls=GroupedOption, group="Input", help="Threads that read ahead.")
 @click.option("--split", default="train", cls=GroupedOption, group="Input", help="Split to learn from.")
 @click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the model.  [default: the category's]")
 @click.option("--overwrite", is_flag=True, cls=GroupedOption, group="Output", help="Discard a run of another recipe.")
@@ -36,6 +43,7 @@ def train(
     shards: str | None,
     category: str,
     split: str,
+    threads: int,
     out: str | None,
     overwrite: bool,
     resume: bool,
@@ -46,26 +54,27 @@ def train(
     A run that was stopped goes on where it stopped when the same command is given again, with the same losses.
     """
     chosen = with_preset(config, preset_name)
-    source = Path(shards) if shards else workspace(category) / "shards"
+    address = shards or str(workspace(category) / "shards")
     folder = Path(out) if out else workspace(category) / "model"
 
+    from dp3d_data.loader import ShardFolder, ShardSource
     from dp3d_data.shards import require_files
     from dp3d_data.shards.reader import ShardReader
-    from dp3d_model.instances import load_split
     from dp3d_model.surface import surface_of
     from dp3d_model.trainer import Trainer
 
-    reader = ShardReader(source)
-    require_files(source)
+    shard_folder = ShardFolder(address)
+    if not shard_folder.remote:
+        require_files(shard_folder.folder)
+    source, reader = ShardSource(shard_folder, split), ShardReader(shard_folder.folder)
     surface = surface_of(reader.template, reader.basis.functions, chosen.basis)
-    instances = load_split(reader, split)
-    trainer = Trainer(surface, instances, chosen, folder)
+    trainer = Trainer(surface, source, chosen, folder, threads=threads)
     if overwrite:
         trainer.discard()
     found = "trained already" if trainer.finished() else ""
     if not found:
         found = "goes on" if _resume(trainer, resume) else "starts"
-    click.echo(f"{category}: {len(instances)} instances · {surface.name}, {len(surface.vertices)} vertices · recipe {trainer.recipe}")
+    click.echo(f"{category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices · recipe {trainer.recipe}")
     click.echo(f"  {found} at step {trainer.step} of {trainer.steps}" if found != "trained already" else f"  {found}: {folder}")
     if not trainer.finished():
         _run(trainer, folder)
@@ -107,4 +116,5 @@ def _run(trainer: Any, folder: Path) -> None:
 
         lifter = trainer.run(show)
     draw_parts(lifter, folder / "parts.png")
-    click.echo(f"  {trainer.steps} steps in {time.monotonic() - started:.0f} s")
+    seconds = time.monotonic() - started
+    click.echo(f"  {trainer.steps} steps in {seconds:.0f} s · {trainer.waited:.1%} of the time waiting for batches")

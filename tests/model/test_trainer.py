@@ -24,7 +24,7 @@ def weights_of(lifter):
 
 
 def test_it_learns(tmp_path):
-    trainer = Trainer(toy_surface(), toy_instances(toy_surface(), 64, bend=0.4), tiny(steps=60, learning_rate=3e-3), tmp_path)
+    trainer = Trainer(toy_surface(), toy_instances(toy_surface(), 64, bend=0.4).source(), tiny(steps=60, learning_rate=3e-3), tmp_path)
     trainer.run()
     losses = [row["reprojection"] for row in rows(tmp_path)]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
@@ -34,7 +34,7 @@ def test_it_learns(tmp_path):
 def test_a_killed_run_goes_on_to_the_last_bit(tmp_path, changes):
     surface, config = toy_surface(), tiny(**changes)
     world = toy_instances(surface, 40)
-    whole = Trainer(surface, world, config, tmp_path / "whole").run()
+    whole = Trainer(surface, world.source(), config, tmp_path / "whole").run()
 
     class Killed(Exception):
         pass
@@ -44,8 +44,8 @@ def test_a_killed_run_goes_on_to_the_last_bit(tmp_path, changes):
             raise Killed
 
     with pytest.raises(Killed):
-        Trainer(surface, world, config, tmp_path / "parts").run(kill)
-    again = Trainer(surface, world, config, tmp_path / "parts")
+        Trainer(surface, world.source(), config, tmp_path / "parts").run(kill)
+    again = Trainer(surface, world.source(), config, tmp_path / "parts")
     assert again.resume()
     assert again.step == 3
     torch.rand(7)
@@ -56,7 +56,7 @@ def test_a_killed_run_goes_on_to_the_last_bit(tmp_path, changes):
 
 def test_the_model_file_gives_the_trained_model_back(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    trainer = Trainer(surface, world, tiny(), tmp_path)
+    trainer = Trainer(surface, world.source(), tiny(), tmp_path)
     assert not trainer.finished()
     lifter = trainer.run()
     assert trainer.finished()
@@ -69,19 +69,19 @@ def test_the_model_file_gives_the_trained_model_back(tmp_path):
 
 def test_another_recipe_is_refused_unless_asked_for(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    Trainer(surface, world, tiny(), tmp_path).run()
-    changed = Trainer(surface, world, tiny(learning_rate=1e-4, steps=8), tmp_path)
+    Trainer(surface, world.source(), tiny(), tmp_path).run()
+    changed = Trainer(surface, world.source(), tiny(learning_rate=1e-4, steps=8), tmp_path)
     with pytest.raises(RecipeMismatch, match="a run of another recipe"):
         changed.resume()
     assert changed.resume(other_settings=True)
     assert changed.step == 6
     with pytest.raises(RecipeMismatch):
-        Trainer(surface, world, tiny(parts=3), tmp_path).resume(other_settings=True)
+        Trainer(surface, world.source(), tiny(parts=3), tmp_path).resume(other_settings=True)
 
 
 def test_divergence_keeps_the_last_good_state(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    trainer = Trainer(surface, world, tiny(), tmp_path)
+    trainer = Trainer(surface, world.source(), tiny(), tmp_path)
 
     def poison(step, steps, losses):
         if step == 4:
@@ -91,7 +91,7 @@ def test_divergence_keeps_the_last_good_state(tmp_path):
     with pytest.raises(TrainingDiverged, match="no longer finite at step 4"):
         trainer.run(poison)
     assert not (tmp_path / "model.pt").exists()
-    good = Trainer(surface, world, tiny(), tmp_path)
+    good = Trainer(surface, world.source(), tiny(), tmp_path)
     assert good.resume()
     assert good.step == 3
     assert all(value.isfinite().all() for value in good.objective.state_dict().values())
@@ -100,14 +100,31 @@ def test_divergence_keeps_the_last_good_state(tmp_path):
 
 def test_every_instance_is_drawn_once_an_epoch(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 48)
-    trainer = Trainer(surface, world, tiny(), tmp_path)
-    drawn = torch.cat([trainer.draw(step, torch.Generator())[0][:, 0, 0] for step in range(3)])
-    assert torch.equal(drawn.sort().values, world.keypoints[:, 0, 0].sort().values)
+    trainer = Trainer(surface, world.source(), tiny(), tmp_path)
+    assert len(trainer.loader) == 3
+    drawn = torch.cat([batch.index for batch in trainer.loader])
+    assert torch.equal(drawn.sort().values, torch.arange(48))
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+def test_threads_change_no_number(tmp_path, threads):
+    surface, world = toy_surface(), toy_instances(toy_surface(), 40)
+    lifters = [Trainer(surface, world.source(), tiny(), tmp_path / str(n), threads=n).run() for n in (1, threads)]
+    assert torch.equal(weights_of(lifters[0]), weights_of(lifters[1]))
+
+
+def test_waiting_is_measured_apart_from_the_losses(tmp_path):
+    surface, world = toy_surface(), toy_instances(toy_surface(), 20)
+    trainer = Trainer(surface, world.source(), tiny(), tmp_path)
+    trainer.run()
+    lines = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [row["step"] for row in rows(tmp_path)]
+    assert all(0 <= line["waited"] <= 1 and line["seconds"] > 0 for line in lines) and 0 <= trainer.waited <= 1
 
 
 def test_too_few_instances(tmp_path):
     with pytest.raises(NothingToDo, match="too few instances to train on"):
-        Trainer(toy_surface(), toy_instances(toy_surface(), 1), tiny(), tmp_path)
+        Trainer(toy_surface(), toy_instances(toy_surface(), 1).source(), tiny(), tmp_path)
 
 
 def test_hidden_vertices():

@@ -59,3 +59,9 @@ def shortest_paths_slow(size, lengths):
     for middle in range(size):
         distance = np.minimum(distance, distance[:, middle : middle + 1] + distance[middle : middle + 1])
     return distance
+
+
+def view_angles_slow(rotation):
+    """Azimuth and elevation in degrees of a viewer who looks along the third row."""
+    x, y, z = (-float(value) for value in rotation[2])
+    return math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y)))

@@ -1,0 +1,130 @@
+"""The same batches for torch's own DataLoader: a stream over worker processes, and a table with a length and an index."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from dp3d_data.errors import UsageError
+from dp3d_data.loader.batch import Batch, batch_of
+from dp3d_data.loader.block import Block, join
+from dp3d_data.loader.loader import Loader
+from dp3d_data.loader.remote import ShardFolder
+from dp3d_data.loader.source import InMemory, ShardSource, Source
+
+HELD = 16
+
+
+class InstanceStream(IterableDataset):
+    """Batches for DataLoader(stream, batch_size=None, num_workers=...), the same and in the same order for any number of workers.
+
+    Worker w of W makes the batches w, w + W, ... of this rank. It is a Loader with its epochs, state and arguments; the state
+    counts batches that the training has taken, so tell it: stream.load_state_dict(stream.state_after(batches)).
+
+    Args:
+        shards, split, settings: see Loader.
+    """
+
+    def __init__(self, shards: str | Path | Source, split: str = "train", **settings: Any) -> None:
+        self.loader = Loader(shards, split, **(settings | {"threads": 0}))
+
+    def __len__(self) -> int:
+        """Batches of this rank that are left of the epoch."""
+        return len(self.loader) - self.loader.batch
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        first, step = (self.loader.batch + worker.id, worker.num_workers) if worker else (self.loader.batch, 1)
+        plan = self.loader.order.epoch(self.loader.epoch)
+        return self.loader._maker.here((plan, number) for number in range(first, len(self.loader), step))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch; call it before each one."""
+        self.loader.set_epoch(epoch)
+
+    def state_after(self, batches: int) -> dict[str, Any]:
+        """The state once the training has taken so many batches since the epoch or the last state began."""
+        return self.loader.state_dict() | {"batch": self.loader.batch + batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly where the state was taken; see Loader.load_state_dict."""
+        self.loader.load_state_dict(state)
+
+
+class InstanceTable(Dataset):
+    """Instances by number, for samplers of any kind: table[3], or table[[5, 1, 2]] as one batch.
+
+    DataLoader(table, batch_size=64, shuffle=True, collate_fn=collate) fetches whole batches at once.
+
+    Args:
+        shards, split, fields, sparse, cache: see Loader.
+        memory: keep everything; otherwise the row groups read last are held.
+        held: row groups kept, without memory.
+    """
+
+    def __init__(
+        self,
+        shards: str | Path | Source,
+        split: str = "train",
+        *,
+        memory: bool = False,
+        held: int = HELD,
+        sparse: bool = False,
+        fields: Sequence[str] = (),
+        cache: str | Path | None = None,
+    ) -> None:
+        source = ShardSource(ShardFolder(shards, cache), split, fields) if isinstance(shards, (str, Path)) else shards
+        self.source: Source = InMemory(source) if memory else source
+        self.sparse, self.held = sparse, held
+        self._edges = np.cumsum([0, *self.source.sizes])
+        self._blocks: OrderedDict[int, Block] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return int(self._edges[-1])
+
+    def __getitem__(self, index: int | Sequence[int]) -> Batch:
+        """One instance as a batch of one, or several."""
+        return self.__getitems__([index] if isinstance(index, (int, np.integer)) else list(index))
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Instances as one batch, in the order asked for.
+
+        Raises:
+            UsageError: a number outside the table.
+        """
+        rows = np.asarray(indices, dtype=np.int64)
+        rows = np.where(rows < 0, rows + len(self), rows)
+        if len(rows) == 0 or rows.min() < 0 or rows.max() >= len(self):
+            raise UsageError("no such instance", got=list(indices)[:5], expected=f"0..{len(self) - 1}")
+        groups = np.searchsorted(self._edges, rows, "right") - 1
+        order = np.argsort(groups, kind="stable")
+        parts = [
+            self._group(int(group)).take(rows[order[groups[order] == group]] - self._edges[group]) for group in np.unique(groups)
+        ]
+        return batch_of(join(parts).take(np.argsort(order)), self.source.num_vertices, self.sparse)
+
+    def _group(self, group: int) -> Block:
+        with self._lock:
+            if group in self._blocks:
+                self._blocks.move_to_end(group)
+                return self._blocks[group]
+        block = self.source.read(group)
+        with self._lock:
+            self._blocks[group] = block
+            while len(self._blocks) > max(self.held, 1):
+                self._blocks.popitem(last=False)
+        return block
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Held row groups do not travel between processes."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_blocks", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_blocks": OrderedDict(), "_lock": Lock()})

@@ -1,0 +1,165 @@
+"""Where blocks of instances come from: row groups of shards, read when they are needed, or arrays in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dp3d_data.config import fingerprint
+from dp3d_data.errors import ShardError, UsageError
+from dp3d_data.loader.block import Block, block_of, columns_of, join
+from dp3d_data.loader.remote import ShardFolder
+
+ALL = "all"
+
+
+class Source(Protocol):
+    """Instances in groups.
+
+    Attributes:
+        sizes: rows of each group.
+        num_vertices: K of the template.
+        identity: a fingerprint of what the instances are.
+    """
+
+    num_vertices: int
+    identity: str
+
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+
+    def read(self, group: int) -> Block:
+        """One group; may be called from several threads at once."""
+        ...
+
+
+class ShardSource:
+    """The row groups of a split, read through the page cache and decoded on each call.
+
+    Args:
+        folder: the shards.
+        split: a split, or "all".
+        wanted: fields besides keypoints; see FIELDS.
+
+    Raises:
+        UsageError: no such split or field.
+        ShardError: a shard is missing, damaged or foreign; names it.
+    """
+
+    def __init__(self, folder: ShardFolder, split: str, wanted: Sequence[str] = ()) -> None:
+        entries = [entry for entry in folder.manifest["shards"] if split in (ALL, entry["split"])]
+        if not entries:
+            names = sorted({entry["split"] for entry in folder.manifest["shards"]})
+            raise UsageError(f"no split {split!r} in these shards", expected="one of " + ", ".join([*names, ALL]))
+        self.folder, self.wanted, self._columns = folder, tuple(wanted), columns_of(wanted)
+        self.num_vertices = int(folder.manifest["template"]["num_vertices"])
+        self.identity = fingerprint("shards", folder.manifest["recipe"], [[entry["name"], entry["sha256"]] for entry in entries])
+        self._metadata: dict[str, pq.FileMetaData] = {}
+        self._places: list[tuple[str, int]] = []
+        sizes: list[int] = []
+        for entry in entries:
+            rows = entry.get("row_groups") or self._row_groups(entry["name"])
+            if sum(rows) != entry["instances"]:
+                got = f"{sum(rows)} instances in its row groups"
+                raise ShardError("not what the manifest says", got=got, expected=entry["instances"], path=folder.folder / entry["name"])
+            self._places += [(entry["name"], group) for group in range(len(rows))]
+            sizes += rows
+        self.sizes: tuple[int, ...] = tuple(sizes)
+        self._starts = [0, *accumulate(sizes)]
+
+    def read(self, group: int) -> Block:
+        """Read and decode one row group.
+
+        Raises:
+            ShardError: its shard is missing, damaged or foreign; names it.
+        """
+        name, place = self._places[group]
+        path = self.folder.path(name)
+        try:
+            with pq.ParquetFile(path, metadata=self._footer(name, path), memory_map=True) as file:
+                table = file.read_row_group(place, columns=self._columns, use_threads=False)
+            return block_of(table, self._starts[group], self.num_vertices, self.wanted)
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise ShardError("cannot be read as a table of instances", got=str(error).splitlines()[0], path=path) from error
+        except ShardError as error:
+            raise ShardError(error.what, got=error.got, expected=error.expected, path=path) from error
+
+    def _row_groups(self, name: str) -> list[int]:
+        footer = self._footer(name, self.folder.path(name))
+        return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+
+    def _footer(self, name: str, path: Path) -> pq.FileMetaData:
+        if name not in self._metadata:
+            try:
+                self._metadata[name] = pq.read_metadata(path)
+            except (pa.ArrowException, OSError) as error:
+                raise ShardError("cannot be read as Parquet", got=str(error).splitlines()[0], path=path) from error
+        return self._metadata[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Footers do not travel between processes; each reads its own."""
+        return self.__dict__ | {"_metadata": {}}
+
+
+class BlockSource:
+    """Instances that are in memory already, as one group.
+
+    Args:
+        block: the instances.
+        num_vertices: K of the template.
+        identity: what they are; by default a fingerprint of their keypoints.
+    """
+
+    def __init__(self, block: Block, num_vertices: int, identity: str | None = None) -> None:
+        self.block, self.num_vertices = block, num_vertices
+        self.sizes: tuple[int, ...] = (len(block),)
+        self.identity = identity or fingerprint("arrays", len(block), [_digest(v) for v in (block.offsets, block.ids, block.points)])
+
+    def read(self, group: int) -> Block:
+        return self.block
+
+
+class InMemory:
+    """All instances of a source as one group, read when they are first needed and kept: about 10 bytes a visible vertex."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.num_vertices, self.identity = source, source.num_vertices, source.identity
+        self.sizes: tuple[int, ...] = (sum(source.sizes),)
+        self._lock = Lock()
+        self._block: Block | None = None
+
+    def read(self, group: int) -> Block:
+        """Everything.
+
+        Raises:
+            ShardError: a shard is missing, damaged or foreign; names it.
+        """
+        with self._lock:
+            if self._block is None:
+                small = self.num_vertices <= np.iinfo(np.uint16).max + 1
+                blocks = []
+                for each in range(len(self.source.sizes)):
+                    block = self.source.read(each)
+                    blocks.append(replace(block, ids=block.ids.astype(np.uint16)) if small else block)
+                self._block = join(blocks)
+            return self._block
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The instances do not travel between processes; each reads its own."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_block")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_lock": Lock(), "_block": None})
+
+
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

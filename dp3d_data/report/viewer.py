@@ -1,0 +1,88 @@
+"""The template inside the page, to be turned by hand, with a colour for each vertex and one or several layers of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from dp3d_data.bodies.template import Template
+from dp3d_data.report.surface import heat
+
+# Azimuth and elevation of the viewer in degrees; x forward, y left, z up.
+STANDS = {"front": (0, 0), "left": (90, 0), "back": (180, 0), "right": (-90, 0), "above": (0, 90)}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One colouring of the vertices.
+
+    Attributes:
+        title: on its button.
+        text: what it shows, in a sentence.
+        colours: RGB of each vertex.
+        values: the number behind each colour; None where the colours are names only.
+        low, high: ends of the legend.
+        unit: after a value; the value is multiplied by `factor` first.
+    """
+
+    title: str
+    text: str
+    colours: UInt8[np.ndarray, "K 3"]
+    values: Float[np.ndarray, "K"] | None = None
+    low: str = ""
+    high: str = ""
+    unit: str = ""
+    factor: float = 1.0
+
+
+def share_layer(title: str, share: Float[np.ndarray, "K"], of: str) -> Layer:
+    """Shares 0..1 of instances, from 0 (dark) to the largest (yellow)."""
+    top = float(share.max()) if len(share) else 0.0
+    text = f"Share of {of} in which each vertex is visible."
+    return Layer(title, text, heat(share / max(top, 1e-9)), share, "0", f"{100 * top:.0f} %", f"% of {of}", 100.0)
+
+
+def viewer(template: Template, layers: Sequence[Layer]) -> str:
+    """The figure; the page needs viewer_script() once at its end."""
+    data = {
+        "vertices": _packed(template.vertices, "<f4"),
+        "faces": _packed(template.faces, "<i4"),
+        "layers": [_plain(layer) for layer in layers],
+    }
+    buttons = "".join(f'<button type="button" data-layer="{i}">{escape(layer.title)}</button>' for i, layer in enumerate(layers))
+    stands = "".join(f'<button type="button" data-view="{a} {e}">{name}</button>' for name, (a, e) in STANDS.items())
+    label = escape(f"{template.name}, {template.num_vertices:,} vertices: drag to turn")
+    return (
+        f'<figure class="viewer"><div class="bar">{buttons}<span class="stands">{stands}</span></div>'
+        f'<canvas tabindex="0" role="img" aria-label="{label}"></canvas>'
+        '<figcaption><output></output><span class="scale" hidden><b></b><i></i><b></b></span>'
+        '<span class="hint">drag or arrow keys turn it · shift and wheel, + and - zoom · double click resets</span></figcaption>'
+        f'<script type="application/json">{safe_json(data)}</script></figure>'
+    )
+
+
+def viewer_script() -> str:
+    """The program that draws every viewer of a page."""
+    return "<script>" + files("dp3d_data.report").joinpath("viewer.js").read_text(encoding="utf-8") + "</script>"
+
+
+def safe_json(data: object) -> str:
+    """JSON that no HTML parser takes for a tag."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _plain(layer: Layer) -> dict[str, object]:
+    values = None if layer.values is None else _packed(layer.values, "<f4")
+    words = {name: getattr(layer, name) for name in ("title", "text", "low", "high", "unit", "factor")}
+    return words | {"colours": _packed(layer.colours, "u1"), "values": values}
+
+
+def _packed(values: np.ndarray, kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()

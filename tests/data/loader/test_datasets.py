@@ -1,0 +1,54 @@
+"""Datasets for torch's own DataLoader."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from dp3d_data.errors import UsageError
+from dp3d_data.loader import InstanceStream, InstanceTable, Loader, collate
+from dp3d_data.shards import ShardReader
+from tests.data.loader.samples import small_shards
+
+SMALL = {"batch_size": 7, "window": 12, "seed": 3}
+
+
+def indices(batches):
+    return [batch.index.tolist() for batch in batches]
+
+
+def test_worker_processes_give_the_loaders_batches_in_its_order():
+    expected = indices(Loader(small_shards(), **SMALL))
+    stream = InstanceStream(small_shards(), **SMALL)
+    assert indices(DataLoader(stream, batch_size=None)) == expected and len(stream) == len(expected)
+    stream.load_state_dict(stream.state_after(2))
+    spawned = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    assert indices(spawned) == expected[2:]
+    stream.set_epoch(1)
+    assert indices(DataLoader(stream, batch_size=None)) not in (expected, expected[2:])
+
+
+@pytest.mark.parametrize("settings", [{}, {"held": 1}, {"memory": True}])
+def test_a_table_has_a_length_and_an_index(settings):
+    expected = ShardReader(small_shards()).split("train")
+    table = InstanceTable(small_shards(), **settings, fields=["names"])
+    assert len(table) == len(expected)
+    rows = [5, 1, len(table) - 1, 1, -1]
+    batch = table[rows]
+    np.testing.assert_array_equal(batch.keypoints, expected.keypoints[rows])
+    assert batch.names == tuple(expected.instance_ids[row] for row in rows)
+    assert torch.equal(collate([table[row] for row in rows]).visible, batch.visible)
+    again = pickle.loads(pickle.dumps(table))
+    assert torch.equal(again[rows].keypoints, batch.keypoints)
+    for wrong in ([len(table)], [-len(table) - 1], []):
+        with pytest.raises(UsageError, match="no such instance"):
+            table[wrong]
+
+
+def test_torchs_own_shuffling_works_on_a_table():
+    table = InstanceTable(small_shards())
+    loader = DataLoader(table, batch_size=7, shuffle=True, collate_fn=collate, generator=torch.Generator().manual_seed(0))
+    seen = [row for batch in loader for row in batch.index.tolist()]
+    assert sorted(seen) == list(range(len(table))) and seen != sorted(seen)

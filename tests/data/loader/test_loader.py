@@ -1,0 +1,149 @@
+"""The loader: every instance once, the same whatever the threads, taken up again at any batch, nothing damaged let through."""
+
+import numpy as np
+import pytest
+import torch
+
+import dp3d_data.loader.loader as loader_module
+from dp3d_data.errors import RecipeMismatch, ShardError, UsageError
+from dp3d_data.loader import BlockSource, Loader, block_of_arrays
+from dp3d_data.shards import ShardReader
+from tests.data.loader.samples import shards_in, small_shards
+from tests.shared import ROOT
+
+EVERYTHING = ("names", "groups", "boxes", "truth")
+SMALL = {"batch_size": 7, "window": 12, "seed": 3}
+
+
+def indices(batches):
+    return [batch.index.tolist() for batch in batches]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"memory": True}, {"shuffle": False}, {"window": 1, "threads": 3}, {"threads": 0, "sparse": True}]
+)
+def test_batches_hold_what_the_reader_reads(settings):
+    reader = ShardReader(small_shards())
+    expected = reader.split("train")
+    loader = Loader(small_shards(), **(SMALL | settings), fields=EVERYTHING)
+    seen = []
+    for batch in loader:
+        rows = batch.index.numpy()
+        seen += rows.tolist()
+        whole = batch.dense(reader.template.num_vertices)
+        np.testing.assert_array_equal(whole.keypoints, expected.keypoints[rows])
+        np.testing.assert_array_equal(whole.visible, expected.visible[rows])
+        np.testing.assert_array_equal(batch.boxes, expected.boxes[rows])
+        np.testing.assert_array_equal(batch.true_vertices, expected.true_vertices[rows])
+        np.testing.assert_array_equal(batch.true_scale, expected.true_scale[rows])
+        assert batch.names == tuple(expected.instance_ids[row] for row in rows)
+        same = [[a == b for b in batch.groups.tolist()] for a in batch.groups.tolist()]
+        assert same == [[expected.groups[a] == expected.groups[b] for b in rows] for a in rows]
+    assert sorted(seen) == list(range(len(expected))) and len(loader) == -(-len(expected) // 7)
+    assert (seen == sorted(seen)) == (settings.get("shuffle") is False)
+
+
+def test_threads_change_nothing_and_epochs_differ():
+    orders = []
+    for threads in (0, 1, 4):
+        loader = Loader(small_shards(), **SMALL, threads=threads)
+        orders.append([indices(loader), indices(loader)])
+        assert loader.epoch == 2
+    assert orders[0] == orders[1] == orders[2] and orders[0][0] != orders[0][1]
+
+
+@pytest.mark.parametrize("settings", [{"threads": 2}, {"threads": 0, "memory": True}])
+def test_a_state_goes_on_with_exactly_the_rest(settings):
+    settings = SMALL | settings
+    whole = Loader(small_shards(), **settings)
+    first, second = indices(whole), indices(whole)
+    for taken in range(len(first) + 1):
+        stopped = Loader(small_shards(), **settings)
+        for _ in zip(range(taken), stopped, strict=False):
+            pass
+        again = Loader(small_shards(), **(settings | {"threads": 1}))
+        again.load_state_dict(stopped.state_dict())
+        rest = [*indices(again), *indices(again)]
+        assert rest[: len(first) + len(second) - taken] == [*first, *second][taken : taken + len(rest)]
+
+
+def test_a_state_of_other_batches_is_refused():
+    state = Loader(small_shards(), **SMALL).state_dict()
+    Loader(small_shards(), **SMALL, threads=0).load_state_dict(state)
+    for change in ({"batch_size": 8}, {"seed": 4}, {"split": "val"}, {"ranks": 2, "rank": 0}, {"memory": True}):
+        with pytest.raises(RecipeMismatch, match="a state of other batches"):
+            Loader(small_shards(), **(SMALL | change)).load_state_dict(state)
+
+
+def test_ranks_share_an_epoch():
+    parts = [indices(Loader(small_shards(), **SMALL, rank=rank, ranks=3)) for rank in range(3)]
+    seen = sorted(row for part in parts for batch in part for row in batch)
+    assert seen == list(range(len(ShardReader(small_shards()).split("train"))))
+    even = [len(Loader(small_shards(), **SMALL, rank=rank, ranks=3, drop_last=True)) for rank in range(3)]
+    assert len(set(even)) == 1
+
+
+def test_ranks_are_those_of_torch(monkeypatch):
+    monkeypatch.setattr(loader_module, "ranks_in_use", lambda: (1, 2))
+    order = Loader(small_shards(), **SMALL).order
+    assert (order.rank, order.ranks) == (1, 2)
+    monkeypatch.undo()
+    assert loader_module.ranks_in_use() == (0, 1)
+
+
+def test_steps_run_over_the_ends_of_epochs():
+    loader = Loader(small_shards(), **SMALL, drop_last=True)
+    flat = [*indices(loader), *indices(loader), *indices(loader)]
+    for step in (0, 3, len(loader), 2 * len(loader) - 1):
+        steps = loader.from_step(step)
+        assert [next(steps).index.tolist() for _ in range(len(loader))] == flat[step : step + len(loader)]
+        steps.close()
+
+
+def test_all_splits_at_once():
+    counts = [Loader(small_shards(), split).instances for split in ("train", "val", "all")]
+    assert counts[0] + counts[1] == counts[2]
+    with pytest.raises(UsageError, match="no split 'test'"):
+        Loader(small_shards(), "test")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_shards_are_read(version):
+    folder = ROOT / "tests" / "data" / "shards" / "versions" / str(version) / "shards"
+    batch = next(iter(Loader(folder, threads=0, fields=EVERYTHING, shuffle=False)))
+    expected = ShardReader(folder).split("train")
+    np.testing.assert_array_equal(batch.keypoints, expected.keypoints[: len(batch)])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_damage_is_refused_by_name(tmp_path):
+    folder = shards_in(tmp_path)
+    name = sorted(path.name for path in folder.glob("train-*.parquet"))[-1]
+    whole = (folder / name).read_bytes()
+    for spoil, words in (
+        (flip, "damaged or replaced"),
+        (lambda path: path.write_bytes(whole[:-9]), "damaged or replaced"),
+        (lambda path: path.unlink(), "missing"),
+    ):
+        (folder / name).write_bytes(whole)
+        spoil(folder / name)
+        for settings in ({"threads": 0}, {"threads": 2}):
+            with pytest.raises(ShardError, match=words) as error:
+                indices(Loader(folder, **settings))
+            assert name in str(error.value)
+
+
+def test_arrays_can_be_loaded_like_shards():
+    generator = torch.Generator().manual_seed(0)
+    visible = torch.rand(20, 30, generator=generator) > 0.5
+    keypoints = torch.where(visible[..., None], torch.rand(20, 30, 2, generator=generator), 0.0)
+    source = BlockSource(block_of_arrays(keypoints.numpy(), visible.numpy()), 30)
+    for batch in Loader(source, batch_size=6, window=0):
+        assert torch.equal(batch.keypoints, keypoints[batch.index]) and torch.equal(batch.visible, visible[batch.index])
+    with pytest.raises(ShardError, match="too few instances"):
+        Loader(source, batch_size=21, drop_last=True).from_step(0)

@@ -1,0 +1,51 @@
+"""The dataset card: front matter that the hub reads, counts of the manifest, beside shards that stay whole."""
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from dp3d_data.cli import main
+from dp3d_data.report.card import CARD, card
+from dp3d_data.shards import verify
+from dp3d_data.shards.manifest import read_manifest
+from tests.data.shards.samples import two_runs
+
+
+@pytest.fixture
+def shards(tmp_path, monkeypatch):
+    """Shards of two runs, with their report and card."""
+    monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
+    two_runs(tmp_path / "dog")
+    for words in (["build-shards"], ["report", "--title", 'Dogs: "all"', "--licence", "cc-by-4.0"]):
+        assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
+    return tmp_path / "dog" / "shards"
+
+
+def test_front_matter_is_what_the_hub_expects(shards):
+    manifest = read_manifest(shards)
+    _, front, text = (shards / CARD).read_text().split("---\n", 2)
+    told = yaml.safe_load(front)
+    assert told["pretty_name"] == 'Dogs: "all"' and told["license"] == "cc-by-4.0" and told["size_categories"] == ["n<1K"]
+    rows = {split["name"]: split["num_examples"] for split in told["dataset_info"]["splits"]}
+    assert rows == {{"val": "validation"}.get(name, name): split["instances"] for name, split in manifest["splits"].items()}
+    for file in told["configs"][0]["data_files"]:
+        assert list(shards.glob(file["path"]))
+    assert manifest["recipe"] in text and "| train |" in text and "`vertex_ids`" in text
+
+
+def test_the_card_is_no_foreign_file(shards):
+    assert (shards / CARD).is_file() and verify(shards) == []
+
+
+def test_the_card_is_a_function_of_the_manifest(shards):
+    manifest = read_manifest(shards)
+    assert card(manifest, "Dogs", "mit") == card(manifest, "Dogs", "mit")
+
+
+def test_the_hub_library_reads_the_folder_by_its_card(shards, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="pip install datasets")
+    found = datasets.load_dataset(str(shards), cache_dir=str(tmp_path / "cache"))
+    told = yaml.safe_load((shards / CARD).read_text().split("---\n")[1])["dataset_info"]["splits"]
+    assert {name: len(rows) for name, rows in found.items()} == {split["name"]: split["num_examples"] for split in told}
+    first = found["train"][0]
+    assert len(first["vertex_ids"]) == len(first["keypoints_x"])

@@ -1,0 +1,45 @@
+"""Obvious twins of the loader's order and gathering."""
+
+import numpy as np
+
+
+def epoch_slow(order, number):
+    """Global row of every place of an epoch: groups in their order, window by window, shuffled inside."""
+    starts = [sum(order.sizes[:group]) for group in range(len(order.sizes))]
+    groups = list(range(len(order.sizes)))
+    if order.shuffle:
+        seed = np.random.SeedSequence([order.seed, number, 0])
+        groups = [int(group) for group in np.random.default_rng(seed).permutation(len(order.sizes))]
+    windows, held = [], []
+    for group in groups:
+        if order.sizes[group] == 0:
+            continue
+        held += [starts[group] + row for row in range(order.sizes[group])]
+        if order.window and len(held) >= order.window:
+            windows.append(held)
+            held = []
+    if held:
+        windows.append(held)
+    rows = []
+    for index, window in enumerate(windows):
+        places = range(len(window))
+        if order.shuffle:
+            places = np.random.default_rng(np.random.SeedSequence([order.seed, number, 1 + index])).permutation(len(window))
+        rows += [window[place] for place in places]
+    return rows
+
+
+def batches_slow(order, number):
+    """The rows of each batch of this rank."""
+    rows = epoch_slow(order, number)
+    cut = [rows[start : start + order.batch] for start in range(0, len(rows), order.batch)]
+    if order.drop_last:
+        cut = [batch for batch in cut if len(batch) == order.batch]
+        cut = cut[: len(cut) // order.ranks * order.ranks]
+    return cut[order.rank :: order.ranks]
+
+
+def take_slow(block, row):
+    """Vertex ids and keypoints of one instance."""
+    start, stop = int(block.offsets[row]), int(block.offsets[row + 1])
+    return [int(i) for i in block.ids[start:stop]], [(float(x), float(y)) for x, y in block.points[start:stop]]
