@@ -177,3 +177,10 @@ class WorkerLost(Dp3dError, ChildProcessError):
 
     exit_code = 16
     hint = "run the same command again, it goes on where it stopped; with less memory in use: --workers 1"
+
+
+class DiskFull(Dp3dError, OSError):
+    """No space, or no quota, left for the results."""
+
+    exit_code = 17
+    hint = "make room, then run the same command again: it goes on where it stopped"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,14 +13,18 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dp3d_data.errors import InputMissing, ShardError
+from dp3d_data.errors import DiskFull, InputMissing, ShardError
 
 COMPRESSION = "zstd"
-_PARTIAL = re.compile(r"\..+\.(parquet|json|npz)\.\d+(\.tmp)?")
+_PARTIAL = re.compile(r"\..+\.(parquet|json|npz|toml|jpg)\.\d+(\.tmp)?")
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], None]) -> Path:
-    """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it; a kill leaves no half file."""
+    """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it; a kill leaves no half file.
+
+    Raises:
+        DiskFull: nothing more can be written there.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -29,6 +34,10 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], None]) -> Path:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull("the disk is full", got=error.strerror, path=path) from error
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
