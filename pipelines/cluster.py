@@ -98,7 +98,8 @@ def local_cluster(place: Place) -> SpecCluster:
 def worker_options(number: int, gpus: Sequence[str]) -> dict[str, Any]:
     """What a worker process is started with: one thread, no limit of memory, and one GPU of those there are."""
     own = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
-    return {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "env": own}
+    options = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "silence_logs": logging.ERROR}
+    return options | {"env": {"PYTHONWARNINGS": "ignore::FutureWarning", **own}}
 
 
 def dashboard(client: Client) -> str:

@@ -71,7 +71,7 @@ class RunWriter:
     @property
     def done(self) -> set[int]:
         """Indices of the parts already committed."""
-        return {int(path.stem) for path in self.parts.glob("[0-9]*.json")}
+        return done_parts(self.folder)
 
     def commit(
         self, index: int, instances: Iterable[Row], failures: Iterable[Row] = (), rejects: Iterable[Row] = (), *, inputs: int
@@ -244,6 +244,11 @@ def instance_path(folder: Path, index: int) -> Path:
 def part_path(folder: Path, table: str, index: int) -> Path:
     """Where the failures or rejects of a part lie until the run is finished."""
     return Path(folder) / PARTS / f"{table}-{index:05d}.parquet"
+
+
+def done_parts(folder: Path) -> set[int]:
+    """Indices of the parts of an unfinished run that are whole."""
+    return {int(path.stem) for path in (folder / PARTS).glob("[0-9]*.json")}
 
 
 def marker_path(folder: Path, index: int) -> Path:
