@@ -76,7 +76,7 @@ def amend(writer: RunWriter, index: int, names: Sequence[str], retried: set[str]
 
 def _merged(old: pa.Table, new: pa.RecordBatch, names: Sequence[str], retried: set[str]) -> pa.Table:
     kept = old.filter(pa.array([name not in retried for name in old["image_id"].to_pylist()], type=pa.bool_()))
-    table = pa.concat_tables([kept, pa.Table.from_batches([new])])
+    table = pa.concat_tables([kept.cast(new.schema), pa.Table.from_batches([new])])
     place = {name: number for number, name in enumerate(names)}
     order = np.argsort([place[name] for name in table["image_id"].to_pylist()], kind="stable")
     return table.take(pa.array(order, type=pa.int64())).combine_chunks()
