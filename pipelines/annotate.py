@@ -169,7 +169,7 @@ class Annotator:
         if not found:
             rows.reject(record.image_id, record.image_id, NOTHING_FOUND)
         for instance_id, detected in found:
-            dense = match_detection(detected, self.index)
+            dense = match_detection(detected, self.index, self.config.cycle)
             view = view_of(dense, self.template.num_vertices)
             area = int(dense.mask.sum())
             if not area:

@@ -20,6 +20,7 @@ class ExtractConfig:
     template: str = setting("", "Template, by name or file. None: the category's built-in one.", group="Network")
     score: float = setting(0.5, "Detections below this score are not looked at.", group="Network", minimum=0, maximum=1)
     min_vertices: int = setting(20, "Instances with fewer visible vertices are rejected.", group="Filters", minimum=1)
+    cycle: bool = setting(True, "Weigh keypoints forward and backward: pixel, vertex, pixel.", group="Filters")
     out: str = setting("", "Folder of the results. None: extract in the category's part of the workspace.", group="Output")
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
     beside: bool = setting(False, "Where that folder holds another recipe's results, write beside it: DIR-RECIPE.", group="Output")
@@ -42,7 +43,7 @@ class ExtractConfig:
 
     def result(self) -> dict[str, object]:
         """The settings that shape the results: not where they go, nor how fast they come, nor where the inputs lie."""
-        names = ("category", "max_pixels", "score", "min_vertices", "overlays", "part", "precision")
+        names = ("category", "max_pixels", "score", "min_vertices", "overlays", "part", "precision", "cycle")
         return {name: getattr(self, name) for name in names}
 
     def portable(self) -> ExtractConfig:

@@ -24,6 +24,7 @@ from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION, current
 from dp3d_data.shards.splits import assign_splits
 from dp3d_data.shards.statistics import Statistics
+from dp3d_data.shards.trimming import no_vertices_dropped, trimmed
 from dp3d_data.shards.writer import JOURNAL, Journal, ShardEntry, write_split
 
 if TYPE_CHECKING:
@@ -136,12 +137,12 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return result
 
 
-def split_tables(runs: Sequence[Run], index: Index, decision: Decision, split: str) -> Iterator[pa.Table]:
+def split_tables(runs: Sequence[Run], filters: FilterConfig, index: Index, decision: Decision, split: str) -> Iterator[pa.Table]:
     """The kept rows of one split in order, with split, group and unique instance id filled in."""
     wanted = np.array([side == split for side in decision.splits], dtype=bool) & decision.kept
     start = 0
     for run in runs:
-        for table in run.instances():
+        for table in trimmed(run, filters):
             rows = start + np.flatnonzero(wanted[start : start + table.num_rows])
             if len(rows):
                 filled = {
@@ -180,7 +181,8 @@ def build(folders: Sequence[Path], out: Path, category: str, plan: ShardPlan, *,
     if _already_built(out, recipe, overwrite):
         say("these shards are already there, nothing to do")
         return read_manifest(out)
-    index = read_index(runs)
+    dropped = no_vertices_dropped()
+    index = read_index(runs, plan.filters, dropped)
     decision = decide(index, plan)
     rejected = Counter(reason for reason in decision.reasons if reason is not None)
     account = Account(len(index), int(decision.kept.sum()), dict(sorted(rejected.items()))).check()
@@ -191,16 +193,18 @@ def build(folders: Sequence[Path], out: Path, category: str, plan: ShardPlan, *,
     journal.save()
     entries: list[ShardEntry] = []
     for split in sorted(set(decision.splits) - {""}):
-        entries += write_split(out, split, split_tables(runs, index, decision, split), plan.shard_bytes, journal)
+        entries += write_split(out, split, split_tables(runs, plan.filters, index, decision, split), plan.shard_bytes, journal)
         say(f"  {split}: {sum(e.instances for e in entries if e.split == split)} instances")
     if sum(entry.instances for entry in entries) != account.kept:
         raise ShardError("the inputs changed while the shards were built", path=out, hint="run the command again with --overwrite")
     _write_companions(out, template, index, decision)
-    head = {"category": category, "recipe": recipe, "settings": plain(plan), "account": asdict(account)}
+    head = {"category": category, "recipe": recipe, "settings": plain(plan), "account": asdict(account), "vertices": dict(dropped)}
     head |= {"subset": subset_of(runs)}
     write_manifest(out, head | {"inputs": [_input(run) for run in runs]} | _contents(out, template, entries))
     (out / JOURNAL).unlink(missing_ok=True)
     sweep(out)
+    if dropped.total():
+        say(f"  {dropped.total()} vertices made invisible ({', '.join(f'{reason} {count}' for reason, count in dropped.items())})")
     say(f"  {account.line()}")
     return read_manifest(out)
 

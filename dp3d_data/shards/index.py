@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from dp3d_data.filters import Measures
-from dp3d_data.shards.decode import boxes
+from dp3d_data.filters import FilterConfig, Measures
+from dp3d_data.shards.decode import boxes, list_values
 from dp3d_data.shards.runs import Run
+from dp3d_data.shards.trimming import TRUTH_MODEL, cycle_or_1, trimmed
 
 COLUMNS = [
     "instance_id", "image_id", "image_hash", "image_width", "image_height", "source", "model", "group",
-    "box_x0", "box_y0", "box_x1", "box_y1", "score", "visible_area", "spread",
+    "box_x0", "box_y0", "box_x1", "box_y1", "score", "visible_area", "spread", "cycle",
 ]  # fmt: skip
-
-TRUTH_MODEL = "truth"
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,16 @@ class Index:
         return len(self.instance_ids)
 
 
-def read_index(runs: Sequence[Run]) -> Index:
-    """Read the index of all instances of the runs.
+def read_index(runs: Sequence[Run], filters: FilterConfig, dropped: Counter[str]) -> Index:
+    """Read the index of all instances of the runs, after the filters of vertices.
+
+    Args:
+        dropped: counts the vertices made invisible by reason.
 
     Raises:
         InputMissing, ShardError: a file of a run is gone or damaged; names it.
     """
-    tables = [table.select(COLUMNS) for run in runs for table in run.instances(COLUMNS)]
+    tables = [table.select(COLUMNS) for run in runs for table in trimmed(run, filters, COLUMNS, dropped)]
     measures = [measure(table) for table in tables]
     columns: dict[str, list] = {name: [] for name in ("instance_id", "image_id", "image_hash", "group", "source")}
     for table in tables:
@@ -75,10 +78,10 @@ def measure(table: pa.Table) -> Measures:
     box = boxes(table).astype(np.float64)
     size = np.stack([table.column(name).to_numpy() for name in ("image_width", "image_height")], axis=1)
     touching = np.concatenate([box[:, :2] <= 0.5, box[:, 2:] >= size - 0.5], axis=1)
-    spread = table.column("spread").combine_chunks()
-    counts = np.diff(spread.offsets.to_numpy())
+    offsets, spread = list_values(table, "spread")
+    counts = np.diff(offsets)
     row = np.repeat(np.arange(len(counts)), counts)
-    total = np.bincount(row, weights=spread.flatten().to_numpy(), minlength=len(counts))
+    total, weight = (np.bincount(row, weights=values, minlength=len(counts)) for values in (spread, cycle_or_1(table, offsets)))
     side = np.maximum((box[:, 2:] - box[:, :2]).max(axis=1), 1e-9)
     return Measures(
         score=table.column("score").to_numpy().astype(np.float64),
@@ -87,6 +90,7 @@ def measure(table: pa.Table) -> Measures:
         known_shape=np.array([model == TRUTH_MODEL for model in table.column("model").to_pylist()], dtype=bool),
         edges=touching.sum(axis=1),
         spread=total / np.maximum(counts, 1) / side,
+        cycle=np.where(counts > 0, weight / np.maximum(counts, 1), 1.0),
     )
 
 
