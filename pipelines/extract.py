@@ -176,8 +176,10 @@ class ExtractParts:
     def make(self, index: int, part: Sequence[ImageRecord], advance: Advance) -> None:
         """Annotate the images of one part, or those of them that failed before, and write its tables."""
         names = [record.image_id for record in part]
-        wanted = failed_in(self.writer.folder, index) if self.writer.retries else set(names)
-        advance(len(names) - len(wanted), 0, 0)
+        wanted = set(names)
+        if self.writer.retries:
+            wanted = failed_in(self.writer.folder, index)
+            advance(len(names) - len(wanted), 0, 0)
         rows = Rows()
         with limited_threads(self.annotator.config.threads):
             for one in annotate_all(self.annotator, [record for record in part if record.image_id in wanted], advance):

@@ -30,21 +30,21 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], None]) -> Path:
         DiskFull: nothing more can be written there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as stream:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)
+        sync_folder(path.parent)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DiskFull("the disk is full", got=error.strerror, path=path) from error
     finally:
         partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
     return path
 
 
