@@ -184,3 +184,10 @@ class FolderBusy(Dp3dError):
 
     exit_code = 17
     hint = "wait until it has ended, or choose another folder with --out; finished shards are joined by dp3d-data merge"
+
+
+class DiskFull(Dp3dError, OSError):
+    """No space, or no quota, left for the results."""
+
+    exit_code = 18
+    hint = "make room, then run the same command again: it goes on where it stopped"

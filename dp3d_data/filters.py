@@ -28,6 +28,15 @@ class FilterConfig:
     max_spread: float = setting(
         0.1, "Largest mean spread of a vertex's pixels, as a share of the box's longer side.", group="Filters", minimum=0,
     )
+    min_cycle: float = setting(0.0, "Lowest mean cycle weight, where there is one.", group="Filters", minimum=0, maximum=1)
+    min_pixels: int = setting(1, "Vertices with fewer pixels become invisible.", group="Filters of vertices", minimum=1)
+    max_vertex_spread: float = setting(
+        0.0, "Vertices whose pixels spread over more of the box's longer side become invisible; 0: none.",
+        group="Filters of vertices", minimum=0,
+    )
+    min_vertex_cycle: float = setting(
+        0.0, "Vertices with a lower cycle weight become invisible.", group="Filters of vertices", minimum=0, maximum=1,
+    )
 
 
 # What passes every instance whose values are numbers.
@@ -45,6 +54,7 @@ class Measures:
         known_shape: whether visibility comes from a known shape (a fit or a synthetic world) and not from pixels.
         edges: number of image edges within half a pixel of the box, 0..4.
         spread: mean over visible vertices of the pixels' spread, divided by the box's longer side.
+        cycle: mean over visible vertices of the cycle weight, 0..1; 1 where there is none.
     """
 
     score: Float[np.ndarray, "N"]
@@ -53,6 +63,22 @@ class Measures:
     known_shape: Bool[np.ndarray, "N"]
     edges: Int[np.ndarray, "N"]
     spread: Float[np.ndarray, "N"]
+    cycle: Float[np.ndarray, "N"]
+
+
+@dataclass(frozen=True)
+class VertexMeasures:
+    """What the filters of vertices look at, one value per visible vertex of pixels; a known shape is not filtered.
+
+    Attributes:
+        pixels: number of pixels.
+        spread: of the pixels, divided by the box's longer side.
+        cycle: weight, 0..1; 1 where there is none.
+    """
+
+    pixels: Int[np.ndarray, "V"]
+    spread: Float[np.ndarray, "V"]
+    cycle: Float[np.ndarray, "V"]
 
 
 def _below(value: Float[np.ndarray, "N"], least: float) -> Bool[np.ndarray, "N"]:
@@ -77,7 +103,14 @@ FILTERS = (
     Filter("small visible area", lambda m: m.visible_area, lambda c, m: m.known_shape & _below(m.visible_area, c.min_visible_area)),
     Filter("truncated", lambda m: m.edges, lambda c, m: m.edges > c.max_edges),
     Filter("spread", lambda m: m.spread, lambda c, m: m.spread > c.max_spread),
+    Filter("cycle", lambda m: m.cycle, lambda c, m: _below(m.cycle, c.min_cycle)),
 )
+# Reason -> whether a vertex fails.
+VERTEX_FILTERS: dict[str, Callable[[FilterConfig, VertexMeasures], np.ndarray]] = {
+    "few pixels": lambda c, m: m.pixels < c.min_pixels,
+    "vertex spread": lambda c, m: (m.spread > c.max_vertex_spread) & (c.max_vertex_spread > 0),
+    "vertex cycle": lambda c, m: _below(m.cycle, c.min_vertex_cycle),
+}
 
 # Reasons that need more than one instance to be seen.
 DUPLICATE = "duplicate"
@@ -101,6 +134,19 @@ def judge(config: FilterConfig, measures: Measures) -> tuple[list[str | None], F
             if reasons[index] is None:
                 reasons[index], values[index] = entry.reason, value[index]
     return reasons, values
+
+
+def judge_vertices(config: FilterConfig, measures: VertexMeasures) -> tuple[Bool[np.ndarray, "V"], dict[str, int]]:
+    """Which vertices stay visible, and how many do not, each for the first reason that holds."""
+    import numpy as np
+
+    kept = np.ones(len(measures.pixels), dtype=bool)
+    dropped = {}
+    for reason, fails in VERTEX_FILTERS.items():
+        failing = kept & fails(config, measures)
+        dropped[reason] = int(failing.sum())
+        kept &= ~failing
+    return kept, dropped
 
 
 @dataclass(frozen=True)

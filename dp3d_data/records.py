@@ -46,11 +46,13 @@ class DensePrediction:
         origin: (x, y) of the top left pixel in the image, integer pixels.
         vertex_ids: [h, w] nearest template vertex; meaningful inside the mask only (0 is a real vertex).
         mask: [h, w] the object's pixels.
+        cycle: [h, w] forward-backward weight of each pixel, 0..1; None where no embeddings were compared.
     """
 
     origin: tuple[int, int]
     vertex_ids: Int[np.ndarray, "h w"]
     mask: Bool[np.ndarray, "h w"]
+    cycle: Float[np.ndarray, "h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class VertexView:
         counts: [V] number of pixels.
         spread: [V] root mean square distance of the pixels to their mean, image pixels.
         confidence: [V] how sure the network is, 0..1; None where it does not say.
+        cycle: [V] mean forward-backward weight of the vertex's pixels, 0..1; None where no embeddings were compared.
     """
 
     ids: Int[np.ndarray, "visible"]
@@ -70,3 +73,4 @@ class VertexView:
     counts: Int[np.ndarray, "visible"]
     spread: Float[np.ndarray, "visible"]
     confidence: Float[np.ndarray, "visible"] | None = None
+    cycle: Float[np.ndarray, "visible"] | None = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,9 +23,11 @@ OUTSIDE = "box outside the image"
 EMPTY_MASK = "empty mask"
 FEW_VERTICES = "few vertices"
 
+T = TypeVar("T")
+
 
 class Predictor(Protocol):
-    """What extract asks of a network.
+    """What extract asks of a network; one that looks at single images only needs `predict`, see `OneByOne`.
 
     Attributes:
         template_hash: content hash of the template it was trained for; empty where unknown.
@@ -33,14 +35,34 @@ class Predictor(Protocol):
 
     template_hash: str
 
-    def predict(self, image: np.ndarray, boxes: Any = None, score: float = 0.5, classes: Any = None) -> list[Any]:
-        """Detections of a BGR image [H, W, 3] uint8: box, score, class_id, embedding [D, S, S], coarse_segm [2, S, S]."""
+    def prepare(self, image: np.ndarray) -> Any:
+        """A BGR image [H, W, 3] uint8 as the network wants it, with its `shape`: images of one shape share a pass. Threads call it."""
+
+    def predict_many(self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None) -> list[list[Any]]:
+        """Detections of prepared images: box, score, class_id, embedding [D, S, S], coarse_segm [2, S, S]."""
 
     def vertex_embeddings(self, class_id: int) -> np.ndarray:
         """[K, D] embeddings of the vertices of a class's mesh."""
 
     def class_of(self, category: str) -> int:
         """The class id that means the category."""
+
+
+class OneByOne:
+    """A predictor with `predict(image, boxes=, score=, classes=)` alone, asked for one image after the other."""
+
+    def __init__(self, predictor: Any) -> None:
+        self.predict, self.template_hash = predictor.predict, predictor.template_hash
+        self.vertex_embeddings, self.class_of = predictor.vertex_embeddings, predictor.class_of
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """The image as it is."""
+        return image
+
+    def predict_many(self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None) -> list[list[Any]]:
+        """Detections of each image."""
+        pairs = zip(images, boxes, strict=True)
+        return [self.predict(image, boxes=own, score=score, classes=classes) for image, own in pairs]
 
 
 @dataclass
@@ -62,6 +84,25 @@ class Rows:
         self.rejects.append({"instance_id": instance_id, "image_id": image_id, "reason": reason, "value": value})
 
 
+@dataclass(frozen=True)
+class Look:
+    """An image that is read and waits for the network.
+
+    Attributes:
+        image: as the network wants it.
+        names: instance ids of the given boxes; None to detect.
+        boxes: the given boxes [N, 4] inside the image, xyxy in its pixels; None to detect.
+        rows: what was rejected so far.
+    """
+
+    record: ImageRecord
+    info: ImageInfo
+    image: Any
+    names: list[str] | None
+    boxes: np.ndarray | None
+    rows: Rows
+
+
 class Annotator:
     """A network, its vertices and the template, ready for any number of images.
 
@@ -74,8 +115,9 @@ class Annotator:
         TemplateError: the network's vertices are those of another template.
     """
 
-    def __init__(self, config: ExtractConfig, predictor: Predictor, template: Template, model: str) -> None:
-        self.config, self.predictor, self.template = config, predictor, template
+    def __init__(self, config: ExtractConfig, predictor: Any, template: Template, model: str) -> None:
+        self.config, self.template = config, template
+        self.predictor: Predictor = predictor if hasattr(predictor, "predict_many") else OneByOne(predictor)
         self.class_id = predictor.class_of(config.category)
         embeddings = np.asarray(predictor.vertex_embeddings(self.class_id))
         _require_same_template(template, len(embeddings), predictor.template_hash)
@@ -85,48 +127,49 @@ class Annotator:
 
     def annotate(self, record: ImageRecord) -> Rows:
         """The rows of one image; never raises for what is wrong with the image."""
-        stage = "read"
-        try:
-            photograph = read_image(record.path, self.config.max_pixels)
-            stage = "detect"
-            rows, found = self._detect(record, photograph)
-            stage = "match"
-            self._match(rows, record, photograph, found)
-        except Exception as error:  # noqa: BLE001 - one bad image never ends a run: it becomes a row of failures
-            return Rows(failures=[failure_row(record, stage, error)])
-        return rows
+        look = self.look(record)
+        return look if isinstance(look, Rows) else self.annotate_together([look])[0]
 
-    def _detect(self, record: ImageRecord, photograph: Photograph) -> tuple[Rows, list[tuple[str, Any]]]:
-        """Instance ids with detections, best first; images and boxes without any are rejected."""
-        rows, boxes = Rows(), None
+    def look(self, record: ImageRecord) -> Look | Rows:
+        """Read an image and prepare it for the network; its rows where there is nothing to detect. Never raises; threads call it."""
+        return attempt(record, "read", lambda: self._look(record))
+
+    def annotate_together(self, looks: Sequence[Look]) -> list[Rows]:
+        """The rows of images that share a pass; where the pass fails, each image has its own, so that one costs the others nothing."""
+        found = attempt(looks[0].record, "detect", lambda: self._detect(looks))
+        if not isinstance(found, Rows):
+            pairs = zip(looks, found, strict=True)
+            return [attempt(look.record, "match", lambda look=look, own=own: self._match(look, own)) for look, own in pairs]
+        return [found] if len(looks) == 1 else [self.annotate_together([look])[0] for look in looks]
+
+    def _look(self, record: ImageRecord) -> Look | Rows:
+        photograph = read_image(record.path, self.config.max_pixels)
+        rows, names, boxes = Rows(), None, None
         if record.boxes is not None:
-            boxes = _inside(rows, record, photograph)
-            if not boxes:
+            kept = _inside(rows, record, photograph)
+            if not kept:
                 if not rows.rejects:
                     rows.reject(record.image_id, record.image_id, NO_BOX)
-                return rows, []
-        image = np.ascontiguousarray(photograph.pixels[:, :, ::-1])
-        given = None if boxes is None else np.array([box for _, box in boxes], dtype=np.float32)
-        found = self.predictor.predict(image, boxes=given, score=self.config.score, classes=[self.class_id])
-        if boxes is not None:
-            return rows, list(zip([name for name, _ in boxes], found, strict=True))
-        found = sorted(found, key=lambda one: (-float(one.score), *map(float, one.box)))
+                return rows
+            names, boxes = [name for name, _ in kept], np.array([box for _, box in kept], dtype=np.float32)
+        size, origin = (photograph.width, photograph.height), (record.source, record.group)
+        info = ImageInfo(record.image_id, *size, _text(record.path), photograph.content_hash, *origin)
+        image = self.predictor.prepare(np.ascontiguousarray(photograph.pixels[:, :, ::-1]))
+        return Look(record, info, image, names, boxes, rows)
+
+    def _detect(self, looks: Sequence[Look]) -> list[list[tuple[str, Any]]]:
+        """Instance ids with detections of each image, best first or in the order of the given boxes."""
+        images, boxes = [look.image for look in looks], [look.boxes for look in looks]
+        answers = self.predictor.predict_many(images, boxes, score=self.config.score, classes=[self.class_id])
+        return [_named(look, found) for look, found in zip(looks, answers, strict=True)]
+
+    def _match(self, look: Look, found: Sequence[tuple[str, Any]]) -> Rows:
+        """The rows of one image: pixels to vertices, pooled; an image without detections is rejected."""
+        rows, record = look.rows, look.record
         if not found:
             rows.reject(record.image_id, record.image_id, NOTHING_FOUND)
-        return rows, [(f"{record.image_id}#{number}", one) for number, one in enumerate(found)]
-
-    def _match(self, rows: Rows, record: ImageRecord, photograph: Photograph, found: Iterable[tuple[str, Any]]) -> None:
-        info = ImageInfo(
-            record.image_id,
-            photograph.width,
-            photograph.height,
-            _text(record.path),
-            photograph.content_hash,
-            record.source,
-            record.group,
-        )
         for instance_id, detected in found:
-            dense = match_detection(detected, self.index)
+            dense = match_detection(detected, self.index, self.config.cycle)
             view = view_of(dense, self.template.num_vertices)
             area = int(dense.mask.sum())
             if not area:
@@ -138,7 +181,24 @@ class Annotator:
                 score = float(detected.score) if record.boxes is None else 1.0
                 detection = Detection(box, score, self.config.category)
                 visible = float(self.area_share[view.ids].sum())
-                rows.instances.append(instance_row(instance_id, info, detection, view, self.origin, visible_area=visible, mask_area=area))
+                row = instance_row(instance_id, look.info, detection, view, self.origin, visible_area=visible, mask_area=area)
+                rows.instances.append(row)
+        return rows
+
+
+def attempt(record: ImageRecord, stage: str, step: Callable[[], T]) -> T | Rows:
+    """What `step` gives; where it fails, for whatever reason, the image's row of failures."""
+    try:
+        return step()
+    except Exception as error:  # noqa: BLE001 - one bad image never ends a run: it becomes a row of failures
+        return Rows(failures=[failure_row(record, stage, error)])
+
+
+def _named(look: Look, found: Sequence[Any]) -> list[tuple[str, Any]]:
+    if look.names is not None:
+        return list(zip(look.names, found, strict=True))
+    best_first = sorted(found, key=lambda one: (-float(one.score), *map(float, one.box)))
+    return [(f"{look.record.image_id}#{number}", one) for number, one in enumerate(best_first)]
 
 
 def _require_same_template(template: Template, vertices: int, trained_for: str) -> None:

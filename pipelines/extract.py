@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint, workspace
-from dp3d_data.errors import InputMissing, UsageError
+from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError
 from dp3d_data.filters import Account
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
+from dp3d_data.shards.retries import amend, failed_in, reopen
+from dp3d_data.shards.runs import MARKER, found_run
 from dp3d_data.sources import FolderSource, SampleSource, read_boxes
+from pipelines.ahead import annotate_all
 from pipelines.annotate import Annotator, Predictor, Rows, limited_threads
 from pipelines.extract_settings import ExtractConfig
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, finish_run, make_missing_parts, unfinished_run, worker_count
+from pipelines.parts import Advance, Place, finish_run, make_missing_parts, unfinished_run, worker_count
 
 # Raised when the rows of the same image may differ from those of earlier versions.
 CODE_VERSION = 1
@@ -37,6 +40,7 @@ class Plan:
         model: name of the network, as rows carry it.
         make_predictor: loads the network; called once in each process.
         recipe: fingerprint of all that shapes the result.
+        work: the same without the sizes of the image files, since a failed image may be mended and tried again.
         out: folder of the results.
     """
 
@@ -47,6 +51,7 @@ class Plan:
     model: str
     make_predictor: MakePredictor
     recipe: str
+    work: str
     out: Path
 
     @property
@@ -56,7 +61,15 @@ class Plan:
 
     @property
     def workers(self) -> int:
-        return worker_count(self.config.workers, len(self.parts), self.config.device)
+        """Processes that will work; 0 where a cluster has as many as it has."""
+        config = self.config
+        if config.scheduler or config.cluster:
+            return config.workers
+        return worker_count(config.workers, len(self.parts), config.device)
+
+    @property
+    def place(self) -> Place:
+        return Place(self.workers, self.config.device, self.config.scheduler, self.config.cluster)
 
 
 @dataclass(frozen=True)
@@ -89,17 +102,26 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
     model, digest = config.model or "given", ""
     if make_predictor is None:
         make_predictor, model, digest = _network(config)
-    inputs = [(record.image_id, record.boxes, _size(record)) for record in records]
-    recipe = fingerprint("extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash, inputs)
+    shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
+    work = fingerprint(*shaped_by, [(record.image_id, record.boxes) for record in records])
+    recipe = fingerprint(*shaped_by, [(record.image_id, record.boxes, _size(record)) for record in records])
     out = Path(config.out) if config.out else workspace(config.category) / "extract"
-    return Plan(config, tuple(records), tuple(strangers), template, model, make_predictor, recipe, out)
+    plan = Plan(config, tuple(records), tuple(strangers), template, model, make_predictor, recipe, work, out)
+    return replace(plan, out=beside(plan)) if config.beside else plan
+
+
+def beside(plan: Plan) -> Path:
+    """The plan's folder, or one beside it named after the recipe where it holds the results of another."""
+    found = found_run(plan.out)
+    return plan.out if found in (None, ("extract", plan.recipe)) else plan.out.with_name(f"{plan.out.name}-{plan.recipe}")
 
 
 def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     """How to load the network, the name that rows carry, and the digest of the weights."""
     from dp3d_data.inference import find_spec, load_predictor, require_device, shipped_weights
 
-    require_device(config.device)
+    if not (config.scheduler or config.cluster):
+        require_device(config.device)
     model = config.model or ("" if config.weights else category(config.category).model or "")
     if not model and not config.weights:
         hint = "fetch published weights (dp3d-data zoo list) and give them: --weights FILE"
@@ -109,7 +131,8 @@ def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
         raise InputMissing("no such file of weights", path=path)
     digest = file_digest(path)
     name = f"{model or path.stem}@{digest[:8]}" if config.weights else model
-    return partial(load_predictor, model, str(path), category=config.category, device=config.device), name, digest
+    speed = {"precision": config.precision, "channels_last": config.channels_last, "compiled": config.compile}
+    return partial(load_predictor, model, str(path), category=config.category, device=config.device, **speed), name, digest
 
 
 def _template(config: ExtractConfig) -> Template:
@@ -140,7 +163,7 @@ class ExtractJob:
         plan = self.plan
         with limited_threads(plan.config.threads):
             annotator = Annotator(plan.config, plan.make_predictor(), plan.template, plan.model)
-        return ExtractParts(annotator, plan.parts, self.writer)
+        return ExtractParts(annotator, self.writer)
 
 
 @dataclass(frozen=True)
@@ -148,18 +171,40 @@ class ExtractParts:
     """Makes the parts of an extraction; see `pipelines.parts.PartMaker`."""
 
     annotator: Annotator
-    parts: list[tuple[ImageRecord, ...]]
     writer: RunWriter
 
-    def make(self, index: int, advance: Advance) -> None:
-        """Annotate the images of one part and write its tables."""
+    def make(self, index: int, part: Sequence[ImageRecord], advance: Advance) -> None:
+        """Annotate the images of one part, or those of them that failed before, and write its tables."""
+        names = [record.image_id for record in part]
+        wanted = set(names)
+        if self.writer.retries:
+            wanted = failed_in(self.writer.folder, index)
+            advance(len(names) - len(wanted), 0, 0)
         rows = Rows()
         with limited_threads(self.annotator.config.threads):
-            for record in self.parts[index]:
-                one = self.annotator.annotate(record)
+            for one in annotate_all(self.annotator, [record for record in part if record.image_id in wanted], advance):
                 rows.add(one)
-                advance(1, len(one.instances), len(one.failures))
-        self.writer.commit(index, rows.instances, rows.failures, rows.rejects, inputs=len(self.parts[index]))
+        if self.writer.retries:
+            amend(self.writer, index, names, wanted, vars(rows))
+        else:
+            self.writer.commit(index, rows.instances, rows.failures, rows.rejects, inputs=len(names))
+
+
+def retry(plan: Plan) -> int:
+    """Open a finished run again for its failed images; their number.
+
+    Raises:
+        InputMissing: no run, or one that is not finished.
+        RecipeMismatch: a run of another recipe; files that failed may have changed.
+    """
+    found = found_run(plan.out)
+    if found == ("extract", plan.recipe) and not (plan.out / MARKER).is_file():
+        return 0
+    run = Run.open(plan.out)
+    work = run.marker["extra"].get("work")
+    if work != plan.work:
+        raise RecipeMismatch("the failed images here are those of another recipe", got=work, expected=plan.work, path=plan.out)
+    return reopen(run, [[record.image_id for record in part] for part in plan.parts], plan.recipe)
 
 
 def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None) -> Outcome:
@@ -174,18 +219,20 @@ def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str],
         CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.
         Unaccounted: an image that is neither kept nor rejected nor failed.
     """
+    if plan.config.retry_failed:
+        say(f"{retry(plan)} failed images to try again")
     writer = unfinished_run(plan, "extract")
     if writer is None:
-        return outcome(Run.open(plan.out), fresh=False)
-    make_missing_parts(plan, ExtractJob(plan, writer), writer, advance, say)
+        return outcome(Run.open(plan.out), len(plan.records), fresh=False)
+    make_missing_parts(plan, ExtractJob(replace(plan, records=()), writer), writer, advance, say)
     draw_overlays(plan.out, plan.records, plan.template, plan.config.overlays)
-    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.strangers)}
+    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.strangers), "work": plan.work}
     run = finish_run(plan, writer, extra)
-    return outcome(run, fresh=True)
+    return outcome(run, len(plan.records), fresh=True)
 
 
-def outcome(run: Run, fresh: bool) -> Outcome:
-    """The account of a finished run: every image is kept, rejected for its first reason, or failed.
+def outcome(run: Run, inputs: int, fresh: bool) -> Outcome:
+    """The account of a finished run of so many images: every one is kept, rejected for its first reason, or failed.
 
     Raises:
         Unaccounted: images disappeared.
@@ -199,6 +246,6 @@ def outcome(run: Run, fresh: bool) -> Outcome:
     for image, reason in zip(rejects["image_id"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
         if image not in with_instances:
             reasons.setdefault(image, reason)
-    images = Account(run.counts["inputs"], len(with_instances), dict(Counter(reasons.values())), len(failed)).check()
+    images = Account(inputs, len(with_instances), dict(Counter(reasons.values())), len(failed)).check()
     by_reason = Counter(rejects["reason"].to_pylist())
     return Outcome(run, images, run.counts["instances"], dict(by_reason), fresh)

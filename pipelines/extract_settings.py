@@ -20,19 +20,44 @@ class ExtractConfig:
     template: str = setting("", "Template, by name or file. None: the category's built-in one.", group="Network")
     score: float = setting(0.5, "Detections below this score are not looked at.", group="Network", minimum=0, maximum=1)
     min_vertices: int = setting(20, "Instances with fewer visible vertices are rejected.", group="Filters", minimum=1)
+    cycle: bool = setting(True, "Weigh keypoints forward and backward: pixel, vertex, pixel.", group="Filters")
     out: str = setting("", "Folder of the results. None: extract in the category's part of the workspace.", group="Output")
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
+    beside: bool = setting(False, "Where that folder holds another recipe's results, write beside it: DIR-RECIPE.", group="Output")
+    retry_failed: bool = setting(False, "Try the failed images of a finished run again, and only these.", group="Output")
+    dry_run: bool = setting(False, "Say what would be done and estimate time and space; write nothing.", group="Output")
     overlays: int = setting(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
     part: int = setting(32, "Images per part; a killed run loses no finished part.", group="Output", minimum=1)
-    device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
-    workers: int = setting(0, "Processes, each with its own network. 0: by cores and work.", group="Machine", minimum=0)
+    device: str = setting("cpu", "cpu, cuda (each process its own GPU) or cuda:N.", group="Machine")
+    workers: int = setting(0, "Processes, each with its own network. 0: by cores, GPUs and work.", group="Machine", minimum=0)
+    scheduler: str = setting("", "Address of a running Dask scheduler, whose workers do the work.", group="Machine")
+    cluster: str = setting("", "Cluster to start: slurm, cuda, or a file as pipelines/slurm.toml.", group="Machine")
+    readers: int = setting(0, "Threads of each process that decode ahead. 0: 1 on the CPU, else 4.", group="Machine", minimum=0)
+    batch: int = setting(0, "Images of one shape in a pass. 0: 1 on the CPU, else 8.", group="Machine", minimum=0)
+    precision: str = setting(
+        "float32", "Numbers inside the network; the 16-bit ones are for GPUs.", group="Machine", choices=("float32", "bfloat16", "float16"),
+    )
+    channels_last: bool = setting(False, "Memory order that tensor cores like.", group="Machine")
+    compile: bool = setting(False, "Compile the backbone: pays in long runs of few image shapes.", group="Machine")
     threads: int = setting(1, "Threads of each process; their number may change last bits of the results.", group="Machine", minimum=1)
 
     def result(self) -> dict[str, object]:
         """The settings that shape the results: not where they go, nor how fast they come, nor where the inputs lie."""
-        names = ("category", "max_pixels", "score", "min_vertices", "overlays", "part")
+        names = ("category", "max_pixels", "score", "min_vertices", "overlays", "part", "precision", "cycle")
         return {name: getattr(self, name) for name in names}
 
     def portable(self) -> ExtractConfig:
         """The settings without those of this machine and this folder, as they are kept beside the results."""
-        return replace(self, out="", overwrite=False, workers=0, threads=1)
+        once = {"out": "", "overwrite": False, "beside": False, "retry_failed": False, "dry_run": False}
+        machine = {"workers": 0, "threads": 1, "scheduler": "", "cluster": "", "readers": 0, "batch": 0}
+        return replace(self, **once, **machine, channels_last=False, compile=False)
+
+    @property
+    def images_a_pass(self) -> int:
+        """Images that may share a pass through the network."""
+        return self.batch or (1 if self.device == "cpu" else 8)
+
+    @property
+    def reading_threads(self) -> int:
+        """Threads that decode ahead of the network."""
+        return self.readers or (1 if self.device == "cpu" else 4)

@@ -27,7 +27,7 @@ NOTHING = "nothing found"
 def draw_overlays(folder: Path, records: Sequence[ImageRecord], template: Template, count: int) -> list[Path]:
     """Draw `count` images of a run whose parts are written, those with instances first, evenly over the run, each above its key.
 
-    An image without instances is drawn too, as it says something; one that cannot be read is left out.
+    An image without instances is drawn too, as it says something; one that cannot be read is left out. Other pictures there go.
 
     Returns:
         The pictures, named by their place in the run.
@@ -47,6 +47,8 @@ def draw_overlays(folder: Path, records: Sequence[ImageRecord], template: Templa
         picture = with_key(overlay(pixels, found.get(record.image_id, []), colours), key)
         path = folder / OVERLAYS / f"{place:06d}.jpg"
         pictures.append(write_whole(path, lambda stream, picture=picture: picture.save(stream, "JPEG", quality=88)))
+    for other in set((folder / OVERLAYS).glob("*.jpg")) - set(pictures):
+        other.unlink()
     return pictures
 
 

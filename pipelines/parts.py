@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,20 +18,44 @@ from dp3d_data.shards.runs import discard_run
 
 # inputs, instances and failures that were finished since the last call
 Advance = Callable[[int, int, int], None]
+# index -> the inputs of each part that is to be made
+Parts = dict[int, Sequence[Any]]
 
 
 class PartMaker(Protocol):
     """What lives as long as a process: it holds the network and makes one part at a time."""
 
-    def make(self, index: int, advance: Advance) -> None:
-        """Make and write part `index`, telling of every input that is finished."""
+    def make(self, index: int, part: Sequence[Any], advance: Advance) -> None:
+        """Make and write part `index` of a plan, telling of every input that is finished."""
 
 
 class Job(Protocol):
-    """All that a process must know to work; it travels to every process once."""
+    """All that a process must know to work, whatever the part; it travels to every process once."""
 
     def start(self) -> PartMaker:
         """Load what is needed; called once in each process."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where parts are made.
+
+    Attributes:
+        workers: processes; one, without a cluster, is this process. 0 with a cluster: as many as it has.
+        device: "cpu", "cuda" (each process on this machine gets a GPU of its own) or "cuda:N".
+        scheduler: address of a running Dask scheduler.
+        cluster: a cluster to start, see `pipelines.clusters`.
+    """
+
+    workers: int = 1
+    device: str = "cpu"
+    scheduler: str = ""
+    cluster: str = ""
+
+    @property
+    def here(self) -> bool:
+        """Whether this process makes the parts itself."""
+        return self.workers == 1 and not self.scheduler and not self.cluster
 
 
 class Plan(Protocol):
@@ -47,7 +72,7 @@ class Plan(Protocol):
     @property
     def parts(self) -> Sequence[Sequence[Any]]: ...
     @property
-    def workers(self) -> int: ...
+    def place(self) -> Place: ...
 
 
 def unfinished_run(plan: Plan, kind: str) -> RunWriter | None:
@@ -64,11 +89,14 @@ def unfinished_run(plan: Plan, kind: str) -> RunWriter | None:
 
 def make_missing_parts(plan: Plan, job: Job, writer: RunWriter, advance: Advance, say: Callable[[str], None]) -> None:
     """Make the parts that an earlier run did not finish."""
-    done = writer.done
-    for index in sorted(done):
-        advance(len(plan.parts[index]), 0, 0)
-    todo = [index for index in range(len(plan.parts)) if index not in done]
-    make_parts(job, todo, min(plan.workers, max(len(todo), 1)), advance, say)
+    done, todo = writer.done, {}
+    for index, part in enumerate(plan.parts):
+        if index in done:
+            advance(len(part), 0, 0)
+        else:
+            todo[index] = part
+    place = plan.place
+    make_parts(job, todo, replace(place, workers=min(place.workers, max(len(todo), 1))), advance, say)
 
 
 def finish_run(plan: Plan, writer: RunWriter, extra: dict[str, Any] | None = None) -> Run:
@@ -78,34 +106,33 @@ def finish_run(plan: Plan, writer: RunWriter, extra: dict[str, Any] | None = Non
     return writer.finish(template=plan.template, category=plan.config.category, config=plain(kept), extra=extra or {})
 
 
-def make_parts(job: Job, indices: list[int], workers: int, advance: Advance, say: Callable[[str], None]) -> None:
+def make_parts(job: Job, parts: Parts, place: Place, advance: Advance, say: Callable[[str], None]) -> None:
     """Make the parts, here (one worker) or by worker processes; a part is the same wherever it is made.
 
     An error that is no input's own fault ends the run; parts that are finished stay.
     """
-    with crew(workers if indices else 1, say) as make:
-        make(job, indices, advance)
+    with crew(place if parts else Place(), say) as make:
+        make(job, parts, advance)
 
 
 @contextmanager
-def crew(workers: int, say: Callable[[str], None]) -> Iterator[Callable[[Job, list[int], Advance], None]]:
-    """What makes parts of one job after the other: this process (one worker), or worker processes that end with the block."""
-    if workers == 1:
+def crew(place: Place, say: Callable[[str], None]) -> Iterator[Callable[[Job, Parts, Advance], None]]:
+    """What makes parts of one job after the other: this process, or workers that end with the block."""
+    if place.here:
         yield _make_here
         return
-    from pipelines.cluster import dashboard, local_cluster, make_on
+    from pipelines.cluster import connected, dashboard, make_on
 
-    with local_cluster(workers) as client:
-        if address := dashboard(client):
-            say(f"dashboard {address}")
+    with connected(place) as client:
+        say(dashboard(client))
         yield partial(make_on, client)
 
 
-def _make_here(job: Job, indices: list[int], advance: Advance) -> None:
-    if indices:
+def _make_here(job: Job, parts: Parts, advance: Advance) -> None:
+    if parts:
         maker = job.start()
-        for index in indices:
-            maker.make(index, advance)
+        for index, part in parts.items():
+            maker.make(index, part, advance)
 
 
 def part_size(asked: int, count: int) -> int:
@@ -116,9 +143,20 @@ def part_size(asked: int, count: int) -> int:
 def worker_count(asked: int, parts: int, device: str) -> int:
     """Processes to start, never more than parts.
 
-    Where none are asked for: one on a GPU; on the CPU one per core, at most 8, and only where each has two parts to
-    make, since a process needs seconds to load the network.
+    Where none are asked for: one for each GPU on "cuda", one on a GPU that is named; on the CPU one per core, at most 8,
+    and only where each has two parts to make, since a process needs seconds to load the network.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    own_choice = min(cores, 8, parts // 2) if device == "cpu" else 1
+    if device == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        own_choice = min(cores, 8, parts // 2)
+    else:
+        own_choice = len(visible_gpus()) if device == "cuda" else 1
     return max(1, min(asked or own_choice, parts))
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them; none of them is touched."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [name for name in named.split(",") if name] if named is not None else [str(n) for n in range(torch.cuda.device_count())]

@@ -26,7 +26,7 @@ from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.fit_bodies import Bodies, Poser, load_bodies
 from pipelines.fit_views import Noise, fit_view, vertex_view
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, finish_run, make_missing_parts, part_size, unfinished_run, worker_count
+from pipelines.parts import Advance, Place, finish_run, make_missing_parts, part_size, unfinished_run, worker_count
 from pipelines.project_settings import ProjectConfig
 
 CODE_VERSION = 1
@@ -54,6 +54,10 @@ class ProjectPlan:
     @property
     def workers(self) -> int:
         return worker_count(self.config.workers, len(self.parts), "cpu")
+
+    @property
+    def place(self) -> Place:
+        return Place(self.workers)
 
     @property
     def noise(self) -> Noise:
@@ -141,10 +145,10 @@ class ProjectParts:
     poser: Poser
     noise: Noise
 
-    def make(self, index: int, advance: Advance) -> None:
+    def make(self, index: int, part: range, advance: Advance) -> None:
         """Project the fits of one part and write their rows; a fit that cannot be projected is a row of failures."""
         rows, failures = [], []
-        for number in self.plan.parts[index]:
+        for number in part:
             fit = self.plan.fits[number]
             if isinstance(fit, FitFailure):
                 failures.append(_failure(fit.image_id, fit.path, "read", fit.error, fit.message))
@@ -157,7 +161,7 @@ class ProjectParts:
                 detail = error.what if error.got in (None, "") else f"{error.what}, got {error.got}"
                 failures.append(_failure(fit.image_id, fit.image_path, "project", type(error).__name__, f"{fit.instance_id}: {detail}"))
                 advance(1, 0, 1)
-        self.writer.commit(index, rows, failures, inputs=len(self.plan.parts[index]))
+        self.writer.commit(index, rows, failures, inputs=len(part))
 
     def _row(self, fit: Fit, number: int) -> Row:
         plan = self.plan

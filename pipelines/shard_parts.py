@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from dp3d_data.shards.building import Building
 from dp3d_data.shards.files import read_arrow
 from dp3d_data.shards.index import write_index
-from dp3d_data.shards.inputs import Piece
 from dp3d_data.shards.layout import PlannedShard
 from dp3d_data.shards.shuffle import Dealt, deal
+from dp3d_data.shards.trimming import Trim
 from dp3d_data.shards.writer import write_shard
 from pipelines.parts import Advance
 
@@ -27,14 +29,22 @@ class Stage(Enum):
 
 @dataclass(frozen=True)
 class StageJob:
-    """What every process must know; see `pipelines.parts.Job`."""
+    """What every process must know; see `pipelines.parts.Job`. A part is one Piece, in GATHER one PlannedShard.
+
+    Attributes:
+        num_pieces: of all inputs.
+        trim: the filters of vertices; its area shares are those of all template vertices.
+    """
 
     out: Path
     recipe: str
     stage: Stage
-    pieces: tuple[Piece, ...] = field(repr=False)
-    shards: tuple[PlannedShard, ...] = field(repr=False)
-    num_vertices: int
+    num_pieces: int
+    trim: Trim
+
+    @property
+    def num_vertices(self) -> int:
+        return len(self.trim.area_share)
 
     def start(self) -> StageParts:
         """Nothing to load."""
@@ -47,16 +57,17 @@ class StageParts:
     def __init__(self, job: StageJob) -> None:
         self.job, self.building = job, Building(job.out, job.recipe)
 
-    def make(self, index: int, advance: Advance) -> None:
+    def make(self, index: int, part: Sequence[Any], advance: Advance) -> None:
         """Make one index, one dealt piece, or one shard."""
         job, building = self.job, self.building
-        if job.stage is Stage.INDEX:
-            write_index(building.index_path(index), job.pieces[index], job.num_vertices)
-        elif job.stage is Stage.DEAL:
-            deal(job.pieces[index], read_arrow(building.places_path(index)), building.rows_path(index))
-        else:
-            self._gather(job.shards[index])
-        advance(1, 0, 0)
+        for one in part:
+            if job.stage is Stage.INDEX:
+                write_index(building.index_path(index), one, job.num_vertices, job.trim)
+            elif job.stage is Stage.DEAL:
+                deal(one, read_arrow(building.places_path(index)), building.rows_path(index), job.trim)
+            else:
+                self._gather(one)
+        advance(len(part), 0, 0)
 
     def _gather(self, shard: PlannedShard) -> None:
         groups = (self._dealt.gather(shard.first + number, rows) for number, rows in enumerate(shard.rows))
@@ -65,4 +76,4 @@ class StageParts:
 
     @cached_property
     def _dealt(self) -> Dealt:
-        return Dealt([self.building.rows_path(number) for number in range(len(self.job.pieces))])
+        return Dealt([self.building.rows_path(number) for number in range(self.job.num_pieces)])

@@ -29,8 +29,9 @@ from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
 from dp3d_data.shards.shuffle import PLACES
 from dp3d_data.shards.splits import SIDES, SplitRule
 from dp3d_data.shards.statistics import Statistics
+from dp3d_data.shards.trimming import Trim
 from dp3d_data.shards.writer import ShardEntry
-from pipelines.parts import crew, worker_count
+from pipelines.parts import Place, crew, worker_count
 from pipelines.shard_parts import Stage, StageJob
 
 if TYPE_CHECKING:
@@ -106,20 +107,21 @@ def _build(inputs: Sequence[Input], building: Building, category: str, plan: Sha
     parts = pieces(inputs)
     if not sum(piece.rows for piece in parts):
         raise NothingToDo("no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help")
-    job = StageJob(out, building.recipe, Stage.INDEX, tuple(parts), (), template.num_vertices)
-    with crew(worker_count(workers, len(parts), "cpu"), say) as make:
-        make(job, [number for number in range(len(parts)) if not building.index_path(number).is_file()], _quiet)
+    trim = Trim(plan.filters, template.vertex_areas / template.total_area)
+    job = StageJob(out, building.recipe, Stage.INDEX, len(parts), trim)
+    with crew(Place(worker_count(workers, len(parts), "cpu")), say) as make:
+        make(job, {n: [piece] for n, piece in enumerate(parts) if not building.index_path(n).is_file()}, _quiet)
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
         account = _account(index, decision)
         layout = lay_out(
             decision.sides, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
         )
-        todo = [number for number in range(len(parts)) if not building.rows_path(number).is_file()]
-        _write_places(building, [(number, parts[number]) for number in todo], index, decision, layout)
+        todo = {n: [piece] for n, piece in enumerate(parts) if not building.rows_path(n).is_file()}
+        _write_places(building, [(number, piece) for number, (piece,) in todo.items()], index, decision, layout)
         make(replace(job, stage=Stage.DEAL), todo, _quiet)
-        todo = [number for number, shard in enumerate(layout.shards) if building.noted(shard.name) is None]
-        make(replace(job, stage=Stage.GATHER, shards=layout.shards), todo, _quiet)
+        planned = {n: [shard] for n, shard in enumerate(layout.shards) if building.noted(shard.name) is None}
+        make(replace(job, stage=Stage.GATHER), planned, _quiet)
     noted = [building.noted(shard.name) for shard in layout.shards]
     if None in noted:
         raise ShardError("a shard was changed while the others were built", path=out, hint="run the same command again")
@@ -128,12 +130,16 @@ def _build(inputs: Sequence[Input], building: Building, category: str, plan: Sha
     for note in noted:
         statistics.merge(Statistics.from_state(note[1]))
     _write_companions(out, inputs, template, reject_table(index, decision))
-    head = {"category": category, "recipe": building.recipe, "settings": plan.settings(), "account": asdict(account)}
-    head |= {"subset": inputs[0].subset, "inputs": [_input(one) for one in inputs], "splits": _splits(decision, entries)}
+    head: dict[str, Any] = {"category": category, "recipe": building.recipe, "settings": plan.settings(), "account": asdict(account)}
+    head |= {"vertices": dict(index.dropped), "subset": inputs[0].subset}
+    head |= {"inputs": [_input(one) for one in inputs], "splits": _splits(decision, entries)}
     write_manifest(out, head | _contents(out, template, entries, statistics))
     building.end()
     for name in decision.splits:
         say(f"  {name}: {sum(entry.instances for entry in entries if entry.split == name)} instances")
+    if index.dropped.total():
+        reasons = ", ".join(f"{reason} {count}" for reason, count in index.dropped.items())
+        say(f"  {index.dropped.total()} vertices made invisible ({reasons})")
     say(f"  {account.line()}")
     return read_manifest(out)
 

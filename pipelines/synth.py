@@ -23,7 +23,7 @@ from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.world import SyntheticInstance, World
 from dp3d_data.world.backgrounds import photo_paths
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, finish_run, make_missing_parts, part_size, unfinished_run, worker_count
+from pipelines.parts import Advance, Place, finish_run, make_missing_parts, part_size, unfinished_run, worker_count
 from pipelines.synth_settings import SynthConfig
 
 CODE_VERSION = 1
@@ -49,6 +49,10 @@ class SynthPlan:
     @property
     def workers(self) -> int:
         return worker_count(self.config.workers, len(self.parts), "cpu")
+
+    @property
+    def place(self) -> Place:
+        return Place(self.workers)
 
 
 def make_plan(config: SynthConfig) -> SynthPlan:
@@ -107,10 +111,10 @@ class SynthParts:
     writer: RunWriter
     world: World
 
-    def make(self, index: int, advance: Advance) -> None:
+    def make(self, index: int, part: range, advance: Advance) -> None:
         """Render the instances of one part and write their rows."""
         rows = []
-        for number in self.plan.parts[index]:
+        for number in part:
             instance = self.world.sample(number, render_image=self.plan.config.images)
             rows.append(synthetic_row(self.plan, instance))
             advance(1, 1, 0)

@@ -7,12 +7,15 @@ from dataclasses import replace
 import click
 
 from dp3d_data.commandline import command, config_options
+from dp3d_data.config import workspace
 from pipelines.extract_settings import ExtractConfig
 
 EXAMPLE = """
 dp3d-data extract --category dog
 dp3d-data extract --category dog --images photos/ --images more/*.png --out dogs/
 dp3d-data extract --category dog --images photos/ --boxes boxes.csv
+dp3d-data extract --category dog --images photos/ --dry-run
+dp3d-data extract --category dog --images photos/ --retry-failed
 """
 
 
@@ -24,19 +27,58 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
 
     Every image is detected, matched pixel by pixel to the template, and averaged per vertex. Without --images the
     embedded samples are used. A run that was stopped goes on where it stopped when the same command is given again.
+    --dry-run tells time and space beforehand; --retry-failed tries again what failed; --workers, --scheduler and
+    --cluster say where the work is done.
     """
     from pipelines.extract import extract as run
     from pipelines.extract import make_plan
 
     plan = make_plan(replace(config, images=config.images + more))
-    images, workers = len(plan.records), plan.workers
+    images = len(plan.records)
     words = [f"{config.category}: {images} image{'s' * (images != 1)}", f"model {plan.model}"]
-    click.echo(" · ".join([*words, f"{workers} worker{'s' * (workers != 1)}", f"recipe {plan.recipe}"]))
+    click.echo(" · ".join([*words, _workers(plan), f"recipe {plan.recipe}"]))
     if plan.strangers:
         click.echo(f"  {len(plan.strangers)} names in {config.boxes} are none of these images, for example {plan.strangers[0]!r}")
+    if config.dry_run:
+        _dry_run(plan)
+        return
     with _progress(images) as advance:
         outcome = run(plan, advance, click.echo)
     _summary(outcome, config.category)
+
+
+def _workers(plan) -> str:
+    """How many processes work, and on which device where it is not the CPU."""
+    count, device = plan.workers, plan.config.device
+    words = f"{count} worker{'s' * (count != 1)}" if count else "the cluster's workers"
+    return words if device == "cpu" else f"{words} on {device}"
+
+
+def _dry_run(plan) -> None:
+    """What the folder holds, what remains to be done, and the time and space that it takes."""
+    from datetime import timedelta
+
+    from pipelines.estimate import estimate
+
+    told = estimate(plan)
+    states = {
+        "new": "a new run",
+        "unfinished": "goes on with an unfinished run",
+        "finished": "a finished run of this recipe",
+        "another recipe": "this folder holds another recipe: it will be refused without --out, --beside or --overwrite",
+    }
+    click.echo(f"dry run, nothing is written · {plan.out}: {states[told.state]}")
+    click.echo(f"  {told.todo} of {told.images} images to do, in {told.parts} part{'s' * (told.parts != 1)}")
+    if not told.todo:
+        return
+    kept, rejected, failed = told.probed.instances, told.probed.rejects, told.probed.failures
+    click.echo(f"  looked at {told.looked_at}: {len(kept)} instances, {len(rejected)} rejected, {len(failed)} failed")
+    for row in failed:
+        click.echo(f"    {row['image_id']} · {row['stage']}: {row['error']}: {row['message'].splitlines()[0]}")
+    time, free = timedelta(seconds=round(told.seconds)), told.free_bytes / 1e9
+    click.echo(f"  about {time} and {told.disk_bytes / 1e6:.1f} MB of {free:.1f} GB that are free")
+    if told.disk_bytes > told.free_bytes:
+        click.echo("  that is more than is free: choose another folder with --out")
 
 
 def _progress(total: int):
@@ -75,4 +117,5 @@ def _summary(outcome, category: str) -> None:
     click.echo(f"  kept {outcome.instances} instances of {images.kept} images · {rejected} · {failed}")
     without = sum(images.rejected.values())
     click.echo(f"  {images.inputs} images = {images.kept} with instances + {without} without + {images.failed} failed")
-    click.echo(f"  written to {folder} · next: dp3d-data build-shards --category {category}")
+    own = "" if folder == workspace(category) / "extract" else f" --input {folder}"
+    click.echo(f"  written to {folder} · next: dp3d-data build-shards --category {category}{own}")

@@ -18,7 +18,14 @@ from dp3d_data.inference.zoo import find_spec
 
 
 def load_predictor(
-    model: str = "", weights: str | Path = "", *, category: str = "dog", device: str = "cpu", precision: str = "float32"
+    model: str = "",
+    weights: str | Path = "",
+    *,
+    category: str = "dog",
+    device: str = "cpu",
+    precision: str = "float32",
+    channels_last: bool = False,
+    compiled: bool = False,
 ) -> DensePredictor:
     """A predictor, ready to work.
 
@@ -27,7 +34,7 @@ def load_predictor(
         weights: file of weights; empty for those that are shipped.
         category: what is looked for; it decides the mesh where a network does not tell kinds apart.
         device: such as "cpu" or "cuda:0".
-        precision: see `DensePredictor`.
+        precision, channels_last, compiled: see `DensePredictor`.
 
     Raises:
         UsageError: no network for this category, or it does not know the category.
@@ -46,9 +53,9 @@ def load_predictor(
     network = build_network(spec)
     fill(network, spec, checkpoint, path)
     mesh_of = {**spec.class_to_mesh, own_class: mesh} if mesh else {}
-    return DensePredictor(
-        network, spec, device=device, precision=precision, mesh_of=mesh_of, template_hash=str(checkpoint.notes.get("template_hash", ""))
-    )
+    speed = {"precision": precision, "channels_last": channels_last, "compiled": compiled}
+    template_hash = str(checkpoint.notes.get("template_hash", ""))
+    return DensePredictor(network, spec, device=device, mesh_of=mesh_of, template_hash=template_hash, **speed)
 
 
 def _spec(model: str, checkpoint: Checkpoint, path: Path) -> ModelSpec:

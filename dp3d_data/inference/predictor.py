@@ -52,6 +52,28 @@ class _Found:
     classes: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A photograph at the network's size; its own pixels are no longer needed.
+
+    Attributes:
+        pixels: [h, w, 3] BGR, 0..255.
+        height, width: of the photograph, pixels.
+        shape: rows and columns with the padding that the backbone asks for; photographs of one shape can share a pass.
+    """
+
+    pixels: Image
+    height: int
+    width: int
+    shape: tuple[int, int]
+
+    @property
+    def scale(self) -> Float[np.ndarray, "4"]:
+        """Pixels of the network's input for one of the photograph: x, y, x, y."""
+        rows, columns = self.pixels.shape[:2]
+        return np.array([columns / self.width, rows / self.height] * 2, dtype=np.float32)
+
+
 class DensePredictor:
     """A network at work.
 
@@ -60,6 +82,8 @@ class DensePredictor:
         spec: what it was built from.
         device: where to run, such as "cpu" or "cuda:0".
         precision: "float32", or "bfloat16" / "float16" for backbone and dense head.
+        channels_last: keep the channels of a pixel together in memory, which tensor cores like.
+        compiled: let torch compile the backbone, which takes a minute and pays in long runs of few shapes.
         mesh_of: mesh of each class, where it differs from the specification's (class-agnostic models).
         template_hash: content hash of the template the weights were trained for; empty where unknown.
     """
@@ -71,12 +95,17 @@ class DensePredictor:
         *,
         device: str = "cpu",
         precision: str = "float32",
+        channels_last: bool = False,
+        compiled: bool = False,
         mesh_of: dict[int, str] | None = None,
         template_hash: str = "",
     ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"unknown precision {precision!r}", expected=", ".join(PRECISIONS))
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network, self.spec, self.device = network.to(device).eval(), spec, torch.device(device)
+        self.network.to(memory_format=self.memory_format)
+        self.backbone = torch.compile(network.backbone) if compiled else network.backbone
         self.precision, self.template_hash = precision, template_hash
         self.mesh_of = dict(mesh_of or spec.class_to_mesh)
         self._vertices: dict[str, np.ndarray] = {}
@@ -103,13 +132,29 @@ class DensePredictor:
         """
         return class_and_mesh(self.spec, category)[0]
 
+    def prepare(self, image: Image) -> Prepared:
+        """A photograph at the network's size; any thread may do this while the network works.
+
+        Args:
+            image: [H, W, 3] BGR, 0..255.
+
+        Raises:
+            ShapeError: not an image.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ShapeError("an image to look at is [H, W, 3] uint8, BGR", got=f"{list(image.shape)} {image.dtype}")
+        height, width = image.shape[:2]
+        size = network_size(height, width, self.spec.min_side, self.spec.max_side)
+        step = self.network.backbone.size_divisibility
+        return Prepared(resized(image, size), height, width, (size[0] + -size[0] % step, size[1] + -size[1] % step))
+
     def predict(
-        self, image: Image, boxes: Boxes | None = None, score: float = 0.5, classes: Iterable[int] | None = None
+        self, image: Image | Prepared, boxes: Boxes | None = None, score: float = 0.5, classes: Iterable[int] | None = None
     ) -> list[RawDetection]:
         """Objects of one photograph, best first.
 
         Args:
-            image: [H, W, 3] BGR, 0..255.
+            image: [H, W, 3] BGR, 0..255, or prepared.
             boxes: [N, 4] xyxy in image pixels, to be used instead of detection; they come back in their order.
             score: boxes below do not enter the dense head.
             classes: boxes of other classes do not enter it either; None for all. Given boxes are of the first one.
@@ -117,61 +162,63 @@ class DensePredictor:
         Raises:
             ShapeError: not an image, or boxes that are none.
         """
-        return self.predict_many([image], None if boxes is None else [boxes], score, classes)[0]
+        return self.predict_many([image], [boxes], score, classes)[0]
 
     @torch.inference_mode()
     def predict_many(
         self,
-        images: Sequence[Image],
+        images: Sequence[Image | Prepared],
         boxes: Sequence[Boxes | None] | None = None,
         score: float = 0.5,
         classes: Iterable[int] | None = None,
     ) -> list[list[RawDetection]]:
-        """Objects of several photographs; those that come to the same size share one pass.
+        """Objects of several photographs; those that come to the same shape share one pass.
 
         Raises:
             ShapeError: not images, or boxes that are none.
         """
         given = list(boxes) if boxes is not None else [None] * len(images)
         wanted = None if classes is None else sorted(set(classes))
-        for image, each in zip(images, given, strict=True):
-            _check(image, each)
-        sizes = [network_size(image.shape[0], image.shape[1], self.spec.min_side, self.spec.max_side) for image in images]
+        for each in given:
+            _require_boxes(each)
+        photographs = [image if isinstance(image, Prepared) else self.prepare(image) for image in images]
         results: list[list[RawDetection]] = [[] for _ in images]
-        for size in dict.fromkeys(sizes):
-            members = [index for index, one in enumerate(sizes) if one == size]
-            found = self._same_size([images[i] for i in members], [given[i] for i in members], size, score, wanted)
+        for shape in dict.fromkeys(one.shape for one in photographs):
+            members = [index for index, one in enumerate(photographs) if one.shape == shape]
+            found = self._same_shape([photographs[i] for i in members], [given[i] for i in members], score, wanted)
             for index, detections in zip(members, found, strict=True):
                 results[index] = detections
         return results
 
-    def _same_size(self, images, given, size, score, wanted) -> list[list[RawDetection]]:
-        pixels = np.stack([resized(image, size).transpose(2, 0, 1) for image in images])
-        inputs = self.network.normalised(torch.from_numpy(pixels).to(self.device))
+    def _same_shape(self, photographs: list[Prepared], given, score, wanted) -> list[list[RawDetection]]:
+        inputs = torch.cat([self._input(one) for one in photographs]).contiguous(memory_format=self.memory_format)
         with self._autocast():
-            features = self.network.backbone(inputs)
+            features = self.backbone(inputs)
         features = {name: level.float() for name, level in features.items()}
-        scales = [np.array([size[1] / image.shape[1], size[0] / image.shape[0]] * 2, dtype=np.float32) for image in images]
-        found = self._boxes(inputs, features, given, scales, size, score, wanted)
-        answers = []
-        for index, (one, image) in enumerate(zip(found, images, strict=True)):
-            own = {name: level[index : index + 1] for name, level in features.items()}
-            maps = self._dense(own, one.boxes)
-            photo_boxes = given[index] if given[index] is not None else _clipped(one.boxes.cpu().numpy() / scales[index], image)
-            answers.append([_detection(photo_boxes[k], one, maps, k) for k in range(len(one.boxes))])
+        found = self._boxes(inputs, features, given, photographs, score, wanted)
+        maps = self._dense(features, [one.boxes for one in found])
+        answers, start = [], 0
+        for one, boxes, photograph in zip(found, given, photographs, strict=True):
+            places = boxes if boxes is not None else _clipped(one.boxes.cpu().numpy() / photograph.scale, photograph)
+            answers.append([_detection(places[k], one, k, maps, start + k) for k in range(len(one.boxes))])
+            start += len(one.boxes)
         return answers
 
-    def _boxes(self, inputs, features, given, scales, size, score, wanted) -> list[_Found]:
+    def _input(self, photograph: Prepared) -> torch.Tensor:
+        pixels = np.ascontiguousarray(photograph.pixels.transpose(2, 0, 1)[None])
+        return self.network.normalised(torch.from_numpy(pixels).to(self.device))
+
+    def _boxes(self, inputs, features, given, photographs: list[Prepared], score, wanted) -> list[_Found]:
         """Given boxes, or those of the box branch that are wanted."""
         if all(boxes is not None for boxes in given):
             detected: list[Any] = [None] * len(given)
         else:
             self.network.roi_heads.box_predictor.test_score_thresh = score
-            detected = self.network.detect(inputs, [size] * len(given), features)
+            detected = self.network.detect(inputs, [one.pixels.shape[:2] for one in photographs], features)
         found = []
-        for boxes, scale, instances in zip(given, scales, detected, strict=True):
+        for boxes, photograph, instances in zip(given, photographs, detected, strict=True):
             if boxes is not None:
-                own = torch.from_numpy(np.asarray(boxes, dtype=np.float32).reshape(-1, 4) * scale).to(self.device)
+                own = torch.from_numpy(np.asarray(boxes, dtype=np.float32).reshape(-1, 4) * photograph.scale).to(self.device)
                 kind = torch.full((len(own),), wanted[0] if wanted else 0)
                 found.append(_Found(own, torch.ones(len(own)), kind))
                 continue
@@ -181,29 +228,31 @@ class DensePredictor:
             found.append(_Found(instances.pred_boxes.tensor[keep], instances.scores[keep].cpu(), instances.pred_classes[keep].cpu()))
         return found
 
-    def _dense(self, features, boxes: torch.Tensor) -> dict[str, np.ndarray]:
-        """Dense maps of one image's boxes, a few at a time."""
-        parts = []
-        for chunk in boxes.split(BOXES_AT_ONCE) if len(boxes) else ():
-            with self._autocast():
-                parts.append(_arrays(self.network.roi_heads.densepose_outputs(features, [chunk])))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    def _dense(self, features: dict[str, torch.Tensor], boxes: list[torch.Tensor]) -> dict[str, np.ndarray]:
+        """Dense maps of all boxes of a pass, image after image; the head sees a few at a time, images without boxes not at all."""
+        members = [index for index, own in enumerate(boxes) if len(own)]
+        if not members:
+            return {}
+        if len(members) < len(boxes):
+            features = {name: level[members] for name, level in features.items()}
+        heads, parts = self.network.roi_heads, []
+        with self._autocast():
+            for chunk in heads.pooled(features, [boxes[index] for index in members]).split(BOXES_AT_ONCE):
+                parts.append(_arrays(heads.dense_maps(chunk)))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _autocast(self) -> torch.autocast:
         kind = PRECISIONS[self.precision]
         return torch.autocast(self.device.type, kind or torch.bfloat16, enabled=kind is not None)
 
 
-def _check(image: Image, boxes: Boxes | None) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ShapeError("an image to look at is [H, W, 3] uint8, BGR", got=f"{list(image.shape)} {image.dtype}")
+def _require_boxes(boxes: Boxes | None) -> None:
     if boxes is not None and (np.ndim(boxes) != 2 or np.shape(boxes)[1] != 4):
         raise ShapeError("boxes are rows of x0, y0, x1, y1", got=list(np.shape(boxes)), expected="[N, 4]")
 
 
-def _clipped(boxes: Boxes, image: Image) -> Boxes:
-    height, width = image.shape[:2]
-    return np.clip(boxes, 0, [width, height, width, height])
+def _clipped(boxes: Boxes, photograph: Prepared) -> Boxes:
+    return np.clip(boxes, 0, [photograph.width, photograph.height] * 2)
 
 
 def _arrays(outputs: Outputs) -> dict[str, np.ndarray]:
@@ -211,8 +260,8 @@ def _arrays(outputs: Outputs) -> dict[str, np.ndarray]:
     return {name: value.float().cpu().numpy() for name, value in maps.items() if value is not None}
 
 
-def _detection(box: Float[np.ndarray, "4"], found: _Found, maps: dict[str, np.ndarray], index: int) -> RawDetection:
-    own = {name: values[index] for name, values in maps.items()}
+def _detection(box: Float[np.ndarray, "4"], found: _Found, index: int, maps: dict[str, np.ndarray], row: int) -> RawDetection:
+    own = {name: values[row] for name, values in maps.items()}
     coarse, embedding = own.pop("coarse_segm"), own.pop("embedding", None)
     place = tuple(float(value) for value in box)
     return RawDetection(place, float(found.scores[index]), int(found.classes[index]), coarse, embedding, own)

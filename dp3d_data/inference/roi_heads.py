@@ -51,10 +51,17 @@ class Dp3dDenseROIHeads(StandardROIHeads):
             features: of the backbone, by level.
             boxes: for each image its boxes xyxy, in pixels of the network's input.
         """
+        return self.dense_maps(self.pooled(features, boxes))
+
+    def pooled(self, features: Features, boxes: list[Float[torch.Tensor, "n 4"]]) -> Float[torch.Tensor, "boxes c side side"]:
+        """What the dense head sees of each box: features of stride 4, computed once for all boxes, and a piece for each box."""
         levels = [features[name] for name in self.dense_levels]
         if hasattr(self, "decoder"):
             levels = [self.decoder(features)]
-        pooled = self.densepose_pooler([level.float() for level in levels], [Boxes(each) for each in boxes])
+        return self.densepose_pooler([level.float() for level in levels], [Boxes(each) for each in boxes])
+
+    def dense_maps(self, pooled: Float[torch.Tensor, "boxes c side side"]) -> Outputs:
+        """The dense head on pooled boxes, each on its own."""
         return self.densepose_predictor(self.densepose_head(pooled))
 
 

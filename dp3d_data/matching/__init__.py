@@ -1,5 +1,6 @@
 """From a network's answer to template vertices: resize, nearest vertex, mean pixel of every vertex. Arrays in, arrays out."""
 
+from dp3d_data.matching.cycle import cycle_weights
 from dp3d_data.matching.dense import dense_prediction, match_detection, view_of
 from dp3d_data.matching.nearest import VertexIndex, nearest_vertices
 from dp3d_data.matching.pooling import pool_pixels
@@ -7,6 +8,7 @@ from dp3d_data.matching.resampling import integer_box, object_mask, resize_to
 
 __all__ = [
     "VertexIndex",
+    "cycle_weights",
     "dense_prediction",
     "integer_box",
     "match_detection",

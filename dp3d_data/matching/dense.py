@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from dp3d_data.matching.cycle import REACH, cycle_weights
 from dp3d_data.matching.nearest import VertexIndex
 from dp3d_data.matching.pooling import pool_pixels
 from dp3d_data.matching.resampling import integer_box, object_mask, resize_to
@@ -19,6 +20,7 @@ def dense_prediction(
     embedding: Float[np.ndarray, "dim side_y side_x"],
     coarse_segm: Float[np.ndarray, "2 side_y side_x"],
     index: VertexIndex,
+    cycle: bool = False,
 ) -> DensePrediction:
     """Resize the network's answer to its box and match the pixels of the mask.
 
@@ -27,9 +29,10 @@ def dense_prediction(
         embedding: [D, S, S] pixel embeddings; their length is free, only vertex embeddings have unit norm.
         coarse_segm: [2, S, S] background and object scores.
         index: the template's vertex embeddings.
+        cycle: also weigh each pixel by the cycle pixel -> vertex -> pixel.
 
     Returns:
-        Origin, vertex ids [h, w] (0 outside the mask, where they mean nothing) and mask [h, w].
+        Origin, vertex ids [h, w] (0 outside the mask, where they mean nothing), mask [h, w] and cycle weights [h, w].
 
     Raises:
         ShapeError: arrays that do not belong together.
@@ -38,8 +41,15 @@ def dense_prediction(
     x, y, width, height = integer_box(box)
     mask = object_mask(coarse_segm, width, height)
     vertex_ids = np.zeros(mask.shape, dtype=np.int32)
-    vertex_ids[mask] = index.search(resize_to(embedding, width, height)[mask])
-    return DensePrediction((x, y), vertex_ids, mask)
+    pixels = resize_to(embedding, width, height)[mask]
+    vertex_ids[mask] = found = index.search(pixels)
+    weights = None
+    if cycle:
+        rows, columns = np.nonzero(mask)
+        centres = np.stack([columns, rows], axis=1) + 0.5
+        weights = np.zeros(mask.shape, dtype=np.float32)
+        weights[mask] = cycle_weights(pixels, found, centres, index.vertices, REACH * max(width, height), index.device)
+    return DensePrediction((x, y), vertex_ids, mask, weights)
 
 
 def view_of(prediction: DensePrediction, num_vertices: int) -> VertexView:
@@ -47,10 +57,13 @@ def view_of(prediction: DensePrediction, num_vertices: int) -> VertexView:
     rows, columns = np.nonzero(prediction.mask)
     x, y = prediction.origin
     centres = np.stack([columns + (x + 0.5), rows + (y + 0.5)], axis=1)
-    return pool_pixels(prediction.vertex_ids[rows, columns], centres, num_vertices)
+    weights = None if prediction.cycle is None else prediction.cycle[rows, columns]
+    return pool_pixels(prediction.vertex_ids[rows, columns], centres, num_vertices, weights)
 
 
-def match_detection(detection: Any, vertices: Float[np.ndarray, "vertices dim"] | VertexIndex) -> DensePrediction:
+def match_detection(
+    detection: Any, vertices: Float[np.ndarray, "vertices dim"] | VertexIndex, cycle: bool = False
+) -> DensePrediction:
     """The dense prediction of one detection of a `DensePredictor`: box, embedding [D, S, S] and coarse_segm [2, S, S]."""
     index = vertices if isinstance(vertices, VertexIndex) else VertexIndex(vertices)
-    return dense_prediction(detection.box, np.asarray(detection.embedding), np.asarray(detection.coarse_segm), index)
+    return dense_prediction(detection.box, np.asarray(detection.embedding), np.asarray(detection.coarse_segm), index, cycle)

@@ -32,6 +32,7 @@ class VertexIndex:
         if vertices.ndim != 2 or len(vertices) == 0:
             raise ShapeError("vertex embeddings must be a matrix with a row per vertex", got=vertices.shape, expected="[K, D]")
         _require_finite(vertices, "vertex embeddings")
+        self.vertices, self.device = vertices, device
         self.num_vertices, self.dim = vertices.shape
         self._first_equal = _first_equal_row(vertices)
         self._search = _faiss_search(vertices) if device == "cpu" else _torch_search(vertices, device)
@@ -68,6 +69,35 @@ def nearest_vertices(
         NotFinite: an embedding holds NaN or infinity.
     """
     return VertexIndex(vertices, device).search(pixels)
+
+
+def best_pixels(
+    pixels: Float[np.ndarray, "pixels dim"], vertices: Float[np.ndarray, "vertices dim"], device: str = "cpu"
+) -> Int[np.ndarray, "vertices"]:
+    """The pixel whose embedding has the direction nearest to each vertex's; exact, ties within float32 rounding aside.
+
+    Args:
+        pixels: [N, D], at least one; an embedding of length 0 is nearest to none.
+        vertices: [V, D], of any length.
+    """
+    pixels = np.ascontiguousarray(pixels, dtype=np.float32)
+    lengths = np.sqrt(np.einsum("nd,nd->n", pixels, pixels))
+    directions = pixels / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+    vertices = np.ascontiguousarray(vertices, dtype=np.float32)
+    if device == "cpu":
+        import faiss
+
+        return faiss.knn(vertices, directions, 1, metric=faiss.METRIC_INNER_PRODUCT)[1][:, 0]
+    return _largest_products(vertices, directions, device)
+
+
+def _largest_products(rows: np.ndarray, others: np.ndarray, device: str) -> np.ndarray:
+    """The index of the other row with the largest product, for each row."""
+    import torch
+
+    transposed = torch.from_numpy(others).to(device).T.contiguous()
+    chunk = max(1, _CHUNK_ELEMENTS // len(others))
+    return torch.cat([(part.to(device) @ transposed).argmax(dim=1).cpu() for part in torch.from_numpy(rows).split(chunk)]).numpy()
 
 
 def _require_finite(values: np.ndarray, name: str) -> None:

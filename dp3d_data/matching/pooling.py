@@ -13,6 +13,7 @@ def pool_pixels(
     vertex_ids: Int[np.ndarray, "pixels"],
     positions: Float[np.ndarray, "pixels 2"],
     num_vertices: int,
+    cycle: Float[np.ndarray, "pixels"] | None = None,
 ) -> VertexView:
     """Average the pixels of each vertex (supplement, section B: y_i = E[p_j], j in M_i).
 
@@ -22,10 +23,12 @@ def pool_pixels(
         vertex_ids: nearest template vertex of each mask pixel, in 0..num_vertices-1.
         positions: pixel centres in image pixels, x right, y down; pixel (0, 0) has its centre at (0.5, 0.5).
         num_vertices: K of the template.
+        cycle: forward-backward weight of each pixel, where there is one.
 
     Returns:
         The visible vertices in ascending order: ids [V], keypoints [V, 2] in image pixels,
-        counts [V], and spread [V], the root mean square distance of the pixels to their mean (ours).
+        counts [V], spread [V], the root mean square distance of the pixels to their mean (ours), and cycle [V], the mean
+        weight of the pixels, or None.
 
     Raises:
         ShapeError: ids and positions differ in length, or an id is outside the template.
@@ -43,7 +46,8 @@ def pool_pixels(
     squared = np.square(positions - means[vertex_ids]).sum(axis=1)
     spread = np.sqrt(_sums(vertex_ids, squared, num_vertices) / divisor)
     ids = np.flatnonzero(counts)
-    return VertexView(ids.astype(np.int32), means[ids], counts[ids].astype(np.int32), spread[ids])
+    weights = None if cycle is None else (_sums(vertex_ids, cycle, num_vertices) / divisor)[ids]
+    return VertexView(ids.astype(np.int32), means[ids], counts[ids].astype(np.int32), spread[ids], cycle=weights)
 
 
 def _sums(ids: np.ndarray, values: np.ndarray, num_vertices: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,30 +14,37 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dp3d_data.errors import InputMissing, ShardError
+from dp3d_data.errors import DiskFull, InputMissing, ShardError
 from dp3d_data.shards.schema import COLUMNS
 
 COMPRESSION, COMPRESSION_LEVEL = "zstd", 1
-_PARTIAL = re.compile(r"\..+\.(parquet|json|npz|arrow)\.\d+(-[0-9a-f]{8})?\.tmp")
+_PARTIAL = re.compile(r"\..+\.(parquet|json|npz|arrow|toml|jpg)\.\d+(-[0-9a-f]{8})?\.tmp")
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], None]) -> Path:
     """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it; a kill leaves no half file.
 
     The temporary name is this call's alone, also among machines that share the storage.
+
+    Raises:
+        DiskFull: nothing more can be written there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as stream:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull("the disk is full", got=error.strerror, path=path) from error
     finally:
         partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
     return path
 
 

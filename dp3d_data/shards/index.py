@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,30 +19,34 @@ from dp3d_data.shards.files import read_arrow, table_options, write_arrow
 from dp3d_data.shards.inputs import Piece
 from dp3d_data.shards.schema import PER_VERTEX
 from dp3d_data.shards.stored import content_hashes, raw_bytes, rounded
+from dp3d_data.shards.trimming import TRUTH_MODEL, Trim, cycle_or_1, no_vertices_dropped
 
-TRUTH_MODEL = "truth"
 # Taken over from the instances, then derived from them.
 KEPT = ["instance_id", "image_id", "image_hash", "group", "source", "source_split", "split", "box_x0", "box_y0", "box_x1", "box_y1"]
 MEASURES = list(Measures.__dataclass_fields__)
 # What `measure` reads.
-COLUMNS = ["image_width", "image_height", "model", "score", "visible_area", "spread", "box_x0", "box_y0", "box_x1", "box_y1"]
+COLUMNS = [
+    "image_width", "image_height", "model", "score", "visible_area", "spread", "cycle", "box_x0", "box_y0", "box_x1", "box_y1"
+]  # fmt: skip
 _READ = [*KEPT, "image_width", "image_height", "model", "template_hash", "score", "visible_area", "true_scale", *PER_VERTEX]
 # Rows of each piece that are encoded to see how large they become.
 SAMPLE = 256
-_RAW, _ENCODED = b"dp3d.sample_raw", b"dp3d.sample_encoded"
+_RAW, _ENCODED, _DROPPED = b"dp3d.sample_raw", b"dp3d.sample_encoded", b"dp3d.dropped_vertices"
 
 
-def write_index(path: Path, piece: Piece, num_vertices: int) -> Path:
-    """Check the files of a piece and write the index of its rows.
+def write_index(path: Path, piece: Piece, num_vertices: int, trim: Trim) -> Path:
+    """Check the files of a piece and write the index of its rows, as the filters of vertices leave them.
 
     Raises:
         InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
     """
     piece.check_files()
-    parts = [index_table(table, num_vertices) for table in piece.tables(_READ)]
-    raw, encoded = _sample(piece, num_vertices)
+    dropped = no_vertices_dropped()
+    parts = [index_table(table, num_vertices) for table in trim.tables(piece.tables(_READ), dropped)]
+    raw, encoded = _sample(piece, num_vertices, trim)
     table = pa.concat_tables(parts) if parts else pa.table({})
-    return write_arrow(path, table.replace_schema_metadata({_RAW: str(raw), _ENCODED: str(encoded)}))
+    notes = {_RAW: str(raw), _ENCODED: str(encoded), _DROPPED: json.dumps(dropped)}
+    return write_arrow(path, table.replace_schema_metadata(notes))
 
 
 def index_table(table: pa.Table, num_vertices: int) -> pa.Table:
@@ -54,9 +60,10 @@ def index_table(table: pa.Table, num_vertices: int) -> pa.Table:
     return pa.table(columns)
 
 
-def _sample(piece: Piece, num_vertices: int) -> tuple[int, int]:
+def _sample(piece: Piece, num_vertices: int, trim: Trim) -> tuple[int, int]:
     """Raw bytes of the first rows of a piece, and of their encoded pages."""
-    table = next((table.slice(0, SAMPLE) for table in piece.tables() if table.num_rows), None)
+    first = (table.slice(0, SAMPLE) for table in piece.tables() if table.num_rows)
+    table = next(trim.tables(first), None)
     if table is None:
         return 0, 0
     stream = io.BytesIO()
@@ -76,10 +83,12 @@ class Index:
     Attributes:
         table: KEPT, MEASURES, content and bytes.
         ratio: encoded bytes per raw byte, as a sample has it.
+        dropped: vertices made invisible, by reason.
     """
 
     table: pa.Table
     ratio: float
+    dropped: Counter[str]
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -105,8 +114,11 @@ def read_index(paths: Sequence[Path]) -> Index:
     """
     tables = [read_arrow(path) for path in paths]
     raw, encoded = (sum(int(table.schema.metadata[key]) for table in tables) for key in (_RAW, _ENCODED))
+    dropped = no_vertices_dropped()
+    for table in tables:
+        dropped.update(json.loads(table.schema.metadata[_DROPPED]))
     joined = pa.concat_tables([table.replace_schema_metadata(None) for table in tables if table.num_columns])
-    return Index(joined.combine_chunks(), encoded / raw if raw else 1.0)
+    return Index(joined.combine_chunks(), encoded / raw if raw else 1.0, dropped)
 
 
 def measure(table: pa.Table) -> Measures:
@@ -117,7 +129,7 @@ def measure(table: pa.Table) -> Measures:
     offsets, spread = list_values(table.column("spread"))
     counts = np.diff(offsets)
     row = np.repeat(np.arange(len(counts)), counts)
-    total = np.bincount(row, weights=spread, minlength=len(counts))
+    total, weight = (np.bincount(row, weights=values, minlength=len(counts)) for values in (spread, cycle_or_1(table, offsets)))
     side = np.maximum((box[:, 2:] - box[:, :2]).max(axis=1, initial=0), 1e-9)
     models = table.column("model")
     return Measures(
@@ -127,4 +139,5 @@ def measure(table: pa.Table) -> Measures:
         known_shape=np.array([name == TRUTH_MODEL for name in models.to_pylist()], dtype=bool),
         edges=touching.sum(axis=1),
         spread=total / np.maximum(counts, 1) / side,
+        cycle=np.where(counts > 0, weight / np.maximum(counts, 1), 1.0),
     )

@@ -30,8 +30,8 @@ def summary_lines(found: Input) -> list[str]:
     template, account = manifest["template"], manifest["account"]
     for name, split in manifest["splits"].items():
         files = [entry for entry in manifest["shards"] if entry["split"] == name]
-        size = _size(sum(entry["bytes"] for entry in files))
-        lines.append(f"  {name}: {split['instances']} instances of {split['groups']} groups in {len(files)} shards, {size}")
+        room = _size(sum(entry["bytes"] for entry in files))
+        lines.append(f"  {name}: {split['instances']} instances of {split['groups']} groups in {len(files)} shards, {room}")
     lines.append(f"  {Account(**account).line()}")
     for one in manifest["inputs"]:
         lines.append(f"  from {one['kind']} {one['recipe']}: {one['counts']['instances']} instances")

@@ -135,6 +135,7 @@ def instance_row(
         "pixel_counts": np.asarray(view.counts, dtype=np.int32),
         "spread": np.asarray(view.spread, dtype=np.float32),
         "confidence": None if view.confidence is None else np.asarray(view.confidence, dtype=np.float32),
+        "cycle": None if view.cycle is None else np.asarray(view.cycle, dtype=np.float32),
         "true_vertices": None if truth is None else np.asarray(truth.vertices, dtype=np.float32).reshape(-1),
         "true_scale": None if truth is None else float(truth.scale),
         "true_unit": None if truth is None else truth.unit,
@@ -158,8 +159,10 @@ def check_view(view: VertexView) -> None:
     if shapes != ((count,), (count, 2), (count,), (count,)):
         expected = "[V], [V, 2], [V], [V]"
         raise ShapeError("a view has one keypoint, count and spread per vertex id", got=shapes, expected=expected)
-    if view.confidence is not None and np.shape(view.confidence) != (count,):
-        raise ShapeError("a view has one confidence per vertex id", got=np.shape(view.confidence), expected=(count,))
+    for name in ("confidence", "cycle"):
+        values = getattr(view, name)
+        if values is not None and np.shape(values) != (count,):
+            raise ShapeError(f"a view has one {name} per vertex id", got=np.shape(values), expected=(count,))
     if count and (np.diff(view.ids) <= 0).any():
         raise ShapeError("vertex ids ascend, each at most once", got="ids out of order or repeated")
 

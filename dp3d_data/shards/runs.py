@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from dp3d_data.bodies.template import Template
 
 MARKER = "run.json"
+START = "start.json"
 TEMPLATE = "template.npz"
 OVERLAYS = "overlays"
-_PARTS = ".parts"
+PARTS = ".parts"
 _PART = re.compile(r"(instances|failures|rejects)-\d{5}\.parquet|\d{5}\.json|start\.json")
 
 
@@ -47,22 +48,20 @@ class RunWriter:
 
     def __init__(self, folder: str | Path, *, kind: str, recipe: str, overwrite: bool = False) -> None:
         self.folder, self.kind, self.recipe = Path(folder), kind, recipe
-        self.parts = self.folder / _PARTS
-        found = self._found()
+        self.parts = self.folder / PARTS
+        self.retries = False
+        found = found_run(self.folder)
         if found not in (None, (kind, recipe)):
             if not overwrite and (self.complete or self.done):
                 got, expected = (f"{a} {b}" for a, b in (found, (kind, recipe)))
                 raise RecipeMismatch("this folder holds the results of another recipe", got=got, expected=expected, path=folder)
             discard_run(self.folder)
-        if not self.complete:
-            write_json(self.parts / "start.json", {"kind": kind, "recipe": recipe})
-
-    def _found(self) -> tuple[str, str] | None:
-        for path in (self.folder / MARKER, self.parts / "start.json"):
-            if path.is_file():
-                content = read_json(path, "run marker")
-                return str(content.get("kind")), str(content.get("recipe"))
-        return None
+        if self.complete:
+            tidy(self.folder)
+            return
+        if (self.parts / START).is_file():
+            self.retries = bool(read_json(self.parts / START, "run marker").get("retries"))
+        write_json(self.parts / START, {"kind": kind, "recipe": recipe, "retries": self.retries})
 
     @property
     def complete(self) -> bool:
@@ -72,7 +71,7 @@ class RunWriter:
     @property
     def done(self) -> set[int]:
         """Indices of the parts already committed."""
-        return {int(path.stem) for path in self.parts.glob("[0-9]*.json")}
+        return done_parts(self.folder)
 
     def commit(
         self,
@@ -90,14 +89,26 @@ class RunWriter:
         """
         tables = {
             "instances": instances if isinstance(instances, pa.RecordBatch) else instance_batch(instances),
-            "failures": rows_batch(failures, FAILURE_SCHEMA),
             "rejects": rows_batch(rejects, REJECT_SCHEMA),
+            "failures": rows_batch(failures, FAILURE_SCHEMA),
         }
+        self.commit_tables(index, tables, inputs=inputs)
+
+    def commit_tables(self, index: int, tables: dict[str, pa.Table | pa.RecordBatch], *, inputs: int) -> None:
+        """Write part `index` from its tables "instances", "rejects" and "failures"; the marker comes last.
+
+        Failures come after the others: a retry that is killed in between finds every image that it has to do again.
+
+        Raises:
+            RecipeMismatch: another run took the folder while this part was made.
+        """
+        if found_run(self.folder) != (self.kind, self.recipe) or self.complete:
+            raise RecipeMismatch("this folder was given to another run meanwhile", expected=f"{self.kind} {self.recipe}", path=self.folder)
         write_table(instance_path(self.folder, index), tables["instances"])
-        for name in ("failures", "rejects"):
-            write_table(self.parts / f"{name}-{index:05d}.parquet", tables[name])
-        counts = {name: batch.num_rows for name, batch in tables.items()}
-        write_json(self.parts / f"{index:05d}.json", {"inputs": inputs, **counts})
+        for name in ("rejects", "failures"):
+            write_table(part_path(self.folder, name, index), tables[name])
+        counts = {name: table.num_rows for name, table in tables.items()}
+        write_json(marker_path(self.folder, index), {"inputs": inputs, **counts})
 
     def finish(
         self, *, template: Template | None, category: str, config: dict[str, Any], extra: dict[str, Any] | None = None
@@ -112,10 +123,10 @@ class RunWriter:
         done = sorted(self.done)
         counts = {"inputs": 0, "instances": 0, "failures": 0, "rejects": 0}
         for index in done:
-            part = read_json(self.parts / f"{index:05d}.json", "part marker")
+            part = read_json(marker_path(self.folder, index), "part marker")
             counts = {name: counts[name] + int(part[name]) for name in counts}
         for name, schema in (("failures", FAILURE_SCHEMA), ("rejects", REJECT_SCHEMA)):
-            tables = [read_table(self.parts / f"{name}-{index:05d}.parquet") for index in done]
+            tables = [read_table(part_path(self.folder, name, index)) for index in done]
             write_table(self.folder / f"{name}.parquet", pa.concat_tables([schema.empty_table(), *tables]))
         names = [instance_path(self.folder, index).name for index in done] + ["failures.parquet", "rejects.parquet"]
         if template is not None:
@@ -133,8 +144,7 @@ class RunWriter:
             "extra": extra or {},
         }
         write_json(self.folder / MARKER, marker)
-        remove_parts(self.folder)
-        sweep(self.folder)
+        tidy(self.folder)
         return Run.open(self.folder)
 
 
@@ -160,7 +170,7 @@ class Run:
         """
         folder = Path(folder)
         if not (folder / MARKER).is_file():
-            unfinished = (folder / _PARTS).is_dir()
+            unfinished = (folder / PARTS).is_dir()
             what = "this run was not finished" if unfinished else "no run.json here, so this is no folder of extract, synth or project"
             hint = "run the same command again: it goes on where it stopped" if unfinished else "dp3d-data extract --help"
             raise InputMissing(what, path=folder, hint=hint)
@@ -228,24 +238,56 @@ class Run:
         return sorted(p for p in (self.folder / OVERLAYS).glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
 
 
+def found_run(folder: Path) -> tuple[str, str] | None:
+    """Kind and recipe of the run, finished or not, that a folder holds; None where it holds none."""
+    for path in (folder / MARKER, folder / PARTS / START):
+        if path.is_file():
+            content = read_json(path, "run marker")
+            return str(content.get("kind")), str(content.get("recipe"))
+    return None
+
+
 def instance_path(folder: Path, index: int) -> Path:
     return Path(folder) / f"instances-{index:05d}.parquet"
 
 
+def part_path(folder: Path, table: str, index: int) -> Path:
+    """Where the failures or rejects of a part lie until the run is finished."""
+    return Path(folder) / PARTS / f"{table}-{index:05d}.parquet"
+
+
+def done_parts(folder: Path) -> set[int]:
+    """Indices of the parts of an unfinished run that are whole."""
+    return {int(path.stem) for path in (folder / PARTS).glob("[0-9]*.json")}
+
+
+def marker_path(folder: Path, index: int) -> Path:
+    """Where the marker of a finished part lies until the run is finished."""
+    return Path(folder) / PARTS / f"{index:05d}.json"
+
+
+def tidy(folder: Path) -> None:
+    """Drop what only an unfinished run needs, and what killed writers left."""
+    remove_parts(folder)
+    sweep(folder)
+    sweep(folder / OVERLAYS)
+
+
 def remove_parts(folder: Path) -> None:
-    """Drop what only an unfinished run needs."""
-    parts = folder / _PARTS
+    """Drop the parts of an unfinished run, what names the run last."""
+    parts = folder / PARTS
     if parts.is_dir():
-        for path in parts.iterdir():
+        for path in sorted(parts.iterdir(), key=lambda path: path.name == START):
             if _PART.fullmatch(path.name) or path.suffix == ".tmp":
                 path.unlink()
         parts.rmdir()
 
 
 def discard_run(folder: Path) -> None:
-    """Delete the files a run has written, marker first, and nothing else."""
-    (folder / MARKER).unlink(missing_ok=True)
-    remove_parts(folder)
+    """Delete the files a run has written and nothing else; a kill in between leaves a folder that says so."""
+    if (folder / MARKER).is_file():
+        write_json(folder / PARTS / START, {"kind": "discarded", "recipe": ""})
+        (folder / MARKER).unlink()
     for path in folder.glob("*.parquet"):
         if _PART.fullmatch(path.name) or path.name in ("failures.parquet", "rejects.parquet"):
             path.unlink()
@@ -253,3 +295,4 @@ def discard_run(folder: Path) -> None:
     if (folder / OVERLAYS).is_dir():
         for path in (folder / OVERLAYS).glob("*.jpg"):
             path.unlink()
+    tidy(folder)

@@ -12,7 +12,7 @@ READABLE = (1, 2, 3)
 # Columns that came with each version; files of an older one lack them, and they are null then.
 ADDED = {
     2: ("visible_area_posed",),
-    3: ("source_split", "content_hash", "camera_kind", "camera_matrix", "confidence", "true_unit"),
+    3: ("source_split", "content_hash", "camera_kind", "camera_matrix", "confidence", "cycle", "true_unit"),
 }
 VERSION_KEY = b"dp3d.schema_version"
 TABLE_KEY = b"dp3d.table"
@@ -108,6 +108,8 @@ INSTANCE_COLUMNS = (
            step=PIXEL_STEP),
     Column("confidence", _FLOATS, "How sure the network is of each visible vertex; null where it does not say.", "0..1",
            nullable=True, encoding=_SPLIT, step=PIXEL_STEP / 4),
+    Column("cycle", _FLOATS, "Mean forward-backward weight (pixel, vertex, pixel) of these pixels; null where no embeddings were compared.",
+           "0..1", nullable=True, encoding=_SPLIT, step=PIXEL_STEP / 4),
     Column("true_vertices", _FLOATS, "True position of every template vertex, x0 y0 z0 x1 ...; null where unknown.",
            "template units, camera frame: x right, y down, z away from the viewer", nullable=True, encoding=_SPLIT, step=TRUTH_STEP),
     Column("true_scale", _FLOAT, "True scale of the orthographic projection; null where unknown.",
@@ -131,7 +133,7 @@ REJECT_COLUMNS = (
 )
 
 # Lists that hold one entry per visible vertex, in the order of vertex_ids.
-PER_VERTEX = ("vertex_ids", "keypoints_x", "keypoints_y", "pixel_counts", "spread", "confidence")
+PER_VERTEX = ("vertex_ids", "keypoints_x", "keypoints_y", "pixel_counts", "spread", "confidence", "cycle")
 COLUMNS = {column.name: column for column in (*INSTANCE_COLUMNS, *FAILURE_COLUMNS, *REJECT_COLUMNS)}
 
 

@@ -19,6 +19,7 @@ from dp3d_data.shards.files import write_whole
 from dp3d_data.shards.inputs import Piece
 from dp3d_data.shards.schema import INSTANCE_SCHEMA
 from dp3d_data.shards.stored import rounded
+from dp3d_data.shards.trimming import Trim
 
 _GROUPS = b"dp3d.row_groups"
 _POSITION = "position"
@@ -30,17 +31,18 @@ PLACES = pa.schema(
 )
 
 
-def deal(piece: Piece, places: pa.Table, path: Path) -> Path:
+def deal(piece: Piece, places: pa.Table, path: Path, trim: Trim) -> Path:
     """Write the kept rows of a piece, as shards hold them, ordered by row group and position.
 
     Args:
         places: PLACES of each row of the piece; row group -1 leaves it out.
+        trim: the filters of vertices, as in the index.
 
     Raises:
         InputMissing, ShardError: a file of the piece is gone or damaged; names it.
     """
     parts, start = [], 0
-    for table in piece.tables():
+    for table in trim.tables(piece.tables()):
         here = places.slice(start, table.num_rows)
         start += table.num_rows
         kept = pc.greater_equal(here.column("row_group"), 0)

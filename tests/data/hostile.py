@@ -1,6 +1,9 @@
 """A folder of images as they come: good ones in every mode, and files that are broken in every way."""
 
+import io
 import os
+import pickle
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -32,6 +35,16 @@ GOOD = (
     "one_pixel.png",
     "upper.JPG",
     "[brackets].jpg",
+    "progressive.jpg",
+    "animated.png",
+    "lab.tif",
+    "wide_strip.png",
+    "tall_strip.png",
+    "two\nlines.jpg",
+    "quotes'\".jpg",
+    f"{'long' * 60}.jpg",
+    "u\u0308mlaut.jpg",
+    "\u00fcmlaut.jpg",
 )
 BAD = (
     "truncated.jpg",
@@ -47,6 +60,35 @@ BAD = (
     "random.webp",
     "pipe.jpg",
     "bad_checksum.png",
+    "document.jpg",
+    "archive.jpg",
+    "drawing.png",
+    "video.jpg",
+    "heic.jpg",
+    "pointer.png",
+    "wide_text.jpg",
+    "objects.png",
+    "one_byte.jpg",
+    "newline.jpg",
+    "sparse.jpg",
+    "socket.jpg",
+    "loop.jpg",
+    "device.jpg",
+    "truncated.png",
+    "truncated.gif",
+    "truncated.webp",
+    "truncated.tif",
+    "bomb.gif",
+    "bomb.bmp",
+    "bomb.tif",
+    "text_bomb.png",
+    "markers_only.jpg",
+    "no_scan.jpg",
+    "no_frame.gif",
+    "no_data.png",
+    "no_width.png",
+    "half.jp2",
+    "one\nline.jpg",
 )
 
 
@@ -56,14 +98,24 @@ def gradient(width=64, height=48):
     return Image.fromarray(np.stack([x, y, np.full_like(x, 90)], axis=2).astype(np.uint8))
 
 
+def encoded(kind):
+    """The picture as a file of some format."""
+    buffer = io.BytesIO()
+    gradient().save(buffer, kind)
+    return buffer.getvalue()
+
+
+def png(width, height, *chunks, bits=8):
+    """A PNG of RGB that claims a size, with chunks as (kind, content)."""
+    size = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+    parts = [(b"IHDR", size), *chunks, (b"IEND", b"")]
+    coded = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(coded)
+
+
 def png_header(width, height):
     """A PNG that claims a size and holds almost nothing."""
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return png(width, height, (b"IDAT", zlib.compress(b"\0" * 100)))
 
 
 def make_good(folder: Path) -> None:
@@ -93,17 +145,24 @@ def make_good(folder: Path) -> None:
         frames[0].save(folder / name, save_all=True, append_images=frames[1:])
     image.save(folder / "wrong_extension.png", format="JPEG")
     image.resize((1, 1)).save(folder / "one_pixel.png")
+    make_good_and_odd(folder, image, frames)
+
+
+def make_good_and_odd(folder: Path, image, frames) -> None:
+    """Rare encodings, extreme shapes, and names that are legal all the same."""
+    image.save(folder / "progressive.jpg", progressive=True)
+    frames[0].save(folder / "animated.png", save_all=True, append_images=frames[1:])
+    Image.merge("LAB", image.split()).save(folder / "lab.tif")
+    image.resize((20_000, 24)).save(folder / "wide_strip.png")
+    image.resize((24, 20_000)).save(folder / "tall_strip.png")
+    for name in ("two\nlines.jpg", "quotes'\".jpg", f"{'long' * 60}.jpg", "u\u0308mlaut.jpg", "\u00fcmlaut.jpg"):
+        image.save(folder / name)
 
 
 def sixteen_bit_rgb():
     """Pillow writes no 16-bit RGB, so by hand: 64 x 48, all samples 0x8000."""
     rows = (b"\0" + b"\x80\x00" * 3 * 64) * 48
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    size = struct.pack(">IIBBBBB", 64, 48, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return png(64, 48, (b"IDAT", zlib.compress(rows)), bits=16)
 
 
 def make_bad(folder: Path) -> None:
@@ -120,9 +179,56 @@ def make_bad(folder: Path) -> None:
     (folder / "zeros.jpg").write_bytes(bytes(5000))
     (folder / "random.webp").write_bytes(np.random.default_rng(0).bytes(5000))
     os.mkfifo(folder / "pipe.jpg")
-    png = bytearray((folder / "grey.png").read_bytes())
-    png[-20] ^= 0xFF
-    (folder / "bad_checksum.png").write_bytes(png)
+    data = bytearray((folder / "grey.png").read_bytes())
+    data[-20] ^= 0xFF
+    (folder / "bad_checksum.png").write_bytes(data)
+    make_foreign(folder)
+    make_damaged(folder)
+
+
+def make_foreign(folder: Path) -> None:
+    """Files of other kinds under an image's name, and things that are no files."""
+    contents = {
+        "document.jpg": b"%PDF-1.7\n1 0 obj\n<< >>\nendobj\n",
+        "archive.jpg": b"PK\x03\x04" + bytes(60),
+        "drawing.png": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+        "video.jpg": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(60),
+        "heic.jpg": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(60),
+        "pointer.png": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n",
+        "wide_text.jpg": "no image".encode("utf-16"),
+        "objects.png": pickle.dumps({"pixels": [1, 2, 3]}),
+        "one_byte.jpg": b"\xff",
+        "newline.jpg": b"\n",
+        "one\nline.jpg": b"a name of two lines",
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    (folder / "sparse.jpg").touch()
+    os.truncate(folder / "sparse.jpg", 3 << 30)
+    os.mknod(folder / "socket.jpg", stat.S_IFSOCK | 0o600)
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "device.jpg").symlink_to("/dev/zero")
+
+
+def make_damaged(folder: Path) -> None:
+    """Images that are cut, that claim too much, or that lack a part."""
+    for kind, name in (("PNG", "png"), ("GIF", "gif"), ("WEBP", "webp"), ("TIFF", "tif")):
+        data = encoded(kind)
+        (folder / f"truncated.{name}").write_bytes(data[: len(data) // 3])
+    (folder / "bomb.gif").write_bytes(b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + b"\x80\0\0" + bytes(6) + b"\x2c" + bytes(20))
+    bitmap = struct.pack("<IiiHHIIiiII", 40, 50_000, 50_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    (folder / "bomb.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + bitmap + bytes(30))
+    tags = [(256, 4, 1, 90_000), (257, 4, 1, 90_000), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 1)]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    (folder / "bomb.tif").write_bytes(b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4))
+    text = b"comment\0\0" + zlib.compress(bytes(8 << 20))
+    (folder / "text_bomb.png").write_bytes(png(64, 48, (b"zTXt", text), (b"IDAT", zlib.compress(bytes(193 * 48)))))
+    (folder / "markers_only.jpg").write_bytes(b"\xff\xd8\xff\xd9")
+    (folder / "no_scan.jpg").write_bytes(encoded("JPEG").partition(b"\xff\xda")[0])
+    (folder / "no_frame.gif").write_bytes(b"GIF89a" + struct.pack("<HH", 64, 48) + b"\0\0\0;")
+    (folder / "no_data.png").write_bytes(png(64, 48))
+    (folder / "no_width.png").write_bytes(png_header(0, 48))
+    (folder / "half.jp2").write_bytes(encoded("JPEG2000")[:90])
 
 
 def make_hostile(folder: Path) -> Path:

@@ -23,6 +23,19 @@ def pool_pixels_slow(vertex_ids, positions):
     return pooled
 
 
+def cycle_weights_slow(pixels, vertex_ids, positions, vertices, reach):
+    """Each pixel asks its vertex for the pixel of the largest cosine, and measures the way to it."""
+    weights = []
+    for vertex, (x, y) in zip(vertex_ids, positions, strict=True):
+        cosines = []
+        for pixel in pixels:
+            product = sum(float(a) * float(b) for a, b in zip(pixel, vertices[vertex], strict=True))
+            cosines.append(product / max(math.sqrt(sum(float(a) ** 2 for a in pixel)), 1e-30))
+        bx, by = positions[cosines.index(max(cosines))]
+        weights.append(math.exp(-((x - bx) ** 2 + (y - by) ** 2) / (2 * reach**2)))
+    return weights
+
+
 def resize_slow(channel, width, height):
     """Bilinear samples of one channel: output pixel centres mapped to the input grid, borders repeated."""
     rows, columns = len(channel), len(channel[0])

@@ -31,6 +31,8 @@ def judge_slow(config, measures):
             reasons.append("truncated")
         elif measures.spread[i] > config.max_spread:
             reasons.append("spread")
+        elif measures.cycle[i] < config.min_cycle:
+            reasons.append("cycle")
         else:
             reasons.append(None)
     return reasons
@@ -82,3 +84,25 @@ def content_hash_slow(row):
     for name in ("keypoints_x", "keypoints_y"):
         text += b"".join(struct.pack("<f", v + 0.0) for v in on_grid_slow(row[name], 1 / 64))
     return hashlib.sha256(text).hexdigest()[:16]
+
+
+def trim_slow(row, config, area_share):
+    """One row without the vertices that fail, and the reasons of those, one after the other."""
+    if row["model"] == "truth":
+        return dict(row), []
+    side = max(row["box_x1"] - row["box_x0"], row["box_y1"] - row["box_y0"])
+    places, reasons = [], []
+    for place in range(len(row["vertex_ids"])):
+        if row["pixel_counts"][place] < config.min_pixels:
+            reasons.append("few pixels")
+        elif config.max_vertex_spread > 0 and row["spread"][place] / side > config.max_vertex_spread:
+            reasons.append("vertex spread")
+        elif row["cycle"] is not None and row["cycle"][place] < config.min_vertex_cycle:
+            reasons.append("vertex cycle")
+        else:
+            places.append(place)
+    lists = ("vertex_ids", "keypoints_x", "keypoints_y", "pixel_counts", "spread", "confidence", "cycle")
+    cut = {name: None if row[name] is None else [row[name][place] for place in places] for name in lists}
+    if reasons:
+        cut["visible_area"] = sum(float(area_share[vertex]) for vertex in cut["vertex_ids"])
+    return dict(row) | cut, reasons

@@ -69,7 +69,7 @@ def test_exactly_the_threshold_of_visible_area_is_kept(least):
     """As the tables hold it, in single precision, and as ten tenths of a surface add up."""
     stored = np.float64(np.float32([least, np.nextafter(np.float32(least), np.float32(0)), 0.999 * least]))
     ones = np.ones(3)
-    measures = Measures(ones, 500 * ones, stored, np.ones(3, dtype=bool), 0 * ones, 0 * ones)
+    measures = Measures(ones, 500 * ones, stored, np.ones(3, dtype=bool), 0 * ones, 0 * ones, ones)
     reasons, values = judge(FilterConfig(min_visible_area=least), measures)
     assert reasons == [None, "small visible area", "small visible area"]
     assert values[1:].tolist() == stored[1:].tolist()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from dp3d_data.errors import InputMissing, ShardError
+from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import INSTANCE_SCHEMA, instance_batch
 from dp3d_data.shards.decisions import repeated
 from dp3d_data.shards.decode import list_values
@@ -16,6 +17,7 @@ from dp3d_data.shards.layout import GROUP_BYTES, lay_out
 from dp3d_data.shards.schema import COLUMNS, PIXEL_STEP, TRUTH_STEP
 from dp3d_data.shards.shuffle import PLACES, Dealt, deal
 from dp3d_data.shards.stored import content_hashes, on_grid, rounded
+from dp3d_data.shards.trimming import Trim
 from tests.data.shards.samples import row, run
 from tests.references.shards import content_hash_slow, on_grid_slow, repeated_slow
 
@@ -113,11 +115,11 @@ def test_what_is_dealt_is_gathered_in_its_place(tmp_path):
     order = np.random.default_rng(0).permutation(30)[:25]
     group, position = np.full(30, -1), np.full(30, -1)
     group[order], position[order] = np.arange(25) // 10, np.arange(25) % 10
-    paths = []
+    paths, trim = [], Trim(FilterConfig(), np.full(12, 1 / 12))
     for number, piece in enumerate(parts):
         here = slice(piece.start, piece.start + piece.rows)
         names = [f"new{index}" for index in range(here.start, here.stop)]
-        paths.append(deal(piece, places(group[here], position[here], names), tmp_path / f"{number}.arrow"))
+        paths.append(deal(piece, places(group[here], position[here], names), tmp_path / f"{number}.arrow", trim))
     dealt = Dealt(paths)
     stored = rounded(table_of(rows))
     for number, count in enumerate((10, 10, 5)):

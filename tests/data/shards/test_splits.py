@@ -12,7 +12,7 @@ from dp3d_data.shards.splits import SIDES, SplitRule, components, given_sides, r
 from dp3d_data.shards.splits import assign_splits as assign_sides
 from tests.references.shards import components_slow, judge_slow
 
-STRICT = FilterConfig(min_score=0.5)
+STRICT = FilterConfig(min_score=0.5, min_cycle=0.5)
 instances = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([None, "1", "2", "3", "4", "5"])), max_size=30)
 
 
@@ -123,6 +123,7 @@ def test_the_first_reason_is_named(count, seed):
         known_shape=rng.random(count) < 0.5,
         edges=rng.integers(0, 5, count),
         spread=rng.choice([0.01, 0.1, 0.3], count),
+        cycle=rng.choice([0.2, 0.8], count),
     )
     reasons, values = judge(STRICT, measures)
     assert reasons == judge_slow(STRICT, measures)

@@ -1,0 +1,119 @@
+"""What a run will take, told from a few of its images and without writing anything."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dp3d_data.records import ImageRecord
+from dp3d_data.shards import INSTANCE_SCHEMA, Row, Run, instance_batch
+from dp3d_data.shards.files import table_options
+from dp3d_data.shards.runs import MARKER, done_parts, found_run
+from pipelines.ahead import annotate_all
+from pipelines.annotate import Annotator, Rows, limited_threads
+from pipelines.extract import Plan
+
+PROBES = 4
+# An overlay of 960 pixels as JPEG.
+PICTURE_BYTES = 150_000
+# Seconds in which Dask and its processes start.
+CLUSTER_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known before a run.
+
+    Attributes:
+        state: "new", "unfinished", "finished" or "another recipe": what the folder holds.
+        images: of the plan.
+        todo: images that are still to be worked on.
+        parts: number of parts to make.
+        looked_at: number of images that were worked on.
+        probed: what came of them.
+        seconds: from the start of the command to its end.
+        disk_bytes: of what is still to be written.
+        free_bytes: free where it is to be written.
+    """
+
+    state: str
+    images: int
+    todo: int
+    parts: int
+    looked_at: int
+    probed: Rows
+    seconds: float
+    disk_bytes: int
+    free_bytes: int
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Work on a few images of a plan, spread evenly over what is to be done, and extrapolate.
+
+    Raises:
+        CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.
+    """
+    state, todo = unfinished_parts(plan)
+    records = [record for part in todo for record in part]
+    rows, seconds, disk_bytes, looked_at = Rows(), 0.0, 0, min(PROBES, len(records))
+    if records:
+        loading, an_image, rows = probe(plan, records)
+        starting = loading + (0 if plan.place.here else CLUSTER_SECONDS)
+        seconds = starting + an_image * len(records) / max(plan.workers, 1)
+        pictures = PICTURE_BYTES * min(plan.config.overlays, len(plan.records))
+        empty = encoded_bytes([])
+        disk_bytes = (encoded_bytes(rows.instances) - empty) * len(records) // looked_at + empty * len(todo) + pictures
+    counts = len(plan.records), len(records), len(todo), looked_at
+    return Estimate(state, *counts, rows, seconds, disk_bytes, free_bytes(plan.out))
+
+
+def unfinished_parts(plan: Plan) -> tuple[str, list[Sequence[ImageRecord]]]:
+    """What the plan's folder holds, and what remains to be done of each part; nothing is written."""
+    found, parts = found_run(plan.out), list[Sequence[ImageRecord]](plan.parts)
+    if found is None or plan.config.overwrite:
+        return "new", parts
+    finished = (plan.out / MARKER).is_file()
+    if finished and plan.config.retry_failed:
+        failed = set(Run.open(plan.out).failures()["image_id"].to_pylist())
+        kept = [[record for record in part if record.image_id in failed] for part in parts]
+        return "finished", [part for part in kept if part]
+    if found != ("extract", plan.recipe):
+        return "another recipe", parts
+    done = done_parts(plan.out)
+    return ("finished", []) if finished else ("unfinished", [part for index, part in enumerate(parts) if index not in done])
+
+
+def probe(plan: Plan, records: Sequence[ImageRecord]) -> tuple[float, float, Rows]:
+    """Seconds to load the network, seconds an image, and the rows of the images looked at."""
+    chosen = [records[place] for place in sorted({number * len(records) // PROBES for number in range(PROBES)})]
+    rows, began = Rows(), time.perf_counter()
+    annotator = Annotator(plan.config, plan.make_predictor(), plan.template, plan.model)
+    loading = time.perf_counter() - began
+    with limited_threads(plan.config.threads):
+        annotate_all(annotator, chosen[:1])
+        began = time.perf_counter()
+        for one in annotate_all(annotator, chosen):
+            rows.add(one)
+    return loading, (time.perf_counter() - began) / len(chosen), rows
+
+
+def encoded_bytes(rows: Sequence[Row]) -> int:
+    """Size of a file with these instances."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_batches([instance_batch(rows)]), buffer, **table_options(INSTANCE_SCHEMA))
+    return buffer.tell()
+
+
+def free_bytes(folder: Path) -> int:
+    """Space that is free where a folder is or would be."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,100 @@
+"""Beside, dry run, retries: what they say, and that they leave alone what is not theirs."""
+
+import shutil
+
+import pytest
+
+from dp3d_data.errors import InputMissing, RecipeMismatch
+from pipelines.estimate import estimate
+from pipelines.extract import beside, extract, make_plan
+from pipelines.extract_settings import ExtractConfig
+from tests.data.extract.world import ball, content, make_world, predictor_of, run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    known = make_world(folder, 6)
+    ball().save(tmp_path / "ball.npz")
+    return folder, known
+
+
+def plan_of(photos, out, **settings):
+    folder, known = photos
+    values = {"images": (str(folder),), "template": str(folder.parent / "ball.npz"), "part": 4, "min_vertices": 5, "workers": 1}
+    return make_plan(ExtractConfig(**values, out=str(out), **settings), predictor_of(known))
+
+
+def test_another_recipe_goes_beside(photos, tmp_path):
+    out = tmp_path / "out"
+    first = plan_of(photos, out, beside=True)
+    assert first.out == out and extract(first).fresh
+    before = content(out)
+    other = plan_of(photos, out, beside=True, score=0.85)
+    assert other.out == tmp_path / f"out-{other.recipe}" == beside(plan_of(photos, out, score=0.85))
+    assert extract(other).fresh and not extract(plan_of(photos, out, beside=True, score=0.85)).fresh
+    assert content(out) == before and plan_of(photos, out, beside=True).out == out
+
+
+def test_a_dry_run_writes_nothing_and_counts(photos, tmp_path):
+    out = tmp_path / "out"
+    told = estimate(plan_of(photos, out))
+    assert (told.state, told.images, told.todo, told.parts, told.looked_at) == ("new", 6, 6, 2, 4)
+    assert told.seconds > 0 and told.disk_bytes > 1000 and told.free_bytes > 0 and not out.exists()
+    extract(plan_of(photos, out))
+    before = content(out)
+    assert estimate(plan_of(photos, out)).todo == 0
+    assert estimate(plan_of(photos, out, score=0.85)).state == "another recipe"
+    assert estimate(plan_of(photos, out, overwrite=True)).state == "new"
+    assert content(out) == before
+
+
+def test_a_dry_run_sees_what_an_unfinished_run_has_done(photos, tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop(inputs, *_):
+        seen.append(inputs)
+        if len(seen) == 5:
+            raise Stopped
+
+    seen = []
+    with pytest.raises(Stopped):
+        extract(plan_of(photos, tmp_path / "out"), stop)
+    told = estimate(plan_of(photos, tmp_path / "out"))
+    assert (told.state, told.todo, told.parts) == ("unfinished", 2, 1)
+
+
+def test_only_failed_images_are_tried_again(photos, tmp_path):
+    folder, known = photos
+    shutil.copy(folder / "000.png", tmp_path / "whole.png")
+    (folder / "000.png").write_bytes(b"half")
+    run(folder, tmp_path / "out", known)
+    told = estimate(plan_of(photos, tmp_path / "out", retry_failed=True))
+    assert (told.state, told.todo) == ("finished", 1)
+    shutil.copy(tmp_path / "whole.png", folder / "000.png")
+    said, seen = [], []
+
+    class Watching:
+        template_hash = ""
+
+        def __init__(self):
+            self.inner = predictor_of(known)()
+            self.class_of, self.vertex_embeddings = self.inner.class_of, self.inner.vertex_embeddings
+
+        def predict(self, image, **settings):
+            seen.append(image.shape)
+            return self.inner.predict(image, **settings)
+
+    config = plan_of(photos, tmp_path / "out", retry_failed=True).config
+    outcome = extract(make_plan(config, Watching), say=said.append)
+    assert said == ["1 failed images to try again"] and len(seen) == 1 and outcome.images.failed == 0
+    assert not extract(make_plan(config, Watching)).fresh and len(seen) == 1
+
+
+def test_a_retry_needs_a_run_of_the_same_work(photos, tmp_path):
+    with pytest.raises(InputMissing, match="no run.json here"):
+        extract(plan_of(photos, tmp_path / "out", retry_failed=True))
+    run(photos[0], tmp_path / "out", photos[1])
+    with pytest.raises(RecipeMismatch, match="failed images here are those of another recipe"):
+        extract(plan_of(photos, tmp_path / "out", retry_failed=True, score=0.85))
