@@ -62,9 +62,11 @@ class VertexView:
         keypoints: [V, 2] mean pixel centre of each vertex's pixels, image pixels; pixel (0, 0) has its centre at (0.5, 0.5).
         counts: [V] number of pixels.
         spread: [V] root mean square distance of the pixels to their mean, image pixels.
+        confidence: [V] how sure the network is, 0..1; None where it does not say.
     """
 
     ids: Int[np.ndarray, "visible"]
     keypoints: Float[np.ndarray, "visible 2"]
     counts: Int[np.ndarray, "visible"]
     spread: Float[np.ndarray, "visible"]
+    confidence: Float[np.ndarray, "visible"] | None = None

@@ -15,7 +15,7 @@ from dp3d_data.bodies.visibility import inside_mask, vertex_areas, visible_fract
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.fits import FitCamera
 from dp3d_data.records import VertexView
-from dp3d_data.shards.instances import Truth
+from dp3d_data.shards.instances import Camera, Truth
 
 Box = tuple[float, float, float, float]
 
@@ -71,9 +71,18 @@ def fit_view(
     visible &= (keypoints >= 0).all(axis=1) & (keypoints < size).all(axis=1)
     if mask is not None:
         visible &= inside_mask(keypoints, mask)
-    truth = Truth((seen - seen.mean(axis=0)) / template.factor, scale * template.factor)
+    middle = seen.mean(axis=0)
+    truth = Truth((seen - middle) / template.factor, scale * template.factor, template.metres, _camera(camera, template, middle))
     areas = visible_fraction(visible, template.vertex_areas), visible_fraction(visible, vertex_areas(seen, template.faces))
     return FitView(keypoints, visible, *areas, box or _box(keypoints, size), truth)
+
+
+def _camera(camera: FitCamera, template: Template, middle: Float[np.ndarray, "3"]) -> Camera:
+    """The camera as it sees the true vertices, which are centred and in template units."""
+    if camera.kind == "perspective":
+        return Camera.perspective(camera.focal, camera.centre, template.factor, middle)
+    scale = cast(float, camera.scale)
+    return Camera.orthographic(scale * template.factor, scale * middle[:2] + camera.centre)
 
 
 def _box(keypoints: Float[np.ndarray, "K 2"], size: tuple[int, int]) -> Box:

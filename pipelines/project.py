@@ -169,7 +169,7 @@ class ProjectParts:
         path, digest = (str(fit.image_path), file_digest(fit.image_path)) if there else (None, None)
         return instance_row(
             fit.instance_id,
-            ImageInfo(fit.image_id, *size, path, digest, plan.config.dataset, fit.group),
+            ImageInfo(fit.image_id, *size, path, digest, plan.config.dataset, fit.group, fit.split),
             Detection(np.asarray(view.box, dtype=np.float32), 1.0, plan.config.category),
             vertex_view(keypoints, visible, plan.subset),
             Correspondence(plan.template.name, plan.template.content_hash, TRUTH),

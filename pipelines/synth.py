@@ -17,7 +17,7 @@ from dp3d_data.config import fingerprint, plain, workspace
 from dp3d_data.errors import UsageError
 from dp3d_data.records import Detection, ImageRecord, VertexView
 from dp3d_data.shards.files import write_whole
-from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, Truth, instance_row
+from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Row, Truth, instance_row
 from dp3d_data.shards.runs import Run, RunWriter
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.world import SyntheticInstance, World
@@ -132,6 +132,7 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> Row:
             write_whole(plan.out / f"vertex_maps/{name}.npz", lambda s: np.savez_compressed(s, vertex_map=instance.vertex_map))
     ids = np.flatnonzero(instance.visible).astype(np.int32)
     view = VertexView(ids, instance.keypoints[ids], counts[ids], np.zeros(len(ids), dtype=np.float32))
+    camera = Camera.orthographic(instance.scale, instance.translation)
     return instance_row(
         f"{name}-0",
         ImageInfo(name, size, size, path, digest, "synth", instance.group),
@@ -140,7 +141,7 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> Row:
         Correspondence(plan.template.name, plan.template.content_hash, TRUTH),
         visible_area=instance.visible_area,
         mask_area=None if instance.mask is None else int(instance.mask.sum()),
-        truth=Truth(instance.true_vertices, instance.scale),
+        truth=Truth(instance.true_vertices, instance.scale, plan.template.metres, camera),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import zipfile
 from collections.abc import Callable
 
@@ -29,7 +30,7 @@ def cached_arrays(name: str, shapes: dict[str, tuple[int, ...]], compute: Callab
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         pass
     arrays = compute()
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as stream:

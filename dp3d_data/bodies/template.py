@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -64,6 +65,11 @@ class Template:
     def total_area(self) -> float:
         return float(self.vertex_areas.sum())
 
+    @property
+    def metres(self) -> float | None:
+        """Length of one template unit in metres; None where unknown."""
+        return self.factor if self.unit == "m" else None
+
     @cached_property
     def content_hash(self) -> str:
         """16 hex digits of the SHA-256 of the vertices' and faces' little-endian bytes: the identity of the vertex ids."""
@@ -88,7 +94,7 @@ class Template:
             arrays["symmetry"] = np.asarray(self.symmetry, dtype=np.int32)
         if self.skeleton is not None:
             arrays |= skeleton_arrays(self.skeleton)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         with open(partial, "wb") as stream:
             np.savez_compressed(stream, **arrays)
         os.replace(partial, path)

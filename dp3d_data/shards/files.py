@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,16 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dp3d_data.errors import InputMissing, ShardError
+from dp3d_data.shards.schema import COLUMNS
 
-COMPRESSION = "zstd"
-_PARTIAL = re.compile(r"\..+\.(parquet|json|npz)\.\d+(\.tmp)?")
+COMPRESSION, COMPRESSION_LEVEL = "zstd", 1
+_PARTIAL = re.compile(r"\..+\.(parquet|json|npz|arrow)\.\d+(-[0-9a-f]{8})?\.tmp")
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], None]) -> Path:
-    """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it; a kill leaves no half file."""
+    """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it; a kill leaves no half file.
+
+    The temporary name is this call's alone, also among machines that share the storage.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with open(partial, "wb") as stream:
             write(stream)
@@ -81,9 +86,16 @@ def read_json(path: str | Path, kind: str) -> dict[str, Any]:
 
 
 def table_options(schema: pa.Schema) -> dict[str, Any]:
-    """How tables are encoded: zstd, dictionaries for text only, since ids and keypoints hardly repeat."""
-    text = [field.name for field in schema if pa.types.is_string(field.type)]
-    return {"compression": COMPRESSION, "use_dictionary": text, "write_statistics": True, "store_schema": True}
+    """How tables are encoded: each column as the schema says, then zstd; pages carry checksums."""
+    known = [COLUMNS[name] for name in schema.names if name in COLUMNS]
+    return {
+        "compression": COMPRESSION,
+        "compression_level": COMPRESSION_LEVEL,
+        "use_dictionary": [column.path for column in known if column.encoding == "DICTIONARY"],
+        "column_encoding": {column.path: column.encoding for column in known if column.encoding != "DICTIONARY"},
+        "write_page_checksum": True,
+        "store_schema": True,
+    }
 
 
 def write_table(path: str | Path, table: pa.Table | pa.RecordBatch) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dp3d_data.filters import Measures
+from dp3d_data.shards.decode import boxes
 from dp3d_data.shards.runs import Run
 
 COLUMNS = [
@@ -67,11 +68,6 @@ def read_index(runs: Sequence[Run]) -> Index:
         boxes=np.concatenate([np.zeros((0, 4), np.float32), *(boxes(table) for table in tables)]),
         measures=_joined(measures),
     )
-
-
-def boxes(table: pa.Table) -> np.ndarray:
-    """Boxes [N, 4], xyxy in image pixels."""
-    return np.stack([table.column(name).to_numpy() for name in ("box_x0", "box_y0", "box_x1", "box_y1")], axis=1)
 
 
 def measure(table: pa.Table) -> Measures:

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the rows keep of an image: path and content hash are None where no image was made."""
+    """What the rows keep of an image: path and content hash are None where no image was made, split where the source has none."""
 
     image_id: str
     width: int
@@ -28,6 +28,7 @@ class ImageInfo:
     content_hash: str | None = None
     source: str = "folder"
     group: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,43 @@ class Correspondence:
 
 
 @dataclass(frozen=True)
+class Camera:
+    """A known camera: matrix [3, 4] brings (x, y, z, 1) of the camera frame, template units, to (u w, v w, w) in image pixels."""
+
+    kind: str
+    matrix: Float[np.ndarray, "3 4"]
+
+    @staticmethod
+    def orthographic(scale: float, translation: Float[np.ndarray, "2"]) -> Camera:
+        """(u, v) = scale * (x, y) + translation."""
+        tx, ty = translation
+        return Camera("orthographic", np.array([[scale, 0, 0, tx], [0, scale, 0, ty], [0, 0, 0, 1]]))
+
+    @staticmethod
+    def perspective(
+        focal: tuple[float, float], centre: tuple[float, float], unit: float = 1.0, origin: Float[np.ndarray, "3"] | None = None
+    ) -> Camera:
+        """(u, v) = focal * X[:2] / X[2] + centre of X = unit * (x, y, z) + origin, in any one length."""
+        intrinsic = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
+        placed = np.column_stack([unit * np.eye(3), np.zeros(3) if origin is None else origin])
+        return Camera("perspective", intrinsic @ placed)
+
+
+@dataclass(frozen=True)
 class Truth:
-    """Known geometry: vertices [K, 3] in the camera frame and template units, scale in image pixels per template unit."""
+    """Known geometry.
+
+    Attributes:
+        vertices: [K, 3] in the camera frame and template units.
+        scale: image pixels per template unit.
+        unit: metres in one template unit; None where unknown.
+        camera: None where unknown.
+    """
 
     vertices: Float[np.ndarray, "K 3"]
     scale: float
+    unit: float | None = None
+    camera: Camera | None = None
 
 
 def instance_row(
@@ -84,7 +117,9 @@ def instance_row(
         "template_hash": origin.template_hash,
         "model": origin.model,
         "group": image.group,
+        "source_split": image.split,
         "split": None,
+        "content_hash": None,
         "box_x0": x0,
         "box_y0": y0,
         "box_x1": x1,
@@ -93,14 +128,23 @@ def instance_row(
         "mask_area": None if mask_area is None else int(mask_area),
         "visible_area": float(visible_area),
         "visible_area_posed": None if visible_area_posed is None else float(visible_area_posed),
+        **_camera(None if truth is None else truth.camera),
         "vertex_ids": np.asarray(view.ids, dtype=np.int32),
         "keypoints_x": np.asarray(view.keypoints, dtype=np.float32)[:, 0],
         "keypoints_y": np.asarray(view.keypoints, dtype=np.float32)[:, 1],
         "pixel_counts": np.asarray(view.counts, dtype=np.int32),
         "spread": np.asarray(view.spread, dtype=np.float32),
+        "confidence": None if view.confidence is None else np.asarray(view.confidence, dtype=np.float32),
         "true_vertices": None if truth is None else np.asarray(truth.vertices, dtype=np.float32).reshape(-1),
         "true_scale": None if truth is None else float(truth.scale),
+        "true_unit": None if truth is None else truth.unit,
     }
+
+
+def _camera(camera: Camera | None) -> Row:
+    if camera is None:
+        return {"camera_kind": None, "camera_matrix": None}
+    return {"camera_kind": camera.kind, "camera_matrix": np.asarray(camera.matrix, dtype=np.float32).reshape(-1)}
 
 
 def check_view(view: VertexView) -> None:
@@ -114,6 +158,8 @@ def check_view(view: VertexView) -> None:
     if shapes != ((count,), (count, 2), (count,), (count,)):
         expected = "[V], [V, 2], [V], [V]"
         raise ShapeError("a view has one keypoint, count and spread per vertex id", got=shapes, expected=expected)
+    if view.confidence is not None and np.shape(view.confidence) != (count,):
+        raise ShapeError("a view has one confidence per vertex id", got=np.shape(view.confidence), expected=(count,))
     if count and (np.diff(view.ids) <= 0).any():
         raise ShapeError("vertex ids ascend, each at most once", got="ids out of order or repeated")
 

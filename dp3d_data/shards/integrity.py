@@ -16,7 +16,7 @@ from dp3d_data.shards.basis import BASIS, read_basis
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.manifest import MANIFEST, read_manifest
 from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
-from dp3d_data.shards.schema import INSTANCE_SCHEMA, PER_VERTEX, schema_problem
+from dp3d_data.shards.schema import INSTANCE_SCHEMA, PER_VERTEX, current, schema_problem
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,7 @@ def shard_faults(path: Path, entry: dict[str, Any], manifest: dict[str, Any], se
     if problem:
         yield problem
         return
+    table = current(table)
     if table.num_rows != entry["instances"]:
         yield f"{table.num_rows} instances, the manifest has {entry['instances']}"
     for name, expected in (("template_hash", manifest["template"]["hash"]), ("split", entry["split"])):
@@ -154,8 +155,9 @@ def value_faults(table: pa.Table, num_vertices: int) -> Iterator[str]:
     offsets, flat = ids.offsets.to_numpy(), ids.flatten().to_numpy()
     offsets = offsets - (offsets[0] if len(offsets) else 0)
     for name in PER_VERTEX[1:]:
-        lengths = table.column(name).combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
-        if not np.array_equal(lengths, np.diff(offsets)):
+        column = table.column(name).combine_chunks()
+        lengths, filled = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), column.is_valid()
+        if not np.array_equal(lengths, np.where(filled, np.diff(offsets), 0)):
             yield f"{name} and vertex_ids differ in length"
     if len(flat) and (flat.min() < 0 or flat.max() >= num_vertices):
         yield f"vertex id {flat.min() if flat.min() < 0 else flat.max()} outside the template's 0..{num_vertices - 1}"

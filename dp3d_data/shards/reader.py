@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from dp3d_data.errors import ShardError, UsageError
 from dp3d_data.shards.basis import BASIS, Basis, read_basis
-from dp3d_data.shards.index import boxes
+from dp3d_data.shards.decode import boxes, truth, views
 from dp3d_data.shards.manifest import read_manifest
 from dp3d_data.shards.runs import TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
@@ -141,17 +141,8 @@ def dense(table: pa.Table, num_vertices: int) -> Instances:
     Raises:
         ShardError: a vertex id outside the template.
     """
-    ids = table.column("vertex_ids").combine_chunks()
-    flat = ids.flatten().to_numpy()
-    if len(flat) and (flat.min() < 0 or flat.max() >= num_vertices):
-        raise ShardError("vertex id outside the template", got=int(flat.max()), expected=f"0..{num_vertices - 1}")
-    row = np.repeat(np.arange(len(ids)), np.diff(ids.offsets.to_numpy()))
-    keypoints = np.zeros((len(ids), num_vertices, 2), dtype=np.float32)
-    visible = np.zeros((len(ids), num_vertices), dtype=bool)
-    visible[row, flat] = True
-    for axis, name in enumerate(("keypoints_x", "keypoints_y")):
-        keypoints[row, flat, axis] = table.column(name).combine_chunks().flatten().to_numpy()
-    true_vertices, true_scale = dense_truth(table, num_vertices)
+    keypoints, visible = views(table).dense(num_vertices)
+    true_vertices, true_scale = truth(table, num_vertices)
     return Instances(
         instance_ids=table.column("instance_id").to_pylist(),
         image_paths=table.column("image_path").to_pylist(),
@@ -163,15 +154,3 @@ def dense(table: pa.Table, num_vertices: int) -> Instances:
         true_vertices=true_vertices,
         true_scale=true_scale,
     )
-
-
-def dense_truth(table: pa.Table, num_vertices: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """True vertices [N, K, 3] and scale [N], NaN where unknown; None, None where no row has truth."""
-    column = table.column("true_vertices").combine_chunks()
-    known = column.is_valid().to_numpy(zero_copy_only=False)
-    if not known.any():
-        return None, None
-    vertices = np.full((len(column), num_vertices, 3), np.nan, dtype=np.float32)
-    vertices[known] = column.drop_null().flatten().to_numpy().reshape(-1, num_vertices, 3)
-    scale = table.column("true_scale").combine_chunks().fill_null(float("nan")).to_numpy(zero_copy_only=False)
-    return vertices, scale.astype(np.float32)

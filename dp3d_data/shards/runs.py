@@ -191,7 +191,7 @@ class Run:
             problem = schema_problem(table.schema, wanted)
             if problem:
                 raise ShardError("not a table of instances", got=problem, path=path)
-            yield table if columns else current(table)
+            yield current(table, columns)
 
     def failures(self) -> pa.Table:
         return read_table(self.folder / "failures.parquet")

@@ -7,32 +7,64 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
-READABLE = (1, 2)
-# Columns that files of an older version lack, and which are null then.
-ADDED = ("visible_area_posed",)
+SCHEMA_VERSION = 3
+READABLE = (1, 2, 3)
+# Columns that came with each version; files of an older one lack them, and they are null then.
+ADDED = {
+    2: ("visible_area_posed",),
+    3: ("source_split", "content_hash", "camera_kind", "camera_matrix", "confidence", "true_unit"),
+}
 VERSION_KEY = b"dp3d.schema_version"
 TABLE_KEY = b"dp3d.table"
 FIELDS_KEY = b"dp3d.fields"
 
 
+# Shards hold multiples of these steps; the largest change is half a step. Runs hold what was measured.
+PIXEL_STEP = 1 / 64
+TRUTH_STEP = 1 / 65536
+
+
 @dataclass(frozen=True)
 class Column:
-    """One column: its Arrow type, unit, meaning, and whether it may be null."""
+    """One column: its Arrow type, unit, meaning, whether it may be null, how files encode it, and its step in shards.
+
+    Attributes:
+        encoding: of the Parquet pages: PLAIN, DICTIONARY, BYTE_STREAM_SPLIT or DELTA_BINARY_PACKED.
+        step: values in shards are multiples of this power of two; 0 keeps them as they are.
+    """
 
     name: str
     type: pa.DataType
     text: str
     unit: str = ""
     nullable: bool = False
+    encoding: str = "PLAIN"
+    step: float = 0.0
 
     @property
     def is_list(self) -> bool:
         return pa.types.is_list(self.type)
 
+    @property
+    def path(self) -> str:
+        """The name of its values inside a Parquet file."""
+        return f"{self.name}.list.element" if self.is_list else self.name
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the file says about it."""
+        step = {"step": f"1/{round(1 / self.step)}"} if self.step else {}
+        return {"description": self.text, "unit": self.unit, **step}
+
+
+def _list(value: pa.DataType) -> pa.DataType:
+    """A list whose entries are never null, which reads faster."""
+    return pa.list_(pa.field("element", value, nullable=False))
+
 
 _STRING, _INT, _FLOAT = pa.string(), pa.int32(), pa.float32()
-_INTS, _FLOATS = pa.list_(pa.int32()), pa.list_(pa.float32())
+_INTS, _FLOATS = _list(pa.int32()), _list(pa.float32())
+_DICTIONARY, _SPLIT, _DELTA = "DICTIONARY", "BYTE_STREAM_SPLIT", "DELTA_BINARY_PACKED"
 _PIXELS = "image pixels, x right, y down; pixel (0, 0) has its centre at (0.5, 0.5)"
 
 INSTANCE_COLUMNS = (
@@ -42,13 +74,19 @@ INSTANCE_COLUMNS = (
     Column("image_hash", _STRING, "SHA-256 of the image file's bytes, hex; null where no image was made.", nullable=True),
     Column("image_width", _INT, "Width of the image.", "pixels"),
     Column("image_height", _INT, "Height of the image.", "pixels"),
-    Column("source", _STRING, "Kind of source: folder, synth, ..."),
-    Column("category", _STRING, "Category of the object."),
-    Column("template", _STRING, "Name of the template whose vertices the ids are."),
-    Column("template_hash", _STRING, "Content hash of the template: 16 hex digits of SHA-256 over vertices and faces."),
-    Column("model", _STRING, "Network that made the correspondences; \"truth\" for a synthetic world."),
-    Column("group", _STRING, "What stays on one side of a split: video, breed, subject; null where unknown.", nullable=True),
-    Column("split", _STRING, "Side of the split; null until shards are built.", nullable=True),
+    Column("source", _STRING, "Kind of source: folder, synth, ...", encoding=_DICTIONARY),
+    Column("category", _STRING, "Category of the object.", encoding=_DICTIONARY),
+    Column("template", _STRING, "Name of the template whose vertices the ids are.", encoding=_DICTIONARY),
+    Column("template_hash", _STRING, "Content hash of the template: 16 hex digits of SHA-256 over vertices and faces.",
+           encoding=_DICTIONARY),
+    Column("model", _STRING, "Network that made the correspondences; \"truth\" for a synthetic world.", encoding=_DICTIONARY),
+    Column("group", _STRING, "What stays on one side of a split: video, breed, subject; null where unknown.", nullable=True,
+           encoding=_DICTIONARY),
+    Column("source_split", _STRING, "Side that the source itself gives; null where it gives none.", nullable=True,
+           encoding=_DICTIONARY),
+    Column("split", _STRING, "Side of the split; null until shards are built.", nullable=True, encoding=_DICTIONARY),
+    Column("content_hash", _STRING, "16 hex digits of SHA-256 over template_hash, vertex_ids and keypoints as stored; "
+           "null until shards are built.", nullable=True),
     Column("box_x0", _FLOAT, "Left edge of the box.", "image pixels"),
     Column("box_y0", _FLOAT, "Top edge of the box.", "image pixels"),
     Column("box_x1", _FLOAT, "Right edge of the box.", "image pixels"),
@@ -58,47 +96,49 @@ INSTANCE_COLUMNS = (
     Column("visible_area", _FLOAT, "Visible share of the template's surface area.", "0..1"),
     Column("visible_area_posed", _FLOAT, "Visible share of the posed surface's own area; null where the shape is unknown.",
            "0..1", nullable=True),
-    Column("vertex_ids", _INTS, "Visible template vertices, ascending; all other vertices are invisible."),
-    Column("keypoints_x", _FLOATS, "x of the mean pixel of each visible vertex.", _PIXELS),
-    Column("keypoints_y", _FLOATS, "y of the mean pixel of each visible vertex.", _PIXELS),
-    Column("pixel_counts", _INTS, "Number of pixels matched to each visible vertex.", "pixels"),
-    Column("spread", _FLOATS, "Root mean square distance of these pixels to their mean.", "image pixels"),
-    Column(
-        "true_vertices",
-        _FLOATS,
-        "True position of every template vertex, x0 y0 z0 x1 ...; null where unknown.",
-        "template units, camera frame: x right, y down, z away from the viewer",
-        nullable=True,
-    ),
+    Column("camera_kind", _STRING, "Kind of the known camera: orthographic or perspective; null where unknown.", nullable=True,
+           encoding=_DICTIONARY),
+    Column("camera_matrix", _FLOATS, "Projection P [3, 4], row by row: P @ (x, y, z, 1) of a true vertex is (u w, v w, w) with "
+           "(u, v) in the image; null where unknown.", "image pixels from template units", nullable=True, encoding=_SPLIT),
+    Column("vertex_ids", _INTS, "Visible template vertices, ascending; all other vertices are invisible.", encoding=_DELTA),
+    Column("keypoints_x", _FLOATS, "x of the mean pixel of each visible vertex.", _PIXELS, encoding=_SPLIT, step=PIXEL_STEP),
+    Column("keypoints_y", _FLOATS, "y of the mean pixel of each visible vertex.", _PIXELS, encoding=_SPLIT, step=PIXEL_STEP),
+    Column("pixel_counts", _INTS, "Number of pixels matched to each visible vertex.", "pixels", encoding=_DICTIONARY),
+    Column("spread", _FLOATS, "Root mean square distance of these pixels to their mean.", "image pixels", encoding=_SPLIT,
+           step=PIXEL_STEP),
+    Column("confidence", _FLOATS, "How sure the network is of each visible vertex; null where it does not say.", "0..1",
+           nullable=True, encoding=_SPLIT, step=PIXEL_STEP / 4),
+    Column("true_vertices", _FLOATS, "True position of every template vertex, x0 y0 z0 x1 ...; null where unknown.",
+           "template units, camera frame: x right, y down, z away from the viewer", nullable=True, encoding=_SPLIT, step=TRUTH_STEP),
     Column("true_scale", _FLOAT, "True scale of the orthographic projection; null where unknown.",
            "image pixels per template unit", nullable=True),
+    Column("true_unit", _FLOAT, "Length of one template unit; null where unknown.", "metres", nullable=True),
 )
 
 FAILURE_COLUMNS = (
     Column("image_id", _STRING, "Name of the input that could not be processed."),
     Column("path", _STRING, "Where it lies.", nullable=True),
-    Column("stage", _STRING, "Step that failed: read, detect, match, ..."),
-    Column("error", _STRING, "Class of the error."),
+    Column("stage", _STRING, "Step that failed: read, detect, match, ...", encoding=_DICTIONARY),
+    Column("error", _STRING, "Class of the error.", encoding=_DICTIONARY),
     Column("message", _STRING, "What the error says."),
 )
 
 REJECT_COLUMNS = (
     Column("instance_id", _STRING, "Name of the instance that was left out."),
     Column("image_id", _STRING, "Name of its image."),
-    Column("reason", _STRING, "Named reason, for example \"few vertices\"."),
+    Column("reason", _STRING, "Named reason, for example \"few vertices\".", encoding=_DICTIONARY),
     Column("value", pa.float64(), "The measured value that decided; null where the reason has none.", nullable=True),
 )
 
 # Lists that hold one entry per visible vertex, in the order of vertex_ids.
-PER_VERTEX = ("vertex_ids", "keypoints_x", "keypoints_y", "pixel_counts", "spread")
+PER_VERTEX = ("vertex_ids", "keypoints_x", "keypoints_y", "pixel_counts", "spread", "confidence")
+COLUMNS = {column.name: column for column in (*INSTANCE_COLUMNS, *FAILURE_COLUMNS, *REJECT_COLUMNS)}
 
 
 def make_schema(table: str, columns: tuple[Column, ...]) -> pa.Schema:
     """An Arrow schema whose fields carry their documentation, and whose metadata repeat it as JSON."""
-    fields = [
-        pa.field(c.name, c.type, nullable=c.nullable, metadata={"description": c.text, "unit": c.unit}) for c in columns
-    ]
-    texts = {c.name: {"description": c.text, "unit": c.unit} for c in columns}
+    fields = [pa.field(c.name, c.type, nullable=c.nullable, metadata=c.notes) for c in columns]
+    texts = {c.name: c.notes for c in columns}
     metadata = {
         TABLE_KEY: table.encode(),
         VERSION_KEY: str(SCHEMA_VERSION).encode(),
@@ -113,38 +153,49 @@ REJECT_SCHEMA = make_schema("rejects", REJECT_COLUMNS)
 
 
 def schema_problem(found: pa.Schema, expected: pa.Schema) -> str | None:
-    """How a file's schema differs from the expected one, in words; None where it is the same."""
+    """How a file's schema differs from the expected one, in words; None where it is the same or an older version's."""
     metadata = found.metadata or {}
     version = metadata.get(VERSION_KEY, b"none").decode(errors="replace")
     if version not in map(str, READABLE):
-        return f"schema version {version}, this program reads {' and '.join(map(str, READABLE))}"
-    older = version != str(SCHEMA_VERSION)
-    missing = [name for name in expected.names if name not in found.names and not (older and name in ADDED)]
+        return f"schema version {version}, this program reads {', '.join(map(str, READABLE))}"
+    absent = {name for added, names in ADDED.items() if added > int(version) for name in names}
+    missing = [name for name in expected.names if name not in found.names and name not in absent]
     if missing:
         return "columns missing: " + ", ".join(missing)
     extra = [name for name in found.names if name not in expected.names]
     if extra:
         return "unknown columns: " + ", ".join(extra)
     pairs = [(field, found.field(field.name)) for field in expected if field.name in found.names]
-    wrong = [f"{field.name} is {other.type}, not {field.type}" for field, other in pairs if other.type != field.type]
+    wrong = [f"{field.name} is {other.type}, not {field.type}" for field, other in pairs if not _same_type(field.type, other.type)]
     return "; ".join(wrong) or None
 
 
-def current(table: pa.Table) -> pa.Table:
-    """A table of instances of any readable version with today's columns; those that it lacks are null."""
-    for name in ADDED:
-        if name not in table.column_names:
-            field = INSTANCE_SCHEMA.field(name)
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-    return table.select(INSTANCE_SCHEMA.names).cast(INSTANCE_SCHEMA)
+def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether two columns hold the same values: lists of older versions allow null entries, though none was ever written."""
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return one.value_type == other.value_type
+    return one == other
+
+
+def current(table: pa.Table, columns: list[str] | None = None) -> pa.Table:
+    """A table of instances of any readable version with today's columns, or those named; what it lacks is null."""
+    fields = [INSTANCE_SCHEMA.field(name) for name in columns or INSTANCE_SCHEMA.names]
+    arrays = [_column(table, field) for field in fields]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=INSTANCE_SCHEMA.metadata))
+
+
+def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+    if field.name not in table.column_names:
+        return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+    return table.column(field.name).cast(field.type)
 
 
 def schema_markdown(columns: tuple[Column, ...]) -> str:
     """The columns as a Markdown table, as docs/shards.md shows them."""
-    lines = ["| column | type | null | meaning | unit |", "|---|---|---|---|---|"]
+    lines = ["| column | type | null | meaning | unit | step in shards |", "|---|---|---|---|---|---|"]
     for c in columns:
         single = c.type.value_type if c.is_list else c.type
         kind = {"float": "float32", "double": "float64"}.get(str(single), str(single))
         kind = f"list of {kind}" if c.is_list else kind
-        lines.append(f"| `{c.name}` | {kind} | {'yes' if c.nullable else ''} | {c.text} | {c.unit} |")
+        lines.append(f"| `{c.name}` | {kind} | {'yes' if c.nullable else ''} | {c.text} | {c.unit} | {c.notes.get('step', '')} |")
     return "\n".join(lines) + "\n"
