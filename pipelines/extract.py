@@ -15,11 +15,13 @@ from dp3d_data.errors import InputMissing, UsageError
 from dp3d_data.filters import Account
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
-from dp3d_data.sources import FolderSource, SampleSource, read_boxes
+from dp3d_data.sources import is_ready
 from pipelines.annotate import Annotator, Predictor, Rows, limited_threads
 from pipelines.extract_settings import ExtractConfig
+from pipelines.inputs import Inputs, find_inputs
 from pipelines.overlays import draw_overlays
 from pipelines.parts import Advance, finish_run, make_missing_parts, unfinished_run, worker_count
+from pipelines.ready import ReadyAnnotator
 
 # Raised when the rows of the same image may differ from those of earlier versions.
 CODE_VERSION = 1
@@ -32,22 +34,30 @@ class Plan:
     """What a run will do, decided before anything is written.
 
     Attributes:
-        records: the images, in order.
-        strangers: names in the file of boxes that are none of the images.
+        inputs: the images, in order, and where they come from.
         model: name of the network, as rows carry it.
-        make_predictor: loads the network; called once in each process.
+        make_predictor: loads the network, called once in each process; None for a source that needs none.
         recipe: fingerprint of all that shapes the result.
         out: folder of the results.
     """
 
     config: ExtractConfig
-    records: tuple[ImageRecord, ...]
-    strangers: tuple[str, ...]
+    inputs: Inputs
     template: Template
     model: str
-    make_predictor: MakePredictor
+    make_predictor: MakePredictor | None
     recipe: str
     out: Path
+
+    @property
+    def records(self) -> tuple[ImageRecord, ...]:
+        return self.inputs.records
+
+    def annotator(self) -> Annotator:
+        """What turns an image into rows: the network, or a source that needs none."""
+        if self.make_predictor is None:
+            return ReadyAnnotator(self.config, self.inputs.source, self.template)
+        return Annotator(self.config, self.make_predictor(), self.template, self.model)
 
     @property
     def parts(self) -> list[tuple[ImageRecord, ...]]:
@@ -81,18 +91,17 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
         CheckpointError: no weights.
         UsageError: neither a template nor a model for the category.
     """
-    source = FolderSource(config.images) if config.images else SampleSource()
-    records, strangers = source.records(), list[str]()
-    if config.boxes:
-        records, strangers = read_boxes(config.boxes, config.category).attach(records)
+    inputs = find_inputs(config)
     template = _template(config)
-    model, digest = config.model or "given", ""
-    if make_predictor is None:
-        make_predictor, model, digest = _network(config)
-    inputs = [(record.image_id, record.boxes, _size(record)) for record in records]
-    recipe = fingerprint("extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash, inputs)
+    model, digest = config.model or "given", file_digest(config.charts) if config.charts else ""
+    if is_ready(inputs.source):
+        make_predictor, model = None, inputs.source.model
+    elif make_predictor is None:
+        make_predictor, model, weights = _network(config)
+        digest += weights
+    recipe = fingerprint("extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash, inputs.facts())
     out = Path(config.out) if config.out else workspace(config.category) / "extract"
-    return Plan(config, tuple(records), tuple(strangers), template, model, make_predictor, recipe, out)
+    return Plan(config, inputs, template, model, make_predictor, recipe, out)
 
 
 def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
@@ -120,14 +129,6 @@ def _template(config: ExtractConfig) -> Template:
     return load_template(name)
 
 
-def _size(record: ImageRecord) -> int:
-    """Bytes of the image file, so that another image of the same name is another recipe; -1 where it cannot be told."""
-    try:
-        return Path(record.path).stat().st_size
-    except OSError:
-        return -1
-
-
 @dataclass(frozen=True)
 class ExtractJob:
     """What every process must know; see `pipelines.parts.Job`."""
@@ -139,7 +140,7 @@ class ExtractJob:
         """Load the network."""
         plan = self.plan
         with limited_threads(plan.config.threads):
-            annotator = Annotator(plan.config, plan.make_predictor(), plan.template, plan.model)
+            annotator = plan.annotator()
         return ExtractParts(annotator, plan.parts, self.writer)
 
 
@@ -179,7 +180,7 @@ def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str],
         return outcome(Run.open(plan.out), fresh=False)
     make_missing_parts(plan, ExtractJob(plan, writer), writer, advance, say)
     draw_overlays(plan.out, plan.records, plan.template, plan.config.overlays)
-    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.strangers)}
+    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.strangers)}
     run = finish_run(plan, writer, extra)
     return outcome(run, fresh=True)
 

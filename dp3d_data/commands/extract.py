@@ -32,8 +32,8 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     images, workers = len(plan.records), plan.workers
     words = [f"{config.category}: {images} image{'s' * (images != 1)}", f"model {plan.model}"]
     click.echo(" · ".join([*words, f"{workers} worker{'s' * (workers != 1)}", f"recipe {plan.recipe}"]))
-    if plan.strangers:
-        click.echo(f"  {len(plan.strangers)} names in {config.boxes} are none of these images, for example {plan.strangers[0]!r}")
+    if strangers := plan.inputs.strangers:
+        click.echo(f"  {len(strangers)} names in {config.boxes} are none of these images, for example {strangers[0]!r}")
     with _progress(images) as advance:
         outcome = run(plan, advance, click.echo)
     _summary(outcome, config.category)

@@ -21,7 +21,7 @@ ALLOWED = {
     "world": PURE,
     "shards": PURE | {"filters"},
     "filters": PURE,
-    "fits": PURE,
+    "fits": PURE | {"sources"},
     "report": PURE | {"shards", "sources"},
     "doctor": PURE | {"inference", "world"},
     "training": PURE | {"inference", "world"},

@@ -1,0 +1,49 @@
+"""Correspondences that others have made: what a source without a network gives for each image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from dp3d_data.records import Box, DensePrediction, ImageRecord, VertexView
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyInstance:
+    """One instance with its correspondences: the vertex of every pixel, or the visible vertices themselves.
+
+    Attributes:
+        name: unique in its image; the instance id is image id, #, name.
+        box: xyxy in image pixels.
+        score: 0..1.
+        found: a template vertex for each pixel of the box, or the visible vertices with their keypoints.
+        points: [K, 3] the true place of every template vertex, in the camera frame and the unit of the template's file; None where unknown.
+    """
+
+    name: str
+    box: Box
+    score: float
+    found: DensePrediction | VertexView
+    points: Float[np.ndarray, "K 3"] | None = None
+
+
+class ReadyReader(Protocol):
+    """Reads the correspondences of a source; lives as long as a process."""
+
+    def instances(self, record: ImageRecord, size: tuple[int, int] | None) -> list[ReadyInstance]:
+        """The instances of one image, in a fixed order.
+
+        Args:
+            size: (width, height) of the upright image in pixels; None where the record has none.
+
+        Raises:
+            InputCorrupt: what the source has for this image cannot be read; a row of the failures table.
+        """
+
+    def size(self, record: ImageRecord) -> tuple[int, int]:
+        """(width, height) in pixels of an image that is not there."""

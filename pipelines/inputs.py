@@ -1,0 +1,72 @@
+"""What an extraction works on: the images of a source, with what is known of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dp3d_data.errors import NothingToDo
+from dp3d_data.records import ImageRecord
+from dp3d_data.sources import SourceOptions, open_source, read_boxes, size_of
+from pipelines.extract_settings import ExtractConfig
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images of a run.
+
+    Attributes:
+        source: where they come from; a `Source` or `ReadySource`.
+        records: the images, in order.
+        strangers: names in the user's file of boxes that are none of the images.
+    """
+
+    source: Any
+    records: tuple[ImageRecord, ...]
+    strangers: tuple[str, ...] = ()
+
+    def facts(self) -> list[Any]:
+        """What the recipe knows of them: names, sizes and all that rows or results take from a record, wherever it lies."""
+        return [self.source.name, self.source.digest(), hashlib.sha256("\n".join(map(_facts, self.records)).encode()).hexdigest()]
+
+
+def find_inputs(config: ExtractConfig) -> Inputs:
+    """The images that the settings name: of the wanted split, with the boxes that are wanted.
+
+    Raises:
+        UsageError, InputMissing, InputCorrupt, NothingToDo: of the source, or of the file of boxes.
+        NothingToDo: no image of the wanted split; names the splits that there are.
+    """
+    options = SourceOptions(
+        path=config.path,
+        images=config.images,
+        category=config.category,
+        category_in_file=config.category_in_file,
+        masks=config.masks,
+        charts=config.charts,
+        weights=config.weights,
+    )
+    source = open_source(config.source or ("folder" if config.images or config.path else "samples"), options)
+    records = source.records()
+    if config.split:
+        records = _of_split(records, config.split)
+    if not config.given_boxes:
+        records = [replace(record, objects=None) for record in records]
+    if not config.boxes:
+        return Inputs(source, tuple(records))
+    with_boxes, strangers = read_boxes(config.boxes, config.category_in_file or config.category).attach(records)
+    return Inputs(source, tuple(with_boxes), tuple(strangers))
+
+
+def _of_split(records: list[ImageRecord], split: str) -> list[ImageRecord]:
+    chosen = [record for record in records if record.split == split]
+    if not chosen:
+        there = sorted({record.split for record in records if record.split is not None})
+        raise NothingToDo(f"no image of the split {split!r}", got=", ".join(there) or "a source without splits", hint="leave out --split")
+    return chosen
+
+
+def _facts(record: ImageRecord) -> str:
+    """One line that changes with anything a result may depend on; of the image the number of bytes."""
+    return repr((record.image_id, record.group, record.split, record.objects, size_of(record.path) if record.path else None))

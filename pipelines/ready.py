@@ -1,0 +1,74 @@
+"""Correspondences of a source that needs no network, to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from dp3d_data.bodies import Template
+from dp3d_data.matching import view_of
+from dp3d_data.records import DensePrediction, Detection, ImageRecord, VertexView
+from dp3d_data.shards import Truth
+from dp3d_data.sources import Photograph, ReadyInstance, ReadySource
+from pipelines.annotate import NOTHING_FOUND, Annotator, Rows, image_info
+from pipelines.extract_settings import ExtractConfig
+
+
+class ReadyAnnotator(Annotator):
+    """What others have found, in the place of a network.
+
+    Args:
+        source: whose correspondences they are.
+        template: whose vertices they name.
+
+    Raises:
+        TemplateError: they are of another template.
+    """
+
+    def __init__(self, config: ExtractConfig, source: ReadySource, template: Template) -> None:
+        self.reader = source.reader(template.num_vertices)
+        self.keep(config, template, source.model)
+
+    def read(self, record: ImageRecord) -> Photograph:
+        """The photograph; where there is none, an empty one of the size that the source tells."""
+        if record.path:
+            return super().read(record)
+        width, height = self.reader.size(record)
+        return Photograph(np.broadcast_to(np.uint8(0), (height, width, 3)), "")
+
+    def detect(self, record: ImageRecord, photograph: Photograph) -> tuple[Rows, list[tuple[str, Any]]]:
+        """The instances of an image with a score that is high enough."""
+        rows, found = Rows(), self.reader.instances(record, (photograph.width, photograph.height))
+        kept = [(f"{record.image_id}#{one.name}", one) for one in found if one.score >= self.config.score]
+        if not kept:
+            rows.reject(record.image_id, record.image_id, NOTHING_FOUND)
+        return rows, kept
+
+    def match(self, rows: Rows, record: ImageRecord, photograph: Photograph, found: Iterable[tuple[str, ReadyInstance]]) -> None:
+        """A row, or the reason for none, for each instance."""
+        info = image_info(record, photograph)
+        for instance_id, one in found:
+            detection = Detection(one.box, one.score, self.config.category)
+            if isinstance(one.found, DensePrediction):
+                view, area = view_of(one.found, self.template.num_vertices), int(one.found.mask.sum())
+            else:
+                view, area = one.found, None
+            truth = None if one.points is None else truth_of(one.points, view, self.template)
+            self.add_instance(rows, instance_id, info, detection, view, area, truth=truth)
+
+
+def truth_of(points: Float[np.ndarray, "K 3"], view: VertexView, template: Template) -> Truth:
+    """Known points in template units, and the scale of the orthographic projection that fits the keypoints best.
+
+    Args:
+        points: in the camera frame (x right, y down, z away from the viewer) and the unit of the template's file.
+    """
+    placed = (points - points.mean(axis=0)) / template.factor
+    seen = placed[view.ids, :2] - placed[view.ids, :2].mean(axis=0)
+    spread = np.square(seen).sum()
+    keypoints = view.keypoints - view.keypoints.mean(axis=0)
+    scale = float((seen * keypoints).sum() / spread) if spread > 0 else 0.0
+    return Truth(placed, scale, template.factor if template.unit == "m" else None)
