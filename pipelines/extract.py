@@ -56,7 +56,7 @@ class Plan:
     def annotator(self) -> Annotator:
         """What turns an image into rows: the network, or a source that needs none."""
         if self.make_predictor is None:
-            return ReadyAnnotator(self.config, self.inputs.source, self.template)
+            return ReadyAnnotator(self.config, self.inputs.source, self.template, self.model)
         return Annotator(self.config, self.make_predictor(), self.template, self.model)
 
     @property
@@ -95,7 +95,8 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
     template = _template(config)
     model, digest = config.model or "given", file_digest(config.charts) if config.charts else ""
     if is_ready(inputs.source):
-        make_predictor, model = None, inputs.source.model
+        make_predictor, model = None, config.model or inputs.source.model
+        digest += file_digest(config.weights) if config.weights else ""
     elif make_predictor is None:
         make_predictor, model, weights = _network(config)
         digest += weights

@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.bodies import Template
-from dp3d_data.matching import view_of
+from dp3d_data.bodies.chart_files import read_charts
+from dp3d_data.categories import category
+from dp3d_data.matching import ChartIndex, VertexIndex, view_of
 from dp3d_data.records import DensePrediction, Detection, ImageRecord, VertexView
 from dp3d_data.shards import Truth
 from dp3d_data.sources import Photograph, ReadyInstance, ReadySource
@@ -23,14 +25,15 @@ class ReadyAnnotator(Annotator):
     Args:
         source: whose correspondences they are.
         template: whose vertices they name.
+        model: the name that rows carry.
 
     Raises:
         TemplateError: they are of another template.
     """
 
-    def __init__(self, config: ExtractConfig, source: ReadySource, template: Template) -> None:
-        self.reader = source.reader(template.num_vertices)
-        self.keep(config, template, source.model)
+    def __init__(self, config: ExtractConfig, source: ReadySource, template: Template, model: str) -> None:
+        self.reader = source.reader(template.num_vertices, given_index(config))
+        self.keep(config, template, model)
 
     def read(self, record: ImageRecord) -> Photograph:
         """The photograph; where there is none, an empty one of the size that the source tells."""
@@ -58,6 +61,23 @@ class ReadyAnnotator(Annotator):
                 view, area = one.found, None
             truth = None if one.points is None else truth_of(one.points, view, self.template)
             self.add_instance(rows, instance_id, info, detection, view, area, truth=truth)
+
+
+def given_index(config: ExtractConfig) -> VertexIndex | ChartIndex | None:
+    """What the settings give pixels to be matched to: the charts of a body, or the vertices of some weights.
+
+    Raises:
+        InputMissing, InputCorrupt, CheckpointError, UnsafePickle: of the file.
+    """
+    if config.charts:
+        return read_charts(config.charts)
+    if not config.weights:
+        return None
+    from dp3d_data.inference import read_vertex_embeddings
+
+    entry = category(config.category)
+    meshes = tuple(name for name in (entry.template, entry.mesh_16k, entry.mesh_4k) if name)
+    return VertexIndex(read_vertex_embeddings(config.weights, meshes), config.device)
 
 
 def truth_of(points: Float[np.ndarray, "K 3"], view: VertexView, template: Template) -> Truth:

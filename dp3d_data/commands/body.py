@@ -84,7 +84,13 @@ def import_body(file: str, name: str, kind: str | None, betas: int | None, overw
     click.echo(f"  written to {path} · look at it: dp3d-data body show {name} --picture {name}.png")
 
 
-@command("template", example="dp3d-data body template smpl --name person\ndp3d-data body template smpl --name person-cse --weights model_final.pkl")
+TEMPLATES = """
+dp3d-data body template smpl --name person
+dp3d-data body template smpl --name person-cse --weights model_final.pkl
+"""
+
+
+@command("template", example=TEMPLATES)
 @click.argument("body")
 @click.option("--name", required=True, help="Name of the template in the workspace.")
 @click.option("--weights", help="CSE network for people: split every edge, in the order that its features confirm.")

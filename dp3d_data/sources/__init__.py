@@ -49,11 +49,12 @@ class ReadySource(Source, Protocol):
 
     model: str
 
-    def reader(self, num_vertices: int) -> ReadyReader:
+    def reader(self, num_vertices: int, index: Any) -> ReadyReader:
         """What reads them; made once in each process.
 
         Args:
             num_vertices: of the template whose vertices they are.
+            index: what pixels are matched to: a `ChartIndex` of --charts, a `VertexIndex` of --weights, else None.
 
         Raises:
             TemplateError: they are of another template.
@@ -70,6 +71,10 @@ SOURCES: dict[str, str] = {
     "human36m": "human36m:Human36MSource",
     "up3d": "up3d:Up3dSource",
     "3dpw": "threedpw:ThreeDPWSource",
+    "iuv-results": "iuv:IuvResultsSource",
+    "iuv-images": "iuv:IuvImagesSource",
+    "dump": "dump:DumpSource",
+    "keypoints": "keypoint_arrays:KeypointArraysSource",
 }
 
 
