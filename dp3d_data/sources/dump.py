@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from dp3d_data.errors import Dp3dError, InputCorrupt, NothingToDo, TemplateError
 from dp3d_data.matching import ChartIndex, VertexIndex, chart_pixels, chart_prediction, dense_prediction, integer_box
 from dp3d_data.records import Box, DensePrediction, ImageRecord
 from dp3d_data.sources.addresses import is_file
-from dp3d_data.sources.iuv import decode_png
+from dp3d_data.sources.iuv import decode_png, from_text
 from dp3d_data.sources.options import SourceOptions, required_path
 from dp3d_data.sources.ready import ReadyInstance, required_charts
 from dp3d_data.sources.torch_pickle import TorchArchive, state_of
@@ -30,7 +28,7 @@ HINT = "name the folder of the photographs: --images FOLDER"
 # The packages whose objects stand in a dump.
 PACKAGES = ("densepose", "detectron2")
 EMBEDDINGS, CHARTS = {"embedding", "coarse_segm"}, {"coarse_segm", "fine_segm", "u", "v"}
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, binascii.Error)
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ class DumpReader:
 
     def _encoded(self, one: Any, box: Box) -> DensePrediction:
         """Shape and a PNG of I, U, V in base64, as dumps of 2019 and 2020 hold them."""
-        pixels = decode_png(base64.b64decode(one[1], validate=True), "a detection")
+        pixels = decode_png(from_text(one[1]), "a detection")
         return self._placed(box, pixels[..., 0].astype(np.int64), pixels[..., 1:].transpose(2, 0, 1) / 255)
 
     def _placed(self, box: Box, labels: np.ndarray, places: np.ndarray) -> DensePrediction:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -103,8 +102,8 @@ class IuvResultsReader:
         try:
             box, score = corners(entry["bbox"]), float(entry.get("score", 1.0))
             channels, height, width = (int(value) for value in entry["uv_shape"])
-            data = base64.b64decode(entry["uv_data"], validate=True)
-        except (*MALFORMED, binascii.Error) as error:
+            data = from_text(entry["uv_data"])
+        except MALFORMED as error:
             raise InputCorrupt(f"result {name}: not a result", got=repr(error)[:120], expected=RESULTS) from error
         pixels = decode_png(data, f"result {name}")
         if (3, height, width) != (channels, *pixels.shape[:2]):
@@ -191,6 +190,15 @@ class IuvImagesReader:
     def size(self, record: ImageRecord) -> tuple[int, int]:
         """Never asked for: an IUV image stands for a photograph that is not there."""
         raise InputCorrupt("no photograph", path=self.places[record.image_id])
+
+
+def from_text(text: str) -> bytes:
+    """The bytes of a base64 text, whose lines may be broken.
+
+    Raises:
+        ValueError, AttributeError: no such text.
+    """
+    return base64.b64decode("".join(text.split()), validate=True)
 
 
 def decode_png(data: bytes, what: str) -> UInt8[np.ndarray, "h w c"]:
