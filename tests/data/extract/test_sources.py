@@ -5,6 +5,8 @@ import pytest
 from click.testing import CliRunner
 
 from dp3d_data.bodies import make_template
+from dp3d_data.bodies.chart_files import read_charts
+from dp3d_data.bodies.subdivision import mesh_edges
 from dp3d_data.cli import main
 from dp3d_data.inference.synthetic import SyntheticPredictor, image_key
 from dp3d_data.sources import read_image
@@ -157,6 +159,18 @@ def test_the_real_results_of_image_785(tmp_path):
     assert row["pixel_counts"] == [value[2] for value in expected.values()]
     assert row["mask_area"] == sum(row["pixel_counts"]) == 22314
     assert (row["image_width"], row["image_height"]) == (640, 425) and row["score"] == pytest.approx(0.99995434)
+
+
+def test_neighbours_on_the_body_are_neighbours_in_image_785(tmp_path):
+    """No edge of the body between two visible vertices is longer than 25 pixels: the figure hangs together, without a leap."""
+    values = real_results(tmp_path)
+    row = rows_of(extract(make_plan(ExtractConfig(**values))))["000000000785.jpg#0"]
+    places = np.full((6890, 2), np.nan)
+    places[row["vertex_ids"]] = np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1)
+    charts = read_charts(values["charts"])
+    edges = mesh_edges(charts.bodies[charts.faces])
+    lengths = np.linalg.norm(places[edges[:, 0]] - places[edges[:, 1]], axis=1)
+    assert np.isfinite(lengths).sum() == 4335 and np.nanmax(lengths) < 25
 
 
 def test_images_of_results_that_are_not_there_fail_by_name(tmp_path):
