@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from dp3d_data.bodies.chart_files import require_person
 from dp3d_data.config import file_digest, fingerprint
-from dp3d_data.errors import InputCorrupt, NothingToDo
+from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.matching import ChartIndex, chart_prediction, integer_box
 from dp3d_data.records import ImageRecord
 from dp3d_data.sources.coco import corners
@@ -68,7 +68,7 @@ class IuvResultsSource:
 
     def results(self) -> dict[Any, list[dict[str, Any]]]:
         """image_id -> its results, in the order of the file."""
-        path, number = self.options.path, int(self.options.category_in_file or 1)
+        path, number = self.options.path, self._category()
         content = read_json(path, RESULTS)
         found: dict[Any, list[dict[str, Any]]] = {}
         try:
@@ -80,6 +80,13 @@ class IuvResultsSource:
         except MALFORMED as error:
             raise InputCorrupt("not a file of IUV results", got=repr(error)[:120], expected=RESULTS, path=path) from error
         return found
+
+    def _category(self) -> int:
+        word = self.options.category_in_file or "1"
+        if not word.isdecimal():
+            expected = "its category_id; COCO's person is 1"
+            raise UsageError("results know the number of a category only", got=f"--category-in-file {word}", expected=expected)
+        return int(word)
 
     def reader(self, num_vertices: int, index: ChartIndex) -> IuvResultsReader:
         """What reads the results; see `ReadySource`."""

@@ -11,6 +11,9 @@ from jaxtyping import Bool
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import RunLength
 
+# Bits of a run length; a text that goes on is none.
+LONGEST = 60
+
 
 def segmentation_mask(segmentation: Any, height: int, width: int) -> RunLength | None:
     """The mask of an annotation; None where it has none.
@@ -73,7 +76,7 @@ def decode_runs(text: bytes) -> list[int]:
         digit = character - 48
         value |= (digit & 31) << shift
         shift += 5
-        if digit & 32:
+        if digit & 32 and shift < LONGEST:
             continue
         if digit & 16:
             value -= 1 << shift
