@@ -126,6 +126,8 @@ def _template(config: ExtractConfig) -> Template:
     name = config.template or category(config.category).template
     if not name:
         hint = "the published meshes hold no geometry; give your own: --template MESH"
+        if config.category == "person":
+            hint = "make one of your SMPL file: dp3d-data body template FILE --name person; then: --template person"
         raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
     return load_template(name)
 

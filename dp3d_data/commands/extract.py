@@ -13,6 +13,7 @@ EXAMPLE = """
 dp3d-data extract --category dog
 dp3d-data extract --category dog --images photos/ --images more/*.png --out dogs/
 dp3d-data extract --category dog --images photos/ --boxes boxes.csv
+dp3d-data extract --category dog --source coco --path instances_val2017.json --images val2017/
 """
 
 
@@ -23,7 +24,8 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     """Find the animals of photographs and the template vertices that each shows.
 
     Every image is detected, matched pixel by pixel to the template, and averaged per vertex. Without --images the
-    embedded samples are used. A run that was stopped goes on where it stopped when the same command is given again.
+    embedded samples are used; --source names another kind of input (docs/datasets.md). A run that was stopped goes on
+    where it stopped when the same command is given again.
     """
     from pipelines.extract import extract as run
     from pipelines.extract import make_plan

@@ -14,7 +14,8 @@ from pipelines.extract import extract, make_plan
 from pipelines.extract_settings import ExtractConfig
 from tests.data.bodies.body_arrays import sphere
 from tests.data.extract.world import CLASSES, ball, content, known_object
-from tests.data.sources.examples import EXAMPLES, SIZE, source_name
+from tests.data.sources.examples import EXAMPLES, source_name
+from tests.data.sources.pictures import SIZE
 from tests.references.charts import read_mat, result_keypoints
 from tests.shared import shared
 

@@ -7,7 +7,7 @@ import pytest
 
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo, UsageError
 from dp3d_data.sources import FolderSource, SourceOptions, is_address, read_bytes, size_of
-from tests.data.sources.examples import photo
+from tests.data.sources.pictures import photo
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def ids(*entries):
 
 def test_addresses_are_told_from_paths():
     assert is_address("s3://bucket/a.jpg") and is_address("zip://a.jpg::b.zip") and is_address("memory://a")
-    assert not is_address("C:\\photos") and not is_address("photos/a.jpg") and not is_address("a:b.jpg")
+    assert not is_address("C:/photos") and not is_address("photos/a.jpg") and not is_address("a:b.jpg")
 
 
 def test_folders_patterns_and_files(memory):

@@ -15,7 +15,8 @@ from dp3d_data.shards.instances import check_view
 from dp3d_data.sources import SOURCES, SourceOptions, is_ready, open_source, read_image
 from pipelines.extract_settings import ExtractConfig
 from pipelines.ready import given_index
-from tests.data.sources.examples import EXAMPLES, VERTICES, source_name
+from tests.data.sources.examples import EXAMPLES, source_name
+from tests.data.sources.ready_examples import VERTICES
 from tests.shared import ROOT
 
 TREES = [name for name in EXAMPLES if name != "samples"]

@@ -16,16 +16,8 @@ from dp3d_data.inference import read_vertex_embeddings
 from dp3d_data.matching import chart_pixels, nearest_vertices, resize_to
 from dp3d_data.sources import SourceOptions, open_source
 from dp3d_data.sources.torch_pickle import TorchArchive
-from tests.data.sources.examples import (
-    dump_entry,
-    iuv_pixels,
-    people,
-    photo,
-    png,
-    reference_classes,
-    write_dump,
-    write_dump_of_embeddings,
-)
+from tests.data.sources.pictures import photo
+from tests.data.sources.ready_examples import dump_entry, iuv_pixels, people, png, reference_classes, write_dump, write_dump_of_embeddings
 
 SIZE = (40, 30)
 

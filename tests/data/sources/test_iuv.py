@@ -10,7 +10,8 @@ from PIL import Image
 from dp3d_data.bodies.chart_files import read_charts
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.sources import SourceOptions, open_source
-from tests.data.sources.examples import SIZE, iuv_pixels, people, photo, png, write_iuv_images, write_iuv_results
+from tests.data.sources.pictures import SIZE, photo
+from tests.data.sources.ready_examples import iuv_pixels, people, png, write_iuv_images, write_iuv_results
 
 
 def instances(name, options):

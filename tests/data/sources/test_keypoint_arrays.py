@@ -8,7 +8,7 @@ from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import VertexView
 from dp3d_data.sources import SourceOptions, open_source
 from pipelines.ready import truth_of
-from tests.data.sources.examples import SIZE
+from tests.data.sources.pictures import SIZE
 
 FIELDS = {"keypoints": np.random.default_rng(0).uniform(1, 20, (2, 9, 2)), "visible": np.ones((2, 9), bool)}
 

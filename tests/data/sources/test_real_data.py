@@ -27,7 +27,7 @@ def test_dogs_of_stanford_extra():
         assert len(dog.keypoints) == 24
         mask = mask_pixels(dog.mask)
         assert mask.shape == read_image(record.path).pixels.shape[:2]
-        assert_tight(dog.box, mask)
+        assert_tight(dog.box, mask, slack=12)  # annotators drew these boxes loosely
 
 
 def test_folders_of_stanford_dogs():
