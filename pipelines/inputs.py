@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dp3d_data.errors import NothingToDo
+from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.records import ImageRecord
-from dp3d_data.sources import SourceOptions, open_source, read_boxes, size_of
+from dp3d_data.sources import SourceOptions, is_ready, open_source, read_boxes, size_of
 from pipelines.extract_settings import ExtractConfig
 
 
@@ -47,7 +47,11 @@ def find_inputs(config: ExtractConfig) -> Inputs:
         charts=config.charts,
         weights=config.weights,
     )
+    if config.boxes and not config.given_boxes:
+        raise UsageError("boxes are given and not wanted", got="--boxes and --no-given-boxes", expected="one of them")
     source = open_source(config.source or ("folder" if config.images or config.path else "samples"), options)
+    if config.boxes and is_ready(source):
+        raise UsageError(f"the source {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
     records = source.records()
     if config.split:
         records = _of_split(records, config.split)

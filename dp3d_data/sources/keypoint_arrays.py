@@ -30,7 +30,7 @@ SHAPES: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 NEEDED, TEXTS = ("keypoints", "visible"), ("image", "group", "split")
 DAMAGE = (
-    ValueError, KeyError, TypeError, OSError, EOFError, AttributeError, MemoryError, NotImplementedError,
+    ValueError, KeyError, TypeError, OSError, EOFError, AttributeError, MemoryError, RuntimeError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 Rows = dict[str, list[tuple[Path, int]]]

@@ -21,6 +21,8 @@ from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle
 
 EXPECTED = "an archive that torch.save of version 1.6 or later wrote"
 MOST_STRUCTURE = 1 << 30
+# What a damaged or encrypted archive makes zipfile raise.
+ZIP_DAMAGE = (OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _KINDS = {
     "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
     "ShortStorage": "<i2", "CharStorage": "<i1", "ByteStorage": "<u1", "BoolStorage": "|b1",
@@ -74,7 +76,7 @@ class TorchArchive:
             self.content = _Reader(structure, packages).load()
         except UnsafePickle as error:
             raise UnsafePickle(error.what, got=error.got, expected=error.expected, path=path) from None
-        except (*DAMAGE, OSError, StopIteration, zipfile.BadZipFile, zlib.error) as error:
+        except (*DAMAGE, *ZIP_DAMAGE, StopIteration) as error:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError("not a whole torch archive", got=described(self.path), expected=EXPECTED, path=path) from error
@@ -90,7 +92,7 @@ class TorchArchive:
         storage = tensor.storage
         try:
             data = self._entry(f"data/{storage.key}", storage.count * storage.kind.itemsize)
-        except (*DAMAGE, OSError, zipfile.BadZipFile, zlib.error) as error:
+        except (*DAMAGE, *ZIP_DAMAGE) as error:
             raise CheckpointError("not a whole torch archive", got=repr(error)[:80], expected=EXPECTED, path=self.path) from error
         numbers = np.frombuffer(data, dtype=storage.kind)
         if len(numbers) != storage.count:

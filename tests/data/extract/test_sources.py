@@ -1,5 +1,8 @@
 """Whole runs from every source: rows carry source, group, split and box; real results give the vertices of an independent reading."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -189,3 +192,26 @@ def test_the_command(tmp_path):
     assert "person: 3 images · model iuv-results" in result.output and "failed 2" in result.output
     again = CliRunner().invoke(main, ["extract", "--source", "iuv-result", "--path", "x", "--category", "person"])
     assert again.exit_code == 2 and "did you mean 'iuv-results'?" in again.stderr
+
+
+def test_boxes_where_they_mean_nothing(tmp_path):
+    from dp3d_data.errors import UsageError
+
+    for more, match in (({"boxes": "b.csv"}, "has boxes of its own"), ({"boxes": "b.csv", "given_boxes": False}, "given and not wanted")):
+        with pytest.raises(UsageError, match=match):
+            make_plan(ExtractConfig(**(settings("keypoints", tmp_path) | more)))
+
+
+def test_photographs_in_an_archive(tmp_path):
+    """A whole run on a zip file; the folder itself gives the same keypoints."""
+    folder = EXAMPLES["folder"].write(tmp_path).images[0]
+    shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
+    direct = rows_of(run("folder", tmp_path))
+    keys = [image_key(read_image(path).pixels[:, :, ::-1]) for path in Path(folder).rglob("*.*g")]
+    known = {key: [known_object(*SIZE, (0, 0, *SIZE), block=2)] for key in keys}
+    values = settings("folder", tmp_path) | {"images": (f"zip://::{tmp_path / 'photos.zip'}",), "out": str(tmp_path / "zipped")}
+    zipped = rows_of(extract(make_plan(ExtractConfig(**values), lambda: SyntheticPredictor(known, 162, CLASSES))))
+    assert set(direct) == set(zipped) and len(direct) == 2
+    for name, row in direct.items():
+        assert zipped[name].pop("image_path").startswith("zip://") and row.pop("image_path")
+        assert row == zipped[name]

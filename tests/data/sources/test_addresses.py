@@ -3,10 +3,11 @@
 import zipfile
 
 import fsspec
+import numpy as np
 import pytest
 
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo, UsageError
-from dp3d_data.sources import FolderSource, SourceOptions, is_address, read_bytes, size_of
+from dp3d_data.sources import FolderSource, SourceOptions, is_address, read_bytes, read_image, size_of
 from tests.data.sources.pictures import photo
 
 
@@ -55,6 +56,17 @@ def test_files_inside_an_archive(tmp_path, memory):
 def test_ids_stay_unique_over_disk_and_addresses(tmp_path, memory):
     names = ids("memory://photos", str(tmp_path))
     assert len(set(names)) == len(names) == 3
+
+
+def test_photographs_behind_an_address_are_read(memory, tmp_path):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("a.jpg", memory)
+        archive.writestr("empty.jpg", b"")
+    for place in ("memory://photos/a.jpg", f"zip://a.jpg::{tmp_path / 'photos.zip'}"):
+        assert np.array_equal(read_image(place).pixels, read_image(tmp_path / "a.jpg").pixels)
+        assert read_image(place).content_hash == read_image(tmp_path / "a.jpg").content_hash
+    with pytest.raises(InputCorrupt, match="the file is empty"):
+        read_image(f"zip://empty.jpg::{tmp_path / 'photos.zip'}")
 
 
 def test_addresses_that_lead_nowhere(memory):
