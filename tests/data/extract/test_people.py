@@ -45,7 +45,7 @@ def run(name, folder, boxes, template, **more):
 
 
 def assert_keypoints(row, expected, allowed=0):
-    """Every keypoint to 1e-3 pixel, but for `allowed` vertices beside pixels whose choice rounding decides."""
+    """Every keypoint to 1e-3 pixel, but for `allowed` vertices: a pixel whose choice rounding decides moves two of them."""
     found = dict(zip(row["vertex_ids"], zip(row["keypoints_x"], row["keypoints_y"], strict=True), strict=True))
     differ = set(found) ^ set(expected)
     differ |= {vertex for vertex in set(found) & set(expected) if np.abs(np.subtract(found[vertex], expected[vertex][:2])).max() >= 1e-3}
@@ -60,7 +60,7 @@ def test_keypoints_of_a_chart_network(tmp_path):
         uv = np.clip(record[f"chart/{number}/uv"], 0, 1)
         corner = integer_box(boxes[number])[:2]
         expected = chart_keypoints(record[f"chart/{number}/labels"], uv, corner, read_mat(mat))
-        assert_keypoints(rows[f"a.png#{number}"], expected, allowed=len(expected) // 100)
+        assert_keypoints(rows[f"a.png#{number}"], expected, allowed=len(expected) // 50)
         assert rows[f"a.png#{number}"]["category"] == "person"
 
 
@@ -74,7 +74,7 @@ def test_keypoints_of_an_embedding_network(tmp_path):
         known = record[f"closest/{place}/vertices"].astype(np.int32), record[f"closest/{place}/mask"]
         view = view_of(DensePrediction(integer_box(record["given_boxes_xyxy"][place])[:2], *known), count)
         expected = dict(zip(view.ids.tolist(), view.keypoints, strict=True))
-        assert_keypoints(rows[f"a.png#{number}"], expected, allowed=len(expected) // 100)
+        assert_keypoints(rows[f"a.png#{number}"], expected, allowed=len(expected) // 50)
 
 
 def test_charts_and_networks_that_do_not_belong_together():
