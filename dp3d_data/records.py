@@ -10,30 +10,76 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
 
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """A mask of a whole image in COCO's compressed form.
+
+    Attributes:
+        height, width: of the image, pixels.
+        counts: lengths of the runs down the columns, background first, in COCO's text; `sources.mask_pixels` decodes it.
+    """
+
+    height: int
+    width: int
+    counts: bytes
+
+
+@dataclass(frozen=True)
+class GivenObject:
+    """An object that somebody has marked in an image.
+
+    Attributes:
+        box: xyxy in image pixels.
+        name: of the annotation, unique in its image; None where it has none.
+        mask: its pixels, where they were marked and asked for.
+        keypoints: named points x, y, visibility in image pixels, where there are any.
+    """
+
+    box: Box
+    name: str | None = None
+    mask: RunLength | None = None
+    keypoints: tuple[tuple[float, float, float], ...] | None = None
+
+
 @dataclass(frozen=True)
 class ImageRecord:
     """One image to work on.
 
     Attributes:
         image_id: unique and stable name inside its source, for example the path below the folder given.
-        path: where the file lies.
+        path: where the file lies: a path, or an address such as "s3://...".
         source: kind of source, for example "folder".
         group: what must stay on one side of a split: video, breed, subject.
-        boxes: given boxes [N, 4], xyxy in image pixels, or None to detect.
+        split: the dataset's own side of the image, "train", "val" or "test"; None where it has none.
+        objects: the objects marked in it, or None to detect.
     """
 
     image_id: str
     path: str
     source: str = "folder"
     group: str | None = None
-    boxes: tuple[tuple[float, float, float, float], ...] | None = None
+    split: str | None = None
+    objects: tuple[GivenObject, ...] | None = None
+
+    @property
+    def boxes(self) -> tuple[Box, ...] | None:
+        """Given boxes, xyxy in image pixels; None to detect."""
+        return None if self.objects is None else tuple(one.box for one in self.objects)
+
+    def instance_id(self, number: int) -> str:
+        """Name of its object of that number."""
+        name = self.objects[number].name if self.objects is not None else None
+        return f"{self.image_id}#{number if name is None else name}"
 
 
 @dataclass(frozen=True)
 class Detection:
     """One object found: box xyxy in image pixels (x right, y down, (0, 0) the image's corner), score in 0..1."""
 
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
     category: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,11 +11,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from dp3d_data.bodies import Template
-from dp3d_data.errors import Dp3dError, TemplateError
-from dp3d_data.matching import VertexIndex, match_detection, view_of
-from dp3d_data.records import Detection, ImageRecord
+from dp3d_data.bodies.chart_files import read_charts, require_person
+from dp3d_data.errors import Dp3dError, TemplateError, UsageError
+from dp3d_data.matching import ChartIndex, VertexIndex, cut_to, match_detection, view_of
+from dp3d_data.records import Detection, ImageRecord, VertexView
 from dp3d_data.shards import Correspondence, ImageInfo, Row, instance_row
-from dp3d_data.sources import Photograph, read_image
+from dp3d_data.sources import Photograph, mask_pixels, read_image
 from pipelines.extract_settings import ExtractConfig
 
 NOTHING_FOUND = "nothing found"
@@ -39,7 +41,7 @@ class Predictor(Protocol):
         """A BGR image [H, W, 3] uint8 as the network wants it, with its `shape`: images of one shape share a pass. Threads call it."""
 
     def predict_many(self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None) -> list[list[Any]]:
-        """Detections of prepared images: box, score, class_id, embedding [D, S, S], coarse_segm [2, S, S]."""
+        """Detections of prepared images: box, score, class_id, coarse_segm [C, S, S], embedding [D, S, S] or charts [25, S, S]."""
 
     def vertex_embeddings(self, class_id: int) -> np.ndarray:
         """[K, D] embeddings of the vertices of a class's mesh."""
@@ -103,7 +105,42 @@ class Look:
     rows: Rows
 
 
-class Annotator:
+class RowMaker(ABC):
+    """Views to rows, or to reasons for none, whatever finds the correspondences.
+
+    Args:
+        template: whose vertices they are.
+        model: the name that rows carry.
+    """
+
+    def __init__(self, config: ExtractConfig, template: Template, model: str) -> None:
+        self.config, self.template = config, template
+        self.origin = Correspondence(template.name, template.content_hash, model)
+        self.area_share = template.vertex_areas / template.total_area
+
+    @abstractmethod
+    def annotate(self, record: ImageRecord) -> Rows:
+        """The rows of one image; never raises for what is wrong with the image."""
+
+    def add_instance(
+        self, rows: Rows, instance_id: str, info: ImageInfo, detection: Detection, view: VertexView, area: int | None, **known: Any
+    ) -> None:
+        """The row of an instance, or the reason to reject it.
+
+        Args:
+            area: pixels of the object; None where there is no mask.
+            known: what else the row holds, where it is known; see `instance_row`.
+        """
+        if area == 0:
+            rows.reject(instance_id, info.image_id, EMPTY_MASK, 0.0)
+        elif len(view.ids) < self.config.min_vertices:
+            rows.reject(instance_id, info.image_id, FEW_VERTICES, float(len(view.ids)))
+        else:
+            known = {"visible_area": float(self.area_share[view.ids].sum()), **known}
+            rows.instances.append(instance_row(instance_id, info, detection, view, self.origin, mask_area=area, **known))
+
+
+class Annotator(RowMaker):
     """A network, its vertices and the template, ready for any number of images.
 
     Args:
@@ -116,14 +153,11 @@ class Annotator:
     """
 
     def __init__(self, config: ExtractConfig, predictor: Any, template: Template, model: str) -> None:
-        self.config, self.template = config, template
+        super().__init__(config, template, model)
         self.predictor: Predictor = predictor if hasattr(predictor, "predict_many") else OneByOne(predictor)
         self.class_id = predictor.class_of(config.category)
-        embeddings = np.asarray(predictor.vertex_embeddings(self.class_id))
-        _require_same_template(template, len(embeddings), predictor.template_hash)
-        self.index = VertexIndex(embeddings, config.device)
-        self.origin = Correspondence(template.name, template.content_hash, model)
-        self.area_share = template.vertex_areas / template.total_area
+        self.index = index_of(predictor, self.class_id, config)
+        _require_same_template(template, self.index, predictor.template_hash)
 
     def annotate(self, record: ImageRecord) -> Rows:
         """The rows of one image; never raises for what is wrong with the image."""
@@ -152,10 +186,8 @@ class Annotator:
                     rows.reject(record.image_id, record.image_id, NO_BOX)
                 return rows
             names, boxes = [name for name, _ in kept], np.array([box for _, box in kept], dtype=np.float32)
-        size, origin = (photograph.width, photograph.height), (record.source, record.group)
-        info = ImageInfo(record.image_id, *size, _text(record.path), photograph.content_hash, *origin)
         image = self.predictor.prepare(np.ascontiguousarray(photograph.pixels[:, :, ::-1]))
-        return Look(record, info, image, names, boxes, rows)
+        return Look(record, image_info(record, photograph), image, names, boxes, rows)
 
     def _detect(self, looks: Sequence[Look]) -> list[list[tuple[str, Any]]]:
         """Instance ids with detections of each image, best first or in the order of the given boxes."""
@@ -168,21 +200,15 @@ class Annotator:
         rows, record = look.rows, look.record
         if not found:
             rows.reject(record.image_id, record.image_id, NOTHING_FOUND)
+        masks = {record.instance_id(number): one.mask for number, one in enumerate(record.objects or ()) if one.mask is not None}
         for instance_id, detected in found:
             dense = match_detection(detected, self.index, self.config.cycle)
+            if instance_id in masks:
+                dense = cut_to(dense, mask_pixels(masks[instance_id]), (look.info.width, look.info.height))
+            score = float(detected.score) if record.boxes is None else 1.0
+            detection = Detection(tuple(float(value) for value in detected.box), score, self.config.category)
             view = view_of(dense, self.template.num_vertices)
-            area = int(dense.mask.sum())
-            if not area:
-                rows.reject(instance_id, record.image_id, EMPTY_MASK, 0.0)
-            elif len(view.ids) < self.config.min_vertices:
-                rows.reject(instance_id, record.image_id, FEW_VERTICES, float(len(view.ids)))
-            else:
-                box = tuple(float(value) for value in detected.box)
-                score = float(detected.score) if record.boxes is None else 1.0
-                detection = Detection(box, score, self.config.category)
-                visible = float(self.area_share[view.ids].sum())
-                row = instance_row(instance_id, look.info, detection, view, self.origin, visible_area=visible, mask_area=area)
-                rows.instances.append(row)
+            self.add_instance(rows, instance_id, look.info, detection, view, int(dense.mask.sum()))
         return rows
 
 
@@ -201,11 +227,46 @@ def _named(look: Look, found: Sequence[Any]) -> list[tuple[str, Any]]:
     return [(f"{look.record.image_id}#{number}", one) for number, one in enumerate(best_first)]
 
 
-def _require_same_template(template: Template, vertices: int, trained_for: str) -> None:
+def index_of(predictor: Any, class_id: int, config: ExtractConfig) -> VertexIndex | ChartIndex:
+    """What the network's answers are matched to: embeddings of vertices, or the charts of a body.
+
+    Raises:
+        UsageError: charts where there are none, or none where they are needed.
+        InputMissing, InputCorrupt: of the file of charts.
+    """
+    spec = getattr(predictor, "spec", None)
+    if spec is None or spec.kind != "chart":
+        if config.charts:
+            raise UsageError("this network knows no charts", got=config.charts, hint="leave out --charts")
+        return VertexIndex(np.asarray(predictor.vertex_embeddings(class_id)), config.device)
+    if not config.charts:
+        raise UsageError(f"{spec.name} answers in charts of the body", hint="say which vertex lies where: --charts UV_Processed.mat")
+    return read_charts(config.charts)
+
+
+def _require_same_template(template: Template, index: VertexIndex | ChartIndex, trained_for: str) -> None:
+    if isinstance(index, ChartIndex):
+        require_person(template.num_vertices)
+        return
+    vertices = index.num_vertices
     if vertices != template.num_vertices or trained_for not in ("", template.content_hash):
         got = f"{template.num_vertices} vertices ({template.name}, {template.content_hash})"
         expected = f"the {vertices} vertices that the network was trained on" + (f" ({trained_for})" if trained_for else "")
         raise TemplateError("template and network do not belong together", got=got, expected=expected, hint="name it: --template")
+
+
+def image_info(record: ImageRecord, photograph: Photograph) -> ImageInfo:
+    """What rows keep of an image."""
+    return ImageInfo(
+        record.image_id,
+        photograph.width,
+        photograph.height,
+        _text(record.path) or None,
+        photograph.content_hash or None,
+        record.source,
+        record.group,
+        record.split,
+    )
 
 
 def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> list[tuple[str, list[float]]]:
@@ -213,7 +274,7 @@ def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> list[tup
     kept = []
     width, height = photograph.width, photograph.height
     for number, (x0, y0, x1, y1) in enumerate(record.boxes or ()):
-        instance_id = f"{record.image_id}#{number}"
+        instance_id = record.instance_id(number)
         box = [max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))]
         if box[2] - box[0] < 1 or box[3] - box[1] < 1:
             rows.reject(instance_id, record.image_id, OUTSIDE)

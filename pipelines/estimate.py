@@ -17,7 +17,7 @@ from dp3d_data.shards import INSTANCE_SCHEMA, Row, Run, instance_batch
 from dp3d_data.shards.files import table_options
 from dp3d_data.shards.runs import MARKER, done_parts, found_run
 from pipelines.ahead import annotate_all
-from pipelines.annotate import Annotator, Rows, limited_threads
+from pipelines.annotate import Rows, limited_threads
 from pipelines.extract import Plan
 
 PROBES = 4
@@ -94,7 +94,7 @@ def probe(plan: Plan, records: Sequence[ImageRecord]) -> tuple[float, float, Row
     """Seconds to load the network, seconds an image, and the rows of the images looked at."""
     chosen = [records[place] for place in sorted({number * len(records) // PROBES for number in range(PROBES)})]
     rows, began = Rows(), time.perf_counter()
-    annotator = Annotator(plan.config, plan.make_predictor(), plan.template, plan.model)
+    annotator = plan.annotator()
     loading = time.perf_counter() - began
     with limited_threads(plan.config.threads):
         annotate_all(annotator, chosen[:1])

@@ -17,12 +17,14 @@ from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.retries import amend, failed_in, reopen
 from dp3d_data.shards.runs import MARKER, found_run
-from dp3d_data.sources import FolderSource, SampleSource, read_boxes
+from dp3d_data.sources import is_ready
 from pipelines.ahead import annotate_all
-from pipelines.annotate import Annotator, Predictor, Rows, limited_threads
+from pipelines.annotate import Annotator, Predictor, RowMaker, Rows, limited_threads
 from pipelines.extract_settings import ExtractConfig
+from pipelines.inputs import Inputs, find_inputs
 from pipelines.overlays import draw_overlays
 from pipelines.parts import Advance, Place, finish_run, make_missing_parts, unfinished_run, worker_count
+from pipelines.ready import ReadyAnnotator
 
 # Raised when the rows of the same image may differ from those of earlier versions.
 CODE_VERSION = 1
@@ -35,24 +37,36 @@ class Plan:
     """What a run will do, decided before anything is written.
 
     Attributes:
-        records: the images, in order.
-        strangers: names in the file of boxes that are none of the images.
+        inputs: the images, in order, and where they come from.
         model: name of the network, as rows carry it.
-        make_predictor: loads the network; called once in each process.
+        make_predictor: loads the network, called once in each process; None for a source that needs none.
         recipe: fingerprint of all that shapes the result.
         work: the same without the sizes of the image files, since a failed image may be mended and tried again.
         out: folder of the results.
     """
 
     config: ExtractConfig
-    records: tuple[ImageRecord, ...]
-    strangers: tuple[str, ...]
+    inputs: Inputs
     template: Template
     model: str
-    make_predictor: MakePredictor
+    make_predictor: MakePredictor | None
     recipe: str
     work: str
     out: Path
+
+    @property
+    def records(self) -> tuple[ImageRecord, ...]:
+        return self.inputs.records
+
+    def annotator(self) -> RowMaker:
+        """What turns an image into rows: the network, or a source that needs none."""
+        if self.make_predictor is None:
+            return ReadyAnnotator(self.config, self.inputs.source, self.template, self.model)
+        return Annotator(self.config, self.make_predictor(), self.template, self.model)
+
+    def without_records(self) -> Plan:
+        """What a process must know: the images travel with the tasks."""
+        return replace(self, inputs=replace(self.inputs, records=()))
 
     @property
     def parts(self) -> list[tuple[ImageRecord, ...]]:
@@ -94,19 +108,19 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
         CheckpointError: no weights.
         UsageError: neither a template nor a model for the category.
     """
-    source = FolderSource(config.images) if config.images else SampleSource()
-    records, strangers = source.records(), list[str]()
-    if config.boxes:
-        records, strangers = read_boxes(config.boxes, config.category).attach(records)
+    inputs = find_inputs(config)
     template = _template(config)
-    model, digest = config.model or "given", ""
-    if make_predictor is None:
-        make_predictor, model, digest = _network(config)
+    model, digest = config.model or "given", file_digest(config.charts) if config.charts else ""
+    if is_ready(inputs.source):
+        make_predictor, model = None, config.model or inputs.source.model
+        digest += file_digest(config.weights) if config.weights else ""
+    elif make_predictor is None:
+        make_predictor, model, weights = _network(config)
+        digest += weights
     shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
-    work = fingerprint(*shaped_by, [(record.image_id, record.boxes) for record in records])
-    recipe = fingerprint(*shaped_by, [(record.image_id, record.boxes, _size(record)) for record in records])
+    work, recipe = (fingerprint(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
     out = Path(config.out) if config.out else workspace(config.category) / "extract"
-    plan = Plan(config, tuple(records), tuple(strangers), template, model, make_predictor, recipe, work, out)
+    plan = Plan(config, inputs, template, model, make_predictor, recipe, work, out)
     return replace(plan, out=beside(plan)) if config.beside else plan
 
 
@@ -139,16 +153,10 @@ def _template(config: ExtractConfig) -> Template:
     name = config.template or category(config.category).template
     if not name:
         hint = "the published meshes hold no geometry; give your own: --template MESH"
+        if config.category == "person":
+            hint = "make one of your SMPL file: dp3d-data body template FILE --name person; then: --template person"
         raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
     return load_template(name)
-
-
-def _size(record: ImageRecord) -> int:
-    """Bytes of the image file, so that another image of the same name is another recipe; -1 where it cannot be told."""
-    try:
-        return Path(record.path).stat().st_size
-    except OSError:
-        return -1
 
 
 @dataclass(frozen=True)
@@ -162,7 +170,7 @@ class ExtractJob:
         """Load the network."""
         plan = self.plan
         with limited_threads(plan.config.threads):
-            annotator = Annotator(plan.config, plan.make_predictor(), plan.template, plan.model)
+            annotator = plan.annotator()
         return ExtractParts(annotator, self.writer)
 
 
@@ -170,7 +178,7 @@ class ExtractJob:
 class ExtractParts:
     """Makes the parts of an extraction; see `pipelines.parts.PartMaker`."""
 
-    annotator: Annotator
+    annotator: RowMaker
     writer: RunWriter
 
     def make(self, index: int, part: Sequence[ImageRecord], advance: Advance) -> None:
@@ -224,9 +232,9 @@ def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str],
     writer = unfinished_run(plan, "extract")
     if writer is None:
         return outcome(Run.open(plan.out), len(plan.records), fresh=False)
-    make_missing_parts(plan, ExtractJob(replace(plan, records=()), writer), writer, advance, say)
+    make_missing_parts(plan, ExtractJob(plan.without_records(), writer), writer, advance, say)
     draw_overlays(plan.out, plan.records, plan.template, plan.config.overlays)
-    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.strangers), "work": plan.work}
+    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.strangers), "work": plan.work}
     run = finish_run(plan, writer, extra)
     return outcome(run, len(plan.records), fresh=True)
 

@@ -12,12 +12,19 @@ class ExtractConfig:
     """Which photographs, which network, what to keep, and how to run."""
 
     category: str = setting("dog", "Kind of animal to look for.", group="Input")
-    images: tuple[str, ...] = setting((), "Folder, file or pattern; may be repeated. None: the embedded samples.", group="Input")
+    source: str = setting("", "Kind of input; docs/datasets.md lists them. None: folder, or the embedded samples.", group="Input")
+    path: str = setting("", "File of annotations or results, or root folder of the dataset.", group="Input")
+    images: tuple[str, ...] = setting((), "Folder, file, pattern or address of photographs; may be repeated.", group="Input")
+    split: str = setting("", "Only this side of the dataset's own split: train, val or test.", group="Input")
+    category_in_file: str = setting("", "Name or id of the category in the annotations, where it differs.", group="Input")
+    given_boxes: bool = setting(True, "Take the boxes that the source gives; without, detect.", group="Input")
+    masks: bool = setting(False, "Keep only pixels inside the masks that the source gives.", group="Input")
     boxes: str = setting("", "Boxes instead of detections: COCO's json, plain json or csv.", group="Input")
     max_pixels: int = setting(100_000_000, "Images with more pixels fail.", group="Input", minimum=1, maximum=300_000_000)
     model: str = setting("", "Network: dp3d-data zoo list. None: the category's embedded one.", group="Network")
     weights: str = setting("", "Checkpoint, .pth or .pkl. None: the embedded one.", group="Network")
     template: str = setting("", "Template, by name or file. None: the category's built-in one.", group="Network")
+    charts: str = setting("", "Which body vertex lies where on the charts of people: UV_Processed.mat.", group="Network")
     score: float = setting(0.5, "Detections below this score are not looked at.", group="Network", minimum=0, maximum=1)
     min_vertices: int = setting(20, "Instances with fewer visible vertices are rejected.", group="Filters", minimum=1)
     cycle: bool = setting(True, "Weigh keypoints forward and backward: pixel, vertex, pixel.", group="Filters")
@@ -43,7 +50,7 @@ class ExtractConfig:
 
     def result(self) -> dict[str, object]:
         """The settings that shape the results: not where they go, nor how fast they come, nor where the inputs lie."""
-        names = ("category", "max_pixels", "score", "min_vertices", "overlays", "part", "precision", "cycle")
+        names = ("category", "masks", "max_pixels", "score", "min_vertices", "overlays", "part", "precision", "cycle")
         return {name: getattr(self, name) for name in names}
 
     def portable(self) -> ExtractConfig:

@@ -22,9 +22,9 @@ class ArraysOnly(_Reader):
 
     dispatch = dict(_Reader.dispatch)
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO | mmap.mmap) -> None:
         # Mapped, not read: whatever length a damaged pickle states, no more is given than there is.
-        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped = stream if isinstance(stream, mmap.mmap) else mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         super().__init__(mapped, encoding="latin1")
         self.allowance = SWELL * len(mapped) + SLACK
 

@@ -84,6 +84,42 @@ def import_body(file: str, name: str, kind: str | None, betas: int | None, overw
     click.echo(f"  written to {path} · look at it: dp3d-data body show {name} --picture {name}.png")
 
 
+TEMPLATES = """
+dp3d-data body template smpl --name person
+dp3d-data body template smpl --name person-cse --weights model_final.pkl
+"""
+
+
+@command("template", example=TEMPLATES)
+@click.argument("body")
+@click.option("--name", required=True, help="Name of the template in the workspace.")
+@click.option("--weights", help="CSE network for people: split every edge, in the order that its features confirm.")
+@click.option("--overwrite", is_flag=True, help="Replace a template of that name.")
+def make_template(body: str, name: str, weights: str | None, overwrite: bool) -> None:
+    """Keep the rest shape of a body model as a template. BODY is its name in the workspace, or a .pkl or .npz file.
+
+    Chart networks name SMPL's own 6,890 vertices. CSE networks for people name 27,554: SMPL's, and one on each of its edges.
+    """
+    from dataclasses import replace
+
+    from dp3d_data.bodies.body_files import load_body_model
+    from dp3d_data.bodies.body_model import rest_template
+    from dp3d_data.bodies.builtin import new_template_path
+    from dp3d_data.bodies.subdivision import edges_in_order, subdivide
+
+    path = new_template_path(name, overwrite)
+    template = replace(rest_template(load_body_model(body)), name=name)
+    if weights:
+        from dp3d_data.categories import category
+        from dp3d_data.inference import read_features
+
+        features = read_features(weights, category("person").mesh_4k)
+        template = subdivide(template, edges_in_order(features, template.faces), name)
+    template.save(path)
+    click.echo(f"{template.name}: {template.num_vertices} vertices, {len(template.faces)} faces · hash {template.content_hash}")
+    click.echo(f"  written to {path} · next: dp3d-data extract --category person --template {name}")
+
+
 def _facts(model) -> list[tuple[str, str]]:
     from dp3d_data.bodies.body_model import rest_template
 
@@ -100,5 +136,5 @@ def _facts(model) -> list[tuple[str, str]]:
     ]
 
 
-for _command in (list_bodies, show, import_body):
+for _command in (list_bodies, show, import_body, make_template):
     body.add_command(_command)

@@ -16,6 +16,7 @@ dp3d-data extract --category dog --images photos/ --images more/*.png --out dogs
 dp3d-data extract --category dog --images photos/ --boxes boxes.csv
 dp3d-data extract --category dog --images photos/ --dry-run
 dp3d-data extract --category dog --images photos/ --retry-failed
+dp3d-data extract --category dog --source coco --path instances_val2017.json --images val2017/
 """
 
 
@@ -26,9 +27,9 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     """Find the animals of photographs and the template vertices that each shows.
 
     Every image is detected, matched pixel by pixel to the template, and averaged per vertex. Without --images the
-    embedded samples are used. A run that was stopped goes on where it stopped when the same command is given again.
-    --dry-run tells time and space beforehand; --retry-failed tries again what failed; --workers, --scheduler and
-    --cluster say where the work is done.
+    embedded samples are used; --source names another kind of input (docs/datasets.md). A run that was stopped goes on
+    where it stopped when the same command is given again. --dry-run tells time and space beforehand; --retry-failed
+    tries again what failed; --workers, --scheduler and --cluster say where the work is done.
     """
     from pipelines.extract import extract as run
     from pipelines.extract import make_plan
@@ -37,8 +38,8 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     images = len(plan.records)
     words = [f"{config.category}: {images} image{'s' * (images != 1)}", f"model {plan.model}"]
     click.echo(" · ".join([*words, _workers(plan), f"recipe {plan.recipe}"]))
-    if plan.strangers:
-        click.echo(f"  {len(plan.strangers)} names in {config.boxes} are none of these images, for example {plan.strangers[0]!r}")
+    if strangers := plan.inputs.strangers:
+        click.echo(f"  {len(strangers)} names in {config.boxes} are none of these images, for example {strangers[0]!r}")
     if config.dry_run:
         _dry_run(plan)
         return

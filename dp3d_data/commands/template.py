@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from dp3d_data.commandline import GroupedOption, LazyGroup, command
@@ -67,16 +65,10 @@ def import_template(mesh: str, name: str, overwrite: bool, **reading) -> None:
 
     The template frame has x forward (nose), y left, z up; say with --axes how the file lies if that differs.
     """
-    from dp3d_data.bodies.builtin import builtin_names, imported_folder
+    from dp3d_data.bodies.builtin import new_template_path
     from dp3d_data.bodies.mesh_files import import_mesh
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise UsageError("this is no name for a template", got=repr(name), expected="letters, digits, - and _")
-    path = imported_folder() / f"{name}.npz"
-    if name in builtin_names():
-        raise UsageError("a built-in template has that name", got=name, hint="choose another --name")
-    if path.exists() and not overwrite:
-        raise UsageError("a template of that name exists", got=path, hint="choose another --name, or add --overwrite")
+    path = new_template_path(name, overwrite)
     result = import_mesh(mesh, name, **reading)
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)

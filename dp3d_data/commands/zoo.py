@@ -64,7 +64,8 @@ def check(file: str, model: str) -> None:
         click.echo("  the same shape have: " + ", ".join(found.others))
     category = _category_of(found.spec)
     if category:
-        click.echo(f"  next: dp3d-data extract --category {category} --model {found.spec.name} --weights {file}")
+        charts = " --charts UV_Processed.mat" if found.spec.kind == "chart" else ""
+        click.echo(f"  next: dp3d-data extract --category {category} --model {found.spec.name} --weights {file}{charts}")
 
 
 def _weights(spec) -> str:
@@ -78,9 +79,11 @@ def _weights(spec) -> str:
 
 
 def _category_of(spec) -> str:
-    """The first category that the network's meshes stand for."""
+    """The first category that the network's meshes stand for; charts are of people."""
     from dp3d_data.categories import CATEGORIES
 
+    if spec.kind == "chart":
+        return "person"
     meshes = set(spec.class_to_mesh.values())
     fitting = [entry.name for entry in CATEGORIES.values() if meshes & {entry.template, entry.mesh_4k, entry.mesh_16k}]
     return "dog" if "dog" in fitting else next(iter(fitting), "")

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dp3d_data.errors import InputCorrupt
-from dp3d_data.fits.layout import attempt, existing, joints, take, wrong_tree
+from dp3d_data.fits.layout import attempt, joints, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.sources.human36m import DATA, HINT, PREFIX, notes_and_images, side, subjects
+from dp3d_data.sources.trees import existing, read_json, wrong_tree
 
 EXPECTED = "annotations/Human36M_subject1_data.json with _camera.json and _smpl_param.json or _SMPL_NeuralAnnot.json beside it, and images/"
-HINT = "the annotations come with I2L-MeshNet or NeuralAnnot, the images from http://vision.imar.ro/human3.6m"
-PREFIX, DATA = "Human36M_subject", "_data.json"
 PARAMETERS = ("_smpl_param.json", "_SMPL_NeuralAnnot.json")
-# Protocol 2 of the dataset, as usual: the other subjects train.
-TEST_SUBJECTS = (9, 11)
 METRES = 1e-3
 
 
@@ -45,15 +41,11 @@ class Human36M:
         """
         root = existing(root)
         folder = root / "annotations"
-        subjects = sorted(int(number) for path in folder.glob(f"{PREFIX}*{DATA}") if (number := _number(path)).isdigit())
-        if not subjects:
+        numbers = subjects(folder)
+        if not numbers:
             raise wrong_tree(root, EXPECTED, HINT)
-        for subject in subjects:
+        for subject in numbers:
             yield from _subject(root, folder, subject)
-
-
-def _number(path: Path) -> str:
-    return path.name.removeprefix(PREFIX).removesuffix(DATA)
 
 
 def _subject(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFailure]:
@@ -62,15 +54,9 @@ def _subject(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFailur
     path, camera = folder / (start + DATA), folder / f"{start}_camera.json"
     if parameters is None or not camera.is_file():
         raise wrong_tree(folder, EXPECTED, HINT)
-    data, cameras, smpl = _json(path), _json(camera), _json(parameters)
-    try:
-        images = {image["id"]: image for image in data["images"]}
-        pairs = [(note, images[note["image_id"]]) for note in data["annotations"]]
-        names = [(str(image["file_name"]), int(note["id"])) for note, image in pairs]
-    except (KeyError, TypeError, ValueError) as error:
-        expected = "COCO's images and annotations"
-        raise InputCorrupt("not the annotations of a subject", got=repr(error), expected=expected, path=path) from error
-    for (note, image), (name, number) in zip(pairs, names, strict=True):
+    cameras, smpl = read_json(camera, EXPECTED), read_json(parameters, EXPECTED)
+    for note, image in notes_and_images(path):
+        name, number = image["file_name"], int(note["id"])
         yield attempt(f"{name}#{number}", name, parameters, lambda note=note, image=image: _fit(root, note, image, cameras, smpl))
 
 
@@ -87,7 +73,7 @@ def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[
         image_path=path if path.is_file() else None,
         image_size=(int(image["width"]), int(image["height"])),
         group=f"S{subject}",
-        split="test" if subject in TEST_SUBJECTS else "train",
+        split=side(subject),
         body="smpl",
         pose=joints(take(fields, "pose")),
         betas=np.ravel(take(fields, "shape")),
@@ -100,10 +86,3 @@ def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[
 def _camera(fields: dict[str, Any]) -> FitCamera:
     place = np.ravel(np.asarray(take(fields, "t"), dtype=np.float64)) * METRES
     return FitCamera("perspective", take(fields, "R"), place, focal=tuple(take(fields, "f")), centre=tuple(take(fields, "c")))
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise InputCorrupt("not a json file", got=str(error)[:120], path=path) from error

@@ -1,8 +1,8 @@
-"""What the readers of fits share: folders as published, fields by their names, and failures instead of an end."""
+"""What the readers of fits share: fields by their names, and failures instead of an end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,8 @@ from jaxtyping import Float
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
 from dp3d_data.fits.records import Fit, FitFailure
 
-SHOWN = 6
-SPLITS = ("train", "val", "test")
 # What values of the wrong form make numpy and the readers' arithmetic raise.
 MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
-
-
-def existing(root: Path) -> Path:
-    """The root itself.
-
-    Raises:
-        InputMissing: there is no such file or folder.
-    """
-    root = Path(root)
-    if not root.exists():
-        raise InputMissing("no such folder", path=root)
-    return root
-
-
-def wrong_tree(root: Path, expected: str, hint: str) -> InputMissing:
-    """The error for a folder that does not hold a layout: what was expected and what lies there."""
-    names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in root.iterdir()) if root.is_dir() else [root.name]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return InputMissing("no fits here", got=", ".join(names[:SHOWN]) + more or "an empty folder", expected=expected, hint=hint, path=root)
 
 
 def attempt(instance_id: str, image_id: str, path: Path, build: Callable[[], Fit]) -> Fit | FitFailure:
@@ -103,14 +82,3 @@ def picture_size(path: Path) -> tuple[int, int]:
             return image.size
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputCorrupt("not an image", path=path) from error
-
-
-def split_lists(root: Path, names: Iterable[str] = SPLITS) -> dict[str, str]:
-    """Line of train.txt, val.txt, test.txt -> that word; a leading slash is left out. Lists that are not there are empty."""
-    return {
-        line.strip().lstrip("/"): name
-        for name in names
-        if (root / f"{name}.txt").is_file()
-        for line in (root / f"{name}.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.strip()
-    }

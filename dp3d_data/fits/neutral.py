@@ -12,8 +12,9 @@ import numpy as np
 
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.fits.fields import fit_camera
-from dp3d_data.fits.layout import attempt, existing, joints, take, wrong_tree
+from dp3d_data.fits.layout import attempt, joints, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.sources.trees import existing, wrong_tree
 
 SCHEMA, VERSION = "dp3d.fits", 1
 EXPECTED = f'json files with {{"schema": "{SCHEMA}", "version": {VERSION}, "fits": [...]}}'

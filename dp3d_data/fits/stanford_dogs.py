@@ -13,8 +13,10 @@ import numpy as np
 from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.fits.fields import fit_camera, plain_fields
-from dp3d_data.fits.layout import attempt, existing, joints, split_lists, take, wrong_tree
+from dp3d_data.fits.layout import attempt, joints, take
 from dp3d_data.fits.records import Fit, FitFailure
+from dp3d_data.sources.stanford_dogs import breed
+from dp3d_data.sources.trees import existing, split_lists, wrong_tree
 
 EXPECTED = "fits/BREED/NAME.npz (or .pkl, .json) and Images/BREED/NAME.jpg"
 HINT = "the photographs: http://vision.stanford.edu/aditya86/ImageNetDogs; write fits of yours in the neutral json: --dataset neutral"
@@ -56,7 +58,7 @@ class StanfordDogs:
                 continue
             seen.add(image)
             place, mask = folder / image, (root / "masks" / image).with_suffix(".png")
-            known: dict[str, Any] = {"instance_id": f"{image}#0", "image_id": image, "group": image.partition("/")[0]}
+            known: dict[str, Any] = {"instance_id": f"{image}#0", "image_id": image, "group": breed(image)}
             known |= {"split": splits.get(image), "image_path": place if place.is_file() else None}
             known["mask_path"] = mask if mask.is_file() else None
             yield attempt(f"{image}#0", image, path, lambda path=path, known=known: _fit(path, known))

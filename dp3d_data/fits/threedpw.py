@@ -10,12 +10,12 @@ import numpy as np
 
 from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import Dp3dError, InputCorrupt
-from dp3d_data.fits.layout import MALFORMED, attempt, existing, failure, joints, picture_size, take, wrong_tree
+from dp3d_data.fits.layout import MALFORMED, attempt, failure, joints, picture_size, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.sources.threedpw import HINT, sequences
+from dp3d_data.sources.trees import existing, wrong_tree
 
 EXPECTED = "sequenceFiles/train/NAME.pkl (also validation, test) beside imageFiles/NAME/image_00000.jpg"
-HINT = "3DPW comes from its authors: https://virtualhumans.mpi-inf.mpg.de/3DPW"
-SPLITS = {"test": "test", "train": "train", "validation": "val"}
 GENDERS = {"m": "smpl-male", "f": "smpl-female"}
 BETAS = 10
 
@@ -40,11 +40,11 @@ class ThreeDPW:
             InputMissing: no such folder, or no sequence in it.
         """
         root = existing(root)
-        paths = sorted((path.stem, split, path) for split in SPLITS for path in (root / "sequenceFiles" / split).glob("*.pkl"))
+        paths = sequences(root)
         if not paths:
             raise wrong_tree(root, EXPECTED, HINT)
         for name, split, path in paths:
-            yield from _sequence(root, name, SPLITS[split], path)
+            yield from _sequence(root, name, split, path)
 
 
 def _sequence(root: Path, name: str, split: str, path: Path) -> Iterator[Fit | FitFailure]:

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from dp3d_data.bodies.model_files import read_pickle
-from dp3d_data.fits.layout import attempt, axis_angle, existing, joints, picture_size, split_lists, take, wrong_tree
+from dp3d_data.fits.layout import attempt, axis_angle, joints, picture_size, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.sources.trees import existing, wrong_tree
+from dp3d_data.sources.up3d import ENDING as IMAGE_ENDING
+from dp3d_data.sources.up3d import HINT, images_folder, official_splits
 
 EXPECTED = "NNNNN_body.pkl and NNNNN_image.png, in this folder or in up-3d/ below it"
-HINT = "UP-3D comes from its authors: https://files.is.tue.mpg.de/classner/up"
 ENDING = "_body.pkl"
 
 
@@ -33,14 +35,13 @@ class Up3d:
         Raises:
             InputMissing: no such folder, or no fit in it.
         """
-        folder = existing(root)
-        folder = folder / "up-3d" if (folder / "up-3d").is_dir() else folder
+        folder = images_folder(existing(root))
         paths = sorted(folder.glob(f"*{ENDING}"))
         if not paths:
             raise wrong_tree(folder, EXPECTED, HINT)
-        splits = dict.fromkeys(split_lists(folder, ("trainval",)), "train") | split_lists(folder)
+        splits = official_splits(folder)
         for path in paths:
-            image = path.with_name(path.name.removesuffix(ENDING) + "_image.png")
+            image = path.with_name(path.name.removesuffix(ENDING) + IMAGE_ENDING)
             yield attempt(f"{image.name}#0", image.name, path, lambda path=path, image=image: _fit(path, image, splits))
 
 

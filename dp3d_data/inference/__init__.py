@@ -12,6 +12,8 @@ _WHERE = {
     "zoo_specs": "zoo",
     "build_network": "network",
     "read_checkpoint": "checkpoint",
+    "read_features": "features",
+    "read_vertex_embeddings": "features",
     "load_weights": "weights",
     "save_weights": "weights",
     "check_file": "check",

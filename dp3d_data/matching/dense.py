@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
+from dp3d_data.errors import ShapeError
+from dp3d_data.matching.charts import ChartIndex, chart_pixels
 from dp3d_data.matching.cycle import REACH, cycle_weights
 from dp3d_data.matching.nearest import VertexIndex
 from dp3d_data.matching.pooling import pool_pixels
@@ -61,9 +64,69 @@ def view_of(prediction: DensePrediction, num_vertices: int) -> VertexView:
     return pool_pixels(prediction.vertex_ids[rows, columns], centres, num_vertices, weights)
 
 
-def match_detection(
-    detection: Any, vertices: Float[np.ndarray, "vertices dim"] | VertexIndex, cycle: bool = False
+def chart_prediction(
+    origin: tuple[int, int],
+    labels: Int[np.ndarray, "h w"],
+    places: Float[np.ndarray, "2 h w"],
+    index: ChartIndex,
 ) -> DensePrediction:
-    """The dense prediction of one detection of a `DensePredictor`: box, embedding [D, S, S] and coarse_segm [2, S, S]."""
+    """The body vertex of each pixel that lies on a chart.
+
+    Args:
+        origin: (x, y) of the top left pixel in the image, integer pixels.
+        labels: chart of each pixel, 0 for background.
+        places: u and v of each pixel on its chart, 0..1.
+
+    Raises:
+        ShapeError: arrays that do not belong together, or a chart that the body has not.
+    """
+    mask = labels > 0
+    vertex_ids = np.zeros(mask.shape, dtype=np.int32)
+    vertex_ids[mask] = index.search(labels[mask], places[:, mask].T)
+    return DensePrediction(origin, vertex_ids, mask)
+
+
+def cut_to(prediction: DensePrediction, mask: Bool[np.ndarray, "H W"], size: tuple[int, int]) -> DensePrediction:
+    """The prediction without the pixels outside a mask of the whole image.
+
+    Args:
+        mask: the object's pixels.
+        size: (width, height) of the image that the prediction belongs to.
+
+    Raises:
+        ShapeError: the mask is of another size.
+    """
+    if mask.shape != size[::-1]:
+        got, expected = f"{mask.shape[1]} x {mask.shape[0]}", f"{size[0]} x {size[1]}"
+        raise ShapeError("a mask of another size than its image", got=got, expected=expected)
+    x, y = prediction.origin
+    height, width = prediction.mask.shape
+    inside = np.zeros_like(prediction.mask)
+    part = mask[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)]
+    top, left = max(-y, 0), max(-x, 0)
+    inside[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return replace(prediction, mask=prediction.mask & inside)
+
+
+def match_detection(
+    detection: Any, vertices: Float[np.ndarray, "vertices dim"] | VertexIndex | ChartIndex, cycle: bool = False
+) -> DensePrediction:
+    """The dense prediction of one detection of a `DensePredictor`.
+
+    Args:
+        detection: box, coarse_segm [C, S, S], and embedding [D, S, S] or charts (fine_segm, u, v [25, S, S]).
+        vertices: what the answer is matched to: embeddings of vertices, or the charts of a body.
+        cycle: weigh each pixel forward and backward, where embeddings are compared.
+
+    Raises:
+        ShapeError: arrays that do not belong together, or charts where embeddings are asked for.
+    """
+    if isinstance(vertices, ChartIndex):
+        charts = getattr(detection, "charts", {})
+        if not {"fine_segm", "u", "v"} <= set(charts):
+            raise ShapeError("this network answers in embeddings", expected="fine_segm, u and v of a chart network")
+        maps = (np.asarray(charts[name]) for name in ("fine_segm", "u", "v"))
+        labels, places = chart_pixels(detection.box, np.asarray(detection.coarse_segm), *maps)
+        return chart_prediction(integer_box(detection.box)[:2], labels, places, vertices)
     index = vertices if isinstance(vertices, VertexIndex) else VertexIndex(vertices)
     return dense_prediction(detection.box, np.asarray(detection.embedding), np.asarray(detection.coarse_segm), index, cycle)

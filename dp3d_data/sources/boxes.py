@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -12,9 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
-from dp3d_data.records import ImageRecord
-
-Box = tuple[float, float, float, float]
+from dp3d_data.records import Box, GivenObject, ImageRecord
+from dp3d_data.sources.coco import category_ids
 
 EXPECTED = (
     'a csv with the header image,x0,y0,x1,y1; a json object {"image": [[x0, y0, x1, y1], ...]}; or COCO\'s json with images and annotations'
@@ -44,8 +42,8 @@ class BoxFile:
         if self.boxes and not owners:
             got, expected = f"{next(iter(self.boxes))!r} and others", f"names such as {records[0].image_id!r}"
             raise UsageError("the boxes are of other images", got=got, expected=expected, path=self.path)
-        mine = {owner: self.boxes[name] for name, owner in owners.items()}
-        with_boxes = [replace(record, boxes=mine.get(record.image_id, ())) for record in records]
+        mine = {owner: tuple(map(GivenObject, self.boxes[name])) for name, owner in owners.items()}
+        with_boxes = [replace(record, objects=mine.get(record.image_id, ())) for record in records]
         return with_boxes, [name for name in self.boxes if name not in owners]
 
     def _owners(self, records: list[ImageRecord]) -> dict[str, str]:
@@ -129,7 +127,7 @@ def _plain_entries(content: Any, path: Path) -> Iterator[Entry]:
 def _coco_entries(content: dict, path: Path, category: str | None) -> Iterator[Entry]:
     try:
         names = {image["id"]: image["file_name"] for image in content["images"]}
-        wanted = _category_ids(content.get("categories") or [], category, path)
+        wanted = None if category is None else category_ids(content.get("categories") or [], category, path)
         for image_name in names.values():
             yield image_name, image_name, None
         for entry in content["annotations"]:
@@ -141,17 +139,6 @@ def _coco_entries(content: dict, path: Path, category: str | None) -> Iterator[E
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputCorrupt("not COCO's json", got=repr(error), expected=EXPECTED, path=path) from error
-
-
-def _category_ids(categories: list[dict], category: str | None, path: Path) -> set[int] | None:
-    """Ids of the wanted category; None where the file does not tell categories apart."""
-    if category is None or not categories:
-        return None
-    known = {str(entry["name"]): entry["id"] for entry in categories}
-    if category not in known:
-        near = difflib.get_close_matches(category, known, n=1) or sorted(known)[:5]
-        raise UsageError(f"no category {category!r} in the boxes", got=", ".join(near), path=path)
-    return {known[category]}
 
 
 def _box(values: Any, where: str, path: Path) -> Box:

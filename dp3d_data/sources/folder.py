@@ -1,4 +1,4 @@
-"""Images on disk: files, patterns and folders searched to the bottom."""
+"""Images: files, patterns and folders searched to the bottom, on disk or at any address that fsspec reaches."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import ClassVar
 
 from dp3d_data.errors import InputMissing, NothingToDo
 from dp3d_data.records import ImageRecord
+from dp3d_data.sources.addresses import fixed_part, is_address, listed
+from dp3d_data.sources.options import SourceOptions
 
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pnm .avif .jp2".split(),
@@ -34,8 +36,13 @@ class FolderSource:
     an id, all ids are paths below the inputs' common folder.
     """
 
-    entries: tuple[str, ...]
+    options: SourceOptions
     name: ClassVar[str] = "folder"
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The files, patterns, folders and addresses that were given."""
+        return (*self.options.images, self.options.path) if self.options.path else self.options.images
 
     def records(self) -> list[ImageRecord]:
         """Every image once.
@@ -47,7 +54,7 @@ class FolderSource:
         found: dict[str, Found] = {}
         for entry in self.entries:
             for root, path in _expand(str(entry)):
-                found.setdefault(os.path.abspath(path), (root, path))
+                found.setdefault(path if is_address(path) else os.path.abspath(path), (root, path))
         if not found:
             where = ", ".join(map(str, self.entries)) or "nothing"
             expected = "files with one of the extensions " + " ".join(sorted(EXTENSIONS))
@@ -56,10 +63,14 @@ class FolderSource:
         ids = _names(list(found.items()))
         return [ImageRecord(name, path, source=self.name) for name, (_, path) in zip(ids, found.values(), strict=True)]
 
+    def digest(self) -> str:
+        """Nothing: the records say it all."""
+        return ""
+
     def _contents(self) -> str:
         """What the folders hold instead, by extension."""
         kinds: Counter[str] = Counter()
-        for entry in self.entries:
+        for entry in filter(os.path.isdir, self.entries):
             for _, _, files in os.walk(entry):
                 kinds.update(os.path.splitext(name)[1].lower() or "no extension" for name in files)
         return ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5)) or "no file at all"
@@ -67,8 +78,11 @@ class FolderSource:
 
 def _expand(entry: str) -> Iterator[Found]:
     """The images of one entry."""
-    if os.path.isdir(entry):
-        yield from ((entry, path) for path in _walk(entry, set()))
+    if is_address(entry):
+        root = fixed_part(entry)
+        yield from ((root, path) for path in listed(entry, EXTENSIONS))
+    elif os.path.isdir(entry):
+        yield from ((entry, path) for path in walk_images(entry))
     elif os.path.lexists(entry):
         yield os.path.dirname(entry) or ".", entry
     elif glob.has_magic(entry):
@@ -77,13 +91,14 @@ def _expand(entry: str) -> Iterator[Found]:
             raise InputMissing("this pattern matches nothing", path=entry, hint="quote the pattern, or check the folder before it")
         root = _fixed_part(entry)
         for match in matches:
-            yield from ((root, path) for path in (_walk(match, set()) if os.path.isdir(match) else [match]))
+            yield from ((root, path) for path in (walk_images(match) if os.path.isdir(match) else [match]))
     else:
         raise InputMissing("no such file or folder", path=entry, hint=_near(entry))
 
 
-def _walk(folder: str, entered: set[tuple[int, int]]) -> Iterator[str]:
+def walk_images(folder: str, entered: set[tuple[int, int]] | None = None) -> Iterator[str]:
     """Image files below a folder, by name; links are followed, but no folder is entered twice."""
+    entered = set() if entered is None else entered
     try:
         status = os.stat(folder)
         names = sorted(os.listdir(folder))
@@ -98,7 +113,7 @@ def _walk(folder: str, entered: set[tuple[int, int]]) -> Iterator[str]:
         if name.startswith("."):
             continue
         if os.path.isdir(path):
-            yield from _walk(path, entered)
+            yield from walk_images(path, entered)
         elif os.path.splitext(name)[1].lower() in EXTENSIONS:
             yield path
 
@@ -112,12 +127,17 @@ def _fixed_part(pattern: str) -> str:
 
 def _names(found: list[tuple[str, Found]]) -> list[str]:
     """Unique ids with forward slashes; bytes that are no UTF-8 are written as escapes, since tables hold text."""
-    names = [_readable(os.path.relpath(path, root)) for _, (root, path) in found]
+    names = [_readable(_below(path, root)) for _, (root, path) in found]
     if len(set(names)) < len(names):
-        absolute = [path for path, _ in found]
-        common = os.path.commonpath(absolute)
-        names = [_readable(os.path.relpath(path, common)) for path in absolute]
+        places = [path.replace(os.sep, "/").split("/") for path, _ in found]
+        shared = len(os.path.commonprefix(places))
+        names = [_readable("/".join(place[shared:])) for place in places]
     return names
+
+
+def _below(path: str, root: str) -> str:
+    """The path without the folder it was looked for in."""
+    return path.removeprefix(root).lstrip("/").partition("::")[0] if is_address(path) else os.path.relpath(path, root)
 
 
 def _readable(path: str) -> str:

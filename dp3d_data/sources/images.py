@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.sources.addresses import is_address, read_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,6 +67,8 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
 
 
 def _read_bytes(path: str | Path) -> bytes:
+    if is_address(path):
+        return _not_empty(read_bytes(str(path), MAX_BYTES), path)
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -78,6 +81,10 @@ def _read_bytes(path: str | Path) -> bytes:
         raise InputMissing("no such image", path=path) from error
     except OSError as error:
         raise InputCorrupt("the file cannot be read", got=error.strerror, path=path) from error
+    return _not_empty(data, path)
+
+
+def _not_empty(data: bytes, path: str | Path) -> bytes:
     if not data:
         raise InputCorrupt("the file is empty", got="0 bytes", path=path)
     return data

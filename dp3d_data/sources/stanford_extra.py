@@ -1,18 +1,26 @@
-"""StanfordExtra: photographs of dogs with box and mask, from its json and Stanford Dogs' image folder."""
+"""StanfordExtra: photographs of dogs with box, mask and keypoints, from its json and Stanford Dogs' image folder."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.records import GivenObject, ImageRecord, RunLength
+from dp3d_data.sources.coco import corners
+from dp3d_data.sources.masks import mask_pixels
+from dp3d_data.sources.options import SourceOptions, required_path
+from dp3d_data.sources.stanford_dogs import breed, images_folder
+from dp3d_data.sources.trees import SPLITS, find_image, read_json, require_images
 
 EXPECTED = "a list of objects with img_path, img_width, img_height, img_bbox [x, y, width, height] and seg"
 HINT = "StanfordExtra's json comes from its authors: https://github.com/benjiebob/StanfordExtra"
+IMAGES = "name the folder of Stanford Dogs' breeds: --images Images/"
+MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,48 @@ class AnnotatedDog:
     keypoints: Float[np.ndarray, "24 3"]
 
 
+@dataclass(frozen=True)
+class StanfordExtraSource:
+    """The json, and the photographs below --images, or in `Images/` or `images/` beside it.
+
+    A dog's breed is its group. The official lists beside the json (train_*.npy, val_*.npy, test_*.npy: numbers of
+    entries) give the split.
+    """
+
+    options: SourceOptions
+    name: ClassVar[str] = "stanford-extra"
+
+    def records(self) -> list[ImageRecord]:
+        """The photographs in the order of the json, each with its dogs.
+
+        Raises:
+            InputMissing: no such json, or none of its photographs is there.
+            InputCorrupt: not StanfordExtra's json, or a list of other numbers.
+        """
+        path = Path(required_path(self.options, self.name, EXPECTED))
+        entries = read_json(path, EXPECTED, HINT)
+        folders = [str(images_folder(Path(folder))) for folder in self.options.images] or [str(images_folder(path.parent))]
+        splits = _splits(path, len(entries))
+        dogs: dict[str, list[GivenObject]] = {}
+        sides: dict[str, str | None] = {}
+        try:
+            for number, entry in enumerate(entries):
+                dogs.setdefault(str(entry["img_path"]), []).append(_object(entry, self.options.masks))
+                sides.setdefault(str(entry["img_path"]), splits.get(number))
+        except MALFORMED as error:
+            raise InputCorrupt("not StanfordExtra's json", got=repr(error), expected=EXPECTED, hint=HINT, path=path) from error
+        records = [
+            ImageRecord(image, find_image([image], folders), self.name, breed(image), sides[image], tuple(objects))
+            for image, objects in dogs.items()
+        ]
+        require_images(records, folders, IMAGES)
+        return records
+
+    def digest(self) -> str:
+        """Nothing: the records say it all."""
+        return ""
+
+
 def read_stanford_extra(annotation: str | Path, images: str | Path) -> list[AnnotatedDog]:
     """The annotated photographs that are on disk, in the order of the json.
 
@@ -32,12 +82,10 @@ def read_stanford_extra(annotation: str | Path, images: str | Path) -> list[Anno
         InputMissing: no json, no image folder, or none of the photographs below it.
         InputCorrupt: not StanfordExtra's json.
     """
-    if not Path(annotation).is_file():
-        raise InputMissing("no such annotation file", expected=EXPECTED, hint=HINT, path=annotation)
+    entries = read_json(annotation, EXPECTED, HINT)
     try:
-        entries = json.loads(Path(annotation).read_text(encoding="utf-8"))
         dogs = [_dog(entry, Path(images)) for entry in entries]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except MALFORMED as error:
         raise InputCorrupt("not StanfordExtra's json", got=repr(error), expected=EXPECTED, hint=HINT, path=annotation) from error
     there = [dog for dog in dogs if dog.path.is_file()]
     if not there:
@@ -46,11 +94,29 @@ def read_stanford_extra(annotation: str | Path, images: str | Path) -> list[Anno
     return there
 
 
-def _dog(entry: dict, images: Path) -> AnnotatedDog:
-    from pycocotools import mask as run_length
+def _dog(entry: dict[str, Any], images: Path) -> AnnotatedDog:
+    one = _object(entry, masks=True)
+    mask = mask_pixels(one.mask) if one.mask is not None else np.zeros((entry["img_height"], entry["img_width"]), dtype=bool)
+    return AnnotatedDog(images / entry["img_path"], np.array(one.box), mask, np.array(one.keypoints))
 
-    x, y, width, height = (float(value) for value in entry["img_bbox"])
-    size = [int(entry["img_height"]), int(entry["img_width"])]
-    mask = run_length.decode({"size": size, "counts": entry["seg"].encode()}).astype(bool)
-    keypoints = np.array(entry["joints"], dtype=np.float64)
-    return AnnotatedDog(images / entry["img_path"], np.array([x, y, x + width, y + height]), mask, keypoints)
+
+def _object(entry: dict[str, Any], masks: bool) -> GivenObject:
+    """The dog of an entry; its mask is written as a COCO text."""
+    runs = RunLength(int(entry["img_height"]), int(entry["img_width"]), entry["seg"].encode()) if masks else None
+    joints = np.array(entry["joints"], dtype=np.float64).reshape(-1, 3)
+    return GivenObject(corners(entry["img_bbox"]), mask=runs, keypoints=tuple((x, y, seen) for x, y, seen in joints.tolist()))
+
+
+def _splits(path: Path, count: int) -> dict[int, str]:
+    """Number of an entry -> split, of the lists that are there."""
+    splits: dict[int, str] = {}
+    for side in SPLITS:
+        for place in sorted(path.parent.glob(f"{side}_*.npy")):
+            try:
+                numbers = np.load(place, allow_pickle=False).astype(np.int64).ravel()
+            except (ValueError, TypeError, OSError, EOFError) as error:
+                raise InputCorrupt("not a list of entries", got=str(error)[:120], expected="whole numbers", path=place) from error
+            if len(numbers) and not (0 <= numbers.min() and numbers.max() < count):
+                raise InputCorrupt("a list of other entries", got=f"up to {numbers.max()}", expected=f"below {count}", path=place)
+            splits |= dict.fromkeys(numbers.tolist(), side)
+    return splits

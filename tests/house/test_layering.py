@@ -22,7 +22,7 @@ ALLOWED = {
     "shards": PURE | {"filters"},
     "loader": PURE | {"shards"},
     "filters": PURE,
-    "fits": PURE,
+    "fits": PURE | {"sources"},
     "report": PURE | {"shards", "sources"},
     "doctor": PURE | {"inference", "world"},
     "training": PURE | {"inference", "world"},

@@ -7,7 +7,7 @@ import pytest
 
 from dp3d_data.errors import UsageError
 from dp3d_data.matching import match_detection
-from dp3d_data.records import ImageRecord
+from dp3d_data.records import GivenObject, ImageRecord
 from dp3d_data.sources import SampleSource, read_image
 from pipelines.annotate import Annotator
 from pipelines.extract_settings import ExtractConfig
@@ -83,7 +83,7 @@ def test_an_image_becomes_rows_and_no_failure(predictor):
     predictor.template_hash = template.content_hash
     annotator = Annotator(ExtractConfig(min_vertices=1), predictor, template, "tested")
     sample = SampleSource().records()[0]
-    record = ImageRecord(sample.image_id, sample.path, boxes=((130.0, 220.0, 315.0, 540.0),))
+    record = ImageRecord(sample.image_id, sample.path, objects=(GivenObject((130.0, 220.0, 315.0, 540.0)),))
     rows = annotator.annotate(record)
     assert not rows.failures and len(rows.instances) + len(rows.rejects) == 1
     for row in rows.instances:

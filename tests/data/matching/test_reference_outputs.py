@@ -1,9 +1,13 @@
 """The recorded outputs of the reference implementation, carried through to vertices and keypoints."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from dp3d_data.matching import VertexIndex, dense_prediction, view_of
+from dp3d_data.bodies.chart_files import read_charts
+from dp3d_data.matching import VertexIndex, dense_prediction, match_detection, view_of
+from tests.references.charts import chart_keypoints, read_mat
 from tests.references.matching import pool_pixels_slow
 from tests.shared import shared
 
@@ -20,6 +24,23 @@ def test_closest_vertices_and_keypoints_are_those_recorded(name):
         assert (found.mask == mask).all()
         assert (found.vertex_ids == expected).all()
         assert_keypoints(view_of(found, len(vertices)), mask, expected, box)
+
+
+@pytest.mark.parametrize("name", ["chart", "chart_deeplab_wc2m"])
+def test_chart_keypoints_are_those_of_the_recorded_labels(name):
+    """Raw answer of the second box -> charts -> body vertices -> keypoints, against the recorded labels, u and v."""
+    mat = shared("data/densepose/UV_Processed.mat")
+    recorded = np.load(shared(f"parity/{name}.npz"), allow_pickle=False)
+    raw = {key.removeprefix("densepose_box1/"): recorded[key][0] for key in recorded.files if key.startswith("densepose_box1/")}
+    box = recorded["given_boxes_xyxy"][1]
+    detected = SimpleNamespace(box=box, coarse_segm=raw["coarse_segm"], charts=raw)
+    found = match_detection(detected, read_charts(mat))
+    view = view_of(found, 6890)
+    uv = np.clip(recorded["chart/1/uv"], 0, 1)
+    expected = chart_keypoints(recorded["chart/1/labels"], uv, (int(box[0]), int(box[1])), read_mat(mat))
+    assert view.ids.tolist() == list(expected) and len(expected) > 20
+    assert np.abs(view.keypoints - np.array([row[:2] for row in expected.values()])).max() < 1e-3
+    assert view.counts.tolist() == [row[2] for row in expected.values()]
 
 
 def assert_keypoints(view, mask, vertex_ids, box):

@@ -57,7 +57,7 @@ def test_files_that_are_no_boxes_say_where(tmp_path, content, text):
 
 
 def test_a_category_that_the_file_lacks(tmp_path):
-    with pytest.raises(UsageError, match="no category 'horse' in the boxes"):
+    with pytest.raises(UsageError, match="no category 'horse' in the annotations"):
         read_boxes(written(tmp_path, COCO), "horse")
 
 

@@ -23,7 +23,7 @@ def test_the_real_sample_has_masks_inside_their_boxes():
 
 
 def test_a_missing_file_and_a_foreign_one(tmp_path):
-    with pytest.raises(InputMissing, match="no such annotation file"):
+    with pytest.raises(InputMissing, match="no such file"):
         read_stanford_extra(tmp_path / "none.json", tmp_path)
     for text in ("not json", json.dumps([{"file_name": "a.jpg"}]), json.dumps({"images": []})):
         path = tmp_path / "foreign.json"

@@ -1,0 +1,184 @@
+"""Charts of people: body part, u and v of every pixel of a box, and the body vertex that lies there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
+
+from dp3d_data.errors import ShapeError
+from dp3d_data.matching.resampling import integer_box, resize_to
+
+# Cells of the grid over each chart, points looked at in one go, and corners of which the nearest is chosen exactly.
+CELLS = 64
+AT_ONCE = 1 << 16
+TIES = 4
+
+
+def chart_pixels(
+    box: Iterable[float],
+    coarse_segm: Float[np.ndarray, "c side side"],
+    fine_segm: Float[np.ndarray, "parts side side"],
+    u: Float[np.ndarray, "parts side side"],
+    v: Float[np.ndarray, "parts side side"],
+    *,
+    clamp: bool = True,
+) -> tuple[Int[np.ndarray, "h w"], Float[np.ndarray, "2 h w"]]:
+    """Part and place on it, for each pixel of the box.
+
+    Args:
+        box: xyxy in image pixels.
+        coarse_segm, fine_segm: scores, background first.
+        u, v: coordinates on every part.
+        clamp: bring u and v to 0..1, where charts end; a network may answer a little beyond.
+
+    Returns:
+        Labels [h, w], 0 for background; u and v [2, h, w] of the label's own chart, 0 on background.
+
+    Raises:
+        ShapeError: maps that do not belong together.
+    """
+    if not fine_segm.shape == u.shape == v.shape:
+        raise ShapeError("one u and one v for every part", got=[list(fine_segm.shape), list(u.shape), list(v.shape)])
+    _, _, width, height = integer_box(box)
+    inside = resize_to(coarse_segm, width, height).argmax(axis=-1) > 0
+    labels = resize_to(fine_segm, width, height).argmax(axis=-1) * inside
+    chosen = [np.take_along_axis(resize_to(each, width, height), labels[..., None], axis=-1)[..., 0] for each in (u, v)]
+    places = np.clip(np.stack(chosen), 0, 1) if clamp else np.stack(chosen)
+    return labels, np.where(labels > 0, places, 0).astype(np.float32)
+
+
+class ChartIndex:
+    """The charts of a body, ready to be searched for the vertex at a place.
+
+    A place belongs to the first triangle of its chart that contains it (edges included), or, where none does, to the
+    nearest corner of the chart's triangles. Its vertex is the triangle's corner with the largest barycentric weight. Of
+    equals, the first corner and the smallest seam vertex answer.
+
+    Args:
+        places: [S, 2] u and v in 0..1 of each seam vertex: a body vertex on a seam has one on every chart it touches.
+        bodies: [S] the body vertex of each seam vertex.
+        faces: [F, 3] seam vertices of each triangle.
+        charts: [F] chart of each triangle, from 1.
+        num_vertices: of the body; one more than the largest body vertex where not given.
+
+    Raises:
+        ShapeError: arrays that do not belong together.
+    """
+
+    def __init__(
+        self,
+        places: Float[np.ndarray, "seam 2"],
+        bodies: Int[np.ndarray, "seam"],
+        faces: Int[np.ndarray, "faces 3"],
+        charts: Int[np.ndarray, "faces"],
+        num_vertices: int | None = None,
+    ) -> None:
+        self.places, self.bodies = np.asarray(places, dtype=np.float64), np.asarray(bodies, dtype=np.int64)
+        self.faces, charts = np.asarray(faces, dtype=np.int64), np.asarray(charts, dtype=np.int64)
+        _check(self.places, self.bodies, self.faces, charts)
+        self.num_vertices = int(self.bodies.max()) + 1 if num_vertices is None else num_vertices
+        self.num_charts = int(charts.max())
+        self._charts = {int(chart): _Chart(self.places, self.faces[charts == chart]) for chart in np.unique(charts)}
+
+    def search(self, labels: Int[np.ndarray, "points"], places: Float[np.ndarray, "points 2"]) -> Int[np.ndarray, "points"]:
+        """The body vertex of each point.
+
+        Args:
+            labels: [N] chart of each point.
+            places: [N, 2] u and v, in 0..1.
+
+        Returns:
+            [N] int32 body vertices.
+
+        Raises:
+            ShapeError: shapes that differ, or a chart that the body has not.
+        """
+        labels, places = np.asarray(labels), np.asarray(places, dtype=np.float64)
+        if labels.ndim != 1 or places.shape != (len(labels), 2):
+            raise ShapeError("one place for every label", got=f"labels {labels.shape}, places {places.shape}", expected="[N] and [N, 2]")
+        unknown = sorted(set(np.unique(labels).tolist()) - set(self._charts))
+        if unknown:
+            raise ShapeError("a chart that the body has not", got=unknown[:5], expected=f"1 .. {self.num_charts}")
+        seam = np.zeros(len(labels), dtype=np.int64)
+        for chart in np.unique(labels):
+            chosen = np.flatnonzero(labels == chart)
+            seam[chosen] = self._charts[int(chart)].search(places[chosen])
+        return self.bodies[seam].astype(np.int32)
+
+
+class _Chart:
+    """One chart: its triangles by the cells of a grid that their bounding boxes touch."""
+
+    def __init__(self, places: Float[np.ndarray, "seam 2"], faces: Int[np.ndarray, "f 3"]) -> None:
+        self.faces, self.corners = faces, np.unique(faces)
+        self.triangles, self.corner_places = places[faces], places[self.corners]
+        self.tree = cKDTree(self.corner_places)
+        low = _cells(self.triangles.min(axis=1))
+        span = _cells(self.triangles.max(axis=1)) - low + 1
+        face = np.repeat(np.arange(len(faces)), span.prod(axis=1))
+        step = np.arange(len(face)) - np.repeat(np.cumsum(span.prod(axis=1)) - span.prod(axis=1), span.prod(axis=1))
+        column, row = low[face, 0] + step % span[face, 0], low[face, 1] + step // span[face, 0]
+        cell = row * CELLS + column
+        order = np.lexsort((face, cell))
+        self.members = face[order]
+        self.starts = np.searchsorted(cell[order], np.arange(CELLS * CELLS + 1))
+
+    def search(self, points: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n"]:
+        """The seam vertex of each point."""
+        parts = [points[start : start + AT_ONCE] for start in range(0, len(points), AT_ONCE)]
+        return np.concatenate([self._search(part) for part in parts]) if parts else np.zeros(0, dtype=np.int64)
+
+    def _search(self, points: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n"]:
+        cells = _cells(points)
+        cell = cells[:, 1] * CELLS + cells[:, 0]
+        counts = self.starts[cell + 1] - self.starts[cell]
+        point = np.repeat(np.arange(len(points)), counts)
+        offset = np.arange(len(point)) - np.repeat(np.cumsum(counts) - counts, counts)
+        face = self.members[np.repeat(self.starts[cell], counts) + offset]
+        weights, solid = barycentric(points[point], self.triangles[face])
+        hit = np.flatnonzero(solid & (weights >= 0).all(axis=1))
+        found, first = np.unique(point[hit], return_index=True)
+        chosen = hit[first]  # faces of a cell ascend, so the first hit is the smallest face
+        seam = np.full(len(points), -1)
+        seam[found] = self.faces[face[chosen], weights[chosen].argmax(axis=1)]
+        outside = np.flatnonzero(seam < 0)
+        seam[outside] = self._nearest(points[outside])
+        return seam
+
+    def _nearest(self, points: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n"]:
+        """The corner nearest to each point; of those equally near the smallest."""
+        near = np.sort(self.tree.query(points, k=[*range(1, min(TIES, len(self.corners)) + 1)])[1], axis=1)
+        distances = np.square(points[:, None] - self.corner_places[near]).sum(axis=2)
+        return self.corners[near[np.arange(len(near)), distances.argmin(axis=1)]]
+
+
+def barycentric(
+    points: Float[np.ndarray, "n 2"], triangles: Float[np.ndarray, "n 3 2"]
+) -> tuple[Float[np.ndarray, "n 3"], Bool[np.ndarray, "n"]]:
+    """Weights of the corners at each point, adding to 1, and whether the triangle has an area; weights mean nothing where not."""
+    (ax, ay), (bx, by), (cx, cy) = (triangles[:, corner].T for corner in range(3))
+    x, y = points.T
+    area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+    solid = area != 0
+    whole = np.where(solid, area, 1)
+    second = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) / whole
+    third = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) / whole
+    return np.stack([1 - second - third, second, third], axis=1), solid
+
+
+def _cells(places: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n 2"]:
+    return np.clip(places * CELLS, 0, CELLS - 1).astype(np.int64)
+
+
+def _check(places: np.ndarray, bodies: np.ndarray, faces: np.ndarray, charts: np.ndarray) -> None:
+    count = len(places)
+    shapes = places.shape, bodies.shape, faces.shape, charts.shape
+    if shapes != ((count, 2), (count,), (len(charts), 3), (len(charts),)) or not len(charts):
+        raise ShapeError("charts are seam vertices and triangles", got=shapes, expected="[S, 2], [S], [F, 3], [F]")
+    if faces.min() < 0 or faces.max() >= count or charts.min() < 1 or bodies.min() < 0:
+        raise ShapeError("a triangle with a corner that is none", got=f"{faces.min()} .. {faces.max()}", expected=f"0 .. {count - 1}")
+    if not np.isfinite(places).all() or places.min() < 0 or places.max() > 1:
+        raise ShapeError("a place outside its chart", got=f"{places.min()} .. {places.max()}", expected="0 .. 1")

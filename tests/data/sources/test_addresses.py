@@ -1,0 +1,84 @@
+"""Photographs behind any address that fsspec reaches: folders, patterns, files, archives."""
+
+import zipfile
+
+import fsspec
+import numpy as np
+import pytest
+
+from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo, UsageError
+from dp3d_data.sources import FolderSource, SourceOptions, is_address, read_bytes, read_image, size_of
+from tests.data.sources.pictures import photo
+
+
+@pytest.fixture
+def memory(tmp_path):
+    """A file system in memory with three photographs, one of them hidden."""
+    system = fsspec.filesystem("memory")
+    data = photo(tmp_path / "a.jpg").read_bytes()
+    for name in ("photos/a.jpg", "photos/deep/b.png", "photos/.hidden/c.jpg", "photos/notes.txt"):
+        system.pipe(f"/{name}", data)
+    yield data
+    system.rm("/photos", recursive=True)
+
+
+def records(*entries):
+    return FolderSource(SourceOptions(images=entries)).records()
+
+
+def ids(*entries):
+    return [record.image_id for record in records(*entries)]
+
+
+def test_addresses_are_told_from_paths():
+    assert is_address("s3://bucket/a.jpg") and is_address("zip://a.jpg::b.zip") and is_address("memory://a")
+    assert not is_address("C:/photos") and not is_address("photos/a.jpg") and not is_address("a:b.jpg")
+
+
+def test_folders_patterns_and_files(memory):
+    assert ids("memory://photos") == ids("memory://photos/") == ["a.jpg", "deep/b.png"]
+    assert ids("memory://photos/*.jpg") == ["a.jpg"] and ids("memory://photos/**/*.png") == ["deep/b.png"]
+    assert ids("memory://photos/deep/b.png") == ["b.png"]
+    found = records("memory://photos")
+    assert [read_bytes(record.path, 1 << 20) for record in found] == [memory, memory]
+    assert [size_of(record.path) for record in found] == [len(memory)] * 2
+
+
+def test_files_inside_an_archive(tmp_path, memory):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("x/a.jpg", memory)
+        archive.writestr("y/a.jpg", memory)
+    address = f"zip://::{tmp_path / 'photos.zip'}"
+    assert ids(address) == ["x/a.jpg", "y/a.jpg"]
+    assert read_bytes(records(address)[1].path, 1 << 20) == memory
+
+
+def test_ids_stay_unique_over_disk_and_addresses(tmp_path, memory):
+    names = ids("memory://photos", str(tmp_path))
+    assert len(set(names)) == len(names) == 3
+
+
+def test_photographs_behind_an_address_are_read(memory, tmp_path):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("a.jpg", memory)
+        archive.writestr("empty.jpg", b"")
+    for place in ("memory://photos/a.jpg", f"zip://a.jpg::{tmp_path / 'photos.zip'}"):
+        assert np.array_equal(read_image(place).pixels, read_image(tmp_path / "a.jpg").pixels)
+        assert read_image(place).content_hash == read_image(tmp_path / "a.jpg").content_hash
+    with pytest.raises(InputCorrupt, match="the file is empty"):
+        read_image(f"zip://empty.jpg::{tmp_path / 'photos.zip'}")
+
+
+def test_addresses_that_lead_nowhere(memory):
+    with pytest.raises(InputMissing, match="nothing is there"):
+        records("memory://nowhere")
+    with pytest.raises(UsageError, match="(?s)cannot be read.*fsspec"):
+        records("nosuchscheme://photos")
+    fsspec.filesystem("memory").pipe("/photos/empty/notes.txt", b"")
+    with pytest.raises(NothingToDo, match="no image in memory://photos/empty"):
+        records("memory://photos/empty")
+    with pytest.raises(InputMissing, match="no such file"):
+        read_bytes("memory://photos/gone.jpg", 10)
+    with pytest.raises(InputCorrupt, match="too large"):
+        read_bytes("memory://photos/a.jpg", 10)
+    assert size_of("memory://photos/gone.jpg") == -1

@@ -1,0 +1,98 @@
+"""Other forms in which users have the trees of datasets, and lists that are none."""
+
+import numpy as np
+import pytest
+
+from dp3d_data.errors import InputCorrupt
+from dp3d_data.sources import SourceOptions, open_source
+from tests.data.sources.examples import write_human36m, write_stanford_dogs, write_stanford_extra, write_threedpw, write_up3d
+from tests.data.sources.pictures import photo
+
+
+def records(name, path, **more):
+    return open_source(name, SourceOptions(path=str(path), **more)).records()
+
+
+def facts(found):
+    return [(record.image_id, record.group, record.split, record.boxes) for record in found]
+
+
+def test_the_folder_of_the_images_itself_may_be_named(tmp_path):
+    """Its neighbours are found all the same."""
+    for name, write, inner in (
+        ("stanford-dogs", write_stanford_dogs, "Images"),
+        ("human36m", write_human36m, "images"),
+        ("up3d", write_up3d, "up-3d"),
+        ("3dpw", write_threedpw, "imageFiles"),
+    ):
+        root = tmp_path / name
+        root.mkdir()
+        write(root)
+        assert facts(records(name, root / inner)) == facts(records(name, root))
+
+
+def test_lists_of_stanford_dogs_in_a_folder_of_their_own(tmp_path):
+    write_stanford_dogs(tmp_path)
+    before = facts(records("stanford-dogs", tmp_path))
+    (tmp_path / "lists").mkdir()
+    for side in ("train", "test"):
+        (tmp_path / f"{side}_list.mat").rename(tmp_path / "lists" / f"{side}_list.mat")
+    (tmp_path / "Images").rename(tmp_path / "images")
+    assert facts(records("stanford-dogs", tmp_path)) == before
+
+
+def test_photographs_without_annotations_or_lists_are_detected(tmp_path):
+    photo(tmp_path / "Images" / "n02085620-Chihuahua" / "n02085620_7.jpg")
+    photo(tmp_path / "Images" / "stray.jpg")
+    (found,) = records("stanford-dogs", tmp_path)
+    assert (found.group, found.split, found.objects) == ("n02085620-Chihuahua", None, None)
+
+
+def test_frames_of_human36m_by_folders_of_subjects(tmp_path):
+    for subject in (1, 5, 11):
+        photo(tmp_path / f"S{subject}" / "Walking 1.58860488" / "000001.jpg")
+    photo(tmp_path / "S1_Posing.png")
+    photo(tmp_path / "Scene" / "x.jpg")
+    found = {record.image_id.split("/")[0]: (record.group, record.split, record.objects) for record in records("human36m", tmp_path)}
+    assert found == {
+        "S1": ("S1", "train", None),
+        "S5": ("S5", "train", None),
+        "S11": ("S11", "test", None),
+        "S1_Posing.png": ("S1", "train", None),
+        "Scene": (None, None, None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "file", "match"),
+    [
+        ("stanford-dogs", write_stanford_dogs, "train_list.mat", "not a list of Stanford Dogs"),
+        ("stanford-dogs", write_stanford_dogs, "Annotation/n02085620-Chihuahua/n02085620_7", "not an annotation of Stanford Dogs"),
+        ("stanford-extra", write_stanford_extra, "train_stanford_StanfordExtra_v12.npy", "not a list of entries"),
+        ("human36m", write_human36m, "annotations/Human36M_subject9_data.json", "not a json file"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"<annotation>", b"\x93NUMPY\x01\x00"])
+def test_a_companion_that_is_damaged_is_named(name, write, file, match, content, tmp_path):
+    options = write(tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(InputCorrupt, match=match) as raised:
+        open_source(name, options).records()
+    assert file.rpartition("/")[2] in str(raised.value)
+
+
+def test_a_list_of_entries_that_are_not_there(tmp_path):
+    options = write_stanford_extra(tmp_path)
+    np.save(tmp_path / "val_stanford_StanfordExtra_v12.npy", np.array([2]))
+    with pytest.raises(InputCorrupt, match="(?s)a list of other entries.*got: up to 2.*below 2"):
+        open_source("stanford-extra", options).records()
+
+
+def test_an_xml_that_swells_is_refused(tmp_path):
+    """Entities of entities do not fill the memory."""
+    options = write_stanford_dogs(tmp_path)
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 20 if n else "x" * 1000}">' for n in range(9))
+    path = tmp_path / "Annotation" / "n02085620-Chihuahua" / "n02085620_7"
+    path.write_text(f"<!DOCTYPE a [{entities}]><annotation><object><bndbox><xmin>&e8;</xmin></bndbox></object></annotation>")
+    with pytest.raises(InputCorrupt, match="not an annotation of Stanford Dogs"):
+        open_source("stanford-dogs", options).records()
