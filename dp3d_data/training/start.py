@@ -11,7 +11,7 @@ from dp3d_data.bodies import Template
 from dp3d_data.errors import UsageError
 from dp3d_data.inference import ModelSpec, build_network, find_spec, read_checkpoint, shipped_weights, zoo_specs
 from dp3d_data.inference.classes import class_and_mesh
-from dp3d_data.inference.identify import guess_spec, with_meshes
+from dp3d_data.inference.identify import guess_spec, traits_of_spec, traits_of_state, with_meshes
 from dp3d_data.inference.weights import fill
 from dp3d_data.training.embedding_field import fit_field, use_spectrum
 from dp3d_data.training.losses import SoftTargets
@@ -79,7 +79,9 @@ def _held(config: TrainCseConfig, checkpoint) -> ModelSpec:
         UsageError: of none that this training can go on from.
     """
     shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
-    spec = guess_spec(shapes, checkpoint.notes) or with_meshes(find_spec(config.model), checkpoint.notes)
+    spec = with_meshes(find_spec(config.model), checkpoint.notes)
+    if traits_of_spec(spec) != traits_of_state(shapes):  # not the network asked for: the one that the weights say
+        spec = guess_spec(shapes, checkpoint.notes) or spec
     if spec.kind != "cse":
         raise UsageError("these weights are of a chart network", got=spec.name, expected="a CSE network", hint="dp3d-data zoo list")
     return spec
