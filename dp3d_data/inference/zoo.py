@@ -121,7 +121,7 @@ def _chart(name: str, where: str) -> ModelSpec:
     return replace(spec, coarse_channels=15, decoder=False, pool_size=14) if name.endswith("_legacy") else spec
 
 
-def _small(name: str, mesh_sizes: dict[str, int], mesh: str, note: str) -> ModelSpec:
+def _small(name: str, mesh_sizes: dict[str, int], mesh: str, note: str, head: str = "conv") -> ModelSpec:
     """The network that this project trains: a narrow ResNet-18 with FPN, decoder and a dense head of four convolutions."""
     return ModelSpec(
         name=name,
@@ -142,6 +142,7 @@ def _small(name: str, mesh_sizes: dict[str, int], mesh: str, note: str) -> Model
         pooling="ROIAlignV2",
         decoder_channels=64,
         decoder_out=64,
+        head=head,
         head_convs=4,
         head_channels=96,
         head_norm=True,
@@ -154,5 +155,5 @@ def _small(name: str, mesh_sizes: dict[str, int], mesh: str, note: str) -> Model
 
 OWN = (
     _small("dog-synth-1", {"dog": 3123}, "dog", "dogs, small: where dog-synth-2 starts"),
-    _small("dog-synth-2", {"dog": 3123}, "dog", "dogs, small, trained on this project's synthetic dogs"),
+    _small("dog-synth-2", {"dog": 3123}, "dog", "dogs, small, trained on this project's synthetic dogs", head="deeplab"),
 )

@@ -17,6 +17,8 @@ from dp3d_data.training.embedding_field import fit_field, use_spectrum
 from dp3d_data.training.losses import SoftTargets
 from dp3d_data.training.recipe import TrainCseConfig
 
+DENSE = ("roi_heads.densepose_", "roi_heads.embedder.")  # what lies above the trunk
+
 
 @dataclass(frozen=True)
 class Start:
@@ -37,12 +39,16 @@ def start_of(template: Template, config: TrainCseConfig, targets: SoftTargets) -
     """
     torch.manual_seed(config.seed)
     mesh = template.name
-    if not config.weights:
-        spec = replace(find_spec(config.model), class_to_mesh={0: mesh}, mesh_sizes={mesh: template.num_vertices})
-        start = Start(build_network(spec, device=config.device), spec, 0, mesh)
-        return with_fitted_field(start, template, config, targets)
     path = weights_named(config.weights)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path) if config.weights else None
+    if checkpoint is None or config.take == "trunk":
+        spec = replace(find_spec(config.model), class_to_mesh={0: mesh}, mesh_sizes={mesh: template.num_vertices})
+        start = with_fitted_field(Start(build_network(spec, device=config.device), spec, 0, mesh), template, config, targets)
+        if checkpoint is not None:
+            own = {name: value.cpu() for name, value in start.network.state_dict().items() if name.startswith(DENSE)}
+            trunk = {name: value for name, value in checkpoint.state.items() if not name.startswith(DENSE)}
+            fill(start.network, spec, replace(checkpoint, state={**trunk, **own}), path)
+        return start
     held = _held(config, checkpoint)
     if held.mesh_sizes.get(mesh) == template.num_vertices:
         class_id = next((number for number, name in held.class_to_mesh.items() if name == mesh), 0)

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from dp3d_data.bodies import load_template, make_template
-from dp3d_data.errors import CheckpointError, InputMissing
-from dp3d_data.inference import find_spec, read_checkpoint, shipped_weights
+from dp3d_data.errors import CheckpointError, InputMissing, WeightsMismatch
+from dp3d_data.inference import build_network, find_spec, load_weights, read_checkpoint, shipped_weights
 from dp3d_data.training.embedding_field import fit_field, use_spectrum
 from dp3d_data.training.recipe import TrainCseConfig
-from dp3d_data.training.start import start_of
+from dp3d_data.training.start import DENSE, start_of
 from dp3d_data.training.trainer import targets_of
 
 
@@ -55,7 +55,7 @@ def test_a_fitted_field_is_far_better_than_a_random_one(ball):
 
 def test_weights_of_the_same_mesh_are_taken_whole(shipped):
     begun = start(load_template("dog"), weights="dog-synth-1")
-    assert begun.spec.name == "dog-synth-2"
+    assert begun.spec.name == "dog-synth-1"
     for name, value in begun.network.state_dict().items():
         torch.testing.assert_close(value, shipped[name].to(value.dtype))
 
@@ -70,9 +70,10 @@ def test_another_mesh_stands_beside_those_of_the_weights(ball, shipped):
     begun = start(ball, weights="dog-synth-1", category="cow")
     assert begun.spec.class_to_mesh == {0: "ball"} and set(begun.spec.mesh_sizes) == {"dog", "ball"}
     state = begun.network.state_dict()
-    assert {name for name in state if name not in shipped} == {f"roi_heads.embedder.embedder_ball.{name}" for name in ("features", "embeddings")}
+    new = "roi_heads.embedder.embedder_ball."
+    assert {name for name in state if name not in shipped} == {new + "features", new + "embeddings"}
     assert all(torch.equal(state[name], value.to(state[name].dtype)) for name, value in shipped.items())
-    assert state["roi_heads.embedder.embedder_ball.features"].abs().max() > 0
+    assert state[new + "features"].abs().max() > 0
 
 
 def test_weights_that_are_not_there_or_none(ball, tmp_path):
@@ -81,3 +82,16 @@ def test_weights_that_are_not_there_or_none(ball, tmp_path):
     torch.save({"model": {}}, tmp_path / "empty.pth")
     with pytest.raises(CheckpointError):
         start(ball, weights=str(tmp_path / "empty.pth"))
+
+
+def test_the_trunk_alone_goes_under_a_head_of_its_own(shipped):
+    """dog-synth-2 has another dense head than the weights, which are refused as a whole."""
+    dog = load_template("dog")
+    with pytest.raises(WeightsMismatch):
+        load_weights(build_network(find_spec("dog-synth-2")), find_spec("dog-synth-2"), shipped_weights(find_spec("dog-synth-1")))
+    begun = start(dog, weights="dog-synth-1", take="trunk")
+    state = begun.network.state_dict()
+    assert begun.spec.name == "dog-synth-2"
+    taken = [name for name in state if not name.startswith(DENSE)]
+    assert any(name.startswith("roi_heads.decoder") for name in taken)
+    assert all(torch.equal(state[name], shipped[name].to(state[name].dtype)) for name in taken)
