@@ -73,7 +73,7 @@ def zoo_specs() -> dict[str, ModelSpec]:
     chimps = "253146869/model_final_52f649"
     cse.append(_cse(f"{prefix}_chimps_finetune_4k", chimps, ("chimp_5029",), ("chimp_5029",), "chimpanzees"))
     charts = [_chart(f"densepose_rcnn_{name}", where) for name, where in CHARTS.items()]
-    return {spec.name: spec for spec in (*cse, *charts, DOG_SYNTH_1)}
+    return {spec.name: spec for spec in (*cse, *charts, *OWN)}
 
 
 def find_spec(name: str) -> ModelSpec:
@@ -121,30 +121,39 @@ def _chart(name: str, where: str) -> ModelSpec:
     return replace(spec, coarse_channels=15, decoder=False, pool_size=14) if name.endswith("_legacy") else spec
 
 
-DOG_SYNTH_1 = ModelSpec(
-    name="dog-synth-1",
-    class_to_mesh={0: "dog"},
-    mesh_sizes={"dog": 3123},
-    note="dogs, small, trained on this project's synthetic dogs",
-    depth=18,
-    stem_channels=32,
-    res2_channels=32,
-    stride_in_1x1=False,
-    norm="BN",
-    fpn_channels=64,
-    box_fc=256,
-    proposals=(300, 100),
-    training_proposals=(200, 100),
-    training_rois=32,
-    detections=20,
-    pooling="ROIAlignV2",
-    decoder_channels=64,
-    decoder_out=64,
-    head_convs=4,
-    head_channels=96,
-    head_norm=True,
-    embed_features=64,
-    min_side=192,
-    max_side=336,
-    pixel_std=(57.375, 57.12, 58.395),
+def _small(name: str, mesh_sizes: dict[str, int], mesh: str, note: str, head: str = "conv") -> ModelSpec:
+    """The network that this project trains: a narrow ResNet-18 with FPN, decoder and a dense head of four convolutions."""
+    return ModelSpec(
+        name=name,
+        class_to_mesh={0: mesh},
+        mesh_sizes=mesh_sizes,
+        note=note,
+        depth=18,
+        stem_channels=32,
+        res2_channels=32,
+        stride_in_1x1=False,
+        norm="BN",
+        fpn_channels=64,
+        box_fc=256,
+        proposals=(300, 100),
+        training_proposals=(200, 100),
+        training_rois=32,
+        detections=20,
+        pooling="ROIAlignV2",
+        decoder_channels=64,
+        decoder_out=64,
+        head=head,
+        head_convs=4,
+        head_channels=96,
+        head_norm=True,
+        embed_features=64,
+        min_side=192,
+        max_side=336,
+        pixel_std=(57.375, 57.12, 58.395),
+    )
+
+
+OWN = (
+    _small("dog-synth-1", {"dog": 3123}, "dog", "dogs, small: where dog-synth-2 starts"),
+    _small("dog-synth-2", {"dog": 3123}, "dog", "dogs, small, trained on this project's synthetic dogs", head="deeplab"),
 )

@@ -25,10 +25,14 @@ class TrainCseConfig:
         1, "Times that each rendered image is used, cut, turned and mirrored anew; 1 renders one for each.", group="World", minimum=1
     )
 
-    model: str = setting("dog-synth-1", "Network to train: dp3d-data zoo list.", group="Training")
+    model: str = setting("dog-synth-2", "Network to train: dp3d-data zoo list.", group="Training")
     weights: str = setting(
         "", "Start from this checkpoint, or the embedded weights of this name, instead of random weights.", group="Training"
     )
+    take: str = setting(
+        "all", "Of --weights: all, or the trunk alone (backbone, decoder, boxes), under a dense head of its own.", group="Training",
+        choices=("all", "trunk"),
+    )  # fmt: skip
     fresh_embeddings: bool = setting(False, "Fit the template's embeddings anew, even where --weights holds some.", group="Training")
     steps: int = setting(4800, "Optimiser steps.", group="Training", minimum=1)
     batch: int = setting(8, "Images a step.", group="Training", minimum=1)
@@ -80,7 +84,7 @@ class EvaluateCseConfig:
         1, "Times that each rendered image is used, cut, turned and mirrored anew; 1 renders one for each.", group="World", minimum=1
     )
 
-    model: str = setting("dog-synth-1", "Network: dp3d-data zoo list.", group="Network")
+    model: str = setting("dog-synth-2", "Network: dp3d-data zoo list.", group="Network")
     weights: str = setting("", "Checkpoint to score; empty for the embedded one.", group="Network")
     count: int = setting(200, "Synthetic images.", group="Synthetic images", minimum=0)
     seed: int = setting(0, "Seed of the training; the world of the evaluation is its held-out twin.", group="Synthetic images")

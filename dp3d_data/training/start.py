@@ -11,11 +11,13 @@ from dp3d_data.bodies import Template
 from dp3d_data.errors import UsageError
 from dp3d_data.inference import ModelSpec, build_network, find_spec, read_checkpoint, shipped_weights, zoo_specs
 from dp3d_data.inference.classes import class_and_mesh
-from dp3d_data.inference.identify import guess_spec, with_meshes
+from dp3d_data.inference.identify import guess_spec, traits_of_spec, traits_of_state, with_meshes
 from dp3d_data.inference.weights import fill
 from dp3d_data.training.embedding_field import fit_field, use_spectrum
 from dp3d_data.training.losses import SoftTargets
 from dp3d_data.training.recipe import TrainCseConfig
+
+DENSE = ("roi_heads.densepose_", "roi_heads.embedder.")  # what lies above the trunk
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,16 @@ def start_of(template: Template, config: TrainCseConfig, targets: SoftTargets) -
     """
     torch.manual_seed(config.seed)
     mesh = template.name
-    if not config.weights:
-        spec = replace(find_spec(config.model), class_to_mesh={0: mesh}, mesh_sizes={mesh: template.num_vertices})
-        start = Start(build_network(spec, device=config.device), spec, 0, mesh)
-        return with_fitted_field(start, template, config, targets)
     path = weights_named(config.weights)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path) if config.weights else None
+    if checkpoint is None or config.take == "trunk":
+        spec = replace(find_spec(config.model), class_to_mesh={0: mesh}, mesh_sizes={mesh: template.num_vertices})
+        start = with_fitted_field(Start(build_network(spec, device=config.device), spec, 0, mesh), template, config, targets)
+        if checkpoint is not None:
+            own = {name: value.cpu() for name, value in start.network.state_dict().items() if name.startswith(DENSE)}
+            trunk = {name: value for name, value in checkpoint.state.items() if not name.startswith(DENSE)}
+            fill(start.network, spec, replace(checkpoint, state={**trunk, **own}), path)
+        return start
     held = _held(config, checkpoint)
     if held.mesh_sizes.get(mesh) == template.num_vertices:
         class_id = next((number for number, name in held.class_to_mesh.items() if name == mesh), 0)
@@ -79,7 +85,9 @@ def _held(config: TrainCseConfig, checkpoint) -> ModelSpec:
         UsageError: of none that this training can go on from.
     """
     shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
-    spec = guess_spec(shapes, checkpoint.notes) or with_meshes(find_spec(config.model), checkpoint.notes)
+    spec = with_meshes(find_spec(config.model), checkpoint.notes)
+    if traits_of_spec(spec) != traits_of_state(shapes):  # not the network asked for: the one that the weights say
+        spec = guess_spec(shapes, checkpoint.notes) or spec
     if spec.kind != "cse":
         raise UsageError("these weights are of a chart network", got=spec.name, expected="a CSE network", hint="dp3d-data zoo list")
     return spec

@@ -1,0 +1,97 @@
+"""Where a training starts: random weights, an embedded network, or a network that gets a new mesh."""
+
+import pytest
+import torch
+
+from dp3d_data.bodies import load_template, make_template
+from dp3d_data.errors import CheckpointError, InputMissing, WeightsMismatch
+from dp3d_data.inference import build_network, find_spec, load_weights, read_checkpoint, shipped_weights
+from dp3d_data.training.embedding_field import fit_field, use_spectrum
+from dp3d_data.training.recipe import TrainCseConfig
+from dp3d_data.training.start import DENSE, start_of
+from dp3d_data.training.trainer import targets_of
+
+
+@pytest.fixture(scope="module")
+def ball():
+    import trimesh
+
+    mesh = trimesh.creation.icosphere(subdivisions=3)
+    return make_template("ball", mesh.vertices * [1.0, 0.8, 0.6], mesh.faces)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return read_checkpoint(shipped_weights(find_spec("dog-synth-1"))).state
+
+
+def start(template, **settings):
+    config = TrainCseConfig(**settings)
+    return start_of(template, config, targets_of(template, config))
+
+
+def test_random_weights_begin_with_a_field_that_knows_the_surface(ball):
+    """Vertices near each other have embeddings near each other, and the far ones are told apart."""
+    config = TrainCseConfig()
+    targets = targets_of(ball, config)
+    begun = start_of(ball, config, targets)
+    assert begun.spec.class_to_mesh == {0: "ball"} and begun.mesh == "ball"
+    with torch.no_grad():
+        field = begun.network.roi_heads.embedder("ball")
+    apart = torch.cdist(field, field)
+    near, far = targets.distances < 0.1, targets.distances > 0.6
+    assert apart[near].max() < 0.5 * apart[far].min()
+
+
+def test_a_fitted_field_is_far_better_than_a_random_one(ball):
+    config = TrainCseConfig()
+    targets = targets_of(ball, config)
+    network = start_of(ball, config, targets).network
+    again = fit_field(network, "ball", targets, config.embedding_sigma, seed=3)
+    use_spectrum(network, ball, "ball")
+    assert again < 0.1
+    assert fit_field(network, "ball", targets, config.embedding_sigma, seed=3) == pytest.approx(again, rel=1e-4)
+
+
+def test_weights_of_the_same_mesh_are_taken_whole(shipped):
+    begun = start(load_template("dog"), weights="dog-synth-1")
+    assert begun.spec.name == "dog-synth-1"
+    for name, value in begun.network.state_dict().items():
+        torch.testing.assert_close(value, shipped[name].to(value.dtype))
+
+
+def test_fresh_embeddings_change_nothing_but_the_embeddings(shipped):
+    begun = start(load_template("dog"), weights="dog-synth-1", fresh_embeddings=True)
+    changed = [name for name, value in begun.network.state_dict().items() if not torch.equal(value, shipped[name].to(value.dtype))]
+    assert changed and all("embedder_dog" in name for name in changed)
+
+
+def test_another_mesh_stands_beside_those_of_the_weights(ball, shipped):
+    begun = start(ball, weights="dog-synth-1", category="cow")
+    assert begun.spec.class_to_mesh == {0: "ball"} and set(begun.spec.mesh_sizes) == {"dog", "ball"}
+    state = begun.network.state_dict()
+    new = "roi_heads.embedder.embedder_ball."
+    assert {name for name in state if name not in shipped} == {new + "features", new + "embeddings"}
+    assert all(torch.equal(state[name], value.to(state[name].dtype)) for name, value in shipped.items())
+    assert state[new + "features"].abs().max() > 0
+
+
+def test_weights_that_are_not_there_or_none(ball, tmp_path):
+    with pytest.raises(InputMissing):
+        start(ball, weights=str(tmp_path / "none.pth"))
+    torch.save({"model": {}}, tmp_path / "empty.pth")
+    with pytest.raises(CheckpointError):
+        start(ball, weights=str(tmp_path / "empty.pth"))
+
+
+def test_the_trunk_alone_goes_under_a_head_of_its_own(shipped):
+    """dog-synth-2 has another dense head than the weights, which are refused as a whole."""
+    dog = load_template("dog")
+    with pytest.raises(WeightsMismatch):
+        load_weights(build_network(find_spec("dog-synth-2")), find_spec("dog-synth-2"), shipped_weights(find_spec("dog-synth-1")))
+    begun = start(dog, weights="dog-synth-1", take="trunk")
+    state = begun.network.state_dict()
+    assert begun.spec.name == "dog-synth-2"
+    taken = [name for name in state if not name.startswith(DENSE)]
+    assert any(name.startswith("roi_heads.decoder") for name in taken)
+    assert all(torch.equal(state[name], shipped[name].to(state[name].dtype)) for name in taken)
