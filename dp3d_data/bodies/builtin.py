@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 from dp3d_data.bodies.template import Template
 from dp3d_data.config import workspace
-from dp3d_data.errors import InputMissing, TemplateError
+from dp3d_data.errors import InputMissing, TemplateError, UsageError
 
 DATA = Path(__file__).parent / "data"
 LICENCES = {"dog": "Apache-2.0 (derived from dm-control's dog)"}
@@ -26,6 +27,22 @@ def imported_folder() -> Path:
 def imported_names() -> list[str]:
     """The templates that were imported into the workspace."""
     return sorted(path.stem for path in imported_folder().glob("*.npz"))
+
+
+def free_path(name: str, overwrite: bool = False) -> Path:
+    """Where a template of that name is to be kept in the workspace.
+
+    Raises:
+        UsageError: no name for a template, a built-in one's, or one that is taken.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise UsageError("this is no name for a template", got=repr(name), expected="letters, digits, - and _")
+    path = imported_folder() / f"{name}.npz"
+    if name in builtin_names():
+        raise UsageError("a built-in template has that name", got=name, hint="choose another --name")
+    if path.exists() and not overwrite:
+        raise UsageError("a template of that name exists", got=path, hint="choose another --name, or add --overwrite")
+    return path
 
 
 def load_template(name_or_path: str | Path) -> Template:

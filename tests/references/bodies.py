@@ -59,3 +59,42 @@ def shortest_paths_slow(size, lengths):
     for middle in range(size):
         distance = np.minimum(distance, distance[:, middle : middle + 1] + distance[middle : middle + 1])
     return distance
+
+
+def remoteness_slow(distances: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """For each vertex the mean distance to all the surface, one pair after the other."""
+    means = []
+    for one in range(len(distances)):
+        total = 0.0
+        for other in range(len(distances)):
+            total += float(distances[one, other]) * float(areas[other])
+        means.append(total / float(areas.sum()))
+    return np.array(means)
+
+
+def limb_count_slow(values: np.ndarray, faces: np.ndarray, shortest: float) -> int:
+    """How many parts a falling threshold shows, counting a part only once it has risen by `shortest` where it meets another.
+
+    The parts above each threshold are flooded anew. A part that meets higher ones ends; it counts where it had risen enough
+    then. The highest of all always counts.
+    """
+    count, peaks = 1, []
+    links: dict[int, set[int]] = {}
+    for face in faces.tolist():
+        for a in face:
+            links.setdefault(a, set()).update(set(face) - {a})
+    for vertex in np.argsort(-values, kind="stable").tolist():
+        met = set()
+        for start in links[vertex]:
+            if values[start] > values[vertex]:
+                seen, todo = {start}, [start]
+                while todo:
+                    for other in links[todo.pop()] - seen:
+                        if values[other] > values[vertex]:
+                            seen.add(other)
+                            todo.append(other)
+                met.add(max(seen, key=lambda one: values[one]))
+        for peak in sorted(met, key=lambda one: -values[one])[1:]:
+            peaks.append(peak)
+            count += values[peak] - values[vertex] >= shortest
+    return count
