@@ -1,4 +1,4 @@
-"""dp3d-data template: list, look at, import and rig template meshes."""
+"""dp3d-data template: list, look at, import, rig and adopt template meshes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _ROOM = "dp3d_data.commands"
 
 LATER = {
     "rig": (f"{_ROOM}.template_rig:rig", "Give a bare mesh a skeleton."),
+    "adopt": (f"{_ROOM}.template_adopt:adopt", "Carry a network's embeddings to a mesh of yours."),
 }
 
 

@@ -14,6 +14,7 @@ _WHERE = {
     "read_checkpoint": "checkpoint",
     "load_weights": "weights",
     "save_weights": "weights",
+    "save_adopted": "adopted",
     "check_file": "check",
     "DensePredictor": "predictor",
     "RawDetection": "predictor",

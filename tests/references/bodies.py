@@ -98,3 +98,26 @@ def limb_count_slow(values: np.ndarray, faces: np.ndarray, shortest: float) -> i
             peaks.append(peak)
             count += values[peak] - values[vertex] >= shortest
     return count
+
+
+def landmark_energy_slow(mapping, source, target, eigenvalues, times=8) -> float:
+    """What landmark_map makes least: landmarks, heat around them, and functions of unlike frequency mapped to each other."""
+    count, size = source.shape
+    points = 0.0
+    for mark in range(count):
+        for column in range(size):
+            carried = sum(target[mark, row] * mapping[row, column] for row in range(size))
+            points += (carried - source[mark, column]) ** 2 / (count * size)
+    heat = 0.0
+    for time in np.geomspace(0.5 / eigenvalues[-1], 4 / eigenvalues[1], times):
+        decay = np.array([math.exp(-time * value) for value in eigenvalues])
+        decay = decay / math.sqrt(float((decay**2).sum()))
+        for mark in range(count):
+            for row in range(size):
+                carried = sum(mapping[row, column] * decay[column] * source[mark, column] for column in range(size))
+                heat += (carried - decay[row] * target[mark, row]) ** 2 / (count * times)
+    gaps = 0.0
+    for row in range(size):
+        for column in range(size):
+            gaps += (mapping[row, column] * (eigenvalues[row] - eigenvalues[column]) / eigenvalues[-1]) ** 2
+    return points + heat + gaps
