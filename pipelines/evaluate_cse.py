@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,33 @@ Images = Iterator[tuple[np.ndarray, list[TrueObject]]]
 Scores = dict[str, dict[str, float]]
 
 
+BESIDE = "beside, "
+RATIO = "geodesic_ratio"
+
+
 def run(config: EvaluateCseConfig) -> Scores:
     """Measures by part: "synthetic", "synthetic, view: side" and its other groups, "photographs".
+
+    With `config.beside` also those of the second checkpoint, their names after BESIDE, and in "synthetic" RATIO, the
+    geodesic error of the first over that of the second.
+
+    Raises:
+        As `scored`.
+    """
+    scores = scored(config)
+    if config.beside:
+        other = scored(replace(config, weights=config.beside, pictures=""))
+        means = [part["synthetic"]["geodesic_mean"] for part in (scores, other) if "geodesic_mean" in part.get("synthetic", {})]
+        if len(means) == 2:
+            scores["synthetic"][RATIO] = means[0] / max(means[1], 1e-12)
+        scores |= {f"{BESIDE}{title}": measures for title, measures in other.items()}
+    if config.out:
+        Path(config.out).write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    return scores
+
+
+def scored(config: EvaluateCseConfig) -> Scores:
+    """The measures of one checkpoint.
 
     Raises:
         UsageError: no template to render, or photographs without their folder.
@@ -55,8 +81,6 @@ def run(config: EvaluateCseConfig) -> Scores:
         if not config.images:
             raise UsageError("--stanford-extra needs the folder of its photographs", hint="add --images FOLDER")
         part("photographs", annotated_photographs(config), named_vertices=_named(config, template if own else None))
-    if config.out:
-        Path(config.out).write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     return scores
 
 

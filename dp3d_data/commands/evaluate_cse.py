@@ -9,7 +9,7 @@ from dp3d_data.training.evaluate_recipe import EvaluateCseConfig
 
 EXAMPLE = """
 dp3d-data evaluate-cse --count 200 --out scores.json --pictures overlays/
-dp3d-data evaluate-cse --weights dp3d/dog/adopt/husky.pth --template husky
+dp3d-data evaluate-cse --weights dp3d/dog/adopt/husky.pth --template husky --beside direct/weights.pth
 dp3d-data evaluate-cse --count 0 --stanford-extra StanfordExtra_v12.json --images Images/
 """
 COLUMNS = {
@@ -28,13 +28,15 @@ def evaluate_cse(config: EvaluateCseConfig) -> None:
     Detection (AP50) and mask IoU; on renders of the network's own template the geodesic error of the matched vertices and
     the error of the pooled keypoints; on StanfordExtra's photographs the share of annotated keypoints placed rightly (PCK).
     """
-    from pipelines.evaluate_cse import run
+    from pipelines.evaluate_cse import BESIDE, RATIO, run
 
     scores = run(config)
-    photographs = {title: measures for title, measures in scores.items() if title == "photographs"}
-    for part in ({title: measures for title, measures in scores.items() if title not in photographs}, photographs):
-        if part:
-            _print(part)
+    photographs = [title for title in scores if title.endswith("photographs")]
+    for titles in ([title for title in scores if title not in photographs], photographs):
+        if titles:
+            _print({title: scores[title] for title in titles})
+    if RATIO in scores.get("synthetic", {}):
+        click.echo(f"  geodesic error {scores['synthetic'][RATIO]:.3f} times that of {config.beside} ({BESIDE.rstrip(', ')})")
     for folder, what in ((config.pictures, "overlays"), (config.out, "measures")):
         if folder:
             click.echo(f"  {what} written to {folder}")
@@ -51,7 +53,7 @@ def _print(scores: dict[str, dict[str, float]]) -> None:
         table.add_column(heading, no_wrap=True)
     for title, measures in scores.items():
         values = [_text(name, measures[name]) if name in measures else "" for name in held]
-        table.add_row(title.replace("synthetic, ", "  "), *values)
+        table.add_row(title.replace("synthetic, ", "  ", 1), *values)
     Console(width=150, highlight=False).print(table)
 
 

@@ -14,6 +14,7 @@ class EvaluateCseConfig:
     category: str = setting("dog", "Category of the network.", group="Network")
     model: str = setting("", "Network: dp3d-data zoo list. None: what the weights fit, or the category's embedded one.", group="Network")
     weights: str = setting("", "Checkpoint to score; empty for the embedded one.", group="Network")
+    beside: str = setting("", "Second checkpoint, scored on the same images; says the ratio of geodesic errors.", group="Network")
     count: int = setting(200, "Synthetic images.", group="Synthetic images", minimum=0)
     seed: int = setting(0, "Seed of the training; the world of the evaluation is its held-out twin.", group="Synthetic images")
     size: int = setting(192, "Side of the images, pixels.", group="Synthetic images", minimum=64)
