@@ -12,7 +12,7 @@ from dp3d_data.bodies import Template, load_template
 from dp3d_data.bodies.builtin import builtin_names, free_path
 from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.config import file_digest, workspace
-from dp3d_data.errors import InputCorrupt, UsageError
+from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
 from dp3d_data.inference import DensePredictor, load_predictor, save_adopted
 from dp3d_data.matching import integer_box, nearest_vertices, resize_to
 from dp3d_data.sources import FolderSource, read_image
@@ -100,7 +100,7 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
     elif seen:
         field = measure("mean of the renders", mean_field(field, seen))
     if config.images:
-        photographs = list(_photograph_sights(predictor, class_id, config))
+        photographs = list(_photograph_sights(predictor, class_id, config, say))
         field = measure(f"{len(photographs)} animals of photographs", pulled_to_photographs(field, photographs))
     if seen:
         field = measure(f"{len(seen)} animals of renders", fitted_to_renders(field, seen, geodesics, config.seed))
@@ -124,10 +124,14 @@ def _cse_vertex(mark: Landmark, predictor: DensePredictor, class_id: int, config
     raise InputCorrupt(f"line {mark.line}: the network finds nothing there", got=got, hint=hint, path=config.landmarks)
 
 
-def _photograph_sights(predictor: DensePredictor, class_id: int, config: AdoptConfig) -> Iterator[Sight]:
-    """What the network sees of the animals of the photographs."""
+def _photograph_sights(predictor: DensePredictor, class_id: int, config: AdoptConfig, say: Say) -> Iterator[Sight]:
+    """What the network sees of the animals of the photographs; those that cannot be read are told and left out."""
     for number, record in enumerate(FolderSource(config.images).records()):
-        image = np.ascontiguousarray(read_image(record.path).pixels[:, :, ::-1])
+        try:
+            image = np.ascontiguousarray(read_image(record.path).pixels[:, :, ::-1])
+        except Dp3dError as error:
+            say(f"  left out: {error}")
+            continue
         rng = np.random.default_rng(np.random.SeedSequence([config.seed, number]))
         for detection in predictor.predict(image, score=config.score, classes=[class_id]):
             sight = sight_of(detection, rng)

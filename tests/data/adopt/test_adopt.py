@@ -118,9 +118,13 @@ def test_the_husky_is_adopted_from_twelve_landmarks_and_works(tmp_path):
     mesh = shared("data/rigs/husky.glb")
     out = tmp_path / "husky.pth"
     said: list[str] = []
-    config = AdoptConfig(landmarks=str(HUSKY), renders=8, size=96, images=(), out=str(out), name="rex")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    photographs = (str(broken), str(shared("data/photos/dog.jpg")))
+    config = AdoptConfig(landmarks=str(HUSKY), renders=8, size=96, images=photographs, out=str(out), name="rex")
     result = run(str(mesh), config, said.append)
-    assert list(result.measures)[0] == "12 landmarks" and len(result.measures) == 2 and len(said) == 2
+    assert list(result.measures)[0] == "12 landmarks" and len(result.measures) == 3
+    assert len(said) == 4 and any("left out" in line and "broken.jpg" in line for line in said)
     predictor = load_predictor("", out, category="dog")
     body = load_template("rex")
     assert predictor.template_hash == body.content_hash == load_template(mesh).content_hash
