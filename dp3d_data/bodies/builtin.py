@@ -29,6 +29,22 @@ def imported_names() -> list[str]:
     return sorted(path.stem for path in imported_folder().glob("*.npz"))
 
 
+def free_path(name: str, overwrite: bool = False) -> Path:
+    """Where a template of that name is to be kept in the workspace.
+
+    Raises:
+        UsageError: no name for a template, a built-in one's, or one that is taken.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise UsageError("this is no name for a template", got=repr(name), expected="letters, digits, - and _")
+    path = imported_folder() / f"{name}.npz"
+    if name in builtin_names():
+        raise UsageError("a built-in template has that name", got=name, hint="choose another --name")
+    if path.exists() and not overwrite:
+        raise UsageError("a template of that name exists", got=path, hint="choose another --name, or add --overwrite")
+    return path
+
+
 def load_template(name_or_path: str | Path) -> Template:
     """A template by its name (built in, or imported into the workspace) or from a file (.npz, .obj, .ply, .glb).
 
@@ -48,22 +64,6 @@ def load_template(name_or_path: str | Path) -> Template:
     from dp3d_data.bodies.mesh_files import read_mesh_template
 
     return read_mesh_template(path)
-
-
-def new_template_path(name: str, overwrite: bool) -> Path:
-    """Where a template of a new name goes in the workspace.
-
-    Raises:
-        UsageError: no name for a template, or one that is taken.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise UsageError("this is no name for a template", got=repr(name), expected="letters, digits, - and _")
-    path = imported_folder() / f"{name}.npz"
-    if name in builtin_names():
-        raise UsageError("a built-in template has that name", got=name, hint="choose another --name")
-    if path.exists() and not overwrite:
-        raise UsageError("a template of that name exists", got=path, hint="choose another --name, or add --overwrite")
-    return path
 
 
 def _by_name(name: str) -> Template:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from dp3d_data.bodies.glb import is_rigged, read_glb
+from dp3d_data.bodies.orientation import guessed_axes
 from dp3d_data.bodies.rigs import TEMPLATE_FROM_GLTF, read_rigged_glb
 from dp3d_data.bodies.symmetry import detect_symmetry
 from dp3d_data.bodies.template import Template, make_template
@@ -63,7 +64,8 @@ def import_mesh(
         name: of the template; the file's stem by default.
         unit: "m" if the file is in metres.
         axes: the file's axes that point forward, left and up, such as "+z+x+y"; "+x+y+z" for .obj and .ply and
-            "+z+x+y" (glTF's) for .glb by default.
+            "+z+x+y" (glTF's) for .glb by default; where the body is no mirror image of itself that way round, but is another
+            way, the shape tells (guessed_axes).
         weld: join vertices of equal position (renumbers).
         clean: drop vertices without a face and all but the largest part (renumbers).
         flip: turn every face over.
@@ -85,10 +87,19 @@ def import_mesh(
     mesh, notes = _mended(mesh, weld, clean, flip)
     notes += _checked(mesh.vertices, mesh.faces, path)
     default = "+z+x+y" if path.suffix.lower() == ".glb" else "+x+y+z"
-    turned = mesh.vertices @ axes_matrix(axes or default).T
+    template = _turned(mesh, axes or default, name, unit)
+    guess = "" if axes or template.symmetry is not None else guessed_axes(mesh.vertices)
+    if guess:
+        template = _turned(mesh, guess, name, unit)
+        notes.append(f"taken to lie with axes {guess}, as its mirror plane and feet tell; if that is wrong: --axes")
+    return Reading(template, tuple(notes))
+
+
+def _turned(mesh: Mesh, axes: str, name: str, unit: str) -> Template:
+    """The template of a mesh that lies along these axes."""
+    turned = mesh.vertices @ axes_matrix(axes).T
     template = make_template(name, turned, mesh.faces, unit=unit)
-    symmetry = detect_symmetry(template.vertices)
-    return Reading(make_template(name, turned, mesh.faces, unit=unit, symmetry=symmetry), tuple(notes))
+    return replace(template, symmetry=detect_symmetry(template.vertices))
 
 
 def read_mesh(path: str | Path) -> Mesh:

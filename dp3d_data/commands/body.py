@@ -104,10 +104,10 @@ def make_template(body: str, name: str, weights: str | None, overwrite: bool) ->
 
     from dp3d_data.bodies.body_files import load_body_model
     from dp3d_data.bodies.body_model import rest_template
-    from dp3d_data.bodies.builtin import new_template_path
+    from dp3d_data.bodies.builtin import free_path
     from dp3d_data.bodies.subdivision import edges_in_order, subdivide
 
-    path = new_template_path(name, overwrite)
+    path = free_path(name, overwrite)
     template = replace(rest_template(load_body_model(body)), name=name)
     if weights:
         from dp3d_data.categories import category

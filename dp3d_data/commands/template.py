@@ -1,4 +1,4 @@
-"""dp3d-data template: list, look at and import template meshes."""
+"""dp3d-data template: list, look at, import, rig and adopt template meshes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ import click
 from dp3d_data.commandline import GroupedOption, LazyGroup, command
 from dp3d_data.errors import UsageError
 
+_ROOM = "dp3d_data.commands"
 
-@click.group(cls=LazyGroup, context_settings={"max_content_width": 110})
+LATER = {
+    "rig": (f"{_ROOM}.template_rig:rig", "Give a bare mesh a skeleton."),
+    "adopt": (f"{_ROOM}.template_adopt:adopt", "Carry a network's embeddings to a mesh of yours."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=LATER, context_settings={"max_content_width": 110})
 def template() -> None:
     """The meshes whose vertices are the keypoints: one is built in, others are imported into the workspace."""
 
@@ -55,7 +62,7 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
 @click.argument("mesh", type=click.Path())
 @click.option("--name", required=True, help="Name of the template in the workspace.")
 @click.option("--unit", type=click.Choice(["m", "unknown"]), default="unknown", help="Unit of the file's coordinates.")
-@click.option("--axes", default="", help="The file's axes that point forward, left and up: +z+x+y for .glb, else +x+y+z.")
+@click.option("--axes", default="", help="The file's axes forward, left, up. Empty: +x+y+z (.glb: +z+x+y), or as the shape tells.")
 @click.option("--weld", is_flag=True, cls=GroupedOption, group="Mending", help="Join vertices of equal position (renumbers).")
 @click.option("--clean", is_flag=True, cls=GroupedOption, group="Mending", help="Keep the largest part only (renumbers).")
 @click.option("--flip", is_flag=True, cls=GroupedOption, group="Mending", help="Turn every face over.")
@@ -65,10 +72,10 @@ def import_template(mesh: str, name: str, overwrite: bool, **reading) -> None:
 
     The template frame has x forward (nose), y left, z up; say with --axes how the file lies if that differs.
     """
-    from dp3d_data.bodies.builtin import new_template_path
+    from dp3d_data.bodies.builtin import free_path
     from dp3d_data.bodies.mesh_files import import_mesh
 
-    path = new_template_path(name, overwrite)
+    path = free_path(name, overwrite)
     result = import_mesh(mesh, name, **reading)
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -88,7 +95,7 @@ def _facts(body) -> list[tuple[str, str]]:
         ("symmetry", "left and right vertices known" if body.symmetry is not None else "unknown"),
     ]
     if body.skeleton is None:
-        return [*rows, ("skeleton", "none: cannot be posed, or rendered by dp3d-data synth")]
+        return [*rows, ("skeleton", "none of its own: dp3d-data template rig finds limbs to pose it by")]
     clips = ", ".join(f"{name} ({len(clip.times)})" for name, clip in body.skeleton.clips.items())
     rows.append(("skeleton", f"{body.skeleton.num_joints} joints, {body.skeleton.num_hinges} limited hinges"))
     return [*rows, ("clips", clips or "none")]

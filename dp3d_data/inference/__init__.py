@@ -16,6 +16,7 @@ _WHERE = {
     "read_vertex_embeddings": "features",
     "load_weights": "weights",
     "save_weights": "weights",
+    "save_adopted": "adopted",
     "check_file": "check",
     "DensePredictor": "predictor",
     "RawDetection": "predictor",

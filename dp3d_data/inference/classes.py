@@ -29,6 +29,8 @@ def class_and_mesh(spec: ModelSpec, category: str) -> tuple[int, str]:
     mesh = spec.class_to_mesh.get(0, "")
     if spec.num_classes == 1 and mesh not in _meshes_of_categories():  # trained by the user, on a template of their own
         return 0, mesh
+    if entry.class_id is not None and spec.class_to_mesh.get(entry.class_id) not in {None, *_meshes_of_categories()}:
+        return entry.class_id, spec.class_to_mesh[entry.class_id]  # carried to the user's own: dp3d-data template adopt
     known = ", ".join(sorted(spec.class_to_mesh.values()))
     raise UsageError(f"{spec.name} does not know {category!r}", expected=f"one of its meshes: {known}", hint="dp3d-data zoo list")
 

@@ -61,3 +61,8 @@ def summary(errors: Float[np.ndarray, "pixels"]) -> dict[str, float]:
     if len(errors) == 0:
         return {"mean": float("nan"), "under_5": 0.0, "under_10": 0.0}
     return {"mean": float(errors.mean()), "under_5": float((errors < 0.05).mean()), "under_10": float((errors < 0.10).mean())}
+
+
+def share_within(errors: Float[np.ndarray, "n"], most: float) -> float:
+    """Share of errors of at most `most`; NaN where there are none."""
+    return float((errors <= most).mean()) if len(errors) else float("nan")

@@ -1,4 +1,4 @@
-"""The settings of a CSE training and of its evaluation. Light to import."""
+"""The settings of a CSE training. Light to import."""
 
 from __future__ import annotations
 
@@ -70,27 +70,3 @@ class TrainCseConfig:
 
 
 MACHINE_SETTINGS = ("device", "workers", "save_every", "evaluate_every", "evaluate_images", "out")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateCseConfig:
-    """What to score, and on what."""
-
-    category: str = setting("dog", "Category of the network.", group="Network")
-    overlaid: float = setting(
-        0.3, "Share of the images over which an animal of another image is laid.", group="World", minimum=0, maximum=1
-    )
-    replay: int = setting(
-        1, "Times that each rendered image is used, cut, turned and mirrored anew; 1 renders one for each.", group="World", minimum=1
-    )
-
-    model: str = setting("dog-synth-2", "Network: dp3d-data zoo list.", group="Network")
-    weights: str = setting("", "Checkpoint to score; empty for the embedded one.", group="Network")
-    count: int = setting(200, "Synthetic images.", group="Synthetic images", minimum=0)
-    seed: int = setting(0, "Seed of the training; the world of the evaluation is its held-out twin.", group="Synthetic images")
-    size: int = setting(192, "Side of the images, pixels.", group="Synthetic images", minimum=64)
-    template: str = setting("", "Render this one; a mesh other than the network's has no geodesic error.", group="Synthetic images")
-    stanford_extra: str = setting("", "StanfordExtra json of annotated photographs.", group="Photographs")
-    images: str = setting("", "Folder that the json's image paths start from.", group="Photographs")
-    device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
-    out: str = setting("", "Write the measures to this json file too.", group="Machine")

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from dp3d_data.bodies import Skeleton, hinges_to_rotations
 from dp3d_data.bodies.skinning import axis_angle_matrices
+from dp3d_data.world.free_poses import free_angles, is_free
 from dp3d_data.world.proportions import Proportions
 
 KINDS = {
@@ -28,6 +29,9 @@ class Pose:
 
 def random_pose(rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions) -> Pose:
     """A pose from the skeleton's hinges where it has them, else from its clips, else small turns of every joint."""
+    if is_free(skeleton):
+        angles, lean, kind = free_angles(rng, skeleton)
+        return Pose(hinges_to_rotations(skeleton, angles), stance_of(*lean), kind)
     if skeleton.num_hinges:
         return hinge_pose(rng, skeleton, proportions)
     if skeleton.clips:
@@ -45,8 +49,13 @@ def hinge_pose(rng: np.random.Generator, skeleton: Skeleton, proportions: Propor
     _tail(rng, angles, proportions.tail_curl)
     _ears(rng, angles, proportions.floppy)
     angles.add("", rng.normal(0, 0.04, skeleton.num_hinges))
-    stance = axis_angle_matrices(np.array([[0.0, -1, 0], [1, 0, 0]]), np.array([pitch, roll]))
-    return Pose(hinges_to_rotations(skeleton, angles.clipped()), stance[0] @ stance[1], kind)
+    return Pose(hinges_to_rotations(skeleton, angles.clipped()), stance_of(pitch, roll), kind)
+
+
+def stance_of(pitch: float, roll: float) -> Float[np.ndarray, "3 3"]:
+    """How a body stands: nose up by pitch, then over to its side by roll, radians."""
+    turns = axis_angle_matrices(np.array([[0.0, -1, 0], [1, 0, 0]]), np.array([pitch, roll]))
+    return turns[0] @ turns[1]
 
 
 class Angles:

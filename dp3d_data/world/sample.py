@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from dp3d_data.bodies import Template, pose_vertices
+from dp3d_data.bodies.rigging import rigged
 from dp3d_data.bodies.visibility import RayScene, vertex_normals, visible_fraction, visible_vertices
-from dp3d_data.errors import TemplateError
 from dp3d_data.world.backgrounds import cast_shadow, photo_paths, random_background
 from dp3d_data.world.cameras import Camera, placed_camera, random_view
 from dp3d_data.world.coats import Coat, body_map, coat_colours, random_coat
@@ -103,16 +103,12 @@ class World:
     """Synthetic images of a rigged template; instance `index` depends on the template, the settings and the index only.
 
     Raises:
-        TemplateError: the template has no skeleton.
         InputMissing, NothingToDo: the folder of backgrounds is missing or empty.
         DependencyMissing: embreex is not installed.
     """
 
     def __init__(self, template: Template, config: WorldConfig | None = None) -> None:
-        if template.skeleton is None:
-            hint = "use a rigged template, such as the built-in dog, or a skinned GLB"
-            raise TemplateError("a synthetic world needs a template with a skeleton", got=template.name, hint=hint)
-        self.template, self.config = template, config or WorldConfig()
+        self.template, self.config = rigged(template), config or WorldConfig()
         self._latest: tuple[int, Identity] | None = None
         if self.config.backgrounds:
             photo_paths(self.config.backgrounds)

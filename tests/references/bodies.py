@@ -65,3 +65,65 @@ def view_angles_slow(rotation):
     """Azimuth and elevation in degrees of a viewer who looks along the third row."""
     x, y, z = (-float(value) for value in rotation[2])
     return math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y)))
+
+
+def remoteness_slow(distances: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """For each vertex the mean distance to all the surface, one pair after the other."""
+    means = []
+    for one in range(len(distances)):
+        total = 0.0
+        for other in range(len(distances)):
+            total += float(distances[one, other]) * float(areas[other])
+        means.append(total / float(areas.sum()))
+    return np.array(means)
+
+
+def limb_count_slow(values: np.ndarray, faces: np.ndarray, shortest: float) -> int:
+    """How many parts a falling threshold shows, counting a part only once it has risen by `shortest` where it meets another.
+
+    The parts above each threshold are flooded anew. A part that meets higher ones ends; it counts where it had risen enough
+    then. The highest of all always counts.
+    """
+    count, peaks = 1, []
+    links: dict[int, set[int]] = {}
+    for face in faces.tolist():
+        for a in face:
+            links.setdefault(a, set()).update(set(face) - {a})
+    for vertex in np.argsort(-values, kind="stable").tolist():
+        met = set()
+        for start in links[vertex]:
+            if values[start] > values[vertex]:
+                seen, todo = {start}, [start]
+                while todo:
+                    for other in links[todo.pop()] - seen:
+                        if values[other] > values[vertex]:
+                            seen.add(other)
+                            todo.append(other)
+                met.add(max(seen, key=lambda one: values[one]))
+        for peak in sorted(met, key=lambda one: -values[one])[1:]:
+            peaks.append(peak)
+            count += values[peak] - values[vertex] >= shortest
+    return count
+
+
+def landmark_energy_slow(mapping, source, target, eigenvalues, times=8) -> float:
+    """What landmark_map makes least: landmarks, heat around them, and functions of unlike frequency mapped to each other."""
+    count, size = source.shape
+    points = 0.0
+    for mark in range(count):
+        for column in range(size):
+            carried = sum(target[mark, row] * mapping[row, column] for row in range(size))
+            points += (carried - source[mark, column]) ** 2 / (count * size)
+    heat = 0.0
+    for time in np.geomspace(0.5 / eigenvalues[-1], 4 / eigenvalues[1], times):
+        decay = np.array([math.exp(-time * value) for value in eigenvalues])
+        decay = decay / math.sqrt(float((decay**2).sum()))
+        for mark in range(count):
+            for row in range(size):
+                carried = sum(mapping[row, column] * decay[column] * source[mark, column] for column in range(size))
+                heat += (carried - decay[row] * target[mark, row]) ** 2 / (count * times)
+    gaps = 0.0
+    for row in range(size):
+        for column in range(size):
+            gaps += (mapping[row, column] * (eigenvalues[row] - eigenvalues[column]) / eigenvalues[-1]) ** 2
+    return points + heat + gaps

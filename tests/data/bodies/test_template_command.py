@@ -27,7 +27,7 @@ def test_import_then_show_then_list(mesh, tmp_path):
     assert "162 vertices, 320 faces" in result.output and "1.000 m per template unit" in result.output
     picture, copy = tmp_path / "pictures" / "rex.png", tmp_path / "rex.glb"
     result = run("show", "rex", "--picture", picture, "--mesh", copy)
-    assert result.exit_code == 0 and "none: cannot be posed" in result.output
+    assert result.exit_code == 0 and "none of its own" in result.output
     assert Image.open(picture).size == (6 * 256, 256)
     assert import_mesh(copy).template.content_hash == arm().content_hash
     result = run("list")
@@ -85,3 +85,12 @@ def test_the_picture_shows_the_body_from_every_side():
     covered = (strip != 255).any(axis=2).reshape(64, 4, 64).sum(axis=(0, 2))
     assert (covered > 150).all() and covered[1] > covered[0], "longer from the side than from the front"
     assert np.array_equal(strip, turntable(dog.vertices, dog.faces, views=4, size=64))
+
+
+def test_rig_gives_a_mesh_joints_and_draws_them(mesh, tmp_path):
+    result = run("rig", mesh, "--name", "rex", "--picture", tmp_path / "rex.png")
+    assert result.exit_code == 0, result.output
+    assert "162 vertices" in result.output and "joints, found" in result.output
+    assert load_template("rex").skeleton is not None and Image.open(tmp_path / "rex.png").size == (6 * 256, 4 * 256)
+    assert run("rig", "rex", "--name", "rex").exit_code == 2
+    assert "the mesh's own" in run("rig", "dog", "--name", "other").output

@@ -77,4 +77,10 @@ def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_pa
     assert result.exit_code == 0, result.output
     scores = json.loads(out.read_text())
     assert scores["synthetic"]["objects"] == 2 and scores["photographs"]["objects"] == 5
+    assert scores["photographs"]["annotated_keypoints"] > 50
     assert CliRunner().invoke(evaluate_cse, [*words, *photographs]).exit_code == 2
+    twice = CliRunner().invoke(evaluate_cse, [*words, "--beside", str(tmp_path / "random.pth"), "--out", str(out)])
+    assert twice.exit_code == 0, twice.output
+    scores = json.loads(out.read_text())
+    found = scores["synthetic"].pop("geodesic_ratio", None)
+    assert json.dumps(scores["synthetic"]) == json.dumps(scores["beside, synthetic"]) and found in (None, 1.0)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dp3d_data.bodies import load_template
-from dp3d_data.errors import InputMissing, NothingToDo, TemplateError
+from dp3d_data.errors import InputMissing, NothingToDo
 from dp3d_data.world import World, WorldConfig
 from dp3d_data.world.cameras import random_strength
 from dp3d_data.world.poses import KINDS, LEGS, Angles
@@ -141,9 +141,11 @@ def test_folders_of_backgrounds_must_hold_photographs(dog, tmp_path):
         World(dog, WorldConfig(backgrounds=str(tmp_path / "empty")))
 
 
-def test_a_bare_mesh_has_no_world(dog):
-    with pytest.raises(TemplateError, match="needs a template with a skeleton"):
-        World(replace(dog, skeleton=None))
+def test_a_bare_mesh_gets_limbs_of_its_own(dog):
+    world = World(replace(dog, skeleton=None), WorldConfig(size=64, truncated=0.0))
+    assert world.template.skeleton is not None and world.template.content_hash == dog.content_hash
+    kinds = {world.sample(index, render_image=False).pose for index in range(0, 40, 4)}
+    assert len(kinds) > 2
 
 
 def test_companions_share_the_image_and_no_pixel(dog):

@@ -1,0 +1,28 @@
+"""The settings of an evaluation of a CSE network. Light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dp3d_data.config import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCseConfig:
+    """What to score, and on what."""
+
+    category: str = setting("dog", "Category of the network.", group="Network")
+    model: str = setting("", "Network: dp3d-data zoo list. None: what the weights fit, or the category's embedded one.", group="Network")
+    weights: str = setting("", "Checkpoint to score; empty for the embedded one.", group="Network")
+    beside: str = setting("", "Second checkpoint, scored on the same images; says the ratio of geodesic errors.", group="Network")
+    count: int = setting(200, "Synthetic images.", group="Synthetic images", minimum=0)
+    seed: int = setting(0, "Seed of the training; the world of the evaluation is its held-out twin.", group="Synthetic images")
+    size: int = setting(192, "Side of the images, pixels.", group="Synthetic images", minimum=64)
+    template: str = setting("", "Render this one; a mesh other than the network's has no geodesic error.", group="Synthetic images")
+    stanford_extra: str = setting("", "StanfordExtra json of annotated photographs.", group="Photographs")
+    images: str = setting("", "Folder that the json's image paths start from.", group="Photographs")
+    keypoints: str = setting("", "csv: index,vertex of the annotated keypoints. None: the built-in dog's.", group="Photographs")
+    pictures: str = setting("", "Folder for overlays: image, what was found, the truth.", group="Output")
+    pictures_count: int = setting(12, "Overlays of each part.", group="Output", minimum=0)
+    device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
+    out: str = setting("", "Write the measures to this json file too.", group="Output")

@@ -1,0 +1,156 @@
+"""Carry a network's embeddings to a template of the user's: landmarks, photographs, renders, a new file of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from dp3d_data.bodies import Template, load_template
+from dp3d_data.bodies.builtin import builtin_names, free_path
+from dp3d_data.bodies.geodesics import geodesic_distances
+from dp3d_data.config import file_digest, workspace
+from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
+from dp3d_data.inference import DensePredictor, load_predictor, save_adopted
+from dp3d_data.matching import integer_box, nearest_vertices, resize_to
+from dp3d_data.sources import FolderSource, read_image
+from dp3d_data.sources.landmarks import Landmark, read_landmarks
+from dp3d_data.training.adoption import (
+    Field,
+    Sight,
+    blank_field,
+    field_from_landmarks,
+    fitted_to_renders,
+    matching_errors,
+    mean_field,
+    pulled_to_photographs,
+    sight_of,
+)
+from dp3d_data.training.metrics import summary
+from dp3d_data.training.stream import training_world
+from pipelines.adopt_settings import AdoptConfig
+
+LARGEST = 320
+HELD_BACK = 0.25  # renders beside those of the fit, for its measure
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """Where template and weights lie, and the measures after each step: mean, under_5, under_10 on renders held back."""
+
+    template: str
+    weights: Path
+    measures: dict[str, dict[str, float]]
+
+
+def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
+    """Adopt a template.
+
+    Raises:
+        UsageError: neither landmarks nor renders, too few landmarks, or a network without embeddings.
+        InputMissing, InputCorrupt: landmarks or photographs that are not there or not usable.
+    """
+    if not config.landmarks and not config.renders:
+        hint = "give landmarks: --landmarks FILE.csv, or let the network look at renders of the template: --renders 200"
+        raise UsageError("nothing says where the embeddings belong", hint=hint)
+    template = load_template(mesh)
+    template = replace(template, name=config.name or template.name)
+    builtin = template.name in builtin_names() and load_template(template.name).content_hash == template.content_hash
+    place = None if builtin else free_path(template.name, config.overwrite)
+    predictor = load_predictor(config.model, config.weights, category=config.category, device=config.device)
+    if predictor.spec.kind != "cse":
+        raise UsageError("a chart network has no embeddings to carry over", got=predictor.spec.name, hint="dp3d-data zoo list")
+    class_id = predictor.class_of(config.category)
+    field, measures = _field(template, predictor, class_id, config, say)
+    path = Path(config.out) if config.out else workspace(config.category) / "adopt" / f"{template.name}.pth"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    origin = f"{predictor.spec.name}@{file_digest(config.weights)[:8]}" if config.weights else predictor.spec.name
+    notes = {"template_hash": template.content_hash, "adopted_from": origin}
+    save_adopted(predictor, class_id, template.name, field.functions, field.coefficients, path, **notes)
+    if place is not None:
+        template.save(place)
+    return Adopted(template.name, path, measures)
+
+
+def _field(template: Template, predictor: DensePredictor, class_id: int, config: AdoptConfig, say: Say):
+    """The field after all evidence, and the measures after each step."""
+    embeddings = predictor.vertex_embeddings(class_id)
+    field = blank_field(template, predictor.spec.embed_features, embeddings.shape[1])
+    renders = list(_render_sights(template, predictor, class_id, config)) if config.renders else []
+    held_back, seen = renders[: round(HELD_BACK * config.renders)], renders[round(HELD_BACK * config.renders) :]
+    geodesics = geodesic_distances(template)
+    measures: dict[str, dict[str, float]] = {}
+
+    def measure(step: str, now: Field) -> Field:
+        if held_back:
+            measures[step] = {name: float(value) for name, value in summary(matching_errors(now, held_back, geodesics)).items()}
+            say(f"  {step}: " + " · ".join(f"{name} {value:.4f}" for name, value in measures[step].items()))
+        return now
+
+    if config.landmarks:
+        marks = read_landmarks(config.landmarks, template.num_vertices, len(embeddings))
+        ids = np.array([_cse_vertex(mark, predictor, class_id, config) for mark in marks], dtype=np.int64)
+        features = predictor.network.roi_heads.embedder.features(predictor.mesh_of[class_id]).float().cpu().numpy()
+        own = np.array([mark.vertex for mark in marks], dtype=np.int64)
+        field = measure(f"{len(marks)} landmarks", field_from_landmarks(field, features, embeddings, ids, own))
+    elif seen:
+        field = measure("mean of the renders", mean_field(field, seen))
+    if config.images:
+        photographs = list(_photograph_sights(predictor, class_id, config, say))
+        field = measure(f"{len(photographs)} animals of photographs", pulled_to_photographs(field, photographs))
+    if seen:
+        field = measure(f"{len(seen)} animals of renders", fitted_to_renders(field, seen, geodesics, config.seed))
+    return field, measures
+
+
+def _cse_vertex(mark: Landmark, predictor: DensePredictor, class_id: int, config: AdoptConfig) -> int:
+    """The vertex of the checkpoint's mesh that a landmark means; in a photograph, the one that the network sees there."""
+    if mark.cse_vertex is not None:
+        return mark.cse_vertex
+    image = np.ascontiguousarray(read_image(mark.image).pixels[:, :, ::-1])
+    x, y = mark.point
+    for detection in predictor.predict(image, score=config.score, classes=[class_id]):
+        left, top, width, height = integer_box(detection.box)
+        column, row = int(np.floor(x)) - left, int(np.floor(y)) - top
+        if 0 <= column < width and 0 <= row < height:
+            pixel = resize_to(np.asarray(detection.embedding), width, height)[row, column]
+            return int(nearest_vertices(pixel[None], predictor.vertex_embeddings(class_id))[0])
+    hint = "choose a photograph where the animal is found (dp3d-data extract shows it), or lower --score"
+    got = f"({x}, {y}) lies in no {config.category} of {mark.image.name}"
+    raise InputCorrupt(f"line {mark.line}: the network finds nothing there", got=got, hint=hint, path=config.landmarks)
+
+
+def _photograph_sights(predictor: DensePredictor, class_id: int, config: AdoptConfig, say: Say) -> Iterator[Sight]:
+    """What the network sees of the animals of the photographs; those that cannot be read are told and left out."""
+    for number, record in enumerate(FolderSource(config.images).records()):
+        try:
+            image = np.ascontiguousarray(read_image(record.path).pixels[:, :, ::-1])
+        except Dp3dError as error:
+            say(f"  left out: {error}")
+            continue
+        rng = np.random.default_rng(np.random.SeedSequence([config.seed, number]))
+        for detection in predictor.predict(image, score=config.score, classes=[class_id]):
+            sight = sight_of(detection, rng)
+            if sight is not None:
+                yield sight
+
+
+def _render_sights(template: Template, predictor: DensePredictor, class_id: int, config: AdoptConfig) -> Iterator[Sight]:
+    """What the network sees of renders of the template, with the truth; the first of them are held back."""
+    size = config.size or min(predictor.spec.min_side, LARGEST)
+    world = training_world(template, config.seed, size)
+    for index in range(config.renders + round(HELD_BACK * config.renders)):
+        scene = world.scene(index)
+        animals = [one for one in scene.animals if one.vertex_map is not None and (one.vertex_map >= 0).any()]
+        boxes = np.array([one.box for one in animals], dtype=np.float32).reshape(-1, 4)
+        image = np.ascontiguousarray(scene.image[:, :, ::-1])
+        rng = np.random.default_rng(np.random.SeedSequence([config.seed, index]))
+        found = predictor.predict(image, boxes=boxes, classes=[class_id]) if len(boxes) else []
+        for animal, detection in zip(animals, found, strict=True):
+            sight = sight_of(detection, rng, np.where(animal.mask, animal.vertex_map, -1))
+            if sight is not None:
+                yield sight

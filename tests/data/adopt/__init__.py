@@ -1,0 +1,1 @@
+"""Adopting a template: landmarks, functional maps, the field, the new weights."""

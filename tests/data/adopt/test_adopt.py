@@ -1,0 +1,138 @@
+"""dp3d-data template adopt from end to end, its landmarks, and what it does to the field."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from dp3d_data.bodies import load_template
+from dp3d_data.bodies.geodesics import geodesic_distances
+from dp3d_data.commands.template import template
+from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.inference import load_predictor
+from dp3d_data.inference.classes import class_and_mesh
+from dp3d_data.inference.identify import with_meshes
+from dp3d_data.inference.synthetic import KnownObject, SyntheticPredictor, image_key
+from dp3d_data.inference.zoo import find_spec
+from dp3d_data.sources.landmarks import Landmark, read_landmarks
+from dp3d_data.training.adoption import Sight, blank_field, fitted_to_renders, matching_errors, mean_field, pulled_to_photographs, unit
+from pipelines.adopt import _cse_vertex, run
+from pipelines.adopt_settings import AdoptConfig
+from tests.data.bodies.shapes import arm
+from tests.shared import ROOT, shared
+
+HUSKY = ROOT / "tests" / "data" / "adopt" / "husky_landmarks.csv"
+
+
+def csv(tmp_path, text: str):
+    path = tmp_path / "marks.csv"
+    path.write_text(text)
+    return path
+
+
+def test_landmarks_are_read_from_both_kinds_of_rows(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    path = csv(tmp_path, "name,vertex,cse_vertex,image,x,y\nnose,3,5,,,\near,4,,a.png,1.5,2\n")
+    marks = read_landmarks(path, 10, 10)
+    assert marks == [Landmark(2, 3, 5), Landmark(3, 4, None, tmp_path / "a.png", (1.5, 2.0))]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("vertex,cse_vertex\n10,0\n", InputCorrupt, "line 2 is no landmark.*vertex 10 is not in 0..9"),
+        ("vertex,cse_vertex\n1,99\n", InputCorrupt, "cse_vertex 99"),
+        ("vertex\n1\n", InputCorrupt, "line 2 is no landmark"),
+        ("vertex,image,x,y\n1,none.png,1,2\n", InputMissing, "no such photograph"),
+        ("vertex,image,x,y\n1,none.png,one,2\n", InputCorrupt, "could not convert"),
+    ],
+)
+def test_rows_that_are_no_landmarks_name_their_line(tmp_path, text, error, words):
+    with pytest.raises(error, match=f"(?s){words}"):
+        read_landmarks(csv(tmp_path, text), 10, 10)
+
+
+def test_a_missing_file_of_landmarks(tmp_path):
+    with pytest.raises(InputMissing, match="no such file of landmarks"):
+        read_landmarks(tmp_path / "none.csv", 1, 1)
+
+
+def test_a_point_of_a_photograph_means_the_vertex_that_the_network_sees_there(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    ids = np.full((20, 20), -1)
+    ids[5:15, 5:15] = np.arange(100).reshape(10, 10)
+    known = {image_key(np.ascontiguousarray(pixels[:, :, ::-1])): [KnownObject((5.0, 5.0, 15.0, 15.0), ids)]}
+    predictor = SyntheticPredictor(known, 100, {"dog": 0})
+    mark = Landmark(2, 0, None, tmp_path / "a.png", (7.5, 9.5))
+    assert _cse_vertex(mark, predictor, 0, AdoptConfig()) == 42
+    outside = Landmark(2, 0, None, tmp_path / "a.png", (1.0, 1.0))
+    with pytest.raises(InputCorrupt, match="the network finds nothing there"):
+        _cse_vertex(outside, predictor, 0, AdoptConfig())
+
+
+def truthful(body, noise: float, seed: int = 0) -> tuple[Sight, np.ndarray]:
+    """Pixels whose embeddings are a smooth field of the body with noise, and that field."""
+    rng = np.random.default_rng(seed)
+    blank = blank_field(body, 20, 8)
+    field = unit(blank.functions @ (rng.normal(size=(20, 8)) / np.arange(1, 21)[:, None]))
+    ids = rng.integers(0, body.num_vertices, 400)
+    pixels = 2 * field[ids] + noise * rng.normal(size=(400, 8)).astype(np.float32)
+    return Sight(pixels.astype(np.float32), rng.random((400, 2)), ids), field
+
+
+def test_renders_teach_the_field():
+    body = arm()
+    sight, _ = truthful(body, 0.1)
+    distances = geodesic_distances(body)
+    good = mean_field(blank_field(body, 20, 8), [sight])
+    noise = 0.05 * np.random.default_rng(1).normal(size=good.coefficients.shape)
+    before = replace(good, coefficients=good.coefficients + noise)
+    after = fitted_to_renders(before, [sight], distances, 0)
+    assert matching_errors(after, [sight], distances).mean() < 0.7 * matching_errors(before, [sight], distances).mean()
+    assert np.allclose(np.linalg.norm(after.embeddings, axis=1), 1, atol=1e-5)
+
+
+def test_photographs_without_an_animal_change_nothing_and_others_pull_gently():
+    body = arm()
+    sight, _ = truthful(body, 0.1)
+    before = mean_field(blank_field(body, 20, 8), [sight])
+    assert pulled_to_photographs(before, []) is before
+    after = pulled_to_photographs(before, [Sight(sight.embeddings, sight.places)])
+    assert 0 < np.linalg.norm(after.embeddings - before.embeddings, axis=1).mean() < 0.5
+
+
+def test_an_adopted_mesh_stands_for_its_category_in_a_network_of_nine_kinds():
+    spec = find_spec("cse/densepose_rcnn_R_50_FPN_soft_animals_I0_finetune_16k")
+    classes = {str(key): "rex" if key == 3 else mesh for key, mesh in spec.class_to_mesh.items()}
+    sizes = {**{mesh: size for mesh, size in spec.mesh_sizes.items() if mesh != "dog_7466"}, "rex": 500}
+    adopted = with_meshes(spec, {"class_to_mesh": classes, "mesh_sizes": sizes})
+    assert class_and_mesh(adopted, "dog") == (3, "rex")
+    assert class_and_mesh(adopted, "cow") == (1, "cow_5002")
+
+
+def test_the_husky_is_adopted_from_twelve_landmarks_and_works(tmp_path):
+    """The embedded network, of whose mesh only spectral functions are used, matches renders of a mesh it never saw."""
+    mesh = shared("data/rigs/husky.glb")
+    out = tmp_path / "husky.pth"
+    said: list[str] = []
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    photographs = (str(broken), str(shared("data/photos/dog.jpg")))
+    config = AdoptConfig(landmarks=str(HUSKY), renders=8, size=96, images=photographs, out=str(out), name="rex")
+    result = run(str(mesh), config, said.append)
+    assert list(result.measures)[0] == "12 landmarks" and len(result.measures) == 3
+    assert len(said) == 4 and any("left out" in line and "broken.jpg" in line for line in said)
+    predictor = load_predictor("", out, category="dog")
+    body = load_template("rex")
+    assert predictor.template_hash == body.content_hash == load_template(mesh).content_hash
+    vertices = predictor.vertex_embeddings(predictor.class_of("dog"))
+    assert vertices.shape == (962, 16) and np.allclose(np.linalg.norm(vertices, axis=1), 1, atol=1e-3)
+    assert CliRunner().invoke(template, ["adopt", str(mesh), "--name", "rex", "--landmarks", str(HUSKY)]).exit_code == 2
+
+
+def test_without_landmarks_and_renders_there_is_nothing_to_go_by():
+    result = CliRunner().invoke(template, ["adopt", "dog", "--renders", "0"])
+    assert result.exit_code == 2 and "nothing says where the embeddings belong" in result.output

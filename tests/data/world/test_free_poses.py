@@ -1,0 +1,50 @@
+"""Poses of automatic rigs: within their limits, by parts, of every kind."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dp3d_data.bodies import load_template
+from dp3d_data.bodies.rigging import rigged
+from dp3d_data.world import free_poses
+from dp3d_data.world.free_poses import free_angles, is_free
+from dp3d_data.world.poses import random_pose
+from dp3d_data.world.proportions import random_proportions
+from tests.shared import shared
+
+SKELETON = rigged(replace(load_template("dog"), skeleton=None)).skeleton
+
+
+def test_only_automatic_rigs_are_posed_so():
+    assert is_free(SKELETON) and not is_free(load_template("dog").skeleton)
+    assert not is_free(rigged(load_template(shared("data/rigs/husky.glb"))).skeleton)
+
+
+@given(st.integers(0, 2**31))
+def test_angles_keep_the_limits(seed):
+    angles, _, _ = free_angles(np.random.default_rng(seed), SKELETON)
+    low, high = SKELETON.hinge_range.T
+    assert ((angles >= low - 1e-6) & (angles <= high + 1e-6)).all()
+
+
+@pytest.mark.parametrize("kind", list(free_poses.KINDS))
+def test_every_kind_moves_what_it_should(kind, monkeypatch):
+    monkeypatch.setattr(free_poses, "KINDS", {kind: 1.0})
+    drawn = np.array([free_angles(np.random.default_rng(seed), SKELETON)[0] for seed in range(40)])
+    spread = dict(zip(SKELETON.hinge_names, drawn.std(axis=0), strict=True))
+    mean = dict(zip(SKELETON.hinge_names, drawn.mean(axis=0), strict=True))
+    assert all(value > 0 for value in spread.values())
+    if kind == "walk":
+        assert spread["leg_front_L_1_swing"] > 0.2
+        left, right = (drawn[:, SKELETON.hinge_names.index(f"leg_hind_{side}_1_swing")] for side in "LR")
+        assert np.corrcoef(left, right)[0, 1] < -0.7
+    if kind == "graze":
+        assert mean["neck_1_swing"] > 0.25
+
+
+def test_the_same_seed_gives_the_same_pose():
+    first, second = (random_pose(np.random.default_rng(3), SKELETON, random_proportions(np.random.default_rng(0))) for _ in range(2))
+    assert first.kind == second.kind and np.array_equal(first.local_rotations, second.local_rotations)
