@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +21,7 @@ from dp3d_data.loader.block import Block, block_of, columns_of, join
 from dp3d_data.loader.remote import ShardFolder
 
 ALL = "all"
+_READERS = 4
 
 
 class Source(Protocol):
@@ -145,13 +147,14 @@ class InMemory:
         """
         with self._lock:
             if self._block is None:
-                small = self.num_vertices <= np.iinfo(np.uint16).max + 1
-                blocks = []
-                for each in range(len(self.source.sizes)):
-                    block = self.source.read(each)
-                    blocks.append(replace(block, ids=block.ids.astype(np.uint16)) if small else block)
-                self._block = join(blocks)
+                with ThreadPoolExecutor(_READERS) as pool:
+                    self._block = join(list(pool.map(self._small, range(len(self.source.sizes)))))
             return self._block
+
+    def _small(self, group: int) -> Block:
+        """A group with ids of two bytes where they fit."""
+        block = self.source.read(group)
+        return replace(block, ids=block.ids.astype(np.uint16)) if self.num_vertices <= np.iinfo(np.uint16).max + 1 else block
 
     def __getstate__(self) -> dict[str, Any]:
         """The instances do not travel between processes; each reads its own."""
