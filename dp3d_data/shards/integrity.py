@@ -23,6 +23,9 @@ from dp3d_data.shards.stored import content_hashes
 # The schema version from which rows carry the hash of their content.
 HASHED = 3
 
+# What people read beside the shards: no data, in no list of hashes.
+COMPANIONS = ("README.md", "report.html")
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -107,7 +110,7 @@ def _file_faults(folder: Path, files: dict[str, str]) -> Iterator[Fault]:
 
 def _foreign_files(folder: Path, files: dict[str, str]) -> Iterator[Fault]:
     for path in sorted(folder.iterdir()):
-        if path.name not in files and path.name != MANIFEST and not path.name.startswith("."):
+        if path.name not in (*files, *COMPANIONS, MANIFEST) and not path.name.startswith("."):
             yield Fault(path.name, "foreign: not listed in the manifest")
 
 
