@@ -182,5 +182,5 @@ class WorkerLost(Dp3dError, ChildProcessError):
 class FolderBusy(Dp3dError):
     """A folder in which another process is writing."""
 
-    exit_code = 17
+    exit_code = 18
     hint = "wait until it has ended, or choose another folder with --out; finished shards are joined by dp3d-data merge"
