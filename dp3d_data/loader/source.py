@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -17,11 +17,10 @@ import pyarrow.parquet as pq
 
 from dp3d_data.config import fingerprint
 from dp3d_data.errors import ShardError, UsageError
-from dp3d_data.loader.block import Block, block_of, columns_of, join
+from dp3d_data.loader.block import Block, block_of, columns_of
 from dp3d_data.loader.remote import ShardFolder
 
 ALL = "all"
-_READERS = 4
 
 
 class Source(Protocol):
@@ -130,38 +129,50 @@ class BlockSource:
         return self.block
 
 
-class InMemory:
-    """All instances of a source as one group, read when they are first needed and kept: about 10 bytes a visible vertex."""
+class Held:
+    """A source whose groups stay in memory once they have been read, sparse: about 10 bytes for each visible vertex.
 
-    def __init__(self, source: Source) -> None:
-        self.source, self.num_vertices, self.identity = source, source.num_vertices, source.identity
-        self.sizes: tuple[int, ...] = (sum(source.sizes),)
+    Args:
+        source: what is read.
+        most: groups that stay, those used last; None for all.
+    """
+
+    def __init__(self, source: Source, most: int | None = None) -> None:
+        self.source, self.most = source, most
+        self.num_vertices, self.identity, self.sizes = source.num_vertices, source.identity, source.sizes
+        self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._lock = Lock()
-        self._block: Block | None = None
 
     def read(self, group: int) -> Block:
-        """Everything.
+        """One group; two threads that ask for it at once may both read it.
 
         Raises:
             ShardError: a shard is missing, damaged or foreign; names it.
         """
         with self._lock:
-            if self._block is None:
-                with ThreadPoolExecutor(_READERS) as pool:
-                    self._block = join(list(pool.map(self._small, range(len(self.source.sizes)))))
-            return self._block
-
-    def _small(self, group: int) -> Block:
-        """A group with ids of two bytes where they fit."""
+            if group in self._blocks:
+                self._blocks.move_to_end(group)
+                return self._blocks[group]
         block = self.source.read(group)
-        return replace(block, ids=block.ids.astype(np.uint16)) if self.num_vertices <= np.iinfo(np.uint16).max + 1 else block
+        if self.num_vertices <= np.iinfo(np.uint16).max + 1:
+            block = replace(block, ids=block.ids.astype(np.uint16))
+        with self._lock:
+            self._blocks[group] = block
+            while self.most is not None and len(self._blocks) > max(self.most, 1):
+                self._blocks.popitem(last=False)
+        return block
 
     def __getstate__(self) -> dict[str, Any]:
         """The instances do not travel between processes; each reads its own."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_block")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_blocks")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"_lock": Lock(), "_block": None})
+        self.__dict__.update(state | {"_lock": Lock(), "_blocks": OrderedDict()})
+
+
+def bytes_held(source: Source, wanted: Sequence[str]) -> int:
+    """Most memory that all instances of a source can take when held: every vertex visible."""
+    return sum(source.sizes) * source.num_vertices * (22 if "truth" in wanted else 10)
 
 
 def _digest(values: np.ndarray) -> str:

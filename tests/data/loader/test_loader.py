@@ -20,7 +20,7 @@ def indices(batches):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"memory": True}, {"shuffle": False}, {"window": 1, "threads": 3}, {"threads": 0, "sparse": True}]
+    "settings", [{}, {"memory": False}, {"window": 0}, {"shuffle": False}, {"window": 1, "threads": 3}, {"threads": 0, "sparse": True}]
 )
 def test_batches_hold_what_the_reader_reads(settings):
     reader = ShardReader(small_shards())
@@ -43,16 +43,16 @@ def test_batches_hold_what_the_reader_reads(settings):
     assert (seen == sorted(seen)) == (settings.get("shuffle") is False)
 
 
-def test_threads_change_nothing_and_epochs_differ():
+def test_threads_and_memory_change_nothing_and_epochs_differ():
     orders = []
-    for threads in (0, 1, 4):
-        loader = Loader(small_shards(), **SMALL, threads=threads)
+    for settings in ({"threads": 0}, {"threads": 1, "memory": False}, {"threads": 4, "memory": True}):
+        loader = Loader(small_shards(), **SMALL, **settings)
         orders.append([indices(loader), indices(loader)])
         assert loader.epoch == 2
     assert orders[0] == orders[1] == orders[2] and orders[0][0] != orders[0][1]
 
 
-@pytest.mark.parametrize("settings", [{"threads": 2}, {"threads": 0, "memory": True}])
+@pytest.mark.parametrize("settings", [{"threads": 2, "memory": False}, {"threads": 0}])
 def test_a_state_goes_on_with_exactly_the_rest(settings):
     settings = SMALL | settings
     whole = Loader(small_shards(), **settings)
@@ -70,7 +70,7 @@ def test_a_state_goes_on_with_exactly_the_rest(settings):
 def test_a_state_of_other_batches_is_refused():
     state = Loader(small_shards(), **SMALL).state_dict()
     Loader(small_shards(), **SMALL, threads=0).load_state_dict(state)
-    for change in ({"batch_size": 8}, {"seed": 4}, {"split": "val"}, {"ranks": 2, "rank": 0}, {"memory": True}):
+    for change in ({"batch_size": 8}, {"seed": 4}, {"split": "val"}, {"ranks": 2, "rank": 0}, {"window": 0}):
         with pytest.raises(RecipeMismatch, match="a state of other batches"):
             Loader(small_shards(), **(SMALL | change)).load_state_dict(state)
 
