@@ -86,7 +86,8 @@ class ShardSource:
         name, place = self._places[group]
         path = self.folder.path(name)
         try:
-            with pq.ParquetFile(path, metadata=self._footer(name, path), memory_map=True) as file:
+            footer = self._footer(name, path)
+            with pq.ParquetFile(path, metadata=footer, memory_map=True, page_checksum_verification=True) as file:
                 table = file.read_row_group(place, columns=self._columns, use_threads=False)
             return block_of(table, self._starts[group], self.num_vertices, self.wanted)
         except (pa.ArrowException, OSError, KeyError) as error:

@@ -1,6 +1,7 @@
 """The loader: every instance once, the same whatever the threads, taken up again at any batch, nothing damaged let through."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -136,6 +137,22 @@ def test_damage_is_refused_by_name(tmp_path):
             with pytest.raises(ShardError, match=words) as error:
                 indices(Loader(folder, **settings))
             assert name in str(error.value)
+
+
+def test_damage_after_the_first_epoch_is_refused_too(tmp_path):
+    folder = shards_in(tmp_path)
+    loader = Loader(folder, memory=False, **SMALL)
+    assert indices(loader)
+    path = sorted(folder.glob("train-*.parquet"))[0]
+    footer = pq.read_metadata(path).row_group(0)
+    columns = (footer.column(place) for place in range(footer.num_columns))
+    column = next(c for c in columns if c.path_in_schema.startswith("keypoints_x"))
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size - 3] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(ShardError, match="cannot be read") as error:
+        indices(loader)
+    assert path.name in str(error.value)
 
 
 def test_arrays_can_be_loaded_like_shards():
