@@ -114,21 +114,13 @@ def _build(inputs: Sequence[Input], building: Building, category: str, plan: Sha
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
         account = _account(index, decision)
-        layout = lay_out(
-            decision.sides, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
-        )
+        layout = lay_out(decision.sides, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed)
         todo = {n: [piece] for n, piece in enumerate(parts) if not building.rows_path(n).is_file()}
         _write_places(building, [(number, piece) for number, (piece,) in todo.items()], index, decision, layout)
         make(replace(job, stage=Stage.DEAL), todo, _quiet)
         planned = {n: [shard] for n, shard in enumerate(layout.shards) if building.noted(shard.name) is None}
         make(replace(job, stage=Stage.GATHER), planned, _quiet)
-    noted = [building.noted(shard.name) for shard in layout.shards]
-    if None in noted:
-        raise ShardError("a shard was changed while the others were built", path=out, hint="run the same command again")
-    entries = [note[0] for note in noted if note is not None]
-    statistics = Statistics(template.num_vertices)
-    for note in noted:
-        statistics.merge(Statistics.from_state(note[1]))
+    entries, statistics = _gathered(building, layout, template.num_vertices)
     _write_companions(out, inputs, template, reject_table(index, decision))
     head: dict[str, Any] = {"category": category, "recipe": building.recipe, "settings": plan.settings(), "account": asdict(account)}
     head |= {"vertices": dict(index.dropped), "subset": inputs[0].subset}
@@ -142,6 +134,19 @@ def _build(inputs: Sequence[Input], building: Building, category: str, plan: Sha
         say(f"  {index.dropped.total()} vertices made invisible ({reasons})")
     say(f"  {account.line()}")
     return read_manifest(out)
+
+
+def _gathered(building: Building, layout: Layout, num_vertices: int) -> tuple[list[ShardEntry], Statistics]:
+    """All shards in order, and what they hold together."""
+    entries, statistics = [], Statistics(num_vertices)
+    for shard in layout.shards:
+        noted = building.noted(shard.name)
+        if noted is None:
+            hint = "run the same command again"
+            raise ShardError("a shard was changed while the others were built", path=building.out / shard.name, hint=hint)
+        entries.append(noted[0])
+        statistics.merge(Statistics.from_state(noted[1]))
+    return entries, statistics
 
 
 def _quiet(inputs: int, instances: int, failures: int) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,10 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from dp3d_data.errors import UsageError
 from dp3d_data.loader.batch import Batch, batch_of
-from dp3d_data.loader.block import Block, join
+from dp3d_data.loader.block import join
 from dp3d_data.loader.loader import Loader
 from dp3d_data.loader.remote import ShardFolder
-from dp3d_data.loader.source import InMemory, ShardSource, Source
+from dp3d_data.loader.source import Held, ShardSource, Source
 
 HELD = 16
 
@@ -32,7 +30,7 @@ class InstanceStream(IterableDataset):
     """
 
     def __init__(self, shards: str | Path | Source, split: str = "train", **settings: Any) -> None:
-        self.loader = Loader(shards, split, **(settings | {"threads": 0}))
+        self.loader = Loader(shards, split, **({"memory": False} | settings | {"threads": 0}))
 
     def __len__(self) -> int:
         """Batches of this rank that are left of the epoch."""
@@ -80,11 +78,8 @@ class InstanceTable(Dataset):
         cache: str | Path | None = None,
     ) -> None:
         source = ShardSource(ShardFolder(shards, cache), split, fields) if isinstance(shards, (str, Path)) else shards
-        self.source: Source = InMemory(source) if memory else source
-        self.sparse, self.held = sparse, held
+        self.source, self.sparse = Held(source, None if memory else held), sparse
         self._edges = np.cumsum([0, *self.source.sizes])
-        self._blocks: OrderedDict[int, Block] = OrderedDict()
-        self._lock = Lock()
 
     def __len__(self) -> int:
         return int(self._edges[-1])
@@ -106,25 +101,6 @@ class InstanceTable(Dataset):
         groups = np.searchsorted(self._edges, rows, "right") - 1
         order = np.argsort(groups, kind="stable")
         parts = [
-            self._group(int(group)).take(rows[order[groups[order] == group]] - self._edges[group]) for group in np.unique(groups)
+            self.source.read(int(group)).take(rows[order[groups[order] == group]] - self._edges[group]) for group in np.unique(groups)
         ]
         return batch_of(join(parts).take(np.argsort(order)), self.source.num_vertices, self.sparse)
-
-    def _group(self, group: int) -> Block:
-        with self._lock:
-            if group in self._blocks:
-                self._blocks.move_to_end(group)
-                return self._blocks[group]
-        block = self.source.read(group)
-        with self._lock:
-            self._blocks[group] = block
-            while len(self._blocks) > max(self.held, 1):
-                self._blocks.popitem(last=False)
-        return block
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Held row groups do not travel between processes."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_blocks", "_lock")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"_blocks": OrderedDict(), "_lock": Lock()})

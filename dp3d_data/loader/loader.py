@@ -13,9 +13,10 @@ from dp3d_data.loader.batch import Batch
 from dp3d_data.loader.making import Job, Maker
 from dp3d_data.loader.order import Order
 from dp3d_data.loader.remote import ShardFolder
-from dp3d_data.loader.source import BlockSource, InMemory, ShardSource, Source
+from dp3d_data.loader.source import Held, ShardSource, Source, bytes_held
 
 WINDOW = 8192
+MEMORY = 1 << 30
 
 
 class Loader:
@@ -31,8 +32,8 @@ class Loader:
         shuffle, seed: a random order; see Order.
         drop_last: leave out the last batches that do not fill up every rank.
         threads: that read and decode ahead; 0 works in the caller's thread.
-        memory: read everything once and keep it, sparse; then the whole split is shuffled as one.
-        window: rows that are shuffled together otherwise, in whole row groups; a split no larger is kept in memory.
+        memory: keep what was read, sparse; by default where that takes less than 1 GiB. It changes no batch.
+        window: rows that are shuffled together, in whole row groups; 0 shuffles the split as one and needs memory for all of it.
         sparse: leave the keypoints as they are stored; Batch.dense makes them dense, on any device.
         fields: what else a batch carries: names, groups, boxes, truth.
         rank, ranks: whose part of the batches; by default those of torch.distributed where it is in use.
@@ -54,7 +55,7 @@ class Loader:
         seed: int = 0,
         drop_last: bool = False,
         threads: int = 2,
-        memory: bool = False,
+        memory: bool | None = None,
         window: int = WINDOW,
         sparse: bool = False,
         fields: Sequence[str] = (),
@@ -63,13 +64,14 @@ class Loader:
         cache: str | Path | None = None,
     ) -> None:
         source = ShardSource(ShardFolder(shards, cache), split, fields) if isinstance(shards, (str, Path)) else shards
-        memory = memory or sum(source.sizes) <= window
-        self.source: Source = InMemory(source) if memory and not isinstance(source, (BlockSource, InMemory)) else source
+        if memory is None:
+            memory = bytes_held(source, fields) <= MEMORY
+        self.source: Source = Held(source) if memory else source
         here, all_ranks = ranks_in_use()
         self.order = Order(
             self.source.sizes,
             batch_size,
-            0 if memory else window,
+            window,
             shuffle,
             seed,
             drop_last,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from dp3d_data.config import fingerprint
 from dp3d_data.errors import ShardError, UsageError
-from dp3d_data.loader.block import Block, block_of, columns_of, join
+from dp3d_data.loader.block import Block, block_of, columns_of
 from dp3d_data.loader.remote import ShardFolder
 
 ALL = "all"
@@ -85,7 +86,8 @@ class ShardSource:
         name, place = self._places[group]
         path = self.folder.path(name)
         try:
-            with pq.ParquetFile(path, metadata=self._footer(name, path), memory_map=True) as file:
+            footer = self._footer(name, path)
+            with pq.ParquetFile(path, metadata=footer, memory_map=True, page_checksum_verification=True) as file:
                 table = file.read_row_group(place, columns=self._columns, use_threads=False)
             return block_of(table, self._starts[group], self.num_vertices, self.wanted)
         except (pa.ArrowException, OSError, KeyError) as error:
@@ -128,37 +130,50 @@ class BlockSource:
         return self.block
 
 
-class InMemory:
-    """All instances of a source as one group, read when they are first needed and kept: about 10 bytes a visible vertex."""
+class Held:
+    """A source whose groups stay in memory once they have been read, sparse: about 10 bytes for each visible vertex.
 
-    def __init__(self, source: Source) -> None:
-        self.source, self.num_vertices, self.identity = source, source.num_vertices, source.identity
-        self.sizes: tuple[int, ...] = (sum(source.sizes),)
+    Args:
+        source: what is read.
+        most: groups that stay, those used last; None for all.
+    """
+
+    def __init__(self, source: Source, most: int | None = None) -> None:
+        self.source, self.most = source, most
+        self.num_vertices, self.identity, self.sizes = source.num_vertices, source.identity, source.sizes
+        self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._lock = Lock()
-        self._block: Block | None = None
 
     def read(self, group: int) -> Block:
-        """Everything.
+        """One group; two threads that ask for it at once may both read it.
 
         Raises:
             ShardError: a shard is missing, damaged or foreign; names it.
         """
         with self._lock:
-            if self._block is None:
-                small = self.num_vertices <= np.iinfo(np.uint16).max + 1
-                blocks = []
-                for each in range(len(self.source.sizes)):
-                    block = self.source.read(each)
-                    blocks.append(replace(block, ids=block.ids.astype(np.uint16)) if small else block)
-                self._block = join(blocks)
-            return self._block
+            if group in self._blocks:
+                self._blocks.move_to_end(group)
+                return self._blocks[group]
+        block = self.source.read(group)
+        if self.num_vertices <= np.iinfo(np.uint16).max + 1:
+            block = replace(block, ids=block.ids.astype(np.uint16))
+        with self._lock:
+            self._blocks[group] = block
+            while self.most is not None and len(self._blocks) > max(self.most, 1):
+                self._blocks.popitem(last=False)
+        return block
 
     def __getstate__(self) -> dict[str, Any]:
         """The instances do not travel between processes; each reads its own."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_block")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_blocks")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"_lock": Lock(), "_block": None})
+        self.__dict__.update(state | {"_lock": Lock(), "_blocks": OrderedDict()})
+
+
+def bytes_held(source: Source, wanted: Sequence[str]) -> int:
+    """Most memory that all instances of a source can take when held: every vertex visible."""
+    return sum(source.sizes) * source.num_vertices * (22 if "truth" in wanted else 10)
 
 
 def _digest(values: np.ndarray) -> str:

@@ -78,7 +78,9 @@ def _splits(manifest: Mapping[str, Any]) -> str:
         f"| {name} | {split['instances']:,} | {split['groups']:,} | {split['shards']:,} | {sizes[name] / 1e6:,.1f} |"
         for name, split in manifest["splits"].items()
     ]
-    return "\n".join([*lines, "", "No group (video, breed, subject) and no image lies on two sides.", ""])
+    apart = manifest["settings"].get("together", "group") == "group"
+    kept = "No group (video, breed, subject) and no image lies on two sides." if apart else "No image lies on two sides; groups may."
+    return "\n".join([*lines, "", kept, ""])
 
 
 def _reading(manifest: Mapping[str, Any]) -> str:

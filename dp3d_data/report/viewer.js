@@ -62,7 +62,7 @@
 
     function transform() {
       const [right, down, away] = axes(state.azimuth, state.elevation);
-      const scale = 0.46 * state.zoom * Math.min(inner.width / round, inner.height / (tall + 0.3 * round));
+      const scale = 0.52 * state.zoom * Math.min(inner.width / round, inner.height / (tall + 0.3 * round));
       const tint = layers[state.layer].colours;
       for (let k = 0, i = 0; k < count; k++, i += 3) {
         const [x, y, z] = [vertices[i], vertices[i + 1], vertices[i + 2]];

@@ -16,10 +16,8 @@ from dp3d_data.report.facts import Facts, collections, facts_of
 from dp3d_data.report.sheets import contact_sheet, left_out, worst
 from dp3d_data.report.viewer import viewer_script
 from dp3d_data.shards.files import read_table, write_whole
-from dp3d_data.shards.manifest import MANIFEST, read_manifest
+from dp3d_data.shards.manifest import MANIFEST, REJECTS, read_manifest
 from dp3d_data.shards.runs import TEMPLATE, Run
-
-REJECTS = "rejects.parquet"
 
 
 @dataclass(frozen=True)

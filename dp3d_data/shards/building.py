@@ -32,15 +32,18 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for this process alone; the lock ends with the process, however it ends.
 
     Raises:
-        FolderBusy: another process builds here.
+        FolderBusy: another process builds here, or the storage knows no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     with open(path, "wb") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise FolderBusy("another process builds shards in this folder", path=folder) from error
+        except OSError as error:
+            hint = "build on another disk with --out, then copy the folder"
+            raise FolderBusy("this storage cannot lock a folder", got=error, path=folder, hint=hint) from error
         if not path.exists() or not os.path.samestat(os.stat(path), os.fstat(stream.fileno())):
             raise FolderBusy("another process has just built shards in this folder", path=folder)
         try:

@@ -100,7 +100,7 @@ def open_inputs(folders: Sequence[str | Path]) -> list[Input]:
     Raises:
         NothingToDo: no folder.
         InputMissing: a folder is no finished run and holds no finished shards.
-        UsageError: they use different templates or subsets of its vertices, or one is given twice.
+        UsageError: they use different templates or subsets of its vertices.
     """
     if not folders:
         hint = "extract some first: dp3d-data extract --category dog, or: dp3d-data synth --category dog"

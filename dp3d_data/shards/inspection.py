@@ -24,8 +24,9 @@ def summary_lines(found: Input) -> list[str]:
     lines = [f"{found.folder}: {found.kind} · recipe {found.recipe}"]
     if found.kind != SHARDS:
         counts = " · ".join(f"{name} {count}" for name, count in found.counts.items())
-        name, size = found.template.get("name", "unknown"), sum((found.folder / file).stat().st_size for file in found.files)
-        return [*lines, f"  {counts}", f"  template {name} {found.template.get('hash', '')}", f"  {len(found.files)} files, {_size(size)}"]
+        template = f"template {found.template.get('name', 'unknown')} {found.template.get('hash', '')}"
+        size = _size(sum((found.folder / file).stat().st_size for file in found.files))
+        return [*lines, f"  {counts}", f"  {template}", f"  {len(found.files)} files, {size}"]
     manifest = read_manifest(found.folder)
     template, account = manifest["template"], manifest["account"]
     for name, split in manifest["splits"].items():

@@ -40,7 +40,15 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         hint = "build the shards, or finish a build that was stopped: dp3d-data build-shards"
         raise InputMissing("no manifest.json here, so these are no finished shards", path=folder, hint=hint)
-    content = read_json(path, "manifest")
+    return check_manifest(read_json(path, "manifest"), path)
+
+
+def check_manifest(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """The content of a manifest, wherever it was read.
+
+    Raises:
+        ShardError: damaged, changed by hand, or of another format or version.
+    """
     if content.get("format") != FORMAT:
         raise ShardError("not a manifest of shards", got=content.get("format"), expected=FORMAT, path=path)
     if content.get("schema_version") not in READABLE:

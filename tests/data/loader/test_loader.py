@@ -1,6 +1,7 @@
 """The loader: every instance once, the same whatever the threads, taken up again at any batch, nothing damaged let through."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -20,7 +21,7 @@ def indices(batches):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"memory": True}, {"shuffle": False}, {"window": 1, "threads": 3}, {"threads": 0, "sparse": True}]
+    "settings", [{}, {"memory": False}, {"window": 0}, {"shuffle": False}, {"window": 1, "threads": 3}, {"threads": 0, "sparse": True}]
 )
 def test_batches_hold_what_the_reader_reads(settings):
     reader = ShardReader(small_shards())
@@ -43,16 +44,16 @@ def test_batches_hold_what_the_reader_reads(settings):
     assert (seen == sorted(seen)) == (settings.get("shuffle") is False)
 
 
-def test_threads_change_nothing_and_epochs_differ():
+def test_threads_and_memory_change_nothing_and_epochs_differ():
     orders = []
-    for threads in (0, 1, 4):
-        loader = Loader(small_shards(), **SMALL, threads=threads)
+    for settings in ({"threads": 0}, {"threads": 1, "memory": False}, {"threads": 4, "memory": True}):
+        loader = Loader(small_shards(), **SMALL, **settings)
         orders.append([indices(loader), indices(loader)])
         assert loader.epoch == 2
     assert orders[0] == orders[1] == orders[2] and orders[0][0] != orders[0][1]
 
 
-@pytest.mark.parametrize("settings", [{"threads": 2}, {"threads": 0, "memory": True}])
+@pytest.mark.parametrize("settings", [{"threads": 2, "memory": False}, {"threads": 0}])
 def test_a_state_goes_on_with_exactly_the_rest(settings):
     settings = SMALL | settings
     whole = Loader(small_shards(), **settings)
@@ -70,7 +71,7 @@ def test_a_state_goes_on_with_exactly_the_rest(settings):
 def test_a_state_of_other_batches_is_refused():
     state = Loader(small_shards(), **SMALL).state_dict()
     Loader(small_shards(), **SMALL, threads=0).load_state_dict(state)
-    for change in ({"batch_size": 8}, {"seed": 4}, {"split": "val"}, {"ranks": 2, "rank": 0}, {"memory": True}):
+    for change in ({"batch_size": 8}, {"seed": 4}, {"split": "val"}, {"ranks": 2, "rank": 0}, {"window": 0}):
         with pytest.raises(RecipeMismatch, match="a state of other batches"):
             Loader(small_shards(), **(SMALL | change)).load_state_dict(state)
 
@@ -136,6 +137,22 @@ def test_damage_is_refused_by_name(tmp_path):
             with pytest.raises(ShardError, match=words) as error:
                 indices(Loader(folder, **settings))
             assert name in str(error.value)
+
+
+def test_damage_after_the_first_epoch_is_refused_too(tmp_path):
+    folder = shards_in(tmp_path)
+    loader = Loader(folder, memory=False, **SMALL)
+    assert indices(loader)
+    path = sorted(folder.glob("train-*.parquet"))[0]
+    footer = pq.read_metadata(path).row_group(0)
+    columns = (footer.column(place) for place in range(footer.num_columns))
+    column = next(c for c in columns if c.path_in_schema.startswith("keypoints_x"))
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size - 3] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(ShardError, match="cannot be read") as error:
+        indices(loader)
+    assert path.name in str(error.value)
 
 
 def test_arrays_can_be_loaded_like_shards():

@@ -16,7 +16,7 @@ from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import ShardReader, instance_batch, require_files, require_whole, verify
 from dp3d_data.shards.basis import read_basis
 from dp3d_data.shards.files import read_json, read_table, write_table
-from dp3d_data.shards.integrity import value_faults
+from dp3d_data.shards.integrity import COMPANIONS, value_faults
 from dp3d_data.shards.manifest import own_hash, read_manifest
 from dp3d_model.cli import main as model_main
 from pipelines.shards import ShardPlan, build
@@ -41,6 +41,9 @@ def files_named(folder):
 
 
 def test_whole_shards_have_no_fault(shards):
+    assert verify(shards) == []
+    for companion in COMPANIONS:
+        (shards / companion).write_text("read me")
     assert verify(shards) == []
     require_whole(shards)
 

@@ -1,5 +1,6 @@
 """Builds that are killed go on to the same bytes; two builds never write the same file."""
 
+import errno
 import os
 import random
 import signal
@@ -96,6 +97,15 @@ def test_two_builds_in_one_folder_the_second_is_refused(world, tmp_path):
         assert second.wait(timeout=60) != 0 and b"FolderBusy" in second.stderr.read()
     build_there(root, tmp_path / "out")
     assert contents(tmp_path / "out") == whole
+
+
+def test_a_storage_without_locks_is_refused(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(FolderBusy, match="this storage cannot lock a folder"), locked(tmp_path / "out"):
+        pass
 
 
 def test_two_machines_with_folders_of_their_own_never_write_the_same_file(world, tmp_path):
