@@ -24,7 +24,7 @@ from pipelines.extract_settings import ExtractConfig
 from tests.bench.matching_rate import distance_matrix
 from tests.bench.photographs import make_photographs
 
-MODEL, CATEGORY, VERTICES = "cse/finetune_4k", "dog", 5002
+MODEL, CATEGORY, VERTICES = "cse/densepose_rcnn_R_50_FPN_soft_animals_finetune_4k", "dog", 5002
 BOXES, WANTED, GOAL = 24, 2, 3.0
 
 
