@@ -20,7 +20,8 @@ from pipelines.clusters import start_cluster
 from pipelines.parts import Advance, Job, PartMaker, Parts, Place, visible_gpus
 
 # One thread in each process. Dask's own list also trims memory after each array, which costs renderers half of their time.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# What torch has to say of detectron2's own calls is no news to the user.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore::FutureWarning"}
 # Native threads do not survive a fork, so processes are spawned.
 # A part that ended its process ends the next one too, so it is not tried again.
 SETTINGS = {
@@ -28,6 +29,7 @@ SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
 }
+CONNECT_SECONDS = 20
 Counts = tuple[int, int, int]
 
 
@@ -78,7 +80,7 @@ def connected(place: Place) -> Iterator[Client]:
 
 def _client(cluster: Any) -> Client:
     try:
-        return Client(cluster, timeout=20)
+        return Client(cluster, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         hint = "start one: dask scheduler, and on each machine: dask worker ADDRESS --nthreads 1"
         raise UsageError("no Dask scheduler answers", got=f"{cluster}: {error}", expected="tcp://HOST:8786", hint=hint) from error
@@ -87,7 +89,7 @@ def _client(cluster: Any) -> Client:
 def local_cluster(place: Place) -> SpecCluster:
     """Worker processes on this machine, each with its own GPU where the device is "cuda".
 
-    Only errors are logged: a worker that takes seconds to unload torch is ended, and that is no news.
+    Workers log next to nothing: one that takes seconds to unload torch is ended, which is no news, and errors come back.
     """
     gpus = visible_gpus() if place.device == "cuda" else []
     workers = {number: {"cls": Nanny, "options": worker_options(number, gpus)} for number in range(place.workers)}
@@ -98,8 +100,7 @@ def local_cluster(place: Place) -> SpecCluster:
 def worker_options(number: int, gpus: Sequence[str]) -> dict[str, Any]:
     """What a worker process is started with: one thread, no limit of memory, and one GPU of those there are."""
     own = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
-    options = {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "silence_logs": logging.ERROR}
-    return options | {"env": {"PYTHONWARNINGS": "ignore::FutureWarning", **own}}
+    return {"host": "127.0.0.1", "nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL, "env": own}
 
 
 def dashboard(client: Client) -> str:

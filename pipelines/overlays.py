@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont
 
 from dp3d_data.bodies import Template
@@ -32,13 +34,15 @@ def draw_overlays(folder: Path, records: Sequence[ImageRecord], template: Templa
     Returns:
         The pictures, named by their place in the run.
     """
-    found = _instances(folder)
-    if not count:
-        return []
-    colours = colour_by_vertex(template)
-    key = turntable(template.vertices, template.faces, views=6, size=KEY_HEIGHT)
-    pictures = []
-    for place in chosen([record.image_id in found for record in records], count):
+    pictures: list[Path] = []
+    files = sorted(folder.glob("instances-*.parquet")) if count else []
+    with_instances = {name for path in files for name in read_table(path, ["image_id"])["image_id"].to_pylist()}
+    places = chosen([record.image_id in with_instances for record in records], count)
+    found = _instances(files, [records[place].image_id for place in places])
+    if places:
+        colours = colour_by_vertex(template)
+        key = turntable(template.vertices, template.faces, views=6, size=KEY_HEIGHT)
+    for place in places:
         record = records[place]
         try:
             pixels = read_image(record.path).pixels
@@ -64,11 +68,13 @@ def _spaced(places: np.ndarray, count: int) -> list[int]:
     return [int(place) for place in places[np.arange(count) * len(places) // max(count, 1)]]
 
 
-def _instances(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Image id -> its instances, from the parts on disk."""
+def _instances(files: Sequence[Path], wanted: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Image id -> its instances, of the wanted images alone: a run may hold more than memory does."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(folder.glob("instances-*.parquet")):
-        for row in read_table(path, COLUMNS).to_pylist():
+    names = pa.array(wanted, type=pa.string())
+    for path in files:
+        table = read_table(path, COLUMNS)
+        for row in table.filter(pc.is_in(table["image_id"], value_set=names)).to_pylist():
             found.setdefault(row["image_id"], []).append(row)
     return found
 

@@ -1,12 +1,16 @@
-"""Worker processes: a lost one ends the run with a clear error, and the choice of their number."""
+"""Worker processes: a lost one ends the run with a clear error, the choice of their number, and clusters by address or recipe."""
 
 import os
+import sys
+import types
 from dataclasses import dataclass
 
 import pytest
 
-from dp3d_data.errors import TemplateError, WorkerLost
-from pipelines.parts import Place, make_parts, worker_count
+import pipelines.cluster as cluster
+from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, TemplateError, UsageError, WorkerLost
+from pipelines.clusters import KINDS, SHIPPED, read_recipe, start_cluster
+from pipelines.parts import Place, make_parts, visible_gpus, worker_count
 
 
 @dataclass
@@ -44,3 +48,110 @@ def test_there_are_never_more_workers_than_parts():
     assert worker_count(0, 1, "cpu") == 1 and worker_count(0, 9, "cuda:0") == 1
     assert worker_count(0, 0, "cpu") == worker_count(0, 3, "cpu") == 1
     assert 1 <= worker_count(0, 1000, "cpu") <= 8
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7f")
+    assert worker_count(0, 9, "cuda") == 2 and worker_count(3, 9, "cuda") == 3
+    given = [cluster.worker_options(number, visible_gpus())["env"] for number in range(3)]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in given] == ["4", "GPU-7f", "4"]
+    assert cluster.worker_options(0, [])["env"] == {}
+
+
+@dataclass
+class CountingJob:
+    """Parts that are their own result: the process that made them is written into a folder."""
+
+    folder: object
+
+    def start(self):
+        return Counting(self.folder, os.getpid())
+
+
+@dataclass
+class Counting:
+    folder: object
+    pid: int
+
+    def make(self, index, part, advance):
+        (self.folder / f"{index}-{self.pid}-{os.getpid()}-{'-'.join(map(str, part))}").touch()
+        advance(len(part), 1, 0)
+
+
+def test_a_scheduler_that_runs_already_is_used_and_left_alone(tmp_path):
+    said, told, parts = [], [], {index: [index, index + 1] for index in range(7)}
+    with cluster.connected(Place(2)) as client:
+        address = client.scheduler.address
+        for folder in (tmp_path / "a", tmp_path / "b"):
+            folder.mkdir()
+            make_parts(CountingJob(folder), parts, Place(0, scheduler=address), lambda *counts: told.append(counts), said.append)
+        assert len(client.nthreads()) == 2
+    names = [path.name.split("-") for path in (tmp_path / "a").iterdir()]
+    assert sorted(int(name[0]) for name in names) == list(range(7)) and len(list((tmp_path / "b").iterdir())) == 7
+    assert all(name[1] == name[2] != str(os.getpid()) for name in names) and len({name[2] for name in names}) == 2
+    assert told == [(2, 1, 0)] * 14 and "dashboard" in said[0]
+
+
+def test_an_address_where_nobody_answers(monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
+    for address in ("tcp://127.0.0.1:1", "nonsense"):
+        with pytest.raises(UsageError, match=r"no Dask scheduler answers(.|\n)*dask worker ADDRESS"):
+            make_parts(FatalJob(), {0: [1]}, Place(0, scheduler=address), lambda *_: None, lambda _: None)
+
+
+def test_shipped_recipes_are_read_and_name_their_kind():
+    assert SHIPPED == ("cuda", "slurm")
+    assert read_recipe("cuda").kind == "cuda" and read_recipe("slurm").workers == 4
+    assert set(SHIPPED) <= set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("kind = 'slrum'", ConfigError, "did you mean 'slurm'"),
+        ("kind = 'slurm'\njobs = 3", ConfigError, "unknown setting 'jobs'"),
+        ("kind = 'slurm'\nworkers = 'all'", ConfigError, "a number of workers and a table of options"),
+        ("kind = 'slurm'\n[options]\ncoars = 3", ConfigError, "cannot be started with these options"),
+        (None, InputMissing, "no such cluster recipe"),
+    ],
+)
+def test_recipes_that_cannot_be(tmp_path, monkeypatch, text, error, message):
+    def refusing(cores=1):
+        return cores
+
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=refusing))
+    path = tmp_path / "my.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(error, match=message):
+        start_cluster(str(path))
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)
+    with pytest.raises(DependencyMissing, match=r"cuda clusters need dask_cuda(.|\n)*dp3d\[cluster\]"):
+        start_cluster("cuda")
+
+
+def test_clusters_start_with_the_options_of_their_recipe(monkeypatch):
+    class Fake:
+        def __init__(self, **options):
+            self.options, self.jobs = options, None
+
+        def scale(self, jobs):
+            self.jobs = jobs
+
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=Fake))
+    monkeypatch.setitem(sys.modules, "dask_cuda", types.SimpleNamespace(LocalCUDACluster=Fake))
+    assert start_cluster("slurm").jobs == 4 and start_cluster("slurm", 9).jobs == 9
+    assert start_cluster("slurm").options == read_recipe("slurm").options
+    assert "n_workers" not in start_cluster("cuda").options and start_cluster("cuda", 2).options["n_workers"] == 2
+
+
+def test_the_job_script_of_the_slurm_recipe_asks_for_a_gpu_a_job():
+    jobqueue = pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed: pip install 'dp3d[cluster]'")
+    with jobqueue.SLURMCluster(**read_recipe("slurm").options) as started:
+        script = started.job_script()
+    for line in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=4", "#SBATCH --gres=gpu:1", "#SBATCH -t 24:00:00", "--lifetime 23h"):
+        assert line in script
+    assert "--nthreads 1" in script

@@ -139,3 +139,11 @@ def test_a_table_of_the_first_version_is_still_read():
     assert schema_problem(old.schema, INSTANCE_SCHEMA) is None
     assert current(old).column("visible_area_posed").to_pylist() == [None]
     assert current(old).schema.equals(INSTANCE_SCHEMA, check_metadata=True)
+
+
+def test_a_worker_that_comes_late_writes_nothing_into_another_run(tmp_path):
+    late = RunWriter(tmp_path, kind="extract", recipe="old")
+    RunWriter(tmp_path, kind="extract", recipe="new")
+    with pytest.raises(RecipeMismatch, match="given to another run meanwhile"):
+        late.commit(0, [row(0)], inputs=1)
+    assert not list(tmp_path.glob("*.parquet"))
