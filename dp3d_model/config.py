@@ -70,7 +70,7 @@ class TrainConfig:
     epochs: int = setting(0, "Epochs, where steps is 0.", group=_OPTIMISER, minimum=0)
     average: float = setting(0.99, "Decay of the running average of the weights; 0 for none.", group=_OPTIMISER, minimum=0, maximum=1)
     window: int = setting(
-        65536, "Instances shuffled together: more take more memory, 10 bytes a visible vertex; 0 for all.",
+        8192, "Instances shuffled together: more take more memory, 10 bytes a visible vertex; 0 for all.",
         group=_OPTIMISER, minimum=0,
     )
     hide: float = setting(0.0, "Largest share of visible vertices hidden at random (augmentation).", group=_OPTIMISER, minimum=0, maximum=1)
