@@ -137,10 +137,12 @@ class KeypointReader:
         return ReadyInstance(name, _box(arrays, row, keypoints), score, view, points)
 
     def _arrays(self, path: Path) -> dict[str, np.ndarray]:
-        if self.loaded[0] != path:
-            self.loaded = None, {}
-            self.loaded = path, _numbers(path)
-        return self.loaded[1]
+        place, arrays = self.loaded
+        if place != path:
+            self.loaded = None, {}  # the memory of one file is given back before the next is read
+            arrays = _numbers(path)
+            self.loaded = path, arrays
+        return arrays
 
 
 def _box(arrays: Mapping[str, np.ndarray], row: int, keypoints: Float[np.ndarray, "V 2"]) -> Box:
