@@ -116,7 +116,7 @@ class RowMaker(ABC):
     def __init__(self, config: ExtractConfig, template: Template, model: str) -> None:
         self.config, self.template = config, template
         self.origin = Correspondence(template.name, template.content_hash, model)
-        self.area_share = template.vertex_areas / template.total_area
+        self.area_shares = template.area_shares
 
     @abstractmethod
     def annotate(self, record: ImageRecord) -> Rows:
@@ -136,7 +136,7 @@ class RowMaker(ABC):
         elif len(view.ids) < self.config.min_vertices:
             rows.reject(instance_id, info.image_id, FEW_VERTICES, float(len(view.ids)))
         else:
-            known = {"visible_area": float(self.area_share[view.ids].sum()), **known}
+            known = {"visible_area": float(self.area_shares[view.ids].sum()), **known}
             rows.instances.append(instance_row(instance_id, info, detection, view, self.origin, mask_area=area, **known))
 
 

@@ -44,7 +44,7 @@ class StageJob:
 
     @property
     def num_vertices(self) -> int:
-        return len(self.trim.area_share)
+        return len(self.trim.area_shares)
 
     def start(self) -> StageParts:
         """Nothing to load."""

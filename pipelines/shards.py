@@ -107,7 +107,7 @@ def _build(inputs: Sequence[Input], building: Building, category: str, plan: Sha
     parts = pieces(inputs)
     if not sum(piece.rows for piece in parts):
         raise NothingToDo("no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help")
-    trim = Trim(plan.filters, template.vertex_areas / template.total_area)
+    trim = Trim(plan.filters, template.area_shares)
     job = StageJob(out, building.recipe, Stage.INDEX, len(parts), trim)
     with crew(Place(worker_count(workers, len(parts), "cpu")), say) as make:
         make(job, {n: [piece] for n, piece in enumerate(parts) if not building.index_path(n).is_file()}, _quiet)

@@ -36,7 +36,7 @@ def spectrum_of(template: Template, count: int) -> tuple[Spectrum, Float[np.ndar
     """The spectrum of a template, and its eigenvalues for a surface of area 1."""
     values, functions = laplace_beltrami(template, count)
     area = template.total_area
-    return Spectrum(functions.astype(np.float64) * area**0.5, template.vertex_areas / area), values * area
+    return Spectrum(functions.astype(np.float64) * area**0.5, template.area_shares), values * area
 
 
 def bare_spectrum(features: Float[np.ndarray, "V m"]) -> Spectrum:

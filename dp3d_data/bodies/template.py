@@ -66,6 +66,11 @@ class Template:
         return float(self.vertex_areas.sum())
 
     @property
+    def area_shares(self) -> Float[np.ndarray, "K"]:
+        """Share of the surface that each vertex stands for; they sum to 1."""
+        return self.vertex_areas / self.total_area
+
+    @property
     def metres(self) -> float | None:
         """Length of one template unit in metres; None where unknown."""
         return self.factor if self.unit == "m" else None

@@ -24,11 +24,11 @@ class Trim:
 
     Attributes:
         config: the settings.
-        area_share: [K] each template vertex's share of the surface area.
+        area_shares: [K] each template vertex's share of the surface area.
     """
 
     config: FilterConfig
-    area_share: Float[np.ndarray, "K"] = field(repr=False)
+    area_shares: Float[np.ndarray, "K"] = field(repr=False)
 
     def tables(self, tables: Iterable[pa.Table], dropped: Counter[str] | None = None) -> Iterator[pa.Table]:
         """Tables of instances, which hold all of PER_VERTEX, after the filters.
@@ -43,7 +43,7 @@ class Trim:
             kept, reasons = judge_table(table, self.config)
             if dropped is not None:
                 dropped.update(reasons)
-            yield cut(table, kept, self.area_share)
+            yield cut(table, kept, self.area_shares)
 
 
 def trims(config: FilterConfig) -> bool:
@@ -74,19 +74,19 @@ def cycle_or_1(table: pa.Table, offsets: np.ndarray) -> Float[np.ndarray, "V"]:
     return values
 
 
-def cut(table: pa.Table, kept: Bool[np.ndarray, "V"], area_share: Float[np.ndarray, "K"]) -> pa.Table:
+def cut(table: pa.Table, kept: Bool[np.ndarray, "V"], area_shares: Float[np.ndarray, "K"]) -> pa.Table:
     """The table with the kept entries of its lists; rows that lose some have their visible area computed again.
 
     Args:
         kept: one entry per vertex, row after row.
-        area_share: each template vertex's share of the surface area.
+        area_shares: each template vertex's share of the surface area.
     """
     offsets, ids = list_values(table.column("vertex_ids"))
     owner = np.repeat(np.arange(table.num_rows), np.diff(offsets))
     left = np.bincount(owner[kept], minlength=table.num_rows)
     area = table.column("visible_area").to_numpy().copy()
     fewer = left < np.diff(offsets)
-    area[fewer] = np.bincount(owner[kept], weights=area_share[ids[kept]], minlength=table.num_rows)[fewer]
+    area[fewer] = np.bincount(owner[kept], weights=area_shares[ids[kept]], minlength=table.num_rows)[fewer]
     table = _with(table, "visible_area", pa.array(area, type=pa.float32()))
     for name in PER_VERTEX:
         if name in table.column_names:

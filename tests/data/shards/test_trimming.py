@@ -15,7 +15,7 @@ from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template, row, run
 from tests.references.shards import trim_slow
 
-SHARE = grid_template().vertex_areas / grid_template().total_area
+SHARE = grid_template().area_shares
 
 
 def rows_of(count, seed):
