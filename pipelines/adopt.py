@@ -15,7 +15,7 @@ from dp3d_data.config import file_digest, workspace
 from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
 from dp3d_data.inference import DensePredictor, load_predictor, save_adopted
 from dp3d_data.matching import integer_box, nearest_vertices, resize_to
-from dp3d_data.sources import FolderSource, read_image
+from dp3d_data.sources import FolderSource, SourceOptions, read_image
 from dp3d_data.sources.landmarks import Landmark, read_landmarks
 from dp3d_data.training.adoption import (
     Field,
@@ -126,7 +126,7 @@ def _cse_vertex(mark: Landmark, predictor: DensePredictor, class_id: int, config
 
 def _photograph_sights(predictor: DensePredictor, class_id: int, config: AdoptConfig, say: Say) -> Iterator[Sight]:
     """What the network sees of the animals of the photographs; those that cannot be read are told and left out."""
-    for number, record in enumerate(FolderSource(config.images).records()):
+    for number, record in enumerate(FolderSource(SourceOptions(images=config.images)).records()):
         try:
             image = np.ascontiguousarray(read_image(record.path).pixels[:, :, ::-1])
         except Dp3dError as error:
