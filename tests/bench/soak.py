@@ -37,8 +37,17 @@ def parts_done(out: Path) -> int:
     return len(list((out / ".parts").glob("[0-9]*.json")))
 
 
+def own_bytes(process: psutil.Process) -> int:
+    """Resident memory of a process without the pages of library files, which it shares with the others and the disk's cache."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.is_file():
+        return process.memory_info().rss
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if line.startswith("RssAnon"))
+    return 1024 * int(lines["RssAnon"].split()[0]) if lines else 0
+
+
 def watched(process: subprocess.Popen, out: Path, samples: dict[int, list[tuple[int, int]]]) -> None:
-    """Sample resident bytes of every process of a run until it ends: process id -> (parts done, bytes)."""
+    """Sample the memory of every process of a run until it ends: process id -> (parts done, bytes)."""
     family = psutil.Process(process.pid)
     while process.poll() is None:
         done = parts_done(out)
@@ -48,8 +57,8 @@ def watched(process: subprocess.Popen, out: Path, samples: dict[int, list[tuple[
             break
         for member in members:
             try:
-                samples.setdefault(member.pid, []).append((done, member.memory_info().rss))
-            except psutil.NoSuchProcess:
+                samples.setdefault(member.pid, []).append((done, own_bytes(member)))
+            except (psutil.NoSuchProcess, OSError):
                 continue
         time.sleep(SECONDS_BETWEEN_SAMPLES)
 
