@@ -8,7 +8,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, cast
 
 import dask
@@ -126,7 +126,8 @@ def make_on(client: Client, job: Job, parts: Parts, advance: Advance) -> None:
     except KilledWorker as error:
         raise WorkerLost("a worker process was ended from outside", got=error.task, expected=f"{len(parts)} parts made") from error
     finally:
-        client.unregister_worker_plugin(name)
+        with suppress(OSError):  # a worker that is gone cannot be told
+            client.unregister_worker_plugin(name)
 
 
 def _hand_out(client: Client, tasks: as_completed, name: str, todo: Iterator[tuple[int, Sequence[Any]]]) -> None:
