@@ -90,5 +90,6 @@ def test_cycle_losses_are_a_choice(tmp_path, weights):
 
 
 def test_the_recipe_of_the_embedded_model_is_readable():
-    path = Path(__file__).parents[3] / "pipelines" / "dog-synth-1.toml"
-    assert from_toml(TrainCseConfig, path).model == "dog-synth-1"
+    pipelines = Path(__file__).parents[3] / "pipelines"
+    assert from_toml(TrainCseConfig, pipelines / "dog-synth-2.toml").model == "dog-synth-2"
+    assert from_toml(TrainCseConfig, pipelines / "dog-synth-2-trunk.toml").weights == "dog-synth-1"
