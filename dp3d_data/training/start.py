@@ -10,6 +10,7 @@ import torch
 from dp3d_data.bodies import Template
 from dp3d_data.errors import UsageError
 from dp3d_data.inference import ModelSpec, build_network, find_spec, read_checkpoint, shipped_weights, zoo_specs
+from dp3d_data.inference.checkpoint import Checkpoint
 from dp3d_data.inference.classes import class_and_mesh
 from dp3d_data.inference.identify import guess_spec, traits_of_spec, traits_of_state, with_meshes
 from dp3d_data.inference.weights import fill
@@ -38,31 +39,46 @@ def start_of(template: Template, config: TrainCseConfig, targets: SoftTargets) -
         UsageError, WeightsMismatch: they are no CSE network's, or belong to another one.
     """
     torch.manual_seed(config.seed)
-    mesh = template.name
+    if not config.weights:
+        return with_fitted_field(_own_network(template, config), template, config, targets)
     path = weights_named(config.weights)
-    checkpoint = read_checkpoint(path) if config.weights else None
-    if checkpoint is None or config.take == "trunk":
-        spec = replace(find_spec(config.model), class_to_mesh={0: mesh}, mesh_sizes={mesh: template.num_vertices})
-        start = with_fitted_field(Start(build_network(spec, device=config.device), spec, 0, mesh), template, config, targets)
-        if checkpoint is not None:
-            own = {name: value.cpu() for name, value in start.network.state_dict().items() if name.startswith(DENSE)}
-            trunk = {name: value for name, value in checkpoint.state.items() if not name.startswith(DENSE)}
-            fill(start.network, spec, replace(checkpoint, state={**trunk, **own}), path)
+    checkpoint = read_checkpoint(path)
+    if config.take == "trunk":
+        start = with_fitted_field(_own_network(template, config), template, config, targets)
+        _fill_around(start, checkpoint, path, DENSE)
         return start
     held = _held(config, checkpoint)
-    if held.mesh_sizes.get(mesh) == template.num_vertices:
-        class_id = next((number for number, name in held.class_to_mesh.items() if name == mesh), 0)
-        start = Start(build_network(held, device=config.device), held, class_id, mesh)
+    if held.mesh_sizes.get(template.name) == template.num_vertices:
+        class_id = next((number for number, name in held.class_to_mesh.items() if name == template.name), 0)
+        start = Start(build_network(held, device=config.device), held, class_id, template.name)
         fill(start.network, held, checkpoint, path)
         return with_fitted_field(start, template, config, targets) if config.fresh_embeddings else start
+    start = with_fitted_field(_with_new_mesh(held, template, config), template, config, targets)
+    _fill_around(start, checkpoint, path, (f"roi_heads.embedder.embedder_{template.name}.",))
+    return start
+
+
+def _own_network(template: Template, config: TrainCseConfig) -> Start:
+    """The network asked for, of one class that is matched to the template."""
+    mesh = template.name
+    spec = replace(find_spec(config.model), class_to_mesh={0: mesh}, mesh_sizes={mesh: template.num_vertices})
+    return Start(build_network(spec, device=config.device), spec, 0, mesh)
+
+
+def _with_new_mesh(held: ModelSpec, template: Template, config: TrainCseConfig) -> Start:
+    """A network with the template beside its meshes, and the category's class matched to it."""
+    mesh = template.name
     class_id = class_and_mesh(held, config.category)[0] if held.num_classes > 1 else 0
     sizes = {**held.mesh_sizes, mesh: template.num_vertices}
     spec = replace(held, class_to_mesh={**held.class_to_mesh, class_id: mesh}, mesh_sizes=sizes)
-    start = Start(build_network(spec, device=config.device), spec, class_id, mesh)
-    with_fitted_field(start, template, config, targets)
-    own = {name: value.cpu() for name, value in start.network.state_dict().items() if f"embedder_{mesh}." in name}
-    fill(start.network, spec, replace(checkpoint, state={**checkpoint.state, **own}), path)
-    return start
+    return Start(build_network(spec, device=config.device), spec, class_id, mesh)
+
+
+def _fill_around(start: Start, checkpoint: Checkpoint, path: Path, own: tuple[str, ...]) -> None:
+    """Take the weights of the checkpoint, strictly, but for those whose names begin as given: these stay."""
+    kept = {name: value.cpu() for name, value in start.network.state_dict().items() if name.startswith(own)}
+    taken = {name: value for name, value in checkpoint.state.items() if not name.startswith(own)}
+    fill(start.network, start.spec, replace(checkpoint, state={**taken, **kept}), path)
 
 
 def with_fitted_field(start: Start, template: Template, config: TrainCseConfig, targets: SoftTargets) -> Start:
@@ -78,7 +94,7 @@ def weights_named(name: str) -> Path:
     return shipped_weights(find_spec(name)) if name in zoo_specs() and not path.exists() else path
 
 
-def _held(config: TrainCseConfig, checkpoint) -> ModelSpec:
+def _held(config: TrainCseConfig, checkpoint: Checkpoint) -> ModelSpec:
     """What the checkpoint is a network of.
 
     Raises:
