@@ -86,7 +86,8 @@ class Dealt:
         self._batches: dict[int, list[tuple[pa.ipc.RecordBatchFileReader, int]]] = {}
         for path in paths:
             try:
-                file = pa.ipc.open_file(pa.memory_map(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
+                # Read, not mapped: mapped pages would count as this process's memory, all pieces of them in the end.
+                file = pa.ipc.open_file(pa.OSFile(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
             except (FileNotFoundError, pa.ArrowException) as error:
                 hint = "build again with --overwrite"
                 raise InputMissing("a part of this build is gone or damaged", path=path, hint=hint) from error
