@@ -25,3 +25,5 @@ class WorldConfig:
     proportions: float = setting(
         1.0, "Strength of the changes of body proportions; 0 keeps the template's.", group="World", minimum=0, maximum=1
     )
+    poses: str = setting("", "Kinds of poses, or recorded clips, to draw from, separated by commas. None: all.", group="World")
+    bending: float = setting(1.0, "Strength of the poses; 0 keeps the template's.", group="World", minimum=0, maximum=1)

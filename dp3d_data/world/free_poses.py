@@ -18,12 +18,11 @@ def is_free(skeleton: Skeleton) -> bool:
     return skeleton.num_hinges > 0 and all(name.endswith(ENDINGS) for name in skeleton.hinge_names)
 
 
-def free_angles(rng: np.random.Generator, skeleton: Skeleton) -> tuple[Float[np.ndarray, "H"], tuple[float, float], str]:
-    """Angles of the hinges, pitch and roll of the whole body, radians, and the kind of pose.
+def free_angles(rng: np.random.Generator, skeleton: Skeleton, kind: str) -> tuple[Float[np.ndarray, "H"], tuple[float, float]]:
+    """Angles of the hinges of a pose of one of KINDS, and pitch and roll of the whole body, radians.
 
     A chain bends as one: the joints of a neck, a spine or a tail turn to the same side, each with a little of its own.
     """
-    kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
     chains, low, high = _chains(skeleton.hinge_names), *np.asarray(skeleton.hinge_range, dtype=np.float64).T
     share = np.zeros(skeleton.num_hinges)  # of the way from rest to a limit, -1..1
     for word, hinges in chains:
@@ -37,7 +36,7 @@ def free_angles(rng: np.random.Generator, skeleton: Skeleton) -> tuple[Float[np.
     share = np.clip(share, -1, 1)
     angles = np.where(share < 0, -share * low, share * high)
     roll = rng.choice([-1, 1]) * rng.uniform(1.1, 1.6) if kind == "lie" else rng.normal(0, 0.05)
-    return angles, (float(rng.normal(0, 0.2 if kind == "free" else 0.06)), float(roll)), kind
+    return angles, (float(rng.normal(0, 0.2 if kind == "free" else 0.06)), float(roll))
 
 
 def _spread(kind: str, word: str) -> float:

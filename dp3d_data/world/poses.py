@@ -7,9 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from dp3d_data.bodies import Skeleton, hinges_to_rotations
 from dp3d_data.bodies.skinning import axis_angle_matrices
+from dp3d_data.world.free_poses import KINDS as FREE_KINDS
 from dp3d_data.world.free_poses import free_angles, is_free
 from dp3d_data.world.proportions import Proportions
 
@@ -27,21 +29,48 @@ class Pose:
     kind: str
 
 
-def random_pose(rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions) -> Pose:
-    """A pose from the skeleton's hinges where it has them, else from its clips, else small turns of every joint."""
+def random_pose(
+    rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions, kinds: tuple[str, ...] = (), strength: float = 1.0
+) -> Pose:
+    """A pose from the skeleton's hinges where it has them, else from its clips, else small turns of every joint.
+
+    Args:
+        kinds: of those in pose_kinds to draw from; none: all.
+        strength: the share of every turn that is made; 0 is the rest pose.
+    """
+    shares = {kind: share for kind, share in pose_kinds(skeleton).items() if not kinds or kind in kinds}
+    kind = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
     if is_free(skeleton):
-        angles, lean, kind = free_angles(rng, skeleton)
-        return Pose(hinges_to_rotations(skeleton, angles), stance_of(*lean), kind)
+        angles, lean = free_angles(rng, skeleton, kind)
+        pose = Pose(hinges_to_rotations(skeleton, angles), stance_of(*lean), kind)
+    elif skeleton.num_hinges:
+        pose = hinge_pose(rng, skeleton, proportions, kind)
+    elif skeleton.clips:
+        pose = clip_pose(rng, skeleton, kind)
+    else:
+        pose = Pose(small_turns(rng, skeleton.num_joints, 0.12), np.eye(3), kind)
+    if strength == 1.0:
+        return pose
+    return Pose(weakened(pose.local_rotations, strength), weakened(pose.stance, strength), kind)
+
+
+def pose_kinds(skeleton: Skeleton) -> dict[str, float]:
+    """The kinds of poses of a skeleton and how often each is drawn: of its hinges, else its clips."""
+    if is_free(skeleton):
+        return FREE_KINDS
     if skeleton.num_hinges:
-        return hinge_pose(rng, skeleton, proportions)
-    if skeleton.clips:
-        return clip_pose(rng, skeleton)
-    return Pose(small_turns(rng, skeleton.num_joints, 0.12), np.eye(3), "free")
+        return KINDS
+    return dict.fromkeys(sorted(skeleton.clips), 1.0) or {"free": 1.0}
 
 
-def hinge_pose(rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions) -> Pose:
+def weakened(rotations: Float[np.ndarray, "*N 3 3"], strength: float) -> Float[np.ndarray, "*N 3 3"]:
+    """Rotations about the same axes by a share of their angles."""
+    vectors = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec()
+    return Rotation.from_rotvec(strength * vectors).as_matrix().reshape(rotations.shape)
+
+
+def hinge_pose(rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions, kind: str) -> Pose:
     """A pose of one of KINDS, with the head, tail and ears of its own, clipped to the limits of the hinges."""
-    kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
     angles = Angles(skeleton)
     pitch, roll = LEGS[kind](rng, angles)
     _trunk(rng, angles)
@@ -234,9 +263,8 @@ def _ears(rng: np.random.Generator, angles: Angles, floppy: float) -> None:
         angles.add(f"ear_{side}_fold", rng.normal(0, 0.15))
 
 
-def clip_pose(rng: np.random.Generator, skeleton: Skeleton) -> Pose:
+def clip_pose(rng: np.random.Generator, skeleton: Skeleton, name: str) -> Pose:
     """A frame of a recorded clip with a little of every joint's own motion."""
-    name = str(rng.choice(sorted(skeleton.clips)))
     clip = skeleton.clips[name]
     frame = clip.local_rotations[rng.integers(len(clip.times))]
     return Pose(frame @ small_turns(rng, skeleton.num_joints, 0.04), np.eye(3), name)

@@ -11,13 +11,14 @@ from jaxtyping import Bool, Float, Int, UInt8
 from dp3d_data.bodies import Template, pose_vertices
 from dp3d_data.bodies.rigging import rigged
 from dp3d_data.bodies.visibility import RayScene, vertex_normals, visible_fraction, visible_vertices
+from dp3d_data.errors import UsageError
 from dp3d_data.world.backgrounds import cast_shadow, photo_paths, random_background
 from dp3d_data.world.cameras import Camera, placed_camera, random_view
 from dp3d_data.world.coats import Coat, body_map, coat_colours, random_coat
 from dp3d_data.world.config import WorldConfig
 from dp3d_data.world.effects import matted, photographed
 from dp3d_data.world.noise import SolidNoise, pixel_noise
-from dp3d_data.world.poses import random_pose
+from dp3d_data.world.poses import pose_kinds, random_pose
 from dp3d_data.world.proportions import Proportions, fluffed, joint_scales, random_proportions
 from dp3d_data.world.render import Hits, cast_pixels, random_light, shaded, vertex_shading
 from dp3d_data.world.shapes import occluders
@@ -104,11 +105,13 @@ class World:
 
     Raises:
         InputMissing, NothingToDo: the folder of backgrounds is missing or empty.
+        UsageError: the template has no such kind of pose.
         DependencyMissing: embreex is not installed.
     """
 
     def __init__(self, template: Template, config: WorldConfig | None = None) -> None:
         self.template, self.config = rigged(template), config or WorldConfig()
+        self.kinds = _chosen_kinds(self.config.poses, self.template)
         self._latest: tuple[int, Identity] | None = None
         if self.config.backgrounds:
             photo_paths(self.config.backgrounds)
@@ -181,7 +184,7 @@ class World:
     def _stage(self, rng: np.random.Generator, identity: Identity) -> Staging:
         """Pose the animal, look at it from somewhere."""
         faces, config = self.template.faces, self.config
-        pose = random_pose(rng, self.template.skeleton, identity.proportions)
+        pose = random_pose(rng, self.template.skeleton, identity.proportions, self.kinds, config.bending)
         posed = pose_vertices(self.template, pose.local_rotations, identity.scales)
         posed = fluffed(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
         view, elevation = random_view(rng)
@@ -273,3 +276,12 @@ def _tight_box(mask: np.ndarray | None, points: np.ndarray) -> Float[np.ndarray,
     if not len(points):
         return np.zeros(4)
     return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float64)
+
+
+def _chosen_kinds(poses: str, template: Template) -> tuple[str, ...]:
+    """The kinds of poses that a setting names, separated by commas."""
+    chosen, known = tuple(filter(None, (word.strip() for word in poses.split(",")))), pose_kinds(template.skeleton)
+    for kind in chosen:
+        if kind not in known:
+            raise UsageError(f"no such kind of pose of {template.name}", got=kind, expected="some of " + ", ".join(known))
+    return chosen

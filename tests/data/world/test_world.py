@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from dp3d_data.bodies import load_template
-from dp3d_data.errors import InputMissing, NothingToDo
+from dp3d_data.errors import InputMissing, NothingToDo, UsageError
 from dp3d_data.world import World, WorldConfig
 from dp3d_data.world.cameras import random_strength
-from dp3d_data.world.poses import KINDS, LEGS, Angles
+from dp3d_data.world.poses import KINDS, LEGS, Angles, small_turns, weakened
 from tests.shared import shared
 
 INDICES = range(0, 24, 3)
@@ -109,6 +111,29 @@ def test_bodies_differ_between_animals_and_not_at_strength_zero(dog):
     assert still.proportions.fluff == 0
     first, second = (World(dog, WorldConfig()).identity(number).scales for number in (0, 1))
     assert np.abs(first - second).max() > 0.05
+
+
+def test_poses_of_the_kinds_asked_for(dog):
+    world = World(dog, WorldConfig(poses="sit, lie"))
+    assert {world.sample(index, render_image=False).pose for index in range(12)} == {"sit", "lie"}
+    with pytest.raises(UsageError, match="no such kind of pose of dog"):
+        World(dog, WorldConfig(poses="fly"))
+
+
+def test_poses_of_strength_zero_are_the_template(dog):
+    world = World(dog, WorldConfig(poses="sit", bending=0.0, proportions=0.0))
+    one = world.sample(0, render_image=False)
+    rest = dog.vertices.astype(np.float64) @ one.camera_from_template.T
+    moved = one.true_vertices - one.true_vertices.mean(0) - (rest - rest.mean(0))
+    assert np.abs(moved).max() < 1e-5
+
+
+@given(st.integers(0, 2**31))
+def test_half_a_turn_twice_is_the_turn(seed):
+    turns = small_turns(np.random.default_rng(seed), 5, 0.8)
+    half = weakened(turns, 0.5)
+    np.testing.assert_allclose(half @ half, turns, atol=1e-9)
+    assert np.array_equal(weakened(turns, 0.0), np.broadcast_to(np.eye(3), turns.shape))
 
 
 def test_perspective_bends_the_projection_only_where_asked(dog):
