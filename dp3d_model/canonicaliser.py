@@ -6,15 +6,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dp3d_model.bodies import Body
 from dp3d_model.camera import random_rotations
 from dp3d_model.config import TrainConfig
-from dp3d_model.lifter import Body
 from dp3d_model.surface import Surface, farthest_points
 from dp3d_model.trunk import Trunk
 
 
 class Canonicaliser(nn.Module):
-    """From a rotated posed shape to the part motions and blendshapes that give it back unrotated.
+    """From a rotated posed shape to the numbers of the body that give it back unrotated.
 
     It reads the vertices at `input_cells` well-spread seeds (ours; 0 reads all, as the supplement does).
     """
@@ -28,7 +28,7 @@ class Canonicaliser(nn.Module):
     def forward(self, body: Body, rotated: Float[Tensor, "n k 3"], chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k 3"]:
         """The shape as it was before its rotation; `chosen` are the K template vertices given, ascending, all seeds among them."""
         places = self.seeds if chosen is None else torch.searchsorted(chosen, self.seeds)
-        return body(self.trunk(rotated[:, places].flatten(1)), chosen)[0]
+        return body(self.trunk(rotated[:, places].flatten(1)), chosen).posed
 
 
 def rotated_copies(

@@ -9,21 +9,33 @@ from typing import Any
 from dp3d_data.config import setting
 from dp3d_data.errors import ConfigError
 
-_MODEL, _LOSS, _OPTIMISER, _RUN = "Model", "Losses", "Optimiser", "Run"
+_MODEL, _LOSS, _OPTIMISER, _REFINE, _RUN = "Model", "Losses", "Optimiser", "Refinement", "Run"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that shapes a trained model. The defaults are the preset `quick`."""
 
+    body: str = setting(
+        "parts", "What deforms: soft parts, a linear function of the basis, C3DPO's shape basis, or nothing.",
+        group=_MODEL, choices=("parts", "linear", "basis", "rigid"),
+    )  # fmt: skip
+    network: bool = setting(True, "Predict with a network; without one only refinement finds the shape.", group=_MODEL)
+    passes: int = setting(1, "Times that the network reads what its last answer leaves, and corrects it.", group=_MODEL, minimum=1)
+    rotations: str = setting("6d", "Numbers of a rotation: six, or axis times angle.", group=_MODEL, choices=("6d", "log"))
+    basis_shapes: int = setting(10, "Shapes of C3DPO's basis.", group=_MODEL, minimum=1)
     parts: int = setting(20, "Soft parts of the template.", group=_MODEL, minimum=1)
     blendshapes: int = setting(5, "Blendshapes; 0 for none.", group=_MODEL, minimum=0)
     basis: int = setting(64, "Laplace-Beltrami functions used.", group=_MODEL, minimum=1)
     sharpness: float = setting(200.0, "How crisp the parts start.", group=_MODEL, minimum=0)
-    pivot: str = setting("part", "Parts turn about their own centre or the origin.", group=_MODEL, choices=("part", "origin"))
+    pivot: str = setting(
+        "part", "Parts turn about their own centre, about the joint to their parent in a tree of parts, or about the origin.",
+        group=_MODEL, choices=("part", "joint", "origin"),
+    )  # fmt: skip
     camera: str = setting(
         "closed-form", "Camera: closed form and a learned residual, or learned.", group=_MODEL, choices=("closed-form", "learned")
     )
+    camera_steps: int = setting(0, "Gauss-Newton steps that fit the camera to each posed body.", group=_MODEL, minimum=0)
     scale: str = setting(
         "fitted", "Image scale: of the rigid fit, or with a learned correction.", group=_MODEL, choices=("fitted", "learned")
     )
@@ -39,6 +51,8 @@ class TrainConfig:
     canonical_weight: float = setting(0.0, "Weight of the canonicalisation loss.", group=_LOSS, minimum=0)
     arap_weight: float = setting(0.3, "Weight of the as-rigid-as-possible loss.", group=_LOSS, minimum=0)
     entropy_weight: float = setting(0.001, "Weight of the parts' entropy.", group=_LOSS, minimum=0)
+    facing_weight: float = setting(0.0, "Weight of visible surface that faces away from the viewer.", group=_LOSS, minimum=0)
+    outline_weight: float = setting(0.0, "Weight of hidden surface that lies outside the visible one.", group=_LOSS, minimum=0)
     noise: str = setting(
         "off", "Predicted noise of each keypoint: off, clipped, or the literal formula.", group=_LOSS, choices=("off", "clipped", "literal")
     )
@@ -74,6 +88,11 @@ class TrainConfig:
         group=_OPTIMISER, minimum=0,
     )
     hide: float = setting(0.0, "Largest share of visible vertices hidden at random (augmentation).", group=_OPTIMISER, minimum=0, maximum=1)
+
+    refine_steps: int = setting(0, "Steps that fit each instance's own keypoints after the network.", group=_REFINE, minimum=0)
+    refine_rate: float = setting(0.003, "Learning rate of these steps.", group=_REFINE, minimum=0)
+    refine_arap: float = setting(3.0, "Weight of the as-rigid-as-possible loss in them.", group=_REFINE, minimum=0)
+    refine_tie: float = setting(0.0, "Weight of the squared distance to the network's numbers in them.", group=_REFINE, minimum=0)
 
     seed: int = setting(0, "Seed of every random number.", group=_RUN, minimum=0)
     save_every: int = setting(100, "Steps between saved states.", group=_RUN, minimum=1)

@@ -13,6 +13,7 @@ from dp3d_model import metrics
 from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifted, Lifter
 from dp3d_model.observation import Observation, observe
+from dp3d_model.refinement import refined
 from dp3d_model.rotation_fit import nearest_rotation
 from dp3d_model.surface import Surface, farthest_points
 
@@ -43,13 +44,13 @@ class Scores:
 
 
 def lift(lifter: Lifter, instances: Instances, batch: int = 256) -> list[tuple[Observation, Lifted]]:
-    """Observe and lift instances, a batch at a time, without gradients."""
+    """Observe and lift instances, a batch at a time, each refined as the model's settings say."""
     lifter.eval()
     with torch.no_grad():
         seen = [
             lifter.observe(instances.keypoints[i : i + batch], instances.visible[i : i + batch]) for i in range(0, len(instances), batch)
         ]
-        return [(part, lifter(part)) for part in seen]
+    return [(part, refined(lifter, part)) for part in seen]
 
 
 def score_model(lifter: Lifter, instances: Instances, batch: int = 256) -> Scores:

@@ -20,9 +20,11 @@ SHEET_ROWS = 8
 
 
 def model_colours(lifter: Lifter) -> np.ndarray:
-    """The colour of each template vertex by its learned parts."""
+    """The colour of each template vertex by its learned parts; one colour where the body has none."""
     with torch.no_grad():
-        return part_colours(lifter.body.parts(lifter.body.functions).cpu().numpy())
+        parts = lifter.body(torch.zeros(1, lifter.body.size)).parts
+    weights = np.ones((len(lifter.surface.vertices), 1)) if parts is None else parts.weights.cpu().numpy()
+    return part_colours(weights)
 
 
 def draw_parts(lifter: Lifter, path: str | Path) -> Path:

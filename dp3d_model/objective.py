@@ -8,12 +8,15 @@ from torch import Tensor, nn
 from dp3d_model.arap import OneRings, arap_loss
 from dp3d_model.canonicaliser import Canonicaliser, rotated_copies
 from dp3d_model.config import TrainConfig
+from dp3d_model.facing import Normals, facing_loss, outline_loss, outline_points
 from dp3d_model.lifter import Lifted, Lifter, reproject
 from dp3d_model.losses import canonical_loss, entropy_loss, noisy_reprojection_loss, reprojection_loss
 from dp3d_model.observation import Observation
 from dp3d_model.rotation_fit import nearest_rotation
 from dp3d_model.surface import Surface
 from dp3d_model.uncertainty import NoiseHead
+
+OUTLINE_POINTS = 384
 
 
 class Objective(nn.Module):
@@ -29,6 +32,12 @@ class Objective(nn.Module):
         self.canonicaliser = Canonicaliser(surface, config, self.lifter.body.size) if config.canonical_weight else None
         self.noise = NoiseHead(surface.functions.shape[1]) if config.noise != "off" else None
         self.rings = OneRings(surface) if config.arap_weight else None
+        self.normals = Normals(surface) if config.facing_weight else None
+        if config.outline_weight:
+            points, self.slack = outline_points(surface, OUTLINE_POINTS)
+            self.register_buffer("outline", points, persistent=False)
+        for name, value in (("vertices", surface.vertices), ("functions", surface.functions)):
+            self.register_buffer(name, value, persistent=False)
 
     def forward(self, seen: Observation, generator: torch.Generator) -> dict[str, Tensor]:
         """Each loss by name, and their weighted sum as "total"."""
@@ -42,8 +51,15 @@ class Objective(nn.Module):
         if self.rings is not None:
             losses["arap"] = self._arap(lifted, centres, chosen)
             total = total + self.config.arap_weight * losses["arap"]
-        if self.config.entropy_weight:
-            losses["entropy"] = entropy_loss(lifted.weights)
+        for name, weight, loss in (
+            ("facing", self.config.facing_weight, self._facing),
+            ("outline", self.config.outline_weight, self._outline),
+        ):
+            if weight:
+                losses[name] = loss(lifted, seen, centres, chosen)
+                total = total + weight * losses[name]
+        if self.config.entropy_weight and lifted.shape.parts is not None:
+            losses["entropy"] = entropy_loss(lifted.shape.parts.weights)
             total = total + self.config.entropy_weight * losses["entropy"]
         return losses | {"total": total}
 
@@ -59,25 +75,39 @@ class Objective(nn.Module):
         needed = [centres, self.rings.neighbours[centres].ravel()]
         if self.canonicaliser is not None:
             needed.append(self.canonicaliser.seeds)
+        if self.normals is not None:
+            needed.append(self.normals.corners[centres].ravel())
         return centres, torch.cat(needed).unique()
 
     def _reprojection(self, lifted: Lifted, seen: Observation, chosen: Tensor | None) -> Tensor:
         projected = reproject(lifted, seen)
         if self.noise is None:
             return reprojection_loss(projected, seen.keypoints, seen.visible, self.config.epsilon)
-        functions = self.lifter.body.functions
-        noise = self.noise(functions if chosen is None else functions[chosen], lifted.motions)
+        functions = self.functions if chosen is None else self.functions[chosen]
+        noise = self.noise(functions, lifted.shape.motions)
         form = self.config.noise
         return noisy_reprojection_loss(projected, seen.keypoints, seen.visible, noise, self.config.epsilon, form)
+
+    def _facing(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+        middle = torch.arange(len(self.vertices)) if centres is None else centres
+        normal = self.normals(lifted.posed, middle, chosen)
+        away = (normal * lifted.rotation[:, None, 2]).sum(2)
+        return facing_loss(away, seen.visible[:, middle], self.config.epsilon)
+
+    def _outline(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+        middle = torch.arange(len(self.vertices)) if centres is None else centres
+        places = middle if chosen is None else torch.searchsorted(chosen, middle)
+        projected = reproject(lifted, seen.at(chosen))[:, places]
+        near = seen.at(self.outline)
+        return outline_loss(projected, ~seen.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.epsilon)
 
     def _canonical(self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None) -> Tensor:
         shape, turned = rotated_copies(lifted.posed, self.config.canonical_copies, self.config.canonical_law, generator)
         return canonical_loss(self.canonicaliser(self.lifter.body, turned, chosen), shape, self.config.epsilon)
 
     def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
-        rest = lifted.shaped
+        rest = lifted.shape.rest
         if self.config.arap_rest == "template":
-            vertices = self.lifter.body.vertices
-            rest = (vertices if chosen is None else vertices[chosen]).expand_as(lifted.posed)
-        rotations = nearest_rotation(lifted.motions[..., :3]) if self.config.arap_rotations == "blended" else None
+            rest = (self.vertices if chosen is None else self.vertices[chosen]).expand_as(lifted.posed)
+        rotations = nearest_rotation(lifted.shape.motions[..., :3]) if self.config.arap_rotations == "blended" else None
         return arap_loss(self.rings, lifted.posed, rest, self.config.epsilon, rotations, centres, chosen)

@@ -84,15 +84,25 @@ class Encoder(torch.nn.Module):
         self.register_buffer("share", (areas / total[owner])[:, None], persistent=False)
         self.size = count * (4 if kind == "residual" else 3) + (3 if kind == "residual" else 6)
 
-    def forward(self, seen: Observation) -> Float[Tensor, "n i"]:
+    def forward(
+        self, seen: Observation, placed: Float[Tensor, "n k 2"] | None = None, rotation: Float[Tensor, "n 3 3"] | None = None
+    ) -> Float[Tensor, "n i"]:
+        """The numbers that the network reads.
+
+        Args:
+            placed: where an earlier answer puts the vertices, in the units of the observation; the rigid template without it.
+            rotation: the camera of that answer.
+        """
         shown = seen.visible[..., None].to(seen.keypoints.dtype)
-        rows = seen.camera.rotation[:, :2]
+        rotation = seen.camera.rotation if rotation is None else rotation
+        rows = rotation[:, :2]
         if self.kind == "residual":
-            rigid = torch.einsum("nca,ka->nkc", rows, self.vertices)
-            rest = (seen.keypoints - rigid + visible_mean(rigid, seen.visible)[:, None]) * shown
-            pooled = self._pool(torch.cat([10.0 * rest, shown], dim=2))
+            if placed is None:
+                rigid = torch.einsum("nca,ka->nkc", rows, self.vertices)
+                placed = rigid - visible_mean(rigid, seen.visible)[:, None]
+            pooled = self._pool(torch.cat([10.0 * (seen.keypoints - placed) * shown, shown], dim=2))
             lifted = torch.einsum("npc,nca->npa", pooled[..., :2], rows)
-            parts = [lifted.flatten(1), pooled[..., 2], seen.camera.rotation[:, 2]]
+            parts = [lifted.flatten(1), pooled[..., 2], rotation[:, 2]]
         else:
             pooled = self._pool(torch.cat([seen.keypoints * shown, shown], dim=2))
             parts = [pooled.flatten(1), rows.flatten(1)]

@@ -23,7 +23,7 @@ class Prediction:
         camera_from_template: [3, 3]; camera frame x right, y down, z away from the viewer.
         scale: image pixels per template unit.
         translation: [2] image pixels.
-        part_rotations, part_translations: [M, 3, 3], [M, 3] template units.
+        part_rotations, part_translations: [M, 3, 3], [M, 3] template units: x goes to R x + t; none where the body has no parts.
         blendshapes: [B] coefficients.
     """
 
@@ -53,6 +53,7 @@ def predict(lifter: Lifter, instances: Instances) -> list[Prediction]:
 
 
 def _predictions(seen: Observation, lifted: Lifted) -> list[Prediction]:
+    parts = lifted.shape.parts
     scale = seen.camera.scale * lifted.log_scale.exp()
     flat = scale[:, None, None] * (lifted.posed @ lifted.rotation[:, :2].transpose(1, 2))
     translation = seen.centre - visible_mean(flat, seen.visible)
@@ -62,9 +63,9 @@ def _predictions(seen: Observation, lifted: Lifted) -> list[Prediction]:
             camera_from_template=lifted.rotation[i].numpy(),
             scale=float(scale[i]),
             translation=translation[i].numpy(),
-            part_rotations=lifted.part_rotations[i].numpy(),
-            part_translations=lifted.part_translations[i].numpy(),
-            blendshapes=lifted.coefficients[i].numpy(),
+            part_rotations=parts.rotations[i].numpy() if parts else np.zeros((0, 3, 3), np.float32),
+            part_translations=parts.translations[i].numpy() if parts else np.zeros((0, 3), np.float32),
+            blendshapes=parts.coefficients[i].numpy() if parts else np.zeros(0, np.float32),
         )
         for i in range(len(scale))
     ]

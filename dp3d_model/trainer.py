@@ -157,7 +157,7 @@ class Trainer:
         drawn = self.loader.from_step(_ASIDE * len(self.loader))
         batches = [(batch.keypoints, batch.visible) for batch in islice(drawn, count)]
         drawn.close()
-        recalibrate(lifter, lambda batch: lifter.trunk(lifter.encoder(lifter.observe(*batch))), batches)
+        recalibrate(lifter, lambda batch: lifter.numbers(lifter.observe(*batch)), batches)
         return lifter
 
     def save_state(self) -> None:

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dp3d_model.blendshapes import Blendshapes
+from dp3d_model.bodies import make_body
+from dp3d_model.bodies.blendshapes import Blendshapes
+from dp3d_model.bodies.parts import Parts, fit_linear, part_centres
+from dp3d_model.bodies.posing import blend, motions_about, pose
 from dp3d_model.camera import random_rotations
-from dp3d_model.lifter import Body
-from dp3d_model.parts import Parts, fit_linear, part_centres
-from dp3d_model.posing import blend_motions, pose
 from dp3d_model.surface import spread_seeds
 from tests.model.toy import tiny, toy_surface
 from tests.references.model import pose_by_loop
@@ -25,7 +25,7 @@ def test_posing_agrees_with_the_loop():
     rotations, translations = motions()
     centres = torch.randn(4, 3)
     shaped = surface.vertices.expand(3, -1, -1) * torch.tensor([1.0, 1.2, 0.8])[:, None, None]
-    posed = pose(blend_motions(weights, rotations, translations, centres), shaped)
+    posed = pose(blend(weights, motions_about(rotations, translations, centres)), shaped)
     for i in range(3):
         arrays = [part.double().numpy() for part in (shaped[i], weights, rotations[i], translations[i], centres)]
         assert np.allclose(posed[i], pose_by_loop(*arrays), atol=1e-5)
@@ -33,10 +33,10 @@ def test_posing_agrees_with_the_loop():
 
 def test_identity_parts_give_the_template():
     surface = toy_surface()
-    body = Body(surface, tiny())
-    posed, shaped, *_ = body(torch.zeros(2, body.size))
-    assert torch.allclose(posed, surface.vertices.expand(2, -1, -1), atol=1e-6)
-    assert torch.equal(shaped, surface.vertices.expand(2, -1, -1))
+    body = make_body(surface, tiny())
+    shape = body(torch.zeros(2, body.size))
+    assert torch.allclose(shape.posed, surface.vertices.expand(2, -1, -1), atol=1e-6)
+    assert torch.equal(shape.rest, surface.vertices.expand(2, -1, -1))
 
 
 def test_one_motion_for_all_parts_is_rigid():
@@ -45,7 +45,7 @@ def test_one_motion_for_all_parts_is_rigid():
     rotations, translations = motions(1, 2)
     weights = torch.softmax(torch.randn(162, 5), 1)
     moved = pose(
-        blend_motions(weights, rotations.expand(2, 5, 3, 3), translations.expand(2, 5, 3), torch.zeros(5, 3)),
+        blend(weights, motions_about(rotations.expand(2, 5, 3, 3), translations.expand(2, 5, 3), torch.zeros(5, 3))),
         surface.vertices.expand(2, -1, -1),
     )
     assert torch.allclose(torch.cdist(moved, moved), torch.cdist(surface.vertices, surface.vertices).expand(2, -1, -1), atol=1e-3)
@@ -104,6 +104,6 @@ def test_blendshapes_are_linear_and_vanish_at_zero():
 
 def test_no_blendshapes():
     surface = toy_surface()
-    body = Body(surface, tiny(blendshapes=0))
+    body = make_body(surface, tiny(blendshapes=0))
     assert body.size == 36
-    assert torch.equal(body(torch.zeros(1, 36))[1][0], surface.vertices)
+    assert torch.equal(body(torch.zeros(1, 36)).rest[0], surface.vertices)

@@ -18,7 +18,7 @@ from tests.model.toy import tiny, toy_instances, toy_surface
 def still_model(surface):
     """A model that answers with the rigid template."""
     lifter = Lifter(surface, tiny()).eval()
-    torch.nn.init.zeros_(lifter.trunk.head.weight)
+    torch.nn.init.zeros_(lifter.trunks[0].head.weight)
     return lifter
 
 

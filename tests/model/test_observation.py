@@ -25,7 +25,7 @@ def test_turning_the_image_changes_no_input_and_turns_the_answer(cells):
     surface = toy_surface()
     world = toy_instances(surface, count=5, bend=0.3)
     lifter = Lifter(surface, tiny(input_cells=cells)).eval()
-    torch.nn.init.normal_(lifter.trunk.head.weight, std=0.05)
+    torch.nn.init.normal_(lifter.trunks[0].head.weight, std=0.05)
     turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]])
     one = lifter.observe(world.keypoints, world.visible)
     two = lifter.observe(1.7 * world.keypoints @ turn.T - 40.0, world.visible)
@@ -62,7 +62,7 @@ def test_reprojection_is_aligned_on_the_visible_keypoints():
     world = toy_instances(surface, count=4, bend=0.0)
     lifter = Lifter(surface, tiny()).eval()
     with torch.no_grad():
-        lifter.trunk.head.weight.zero_()
+        lifter.trunks[0].head.weight.zero_()
         seen = lifter.observe(world.keypoints, world.visible)
         projected = reproject(lifter(seen), seen)
     assert torch.allclose(projected[world.visible], seen.keypoints[world.visible], atol=1e-3)

@@ -86,7 +86,7 @@ def test_divergence_keeps_the_last_good_state(tmp_path):
     def poison(step, steps, losses):
         if step == 4:
             with torch.no_grad():
-                trainer.objective.lifter.trunk.head.bias.fill_(torch.nan)
+                trainer.objective.lifter.trunks[0].head.bias.fill_(torch.nan)
 
     with pytest.raises(TrainingDiverged, match="no longer finite at step 4"):
         trainer.run(poison)

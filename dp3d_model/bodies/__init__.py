@@ -1,0 +1,18 @@
+"""Bodies: what a template can become. Lifter, trainer, evaluator and exporter know them by one interface alone."""
+
+from __future__ import annotations
+
+from dp3d_model.bodies.parts_body import PartsBody
+from dp3d_model.bodies.plain import BasisBody, LinearBody, RigidBody
+from dp3d_model.bodies.shape import Body, PartMotions, Shape
+from dp3d_model.config import TrainConfig
+from dp3d_model.surface import Surface
+
+__all__ = ["BODIES", "Body", "PartMotions", "Shape", "make_body"]
+
+BODIES: dict[str, type[Body]] = {"parts": PartsBody, "linear": LinearBody, "basis": BasisBody, "rigid": RigidBody}
+
+
+def make_body(surface: Surface, config: TrainConfig) -> Body:
+    """The body that the settings name."""
+    return BODIES[config.body](surface, config)

@@ -1,0 +1,68 @@
+"""Bodies without parts: the rigid template, the linear model and C3DPO's basis of shapes."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dp3d_model.bodies.shape import Body, Shape, displaced
+from dp3d_model.config import TrainConfig
+from dp3d_model.surface import Surface
+
+
+class RigidBody(Body):
+    """The template as it is; needs no number. The baseline that every model must beat (ours)."""
+
+    size = 0
+
+    def __init__(self, surface: Surface, config: TrainConfig) -> None:
+        super().__init__()
+        self.register_buffer("vertices", surface.vertices, persistent=False)
+
+    def forward(self, numbers: Float[Tensor, "n 0"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
+        rest = self.vertices if chosen is None else self.vertices[chosen]
+        return displaced(rest, rest.expand(len(numbers), -1, -1))
+
+
+class LinearBody(Body):
+    """No parts: the template plus a linear function of its Laplace-Beltrami functions, x_k + phi_k N, N [J, 3] an instance.
+
+    One of the compared models of the supplement (section E). N is scaled so that numbers of order 1 move the body by a tenth
+    of its extent (ours).
+    """
+
+    def __init__(self, surface: Surface, config: TrainConfig) -> None:
+        super().__init__()
+        self.count = surface.functions.shape[1]
+        self.size = 3 * self.count
+        for name, value in (("vertices", surface.vertices), ("functions", surface.functions)):
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
+        pick = slice(None) if chosen is None else chosen
+        fields = 0.1 * numbers.reshape(len(numbers), self.count, 3)
+        rest = self.vertices[pick]
+        return displaced(rest, rest + torch.einsum("kj,njc->nkc", self.functions[pick], fields))
+
+
+class BasisBody(Body):
+    """C3DPO's shape: a linear combination of D learned shapes, S = sum_d alpha_d B_d, B_d [K, 3], without a template.
+
+    Written from the paper (Novotny et al., ICCV 2019, section 3). The basis starts at random (ours: standard deviation 0.1 template
+    units times 1 / sqrt(D)), and the first coefficient has 1 added, so that there is a mean shape.
+    """
+
+    def __init__(self, surface: Surface, config: TrainConfig) -> None:
+        super().__init__()
+        count = config.basis_shapes
+        self.register_buffer("vertices", surface.vertices, persistent=False)
+        self.shapes = nn.Parameter(0.1 * torch.randn(count, *surface.vertices.shape) / count**0.5)
+        self.size = count
+
+    def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
+        shapes = self.shapes if chosen is None else self.shapes[:, chosen]
+        mean = torch.zeros_like(numbers)
+        mean[:, 0] = 1.0
+        rest = self.vertices if chosen is None else self.vertices[chosen]
+        return displaced(rest, torch.einsum("nd,dkc->nkc", numbers + mean, shapes))
