@@ -23,7 +23,7 @@ class Canonicaliser(nn.Module):
         super().__init__()
         count = min(config.input_cells, len(surface.vertices)) or len(surface.vertices)
         self.register_buffer("seeds", farthest_points(surface.vertices, count), persistent=False)
-        self.trunk = Trunk(3 * count, size, config.width, config.bottleneck, config.blocks)
+        self.trunk = Trunk(3 * count, size, config.width, config.bottleneck, config.blocks, config.norm)
 
     def forward(self, body: Body, rotated: Float[Tensor, "n k 3"], chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k 3"]:
         """The shape as it was before its rotation; `chosen` are the K template vertices given, ascending, all seeds among them."""

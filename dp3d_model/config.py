@@ -45,12 +45,18 @@ class TrainConfig:
     input_cells: int = setting(512, "Patches that the input is averaged over; 0 feeds every vertex.", group=_MODEL, minimum=0)
     width: int = setting(1024, "Width of the network.", group=_MODEL, minimum=1)
     bottleneck: int = setting(256, "Width inside a residual block.", group=_MODEL, minimum=1)
+    norm: str = setting("batch", "Normalisation of its layers.", group=_MODEL, choices=("batch", "layer"))
     blocks: int = setting(6, "Residual blocks.", group=_MODEL, minimum=0)
 
     epsilon: float = setting(0.01, "Pseudo-Huber threshold, template units.", group=_LOSS, minimum=1e-9)
     canonical_weight: float = setting(0.0, "Weight of the canonicalisation loss.", group=_LOSS, minimum=0)
     arap_weight: float = setting(0.3, "Weight of the as-rigid-as-possible loss.", group=_LOSS, minimum=0)
     entropy_weight: float = setting(0.001, "Weight of the parts' entropy.", group=_LOSS, minimum=0)
+    dream_weight: float = setting(
+        0.0, "Weight of lifting the model's own shapes, seen as other instances are, back to themselves.", group=_LOSS, minimum=0
+    )
+    dream_from: int = setting(0, "Steps before that loss sets in.", group=_LOSS, minimum=0)
+    shape_weight: float = setting(0.0, "Weight of the squared blendshape coefficients.", group=_LOSS, minimum=0)
     facing_weight: float = setting(0.0, "Weight of visible surface that faces away from the viewer.", group=_LOSS, minimum=0)
     outline_weight: float = setting(0.0, "Weight of hidden surface that lies outside the visible one.", group=_LOSS, minimum=0)
     noise: str = setting(

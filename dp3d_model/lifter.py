@@ -60,7 +60,8 @@ class Lifter(nn.Module):
         passes = config.passes if config.network else 0
         extra = [0] + [self.size] * (passes - 1)
         self.trunks = nn.ModuleList(
-            Trunk(self.encoder.size + extra[i], self.size, config.width, config.bottleneck, config.blocks) for i in range(passes)
+            Trunk(self.encoder.size + extra[i], self.size, config.width, config.bottleneck, config.blocks, config.norm)
+            for i in range(passes)
         )
 
     def forward(self, seen: Observation, chosen: Int[Tensor, "k"] | None = None) -> Lifted:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dp3d_model.arap import OneRings, arap_loss
 from dp3d_model.canonicaliser import Canonicaliser, rotated_copies
 from dp3d_model.config import TrainConfig
+from dp3d_model.dreams import dream, dream_loss
 from dp3d_model.facing import Normals, facing_loss, outline_loss, outline_points
 from dp3d_model.lifter import Lifted, Lifter, reproject
 from dp3d_model.losses import canonical_loss, entropy_loss, noisy_reprojection_loss, reprojection_loss
@@ -58,8 +59,15 @@ class Objective(nn.Module):
             if weight:
                 losses[name] = loss(lifted, seen, centres, chosen)
                 total = total + weight * losses[name]
-        if self.config.entropy_weight and lifted.shape.parts is not None:
-            losses["entropy"] = entropy_loss(lifted.shape.parts.weights)
+        if self.config.dream_weight:
+            losses["dream"] = dream_loss(self.lifter, dream(self.lifter, lifted, seen, generator), chosen, self.config.epsilon)
+            total = total + self.config.dream_weight * losses["dream"]
+        parts = lifted.shape.parts
+        if self.config.shape_weight and parts is not None:
+            losses["shape"] = parts.coefficients.square().sum(1).mean()
+            total = total + self.config.shape_weight * losses["shape"]
+        if self.config.entropy_weight and parts is not None:
+            losses["entropy"] = entropy_loss(parts.weights)
             total = total + self.config.entropy_weight * losses["entropy"]
         return losses | {"total": total}
 

@@ -10,17 +10,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-def layer(inputs: int, outputs: int) -> nn.Sequential:
-    """A linear layer with batch normalisation and ReLU."""
-    return nn.Sequential(nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU())
+NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+def layer(inputs: int, outputs: int, norm: str = "batch") -> nn.Sequential:
+    """A linear layer with normalisation and ReLU."""
+    return nn.Sequential(nn.Linear(inputs, outputs), NORMS[norm](outputs), nn.ReLU())
 
 
 class Block(nn.Module):
     """A residual block width - bottleneck - bottleneck - width."""
 
-    def __init__(self, width: int, bottleneck: int) -> None:
+    def __init__(self, width: int, bottleneck: int, norm: str = "batch") -> None:
         super().__init__()
-        self.layers = nn.Sequential(layer(width, bottleneck), layer(bottleneck, bottleneck), layer(bottleneck, width))
+        sizes = (width, bottleneck, bottleneck, width)
+        self.layers = nn.Sequential(*(layer(sizes[i], sizes[i + 1], norm) for i in range(3)))
 
     def forward(self, x: Float[Tensor, "n w"]) -> Float[Tensor, "n w"]:
         return x + self.layers(x)
@@ -33,10 +37,10 @@ class Trunk(nn.Module):
     outputs of order 1 and destroy a good initial camera.
     """
 
-    def __init__(self, inputs: int, outputs: int, width: int, bottleneck: int, blocks: int) -> None:
+    def __init__(self, inputs: int, outputs: int, width: int, bottleneck: int, blocks: int, norm: str = "batch") -> None:
         super().__init__()
-        self.stem = layer(inputs, width)
-        self.blocks = nn.Sequential(*(Block(width, bottleneck) for _ in range(blocks)))
+        self.stem = layer(inputs, width, norm)
+        self.blocks = nn.Sequential(*(Block(width, bottleneck, norm) for _ in range(blocks)))
         self.head = nn.Linear(width, outputs)
         nn.init.normal_(self.head.weight, std=1e-4)
         nn.init.zeros_(self.head.bias)
