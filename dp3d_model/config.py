@@ -93,7 +93,8 @@ class TrainConfig:
         8192, "Instances shuffled together: more take more memory, 10 bytes a visible vertex; 0 for all.",
         group=_OPTIMISER, minimum=0,
     )
-    hide: float = setting(0.0, "Largest share of visible vertices hidden at random (augmentation).", group=_OPTIMISER, minimum=0, maximum=1)
+    hide: float = setting(0.0, "Largest share of visible vertices hidden from the network at random.", group=_OPTIMISER, minimum=0, maximum=1)
+    shake: float = setting(0.0, "Largest noise of the keypoints it reads, sides of the box.", group=_OPTIMISER, minimum=0)
 
     refine_steps: int = setting(0, "Steps that fit each instance's own keypoints after the network.", group=_REFINE, minimum=0)
     refine_rate: float = setting(0.003, "Learning rate of these steps.", group=_REFINE, minimum=0)

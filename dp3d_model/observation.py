@@ -34,6 +34,11 @@ class Observation:
             return self
         return replace(self, keypoints=self.keypoints[:, chosen], visible=self.visible[:, chosen])
 
+    def with_keypoints(self, keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"]) -> Observation:
+        """Other keypoints (image pixels) of the same instances, in the units and about the origin of this observation."""
+        units = (keypoints - self.centre[:, None]) / self.camera.scale[:, None, None]
+        return replace(self, keypoints=torch.where(visible[..., None], units, torch.zeros_like(units)), visible=visible)
+
 
 def observe(
     surface: Surface, keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], camera_mode: str = "closed-form"
