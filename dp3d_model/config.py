@@ -94,6 +94,8 @@ class TrainConfig:
         group=_OPTIMISER, minimum=0,
     )
     hide: float = setting(0.0, "Largest share of visible vertices hidden from the network at random.", group=_OPTIMISER, minimum=0, maximum=1)
+    mirror: bool = setting(False, "Show half of the instances mirrored, where the template's symmetry is known.", group=_OPTIMISER)
+    turn: float = setting(0.0, "Largest turn in the image, degrees.", group=_OPTIMISER, minimum=0, maximum=180)
     shake: float = setting(0.0, "Largest noise of the keypoints it reads, sides of the box.", group=_OPTIMISER, minimum=0)
 
     refine_steps: int = setting(0, "Steps that fit each instance's own keypoints after the network.", group=_REFINE, minimum=0)

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dp3d_data.config import fingerprint, plain, to_toml
 from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
 from dp3d_data.loader import Batch, Loader, Source
-from dp3d_model.augmentation import hide_at_random, shake
+from dp3d_model.augmentation import hide_at_random, mirrored, shake, turned
 from dp3d_model.config import TrainConfig, model_fields
 from dp3d_model.lifter import Lifter
 from dp3d_model.model_file import FORMAT, MODEL_FILE, load_weights, read_content, save_atomically, save_model
@@ -151,13 +150,18 @@ class Trainer:
 
     def observed(self, batch: Batch, generator: torch.Generator) -> tuple[Observation, Observation]:
         """What the network is shown of a batch, and all that is known of it, in the same units."""
-        keypoints, visible, config = batch.keypoints, batch.visible, self.config
+        config, keypoints, visible = self.config, batch.keypoints, batch.visible
+        if config.turn:
+            keypoints = turned(keypoints, config.turn, generator)
+        if config.mirror and self.surface.symmetry is not None:
+            keypoints, visible = mirrored(keypoints, visible, self.surface.symmetry, generator)
+        whole = keypoints, visible
         if config.hide:
             visible = hide_at_random(visible, config.hide, generator)
         if config.shake:
             keypoints = shake(keypoints, visible, config.shake, generator)
         shown = self.objective.lifter.observe(keypoints, visible)
-        return shown, shown.with_keypoints(batch.keypoints, batch.visible) if config.hide or config.shake else shown
+        return shown, shown.with_keypoints(*whole) if config.hide or config.shake else shown
 
     def averaged_lifter(self) -> Lifter:
         """Phi with the averaged weights and with batch statistics recalibrated for them, ready for evaluation."""
