@@ -7,7 +7,6 @@ import torch
 
 from dp3d_data.config import from_toml
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, TrainingDiverged
-from dp3d_model.augmentation import hide_at_random
 from dp3d_model.config import PRESETS, TrainConfig, preset
 from dp3d_model.model_file import load_model
 from dp3d_model.objective import Objective
@@ -126,18 +125,6 @@ def test_waiting_is_measured_apart_from_the_losses(tmp_path):
 def test_too_few_instances(tmp_path):
     with pytest.raises(NothingToDo, match="too few instances to train on"):
         Trainer(toy_surface(), toy_instances(toy_surface(), 1).source(), tiny(), tmp_path)
-
-
-def test_hidden_vertices():
-    visible = torch.rand(50, 200, generator=torch.Generator().manual_seed(0)) > 0.5
-    hidden = hide_at_random(visible, 0.8, torch.Generator().manual_seed(0))
-    assert not (hidden & ~visible).any()
-    share = hidden.sum(1) / visible.sum(1)
-    assert share.min() > 0.1
-    assert abs(float(share.mean()) - 0.6) < 0.1
-    few = torch.zeros(1, 200, dtype=torch.bool)
-    few[0, :4] = True
-    assert hide_at_random(few, 1.0, torch.Generator().manual_seed(0)).sum() == 4
 
 
 def test_schedules():
