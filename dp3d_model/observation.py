@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dp3d_model.camera import Camera, fit_camera
+from dp3d_model.lens import Lens, fit_perspective, place, turned_towards, visible_mean
 from dp3d_model.surface import Surface, farthest_points
 
 
@@ -20,13 +21,15 @@ class Observation:
         keypoints: [N, K, 2] centred on the visible ones, divided by the camera's scale; 0 where not visible.
         visible: [N, K].
         camera: the rigid template's, or with the learned camera its scale and an identity rotation.
-        centre: [N, 2] image pixels of the keypoints' origin.
+        centre: [N, 2] image pixels of the visible keypoints' mean.
+        lens: where any intrinsics are known: keypoints, camera and every answer are those of pinholes turned towards the object.
     """
 
     keypoints: Float[Tensor, "n k 2"]
     visible: Bool[Tensor, "n k"]
     camera: Camera
     centre: Float[Tensor, "n 2"]
+    lens: Lens | None = None
 
     def at(self, chosen: Int[Tensor, "v"] | None) -> Observation:
         """The same, of some template vertices only."""
@@ -36,27 +39,45 @@ class Observation:
 
 
 def observe(
-    surface: Surface, keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], camera_mode: str = "closed-form"
+    surface: Surface,
+    keypoints: Float[Tensor, "n k 2"],
+    visible: Bool[Tensor, "n k"],
+    camera_mode: str = "closed-form",
+    cameras: Float[Tensor, "n 4"] | None = None,
 ) -> Observation:
     """Fit the rigid camera and bring the keypoints (image pixels) into template units.
+
+    Args:
+        cameras: fx, fy, cx, cy, image pixels; not finite where unknown, whose projection is taken as orthographic.
 
     Raises:
         ShapeError: see fit_camera.
     """
     shown = visible[..., None].expand_as(keypoints)
     keypoints = torch.where(shown, keypoints, torch.zeros_like(keypoints))
-    camera = fit_camera(surface.vertices, keypoints, visible)
-    centre = visible_mean(keypoints, visible)
-    units = (keypoints - centre[:, None]) / camera.scale[:, None, None] * visible[..., None]
+    centre = middle = visible_mean(keypoints, visible)
+    lens = None
+    if cameras is None or not bool(cameras.isfinite().all(1).any()):
+        camera = fit_camera(surface.vertices, keypoints, visible)
+    else:
+        keypoints, turn, per_focal = turned_towards(keypoints, visible, cameras)
+        camera = fit_perspective(surface.vertices, keypoints, visible, per_focal)
+        middle = visible_mean(keypoints, visible)
+        axis = torch.where((per_focal > 0)[:, None], -middle / camera.scale[:, None], torch.zeros_like(middle))
+        lens = Lens(per_focal * camera.scale, axis, turn)
+    units = (keypoints - middle[:, None]) / camera.scale[:, None, None] * visible[..., None]
     if camera_mode == "learned":
         camera = replace(camera, rotation=torch.eye(3).expand(len(keypoints), 3, 3))
-    return Observation(units, visible, camera, centre)
+    return Observation(units, visible, camera, centre, lens)
 
 
-def visible_mean(points: Float[Tensor, "n k c"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, "n c"]:
-    """The mean of the visible points; the others must be finite."""
-    shares = visible.to(points.dtype) / visible.sum(1, keepdim=True).clamp_min(1)
-    return (shares[:, None] @ points)[:, 0]
+def residual(
+    seen: Observation, vertices: Float[Tensor, "k 3"], rotation: Float[Tensor, "n 3 3"], placed: Float[Tensor, "n k 2"] | None
+) -> Float[Tensor, "n k 2"]:
+    """What the rigid template, or an answer that places the vertices, leaves of each keypoint, in tenths of the extent; 0 where hidden."""
+    if placed is None:
+        placed = place(torch.einsum("nca,ka->nkc", rotation, vertices), seen.keypoints, seen.visible, seen.lens)
+    return 10.0 * (seen.keypoints - placed) * seen.visible[..., None]
 
 
 class Encoder(torch.nn.Module):
@@ -97,10 +118,7 @@ class Encoder(torch.nn.Module):
         rotation = seen.camera.rotation if rotation is None else rotation
         rows = rotation[:, :2]
         if self.kind == "residual":
-            if placed is None:
-                rigid = torch.einsum("nca,ka->nkc", rows, self.vertices)
-                placed = rigid - visible_mean(rigid, seen.visible)[:, None]
-            pooled = self._pool(torch.cat([10.0 * (seen.keypoints - placed) * shown, shown], dim=2))
+            pooled = self._pool(torch.cat([residual(seen, self.vertices, rotation, placed), shown], dim=2))
             lifted = torch.einsum("npc,nca->npa", pooled[..., :2], rows)
             parts = [lifted.flatten(1), pooled[..., 2], rotation[:, 2]]
         else:

@@ -136,7 +136,7 @@ class Trainer:
             visible = hide_at_random(visible, self.config.hide, generator)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step, self.steps)
-        losses = self.objective(self.objective.lifter.observe(batch.keypoints, visible), generator)
+        losses = self.objective(self.objective.lifter.observe(batch.keypoints, visible, batch.cameras), generator)
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip or math.inf)
@@ -155,7 +155,7 @@ class Trainer:
         lifter.load_state_dict(self.average, strict=False)
         count = max(1, min(self.instances, RECALIBRATION) // self.loader.order.batch)
         drawn = self.loader.from_step(_ASIDE * len(self.loader))
-        batches = [(batch.keypoints, batch.visible) for batch in islice(drawn, count)]
+        batches = [(batch.keypoints, batch.visible, batch.cameras) for batch in islice(drawn, count)]
         drawn.close()
         recalibrate(lifter, lambda batch: lifter.numbers(lifter.observe(*batch)), batches)
         return lifter

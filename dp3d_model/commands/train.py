@@ -66,7 +66,8 @@ def train(
     shard_folder = ShardFolder(address)
     if not shard_folder.remote:
         require_files(shard_folder.folder)
-    source, reader = ShardSource(shard_folder, split), ShardReader(shard_folder.folder)
+    wanted = ("cameras",) if chosen.projection == "perspective" else ()
+    source, reader = ShardSource(shard_folder, split, wanted), ShardReader(shard_folder.folder)
     surface = surface_of(reader.template, reader.basis.functions, chosen.basis)
     trainer = Trainer(surface, source, chosen, folder, threads=threads)
     if overwrite:

@@ -68,3 +68,21 @@ def stress_by_loop(predicted, true):
         abs(np.linalg.norm(predicted[i] - predicted[j]) - np.linalg.norm(true[i] - true[j])) for i in range(k) for j in range(k) if i != j
     ]
     return float(np.mean(values))
+
+
+def placement_by_least_squares(points, keypoints, visible, nearness, axis):
+    """One instance: t and d of X_xy + t = (d + nearness Z) (u - axis), one equation for each visible coordinate, solved by LAPACK."""
+    depth = points[:, 2] - points[visible, 2].mean()
+    rows, right = [], []
+    for k in np.nonzero(visible)[0]:
+        for c in range(2):
+            seen = keypoints[k, c] - axis[c]
+            rows.append([1.0 - c, float(c), -seen])
+            right.append(nearness * depth[k] * seen - points[k, c])
+    x, y, d = np.linalg.lstsq(np.array(rows), np.array(right), rcond=None)[0]
+    return np.array([x, y]), d
+
+
+def pinhole_by_loop(points, focal, centre):
+    """Pixels of points of the camera frame, one at a time."""
+    return np.array([[focal[0] * x / z + centre[0], focal[1] * y / z + centre[1]] for x, y, z in points])
