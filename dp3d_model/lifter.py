@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -134,6 +135,18 @@ class Lifter(nn.Module):
         elif config.scale == "solved":
             log_scale = solved_log_scale(shape.posed, rotation, seen.at(chosen))
         return Lifted(shape, rotation, log_scale, numbers, None if seen.lens is None else seen.lens.turn)
+
+    def on(self, surface: Surface) -> Lifter:
+        """The same weights on another meshing of the template, whose functions are those of this one at the same places.
+
+        Raises:
+            TemplateMismatch: the body knows single vertices of its template.
+        """
+        other = copy.deepcopy(self)
+        other.surface = surface
+        other.body.carry(surface)
+        other.encoder.carry(surface)
+        return other
 
     def observe(self, keypoints: Float[Tensor, "n k 2"], visible: Tensor, cameras: Float[Tensor, "n 4"] | None = None) -> Observation:
         """Observations of this model's template, from image pixels; `cameras` count where the settings say perspective, see observe."""

@@ -93,17 +93,26 @@ class Encoder(torch.nn.Module):
     def __init__(self, surface: Surface, kind: str, cells: int) -> None:
         super().__init__()
         self.kind = kind
-        vertices, areas = surface.vertices, surface.vertex_areas.clamp_min(1e-12)
-        count = min(cells, len(vertices)) or len(vertices)
-        owner = torch.arange(len(vertices))
-        if count < len(vertices):
-            owner = torch.cdist(vertices, vertices[farthest_points(vertices, count)]).argmin(1)
-        total = torch.zeros(count).index_add_(0, owner, areas)
+        count = min(cells, len(surface.vertices)) or len(surface.vertices)
+        every = count == len(surface.vertices)
+        self.seeds = surface.vertices if every else surface.vertices[farthest_points(surface.vertices, count)]
         self.count = count
-        self.register_buffer("vertices", vertices, persistent=False)
+        self._gather(surface, torch.arange(count) if every else self._nearest(surface))
+        self.size = count * (4 if kind == "residual" else 3) + (3 if kind == "residual" else 6)
+
+    def carry(self, surface: Surface) -> None:
+        """Read another meshing of the template from now on: the patches keep their seeds, and some may be empty."""
+        self._gather(surface, self._nearest(surface))
+
+    def _nearest(self, surface: Surface) -> Int[Tensor, "k"]:
+        return torch.cdist(surface.vertices, self.seeds).argmin(1)
+
+    def _gather(self, surface: Surface, owner: Int[Tensor, "k"]) -> None:
+        areas = surface.vertex_areas.clamp_min(1e-12)
+        total = torch.zeros(self.count).index_add_(0, owner, areas)
+        self.register_buffer("vertices", surface.vertices, persistent=False)
         self.register_buffer("owner", owner, persistent=False)
         self.register_buffer("share", (areas / total[owner])[:, None], persistent=False)
-        self.size = count * (4 if kind == "residual" else 3) + (3 if kind == "residual" else 6)
 
     def forward(
         self, seen: Observation, placed: Float[Tensor, "n k 2"] | None = None, rotation: Float[Tensor, "n 3 3"] | None = None

@@ -86,3 +86,33 @@ def placement_by_least_squares(points, keypoints, visible, nearness, axis):
 def pinhole_by_loop(points, focal, centre):
     """Pixels of points of the camera frame, one at a time."""
     return np.array([[focal[0] * x / z + centre[0], focal[1] * y / z + centre[1]] for x, y, z in points])
+
+
+def attention_by_loop(queries, places, areas, values, visible):
+    """One instance: for each region the mean of the values over its visible surface, and the visible share of it."""
+    rows = []
+    for query in queries.astype(np.float64):
+        logits = places.astype(np.float64) @ query
+        mass = areas * np.exp(logits - logits.max())
+        seen = [k for k in range(len(places)) if visible[k]]
+        total = sum(mass[k] for k in seen)
+        share = total / mass.sum()
+        # Regions of which next to nothing is seen count as unseen.
+        mean = sum(mass[k] * values[k] for k in seen) / mass.sum() / max(share, 1e-6)
+        rows.append([*mean, share])
+    return np.array(rows)
+
+
+def nearest_point_by_search(surface, point, steps=40):
+    """The nearest of many points of every triangle, and the functions there."""
+    vertices, functions = surface.vertices.numpy().astype(np.float64), surface.functions.numpy().astype(np.float64)
+    grid = [(i / steps, j / steps) for i in range(steps + 1) for j in range(steps + 1 - i)]
+    weights = np.array([(1 - u - v, u, v) for u, v in grid])
+    best = (np.inf, None, None)
+    for face in surface.faces.long().numpy():
+        places = weights @ vertices[face]
+        distance = np.linalg.norm(places - point, axis=1)
+        k = int(distance.argmin())
+        if distance[k] < best[0]:
+            best = (distance[k], places[k], weights[k] @ functions[face])
+    return best[1], best[2]
