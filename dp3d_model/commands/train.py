@@ -57,6 +57,8 @@ def train(
     address = shards or str(workspace(category) / "shards")
     folder = Path(out) if out else workspace(category) / "model"
 
+    import numpy as np
+
     from dp3d_data.loader import ShardFolder, ShardSource
     from dp3d_data.shards import require_files
     from dp3d_data.shards.reader import ShardReader
@@ -77,6 +79,9 @@ def train(
         found = "goes on" if _resume(trainer, resume) else "starts"
     click.echo(f"{category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices · recipe {trainer.recipe}")
     click.echo(f"  {found} at step {trainer.step} of {trainer.steps}" if found != "trained already" else f"  {found}: {folder}")
+    if wanted:
+        first = source.read(0)
+        click.echo(f"  perspective: {int(np.isfinite(first.cameras).all(1).sum())} of the first {len(first)} instances know their intrinsics")
     if not trainer.finished():
         _run(trainer, folder)
     click.echo(f"  written to {folder} · next: dp3d-model evaluate --category {category}")

@@ -85,7 +85,8 @@ def test_the_three_commands_follow_each_other_without_paths(workspace):
 
 def test_another_meshing_of_the_template_only_where_asked_for(workspace, tmp_path):
     """Trained with attention in perspective, measured on a mesh of four times as many vertices."""
-    run(*TRAIN, "--encoder", "attention", "--latents", "4", "--projection", "perspective", "--scale", "solved")
+    trained = run(*TRAIN, "--encoder", "attention", "--latents", "4", "--projection", "perspective", "--scale", "solved")
+    assert "perspective: 0 of the first" in trained.output
     fine = toy_surface(subdivisions=3)
     finer = make_shards(tmp_path, make_template("finer", fine.vertices.numpy(), fine.faces.numpy()), 20, fine)
     refused = CliRunner().invoke(main, ["evaluate", "--shards", str(finer)])
