@@ -10,8 +10,9 @@ from dp3d_model.config import TrainConfig
 from dp3d_model.observation import Observation, residual
 from dp3d_model.surface import Surface, farthest_points
 
-LATENT_WIDTH = 64
-HEADS = 4
+LATENT_WIDTH, HEADS = 64, 4
+# Regions through which each latent looks.
+REGIONS = 8
 
 
 class SurfaceAttention(nn.Module):
@@ -31,7 +32,7 @@ class SurfaceAttention(nn.Module):
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
         self.latents = config.latents
-        seeds = spread_regions(surface, self.latents, max(1, config.input_cells // self.latents))
+        seeds = spread_regions(surface, self.latents, REGIONS)
         self.queries = nn.Parameter(region_queries(surface, seeds))
         self.place = nn.Parameter(0.5 * torch.randn(self.latents, LATENT_WIDTH))
         self.read = nn.Parameter(torch.randn(self.latents, 4 * seeds.shape[1], LATENT_WIDTH) / (4 * seeds.shape[1]) ** 0.5)

@@ -52,7 +52,7 @@ class TrainConfig:
         group=_MODEL, choices=("cells", "attention"),
     )  # fmt: skip
     input_cells: int = setting(512, "Patches that the input is averaged over; 0 feeds every vertex.", group=_MODEL, minimum=0)
-    latents: int = setting(32, "Latents of the attention; they share the patches.", group=_MODEL, minimum=1)
+    latents: int = setting(32, "Latents of the attention.", group=_MODEL, minimum=1)
     latent_blocks: int = setting(2, "Blocks of self-attention among them.", group=_MODEL, minimum=0)
     width: int = setting(1024, "Width of the network.", group=_MODEL, minimum=1)
     bottleneck: int = setting(256, "Width inside a residual block.", group=_MODEL, minimum=1)
