@@ -80,8 +80,8 @@ def train(
     click.echo(f"{category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices · recipe {trainer.recipe}")
     click.echo(f"  {found} at step {trainer.step} of {trainer.steps}" if found != "trained already" else f"  {found}: {folder}")
     if wanted:
-        first = source.read(0)
-        click.echo(f"  perspective: {int(np.isfinite(first.cameras).all(1).sum())} of the first {len(first)} instances know their intrinsics")
+        known = np.isfinite(source.read(0).cameras).all(1)
+        click.echo(f"  perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
     if not trainer.finished():
         _run(trainer, folder)
     click.echo(f"  written to {folder} · next: dp3d-model evaluate --category {category}")
