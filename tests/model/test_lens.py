@@ -18,7 +18,7 @@ from dp3d_model.surface import surface_of
 from dp3d_model.trainer import Trainer
 from tests.model.pinholes import pinhole_instances, pinhole_shards
 from tests.model.toy import tiny, toy_instances, toy_surface
-from tests.references.model import pinhole_by_loop, placement_by_least_squares
+from tests.references.model import pinhole_by_loop, place_by_loop, placement_by_least_squares
 
 SURFACE = toy_surface()
 
@@ -49,6 +49,14 @@ def test_the_solved_translation_is_the_least_squares_one():
         expected_shift, expected = placement_by_least_squares(*pieces)
         assert abs(float(distance[i]) - expected) < 1e-9
         assert np.abs(shift[i].numpy() - expected_shift).max() < 1e-9
+
+
+def test_bodies_are_placed_like_the_slow_twin():
+    points, keypoints, visible, lens = random_placement()
+    placed = place(0.3 * points, keypoints, visible, lens)
+    for i in range(len(points)):
+        pieces = (0.3 * points[i].numpy(), keypoints[i].numpy(), visible[i].numpy(), float(lens.nearness[i]), lens.axis[i].numpy())
+        assert np.abs(placed[i].numpy() - place_by_loop(*pieces)).max() < 1e-9
 
 
 def test_gradients_of_the_solved_translation():

@@ -83,6 +83,14 @@ def placement_by_least_squares(points, keypoints, visible, nearness, axis):
     return np.array([x, y]), d
 
 
+def place_by_loop(points, keypoints, visible, nearness, axis):
+    """One instance: the mean shift that brings visible points to their keypoints' rays, then every point through the pinhole."""
+    seen = np.nonzero(visible)[0]
+    factor = 1.0 + nearness * (points[:, 2] - points[seen, 2].mean())
+    shift = np.mean([factor[k] * (keypoints[k] - axis) - points[k, :2] for k in seen], axis=0)
+    return np.array([(points[k, :2] + shift) / factor[k] + axis for k in range(len(points))])
+
+
 def pinhole_by_loop(points, focal, centre):
     """Pixels of points of the camera frame, one at a time."""
     return np.array([[focal[0] * x / z + centre[0], focal[1] * y / z + centre[1]] for x, y, z in points])
