@@ -146,7 +146,7 @@ class Lifter(nn.Module):
         other.surface = surface
         other.body.carry(surface)
         other.encoder.carry(surface)
-        return other
+        return other.to(self.encoder.vertices.device)
 
     def observe(self, keypoints: Float[Tensor, "n k 2"], visible: Tensor, cameras: Float[Tensor, "n 4"] | None = None) -> Observation:
         """Observations of this model's template, from image pixels; `cameras` count where the settings say perspective, see observe."""
