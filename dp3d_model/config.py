@@ -56,15 +56,15 @@ class TrainConfig:
     latent_blocks: int = setting(2, "Blocks of self-attention among them.", group=_MODEL, minimum=0)
     width: int = setting(1024, "Width of the network.", group=_MODEL, minimum=1)
     bottleneck: int = setting(256, "Width inside a residual block.", group=_MODEL, minimum=1)
-    norm: str = setting("batch", "Normalisation of its layers.", group=_MODEL, choices=("batch", "layer"))
+    norm: str = setting("layer", "Normalisation of its layers.", group=_MODEL, choices=("batch", "layer"))
     blocks: int = setting(6, "Residual blocks.", group=_MODEL, minimum=0)
 
     epsilon: float = setting(0.01, "Pseudo-Huber threshold, template units.", group=_LOSS, minimum=1e-9)
     canonical_weight: float = setting(0.0, "Weight of the canonicalisation loss.", group=_LOSS, minimum=0)
-    arap_weight: float = setting(0.3, "Weight of the as-rigid-as-possible loss.", group=_LOSS, minimum=0)
+    arap_weight: float = setting(1.0, "Weight of the as-rigid-as-possible loss.", group=_LOSS, minimum=0)
     entropy_weight: float = setting(0.001, "Weight of the parts' entropy.", group=_LOSS, minimum=0)
     dream_weight: float = setting(
-        0.0, "Weight of lifting the model's own shapes, seen as other instances are, back to themselves.", group=_LOSS, minimum=0
+        1.0, "Weight of lifting the model's own shapes, seen as other instances are, back to themselves.", group=_LOSS, minimum=0
     )
     dream_from: int = setting(0, "Steps before that loss sets in.", group=_LOSS, minimum=0)
     shape_weight: float = setting(0.0, "Weight of the squared blendshape coefficients.", group=_LOSS, minimum=0)
@@ -88,7 +88,7 @@ class TrainConfig:
     )
 
     optimiser: str = setting("adamw", "Optimiser.", group=_OPTIMISER, choices=("adamw", "sgd"))
-    learning_rate: float = setting(5e-4, "Learning rate at its highest.", group=_OPTIMISER, minimum=0)
+    learning_rate: float = setting(1e-3, "Learning rate at its highest.", group=_OPTIMISER, minimum=0)
     momentum: float = setting(0.99, "Momentum of sgd.", group=_OPTIMISER, minimum=0, maximum=1)
     weight_decay: float = setting(0.001, "Weight decay.", group=_OPTIMISER, minimum=0)
     schedule: str = setting(
@@ -104,7 +104,12 @@ class TrainConfig:
         8192, "Instances shuffled together: more take more memory, 10 bytes a visible vertex; 0 for all.",
         group=_OPTIMISER, minimum=0,
     )
-    hide: float = setting(0.0, "Largest share of visible vertices hidden at random (augmentation).", group=_OPTIMISER, minimum=0, maximum=1)
+    hide: float = setting(
+        0.5, "Largest share of visible vertices hidden from the network at random.", group=_OPTIMISER, minimum=0, maximum=1
+    )
+    mirror: bool = setting(False, "Show half of the instances mirrored, where the template's symmetry is known.", group=_OPTIMISER)
+    turn: float = setting(0.0, "Largest turn in the image, degrees.", group=_OPTIMISER, minimum=0, maximum=180)
+    shake: float = setting(0.01, "Largest noise of the keypoints it reads, sides of the box.", group=_OPTIMISER, minimum=0)
 
     refine_steps: int = setting(0, "Steps that fit each instance's own keypoints after the network.", group=_REFINE, minimum=0)
     refine_rate: float = setting(0.003, "Learning rate of these steps.", group=_REFINE, minimum=0)
@@ -120,6 +125,11 @@ _SUPPLEMENT: dict[str, Any] = {
     "parts": 10,
     "sharpness": 32.0,
     "canonical_weight": 0.1,
+    "arap_weight": 0.3,
+    "dream_weight": 0.0,
+    "hide": 0.0,
+    "shake": 0.0,
+    "norm": "batch",
     "camera": "learned",
     "network_input": "keypoints",
     "input_cells": 0,
@@ -139,7 +149,16 @@ _SUPPLEMENT: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
-    "best": {"steps": 6000, "drawn_rings": 256, "average": 0.998, "warmup": 100, "input_cells": 1024},
+    "best": {
+        "steps": 6000,
+        "learning_rate": 1.5e-3,
+        "warmup": 50,
+        "average": 0.998,
+        "input_cells": 1024,
+        "hide": 0.8,
+        "shake": 0.02,
+        "save_every": 250,
+    },
     "human36m": _SUPPLEMENT | {"epochs": 20, "blendshapes": 0},
     "up3d": _SUPPLEMENT | {"epochs": 100, "blendshapes": 0},
     "stanford-dogs": _SUPPLEMENT | {"epochs": 200},

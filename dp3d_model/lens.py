@@ -46,16 +46,35 @@ def turned_towards(
         Pixels from the turned camera's principal point (image pixels where unknown), camera_from_turned, and one over the focal length
         sqrt(fx fy), 0 where unknown.
     """
-    known = cameras.isfinite().all(1)
-    focal, middle = torch.where(known[:, None, None], cameras.reshape(-1, 2, 2), keypoints.new_tensor([[1.0, 1.0], [0.0, 0.0]])).unbind(1)
-    flat = (keypoints - middle[:, None]) / focal[:, None]
+    ideal, square = about_the_axis(keypoints, cameras)
+    known, length = square.isfinite().all(1), square[:, 0]
+    flat = ideal / torch.where(known, length, torch.ones_like(length))[:, None, None]
     ahead = torch.nn.functional.pad(visible_mean(flat, visible), (0, 1), value=1.0)
     turn = rotation_to(torch.nn.functional.normalize(ahead, dim=1))
     turn = torch.where(known[:, None, None], turn, torch.eye(3).to(turn))
-    rays = torch.nn.functional.pad(flat, (0, 1), value=1.0) @ turn
-    length = focal.prod(1).sqrt()
-    seen = length[:, None, None] * rays[..., :2] / rays[..., 2:].clamp_min(1e-3)
-    return torch.where(known[:, None, None], seen, keypoints), turn, torch.where(known, 1.0 / length, torch.zeros_like(length))
+    return through(ideal, square, turn), turn, torch.where(known, 1.0 / length, torch.zeros_like(length))
+
+
+def about_the_axis(keypoints: Float[Tensor, "n k 2"], cameras: Float[Tensor, "n 4"] | None) -> tuple[Tensor, Tensor | None]:
+    """Keypoints in square pixels about the principal point, and the cameras of these: sqrt(fx fy) twice, 0, 0; the same where unknown.
+
+    Such an image can be turned about its origin and mirrored, and its camera stays.
+    """
+    if cameras is None:
+        return keypoints, None
+    known = cameras.isfinite().all(1)[:, None]
+    safe = torch.where(known, cameras, cameras.new_tensor([1.0, 1.0, 0.0, 0.0]))
+    length = safe[:, :2].prod(1, keepdim=True).sqrt()
+    square = torch.cat([length, length, torch.zeros_like(safe[:, 2:])], dim=1)
+    return (keypoints - safe[:, None, 2:]) * (length / safe[:, :2])[:, None], torch.where(known, square, torch.nan)
+
+
+def through(keypoints: Float[Tensor, "n k 2"], square: Float[Tensor, "n 4"], turn: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n k 2"]:
+    """Pixels of turned cameras from those of about_the_axis; the same where the camera is unknown."""
+    known = square.isfinite().all(1)
+    length = torch.where(known, square[:, 0], torch.ones_like(square[:, 0]))[:, None, None]
+    rays = torch.nn.functional.pad(keypoints / length, (0, 1), value=1.0) @ turn
+    return torch.where(known[:, None, None], length * rays[..., :2] / rays[..., 2:].clamp_min(1e-3), keypoints)
 
 
 def fit_perspective(

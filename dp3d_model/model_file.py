@@ -31,6 +31,7 @@ def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict
         "vertices": surface.vertices,
         "faces": surface.faces,
         "functions": surface.functions,
+        "symmetry": surface.symmetry,
         "weights": lifter.state_dict(),
     }
     return save_atomically(content, path)
@@ -57,8 +58,9 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
     content = read_content(path, "model")
     given = content["template"]
     surface = Surface(
-        given["name"], given["hash"], content["vertices"], content["faces"], content["functions"], given["unit"], given["factor"]
-    )
+        given["name"], given["hash"], content["vertices"], content["faces"], content["functions"], given["unit"], given["factor"],
+        content.get("symmetry"),
+    )  # fmt: skip
     lifter = Lifter(surface, from_mapping(TrainConfig, content["config"], path=path))
     load_weights(lifter, content["weights"], path)
     return lifter.to(device).eval()

@@ -40,10 +40,15 @@ class Objective(nn.Module):
         for name, value in (("vertices", surface.vertices), ("functions", surface.functions)):
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, seen: Observation, generator: torch.Generator) -> dict[str, Tensor]:
-        """Each loss by name, and their weighted sum as "total"."""
+    def forward(self, shown: Observation, seen: Observation, generator: torch.Generator) -> dict[str, Tensor]:
+        """Each loss by name, and their weighted sum as "total".
+
+        Args:
+            shown: what the network reads.
+            seen: what its answer is compared with, in the same units.
+        """
         centres, chosen = self.draw(generator)
-        lifted = self.lifter(seen, chosen)
+        lifted = self.lifter(shown, chosen)
         losses = {"reprojection": self._reprojection(lifted, seen.at(chosen), chosen)}
         total = losses["reprojection"]
         if self.canonicaliser is not None:
@@ -60,7 +65,7 @@ class Objective(nn.Module):
                 losses[name] = loss(lifted, seen, centres, chosen)
                 total = total + weight * losses[name]
         if self.config.dream_weight:
-            losses["dream"] = dream_loss(self.lifter, dream(self.lifter, lifted, seen, generator), chosen, self.config.epsilon)
+            losses["dream"] = dream_loss(self.lifter, dream(self.lifter, lifted, shown, generator), chosen, self.config.epsilon)
             total = total + self.config.dream_weight * losses["dream"]
         parts = lifted.shape.parts
         if self.config.shape_weight and parts is not None:

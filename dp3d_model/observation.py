@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dp3d_model.camera import Camera, fit_camera
-from dp3d_model.lens import Lens, fit_perspective, place, turned_towards, visible_mean
+from dp3d_model.lens import Lens, about_the_axis, fit_perspective, place, through, turned_towards, visible_mean
 from dp3d_model.surface import Surface, farthest_points
 
 
@@ -36,6 +36,19 @@ class Observation:
         if chosen is None:
             return self
         return replace(self, keypoints=self.keypoints[:, chosen], visible=self.visible[:, chosen])
+
+    def with_keypoints(
+        self, keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], cameras: Float[Tensor, "n 4"] | None = None
+    ) -> Observation:
+        """Other keypoints (image pixels) of the same instances and cameras, in the units and about the origin of this observation."""
+        origin = self.centre[:, None]
+        if self.lens is not None and cameras is not None:
+            ideal, square = about_the_axis(keypoints, cameras)
+            keypoints = through(ideal, square, self.lens.turn)
+            pinhole = (self.lens.nearness > 0)[:, None, None]
+            origin = torch.where(pinhole, -self.lens.axis[:, None] * self.camera.scale[:, None, None], origin)
+        units = (keypoints - origin) / self.camera.scale[:, None, None]
+        return replace(self, keypoints=torch.where(visible[..., None], units, torch.zeros_like(units)), visible=visible)
 
 
 def observe(

@@ -21,6 +21,7 @@ class Surface:
         vertices: [K, 3].
         faces: [F, 3].
         functions: [K, J] mass-normalised Laplace-Beltrami eigenfunctions, the first constant.
+        symmetry: [K] the partner of each vertex on the other side of the body; None where unknown.
         unit, factor: one template unit is factor source units; unit is "m" or "unknown".
     """
 
@@ -31,6 +32,7 @@ class Surface:
     functions: Float[Tensor, "k j"]
     unit: str = "unknown"
     factor: float = 1.0
+    symmetry: Int[Tensor, "k"] | None = None
 
     @property
     def vertex_areas(self) -> Float[Tensor, "k"]:
@@ -56,6 +58,7 @@ def surface_of(template, functions: Float[np.ndarray, "k j"], count: int) -> Sur
         functions=torch.tensor(np.asarray(functions)[:, :count], dtype=torch.float32),
         unit=str(template.unit),
         factor=float(template.factor),
+        symmetry=None if template.symmetry is None else torch.tensor(np.asarray(template.symmetry), dtype=torch.int64),
     )
 
 

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dp3d_data.config import fingerprint, plain, to_toml
 from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
 from dp3d_data.loader import Batch, Loader, Source
+from dp3d_model.augmentation import hide_at_random, mirrored, shake, turned
 from dp3d_model.config import TrainConfig, model_fields
+from dp3d_model.lens import about_the_axis
 from dp3d_model.lifter import Lifter
 from dp3d_model.model_file import FORMAT, MODEL_FILE, load_weights, read_content, save_atomically, save_model
 from dp3d_model.objective import Objective
+from dp3d_model.observation import Observation
 from dp3d_model.optimisation import learning_rate, make_optimiser, start_average, update_average
 from dp3d_model.surface import Surface
 from dp3d_model.trunk import recalibrate
@@ -131,12 +133,10 @@ class Trainer:
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One step of the optimiser; its losses by name."""
-        generator, visible = self._generator(1, self.step), batch.visible
-        if self.config.hide:
-            visible = hide_at_random(visible, self.config.hide, generator)
+        generator = self._generator(1, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step, self.steps)
-        losses = self.objective(self.objective.lifter.observe(batch.keypoints, visible, batch.cameras), generator)
+        losses = self.objective(*self.observed(batch, generator), generator)
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip or math.inf)
@@ -148,6 +148,22 @@ class Trainer:
             update_average(self.average, self.objective.lifter, self.config.average, self.step)
         self.step += 1
         return values
+
+    def observed(self, batch: Batch, generator: torch.Generator) -> tuple[Observation, Observation]:
+        """What the network is shown of a batch, and all that is known of it, in the same units."""
+        config, visible = self.config, batch.visible
+        keypoints, cameras = about_the_axis(batch.keypoints, batch.cameras)
+        if config.turn:
+            keypoints = turned(keypoints, config.turn, generator)
+        if config.mirror and self.surface.symmetry is not None:
+            keypoints, visible = mirrored(keypoints, visible, self.surface.symmetry, generator)
+        whole = keypoints, visible
+        if config.hide:
+            visible = hide_at_random(visible, config.hide, generator)
+        if config.shake:
+            keypoints = shake(keypoints, visible, config.shake, generator)
+        shown = self.objective.lifter.observe(keypoints, visible, cameras)
+        return shown, shown.with_keypoints(*whole, cameras) if config.hide or config.shake else shown
 
     def averaged_lifter(self) -> Lifter:
         """Phi with the averaged weights and with batch statistics recalibrated for them, ready for evaluation."""
@@ -223,11 +239,3 @@ class Clock:
     def share(self) -> float:
         """The share of all laps spent waiting."""
         return self._all_waited / max(self._all_seconds, 1e-9)
-
-
-def hide_at_random(visible: Tensor, largest: float, generator: torch.Generator) -> Tensor:
-    """Hide a random share, up to `largest`, of each instance's visible vertices; at least four of them stay."""
-    share = largest * torch.rand(len(visible), 1, generator=generator)
-    order = torch.where(visible, torch.rand(visible.shape, generator=generator), 2.0)
-    kept = visible & (order >= share)
-    return torch.where(kept.sum(1, keepdim=True) >= 4, kept, visible)

@@ -10,7 +10,7 @@ from dp3d_data.loader import Loader
 from dp3d_data.shards.reader import ShardReader
 from dp3d_model.evaluation import lift, score_model
 from dp3d_model.instances import concatenate, load_split
-from dp3d_model.lens import Lens, place, rotation_to, solve_placement, turned_towards
+from dp3d_model.lens import Lens, about_the_axis, place, rotation_to, solve_placement, turned_towards
 from dp3d_model.lifter import Lifter, reproject
 from dp3d_model.observation import observe
 from dp3d_model.prediction import predict
@@ -84,6 +84,15 @@ def test_the_turned_camera_looks_at_the_object():
         rays = np.append(seen[i].numpy() * float(per_focal[i]), np.ones((SURFACE.vertices.shape[0], 1)), axis=1) @ turn[i].numpy().T
         again = pinhole_by_loop(rays, world.cameras[i, :2].numpy(), world.cameras[i, 2:].numpy())
         assert np.abs(again - world.keypoints[i].numpy()).max() < 0.02
+
+
+def test_other_keypoints_of_the_same_cameras_come_in_the_same_units():
+    world = concatenate([pinhole_instances(SURFACE, 2, 4, count=3), toy_instances(SURFACE, count=2, name="flat")])
+    seen = observe(SURFACE, world.keypoints, world.visible, "closed-form", world.cameras)
+    again = seen.with_keypoints(world.keypoints, world.visible, world.cameras)
+    assert torch.allclose(again.keypoints, seen.keypoints, atol=1e-5)
+    ideal, square = about_the_axis(world.keypoints, world.cameras)
+    assert torch.allclose(observe(SURFACE, ideal, world.visible, "closed-form", square).keypoints, seen.keypoints, atol=1e-4)
 
 
 def test_the_smallest_turn():

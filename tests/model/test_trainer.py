@@ -7,11 +7,12 @@ import torch
 
 from dp3d_data.config import from_toml
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, TrainingDiverged
+from dp3d_model.augmentation import hide_at_random
 from dp3d_model.config import PRESETS, TrainConfig, preset
 from dp3d_model.model_file import load_model
 from dp3d_model.objective import Objective
 from dp3d_model.optimisation import learning_rate
-from dp3d_model.trainer import STATE_FILE, Trainer, hide_at_random
+from dp3d_model.trainer import STATE_FILE, Trainer
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 
@@ -153,7 +154,8 @@ def test_every_preset_makes_a_step(name):
     small = {"width": 16, "bottleneck": 8, "blocks": 1, "basis": 8, "input_cells": 12}
     surface, world = toy_surface(), toy_instances(toy_surface(), 8)
     objective = Objective(surface, preset(name, **small))
-    losses = objective(objective.lifter.observe(world.keypoints, world.visible), torch.Generator().manual_seed(0))
+    seen = objective.lifter.observe(world.keypoints, world.visible)
+    losses = objective(seen, seen, torch.Generator().manual_seed(0))
     losses["total"].backward()
     assert losses["total"].isfinite()
     assert all(value.grad is not None and value.grad.isfinite().all() for value in objective.lifter.parameters())

@@ -1,0 +1,57 @@
+"""What the network is shown of an instance in training: less of it, and noisier, than what it is compared with (ours)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+LEAST_VISIBLE = 4
+
+
+def hide_at_random(visible: Bool[Tensor, "n k"], largest: float, generator: torch.Generator) -> Bool[Tensor, "n k"]:
+    """Hide a random share, up to `largest`, of each instance's visible vertices; at least four of them stay."""
+    share = largest * torch.rand(len(visible), 1, generator=generator)
+    order = torch.where(visible, torch.rand(visible.shape, generator=generator), 2.0)
+    kept = visible & (order >= share)
+    return torch.where(kept.sum(1, keepdim=True) >= LEAST_VISIBLE, kept, visible)
+
+
+def shake(
+    keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], largest: float, generator: torch.Generator
+) -> Float[Tensor, "n k 2"]:
+    """Add Gaussian noise to keypoints, of a standard deviation drawn for each instance up to `largest` sides of its box.
+
+    The box is the one around the visible keypoints, its side the longer one.
+    """
+    shown = visible[..., None]
+    high = torch.where(shown, keypoints, -torch.inf).amax(1)
+    low = torch.where(shown, keypoints, torch.inf).amin(1)
+    side = (high - low).amax(1)
+    spread = largest * torch.rand(len(keypoints), generator=generator) * side
+    return keypoints + spread[:, None, None] * torch.randn(keypoints.shape, generator=generator)
+
+
+def mirrored(
+    keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], symmetry: Int[Tensor, "k"], generator: torch.Generator
+) -> tuple[Float[Tensor, "n k 2"], Bool[Tensor, "n k"]]:
+    """A random half of the instances as a mirror shows them: x turned round, and each vertex in the place of its partner.
+
+    The mirror image of a photograph of a symmetric kind of body is a photograph that could have been taken.
+
+    Args:
+        symmetry: the partner of each template vertex on the other side; its own in the middle.
+    """
+    chosen = torch.rand(len(keypoints), generator=generator) < 0.5
+    other = keypoints[:, symmetry] * keypoints.new_tensor([-1.0, 1.0])
+    return torch.where(chosen[:, None, None], other, keypoints), torch.where(chosen[:, None], visible[:, symmetry], visible)
+
+
+def turned(keypoints: Float[Tensor, "n k 2"], largest: float, generator: torch.Generator) -> Float[Tensor, "n k 2"]:
+    """Each instance turned in the image by a random angle of up to `largest` degrees either way.
+
+    A network that reads the residual of the rigid fit sees no difference; one that reads keypoints does.
+    """
+    angle = torch.deg2rad(largest * (2.0 * torch.rand(len(keypoints), generator=generator) - 1.0))
+    c, s = angle.cos(), angle.sin()
+    return keypoints @ torch.stack([torch.stack([c, s], -1), torch.stack([-s, c], -1)], -2)
