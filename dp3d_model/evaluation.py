@@ -47,9 +47,10 @@ def lift(lifter: Lifter, instances: Instances, batch: int = 256) -> list[tuple[O
     """Observe and lift instances, a batch at a time, each refined as the model's settings say."""
     lifter.eval()
     with torch.no_grad():
-        seen = [
-            lifter.observe(instances.keypoints[i : i + batch], instances.visible[i : i + batch]) for i in range(0, len(instances), batch)
-        ]
+        seen = []
+        for i in range(0, len(instances), batch):
+            cameras = None if instances.cameras is None else instances.cameras[i : i + batch]
+            seen.append(lifter.observe(instances.keypoints[i : i + batch], instances.visible[i : i + batch], cameras))
     return [(part, refined(lifter, part)) for part in seen]
 
 
@@ -59,7 +60,7 @@ def score_model(lifter: Lifter, instances: Instances, batch: int = 256) -> Score
     for i in range(0, len(instances), batch):
         some = instances.take(range(i, min(i + batch, len(instances))))
         seen, lifted = lift(lifter, some, batch)[0]
-        parts.append(_score(lifted.in_camera(), seen.camera.scale * lifted.log_scale.exp(), seen, some, lifter.surface))
+        parts.append(_score(lifted.in_camera(), lifted.scale(seen), seen, some, lifter.surface))
     return _joined(parts)
 
 
