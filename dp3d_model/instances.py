@@ -80,7 +80,7 @@ def load_split(reader: ShardReader, split: str) -> Instances:
         ShardError: a shard is missing or damaged.
     """
     names = reader.splits if split == "all" else [split]
-    parts = [_instances(reader.split(name)) for name in names]
+    parts = [instances_of(reader.split(name)) for name in names]
     return parts[0] if len(parts) == 1 else concatenate(parts)
 
 
@@ -102,7 +102,8 @@ def _filled(value: Tensor | None, blank: Tensor, count: int) -> Tensor:
     return blank.expand(count, *blank.shape[1:]) if value is None else value
 
 
-def _instances(arrays: ShardInstances) -> Instances:
+def instances_of(arrays: ShardInstances) -> Instances:
+    """The same as tensors."""
     return Instances(
         ids=tuple(arrays.instance_ids),
         keypoints=torch.from_numpy(arrays.keypoints),
