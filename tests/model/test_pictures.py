@@ -14,8 +14,8 @@ from dp3d_model.model_file import load_model, load_noise, save_model
 from dp3d_model.palette import part_colours, part_palette
 from dp3d_model.prediction import predict
 from dp3d_model.render import render_orthographic
-from dp3d_model.visualise import beside_photograph, template_view, turntable
 from dp3d_model.uncertainty import NoiseHead
+from dp3d_model.visualise import beside_photograph, template_view, turntable
 from tests.model.toy import blob, tiny, toy_instances, toy_surface
 
 
