@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 
 from dp3d_model.prediction import Prediction
 
-# Column -> how many numbers of a row make up its last axes; the rest follows from the length of the list.
 COLUMNS = (
     "vertices", "camera_from_template", "translation", "part_rotations", "part_translations", "blendshapes", "uncertainty",
 )  # fmt: skip
 SCHEMA = pa.schema(
-    [("instance_id", pa.string()), ("image_path", pa.string()), ("scale", pa.float32())] + [(name, pa.list_(pa.float32())) for name in COLUMNS]
+    [("instance_id", pa.string()), ("image_path", pa.string()), ("scale", pa.float32())]
+    + [(name, pa.list_(pa.float32())) for name in COLUMNS]
 )
 
 

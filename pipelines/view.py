@@ -59,7 +59,7 @@ class Scale:
     def css(self) -> str:
         """The bar beside the buttons."""
         stops = heat(np.linspace(0.0, 1.0, RAMP_STOPS))
-        return f"linear-gradient(90deg, {', '.join('rgb(%d %d %d)' % tuple(stop) for stop in stops)})"
+        return f"linear-gradient(90deg, {', '.join(f'rgb({red} {green} {blue})' for red, green, blue in stops)})"
 
 
 def write_view(lifter: Lifter, instances: Instances, path: str | Path, title: str, done: Callable[[int], None] = lambda _: None) -> Path:
