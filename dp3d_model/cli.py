@@ -9,7 +9,8 @@ from dp3d_data.commandline import LazyGroup
 COMMANDS = {
     "train": ("dp3d_model.commands.train:train", "Learn the parts model from shards."),
     "evaluate": ("dp3d_model.commands.evaluate:evaluate", "Measure a trained model, beside the rigid template."),
-    "predict": ("dp3d_model.commands.predict:predict", "Lift instances to 3D; write GLB files and turntable pictures."),
+    "predict": ("dp3d_model.commands.predict:predict", "Lift photographs, keypoints or shards: meshes, rigs, tables, pictures."),
+    "view": ("dp3d_model.commands.view:view", "Show lifted instances on one HTML page, to look at and to turn."),
 }
 
 

@@ -9,8 +9,6 @@ from jaxtyping import Float, Int, UInt8
 
 from dp3d_data.errors import UsageError
 
-FORMATS = ("glb", "obj", "ply", "npz")
-
 
 def export_mesh(
     path: str | Path,

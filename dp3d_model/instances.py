@@ -83,7 +83,7 @@ def load_split(reader: ShardReader, split: str) -> Instances:
         ShardError: a shard is missing or damaged.
     """
     names = reader.splits if split == "all" else [split]
-    parts = [_instances(reader.split(name)) for name in names]
+    parts = [instances_of(reader.split(name)) for name in names]
     return parts[0] if len(parts) == 1 else concatenate(parts)
 
 
@@ -110,7 +110,8 @@ def _joined(name: str, known: Tensor, parts: list[Instances]) -> Tensor:
     )
 
 
-def _instances(arrays: ShardInstances) -> Instances:
+def instances_of(arrays: ShardInstances) -> Instances:
+    """The same as tensors."""
     return Instances(
         ids=tuple(arrays.instance_ids),
         keypoints=torch.from_numpy(arrays.keypoints),

@@ -14,13 +14,16 @@ from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, We
 from dp3d_model.config import TrainConfig
 from dp3d_model.lifter import Lifter
 from dp3d_model.surface import Surface
+from dp3d_model.uncertainty import NoiseHead
 
 FORMAT = 1
 MODEL_FILE = "model.pt"
 
 
-def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None) -> Path:
-    """Write everything that lifting needs; the file appears whole or not at all."""
+def save_model(
+    lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None, noise: NoiseHead | None = None
+) -> Path:
+    """Write everything that lifting needs, and the noise head where there is one; the file appears whole or not at all."""
     surface = lifter.surface
     content = {
         "format": FORMAT,
@@ -33,6 +36,7 @@ def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict
         "functions": surface.functions,
         "symmetry": surface.symmetry,
         "weights": lifter.state_dict(),
+        "noise": None if noise is None else noise.state_dict(),
     }
     return save_atomically(content, path)
 
@@ -64,6 +68,21 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
     lifter = Lifter(surface, from_mapping(TrainConfig, content["config"], path=path))
     load_weights(lifter, content["weights"], path)
     return lifter.to(device).eval()
+
+
+def load_noise(path: str | Path) -> NoiseHead | None:
+    """The noise head of a model file, None where the model was trained without.
+
+    Raises:
+        InputMissing, CheckpointError, WeightsMismatch: as `load_model`.
+    """
+    content = read_content(path, "model")
+    weights = content.get("noise")
+    if weights is None:
+        return None
+    head = NoiseHead(content["functions"].shape[1])
+    load_weights(head, weights, path)
+    return head.eval()
 
 
 def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: str | Path) -> None:

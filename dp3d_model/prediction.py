@@ -1,52 +1,69 @@
-"""One lifted instance in numpy: the body, its camera and its part motions, ready for files and pictures."""
+"""Lifted instances in numpy: bodies, cameras, part motions and uncertainty, ready for files and pictures."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dp3d_model.evaluation import lift
 from dp3d_model.instances import Instances
 from dp3d_model.lens import visible_mean
 from dp3d_model.lifter import Lifted, Lifter
 from dp3d_model.observation import Observation
+from dp3d_model.refinement import refined
+from dp3d_model.uncertainty import NoiseHead
+
+BATCH = 256
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A lifted instance; pixel = scale * (camera_from_template @ vertex)[:2] + translation.
+    """A lifted instance, or with a first axis N many; pixel = scale * (camera_from_template @ vertex)[:2] + translation.
 
     Where the intrinsics are known, X = camera_from_template @ vertex + position and pixel = focal * X[:2] / X[2] + principal;
     scale and translation are those of the nearest orthographic camera then.
 
     Attributes:
         vertices: [K, 3] posed, template frame, template units.
+        rest: [K, 3] the same body before posing, with its proportions.
         camera_from_template: [3, 3]; camera frame x right, y down, z away from the viewer.
-        scale: image pixels per template unit.
+        scale: [] image pixels per template unit.
         translation: [2] image pixels.
         part_rotations, part_translations: [M, 3, 3], [M, 3] template units: x goes to R x + t; none where the body has no parts.
         blendshapes: [B] coefficients.
-        intrinsics: [4] fx, fy, cx, cy, image pixels; None where unknown.
-        position: [3] of the template's origin before the pinhole, template units; None where unknown.
+        uncertainty: [K] the noise b_k that the model expects of each keypoint (see `NoiseHead`); NaN where it does not tell.
+        intrinsics: [4] fx, fy, cx, cy, image pixels; NaN where unknown or not used.
+        position: [3] of the template's origin before the pinhole, template units; NaN as well then.
     """
 
-    vertices: Float[np.ndarray, "k 3"]
-    camera_from_template: Float[np.ndarray, "3 3"]
-    scale: float
-    translation: Float[np.ndarray, "2"]
-    part_rotations: Float[np.ndarray, "m 3 3"]
-    part_translations: Float[np.ndarray, "m 3"]
-    blendshapes: Float[np.ndarray, "b"]
-    intrinsics: Float[np.ndarray, "4"] | None = None
-    position: Float[np.ndarray, "3"] | None = None
+    vertices: Float[np.ndarray, "*n k 3"]
+    rest: Float[np.ndarray, "*n k 3"]
+    camera_from_template: Float[np.ndarray, "*n 3 3"]
+    scale: Float[np.ndarray, "*n"]
+    translation: Float[np.ndarray, "*n 2"]
+    part_rotations: Float[np.ndarray, "*n m 3 3"]
+    part_translations: Float[np.ndarray, "*n m 3"]
+    blendshapes: Float[np.ndarray, "*n b"]
+    uncertainty: Float[np.ndarray, "*n k"]
+    intrinsics: Float[np.ndarray, "*n 4"]
+    position: Float[np.ndarray, "*n 3"]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """By name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def at(self, i: int) -> Prediction:
+        """One of many."""
+        return Prediction(**{name: values[i] for name, values in self.arrays().items()})
 
     def projected(self) -> Float[np.ndarray, "k 3"]:
-        """x, y in image pixels and z away from the viewer in the same unit."""
-        if self.intrinsics is not None and self.position is not None:
+        """Of one: x, y in image pixels and z away from the viewer in the same unit."""
+        if np.isfinite(self.intrinsics).all():
             x = self.vertices @ self.camera_from_template.T + self.position
             flat = self.intrinsics[:2] * x[:, :2] / x[:, 2:] + self.intrinsics[2:]
             return np.concatenate([flat, self.scale * (x[:, 2:] - self.position[2])], axis=1)
@@ -56,36 +73,53 @@ class Prediction:
     def save(self, path: Path) -> Path:
         """Write an .npz without pickles."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, **{name: value for name, value in asdict(self).items() if value is not None})
+        np.savez_compressed(path, **self.arrays())
         return path
 
 
-def predict(lifter: Lifter, instances: Instances, batch: int = 256) -> list[Prediction]:
-    """Lift instances; the image translation is the best one on the visible keypoints."""
-    found = []
-    for i, (seen, lifted) in enumerate(lift(lifter, instances, batch)):
-        cameras = None if instances.cameras is None else instances.cameras[i * batch : (i + 1) * batch]
-        found += _predictions(seen, lifted, cameras)
-    return found
+def predict(lifter: Lifter, instances: Instances, batch: int = BATCH, noise: NoiseHead | None = None) -> Iterator[Prediction]:
+    """Lift instances, a batch at a time and each refined as the model's settings say; memory does not grow with their number.
+
+    The image translation is the best one on the visible keypoints. In evaluation an instance's answer does not depend on its batch.
+
+    Args:
+        noise: the model's noise head, where it has one.
+    """
+    lifter.eval()
+    for start in range(0, len(instances), batch):
+        some = slice(start, start + batch)
+        cameras = None if instances.cameras is None else instances.cameras[some]
+        with torch.no_grad():
+            seen = lifter.observe(instances.keypoints[some], instances.visible[some], cameras)
+        yield _prediction(lifter, seen, refined(lifter, seen), noise, cameras)
 
 
-def _predictions(seen: Observation, lifted: Lifted, cameras: Tensor | None) -> list[Prediction]:
-    parts, rotation, scale = lifted.shape.parts, lifted.camera_from_template, lifted.scale(seen)
+def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, noise: NoiseHead | None, cameras: Tensor | None) -> Prediction:
+    shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(seen)
+    count = len(lifted.posed)
     flat = scale[:, None, None] * (lifted.posed @ rotation[:, :2].transpose(1, 2))
-    translation = seen.centre - visible_mean(flat, seen.visible)
-    positions = lifted.position(seen)
-    known = [positions is not None and bool(seen.lens.nearness[i] > 0) for i in range(len(scale))]
-    return [
-        Prediction(
-            vertices=lifted.posed[i].numpy().copy(),
-            camera_from_template=rotation[i].numpy(),
-            scale=float(scale[i]),
-            translation=translation[i].numpy(),
-            part_rotations=parts.rotations[i].numpy() if parts else np.zeros((0, 3, 3), np.float32),
-            part_translations=parts.translations[i].numpy() if parts else np.zeros((0, 3), np.float32),
-            blendshapes=parts.coefficients[i].numpy() if parts else np.zeros(0, np.float32),
-            intrinsics=cameras[i].numpy() if known[i] else None,
-            position=positions[i].numpy() if known[i] else None,
-        )
-        for i in range(len(scale))
-    ]
+    with torch.no_grad():
+        spread = torch.full(flat.shape[:2], torch.nan) if noise is None else noise(lifter.surface.functions, shape.motions)
+    intrinsics, position = _pinholes(seen, lifted, cameras)
+    return Prediction(
+        vertices=shape.posed.numpy(),
+        rest=shape.rest.numpy(),
+        camera_from_template=rotation.numpy(),
+        scale=scale.numpy(),
+        translation=(seen.centre - visible_mean(flat, seen.visible)).numpy(),
+        part_rotations=parts.rotations.numpy() if parts else np.zeros((count, 0, 3, 3), np.float32),
+        part_translations=parts.translations.numpy() if parts else np.zeros((count, 0, 3), np.float32),
+        blendshapes=parts.coefficients.numpy() if parts else np.zeros((count, 0), np.float32),
+        uncertainty=spread.numpy(),
+        intrinsics=intrinsics.numpy(),
+        position=position.numpy(),
+    )
+
+
+def _pinholes(seen: Observation, lifted: Lifted, cameras: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Intrinsics [N, 4] and the template's position [N, 3]; NaN where the projection is orthographic."""
+    count, position = len(lifted.posed), lifted.position(seen)
+    if cameras is None or position is None:
+        return torch.full((count, 4), torch.nan), torch.full((count, 3), torch.nan)
+    known = (seen.lens.nearness > 0)[:, None]
+    return torch.where(known, cameras, torch.nan), torch.where(known, position, torch.nan)

@@ -55,8 +55,9 @@ def photograph(path: str, crop: tuple[float, float, float], size: int) -> UInt8[
         ImageDraw.Draw(blank).text((8, size // 2 - 6), "no photograph", fill=(150, 150, 150))
         return np.asarray(blank)
     with Image.open(path) as image:
-        box = tuple(round(value) for value in (left, top, left + side, top + side))
-        return np.asarray(image.convert("RGB").crop(box).resize((size, size), Image.Resampling.BILINEAR))
+        ground = Image.new("RGB", (round(side), round(side)), (BACKGROUND,) * 3)
+        ground.paste(image.convert("RGB"), (-round(left), -round(top)))
+        return np.asarray(ground.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def draw_points(

@@ -15,7 +15,8 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SWITCHES = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
+    "--headless --no-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader --disable-background-networking "
+    "--disable-component-update --disable-sync "
     "--disable-dev-shm-usage --no-first-run --remote-debugging-pipe"
 ).split()
 PATIENCE = 60.0

@@ -1,7 +1,8 @@
-"""dp3d-model predict: instances of shards to meshes and pictures."""
+"""dp3d-model predict: photographs, keypoints or shards to meshes, rigs, tables and pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -9,58 +10,125 @@ import click
 from dp3d_data.commandline import GroupedOption, command
 from dp3d_data.config import workspace
 
-FORMATS = ("glb", "obj", "ply")
+FORMATS = ("glb", "obj", "ply", "npz", "table")
+EXAMPLE = """
+dp3d-model predict --category dog --split all --count 8
+dp3d-model predict --images photos/ --rig
+dp3d-model predict --keypoints keypoints.npz --format table --no-pictures
+"""
 
 
-@command("predict", example="dp3d-model predict --category dog --split all --count 8")
-@click.option("--shards", metavar="PATH", cls=GroupedOption, group="Input", help="Shards to lift.  [default: the category's]")
-@click.option("--model", metavar="PATH", cls=GroupedOption, group="Input", help="Model file or folder.  [default: the category's]")
-@click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
-@click.option("--split", default="all", cls=GroupedOption, group="Input", help='Split to lift; "all" takes every split.')
-@click.option("--remeshed", is_flag=True, cls=GroupedOption, group="Input", help="Accept shards on another meshing of the template.")
+def lifting_options(function: Callable) -> Callable:
+    """The options that say what is lifted and by which model."""
+    text = "Run folder of extract, synth or project, or shards.  [default: the category's shards]"
+    options = (
+        click.option("--shards", metavar="PATH", cls=GroupedOption, group="Input", help=text),
+        click.option(
+            "--images", multiple=True, metavar="PATH", cls=GroupedOption, group="Input",
+            help="Folder, file or pattern of photographs, extracted first; may be repeated.",
+        ),
+        click.option(
+            "--keypoints", metavar="FILE", cls=GroupedOption, group="Input",
+            help="Keypoints of template vertices: .npz, .csv or .parquet (docs/use.md).",
+        ),
+        click.option("--model", metavar="PATH", cls=GroupedOption, group="Input", help="Model file or folder.  [default: the category's]"),
+        click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use."),
+        click.option("--split", default="all", cls=GroupedOption, group="Input", help='Split of shards; "all" takes every split.'),
+        click.option(
+            "--remeshed", is_flag=True, cls=GroupedOption, group="Input", help="Accept shards on another meshing of the template."
+        ),
+        click.option(
+            "--score", default=0.5, type=click.FloatRange(0, 1), cls=GroupedOption, group="Input",
+            help="Detections in photographs below this score are not looked at.",
+        ),
+        click.option(
+            "--min-vertices", default=20, type=click.IntRange(1), cls=GroupedOption, group="Input",
+            help="Instances of photographs and keypoint files with fewer visible vertices are rejected.",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@command("predict", example=EXAMPLE)
+@lifting_options
 @click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the results.  [default: the category's]")
 @click.option(
     "--format",
     "formats",
     multiple=True,
-    default=("glb",),
+    default=("glb", "npz"),
     type=click.Choice(FORMATS),
     cls=GroupedOption,
     group="Output",
-    help="Mesh files to write.",
+    help="Files to write; table is one predictions.parquet of all.",
 )
+@click.option("--rig", is_flag=True, cls=GroupedOption, group="Output", help="GLB files with a skeleton: a joint for each part.")
 @click.option("--count", default=24, type=click.IntRange(0), cls=GroupedOption, group="Output", help="Instances to write; 0 for all.")
 @click.option("--pictures/--no-pictures", default=True, cls=GroupedOption, group="Output", help="Draw each instance beside its photograph.")
 def predict(
     shards: str | None,
+    images: tuple[str, ...],
+    keypoints: str | None,
     model: str | None,
     category: str,
     split: str,
     remeshed: bool,
+    score: float,
+    min_vertices: int,
     out: str | None,
     formats: tuple[str, ...],
+    rig: bool,
     count: int,
     pictures: bool,
 ) -> None:
     """Lift instances to 3D.
 
-    For each instance: an npz with the posed vertices, the camera and the part motions, a mesh with the parts as vertex colours, and a
-    picture (photograph with keypoints, body over it, body alone, then a turntable); lifted.png shows the first ones.
+    For each instance: an npz with the posed vertices, the camera, the part motions and the uncertainty; a mesh with the parts as vertex
+    colours; and a picture (photograph with keypoints, body over it, body alone, then a turntable); lifted.png shows the first ones.
+    Photographs and keypoint files become a run folder, OUT/extract, first: dp3d-data failures tells what could not be used.
     """
-    from dp3d_data.shards.reader import ShardReader
     from dp3d_model.gallery import photographs_first, write_predictions
-    from dp3d_model.instances import load_split
-    from dp3d_model.model_file import load_model
+    from dp3d_model.model_file import load_model, load_noise
+
+    path = model or workspace(category) / "model"
+    folder = Path(out) if out else workspace(category) / "predictions"
+    lifter, found = find_instances(
+        load_model(path), folder, category, shards, images, keypoints, split, remeshed, score=score, min_vertices=min_vertices
+    )
+    instances = photographs_first(found.instances, count)
+    click.echo(f"{category}: {len(instances)} instances of {found.source} · template {lifter.surface.name}")
+    with click.progressbar(length=len(instances), label="lift") as bar:
+        write_predictions(lifter, instances, folder, formats, pictures, rig, load_noise(path), bar.update)
+    click.echo(f"  written to {folder}: {', '.join(formats)}{', png, lifted.png' if pictures else ''}")
+
+
+def find_instances(lifter, folder: Path, category: str, shards, images, keypoints, split: str, remeshed: bool, **settings):
+    """The model and the instances that the options name, on one template; photographs and keypoint files are extracted into the folder.
+
+    Raises:
+        UsageError: more than one kind of input.
+        TemplateMismatch: instances of another template.
+    """
+    from dp3d_data.errors import UsageError
+    from dp3d_model.lifting_inputs import open_to_lift, template_of
     from dp3d_model.remeshing import lifter_for
 
+    given = [name for name, value in (("--shards", shards), ("--images", images), ("--keypoints", keypoints)) if value]
+    if len(given) > 1:
+        raise UsageError("more than one kind of input", got=" and ".join(given), expected="one of --shards, --images and --keypoints")
     source = Path(shards) if shards else workspace(category) / "shards"
-    folder = Path(out) if out else workspace(category) / "predictions"
-    lifter = load_model(model or workspace(category) / "model")
-    reader = ShardReader(source)
-    lifter = lifter_for(lifter, reader.template, remeshed, source)
-    instances = load_split(reader, split)
-    instances = photographs_first(instances, count)
-    click.echo(f"{category}: {len(instances)} instances of {source} · {lifter.config.parts} parts of template {lifter.surface.name}")
-    with click.progressbar(length=len(instances), label="lift") as bar:
-        write_predictions(lifter, instances, folder, formats, pictures, lambda: bar.update(1))
-    click.echo(f"  written to {folder}: {', '.join((*formats, 'npz'))}{', png, lifted.png' if pictures else ''}")
+    if images or keypoints:
+        from pipelines.extract_settings import ExtractConfig
+        from pipelines.lift import from_keypoints, from_photographs
+
+        config, template = ExtractConfig(category=category, **settings), template_of(lifter.surface)
+        if images:
+            outcome = from_photographs(images, template, folder, config)
+        else:
+            outcome = from_keypoints(keypoints, template, folder, config)
+        source, fate = outcome.run.folder, outcome.images
+        click.echo(f"{fate.inputs} images: {fate.kept} with instances, {sum(fate.rejected.values())} rejected, {fate.failed} failed")
+    found = open_to_lift(source, split)
+    return lifter_for(lifter, found.template, remeshed, source), found

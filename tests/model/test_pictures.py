@@ -10,9 +10,11 @@ from dp3d_model.export import export_mesh
 from dp3d_model.gallery import draw_parts, photographs_first, safe_name, write_predictions
 from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifter
+from dp3d_model.model_file import load_model, load_noise, save_model
 from dp3d_model.palette import part_colours, part_palette
 from dp3d_model.prediction import predict
 from dp3d_model.render import render_orthographic
+from dp3d_model.uncertainty import NoiseHead
 from dp3d_model.visualise import beside_photograph, template_view, turntable
 from tests.model.toy import blob, tiny, toy_instances, toy_surface
 
@@ -100,17 +102,43 @@ def test_a_prediction_projects_onto_its_keypoints():
     surface = toy_surface()
     world = toy_instances(surface, 4, bend=0.0)
     lifter = Lifter(surface, tiny()).eval()
-    for i, one in enumerate(predict(lifter, world)):
+    (many,) = predict(lifter, world)
+    for i in range(4):
+        one = many.at(i)
         visible = world.visible[i].numpy()
         distance = np.linalg.norm(one.projected()[visible, :2] - world.keypoints[i].numpy()[visible], axis=1)
         assert distance.max() < 0.01 * one.scale
+
+
+def test_a_prediction_does_not_depend_on_its_batch():
+    surface = toy_surface()
+    world = toy_instances(surface, 7)
+    lifter = Lifter(surface, tiny()).eval()
+    (whole,) = predict(lifter, world)
+    parts = list(predict(lifter, world, batch=3))
+    assert [len(part.scale) for part in parts] == [3, 3, 1]
+    for name, values in whole.arrays().items():
+        joined = np.concatenate([part.arrays()[name] for part in parts])
+        assert np.allclose(joined, values, atol=1e-5, equal_nan=True), name
+    assert np.isnan(whole.uncertainty).all()
+
+
+def test_a_noise_head_travels_with_the_model_and_tells_the_uncertainty(tmp_path):
+    surface = toy_surface()
+    lifter, head = Lifter(surface, tiny()).eval(), NoiseHead(surface.functions.shape[1])
+    save_model(lifter, tmp_path / "with.pt", noise=head)
+    save_model(lifter, tmp_path / "without.pt")
+    assert load_noise(tmp_path / "without.pt") is None
+    (many,) = predict(load_model(tmp_path / "with.pt"), toy_instances(surface, 3), noise=load_noise(tmp_path / "with.pt"))
+    assert many.uncertainty.shape == (3, 162)
+    assert (many.uncertainty > 0).all()
 
 
 def test_predictions_leave_every_file(tmp_path):
     surface = toy_surface()
     lifter = Lifter(surface, tiny()).eval()
     world = toy_instances(surface, 2, name="a/b")
-    write_predictions(lifter, world, tmp_path, ("glb", "ply"))
+    write_predictions(lifter, world, tmp_path, ("glb", "ply", "npz"))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted([f"00{i}-a_b-{i}.{kind}" for i in range(2) for kind in ("glb", "npz", "ply", "png")] + ["lifted.png"])
     with np.load(tmp_path / "000-a_b-0.npz", allow_pickle=False) as archive:

@@ -1,0 +1,151 @@
+"""Lifted instances on one HTML page: photograph, keypoints, and a reconstruction to turn, coloured by part, visibility or error."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from dp3d_data.report.page import cards, page
+from dp3d_data.report.pictures import jpeg_address
+from dp3d_data.report.surface import heat
+from dp3d_data.report.viewer import safe_json
+from dp3d_data.shards.files import write_whole
+from dp3d_model.gallery import model_colours
+from dp3d_model.instances import Instances
+from dp3d_model.lifter import Lifter
+from dp3d_model.prediction import Prediction, predict
+from dp3d_model.truth import Errors, errors_of
+from dp3d_model.visualise import crop_box
+
+SIDE = 480
+SEEN, HIDDEN = (37, 99, 235), (203, 213, 225)
+RAMP_STOPS = 9
+STYLE = """<style>
+.lifted { display: grid; gap: 18px; }
+.lifted figure .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); }
+.lifted canvas { display: block; width: 100%; aspect-ratio: 1; background: var(--wash); }
+.lifted canvas.turn { cursor: grab; touch-action: none; }
+.lifted canvas.turn:active { cursor: grabbing; }
+.lifted canvas:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
+.lifted figcaption b { color: var(--ink); font-variant-numeric: tabular-nums; }
+.layers { position: sticky; top: 44px; z-index: 1; display: flex; flex-wrap: wrap; gap: 6px 16px; align-items: center;
+  background: white; padding: 10px 0; }
+.layers .bar { border: 0; padding: 0; display: flex; gap: 6px; }
+.ramp { display: inline-flex; gap: 8px; align-items: center; font-size: 13px; color: var(--soft); }
+.ramp[hidden] { display: none; }
+.ramp i { width: 160px; height: 10px; border-radius: 5px; }
+</style>"""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The colours of errors: 0 to `top`, template extents."""
+
+    top: float
+
+    def colours(self, values: Float[np.ndarray, "k"]) -> UInt8[np.ndarray, "k 3"]:
+        return heat(values / self.top)
+
+    def css(self) -> str:
+        """The bar beside the buttons."""
+        stops = heat(np.linspace(0.0, 1.0, RAMP_STOPS))
+        return f"linear-gradient(90deg, {', '.join(f'rgb({red} {green} {blue})' for red, green, blue in stops)})"
+
+
+def write_view(lifter: Lifter, instances: Instances, path: str | Path, title: str, done: Callable[[int], None] = lambda _: None) -> Path:
+    """Write the page; everything is in it, nothing is fetched.
+
+    Args:
+        done: told of so many more finished instances.
+    """
+    known = errors_of(lifter, instances)
+    largest = max((float(np.quantile(one.vertices, 0.98)) for one in known if one is not None), default=0.0)
+    scale = Scale(max(math.ceil(largest * 20.0), 1) / 20.0)
+    entries, index = [], 0
+    for many in predict(lifter, instances):
+        for i in range(len(many.scale)):
+            entries.append(_entry(many.at(i), instances, index, known[index], scale))
+            index += 1
+            done(1)
+    data = {
+        "faces": _packed(lifter.surface.faces.numpy(), "<u4"),
+        "parts": _packed(model_colours(lifter), "u1"),
+        "visibility": [list(HIDDEN), list(SEEN)],
+        "entries": entries,
+    }
+    return _write(path, title, lifter, data, known, scale)
+
+
+def _write(path: str | Path, title: str, lifter: Lifter, data: dict[str, Any], known: list[Errors | None], scale: Scale) -> Path:
+    facts: dict[str, Any] = {"instances": len(data["entries"]), "vertices": len(lifter.surface.vertices)}
+    measured = [one for one in known if one is not None]
+    if measured:
+        facts |= {"MPJPE": f"{np.mean([one.mpjpe for one in measured]):.4f}", "PA-MPJPE": f"{np.mean([one.pa for one in measured]):.4f}"}
+    words = "the body from the photograph's camera, over it and alone; the last picture turns by hand"
+    body = STYLE + cards(facts) + _controls(scale, bool(measured)) + '<div class="lifted"></div>'
+    body += f'<script type="application/json" id="lifted-data">{safe_json(data)}</script>'
+    script = "<script>" + files("pipelines").joinpath("view.js").read_text(encoding="utf-8") + "</script>"
+    unit = "Errors are in extents of the template, at the true scale; the best translation is taken off." if measured else ""
+    text = page(title, words, [("Lifted", body)], f"dp3d · template {lifter.surface.name}. {unit}", script)
+    return write_whole(Path(path), lambda stream: stream.write(text.encode()))
+
+
+def _controls(scale: Scale, truth: bool) -> str:
+    names = ["parts", "visibility", *(["error"] if truth else [])]
+    buttons = "".join(f'<button type="button" data-layer="{name}">{name}</button>' for name in names)
+    ends = f"<b>0</b><i style=\"background: {scale.css()}\"></i><b>{scale.top:g}</b><span>template extents</span>"
+    css = "".join(f'<i style="width: 10px; background: rgb{colour}"></i>{word}' for colour, word in ((SEEN, "visible"), (HIDDEN, "hidden")))
+    return (
+        f'<div class="layers viewer"><div class="bar">{buttons}</div><span class="ramp" data-for="error" hidden>{ends}</span>'
+        f'<span class="ramp" data-for="visibility" hidden>{css}</span></div>'
+    )
+
+
+def _entry(one: Prediction, instances: Instances, i: int, errors: Errors | None, scale: Scale) -> dict[str, Any]:
+    visible = instances.visible[i].numpy()
+    keypoints, projected = instances.keypoints[i].numpy()[visible], one.projected()
+    path = instances.image_paths[i] if instances.image_paths else ""
+    left, top, side = crop_box(np.concatenate([keypoints, projected[:, :2]]))
+    zoom = 1.0 / side
+    rotation = one.camera_from_template
+    return {
+        "name": escape(instances.ids[i]),
+        "photograph": photograph_address(path, (left, top, side)),
+        "keypoints": _packed((keypoints - [left, top]) * zoom, "<f4"),
+        "visible": _packed(visible, "u1"),
+        "vertices": _packed(one.vertices, "<f4"),
+        "camera": rotation.reshape(-1).tolist(),
+        "scale": float(one.scale) * zoom,
+        "shift": ((one.translation - [left, top]) * zoom).tolist(),
+        "colours": None if errors is None else _packed(scale.colours(errors.vertices), "u1"),
+        "numbers": None if errors is None else [round(errors.mpjpe, 4), round(errors.pa, 4)],
+    }
+
+
+def photograph_address(path: str, crop: tuple[float, float, float]) -> str | None:
+    """The square of a photograph as a data address, grey where it ends; None where there is no readable photograph."""
+    if not path or not Path(path).is_file():
+        return None
+    left, top, side = crop
+    size = max(round(side), 1)
+    try:
+        with Image.open(path) as image:
+            ground = Image.new("RGB", (size, size), (246, 246, 246))
+            ground.paste(image.convert("RGB"), (-round(left), -round(top)))
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return jpeg_address(ground, SIDE, 82)
+
+
+def _packed(values: np.ndarray, kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()

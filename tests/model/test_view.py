@@ -1,0 +1,68 @@
+"""The page of lifted instances: its numbers are those of the evaluation, and it draws and turns in a real browser."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dp3d_model.evaluation import score_model
+from dp3d_model.lifter import Lifter
+from dp3d_model.truth import errors_of
+from pipelines.view import photograph_address, write_view
+from tests.browser import Browser
+from tests.model.toy import tiny, toy_instances, toy_surface
+
+COLOURS = """(name) => { const c = document.querySelector('canvas.' + name);
+  const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const seen = new Set();
+  for (let i = 0; i < d.length; i += 4) if (d[i + 3]) seen.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); return seen.size }"""
+
+
+@pytest.fixture(scope="module")
+def surface():
+    return toy_surface()
+
+
+def with_photograph(instances, folder):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize((500, 400)).save(folder / "dog.png")
+    return replace(instances, image_paths=(str(folder / "dog.png"),) + ("",) * (len(instances) - 1))
+
+
+def test_errors_are_those_of_the_evaluation(surface):
+    lifter, world = Lifter(surface, tiny()).eval(), toy_instances(surface, 6)
+    scores = score_model(lifter, world).given
+    found = errors_of(lifter, world)
+    assert np.allclose([one.mpjpe for one in found], scores["mpjpe"], atol=1e-5)
+    assert np.allclose([one.pa for one in found], scores["pa_mpjpe"], atol=1e-5)
+    world.true_scale[2] = np.nan
+    assert [one is None for one in errors_of(lifter, world)] == [False, False, True, False, False, False]
+    assert errors_of(lifter, replace(world, true_vertices=None, true_scale=None)) == [None] * 6
+
+
+def test_photographs_that_cannot_be_read_are_left_out(tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    for path in ("", str(tmp_path / "absent.jpg"), str(tmp_path / "text.jpg")):
+        assert photograph_address(path, (0.0, 0.0, 10.0)) is None
+
+
+@pytest.mark.parametrize("body", ["parts", "rigid"])
+def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
+    lifter = Lifter(surface, tiny(body=body)).eval()
+    path = write_view(lifter, with_photograph(toy_instances(surface, 2), tmp_path), tmp_path / "view.html", "dogs")
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(path)
+        assert all(browser.run(f"({COLOURS})('{name}')") > 20 for name in ("keypoints", "over", "alone", "turn"))
+        turned = "document.querySelector('canvas.turn').toDataURL()"
+        seen = [browser.run(turned)]
+        for layer in ("visibility", "error"):
+            browser.run(f"document.querySelector('[data-layer={layer}]').click()")
+            browser.settle()
+            seen.append(browser.run(turned))
+        browser.run("document.querySelector('canvas.turn').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft'}))")
+        browser.settle()
+        seen.append(browser.run(turned))
+        assert len(set(seen)) == 4, "layers and keys each change the picture"
+        assert "PA-MPJPE" in browser.run("document.querySelector('.lifted figcaption').textContent")
+        assert [text for text in browser.complaints if "GPU stall" not in text] == []
+        assert all(address.startswith(("file:", "data:")) for address in browser.requests)
