@@ -14,6 +14,7 @@ from dp3d_model.config import TrainConfig
 from dp3d_model.observation import Encoder, Observation, observe, visible_mean
 from dp3d_model.surface import Surface
 from dp3d_model.trunk import Trunk
+from dp3d_model.uncertainty import NoiseHead
 
 MAX_LOG_SCALE = 1.0
 
@@ -63,6 +64,8 @@ class Lifter(nn.Module):
             Trunk(self.encoder.size + extra[i], self.size, config.width, config.bottleneck, config.blocks, config.norm)
             for i in range(passes)
         )
+        self.noise = NoiseHead(surface.functions.shape[1]) if config.noise != "off" else None
+        self.register_buffer("functions", surface.functions, persistent=False)
 
     def forward(self, seen: Observation, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
         """Lift observations; with `chosen`, K of the answer counts these template vertices only."""
@@ -97,6 +100,12 @@ class Lifter(nn.Module):
             rotation, _ = refine_rotation(rotation, shape.posed, seen.keypoints, seen.visible, config.camera_steps)
             shape = shape if chosen is None else shape.at(chosen)
         return Lifted(shape, rotation, log_scale, numbers)
+
+    def predicted_noise(self, lifted: Lifted, chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k"] | None:
+        """How far off each vertex is expected to be, relative to others; None where the model does not say."""
+        if self.noise is None:
+            return None
+        return self.noise(self.functions if chosen is None else self.functions[chosen], lifted.shape.motions)
 
     def observe(self, keypoints: Float[Tensor, "n k 2"], visible: Tensor) -> Observation:
         """Observations of this model's template, from image pixels."""
