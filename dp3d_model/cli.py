@@ -9,6 +9,8 @@ from dp3d_data.commandline import LazyGroup
 COMMANDS = {
     "train": ("dp3d_model.commands.train:train", "Learn the parts model from shards."),
     "evaluate": ("dp3d_model.commands.evaluate:evaluate", "Measure a trained model, beside the rigid template."),
+    "ablate": ("dp3d_model.commands.ablate:ablate", "Train variants and other methods; compare them in one table."),
+    "robustness": ("dp3d_model.commands.robustness:robustness", "Errors over noisy, hidden and one-sided keypoints."),
     "predict": ("dp3d_model.commands.predict:predict", "Lift instances to 3D; write GLB files and turntable pictures."),
 }
 

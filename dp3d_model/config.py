@@ -173,6 +173,7 @@ _C3DPO_RECIPE: dict[str, Any] = {
     "average": 0.0,
 }
 _WITHOUT_LEARNING: dict[str, Any] = {"network": False, "passes": 1, "steps": 0, "epochs": 0, "noise": "off"}
+_FIT: dict[str, Any] = {"body": "parts", "parts": 30, "blendshapes": 0, "refine_steps": 200, "refine_rate": 0.02, "refine_arap": 0.1}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
@@ -191,7 +192,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "stanford-dogs": _SUPPLEMENT | {"epochs": 200},
     "lvis": _SUPPLEMENT | {"epochs": 1000, "noise": "clipped"},
     "rigid": _WITHOUT_LEARNING | {"body": "rigid", "refine_steps": 0},
-    "fit": _WITHOUT_LEARNING | {"body": "parts", "parts": 30, "blendshapes": 0, "refine_steps": 200, "refine_rate": 0.02, "refine_arap": 0.1},
+    "fit": _WITHOUT_LEARNING | _FIT,
     "linear": {"body": "linear"},
     "c3dpo": _C3DPO | _C3DPO_RECIPE,
     "c3dpo-adamw": _C3DPO,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dp3d_data.errors import TemplateMismatch
@@ -15,7 +15,7 @@ from dp3d_model import metrics
 from dp3d_model.config import preset
 from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifted, Lifter
-from dp3d_model.observation import Observation
+from dp3d_model.observation import Observation, visible_mean
 from dp3d_model.refinement import refined
 from dp3d_model.reliability import reliability
 from dp3d_model.rotation_fit import nearest_rotation
@@ -64,14 +64,20 @@ def lift(lifter: Lifter, instances: Instances, batch: int = 256) -> list[tuple[O
     return [(part, refined(lifter, part)) for part in seen]
 
 
-def score_model(lifter: Lifter, instances: Instances, batch: int = 256) -> Scores:
-    """Scores of a model on instances with truth."""
+def score_model(lifter: Lifter, instances: Instances, batch: int = 256, measured: Instances | None = None) -> Scores:
+    """Scores of a model on instances with truth.
+
+    Args:
+        measured: the same instances with the keypoints to measure with, where those to lift were made worse on purpose.
+    """
     points = farthest_points(lifter.surface.vertices, STRESS_POINTS)
     parts = []
     for i in range(0, len(instances), batch):
-        some = instances.take(range(i, min(i + batch, len(instances))))
+        chosen = range(i, min(i + batch, len(instances)))
+        some = instances.take(chosen)
         seen, lifted = lift(lifter, some, batch)[0]
-        score = score_shapes(lifted.in_camera(), seen.camera.scale * lifted.log_scale.exp(), seen, some, points)
+        truth = some if measured is None else measured.take(chosen)
+        score = score_shapes(lifted.in_camera(), seen.camera.scale * lifted.log_scale.exp(), truth, points)
         parts.append(replace(score, noise=_noise(lifter, lifted, points)))
     return _joined(parts)
 
@@ -87,10 +93,11 @@ def _noise(lifter: Lifter, lifted: Lifted, points: Tensor) -> Tensor | None:
     return None if noise is None else noise[:, points]
 
 
-def score_shapes(shape: Tensor, scale: Tensor, seen: Observation, truth: Instances, points: Tensor) -> Scores:
-    """Scores of shapes [N, K, 3] in the camera frame, of which one unit is `scale` pixels."""
+def score_shapes(shape: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"], truth: Instances, points: Int[Tensor, "s"]) -> Scores:
+    """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some vertices."""
     true = metrics.align_translation(truth.true_vertices, truth.visible)
-    pixels = (truth.keypoints - seen.centre[:, None]) * truth.visible[..., None]
+    shown = torch.where(truth.visible[..., None], truth.keypoints, 0.0)
+    pixels = shown - visible_mean(shown, truth.visible)[:, None]
     result = {}
     for kind, unit in (("given", truth.true_scale), ("estimated", scale)):
         predicted = metrics.align_translation(shape * (scale / unit)[:, None, None], truth.visible)
@@ -167,7 +174,7 @@ def summary(models: Mapping[str, Scores], truth: Instances, surface: Surface) ->
     """The scores of models on the same instances as plain numbers."""
     view = (view_of(surface, truth.true_vertices) + 180.0 / VIEWS).div(360.0 / VIEWS).long() % VIEWS
     share = (truth.visible.float() @ surface.vertex_areas) / surface.vertex_areas.sum()
-    bins = (share * 10).long().clamp(0, 9)
+    bins = (share * 20).long().clamp(0, 19)
     return {
         "instances": len(truth),
         "vertices": len(surface.vertices),
@@ -177,7 +184,7 @@ def summary(models: Mapping[str, Scores], truth: Instances, surface: Surface) ->
         "stress_points": min(STRESS_POINTS, len(surface.vertices)),
         "models": {name: scores.means() for name, scores in models.items()},
         "by_view": {f"{360 // VIEWS * v}": _row(models, view == v) for v in range(VIEWS) if bool((view == v).any())},
-        "by_visible_share": {f"{10 * b}-{10 * b + 10} %": _row(models, bins == b) for b in range(10) if bool((bins == b).any())},
+        "by_visible_share": {f"{5 * b}-{5 * b + 5} %": _row(models, bins == b) for b in range(20) if bool((bins == b).any())},
         "by_group": _by_group(models, truth.groups),
         "uncertainty": {
             name: reliability(scores.noise, scores.vertex_errors, scores.given["mpjpe"])

@@ -18,7 +18,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     panels = [_errors, _views, _shares]
     panels += [_groups] if result["by_group"] else []
     panels += [_dropped] if result["uncertainty"] else []
-    columns = min(len(panels), 3)
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)
     figure, axes = plt.subplots(-(-len(panels) // columns), columns, squeeze=False, layout="constrained")
     figure.set_size_inches(5.2 * columns, 4.0 * len(axes))
     cycle = plt.get_cmap("tab10")

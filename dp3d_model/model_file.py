@@ -85,9 +85,7 @@ def read_content(path: str | Path, kind: str) -> dict[str, Any]:
         InputMissing: no such file.
         CheckpointError: not such a file.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / MODEL_FILE
+    path = model_path(path)
     if not path.is_file():
         raise InputMissing(f"no such {kind} file", path=path, hint="train one: dp3d-model train")
     expected = f"a {kind} file written by: dp3d-model train"
@@ -100,6 +98,11 @@ def read_content(path: str | Path, kind: str) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"not a {kind} file", expected=expected, hint=hint, path=path)
     return content
+
+
+def model_path(path: str | Path) -> Path:
+    """The file itself, where its folder is given."""
+    return Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
 
 
 def check_template(lifter: Lifter, name: str, content_hash: str, path: str | Path | None = None) -> None:

@@ -14,7 +14,6 @@ from dp3d_model.evaluation import METRICS, evaluate, score_model, score_rigid, s
 from dp3d_model.evaluation_report import write_report
 from dp3d_model.instances import Instances, concatenate
 from dp3d_model.lifter import Lifter
-from dp3d_model.observation import observe
 from dp3d_model.visualise import template_view
 from tests.model.toy import tiny, toy_instances, toy_surface
 
@@ -29,8 +28,7 @@ def still_model(surface):
 def scores_of(world, shapes, surface):
     """Scores of given shapes in the camera frame, true scale."""
     points = torch.arange(len(surface.vertices))
-    seen = observe(surface, world.keypoints, world.visible)
-    return score_shapes(shapes, world.true_scale, seen, world, points).means()
+    return score_shapes(shapes, world.true_scale, world, points).means()
 
 
 def test_the_truth_has_no_error_in_any_metric():
