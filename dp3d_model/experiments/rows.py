@@ -55,6 +55,7 @@ LOSSES = (
     Switch("entropy", "entropy", {"entropy_weight": 0.0}, {"entropy_weight": 0.001}),
 )
 OURS = (
+    Switch("dreams", "dreams", {"dream_weight": 0.0}, {"dream_weight": 1.0}),
     Switch("facing", "facing", {"facing_weight": 0.0}, {"facing_weight": 1.0}),
     Switch("outline", "outline", {"outline_weight": 0.0}, {"outline_weight": 0.5}),
     Switch("noise", "predicted noise", {"noise": "off"}, {"noise": "clipped"}),
@@ -64,7 +65,10 @@ OURS = (
     Switch("passes", "a second pass", {"passes": 1}, {"passes": 2}),
     Switch("tree", "a tree of parts", {"pivot": "part"}, {"pivot": "joint"}),
     Switch("blendshapes", "blendshapes", {"blendshapes": 0}, {"blendshapes": 5}),
+    Switch("shape", "a price on blendshapes", {"shape_weight": 0.0}, {"shape_weight": 0.001}),
+    Switch("layer-norm", "layer normalisation", {"norm": "batch"}, {"norm": "layer"}),
     Switch("hiding", "hidden keypoints in training", {"hide": 0.0}, {"hide": 0.8}),
+    Switch("shaking", "shaken keypoints in training", {"shake": 0.0}, {"shake": 0.02}),
     Switch("refinement", "refinement", {"refine_steps": 0}, {"refine_steps": 60}),
 )
 # preset, title; networks of another method train for the base's time.
