@@ -199,7 +199,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "fit": _WITHOUT_LEARNING | _FIT,
     "linear": {"body": "linear"},
     "c3dpo": _C3DPO | _C3DPO_RECIPE,
-    "c3dpo-adamw": _C3DPO,
+    "c3dpo-adamw": _C3DPO | {"batch": 128, "canonical_copies": 1, "learning_rate": 0.005},
 }
 
 

@@ -79,8 +79,8 @@ def test_the_numbers_of_c3dpo():
     assert (one.body, one.basis_shapes, one.rotations, one.camera, one.network_input) == ("basis", 10, "log", "learned", "keypoints")
     assert (one.optimiser, one.momentum, one.learning_rate, one.batch) == ("sgd", 0.9, 0.001, 256)
     assert (one.canonical_weight, one.canonical_copies, one.arap_weight, one.entropy_weight) == (1.0, 4, 0.0, 0.0)
-    own = PRESETS["c3dpo-adamw"]
-    assert {name: PRESETS["c3dpo"][name] for name in own} == own
+    own, recipe = PRESETS["c3dpo-adamw"], ("batch", "canonical_copies", "learning_rate")
+    assert {name: PRESETS["c3dpo"][name] for name in own if name not in recipe} == {name: own[name] for name in own if name not in recipe}
     assert preset("c3dpo-adamw").optimiser == "adamw"
 
 
