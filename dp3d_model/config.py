@@ -160,6 +160,8 @@ _C3DPO: dict[str, Any] = {
     "outline_weight": 0.0,
     "drawn_rings": 0,
     "hide": 0.0,
+    "mirror": False,
+    "turn": 0.0,
     "shake": 0.0,
     "refine_steps": 0,
     "batch": 256,

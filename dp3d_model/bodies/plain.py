@@ -55,8 +55,9 @@ class BasisBody(Body):
     rotations, SGD with momentum 0.9, learning rate 0.001, batch 256. Ours are: the learning rate falls to a tenth after
     80 % of the steps (there: whenever the loss stops falling), no weight decay, 4 rotations a shape, keypoints divided by the scale of
     the rigid fit, the start (standard deviation 0.1 / sqrt(D) template units), and a 1 added to the first coefficient, so that there is
-    a mean shape. `c3dpo-adamw` is the same model under our optimiser at ten times our learning rate (its shapes
-    start from nothing), with our batch and one rotation a shape, whose steps are cheaper. The shapes' canonical frame is their own, not the template's.
+    a mean shape. `c3dpo-adamw` is the same model under our optimiser at a learning rate of 0.005 (its shapes start from
+    nothing), with our batch and one rotation a shape, whose steps are cheaper. The shapes' canonical frame is their own, not the
+    template's.
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:

@@ -51,7 +51,7 @@ class Switch:
 # The supplement's rows (Figures 4-6), and below those of what is ours.
 LOSSES = (
     Switch("canonicalisation", "canonicalisation", {"canonical_weight": 0.0}, {"canonical_weight": 0.1}),
-    Switch("arap", "ARAP", {"arap_weight": 0.0}, {"arap_weight": 0.3}),
+    Switch("arap", "ARAP", {"arap_weight": 0.0}, {"arap_weight": 1.0}),
     Switch("entropy", "entropy", {"entropy_weight": 0.0}, {"entropy_weight": 0.001}),
 )
 OURS = (
@@ -69,6 +69,8 @@ OURS = (
     Switch("layer-norm", "layer normalisation", {"norm": "batch"}, {"norm": "layer"}),
     Switch("hiding", "hidden keypoints in training", {"hide": 0.0}, {"hide": 0.8}),
     Switch("shaking", "shaken keypoints in training", {"shake": 0.0}, {"shake": 0.02}),
+    Switch("mirroring", "mirrored instances in training", {"mirror": False}, {"mirror": True}),
+    Switch("turning", "turned instances in training", {"turn": 0.0}, {"turn": 180.0}),
     Switch("refinement", "refinement", {"refine_steps": 0}, {"refine_steps": 60}),
 )
 # preset, title; networks of another method train for the base's time.
