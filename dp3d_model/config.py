@@ -37,12 +37,23 @@ class TrainConfig:
     )
     camera_steps: int = setting(0, "Gauss-Newton steps that fit the camera to each posed body.", group=_MODEL, minimum=0)
     scale: str = setting(
-        "fitted", "Image scale: of the rigid fit, or with a learned correction.", group=_MODEL, choices=("fitted", "learned")
-    )
+        "fitted", "Image scale: of the rigid fit, solved for each posed body, or with a learned correction.",
+        group=_MODEL, choices=("fitted", "solved", "learned"),
+    )  # fmt: skip
+    projection: str = setting(
+        "orthographic", "Projection: orthographic, or perspective where the shards know the intrinsics.",
+        group=_MODEL, choices=("orthographic", "perspective"),
+    )  # fmt: skip
     network_input: str = setting(
         "residual", "What the network reads: what the rigid fit leaves, or keypoints.", group=_MODEL, choices=("residual", "keypoints")
     )
+    encoder: str = setting(
+        "cells", "How the input is gathered: means over patches, or attention of latents over the visible surface.",
+        group=_MODEL, choices=("cells", "attention"),
+    )  # fmt: skip
     input_cells: int = setting(512, "Patches that the input is averaged over; 0 feeds every vertex.", group=_MODEL, minimum=0)
+    latents: int = setting(32, "Latents of the attention.", group=_MODEL, minimum=1)
+    latent_blocks: int = setting(2, "Blocks of self-attention among them.", group=_MODEL, minimum=0)
     width: int = setting(1024, "Width of the network.", group=_MODEL, minimum=1)
     bottleneck: int = setting(256, "Width inside a residual block.", group=_MODEL, minimum=1)
     norm: str = setting("layer", "Normalisation of its layers.", group=_MODEL, choices=("batch", "layer"))
@@ -147,6 +158,8 @@ _C3DPO: dict[str, Any] = {
     "scale": "fitted",
     "network_input": "keypoints",
     "input_cells": 0,
+    "encoder": "cells",
+    "projection": "orthographic",
     "norm": "batch",
     "noise": "off",
     "canonical_weight": 1.0,

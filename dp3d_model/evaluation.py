@@ -14,8 +14,9 @@ from dp3d_data.errors import TemplateMismatch
 from dp3d_model import metrics
 from dp3d_model.config import preset
 from dp3d_model.instances import Instances
+from dp3d_model.lens import visible_mean
 from dp3d_model.lifter import Lifted, Lifter
-from dp3d_model.observation import Observation, visible_mean
+from dp3d_model.observation import Observation
 from dp3d_model.refinement import refined
 from dp3d_model.reliability import reliability
 from dp3d_model.rotation_fit import nearest_rotation
@@ -58,9 +59,10 @@ def lift(lifter: Lifter, instances: Instances, batch: int = 256) -> list[tuple[O
     """Observe and lift instances, a batch at a time, each refined as the model's settings say."""
     lifter.eval()
     with torch.no_grad():
-        seen = [
-            lifter.observe(instances.keypoints[i : i + batch], instances.visible[i : i + batch]) for i in range(0, len(instances), batch)
-        ]
+        seen = []
+        for i in range(0, len(instances), batch):
+            cameras = None if instances.cameras is None else instances.cameras[i : i + batch]
+            seen.append(lifter.observe(instances.keypoints[i : i + batch], instances.visible[i : i + batch], cameras))
     return [(part, refined(lifter, part)) for part in seen]
 
 
@@ -77,7 +79,7 @@ def score_model(lifter: Lifter, instances: Instances, batch: int = 256, measured
         some = instances.take(chosen)
         seen, lifted = lift(lifter, some, batch)[0]
         truth = some if measured is None else measured.take(chosen)
-        score = score_shapes(lifted.in_camera(), seen.camera.scale * lifted.log_scale.exp(), truth, points)
+        score = score_shapes(lifted.in_camera(), lifted.scale(seen), truth, points)
         parts.append(replace(score, noise=_noise(lifter, lifted, points)))
     return _joined(parts)
 

@@ -28,6 +28,7 @@ class Instances:
         true_scale: [N] pixels per template unit; None where unknown.
         boxes: [N, 4] xyxy, image pixels.
         groups, image_paths: of each instance; "" where unknown.
+        cameras: [N, 4] fx, fy, cx, cy of perspective cameras, image pixels; NaN where unknown, None where all are.
     """
 
     ids: tuple[str, ...]
@@ -38,6 +39,7 @@ class Instances:
     boxes: Float[Tensor, "n 4"] | None = None
     groups: tuple[str, ...] = ()
     image_paths: tuple[str, ...] = ()
+    cameras: Float[Tensor, "n 4"] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,7 +58,8 @@ class Instances:
 
     def source(self) -> BlockSource:
         """The same for a loader."""
-        return BlockSource(block_of_arrays(self.keypoints.numpy(), self.visible.numpy()), self.visible.shape[1])
+        cameras = None if self.cameras is None else self.cameras.numpy()
+        return BlockSource(block_of_arrays(self.keypoints.numpy(), self.visible.numpy(), cameras), self.visible.shape[1])
 
     def with_truth(self) -> Instances:
         """Those whose true shape is known.
@@ -85,21 +88,26 @@ def load_split(reader: ShardReader, split: str) -> Instances:
 
 
 def concatenate(parts: list[Instances]) -> Instances:
-    """One after the other; the truth is NaN where a part has none, and None where no part has any."""
+    """One after the other; truth and cameras are NaN where a part has none, and None where no part has any."""
     known = next((part for part in parts if part.true_vertices is not None), None)
     joined = {name: sum((getattr(part, name) for part in parts), ()) for name in ("ids", "groups", "image_paths")}
     for name in ("keypoints", "visible", "boxes"):
         joined[name] = torch.cat([getattr(part, name) for part in parts])
     if known is not None:
         for name in ("true_vertices", "true_scale"):
-            blank = torch.full_like(getattr(known, name)[:1], torch.nan)
-            values = (getattr(part, name) for part in parts)
-            joined[name] = torch.cat([_filled(value, blank, len(part)) for value, part in zip(values, parts, strict=True)])
+            joined[name] = _joined(name, getattr(known, name), parts)
+    lens = next((part.cameras for part in parts if part.cameras is not None), None)
+    joined["cameras"] = None if lens is None else _joined("cameras", lens, parts)
     return Instances(**joined)
 
 
-def _filled(value: Tensor | None, blank: Tensor, count: int) -> Tensor:
-    return blank.expand(count, *blank.shape[1:]) if value is None else value
+def _joined(name: str, known: Tensor, parts: list[Instances]) -> Tensor:
+    """One field of all parts, NaN where a part has none; `known` is that of any part."""
+    blank = torch.full_like(known[:1], torch.nan)
+    values = [getattr(part, name) for part in parts]
+    return torch.cat(
+        [blank.expand(len(part), *blank.shape[1:]) if value is None else value for value, part in zip(values, parts, strict=True)]
+    )
 
 
 def _instances(arrays: ShardInstances) -> Instances:
@@ -110,6 +118,7 @@ def _instances(arrays: ShardInstances) -> Instances:
         true_vertices=_tensor(arrays.true_vertices),
         true_scale=_tensor(arrays.true_scale),
         boxes=torch.tensor(np.asarray(arrays.boxes), dtype=torch.float32),
+        cameras=torch.tensor(arrays.cameras) if np.isfinite(arrays.cameras).any() else None,
         groups=tuple(name or "" for name in arrays.groups),
         image_paths=tuple(name or "" for name in arrays.image_paths),
     )

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dp3d_model.observation import visible_mean
+from dp3d_model.lens import visible_mean
 from dp3d_model.rotation_fit import nearest_rotation
 
 

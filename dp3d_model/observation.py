@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dp3d_model.camera import Camera, fit_camera
+from dp3d_model.lens import Lens, about_the_axis, fit_perspective, place, through, turned_towards, visible_mean
 from dp3d_model.surface import Surface, farthest_points
 
 
@@ -20,13 +21,15 @@ class Observation:
         keypoints: [N, K, 2] centred on the visible ones, divided by the camera's scale; 0 where not visible.
         visible: [N, K].
         camera: the rigid template's, or with the learned camera its scale and an identity rotation.
-        centre: [N, 2] image pixels of the keypoints' origin.
+        centre: [N, 2] image pixels of the visible keypoints' mean.
+        lens: where any intrinsics are known: keypoints, camera and every answer are those of pinholes turned towards the object.
     """
 
     keypoints: Float[Tensor, "n k 2"]
     visible: Bool[Tensor, "n k"]
     camera: Camera
     centre: Float[Tensor, "n 2"]
+    lens: Lens | None = None
 
     def at(self, chosen: Int[Tensor, "v"] | None) -> Observation:
         """The same, of some template vertices only."""
@@ -34,34 +37,60 @@ class Observation:
             return self
         return replace(self, keypoints=self.keypoints[:, chosen], visible=self.visible[:, chosen])
 
-    def with_keypoints(self, keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"]) -> Observation:
-        """Other keypoints (image pixels) of the same instances, in the units and about the origin of this observation."""
-        units = (keypoints - self.centre[:, None]) / self.camera.scale[:, None, None]
+    def with_keypoints(
+        self, keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], cameras: Float[Tensor, "n 4"] | None = None
+    ) -> Observation:
+        """Other keypoints (image pixels) of the same instances and cameras, in the units and about the origin of this observation."""
+        origin = self.centre[:, None]
+        if self.lens is not None and cameras is not None:
+            ideal, square = about_the_axis(keypoints, cameras)
+            keypoints = through(ideal, square, self.lens.turn)
+            pinhole = (self.lens.nearness > 0)[:, None, None]
+            origin = torch.where(pinhole, -self.lens.axis[:, None] * self.camera.scale[:, None, None], origin)
+        units = (keypoints - origin) / self.camera.scale[:, None, None]
         return replace(self, keypoints=torch.where(visible[..., None], units, torch.zeros_like(units)), visible=visible)
 
 
 def observe(
-    surface: Surface, keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], camera_mode: str = "closed-form"
+    surface: Surface,
+    keypoints: Float[Tensor, "n k 2"],
+    visible: Bool[Tensor, "n k"],
+    camera_mode: str = "closed-form",
+    cameras: Float[Tensor, "n 4"] | None = None,
 ) -> Observation:
     """Fit the rigid camera and bring the keypoints (image pixels) into template units.
+
+    Args:
+        cameras: fx, fy, cx, cy, image pixels; not finite where unknown, whose projection is taken as orthographic.
 
     Raises:
         ShapeError: see fit_camera.
     """
     shown = visible[..., None].expand_as(keypoints)
     keypoints = torch.where(shown, keypoints, torch.zeros_like(keypoints))
-    camera = fit_camera(surface.vertices, keypoints, visible)
-    centre = visible_mean(keypoints, visible)
-    units = (keypoints - centre[:, None]) / camera.scale[:, None, None] * visible[..., None]
+    centre = middle = visible_mean(keypoints, visible)
+    lens = None
+    if cameras is None or not bool(cameras.isfinite().all(1).any()):
+        camera = fit_camera(surface.vertices, keypoints, visible)
+    else:
+        keypoints, turn, per_focal = turned_towards(keypoints, visible, cameras)
+        camera = fit_perspective(surface.vertices, keypoints, visible, per_focal)
+        middle = visible_mean(keypoints, visible)
+        axis = torch.where((per_focal > 0)[:, None], -middle / camera.scale[:, None], torch.zeros_like(middle))
+        lens = Lens(per_focal * camera.scale, axis, turn)
+    units = (keypoints - middle[:, None]) / camera.scale[:, None, None] * visible[..., None]
     if camera_mode == "learned":
         camera = replace(camera, rotation=torch.eye(3).expand(len(keypoints), 3, 3))
-    return Observation(units, visible, camera, centre)
+    return Observation(units, visible, camera, centre, lens)
 
 
-def visible_mean(points: Float[Tensor, "n k c"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, "n c"]:
-    """The mean of the visible points; the others must be finite."""
-    shares = visible.to(points.dtype) / visible.sum(1, keepdim=True).clamp_min(1)
-    return (shares[:, None] @ points)[:, 0]
+def residual(
+    seen: Observation, vertices: Float[Tensor, "k 3"], rotation: Float[Tensor, "n 3 3"], placed: Float[Tensor, "n k 2"] | None
+) -> Float[Tensor, "n k 2"]:
+    """What the rigid template, or an answer that places the vertices, leaves of each keypoint, in tenths of the extent; 0 where hidden."""
+    if placed is None:
+        placed = place(torch.einsum("nca,ka->nkc", rotation, vertices), seen.keypoints, seen.visible, seen.lens)
+    return 10.0 * (seen.keypoints - placed) * seen.visible[..., None]
 
 
 class Encoder(torch.nn.Module):
@@ -77,17 +106,26 @@ class Encoder(torch.nn.Module):
     def __init__(self, surface: Surface, kind: str, cells: int) -> None:
         super().__init__()
         self.kind = kind
-        vertices, areas = surface.vertices, surface.vertex_areas.clamp_min(1e-12)
-        count = min(cells, len(vertices)) or len(vertices)
-        owner = torch.arange(len(vertices))
-        if count < len(vertices):
-            owner = torch.cdist(vertices, vertices[farthest_points(vertices, count)]).argmin(1)
-        total = torch.zeros(count).index_add_(0, owner, areas)
+        count = min(cells, len(surface.vertices)) or len(surface.vertices)
+        every = count == len(surface.vertices)
+        self.seeds = surface.vertices if every else surface.vertices[farthest_points(surface.vertices, count)]
         self.count = count
-        self.register_buffer("vertices", vertices, persistent=False)
+        self._gather(surface, torch.arange(count) if every else self._nearest(surface))
+        self.size = count * (4 if kind == "residual" else 3) + (3 if kind == "residual" else 6)
+
+    def carry(self, surface: Surface) -> None:
+        """Read another meshing of the template from now on: the patches keep their seeds, and some may be empty."""
+        self._gather(surface, self._nearest(surface))
+
+    def _nearest(self, surface: Surface) -> Int[Tensor, "k"]:
+        return torch.cdist(surface.vertices, self.seeds).argmin(1)
+
+    def _gather(self, surface: Surface, owner: Int[Tensor, "k"]) -> None:
+        areas = surface.vertex_areas.clamp_min(1e-12)
+        total = torch.zeros(self.count).index_add_(0, owner, areas)
+        self.register_buffer("vertices", surface.vertices, persistent=False)
         self.register_buffer("owner", owner, persistent=False)
         self.register_buffer("share", (areas / total[owner])[:, None], persistent=False)
-        self.size = count * (4 if kind == "residual" else 3) + (3 if kind == "residual" else 6)
 
     def forward(
         self, seen: Observation, placed: Float[Tensor, "n k 2"] | None = None, rotation: Float[Tensor, "n 3 3"] | None = None
@@ -102,10 +140,7 @@ class Encoder(torch.nn.Module):
         rotation = seen.camera.rotation if rotation is None else rotation
         rows = rotation[:, :2]
         if self.kind == "residual":
-            if placed is None:
-                rigid = torch.einsum("nca,ka->nkc", rows, self.vertices)
-                placed = rigid - visible_mean(rigid, seen.visible)[:, None]
-            pooled = self._pool(torch.cat([10.0 * (seen.keypoints - placed) * shown, shown], dim=2))
+            pooled = self._pool(torch.cat([residual(seen, self.vertices, rotation, placed), shown], dim=2))
             lifted = torch.einsum("npc,nca->npa", pooled[..., :2], rows)
             parts = [lifted.flatten(1), pooled[..., 2], rotation[:, 2]]
         else:

@@ -19,6 +19,7 @@ from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
 from dp3d_data.loader import Batch, Loader, Source
 from dp3d_model.augmentation import hide_at_random, mirrored, shake, turned
 from dp3d_model.config import TrainConfig, model_fields
+from dp3d_model.lens import about_the_axis
 from dp3d_model.lifter import Lifter
 from dp3d_model.model_file import FORMAT, MODEL_FILE, load_weights, read_content, save_atomically, save_model
 from dp3d_model.objective import Objective
@@ -150,7 +151,8 @@ class Trainer:
 
     def observed(self, batch: Batch, generator: torch.Generator) -> tuple[Observation, Observation]:
         """What the network is shown of a batch, and all that is known of it, in the same units."""
-        config, keypoints, visible = self.config, batch.keypoints, batch.visible
+        config, visible = self.config, batch.visible
+        keypoints, cameras = about_the_axis(batch.keypoints, batch.cameras)
         if config.turn:
             keypoints = turned(keypoints, config.turn, generator)
         if config.mirror and self.surface.symmetry is not None:
@@ -160,8 +162,8 @@ class Trainer:
             visible = hide_at_random(visible, config.hide, generator)
         if config.shake:
             keypoints = shake(keypoints, visible, config.shake, generator)
-        shown = self.objective.lifter.observe(keypoints, visible)
-        return shown, shown.with_keypoints(*whole) if config.hide or config.shake else shown
+        shown = self.objective.lifter.observe(keypoints, visible, cameras)
+        return shown, shown.with_keypoints(*whole, cameras) if config.hide or config.shake else shown
 
     def averaged_lifter(self) -> Lifter:
         """Phi with the averaged weights and with batch statistics recalibrated for them, ready for evaluation."""
@@ -169,7 +171,7 @@ class Trainer:
         lifter.load_state_dict(self.average, strict=False)
         count = max(1, min(self.instances, RECALIBRATION) // self.loader.order.batch)
         drawn = self.loader.from_step(_ASIDE * len(self.loader))
-        batches = [(batch.keypoints, batch.visible) for batch in islice(drawn, count)]
+        batches = [(batch.keypoints, batch.visible, batch.cameras) for batch in islice(drawn, count)]
         drawn.close()
         recalibrate(lifter, lambda batch: lifter.numbers(lifter.observe(*batch)), batches)
         return lifter

@@ -136,7 +136,7 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> Row:
             write_whole(plan.out / f"vertex_maps/{name}.npz", lambda s: np.savez_compressed(s, vertex_map=instance.vertex_map))
     ids = np.flatnonzero(instance.visible).astype(np.int32)
     view = VertexView(ids, instance.keypoints[ids], counts[ids], np.zeros(len(ids), dtype=np.float32))
-    camera = Camera.orthographic(instance.scale, instance.translation)
+    camera, scale = _camera(instance)
     return instance_row(
         f"{name}-0",
         ImageInfo(name, size, size, path, digest, "synth", instance.group),
@@ -145,8 +145,18 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> Row:
         Correspondence(plan.template.name, plan.template.content_hash, TRUTH),
         visible_area=instance.visible_area,
         mask_area=None if instance.mask is None else int(instance.mask.sum()),
-        truth=Truth(instance.true_vertices, instance.scale, plan.template.metres, camera),
+        truth=Truth(instance.true_vertices, scale, plan.template.metres, camera),
     )
+
+
+def _camera(instance: SyntheticInstance) -> tuple[Camera, float]:
+    """The camera of the image, and pixels per template unit: of a pinhole at the mean depth, as `project` has it."""
+    strength, scale = instance.strength, instance.scale
+    if not strength:
+        return Camera.orthographic(scale, instance.translation), scale
+    x, y = instance.translation
+    camera = Camera.perspective((scale / strength, scale / strength), (x, y), 1.0, np.array([0.0, 0.0, 1.0 / strength]))
+    return camera, float(scale / (1.0 + strength * instance.true_vertices[:, 2].mean()))
 
 
 def jpeg(image: np.ndarray) -> bytes:

@@ -31,6 +31,7 @@ class Batch:
         boxes: [B, 4] xyxy, image pixels.
         true_vertices: [B, K, 3] camera frame, template units; NaN where unknown.
         true_scale: [B] image pixels per template unit; NaN where unknown.
+        cameras: [B, 4] fx, fy, cx, cy of perspective cameras, image pixels; NaN where unknown.
         names: B instance ids; empty where not asked for.
     """
 
@@ -44,6 +45,7 @@ class Batch:
     boxes: Float[Tensor, "b 4"] | None = None
     true_vertices: Float[Tensor, "b k 3"] | None = None
     true_scale: Float[Tensor, "b"] | None = None
+    cameras: Float[Tensor, "b 4"] | None = None
     names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -82,7 +84,7 @@ def batch_of(block: Block, num_vertices: int, sparse: bool) -> Batch:
         views = {"offsets": block.offsets, "vertex_ids": block.ids.astype(np.int64), "points": block.points}
     else:
         views = dict(zip(("keypoints", "visible"), block.dense(num_vertices), strict=True))
-    rest = {name: getattr(block, name) for name in ("index", "groups", "boxes", "true_vertices", "true_scale")}
+    rest = {name: getattr(block, name) for name in ("index", "groups", "boxes", "true_vertices", "true_scale", "cameras")}
     tensors = {name: None if value is None else torch.from_numpy(value) for name, value in (views | rest).items()}
     return Batch(**tensors, names=() if block.names is None else tuple(block.names))
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int, Integer
 
 from dp3d_data.errors import ShapeError, ShardError, UsageError
-from dp3d_data.shards.decode import VIEW_COLUMNS, boxes, truth, views
+from dp3d_data.shards.decode import VIEW_COLUMNS, boxes, lenses, truth, views
 
 # What a batch can carry besides keypoints: field -> columns of the instance table.
 FIELDS = {
@@ -19,6 +19,7 @@ FIELDS = {
     "groups": ["group"],
     "boxes": ["box_x0", "box_y0", "box_x1", "box_y1"],
     "truth": ["true_vertices", "true_scale"],
+    "cameras": ["camera_kind", "camera_matrix"],
 }
 
 
@@ -36,6 +37,7 @@ class Block:
         boxes: [N, 4] xyxy, image pixels.
         true_vertices: [N, K, 3] camera frame, template units; NaN where unknown.
         true_scale: [N] image pixels per template unit; NaN where unknown.
+        cameras: [N, 4] fx, fy, cx, cy of perspective cameras, image pixels; NaN where unknown.
     """
 
     offsets: Int[np.ndarray, "n_plus_1"]
@@ -47,6 +49,7 @@ class Block:
     boxes: Float[np.ndarray, "N 4"] | None = None
     true_vertices: Float[np.ndarray, "N K 3"] | None = None
     true_scale: Float[np.ndarray, "N"] | None = None
+    cameras: Float[np.ndarray, "N 4"] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -116,6 +119,8 @@ def block_of(table: pa.Table, first: int, num_vertices: int, wanted: Sequence[st
         rest["boxes"] = boxes(table)
     if "truth" in wanted:
         rest["true_vertices"], rest["true_scale"] = _truth(table, num_vertices)
+    if "cameras" in wanted:
+        rest["cameras"] = lenses(table)
     index = np.arange(first, first + table.num_rows)
     return Block(found.offsets, found.ids, np.stack([found.x, found.y], axis=1), index, **rest)
 
@@ -136,12 +141,13 @@ def group_numbers(names: pa.ChunkedArray) -> Int[np.ndarray, "N"]:
     return numbers[coded.indices.fill_null(len(numbers) - 1).to_numpy(zero_copy_only=False)]
 
 
-def block_of_arrays(keypoints: np.ndarray, visible: np.ndarray) -> Block:
+def block_of_arrays(keypoints: np.ndarray, visible: np.ndarray, cameras: np.ndarray | None = None) -> Block:
     """Dense arrays as a block.
 
     Args:
         keypoints: [N, K, 2] image pixels; values where not visible do not matter.
         visible: [N, K].
+        cameras: [N, 4] fx, fy, cx, cy, image pixels; NaN where unknown.
 
     Raises:
         ShapeError: the arrays do not belong together.
@@ -151,7 +157,7 @@ def block_of_arrays(keypoints: np.ndarray, visible: np.ndarray) -> Block:
     rows, ids = np.nonzero(visible)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows, minlength=len(visible)))])
     points = np.ascontiguousarray(keypoints[rows, ids], dtype=np.float32)
-    return Block(offsets, ids.astype(np.int32), points, np.arange(len(visible)))
+    return Block(offsets, ids.astype(np.int32), points, np.arange(len(visible)), cameras=cameras)
 
 
 def columns_of(wanted: Sequence[str]) -> list[str]:

@@ -19,8 +19,11 @@ from dp3d_data.config import fingerprint
 from dp3d_data.errors import ShardError, UsageError
 from dp3d_data.loader.block import Block, block_of, columns_of
 from dp3d_data.loader.remote import ShardFolder
+from dp3d_data.shards.schema import ADDED, current
 
 ALL = "all"
+# Columns that shards of earlier versions may lack: null there.
+LATER = tuple(name for names in ADDED.values() for name in names)
 
 
 class Source(Protocol):
@@ -88,7 +91,10 @@ class ShardSource:
         try:
             footer = self._footer(name, path)
             with pq.ParquetFile(path, metadata=footer, memory_map=True, page_checksum_verification=True) as file:
-                table = file.read_row_group(place, columns=self._columns, use_threads=False)
+                columns = [name for name in self._columns if name in file.schema_arrow.names or name not in LATER]
+                table = file.read_row_group(place, columns=columns, use_threads=False)
+            if len(columns) < len(self._columns):
+                table = current(table, self._columns)
             return block_of(table, self._starts[group], self.num_vertices, self.wanted)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise ShardError("cannot be read as a table of instances", got=str(error).splitlines()[0], path=path) from error
@@ -118,13 +124,14 @@ class BlockSource:
     Args:
         block: the instances.
         num_vertices: K of the template.
-        identity: what they are; by default a fingerprint of their keypoints.
+        identity: what they are; by default a fingerprint of their keypoints and cameras.
     """
 
     def __init__(self, block: Block, num_vertices: int, identity: str | None = None) -> None:
         self.block, self.num_vertices = block, num_vertices
         self.sizes: tuple[int, ...] = (len(block),)
-        self.identity = identity or fingerprint("arrays", len(block), [_digest(v) for v in (block.offsets, block.ids, block.points)])
+        arrays = (block.offsets, block.ids, block.points) + (() if block.cameras is None else (block.cameras,))
+        self.identity = identity or fingerprint("arrays", len(block), [_digest(values) for values in arrays])
 
     def read(self, group: int) -> Block:
         return self.block

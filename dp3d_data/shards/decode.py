@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int
 
 from dp3d_data.errors import ShardError
 
+# Skew over focal length above which a camera is no pinhole with square angles.
+SKEW = 1e-3
 # What a loader of keypoints must read.
 VIEW_COLUMNS = ["vertex_ids", "keypoints_x", "keypoints_y"]
 
@@ -84,3 +86,31 @@ def truth(table: pa.Table, num_vertices: int) -> tuple[np.ndarray | None, np.nda
 def boxes(table: pa.Table) -> Float[np.ndarray, "N 4"]:
     """Boxes, xyxy in image pixels."""
     return np.stack([table.column(name).to_numpy() for name in ("box_x0", "box_y0", "box_x1", "box_y1")], axis=1)
+
+
+def lenses(table: pa.Table) -> Float[np.ndarray, "N 4"]:
+    """Intrinsics fx, fy, cx, cy of each instance, image pixels; NaN where no perspective camera is known, or one with skew."""
+    column = table.column("camera_matrix").combine_chunks()
+    kinds = np.array(table.column("camera_kind").to_pylist(), dtype=object)
+    pinhole = (kinds == "perspective") & column.is_valid().to_numpy(zero_copy_only=False)
+    found = np.full((len(column), 4), np.nan, dtype=np.float32)
+    matrices = column.filter(pa.array(pinhole)).flatten().to_numpy(zero_copy_only=False)
+    found[pinhole] = intrinsics(matrices.reshape(-1, 3, 4).astype(np.float64))
+    return found
+
+
+def intrinsics(projection: Float[np.ndarray, "n 3 4"]) -> Float[np.ndarray, "n 4"]:
+    """fx, fy, cx, cy of pinholes P = K [A | t], A any rotation times any scale; NaN where P is none, or has skew.
+
+    With M = P[:, :3], M M^T = s^2 K K^T, whose last entry is s^2 and whose triangular root is K: the RQ decomposition in closed form.
+    """
+    gram = projection[:, :, :3] @ projection[:, :, :3].transpose(0, 2, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gram = gram / gram[:, 2:, 2:]
+        cx, cy = gram[:, 0, 2], gram[:, 1, 2]
+        fy = np.sqrt(gram[:, 1, 1] - cy**2)
+        skew = (gram[:, 0, 1] - cx * cy) / fy
+        fx = np.sqrt(gram[:, 0, 0] - cx**2 - skew**2)
+        found = np.stack([fx, fy, cx, cy], axis=1)
+        sound = np.isfinite(found).all(axis=1) & (np.abs(skew) < SKEW * fx)
+    return np.where(sound[:, None], found, np.nan)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from dp3d_data.config import file_digest
 from dp3d_data.errors import ShardError, UsageError
 from dp3d_data.shards.basis import BASIS, Basis, read_basis
-from dp3d_data.shards.decode import boxes, truth, views
+from dp3d_data.shards.decode import boxes, lenses, truth, views
 from dp3d_data.shards.manifest import read_manifest
 from dp3d_data.shards.runs import TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
@@ -39,6 +39,7 @@ class Instances:
         boxes: [N, 4] xyxy, image pixels.
         true_vertices: [N, K, 3] camera frame, template units; NaN where unknown; None where no instance has truth.
         true_scale: [N] image pixels per template unit; NaN where unknown; None where no instance has truth.
+        cameras: [N, 4] fx, fy, cx, cy of perspective cameras, image pixels; NaN where unknown.
     """
 
     instance_ids: list[str]
@@ -50,6 +51,7 @@ class Instances:
     boxes: Float[np.ndarray, "N 4"]
     true_vertices: Float[np.ndarray, "N K 3"] | None
     true_scale: Float[np.ndarray, "N"] | None
+    cameras: Float[np.ndarray, "N 4"]
 
     def __len__(self) -> int:
         return len(self.instance_ids)
@@ -170,4 +172,5 @@ def dense(table: pa.Table, num_vertices: int) -> Instances:
         boxes=boxes(table),
         true_vertices=true_vertices,
         true_scale=true_scale,
+        cameras=lenses(table),
     )

@@ -20,7 +20,7 @@ class WorldConfig:
     companions: float = setting(0.0, "Share of the images with more than one animal.", group="World", minimum=0, maximum=1)
     perspective: float = setting(
         0.0, "Strongest perspective: body length over the distance to the nearest point; 2 is half a body length, and "
-        "distances go up to 10. 0 is orthographic, as keypoints with truth need.", group="World", minimum=0, maximum=2,
+        "distances go up to 10. 0 is orthographic.", group="World", minimum=0, maximum=2,
     )  # fmt: skip
     proportions: float = setting(
         1.0, "Strength of the changes of body proportions; 0 keeps the template's.", group="World", minimum=0, maximum=1

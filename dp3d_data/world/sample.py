@@ -38,8 +38,8 @@ class SyntheticInstance:
     rendered. box [4]: float xyxy, tight around the visible pixels (around the visible vertices without an image).
     keypoints [K, 2]: projections of all vertices, image pixels. visible [K]: faces the viewer, hidden by nothing,
     inside the image. visible_area: share of the rest template's area. true_vertices [K, 3]: camera frame (x right,
-    y down, z away), template units, centred as posed; keypoints = scale * true_vertices[:, :2] + translation, exactly
-    unless the world has perspective. group: the animal's identity.
+    y down, z away), template units, centred as posed; keypoints = scale * xy / (1 + strength * z) + translation of
+    true_vertices (x, y, z), exactly; strength is 0 unless the world has perspective. group: the animal's identity.
     """
 
     index: int
@@ -56,6 +56,7 @@ class SyntheticInstance:
     camera_from_template: Float[np.ndarray, "3 3"]
     scale: float
     translation: Float[np.ndarray, "2"]
+    strength: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,7 @@ class World:
             camera_from_template=camera.camera_from_template,
             scale=camera.scale,
             translation=camera.translation,
+            strength=camera.strength,
         )
 
 

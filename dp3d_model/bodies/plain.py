@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dp3d_data.errors import TemplateMismatch
 from dp3d_model.bodies.shape import Body, Shape, displaced
 from dp3d_model.config import TrainConfig
 from dp3d_model.surface import Surface
@@ -73,3 +74,7 @@ class BasisBody(Body):
         mean[:, 0] = 1.0
         rest = self.vertices if chosen is None else self.vertices[chosen]
         return displaced(rest, torch.einsum("nd,dkc->nkc", numbers + mean, shapes))
+
+    def carry(self, surface: Surface) -> None:
+        expected = f"the template it learned, {len(self.vertices)} vertices"
+        raise TemplateMismatch("a basis of shapes knows single vertices", got=f"{len(surface.vertices)} vertices", expected=expected)

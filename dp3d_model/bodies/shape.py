@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dp3d_model.surface import Surface
+
 
 @dataclass(frozen=True)
 class PartMotions:
@@ -65,3 +67,13 @@ class Body(nn.Module):
     def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
         """The shapes of N instances; with `chosen`, K of the answer counts these template vertices only."""
         raise NotImplementedError
+
+    def carry(self, surface: Surface) -> None:
+        """Deform another meshing of the template from now on.
+
+        Raises:
+            TemplateMismatch: the body knows single vertices of its template.
+        """
+        for name, value in (("vertices", surface.vertices), ("functions", surface.functions), ("areas", surface.vertex_areas)):
+            if name in self._buffers:
+                self.register_buffer(name, value, persistent=False)

@@ -27,6 +27,7 @@ from dp3d_data.errors import UsageError
 @click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
 @click.option("--split", default="val", cls=GroupedOption, group="Input", help='Split to measure on; "all" takes every split.')
 @click.option("--count", default=0, type=click.IntRange(0), cls=GroupedOption, group="Input", help="First instances only; 0 takes all.")
+@click.option("--remeshed", is_flag=True, cls=GroupedOption, group="Input", help="Accept shards on another meshing of the template.")
 @click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the report.  [default: the category's]")
 def evaluate(
     shards: str | None,
@@ -36,6 +37,7 @@ def evaluate(
     category: str,
     split: str,
     count: int,
+    remeshed: bool,
     out: str | None,
 ) -> None:
     """Measure trained models, beside the rigid template under its closed-form camera.
@@ -52,14 +54,14 @@ def evaluate(
     from dp3d_model.evaluation import evaluate as measure
     from dp3d_model.evaluation_report import write_report
     from dp3d_model.instances import load_split
-    from dp3d_model.model_file import check_template, load_model
+    from dp3d_model.model_file import load_model
+    from dp3d_model.remeshing import lifter_for
 
     source = Path(shards) if shards else workspace(category) / "shards"
     paths = named_runs(compare + runs) if compare else {"model": model or str(workspace(category) / "model")}
     lifters = {name: load_model(path) for name, path in paths.items()}
     reader = ShardReader(source)
-    for lifter in lifters.values():
-        check_template(lifter, reader.template.name, reader.template.content_hash, source)
+    lifters = {name: lifter_for(lifter, reader.template, remeshed, source) for name, lifter in lifters.items()}
     instances = load_split(reader, split)
     result = measure(lifters, instances.take(range(min(count, len(instances)))) if count else instances)
     folder = write_report(result, out or workspace(category) / "evaluation")

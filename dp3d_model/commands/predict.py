@@ -17,6 +17,7 @@ FORMATS = ("glb", "obj", "ply")
 @click.option("--model", metavar="PATH", cls=GroupedOption, group="Input", help="Model file or folder.  [default: the category's]")
 @click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
 @click.option("--split", default="all", cls=GroupedOption, group="Input", help='Split to lift; "all" takes every split.')
+@click.option("--remeshed", is_flag=True, cls=GroupedOption, group="Input", help="Accept shards on another meshing of the template.")
 @click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the results.  [default: the category's]")
 @click.option(
     "--format",
@@ -35,6 +36,7 @@ def predict(
     model: str | None,
     category: str,
     split: str,
+    remeshed: bool,
     out: str | None,
     formats: tuple[str, ...],
     count: int,
@@ -48,13 +50,14 @@ def predict(
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.gallery import photographs_first, write_predictions
     from dp3d_model.instances import load_split
-    from dp3d_model.model_file import check_template, load_model
+    from dp3d_model.model_file import load_model
+    from dp3d_model.remeshing import lifter_for
 
     source = Path(shards) if shards else workspace(category) / "shards"
     folder = Path(out) if out else workspace(category) / "predictions"
     lifter = load_model(model or workspace(category) / "model")
     reader = ShardReader(source)
-    check_template(lifter, reader.template.name, reader.template.content_hash, source)
+    lifter = lifter_for(lifter, reader.template, remeshed, source)
     instances = load_split(reader, split)
     instances = photographs_first(instances, count)
     click.echo(f"{category}: {len(instances)} instances of {source} · {lifter.config.parts} parts of template {lifter.surface.name}")

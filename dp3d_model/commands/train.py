@@ -57,6 +57,8 @@ def train(
     address = shards or str(workspace(category) / "shards")
     folder = Path(out) if out else workspace(category) / "model"
 
+    import numpy as np
+
     from dp3d_data.loader import ShardFolder, ShardSource
     from dp3d_data.shards import require_files
     from dp3d_data.shards.reader import ShardReader
@@ -66,7 +68,8 @@ def train(
     shard_folder = ShardFolder(address)
     if not shard_folder.remote:
         require_files(shard_folder.folder)
-    source, reader = ShardSource(shard_folder, split), ShardReader(shard_folder.folder)
+    wanted = ("cameras",) if chosen.projection == "perspective" else ()
+    source, reader = ShardSource(shard_folder, split, wanted), ShardReader(shard_folder.folder)
     surface = surface_of(reader.template, reader.basis.functions, chosen.basis)
     trainer = Trainer(surface, source, chosen, folder, threads=threads)
     if overwrite:
@@ -76,6 +79,9 @@ def train(
         found = "goes on" if _resume(trainer, resume) else "starts"
     click.echo(f"{category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices · recipe {trainer.recipe}")
     click.echo(f"  {found} at step {trainer.step} of {trainer.steps}" if found != "trained already" else f"  {found}: {folder}")
+    if wanted:
+        known = np.isfinite(source.read(0).cameras).all(1)
+        click.echo(f"  perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
     if not trainer.finished():
         _run(trainer, folder)
     click.echo(f"  written to {folder} · next: dp3d-model evaluate --category {category}")

@@ -133,5 +133,5 @@ def examples(test: Instances, count: int, order: torch.Tensor) -> Instances:
 def lifted_as_measured(lifter: Lifter, some: Instances) -> torch.Tensor:
     """The shapes [N, K, 3] of a few instances in the camera frame, template units, scale given, aligned as for the errors."""
     seen, lifted = lift(lifter, some, len(some))[0]
-    scale = seen.camera.scale * lifted.log_scale.exp() / some.true_scale
+    scale = lifted.scale(seen) / some.true_scale
     return align_translation(lifted.in_camera() * scale[:, None, None], some.visible)

@@ -40,8 +40,8 @@ def rows_of(template, world):
         )
 
 
-def make_shards(root, template, count=60):
-    world = toy_instances(toy_surface(), count, bend=0.3)
+def make_shards(root, template, count=60, surface=None):
+    world = toy_instances(surface or toy_surface(), count, bend=0.3)
     writer = RunWriter(root / "synth", kind="synth", recipe="0" * 12)
     rows = list(rows_of(template, world))
     writer.commit(0, rows, inputs=len(rows))
@@ -81,6 +81,23 @@ def test_the_three_commands_follow_each_other_without_paths(workspace):
     assert lifted.exit_code == 0, lifted.output
     assert len(list((workspace / "predictions").glob("*.glb"))) == 2
     assert (workspace / "predictions" / "lifted.png").is_file()
+
+
+def test_another_meshing_of_the_template_only_where_asked_for(workspace, tmp_path):
+    """Trained with attention in perspective, measured on a mesh of four times as many vertices."""
+    trained = run(*TRAIN, "--encoder", "attention", "--latents", "4", "--projection", "perspective", "--scale", "solved")
+    assert "perspective: 0 of the first" in trained.output
+    fine = toy_surface(subdivisions=3)
+    finer = make_shards(tmp_path, make_template("finer", fine.vertices.numpy(), fine.faces.numpy()), 20, fine)
+    refused = CliRunner().invoke(main, ["evaluate", "--shards", str(finer)])
+    assert isinstance(refused.exception, TemplateMismatch) or "belong to another template" in refused.stderr
+    measured = run("evaluate", "--shards", str(finer), "--remeshed")
+    assert measured.exit_code == 0, measured.output
+    assert json.loads((workspace / "evaluation" / "evaluation.json").read_text())["vertices"] == 642
+    lifted = run("predict", "--shards", str(finer), "--remeshed", "--count", "1", "--no-pictures")
+    assert lifted.exit_code == 0, lifted.output
+    with np.load(next((workspace / "predictions").glob("*.npz"))) as archive:
+        assert archive["vertices"].shape == (642, 3)
 
 
 def test_a_finished_run_is_left_alone_and_another_recipe_is_refused(workspace):

@@ -1,6 +1,7 @@
 """Obvious twins of the loader's order and gathering."""
 
 import numpy as np
+import scipy.linalg
 
 
 def epoch_slow(order, number):
@@ -43,3 +44,11 @@ def take_slow(block, row):
     """Vertex ids and keypoints of one instance."""
     start, stop = int(block.offsets[row]), int(block.offsets[row + 1])
     return [int(i) for i in block.ids[start:stop]], [(float(x), float(y)) for x, y in block.points[start:stop]]
+
+
+def intrinsics_by_rq(projection):
+    """fx, fy, cx, cy and skew of P [3, 4] by SciPy's RQ decomposition, signs turned so that the diagonal is positive."""
+    k, _ = scipy.linalg.rq(projection[:, :3])
+    k = k @ np.diag(np.sign(np.diag(k)))
+    k = k / k[2, 2]
+    return k[0, 0], k[1, 1], k[0, 2], k[1, 2], k[0, 1]

@@ -68,3 +68,59 @@ def stress_by_loop(predicted, true):
         abs(np.linalg.norm(predicted[i] - predicted[j]) - np.linalg.norm(true[i] - true[j])) for i in range(k) for j in range(k) if i != j
     ]
     return float(np.mean(values))
+
+
+def placement_by_least_squares(points, keypoints, visible, nearness, axis):
+    """One instance: t and d of X_xy + t = (d + nearness Z) (u - axis), one equation for each visible coordinate, solved by LAPACK."""
+    depth = points[:, 2] - points[visible, 2].mean()
+    rows, right = [], []
+    for k in np.nonzero(visible)[0]:
+        for c in range(2):
+            seen = keypoints[k, c] - axis[c]
+            rows.append([1.0 - c, float(c), -seen])
+            right.append(nearness * depth[k] * seen - points[k, c])
+    x, y, d = np.linalg.lstsq(np.array(rows), np.array(right), rcond=None)[0]
+    return np.array([x, y]), d
+
+
+def place_by_loop(points, keypoints, visible, nearness, axis):
+    """One instance: the mean shift that brings visible points to their keypoints' rays, then every point through the pinhole."""
+    seen = np.nonzero(visible)[0]
+    factor = 1.0 + nearness * (points[:, 2] - points[seen, 2].mean())
+    shift = np.mean([factor[k] * (keypoints[k] - axis) - points[k, :2] for k in seen], axis=0)
+    return np.array([(points[k, :2] + shift) / factor[k] + axis for k in range(len(points))])
+
+
+def pinhole_by_loop(points, focal, centre):
+    """Pixels of points of the camera frame, one at a time."""
+    return np.array([[focal[0] * x / z + centre[0], focal[1] * y / z + centre[1]] for x, y, z in points])
+
+
+def attention_by_loop(queries, places, areas, values, visible):
+    """One instance: for each region the mean of the values over its visible surface, and the visible share of it."""
+    rows = []
+    for query in queries.astype(np.float64):
+        logits = places.astype(np.float64) @ query
+        mass = areas * np.exp(logits - logits.max())
+        seen = [k for k in range(len(places)) if visible[k]]
+        total = sum(mass[k] for k in seen)
+        share = total / mass.sum()
+        # Regions of which next to nothing is seen count as unseen.
+        mean = sum(mass[k] * values[k] for k in seen) / mass.sum() / max(share, 1e-6)
+        rows.append([*mean, share])
+    return np.array(rows)
+
+
+def nearest_point_by_search(surface, point, steps=40):
+    """The nearest of many points of every triangle, and the functions there."""
+    vertices, functions = surface.vertices.numpy().astype(np.float64), surface.functions.numpy().astype(np.float64)
+    grid = [(i / steps, j / steps) for i in range(steps + 1) for j in range(steps + 1 - i)]
+    weights = np.array([(1 - u - v, u, v) for u, v in grid])
+    best = (np.inf, None, None)
+    for face in surface.faces.long().numpy():
+        places = weights @ vertices[face]
+        distance = np.linalg.norm(places - point, axis=1)
+        k = int(distance.argmin())
+        if distance[k] < best[0]:
+            best = (distance[k], places[k], weights[k] @ functions[face])
+    return best[1], best[2]

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from dp3d_data.errors import ShapeError, ShardError, UsageError
 from dp3d_data.loader.batch import batch_of, collate
 from dp3d_data.loader.block import Block, block_of, block_of_arrays, columns_of, group_numbers, join
-from dp3d_data.shards.instances import instance_batch
+from dp3d_data.shards.decode import intrinsics
+from dp3d_data.shards.instances import Camera, instance_batch
 from tests.data.shards.samples import grid_template, row
-from tests.references.loader import take_slow
+from tests.references.loader import intrinsics_by_rq, take_slow
 
 K = 9
 
@@ -71,6 +72,33 @@ def test_a_foreign_vertex_is_refused():
     assert np.isfinite(block.true_vertices[0]).all() and np.isnan(block.true_vertices[1]).all()
     with pytest.raises(ShardError, match="vertex id outside the template"):
         block_of(table, 0, 10, [])
+
+
+@given(seed=st.integers(0, 99))
+def test_intrinsics_are_those_of_the_rq_decomposition(seed):
+    rng = np.random.default_rng(seed)
+    calibration = np.array([[rng.uniform(100, 5000), 0, rng.uniform(-50, 900)], [0, rng.uniform(100, 5000), 300], [0, 0, 1]])
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    placed = np.column_stack([rng.uniform(0.1, 3) * turn, rng.normal(size=3)])
+    found = intrinsics((calibration @ placed)[None])[0]
+    fx, fy, cx, cy, skew = intrinsics_by_rq(calibration @ placed)
+    np.testing.assert_allclose(found, [fx, fy, cx, cy], rtol=1e-6, atol=1e-6 * fx)
+    assert abs(skew) < 1e-6 * fx
+    calibration[0, 1] = 0.1 * calibration[0, 0]
+    assert np.isnan(intrinsics((calibration @ placed)[None])).all() and np.isnan(intrinsics(np.zeros((1, 3, 4)))).all()
+
+
+def test_only_pinholes_give_intrinsics():
+    """Orthographic and unknown cameras are NaN; rows taken, joined and batched keep theirs."""
+    pinhole = Camera.perspective((900.0, 950.0), (120.0, 130.0), 0.5, np.array([0.1, -0.2, 3.0]))
+    flat = Camera.orthographic(90.0, np.array([3.0, 4.0]))
+    known = [{"camera_kind": c.kind, "camera_matrix": c.matrix.astype(np.float32).ravel()} for c in (pinhole, flat)]
+    rows = [row(i, **columns) for i, columns in enumerate([*known, {}])]
+    block = block_of(pa.Table.from_batches([instance_batch(rows)]), 0, grid_template().num_vertices, ["cameras"])
+    np.testing.assert_allclose(block.cameras[0], [900, 950, 120, 130], rtol=1e-5)
+    assert np.isnan(block.cameras[1:]).all()
+    batch = batch_of(join([block.take(np.array([2])), block]), grid_template().num_vertices, sparse=True)
+    assert batch.cameras.shape == (4, 4) and batch.cameras[1].isfinite().all() and batch.cameras[0].isnan().all()
 
 
 def test_arrays_and_fields_that_do_not_fit_are_refused():

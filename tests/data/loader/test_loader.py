@@ -12,7 +12,7 @@ from dp3d_data.shards import ShardReader
 from tests.data.loader.samples import shards_in, small_shards
 from tests.shared import ROOT
 
-EVERYTHING = ("names", "groups", "boxes", "truth")
+EVERYTHING = ("names", "groups", "boxes", "truth", "cameras")
 SMALL = {"batch_size": 7, "window": 12, "seed": 3}
 
 

@@ -57,6 +57,16 @@ def test_rows_agree_with_the_images(tmp_path):
         assert row["camera_kind"] == "orthographic"
 
 
+def test_perspective_worlds_know_their_pinholes(tmp_path):
+    """The camera that is written brings the true vertices to the keypoints; the scale is that at the mean depth."""
+    run, _ = synth(make_plan(SynthConfig(**SMALL, images=False, perspective=1.0, out=str(tmp_path / "w"), workers=1)))
+    for row in (row for table in run.instances() for row in table.to_pylist()):
+        assert row["camera_kind"] == "perspective"
+        np.testing.assert_allclose(seen_by(row), np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1), atol=0.05)
+        matrix, truth = np.array(row["camera_matrix"]).reshape(3, 4), np.array(row["true_vertices"]).reshape(-1, 3)
+        assert row["true_scale"] == pytest.approx(matrix[0, 0] / (truth[:, 2].mean() + matrix[2, 3]), rel=1e-4)
+
+
 def test_a_stopped_run_goes_on(tmp_path):
     plan = make_plan(SynthConfig(**SMALL, images=False, out=str(tmp_path / "w"), workers=1))
 
