@@ -147,6 +147,53 @@ _SUPPLEMENT: dict[str, Any] = {
     "average": 0.0,
 }
 
+# Everything that C3DPO does not have is switched off, whatever the defaults are; see BasisBody for what is the paper's and what is ours.
+_C3DPO: dict[str, Any] = {
+    "body": "basis",
+    "basis_shapes": 10,
+    "rotations": "log",
+    "camera": "learned",
+    "camera_steps": 0,
+    "passes": 1,
+    "scale": "fitted",
+    "network_input": "keypoints",
+    "input_cells": 0,
+    "encoder": "cells",
+    "projection": "orthographic",
+    "norm": "batch",
+    "noise": "off",
+    "canonical_weight": 1.0,
+    "canonical_copies": 4,
+    "canonical_law": "uniform-angle",
+    "arap_weight": 0.0,
+    "entropy_weight": 0.0,
+    "shape_weight": 0.0,
+    "dream_weight": 0.0,
+    "facing_weight": 0.0,
+    "outline_weight": 0.0,
+    "drawn_rings": 0,
+    "hide": 0.0,
+    "mirror": False,
+    "turn": 0.0,
+    "shake": 0.0,
+    "refine_steps": 0,
+    "batch": 256,
+    "epochs": 0,
+    "steps": 2000,
+}
+_C3DPO_RECIPE: dict[str, Any] = {
+    "optimiser": "sgd",
+    "learning_rate": 0.001,
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "schedule": "step",
+    "warmup": 0,
+    "clip": 0.0,
+    "average": 0.0,
+}
+_WITHOUT_LEARNING: dict[str, Any] = {"network": False, "passes": 1, "steps": 0, "epochs": 0, "noise": "off"}
+_FIT: dict[str, Any] = {"body": "parts", "parts": 30, "blendshapes": 0, "refine_steps": 200, "refine_rate": 0.02, "refine_arap": 0.1}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
     "best": {
@@ -163,6 +210,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "up3d": _SUPPLEMENT | {"epochs": 100, "blendshapes": 0},
     "stanford-dogs": _SUPPLEMENT | {"epochs": 200},
     "lvis": _SUPPLEMENT | {"epochs": 1000, "noise": "clipped"},
+    "rigid": _WITHOUT_LEARNING | {"body": "rigid", "refine_steps": 0},
+    "fit": _WITHOUT_LEARNING | _FIT,
+    "linear": {"body": "linear"},
+    "c3dpo": _C3DPO | _C3DPO_RECIPE,
+    "c3dpo-adamw": _C3DPO | {"batch": 128, "canonical_copies": 1, "learning_rate": 0.005},
 }
 
 

@@ -1,25 +1,33 @@
-"""How good lifted shapes are where the truth is known: the model against the rigid template, by view and by visible share."""
+"""How good lifted shapes are where the truth is known: models against the rigid template, by view, visible share and group."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from dp3d_data.errors import TemplateMismatch
 from dp3d_model import metrics
+from dp3d_model.config import preset
 from dp3d_model.instances import Instances
+from dp3d_model.lens import visible_mean
 from dp3d_model.lifter import Lifted, Lifter
-from dp3d_model.observation import Observation, observe
+from dp3d_model.observation import Observation
 from dp3d_model.refinement import refined
+from dp3d_model.reliability import reliability
 from dp3d_model.rotation_fit import nearest_rotation
 from dp3d_model.surface import Surface, farthest_points
 
 STRESS_POINTS = 500
 VIEWS = 8
+RIGID = "rigid template"
 METRICS = ("mpjpe", "mpjpe_flip", "pa_mpjpe", "stress", "mpjpe_replaced", "mpjpe_flip_replaced")
+LISTED_GROUPS, EXTREME_GROUPS = 12, 5
+SPREAD = {"lowest": 0.0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "highest": 1.0}
 
 
 @dataclass(frozen=True)
@@ -29,10 +37,14 @@ class Scores:
     Attributes:
         given: the reconstruction in pixels divided by the true scale.
         estimated: the reconstruction in the model's own template units.
+        vertex_errors: [N, S] distance of well-spread vertices to the truth, scale given.
+        noise: [N, S] what the model expects of it; None where it expects nothing.
     """
 
     given: dict[str, Float[Tensor, "n"]] = field(default_factory=dict)
     estimated: dict[str, Float[Tensor, "n"]] = field(default_factory=dict)
+    vertex_errors: Float[Tensor, "n s"] | None = None
+    noise: Float[Tensor, "n s"] | None = None
 
     def means(self, chosen: Tensor | None = None) -> dict[str, dict[str, float]]:
         """The mean of every metric, over all instances or the chosen ones."""
@@ -54,38 +66,48 @@ def lift(lifter: Lifter, instances: Instances, batch: int = 256) -> list[tuple[O
     return [(part, refined(lifter, part)) for part in seen]
 
 
-def score_model(lifter: Lifter, instances: Instances, batch: int = 256) -> Scores:
-    """Scores of a trained model on instances with truth."""
+def score_model(lifter: Lifter, instances: Instances, batch: int = 256, measured: Instances | None = None) -> Scores:
+    """Scores of a model on instances with truth.
+
+    Args:
+        measured: the same instances with the keypoints to measure with, where those to lift were made worse on purpose.
+    """
+    points = farthest_points(lifter.surface.vertices, STRESS_POINTS)
     parts = []
     for i in range(0, len(instances), batch):
-        some = instances.take(range(i, min(i + batch, len(instances))))
+        chosen = range(i, min(i + batch, len(instances)))
+        some = instances.take(chosen)
         seen, lifted = lift(lifter, some, batch)[0]
-        parts.append(_score(lifted.in_camera(), lifted.scale(seen), seen, some, lifter.surface))
+        truth = some if measured is None else measured.take(chosen)
+        score = score_shapes(lifted.in_camera(), lifted.scale(seen), truth, points)
+        parts.append(replace(score, noise=_noise(lifter, lifted, points)))
     return _joined(parts)
 
 
 def score_rigid(surface: Surface, instances: Instances, batch: int = 256) -> Scores:
     """Scores of the rigid template under its closed-form camera, the baseline that every model must beat."""
-    parts = []
-    for i in range(0, len(instances), batch):
-        some = instances.take(range(i, min(i + batch, len(instances))))
-        seen = observe(surface, some.keypoints, some.visible)
-        shape = surface.vertices @ seen.camera.rotation.transpose(1, 2)
-        parts.append(_score(shape, seen.camera.scale, seen, some, surface))
-    return _joined(parts)
+    return score_model(Lifter(surface, preset("rigid")), instances, batch)
 
 
-def _score(shape: Tensor, scale: Tensor, seen: Observation, truth: Instances, surface: Surface) -> Scores:
-    """Scores of shapes [N, K, 3] in the camera frame, of which one unit is `scale` pixels."""
-    points = farthest_points(surface.vertices, STRESS_POINTS)
+def _noise(lifter: Lifter, lifted: Lifted, points: Tensor) -> Tensor | None:
+    with torch.no_grad():
+        noise = lifter.predicted_noise(lifted)
+    return None if noise is None else noise[:, points]
+
+
+def score_shapes(shape: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"], truth: Instances, points: Int[Tensor, "s"]) -> Scores:
+    """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some vertices."""
     true = metrics.align_translation(truth.true_vertices, truth.visible)
-    pixels = (truth.keypoints - seen.centre[:, None]) * truth.visible[..., None]
+    shown = torch.where(truth.visible[..., None], truth.keypoints, 0.0)
+    pixels = shown - visible_mean(shown, truth.visible)[:, None]
     result = {}
     for kind, unit in (("given", truth.true_scale), ("estimated", scale)):
         predicted = metrics.align_translation(shape * (scale / unit)[:, None, None], truth.visible)
         keypoints = pixels / unit[:, None, None]
         result[kind] = _errors(predicted, true, keypoints, truth.visible, points)
-    return Scores(**result)
+        if kind == "given":
+            vertex_errors = (predicted - true)[:, points].norm(dim=2)
+    return Scores(**result, vertex_errors=vertex_errors)
 
 
 def _errors(predicted: Tensor, true: Tensor, keypoints: Tensor, visible: Tensor, points: Tensor) -> dict[str, Tensor]:
@@ -105,8 +127,12 @@ def _errors(predicted: Tensor, true: Tensor, keypoints: Tensor, visible: Tensor,
 
 
 def _joined(parts: list[Scores]) -> Scores:
-    kinds = ({name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in METRICS} for kind in ("given", "estimated"))
-    return Scores(*kinds)
+    given, estimated = (
+        {name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in METRICS} for kind in ("given", "estimated")
+    )
+    noise = [part.noise for part in parts if part.noise is not None]
+    errors = [part.vertex_errors for part in parts if part.vertex_errors is not None]
+    return Scores(given, estimated, torch.cat(errors), torch.cat(noise) if noise else None)
 
 
 def view_of(surface: Surface, true_vertices: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:
@@ -120,18 +146,37 @@ def view_of(surface: Surface, true_vertices: Float[Tensor, "n k 3"]) -> Float[Te
     return torch.rad2deg(torch.atan2(towards[:, 1], towards[:, 0])) % 360.0
 
 
-def evaluate(lifter: Lifter, instances: Instances) -> dict[str, Any]:
-    """The whole evaluation as plain numbers: settings, means of both models, and tables by view and by visible share.
+def evaluate(lifters: Mapping[str, Lifter], instances: Instances) -> dict[str, Any]:
+    """The whole evaluation as plain numbers: the means of every model beside the rigid template, and tables by view, visible share, group.
 
     Raises:
         NothingToDo: no instance carries its true shape.
+        TemplateMismatch: the models belong to different templates.
     """
-    truth = instances.with_truth()
-    surface = lifter.surface
-    models = {"rigid template": score_rigid(surface, truth), "model": score_model(lifter, truth)}
+    truth, surface = instances.with_truth(), common_surface(lifters)
+    models = {RIGID: score_rigid(surface, truth)} | {name: score_model(lifter, truth) for name, lifter in lifters.items()}
+    return summary(models, truth, surface)
+
+
+def common_surface(lifters: Mapping[str, Lifter]) -> Surface:
+    """The template that all models share.
+
+    Raises:
+        TemplateMismatch: they belong to different templates.
+    """
+    surfaces = {name: lifter.surface for name, lifter in lifters.items()}
+    found = {surface.content_hash for surface in surfaces.values()}
+    if len(found) > 1:
+        got = ", ".join(f"{name}: {surface.name} {surface.content_hash}" for name, surface in surfaces.items())
+        raise TemplateMismatch("models of different templates cannot be compared", got=got, expected="one template")
+    return next(iter(surfaces.values()))
+
+
+def summary(models: Mapping[str, Scores], truth: Instances, surface: Surface) -> dict[str, Any]:
+    """The scores of models on the same instances as plain numbers."""
     view = (view_of(surface, truth.true_vertices) + 180.0 / VIEWS).div(360.0 / VIEWS).long() % VIEWS
     share = (truth.visible.float() @ surface.vertex_areas) / surface.vertex_areas.sum()
-    bins = (share * 10).long().clamp(0, 9)
+    bins = (share * 20).long().clamp(0, 19)
     return {
         "instances": len(truth),
         "vertices": len(surface.vertices),
@@ -141,9 +186,40 @@ def evaluate(lifter: Lifter, instances: Instances) -> dict[str, Any]:
         "stress_points": min(STRESS_POINTS, len(surface.vertices)),
         "models": {name: scores.means() for name, scores in models.items()},
         "by_view": {f"{360 // VIEWS * v}": _row(models, view == v) for v in range(VIEWS) if bool((view == v).any())},
-        "by_visible_share": {f"{10 * b}-{10 * b + 10} %": _row(models, bins == b) for b in range(10) if bool((bins == b).any())},
+        "by_visible_share": {f"{5 * b}-{5 * b + 5} %": _row(models, bins == b) for b in range(20) if bool((bins == b).any())},
+        "by_group": _by_group(models, truth.groups),
+        "uncertainty": {
+            name: reliability(scores.noise, scores.vertex_errors, scores.given["mpjpe"])
+            for name, scores in models.items()
+            if scores.noise is not None and scores.vertex_errors is not None
+        },
     }
 
 
-def _row(models: dict[str, Scores], chosen: Tensor) -> dict[str, Any]:
+def _row(models: Mapping[str, Scores], chosen: Tensor) -> dict[str, Any]:
     return {"instances": int(chosen.sum())} | {name: scores.means(chosen) for name, scores in models.items()}
+
+
+def _by_group(models: Mapping[str, Scores], groups: tuple[str, ...]) -> dict[str, Any] | None:
+    """MPJPE, scale given: the spread over groups, and each of them, or those that the last model finds hardest and easiest."""
+    names = sorted(set(groups) - {""})
+    if not names:
+        return None
+    place = {name: i for i, name in enumerate(names)}
+    owner = torch.tensor([place.get(name, len(names)) for name in groups])
+    count = torch.bincount(owner, minlength=len(names) + 1)[:-1]
+    means = {
+        model: torch.zeros(len(names) + 1).double().index_add_(0, owner, scores.given["mpjpe"].double())[:-1] / count
+        for model, scores in models.items()
+    }
+    order = list(means.values())[-1].argsort(descending=True, stable=True).tolist()
+    listed = order if len(order) <= LISTED_GROUPS else order[:EXTREME_GROUPS] + order[-EXTREME_GROUPS:]
+    return {
+        "groups": len(names),
+        "spread": {
+            model: {name: round(float(values.quantile(at)), 6) for name, at in SPREAD.items()} for model, values in means.items()
+        },
+        "listed": {
+            names[i]: {"instances": int(count[i])} | {model: round(float(values[i]), 6) for model, values in means.items()} for i in listed
+        },
+    }

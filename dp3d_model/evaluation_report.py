@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dp3d_model.evaluation_figure import draw
+
 TITLES = {
     "mpjpe": "MPJPE",
     "mpjpe_flip": "MPJPE, flip oracle",
@@ -33,20 +35,67 @@ def write_report(result: dict[str, Any], folder: str | Path) -> Path:
 
 def markdown(result: dict[str, Any]) -> str:
     """The tables for people."""
-    names = list(result["models"])
-    lines = ["# Evaluation", "", _introduction(result), ""]
+    names, unit = list(result["models"]), result["millimetres_per_unit"]
+    lines = ["# Evaluation", "", introduction(result), ""]
     for kind in ("given", "estimated"):
-        rows = [[TITLES[m], *(f"{result['models'][name][kind][m]:.4f}" for name in names)] for m in TITLES]
-        lines += [f"## Scale {kind}", "", *table(["", *names], rows), ""]
+        lines += [f"## Scale {kind}", "", *_means(result, kind, 1.0, 4), ""]
+        if unit:
+            lines += [f"In millimetres, scale {kind}:", "", *_means(result, kind, unit, 1), ""]
     for key, title in BREAKDOWNS.items():
         rows = [
             [label, str(row["instances"]), *(f"{row[name]['given']['mpjpe']:.4f}" for name in names)] for label, row in result[key].items()
         ]
         lines += [f"## MPJPE, scale given: {title}", "", *table(["", "instances", *names], rows), ""]
-    return "\n".join(lines)
+    return "\n".join(lines + _groups(result, names) + _uncertainty(result))
 
 
-def _introduction(result: dict[str, Any]) -> str:
+def _means(result: dict[str, Any], kind: str, factor: float, digits: int) -> list[str]:
+    rows = [[name, *(f"{factor * means[kind][m]:.{digits}f}" for m in TITLES)] for name, means in result["models"].items()]
+    return table(["", *TITLES.values()], rows)
+
+
+def _groups(result: dict[str, Any], names: list[str]) -> list[str]:
+    """MPJPE of groups: their spread, and the listed ones."""
+    found = result["by_group"]
+    if not found:
+        return []
+    spread = [[name, *(f"{value:.4f}" for value in found["spread"][name].values())] for name in names]
+    head = ["", *(word.replace("_", " ") for word in found["spread"][names[0]])]
+    rows = [[group, str(row["instances"]), *(f"{row[name]:.4f}" for name in names)] for group, row in found["listed"].items()]
+    some = "" if len(rows) == found["groups"] else f"; the hardest and easiest for {names[-1]}"
+    return [
+        *(f"## MPJPE, scale given: {found['groups']} groups", "", *table(head, spread), ""),
+        *(f"Each group{some}:", "", *table(["group", "instances", *names], rows), ""),
+    ]
+
+
+def _uncertainty(result: dict[str, Any]) -> list[str]:
+    """What the models that predict noise know of their errors."""
+    if not result["uncertainty"]:
+        return []
+    lines = [
+        "## Predicted noise",
+        "",
+        "Rank correlation of the predicted noise with the distance to the truth, over vertices and over instances; MPJPE of the half "
+        "of the instances that the model is surest of, and of the best half as an oracle would choose it.",
+        "",
+    ]
+    rows = []
+    for name, found in result["uncertainty"].items():
+        ranks = [f"{found[f'rank_correlation_of_{what}']:.2f}" for what in ("vertices", "instances")]
+        kept = [f"{found['sparsification'][which][5]:.4f}" for which in ("by_noise", "oracle")]
+        rows.append([name, *ranks, f"{found['sparsification']['oracle'][0]:.4f}", *kept])
+    head = ["", "ranks, vertices", "ranks, instances", "all instances", "surest half", "best half"]
+    lines += [*table(head, rows), ""]
+    for name, found in result["uncertainty"].items():
+        bins = found["calibration"]
+        rows = [[what, *(f"{row[what]:.4f}" for row in bins)] for what in ("predicted", "error")]
+        lines += [f"{name}, vertices in ten bins of rising noise:", "", *table(["", *(str(i + 1) for i in range(len(bins)))], rows), ""]
+    return lines
+
+
+def introduction(result: dict[str, Any]) -> str:
+    """What was measured, in which unit."""
     unit = result["millimetres_per_unit"]
     return (
         f"{result['instances']} instances with truth, {result['vertices']} vertices, "
@@ -59,29 +108,3 @@ def _introduction(result: dict[str, Any]) -> str:
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
     """Lines of a Markdown table."""
     return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
-
-
-def draw(result: dict[str, Any], path: Path) -> None:
-    """Two bar charts: the overall errors, and MPJPE by view."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    shown = ("mpjpe", "mpjpe_flip", "pa_mpjpe", "stress")
-    for i, (name, values) in enumerate(result["models"].items()):
-        offset = [j + 0.4 * i - 0.2 for j in range(len(shown))]
-        left.bar(offset, [values["given"][m] for m in shown], width=0.38, label=name)
-        views = result["by_view"]
-        places = [j + 0.4 * i - 0.2 for j in range(len(views))]
-        right.bar(places, [row[name]["given"]["mpjpe"] for row in views.values()], width=0.38, label=name)
-    left.set_xticks(range(len(shown)), [TITLES[m].replace(", ", ",\n") for m in shown])
-    left.set_title(f"{result['instances']} instances, scale given")
-    left.set_ylabel("error, template extents")
-    right.set_xticks(range(len(result["by_view"])), list(result["by_view"]))
-    right.set_title("MPJPE by view")
-    right.set_xlabel("viewed from, degrees (0 nose, 90 left)")
-    left.legend()
-    figure.savefig(path, dpi=90, metadata={"Software": None})
-    plt.close(figure)

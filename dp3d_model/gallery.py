@@ -17,7 +17,6 @@ from dp3d_model.palette import part_colours
 from dp3d_model.prediction import Prediction, predict
 from dp3d_model.prediction_table import PredictionTable
 from dp3d_model.rig import write_rig
-from dp3d_model.uncertainty import NoiseHead
 from dp3d_model.visualise import beside_photograph, save_picture, turntable
 
 SHEET_ROWS = 8
@@ -49,7 +48,6 @@ def write_predictions(
     formats: tuple[str, ...] = ("glb", "npz"),
     pictures: bool = True,
     rig: bool = False,
-    noise: NoiseHead | None = None,
     done: Callable[[int], None] = lambda _: None,
 ) -> Path:
     """Write the files of each instance in their order, named NNN-NAME, and with pictures lifted.png of the first ones.
@@ -65,7 +63,7 @@ def write_predictions(
     folder, start = Path(folder), 0
     writer = _Writer(lifter, folder, formats, pictures, rig)
     with PredictionTable(folder / "predictions.parquet") if "table" in formats else nullcontext() as table:
-        for many in predict(lifter, instances, noise=noise):
+        for many in predict(lifter, instances):
             some = instances.take(range(start, start + len(many.scale)))
             if table is not None:
                 table.add(some.ids, some.image_paths or ("",) * len(some), many)

@@ -17,6 +17,7 @@ from dp3d_model.lens import centred, depth_factor, place, solve_placement, visib
 from dp3d_model.observation import Encoder, Observation, observe
 from dp3d_model.surface import Surface
 from dp3d_model.trunk import Trunk
+from dp3d_model.uncertainty import NoiseHead
 
 MAX_LOG_SCALE = 1.0
 
@@ -98,6 +99,8 @@ class Lifter(nn.Module):
             Trunk(self.encoder.size + extra[i], self.size, config.width, config.bottleneck, config.blocks, config.norm)
             for i in range(passes)
         )
+        self.noise = NoiseHead(surface.functions.shape[1]) if config.noise != "off" else None
+        self.register_buffer("functions", surface.functions, persistent=False)
 
     def forward(self, seen: Observation, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
         """Lift observations; with `chosen`, K of the answer counts these template vertices only."""
@@ -136,6 +139,12 @@ class Lifter(nn.Module):
             log_scale = solved_log_scale(shape.posed, rotation, seen.at(chosen))
         return Lifted(shape, rotation, log_scale, numbers, None if seen.lens is None else seen.lens.turn)
 
+    def predicted_noise(self, lifted: Lifted, chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k"] | None:
+        """How far off each vertex is expected to be, relative to others; None where the model does not say."""
+        if self.noise is None:
+            return None
+        return self.noise(self.functions if chosen is None else self.functions[chosen], lifted.shape.motions)
+
     def on(self, surface: Surface) -> Lifter:
         """The same weights on another meshing of the template, whose functions are those of this one at the same places.
 
@@ -143,7 +152,7 @@ class Lifter(nn.Module):
             TemplateMismatch: the body knows single vertices of its template.
         """
         other = copy.deepcopy(self)
-        other.surface = surface
+        other.surface, other.functions = surface, surface.functions
         other.body.carry(surface)
         other.encoder.carry(surface)
         return other.to(self.encoder.vertices.device)

@@ -14,16 +14,13 @@ from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, We
 from dp3d_model.config import TrainConfig
 from dp3d_model.lifter import Lifter
 from dp3d_model.surface import Surface
-from dp3d_model.uncertainty import NoiseHead
 
 FORMAT = 1
 MODEL_FILE = "model.pt"
 
 
-def save_model(
-    lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None, noise: NoiseHead | None = None
-) -> Path:
-    """Write everything that lifting needs, and the noise head where there is one; the file appears whole or not at all."""
+def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None) -> Path:
+    """Write everything that lifting needs; the file appears whole or not at all."""
     surface = lifter.surface
     content = {
         "format": FORMAT,
@@ -36,7 +33,6 @@ def save_model(
         "functions": surface.functions,
         "symmetry": surface.symmetry,
         "weights": lifter.state_dict(),
-        "noise": None if noise is None else noise.state_dict(),
     }
     return save_atomically(content, path)
 
@@ -70,21 +66,6 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
     return lifter.to(device).eval()
 
 
-def load_noise(path: str | Path) -> NoiseHead | None:
-    """The noise head of a model file, None where the model was trained without.
-
-    Raises:
-        InputMissing, CheckpointError, WeightsMismatch: as `load_model`.
-    """
-    content = read_content(path, "model")
-    weights = content.get("noise")
-    if weights is None:
-        return None
-    head = NoiseHead(content["functions"].shape[1])
-    load_weights(head, weights, path)
-    return head.eval()
-
-
 def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: str | Path) -> None:
     """Strict loading.
 
@@ -104,9 +85,7 @@ def read_content(path: str | Path, kind: str) -> dict[str, Any]:
         InputMissing: no such file.
         CheckpointError: not such a file.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / MODEL_FILE
+    path = model_path(path)
     if not path.is_file():
         raise InputMissing(f"no such {kind} file", path=path, hint="train one: dp3d-model train")
     expected = f"a {kind} file written by: dp3d-model train"
@@ -119,6 +98,11 @@ def read_content(path: str | Path, kind: str) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"not a {kind} file", expected=expected, hint=hint, path=path)
     return content
+
+
+def model_path(path: str | Path) -> Path:
+    """The file itself, where its folder is given."""
+    return Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
 
 
 def check_template(lifter: Lifter, name: str, content_hash: str, path: str | Path | None = None) -> None:

@@ -15,13 +15,12 @@ from dp3d_model.losses import canonical_loss, entropy_loss, noisy_reprojection_l
 from dp3d_model.observation import Observation
 from dp3d_model.rotation_fit import nearest_rotation
 from dp3d_model.surface import Surface
-from dp3d_model.uncertainty import NoiseHead
 
 OUTLINE_POINTS = 384
 
 
 class Objective(nn.Module):
-    """Phi with what is needed to train it: Psi, the noise head and the one-rings.
+    """Phi with what is needed to train it: Psi and the one-rings.
 
     total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement); a weight of 0 skips the loss and its cost.
     """
@@ -31,14 +30,12 @@ class Objective(nn.Module):
         self.config = config
         self.lifter = Lifter(surface, config)
         self.canonicaliser = Canonicaliser(surface, config, self.lifter.body.size) if config.canonical_weight else None
-        self.noise = NoiseHead(surface.functions.shape[1]) if config.noise != "off" else None
         self.rings = OneRings(surface) if config.arap_weight else None
         self.normals = Normals(surface) if config.facing_weight else None
         if config.outline_weight:
             points, self.slack = outline_points(surface, OUTLINE_POINTS)
             self.register_buffer("outline", points, persistent=False)
-        for name, value in (("vertices", surface.vertices), ("functions", surface.functions)):
-            self.register_buffer(name, value, persistent=False)
+        self.register_buffer("vertices", surface.vertices, persistent=False)
 
     def forward(self, shown: Observation, seen: Observation, generator: torch.Generator) -> dict[str, Tensor]:
         """Each loss by name, and their weighted sum as "total".
@@ -94,10 +91,9 @@ class Objective(nn.Module):
 
     def _reprojection(self, lifted: Lifted, seen: Observation, chosen: Tensor | None) -> Tensor:
         projected = reproject(lifted, seen)
-        if self.noise is None:
+        noise = self.lifter.predicted_noise(lifted, chosen)
+        if noise is None:
             return reprojection_loss(projected, seen.keypoints, seen.visible, self.config.epsilon)
-        functions = self.functions if chosen is None else self.functions[chosen]
-        noise = self.noise(functions, lifted.shape.motions)
         form = self.config.noise
         return noisy_reprojection_loss(projected, seen.keypoints, seen.visible, noise, self.config.epsilon, form)
 

@@ -11,10 +11,11 @@ from dp3d_model.config import TrainConfig
 
 
 def make_optimiser(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """SGD with momentum (supplement) or AdamW."""
+    """SGD with momentum (supplement) or AdamW; the rigid template has nothing to learn, and an optimiser of nothing."""
+    parameters = list(module.parameters()) or [nn.Parameter(torch.zeros(0))]
     if config.optimiser == "sgd":
-        return torch.optim.SGD(module.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:

@@ -16,7 +16,6 @@ from dp3d_model.lens import visible_mean
 from dp3d_model.lifter import Lifted, Lifter
 from dp3d_model.observation import Observation
 from dp3d_model.refinement import refined
-from dp3d_model.uncertainty import NoiseHead
 
 BATCH = 256
 
@@ -77,13 +76,10 @@ class Prediction:
         return path
 
 
-def predict(lifter: Lifter, instances: Instances, batch: int = BATCH, noise: NoiseHead | None = None) -> Iterator[Prediction]:
+def predict(lifter: Lifter, instances: Instances, batch: int = BATCH) -> Iterator[Prediction]:
     """Lift instances, a batch at a time and each refined as the model's settings say; memory does not grow with their number.
 
     The image translation is the best one on the visible keypoints. In evaluation an instance's answer does not depend on its batch.
-
-    Args:
-        noise: the model's noise head, where it has one.
     """
     lifter.eval()
     for start in range(0, len(instances), batch):
@@ -91,15 +87,16 @@ def predict(lifter: Lifter, instances: Instances, batch: int = BATCH, noise: Noi
         cameras = None if instances.cameras is None else instances.cameras[some]
         with torch.no_grad():
             seen = lifter.observe(instances.keypoints[some], instances.visible[some], cameras)
-        yield _prediction(lifter, seen, refined(lifter, seen), noise, cameras)
+        yield _prediction(lifter, seen, refined(lifter, seen), cameras)
 
 
-def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, noise: NoiseHead | None, cameras: Tensor | None) -> Prediction:
+def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, cameras: Tensor | None) -> Prediction:
     shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(seen)
     count = len(lifted.posed)
     flat = scale[:, None, None] * (lifted.posed @ rotation[:, :2].transpose(1, 2))
     with torch.no_grad():
-        spread = torch.full(flat.shape[:2], torch.nan) if noise is None else noise(lifter.surface.functions, shape.motions)
+        noise = lifter.predicted_noise(lifted)
+        spread = torch.full(flat.shape[:2], torch.nan) if noise is None else noise
     intrinsics, position = _pinholes(seen, lifted, cameras)
     return Prediction(
         vertices=shape.posed.numpy(),

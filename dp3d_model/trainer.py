@@ -128,7 +128,7 @@ class Trainer:
         self.waited = clock.share()
         lifter = self.averaged_lifter()
         trained = {"steps": self.step, "instances": self.instances}
-        save_model(lifter, self.folder / MODEL_FILE, self.recipe, trained, self.objective.noise)
+        save_model(lifter, self.folder / MODEL_FILE, self.recipe, trained)
         return lifter
 
     def train_step(self, batch: Batch) -> dict[str, float]:

@@ -90,7 +90,7 @@ def predict(
     Photographs and keypoint files become a run folder, OUT/extract, first: dp3d-data failures tells what could not be used.
     """
     from dp3d_model.gallery import photographs_first, write_predictions
-    from dp3d_model.model_file import load_model, load_noise
+    from dp3d_model.model_file import load_model
 
     path = model or workspace(category) / "model"
     folder = Path(out) if out else workspace(category) / "predictions"
@@ -100,7 +100,7 @@ def predict(
     instances = photographs_first(found.instances, count)
     click.echo(f"{category}: {len(instances)} instances of {found.source} · template {lifter.surface.name}")
     with click.progressbar(length=len(instances), label="lift") as bar:
-        write_predictions(lifter, instances, folder, formats, pictures, rig, load_noise(path), bar.update)
+        write_predictions(lifter, instances, folder, formats, pictures, rig, bar.update)
     click.echo(f"  written to {folder}: {', '.join(formats)}{', png, lifted.png' if pictures else ''}")
 
 

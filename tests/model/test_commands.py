@@ -162,3 +162,41 @@ def test_files_that_are_no_models(workspace, tmp_path):
     save_atomically(content, tmp_path / "partial.pt")
     with pytest.raises(WeightsMismatch, match="the weights do not fit the settings"):
         load_model(tmp_path / "partial.pt")
+
+
+def test_models_are_compared_ablated_and_made_worse(workspace):
+    run(*TRAIN)
+    several = run("evaluate", "--compare", "one=" + str(workspace / "model"), str(workspace / "model" / "model.pt"), "--count", "5")
+    assert several.exit_code == 0, several.output
+    result = json.loads((workspace / "evaluation" / "evaluation.json").read_text())
+    assert list(result["models"]) == ["rigid template", "one", "model.pt"]
+    assert result["instances"] == 5
+    small = [*OPTIONS, "--steps", "2", "--batch", "16", "--count", "6"]
+    ablated = run("ablate", *small, "--row", "linear", "--row", "rigid", "--examples", "1")
+    assert ablated.exit_code == 0, ablated.output
+    assert {path.name for path in (workspace / "ablation" / "runs").iterdir()} == {"full", "linear", "rigid"}
+    assert run("evaluate", "--model", str(workspace / "ablation" / "runs" / "linear")).exit_code == 0
+    noisy = run("robustness", "--count", "6", "--level", "2", "--hidden", "50")
+    assert noisy.exit_code == 0, noisy.output
+    assert "noise 2% of the box, 50% hidden" in noisy.output
+    halves = run("robustness", *small, "--figure", "lower-half", "--rate", "100")
+    assert halves.exit_code == 0, halves.output
+    names = {path.name for path in (workspace / "robustness").iterdir()}
+    assert {f"{name}.{kind}" for name in ("noise", "lower-half") for kind in ("json", "md", "png")} <= names
+
+
+def test_what_cannot_be_compared_is_refused(workspace, tmp_path):
+    stray = run("evaluate", "one")
+    assert stray.exit_code == 2
+    assert "models to compare stand after --compare" in stray.stderr
+    both = run("evaluate", "--model", "one", "--compare", "two")
+    assert both.exit_code == 2
+    assert "--compare one two" in both.stderr
+    vertices, faces = blob()
+    other = make_shards(tmp_path / "other", make_template("other", vertices[:, [1, 0, 2]], faces[:, ::-1]))
+    foreign = run("ablate", "--test-shards", str(other))
+    assert foreign.exit_code == 6
+    assert "another template than those to learn from" in foreign.stderr
+    unknown = run("ablate", "--row", "arapp")
+    assert unknown.exit_code == 2
+    assert "did you mean 'arap'" in unknown.stderr

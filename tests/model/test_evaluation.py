@@ -2,12 +2,15 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from dp3d_data.errors import NothingToDo
-from dp3d_model.evaluation import evaluate, score_model, score_rigid, view_of
+from dp3d_data.errors import NothingToDo, TemplateMismatch, UsageError
+from dp3d_model.camera import rotation_from_log
+from dp3d_model.commands.evaluate import named_runs
+from dp3d_model.evaluation import METRICS, evaluate, score_model, score_rigid, score_shapes, view_of
 from dp3d_model.evaluation_report import write_report
 from dp3d_model.instances import Instances, concatenate
 from dp3d_model.lifter import Lifter
@@ -20,6 +23,57 @@ def still_model(surface):
     lifter = Lifter(surface, tiny()).eval()
     torch.nn.init.zeros_(lifter.trunks[0].head.weight)
     return lifter
+
+
+def scores_of(world, shapes, surface):
+    """Scores of given shapes in the camera frame, true scale."""
+    points = torch.arange(len(surface.vertices))
+    return score_shapes(shapes, world.true_scale, world, points).means()
+
+
+def test_the_truth_has_no_error_in_any_metric():
+    surface = toy_surface()
+    world = toy_instances(surface, bend=0.4)
+    for kind in scores_of(world, world.true_vertices, surface).values():
+        assert set(kind) == set(METRICS)
+        assert max(kind.values()) < 1e-5
+
+
+def test_a_shift_along_all_axes_costs_nothing():
+    surface = toy_surface()
+    world = toy_instances(surface, bend=0.4)
+    for kind in scores_of(world, world.true_vertices + torch.tensor([0.3, -0.2, 5.0]), surface).values():
+        assert max(kind.values()) < 1e-5
+
+
+def test_depth_stretched_by_a_tenth_costs_a_tenth_of_the_mean_depth():
+    surface = toy_surface()
+    world = toy_instances(surface, bend=0.4)
+    found = scores_of(world, world.true_vertices * torch.tensor([1.0, 1.0, 1.1]), surface)["given"]
+    depth = world.true_vertices[..., 2]
+    expected = float((depth - depth.mean(1, keepdim=True)).abs().mean()) / 10.0
+    assert found["mpjpe"] == pytest.approx(expected, abs=1e-5)
+    assert found["mpjpe_replaced"] == pytest.approx(expected, abs=1e-5)
+    assert 0 < found["pa_mpjpe"] < expected
+
+
+def test_a_turn_costs_what_it_moves_and_nothing_after_a_similarity():
+    surface = toy_surface()
+    world = toy_instances(surface, bend=0.4)
+    world = replace(world, visible=torch.ones_like(world.visible))
+    turn = rotation_from_log(torch.tensor([0.0, 0.0, 0.2]))
+    found = scores_of(world, world.true_vertices @ turn.T, surface)["given"]
+    flat = world.true_vertices[..., :2] - world.true_vertices[..., :2].mean(1, keepdim=True)
+    assert found["mpjpe"] == pytest.approx(2 * math.sin(0.1) * float(flat.norm(dim=2).mean()), rel=1e-4)
+    assert max(found["pa_mpjpe"], found["stress"], found["mpjpe_replaced"]) < 1e-5
+
+
+def test_a_body_mirrored_in_depth_is_forgiven_by_the_oracle_alone():
+    surface = toy_surface()
+    world = toy_instances(surface, bend=0.4)
+    for kind in scores_of(world, world.true_vertices * torch.tensor([1.0, 1.0, -1.0]), surface).values():
+        assert max(kind["mpjpe_flip"], kind["mpjpe_flip_replaced"], kind["stress"]) < 1e-5
+        assert min(kind["mpjpe"], kind["mpjpe_replaced"], kind["pa_mpjpe"]) > 0.02
 
 
 def test_a_rigid_world_has_no_error():
@@ -67,7 +121,7 @@ def test_views_are_named_by_where_the_viewer_stands(azimuth):
 def test_the_report_accounts_for_every_instance(tmp_path):
     surface = toy_surface()
     world = toy_instances(surface, 30, bend=0.3)
-    result = evaluate(still_model(surface), world)
+    result = evaluate({"model": still_model(surface)}, world)
     assert sum(row["instances"] for row in result["by_view"].values()) == 30
     assert sum(row["instances"] for row in result["by_visible_share"].values()) == 30
     write_report(result, tmp_path)
@@ -85,4 +139,47 @@ def test_only_instances_with_truth_count():
     mixed = concatenate([blind, known])
     assert mixed.with_truth().ids == known.ids
     with pytest.raises(NothingToDo, match="no instance carries its true shape"):
-        evaluate(still_model(surface), blind)
+        evaluate({"model": still_model(surface)}, blind)
+
+
+def in_groups(world, count):
+    return replace(world, groups=tuple(f"animal-{i % count}" for i in range(len(world))))
+
+
+@pytest.mark.parametrize(("count", "listed"), [(3, 3), (20, 10)])
+def test_groups_are_summed_up_and_the_extreme_ones_listed(count, listed, tmp_path):
+    surface = toy_surface()
+    world = in_groups(toy_instances(surface, 40, bend=0.4), count)
+    found = evaluate({"one": still_model(surface)}, world)["by_group"]
+    errors = score_rigid(surface, world).given["mpjpe"]
+    means = [float(errors[i::count].mean()) for i in range(count)]
+    assert found["groups"] == count
+    assert len(found["listed"]) == listed
+    assert found["spread"]["one"]["highest"] == pytest.approx(max(means), abs=1e-4)
+    assert found["spread"]["one"]["lowest"] == pytest.approx(min(means), abs=1e-4)
+    assert next(iter(found["listed"])) == f"animal-{means.index(max(means))}"
+    assert list(found["listed"])[-1] == f"animal-{means.index(min(means))}"
+    assert sum(row["instances"] for row in found["listed"].values()) == 40 * listed // count
+
+
+def test_several_models_stand_beside_the_rigid_template(tmp_path):
+    surface = toy_surface()
+    world = in_groups(toy_instances(surface, 30, bend=0.4), 15)
+    noisy = Lifter(surface, tiny(noise="clipped")).eval()
+    result = evaluate({"still": still_model(surface), "noisy": noisy}, world)
+    assert list(result["models"]) == ["rigid template", "still", "noisy"]
+    assert set(result["uncertainty"]) == {"noisy"}
+    write_report(result, tmp_path)
+    text = (tmp_path / "evaluation.md").read_text()
+    for words in ("| noisy |", "15 groups", "hardest and easiest for noisy", "## Predicted noise", "noisy, vertices in ten bins"):
+        assert words in text
+    with pytest.raises(TemplateMismatch, match="models of different templates cannot be compared"):
+        evaluate({"one": noisy, "two": Lifter(replace(surface, content_hash="0ther"), tiny()).eval()}, world)
+
+
+def test_models_are_named_by_what_tells_them_apart():
+    assert named_runs(("a/full", "a/plain")) == {"full": "a/full", "plain": "a/plain"}
+    assert named_runs(("one/model", "two/model")) == {"one/model": "one/model", "two/model": "two/model"}
+    assert named_runs(("mine=a/model", "b/model")) == {"mine": "a/model", "b/model": "b/model"}
+    with pytest.raises(UsageError, match="two models have one name"):
+        named_runs(("x=a", "x=b"))

@@ -10,11 +10,10 @@ from dp3d_model.export import export_mesh
 from dp3d_model.gallery import draw_parts, photographs_first, safe_name, write_predictions
 from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifter
-from dp3d_model.model_file import load_model, load_noise, save_model
+from dp3d_model.model_file import load_model, save_model
 from dp3d_model.palette import part_colours, part_palette
 from dp3d_model.prediction import predict
 from dp3d_model.render import render_orthographic
-from dp3d_model.uncertainty import NoiseHead
 from dp3d_model.visualise import beside_photograph, template_view, turntable
 from tests.model.toy import blob, tiny, toy_instances, toy_surface
 
@@ -124,12 +123,8 @@ def test_a_prediction_does_not_depend_on_its_batch():
 
 
 def test_a_noise_head_travels_with_the_model_and_tells_the_uncertainty(tmp_path):
-    surface = toy_surface()
-    lifter, head = Lifter(surface, tiny()).eval(), NoiseHead(surface.functions.shape[1])
-    save_model(lifter, tmp_path / "with.pt", noise=head)
-    save_model(lifter, tmp_path / "without.pt")
-    assert load_noise(tmp_path / "without.pt") is None
-    (many,) = predict(load_model(tmp_path / "with.pt"), toy_instances(surface, 3), noise=load_noise(tmp_path / "with.pt"))
+    save_model(Lifter(toy_surface(), tiny(noise="clipped")), tmp_path / "model.pt")
+    (many,) = predict(load_model(tmp_path / "model.pt"), toy_instances(toy_surface(), 3))
     assert many.uncertainty.shape == (3, 162)
     assert (many.uncertainty > 0).all()
 

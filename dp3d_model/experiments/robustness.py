@@ -1,0 +1,164 @@
+"""Robustness (supplement, section E): noisy and hidden keypoints, when measuring or when learning; and lost lower halves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dp3d_data.config import file_digest, fingerprint
+from dp3d_model.config import TrainConfig
+from dp3d_model.evaluation import STRESS_POINTS, Scores, score_model
+from dp3d_model.evaluation_report import table
+from dp3d_model.experiments.corruption import CorruptedSource, Corruption, corrupted, lower_half
+from dp3d_model.experiments.runs import Progress, Runs, kept, write_json
+from dp3d_model.instances import Instances
+from dp3d_model.lifter import Lifter
+from dp3d_model.model_file import MODEL_FILE
+from dp3d_model.surface import Surface, farthest_points
+
+MEASURE = 1  # raised when the same model would be measured differently
+SHOWN = ("mpjpe", "mpjpe_flip", "pa_mpjpe", "stress")
+# noise as a share of the box, share hidden -> most times the clean MPJPE
+BARS = {(0.02, 0.5): 1.15, (0.02, 0.8): 1.4}
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Levels of corruption.
+
+    Attributes:
+        noise: shares of the box; hidden: shares of the visible keypoints; both with 0, the clean case, first.
+        seed: of the corruption.
+    """
+
+    noise: tuple[float, ...]
+    hidden: tuple[float, ...]
+    seed: int = 0
+
+    def cells(self) -> Iterator[Corruption]:
+        """Every combination."""
+        for hidden in self.hidden:
+            for noise in self.noise:
+                yield Corruption(noise, hidden, 0.0, self.seed)
+
+
+def measure_noise(
+    models: Mapping[str, tuple[Lifter, str]], test: Instances, identity: str, grid: Grid, folder: Path, progress: Progress
+) -> dict[str, Any]:
+    """Figure 1, keypoints corrupted when measuring: errors of models (name -> model and digest of its file) in every cell.
+
+    Each cell is kept as it is measured, in folder/cells.
+    """
+    found: dict[str, Any] = {"instances": len(test), "noise": grid.noise, "hidden": grid.hidden, "models": {}}
+    for name, (lifter, digest) in models.items():
+        lower = lower_half(lifter.surface.vertices.numpy())
+        rows, cells = [], list(grid.cells())
+        for cell in cells:
+            recipe = fingerprint(digest, identity, cell, MEASURE)
+            path = folder / "cells" / f"{recipe}.json"
+            measured = kept(path, recipe, lambda lifter=lifter, cell=cell, lower=lower: _measured(lifter, test, cell, lower))
+            rows.append({"noise": cell.noise, "hidden": cell.hidden} | measured)
+            progress(name, len(rows), len(cells))
+        found["models"][name] = rows
+    return found
+
+
+def _measured(lifter: Lifter, test: Instances, cell: Corruption, lower: np.ndarray) -> dict[str, float]:
+    scores = score_model(lifter, corrupted(test, cell, lower), measured=test)
+    means = scores.means()["given"]
+    return {name: means[name] for name in SHOWN}
+
+
+def train_noise(config: TrainConfig, runs: Runs, test: Instances, identity: str, grid: Grid, say: Say) -> dict[str, Any]:
+    """Figure 1, keypoints corrupted when learning: a model is trained in every cell and measured on clean keypoints."""
+    lower = lower_half(runs.surface.vertices.numpy())
+    rows = []
+    for cell in grid.cells():
+        name = f"noise-{100 * cell.noise:g}-hidden-{100 * cell.hidden:g}"
+        means = _trained_and_measured(config, runs, name, cell, lower, test, identity)
+        rows.append({"noise": cell.noise, "hidden": cell.hidden} | {metric: means[metric] for metric in SHOWN})
+        say(f"learnt with noise {cell.noise:.1%}, {cell.hidden:.0%} hidden: MPJPE {means['mpjpe']:.4f}")
+    return {"instances": len(test), "noise": grid.noise, "hidden": grid.hidden, "models": {"trained on it": rows}}
+
+
+def lose_lower_halves(
+    config: TrainConfig, runs: Runs, test: Instances, identity: str, rates: Sequence[float], seed: int, up: str, say: Say
+) -> dict[str, Any]:
+    """Figure 2: the lower half hidden in a growing share of the training instances; a model is trained at every rate."""
+    lower = lower_half(runs.surface.vertices.numpy(), up)
+    rows = []
+    for rate in rates:
+        cell = Corruption(removed=rate, seed=seed)
+        means = _trained_and_measured(config, runs, f"lower-half-{100 * rate:g}", cell, lower, test, identity)
+        rows.append({"rate": rate} | means)
+        halves = f"upper half {means['upper']:.4f}, lower half {means['lower']:.4f}"
+        say(f"lower half lost in {rate:.0%} of the instances: MPJPE {means['mpjpe']:.4f} · {halves}")
+    return {"instances": len(test), "up": up, "rows": rows}
+
+
+def _trained_and_measured(
+    config: TrainConfig, runs: Runs, name: str, cell: Corruption, lower: np.ndarray, test: Instances, identity: str
+) -> dict[str, float]:
+    lifter = runs.trained(name, config, CorruptedSource(runs.source, cell, lower))
+    folder = runs.run_folder(name)
+    recipe = fingerprint(file_digest(folder / MODEL_FILE), identity, MEASURE)
+    return kept(folder / "scores.json", recipe, lambda: _halves(score_model(lifter, test), lifter.surface, lower))
+
+
+def _halves(scores: Scores, surface: Surface, lower: np.ndarray) -> dict[str, float]:
+    """The means, and the mean errors of well-spread vertices of the upper and of the lower half."""
+    below = lower[farthest_points(surface.vertices, STRESS_POINTS).numpy()]
+    errors = scores.vertex_errors.double().numpy().mean(0)
+    halves = {"upper": round(float(errors[~below].mean()), 6), "lower": round(float(errors[below].mean()), 6)}
+    return {name: scores.means()["given"][name] for name in SHOWN} | halves
+
+
+def ratios(rows: list[dict[str, float]], metric: str = "mpjpe") -> dict[tuple[float, float], float]:
+    """How many times the clean error each cell has, by noise and hidden share; the first row is the clean one."""
+    return {(row["noise"], row["hidden"]): row[metric] / rows[0][metric] for row in rows}
+
+
+def judged(rows: list[dict[str, float]]) -> list[str]:
+    """What the rows say of the bars that the project sets itself."""
+    found = ratios(rows)
+    return [
+        f"noise {noise:.0%} of the box, {hidden:.0%} hidden: {found[noise, hidden]:.2f} times the clean MPJPE (at most {most:g})"
+        for (noise, hidden), most in BARS.items()
+        if (noise, hidden) in found
+    ]
+
+
+def noise_markdown(result: dict[str, Any], title: str) -> str:
+    """The tables of Figure 1: MPJPE, and how many times the clean one."""
+    what = f"{result['instances']} instances, scale given, template extents. Noise: share of the longer side of the box."
+    lines = [f"# {title}", "", what, ""]
+    head = ["hidden", *(f"noise {noise:.3g} %" for noise in (100 * n for n in result["noise"]))]
+    for name, rows in result["models"].items():
+        times, errors = ratios(rows), {(row["noise"], row["hidden"]): row for row in rows}
+        for metric, word in (("mpjpe", "MPJPE"), ("pa_mpjpe", "PA-MPJPE")):
+            cells = [[f"{h:.0%}", *(f"{errors[n, h][metric]:.4f}" for n in result["noise"])] for h in result["hidden"]]
+            lines += [f"## {name}: {word}", "", *table(head, cells), ""]
+        cells = [[f"{h:.0%}", *(f"{times[n, h]:.2f}" for n in result["noise"])] for h in result["hidden"]]
+        lines += [f"## {name}: times the clean MPJPE", "", *table(head, cells), "", *(f"- {line}" for line in judged(rows)), ""]
+    return "\n".join(lines)
+
+
+def halves_markdown(result: dict[str, Any]) -> str:
+    """The table of Figure 2."""
+    head = ["instances that lost it", "MPJPE", "upper half", "lower half", "PA-MPJPE", "stress"]
+    names = ("mpjpe", "upper", "lower", "pa_mpjpe", "stress")
+    cells = [[f"{row['rate']:.0%}", *(f"{row[name]:.4f}" for name in names)] for row in result["rows"]]
+    what = f"{result['instances']} instances, scale given, template extents; lower: below the middle along {result['up']}."
+    return "\n".join(["# Lower halves hidden in training", "", what, "", *table(head, cells), ""])
+
+
+def write(result: dict[str, Any], text: str, folder: Path, name: str) -> None:
+    """NAME.json and NAME.md."""
+    write_json(folder / f"{name}.json", result)
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")

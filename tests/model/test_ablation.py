@@ -1,0 +1,175 @@
+"""Rows of an ablation, and experiments that are found again and go on."""
+
+import json
+
+import pytest
+
+from dp3d_data.errors import ConfigError, RecipeMismatch, UsageError
+from dp3d_model.config import PRESETS, preset
+from dp3d_model.experiments.ablation import Ablation, examples, run_ablation, with_steps
+from dp3d_model.experiments.robustness import Grid, judged, lose_lower_halves, measure_noise, noise_markdown, ratios, train_noise
+from dp3d_model.experiments.robustness_figures import draw_halves, draw_noise
+from dp3d_model.experiments.rows import OTHERS, SETS, added_row, chosen_rows, rows_of
+from dp3d_model.experiments.runs import Runs
+from dp3d_model.lifter import Lifter
+from dp3d_model.model_file import load_model
+from tests.model.toy import tiny, toy_instances, toy_surface
+
+SURFACE = toy_surface()
+TRAIN, TEST = toy_instances(SURFACE, 40, bend=0.3), toy_instances(SURFACE, 12, seed=1, bend=0.3, name="test")
+
+
+def base(**changes):
+    return tiny(steps=2, save_every=1, canonical_weight=0.0, **changes)
+
+
+def runs(folder, **changes):
+    return Runs(SURFACE, TRAIN.source(), folder, **changes)
+
+
+def test_every_row_differs_from_the_full_model_in_what_it_says():
+    full = preset("quick")
+    rows = rows_of(full)
+    assert rows["full"].config == full
+    assert all(row.config != full for key, row in rows.items() if key != "full")
+    assert rows["arap"].title == "without ARAP"
+    assert rows["arap"].config.arap_weight == 0.0
+    assert rows["canonicalisation"].title == "with canonicalisation"
+    assert rows["canonicalisation"].config.canonical_weight == 0.1
+    supplement = rows_of(preset("stanford-dogs"))
+    assert supplement["canonicalisation"].title == "without canonicalisation"
+    assert supplement["camera"].title == "with closed-form camera"
+
+
+def test_other_methods_keep_their_own_recipes():
+    rows = rows_of(preset("quick", seed=5, learning_rate=0.1, batch=64))
+    for name in OTHERS:
+        config = rows[name].config
+        assert config.seed == 5
+        assert all(getattr(config, key) == value for key, value in PRESETS[name].items())
+    assert rows["c3dpo"].same_time
+    assert not rows["fit"].same_time
+
+
+def test_rows_are_chosen_by_name_and_by_set():
+    full = preset("quick")
+    assert [row.key for row in chosen_rows(full, ("linear",), ())] == ["full", "linear"]
+    assert {row.key for row in chosen_rows(full, ("supplement",), ())} == set(SETS["supplement"])
+    assert len(chosen_rows(full, (), ())) == len(rows_of(full))
+    with pytest.raises(UsageError, match="no row 'entropi'") as failure:
+        chosen_rows(full, ("entropi",), ())
+    assert "entropy" in str(failure.value)
+
+
+def test_a_row_in_words():
+    row = added_row(preset("quick"), "Wide and deep: width=2048, blocks=8, camera=learned")
+    assert (row.key, row.config.width, row.config.blocks, row.config.camera) == ("wide-and-deep", 2048, 8, "learned")
+    assert added_row(preset("quick"), "slow:learning-rate=1e-5,network=false").config.learning_rate == 1e-5
+    for words in ("wide", "wide:", "wide:width", ":width=3"):
+        with pytest.raises(UsageError, match="not a row"):
+            added_row(preset("quick"), words)
+    with pytest.raises(ConfigError, match="unknown setting 'widht'"):
+        added_row(preset("quick"), "wide:widht=3")
+    with pytest.raises(ConfigError, match="'width' has the wrong type"):
+        added_row(preset("quick"), "wide:width=broad")
+    with pytest.raises(UsageError, match="there is a row 'linear' already"):
+        chosen_rows(preset("quick"), (), ("linear:width=3",))
+
+
+def test_steps_are_those_of_the_base_and_time_is_shared_with_other_methods(tmp_path):
+    full = base(epochs=0)
+    rows = [row for row in rows_of(full).values() if row.key in ("full", "linear", "c3dpo", "rigid")]
+    found = {row.key: row.config.steps for row in with_steps(Ablation(rows, TEST, "test"), runs(tmp_path))}
+    assert (found["full"], found["linear"], found["rigid"]) == (2, 2, 0)
+    assert found["c3dpo"] >= 1
+    paces = json.loads((tmp_path / "pace.json").read_text())
+    assert len(paces) == 2
+    again = {row.key: row.config.steps for row in with_steps(Ablation(rows, TEST, "test"), runs(tmp_path))}
+    assert again == found
+    timed = {row.key: row.config.steps for row in with_steps(Ablation(rows, TEST, "test", minutes=0.01), runs(tmp_path))}
+    assert timed["full"] == timed["linear"] == max(1, round(0.6 / runs(tmp_path).pace(full)))
+
+
+def test_an_ablation_is_written_row_by_row_and_found_again(tmp_path):
+    rows = chosen_rows(base(), ("arap", "rigid"), ("flat:blendshapes=0",))
+    ablation = Ablation(rows, TEST, "test", examples=2)
+    lines: list[str] = []
+    result = run_ablation(ablation, runs(tmp_path), lines.append)
+    assert list(result["rows"]) == ["full", "arap", "rigid", "flat"]
+    assert result["rows"]["flat"]["changes"] == {"blendshapes": 0}
+    assert len(lines) == 4
+    text = (tmp_path / "ablation.md").read_text()
+    for words in ("| without ARAP | 2 |", "| rigid template |  |", "`arap_weight = 0.0`", "against full"):
+        assert words in text
+    for name in ("ablation.png", "ablation-examples.png"):
+        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
+    assert load_model(tmp_path / "runs" / "full").config == rows[0].config
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
+    assert run_ablation(ablation, runs(tmp_path), lines.append) == result
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
+
+
+def test_a_run_that_was_cut_short_goes_on_to_the_same_end(tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(name, step, steps):
+        if step == 1:
+            raise Killed
+
+    whole = runs(tmp_path / "whole").trained("full", base())
+    with pytest.raises(Killed):
+        runs(tmp_path / "cut", progress=kill).trained("full", base())
+    seen: list[int] = []
+    again = runs(tmp_path / "cut", progress=lambda name, step, steps: seen.append(step)).trained("full", base())
+    assert seen[-1] == 2
+    assert all((a == b).all() for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_a_row_of_another_recipe_is_refused_or_discarded(tmp_path):
+    runs(tmp_path).trained("full", base())
+    with pytest.raises(RecipeMismatch):
+        runs(tmp_path).trained("full", base(parts=3))
+    assert runs(tmp_path, overwrite=True).trained("full", base(parts=3)).config.parts == 3
+
+
+def test_examples_go_from_easy_to_hard():
+    order = toy_instances(SURFACE, 12, seed=1).true_scale
+    found = [float(order[TEST.ids.index(name)]) for name in examples(TEST, 3, order).ids]
+    assert found == sorted(found)
+    assert len(set(found)) == 3
+
+
+def test_noise_is_measured_in_every_cell_and_kept(tmp_path):
+    grid = Grid((0.0, 0.02), (0.0, 0.5, 0.8), seed=1)
+    models = {"still": (Lifter(SURFACE, preset("rigid", basis=12)).eval(), "digest")}
+    told: list[tuple] = []
+    result = measure_noise(models, TEST, "test", grid, tmp_path, lambda *words: told.append(words))
+    rows = result["models"]["still"]
+    assert len(rows) == 6
+    assert told[-1] == ("still", 6, 6)
+    assert ratios(rows)[0.0, 0.0] == 1.0
+    assert len(judged(rows)) == 2
+    assert all(row["mpjpe_flip"] <= row["mpjpe"] for row in rows)
+    assert measure_noise(models, TEST, "test", grid, tmp_path, lambda *words: None) == result
+    text = noise_markdown(result, "Noise")
+    assert "| 80% |" in text
+    assert "50% hidden" in text
+    draw_noise(result, tmp_path / "noise.png", "Noise")
+    assert (tmp_path / "noise.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_models_are_trained_on_corrupted_keypoints(tmp_path):
+    said: list[str] = []
+    result = train_noise(base(), runs(tmp_path), TEST, "test", Grid((0.0, 0.05), (0.0,)), said.append)
+    assert [row["noise"] for row in result["models"]["trained on it"]] == [0.0, 0.05]
+    halves = lose_lower_halves(base(), runs(tmp_path), TEST, "test", (0.0, 1.0), 0, "z", said.append)
+    assert [row["rate"] for row in halves["rows"]] == [0.0, 1.0]
+    one = halves["rows"][0]
+    assert min(one["upper"], one["lower"]) <= one["mpjpe"] <= max(one["upper"], one["lower"])
+    assert len(said) == 4
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        "noise-0-hidden-0", "noise-5-hidden-0", "lower-half-0", "lower-half-100",
+    }  # fmt: skip
+    draw_halves(halves, tmp_path / "halves.png")
+    assert (tmp_path / "halves.png").is_file()

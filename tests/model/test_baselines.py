@@ -1,0 +1,99 @@
+"""The models to compare with: rigid template, per-instance fit, linear model and C3DPO, all through the one interface."""
+
+import pytest
+import torch
+
+from dp3d_model.config import PRESETS, preset
+from dp3d_model.evaluation import score_model
+from dp3d_model.lifter import Lifter
+from dp3d_model.model_file import load_model
+from dp3d_model.refinement import drawn_rings, own_reprojection, refined
+from dp3d_model.trainer import Trainer
+from tests.model.toy import TINY, toy_instances, toy_surface
+
+SMALL = {name: TINY[name] for name in ("width", "bottleneck", "blocks", "basis")}
+
+
+def small(name, **changes):
+    return preset(name, **(SMALL | changes))
+
+
+def fit(**changes):
+    return small("fit", **({"parts": 4, "refine_steps": 40} | changes))
+
+
+@pytest.mark.parametrize("name", ["rigid", "fit"])
+def test_models_without_learning_are_made_by_the_trainer_in_no_step(name, tmp_path):
+    surface = toy_surface()
+    trainer = Trainer(surface, toy_instances(surface).source(), small(name), tmp_path)
+    assert trainer.steps == 0
+    trainer.run()
+    again = load_model(tmp_path)
+    assert not len(again.trunks)
+    assert trainer.finished()
+
+
+def test_the_preset_rigid_is_the_template_under_its_closed_form_camera():
+    surface = toy_surface()
+    world = toy_instances(surface, bend=0.3)
+    lifter = Lifter(surface, small("rigid")).eval()
+    seen = lifter.observe(world.keypoints, world.visible)
+    assert torch.allclose(refined(lifter, seen).in_camera(), surface.vertices @ seen.camera.rotation.transpose(1, 2), atol=1e-6)
+
+
+def test_the_fit_explains_more_of_the_keypoints_than_the_rigid_template():
+    surface = toy_surface()
+    world = toy_instances(surface, 20, bend=0.6)
+    lifter = Lifter(surface, fit()).eval()
+    seen = lifter.observe(world.keypoints, world.visible)
+    start = lifter.decode(lifter.numbers(seen), seen)
+    assert torch.allclose(start.posed, surface.vertices.expand(20, -1, -1), atol=1e-6)
+    before, after = (own_reprojection(lifted, seen, 0.01) for lifted in (start, refined(lifter, seen)))
+    assert (after < before).all()
+    assert after.mean() < 0.7 * before.mean()
+
+
+@pytest.mark.parametrize("changes", [{}, {"drawn_rings": 30}, {"refine_tie": 0.1}])
+def test_no_instance_depends_on_the_others_of_its_batch(changes):
+    """A law: alone, in company, or in another order, an instance is refined to the same shape."""
+    surface = toy_surface()
+    world = toy_instances(surface, 12, bend=0.5)
+    world.visible[3, 40:] = False
+    lifter = Lifter(surface, fit(**changes)).eval()
+    together = refined(lifter, lifter.observe(world.keypoints, world.visible)).posed
+    for chosen in ([3], [7, 3, 0]):
+        some = world.take(chosen)
+        alone = refined(lifter, lifter.observe(some.keypoints, some.visible)).posed
+        assert torch.allclose(alone, together[chosen], atol=2e-4)
+
+
+def test_the_rings_of_a_step_are_drawn_by_the_step_alone():
+    assert drawn_rings(50, 0, 3) is None
+    assert drawn_rings(50, 50, 3) is None
+    assert torch.equal(drawn_rings(50, 9, 3), drawn_rings(50, 9, 3))
+    assert not torch.equal(drawn_rings(50, 9, 3), drawn_rings(50, 9, 4))
+
+
+def test_the_numbers_of_c3dpo():
+    one = preset("c3dpo")
+    assert (one.body, one.basis_shapes, one.rotations, one.camera, one.network_input) == ("basis", 10, "log", "learned", "keypoints")
+    assert (one.optimiser, one.momentum, one.learning_rate, one.batch) == ("sgd", 0.9, 0.001, 256)
+    assert (one.canonical_weight, one.canonical_copies, one.arap_weight, one.entropy_weight) == (1.0, 4, 0.0, 0.0)
+    own, recipe = PRESETS["c3dpo-adamw"], ("batch", "canonical_copies", "learning_rate")
+    assert {name: PRESETS["c3dpo"][name] for name in own if name not in recipe} == {name: own[name] for name in own if name not in recipe}
+    assert preset("c3dpo-adamw").optimiser == "adamw"
+
+
+def test_c3dpo_learns_a_body_without_a_template(tmp_path):
+    """It starts from noise that is no body at all, and comes nearer to the keypoints."""
+    surface = toy_surface(subdivisions=1)
+    world = toy_instances(surface, 64)
+    config = small("c3dpo-adamw", steps=100, batch=32, learning_rate=0.003, warmup=1)
+    trainer = Trainer(surface, world.source(), config, tmp_path)
+    seen = trainer.objective.lifter.observe(world.keypoints, world.visible)
+    first = trainer.objective(seen, seen, torch.Generator().manual_seed(0))
+    losses = []
+    trainer.run(lambda step, steps, values: losses.append(values["reprojection"]))
+    assert losses[-1] < 0.7 * float(first["reprojection"].detach())
+    assert set(first) == {"reprojection", "canonical", "total"}
+    assert score_model(load_model(tmp_path), world).means()["given"]["mpjpe"] < 0.5
