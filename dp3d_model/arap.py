@@ -57,7 +57,7 @@ def arap_loss(
         centres: whose one-rings to look at, drawn at random in training; all without it.
         chosen: the K template vertices given, ascending, these one-rings among them; all without it.
     """
-    middle = torch.arange(posed.shape[1]) if centres is None else centres
+    middle = torch.arange(posed.shape[1], device=posed.device) if centres is None else centres
     ring, weight, length = rings.neighbours[middle], rings.weights[middle], rings.lengths[middle][:, :, None, None]
     if chosen is not None:
         middle, ring = torch.searchsorted(chosen, middle), torch.searchsorted(chosen, ring)

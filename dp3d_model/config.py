@@ -86,6 +86,16 @@ class TrainConfig:
     warmup: int = setting(20, "Steps of linear warm-up.", group=_OPTIMISER, minimum=0)
     clip: float = setting(1.0, "Largest norm of the gradient; 0 for none.", group=_OPTIMISER, minimum=0)
     batch: int = setting(128, "Instances in a step.", group=_OPTIMISER, minimum=2)
+    micro_batch: int = setting(
+        0, "Instances handled at a time in a step, to save memory; 0 for all. Batch normalisation sees each part for itself.",
+        group=_OPTIMISER, minimum=0,
+    )  # fmt: skip
+    precision: str = setting(
+        "float32", "Numbers inside the network while it trains.", group=_OPTIMISER, choices=("float32", "bfloat16", "float16")
+    )
+    explosion: float = setting(
+        100.0, "Stop where the loss is so many times the largest of the first 10 steps; 0 for never.", group=_OPTIMISER, minimum=0
+    )
     steps: int = setting(400, "Steps; 0 counts epochs instead.", group=_OPTIMISER, minimum=0)
     epochs: int = setting(0, "Epochs, where steps is 0.", group=_OPTIMISER, minimum=0)
     average: float = setting(0.99, "Decay of the running average of the weights; 0 for none.", group=_OPTIMISER, minimum=0, maximum=1)
@@ -155,12 +165,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# Data sets that the supplement evaluates on with the model of another preset.
+EVALUATION_ONLY = {"3dpw": "human36m"}
+
+
 def preset(name: str, **changes: Any) -> TrainConfig:
     """The settings of a preset, with changes.
 
     Raises:
-        ConfigError: no such preset.
+        ConfigError: no such preset, or a data set that is only evaluated on.
     """
+    if name in EVALUATION_ONLY:
+        hint = f"dp3d-model train --preset {EVALUATION_ONLY[name]}, then dp3d-model evaluate with the shards of {name}"
+        raise ConfigError(f"{name} is a data set to evaluate on, not to train on", expected=EVALUATION_ONLY[name], hint=hint)
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else None

@@ -98,6 +98,11 @@ class Lifter(nn.Module):
             shape = shape if chosen is None else shape.at(chosen)
         return Lifted(shape, rotation, log_scale, numbers)
 
+    def move(self, device: torch.device) -> Lifter:
+        """Itself, with its surface, on a device."""
+        self.surface = self.surface.to(device)
+        return self.to(device)
+
     def observe(self, keypoints: Float[Tensor, "n k 2"], visible: Tensor) -> Observation:
         """Observations of this model's template, from image pixels."""
         return observe(self.surface, keypoints, visible, self.config.camera)

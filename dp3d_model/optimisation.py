@@ -12,9 +12,20 @@ from dp3d_model.config import TrainConfig
 
 def make_optimiser(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """SGD with momentum (supplement) or AdamW."""
+    parameters = list(module.parameters()) or [nn.Parameter(torch.zeros(0))]
     if config.optimiser == "sgd":
-        return torch.optim.SGD(module.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def make_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
+    """Loss scaling, which float16 needs so that small gradients do not vanish; it does nothing for other precisions."""
+    return torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+
+
+def clip_gradients(module: nn.Module, largest: float) -> float:
+    """Shorten the gradient to the largest norm, 0 for any; its norm before."""
+    return float(nn.utils.clip_grad_norm_(module.parameters(), largest or math.inf))
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:

@@ -33,18 +33,23 @@ def seconds(work: Callable[[], object]) -> float:
     return min(times)
 
 
+def compare(matrices: Tensor) -> str:
+    """The ratios, and the largest difference where the answer is unique."""
+    alone, whole = seconds(lambda: torch.linalg.svd(matrices)), seconds(lambda: by_svd(matrices))
+    ours, exact = seconds(lambda: nearest_rotation(matrices)), matrices.double()
+    singular = torch.linalg.svdvals(exact)
+    gap = (singular[:, 1] + torch.linalg.det(exact).sign() * singular[:, 2]) / singular[:, 0]
+    apart = (nearest_rotation(matrices).double() - by_svd(exact)).abs().amax((1, 2))[gap > 1e-3].max()
+    ratios = f"the SVD alone takes {alone / ours:.1f} times that, as a rotation {whole / ours:.1f} times"
+    return f"{matrices.dtype}: {1e3 * ours:.1f} ms; {ratios}; largest difference {float(apart):.1e}"
+
+
 def main(threads: int) -> None:
-    """Print the ratios and the largest difference where the answer is unique."""
+    """Print a line for each precision."""
     torch.set_num_threads(threads)
+    print(f"{COUNT} matrices, {threads} threads")
     for dtype in (torch.float32, torch.float64):
-        matrices = torch.randn(COUNT, 3, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
-        alone, whole = seconds(lambda: torch.linalg.svd(matrices)), seconds(lambda: by_svd(matrices))
-        ours = seconds(lambda: nearest_rotation(matrices))
-        singular = torch.linalg.svdvals(matrices.double())
-        gap = (singular[:, 1] + torch.linalg.det(matrices.double()).sign() * singular[:, 2]) / singular[:, 0]
-        apart = (nearest_rotation(matrices).double() - by_svd(matrices.double())).abs().amax((1, 2))[gap > 1e-3].max()
-        line = f"{dtype}, {threads} threads: {1e3 * ours:.1f} ms; the SVD alone takes {alone / ours:.1f} times that"
-        print(f"{line}, as a rotation {whole / ours:.1f} times; largest difference {float(apart):.1e}")
+        print(compare(torch.randn(COUNT, 3, 3, generator=torch.Generator().manual_seed(0)).to(dtype)))
 
 
 if __name__ == "__main__":
