@@ -147,7 +147,7 @@ class Objective(nn.Module):
     def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         rest = lifted.shape.rest
         if self.config.arap_rest == "template":
-            rest = (self.vertices if chosen is None else self.vertices[chosen]).expand_as(lifted.posed)
+            rest = self.vertices if chosen is None else self.vertices[chosen]
         rotations = nearest_rotation(lifted.shape.motions[..., :3]) if self.config.arap_rotations == "blended" else None
         return arap_loss(self.rings, lifted.posed, rest, self.config.epsilon, rotations, centres, chosen)
 

@@ -28,14 +28,14 @@ def nearest_rotation(matrices: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*b
     flat = matrices.detach().reshape(-1, 9)
     fitted = torch.empty_like(flat)
     for rows, into in zip(flat.split(CHUNK), fitted.split(CHUNK), strict=True):
-        into.copy_(_fit(rows).T)
+        into.copy_(fit_entries(rows.T.unflatten(0, (3, 3))).flatten(0, 1).T)
     return fitted.reshape(matrices.shape)
 
 
-def _fit(rows: Float[Tensor, "batch 9"]) -> Float[Tensor, "9 batch"]:
-    """The fit of one chunk that stays in the processor's cache, one row per matrix entry."""
-    f = torch.empty(3, 3, len(rows), dtype=torch.float64, device=rows.device)
-    f.view(9, -1).copy_(rows.T)
+def fit_entries(entries: Float[Tensor, "3 3 *batch"]) -> Float[Tensor, "3 3 *batch"]:
+    """nearest_rotation of matrices whose entries come first, in float64; few enough to stay in the processor's cache."""
+    f = torch.empty(3, 3, entries[0, 0].numel(), dtype=torch.float64, device=entries.device)
+    f.view(entries.shape).copy_(entries)
     x, y, z = f
     gram = [_dot(a, b) for a, b in ((x, x), (y, y), (z, z), (x, y), (y, z), (z, x))]
     inverse = (gram[0] + gram[1]).add_(gram[2]).clamp_min_(1e-60).reciprocal_()
@@ -53,7 +53,7 @@ def _fit(rows: Float[Tensor, "batch 9"]) -> Float[Tensor, "9 batch"]:
     for row, terms in zip(answer, ((xx.sub_(square), xy, zx), (xy, yy.sub_(square), yz), (zx, yz, zz.sub_(square))), strict=True):
         for term, of in zip(terms, (x, y, z), strict=True):
             row.addcmul_(term, of, value=-1.0)
-    return answer.mul_(i2.mul_(i1).sub_(det).clamp_min_(1e-12).reciprocal_()).view(9, -1)
+    return answer.mul_(i2.mul_(i1).sub_(det).clamp_min_(1e-12).reciprocal_()).view(entries.shape)
 
 
 def _dot(a: Float[Tensor, "3 batch"], b: Float[Tensor, "3 batch"]) -> Float[Tensor, "batch"]:

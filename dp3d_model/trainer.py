@@ -114,9 +114,9 @@ class Trainer:
                 raise RecipeMismatch("this folder holds a run of another recipe", got=state["recipe"], expected=self.recipe, path=path)
         load_weights(self.objective, state["objective"], path)
         self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.scaler.load_state_dict(state.get("scaler", {}))
         self.average = {name: value.to(self.device) for name, value in state["average"].items()}
-        self.step, self.usual = state["step"], state["usual"]
+        self.step, self.usual = state["step"], state.get("usual", 0.0)
         return True
 
     def finished(self) -> bool:
