@@ -24,10 +24,15 @@ STEPS = {
     "supplement, plain": ("stanford-dogs", PLAIN),
     "supplement, with ARAP": ("stanford-dogs", {"canonical_weight": 0.0}),
     "supplement, every loss": ("stanford-dogs", {}),
+    "supplement, every loss, Psi on 32 instances": ("stanford-dogs", {"canonical_instances": 32}),
     "supplement, every loss on 128 drawn rings": ("stanford-dogs", {"drawn_rings": 128}),
     "supplement, the same, 1 copy": ("stanford-dogs", {"drawn_rings": 128, "canonical_copies": 1}),
     "quick, plain, every vertex": ("quick", PLAIN | {"drawn_rings": 0}),
     "quick, every loss on drawn rings": ("quick", {"canonical_weight": 0.1}),
+    "quick, the same, Psi on 32 instances, 4 copies": (
+        "quick",
+        {"canonical_weight": 0.1, "canonical_instances": 32, "canonical_copies": 4},
+    ),
     "quick": ("quick", {}),
 }
 
