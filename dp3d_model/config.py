@@ -72,6 +72,9 @@ class TrainConfig:
         128, "One-rings of the template drawn for each step, on which its losses are taken; 0 takes all.", group=_LOSS, minimum=0
     )
     canonical_copies: int = setting(1, "Random rotations of each shape for the canonicalisation.", group=_LOSS, minimum=1)
+    canonical_instances: int = setting(
+        0, "Instances of a batch, drawn at random, on which the canonicalisation is taken; 0 for all.", group=_LOSS, minimum=0
+    )
     canonical_law: str = setting(
         "uniform-angle", "Law of these rotations (C3DPO: uniform-angle).", group=_LOSS, choices=("uniform-angle", "uniform")
     )

@@ -70,7 +70,7 @@ class Objective(nn.Module):
             shown: what the network reads.
             seen: what its answer is compared with, in the same units.
             whole: the batch that these instances are a part of. The means of its parts' losses, weighted by their instances, are then
-                its own, with the same random numbers; only dreams are exchanged within a part.
+                its own, with the same random numbers; only dreams and `canonical_instances` stay within a part.
         """
         centres, chosen = self.draw(generator)
         lifted = self.lifter(shown, chosen)
@@ -141,7 +141,9 @@ class Objective(nn.Module):
 
     def _canonical(self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, whole: Whole | None) -> Tensor:
         first, count = (whole.first, whole.count) if whole else (0, len(lifted.posed))
-        shape, turned = rotated_copies(lifted.posed, self.config.canonical_copies, self.config.canonical_law, generator, first, count)
+        posed, limit = lifted.posed, self.config.canonical_instances or count
+        posed = posed[: max(2, len(posed) * limit // count)]
+        shape, turned = rotated_copies(posed, self.config.canonical_copies, self.config.canonical_law, generator, first, count)
         return canonical_loss(self.canonicaliser(self.lifter.body, turned, chosen), shape, self.config.epsilon)
 
     def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:

@@ -83,17 +83,16 @@ def test_the_resolution_of_the_mesh_does_not_matter():
     assert abs(values[1] / values[0] - 1) < 0.05
 
 
-def test_another_meshing_does_not_matter():
-    """Within 5 %: a regular mesh, the same decimated to a third, and each of its faces split in four."""
-    regular = trimesh.creation.icosphere(subdivisions=4, radius=0.5)
-    points, faces = fast_simplification.simplify(regular.vertices, regular.faces, target_count=1700)
-    coarse = trimesh.Trimesh(points, faces, process=False)
+@pytest.mark.parametrize("faces", [1700, 5000])
+def test_another_meshing_does_not_matter(faces):
+    """Within 5 %, for a smooth deformation: a fine regular mesh, the same decimated, and each of its faces split in four."""
+    regular = trimesh.creation.icosphere(subdivisions=5, radius=0.5)
+    coarse = trimesh.Trimesh(*fast_simplification.simplify(regular.vertices, regular.faces, target_count=faces), process=False)
     values = []
     for mesh in (regular, coarse, coarse.subdivide()):
         surface = surface_of_mesh(mesh)
         values.append(float(arap_loss(OneRings(surface), wave(surface.vertices)[None], surface.vertices[None], 0.01)))
-    assert values[1] == pytest.approx(values[0], rel=0.05)
-    assert values[2] == pytest.approx(values[1], rel=0.05)
+    assert values == pytest.approx([values[0]] * 3, rel=0.05)
 
 
 @pytest.mark.parametrize("cached", [1, 1 << 18])
@@ -165,6 +164,6 @@ def test_the_gradient_is_that_of_plain_operations():
         mass = mass + weight.sum()
     expected = torch.autograd.grad(total / mass, [posed, rest])
     loss = arap_loss(rings, posed, rest, 0.01)
-    assert math.isclose(float(loss), float(total / mass), rel_tol=1e-9)
+    assert math.isclose(float(loss.detach()), float((total / mass).detach()), rel_tol=1e-9)
     for mine, plain in zip(torch.autograd.grad(loss, [posed, rest]), expected, strict=True):
         assert torch.allclose(mine, plain, atol=1e-10)

@@ -31,8 +31,10 @@ def pose_by_loop(vertices, weights, rotations, translations, centres):
 
 def arap_by_loop(vertices, faces, posed, epsilon, reference):
     """One instance: cotangents from every face, one SVD for each vertex, one term for each directed edge."""
-    weights = {}
+    weights, areas = {}, np.zeros(len(vertices))
     for face in np.asarray(faces):
+        corners = vertices[face]
+        areas[face] += np.linalg.norm(np.cross(corners[1] - corners[0], corners[2] - corners[0])) / 6
         for i in range(3):
             a, b, c = face[i], face[(i + 1) % 3], face[(i + 2) % 3]
             u, v = vertices[a] - vertices[c], vertices[b] - vertices[c]
@@ -45,11 +47,12 @@ def arap_by_loop(vertices, faces, posed, epsilon, reference):
         still = np.array([vertices[k] - vertices[q] for q in ring])
         moved = np.array([posed[k] - posed[q] for q in ring])
         length = np.linalg.norm(still, axis=1)
-        cot = np.abs([weights[k, q] for q in ring])
+        cot = np.maximum([weights[k, q] for q in ring], 0)
         turn = rotation_by_svd(np.einsum("e,ea,eb->ab", cot, moved, still))
         strain = reference * np.linalg.norm(moved - still @ turn.T, axis=1) / length
-        total += (cot * length**2 * epsilon * (np.sqrt(1 + (strain / epsilon) ** 2) - 1)).sum()
-        mass += (cot * length**2).sum()
+        share = cot * length**2
+        total += areas[k] * (share * epsilon * (np.sqrt(1 + (strain / epsilon) ** 2) - 1)).sum() / share.sum()
+        mass += areas[k]
     return total / mass
 
 
