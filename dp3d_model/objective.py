@@ -61,9 +61,7 @@ class Objective(nn.Module):
         for name, value in (("vertices", surface.vertices), ("functions", surface.functions)):
             self.register_buffer(name, value, persistent=False)
 
-    def forward(
-        self, shown: Observation, seen: Observation, generator: torch.Generator, whole: Whole | None = None
-    ) -> dict[str, Tensor]:
+    def forward(self, shown: Observation, seen: Observation, generator: torch.Generator, whole: Whole | None = None) -> dict[str, Tensor]:
         """Each loss by name, and their weighted sum as "total".
 
         Args:

@@ -164,7 +164,16 @@ def test_low_precision_stays_inside_the_network(tmp_path, precision):
     assert torch.equal(load_model(tmp_path / "low")(seen).posed, lifters[1](seen).posed)
 
 
-EVERY_LOSS = {"facing_weight": 0.5, "outline_weight": 0.5, "shape_weight": 0.1, "noise": "clipped", "hide": 0.4, "canonical_copies": 2}
+EVERY_LOSS = {
+    "turn": 90.0,
+    "shake": 0.05,
+    "facing_weight": 0.5,
+    "outline_weight": 0.5,
+    "shape_weight": 0.1,
+    "noise": "clipped",
+    "hide": 0.4,
+    "canonical_copies": 2,
+}
 
 
 @pytest.mark.parametrize("drawn_rings", [0, 12])

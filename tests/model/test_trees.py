@@ -112,9 +112,10 @@ def test_refined_cameras_are_the_least_squares_ones():
     for i in range(3):
         x, y, seen, first = posed[i].numpy(), keypoints[i].numpy(), visible[i].numpy(), start[i].numpy()
 
-        def placed(numbers, x=x, first=first):
-            return numbers[3] * (x @ (Rotation.from_rotvec(numbers[:3]).as_matrix() @ first).T)[:, :2] + numbers[4:]
+        def apart(numbers, x=x[seen], y=y[seen], first=first):
+            turn = Rotation.from_rotvec(numbers[:3]).as_matrix() @ first
+            return (numbers[3] * (x @ turn.T)[:, :2] + numbers[4:] - y).ravel()
 
-        fitted = scipy.optimize.least_squares(lambda numbers: (placed(numbers) - y)[seen].ravel(), [0, 0, 0, 1, 0, 0], xtol=1e-14).x
+        fitted = scipy.optimize.least_squares(apart, [0, 0, 0, 1, 0, 0], xtol=1e-14).x
         assert np.allclose(rotation[i], Rotation.from_rotvec(fitted[:3]).as_matrix() @ first, atol=1e-5)
         assert np.isclose(float(scale[i]), fitted[3], atol=1e-5)
