@@ -121,8 +121,9 @@ class _Chunk:
 
     def __init__(self, rings: OneRings, centres: Tensor, chosen: Tensor | None) -> None:
         degree = int(rings.degrees[centres[0]])
-        self.centres, heads = centres, rings.neighbours[centres, :degree]
-        self.tails, self.heads = (centres, heads) if chosen is None else (torch.searchsorted(chosen, part) for part in (centres, heads))
+        self.centres, self.tails, self.heads = centres, centres, rings.neighbours[centres, :degree]
+        if chosen is not None:
+            self.tails, self.heads = (torch.searchsorted(chosen, part) for part in (self.tails, self.heads))
         self.weights, self.lengths = (values[centres, :degree, None, None] for values in (rings.weights, rings.lengths))
 
 

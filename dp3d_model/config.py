@@ -179,8 +179,8 @@ def preset(name: str, **changes: Any) -> TrainConfig:
         ConfigError: no such preset, or a data set that is only evaluated on.
     """
     if name in EVALUATION_ONLY:
-        hint = f"dp3d-model train --preset {EVALUATION_ONLY[name]}, then dp3d-model evaluate with the shards of {name}"
-        raise ConfigError(f"{name} is a data set to evaluate on, not to train on", expected=EVALUATION_ONLY[name], hint=hint)
+        mend = f"dp3d-model train --preset {EVALUATION_ONLY[name]}, then dp3d-model evaluate with the shards of {name}"
+        raise ConfigError(f"{name} is a data set to evaluate on, not to train on", expected=EVALUATION_ONLY[name], hint=mend)
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else None

@@ -17,7 +17,7 @@ from tests.model.toy import tiny, toy_instances, toy_surface
 from tests.shared import ROOT
 
 # Batch normalisation sees 8 instances at a time in both ways.
-SETTINGS = {"hide": 0.3, "turn": 45.0, "shake": 0.02, "noise": "clipped", "drawn_rings": 0, "steps": 4, "save_every": 2}
+SETTINGS = {"norm": "batch", "hide": 0.3, "turn": 45.0, "shake": 0.02, "noise": "clipped", "drawn_rings": 0, "steps": 4, "save_every": 2}
 
 PROCESS = """
 import sys

@@ -165,6 +165,7 @@ def test_low_precision_stays_inside_the_network(tmp_path, precision):
 
 
 EVERY_LOSS = {
+    "dream_weight": 0.0,
     "turn": 90.0,
     "shake": 0.05,
     "facing_weight": 0.5,
