@@ -221,8 +221,8 @@ class Trainer:
             visible = hide_at_random(visible, config.hide, generator)
         if config.shake:
             keypoints = shake(keypoints, visible, config.shake, generator)
-        read, known = (tuple(values[mine].to(self.device) for values in pair) for pair in ((keypoints, visible), known))
-        return read, known
+        read = keypoints[mine].to(self.device), visible[mine].to(self.device)
+        return read, (known[0][mine].to(self.device), known[1][mine].to(self.device))
 
     def _among_all(self, values: Tensor, mine: slice) -> Tensor:
         """This process's rows in the place that they have in the whole batch."""
