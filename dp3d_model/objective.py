@@ -145,9 +145,8 @@ class Objective(nn.Module):
         return canonical_loss(self.canonicaliser(self.lifter.body, turned, chosen), shape, self.config.epsilon)
 
     def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
-        rest = lifted.shape.rest
-        if self.config.arap_rest == "template":
-            rest = self.vertices if chosen is None else self.vertices[chosen]
+        template = self.vertices if chosen is None else self.vertices[chosen]
+        rest = template if self.config.arap_rest == "template" else lifted.shape.rest
         rotations = nearest_rotation(lifted.shape.motions[..., :3]) if self.config.arap_rotations == "blended" else None
         return arap_loss(self.rings, lifted.posed, rest, self.config.epsilon, rotations, centres, chosen)
 
