@@ -32,8 +32,14 @@ class Canonicaliser(nn.Module):
 
 
 def rotated_copies(
-    posed: Float[Tensor, "n k 3"], copies: int, law: str, generator: torch.Generator
+    posed: Float[Tensor, "n k 3"], copies: int, law: str, generator: torch.Generator, first: int = 0, whole: int | None = None
 ) -> tuple[Float[Tensor, "m k 3"], Float[Tensor, "m k 3"]]:
-    """Each shape `copies` times, centred: once as it is and once under a random rotation."""
+    """Each shape `copies` times, centred: once as it is and once under a random rotation.
+
+    Args:
+        first, whole: where these shapes begin in a batch, and how many that has: each is turned as in one piece.
+    """
+    count = whole or len(posed)
+    rotations = random_rotations(copies * count, law, generator).to(posed).reshape(copies, count, 3, 3)
     centred = (posed - posed.mean(1, keepdim=True)).repeat(copies, 1, 1)
-    return centred, centred @ random_rotations(len(centred), law, generator).transpose(1, 2)
+    return centred, centred @ rotations[:, first : first + len(posed)].flatten(0, 1).transpose(1, 2)

@@ -83,6 +83,9 @@ class TrainConfig:
         128, "One-rings of the template drawn for each step, on which its losses are taken; 0 takes all.", group=_LOSS, minimum=0
     )
     canonical_copies: int = setting(1, "Random rotations of each shape for the canonicalisation.", group=_LOSS, minimum=1)
+    canonical_instances: int = setting(
+        0, "Instances of a batch, drawn at random, on which the canonicalisation is taken; 0 for all.", group=_LOSS, minimum=0
+    )
     canonical_law: str = setting(
         "uniform-angle", "Law of these rotations (C3DPO: uniform-angle).", group=_LOSS, choices=("uniform-angle", "uniform")
     )
@@ -97,6 +100,16 @@ class TrainConfig:
     warmup: int = setting(20, "Steps of linear warm-up.", group=_OPTIMISER, minimum=0)
     clip: float = setting(1.0, "Largest norm of the gradient; 0 for none.", group=_OPTIMISER, minimum=0)
     batch: int = setting(128, "Instances in a step.", group=_OPTIMISER, minimum=2)
+    micro_batch: int = setting(
+        0, "Instances handled at a time in a step, to save memory; 0 for all. Batch normalisation sees each part for itself.",
+        group=_OPTIMISER, minimum=0,
+    )  # fmt: skip
+    precision: str = setting(
+        "float32", "Numbers inside the network while it trains.", group=_OPTIMISER, choices=("float32", "bfloat16", "float16")
+    )
+    explosion: float = setting(
+        100.0, "Stop where the loss is so many times the largest of the first 10 steps; 0 for never.", group=_OPTIMISER, minimum=0
+    )
     steps: int = setting(400, "Steps; 0 counts epochs instead.", group=_OPTIMISER, minimum=0)
     epochs: int = setting(0, "Epochs, where steps is 0.", group=_OPTIMISER, minimum=0)
     average: float = setting(0.99, "Decay of the running average of the weights; 0 for none.", group=_OPTIMISER, minimum=0, maximum=1)
@@ -218,12 +231,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# Data sets that the supplement evaluates on with the model of another preset.
+EVALUATION_ONLY = {"3dpw": "human36m"}
+
+
 def preset(name: str, **changes: Any) -> TrainConfig:
     """The settings of a preset, with changes.
 
     Raises:
-        ConfigError: no such preset.
+        ConfigError: no such preset, or a data set that is only evaluated on.
     """
+    if name in EVALUATION_ONLY:
+        mend = f"dp3d-model train --preset {EVALUATION_ONLY[name]}, then dp3d-model evaluate with the shards of {name}"
+        raise ConfigError(f"{name} is a data set to evaluate on, not to train on", expected=EVALUATION_ONLY[name], hint=mend)
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else None

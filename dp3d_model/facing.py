@@ -64,10 +64,9 @@ def outline_loss(
         slack: distance between neighbouring vertices that means nothing, template units.
     """
     away = torch.where(visible, 0.0, 1e3)[:, None]
-    distance, nearest = (torch.cdist(projected.detach(), keypoints) + away).min(2)
+    nearest = (torch.cdist(projected.detach(), keypoints) + away).argmin(2)
     there = keypoints.gather(1, nearest[..., None].expand(-1, -1, 2))
-    offset = (projected - there).norm(dim=2)
-    beyond = torch.where(distance > slack, offset - slack, torch.zeros_like(offset))
+    beyond = ((projected - there).norm(dim=2) - slack).clamp_min(0.0)
     return (pseudo_huber(beyond[..., None], epsilon) * hidden).sum() / hidden.sum().clamp_min(1)
 
 

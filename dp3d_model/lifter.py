@@ -157,6 +157,11 @@ class Lifter(nn.Module):
         other.encoder.carry(surface)
         return other.to(self.encoder.vertices.device)
 
+    def move(self, device: torch.device) -> Lifter:
+        """Itself, with its surface, on a device."""
+        self.surface = self.surface.to(device)
+        return self.to(device)
+
     def observe(self, keypoints: Float[Tensor, "n k 2"], visible: Tensor, cameras: Float[Tensor, "n 4"] | None = None) -> Observation:
         """Observations of this model's template, from image pixels; `cameras` count where the settings say perspective, see observe."""
         known = cameras if self.config.projection == "perspective" else None

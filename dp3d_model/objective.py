@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from dp3d_model.arap import OneRings, arap_loss
@@ -17,6 +20,24 @@ from dp3d_model.rotation_fit import nearest_rotation
 from dp3d_model.surface import Surface
 
 OUTLINE_POINTS = 384
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The batch that the instances at hand are a part of, so that their losses add up to those of the whole.
+
+    Attributes:
+        first, count: where the part begins, and how many instances the whole has.
+        shown: [all vertices] how many of these show each vertex.
+    """
+
+    first: int
+    count: int
+    shown: Int[Tensor, "all"]
+
+    def after(self, instances: int) -> Whole:
+        """Of a part that begins so many instances later."""
+        return replace(self, first=self.first + instances)
 
 
 class Objective(nn.Module):
@@ -37,29 +58,31 @@ class Objective(nn.Module):
             self.register_buffer("outline", points, persistent=False)
         self.register_buffer("vertices", surface.vertices, persistent=False)
 
-    def forward(self, shown: Observation, seen: Observation, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(self, shown: Observation, seen: Observation, generator: torch.Generator, whole: Whole | None = None) -> dict[str, Tensor]:
         """Each loss by name, and their weighted sum as "total".
 
         Args:
             shown: what the network reads.
             seen: what its answer is compared with, in the same units.
+            whole: the batch that these instances are a part of. The means of its parts' losses, weighted by their instances, are then
+                its own, with the same random numbers; only dreams and `canonical_instances` stay within a part.
         """
         centres, chosen = self.draw(generator)
         lifted = self.lifter(shown, chosen)
-        losses = {"reprojection": self._reprojection(lifted, seen.at(chosen), chosen)}
+        losses = {"reprojection": self._reprojection(lifted, seen.at(chosen), chosen) * _weight(seen.visible, chosen, whole)}
         total = losses["reprojection"]
         if self.canonicaliser is not None:
-            losses["canonical"] = self._canonical(lifted, generator, chosen)
+            losses["canonical"] = self._canonical(lifted, generator, chosen, whole)
             total = total + self.config.canonical_weight * losses["canonical"]
         if self.rings is not None:
             losses["arap"] = self._arap(lifted, centres, chosen)
             total = total + self.config.arap_weight * losses["arap"]
-        for name, weight, loss in (
-            ("facing", self.config.facing_weight, self._facing),
-            ("outline", self.config.outline_weight, self._outline),
+        for name, weight, loss, of_hidden in (
+            ("facing", self.config.facing_weight, self._facing, False),
+            ("outline", self.config.outline_weight, self._outline, True),
         ):
             if weight:
-                losses[name] = loss(lifted, seen, centres, chosen)
+                losses[name] = loss(lifted, seen, centres, chosen) * _weight(seen.visible, centres, whole, of_hidden)
                 total = total + weight * losses[name]
         if self.config.dream_weight:
             losses["dream"] = dream_loss(self.lifter, dream(self.lifter, lifted, shown, generator), chosen, self.config.epsilon)
@@ -81,7 +104,7 @@ class Objective(nn.Module):
         count, drawn = len(self.lifter.surface.vertices), self.config.drawn_rings
         if self.rings is None or not 0 < drawn < count:
             return None, None
-        centres = torch.randperm(count, generator=generator)[:drawn]
+        centres = torch.randperm(count, generator=generator)[:drawn].to(self.vertices.device)
         needed = [centres, self.rings.neighbours[centres].ravel()]
         if self.canonicaliser is not None:
             needed.append(self.canonicaliser.seeds)
@@ -98,25 +121,38 @@ class Objective(nn.Module):
         return noisy_reprojection_loss(projected, seen.keypoints, seen.visible, noise, self.config.epsilon, form)
 
     def _facing(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
-        middle = torch.arange(len(self.vertices)) if centres is None else centres
+        middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         normal = self.normals(lifted.posed, middle, chosen)
         away = (normal * lifted.rotation[:, None, 2]).sum(2)
         return facing_loss(away, seen.visible[:, middle], self.config.epsilon)
 
     def _outline(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
-        middle = torch.arange(len(self.vertices)) if centres is None else centres
+        middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         places = middle if chosen is None else torch.searchsorted(chosen, middle)
         projected = reproject(lifted, seen.at(chosen))[:, places]
         near = seen.at(self.outline)
         return outline_loss(projected, ~seen.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.epsilon)
 
-    def _canonical(self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None) -> Tensor:
-        shape, turned = rotated_copies(lifted.posed, self.config.canonical_copies, self.config.canonical_law, generator)
+    def _canonical(self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, whole: Whole | None) -> Tensor:
+        first, count = (whole.first, whole.count) if whole else (0, len(lifted.posed))
+        posed, limit = lifted.posed, self.config.canonical_instances or count
+        posed = posed[: max(2, len(posed) * limit // count)]
+        shape, turned = rotated_copies(posed, self.config.canonical_copies, self.config.canonical_law, generator, first, count)
         return canonical_loss(self.canonicaliser(self.lifter.body, turned, chosen), shape, self.config.epsilon)
 
     def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
-        rest = lifted.shape.rest
-        if self.config.arap_rest == "template":
-            rest = (self.vertices if chosen is None else self.vertices[chosen]).expand_as(lifted.posed)
+        template = self.vertices if chosen is None else self.vertices[chosen]
+        rest = template if self.config.arap_rest == "template" else lifted.shape.rest
         rotations = nearest_rotation(lifted.shape.motions[..., :3]) if self.config.arap_rotations == "blended" else None
         return arap_loss(self.rings, lifted.posed, rest, self.config.epsilon, rotations, centres, chosen)
+
+
+def _weight(visible: Bool[Tensor, "n all"], places: Tensor | None, whole: Whole | None, hidden: bool = False) -> Tensor | float:
+    """What a mean over a part's visible (or hidden) vertices counts in that of the whole, times the number of such parts."""
+    if whole is None:
+        return 1.0
+    pick = slice(None) if places is None else places
+    here, shown = visible[:, pick].sum(), whole.shown[pick].sum()
+    if hidden:
+        here, shown = visible[:, pick].numel() - here, whole.count * whole.shown[pick].numel() - shown
+    return here / shown.clamp_min(1) * (whole.count / len(visible))

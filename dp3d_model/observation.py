@@ -80,7 +80,7 @@ def observe(
         lens = Lens(per_focal * camera.scale, axis, turn)
     units = (keypoints - middle[:, None]) / camera.scale[:, None, None] * visible[..., None]
     if camera_mode == "learned":
-        camera = replace(camera, rotation=torch.eye(3).expand(len(keypoints), 3, 3))
+        camera = replace(camera, rotation=torch.eye(3).to(keypoints).expand(len(keypoints), 3, 3))
     return Observation(units, visible, camera, centre, lens)
 
 

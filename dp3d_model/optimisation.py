@@ -18,6 +18,16 @@ def make_optimiser(module: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
+def make_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
+    """Loss scaling, which float16 needs so that small gradients do not vanish; it does nothing for other precisions."""
+    return torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+
+
+def clip_gradients(module: nn.Module, largest: float) -> float:
+    """Shorten the gradient to the largest norm, 0 for any; its norm before."""
+    return float(nn.utils.clip_grad_norm_(module.parameters(), largest or math.inf))
+
+
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
     """The learning rate of a step: linear warm-up, then a cosine to 0, or a tenth after 80 % of the steps (supplement)."""
     warm = min(1.0, (step + 1) / (config.warmup + 1))

@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LAGUERRE_STEPS = 6
-CHUNK = 1 << 13
+COARSE_STEPS, FINE_STEPS = 4, 2
+# The coarse root may lie this much below the true one; Laguerre's method is safe from above.
+COARSE_ERROR = 3e-4
+CHUNK = 1 << 15
 
 
 def nearest_rotation(matrices: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
@@ -19,53 +21,81 @@ def nearest_rotation(matrices: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*b
         R = ((i1^2 - i2) F + i1 cof F - F F^T F) / (i1 i2 - i3),
 
     where i1 is the largest root of ((l^2 - |F|^2) / 2)^2 - 2 l det F - |cof F|^2, found by Laguerre's method from above
-    (cubic, and safe because every root is real).
+    (cubic, and safe because every root is real): in float32 first, then in
+    float64, Newton's method last.
     The answer is not unique where s2 + s3 = 0; there any finite rotation-like matrix may come back. No gradient flows.
     """
     flat = matrices.detach().reshape(-1, 9)
-    rows = [_fit(chunk.to(torch.float64).T).T for chunk in flat.split(CHUNK)]
-    fitted = torch.cat(rows) if rows else flat
-    return fitted.to(matrices.dtype).reshape(matrices.shape)
+    fitted = torch.empty_like(flat)
+    for rows, into in zip(flat.split(CHUNK), fitted.split(CHUNK), strict=True):
+        into.copy_(fit_entries(rows.T.unflatten(0, (3, 3))).flatten(0, 1).T)
+    return fitted.reshape(matrices.shape)
 
 
-def _fit(columns: Float[Tensor, "9 batch"]) -> Float[Tensor, "9 batch"]:
-    """The fit of one chunk that stays in the processor's cache, one row per matrix entry."""
-    size = columns.norm(dim=0).clamp_min(1e-30)
-    f = (columns / size).contiguous()
-    cof = _cofactors(f)
-    det = f[0] * cof[0] + f[1] * cof[1] + f[2] * cof[2]
-    i1 = _largest_root(det, (cof * cof).sum(0))
-    i2 = (i1 * i1 - 1.0) / 2.0
-    cubic = _times_gram(f)
-    denominator = (i1 * i2 - det).clamp_min(1e-12)
-    return ((i1 * i1 - i2) * f + i1 * cof - cubic) / denominator
+def fit_entries(entries: Float[Tensor, "3 3 *batch"]) -> Float[Tensor, "3 3 *batch"]:
+    """nearest_rotation of matrices whose entries come first, in float64; few enough to stay in the processor's cache."""
+    f = torch.empty(3, 3, entries[0, 0].numel(), dtype=torch.float64, device=entries.device)
+    f.view(entries.shape).copy_(entries)
+    x, y, z = f
+    gram = [_dot(a, b) for a, b in ((x, x), (y, y), (z, z), (x, y), (y, z), (z, x))]
+    inverse = (gram[0] + gram[1]).add_(gram[2]).clamp_min_(1e-60).reciprocal_()
+    f.mul_(inverse.sqrt())
+    xx, yy, zz, xy, yz, zx = (product.mul_(inverse) for product in gram)
+    answer = _cofactors(f)
+    det, area = _dot(x, answer[0]), (xx * yy).addcmul_(yy, zz).addcmul_(zz, xx)
+    for product in (xy, yz, zx):
+        area.addcmul_(product, product, value=-1.0)
+    i1 = _largest_root(det, area.clamp_min_(0.0))
+    square = i1 * i1
+    i2 = (square - 1.0).mul_(0.5)
+    square.sub_(i2)
+    answer.mul_(i1)
+    for row, terms in zip(answer, ((xx.sub_(square), xy, zx), (xy, yy.sub_(square), yz), (zx, yz, zz.sub_(square))), strict=True):
+        for term, of in zip(terms, (x, y, z), strict=True):
+            row.addcmul_(term, of, value=-1.0)
+    return answer.mul_(i2.mul_(i1).sub_(det).clamp_min_(1e-12).reciprocal_()).view(entries.shape)
+
+
+def _dot(a: Float[Tensor, "3 batch"], b: Float[Tensor, "3 batch"]) -> Float[Tensor, "batch"]:
+    first, second, third = (a * b).unbind()
+    return first.add_(second).add_(third)
+
+
+def _cofactors(f: Float[Tensor, "3 3 batch"]) -> Float[Tensor, "3 3 batch"]:
+    """Rows of cof F: cross products of F's rows."""
+    cof = torch.empty_like(f)
+    entries = [row.unbind() for row in f]
+    for i, row in enumerate(cof):
+        a, b = entries[i - 2], entries[i - 1]
+        for j, into in enumerate(row):
+            torch.mul(a[j - 2], b[j - 1], out=into).addcmul_(a[j - 1], b[j - 2], value=-1.0)
+    return cof
 
 
 def _largest_root(det: Float[Tensor, "batch"], area: Float[Tensor, "batch"]) -> Float[Tensor, "batch"]:
     """The sum of signed singular values of matrices of unit norm; the start is an upper bound, exact where det = 0."""
-    root = (1.0 + 2.0 * (area + 2.0 * 3.0**0.5 * det.clamp_min(0.0)).sqrt()).sqrt()
-    for _ in range(LAGUERRE_STEPS):
-        square = root * root
-        i2 = (square - 1.0) / 2.0
-        value = i2 * i2 - 2.0 * root * det - area
-        slope = 2.0 * (root * i2 - det)
-        curve = 3.0 * square - 1.0
-        spread = (9.0 * slope * slope - 12.0 * value * curve).clamp_min(0.0).sqrt()
-        root = root - 4.0 * value / (slope + spread).clamp_min(1e-14)
-    return root
+    d, a = det.float(), area.float()
+    root = (a + d.clamp_min(0.0).mul_(2.0 * 3.0**0.5)).sqrt_().mul_(2.0).add_(1.0).sqrt_()
+    for _ in range(COARSE_STEPS):
+        root = _laguerre(root, d, a, smallest=1e-3)
+    root = root.double().add_(COARSE_ERROR)
+    for _ in range(FINE_STEPS):
+        root = _laguerre(root, det, area, smallest=1e-14)
+    value, slope, _ = _quartic(root, det, area)
+    return root.addcdiv_(value, slope.clamp_min_(1e-14), value=-0.5)
 
 
-def _cofactors(f: Float[Tensor, "9 batch"]) -> Float[Tensor, "9 batch"]:
-    """Rows of cof F: cross products of F's rows."""
-    rows = []
-    for i in range(3):
-        a, b = f[3 * ((i + 1) % 3) :][:3], f[3 * ((i + 2) % 3) :][:3]
-        rows += [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-    return torch.stack(rows)
+def _laguerre(root: Tensor, det: Tensor, area: Tensor, smallest: float) -> Float[Tensor, "batch"]:
+    """One step: root - 4 p / (p' + sqrt(9 p'^2 - 12 p p''))."""
+    value, slope, square = _quartic(root, det, area)
+    curve = square.mul_(3.0).sub_(1.0).mul_(value)
+    spread = (slope * slope).mul_(3.0).sub_(curve).clamp_min_(0.0).mul_(12.0).sqrt_()
+    return root.addcdiv(value, spread.add_(slope, alpha=2.0).clamp_min_(smallest), value=-4.0)
 
 
-def _times_gram(f: Float[Tensor, "9 batch"]) -> Float[Tensor, "9 batch"]:
-    """F F^T F, through the symmetric F F^T."""
-    row = [f[3 * i : 3 * i + 3] for i in range(3)]
-    dot = [[(row[i] * row[j]).sum(0) for j in range(3)] for i in range(3)]
-    return torch.cat([dot[i][0] * row[0] + dot[i][1] * row[1] + dot[i][2] * row[2] for i in range(3)])
+def _quartic(root: Tensor, det: Tensor, area: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Its value, half of its slope, and root^2."""
+    square = root * root
+    i2 = (square - 1.0).mul_(0.5)
+    value = (i2 * i2).sub_(area).addcmul_(root, det, value=-2.0)
+    return value, i2.mul_(root).sub_(det), square

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -41,6 +41,11 @@ class Surface:
         normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         share = normal.norm(dim=1).repeat_interleave(3) / 6.0
         return torch.zeros(len(self.vertices)).index_add_(0, self.faces.long().ravel(), share)
+
+    def to(self, device: torch.device) -> Surface:
+        """The same with its tensors on a device."""
+        moved = {name: getattr(self, name).to(device) for name in ("vertices", "faces", "functions")}
+        return replace(self, **moved)
 
     @property
     def millimetres(self) -> float | None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dp3d_data.config import fingerprint, plain, to_toml
 from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
@@ -22,52 +21,99 @@ from dp3d_model.config import TrainConfig, model_fields
 from dp3d_model.lens import about_the_axis
 from dp3d_model.lifter import Lifter
 from dp3d_model.model_file import FORMAT, MODEL_FILE, load_weights, read_content, save_atomically, save_model
-from dp3d_model.objective import Objective
+from dp3d_model.objective import Objective, Whole
 from dp3d_model.observation import Observation
-from dp3d_model.optimisation import learning_rate, make_optimiser, start_average, update_average
+from dp3d_model.optimisation import clip_gradients, learning_rate, make_optimiser, make_scaler, start_average, update_average
+from dp3d_model.ranks import Ranks
 from dp3d_model.surface import Surface
-from dp3d_model.trunk import recalibrate
+from dp3d_model.training_log import METRICS_FILE, SPEED_FILE, Clock, TrainingLog
+from dp3d_model.trunk import recalibrate, use_precision
 
-STATE_FILE, METRICS_FILE, SPEED_FILE, CONFIG_FILE = "state.pt", "metrics.jsonl", "speed.jsonl", "config.toml"
+STATE_FILE, CONFIG_FILE = "state.pt", "config.toml"
 RECALIBRATION = 2048
 # An epoch that no training reaches; its batches recalibrate.
 _ASIDE = 1 << 32
+# The first steps, whose largest loss is what a loss may be; and the least that counts as exploded, template units.
+FIRST_STEPS, LEAST_EXPLOSION = 10, 10.0
 
 Progress = Callable[[int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Keypoints [N, K, 2] in image pixels, visibility [N, K] and intrinsics [N, 4] of some instances; None without intrinsics."""
+
+    keypoints: Tensor
+    visible: Tensor
+    cameras: Tensor | None
+
+    def at(self, part: slice) -> Seen:
+        """Some of them."""
+        return Seen(self.keypoints[part], self.visible[part], None if self.cameras is None else self.cameras[part])
+
+    def to(self, device: torch.device) -> Seen:
+        """The same on a device."""
+        cameras = None if self.cameras is None else self.cameras.to(device)
+        return Seen(self.keypoints.to(device), self.visible.to(device), cameras)
 
 
 class Trainer:
     """Trains one model in one folder: config.toml, metrics.jsonl, speed.jsonl, state.pt while it runs, model.pt at the end.
 
     The numbers of a step depend on the seed and the step alone, so a run that was killed and taken up again gives the same
-    losses to the last bit on the CPU.
+    losses to the last bit on the CPU. A step may be made in parts (`micro_batch`) and by several processes: the losses are
+    those of the whole batch, but batch normalisation sees each part for itself.
 
     Args:
         source: the instances to learn from; of a ShardSource only what a step needs is in memory.
         threads: that read batches ahead; they change no number.
+        device: such as "cpu" or "cuda:0".
+        ranks: this process among those that train together; only the first writes.
+        tensorboard: write event files too.
 
     Attributes:
         waited: share of the training's time that was spent waiting for batches.
 
     Raises:
         NothingToDo: fewer than two instances.
+        UsageError: a batch that cannot be dealt to the processes.
     """
 
-    def __init__(self, surface: Surface, source: Source, config: TrainConfig, folder: str | Path, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        surface: Surface,
+        source: Source,
+        config: TrainConfig,
+        folder: str | Path,
+        *,
+        threads: int = 1,
+        device: str = "cpu",
+        ranks: Ranks | None = None,
+        tensorboard: bool = False,
+    ) -> None:
         self.instances = sum(source.sizes)
         if self.instances < 2:
             raise NothingToDo("too few instances to train on", got=self.instances, expected="at least 2")
-        self.surface, self.config, self.folder = surface, config, Path(folder)
+        self.surface, self.config, self.folder, self.source = surface, config, Path(folder), source
+        self.device, self.ranks, self.threads, self.tensorboard = torch.device(device), ranks or Ranks(), threads, tensorboard
         self.recipe = fingerprint(config, surface.content_hash, source.identity)
-        order = {"batch_size": min(config.batch, self.instances), "seed": config.seed, "window": config.window, "drop_last": True}
-        self.loader = Loader(source, **order, threads=threads, rank=0, ranks=1)
-        self.steps = config.steps or config.epochs * len(self.loader)
+        self.batch = min(config.batch, self.instances)
+        self.loader = self._loader(self.ranks)
+        self.steps = (config.steps or config.epochs * len(self.loader)) if config.network else 0
         self.waited = 0.0
         torch.manual_seed(config.seed)
         self.objective = Objective(surface, config)
+        self.objective.lifter.move(self.device)
+        self.objective.to(self.device)
+        use_precision(self.objective, config.precision)
         self.optimiser = make_optimiser(self.objective, config)
+        self.scaler = make_scaler(config, self.device)
         self.average = start_average(self.objective.lifter) if config.average else {}
-        self.step = 0
+        self.step, self.usual = 0, 0.0
+
+    def _loader(self, ranks: Ranks) -> Loader:
+        order = {"seed": self.config.seed, "window": self.config.window, "drop_last": True, "threads": self.threads}
+        return Loader(self.source, batch_size=ranks.share(self.batch), rank=ranks.rank, ranks=ranks.count, **order)
 
     def resume(self, *, other_settings: bool = False) -> bool:
         """Take up the state in the folder; False where there is none.
@@ -88,7 +134,9 @@ class Trainer:
                 raise RecipeMismatch("this folder holds a run of another recipe", got=state["recipe"], expected=self.recipe, path=path)
         load_weights(self.objective, state["objective"], path)
         self.optimiser.load_state_dict(state["optimiser"])
-        self.average, self.step = state["average"], state["step"]
+        self.scaler.load_state_dict(state.get("scaler", {}))
+        self.average = {name: value.to(self.device) for name, value in state["average"].items()}
+        self.step, self.usual = state["step"], state.get("usual", 0.0)
         return True
 
     def finished(self) -> bool:
@@ -98,28 +146,25 @@ class Trainer:
 
     def discard(self) -> None:
         """Remove the state and the model of an earlier run."""
-        for name in (STATE_FILE, MODEL_FILE, METRICS_FILE, SPEED_FILE):
-            (self.folder / name).unlink(missing_ok=True)
+        if self.ranks.writes:
+            for name in (STATE_FILE, MODEL_FILE, METRICS_FILE, SPEED_FILE):
+                (self.folder / name).unlink(missing_ok=True)
+        self.ranks.wait()
 
     def run(self, progress: Progress | None = None) -> Lifter:
-        """Train to the end and write the model.
+        """Train to the end and write the model; at once where nothing is to be learned.
 
         Raises:
-            TrainingDiverged: a loss or gradient became NaN or infinite; state.pt holds the last good state.
+            TrainingDiverged: a loss or gradient became NaN or infinite, or a loss exploded; state.pt holds the last good state.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / CONFIG_FILE).write_text(to_toml(self.config), encoding="utf-8")
-        self._trim_metrics()
-        self.objective.train()
-        if self.step == 0:
-            self.save_state()
+        log = self._begin()
         batches, clock = self.loader.from_step(self.step), Clock()
         while self.step < self.steps:
             batch = clock.waiting(batches)
             losses = self.train_step(batch)
             clock.stepped()
-            if self.step % self.config.log_every == 0 or self.step == self.steps:
-                self._log(losses, clock)
+            if log and (self.step % self.config.log_every == 0 or self.step == self.steps):
+                log.write(self.step, {"learning_rate": self.optimiser.param_groups[0]["lr"]} | losses, clock.lap())
             if self.step % self.config.save_every == 0 or self.step == self.steps:
                 self.save_state()
             if progress:
@@ -127,57 +172,122 @@ class Trainer:
         batches.close()
         self.waited = clock.share()
         lifter = self.averaged_lifter()
-        trained = {"steps": self.step, "instances": self.instances}
-        save_model(lifter, self.folder / MODEL_FILE, self.recipe, trained)
+        if log:
+            log.close()
+            save_model(lifter, self.folder / MODEL_FILE, self.recipe, {"steps": self.step, "instances": self.instances})
+        self.ranks.wait()
         return lifter
 
+    def _begin(self) -> TrainingLog | None:
+        """The folder made ready, by the process that writes."""
+        self.objective.train()
+        if not self.ranks.writes:
+            return None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / CONFIG_FILE).write_text(to_toml(self.config), encoding="utf-8")
+        log = TrainingLog(self.folder, self.step, tensorboard=self.tensorboard)
+        if self.step == 0:
+            self.save_state()
+        return log
+
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One step of the optimiser; its losses by name."""
-        generator = self._generator(1, self.step)
+        """One step of the optimiser; its losses by name, those of the whole batch."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step, self.steps)
-        losses = self.objective(*self.observed(batch, generator), generator)
         self.optimiser.zero_grad(set_to_none=True)
-        losses["total"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip or math.inf)
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        if not (math.isfinite(values["total"]) and math.isfinite(float(norm))):
-            raise TrainingDiverged(f"the loss is no longer finite at step {self.step}", got=values, path=self.folder / STATE_FILE)
-        self.optimiser.step()
+        losses = self._gradients(batch)
+        self.ranks.sum_gradients(self.objective.parameters())
+        self.scaler.unscale_(self.optimiser)
+        norm = clip_gradients(self.objective, self.config.clip)
+        self._check(losses, norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
         if self.average:
             update_average(self.average, self.objective.lifter, self.config.average, self.step)
         self.step += 1
-        return values
+        return losses
 
-    def observed(self, batch: Batch, generator: torch.Generator) -> tuple[Observation, Observation]:
-        """What the network is shown of a batch, and all that is known of it, in the same units."""
-        config, visible = self.config, batch.visible
-        keypoints, cameras = about_the_axis(batch.keypoints, batch.cameras)
+    def _gradients(self, batch: Batch) -> dict[str, float]:
+        """The gradients of the batch's losses, made in parts that fit the memory; every part draws the same random numbers."""
+        generator, count = self._generator(1, self.step), len(batch.visible)
+        read, known = self.augmented(batch, generator)
+        state, sums = generator.get_state(), dict[str, Tensor]()
+        parts = math.ceil(count / (self.config.micro_batch or count))
+        whole = Whole(self.ranks.rank * count, self.ranks.count * count, self.ranks.sum(known.visible.sum(0)))
+        for rows in torch.arange(count).tensor_split(parts):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            seen = self._observed(read.at(part), known.at(part))
+            share = len(rows) / whole.count
+            losses = self.objective(*seen, generator.set_state(state), None if share == 1.0 else whole.after(part.start))
+            self.scaler.scale(losses["total"] * share).backward()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + share * value.detach()
+        return dict(zip(sums, self.ranks.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
+
+    def augmented(self, batch: Batch, generator: torch.Generator) -> tuple[Seen, Seen]:
+        """What the network reads of a batch, and all that is known of it, on the device.
+
+        Every process draws for the whole batch, so that their number changes nothing.
+        """
+        config = self.config
+        mine = slice(self.ranks.rank * len(batch.visible), (self.ranks.rank + 1) * len(batch.visible))
+        centred, cameras = about_the_axis(batch.keypoints, batch.cameras)
+        keypoints, visible = (self._among_all(values, mine) for values in (centred, batch.visible))
         if config.turn:
             keypoints = turned(keypoints, config.turn, generator)
         if config.mirror and self.surface.symmetry is not None:
             keypoints, visible = mirrored(keypoints, visible, self.surface.symmetry, generator)
-        whole = keypoints, visible
+        known = Seen(keypoints[mine], visible[mine], cameras).to(self.device)
         if config.hide:
             visible = hide_at_random(visible, config.hide, generator)
         if config.shake:
             keypoints = shake(keypoints, visible, config.shake, generator)
-        shown = self.objective.lifter.observe(keypoints, visible, cameras)
-        return shown, shown.with_keypoints(*whole, cameras) if config.hide or config.shake else shown
+        return Seen(keypoints[mine], visible[mine], cameras).to(self.device), known
+
+    def _among_all(self, values: Tensor, mine: slice) -> Tensor:
+        """This process's rows in the place that they have in the whole batch."""
+        if self.ranks.count == 1:
+            return values
+        whole = values.new_zeros(self.ranks.count * len(values), *values.shape[1:])
+        whole[mine] = values
+        return whole
+
+    def _observed(self, read: Seen, known: Seen) -> tuple[Observation, Observation]:
+        """What the network is shown, and what its answer is compared with, in the same units."""
+        shown = self.objective.lifter.observe(read.keypoints, read.visible, read.cameras)
+        same = not (self.config.hide or self.config.shake)
+        return shown, shown if same else shown.with_keypoints(known.keypoints, known.visible, known.cameras)
+
+    def _check(self, losses: dict[str, float], norm: float) -> None:
+        """Stop before a step that would spoil the weights."""
+        total, path = losses["total"], self.folder / STATE_FILE
+        if not math.isfinite(total):
+            raise TrainingDiverged(f"the loss is no longer finite at step {self.step}", got=losses, path=path)
+        if not math.isfinite(norm) and (not self.scaler.is_enabled() or self.scaler.get_scale() < 1.0):
+            raise TrainingDiverged(f"the gradient is no longer finite at step {self.step}", got=losses, path=path)
+        if self.step < FIRST_STEPS:
+            self.usual = max(self.usual, total)
+        limit = max(self.config.explosion * self.usual, LEAST_EXPLOSION)
+        if self.config.explosion and total > limit:
+            raise TrainingDiverged(f"the loss exploded at step {self.step}", got=losses, expected=f"a total below {limit:.3g}", path=path)
 
     def averaged_lifter(self) -> Lifter:
-        """Phi with the averaged weights and with batch statistics recalibrated for them, ready for evaluation."""
+        """Phi with the averaged weights and with batch statistics recalibrated for them, on the CPU, ready for evaluation."""
         lifter = copy.deepcopy(self.objective.lifter)
         lifter.load_state_dict(self.average, strict=False)
-        count = max(1, min(self.instances, RECALIBRATION) // self.loader.order.batch)
-        drawn = self.loader.from_step(_ASIDE * len(self.loader))
-        batches = [(batch.keypoints, batch.visible, batch.cameras) for batch in islice(drawn, count)]
+        use_precision(lifter, "float32")
+        loader = self._loader(Ranks())
+        count = max(1, min(self.instances, RECALIBRATION) // loader.order.batch)
+        drawn = loader.from_step(_ASIDE * len(loader))
+        batches = (Seen(batch.keypoints, batch.visible, batch.cameras).to(self.device) for batch in islice(drawn, count))
+        recalibrate(lifter, lambda seen: lifter.numbers(lifter.observe(seen.keypoints, seen.visible, seen.cameras)), batches)
         drawn.close()
-        recalibrate(lifter, lambda batch: lifter.numbers(lifter.observe(*batch)), batches)
-        return lifter
+        return lifter.move(torch.device("cpu"))
 
     def save_state(self) -> None:
         """Write everything that resume needs."""
+        if not self.ranks.writes:
+            return
         state = {
             "format": FORMAT,
             "recipe": self.recipe,
@@ -185,57 +295,12 @@ class Trainer:
             "step": self.step,
             "objective": self.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "average": self.average,
+            "usual": self.usual,
         }
         save_atomically(state, self.folder / STATE_FILE)
 
     def _generator(self, stream: int, index: int) -> torch.Generator:
         seed = np.random.SeedSequence([self.config.seed, stream, index]).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(seed) & (2**63 - 1))
-
-    def _log(self, losses: dict[str, float], clock: Clock) -> None:
-        """A line of losses, and apart from them one of times, since these differ from run to run."""
-        metrics: dict[str, Any] = {"step": self.step, "learning_rate": self.optimiser.param_groups[0]["lr"]} | losses
-        speed = {"step": self.step} | clock.lap()
-        for name, row in ((METRICS_FILE, metrics), (SPEED_FILE, speed)):
-            with open(self.folder / name, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
-
-    def _trim_metrics(self) -> None:
-        """Drop lines of steps that will be made again."""
-        for path in (self.folder / METRICS_FILE, self.folder / SPEED_FILE):
-            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-            path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-
-
-class Clock:
-    """Time of the steps, and the part of it spent waiting for batches; of the last lap and of all."""
-
-    def __init__(self) -> None:
-        self._mark = time.perf_counter()
-        self._waited = self._seconds = self._all_waited = self._all_seconds = 0.0
-        self._steps = 0
-
-    def waiting(self, batches: Iterator[Batch]) -> Batch:
-        """The next batch; the time until it is there counts as waiting."""
-        began = time.perf_counter()
-        batch = next(batches)
-        self._waited += time.perf_counter() - began
-        return batch
-
-    def stepped(self) -> None:
-        """A step has ended; what has passed since the last one is its time."""
-        now = time.perf_counter()
-        self._seconds, self._mark, self._steps = self._seconds + now - self._mark, now, self._steps + 1
-
-    def lap(self) -> dict[str, float]:
-        """Seconds a step and the share of them spent waiting since the last lap."""
-        found = {"seconds": self._seconds / max(self._steps, 1), "waited": self._waited / max(self._seconds, 1e-9)}
-        self._all_waited, self._all_seconds = self._all_waited + self._waited, self._all_seconds + self._seconds
-        self._waited, self._seconds, self._steps = 0.0, 0.0, 0
-        return found
-
-    def share(self) -> float:
-        """The share of all laps spent waiting."""
-        return self._all_waited / max(self._all_seconds, 1e-9)

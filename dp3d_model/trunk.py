@@ -43,9 +43,22 @@ class Trunk(nn.Module):
         self.head = nn.Linear(width, outputs)
         nn.init.normal_(self.head.weight, std=1e-4)
         nn.init.zeros_(self.head.bias)
+        self.low: torch.dtype | None = None
 
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
-        return self.head(self.blocks(self.stem(x)))
+        if self.low is None:
+            return self.head(self.blocks(self.stem(x)))
+        with torch.autocast(x.device.type, self.low):
+            return self.head(self.blocks(self.stem(x))).to(x.dtype)
+
+
+def use_precision(network: nn.Module, name: str) -> None:
+    """Make every trunk inside multiply in "float32", "bfloat16" or "float16"; geometry and losses stay in float32, as three digits
+    are too few for rotations."""
+    low = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+    for module in network.modules():
+        if isinstance(module, Trunk):
+            module.low = low
 
 
 def recalibrate(network: nn.Module, forward: Callable[[Any], object], batches: Iterable[Any]) -> None:

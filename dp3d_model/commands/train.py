@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from dp3d_data.commandline import GroupedOption, command, config_options
 from dp3d_data.config import read_toml, workspace
 from dp3d_data.errors import RecipeMismatch
-from dp3d_model.config import PRESETS, TrainConfig, preset
+from dp3d_model.config import EVALUATION_ONLY, PRESETS, TrainConfig, preset
+
+if TYPE_CHECKING:
+    from dp3d_model.trainer import Trainer
 
 
 @command("train", example="dp3d-model train --shards dp3d/dog/shards --preset quick")
@@ -25,15 +28,17 @@ from dp3d_model.config import PRESETS, TrainConfig, preset
 )
 @click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
 @click.option("--threads", default=1, type=click.IntRange(0), cls=GroupedOption, group="Input", help="Threads that read ahead.")
+@click.option("--device", default="cpu", cls=GroupedOption, group="Input", help="Where to compute: cpu, cuda, cuda:1, ...")
 @click.option("--split", default="train", cls=GroupedOption, group="Input", help="Split to learn from.")
 @click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the model.  [default: the category's]")
 @click.option("--overwrite", is_flag=True, cls=GroupedOption, group="Output", help="Discard a run of another recipe.")
 @click.option("--resume", is_flag=True, cls=GroupedOption, group="Output", help="Go on from the saved state with other settings.")
+@click.option("--tensorboard", is_flag=True, cls=GroupedOption, group="Output", help="Write event files for TensorBoard too.")
 @click.option(
     "--preset",
     "preset_name",
     default="quick",
-    type=click.Choice(list(PRESETS)),
+    type=click.Choice([*PRESETS, *EVALUATION_ONLY]),
     cls=GroupedOption,
     help="Settings to start from; others win.",
 )
@@ -48,10 +53,13 @@ def train(
     overwrite: bool,
     resume: bool,
     preset_name: str,
+    device: str,
+    tensorboard: bool,
 ) -> None:
-    """Learn the parts model from shards.
+    """Learn the model from shards.
 
-    A run that was stopped goes on where it stopped when the same command is given again, with the same losses.
+    A run that was stopped goes on where it stopped when the same command is given again, with the same losses. On several GPUs or
+    machines: torchrun --nproc-per-node 4 -m dp3d_model.cli train --device cuda ...
     """
     chosen = with_preset(config, preset_name)
     address = shards or str(workspace(category) / "shards")
@@ -62,6 +70,7 @@ def train(
     from dp3d_data.loader import ShardFolder, ShardSource
     from dp3d_data.shards import require_files
     from dp3d_data.shards.reader import ShardReader
+    from dp3d_model.ranks import join_ranks, leave_ranks
     from dp3d_model.surface import surface_of
     from dp3d_model.trainer import Trainer
 
@@ -71,20 +80,35 @@ def train(
     wanted = ("cameras",) if chosen.projection == "perspective" else ()
     source, reader = ShardSource(shard_folder, split, wanted), ShardReader(shard_folder.folder)
     surface = surface_of(reader.template, reader.basis.functions, chosen.basis)
-    trainer = Trainer(surface, source, chosen, folder, threads=threads)
-    if overwrite:
-        trainer.discard()
-    found = "trained already" if trainer.finished() else ""
-    if not found:
-        found = "goes on" if _resume(trainer, resume) else "starts"
-    click.echo(f"{category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices · recipe {trainer.recipe}")
-    click.echo(f"  {found} at step {trainer.step} of {trainer.steps}" if found != "trained already" else f"  {found}: {folder}")
+    perspective = ""
     if wanted:
         known = np.isfinite(source.read(0).cameras).all(1)
-        click.echo(f"  perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
-    if not trainer.finished():
-        _run(trainer, folder)
-    click.echo(f"  written to {folder} · next: dp3d-model evaluate --category {category}")
+        perspective = f"perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics"
+    ranks, device = join_ranks(device)
+    try:
+        trainer = Trainer(surface, source, chosen, folder, threads=threads, device=device, ranks=ranks, tensorboard=tensorboard)
+        if overwrite:
+            trainer.discard()
+        what = f"{category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices"
+        _train(trainer, resume, what, perspective)
+    finally:
+        leave_ranks()
+    if ranks.writes:
+        click.echo(f"  written to {folder} · next: dp3d-model evaluate --category {category}")
+
+
+def _train(trainer: Trainer, resume: bool, what: str, remark: str) -> None:
+    """Say what is there, and do what is left; only the first of several processes speaks."""
+    done = trainer.finished()
+    found = "trained already" if done else "goes on" if _resume(trainer, resume) else "starts"
+    if trainer.ranks.writes:
+        several = f" · {trainer.ranks.count} processes" if trainer.ranks.count > 1 else ""
+        click.echo(f"{what} · recipe {trainer.recipe}{several}")
+        if remark:
+            click.echo(f"  {remark}")
+        click.echo(f"  {found}: {trainer.folder}" if done else f"  {found} at step {trainer.step} of {trainer.steps}")
+    if not done:
+        _run(trainer)
 
 
 def with_preset(config: TrainConfig, name: str) -> TrainConfig:
@@ -97,7 +121,7 @@ def with_preset(config: TrainConfig, name: str) -> TrainConfig:
     return preset(name, **{key: getattr(config, key) for key in given})
 
 
-def _resume(trainer: Any, other_settings: bool) -> bool:
+def _resume(trainer: Trainer, other_settings: bool) -> bool:
     try:
         return trainer.resume(other_settings=other_settings)
     except RecipeMismatch as error:
@@ -106,7 +130,7 @@ def _resume(trainer: Any, other_settings: bool) -> bool:
         raise
 
 
-def _run(trainer: Any, folder: Path) -> None:
+def _run(trainer: Trainer) -> None:
     """Train with a line of progress, then draw the parts."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -114,13 +138,15 @@ def _run(trainer: Any, folder: Path) -> None:
 
     started = time.monotonic()
     columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns) as bar:
+    with Progress(*columns, disable=not trainer.ranks.writes) as bar:
         task = bar.add_task("", total=trainer.steps, completed=trainer.step)
 
         def show(step: int, steps: int, losses: dict[str, float]) -> None:
             bar.update(task, completed=step, description=f"loss {losses['total']:.4f} · reprojection {losses['reprojection']:.4f}")
 
         lifter = trainer.run(show)
-    draw_parts(lifter, folder / "parts.png")
+    if not trainer.ranks.writes:
+        return
+    draw_parts(lifter, trainer.folder / "parts.png")
     seconds = time.monotonic() - started
     click.echo(f"  {trainer.steps} steps in {seconds:.0f} s · {trainer.waited:.1%} of the time waiting for batches")

@@ -2,6 +2,7 @@
 
 import math
 
+import fast_simplification
 import pytest
 import torch
 import trimesh
@@ -9,6 +10,7 @@ import trimesh
 from dp3d_model.arap import REFERENCE_LENGTH, OneRings, arap_loss
 from dp3d_model.camera import random_rotations
 from dp3d_model.losses import pseudo_huber
+from dp3d_model.rotation_fit import nearest_rotation
 from dp3d_model.surface import Surface
 from tests.model.toy import toy_surface
 from tests.references.model import arap_by_loop
@@ -81,6 +83,32 @@ def test_the_resolution_of_the_mesh_does_not_matter():
     assert abs(values[1] / values[0] - 1) < 0.05
 
 
+@pytest.mark.parametrize("faces", [1700, 5000])
+def test_another_meshing_does_not_matter(faces):
+    """Within 5 %, for a smooth deformation: a fine regular mesh, the same decimated, and each of its faces split in four."""
+    regular = trimesh.creation.icosphere(subdivisions=5, radius=0.5)
+    coarse = trimesh.Trimesh(*fast_simplification.simplify(regular.vertices, regular.faces, target_count=faces), process=False)
+    values = []
+    for mesh in (regular, coarse, coarse.subdivide()):
+        surface = surface_of_mesh(mesh)
+        values.append(float(arap_loss(OneRings(surface), wave(surface.vertices)[None], surface.vertices[None], 0.01)))
+    assert values == pytest.approx([values[0]] * 3, rel=0.05)
+
+
+@pytest.mark.parametrize("cached", [1, 1 << 18])
+def test_every_instance_has_its_own_rest_shape(monkeypatch, cached):
+    """The mean over instances, each with a rest shape of its own, whatever the pieces it is made in."""
+    monkeypatch.setattr("dp3d_model.arap.CACHED", cached)
+    surface = toy_surface(subdivisions=1)
+    posed = torch.stack([wave(surface.vertices, amount) for amount in (0.05, 0.1, 0.2)])
+    rest = surface.vertices * torch.tensor([[1.0, 1.0, 1.0], [1.1, 0.9, 1.0], [0.8, 1.0, 1.2]])[:, None]
+    together = arap_loss(OneRings(surface), posed, rest, 0.01)
+    apart = [arap_loss(OneRings(surface), p[None], r, 0.01) for p, r in zip(posed, rest, strict=True)]
+    assert torch.allclose(together, torch.stack(apart).mean(), rtol=1e-5)
+    flat, expanded = (arap_loss(OneRings(surface), posed, r, 0.01) for r in (rest[1], rest[1].expand(3, -1, -1)))
+    assert torch.allclose(flat, expanded, rtol=1e-5)
+
+
 def test_drawn_vertices_estimate_the_whole():
     surface = toy_surface()
     posed, still, rings = wave(surface.vertices)[None], surface.vertices[None], OneRings(surface)
@@ -118,3 +146,24 @@ def test_gradient():
     turn = torch.eye(3, dtype=torch.float64).expand(1, 42, 3, 3)
     drawn = torch.arange(0, 42, 5)
     assert torch.autograd.gradcheck(lambda x, y: arap_loss(rings, x, y, 0.01, turn, drawn), (posed, still.clone().requires_grad_()))
+    assert torch.autograd.gradcheck(lambda x, y: arap_loss(rings, x, y, 0.01, turn), (posed, still[0].clone().requires_grad_()))
+
+
+def test_the_gradient_is_that_of_plain_operations():
+    """With the best rotations, held fixed: autograd through gathers and pseudo_huber finds the same."""
+    surface = toy_surface(subdivisions=1)
+    rings = OneRings(surface).double()
+    posed = torch.stack([wave(surface.vertices, amount) for amount in (0.05, 0.2)]).double().requires_grad_()
+    rest = (surface.vertices * torch.tensor([1.1, 0.9, 1.0])).double().expand(2, -1, -1).clone().requires_grad_()
+    total = mass = 0.0
+    for k, degree in enumerate(rings.degrees.tolist()):
+        ring, weight, length = (part[k, :degree] for part in (rings.neighbours, rings.weights, rings.lengths))
+        moved, still = ((x[:, ring] - x[:, k : k + 1]) / length[:, None] for x in (posed, rest))
+        turns = nearest_rotation(torch.einsum("d,nda,ndb->nab", weight, moved, still))
+        total = total + (weight * pseudo_huber(REFERENCE_LENGTH * (moved - still @ turns.transpose(1, 2)), 0.01)).sum() / 2
+        mass = mass + weight.sum()
+    expected = torch.autograd.grad(total / mass, [posed, rest])
+    loss = arap_loss(rings, posed, rest, 0.01)
+    assert math.isclose(float(loss.detach()), float((total / mass).detach()), rel_tol=1e-9)
+    for mine, plain in zip(torch.autograd.grad(loss, [posed, rest]), expected, strict=True):
+        assert torch.allclose(mine, plain, atol=1e-10)

@@ -9,12 +9,76 @@ from dp3d_model.camera import random_rotations
 from dp3d_model.canonicaliser import rotated_copies
 from dp3d_model.losses import canonical_loss, entropy_loss, noisy_reprojection_loss, pseudo_huber, reprojection_loss
 from dp3d_model.uncertainty import NoiseHead
+from tests.references.model import (
+    canonical_by_loop,
+    entropy_by_loop,
+    noisy_reprojection_by_loop,
+    pseudo_huber_slow,
+    reprojection_by_loop,
+)
 
 
 def data(n=3, k=7, dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
     points = 0.1 * torch.randn(2, n, k, 2, generator=generator, dtype=dtype)
     return points[0], points[1], torch.rand(n, k, generator=generator) > 0.4
+
+
+def test_every_loss_agrees_with_its_loop():
+    projected, keypoints, visible = data()
+    arrays = [part.numpy() for part in (projected, keypoints, visible)]
+    noise = torch.rand(visible.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    pairs = [(reprojection_loss(projected, keypoints, visible, 0.01), reprojection_by_loop(*arrays, 0.01))]
+    for form in ("clipped", "literal"):
+        fast = noisy_reprojection_loss(projected, keypoints, visible, noise, 0.01, form)
+        pairs.append((fast, noisy_reprojection_by_loop(*arrays, noise.numpy(), 0.01, form == "literal")))
+    found, shape = torch.randn(2, 3, 9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    pairs.append((canonical_loss(found, shape, 0.01), canonical_by_loop(found.numpy(), shape.numpy(), 0.01)))
+    weights = torch.softmax(3 * torch.randn(11, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3)), 1)
+    pairs.append((entropy_loss(weights), entropy_by_loop(weights.numpy())))
+    pairs.append((pseudo_huber(found[0, 0], 0.02), pseudo_huber_slow(found[0, 0].numpy(), 0.02)))
+    for fast, slow in pairs:
+        assert math.isclose(float(fast), slow, rel_tol=1e-10)
+
+
+def test_nothing_visible_costs_nothing():
+    projected, keypoints, visible = data()
+    none = torch.zeros_like(visible)
+    assert float(reprojection_loss(projected, keypoints, none, 0.01)) == 0.0
+    assert float(noisy_reprojection_loss(projected, keypoints, none, torch.ones(visible.shape), 0.01)) == 0.0
+
+
+def test_losses_do_not_depend_on_order():
+    """Laws: neither the order of instances, nor of vertices, nor of parts; nor an image turned with its keypoints."""
+    projected, keypoints, visible = data()
+    people, points = torch.tensor([2, 0, 1]), torch.randperm(7, generator=torch.Generator().manual_seed(0))
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
+    shuffled = [part[people][:, points] for part in (projected, keypoints, visible)]
+    value = float(reprojection_loss(projected, keypoints, visible, 0.01))
+    assert math.isclose(float(reprojection_loss(*shuffled, 0.01)), value, rel_tol=1e-9)
+    assert math.isclose(float(reprojection_loss(projected @ turn, keypoints @ turn, visible, 0.01)), value, rel_tol=1e-9)
+    weights = torch.softmax(torch.randn(11, 4, dtype=torch.float64), 1)
+    assert math.isclose(float(entropy_loss(weights[:, [2, 0, 3, 1]])), float(entropy_loss(weights)), rel_tol=1e-9)
+
+
+def test_entropy_is_between_crisp_and_uniform_and_crispness_lowers_it():
+    logits = torch.randn(30, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    values = [float(entropy_loss(torch.softmax(sharpness * logits, 1))) for sharpness in (0.0, 0.5, 1.0, 4.0, 100.0)]
+    assert values == sorted(values, reverse=True)
+    assert math.isclose(values[0], math.log(5))
+    assert values[-1] < 0.1
+
+
+def test_below_the_clip_noise_learns_nothing():
+    """At and below the floor the loss is flat in the noise; above it the best noise is ten times the residual's h."""
+    projected, keypoints, visible = data()
+    low = torch.full(visible.shape, 0.05, dtype=torch.float64, requires_grad=True)
+    (flat,) = torch.autograd.grad(noisy_reprojection_loss(projected, keypoints, visible, low, 0.01), low)
+    assert not flat.any()
+    residual = torch.tensor([[[0.3, 0.4]]], dtype=torch.float64)
+    best = (10 * pseudo_huber(residual, 0.01)).requires_grad_()
+    (at_best,) = torch.autograd.grad(noisy_reprojection_loss(residual, 0 * residual, torch.ones(1, 1).bool(), best, 0.01), best)
+    assert float(at_best.abs().max()) < 1e-12
 
 
 def test_pseudo_huber_is_quadratic_near_and_linear_far():

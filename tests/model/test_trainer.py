@@ -1,12 +1,13 @@
 """Training: it learns, it resumes to the last bit, it stops cleanly."""
 
 import json
+import sys
 
 import pytest
 import torch
 
 from dp3d_data.config import from_toml
-from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, TrainingDiverged
+from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, TrainingDiverged, UsageError
 from dp3d_model.config import PRESETS, TrainConfig, preset
 from dp3d_model.model_file import load_model
 from dp3d_model.objective import Objective
@@ -30,7 +31,15 @@ def test_it_learns(tmp_path):
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimiser": "sgd", "learning_rate": 1e-3, "hide": 0.5, "noise": "clipped"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimiser": "sgd", "learning_rate": 1e-3, "hide": 0.5, "noise": "clipped"},
+        {"precision": "bfloat16", "micro_batch": 5},
+        {"precision": "float16", "optimiser": "sgd"},
+    ],
+)
 def test_a_killed_run_goes_on_to_the_last_bit(tmp_path, changes):
     surface, config = toy_surface(), tiny(**changes)
     world = toy_instances(surface, 40)
@@ -98,6 +107,121 @@ def test_divergence_keeps_the_last_good_state(tmp_path):
     assert (tmp_path / STATE_FILE).is_file()
 
 
+def test_an_exploding_loss_stops_the_run(tmp_path):
+    """Long before anything becomes infinite."""
+    surface, world = toy_surface(), toy_instances(toy_surface(), 20)
+    trainer = Trainer(surface, world.source(), tiny(steps=20), tmp_path)
+
+    def blow_up(step, steps, losses):
+        if step == 12:
+            with torch.no_grad():
+                trainer.objective.lifter.trunks[0].head.bias.fill_(1e6)
+
+    with pytest.raises(TrainingDiverged, match="the loss exploded at step 12") as caught:
+        trainer.run(blow_up)
+    assert caught.value.exit_code == 13
+    assert "--resume" in str(caught.value)
+    good = Trainer(surface, world.source(), tiny(steps=20), tmp_path)
+    assert good.resume()
+    assert good.step == 12
+    assert float(good.objective.lifter.trunks[0].head.bias.detach().abs().max()) < 1.0
+    assert 0 < good.usual < 1.0
+
+
+def test_an_explosion_may_be_allowed(tmp_path):
+    surface, world = toy_surface(), toy_instances(toy_surface(), 20)
+    trainer = Trainer(surface, world.source(), tiny(explosion=0.0), tmp_path)
+    with torch.no_grad():
+        trainer.objective.lifter.trunks[0].head.bias.fill_(1e3)
+    trainer.run()
+    assert trainer.finished()
+
+
+def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path):
+    """As loss scaling does it: the scale halves, the weights stay, the run goes on."""
+    surface, world = toy_surface(), toy_instances(toy_surface(), 20)
+    trainer = Trainer(surface, world.source(), tiny(precision="float16"), tmp_path)
+    batch = next(iter(trainer.loader))
+    trainer.objective.train()
+    before = weights_of(trainer.objective.lifter.trunks[0].head)
+    trainer.objective.lifter.trunks[0].head.bias.register_hook(lambda gradient: gradient * torch.inf)
+    trainer.train_step(batch)
+    assert torch.equal(weights_of(trainer.objective.lifter.trunks[0].head), before)
+    assert trainer.scaler.get_scale() == 0.5 * 65536
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_low_precision_stays_inside_the_network(tmp_path, precision):
+    surface, world = toy_surface(), toy_instances(toy_surface(), 64, bend=0.4)
+    full = Trainer(surface, world.source(), tiny(steps=30, learning_rate=3e-3), tmp_path / "full")
+    low = Trainer(surface, world.source(), tiny(steps=30, learning_rate=3e-3, precision=precision), tmp_path / "low")
+    lifters = [trainer.run() for trainer in (full, low)]
+    ends = [rows(tmp_path / name)[-1]["reprojection"] for name in ("full", "low")]
+    assert ends[1] == pytest.approx(ends[0], rel=0.2)
+    seen = lifters[1].observe(world.keypoints, world.visible)
+    assert lifters[1](seen).posed.dtype == torch.float32
+    assert torch.equal(load_model(tmp_path / "low")(seen).posed, lifters[1](seen).posed)
+
+
+EVERY_LOSS = {
+    "dream_weight": 0.0,
+    "turn": 90.0,
+    "shake": 0.05,
+    "facing_weight": 0.5,
+    "outline_weight": 0.5,
+    "shape_weight": 0.1,
+    "noise": "clipped",
+    "hide": 0.4,
+    "canonical_copies": 2,
+}
+
+
+@pytest.mark.parametrize("drawn_rings", [0, 12])
+def test_parts_of_a_step_add_up_to_the_step(tmp_path, drawn_rings):
+    """A law, where normalisation sees one instance at a time: the same losses and gradients, whatever the parts."""
+    surface, world = toy_surface(), toy_instances(toy_surface(), 40)
+    found = []
+    for micro_batch in (0, 5, 3):
+        config = tiny(norm="layer", micro_batch=micro_batch, drawn_rings=drawn_rings, clip=0.0, **EVERY_LOSS)
+        trainer = Trainer(surface, world.source(), config, tmp_path)
+        trainer.objective.train()
+        losses = trainer.train_step(next(iter(trainer.loader)))
+        found.append((losses, torch.cat([value.grad.ravel() for value in trainer.objective.parameters()])))
+    for losses, gradient in found[1:]:
+        assert losses == pytest.approx(found[0][0], rel=1e-4)
+        assert torch.allclose(gradient, found[0][1], rtol=1e-3, atol=1e-6)
+
+
+def test_nothing_to_learn_is_done_at_once(tmp_path):
+    """Without a network there is no step to make, only a model to write."""
+    surface, world = toy_surface(), toy_instances(toy_surface(), 20)
+    for body in ("rigid", "parts"):
+        trainer = Trainer(surface, world.source(), tiny(network=False, body=body), tmp_path / body)
+        trainer.run()
+        assert (trainer.steps, trainer.step) == (0, 0)
+        assert trainer.finished()
+        loaded = load_model(tmp_path / body)
+        posed = loaded(loaded.observe(world.keypoints, world.visible)).posed
+        assert torch.allclose(posed, surface.vertices.expand_as(posed), atol=1e-6)
+
+
+def test_tensorboard_gets_what_the_metrics_file_gets(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    surface, world = toy_surface(), toy_instances(toy_surface(), 20)
+    Trainer(surface, world.source(), tiny(), tmp_path, tensorboard=True).run()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    drawn = {event.step: event.value for event in events.Scalars("metrics/total")}
+    assert drawn == pytest.approx({row["step"]: row["total"] for row in rows(tmp_path)})
+    assert len(events.Scalars("speed/seconds")) == 6
+
+
+def test_tensorboard_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    trainer = Trainer(toy_surface(), toy_instances(toy_surface(), 20).source(), tiny(), tmp_path, tensorboard=True)
+    with pytest.raises(UsageError, match=r"dp3d\[tensorboard\]"):
+        trainer.run()
+
+
 def test_every_instance_is_drawn_once_an_epoch(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 48)
     trainer = Trainer(surface, world.source(), tiny(), tmp_path)
@@ -155,6 +279,12 @@ def test_the_supplements_numbers():
     weights = (dogs.canonical_weight, dogs.arap_weight, dogs.entropy_weight)
     assert weights == (0.1, 0.3, 0.001)
     assert [preset(name).epochs for name in ("human36m", "up3d", "stanford-dogs", "lvis")] == [20, 100, 200, 1000]
+
+
+def test_a_data_set_for_evaluation_alone_names_the_preset_to_train():
+    with pytest.raises(ConfigError, match="3dpw is a data set to evaluate on") as caught:
+        preset("3dpw")
+    assert "--preset human36m" in str(caught.value)
 
 
 def test_an_unknown_preset_names_the_near_one():

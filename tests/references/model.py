@@ -31,8 +31,10 @@ def pose_by_loop(vertices, weights, rotations, translations, centres):
 
 def arap_by_loop(vertices, faces, posed, epsilon, reference):
     """One instance: cotangents from every face, one SVD for each vertex, one term for each directed edge."""
-    weights = {}
+    weights, areas = {}, np.zeros(len(vertices))
     for face in np.asarray(faces):
+        corners = vertices[face]
+        areas[face] += np.linalg.norm(np.cross(corners[1] - corners[0], corners[2] - corners[0])) / 6
         for i in range(3):
             a, b, c = face[i], face[(i + 1) % 3], face[(i + 2) % 3]
             u, v = vertices[a] - vertices[c], vertices[b] - vertices[c]
@@ -45,11 +47,12 @@ def arap_by_loop(vertices, faces, posed, epsilon, reference):
         still = np.array([vertices[k] - vertices[q] for q in ring])
         moved = np.array([posed[k] - posed[q] for q in ring])
         length = np.linalg.norm(still, axis=1)
-        cot = np.abs([weights[k, q] for q in ring])
+        cot = np.maximum([weights[k, q] for q in ring], 0)
         turn = rotation_by_svd(np.einsum("e,ea,eb->ab", cot, moved, still))
         strain = reference * np.linalg.norm(moved - still @ turn.T, axis=1) / length
-        total += (cot * length**2 * epsilon * (np.sqrt(1 + (strain / epsilon) ** 2) - 1)).sum()
-        mass += (cot * length**2).sum()
+        share = cot * length**2
+        total += areas[k] * (share * epsilon * (np.sqrt(1 + (strain / epsilon) ** 2) - 1)).sum() / share.sum()
+        mass += areas[k]
     return total / mass
 
 
@@ -124,3 +127,71 @@ def nearest_point_by_search(surface, point, steps=40):
         if distance[k] < best[0]:
             best = (distance[k], places[k], weights[k] @ functions[face])
     return best[1], best[2]
+
+
+def pseudo_huber_slow(residual, epsilon):
+    """h of one vector."""
+    return epsilon * (np.sqrt(1 + float(np.dot(residual, residual)) / epsilon**2) - 1)
+
+
+def reprojection_by_loop(projected, keypoints, visible, epsilon):
+    """L_rep: every visible keypoint of every instance, one after the other."""
+    values = [pseudo_huber_slow(projected[i, k] - keypoints[i, k], epsilon) for i, k in np.argwhere(visible)]
+    return sum(values) / max(len(values), 1)
+
+
+def noisy_reprojection_by_loop(projected, keypoints, visible, noise, epsilon, literal):
+    """Section C in tenths of the extent, divided by 100; the clip stands in both places unless the formula is taken literally."""
+    values = []
+    for i, k in np.argwhere(visible):
+        b = noise[i, k]
+        clipped = max(b, 0.1)
+        h = 10 * pseudo_huber_slow(projected[i, k] - keypoints[i, k], epsilon)
+        values.append(np.log(b if literal else clipped) + h / clipped)
+    return sum(values) / max(len(values), 1) / 100
+
+
+def canonical_by_loop(found, shape, epsilon):
+    """L_canon: every vertex of every instance, the answer centred."""
+    values = []
+    for answer, true in zip(found, shape, strict=True):
+        centre = answer.mean(0)
+        values += [pseudo_huber_slow(a - centre - t, epsilon) for a, t in zip(answer, true, strict=True)]
+    return sum(values) / len(values)
+
+
+def entropy_by_loop(weights):
+    """L_entropy: 0 log 0 is 0."""
+    return float(np.mean([-sum(w * np.log(w) for w in row if w > 0) for row in weights]))
+
+
+def normal_by_loop(points, faces, vertex):
+    """The area-weighted mean of the normals of the faces around a vertex, of length 1."""
+    total = np.zeros(3)
+    for a, b, c in faces:
+        if vertex in (a, b, c):
+            total += np.cross(points[b] - points[a], points[c] - points[a])
+    return total / np.linalg.norm(total)
+
+
+def facing_by_loop(depths, visible, epsilon, margin, scale):
+    """L_facing: what each visible vertex's normal turns away from the viewer, beyond the margin."""
+    values = [pseudo_huber_slow(np.array([scale * max(0.0, depths[i, v] + margin)]), epsilon) for i, v in np.argwhere(visible)]
+    return sum(values) / max(len(values), 1)
+
+
+def outline_by_loop(projected, hidden, keypoints, visible, slack, epsilon):
+    """L_outline: each hidden vertex's distance to the nearest visible keypoint, beyond the slack."""
+    values = []
+    for i, v in np.argwhere(hidden):
+        nearest = min(np.linalg.norm(projected[i, v] - keypoints[i, k]) for k in np.flatnonzero(visible[i]))
+        values.append(pseudo_huber_slow(np.array([max(0.0, nearest - slack)]), epsilon))
+    return sum(values) / max(len(values), 1)
+
+
+def chain_by_recursion(rotations, shifts, parents, part):
+    """The motion of a part in a tree: its own first, then its parent's."""
+    if parents[part] < 0:
+        return rotations[part], shifts[part]
+    turn, shift = chain_by_recursion(rotations, shifts, parents, parents[part])
+    return turn @ rotations[part], turn @ shifts[part] + shift
