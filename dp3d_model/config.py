@@ -66,7 +66,6 @@ class TrainConfig:
     dream_weight: float = setting(
         1.0, "Weight of lifting the model's own shapes, seen as other instances are, back to themselves.", group=_LOSS, minimum=0
     )
-    dream_from: int = setting(0, "Steps before that loss sets in.", group=_LOSS, minimum=0)
     shape_weight: float = setting(0.0, "Weight of the squared blendshape coefficients.", group=_LOSS, minimum=0)
     facing_weight: float = setting(0.0, "Weight of visible surface that faces away from the viewer.", group=_LOSS, minimum=0)
     outline_weight: float = setting(0.0, "Weight of hidden surface that lies outside the visible one.", group=_LOSS, minimum=0)

@@ -1,4 +1,4 @@
-"""The total loss of a batch: reprojection, canonicalisation, rigidity and entropy, weighted."""
+"""The total loss of a batch: reprojection, canonicalisation, rigidity, dreams and the others, weighted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Whole:
 class Objective(nn.Module):
     """Phi with what is needed to train it: Psi and the one-rings.
 
-    total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement); a weight of 0 skips the loss and its cost.
+    total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement), and our L_dream, L_facing and L_outline; a weight of 0
+    skips the loss and its cost.
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:

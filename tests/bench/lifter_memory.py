@@ -1,6 +1,6 @@
 """Peak memory of a training step of 512 with every loss on all vertices: python -m tests.bench.lifter_memory [VERTICES [MICRO_BATCH]].
 
-The supplement's preset of dogs on 7,000 vertices, and how much `micro_batch` saves. The issue's bar is 16 GB.
+The supplement's preset of dogs on 7,000 vertices, and how much `micro_batch` saves. The bar is 16 GB.
 """
 
 import resource

@@ -1,6 +1,6 @@
 """Forward passes and training steps of 512 instances: python -m tests.bench.lifter_rate [VERTICES [THREADS]].
 
-The issue's bars with 1,000 vertices and two threads: a forward pass in under 0.5 s; a step with every loss at most 1.5 times
+The bars with 1,000 vertices and two threads: a forward pass in under 0.5 s; a step with every loss at most 1.5 times
 the plain one, without ARAP and canonicalisation. Wall time is the best of a few; ratios are of processor times.
 """
 
