@@ -209,13 +209,13 @@ _FIT: dict[str, Any] = {"body": "parts", "parts": 30, "blendshapes": 0, "refine_
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
     "best": {
-        "steps": 6000,
+        "steps": 5000,
         "learning_rate": 1.5e-3,
         "warmup": 50,
         "average": 0.998,
         "input_cells": 1024,
-        "hide": 0.8,
-        "shake": 0.02,
+        "hide": 0.9,
+        "shake": 0.04,
         "save_every": 250,
     },
     "human36m": _SUPPLEMENT | {"epochs": 20, "blendshapes": 0},
