@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,8 @@ import torch
 from jaxtyping import Float
 
 from dp3d_model.instances import Instances
-from dp3d_model.lifter import Lifter
 from dp3d_model.metrics import align_translation, similarity_error
-from dp3d_model.prediction import BATCH, Prediction, predict
+from dp3d_model.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,17 @@ class Errors:
     pa: float
 
 
-def errors_of(lifter: Lifter, instances: Instances) -> list[Errors | None]:
-    """The errors of each instance; None where its truth is unknown."""
+def errors_of(lifted: Iterable[Prediction], instances: Instances) -> list[Errors | None]:
+    """The errors of each instance; None where its truth is unknown.
+
+    Args:
+        lifted: what `predict` gave of these instances, batch by batch.
+    """
     if instances.true_vertices is None:
         return [None] * len(instances)
     found: list[Errors | None] = []
-    for start, many in zip(range(0, len(instances), BATCH), predict(lifter, instances), strict=True):
-        found += _errors(many, instances.take(range(start, start + len(many.scale))))
+    for many in lifted:
+        found += _errors(many, instances.take(range(len(found), len(found) + len(many.scale))))
     return found
 
 

@@ -48,16 +48,34 @@ def crop_box(points: Float[np.ndarray, "k 2"], margin: float = 0.12) -> tuple[fl
 
 
 def photograph(path: str, crop: tuple[float, float, float], size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The crop of a photograph, resized; a blank with a note where it is missing."""
-    left, top, side = crop
+    """The crop of a photograph, resized; a blank with a note where there is no readable one."""
+    found = square_of(path, crop, size)
+    if found is None:
+        found = Image.new("RGB", (size, size), (BACKGROUND,) * 3)
+        ImageDraw.Draw(found).text((8, size // 2 - 6), "no photograph", fill=(150, 150, 150))
+    return np.asarray(found)
+
+
+def square_of(path: str, crop: tuple[float, float, float], size: int) -> Image.Image | None:
+    """A square of an image (left, top, side in its pixels), resized and grey where the image ends; None where it cannot be read.
+
+    Memory goes with the image and `size`, however far the square reaches beyond the image.
+    """
     if not path or not Path(path).is_file():
-        blank = Image.new("RGB", (size, size), (BACKGROUND,) * 3)
-        ImageDraw.Draw(blank).text((8, size // 2 - 6), "no photograph", fill=(150, 150, 150))
-        return np.asarray(blank)
-    with Image.open(path) as image:
-        ground = Image.new("RGB", (round(side), round(side)), (BACKGROUND,) * 3)
-        ground.paste(image.convert("RGB"), (-round(left), -round(top)))
-        return np.asarray(ground.resize((size, size), Image.Resampling.BILINEAR))
+        return None
+    left, top, side = crop
+    ground = Image.new("RGB", (size, size), (BACKGROUND,) * 3)
+    try:
+        with Image.open(path) as image:
+            box = max(left, 0.0), max(top, 0.0), min(left + side, image.width), min(top + side, image.height)
+            if box[0] >= box[2] or box[1] >= box[3]:
+                return ground
+            x0, y0, x1, y1 = (round((edge - start) * size / side) for edge, start in zip(box, (left, top) * 2, strict=True))
+            part = image.convert("RGB").resize((max(x1 - x0, 1), max(y1 - y0, 1)), Image.Resampling.BILINEAR, box)
+    except (OSError, SyntaxError, ValueError):
+        return None
+    ground.paste(part, (x0, y0))
+    return ground
 
 
 def draw_points(

@@ -1,8 +1,7 @@
 "use strict";
 // Lifted bodies to look at and to turn: one WebGL canvas draws each picture, which is copied to where it is shown.
 (() => {
-  const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  const reals = (text) => new Float32Array(bytes(text).buffer);
+  const { bytes, reals, normalsOf } = dp3dMesh;
   const SIDE = 480, TURN = 0.01, STEP = 0.15, FIRST_TURN = 0.9, ROOM = 0.44;
   const data = JSON.parse(document.getElementById("lifted-data").textContent);
   const faces = new Uint32Array(bytes(data.faces).buffer), parts = bytes(data.parts);
@@ -18,18 +17,6 @@
   const FRAGMENT = `#version 300 es
     precision mediump float; in vec3 colour; out vec4 pixel;
     void main() { pixel = vec4(colour, 1.0); }`;
-
-  function normalsOf(vertices) {
-    const normals = new Float32Array(vertices.length);
-    for (let f = 0; f < faces.length; f += 3) {
-      const [a, b, c] = [3 * faces[f], 3 * faces[f + 1], 3 * faces[f + 2]];
-      const u = [0, 1, 2].map((i) => vertices[b + i] - vertices[a + i]);
-      const v = [0, 1, 2].map((i) => vertices[c + i] - vertices[a + i]);
-      const n = [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]];
-      for (const corner of [a, b, c]) for (let i = 0; i < 3; i++) normals[corner + i] += n[i];
-    }
-    return normals;
-  }
 
   function painter() {
     const canvas = document.createElement("canvas");
@@ -94,7 +81,7 @@
     const vertices = reals(entry.vertices), visible = bytes(entry.visible), points = reals(entry.keypoints);
     const byVisibility = new Uint8Array(3 * visible.length);
     visible.forEach((seen, k) => byVisibility.set(data.visibility[seen], 3 * k));
-    const body = { vertices, normals: normalsOf(vertices), byVisibility, colours: entry.colours && bytes(entry.colours) };
+    const body = { vertices, normals: normalsOf(vertices, faces), byVisibility, colours: entry.colours && bytes(entry.colours) };
     const low = [0, 1, 2].map(() => Infinity), high = low.map(() => -Infinity);
     for (let i = 0; i < vertices.length; i++) {
       low[i % 3] = Math.min(low[i % 3], vertices[i]);

@@ -7,25 +7,23 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from dp3d_data.report.page import cards, page
 from dp3d_data.report.pictures import jpeg_address
 from dp3d_data.report.surface import heat
-from dp3d_data.report.viewer import safe_json
+from dp3d_data.report.viewer import safe_json, scripts
 from dp3d_data.shards.files import write_whole
 from dp3d_model.gallery import model_colours
 from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifter
 from dp3d_model.prediction import Prediction, predict
 from dp3d_model.truth import Errors, errors_of
-from dp3d_model.visualise import crop_box
+from dp3d_model.visualise import crop_box, square_of
 
 SIDE = 480
 SEEN, HIDDEN = (37, 99, 235), (203, 213, 225)
@@ -68,11 +66,12 @@ def write_view(lifter: Lifter, instances: Instances, path: str | Path, title: st
     Args:
         done: told of so many more finished instances.
     """
-    known = errors_of(lifter, instances)
+    lifted = list(predict(lifter, instances))
+    known = errors_of(lifted, instances)
     largest = max((float(np.quantile(one.vertices, 0.98)) for one in known if one is not None), default=0.0)
     scale = Scale(max(math.ceil(largest * 20.0), 1) / 20.0)
     entries, index = [], 0
-    for many in predict(lifter, instances):
+    for many in lifted:
         for i in range(len(many.scale)):
             entries.append(_entry(many.at(i), instances, index, known[index], scale))
             index += 1
@@ -94,7 +93,7 @@ def _write(path: str | Path, title: str, lifter: Lifter, data: dict[str, Any], k
     words = "the body from the photograph's camera, over it and alone; the last picture turns by hand"
     body = STYLE + cards(facts) + _controls(scale, bool(measured)) + '<div class="lifted"></div>'
     body += f'<script type="application/json" id="lifted-data">{safe_json(data)}</script>'
-    script = "<script>" + files("pipelines").joinpath("view.js").read_text(encoding="utf-8") + "</script>"
+    script = scripts(("dp3d_data.report", "mesh.js"), ("pipelines", "view.js"))
     unit = "Errors are in extents of the template, at the true scale; the best translation is taken off." if measured else ""
     text = page(title, words, [("Lifted", body)], f"dp3d · template {lifter.surface.name}. {unit}", script)
     return write_whole(Path(path), lambda stream: stream.write(text.encode()))
@@ -133,18 +132,9 @@ def _entry(one: Prediction, instances: Instances, i: int, errors: Errors | None,
 
 
 def photograph_address(path: str, crop: tuple[float, float, float]) -> str | None:
-    """The square of a photograph as a data address, grey where it ends; None where there is no readable photograph."""
-    if not path or not Path(path).is_file():
-        return None
-    left, top, side = crop
-    size = max(round(side), 1)
-    try:
-        with Image.open(path) as image:
-            ground = Image.new("RGB", (size, size), (246, 246, 246))
-            ground.paste(image.convert("RGB"), (-round(left), -round(top)))
-    except (OSError, SyntaxError, ValueError):
-        return None
-    return jpeg_address(ground, SIDE, 82)
+    """The square of a photograph as a data address; None where there is no readable photograph."""
+    found = square_of(path, crop, SIDE)
+    return None if found is None else jpeg_address(found, SIDE, 82)
 
 
 def _packed(values: np.ndarray, kind: str) -> str:

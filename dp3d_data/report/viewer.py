@@ -70,7 +70,12 @@ def viewer(template: Template, layers: Sequence[Layer]) -> str:
 
 def viewer_script() -> str:
     """The program that draws every viewer of a page."""
-    return "<script>" + files("dp3d_data.report").joinpath("viewer.js").read_text(encoding="utf-8") + "</script>"
+    return scripts(("dp3d_data.report", "mesh.js"), ("dp3d_data.report", "viewer.js"))
+
+
+def scripts(*names: tuple[str, str]) -> str:
+    """Programs of packages, one after the other, as they stand at the end of a page."""
+    return "<script>" + "".join(files(package).joinpath(name).read_text(encoding="utf-8") for package, name in names) + "</script>"
 
 
 def safe_json(data: object) -> str:

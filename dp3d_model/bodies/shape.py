@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,7 @@ def displaced(rest: Float[Tensor, "k 3"], posed: Float[Tensor, "n k 3"]) -> Shap
     return Shape(posed, still, torch.cat([turn, (posed - still)[..., None]], dim=-1))
 
 
-class Body(nn.Module):
+class Body(nn.Module, ABC):
     """What turns numbers into shapes: the one interface of every model.
 
     Attributes:
@@ -64,9 +65,9 @@ class Body(nn.Module):
 
     size: int
 
+    @abstractmethod
     def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
         """The shapes of N instances; with `chosen`, K of the answer counts these template vertices only."""
-        raise NotImplementedError
 
     def carry(self, surface: Surface) -> None:
         """Deform another meshing of the template from now on.

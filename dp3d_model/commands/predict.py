@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dp3d_data.commandline import GroupedOption, command
 from dp3d_data.config import workspace
+
+if TYPE_CHECKING:
+    from dp3d_model.instances import Instances
+    from dp3d_model.lifter import Lifter
 
 FORMATS = ("glb", "obj", "ply", "npz", "table")
 EXAMPLE = """
@@ -67,7 +72,26 @@ def lifting_options(function: Callable) -> Callable:
 @click.option("--rig", is_flag=True, cls=GroupedOption, group="Output", help="GLB files with a skeleton: a joint for each part.")
 @click.option("--count", default=24, type=click.IntRange(0), cls=GroupedOption, group="Output", help="Instances to write; 0 for all.")
 @click.option("--pictures/--no-pictures", default=True, cls=GroupedOption, group="Output", help="Draw each instance beside its photograph.")
-def predict(
+def predict(out: str | None, formats: tuple[str, ...], rig: bool, count: int, pictures: bool, **given: Any) -> None:
+    """Lift instances to 3D.
+
+    For each instance: an npz with the posed vertices, the camera, the part motions and the uncertainty; a mesh with the parts as vertex
+    colours; and a picture (photograph with keypoints, body over it, body alone, then a turntable); lifted.png shows the first ones.
+    Photographs and keypoint files become a run folder, OUT/extract, first: dp3d-data failures tells what could not be used.
+    """
+    from dp3d_model.gallery import write_predictions
+
+    folder = Path(out) if out else workspace(given["category"]) / "predictions"
+    lifter, instances = model_and_instances(folder, count, **given)
+    with click.progressbar(length=len(instances), label="lift") as bar:
+        write_predictions(lifter, instances, folder, formats, pictures, rig, bar.update)
+    click.echo(f"  written to {folder}: {', '.join(formats)}{', png, lifted.png' if pictures else ''}")
+
+
+def model_and_instances(
+    folder: Path,
+    count: int,
+    *,
     shards: str | None,
     images: tuple[str, ...],
     keypoints: str | None,
@@ -75,60 +99,49 @@ def predict(
     category: str,
     split: str,
     remeshed: bool,
-    score: float,
-    min_vertices: int,
-    out: str | None,
-    formats: tuple[str, ...],
-    rig: bool,
-    count: int,
-    pictures: bool,
-) -> None:
-    """Lift instances to 3D.
+    **filters: Any,
+) -> tuple[Lifter, Instances]:
+    """What `lifting_options` name: the model, and at most `count` instances on its template; the program says what they are.
 
-    For each instance: an npz with the posed vertices, the camera, the part motions and the uncertainty; a mesh with the parts as vertex
-    colours; and a picture (photograph with keypoints, body over it, body alone, then a turntable); lifted.png shows the first ones.
-    Photographs and keypoint files become a run folder, OUT/extract, first: dp3d-data failures tells what could not be used.
-    """
-    from dp3d_model.gallery import photographs_first, write_predictions
-    from dp3d_model.model_file import load_model
-
-    path = model or workspace(category) / "model"
-    folder = Path(out) if out else workspace(category) / "predictions"
-    lifter, found = find_instances(
-        load_model(path), folder, category, shards, images, keypoints, split, remeshed, score=score, min_vertices=min_vertices
-    )
-    instances = photographs_first(found.instances, count)
-    click.echo(f"{category}: {len(instances)} instances of {found.source} · template {lifter.surface.name}")
-    with click.progressbar(length=len(instances), label="lift") as bar:
-        write_predictions(lifter, instances, folder, formats, pictures, rig, bar.update)
-    click.echo(f"  written to {folder}: {', '.join(formats)}{', png, lifted.png' if pictures else ''}")
-
-
-def find_instances(lifter, folder: Path, category: str, shards, images, keypoints, split: str, remeshed: bool, **settings):
-    """The model and the instances that the options name, on one template; photographs and keypoint files are extracted into the folder.
+    Args:
+        folder: of the results; photographs and keypoint files are extracted into it.
+        filters: the settings of that extraction.
 
     Raises:
         UsageError: more than one kind of input.
         TemplateMismatch: instances of another template.
     """
     from dp3d_data.errors import UsageError
-    from dp3d_model.lifting_inputs import open_to_lift, template_of
+    from dp3d_model.gallery import photographs_first
+    from dp3d_model.lifting_inputs import open_to_lift
+    from dp3d_model.model_file import load_model
     from dp3d_model.remeshing import lifter_for
 
-    given = [name for name, value in (("--shards", shards), ("--images", images), ("--keypoints", keypoints)) if value]
-    if len(given) > 1:
-        raise UsageError("more than one kind of input", got=" and ".join(given), expected="one of --shards, --images and --keypoints")
+    named = [name for name, value in (("--shards", shards), ("--images", images), ("--keypoints", keypoints)) if value]
+    if len(named) > 1:
+        raise UsageError("more than one kind of input", got=" and ".join(named), expected="one of --shards, --images and --keypoints")
+    lifter = load_model(model or workspace(category) / "model")
     source = Path(shards) if shards else workspace(category) / "shards"
     if images or keypoints:
-        from pipelines.extract_settings import ExtractConfig
-        from pipelines.lift import from_keypoints, from_photographs
-
-        config, template = ExtractConfig(category=category, **settings), template_of(lifter.surface)
-        if images:
-            outcome = from_photographs(images, template, folder, config)
-        else:
-            outcome = from_keypoints(keypoints, template, folder, config)
-        source, fate = outcome.run.folder, outcome.images
-        click.echo(f"{fate.inputs} images: {fate.kept} with instances, {sum(fate.rejected.values())} rejected, {fate.failed} failed")
+        source = _extracted(lifter, images or keypoints, folder, category, filters)
     found = open_to_lift(source, split)
-    return lifter_for(lifter, found.template, remeshed, source), found
+    lifter = lifter_for(lifter, found.template, remeshed, source)
+    instances = photographs_first(found.instances, count)
+    click.echo(f"{category}: {len(instances)} instances of {found.source} · template {lifter.surface.name}")
+    return lifter, instances
+
+
+def _extracted(lifter: Lifter, given: tuple[str, ...] | str | None, folder: Path, category: str, filters: dict[str, Any]) -> Path:
+    """The run folder of photographs (several paths) or of a keypoint file."""
+    from dp3d_model.lifting_inputs import template_of
+    from pipelines.extract_settings import ExtractConfig
+    from pipelines.lift import from_keypoints, from_photographs
+
+    config, template = ExtractConfig(category=category, **filters), template_of(lifter.surface)
+    if isinstance(given, str):
+        outcome = from_keypoints(given, template, folder, config)
+    else:
+        outcome = from_photographs(given or (), template, folder, config)
+    fate = outcome.images
+    click.echo(f"{fate.inputs} images: {fate.kept} with instances, {sum(fate.rejected.values())} rejected, {fate.failed} failed")
+    return outcome.run.folder

@@ -14,7 +14,7 @@ from dp3d_model.model_file import load_model, save_model
 from dp3d_model.palette import part_colours, part_palette
 from dp3d_model.prediction import predict
 from dp3d_model.render import render_orthographic
-from dp3d_model.visualise import beside_photograph, template_view, turntable
+from dp3d_model.visualise import beside_photograph, square_of, template_view, turntable
 from tests.model.toy import blob, tiny, toy_instances, toy_surface
 
 
@@ -154,3 +154,18 @@ def test_photographs_come_first(tmp_path):
 def test_names_of_files():
     assert safe_name("n02099601/dog 1.jpg#0") == "n02099601_dog_1.jpg_0"
     assert safe_name("///") == "instance"
+
+
+def test_a_square_of_a_photograph_lies_where_it_should_however_large(tmp_path):
+    """White inside the photograph, grey outside; a square a million times as wide as the photograph is still a small picture."""
+    Image.new("RGB", (40, 20), (255, 255, 255)).save(tmp_path / "white.png")
+    inside = np.asarray(square_of(str(tmp_path / "white.png"), (-20.0, -10.0, 80.0), 80)) == 255
+    expected = np.zeros((80, 80), dtype=bool)
+    expected[10:30, 20:60] = True
+    assert np.array_equal(inside.all(2), expected)
+    far = square_of(str(tmp_path / "white.png"), (-1e7, -1e7, 4e7), 64)
+    assert far.size == (64, 64)
+    beside = np.asarray(square_of(str(tmp_path / "white.png"), (100.0, 100.0, 10.0), 8))
+    assert (beside != 255).all()
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    assert square_of(str(tmp_path / "broken.png"), (0.0, 0.0, 10.0), 8) is None
