@@ -90,3 +90,10 @@ def test_sources_of_other_corruptions_are_other_sources():
     source = world().source()
     cells = (Corruption(), Corruption(0.01), Corruption(removed=0.5), Corruption(seed=1))
     assert len({CorruptedSource(source, cell, LOWER).identity for cell in cells}) == 4
+
+
+def test_another_seed_is_other_noise_and_hides_others():
+    one = world()
+    first, same, other = (corrupted(one, Corruption(0.02, 0.5, seed=seed), LOWER) for seed in (1, 1, 2))
+    assert torch.equal(first.keypoints, same.keypoints) and torch.equal(first.visible, same.visible)
+    assert not torch.allclose(first.keypoints, other.keypoints) and not torch.equal(first.visible, other.visible)
