@@ -24,10 +24,12 @@ from pipelines.parts import Advance, Job, PartMaker, Parts, Place, visible_gpus
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore::FutureWarning"}
 # Native threads do not survive a fork, so processes are spawned.
 # A part that ended its process ends the next one too, so it is not tried again.
+# Dask's profiler looks at every thread a hundred times a second and keeps an hour of what it saw.
 SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.scheduler.allowed-failures": 0,
     "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
+    "distributed.worker.profile.enabled": False,
 }
 CONNECT_SECONDS = 20
 Counts = tuple[int, int, int]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
@@ -132,7 +133,7 @@ def beside(plan: Plan) -> Path:
 
 def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     """How to load the network, the name that rows carry, and the digest of the weights."""
-    from dp3d_data.inference import find_spec, load_predictor, require_device, shipped_weights
+    from dp3d_data.inference import find_spec, require_device, shipped_weights
 
     if not (config.scheduler or config.cluster):
         require_device(config.device)
@@ -146,7 +147,15 @@ def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     digest = file_digest(path)
     name = f"{model or path.stem}@{digest[:8]}" if config.weights else model
     speed = {"precision": config.precision, "channels_last": config.channels_last, "compiled": config.compile}
-    return partial(load_predictor, model, str(path), category=config.category, device=config.device, **speed), name, digest
+    own = {"category": config.category, "device": config.device, "side": config.side}
+    return partial(_load, model, str(path), **own, **speed), name, digest
+
+
+def _load(model: str, weights: str, **settings: Any) -> Predictor:
+    """The network. Only the process that works with it imports torch and detectron2, which takes seconds."""
+    from dp3d_data.inference import load_predictor
+
+    return load_predictor(model, weights, **settings)
 
 
 def _template(config: ExtractConfig) -> Template:

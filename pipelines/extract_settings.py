@@ -26,6 +26,7 @@ class ExtractConfig:
     template: str = setting("", "Template, by name or file. None: the category's built-in one.", group="Network")
     charts: str = setting("", "Which body vertex lies where on the charts of people: UV_Processed.mat.", group="Network")
     score: float = setting(0.5, "Detections below this score are not looked at.", group="Network", minimum=0, maximum=1)
+    side: int = setting(0, "Shortest side that images are scaled to for the network. 0: its own.", group="Network", minimum=0, maximum=4000)
     min_vertices: int = setting(20, "Instances with fewer visible vertices are rejected.", group="Filters", minimum=1)
     cycle: bool = setting(True, "Weigh keypoints forward and backward: pixel, vertex, pixel.", group="Filters")
     out: str = setting("", "Folder of the results. None: extract in the category's part of the workspace.", group="Output")
@@ -50,7 +51,7 @@ class ExtractConfig:
 
     def result(self) -> dict[str, object]:
         """The settings that shape the results: not where they go, nor how fast they come, nor where the inputs lie."""
-        names = ("category", "masks", "max_pixels", "score", "min_vertices", "overlays", "part", "precision", "cycle")
+        names = ("category", "masks", "max_pixels", "score", "side", "min_vertices", "overlays", "part", "precision", "cycle")
         return {name: getattr(self, name) for name in names}
 
     def portable(self) -> ExtractConfig:

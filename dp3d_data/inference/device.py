@@ -11,6 +11,9 @@ def require_device(name: str) -> None:
     Raises:
         UsageError: says which are there.
     """
+    if name == "cpu":
+        return  # without torch, whose import takes a second
+
     import torch
 
     try:

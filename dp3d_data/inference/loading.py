@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dp3d_data.categories import category as category_named
@@ -23,6 +24,7 @@ def load_predictor(
     *,
     category: str = "dog",
     device: str = "cpu",
+    side: int = 0,
     precision: str = "float32",
     channels_last: bool = False,
     compiled: bool = False,
@@ -34,6 +36,7 @@ def load_predictor(
         weights: file of weights; empty for those that are shipped.
         category: what is looked for; it decides the mesh where a network does not tell kinds apart.
         device: such as "cpu" or "cuda:0".
+        side: shortest side that images are scaled to, pixels, the longest one's limit in proportion; 0 for the network's own.
         precision, channels_last, compiled: see `DensePredictor`.
 
     Raises:
@@ -49,6 +52,8 @@ def load_predictor(
     path = Path(weights) if weights else shipped_weights(find_spec(model))
     checkpoint = read_checkpoint(path)
     spec = _spec(model, checkpoint, path)
+    if side:
+        spec = replace(spec, min_side=side, max_side=round(spec.max_side * side / spec.min_side))
     own_class, mesh = class_and_mesh(spec, category)
     network = build_network(spec)
     fill(network, spec, checkpoint, path)

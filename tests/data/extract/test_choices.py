@@ -44,7 +44,7 @@ def test_a_dry_run_writes_nothing_and_counts(photos, tmp_path):
     extract(plan_of(photos, out))
     before = content(out)
     assert estimate(plan_of(photos, out)).todo == 0
-    assert estimate(plan_of(photos, out, score=0.85)).state == "another recipe"
+    assert estimate(plan_of(photos, out, score=0.85)).state == estimate(plan_of(photos, out, side=96)).state == "another recipe"
     assert estimate(plan_of(photos, out, overwrite=True)).state == "new"
     assert content(out) == before
 

@@ -1,16 +1,19 @@
 """Worker processes: a lost one ends the run with a clear error, the choice of their number, and clusters by address or recipe."""
 
 import os
+import subprocess
 import sys
 import types
 from dataclasses import dataclass
 
+import dask
 import pytest
 
 import pipelines.cluster as cluster
 from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, TemplateError, UsageError, WorkerLost
 from pipelines.clusters import KINDS, SHIPPED, read_recipe, start_cluster
 from pipelines.parts import Place, make_parts, visible_gpus, worker_count
+from tests.shared import ROOT
 
 
 @dataclass
@@ -155,3 +158,21 @@ def test_the_job_script_of_the_slurm_recipe_asks_for_a_gpu_a_job():
     for line in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=4", "#SBATCH --gres=gpu:1", "#SBATCH -t 24:00:00", "--lifetime 23h"):
         assert line in script
     assert "--nthreads 1" in script
+
+
+def test_the_process_that_only_hands_out_work_imports_no_network():
+    code = """
+import sys
+from pipelines.extract import make_plan
+from pipelines.extract_settings import ExtractConfig
+import pipelines.cluster
+assert make_plan(ExtractConfig(workers=2)).workers == 1  # the embedded samples are one part
+print(*sorted({"torch", "torchvision", "detectron2", "faiss"} & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert run.stdout.split() == []
+
+
+def test_workers_are_not_profiled():
+    with cluster.connected(Place(1)) as client:
+        assert client.run(lambda: dask.config.get("distributed.worker.profile.enabled")) == dict.fromkeys(client.nthreads(), False)

@@ -106,3 +106,11 @@ def test_weights_that_are_not_here_say_where_they_are():
 def test_a_category_without_a_network_says_so():
     with pytest.raises(UsageError, match="no network is shipped for 'zebra'"):
         load_predictor(category="zebra")
+
+
+def test_the_side_that_images_are_scaled_to_can_be_chosen():
+    own, half = (load_predictor(category="dog", side=side) for side in (0, 96))
+    assert (own.spec.min_side, own.spec.max_side) == (192, 336) and (half.spec.min_side, half.spec.max_side) == (96, 168)
+    image = np.zeros((480, 640, 3), dtype=np.uint8)
+    assert own.prepare(image).pixels.shape == (192, 256, 3) and half.prepare(image).pixels.shape == (96, 128, 3)
+    assert own.prepare(image[:, :60]).pixels.shape == (336, 42, 3) and half.prepare(image[:, :60]).pixels.shape == (168, 21, 3)
