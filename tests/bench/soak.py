@@ -115,7 +115,8 @@ def content(folder: Path) -> dict[str, str]:
 def main() -> int:
     """Print what was seen; fails where bytes differ or memory grows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("images", 20_000), ("workers", 2), ("kills", 5), ("part", 32), ("width", 128), ("height", 96), ("side", 96), ("seed", 0)):
+    sizes = {"width": 128, "height": 96, "side": 96}
+    for name, default in {"images": 20_000, "workers": 2, "kills": 5, "part": 32, **sizes, "seed": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     parts = -(-options.images // options.part)
