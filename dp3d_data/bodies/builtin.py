@@ -11,7 +11,7 @@ from dp3d_data.config import workspace
 from dp3d_data.errors import InputMissing, TemplateError, UsageError
 
 DATA = Path(__file__).parent / "data"
-LICENCES = {"dog": "Apache-2.0 (derived from dm-control's dog)"}
+LICENCES = {"cow": "public domain (spot, Keenan Crane)", "dog": "Apache-2.0 (derived from dm-control's dog)"}
 
 
 def builtin_names() -> list[str]:

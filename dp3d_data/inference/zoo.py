@@ -156,4 +156,5 @@ def _small(name: str, mesh_sizes: dict[str, int], mesh: str, note: str, head: st
 OWN = (
     _small("dog-synth-1", {"dog": 3123}, "dog", "dogs, small: where dog-synth-2 starts"),
     _small("dog-synth-2", {"dog": 3123}, "dog", "dogs, small, trained on this project's synthetic dogs", head="deeplab"),
+    _small("cow-synth-1", {"cow": 2930}, "cow", "cows, small, from a bare mesh and dog-synth-2", head="deeplab"),
 )

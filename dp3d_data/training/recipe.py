@@ -30,8 +30,8 @@ class TrainCseConfig:
         "", "Start from this checkpoint, or the embedded weights of this name, instead of random weights.", group="Training"
     )
     take: str = setting(
-        "all", "Of --weights: all, or the trunk alone (backbone, decoder, boxes), under a dense head of its own.", group="Training",
-        choices=("all", "trunk"),
+        "all", "Of --weights: all; network: all but the meshes; trunk: backbone, decoder and boxes.", group="Training",
+        choices=("all", "network", "trunk"),
     )  # fmt: skip
     fresh_embeddings: bool = setting(False, "Fit the template's embeddings anew, even where --weights holds some.", group="Training")
     steps: int = setting(4800, "Optimiser steps.", group="Training", minimum=1)

@@ -18,7 +18,8 @@ from dp3d_data.training.embedding_field import fit_field, use_spectrum
 from dp3d_data.training.losses import SoftTargets
 from dp3d_data.training.recipe import TrainCseConfig
 
-DENSE = ("roi_heads.densepose_", "roi_heads.embedder.")  # what lies above the trunk
+# What a network keeps of its own, by what it takes of others.
+OWN = {"trunk": ("roi_heads.densepose_", "roi_heads.embedder."), "network": ("roi_heads.embedder.",)}
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ def start_of(template: Template, config: TrainCseConfig, targets: SoftTargets) -
         return with_fitted_field(_own_network(template, config), template, config, targets)
     path = weights_named(config.weights)
     checkpoint = read_checkpoint(path)
-    if config.take == "trunk":
+    if config.take in OWN:
         start = with_fitted_field(_own_network(template, config), template, config, targets)
-        _fill_around(start, checkpoint, path, DENSE)
+        _fill_around(start, checkpoint, path, OWN[config.take])
         return start
     held = _held(config, checkpoint)
     if held.mesh_sizes.get(template.name) == template.num_vertices:

@@ -8,7 +8,7 @@ from dp3d_data.errors import CheckpointError, InputMissing, WeightsMismatch
 from dp3d_data.inference import build_network, find_spec, load_weights, read_checkpoint, shipped_weights
 from dp3d_data.training.embedding_field import fit_field, use_spectrum
 from dp3d_data.training.recipe import TrainCseConfig
-from dp3d_data.training.start import DENSE, start_of
+from dp3d_data.training.start import OWN, start_of
 from dp3d_data.training.trainer import targets_of
 
 
@@ -92,6 +92,16 @@ def test_the_trunk_alone_goes_under_a_head_of_its_own(shipped):
     begun = start(dog, weights="dog-synth-1", take="trunk")
     state = begun.network.state_dict()
     assert begun.spec.name == "dog-synth-2"
-    taken = [name for name in state if not name.startswith(DENSE)]
+    taken = [name for name in state if not name.startswith(OWN["trunk"])]
     assert any(name.startswith("roi_heads.decoder") for name in taken)
     assert all(torch.equal(state[name], shipped[name].to(state[name].dtype)) for name in taken)
+
+
+def test_everything_but_the_meshes_goes_to_another_animal(ball, shipped):
+    begun = start(ball, model="dog-synth-1", weights="dog-synth-1", take="network", category="cow")
+    assert begun.spec.class_to_mesh == {0: "ball"} and set(begun.spec.mesh_sizes) == {"ball"}
+    state = begun.network.state_dict()
+    taken = {name for name in state if "embedder" not in name}
+    assert taken == {name for name in shipped if "embedder" not in name}
+    assert all(torch.equal(state[name], shipped[name].to(state[name].dtype)) for name in taken)
+    assert {name for name in state if name not in taken} == {f"roi_heads.embedder.embedder_ball.{part}" for part in ("features", "embeddings")}
