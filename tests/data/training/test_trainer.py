@@ -12,6 +12,7 @@ from dp3d_data.errors import RecipeMismatch, TrainingDiverged
 from dp3d_data.training import trainer
 from dp3d_data.training.recipe import TrainCseConfig
 from pipelines.train_cse import run
+from tests.shared import ROOT
 
 TINY = TrainCseConfig(
     image_size=64, batch=2, steps=3, points=16, save_every=1, workers=0, warmup=1, precision="float32", replay=2, box_every=2
@@ -89,7 +90,9 @@ def test_cycle_losses_are_a_choice(tmp_path, weights):
     assert ("pixel_cycle" in json.loads(line)) == (weights == "pixel_cycle")
 
 
-def test_the_recipe_of_the_embedded_model_is_readable():
-    pipelines = Path(__file__).parents[3] / "pipelines"
-    assert from_toml(TrainCseConfig, pipelines / "dog-synth-2.toml").model == "dog-synth-2"
-    assert from_toml(TrainCseConfig, pipelines / "dog-synth-2-trunk.toml").weights == "dog-synth-1"
+def test_each_recipe_of_an_embedded_model_starts_where_the_one_before_it_ends():
+    names = ("dog-synth-2-trunk", "dog-synth-2", "dog-synth-2-longer", "cow-synth-1")
+    trunk, whole, longer, cow = (from_toml(TrainCseConfig, ROOT / "pipelines" / f"{name}.toml") for name in names)
+    assert (trunk.weights, whole.model, longer.model, cow.model) == ("dog-synth-1", "dog-synth-2", "dog-synth-2", "cow-synth-1")
+    assert whole.weights == f"{trunk.out}/weights.pth" and not whole.out
+    assert longer.weights == cow.weights == "dp3d/dog/train-cse/weights.pth"
