@@ -28,11 +28,11 @@ from dp3d_data.training.adoption import (
     pulled_to_photographs,
     sight_of,
 )
+from dp3d_data.training.held_out import rendered_side
 from dp3d_data.training.metrics import summary
 from dp3d_data.training.stream import training_world
 from pipelines.adopt_settings import AdoptConfig
 
-LARGEST = 320
 HELD_BACK = 0.25  # renders beside those of the fit, for its measure
 
 Say = Callable[[str], None]
@@ -141,7 +141,7 @@ def _photograph_sights(predictor: DensePredictor, class_id: int, config: AdoptCo
 
 def _render_sights(template: Template, predictor: DensePredictor, class_id: int, config: AdoptConfig) -> Iterator[Sight]:
     """What the network sees of renders of the template, with the truth; the first of them are held back."""
-    size = config.size or min(predictor.spec.min_side, LARGEST)
+    size = rendered_side(predictor.spec, config.size)
     world = training_world(template, config.seed, size)
     for index in range(config.renders + round(HELD_BACK * config.renders)):
         scene = world.scene(index)

@@ -14,12 +14,13 @@ from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.bodies.keypoints import DOG, named_keypoints
 from dp3d_data.categories import category
 from dp3d_data.errors import UsageError
-from dp3d_data.inference import load_predictor
+from dp3d_data.inference import DensePredictor, load_predictor
 from dp3d_data.sources.images import read_image
 from dp3d_data.sources.stanford_extra import read_stanford_extra
 from dp3d_data.training.evaluate_recipe import EvaluateCseConfig
 from dp3d_data.training.evaluation import Tally, TrueObject, examine
 from dp3d_data.training.grouping import grouped_scenes
+from dp3d_data.training.held_out import rendered_side
 from pipelines.evaluation_pictures import Pictures
 
 Images = Iterator[tuple[np.ndarray, list[TrueObject]]]
@@ -39,9 +40,12 @@ def run(config: EvaluateCseConfig) -> Scores:
     Raises:
         As `scored`.
     """
-    scores = scored(config)
+    predictor = load_predictor(config.model, config.weights, category=config.category, device=config.device)
+    config = replace(config, size=rendered_side(predictor.spec, config.size))  # the second one sees the same images
+    scores = scored(config, predictor)
     if config.beside:
-        other = scored(replace(config, weights=config.beside, pictures=""))
+        beside = load_predictor(config.model, config.beside, category=config.category, device=config.device)
+        other = scored(replace(config, pictures=""), beside)
         means = [part["synthetic"]["geodesic_mean"] for part in (scores, other) if "geodesic_mean" in part.get("synthetic", {})]
         if len(means) == 2:
             scores["synthetic"][RATIO] = means[0] / max(means[1], 1e-12)
@@ -51,14 +55,13 @@ def run(config: EvaluateCseConfig) -> Scores:
     return scores
 
 
-def scored(config: EvaluateCseConfig) -> Scores:
-    """The measures of one checkpoint.
+def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
+    """The measures of one network.
 
     Raises:
         UsageError: no template to render, or photographs without their folder.
         InputMissing, InputCorrupt: photographs, annotations or keypoints that are not there or not usable.
     """
-    predictor = load_predictor(config.model, config.weights, category=config.category, device=config.device)
     class_id = predictor.class_of(config.category)
     name = config.template or category(config.category).template
     template = load_template(name) if name else None
@@ -84,7 +87,7 @@ def scored(config: EvaluateCseConfig) -> Scores:
     return scores
 
 
-def belongs(template: Template, predictor, class_id: int) -> bool:
+def belongs(template: Template, predictor: DensePredictor, class_id: int) -> bool:
     """Whether the network's vertices are the template's: by content hash, by number where the weights name none."""
     if predictor.template_hash:
         return predictor.template_hash == template.content_hash

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dp3d_data.inference.checkpoint import read_checkpoint
-from dp3d_data.inference.identify import guess_spec, matching_specs, nearest_spec, with_meshes
+from dp3d_data.inference.identify import as_trained, guess_spec, matching_specs, nearest_spec
 from dp3d_data.inference.network import build_network
 from dp3d_data.inference.spec import ModelSpec
 from dp3d_data.inference.weights import fill, mismatch
@@ -40,7 +40,7 @@ def check_file(path: str | Path, model: str | None = None) -> Checked:
     """
     checkpoint = read_checkpoint(path)
     shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
-    spec = with_meshes(find_spec(model), checkpoint.notes) if model else guess_spec(shapes, checkpoint.notes)
+    spec = as_trained(find_spec(model), checkpoint.notes) if model else guess_spec(shapes, checkpoint.notes)
     if spec is None:
         raise mismatch(shapes, nearest_spec(shapes)[0], path)
     fill(build_network(spec, "meta"), spec, checkpoint, path)

@@ -83,12 +83,14 @@ def guess_spec(shapes: Shapes, notes: Mapping) -> ModelSpec | None:
     """The network of a file: the one it names, else the first that fits, else None."""
     specs = zoo_specs()
     if notes.get("name") in specs:
-        return with_meshes(specs[notes["name"]], notes)
+        return as_trained(specs[notes["name"]], notes)
     return next(iter(matching_specs(shapes)), None)
 
 
-def with_meshes(spec: ModelSpec, notes: Mapping) -> ModelSpec:
-    """The specification with the meshes that a file of this project was trained for."""
+def as_trained(spec: ModelSpec, notes: Mapping) -> ModelSpec:
+    """The specification with the meshes and the size of images that a file of this project was trained for."""
+    if "min_side" in notes:
+        spec = replace(spec, min_side=int(notes["min_side"]), max_side=int(notes["max_side"]))
     if "mesh_sizes" not in notes:
         return spec
     classes = {int(key): mesh for key, mesh in notes["class_to_mesh"].items()}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from dp3d_data.categories import category as category_named
 from dp3d_data.errors import UsageError, WeightsMismatch
 from dp3d_data.inference.checkpoint import Checkpoint, read_checkpoint
 from dp3d_data.inference.classes import class_and_mesh
-from dp3d_data.inference.identify import guess_spec, nearest_spec, with_meshes
+from dp3d_data.inference.identify import as_trained, guess_spec, nearest_spec
 from dp3d_data.inference.network import build_network
 from dp3d_data.inference.predictor import DensePredictor
 from dp3d_data.inference.shipped import shipped_weights
@@ -53,7 +52,7 @@ def load_predictor(
     checkpoint = read_checkpoint(path)
     spec = _spec(model, checkpoint, path)
     if side:
-        spec = replace(spec, min_side=side, max_side=round(spec.max_side * side / spec.min_side))
+        spec = spec.looking_at(side)
     own_class, mesh = class_and_mesh(spec, category)
     network = build_network(spec)
     fill(network, spec, checkpoint, path)
@@ -70,7 +69,7 @@ def _spec(model: str, checkpoint: Checkpoint, path: Path) -> ModelSpec:
         WeightsMismatch: none fits.
     """
     if model:
-        return with_meshes(find_spec(model), checkpoint.notes)
+        return as_trained(find_spec(model), checkpoint.notes)
     shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
     spec = guess_spec(shapes, checkpoint.notes)
     if spec is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,10 @@ class ModelSpec:
     max_side: int = 1333
     pixel_mean: tuple[float, float, float] = (103.53, 116.28, 123.675)
     pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def looking_at(self, side: int) -> ModelSpec:
+        """The same network for images whose shortest side is scaled to so many pixels; the longest one's limit goes along."""
+        return replace(self, min_side=side, max_side=round(self.max_side * side / self.min_side))
 
     @property
     def num_classes(self) -> int:

@@ -99,12 +99,13 @@ def check_embeddings(network: nn.Module, spec: ModelSpec, path: str | Path) -> N
 
 
 def save_weights(network: nn.Module, spec: ModelSpec, path: str | Path, **notes: str) -> None:
-    """Write half-precision weights with the names of network, meshes and the given notes, such as the template's hash."""
+    """Write half-precision weights with the names of network and meshes, the size of images, and the notes, as the template's hash."""
     path = Path(path)
     half = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     half = {name: value.half() if value.is_floating_point() else value for name, value in half.items()}
     classes = {str(key): mesh for key, mesh in spec.class_to_mesh.items()}
-    about = {"name": spec.name, "class_to_mesh": classes, "mesh_sizes": dict(spec.mesh_sizes), **notes}
+    sides = {"min_side": spec.min_side, "max_side": spec.max_side}
+    about = {"name": spec.name, "class_to_mesh": classes, "mesh_sizes": dict(spec.mesh_sizes), **sides, **notes}
     temporary = path.with_name(path.name + ".part")
     torch.save({"model": half, "dp3d": about}, temporary)
     os.replace(temporary, path)

@@ -17,7 +17,7 @@ class EvaluateCseConfig:
     beside: str = setting("", "Second checkpoint, scored on the same images; says the ratio of geodesic errors.", group="Network")
     count: int = setting(200, "Synthetic images.", group="Synthetic images", minimum=0)
     seed: int = setting(0, "Seed of the training; the world of the evaluation is its held-out twin.", group="Synthetic images")
-    size: int = setting(192, "Side of the images, pixels.", group="Synthetic images", minimum=64)
+    size: int = setting(0, "Side of the images, pixels. 0: what the network looks at, at most 320.", group="Synthetic images", minimum=0)
     template: str = setting("", "Render this one; a mesh other than the network's has no geodesic error.", group="Synthetic images")
     stanford_extra: str = setting("", "StanfordExtra json of annotated photographs.", group="Photographs")
     images: str = setting("", "Folder that the json's image paths start from.", group="Photographs")

@@ -10,11 +10,18 @@ import torch
 
 from dp3d_data.bodies import Template
 from dp3d_data.bodies.geodesics import geodesic_distances
-from dp3d_data.inference import DensePredictor
+from dp3d_data.inference import DensePredictor, ModelSpec
 from dp3d_data.training.evaluation import TrueObject, evaluate
 from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.training.start import Start
 from dp3d_data.training.stream import HELD_OUT, training_world
+
+LARGEST = 320
+
+
+def rendered_side(spec: ModelSpec, asked: int = 0) -> int:
+    """Side of renders that a network is to look at, pixels: the one asked for, or its own, at most LARGEST."""
+    return asked or min(spec.min_side, LARGEST)
 
 
 def scenes_with_truth(template: Template, seed: int, size: int, count: int) -> Iterator[tuple[np.ndarray, list[TrueObject]]]:

@@ -12,7 +12,7 @@ from dp3d_data.errors import UsageError
 from dp3d_data.inference import ModelSpec, build_network, find_spec, read_checkpoint, shipped_weights, zoo_specs
 from dp3d_data.inference.checkpoint import Checkpoint
 from dp3d_data.inference.classes import class_and_mesh
-from dp3d_data.inference.identify import guess_spec, traits_of_spec, traits_of_state, with_meshes
+from dp3d_data.inference.identify import as_trained, guess_spec, traits_of_spec, traits_of_state
 from dp3d_data.inference.weights import fill
 from dp3d_data.training.embedding_field import fit_field, use_spectrum
 from dp3d_data.training.losses import SoftTargets
@@ -33,13 +33,18 @@ class Start:
 
 
 def start_of(template: Template, config: TrainCseConfig, targets: SoftTargets) -> Start:
-    """Build the network and fill it.
+    """Build the network and fill it; from now on it is for images of the training's size.
 
     Raises:
         InputMissing, UnsafePickle, CheckpointError: the weights cannot be read.
         UsageError, WeightsMismatch: they are no CSE network's, or belong to another one.
     """
     torch.manual_seed(config.seed)
+    start = _filled(template, config, targets)
+    return replace(start, spec=start.spec.looking_at(config.image_size))
+
+
+def _filled(template: Template, config: TrainCseConfig, targets: SoftTargets) -> Start:
     if not config.weights:
         return with_fitted_field(_own_network(template, config), template, config, targets)
     path = weights_named(config.weights)
@@ -102,7 +107,7 @@ def _held(config: TrainCseConfig, checkpoint: Checkpoint) -> ModelSpec:
         UsageError: of none that this training can go on from.
     """
     shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
-    spec = with_meshes(find_spec(config.model), checkpoint.notes)
+    spec = as_trained(find_spec(config.model), checkpoint.notes)
     if traits_of_spec(spec) != traits_of_state(shapes):  # not the network asked for: the one that the weights say
         spec = guess_spec(shapes, checkpoint.notes) or spec
     if spec.kind != "cse":

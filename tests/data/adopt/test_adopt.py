@@ -13,7 +13,7 @@ from dp3d_data.commands.template import template
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.inference import load_predictor
 from dp3d_data.inference.classes import class_and_mesh
-from dp3d_data.inference.identify import with_meshes
+from dp3d_data.inference.identify import as_trained
 from dp3d_data.inference.synthetic import KnownObject, SyntheticPredictor, image_key
 from dp3d_data.inference.zoo import find_spec
 from dp3d_data.sources.landmarks import Landmark, read_landmarks
@@ -108,7 +108,7 @@ def test_an_adopted_mesh_stands_for_its_category_in_a_network_of_nine_kinds():
     spec = find_spec("cse/densepose_rcnn_R_50_FPN_soft_animals_I0_finetune_16k")
     classes = {str(key): "rex" if key == 3 else mesh for key, mesh in spec.class_to_mesh.items()}
     sizes = {**{mesh: size for mesh, size in spec.mesh_sizes.items() if mesh != "dog_7466"}, "rex": 500}
-    adopted = with_meshes(spec, {"class_to_mesh": classes, "mesh_sizes": sizes})
+    adopted = as_trained(spec, {"class_to_mesh": classes, "mesh_sizes": sizes})
     assert class_and_mesh(adopted, "dog") == (3, "rex")
     assert class_and_mesh(adopted, "cow") == (1, "cow_5002")
 

@@ -114,3 +114,12 @@ def test_the_side_that_images_are_scaled_to_can_be_chosen():
     image = np.zeros((480, 640, 3), dtype=np.uint8)
     assert own.prepare(image).pixels.shape == (192, 256, 3) and half.prepare(image).pixels.shape == (96, 128, 3)
     assert own.prepare(image[:, :60]).pixels.shape == (336, 42, 3) and half.prepare(image[:, :60]).pixels.shape == (168, 21, 3)
+
+
+def test_a_file_remembers_the_size_of_images_that_it_was_trained_for(tmp_path):
+    spec = find_spec("dog-synth-1").looking_at(96)
+    network = build_network(spec)
+    load_weights(network, spec, shipped_weights(spec))
+    save_weights(network, spec, tmp_path / "small.pth")
+    read = load_predictor(weights=tmp_path / "small.pth", category="dog").spec
+    assert read == spec and (read.min_side, read.max_side) == (96, 168)

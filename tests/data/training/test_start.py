@@ -35,7 +35,7 @@ def test_random_weights_begin_with_a_field_that_knows_the_surface(ball):
     config = TrainCseConfig()
     targets = targets_of(ball, config)
     begun = start_of(ball, config, targets)
-    assert begun.spec.class_to_mesh == {0: "ball"} and begun.mesh == "ball"
+    assert begun.spec.class_to_mesh == {0: "ball"} and begun.mesh == "ball" and begun.spec.min_side == config.image_size
     with torch.no_grad():
         field = begun.network.roi_heads.embedder("ball")
     apart = torch.cdist(field, field)
@@ -105,3 +105,8 @@ def test_everything_but_the_meshes_goes_to_another_animal(ball, shipped):
     assert taken == {name for name in shipped if "embedder" not in name}
     assert all(torch.equal(state[name], shipped[name].to(state[name].dtype)) for name in taken)
     assert {name.removeprefix("roi_heads.embedder.embedder_ball.") for name in set(state) - taken} == {"features", "embeddings"}
+
+
+def test_a_network_is_for_images_of_the_size_that_it_is_trained_on(ball):
+    assert start(ball, image_size=288).spec.min_side == 288 and start(ball, image_size=288).spec.max_side == 504
+    assert start(load_template("dog"), weights="dog-synth-1", image_size=128).spec.min_side == 128

@@ -1,0 +1,27 @@
+"""The embedded networks: on held-out renders of their own template they find most animals and match them roughly."""
+
+import pytest
+
+from dp3d_data.bodies import load_template
+from dp3d_data.bodies.geodesics import geodesic_distances
+from dp3d_data.categories import CATEGORIES
+from dp3d_data.inference import find_spec, load_predictor, shipped_weights
+from dp3d_data.training.evaluation import evaluate
+from dp3d_data.training.held_out import scenes_with_truth
+
+EMBEDDED = [entry.name for entry in CATEGORIES.values() if entry.model]
+
+
+def test_two_categories_come_with_networks():
+    assert EMBEDDED == ["cow", "dog"]
+
+
+@pytest.mark.parametrize("category", EMBEDDED)
+def test_an_embedded_network_knows_its_template(category):
+    entry = CATEGORIES[category]
+    assert shipped_weights(find_spec(entry.model)).stat().st_size < 15_000_000
+    template, predictor = load_template(entry.template), load_predictor(category=category)
+    assert predictor.template_hash == template.content_hash
+    scores = evaluate(predictor, scenes_with_truth(template, 0, 192, 8), geodesic_distances(template))
+    assert scores["found"] >= 0.7 * scores["objects"] and scores["mask_iou"] > 0.5
+    assert scores["geodesic_mean"] < 0.2 and scores["geodesic_under_10"] > 0.5
