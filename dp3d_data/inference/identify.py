@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from dp3d_data.errors import CheckpointError
 from dp3d_data.inference.spec import ModelSpec
 from dp3d_data.inference.zoo import zoo_specs
 
 Shapes = Mapping[str, tuple[int, ...]]
 DENSE = "roi_heads.densepose_predictor."
 EMBEDDER = "roi_heads.embedder.embedder_"
+SMALLEST, LARGEST = 16, 8192  # sides of images, pixels
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,16 @@ def guess_spec(shapes: Shapes, notes: Mapping) -> ModelSpec | None:
 
 
 def as_trained(spec: ModelSpec, notes: Mapping) -> ModelSpec:
-    """The specification with the meshes and the size of images that a file of this project was trained for."""
+    """The specification with the meshes and the size of images that a file of this project was trained for.
+
+    Raises:
+        CheckpointError: a size that no training has.
+    """
     if "min_side" in notes:
-        spec = replace(spec, min_side=int(notes["min_side"]), max_side=int(notes["max_side"]))
+        sides = notes["min_side"], notes.get("max_side")
+        if not all(isinstance(side, int) for side in sides) or not SMALLEST <= sides[0] <= sides[1] <= LARGEST:
+            raise CheckpointError("these weights name no size of images", got=sides, expected=f"{SMALLEST} to {LARGEST} pixels")
+        spec = replace(spec, min_side=sides[0], max_side=sides[1])
     if "mesh_sizes" not in notes:
         return spec
     classes = {int(key): mesh for key, mesh in notes["class_to_mesh"].items()}

@@ -9,6 +9,7 @@ import torch
 from dp3d_data.errors import CheckpointError, InputMissing, UsageError, WeightsMismatch
 from dp3d_data.inference import build_network, check_file, find_spec, load_predictor, load_weights, save_weights, shipped_weights
 from dp3d_data.inference.classes import class_and_mesh
+from dp3d_data.inference.identify import as_trained
 from tests.data.inference.small import SMALL, small_network, write_pickle, write_published
 
 BEARS = "cse/densepose_rcnn_R_50_FPN_soft_animals_I0_finetune_16k"
@@ -123,3 +124,9 @@ def test_a_file_remembers_the_size_of_images_that_it_was_trained_for(tmp_path):
     save_weights(network, spec, tmp_path / "small.pth")
     read = load_predictor(weights=tmp_path / "small.pth", category="dog").spec
     assert read == spec and (read.min_side, read.max_side) == (96, 168)
+
+
+@pytest.mark.parametrize("sides", [(0, 100), (200, 100), (192, 10**9), ("192", 336), (192, None)])
+def test_a_size_that_no_training_has_is_refused(sides):
+    with pytest.raises(CheckpointError, match="name no size of images"):
+        as_trained(find_spec("dog-synth-1"), {"min_side": sides[0], "max_side": sides[1]})
