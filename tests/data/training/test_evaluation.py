@@ -84,3 +84,20 @@ def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_pa
     scores = json.loads(out.read_text())
     found = scores["synthetic"].pop("geodesic_ratio", None)
     assert json.dumps(scores["synthetic"]) == json.dumps(scores["beside, synthetic"]) and found in (None, 1.0)
+
+
+def test_two_networks_of_different_sizes_see_the_same_images(tmp_path, monkeypatch):
+    import pipelines.evaluate_cse as command
+    from dp3d_data.inference import build_network, find_spec, load_weights, save_weights, shipped_weights
+    from dp3d_data.training.evaluate_recipe import EvaluateCseConfig
+
+    spec = find_spec("dog-synth-1").looking_at(96)
+    network = build_network(spec)
+    load_weights(network, spec, shipped_weights(spec))
+    save_weights(network, spec, tmp_path / "small.pth")
+    asked = []
+    monkeypatch.setattr(command, "grouped_scenes", lambda template, seed, size, count: asked.append(size) or iter(()))
+    command.run(EvaluateCseConfig(weights=str(tmp_path / "small.pth"), beside=str(shipped_weights(find_spec("dog-synth-1"))), count=1))
+    command.run(EvaluateCseConfig(model="dog-synth-1", count=1))
+    command.run(EvaluateCseConfig(model="dog-synth-1", count=1, size=64))
+    assert asked == [96, 96, 192, 64]
