@@ -98,3 +98,8 @@ def test_a_retry_needs_a_run_of_the_same_work(photos, tmp_path):
     run(photos[0], tmp_path / "out", photos[1])
     with pytest.raises(RecipeMismatch, match="failed images here are those of another recipe"):
         extract(plan_of(photos, tmp_path / "out", retry_failed=True, score=0.85))
+
+
+def test_the_network_looks_at_images_of_the_size_asked_for():
+    own, half = (make_plan(ExtractConfig(side=side)).make_predictor() for side in (0, 96))
+    assert (own.spec.min_side, half.spec.min_side) == (192, 96)
