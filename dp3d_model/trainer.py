@@ -16,6 +16,7 @@ from torch import Tensor
 from dp3d_data.config import fingerprint, plain, to_toml
 from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
 from dp3d_data.loader import Batch, Loader, Source
+from dp3d_data.ranks import Ranks
 from dp3d_model.augmentation import hide_at_random, mirrored, shake, turned
 from dp3d_model.config import TrainConfig, model_fields
 from dp3d_model.lens import about_the_axis
@@ -24,7 +25,6 @@ from dp3d_model.model_file import FORMAT, MODEL_FILE, load_weights, read_content
 from dp3d_model.objective import Objective, Whole
 from dp3d_model.observation import Observation
 from dp3d_model.optimisation import clip_gradients, learning_rate, make_optimiser, make_scaler, start_average, update_average
-from dp3d_model.ranks import Ranks
 from dp3d_model.surface import Surface
 from dp3d_model.training_log import METRICS_FILE, SPEED_FILE, Clock, TrainingLog
 from dp3d_model.trunk import recalibrate, use_precision

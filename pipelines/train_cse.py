@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from dp3d_data.categories import category
 from dp3d_data.config import to_toml, workspace
 from dp3d_data.errors import UsageError
 from dp3d_data.inference import save_weights
+from dp3d_data.ranks import Ranks, join_ranks, leave_ranks
 from dp3d_data.training.held_out import held_out_measures
 from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.training.start import start_of
@@ -32,16 +34,34 @@ def template_of(config: TrainCseConfig) -> Template:
     return load_template(name)
 
 
+def silent(line: str) -> None:
+    """What processes other than the first say."""
+
+
 def run(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
-    """Train, or go on training, and write half-precision weights; returns their path."""
+    """Train, or go on training, and write half-precision weights; returns their path.
+
+    Under torchrun every process has a batch of its own in each step, and the first one writes.
+    """
+    ranks, device = join_ranks(config.device)
+    try:
+        return _trained(replace(config, device=device), ranks, say)
+    finally:
+        leave_ranks()
+
+
+def _trained(config: TrainCseConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
     template = template_of(config)
     out = Path(config.out) if config.out else workspace(config.category) / "train-cse"
     out.mkdir(parents=True, exist_ok=True)
-    (out / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    if ranks.writes:
+        (out / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    else:
+        say = silent
     targets = targets_of(template, config)
     start = start_of(template, config, targets)
-    say(f"{config.category}: {config.steps} steps of {config.batch} · template {template.name} ({template.num_vertices} vertices)"
-        f" · recipe {recipe_of(config, template)}")
+    say(f"{config.category}: {config.steps} steps of {ranks.count * config.batch} · template {template.name}"
+        f" ({template.num_vertices} vertices) · recipe {recipe_of(config, template, ranks)}")
     began = time.perf_counter()
     first: list[int] = []
 
@@ -56,8 +76,9 @@ def run(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
         say("held-out images · " + " ".join(f"{name} {value:.3f}" for name, value in measures.items()))
         return measures
 
-    state = train(start, template, targets, config, out, report, score)
+    state = train(start, template, targets, config, out, report, score, ranks)
     path = out / "weights.pth"
-    save_weights(state.average, start.spec, path, template_hash=template.content_hash)
+    if ranks.writes:
+        save_weights(state.average, start.spec, path, template_hash=template.content_hash)
     say(f"trained in {time.perf_counter() - began:.0f} s")
     return path

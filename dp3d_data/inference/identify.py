@@ -22,6 +22,7 @@ class Traits:
     kind: str
     depth: int
     head: str
+    non_local: bool
     decoder: bool
     coarse_channels: int
     uv_confidence: str | None
@@ -49,6 +50,7 @@ def traits_of_state(shapes: Shapes) -> Traits:
         kind="cse" if cse else "chart" if f"{DENSE}u_lowres.weight" in shapes else "",
         depth=_depth(shapes),
         head="deeplab" if "roi_heads.densepose_head.ASPP.project.0.weight" in shapes else "conv",
+        non_local="roi_heads.densepose_head.NLBlock.theta.weight" in shapes,
         decoder="roi_heads.decoder.predictor.weight" in shapes,
         coarse_channels=coarse[1],
         uv_confidence=uv if f"{DENSE}sigma_2_lowres.weight" in shapes else None,
@@ -62,7 +64,9 @@ def traits_of_state(shapes: Shapes) -> Traits:
 def _depth(shapes: Shapes) -> int:
     if "backbone.bottom_up.res4.22.conv3.weight" in shapes:
         return 101
-    return 50 if "backbone.bottom_up.res2.0.conv3.weight" in shapes else 18
+    if "backbone.bottom_up.res2.0.conv3.weight" in shapes:
+        return 50
+    return 34 if "backbone.bottom_up.res4.5.conv2.weight" in shapes else 18
 
 
 def matching_specs(shapes: Shapes) -> list[ModelSpec]:

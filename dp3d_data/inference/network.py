@@ -13,7 +13,7 @@ from detectron2.utils.events import EventStorage
 from jaxtyping import Float, UInt8
 from torch import nn
 
-from dp3d_data.inference.backbone import build_dp3d_narrow_resnet_fpn
+from dp3d_data.inference.backbone import BLOCKS, build_dp3d_narrow_resnet_fpn
 from dp3d_data.inference.roi_heads import Dp3dDenseROIHeads
 from dp3d_data.inference.spec import ModelSpec
 
@@ -92,7 +92,7 @@ def configuration(spec: ModelSpec, device: str) -> CfgNode:
 
 
 def _set_backbone(model: CfgNode, spec: ModelSpec) -> None:
-    model.BACKBONE.NAME = build_dp3d_narrow_resnet_fpn.__name__ if spec.depth == 18 else "build_resnet_fpn_backbone"
+    model.BACKBONE.NAME = build_dp3d_narrow_resnet_fpn.__name__ if spec.depth in BLOCKS else "build_resnet_fpn_backbone"
     model.BACKBONE.FREEZE_AT = 0 if spec.trainable else 2
     resnets = model.RESNETS
     resnets.DEPTH, resnets.NORM, resnets.STRIDE_IN_1X1 = spec.depth, spec.norm, spec.stride_in_1x1

@@ -17,7 +17,7 @@ class ModelSpec:
         checkpoint_url: where the weights are published; None where they are not.
         note: one line on what it is for.
 
-        depth: 18 (blocks of two convolutions, any width), 50 or 101.
+        depth: 18 or 34 (blocks of two convolutions, any width), 50 or 101.
         stem_channels, res2_channels, group_width: widths of the ResNet; res3..res5 double res2's.
         stride_in_1x1: which convolution of a bottleneck strides.
         norm: "FrozenBN" or "BN".

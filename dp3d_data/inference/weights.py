@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from detectron2.modeling.backbone.resnet import BasicBlock
 from torch import nn
 
 from dp3d_data.errors import CheckpointError, WeightsMismatch
 from dp3d_data.inference.checkpoint import Checkpoint, read_checkpoint
 from dp3d_data.inference.identify import Shapes, matching_specs, nearest_spec
 from dp3d_data.inference.network import build_network
+from dp3d_data.inference.non_local import NonLocal
 from dp3d_data.inference.spec import ModelSpec
 
 # Constants that older versions of detectron2 wrote beside the weights.
@@ -49,6 +52,25 @@ def fill(network: nn.Module, spec: ModelSpec, checkpoint: Checkpoint, path: str 
     shapes_only = next(network.parameters()).is_meta
     network.load_state_dict(state, strict=True, assign=shapes_only)
     check_embeddings(network, spec, path)
+
+
+def fill_grown(network: nn.Module, spec: ModelSpec, checkpoint: Checkpoint, path: str | Path) -> None:
+    """Put the weights of a smaller network into a larger one that begins as the same function (after Net2Net, Chen et al., 2016).
+
+    Residual blocks that the weights lack begin by adding nothing; everything else must be there, as in `fill`.
+
+    Raises:
+        WeightsMismatch: the weights lack, or have, more than such blocks, or shapes differ.
+        CheckpointError: a weight is not finite, or embeddings say nothing.
+    """
+    fresh: dict[str, torch.Tensor] = {}
+    for name, block in network.named_modules():
+        if not isinstance(block, BasicBlock | NonLocal) or any(key.startswith(f"{name}.") for key in checkpoint.state):
+            continue
+        if isinstance(block, BasicBlock):  # a NonLocal is born as the identity
+            nn.init.zeros_(block.conv2.norm.weight)
+        fresh |= {f"{name}.{key}": value for key, value in block.state_dict().items()}
+    fill(network, spec, replace(checkpoint, state={**fresh, **checkpoint.state}), path)
 
 
 def mismatch(given: Shapes, spec: ModelSpec, path: str | Path, own: Shapes | None = None) -> WeightsMismatch:

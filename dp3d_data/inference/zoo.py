@@ -121,12 +121,12 @@ def _chart(name: str, where: str) -> ModelSpec:
     return replace(spec, coarse_channels=15, decoder=False, pool_size=14) if name.endswith("_legacy") else spec
 
 
-def _small(name: str, mesh_sizes: dict[str, int], mesh: str, note: str, head: str = "conv") -> ModelSpec:
-    """The network that this project trains: a narrow ResNet-18 with FPN, decoder and a dense head of four convolutions."""
-    return ModelSpec(
+def _small(name: str, mesh: str, vertices: int, note: str, **shape: object) -> ModelSpec:
+    """The networks that this project trains: a narrow ResNet-18 with FPN, decoder and a dense head of four convolutions, or as told."""
+    narrow = ModelSpec(
         name=name,
         class_to_mesh={0: mesh},
-        mesh_sizes=mesh_sizes,
+        mesh_sizes={mesh: vertices},
         note=note,
         depth=18,
         stem_channels=32,
@@ -142,7 +142,6 @@ def _small(name: str, mesh_sizes: dict[str, int], mesh: str, note: str, head: st
         pooling="ROIAlignV2",
         decoder_channels=64,
         decoder_out=64,
-        head=head,
         head_convs=4,
         head_channels=96,
         head_norm=True,
@@ -151,10 +150,12 @@ def _small(name: str, mesh_sizes: dict[str, int], mesh: str, note: str, head: st
         max_side=336,
         pixel_std=(57.375, 57.12, 58.395),
     )
+    return replace(narrow, **shape)
 
 
 OWN = (
-    _small("dog-synth-1", {"dog": 3123}, "dog", "dogs, small: where dog-synth-2 starts"),
-    _small("dog-synth-2", {"dog": 3123}, "dog", "dogs, small, trained on this project's synthetic dogs", head="deeplab"),
-    _small("cow-synth-1", {"cow": 2930}, "cow", "cows, small, from a bare mesh and dog-synth-2", head="deeplab"),
+    _small("dog-synth-1", "dog", 3123, "dogs, small: where dog-synth-2 starts"),
+    _small("dog-synth-2", "dog", 3123, "dogs, small: where dog-synth-3 and cow-synth-1 start", head="deeplab"),
+    _small("dog-synth-3", "dog", 3123, "dogs, trained on this project's synthetic dogs", depth=34, head="deeplab", non_local=True),
+    _small("cow-synth-1", "cow", 2930, "cows, small, from a bare mesh and dog-synth-2", head="deeplab"),
 )

@@ -10,6 +10,7 @@ from dp3d_data.training.losses import (
     SoftTargets,
     at_points,
     mask_loss,
+    overlap_loss,
     pixel_cycle_loss,
     shape_cycle_loss,
     soft_embedding_loss,
@@ -68,6 +69,8 @@ def step_losses(
         outputs = network.roi_heads.densepose_outputs(features, batch.boxes_by_image(seen))
     target = masks_in_boxes(batch.masks.float(), seen, outputs.coarse_segm.shape[-1])
     losses["mask"] = config.mask_weight * mask_loss(outputs.coarse_segm.float(), target)
+    if config.overlap_weight:
+        losses["overlap"] = config.overlap_weight * overlap_loss(outputs.coarse_segm.float(), target)
     return losses | embedding_losses(network.roi_heads.embedder, outputs.embedding.float(), seen, batch, targets, start.mesh, config, rng)
 
 

@@ -25,13 +25,13 @@ class TrainCseConfig:
         1, "Times that each rendered image is used, cut, turned and mirrored anew; 1 renders one for each.", group="World", minimum=1
     )
 
-    model: str = setting("dog-synth-2", "Network to train: dp3d-data zoo list.", group="Training")
+    model: str = setting("dog-synth-3", "Network to train: dp3d-data zoo list.", group="Training")
     weights: str = setting(
         "", "Start from this checkpoint, or the embedded weights of this name, instead of random weights.", group="Training"
     )
     take: str = setting(
-        "all", "Of --weights: all; network: all but the meshes; trunk: backbone, decoder and boxes.", group="Training",
-        choices=("all", "network", "trunk"),
+        "all", "Of --weights: all; network: all but the meshes; trunk: backbone, decoder and boxes; grown: all, and layers that only "
+        "the network has begin as identities.", group="Training", choices=("all", "network", "trunk", "grown"),
     )  # fmt: skip
     fresh_embeddings: bool = setting(False, "Fit the template's embeddings anew, even where --weights holds some.", group="Training")
     steps: int = setting(4800, "Optimiser steps.", group="Training", minimum=1)
@@ -43,6 +43,7 @@ class TrainCseConfig:
 
     embedding_weight: float = setting(1.0, "Weight of the soft embedding loss.", group="Losses", minimum=0)
     mask_weight: float = setting(1.0, "Weight of the mask loss.", group="Losses", minimum=0)
+    overlap_weight: float = setting(0.0, "Weight of the soft overlap (Dice) loss of the masks.", group="Losses", minimum=0)
     box_weight: float = setting(1.0, "Weight of the proposal and box losses.", group="Losses", minimum=0)
     box_every: int = setting(1, "Steps between those that also teach proposals and boxes.", group="Losses", minimum=1)
     pixel_cycle_weight: float = setting(0.0, "Weight of the cycle pixel to vertex to pixel.", group="Losses", minimum=0)

@@ -13,7 +13,7 @@ from dp3d_data.inference import ModelSpec, build_network, find_spec, read_checkp
 from dp3d_data.inference.checkpoint import Checkpoint
 from dp3d_data.inference.classes import class_and_mesh
 from dp3d_data.inference.identify import as_trained, guess_spec, traits_of_spec, traits_of_state
-from dp3d_data.inference.weights import fill
+from dp3d_data.inference.weights import fill, fill_grown
 from dp3d_data.training.embedding_field import fit_field, use_spectrum
 from dp3d_data.training.losses import SoftTargets
 from dp3d_data.training.recipe import TrainCseConfig
@@ -53,6 +53,8 @@ def _filled(template: Template, config: TrainCseConfig, targets: SoftTargets) ->
         start = with_fitted_field(_own_network(template, config), template, config, targets)
         _fill_around(start, checkpoint, path, OWN[config.take])
         return start
+    if config.take == "grown":
+        return _grown(template, config, checkpoint, path)
     held = _held(config, checkpoint)
     if held.mesh_sizes.get(template.name) == template.num_vertices:
         class_id = next((number for number, name in held.class_to_mesh.items() if name == template.name), 0)
@@ -69,6 +71,13 @@ def _own_network(template: Template, config: TrainCseConfig) -> Start:
     mesh = template.name
     spec = replace(find_spec(config.model), class_to_mesh={0: mesh}, mesh_sizes={mesh: template.num_vertices})
     return Start(build_network(spec, device=config.device), spec, 0, mesh)
+
+
+def _grown(template: Template, config: TrainCseConfig, checkpoint: Checkpoint, path: Path) -> Start:
+    """The network asked for, larger than the weights' own, that begins by saying what theirs said."""
+    start = _own_network(template, config)
+    fill_grown(start.network, start.spec, checkpoint, path)
+    return start
 
 
 def _with_new_mesh(held: ModelSpec, template: Template, config: TrainCseConfig) -> Start:

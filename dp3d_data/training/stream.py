@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch.utils.data import DataLoader, Dataset
 
 from dp3d_data.bodies import Template
+from dp3d_data.ranks import Ranks
 from dp3d_data.training.compose import LEAST_PIXELS, Picture, framed, mirrored, overlaid, relit
 from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.world import World, WorldConfig
@@ -19,6 +20,7 @@ HELD_OUT = 1_000_003  # added to the seed: identities, poses and scenes that no 
 LANES = 8  # batches of a lane share rendered images; processes that divide this number share no lane
 WINDOW = 48  # rendered images that a lane draws from
 COMPOSE = 7
+ALONE = Ranks()
 PERSPECTIVE = 2.0  # as near as half a body length
 COMPANIONS = 0.2  # share of the images with more than one animal
 
@@ -73,13 +75,14 @@ def rendered(world: World, index: int) -> Picture:
 class SyntheticBatches(Dataset):
     """The batch of each step, made from rendered images that several steps share.
 
-    Step s belongs to lane s % LANES. A lane draws from a window of rendered images that moves on by one for every
+    Of R processes that share the steps, number r takes batches r, r + R, ... of one stream: step s has batches s R to s R + R - 1.
+    Batch b belongs to lane b % LANES. A lane draws from a window of rendered images that moves on by one for every
     `replay` images drawn, so that each is seen about `replay` times, every time cut, turned, mirrored, relit and
     combined anew. A process keeps the windows of the lanes that it serves; what it keeps changes no batch.
     """
 
-    def __init__(self, template: Template, config: TrainCseConfig, first_step: int = 0) -> None:
-        self.template, self.config, self.first_step = template, config, first_step
+    def __init__(self, template: Template, config: TrainCseConfig, first_step: int = 0, ranks: Ranks = ALONE) -> None:
+        self.template, self.config, self.first_step, self.ranks = template, config, first_step, ranks
         self._world: World | None = None
         self._kept: dict[int, Picture] = {}
 
@@ -87,13 +90,13 @@ class SyntheticBatches(Dataset):
         return self.config.steps - self.first_step
 
     def __getitem__(self, offset: int) -> Batch:
-        step = self.first_step + offset
-        window = window_of(step, self.config)
-        lane = step % LANES
+        number = (self.first_step + offset) * self.ranks.count + self.ranks.rank
+        window = window_of(number, self.config)
+        lane = number % LANES
         self._kept = {i: kept for i, kept in self._kept.items() if i % LANES != lane or i // LANES in window}
         pictures = []
         for position in range(self.config.batch):
-            rng = np.random.default_rng(np.random.SeedSequence([self.config.seed, COMPOSE, step, position]))
+            rng = np.random.default_rng(np.random.SeedSequence([self.config.seed, COMPOSE, number, position]))
             pictures.append((rng, self._composed(rng, window, lane)))
         return batch_of(pictures, self.config.points)
 
@@ -116,9 +119,9 @@ class SyntheticBatches(Dataset):
         return self._kept[index]
 
 
-def window_of(step: int, config: TrainCseConfig) -> range:
-    """The rendered images that a step's lane draws from, counted within the lane."""
-    newest = config.batch + step // LANES * config.batch // config.replay
+def window_of(number: int, config: TrainCseConfig) -> range:
+    """The rendered images that the lane of this batch draws from, counted within the lane."""
+    newest = config.batch + number // LANES * config.batch // config.replay
     return range(max(0, newest - WINDOW), newest)
 
 
@@ -167,11 +170,11 @@ def drawn_points(
     return points, vertex_map[rows[chosen], columns[chosen]].astype(np.int64)
 
 
-def batches(template: Template, config: TrainCseConfig, first_step: int) -> Iterator[Batch]:
-    """The batches of steps first_step, first_step + 1, ... to the last."""
+def batches(template: Template, config: TrainCseConfig, first_step: int, ranks: Ranks = ALONE) -> Iterator[Batch]:
+    """This process's batches of steps first_step, first_step + 1, ... to the last."""
     return iter(
         DataLoader(
-            SyntheticBatches(template, config, first_step),
+            SyntheticBatches(template, config, first_step, ranks),
             batch_size=None,
             num_workers=config.workers,
             multiprocessing_context="spawn" if config.workers else None,

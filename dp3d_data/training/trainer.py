@@ -17,6 +17,7 @@ from dp3d_data.bodies import Template
 from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.config import fingerprint, plain
 from dp3d_data.errors import RecipeMismatch, TrainingDiverged
+from dp3d_data.ranks import Ranks
 from dp3d_data.training.losses import SoftTargets, soft_targets
 from dp3d_data.training.objective import step_losses
 from dp3d_data.training.recipe import MACHINE_SETTINGS, TrainCseConfig
@@ -25,6 +26,7 @@ from dp3d_data.training.stream import Batch, batches
 
 Report = Callable[[int, dict[str, float], float], None]
 Score = Callable[[torch.nn.Module], dict[str, float]]
+ALONE = Ranks()
 
 
 @dataclass
@@ -53,9 +55,11 @@ class Means:
         return {name: total / self._counts[name] for name, total in self._sums.items()}
 
 
-def recipe_of(config: TrainCseConfig, template: Template) -> str:
-    """Fingerprint of everything that decides the weights; where it runs does not."""
+def recipe_of(config: TrainCseConfig, template: Template, ranks: Ranks = ALONE) -> str:
+    """Fingerprint of everything that decides the weights; where it runs does not, but how many processes share a step does."""
     decisive = {name: value for name, value in plain(config).items() if name not in MACHINE_SETTINGS}
+    if ranks.count > 1:
+        decisive["processes"] = ranks.count
     return fingerprint(decisive, template.content_hash)
 
 
@@ -90,6 +94,7 @@ def train(
     out: Path,
     report: Report,
     score: Score | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingState:
     """Train until the last step, or from where the run in `out` stopped.
 
@@ -97,19 +102,24 @@ def train(
         targets: soft targets of the template's vertices.
         report: called with step, losses and seconds every 50 steps.
         score: measures of a network on held-out images, every `config.evaluate_every` steps.
+        ranks: this process among those that share each step: every one has a batch of its own, and the gradients are averaged.
+            The first one reports, scores and saves.
 
     Raises:
         RecipeMismatch: `out` holds a run with other settings or another template.
         TrainingDiverged: a loss became NaN or infinite; the last saved state is kept.
     """
     state = fresh_state(start.network.to(config.device), config)
-    recipe = recipe_of(config, template)
+    recipe = recipe_of(config, template, ranks)
     load_state(state, out, recipe)
+    ranks.wait()
     state.network.train()
     started, recent = time.perf_counter(), Means()
-    for batch in batches(template, config, state.step):
-        losses = one_step(state, _on(batch, config.device), targets, start, config, out)
+    for batch in batches(template, config, state.step, ranks):
+        losses = one_step(state, _on(batch, config.device), targets, start, config, out, ranks)
         state.step += 1
+        if not ranks.writes:
+            continue
         recent.add(losses)
         if state.step % 50 == 0 or state.step == config.steps:
             losses, recent = recent.values(), Means()
@@ -123,13 +133,20 @@ def train(
 
 
 def one_step(
-    state: TrainingState, batch: Batch, targets: SoftTargets, start: Start, config: TrainCseConfig, out: Path
+    state: TrainingState,
+    batch: Batch,
+    targets: SoftTargets,
+    start: Start,
+    config: TrainCseConfig,
+    out: Path,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """One optimiser step; returns the losses by name."""
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(config, state.step)
-    torch.manual_seed(config.seed * 1_000_003 + state.step)  # detectron2 draws proposals from the global generator
-    rng = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
+    number = config.seed * 1_000_003 + state.step * ranks.count + ranks.rank
+    torch.manual_seed(number)  # detectron2 draws proposals from the global generator
+    rng = torch.Generator().manual_seed(number)
     with_boxes = state.step % config.box_every == 0
     losses = step_losses(state.network, batch, targets, start, config, rng, with_boxes=with_boxes)
     total = sum(losses.values())
@@ -137,7 +154,8 @@ def one_step(
     if not math.isfinite(values["total"]):
         raise TrainingDiverged(f"the loss is not finite at step {state.step}", got=values, path=out)
     state.optimiser.zero_grad(set_to_none=True)
-    total.backward()
+    (total / ranks.count).backward()
+    ranks.sum_gradients(state.network.parameters())
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
     state.optimiser.step()
     update_average(state, config.average)

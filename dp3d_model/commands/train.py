@@ -68,9 +68,9 @@ def train(
     import numpy as np
 
     from dp3d_data.loader import ShardFolder, ShardSource
+    from dp3d_data.ranks import join_ranks, leave_ranks
     from dp3d_data.shards import require_files
     from dp3d_data.shards.reader import ShardReader
-    from dp3d_model.ranks import join_ranks, leave_ranks
     from dp3d_model.surface import surface_of
     from dp3d_model.trainer import Trainer
 

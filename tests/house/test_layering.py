@@ -13,6 +13,7 @@ ALLOWED = {
     "config": {"errors"},
     "records": {"errors"},
     "categories": {"errors"},
+    "ranks": {"errors"},
     "commandline": {"errors", "config"},
     "matching": WORDS,
     "bodies": PURE,
@@ -25,11 +26,11 @@ ALLOWED = {
     "fits": PURE | {"sources"},
     "report": PURE | {"shards", "sources"},
     "doctor": PURE | {"inference", "world"},
-    "training": PURE | {"inference", "world"},
+    "training": PURE | {"ranks", "inference", "world"},
     "commands": EDGES | {"commandline"},
     "cli": {"commandline"},
 }
-MODEL_MAY_SEE = {"shards", "loader", "bodies", "errors", "config", "commandline"}
+MODEL_MAY_SEE = {"shards", "loader", "bodies", "errors", "config", "commandline", "ranks"}
 
 
 def room(module: str) -> tuple[str, str]:

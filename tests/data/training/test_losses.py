@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.training.losses import KERNELS, at_points, mask_loss, pixel_cycle_loss, shape_cycle_loss, soft_embedding_loss, soft_targets
+from dp3d_data.training.losses import (
+    KERNELS,
+    at_points,
+    mask_loss,
+    overlap_loss,
+    pixel_cycle_loss,
+    shape_cycle_loss,
+    soft_embedding_loss,
+    soft_targets,
+)
 from tests.references.training import cycle_loss_slow, soft_embedding_loss_slow
 
 
@@ -81,6 +90,20 @@ def test_a_cycle_through_the_same_field_returns():
     field = torch.eye(6)
     assert float(shape_cycle_loss(field, field, 1 - torch.eye(6), 0.05)) < 1e-6
     assert float(shape_cycle_loss(field, field[:3], 1 - torch.eye(6), 0.05)) > 0.1
+
+
+def test_overlap_loss_is_one_minus_dice_of_each_box():
+    """Sure answers: the same mask has none, half of a mask that is itself a half 1/3, a mask elsewhere all; small ones count alike."""
+    true = torch.zeros(3, 40, 40)
+    true[0, :20], true[1, :20], true[2, :2] = 1, 1, 1
+    said = torch.zeros(3, 40, 40)
+    said[0, :20], said[1, :10], said[2, 2:4] = 1, 1, 1
+    logits = 40 * torch.stack([1 - said, said], dim=1)
+    apart = [float(overlap_loss(logits[i : i + 1], true[i : i + 1])) for i in range(3)]
+    assert apart == pytest.approx([0, 1 / 3, 1], abs=0.01)
+    assert float(overlap_loss(logits, true)) == pytest.approx(sum(apart) / 3, rel=1e-5)
+    none = torch.zeros(0, 2, 4, 4, requires_grad=True)
+    assert float(overlap_loss(none, torch.zeros(0, 4, 4))) == 0
 
 
 def test_mask_loss_vanishes_on_a_sure_and_right_answer():

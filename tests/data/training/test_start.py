@@ -89,12 +89,41 @@ def test_the_trunk_alone_goes_under_a_head_of_its_own(shipped):
     dog = load_template("dog")
     with pytest.raises(WeightsMismatch):
         load_weights(build_network(find_spec("dog-synth-2")), find_spec("dog-synth-2"), shipped_weights(find_spec("dog-synth-1")))
-    begun = start(dog, weights="dog-synth-1", take="trunk")
+    begun = start(dog, model="dog-synth-2", weights="dog-synth-1", take="trunk")
     state = begun.network.state_dict()
     assert begun.spec.name == "dog-synth-2"
     taken = [name for name in state if not name.startswith(OWN["trunk"])]
     assert any(name.startswith("roi_heads.decoder") for name in taken)
     assert all(torch.equal(state[name], shipped[name].to(state[name].dtype)) for name in taken)
+
+
+def test_a_grown_network_begins_as_the_one_it_grew_from():
+    dog = load_template("dog")
+    grown = start(dog, model="dog-synth-3", weights="dog-synth-2", take="grown")
+    assert (grown.spec.name, grown.spec.depth) == ("dog-synth-3", 34)
+    small, large = start(dog, model="dog-synth-2", weights="dog-synth-2").network.eval(), grown.network.eval()
+    assert len(large.state_dict()) > len(small.state_dict())
+    images = torch.randint(256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    boxes = [torch.tensor([[4.0, 8.0, 60.0, 50.0]])]
+    with torch.no_grad():
+        said, again = (network.backbone(network.normalised(images)) for network in (small, large))
+        assert all(torch.equal(level, again[name]) for name, level in said.items())
+        maps, same = small.roi_heads.densepose_outputs(said, boxes), large.roi_heads.densepose_outputs(again, boxes)
+    assert torch.equal(maps.embedding, same.embedding) and torch.equal(maps.coarse_segm, same.coarse_segm)
+
+
+def test_layers_of_a_grown_network_learn():
+    """They add nothing at first, and their last scale has a gradient: the others have theirs once it is no longer zero."""
+    grown = start(load_template("dog"), model="dog-synth-3", weights="dog-synth-2", take="grown").network
+    images = torch.randint(256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    grown.train().backbone(grown.normalised(images))["p2"].square().mean().backward()
+    scales = [grown.backbone.bottom_up.res4[block].conv2.norm.weight for block in (2, 5)]
+    assert all(float(scale.detach().abs().max()) == 0 < float(scale.grad.abs().max()) for scale in scales)
+
+
+def test_only_residual_blocks_may_be_missing_from_a_network_that_grows():
+    with pytest.raises(WeightsMismatch, match="do not belong to dog-synth-3"):  # dog-synth-1 has no atrous head
+        start(load_template("dog"), model="dog-synth-3", weights="dog-synth-1", take="grown")
 
 
 def test_everything_but_the_meshes_goes_to_another_animal(ball, shipped):

@@ -1,4 +1,4 @@
-"""Processes that train one model together, as torchrun starts them: each handles its share of every batch."""
+"""Processes that train one model together, as torchrun starts them: each does its part of every step."""
 
 from __future__ import annotations
 

@@ -1,0 +1,82 @@
+"""Several processes train one CSE network: each step is the mean of their batches, and they deal out one stream."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dp3d_data.bodies import load_template
+from dp3d_data.ranks import Ranks
+from dp3d_data.training.objective import step_losses
+from dp3d_data.training.recipe import TrainCseConfig
+from dp3d_data.training.start import start_of
+from dp3d_data.training.stream import SyntheticBatches
+from dp3d_data.training.trainer import fresh_state, learning_rate, recipe_of, targets_of
+from pipelines.train_cse import run
+from tests.processes import together
+
+TINY = TrainCseConfig(
+    model="dog-synth-2", image_size=64, batch=2, steps=2, points=16, save_every=1, workers=0, warmup=1, precision="float32", replay=2,
+    learning_rate=1e-4,
+)  # fmt: skip
+
+PROCESS = """
+import sys
+from dataclasses import replace
+import torch
+from pipelines.train_cse import run
+from tests.data.training.test_together import TINY
+torch.set_num_threads(1)
+run(replace(TINY, out=sys.argv[1]), lambda line: None)
+"""
+
+
+def two_batches_a_step(config):
+    """The parameters after the run, written out: gradients of two batches of the stream, averaged."""
+    dog = load_template("dog")
+    targets = targets_of(dog, config)
+    start = start_of(dog, config, targets)
+    state, stream = fresh_state(start.network, config), SyntheticBatches(dog, config)
+    state.network.train()
+    for step in range(config.steps):
+        for group in state.optimiser.param_groups:
+            group["lr"] = learning_rate(config, step)
+        state.optimiser.zero_grad()
+        for number in (2 * step, 2 * step + 1):
+            torch.manual_seed(config.seed * 1_000_003 + number)
+            rng = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
+            (sum(step_losses(state.network, stream[number], targets, start, config, rng).values()) / 2).backward()
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
+        state.optimiser.step()
+    return dict(state.network.named_parameters())
+
+
+def test_two_processes_average_their_gradients_and_one_of_them_writes(tmp_path):
+    together(PROCESS, tmp_path)
+    saved = torch.load(tmp_path / "state.pth", weights_only=True)
+    for name, expected in two_batches_a_step(TINY).items():
+        torch.testing.assert_close(saved["network"][name], expected.detach(), rtol=0, atol=2e-5, msg=name)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2]
+    assert (tmp_path / "weights.pth").is_file() and (tmp_path / "config.toml").is_file()
+
+
+def test_they_deal_out_the_stream_of_one():
+    dog = load_template("dog")
+    first, second, alone = (SyntheticBatches(dog, TINY, 0, ranks) for ranks in (Ranks(0, 2), Ranks(1, 2), Ranks()))
+    for batch, number in ((first[0], 0), (second[0], 1), (first[2], 4), (second[2], 5)):
+        assert torch.equal(batch.images, alone[number].images) and torch.equal(batch.points, alone[number].points)
+
+
+def test_a_run_of_two_is_not_gone_on_with_by_one(tmp_path):
+    dog = load_template("dog")
+    assert recipe_of(TINY, dog) == recipe_of(TINY, dog, Ranks(0, 1))
+    assert recipe_of(TINY, dog, Ranks(0, 2)) == recipe_of(TINY, dog, Ranks(1, 2)) != recipe_of(TINY, dog)
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    from dp3d_data.errors import UsageError
+
+    with pytest.raises(UsageError, match="no device 'bathtub' here"):
+        run(replace(TINY, device="bathtub", out=str(tmp_path)), lambda line: None)
