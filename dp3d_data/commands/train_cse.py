@@ -8,7 +8,7 @@ from dp3d_data.commandline import command, config_options
 from dp3d_data.training.recipe import TrainCseConfig
 
 
-@command("train-cse", example="dp3d-data train-cse --category dog --config pipelines/dog-synth-2.toml")
+@command("train-cse", example="dp3d-data train-cse --category dog --config pipelines/dog-synth-3.toml")
 @config_options(TrainCseConfig)
 def train_cse(config: TrainCseConfig) -> None:
     """Train a CSE network on synthetic images of a template.

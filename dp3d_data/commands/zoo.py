@@ -30,7 +30,7 @@ def list_networks(published: bool) -> None:
     Console(width=150, highlight=False).print(table)
 
 
-@command("show", example="dp3d-data zoo show dog-synth-2")
+@command("show", example="dp3d-data zoo show dog-synth-3")
 @click.argument("name")
 def show(name: str) -> None:
     """Say what shapes a network, which meshes it knows and where its weights are. NAME is one of `zoo list`."""

@@ -10,6 +10,7 @@ import click
 
 from dp3d_data.commandline import GroupedOption, command
 from dp3d_data.config import workspace
+from pipelines.extract_settings import ExtractConfig
 
 if TYPE_CHECKING:
     from dp3d_model.instances import Instances
@@ -43,7 +44,7 @@ def lifting_options(function: Callable) -> Callable:
             "--remeshed", is_flag=True, cls=GroupedOption, group="Input", help="Accept shards on another meshing of the template."
         ),
         click.option(
-            "--score", default=0.5, type=click.FloatRange(0, 1), cls=GroupedOption, group="Input",
+            "--score", default=ExtractConfig.score, type=click.FloatRange(0, 1), cls=GroupedOption, group="Input",
             help="Detections in photographs below this score are not looked at.",
         ),
         click.option(

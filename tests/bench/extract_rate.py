@@ -66,7 +66,7 @@ def _boxes(size: tuple[int, int], kind: int) -> Instances:
     corner = rng.uniform(0, 1 / 3, (BOXES, 2)) * [width, height]
     extent = rng.uniform(1 / 3, 2 / 3, (BOXES, 2)) * [width, height]
     boxes = torch.from_numpy(np.concatenate([corner, corner + extent], axis=1).astype("f4"))
-    scores = torch.from_numpy(np.linspace(0.45, 0.06, BOXES).astype("f4"))
+    scores = torch.from_numpy(np.linspace(0.35, 0.06, BOXES).astype("f4"))
     scores[:WANTED] = 0.9
     return Instances(size, pred_boxes=Boxes(boxes), scores=scores, pred_classes=torch.full((BOXES,), kind))
 

@@ -91,8 +91,9 @@ def test_cycle_losses_are_a_choice(tmp_path, weights):
 
 
 def test_each_recipe_of_an_embedded_model_starts_where_the_one_before_it_ends():
-    names = ("dog-synth-2-trunk", "dog-synth-2", "dog-synth-2-longer", "cow-synth-1")
-    trunk, whole, longer, cow = (from_toml(TrainCseConfig, ROOT / "pipelines" / f"{name}.toml") for name in names)
+    names = ("dog-synth-2-trunk", "dog-synth-2", "dog-synth-2-longer", "dog-synth-3", "cow-synth-1")
+    trunk, whole, longer, grown, cow = (from_toml(TrainCseConfig, ROOT / "pipelines" / f"{name}.toml") for name in names)
     assert (trunk.weights, whole.model, longer.model, cow.model) == ("dog-synth-1", "dog-synth-2", "dog-synth-2", "cow-synth-1")
     assert whole.weights == f"{trunk.out}/weights.pth" and not whole.out
+    assert (grown.model, grown.weights, grown.take) == ("dog-synth-3", "dog-synth-2", "grown")
     assert longer.weights == cow.weights == "dp3d/dog/train-cse/weights.pth"
