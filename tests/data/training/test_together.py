@@ -12,7 +12,7 @@ from dp3d_data.training.objective import step_losses
 from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.training.start import start_of
 from dp3d_data.training.stream import SyntheticBatches
-from dp3d_data.training.trainer import fresh_state, learning_rate, recipe_of, targets_of
+from dp3d_data.training.trainer import fresh_state, learning_rate, one_step, recipe_of, targets_of
 from pipelines.train_cse import run
 from tests.processes import together
 
@@ -60,6 +60,30 @@ def test_two_processes_average_their_gradients_and_one_of_them_writes(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2]
     assert (tmp_path / "weights.pth").is_file() and (tmp_path / "config.toml").is_file()
+
+
+class Twin(Ranks):
+    """One of two processes, the other of which has the same batch."""
+
+    def sum_gradients(self, parameters):
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad *= 2
+
+
+def test_gradients_are_averaged_and_not_added(tmp_path):
+    """Adam would hide the difference, clipping and everything else that knows a gradient's size would not."""
+    config = replace(TINY, embedding_weight=0.01, mask_weight=0.01, box_weight=0.01)
+    dog = load_template("dog")
+    targets = targets_of(dog, config)
+    batch, sizes = SyntheticBatches(dog, config)[0], []
+    for ranks in (Ranks(), Twin(0, 2)):
+        start = start_of(dog, config, targets)
+        state = fresh_state(start.network, config)
+        one_step(state, batch, targets, start, config, tmp_path, ranks)
+        sizes.append(sum(float(one.grad.norm()) ** 2 for one in state.network.parameters() if one.grad is not None) ** 0.5)
+    assert 0 < sizes[0] < 4.9
+    assert sizes[1] == pytest.approx(sizes[0], rel=1e-4)
 
 
 def test_they_deal_out_the_stream_of_one():

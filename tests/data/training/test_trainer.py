@@ -83,11 +83,12 @@ def test_losses_that_only_some_steps_have_are_averaged_over_these():
     assert means.values() == {"mask": 2.0, "box": 5.0}
 
 
-@pytest.mark.parametrize("weights", ["mask", "pixel_cycle"])
-def test_cycle_losses_are_a_choice(tmp_path, weights):
-    run_quietly(replace(TINY, steps=1, pixel_cycle_weight=float(weights == "pixel_cycle")), tmp_path)
+@pytest.mark.parametrize("chosen", ["", "pixel_cycle", "overlap"])
+def test_some_losses_are_a_choice(tmp_path, chosen):
+    settings = {f"{chosen}_weight": 2.0} if chosen else {}
+    run_quietly(replace(TINY, steps=1, **settings), tmp_path)
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert ("pixel_cycle" in json.loads(line)) == (weights == "pixel_cycle")
+    assert {"pixel_cycle", "overlap"} & set(json.loads(line)) == ({chosen} if chosen else set())
 
 
 def test_each_recipe_of_an_embedded_model_starts_where_the_one_before_it_ends():
