@@ -62,6 +62,9 @@ class Ranks:
         return batch // self.count
 
 
+ALONE = Ranks()
+
+
 def join_ranks(device: str) -> tuple[Ranks, str]:
     """Join the processes that torchrun started, over NCCL on GPUs and gloo else; alone without torchrun.
 

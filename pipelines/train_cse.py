@@ -45,12 +45,12 @@ def run(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
     """
     ranks, device = join_ranks(config.device)
     try:
-        return _trained(replace(config, device=device), ranks, say)
+        return _trained(config, ranks, device, say)
     finally:
         leave_ranks()
 
 
-def _trained(config: TrainCseConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
+def _trained(config: TrainCseConfig, ranks: Ranks, device: str, say: Callable[[str], None]) -> Path:
     template = template_of(config)
     out = Path(config.out) if config.out else workspace(config.category) / "train-cse"
     out.mkdir(parents=True, exist_ok=True)
@@ -58,6 +58,7 @@ def _trained(config: TrainCseConfig, ranks: Ranks, say: Callable[[str], None]) -
         (out / "config.toml").write_text(to_toml(config), encoding="utf-8")
     else:
         say = silent
+    config = replace(config, device=device)  # the file keeps what was asked for: "cuda" is another GPU in each process
     targets = targets_of(template, config)
     start = start_of(template, config, targets)
     say(f"{config.category}: {config.steps} steps of {ranks.count * config.batch} · template {template.name}"

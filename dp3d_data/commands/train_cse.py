@@ -8,13 +8,14 @@ from dp3d_data.commandline import command, config_options
 from dp3d_data.training.recipe import TrainCseConfig
 
 
-@command("train-cse", example="dp3d-data train-cse --category dog --config pipelines/dog-synth-3.toml")
+@command("train-cse", example="dp3d-data train-cse --category dog --config pipelines/dog-synth-2-trunk.toml")
 @config_options(TrainCseConfig)
 def train_cse(config: TrainCseConfig) -> None:
     """Train a CSE network on synthetic images of a template.
 
     The world renders the template in sampled poses, proportions, coats and scenes; the network learns boxes, masks and
     the embedding of every pixel. A run that was stopped goes on where it stopped when the same command is given again.
+    In several processes, each with a batch of its own: torchrun --nproc-per-node 2 -m dp3d_data.cli train-cse.
     """
     from pipelines.train_cse import run
 

@@ -67,10 +67,11 @@ def step_losses(
     seen = jittered(batch.boxes, images.shape[-1], rng)
     with _mixed(config):
         outputs = network.roi_heads.densepose_outputs(features, batch.boxes_by_image(seen))
-    target = masks_in_boxes(batch.masks.float(), seen, outputs.coarse_segm.shape[-1])
-    losses["mask"] = config.mask_weight * mask_loss(outputs.coarse_segm.float(), target)
+    said = outputs.coarse_segm.float()
+    target = masks_in_boxes(batch.masks.float(), seen, said.shape[-1])
+    losses["mask"] = config.mask_weight * mask_loss(said, target)
     if config.overlap_weight:
-        losses["overlap"] = config.overlap_weight * overlap_loss(outputs.coarse_segm.float(), target)
+        losses["overlap"] = config.overlap_weight * overlap_loss(said, target)
     return losses | embedding_losses(network.roi_heads.embedder, outputs.embedding.float(), seen, batch, targets, start.mesh, config, rng)
 
 

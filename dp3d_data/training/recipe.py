@@ -35,7 +35,7 @@ class TrainCseConfig:
     )  # fmt: skip
     fresh_embeddings: bool = setting(False, "Fit the template's embeddings anew, even where --weights holds some.", group="Training")
     steps: int = setting(4800, "Optimiser steps.", group="Training", minimum=1)
-    batch: int = setting(8, "Images a step.", group="Training", minimum=1)
+    batch: int = setting(8, "Images a step; under torchrun, of each process.", group="Training", minimum=1)
     learning_rate: float = setting(1e-3, "Peak learning rate of AdamW; warm-up, then a cosine to zero.", group="Training", minimum=0)
     warmup: int = setting(200, "Steps of linear warm-up.", group="Training", minimum=0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", group="Training", minimum=0)

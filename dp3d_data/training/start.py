@@ -54,7 +54,9 @@ def _filled(template: Template, config: TrainCseConfig, targets: SoftTargets) ->
         _fill_around(start, checkpoint, path, OWN[config.take])
         return start
     if config.take == "grown":
-        return _grown(template, config, checkpoint, path)
+        start = _own_network(template, config)
+        fill_grown(start.network, start.spec, checkpoint, path)
+        return with_fitted_field(start, template, config, targets) if config.fresh_embeddings else start
     held = _held(config, checkpoint)
     if held.mesh_sizes.get(template.name) == template.num_vertices:
         class_id = next((number for number, name in held.class_to_mesh.items() if name == template.name), 0)
@@ -71,13 +73,6 @@ def _own_network(template: Template, config: TrainCseConfig) -> Start:
     mesh = template.name
     spec = replace(find_spec(config.model), class_to_mesh={0: mesh}, mesh_sizes={mesh: template.num_vertices})
     return Start(build_network(spec, device=config.device), spec, 0, mesh)
-
-
-def _grown(template: Template, config: TrainCseConfig, checkpoint: Checkpoint, path: Path) -> Start:
-    """The network asked for, larger than the weights' own, that begins by saying what theirs said."""
-    start = _own_network(template, config)
-    fill_grown(start.network, start.spec, checkpoint, path)
-    return start
 
 
 def _with_new_mesh(held: ModelSpec, template: Template, config: TrainCseConfig) -> Start:

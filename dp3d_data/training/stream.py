@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch.utils.data import DataLoader, Dataset
 
 from dp3d_data.bodies import Template
-from dp3d_data.ranks import Ranks
+from dp3d_data.ranks import ALONE, Ranks
 from dp3d_data.training.compose import LEAST_PIXELS, Picture, framed, mirrored, overlaid, relit
 from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.world import World, WorldConfig
@@ -20,7 +20,6 @@ HELD_OUT = 1_000_003  # added to the seed: identities, poses and scenes that no 
 LANES = 8  # batches of a lane share rendered images; processes that divide this number share no lane
 WINDOW = 48  # rendered images that a lane draws from
 COMPOSE = 7
-ALONE = Ranks()
 PERSPECTIVE = 2.0  # as near as half a body length
 COMPANIONS = 0.2  # share of the images with more than one animal
 

@@ -17,7 +17,7 @@ from dp3d_data.bodies import Template
 from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.config import fingerprint, plain
 from dp3d_data.errors import RecipeMismatch, TrainingDiverged
-from dp3d_data.ranks import Ranks
+from dp3d_data.ranks import ALONE, Ranks
 from dp3d_data.training.losses import SoftTargets, soft_targets
 from dp3d_data.training.objective import step_losses
 from dp3d_data.training.recipe import MACHINE_SETTINGS, TrainCseConfig
@@ -26,7 +26,6 @@ from dp3d_data.training.stream import Batch, batches
 
 Report = Callable[[int, dict[str, float], float], None]
 Score = Callable[[torch.nn.Module], dict[str, float]]
-ALONE = Ranks()
 
 
 @dataclass

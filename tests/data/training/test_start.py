@@ -112,6 +112,13 @@ def test_a_grown_network_begins_as_the_one_it_grew_from():
     assert torch.equal(maps.embedding, same.embedding) and torch.equal(maps.coarse_segm, same.coarse_segm)
 
 
+def test_a_grown_network_with_fresh_embeddings():
+    settings = {"model": "dog-synth-3", "weights": "dog-synth-2", "take": "grown"}
+    one, other = (start(load_template("dog"), **settings, fresh_embeddings=fresh).network.state_dict() for fresh in (False, True))
+    changed = {name for name, value in one.items() if not torch.equal(value, other[name])}
+    assert "roi_heads.embedder.embedder_dog.embeddings" in changed and all("embedder_dog" in name for name in changed)
+
+
 def test_layers_of_a_grown_network_learn():
     """They add nothing at first, and their last scale has a gradient: the others have theirs once it is no longer zero."""
     grown = start(load_template("dog"), model="dog-synth-3", weights="dog-synth-2", take="grown").network

@@ -13,6 +13,7 @@ from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.training.start import start_of
 from dp3d_data.training.stream import SyntheticBatches
 from dp3d_data.training.trainer import fresh_state, learning_rate, one_step, recipe_of, targets_of
+from pipelines import train_cse as pipeline
 from pipelines.train_cse import run
 from tests.processes import together
 
@@ -97,6 +98,13 @@ def test_a_run_of_two_is_not_gone_on_with_by_one(tmp_path):
     dog = load_template("dog")
     assert recipe_of(TINY, dog) == recipe_of(TINY, dog, Ranks(0, 1))
     assert recipe_of(TINY, dog, Ranks(0, 2)) == recipe_of(TINY, dog, Ranks(1, 2)) != recipe_of(TINY, dog)
+
+
+def test_the_file_of_settings_keeps_the_device_that_was_asked_for(tmp_path, monkeypatch):
+    """In each process "cuda" is another GPU: a file that named the first one's would send all of them there."""
+    monkeypatch.setattr(pipeline, "join_ranks", lambda device: (Ranks(), "cpu"))
+    run(replace(TINY, steps=1, device="cuda", out=str(tmp_path)), lambda line: None)
+    assert 'device = "cuda"' in (tmp_path / "config.toml").read_text()
 
 
 def test_a_device_that_is_not_there(tmp_path):
