@@ -30,7 +30,7 @@ from dp3d_data.training.adoption import (
 )
 from dp3d_data.training.held_out import rendered_side
 from dp3d_data.training.metrics import summary
-from dp3d_data.training.stream import training_world
+from dp3d_data.training.renders import training_world
 from pipelines.adopt_settings import AdoptConfig
 
 HELD_BACK = 0.25  # renders beside those of the fit, for its measure
@@ -69,7 +69,7 @@ def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
     path = Path(config.out) if config.out else workspace(config.category) / "adopt" / f"{template.name}.pth"
     path.parent.mkdir(parents=True, exist_ok=True)
     origin = f"{predictor.spec.name}@{file_digest(config.weights)[:8]}" if config.weights else predictor.spec.name
-    notes = {"template_hash": template.content_hash, "adopted_from": origin}
+    notes = {"template_hashes": {template.name: template.content_hash}, "adopted_from": origin}
     save_adopted(predictor, class_id, template.name, field.functions, field.coefficients, path, **notes)
     if place is not None:
         template.save(place)
@@ -114,7 +114,7 @@ def _cse_vertex(mark: Landmark, predictor: DensePredictor, class_id: int, config
     image = np.ascontiguousarray(read_image(mark.image).pixels[:, :, ::-1])
     x, y = mark.point
     for detection in predictor.predict(image, score=config.score, classes=[class_id]):
-        left, top, width, height = integer_box(detection.box)
+        left, top, width, height = integer_box(detection.region)
         column, row = int(np.floor(x)) - left, int(np.floor(y)) - top
         if 0 <= column < width and 0 <= row < height:
             pixel = resize_to(np.asarray(detection.embedding), width, height)[row, column]

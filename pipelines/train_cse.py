@@ -9,29 +9,14 @@ from pathlib import Path
 
 import torch
 
-from dp3d_data.bodies import Template, load_template
-from dp3d_data.categories import category
 from dp3d_data.config import to_toml, workspace
-from dp3d_data.errors import UsageError
 from dp3d_data.inference import save_weights
 from dp3d_data.ranks import Ranks, join_ranks, leave_ranks
 from dp3d_data.training.held_out import held_out_measures
+from dp3d_data.training.kinds import kinds_of
 from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.training.start import start_of
 from dp3d_data.training.trainer import recipe_of, targets_of, train
-
-
-def template_of(config: TrainCseConfig) -> Template:
-    """The template asked for, or the category's own.
-
-    Raises:
-        UsageError: neither is there.
-    """
-    name = config.template or category(config.category).template
-    if not name:
-        hint = "give your mesh: --template MESH.obj"
-        raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
-    return load_template(name)
 
 
 def silent(line: str) -> None:
@@ -51,7 +36,7 @@ def run(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
 
 
 def _trained(config: TrainCseConfig, ranks: Ranks, device: str, say: Callable[[str], None]) -> Path:
-    template = template_of(config)
+    kinds = kinds_of(config)
     out = Path(config.out) if config.out else workspace(config.category) / "train-cse"
     out.mkdir(parents=True, exist_ok=True)
     if ranks.writes:
@@ -59,10 +44,12 @@ def _trained(config: TrainCseConfig, ranks: Ranks, device: str, say: Callable[[s
     else:
         say = silent
     config = replace(config, device=device)  # the file keeps what was asked for: "cuda" is another GPU in each process
-    targets = targets_of(template, config)
-    start = start_of(template, config, targets)
-    say(f"{config.category}: {config.steps} steps of {ranks.count * config.batch} · template {template.name}"
-        f" ({template.num_vertices} vertices) · recipe {recipe_of(config, template, ranks)}")
+    targets = targets_of(kinds, config)
+    start = start_of(kinds, config, targets)
+    meshes = ", ".join(f"{kind.template.name} ({kind.template.num_vertices} vertices)" for kind in kinds if kind.matched)
+    images = config.crops if start.spec.crop_side else config.batch
+    say(f"{config.category}: {config.steps} steps of {ranks.count * images} · template {meshes}"
+        f" · recipe {recipe_of(config, kinds, ranks)}")
     began = time.perf_counter()
     first: list[int] = []
 
@@ -73,13 +60,14 @@ def _trained(config: TrainCseConfig, ranks: Ranks, device: str, say: Callable[[s
         say(f"step {step}/{config.steps} · {rate:.2f} steps/s · {parts}")
 
     def score(network: torch.nn.Module) -> dict[str, float]:
-        measures = held_out_measures(network, start, template, config)
+        measures = held_out_measures(network, start, kinds[0].template, config)
         say("held-out images · " + " ".join(f"{name} {value:.3f}" for name, value in measures.items()))
         return measures
 
-    state = train(start, template, targets, config, out, report, score, ranks)
+    state = train(start, kinds, targets, config, out, report, score, ranks)
     path = out / "weights.pth"
     if ranks.writes:
-        save_weights(state.average, start.spec, path, template_hash=template.content_hash)
+        hashes = {kind.template.name: kind.template.content_hash for kind in kinds if kind.matched}
+        save_weights(state.average, start.spec, path, template_hashes=hashes)
     say(f"trained in {time.perf_counter() - began:.0f} s")
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ def save_adopted(
     features: Float[np.ndarray, "K F"],
     embeddings: Float[np.ndarray, "F D"],
     path: str | Path,
-    **notes: str,
+    **notes: Any,
 ) -> None:
     """Write the predictor's weights with another mesh for a class: its own mesh goes, all else stays.
 
@@ -29,7 +30,7 @@ def save_adopted(
         mesh: name of the new mesh.
         features: functions over its vertices; missing columns up to the network's number are zeros.
         embeddings: what they are multiplied with.
-        notes: written beside the weights, such as template_hash.
+        notes: written beside the weights, such as template_hashes.
     """
     spec, old = predictor.spec, predictor.mesh_of[class_id]
     others = {name: size for name, size in spec.mesh_sizes.items() if name not in (old, mesh)}

@@ -33,12 +33,13 @@ class EmbeddingPredictor(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
+        self.last = widened if spec.head != "crop" else torch.Tensor.float
         self.coarse_segm_lowres = low_resolution(spec.head_channels, spec.coarse_channels)
         self.embed_lowres = low_resolution(spec.head_channels, spec.embed_size)
 
     def forward(self, features: Float[torch.Tensor, "boxes d s s"]) -> EmbeddingOutputs:
-        """Maps of side 4 s."""
-        return EmbeddingOutputs(widened(self.coarse_segm_lowres(features)), widened(self.embed_lowres(features)))
+        """Maps of side 4 s; of a "crop" head, 2 s."""
+        return EmbeddingOutputs(self.last(self.coarse_segm_lowres(features)), self.last(self.embed_lowres(features)))
 
 
 class ChartPredictor(nn.Module):

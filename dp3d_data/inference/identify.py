@@ -12,6 +12,8 @@ from dp3d_data.inference.zoo import zoo_specs
 Shapes = Mapping[str, tuple[int, ...]]
 DENSE = "roi_heads.densepose_predictor."
 EMBEDDER = "roi_heads.embedder.embedder_"
+BLOCKS = "backbone.bottom_up._blocks."
+TRUNKS = {16: "lite0", 21: "lite2"}  # by number of blocks
 SMALLEST, LARGEST = 16, 8192  # sides of images, pixels
 
 
@@ -20,6 +22,7 @@ class Traits:
     """What tells networks apart."""
 
     kind: str
+    trunk: str
     depth: int
     head: str
     non_local: bool
@@ -47,9 +50,10 @@ def traits_of_state(shapes: Shapes) -> Traits:
              if name.startswith(EMBEDDER) and name.endswith(".features") and shape}
     classes = shapes.get("roi_heads.box_predictor.cls_score.weight", (1,))
     return Traits(
+        trunk=_trunk(shapes),
         kind="cse" if cse else "chart" if f"{DENSE}u_lowres.weight" in shapes else "",
         depth=_depth(shapes),
-        head="deeplab" if "roi_heads.densepose_head.ASPP.project.0.weight" in shapes else "conv",
+        head="crop" if "roi_heads.densepose_head.deep.weight" in shapes else "deeplab" if "roi_heads.densepose_head.ASPP.project.0.weight" in shapes else "conv",
         non_local="roi_heads.densepose_head.NLBlock.theta.weight" in shapes,
         decoder="roi_heads.decoder.predictor.weight" in shapes,
         coarse_channels=coarse[1],
@@ -61,7 +65,14 @@ def traits_of_state(shapes: Shapes) -> Traits:
     )
 
 
+def _trunk(shapes: Shapes) -> str:
+    blocks = [name for name in shapes if name.startswith(BLOCKS) and name.endswith("_project_conv.weight")]
+    return TRUNKS.get(len(blocks), "resnet")
+
+
 def _depth(shapes: Shapes) -> int:
+    if _trunk(shapes) != "resnet":
+        return 0
     if "backbone.bottom_up.res4.22.conv3.weight" in shapes:
         return 101
     if "backbone.bottom_up.res2.0.conv3.weight" in shapes:

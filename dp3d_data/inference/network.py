@@ -10,14 +10,16 @@ from detectron2.config import CfgNode, configurable, get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import nn
 
 from dp3d_data.inference.backbone import BLOCKS, build_dp3d_narrow_resnet_fpn
+from dp3d_data.inference.efficientnet import build_dp3d_efficientnet_fpn
+from dp3d_data.inference.outputs import Outputs
 from dp3d_data.inference.roi_heads import Dp3dDenseROIHeads
 from dp3d_data.inference.spec import ModelSpec
 
-LEVELS = ["p2", "p3", "p4", "p5"]
+ANCHORS = {"p2": 32, "p3": 64, "p4": 128, "p5": 256, "p6": 512}  # sides, pixels; halved where the finest level is p3
 Tensor = torch.Tensor
 Features = dict[str, Float[Tensor, "n c h w"]]
 
@@ -37,17 +39,22 @@ class Dp3dDenseRCNN(GeneralizedRCNN):
         return nn.functional.pad(values, (0, -values.shape[-1] % step, 0, -values.shape[-2] % step))
 
     def detection_losses(
-        self, images: Float[Tensor, "n 3 h w"], features: Features, boxes: list[Float[Tensor, "m 4"]], class_id: int = 0
+        self,
+        images: Float[Tensor, "n 3 h w"],
+        features: Features,
+        boxes: list[Float[Tensor, "m 4"]],
+        classes: list[Int[Tensor, "m"]],
     ) -> dict[str, Float[Tensor, ""]]:
-        """Losses of proposals and boxes; every box is of one class.
+        """Losses of proposals and boxes.
 
         Args:
             images: normalised.
             features: of the backbone.
             boxes: of each image [m, 4] xyxy, pixels.
+            classes: of each box.
         """
         size = tuple(images.shape[-2:])
-        truth = [_truth(each, size, class_id) for each in boxes]
+        truth = [Instances(size, gt_boxes=Boxes(own), gt_classes=kinds) for own, kinds in zip(boxes, classes, strict=True)]
         with EventStorage():
             proposals, losses = self.proposal_generator(ImageList(images, [size] * len(images)), features, truth)
             proposals = self.roi_heads.label_and_sample_proposals(proposals, truth)
@@ -64,10 +71,10 @@ class Dp3dDenseRCNN(GeneralizedRCNN):
         proposals, _ = self.proposal_generator(ImageList(images, sizes), features, None)
         return self.roi_heads._forward_box(features, proposals)
 
-
-def _truth(boxes: Float[Tensor, "m 4"], size: tuple[int, int], class_id: int) -> Instances:
-    classes = torch.full((len(boxes),), class_id, dtype=torch.int64, device=boxes.device)
-    return Instances(size, gt_boxes=Boxes(boxes), gt_classes=classes)
+    def look_again(self, crops: Float[Tensor, "n 3 side side"]) -> Outputs:
+        """Dense maps of normalised square crops: the trunk's second look, for networks with a crop_side."""
+        levels = self.backbone.bottom_up(crops)
+        return self.roi_heads.dense_maps(levels)
 
 
 def build_network(spec: ModelSpec, device: str = "cpu") -> Dp3dDenseRCNN:
@@ -92,7 +99,8 @@ def configuration(spec: ModelSpec, device: str) -> CfgNode:
 
 
 def _set_backbone(model: CfgNode, spec: ModelSpec) -> None:
-    model.BACKBONE.NAME = build_dp3d_narrow_resnet_fpn.__name__ if spec.depth in BLOCKS else "build_resnet_fpn_backbone"
+    narrow = build_dp3d_narrow_resnet_fpn.__name__ if spec.depth in BLOCKS else "build_resnet_fpn_backbone"
+    model.BACKBONE.NAME = narrow if spec.trunk == "resnet" else build_dp3d_efficientnet_fpn.__name__
     model.BACKBONE.FREEZE_AT = 0 if spec.trainable else 2
     resnets = model.RESNETS
     resnets.DEPTH, resnets.NORM, resnets.STRIDE_IN_1X1 = spec.depth, spec.norm, spec.stride_in_1x1
@@ -104,12 +112,13 @@ def _set_backbone(model: CfgNode, spec: ModelSpec) -> None:
 
 
 def _set_boxes(model: CfgNode, spec: ModelSpec) -> None:
-    model.ANCHOR_GENERATOR.SIZES = [[32], [64], [128], [256], [512]]
-    model.RPN.IN_FEATURES = [*LEVELS, "p6"]
+    levels = spec.levels
+    model.RPN.IN_FEATURES = [*levels, "p6"]
+    model.ANCHOR_GENERATOR.SIZES = [[ANCHORS[name] * ANCHORS["p2"] // ANCHORS[levels[0]]] for name in model.RPN.IN_FEATURES]
     model.RPN.PRE_NMS_TOPK_TEST, model.RPN.POST_NMS_TOPK_TEST = spec.proposals
     model.RPN.PRE_NMS_TOPK_TRAIN, model.RPN.POST_NMS_TOPK_TRAIN = spec.training_proposals
     heads, box = model.ROI_HEADS, model.ROI_BOX_HEAD
-    heads.NAME, heads.IN_FEATURES, heads.NUM_CLASSES = Dp3dDenseROIHeads.__name__, LEVELS, spec.num_classes
+    heads.NAME, heads.IN_FEATURES, heads.NUM_CLASSES = Dp3dDenseROIHeads.__name__, levels, spec.num_classes
     heads.BATCH_SIZE_PER_IMAGE = spec.training_rois
     heads.SCORE_THRESH_TEST, heads.NMS_THRESH_TEST = spec.score_threshold, spec.nms_threshold
     box.NAME, box.NUM_FC, box.FC_DIM = "FastRCNNConvFCHead", 2, spec.box_fc

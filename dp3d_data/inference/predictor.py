@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 
 from dp3d_data.errors import ShapeError, UsageError
 from dp3d_data.inference.classes import class_and_mesh
+from dp3d_data.inference.crops import SOURCE_SIDE, Square, crop_of, part_of_maps, region_of, square_of
 from dp3d_data.inference.outputs import Outputs
 from dp3d_data.inference.resizing import network_size, resized
 from dp3d_data.inference.spec import ModelSpec
@@ -27,12 +28,13 @@ class RawDetection:
     """One object and what the network says of its pixels.
 
     Attributes:
-        box: xyxy in pixels of the photograph; the maps cover it.
+        box: xyxy in pixels of the photograph.
         score: 0..1; 1 where the box was given.
         class_id: class of the network.
         coarse_segm: [C, S, S] scores, background first.
         embedding: [D, S, S], CSE networks only.
         charts: fine_segm, u, v and confidences [., S, S], chart networks only.
+        region: what the maps cover, xyxy in pixels of the photograph: the box, or more of the image around it.
     """
 
     box: tuple[float, float, float, float]
@@ -41,6 +43,10 @@ class RawDetection:
     coarse_segm: Float[np.ndarray, "c side side"]
     embedding: Float[np.ndarray, "d side side"] | None = None
     charts: dict[str, Float[np.ndarray, "c side side"]] = field(default_factory=dict)
+    region: tuple[float, float, float, float] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "region", self.region or self.box)
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,14 @@ class Prepared:
         pixels: [h, w, 3] BGR, 0..255.
         height, width: of the photograph, pixels.
         shape: rows and columns with the padding that the backbone asks for; photographs of one shape can share a pass.
+        source: [H, W, 3] BGR, what crops are cut from; None where the network takes no second look.
     """
 
     pixels: Image
     height: int
     width: int
     shape: tuple[int, int]
+    source: Image | None = None
 
     @property
     def scale(self) -> Float[np.ndarray, "4"]:
@@ -146,7 +154,12 @@ class DensePredictor:
         height, width = image.shape[:2]
         size = network_size(height, width, self.spec.min_side, self.spec.max_side)
         step = self.network.backbone.size_divisibility
-        return Prepared(resized(image, size), height, width, (size[0] + -size[0] % step, size[1] + -size[1] % step))
+        shape = (size[0] + -size[0] % step, size[1] + -size[1] % step)
+        source = None
+        if self.spec.crop_side:
+            most = SOURCE_SIDE / max(height, width)
+            source = image if most >= 1 else resized(image, (max(1, round(height * most)), max(1, round(width * most))))
+        return Prepared(resized(image, size), height, width, shape, source)
 
     def predict(
         self, image: Image | Prepared, boxes: Boxes | None = None, score: float = 0.5, classes: Iterable[int] | None = None
@@ -191,21 +204,29 @@ class DensePredictor:
         return results
 
     def _same_shape(self, photographs: list[Prepared], given, score, wanted) -> list[list[RawDetection]]:
-        inputs = torch.cat([self._input(one) for one in photographs]).contiguous(memory_format=self.memory_format)
-        with self._autocast():
-            features = self.backbone(inputs)
-        features = {name: level.float() for name, level in features.items()}
+        again = self.spec.crop_side > 0
+        features = inputs = None
+        if not again or any(boxes is None for boxes in given):
+            inputs = torch.cat([self._input(one.pixels) for one in photographs]).contiguous(memory_format=self.memory_format)
+            with self._autocast():
+                features = self.backbone(inputs)
+            features = {name: level.float() for name, level in features.items()}
         found = self._boxes(inputs, features, given, photographs, score, wanted)
-        maps = self._dense(features, [one.boxes for one in found])
+        placed = [
+            boxes if boxes is not None else _clipped(one.boxes.cpu().numpy() / photograph.scale, photograph)
+            for one, boxes, photograph in zip(found, given, photographs, strict=True)
+        ]
+        squares = [[square_of(box) for box in boxes] for boxes in placed] if again else None
+        maps = self._dense_again(photographs, squares) if squares else self._dense(features, [one.boxes for one in found])
         answers, start = [], 0
-        for one, boxes, photograph in zip(found, given, photographs, strict=True):
-            places = boxes if boxes is not None else _clipped(one.boxes.cpu().numpy() / photograph.scale, photograph)
-            answers.append([_detection(places[k], one, k, maps, start + k) for k in range(len(one.boxes))])
+        for number, (one, boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
+            regions = [region_of(square, photograph.width, photograph.height) for square in squares[number]] if squares else boxes
+            answers.append([_detection(boxes[k], regions[k], one, k, maps, start + k) for k in range(len(one.boxes))])
             start += len(one.boxes)
         return answers
 
-    def _input(self, photograph: Prepared) -> torch.Tensor:
-        pixels = np.ascontiguousarray(photograph.pixels.transpose(2, 0, 1)[None])
+    def _input(self, pixels: Image) -> torch.Tensor:
+        pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
         return self.network.normalised(torch.from_numpy(pixels).to(self.device))
 
     def _boxes(self, inputs, features, given, photographs: list[Prepared], score, wanted) -> list[_Found]:
@@ -241,6 +262,28 @@ class DensePredictor:
                 parts.append(_arrays(heads.dense_maps(chunk)))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
+    def _dense_again(self, photographs: list[Prepared], squares: list[list[Square]]) -> dict[str, np.ndarray]:
+        """Dense maps of crops of all boxes of a pass, image after image, read where the crop lies in the image."""
+        wanted = [(photograph, square) for photograph, own in zip(photographs, squares, strict=True) for square in own]
+        parts = []
+        for first in range(0, len(wanted), BOXES_AT_ONCE):
+            chunk = wanted[first : first + BOXES_AT_ONCE]
+            crops = torch.cat([self._input(self._crop(photograph, square)) for photograph, square in chunk])
+            with self._autocast():
+                outputs = self.network.look_again(crops.contiguous(memory_format=self.memory_format))
+            for one in fields(outputs):
+                whole = getattr(outputs, one.name).float()
+                setattr(outputs, one.name, torch.stack([
+                    part_of_maps(maps, square, region_of(square, photograph.width, photograph.height))
+                    for maps, (photograph, square) in zip(whole, chunk, strict=True)
+                ]))  # fmt: skip
+            parts.append(_arrays(outputs))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+    def _crop(self, photograph: Prepared, square: Square) -> Image:
+        scale = photograph.source.shape[1] / photograph.width
+        return crop_of(photograph.source, tuple(scale * value for value in square), self.spec.crop_side, self.spec.pixel_mean)
+
     def _autocast(self) -> torch.autocast:
         kind = PRECISIONS[self.precision]
         return torch.autocast(self.device.type, kind or torch.bfloat16, enabled=kind is not None)
@@ -260,8 +303,15 @@ def _arrays(outputs: Outputs) -> dict[str, np.ndarray]:
     return {name: value.float().cpu().numpy() for name, value in maps.items() if value is not None}
 
 
-def _detection(box: Float[np.ndarray, "4"], found: _Found, index: int, maps: dict[str, np.ndarray], row: int) -> RawDetection:
+def _detection(
+    box: Float[np.ndarray, "4"],
+    region: Float[np.ndarray, "4"],
+    found: _Found,
+    index: int,
+    maps: dict[str, np.ndarray],
+    row: int,
+) -> RawDetection:
     own = {name: values[row] for name, values in maps.items()}
     coarse, embedding = own.pop("coarse_segm"), own.pop("embedding", None)
-    place = tuple(float(value) for value in box)
-    return RawDetection(place, float(found.scores[index]), int(found.classes[index]), coarse, embedding, own)
+    place, covered = (tuple(float(value) for value in each) for each in (box, region))
+    return RawDetection(place, float(found.scores[index]), int(found.classes[index]), coarse, embedding, own, covered)

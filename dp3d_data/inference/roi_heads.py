@@ -11,9 +11,11 @@ from detectron2.structures import Boxes
 from jaxtyping import Float
 from torch import nn
 
+from dp3d_data.inference.crop_head import CropHead
 from dp3d_data.inference.decoder import COMMON_STRIDE, Decoder
 from dp3d_data.inference.dense_heads import dense_head
 from dp3d_data.inference.dense_predictors import dense_predictor
+from dp3d_data.inference.efficientnet import level_channels
 from dp3d_data.inference.embedder import Embedder
 from dp3d_data.inference.outputs import Outputs
 from dp3d_data.inference.spec import ModelSpec
@@ -60,13 +62,19 @@ class Dp3dDenseROIHeads(StandardROIHeads):
             levels = [self.decoder(features)]
         return self.densepose_pooler([level.float() for level in levels], [Boxes(each) for each in boxes])
 
-    def dense_maps(self, pooled: Float[torch.Tensor, "boxes c side side"]) -> Outputs:
-        """The dense head on pooled boxes, each on its own."""
+    def dense_maps(self, pooled: Float[torch.Tensor, "boxes c side side"] | Features) -> Outputs:
+        """The dense head on pooled boxes, or on the trunk's levels of crops, each on its own."""
         return self.densepose_predictor(self.densepose_head(pooled))
 
 
 def dense_branch(spec: ModelSpec, strides: dict[str, int]) -> dict[str, nn.Module | None]:
     """The modules of the dense branch under the names that published weights use."""
+    if spec.crop_side:
+        return {
+            "densepose_head": CropHead(spec, level_channels(spec.trunk)),
+            "densepose_predictor": dense_predictor(spec),
+            "embedder": Embedder(spec),
+        }
     scales = [1 / COMMON_STRIDE] if spec.decoder else [1 / stride for stride in strides.values()]
     in_channels = spec.decoder_out if spec.decoder else spec.fpn_channels
     return {

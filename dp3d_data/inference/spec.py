@@ -17,7 +17,11 @@ class ModelSpec:
         checkpoint_url: where the weights are published; None where they are not.
         note: one line on what it is for.
 
-        depth: 18 or 34 (blocks of two convolutions, any width), 50 or 101.
+        other_classes: classes after those of the meshes that are found and matched to nothing, as other animals.
+        trunk: "resnet", or "lite0" / "lite2" (EfficientNet-Lite).
+        crop_side: side of the square crop of each box that the trunk looks at again for the dense maps, pixels; 0: the dense
+            maps come from the features of the whole image, as published.
+        depth: of a ResNet: 18 or 34 (blocks of two convolutions, any width), 50 or 101.
         stem_channels, res2_channels, group_width: widths of the ResNet; res3..res5 double res2's.
         stride_in_1x1: which convolution of a bottleneck strides.
         norm: "FrozenBN" or "BN".
@@ -31,8 +35,9 @@ class ModelSpec:
 
         decoder: merge p2..p5 to stride 4 before pooling.
         decoder_channels, decoder_out: widths inside and at the end of the decoder.
-        head: "conv" or "deeplab"; non_local adds an attention block to the second.
-        head_convs, head_channels, head_kernel: convolutions of the dense head.
+        head: "conv" or "deeplab"; non_local adds an attention block to the second. "crop" goes with crop_side.
+        head_convs, head_channels, head_kernel: convolutions of the dense head; token blocks of a "crop" head.
+        head_context: whether the cells of a "crop" head see the whole crop.
         head_norm: GroupNorm in a "conv" head; "deeplab" always has it.
         pool_size: side of the pooled map; predictions are four times as wide.
         coarse_channels: of the coarse segmentation, background first.
@@ -52,6 +57,9 @@ class ModelSpec:
     checkpoint_url: str | None = None
     note: str = ""
 
+    other_classes: int = 0
+    trunk: str = "resnet"
+    crop_side: int = 0
     depth: int = 50
     stem_channels: int = 64
     res2_channels: int = 256
@@ -76,6 +84,7 @@ class ModelSpec:
     head_convs: int = 8
     head_channels: int = 512
     head_kernel: int = 3
+    head_context: bool = True
     head_norm: bool = False
     pool_size: int = 28
     coarse_channels: int = 2
@@ -96,10 +105,15 @@ class ModelSpec:
 
     @property
     def num_classes(self) -> int:
-        """Classes of the box branch: one per mesh, one where there is no mesh."""
-        return max(1, len(self.class_to_mesh))
+        """Classes of the box branch: one per mesh and the others, one where there is no mesh."""
+        return max(1, len(self.class_to_mesh) + self.other_classes)
 
     @property
     def trainable(self) -> bool:
         """Whether the norms of the backbone learn."""
         return self.norm != "FrozenBN"
+
+    @property
+    def levels(self) -> list[str]:
+        """Levels of the FPN that boxes are pooled from; the trunk of a second look needs none of stride 4."""
+        return ["p2", "p3", "p4", "p5"] if self.trunk == "resnet" else ["p3", "p4", "p5"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.modeling.backbone.resnet import BasicBlock
@@ -120,8 +121,8 @@ def check_embeddings(network: nn.Module, spec: ModelSpec, path: str | Path) -> N
         raise CheckpointError(f"the vertex embeddings of {mesh} say nothing", got=found, expected="unit vectors that differ", path=path)
 
 
-def save_weights(network: nn.Module, spec: ModelSpec, path: str | Path, **notes: str) -> None:
-    """Write half-precision weights with the names of network and meshes, the size of images, and the notes, as the template's hash."""
+def save_weights(network: nn.Module, spec: ModelSpec, path: str | Path, **notes: Any) -> None:
+    """Write half-precision weights with the names of network and meshes, the size of images, and the notes, as the templates' hashes."""
     path = Path(path)
     half = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     half = {name: value.half() if value.is_floating_point() else value for name, value in half.items()}

@@ -153,7 +153,35 @@ def _small(name: str, mesh: str, vertices: int, note: str, **shape: object) -> M
     return replace(narrow, **shape)
 
 
+ANIMALS = ModelSpec(
+    name="animals-1",
+    class_to_mesh={0: "dog", 1: "cow"},
+    mesh_sizes={"dog": 3123, "cow": 2930},
+    other_classes=1,
+    note="dogs and cows, and other four-legged animals as such",
+    trunk="lite0",
+    crop_side=256,
+    depth=0,
+    fpn_channels=64,
+    box_fc=256,
+    proposals=(300, 100),
+    training_proposals=(200, 100),
+    training_rois=64,
+    detections=20,
+    pooling="ROIAlignV2",
+    decoder=False,
+    head="crop",
+    head_convs=2,
+    head_channels=64,
+    embed_features=64,
+    min_side=256,
+    max_side=448,
+    pixel_mean=(127.0, 127.0, 127.0),
+    pixel_std=(128.0, 128.0, 128.0),
+)
+
 OWN = (
+    ANIMALS,
     _small("dog-synth-1", "dog", 3123, "dogs, small: where dog-synth-2 starts"),
     _small("dog-synth-2", "dog", 3123, "dogs, small: where dog-synth-3 and cow-synth-1 start", head="deeplab"),
     _small("dog-synth-3", "dog", 3123, "dogs, trained on this project's synthetic dogs", depth=34, head="deeplab", non_local=True),

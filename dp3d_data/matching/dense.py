@@ -114,7 +114,7 @@ def match_detection(
     """The dense prediction of one detection of a `DensePredictor`.
 
     Args:
-        detection: box, coarse_segm [C, S, S], and embedding [D, S, S] or charts (fine_segm, u, v [25, S, S]).
+        detection: region, coarse_segm [C, S, S], and embedding [D, S, S] or charts (fine_segm, u, v [25, S, S]).
         vertices: what the answer is matched to: embeddings of vertices, or the charts of a body.
         cycle: weigh each pixel forward and backward, where embeddings are compared.
 
@@ -126,7 +126,7 @@ def match_detection(
         if not {"fine_segm", "u", "v"} <= set(charts):
             raise ShapeError("this network answers in embeddings", expected="fine_segm, u and v of a chart network")
         maps = (np.asarray(charts[name]) for name in ("fine_segm", "u", "v"))
-        labels, places = chart_pixels(detection.box, np.asarray(detection.coarse_segm), *maps)
-        return chart_prediction(integer_box(detection.box)[:2], labels, places, vertices)
+        labels, places = chart_pixels(detection.region, np.asarray(detection.coarse_segm), *maps)
+        return chart_prediction(integer_box(detection.region)[:2], labels, places, vertices)
     index = vertices if isinstance(vertices, VertexIndex) else VertexIndex(vertices)
-    return dense_prediction(detection.box, np.asarray(detection.embedding), np.asarray(detection.coarse_segm), index, cycle)
+    return dense_prediction(detection.region, np.asarray(detection.embedding), np.asarray(detection.coarse_segm), index, cycle)

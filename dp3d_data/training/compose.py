@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from PIL import Image
+from PIL import Image, ImageFilter
 
 ZOOM = 1.5  # strongest enlargement of an image
 TURN = 0.2  # largest rotation, radians
 PASTED = (0.35, 1.15)  # scale of an animal that is laid over another image
 HIDDEN = 0.6  # most of an animal that one laid over it may hide
+GREY = (127, 127, 127)  # beyond the border of an image
 LEAST_PIXELS = 40  # animals of which less is seen are no objects
 
 
@@ -27,13 +28,17 @@ class Picture:
     vertex_map: Int[np.ndarray, "H W"]
 
 
-def warped(picture: Picture, source_from_target: Float[np.ndarray, "2 3"]) -> Picture:
-    """The picture under an affine map of pixel positions; what lies outside is black and shows nothing."""
-    height, width = picture.objects.shape
+def warped(picture: Picture, source_from_target: Float[np.ndarray, "2 3"], side: int = 0) -> Picture:
+    """The picture under an affine map of pixel positions; what lies outside is grey and shows nothing.
 
-    def moved(values: np.ndarray, resample: Image.Resampling) -> np.ndarray:
-        image = Image.fromarray(values)
-        return np.asarray(image.transform((width, height), Image.Transform.AFFINE, source_from_target.ravel().tolist(), resample))
+    Args:
+        side: of the square result, pixels; 0 for the picture's own size.
+    """
+    height, width = (side, side) if side else picture.objects.shape
+
+    def moved(values: np.ndarray, resample: Image.Resampling, filling: int | tuple[int, int, int] = 0) -> np.ndarray:
+        image, numbers = Image.fromarray(values), source_from_target.ravel().tolist()
+        return np.asarray(image.transform((width, height), Image.Transform.AFFINE, numbers, resample, fillcolor=filling))
 
     # Both maps travel as one, shifted so that nothing is 0 and an area that is brought in from outside shows nothing.
     joint = np.where(picture.objects >= 0, 1 + picture.objects + 256 * picture.vertex_map.astype(np.int64), 0)
@@ -41,7 +46,7 @@ def warped(picture: Picture, source_from_target: Float[np.ndarray, "2 3"]) -> Pi
     shown = joint > 0
     objects = np.where(shown, (joint - 1) % 256, -1).astype(np.int32)
     vertices = np.where(shown, (joint - 1) // 256, -1).astype(np.int32)
-    return Picture(moved(picture.image, Image.Resampling.BILINEAR), objects, vertices)
+    return Picture(moved(picture.image, Image.Resampling.BILINEAR, GREY), objects, vertices)
 
 
 def similarity(
@@ -99,6 +104,18 @@ def overlaid(rng: np.random.Generator, picture: Picture, other: Picture) -> Pict
         np.where(cover, number, picture.objects),
         np.where(cover, cut.vertex_map, picture.vertex_map),
     )
+
+
+def coarsened(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Now and then as if enlarged from a small photograph, or out of focus: how sharp a picture is says nothing of what it shows."""
+    kind = rng.random()
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    if kind < 0.25:
+        small = max(16, int(len(image) * rng.uniform(0.25, 0.7)))
+        picture = picture.resize((small, small), Image.Resampling.BILINEAR).resize(image.shape[1::-1], Image.Resampling.BICUBIC)
+    elif kind < 0.4:
+        picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.5))))
+    return np.asarray(picture)
 
 
 def relit(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import nn
 
 from dp3d_data.bodies import Template
+from dp3d_data.bodies.functional_maps import smooth_field
 from dp3d_data.bodies.laplacian import laplace_beltrami
 from dp3d_data.training.losses import SoftTargets, soft_embedding_loss
 
@@ -50,3 +53,21 @@ def fit_field(network: nn.Module, mesh: str, targets: SoftTargets, sigma: float,
         optimiser.step()
         value = float(loss.detach())
     return value
+
+
+def align_field(network: nn.Module, template: Template, other: Template) -> None:
+    """Give a template the embeddings that another one has in the same places, in place (ours).
+
+    Places are shares of the rest pose's box, in which a nose is foremost and feet are lowest in every four-legged animal. So both
+    meshes speak of a head alike from the start, and what is learned of one helps the other.
+    """
+    embedder = network.roi_heads.embedder
+    places = [(one.vertices - one.vertices.min(axis=0)) / np.ptp(one.vertices, axis=0) for one in (template, other)]
+    nearest = cKDTree(places[1]).query(places[0])[1]
+    with torch.no_grad():
+        values = embedder(other.name)[torch.from_numpy(nearest)].double().numpy()
+        functions = embedder.features(template.name).double().numpy()
+        eigenvalues, _ = laplace_beltrami(template, functions.shape[1])
+        own = getattr(embedder, f"embedder_{template.name}")
+        shares = template.vertex_areas / template.vertex_areas.sum()
+        own.embeddings.copy_(torch.from_numpy(smooth_field(values, shares, functions, eigenvalues)))

@@ -9,7 +9,7 @@ import numpy as np
 from dp3d_data.bodies import Template
 from dp3d_data.bodies.visibility import visible_vertices
 from dp3d_data.training.evaluation import TrueObject
-from dp3d_data.training.stream import HELD_OUT, training_world
+from dp3d_data.training.renders import HELD_OUT, training_world
 from dp3d_data.world.sample import SyntheticInstance
 
 STEEP = 50.0  # degrees of elevation from which a view is from above or below

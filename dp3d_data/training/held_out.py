@@ -14,7 +14,7 @@ from dp3d_data.inference import DensePredictor, ModelSpec
 from dp3d_data.training.evaluation import TrueObject, evaluate
 from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.training.start import Start
-from dp3d_data.training.stream import HELD_OUT, training_world
+from dp3d_data.training.renders import HELD_OUT, training_world
 
 LARGEST = 320
 
@@ -35,7 +35,7 @@ def scenes_with_truth(template: Template, seed: int, size: int, count: int) -> I
 
 def held_out_measures(network: torch.nn.Module, start: Start, template: Template, config: TrainCseConfig) -> dict[str, float]:
     """The measures of `evaluate` of a copy of the network on `config.evaluate_images` images."""
-    mesh_of = {**start.spec.class_to_mesh, start.class_id: start.mesh}
+    mesh_of = {**start.spec.class_to_mesh, **start.learned}
     predictor = DensePredictor(copy.deepcopy(network), start.spec, device=config.device, mesh_of=mesh_of)
     images = scenes_with_truth(template, config.seed, config.image_size, config.evaluate_images)
     return evaluate(predictor, images, geodesic_distances(template))

@@ -110,9 +110,17 @@ def pixel_cycle_loss(
     return (closeness.softmax(dim=1) @ back * torch.cdist(positions, positions)).sum(dim=1).mean()
 
 
-def mask_loss(logits: Float[Tensor, "boxes 2 size size"], masks: Float[Tensor, "boxes size size"]) -> Float[Tensor, ""]:
-    """Cross-entropy of the coarse segmentation; the target is each cell's share of object pixels, rounded."""
-    return F.cross_entropy(logits, (masks >= 0.5).long()) if len(logits) else logits.sum()
+def mask_loss(
+    logits: Float[Tensor, "boxes 2 size size"],
+    masks: Float[Tensor, "boxes size size"],
+    weights: Float[Tensor, "boxes size size"] | None = None,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the coarse segmentation, a mean over cells or by weight; the target is each cell's share of object pixels, rounded."""
+    if not len(logits):
+        return logits.sum()
+    if weights is None:
+        return F.cross_entropy(logits, (masks >= 0.5).long())
+    return (F.cross_entropy(logits, (masks >= 0.5).long(), reduction="none") * weights).sum() / weights.sum()
 
 
 def overlap_loss(logits: Float[Tensor, "boxes 2 size size"], masks: Float[Tensor, "boxes size size"]) -> Float[Tensor, ""]:

@@ -1,11 +1,15 @@
-"""One step's losses: proposals and boxes from detectron2, mask and embedding from jittered true boxes."""
+"""One step's losses: proposals and boxes from detectron2; mask and embedding from crops, or from jittered true boxes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float, Int
+from torch import nn
 from torchvision.ops import roi_align
 
+from dp3d_data.training.cropping import Crops
 from dp3d_data.training.losses import (
     SoftTargets,
     at_points,
@@ -20,6 +24,8 @@ from dp3d_data.training.start import Start
 from dp3d_data.training.stream import Batch
 
 Tensor = torch.Tensor
+Losses = dict[str, Float[Tensor, ""]]
+Targets = Mapping[str, SoftTargets]  # by mesh
 CYCLE_VERTICES = 512
 
 
@@ -40,57 +46,104 @@ def masks_in_boxes(
 
 
 def step_losses(
-    network: torch.nn.Module,
+    network: nn.Module,
     batch: Batch,
-    targets: SoftTargets,
+    targets: Targets,
     start: Start,
     config: TrainCseConfig,
     rng: torch.Generator,
     *,
     with_boxes: bool = True,
-) -> dict[str, Float[Tensor, ""]]:
+) -> Losses:
     """Every weighted loss of one batch, by name.
 
     Args:
-        targets: soft targets [K, K] of the template's vertices.
-        start: the class and the mesh that are learned.
+        targets: soft targets [K, K] of the vertices of each mesh.
+        start: the classes and meshes that are learned.
         with_boxes: whether proposals and boxes are taught in this step.
     """
+    losses: Losses = {}
+    if batch.crops is not None:
+        losses |= crop_losses(network, batch.crops, targets, start, config, rng)
+    if not len(batch.images):
+        return losses
     images = network.normalised(batch.images)
     with _mixed(config):
         features = network.backbone(images.contiguous(memory_format=torch.channels_last))
     features = {name: level.float() for name, level in features.items()}
-    losses: dict[str, Float[Tensor, ""]] = {}
     if with_boxes:
-        boxes = network.detection_losses(images, features, batch.boxes_by_image(), start.class_id)
-        losses |= {name: config.box_weight * value for name, value in boxes.items()}
+        truth = batch.by_image(batch.boxes), batch.by_image(batch.classes)
+        losses |= {name: config.box_weight * value for name, value in network.detection_losses(images, features, *truth).items()}
+    if batch.crops is not None:
+        return losses
     seen = jittered(batch.boxes, images.shape[-1], rng)
     with _mixed(config):
-        outputs = network.roi_heads.densepose_outputs(features, batch.boxes_by_image(seen))
+        outputs = network.roi_heads.densepose_outputs(features, batch.by_image(seen))
     said = outputs.coarse_segm.float()
-    target = masks_in_boxes(batch.masks.float(), seen, said.shape[-1])
-    losses["mask"] = config.mask_weight * mask_loss(said, target)
+    losses |= mask_losses(said, masks_in_boxes(batch.masks.float(), seen, said.shape[-1]), None, config)
+    inside = _inside(batch.points, seen[batch.owner])
+    drawn = batch.owner[inside], batch.vertices[inside], batch.points[inside]
+    return losses | embedding_losses(network.roi_heads.embedder, outputs.embedding.float(), seen, batch.classes, drawn, targets, start,
+                                     config, rng)
+
+
+def crop_losses(
+    network: nn.Module, crops: Crops, targets: Targets, start: Start, config: TrainCseConfig, rng: torch.Generator
+) -> Losses:
+    """Losses of the second look at crops: weighted mask, its overlap, embeddings at the drawn points."""
+    with _mixed(config):
+        outputs = network.look_again(network.normalised(crops.images).contiguous(memory_format=torch.channels_last))
+    said, side = outputs.coarse_segm.float(), crops.images.shape[-1]
+    size = said.shape[-1]
+    masks, weights = (nn.functional.interpolate(one.float()[:, None], (size, size), mode="area")[:, 0] for one in (crops.masks, crops.weights))
+    whole = torch.tensor([0.0, 0, side, side], device=said.device).expand(len(said), 4)
+    drawn = crops.owner, crops.vertices, crops.points
+    return mask_losses(said, masks, weights, config) | embedding_losses(
+        network.roi_heads.embedder, outputs.embedding.float(), whole, crops.classes, drawn, targets, start, config, rng
+    )
+
+
+def mask_losses(
+    said: Float[Tensor, "boxes 2 size size"],
+    masks: Float[Tensor, "boxes size size"],
+    weights: Float[Tensor, "boxes size size"] | None,
+    config: TrainCseConfig,
+) -> Losses:
+    """Cross-entropy and, where its weight asks for it, overlap."""
+    losses = {"mask": config.mask_weight * mask_loss(said, masks, weights)}
     if config.overlap_weight:
-        losses["overlap"] = config.overlap_weight * overlap_loss(said, target)
-    return losses | embedding_losses(network.roi_heads.embedder, outputs.embedding.float(), seen, batch, targets, start.mesh, config, rng)
+        losses["overlap"] = config.overlap_weight * overlap_loss(said, masks)
+    return losses
 
 
 def embedding_losses(
-    embedder: torch.nn.Module,
+    embedder: nn.Module,
     maps: Float[Tensor, "objects dim size size"],
     boxes: Float[Tensor, "objects 4"],
-    batch: Batch,
-    targets: SoftTargets,
-    mesh: str,
+    classes: Int[Tensor, "objects"],
+    drawn: tuple[Int[Tensor, "points"], Int[Tensor, "points"], Float[Tensor, "points 2"]],
+    targets: Targets,
+    start: Start,
     config: TrainCseConfig,
     rng: torch.Generator,
-) -> dict[str, Float[Tensor, ""]]:
-    """The soft embedding loss and, where their weights ask for them, the cycle losses."""
-    inside = _inside(batch.points, boxes[batch.owner])
-    owner, vertices, positions = batch.owner[inside], batch.vertices[inside], batch.points[inside]
-    pixels, field = at_points(maps, boxes, owner, positions), embedder(mesh)
-    sigma = config.embedding_sigma
-    losses = {"embedding": config.embedding_weight * soft_embedding_loss(pixels, field, vertices, targets, sigma)}
+) -> Losses:
+    """The soft embedding loss over the points of all meshes and, where their weights ask for them, the cycle losses.
+
+    Args:
+        boxes: xyxy that the maps cover.
+        drawn: owner, vertex and position of each drawn point.
+    """
+    owner, vertices, positions = drawn
+    pixels, sigma = at_points(maps, boxes, owner, positions), config.embedding_sigma
+    class_of = classes[owner]
+    total = pixels.sum() * 0
+    for class_id, mesh in start.learned.items():
+        mine = class_of == class_id
+        own = soft_embedding_loss(pixels[mine], embedder(mesh), vertices[mine], targets[mesh], sigma)
+        total = total + own * mine.sum() / max(len(owner), 1)
+    losses = {"embedding": config.embedding_weight * total}
+    mesh = start.mesh
+    field = embedder(mesh)
     if config.pixel_cycle_weight:
         shares = (positions - boxes[owner, :2]) / (boxes[owner, 2:] - boxes[owner, :2]).clamp(min=1e-6)
         cycles = [pixel_cycle_loss(pixels[owner == one], field, shares[owner == one], sigma) for one in owner.unique()]
@@ -100,7 +153,7 @@ def embedding_losses(
         there = embedder(others[int(torch.randint(len(others), (1,), generator=rng))])
         here = torch.randperm(len(field), generator=rng)[:CYCLE_VERTICES].to(field.device)
         by = torch.randperm(len(there), generator=rng)[:CYCLE_VERTICES].to(field.device)
-        distances = targets.distances[here][:, here]
+        distances = targets[mesh].distances[here][:, here]
         losses["shape_cycle"] = config.shape_cycle_weight * shape_cycle_loss(field[here], there[by], distances, sigma)
     return losses
 

