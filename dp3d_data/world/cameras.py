@@ -45,14 +45,14 @@ def view_rotation(azimuth: float, elevation: float, roll: float) -> Float[np.nda
     return turn @ rotation
 
 
-def random_view(rng: np.random.Generator) -> tuple[Float[np.ndarray, "3 3"], float]:
-    """A viewer anywhere around the animal, mostly near its own height, and the elevation in radians."""
+def random_view(rng: np.random.Generator) -> Float[np.ndarray, "3 3"]:
+    """A viewer anywhere around the animal, mostly near its own height."""
     azimuth = rng.uniform(0, 2 * np.pi)
     if rng.random() < 0.35:
         azimuth = rng.choice([-1, 1]) * np.deg2rad(rng.normal(65, 25))
     low, mode, high = np.deg2rad([-10, 8, 45])
     elevation = rng.triangular(low, mode, high)
-    return view_rotation(azimuth, elevation, np.deg2rad(rng.normal(0, 5))), elevation
+    return view_rotation(azimuth, elevation, np.deg2rad(rng.normal(0, 5)))
 
 
 def random_strength(rng: np.random.Generator, perspective: float, depth: float) -> float:

@@ -20,6 +20,14 @@ def matted(background: Picture, colours: Picture, mask: np.ndarray) -> Picture:
     return background + wide * (inner - background)
 
 
+def blurred(picture: Picture, radius: float) -> Picture:
+    """A Gaussian blur, pixels."""
+    if radius < 0.2:
+        return picture
+    image = Image.fromarray(np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8))
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(float(radius))), dtype=np.float32) / 255
+
+
 def _smooth(picture: np.ndarray) -> np.ndarray:
     """Weights 1 2 1 along both axes."""
     for axis in (0, 1):

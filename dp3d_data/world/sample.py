@@ -17,10 +17,11 @@ from dp3d_data.world.cameras import Camera, placed_camera, random_view
 from dp3d_data.world.coats import Coat, body_map, coat_colours, random_coat
 from dp3d_data.world.config import WorldConfig
 from dp3d_data.world.effects import matted, photographed
+from dp3d_data.world.environments import panorama_paths, place_view, random_panorama
 from dp3d_data.world.noise import SolidNoise, pixel_noise
 from dp3d_data.world.poses import pose_kinds, random_pose
 from dp3d_data.world.proportions import Proportions, fluffed, joint_scales, random_proportions
-from dp3d_data.world.render import Hits, cast_pixels, random_light, shaded, vertex_shading
+from dp3d_data.world.render import Hits, Light, cast_pixels, place_light, random_light, shaded, vertex_shading
 from dp3d_data.world.shapes import occluders
 
 LEAST_SEEN = 0.08  # of the vertices, and
@@ -79,13 +80,13 @@ class Identity:
 
 @dataclass(frozen=True)
 class Staging:
-    """An animal before its camera: points [K, 3] are image x, y in pixels and a depth."""
+    """An animal before its camera: points [K, 3] are image x, y in pixels and a depth; view [3, 3] turns the world (z up) to the camera."""
 
     camera: Camera
     true_vertices: Float[np.ndarray, "K 3"]
     points: Float[np.ndarray, "K 3"]
     scene: RayScene
-    elevation: float
+    view: Float[np.ndarray, "3 3"]
     pose: str
     visible: Bool[np.ndarray, "K"]
 
@@ -105,9 +106,9 @@ class World:
     """Synthetic images of a rigged template; instance `index` depends on the template, the settings and the index only.
 
     Raises:
-        InputMissing, NothingToDo: the folder of backgrounds is missing or empty.
+        InputMissing, NothingToDo: the folder of backgrounds or environments is missing or empty.
         UsageError: the template has no such kind of pose.
-        DependencyMissing: embreex is not installed.
+        DependencyMissing: embreex is not installed, or OpenEXR where the environments are EXR.
     """
 
     def __init__(self, template: Template, config: WorldConfig | None = None) -> None:
@@ -116,6 +117,8 @@ class World:
         self._latest: tuple[int, Identity] | None = None
         if self.config.backgrounds:
             photo_paths(self.config.backgrounds)
+        if self.config.environments:
+            panorama_paths(self.config.environments)
 
     @cached_property
     def body(self):
@@ -188,7 +191,7 @@ class World:
         pose = random_pose(rng, self.template.skeleton, identity.proportions, self.kinds, config.bending)
         posed = pose_vertices(self.template, pose.local_rotations, identity.scales)
         posed = fluffed(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
-        view, elevation = random_view(rng)
+        view = random_view(rng)
         rotation = view @ pose.stance
         vertices = posed.astype(np.float64) @ rotation.T
         vertices -= (vertices.min(axis=0) + vertices.max(axis=0)) / 2
@@ -199,7 +202,7 @@ class World:
         scene = RayScene(points, faces)
         inside = ((points[:, :2] >= 0) & (points[:, :2] < config.size)).all(axis=1)
         visible = visible_vertices(points, faces, scene) & inside
-        return Staging(camera, vertices.astype(np.float32), points, scene, elevation, pose.kind, visible)
+        return Staging(camera, vertices.astype(np.float32), points, scene, view, pose.kind, visible)
 
     def _cast(self, rng: np.random.Generator, staging: Staging, identity: Identity) -> Hits:
         size = self.config.size
@@ -210,8 +213,7 @@ class World:
     def _pictured(self, index: int, rng: np.random.Generator, first: Cast, others: list[Cast]) -> SyntheticScene:
         """The image, painted from the back to the front, and what is left to see of each animal in it."""
         size, faces = self.config.size, self.template.faces
-        light = random_light(rng, first.staging.camera.camera_from_template)
-        picture = random_background(rng, size, first.staging.elevation, self.config.backgrounds).astype(np.float32)
+        picture, light = self._surroundings(rng, first.staging.view)
         order = [one for one in others if not one.before] + [first] + [one for one in others if one.before]
         darkness, blur = rng.uniform(0.2, 0.7), rng.uniform(0.6, 3)
         for one in order:
@@ -232,6 +234,16 @@ class World:
             animals[one.group] = self._instance(index, one.group, one.staging, image, mask, vertex_map, visible)
             hidden = hidden | one.hits.mask
         return SyntheticScene(image, tuple(animals[one.group] for one in (first, *others)))
+
+    def _surroundings(self, rng: np.random.Generator, view: Float[np.ndarray, "3 3"]) -> tuple[Float[np.ndarray, "S S 3"], Light]:
+        """What lies behind the animals, and the light on them: of a place, else each by itself."""
+        place = random_panorama(rng, self.config.environments)
+        if place is None:
+            elevation = -float(np.arcsin(np.clip(view[2, 2], -1, 1)))
+            return random_background(rng, self.config.size, elevation, self.config.backgrounds).astype(np.float32), random_light(rng, view)
+        turn = rng.uniform(0, 2 * np.pi)
+        turned = view @ np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+        return place_view(rng, place, turned, self.config.size), place_light(place, turned, view)
 
     def _colours(self, staging: Staging, identity: Identity, hits: Hits, light) -> Float[np.ndarray, "N 3"]:
         template = self.template
