@@ -19,7 +19,7 @@ class WorldConfig:
         "", "Folder of panoramas (EXR, or JPEG and kin), behind half of the animals; their light falls on them.", group="World"
     )  # fmt: skip
     truncated: float = setting(0.3, "Share of the images whose border cuts the animal.", group="World", minimum=0, maximum=1)
-    occluded: float = setting(0.25, "Share of the images where something stands before the animal.", group="World", minimum=0, maximum=1)
+    occluded: float = setting(0.35, "Share of the images where something stands before the animal.", group="World", minimum=0, maximum=1)
     companions: float = setting(0.0, "Share of the images with more than one animal.", group="World", minimum=0, maximum=1)
     perspective: float = setting(
         0.0, "Strongest perspective: body length over the distance to the nearest point; 2 is half a body length, and "

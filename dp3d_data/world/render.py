@@ -136,9 +136,15 @@ def shaded(colours: Float[np.ndarray, "N 3"], shading: Float[np.ndarray, "N 5"],
     normals = shading[:, :3] / np.maximum(np.linalg.norm(shading[:, :3], axis=1, keepdims=True), 1e-6)
     lit, openness = shading[:, 3:4], shading[:, 4:5]
     toward_sun = np.clip((normals @ light.sun + 0.25) / 1.25, 0, 1)[:, None] * lit
-    lifted = np.column_stack([normals, np.ones(len(normals))]).astype(np.float32)
-    ambient = openness * np.clip(np.stack([((lifted @ form) * lifted).sum(axis=1) for form in light.ambient.astype(np.float32)], axis=1), 0, None)
+    ambient = openness * _ambient(normals, light)
     half = light.sun + TOWARD
     half = half / max(np.linalg.norm(half), 1e-6)
     highlight = gloss * lit * np.clip(normals @ half, 0, 1)[:, None] ** 12
     return colours * (toward_sun * light.sun_colour + ambient) ** light.gamma + highlight * light.sun_colour
+
+
+def _ambient(normals: Float[np.ndarray, "N 3"], light: Light) -> Float[np.ndarray, "N 3"]:
+    """What arrives from all around at surfaces with these unit normals."""
+    lifted = np.column_stack([normals, np.ones(len(normals))]).astype(np.float32)
+    forms = light.ambient.astype(np.float32)
+    return np.clip(np.stack([((lifted @ form) * lifted).sum(axis=1) for form in forms], axis=1), 0, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from dp3d_data.world.coats import Coat, body_map, coat_colours, random_coat
 from dp3d_data.world.config import WorldConfig
 from dp3d_data.world.effects import matted, photographed
 from dp3d_data.world.environments import panorama_paths, place_view, random_panorama
+from dp3d_data.world.features import featured
 from dp3d_data.world.noise import SolidNoise, pixel_noise
 from dp3d_data.world.poses import pose_kinds, random_pose
 from dp3d_data.world.proportions import Proportions, fluffed, joint_scales, random_proportions
@@ -70,9 +71,10 @@ class SyntheticScene:
 
 @dataclass(frozen=True)
 class Identity:
-    """One animal: its body and its coat."""
+    """One animal: its body (the template with its features) and its coat."""
 
     proportions: Proportions
+    template: Template
     scales: Float[np.ndarray, "J 3"]
     coat: Coat
     lumps: SolidNoise
@@ -180,7 +182,8 @@ class World:
 
     def _drawn_identity(self, rng: np.random.Generator) -> Identity:
         proportions = random_proportions(rng, self.config.proportions)
-        return Identity(proportions, joint_scales(self.template.skeleton, proportions), random_coat(rng), SolidNoise(rng))
+        own = replace(self.template, vertices=featured(self.template, proportions).astype(np.float32))
+        return Identity(proportions, own, joint_scales(self.template.skeleton, proportions), random_coat(rng), SolidNoise(rng))
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
@@ -188,10 +191,10 @@ class World:
     def _stage(self, rng: np.random.Generator, identity: Identity) -> Staging:
         """Pose the animal, look at it from somewhere."""
         faces, config = self.template.faces, self.config
-        pose = random_pose(rng, self.template.skeleton, identity.proportions, self.kinds, config.bending)
-        posed = pose_vertices(self.template, pose.local_rotations, identity.scales)
+        view, toward = random_view(rng)
+        pose = random_pose(rng, self.template.skeleton, identity.proportions, self.kinds, config.bending, toward)
+        posed = pose_vertices(identity.template, pose.local_rotations, identity.scales)
         posed = fluffed(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
-        view = random_view(rng)
         rotation = view @ pose.stance
         vertices = posed.astype(np.float64) @ rotation.T
         vertices -= (vertices.min(axis=0) + vertices.max(axis=0)) / 2
@@ -225,7 +228,7 @@ class World:
             picture = matted(picture, colours, one.hits.mask)
         everything = np.any([one.hits.mask for one in order], axis=0)
         if rng.random() < self.config.occluded:
-            hidden = occluders(rng, picture, everything)
+            hidden = occluders(rng, picture, everything, first.staging.points[np.argmin(np.abs(self.body.neck - 0.5)), :2])
         image, animals = photographed(rng, picture), {}
         for one in reversed(order):  # from the front to the back, as things are hidden
             mask, vertex_map = one.hits.mask & ~hidden, np.where(hidden, -1, one.hits.vertex_map(faces))
@@ -250,8 +253,8 @@ class World:
         shading = vertex_shading(staging.points, template.faces, staging.scene, light)
         values = np.concatenate([template.vertices, self.body.stacked(), shading], axis=1)
         values = hits.interpolate(values, template.faces)
-        colours = coat_colours(identity.coat, self.body, values[:, :3], values[:, 3:8])
-        return shaded(colours, values[:, 8:], light, identity.coat.gloss)
+        colours = coat_colours(identity.coat, self.body, values[:, :3], values[:, 3:-5])
+        return shaded(colours, values[:, -5:], light, identity.coat.gloss)
 
     @staticmethod
     def _shadow(staging: Staging, light) -> Float[np.ndarray, "K 2"]:
