@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -31,6 +31,7 @@ PALETTES = {
 PATTERNS = ("plain", "points", "saddle", "patches", "spots", "brindle", "belly", "merle")
 CHANCES = np.array([0.27, 0.15, 0.13, 0.16, 0.06, 0.06, 0.14, 0.03])
 COMMON = np.array([1, 1.5, 0.7, 1.2, 1, 1.5, 1.3, 1.2, 0.9, 1, 1, 1, 0.6])  # of the palettes, in their order
+MARKS = {"socks": 0.22, "chest": 0.22, "blaze": 0.13, "mask": 0.18, "ears": 0.18}  # how many coats have each
 DARK = np.array([0.035, 0.03, 0.03])
 TONGUE = np.array([0.72, 0.36, 0.38])
 
@@ -47,7 +48,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Coat:
-    """One animal's coat: colours, pattern and the noises that place it."""
+    """One animal's coat: colours, pattern and the noises that place it; the sizes 0..1 of its light and dark marks."""
 
     palette: str
     pattern: str
@@ -57,6 +58,7 @@ class Coat:
     level: float
     strands: float
     gloss: float
+    marks: dict[str, float] = field(default_factory=dict)
     gear: tuple[Band, ...] = ()
 
 
@@ -74,6 +76,7 @@ def random_coat(rng: np.random.Generator) -> Coat:
         level=float(rng.uniform(-0.35, 0.45)),
         strands=float(rng.uniform(0.08, 0.4)),
         gloss=float(rng.uniform(0.0, 0.35)) ** 1.5,
+        marks={name: float(rng.uniform(0.2, 1)) for name, share in MARKS.items() if rng.random() < share},
         gear=random_gear(rng),
     )  # fmt: skip
 
@@ -178,6 +181,7 @@ def coat_colours(coat: Coat, body: BodyMap, points: Float[np.ndarray, "N 3"], pl
     low, tips, face, back, ears, mouth, neck, trunk = places.T
     blur = coat.noise.octaves(points, coat.scale, 3)
     lightness, darkness = _pattern(coat, points, blur, low, tips, face, back, ears)
+    lightness, darkness = _marked(coat, body, points, places, blur, lightness, darkness)
     colour = base + lightness[:, None] * (light - base)
     colour = colour + darkness[:, None] * (second - colour)
     shade = 1 + 0.12 * coat.noise.octaves(points + 7, 9.0, 2) + coat.strands * _strands(coat, points)
@@ -189,6 +193,25 @@ def coat_colours(coat: Coat, body: BodyMap, points: Float[np.ndarray, "N 3"], pl
         worn = (place > band.low) & (place < band.high)
         colour[worn] = band.colour * (1 + 0.15 * coat.noise(points[worn], 60.0))[:, None]
     return np.clip(colour, 0.01, 1)
+
+
+def _marked(coat, body: BodyMap, points, places, blur, lightness, darkness) -> tuple[np.ndarray, np.ndarray]:
+    """Light socks, chests and blazes, dark muzzles and ears, over the pattern."""
+    _, tips, face, _, ears, _, neck, trunk = places.T
+    ragged, size = 0.15 * blur, coat.marks
+    if "socks" in size:
+        lightness = np.maximum(lightness, _step(tips - 1 + size["socks"] + ragged, 8.0))
+    if "chest" in size:
+        low = (np.maximum(trunk, 1.1 * (neck > -0.6)) - 0.75) * (points[:, 2] < body.nose[2] - 0.1)
+        lightness = np.maximum(lightness, _step(low * (np.abs(points[:, 1]) < 0.06 * size["chest"] + 0.1 * ragged), 12.0) * (low > 0))
+    if "blaze" in size:
+        middle = 0.03 * size["blaze"] - np.abs(points[:, 1]) + 0.05 * ragged
+        lightness = np.maximum(lightness, _step(middle, 150.0) * np.clip(4 * (points[:, 0] - body.eyes[0, 0] + 0.05) / 0.1, 0, 1))
+    if "mask" in size:
+        darkness = np.maximum(darkness, _step(face - 0.9 + 0.7 * size["mask"] + ragged, 6.0))
+    if "ears" in size:
+        darkness = np.maximum(darkness, _step(ears - 0.4 + ragged, 6.0))
+    return lightness, darkness
 
 
 def _pattern(coat, points, blur, low, tips, face, back, ears) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ def photographed(rng: np.random.Generator, picture: Picture) -> UInt8[np.ndarray
     middle = 0.3 + 0.4 * min(float(picture.mean()), 1.0)
     picture = middle + (picture - middle) * rng.choice([rng.uniform(0.8, 1.2), rng.uniform(0.55, 1.5)], p=[0.7, 0.3]) + rng.normal(0, 0.03)
     grey = picture @ np.array([0.3, 0.59, 0.11], dtype=np.float32)
-    saturation = 0.0 if rng.random() < 0.04 else rng.uniform(0.5, 1.45)
+    saturation = 0.0 if rng.random() < 0.04 else rng.uniform(0.6, 1.4)
     picture = grey[:, :, None] + saturation * (picture - grey[:, :, None])
     image = Image.fromarray(np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8))
     image = _noisy(rng, _focused(rng, image), rng.uniform(2, 9) if dark else 0.0)

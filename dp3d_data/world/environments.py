@@ -18,7 +18,7 @@ SHARE = 0.55  # of the images
 SUFFIXES = {".exr", ".jpg", ".jpeg", ".png", ".webp"}
 WIDEST = 1024  # columns that are kept of a panorama
 BRIGHT = 6.0  # times the mean: what is brighter belongs to the sun
-BALANCE = 0.6  # share of the light's tint that the camera takes out
+BALANCE = 0.75  # share of the light's tint that the camera takes out
 GAMMA = 2.2
 
 
@@ -95,6 +95,7 @@ def _lit(picture: Float[np.ndarray, "H W 3"]) -> Panorama:
     grey = picture.mean(axis=2)
     ceiling = BRIGHT * max(float((np.minimum(grey, np.quantile(grey, 0.98)) * area).sum() / area.sum()), 1e-6)
     soft = picture * np.minimum(1, ceiling / np.maximum(grey, 1e-9))[:, :, None]
+    picture = np.where(grey[:, :, None] > ceiling, grey[:, :, None], picture)  # what outshines the sensor has no hue
     sharp = ((picture - soft) * area[:, :, None]).reshape(-1, 3)
     toward = directions.reshape(-1, 3).T @ sharp.sum(axis=1)
     length = float(np.linalg.norm(toward))

@@ -77,6 +77,6 @@ def _folded(points: Float[np.ndarray, "K 3"], ear: Float[np.ndarray, "K"], side:
     along_axis, along_aside = rest @ axis, rest @ aside
     turned = rest + np.outer(along_axis * (np.cos(angle) - 1) - along_aside * np.sin(angle), axis)
     turned += np.outer(along_axis * np.sin(angle) + along_aside * (np.cos(angle) - 1), aside)
-    low = np.array([0.0, 0, -0.6]) * length * proportions.floppy * max(0.0, 0.3 - start)  # ears that hang start lower
+    low = np.array([0.0, 0, -0.6]) * length * proportions.floppy * np.clip(0.3 - start, 0, 0.4)  # ears that hang start lower
     hung = middle + low + np.outer(forth, axis) + np.outer(over, aside) + turned
     return points + np.clip(2 * ear, 0, 1)[:, None] * (hung - points)

@@ -269,10 +269,10 @@ def _trunk(rng: np.random.Generator, angles: Angles) -> None:
 def _head(rng: np.random.Generator, angles: Angles, toward: tuple[float, float], pitch: float) -> None:
     """The neck's turns: to the viewer, or anywhere; the head of a body that is pitched stays about level."""
     azimuth, elevation = toward
-    lower = rng.choice([rng.normal(0.1, 0.4), rng.uniform(0.4, 2.4)], p=[0.85, 0.15]) + 0.8 * pitch
+    lower = rng.choice([rng.normal(0.25, 0.4), rng.uniform(0.5, 2.4)], p=[0.85, 0.15]) + 0.9 * pitch
     turn = rng.normal(0, 0.6)
     if abs(azimuth) < 2.2 and rng.random() < WATCHING:
-        turn, lower = azimuth + rng.normal(0, 0.2), pitch - elevation + rng.normal(0, 0.15)
+        turn, lower = azimuth + rng.normal(0, 0.2), pitch - elevation + rng.normal(0.15, 0.2)
     side, twist = turn / 4, rng.normal(0, 0.09)
     base = rng.uniform(0.3, 1) if lower < 0 else rng.uniform(0, 0.6)  # the share of the neck's root in it
     for part, share in (("C_7", base), ("C_5", base), ("C_3", 2 - base), ("C_1", 2 - base)):

@@ -16,10 +16,10 @@ from dp3d_data.world.roles import joint_roles
 class Proportions:
     """Lengths and girths of body parts relative to the template: (along, across) for each role.
 
-    floppy: 0 for ears that stand, 1 for ears that hang; ear_crease: where they fold, 0 at their roots, 1 at their tips;
-    ear_forward: towards the side (0) or the eyes (1). tail_curl: carried low (-1) to curled over the back (1).
-    muzzle, waist: length of the muzzle and depth of the belly, relative. fluff: how far long hair stands off, template
-    units; fur: the share of it on each role; sag: the share that hangs.
+    floppy: 0 for ears that stand, 1 for ears that hang; ear_crease: where they fold, 0 at their roots (below it: within
+    the head), 1 at their tips; ear_forward: towards the side (0) or the eyes (1). tail_curl: carried low (-1), high (1),
+    curled over the back (2). muzzle, waist: length of the muzzle and depth of the belly, relative. fluff: how far long
+    hair stands off, template units; fur: the share of it on each role; sag: the share that hangs.
     """
 
     parts: dict[str, tuple[float, float]]
@@ -73,9 +73,11 @@ def random_proportions(rng: np.random.Generator, strength: float = 1.0) -> Propo
         "ear": (ear * thick[3], ear**0.7 * thick[4]),
         "tail": (tail * np.exp(strength * rng.normal(0, 0.2) - docked * rng.uniform(0.9, 2)), np.exp(strength * plume)),
     }
+    ears = _random_ears(rng, strength)
+    parts["ear"] = (parts["ear"][0] * (1 + 0.3 * ears["floppy"]), parts["ear"][1] * (1 + 0.15 * ears["floppy"]))
     return Proportions(
         parts,
-        **_random_ears(rng, strength),
+        **ears,
         tail_curl=strength * float(rng.choice([rng.uniform(-1, 1), rng.uniform(1.3, 2.1)], p=[0.75, 0.25])),
         muzzle=float(muzzle),
         waist=float(np.exp(strength * rng.uniform(0, 0.5))),
@@ -89,7 +91,7 @@ def _random_ears(rng: np.random.Generator, strength: float) -> dict[str, float]:
     """Ears that stand, fold at their middle (button), or hang from their roots."""
     kind = rng.choice(("pricked", "button", "hanging", "between"), p=(0.27, 0.2, 0.38, 0.15))
     floppy = {"pricked": 0.0, "button": rng.uniform(0.75, 1), "hanging": rng.uniform(0.85, 1), "between": rng.uniform(0.2, 0.9)}[kind]
-    crease = rng.uniform(0.3, 0.6) if kind == "button" else rng.uniform(0, 0.2)
+    crease = rng.uniform(0.3, 0.6) if kind == "button" else rng.uniform(-0.3, 0.15)
     forward = rng.uniform(0.5, 1) if kind == "button" else rng.uniform(0, 0.4)
     return {"floppy": strength * float(floppy), "ear_crease": float(crease), "ear_forward": float(forward)}
 

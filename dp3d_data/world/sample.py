@@ -183,7 +183,9 @@ class World:
     def _drawn_identity(self, rng: np.random.Generator) -> Identity:
         proportions = random_proportions(rng, self.config.proportions)
         own = replace(self.template, vertices=featured(self.template, proportions).astype(np.float32))
-        return Identity(proportions, own, joint_scales(self.template.skeleton, proportions), random_coat(rng), SolidNoise(rng))
+        coat = random_coat(rng)
+        coat = replace(coat, strands=coat.strands + 5 * proportions.fluff)  # long hair shows its strands
+        return Identity(proportions, own, joint_scales(self.template.skeleton, proportions), coat, SolidNoise(rng))
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))

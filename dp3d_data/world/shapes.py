@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from dp3d_data.world.coats import PALETTES
 from dp3d_data.world.noise import pixel_noise, pixel_octaves
@@ -38,7 +38,11 @@ def paint(rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], alpha: 
         return
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     cover = alpha[part][:, :, None]
-    picture[part] += cover * (surface(rng, cover.shape[0], cover.shape[1], colours) - picture[part])
+    colour = surface(rng, cover.shape[0], cover.shape[1], colours)
+    if colours:  # limbs are round
+        soft = Image.fromarray(np.round(255 * alpha[part]).astype(np.uint8)).filter(ImageFilter.BoxBlur(len(picture) / 40))
+        colour = colour * (0.25 + 0.85 * np.asarray(soft, dtype=np.float32)[:, :, None] / 255)
+    picture[part] += cover * (colour - picture[part])
 
 
 def surface(rng: np.random.Generator, height: int, width: int, colours: tuple = ()) -> Float[np.ndarray, "H W 3"]:
