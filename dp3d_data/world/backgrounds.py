@@ -10,10 +10,10 @@ from jaxtyping import Float
 from PIL import Image, ImageFilter, UnidentifiedImageError
 
 from dp3d_data.errors import InputMissing, NothingToDo
+from dp3d_data.world.effects import Picture, blurred
 from dp3d_data.world.noise import pixel_noise, pixel_octaves
 from dp3d_data.world.shapes import paint_lines, paint_shapes
 
-Picture = Float[np.ndarray, "S S 3"]
 PHOTO_SHARE = 0.5
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
@@ -163,14 +163,6 @@ def plain(rng: np.random.Generator, size: int, elevation: float) -> Picture:
     start = rng.uniform(0.05, 0.95) + rng.normal(0, 0.1, 3)
     down, across = rng.normal(0, 0.25) + rng.normal(0, 0.06, 3), rng.normal(0, 0.15)
     return np.clip(start + rows * down + columns * across, 0, 1).astype(np.float32)
-
-
-def blurred(picture: Picture, radius: float) -> Picture:
-    """A Gaussian blur, pixels."""
-    if radius < 0.2:
-        return picture
-    image = Image.fromarray(np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8))
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(float(radius))), dtype=np.float32) / 255
 
 
 def cast_shadow(picture: Picture, points: Float[np.ndarray, "K 2"], strength: float, radius: float) -> Picture:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-SMALLEST, LARGEST = 0.3, 0.97  # of the image's side
+FILLS = ((0.6, 0.97), (0.35, 0.6), (0.2, 0.35))  # of the image's side: most animals fill it
 CUT = 1.6
 FARTHEST = 10.0  # body lengths from the animal's nearest point
 
@@ -45,27 +45,36 @@ def view_rotation(azimuth: float, elevation: float, roll: float) -> Float[np.nda
     return turn @ rotation
 
 
-def random_view(rng: np.random.Generator) -> tuple[Float[np.ndarray, "3 3"], float]:
-    """A viewer anywhere around the animal, mostly near its own height, and the elevation in radians."""
-    azimuth = rng.uniform(0, 2 * np.pi)
-    if rng.random() < 0.35:
-        azimuth = rng.choice([-1, 1]) * np.deg2rad(rng.normal(65, 25))
+def random_view(rng: np.random.Generator) -> tuple[Float[np.ndarray, "3 3"], tuple[float, float]]:
+    """Where the viewer stands, as view_rotation, and the azimuth (-pi..pi) and elevation of it.
+
+    A third see the animal from any side, a third from its flank, a third from before, half of these as a person who stands near it.
+    """
+    kind = rng.choice(("any", "flank", "front"), p=(0.32, 0.33, 0.35))
     low, mode, high = np.deg2rad([-10, 8, 45])
     elevation = rng.triangular(low, mode, high)
-    return view_rotation(azimuth, elevation, np.deg2rad(rng.normal(0, 5))), elevation
+    if kind == "any":
+        azimuth = rng.uniform(-np.pi, np.pi)
+    elif kind == "flank":
+        azimuth = rng.choice([-1, 1]) * np.deg2rad(rng.normal(65, 25))
+    else:
+        azimuth = np.deg2rad(rng.normal(0, 28))
+        elevation = elevation if rng.random() < 0.5 else np.deg2rad(rng.uniform(20, 65))
+    return view_rotation(azimuth, elevation, np.deg2rad(rng.normal(0, 6))), (float(azimuth), float(elevation))
 
 
 def random_strength(rng: np.random.Generator, perspective: float, depth: float) -> float:
     """One over the camera's distance from the animal's centre, in template units.
 
     Args:
-        perspective: strongest body length over the distance to the nearest point; the distance itself is drawn evenly
-            on a logarithmic scale up to FARTHEST body lengths.
+        perspective: strongest body length over the distance to the nearest point; the distance itself is drawn on a
+            logarithmic scale up to FARTHEST body lengths.
         depth: from the centre to the nearest point, template units.
     """
     if perspective <= 0:
         return 0.0
-    distance = np.exp(rng.uniform(np.log(1 / perspective), np.log(FARTHEST)))
+    part = rng.random() ** rng.choice([1.0, 2.0])  # half of the photographs are taken near
+    distance = np.exp(np.log(1 / perspective) + part * (np.log(FARTHEST) - np.log(1 / perspective)))
     return float(1 / (distance + depth))
 
 
@@ -91,12 +100,13 @@ def placed_camera(
     flat = points[:, :2] / (1 + strength * points[:, 2:])
     low, high = flat.min(axis=0), flat.max(axis=0)
     extent = float((high - low).max())
-    fill = rng.uniform(0.8, CUT) if cut else rng.triangular(SMALLEST, 0.8, LARGEST)
+    small, large = FILLS[int(rng.choice(len(FILLS), p=[0.76, 0.16, 0.08]))]
+    fill = rng.uniform(0.8, CUT) if cut else rng.uniform(small, large)
     scale = fill * size / extent
     spare = size - scale * (high - low)
     place = rng.uniform(-0.15, 1.15, 2) if cut else rng.uniform(0.02, 0.98, 2)
     if cut and rng.random() < 0.5:
-        scale *= rng.uniform(1, 1.6)
+        scale *= np.exp(rng.uniform(0, np.log(2.4)))
         aim = scale * focus[:2] / (1 + strength * focus[2])
         return Camera(rotation, scale, size * rng.uniform(0.25, 0.75, 2) - aim, strength)
     if cut:

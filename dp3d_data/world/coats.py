@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.bodies import Template
+from dp3d_data.bodies.visibility import vertex_normals
 from dp3d_data.world.noise import SolidNoise
-from dp3d_data.world.roles import joint_roles
+from dp3d_data.world.roles import joint_roles, role_weights
 
 # Base, second and light colour, RGB 0..1 in light of the sun's strength.
 PALETTES = {
@@ -30,12 +31,24 @@ PALETTES = {
 PATTERNS = ("plain", "points", "saddle", "patches", "spots", "brindle", "belly", "merle")
 CHANCES = np.array([0.27, 0.15, 0.13, 0.16, 0.06, 0.06, 0.14, 0.03])
 COMMON = np.array([1, 1.5, 0.7, 1.2, 1, 1.5, 1.3, 1.2, 0.9, 1, 1, 1, 0.6])  # of the palettes, in their order
+MARKS = {"socks": 0.22, "chest": 0.22, "blaze": 0.13, "mask": 0.18, "ears": 0.18}  # how many coats have each
 DARK = np.array([0.035, 0.03, 0.03])
+TONGUE = np.array([0.72, 0.36, 0.38])
+
+
+@dataclass(frozen=True)
+class Band:
+    """A collar, strap or garment: what lies between two places along the neck or the trunk, as BodyMap has them."""
+
+    part: str
+    low: float
+    high: float
+    colour: Float[np.ndarray, "3"]
 
 
 @dataclass(frozen=True)
 class Coat:
-    """One animal's coat: colours, pattern and the noises that place it."""
+    """One animal's coat: colours, pattern and the noises that place it; the sizes 0..1 of its light and dark marks."""
 
     palette: str
     pattern: str
@@ -45,6 +58,8 @@ class Coat:
     level: float
     strands: float
     gloss: float
+    marks: dict[str, float] = field(default_factory=dict)
+    gear: tuple[Band, ...] = ()
 
 
 def random_coat(rng: np.random.Generator) -> Coat:
@@ -61,14 +76,36 @@ def random_coat(rng: np.random.Generator) -> Coat:
         level=float(rng.uniform(-0.35, 0.45)),
         strands=float(rng.uniform(0.08, 0.4)),
         gloss=float(rng.uniform(0.0, 0.35)) ** 1.5,
+        marks={name: float(rng.uniform(0.2, 1)) for name, share in MARKS.items() if rng.random() < share},
+        gear=random_gear(rng),
     )  # fmt: skip
+
+
+def random_gear(rng: np.random.Generator) -> tuple[Band, ...]:
+    """Nothing, a collar, a harness or a coat of cloth."""
+    kind = rng.choice(("none", "collar", "scarf", "harness", "garment"), p=(0.52, 0.3, 0.03, 0.08, 0.07))
+    colour = rng.uniform(0.03, 0.9) * np.clip(1 + rng.normal(0, 0.5, 3), 0.05, 2)
+    place, width = rng.uniform(0.25, 0.6), rng.uniform(0.05, 0.14)
+    collar = Band("neck", place - width, place + width, colour)
+    chest = rng.uniform(0.55, 0.72)
+    return {
+        "none": (),
+        "collar": (collar,),
+        "scarf": (Band("neck", -0.1, rng.uniform(0.4, 0.7), colour),),
+        "harness": (Band("trunk", chest, chest + rng.uniform(0.03, 0.09), colour), Band("neck", -0.15, rng.uniform(0, 0.15), colour)),
+        "garment": (Band("trunk", rng.uniform(0.05, 0.5), 1.2, colour), Band("neck", -0.2, rng.uniform(0, 0.3), colour)),
+    }[str(kind)]
+
+
+PLACES = ("low", "tips", "face", "back", "ears", "mouth", "neck", "trunk")
 
 
 @dataclass(frozen=True)
 class BodyMap:
     """Where patterns of coats lie on a template: one value 0..1 for each vertex.
 
-    low: towards the belly; tips: towards the paws; face: muzzle; back: saddle; nose, eyes: dark skin; ears.
+    low: towards the belly; tips: towards the paws; face: muzzle; back: saddle; nose, eyes: dark skin; ears; mouth: its inside.
+    neck, trunk: from the chest to the head and from the hips to the chest, -9 on other parts.
     """
 
     low: Float[np.ndarray, "K"]
@@ -76,23 +113,21 @@ class BodyMap:
     face: Float[np.ndarray, "K"]
     back: Float[np.ndarray, "K"]
     ears: Float[np.ndarray, "K"]
+    mouth: Float[np.ndarray, "K"]
+    neck: Float[np.ndarray, "K"]
+    trunk: Float[np.ndarray, "K"]
     nose: Float[np.ndarray, "3"]
     eyes: Float[np.ndarray, "2 3"]
 
-    def stacked(self) -> Float[np.ndarray, "K 5"]:
-        return np.stack([self.low, self.tips, self.face, self.back, self.ears], axis=1).astype(np.float32)
+    def stacked(self) -> Float[np.ndarray, "K 8"]:
+        return np.stack([getattr(self, place) for place in PLACES], axis=1).astype(np.float32)
 
 
 def body_map(template: Template) -> BodyMap:
     """Places on a template from its shape and the names of its joints: x forward, z up."""
     points = template.vertices.astype(np.float64)
-    roles: tuple[str, ...]
-    if template.skeleton is None:
-        weights, roles = np.ones((len(points), 1)), ("trunk",)
-    else:
-        weights, roles = np.asarray(template.skeleton.weights), joint_roles(template.skeleton)
-    share = {name: weights[:, [role == name for role in roles]].sum(axis=1) for name in set(roles)}
     none = np.zeros(len(points))
+    share = {"trunk": none + 1} if template.skeleton is None else role_weights(template.skeleton)
     head = share.get("head", none) + share.get("jaw", none)
     trunk = share.get("trunk", none) + share.get("shoulder", none) + share.get("neck", none)
     legs = share.get("leg", none) + share.get("toe", none)
@@ -110,31 +145,73 @@ def body_map(template: Template) -> BodyMap:
         face=np.clip(1.9 * face - 0.7, 0, 1),
         back=np.clip(1.8 * rise - 0.75, 0, 1) * trunk + 0.6 * share.get("tail", none),
         ears=share.get("ear", none),
+        mouth=share.get("jaw", none) * np.clip(2 * vertex_normals(points, template.faces)[:, 2], 0, 1),
+        neck=np.where(legs + share.get("ear", none) + share.get("tail", none) < 0.5, _along_neck(template), -9),
+        trunk=np.where(trunk > 0.5, (points[:, 0] - points[trunk > 0.5, 0].min(initial=9)) / np.ptp(points[trunk > 0.5, 0]), -9)
+        if (trunk > 0.5).any()
+        else none - 9,
         nose=nose,
         eyes=_eyes(muzzle, nose),
     )
 
 
+def _along_neck(template: Template) -> Float[np.ndarray, "K"]:
+    """Where each vertex lies along the line of the neck's joints, 0 at the first, 1 at the head; -9 without a neck."""
+    skeleton = template.skeleton
+    necks = [] if skeleton is None else [joint for joint, role in enumerate(joint_roles(skeleton)) if role == "neck"]
+    if len(necks) < 2:
+        return np.full(template.num_vertices, -9.0)
+    heads = np.asarray(skeleton.rest, dtype=np.float64)[:, :3, 3]
+    axis = heads[necks[-1]] - heads[necks[0]]
+    return (template.vertices - heads[necks[0]]) @ axis / max(float(axis @ axis), 1e-9)
+
+
 def _eyes(muzzle: np.ndarray, nose: np.ndarray) -> Float[np.ndarray, "2 3"]:
-    """Two places on the sides of the forehead: 55 % back from the nose, high, apart (ours)."""
+    """Two places on the sides of the forehead: 49 % back from the nose, high, apart (ours)."""
     length = nose[0] - muzzle[:, 0].min()
     across = np.ptp(muzzle[:, 1])
     top = muzzle[:, 2].max()
-    wanted = [[nose[0] - 0.58 * length, nose[1] + side * 0.27 * across, top - 0.05 * length] for side in (1, -1)]
+    wanted = [[nose[0] - 0.49 * length, nose[1] + side * 0.16 * across, top - 0.15 * length] for side in (1, -1)]
     return np.array([muzzle[np.argmin(np.linalg.norm(muzzle - place, axis=1))] for place in np.array(wanted)])
 
 
-def coat_colours(coat: Coat, body: BodyMap, points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 5"]) -> Float[np.ndarray, "N 3"]:
+def coat_colours(coat: Coat, body: BodyMap, points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 8"]) -> Float[np.ndarray, "N 3"]:
     """Colours RGB 0..1 of points of the rest template, with their places interpolated from BodyMap.stacked."""
     base, second, light = coat.colours
-    low, tips, face, back, ears = places.T
+    low, tips, face, back, ears, mouth, neck, trunk = places.T
     blur = coat.noise.octaves(points, coat.scale, 3)
     lightness, darkness = _pattern(coat, points, blur, low, tips, face, back, ears)
+    lightness, darkness = _marked(coat, body, points, places, blur, lightness, darkness)
     colour = base + lightness[:, None] * (light - base)
     colour = colour + darkness[:, None] * (second - colour)
     shade = 1 + 0.12 * coat.noise.octaves(points + 7, 9.0, 2) + coat.strands * _strands(coat, points)
     colour = colour * shade[:, None]
-    return np.clip(_skin(colour, body, points), 0.01, 1)
+    colour = colour + mouth[:, None] * (TONGUE - colour)
+    colour = _skin(colour, body, points)
+    for band in coat.gear:
+        place = neck if band.part == "neck" else trunk
+        worn = (place > band.low) & (place < band.high)
+        colour[worn] = band.colour * (1 + 0.15 * coat.noise(points[worn], 60.0))[:, None]
+    return np.clip(colour, 0.01, 1)
+
+
+def _marked(coat, body: BodyMap, points, places, blur, lightness, darkness) -> tuple[np.ndarray, np.ndarray]:
+    """Light socks, chests and blazes, dark muzzles and ears, over the pattern."""
+    _, tips, face, _, ears, _, neck, trunk = places.T
+    ragged, size = 0.15 * blur, coat.marks
+    if "socks" in size:
+        lightness = np.maximum(lightness, _step(tips - 1 + size["socks"] + ragged, 8.0))
+    if "chest" in size:
+        low = (np.maximum(trunk, 1.1 * (neck > -0.6)) - 0.75) * (points[:, 2] < body.nose[2] - 0.1)
+        lightness = np.maximum(lightness, _step(low * (np.abs(points[:, 1]) < 0.06 * size["chest"] + 0.1 * ragged), 12.0) * (low > 0))
+    if "blaze" in size:
+        middle = 0.03 * size["blaze"] - np.abs(points[:, 1]) + 0.05 * ragged
+        lightness = np.maximum(lightness, _step(middle, 150.0) * np.clip(4 * (points[:, 0] - body.eyes[0, 0] + 0.05) / 0.1, 0, 1))
+    if "mask" in size:
+        darkness = np.maximum(darkness, _step(face - 0.9 + 0.7 * size["mask"] + ragged, 6.0))
+    if "ears" in size:
+        darkness = np.maximum(darkness, _step(ears - 0.4 + ragged, 6.0))
+    return lightness, darkness
 
 
 def _pattern(coat, points, blur, low, tips, face, back, ears) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +250,7 @@ def _strands(coat: Coat, points: np.ndarray) -> np.ndarray:
 
 def _skin(colour: np.ndarray, body: BodyMap, points: np.ndarray) -> np.ndarray:
     """The dark nose and eyes."""
-    for place, radius in ((body.nose, 0.022), (body.eyes[0], 0.0085), (body.eyes[1], 0.0085)):
+    for place, radius in ((body.nose, 0.022), (body.eyes[0], 0.0098), (body.eyes[1], 0.0098)):
         near = np.clip(2.5 - 2 * np.linalg.norm(points - place, axis=1) / radius, 0, 1)[:, None]
         colour = colour + near * (DARK - colour)
     return colour

@@ -15,8 +15,11 @@ class WorldConfig:
     size: int = setting(256, "Side of the square images, pixels.", group="World", minimum=32, maximum=4096)
     identity_images: int = setting(4, "Images of each animal (one body, one coat); they share a group.", group="World", minimum=1)
     backgrounds: str = setting("", "Folder of photographs without the animal, used behind half of the animals.", group="World")
+    environments: str = setting(
+        "", "Folder of panoramas (EXR, or JPEG and kin), behind half of the animals; their light falls on them.", group="World"
+    )  # fmt: skip
     truncated: float = setting(0.3, "Share of the images whose border cuts the animal.", group="World", minimum=0, maximum=1)
-    occluded: float = setting(0.25, "Share of the images where something stands before the animal.", group="World", minimum=0, maximum=1)
+    occluded: float = setting(0.35, "Share of the images where something stands before the animal.", group="World", minimum=0, maximum=1)
     companions: float = setting(0.0, "Share of the images with more than one animal.", group="World", minimum=0, maximum=1)
     perspective: float = setting(
         0.0, "Strongest perspective: body length over the distance to the nearest point; 2 is half a body length, and "

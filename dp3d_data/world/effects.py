@@ -20,6 +20,14 @@ def matted(background: Picture, colours: Picture, mask: np.ndarray) -> Picture:
     return background + wide * (inner - background)
 
 
+def blurred(picture: Picture, radius: float) -> Picture:
+    """A Gaussian blur, pixels."""
+    if radius < 0.2:
+        return picture
+    image = Image.fromarray(np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8))
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(float(radius))), dtype=np.float32) / 255
+
+
 def _smooth(picture: np.ndarray) -> np.ndarray:
     """Weights 1 2 1 along both axes."""
     for axis in (0, 1):
@@ -30,24 +38,41 @@ def _smooth(picture: np.ndarray) -> np.ndarray:
 
 def photographed(rng: np.random.Generator, picture: Picture) -> UInt8[np.ndarray, "S S 3"]:
     """Linear-ish light 0..1 to the bytes of a photograph."""
-    target = rng.uniform(0.33, 0.58)  # exposure meters bring most pictures to a middle grey
-    gain = np.clip(target / max(float(picture.mean()), 1e-3), 0.7, 1.9) * np.exp(rng.normal(0, 0.05, 3))
-    picture = np.clip(picture * gain, 0, 4) ** rng.uniform(0.75, 1.1)
-    picture = 0.5 + (picture - 0.5) * rng.uniform(0.75, 1.25) + rng.normal(0, 0.03)
+    dark = rng.random() < 0.07  # low light
+    target = rng.uniform(0.2, 0.33) if dark else rng.uniform(0.33, 0.6)  # exposure meters bring most pictures to a middle grey
+    cast = np.exp(rng.normal(0, rng.choice([0.04, 0.1], p=[0.8, 0.2]), 3))
+    picture = np.clip(picture * np.clip(target / max(float(picture.mean()), 1e-3), 0.4 if dark else 0.6, 2.3) * cast, 0, 4)
+    picture = picture ** rng.uniform(0.7, 1.2)
+    middle = 0.3 + 0.4 * min(float(picture.mean()), 1.0)
+    picture = middle + (picture - middle) * rng.choice([rng.uniform(0.8, 1.2), rng.uniform(0.55, 1.5)], p=[0.7, 0.3]) + rng.normal(0, 0.03)
     grey = picture @ np.array([0.3, 0.59, 0.11], dtype=np.float32)
-    saturation = 0.0 if rng.random() < 0.04 else rng.uniform(0.6, 1.3)
+    saturation = 0.0 if rng.random() < 0.04 else rng.uniform(0.6, 1.4)
     picture = grey[:, :, None] + saturation * (picture - grey[:, :, None])
     image = Image.fromarray(np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8))
-    size = image.size[0] / 256
+    image = _noisy(rng, _focused(rng, image), rng.uniform(2, 9) if dark else 0.0)
+    return np.asarray(_compressed(image, int(rng.uniform(18, 96))) if rng.random() < 0.65 else image)
+
+
+def _focused(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+    """Out of focus, moved, enlarged from a small picture, or sharpened too much."""
+    side = image.size[0]
     blur = rng.choice([0.0, rng.uniform(0.2, 0.7), rng.uniform(0.6, 1.8)], p=[0.45, 0.4, 0.15])
-    image = image.filter(ImageFilter.GaussianBlur(float(size * blur)))
+    image = image.filter(ImageFilter.GaussianBlur(float(side / 256 * blur)))
     if rng.random() < 0.08:
         image = image.filter(_motion(rng))
-    pixels = np.asarray(image, dtype=np.float32)
-    noise = rng.normal(0, 1, pixels.shape).astype(np.float32)
-    pixels = pixels + rng.choice([0.5, rng.uniform(1, 4), rng.uniform(4, 14)], p=[0.4, 0.45, 0.15]) * noise
-    image = Image.fromarray(np.clip(np.round(pixels), 0, 255).astype(np.uint8))
-    return np.asarray(_compressed(image, int(rng.uniform(35, 96))) if rng.random() < 0.6 else image)
+    if rng.random() < 0.12:
+        small = max(int(side * rng.uniform(0.35, 0.8)), 1)
+        image = image.resize((small, small), Image.Resampling.BOX).resize((side, side), Image.Resampling.BICUBIC)
+    if rng.random() < 0.15:
+        image = image.filter(ImageFilter.UnsharpMask(1.5 * side / 256, int(rng.uniform(50, 180)), 2))
+    return image
+
+
+def _noisy(rng: np.random.Generator, image: Image.Image, more: float) -> Image.Image:
+    """Grain, of each colour by itself or of all."""
+    noise = rng.standard_normal((*image.size, int(rng.choice([1, 3]))), dtype=np.float32)
+    strength = more + rng.choice([0.5, rng.uniform(1, 4), rng.uniform(4, 14)], p=[0.4, 0.45, 0.15])
+    return Image.fromarray(np.clip(np.round(np.asarray(image, dtype=np.float32) + np.float32(strength) * noise), 0, 255).astype(np.uint8))
 
 
 def _motion(rng: np.random.Generator) -> ImageFilter.Kernel:

@@ -16,8 +16,9 @@ from dp3d_data.world.free_poses import free_angles, is_free
 from dp3d_data.world.proportions import Proportions
 
 KINDS = {
-    "stand": 0.22, "walk": 0.2, "trot": 0.12, "sit": 0.15, "lie": 0.12, "bow": 0.04, "jump": 0.05, "rear": 0.03, "free": 0.07
+    "stand": 0.24, "walk": 0.13, "trot": 0.08, "sit": 0.2, "lie": 0.18, "bow": 0.03, "jump": 0.03, "rear": 0.03, "beg": 0.03, "free": 0.05
 }  # fmt: skip
+WATCHING = 0.55  # of the animals turn the head to the viewer, where the neck allows it
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,19 @@ class Pose:
 
 
 def random_pose(
-    rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions, kinds: tuple[str, ...] = (), strength: float = 1.0
+    rng: np.random.Generator,
+    skeleton: Skeleton,
+    proportions: Proportions,
+    kinds: tuple[str, ...] = (),
+    strength: float = 1.0,
+    toward: tuple[float, float] = (0.0, 0.0),
 ) -> Pose:
     """A pose from the skeleton's hinges where it has them, else from its clips, else small turns of every joint.
 
     Args:
         kinds: of those in pose_kinds to draw from; none: all.
         strength: the share of every turn that is made; 0 is the rest pose.
+        toward: azimuth (0 before the nose, towards the left side) and elevation of the viewer, radians.
     """
     shares = {kind: share for kind, share in pose_kinds(skeleton).items() if not kinds or kind in kinds}
     kind = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
@@ -44,7 +51,7 @@ def random_pose(
         angles, lean = free_angles(rng, skeleton, kind)
         pose = Pose(hinges_to_rotations(skeleton, angles), stance_of(*lean), kind)
     elif skeleton.num_hinges:
-        pose = hinge_pose(rng, skeleton, proportions, kind)
+        pose = hinge_pose(rng, skeleton, proportions, kind, toward)
     elif skeleton.clips:
         pose = clip_pose(rng, skeleton, kind)
     else:
@@ -69,14 +76,16 @@ def weakened(rotations: Float[np.ndarray, "*N 3 3"], strength: float) -> Float[n
     return Rotation.from_rotvec(strength * vectors).as_matrix().reshape(rotations.shape)
 
 
-def hinge_pose(rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions, kind: str) -> Pose:
+def hinge_pose(
+    rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions, kind: str, toward: tuple[float, float] = (0.0, 0.0)
+) -> Pose:
     """A pose of one of KINDS, with the head, tail and ears of its own, clipped to the limits of the hinges."""
     angles = Angles(skeleton)
     pitch, roll = LEGS[kind](rng, angles)
     _trunk(rng, angles)
-    _head(rng, angles)
+    _head(rng, angles, toward, pitch)
     _tail(rng, angles, proportions.tail_curl)
-    _ears(rng, angles, proportions.floppy)
+    _ears(rng, angles)
     angles.add("", rng.normal(0, 0.04, skeleton.num_hinges))
     return Pose(hinges_to_rotations(skeleton, angles.clipped()), stance_of(pitch, roll), kind)
 
@@ -165,14 +174,21 @@ def _sit(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
 
 
 def _lie(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
-    on_side = rng.random() < 0.35
-    bend = rng.uniform(0.3, 1.0) if on_side else rng.uniform(0.9, 1.05)
+    """As a sphinx, on the side, or curled up."""
+    how = rng.choice(("sphinx", "side", "curled"), p=(0.6, 0.25, 0.15))
+    bend = rng.uniform(0.3, 1.0) if how == "side" else rng.uniform(0.9, 1.05)
+    reach = rng.uniform(0, 0.7) if how == "sphinx" else 0.0  # fore legs stretched forward
     for side in "LR":
         own = bend * rng.uniform(0.85, 1.1)
         hind_leg(angles, side, 1.5 * own, 2.0 * own, 1.5 * own)
-        fore_leg(angles, side, 0.1 + rng.normal(0, 0.15), 1.45 * own, rng.uniform(0, 0.2))
+        fore_leg(angles, side, 0.1 + reach + rng.normal(0, 0.15), (1.45 - 0.8 * reach) * own, rng.uniform(0, 0.2))
         angles.add(f"hip_{side}_abduct", abs(rng.normal(0.2, 0.2)))
-    roll = rng.choice([-1, 1]) * rng.uniform(1.2, 1.6) if on_side else rng.normal(0, 0.12)
+    side = rng.choice([-1, 1])
+    if how == "curled":
+        for part in ("L_1", "L_3", "L_5", "L_7"):
+            angles.add(f"{part}_bend", side * rng.uniform(0.25, 0.37))
+        angles.add("C_5_bend", -side * 0.5)
+    roll = {"sphinx": rng.normal(0, 0.12), "side": side * rng.uniform(1.2, 1.6), "curled": side * rng.uniform(0.3, 1.3)}[str(how)]
     return rng.normal(0, 0.06), roll
 
 
@@ -207,6 +223,18 @@ def _rear(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     return pitch, rng.normal(0, 0.08)
 
 
+def _beg(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    """Sitting upright, the fore legs folded before the chest."""
+    pitch, spread = rng.uniform(0.95, 1.3), abs(rng.normal(0.2, 0.15))
+    for side in "LR":
+        hind_leg(angles, side, 1.5 + rng.normal(0, 0.1), 1.8, 0.8)
+        angles.add(f"hip_{side}_abduct", spread)
+        fore_leg(angles, side, rng.uniform(-0.2, 0.9), rng.uniform(0.6, 1.7), rng.uniform(0.3, 1.5))
+    for number in (1, 3, 5, 7, 9):
+        angles.add(f"Ca_{number}_extend", 0.25 * pitch)
+    return pitch, rng.normal(0, 0.06)
+
+
 def _free(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     """A few hinges of the legs strongly, the rest weakly."""
     legs = angles.find("_L") if rng.random() < 0.5 else angles.find("_R")
@@ -225,7 +253,8 @@ def _trot(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     return _gait(rng, angles, 0.55, 0.5)
 
 
-LEGS = {"stand": _stand, "walk": _walk, "trot": _trot, "sit": _sit, "lie": _lie, "bow": _bow, "jump": _jump, "rear": _rear, "free": _free}
+LEGS = {"stand": _stand, "walk": _walk, "trot": _trot, "sit": _sit, "lie": _lie, "bow": _bow, "jump": _jump, "rear": _rear}
+LEGS |= {"beg": _beg, "free": _free}
 
 
 def _trunk(rng: np.random.Generator, angles: Angles) -> None:
@@ -237,16 +266,22 @@ def _trunk(rng: np.random.Generator, angles: Angles) -> None:
         angles.add(f"{part}_bend", bend)
 
 
-def _head(rng: np.random.Generator, angles: Angles) -> None:
-    lower = rng.choice([rng.normal(0.03, 0.13), rng.uniform(0.1, 0.7)], p=[0.8, 0.2])
-    turn, twist = rng.normal(0, 0.18), rng.normal(0, 0.09)
-    for part in ("C_7", "C_5", "C_3", "C_1"):
-        angles.add(f"{part}_extend", lower)
-        angles.add(f"{part}_bend", turn)
+def _head(rng: np.random.Generator, angles: Angles, toward: tuple[float, float], pitch: float) -> None:
+    """The neck's turns: to the viewer, or anywhere; the head of a body that is pitched stays about level."""
+    azimuth, elevation = toward
+    lower = rng.choice([rng.normal(0.25, 0.4), rng.uniform(0.5, 2.4)], p=[0.85, 0.15]) + 0.9 * pitch
+    turn = rng.normal(0, 0.6)
+    if abs(azimuth) < 2.2 and rng.random() < WATCHING:
+        turn, lower = azimuth + rng.normal(0, 0.2), pitch - elevation + rng.normal(0.15, 0.2)
+    side, twist = turn / 4, rng.normal(0, 0.09)
+    base = rng.uniform(0.3, 1) if lower < 0 else rng.uniform(0, 0.6)  # the share of the neck's root in it
+    for part, share in (("C_7", base), ("C_5", base), ("C_3", 2 - base), ("C_1", 2 - base)):
+        angles.add(f"{part}_extend", share * lower / 4)
+        angles.add(f"{part}_bend", side)
     for part in ("C_6", "C_4", "C_2"):
         angles.add(f"{part}_twist", twist)
     angles.add("atlas", rng.normal(0.05, 0.15))
-    angles.add("mandible", rng.choice([-0.05, rng.uniform(0, 0.3)], p=[0.6, 0.4]))
+    angles.add("mandible", rng.choice([-0.05, rng.uniform(0.03, 0.26)], p=[0.55, 0.45]))
 
 
 def _tail(rng: np.random.Generator, angles: Angles, curl: float) -> None:
@@ -257,9 +292,10 @@ def _tail(rng: np.random.Generator, angles: Angles, curl: float) -> None:
     angles.values[bend] += wag
 
 
-def _ears(rng: np.random.Generator, angles: Angles, floppy: float) -> None:
+def _ears(rng: np.random.Generator, angles: Angles) -> None:
+    laid_back = rng.choice([0.0, rng.uniform(0, 0.6)], p=[0.7, 0.3])
     for side in "LR":
-        angles.add(f"ear_{side}_droop", floppy * rng.uniform(1.3, 1.7) + abs(rng.normal(0, 0.1)))
+        angles.add(f"ear_{side}_droop", laid_back + rng.normal(0, 0.1))
         angles.add(f"ear_{side}_fold", rng.normal(0, 0.15))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -16,14 +16,22 @@ from dp3d_data.world.roles import joint_roles
 class Proportions:
     """Lengths and girths of body parts relative to the template: (along, across) for each role.
 
-    floppy: 0 for ears that stand, 1 for ears that hang. tail_curl: carried low (-1) to curled over the back (1).
-    fluff: how far long hair stands off, template units.
+    floppy: 0 for ears that stand, 1 for ears that hang; ear_crease: where they fold, 0 at their roots (below it: within
+    the head), 1 at their tips; ear_forward: towards the side (0) or the eyes (1). tail_curl: carried low (-1), high (1),
+    curled over the back (2). muzzle, waist: length of the muzzle and depth of the belly, relative. fluff: how far long
+    hair stands off, template units; fur: the share of it on each role; sag: the share that hangs.
     """
 
     parts: dict[str, tuple[float, float]]
     floppy: float = 0.0
+    ear_crease: float = 0.0
+    ear_forward: float = 0.0
     tail_curl: float = 0.0
+    muzzle: float = 1.0
+    waist: float = 1.0
     fluff: float = 0.0
+    fur: dict[str, float] = field(default_factory=dict)
+    sag: float = 0.0
 
 
 # Rough anchors of breeds (ours): leg length, body length, body girth, neck, head, muzzle, ear, tail.
@@ -50,25 +58,48 @@ def random_proportions(rng: np.random.Generator, strength: float = 1.0) -> Propo
     mix = rng.random()
     values = np.log(anchors[first]) * (1 - mix) + np.log(anchors[second]) * mix + rng.normal(0, 0.07, anchors.shape[1])
     leg, body, girth, neck, head, muzzle, ear, tail = np.exp(strength * values)
-    thick = np.exp(strength * rng.normal(0.04, 0.13, 6))
-    long_hair = max(0.0, rng.normal(0.1, 0.5))
+    thick = np.exp(strength * rng.normal(0.06, 0.15, 6))
+    long_hair = max(0.0, rng.normal(0.2, 0.5))
+    docked = strength if rng.random() < 0.12 else 0.0
+    plume = abs(rng.normal(0, 0.35)) + 0.8 * min(long_hair, 1.0)
     parts = {
         "leg": (leg, girth**0.5 * thick[0]),
         "toe": (leg**0.3, girth**0.5 * thick[0]),
         "shoulder": (leg**0.5, girth),
         "trunk": (body, girth),
         "neck": (neck, girth**0.7 * thick[1]),
-        "head": (head * muzzle**0.8, head * thick[2] ** 0.5),
-        "jaw": (muzzle**0.6 * head, head * thick[2] ** 0.5),
+        "head": (head, head * thick[2] ** 0.5),
+        "jaw": (head, head * thick[2] ** 0.5),
         "ear": (ear * thick[3], ear**0.7 * thick[4]),
-        "tail": (tail * np.exp(strength * rng.normal(0, 0.2)), np.exp(strength * (abs(rng.normal(0, 0.35)) + 0.8 * min(long_hair, 1.0)))),
+        "tail": (tail * np.exp(strength * rng.normal(0, 0.2) - docked * rng.uniform(0.9, 2)), np.exp(strength * plume)),
     }
+    ears = _random_ears(rng, strength)
+    parts["ear"] = (parts["ear"][0] * (1 + 0.3 * ears["floppy"]), parts["ear"][1] * (1 + 0.15 * ears["floppy"]))
     return Proportions(
         parts,
-        floppy=strength * float(rng.choice([0.0, 1.0, rng.random()], p=[0.3, 0.45, 0.25])),
-        tail_curl=strength * float(rng.uniform(-1, 1)),
-        fluff=strength * 0.038 * min(long_hair, 1.0),
+        **ears,
+        tail_curl=strength * float(rng.choice([rng.uniform(-1, 1), rng.uniform(1.3, 2.1)], p=[0.75, 0.25])),
+        muzzle=float(muzzle),
+        waist=float(np.exp(strength * rng.uniform(0, 0.5))),
+        fluff=strength * 0.05 * min(long_hair, 1.0),
+        fur=_random_fur(rng),
+        sag=float(rng.uniform(0, 1)),
     )
+
+
+def _random_ears(rng: np.random.Generator, strength: float) -> dict[str, float]:
+    """Ears that stand, fold at their middle (button), or hang from their roots."""
+    kind = rng.choice(("pricked", "button", "hanging", "between"), p=(0.27, 0.2, 0.38, 0.15))
+    floppy = {"pricked": 0.0, "button": rng.uniform(0.75, 1), "hanging": rng.uniform(0.85, 1), "between": rng.uniform(0.2, 0.9)}[kind]
+    crease = rng.uniform(0.3, 0.6) if kind == "button" else rng.uniform(-0.3, 0.15)
+    forward = rng.uniform(0.5, 1) if kind == "button" else rng.uniform(0, 0.4)
+    return {"floppy": strength * float(floppy), "ear_crease": float(crease), "ear_forward": float(forward)}
+
+
+def _random_fur(rng: np.random.Generator) -> dict[str, float]:
+    """How long the hair of each part is: feathered legs and tails, ruffs, fringes."""
+    shares = {"trunk": 1.0, "shoulder": 1.0, "neck": rng.uniform(0.6, 1.5), "tail": rng.uniform(0.3, 1.3)}
+    return shares | {"leg": rng.uniform(0.1, 0.7), "head": rng.uniform(0.0, 0.4), "jaw": rng.uniform(0, 0.3), "ear": rng.uniform(0, 0.35)}
 
 
 def bone_directions(skeleton: Skeleton) -> Float[np.ndarray, "J 3"]:
@@ -102,10 +133,12 @@ def joint_scales(skeleton: Skeleton, proportions: Proportions) -> Float[np.ndarr
 def fluffed(
     template: Template, vertices: Float[np.ndarray, "K 3"], normals: Float[np.ndarray, "K 3"], proportions: Proportions, noise: SolidNoise
 ) -> Float[np.ndarray, "K 3"]:
-    """The body with its long hair: vertices moved along their normals by a lumpy amount."""
+    """The body with its long hair: vertices moved along their normals by a lumpy amount, and down where the hair hangs."""
     if proportions.fluff <= 0:
         return vertices
-    lumps = 0.7 + 0.3 * noise(template.vertices, 14.0)
-    roles = np.array([role in ("trunk", "neck", "tail", "shoulder") for role in joint_roles(template.skeleton)])
-    hairy = np.asarray(template.skeleton.weights) @ (0.25 + 0.75 * roles)
-    return (vertices + (proportions.fluff * lumps * hairy)[:, None] * normals).astype(np.float32)
+    lumps = 0.7 + 0.3 * noise(template.vertices, 14.0) + 0.2 * noise(template.vertices, 37.0)
+    longest = np.array([proportions.fur.get(role, 0.25) for role in joint_roles(template.skeleton)])
+    length = proportions.fluff * lumps * (np.asarray(template.skeleton.weights) @ longest)
+    hanging = np.clip(0.4 - normals[:, 2], 0, 1) * proportions.sag
+    moved = normals * (1 - 0.5 * hanging)[:, None] - np.array([0.5, 0, 1.0]) * hanging[:, None]
+    return (vertices + length[:, None] * moved).astype(np.float32)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float
 
 from dp3d_data.bodies import Skeleton
 
@@ -35,3 +39,9 @@ def joint_roles(skeleton: Skeleton) -> tuple[str, ...]:
         role = joint_role(name)
         roles.append(roles[parent] if role == "other" and parent >= 0 else role)
     return tuple(roles)
+
+
+def role_weights(skeleton: Skeleton) -> dict[str, Float[np.ndarray, "K"]]:
+    """How far each vertex belongs to each role, 0..1; zero for roles that the skeleton has not."""
+    weights, roles = np.asarray(skeleton.weights, dtype=np.float64), np.array(joint_roles(skeleton))
+    return defaultdict(lambda: np.zeros(len(weights)), {role: weights[:, roles == role].sum(axis=1) for role in set(roles.tolist())})

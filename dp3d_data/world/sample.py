@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,10 +17,12 @@ from dp3d_data.world.cameras import Camera, placed_camera, random_view
 from dp3d_data.world.coats import Coat, body_map, coat_colours, random_coat
 from dp3d_data.world.config import WorldConfig
 from dp3d_data.world.effects import matted, photographed
+from dp3d_data.world.environments import panorama_paths, place_view, random_panorama
+from dp3d_data.world.features import featured
 from dp3d_data.world.noise import SolidNoise, pixel_noise
 from dp3d_data.world.poses import pose_kinds, random_pose
 from dp3d_data.world.proportions import Proportions, fluffed, joint_scales, random_proportions
-from dp3d_data.world.render import Hits, cast_pixels, random_light, shaded, vertex_shading
+from dp3d_data.world.render import Hits, Light, cast_pixels, place_light, random_light, shaded, vertex_shading
 from dp3d_data.world.shapes import occluders
 
 LEAST_SEEN = 0.08  # of the vertices, and
@@ -69,9 +71,10 @@ class SyntheticScene:
 
 @dataclass(frozen=True)
 class Identity:
-    """One animal: its body and its coat."""
+    """One animal: its body (the template with its features) and its coat."""
 
     proportions: Proportions
+    template: Template
     scales: Float[np.ndarray, "J 3"]
     coat: Coat
     lumps: SolidNoise
@@ -79,13 +82,13 @@ class Identity:
 
 @dataclass(frozen=True)
 class Staging:
-    """An animal before its camera: points [K, 3] are image x, y in pixels and a depth."""
+    """An animal before its camera: points [K, 3] are image x, y in pixels and a depth; view [3, 3] turns the world (z up) to the camera."""
 
     camera: Camera
     true_vertices: Float[np.ndarray, "K 3"]
     points: Float[np.ndarray, "K 3"]
     scene: RayScene
-    elevation: float
+    view: Float[np.ndarray, "3 3"]
     pose: str
     visible: Bool[np.ndarray, "K"]
 
@@ -105,9 +108,9 @@ class World:
     """Synthetic images of a rigged template; instance `index` depends on the template, the settings and the index only.
 
     Raises:
-        InputMissing, NothingToDo: the folder of backgrounds is missing or empty.
+        InputMissing, NothingToDo: the folder of backgrounds or environments is missing or empty.
         UsageError: the template has no such kind of pose.
-        DependencyMissing: embreex is not installed.
+        DependencyMissing: embreex is not installed, or OpenEXR where the environments are EXR.
     """
 
     def __init__(self, template: Template, config: WorldConfig | None = None) -> None:
@@ -116,6 +119,8 @@ class World:
         self._latest: tuple[int, Identity] | None = None
         if self.config.backgrounds:
             photo_paths(self.config.backgrounds)
+        if self.config.environments:
+            panorama_paths(self.config.environments)
 
     @cached_property
     def body(self):
@@ -177,7 +182,10 @@ class World:
 
     def _drawn_identity(self, rng: np.random.Generator) -> Identity:
         proportions = random_proportions(rng, self.config.proportions)
-        return Identity(proportions, joint_scales(self.template.skeleton, proportions), random_coat(rng), SolidNoise(rng))
+        own = replace(self.template, vertices=featured(self.template, proportions).astype(np.float32))
+        coat = random_coat(rng)
+        coat = replace(coat, strands=coat.strands + 5 * proportions.fluff)  # long hair shows its strands
+        return Identity(proportions, own, joint_scales(self.template.skeleton, proportions), coat, SolidNoise(rng))
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
@@ -185,10 +193,10 @@ class World:
     def _stage(self, rng: np.random.Generator, identity: Identity) -> Staging:
         """Pose the animal, look at it from somewhere."""
         faces, config = self.template.faces, self.config
-        pose = random_pose(rng, self.template.skeleton, identity.proportions, self.kinds, config.bending)
-        posed = pose_vertices(self.template, pose.local_rotations, identity.scales)
+        view, toward = random_view(rng)
+        pose = random_pose(rng, self.template.skeleton, identity.proportions, self.kinds, config.bending, toward)
+        posed = pose_vertices(identity.template, pose.local_rotations, identity.scales)
         posed = fluffed(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
-        view, elevation = random_view(rng)
         rotation = view @ pose.stance
         vertices = posed.astype(np.float64) @ rotation.T
         vertices -= (vertices.min(axis=0) + vertices.max(axis=0)) / 2
@@ -199,7 +207,7 @@ class World:
         scene = RayScene(points, faces)
         inside = ((points[:, :2] >= 0) & (points[:, :2] < config.size)).all(axis=1)
         visible = visible_vertices(points, faces, scene) & inside
-        return Staging(camera, vertices.astype(np.float32), points, scene, elevation, pose.kind, visible)
+        return Staging(camera, vertices.astype(np.float32), points, scene, view, pose.kind, visible)
 
     def _cast(self, rng: np.random.Generator, staging: Staging, identity: Identity) -> Hits:
         size = self.config.size
@@ -210,8 +218,7 @@ class World:
     def _pictured(self, index: int, rng: np.random.Generator, first: Cast, others: list[Cast]) -> SyntheticScene:
         """The image, painted from the back to the front, and what is left to see of each animal in it."""
         size, faces = self.config.size, self.template.faces
-        light = random_light(rng, first.staging.camera.camera_from_template)
-        picture = random_background(rng, size, first.staging.elevation, self.config.backgrounds).astype(np.float32)
+        picture, light = self._surroundings(rng, first.staging.view)
         order = [one for one in others if not one.before] + [first] + [one for one in others if one.before]
         darkness, blur = rng.uniform(0.2, 0.7), rng.uniform(0.6, 3)
         for one in order:
@@ -223,7 +230,7 @@ class World:
             picture = matted(picture, colours, one.hits.mask)
         everything = np.any([one.hits.mask for one in order], axis=0)
         if rng.random() < self.config.occluded:
-            hidden = occluders(rng, picture, everything)
+            hidden = occluders(rng, picture, everything, first.staging.points[np.argmin(np.abs(self.body.neck - 0.5)), :2])
         image, animals = photographed(rng, picture), {}
         for one in reversed(order):  # from the front to the back, as things are hidden
             mask, vertex_map = one.hits.mask & ~hidden, np.where(hidden, -1, one.hits.vertex_map(faces))
@@ -233,13 +240,23 @@ class World:
             hidden = hidden | one.hits.mask
         return SyntheticScene(image, tuple(animals[one.group] for one in (first, *others)))
 
+    def _surroundings(self, rng: np.random.Generator, view: Float[np.ndarray, "3 3"]) -> tuple[Float[np.ndarray, "S S 3"], Light]:
+        """What lies behind the animals, and the light on them: of a place, else each by itself."""
+        place = random_panorama(rng, self.config.environments)
+        if place is None:
+            elevation = -float(np.arcsin(np.clip(view[2, 2], -1, 1)))
+            return random_background(rng, self.config.size, elevation, self.config.backgrounds).astype(np.float32), random_light(rng, view)
+        turn = rng.uniform(0, 2 * np.pi)
+        turned = view @ np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+        return place_view(rng, place, turned, self.config.size), place_light(place, turned, view)
+
     def _colours(self, staging: Staging, identity: Identity, hits: Hits, light) -> Float[np.ndarray, "N 3"]:
         template = self.template
         shading = vertex_shading(staging.points, template.faces, staging.scene, light)
         values = np.concatenate([template.vertices, self.body.stacked(), shading], axis=1)
         values = hits.interpolate(values, template.faces)
-        colours = coat_colours(identity.coat, self.body, values[:, :3], values[:, 3:8])
-        return shaded(colours, values[:, 8:], light, identity.coat.gloss)
+        colours = coat_colours(identity.coat, self.body, values[:, :3], values[:, 3:-5])
+        return shaded(colours, values[:, -5:], light, identity.coat.gloss)
 
     @staticmethod
     def _shadow(staging: Staging, light) -> Float[np.ndarray, "K 2"]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from dp3d_data.world.coats import PALETTES
 from dp3d_data.world.noise import pixel_noise, pixel_octaves
+
+BEFORE = {"thing": 0.35, "lead": 0.18, "legs": 0.13, "arm": 0.12, "grass": 0.15, "furniture": 0.07}
+SKINS = ((0.85, 0.66, 0.54), (0.72, 0.5, 0.38), (0.5, 0.33, 0.24), (0.3, 0.2, 0.15))
+CLOTHS = ((0.16, 0.2, 0.32), (0.3, 0.36, 0.5), (0.08, 0.08, 0.09), (0.5, 0.45, 0.35), (0.6, 0.12, 0.12), (0.8, 0.8, 0.78))
+GRASSES = ((0.25, 0.38, 0.14), (0.4, 0.5, 0.2), (0.55, 0.52, 0.3), (0.15, 0.25, 0.1))
 
 
 def paint_shapes(
@@ -26,19 +31,25 @@ def paint_shapes(
         paint(rng, picture, random_outline(rng, size, extent, rng.uniform(-0.1, 1.1, 2) * size, square))
 
 
-def paint(rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], alpha: Float[np.ndarray, "S S"]) -> None:
-    """Fill an outline with a lit texture, in place."""
+def paint(rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], alpha: Float[np.ndarray, "S S"], colours: tuple = ()) -> None:
+    """Fill an outline with a lit texture, in place; of one of some colours, or any."""
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if len(rows) < 2 or len(columns) < 2:
         return
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     cover = alpha[part][:, :, None]
-    picture[part] += cover * (surface(rng, *cover.shape[:2]) - picture[part])
+    colour = surface(rng, cover.shape[0], cover.shape[1], colours)
+    if colours:  # limbs are round
+        soft = Image.fromarray(np.round(255 * alpha[part]).astype(np.uint8)).filter(ImageFilter.BoxBlur(len(picture) / 40))
+        colour = colour * (0.25 + 0.85 * np.asarray(soft, dtype=np.float32)[:, :, None] / 255)
+    picture[part] += cover * (colour - picture[part])
 
 
-def surface(rng: np.random.Generator, height: int, width: int) -> Float[np.ndarray, "H W 3"]:
-    """A texture of one thing: a colour, half of them a coat's, with grain and light from one side."""
-    if rng.random() < 0.5:
+def surface(rng: np.random.Generator, height: int, width: int, colours: tuple = ()) -> Float[np.ndarray, "H W 3"]:
+    """A texture of one thing: one of some colours, or any, half of them a coat's, with grain and light from one side."""
+    if colours:
+        colour = np.array(colours[rng.integers(len(colours))]) * rng.uniform(0.6, 1.2)
+    elif rng.random() < 0.5:
         colour = np.array(list(PALETTES.values())[rng.integers(len(PALETTES))][rng.integers(3)])
     else:
         colour = rng.uniform(0.05, 0.95) * np.clip(1 + rng.normal(0, 0.25, 3), 0.1, 1.6)
@@ -119,21 +130,88 @@ def paint_lines(rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"]) -
     paint(rng, picture, np.asarray(image, dtype=np.float32) / 255)
 
 
-def occluders(rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], mask: Bool[np.ndarray, "S S"]) -> Bool[np.ndarray, "S S"]:
-    """Paint one to three things before the animal, in place; returns the pixels they cover. At most half of it hides."""
-    size = len(picture)
+def occluders(
+    rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], mask: Bool[np.ndarray, "S S"], neck: Float[np.ndarray, "2"]
+) -> Bool[np.ndarray, "S S"]:
+    """Paint one to three things before the animal, in place; returns the pixels they cover. At most half of it hides.
+
+    Args:
+        neck: where a lead begins, pixels.
+    """
     covered = np.zeros_like(mask)
     rows, columns = np.nonzero(mask)
     if not len(rows):
         return covered
-    reach = float(max(np.ptp(rows), np.ptp(columns), 8))
+    box = np.array([columns.min(), rows.min(), columns.max(), rows.max()], dtype=np.float64)
     for _ in range(int(rng.integers(1, 4))):
         pick = rng.integers(len(rows))
-        centre = np.array([columns[pick], rows[pick]]) + rng.normal(0, 0.15 * reach, 2)
-        alpha = random_outline(rng, size, reach * rng.uniform(0.1, 0.5), centre)
+        kind = str(rng.choice(list(BEFORE), p=list(BEFORE.values())))
+        alpha, colours = before(rng, kind, len(picture), box, np.array([columns[pick], rows[pick]]), neck)
         hides = covered | (alpha > 0.5)
         if (hides & mask).sum() > 0.5 * len(rows):
             continue
-        paint(rng, picture, alpha)
+        paint(rng, picture, alpha, colours)
         covered = hides
     return covered
+
+
+def before(
+    rng: np.random.Generator,
+    kind: str,
+    size: int,
+    box: Float[np.ndarray, "4"],
+    target: Float[np.ndarray, "2"],
+    neck: Float[np.ndarray, "2"],
+) -> tuple[Float[np.ndarray, "S S"], tuple]:
+    """The cover 0..1 of one of BEFORE at a pixel of an animal in a box, and the colours it may have (none: any)."""
+    reach = max(*(box[2:] - box[:2]), 8.0)
+    if kind == "thing":
+        return random_outline(rng, size, reach * rng.uniform(0.1, 0.5), target + rng.normal(0, 0.15 * reach, 2)), ()
+    image = Image.new("L", (size, size))
+    draw = ImageDraw.Draw(image)
+    if kind == "lead":
+        middle = (neck + target) / 2 + rng.normal(0, 0.3 * size, 2)
+        _curve(draw, [neck, middle, _border(rng, size)], [max(1, round(size * rng.uniform(0.004, 0.014)))] * 2)
+    elif kind == "legs":
+        x, width, foot = target[0] + rng.normal(0, 0.2 * reach), reach * rng.uniform(0.07, 0.2), box[3] + reach * rng.uniform(-0.2, 0.2)
+        for side in range(int(rng.integers(1, 3))):
+            start, end = np.array([[x + 1.4 * side * width + rng.normal(0, 0.3 * width), foot], [x + width * side, -width]])
+            _curve(draw, [start, (start + end) / 2 + rng.normal(0, 0.2 * width, 2), end], [0.6 * width, 1.3 * width])
+    elif kind == "arm":
+        width = reach * rng.uniform(0.05, 0.13)
+        start = _border(rng, size)
+        _curve(draw, [target, (start + target) / 2 + rng.normal(0, 0.15 * reach, 2), start], [0.7 * width, 1.4 * width])
+        for _ in range(4):
+            _curve(draw, [target, target + rng.normal(0, 0.6 * width, 2), target + 1.1 * width * _unit(rng)], [0.4 * width, 0.25 * width])
+    elif kind == "grass":
+        for x in rng.uniform(box[0] - 0.1 * reach, box[2] + 0.1 * reach, int(rng.integers(20, 120))):
+            foot, height = np.array([x, box[3] + rng.uniform(0, 0.08) * reach]), reach * rng.uniform(0.03, 0.16)
+            _curve(draw, [foot, foot - [0, 0.6 * height], foot + [rng.normal(0, 0.3) * height, -height]], [0.008 * size, 1])
+    else:
+        low = box[3] - reach * rng.uniform(0, 0.3)
+        tilt = rng.normal(0, 0.06, 2) * size
+        corners = [(-1.0, low + tilt[0]), (size, low + tilt[1]), (size, 2.0 * size), (-1.0, 2.0 * size)]
+        draw.polygon([tuple(map(float, corner)) for corner in corners], fill=255)
+    return np.asarray(image, dtype=np.float32) / 255, {"legs": CLOTHS + SKINS, "arm": SKINS + CLOTHS, "grass": GRASSES}.get(kind, ())
+
+
+def _border(rng: np.random.Generator, size: int) -> Float[np.ndarray, "2"]:
+    """A place outside the image, not below it."""
+    return np.array([[-0.1, rng.random()], [1.1, rng.random()], [rng.random(), -0.1]])[rng.integers(3)] * size
+
+
+def _unit(rng: np.random.Generator) -> Float[np.ndarray, "2"]:
+    angle = rng.uniform(0, 2 * np.pi)
+    return np.array([np.cos(angle), np.sin(angle)])
+
+
+def _curve(draw, points: list, widths: list) -> None:
+    """A bent stroke through a start, towards a middle, to an end, whose width changes from the first to the last."""
+    start, middle, end = points
+    steps = np.linspace(0, 1, 13)[:, None]
+    path = (1 - steps) ** 2 * start + 2 * steps * (1 - steps) * middle + steps**2 * end
+    for first, second, width in zip(path[:-1], path[1:], np.linspace(widths[0], widths[-1], 12), strict=True):
+        draw.line([*map(float, first), *map(float, second)], fill=255, width=max(1, round(float(width))))
+        if width > 3:
+            x, y, half = *map(float, second), float(width) / 2
+            draw.ellipse([x - half, y - half, x + half, y + half], fill=255)

@@ -127,5 +127,5 @@ def test_photographs_are_bytes(seed):
 def test_occluders_leave_half_of_the_animal(seed):
     mask = np.zeros((64, 64), dtype=bool)
     mask[20:50, 10:50] = True
-    hidden = occluders(np.random.default_rng(seed), np.zeros((64, 64, 3), dtype=np.float32), mask)
+    hidden = occluders(np.random.default_rng(seed), np.zeros((64, 64, 3), dtype=np.float32), mask, np.array([12.0, 25.0]))
     assert (hidden & mask).sum() <= 0.5 * mask.sum()
