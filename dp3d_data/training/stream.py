@@ -20,7 +20,7 @@ from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.training.renders import Renders
 
 COMPOSE, CROP = 7, 8
-FIRST, MORE = 512, 8  # renders that the first step draws from, and how many each step adds
+FIRST, MORE = 512, 3  # renders that the first step draws from, and how many each step adds
 ATTEMPTS = 10
 
 
