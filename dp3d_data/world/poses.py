@@ -84,7 +84,7 @@ def hinge_pose(
     pitch, roll = LEGS[kind](rng, angles)
     _trunk(rng, angles)
     _head(rng, angles, toward, pitch)
-    _tail(rng, angles, proportions.tail_curl)
+    _tail(rng, angles, proportions.tail_curl, pitch)
     _ears(rng, angles)
     angles.add("", rng.normal(0, 0.04, skeleton.num_hinges))
     return Pose(hinges_to_rotations(skeleton, angles.clipped()), stance_of(pitch, roll), kind)
@@ -283,8 +283,10 @@ def _head(rng: np.random.Generator, angles: Angles, toward: tuple[float, float],
     angles.add("mandible", rng.choice([-0.05, rng.uniform(0.03, 0.26)], p=[0.55, 0.45]))
 
 
-def _tail(rng: np.random.Generator, angles: Angles, curl: float) -> None:
+def _tail(rng: np.random.Generator, angles: Angles, curl: float, pitch: float) -> None:
     lift, wag = 0.12 * curl + rng.normal(0.02, 0.05), rng.normal(0, 0.07)
+    if pitch > 0.4:  # the ground bears it
+        lift, wag = max(lift, 0.03), 2 * wag
     extend = [hinge for hinge in angles.find("Ca_") if angles.names[hinge].endswith("extend")]
     bend = [hinge for hinge in angles.find("Ca_") if angles.names[hinge].endswith("bend")]
     angles.values[extend] += lift * np.linspace(1.2, 0.8, len(extend))
