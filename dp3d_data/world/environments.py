@@ -18,6 +18,8 @@ SHARE = 0.55  # of the images
 SUFFIXES = {".exr", ".jpg", ".jpeg", ".png", ".webp"}
 WIDEST = 1024  # columns that are kept of a panorama
 BRIGHT = 6.0  # times the mean: what is brighter belongs to the sun
+SUNNIEST = 3.5  # times the light from all around
+EXPOSURE = 0.6  # light on the animal
 BALANCE = 0.75  # share of the light's tint that the camera takes out
 GAMMA = 2.2
 
@@ -94,8 +96,8 @@ def _lit(picture: Float[np.ndarray, "H W 3"]) -> Panorama:
     directions, area = _sphere(*picture.shape[:2])
     grey = picture.mean(axis=2)
     ceiling = BRIGHT * max(float((np.minimum(grey, np.quantile(grey, 0.98)) * area).sum() / area.sum()), 1e-6)
-    soft = picture * np.minimum(1, ceiling / np.maximum(grey, 1e-9))[:, :, None]
     picture = np.where(grey[:, :, None] > ceiling, grey[:, :, None], picture)  # what outshines the sensor has no hue
+    soft = picture * np.minimum(1, ceiling / np.maximum(grey, 1e-9))[:, :, None]
     sharp = ((picture - soft) * area[:, :, None]).reshape(-1, 3)
     toward = directions.reshape(-1, 3).T @ sharp.sum(axis=1)
     length = float(np.linalg.norm(toward))
@@ -105,10 +107,10 @@ def _lit(picture: Float[np.ndarray, "H W 3"]) -> Panorama:
     ambient = irradiance(soft, directions, area)
     balance = (ambient[:, 3, 3] / max(float(ambient[:, 3, 3].mean()), 1e-6)) ** -BALANCE  # as cameras do
     picture, ambient, sun_colour = picture * balance, ambient * balance[:, None, None], sun_colour * balance
-    level = float(np.mean(ambient[:, 3, 3]) + 0.3 * sun_colour.mean())
-    exposure = 0.6 / max(level, 1e-6)
-    bright = min(1.0, 1.6 / max(float(sun_colour.mean()) * exposure, 1e-6))
-    return Panorama((picture * exposure).astype(np.float32), ambient * exposure, sun, sun_colour * exposure * bright)
+    around = max(float(ambient[:, 3, 3].mean()), 1e-6)
+    sun_colour *= min(1.0, SUNNIEST * around / max(float(sun_colour.mean()), 1e-6))
+    exposure = EXPOSURE / (around + 0.3 * float(sun_colour.mean()))
+    return Panorama((picture * exposure).astype(np.float32), ambient * exposure, sun, sun_colour * exposure)
 
 
 def _sphere(height: int, width: int) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W"]]:

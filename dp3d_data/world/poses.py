@@ -84,7 +84,7 @@ def hinge_pose(
     pitch, roll = LEGS[kind](rng, angles)
     _trunk(rng, angles)
     _head(rng, angles, toward, pitch)
-    _tail(rng, angles, proportions.tail_curl)
+    _tail(rng, angles, proportions.tail_curl, pitch)
     _ears(rng, angles)
     angles.add("", rng.normal(0, 0.04, skeleton.num_hinges))
     return Pose(hinges_to_rotations(skeleton, angles.clipped()), stance_of(pitch, roll), kind)
@@ -272,20 +272,21 @@ def _head(rng: np.random.Generator, angles: Angles, toward: tuple[float, float],
     lower = rng.choice([rng.normal(0.25, 0.4), rng.uniform(0.5, 2.4)], p=[0.85, 0.15]) + 0.9 * pitch
     turn = rng.normal(0, 0.6)
     if abs(azimuth) < 2.2 and rng.random() < WATCHING:
-        turn, lower = azimuth + rng.normal(0, 0.2), pitch - elevation + rng.normal(0.15, 0.2)
-    side, twist = turn / 4, rng.normal(0, 0.09)
+        turn, lower = azimuth + rng.normal(0, 0.2), pitch - elevation + rng.normal(0.1, 0.2)
     base = rng.uniform(0.3, 1) if lower < 0 else rng.uniform(0, 0.6)  # the share of the neck's root in it
     for part, share in (("C_7", base), ("C_5", base), ("C_3", 2 - base), ("C_1", 2 - base)):
         angles.add(f"{part}_extend", share * lower / 4)
-        angles.add(f"{part}_bend", side)
-    for part in ("C_6", "C_4", "C_2"):
-        angles.add(f"{part}_twist", twist)
+    for part, share in (("C_7_bend", 0.3), ("C_5_bend", 0.12), ("C_6_twist", 0.3), ("C_4_twist", 0.3), ("C_2_twist", 0.3)):
+        angles.add(part, share * turn + rng.normal(0, 0.05))  # an upright neck turns the head by its twist
+    angles.add("C_1_bend", rng.normal(0, 0.15))
     angles.add("atlas", rng.normal(0.05, 0.15))
     angles.add("mandible", rng.choice([-0.05, rng.uniform(0.03, 0.26)], p=[0.55, 0.45]))
 
 
-def _tail(rng: np.random.Generator, angles: Angles, curl: float) -> None:
+def _tail(rng: np.random.Generator, angles: Angles, curl: float, pitch: float) -> None:
     lift, wag = 0.12 * curl + rng.normal(0.02, 0.05), rng.normal(0, 0.07)
+    if pitch > 0.4:  # the ground bears it
+        lift, wag = max(lift, 0.03), 2 * wag
     extend = [hinge for hinge in angles.find("Ca_") if angles.names[hinge].endswith("extend")]
     bend = [hinge for hinge in angles.find("Ca_") if angles.names[hinge].endswith("bend")]
     angles.values[extend] += lift * np.linspace(1.2, 0.8, len(extend))

@@ -1,0 +1,109 @@
+"""Panoramas: their light is what arrives from them, their view is where the camera looks, and bad folders say so."""
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from dp3d_data.bodies import load_template
+from dp3d_data.errors import DependencyMissing, InputMissing, NothingToDo
+from dp3d_data.world import World, WorldConfig
+from dp3d_data.world.cameras import view_rotation
+from dp3d_data.world.environments import _sphere, irradiance, panorama, panorama_paths, place_view
+from dp3d_data.world.render import place_light, random_light, shaded
+from tests.shared import shared
+
+
+def light_on(ambient, normal):
+    lifted = np.append(normal, 1)
+    return np.einsum("i,cij,j->c", lifted, ambient, lifted)
+
+
+@given(st.integers(0, 2**31))
+def test_smooth_light_is_what_arrives_from_everywhere(seed):
+    """The quadratic form against the sum over all directions, for light that changes slowly."""
+    rng = np.random.default_rng(seed)
+    directions, area = _sphere(32, 64)
+    assert area.sum() == pytest.approx(4 * np.pi, rel=1e-2)
+    picture = np.clip(0.5 + directions @ rng.normal(0, 0.15, (3, 3)), 0, None)
+    normal = rng.normal(size=3)
+    normal /= np.linalg.norm(normal)
+    expected = (picture * (np.clip(directions @ normal, 0, None) * area)[:, :, None]).sum(axis=(0, 1)) / np.pi
+    np.testing.assert_allclose(light_on(irradiance(picture, directions, area), normal), expected, rtol=0.02, atol=0.01)
+
+
+def bright_spot(folder, row=40, column=100):
+    """A grey panorama of 64 x 128 with a lamp, and the direction to it."""
+    picture = np.full((64, 128, 3), 90, dtype=np.uint8)
+    picture[row : row + 2, column : column + 2] = 255
+    Image.fromarray(picture).save(folder / "lamp.png")
+    polar, azimuth = (row + 1) * np.pi / 64, np.pi - (column + 1) * 2 * np.pi / 128
+    return np.array([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)])
+
+
+def test_the_sun_is_the_brightest_place_and_the_view_finds_it_there(tmp_path):
+    toward = bright_spot(tmp_path)
+    place = panorama(tmp_path / "lamp.png")
+    assert place.sun @ toward > 0.999 and (place.sun_colour > 0).all()
+    view = view_rotation(np.arctan2(-toward[1], -toward[0]), -np.arcsin(toward[2]), 0.0)  # the camera looks along `toward`
+    np.testing.assert_allclose(view @ toward, [0, 0, 1], atol=1e-9)
+    picture = place_view(np.random.default_rng(1), place, view, 64)
+    assert picture.shape == (64, 64, 3) and picture.min() >= 0 and picture.max() <= 1
+    assert picture[28:36, 28:36].mean() > 1.05 * np.median(picture)
+    light = place_light(place, view, view)
+    np.testing.assert_allclose(light.sun, view @ place.sun, atol=1e-9)
+
+
+def test_light_without_a_place_comes_from_above():
+    for seed in range(20):
+        view = view_rotation(seed, 0.3, 0.1)
+        light = random_light(np.random.default_rng(seed), view)
+        shading = np.array([[*light.up, 0, 1.0], [*-light.up, 0, 1.0]])
+        above, below = shaded(np.full((2, 3), 0.5), shading, light, 0.0)
+        assert (above >= 0.8 * below).all() and below.min() > 0
+
+
+def test_panoramas_stand_behind_the_animal(tmp_path):
+    Image.new("RGB", (64, 32), (255, 60, 255)).save(tmp_path / "a.jpg")
+    (tmp_path / "broken.png").write_text("no picture")
+    dog = load_template("dog")
+    world = World(dog, WorldConfig(size=64, environments=str(tmp_path)))
+    assert not np.array_equal(world.sample(0).image, World(dog, WorldConfig(size=64)).sample(0).image)
+    np.testing.assert_array_equal(world.sample(3).image, World(dog, WorldConfig(size=64, environments=str(tmp_path))).sample(3).image)
+
+
+def test_exr_panoramas_are_read_in_linear_light(tmp_path):
+    exr = pytest.importorskip("OpenEXR")
+    pixels = np.full((8, 16, 3), 0.25, dtype=np.float32)
+    pixels[0, 0] = np.inf
+    with exr.File({"type": exr.scanlineimage}, {"RGB": exr.Channel("RGB", pixels)}) as file:
+        file.write(str(tmp_path / "a.exr"))
+    place = panorama(tmp_path / "a.exr")
+    assert np.isfinite(place.picture).all() and np.isfinite(place.ambient).all()
+    np.testing.assert_allclose(place.ambient[:, 3, 3], 0.3, rtol=0.2)
+
+
+def test_real_panoramas_light_the_animal():
+    pytest.importorskip("OpenEXR")
+    folder = str(shared("data/environments"))
+    for path in panorama_paths(folder):
+        place = panorama(path)
+        assert np.linalg.norm(place.sun) == pytest.approx(1)
+        assert 0.1 < light_on(place.ambient, np.array([0, 0, 1.0])).mean() + place.sun_colour.mean() < 4
+
+
+def test_folders_of_environments_must_hold_panoramas(tmp_path, monkeypatch):
+    dog = load_template("dog")
+    with pytest.raises(InputMissing, match="no such folder of environments"):
+        World(dog, WorldConfig(environments=str(tmp_path / "none")))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NothingToDo, match="no panoramas in the folder"):
+        World(dog, WorldConfig(environments=str(tmp_path / "empty")))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.exr").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    with pytest.raises(DependencyMissing, match="panoramas in EXR need OpenEXR"):
+        World(dog, WorldConfig(environments=str(tmp_path / "full")))
