@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from dp3d_data.errors import UsageError
 
+SCORE = 0.4  # detections below are not looked at, unless the user asks for them
+
 
 @dataclass(frozen=True)
 class Category:

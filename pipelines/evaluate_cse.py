@@ -1,38 +1,44 @@
-"""Score a CSE network on held-out synthetic images and on annotated photographs."""
+"""Score a CSE network on held-out synthetic images, on annotated photographs and on photographs without the animal."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dp3d_data.bodies import Template, load_template
 from dp3d_data.bodies.geodesics import geodesic_distances
-from dp3d_data.bodies.keypoints import DOG, named_keypoints
+from dp3d_data.bodies.keypoints import DOG, keypoint_names, named_keypoints
 from dp3d_data.categories import category
 from dp3d_data.errors import UsageError
 from dp3d_data.inference import DensePredictor, load_predictor
-from dp3d_data.sources.images import read_image
-from dp3d_data.sources.stanford_extra import read_stanford_extra
+from dp3d_data.sources import SourceOptions
 from dp3d_data.training.evaluate_recipe import EvaluateCseConfig
 from dp3d_data.training.evaluation import Tally, TrueObject, examine
 from dp3d_data.training.grouping import grouped_scenes
 from dp3d_data.training.held_out import rendered_side
+from dp3d_data.training.transfer import transferred
+from pipelines.annotated import Photographs, annotated
 from pipelines.evaluation_pictures import Pictures
 
-Images = Iterator[tuple[np.ndarray, list[TrueObject]]]
-Scores = dict[str, dict[str, float]]
+Images = Iterable[tuple[np.ndarray, list[TrueObject]]]
+Scores = dict[str, dict[str, Any]]
 
 
 BESIDE = "beside, "
 RATIO = "geodesic_ratio"
+TWENTY = 20  # photographs, for which spurious detections are counted
+OF_DETECTION = ("ap50", "found", "pck_10_found", "pck_15_found")  # say nothing where the boxes are given
 
 
 def run(config: EvaluateCseConfig) -> Scores:
-    """Measures by part: "synthetic", "synthetic, view: side" and its other groups, "photographs".
+    """Measures by part: "synthetic", "synthetic, view: side" and its other groups, "photographs", "photographs, Nose" and
+    its other keypoints, "without".
 
     With `config.beside` also those of the second checkpoint, their names after BESIDE, and in "synthetic" RATIO, the
     geodesic error of the first over that of the second.
@@ -40,19 +46,30 @@ def run(config: EvaluateCseConfig) -> Scores:
     Raises:
         As `scored`.
     """
-    predictor = load_predictor(config.model, config.weights, category=config.category, device=config.device)
+    predictor = _loaded(config, config.weights)
     config = replace(config, size=rendered_side(predictor.spec, config.size))  # the second one sees the same images
     scores = scored(config, predictor)
     if config.beside:
-        beside = load_predictor(config.model, config.beside, category=config.category, device=config.device)
-        other = scored(replace(config, pictures=""), beside)
+        other = scored(replace(config, pictures=""), _loaded(config, config.beside))
         means = [part["synthetic"]["geodesic_mean"] for part in (scores, other) if "geodesic_mean" in part.get("synthetic", {})]
         if len(means) == 2:
             scores["synthetic"][RATIO] = means[0] / max(means[1], 1e-12)
         scores |= {f"{BESIDE}{title}": measures for title, measures in other.items()}
     if config.out:
-        Path(config.out).write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+        Path(config.out).write_text(json.dumps(_numbers(scores), indent=2) + "\n", encoding="utf-8")
     return scores
+
+
+def _loaded(config: EvaluateCseConfig, weights: str) -> DensePredictor:
+    return load_predictor(config.model, weights, category=config.category, device=config.device, side=config.side)
+
+
+def _numbers(scores: Scores) -> Scores:
+    """As json has them: what is not finite is null."""
+    return {
+        title: {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in part.items()}
+        for title, part in scores.items()
+    }
 
 
 def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
@@ -60,31 +77,83 @@ def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
 
     Raises:
         UsageError: no template to render, or photographs without their folder.
-        InputMissing, InputCorrupt: photographs, annotations or keypoints that are not there or not usable.
+        InputMissing, InputCorrupt, NothingToDo: photographs, annotations or keypoints that are not there or not usable.
     """
     class_id = predictor.class_of(config.category)
     name = config.template or category(config.category).template
     template = load_template(name) if name else None
     own = template is not None and belongs(template, predictor, class_id)
-    geodesics = geodesic_distances(template) if own else None
+    part = _Part(config, predictor, class_id, template if own else None)
     scores: Scores = {}
-
-    def part(title: str, images: Images, **more) -> Tally:
-        pictures = Pictures(config.pictures, title, config.pictures_count, predictor, template if own else None)
-        tally = examine(predictor, images, geodesics, classes=[class_id], watch=pictures, **more)
-        scores[title] = tally.result()
-        return tally
-
     if config.count:
         if template is None:
             raise UsageError(f"no built-in template for {config.category!r}", hint="give the network's template: --template MESH")
-        tally = part("synthetic", grouped_scenes(template, config.seed, config.size, config.count))
+        tally = part.tally("synthetic", grouped_scenes(template, config.seed, config.size, config.count))
+        scores["synthetic"] = tally.result()
         scores |= {f"synthetic, {group}": measures for group, measures in tally.by_group().items()}
     if config.stanford_extra:
-        if not config.images:
-            raise UsageError("--stanford-extra needs the folder of its photographs", hint="add --images FOLDER")
-        part("photographs", annotated_photographs(config), named_vertices=_named(config, template if own else None))
+        scores |= part.photographs()
+    if config.without:
+        scores["without"] = part.without()
     return scores
+
+
+class _Part:
+    """What the parts of an evaluation share: settings, network, class, and the template where it is the network's own."""
+
+    def __init__(self, config: EvaluateCseConfig, predictor: DensePredictor, class_id: int, template: Template | None) -> None:
+        self.config, self.predictor, self.classes, self.template = config, predictor, [class_id], template
+        self.geodesics = None if template is None else geodesic_distances(template)
+
+    def tally(self, title: str, images: Images, **more) -> Tally:
+        """Examine images, and draw them."""
+        pictures = self._pictures(title)
+        tally = examine(self.predictor, images, self.geodesics, classes=self.classes, watch=pictures, **more)
+        pictures.sheet()
+        return tally
+
+    def _pictures(self, title: str) -> Pictures:
+        config = self.config
+        return Pictures(config.pictures, title, config.pictures_count, self.predictor, self.template, config.score, title != "synthetic")
+
+    def photographs(self) -> Scores:
+        """The measures of annotated photographs, as a whole and by keypoint."""
+        config, given = self.config, self.config.boxes == "given"
+        photographs = annotated("stanford-extra", config.stanford_extra, config.images, config.category)
+        ids, names = _named(config, self.template)
+        tally = self.tally("photographs", photographs, named_vertices=ids, given=given)
+        whole: dict[str, Any] = tally.result()
+        if given:
+            whole = {name: value for name, value in whole.items() if name not in OF_DETECTION}
+        else:
+            spurious = tally.spurious(config.score)
+            whole |= {"spurious": spurious, "spurious_on_20": TWENTY * spurious / max(tally.images, 1)}
+        whole |= self._transfer(photographs) | {"boxes": config.boxes} | photographs.account()
+        return {"photographs": whole} | {f"photographs, {name}": row for name, row in tally.by_keypoint(names).items()}
+
+    def _transfer(self, photographs: Photographs) -> dict[str, float]:
+        """Photograph to photograph, at the true boxes."""
+        seen = []
+        for _, image, objects in photographs.read(self.config.transfer):
+            named = [one for one in objects if one.named is not None]
+            boxes = np.array([one.box for one in named]).reshape(-1, 4)
+            seen += list(zip(self.predictor.predict(image, boxes=boxes, classes=self.classes), named, strict=True))
+        pairs = {"dogs": float(len(seen))} | transferred(seen) if len(seen) > 1 else {}
+        return {f"transfer_{name}": value for name, value in pairs.items()}
+
+    def without(self) -> dict[str, Any]:
+        """Detections on photographs that do not show the animal, and the best score on each that has one."""
+        config, spurious = self.config, 0
+        best: dict[str, float] = {}
+        photographs = Photographs("folder", SourceOptions(images=config.without))
+        pictures = self._pictures("without")
+        for record, image, _ in photographs.read():
+            found = self.predictor.predict(image, score=config.score, classes=self.classes)
+            spurious += len(found)
+            best |= {record.image_id: max(one.score for one in found)} if found else {}
+            pictures(image, [], found, [], record.image_id)
+        pictures.sheet()
+        return {"spurious": spurious, "best_scores": best} | photographs.account()
 
 
 def belongs(template: Template, predictor: DensePredictor, class_id: int) -> bool:
@@ -94,18 +163,11 @@ def belongs(template: Template, predictor: DensePredictor, class_id: int) -> boo
     return template.num_vertices == len(predictor.vertex_embeddings(class_id))
 
 
-def _named(config: EvaluateCseConfig, template: Template | None) -> np.ndarray | None:
-    """Vertices of the annotated keypoints; None where they are not known for this template."""
+def _named(config: EvaluateCseConfig, template: Template | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Vertices and names of the annotated keypoints; none where they are not known for this template."""
     if template is None:
-        return None
-    if config.keypoints:
-        return named_keypoints(config.keypoints, vertices=template.num_vertices)
-    builtin = load_template("dog").content_hash == template.content_hash
-    return named_keypoints(DOG) if builtin else None
-
-
-def annotated_photographs(config: EvaluateCseConfig) -> Images:
-    """StanfordExtra photographs with box, mask and keypoints."""
-    for entry in read_stanford_extra(config.stanford_extra, config.images):
-        image = read_image(entry.path).pixels
-        yield np.ascontiguousarray(image[:, :, ::-1]), [TrueObject(entry.box, entry.mask, named=entry.keypoints)]
+        return None, ()
+    if not config.keypoints and load_template("dog").content_hash != template.content_hash:
+        return None, ()
+    table = config.keypoints or DOG
+    return named_keypoints(table, vertices=template.num_vertices), keypoint_names(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dp3d_data.categories import SCORE
 from dp3d_data.config import setting
 
 
@@ -25,7 +26,7 @@ class ExtractConfig:
     weights: str = setting("", "Checkpoint, .pth or .pkl. None: the embedded one.", group="Network")
     template: str = setting("", "Template, by name or file. None: the category's built-in one.", group="Network")
     charts: str = setting("", "Which body vertex lies where on the charts of people: UV_Processed.mat.", group="Network")
-    score: float = setting(0.4, "Detections below this score are not looked at.", group="Network", minimum=0, maximum=1)
+    score: float = setting(SCORE, "Detections below this score are not looked at.", group="Network", minimum=0, maximum=1)
     side: int = setting(0, "Shortest side that images are scaled to for the network. 0: its own.", group="Network", minimum=0, maximum=4000)
     min_vertices: int = setting(20, "Instances with fewer visible vertices are rejected.", group="Filters", minimum=1)
     cycle: bool = setting(True, "Weigh keypoints forward and backward: pixel, vertex, pixel.", group="Filters")

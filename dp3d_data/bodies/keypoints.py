@@ -41,3 +41,10 @@ def named_keypoints(path: str | Path = DOG, *, count: int = 24, vertices: int | 
     except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
         raise InputCorrupt("not a table of keypoints", got=error, expected=EXPECTED, path=path) from error
     return found
+
+
+def keypoint_names(path: str | Path = DOG, *, count: int = 24) -> tuple[str, ...]:
+    """The name of each keypoint, "keypoint 3" where a table that `named_keypoints` reads has no column for it."""
+    with open(path, newline="", encoding="utf-8") as stream:
+        known = {int(row["index"]): row.get("name") for row in csv.DictReader(stream)}
+    return tuple(known.get(index) or f"keypoint {index}" for index in range(count))

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float
 
-from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import GivenObject, ImageRecord, RunLength
 from dp3d_data.sources.coco import corners
-from dp3d_data.sources.masks import mask_pixels
 from dp3d_data.sources.options import SourceOptions, required_path
 from dp3d_data.sources.stanford_dogs import breed, images_folder
 from dp3d_data.sources.trees import SPLITS, find_image, read_json, require_images
@@ -21,16 +19,6 @@ EXPECTED = "a list of objects with img_path, img_width, img_height, img_bbox [x,
 HINT = "StanfordExtra's json comes from its authors: https://github.com/benjiebob/StanfordExtra"
 IMAGES = "name the folder of Stanford Dogs' breeds: --images Images/"
 MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError)
-
-
-@dataclass(frozen=True)
-class AnnotatedDog:
-    """One annotated photograph: where it lies, box xyxy in image pixels, mask of the dog, 24 keypoints (x, y, visible)."""
-
-    path: Path
-    box: Float[np.ndarray, "4"]
-    mask: Bool[np.ndarray, "h w"]
-    keypoints: Float[np.ndarray, "24 3"]
 
 
 @dataclass(frozen=True)
@@ -73,31 +61,6 @@ class StanfordExtraSource:
     def digest(self) -> str:
         """Nothing: the records say it all."""
         return ""
-
-
-def read_stanford_extra(annotation: str | Path, images: str | Path) -> list[AnnotatedDog]:
-    """The annotated photographs that are on disk, in the order of the json.
-
-    Raises:
-        InputMissing: no json, no image folder, or none of the photographs below it.
-        InputCorrupt: not StanfordExtra's json.
-    """
-    entries = read_json(annotation, EXPECTED, HINT)
-    try:
-        dogs = [_dog(entry, Path(images)) for entry in entries]
-    except MALFORMED as error:
-        raise InputCorrupt("not StanfordExtra's json", got=repr(error), expected=EXPECTED, hint=HINT, path=annotation) from error
-    there = [dog for dog in dogs if dog.path.is_file()]
-    if not there:
-        expected = str(dogs[0].path) if dogs else EXPECTED
-        raise InputMissing("none of the annotated photographs is here", expected=expected, path=images)
-    return there
-
-
-def _dog(entry: dict[str, Any], images: Path) -> AnnotatedDog:
-    one = _object(entry, masks=True)
-    mask = mask_pixels(one.mask) if one.mask is not None else np.zeros((entry["img_height"], entry["img_width"]), dtype=bool)
-    return AnnotatedDog(images / entry["img_path"], np.array(one.box), mask, np.array(one.keypoints))
 
 
 def _object(entry: dict[str, Any], masks: bool) -> GivenObject:

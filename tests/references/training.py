@@ -41,3 +41,37 @@ def average_precision_slow(scores, correct, objects):
     ranked = [c for _, c in sorted(zip([-s for s in scores], correct, strict=True), key=lambda pair: pair[0])]
     precision = [sum(ranked[: i + 1]) / (i + 1) for i in range(len(ranked))]
     return sum(max(precision[i:]) for i, hit in enumerate(ranked) if hit) / objects
+
+
+def transfer_errors_slow(seen):
+    """Each keypoint visible in both of each ordered pair, one pixel of the second one's mask at a time; maps as large as their boxes."""
+    errors = []
+    for to, (there, target) in enumerate(seen):
+        x, y, right, bottom = (int(value) for value in there.box)
+        for by, (here, source) in enumerate(seen):
+            for (kx, ky, seen_here), (tx, ty, seen_there) in zip(source.named, target.named, strict=True):
+                if by == to or not (seen_here and seen_there):
+                    continue
+                x0, y0, x1, y1 = (int(value) for value in here.box)
+                wanted = here.embedding[:, min(max(int(ky), y0), y1 - 1) - y0, min(max(int(kx), x0), x1 - 1) - x0]
+                best, place = -math.inf, None
+                for row in range(y, bottom):
+                    for column in range(x, right):
+                        pixel = there.embedding[:, row - y, column - x]
+                        alike = sum(a * b for a, b in zip(pixel, wanted, strict=True)) / math.sqrt(sum(a * a for a in pixel))
+                        if target.mask[row, column] and alike > best:
+                            best, place = alike, (column + 0.5, row + 0.5)
+                errors.append(math.dist(place, (tx, ty)) / math.sqrt(target.mask.sum()))
+    return errors
+
+
+def placed_keypoints_slow(dense, wanted, geodesics, near=0.02):
+    """The mean of the pixels weighted by exp(-(distance on the surface / near)^2), relative to the nearest, one at a time."""
+    pixels = [(row, column) for row, line in enumerate(dense.mask) for column, inside in enumerate(line) if inside]
+    places = []
+    for vertex in wanted:
+        shares = softmax_slow([(geodesics[vertex][dense.vertex_ids[pixel]] / near) ** 2 for pixel in pixels])
+        x = sum(share * (dense.origin[0] + column + 0.5) for share, (_, column) in zip(shares, pixels, strict=True))
+        y = sum(share * (dense.origin[1] + row + 0.5) for share, (row, _) in zip(shares, pixels, strict=True))
+        places.append((x, y))
+    return places

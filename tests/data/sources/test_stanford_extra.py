@@ -5,28 +5,32 @@ import json
 import numpy as np
 import pytest
 
-from dp3d_data.errors import InputCorrupt, InputMissing
-from dp3d_data.sources.stanford_extra import read_stanford_extra
+from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
+from pipelines.annotated import annotated
 from tests.shared import shared
 
 
 def test_the_real_sample_has_masks_inside_their_boxes():
     folder = shared("data/stanford_extra")
-    dogs = read_stanford_extra(folder / "StanfordExtra_sample.json", folder / "images")
-    assert len(dogs) == 5
+    photographs = annotated("stanford-extra", str(folder / "StanfordExtra_sample.json"), str(folder / "images"))
+    entries = len(json.loads((folder / "StanfordExtra_sample.json").read_text()))
+    dogs = [dog for _, dogs in photographs for dog in dogs]
+    assert photographs.account() == {"listed": entries, "on_disk": entries, "left_out": {}} and len(dogs) == entries
     for dog in dogs:
         rows, columns = np.nonzero(dog.mask)
         x0, y0, x1, y1 = dog.box
         inside = (columns >= x0 - 2) & (columns < x1 + 2) & (rows >= y0 - 2) & (rows < y1 + 2)
         assert inside.mean() > 0.95
-        assert dog.keypoints.shape == (24, 3)
+        assert dog.named.shape == (24, 3)
 
 
 def test_a_missing_file_and_a_foreign_one(tmp_path):
     with pytest.raises(InputMissing, match="no such file"):
-        read_stanford_extra(tmp_path / "none.json", tmp_path)
+        annotated("stanford-extra", str(tmp_path / "none.json"), str(tmp_path))
+    with pytest.raises(UsageError, match="need the folder"):
+        annotated("stanford-extra", str(tmp_path / "none.json"), "")
     for text in ("not json", json.dumps([{"file_name": "a.jpg"}]), json.dumps({"images": []})):
         path = tmp_path / "foreign.json"
         path.write_text(text)
         with pytest.raises((InputCorrupt, InputMissing), match="StanfordExtra|none of the annotated"):
-            read_stanford_extra(path, tmp_path)
+            annotated("stanford-extra", str(path), str(tmp_path))

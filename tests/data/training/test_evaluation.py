@@ -76,7 +76,7 @@ def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_pa
     result = CliRunner().invoke(evaluate_cse, [*words, *photographs, "--images", str(folder / "images"), "--out", str(out)])
     assert result.exit_code == 0, result.output
     scores = json.loads(out.read_text())
-    assert scores["synthetic"]["objects"] == 2 and scores["photographs"]["objects"] == 5
+    assert scores["synthetic"]["objects"] == 2 and scores["photographs"]["objects"] == scores["photographs"]["on_disk"] >= 5
     assert scores["photographs"]["annotated_keypoints"] > 50
     assert CliRunner().invoke(evaluate_cse, [*words, *photographs]).exit_code == 2
     twice = CliRunner().invoke(evaluate_cse, [*words, "--beside", str(tmp_path / "random.pth"), "--out", str(out)])

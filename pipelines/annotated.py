@@ -1,0 +1,92 @@
+"""Annotated photographs as truth to measure with: those that are on disk, what was left out, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
+from dp3d_data.records import GivenObject, ImageRecord
+from dp3d_data.sources import SourceOptions, mask_pixels, open_source, read_image
+from dp3d_data.sources.addresses import is_file
+from dp3d_data.training.evaluation import TrueObject
+
+Pixels = UInt8[np.ndarray, "h w 3"]
+
+
+class Photographs:
+    """The photographs of a source that are on disk, with what is annotated in them as truth; read one at a time.
+
+    Attributes:
+        listed: how many the source names.
+        records: those that are on disk.
+        left_out: name -> why, of those that turned out to be of no use when they were read.
+
+    Raises:
+        UsageError, InputMissing, InputCorrupt, NothingToDo: as the source.
+    """
+
+    def __init__(self, source: str, options: SourceOptions) -> None:
+        records = open_source(source, options).records()
+        self.listed, self.records = len(records), [record for record in records if is_file(record.path)]
+        self.left_out: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[tuple[Pixels, list[TrueObject]]]:
+        """BGR pixels and objects of each."""
+        return ((image, objects) for _, image, objects in self.read())
+
+    def read(self, count: int | None = None) -> Iterator[tuple[ImageRecord, Pixels, list[TrueObject]]]:
+        """All of them, or so many, evenly over the source; BGR."""
+        count = len(self.records) if count is None else min(count, len(self.records))
+        for place in range(count):
+            record = self.records[place * len(self.records) // count]
+            try:
+                pixels = read_image(record.path).pixels
+                objects = [_true_object(one, record, pixels.shape[:2]) for one in record.objects or ()]
+            except Dp3dError as error:
+                self.left_out[record.image_id] = " ".join(str(error).split())
+                continue
+            yield record, np.ascontiguousarray(pixels[:, :, ::-1]), objects
+
+    def account(self) -> dict[str, Any]:
+        """How many photographs are listed, how many are on disk, and what was left out."""
+        return {"listed": self.listed, "on_disk": len(self.records), "left_out": dict(sorted(self.left_out.items()))}
+
+
+def annotated(source: str, path: str, images: str, category: str = "dog") -> Photographs:
+    """The photographs of an annotation.
+
+    Args:
+        source: "stanford-extra" or "coco".
+        path: its json.
+        images: folder that the paths of the json start from.
+
+    Raises:
+        UsageError: no folder.
+        InputMissing, InputCorrupt, NothingToDo: no such json, or none of its photographs is there.
+    """
+    if not images:
+        raise UsageError("annotated photographs need the folder that they lie in", hint="add --images FOLDER")
+    return Photographs(source, SourceOptions(path=path, images=(images,), category=category, masks=True))
+
+
+def _true_object(one: GivenObject, record: ImageRecord, shape: tuple[int, ...]) -> TrueObject:
+    """An annotated object as truth.
+
+    Raises:
+        InputCorrupt: no mask, one of another size than the photograph, or a box without an area.
+    """
+    mask = None if one.mask is None else mask_pixels(one.mask)
+    if mask is None or not mask.any():
+        raise InputCorrupt("an annotated object without a mask", path=record.path)
+    if mask.shape != shape:
+        got, expected = f"{mask.shape[1]} x {mask.shape[0]}", f"{shape[1]} x {shape[0]}, its photograph's"
+        raise InputCorrupt("an annotation of another size than its photograph", got=got, expected=expected, path=record.path)
+    box = np.array(one.box)
+    if not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
+        raise InputCorrupt("an annotated box without an area", got=box.tolist(), path=record.path)
+    named = None if one.keypoints is None else np.array(one.keypoints, dtype=np.float64).reshape(-1, 3)
+    return TrueObject(box, mask, named=named, name=record.image_id)

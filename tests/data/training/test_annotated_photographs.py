@@ -1,0 +1,187 @@
+"""evaluate-cse on annotated photographs whose right answer is known: renders, annotated at the projections of named vertices."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+import pipelines.evaluate_cse as command
+from dp3d_data.bodies import load_template
+from dp3d_data.bodies.keypoints import keypoint_names, named_keypoints
+from dp3d_data.commands.evaluate_cse import evaluate_cse
+from dp3d_data.inference import find_spec
+from dp3d_data.inference.synthetic import KnownDetection, KnownObject, SyntheticPredictor, image_key
+from dp3d_data.records import DensePrediction
+from dp3d_data.training.evaluation import TrueObject
+from dp3d_data.training.grouping import grouped_scenes
+from dp3d_data.training.readout import placed_keypoints
+from dp3d_data.training.transfer import transfer_errors, transferred
+from tests.references.training import placed_keypoints_slow, transfer_errors_slow
+
+
+class Knowing(SyntheticPredictor):
+    """A perfect network with the specification of a real one."""
+
+    spec = find_spec("dog-synth-1")
+
+
+@pytest.fixture(scope="module")
+def dogs():
+    """BGR renders with one dog each, and its truth."""
+    scenes = grouped_scenes(load_template("dog"), 0, 128, 8)
+    return [(image, truth[0]) for image, truth in scenes if len(truth) == 1]
+
+
+def annotate(folder, dogs):
+    """StanfordExtra's json and photographs of renders, and the network that knows them; keypoints are visible where their vertex is."""
+    ids, entries, known = named_keypoints(), [], {}
+    for number, (image, one) in enumerate(dogs):
+        path = folder / "Images" / "n1-render" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(image[:, :, ::-1])).save(path)
+        seen = np.isin(ids, one.vertex_map[one.mask])
+        x0, y0, x1, y1 = map(float, one.box)
+        height, width = one.mask.shape
+        entries.append(
+            {
+                "img_path": f"n1-render/{number}.png", "img_width": width, "img_height": height, "img_bbox": [x0, y0, x1 - x0, y1 - y0],
+                "joints": np.column_stack([one.keypoints[ids], seen]).tolist(), "is_multiple_dogs": False,
+                "seg": coco_mask.encode(np.asfortranarray(one.mask.astype(np.uint8)))["counts"].decode(),
+            }
+        )  # fmt: skip
+        known[image_key(image)] = [KnownObject(tuple(one.box), np.where(one.mask, one.vertex_map, -1))]
+    (folder / "annotation.json").write_text(json.dumps(entries))
+    return entries, known
+
+
+def run(monkeypatch, folder, known, *words):
+    monkeypatch.setattr(command, "load_predictor", lambda *_, **__: Knowing(known, load_template("dog").num_vertices, {"dog": 0}))
+    given = ["--count", "0", "--stanford-extra", str(folder / "annotation.json"), "--images", str(folder / "Images")]
+    result = CliRunner().invoke(evaluate_cse, [*given, "--out", str(folder / "out.json"), *words])
+    assert result.exit_code == 0, result.output
+    return json.loads((folder / "out.json").read_text()), result.output
+
+
+@pytest.mark.parametrize("boxes", ["given", "detected"])
+def test_a_perfect_network_scores_one_as_a_whole_and_at_every_keypoint(tmp_path, monkeypatch, dogs, boxes):
+    entries, known = annotate(tmp_path, dogs)
+    scores, output = run(monkeypatch, tmp_path, known, "--boxes", boxes, "--pictures", str(tmp_path / "pictures"))
+    whole = scores["photographs"]
+    assert whole["pck_10"] == 1 and whole["mask_iou"] > 0.95 and whole["boxes"] == boxes
+    assert ("ap50" in whole) == ("spurious" in whole) == (boxes == "detected")
+    seen = np.array([entry["joints"] for entry in entries])[:, :, 2].sum(0)
+    for name, count in zip(keypoint_names(), seen, strict=True):
+        if count:
+            row = scores[f"photographs, {name}"]
+            assert row["annotated_keypoints"] == count and row["pck_10"] == 1 and row["median_error"] < 0.08
+    assert f"{len(dogs)} listed, {len(dogs)} on disk, {len(dogs)} read" in output
+    sheet = np.asarray(Image.open(tmp_path / "pictures" / "photographs-sheet.jpg"))
+    assert sheet.std() > 20
+
+
+def test_what_is_missing_or_broken_is_said_and_the_rest_is_scored(tmp_path, monkeypatch, dogs):
+    entries, known = annotate(tmp_path, dogs)
+    (tmp_path / "Images" / entries[0]["img_path"]).unlink()
+    (tmp_path / "Images" / entries[1]["img_path"]).write_bytes(b"no image")
+    entries[2]["img_height"] += 2
+    (tmp_path / "annotation.json").write_text(json.dumps(entries))
+    scores, output = run(monkeypatch, tmp_path, known)
+    whole = scores["photographs"]
+    assert whole["listed"] == len(dogs) and whole["on_disk"] == len(dogs) - 1 and whole["objects"] == len(dogs) - 3
+    assert set(whole["left_out"]) == {entries[1]["img_path"], entries[2]["img_path"]} and whole["pck_10"] == 1
+    assert f"left out: {entries[1]['img_path']}: " in output and "not an image" in output
+
+
+def test_a_network_that_finds_nothing_misses_every_keypoint_and_writes_plain_json(tmp_path, monkeypatch, dogs):
+    annotate(tmp_path, dogs)
+    scores, _ = run(monkeypatch, tmp_path, {})
+    assert scores["photographs"]["pck_15"] == 0 and scores["photographs"]["mask_iou"] is None
+    assert all(part["median_error"] is None for title, part in scores.items() if "," in title)
+
+
+def test_detections_that_hit_no_dog_are_spurious_there_and_on_photographs_without_one(tmp_path, monkeypatch, dogs):
+    _, known = annotate(tmp_path, dogs)
+    image, one = dogs[0]
+    x0, y0, x1, y1 = one.box
+    near, nothing = (x0 + 1, y0, x1, y1), np.full(one.mask.shape, -1)
+    false = [(near, 0.9), ((0, 0, 5, 5), 0.41), ((0, 0, 6, 6), 0.39)]
+    known[image_key(image)] += [KnownObject(box, nothing, score) for box, score in false]
+    words = ["--without", str(tmp_path / "Images")]
+    scores, output = run(monkeypatch, tmp_path, known, *words)
+    assert scores["photographs"]["spurious"] == 1  # one is below the score, another overlaps the dog
+    assert scores["photographs"]["spurious_on_20"] == pytest.approx(20 / len(dogs))
+    assert scores["without"]["spurious"] == len(dogs) + 2 and len(scores["without"]["best_scores"]) == len(dogs)
+    assert "n1-render/0.png: score 1.00" in output
+    assert run(monkeypatch, tmp_path, known, "--score", "0.3")[0]["photographs"]["spurious"] == 2
+
+
+def test_the_side_reaches_the_network(monkeypatch):
+    asked = []
+
+    def loading(*_, **settings):
+        asked.append(settings["side"])
+        return Knowing({}, load_template("dog").num_vertices, {"dog": 0})
+
+    monkeypatch.setattr(command, "load_predictor", loading)
+    command.run(command.EvaluateCseConfig(count=0, side=320, beside="other.pth"))
+    assert asked == [320, 320]
+
+
+def seen_with_keypoints(dogs):
+    """Detections at the true boxes, of a perfect network; the keypoints are pixels of vertices that every dog shows."""
+    body = load_template("dog")
+    common = np.array(sorted(set.intersection(*({*one.vertex_map[one.mask].tolist()} for _, one in dogs))))
+    seen = []
+    for image, one in dogs:
+        network = SyntheticPredictor({image_key(image): [KnownObject(tuple(one.box), one.vertex_map)]}, body.num_vertices, {"dog": 0})
+        places = [np.argwhere(one.mask & (one.vertex_map == vertex))[0][::-1] + 0.5 for vertex in common]
+        named = np.column_stack([places, np.ones(len(common))])
+        seen.append((network.predict(image, boxes=np.array([one.box]))[0], TrueObject(one.box, one.mask, named=named)))
+    return seen
+
+
+def mirrored(image, one):
+    width = one.mask.shape[1]
+    x0, y0, x1, y1 = one.box
+    flipped = TrueObject(np.array([width - x1, y0, width - x0, y1]), one.mask[:, ::-1], one.vertex_map[:, ::-1])
+    return np.ascontiguousarray(image[:, ::-1]), flipped
+
+
+def test_keypoints_carried_by_perfect_embeddings_land_on_their_vertices(dogs):
+    seen = seen_with_keypoints([dogs[0], mirrored(*dogs[0])])
+    result = transferred(seen)
+    assert result["keypoints"] == 2 * len(seen[0][1].named) > 200 and result["pck_10"] == 1
+
+
+def test_transfer_is_what_a_loop_over_pairs_says():
+    rng, seen = np.random.default_rng(4), []
+    for _ in range(3):
+        embedding = rng.normal(size=(4, 6, 5)).astype(np.float32)
+        mask = np.zeros((12, 12), dtype=bool)
+        mask[4:9, 2:6] = True
+        named = np.column_stack([rng.uniform(0, 12, (6, 2)), rng.integers(0, 2, 6)])
+        detection = KnownDetection(np.array([3.0, 4.0, 8.0, 10.0]), 1.0, 0, embedding, np.zeros((2, 6, 5)))
+        seen.append((detection, TrueObject(np.array([3.0, 4.0, 8.0, 10.0]), mask, named=named)))
+    np.testing.assert_allclose(transfer_errors(seen), transfer_errors_slow(seen), rtol=1e-6)
+
+
+def test_a_dog_whose_mask_is_outside_its_box_takes_no_keypoint(dogs):
+    first, second = seen_with_keypoints(dogs[:2])
+    nowhere = TrueObject(second[1].box, np.zeros_like(second[1].mask), named=second[1].named)
+    nowhere.mask[0, 0] = True
+    errors = transfer_errors([first, (second[0], nowhere)])
+    assert np.isinf(errors).sum() == len(first[1].named) == len(errors) // 2
+
+
+def test_placed_keypoints_are_the_loops_and_a_vertex_nobody_shows_stands_by_its_nearest():
+    rng = np.random.default_rng(5)
+    steps = np.abs(np.subtract.outer(np.arange(20), np.arange(20))) / 50
+    dense = DensePrediction((-3, 7), rng.integers(0, 10, (9, 8)), rng.random((9, 8)) < 0.5)
+    wanted = np.array([0, 4, 9, 19])
+    places = placed_keypoints(dense, wanted, steps)
+    np.testing.assert_allclose(places, placed_keypoints_slow(dense, wanted, steps), rtol=1e-9)
+    rows, columns = np.nonzero(dense.mask & (dense.vertex_ids == dense.vertex_ids[dense.mask].max()))
+    np.testing.assert_allclose(places[3], [columns.mean() - 2.5, rows.mean() + 7.5], atol=1e-3)
