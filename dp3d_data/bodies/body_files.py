@@ -18,6 +18,7 @@ from dp3d_data.bodies.body_model import DOG_JOINTS, DOG_SCALES, BodyModel, dog_s
 from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.config import workspace
 from dp3d_data.errors import CheckpointError, InputCorrupt, InputMissing, ShapeError, UnsafePickle, UsageError
+from dp3d_data.files import require_no_pointer
 
 FORMAT = 1
 LARGEST = 4 << 30
@@ -190,6 +191,7 @@ def _read_ours(path: Path) -> BodyModel:
 
 def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Those of the named arrays that an .npz holds."""
+    require_no_pointer(path)
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist() if entry.filename.removesuffix(".npy") in names)
