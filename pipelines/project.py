@@ -175,9 +175,10 @@ class ProjectParts:
         keypoints, visible = self.noise.apply(view.keypoints, view.visible, view.box, number)
         there = fit.image_path is not None and fit.image_path.is_file()
         path, digest = (str(fit.image_path), file_digest(fit.image_path)) if there else (None, None)
+        told = (fit.group, fit.split, fit.source_dataset, fit.source_quality)
         return instance_row(
             fit.instance_id,
-            ImageInfo(fit.image_id, *size, path, digest, plan.config.dataset, fit.group, fit.split),
+            ImageInfo(fit.image_id, *size, path, digest, plan.config.dataset, *told),
             Detection(np.asarray(view.box, dtype=np.float32), 1.0, plan.config.category),
             vertex_view(keypoints, visible, plan.subset),
             Correspondence(plan.template.name, plan.template.content_hash, TRUTH),

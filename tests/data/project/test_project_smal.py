@@ -198,7 +198,7 @@ def test_the_shared_person_is_where_the_crop_was_fitted(tmp_path):
     x, y, z = (posed + fields["t"]).T
     small = 5000 * np.column_stack([x, y]) / z[:, None] + (90, 140)
     assert_keypoints(row, 2 * small + (500, 100))
-    assert not failed
+    assert not failed and (row["source_dataset"], row["source_quality"]) == ("mpii 1", "high")
 
 
 def test_marked_joints_far_from_the_body_make_a_failure(tmp_path):
