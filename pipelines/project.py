@@ -23,13 +23,13 @@ from dp3d_data.records import Detection, ImageRecord
 from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
 from dp3d_data.shards.runs import Run, RunWriter
 from dp3d_data.shards.schema import SCHEMA_VERSION
-from pipelines.fit_bodies import Bodies, Poser, load_bodies
+from pipelines.fit_bodies import Bodies, Poser, check_labels, load_bodies
 from pipelines.fit_views import Noise, fit_view, vertex_view
 from pipelines.overlays import draw_overlays
 from pipelines.parts import Advance, Place, finish_run, make_missing_parts, part_size, unfinished_run, worker_count
 from pipelines.project_settings import ProjectConfig
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 TRUTH = "truth"
 
 
@@ -109,10 +109,12 @@ def body_digest(model: BodyModel) -> str:
 
 
 def _fit_digest(fit: Fit | FitFailure) -> str:
-    """What the recipe knows of a fit, wherever its files lie; of a mask the size of its file."""
-    values = {name: value for name, value in asdict(fit).items() if name not in ("image_path", "path", "mask_path", "message")}
-    mask = getattr(fit, "mask_path", None)
-    values["mask"] = None if mask is None or not mask.is_file() else mask.stat().st_size
+    """What the recipe knows of a fit, wherever its files lie; of a mask and a posed surface their content."""
+    places = ("image_path", "path", "mask_path", "mesh_path", "message")
+    values = {name: value for name, value in asdict(fit).items() if name not in places}
+    for name in ("mask_path", "mesh_path"):
+        path = getattr(fit, name, None)
+        values[name] = None if path is None or not path.is_file() else file_digest(path)
     return fingerprint(repr({name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in _flat(values)}))
 
 
@@ -167,13 +169,16 @@ class ProjectParts:
         plan = self.plan
         size = image_size(fit)
         mask = read_mask(fit.mask_path, size) if plan.config.masks and fit.mask_path is not None else None
-        view = fit_view(self.poser.pose(fit), plan.template, fit.camera, size, fit.box, mask)
+        posed = self.poser.pose(fit)
+        check_labels(fit, plan.bodies.of(fit), posed)
+        view = fit_view(posed, plan.template, fit.camera, size, fit.box, mask)
         keypoints, visible = self.noise.apply(view.keypoints, view.visible, view.box, number)
         there = fit.image_path is not None and fit.image_path.is_file()
         path, digest = (str(fit.image_path), file_digest(fit.image_path)) if there else (None, None)
+        told = (fit.group, fit.split, fit.source_dataset, fit.source_quality)
         return instance_row(
             fit.instance_id,
-            ImageInfo(fit.image_id, *size, path, digest, plan.config.dataset, fit.group, fit.split),
+            ImageInfo(fit.image_id, *size, path, digest, plan.config.dataset, *told),
             Detection(np.asarray(view.box, dtype=np.float32), 1.0, plan.config.category),
             vertex_view(keypoints, visible, plan.subset),
             Correspondence(plan.template.name, plan.template.content_hash, TRUTH),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from dp3d_data.config import setting
 
-DATASETS = ("stanford-dogs", "up3d", "human36m", "3dpw", "neutral")
+DATASETS = ("stanford-dogs", "smalify", "wldo", "animal3d", "posed-mesh", "up3d", "human36m", "3dpw", "neutral")
 
 
 @dataclass(frozen=True, kw_only=True)

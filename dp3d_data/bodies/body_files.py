@@ -7,7 +7,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,43 @@ from dp3d_data.bodies.body_model import DOG_JOINTS, DOG_SCALES, BodyModel, dog_s
 from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.config import workspace
 from dp3d_data.errors import CheckpointError, InputCorrupt, InputMissing, ShapeError, UnsafePickle, UsageError
+from dp3d_data.files import require_no_pointer
 
 FORMAT = 1
 LARGEST = 4 << 30
 KEYS = ("v_template", "f", "shapedirs", "J_regressor", "kintree_table", "weights")
-# Words of a file or model name -> what it is, where its owner offers it, and what it should be called.
-OWNERS = {
-    ("smbld", "wldo", "00781", "dog"): (
-        "SMBLD, the dog model of WLDO", "its authors' page, github.com/benjiebob/WLDO and SMALify", "my_smpl_00781_4_all.pkl"
+SMAL_VERTICES = 3889
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published model: the words that a name of it holds, where its owner offers it and as what file, and its betas.
+
+    betas tells models of one topology apart by their content, where they differ in it; None where it does not.
+    """
+
+    words: tuple[str, ...]
+    what: str
+    where: str
+    file: str
+    betas: int | None = None
+
+
+# BARC's and BITE's dogs have shape spaces of their own, made of other dogs: betas of one mean nothing in the other.
+BARC = Published(("barc", "nbj"), "BARC's dog model", "its authors' page, barc.is.tue.mpg.de", "my_smpl_SMBLD_nbj_v3.pkl", 54)
+BITE = Published(("bite", "39dogs"), "BITE's dog model", "its authors' page, bite.is.tue.mpg.de", "my_smpl_39dogsnorm_newv3_dog.pkl", 39)
+SMBLD = Published(
+    ("smbld", "wldo", "smalify", "00781"), "SMBLD, the dog model of WLDO", "its authors' page, github.com/benjiebob/WLDO and SMALify",
+    "my_smpl_00781_4_all.pkl", 41,
+)  # fmt: skip
+DOGS = (BARC, BITE, SMBLD)
+OTHERS = (
+    Published(("smal",), "SMAL", "smal.is.tue.mpg.de", "smal_CVPR2017.pkl"),
+    Published(
+        ("smpl", "basicmodel"), "SMPL", "smpl.is.tue.mpg.de",
+        "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl (or its _f_ and _m_ files)",
     ),
-    ("bite", "nbj", "barc"): ("BITE's dog model", "its authors' page, bite.is.tue.mpg.de", "my_smpl_SMBLD_nbj_v3.pkl"),
-    ("smal",): ("SMAL", "smal.is.tue.mpg.de", "smal_CVPR2017.pkl"),
-    ("smpl", "basicmodel"): (
-        "SMPL", "smpl.is.tue.mpg.de", "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl (or its _f_ and _m_ files)"
-    ),
-}  # fmt: skip
+)  # fmt: skip
 
 
 def bodies_folder() -> Path:
@@ -60,7 +82,11 @@ def load_body_model(name_or_path: str | Path) -> BodyModel:
             expected = ", ".join(imported_bodies()) or "none is imported yet"
             raise InputMissing("no body model of that name", got=path.name, expected=expected, hint=offered(path.name))
         path = named
-    return _read_ours(path) if _is_ours(path) else import_body_model(path)
+    if not _is_ours(path):
+        return import_body_model(path)
+    model = _read_ours(path)
+    _check_claims(path, model.name, model)
+    return model
 
 
 def import_body_model(
@@ -77,7 +103,7 @@ def import_body_model(
 
     Raises:
         InputMissing: no such file; says where its owner offers it.
-        InputCorrupt: not a body model.
+        InputCorrupt: not a body model, or one that is another than its file or name says.
         UnsafePickle: a pickle that asks for more than arrays; nothing of it was run.
     """
     path = Path(path)
@@ -87,7 +113,11 @@ def import_body_model(
         raise UsageError("a number of betas to keep", got=betas, expected="0 or more")
     content = _content(path)
     try:
-        return _model(content, name or path.stem, kind, betas)
+        model = _model(content, name or path.stem, kind)
+        _check_claims(path, model.name, model)
+        return model if betas is None else replace(model, shape_basis=model.shape_basis[..., :betas])
+    except InputCorrupt:
+        raise
     except (ShapeError, ValueError, TypeError, IndexError, OverflowError) as error:
         got = str(error).replace("\n  ", "; ")
         raise InputCorrupt("not a usable body model", got=got, expected=f"arrays {', '.join(KEYS)}", path=path) from error
@@ -111,11 +141,34 @@ def save_body_model(model: BodyModel, path: str | Path) -> Path:
 
 def offered(name: str) -> str:
     """Where the model of such a name can be had, and how to bring it in."""
-    words = re.sub(r"[^a-z0-9]", "", name.lower())
-    found = next((entry for keys, entry in OWNERS.items() if any(key in words for key in keys)), None)
-    command = "dp3d-data body import FILE --name NAME"
-    places = [found] if found else list(OWNERS.values())
-    return "; ".join(f"{what}: register at {where}, the file is called {file}" for what, where, file in places) + f"; then: {command}"
+    found = claimed(name, (*DOGS, *OTHERS))
+    places = [found] if found else list(DOGS) if "dog" in _letters(name) else [*DOGS, *OTHERS]
+    texts = [f"{one.what}: register at {one.where}, the file is called {one.file}" for one in places]
+    return "; ".join([*texts, "then: dp3d-data body import FILE --name NAME"])
+
+
+def claimed(name: str, among: tuple[Published, ...] = DOGS) -> Published | None:
+    """The published model that a name of a file or an import says to be; None where it says nothing."""
+    return next((one for one in among if any(word in _letters(name) for word in one.words)), None)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _check_claims(path: Path, name: str, model: BodyModel) -> None:
+    """Refuse a dog model whose file, name and content are not of one and the same publication.
+
+    Raises:
+        InputCorrupt: two of them say different things.
+    """
+    of_betas = {one.betas: one for one in DOGS} if (model.num_vertices, model.num_joints) == (SMAL_VERTICES, DOG_JOINTS) else {}
+    says = {"file": claimed(path.name), "name": claimed(name), "content": of_betas.get(model.num_betas)}
+    if len({one.what for one in says.values() if one is not None}) > 1:
+        got = ", ".join(f"by its {word} {one.what}" for word, one in says.items() if one is not None)
+        wanted = says["name"] or says["file"] or BITE
+        hint = f"their shape spaces differ, so fits of one do not suit the other; {offered(wanted.file)}"
+        raise InputCorrupt("a dog model that is two at once", got=got, expected="one", hint=hint, path=path)
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -136,9 +189,9 @@ def _content(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _model(content: Mapping[str, Any], name: str, kind: str | None, betas: int | None) -> BodyModel:
+def _model(content: Mapping[str, Any], name: str, kind: str | None) -> BodyModel:
     template, parents = np.asarray(content["v_template"], dtype=np.float64), _parents(content["kintree_table"])
-    kind = kind or ("smal" if len(template) == 3889 or len(parents) in (33, DOG_JOINTS) else "smpl")
+    kind = kind or ("smal" if len(template) == SMAL_VERTICES or len(parents) in (33, DOG_JOINTS) else "smpl")
     scaled = kind == "smal" and len(parents) == DOG_JOINTS
     pose_basis = content.get("posedirs")
     if pose_basis is not None and not isinstance(pose_basis, np.ndarray):
@@ -148,7 +201,7 @@ def _model(content: Mapping[str, Any], name: str, kind: str | None, betas: int |
         kind=kind,
         template=template,
         faces=np.asarray(content["f"]).astype(np.int64),
-        shape_basis=np.asarray(content["shapedirs"], dtype=np.float64)[..., :betas],
+        shape_basis=np.asarray(content["shapedirs"], dtype=np.float64),
         pose_basis=None if pose_basis is None else np.asarray(pose_basis, dtype=np.float64),
         joint_regressor=np.asarray(content["J_regressor"], dtype=np.float64),
         parents=parents,
@@ -190,6 +243,7 @@ def _read_ours(path: Path) -> BodyModel:
 
 def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Those of the named arrays that an .npz holds."""
+    require_no_pointer(path)
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist() if entry.filename.removesuffix(".npy") in names)

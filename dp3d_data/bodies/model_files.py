@@ -10,6 +10,7 @@ from typing import Any
 from dp3d_data.bodies.pickle_machine import ArraysOnly
 from dp3d_data.bodies.pickle_objects import resolved
 from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle
+from dp3d_data.files import require_no_pointer
 
 # What a damaged pickle makes the standard library and numpy raise.
 DAMAGE = (
@@ -28,10 +29,12 @@ def read_pickle(path: str | Path) -> Any:
         InputMissing: no such file.
         UnsafePickle: it asks for anything but arrays and plain containers, or swells; nothing of it was run.
         CheckpointError: empty, cut short or no pickle at all.
+        InputCorrupt: a pointer in the place of the file.
     """
     path = Path(path)
     if not path.is_file():
         raise InputMissing("no such file", path=path)
+    require_no_pointer(path)
     with open(path, "rb") as stream:
         try:
             return resolved(ArraysOnly(stream).load())

@@ -64,12 +64,27 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
 @click.option("--name", required=True, help="Name of the body model in the workspace.")
 @click.option("--kind", type=click.Choice(["smpl", "smal"]), help="What it is; by its joints and vertices where not given.")
 @click.option("--betas", type=click.IntRange(min=0), help="Keep this many betas; all where not given.")
+@click.option("--family", metavar="FILE", help="Take the mean figure of one of SMAL's families, which this file holds, as SMALify does.")
+@click.option("--family-number", type=click.IntRange(min=0), default=1, show_default=True, help="Which family; 1 is the dogs'.")
+@click.option("--symmetric", is_flag=True, help="Make the surface symmetric, as SMALify and WLDO do before they fit.")
 @click.option("--overwrite", is_flag=True, help="Replace a body model of that name.")
-def import_body(file: str, name: str, kind: str | None, betas: int | None, overwrite: bool) -> None:
+def import_body(
+    file: str,
+    name: str,
+    kind: str | None,
+    betas: int | None,
+    family: str | None,
+    family_number: int,
+    symmetric: bool,
+    overwrite: bool,
+) -> None:
     """Check a published body model and keep it as plain arrays. FILE is a .pkl or .npz of SMPL's layout.
 
     Nothing of a pickle is run: chumpy and scipy need not be its authors', and a file that asks for more is refused.
     """
+    from dataclasses import replace
+
+    from dp3d_data.bodies.body_family import family_model, symmetric_model
     from dp3d_data.bodies.body_files import bodies_folder, import_body_model, save_body_model
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
@@ -77,7 +92,11 @@ def import_body(file: str, name: str, kind: str | None, betas: int | None, overw
     path = bodies_folder() / f"{name}.npz"
     if path.exists() and not overwrite:
         raise UsageError("a body model of that name exists", got=path, hint="choose another --name, or add --overwrite")
-    model = import_body_model(file, name, kind, betas)
+    model = import_body_model(file, name, kind, None if family else betas)
+    if family:
+        model = family_model(model, family, family_number)
+        model = replace(model, shape_basis=model.shape_basis[..., :betas])
+    model = symmetric_model(model) if symmetric else model
     save_body_model(model, path)
     for label, value in _facts(model):
         click.echo(f"{label:>12}  {value}")

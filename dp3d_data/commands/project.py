@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dp3d_data.commandline import command, config_options
+from dp3d_data.errors import NothingToDo
 from pipelines.project_settings import ProjectConfig
 
 EXAMPLE = """
@@ -35,6 +36,10 @@ def project(config: ProjectConfig) -> None:
     if not fresh:
         click.echo("  this run was finished before; nothing to do (--overwrite makes it anew)")
     counts = result.counts
-    click.echo(f"  kept {counts['instances']} instances of {counts['inputs']} · failed {counts['failures']}")
+    failed = f"failed {counts['failures']}" + (f" (dp3d-data failures {result.folder})" if counts["failures"] else "")
+    click.echo(f"  kept {counts['instances']} instances of {counts['inputs']} · {failed}")
+    if not counts["instances"]:
+        hint = f"see why: dp3d-data failures {result.folder}"
+        raise NothingToDo("no fit gave an instance", got=f"{counts['failures']} failures of {counts['inputs']} fits", hint=hint)
     few = "" if plan.subset is None or len(plan.subset) >= 200 else f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
     click.echo(f"  written to {result.folder} · next: dp3d-data build-shards --category {config.category}{few}")

@@ -1,8 +1,9 @@
-"""A camera from named fields: nested as json has them, or flat as npz does."""
+"""Named fields: a camera, nested as json has it or flat as npz does; and those that nobody understands."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,23 @@ from dp3d_data.fits.records import FitCamera
 
 PREFIX = "camera_"
 EXPECTED = "kind, rotation, translation, and focal with centre (perspective) or scale with centre (orthographic)"
-HINT = "a network's own camera belongs to the crop it saw; write it as a camera of the photograph"
+HINT = "a network's own camera belongs to the crop it saw: write a camera of the photograph, or read WLDO's files: --dataset wldo"
+# What a field is called that changes the surface or its place; a field so called that no reader knows is never left out.
+SHAPING = re.compile(r"pose|theta|rot|orient|beta|shape|scal|trans|limb|bone|deform|offset|del_?v|displace", re.IGNORECASE)
+
+
+def refuse_unknown(fields: Any, known: Collection[str]) -> None:
+    """Refuse a record with a field that by its name is pose, shape, scale or place, and is not one of those known.
+
+    Raises:
+        InputCorrupt: there is such a field, other than None.
+    """
+    names = [str(name) for name, value in fields.items() if value is not None] if isinstance(fields, Mapping) else []
+    strange = sorted(name for name in names if SHAPING.search(name) and name not in known and not name.startswith("has_"))
+    if strange:
+        got = ", ".join(strange)[:200]
+        what = "fields that look like shape, scale or pose and are not understood"
+        raise InputCorrupt(what, got=got, expected=", ".join(sorted(known)))
 
 
 def plain_fields(fields: Any) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
+from dp3d_data.files import require_no_pointer
 from dp3d_data.fits.records import Fit, FitFailure
+from dp3d_data.sources.trees import read_json
 
+MOST_BYTES = 1 << 28
 # What values of the wrong form make numpy and the readers' arithmetic raise.
 MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
@@ -30,6 +36,29 @@ def failure(instance_id: str, image_id: str, path: Path, error: Exception) -> Fi
         return FitFailure(instance_id, image_id, path, InputCorrupt.__name__, f"not the fields expected: {error!r}"[:200])
     got = "" if error.got in (None, "") else f", got {error.got}"
     return FitFailure(instance_id, image_id, path, type(error).__name__, error.what + got)
+
+
+def read_fields(path: Path) -> Any:
+    """The named numbers of a .pkl, .json or .npz, of the last without object arrays.
+
+    Raises:
+        InputMissing, InputCorrupt, UnsafePickle, CheckpointError: no such file, or none of arrays.
+    """
+    require_no_pointer(path)
+    if path.suffix == ".pkl":
+        return read_pickle(path)
+    if path.suffix == ".json":
+        return read_json(path, "named numbers of a fit")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MOST_BYTES:
+            raise MemoryError(f"{size} bytes of arrays, more than any fit's")
+        with np.load(path) as arrays:
+            return {name: arrays[name].item() if arrays[name].ndim == 0 else arrays[name] for name in arrays.files}
+    except (*MALFORMED, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        expected = "an npz of plain arrays"
+        raise InputCorrupt("the file cannot be read", got=str(error)[:120], expected=expected, path=path) from error
 
 
 def take(fields: Any, *names: str) -> Any:

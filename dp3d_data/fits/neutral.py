@@ -20,7 +20,8 @@ SCHEMA, VERSION = "dp3d.fits", 1
 EXPECTED = f'json files with {{"schema": "{SCHEMA}", "version": {VERSION}, "fits": [...]}}'
 HINT = "docs/fits.md describes the fields"
 NAMES = frozenset(
-    "instance_id image_id image image_size group split body pose betas translation joint_scales camera box mask".split(),
+    "instance_id image_id image image_size group split body pose betas translation joint_scales camera box mask"
+    " mesh mirrored labels source_dataset source_quality".split(),
 )
 
 
@@ -61,7 +62,7 @@ def fit_of(fields: dict[str, Any], folder: Path) -> Fit:
     unknown = sorted(set(fields) - NAMES)
     if unknown:
         raise InputCorrupt("unknown fields", got=", ".join(unknown), expected=", ".join(sorted(NAMES)))
-    image, mask, size, box = (fields.get(name) for name in ("image", "mask", "image_size", "box"))
+    image, mask, mesh, size, box = (fields.get(name) for name in ("image", "mask", "mesh", "image_size", "box"))
     identity = str(take(fields, "instance_id"))
     image_id = str(fields.get("image_id") or image or identity.partition("#")[0])
     split = fields.get("split")
@@ -73,13 +74,18 @@ def fit_of(fields: dict[str, Any], folder: Path) -> Fit:
         group=str(fields.get("group") or image_id),
         split=None if split is None else str(split),
         body=str(take(fields, "body")),
-        pose=joints(take(fields, "pose")),
-        betas=take(fields, "betas"),
+        pose=np.zeros((0, 3)) if mesh is not None else joints(take(fields, "pose")),
+        betas=np.zeros(0) if mesh is not None else take(fields, "betas"),
         translation=take(fields, "translation"),
         joint_scales=fields.get("joint_scales"),
         camera=fit_camera(fields),
         box=None if box is None else tuple(box),
         mask_path=None if mask is None else folder / mask,
+        mesh_path=None if mesh is None else folder / mesh,
+        mirrored=bool(fields.get("mirrored", False)),
+        labels=fields.get("labels"),
+        source_dataset=fields.get("source_dataset"),
+        source_quality=fields.get("source_quality"),
     )
 
 
@@ -103,13 +109,18 @@ def _entry(fit: Fit, folder: Path) -> dict[str, Any]:
         "group": fit.group,
         "split": fit.split,
         "body": fit.body,
-        "pose": fit.pose.tolist(),
-        "betas": fit.betas.tolist(),
+        "pose": None if fit.mesh_path is not None else fit.pose.tolist(),
+        "betas": None if fit.mesh_path is not None else fit.betas.tolist(),
         "translation": fit.translation.tolist(),
         "joint_scales": None if fit.joint_scales is None else fit.joint_scales.tolist(),
         "camera": _camera(fit.camera),
         "box": fit.box,
         "mask": None if fit.mask_path is None else _below(fit.mask_path, folder),
+        "mesh": None if fit.mesh_path is None else _below(fit.mesh_path, folder),
+        "mirrored": fit.mirrored or None,
+        "labels": None if fit.labels is None else fit.labels.tolist(),
+        "source_dataset": fit.source_dataset,
+        "source_quality": fit.source_quality,
     }
     return {name: value for name, value in entry.items() if value is not None}
 

@@ -74,6 +74,12 @@ class Fit:
         camera: from that world to the image.
         box: xyxy in image pixels, None where only the projection says it.
         mask_path: the instance's mask, None without.
+        mesh_path: an .obj of the posed surface in the body's own order of vertices, in place of pose, betas and limb
+            scales, which are empty then; None without.
+        mirrored: the numbers describe the mirror image of what is seen: left and right of the body swap, and y of the
+            posed surface, translation included, changes its sign.
+        labels: [n, 3] of (joint, x, y), joints of the body that somebody marked in the image, pixels; None without.
+        source_dataset, source_quality: what the dataset says of where the image comes from, and of the fit.
     """
 
     instance_id: str
@@ -90,6 +96,11 @@ class Fit:
     joint_scales: Float[np.ndarray, "scales"] | None = None
     box: tuple[float, float, float, float] | None = None
     mask_path: Path | None = None
+    mesh_path: Path | None = None
+    mirrored: bool = False
+    labels: Float[np.ndarray, "n 3"] | None = None
+    source_dataset: str | None = None
+    source_quality: str | None = None
 
     def __post_init__(self) -> None:
         _take(self, "pose", (-1, 3))
@@ -97,6 +108,8 @@ class Fit:
         _take(self, "translation", (3,))
         if self.joint_scales is not None:
             _take(self, "joint_scales", (-1,))
+        if self.labels is not None:
+            _take(self, "labels", (-1, 3))
         if self.box is not None:
             box = _numbers("box", self.box, 4)
             if box[2] <= box[0] or box[3] <= box[1]:

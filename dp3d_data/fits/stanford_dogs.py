@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.fits.fields import fit_camera, plain_fields
-from dp3d_data.fits.layout import attempt, joints, take
+from dp3d_data.fits.layout import attempt, read_fields
 from dp3d_data.fits.records import Fit, FitFailure
+from dp3d_data.fits.smal import smal_numbers
 from dp3d_data.sources.stanford_dogs import breed
 from dp3d_data.sources.trees import existing, split_lists, wrong_tree
 
 EXPECTED = "fits/BREED/NAME.npz (or .pkl, .json) and Images/BREED/NAME.jpg"
 HINT = "the photographs: http://vision.stanford.edu/aditya86/ImageNetDogs; write fits of yours in the neutral json: --dataset neutral"
 ENDINGS = (".json", ".npz", ".pkl")
-SMAL_BETAS, LIMBS = 20, 6
-# The names that projects give the same numbers; the first is ours.
-POSE = ("pose", "theta")
-ROOT_POSE, JOINT_POSE = ("global_rotation", "global_orient"), ("joint_rotations", "body_pose")
-BETAS = ("betas", "shape", "beta")
-SCALES = ("joint_scales", "betas_limbs", "betas_logscale", "log_betascales", "betas_scale")
-TRANSLATION = ("translation", "trans", "transl")
 
 
 class StanfordDogs:
@@ -74,40 +65,13 @@ def _image(path: Path) -> str:
 
 
 def _fit(path: Path, known: dict[str, Any]) -> Fit:
-    fields = plain_fields(_fields(path))
-    betas, scales = np.ravel(take(fields, *BETAS)), next((fields[name] for name in SCALES if fields.get(name) is not None), None)
-    if scales is None and len(betas) == SMAL_BETAS + LIMBS:
-        betas, scales = betas[:SMAL_BETAS], betas[SMAL_BETAS:]
+    fields = plain_fields(read_fields(path))
     size = fields.get("image_size")
     return Fit(
         **known,
+        **smal_numbers(fields),
         image_size=None if size is None else (int(size[0]), int(size[1])),
         body="smal",
-        pose=_pose(fields),
-        betas=betas,
-        translation=np.ravel(take(fields, *TRANSLATION)),
-        joint_scales=None if scales is None else np.ravel(scales),
         camera=fit_camera(fields),
         box=None if fields.get("box") is None else tuple(np.ravel(fields["box"])),
     )
-
-
-def _pose(fields: dict[str, Any]) -> np.ndarray:
-    """The root's axis-angle first: in one field, or root and joints in two."""
-    if any(fields.get(name) is not None for name in ROOT_POSE):
-        return np.concatenate([joints(take(fields, *ROOT_POSE)), joints(take(fields, *JOINT_POSE))])
-    return joints(take(fields, *POSE))
-
-
-def _fields(path: Path) -> Any:
-    """The named numbers of one file; of an npz without object arrays."""
-    if path.suffix == ".pkl":
-        return read_pickle(path)
-    try:
-        if path.suffix == ".json":
-            return json.loads(path.read_text(encoding="utf-8"))
-        with np.load(path) as arrays:
-            return {name: arrays[name].item() if arrays[name].ndim == 0 else arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, RecursionError, AttributeError, MemoryError, zipfile.BadZipFile) as error:
-        expected = "json, or an npz of plain arrays"
-        raise InputCorrupt("the file cannot be read", got=str(error)[:120], expected=expected, path=path) from error

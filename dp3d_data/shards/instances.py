@@ -19,7 +19,8 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the rows keep of an image: path and content hash are None where no image was made, split where the source has none."""
+    """What the rows keep of an image: path and content hash are None where no image was made; split, dataset (where the
+    image comes from) and quality (of the annotation) where the source does not say them."""
 
     image_id: str
     width: int
@@ -29,6 +30,8 @@ class ImageInfo:
     source: str = "folder"
     group: str | None = None
     split: str | None = None
+    dataset: str | None = None
+    quality: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ def instance_row(
         "model": origin.model,
         "group": image.group,
         "source_split": image.split,
+        "source_dataset": image.dataset,
+        "source_quality": image.quality,
         "split": None,
         "content_hash": None,
         "box_x0": x0,

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
-READABLE = (1, 2, 3)
+SCHEMA_VERSION = 4
+READABLE = (1, 2, 3, 4)
 # Columns that came with each version; files of an older one lack them, and they are null then.
 ADDED = {
     2: ("visible_area_posed",),
     3: ("source_split", "content_hash", "camera_kind", "camera_matrix", "confidence", "cycle", "true_unit"),
+    4: ("source_dataset", "source_quality"),
 }
 VERSION_KEY = b"dp3d.schema_version"
 TABLE_KEY = b"dp3d.table"
@@ -84,6 +85,10 @@ INSTANCE_COLUMNS = (
            encoding=_DICTIONARY),
     Column("source_split", _STRING, "Side that the source itself gives; null where it gives none.", nullable=True,
            encoding=_DICTIONARY),
+    Column("source_dataset", _STRING, "Where the source says that the image comes from, such as \"mpii 17\" of UP-3D; null where "
+           "it says nothing.", nullable=True, encoding=_DICTIONARY),
+    Column("source_quality", _STRING, "What the source says of how good its annotation is; null where it says nothing.",
+           nullable=True, encoding=_DICTIONARY),
     Column("split", _STRING, "Side of the split; null until shards are built.", nullable=True, encoding=_DICTIONARY),
     Column("content_hash", _STRING, "16 hex digits of SHA-256 over template_hash, vertex_ids and keypoints as stored; "
            "null until shards are built.", nullable=True),

@@ -1,6 +1,7 @@
 """Body models in files: the published layouts, our own, the commands, and what is said where one is missing or wrong."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,13 +93,62 @@ def test_posing_agrees_with_smplfitter(tmp_path):
         ("SMPL_FEMALE.pkl", "smpl.is.tue.mpg.de"),
         ("smal", "smal.is.tue.mpg.de.*smal_CVPR2017.pkl"),
         ("my_smpl_00781_4_all.pkl", "benjiebob/WLDO.*my_smpl_00781_4_all.pkl"),
-        ("bite", "bite.is.tue.mpg.de.*nbj_v3"),
+        ("my_smpl_SMBLD_nbj_v3.pkl", "barc.is.tue.mpg.de.*my_smpl_SMBLD_nbj_v3.pkl"),
+        ("barc-dog", "barc.is.tue.mpg.de.*my_smpl_SMBLD_nbj_v3.pkl"),
+        ("bite", "bite.is.tue.mpg.de.*my_smpl_39dogsnorm_newv3_dog.pkl"),
+        ("my_smpl_39dogsnorm_newv3_dog.pkl", "bite.is.tue.mpg.de"),
+        ("dog", "nbj_v3.*39dogsnorm.*00781"),
         ("horse", "smpl.is.tue.mpg.de.*dp3d-data body import FILE --name NAME"),
     ],
 )
 def test_a_missing_model_says_where_its_owner_offers_it(name, text):
     with pytest.raises(InputMissing, match=text):
         load_body_model(name)
+
+
+def big_dog(betas):
+    """Random arrays of the size of the dogs' models: 3,889 vertices, 35 joints."""
+    rng, points = np.random.default_rng(0), 3889
+    weights = np.zeros((points, 35))
+    weights[:, 0] = 1
+    regressor = np.zeros((35, points))
+    regressor[:, 0] = 1
+    table = np.array([[-1, *[0] * 34], range(35)])
+    content = {"v_template": rng.normal(size=(points, 3)), "f": np.arange(30).reshape(10, 3), "weights": weights}
+    return content | {"shapedirs": rng.normal(size=(points, 3, betas)), "J_regressor": regressor, "kintree_table": table}
+
+
+BARC, BITE, WLDO = "my_smpl_SMBLD_nbj_v3.pkl", "my_smpl_39dogsnorm_newv3_dog.pkl", "my_smpl_00781_4_all.pkl"
+
+
+@pytest.mark.parametrize(("file", "betas"), [(BARC, 54), (BITE, 39), (WLDO, 41), ("dog.pkl", 39), (BITE, 12)])
+def test_dogs_of_one_name_and_content_are_read(tmp_path, file, betas):
+    (tmp_path / file).write_bytes(pickle.dumps(big_dog(betas)))
+    assert import_body_model(tmp_path / file, "rex").num_betas == betas
+
+
+@pytest.mark.parametrize(
+    ("file", "betas", "name", "got"),
+    [
+        (BARC, 54, "bite-dog", "by its file BARC's dog model, by its name BITE's dog model, by its content BARC's"),
+        (BITE, 54, "rex", "by its file BITE's dog model, by its content BARC's"),
+        (BARC, 39, "rex", "by its content BITE's"),
+        (WLDO, 54, "rex", "by its file SMBLD, the dog model of WLDO, by its content BARC's"),
+        (BITE, 39, "barc", "by its name BARC's"),
+    ],
+)
+def test_dogs_that_are_two_models_at_once_are_refused(tmp_path, file, betas, name, got):
+    (tmp_path / file).write_bytes(pickle.dumps(big_dog(betas)))
+    with pytest.raises(InputCorrupt, match="a dog model that is two at once") as caught:
+        import_body_model(tmp_path / file, name)
+    assert got in caught.value.got and "their shape spaces differ" in caught.value.hint
+
+
+def test_an_import_under_a_wrong_name_is_refused_when_it_is_used(tmp_path):
+    (tmp_path / BARC).write_bytes(pickle.dumps(big_dog(54)))
+    path = save_body_model(replace(import_body_model(tmp_path / BARC), name="bite-dog"), tmp_path / "bite-dog.npz")
+    with pytest.raises(InputCorrupt, match="two at once"):
+        load_body_model(path)
 
 
 @pytest.mark.parametrize(

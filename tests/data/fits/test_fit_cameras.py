@@ -24,13 +24,65 @@ def person(**changes):
     return {"pose": np.zeros(72), "betas": np.zeros(10), "trans": np.zeros(3)} | changes
 
 
-def test_up3d_turns_about_rt_then_moves_by_t_and_looks_at_the_middle_of_the_image(tmp_path):
+def up3d(root, crop="60 80 0 60 0 80", size=(80, 60), **changes):
+    """Every fit and failure of a folder of one image."""
+    picture(root / "00001_image.png", size)
+    old_pickle(root / "00001_body.pkl", person(rt=np.zeros(3), t=np.array([0.1, 0.0, 4.5]), f=np.array([1000.0])) | changes)
+    if crop is not None:
+        (root / "00001_fit_crop_info.txt").write_text(crop)
+    return list(FIT_READERS["up3d"].read(root))
+
+
+def test_up3d_turns_about_rt_then_moves_by_t_and_looks_at_the_middle_of_a_whole_image(tmp_path):
     """A quarter turn about z takes (x, y) to (-y, x)."""
-    picture(tmp_path / "00001_image.png", (80, 60))
-    old_pickle(tmp_path / "00001_body.pkl", person(rt=np.array([0, 0, np.pi / 2]), t=np.array([0.1, 0.0, 4.5]), f=np.array([1000.0])))
-    (fit,) = FIT_READERS["up3d"].read(tmp_path)
+    (fit,) = up3d(tmp_path, rt=np.array([0, 0, np.pi / 2]))
     np.testing.assert_allclose(project(fit.camera, POINT), [1000 * (0.2 + 0.1) / 5 + 40, 1000 * 0.3 / 5 + 30])
-    assert fit.image_size == (80, 60)
+    assert fit.image_size == (80, 60) and fit.labels is None
+
+
+@pytest.mark.parametrize("crop", ["280 180 100 660 500 860", "90 200 3 33 600 1000\n", "1 1 0 720 0 1280"])
+def test_up3d_projects_in_the_crop_then_scales_and_moves(tmp_path, crop):
+    """The authors' lines: the middle of the resized crop, then back to the image."""
+    (fit,) = up3d(tmp_path, crop, (1280, 720))
+    h, w, y1, y2, x1, x2 = map(int, crop.split())
+    x, y, z = POINT + (0.1, 0.0, 4.5)
+    small = np.array([1000 * x / z + w / 2, 1000 * y / z + h / 2])
+    np.testing.assert_allclose(project(fit.camera, POINT), small * ((x2 - x1) / w, (y2 - y1) / h) + (x1, y1))
+
+
+@pytest.mark.parametrize(
+    ("crop", "text"),
+    [
+        (None, "no crop of the fit, got no 00001_fit_crop_info.txt"),
+        ("", "not the crop of a fit"),
+        ("60 80 0 60 0", "not the crop of a fit"),
+        ("60 80 0 60 0 eighty", "not the crop of a fit"),
+        ("60 0 0 60 0 80", "not a crop of this image"),
+        ("60 80 60 0 0 80", "not a crop of this image"),
+        ("60 80 0 61 0 80", "not a crop of this image"),
+        ("version https://git-lfs.github.com/spec/v1", "this is a pointer"),
+    ],
+)
+def test_up3d_without_a_crop_of_this_image_is_a_failure(tmp_path, crop, text):
+    (failed,) = up3d(tmp_path, crop)
+    assert isinstance(failed, FitFailure) and text in failed.message
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", np.zeros(4), np.zeros((2, 9)), np.array([["a"] * 14] * 2)])
+def test_up3d_joints_that_are_none_are_a_failure(tmp_path, content):
+    path = tmp_path / "00001_joints.npy"
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+    (failed,) = up3d(tmp_path)
+    assert isinstance(failed, FitFailure) and "not an array of joints" in failed.message
+
+
+def test_up3d_joints_of_two_rows_count_where_both_are_above_0(tmp_path):
+    joints = np.arange(28.0).reshape(2, 14)
+    joints[1, 3] = -1
+    np.save(tmp_path / "00001_joints.npy", joints)
+    (fit,) = up3d(tmp_path)
+    assert fit.labels[:, 0].tolist() == [5, 2, 4, 7, 21, 19, 17, 16, 18, 20]
+    assert fit.labels[0].tolist() == [5, 1, 15]
 
 
 def test_human36m_translations_are_millimetres_of_a_camera_from_world(tmp_path):

@@ -28,13 +28,14 @@ def assert_same_fits(got, wanted):
 def same_value(one, other):
     if hasattr(one, "kind"):
         return all(same_value(getattr(one, name), getattr(other, name)) for name in vars(one))
-    if isinstance(one, np.ndarray):
+    if isinstance(one, np.ndarray) or (isinstance(one, tuple) and isinstance(other, tuple)):
         return np.allclose(one, other, rtol=0, atol=1e-12)
     return one == other
 
 
 def test_every_reader_has_a_tree():
-    assert LAYOUTS == sorted(TREES) == sorted(["stanford-dogs", "up3d", "human36m", "3dpw", "neutral"])
+    dogs = ["stanford-dogs", "smalify", "wldo", "animal3d", "posed-mesh"]
+    assert LAYOUTS == sorted(TREES) == sorted([*dogs, "up3d", "human36m", "3dpw", "neutral"])
     assert all(reader.name == name and reader.body in ("smpl", "smal", "any") for name, reader in FIT_READERS.items())
 
 
@@ -100,7 +101,7 @@ def test_every_layout_converts_to_neutral_and_back(name, tmp_path):
 def test_a_folder_of_something_else_shows_expected_and_found(name, tmp_path):
     with pytest.raises(InputMissing, match="no such folder"):
         read(name, tmp_path / "none")
-    with pytest.raises(InputMissing, match="(?s)no fits here.*got: an empty folder.*expected: .*(json|pkl|npz)"):
+    with pytest.raises(InputMissing, match="(?s)no fits here.*got: an empty folder.*expected: .*(json|pkl|npz|npy)"):
         read(name, tmp_path)
     for number in range(9):
         (tmp_path / f"holiday_{number}.txt").touch()
@@ -145,7 +146,7 @@ def test_a_malicious_pickle_is_refused_and_nothing_runs(name, tmp_path):
 def test_random_damage_never_ends_a_reading_with_another_error(name, tmp_path):
     """Bytes of the files changed at random: fits, failures or our own errors, nothing else."""
     TREES[name].write(tmp_path, 7)
-    files = sorted(path for path in tmp_path.rglob("*") if path.suffix in (".pkl", ".json", ".npz", ".txt"))
+    files = sorted(path for path in tmp_path.rglob("*") if path.suffix in (".pkl", ".json", ".npz", ".npy", ".obj", ".txt"))
     rng, outcomes = np.random.default_rng(8), set()
     for _ in range(10):
         path = files[rng.integers(len(files))]

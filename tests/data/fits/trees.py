@@ -47,6 +47,7 @@ def people(rng, joints=24, betas=10):
 
 
 def write_up3d(root: Path, seed: int) -> list[Fit]:
+    """Number 7 was fitted on the whole image, the others on a crop of 32 x 40 pixels at (8, 4), enlarged to 80 x 160."""
     rng, fits = np.random.default_rng(seed), {}
     folder = root / "up-3d"
     for number in (12, 3, 7):
@@ -56,13 +57,29 @@ def write_up3d(root: Path, seed: int) -> list[Fit]:
         image = picture(folder / name)
         record = {"pose": pose.ravel(), "betas": betas, "trans": trans, "rt": turn, "t": place, "f": focal}
         old_pickle(folder / f"{number:05d}_body.pkl", record)
-        camera = FitCamera("perspective", Rotation.from_rotvec(turn).as_matrix(), place, focal=(focal, focal), centre=(32, 24))
+        whole = number == 7
+        (folder / f"{number:05d}_fit_crop_info.txt").write_text("48 64 0 48 0 64\n" if whole else "160 80 4 44 8 40\n")
+        view = {"focal": (focal, focal), "centre": (32, 24)} if whole else {"focal": (0.4 * focal, 0.25 * focal), "centre": (24, 24)}
+        camera = FitCamera("perspective", Rotation.from_rotvec(turn).as_matrix(), place, **view)
         split = {3: "val", 7: "test", 12: "train"}[number]
-        fits[number] = Fit(f"{name}#0", name, image, SIZE, name, split, "smpl", pose, betas, trans, camera)
+        extra = up3d_extras(folder, f"{number:05d}", rng) if number == 3 else {}
+        fits[number] = Fit(f"{name}#0", name, image, SIZE, name, split, "smpl", pose, betas, trans, camera, **extra)
     (folder / "val.txt").write_text("/00003_image.png\n")
     (folder / "trainval.txt").write_text("/00003_image.png\n/00012_image.png\n")
     (folder / "test.txt").write_text("/00007_image.png\n\n")
     return [fits[number] for number in sorted(fits)]
+
+
+def up3d_extras(folder: Path, number: str, rng) -> dict:
+    """The labelled joints, of which the second was not seen, and the two notes on an image."""
+    joints = np.vstack([rng.uniform(1, 64, (2, 14)), np.ones(14)])
+    joints[:, 1] = 0
+    np.save(folder / f"{number}_joints.npy", joints)
+    (folder / f"{number}_dataset_info.txt").write_text("mpii 17\n")
+    (folder / f"{number}_quality_info.txt").write_text("high\n")
+    ids = [8, 2, 1, 4, 7, 21, 19, 17, 16, 18, 20]
+    labels = np.column_stack([ids, np.delete(joints[:2, :12], 1, axis=1).T])
+    return {"labels": labels, "source_dataset": "mpii 17", "source_quality": "high"}
 
 
 def write_3dpw(root: Path, seed: int) -> list[Fit]:
@@ -153,6 +170,95 @@ def write_stanford_dogs(root: Path, seed: int) -> list[Fit]:
     return fits
 
 
+def write_smalify(root: Path, seed: int) -> list[Fit]:
+    """Three images, one of them a folder deeper, and an earlier stage that is not read."""
+    rng, fits = np.random.default_rng(seed), []
+    for name in ("n02099601_176", "rs_dog/00013", "00012"):
+        pose, betas, trans = people(rng, 35, 20)
+        scales = rng.normal(0, 0.2, 6)
+        record = {"global_rotation": pose[0], "joint_rotations": pose[1:], "betas": betas, "log_betascale": scales}
+        old_pickle(root / name / "st10_ep0.pkl", record | {"trans": trans - (0, 0, 5)})
+        old_pickle(root / name / "st0_ep0.pkl", record | {"trans": trans})
+        focal = 128 * np.sqrt(3)
+        camera = FitCamera("perspective", np.diag([1, -1, -1]), np.array([0, 0, 2.7]), focal=(focal, focal), centre=(128, 128))
+        known = (f"{name}#0", name, None, (256, 256), name, None, "smal")
+        fits.append(Fit(*known, pose, betas, trans - (0, 0, 5), camera, joint_scales=scales))
+    return sorted(fits, key=lambda fit: fit.instance_id)
+
+
+def write_wldo(root: Path, seed: int) -> list[Fit]:
+    """One of 26 numbers of shape, one of 20, one of 30; and the file that holds all of a run."""
+    rng, fits = np.random.default_rng(seed), []
+    root.mkdir(parents=True, exist_ok=True)
+    for number, count in enumerate((26, 20, 30)):
+        pose, betas, trans = people(rng, 35, count)
+        name, zoom = f"n02085620-Chihuahua_n02085620_{number}", float(rng.uniform(-0.2, 0.2))
+        record = {"imgname": f"../data/Images/n02085620-Chihuahua/n02085620_{number}.jpg", "pose": pose.ravel(), "betas": betas}
+        record |= {"camera": np.array([zoom, 112, 112]), "trans": trans, "has_bbox": False, "acc_PCK": 0.8, "legs_PCK": np.ones(4)}
+        np.savez(root / f"{name}.npz", **record)
+        focal = 2700 * (1 + zoom)
+        camera = FitCamera("perspective", np.eye(3), np.array([0, 0, 20.0]), focal=(focal, focal), centre=(112, 112))
+        known = (f"{name}#0", name, None, (224, 224), "n02085620-Chihuahua", None, "smal", pose, betas[:20], trans, camera)
+        fits.append(Fit(*known, joint_scales=betas[20:26] if count > 20 else None, mirrored=True))
+    np.savez(root / "params.npz", pose=np.zeros((3, 105)), betas=np.zeros((3, 26)), camera=np.zeros((3, 3)))
+    return fits
+
+
+def write_animal3d(root: Path, seed: int) -> list[Fit]:
+    """Of train.json two animals of one image of known size, of test.json one whose image was enlarged before the fit."""
+    rng, fits = np.random.default_rng(seed), []
+    for split, focal, count in (("train", 900.0, 2), ("test", 1000.0, 1)):
+        entries = []
+        for number in range(count):
+            pose, betas, trans = people(rng, 35, 41)
+            name = f"images/{split}/n02099601_golden_retriever/n02099601_1.JPEG"
+            image, mask = picture(root / name), picture(root / name.replace("images", "masks").replace("JPEG", "png"))
+            entry = {"img_path": name, "mask_path": mask.relative_to(root).as_posix(), "bbox": [4, 5, 30, 20], "supercategory": 1}
+            entry |= {"pose": pose.ravel().tolist(), "shape": betas[:20].tolist(), "shape_extra": betas[20:].tolist()}
+            entry |= {"trans": trans.tolist(), "keypoint_2d": [[1, 2, 1]] * 26, "with_tail": 1}
+            view = {"focal": (focal, focal), "centre": (32, 24)}
+            if split == "test":
+                points = rng.normal(0, 0.3, (26, 3))
+                seen = 250 * (points + trans)[:, :2] / (points + trans)[:, 2:] + (20, 30)
+                entry |= {"keypoint_3d": points.tolist(), "reproj_kp_2d": seen.tolist()}
+                view = {"focal": (250, 250), "centre": (20, 30)}
+            entries.append(entry)
+            camera = FitCamera("perspective", np.eye(3), np.zeros(3), **view)
+            known = (f"{name}#{number}", name, image, SIZE, str(Path(name).parent), split, "smal", pose, betas, trans, camera)
+            fits.append(Fit(*known, box=(4, 5, 34, 25), mask_path=mask))
+        write_json(root / f"{split}.json", {"data": entries, "info": "x"} | ({"flength": focal} if split == "train" else {}))
+    return fits[2:] + fits[:2]
+
+
+def write_posed_mesh(root: Path, seed: int) -> list[Fit]:
+    """BITE's last step of several with its array; AniMer's, turned over, with a json; one with the folder's camera."""
+    rng, fits = np.random.default_rng(seed), []
+    for name, turned, file in (("n1__rex", False, "n1__rex_res_e300"), ("tiger_0", True, "tiger_0"), ("wolf", False, "wolf")):
+        vertices = rng.normal(0, 0.3, (4, 3)) + (0, 0, 6)
+        path = root / f"{file}.obj"
+        write_obj(path, vertices * (1, -1, -1) if turned else vertices)
+        views = {"n1__rex": (2000.5, 256, (128, 128)), "tiger_0": (3906.25, 1000, (480, 520)), "wolf": (700, 300, (150, 150))}
+        focal, size, centre = views[name]
+        turn = np.diag([1.0, -1, -1]) if turned else np.eye(3)
+        camera = FitCamera("perspective", turn, np.zeros(3), focal=(focal, focal), centre=centre)
+        known = (f"{name}#0", name, None, (size, size), name, None, "smal", np.zeros((0, 3)), np.zeros(0), np.zeros(3), camera)
+        fits.append(Fit(*known, mesh_path=path))
+    for step in ("e000", "e150"):
+        write_obj(root / f"n1__rex_res_{step}.obj", np.ones((4, 3)))
+    (root / "details").mkdir()
+    write_obj(root / "details" / "n1__rex_res_ainit.obj", np.ones((4, 3)))
+    np.save(root / "details" / "n1__rex_flength_e300.npy", np.array([[2000.5]], dtype=np.float32))
+    write_json(root / "tiger_0.json", {"focal": 3906.25, "image_size": [1000, 1000], "centre": [480, 520]})
+    write_json(root / "camera.json", {"focal": 700, "image_size": [300, 300]})
+    return fits
+
+
+def write_obj(path: Path, vertices, faces=((0, 1, 2), (0, 2, 3))) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"v {x:.8f} {y:.8f} {z:.8f} 0.6 0.7 0.8" for x, y, z in vertices] + [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in faces]
+    path.write_text("# https://github.com/mikedh/trimesh\n" + "\n".join(lines) + "\n")
+
+
 def write_neutral(root: Path, seed: int) -> list[Fit]:
     """By hand, not with our writer: as a user's script would."""
     rng, fits = np.random.default_rng(seed), []
@@ -184,6 +290,12 @@ def spoil_entry(root: Path) -> None:
     write_json(root / "a.json", data)
 
 
+def spoil_animal(root: Path) -> None:
+    data = json.loads((root / "train.json").read_text())
+    del data["data"][0]["trans"]
+    write_json(root / "train.json", data)
+
+
 def cut_short(relative: str) -> Callable[[Path], None]:
     def cut(root: Path) -> None:
         whole = (root / relative).read_bytes()
@@ -198,5 +310,9 @@ TREES = {
     "3dpw": Tree(write_3dpw, cut_short("sequenceFiles/train/b_walk_00.pkl"), 6, "sequenceFiles/train/b_walk_00.pkl"),
     "human36m": Tree(write_human36m, spoil_frame, 2, None),
     "stanford-dogs": Tree(write_stanford_dogs, cut_short(DOG), 1, DOG),
+    "smalify": Tree(write_smalify, cut_short("00012/st10_ep0.pkl"), 1, "00012/st10_ep0.pkl"),
+    "wldo": Tree(write_wldo, cut_short("n02085620-Chihuahua_n02085620_0.npz"), 1, None),
+    "animal3d": Tree(write_animal3d, spoil_animal, 1, None),
+    "posed-mesh": Tree(write_posed_mesh, lambda root: (root / "tiger_0.json").write_text("[]"), 1, None),
     "neutral": Tree(write_neutral, spoil_entry, 1, None),
 }

@@ -158,3 +158,13 @@ def test_the_command_says_what_it_did(tmp_path):
     assert "100 of 258 vertices" in result.output and "kept 3 instances of 3" in result.output
     assert "--min-visible-vertices 12" in result.output
     assert "nothing to do" in CliRunner().invoke(main, [*words, "--vertex-list", str(tmp_path / "ids.txt")]).output
+
+
+def test_a_run_in_which_every_fit_fails_ends_with_a_code_and_the_way_to_the_reasons(tmp_path):
+    nowhere = FitCamera("orthographic", np.eye(3), np.zeros(3), scale=100.0, centre=(0.0, 0.0))
+    config = settings(tmp_path, [dog_fit(3, camera=nowhere, image_size=None)])
+    words = ["project", "--root", config.root, "--body", config.body[0], "--out", config.out, "--workers", "1"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == NothingToDo.exit_code and "next:" not in result.output
+    assert f"dp3d-data failures {config.out}" in result.output
+    assert "size of the image" in CliRunner().invoke(main, ["failures", config.out]).output

@@ -9,6 +9,7 @@ from dp3d_data.cli import main
 from dp3d_data.errors import InputMissing, ShardError, UsageError
 from dp3d_data.filters import KEEP_ALL, FilterConfig
 from dp3d_data.shards import ShardReader, verify
+from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import row, run, two_runs
 from tests.data.shards.test_versions import FOLDER
@@ -105,10 +106,10 @@ def test_the_sources_own_split_is_taken(tmp_path):
     assert sides(tmp_path / "images") == sides(tmp_path / "out")
 
 
-@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("version", ["1", "2", "3"])
 def test_shards_of_an_earlier_version_become_those_of_today(tmp_path, version):
     assert call("merge", FOLDER / version / "shards", "--out", tmp_path / "out").exit_code == 0
-    assert verify(tmp_path / "out") == [] and ShardReader(tmp_path / "out").manifest["schema_version"] == 3
+    assert verify(tmp_path / "out") == [] and ShardReader(tmp_path / "out").manifest["schema_version"] == SCHEMA_VERSION
     before, after = rows_of(FOLDER / version / "shards"), rows_of(tmp_path / "out")
     assert set(before) == set(after) and sides(tmp_path / "out") == sides(FOLDER / version / "shards")
     for name, one in after.items():
