@@ -47,7 +47,7 @@ def transfer_errors(seen: Sequence[tuple[object, TrueObject]]) -> Float[np.ndarr
 
 def _at_keypoints(detection, truth: TrueObject) -> Float[np.ndarray, "n d"]:
     """Embedding of the pixel at each keypoint, or of the pixel of the box that is nearest to it."""
-    x, y, width, height = integer_box(detection.box)
+    x, y, width, height = integer_box(detection.region)
     columns = np.clip(np.floor(truth.named[:, 0]) - x, 0, width - 1).astype(int)
     rows = np.clip(np.floor(truth.named[:, 1]) - y, 0, height - 1).astype(int)
     return resize_to(np.asarray(detection.embedding), width, height)[rows, columns]
@@ -55,7 +55,7 @@ def _at_keypoints(detection, truth: TrueObject) -> Float[np.ndarray, "n d"]:
 
 def _inside(detection, truth: TrueObject) -> tuple[Float[np.ndarray, "pixels d"], Float[np.ndarray, "pixels 2"]]:
     """Embeddings and centres, in image pixels, of the pixels of the true mask that lie in the box."""
-    x, y, width, height = integer_box(detection.box)
+    x, y, width, height = integer_box(detection.region)
     rows, columns = np.nonzero(truth.mask)
     held = (columns >= x) & (columns < x + width) & (rows >= y) & (rows < y + height)
     rows, columns = rows[held], columns[held]
