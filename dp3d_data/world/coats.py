@@ -251,6 +251,7 @@ def _strands(coat: Coat, points: np.ndarray) -> np.ndarray:
 def _skin(colour: np.ndarray, body: BodyMap, points: np.ndarray) -> np.ndarray:
     """The dark nose and eyes."""
     for place, radius in ((body.nose, 0.022), (body.eyes[0], 0.0098), (body.eyes[1], 0.0098)):
-        near = np.clip(2.5 - 2 * np.linalg.norm(points - place, axis=1) / radius, 0, 1)[:, None]
-        colour = colour + near * (DARK - colour)
+        close = np.flatnonzero(np.abs(points - place).max(axis=1) < 1.25 * radius)
+        near = np.clip(2.5 - 2 * np.linalg.norm(points[close] - place, axis=1) / radius, 0, 1)[:, None]
+        colour[close] += near * (DARK - colour[close])
     return colour

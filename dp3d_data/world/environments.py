@@ -130,7 +130,8 @@ def irradiance(
     light = (picture * area[:, :, None]).reshape(-1, 3)
     # What each harmonic basis function, times its share in the cosine, contributes: constant, linear, quadratic.
     constant, linear = light.sum(axis=0) / (4 * np.pi), light.T @ np.stack([x, y, z], axis=1) / (2 * np.pi)
-    moments = np.einsum("nc,ni,nj->cij", light, directions.reshape(-1, 3), directions.reshape(-1, 3))
+    flat = directions.reshape(-1, 3)
+    moments = np.stack([(flat * channel[:, None]).T @ flat for channel in light.T])
     quadratic = 15 / 32 / np.pi * (moments - np.eye(3) * np.trace(moments, axis1=1, axis2=2)[:, None, None] / 3)
     form = np.zeros((3, 4, 4))
     form[:, :3, :3], form[:, 3, 3] = quadratic, constant
@@ -158,7 +159,7 @@ def place_view(rng: np.random.Generator, place: Panorama, turned: Float[np.ndarr
     if rng.random() < 0.6:  # the ground near the animal is in focus
         ground = _enlarged(np.clip(-5 * rays[:, :, 2:], 0, 1), size)
         fine = pixel_octaves(rng, size, size, size / rng.uniform(5, 16), 3, fade=0.9, aspect=rng.choice([0.5, 1.0, 2.0]))
-        picture = np.clip(picture * (1 + rng.uniform(0.05, 0.4) * ground * fine[:, :, None]), 0, 1)
+        picture = np.clip(picture * (1 + rng.uniform(0.05, 0.3) * ground * fine[:, :, None]), 0, 1)
     return picture.astype(np.float32)
 
 

@@ -21,18 +21,16 @@ class SolidNoise:
         cells = points.astype(np.float32) * np.asarray(frequency, dtype=np.float32) + self.shift
         low = np.floor(cells)
         part = cells - low
-        part = part * part * (3 - 2 * part)
-        first = low.astype(np.int64) % SIDE
-        second = (first + 1) % SIDE
-        x, y, z = ((first[:, axis], second[:, axis]) for axis in range(3))
-        value = np.zeros(len(points), dtype=np.float32)
-        for corner in range(8):
-            i, j, k = corner & 1, corner >> 1 & 1, corner >> 2
-            weight = np.ones(len(points), dtype=np.float32)
-            for axis, side in enumerate((i, j, k)):
-                weight *= part[:, axis] if side else 1 - part[:, axis]
-            value += weight * self.lattice[(x[i] * SIDE + y[j]) * SIDE + z[k]]
-        return 1.7 * value
+        x, y, z = (part * part * (3 - 2 * part)).T
+        first = low.astype(np.int32) % SIDE
+        (i, j, k), (near, over, up) = first.T, ((first + 1) % SIDE).T
+        edges = []
+        for row, column in ((i, j), (i, over), (near, j), (near, over)):
+            cell = (row * SIDE + column) * SIDE
+            start = self.lattice[cell + k]
+            edges.append(start + z * (self.lattice[cell + up] - start))
+        left, right = edges[0] + y * (edges[1] - edges[0]), edges[2] + y * (edges[3] - edges[2])
+        return 1.7 * (left + x * (right - left))
 
     def octaves(self, points: Float[np.ndarray, "N 3"], frequency: float, count: int = 3) -> Float[np.ndarray, "N"]:
         """A sum of `count` octaves, each twice as fine and half as strong as the one before."""
