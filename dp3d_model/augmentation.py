@@ -32,10 +32,17 @@ def shake(
     return keypoints + spread[:, None, None] * torch.randn(keypoints.shape, generator=generator)
 
 
+def mirror(
+    keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], symmetry: Int[Tensor, "k"]
+) -> tuple[Float[Tensor, "n k 2"], Bool[Tensor, "n k"]]:
+    """Instances as a mirror shows them: x turned round, and each vertex in the place of its partner."""
+    return keypoints[:, symmetry] * keypoints.new_tensor([-1.0, 1.0]), visible[:, symmetry]
+
+
 def mirrored(
     keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], symmetry: Int[Tensor, "k"], generator: torch.Generator
 ) -> tuple[Float[Tensor, "n k 2"], Bool[Tensor, "n k"]]:
-    """A random half of the instances as a mirror shows them: x turned round, and each vertex in the place of its partner.
+    """A random half of the instances as a mirror shows them.
 
     The mirror image of a photograph of a symmetric kind of body is a photograph that could have been taken.
 
@@ -43,8 +50,8 @@ def mirrored(
         symmetry: the partner of each template vertex on the other side; its own in the middle.
     """
     chosen = torch.rand(len(keypoints), generator=generator) < 0.5
-    other = keypoints[:, symmetry] * keypoints.new_tensor([-1.0, 1.0])
-    return torch.where(chosen[:, None, None], other, keypoints), torch.where(chosen[:, None], visible[:, symmetry], visible)
+    other, shown = mirror(keypoints, visible, symmetry)
+    return torch.where(chosen[:, None, None], other, keypoints), torch.where(chosen[:, None], shown, visible)
 
 
 def turned(keypoints: Float[Tensor, "n k 2"], largest: float, generator: torch.Generator) -> Float[Tensor, "n k 2"]:

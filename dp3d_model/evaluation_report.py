@@ -33,6 +33,24 @@ def write_report(result: dict[str, Any], folder: str | Path) -> Path:
     return folder
 
 
+def write_unknown(result: dict[str, Any], folder: str | Path) -> Path:
+    """Write evaluation.json and evaluation.md of instances without truth; returns the folder."""
+    from dp3d_model.evaluation_unknown import MEASURES
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.png").unlink(missing_ok=True)  # of an earlier evaluation
+    (folder / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    introduction = f"{result['instances']} instances, whose true shapes are unknown: median, mean and worst."
+    lines = ["# Evaluation without truth", "", introduction, ""]
+    rows = [
+        [name, *(" / ".join(f"{value:.4f}" for value in own[measure].values()) if measure in own else "" for measure in MEASURES)]
+        for name, own in result["models"].items()
+    ]
+    (folder / "evaluation.md").write_text("\n".join([*lines, *table(["", *MEASURES.values()], rows), ""]), encoding="utf-8")
+    return folder
+
+
 def markdown(result: dict[str, Any]) -> str:
     """The tables for people."""
     names, unit = list(result["models"]), result["millimetres_per_unit"]

@@ -61,16 +61,22 @@ class Instances:
         cameras = None if self.cameras is None else self.cameras.numpy()
         return BlockSource(block_of_arrays(self.keypoints.numpy(), self.visible.numpy(), cameras), self.visible.shape[1])
 
+    @property
+    def known(self) -> Bool[Tensor, "n"]:
+        """Whose true shape is known."""
+        if self.true_vertices is None:
+            return torch.zeros(len(self), dtype=torch.bool)
+        return self.true_vertices.isfinite().all(2).all(1) & self.true_scale.isfinite()
+
     def with_truth(self) -> Instances:
         """Those whose true shape is known.
 
         Raises:
             NothingToDo: none.
         """
-        if self.true_vertices is not None:
-            known = self.true_vertices.isfinite().all(2).all(1) & self.true_scale.isfinite()
-            if bool(known.any()):
-                return self if bool(known.all()) else self.take(known.nonzero()[:, 0])
+        known = self.known
+        if bool(known.any()):
+            return self if bool(known.all()) else self.take(known.nonzero()[:, 0])
         hint = "evaluate on shards of a synthetic world: dp3d-data synth, then dp3d-data build-shards"
         raise NothingToDo("no instance carries its true shape", got=f"{len(self)} instances without truth", hint=hint)
 

@@ -43,6 +43,14 @@ def render_orthographic(
     return picture, mask
 
 
+def silhouette(vertices: Float[np.ndarray, "k 3"], faces: Int[np.ndarray, "f 3"], width: int, height: int) -> Bool[np.ndarray, "h w"]:
+    """The pixels that show the mesh; vertices as for `render_orthographic`."""
+    _, x, y = _first_hits(vertices, faces, width, height)
+    mask = np.zeros((height, width), dtype=bool)
+    mask[y, x] = True
+    return mask
+
+
 def _first_hits(vertices: np.ndarray, faces: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first face along each pixel's ray, and the pixels that meet one: face, x, y."""
     try:

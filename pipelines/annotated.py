@@ -44,6 +44,8 @@ class Photographs:
         for place in range(count):
             record = self.records[place * len(self.records) // count]
             try:
+                if record.objects == ():
+                    raise InputCorrupt("no annotated object", path=record.path)
                 pixels = read_image(record.path).pixels
                 objects = [_true_object(one, record, pixels.shape[:2]) for one in record.objects or ()]
             except Dp3dError as error:

@@ -56,7 +56,7 @@ def run(config: EvaluateCseConfig) -> Scores:
             scores["synthetic"][RATIO] = means[0] / max(means[1], 1e-12)
         scores |= {f"{BESIDE}{title}": measures for title, measures in other.items()}
     if config.out:
-        Path(config.out).write_text(json.dumps(_numbers(scores), indent=2) + "\n", encoding="utf-8")
+        Path(config.out).write_text(json.dumps(numbers(scores), indent=2) + "\n", encoding="utf-8")
     return scores
 
 
@@ -64,7 +64,7 @@ def _loaded(config: EvaluateCseConfig, weights: str) -> DensePredictor:
     return load_predictor(config.model, weights, category=config.category, device=config.device, side=config.side)
 
 
-def _numbers(scores: Scores) -> Scores:
+def numbers(scores: Scores) -> Scores:
     """As json has them: what is not finite is null."""
     return {
         title: {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in part.items()}
@@ -120,7 +120,7 @@ class _Part:
         """The measures of annotated photographs, as a whole and by keypoint."""
         config, given = self.config, self.config.boxes == "given"
         photographs = annotated("stanford-extra", config.stanford_extra, config.images, config.category)
-        ids, names = _named(config, self.template)
+        ids, names = named_of(config.keypoints, self.template)
         tally = self.tally("photographs", photographs, named_vertices=ids, given=given)
         whole: dict[str, Any] = tally.result()
         if given:
@@ -163,11 +163,11 @@ def belongs(template: Template, predictor: DensePredictor, class_id: int) -> boo
     return template.num_vertices == len(predictor.vertex_embeddings(class_id))
 
 
-def _named(config: EvaluateCseConfig, template: Template | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Vertices and names of the annotated keypoints; none where they are not known for this template."""
+def named_of(table: str, template: Template | None, count: int = 24) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Vertices and names of the annotated keypoints, by a table or, of the built-in dog, its own; none where they are not known."""
     if template is None:
         return None, ()
-    if not config.keypoints and load_template("dog").content_hash != template.content_hash:
+    if not table and load_template("dog").content_hash != template.content_hash:
         return None, ()
-    table = config.keypoints or DOG
-    return named_keypoints(table, vertices=template.num_vertices), keypoint_names(table)
+    place = table or DOG
+    return named_keypoints(place, count=count, vertices=template.num_vertices), keypoint_names(place, count=count)

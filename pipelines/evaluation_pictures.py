@@ -63,7 +63,7 @@ class Pictures:
         for one in objects:
             self._paint(truth, one.vertex_map if one.vertex_map is not None else np.where(one.mask, 0, -1), one.vertex_map is not None)
         boxes = [one.box for one in shown], [one.box for one in objects]
-        panels = [_framed(photograph, []), _framed(answer, boxes[0], FOUND), _framed(truth, boxes[1], TRUE)]
+        panels = [framed(photograph, []), framed(answer, boxes[0], FOUND), framed(truth, boxes[1], TRUE)]
         together = Image.fromarray(np.concatenate([np.asarray(panel) for panel in panels], axis=1))
         together.save(_made(self.folder) / f"{self.part}-{self.drawn:03d}.jpg", quality=88)
 
@@ -72,14 +72,8 @@ class Pictures:
         painted = photograph.copy()
         self._paint_found(painted, shown)
         mixed = (photograph.astype(np.uint16) * 2 + painted.astype(np.uint16) * 3) // 5
-        tile = _framed(mixed.astype(np.uint8), [one.box for one in shown], longest=TILE)
-        scale = tile.width / photograph.shape[1]
-        for one, mark in zip(objects, marks, strict=True):
-            if one.named is not None:
-                asked = one.named[:, 2] > 0 if mark.named is None else ~np.isnan(mark.named)
-                draw_keypoints(tile, scale * one.named[:, :2], None if mark.places is None else scale * mark.places, asked)
-        found = "; ".join(map(_said, marks)) or f"{len(shown)} found"
-        return captioned(tile, objects[0].name if objects else name, found)
+        tile = framed(mixed.astype(np.uint8), [one.box for one in shown], longest=TILE)
+        return finished(tile, photograph.shape[1], objects, marks, name, f"{len(shown)} found")
 
     def _paint_found(self, canvas: np.ndarray, shown: list) -> None:
         for detection in shown:
@@ -92,6 +86,16 @@ class Pictures:
             canvas[inside] = 200
         else:
             canvas[inside] = self.colours[ids[inside]]
+
+
+def finished(tile: Image.Image, width: int, objects: list[TrueObject], marks: list[Marks], name: str = "", said: str = "") -> Image.Image:
+    """A tile of a photograph, so many pixels wide before, with the keypoints of its objects and a caption; `said` where it has none."""
+    scale = tile.width / width
+    for one, mark in zip(objects, marks, strict=True):
+        if one.named is not None:
+            asked = one.named[:, 2] > 0 if mark.named is None else ~np.isnan(mark.named)
+            draw_keypoints(tile, scale * one.named[:, :2], None if mark.places is None else scale * mark.places, asked)
+    return captioned(tile, objects[0].name if objects else name, "; ".join(map(_said, marks)) or said)
 
 
 def contact_sheet(tiles: list[Image.Image], columns: int = COLUMNS) -> Image.Image:
@@ -133,7 +137,7 @@ def _said(mark: Marks) -> str:
     """What became of one object, in a few words."""
     if not mark.found:
         return "not found"
-    text = f"mask IoU {mark.mask_overlap:.2f}"
+    text = f"IoU {mark.mask_overlap:.2f}"
     if mark.named is not None and (asked := mark.named[~np.isnan(mark.named)]).size:
         text += f", {int((asked <= 0.15).sum())} of {len(asked)} within 0.15"
     return text
@@ -149,7 +153,7 @@ def _made(folder: str) -> Path:
     return Path(folder)
 
 
-def _framed(pixels: UInt8[np.ndarray, "h w 3"], boxes: list, colour: Colour = FOUND, longest: int = LONGEST) -> Image.Image:
+def framed(pixels: UInt8[np.ndarray, "h w 3"], boxes: list, colour: Colour = FOUND, longest: int = LONGEST) -> Image.Image:
     """At most `longest` pixels wide or high, with boxes."""
     scale = min(1.0, longest / max(pixels.shape[:2]))
     picture = Image.fromarray(pixels).resize((max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1)))

@@ -55,6 +55,18 @@ def from_keypoints(path: str | Path, template: Template, out: Path, settings: Ex
     return _extracted(config, template, out, lambda *_: None)
 
 
+def from_annotated(
+    source: str, path: str, images: str, template: Template, out: Path, settings: ExtractConfig | None = None, given_boxes: bool = False
+) -> Outcome:
+    """Extract annotated photographs into a run folder, at the annotated boxes or at detected ones.
+
+    Raises:
+        InputMissing, InputCorrupt, NothingToDo: as the source.
+    """
+    config = replace(settings or ExtractConfig(), source=source, path=path, images=(images,), given_boxes=given_boxes)
+    return _extracted(config, template, out, lambda *_: None)
+
+
 def _extracted(config: ExtractConfig, template: Template, out: Path, advance: Advance) -> Outcome:
     """Run in out/extract, discarding what another recipe left there."""
     place = template.save(out / "template.npz")

@@ -86,7 +86,8 @@ class CocoSource:
             if entry.get("iscrowd"):
                 continue
             mask = segmentation_mask(entry.get("segmentation"), image["height"], image["width"]) if self.options.masks else None
-            of_image.append(GivenObject(corners(entry["bbox"]), str(entry.get("id", len(of_image))), mask))
+            named = _keypoints(entry.get("keypoints") or ())
+            of_image.append(GivenObject(corners(entry["bbox"]), str(entry.get("id", len(of_image))), mask, named))
         return objects
 
 
@@ -97,6 +98,12 @@ class LvisSource(CocoSource):
 
     def _number_of(self, word: str) -> int | None:
         return CATEGORIES[word].lvis_id if word in CATEGORIES else None
+
+
+def _keypoints(flat: Sequence[float]) -> tuple[tuple[float, float, float], ...] | None:
+    """x, y and visibility (0 where not labelled) of each keypoint, written one after the other; None where there are none."""
+    values = [float(value) for value in flat]
+    return tuple(zip(values[::3], values[1::3], values[2::3], strict=True)) or None
 
 
 def corners(bbox: Sequence[float]) -> Box:

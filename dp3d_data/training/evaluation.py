@@ -52,6 +52,18 @@ class Marks:
     named: np.ndarray | None = None
     places: np.ndarray | None = None
 
+    @classmethod
+    def missed(cls, truth: TrueObject, named_vertices: Int[np.ndarray, "n"] | None) -> Marks:
+        """Of an object that was not found, as far as is known; annotated, visible keypoints count that are vertices of the template."""
+        if named_vertices is None or truth.named is None:
+            return cls(truth.groups)
+        return cls(truth.groups, named=np.where((truth.named[:, 2] > 0) & (np.asarray(named_vertices) >= 0), np.inf, np.nan))
+
+    def place(self, places: Float[np.ndarray, "n 2"], truth: TrueObject) -> None:
+        """Mark where the annotated keypoints were placed."""
+        errors = np.linalg.norm(places - truth.named[:, :2], axis=1) / np.sqrt(max(truth.mask.sum(), 1))
+        self.places, self.named = places, np.where(np.isnan(self.named), np.nan, errors)
+
 
 @dataclass
 class Tally:
@@ -167,7 +179,7 @@ def examine(
     for image, objects in images:
         first = len(tally.objects)
         tally.images += 1
-        tally.objects += [Marks(one.groups, named=_missed(one, named_vertices)) for one in objects]
+        tally.objects += [Marks.missed(one, named_vertices) for one in objects]
         boxes = np.array([one.box for one in objects]).reshape(-1, 4)
         found, owner = _detections(predictor, image, boxes, score, classes, given)
         for detection, index in zip(found, owner.tolist(), strict=True):
@@ -207,9 +219,7 @@ def compare(
     if geodesics is None:
         return
     if marks.named is not None and dense.mask.any():
-        marks.places = placed_keypoints(dense, named_vertices, geodesics)
-        errors = np.linalg.norm(marks.places - truth.named[:, :2], axis=1) / np.sqrt(max(truth.mask.sum(), 1))
-        marks.named = np.where(np.isnan(marks.named), np.nan, errors)
+        marks.place(placed_keypoints(dense, named_vertices, geodesics), truth)
     if truth.vertex_map is None:
         return
     both = (vertices >= 0) & (truth.vertex_map >= 0) & truth.mask
@@ -218,13 +228,6 @@ def compare(
         view = view_of(dense, len(geodesics))
         longest = max(truth.box[2] - truth.box[0], truth.box[3] - truth.box[1])
         marks.keypoint = np.linalg.norm(view.keypoints - truth.keypoints[view.ids], axis=1) / longest
-
-
-def _missed(truth: TrueObject, named_vertices: Int[np.ndarray, "n"] | None) -> np.ndarray | None:
-    """An infinite error of every annotated, visible keypoint that is a vertex of the template; NaN of the others."""
-    if named_vertices is None or truth.named is None:
-        return None
-    return np.where((truth.named[:, 2] > 0) & (np.asarray(named_vertices) >= 0), np.inf, np.nan)
 
 
 def on_image(dense, shape: tuple[int, int]) -> Int[np.ndarray, "h w"]:

@@ -1,9 +1,9 @@
-"""dp3d-model evaluate: trained models on shards that carry the truth."""
+"""dp3d-model evaluate: trained models on shards, with truth or without, and on annotated photographs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,9 +11,30 @@ from dp3d_data.commandline import GroupedOption, command
 from dp3d_data.config import workspace
 from dp3d_data.errors import UsageError
 
+if TYPE_CHECKING:
+    from dp3d_model.lifter import Lifter
 
-@command("evaluate", example="dp3d-model evaluate --category dog --split val")
-@click.option("--shards", metavar="PATH", cls=GroupedOption, group="Input", help="Shards with truth.  [default: the category's]")
+
+EXAMPLE = """
+dp3d-model evaluate --category dog --split val
+dp3d-model evaluate --stanford-extra StanfordExtra_v12.json --images Images/
+dp3d-model evaluate --coco keypoints.json --images photos/ --keypoints vertices.csv
+"""
+
+
+@command("evaluate", example=EXAMPLE)
+@click.option("--shards", metavar="PATH", cls=GroupedOption, group="Input", help="Shards.  [default: the category's]")
+@click.option("--stanford-extra", metavar="JSON", cls=GroupedOption, group="Photographs", help="StanfordExtra's annotation.")
+@click.option("--coco", metavar="JSON", cls=GroupedOption, group="Photographs", help="COCO's annotation with masks and keypoints.")
+@click.option("--images", metavar="DIR", default="", cls=GroupedOption, group="Photographs", help="Folder of the photographs.")
+@click.option(
+    "--keypoints",
+    metavar="CSV",
+    default="",
+    cls=GroupedOption,
+    group="Photographs",
+    help="index,vertex of the annotated keypoints.  [default: the built-in dog's]",
+)
 @click.option("--model", metavar="PATH", cls=GroupedOption, group="Input", help="Model file or folder.  [default: the category's]")
 @click.option(
     "--compare",
@@ -31,6 +52,10 @@ from dp3d_data.errors import UsageError
 @click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the report.  [default: the category's]")
 def evaluate(
     shards: str | None,
+    stanford_extra: str | None,
+    coco: str | None,
+    images: str,
+    keypoints: str,
     model: str | None,
     compare: tuple[str, ...],
     runs: tuple[str, ...],
@@ -44,29 +69,70 @@ def evaluate(
 
     Position error (MPJPE) plain and with the depth-flip oracle, after a similarity (PA-MPJPE), and stress; with the scale
     given and estimated; by view, visible share and group; and what a predicted noise tells. Writes evaluation.json,
-    evaluation.md and evaluation.png.
+    evaluation.md and evaluation.png. Without truth: reprojection error, stretched edges, and agreement with the lift of the
+    mirror image.
+
+    On annotated photographs, from detected and from given boxes: overlap of the lifted silhouette with the mask, and PCK of the
+    reprojected vertices, each keypoint by itself too. Writes photographs.json, photographs.md and sheets of pictures.
     """
     if runs and not compare:
         raise UsageError("models to compare stand after --compare", got=" ".join(runs), hint=f"--compare {' '.join(runs)}")
     if model and compare:
         raise UsageError("--model is one model, --compare several", hint=f"--compare {model} {' '.join(compare + runs)}")
-    from dp3d_data.shards.reader import ShardReader
-    from dp3d_model.evaluation import evaluate as measure
-    from dp3d_model.evaluation_report import write_report
-    from dp3d_model.instances import load_split
+    if stanford_extra and coco:
+        raise UsageError("--stanford-extra and --coco are two annotations", hint="measure on one after the other")
     from dp3d_model.model_file import load_model
-    from dp3d_model.remeshing import lifter_for
 
-    source = Path(shards) if shards else workspace(category) / "shards"
+    folder = Path(out) if out else workspace(category) / "evaluation"
     paths = named_runs(compare + runs) if compare else {"model": model or str(workspace(category) / "model")}
     lifters = {name: load_model(path) for name, path in paths.items()}
+    if stanford_extra or coco:
+        source = "stanford-extra" if stanford_extra else "coco"
+        on_photographs(lifters, folder, source=source, path=stanford_extra or coco, images=images, keypoints=keypoints, category=category)
+    else:
+        on_shards(lifters, Path(shards) if shards else workspace(category) / "shards", split, count, remeshed, category, folder)
+    click.echo(f"  written to {folder} · next: dp3d-model predict --category {category}")
+
+
+def on_shards(lifters: dict[str, Lifter], source: Path, split: str, count: int, remeshed: bool, category: str, folder: Path) -> None:
+    """Measure on instances whose true shapes are known, or, where none is, what can be measured without."""
+    from dp3d_data.shards.reader import ShardReader
+    from dp3d_model.evaluation import evaluate as measure
+    from dp3d_model.evaluation_report import write_report, write_unknown
+    from dp3d_model.evaluation_unknown import evaluate_unknown
+    from dp3d_model.instances import load_split
+    from dp3d_model.remeshing import lifter_for
+
     reader = ShardReader(source)
     lifters = {name: lifter_for(lifter, reader.template, remeshed, source) for name, lifter in lifters.items()}
     instances = load_split(reader, split)
-    result = measure(lifters, instances.take(range(min(count, len(instances)))) if count else instances)
-    folder = write_report(result, out or workspace(category) / "evaluation")
-    say(result, category)
-    click.echo(f"  written to {folder} · next: dp3d-model predict --category {category}")
+    instances = instances.take(range(min(count, len(instances)))) if count else instances
+    if bool(instances.known.any()):
+        result = measure(lifters, instances)
+        write_report(result, folder)
+        say(result, category)
+        return
+    result = evaluate_unknown(lifters, instances)
+    write_unknown(result, folder)
+    click.echo(f"{category}: {result['instances']} instances without truth · median (worst)")
+    for name, own in result["models"].items():
+        figures = (f"{measure} {values['median']:.4f} ({values['worst']:.4f})" for measure, values in own.items())
+        click.echo(f"  {name}: {' · '.join(figures)}")
+
+
+def on_photographs(lifters: dict[str, Lifter], folder: Path, **given: str) -> None:
+    """Measure on annotated photographs; a line for each model and kind of boxes."""
+    from pipelines.evaluate_lifter import AnnotatedInput, run
+
+    parts = {title: part for title, part in run(lifters, AnnotatedInput(**given), folder).items() if "silhouette_iou" in part}
+    first = next(iter(parts.values()))
+    click.echo(f"{given['category']}: {first['listed']} photographs listed, {first['on_disk']} on disk, {len(first['left_out'])} left out")
+    for name, why in first["left_out"].items():
+        click.echo(f"  left out: {name}: {why}")
+    for title, part in parts.items():
+        pck = f" · PCK 0.10 {part['pck_10']:.3f} · 0.15 {part['pck_15']:.3f}" if "pck_10" in part else ""
+        found = f"{part['found']:.0f} of {part['objects']:.0f} found"
+        click.echo(f"  {title} boxes: {found} · silhouette IoU {part['silhouette_iou']:.3f}{pck}")
 
 
 def say(result: dict[str, Any], category: str) -> None:

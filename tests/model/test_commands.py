@@ -23,7 +23,7 @@ OPTIONS = [part for name, value in TINY.items() for part in (f"--{name.replace('
 TRAIN = ["train", *OPTIONS, "--steps", "6", "--batch", "16", "--save-every", "3", "--log-every", "1"]
 
 
-def rows_of(template, world):
+def rows_of(template, world, truth=True):
     """Rows of the instance table, as extract and synth write them."""
     for i, name in enumerate(world.ids):
         ids = world.visible[i].nonzero()[:, 0].numpy()
@@ -36,14 +36,14 @@ def rows_of(template, world):
             view,
             Correspondence(template.name, template.content_hash, "truth"),
             visible_area=0.5,
-            truth=Truth(world.true_vertices[i].numpy(), float(world.true_scale[i])),
+            truth=Truth(world.true_vertices[i].numpy(), float(world.true_scale[i])) if truth else None,
         )
 
 
-def make_shards(root, template, count=60, surface=None):
+def make_shards(root, template, count=60, surface=None, truth=True):
     world = toy_instances(surface or toy_surface(), count, bend=0.3)
     writer = RunWriter(root / "synth", kind="synth", recipe="0" * 12)
-    rows = list(rows_of(template, world))
+    rows = list(rows_of(template, world, truth))
     writer.commit(0, rows, inputs=len(rows))
     writer.finish(template=template, category="dog", config={})
     plan = ShardPlan(filters=FilterConfig(), shard_bytes=1_000_000, split_ratio=0.7, seed=0)

@@ -1,0 +1,177 @@
+"""Score lifted photographs against their annotation: the reprojected silhouette and the named vertices, from detected and given boxes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+from PIL import Image
+
+from dp3d_data.errors import NothingToDo
+from dp3d_data.training.evaluation import AP_OVERLAP, Marks, Tally, TrueObject
+from dp3d_data.training.metrics import mask_overlap, match_detections
+from dp3d_model.config import preset
+from dp3d_model.evaluation import RIGID, common_surface
+from dp3d_model.evaluation_report import table
+from dp3d_model.lifter import Lifter
+from dp3d_model.lifting_inputs import open_to_lift, template_of
+from dp3d_model.prediction import predict
+from dp3d_model.render import silhouette
+from pipelines.annotated import Photographs, annotated
+from pipelines.evaluate_cse import named_of, numbers
+from pipelines.evaluation_pictures import FOUND, MOST, TILE, TRUE, contact_sheet, finished, framed
+from pipelines.extract_settings import ExtractConfig
+from pipelines.lift import from_annotated
+
+BOXES = ("detected", "given")
+Scores = dict[str, dict[str, Any]]
+Lifted = tuple[np.ndarray, np.ndarray]  # box xyxy and projected vertices [K, 3], image pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotatedInput:
+    """What to measure on.
+
+    Attributes:
+        source: "stanford-extra" or "coco".
+        path, images: its json, and the folder of its photographs.
+        keypoints: table of the vertex of each keypoint; empty for the built-in dog's 24.
+    """
+
+    source: str
+    path: str
+    images: str
+    keypoints: str = ""
+    category: str = "dog"
+
+    def photographs(self) -> Photographs:
+        """Those that are on disk, with their truth."""
+        return annotated(self.source, self.path, self.images, self.category)
+
+
+def run(lifters: Mapping[str, Lifter], given: AnnotatedInput, out: Path) -> Scores:
+    """Measures by part, of every model and the rigid template: "model, detected", "model, given", "model, given, Nose" and so on.
+
+    Writes photographs.json, photographs.md and, for each model and kind of boxes, a sheet of pictures. The photographs are
+    extracted into out/detected and out/given.
+
+    Raises:
+        As `pipelines.annotated.annotated`; TemplateMismatch: models of different templates.
+    """
+    surface = common_surface(lifters)
+    scores: Scores = {}
+    for boxes in BOXES:
+        settings = ExtractConfig(category=given.category)
+        try:
+            from_annotated(given.source, given.path, given.images, template_of(surface), out / boxes, settings, boxes == "given")
+        except NothingToDo:
+            pass  # nothing was found: every animal is missed
+        for name, lifter in {RIGID: Lifter(surface, preset("rigid")), **lifters}.items():
+            scores |= _scored(f"{name}, {boxes}", lifter, given, out, _lifted(lifter, out / boxes / "extract"))
+    (out / "photographs.json").write_text(json.dumps(numbers(scores), indent=1) + "\n", encoding="utf-8")
+    (out / "photographs.md").write_text(markdown(scores), encoding="utf-8")
+    return scores
+
+
+def _lifted(lifter: Lifter, folder: Path) -> dict[str, list[Lifted]]:
+    """Path of a photograph -> its instances, best first."""
+    found: dict[str, list[Lifted]] = {}
+    try:
+        instances = open_to_lift(folder).instances
+    except NothingToDo:
+        return found
+    boxes = instances.boxes.numpy()
+    place = 0
+    for many in predict(lifter, instances):
+        for i in range(len(many.scale)):
+            found.setdefault(instances.image_paths[place], []).append((boxes[place], many.at(i).projected()))
+            place += 1
+    return found
+
+
+def _scored(title: str, lifter: Lifter, given: AnnotatedInput, out: Path, lifted: dict[str, list[Lifted]]) -> Scores:
+    """The measures of one model, and its sheet."""
+    photographs, faces = given.photographs(), lifter.surface.faces.numpy()
+    tally = Tally()
+    tiles: list[Image.Image] = []
+    ids: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    for record, image, objects in photographs.read():
+        if not names and objects[0].named is not None:
+            ids, names = named_of(given.keypoints, template_of(lifter.surface), len(objects[0].named))
+        marks, masks = compare(lifted.get(record.path, []), objects, faces, ids)
+        tally.objects += marks
+        if len(tiles) < MOST:
+            tiles.append(_tile(image, objects, marks, masks))
+    if tiles:
+        contact_sheet(tiles).save(out / f"photographs-{title.replace(', ', '-').replace(' ', '-').replace('/', '-')}.jpg", quality=88)
+    result = tally.result()
+    whole: dict[str, Any] = {"silhouette_iou": _mean([one.mask_overlap if one.found else 0.0 for one in tally.objects])}
+    whole["silhouette_iou_found"] = result.pop("mask_iou")
+    whole |= {name: value for name, value in result.items() if name != "ap50"} | photographs.account()
+    return {title: whole} | {f"{title}, {name}": row for name, row in tally.by_keypoint(names).items()}
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def compare(
+    lifted: list[Lifted], objects: list[TrueObject], faces: np.ndarray, ids: np.ndarray | None
+) -> tuple[list[Marks], list[Bool[np.ndarray, "h w"]]]:
+    """What became of the objects of a photograph, and the silhouettes of those that were found.
+
+    Args:
+        lifted: boxes, best first, and projected vertices.
+        ids: vertex of each annotated keypoint, -1 for none; None where they are not known.
+    """
+    marks, masks = [Marks.missed(one, ids) for one in objects], []
+    boxes = np.array([box for box, _ in lifted]).reshape(-1, 4)
+    owner = match_detections(boxes, -np.arange(len(boxes), dtype=float), np.array([one.box for one in objects]), AP_OVERLAP)
+    for (_, projected), index in zip(lifted, owner.tolist(), strict=True):
+        if index >= 0:
+            masks.append(silhouette(projected, faces, *objects[index].mask.shape[::-1]))
+            marks[index].found, marks[index].mask_overlap = True, mask_overlap(masks[-1], objects[index].mask)
+            if ids is not None and marks[index].named is not None:
+                marks[index].place(projected[ids, :2].astype(np.float64), objects[index])
+    return marks, masks
+
+
+def _tile(image: np.ndarray, objects: list[TrueObject], marks: list[Marks], masks: list[np.ndarray]) -> Image.Image:
+    """The photograph with the outlines of the annotated masks and of the lifted silhouettes, and the keypoints of both."""
+    tile = framed(np.ascontiguousarray(image[:, :, ::-1]), [], longest=TILE)
+    pixels = np.array(tile)
+    for colour, shapes in ((TRUE, [one.mask for one in objects]), (FOUND, masks)):
+        for mask in shapes:
+            pixels[outline(np.asarray(Image.fromarray(mask).resize(tile.size, Image.Resampling.NEAREST)))] = colour
+    return finished(Image.fromarray(pixels), image.shape[1], objects, marks)
+
+
+def outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The pixels of a mask with a neighbour outside it; beyond the border is outside."""
+    around = np.pad(mask, 1)
+    return mask & ~(around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:])
+
+
+def markdown(scores: Scores) -> str:
+    """The figures for people: a table of the whole, and one of the keypoints."""
+    whole = {title: part for title, part in scores.items() if "silhouette_iou" in part}
+    columns = {"objects": "animals", "found": "found", "silhouette_iou": "silhouette IoU", "silhouette_iou_found": "of found",
+               "pck_10": "PCK 0.10", "pck_15": "PCK 0.15"}  # fmt: skip
+    rows = [[title, *(_cell(part.get(name)) for name in columns)] for title, part in whole.items()]
+    names = list(dict.fromkeys(title.rpartition(", ")[2] for title in scores if title not in whole))
+    by_name: list[list[str]] = []
+    for name in names:
+        parts = [scores.get(f"{title}, {name}", {}) for title in whole]
+        by_name.append([name, *(f"{_cell(part.get('pck_10'))} / {_cell(part.get('pck_15'))}" for part in parts)])
+    lines = ["# Lifted photographs", "", *table(["", *columns.values()], rows), "", "## PCK 0.10 / 0.15 of each keypoint", ""]
+    return "\n".join([*lines, *table(["", *whole], by_name), ""])
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}" if float(value).is_integer() and value > 1 else f"{value:.3f}"

@@ -1,0 +1,153 @@
+"""Lifted photographs against annotations whose right answer is known, and measures of shapes without truth."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from click.testing import CliRunner
+
+from dp3d_data.bodies import load_template, make_template
+from dp3d_data.bodies.keypoints import named_keypoints
+from dp3d_data.errors import NothingToDo
+from dp3d_data.training.evaluation import TrueObject
+from dp3d_data.training.grouping import grouped_scenes
+from dp3d_model.cli import main
+from dp3d_model.config import preset
+from dp3d_model.evaluation_unknown import evaluate_unknown, measures, mirror_image, stretched
+from dp3d_model.lifter import Lifter
+from dp3d_model.render import silhouette
+from dp3d_model.surface import Surface, surface_of
+from pipelines.evaluate_lifter import AnnotatedInput, compare, outline, run
+from tests.data.training.test_annotated_photographs import annotate
+from tests.model.test_commands import TRAIN, make_shards
+from tests.model.test_commands import run as command
+from tests.model.toy import blob, functions_of, toy_instances, toy_surface
+
+
+def symmetric_surface():
+    """An ellipsoid with bumps that are the same on both sides, and each vertex's partner."""
+    mesh = trimesh.creation.icosphere(subdivisions=2)
+    body = np.array(mesh.vertices) * [1.0, 0.5, 0.6]
+    body[:, 2] *= 1.0 + 0.3 * np.sin(3 * body[:, 0])
+    partner = np.linalg.norm(body[:, None] * [1, -1, 1] - body[None], axis=2).argmin(1)
+    assert np.abs(body[partner] * [1, -1, 1] - body).max() < 1e-6
+    body = (body / np.ptp(body, axis=0).max()).astype(np.float32)
+    faces = np.array(mesh.faces, np.int32)
+    functions = torch.tensor(functions_of(body, faces, 12))
+    return Surface("egg", "e99e" * 4, torch.tensor(body), torch.tensor(faces), functions, symmetry=torch.tensor(partner))
+
+
+def test_a_shape_under_its_own_silhouette_scores_one():
+    surface = toy_surface()
+    faces, ids = surface.faces.numpy(), np.array([0, 5, -1, 40])
+    projected = (surface.vertices.numpy() * 60 + [50, 40, 0]).astype(np.float32)
+    mask = silhouette(projected, faces, 100, 80)
+    rows, columns = np.nonzero(mask)
+    box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], dtype=float)
+    truth = TrueObject(box, mask, named=np.column_stack([projected[ids, :2], [1, 1, 1, 0]]))
+    elsewhere = np.array([0.0, 0.0, 8.0, 8.0])
+    (mark,), _ = compare([(elsewhere, projected + 30), (box, projected)], [truth], faces, ids)
+    assert mark.found and mark.mask_overlap == 1
+    np.testing.assert_allclose(mark.named[:2], 0, atol=1e-6)
+    assert np.isnan(mark.named[2:]).all()  # no vertex, and not visible
+    (shifted,), _ = compare([(box, projected + [9, 0, 0])], [truth], faces, ids)
+    np.testing.assert_allclose(shifted.named[:2], 9 / np.sqrt(mask.sum()), rtol=1e-5)
+    assert 0.3 < shifted.mask_overlap < 0.9
+    (missed,), masks = compare([], [truth], faces, ids)
+    assert not missed.found and np.isinf(missed.named[:2]).all() and masks == []
+
+
+def test_the_outline_of_a_square_is_its_border():
+    mask = np.zeros((7, 8), dtype=bool)
+    mask[2:6, 3:8] = True
+    inner = np.zeros_like(mask)
+    inner[3:5, 4:7] = True
+    np.testing.assert_array_equal(outline(mask), mask & ~inner)
+
+
+def test_a_rigid_world_reprojects_stretches_nothing_and_agrees_with_its_mirror_image():
+    surface = symmetric_surface()
+    found = measures(Lifter(surface, preset("rigid")), toy_instances(surface, 12, bend=0.0))
+    assert found["reprojection"].max() < 1e-2 and found["stretched"].max() == 0 and found["mirror"].max() < 1e-2
+    bent = measures(Lifter(surface, preset("rigid")), toy_instances(surface, 12, bend=0.5))
+    assert bent["reprojection"].mean() > 3 * found["reprojection"].max()
+
+
+def test_the_mirror_image_of_the_mirror_image_is_the_instance():
+    surface = symmetric_surface()
+    world = toy_instances(surface, 5)
+    back = mirror_image(mirror_image(world, surface), surface)
+    torch.testing.assert_close(back.keypoints, world.keypoints)
+    assert torch.equal(back.visible, world.visible) and back.true_vertices is None
+
+
+def test_edges_count_as_stretched_beyond_half_their_length():
+    surface = toy_surface()
+    rest = surface.vertices.numpy()
+    np.testing.assert_array_equal(stretched(np.stack([rest, 1.49 * rest, 1.51 * rest]), surface), [0, 0, 1])
+
+
+def test_no_instance_is_an_error():
+    surface = toy_surface()
+    with pytest.raises(NothingToDo, match="no instance to measure"):
+        evaluate_unknown({"model": Lifter(surface, preset("rigid"))}, toy_instances(surface).take([]))
+
+
+def test_shards_without_truth_are_measured_as_far_as_can_be(tmp_path, monkeypatch):
+    monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
+    make_shards(tmp_path / "dog", make_template("blob", *blob()), truth=False)
+    assert command(*TRAIN).exit_code == 0
+    measured = command("evaluate")
+    assert measured.exit_code == 0, measured.output
+    assert "instances without truth" in measured.output and "rigid template: reprojection" in measured.output
+    result = json.loads((tmp_path / "dog" / "evaluation" / "evaluation.json").read_text())
+    assert result["truth"] is False and set(result["models"]) == {"rigid template", "model"}
+    assert set(result["models"]["model"]) == {"reprojection", "stretched"}  # this template has no symmetry
+    assert "| rigid template |" in (tmp_path / "dog" / "evaluation" / "evaluation.md").read_text()
+
+
+def test_annotated_renders_from_detected_and_given_boxes(tmp_path):
+    """Through the embedded network: the rigid dog covers most of a rendered one; a photograph less is said."""
+    body = load_template("dog")
+    dogs = [(image, truth[0]) for image, truth in grouped_scenes(body, 0, 192, 5) if len(truth) == 1][:3]
+    entries, _ = annotate(tmp_path, dogs)
+    (tmp_path / "Images" / entries[-1]["img_path"]).unlink()
+    surface = surface_of(body, np.ones((body.num_vertices, 1), np.float32), 1)
+    given = AnnotatedInput(source="stanford-extra", path=str(tmp_path / "annotation.json"), images=str(tmp_path / "Images"))
+    scores = run({"model": Lifter(surface, preset("rigid"))}, given, tmp_path / "out")
+    for boxes in ("detected", "given"):
+        whole = scores[f"model, {boxes}"]
+        assert whole == scores[f"rigid template, {boxes}"]
+        assert (whole["listed"], whole["on_disk"], whole["objects"]) == (3, 2, 2)
+        assert (tmp_path / "out" / f"photographs-model-{boxes}.jpg").is_file()
+    assert scores["model, given"]["found"] == 2 and scores["model, given"]["silhouette_iou"] > 0.3
+    assert "| Nose |" in (tmp_path / "out" / "photographs.md").read_text()
+    assert json.loads((tmp_path / "out" / "photographs.json").read_text())["model, given"]["pck_15"] == scores["model, given"]["pck_15"]
+    coco = as_coco(entries[:2], tmp_path)
+    again = run({"model": Lifter(surface, preset("rigid"))}, coco, tmp_path / "coco")
+    row = again["model, given"]
+    assert row["annotated_keypoints"] == sum(entry["joints"][16][2] > 0 for entry in entries[:2])  # noses alone have a vertex
+    assert row["silhouette_iou"] == pytest.approx(scores["model, given"]["silhouette_iou"], abs=1e-6)
+
+
+def as_coco(entries, folder):
+    """The same annotation as COCO's json, with two keypoints, of which the table names one."""
+    images, annotations = [], []
+    for number, entry in enumerate(entries):
+        size = [entry["img_height"], entry["img_width"]]
+        images.append({"id": number, "file_name": entry["img_path"], "height": size[0], "width": size[1]})
+        keypoints = [float(value) for index in (16, 0) for value in entry["joints"][index]]
+        shape = {"size": size, "counts": entry["seg"]}
+        one = {"id": number, "image_id": number, "category_id": 1, "bbox": entry["img_bbox"]}
+        annotations.append(one | {"segmentation": shape, "keypoints": keypoints})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "dog"}]}
+    (folder / "coco.json").write_text(json.dumps(content))
+    (folder / "table.csv").write_text(f"index,vertex,name\n0,{named_keypoints()[16]},nose\n")
+    return AnnotatedInput(source="coco", path=str(folder / "coco.json"), images=str(folder / "Images"), keypoints=str(folder / "table.csv"))
+
+
+def test_two_annotations_at_once_are_refused():
+    refused = CliRunner().invoke(main, ["evaluate", "--coco", "a.json", "--stanford-extra", "b.json"])
+    assert refused.exit_code == 2
