@@ -30,5 +30,9 @@ def require_no_pointer(path: str | Path) -> None:
     command = next((command for begin, command in POINTERS.items() if start.startswith(begin)), None)
     if command is not None:
         got = f"{path.stat().st_size} bytes of text that say where it is kept"
-        hint = f"in its repository: {command.format(name=path.name)}; or download the file itself from the project's page"
-        raise InputCorrupt("this is a pointer, fetch the file", got=got, expected="the file itself", hint=hint, path=path)
+        hint = (
+            f"in its repository: {command.format(name=path.name)}; or download the file itself from the project's page"
+        )
+        raise InputCorrupt(
+            "this is a pointer, fetch the file", got=got, expected="the file itself", hint=hint, path=path
+        )

@@ -106,7 +106,9 @@ def posed_surface(path: Path, model: BodyModel) -> Float[np.ndarray, "K 3"]:
     mesh = read_mesh(path)
     if len(mesh.vertices) != model.num_vertices:
         expected = f"{model.num_vertices}, those of {model.name}"
-        raise InputCorrupt("a surface of another number of vertices", got=len(mesh.vertices), expected=expected, path=path)
+        raise InputCorrupt(
+            "a surface of another number of vertices", got=len(mesh.vertices), expected=expected, path=path
+        )
     if not np.array_equal(_rolled(mesh.faces), _rolled(model.faces)):
         got, expected = f"{len(mesh.faces)} faces", f"the {len(model.faces)} of {model.name}"
         raise InputCorrupt("a surface with other faces than the body model's", got=got, expected=expected, path=path)
@@ -130,13 +132,22 @@ def check_labels(fit: Fit, model: BodyModel, posed: Float[np.ndarray, "K 3"]) ->
         ShapeError: a joint that the model does not have.
         InputCorrupt: half of them lie farther off than a quarter of the marked joints' extent.
     """
-    if fit.labels is None or len(fit.labels) < FEWEST_LABELS or fit.camera.kind != "perspective" or fit.camera.focal is None:
+    if (
+        fit.labels is None
+        or len(fit.labels) < FEWEST_LABELS
+        or fit.camera.kind != "perspective"
+        or fit.camera.focal is None
+    ):
         return
     ids = fit.labels[:, 0].astype(int)
     if ids.min() < 0 or ids.max() >= model.num_joints:
-        raise ShapeError("marked joints that the body does not have", got=ids.tolist(), expected=f"0 to {model.num_joints - 1}")
+        raise ShapeError(
+            "marked joints that the body does not have", got=ids.tolist(), expected=f"0 to {model.num_joints - 1}"
+        )
     joints = model.joint_regressor[ids] @ posed
-    seen = project_perspective(to_camera(joints, fit.camera.rotation, fit.camera.translation), fit.camera.focal, fit.camera.centre)
+    seen = project_perspective(
+        to_camera(joints, fit.camera.rotation, fit.camera.translation), fit.camera.focal, fit.camera.centre
+    )
     off = float(np.median(np.linalg.norm(seen - fit.labels[:, 1:], axis=1)))
     limit = float(np.ptp(fit.labels[:, 1:], axis=0).max()) / 4
     if off > limit:

@@ -17,6 +17,7 @@ from dp3d_data.bodies.body_model import BodyModel, rest_template
 from dp3d_data.bodies.subsets import farthest_vertices, read_subset
 from dp3d_data.config import file_digest, fingerprint, plain, workspace
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError
+from dp3d_data.files import require_no_pointer
 from dp3d_data.fits import FIT_READERS, Fit, FitFailure
 from dp3d_data.fits.layout import picture_size
 from dp3d_data.records import Detection, ImageRecord
@@ -214,10 +215,11 @@ def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
 
     Raises:
         InputMissing: no such file.
-        InputCorrupt: no image, or of another size than the photograph.
+        InputCorrupt: no image, a pointer in its place, or of another size than the photograph.
     """
     if not path.is_file():
         raise InputMissing("no such mask", path=path)
+    require_no_pointer(path)
     try:
         with Image.open(path) as image:
             mask = np.array(image.convert("L")) > 0

@@ -33,15 +33,17 @@ def family_model(model: BodyModel, path: str | Path, family: int) -> BodyModel:
         raise InputCorrupt("no families of shapes", got=got, expected=f"{MEANS} [families, betas]", path=path)
     if not 0 <= family < len(means) or means.shape[1] > model.num_betas:
         expected = f"family 0 to {len(means) - 1} of at most {model.num_betas} betas"
-        raise ShapeError("a family that does not fit the model", got=f"family {family} of {means.shape[1]} betas", expected=expected)
+        raise ShapeError(
+            "a family that does not fit the model", got=f"family {family} of {means.shape[1]} betas", expected=expected
+        )
     return replace(model, template=model.template + model.shape_basis[..., : means.shape[1]] @ means[family])
 
 
 def symmetric_model(model: BodyModel) -> BodyModel:
     """The model with an exactly symmetric surface at zero betas, as SMALify and WLDO make it.
 
-    The mean of all coordinates is taken from each of them; the middle line is moved to y = 0; what lies beyond it becomes
-    the mirror image of what lies at negative y. So the surface moves, too: fits place the moved one.
+    The mean of all coordinates is taken from each of them; the middle line is moved to y = 0; what lies beyond it
+    becomes the mirror image of what lies at negative y. So the surface moves, too: fits place the moved one.
 
     Raises:
         ShapeError: the surface has no left and right.

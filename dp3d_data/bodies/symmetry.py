@@ -39,7 +39,7 @@ def detect_symmetry(vertices: Float[np.ndarray, "K 3"], tolerance: float = 0.01)
 def mirrored_vertices(
     vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], axis: int = 1, tolerance: float = 0.05
 ) -> Int[np.ndarray, "K"] | None:
-    """The vertex on the other side of each vertex of a closed surface, by its faces: exact where the two sides differ a little.
+    """The vertex on the other side of each vertex of a closed surface, by its faces: the sides may differ a little.
 
     Args:
         vertices: any unit; the mirror lies in the middle of their extent along the axis.
@@ -65,7 +65,7 @@ def mirrored_vertices(
 
 
 def _walked(beyond: dict[tuple[int, int], int], face: list[int], image: list[int]) -> dict[int, int] | None:
-    """The map of vertices that a face and its mirror image begin, walked over all neighbours; None where it contradicts itself.
+    """The map that a face and its mirror image begin, walked over all neighbours; None where it contradicts itself.
 
     beyond[a, b] is the third vertex of the face in which b follows a; of a mirrored face the order is reversed.
     """

@@ -17,7 +17,7 @@ from dp3d_data.fits.records import Fit, FitCamera, FitFailure
 from dp3d_data.fits.smal import smal_numbers
 from dp3d_data.sources.trees import SPLITS, existing, read_json, wrong_tree
 
-EXPECTED = 'train.json or test.json with {"data": [{"img_path", "pose", "shape", "shape_extra", "trans", ...}]}, beside images/'
+EXPECTED = 'train.json or test.json with {"data": [{"img_path", "pose", "shape", "trans", ...}]}, beside images/'
 HINT = "Animal3D comes from its authors: https://xujiacong.github.io/Animal3D; CtrlAni3D from AniMer's"
 FOCAL = 1000.0
 # How far the dataset's own projection of its own points may lie from the camera found, pixels.
@@ -25,11 +25,12 @@ TOLERANCE = 2.0
 
 
 class Animal3D:
-    """Json files as both projects publish them: a list `data`, and the focal length `flength`, 1000 where it is not given.
+    """Json files as both projects publish them: a list `data`, and the focal length `flength`, 1000 where there is none.
 
-    An animal has img_path, mask_path, bbox [x, y, width, height], pose [105], shape [20], shape_extra [21] and trans [3]
-    in the camera's frame. Where it has keypoint_3d and reproj_kp_2d, the camera is the one that brings the first to the second;
-    otherwise its principal point is the middle of the image, whose size stands in height and width or in the image itself.
+    An animal has img_path, mask_path, bbox [x, y, width, height], pose [105], shape [20], shape_extra [21] and trans
+    [3] in the camera's frame. Where it has keypoint_3d and reproj_kp_2d, the camera is the one that brings the first to
+    the second; otherwise its principal point is the middle of the image, whose size stands in height and width or in
+    the image itself.
     """
 
     name = "animal3d"
@@ -121,12 +122,14 @@ def _own_camera(fields: dict[str, Any], focal: float, translation: np.ndarray) -
     error, scale, centre = min(found)
     if not error <= TOLERANCE:
         got, expected = f"{error:.1f} pixels off", f"at most {TOLERANCE:g} pixels from reproj_kp_2d"
-        raise InputCorrupt("keypoint_3d and reproj_kp_2d belong to no camera of this focal length", got=got, expected=expected)
+        raise InputCorrupt(
+            "keypoint_3d and reproj_kp_2d belong to no camera of this focal length", got=got, expected=expected
+        )
     return FitCamera("perspective", np.eye(3), np.zeros(3), focal=(scale * focal, scale * focal), centre=centre)
 
 
 def _solved(points: np.ndarray, pixels: np.ndarray, focal: float) -> tuple[float, float, tuple[float, float]]:
-    """Largest error in pixels, scale and centre of the best camera; no error is finite where points are not before it."""
+    """Largest error in pixels, scale and centre of the best camera; the error is infinite where points lie behind it."""
     if not (points[:, 2] > 0).all():
         return np.inf, 1.0, (0.0, 0.0)
     seen = focal * points[:, :2] / points[:, 2:]

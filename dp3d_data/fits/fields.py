@@ -14,8 +14,10 @@ from dp3d_data.fits.records import FitCamera
 PREFIX = "camera_"
 EXPECTED = "kind, rotation, translation, and focal with centre (perspective) or scale with centre (orthographic)"
 HINT = "a network's own camera belongs to the crop it saw: write a camera of the photograph, or read WLDO's files: --dataset wldo"
-# What a field is called that changes the surface or its place; a field so called that no reader knows is never left out.
-SHAPING = re.compile(r"pose|theta|rot|orient|beta|shape|scal|trans|limb|bone|deform|offset|del_?v|displace", re.IGNORECASE)
+# What a field is called that changes the surface or its place; one so called that no reader knows is never left out.
+SHAPING = re.compile(
+    r"pose|theta|(?<![a-z])rot|orient|beta|shape|scal|trans|limb|bone|deform|offset|del_?v|displace", re.IGNORECASE
+)
 
 
 def refuse_unknown(fields: Any, known: Collection[str]) -> None:
@@ -25,7 +27,9 @@ def refuse_unknown(fields: Any, known: Collection[str]) -> None:
         InputCorrupt: there is such a field, other than None.
     """
     names = [str(name) for name, value in fields.items() if value is not None] if isinstance(fields, Mapping) else []
-    strange = sorted(name for name in names if SHAPING.search(name) and name not in known and not name.startswith("has_"))
+    strange = sorted(
+        name for name in names if SHAPING.search(name) and name not in known and not name.startswith("has_")
+    )
     if strange:
         got = ", ".join(strange)[:200]
         what = "fields that look like shape, scale or pose and are not understood"
@@ -57,13 +61,17 @@ def fit_camera(fields: Mapping[str, Any]) -> FitCamera:
         raise InputCorrupt("no camera with named fields", got=got, expected=EXPECTED, hint=HINT)
     kind = camera.get("kind")
     if kind is None or camera.get("centre") is None:
-        raise InputCorrupt("the camera lacks kind or centre", got=", ".join(map(str, sorted(camera))), expected=EXPECTED)
+        raise InputCorrupt(
+            "the camera lacks kind or centre", got=", ".join(map(str, sorted(camera))), expected=EXPECTED
+        )
     focal, scale = camera.get("focal"), camera.get("scale")
     return FitCamera(
         str(kind),
         camera.get("rotation", np.eye(3)),
         np.ravel(camera.get("translation", np.zeros(3))),
-        focal=None if focal is None else tuple(np.broadcast_to(np.ravel(focal), 2) if np.size(focal) == 1 else np.ravel(focal)),
+        focal=None
+        if focal is None
+        else tuple(np.broadcast_to(np.ravel(focal), 2) if np.size(focal) == 1 else np.ravel(focal)),
         centre=tuple(np.ravel(camera["centre"])),
         scale=None if scale is None else float(np.ravel(scale)[0]),
     )

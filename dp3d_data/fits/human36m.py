@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dp3d_data.fits.fields import refuse_unknown
 from dp3d_data.fits.layout import attempt, joints, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
 from dp3d_data.sources.human36m import DATA, HINT, PREFIX, notes_and_images, side, subjects
@@ -65,6 +66,7 @@ def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[
     fields: Any = smpl
     for key in ("action_idx", "subaction_idx", "frame_idx"):
         fields = take(fields, str(image[key]))
+    refuse_unknown(fields, ("pose", "shape", "trans", "fitted_3d_pose"))
     x, y, width, height = (float(value) for value in note["bbox"])
     path = root / "images" / name
     return Fit(

@@ -100,12 +100,13 @@ def picture_size(path: Path) -> tuple[int, int]:
 
     Raises:
         InputMissing: no such file.
-        InputCorrupt: no image.
+        InputCorrupt: no image, or a pointer in its place.
     """
     from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
         raise InputMissing("no such image", path=path)
+    require_no_pointer(path)
     try:
         with Image.open(path) as image:
             return image.size

@@ -16,9 +16,11 @@ from dp3d_data.fits.layout import attempt, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
 from dp3d_data.sources.trees import existing, read_json, wrong_tree
 
-EXPECTED = "NAME_res_e300.obj with details/NAME_flength_e300.npy (BITE), or NAME.obj with NAME.json or camera.json: focal, image_size"
+EXPECTED = (
+    "NAME_res_e300.obj with details/NAME_flength_e300.npy, or NAME.obj with NAME.json or camera.json: focal, image_size"
+)
 HINT = 'say the focal length of every .obj of a folder in its camera.json: {"focal": 2100, "image_size": [256, 256]}'
-# BITE's optimisation saves a surface now and then: NAME_res_e000.obj, ..._e150.obj, ..._e300.obj, and its start NAME_res_ainit.obj.
+# BITE saves a surface now and then, NAME_res_e000.obj, ..._e150.obj, ..._e300.obj, and its start, NAME_res_ainit.obj.
 STEP = re.compile(r"(?P<name>.+)_res_(?P<step>e\d+|ainit)")
 SIDE = 256
 KNOWN = ("focal", "image_size", "centre")
@@ -29,8 +31,8 @@ class PosedMesh:
     """A folder of .obj files with the vertices of the body model in its order, and the focal length of each.
 
     The vertices lie in the camera's frame with the camera at the origin: x right, y down, z away (BITE), or y up and z
-    towards the viewer (AniMer, as viewers of meshes have it); the sign of z tells which. The focal length is in pixels of
-    the image of that camera: BITE's square crop of 256 pixels, AniMer's whole photograph.
+    towards the viewer (AniMer, as viewers of meshes have it); the sign of z tells which. The focal length is in pixels
+    of the image of that camera: BITE's square crop of 256 pixels, AniMer's whole photograph.
     """
 
     name = "posed-mesh"
@@ -94,7 +96,9 @@ def _rotation(path: Path) -> np.ndarray:
     if len(depths) and depths.max() < 0:
         return TURNED
     got = f"z from {depths.min():.3g} to {depths.max():.3g}" if len(depths) else "no vertex"
-    raise InputCorrupt("the surface does not lie before a camera at the origin", got=got, expected="z of one sign", path=path)
+    raise InputCorrupt(
+        "the surface does not lie before a camera at the origin", got=got, expected="z of one sign", path=path
+    )
 
 
 def _camera_fields(path: Path) -> dict[str, Any]:
@@ -110,13 +114,19 @@ def _camera_fields(path: Path) -> dict[str, Any]:
     found = next((place for place in places if place.is_file()), None)
     if found is not None:
         return {"focal": _flength(found), "image_size": (SIDE, SIDE)}
-    file = next((place for place in (path.with_suffix(".json"), path.with_name("camera.json")) if place.is_file()), None)
+    file = next(
+        (place for place in (path.with_suffix(".json"), path.with_name("camera.json")) if place.is_file()), None
+    )
     if file is None:
-        raise InputMissing("no focal length", got=f"no {array or path.stem + '.json'}", expected=EXPECTED, hint=HINT, path=path)
+        raise InputMissing(
+            "no focal length", got=f"no {array or path.stem + '.json'}", expected=EXPECTED, hint=HINT, path=path
+        )
     fields = read_json(file, EXPECTED, HINT)
     strange = sorted(set(fields) - set(KNOWN)) if isinstance(fields, dict) else [type(fields).__name__]
     if strange:
-        raise InputCorrupt("not a camera of a posed surface", got=", ".join(strange), expected=", ".join(KNOWN), path=file)
+        raise InputCorrupt(
+            "not a camera of a posed surface", got=", ".join(strange), expected=", ".join(KNOWN), path=file
+        )
     return fields
 
 

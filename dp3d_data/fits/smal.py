@@ -14,7 +14,10 @@ from dp3d_data.fits.layout import joints, take
 
 # The first name is ours.
 POSE = ("pose", "theta")
-ROOT_POSE, JOINT_POSE = ("global_rotation", "global_orient", "global_rot"), ("joint_rotations", "body_pose", "joint_rot")
+ROOT_POSE, JOINT_POSE = (
+    ("global_rotation", "global_orient", "global_rot"),
+    ("joint_rotations", "body_pose", "joint_rot"),
+)
 BETAS, MORE_BETAS = ("betas", "shape", "beta"), ("shape_extra",)
 SCALES = ("joint_scales", "betas_limbs", "betas_logscale", "log_betascale", "log_betascales", "log_beta_scales")
 TRANSLATION = ("translation", "trans", "transl")
@@ -40,7 +43,12 @@ def smal_numbers(fields: Mapping[str, Any], known: Collection[str] = ()) -> dict
         betas = np.concatenate([betas, np.ravel(_only(fields, MORE_BETAS))])
     elif scales is None and len(betas) == SMAL_BETAS + LIMBS:
         betas, scales = betas[:SMAL_BETAS], betas[SMAL_BETAS:]
-    return {"pose": _pose(fields), "betas": betas, "translation": np.ravel(_only(fields, TRANSLATION)), "joint_scales": scales}
+    return {
+        "pose": _pose(fields),
+        "betas": betas,
+        "translation": np.ravel(_only(fields, TRANSLATION)),
+        "joint_scales": scales,
+    }
 
 
 def _pose(fields: Mapping[str, Any]) -> Float[np.ndarray, "joints 3"]:

@@ -18,7 +18,7 @@ LAST = "st10_ep0.pkl"
 EXPECTED = f"NAME/{LAST}, in this folder or below it"
 HINT = "the folder that smal_fitter/optimize_to_joints.py wrote into checkpoints/"
 SIDE = 256
-# PyTorch3D's OpenGLPerspectiveCameras see 60 degrees; look_at_view_transform(2.7, 0, 0) puts one before the world's origin.
+# PyTorch3D's OpenGLPerspectiveCameras see 60 degrees; look_at_view_transform(2.7, 0, 0) puts one before the origin.
 FOCAL = float(SIDE / 2 * np.sqrt(3))
 DISTANCE = 2.7
 
@@ -27,7 +27,7 @@ class Smalify:
     """The folder of a run: NAME/st10_ep0.pkl, the last stage of the image NAME; earlier stages are not read.
 
     A pickle holds global_rotation [3], joint_rotations [34, 3], betas [20], log_betascale [6] and trans [3]. The camera
-    is the fitter's own, of the square crop of 256 pixels that it cut around the silhouette: keypoints are those of the crop.
+    is the fitter's own, of the square crop of 256 pixels that it cut around the silhouette: keypoints are those of it.
     """
 
     name = "smalify"

@@ -10,6 +10,7 @@ import numpy as np
 
 from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import Dp3dError, InputCorrupt
+from dp3d_data.fits.fields import refuse_unknown
 from dp3d_data.fits.layout import MALFORMED, attempt, failure, joints, picture_size, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
 from dp3d_data.sources.threedpw import HINT, sequences
@@ -18,6 +19,9 @@ from dp3d_data.sources.trees import existing, wrong_tree
 EXPECTED = "sequenceFiles/train/NAME.pkl (also validation, test) beside imageFiles/NAME/image_00000.jpg"
 GENDERS = {"m": "smpl-male", "f": "smpl-female"}
 BETAS = 10
+# The authors' fields that look like shape or pose. Of the clothed surfaces and the 60 Hz of the sensors nothing is used.
+USED = ("poses", "trans", "betas", "cam_poses", "campose_valid")
+UNUSED = ("poses_60Hz", "trans_60Hz", "poses2d", "poses2D", "betas_clothed", "v_template_clothed")
 
 
 class ThreeDPW:
@@ -50,6 +54,7 @@ class ThreeDPW:
 def _sequence(root: Path, name: str, split: str, path: Path) -> Iterator[Fit | FitFailure]:
     try:
         fields = read_pickle(path)
+        refuse_unknown(fields, (*USED, *UNUSED))
         people, frames = len(take(fields, "poses")), len(take(fields, "cam_poses"))
         size = _size(root / "imageFiles" / name)
     except (Dp3dError, *MALFORMED) as error:
@@ -76,7 +81,7 @@ def _fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any])
         **known,
         body=GENDERS[gender],
         pose=joints(take(fields, "poses")[person][frame]),
-        betas=np.ravel(take(fields, "betas")[person])[:BETAS],
+        betas=_trimmed(take(fields, "betas")[person]),
         translation=take(fields, "trans")[person][frame],
         camera=FitCamera(
             "perspective",
@@ -86,6 +91,13 @@ def _fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any])
             centre=(inner[0, 2], inner[1, 2]),
         ),
     )
+
+
+def _trimmed(betas: Any) -> np.ndarray:
+    """The first ten, and what stands behind them up to the last that is not 0: some sequences hold 300, 290 of them 0."""
+    values = np.ravel(np.asarray(betas, dtype=np.float64))
+    used = np.flatnonzero(values)
+    return values[: max(BETAS, used[-1] + 1 if len(used) else 0)]
 
 
 def _size(folder: Path) -> tuple[int, int] | None:

@@ -39,7 +39,7 @@ class Up3d:
     body = "smpl"
 
     def read(self, root: Path) -> Iterator[Fit | FitFailure]:
-        """Every fit in the order of the files' names; one whose pickle, image or crop is missing or unreadable is a failure.
+        """Every fit in the order of the files' names; one whose pickle, image or crop cannot be read is a failure.
 
         Raises:
             InputMissing: no such folder, or no fit in it.
@@ -102,8 +102,7 @@ def _crop(path: Path, size: tuple[int, int]) -> tuple[int, int, int, int, int, i
 
 
 def _camera(fields: dict[str, Any], crop: tuple[int, int, int, int, int, int]) -> FitCamera:
-    """The camera of the image: its principal point is the middle of the crop, its focal length that of the resized crop,
-    scaled to the image."""
+    """The camera of the image: the middle of the crop, and the focal length of the resized crop scaled to the image."""
     height, width, top, bottom, left, right = crop
     focal = float(np.asarray(take(fields, "f")).reshape(-1)[0])
     return FitCamera(
@@ -130,9 +129,9 @@ def _labels(path: Path) -> Float[np.ndarray, "joints 3"] | None:
         raise InputCorrupt("not an array of joints", got=str(error)[:80], expected="[2 or 3, 14]", path=path) from error
     if array.ndim != 2 or len(array) not in (2, 3) or array.shape[1] < len(LABELLED_JOINTS):
         raise InputCorrupt("not an array of joints", got=list(array.shape), expected="[2 or 3, 14]", path=path)
-    places = array[:2, : len(LABELLED_JOINTS)].T
-    seen = np.isfinite(array[:, : len(LABELLED_JOINTS)]).all(axis=0) & (array[:, : len(LABELLED_JOINTS)] > 0).all(axis=0)
-    return np.column_stack([LABELLED_JOINTS, places])[seen]
+    marked = array[:, : len(LABELLED_JOINTS)].T
+    seen = (np.isfinite(marked) & (marked > 0)).all(axis=1)
+    return np.column_stack([LABELLED_JOINTS, marked[:, :2]])[seen]
 
 
 def _line(path: Path) -> str | None:

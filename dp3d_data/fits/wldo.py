@@ -26,7 +26,7 @@ class Wldo:
     """The results of demo.py or eval.py: imgname, pose [105], betas (20, then 6 limb scales), camera [3], trans [3].
 
     In the crop of 224 pixels, with f = 2700 (1 + camera[0]) and Z = 20 + z, px = 112 + f x / Z and py = 112 - f y / Z:
-    x right, y up and z away are a left-handed frame, so the network's dog is the mirror image of the one in the photograph.
+    x right, y up and z away are a left-handed frame, so the network's dog is the mirror image of the photograph's.
     """
 
     name = "wldo"
@@ -50,7 +50,9 @@ def _fit(path: Path) -> Fit:
     fields = plain_fields(read_fields(path))
     betas = np.ravel(take(fields, "betas"))
     if len(betas) != SMAL_BETAS and len(betas) < SMAL_BETAS + LIMBS:
-        raise ShapeError("betas of another number", got=len(betas), expected=f"{SMAL_BETAS}, or {SMAL_BETAS + LIMBS} and more")
+        raise ShapeError(
+            "betas of another number", got=len(betas), expected=f"{SMAL_BETAS}, or {SMAL_BETAS + LIMBS} and more"
+        )
     # The renderer takes the first six limb scales; numbers behind them move nothing.
     numbers = smal_numbers(fields | {"betas": betas[: SMAL_BETAS + LIMBS]})
     return Fit(
@@ -78,4 +80,6 @@ def _camera(numbers: Any) -> FitCamera:
         expected = f"3 numbers: the scale of the focal length, then {SIDE / 2:g} twice, the middle of the crop"
         raise InputCorrupt("not the camera of WLDO", got=values[:8].tolist(), expected=expected)
     focal = FOCAL * (1 + values[0])
-    return FitCamera("perspective", np.eye(3), np.array([0, 0, DEPTH]), focal=(focal, focal), centre=(SIDE / 2, SIDE / 2))
+    return FitCamera(
+        "perspective", np.eye(3), np.array([0, 0, DEPTH]), focal=(focal, focal), centre=(SIDE / 2, SIDE / 2)
+    )

@@ -13,7 +13,9 @@ ANNEX = "/annex/objects/SHA256E-s34904364--0123.pkl\n"
 
 
 @pytest.mark.parametrize(("text", "command"), [(LFS, "git lfs pull --include=model"), (ANNEX, "git annex get model")])
-@pytest.mark.parametrize(("reader", "ending"), [(require_no_pointer, ".x"), (read_pickle, ".pkl"), (load_body_model, ".npz")])
+@pytest.mark.parametrize(
+    ("reader", "ending"), [(require_no_pointer, ".x"), (read_pickle, ".pkl"), (load_body_model, ".npz")]
+)
 def test_pointers_are_named(tmp_path, text, command, reader, ending):
     path = tmp_path / f"model{ending}"
     path.write_text(text)

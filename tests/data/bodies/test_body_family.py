@@ -59,12 +59,24 @@ def test_import_does_both(tmp_path):
     means[1, 0] = 0.5
     (tmp_path / "model.pkl").write_bytes(old_pickle(published(model)))
     (tmp_path / "data.pkl").write_bytes(old_pickle({"cluster_means": means}))
-    words = ["import", tmp_path / "model.pkl", "--name", "smalify", "--family", tmp_path / "data.pkl", "--symmetric", "--betas", "4"]
+    words = [
+        "import",
+        tmp_path / "model.pkl",
+        "--name",
+        "smalify",
+        "--family",
+        tmp_path / "data.pkl",
+        "--symmetric",
+        "--betas",
+        "4",
+    ]
     result = CliRunner().invoke(body, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     expected = symmetric_model(replace(model, template=model.template + 0.5 * model.shape_basis[:, :, 0]))
     found = load_body_model("smalify")
     np.testing.assert_allclose(found.template, expected.template, atol=1e-12)
     assert found.num_betas == 4
-    lost = CliRunner().invoke(body, ["import", str(tmp_path / "model.pkl"), "--name", "b", "--family", str(tmp_path / "no.pkl")])
+    lost = CliRunner().invoke(
+        body, ["import", str(tmp_path / "model.pkl"), "--name", "b", "--family", str(tmp_path / "no.pkl")]
+    )
     assert lost.exit_code == InputMissing.exit_code

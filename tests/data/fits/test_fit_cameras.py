@@ -158,6 +158,66 @@ def test_dogs_that_make_no_fit_say_why(tmp_path, changes, text):
     assert isinstance(failed, FitFailure) and text in failed.message
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("log_beta_scale", [0.1] * 6),
+        ("betas_scale", [0.1] * 6),
+        ("scale", 2.0),
+        ("Shape_Offset", [0.0]),
+        ("deform_verts", np.zeros((4, 3)).tolist()),
+        ("del_v", [1.0]),
+        ("pose_rotmat", [1.0]),
+        ("bone", [1.0]),
+    ],
+)
+def test_fields_that_shape_and_are_not_understood_are_failures_in_every_layout_of_dogs(tmp_path, field, value):
+    (failed,) = dog(tmp_path / "dogs", **{field: value})
+    assert isinstance(failed, FitFailure) and f"not understood, got {field}" in failed.message
+    numbers = {"pose": np.zeros(105), "betas": np.zeros(26), "trans": np.zeros(3), field: np.asarray(value)}
+    old_pickle(tmp_path / "smalify/a/st10_ep0.pkl", numbers)
+    (tmp_path / "wldo").mkdir()
+    np.savez(tmp_path / "wldo/a.npz", **numbers, camera=np.array([0, 112, 112]))
+    entry = {name: np.asarray(number).tolist() for name, number in numbers.items() if name != "betas"}
+    write_json(tmp_path / "animal3d/a.json", {"data": [entry | {"img_path": "a.jpg", "shape": [0.0] * 20}]})
+    for name in ("smalify", "wldo", "animal3d"):
+        (failed,) = FIT_READERS[name].read(tmp_path / name)
+        assert isinstance(failed, FitFailure) and f"not understood, got {field}" in failed.message, name
+
+
+def test_people_have_no_limb_scales(tmp_path):
+    (failed,) = up3d(tmp_path / "up3d", log_betascale=np.zeros(6))
+    old_pickle(tmp_path / "3dpw/sequenceFiles/test/walk.pkl", sequence(log_betascale=np.zeros(6), poses_60Hz=[]))
+    (other,) = FIT_READERS["3dpw"].read(tmp_path / "3dpw")
+    assert all("not understood, got log_betascale" in one.message for one in (failed, other))
+
+
+@pytest.mark.parametrize("betas", [np.eye(300)[9], np.eye(300)[20], np.zeros(300), np.zeros(10)])
+def test_3dpw_keeps_every_beta_that_is_not_0(tmp_path, betas):
+    old_pickle(tmp_path / "sequenceFiles/test/walk.pkl", sequence(betas=[betas]))
+    _, fit = FIT_READERS["3dpw"].read(tmp_path)
+    assert len(fit.betas) == (21 if betas.any() and betas[9] == 0 else 10) and fit.betas.sum() == betas.sum()
+
+
+def test_fields_that_only_sound_alike_and_what_was_labelled_do_no_harm(tmp_path):
+    (fit,) = dog(tmp_path, protocol="a", has_pose=True, keypoint_2d=[[1, 2, 1]], legs_PCK=0.5, label=None, beta_scale=None)
+    assert isinstance(fit, Fit)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shape": [0.0] * 20},
+        {"log_betascale": [0.0] * 6, "joint_scales": [0.0] * 6},
+        {"transl": [0, 0, 3]},
+        {"global_rotation": [0.0] * 3, "joint_rotations": [0.0] * 102},
+    ],
+)
+def test_one_number_under_two_names_is_a_failure(tmp_path, changes):
+    (failed,) = dog(tmp_path, **changes)
+    assert isinstance(failed, FitFailure) and ("under two names" in failed.message or "two poses" in failed.message)
+
+
 def test_two_fits_of_one_photograph_and_a_list_for_a_record(tmp_path):
     dog(tmp_path)
     (tmp_path / "fits/n1-pug/n1_2.npz").write_bytes(b"PK nonsense")

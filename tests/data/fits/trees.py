@@ -92,6 +92,7 @@ def write_3dpw(root: Path, seed: int) -> list[Fit]:
         views[:, :3, 3] = rng.normal(0, 1, (frames, 3))
         poses, trans = rng.normal(0, 0.3, (len(genders), frames, 72)), rng.normal(0, 1, (len(genders), frames, 3))
         betas, valid = rng.normal(0, 1, (len(genders), 300)), np.ones((len(genders), frames), dtype=int)
+        betas[:, 10:] = 0
         record = {"sequence": name, "poses": list(poses), "trans": list(trans), "betas": list(betas), "genders": list(genders)}
         record |= {"cam_poses": views, "cam_intrinsics": inner, "campose_valid": list(valid), "poses_60Hz": list(poses)}
         old_pickle(root / "sequenceFiles" / folder / f"{name}.pkl", record)

@@ -46,7 +46,9 @@ def run_of(folder, dataset, root, model=None, **changes):
     save_body_model(model or symmetric_dog(), folder / "body.npz")
     plan = make_plan(settings(folder, [dog_fit(0)], dataset=dataset, root=str(root), overwrite=True, **changes))
     run, _ = project(plan)
-    return [row for table in run.instances() for row in table.to_pylist()], [row["message"] for row in run.failures().to_pylist()]
+    return [row for table in run.instances() for row in table.to_pylist()], [
+        row["message"] for row in run.failures().to_pylist()
+    ]
 
 
 def assert_keypoints(row, pixels):
@@ -77,7 +79,13 @@ def test_wldo_shows_a_mirror_image(tmp_path):
     pose, betas, scales, trans = numbers(4)
     record = {"imgname": "Images/pug/pug_7.jpg", "pose": pose.ravel(), "betas": np.concatenate([betas, scales])}
     (tmp_path / "run").mkdir()
-    np.savez(tmp_path / "run/pug_pug_7.npz", **record, camera=np.array([0.1, 112, 112]), trans=trans + (0, 0, 10), has_bbox=False)
+    np.savez(
+        tmp_path / "run/pug_pug_7.npz",
+        **record,
+        camera=np.array([0.1, 112, 112]),
+        trans=trans + (0, 0, 10),
+        has_bbox=False,
+    )
     (row,), failed = run_of(tmp_path, "wldo", tmp_path / "run")
     model = symmetric_dog()
     x, y, z = pose_body_slow(model, pose, betas, trans + (0, 0, 10), limb_scales(scales)).T
@@ -86,7 +94,9 @@ def test_wldo_shows_a_mirror_image(tmp_path):
     assert not failed and (row["group"], row["image_width"]) == ("pug", 224)
     assert_keypoints(row, pixels[other])
     truth = np.array(row["true_vertices"]).reshape(-1, 3)
-    volume = np.einsum("fi,fi->f", truth[model.faces[:, 0]], np.cross(truth[model.faces[:, 1]], truth[model.faces[:, 2]])).sum()
+    volume = np.einsum(
+        "fi,fi->f", truth[model.faces[:, 0]], np.cross(truth[model.faces[:, 1]], truth[model.faces[:, 2]])
+    ).sum()
     assert volume > 0
 
 
@@ -102,8 +112,15 @@ def test_a_mirrored_fit_of_a_body_without_two_sides_is_a_failure(tmp_path):
 def test_animal3d_has_shape_in_two_fields_and_looks_at_the_middle(tmp_path, extra):
     pose, betas, _, trans = numbers(5, 41)
     model = replace(symmetric_dog(), shape_basis=np.random.default_rng(1).normal(0, 0.03, (66, 3, 41)))
-    entry = {"img_path": "images/wolf/1.JPEG", "bbox": [1, 2, 30, 40], "pose": pose.ravel().tolist(), "shape": betas[:20].tolist()}
-    entry |= {"trans": (trans + (0, 0, 5)).tolist(), "supercategory": 1} | ({"shape_extra": betas[20:].tolist()} if extra else {})
+    entry = {
+        "img_path": "images/wolf/1.JPEG",
+        "bbox": [1, 2, 30, 40],
+        "pose": pose.ravel().tolist(),
+        "shape": betas[:20].tolist(),
+    }
+    entry |= {"trans": (trans + (0, 0, 5)).tolist(), "supercategory": 1} | (
+        {"shape_extra": betas[20:].tolist()} if extra else {}
+    )
     write_json(tmp_path / "data/train.json", {"data": [entry, entry | {"img_path": "images/wolf/none.JPEG"}]})
     (tmp_path / "data/images/wolf").mkdir(parents=True)
     Image.new("RGB", (500, 400)).save(tmp_path / "data/images/wolf/1.JPEG")
@@ -117,7 +134,12 @@ def test_animal3d_has_shape_in_two_fields_and_looks_at_the_middle(tmp_path, extr
 def test_animal3d_believes_no_camera_that_its_own_pixels_refute(tmp_path):
     pose, betas, _, trans = numbers(5)
     points = np.random.default_rng(0).normal(0, 0.3, (26, 3))
-    entry = {"img_path": "a.jpg", "pose": pose.ravel().tolist(), "shape": betas.tolist(), "trans": (trans + (0, 0, 5)).tolist()}
+    entry = {
+        "img_path": "a.jpg",
+        "pose": pose.ravel().tolist(),
+        "shape": betas.tolist(),
+        "trans": (trans + (0, 0, 5)).tolist(),
+    }
     entry |= {"keypoint_3d": points.tolist(), "reproj_kp_2d": np.random.default_rng(2).uniform(0, 99, (26, 2)).tolist()}
     write_json(tmp_path / "data/test.json", {"data": [entry]})
     rows, (failed,) = run_of(tmp_path, "animal3d", tmp_path / "data")
@@ -153,12 +175,21 @@ def test_posed_surfaces_that_are_not_the_bodys_are_failures(tmp_path):
     write_obj(folder / "lost/f.obj", vertices, model.faces)
     write_json(folder / "lost/f.json", {"focal": 900, "image_size": [256, 256], "rotation": 3})
     rows, failed = run_of(tmp_path, "posed-mesh", folder)
-    texts = ("another number of vertices", "other faces", "before a camera at the origin", "", "no focal length", "not a camera")
+    texts = (
+        "another number of vertices",
+        "other faces",
+        "before a camera at the origin",
+        "",
+        "no focal length",
+        "not a camera",
+    )
     assert not rows and len(failed) == len(texts)
     assert all(text in message for text, message in zip(texts, failed, strict=True)), failed
 
 
-@pytest.mark.parametrize("name", ["joint_scales", "betas_limbs", "betas_logscale", "log_betascale", "log_betascales", "log_beta_scales"])
+@pytest.mark.parametrize(
+    "name", ["joint_scales", "betas_limbs", "betas_logscale", "log_betascale", "log_betascales", "log_beta_scales"]
+)
 def test_limb_scales_move_the_surface_under_every_name(tmp_path, name):
     write_smalify(tmp_path / "run/a/st10_ep0.pkl", name)
     write_smalify(tmp_path / "run/b/st10_ep0.pkl", None)
@@ -218,7 +249,9 @@ def test_marked_joints_far_from_the_body_make_a_failure(tmp_path):
         marked[2] = 1
         np.save(folder / f"0000{number}_joints.npy", marked)
     (row,), (failed,) = run_of(tmp_path, "up3d", folder, model, category="person")
-    assert row["image_id"] == "00000_image.png" and "beside the joints marked in the image, got 200 pixels off" in failed
+    assert (
+        row["image_id"] == "00000_image.png" and "beside the joints marked in the image, got 200 pixels off" in failed
+    )
 
 
 def test_mirror_maps_follow_the_faces():
