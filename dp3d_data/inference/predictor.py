@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from torchvision.ops import nms
 
 from dp3d_data.errors import ShapeError, UsageError
 from dp3d_data.inference.classes import class_and_mesh
@@ -18,6 +19,8 @@ from dp3d_data.inference.resizing import network_size, resized
 from dp3d_data.inference.spec import ModelSpec
 
 BOXES_AT_ONCE = 16
+SAME_BOX = 0.7  # overlap of two boxes of one animal, whatever their classes
+SAME_MASK, GRID = 0.6, 96  # share of the smaller of two masks of one animal; cells that masks are compared on
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Image = UInt8[np.ndarray, "h w 3"]
 Boxes = Float[np.ndarray, "n 4"]
@@ -221,7 +224,8 @@ class DensePredictor:
         answers, start = [], 0
         for number, (one, boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
             regions = [region_of(square, photograph.width, photograph.height) for square in squares[number]] if squares else boxes
-            answers.append([_detection(boxes[k], regions[k], one, k, maps, start + k) for k in range(len(one.boxes))])
+            own = [_detection(boxes[k], regions[k], one, k, maps, start + k) for k in range(len(one.boxes))]
+            answers.append(once(own) if again and given[number] is None else own)
             start += len(one.boxes)
         return answers
 
@@ -244,6 +248,9 @@ class DensePredictor:
                 found.append(_Found(own, torch.ones(len(own)), kind))
                 continue
             keep = instances.scores >= score
+            if self.spec.other_classes:  # an animal is of one class: the likeliest
+                best = nms(instances.pred_boxes.tensor, instances.scores, SAME_BOX)
+                keep &= torch.zeros_like(keep).index_fill_(0, best, True)
             if wanted is not None:
                 keep &= torch.isin(instances.pred_classes, torch.tensor(wanted, device=keep.device))
             found.append(_Found(instances.pred_boxes.tensor[keep], instances.scores[keep].cpu(), instances.pred_classes[keep].cpu()))
@@ -287,6 +294,36 @@ class DensePredictor:
     def _autocast(self) -> torch.autocast:
         kind = PRECISIONS[self.precision]
         return torch.autocast(self.device.type, kind or torch.bfloat16, enabled=kind is not None)
+
+
+def once(detections: list[RawDetection]) -> list[RawDetection]:
+    """Detections without those that show an animal again: whose mask lies mostly in that of a better one, or the other way (ours).
+
+    A second look at the box of a head finds the whole animal again; boxes alone do not tell that from two animals.
+    """
+    kept: list[tuple[RawDetection, np.ndarray]] = []
+    corners = np.array([one.region for one in detections]).reshape(-1, 4)
+    low, high = corners[:, :2].min(axis=0, initial=np.inf), corners[:, 2:].max(axis=0, initial=0)
+    for one in sorted(detections, key=lambda each: -each.score):
+        mask = _coarse_mask(one, low, high)
+        least = [min(mask.sum(), other.sum()) for _, other in kept]
+        if all((mask & other).sum() <= SAME_MASK * size for (_, other), size in zip(kept, least, strict=True)):
+            kept.append((one, mask))
+    names = {id(one) for one, _ in kept}
+    return [one for one in detections if id(one) in names]
+
+
+def _coarse_mask(detection: RawDetection, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The mask on a grid over a part of the photograph; what lies outside the detection's region is none of it."""
+    x0, y0, x1, y1 = detection.region
+    side = detection.coarse_segm.shape[-1]
+    share = (np.arange(GRID) + 0.5) / GRID
+    columns = (low[0] + share * (high[0] - low[0]) - x0) / max(x1 - x0, 1e-6) * side
+    rows = (low[1] + share * (high[1] - low[1]) - y0) / max(y1 - y0, 1e-6) * side
+    inside = ((rows >= 0) & (rows < side))[:, None] & ((columns >= 0) & (columns < side))
+    object_wins = detection.coarse_segm[1] > detection.coarse_segm[0]
+    picked = object_wins[np.clip(rows, 0, side - 1).astype(int)][:, np.clip(columns, 0, side - 1).astype(int)]
+    return picked & inside
 
 
 def _require_boxes(boxes: Boxes | None) -> None:
