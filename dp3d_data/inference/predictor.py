@@ -20,7 +20,7 @@ from dp3d_data.inference.spec import ModelSpec
 
 BOXES_AT_ONCE = 16
 SAME_BOX = 0.7  # overlap of two boxes of one animal, whatever their classes
-SAME_MASK, GRID = 0.6, 96  # share of the smaller of two masks of one animal; cells that masks are compared on
+SAME_MASK, GRID = 0.6, 96  # overlap of two masks of one animal; cells a side that masks are compared on
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Image = UInt8[np.ndarray, "h w 3"]
 Boxes = Float[np.ndarray, "n 4"]
@@ -297,7 +297,7 @@ class DensePredictor:
 
 
 def once(detections: list[RawDetection]) -> list[RawDetection]:
-    """Detections without those that show an animal again: whose mask lies mostly in that of a better one, or the other way (ours).
+    """Detections without those that show an animal again: whose mask overlaps that of a better one (ours).
 
     A second look at the box of a head finds the whole animal again; boxes alone do not tell that from two animals.
     """
@@ -306,8 +306,7 @@ def once(detections: list[RawDetection]) -> list[RawDetection]:
     low, high = corners[:, :2].min(axis=0, initial=np.inf), corners[:, 2:].max(axis=0, initial=0)
     for one in sorted(detections, key=lambda each: -each.score):
         mask = _coarse_mask(one, low, high)
-        least = [min(mask.sum(), other.sum()) for _, other in kept]
-        if all((mask & other).sum() <= SAME_MASK * size for (_, other), size in zip(kept, least, strict=True)):
+        if all((mask & other).sum() <= SAME_MASK * (mask | other).sum() for _, other in kept):
             kept.append((one, mask))
     names = {id(one) for one, _ in kept}
     return [one for one in detections if id(one) in names]
