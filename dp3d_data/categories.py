@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dp3d_data.errors import UsageError
 
-SCORE = 0.4  # detections below are not looked at, unless the user asks for them
+SCORE = 0.5  # detections below are not looked at, unless the user asks for them
 
 
 @dataclass(frozen=True)

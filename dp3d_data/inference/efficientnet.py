@@ -62,6 +62,8 @@ def normed(convolution: nn.Conv2d, norm: FrozenBatchNorm2d, maps: Maps) -> Maps:
     scale = norm.weight * (norm.running_var + EPSILON).rsqrt()
     weight, bias = convolution.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
     kernel, stride = convolution.kernel_size[0], convolution.stride[0]
+    if kernel == 1:  # as a matrix product: for single images and one thread torch's own way is slow
+        return nn.functional.linear(maps.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
     padding = kernel // 2
     if stride > 1:
         rows, columns = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in maps.shape[-2:])
@@ -87,8 +89,8 @@ class InvertedResidual(nn.Module):
         """Same number of rows and columns, or half."""
         inner = maps
         if hasattr(self, "_expand_conv"):
-            inner = nn.functional.relu6(normed(self._expand_conv, self._bn0, inner))
-        inner = nn.functional.relu6(normed(self._depthwise_conv, self._bn1, inner))
+            inner = nn.functional.relu6(normed(self._expand_conv, self._bn0, inner), inplace=True)
+        inner = nn.functional.relu6(normed(self._depthwise_conv, self._bn1, inner), inplace=True)
         inner = normed(self._project_conv, self._bn2, inner)
         return maps + inner if self.residual else inner
 
@@ -105,11 +107,12 @@ class EfficientNetLite(Backbone):
         self._out_features = list(self.ends)
 
     def forward(self, images: Maps) -> dict[str, Maps]:
-        """The levels of normalised images.
+        """The levels of normalised images, with the channels of a pixel together in memory.
 
         Blocks that learn run in single precision on a CPU: there the gradients of their depthwise filters are slow in bfloat16.
         """
-        maps, levels = nn.functional.relu6(normed(self._conv_stem, self._bn0, images)), {}
+        images = images.contiguous(memory_format=torch.channels_last)
+        maps, levels = nn.functional.relu6(normed(self._conv_stem, self._bn0, images), inplace=True), {}
         names = {end: name for name, end in self.ends.items()}
         for number, block in enumerate(self._blocks):
             learns = torch.is_grad_enabled() and block._project_conv.weight.requires_grad and maps.device.type == "cpu"
