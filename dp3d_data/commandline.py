@@ -16,6 +16,9 @@ import click
 from dp3d_data.config import from_mapping, read_toml
 from dp3d_data.errors import Dp3dError
 
+# As shells have it: 128 and the number of the signal.
+INTERRUPTED = 130
+
 
 class GroupedOption(click.Option):
     """An option that knows the heading it stands under."""
@@ -56,6 +59,9 @@ class Command(click.Command):
         except Dp3dError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted: what was finished stays", err=True)
+            sys.exit(INTERRUPTED)
 
 
 class LazyGroup(click.Group):

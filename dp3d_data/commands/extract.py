@@ -41,6 +41,8 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     if strangers := plan.inputs.strangers:
         click.echo(f"  {len(strangers)} names in {config.boxes} are none of these images, for example {strangers[0]!r}")
     if config.dry_run:
+        if plan.config.device != config.device:
+            click.echo(f"  no {config.device} here: looked at on the {plan.config.device}, so the workers may be faster")
         _dry_run(plan)
         return
     with _progress(images) as advance:
