@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from dp3d_data.config import from_mapping, read_toml
-from dp3d_data.errors import Dp3dError
+from dp3d_data.errors import Dp3dError, NothingToDo
 
 # As shells have it: 128 and the number of the signal.
 INTERRUPTED = 130
@@ -62,6 +62,17 @@ class Command(click.Command):
         except KeyboardInterrupt:
             click.echo("interrupted: what was finished stays", err=True)
             sys.exit(INTERRUPTED)
+
+
+def require_kept(kept: int, inputs: int, failed: int, folder: object) -> None:
+    """End a run that kept nothing: what comes next would have nothing to work on.
+
+    Raises:
+        NothingToDo: nothing was kept.
+    """
+    if not kept:
+        hint = f"dp3d-data failures {folder} says why" if failed else "lower --score and --min-vertices, or look at the overlays"
+        raise NothingToDo("no instance was kept", got=f"{inputs} inputs, {failed} of them failed", hint=hint, path=folder)
 
 
 class LazyGroup(click.Group):

@@ -21,7 +21,7 @@ from dp3d_data.shards.retries import amend, failed_in, reopen
 from dp3d_data.shards.runs import MARKER, done_parts, found_run, part_path
 from dp3d_data.sources import is_ready
 from pipelines.ahead import annotate_all
-from pipelines.annotate import Annotator, Predictor, RowMaker, Rows, failure_row, limited_threads
+from pipelines.annotate import Annotator, Predictor, RowMaker, Rows, failure_row, limited_threads, require_same_template
 from pipelines.clusters import read_recipe
 from pipelines.extract_settings import ExtractConfig
 from pipelines.inputs import Inputs, find_inputs
@@ -125,6 +125,7 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
     elif make_predictor is None:
         make_predictor, model, weights = _network(config)
         digest += weights
+        _require_own_template(config, template)
     shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
     work, recipe = (fingerprint(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
     out = Path(config.out) if config.out else workspace(config.category) / "extract"
@@ -169,6 +170,20 @@ def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     speed = {"precision": config.precision, "channels_last": config.channels_last, "compiled": config.compile}
     own = {"category": config.category, "device": config.device, "side": config.side}
     return partial(_load, model, str(path), **own, **speed), name, digest
+
+
+def _require_own_template(config: ExtractConfig, template: Template) -> None:
+    """Refuse weights and a template that do not belong together before anything is started.
+
+    Charts, and the weights and the template that are shipped for the category, are not looked at.
+    """
+    from dp3d_data.inference import trained_for
+
+    own = category(config.category)
+    if config.weights or config.model not in ("", own.model) or config.template not in ("", own.template):
+        vertices, template_hash = trained_for(config.model, config.weights, config.category)
+        if vertices:
+            require_same_template(template, vertices, template_hash)
 
 
 def _load(model: str, weights: str, **settings: Any) -> Predictor:
