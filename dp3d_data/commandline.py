@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import os
 import sys
 import types
 import typing
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
-from dp3d_data.config import from_mapping, read_toml
-from dp3d_data.errors import Dp3dError, NothingToDo
+from dp3d_data.config import from_mapping, read_toml, workspace
+from dp3d_data.errors import NothingToDo, PathUnusable, own_error
 
 # As shells have it: 128 and the number of the signal.
 INTERRUPTED = 130
@@ -55,13 +58,34 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            if "out" in ctx.params:
+                require_place(ctx.params["out"] or workspace())
             return super().invoke(ctx)
-        except Dp3dError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(error.exit_code)
+        except Exception as error:
+            own = own_error(error)
+            if own is None:
+                raise
+            click.echo(f"error: {own}", err=True)
+            sys.exit(own.exit_code)
         except KeyboardInterrupt:
             click.echo("interrupted: what was finished stays", err=True)
             sys.exit(INTERRUPTED)
+
+
+def require_place(path: str | Path) -> None:
+    """Refuse, before any work, a place where nothing can be written.
+
+    Raises:
+        OSError, UnicodeEncodeError: a file in the way, no right, a name that is too long or not UTF-8; see `own_error`.
+    """
+    place = Path(path).absolute()
+    str(place).encode()
+    for folder in (place, *place.parents):
+        with suppress(FileNotFoundError):
+            os.stat(folder)
+            break
+    if not os.access(folder, os.W_OK):
+        raise PathUnusable("nothing can be written here", path=folder)
 
 
 def require_kept(kept: int, inputs: int, failed: int, folder: object) -> None:
