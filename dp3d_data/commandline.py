@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from dp3d_data.config import from_mapping, read_toml, workspace
-from dp3d_data.errors import NothingToDo, PathUnusable, own_error
+from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable, own_error
 
 # As shells have it: 128 and the number of the signal.
 INTERRUPTED = 130
@@ -61,7 +61,7 @@ class Command(click.Command):
             if "out" in ctx.params:
                 require_place(ctx.params["out"] or workspace())
             return super().invoke(ctx)
-        except Exception as error:
+        except (Dp3dError, OSError, ImportError, UnicodeEncodeError) as error:
             own = own_error(error)
             if own is None:
                 raise

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, require_place
 from dp3d_data.config import setting
-from dp3d_data.errors import Dp3dError, NothingToDo
+from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,3 +110,9 @@ def test_an_error_says_what_got_expected_and_mend():
     error = Dp3dError("wrong", got=1, expected=2, hint="do this", path="file")
     assert str(error) == "file: wrong\n  got: 1\n  expected: 2\n  mend: do this"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_folder_without_the_right_to_write_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PathUnusable, match="nothing can be written here"):
+        require_place(tmp_path / "new")
