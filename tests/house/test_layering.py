@@ -6,7 +6,7 @@ from tests.house.source_tree import imports, module_name, modules, short
 
 WORDS = {"errors", "config", "records", "categories"}
 PURE = WORDS | {"matching", "bodies"}
-EDGES = PURE | {"sources", "fits", "inference", "world", "shards", "loader", "filters", "training", "report", "doctor"} | {"install_detectron2"}
+EDGES = PURE | set("sources fits inference world shards loader filters training report doctor install_detectron2".split())
 # room of dp3d_data -> the rooms of dp3d_data that it may import
 ALLOWED = {
     "errors": set(),
