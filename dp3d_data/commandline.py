@@ -88,15 +88,16 @@ def require_place(path: str | Path) -> None:
         raise PathUnusable("nothing can be written here", path=folder)
 
 
-def require_kept(kept: int, inputs: int, failed: int, folder: object) -> None:
-    """End a run that kept nothing: what comes next would have nothing to work on.
+def next_step(kept: int, inputs: int, failed: int, folder: object, command: str) -> str:
+    """What to do after a run: the command that works on what was kept, or what may help where nothing was.
 
     Raises:
-        NothingToDo: nothing was kept.
+        NothingToDo: every input failed.
     """
-    if not kept:
-        hint = f"dp3d-data failures {folder} says why" if failed else "lower --score and --min-vertices, or look at the overlays"
+    if failed and failed >= inputs:
+        hint = f"dp3d-data failures {folder} says why"
         raise NothingToDo("no instance was kept", got=f"{inputs} inputs, {failed} of them failed", hint=hint, path=folder)
+    return f"next: {command}" if kept else "nothing was kept: lower --score or --min-vertices, or look at the overlays"
 
 
 class LazyGroup(click.Group):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from dp3d_data.commandline import command, config_options, require_kept
+from dp3d_data.commandline import command, config_options, next_step
 from dp3d_data.config import workspace
 from pipelines.extract_settings import ExtractConfig
 
@@ -120,6 +120,7 @@ def _summary(outcome, category: str) -> None:
     click.echo(f"  kept {outcome.instances} instances of {images.kept} images · {rejected} · {failed}")
     without = sum(images.rejected.values())
     click.echo(f"  {images.inputs} images = {images.kept} with instances + {without} without + {images.failed} failed")
-    require_kept(outcome.instances, images.inputs, images.failed, folder)
     own = "" if folder == workspace(category) / "extract" else f" --input {folder}"
-    click.echo(f"  written to {folder} · next: dp3d-data build-shards --category {category}{own}")
+    line = f"dp3d-data build-shards --category {category}{own}"
+    then = next_step(outcome.instances, images.inputs, images.failed, folder, line)
+    click.echo(f"  written to {folder} · {then}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dp3d_data.commandline import command, config_options, require_kept
+from dp3d_data.commandline import command, config_options, next_step
 from pipelines.project_settings import ProjectConfig
 
 EXAMPLE = """
@@ -36,6 +36,7 @@ def project(config: ProjectConfig) -> None:
         click.echo("  this run was finished before; nothing to do (--overwrite makes it anew)")
     counts = result.counts
     click.echo(f"  kept {counts['instances']} instances of {counts['inputs']} · failed {counts['failures']}")
-    require_kept(counts["instances"], counts["inputs"], counts["failures"], result.folder)
     few = "" if plan.subset is None or len(plan.subset) >= 200 else f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
-    click.echo(f"  written to {result.folder} · next: dp3d-data build-shards --category {config.category}{few}")
+    line = f"dp3d-data build-shards --category {config.category}{few}"
+    then = next_step(counts["instances"], counts["inputs"], counts["failures"], result.folder, line)
+    click.echo(f"  written to {result.folder} · {then}")
