@@ -10,6 +10,7 @@ _ROOM = "dp3d_data.commands"
 
 COMMANDS = {
     "doctor": (f"{_ROOM}.doctor:doctor", "What is installed, found and missing, with the command that mends each."),
+    "install-detectron2": (f"{_ROOM}.install_detectron2:install_detectron2", "Install detectron2 without a compiler."),
     "template": (f"{_ROOM}.template:template", "List, look at and import template meshes."),
     "body": (f"{_ROOM}.body:body", "List, look at and import body models: SMPL, SMAL and its dogs."),
     "zoo": (f"{_ROOM}.zoo:zoo", "List the networks, look at one, check a file of weights."),

@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import os
 import sys
 import types
 import typing
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
-from dp3d_data.config import from_mapping, read_toml
-from dp3d_data.errors import Dp3dError
+from dp3d_data.config import from_mapping, read_toml, workspace
+from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable, own_error
+
+# As shells have it: 128 and the number of the signal.
+INTERRUPTED = 130
 
 
 class GroupedOption(click.Option):
@@ -52,10 +58,46 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            if "out" in ctx.params:
+                require_place(ctx.params["out"] or workspace())
             return super().invoke(ctx)
-        except Dp3dError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(error.exit_code)
+        except (Dp3dError, OSError, ImportError, UnicodeEncodeError) as error:
+            own = own_error(error)
+            if own is None:
+                raise
+            click.echo(f"error: {own}", err=True)
+            sys.exit(own.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted: what was finished stays", err=True)
+            sys.exit(INTERRUPTED)
+
+
+def require_place(path: str | Path) -> None:
+    """Refuse, before any work, a place where nothing can be written.
+
+    Raises:
+        OSError, UnicodeEncodeError: a file in the way, no right, a name that is too long or not UTF-8; see `own_error`.
+    """
+    place = Path(path).absolute()
+    str(place).encode()
+    for folder in (place, *place.parents):
+        with suppress(FileNotFoundError):
+            os.stat(folder)
+            break
+    if not os.access(folder, os.W_OK):
+        raise PathUnusable("nothing can be written here", path=folder)
+
+
+def next_step(kept: int, inputs: int, failed: int, folder: object, command: str) -> str:
+    """What to do after a run: the command that works on what was kept, or what may help where nothing was.
+
+    Raises:
+        NothingToDo: every input failed.
+    """
+    if failed and failed >= inputs:
+        hint = f"dp3d-data failures {folder} says why"
+        raise NothingToDo("no instance was kept", got=f"{inputs} inputs, {failed} of them failed", hint=hint, path=folder)
+    return f"next: {command}" if kept else "nothing was kept: lower --score or --min-vertices, or look at the overlays"
 
 
 class LazyGroup(click.Group):

@@ -19,7 +19,7 @@ from dp3d_data.config import cache_dir, workspace
 from dp3d_data.errors import Dp3dError
 
 SETUP = "make setup"
-OWN_IMPORTS = {"embreex": "pip install embreex", "faiss": "pip install faiss-cpu", "detectron2": "python scripts/install_detectron2.py"}
+OWN_IMPORTS = {"embreex": "pip install embreex", "faiss": "pip install faiss-cpu", "detectron2": "dp3d-data install-detectron2"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def extras() -> list[Finding]:
         name, _, complaint = state_of(requirement.strip())
         lacking.setdefault(extra, []).extend([name] if complaint else [])
     return [
-        Finding("Optional", extra, "absent", "lacks " + ", ".join(names), f"pip install -e '.[{extra}]'")
+        Finding("Optional", extra, "absent", "lacks " + ", ".join(names), f"pip install 'dp3d[{extra}]'")
         if names
         else Finding("Optional", extra, "ok", "complete")
         for extra, names in lacking.items()

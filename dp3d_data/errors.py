@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 
@@ -186,8 +187,38 @@ class FolderBusy(Dp3dError):
     hint = "wait until it has ended, or choose another folder with --out; finished shards are joined by dp3d-data merge"
 
 
+class PathUnusable(Dp3dError, OSError):
+    """A file or folder that the system does not let be made, read or written."""
+
+    exit_code = 19
+    hint = "choose another place: --out DIR, DP3D_WORKSPACE, DP3D_CACHE; or mend what is there"
+
+
 class DiskFull(Dp3dError, OSError):
     """No space, or no quota, left for the results."""
 
     exit_code = 18
     hint = "make room, then run the same command again: it goes on where it stopped"
+
+
+def own_error(error: Exception) -> Dp3dError | None:
+    """What the system, or Python, raises for want of a library, of room or of a right, as an error of ours; None for the rest."""
+    if isinstance(error, Dp3dError):
+        return error
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        name = error.name.partition(".")[0]
+        own = {"hint": "dp3d-data install-detectron2"} if name == "detectron2" else {}
+        return DependencyMissing(f"{name} is not installed", **own)
+    if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        path = None if error.filename is None else _readable(error.filename)
+        return DiskFull("the disk is full", path=path) if full else PathUnusable(error.strerror or str(error), path=path)
+    if isinstance(error, UnicodeEncodeError) and error.reason.startswith("surrogates"):
+        return PathUnusable("a name that is not UTF-8", got=_readable(error.object), hint="rename it, or choose another place")
+    return None
+
+
+def _readable(name: str | bytes | int) -> str:
+    """A file's name with what is not UTF-8 in it written out."""
+    text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

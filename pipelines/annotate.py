@@ -157,7 +157,10 @@ class Annotator(RowMaker):
         self.predictor: Predictor = predictor if hasattr(predictor, "predict_many") else OneByOne(predictor)
         self.class_id = predictor.class_of(config.category)
         self.index = index_of(predictor, self.class_id, config)
-        _require_same_template(template, self.index, predictor.template_hash)
+        if isinstance(self.index, ChartIndex):
+            require_person(template.num_vertices)
+        else:
+            require_same_template(template, self.index.num_vertices, predictor.template_hash)
 
     def annotate(self, record: ImageRecord) -> Rows:
         """The rows of one image; never raises for what is wrong with the image."""
@@ -244,15 +247,21 @@ def index_of(predictor: Any, class_id: int, config: ExtractConfig) -> VertexInde
     return read_charts(config.charts)
 
 
-def _require_same_template(template: Template, index: VertexIndex | ChartIndex, trained_for: str) -> None:
-    if isinstance(index, ChartIndex):
-        require_person(template.num_vertices)
-        return
-    vertices = index.num_vertices
+def require_same_template(template: Template, vertices: int, trained_for: str) -> None:
+    """Refuse a template whose vertices are not the network's.
+
+    Args:
+        vertices: of the network's mesh.
+        trained_for: content hash of the template that the weights name; empty where they name none.
+
+    Raises:
+        TemplateError: they are not.
+    """
     if vertices != template.num_vertices or trained_for not in ("", template.content_hash):
         got = f"{template.num_vertices} vertices ({template.name}, {template.content_hash})"
         expected = f"the {vertices} vertices that the network was trained on" + (f" ({trained_for})" if trained_for else "")
-        raise TemplateError("template and network do not belong together", got=got, expected=expected, hint="name it: --template")
+        hint = "give the template of the weights (--template), or carry them to yours: dp3d-data template adopt MESH --weights FILE"
+        raise TemplateError("template and network do not belong together", got=got, expected=expected, hint=hint)
 
 
 def image_info(record: ImageRecord, photograph: Photograph) -> ImageInfo:

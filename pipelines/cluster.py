@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import logging
+import signal
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
+from multiprocessing import resource_tracker
 from typing import Any, cast
 
 import dask
-from distributed import Client, KilledWorker, Nanny, Scheduler, SpecCluster, WorkerPlugin, as_completed, get_worker
+from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, WorkerPlugin, get_worker, wait
+from distributed.client import FuturesCancelledError
 from distributed.worker import Worker
 
 from dp3d_data.errors import UsageError, WorkerLost
@@ -23,41 +28,55 @@ from pipelines.parts import Advance, Job, PartMaker, Parts, Place, visible_gpus
 # What torch has to say of detectron2's own calls is no news to the user.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore::FutureWarning"}
 # Native threads do not survive a fork, so processes are spawned.
-# A part that ended its process ends the next one too, so it is not tried again.
+# Dask gives a task whose worker died to another, `allowed-failures` times; a worker may need long to come back on a busy machine.
 # Dask's profiler looks at every thread a hundred times a second and keeps an hour of what it saw.
 SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
-    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.allowed-failures": 3,
+    "distributed.deploy.lost-worker-timeout": "10 minutes",
     "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
     "distributed.worker.profile.enabled": False,
 }
 CONNECT_SECONDS = 20
+PATIENCE_SECONDS = 10
+START = "dask worker ADDRESS --nthreads 1"
 Counts = tuple[int, int, int]
 
 
 class Resident(WorkerPlugin):
-    """One part maker per worker process, started when the worker joins; it makes one part at a time.
+    """One part maker per worker process, started with its first task; it works on one part at a time.
 
     Args:
         name: tells this run from others that use the same workers.
     """
 
-    maker: PartMaker
-
     def __init__(self, name: str, job: Job) -> None:
         self.name, self.job = name, job
 
     def setup(self, worker: Worker) -> None:
-        """Load the network."""
-        self.maker, self.lock = self.job.start(), threading.Lock()
+        """The worker has joined."""
+        self.lock = threading.Lock()
 
-    def make(self, index: int, part: Sequence[Any]) -> Counts:
+    @cached_property
+    def maker(self) -> PartMaker:
+        """The network, loaded."""
+        return self.job.start()
+
+    def make(self, index: int, part: Sequence[Any], lost: Collection[int] = ()) -> Counts:
         """Make a part; its rows are written here, only the counts go back."""
         seen: list[Counts] = []
         with self.lock:
-            self.maker.make(index, part, lambda *counts: seen.append(counts))
+            self.maker.make(index, part, lambda *counts: seen.append(counts), lost)
         inputs, instances, failures = (sum(column) for column in zip(*seen, strict=True))
         return inputs, instances, failures
+
+    def probe(self, inputs: Sequence[Any]) -> Counts:
+        """Load the network and work on inputs in vain."""
+        with self.lock:
+            maker = self.maker
+            for one in inputs:
+                maker.probe(one)
+        return 0, 0, 0
 
 
 @contextmanager
@@ -69,6 +88,7 @@ def connected(place: Place) -> Iterator[Client]:
     Raises:
         UsageError: no scheduler answers at the address.
     """
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is an error of ours
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(SETTINGS))
         if place.scheduler:
@@ -84,7 +104,7 @@ def _client(cluster: Any) -> Client:
     try:
         return Client(cluster, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
-        hint = "start one: dask scheduler, and on each machine: dask worker ADDRESS --nthreads 1"
+        hint = f"start one: dask scheduler, and on each machine: {START}"
         raise UsageError("no Dask scheduler answers", got=f"{cluster}: {error}", expected="tcp://HOST:8786", hint=hint) from error
 
 
@@ -92,11 +112,17 @@ def local_cluster(place: Place) -> SpecCluster:
     """Worker processes on this machine, each with its own GPU where the device is "cuda".
 
     Workers log next to nothing: one that takes seconds to unload torch is ended, which is no news, and errors come back.
+    Ctrl-C is for this process alone, which ends them: they inherit a mask that holds it back.
     """
     gpus = visible_gpus() if place.device == "cuda" else []
     workers = {number: {"cls": Nanny, "options": worker_options(number, gpus)} for number in range(place.workers)}
     options = {"host": "127.0.0.1", "port": 0, "dashboard": True, "dashboard_address": "127.0.0.1:0"}
-    return SpecCluster(workers=workers, scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.ERROR)
+    resource_tracker.ensure_running()  # the first process of a thread would start it, and lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return SpecCluster(workers=workers, scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.ERROR)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def worker_options(number: int, gpus: Sequence[str]) -> dict[str, Any]:
@@ -112,33 +138,109 @@ def dashboard(client: Client) -> str:
     return "no dashboard: it needs bokeh (pip install 'dp3d[dashboard]')"
 
 
-def make_on(client: Client, job: Job, parts: Parts, advance: Advance) -> None:
-    """Make the parts on the workers, a few of them handed out at a time; the first error of a part is raised here."""
+def make_on(client: Client, job: Job, parts: Parts, advance: Advance, say: Callable[[str], None]) -> None:
+    """Make the parts on the workers; the first error of a part is raised here.
+
+    A part whose workers die is made at the end, when nothing else is at work: its inputs are tried one by one, and those
+    whose workers die again are rows of failures.
+
+    Raises:
+        WorkerLost: workers die whatever they work on, or the scheduler is gone.
+    """
     if not parts:
         return
     name = f"dp3d-{uuid.uuid4().hex}"
-    client.register_plugin(Resident(name, job))
-    todo = iter(parts.items())
-    tasks = as_completed((), with_results=True)
+    with _scheduler_needed(client):
+        client.register_plugin(Resident(name, job))
+    tasks, killed, made = Tasks(client, name, say), [], False
     try:
-        _hand_out(client, tasks, name, todo)
-        for _, counts in tasks:
-            advance(*counts)
-            _hand_out(client, tasks, name, todo)
-    except KilledWorker as error:
-        raise WorkerLost("a worker process was ended from outside", got=error.task, expected=f"{len(parts)} parts made") from error
+        for index, counts in tasks.answers((index, "make", (index, part)) for index, part in parts.items()):
+            if counts is not None:
+                made = True
+                advance(*counts)
+            elif made or tasks.alone("probe", ()):
+                killed.append(index)
+            else:
+                raise WorkerLost("each worker process was ended from outside while it loaded the network")
+        for index in killed:
+            advance(*_spared(tasks, index, parts[index]))
     finally:
-        with suppress(OSError):  # a worker that is gone cannot be told
+        with suppress(OSError, CancelledError, RuntimeError):  # a worker or a scheduler that is gone cannot be told
             client.unregister_worker_plugin(name)
 
 
-def _hand_out(client: Client, tasks: as_completed, name: str, todo: Iterator[tuple[int, Sequence[Any]]]) -> None:
-    """Keep two parts for each worker on the way, so that neither the scheduler nor the workers hold the whole run."""
-    wanted = 2 * max(len(client.nthreads()), 1) - tasks.count()
-    for index, part in itertools.islice(todo, max(wanted, 0)):
-        tasks.add(client.submit(_make, name, index, part, pure=False))
+def _spared(tasks: Tasks, index: int, part: Sequence[Any]) -> Counts:
+    """Make a part that ended its workers, without the inputs that do so."""
+    lost = [place for place, one in enumerate(part) if tasks.alone("probe", [one]) is None]
+    counts = tasks.alone("make", index, part, lost)
+    if counts is None:
+        raise WorkerLost("worker processes were ended from outside", got=f"part {index}, each time that it was made")
+    return counts
 
 
-def _make(name: str, index: int, part: Sequence[Any]) -> Counts:
-    """Make one part on a worker."""
-    return cast(Resident, get_worker().plugins[name]).make(index, part)
+class Tasks:
+    """Calls of the residents of a run.
+
+    Args:
+        say: told where no worker comes.
+    """
+
+    def __init__(self, client: Client, name: str, say: Callable[[str], None]) -> None:
+        self.client, self.name, self.say = client, name, say
+
+    def answers(self, calls: Iterable[tuple[int, str, Sequence[Any]]]) -> Iterator[tuple[int, Counts | None]]:
+        """The counts of each call (key, method, arguments), as they come; None where its workers died each time.
+
+        Two calls for each worker are on the way, so that neither the scheduler nor the workers hold the whole run.
+        """
+        calls, waiting = iter(calls), dict[Future, int]()
+        while True:
+            with _scheduler_needed(self.client):
+                wanted = 2 * max(len(self.client.nthreads()), 1) - len(waiting)
+                for key, method, arguments in itertools.islice(calls, max(wanted, 0)):
+                    waiting[self.client.submit(_call, self.name, method, *arguments, pure=False)] = key
+                if not waiting:
+                    return
+                done = self._finished(list(waiting))
+                found = [(waiting.pop(future), _counts(future)) for future in done]
+            yield from found
+
+    def alone(self, method: str, *arguments: Any) -> Counts | None:
+        """The counts of one call; None where its workers died each time."""
+        return next(self.answers([(0, method, arguments)]))[1]
+
+    def _finished(self, futures: Sequence[Future]) -> Sequence[Future]:
+        """Those that have ended, when one has."""
+        said = False
+        while True:
+            try:
+                done = wait(futures, timeout=PATIENCE_SECONDS, return_when="FIRST_COMPLETED").done
+                return [future for future in futures if future in done]
+            except TimeoutError:
+                if not said and not self.client.nthreads():
+                    said = self.say(f"waiting: no workers are up; jobs may be queued, or start some: {START}") is None
+
+
+def _counts(future: Future) -> Counts | None:
+    """The answer of a call that has ended."""
+    try:
+        return future.result()
+    except KilledWorker:
+        return None
+
+
+@contextmanager
+def _scheduler_needed(client: Client) -> Iterator[None]:
+    """Turn what a lost scheduler does to its client into one error; those of the workers' calls pass."""
+    try:
+        yield
+    except (FuturesCancelledError, CancelledError, OSError) as error:
+        if isinstance(error, OSError) and client.status == "running":
+            raise
+        hint = "start a scheduler and workers, then run the same command again: it goes on where it stopped"
+        raise WorkerLost("the Dask scheduler is gone", hint=hint) from error
+
+
+def _call(name: str, method: str, *arguments: Any) -> Counts:
+    """Call a method of the resident on a worker."""
+    return getattr(cast(Resident, get_worker().plugins[name]), method)(*arguments)

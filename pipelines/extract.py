@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,17 @@ from typing import Any
 from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint, workspace
-from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError
+from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError, WorkerLost
 from dp3d_data.filters import Account
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
+from dp3d_data.shards.files import read_table
 from dp3d_data.shards.retries import amend, failed_in, reopen
-from dp3d_data.shards.runs import MARKER, found_run
+from dp3d_data.shards.runs import MARKER, done_parts, found_run, part_path
 from dp3d_data.sources import is_ready
 from pipelines.ahead import annotate_all
-from pipelines.annotate import Annotator, Predictor, RowMaker, Rows, limited_threads
+from pipelines.annotate import Annotator, Predictor, RowMaker, Rows, failure_row, limited_threads, require_same_template
+from pipelines.clusters import read_recipe
 from pipelines.extract_settings import ExtractConfig
 from pipelines.inputs import Inputs, find_inputs
 from pipelines.overlays import draw_overlays
@@ -29,6 +31,8 @@ from pipelines.ready import ReadyAnnotator
 
 # Raised when the rows of the same image may differ from those of earlier versions.
 CODE_VERSION = 1
+# The stage of an image that ends its worker process.
+WORKER = "worker"
 
 MakePredictor = Callable[[], Predictor]
 
@@ -78,7 +82,9 @@ class Plan:
     def workers(self) -> int:
         """Processes that will work; 0 where a cluster has as many as it has."""
         config = self.config
-        if config.scheduler or config.cluster:
+        if config.cluster:
+            return config.workers or read_recipe(config.cluster).workers
+        if config.scheduler:
             return config.workers
         return worker_count(config.workers, len(self.parts), config.device)
 
@@ -109,6 +115,7 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
         CheckpointError: no weights.
         UsageError: neither a template nor a model for the category.
     """
+    config = _for_here(config)
     inputs = find_inputs(config)
     template = _template(config)
     model, digest = config.model or "given", file_digest(config.charts) if config.charts else ""
@@ -118,11 +125,25 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
     elif make_predictor is None:
         make_predictor, model, weights = _network(config)
         digest += weights
+        _require_own_template(config, template)
     shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
     work, recipe = (fingerprint(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
     out = Path(config.out) if config.out else workspace(config.category) / "extract"
     plan = Plan(config, inputs, template, model, make_predictor, recipe, work, out)
     return replace(plan, out=beside(plan)) if config.beside else plan
+
+
+def _for_here(config: ExtractConfig) -> ExtractConfig:
+    """A dry run looks at images on this machine, which need not have the device of the workers."""
+    if not (config.dry_run and config.elsewhere):
+        return config
+    from dp3d_data.inference import require_device
+
+    try:
+        require_device(config.device)
+    except UsageError:
+        return replace(config, device="cpu")
+    return config
 
 
 def beside(plan: Plan) -> Path:
@@ -135,7 +156,7 @@ def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     """How to load the network, the name that rows carry, and the digest of the weights."""
     from dp3d_data.inference import find_spec, require_device, shipped_weights
 
-    if not (config.scheduler or config.cluster):
+    if not config.elsewhere:
         require_device(config.device)
     model = config.model or ("" if config.weights else category(config.category).model or "")
     if not model and not config.weights:
@@ -151,10 +172,25 @@ def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     return partial(_load, model, str(path), **own, **speed), name, digest
 
 
+def _require_own_template(config: ExtractConfig, template: Template) -> None:
+    """Refuse weights and a template that do not belong together before anything is started.
+
+    Charts, and the weights and the template that are shipped for the category, are not looked at.
+    """
+    from dp3d_data.inference import trained_for
+
+    own = category(config.category)
+    if config.weights or config.model not in ("", own.model) or config.template not in ("", own.template):
+        vertices, template_hash = trained_for(config.model, config.weights, config.category)
+        if vertices:
+            require_same_template(template, vertices, template_hash)
+
+
 def _load(model: str, weights: str, **settings: Any) -> Predictor:
     """The network. Only the process that works with it imports torch and detectron2, which takes seconds."""
-    from dp3d_data.inference import load_predictor
+    from dp3d_data.inference import load_predictor, require_device
 
+    require_device(settings["device"])
     return load_predictor(model, weights, **settings)
 
 
@@ -190,21 +226,30 @@ class ExtractParts:
     annotator: RowMaker
     writer: RunWriter
 
-    def make(self, index: int, part: Sequence[ImageRecord], advance: Advance) -> None:
+    def make(self, index: int, part: Sequence[ImageRecord], advance: Advance, lost: Collection[int] = ()) -> None:
         """Annotate the images of one part, or those of them that failed before, and write its tables."""
         names = [record.image_id for record in part]
         wanted = set(names)
         if self.writer.retries:
             wanted = failed_in(self.writer.folder, index)
             advance(len(names) - len(wanted), 0, 0)
-        rows = Rows()
+        rows, ends = Rows(), {names[place] for place in lost}
+        for record in (record for record in part if record.image_id in ends & wanted):
+            error = WorkerLost("the worker process ended each time that it worked on this image", hint="see whether it opens elsewhere")
+            rows.add(Rows(failures=[failure_row(record, WORKER, error)]))
+            advance(1, 0, 1)
         with limited_threads(self.annotator.config.threads):
-            for one in annotate_all(self.annotator, [record for record in part if record.image_id in wanted], advance):
+            for one in annotate_all(self.annotator, [record for record in part if record.image_id in wanted - ends], advance):
                 rows.add(one)
         if self.writer.retries:
             amend(self.writer, index, names, wanted, vars(rows))
         else:
             self.writer.commit(index, rows.instances, rows.failures, rows.rejects, inputs=len(names))
+
+    def probe(self, one: ImageRecord) -> None:
+        """Annotate an image."""
+        with limited_threads(self.annotator.config.threads):
+            annotate_all(self.annotator, [one])
 
 
 def retry(plan: Plan) -> int:
@@ -242,10 +287,18 @@ def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str],
     if writer is None:
         return outcome(Run.open(plan.out), len(plan.records), fresh=False)
     make_missing_parts(plan, ExtractJob(plan.without_records(), writer), writer, advance, say)
-    draw_overlays(plan.out, plan.records, plan.template, plan.config.overlays)
+    deadly = deadly_images(plan.out)
+    harmless = [record for record in plan.records if record.image_id not in deadly]
+    draw_overlays(plan.out, harmless, plan.template, plan.config.overlays)
     extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.strangers), "work": plan.work}
     run = finish_run(plan, writer, extra)
     return outcome(run, len(plan.records), fresh=True)
+
+
+def deadly_images(folder: Path) -> set[str]:
+    """The images of an unfinished run that end a worker process: this one is not to look at them."""
+    tables = (read_table(part_path(folder, "failures", index)) for index in done_parts(folder))
+    return {row["image_id"] for table in tables for row in table.to_pylist() if row["stage"] == WORKER}
 
 
 def outcome(run: Run, inputs: int, fresh: bool) -> Outcome:

@@ -62,6 +62,11 @@ class ExtractConfig:
         return replace(self, **once, **machine, channels_last=False, compile=False)
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether the workers may be on other machines."""
+        return bool(self.scheduler or self.cluster)
+
+    @property
     def images_a_pass(self) -> int:
         """Images that may share a pass through the network."""
         return self.batch or (1 if self.device == "cpu" else 8)

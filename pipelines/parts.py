@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,8 +25,15 @@ Parts = dict[int, Sequence[Any]]
 class PartMaker(Protocol):
     """What lives as long as a process: it holds the network and makes one part at a time."""
 
-    def make(self, index: int, part: Sequence[Any], advance: Advance) -> None:
-        """Make and write part `index` of a plan, telling of every input that is finished."""
+    def make(self, index: int, part: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
+        """Make and write part `index` of a plan, telling of every input that is finished.
+
+        Args:
+            lost: places in the part of inputs that end their process: rows of failures, never looked at.
+        """
+
+    def probe(self, one: Any) -> None:
+        """Work on one input and write nothing: its process ends, or it is not to blame."""
 
 
 class Job(Protocol):
@@ -125,7 +132,7 @@ def crew(place: Place, say: Callable[[str], None]) -> Iterator[Callable[[Job, Pa
 
     with connected(place) as client:
         say(dashboard(client))
-        yield partial(make_on, client)
+        yield partial(make_on, client, say=say)
 
 
 def _make_here(job: Job, parts: Parts, advance: Advance) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from dp3d_data.bodies import Template
 from dp3d_data.bodies.body_model import BodyModel, rest_template
 from dp3d_data.bodies.subsets import farthest_vertices, read_subset
 from dp3d_data.config import file_digest, fingerprint, plain, workspace
-from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError, WorkerLost
 from dp3d_data.files import require_no_pointer
 from dp3d_data.fits import FIT_READERS, Fit, FitFailure
 from dp3d_data.fits.layout import picture_size
@@ -148,16 +149,18 @@ class ProjectParts:
     poser: Poser
     noise: Noise
 
-    def make(self, index: int, part: range, advance: Advance) -> None:
+    def make(self, index: int, part: range, advance: Advance, lost: Collection[int] = ()) -> None:
         """Project the fits of one part and write their rows; a fit that cannot be projected is a row of failures."""
         rows, failures = [], []
-        for number in part:
+        for place, number in enumerate(part):
             fit = self.plan.fits[number]
             if isinstance(fit, FitFailure):
                 failures.append(_failure(fit.image_id, fit.path, "read", fit.error, fit.message))
                 advance(1, 0, 1)
                 continue
             try:
+                if place in lost:
+                    raise WorkerLost("the worker process ended each time that it worked on this fit")
                 rows.append(self._row(fit, number))
                 advance(1, 1, 0)
             except Dp3dError as error:
@@ -165,6 +168,13 @@ class ProjectParts:
                 failures.append(_failure(fit.image_id, fit.image_path, "project", type(error).__name__, f"{fit.instance_id}: {detail}"))
                 advance(1, 0, 1)
         self.writer.commit(index, rows, failures, inputs=len(part))
+
+    def probe(self, one: int) -> None:
+        """Project a fit."""
+        fit = self.plan.fits[one]
+        if isinstance(fit, Fit):
+            with suppress(Dp3dError):
+                self._row(fit, one)
 
     def _row(self, fit: Fit, number: int) -> Row:
         plan = self.plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -57,7 +57,10 @@ class StageParts:
     def __init__(self, job: StageJob) -> None:
         self.job, self.building = job, Building(job.out, job.recipe)
 
-    def make(self, index: int, part: Sequence[Any], advance: Advance) -> None:
+    def probe(self, one: Any) -> None:
+        """No piece and no shard can be left out, so none is to blame."""
+
+    def make(self, index: int, part: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
         """Make one index, one dealt piece, or one shard."""
         job, building = self.job, self.building
         for one in part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from PIL import Image
 from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
 from dp3d_data.config import fingerprint, plain, workspace
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import UsageError, WorkerLost
 from dp3d_data.records import Detection, ImageRecord, VertexView
 from dp3d_data.shards.files import write_whole
 from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Row, Truth, instance_row
@@ -111,14 +111,20 @@ class SynthParts:
     writer: RunWriter
     world: World
 
-    def make(self, index: int, part: range, advance: Advance) -> None:
+    def make(self, index: int, part: range, advance: Advance, lost: Collection[int] = ()) -> None:
         """Render the instances of one part and write their rows."""
+        if lost:
+            raise WorkerLost("the worker process ended each time that it rendered an instance", got=[part[place] for place in lost])
         rows = []
         for number in part:
             instance = self.world.sample(number, render_image=self.plan.config.images)
             rows.append(synthetic_row(self.plan, instance))
             advance(1, 1, 0)
         self.writer.commit(index, rows, inputs=len(rows))
+
+    def probe(self, one: int) -> None:
+        """Render an instance."""
+        self.world.sample(one, render_image=self.plan.config.images)
 
 
 def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> Row:

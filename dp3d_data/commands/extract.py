@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, next_step
 from dp3d_data.config import workspace
 from pipelines.extract_settings import ExtractConfig
 
@@ -41,6 +41,8 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     if strangers := plan.inputs.strangers:
         click.echo(f"  {len(strangers)} names in {config.boxes} are none of these images, for example {strangers[0]!r}")
     if config.dry_run:
+        if plan.config.device != config.device:
+            click.echo(f"  no {config.device} here: looked at on the {plan.config.device}, so the workers may be faster")
         _dry_run(plan)
         return
     with _progress(images) as advance:
@@ -119,4 +121,6 @@ def _summary(outcome, category: str) -> None:
     without = sum(images.rejected.values())
     click.echo(f"  {images.inputs} images = {images.kept} with instances + {without} without + {images.failed} failed")
     own = "" if folder == workspace(category) / "extract" else f" --input {folder}"
-    click.echo(f"  written to {folder} · next: dp3d-data build-shards --category {category}{own}")
+    line = f"dp3d-data build-shards --category {category}{own}"
+    then = next_step(outcome.instances, images.inputs, images.failed, folder, line)
+    click.echo(f"  written to {folder} · {then}")

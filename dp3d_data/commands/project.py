@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, next_step
 from dp3d_data.errors import NothingToDo
 from pipelines.project_settings import ProjectConfig
 
@@ -42,4 +42,6 @@ def project(config: ProjectConfig) -> None:
         hint = f"see why: dp3d-data failures {result.folder}"
         raise NothingToDo("no fit gave an instance", got=f"{counts['failures']} failures of {counts['inputs']} fits", hint=hint)
     few = "" if plan.subset is None or len(plan.subset) >= 200 else f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
-    click.echo(f"  written to {result.folder} · next: dp3d-data build-shards --category {config.category}{few}")
+    line = f"dp3d-data build-shards --category {config.category}{few}"
+    then = next_step(counts["instances"], counts["inputs"], counts["failures"], result.folder, line)
+    click.echo(f"  written to {result.folder} · {then}")

@@ -64,8 +64,10 @@ def check(file: str, model: str) -> None:
         click.echo("  the same shape have: " + ", ".join(found.others))
     category = _category_of(found.spec)
     if category:
-        charts = " --charts UV_Processed.mat" if found.spec.kind == "chart" else ""
-        click.echo(f"  next: dp3d-data extract --category {category} --model {found.spec.name} --weights {file}{charts}")
+        more = " --charts UV_Processed.mat --template person" if found.spec.kind == "chart" else _template_of(category, found.notes)
+        click.echo(f"  next: dp3d-data extract --category {category} --model {found.spec.name} --weights {file}{more}")
+    if category and "MESH" in more:
+        click.echo(f"  MESH is the template that they were trained for; for another: dp3d-data template adopt MESH --weights {file}")
 
 
 def _weights(spec) -> str:
@@ -87,6 +89,15 @@ def _category_of(spec) -> str:
     meshes = set(spec.class_to_mesh.values())
     fitting = [entry.name for entry in CATEGORIES.values() if meshes & {entry.template, entry.mesh_4k, entry.mesh_16k}]
     return "dog" if "dog" in fitting else next(iter(fitting), "")
+
+
+def _template_of(category: str, notes: dict) -> str:
+    """The option that names the weights' template; none where it is the category's own."""
+    from dp3d_data.bodies import load_template
+    from dp3d_data.categories import CATEGORIES
+
+    own = CATEGORIES[category].template
+    return "" if own and load_template(own).content_hash == notes.get("template_hash") else " --template MESH"
 
 
 def _facts(spec) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ _WHERE = {
     "DensePredictor": "predictor",
     "RawDetection": "predictor",
     "load_predictor": "loading",
+    "trained_for": "loading",
     "shipped_weights": "shipped",
     "SyntheticPredictor": "synthetic",
     "require_device": "device",

@@ -43,14 +43,7 @@ def load_predictor(
         InputMissing: the weights are not there.
         CheckpointError, UnsafePickle, WeightsMismatch: the weights cannot be used.
     """
-    if not model and not weights:
-        model = category_named(category).model or ""
-        if not model:
-            hint = "fetch published weights (dp3d-data zoo list) and give them: --weights FILE"
-            raise UsageError(f"no network is shipped for {category!r}", hint=hint)
-    path = Path(weights) if weights else shipped_weights(find_spec(model))
-    checkpoint = read_checkpoint(path)
-    spec = _spec(model, checkpoint, path)
+    path, checkpoint, spec = _read(model, weights, category)
     if side:
         spec = spec.looking_at(side)
     own_class, mesh = class_and_mesh(spec, category)
@@ -60,6 +53,29 @@ def load_predictor(
     speed = {"precision": precision, "channels_last": channels_last, "compiled": compiled}
     template_hash = str(checkpoint.notes.get("template_hashes", {}).get(mesh) or checkpoint.notes.get("template_hash", ""))
     return DensePredictor(network, spec, device=device, mesh_of=mesh_of, template_hash=template_hash, **speed)
+
+
+def trained_for(model: str, weights: str | Path, category: str) -> tuple[int, str]:
+    """What `load_predictor` would match to, told without building the network.
+
+    Returns:
+        Vertices of the category's mesh, 0 for charts, and the template's content hash, empty where the weights name none.
+    """
+    _, checkpoint, spec = _read(model, weights, category)
+    mesh = class_and_mesh(spec, category)[1]
+    return spec.mesh_sizes.get(mesh, 0), str(checkpoint.notes.get("template_hash", ""))
+
+
+def _read(model: str, weights: str | Path, category: str) -> tuple[Path, Checkpoint, ModelSpec]:
+    """The file of weights, its content, and the network that it fills."""
+    if not model and not weights:
+        model = category_named(category).model or ""
+        if not model:
+            hint = "fetch published weights (dp3d-data zoo list) and give them: --weights FILE"
+            raise UsageError(f"no network is shipped for {category!r}", hint=hint)
+    path = Path(weights) if weights else shipped_weights(find_spec(model))
+    checkpoint = read_checkpoint(path)
+    return path, checkpoint, _spec(model, checkpoint, path)
 
 
 def _spec(model: str, checkpoint: Checkpoint, path: Path) -> ModelSpec:

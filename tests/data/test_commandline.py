@@ -1,13 +1,15 @@
 """The shape of a command: options from a configuration, help by group, errors with their exit code."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, require_place
 from dp3d_data.config import setting
-from dp3d_data.errors import Dp3dError, NothingToDo
+from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +55,64 @@ def test_errors_leave_with_their_exit_code(arguments, code):
     assert result.output.startswith("error: ") and "Traceback" not in result.output
 
 
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """One setting."""
+
+    out: str = setting("", "Folder.")
+
+
+@command("write", example="dp3d-data write --out DIR")
+@config_options(Writing)
+def write(config):
+    """Write a file where nothing was checked."""
+    Path(config.out).mkdir(parents=True)
+    (Path(config.out) / "file").write_text("")
+    print("written")
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("file/out", "file/out: Not a directory"),
+        ("file", "file: File exists"),
+        ("o" * 300, "File name too long"),
+        ("\udcff", r"a name that is not UTF-8"),
+        ("locked/out", "locked: nothing can be written here"),
+    ],
+)
+def test_places_where_nothing_can_be_written_are_one_error(tmp_path, monkeypatch, out, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode, original=os.access: path.name != "locked" and original(path, mode))
+    result = CliRunner().invoke(write, ["--out", out])
+    assert result.exit_code == 19 and words in result.output and "Traceback" not in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "locked"] and not list((tmp_path / "locked").iterdir())
+
+
+def test_a_full_disk_a_missing_library_and_ctrl_c_have_their_codes(monkeypatch, tmp_path):
+    for error, code, words in (
+        (OSError(28, "No space left on device", "a"), 18, "a: the disk is full"),
+        (OSError(122, "Disk quota exceeded", "a"), 18, "the disk is full"),
+        (ModuleNotFoundError("no", name="detectron2.modeling"), 10, "mend: dp3d-data install-detectron2"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "mkdir", lambda *args, error=error, **kwargs: (_ for _ in ()).throw(error))
+            result = CliRunner().invoke(write, ["--out", str(tmp_path / "out")])
+        assert result.exit_code == code and words in result.output, result.output
+
+
 def test_an_error_says_what_got_expected_and_mend():
     import pickle
 
     error = Dp3dError("wrong", got=1, expected=2, hint="do this", path="file")
     assert str(error) == "file: wrong\n  got: 1\n  expected: 2\n  mend: do this"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_folder_without_the_right_to_write_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PathUnusable, match="nothing can be written here"):
+        require_place(tmp_path / "new")

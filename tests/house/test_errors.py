@@ -70,7 +70,7 @@ def commands_in_hints():
     """Every `dp3d-...` command that a message, hint or docstring of the packages names."""
     for path in modules():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            for found in re.finditer(r"\b(dp3d-(?:data|model)) ([a-z][a-z-]*(?: [a-z][a-z-]*)?)((?: --[a-z-]+| [A-Z]+\b)*)", line):
+            for found in re.finditer(r"\b(dp3d-(?:data|model)) ([a-z][a-z0-9-]*(?: [a-z][a-z-]*)?)((?: --[a-z-]+| [A-Z]+\b)*)", line):
                 yield f"{path.relative_to(ROOT)}:{number}", found[0]
 
 

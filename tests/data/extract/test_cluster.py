@@ -20,8 +20,11 @@ from tests.shared import ROOT
 class Fatal:
     """A part maker whose process ends without a word, as the kernel ends one that asks for too much memory."""
 
-    def make(self, index, part, advance):
+    def make(self, index, part, advance, lost=()):
         os._exit(9)
+
+    def probe(self, one):
+        pass
 
 
 @dataclass
@@ -41,9 +44,52 @@ def test_an_error_of_a_worker_process_arrives_whole():
         make_parts(RefusedJob(), {0: [1], 1: [2]}, Place(2), lambda *_: None, lambda _: None)
 
 
-def test_a_lost_worker_ends_the_run_with_a_way_out():
-    with pytest.raises(WorkerLost, match=r"ended from outside(.|\n)*--workers 1"):
-        make_parts(FatalJob(), {0: [1], 1: [2]}, Place(2), lambda *_: None, lambda _: None)
+@dataclass
+class NeverStartsJob:
+    def start(self):
+        os._exit(9)
+
+
+@pytest.mark.slow  # processes are started anew
+@pytest.mark.parametrize(("job", "words"), [(NeverStartsJob(), "while it loaded"), (FatalJob(), "part 0")])
+def test_workers_that_die_whatever_they_do_end_the_run_with_a_way_out(job, words):
+    with pytest.raises(WorkerLost, match=rf"ended from outside(.|\n)*{words}(.|\n)*--workers 1"):
+        make_parts(job, {0: [1]}, Place(2), lambda *_: None, lambda _: None)
+
+
+@dataclass
+class DeadlyJob:
+    """Inputs are numbers: 13 ends the process; 7 does so where nobody has died of it before, as a machine that is lost once."""
+
+    folder: object
+
+    def start(self):
+        return Deadly(self.folder)
+
+
+@dataclass
+class Deadly:
+    folder: object
+
+    def probe(self, one):
+        if one == 13 or (one == 7 and not (self.folder / "died").exists()):
+            (self.folder / "died").touch()
+            os._exit(9)
+
+    def make(self, index, part, advance, lost=()):
+        for place, one in enumerate(part):
+            if place not in lost:
+                self.probe(one)
+            advance(1, place not in lost, place in lost)
+        (self.folder / f"{index}-{'-'.join(map(str, lost))}").touch()
+
+
+@pytest.mark.slow  # processes are started anew
+def test_a_worker_that_dies_costs_the_input_that_ended_it_and_no_other(tmp_path):
+    told, parts = [], {0: [1, 2], 1: [12, 13, 14], 2: [6, 7, 8], 3: [3, 4]}
+    make_parts(DeadlyJob(tmp_path), parts, Place(2), lambda *counts: told.append(counts), lambda _: None)
+    assert {path.name for path in tmp_path.iterdir()} == {"died", "0-", "1-1", "2-", "3-"}
+    assert [sum(column) for column in zip(*told, strict=True)] == [10, 9, 1]
 
 
 def test_there_are_never_more_workers_than_parts():
@@ -76,7 +122,7 @@ class Counting:
     folder: object
     pid: int
 
-    def make(self, index, part, advance):
+    def make(self, index, part, advance, lost=()):
         (self.folder / f"{index}-{self.pid}-{os.getpid()}-{'-'.join(map(str, part))}").touch()
         advance(len(part), 1, 0)
 

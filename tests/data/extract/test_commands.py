@@ -7,6 +7,7 @@ import pipelines.extract
 from dp3d_data.cli import main
 from tests.data.extract.world import ball, make_world, predictor_of
 from tests.data.hostile import BAD, gradient, make_bad
+from tests.shared import ROOT
 
 
 @pytest.fixture
@@ -16,6 +17,7 @@ def typed(tmp_path, monkeypatch):
     known = make_world(tmp_path / "photos", 5)
     ball().save(tmp_path / "ball.npz")
     monkeypatch.setattr(pipelines.extract, "_network", lambda config: (predictor_of(known), "known", "digest"))
+    monkeypatch.setattr(pipelines.extract, "_require_own_template", lambda config, template: None)
 
     def run(line):
         return CliRunner().invoke(main, line.split(), catch_exceptions=False)
@@ -81,3 +83,22 @@ def test_another_recipe_is_refused(typed):
     typed("extract --images photos --template ball.npz --out out")
     result = typed("extract --images photos --template ball.npz --out out --score 0.85")
     assert result.exit_code == 8 and "--overwrite" in result.output
+
+
+def test_a_run_that_keeps_nothing_says_so_and_names_no_next_command(typed, tmp_path):
+    (tmp_path / "bad").mkdir()
+    for number in range(3):
+        (tmp_path / f"bad/{number}.jpg").write_text("no image")
+    result = typed("extract --images bad --template ball.npz --out out")
+    assert result.exit_code == 12 and "next: build-shards" not in result.output
+    assert "no instance was kept\n  got: 3 inputs, 3 of them failed\n  mend: dp3d-data failures out says why" in result.output
+
+
+def test_weights_and_a_template_of_another_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights = ROOT / "dp3d_data/inference/data/dog-synth-2.pth"
+    for words in (f"--weights {weights} --template cow", "--template cow", "--model dog-synth-2 --template cow"):
+        result = CliRunner().invoke(main, ["extract", "--out", "out", *words.split()])
+        assert result.exit_code == 6, result.output
+        assert "do not belong together" in result.output and "dp3d-data template adopt MESH" in result.output
+    assert not (tmp_path / "out").exists()

@@ -1,9 +1,12 @@
-"""The script that installs detectron2: pinned, and it leaves an existing one alone."""
+"""The command that installs detectron2: pinned, and it leaves an existing one alone."""
 
 import re
 import subprocess
 
-from scripts import install_detectron2
+import pytest
+
+from dp3d_data import install_detectron2
+from dp3d_data.errors import DependencyMissing
 
 
 def test_the_wheel_is_pinned_by_hash():
@@ -19,17 +22,18 @@ def refuse(folder):
     raise AssertionError("nothing is to be fetched")
 
 
-def test_one_that_works_stays(monkeypatch, capsys):
+def test_one_that_works_stays(monkeypatch):
     monkeypatch.setattr(install_detectron2, "check_import", answer(0, "0.7.2 somewhere"))
     monkeypatch.setattr(install_detectron2, "download", refuse)
-    assert install_detectron2.main() == 0 and "here already: 0.7.2" in capsys.readouterr().out
+    assert install_detectron2.install() == "here already: 0.7.2 somewhere"
 
 
-def test_one_that_does_not_work_stays_too(monkeypatch, capsys):
+def test_one_that_does_not_work_stays_too(monkeypatch):
     monkeypatch.setattr(install_detectron2, "check_import", answer(1, err="no torch"))
     monkeypatch.setattr(install_detectron2, "is_present", lambda: True)
     monkeypatch.setattr(install_detectron2, "download", refuse)
-    assert install_detectron2.main() == 1 and "no torch" in capsys.readouterr().err
+    with pytest.raises(DependencyMissing, match="left as it is\n  got: no torch"):
+        install_detectron2.install()
 
 
 def test_only_detectron2_is_copied(tmp_path):

@@ -4,6 +4,7 @@ from click.testing import CliRunner
 
 from dp3d_data.commands.zoo import zoo
 from dp3d_data.inference import save_weights
+from dp3d_data.inference.shipped import shipped_path
 from dp3d_data.inference.zoo import find_spec, zoo_specs
 from tests.data.inference.small import small_network, write_published
 
@@ -29,6 +30,12 @@ def test_check_names_the_network_and_the_next_command(tmp_path):
     found = run("check", str(path))
     assert found.exit_code == 0, found.output
     assert "chimps_finetune_4k" in found.output and "extract --category chimpanzee" in found.output
+    assert f"--weights {path} --template MESH\n" in found.output and f"template adopt MESH --weights {path}" in found.output
+
+
+def test_the_next_command_names_no_template_where_it_is_the_category_s_own():
+    path = shipped_path(find_spec("dog-synth-2"))
+    assert run("check", str(path)).output.endswith(f"--weights {path}\n")
 
 
 def test_check_tells_notes_of_this_project(tmp_path):

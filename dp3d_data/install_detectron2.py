@@ -1,4 +1,4 @@
-"""Install detectron2 into the running interpreter without a compiler, pinned by hash; one that is there stays."""
+"""Install detectron2 into the running interpreter without a compiler, pinned by hash; one that is there stays. Light to import."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+
+from dp3d_data.errors import DependencyMissing
 
 REQUIREMENTS = Path(__file__).with_name("detectron2.txt")
 # The wheel names Python 3.10; its one compiled extension serves operations that this project does not use.
@@ -28,11 +30,18 @@ def is_present() -> bool:
 
 
 def download(folder: Path) -> None:
-    """Let pip verify the hash and unpack the wheel into a folder of its own."""
+    """Let pip verify the hash and unpack the wheel into a folder of its own.
+
+    Raises:
+        DependencyMissing: pip could not.
+    """
     options = ["--no-deps", "--only-binary=:all:", "--python-version", WHEEL_PYTHON, "--require-hashes"]
     quiet = ["--quiet", "--disable-pip-version-check", "--no-compile"]
     command = [sys.executable, "-m", "pip", "install", *quiet, *options, "--target", str(folder), "-r", str(REQUIREMENTS)]
-    subprocess.run(command, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        got = last_line(done.stderr)
+        raise DependencyMissing("detectron2 cannot be fetched", got=got, hint="see whether pip works: python -m pip download pip")
 
 
 def place(folder: Path, site: Path) -> list[Path]:
@@ -45,24 +54,29 @@ def place(folder: Path, site: Path) -> list[Path]:
     return placed
 
 
-def main() -> int:
-    """Install and check; 0 where detectron2 can be imported at the end."""
-    found = check_import()
-    if found.returncode == 0:
-        print(f"detectron2 is here already: {found.stdout.strip()}")
-        return 0
-    if is_present():
-        print(f"detectron2 is here but cannot be imported; left as it is:\n{found.stderr}", file=sys.stderr)
-        return 1
-    with tempfile.TemporaryDirectory() as folder:
-        download(Path(folder))
-        placed = place(Path(folder), Path(sysconfig.get_path("purelib")))
-    for path in placed:
-        print(f"installed {path}")
-    found = check_import()
-    print(found.stdout.strip() if found.returncode == 0 else found.stderr, file=sys.stdout if found.returncode == 0 else sys.stderr)
-    return found.returncode
+def install() -> str:
+    """Install detectron2 where there is none.
+
+    Returns:
+        What was done, and where it is.
+
+    Raises:
+        DependencyMissing: it cannot be fetched, placed or imported.
+    """
+    found, new = check_import(), False
+    if found.returncode and is_present():
+        hint = "remove it (pip uninstall detectron2), then: dp3d-data install-detectron2"
+        raise DependencyMissing("detectron2 is here but cannot be imported; it is left as it is", got=last_line(found.stderr), hint=hint)
+    if found.returncode:
+        with tempfile.TemporaryDirectory() as folder:
+            download(Path(folder))
+            place(Path(folder), Path(sysconfig.get_path("purelib")))
+        found, new = check_import(), True
+    if found.returncode:
+        raise DependencyMissing("detectron2 is installed and cannot be imported", got=last_line(found.stderr))
+    return ("installed: " if new else "here already: ") + found.stdout.strip()
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def last_line(text: str) -> str:
+    """What an error says in the end."""
+    return (text.strip() or "nothing was said").splitlines()[-1]
