@@ -150,10 +150,10 @@ def json_digest(content: Mapping[str, Any], seal: str = SEAL) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write_json(path: str | Path, content: Mapping[str, Any], seal: str = SEAL) -> Path:
+def write_json(path: str | Path, content: Mapping[str, Any], seal: str = SEAL, *, sort_keys: bool = True) -> Path:
     """An object with its own hash under the key `seal`; sorted keys, so that the same content has the same bytes."""
     content = {**content, seal: json_digest(content, seal)}
-    return write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    return write_text(path, json.dumps(content, indent=2, sort_keys=sort_keys, ensure_ascii=False) + "\n")
 
 
 def read_json(path: str | Path, kind: str, kinds: Mapping[str, Any] | None = None, seal: str = SEAL) -> dict[str, Any]:

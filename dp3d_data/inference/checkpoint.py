@@ -14,6 +14,7 @@ import torch
 
 from dp3d_data.bodies.model_files import DAMAGE, described, read_pickle
 from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle
+from dp3d_data.files import check_archive
 
 EXPECTED = "a .pkl or .pth file with a state dict, bare or under the key 'model'"
 
@@ -60,6 +61,7 @@ def _is_torch(path: Path) -> bool:
 
 
 def _read_torch(path: Path) -> Any:
+    check_archive(path, "file of weights")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
