@@ -156,11 +156,14 @@ def write_json(path: str | Path, content: Mapping[str, Any], seal: str = SEAL, *
     return write_text(path, json.dumps(content, indent=2, sort_keys=sort_keys, ensure_ascii=False) + "\n")
 
 
-def read_json(path: str | Path, kind: str, kinds: Mapping[str, Any] | None = None, seal: str = SEAL) -> dict[str, Any]:
+def read_json(
+    path: str | Path, kind: str, kinds: Mapping[str, Any] | None = None, seal: str = SEAL, *, sealed: bool = False
+) -> dict[str, Any]:
     """An object that write_json wrote, without its hash; earlier versions wrote none, so one that lacks it passes.
 
     Args:
         kinds: key -> type of the value. With it the object has these keys and no other.
+        sealed: refuse one without a hash.
 
     Raises:
         InputMissing: no such file.
@@ -176,7 +179,7 @@ def read_json(path: str | Path, kind: str, kinds: Mapping[str, Any] | None = Non
     if not isinstance(content, dict):
         raise ShardError(f"damaged {kind}", got=type(content).__name__, expected="a JSON object", path=path)
     found, expected = json_digest(content, seal), content.pop(seal, None)
-    if expected is not None and found != expected:
+    if (sealed or expected is not None) and found != expected:
         raise ShardError(f"the {kind} has been changed or damaged", got=found, expected=expected, path=path)
     if kinds is not None:
         require_keys(content, kinds, kind, path)

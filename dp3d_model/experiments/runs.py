@@ -94,7 +94,7 @@ class Runs:
 def known_in(path: Path) -> dict[str, Any]:
     """What was measured before; nothing where the file is missing or damaged."""
     try:
-        return read_json(path, "measurement")
+        return read_json(path, "measurement", sealed=True)
     except (InputMissing, ShardError):
         return {}
 

@@ -39,6 +39,11 @@ def train(root: Path, out: Path) -> None:
         trainer.run()
 
 
+def _extract(root: Path, out: Path) -> None:
+    known = make_world(root / f"own-{os.getpid()}", 6)  # what the predictor knows; the photographs themselves stay as they are
+    extract(root / "photos", out, known, part=2, overlays=1)
+
+
 def _synth(root: Path, out: Path) -> None:
     synth(make_synth(SynthConfig(category="dog", count=4, part=1, size=64, overlays=0, out=str(out), workers=1)))
 
@@ -52,7 +57,7 @@ def _rebuild(root: Path, out: Path) -> None:
 
 
 COMMANDS: dict[str, Callable[[Path, Path], object]] = {
-    "extract": lambda root, out: extract(root / "photos", out, make_world(root / "photos", 6), part=2, overlays=1),
+    "extract": _extract,
     "synth": _synth,
     "project": _project,
     "build-shards": build_there,
