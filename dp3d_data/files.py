@@ -1,17 +1,291 @@
-"""Files on disk: what stands in the place of a file that was never fetched."""
+"""Files that appear whole or not at all and carry a checksum, folders that one process holds, names that stay in their folder, pointers."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import json
+import os
+import pickle
+import re
+import secrets
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.errors import CheckpointError, DiskFull, Dp3dError, FolderBusy, InputCorrupt, InputMissing, ShardError
 
+LOCK = ".lock"
+SEAL = "sha256"
+_PARTIAL = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?\.tmp")
+_BARE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
+# The checksum of an archive is its comment: the last bytes of a zip, which every reader of zips looks past.
+_TAG, _END = b"dp3d sha256 ", b"PK\x05\x06"
+_COMMENT, _END_BYTES = len(_TAG) + 64, 22
+# What a damaged archive makes zipfile, pickle and torch raise.
+_DAMAGE = (
+    RuntimeError, ValueError, TypeError, LookupError, AttributeError, OSError, EOFError, MemoryError,
+    pickle.UnpicklingError, zipfile.BadZipFile,
+)  # fmt: skip
 # How a pointer begins -> the command that fetches what it points to. Both are texts of some hundred bytes.
 POINTERS = {
     b"version https://git-lfs.github.com/spec/": "git lfs pull --include={name}",
     b"version https://hawser.github.com/spec/": "git lfs pull --include={name}",
     b"/annex/objects/": "git annex get {name}",
 }
+
+
+def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> Path:
+    """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it; a kill leaves no half file.
+
+    The temporary name is this call's alone, also among machines that share the storage.
+
+    Raises:
+        DiskFull: nothing more can be written there.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "w+b") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull("the disk is full", got=error.strerror, path=path) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """A text in UTF-8, whole or not at all."""
+    return write_whole(path, lambda stream: stream.write(text.encode()))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left half written; call it when nobody else writes here."""
+    for path in folder.glob(".*"):
+        if _PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Hold a folder for this process alone; the lock ends with the block, or with the process, however it ends.
+
+    Raises:
+        FolderBusy: another process writes here, or the storage knows no locks.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(folder) / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise FolderBusy("another process writes in this folder", path=folder) from error
+    except (OSError, NotImplementedError) as error:
+        hint = "choose a folder on another disk with --out, then copy it"
+        raise FolderBusy("this storage cannot lock a folder", got=error, path=folder, hint=hint) from error
+    try:
+        yield
+    finally:
+        try:
+            path.unlink(missing_ok=True)  # a process that waits for this very file sees that it is gone
+        finally:
+            lock.release()
+
+
+def bare_name(name: Any, path: str | Path) -> str:
+    """A name that a manifest or marker gives to one of its files: it lies in the same folder and nowhere else.
+
+    Raises:
+        ShardError: the name could lead elsewhere.
+    """
+    if not isinstance(name, str) or not _BARE.fullmatch(name):
+        raise ShardError("a file name that leads out of the folder", got=repr(name), expected="a bare name of a file", path=path)
+    return name
+
+
+def check_digest(found: str, expected: object, path: str | Path) -> None:
+    """Compare the SHA-256 of a file with what is written of it.
+
+    Raises:
+        ShardError: they differ.
+    """
+    if found != expected:
+        raise ShardError("damaged or replaced", got=f"SHA-256 {found}", expected=expected, path=path)
+
+
+def require_keys(
+    content: Mapping[str, Any], kinds: Mapping[str, Any], what: str, path: str | Path | None, error: type[Dp3dError] = ShardError
+) -> None:
+    """Refuse content that lacks a key or holds something else under it.
+
+    Args:
+        kinds: key -> the type, or types, of its value.
+    """
+    for name, kind in kinds.items():
+        if name not in content:
+            raise error(f"damaged {what}: {name!r} is missing", expected=", ".join(kinds), path=path)
+        if not isinstance(content[name], kind):
+            raise error(f"damaged {what}: {name!r} is of another kind", got=repr(content[name])[:80], path=path)
+
+
+def json_digest(content: Mapping[str, Any], seal: str = SEAL) -> str:
+    """SHA-256 of the canonical JSON of an object, without the entry that holds this very hash."""
+    rest = {key: value for key, value in content.items() if key != seal}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_json(path: str | Path, content: Mapping[str, Any], seal: str = SEAL, *, sort_keys: bool = True) -> Path:
+    """An object with its own hash under the key `seal`; sorted keys, so that the same content has the same bytes."""
+    content = {**content, seal: json_digest(content, seal)}
+    return write_text(path, json.dumps(content, indent=2, sort_keys=sort_keys, ensure_ascii=False) + "\n")
+
+
+def read_json(
+    path: str | Path, kind: str, kinds: Mapping[str, Any] | None = None, seal: str = SEAL, *, sealed: bool = False
+) -> dict[str, Any]:
+    """An object that write_json wrote, without its hash; earlier versions wrote none, so one that lacks it passes.
+
+    Args:
+        kinds: key -> type of the value. With it the object has these keys and no other.
+        sealed: refuse one without a hash.
+
+    Raises:
+        InputMissing: no such file.
+        ShardError: not a JSON object, changed or damaged, or with keys missing or too many.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputMissing(f"no {kind} here", path=path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ShardError(f"damaged {kind}", got=str(error)[:120], expected="a JSON object", path=path) from error
+    if not isinstance(content, dict):
+        raise ShardError(f"damaged {kind}", got=type(content).__name__, expected="a JSON object", path=path)
+    found, expected = json_digest(content, seal), content.pop(seal, None)
+    if (sealed or expected is not None) and found != expected:
+        raise ShardError(f"the {kind} has been changed or damaged", got=found, expected=expected, path=path)
+    if kinds is not None:
+        require_keys(content, kinds, kind, path)
+        if unknown := sorted(set(content) - set(kinds)):
+            raise ShardError(f"damaged {kind}", got=f"unknown keys: {', '.join(unknown)[:80]}", expected=", ".join(kinds), path=path)
+    return content
+
+
+def write_torch(path: str | Path, content: Any) -> Path:
+    """What torch.save writes, with the SHA-256 of all of it as the comment of the archive."""
+    import torch
+
+    def write(stream: BinaryIO) -> None:
+        torch.save(content, stream)
+        size = stream.seek(-2, os.SEEK_END)  # the length of the comment comes last, and is 0 so far
+        digest = _digest_of_first(stream, size)
+        stream.seek(size)
+        stream.write(struct.pack("<H", _COMMENT) + _TAG + digest.encode())
+
+    return write_whole(path, write)
+
+
+def read_torch(path: str | Path, what: str, *, expected: str, hint: str | None = None) -> Any:
+    """The content of an archive of torch.save, read without running anything in it.
+
+    Raises:
+        InputMissing: no such file.
+        CheckpointError: damaged, or no such archive.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputMissing(f"no such {what}", path=path, hint=hint)
+    check_archive(path, what)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGE as error:
+        got = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise CheckpointError(f"not a {what}", got=got, expected=expected, hint=hint, path=path) from error
+
+
+def check_archive(path: str | Path, what: str = "archive") -> None:
+    """Compare a zip with its checksum: ours where it has one, else those that zips have of each member. Others pass unread.
+
+    Raises:
+        CheckpointError: it is not what was written.
+    """
+    with open(path, "rb") as stream:
+        if stream.read(4) != b"PK\x03\x04":
+            return
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(size - _COMMENT - 2, 0))
+        tail = stream.read()
+        if tail[2:].startswith(_TAG):
+            whole = tail == struct.pack("<H", _COMMENT) + _TAG + _digest_of_first(stream, size - _COMMENT - 2).encode()
+        else:
+            whole = tail[-_END_BYTES:].startswith(_END) and tail.endswith(b"\0\0") and _members_are_whole(path)
+    if not whole:
+        hint = "fetch or make it again: these are not the bytes that were written"
+        raise CheckpointError(f"this {what} is damaged", got=f"{size} bytes", expected="its own checksum", hint=hint, path=path)
+
+
+def _members_are_whole(path: str | Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except _DAMAGE:
+        return False
+
+
+def _digest_of_first(stream: BinaryIO, size: int) -> str:
+    digest = hashlib.sha256()
+    stream.seek(0)
+    while size > 0 and (part := stream.read(min(size, 1 << 20))):
+        digest.update(part)
+        size -= len(part)
+    return digest.hexdigest()
+
+
+def trim_lines(path: Path, step: int) -> None:
+    """Keep the lines of a log that are whole and of no later step: what a training that goes on from there writes after."""
+    if path.is_file():
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
+        if kept != lines:
+            write_whole(path, lambda stream: stream.writelines(kept))
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return float("inf")
+
+
+def append_line(path: Path, content: Mapping[str, Any]) -> None:
+    """One more line of JSON; a kill in between tears this line alone, and trim_lines drops it."""
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(content) + "\n")
 
 
 def require_no_pointer(path: str | Path) -> None:

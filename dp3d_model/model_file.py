@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dp3d_data.config import from_mapping, plain
-from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, WeightsMismatch
+from dp3d_data.errors import CheckpointError, TemplateMismatch, WeightsMismatch
+from dp3d_data.files import read_torch, require_keys, write_torch
 from dp3d_model.config import TrainConfig
 from dp3d_model.lifter import Lifter
 from dp3d_model.surface import Surface
 
 FORMAT = 1
 MODEL_FILE = "model.pt"
+KINDS = {
+    "model": {
+        "recipe": str, "config": dict, "template": dict, "vertices": torch.Tensor, "faces": torch.Tensor, "functions": torch.Tensor,
+        "weights": dict,
+    },
+    "state": {"recipe": str, "config": dict, "step": int, "objective": dict, "optimiser": dict, "average": dict},
+}  # fmt: skip
+TEMPLATE_KINDS = {"name": str, "hash": str, "unit": str, "factor": (int, float)}
 
 
 def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None) -> Path:
@@ -34,17 +41,7 @@ def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict
         "symmetry": surface.symmetry,
         "weights": lifter.state_dict(),
     }
-    return save_atomically(content, path)
-
-
-def save_atomically(content: dict[str, Any], path: str | Path) -> Path:
-    """torch.save beside the path, then rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.tmp")
-    torch.save(content, partial)
-    os.replace(partial, path)
-    return path
+    return write_torch(path, content)
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Lifter:
@@ -79,24 +76,22 @@ def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: str | P
 
 
 def read_content(path: str | Path, kind: str) -> dict[str, Any]:
-    """The dictionary in a file written by save_atomically, read without running anything in it.
+    """The dictionary in a model or state file, read without running anything in it.
+
+    Args:
+        kind: "model" or "state".
 
     Raises:
         InputMissing: no such file.
-        CheckpointError: not such a file.
+        CheckpointError: not such a file, or a damaged one.
     """
-    path = model_path(path)
-    if not path.is_file():
-        raise InputMissing(f"no such {kind} file", path=path, hint="train one: dp3d-model train")
-    expected = f"a {kind} file written by: dp3d-model train"
-    hint = "train one: dp3d-model train"
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
-        got = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise CheckpointError(f"not a {kind} file", got=got, expected=expected, hint=hint, path=path) from error
+    path, expected, hint = model_path(path), f"a {kind} file written by: dp3d-model train", "train one: dp3d-model train"
+    content = read_torch(path, f"{kind} file", expected=expected, hint=hint)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"not a {kind} file", expected=expected, hint=hint, path=path)
+    require_keys(content, KINDS[kind], f"{kind} file", path, CheckpointError)
+    if kind == "model":
+        require_keys(content["template"], TEMPLATE_KINDS, "template of a model file", path, CheckpointError)
     return content
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,13 +16,14 @@ from torch import Tensor
 
 from dp3d_data.config import fingerprint, plain, to_toml
 from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
+from dp3d_data.files import locked, write_text, write_torch
 from dp3d_data.loader import Batch, Loader, Source
 from dp3d_data.ranks import Ranks
 from dp3d_model.augmentation import hide_at_random, mirrored, shake, turned
 from dp3d_model.config import TrainConfig, model_fields
 from dp3d_model.lens import about_the_axis
 from dp3d_model.lifter import Lifter
-from dp3d_model.model_file import FORMAT, MODEL_FILE, load_weights, read_content, save_atomically, save_model
+from dp3d_model.model_file import FORMAT, MODEL_FILE, load_weights, read_content, save_model
 from dp3d_model.objective import Objective, Whole
 from dp3d_model.observation import Observation
 from dp3d_model.optimisation import clip_gradients, learning_rate, make_optimiser, make_scaler, start_average, update_average
@@ -29,7 +31,7 @@ from dp3d_model.surface import Surface
 from dp3d_model.training_log import METRICS_FILE, SPEED_FILE, Clock, TrainingLog
 from dp3d_model.trunk import recalibrate, use_precision
 
-STATE_FILE, CONFIG_FILE = "state.pt", "config.toml"
+STATE_FILE, CONFIG_FILE, PICTURE_FILE = "state.pt", "config.toml", "parts.png"
 RECALIBRATION = 2048
 # An epoch that no training reaches; its batches recalibrate.
 _ASIDE = 1 << 32
@@ -145,9 +147,13 @@ class Trainer:
         return path.is_file() and read_content(path, "model")["recipe"] == self.recipe
 
     def discard(self) -> None:
-        """Remove the state and the model of an earlier run."""
-        if self.ranks.writes:
-            for name in (STATE_FILE, MODEL_FILE, METRICS_FILE, SPEED_FILE):
+        """Remove the state and the model of an earlier run.
+
+        Raises:
+            FolderBusy: another process trains here.
+        """
+        with self._held():
+            for name in (STATE_FILE, MODEL_FILE, METRICS_FILE, SPEED_FILE, PICTURE_FILE) if self.ranks.writes else ():
                 (self.folder / name).unlink(missing_ok=True)
         self.ranks.wait()
 
@@ -155,8 +161,17 @@ class Trainer:
         """Train to the end and write the model; at once where nothing is to be learned.
 
         Raises:
+            FolderBusy: another process trains here.
             TrainingDiverged: a loss or gradient became NaN or infinite, or a loss exploded; state.pt holds the last good state.
         """
+        with self._held():
+            return self._run(progress)
+
+    def _held(self) -> AbstractContextManager[None]:
+        """The folder, for the process that writes."""
+        return locked(self.folder) if self.ranks.writes else nullcontext()
+
+    def _run(self, progress: Progress | None) -> Lifter:
         log = self._begin()
         batches, clock = self.loader.from_step(self.step), Clock()
         while self.step < self.steps:
@@ -183,8 +198,8 @@ class Trainer:
         self.objective.train()
         if not self.ranks.writes:
             return None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / CONFIG_FILE).write_text(to_toml(self.config), encoding="utf-8")
+        (self.folder / PICTURE_FILE).unlink(missing_ok=True)
+        write_text(self.folder / CONFIG_FILE, to_toml(self.config))
         log = TrainingLog(self.folder, self.step, tensorboard=self.tensorboard)
         if self.step == 0:
             self.save_state()
@@ -299,7 +314,7 @@ class Trainer:
             "average": self.average,
             "usual": self.usual,
         }
-        save_atomically(state, self.folder / STATE_FILE)
+        write_torch(self.folder / STATE_FILE, state)
 
     def _generator(self, stream: int, index: int) -> torch.Generator:
         seed = np.random.SeedSequence([self.config.seed, stream, index]).generate_state(1, np.uint64)[0]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dp3d_data.errors import UsageError
+from dp3d_data.files import append_line, trim_lines
 from dp3d_data.loader import Batch
 
 METRICS_FILE, SPEED_FILE, TENSORBOARD_FOLDER = "metrics.jsonl", "speed.jsonl", "tensorboard"
@@ -18,7 +18,7 @@ class TrainingLog:
     """metrics.jsonl and speed.jsonl of a training folder, and event files for TensorBoard.
 
     Args:
-        step: that the training goes on from; lines of later steps are dropped, since these will be made again.
+        step: that the training goes on from; lines of later steps, and one torn by a kill, are dropped: these will be made again.
 
     Raises:
         UsageError: TensorBoard is asked for and not installed.
@@ -28,16 +28,12 @@ class TrainingLog:
         self._folder = folder
         self._events = _events(folder / TENSORBOARD_FOLDER, step) if tensorboard else None
         for name in (METRICS_FILE, SPEED_FILE):
-            path = folder / name
-            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            trim_lines(folder / name, step)
 
     def write(self, step: int, metrics: dict[str, float], speed: dict[str, float]) -> None:
         """A line of losses, and apart from them one of times, since these differ from run to run."""
         for name, values in ((METRICS_FILE, metrics), (SPEED_FILE, speed)):
-            with open(self._folder / name, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": step} | values) + "\n")
+            append_line(self._folder / name, {"step": step} | values)
             if self._events:
                 for key, value in values.items():
                     self._events.add_scalar(f"{Path(name).stem}/{key}", value, step)

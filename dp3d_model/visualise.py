@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
+from dp3d_data.files import write_whole
 from dp3d_model.render import BACKGROUND, render_orthographic
 
 TILT = 15.0
@@ -117,6 +118,4 @@ def beside_photograph(
 
 def save_picture(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> Path:
     """Write a PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
-    return path
+    return write_whole(path, lambda stream: Image.fromarray(picture).save(stream, "PNG"))

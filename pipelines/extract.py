@@ -13,12 +13,14 @@ from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint, workspace
 from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError, WorkerLost
+from dp3d_data.files import locked
 from dp3d_data.filters import Account
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.retries import amend, failed_in, reopen
-from dp3d_data.shards.runs import MARKER, done_parts, found_run, part_path
+from dp3d_data.shards.run_parts import HASHED, changed_images, done_parts, instance_path, part_path
+from dp3d_data.shards.runs import MARKER, found_run
 from dp3d_data.sources import is_ready
 from pipelines.ahead import annotate_all
 from pipelines.annotate import Annotator, Predictor, RowMaker, Rows, failure_row, limited_threads, require_same_template
@@ -26,7 +28,7 @@ from pipelines.clusters import read_recipe
 from pipelines.extract_settings import ExtractConfig
 from pipelines.inputs import Inputs, find_inputs
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, Place, finish_run, make_missing_parts, unfinished_run, worker_count
+from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_parts, worker_count
 from pipelines.ready import ReadyAnnotator
 
 # Raised when the rows of the same image may differ from those of earlier versions.
@@ -91,6 +93,10 @@ class Plan:
     @property
     def place(self) -> Place:
         return Place(self.workers, self.config.device, self.config.scheduler, self.config.cluster)
+
+    def images(self, part: Sequence[ImageRecord]) -> dict[str, str]:
+        """The photographs of a part."""
+        return {record.image_id: record.path for record in part}
 
 
 @dataclass(frozen=True)
@@ -231,7 +237,8 @@ class ExtractParts:
         names = [record.image_id for record in part]
         wanted = set(names)
         if self.writer.retries:
-            wanted = failed_in(self.writer.folder, index)
+            table = read_table(instance_path(self.writer.folder, index), HASHED)
+            wanted = failed_in(self.writer.folder, index) | set(changed_images(table, {one.image_id: one.path for one in part}))
             advance(len(names) - len(wanted), 0, 0)
         rows, ends = Rows(), {names[place] for place in lost}
         for record in (record for record in part if record.image_id in ends & wanted):
@@ -258,15 +265,17 @@ def retry(plan: Plan) -> int:
     Raises:
         InputMissing: no run, or one that is not finished.
         RecipeMismatch: a run of another recipe; files that failed may have changed.
+        FolderBusy: another process writes in the folder.
     """
-    found = found_run(plan.out)
-    if found == ("extract", plan.recipe) and not (plan.out / MARKER).is_file():
-        return 0
-    run = Run.open(plan.out)
-    work = run.marker["extra"].get("work")
-    if work != plan.work:
-        raise RecipeMismatch("the failed images here are those of another recipe", got=work, expected=plan.work, path=plan.out)
-    return reopen(run, [[record.image_id for record in part] for part in plan.parts], plan.recipe)
+    with locked(plan.out):
+        found = found_run(plan.out)
+        if found == ("extract", plan.recipe) and not (plan.out / MARKER).is_file():
+            return 0
+        run = Run.open(plan.out)
+        work = run.marker["extra"].get("work")
+        if work != plan.work:
+            raise RecipeMismatch("the failed images here are those of another recipe", got=work, expected=plan.work, path=plan.out)
+        return reopen(run, [[record.image_id for record in part] for part in plan.parts], plan.recipe)
 
 
 def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None) -> Outcome:
@@ -277,22 +286,23 @@ def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str],
         say: told of the dashboard's address.
 
     Raises:
-        RecipeMismatch: the folder holds the results of another recipe.
+        FolderBusy: another process writes in the folder.
+        RecipeMismatch: the folder holds the results of another recipe, or of photographs that have changed since.
         CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.
         Unaccounted: an image that is neither kept nor rejected nor failed.
     """
     if plan.config.retry_failed:
         say(f"{retry(plan)} failed images to try again")
-    writer = unfinished_run(plan, "extract")
-    if writer is None:
-        return outcome(Run.open(plan.out), len(plan.records), fresh=False)
-    make_missing_parts(plan, ExtractJob(plan.without_records(), writer), writer, advance, say)
-    deadly = deadly_images(plan.out)
-    harmless = [record for record in plan.records if record.image_id not in deadly]
-    draw_overlays(plan.out, harmless, plan.template, plan.config.overlays)
-    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.strangers), "work": plan.work}
-    run = finish_run(plan, writer, extra)
-    return outcome(run, len(plan.records), fresh=True)
+    with begin_run(plan, "extract") as writer:
+        if writer.complete:
+            return outcome(Run.open(plan.out), len(plan.records), fresh=False)
+        make_missing_parts(plan, ExtractJob(plan.without_records(), writer), writer, advance, say)
+        deadly = deadly_images(plan.out)
+        harmless = [record for record in plan.records if record.image_id not in deadly]
+        draw_overlays(plan.out, harmless, plan.template, plan.config.overlays)
+        extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.strangers), "work": plan.work}
+        run = finish_run(plan, writer, extra)
+        return outcome(run, len(plan.records), fresh=True)
 
 
 def deadly_images(folder: Path) -> set[str]:

@@ -15,8 +15,9 @@ from dp3d_data.bodies import Template
 from dp3d_data.bodies.colours import colour_by_vertex
 from dp3d_data.bodies.picture import turntable
 from dp3d_data.errors import Dp3dError
+from dp3d_data.files import write_whole
 from dp3d_data.records import ImageRecord
-from dp3d_data.shards.files import read_table, write_whole
+from dp3d_data.shards.files import read_table
 from dp3d_data.shards.runs import OVERLAYS
 from dp3d_data.sources import read_image
 

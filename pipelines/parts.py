@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from dp3d_data.bodies import Template
 from dp3d_data.config import plain, to_toml
+from dp3d_data.errors import RecipeMismatch
+from dp3d_data.files import write_text
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.files import write_whole
-from dp3d_data.shards.runs import discard_run
+from dp3d_data.shards.run_parts import HASHED, changed_images, is_still_good
 
 # inputs, instances and failures that were finished since the last call
 Advance = Callable[[int, int, int], None]
@@ -81,24 +82,31 @@ class Plan(Protocol):
     @property
     def place(self) -> Place: ...
 
+    def images(self, part: Sequence[Any]) -> dict[str, Any]:
+        """Image id -> file of the photographs that a part is made of."""
 
-def unfinished_run(plan: Plan, kind: str) -> RunWriter | None:
-    """The run of a plan, new or begun before; None where it is finished.
+
+def begin_run(plan: Plan, kind: str) -> RunWriter:
+    """The run of a plan, new, begun before or finished (`complete`); it holds the folder until it is closed.
 
     Raises:
-        RecipeMismatch: the folder holds the results of another recipe.
+        FolderBusy: another process writes there.
+        RecipeMismatch: the folder holds the results of another recipe, or of photographs that have changed since.
     """
-    if plan.config.overwrite:
-        discard_run(plan.out)
-    writer = RunWriter(plan.out, kind=kind, recipe=plan.recipe)
-    return None if writer.complete else writer
+    writer = RunWriter(plan.out, kind=kind, recipe=plan.recipe, overwrite=plan.config.overwrite)
+    if writer.complete:
+        images = {name: path for part in plan.parts for name, path in plan.images(part).items()}
+        changed = (name for table in Run.open(plan.out).instances(HASHED) for name in changed_images(table, images)) if images else ()
+        if (name := next(iter(changed), None)) is not None:
+            raise RecipeMismatch("a photograph has changed since this run was made", got=name, path=plan.out)
+    return writer
 
 
 def make_missing_parts(plan: Plan, job: Job, writer: RunWriter, advance: Advance, say: Callable[[str], None]) -> None:
-    """Make the parts that an earlier run did not finish."""
+    """Make the parts that an earlier run did not finish, and those that are damaged or whose photographs have changed since."""
     done, todo = writer.done, {}
     for index, part in enumerate(plan.parts):
-        if index in done:
+        if index in done and is_still_good(plan.out, index, plan.images(part)):
             advance(len(part), 0, 0)
         else:
             todo[index] = part
@@ -109,8 +117,9 @@ def make_missing_parts(plan: Plan, job: Job, writer: RunWriter, advance: Advance
 def finish_run(plan: Plan, writer: RunWriter, extra: dict[str, Any] | None = None) -> Run:
     """Write the settings, then the marker of a run whose parts are all there."""
     kept = plan.config.portable()
-    write_whole(plan.out / "config.toml", lambda stream: stream.write(to_toml(kept).encode()))
-    return writer.finish(template=plan.template, category=plan.config.category, config=plain(kept), extra=extra or {})
+    write_text(plan.out / "config.toml", to_toml(kept))
+    about = {"category": plan.config.category, "config": plain(kept), "extra": extra or {}}
+    return writer.finish(template=plan.template, parts=len(plan.parts), **about)
 
 
 def make_parts(job: Job, parts: Parts, place: Place, advance: Advance, say: Callable[[str], None]) -> None:

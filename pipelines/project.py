@@ -22,13 +22,13 @@ from dp3d_data.files import require_no_pointer
 from dp3d_data.fits import FIT_READERS, Fit, FitFailure
 from dp3d_data.fits.layout import picture_size
 from dp3d_data.records import Detection, ImageRecord
+from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
-from dp3d_data.shards.runs import Run, RunWriter
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.fit_bodies import Bodies, Poser, check_labels, load_bodies
 from pipelines.fit_views import Noise, fit_view, vertex_view
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, Place, finish_run, make_missing_parts, part_size, unfinished_run, worker_count
+from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_parts, part_size, worker_count
 from pipelines.project_settings import ProjectConfig
 
 CODE_VERSION = 2
@@ -60,6 +60,11 @@ class ProjectPlan:
     @property
     def place(self) -> Place:
         return Place(self.workers)
+
+    def images(self, part: range) -> dict[str, Path]:
+        """The photographs that the fits of a part name."""
+        fits = (self.fits[number] for number in part)
+        return {fit.image_id: fit.image_path for fit in fits if isinstance(fit, Fit) and fit.image_path is not None}
 
     @property
     def noise(self) -> Noise:
@@ -247,18 +252,19 @@ def project(plan: ProjectPlan, advance: Advance = lambda *_: None, say: Callable
         The finished run, and whether anything was made now.
 
     Raises:
+        FolderBusy: another process writes in the folder.
         RecipeMismatch: the folder holds the results of another recipe.
     """
-    writer = unfinished_run(plan, "project")
-    if writer is None:
-        return Run.open(plan.out), False
-    make_missing_parts(plan, ProjectJob(plan, writer), writer, advance, say)
-    paths = {fit.image_id: fit.image_path for fit in plan.fits if isinstance(fit, Fit) and fit.image_path is not None}
-    records = [ImageRecord(name, path, plan.config.dataset) for name, path in paths.items() if path.is_file()]
-    if records:
-        draw_overlays(plan.out, records, plan.template, plan.config.overlays)
-    extra = {} if plan.subset is None else {"subset": _subset_map(plan)}
-    return finish_run(plan, writer, extra), True
+    with begin_run(plan, "project") as writer:
+        if writer.complete:
+            return Run.open(plan.out), False
+        make_missing_parts(plan, ProjectJob(plan, writer), writer, advance, say)
+        paths = plan.images(range(len(plan.fits)))
+        records = [ImageRecord(name, path, plan.config.dataset) for name, path in paths.items() if path.is_file()]
+        if records:
+            draw_overlays(plan.out, records, plan.template, plan.config.overlays)
+        extra = {} if plan.subset is None else {"subset": _subset_map(plan)}
+        return finish_run(plan, writer, extra), True
 
 
 def _subset_map(plan: ProjectPlan) -> dict[str, Any]:

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 
 from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import NothingToDo, RecipeMismatch, ShardError, UsageError
+from dp3d_data.files import locked
 from dp3d_data.filters import Account, FilterConfig
-from dp3d_data.shards.basis import BASIS, Basis, read_basis, template_basis, write_basis
-from dp3d_data.shards.building import Building, discard_shards, locked
+from dp3d_data.shards.basis import BASIS, Basis, template_basis, write_basis
+from dp3d_data.shards.building import Building, discard_shards
 from dp3d_data.shards.decisions import Decision, decide, reject_table
 from dp3d_data.shards.files import write_arrow, write_table
 from dp3d_data.shards.index import Index, read_index
@@ -24,6 +25,7 @@ from dp3d_data.shards.inputs import SHARDS, Input, Piece, open_inputs, pieces
 from dp3d_data.shards.integrity import verify
 from dp3d_data.shards.layout import Layout, lay_out
 from dp3d_data.shards.manifest import MANIFEST, REJECTS, read_manifest, write_manifest
+from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
 from dp3d_data.shards.shuffle import PLACES
@@ -200,7 +202,7 @@ def _write_places(
 def _basis(inputs: Sequence[Input], template: Template) -> Basis:
     """That of the first shards among the inputs, on which models may have been trained; else a new one."""
     earlier = next((one for one in inputs if one.kind == SHARDS), None)
-    return template_basis(template) if earlier is None else read_basis(earlier.folder / BASIS)
+    return template_basis(template) if earlier is None else ShardReader(earlier.folder).basis
 
 
 def _write_companions(out: Path, inputs: Sequence[Input], template: Template, rejects: pa.Table) -> None:

@@ -13,17 +13,17 @@ from PIL import Image
 
 from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
-from dp3d_data.config import fingerprint, plain, workspace
+from dp3d_data.config import file_digest, fingerprint, plain, workspace
 from dp3d_data.errors import UsageError, WorkerLost
+from dp3d_data.files import write_whole
 from dp3d_data.records import Detection, ImageRecord, VertexView
-from dp3d_data.shards.files import write_whole
+from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Row, Truth, instance_row
-from dp3d_data.shards.runs import Run, RunWriter
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.world import SyntheticInstance, World
 from dp3d_data.world.backgrounds import photo_paths
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, Place, finish_run, make_missing_parts, part_size, unfinished_run, worker_count
+from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_parts, part_size, worker_count
 from pipelines.synth_settings import SynthConfig
 
 CODE_VERSION = 1
@@ -54,6 +54,10 @@ class SynthPlan:
     def place(self) -> Place:
         return Place(self.workers)
 
+    def images(self, part: range) -> dict[str, Path]:
+        """None: a world is made of no photographs but backgrounds, which the recipe knows by their content."""
+        return {}
+
 
 def make_plan(config: SynthConfig) -> SynthPlan:
     """Find the template and name the recipe.
@@ -77,11 +81,11 @@ def make_plan(config: SynthConfig) -> SynthPlan:
     return SynthPlan(config, template, recipe, out)
 
 
-def photographs(folder: str) -> list[tuple[str, int]]:
-    """Names and sizes of the backgrounds: what the recipe knows of them, wherever they lie."""
+def photographs(folder: str) -> list[tuple[str, str]]:
+    """Names and hashes of the backgrounds: what the recipe knows of them, wherever they lie."""
     if not folder:
         return []
-    return [(str(path.relative_to(folder)), path.stat().st_size) for path in photo_paths(folder)]
+    return [(str(path.relative_to(folder)), file_digest(path)) for path in photo_paths(folder)]
 
 
 def skeleton_digest(template: Template) -> str:
@@ -179,13 +183,14 @@ def synth(plan: SynthPlan, advance: Advance = lambda *_: None, say: Callable[[st
         The finished run, and whether anything was made now.
 
     Raises:
+        FolderBusy: another process writes in the folder.
         RecipeMismatch: the folder holds the results of another recipe.
     """
-    writer = unfinished_run(plan, "synth")
-    if writer is None:
-        return Run.open(plan.out), False
-    make_missing_parts(plan, SynthJob(plan, writer), writer, advance, say)
-    if plan.config.images:
-        records = [ImageRecord(f"{i:07d}", plan.out / f"images/{i:07d}.jpg", "synth") for i in range(plan.config.count)]
-        draw_overlays(plan.out, records, plan.template, plan.config.overlays)
-    return finish_run(plan, writer), True
+    with begin_run(plan, "synth") as writer:
+        if writer.complete:
+            return Run.open(plan.out), False
+        make_missing_parts(plan, SynthJob(plan, writer), writer, advance, say)
+        if plan.config.images:
+            records = [ImageRecord(f"{i:07d}", plan.out / f"images/{i:07d}.jpg", "synth") for i in range(plan.config.count)]
+            draw_overlays(plan.out, records, plan.template, plan.config.overlays)
+        return finish_run(plan, writer), True

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from dp3d_data.config import to_toml, workspace
+from dp3d_data.files import locked, write_text
 from dp3d_data.inference import save_weights
 from dp3d_data.ranks import Ranks, join_ranks, leave_ranks
 from dp3d_data.training.held_out import held_out_measures
@@ -27,20 +29,24 @@ def run(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
     """Train, or go on training, and write half-precision weights; returns their path.
 
     Under torchrun every process has a batch of its own in each step, and the first one writes.
+
+    Raises:
+        FolderBusy: another process trains in the folder.
     """
+    out = Path(config.out) if config.out else workspace(config.category) / "train-cse"
     ranks, device = join_ranks(config.device)
     try:
-        return _trained(config, ranks, device, say)
+        with locked(out) if ranks.writes else nullcontext():
+            return _trained(config, out, ranks, device, say)
     finally:
         leave_ranks()
 
 
-def _trained(config: TrainCseConfig, ranks: Ranks, device: str, say: Callable[[str], None]) -> Path:
+def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: Callable[[str], None]) -> Path:
     kinds = kinds_of(config)
-    out = Path(config.out) if config.out else workspace(config.category) / "train-cse"
     out.mkdir(parents=True, exist_ok=True)
     if ranks.writes:
-        (out / "config.toml").write_text(to_toml(config), encoding="utf-8")
+        write_text(out / "config.toml", to_toml(config))
     else:
         say = silent
     config = replace(config, device=device)  # the file keeps what was asked for: "cuda" is another GPU in each process

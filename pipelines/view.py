@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from dp3d_data.files import write_whole
 from dp3d_data.report.page import cards, page
 from dp3d_data.report.pictures import jpeg_address
 from dp3d_data.report.surface import heat
 from dp3d_data.report.viewer import safe_json, scripts
-from dp3d_data.shards.files import write_whole
 from dp3d_model.gallery import model_colours
 from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifter

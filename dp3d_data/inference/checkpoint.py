@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from dp3d_data.bodies.model_files import DAMAGE, described, read_pickle
 from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle
+from dp3d_data.files import check_archive
 
 EXPECTED = "a .pkl or .pth file with a state dict, bare or under the key 'model'"
 
@@ -47,12 +47,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 def _is_torch(path: Path) -> bool:
     """A zip, or an old torch file: a pickle whose first object is torch's magic number."""
-    if zipfile.is_zipfile(path):
-        return True
     with open(path, "rb") as stream:
         start = stream.read(4)
-    if start == b"PK\x03\x04":  # a zip that lost its end
-        raise CheckpointError("not a whole file of weights", got=described(path) + ", cut short", expected=EXPECTED, path=path)
+    if start == b"PK\x03\x04":
+        return True
     if start[:1] != b"\x80":
         raise CheckpointError("not a checkpoint", got=described(path), expected=EXPECTED, path=path)
     with open(path, "rb") as stream:
@@ -60,6 +58,7 @@ def _is_torch(path: Path) -> bool:
 
 
 def _read_torch(path: Path) -> Any:
+    check_archive(path, "file of weights")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -39,7 +39,9 @@ class Shape:
 def block_shapes(trunk: str) -> tuple[list[Shape], dict[str, int]]:
     """The blocks of a variant, and which of them ends each level; the stem and the ends keep their depth in all variants."""
     width, depth = WIDTH_DEPTH[trunk]
-    shapes, ends, before = [], {}, STEM
+    shapes: list[Shape] = []
+    ends: dict[str, int] = {}
+    before = STEM
     for number, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES):
         after = max(8, int(width * channels + 4) // 8 * 8)
         after += 8 if after < 0.9 * width * channels else 0

@@ -53,7 +53,7 @@ def traits_of_state(shapes: Shapes) -> Traits:
         trunk=_trunk(shapes),
         kind="cse" if cse else "chart" if f"{DENSE}u_lowres.weight" in shapes else "",
         depth=_depth(shapes),
-        head="crop" if "roi_heads.densepose_head.deep.weight" in shapes else "deeplab" if "roi_heads.densepose_head.ASPP.project.0.weight" in shapes else "conv",
+        head=_head(shapes),
         non_local="roi_heads.densepose_head.NLBlock.theta.weight" in shapes,
         decoder="roi_heads.decoder.predictor.weight" in shapes,
         coarse_channels=coarse[1],
@@ -63,6 +63,12 @@ def traits_of_state(shapes: Shapes) -> Traits:
         head_channels=coarse[0],
         meshes=frozenset(sized.items()),
     )
+
+
+def _head(shapes: Shapes) -> str:
+    if "roi_heads.densepose_head.deep.weight" in shapes:
+        return "crop"
+    return "deeplab" if "roi_heads.densepose_head.ASPP.project.0.weight" in shapes else "conv"
 
 
 def _trunk(shapes: Shapes) -> str:

@@ -46,7 +46,7 @@ class RawDetection:
     coarse_segm: Float[np.ndarray, "c side side"]
     embedding: Float[np.ndarray, "d side side"] | None = None
     charts: dict[str, Float[np.ndarray, "c side side"]] = field(default_factory=dict)
-    region: tuple[float, float, float, float] = ()
+    region: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "region", self.region or self.box)

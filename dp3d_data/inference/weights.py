@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from detectron2.modeling.backbone.resnet import BasicBlock
 from torch import nn
 
 from dp3d_data.errors import CheckpointError, WeightsMismatch
+from dp3d_data.files import write_torch
 from dp3d_data.inference.checkpoint import Checkpoint, read_checkpoint
 from dp3d_data.inference.identify import Shapes, matching_specs, nearest_spec
 from dp3d_data.inference.network import build_network
@@ -123,12 +123,9 @@ def check_embeddings(network: nn.Module, spec: ModelSpec, path: str | Path) -> N
 
 def save_weights(network: nn.Module, spec: ModelSpec, path: str | Path, **notes: Any) -> None:
     """Write half-precision weights with the names of network and meshes, the size of images, and the notes, as the templates' hashes."""
-    path = Path(path)
     half = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     half = {name: value.half() if value.is_floating_point() else value for name, value in half.items()}
     classes = {str(key): mesh for key, mesh in spec.class_to_mesh.items()}
     sides = {"min_side": spec.min_side, "max_side": spec.max_side}
     about = {"name": spec.name, "class_to_mesh": classes, "mesh_sizes": dict(spec.mesh_sizes), **sides, **notes}
-    temporary = path.with_name(path.name + ".part")
-    torch.save({"model": half, "dp3d": about}, temporary)
-    os.replace(temporary, path)
+    write_torch(path, {"model": half, "dp3d": about})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from dp3d_data.errors import UsageError
@@ -25,12 +26,17 @@ class InstanceStream(IterableDataset):
     Worker w of W makes the batches w, w + W, ... of this rank. It is a Loader with its epochs, state and arguments; the state
     counts batches that the training has taken, so tell it: stream.load_state_dict(stream.state_after(batches)).
 
+    A worker process begins where the stream stood when it was started; one that lives on (persistent_workers=True) begins each
+    later epoch where the stream stands then, which it reads from memory that it shares with the training.
+
     Args:
         shards, split, settings: see Loader.
     """
 
     def __init__(self, shards: str | Path | Source, split: str = "train", **settings: Any) -> None:
         self.loader = Loader(shards, split, **({"memory": False} | settings | {"threads": 0}))
+        self._stands = torch.zeros(2, dtype=torch.int64).share_memory_()
+        self._lives_on = False
 
     def __len__(self) -> int:
         """Batches of this rank that are left of the epoch."""
@@ -38,6 +44,9 @@ class InstanceStream(IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
+        if worker and self._lives_on:
+            self.loader.epoch, self.loader.batch = self._stands.tolist()
+        self._lives_on = worker is not None
         first, step = (self.loader.batch + worker.id, worker.num_workers) if worker else (self.loader.batch, 1)
         plan = self.loader.order.epoch(self.loader.epoch)
         return self.loader._maker.here((plan, number) for number in range(first, len(self.loader), step))
@@ -45,6 +54,7 @@ class InstanceStream(IterableDataset):
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch; call it before each one."""
         self.loader.set_epoch(epoch)
+        self._tell()
 
     def state_after(self, batches: int) -> dict[str, Any]:
         """The state once the training has taken so many batches since the epoch or the last state began."""
@@ -53,6 +63,10 @@ class InstanceStream(IterableDataset):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where the state was taken; see Loader.load_state_dict."""
         self.loader.load_state_dict(state)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._stands.copy_(torch.tensor([self.loader.epoch, self.loader.batch]))
 
 
 class InstanceTable(Dataset):

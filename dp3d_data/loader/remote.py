@@ -9,8 +9,8 @@ from typing import Any
 
 from dp3d_data.config import cache_dir, file_digest
 from dp3d_data.errors import DependencyMissing, InputMissing, ShardError
+from dp3d_data.files import check_digest, write_whole
 from dp3d_data.shards.basis import BASIS
-from dp3d_data.shards.files import write_whole
 from dp3d_data.shards.manifest import MANIFEST, read_manifest
 from dp3d_data.shards.runs import TEMPLATE
 
@@ -50,13 +50,14 @@ class ShardFolder:
         path, expected = self.folder / name, self.manifest["files"].get(name)
         if name in self._checked:
             return path
+        if expected is None:
+            raise ShardError("not listed in the manifest", path=self._place(name))
         if self.remote and not (path.is_file() and file_digest(path) == expected):
-            self._fetch(name, path)
-        if not path.is_file():
+            self._fetch(name, path, expected)
+        elif not path.is_file():
             raise ShardError("listed in the manifest, but missing", path=self._place(name))
-        found = file_digest(path)
-        if found != expected:
-            raise ShardError("damaged or replaced", got=f"SHA-256 {found}", expected=expected, path=self._place(name))
+        elif not self.remote:
+            check_digest(file_digest(path), expected, self._place(name))
         self._checked.add(name)
         return path
 
@@ -75,17 +76,20 @@ class ShardFolder:
         except OSError as error:
             raise InputMissing("this address cannot be read", got=error, path=self.address) from error
         folder = cache / hashlib.sha256(data).hexdigest()[:16]
-        write_whole(folder / MANIFEST, lambda stream: _put(stream, data))
+        write_whole(folder / MANIFEST, lambda stream: stream.write(data))
         return folder
 
-    def _fetch(self, name: str, path: Path) -> None:
-        """Copy a file here; it appears whole or not at all."""
+    def _fetch(self, name: str, path: Path, expected: str) -> None:
+        """Copy a file here; it appears whole, with the content that the manifest names, or not at all."""
         filesystem, root = open_address(self.address)
 
         def copy(stream) -> None:
+            digest = hashlib.sha256()
             with filesystem.open(f"{root}/{name}", "rb") as source:
                 while part := source.read(_BLOCK):
+                    digest.update(part)
                     stream.write(part)
+            check_digest(digest.hexdigest(), expected, self._place(name))
 
         try:
             write_whole(path, copy)
@@ -114,7 +118,3 @@ def open_address(address: str) -> tuple[Any, str]:
         hint = "pip install the library that fsspec names for this protocol, for example s3fs"
         raise DependencyMissing("no file system for this address", got=error, path=address, hint=hint) from error
     return filesystem, root.rstrip("/")
-
-
-def _put(stream, data: bytes) -> None:
-    stream.write(data)

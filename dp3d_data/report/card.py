@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dp3d_data.files import write_whole
 from dp3d_data.report.charts import number
-from dp3d_data.shards.files import write_whole
 from dp3d_data.shards.schema import INSTANCE_COLUMNS
 
 CARD = "README.md"

@@ -9,14 +9,16 @@ from typing import Any
 
 from dp3d_data.bodies.template import Template
 from dp3d_data.errors import NothingToDo
+from dp3d_data.files import write_whole
 from dp3d_data.report import content, page
 from dp3d_data.report.distributions import distributions, template_view
 from dp3d_data.report.extras import extras
 from dp3d_data.report.facts import Facts, collections, facts_of
 from dp3d_data.report.sheets import contact_sheet, left_out, worst
 from dp3d_data.report.viewer import viewer_script
-from dp3d_data.shards.files import read_table, write_whole
+from dp3d_data.shards.files import read_table
 from dp3d_data.shards.manifest import MANIFEST, REJECTS, read_manifest
+from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import TEMPLATE, Run
 
 
@@ -48,6 +50,7 @@ def write_report(plan: ReportPlan, out: Path) -> Path:
     """
     runs = [Run.open(folder) for folder in plan.runs]
     manifest = read_manifest(plan.shards) if plan.shards and (plan.shards / MANIFEST).is_file() else None
+    _check_files(runs, plan.shards if manifest is not None else None)
     others = extras(plan.extras, (plan.pictures + 1) // 2)
     if not runs and manifest is None and not others:
         raise NothingToDo("nothing to report", hint=f"dp3d-data extract --category {plan.category}")
@@ -69,6 +72,17 @@ def write_report(plan: ReportPlan, out: Path) -> Path:
     title, script = f"{plan.category.capitalize()}: keypoints and shapes", viewer_script() if template is not None else ""
     text = page.page(title, _subtitle(runs, template), sections, _footer(runs, manifest), script)
     return write_whole(out, lambda stream: _put(stream, text))
+
+
+def _check_files(runs: Sequence[Run], shards: Path | None) -> None:
+    """Refuse what is damaged before anything is drawn of it."""
+    for run in runs:
+        for name in run.marker["files"]:
+            run.check(name)
+    if shards is not None:
+        reader = ShardReader(shards)
+        for name in reader.manifest["files"]:
+            reader.check(name)
 
 
 def _put(stream, text: str) -> None:

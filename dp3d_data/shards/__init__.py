@@ -4,7 +4,8 @@ from dp3d_data.shards.basis import Basis
 from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Row, Truth, instance_batch, instance_row
 from dp3d_data.shards.integrity import Fault, require_files, require_whole, verify
 from dp3d_data.shards.reader import Instances, ShardReader
-from dp3d_data.shards.runs import Run, RunWriter
+from dp3d_data.shards.run_writer import RunWriter
+from dp3d_data.shards.runs import Run
 from dp3d_data.shards.schema import FAILURE_SCHEMA, INSTANCE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION
 
 __all__ = [

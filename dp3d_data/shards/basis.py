@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.errors import InputMissing, ShardError
-from dp3d_data.shards.files import write_whole
+from dp3d_data.files import write_whole
 
 if TYPE_CHECKING:
     from dp3d_data.bodies.template import Template

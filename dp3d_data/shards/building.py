@@ -1,55 +1,25 @@
-"""A build under way: the folder's lock, and a hidden folder with all that a killed build goes on from."""
+"""A build under way: a hidden folder with all that a killed build goes on from."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dp3d_data.config import file_digest
-from dp3d_data.errors import Dp3dError, FolderBusy
+from dp3d_data.errors import Dp3dError
+from dp3d_data.files import read_json, sweep, write_json
 from dp3d_data.shards.basis import BASIS
-from dp3d_data.shards.files import read_json, sweep, write_json
 from dp3d_data.shards.manifest import MANIFEST, REJECTS
 from dp3d_data.shards.runs import TEMPLATE
 from dp3d_data.shards.splits import SIDES
 from dp3d_data.shards.writer import ShardEntry
 
 BUILDING = ".building"
-LOCK = ".lock"
 _RECIPE = "recipe.json"
 _SHARD = re.compile(rf"({'|'.join(SIDES)})-\d{{5,}}\.parquet")
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process alone; the lock ends with the process, however it ends.
-
-    Raises:
-        FolderBusy: another process builds here, or the storage knows no locks.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
-    with open(path, "wb") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FolderBusy("another process builds shards in this folder", path=folder) from error
-        except OSError as error:
-            hint = "build on another disk with --out, then copy the folder"
-            raise FolderBusy("this storage cannot lock a folder", got=error, path=folder, hint=hint) from error
-        if not path.exists() or not os.path.samestat(os.stat(path), os.fstat(stream.fileno())):
-            raise FolderBusy("another process has just built shards in this folder", path=folder)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 class Building:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.errors import InputMissing, NothingToDo, ShardError, UsageError
+from dp3d_data.files import check_digest
 from dp3d_data.shards.manifest import MANIFEST, read_manifest
 from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
@@ -34,7 +35,7 @@ class Input:
         kind: extract, synth, project or shards.
         recipe: fingerprint of what made it.
         files: SHA-256 of each file of instances, in order of reading.
-        template: name and hash of the template; empty where only vertex ids are known.
+        template: name, hash and SHA-256 of the file of the template; empty where only vertex ids are known.
         subset: the vertices to which keypoints are restricted; None where all are kept.
         counts: what it says of itself.
     """
@@ -61,7 +62,8 @@ class Input:
         run = Run.open(folder)
         files = {path.name: run.marker["files"][path.name] for path in run.instance_files}
         subset = run.marker.get("extra", {}).get("subset")
-        return Input(folder, run.kind, run.marker["recipe"], files, run.marker["template"] or {}, subset, run.counts)
+        template = {**run.marker["template"], "sha256": run.marker["files"][TEMPLATE]} if run.marker["template"] else {}
+        return Input(folder, run.kind, run.marker["recipe"], files, template, subset, run.counts)
 
     @cached_property
     def digest(self) -> str:
@@ -80,7 +82,11 @@ class Input:
         if not self.template:
             hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"
             raise InputMissing("this run has vertex ids but no template geometry", path=self.folder, hint=hint)
-        template = Template.load(self.folder / TEMPLATE)
+        path = self.folder / TEMPLATE
+        if not path.is_file():
+            raise InputMissing("the template of these instances is gone", path=path, hint="make them anew: --overwrite")
+        check_digest(file_digest(path), self.template["sha256"], path)
+        template = Template.load(path)
         if template.content_hash != self.template["hash"]:
             got, expected = template.content_hash, self.template["hash"]
             raise ShardError("another template", got=got, expected=expected, path=self.folder / TEMPLATE)
@@ -89,7 +95,7 @@ class Input:
 
 def _of_shards(folder: Path, manifest: dict[str, Any]) -> Input:
     files = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
-    template = {"name": manifest["template"]["name"], "hash": manifest["template"]["hash"]}
+    template = {"name": manifest["template"]["name"], "hash": manifest["template"]["hash"], "sha256": manifest["files"].get(TEMPLATE)}
     counts = {"instances": sum(entry["instances"] for entry in manifest["shards"])}
     return Input(folder, SHARDS, manifest["recipe"], files, template, manifest.get("subset"), counts)
 
@@ -147,8 +153,8 @@ class Piece:
             ShardError: a file is not what its run says; names it.
         """
         for path, expected, groups in self.parts:
-            if 0 in groups and (found := file_digest(path)) != expected:
-                raise ShardError("damaged or replaced", got=f"SHA-256 {found}", expected=expected, path=path)
+            if 0 in groups:
+                check_digest(file_digest(path), expected, path)
 
 
 def pieces(inputs: Sequence[Input], piece_bytes: int | None = None) -> list[Piece]:
@@ -187,7 +193,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     if not path.is_file():
         raise InputMissing("no such table", path=path)
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         got = str(error).splitlines()[0]
         raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error

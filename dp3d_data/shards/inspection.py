@@ -72,6 +72,7 @@ def find_row(found: Input, wanted: str | int) -> dict[str, Any]:
 def _named_groups(found: Input) -> Iterator[tuple[Piece, int, pa.ChunkedArray]]:
     """Each row group with its first row and its instance ids."""
     for piece in pieces([found], piece_bytes=0):
+        piece.check_files()
         start = piece.start
         for path, digest, groups in piece.parts:
             for group in groups:
@@ -106,6 +107,7 @@ def statistics_lines(found: Input) -> list[str]:
     else:
         statistics = Statistics(0)
         for piece in pieces([found]):
+            piece.check_files()
             for table in piece.tables():
                 statistics.add(table)
         summary = statistics.summary()

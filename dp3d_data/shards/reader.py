@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Bool, Float
 
 from dp3d_data.config import file_digest
 from dp3d_data.errors import ShardError, UsageError
+from dp3d_data.files import check_digest
 from dp3d_data.shards.basis import BASIS, Basis, read_basis
 from dp3d_data.shards.decode import boxes, lenses, truth, views
+from dp3d_data.shards.files import read_table
 from dp3d_data.shards.manifest import read_manifest
 from dp3d_data.shards.runs import TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
@@ -129,25 +129,13 @@ class ShardReader:
         path = self.folder / name
         if not path.is_file():
             raise ShardError("listed in the manifest, but missing", path=path)
-        self._compare(path, file_digest(path))
+        check_digest(file_digest(path), self.manifest["files"].get(name), path)
         return path
 
-    def _compare(self, path: Path, found: str) -> None:
-        expected = self.manifest["files"].get(path.name)
-        if found != expected:
-            raise ShardError("damaged or replaced", got=f"SHA-256 {found}", expected=expected, path=path)
-
-    def _bytes(self, name: str) -> bytes:
-        """The content that was hashed is the content that is decoded."""
-        path = self.folder / name
-        if not path.is_file():
-            raise ShardError("listed in the manifest, but missing", path=path)
-        data = path.read_bytes()
-        self._compare(path, hashlib.sha256(data).hexdigest())
-        return data
-
     def _table(self, name: str) -> pa.Table:
-        table = pq.read_table(pa.BufferReader(self._bytes(name)))
+        if not (self.folder / name).is_file():
+            raise ShardError("listed in the manifest, but missing", path=self.folder / name)
+        table = read_table(self.folder / name, sha256=self.manifest["files"].get(name, ""))
         problem = schema_problem(table.schema, INSTANCE_SCHEMA)
         if problem:
             raise ShardError("not a table of instances", got=problem, path=self.folder / name)

@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dp3d_data.shards.files import read_table, write_json, write_table
+from dp3d_data.files import write_json
+from dp3d_data.shards.files import read_table, write_table
 from dp3d_data.shards.instances import Row, instance_batch, rows_batch
-from dp3d_data.shards.runs import MARKER, PARTS, START, Run, RunWriter, instance_path, marker_path, part_path
+from dp3d_data.shards.run_parts import PARTS, instance_path, mark_part, marker_path, part_path
+from dp3d_data.shards.run_writer import RunWriter
+from dp3d_data.shards.runs import MARKER, START, Run
 from dp3d_data.shards.schema import FAILURE_SCHEMA, REJECT_SCHEMA
 
 
@@ -28,6 +31,8 @@ def reopen(run: Run, parts: Sequence[Sequence[str]], recipe: str) -> int:
     failures, rejects = run.failures(), run.rejects()
     if not failures.num_rows:
         return 0
+    for name in run.marker["files"]:
+        run.check(name)
     part_of = {name: index for index, names in enumerate(parts) for name in names}
     for index, failed, rejected in zip(range(len(parts)), _split(failures, part_of, parts), _split(rejects, part_of, parts), strict=True):
         write_table(part_path(run.folder, "failures", index), failed)
@@ -37,7 +42,8 @@ def reopen(run: Run, parts: Sequence[Sequence[str]], recipe: str) -> int:
             marker.unlink(missing_ok=True)
         else:
             instances = pq.read_metadata(instance_path(run.folder, index)).num_rows
-            write_json(marker, {"inputs": len(parts[index]), "instances": instances, "rejects": rejected.num_rows, "failures": 0})
+            counts = {"inputs": len(parts[index]), "instances": instances, "rejects": rejected.num_rows, "failures": 0}
+            mark_part(run.folder, index, counts)
     write_json(run.folder / PARTS / START, {"kind": run.kind, "recipe": recipe, "retries": True})
     (run.folder / MARKER).unlink()
     return failures.num_rows

@@ -1,9 +1,8 @@
-"""A run folder: what extract, synth and project leave behind, written in parts that survive a kill, read by build-shards."""
+"""A run folder: what extract, synth and project leave behind, as build-shards and others read it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from dp3d_data.config import file_digest, fingerprint
-from dp3d_data.errors import InputMissing, RecipeMismatch, ShardError
-from dp3d_data.shards.files import read_json, read_table, sweep, write_json, write_table
-from dp3d_data.shards.instances import Row, instance_batch, rows_batch
-from dp3d_data.shards.schema import FAILURE_SCHEMA, INSTANCE_SCHEMA, READABLE, REJECT_SCHEMA, SCHEMA_VERSION, current, schema_problem
+from dp3d_data.errors import InputMissing, ShardError
+from dp3d_data.files import bare_name, check_digest, read_json, require_keys
+from dp3d_data.shards.files import read_table
+from dp3d_data.shards.run_parts import COUNTS, PARTS
+from dp3d_data.shards.schema import INSTANCE_SCHEMA, READABLE, current, schema_problem
 
 if TYPE_CHECKING:
     from dp3d_data.bodies.template import Template
@@ -24,128 +24,11 @@ MARKER = "run.json"
 START = "start.json"
 TEMPLATE = "template.npz"
 OVERLAYS = "overlays"
-PARTS = ".parts"
-_PART = re.compile(r"(instances|failures|rejects)-\d{5}\.parquet|\d{5}\.json|start\.json")
-
-
-class RunWriter:
-    """Writes a run part by part; run.json comes last and marks the folder as complete.
-
-    Use: writer = RunWriter(folder, kind="extract", recipe=...); for each part not in writer.done, in any order and from
-    any number of processes: writer.commit(index, instances, failures, rejects, inputs); then writer.finish(...).
-    A part must be a function of its index alone; then the same inputs give the same bytes, whatever the workers.
-
-    Args:
-        folder: made where missing. An unfinished run of the same recipe is taken up again; one that never finished a
-            part stands in nobody's way.
-        kind: "extract", "synth" or "project".
-        recipe: fingerprint of all that shapes the result.
-        overwrite: discard the results of another run.
-
-    Raises:
-        RecipeMismatch: the folder holds the results of another recipe.
-    """
-
-    def __init__(self, folder: str | Path, *, kind: str, recipe: str, overwrite: bool = False) -> None:
-        self.folder, self.kind, self.recipe = Path(folder), kind, recipe
-        self.parts = self.folder / PARTS
-        self.retries = False
-        found = found_run(self.folder)
-        if found not in (None, (kind, recipe)):
-            if not overwrite and (self.complete or self.done):
-                got, expected = (f"{a} {b}" for a, b in (found, (kind, recipe)))
-                raise RecipeMismatch("this folder holds the results of another recipe", got=got, expected=expected, path=folder)
-            discard_run(self.folder)
-        if self.complete:
-            tidy(self.folder)
-            return
-        if (self.parts / START).is_file():
-            self.retries = bool(read_json(self.parts / START, "run marker").get("retries"))
-        write_json(self.parts / START, {"kind": kind, "recipe": recipe, "retries": self.retries})
-
-    @property
-    def complete(self) -> bool:
-        """Whether this very run has been finished before."""
-        return (self.folder / MARKER).is_file()
-
-    @property
-    def done(self) -> set[int]:
-        """Indices of the parts already committed."""
-        return done_parts(self.folder)
-
-    def commit(
-        self,
-        index: int,
-        instances: Iterable[Row] | pa.RecordBatch,
-        failures: Iterable[Row] = (),
-        rejects: Iterable[Row] = (),
-        *,
-        inputs: int,
-    ) -> None:
-        """Write part `index`: rows of the three tables, and how many inputs (images) they account for.
-
-        Args:
-            instances: rows, or a batch of INSTANCE_SCHEMA.
-        """
-        tables = {
-            "instances": instances if isinstance(instances, pa.RecordBatch) else instance_batch(instances),
-            "rejects": rows_batch(rejects, REJECT_SCHEMA),
-            "failures": rows_batch(failures, FAILURE_SCHEMA),
-        }
-        self.commit_tables(index, tables, inputs=inputs)
-
-    def commit_tables(self, index: int, tables: dict[str, pa.Table | pa.RecordBatch], *, inputs: int) -> None:
-        """Write part `index` from its tables "instances", "rejects" and "failures"; the marker comes last.
-
-        Failures come after the others: a retry that is killed in between finds every image that it has to do again.
-
-        Raises:
-            RecipeMismatch: another run took the folder while this part was made.
-        """
-        if found_run(self.folder) != (self.kind, self.recipe) or self.complete:
-            raise RecipeMismatch("this folder was given to another run meanwhile", expected=f"{self.kind} {self.recipe}", path=self.folder)
-        write_table(instance_path(self.folder, index), tables["instances"])
-        for name in ("rejects", "failures"):
-            write_table(part_path(self.folder, name, index), tables[name])
-        counts = {name: table.num_rows for name, table in tables.items()}
-        write_json(marker_path(self.folder, index), {"inputs": inputs, **counts})
-
-    def finish(
-        self, *, template: Template | None, category: str, config: dict[str, Any], extra: dict[str, Any] | None = None
-    ) -> Run:
-        """Gather failures and rejects, store the template, write run.json and drop the traces of the parts.
-
-        Args:
-            template: stored as template.npz; None where only vertex ids are known.
-            config: settings as plain values, kept for the record.
-            extra: more to keep in run.json; plain values without times or machine names.
-        """
-        done = sorted(self.done)
-        counts = {"inputs": 0, "instances": 0, "failures": 0, "rejects": 0}
-        for index in done:
-            part = read_json(marker_path(self.folder, index), "part marker")
-            counts = {name: counts[name] + int(part[name]) for name in counts}
-        for name, schema in (("failures", FAILURE_SCHEMA), ("rejects", REJECT_SCHEMA)):
-            tables = [read_table(part_path(self.folder, name, index)) for index in done]
-            write_table(self.folder / f"{name}.parquet", pa.concat_tables([schema.empty_table(), *tables]))
-        names = [instance_path(self.folder, index).name for index in done] + ["failures.parquet", "rejects.parquet"]
-        if template is not None:
-            template.save(self.folder / TEMPLATE)
-            names.append(TEMPLATE)
-        marker = {
-            "kind": self.kind,
-            "recipe": self.recipe,
-            "category": category,
-            "config": config,
-            "counts": counts,
-            "schema_version": SCHEMA_VERSION,
-            "template": None if template is None else {"file": TEMPLATE, "name": template.name, "hash": template.content_hash},
-            "files": {name: file_digest(self.folder / name) for name in names},
-            "extra": extra or {},
-        }
-        write_json(self.folder / MARKER, marker)
-        tidy(self.folder)
-        return Run.open(self.folder)
+START_KINDS = {"kind": str, "recipe": str, "retries": bool}
+_MARKER_KINDS = {
+    "kind": str, "recipe": str, "category": str, "config": dict, "counts": dict, "schema_version": int,
+    "template": (dict, type(None)), "files": dict, "extra": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -166,7 +49,7 @@ class Run:
 
         Raises:
             InputMissing: no run.json here: not a run, or one that was not finished.
-            ShardError: run.json is damaged or of another schema version.
+            ShardError: run.json is damaged, lacks something, or is of another schema version.
         """
         folder = Path(folder)
         if not (folder / MARKER).is_file():
@@ -174,11 +57,7 @@ class Run:
             what = "this run was not finished" if unfinished else "no run.json here, so this is no folder of extract, synth or project"
             hint = "run the same command again: it goes on where it stopped" if unfinished else "dp3d-data extract --help"
             raise InputMissing(what, path=folder, hint=hint)
-        marker = read_json(folder / MARKER, "run.json")
-        version = marker.get("schema_version")
-        if version not in READABLE:
-            raise ShardError("unknown schema version", got=version, expected=READABLE, path=folder / MARKER)
-        return Run(folder, marker)
+        return Run(folder, read_marker(folder / MARKER))
 
     @property
     def kind(self) -> str:
@@ -206,31 +85,52 @@ class Run:
             ShardError: a file is damaged or of another schema; names it.
         """
         for path in self.instance_files:
-            table = read_table(path, columns)
+            table = self.table(path.name, columns)
             wanted = INSTANCE_SCHEMA if columns is None else pa.schema([INSTANCE_SCHEMA.field(name) for name in columns])
             problem = schema_problem(table.schema, wanted)
             if problem:
                 raise ShardError("not a table of instances", got=problem, path=path)
             yield current(table, columns)
 
+    def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """One of its tables, once its bytes are what run.json says.
+
+        Raises:
+            InputMissing, ShardError: it is gone or damaged; names it.
+        """
+        return read_table(self.folder / name, columns, sha256=self.marker["files"][name])
+
     def failures(self) -> pa.Table:
-        return read_table(self.folder / "failures.parquet")
+        return self.table("failures.parquet")
 
     def rejects(self) -> pa.Table:
-        return read_table(self.folder / "rejects.parquet")
+        return self.table("rejects.parquet")
+
+    def check(self, name: str) -> Path:
+        """The path of a file, once its bytes are what run.json says.
+
+        Raises:
+            InputMissing, ShardError: it is gone or damaged; names it.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            raise InputMissing("a file of this run is gone", path=path, hint="make the run anew: --overwrite")
+        check_digest(file_digest(path), self.marker["files"].get(name), path)
+        return path
 
     def template(self) -> Template:
         """The template whose vertices the ids are.
 
         Raises:
-            InputMissing: the run knows vertex ids only.
+            InputMissing: the run knows vertex ids only, or the file is gone.
+            ShardError: the file is damaged.
         """
         from dp3d_data.bodies.template import Template
 
         if self.marker["template"] is None:
             hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"
             raise InputMissing("this run has vertex ids but no template geometry", path=self.folder, hint=hint)
-        return Template.load(self.folder / TEMPLATE)
+        return Template.load(self.check(TEMPLATE))
 
     @property
     def overlays(self) -> list[Path]:
@@ -238,61 +138,37 @@ class Run:
         return sorted(p for p in (self.folder / OVERLAYS).glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
 
 
+def read_marker(path: Path) -> dict[str, Any]:
+    """The content of a run.json.
+
+    Raises:
+        InputMissing: no such file.
+        ShardError: damaged, of another schema version, with keys missing or wrong, or with names that lead out of the folder.
+    """
+    version = read_json(path, "run.json").get("schema_version")
+    if version not in READABLE:
+        raise ShardError("unknown schema version", got=version, expected=READABLE, path=path)
+    marker = read_json(path, "run.json", _MARKER_KINDS)
+    require_keys(marker["counts"], COUNTS, "counts of run.json", path)
+    require_keys(marker["files"], {"failures.parquet": str, "rejects.parquet": str}, "list of files of run.json", path)
+    if marker["template"] is not None:
+        require_keys(marker["template"], {"file": str, "name": str, "hash": str}, "template of run.json", path)
+        require_keys(marker["files"], {TEMPLATE: str}, "list of files of run.json", path)
+    for name in marker["files"]:
+        bare_name(name, path)
+    return marker
+
+
 def found_run(folder: Path) -> tuple[str, str] | None:
-    """Kind and recipe of the run, finished or not, that a folder holds; None where it holds none."""
-    for path in (folder / MARKER, folder / PARTS / START):
-        if path.is_file():
-            content = read_json(path, "run marker")
-            return str(content.get("kind")), str(content.get("recipe"))
-    return None
+    """Kind and recipe of the run, finished or not, that a folder holds; None where it holds none.
 
-
-def instance_path(folder: Path, index: int) -> Path:
-    return Path(folder) / f"instances-{index:05d}.parquet"
-
-
-def part_path(folder: Path, table: str, index: int) -> Path:
-    """Where the failures or rejects of a part lie until the run is finished."""
-    return Path(folder) / PARTS / f"{table}-{index:05d}.parquet"
-
-
-def done_parts(folder: Path) -> set[int]:
-    """Indices of the parts of an unfinished run that are whole."""
-    return {int(path.stem) for path in (folder / PARTS).glob("[0-9]*.json")}
-
-
-def marker_path(folder: Path, index: int) -> Path:
-    """Where the marker of a finished part lies until the run is finished."""
-    return Path(folder) / PARTS / f"{index:05d}.json"
-
-
-def tidy(folder: Path) -> None:
-    """Drop what only an unfinished run needs, and what killed writers left."""
-    remove_parts(folder)
-    sweep(folder)
-    sweep(folder / OVERLAYS)
-
-
-def remove_parts(folder: Path) -> None:
-    """Drop the parts of an unfinished run, what names the run last."""
-    parts = folder / PARTS
-    if parts.is_dir():
-        for path in sorted(parts.iterdir(), key=lambda path: path.name == START):
-            if _PART.fullmatch(path.name) or path.suffix == ".tmp":
-                path.unlink()
-        parts.rmdir()
-
-
-def discard_run(folder: Path) -> None:
-    """Delete the files a run has written and nothing else; a kill in between leaves a folder that says so."""
+    Raises:
+        ShardError: what says so is damaged.
+    """
     if (folder / MARKER).is_file():
-        write_json(folder / PARTS / START, {"kind": "discarded", "recipe": ""})
-        (folder / MARKER).unlink()
-    for path in folder.glob("*.parquet"):
-        if _PART.fullmatch(path.name) or path.name in ("failures.parquet", "rejects.parquet"):
-            path.unlink()
-    (folder / TEMPLATE).unlink(missing_ok=True)
-    if (folder / OVERLAYS).is_dir():
-        for path in (folder / OVERLAYS).glob("*.jpg"):
-            path.unlink()
-    tidy(folder)
+        content = read_marker(folder / MARKER)
+    elif (folder / PARTS / START).is_file():
+        content = read_json(folder / PARTS / START, "run marker", START_KINDS)
+    else:
+        return None
+    return content["kind"], content["recipe"]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dp3d_data.errors import InputMissing, ShardError
-from dp3d_data.shards.files import write_whole
+from dp3d_data.files import write_whole
 from dp3d_data.shards.inputs import Piece
 from dp3d_data.shards.schema import INSTANCE_SCHEMA
 from dp3d_data.shards.stored import rounded

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dp3d_data.config import file_digest
-from dp3d_data.shards.files import table_options, write_whole
+from dp3d_data.files import write_whole
+from dp3d_data.shards.files import table_options
 from dp3d_data.shards.schema import INSTANCE_SCHEMA
 from dp3d_data.shards.statistics import Statistics
 

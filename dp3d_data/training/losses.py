@@ -115,7 +115,10 @@ def mask_loss(
     masks: Float[Tensor, "boxes size size"],
     weights: Float[Tensor, "boxes size size"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the coarse segmentation, a mean over cells or by weight; the target is each cell's share of object pixels, rounded."""
+    """Cross-entropy of the coarse segmentation, a mean over cells, by weight where given.
+
+    The target is each cell's share of object pixels, rounded.
+    """
     if not len(logits):
         return logits.sum()
     if weights is None:

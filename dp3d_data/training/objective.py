@@ -95,12 +95,16 @@ def crop_losses(
         outputs = network.look_again(network.normalised(crops.images).contiguous(memory_format=torch.channels_last))
     said, side = outputs.coarse_segm.float(), crops.images.shape[-1]
     size = said.shape[-1]
-    masks, weights = (nn.functional.interpolate(one.float()[:, None], (size, size), mode="area")[:, 0] for one in (crops.masks, crops.weights))
+    masks, weights = (_averaged(one.float(), size) for one in (crops.masks, crops.weights))
     whole = torch.tensor([0.0, 0, side, side], device=said.device).expand(len(said), 4)
     drawn = crops.owner, crops.vertices, crops.points
     return mask_losses(said, masks, weights, config) | embedding_losses(
         network.roi_heads.embedder, outputs.embedding.float(), whole, crops.classes, drawn, targets, start, config, rng
     )
+
+
+def _averaged(maps: Float[Tensor, "n h w"], size: int) -> Float[Tensor, "n size size"]:
+    return nn.functional.interpolate(maps[:, None], (size, size), mode="area")[:, 0]
 
 
 def mask_losses(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +13,8 @@ import torch
 
 from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.config import fingerprint, plain
-from dp3d_data.errors import RecipeMismatch, TrainingDiverged
+from dp3d_data.errors import CheckpointError, RecipeMismatch, TrainingDiverged
+from dp3d_data.files import append_line, read_torch, require_keys, trim_lines, write_torch
 from dp3d_data.ranks import ALONE, Ranks
 from dp3d_data.training.kinds import Kind
 from dp3d_data.training.losses import SoftTargets, soft_targets
@@ -27,6 +26,7 @@ from dp3d_data.training.trunks import tune_trunk
 
 Report = Callable[[int, dict[str, float], float], None]
 Score = Callable[[torch.nn.Module], dict[str, float]]
+STATE_KINDS = {"recipe": str, "step": int, "network": dict, "average": dict, "optimiser": dict}
 
 
 @dataclass
@@ -185,7 +185,7 @@ def update_average(state: TrainingState, decay: float) -> None:
 
 
 def save_state(state: TrainingState, out: Path, recipe: str) -> None:
-    """Write the state under a temporary name, then rename: a killed run keeps the last whole one."""
+    """Write the state, whole or not at all: a killed run keeps the last whole one."""
     content = {
         "recipe": recipe,
         "step": state.step,
@@ -193,33 +193,33 @@ def save_state(state: TrainingState, out: Path, recipe: str) -> None:
         "average": state.average.state_dict(),
         "optimiser": state.optimiser.state_dict(),
     }
-    temporary = out / "state.pth.part"
-    torch.save(content, temporary)
-    os.replace(temporary, out / "state.pth")
+    write_torch(out / "state.pth", content)
 
 
 def load_state(state: TrainingState, out: Path, recipe: str) -> None:
-    """Continue the run in `out`, if there is one.
+    """Continue the run in `out`, if there is one; its metrics end where the state does.
 
     Raises:
         RecipeMismatch: it was started with other settings.
+        CheckpointError: the state is damaged.
     """
     path = out / "state.pth"
-    if not path.is_file():
-        return
-    content = torch.load(path, weights_only=True, map_location="cpu")
-    if content["recipe"] != recipe:
-        raise RecipeMismatch("this folder holds another training", got=content["recipe"], expected=recipe, path=path)
-    state.network.load_state_dict(content["network"])
-    state.average.load_state_dict(content["average"])
-    state.optimiser.load_state_dict(content["optimiser"])
-    state.step = content["step"]
+    if path.is_file():
+        hint = "train anew in another folder: --out"
+        content = read_torch(path, "state of a training", expected="what dp3d-data train-cse saves", hint=hint)
+        require_keys(content, STATE_KINDS, "state of a training", path, CheckpointError)
+        if content["recipe"] != recipe:
+            raise RecipeMismatch("this folder holds another training", got=content["recipe"], expected=recipe, path=path)
+        state.network.load_state_dict(content["network"])
+        state.average.load_state_dict(content["average"])
+        state.optimiser.load_state_dict(content["optimiser"])
+        state.step = content["step"]
+    trim_lines(out / "metrics.jsonl", state.step)
 
 
 def log_metrics(out: Path, step: int, losses: dict[str, float]) -> None:
     """Append one line to metrics.jsonl."""
-    with open(out / "metrics.jsonl", "a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"step": step, **{name: round(value, 6) for name, value in losses.items()}}) + "\n")
+    append_line(out / "metrics.jsonl", {"step": step, **{name: round(value, 6) for name, value in losses.items()}})
 
 
 def _on(batch: Batch, device: str) -> Batch:

@@ -15,6 +15,7 @@ from dp3d_data.errors import RecipeMismatch
 from dp3d_model.config import EVALUATION_ONLY, PRESETS, TrainConfig, preset
 
 if TYPE_CHECKING:
+    from dp3d_model.lifter import Lifter
     from dp3d_model.trainer import Trainer
 
 
@@ -98,7 +99,11 @@ def train(
 
 
 def _train(trainer: Trainer, resume: bool, what: str, remark: str) -> None:
-    """Say what is there, and do what is left; only the first of several processes speaks."""
+    """Say what is there, and do what is left, the picture of the parts last; only the first of several processes speaks and draws."""
+    from dp3d_model.gallery import draw_parts
+    from dp3d_model.model_file import load_model
+    from dp3d_model.trainer import PICTURE_FILE
+
     done = trainer.finished()
     found = "trained already" if done else "goes on" if _resume(trainer, resume) else "starts"
     if trainer.ranks.writes:
@@ -107,8 +112,10 @@ def _train(trainer: Trainer, resume: bool, what: str, remark: str) -> None:
         if remark:
             click.echo(f"  {remark}")
         click.echo(f"  {found}: {trainer.folder}" if done else f"  {found} at step {trainer.step} of {trainer.steps}")
-    if not done:
-        _run(trainer)
+    lifter = None if done else _run(trainer)
+    picture = trainer.folder / PICTURE_FILE
+    if trainer.ranks.writes and not picture.is_file():
+        draw_parts(lifter or load_model(trainer.folder), picture)
 
 
 def with_preset(config: TrainConfig, name: str) -> TrainConfig:
@@ -130,11 +137,9 @@ def _resume(trainer: Trainer, other_settings: bool) -> bool:
         raise
 
 
-def _run(trainer: Trainer) -> None:
-    """Train with a line of progress, then draw the parts."""
+def _run(trainer: Trainer) -> Lifter:
+    """Train with a line of progress."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from dp3d_model.gallery import draw_parts
 
     started = time.monotonic()
     columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
@@ -145,8 +150,7 @@ def _run(trainer: Trainer) -> None:
             bar.update(task, completed=step, description=f"loss {losses['total']:.4f} · reprojection {losses['reprojection']:.4f}")
 
         lifter = trainer.run(show)
-    if not trainer.ranks.writes:
-        return
-    draw_parts(lifter, trainer.folder / "parts.png")
-    seconds = time.monotonic() - started
-    click.echo(f"  {trainer.steps} steps in {seconds:.0f} s · {trainer.waited:.1%} of the time waiting for batches")
+    if trainer.ranks.writes:
+        seconds = time.monotonic() - started
+        click.echo(f"  {trainer.steps} steps in {seconds:.0f} s · {trainer.waited:.1%} of the time waiting for batches")
+    return lifter

@@ -14,7 +14,7 @@ from dp3d_model.evaluation import METRICS, lift, score_model, score_rigid
 from dp3d_model.evaluation_report import TITLES, table
 from dp3d_model.experiments.figures import draw_examples, draw_rows
 from dp3d_model.experiments.rows import Row
-from dp3d_model.experiments.runs import Runs, kept, write_json
+from dp3d_model.experiments.runs import Runs, kept, write_result
 from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifter
 from dp3d_model.metrics import align_translation
@@ -71,7 +71,7 @@ def run_ablation(ablation: Ablation, runs: Runs, say: Callable[[str], None]) -> 
 
 def write_ablation(result: dict[str, Any], shapes: dict[str, torch.Tensor], runs: Runs) -> None:
     """The table as json, Markdown and figure, and the examples."""
-    write_json(runs.folder / "ablation.json", result)
+    write_result(runs.folder / "ablation.json", result)
     (runs.folder / "ablation.md").write_text(markdown(result), encoding="utf-8")
     draw_rows(result, runs.folder / "ablation.png")
     draw_examples(shapes, runs.surface.faces.numpy(), runs.folder / "ablation-examples.png")

@@ -14,7 +14,7 @@ from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation import STRESS_POINTS, Scores, score_model
 from dp3d_model.evaluation_report import table
 from dp3d_model.experiments.corruption import CorruptedSource, Corruption, corrupted, lower_half
-from dp3d_model.experiments.runs import Progress, Runs, kept, write_json
+from dp3d_model.experiments.runs import Progress, Runs, kept, write_result
 from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifter
 from dp3d_model.model_file import MODEL_FILE
@@ -160,5 +160,5 @@ def halves_markdown(result: dict[str, Any]) -> str:
 
 def write(result: dict[str, Any], text: str, folder: Path, name: str) -> None:
     """NAME.json and NAME.md."""
-    write_json(folder / f"{name}.json", result)
+    write_result(folder / f"{name}.json", result)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")

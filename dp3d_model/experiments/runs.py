@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dp3d_data.config import fingerprint, plain
+from dp3d_data.errors import InputMissing, ShardError
+from dp3d_data.files import read_json, write_json, write_text
 from dp3d_data.loader import Source
 from dp3d_model.config import TrainConfig
 from dp3d_model.lifter import Lifter
@@ -69,7 +70,7 @@ class Runs:
         """Seconds a step of a recipe takes here, measured once and kept in folder/pace.json."""
         key = fingerprint(replace(config, steps=0, epochs=0), self.surface.content_hash, self.source.identity)
         path = self.folder / "pace.json"
-        known = read_json(path) or {}
+        known = known_in(path)
         if key not in known:
             marks = [time.perf_counter()]
             with tempfile.TemporaryDirectory() as folder:
@@ -90,23 +91,23 @@ class Runs:
         return path.is_file() and read_content(path, "state")["recipe"] == trainer.recipe
 
 
-def read_json(path: Path) -> Any:
-    """What a file holds; None where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write it whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(json.dumps(plain(content), indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+def known_in(path: Path) -> dict[str, Any]:
+    """What was measured before; nothing where the file is missing or damaged."""
+    try:
+        return read_json(path, "measurement", sealed=True)
+    except (InputMissing, ShardError):
+        return {}
 
 
 def kept(path: Path, recipe: str, measure: Callable[[], Any]) -> Any:
-    """A measurement from a file, made anew where the file is missing or of another recipe."""
-    found = read_json(path)
-    if not isinstance(found, dict) or found.get("recipe") != recipe:
-        found = {"recipe": recipe, "result": measure()}
-        write_json(path, found)
+    """A measurement from a file, made anew where the file is missing, damaged or of another recipe."""
+    found = known_in(path)
+    if found.get("recipe") != recipe:
+        found = {"recipe": recipe, "result": plain(measure())}
+        write_json(path, found, sort_keys=False)
     return found["result"]
+
+
+def write_result(path: Path, content: Any) -> None:
+    """What people and other programs read."""
+    write_text(path, json.dumps(plain(content), indent=1) + "\n")

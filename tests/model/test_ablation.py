@@ -1,10 +1,10 @@
 """Rows of an ablation, and experiments that are found again and go on."""
 
-import json
 
 import pytest
 
 from dp3d_data.errors import ConfigError, RecipeMismatch, UsageError
+from dp3d_data.files import read_json
 from dp3d_model.config import PRESETS, preset
 from dp3d_model.experiments.ablation import Ablation, examples, run_ablation, with_steps
 from dp3d_model.experiments.robustness import Grid, judged, lose_lower_halves, measure_noise, noise_markdown, ratios, train_noise
@@ -82,7 +82,7 @@ def test_steps_are_those_of_the_base_and_time_is_shared_with_other_methods(tmp_p
     found = {row.key: row.config.steps for row in with_steps(Ablation(rows, TEST, "test"), runs(tmp_path))}
     assert (found["full"], found["linear"], found["rigid"]) == (2, 2, 0)
     assert found["c3dpo"] >= 1
-    paces = json.loads((tmp_path / "pace.json").read_text())
+    paces = read_json(tmp_path / "pace.json", "measurement")
     assert len(paces) == 2
     again = {row.key: row.config.steps for row in with_steps(Ablation(rows, TEST, "test"), runs(tmp_path))}
     assert again == found

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
+from dp3d_data.errors import RecipeMismatch
 from dp3d_data.shards import Run
-from tests.data.extract.world import content, make_world, run
+from tests.data.extract.world import content, make_world, picture, run
 from tests.shared import ROOT
 
 COUNT, SETTINGS = 4, {"part": 2, "overlays": 0}
@@ -103,6 +104,45 @@ def test_failed_images_tried_again_give_the_bytes_of_a_run_that_never_failed(tmp
         assert content(tmp_path / str(act)) == expected, f"killed before act {act}"
 
     assert every(monkeypatch, step, attempt, check) > 30
+
+
+def of_one_size(folder):
+    """PNG readers stop at the end of the image, so that bytes behind it change a file's size and nothing else."""
+    for path in folder.glob("*.png"):
+        path.write_bytes(path.read_bytes().ljust(20_000, b"\0"))
+
+
+def test_a_photograph_replaced_by_one_of_the_same_size_is_noticed(tmp_path):
+    photos, others = tmp_path / "photos", tmp_path / "others"
+    known = make_world(photos, COUNT)
+    picture(photos, 7)
+    shutil.copytree(photos, others)
+    os.replace(others / "007.png", others / "000.png")
+    (photos / "007.png").unlink()
+    of_one_size(photos), of_one_size(others)
+    run(others, tmp_path / "undisturbed", known, **SETTINGS)
+
+    def stop(*counts):
+        if (tmp_path / "out" / "instances-00000.parquet").is_file():
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(photos, tmp_path / "out", known, stop, **SETTINGS)
+    run(photos, tmp_path / "finished", known, **SETTINGS)
+    shutil.copy(others / "000.png", photos / "000.png")
+    run(photos, tmp_path / "out", known, **SETTINGS)
+    assert same_rows(tmp_path / "out", tmp_path / "undisturbed")
+    with pytest.raises(RecipeMismatch, match="a photograph has changed since this run was made"):
+        run(photos, tmp_path / "finished", known, **SETTINGS)
+    run(photos, tmp_path / "finished", known, overwrite=True, **SETTINGS)
+    assert same_rows(tmp_path / "finished", tmp_path / "undisturbed")
+
+
+def same_rows(one, other):
+    """The same instances, wherever their photographs lie."""
+    names = ["instance_id", "image_hash", "keypoints_x", "keypoints_y"]
+    first, second = ([table.to_pylist() for table in Run.open(folder).instances(names)] for folder in (one, other))
+    return first == second
 
 
 PROGRAM = """

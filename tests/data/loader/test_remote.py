@@ -1,11 +1,15 @@
 """Shards at an fsspec address: the same batches, only what is read is copied, what is damaged is named."""
 
+import hashlib
+import json
+
 import fsspec
 import pytest
 
 from dp3d_data.errors import DependencyMissing, InputMissing, ShardError
 from dp3d_data.loader import Loader, ShardFolder
 from dp3d_data.loader.remote import is_remote
+from dp3d_data.shards.manifest import own_hash
 from tests.data.loader.samples import small_shards
 
 ADDRESS = "memory://bucket/dogs"
@@ -40,10 +44,27 @@ def test_a_damaged_copy_is_fetched_again_and_damage_at_the_source_is_named(bucke
     folder.path(name).unlink()
     with pytest.raises(ShardError, match="damaged or replaced") as error:
         ShardFolder(ADDRESS, tmp_path).path(name)
-    assert f"{ADDRESS}/{name}" in str(error.value)
+    assert f"{ADDRESS}/{name}" in str(error.value) and not (folder.folder / name).exists()
     bucket.rm(f"/bucket/dogs/{name}")
     with pytest.raises(ShardError, match="listed in the manifest, but missing"):
         ShardFolder(ADDRESS, tmp_path / "empty").path(name)
+
+
+@pytest.mark.parametrize("name", ["../../../X", "/tmp/dp3d-X", "a/../../X", "..", "x\\y"])
+@pytest.mark.parametrize("place", ["files", "shards"])
+def test_a_manifest_that_names_files_elsewhere_writes_nothing(bucket, tmp_path, name, place):
+    content = json.loads(bucket.cat_file("/bucket/dogs/manifest.json"))
+    digest = hashlib.sha256(b"hostile").hexdigest()
+    content["files"][name] = digest
+    if place == "shards":
+        content["shards"][0] |= {"name": name, "sha256": digest}
+    bucket.pipe_file("/bucket/dogs/manifest.json", json.dumps(content | {"manifest_sha256": own_hash(content)}).encode())
+    for path in ("/bucket/dogs/X", "/X", "/tmp/dp3d-X", f"/bucket/dogs/{name}"):
+        bucket.pipe_file(path, b"hostile")
+    cache = tmp_path / "a" / "b" / "c"
+    with pytest.raises(ShardError, match="leads out of the folder"):
+        next(iter(Loader(ADDRESS, "all", cache=cache)))
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} <= {"manifest.json"}
 
 
 def test_addresses_without_shards_are_refused(tmp_path):

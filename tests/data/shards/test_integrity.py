@@ -12,10 +12,11 @@ from dp3d_data.cli import main
 from dp3d_data.config import file_digest
 from dp3d_data.errors import InputMissing, ShardError
 from dp3d_data.errors import UsageError as Usage
+from dp3d_data.files import read_json
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import ShardReader, instance_batch, require_files, require_whole, verify
 from dp3d_data.shards.basis import read_basis
-from dp3d_data.shards.files import read_json, read_table, write_table
+from dp3d_data.shards.files import read_table, write_table
 from dp3d_data.shards.integrity import COMPANIONS, value_faults
 from dp3d_data.shards.manifest import own_hash, read_manifest
 from dp3d_model.cli import main as model_main

@@ -11,8 +11,9 @@ import time
 import pytest
 
 from dp3d_data.errors import FolderBusy
+from dp3d_data.files import LOCK, locked
 from dp3d_data.shards import verify
-from dp3d_data.shards.building import BUILDING, LOCK, locked
+from dp3d_data.shards.building import BUILDING
 from tests.data.shards.killed_build import build_there
 from tests.data.shards.samples import two_runs
 from tests.shared import ROOT
@@ -91,7 +92,7 @@ def test_the_number_of_processes_changes_no_byte(world, tmp_path):
 def test_two_builds_in_one_folder_the_second_is_refused(world, tmp_path):
     root, whole = world
     with locked(tmp_path / "out"):
-        with pytest.raises(FolderBusy, match="another process builds shards in this folder"):
+        with pytest.raises(FolderBusy, match="another process writes in this folder"):
             build_there(root, tmp_path / "out")
         second = start(root, tmp_path / "out", "before", 0)
         assert second.wait(timeout=60) != 0 and b"FolderBusy" in second.stderr.read()

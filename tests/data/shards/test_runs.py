@@ -1,6 +1,7 @@
 """Rows and run folders: what goes in comes out, kills leave no half runs, other recipes are refused."""
 
 import json
+import pickle
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.errors import InputMissing, RecipeMismatch, ShapeError, ShardError
+from dp3d_data.config import file_digest
+from dp3d_data.errors import FolderBusy, InputMissing, RecipeMismatch, ShapeError, ShardError
+from dp3d_data.files import write_whole
 from dp3d_data.records import VertexView
 from dp3d_data.shards import INSTANCE_SCHEMA, REJECT_SCHEMA, Run, RunWriter, instance_batch
-from dp3d_data.shards.files import write_whole
 from dp3d_data.shards.instances import check_view, rows_batch
 from dp3d_data.shards.schema import FIELDS_KEY, INSTANCE_COLUMNS, VERSION_KEY, current, schema_problem
 from tests.data.shards.samples import grid_template, row, run
@@ -77,6 +79,7 @@ def test_the_order_and_number_of_parts_in_flight_change_no_byte(tmp_path):
     writer = RunWriter(tmp_path / "b", kind="extract", recipe="0123456789ab")
     for index in (3, 0, 2):
         writer.commit(index, rows[5 * index : 5 * index + 5], inputs=5)
+    writer.close()
     again = RunWriter(tmp_path / "b", kind="extract", recipe="0123456789ab")
     assert again.done == {0, 2, 3} and not again.complete
     again.commit(1, rows[5:10], inputs=5)
@@ -119,6 +122,9 @@ def test_unfinished_and_foreign_folders_are_told_apart(tmp_path):
 def test_a_table_of_another_schema_is_refused_by_name(tmp_path):
     done = run(tmp_path, [row(0)])
     pq.write_table(pa.table({"x": [1]}), tmp_path / "instances-00000.parquet")
+    with pytest.raises(ShardError, match=r"instances-00000.parquet: damaged or replaced"):
+        list(done.instances())
+    done.marker["files"]["instances-00000.parquet"] = file_digest(tmp_path / "instances-00000.parquet")
     with pytest.raises(ShardError, match=r"instances-00000.parquet: not a table of instances"):
         list(done.instances())
 
@@ -143,7 +149,12 @@ def test_a_table_of_the_first_version_is_still_read():
 
 def test_a_worker_that_comes_late_writes_nothing_into_another_run(tmp_path):
     late = RunWriter(tmp_path, kind="extract", recipe="old")
+    worker = pickle.loads(pickle.dumps(late))
+    with pytest.raises(FolderBusy, match="another process writes in this folder"):
+        RunWriter(tmp_path, kind="extract", recipe="new")
+    late.close()
     RunWriter(tmp_path, kind="extract", recipe="new")
-    with pytest.raises(RecipeMismatch, match="given to another run meanwhile"):
-        late.commit(0, [row(0)], inputs=1)
+    for writer in (late, worker):
+        with pytest.raises(RecipeMismatch, match="given to another run meanwhile"):
+            writer.commit(0, [row(0)], inputs=1)
     assert not list(tmp_path.glob("*.parquet"))

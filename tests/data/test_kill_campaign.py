@@ -1,0 +1,68 @@
+"""Every command that writes a folder, killed at renames, taken up by two writers at once: the bytes of an undisturbed run."""
+
+import multiprocessing
+
+import pytest
+
+from dp3d_data.errors import FolderBusy
+from tests.data.campaign import COMMANDS, killed, prepare, work
+
+RENAMES = (1, 2, 4, 7, 11, 16)
+# Times differ from run to run; the state and the log of a build are gone at the end.
+LEFT_OUT = ("speed.jsonl",)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that are forked from one that has imported everything and started no thread."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.data.campaign"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("campaign")
+    prepare(folder)
+    return folder
+
+
+def content(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in LEFT_OUT)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def together(processes, *jobs):
+    """The exit codes of commands that run at once."""
+    running = [processes.Process(target=work, args=job) for job in jobs]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(timeout=120)
+    return [process.exitcode for process in running]
+
+
+def two_at_once(processes, command, root, out):
+    """Two writers: one or both come to the end, nobody writes beside the other, and a third has nothing left to do."""
+    codes = together(processes, (command, root, out), (command, root, out))
+    assert 0 in codes and set(codes) <= {0, FolderBusy.exit_code}, codes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_killed_and_taken_up_by_two_it_gives_the_same_bytes(processes, root, tmp_path, command):
+    out = tmp_path / "out"
+    assert together(processes, (command, root, out)) == [0]
+    expected, deaths = content(out), 0
+    assert expected
+    for rename in RENAMES:
+        out.rename(tmp_path / f"done-{rename}")
+        [code] = together(processes, (command, root, out, rename))
+        assert killed(code) or code == 0, (rename, code)
+        deaths += killed(code)
+        two_at_once(processes, command, root, out)
+        assert content(out) == expected, f"killed at rename {rename}"
+    assert deaths >= 4
+    out.rename(tmp_path / "done")
+    two_at_once(processes, command, root, out)
+    assert content(out) == expected, "two at once in an empty folder"

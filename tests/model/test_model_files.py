@@ -1,0 +1,118 @@
+"""model.pt and state.pt: no flipped bit and no cut passes, what is missing is named, two trainings never share a folder."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dp3d_data.errors import CheckpointError, FolderBusy, InputMissing
+from dp3d_data.files import check_archive, locked, write_torch
+from dp3d_model.model_file import load_model, read_content
+from dp3d_model.trainer import Trainer
+from tests.model.toy import tiny, toy_instances, toy_surface
+
+
+def trainer(folder, **changes):
+    surface = toy_surface()
+    return Trainer(surface, toy_instances(surface, 20).source(), tiny(**changes), folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    trainer(folder).run()
+    return folder
+
+
+def damaged(data: bytes, count: int):
+    """Flips and cuts of a file's bytes."""
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(data), count):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        yield bytes(flipped)
+    yield from (data[: -int(cut)] for cut in (1, 20, 64, 76, 77, 78, 79, 98, *rng.integers(1, len(data), count // 3)))
+    yield data + b"\0"
+
+
+@pytest.mark.parametrize("kind", ["model", "state"])
+def test_no_damage_to_a_model_or_state_passes(trained, tmp_path, kind):
+    data, path = (trained / f"{kind}.pt").read_bytes(), tmp_path / f"{kind}.pt"
+    for number, spoilt in enumerate(damaged(data, 150)):
+        path.write_bytes(spoilt)
+        with pytest.raises(CheckpointError):
+            read_content(path, kind)
+            pytest.fail(f"damage {number} passed")
+    path.write_bytes(data)
+    assert read_content(path, kind)["format"] == 1
+
+
+def test_a_file_with_its_checksum_is_read_by_torch_alone(trained):
+    content = torch.load(trained / "model.pt", weights_only=True, mmap=True)
+    assert set(content["weights"]) == set(load_model(trained).state_dict())
+
+
+def test_a_file_of_an_earlier_version_is_read_and_its_tensors_are_checked(trained, tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save(read_content(trained, "model"), path)
+    data = path.read_bytes()
+    assert torch.equal(load_model(path).surface.vertices, load_model(trained).surface.vertices)
+    values = load_model(trained).surface.vertices.numpy().tobytes()
+    place = data.index(values)
+    path.write_bytes(data[: place + 3] + bytes([data[place + 3] ^ 4]) + data[place + 4 :])
+    with pytest.raises(CheckpointError, match="this model file is damaged"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("key", ["recipe", "config", "template", "vertices", "weights"])
+def test_a_model_file_without_a_key_is_refused(trained, tmp_path, key):
+    content = read_content(trained, "model")
+    del content[key]
+    with pytest.raises(CheckpointError, match=f"'{key}' is missing"):
+        load_model(write_torch(tmp_path / "model.pt", content))
+
+
+def test_what_is_no_archive_is_left_to_its_own_reader(tmp_path):
+    (tmp_path / "x").write_bytes(b"")
+    check_archive(tmp_path / "x")
+    with pytest.raises(InputMissing):
+        read_content(tmp_path / "none", "state")
+
+
+def test_a_torn_last_line_ends_no_training(tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(step, steps, losses):
+        if step == 5:
+            raise Killed
+
+    trainer(tmp_path / "whole").run()
+    for torn in (b'{"step": 4, "tot', b"\xff\xfe", b'{"step": 3}', b"[]\n", b'{"step": null}\n'):
+        folder = tmp_path / str(len(torn))
+        with pytest.raises(Killed):
+            trainer(folder).run(kill)
+        for name in ("metrics.jsonl", "speed.jsonl"):
+            with open(folder / name, "ab") as stream:
+                stream.write(torn)
+        again = trainer(folder)
+        assert again.resume()
+        again.run()
+        assert (folder / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+        assert [json.loads(line)["step"] for line in (folder / "speed.jsonl").read_text().splitlines()]
+
+
+def test_a_training_holds_its_folder(tmp_path):
+    met = []
+
+    def second(step, steps, losses):
+        for act in (trainer(tmp_path).run, trainer(tmp_path).discard):
+            with pytest.raises(FolderBusy, match="another process writes in this folder"):
+                act()
+            met.append(step)
+
+    trainer(tmp_path).run(second)
+    assert len(met) == 12 and load_model(tmp_path)
+    with locked(tmp_path):
+        pass
