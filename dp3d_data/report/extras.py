@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.report import charts, page
+from dp3d_data.report.markup import joined
 from dp3d_data.report.pictures import file_address, is_wide
 
 TITLES = {"model": "Parts", "predictions": "Lifted instances", "evaluation": "Evaluation"}
@@ -18,17 +21,17 @@ _FIRST = ("parts", "turntable", "lift", "predict", "evaluation")
 SHEETS = ("sheet", "lifted")
 
 
-def extras(folders: Sequence[Path], limit: int) -> str:
+def extras(folders: Sequence[Path], limit: int) -> Markup:
     """Pictures, tables and measures that other programs left in the folders, folder by folder, as they are."""
-    return "\n".join(_extra(folder, limit) for folder in folders if folder.is_dir())
+    return joined((_extra(folder, limit) for folder in folders if folder.is_dir()), "\n")
 
 
-def _extra(folder: Path, limit: int) -> str:
+def _extra(folder: Path, limit: int) -> Markup:
     texts = [page.markdown(path.read_text(encoding="utf-8", errors="replace")) for path in _files(folder, (".md",))]
     pictures = sorted(_files(folder, _PICTURES), key=lambda path: (_rank(path), str(path)))
     pictures = [path for path in pictures if path.stem not in SHEETS or len(pictures) == 1][:limit]
-    wide: list[str] = []
-    narrow: list[str] = []
+    wide: list[Markup] = []
+    narrow: list[Markup] = []
     for path in pictures:
         try:
             figure = page.figure(file_address(path), path.stem.replace("_", " "))
@@ -42,7 +45,7 @@ def _extra(folder: Path, limit: int) -> str:
             tables.append(page.folded(path.name, page.table(["measure", "value"], rows)))
     parts = [*texts, *grids, *tables]
     heading = TITLES.get(folder.name, folder.name.capitalize())
-    return "\n".join([*([] if texts else [f"<h3>{heading}</h3>"]), *parts]) if parts else ""
+    return joined([*([] if texts else [page.titled(heading)]), *parts], "\n") if parts else Markup("")
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
