@@ -5,16 +5,43 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import re
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
 
 from dp3d_data.config import from_mapping, read_toml
 from dp3d_data.errors import Dp3dError
+
+# What a terminal obeys instead of showing: control characters, the marks that turn the direction of text; and half characters,
+# which no terminal takes.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Text with what a terminal would obey written out, so that a name can neither colour, move nor hide a line."""
+    return _OBEYED.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def say(text: str, err: bool = False) -> None:
+    """A line for whoever runs the command; nothing in it is executed by the terminal."""
+    click.echo(visible(text), err=err)
+
+
+def say_table(head: Sequence[str], rows: Iterable[Sequence[object]], width: int = 120) -> None:
+    """Rows under their headings; nothing in them is executed, neither by the terminal nor as rich's own marks."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*head)
+    for row in rows:
+        table.add_row(*(Text(visible(str(cell))) for cell in row))
+    Console(width=width, highlight=False).print(table)
 
 
 class GroupedOption(click.Option):
@@ -54,7 +81,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except Dp3dError as error:
-            click.echo(f"error: {error}", err=True)
+            say(f"error: {error}", err=True)
             sys.exit(error.exit_code)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import click
-
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, say, say_table
 from dp3d_data.training.evaluate_recipe import EvaluateCseConfig
 
 EXAMPLE = """
@@ -36,25 +34,20 @@ def evaluate_cse(config: EvaluateCseConfig) -> None:
         if titles:
             _print({title: scores[title] for title in titles})
     if RATIO in scores.get("synthetic", {}):
-        click.echo(f"  geodesic error {scores['synthetic'][RATIO]:.3f} times that of {config.beside} ({BESIDE.rstrip(', ')})")
+        say(f"  geodesic error {scores['synthetic'][RATIO]:.3f} times that of {config.beside} ({BESIDE.rstrip(', ')})")
     for folder, what in ((config.pictures, "overlays"), (config.out, "measures")):
         if folder:
-            click.echo(f"  {what} written to {folder}")
+            say(f"  {what} written to {folder}")
 
 
 def _print(scores: dict[str, dict[str, float]]) -> None:
     """One row a part, the columns that any part has."""
-    from rich.console import Console
-    from rich.table import Table
-
     held = [name for name in COLUMNS if any(name in measures for measures in scores.values())]
-    table = Table()
-    for heading in ("images", *(COLUMNS[name] for name in held)):
-        table.add_column(heading, no_wrap=True)
-    for title, measures in scores.items():
-        values = [_text(name, measures[name]) if name in measures else "" for name in held]
-        table.add_row(title.replace("synthetic, ", "  ", 1), *values)
-    Console(width=150, highlight=False).print(table)
+    rows = [
+        (title.replace("synthetic, ", "  ", 1), *(_text(name, measures[name]) if name in measures else "" for name in held))
+        for title, measures in scores.items()
+    ]
+    say_table(("images", *(COLUMNS[name] for name in held)), rows, width=150)
 
 
 def _text(name: str, value: float) -> str:

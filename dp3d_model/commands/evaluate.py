@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dp3d_data.commandline import GroupedOption, command
+from dp3d_data.commandline import GroupedOption, command, say
 from dp3d_data.config import workspace
 from dp3d_data.errors import UsageError
 
@@ -65,19 +65,19 @@ def evaluate(
     instances = load_split(reader, split)
     result = measure(lifters, instances.take(range(min(count, len(instances)))) if count else instances)
     folder = write_report(result, out or workspace(category) / "evaluation")
-    say(result, category)
-    click.echo(f"  written to {folder} · next: dp3d-model predict --category {category}")
+    say_figures(result, category)
+    say(f"  written to {folder} · next: dp3d-model predict --category {category}")
 
 
-def say(result: dict[str, Any], category: str) -> None:
+def say_figures(result: dict[str, Any], category: str) -> None:
     """The main figures of every model, a line each."""
     from dp3d_model.evaluation import METRICS
     from dp3d_model.evaluation_report import TITLES
 
-    click.echo(f"{category}: {result['instances']} instances with truth · errors in template extents, scale given (estimated)")
+    say(f"{category}: {result['instances']} instances with truth · errors in template extents, scale given (estimated)")
     for name, means in result["models"].items():
         values = " · ".join(f"{TITLES[m]} {means['given'][m]:.4f} ({means['estimated'][m]:.4f})" for m in METRICS[:4])
-        click.echo(f"  {name}: {values}")
+        say(f"  {name}: {values}")
 
 
 def named_runs(runs: tuple[str, ...]) -> dict[str, str]:

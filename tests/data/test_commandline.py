@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, say, say_table
 from dp3d_data.config import setting
 from dp3d_data.errors import Dp3dError, NothingToDo
 
@@ -59,3 +59,21 @@ def test_an_error_says_what_got_expected_and_mend():
     error = Dp3dError("wrong", got=1, expected=2, hint="do this", path="file")
     assert str(error) == "file: wrong\n  got: 1\n  expected: 2\n  mend: do this"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+HOSTILE = "\x1b[2K\x1b]0;title\x07red\x9b31m\r\b\u202egpj.\u2028\ud800"
+
+
+@command("speak", example="dp3d-data speak")
+def speak():
+    """Say what a hostile name holds, as a line, in a table and in an error."""
+    say(f"犬 👩\u200d🚀\t{HOSTILE}")
+    say_table(("name",), [(f"[bold]{HOSTILE}[/]",)])
+    raise NothingToDo(HOSTILE, got=HOSTILE, path=HOSTILE)
+
+
+def test_codes_that_a_terminal_obeys_are_shown_and_not_executed():
+    text = CliRunner().invoke(speak).output
+    assert not {c for c in text if c in set(HOSTILE) - set("[2K]0;titlered31mgpj.")}
+    assert "犬 👩\u200d🚀\t" in text and r"\x1b[2K\x1b]0;title\x07red\x9b31m\r\x08\u202egpj.\u2028\ud800" in text
+    assert "[bold]" in text, "nor are rich's own marks"
