@@ -11,7 +11,7 @@ from markupsafe import Markup
 from dp3d_data.report import charts, page
 from dp3d_data.report.facts import NAMES
 from dp3d_data.report.markup import joined
-from dp3d_data.report.pictures import file_address
+from dp3d_data.report.pictures import shown_file
 from dp3d_data.shards.runs import Run
 
 # Reasons for leaving an instance out, in the order of their colours.
@@ -54,7 +54,7 @@ def _shaded(reasons: Counter[str]) -> dict[str, tuple[int, str]]:
 def overlays(runs: Sequence[Run], limit: int) -> Markup:
     """Whole photographs with their keypoints, as extract has drawn them."""
     shown = [path for run in runs for path in run.overlays][:limit]
-    return page.grid((page.figure(file_address(path, 900), "" if path.stem.isdigit() else path.stem) for path in shown), 340)
+    return page.grid((page.figure(shown_file(path, 900).address, "" if path.stem.isdigit() else path.stem) for path in shown), 340)
 
 
 def problems(runs: Sequence[Run], limit: int = 100) -> Markup:

@@ -9,10 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dp3d_data.errors import InputCorrupt
+from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.report import charts, page
 from dp3d_data.report.markup import joined
-from dp3d_data.report.pictures import file_address, is_wide
+from dp3d_data.report.pictures import shown_file
 
 TITLES = {"model": "Parts", "predictions": "Lifted instances", "evaluation": "Evaluation"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif")
@@ -34,10 +34,10 @@ def _extra(folder: Path, limit: int) -> Markup:
     narrow: list[Markup] = []
     for path in pictures:
         try:
-            figure = page.figure(file_address(path), path.stem.replace("_", " "))
-        except InputCorrupt:
+            picture = shown_file(path)
+        except (InputCorrupt, InputMissing):
             continue
-        (wide if is_wide(path) else narrow).append(figure)
+        (wide if picture.wide else narrow).append(page.figure(picture.address, path.stem.replace("_", " ")))
     grids = [page.grid(figures, cell) for figures, cell in ((narrow, 480), (wide, 1000)) if figures]
     tables = []
     for path in _files(folder, (".json",)):

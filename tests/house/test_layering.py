@@ -30,7 +30,7 @@ ALLOWED = {
     "commands": EDGES | {"commandline"},
     "cli": {"commandline"},
 }
-MODEL_MAY_SEE = {"shards", "loader", "bodies", "errors", "config", "commandline", "ranks"}
+MODEL_MAY_SEE = {"shards", "loader", "bodies", "sources", "errors", "config", "commandline", "ranks"}
 
 
 def room(module: str) -> tuple[str, str]:
