@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +13,7 @@ from dp3d_data.errors import InputCorrupt
 from dp3d_data.fits.fields import fit_camera, plain_fields
 from dp3d_data.fits.layout import attempt, joints, take
 from dp3d_data.fits.records import Fit, FitFailure
+from dp3d_data.limits import parse_json, read_arrays
 from dp3d_data.sources.stanford_dogs import breed
 from dp3d_data.sources.trees import existing, split_lists, wrong_tree
 
@@ -105,9 +104,11 @@ def _fields(path: Path) -> Any:
         return read_pickle(path)
     try:
         if path.suffix == ".json":
-            return json.loads(path.read_text(encoding="utf-8"))
-        with np.load(path) as arrays:
-            return {name: arrays[name].item() if arrays[name].ndim == 0 else arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, RecursionError, AttributeError, MemoryError, zipfile.BadZipFile) as error:
+            return parse_json(path.read_text(encoding="utf-8"))
+        arrays = read_arrays(path, what="the file cannot be read")
+        return {name: values.item() if values.ndim == 0 else values for name, values in arrays.items()}
+    except InputCorrupt:
+        raise
+    except (ValueError, OSError) as error:
         expected = "json, or an npz of plain arrays"
         raise InputCorrupt("the file cannot be read", got=str(error)[:120], expected=expected, path=path) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.limits import parse_json
 from dp3d_data.report import charts, page
 from dp3d_data.report.markup import joined
 from dp3d_data.report.pictures import shown_file
@@ -58,10 +59,9 @@ def _rank(path: Path) -> int:
 
 def _measures(path: Path) -> list[tuple[str, str]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        return list(itertools.islice(_leaves(parse_json(path.read_text(encoding="utf-8")), ""), 200))
+    except (ValueError, RecursionError):
         return []
-    return list(_leaves(content, ""))[:200]
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:

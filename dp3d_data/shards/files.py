@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dp3d_data.errors import DiskFull, InputMissing, ShardError
+from dp3d_data.limits import parse_json
 from dp3d_data.shards.schema import COLUMNS
 
 COMPRESSION, COMPRESSION_LEVEL = "zstd", 1
@@ -85,7 +86,7 @@ def read_json(path: str | Path, kind: str) -> dict[str, Any]:
     if not path.is_file():
         raise InputMissing(f"no {kind} here", path=path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ShardError(f"damaged {kind}", got=error, expected="a JSON object", path=path) from error
     if not isinstance(content, dict):
