@@ -109,18 +109,25 @@ def read_glb(path: str | Path) -> Glb:
     except DAMAGE as error:
         raise InputCorrupt("not a binary glTF 2 file", got=error, expected="a .glb file", path=path) from error
     try:
-        if any(name in COMPRESSIONS for name in document.get("extensionsRequired", [])):
-            raise glb.compressed()
-        for name in LISTS:
-            if not all(isinstance(entry, dict) for entry in glb.part(name)):
-                raise ValueError(f"{name} that are no objects")
-        downwards(glb)
+        _check_document(glb)
     except Dp3dError:
         raise
     except DAMAGE as error:
         got = f"{type(error).__name__}: {error}"
         raise InputCorrupt("the glTF document does not fit its data", got=got, path=path) from error
     return glb
+
+
+def _check_document(glb: Glb) -> None:
+    """Refuse, before any array is read, what cannot be a body."""
+    if any(name in COMPRESSIONS for name in glb.document.get("extensionsRequired", [])):
+        raise glb.compressed()
+    if len(glb.part("nodes")) > MOST_NODES:
+        raise ValueError(f"{len(glb.part('nodes'))} nodes, a body has at most {MOST_NODES}")
+    for name in LISTS:
+        if not all(isinstance(entry, dict) for entry in glb.part(name)):
+            raise ValueError(f"{name} that are no objects")
+    downwards(glb)
 
 
 def is_rigged(glb: Glb) -> bool:
@@ -143,11 +150,9 @@ def downwards(glb: Glb) -> list[int]:
     """All nodes, parents before their children.
 
     Raises:
-        ValueError: too many, nested too deep, or in a circle.
+        ValueError: nested too deep, or in a circle.
     """
     nodes, parents = glb.part("nodes"), parents_of(glb)
-    if len(nodes) > MOST_NODES:
-        raise ValueError(f"{len(nodes)} nodes, a body has at most {MOST_NODES}")
     order, depth = [node for node, parent in enumerate(parents) if parent < 0], dict.fromkeys(range(len(nodes)), 0)
     for node in order:
         for child in nodes[node].get("children", []):
@@ -223,9 +228,9 @@ def read_surface(glb: Glb) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F
 
 def _require_few(glb: Glb, shown: list[int]) -> None:
     """Refuse nodes that show far more vertices than the file holds, or more parts than a body has."""
-    parts = [mesh["primitives"] for mesh in glb.part("meshes")]
-    sizes = [sum(glb.part("accessors")[part["attributes"]["POSITION"]]["count"] for part in some) for some in parts]
-    meshes = [_number(glb.part("nodes")[node]["mesh"]) for node in shown]
+    nodes, accessors, parts = glb.part("nodes"), glb.part("accessors"), [mesh["primitives"] for mesh in glb.part("meshes")]
+    sizes = [sum(accessors[part["attributes"]["POSITION"]]["count"] for part in some) for some in parts]
+    meshes = [_number(nodes[node]["mesh"]) for node in shown]
     total, most = sum(sizes[mesh] for mesh in meshes), len(glb.binary) + FREE_VERTICES
     if total > most or sum(len(parts[mesh]) for mesh in meshes) > MOST_NODES:
         raise ValueError(f"nodes that show {total} vertices, far more than the file holds")
