@@ -6,10 +6,11 @@ import dataclasses
 import functools
 import importlib
 import os
+import re
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,32 @@ from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable, own_error
 
 # As shells have it: 128 and the number of the signal.
 INTERRUPTED = 130
+
+# What a terminal obeys instead of showing: control characters, the marks that turn the direction of text; and half characters,
+# which no terminal takes.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Text with what a terminal would obey written out, so that a name can neither colour, move nor hide a line."""
+    return _OBEYED.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def say(text: str, err: bool = False) -> None:
+    """A line for whoever runs the command; nothing in it is executed by the terminal."""
+    click.echo(visible(text), err=err)
+
+
+def say_table(head: Sequence[str], rows: Iterable[Sequence[object]], width: int = 120) -> None:
+    """Rows under their headings; nothing in them is executed, neither by the terminal nor as rich's own marks."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*head)
+    for row in rows:
+        table.add_row(*(Text(visible(str(cell))) for cell in row))
+    Console(width=width, highlight=False).print(table)
 
 
 class GroupedOption(click.Option):
@@ -65,10 +92,10 @@ class Command(click.Command):
             own = own_error(error)
             if own is None:
                 raise
-            click.echo(f"error: {own}", err=True)
+            say(f"error: {own}", err=True)
             sys.exit(own.exit_code)
         except KeyboardInterrupt:
-            click.echo("interrupted: what was finished stays", err=True)
+            say("interrupted: what was finished stays", err=True)
             sys.exit(INTERRUPTED)
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
 from dp3d_data.files import write_whole
+from dp3d_data.sources.images import local_pixels
 from dp3d_model.render import BACKGROUND, render_orthographic
 
 TILT = 15.0
@@ -62,20 +63,16 @@ def square_of(path: str, crop: tuple[float, float, float], size: int) -> Image.I
 
     Memory goes with the image and `size`, however far the square reaches beyond the image.
     """
-    if not path or not Path(path).is_file():
+    pixels = local_pixels(path)
+    if pixels is None:
         return None
-    left, top, side = crop
+    image, (left, top, side) = Image.fromarray(pixels), crop
     ground = Image.new("RGB", (size, size), (BACKGROUND,) * 3)
-    try:
-        with Image.open(path) as image:
-            box = max(left, 0.0), max(top, 0.0), min(left + side, image.width), min(top + side, image.height)
-            if box[0] >= box[2] or box[1] >= box[3]:
-                return ground
-            x0, y0, x1, y1 = (round((edge - start) * size / side) for edge, start in zip(box, (left, top) * 2, strict=True))
-            part = image.convert("RGB").resize((max(x1 - x0, 1), max(y1 - y0, 1)), Image.Resampling.BILINEAR, box)
-    except (OSError, SyntaxError, ValueError):
-        return None
-    ground.paste(part, (x0, y0))
+    box = max(left, 0.0), max(top, 0.0), min(left + side, image.width), min(top + side, image.height)
+    if box[0] >= box[2] or box[1] >= box[3]:
+        return ground
+    x0, y0, x1, y1 = (round((edge - start) * size / side) for edge, start in zip(box, (left, top) * 2, strict=True))
+    ground.paste(image.resize((max(x1 - x0, 1), max(y1 - y0, 1)), Image.Resampling.BILINEAR, box), (x0, y0))
     return ground
 
 

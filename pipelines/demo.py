@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from dp3d_data.commandline import command
+from dp3d_data.commandline import command, say
 from dp3d_data.config import workspace
 
 
@@ -38,9 +38,9 @@ def run_step(line: str) -> None:
     began = time.perf_counter()
     code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
     if code:
-        click.echo(f"the demo stopped: `{line}` ended with exit code {code}", err=True)
+        say(f"the demo stopped: `{line}` ended with exit code {code}", err=True)
         sys.exit(code)
-    click.echo(f"  ({time.perf_counter() - began:.0f} s)")
+    say(f"  ({time.perf_counter() - began:.0f} s)")
 
 
 @command("demo", example="python -m pipelines.demo --short")

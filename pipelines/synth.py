@@ -91,6 +91,8 @@ def photographs(folder: str) -> list[tuple[str, str]]:
 def skeleton_digest(template: Template) -> str:
     """What the recipe knows of the rig; the content hash of a template is that of its surface alone."""
     rig = template.skeleton
+    if rig is None:  # found on the surface, which the content hash names
+        return ""
     arrays = (rig.rest, rig.weights, rig.hinge_axis, rig.hinge_range)
     return hashlib.sha256(b"".join(np.asarray(array, dtype="<f4").tobytes() for array in arrays)).hexdigest()[:16]
 

@@ -75,7 +75,8 @@
     const figure = document.createElement("figure");
     const numbers = entry.numbers ? ` · MPJPE <b>${entry.numbers[0].toFixed(4)}</b> · PA-MPJPE <b>${entry.numbers[1].toFixed(4)}</b>` : "";
     const canvases = ["keypoints", "over", "alone", "turn"].map((name) => `<canvas class="${name}" width="${SIDE}" height="${SIDE}"></canvas>`);
-    figure.innerHTML = `<div class="row">${canvases.join("")}</div><figcaption>${entry.name}${numbers}</figcaption>`;
+    figure.innerHTML = `<div class="row">${canvases.join("")}</div><figcaption>${numbers}</figcaption>`;
+    figure.querySelector("figcaption").prepend(entry.name);
     list.append(figure);
     const [keypoints, over, alone, turn] = figure.querySelectorAll("canvas");
     const vertices = reals(entry.vertices), visible = bytes(entry.visible), points = reals(entry.keypoints);

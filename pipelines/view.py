@@ -6,14 +6,15 @@ import base64
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from markupsafe import Markup
 
 from dp3d_data.files import write_whole
+from dp3d_data.report.markup import html, joined
 from dp3d_data.report.page import cards, page
 from dp3d_data.report.pictures import jpeg_address
 from dp3d_data.report.surface import heat
@@ -28,7 +29,7 @@ from dp3d_model.visualise import crop_box, square_of
 SIDE = 480
 SEEN, HIDDEN = (37, 99, 235), (203, 213, 225)
 RAMP_STOPS = 9
-STYLE = """<style>
+STYLE = Markup("""<style>
 .lifted { display: grid; gap: 18px; }
 .lifted figure .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); }
 .lifted canvas { display: block; width: 100%; aspect-ratio: 1; background: var(--wash); }
@@ -42,7 +43,7 @@ STYLE = """<style>
 .ramp { display: inline-flex; gap: 8px; align-items: center; font-size: 13px; color: var(--soft); }
 .ramp[hidden] { display: none; }
 .ramp i { width: 160px; height: 10px; border-radius: 5px; }
-</style>"""
+</style>""")
 
 
 @dataclass(frozen=True)
@@ -91,22 +92,24 @@ def _write(path: str | Path, title: str, lifter: Lifter, data: dict[str, Any], k
     if measured:
         facts |= {"MPJPE": f"{np.mean([one.mpjpe for one in measured]):.4f}", "PA-MPJPE": f"{np.mean([one.pa for one in measured]):.4f}"}
     words = "the body from the photograph's camera, over it and alone; the last picture turns by hand"
-    body = STYLE + cards(facts) + _controls(scale, bool(measured)) + '<div class="lifted"></div>'
-    body += f'<script type="application/json" id="lifted-data">{safe_json(data)}</script>'
+    shell = '{}{}{}<div class="lifted"></div><script type="application/json" id="lifted-data">{}</script>'
+    body = html(shell, STYLE, cards(facts), _controls(scale, bool(measured)), safe_json(data))
     script = scripts(("dp3d_data.report", "mesh.js"), ("pipelines", "view.js"))
     unit = "Errors are in extents of the template, at the true scale; the best translation is taken off." if measured else ""
     text = page(title, words, [("Lifted", body)], f"dp3d · template {lifter.surface.name}. {unit}", script)
-    return write_whole(Path(path), lambda stream: stream.write(text.encode()))
+    return write_whole(Path(path), lambda stream: stream.write(text))
 
 
-def _controls(scale: Scale, truth: bool) -> str:
+def _controls(scale: Scale, truth: bool) -> Markup:
     names = ["parts", "visibility", *(["error"] if truth else [])]
-    buttons = "".join(f'<button type="button" data-layer="{name}">{name}</button>' for name in names)
-    ends = f"<b>0</b><i style=\"background: {scale.css()}\"></i><b>{scale.top:g}</b><span>template extents</span>"
-    css = "".join(f'<i style="width: 10px; background: rgb{colour}"></i>{word}' for colour, word in ((SEEN, "visible"), (HIDDEN, "hidden")))
-    return (
-        f'<div class="layers viewer"><div class="bar">{buttons}</div><span class="ramp" data-for="error" hidden>{ends}</span>'
-        f'<span class="ramp" data-for="visibility" hidden>{css}</span></div>'
+    buttons = joined(html('<button type="button" data-layer="{0}">{0}</button>', name) for name in names)
+    ends = html('<b>0</b><i style="background: {}"></i><b>{:g}</b><span>template extents</span>', scale.css(), scale.top)
+    key = '<i style="width: 10px; background: rgb{}"></i>{}'
+    css = joined(html(key, colour, word) for colour, word in ((SEEN, "visible"), (HIDDEN, "hidden")))
+    return html(
+        '<div class="layers viewer"><div class="bar">{}</div><span class="ramp" data-for="error" hidden>{}</span>'
+        '<span class="ramp" data-for="visibility" hidden>{}</span></div>',
+        *(buttons, ends, css),
     )
 
 
@@ -118,7 +121,7 @@ def _entry(one: Prediction, instances: Instances, i: int, errors: Errors | None,
     zoom = 1.0 / side
     rotation = one.camera_from_template
     return {
-        "name": escape(instances.ids[i]),
+        "name": instances.ids[i],
         "photograph": photograph_address(path, (left, top, side)),
         "keypoints": _packed((keypoints - [left, top]) * zoom, "<f4"),
         "visible": _packed(visible, "u1"),

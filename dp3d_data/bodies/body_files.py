@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -18,10 +17,9 @@ from dp3d_data.bodies.body_model import DOG_JOINTS, DOG_SCALES, BodyModel, dog_s
 from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.config import workspace
 from dp3d_data.errors import CheckpointError, InputCorrupt, InputMissing, ShapeError, UnsafePickle, UsageError
-from dp3d_data.files import require_no_pointer
+from dp3d_data.limits import DAMAGE, read_arrays
 
 FORMAT = 1
-LARGEST = 4 << 30
 KEYS = ("v_template", "f", "shapedirs", "J_regressor", "kintree_table", "weights")
 SMAL_VERTICES = 3889
 
@@ -174,7 +172,7 @@ def _check_claims(path: Path, name: str, model: BodyModel) -> None:
 def _content(path: Path) -> Mapping[str, Any]:
     """The named arrays of a published file."""
     if path.suffix.lower() == ".npz":
-        content = _read_arrays(path, (*KEYS, "posedirs"))
+        content = read_arrays(path, (*KEYS, "posedirs"), "not an .npz of a body model")
     else:
         try:
             content = read_pickle(path)
@@ -224,12 +222,12 @@ def _is_ours(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return "dp3d_body.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except DAMAGE:
         return False
 
 
 def _read_ours(path: Path) -> BodyModel:
-    arrays = _read_arrays(path, ("dp3d_body", *(field.name for field in fields(BodyModel))))
+    arrays = read_arrays(path, ("dp3d_body", *(field.name for field in fields(BodyModel))), "a damaged body model")
     try:
         if int(arrays.pop("dp3d_body")) != FORMAT:
             raise ValueError(f"of another format than {FORMAT}")
@@ -239,18 +237,3 @@ def _read_ours(path: Path) -> BodyModel:
         return BodyModel(**words, pose_basis=arrays.pop("pose_basis", None), scale_joints=scale_joints, **arrays)
     except (KeyError, TypeError, ValueError) as error:
         raise InputCorrupt("a damaged body model", got=str(error).splitlines()[0], path=path) from error
-
-
-def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Those of the named arrays that an .npz holds."""
-    require_no_pointer(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist() if entry.filename.removesuffix(".npy") in names)
-        if size > LARGEST:
-            raise MemoryError(f"{size} bytes of arrays, more than any body model's")
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names if name in archive.files}
-    except (ValueError, KeyError, EOFError, OSError, AttributeError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        got = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputCorrupt("not an .npz of a body model", got=got, path=path) from error

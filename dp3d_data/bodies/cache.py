@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import zipfile
 from collections.abc import Callable
 
 import numpy as np
 
 from dp3d_data.config import cache_dir
+from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.limits import read_arrays
 
 Arrays = dict[str, np.ndarray]
 
@@ -23,11 +24,10 @@ def cached_arrays(name: str, shapes: dict[str, tuple[int, ...]], compute: Callab
     """
     path = cache_dir() / f"{name}.npz"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+        arrays = read_arrays(path)
         if {key: value.shape for key, value in arrays.items()} == shapes and _finite(arrays):
             return arrays
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except (InputMissing, InputCorrupt):
         pass
     arrays = compute()
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
+from dp3d_data.files import require_no_pointer
+from dp3d_data.limits import DAMAGE, parse_json
 
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-BROKEN = (KeyError, IndexError, ValueError, TypeError, AttributeError, MemoryError, OverflowError, struct.error)
+COMPRESSIONS = {"KHR_draco_mesh_compression": "Draco", "EXT_meshopt_compression": "meshopt", "KHR_meshopt_compression": "meshopt"}
+LISTS = ("nodes", "scenes", "meshes", "accessors", "bufferViews", "buffers", "skins", "animations")
+# No body has more nodes, nested deeper; and vertices that many nodes show again are at most one a byte of the file, and these more.
+MOST_NODES, DEEPEST, FREE_VERTICES = 10_000, 256, 1_000_000
+MOST_FRAMES = 2_000_000
+WHOLE = "open it in Blender and export it again as glTF Binary (.glb), with everything inside and without compression"
 
 
 @dataclass(frozen=True)
@@ -28,23 +36,53 @@ class Glb:
     def part(self, kind: str) -> list[dict]:
         return self.document.get(kind, [])
 
+    @cached_property
+    def compression(self) -> str:
+        """The name of a compression that the file uses, empty where there is none."""
+        used = [name for key in ("extensionsUsed", "extensionsRequired") for name in self.document.get(key, [])]
+        return next((COMPRESSIONS[name] for name in used if name in COMPRESSIONS), "")
+
     def array(self, accessor: int) -> np.ndarray:
-        """The values of an accessor, [count] or [count, width]; normalised integers become fractions."""
-        entry = self.document["accessors"][accessor]
-        if "sparse" in entry:
-            raise ValueError("sparse accessors are not read")
+        """The values of an accessor, [count] or [count, width]; normalised integers become fractions.
+
+        Raises:
+            InputCorrupt: they are compressed, or lie in another file.
+            ValueError: they lie outside the file.
+        """
+        entry = self.part("accessors")[_number(accessor)]
         kind, width = np.dtype(COMPONENTS[entry["componentType"]]), WIDTHS[entry["type"]]
-        if "bufferView" not in entry:
-            return np.zeros((entry["count"], width), dtype=kind)
-        view = self.document["bufferViews"][entry["bufferView"]]
-        if view.get("buffer", 0) != 0 or "uri" in self.document["buffers"][0]:
-            raise ValueError("the arrays lie in another file; export as one .glb")
-        start = view.get("byteOffset", 0) + entry.get("byteOffset", 0)
-        stride = view.get("byteStride", kind.itemsize * width)
-        values = np.ndarray((entry["count"], width), kind, self.binary, start, (stride, kind.itemsize)).copy()
+        view = self.part("bufferViews")[_number(entry["bufferView"])] if "bufferView" in entry else None
+        if view is None or view.get("buffer", 0) != 0 or "uri" in self.part("buffers")[0] or "sparse" in entry:
+            raise self._elsewhere(view)
+        item, count, start = kind.itemsize * width, _number(entry["count"]), _number(entry.get("byteOffset", 0))
+        offset, stride = _number(view.get("byteOffset", 0)), _number(view.get("byteStride", item))
+        end = min(offset + _number(view["byteLength"]), len(self.binary))
+        if stride < item or offset + start + (count - 1) * stride + item > end:
+            raise ValueError(f"accessor {accessor}: {count} values of {item} bytes, {stride} apart, do not lie in the file")
+        values = np.ndarray((count, width), kind, self.binary, offset + start, (stride, kind.itemsize)).copy()
         if entry.get("normalized"):
             values = np.maximum(values.astype(np.float64) / np.iinfo(kind).max, -1)
         return values[:, 0] if width == 1 else values
+
+    def _elsewhere(self, view: dict | None) -> InputCorrupt:
+        """The error for arrays that are not plainly in the file."""
+        uri = (self.part("buffers") or [{}])[0].get("uri")
+        if self.compression:
+            return self.compressed()
+        if view is None or uri is None:
+            return InputCorrupt("arrays that are sparse, or nowhere in the file", hint=WHOLE, path=self.path)
+        return InputCorrupt("the arrays lie in another file", got=str(uri)[:80], expected="one .glb", hint=WHOLE, path=self.path)
+
+    def compressed(self) -> InputCorrupt:
+        """The error for a compressed file."""
+        return InputCorrupt(f"the mesh is compressed by {self.compression}", expected="a plain .glb", hint=WHOLE, path=self.path)
+
+
+def _number(value: object) -> int:
+    """A count or an offset of the document."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r:.40} where a number from 0 on should be")
+    return value
 
 
 def read_glb(path: str | Path) -> Glb:
@@ -52,21 +90,44 @@ def read_glb(path: str | Path) -> Glb:
 
     Raises:
         InputMissing: no such file.
-        InputCorrupt: not binary glTF 2.
+        InputCorrupt: not binary glTF 2, compressed, with nodes that form no trees or deeper ones than any body's.
     """
     path = Path(path)
     if not path.is_file():
         raise InputMissing("no such mesh file", path=path)
+    require_no_pointer(path)
     data = path.read_bytes()
     try:
         magic, version, _ = struct.unpack_from("<4sII", data)
         length, kind = struct.unpack_from("<I4s", data, 12)
         if magic != b"glTF" or version != 2 or kind != b"JSON":
             raise ValueError(f"starts with {data[:4]!r}, version {version}")
-        document = json.loads(data[20 : 20 + length])
-        return Glb(document, data[20 + length + 8 :], path)
-    except BROKEN as error:
+        document = parse_json(data[20 : 20 + length])
+        if not isinstance(document, dict):
+            raise ValueError(f"a {type(document).__name__} as its document")
+        glb = Glb(document, data[20 + length + 8 :], path)
+    except DAMAGE as error:
         raise InputCorrupt("not a binary glTF 2 file", got=error, expected="a .glb file", path=path) from error
+    try:
+        _check_document(glb)
+    except Dp3dError:
+        raise
+    except DAMAGE as error:
+        got = f"{type(error).__name__}: {error}"
+        raise InputCorrupt("the glTF document does not fit its data", got=got, path=path) from error
+    return glb
+
+
+def _check_document(glb: Glb) -> None:
+    """Refuse, before any array is read, what cannot be a body."""
+    if any(name in COMPRESSIONS for name in glb.document.get("extensionsRequired", [])):
+        raise glb.compressed()
+    if len(glb.part("nodes")) > MOST_NODES:
+        raise ValueError(f"{len(glb.part('nodes'))} nodes, a body has at most {MOST_NODES}")
+    for name in LISTS:
+        if not all(isinstance(entry, dict) for entry in glb.part(name)):
+            raise ValueError(f"{name} that are no objects")
+    downwards(glb)
 
 
 def is_rigged(glb: Glb) -> bool:
@@ -79,8 +140,29 @@ def parents_of(glb: Glb) -> list[int]:
     parents = [-1] * len(glb.part("nodes"))
     for index, node in enumerate(glb.part("nodes")):
         for child in node.get("children", []):
+            if parents[_number(child)] >= 0:
+                raise ValueError(f"node {child} hangs on two others")
             parents[child] = index
     return parents
+
+
+def downwards(glb: Glb) -> list[int]:
+    """All nodes, parents before their children.
+
+    Raises:
+        ValueError: nested too deep, or in a circle.
+    """
+    nodes, parents = glb.part("nodes"), parents_of(glb)
+    order, depth = [node for node, parent in enumerate(parents) if parent < 0], dict.fromkeys(range(len(nodes)), 0)
+    for node in order:
+        for child in nodes[node].get("children", []):
+            depth[child] = depth[node] + 1
+            order.append(child)
+    if len(order) < len(nodes):
+        raise ValueError("the nodes form a circle")
+    if max(depth.values(), default=0) > DEEPEST:
+        raise ValueError(f"nodes nested {max(depth.values())} deep, a body has at most {DEEPEST}")
+    return order
 
 
 def local_parts(glb: Glb) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -100,27 +182,94 @@ def local_parts(glb: Glb) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def world_matrices(glb: Glb, moves: np.ndarray, turns: np.ndarray, scales: np.ndarray) -> Float[np.ndarray, "T N 4 4"]:
     """Scene coordinates of every node from local parts [T, N, .]."""
-    parents = parents_of(glb)
+    return _in_scene(glb, _composed(moves, turns, scales))
+
+
+def _composed(moves: np.ndarray, turns: np.ndarray, scales: np.ndarray) -> Float[np.ndarray, "T N 4 4"]:
     local = np.zeros((*moves.shape[:2], 4, 4))
     local[..., :3, :3] = quaternion_matrices(turns) * scales[..., None, :]
     local[..., :3, 3], local[..., 3, 3] = moves, 1
-    world: dict[int, np.ndarray] = {}
+    return local
 
-    def place(node: int, depth: int = 0) -> np.ndarray:
-        if depth > len(parents):
-            raise ValueError("the nodes form a circle")
-        if node not in world:
-            above = parents[node]
-            world[node] = local[:, node] if above < 0 else place(above, depth + 1) @ local[:, node]
-        return world[node]
 
-    return np.stack([place(node) for node in range(len(parents))], axis=1)
+def _in_scene(glb: Glb, local: Float[np.ndarray, "T N 4 4"]) -> Float[np.ndarray, "T N 4 4"]:
+    parents, world = parents_of(glb), local.copy()
+    for node in downwards(glb):
+        if parents[node] >= 0:
+            world[:, node] = world[:, parents[node]] @ local[:, node]
+    return world
+
+
+def read_surface(glb: Glb) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
+    """Vertices and triangles of everything that the file's scene shows, node transforms applied, part after part.
+
+    Raises:
+        InputCorrupt: compressed, or with arrays in another file.
+        ValueError: the document does not fit its data, or shows far more vertices than the file holds.
+    """
+    local = _composed(*(part[None] for part in local_parts(glb)))
+    for index, entry in enumerate(glb.part("nodes")):
+        if "matrix" in entry:
+            local[0, index] = np.array(entry["matrix"], dtype=float).reshape(4, 4).T
+    places = _in_scene(glb, local)[0]
+    vertices, faces, at = [np.zeros((0, 3))], [np.zeros((0, 3), dtype=np.int64)], 0
+    shown = list(_shown(glb))
+    _require_few(glb, shown)
+    for node in shown:
+        for primitive in glb.part("meshes")[_number(glb.part("nodes")[node]["mesh"])]["primitives"]:
+            points = glb.array(primitive["attributes"]["POSITION"]).astype(np.float64)
+            corners = _triangles(glb, primitive, len(points))
+            mirrored = np.linalg.det(places[node][:3, :3]) < 0
+            vertices.append(points @ places[node][:3, :3].T + places[node][:3, 3])
+            faces.append((corners[:, ::-1] if mirrored else corners) + at)
+            at += len(points)
+    return np.concatenate(vertices), np.concatenate(faces)
+
+
+def _require_few(glb: Glb, shown: list[int]) -> None:
+    """Refuse nodes that show far more vertices than the file holds, or more parts than a body has."""
+    nodes, accessors, parts = glb.part("nodes"), glb.part("accessors"), [mesh["primitives"] for mesh in glb.part("meshes")]
+    sizes = [sum(accessors[part["attributes"]["POSITION"]]["count"] for part in some) for some in parts]
+    meshes = [_number(nodes[node]["mesh"]) for node in shown]
+    total, most = sum(sizes[mesh] for mesh in meshes), len(glb.binary) + FREE_VERTICES
+    if total > most or sum(len(parts[mesh]) for mesh in meshes) > MOST_NODES:
+        raise ValueError(f"nodes that show {total} vertices, far more than the file holds")
+
+
+def _shown(glb: Glb) -> Iterator[int]:
+    """Nodes with a mesh below the roots of the file's scene, the last root and the last child first."""
+    nodes, scenes = glb.part("nodes"), glb.part("scenes")
+    roots = scenes[_number(glb.document.get("scene", 0))].get("nodes", []) if scenes else range(len(nodes))
+    waiting: list[int] = [root for root in dict.fromkeys(roots) if scenes or parents_of(glb)[root] < 0]
+    while waiting:
+        node = waiting.pop()
+        waiting += nodes[_number(node)].get("children", [])
+        if "mesh" in nodes[node]:
+            yield node
+
+
+def _triangles(glb: Glb, primitive: dict, count: int) -> Int[np.ndarray, "F 3"]:
+    """The triangles of a primitive, of a strip and of a fan; none of lines and points."""
+    corners = glb.array(primitive["indices"]).astype(np.int64) if "indices" in primitive else np.arange(count)
+    if corners.ndim != 1 or (len(corners) and not 0 <= corners.min() <= corners.max() < count):
+        raise ValueError(f"triangles of other vertices than the {count} that there are")
+    mode, steps = primitive.get("mode", 4), np.arange(max(len(corners) - 2, 0))
+    if mode == 4:
+        return corners.reshape(-1, 3)
+    if mode == 5:
+        odd = steps % 2
+        return np.stack([corners[steps + odd], corners[steps + 1 - odd], corners[steps + 2]], axis=1)
+    if mode == 6:
+        return np.stack([corners[0 * steps], corners[steps + 1], corners[steps + 2]], axis=1)
+    return np.zeros((0, 3), dtype=np.int64)
 
 
 def clip_parts(glb: Glb, animation: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Times [T] of a clip's busiest track, and the local parts [T, N, .] of all nodes at them."""
     samplers = animation["samplers"]
     times = max((glb.array(sampler["input"]) for sampler in samplers), key=len).astype(np.float64)
+    if len(times) * len(glb.part("nodes")) > MOST_FRAMES:
+        raise ValueError(f"a clip of {len(times)} frames of {len(glb.part('nodes'))} nodes, at most {MOST_FRAMES} together")
     moves, turns, scales = (np.repeat(part[None], len(times), axis=0) for part in local_parts(glb))
     targets = {"translation": moves, "rotation": turns, "scale": scales}
     for channel in animation["channels"]:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.bodies.glb import is_rigged, read_glb
+from dp3d_data.bodies.glb import is_rigged, read_glb, read_surface
 from dp3d_data.bodies.orientation import guessed_axes
 from dp3d_data.bodies.rigs import TEMPLATE_FROM_GLTF, read_rigged_glb
 from dp3d_data.bodies.symmetry import detect_symmetry
 from dp3d_data.bodies.template import Template, make_template
 from dp3d_data.bodies.validation import check_mesh
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
+from dp3d_data.files import require_no_pointer
+from dp3d_data.limits import DAMAGE
 
 SUFFIXES = (".obj", ".ply", ".glb")
 MOST_BYTES = 1_000_000_000
-PARSE_ERRORS = (
-    ValueError, KeyError, IndexError, TypeError, AttributeError, NameError,
-    EOFError, MemoryError, OverflowError, struct.error, json.JSONDecodeError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,10 +111,12 @@ def read_mesh(path: str | Path) -> Mesh:
     try:
         if path.suffix.lower() == ".obj":
             return _read_obj(path)
-        return _read_with_trimesh(path)
+        if path.suffix.lower() == ".glb":
+            return _first_of_equal(Mesh(*read_surface(read_glb(path))))
+        return _read_ply(path)
     except Dp3dError:
         raise
-    except PARSE_ERRORS as error:
+    except (*DAMAGE, NameError) as error:
         got = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise InputCorrupt("this file is not a mesh", got=got, expected=f"a {path.suffix} mesh", path=path) from error
 
@@ -169,6 +168,7 @@ def _check_file(path: Path) -> None:
         raise UsageError("no such mesh format", got=path.suffix or "no suffix", expected=" ".join(SUFFIXES), path=path)
     if not path.is_file():
         raise InputMissing("no such mesh file", path=path)
+    require_no_pointer(path)
     size = path.stat().st_size
     if size == 0:
         raise InputCorrupt("the file is empty", got="0 bytes", expected=f"a {path.suffix} mesh", path=path)
@@ -212,7 +212,7 @@ def _read_obj(path: Path) -> Mesh:
     vertices: list[tuple[float, float, float]] = []
     faces: list[tuple[int, int, int]] = []
     with open(path, encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in _whole_lines(lines):
             words = line.split()
             if not words or words[0] not in ("v", "f"):
                 continue
@@ -229,6 +229,16 @@ def _read_obj(path: Path) -> Mesh:
     return Mesh(np.array(vertices, dtype=np.float64).reshape(-1, 3), np.array(faces, dtype=np.int64).reshape(-1, 3))
 
 
+def _whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Lines without comments, those that end with a backslash joined with the next; each with the number of its last part."""
+    held = ""
+    for number, line in enumerate(lines, start=1):
+        line = held + line.partition("#")[0].rstrip()
+        held = line[:-1] + " " if line.endswith("\\") else ""
+        if not held:
+            yield number, line
+
+
 def _fan(words: list[str], known: int) -> list[tuple[int, int, int]]:
     """The triangles of a polygon; indices count from 1, or backwards from the last vertex."""
     corners = [int(word.split("/")[0]) for word in words]
@@ -243,20 +253,14 @@ def _write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def _read_with_trimesh(path: Path) -> Mesh:
+def _read_ply(path: Path) -> Mesh:
     import trimesh
 
-    if path.suffix.lower() == ".glb":
-        read_glb(path)
     parts = [part for part in trimesh.load_scene(path, process=False).dump() if hasattr(part, "vertices")]
     if not parts:
         raise ValueError("no triangles in it")
-    offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
     none = np.zeros((0, 3), dtype=np.int64)
-    faces = np.concatenate([getattr(part, "faces", none) + at for part, at in zip(parts, offsets[:-1], strict=True)])
-    vertices = np.concatenate([np.asarray(part.vertices, dtype=np.float64) for part in parts])
-    mesh = Mesh(vertices, np.asarray(faces, dtype=np.int64))
-    return _first_of_equal(mesh) if path.suffix.lower() == ".glb" else mesh
+    return Mesh(np.asarray(parts[0].vertices, dtype=np.float64), np.asarray(getattr(parts[0], "faces", none), dtype=np.int64))
 
 
 def _first_of_equal(mesh: Mesh) -> Mesh:

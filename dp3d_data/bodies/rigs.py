@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.bodies.glb import BROKEN, Glb, clip_parts, is_rigged, local_parts, parents_of, read_glb, world_matrices
+from dp3d_data.bodies.glb import Glb, clip_parts, is_rigged, local_parts, parents_of, read_glb, world_matrices
 from dp3d_data.bodies.skeleton import Clip, Skeleton
 from dp3d_data.bodies.skinning import joint_frames
 from dp3d_data.bodies.symmetry import detect_symmetry
 from dp3d_data.bodies.template import Template, make_template
 from dp3d_data.bodies.validation import check_mesh
 from dp3d_data.errors import Dp3dError, InputCorrupt, TemplateError
+from dp3d_data.limits import DAMAGE
 
 TEMPLATE_FROM_GLTF = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+MOST_WEIGHTS = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def read_rigged_glb(path: str | Path, name: str | None = None) -> Template:
         return _rigged_template(glb, name or Path(path).stem)
     except Dp3dError:
         raise
-    except (*BROKEN, np.linalg.LinAlgError, RecursionError) as error:
+    except DAMAGE as error:
         got = f"{type(error).__name__}: {error}"
         raise InputCorrupt("the glTF document does not fit its data", got=got, path=path) from error
 
@@ -179,6 +181,8 @@ def _skinned_surface(glb: Glb, holders: list[dict], listed: list[int], order: li
 
 
 def _primitive_weights(glb: Glb, attributes: dict, count: int, joints: int) -> Float[np.ndarray, "V J"]:
+    if count * joints > MOST_WEIGHTS:
+        raise ValueError(f"{count} vertices with weights of {joints} joints, at most {MOST_WEIGHTS} together")
     weights = np.zeros((count, joints), dtype=np.float32)
     rows = np.arange(count)
     for number in range(8):

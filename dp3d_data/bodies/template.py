@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +15,7 @@ from jaxtyping import Float, Int
 from dp3d_data.bodies.skeleton import Skeleton, skeleton_arrays, skeleton_from_arrays
 from dp3d_data.bodies.visibility import vertex_areas
 from dp3d_data.errors import InputCorrupt, InputMissing, TemplateError
+from dp3d_data.limits import DAMAGE, read_arrays
 
 FORMAT = 1
 
@@ -116,13 +115,12 @@ class Template:
         path = Path(path)
         if not path.is_file():
             raise InputMissing("no such template file", path=path)
-        expected = "a file written by: dp3d-data template import MESH --name NAME"
+        arrays = read_arrays(path, what="not a template file")
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
             return _from_arrays(arrays)
-        except (ValueError, KeyError, EOFError, OSError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        except DAMAGE as error:
             got = f"{type(error).__name__}: {error}".splitlines()[0]
+            expected = "a file written by: dp3d-data template import MESH --name NAME"
             raise InputCorrupt("not a template file", got=got, expected=expected, path=path) from error
 
 

@@ -6,7 +6,7 @@ import re
 
 import click
 
-from dp3d_data.commandline import GroupedOption, LazyGroup, command
+from dp3d_data.commandline import GroupedOption, LazyGroup, command, say, say_table
 from dp3d_data.errors import UsageError
 
 
@@ -18,22 +18,19 @@ def body() -> None:
 @command("list", example="dp3d-data body list")
 def list_bodies() -> None:
     """List the body models that were imported into the workspace."""
-    from rich.console import Console
-    from rich.table import Table
-
     from dp3d_data.bodies.body_files import bodies_folder, imported_bodies, load_body_model, offered
 
     names = imported_bodies()
     if not names:
-        click.echo(f"none is imported into {bodies_folder()}")
-        click.echo(f"  {offered('')}")
+        say(f"none is imported into {bodies_folder()}")
+        say(f"  {offered('')}")
         return
-    table = Table("name", "kind", "vertices", "faces", "joints", "betas", "limb scales", "pose blendshapes")
+    rows = []
     for name in names:
         model = load_body_model(name)
         sizes = (model.num_vertices, len(model.faces), model.num_joints, model.num_betas, model.num_scales)
-        table.add_row(name, model.kind, *map(str, sizes), "no" if model.pose_basis is None else "yes")
-    Console(width=120, highlight=False).print(table)
+        rows.append((name, model.kind, *sizes, "no" if model.pose_basis is None else "yes"))
+    say_table(("name", "kind", "vertices", "faces", "joints", "betas", "limb scales", "pose blendshapes"), rows)
 
 
 @command("show", example="dp3d-data body show smal-dog --picture dog.png")
@@ -47,16 +44,16 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
 
     model = load_body_model(name)
     for label, value in _facts(model):
-        click.echo(f"{label:>12}  {value}")
+        say(f"{label:>12}  {value}")
     if picture:
         from dp3d_data.commands.template import _write_picture
 
         _write_picture(rest_template(model), picture)
-        click.echo(f"  picture written to {picture}")
+        say(f"  picture written to {picture}")
     if mesh:
         from dp3d_data.bodies.mesh_files import write_mesh
 
-        click.echo(f"  mesh written to {write_mesh(rest_template(model), mesh)}")
+        say(f"  mesh written to {write_mesh(rest_template(model), mesh)}")
 
 
 @command("import", example="dp3d-data body import smal_CVPR2017.pkl --name smal")
@@ -99,8 +96,8 @@ def import_body(
     model = symmetric_model(model) if symmetric else model
     save_body_model(model, path)
     for label, value in _facts(model):
-        click.echo(f"{label:>12}  {value}")
-    click.echo(f"  written to {path} · look at it: dp3d-data body show {name} --picture {name}.png")
+        say(f"{label:>12}  {value}")
+    say(f"  written to {path} · look at it: dp3d-data body show {name} --picture {name}.png")
 
 
 TEMPLATES = """
@@ -135,8 +132,8 @@ def make_template(body: str, name: str, weights: str | None, overwrite: bool) ->
         features = read_features(weights, category("person").mesh_4k)
         template = subdivide(template, edges_in_order(features, template.faces), name)
     template.save(path)
-    click.echo(f"{template.name}: {template.num_vertices} vertices, {len(template.faces)} faces · hash {template.content_hash}")
-    click.echo(f"  written to {path} · next: dp3d-data extract --category person --template {name}")
+    say(f"{template.name}: {template.num_vertices} vertices, {len(template.faces)} faces · hash {template.content_hash}")
+    say(f"  written to {path} · next: dp3d-data extract --category person --template {name}")
 
 
 def _facts(model) -> list[tuple[str, str]]:

@@ -7,9 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, say
 from dp3d_data.config import setting, workspace
 from dp3d_data.errors import ConfigError, UsageError
 from dp3d_data.filters import FilterConfig
@@ -103,8 +101,8 @@ def build_shards(config: BuildShardsConfig) -> None:
     folders = [Path(name) for name in config.input] or [root / name for name in RUNS if (root / name / "run.json").is_file()]
     out = Path(config.out) if config.out else root / "shards"
     plan = config.plan(config.filters)
-    build(folders, out, config.category, plan, overwrite=config.overwrite, say=click.echo, workers=config.workers)
-    click.echo(f"  written to {out} · next: dp3d-model train --shards {out}")
+    build(folders, out, config.category, plan, overwrite=config.overwrite, say=say, workers=config.workers)
+    say(f"  written to {out} · next: dp3d-model train --shards {out}")
 
 
 def parse_size(text: str) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dp3d_data.commandline import command
+from dp3d_data.commandline import command, say
 from dp3d_data.errors import DependencyMissing
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ def doctor(as_json: bool, brief: bool) -> None:
     findings = examine()
     missing = [finding for finding in findings if finding.state == "missing"]
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+        say(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
     else:
         show(missing if brief else findings)
     if missing:
         names = ", ".join(finding.name for finding in missing)
         raise DependencyMissing(f"{len(missing)} of {len(findings)} things are missing", got=names, hint=missing[0].mend)
     if not as_json:
-        click.echo(f"doctor: {len(findings)} things looked at, nothing needed is missing")
+        say(f"doctor: {len(findings)} things looked at, nothing needed is missing")
 
 
 def show(findings: list[Finding]) -> None:
@@ -49,6 +49,6 @@ def show(findings: list[Finding]) -> None:
         if finding.group != heading:
             heading = finding.group
             click.secho(heading, bold=True)
-        click.echo(f"  {MARKS[finding.state]} {finding.name:<{width}}  {finding.detail}")
+        say(f"  {MARKS[finding.state]} {finding.name:<{width}}  {finding.detail}")
         if finding.mend:
-            click.echo(f"          mend: {finding.mend}")
+            say(f"          mend: {finding.mend}")

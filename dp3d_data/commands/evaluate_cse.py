@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import click
-
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, say, say_table
 from dp3d_data.training.evaluate_recipe import EvaluateCseConfig
 
 EXAMPLE = """
@@ -44,12 +42,12 @@ def evaluate_cse(config: EvaluateCseConfig) -> None:
             _print({title: scores[title] for title in titles})
     for title, measures in scores.items():
         for line in _lines(title, measures):
-            click.echo(f"  {line}")
+            say(f"  {line}")
     if RATIO in scores.get("synthetic", {}):
-        click.echo(f"  geodesic error {scores['synthetic'][RATIO]:.3f} times that of {config.beside} ({BESIDE.rstrip(', ')})")
+        say(f"  geodesic error {scores['synthetic'][RATIO]:.3f} times that of {config.beside} ({BESIDE.rstrip(', ')})")
     for folder, what in ((config.pictures, "overlays"), (config.out, "measures")):
         if folder:
-            click.echo(f"  {what} written to {folder}")
+            say(f"  {what} written to {folder}")
 
 
 def _lines(title: str, measures: dict[str, Any]) -> Iterator[str]:
@@ -71,17 +69,16 @@ def _lines(title: str, measures: dict[str, Any]) -> Iterator[str]:
 
 def _print(scores: dict[str, dict[str, Any]]) -> None:
     """One row a part, the columns that any part has."""
-    from rich.console import Console
-    from rich.table import Table
-
     held = [name for name in COLUMNS if any(name in measures for measures in scores.values())]
-    table = Table()
-    for heading in ("images", *(COLUMNS[name] for name in held)):
-        table.add_column(heading, no_wrap=True)
-    for title, measures in scores.items():
-        values = [_text(name, measures[name]) if name in measures else "" for name in held]
-        table.add_row(title.replace("synthetic, ", "  ", 1).replace("photographs, ", "  ", 1), *values)
-    Console(width=150, highlight=False).print(table)
+    rows = [
+        (_row_name(title), *(_text(name, measures[name]) if name in measures else "" for name in held))
+        for title, measures in scores.items()
+    ]
+    say_table(("images", *(COLUMNS[name] for name in held)), rows, width=150)
+
+
+def _row_name(title: str) -> str:
+    return title.replace("synthetic, ", "  ", 1).replace("photographs, ", "  ", 1)
 
 
 def _text(name: str, value: float) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from dp3d_data.commandline import command, config_options, next_step
+from dp3d_data.commandline import command, config_options, next_step, say
 from dp3d_data.config import workspace
 from pipelines.extract_settings import ExtractConfig
 
@@ -37,16 +37,16 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     plan = make_plan(replace(config, images=config.images + more))
     images = len(plan.records)
     words = [f"{config.category}: {images} image{'s' * (images != 1)}", f"model {plan.model}"]
-    click.echo(" · ".join([*words, _workers(plan), f"recipe {plan.recipe}"]))
+    say(" · ".join([*words, _workers(plan), f"recipe {plan.recipe}"]))
     if strangers := plan.inputs.strangers:
-        click.echo(f"  {len(strangers)} names in {config.boxes} are none of these images, for example {strangers[0]!r}")
+        say(f"  {len(strangers)} names in {config.boxes} are none of these images, for example {strangers[0]!r}")
     if config.dry_run:
         if plan.config.device != config.device:
-            click.echo(f"  no {config.device} here: looked at on the {plan.config.device}, so the workers may be faster")
+            say(f"  no {config.device} here: looked at on the {plan.config.device}, so the workers may be faster")
         _dry_run(plan)
         return
     with _progress(images) as advance:
-        outcome = run(plan, advance, click.echo)
+        outcome = run(plan, advance, say)
     _summary(outcome, config.category)
 
 
@@ -70,18 +70,18 @@ def _dry_run(plan) -> None:
         "finished": "a finished run of this recipe",
         "another recipe": "this folder holds another recipe: it will be refused without --out, --beside or --overwrite",
     }
-    click.echo(f"dry run, nothing is written · {plan.out}: {states[told.state]}")
-    click.echo(f"  {told.todo} of {told.images} images to do, in {told.parts} part{'s' * (told.parts != 1)}")
+    say(f"dry run, nothing is written · {plan.out}: {states[told.state]}")
+    say(f"  {told.todo} of {told.images} images to do, in {told.parts} part{'s' * (told.parts != 1)}")
     if not told.todo:
         return
     kept, rejected, failed = told.probed.instances, told.probed.rejects, told.probed.failures
-    click.echo(f"  looked at {told.looked_at}: {len(kept)} instances, {len(rejected)} rejected, {len(failed)} failed")
+    say(f"  looked at {told.looked_at}: {len(kept)} instances, {len(rejected)} rejected, {len(failed)} failed")
     for row in failed:
-        click.echo(f"    {row['image_id']} · {row['stage']}: {row['error']}: {row['message'].splitlines()[0]}")
+        say(f"    {row['image_id']} · {row['stage']}: {row['error']}: {row['message'].splitlines()[0]}")
     time, free = timedelta(seconds=round(told.seconds)), told.free_bytes / 1e9
-    click.echo(f"  about {time} and {told.disk_bytes / 1e6:.1f} MB of {free:.1f} GB that are free")
+    say(f"  about {time} and {told.disk_bytes / 1e6:.1f} MB of {free:.1f} GB that are free")
     if told.disk_bytes > told.free_bytes:
-        click.echo("  that is more than is free: choose another folder with --out")
+        say("  that is more than is free: choose another folder with --out")
 
 
 def _progress(total: int):
@@ -113,14 +113,14 @@ def _summary(outcome, category: str) -> None:
     """What became of every image, where the result lies and what comes next."""
     images, folder = outcome.images, outcome.run.folder
     if not outcome.fresh:
-        click.echo("  this run was finished before; nothing to do (--overwrite makes it anew)")
+        say("  this run was finished before; nothing to do (--overwrite makes it anew)")
     reasons = ", ".join(f"{reason} {count}" for reason, count in outcome.rejects.items())
     rejected = f"rejected {sum(outcome.rejects.values())}" + (f" ({reasons})" if reasons else "")
     failed = f"failed {images.failed}" + (" (dp3d-data failures)" if images.failed else "")
-    click.echo(f"  kept {outcome.instances} instances of {images.kept} images · {rejected} · {failed}")
+    say(f"  kept {outcome.instances} instances of {images.kept} images · {rejected} · {failed}")
     without = sum(images.rejected.values())
-    click.echo(f"  {images.inputs} images = {images.kept} with instances + {without} without + {images.failed} failed")
+    say(f"  {images.inputs} images = {images.kept} with instances + {without} without + {images.failed} failed")
     own = "" if folder == workspace(category) / "extract" else f" --input {folder}"
     line = f"dp3d-data build-shards --category {category}{own}"
     then = next_step(outcome.instances, images.inputs, images.failed, folder, line)
-    click.echo(f"  written to {folder} · {then}")
+    say(f"  written to {folder} · {then}")

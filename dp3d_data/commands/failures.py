@@ -6,7 +6,7 @@ from collections import Counter
 
 import click
 
-from dp3d_data.commandline import command
+from dp3d_data.commandline import command, say
 
 
 @command("failures", example="dp3d-data failures dp3d/dog/extract")
@@ -30,17 +30,17 @@ def failures(folder: str | None, category: str, rejects: bool, limit: int) -> No
         values = ["" if row["value"] is None else f"{row['value']:g}" for row in rows]
         entries = [(row["instance_id"], row["reason"], value) for row, value in zip(rows, values, strict=True)]
         _table(entries, "rejected", limit)
-    click.echo(f"{run.counts['failures']} failed of {run.counts['inputs']} images in {run.folder}")
+    say(f"{run.counts['failures']} failed of {run.counts['inputs']} images in {run.folder}")
 
 
 def _table(entries: list[tuple[str, str, str]], word: str, limit: int) -> None:
     """Entries as name, kind and detail, after a count of each kind."""
     for kind, count in Counter(kind for _, kind, _ in entries).most_common():
-        click.echo(f"{count} {word} · {kind}")
+        say(f"{count} {word} · {kind}")
     shown = entries[:limit] if limit else entries
     for name, kind, detail in shown:
-        click.echo(f"  {name} · {kind}")
+        say("  " + f"{name} · {kind}".replace("\n", "\\n"))
         for line in detail.splitlines():
-            click.echo(f"      {line.strip()}")
+            say(f"      {line.strip()}")
     if len(shown) < len(entries):
-        click.echo(f"  and {len(entries) - len(shown)} more: --limit 0")
+        say(f"  and {len(entries) - len(shown)} more: --limit 0")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, say
 from dp3d_data.config import setting, workspace
 from dp3d_data.errors import InputMissing, UsageError
 
@@ -45,4 +45,4 @@ def inspect(path: str | None, config: InspectConfig) -> None:
     if config.statistics:
         lines += statistics_lines(found)
     for line in lines or summary_lines(found):
-        click.echo(line)
+        say(line)

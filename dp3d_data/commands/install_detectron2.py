@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import click
-
-from dp3d_data.commandline import command
+from dp3d_data.commandline import command, say
 
 
 @command("install-detectron2", example="dp3d-data install-detectron2")
@@ -15,4 +13,4 @@ def install_detectron2() -> None:
     """
     from dp3d_data.install_detectron2 import install
 
-    click.echo(f"detectron2 is {install()}")
+    say(f"detectron2 is {install()}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dp3d_data.commandline import command, config_options, next_step
+from dp3d_data.commandline import command, config_options, next_step, say
 from dp3d_data.errors import NothingToDo
 from pipelines.project_settings import ProjectConfig
 
@@ -30,18 +30,18 @@ def project(config: ProjectConfig) -> None:
     vertices = plan.template.num_vertices
     kept = f"{vertices} vertices" if plan.subset is None else f"{len(plan.subset)} of {vertices} vertices"
     words = [f"{config.category}: {len(plan.fits)} fits of {config.dataset}", f"body {plan.template.name}", kept]
-    click.echo(" · ".join([*words, f"{plan.workers} worker{'s' * (plan.workers != 1)}", f"recipe {plan.recipe}"]))
+    say(" · ".join([*words, f"{plan.workers} worker{'s' * (plan.workers != 1)}", f"recipe {plan.recipe}"]))
     with click.progressbar(length=len(plan.fits), label="project") as bar:
-        result, fresh = run(plan, lambda inputs, *_: bar.update(inputs), click.echo)
+        result, fresh = run(plan, lambda inputs, *_: bar.update(inputs), say)
     if not fresh:
-        click.echo("  this run was finished before; nothing to do (--overwrite makes it anew)")
+        say("  this run was finished before; nothing to do (--overwrite makes it anew)")
     counts = result.counts
     failed = f"failed {counts['failures']}" + (f" (dp3d-data failures {result.folder})" if counts["failures"] else "")
-    click.echo(f"  kept {counts['instances']} instances of {counts['inputs']} · {failed}")
+    say(f"  kept {counts['instances']} instances of {counts['inputs']} · {failed}")
     if not counts["instances"]:
         hint = f"see why: dp3d-data failures {result.folder}"
         raise NothingToDo("no fit gave an instance", got=f"{counts['failures']} failures of {counts['inputs']} fits", hint=hint)
     few = "" if plan.subset is None or len(plan.subset) >= 200 else f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
     line = f"dp3d-data build-shards --category {config.category}{few}"
     then = next_step(counts["instances"], counts["inputs"], counts["failures"], result.folder, line)
-    click.echo(f"  written to {result.folder} · {then}")
+    say(f"  written to {result.folder} · {then}")

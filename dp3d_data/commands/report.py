@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, say
 from dp3d_data.config import setting, workspace
 
 RUNS = ("extract", "synth", "project")
@@ -52,7 +50,7 @@ def report(config: ReportConfig) -> None:
     shards = Path(config.shards) if config.shards else root / "shards"
     plan = ReportPlan(config.category, runs, shards, extras, config.pictures)
     out = write_report(plan, Path(config.out) if config.out else root / "report.html")
-    click.echo(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    say(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
     if (shards / MANIFEST).is_file():
         title = config.title or f"{config.category.capitalize()}: keypoints on a template mesh"
-        click.echo(f"dataset card: {write_card(shards, read_manifest(shards), title, config.licence)}")
+        say(f"dataset card: {write_card(shards, read_manifest(shards), title, config.licence)}")

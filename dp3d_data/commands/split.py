@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import click
 
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, say
 from dp3d_data.commands.build_shards import SplitOptions
 from dp3d_data.config import setting
 from dp3d_data.filters import KEEP_ALL
@@ -31,4 +31,4 @@ def split(shards: str, config: SplitConfig) -> None:
     from pipelines.rebuild import rebuild
 
     plan = config.plan(KEEP_ALL)
-    rebuild((shards,), config.out, plan, overwrite=config.overwrite, say=click.echo, workers=config.workers)
+    rebuild((shards,), config.out, plan, overwrite=config.overwrite, say=say, workers=config.workers)

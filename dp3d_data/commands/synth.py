@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import click
-
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, say
 from pipelines.synth_settings import SynthConfig
 
 EXAMPLE = """
@@ -28,13 +26,13 @@ def synth(config: SynthConfig) -> None:
     plan = make_plan(config)
     what = "images" if config.images else "views without images"
     words = [f"{config.category}: {config.count} {what}", f"template {plan.template.name}", f"seed {config.seed}"]
-    click.echo(" · ".join([*words, f"{plan.workers} worker{'s' * (plan.workers != 1)}", f"recipe {plan.recipe}"]))
+    say(" · ".join([*words, f"{plan.workers} worker{'s' * (plan.workers != 1)}", f"recipe {plan.recipe}"]))
     with _progress(config.count) as advance:
-        result, fresh = run(plan, advance, click.echo)
+        result, fresh = run(plan, advance, say)
     if not fresh:
-        click.echo("  this run was finished before; nothing to do (--overwrite makes it anew)")
-    click.echo(f"  kept {result.counts['instances']} instances of {result.counts['inputs']} · failed {result.counts['failures']}")
-    click.echo(f"  written to {result.folder} · next: dp3d-data build-shards --category {config.category}")
+        say("  this run was finished before; nothing to do (--overwrite makes it anew)")
+    say(f"  kept {result.counts['instances']} instances of {result.counts['inputs']} · failed {result.counts['failures']}")
+    say(f"  written to {result.folder} · next: dp3d-data build-shards --category {config.category}")
 
 
 def _progress(total: int):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dp3d_data.commandline import GroupedOption, LazyGroup, command
+from dp3d_data.commandline import GroupedOption, LazyGroup, command, say, say_table
 from dp3d_data.errors import UsageError
 
 _ROOM = "dp3d_data.commands"
@@ -23,19 +23,16 @@ def template() -> None:
 @command("list", example="dp3d-data template list")
 def list_templates() -> None:
     """List the templates that can be named: built in, and imported into the workspace."""
-    from rich.console import Console
-    from rich.table import Table
-
     from dp3d_data.bodies.builtin import LICENCES, builtin_names, imported_folder, imported_names, load_template
 
-    table = Table("name", "vertices", "faces", "skeleton", "clips", "hash", "from")
-    rows = [(name, f"built in, {LICENCES.get(name, '')}") for name in builtin_names()]
-    rows += [(name, str(imported_folder())) for name in imported_names() if name not in builtin_names()]
-    for name, origin in rows:
+    origins = [(name, f"built in, {LICENCES.get(name, '')}") for name in builtin_names()]
+    origins += [(name, str(imported_folder())) for name in imported_names() if name not in builtin_names()]
+    rows = []
+    for name, origin in origins:
         body = load_template(name)
         joints, clips = (body.skeleton.num_joints, len(body.skeleton.clips)) if body.skeleton else ("none", 0)
-        table.add_row(name, str(body.num_vertices), str(len(body.faces)), str(joints), str(clips), body.content_hash, origin)
-    Console(width=120, highlight=False).print(table)
+        rows.append((name, body.num_vertices, len(body.faces), joints, clips, body.content_hash, origin))
+    say_table(("name", "vertices", "faces", "skeleton", "clips", "hash", "from"), rows)
 
 
 @command("show", example="dp3d-data template show dog --picture dog.png")
@@ -48,14 +45,14 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
 
     body = load_template(name)
     for label, value in _facts(body):
-        click.echo(f"{label:>12}  {value}")
+        say(f"{label:>12}  {value}")
     if picture:
         _write_picture(body, picture)
-        click.echo(f"  picture written to {picture}")
+        say(f"  picture written to {picture}")
     if mesh:
         from dp3d_data.bodies.mesh_files import write_mesh
 
-        click.echo(f"  mesh written to {write_mesh(body, mesh)}")
+        say(f"  mesh written to {write_mesh(body, mesh)}")
 
 
 @command("import", example="dp3d-data template import spot.obj --name spot --axes=-z-x+y")
@@ -78,11 +75,11 @@ def import_template(mesh: str, name: str, overwrite: bool, **reading) -> None:
     path = free_path(name, overwrite)
     result = import_mesh(mesh, name, **reading)
     for warning in result.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     result.template.save(path)
     for label, value in _facts(result.template):
-        click.echo(f"{label:>12}  {value}")
-    click.echo(f"  written to {path} · look at it: dp3d-data template show {name} --picture {name}.png")
+        say(f"{label:>12}  {value}")
+    say(f"  written to {path} · look at it: dp3d-data template show {name} --picture {name}.png")
 
 
 def _facts(body) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, say
 from pipelines.adopt_settings import AdoptConfig
 
 EXAMPLE = """
@@ -25,6 +25,6 @@ def adopt(config: AdoptConfig, mesh: str) -> None:
     """
     from pipelines.adopt import run
 
-    result = run(mesh, config, click.echo)
-    click.echo(f"  template {result.template} · weights written to {result.weights}")
-    click.echo(f"  next: dp3d-data extract --category {config.category} --template {result.template} --weights {result.weights}")
+    result = run(mesh, config, say)
+    say(f"  template {result.template} · weights written to {result.weights}")
+    say(f"  next: dp3d-data extract --category {config.category} --template {result.template} --weights {result.weights}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dp3d_data.commandline import GroupedOption, command
+from dp3d_data.commandline import GroupedOption, command, say
 
 
 @command("rig", example="dp3d-data template rig spot.obj --name spot --picture spot.png")
@@ -31,18 +31,18 @@ def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -
         reading = import_mesh(mesh, name, axes=axes)
         body = reading.template
         for warning in reading.warnings:
-            click.echo(f"warning: {warning}", err=True)
+            say(f"warning: {warning}", err=True)
     else:
         body = load_template(mesh)
     bones = "found" if body.skeleton is None else "the mesh's own"
     body = rigged(replace(body, name=name))
     body.save(path)
-    click.echo(f"{name}: {body.num_vertices} vertices · {body.skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
-    click.echo(f"  joints {', '.join(body.skeleton.names)}")
+    say(f"{name}: {body.num_vertices} vertices · {body.skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
+    say(f"  joints {', '.join(body.skeleton.names)}")
     if picture:
         _write_picture(body, picture)
-        click.echo(f"  picture written to {picture}")
-    click.echo(f"  written to {path} · next: dp3d-data synth --template {name}")
+        say(f"  picture written to {picture}")
+    say(f"  written to {path} · next: dp3d-data synth --template {name}")
 
 
 def _write_picture(body, path: str) -> None:

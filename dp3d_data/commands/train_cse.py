@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import click
-
-from dp3d_data.commandline import command, config_options
+from dp3d_data.commandline import command, config_options, say
 from dp3d_data.training.recipe import TrainCseConfig
 
 
@@ -19,5 +17,5 @@ def train_cse(config: TrainCseConfig) -> None:
     """
     from pipelines.train_cse import run
 
-    result = run(config, click.echo)
-    click.echo(f"  weights written to {result} · next: dp3d-data evaluate-cse --weights {result}")
+    result = run(config, say)
+    say(f"  weights written to {result} · next: dp3d-data evaluate-cse --weights {result}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dp3d_data.commandline import command
+from dp3d_data.commandline import command, say
 from dp3d_data.config import workspace
 from dp3d_data.errors import InputMissing, ShardError
 
@@ -27,8 +27,8 @@ def verify(path: str | None, category: str) -> None:
         raise InputMissing("no such folder", path=folder, hint="build the shards: dp3d-data build-shards")
     faults = find_faults(folder)
     for fault in faults:
-        click.echo(f"{folder / fault.file}: {fault.text}", err=True)
+        say(f"{folder / fault.file}: {fault.text}", err=True)
     if faults:
-        click.echo(f"{len(faults)} faults; build the shards again, or fetch the files again", err=True)
+        say(f"{len(faults)} faults; build the shards again, or fetch the files again", err=True)
         sys.exit(ShardError.exit_code)
-    click.echo(f"{folder}: every file is what the manifest says")
+    say(f"{folder}: every file is what the manifest says")

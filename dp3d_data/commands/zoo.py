@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dp3d_data.commandline import LazyGroup, command
+from dp3d_data.commandline import LazyGroup, command, say, say_table
 
 
 @click.group(cls=LazyGroup, context_settings={"max_content_width": 110})
@@ -16,18 +16,10 @@ def zoo() -> None:
 @click.option("--published", is_flag=True, help="Only networks whose weights can be had: published or shipped.")
 def list_networks(published: bool) -> None:
     """List the networks by name, with what they are for and where their weights are."""
-    from rich.console import Console
-    from rich.table import Table
-
     from dp3d_data.inference import zoo_specs
 
-    table = Table("name", "kind", "for", "weights")
-    for spec in zoo_specs().values():
-        weights = _weights(spec)
-        if published and weights == "not published":
-            continue
-        table.add_row(spec.name, spec.kind, spec.note, weights)
-    Console(width=150, highlight=False).print(table)
+    rows = [(spec.name, spec.kind, spec.note, _weights(spec)) for spec in zoo_specs().values()]
+    say_table(("name", "kind", "for", "weights"), [row for row in rows if not (published and row[-1] == "not published")], width=150)
 
 
 @command("show", example="dp3d-data zoo show dog-synth-3")
@@ -37,7 +29,7 @@ def show(name: str) -> None:
     from dp3d_data.inference import find_spec
 
     for label, value in _facts(find_spec(name)):
-        click.echo(f"{label:>12}  {value}")
+        say(f"{label:>12}  {value}")
 
 
 @command("check", example="dp3d-data zoo check model_final.pkl")
@@ -52,22 +44,22 @@ def check(file: str, model: str) -> None:
     from dp3d_data.inference import check_file
 
     found = check_file(file, model or None)
-    click.echo(f"{file}: weights of {found.spec.name}")
-    click.echo(f"  {found.arrays} arrays, {found.parameters:,} numbers, all names and shapes as they should be")
+    say(f"{file}: weights of {found.spec.name}")
+    say(f"  {found.arrays} arrays, {found.parameters:,} numbers, all names and shapes as they should be")
     if found.spec.kind == "cse":
         meshes = ", ".join(sorted(set(found.spec.class_to_mesh.values())))
-        click.echo(f"  vertex embeddings of unit norm that differ: {meshes}")
+        say(f"  vertex embeddings of unit norm that differ: {meshes}")
     for name, value in found.notes.items():
         if name not in ("name", "class_to_mesh", "mesh_sizes"):
-            click.echo(f"  {name.replace('_', ' ')}: {value}")
+            say(f"  {name.replace('_', ' ')}: {value}")
     if found.others:
-        click.echo("  the same shape have: " + ", ".join(found.others))
+        say("  the same shape have: " + ", ".join(found.others))
     category = _category_of(found.spec)
     if category:
         more = " --charts UV_Processed.mat --template person" if found.spec.kind == "chart" else _template_of(category, found.notes)
-        click.echo(f"  next: dp3d-data extract --category {category} --model {found.spec.name} --weights {file}{more}")
+        say(f"  next: dp3d-data extract --category {category} --model {found.spec.name} --weights {file}{more}")
     if category and "MESH" in more:
-        click.echo(f"  MESH is the template that they were trained for; for another: dp3d-data template adopt MESH --weights {file}")
+        say(f"  MESH is the template that they were trained for; for another: dp3d-data template adopt MESH --weights {file}")
 
 
 def _weights(spec) -> str:

@@ -14,6 +14,7 @@ from dp3d_data.errors import InputCorrupt
 from dp3d_data.fits.fields import fit_camera
 from dp3d_data.fits.layout import attempt, joints, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.limits import parse_json
 from dp3d_data.sources.trees import existing, wrong_tree
 
 SCHEMA, VERSION = "dp3d.fits", 1
@@ -144,8 +145,8 @@ def _identity(fields: Any, path: Path, number: int) -> tuple[str, str]:
 
 def _entries(path: Path) -> list[Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+        data = parse_json(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
         raise InputCorrupt("not a json file", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path) from error
     schema = (data.get("schema"), data.get("version")) if isinstance(data, dict) else type(data).__name__
     if schema != (SCHEMA, VERSION) or not isinstance(data.get("fits"), list):

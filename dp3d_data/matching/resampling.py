@@ -14,8 +14,8 @@ def integer_box(box: Iterable[float]) -> tuple[int, int, int, int]:
     """The whole pixels that stand for a box.
 
     The reference's rule: the corner (x0, y0) and the size (x1 - x0, y1 - y0) are truncated towards zero, each on its
-    own, and the size is at least 1. So pixel (column j, row i) of the resized answer is image pixel (x + j, y + i), with
-    its centre at (x + j + 0.5, y + i + 0.5), up to half a pixel away from where the exact box would put it.
+    own and in single precision, and the size is at least 1. So pixel (column j, row i) of the resized answer is image pixel
+    (x + j, y + i), with its centre at (x + j + 0.5, y + i + 0.5), up to half a pixel away from where the exact box would put it.
 
     Args:
         box: xyxy in image pixels, finite.
@@ -29,7 +29,7 @@ def integer_box(box: Iterable[float]) -> tuple[int, int, int, int]:
     values = np.array([*box], dtype=np.float64)
     if values.shape != (4,) or not np.isfinite(values).all() or (values[2:] < values[:2]).any():
         raise ShapeError("a box is four finite numbers", got=np.array2string(values), expected="x0 <= x1, y0 <= y1")
-    x0, y0, x1, y1 = (float(value) for value in values)
+    x0, y0, x1, y1 = values.astype(np.float32)
     return int(x0), int(y0), max(int(x1 - x0), 1), max(int(y1 - y0), 1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ def card(manifest: Mapping[str, Any], title: str, licence: str) -> str:
     """The card's text: front matter, counts, how to read it, columns, origin; a function of the manifest alone."""
     sections = [
         _front_matter(manifest, title, licence),
-        f"# {title}\n\n{_summary(manifest)}",
+        f"# {_plain(title)}\n\n{_summary(manifest)}",
         _splits(manifest),
         _reading(manifest),
         _columns(),
@@ -36,7 +38,7 @@ def write_card(folder: Path, manifest: Mapping[str, Any], title: str, licence: s
     text = card(manifest, title, licence)
 
     def write(stream) -> None:
-        stream.write(text.encode())
+        stream.write(text.encode("utf-8", "replace"))
 
     return write_whole(folder / CARD, write)
 
@@ -48,25 +50,35 @@ def _front_matter(manifest: Mapping[str, Any], title: str, licence: str) -> str:
     lines += ["tags:", "- dense-pose", "- 3d", "- mesh", f"- {_quoted(manifest['category'])}", "size_categories:", f"- {size}"]
     lines += ["configs:", "- config_name: default", "  data_files:"]
     for name in manifest["splits"]:
-        lines += [f"  - split: {_HUB_NAMES.get(name, name)}", f"    path: {name}-*.parquet"]
+        lines += [f"  - split: {_word(_HUB_NAMES.get(name, name))}", f"    path: {_word(name + '-*.parquet')}"]
     lines += ["dataset_info:", "  config_name: default", "  splits:"]
     for name, split in manifest["splits"].items():
-        lines += [f"  - name: {_HUB_NAMES.get(name, name)}", f"    num_examples: {split['instances']}"]
+        lines += [f"  - name: {_word(_HUB_NAMES.get(name, name))}", f"    num_examples: {split['instances']}"]
     return "\n".join([*lines, "---", ""])
 
 
 def _quoted(text: str) -> str:
     """A YAML string in double quotes."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _word(text: str) -> str:
+    """A name in YAML: in quotes where it is more than a word."""
+    return text if re.fullmatch(r"[A-Za-z][\w-]*", text) else _quoted(text)
+
+
+def _plain(text: object) -> str:
+    """A name in Markdown: nothing in it is a tag, a cell, code or a line."""
+    return re.sub(r"[<>&|`\\\s]+", " ", str(text))
 
 
 def _summary(manifest: Mapping[str, Any]) -> str:
     template, account = manifest["template"], manifest["account"]
-    unit = "" if template["unit"] == "unknown" else f" One template unit is {template['factor']:.4g} {template['unit']}."
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in account["rejected"].items())
+    unit = "" if template["unit"] == "unknown" else f" One template unit is {template['factor']:.4g} {_plain(template['unit'])}."
+    reasons = ", ".join(f"{_plain(reason)} {count:,}" for reason, count in account["rejected"].items())
     return (
-        f"2D keypoints on a template mesh: each instance lists the visible vertices of the template `{template['name']}` "
-        f"({template['num_vertices']:,} vertices, content hash `{template['hash']}`) with their mean pixel positions.{unit} "
+        f"2D keypoints on a template mesh: each instance lists the visible vertices of the template `{_plain(template['name'])}` "
+        f"({template['num_vertices']:,} vertices, content hash `{_plain(template['hash'])}`) with their mean pixel positions.{unit} "
         f"Of {account['inputs']:,} instances {account['kept']:,} were kept; left out: {reasons or 'none'}.\n"
     )
 
@@ -75,7 +87,7 @@ def _splits(manifest: Mapping[str, Any]) -> str:
     sizes = {name: sum(e["bytes"] for e in manifest["shards"] if e["split"] == name) for name in manifest["splits"]}
     lines = ["## Splits", "", "| split | instances | groups | shards | MB |", "|---|---:|---:|---:|---:|"]
     lines += [
-        f"| {name} | {split['instances']:,} | {split['groups']:,} | {split['shards']:,} | {sizes[name] / 1e6:,.1f} |"
+        f"| {_plain(name)} | {split['instances']:,} | {split['groups']:,} | {split['shards']:,} | {sizes[name] / 1e6:,.1f} |"
         for name, split in manifest["splits"].items()
     ]
     apart = manifest["settings"].get("together", "group") == "group"
@@ -84,7 +96,7 @@ def _splits(manifest: Mapping[str, Any]) -> str:
 
 
 def _reading(manifest: Mapping[str, Any]) -> str:
-    split = next(iter(manifest["splits"]))
+    split = _plain(next(iter(manifest["splits"]))).replace('"', " ")
     return f"""## Reading
 
 Plain Parquet, so that everything reads it:
@@ -125,11 +137,11 @@ def _statistics(manifest: Mapping[str, Any]) -> str:
 
 
 def _origin(manifest: Mapping[str, Any]) -> str:
-    lines = ["## Origin", "", f"Built by dp3d, schema version {manifest['schema_version']}, recipe `{manifest['recipe']}`, from"]
+    lines = ["## Origin", "", f"Built by dp3d, schema version {manifest['schema_version']}, recipe `{_plain(manifest['recipe'])}`, from"]
     lines += ["", "| run | recipe | inputs | instances | rejected | failed |", "|---|---|---:|---:|---:|---:|"]
     for run in manifest["inputs"]:
         counts = run.get("counts", {})
         cells = (f"{counts.get(name, 0):,}" for name in ("inputs", "instances", "rejects", "failures"))
-        lines.append(f"| {run['kind']} | `{run['recipe']}` | " + " | ".join(cells) + " |")
+        lines.append(f"| {_plain(run['kind'])} | `{_plain(run['recipe'])}` | " + " | ".join(cells) + " |")
     lines += ["", "The licence of the photographs and annotations behind the keypoints is that of their publishers.", ""]
     return "\n".join(lines)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
+
+from dp3d_data.report.markup import html, joined
 
 SERIES = ("#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777", "#0891b2")
 KEPT, LEFT_OUT, FAILED = "#059669", "#d97706", "#dc2626"
+NO_VALUES = Markup('<p class="none">no values</p>')
+# A drawing of a width and height, and the path of one series in its colour.
+_DRAWING = '<svg viewBox="0 0 {} {}" role="img">{}</svg>'
+_SERIES = '<path d="{}" fill="{colour}" fill-opacity="0.16" stroke="{colour}" stroke-width="1.4" stroke-linejoin="round"/>'
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 340, 180, 42, 24, 16
 
 
-def histogram(series: Mapping[str, np.ndarray], *, bins: int = 24, low: float | None = None, high: float | None = None) -> str:
+def histogram(series: Mapping[str, np.ndarray], *, bins: int = 24, low: float | None = None, high: float | None = None) -> Markup:
     """Outlined histograms over one another, each as shares of its own series, with a tick at each median.
 
     Args:
@@ -24,7 +30,7 @@ def histogram(series: Mapping[str, np.ndarray], *, bins: int = 24, low: float | 
     clean = {name: values[np.isfinite(values)] for name, values in clean.items()}
     everything = np.concatenate([np.zeros(0), *clean.values()])
     if not len(everything):
-        return '<p class="none">no values</p>'
+        return NO_VALUES
     low = float(everything.min()) if low is None else low
     high = max(float(everything.max()) if high is None else high, low + 1e-9)
     shares = {name: _shares(values, bins, low, high) for name, values in clean.items()}
@@ -34,7 +40,7 @@ def histogram(series: Mapping[str, np.ndarray], *, bins: int = 24, low: float | 
         if len(clean[name]):
             parts.append(_outline(share / top, colour))
             parts.append(_median(name, clean[name], low, high, colour))
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
+    return html(_DRAWING, _WIDTH, _HEIGHT, joined(parts))
 
 
 def _colours(series: Mapping[str, object]) -> list[str]:
@@ -51,33 +57,35 @@ def _shares(values: np.ndarray, bins: int, low: float, high: float) -> np.ndarra
     return counts / max(counts.sum(), 1)
 
 
-def _outline(heights: np.ndarray, colour: str) -> str:
+def _outline(heights: np.ndarray, colour: str) -> Markup:
     """The silhouette of all bars; heights are 0..1."""
     step = (_WIDTH - _LEFT - 8) / len(heights)
     base, span = _HEIGHT - _BOTTOM, _HEIGHT - _BOTTOM - _TOP
     path = f"M{_LEFT} {base}" + "".join(f"V{base - span * height:.1f}h{step:.2f}" for height in heights) + f"V{base}z"
-    return f'<path d="{path}" fill="{colour}" fill-opacity="0.16" stroke="{colour}" stroke-width="1.4" stroke-linejoin="round"/>'
+    return html(_SERIES, path, colour=colour)
 
 
-def _median(name: str, values: np.ndarray, low: float, high: float, colour: str) -> str:
+def _median(name: str, values: np.ndarray, low: float, high: float, colour: str) -> Markup:
     middle = float(np.median(values))
     x = _LEFT + (_WIDTH - _LEFT - 8) * (min(max(middle, low), high) - low) / (high - low)
-    text = f"{escape(name)}: median {number(middle)}"
-    return f'<path d="M{x:.1f} {_TOP - 3}l-4 -7h8z" fill="{colour}"><title>{text}</title></path>'
+    text = f"{name}: median {number(middle)}"
+    return html('<path d="M{:.1f} {}l-4 -7h8z" fill="{}"><title>{}</title></path>', x, _TOP - 3, colour, text)
 
 
-def _axes(low: float, high: float, top: float) -> str:
+def _axes(low: float, high: float, top: float) -> Markup:
     base, span, across = _HEIGHT - _BOTTOM, _HEIGHT - _BOTTOM - _TOP, _WIDTH - _LEFT - 8
+    line = '<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}"/>'
+    text = '<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
     parts = []
     for value in ticks(0.0, 100 * top, 3):
         y = base - span * value / (100 * top)
-        parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - 8}" y2="{y:.1f}" stroke="#e2e8f0"/>')
-        parts.append(f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{number(value)} %</text>')
+        parts.append(html(line, _LEFT, y, _WIDTH - 8, y, "#e2e8f0"))
+        parts.append(html(text, _LEFT - 5, y + 4, "end", f"{number(value)} %"))
     for value in ticks(low, high, 5):
         x = _LEFT + across * (value - low) / (high - low)
-        parts.append(f'<line x1="{x:.1f}" y1="{base}" x2="{x:.1f}" y2="{base + 4}" stroke="#94a3b8"/>')
-        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 7}" text-anchor="middle">{number(value)}</text>')
-    return "".join(parts) + f'<line x1="{_LEFT}" y1="{base}" x2="{_WIDTH - 8}" y2="{base}" stroke="#94a3b8"/>'
+        parts.append(html(line, x, base, x, base + 4, "#94a3b8"))
+        parts.append(html(text, x, _HEIGHT - 7, "middle", number(value)))
+    return joined([*parts, html(line, _LEFT, base, _WIDTH - 8, base, "#94a3b8")])
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
@@ -89,7 +97,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def rose(series: Mapping[str, np.ndarray], *, wedges: int = 24) -> str:
+def rose(series: Mapping[str, np.ndarray], *, wedges: int = 24) -> Markup:
     """Directions in degrees around a circle: the area of a wedge is its share; 0 points up, 90 to the left.
 
     Args:
@@ -99,17 +107,18 @@ def rose(series: Mapping[str, np.ndarray], *, wedges: int = 24) -> str:
     shares = {name: np.bincount(_wedge(values, wedges), minlength=wedges) / max(len(values), 1) for name, values in clean.items()}
     top = max((float(share.max()) for share in shares.values()), default=0.0)
     if not top:
-        return '<p class="none">no values</p>'
+        return NO_VALUES
     x, y, radius = 170, 112, 86
-    parts = [f'<circle cx="{x}" cy="{y}" r="{radius * share:.0f}" fill="none" stroke="#e2e8f0"/>' for share in (0.5, 1.0)]
+    circle = '<circle cx="{}" cy="{}" r="{:.0f}" fill="none" stroke="#e2e8f0"/>'
+    parts = [html(circle, x, y, radius * share) for share in (0.5, 1.0)]
     for colour, share in zip(_colours(shares), shares.values(), strict=True):
-        path = _petals(np.sqrt(share / top) * radius, x, y)
-        parts.append(f'<path d="{path}" fill="{colour}" fill-opacity="0.16" stroke="{colour}" stroke-width="1.4" stroke-linejoin="round"/>')
+        parts.append(html(_SERIES, _petals(np.sqrt(share / top) * radius, x, y), colour=colour))
     for text, angle in (("0° front", 0), ("90° left", 90), ("180° back", 180), ("-90° right", 270)):
         u, v = -math.sin(math.radians(angle)), -math.cos(math.radians(angle))
         anchor = "middle" if abs(u) < 0.5 else "end" if u < 0 else "start"
-        parts.append(f'<text x="{x + (radius + 8) * u:.0f}" y="{y + (radius + 12) * v + 4:.0f}" text-anchor="{anchor}">{text}</text>')
-    return f'<svg viewBox="0 0 340 224" role="img">{"".join(parts)}</svg>'
+        place = x + (radius + 8) * u, y + (radius + 12) * v + 4
+        parts.append(html('<text x="{:.0f}" y="{:.0f}" text-anchor="{}">{}</text>', *place, anchor, text))
+    return html(_DRAWING, 340, 224, joined(parts))
 
 
 def _wedge(azimuth: np.ndarray, wedges: int) -> np.ndarray:
@@ -128,32 +137,29 @@ def _petals(radii: np.ndarray, x: float, y: float) -> str:
     return "".join(parts) + "z"
 
 
-def bars(counts: Mapping[str, int], colour: str = SERIES[0]) -> str:
+def bars(counts: Mapping[str, int], colour: str = SERIES[0]) -> Markup:
     """Horizontal bars with their names and counts."""
     if not counts:
-        return '<p class="none">none</p>'
+        return Markup('<p class="none">none</p>')
     top, row = max(max(counts.values()), 1), 26
     lines = []
     for index, (name, count) in enumerate(counts.items()):
         y, width = index * row, 150 * count / top
-        lines.append(f'<text x="150" y="{y + 17}" text-anchor="end">{escape(name)}</text>')
-        lines.append(f'<rect x="158" y="{y + 5}" width="{max(width, 1):.1f}" height="16" rx="2" fill="{colour}"/>')
-        lines.append(f'<text x="{164 + width:.1f}" y="{y + 17}">{count:,}</text>')
-    return f'<svg viewBox="0 0 380 {row * len(counts)}" role="img">{"".join(lines)}</svg>'
+        lines.append(html('<text x="150" y="{}" text-anchor="end">{}</text>', y + 17, name))
+        lines.append(html('<rect x="158" y="{}" width="{:.1f}" height="16" rx="2" fill="{}"/>', y + 5, max(width, 1), colour))
+        lines.append(html('<text x="{:.1f}" y="{}">{:,}</text>', 164 + width, y + 17, count))
+    return html(_DRAWING, 380, row * len(counts), joined(lines))
 
 
-def flow(parts: Mapping[str, tuple[int, str]]) -> str:
+def flow(parts: Mapping[str, tuple[int, str]]) -> Markup:
     """One bar for a whole, cut into named parts with their counts and colours; empty parts are left out."""
     total = sum(count for count, _ in parts.values())
     shown = {name: pair for name, pair in parts.items() if pair[0]}
-    cells = "".join(
-        f'<span style="flex-grow: {count}; background: {colour}" title="{escape(name)}: {count:,} of {total:,}"></span>'
-        for name, (count, colour) in shown.items()
-    )
-    names = "".join(
-        f'<span><i style="background: {colour}"></i>{escape(name)} <b>{count:,}</b></span>' for name, (count, colour) in shown.items()
-    )
-    return f'<div class="flow">{cells}</div><div class="legend">{names}</div>'
+    cell = '<span style="flex-grow: {}; background: {}" title="{}"></span>'
+    entry = '<span><i style="background: {}"></i>{} <b>{:,}</b></span>'
+    cells = joined(html(cell, count, colour, f"{name}: {count:,} of {total:,}") for name, (count, colour) in shown.items())
+    names = joined(html(entry, colour, name, count) for name, (count, colour) in shown.items())
+    return html('<div class="flow">{}</div><div class="legend">{}</div>', cells, names)
 
 
 def number(value: float) -> str:

@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from dp3d_data.report import charts, page
 from dp3d_data.report.facts import NAMES
-from dp3d_data.report.pictures import file_address
+from dp3d_data.report.markup import joined
+from dp3d_data.report.pictures import shown_file
 from dp3d_data.shards.runs import Run
 
 # Reasons for leaving an instance out, in the order of their colours.
@@ -19,7 +22,7 @@ def name_of(run: Run) -> str:
     return NAMES.get(run.kind, run.kind)
 
 
-def overview(runs: Sequence[Run], manifest: Mapping[str, Any] | None) -> str:
+def overview(runs: Sequence[Run], manifest: Mapping[str, Any] | None) -> Markup:
     """What came out, and what became of every instance on the way."""
     counts = {name: sum(run.counts[name] for run in runs) for name in ("inputs", "instances", "rejects", "failures")}
     numbers = {"inputs": counts["inputs"], "instances": counts["instances"], "rejected": counts["rejects"], "failed": counts["failures"]}
@@ -33,13 +36,13 @@ def overview(runs: Sequence[Run], manifest: Mapping[str, Any] | None) -> str:
         counts, unit = run.counts, "images" if run.kind == "extract" else "samples"
         reasons = Counter(run.rejects().column("reason").to_pylist())
         bar = {"instances": (counts["instances"], charts.KEPT)} | _shaded(reasons) | {"failed": (counts["failures"], charts.FAILED)}
-        parts.append(f"<h3>{name_of(run).capitalize()}: {counts['inputs']:,} {unit}</h3>" + charts.flow(bar))
+        parts.append(page.titled(f"{name_of(run).capitalize()}: {counts['inputs']:,} {unit}", charts.flow(bar)))
     if manifest is not None:
         splits = zip(manifest["splits"].items(), (charts.KEPT, "#34d399", "#6ee7b7"), strict=False)
         bar = {f"in {name}": (split["instances"], colour) for (name, split), colour in splits}
         title = f"Shards: {manifest['account']['inputs']:,} instances"
-        parts.append(f"<h3>{title}</h3>" + charts.flow(bar | _shaded(Counter(manifest["account"]["rejected"]))))
-    return "\n".join(parts)
+        parts.append(page.titled(title, charts.flow(bar | _shaded(Counter(manifest["account"]["rejected"])))))
+    return joined(parts, "\n")
 
 
 def _shaded(reasons: Counter[str]) -> dict[str, tuple[int, str]]:
@@ -48,30 +51,30 @@ def _shaded(reasons: Counter[str]) -> dict[str, tuple[int, str]]:
     return {name: (count, _SHADES[index % len(_SHADES)]) for index, (name, count) in enumerate(ranked)}
 
 
-def overlays(runs: Sequence[Run], limit: int) -> str:
+def overlays(runs: Sequence[Run], limit: int) -> Markup:
     """Whole photographs with their keypoints, as extract has drawn them."""
     shown = [path for run in runs for path in run.overlays][:limit]
-    return page.grid((page.figure(file_address(path, 900), "" if path.stem.isdigit() else path.stem) for path in shown), 340)
+    return page.grid((page.figure(shown_file(path, 900).address, "" if path.stem.isdigit() else path.stem) for path in shown), 340)
 
 
-def problems(runs: Sequence[Run], limit: int = 100) -> str:
+def problems(runs: Sequence[Run], limit: int = 100) -> Markup:
     """Images that failed, with the reason, and instances that were rejected."""
     parts = []
     for run in runs:
         failures, rejects = run.failures().to_pylist(), run.rejects().to_pylist()
         if failures:
             rows = [[row["image_id"], row["stage"], row["error"], row["message"]] for row in failures[:limit]]
-            parts.append(f"<h3>Failed {name_of(run)}: {len(failures)}</h3>" + page.table(["image", "stage", "error", "message"], rows))
+            table = page.table(["image", "stage", "error", "message"], rows)
+            parts.append(page.titled(f"Failed {name_of(run)}: {len(failures)}", table))
         if rejects:
             values = ("" if row["value"] is None else charts.number(row["value"]) for row in rejects[:limit])
             rows = [[row["instance_id"], row["reason"], value] for row, value in zip(rejects, values, strict=False)]
             title = f"Rejected {name_of(run)}: {len(rejects)}" + (f", the first {limit} shown" if len(rejects) > limit else "")
             parts.append(page.folded(title, page.table(["instance", "reason", "value"], rows)))
-    return "\n".join(parts) or "<p>Nothing failed, nothing was rejected.</p>"
+    return joined(parts, "\n") or Markup("<p>Nothing failed, nothing was rejected.</p>")
 
 
-
-def origin(manifest: Mapping[str, Any]) -> str:
+def origin(manifest: Mapping[str, Any]) -> Markup:
     """What the shards were made of and with, and every file with its hash."""
     template = manifest["template"]
     facts = {

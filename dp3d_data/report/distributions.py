@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from dp3d_data.bodies.colours import colour_by_vertex
 from dp3d_data.bodies.template import Template
 from dp3d_data.report import charts, page
 from dp3d_data.report.facts import Facts
+from dp3d_data.report.markup import html, joined
 from dp3d_data.report.viewer import Layer, share_layer, viewer
 
 # Field of the facts: title, range.
@@ -29,7 +31,7 @@ _VIEWED = (
 )
 
 
-def distributions(facts: Sequence[Facts]) -> str:
+def distributions(facts: Sequence[Facts]) -> Markup:
     """Charts of the runs, and folded those of the splits; the splits alone where there is no run."""
     runs, splits = [one for one in facts if one.collection.is_run], [one for one in facts if not one.collection.is_run]
     if not runs or not splits:
@@ -37,19 +39,19 @@ def distributions(facts: Sequence[Facts]) -> str:
     return _charts(runs) + page.folded("The same by split of the shards", _charts(splits))
 
 
-def _charts(facts: Sequence[Facts]) -> str:
+def _charts(facts: Sequence[Facts]) -> Markup:
     """A chart for each measure, with one series for each collection."""
     names = page.legend(charts.colours_of([one.name for one in facts]))
-    parts = ["<p>Shares of each series; the triangles are medians.</p>", names, page.grid(_histograms(facts, INSTANCES), 240)]
+    parts = [Markup("<p>Shares of each series; the triangles are medians.</p>"), names, page.grid(_histograms(facts, INSTANCES), 240)]
     views = _histograms(facts, VIEWS)
     if views:
         azimuths = {one.name: one.azimuth for one in facts}
         around = page.figure(charts.rose(azimuths), "Azimuth of the viewer about the template's z axis, 0 along x")
-        parts += [f"<h3>Viewpoints</h3><p>{_VIEWED}</p>", page.grid([around, *views], 320)]
-    return "\n".join(parts)
+        parts += [page.titled("Viewpoints", html("<p>{}</p>", _VIEWED)), page.grid([around, *views], 320)]
+    return joined(parts, "\n")
 
 
-def _histograms(facts: Sequence[Facts], titles: Mapping[str, tuple[str, float, float | None]]) -> list[str]:
+def _histograms(facts: Sequence[Facts], titles: Mapping[str, tuple[str, float, float | None]]) -> list[Markup]:
     figures = []
     for field, (title, low, high) in titles.items():
         series = {one.name: getattr(one, field) for one in facts}
@@ -58,9 +60,9 @@ def _histograms(facts: Sequence[Facts], titles: Mapping[str, tuple[str, float, f
     return figures
 
 
-def template_view(template: Template, facts: Sequence[Facts]) -> str:
+def template_view(template: Template, facts: Sequence[Facts]) -> Markup:
     """The key to the colours of all keypoints, and how often each vertex is visible."""
     text = f"{template.name}: {template.num_vertices:,} vertices. Each vertex has one colour, wherever its keypoints appear on this page."
     key = Layer("Colours of the vertices", "The key to the colours of all keypoints on this page.", colour_by_vertex(template))
     shares = [share_layer(f"Visible: {one.name}", one.visible_share, one.name) for one in facts if len(one.seen) and len(one)]
-    return f"<p>{text}</p>" + viewer(template, [key, *shares])
+    return html("<p>{}</p>{}", text, viewer(template, [key, *shares]))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dp3d_data.errors import InputCorrupt
+from markupsafe import Markup
+
+from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.limits import parse_json
 from dp3d_data.report import charts, page
-from dp3d_data.report.pictures import file_address, is_wide
+from dp3d_data.report.markup import joined
+from dp3d_data.report.pictures import shown_file
 
 TITLES = {"model": "Parts", "predictions": "Lifted instances", "evaluation": "Evaluation"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif")
@@ -18,23 +22,23 @@ _FIRST = ("parts", "turntable", "lift", "predict", "evaluation")
 SHEETS = ("sheet", "lifted")
 
 
-def extras(folders: Sequence[Path], limit: int) -> str:
+def extras(folders: Sequence[Path], limit: int) -> Markup:
     """Pictures, tables and measures that other programs left in the folders, folder by folder, as they are."""
-    return "\n".join(_extra(folder, limit) for folder in folders if folder.is_dir())
+    return joined((_extra(folder, limit) for folder in folders if folder.is_dir()), "\n")
 
 
-def _extra(folder: Path, limit: int) -> str:
+def _extra(folder: Path, limit: int) -> Markup:
     texts = [page.markdown(path.read_text(encoding="utf-8", errors="replace")) for path in _files(folder, (".md",))]
     pictures = sorted(_files(folder, _PICTURES), key=lambda path: (_rank(path), str(path)))
     pictures = [path for path in pictures if path.stem not in SHEETS or len(pictures) == 1][:limit]
-    wide: list[str] = []
-    narrow: list[str] = []
+    wide: list[Markup] = []
+    narrow: list[Markup] = []
     for path in pictures:
         try:
-            figure = page.figure(file_address(path), path.stem.replace("_", " "))
-        except InputCorrupt:
+            picture = shown_file(path)
+        except (InputCorrupt, InputMissing):
             continue
-        (wide if is_wide(path) else narrow).append(figure)
+        (wide if picture.wide else narrow).append(page.figure(picture.address, path.stem.replace("_", " ")))
     grids = [page.grid(figures, cell) for figures, cell in ((narrow, 480), (wide, 1000)) if figures]
     tables = []
     for path in _files(folder, (".json",)):
@@ -42,7 +46,7 @@ def _extra(folder: Path, limit: int) -> str:
             tables.append(page.folded(path.name, page.table(["measure", "value"], rows)))
     parts = [*texts, *grids, *tables]
     heading = TITLES.get(folder.name, folder.name.capitalize())
-    return "\n".join([*([] if texts else [f"<h3>{heading}</h3>"]), *parts]) if parts else ""
+    return joined([*([] if texts else [page.titled(heading)]), *parts], "\n") if parts else Markup("")
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -55,10 +59,9 @@ def _rank(path: Path) -> int:
 
 def _measures(path: Path) -> list[tuple[str, str]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        return list(itertools.islice(_leaves(parse_json(path.read_text(encoding="utf-8")), ""), 200))
+    except (ValueError, RecursionError):
         return []
-    return list(_leaves(content, ""))[:200]
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:

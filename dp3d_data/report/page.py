@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
-STYLE = """
+from markupsafe import Markup
+
+from dp3d_data.report.markup import html, joined
+
+STYLE = Markup("""
 :root { color-scheme: light; --ink: #0f172a; --soft: #64748b; --line: #e2e8f0; --wash: #f8fafc; --accent: #2563eb; }
 * { box-sizing: border-box; }
 body { margin: 0; background: white; color: var(--ink); line-height: 1.5;
@@ -70,19 +75,29 @@ figcaption:has(small) { color: var(--ink); font-size: 12px; padding: 6px 10px 8p
 details { margin: 12px 0; } summary { cursor: pointer; color: var(--accent); font-size: 14px; }
 footer { color: var(--soft); font-size: 13px; padding: 30px 28px 50px; }
 @media print { nav { display: none; } section { break-inside: avoid; } }
+""")
+# Nothing is fetched, and no script runs but the page's own, which its hash names: whatever else gets in stays text.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>
+<body><header><h1>{title}</h1><p>{subtitle}</p></header>
+<nav><div>{links}</div></nav>
+<main>{bodies}</main>
+<footer>{footer}</footer><script>{script}</script></body></html>
 """
 
 
-def page(title: str, subtitle: str, sections: Sequence[tuple[str, str]], footer: str, script: str = "") -> str:
-    """A whole document; `sections` are (heading, inner HTML) and get an entry in the navigation; `script` comes last."""
-    links = "".join(f'<a href="#{anchor(name)}">{escape(name)}</a>' for name, _ in sections)
-    bodies = "\n".join(f'<section id="{anchor(name)}"><h2>{escape(name)}</h2>\n{inner}</section>' for name, inner in sections)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
-        f"<body><header><h1>{escape(title)}</h1><p>{escape(subtitle)}</p></header>\n<nav><div>{links}</div></nav>\n"
-        f"<main>{bodies}</main>\n<footer>{escape(footer)}</footer>{script}</body></html>\n"
-    )
+def page(title: str, subtitle: str, sections: Sequence[tuple[str, Markup]], footer: str, script: str = "") -> bytes:
+    """A whole document; `sections` are (heading, inner HTML) and get an entry in the navigation; `script`, a program, comes last."""
+    links = joined(html('<a href="#{}">{}</a>', anchor(name), name) for name, _ in sections)
+    section = '<section id="{}"><h2>{}</h2>\n{}</section>'
+    bodies = joined((html(section, anchor(name), name, inner) for name, inner in sections), "\n")
+    policy = POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
+    words = {"title": title, "subtitle": subtitle, "footer": footer, "policy": policy}
+    text = html(_PAGE, style=STYLE, links=links, bodies=bodies, script=Markup(script), **words)
+    return text.encode("utf-8", "replace")
 
 
 def anchor(name: str) -> str:
@@ -90,54 +105,60 @@ def anchor(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
 
 
-def cards(values: Mapping[str, Any]) -> str:
+def cards(values: Mapping[str, Any]) -> Markup:
     """Large numbers with their names."""
     shown = ((name, f"{value:,}" if isinstance(value, int) else str(value)) for name, value in values.items())
-    inner = "".join(f'<div class="card"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for name, value in shown)
-    return f'<div class="cards">{inner}</div>'
+    inner = joined(html('<div class="card"><b>{}</b><span>{}</span></div>', value, name) for name, value in shown)
+    return html('<div class="cards">{}</div>', inner)
 
 
-def figure(content: str, caption: str, words: str = "") -> str:
+def figure(content: str, caption: str, words: str = "") -> Markup:
     """A chart, or a picture by its data address, with its caption and more words below it."""
-    inner = f'<img alt="{escape(caption)}" loading="lazy" src="{content}">' if content.startswith("data:") else content
-    more = f"<small>{escape(words)}</small>" if words else ""
-    below = f"<figcaption>{escape(caption)}{more}</figcaption>" if caption or words else ""
-    return f"<figure>{inner}{below}</figure>"
+    picture = '<img alt="{}" loading="lazy" src="{}">'
+    inner = html(picture, caption, content) if content.startswith("data:") else content
+    more = html("<small>{}</small>", words) if words else ""
+    below = html("<figcaption>{}{}</figcaption>", caption, more) if caption or words else ""
+    return html("<figure>{}{}</figure>", inner, below)
 
 
-def grid(figures: Iterable[str], cell: int = 320) -> str:
+def grid(figures: Iterable[str], cell: int = 320) -> Markup:
     """Figures side by side, each at least `cell` pixels wide."""
-    return f'<div class="grid" style="--cell: {cell}px">{"".join(figures)}</div>'
+    return html('<div class="grid" style="--cell: {}px">{}</div>', cell, joined(figures))
 
 
-def legend(colours: Mapping[str, str]) -> str:
+def legend(colours: Mapping[str, str]) -> Markup:
     """Names of series with their colours."""
-    items = "".join(f'<span><i style="background: {colour}"></i>{escape(name)}</span>' for name, colour in colours.items())
-    return f'<div class="legend">{items}</div>'
+    items = (html('<span><i style="background: {}"></i>{}</span>', colour, name) for name, colour in colours.items())
+    return html('<div class="legend">{}</div>', joined(items))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A plain table; every cell is escaped."""
-    top = "".join(f"<th>{escape(str(cell))}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
+    """A plain table."""
+    top = joined(html("<th>{}</th>", cell) for cell in head)
+    body = joined(html("<tr>{}</tr>", joined(html("<td>{}</td>", cell) for cell in row)) for row in rows)
+    return html('<div class="wide"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>', top, body)
 
 
-def folded(title: str, inner: str) -> str:
+def folded(title: str, inner: str) -> Markup:
     """Content that opens on a click."""
-    return f"<details><summary>{escape(title)}</summary>{inner}</details>"
+    return html("<details><summary>{}</summary>{}</details>", title, inner)
 
 
-def markdown(text: str) -> str:
+def titled(title: str, inner: str = "", level: int = 3) -> Markup:
+    """A heading inside a section, and what stands below it."""
+    return html("<h{level}>{}</h{level}>{}", title, inner, level=level)
+
+
+def markdown(text: str) -> Markup:
     """Headings, paragraphs and tables of Markdown; everything else is shown as it is written."""
-    parts: list[str] = []
+    parts: list[Markup] = []
     for block in text.replace("\r\n", "\n").split("\n\n"):
         lines = [line.strip() for line in block.splitlines() if line.strip()]
         while lines and lines[0].startswith("#"):
-            parts.append(f"<h3>{escape(lines.pop(0).lstrip('#').strip())}</h3>")
+            parts.append(titled(lines.pop(0).lstrip("#").strip()))
         if lines and all(line.startswith("|") for line in lines):
             cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
             parts.append(table(cells[0], [row for row in cells[1:] if set("".join(row)) - set("-: ")]))
         elif lines:
-            parts.append(f'<p class="note">{escape(" ".join(lines))}</p>')
-    return "\n".join(parts)
+            parts.append(html('<p class="note">{}</p>', " ".join(lines)))
+    return joined(parts, "\n")

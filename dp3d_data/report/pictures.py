@@ -6,16 +6,15 @@ import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dp3d_data.errors import Dp3dError, InputCorrupt
-from dp3d_data.sources.images import read_image
+from dp3d_data.sources.images import local_pixels, read_image
 
 _WHOLE = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
-_LARGEST = 1_500_000
+_LARGEST, _LARGEST_ANIMATION = 1_500_000, 20_000_000
 _GROUND = "#f1f5f9"
 
 
@@ -28,27 +27,24 @@ def jpeg_address(image: Image.Image, max_side: int = 720, quality: int = 86) -> 
     return _address("image/jpeg", stream.getvalue())
 
 
-def file_address(path: Path, max_side: int = 1200) -> str:
-    """A picture file as a data address: as it is where small or animated, else as a smaller JPEG.
+class Shown(NamedTuple):
+    """A picture file for the page: its data address, and whether it is more than twice as wide as high."""
+
+    address: str
+    wide: bool
+
+
+def shown_file(path: Path, max_side: int = 1200) -> Shown:
+    """A picture file: as it is where small or animated, else as a smaller JPEG.
 
     Raises:
-        InputCorrupt: not a picture.
+        InputMissing, InputCorrupt: no picture of a format that is read, or too large.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            animated = getattr(image, "n_frames", 1) > 1
-            if path.suffix.lower() in _WHOLE and (animated or path.stat().st_size <= _LARGEST):
-                return _address(_WHOLE[path.suffix.lower()], path.read_bytes())
-            return jpeg_address(image, max_side)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputCorrupt("not a picture", got=error, path=path) from error
-
-
-def is_wide(path: Path) -> bool:
-    """Whether a picture is more than twice as wide as high."""
-    with Image.open(path) as image:
-        return image.width > 2 * image.height
+    pixels = read_image(path).pixels
+    wide, kind = pixels.shape[1] > 2 * pixels.shape[0], path.suffix.lower()
+    if kind in _WHOLE and path.stat().st_size <= (_LARGEST_ANIMATION if kind == ".gif" else _LARGEST):
+        return Shown(_address(_WHOLE[kind], path.read_bytes()), wide)
+    return Shown(jpeg_address(Image.fromarray(pixels), max_side), wide)
 
 
 def _address(kind: str, data: bytes) -> str:
@@ -58,14 +54,7 @@ def _address(kind: str, data: bytes) -> str:
 def crops(rows: Sequence[Mapping[str, Any]], colours: np.ndarray, side: int = 300) -> Iterator[Image.Image]:
     """The crop of each instance; where its image cannot be read, its keypoints on a plain ground."""
     for row in rows:
-        yield instance_crop(_pixels(row["image_path"]), row, colours, side)
-
-
-def _pixels(path: str | None) -> np.ndarray | None:
-    try:
-        return None if path is None else read_image(path).pixels
-    except Dp3dError:
-        return None
+        yield instance_crop(local_pixels(row["image_path"]), row, colours, side)
 
 
 def instance_crop(pixels: np.ndarray | None, row: Mapping[str, Any], colours: np.ndarray, side: int) -> Image.Image:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+from markupsafe import Markup
 
 from dp3d_data.bodies.colours import colour_by_vertex
 from dp3d_data.bodies.template import Template
 from dp3d_data.report import charts, page
 from dp3d_data.report.facts import Facts
+from dp3d_data.report.markup import html, joined
 from dp3d_data.report.pictures import crops, jpeg_address
 
 # Field of the facts, whether large is bad, title.
@@ -22,7 +24,7 @@ WORST = (
 )
 
 
-def contact_sheet(facts: Facts, template: Template, limit: int) -> str:
+def contact_sheet(facts: Facts, template: Template, limit: int) -> Markup:
     """Instances evenly over the range of scores, best first; those with an image before the others."""
     order = np.lexsort((np.arange(len(facts)), -facts.score, ~facts.pictured))
     pictured = int(facts.pictured.sum())
@@ -34,7 +36,7 @@ def contact_sheet(facts: Facts, template: Template, limit: int) -> str:
     return _sheet(facts, chosen, words, template)
 
 
-def worst(facts: Facts, template: Template, limit: int) -> str:
+def worst(facts: Facts, template: Template, limit: int) -> Markup:
     """The worst instances by each measure that tells them apart."""
     parts = []
     for field, large, title, text in WORST:
@@ -44,11 +46,11 @@ def worst(facts: Facts, template: Template, limit: int) -> str:
             continue
         order = finite[np.argsort(-values[finite] if large else values[finite], kind="stable")][:limit]
         words = [text.format(charts.number(float(values[i]))) for i in order]
-        parts.append(f"<h4>{title}</h4>" + _sheet(facts, [int(i) for i in order], words, template))
-    return "\n".join(parts)
+        parts.append(page.titled(title, _sheet(facts, [int(i) for i in order], words, template), level=4))
+    return joined(parts, "\n")
 
 
-def left_out(facts: Sequence[Facts], rejects: pa.Table, template: Template, limit: int) -> str:
+def left_out(facts: Sequence[Facts], rejects: pa.Table, template: Template, limit: int) -> Markup:
     """What build-shards left out, reason by reason, drawn from the runs that have it."""
     reasons: dict[str, dict[str, str]] = {}
     for row in rejects.to_pylist():
@@ -56,21 +58,21 @@ def left_out(facts: Sequence[Facts], rejects: pa.Table, template: Template, limi
         reasons.setdefault(row["reason"], {})[row["instance_id"]] = f"{row['reason']} {value}".strip()
     parts = []
     for reason, words in sorted(reasons.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        figures: list[str] = []
+        figures: list[Markup] = []
         for one in facts:
             chosen = [index for index, name in enumerate(one.instance_ids) if name in words][: limit - len(figures)]
             figures += _figures(one, chosen, [words[one.instance_ids[index]] for index in chosen], template)
-        shown = page.grid(figures, 150) if figures else '<p class="none">their keypoints are not among the folders shown here</p>'
-        parts.append(f"<h3>{reason.capitalize()}: {len(words):,}</h3>" + shown)
-    return "\n".join(parts)
+        shown = page.grid(figures, 150) if figures else html('<p class="none">their keypoints are not among the folders shown here</p>')
+        parts.append(page.titled(f"{reason.capitalize()}: {len(words):,}", shown))
+    return joined(parts, "\n")
 
 
-def _sheet(facts: Facts, chosen: Sequence[int], words: Sequence[str], template: Template) -> str:
+def _sheet(facts: Facts, chosen: Sequence[int], words: Sequence[str], template: Template) -> Markup:
     figures = _figures(facts, chosen, words, template)
-    return page.grid(figures, 150) if figures else ""
+    return page.grid(figures, 150) if figures else Markup("")
 
 
-def _figures(facts: Facts, chosen: Sequence[int], words: Sequence[str], template: Template) -> list[str]:
+def _figures(facts: Facts, chosen: Sequence[int], words: Sequence[str], template: Template) -> list[Markup]:
     rows = facts.collection.rows(chosen)
     pictures = crops(rows, colour_by_vertex(template))
     return [page.figure(jpeg_address(p, 300), row["instance_id"], text) for p, row, text in zip(pictures, rows, words, strict=True)]

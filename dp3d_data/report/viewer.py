@@ -6,17 +6,25 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from importlib.resources import files
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from markupsafe import Markup
 
 from dp3d_data.bodies.template import Template
+from dp3d_data.report.markup import html, joined
 from dp3d_data.report.surface import heat
 
 # Azimuth and elevation of the viewer in degrees; x forward, y left, z up.
 STANDS = {"front": (0, 0), "left": (90, 0), "back": (180, 0), "right": (-90, 0), "above": (0, 90)}
+_VIEWER = (
+    '<figure class="viewer"><div class="bar">{}<span class="stands">{}</span></div>'
+    '<canvas tabindex="0" role="img" aria-label="{}"></canvas>'
+    '<figcaption><output></output><span class="scale" hidden><b></b><i></i><b></b></span>'
+    '<span class="hint">drag or arrow keys turn it · shift and wheel, + and - zoom · double click resets</span></figcaption>'
+    '<script type="application/json">{}</script></figure>'
+)
 
 
 @dataclass(frozen=True)
@@ -49,23 +57,18 @@ def share_layer(title: str, share: Float[np.ndarray, "K"], of: str) -> Layer:
     return Layer(title, text, heat(share / max(top, 1e-9)), share, "0", f"{100 * top:.0f} %", f"% of {of}", 100.0)
 
 
-def viewer(template: Template, layers: Sequence[Layer]) -> str:
+def viewer(template: Template, layers: Sequence[Layer]) -> Markup:
     """The figure; the page needs viewer_script() once at its end."""
     data = {
         "vertices": _packed(template.vertices, "<f4"),
         "faces": _packed(template.faces, "<i4"),
         "layers": [_plain(layer) for layer in layers],
     }
-    buttons = "".join(f'<button type="button" data-layer="{i}">{escape(layer.title)}</button>' for i, layer in enumerate(layers))
-    stands = "".join(f'<button type="button" data-view="{a} {e}">{name}</button>' for name, (a, e) in STANDS.items())
-    label = escape(f"{template.name}, {template.num_vertices:,} vertices: drag to turn")
-    return (
-        f'<figure class="viewer"><div class="bar">{buttons}<span class="stands">{stands}</span></div>'
-        f'<canvas tabindex="0" role="img" aria-label="{label}"></canvas>'
-        '<figcaption><output></output><span class="scale" hidden><b></b><i></i><b></b></span>'
-        '<span class="hint">drag or arrow keys turn it · shift and wheel, + and - zoom · double click resets</span></figcaption>'
-        f'<script type="application/json">{safe_json(data)}</script></figure>'
-    )
+    button = '<button type="button" data-{}="{}">{}</button>'
+    buttons = joined(html(button, "layer", i, layer.title) for i, layer in enumerate(layers))
+    stands = joined(html(button, "view", f"{azimuth} {elevation}", name) for name, (azimuth, elevation) in STANDS.items())
+    label = f"{template.name}, {template.num_vertices:,} vertices: drag to turn"
+    return html(_VIEWER, buttons, stands, label, safe_json(data))
 
 
 def viewer_script() -> str:
@@ -74,13 +77,13 @@ def viewer_script() -> str:
 
 
 def scripts(*names: tuple[str, str]) -> str:
-    """Programs of packages, one after the other, as they stand at the end of a page."""
-    return "<script>" + "".join(files(package).joinpath(name).read_text(encoding="utf-8") for package, name in names) + "</script>"
+    """Programs of packages, one after the other, for the end of a page."""
+    return "".join(files(package).joinpath(name).read_text(encoding="utf-8") for package, name in names)
 
 
-def safe_json(data: object) -> str:
+def safe_json(data: object) -> Markup:
     """JSON that no HTML parser takes for a tag."""
-    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _plain(layer: Layer) -> dict[str, object]:

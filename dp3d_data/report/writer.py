@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from dp3d_data.bodies.template import Template
 from dp3d_data.errors import NothingToDo
 from dp3d_data.files import write_whole
@@ -14,6 +16,7 @@ from dp3d_data.report import content, page
 from dp3d_data.report.distributions import distributions, template_view
 from dp3d_data.report.extras import extras
 from dp3d_data.report.facts import Facts, collections, facts_of
+from dp3d_data.report.markup import joined
 from dp3d_data.report.sheets import contact_sheet, left_out, worst
 from dp3d_data.report.viewer import viewer_script
 from dp3d_data.shards.files import read_table
@@ -85,8 +88,8 @@ def _check_files(runs: Sequence[Run], shards: Path | None) -> None:
             reader.check(name)
 
 
-def _put(stream, text: str) -> None:
-    stream.write(text.encode())
+def _put(stream, text: bytes) -> None:
+    stream.write(text)
 
 
 def _template(runs: Sequence[Run], shards: Path | None) -> Template | None:
@@ -95,22 +98,22 @@ def _template(runs: Sequence[Run], shards: Path | None) -> Template | None:
     return next((Template.load(folder / TEMPLATE) for folder in found if (folder / TEMPLATE).is_file()), None)
 
 
-def _surfaces(facts: Sequence[Facts], template: Template | None) -> list[tuple[str, str]]:
+def _surfaces(facts: Sequence[Facts], template: Template | None) -> list[tuple[str, Markup]]:
     """The template that turns, and the distributions."""
     sections = [("Template", template_view(template, facts))] if template is not None else []
     some = [one for one in facts if len(one)]
     return sections + ([("Distributions", distributions(some))] if some else [])
 
 
-def _pictures(plan: ReportPlan, facts: Sequence[Facts], template: Template | None) -> list[tuple[str, str]]:
+def _pictures(plan: ReportPlan, facts: Sequence[Facts], template: Template | None) -> list[tuple[str, Markup]]:
     """Contact sheets of each run, or of each split where only shards are there."""
     if template is None:
         return []
     some = [one for one in facts if len(one) and one.collection.template_hash == template.content_hash]
     some = [one for one in some if one.collection.is_run] or some
-    sheets = [f"<h3>{one.name.capitalize()}</h3>" + contact_sheet(one, template, plan.pictures) for one in some]
-    worsts = [f"<h3>{one.name.capitalize()}</h3>" + worst(one, template, max(plan.pictures // 4, 1)) for one in some]
-    return [("Instances", "".join(sheets)), ("Worst", "".join(worsts))]
+    sheets = [page.titled(one.name.capitalize(), contact_sheet(one, template, plan.pictures)) for one in some]
+    worsts = [page.titled(one.name.capitalize(), worst(one, template, max(plan.pictures // 4, 1))) for one in some]
+    return [("Instances", joined(sheets)), ("Worst", joined(worsts))]
 
 
 def _subtitle(runs: Sequence[Run], template: Template | None) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from dp3d_data.errors import InputMissing, ShardError
+from dp3d_data.errors import InputCorrupt, InputMissing, ShardError
 from dp3d_data.files import write_whole
+from dp3d_data.limits import read_arrays
 
 if TYPE_CHECKING:
     from dp3d_data.bodies.template import Template
@@ -51,11 +51,10 @@ def read_basis(path: str | Path) -> Basis:
         InputMissing: no such file.
         ShardError: damaged.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise InputMissing("no basis beside the shards", path=path, hint="build them again: dp3d-data build-shards --overwrite")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return Basis(archive["eigenvalues"], archive["functions"])
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ShardError("damaged basis", got=str(error).splitlines()[0], path=path) from error
+        arrays = read_arrays(path)
+        return Basis(arrays["eigenvalues"], arrays["functions"])
+    except (InputCorrupt, KeyError) as error:
+        raise ShardError("damaged basis", got=getattr(error, "got", f"no {error}"), path=path) from error

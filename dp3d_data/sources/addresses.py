@@ -24,6 +24,7 @@ def file_system(address: str) -> tuple[Any, str]:
     Raises:
         UsageError: fsspec knows no such scheme.
         DependencyMissing: the library that speaks it is not installed.
+        InputMissing: the machine refuses the connection.
     """
     import fsspec
 
@@ -33,6 +34,9 @@ def file_system(address: str) -> tuple[Any, str]:
         raise DependencyMissing("a library that this address needs is missing", got=error, path=address) from error
     except ValueError as error:
         raise UsageError("this address cannot be read", got=error, expected="a scheme that fsspec knows", path=address) from error
+    except OSError as error:
+        hint = "check that the machine is on and answers, and the name and the port"
+        raise InputMissing("this address does not answer", got=error, hint=hint, path=address) from error
 
 
 def read_bytes(address: str, limit: int) -> bytes:
@@ -58,8 +62,8 @@ def is_file(path: str) -> bool:
     """Whether a file is there; an address that cannot be asked has none."""
     if not is_address(path):
         return os.path.isfile(path)
-    system, place = file_system(path)
     try:
+        system, place = file_system(path)
         return bool(system.isfile(place))
     except OSError:
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
+from dp3d_data.limits import parse_json
 from dp3d_data.records import Box, GivenObject, ImageRecord
 from dp3d_data.sources.coco import category_ids
 
@@ -105,8 +105,8 @@ def _csv_entries(text: str, path: Path) -> Iterator[Entry]:
 
 def _json_entries(text: str, path: Path, category: str | None) -> Iterator[Entry]:
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise InputCorrupt("not json", got=error, expected=EXPECTED, path=path) from error
     if isinstance(content, dict) and "annotations" in content:
         return _coco_entries(content, path, category)

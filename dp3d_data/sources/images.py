@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
 from dp3d_data.sources.addresses import is_address, read_bytes
 
 if TYPE_CHECKING:
@@ -64,6 +64,19 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
     data = _read_bytes(path)
     pixels = _decode(data, path, max_pixels)
     return Photograph(pixels, hashlib.sha256(data).hexdigest())
+
+
+def local_pixels(path: str | None) -> UInt8[np.ndarray, "height width 3"] | None:
+    """The pixels of a photograph that a table names, to be shown; None where no such file can be read.
+
+    Tables come from strangers: only files of this machine are opened, no address, with the formats and limits of `read_image`.
+    """
+    if not path or is_address(path):
+        return None
+    try:
+        return read_image(path).pixels
+    except (Dp3dError, ValueError):
+        return None
 
 
 def _read_bytes(path: str | Path) -> bytes:

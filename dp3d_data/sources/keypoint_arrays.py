@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,8 @@ from jaxtyping import Float
 
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.errors import InputCorrupt, NothingToDo, TemplateError
+from dp3d_data.files import require_no_pointer
+from dp3d_data.limits import DAMAGE, read_arrays
 from dp3d_data.records import Box, ImageRecord, VertexView
 from dp3d_data.sources.addresses import is_file
 from dp3d_data.sources.options import SourceOptions, required_path
@@ -29,10 +30,6 @@ SHAPES: dict[str, tuple[Any, ...]] = {
     "size": (2,), "box": (4,), "score": (),
 }  # fmt: skip
 NEEDED, TEXTS = ("keypoints", "visible"), ("image", "group", "split")
-DAMAGE = (
-    ValueError, KeyError, TypeError, OSError, EOFError, AttributeError, MemoryError, RuntimeError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 Rows = dict[str, list[tuple[Path, int]]]
 
 
@@ -166,6 +163,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         InputCorrupt: a field is missing, of another shape, or holds objects.
     """
     found: dict[str, tuple[int, ...]] = {}
+    require_no_pointer(path)
     try:
         with zipfile.ZipFile(path) as archive:
             for name in (name.removesuffix(".npy") for name in archive.namelist()):
@@ -209,7 +207,6 @@ def _numbers(path: Path) -> dict[str, np.ndarray]:
 
 def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
-    except DAMAGE as error:
-        raise InputCorrupt("not a file of arrays", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path) from error
+        return read_arrays(path, names, "not a file of arrays")
+    except InputCorrupt as error:
+        raise InputCorrupt(error.what, got=error.got, expected=EXPECTED, hint=HINT, path=path) from error

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dp3d_data.errors import InputCorrupt
+from dp3d_data.limits import DAMAGE
 from dp3d_data.records import GivenObject, ImageRecord, RunLength
 from dp3d_data.sources.coco import corners
 from dp3d_data.sources.options import SourceOptions, required_path
@@ -77,7 +78,7 @@ def _splits(path: Path, count: int) -> dict[int, str]:
         for place in sorted(path.parent.glob(f"{side}_*.npy")):
             try:
                 numbers = np.load(place, allow_pickle=False).astype(np.int64).ravel()
-            except (ValueError, TypeError, OSError, EOFError) as error:
+            except DAMAGE as error:
                 raise InputCorrupt("not a list of entries", got=str(error)[:120], expected="whole numbers", path=place) from error
             if len(numbers) and not (0 <= numbers.min() and numbers.max() < count):
                 raise InputCorrupt("a list of other entries", got=f"up to {numbers.max()}", expected=f"below {count}", path=place)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.limits import parse_json
 from dp3d_data.records import ImageRecord
 from dp3d_data.sources.addresses import is_file, joined
 
@@ -62,8 +62,8 @@ def read_json(path: str | Path, expected: str, hint: str | None = None) -> Any:
     if not Path(path).is_file():
         raise InputMissing("no such file", expected=expected, hint=hint, path=path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError, RecursionError) as error:
+        return parse_json(Path(path).read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError) as error:
         raise InputCorrupt("not a json file", got=str(error)[:120], expected=expected, hint=hint, path=path) from error
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dp3d_data.commandline import GroupedOption, command, config_options
+from dp3d_data.commandline import GroupedOption, command, config_options, say
 from dp3d_data.config import workspace
 from dp3d_model.commands.train import with_preset
 from dp3d_model.config import PRESETS, TrainConfig
@@ -65,7 +65,7 @@ def ablate(
     train = shards or str(workspace(category) / "shards")
     folder = Path(out) if out else workspace(category) / "ablation"
     study = open_study(Inputs(train, split, test_shards or train, test_split, count), folder, threads, overwrite)
-    click.echo(f"{category}: {len(rows)} rows · {sum(study.runs.source.sizes)} instances to learn from, {len(study.test)} to measure on")
+    say(f"{category}: {len(rows)} rows · {sum(study.runs.source.sizes)} instances to learn from, {len(study.test)} to measure on")
     with study.report.progress():
         run_ablation(Ablation(rows, study.test, study.test_identity, minutes, examples), study.runs, study.report.say)
-    click.echo(f"  written to {folder} · next: open {folder / 'ablation.png'}")
+    say(f"  written to {folder} · next: open {folder / 'ablation.png'}")

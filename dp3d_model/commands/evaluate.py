@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dp3d_data.commandline import GroupedOption, command
+from dp3d_data.commandline import GroupedOption, command, say
 from dp3d_data.config import workspace
 from dp3d_data.errors import UsageError
 
@@ -91,7 +91,7 @@ def evaluate(
         on_photographs(lifters, folder, source=source, path=stanford_extra or coco, images=images, keypoints=keypoints, category=category)
     else:
         on_shards(lifters, Path(shards) if shards else workspace(category) / "shards", split, count, remeshed, category, folder)
-    click.echo(f"  written to {folder} · next: dp3d-model predict --category {category}")
+    say(f"  written to {folder} · next: dp3d-model predict --category {category}")
 
 
 def on_shards(lifters: dict[str, Lifter], source: Path, split: str, count: int, remeshed: bool, category: str, folder: Path) -> None:
@@ -110,14 +110,14 @@ def on_shards(lifters: dict[str, Lifter], source: Path, split: str, count: int, 
     if bool(instances.known.any()):
         result = measure(lifters, instances)
         write_report(result, folder)
-        say(result, category)
+        say_figures(result, category)
         return
     result = evaluate_unknown(lifters, instances)
     write_unknown(result, folder)
-    click.echo(f"{category}: {result['instances']} instances without truth · median (worst)")
+    say(f"{category}: {result['instances']} instances without truth · median (worst)")
     for name, own in result["models"].items():
         figures = (f"{measure} {values['median']:.4f} ({values['worst']:.4f})" for measure, values in own.items())
-        click.echo(f"  {name}: {' · '.join(figures)}")
+        say(f"  {name}: {' · '.join(figures)}")
 
 
 def on_photographs(lifters: dict[str, Lifter], folder: Path, **given: str) -> None:
@@ -126,24 +126,24 @@ def on_photographs(lifters: dict[str, Lifter], folder: Path, **given: str) -> No
 
     parts = {title: part for title, part in run(lifters, AnnotatedInput(**given), folder).items() if "silhouette_iou" in part}
     first = next(iter(parts.values()))
-    click.echo(f"{given['category']}: {first['listed']} photographs listed, {first['on_disk']} on disk, {len(first['left_out'])} left out")
+    say(f"{given['category']}: {first['listed']} photographs listed, {first['on_disk']} on disk, {len(first['left_out'])} left out")
     for name, why in first["left_out"].items():
-        click.echo(f"  left out: {name}: {why}")
+        say(f"  left out: {name}: {why}")
     for title, part in parts.items():
         pck = f" · PCK 0.10 {part['pck_10']:.3f} · 0.15 {part['pck_15']:.3f}" if "pck_10" in part else ""
         found = f"{part['found']:.0f} of {part['objects']:.0f} found"
-        click.echo(f"  {title} boxes: {found} · silhouette IoU {part['silhouette_iou']:.3f}{pck}")
+        say(f"  {title} boxes: {found} · silhouette IoU {part['silhouette_iou']:.3f}{pck}")
 
 
-def say(result: dict[str, Any], category: str) -> None:
+def say_figures(result: dict[str, Any], category: str) -> None:
     """The main figures of every model, a line each."""
     from dp3d_model.evaluation import METRICS
     from dp3d_model.evaluation_report import TITLES
 
-    click.echo(f"{category}: {result['instances']} instances with truth · errors in template extents, scale given (estimated)")
+    say(f"{category}: {result['instances']} instances with truth · errors in template extents, scale given (estimated)")
     for name, means in result["models"].items():
         values = " · ".join(f"{TITLES[m]} {means['given'][m]:.4f} ({means['estimated'][m]:.4f})" for m in METRICS[:4])
-        click.echo(f"  {name}: {values}")
+        say(f"  {name}: {values}")
 
 
 def named_runs(runs: tuple[str, ...]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dp3d_data.commandline import GroupedOption, command
+from dp3d_data.commandline import GroupedOption, command, say
 from dp3d_data.config import workspace
 from pipelines.extract_settings import ExtractConfig
 
@@ -86,7 +86,7 @@ def predict(out: str | None, formats: tuple[str, ...], rig: bool, count: int, pi
     lifter, instances = model_and_instances(folder, count, **given)
     with click.progressbar(length=len(instances), label="lift") as bar:
         write_predictions(lifter, instances, folder, formats, pictures, rig, bar.update)
-    click.echo(f"  written to {folder}: {', '.join(formats)}{', png, lifted.png' if pictures else ''}")
+    say(f"  written to {folder}: {', '.join(formats)}{', png, lifted.png' if pictures else ''}")
 
 
 def model_and_instances(
@@ -128,7 +128,7 @@ def model_and_instances(
     found = open_to_lift(source, split)
     lifter = lifter_for(lifter, found.template, remeshed, source)
     instances = photographs_first(found.instances, count)
-    click.echo(f"{category}: {len(instances)} instances of {found.source} · template {lifter.surface.name}")
+    say(f"{category}: {len(instances)} instances of {found.source} · template {lifter.surface.name}")
     return lifter, instances
 
 
@@ -144,5 +144,5 @@ def _extracted(lifter: Lifter, given: tuple[str, ...] | str | None, folder: Path
     else:
         outcome = from_photographs(given or (), template, folder, config)
     fate = outcome.images
-    click.echo(f"{fate.inputs} images: {fate.kept} with instances, {sum(fate.rejected.values())} rejected, {fate.failed} failed")
+    say(f"{fate.inputs} images: {fate.kept} with instances, {sum(fate.rejected.values())} rejected, {fate.failed} failed")
     return outcome.run.folder

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dp3d_data.commandline import GroupedOption, command, config_options
+from dp3d_data.commandline import GroupedOption, command, config_options, say
 from dp3d_data.config import workspace
 from dp3d_model.commands.evaluate import named_runs
 from dp3d_model.commands.train import with_preset
@@ -56,7 +56,7 @@ def robustness(config: TrainConfig, figures: tuple[str, ...], category: str, out
             _noise(given, given["models"] or (str(workspace(category) / "model"),), chosen.seed, folder)
         else:
             _learnt(figure, given, chosen, folder)
-    click.echo(f"  written to {folder}")
+    say(f"  written to {folder}")
 
 
 def _noise(given: dict[str, Any], models: tuple[str, ...], seed: int, folder: Path) -> None:
@@ -80,9 +80,9 @@ def _noise(given: dict[str, Any], models: tuple[str, ...], seed: int, folder: Pa
     work.write(result, work.noise_markdown(result, title), folder, "noise")
     draw_noise(result, folder / "noise.png", title)
     for name, rows in result["models"].items():
-        click.echo(f"{name}: clean MPJPE {rows[0]['mpjpe']:.4f} on {len(test)} instances")
+        say(f"{name}: clean MPJPE {rows[0]['mpjpe']:.4f} on {len(test)} instances")
         for line in work.judged(rows):
-            click.echo(f"  {line}")
+            say(f"  {line}")
 
 
 def _learnt(figure: str, given: dict[str, Any], config: TrainConfig, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dp3d_data.commandline import GroupedOption, command, config_options
+from dp3d_data.commandline import GroupedOption, command, config_options, say
 from dp3d_data.config import read_toml, workspace
 from dp3d_data.errors import RecipeMismatch
 from dp3d_model.config import EVALUATION_ONLY, PRESETS, TrainConfig, preset
@@ -95,7 +95,7 @@ def train(
     finally:
         leave_ranks()
     if ranks.writes:
-        click.echo(f"  written to {folder} · next: dp3d-model evaluate --category {category}")
+        say(f"  written to {folder} · next: dp3d-model evaluate --category {category}")
 
 
 def _train(trainer: Trainer, resume: bool, what: str, remark: str) -> None:
@@ -108,10 +108,10 @@ def _train(trainer: Trainer, resume: bool, what: str, remark: str) -> None:
     found = "trained already" if done else "goes on" if _resume(trainer, resume) else "starts"
     if trainer.ranks.writes:
         several = f" · {trainer.ranks.count} processes" if trainer.ranks.count > 1 else ""
-        click.echo(f"{what} · recipe {trainer.recipe}{several}")
+        say(f"{what} · recipe {trainer.recipe}{several}")
         if remark:
-            click.echo(f"  {remark}")
-        click.echo(f"  {found}: {trainer.folder}" if done else f"  {found} at step {trainer.step} of {trainer.steps}")
+            say(f"  {remark}")
+        say(f"  {found}: {trainer.folder}" if done else f"  {found} at step {trainer.step} of {trainer.steps}")
     lifter = None if done else _run(trainer)
     picture = trainer.folder / PICTURE_FILE
     if trainer.ranks.writes and not picture.is_file():
@@ -152,5 +152,5 @@ def _run(trainer: Trainer) -> Lifter:
         lifter = trainer.run(show)
     if trainer.ranks.writes:
         seconds = time.monotonic() - started
-        click.echo(f"  {trainer.steps} steps in {seconds:.0f} s · {trainer.waited:.1%} of the time waiting for batches")
+        say(f"  {trainer.steps} steps in {seconds:.0f} s · {trainer.waited:.1%} of the time waiting for batches")
     return lifter

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dp3d_data.commandline import GroupedOption, command
+from dp3d_data.commandline import GroupedOption, command, say
 from dp3d_data.config import workspace
 from dp3d_model.commands.predict import lifting_options, model_and_instances
 
@@ -32,4 +32,4 @@ def view(out: str | None, count: int, **given: Any) -> None:
     folder = Path(out) if out else workspace(given["category"]) / "view"
     lifter, instances = model_and_instances(folder, count, **given)
     path = write_view(lifter, instances, folder / "view.html", f"{given['category']}: lifted instances")
-    click.echo(f"  written to {path}")
+    say(f"  written to {path}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.commandline import command, config_options, require_place
+from dp3d_data.commandline import command, config_options, require_place, say, say_table
 from dp3d_data.config import setting
 from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable
 
@@ -116,3 +116,21 @@ def test_a_folder_without_the_right_to_write_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PathUnusable, match="nothing can be written here"):
         require_place(tmp_path / "new")
+
+
+HOSTILE = "\x1b[2K\x1b]0;title\x07red\x9b31m\r\b\u202egpj.\u2028\ud800"
+
+
+@command("speak", example="dp3d-data speak")
+def speak():
+    """Say what a hostile name holds, as a line, in a table and in an error."""
+    say(f"犬 👩\u200d🚀\t{HOSTILE}")
+    say_table(("name",), [(f"[bold]{HOSTILE}[/]",)])
+    raise NothingToDo(HOSTILE, got=HOSTILE, path=HOSTILE)
+
+
+def test_codes_that_a_terminal_obeys_are_shown_and_not_executed():
+    text = CliRunner().invoke(speak).output
+    assert not {c for c in text if c in set(HOSTILE) - set("[2K]0;titlered31mgpj.")}
+    assert "犬 👩\u200d🚀\t" in text and r"\x1b[2K\x1b]0;title\x07red\x9b31m\r\x08\u202egpj.\u2028\ud800" in text
+    assert "[bold]" in text, "nor are rich's own marks"

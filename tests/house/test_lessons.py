@@ -56,6 +56,19 @@ def test_numpy_load_reads_no_pickles():
     assert not wrong, f"an object array can run code: store plain arrays instead, at {wrong}"
 
 
+def test_the_terminal_is_spoken_to_in_one_place():
+    wrong = [short(path) for path in modules() if short(path) != "dp3d_data/commandline.py"
+             if calls(path, "click.echo") or "say=click.echo" in path.read_text(encoding="utf-8")]
+    assert not wrong, f"a name may hold codes that a terminal obeys: dp3d_data.commandline.say, not click.echo, in {wrong}"
+
+
+def test_html_is_filled_by_the_template_function():
+    folders = [*modules("dp3d_data/report"), *modules("pipelines")]
+    wrong = [f"{short(path)}:{node.lineno}" for path in folders for node in ast.walk(tree(path)) if isinstance(node, ast.JoinedStr)
+             if any(isinstance(part, ast.Constant) and re.search(r"</?[a-z]", part.value) for part in node.values)]
+    assert not wrong, f"a name may be a tag: dp3d_data.report.markup.html escapes what it fills in, at {wrong}"
+
+
 def test_there_is_one_broad_except():
     broad = [short(path) for path in modules() for node in ast.walk(tree(path)) if isinstance(node, ast.ExceptHandler)
              and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))]

@@ -19,6 +19,13 @@ COLOURS = """(name) => { const c = document.querySelector('canvas.' + name);
   for (let i = 0; i < d.length; i += 4) if (d[i + 3]) seen.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); return seen.size }"""
 
 
+HOSTILE = "<img src=x onerror='window.owned = 1'></script>&lt;"
+
+
+def named(instances):
+    return replace(instances, ids=(HOSTILE,) * len(instances))
+
+
 @pytest.fixture(scope="module")
 def surface():
     return toy_surface()
@@ -50,7 +57,7 @@ def test_photographs_that_cannot_be_read_are_left_out(tmp_path):
 @pytest.mark.parametrize("body", ["parts", "rigid"])
 def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
     lifter = Lifter(surface, tiny(body=body)).eval()
-    path = write_view(lifter, with_photograph(toy_instances(surface, 2), tmp_path), tmp_path / "view.html", "dogs")
+    path = write_view(lifter, named(with_photograph(toy_instances(surface, 2), tmp_path)), tmp_path / "view.html", HOSTILE)
     with Browser(tmp_path / "profile") as browser:
         browser.open(path)
         assert all(browser.run(f"({COLOURS})('{name}')") > 20 for name in ("keypoints", "over", "alone", "turn"))
@@ -65,5 +72,8 @@ def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
         seen.append(browser.run(turned))
         assert len(set(seen)) == 4, "layers and keys each change the picture"
         assert "PA-MPJPE" in browser.run("document.querySelector('.lifted figcaption').textContent")
+        assert HOSTILE in browser.run("document.querySelector('.lifted figcaption').textContent")
+        assert browser.run("document.querySelector('h1').textContent") == HOSTILE
+        assert browser.run("typeof window.owned") == "undefined"
         assert [text for text in browser.complaints if "GPU stall" not in text] == []
         assert all(address.startswith(("file:", "data:")) for address in browser.requests)

@@ -197,3 +197,18 @@ def test_flipping_turns_the_surface_outwards(tmp_path):
     path = write_obj(tmp_path / "inside_out.obj", vertices, faces[:, ::-1])
     assert any("turn them with --flip" in text for text in import_mesh(path).warnings)
     assert import_mesh(path, flip=True).warnings == ()
+
+
+def test_obj_comments_and_continued_lines_are_read(tmp_path):
+    path = tmp_path / "a.obj"
+    path.write_text("# a \\\nv 0 0 0 # origin\nv 1 \\\n  0 0\nv 0 1 0#up\nv 0 0 1\nf 1 3 \\  \n 2 # one\nf 1//1 2 4\nf 2 3 4\nf 1 4 3 \\\n")
+    mesh = read_mesh(path)
+    assert mesh.vertices.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]] and len(mesh.faces) == 4
+    assert read_mesh(shared("cases/mesh/trailcomment.obj")).vertices.shape == (2930, 3)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_pointer_in_the_place_of_a_mesh_is_named(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    with pytest.raises(InputCorrupt, match="fetch the file"):
+        import_mesh(tmp_path / f"a{suffix}")

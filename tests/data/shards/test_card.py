@@ -49,3 +49,17 @@ def test_the_hub_library_reads_the_folder_by_its_card(shards, tmp_path):
     assert {name: len(rows) for name, rows in found.items()} == {split["name"]: split["num_examples"] for split in told}
     first = found["train"][0]
     assert len(first["vertex_ids"]) == len(first["keypoints_x"])
+
+
+def test_hostile_names_stay_names(shards):
+    bad = 'a\nb: "c" | <script>alert(1)</script> `d` \\'
+    manifest = read_manifest(shards)
+    manifest["splits"] = {bad + name: split for name, split in manifest["splits"].items()}
+    manifest["account"]["rejected"], manifest["category"], manifest["recipe"] = {bad: 1}, bad, bad
+    manifest["template"] |= {"name": bad, "hash": bad, "unit": bad}
+    manifest["inputs"] = [{"kind": bad, "recipe": bad}]
+    _, front, text = card(manifest, bad, bad).split("---\n", 2)
+    told = yaml.safe_load(front)
+    assert told["pretty_name"] == bad and told["license"] == bad and told["tags"][-1] == bad
+    assert {split["name"] for split in told["dataset_info"]["splits"]} == set(manifest["splits"])
+    assert "<" not in text and len([line for line in text.splitlines() if line.startswith("b:")]) == 0

@@ -1,6 +1,7 @@
 """The report is one page that parses, needs no network, and shows what is there."""
 
 import json
+import socket
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,8 +15,11 @@ from dp3d_data.bodies.colours import colour_by_position, colour_by_vertex
 from dp3d_data.cli import main
 from dp3d_data.errors import InputCorrupt, NothingToDo
 from dp3d_data.report import ReportPlan, charts, page, write_report
-from dp3d_data.report.pictures import file_address
+from dp3d_data.report.pictures import crops, shown_file
 from dp3d_data.report.viewer import safe_json
+from dp3d_data.sources.images import local_pixels
+from dp3d_model.visualise import square_of
+from tests.data.hostile import png_header
 from tests.data.shards.samples import grid_template, row, run, two_runs
 
 VOID = {"meta", "img", "line", "path", "rect"}
@@ -144,7 +148,35 @@ def test_colours_are_smooth_and_tell_the_ends_apart():
     assert min(gaps) > 60
 
 
-def test_a_file_that_is_no_picture_is_refused(tmp_path):
+def test_only_pictures_of_formats_that_are_read_and_of_sane_size_are_shown(tmp_path):
+    Image.new("RGB", (9, 3)).save(tmp_path / "ok.png")
+    assert shown_file(tmp_path / "ok.png").wide and shown_file(tmp_path / "ok.png").address.startswith("data:image/png;base64,")
     (tmp_path / "x.png").write_bytes(b"x")
-    with pytest.raises(InputCorrupt, match="not a picture"):
-        file_address(tmp_path / "x.png")
+    (tmp_path / "drawing.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+    (tmp_path / "bomb.gif").write_bytes(png_header(60_000, 60_000))
+    for name in ("x.png", "drawing.png", "bomb.gif"):
+        with pytest.raises(InputCorrupt, match="not an image|too many pixels"):
+            shown_file(tmp_path / name)
+
+
+def test_no_address_of_a_table_is_opened(tmp_path):
+    """Neither for a crop of the report nor for a picture of predict and view."""
+    colours = colour_by_vertex(grid_template())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}/a.png"
+        for address in (f"http://{place}", f"filecache::http://{place}", f"ftp://{place}", "data:image/png;base64,AAAA", "a\0.png", ""):
+            [crop] = crops([row(0) | {"image_path": address}], colours)
+            assert crop.size == (300, 300) and local_pixels(address) is None
+            assert square_of(address, (0.0, 0.0, 10.0), 8) is None
+        server.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_a_turned_photograph_is_shown_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    halves = np.repeat([[[255, 0, 0], [0, 0, 255]]], 2, axis=0).astype(np.uint8)
+    Image.fromarray(halves).resize((8, 4), 0).save(tmp_path / "a.png", exif=exif)
+    shown = np.asarray(square_of(str(tmp_path / "a.png"), (0.0, 0.0, 4.0), 4))
+    assert shown[0, 0].tolist() == [255, 0, 0] and shown[0, 3].tolist() == [255, 0, 0], "the left half is the upper one"

@@ -8,6 +8,7 @@ import pytest
 
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo, UsageError
 from dp3d_data.sources import FolderSource, SourceOptions, is_address, read_bytes, read_image, size_of
+from dp3d_data.sources.addresses import is_file, listed
 from tests.data.sources.pictures import photo
 
 
@@ -82,3 +83,11 @@ def test_addresses_that_lead_nowhere(memory):
     with pytest.raises(InputCorrupt, match="too large"):
         read_bytes("memory://photos/a.jpg", 10)
     assert size_of("memory://photos/gone.jpg") == -1
+
+
+def test_a_refused_connection_is_one_clear_error():
+    address = "ftp://127.0.0.1:9/a.jpg"
+    for reader in (lambda: read_bytes(address, 10), lambda: listed(address, frozenset({".jpg"}))):
+        with pytest.raises(InputMissing, match="does not answer"):
+            reader()
+    assert not is_file(address) and size_of(address) == -1

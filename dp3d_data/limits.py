@@ -1,0 +1,108 @@
+"""Limits before work: what a file may unfold to is bounded by its own size, and what is damaged is said to be, in one place."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+import struct
+import tokenize
+import tomllib
+import zipfile
+import zlib
+from collections.abc import Container
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dp3d_data.errors import InputCorrupt
+from dp3d_data.files import require_no_pointer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Bytes of arrays per byte of their file, and bytes more: masks and empty rows compress well, but not endlessly.
+SWELL, SLACK = 100, 1 << 26
+# What damaged, encrypted and hostile archives and headers make zipfile, the decompressors and numpy raise.
+DAMAGE: tuple[type[Exception], ...] = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError, SyntaxError, MemoryError, OverflowError,
+    AssertionError, ImportError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+MOST_TOML = 1 << 20
+_KEY = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
+_LONG_KEY = re.compile(f"(?:{_KEY}){{32}}")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The content of json.
+
+    Raises:
+        ValueError: no json, or nested deeper than the parser goes.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("lists or objects nested too deep") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of TOML.
+
+    Raises:
+        ValueError: no TOML, far larger than settings are, or nested deep.
+    """
+    if len(text) > MOST_TOML:
+        raise ValueError(f"{len(text)} characters, settings have at most {MOST_TOML}")
+    if _LONG_KEY.search(text):
+        raise ValueError("a key of more than 32 parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("lists or tables nested too deep") from error
+
+
+def read_arrays(
+    path: str | Path, names: Container[str] | None = None, what: str = "not a whole .npz of arrays"
+) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name, without pickles: all, or those of `names` that it holds.
+
+    Args:
+        what: the error's sentence for a damaged file.
+
+    Raises:
+        InputMissing: no such file.
+        InputCorrupt: a pointer in its place, damaged, encrypted, with objects, or far larger than its file once unpacked.
+    """
+    require_no_pointer(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist() if entry.filename.endswith(".npy")}
+            wanted = {name: entry for name, entry in entries.items() if names is None or name in names}
+            most = SWELL * Path(path).stat().st_size + SLACK
+            require_most(sum(entry.file_size for entry in wanted.values()), most, path)
+            return {name: _array(archive, entry, most, path) for name, entry in wanted.items()}
+    except InputCorrupt:
+        raise
+    except DAMAGE as error:
+        got = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        raise InputCorrupt(what, got=got, expected="what numpy.savez writes", path=path) from error
+
+
+def require_most(found: int, most: int, path: str | Path) -> None:
+    """Refuse content far larger than its file.
+
+    Raises:
+        InputCorrupt: it is.
+    """
+    if found > most:
+        got, expected = f"{found:,} bytes of arrays", f"at most {most:,} in a file of {Path(path).stat().st_size:,} bytes"
+        raise InputCorrupt("far larger than its file once it is unpacked", got=got, expected=expected, path=path)
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, path: str | Path) -> np.ndarray:
+    """One array; numpy fills it piece by piece, so that a header that promises too much costs nothing."""
+    import numpy as np
+
+    with archive.open(entry) as stream:
+        array = np.lib.format.read_array(stream, allow_pickle=False)
+    require_most(array.size, most, path)
+    return array

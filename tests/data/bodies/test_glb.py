@@ -1,0 +1,121 @@
+"""GLB files as strangers write them: strides, compression, other files, deep and endless scenes; each read or refused at once."""
+
+import json
+import struct
+import time
+
+import numpy as np
+import pytest
+import trimesh
+
+from dp3d_data.bodies.glb import DEEPEST, read_glb, read_surface
+from dp3d_data.bodies.mesh_files import import_mesh, read_mesh
+from dp3d_data.errors import InputCorrupt
+from tests.shared import shared
+
+POINTS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [2, 0, 1]], dtype="<f4")
+
+
+def document(**changes):
+    """A strip of five vertices 16 bytes apart, shown by one node."""
+    whole = {
+        "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "mode": 5}]}],
+        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 5, "type": "VEC3"}],
+        "bufferViews": [{"buffer": 0, "byteLength": 80, "byteStride": 16}], "buffers": [{"byteLength": 80}],
+    }  # fmt: skip
+    return whole | changes
+
+
+def written(folder, content):
+    text = json.dumps({"asset": {"version": "2.0"}} | content).encode()
+    text += b" " * (-len(text) % 4)
+    binary = np.concatenate([POINTS, np.full((5, 1), 9, "<f4")], axis=1).tobytes()
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    path = folder / "a.glb"
+    path.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks)
+    return path
+
+
+def test_strides_strips_and_mirrors_are_read_as_by_another_reader(tmp_path):
+    nodes = [{"children": [2, 1], "scale": [-2, 1, 1]}, {"mesh": 0}, {"mesh": 0, "matrix": [*np.diag([1.0, 3, 1, 1]).ravel()]}]
+    for change in ({}, {"nodes": nodes}, {"meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "mode": 5}] * 2}]}):
+        path = written(tmp_path, document(**change))
+        vertices, faces = read_surface(read_glb(path))
+        parts = trimesh.load_scene(path, process=False).dump()
+        theirs = np.concatenate([part.triangles for part in parts])
+        assert np.allclose(vertices, np.concatenate([part.vertices for part in parts]))
+        assert len(faces) == len(theirs)
+        ours, theirs = (np.sort(np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]), axis=0) for t in (vertices[faces], theirs))
+        assert np.allclose(ours, theirs), "the same triangles, facing the same way"
+
+
+VIEW = {"buffer": 0, "byteLength": 80, "byteStride": 16}
+BAD = {
+    "stride too small": {"bufferViews": [VIEW | {"byteStride": 4}]},
+    "stride negative": {"bufferViews": [VIEW | {"byteStride": -16}]},
+    "stride huge": {"bufferViews": [VIEW | {"byteStride": 2**31}]},
+    "stride a text": {"bufferViews": [VIEW | {"byteStride": "16"}]},
+    "offset negative": {"bufferViews": [VIEW | {"byteOffset": -5}]},
+    "offset beyond": {"bufferViews": [VIEW | {"byteOffset": 2**40}]},
+    "length beyond": {"accessors": [{"bufferView": 0, "componentType": 5126, "count": 6, "type": "VEC3"}]},
+    "count endless": {"accessors": [{"bufferView": 0, "componentType": 5126, "count": 10**13, "type": "VEC3"}]},
+    "count without data": {"accessors": [{"componentType": 5126, "count": 10**13, "type": "VEC3"}]},
+    "sparse": {"accessors": [{"bufferView": 0, "componentType": 5126, "count": 5, "type": "VEC3", "sparse": {"count": 1}}]},
+    "no such vertex": {"meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 0}]}]},
+    "nodes that are numbers": {"nodes": [1, 2]},
+    "nodes that are none": {"nodes": None},
+    "child that is none": {"nodes": [{"mesh": 0, "children": [7]}]},
+    "child of two": {"nodes": [{"mesh": 0, "children": [1, 1]}, {}]},
+    "circle": {"nodes": [{"mesh": 0, "children": [1]}, {"children": [0]}]},
+    "deep": {"nodes": [{"mesh": 0, "children": [i + 1]} for i in range(5000)] + [{"mesh": 0}]},
+    "many": {"nodes": [{"mesh": 0}] * 200_000},
+    "no scene": {"scene": 4},
+    "extensions of a kind": {"extensionsRequired": 5},
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_documents_that_lie_are_corrupt_at_once(tmp_path, kind):
+    path, start = written(tmp_path, document(**BAD[kind])), time.process_time()
+    with pytest.raises(InputCorrupt) as caught:
+        import_mesh(path)
+    assert caught.value.path == path and time.process_time() - start < 5
+
+
+def test_a_mesh_shown_again_and_again_is_refused(tmp_path):
+    """Nine thousand nodes show a mesh of two hundred primitives."""
+    primitives = [{"attributes": {"POSITION": 0}, "mode": 5}] * 200
+    nodes = [{"mesh": 0}] * 9000
+    start, scenes = time.process_time(), [{"nodes": [*range(9000)]}]
+    path = written(tmp_path, document(meshes=[{"primitives": primitives}], nodes=nodes, scenes=scenes))
+    with pytest.raises(InputCorrupt, match="far more than the file holds"):
+        read_mesh(path)
+    assert time.process_time() - start < 5
+
+
+def test_nodes_as_deep_as_a_body_has_are_read(tmp_path):
+    nodes = [{"children": [i + 1], "translation": [0.5, 0, 0]} for i in range(DEEPEST)] + [{"mesh": 0}]
+    assert read_mesh(written(tmp_path, document(nodes=nodes))).vertices[:, 0].min() == DEEPEST / 2
+
+
+@pytest.mark.parametrize(("name", "word"), [("KHR_draco_mesh_compression", "Draco"), ("EXT_meshopt_compression", "meshopt")])
+def test_compression_is_named_with_what_to_do(tmp_path, name, word):
+    lacking = [{"componentType": 5126, "count": 5, "type": "VEC3"}]
+    other = {"bufferViews": [VIEW | {"buffer": 1}], "buffers": [{"byteLength": 80}, {"byteLength": 80}]}
+    for change in ({"extensionsRequired": [name]}, {"extensionsUsed": [name], "accessors": lacking}, {"extensionsUsed": [name]} | other):
+        with pytest.raises(InputCorrupt, match=f"(?s)compressed by {word}.*mend: .*without compression"):
+            import_mesh(written(tmp_path, document(**change)))
+
+
+@pytest.mark.parametrize("uri", ["body.bin", "http://127.0.0.1:9/body.bin", "../../etc/passwd"])
+def test_arrays_in_another_file_are_not_fetched(tmp_path, uri):
+    (tmp_path / "body.bin").write_bytes(bytes(80))
+    with pytest.raises(InputCorrupt, match="(?s)lie in another file.*mend: .*everything inside"):
+        import_mesh(written(tmp_path, document(buffers=[{"byteLength": 80, "uri": uri}])))
+
+
+@pytest.mark.parametrize("name", ["deep", "stride", "uri"])
+def test_the_shared_faults_are_refused(name):
+    with pytest.raises(InputCorrupt):
+        import_mesh(shared(f"cases/faults/{name}.glb"))
