@@ -12,6 +12,7 @@ import numpy as np
 
 from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import InputCorrupt
+from dp3d_data.files import read_text
 from dp3d_data.fits.fields import fit_camera, plain_fields
 from dp3d_data.fits.layout import attempt, joints, take
 from dp3d_data.fits.records import Fit, FitFailure
@@ -105,7 +106,7 @@ def _fields(path: Path) -> Any:
         return read_pickle(path)
     try:
         if path.suffix == ".json":
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(read_text(path))
         with np.load(path) as arrays:
             return {name: arrays[name].item() if arrays[name].ndim == 0 else arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError, RecursionError, AttributeError, MemoryError, zipfile.BadZipFile) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
+from dp3d_data.errors import InputCorrupt, UsageError
+from dp3d_data.files import read_text
 from dp3d_data.records import Box, GivenObject, ImageRecord
 from dp3d_data.sources.coco import category_ids
 
@@ -77,12 +79,7 @@ def read_boxes(path: str | Path, category: str | None = None) -> BoxFile:
         UsageError: a COCO file without the category.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such file of boxes", expected=EXPECTED, path=path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputCorrupt("not a file of boxes", got=error, expected=EXPECTED, path=path) from error
+    text = read_text(path, "file of boxes", expected=EXPECTED)
     entries = _json_entries(text, path, category) if text.lstrip()[:1] in ("{", "[") else _csv_entries(text, path)
     boxes: dict[str, list[Box]] = {}
     for where, name, values in entries:
@@ -95,7 +92,7 @@ Entry = tuple[str, str, Any]
 
 
 def _csv_entries(text: str, path: Path) -> Iterator[Entry]:
-    rows = csv.DictReader(text.splitlines())
+    rows = csv.DictReader(io.StringIO(text))
     wanted = ("image", "x0", "y0", "x1", "y1")
     if not set(wanted) <= set(rows.fieldnames or ()):
         raise InputCorrupt("not a file of boxes", got=f"header {rows.fieldnames}", expected=EXPECTED, path=path)
