@@ -13,7 +13,7 @@ from dp3d_data.bodies import Template, load_template
 from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.bodies.keypoints import DOG, named_keypoints
 from dp3d_data.categories import category
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.inference import DensePredictor, load_predictor
 from dp3d_data.sources.images import read_image
 from dp3d_data.sources.stanford_extra import read_stanford_extra
@@ -107,5 +107,8 @@ def _named(config: EvaluateCseConfig, template: Template | None) -> np.ndarray |
 def annotated_photographs(config: EvaluateCseConfig) -> Images:
     """StanfordExtra photographs with box, mask and keypoints."""
     for entry in read_stanford_extra(config.stanford_extra, config.images):
-        image = read_image(entry.path).pixels
-        yield np.ascontiguousarray(image[:, :, ::-1]), [TrueObject(entry.box, entry.mask, named=entry.keypoints)]
+        photograph = read_image(entry.path)
+        if entry.mask.shape != photograph.pixels.shape[:2]:
+            got, expected = (f"{shape[1]} x {shape[0]}" for shape in (entry.mask.shape, photograph.pixels.shape))
+            raise InputCorrupt("annotations of an image of another size", got=got, expected=expected, path=entry.path)
+        yield np.ascontiguousarray(photograph.pixels[:, :, ::-1]), [TrueObject(entry.box, entry.mask, named=entry.keypoints)]

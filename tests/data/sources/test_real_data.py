@@ -21,18 +21,18 @@ def test_dogs_of_stanford_extra():
     folder = shared("data/stanford_extra")
     options = SourceOptions(path=str(folder / "StanfordExtra_sample.json"), masks=True)
     records = open_source("stanford-extra", options).records()
-    assert len(records) == 5 and {record.group for record in records} == {record.image_id.split("/")[0] for record in records}
+    assert len(records) == 10 and {record.group for record in records} == {record.image_id.split("/")[0] for record in records}
     for record in records:
         (dog,) = record.objects
         assert len(dog.keypoints) == 24
         mask = mask_pixels(dog.mask)
         assert mask.shape == read_image(record.path).pixels.shape[:2]
-        assert_tight(dog.box, mask, slack=12)  # annotators drew these boxes loosely
+        assert_tight(dog.box, mask, slack=15)  # annotators drew these boxes loosely
 
 
 def test_folders_of_stanford_dogs():
     records = open_source("stanford-dogs", SourceOptions(path=str(shared("data/stanford_extra")))).records()
-    assert len(records) == 5 and len({record.group for record in records}) == 4
+    assert len(records) == 10 and len({record.group for record in records}) == 4
     assert all(record.objects is None and record.split is None for record in records)
 
 
