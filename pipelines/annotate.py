@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
 from dp3d_data.bodies import Template
 from dp3d_data.bodies.chart_files import read_charts, require_person
-from dp3d_data.errors import Dp3dError, InputCorrupt, TemplateError, UsageError
+from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, cut_to, match_detection, view_of
 from dp3d_data.records import Box, Detection, ImageRecord, RunLength, VertexView
-from dp3d_data.shards import Correspondence, ImageInfo, Row, instance_row
+from dp3d_data.shards import Correspondence, ImageInfo, instance_row
 from dp3d_data.sources import Photograph, mask_pixels, read_image, turned_record
 from pipelines.extract_settings import ExtractConfig
-
-NOTHING_FOUND = "nothing found"
-NO_BOX = "no box"
-OUTSIDE = "box outside the image"
-EMPTY_MASK = "empty mask"
-CROWD = "crowd"
-FEW_VERTICES = "few vertices"
-
-T = TypeVar("T")
+from pipelines.rows import EMPTY_MASK, FEW_VERTICES, NO_BOX, NOTHING_FOUND, OUTSIDE, Rows, annotation_rows, attempt, failure_row, readable
 
 
 class Predictor(Protocol):
@@ -67,25 +59,6 @@ class OneByOne:
         """Detections of each image."""
         pairs = zip(images, boxes, strict=True)
         return [self.predict(image, boxes=own, score=score, classes=classes) for image, own in pairs]
-
-
-@dataclass
-class Rows:
-    """What became of some images: rows of the three tables."""
-
-    instances: list[Row] = field(default_factory=list)
-    failures: list[Row] = field(default_factory=list)
-    rejects: list[Row] = field(default_factory=list)
-
-    def add(self, other: Rows) -> None:
-        """Append the rows of another image."""
-        self.instances += other.instances
-        self.failures += other.failures
-        self.rejects += other.rejects
-
-    def reject(self, instance_id: str, image_id: str, reason: str, value: float | None = None) -> None:
-        """Note an instance, or an image as a whole, that is left out."""
-        self.rejects.append({"instance_id": instance_id, "image_id": image_id, "reason": reason, "value": value})
 
 
 @dataclass(frozen=True)
@@ -224,23 +197,6 @@ class Annotator(RowMaker):
         return rows
 
 
-def attempt(record: ImageRecord, stage: str, step: Callable[[], T], instance_id: str | None = None) -> T | Rows:
-    """What `step` gives; where it fails, for whatever reason, the row of failures of the image, or of one instance."""
-    try:
-        return step()
-    except Exception as error:  # noqa: BLE001 - one bad image never ends a run: it becomes a row of failures
-        return Rows(failures=[failure_row(record, stage, error, instance_id)])
-
-
-def annotation_rows(record: ImageRecord) -> Rows:
-    """The annotations of an image that are no objects to look at: faults fail, crowds are rejected."""
-    faults = [InputCorrupt(fault, hint="correct this annotation in its file, or leave it out") for fault in record.faults]
-    rows = Rows(failures=[failure_row(record, "annotation", fault) for fault in faults])
-    for name in record.crowds:
-        rows.reject(f"{record.image_id}#{name}", record.image_id, CROWD)
-    return rows
-
-
 def _numbered(look: Look, found: Sequence[Any]) -> list[tuple[int, Any]]:
     if look.numbers is not None:
         return list(zip(look.numbers, found, strict=True))
@@ -281,7 +237,7 @@ def image_info(record: ImageRecord, photograph: Photograph) -> ImageInfo:
         record.image_id,
         photograph.width,
         photograph.height,
-        _text(record.path) or None,
+        readable(record.path) or None,
         photograph.content_hash or None,
         record.source,
         record.group,
@@ -315,27 +271,6 @@ def box_problem(box: Box, size: tuple[int, int]) -> InputCorrupt | None:
     if x0 < -width or y0 < -height or x1 > 2 * width or y1 > 2 * height:
         return InputCorrupt("a box far outside its image", got=got, expected=f"a box in an image of {width} x {height} pixels")
     return None
-
-
-def failure_row(record: ImageRecord, stage: str, error: Exception, instance_id: str | None = None) -> Row:
-    """One row of the failures table; the message names the instance, if it is one's, and not the path, which has a column of its own."""
-    message = str(error)
-    if isinstance(error, Dp3dError) and error.path is not None:
-        message = message.removeprefix(f"{error.path}: ")
-    if instance_id is not None:
-        message = f"{instance_id}: {message}"
-    return {
-        "image_id": record.image_id,
-        "path": _text(record.path),
-        "stage": stage,
-        "error": type(error).__name__,
-        "message": _text(message) or type(error).__name__,
-    }
-
-
-def _text(value: str) -> str:
-    """Text that a table can hold: names that are no UTF-8 are written as escapes."""
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from dp3d_data.matching import ChartIndex, VertexIndex, view_of
 from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView
 from dp3d_data.shards import ImageInfo, Truth
 from dp3d_data.sources import BadInstance, Photograph, ReadyInstance, ReadySource, read_image, turn_of, turned_instance
-from pipelines.annotate import NOTHING_FOUND, RowMaker, Rows, annotation_rows, attempt, box_problem, failure_row, image_info
+from pipelines.annotate import RowMaker, box_problem, image_info
 from pipelines.extract_settings import ExtractConfig
+from pipelines.rows import NOTHING_FOUND, Rows, annotation_rows, attempt, failure_row
 
 # Pixels by which a keypoint may miss the edge of its image or box.
 SLACK = 1.0
