@@ -13,7 +13,8 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dp3d_data.errors import ConfigError, InputMissing
+from dp3d_data.errors import ConfigError, InputCorrupt, InputMissing
+from dp3d_data.files import read_text
 
 Config = TypeVar("Config")
 
@@ -88,8 +89,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputMissing("no such configuration file", path=path)
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_text(path))
+    except (tomllib.TOMLDecodeError, InputCorrupt, RecursionError) as error:
         raise ConfigError("not a TOML file", got=error, expected="lines such as: score = 0.5", path=path) from error
 
 

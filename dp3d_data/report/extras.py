@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dp3d_data.errors import InputCorrupt
+from dp3d_data.files import read_text
 from dp3d_data.report import charts, page
 from dp3d_data.report.pictures import file_address, is_wide
 
@@ -24,7 +25,7 @@ def extras(folders: Sequence[Path], limit: int) -> str:
 
 
 def _extra(folder: Path, limit: int) -> str:
-    texts = [page.markdown(path.read_text(encoding="utf-8", errors="replace")) for path in _files(folder, (".md",))]
+    texts = [page.markdown(read_text(path, errors="replace")) for path in _files(folder, (".md",))]
     pictures = sorted(_files(folder, _PICTURES), key=lambda path: (_rank(path), str(path)))
     pictures = [path for path in pictures if path.stem not in SHEETS or len(pictures) == 1][:limit]
     wide: list[str] = []
@@ -55,7 +56,7 @@ def _rank(path: Path) -> int:
 
 def _measures(path: Path) -> list[tuple[str, str]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except ValueError:
         return []
     return list(_leaves(content, ""))[:200]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image
 from scipy.ndimage import distance_transform_edt, maximum_filter
 
 from dp3d_data.inference.crops import MARGIN

@@ -13,8 +13,8 @@ from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.inference import DensePredictor, ModelSpec
 from dp3d_data.training.evaluation import TrueObject, evaluate
 from dp3d_data.training.recipe import TrainCseConfig
-from dp3d_data.training.start import Start
 from dp3d_data.training.renders import HELD_OUT, training_world
+from dp3d_data.training.start import Start
 
 LARGEST = 320
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec as find_package
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from dp3d_data.errors import InputMissing, WeightsMismatch

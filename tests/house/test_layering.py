@@ -10,12 +10,12 @@ EDGES = PURE | {"sources", "fits", "inference", "world", "shards", "loader", "fi
 # room of dp3d_data -> the rooms of dp3d_data that it may import
 ALLOWED = {
     "errors": set(),
-    "config": {"errors"},
+    "config": {"errors", "files"},
     "files": {"errors"},
     "records": {"errors"},
     "categories": {"errors"},
     "ranks": {"errors"},
-    "commandline": {"errors", "config"},
+    "commandline": {"errors", "config", "files"},
     "matching": WORDS,
     "bodies": PURE,
     "sources": PURE,
