@@ -12,7 +12,8 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dp3d_data.errors import ConfigError, InputMissing
+from dp3d_data.errors import ConfigError, InputCorrupt, InputMissing
+from dp3d_data.files import read_text
 from dp3d_data.limits import parse_toml
 
 Config = TypeVar("Config")
@@ -88,8 +89,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputMissing("no such configuration file", path=path)
     try:
-        return parse_toml(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        return parse_toml(read_text(path))
+    except (ValueError, OSError, InputCorrupt) as error:
         raise ConfigError("not a TOML file", got=error, expected="lines such as: score = 0.5", path=path) from error
 
 

@@ -10,7 +10,7 @@ import tokenize
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +32,17 @@ _KEY = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
 _LONG_KEY = re.compile(f"(?:{_KEY}){{32}}")
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """The content of json.
+
+    Args:
+        pairs: makes an object of its names and values; None for a dict.
 
     Raises:
         ValueError: no json, or nested deeper than the parser goes.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=pairs)
     except RecursionError as error:
         raise ValueError("lists or objects nested too deep") from error
 

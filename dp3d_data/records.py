@@ -33,7 +33,7 @@ class GivenObject:
 
     Attributes:
         box: xyxy in image pixels.
-        name: of the annotation, unique in its image; None where it has none.
+        name: of the annotation; None where it has none.
         mask: its pixels, where they were marked and asked for.
         keypoints: named points x, y, visibility in image pixels, where there are any.
     """
@@ -55,6 +55,9 @@ class ImageRecord:
         group: what must stay on one side of a split: video, breed, subject.
         split: the dataset's own side of the image, "train", "val" or "test"; None where it has none.
         objects: the objects marked in it, or None to detect.
+        size: (width, height) in pixels of the image that was marked; None where nobody says it.
+        faults: annotations of it that cannot be used, each with what is wrong; each becomes a row of failures.
+        crowds: names of annotations of crowds; each is rejected.
     """
 
     image_id: str
@@ -63,6 +66,9 @@ class ImageRecord:
     group: str | None = None
     split: str | None = None
     objects: tuple[GivenObject, ...] | None = None
+    size: tuple[int, int] | None = None
+    faults: tuple[str, ...] = ()
+    crowds: tuple[str, ...] = ()
 
     @property
     def boxes(self) -> tuple[Box, ...] | None:
@@ -70,9 +76,10 @@ class ImageRecord:
         return None if self.objects is None else tuple(one.box for one in self.objects)
 
     def instance_id(self, number: int) -> str:
-        """Name of its object of that number."""
-        name = self.objects[number].name if self.objects is not None else None
-        return f"{self.image_id}#{number if name is None else name}"
+        """Name of its object of that number, unique in the image: objects that share a name have their number behind it."""
+        names = [str(place) if one.name is None else one.name for place, one in enumerate(self.objects or ())]
+        name = names[number] if names else str(number)
+        return f"{self.image_id}#{name}" + (f"-{number}" if names.count(name) > 1 else "")
 
 
 @dataclass(frozen=True)

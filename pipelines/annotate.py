@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
 from dp3d_data.bodies import Template
 from dp3d_data.bodies.chart_files import read_charts, require_person
-from dp3d_data.errors import Dp3dError, TemplateError, UsageError
+from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, cut_to, match_detection, view_of
-from dp3d_data.records import Detection, ImageRecord, VertexView
-from dp3d_data.shards import Correspondence, ImageInfo, Row, instance_row
-from dp3d_data.sources import Photograph, mask_pixels, read_image
+from dp3d_data.records import Box, Detection, ImageRecord, RunLength, VertexView
+from dp3d_data.shards import Correspondence, ImageInfo, instance_row
+from dp3d_data.sources import Photograph, mask_pixels, read_image, turned_record
 from pipelines.extract_settings import ExtractConfig
-
-NOTHING_FOUND = "nothing found"
-NO_BOX = "no box"
-OUTSIDE = "box outside the image"
-EMPTY_MASK = "empty mask"
-FEW_VERTICES = "few vertices"
-
-T = TypeVar("T")
+from pipelines.rows import EMPTY_MASK, FEW_VERTICES, NO_BOX, NOTHING_FOUND, OUTSIDE, Rows, annotation_rows, attempt, failure_row, readable
 
 
 class Predictor(Protocol):
@@ -67,40 +61,21 @@ class OneByOne:
         return [self.predict(image, boxes=own, score=score, classes=classes) for image, own in pairs]
 
 
-@dataclass
-class Rows:
-    """What became of some images: rows of the three tables."""
-
-    instances: list[Row] = field(default_factory=list)
-    failures: list[Row] = field(default_factory=list)
-    rejects: list[Row] = field(default_factory=list)
-
-    def add(self, other: Rows) -> None:
-        """Append the rows of another image."""
-        self.instances += other.instances
-        self.failures += other.failures
-        self.rejects += other.rejects
-
-    def reject(self, instance_id: str, image_id: str, reason: str, value: float | None = None) -> None:
-        """Note an instance, or an image as a whole, that is left out."""
-        self.rejects.append({"instance_id": instance_id, "image_id": image_id, "reason": reason, "value": value})
-
-
 @dataclass(frozen=True)
 class Look:
     """An image that is read and waits for the network.
 
     Attributes:
         image: as the network wants it.
-        names: instance ids of the given boxes; None to detect.
-        boxes: the given boxes [N, 4] inside the image, xyxy in its pixels; None to detect.
-        rows: what was rejected so far.
+        numbers: which objects of the record are looked at; None to detect.
+        boxes: their boxes [N, 4] inside the image, xyxy in its pixels; None to detect.
+        rows: what was rejected and what failed so far.
     """
 
     record: ImageRecord
     info: ImageInfo
     image: Any
-    names: list[str] | None
+    numbers: list[int] | None
     boxes: np.ndarray | None
     rows: Rows
 
@@ -180,54 +155,55 @@ class Annotator(RowMaker):
         return [found] if len(looks) == 1 else [self.annotate_together([look])[0] for look in looks]
 
     def _look(self, record: ImageRecord) -> Look | Rows:
+        rows, numbers, boxes = annotation_rows(record), None, None
+        if not record.path:
+            return rows  # annotations of an image that their file does not have
         photograph = read_image(record.path, self.config.max_pixels)
-        rows, names, boxes = Rows(), None, None
+        record = turned_record(record, photograph)
         if record.boxes is not None:
             kept = _inside(rows, record, photograph)
             if not kept:
-                if not rows.rejects:
+                if not rows.rejects and not rows.failures:
                     rows.reject(record.image_id, record.image_id, NO_BOX)
                 return rows
-            names, boxes = [name for name, _ in kept], np.array([box for _, box in kept], dtype=np.float32)
+            numbers, boxes = list(kept), np.array(list(kept.values()), dtype=np.float32)
         image = self.predictor.prepare(np.ascontiguousarray(photograph.pixels[:, :, ::-1]))
-        return Look(record, image_info(record, photograph), image, names, boxes, rows)
+        return Look(record, image_info(record, photograph), image, numbers, boxes, rows)
 
-    def _detect(self, looks: Sequence[Look]) -> list[list[tuple[str, Any]]]:
-        """Instance ids with detections of each image, best first or in the order of the given boxes."""
+    def _detect(self, looks: Sequence[Look]) -> list[list[tuple[int, Any]]]:
+        """Numbered detections of each image, best first or in the order of the given boxes."""
         images, boxes = [look.image for look in looks], [look.boxes for look in looks]
         answers = self.predictor.predict_many(images, boxes, score=self.config.score, classes=[self.class_id])
-        return [_named(look, found) for look, found in zip(looks, answers, strict=True)]
+        return [_numbered(look, found) for look, found in zip(looks, answers, strict=True)]
 
-    def _match(self, look: Look, found: Sequence[tuple[str, Any]]) -> Rows:
-        """The rows of one image: pixels to vertices, pooled; an image without detections is rejected."""
+    def _match(self, look: Look, found: Sequence[tuple[int, Any]]) -> Rows:
+        """The rows of one image; an image without detections is rejected, a detection that fails costs the others nothing."""
         rows, record = look.rows, look.record
         if not found:
             rows.reject(record.image_id, record.image_id, NOTHING_FOUND)
-        masks = {record.instance_id(number): one.mask for number, one in enumerate(record.objects or ()) if one.mask is not None}
-        for instance_id, detected in found:
-            dense = match_detection(detected, self.index, self.config.cycle)
-            if instance_id in masks:
-                dense = cut_to(dense, mask_pixels(masks[instance_id]), (look.info.width, look.info.height))
-            score = float(detected.score) if record.boxes is None else 1.0
-            detection = Detection(tuple(float(value) for value in detected.box), score, self.config.category)
-            view = view_of(dense, self.template.num_vertices)
-            self.add_instance(rows, instance_id, look.info, detection, view, int(dense.mask.sum()))
+        for number, detected in found:
+            instance_id = record.instance_id(number)
+            step = partial(self._match_one, look, instance_id, record.objects[number].mask if record.objects else None, detected)
+            rows.add(attempt(record, "match", step, instance_id))
+        return rows
+
+    def _match_one(self, look: Look, instance_id: str, mask: RunLength | None, detected: Any) -> Rows:
+        """The row of one detection, or the reason for none: pixels to vertices, pooled."""
+        rows = Rows()
+        dense = match_detection(detected, self.index, self.config.cycle)
+        if mask is not None:
+            dense = cut_to(dense, mask_pixels(mask), (look.info.width, look.info.height))
+        score = float(detected.score) if look.boxes is None else 1.0
+        detection = Detection(tuple(float(value) for value in detected.box), score, self.config.category)
+        view = view_of(dense, self.template.num_vertices)
+        self.add_instance(rows, instance_id, look.info, detection, view, int(dense.mask.sum()))
         return rows
 
 
-def attempt(record: ImageRecord, stage: str, step: Callable[[], T]) -> T | Rows:
-    """What `step` gives; where it fails, for whatever reason, the image's row of failures."""
-    try:
-        return step()
-    except Exception as error:  # noqa: BLE001 - one bad image never ends a run: it becomes a row of failures
-        return Rows(failures=[failure_row(record, stage, error)])
-
-
-def _named(look: Look, found: Sequence[Any]) -> list[tuple[str, Any]]:
-    if look.names is not None:
-        return list(zip(look.names, found, strict=True))
-    best_first = sorted(found, key=lambda one: (-float(one.score), *map(float, one.box)))
-    return [(f"{look.record.image_id}#{number}", one) for number, one in enumerate(best_first)]
+def _numbered(look: Look, found: Sequence[Any]) -> list[tuple[int, Any]]:
+    if look.numbers is not None:
+        return list(zip(look.numbers, found, strict=True))
+    return list(enumerate(sorted(found, key=lambda one: (-float(one.score), *map(float, one.box)))))
 
 
 def index_of(predictor: Any, class_id: int, config: ExtractConfig) -> VertexIndex | ChartIndex:
@@ -270,7 +246,7 @@ def image_info(record: ImageRecord, photograph: Photograph) -> ImageInfo:
         record.image_id,
         photograph.width,
         photograph.height,
-        _text(record.path) or None,
+        readable(record.path) or None,
         photograph.content_hash or None,
         record.source,
         record.group,
@@ -278,37 +254,32 @@ def image_info(record: ImageRecord, photograph: Photograph) -> ImageInfo:
     )
 
 
-def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> list[tuple[str, list[float]]]:
-    """Given boxes cut to the image, with their instance ids; a box that lies outside is rejected."""
-    kept = []
+def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> dict[int, list[float]]:
+    """Given boxes cut to the image, by number; a box that lies outside is rejected, one that cannot be of this image fails."""
+    kept = {}
     width, height = photograph.width, photograph.height
     for number, (x0, y0, x1, y1) in enumerate(record.boxes or ()):
         instance_id = record.instance_id(number)
         box = [max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))]
-        if box[2] - box[0] < 1 or box[3] - box[1] < 1:
+        if problem := box_problem((x0, y0, x1, y1), (width, height)):
+            rows.failures.append(failure_row(record, "annotation", problem, instance_id))
+        elif box[2] - box[0] < 1 or box[3] - box[1] < 1:
             rows.reject(instance_id, record.image_id, OUTSIDE)
         else:
-            kept.append((instance_id, box))
+            kept[number] = box
     return kept
 
 
-def failure_row(record: ImageRecord, stage: str, error: Exception) -> Row:
-    """One row of the failures table; the message stands without the path, which has a column of its own."""
-    message = str(error)
-    if isinstance(error, Dp3dError) and error.path is not None:
-        message = message.removeprefix(f"{error.path}: ")
-    return {
-        "image_id": record.image_id,
-        "path": _text(record.path),
-        "stage": stage,
-        "error": type(error).__name__,
-        "message": _text(message) or type(error).__name__,
-    }
-
-
-def _text(value: str) -> str:
-    """Text that a table can hold: names that are no UTF-8 are written as escapes."""
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def box_problem(box: Box, size: tuple[int, int]) -> InputCorrupt | None:
+    """What is wrong with a box in an image of (width, height): no numbers, no area, or a corner more than the image away from it."""
+    x0, y0, x1, y1 = box
+    width, height = size
+    got = ", ".join(f"{value:g}" for value in box)
+    if not (np.isfinite(box).all() and x0 < x1 and y0 < y1):
+        return InputCorrupt("a box without an area", got=got, expected="x0 < x1 and y0 < y1, in image pixels")
+    if x0 < -width or y0 < -height or x1 > 2 * width or y1 > 2 * height:
+        return InputCorrupt("a box far outside its image", got=got, expected=f"a box in an image of {width} x {height} pixels")
+    return None
 
 
 @contextmanager

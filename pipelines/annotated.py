@@ -12,6 +12,7 @@ from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
 from dp3d_data.records import GivenObject, ImageRecord
 from dp3d_data.sources import SourceOptions, mask_pixels, open_source, read_image
 from dp3d_data.sources.addresses import is_file
+from dp3d_data.sources.turning import turned_record
 from dp3d_data.training.evaluation import TrueObject
 
 Pixels = UInt8[np.ndarray, "h w 3"]
@@ -44,9 +45,12 @@ class Photographs:
         for place in range(count):
             record = self.records[place * len(self.records) // count]
             try:
+                if record.faults:
+                    raise InputCorrupt("an annotation that cannot be used", got=record.faults[0], path=record.path)
+                photograph = read_image(record.path)
+                pixels, record = photograph.pixels, turned_record(record, photograph)
                 if record.objects == ():
                     raise InputCorrupt("no annotated object", path=record.path)
-                pixels = read_image(record.path).pixels
                 objects = [_true_object(one, record, pixels.shape[:2]) for one in record.objects or ()]
             except Dp3dError as error:
                 self.left_out[record.image_id] = " ".join(str(error).split())

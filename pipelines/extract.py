@@ -32,7 +32,7 @@ from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_
 from pipelines.ready import ReadyAnnotator
 
 # Raised when the rows of the same image may differ from those of earlier versions.
-CODE_VERSION = 1
+CODE_VERSION = 2
 # The stage of an image that ends its worker process.
 WORKER = "worker"
 
@@ -101,12 +101,22 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run holds: its folder, images by fate, instances kept, rejects by reason, and whether it was new."""
+    """What a finished run holds.
+
+    Attributes:
+        images: by fate: one with an instance is kept, of the others one with a failure has failed.
+        instances, failures: rows of the tables; a failure is of an image, an annotation or a detection.
+        rejects: rows by reason.
+        turned: images that are kept and whose annotations were turned as EXIF turns the photograph.
+        fresh: whether the run was made now.
+    """
 
     run: Run
     images: Account
     instances: int
     rejects: dict[str, int]
+    failures: int
+    turned: int
     fresh: bool
 
 
@@ -295,14 +305,14 @@ def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str],
         say(f"{retry(plan)} failed images to try again")
     with begin_run(plan, "extract") as writer:
         if writer.complete:
-            return outcome(Run.open(plan.out), len(plan.records), fresh=False)
+            return outcome(Run.open(plan.out), plan.records, fresh=False)
         make_missing_parts(plan, ExtractJob(plan.without_records(), writer), writer, advance, say)
         deadly = deadly_images(plan.out)
         harmless = [record for record in plan.records if record.image_id not in deadly]
         draw_overlays(plan.out, harmless, plan.template, plan.config.overlays)
         extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.strangers), "work": plan.work}
         run = finish_run(plan, writer, extra)
-        return outcome(run, len(plan.records), fresh=True)
+        return outcome(run, plan.records, fresh=True)
 
 
 def deadly_images(folder: Path) -> set[str]:
@@ -311,21 +321,22 @@ def deadly_images(folder: Path) -> set[str]:
     return {row["image_id"] for table in tables for row in table.to_pylist() if row["stage"] == WORKER}
 
 
-def outcome(run: Run, inputs: int, fresh: bool) -> Outcome:
-    """The account of a finished run of so many images: every one is kept, rejected for its first reason, or failed.
+def outcome(run: Run, records: Sequence[ImageRecord], fresh: bool) -> Outcome:
+    """The account of a finished run of these images: every one is kept, failed, or rejected for its first reason.
 
     Raises:
         Unaccounted: images disappeared.
     """
-    with_instances: set[str] = set()
-    for table in run.instances(["image_id"]):
-        with_instances.update(table["image_id"].to_pylist())
-    failed = set(run.failures()["image_id"].to_pylist())
-    rejects = run.rejects()
+    widths: dict[str, int] = {}
+    for table in run.instances(["image_id", "image_width"]):
+        widths.update(zip(table["image_id"].to_pylist(), table["image_width"].to_pylist(), strict=True))
+    failures = run.failures()["image_id"].to_pylist()
+    failed, rejects = set(failures) - set(widths), run.rejects()
     reasons: dict[str, str] = {}
     for image, reason in zip(rejects["image_id"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
-        if image not in with_instances:
+        if image not in widths and image not in failed:
             reasons.setdefault(image, reason)
-    images = Account(inputs, len(with_instances), dict(Counter(reasons.values())), len(failed)).check()
+    images = Account(len(records), len(widths), dict(Counter(reasons.values())), len(failed)).check()
     by_reason = Counter(rejects["reason"].to_pylist())
-    return Outcome(run, images, run.counts["instances"], dict(by_reason), fresh)
+    turned = sum(one.size is not None and one.size[0] != widths.get(one.image_id, one.size[0]) for one in records)
+    return Outcome(run, images, run.counts["instances"], dict(by_reason), len(failures), turned, fresh)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
 from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.records import ImageRecord
-from dp3d_data.sources import SourceOptions, is_ready, open_source, read_boxes, size_of
+from dp3d_data.sources import FolderSource, SourceOptions, is_ready, open_source, read_boxes, size_of
+from dp3d_data.sources.folder import SOMETIMES
+from dp3d_data.sources.images import NEED_HEIF
 from pipelines.extract_settings import ExtractConfig
 
 
@@ -20,11 +23,13 @@ class Inputs:
         source: where they come from; a `Source` or `ReadySource`.
         records: the images, in order.
         strangers: names in the user's file of boxes that are none of the images.
+        notes: what the user should know of the input, a line each.
     """
 
     source: Any
     records: tuple[ImageRecord, ...]
     strangers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def facts(self, sizes: bool = True) -> list[Any]:
         """What the recipe knows of them: names, sizes and all that rows or results take from a record, wherever it lies.
@@ -61,11 +66,20 @@ def find_inputs(config: ExtractConfig) -> Inputs:
     if config.split:
         records = _of_split(records, config.split)
     if not config.given_boxes:
-        records = [replace(record, objects=None) for record in records]
+        records = [replace(record, objects=None, size=None, faults=(), crowds=()) if record.path else record for record in records]
+    notes = _unread(source.unread()) if isinstance(source, FolderSource) else ()
     if not config.boxes:
-        return Inputs(source, tuple(records))
+        return Inputs(source, tuple(records), notes=notes)
     with_boxes, strangers = read_boxes(config.boxes, config.category_in_file or config.category).attach(records)
-    return Inputs(source, tuple(with_boxes), tuple(strangers))
+    return Inputs(source, tuple(with_boxes), tuple(strangers), notes)
+
+
+def _unread(kinds: Counter[str]) -> tuple[str, ...]:
+    """What is said of images in folders whose formats are not read."""
+    if not kinds:
+        return ()
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return (f"not read, for their formats: {told}", *([NEED_HEIF] if kinds.keys() & {*SOMETIMES["AVIF"], *SOMETIMES["HEIF"]} else []))
 
 
 def _of_split(records: list[ImageRecord], split: str) -> list[ImageRecord]:
@@ -79,4 +93,5 @@ def _of_split(records: list[ImageRecord], split: str) -> list[ImageRecord]:
 def _facts(record: ImageRecord, sizes: bool) -> str:
     """One line that changes with anything a result may depend on; of the image the number of bytes, where sizes count."""
     size = size_of(record.path) if record.path and sizes else None
-    return repr((record.image_id, record.group, record.split, record.objects, size))
+    told = (record.objects, record.size, record.faults, record.crowds)
+    return repr((record.image_id, record.group, record.split, *told, size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from dp3d_data.bodies import Template
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo
+from dp3d_data.files import read_text
 from dp3d_data.shards.runs import found_run
 from pipelines.extract import Outcome, extract, make_plan
 from pipelines.extract_settings import ExtractConfig
@@ -121,7 +123,7 @@ def _read(path: Path) -> pa.Table:
 
 def _read_csv(path: Path) -> pa.Table:
     options = pyarrow.csv.ConvertOptions(column_types={**COLUMNS, "image": pa.string()})
-    return pyarrow.csv.read_csv(path, convert_options=options)
+    return pyarrow.csv.read_csv(io.BytesIO(read_text(path).encode()), convert_options=options)
 
 
 def _check(path: Path, rows: np.ndarray, vertex: np.ndarray, points: np.ndarray, num_vertices: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -10,12 +11,17 @@ from jaxtyping import Float
 from dp3d_data.bodies import Template
 from dp3d_data.bodies.chart_files import read_charts
 from dp3d_data.categories import category
+from dp3d_data.errors import InputCorrupt
 from dp3d_data.matching import ChartIndex, VertexIndex, view_of
-from dp3d_data.records import DensePrediction, Detection, ImageRecord, VertexView
-from dp3d_data.shards import Truth
-from dp3d_data.sources import Photograph, ReadyInstance, ReadySource, read_image
-from pipelines.annotate import NOTHING_FOUND, RowMaker, Rows, attempt, image_info
+from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView
+from dp3d_data.shards import ImageInfo, Truth
+from dp3d_data.sources import BadInstance, Photograph, ReadyInstance, ReadySource, read_image, turn_of, turned_instance
+from pipelines.annotate import RowMaker, box_problem, image_info
 from pipelines.extract_settings import ExtractConfig
+from pipelines.rows import NOTHING_FOUND, Rows, annotation_rows, attempt, failure_row
+
+# Pixels by which a keypoint may miss the edge of its image or box.
+SLACK = 1.0
 
 
 class ReadyAnnotator(RowMaker):
@@ -36,11 +42,12 @@ class ReadyAnnotator(RowMaker):
 
     def annotate(self, record: ImageRecord) -> Rows:
         """The rows of one image; never raises for what is wrong with the image."""
+        if record.faults and not record.path:
+            return annotation_rows(record)  # those of no image
         photograph = attempt(record, "read", lambda: self._read(record))
         if isinstance(photograph, Rows):
             return photograph
-        size = photograph.width, photograph.height
-        found = attempt(record, "detect", lambda: self.reader.instances(record, size))
+        found = attempt(record, "detect", lambda: self._instances(record, photograph))
         if isinstance(found, Rows):
             return found
         return attempt(record, "match", lambda: self._match(record, photograph, found))
@@ -52,21 +59,58 @@ class ReadyAnnotator(RowMaker):
         width, height = self.reader.size(record)
         return Photograph(np.broadcast_to(np.uint8(0), (height, width, 3)), "")
 
-    def _match(self, record: ImageRecord, photograph: Photograph, found: Sequence[ReadyInstance]) -> Rows:
-        """A row, or the reason for none, for each instance with a score that is high enough."""
-        rows, info = Rows(), image_info(record, photograph)
-        kept = [one for one in found if one.score >= self.config.score]
-        if not kept:
+    def _instances(self, record: ImageRecord, photograph: Photograph) -> list[ReadyInstance | BadInstance]:
+        """What the source has for an image, in pixels of the upright photograph."""
+        turn = turn_of(record.size, photograph)
+        size = photograph.width, photograph.height
+        found = self.reader.instances(record, size[::-1] if turn else size)
+        if not turn:
+            return list(found)
+        return [one if isinstance(one, BadInstance) else turned_instance(one, turn, size[::-1]) for one in found]
+
+    def _match(self, record: ImageRecord, photograph: Photograph, found: Sequence[ReadyInstance | BadInstance]) -> Rows:
+        """A row, or the reason for none, for each instance with a score that is high enough; one that fails costs the others nothing."""
+        rows, info = annotation_rows(record), image_info(record, photograph)
+        kept = [one for one in found if isinstance(one, BadInstance) or one.score >= self.config.score]
+        if not kept and not rows.failures:
             rows.reject(record.image_id, record.image_id, NOTHING_FOUND)
         for one in kept:
-            detection = Detection(one.box, one.score, self.config.category)
-            if isinstance(one.found, DensePrediction):
-                view, area = view_of(one.found, self.template.num_vertices), int(one.found.mask.sum())
+            instance_id = f"{record.image_id}#{one.name}"
+            if isinstance(one, BadInstance):
+                rows.failures.append(failure_row(record, "detect", one.error, instance_id))
             else:
-                view, area = one.found, None
-            truth = None if one.points is None else truth_of(one.points, view, self.template)
-            self.add_instance(rows, f"{record.image_id}#{one.name}", info, detection, view, area, truth=truth)
+                rows.add(attempt(record, "match", partial(self._match_one, one, instance_id, info), instance_id))
         return rows
+
+    def _match_one(self, one: ReadyInstance, instance_id: str, info: ImageInfo) -> Rows:
+        """The row of one instance, or the reason for none."""
+        rows = Rows()
+        detection = Detection(one.box, one.score, self.config.category)
+        if isinstance(one.found, DensePrediction):
+            view, area = view_of(one.found, self.template.num_vertices), int(one.found.mask.sum())
+        else:
+            view, area = one.found, None
+        if len(view.ids) >= self.config.min_vertices:
+            require_inside(one.box, view.keypoints, (info.width, info.height))
+        truth = None if one.points is None else truth_of(one.points, view, self.template)
+        self.add_instance(rows, instance_id, info, detection, view, area, truth=truth)
+        return rows
+
+
+def require_inside(box: Box, keypoints: Float[np.ndarray, "V 2"], size: tuple[int, int]) -> None:
+    """Refuse an instance that cannot be of an image of (width, height).
+
+    Raises:
+        InputCorrupt: the box has no area or lies outside the image, or no keypoint lies in the image and in the box.
+    """
+    problem = box_problem(box, size)
+    if problem is not None:
+        raise problem
+    (x0, y0), (x1, y1) = keypoints.min(axis=0), keypoints.max(axis=0)
+    for what, low, high in (("image", (0, 0), size), ("box", box[:2], box[2:])):
+        if not ((keypoints >= np.subtract(low, SLACK)) & (keypoints <= np.add(high, SLACK))).all(axis=1).any():
+            got, expected = f"keypoints {x0:g}, {y0:g} to {x1:g}, {y1:g}", f"keypoints between {low} and {high}"
+            raise InputCorrupt(f"the keypoints lie outside their {what}", got=got, expected=expected)
 
 
 def given_index(config: ExtractConfig) -> VertexIndex | ChartIndex | None:

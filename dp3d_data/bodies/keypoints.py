@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
 from dp3d_data.bodies.builtin import DATA
-from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.errors import InputCorrupt
+from dp3d_data.files import read_text
 
 DOG = DATA / "dog_keypoints.csv"
 EXPECTED = "a csv with the columns index (0 to 23, StanfordExtra's order) and vertex; others, such as name, are not read"
@@ -28,17 +30,15 @@ def named_keypoints(path: str | Path = DOG, *, count: int = 24, vertices: int | 
         InputMissing: no such file.
         InputCorrupt: not such a table.
     """
-    if not Path(path).is_file():
-        raise InputMissing("no such table of keypoints", expected=EXPECTED, path=path)
+    text = read_text(path, "table of keypoints", expected=EXPECTED)
     found = np.full(count, -1, dtype=np.int64)
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                index, vertex = int(row["index"]), int(row["vertex"])
-                if not 0 <= index < count or vertex < 0 or (vertices is not None and vertex >= vertices):
-                    raise ValueError(f"index {index}, vertex {vertex}")
-                found[index] = vertex
-    except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+        for row in csv.DictReader(io.StringIO(text)):
+            index, vertex = int(row["index"]), int(row["vertex"])
+            if not 0 <= index < count or vertex < 0 or (vertices is not None and vertex >= vertices):
+                raise ValueError(f"index {index}, vertex {vertex}")
+            found[index] = vertex
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputCorrupt("not a table of keypoints", got=error, expected=EXPECTED, path=path) from error
     return found
 

@@ -16,7 +16,7 @@ from dp3d_data.bodies.symmetry import detect_symmetry
 from dp3d_data.bodies.template import Template, make_template
 from dp3d_data.bodies.validation import check_mesh
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
-from dp3d_data.files import require_no_pointer
+from dp3d_data.files import read_text, require_no_pointer
 from dp3d_data.limits import DAMAGE
 
 SUFFIXES = (".obj", ".ply", ".glb")
@@ -211,19 +211,18 @@ def _read_obj(path: Path) -> Mesh:
     """Only `v` and `f` lines: texture seams must not split or reorder vertices. Polygons become fans."""
     vertices: list[tuple[float, float, float]] = []
     faces: list[tuple[int, int, int]] = []
-    with open(path, encoding="utf-8", errors="replace") as lines:
-        for number, line in _whole_lines(lines):
-            words = line.split()
-            if not words or words[0] not in ("v", "f"):
-                continue
-            try:
-                if words[0] == "v":
-                    x, y, z = (float(word) for word in words[1:4])
-                    vertices.append((x, y, z))
-                else:
-                    faces += _fan(words[1:], len(vertices))
-            except ValueError as error:
-                raise ValueError(f"line {number}: {line.strip()[:60]!r}") from error
+    for number, line in _whole_lines(read_text(path, errors="replace").split("\n")):
+        words = line.split()
+        if not words or words[0] not in ("v", "f"):
+            continue
+        try:
+            if words[0] == "v":
+                x, y, z = (float(word) for word in words[1:4])
+                vertices.append((x, y, z))
+            else:
+                faces += _fan(words[1:], len(vertices))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {line.strip()[:60]!r}") from error
     if not vertices:
         raise ValueError("no line starts with 'v'")
     return Mesh(np.array(vertices, dtype=np.float64).reshape(-1, 3), np.array(faces, dtype=np.int64).reshape(-1, 3))

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
+from dp3d_data.errors import InputCorrupt, UsageError
+from dp3d_data.files import read_text
 
 
 def farthest_vertices(vertices: Float[np.ndarray, "K 3"], count: int) -> Int[np.ndarray, "count"]:
@@ -54,11 +55,9 @@ def read_subset(path: str | Path, num_vertices: int) -> Int[np.ndarray, "V"]:
         InputCorrupt: not a list of whole numbers.
         UsageError: ids that the template does not have, or one twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such list of vertices", path=path)
+    text = read_text(path, "list of vertices")
     try:
-        words = path.read_text(encoding="utf-8").replace(",", " ").split()
+        words = text.replace(",", " ").split()
         ids = np.array([int(word) for word in words], dtype=np.int64)
     except (ValueError, OverflowError) as error:
         expected = "vertex ids, counted from 0, apart by spaces, commas or lines"

@@ -40,6 +40,8 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     say(" · ".join([*words, _workers(plan), f"recipe {plan.recipe}"]))
     if strangers := plan.inputs.strangers:
         say(f"  {len(strangers)} names in {config.boxes} are none of these images, for example {strangers[0]!r}")
+    for note in plan.inputs.notes:
+        say(f"  {note}")
     if config.dry_run:
         if plan.config.device != config.device:
             say(f"  no {config.device} here: looked at on the {plan.config.device}, so the workers may be faster")
@@ -116,8 +118,10 @@ def _summary(outcome, category: str) -> None:
         say("  this run was finished before; nothing to do (--overwrite makes it anew)")
     reasons = ", ".join(f"{reason} {count}" for reason, count in outcome.rejects.items())
     rejected = f"rejected {sum(outcome.rejects.values())}" + (f" ({reasons})" if reasons else "")
-    failed = f"failed {images.failed}" + (" (dp3d-data failures)" if images.failed else "")
+    failed = f"failed {outcome.failures}" + (" (dp3d-data failures)" if outcome.failures else "")
     say(f"  kept {outcome.instances} instances of {images.kept} images · {rejected} · {failed}")
+    if outcome.turned:
+        say(f"  {outcome.turned} images: boxes and masks are of the stored photograph, and were turned as its EXIF says")
     without = sum(images.rejected.values())
     say(f"  {images.inputs} images = {images.kept} with instances + {without} without + {images.failed} failed")
     own = "" if folder == workspace(category) / "extract" else f" --input {folder}"

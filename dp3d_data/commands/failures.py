@@ -30,7 +30,9 @@ def failures(folder: str | None, category: str, rejects: bool, limit: int) -> No
         values = ["" if row["value"] is None else f"{row['value']:g}" for row in rows]
         entries = [(row["instance_id"], row["reason"], value) for row, value in zip(rows, values, strict=True)]
         _table(entries, "rejected", limit)
-    say(f"{run.counts['failures']} failed of {run.counts['inputs']} images in {run.folder}")
+    failed, images = run.counts["failures"], len({row["image_id"] for row in run.failures().to_pylist()})
+    of = "" if failed == images else f" failures in {images}"
+    say(f"{failed}{of or ' failed'} of {run.counts['inputs']} images in {run.folder}")
 
 
 def _table(entries: list[tuple[str, str, str]], word: str, limit: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.errors import InputCorrupt
+from dp3d_data.files import read_text
 from dp3d_data.fits.fields import fit_camera
 from dp3d_data.fits.layout import attempt, joints, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
@@ -145,7 +146,7 @@ def _identity(fields: Any, path: Path, number: int) -> tuple[str, str]:
 
 def _entries(path: Path) -> list[Any]:
     try:
-        data = parse_json(path.read_text(encoding="utf-8"))
+        data = parse_json(read_text(path, expected=EXPECTED, hint=HINT))
     except (ValueError, OSError) as error:
         raise InputCorrupt("not a json file", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path) from error
     schema = (data.get("schema"), data.get("version")) if isinstance(data, dict) else type(data).__name__

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.files import read_text
 from dp3d_data.limits import parse_json
 from dp3d_data.report import charts, page
 from dp3d_data.report.markup import joined
@@ -28,7 +29,7 @@ def extras(folders: Sequence[Path], limit: int) -> Markup:
 
 
 def _extra(folder: Path, limit: int) -> Markup:
-    texts = [page.markdown(path.read_text(encoding="utf-8", errors="replace")) for path in _files(folder, (".md",))]
+    texts = [page.markdown(read_text(path, errors="replace")) for path in _files(folder, (".md",))]
     pictures = sorted(_files(folder, _PICTURES), key=lambda path: (_rank(path), str(path)))
     pictures = [path for path in pictures if path.stem not in SHEETS or len(pictures) == 1][:limit]
     wide: list[Markup] = []
@@ -59,7 +60,7 @@ def _rank(path: Path) -> int:
 
 def _measures(path: Path) -> list[tuple[str, str]]:
     try:
-        return list(itertools.islice(_leaves(parse_json(path.read_text(encoding="utf-8")), ""), 200))
+        return list(itertools.islice(_leaves(parse_json(read_text(path)), ""), 200))
     except (ValueError, RecursionError):
         return []
 

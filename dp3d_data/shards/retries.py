@@ -46,7 +46,7 @@ def reopen(run: Run, parts: Sequence[Sequence[str]], recipe: str) -> int:
             mark_part(run.folder, index, counts)
     write_json(run.folder / PARTS / START, {"kind": run.kind, "recipe": recipe, "retries": True})
     (run.folder / MARKER).unlink()
-    return failures.num_rows
+    return len(failures["image_id"].unique())
 
 
 def _split(table: pa.Table, part_of: dict[str, int], parts: Sequence[Sequence[str]]) -> list[pa.Table]:

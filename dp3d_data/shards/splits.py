@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int
 
-from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
+from dp3d_data.errors import InputCorrupt, UsageError
+from dp3d_data.files import read_text
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SIDES = (TRAIN, VAL, TEST)
@@ -55,13 +56,7 @@ def read_split_list(path: str | Path) -> dict[str, str]:
         InputMissing: no such file.
         InputCorrupt: a line of another form, or a name on two sides.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such list of a split", path=path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputCorrupt("not a text file", path=path) from error
+    lines = read_text(path, "list of a split").split("\n")
     listed: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):

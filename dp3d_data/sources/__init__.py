@@ -14,8 +14,9 @@ from dp3d_data.sources.folder import FolderSource
 from dp3d_data.sources.images import Photograph, read_image
 from dp3d_data.sources.masks import mask_pixels
 from dp3d_data.sources.options import SourceOptions
-from dp3d_data.sources.ready import ReadyInstance, ReadyReader
+from dp3d_data.sources.ready import BadInstance, ReadyInstance, ReadyReader
 from dp3d_data.sources.samples import SampleSource
+from dp3d_data.sources.turning import turn_of, turned_instance, turned_record
 
 
 class Source(Protocol):
@@ -99,6 +100,7 @@ def is_ready(source: Any) -> bool:
 
 __all__ = [
     "SOURCES",
+    "BadInstance",
     "BoxFile",
     "FolderSource",
     "Photograph",
@@ -116,4 +118,7 @@ __all__ = [
     "read_bytes",
     "read_image",
     "size_of",
+    "turn_of",
+    "turned_instance",
+    "turned_record",
 ]

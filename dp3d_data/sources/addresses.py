@@ -69,6 +69,15 @@ def is_file(path: str) -> bool:
         return False
 
 
+def is_folder(address: str) -> bool:
+    """Whether an address is a folder's; one that cannot be asked is none."""
+    system, place = file_system(address)
+    try:
+        return bool(system.isdir(place))
+    except OSError:
+        return False
+
+
 def size_of(path: str) -> int:
     """Bytes of a file, -1 where it cannot be told."""
     try:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
-import math
+import io
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
+from dp3d_data.errors import InputCorrupt, UsageError
+from dp3d_data.files import read_text
 from dp3d_data.limits import parse_json
-from dp3d_data.records import Box, GivenObject, ImageRecord
-from dp3d_data.sources.coco import category_ids
+from dp3d_data.records import GivenObject, ImageRecord
+from dp3d_data.sources.annotations import Annotations, box_of
+from dp3d_data.sources.coco import coco_images
 
 EXPECTED = (
     'a csv with the header image,x0,y0,x1,y1; a json object {"image": [[x0, y0, x1, y1], ...]}; or COCO\'s json with images and annotations'
@@ -21,10 +24,10 @@ EXPECTED = (
 
 @dataclass(frozen=True)
 class BoxFile:
-    """The boxes of each image, xyxy in pixels of the upright image, by the name that the file gives the image."""
+    """What a file of boxes says of each image, in pixels of the upright image, by the name that the file gives the image."""
 
     path: str
-    boxes: dict[str, tuple[Box, ...]]
+    images: dict[str, Annotations]
 
     def attach(self, records: Iterable[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:
         """Give every record its boxes; an image that the file does not name gets none.
@@ -39,12 +42,14 @@ class BoxFile:
         """
         records = list(records)
         owners = self._owners(records)
-        if self.boxes and not owners:
-            got, expected = f"{next(iter(self.boxes))!r} and others", f"names such as {records[0].image_id!r}"
+        if self.images and not owners:
+            got, expected = f"{next(iter(self.images))!r} and others", f"names such as {records[0].image_id!r}"
             raise UsageError("the boxes are of other images", got=got, expected=expected, path=self.path)
-        mine = {owner: tuple(map(GivenObject, self.boxes[name])) for name, owner in owners.items()}
-        with_boxes = [replace(record, objects=mine.get(record.image_id, ())) for record in records]
-        return with_boxes, [name for name in self.boxes if name not in owners]
+        mine: dict[str, Annotations] = {}
+        for name, owner in owners.items():
+            mine.setdefault(owner, Annotations()).join(self.images[name])
+        with_boxes = [mine.get(record.image_id, Annotations()).of(record) for record in records]
+        return with_boxes, [name for name in self.images if name not in owners]
 
     def _owners(self, records: list[ImageRecord]) -> dict[str, str]:
         """Name in the file -> id of the image."""
@@ -54,7 +59,7 @@ class BoxFile:
                 by_ending.setdefault(ending, set()).add(record.image_id)
         ids = {record.image_id for record in records}
         owners: dict[str, str] = {}
-        for name in self.boxes:
+        for name in self.images:
             meant = {name} if name in ids else by_ending.get(_normal(name), set())
             if len(meant) > 1:
                 got = " and ".join(sorted(meant)[:2])
@@ -66,90 +71,70 @@ class BoxFile:
 
 
 def read_boxes(path: str | Path, category: str | None = None) -> BoxFile:
-    """Read a file of boxes; by its content, not by its name.
+    """Read a file of boxes; by its content, not by its name. A box that is none is a fault of its image.
 
     Args:
-        category: of a COCO file that knows categories, only the boxes of this one; crowds are left out.
+        category: of a COCO file that knows categories, only the boxes of this one; crowds are rejected.
 
     Raises:
         InputMissing: no such file.
-        InputCorrupt: none of the known forms, or a box that is none; says which.
+        InputCorrupt: none of the known forms.
         UsageError: a COCO file without the category.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such file of boxes", expected=EXPECTED, path=path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputCorrupt("not a file of boxes", got=error, expected=EXPECTED, path=path) from error
-    entries = _json_entries(text, path, category) if text.lstrip()[:1] in ("{", "[") else _csv_entries(text, path)
-    boxes: dict[str, list[Box]] = {}
-    for where, name, values in entries:
-        boxes.setdefault(str(name), []).extend([_box(values, where, path)] if values is not None else [])
-    return BoxFile(str(path), {name: tuple(found) for name, found in boxes.items()})
+    text = read_text(path, "file of boxes", expected=EXPECTED)
+    reader = _from_json if text.lstrip()[:1] in ("{", "[") else _from_csv
+    return BoxFile(str(path), reader(text, path, category))
 
 
-# Where in the file, name of the image, and its four numbers (None: the image is named and has no box).
-Entry = tuple[str, str, Any]
-
-
-def _csv_entries(text: str, path: Path) -> Iterator[Entry]:
-    rows = csv.DictReader(text.splitlines())
+def _from_csv(text: str, path: Path, _: str | None) -> dict[str, Annotations]:
+    rows = csv.DictReader(io.StringIO(text))
     wanted = ("image", "x0", "y0", "x1", "y1")
-    if not set(wanted) <= set(rows.fieldnames or ()):
-        raise InputCorrupt("not a file of boxes", got=f"header {rows.fieldnames}", expected=EXPECTED, path=path)
-    for row in rows:
-        yield f"line {rows.line_num}", row["image"], [row[key] for key in wanted[1:]]
-
-
-def _json_entries(text: str, path: Path, category: str | None) -> Iterator[Entry]:
+    images: dict[str, Annotations] = {}
     try:
-        content = parse_json(text)
+        if not set(wanted) <= set(rows.fieldnames or ()):
+            raise InputCorrupt("not a file of boxes", got=f"header {rows.fieldnames}", expected=EXPECTED, path=path)
+        for row in rows:
+            own = images.setdefault(row["image"] or "", Annotations())
+            own.add(f"line {rows.line_num}", lambda row=row: GivenObject(box_of([row[key] for key in wanted[1:]])))
+    except csv.Error as error:
+        raise InputCorrupt("not a file of boxes", got=error, expected=EXPECTED, path=path) from error
+    return images
+
+
+def _from_json(text: str, path: Path, category: str | None) -> dict[str, Annotations]:
+    try:
+        content = parse_json(text, _once)
     except ValueError as error:
         raise InputCorrupt("not json", got=error, expected=EXPECTED, path=path) from error
     if isinstance(content, dict) and "annotations" in content:
-        return _coco_entries(content, path, category)
-    return _plain_entries(content, path)
+        images: dict[str, Annotations] = {}
+        for one in coco_images(content, path, category):
+            images.setdefault(one.names[0], Annotations()).join(one)
+        return images
+    return _from_object(content, path)
 
 
-def _plain_entries(content: Any, path: Path) -> Iterator[Entry]:
+def _from_object(content: Any, path: Path) -> dict[str, Annotations]:
     if not isinstance(content, dict):
         raise InputCorrupt("not a file of boxes", got=f"a json {type(content).__name__}", expected=EXPECTED, path=path)
+    images: dict[str, Annotations] = {}
     for name, boxes in content.items():
         if not isinstance(boxes, list):
             raise InputCorrupt(f"boxes of {name!r} are no list", got=repr(boxes)[:80], expected=EXPECTED, path=path)
-        yield name, name, None
+        own = images[name] = Annotations()
         for number, box in enumerate(boxes):
-            yield f"{name}, box {number}", name, box
+            own.add(f"box {number}", lambda box=box: GivenObject(box_of(box)))
+    return images
 
 
-def _coco_entries(content: dict, path: Path, category: str | None) -> Iterator[Entry]:
-    try:
-        names = {image["id"]: image["file_name"] for image in content["images"]}
-        wanted = None if category is None else category_ids(content.get("categories") or [], category, path)
-        for image_name in names.values():
-            yield image_name, image_name, None
-        for entry in content["annotations"]:
-            if entry.get("iscrowd") or (wanted is not None and entry.get("category_id") not in wanted):
-                continue
-            x, y, width, height = entry["bbox"]
-            yield f"annotation {entry.get('id')}", names[entry["image_id"]], (x, y, float(x) + width, float(y) + height)
-    except UsageError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputCorrupt("not COCO's json", got=repr(error), expected=EXPECTED, path=path) from error
-
-
-def _box(values: Any, where: str, path: Path) -> Box:
-    try:
-        x0, y0, x1, y1 = (float(value) for value in values)
-    except (TypeError, ValueError) as error:
-        raise InputCorrupt(f"{where}: not a box", got=repr(values)[:80], expected="x0, y0, x1, y1", path=path) from error
-    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
-        got, expected = f"{x0}, {y0}, {x1}, {y1}", "x0 < x1 and y0 < y1, in image pixels"
-        raise InputCorrupt(f"{where}: not a box", got=got, expected=expected, path=path)
-    return x0, y0, x1, y1
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of json, whose later names do not silently replace earlier ones."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        raise ValueError(f"{twice[0]!r} stands twice in an object")
+    return content
 
 
 def _normal(name: str) -> str:

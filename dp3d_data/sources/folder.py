@@ -8,15 +8,24 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 from dp3d_data.errors import InputMissing, NothingToDo
 from dp3d_data.records import ImageRecord
-from dp3d_data.sources.addresses import fixed_part, is_address, listed
+from dp3d_data.sources.addresses import fixed_part, is_address, is_folder, listed
+from dp3d_data.sources.images import NEED_HEIF, readable_formats
 from dp3d_data.sources.options import SourceOptions
 
 EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pnm .avif .jp2".split(),
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pnm .jp2".split(),
+)
+# Read where Pillow can: its name of the format -> extensions.
+SOMETIMES = {"AVIF": (".avif",), "HEIF": (".heic", ".heif", ".hif")}
+# Images of formats that are never read: raw ones of cameras, and those of other programs.
+NEVER = frozenset(
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f "
+    ".exr .hdr .jxl .jxr .psd .psb .svg .tga .xcf .dds .dcm .j2k .jpx .eps".split(),
 )
 
 # An image found: the folder it was looked for in, and its path.
@@ -52,52 +61,80 @@ class FolderSource:
             NothingToDo: folders without an image.
         """
         found: dict[str, Found] = {}
-        for entry in self.entries:
-            for root, path in _expand(str(entry)):
+        for root, path, read in self._found():
+            if read:
                 found.setdefault(path if is_address(path) else os.path.abspath(path), (root, path))
         if not found:
             where = ", ".join(map(str, self.entries)) or "nothing"
-            expected = "files with one of the extensions " + " ".join(sorted(EXTENSIONS))
-            hint = "name the folder that holds the photographs: --images FOLDER"
+            expected = "files with one of the extensions " + " ".join(sorted(extensions()))
+            hint = NEED_HEIF if self.unread() else "name the folder that holds the photographs: --images FOLDER"
             raise NothingToDo(f"no image in {where}", got=self._contents(), expected=expected, hint=hint)
         ids = _names(list(found.items()))
         return [ImageRecord(name, path, source=self.name) for name, (_, path) in zip(ids, found.values(), strict=True)]
 
+    def unread(self) -> Counter[str]:
+        """How many images of formats that are not read lie in the folders, by extension."""
+        paths = {path if is_address(path) else os.path.abspath(path) for _, path, read in self._found() if not read}
+        return Counter(map(_extension, paths))
+
     def digest(self) -> str:
         """Nothing: the records say it all."""
         return ""
+
+    def _found(self) -> Iterator[tuple[str, str, bool]]:
+        """The images of all entries, with the folder each was looked for in, and whether it is read; what is named always is."""
+        skipped = NEVER.union(*SOMETIMES.values()) - extensions()
+        for entry in map(str, self.entries):
+            for root, path, named in _expand(entry, extensions() | skipped):
+                yield root, path, named or _extension(path) not in skipped
 
     def _contents(self) -> str:
         """What the folders hold instead, by extension."""
         kinds: Counter[str] = Counter()
         for entry in filter(os.path.isdir, self.entries):
             for _, _, files in os.walk(entry):
-                kinds.update(os.path.splitext(name)[1].lower() or "no extension" for name in files)
+                kinds.update(_extension(name) or "no extension" for name in files)
         return ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5)) or "no file at all"
 
 
-def _expand(entry: str) -> Iterator[Found]:
-    """The images of one entry."""
+@cache
+def extensions() -> frozenset[str]:
+    """The extensions of images that are read here."""
+    return EXTENSIONS.union(*(SOMETIMES[name] for name in readable_formats() if name in SOMETIMES))
+
+
+def _extension(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _expand(entry: str, wanted: frozenset[str]) -> Iterator[tuple[str, str, bool]]:
+    """The images of one entry, and whether each is named, itself or by a pattern; in folders those with a wanted extension."""
     if is_address(entry):
-        root = fixed_part(entry)
-        yield from ((root, path) for path in listed(entry, EXTENSIONS))
+        root, named = fixed_part(entry), not is_folder(entry)
+        yield from ((root, path, named) for path in listed(entry, wanted))
     elif os.path.isdir(entry):
-        yield from ((entry, path) for path in walk_images(entry))
+        yield from ((entry, path, False) for path in walk_images(entry, wanted))
     elif os.path.lexists(entry):
-        yield os.path.dirname(entry) or ".", entry
+        yield os.path.dirname(entry) or ".", entry, True
     elif glob.has_magic(entry):
         matches = sorted(glob.glob(entry, recursive=True))
         if not matches:
             raise InputMissing("this pattern matches nothing", path=entry, hint="quote the pattern, or check the folder before it")
         root = _fixed_part(entry)
         for match in matches:
-            yield from ((root, path) for path in (walk_images(match) if os.path.isdir(match) else [match]))
+            folder = os.path.isdir(match)
+            yield from ((root, path, not folder) for path in (walk_images(match, wanted) if folder else [match]))
     else:
         raise InputMissing("no such file or folder", path=entry, hint=_near(entry))
 
 
-def walk_images(folder: str, entered: set[tuple[int, int]] | None = None) -> Iterator[str]:
-    """Image files below a folder, by name; links are followed, but no folder is entered twice."""
+def walk_images(folder: str, wanted: frozenset[str] | None = None, entered: set[tuple[int, int]] | None = None) -> Iterator[str]:
+    """Image files below a folder, by name; links are followed, but no folder is entered twice.
+
+    Args:
+        wanted: their extensions; None for those that are read here.
+    """
+    wanted = extensions() if wanted is None else wanted
     entered = set() if entered is None else entered
     try:
         status = os.stat(folder)
@@ -113,8 +150,8 @@ def walk_images(folder: str, entered: set[tuple[int, int]] | None = None) -> Ite
         if name.startswith("."):
             continue
         if os.path.isdir(path):
-            yield from walk_images(path, entered)
-        elif os.path.splitext(name)[1].lower() in EXTENSIONS:
+            yield from walk_images(path, wanted, entered)
+        elif _extension(name) in wanted:
             yield path
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import GivenObject, ImageRecord
-from dp3d_data.sources.coco import corners
+from dp3d_data.sources.annotations import corners
 from dp3d_data.sources.folder import walk_images
 from dp3d_data.sources.options import SourceOptions, required_path
 from dp3d_data.sources.trees import existing, read_json, wrong_tree

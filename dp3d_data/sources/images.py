@@ -7,11 +7,14 @@ import io
 import os
 import stat
 import struct
+import sys
 import warnings
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,10 +24,16 @@ from dp3d_data.sources.addresses import is_address, read_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
+# Bits that cameras give a channel.
+DEPTHS = (8, 10, 12, 14, 16)
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 30
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
+# What a file of ISO's base media format begins with, after four bytes: HEIC, HEIF and AVIF.
+BRANDS = (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1", b"ftypavif")
+NEED_HEIF = "HEIC and HEIF are read once pillow-heif is installed: pip install pillow-heif; AVIF needs a Pillow with AVIF"
 
 # Pillow's decoders raise these on damaged files, besides its own OSErrors.
 _DECODER_ERRORS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
@@ -38,10 +47,12 @@ class Photograph:
     Attributes:
         pixels: [H, W, 3] uint8 RGB, upright: the rotation written in EXIF is applied. Boxes and keypoints are in these pixels.
         content_hash: SHA-256 of the file's bytes, hex.
+        orientation: EXIF's, 1 to 8, by which the stored pixels were turned; 1 where it says nothing.
     """
 
     pixels: UInt8[np.ndarray, "height width 3"]
     content_hash: str
+    orientation: int = 1
 
     @property
     def height(self) -> int:
@@ -62,8 +73,8 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
         InputCorrupt: empty, truncated, no image, too large, or it may not be read.
     """
     data = _read_bytes(path)
-    pixels = _decode(data, path, max_pixels)
-    return Photograph(pixels, hashlib.sha256(data).hexdigest())
+    pixels, orientation = _decode(data, path, max_pixels)
+    return Photograph(pixels, hashlib.sha256(data).hexdigest(), orientation)
 
 
 def local_pixels(path: str | None) -> UInt8[np.ndarray, "height width 3"] | None:
@@ -103,24 +114,38 @@ def _not_empty(data: bytes, path: str | Path) -> bytes:
     return data
 
 
-def _decode(data: bytes, path: str | Path, max_pixels: int) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read here: HEIF where pillow-heif is installed, AVIF where Pillow knows it."""
+    from PIL import Image, features
 
     Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    known = set(Image.OPEN) if features.check("avif") else set(Image.OPEN) - {"AVIF"}
+    return tuple(name for name in FORMATS if name in known)
+
+
+def _decode(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, int]:
+    from PIL import Image, UnidentifiedImageError
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(data), formats=formats) as image:
+            with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise _too_large(f"{width} x {height} pixels", max_pixels, path)
+                _load(image, data)
                 return _upright_rgb(image)
         except Image.DecompressionBombError as error:
             raise _too_large(error, max_pixels, path) from error
         except UnidentifiedImageError as error:
-            expected = "an image file: " + ", ".join(FORMATS)
-            raise InputCorrupt("not an image", got=_beginning(data), expected=expected, path=path) from error
+            expected = "an image file: " + ", ".join(readable_formats())
+            hint = NEED_HEIF if data[4:16].startswith(BRANDS) else None
+            raise InputCorrupt("not an image", got=_beginning(data), expected=expected, hint=hint, path=path) from error
         except InputCorrupt:
             raise
         except _DECODER_ERRORS as error:
@@ -138,35 +163,56 @@ def _beginning(data: bytes) -> str:
     return f"{len(data)} bytes that start with {data[:16]!r}"
 
 
-def _upright_rgb(image: Image) -> np.ndarray:
+def _load(image: ImageFile, data: bytes) -> None:
+    """Decode; of colours of 16 bits Pillow keeps the high bytes alone; where these are nearly black, as of 12 bits, all are scaled."""
     from PIL import Image as pillow
 
+    wide = image.mode in ("RGB", "RGBA") and bool(image.tile) and all(";16" in str(tile.args) for tile in image.tile)
     image.load()
-    upright = _turned(image)
+    high = np.asarray(image) if wide else None
+    if high is None or high[..., :3].max(initial=0) >= 64:
+        return
+    with pillow.open(io.BytesIO(data), formats=readable_formats()) as other:
+        other.tile = [tile._replace(args=_other_byte(tile.args)) for tile in other.tile]
+        values = high[..., :3].astype(np.uint16) * 256 + np.asarray(other)[..., :3]
+    image.paste(pillow.fromarray(np.concatenate([_to_eight_bits(values), high[..., 3:]], axis=2)))
+
+
+def _other_byte(args: Any) -> Any:
+    """The arguments of a Pillow decoder that keep the other byte of each number of 16 bits."""
+    if isinstance(args, tuple):
+        return (_other_byte(args[0]), *args[1:])
+    return args[:-1] + {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[args[-1]]
+
+
+def _upright_rgb(image: Image) -> tuple[np.ndarray, int]:
+    """The pixels, and EXIF's orientation by which they were turned."""
+    from PIL import Image as pillow
+
+    upright, orientation = _turned(image)
     if upright.mode.startswith(("I", "F")):
         upright = pillow.fromarray(_to_eight_bits(np.asarray(upright)))
     elif upright.mode in ("P", "PA", "LA", "RGBA", "RGBa", "La") or "transparency" in upright.info:
         layer = upright.convert("RGBA")
         upright = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
-    return np.ascontiguousarray(np.asarray(upright.convert("RGB")))
+    return np.ascontiguousarray(np.asarray(upright.convert("RGB"))), orientation
 
 
-def _turned(image: Image) -> Image:
-    """The image with EXIF's rotation applied; EXIF that cannot be parsed says nothing."""
-    from PIL import ImageOps
+def _turned(image: Image) -> tuple[Image, int]:
+    """The image with EXIF's rotation applied, and that rotation; EXIF that cannot be parsed says nothing."""
+    from PIL import ExifTags, ImageOps
 
     try:
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return ImageOps.exif_transpose(image), orientation if orientation in range(1, 9) else 1
     except _DECODER_ERRORS:
-        return image
+        return image, 1
 
 
 def _to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """Wide integers are 16-bit where they exceed 255; floats are 0..1 where none exceeds 1, else 0..255."""
+    """Wide integers have as many bits as their largest value needs: 8, 10, 12, 14 or 16, since cameras of 12 bits write files of 16;
+    floats are 0..1 where none exceeds 1, else the same."""
     values = np.nan_to_num(values.astype(np.float64))
     top = values.max(initial=0)
-    if top > 255:
-        values = values / 257
-    elif top <= 1:
-        values = values * 255
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    white = next((2**bits - 1 for bits in DEPTHS if top < 2**bits), 65535) if top > 1 else 1
+    return np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8)

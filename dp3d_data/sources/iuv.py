@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,11 +19,11 @@ from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.matching import ChartIndex, chart_prediction, integer_box
 from dp3d_data.records import ImageRecord
-from dp3d_data.sources.coco import corners
-from dp3d_data.sources.folder import EXTENSIONS, walk_images
+from dp3d_data.sources.annotations import MALFORMED, corners, in_words
+from dp3d_data.sources.folder import extensions, walk_images
 from dp3d_data.sources.images import MAX_PIXELS
 from dp3d_data.sources.options import SourceOptions, required_path
-from dp3d_data.sources.ready import ReadyInstance, required_charts
+from dp3d_data.sources.ready import BadInstance, ReadyInstance, instance_of, required_charts
 from dp3d_data.sources.trees import existing, find_image, read_json, require_images, wrong_tree
 
 CHARTS = 24
@@ -30,7 +31,6 @@ RESULTS = "DensePose's results: a list of objects with image_id, category_id, sc
 IMAGES = "NAME_IUV.png (channels I, U, V in this or in the opposite order), and NAME_INDS.png where several people are in it"
 HINT = "name the folder of the photographs: --images FOLDER"
 ENDING, INDICES = "_IUV.png", "_INDS.png"
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -56,29 +56,33 @@ class IuvResultsSource:
         path = required_path(self.options, self.name, RESULTS)
         results = self.results()
         folders = self.options.images or (str(Path(path).parent),)
-        records = [ImageRecord(_names(key)[0], find_image(_names(key), folders), self.name) for key in results]
-        if not records:
+        if not results:
             raise NothingToDo("no result of a person in this file", expected=RESULTS, path=path)
+        records = [ImageRecord(names[0], find_image(names, folders), self.name) for names in results if names]
         require_images(records, folders, HINT)
-        return records
+        faults = tuple(f"result {number}: no image_id, got {entry!r}"[:120] for number, entry in enumerate(results.get((), ())))
+        return [*records, ImageRecord("results of no image", "", self.name, faults=faults)] if faults else records
 
     def digest(self) -> str:
         """Of the file of results."""
         return file_digest(self.options.path)
 
-    def results(self) -> dict[Any, list[dict[str, Any]]]:
-        """image_id -> its results, in the order of the file."""
+    def results(self) -> dict[tuple[str, ...], list[Any]]:
+        """What an image may be called -> its results, in the order of the file; () has those of no image."""
         path, number = self.options.path, self._category()
         content = read_json(path, RESULTS)
-        found: dict[Any, list[dict[str, Any]]] = {}
-        try:
-            for entry in content:
-                if {"bbox", "uv_shape", "uv_data"} - set(entry):
-                    raise KeyError("bbox, uv_shape or uv_data")
-                if int(entry.get("category_id", number)) == number:
-                    found.setdefault(entry["image_id"], []).append(entry)
-        except MALFORMED as error:
-            raise InputCorrupt("not a file of IUV results", got=repr(error)[:120], expected=RESULTS, path=path) from error
+        usable = [isinstance(entry, dict) and {"image_id", "bbox", "uv_shape", "uv_data"} <= set(entry) for entry in content or ()]
+        if not isinstance(content, list) or (content and not any(usable)):
+            raise InputCorrupt("not a file of IUV results", got=repr(content)[:120], expected=RESULTS, path=path)
+        found: dict[tuple[str, ...], list[Any]] = {}
+        for entry in content:
+            try:
+                if int(entry.get("category_id", number)) != number:
+                    continue
+                names = tuple(_names(entry["image_id"]))
+            except MALFORMED:
+                names = ()
+            found.setdefault(names, []).append(entry)
         return found
 
     def _category(self) -> int:
@@ -91,7 +95,7 @@ class IuvResultsSource:
     def reader(self, num_vertices: int, index: ChartIndex) -> IuvResultsReader:
         """What reads the results; see `ReadySource`."""
         require_person(num_vertices)
-        return IuvResultsReader({_names(key)[0]: entries for key, entries in self.results().items()}, index)
+        return IuvResultsReader({names[0]: entries for names, entries in self.results().items() if names}, index)
 
 
 @dataclass(frozen=True)
@@ -101,20 +105,21 @@ class IuvResultsReader:
     results: Mapping[str, Sequence[Mapping[str, Any]]]
     index: ChartIndex
 
-    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance]:
+    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
         """The people of an image, numbered as in the file."""
-        return [self._instance(str(number), entry) for number, entry in enumerate(self.results[record.image_id])]
+        entries = enumerate(self.results[record.image_id])
+        return [instance_of(str(number), partial(self._instance, str(number), entry)) for number, entry in entries]
 
     def _instance(self, name: str, entry: Mapping[str, Any]) -> ReadyInstance:
         try:
-            box, score = corners(entry["bbox"]), float(entry.get("score", 1.0))
+            box, score = corners(entry["bbox"]), finite(entry.get("score", 1.0))
             channels, height, width = (int(value) for value in entry["uv_shape"])
             data = from_text(entry["uv_data"])
         except MALFORMED as error:
-            raise InputCorrupt(f"result {name}: not a result", got=repr(error)[:120], expected=RESULTS) from error
-        pixels = decode_png(data, f"result {name}")
-        if (3, height, width) != (channels, *pixels.shape[:2]):
-            raise InputCorrupt(f"result {name}: another size than uv_shape", got=pixels.shape, expected=(height, width, 3))
+            raise InputCorrupt(f"result {name}: not a result", got=in_words(error)[:120], expected=RESULTS) from error
+        if channels != 3:
+            raise InputCorrupt(f"result {name}: not I, U and V", got=f"{channels} channels", expected="3 channels in uv_shape")
+        pixels = decode_png(data, f"result {name}", (width, height))
         x, y, _, _ = integer_box(box)
         return ReadyInstance(name, box, score, _prediction((x, y), pixels, self.index, f"result {name}"))
 
@@ -165,7 +170,7 @@ class IuvImagesSource:
 
     def _record(self, root: Path, path: str) -> ImageRecord:
         stem = Path(path).relative_to(root).as_posix().removesuffix(ENDING)
-        names = [stem + extension for extension in sorted(EXTENSIONS)]
+        names = [stem + extension for extension in sorted(extensions())]
         place = find_image([*names, stem + ENDING], [*self.options.images, str(root)])
         return ImageRecord(stem + place.rpartition(stem)[2], place, self.name)
 
@@ -208,8 +213,22 @@ def from_text(text: str) -> bytes:
     return base64.b64decode("".join(text.split()), validate=True)
 
 
-def decode_png(data: bytes, what: str) -> UInt8[np.ndarray, "h w c"]:
+def finite(value: Any) -> float:
+    """A number.
+
+    Raises:
+        ValueError: none, NaN or infinity.
+    """
+    if not np.isfinite(number := float(value)):
+        raise ValueError(f"{value} is no number")
+    return number
+
+
+def decode_png(data: bytes, what: str, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w c"]:
     """The pixels of a PNG with three channels of 8 bits.
+
+    Args:
+        size: (width, height) that it must have, where they are known; seen before anything is decoded.
 
     Raises:
         InputCorrupt: anything else, or too many pixels.
@@ -221,6 +240,9 @@ def decode_png(data: bytes, what: str) -> UInt8[np.ndarray, "h w c"]:
             if image.mode != "RGB" or image.width * image.height > MAX_PIXELS:
                 got = f"{image.mode}, {image.width} x {image.height}"
                 raise InputCorrupt(f"{what}: not an IUV image", got=got, expected=f"three channels, at most {MAX_PIXELS} pixels")
+            if size not in (None, image.size):
+                got, expected = f"{image.width} x {image.height}", f"{size[0]} x {size[1]}, as uv_shape says"
+                raise InputCorrupt(f"{what}: another size than uv_shape", got=got, expected=expected)
             return np.asarray(image)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         if isinstance(error, InputCorrupt):
@@ -272,7 +294,7 @@ def _people(path: str, body: np.ndarray) -> np.ndarray:
 
 def _names(image_id: Any) -> list[str]:
     """What COCO calls an image of that number; the first is its id here."""
-    if isinstance(image_id, str):
-        return [image_id] if os.path.splitext(image_id)[1].lower() in EXTENSIONS else [f"{image_id}.jpg", f"{image_id}.png"]
+    if isinstance(image_id, str) and not image_id.isdecimal():
+        return [image_id] if os.path.splitext(image_id)[1].lower() in extensions() else [f"{image_id}.jpg", f"{image_id}.png"]
     long = f"{int(image_id):012d}.jpg"
     return [long, f"COCO_val2014_{long}", f"COCO_train2014_{long}", f"{image_id}.jpg", f"{image_id}.png"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -17,8 +18,9 @@ from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, read_arrays
 from dp3d_data.records import Box, ImageRecord, VertexView
 from dp3d_data.sources.addresses import is_file
+from dp3d_data.sources.annotations import size_of_image
 from dp3d_data.sources.options import SourceOptions, required_path
-from dp3d_data.sources.ready import ReadyInstance
+from dp3d_data.sources.ready import BadInstance, ReadyInstance, instance_of
 from dp3d_data.sources.trees import existing, find_image, wrong_tree
 
 EXPECTED = "an .npz (or a folder of them) with keypoints [N, V, 2] and visible [N, V]; xyz [N, V, 3], image, group, split [N], "
@@ -59,12 +61,14 @@ class KeypointArraysSource:
         folders = [*self.options.images, str(folder)]
         records: dict[str, ImageRecord] = {}
         for path in self.files():
-            texts = _texts(path)
+            texts, sizes = _texts(path), _sizes(path)
             for row, image in enumerate(texts["image"]):
                 place = find_image([image], folders) if image else ""
                 known = {key: str(texts[key][row]) or None for key in ("group", "split") if key in texts}
                 name = image or _own_name(path, row)
-                records.setdefault(name, ImageRecord(name, place if place and is_file(place) else "", self.name, **known))
+                path_of_image = place if place and is_file(place) else ""
+                size = sizes[row] if path_of_image else None
+                records.setdefault(name, ImageRecord(name, path_of_image, self.name, size=size, **known))
         if not records:
             raise NothingToDo("no keypoints in these files", path=self.options.path)
         return list(records.values())
@@ -104,28 +108,46 @@ class KeypointReader:
     rows: Mapping[str, list[tuple[Path, int]]]
     loaded: tuple[Path | None, dict[str, np.ndarray]] = field(default=(None, {}))
 
-    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance]:
+    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
         """The instances of an image in the order of files and rows."""
-        return [self._instance(str(number), path, row) for number, (path, row) in enumerate(self.rows[record.image_id])]
+        rows = enumerate(self.rows[record.image_id])
+        return [instance_of(str(number), partial(self._sized, str(number), path, row, size)) for number, (path, row) in rows]
 
     def size(self, record: ImageRecord) -> tuple[int, int]:
-        """As the file says; else the keypoints end one pixel before the right and lower edge."""
+        """As the file says; else the keypoints, and boxes with an area, end one pixel before the right and lower edge."""
         path, row = self.rows[record.image_id][0]
+        if (told := self._told(path, row)) is not None:
+            return told
+        ends = [end for path, row in self.rows[record.image_id] for end in self._ends(path, row)]
+        width, height = np.ceil(np.max(np.where(np.isfinite(ends), ends, 0), axis=0)) + 1
+        return cast(tuple[int, int], size_of_image(width, height))
+
+    def _ends(self, path: Path, row: int) -> list[np.ndarray]:
+        """The lower right corners of the keypoints of a row, and of its box, if it is one."""
+        keypoints = self._keypoints(path, row)[1]
+        x0, y0, x1, y1 = _box(self._arrays(path), row, keypoints)
+        return [keypoints.max(axis=0, initial=0), np.array([x1, y1] if x0 < x1 and y0 < y1 else [0.0, 0.0])]
+
+    def _told(self, path: Path, row: int) -> tuple[int, int] | None:
+        """The size that the file gives the image of a row."""
+        sizes = self._arrays(path).get("size")
+        return None if sizes is None else size_of_image(*sizes[row].tolist())
+
+    def _sized(self, name: str, path: Path, row: int, size: tuple[int, int]) -> ReadyInstance:
+        told = self._told(path, row)
+        if told not in (None, size):
+            raise InputCorrupt(f"row {row}: another size than its image", got=told, expected=size, path=path)
+        return self._instance(name, path, row)
+
+    def _keypoints(self, path: Path, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """The visible vertices of a row [V], and their keypoints [V, 2]."""
         arrays = self._arrays(path)
-        if "size" in arrays:
-            width, height = (int(value) for value in arrays["size"][row])
-            if width < 1 or height < 1:
-                raise InputCorrupt(f"row {row}: a size that is none", got=f"{width} x {height}", path=path)
-            return width, height
-        corners = np.array([self._instance("", path, row).box[2:] for path, row in self.rows[record.image_id]])
-        width, height = np.maximum(np.ceil(corners.max(axis=0)), 0).astype(int) + 1
-        return int(width), int(height)
+        ids = np.flatnonzero(arrays["visible"][row] > 0)
+        return ids, arrays["keypoints"][row][ids].astype(np.float64)
 
     def _instance(self, name: str, path: Path, row: int) -> ReadyInstance:
         arrays = self._arrays(path)
-        visible = arrays["visible"][row] > 0
-        ids = np.flatnonzero(visible)
-        keypoints = arrays["keypoints"][row][ids].astype(np.float64)
+        ids, keypoints = self._keypoints(path, row)
         points = arrays["xyz"][row].astype(np.float64) if "xyz" in arrays else None
         score = float(arrays["score"][row]) if "score" in arrays else 1.0
         if not np.isfinite(keypoints).all() or (points is not None and not np.isfinite(points).all()) or not np.isfinite(score):
@@ -191,6 +213,22 @@ def _header(stream: Any, name: str) -> tuple[int, ...]:
     if (kind.kind in "US") != (name in TEXTS) or kind.kind not in "USbiuf":
         raise ValueError(f"{name} of type {kind}")
     return shape
+
+
+def _sizes(path: Path) -> list[tuple[int, int] | None]:
+    """The size (width, height) of the image of each row; None where the file gives none."""
+    shapes = _shapes(path)
+    if "size" not in shapes:
+        return [None] * shapes["keypoints"][0]
+    return [_whole(size) for size in _read(path, ["size"])["size"].tolist()]
+
+
+def _whole(size: list[float]) -> tuple[int, int] | None:
+    """A size; None where it is none, which its row says when it is read."""
+    try:
+        return size_of_image(*size)
+    except InputCorrupt:
+        return None
 
 
 def _texts(path: Path) -> dict[str, np.ndarray]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.files import read_text
 
 EXPECTED = "a csv with the columns vertex and cse_vertex, or vertex, image, x and y; other columns, such as name, are not read"
 HINT = "vertex ids count from 0; x and y are image pixels, the corner of the image is (0, 0); image is a path from the csv's folder"
@@ -34,14 +36,12 @@ def read_landmarks(path: str | Path, vertices: int, cse_vertices: int) -> list[L
         InputCorrupt: a row that is no landmark; names the line.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such file of landmarks", expected=EXPECTED, path=path)
+    text = read_text(path, "file of landmarks", expected=EXPECTED, hint=HINT)
     found = []
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            for number, row in enumerate(csv.DictReader(stream), start=2):
-                found.append(_landmark(path, number, row, vertices, cse_vertices))
-    except UnicodeDecodeError as error:
+        for number, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+            found.append(_landmark(path, number, row, vertices, cse_vertices))
+    except csv.Error as error:
         raise InputCorrupt("not a csv of landmarks", got=str(error), expected=EXPECTED, hint=HINT, path=path) from error
     return found
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from dp3d_data.errors import UsageError
 from dp3d_data.records import Box, DensePrediction, ImageRecord, VertexView
+from dp3d_data.sources.annotations import MALFORMED
 from dp3d_data.sources.options import SourceOptions
 
 if TYPE_CHECKING:
@@ -34,10 +36,26 @@ class ReadyInstance:
     points: Float[np.ndarray, "K 3"] | None = None
 
 
+@dataclass(frozen=True)
+class BadInstance:
+    """An instance that cannot be read, with the reason; the others of its image can."""
+
+    name: str
+    error: Exception
+
+
+def instance_of(name: str, make: Callable[[], ReadyInstance]) -> ReadyInstance | BadInstance:
+    """The instance that `make` gives, or what is wrong with it."""
+    try:
+        return make()
+    except MALFORMED as error:
+        return BadInstance(name, error)
+
+
 class ReadyReader(Protocol):
     """Reads the correspondences of a source; lives as long as a process."""
 
-    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance]:
+    def instances(self, record: ImageRecord, size: tuple[int, int]) -> Sequence[ReadyInstance | BadInstance]:
         """The instances of one image, in a fixed order.
 
         Args:

@@ -11,6 +11,7 @@ import numpy as np
 
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import Box, GivenObject, ImageRecord
+from dp3d_data.sources.annotations import Annotations, box_of, in_words, size_of_image
 from dp3d_data.sources.folder import walk_images
 from dp3d_data.sources.options import SourceOptions, required_path
 from dp3d_data.sources.trees import existing, wrong_tree
@@ -36,7 +37,7 @@ class StanfordDogsSource:
 
         Raises:
             InputMissing: no such folder, or no photograph in a folder of a breed; shows expected and found.
-            InputCorrupt: an XML or list that cannot be read.
+            InputCorrupt: a list that cannot be read; an XML that cannot be is a fault of its image.
         """
         root = existing(required_path(self.options, self.name, EXPECTED), EXPECTED)
         folder = images_folder(root)
@@ -45,17 +46,10 @@ class StanfordDogsSource:
         if not names:
             raise wrong_tree(root, EXPECTED, HINT, "no Stanford Dogs here")
         notes, splits = folder.parent / "Annotation", official_splits(folder.parent)
-        return [
-            ImageRecord(
-                name,
-                str(folder / name),
-                self.name,
-                group=breed(name),
-                split=splits.get(name),
-                objects=_objects(notes / Path(name).with_suffix("")) if notes.is_dir() else None,
-            )
-            for name in names
-        ]
+        records = [ImageRecord(name, str(folder / name), self.name, breed(name), splits.get(name)) for name in names]
+        if not notes.is_dir():
+            return records
+        return [_annotations(notes / Path(record.image_id).with_suffix("")).of(record) for record in records]
 
     def digest(self) -> str:
         """Nothing: the records say it all."""
@@ -98,19 +92,25 @@ def _listed(path: Path) -> list[str]:
         raise InputCorrupt("not a list of Stanford Dogs", got=repr(error)[:120], expected=expected, hint=HINT, path=path) from error
 
 
-def _objects(path: Path) -> tuple[GivenObject, ...]:
+def _annotations(path: Path) -> Annotations:
     """The boxes of an XML in PASCAL VOC's form; none where there is no file."""
+    found = Annotations()
     if not path.is_file():
-        return ()
+        return found
+    expected = "XML with size (width, height) and object/bndbox of xmin, ymin, xmax, ymax"
     try:
-        boxes = [_box(node) for node in ElementTree.parse(path).iter("bndbox")]
-    except (ElementTree.ParseError, ValueError, TypeError, OSError) as error:
-        expected = "XML with object/bndbox of xmin, ymin, xmax, ymax"
-        raise InputCorrupt("not an annotation of Stanford Dogs", got=str(error)[:120], expected=expected, hint=HINT, path=path) from error
-    return tuple(map(GivenObject, boxes))
+        tree = ElementTree.fromstring(path.read_bytes())
+        found.size = size_of_image(tree.findtext("size/width"), tree.findtext("size/height"))
+    except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
+        told = InputCorrupt("not an annotation of Stanford Dogs", got=str(error)[:120], expected=expected)
+        found.faults.append(f"{path.name}: {in_words(told)}")
+        return found
+    for number, node in enumerate(tree.iter("object")):
+        found.add(f"object {number}", lambda node=node: GivenObject(_box(node)))
+    if not found.objects and not found.faults:
+        found.faults.append(f"{path.name}: no object, expected {expected}")
+    return found
 
 
 def _box(node: ElementTree.Element) -> Box:
-    x0, y0, x1, y1 = (float(str(node.findtext(name))) for name in ("xmin", "ymin", "xmax", "ymax"))
-    return x0, y0, x1, y1
-
+    return box_of([node.findtext(f"bndbox/{name}") for name in ("xmin", "ymin", "xmax", "ymax")])

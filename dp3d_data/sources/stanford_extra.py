@@ -10,8 +10,9 @@ import numpy as np
 
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.limits import DAMAGE
-from dp3d_data.records import GivenObject, ImageRecord, RunLength
-from dp3d_data.sources.coco import corners
+from dp3d_data.records import GivenObject, ImageRecord
+from dp3d_data.sources.annotations import Annotations, corners, size_of_image
+from dp3d_data.sources.masks import segmentation_mask
 from dp3d_data.sources.options import SourceOptions, required_path
 from dp3d_data.sources.stanford_dogs import breed, images_folder
 from dp3d_data.sources.trees import SPLITS, find_image, read_json, require_images
@@ -19,7 +20,7 @@ from dp3d_data.sources.trees import SPLITS, find_image, read_json, require_image
 EXPECTED = "a list of objects with img_path, img_width, img_height, img_bbox [x, y, width, height] and seg"
 HINT = "StanfordExtra's json comes from its authors: https://github.com/benjiebob/StanfordExtra"
 IMAGES = "name the folder of Stanford Dogs' breeds: --images Images/"
-MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError)
+NO_IMAGE = "entries without img_path"
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,23 @@ class StanfordExtraSource:
             InputCorrupt: not StanfordExtra's json, or a list of other numbers.
         """
         path = Path(required_path(self.options, self.name, EXPECTED))
-        entries = read_json(path, EXPECTED, HINT)
+        entries = _entries(path)
         folders = [str(images_folder(Path(folder))) for folder in self.options.images] or [str(images_folder(path.parent))]
         splits = _splits(path, len(entries))
-        dogs: dict[str, list[GivenObject]] = {}
+        dogs: dict[str, Annotations] = {}
         sides: dict[str, str | None] = {}
-        try:
-            for number, entry in enumerate(entries):
-                dogs.setdefault(str(entry["img_path"]), []).append(_object(entry, self.options.masks))
-                sides.setdefault(str(entry["img_path"]), splits.get(number))
-        except MALFORMED as error:
-            raise InputCorrupt("not StanfordExtra's json", got=repr(error), expected=EXPECTED, hint=HINT, path=path) from error
+        for number, entry in enumerate(entries):
+            image = str(entry.get("img_path") or NO_IMAGE) if isinstance(entry, dict) else NO_IMAGE
+            dogs.setdefault(image, Annotations()).join(_annotations(entry, number, self.options.masks))
+            sides.setdefault(image, splits.get(number))
         records = [
-            ImageRecord(image, find_image([image], folders), self.name, breed(image), sides[image], tuple(objects))
-            for image, objects in dogs.items()
+            dog.of(ImageRecord(image, find_image([image], folders) if image != NO_IMAGE else "", self.name, breed(image), sides[image]))
+            for image, dog in dogs.items()
         ]
-        require_images(records, folders, IMAGES)
+        if records and not any(record.objects for record in records):
+            got = records[0].faults[0]
+            raise InputCorrupt("not StanfordExtra's json: no entry of it can be used", got=got, expected=EXPECTED, hint=HINT, path=path)
+        require_images([record for record in records if record.path], folders, IMAGES)
         return records
 
     def digest(self) -> str:
@@ -64,11 +66,39 @@ class StanfordExtraSource:
         return ""
 
 
-def _object(entry: dict[str, Any], masks: bool) -> GivenObject:
-    """The dog of an entry; its mask is written as a COCO text."""
-    runs = RunLength(int(entry["img_height"]), int(entry["img_width"]), entry["seg"].encode()) if masks else None
+def _entries(path: str | Path) -> list[Any]:
+    entries = read_json(path, EXPECTED, HINT)
+    if not isinstance(entries, list):
+        raise InputCorrupt("not StanfordExtra's json", got=f"a json {type(entries).__name__}", expected=EXPECTED, hint=HINT, path=path)
+    return entries
+
+
+def _annotations(entry: Any, number: int, masks: bool) -> Annotations:
+    """The dog of an entry, or what is wrong with it."""
+    found = Annotations()
+
+    def make() -> GivenObject:
+        found.size = _size(entry)
+        if not entry["img_path"]:
+            raise KeyError("img_path")
+        return _object(entry, found.size, masks)
+
+    found.add(f"entry {number}", make)
+    return found
+
+
+def _size(entry: dict[str, Any]) -> tuple[int, int]:
+    size = size_of_image(entry["img_width"], entry["img_height"])
+    if size is None:
+        raise KeyError("img_width")
+    return size
+
+
+def _object(entry: dict[str, Any], size: tuple[int, int], masks: bool) -> GivenObject:
+    """The dog of an entry; its mask is run lengths as COCO's text."""
+    mask = segmentation_mask({"counts": entry["seg"]}, size) if masks else None
     joints = np.array(entry["joints"], dtype=np.float64).reshape(-1, 3)
-    return GivenObject(corners(entry["img_bbox"]), mask=runs, keypoints=tuple((x, y, seen) for x, y, seen in joints.tolist()))
+    return GivenObject(corners(entry["img_bbox"]), mask=mask, keypoints=tuple((x, y, seen) for x, y, seen in joints.tolist()))
 
 
 def _splits(path: Path, count: int) -> dict[int, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.files import read_text
 from dp3d_data.limits import parse_json
 from dp3d_data.records import ImageRecord
 from dp3d_data.sources.addresses import is_file, joined
@@ -47,7 +48,7 @@ def split_lists(root: Path, names: Iterable[str] = SPLITS) -> dict[str, str]:
         line.strip().lstrip("/"): name
         for name in names
         if (root / f"{name}.txt").is_file()
-        for line in (root / f"{name}.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        for line in read_text(root / f"{name}.txt", errors="replace").split("\n")
         if line.strip()
     }
 
@@ -59,11 +60,10 @@ def read_json(path: str | Path, expected: str, hint: str | None = None) -> Any:
         InputMissing: no such file.
         InputCorrupt: not json.
     """
-    if not Path(path).is_file():
-        raise InputMissing("no such file", expected=expected, hint=hint, path=path)
+    text = read_text(path, expected=expected, hint=hint)
     try:
-        return parse_json(Path(path).read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise InputCorrupt("not a json file", got=str(error)[:120], expected=expected, hint=hint, path=path) from error
 
 

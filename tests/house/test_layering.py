@@ -16,7 +16,7 @@ ALLOWED = {
     "records": {"errors"},
     "categories": {"errors"},
     "ranks": {"errors"},
-    "commandline": {"errors", "config"},
+    "commandline": {"errors", "config", "files"},
     "matching": WORDS,
     "bodies": PURE,
     "sources": PURE,

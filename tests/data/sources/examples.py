@@ -71,7 +71,7 @@ def write_coco(root: Path) -> SourceOptions:
     images = [{"id": 7 + n, "file_name": name, "width": 40, "height": 30} for n, name in enumerate(names)]
     notes = [
         note(11, 7, 18, BOX, segmentation=[[4, 5, 24, 5, 24, 15, 4, 15]]),
-        note(12, 7, 18, [0, 0, 0, 0], segmentation=[]),
+        note(12, 7, 18, [30, 20, 5, 5], segmentation=[]),
         note(13, 8, 18, BOX, segmentation=compressed(mask)),
         note(14, 8, 18, BOX, segmentation=uncompressed(mask)),
         note(15, 9, 18, BOX, iscrowd=1, segmentation=uncompressed(mask)),
@@ -165,7 +165,8 @@ EXAMPLES = {
     "samples": Example(lambda root: SourceOptions(), dict.fromkeys(SAMPLES, (None, None, None))),
     "coco": Example(
         write_coco,
-        {"one.jpg": (None, "val", (CORNERS, (0.0,) * 4)), "two.jpg": (None, "val", (CORNERS, CORNERS)), "crowd.jpg": (None, "val", ())},
+        {"one.jpg": (None, "val", (CORNERS, (30.0, 20.0, 35.0, 25.0))),
+         "two.jpg": (None, "val", (CORNERS, CORNERS)), "crowd.jpg": (None, "val", ())},
         "annotations/instances_val2017.json",
     ),
     "lvis": Example(

@@ -25,35 +25,65 @@ def written(folder, content, name="boxes.json"):
     return path
 
 
+def boxes(path, category=None):
+    return {name: tuple(one.box for one in own.objects) for name, own in read_boxes(path, category).images.items()}
+
+
 def test_the_three_forms_say_the_same(tmp_path):
-    coco = read_boxes(written(tmp_path, COCO), "dog").boxes
-    plain = read_boxes(written(tmp_path, {"a.jpg": [[10, 20, 40, 60]], "b.jpg": []})).boxes
-    table = read_boxes(written(tmp_path, "image,x0,y0,x1,y1\na.jpg,10,20,40,60\n")).boxes
+    coco = boxes(written(tmp_path, COCO), "dog")
+    plain = boxes(written(tmp_path, {"a.jpg": [[10, 20, 40, 60]], "b.jpg": []}))
+    table = boxes(written(tmp_path, "image,x0,y0,x1,y1\na.jpg,10,20,40,60\n"))
     assert coco == plain == {"a.jpg": ((10.0, 20.0, 40.0, 60.0),), "b.jpg": ()}
     assert table == {"a.jpg": ((10.0, 20.0, 40.0, 60.0),)}
 
 
 def test_without_a_category_every_coco_box_counts(tmp_path):
-    assert len(read_boxes(written(tmp_path, COCO)).boxes["a.jpg"]) == 2
+    assert len(boxes(written(tmp_path, COCO))["a.jpg"]) == 2
 
 
 @pytest.mark.parametrize(
     ("content", "text"),
     [
         ("image,left,top\na,1,2\n", "not a file of boxes"),
-        ("image,x0,y0,x1,y1\na.jpg,1,2,3\n", "line 2: not a box"),
-        ("image,x0,y0,x1,y1\na.jpg,5,2,3,9\n", "line 2: not a box"),
-        ("image,x0,y0,x1,y1\na.jpg,nan,2,3,9\n", "line 2: not a box"),
-        ('{"a.jpg": [[1, 2, 3]]}', "a.jpg, box 0: not a box"),
         ('{"a.jpg": 7}', "are no list"),
         ("[1, 2]", "a json list"),
         ('{"a.jpg": ', "not json"),
-        ({"images": [], "annotations": [{"bbox": [1, 2, 3, 4], "image_id": 9}]}, "not COCO's json"),
+        ('{"a.jpg": [[1, 2, 3, 4]], "a.jpg": []}', "'a.jpg' stands twice"),
+        ({"images": [], "annotations": [{"bbox": [1, 2, 3, 4], "image_id": 9}]}, "(?s)not COCO's json.*its image 9 is not in the file"),
     ],
 )
 def test_files_that_are_no_boxes_say_where(tmp_path, content, text):
     with pytest.raises(InputCorrupt, match=text):
         read_boxes(written(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("image,x0,y0,x1,y1\na.jpg,1,2,3\na.jpg,1,2,3,4\n", "line 2: not a box"),
+        ("image,x0,y0,x1,y1\na.jpg,5,2,3,9\na.jpg,1,2,3,4\n", "line 2: not a box"),
+        ("image,x0,y0,x1,y1\na.jpg,nan,2,3,9\na.jpg,1,2,3,4\n", "line 2: not a box"),
+        ('{"a.jpg": [[1, 2, 3], [1, 2, 3, 4]]}', "box 0: not a box"),
+        ('{"a.jpg": [7, [1, 2, 3, 4]]}', "box 0: not a box"),
+        ({**COCO, "annotations": [{"id": 5, "image_id": 1, "bbox": None}, {"id": 6, "image_id": 1, "bbox": [1, 2, 2, 2]}]},
+         "annotation 5: not a box"),
+    ],
+)  # fmt: skip
+def test_a_box_that_is_none_is_named_and_the_others_stay(tmp_path, content, fault):
+    (record,) = read_boxes(written(tmp_path, content)).attach([ImageRecord("a.jpg", "/data/a.jpg")])[0]
+    assert record.boxes == ((1, 2, 3, 4),) and [one[: len(fault)] for one in record.faults] == [fault]
+
+
+def test_two_names_of_one_image_join(tmp_path):
+    """None replaces the other: by their ends both names are the same photograph."""
+    given = read_boxes(written(tmp_path, {"a.jpg": [[1, 2, 3, 4]], "x/a.jpg": [[5, 6, 7, 8]]}))
+    assert given.attach([ImageRecord("x/a.jpg", "/data/x/a.jpg")])[0][0].boxes == ((1, 2, 3, 4), (5, 6, 7, 8))
+
+
+def test_sizes_of_a_coco_file_come_along(tmp_path):
+    sized = {**COCO, "images": [{"id": 1, "file_name": "a.jpg", "width": 30, "height": 60}, {"id": 2, "file_name": "b.jpg"}]}
+    (a, b), _ = read_boxes(written(tmp_path, sized), "dog").attach([ImageRecord("a.jpg", "/a.jpg"), ImageRecord("b.jpg", "/b.jpg")])
+    assert a.size == (30, 60) and b.size is None and b.crowds == ("annotation 7",)
 
 
 def test_a_category_that_the_file_lacks(tmp_path):

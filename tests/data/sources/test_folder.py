@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from dp3d_data.errors import InputMissing, NothingToDo
-from dp3d_data.sources import FolderSource, SourceOptions
+from dp3d_data.sources import FolderSource, SourceOptions, folder
+from pipelines.extract_settings import ExtractConfig
+from pipelines.inputs import find_inputs
 from tests.data.hostile import BAD, GOOD, gradient, make_hostile
 
 
@@ -95,3 +97,21 @@ def test_a_folder_that_may_not_be_read_is_accounted_for(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "listdir", refuse)
     assert ids(tmp_path) == ["a.jpg", "locked"]
+
+
+def test_images_of_formats_that_are_not_read_are_counted_once(tmp_path, monkeypatch):
+    """Neither records nor failures, whatever the case of the name; a file that is named is an input all the same."""
+    monkeypatch.setattr(folder, "extensions", lambda: folder.EXTENSIONS)
+    photos(tmp_path, "a.jpg")
+    for name in ("b.heic", "deep/c.HEIC", "d.avif", "e.CR2", "f.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    source = FolderSource(SourceOptions(images=(str(tmp_path), str(tmp_path / "deep"))))
+    assert [record.image_id for record in source.records()] == ["a.jpg"]
+    assert source.unread() == {".heic": 2, ".avif": 1, ".cr2": 1}
+    first, second = find_inputs(ExtractConfig(images=(str(tmp_path),))).notes
+    assert first == "not read, for their formats: 1 .avif, 1 .cr2, 2 .heic" and "pip install pillow-heif" in second
+    assert ids(tmp_path / "b.heic", tmp_path / "*.CR2") == ["b.heic", "e.CR2"]
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(NothingToDo, match="(?s)no image in.*pillow-heif"):
+        ids(tmp_path)

@@ -1,14 +1,17 @@
 """Decoding: every mode comes out upright and 8-bit RGB, every broken file with its reason."""
 
 import hashlib
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dp3d_data.errors import InputCorrupt, InputMissing
-from dp3d_data.sources import read_image
+from dp3d_data.sources import images, read_image
 from tests.data.hostile import BAD, GOOD, gradient, make_hostile, png_header
+from tests.shared import shared
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +95,47 @@ def test_the_limit_of_pixels_is_a_choice(tmp_path):
 def test_a_folder_that_may_not_be_read(tmp_path):
     with pytest.raises(InputCorrupt, match="a folder that may not be read"):
         read_image(tmp_path)
+
+
+def sixteen(path, values):
+    """A PNG of 16 bits a channel, grey, RGB or RGBA, with these values [h, w, c]."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    kind = {1: 0, 3: 2, 4: 6}[values.shape[2]]
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    coded = [struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in parts]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(coded))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_cameras_of_fewer_bits_are_not_black(bits, channels, tmp_path):
+    """12 bits in a file of 16 come out as bright as they were, in grey and in colour."""
+    values = np.random.default_rng(bits).integers(0, 2**bits, (20, 30, channels))
+    if channels == 4:
+        values[..., 3] = 65535
+    sixteen(tmp_path / "a.png", values)
+    found, expected = read_image(tmp_path / "a.png").pixels.astype(int), values[..., :3] * 255 / (2**bits - 1)
+    assert np.abs(found - expected).max() <= (1 if bits < 16 else 2)
+
+
+def test_the_shared_grey_of_12_bits_is_bright():
+    assert read_image(shared("cases/images/g12in16.png")).pixels.mean() > 100
+
+
+def test_a_png_bomb_is_refused_before_it_is_decoded():
+    with pytest.raises(InputCorrupt, match="too many pixels"):
+        read_image(shared("cases/faults/bomb.png"))
+
+
+def test_heic_is_read_where_its_library_is(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(gradient()).save(tmp_path / "a.heic")
+    assert read_image(tmp_path / "a.heic").pixels.shape == (48, 64, 3)
+
+
+def test_heic_without_its_library_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "readable_formats", lambda: ("JPEG", "PNG"))
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 99)
+    with pytest.raises(InputCorrupt, match="(?s)not an image.*pip install pillow-heif"):
+        read_image(tmp_path / "a.heic")

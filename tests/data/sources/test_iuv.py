@@ -9,7 +9,7 @@ from PIL import Image
 
 from dp3d_data.bodies.chart_files import read_charts
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
-from dp3d_data.sources import SourceOptions, open_source
+from dp3d_data.sources import BadInstance, SourceOptions, open_source
 from tests.data.sources.pictures import SIZE, photo
 from tests.data.sources.ready_examples import iuv_pixels, people, png, write_iuv_images, write_iuv_results
 
@@ -79,8 +79,21 @@ def test_a_damaged_result_fails_alone(change, match, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(entries))
     first, second = instances("iuv-results", options).values()
     assert len(first()) == 2
-    with pytest.raises(InputCorrupt, match=match):
-        second()
+    (bad,) = second()
+    assert isinstance(bad, BadInstance) and match in str(bad.error)
+
+
+def test_one_bad_result_of_an_image_costs_the_others_nothing(tmp_path):
+    options = write_iuv_results(tmp_path)
+    entries = json.loads((tmp_path / "results.json").read_text())
+    entries[0].update(bbox=None)
+    entries += [{**entries[2], "image_id": "785"}, {**entries[2], "image_id": [7]}, 7]
+    del entries[2]["uv_shape"]
+    (tmp_path / "results.json").write_text(json.dumps(entries))
+    found = [make() for name, make in instances("iuv-results", options).items() if name.endswith(".jpg")]
+    assert [isinstance(one, BadInstance) for one in found[0]] == [True, True, False] and len(found[1]) == 1
+    stray = open_source("iuv-results", options).records()[-1]
+    assert (stray.path, len(stray.faults)) == ("", 2) and stray.faults[1].startswith("result 1: no image_id, got 7")
 
 
 def test_iuv_images_that_are_none(tmp_path):

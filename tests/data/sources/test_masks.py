@@ -8,7 +8,7 @@ from pycocotools import mask as run_length
 
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import RunLength
-from dp3d_data.sources.masks import decode_runs, encode_runs, mask_pixels, segmentation_mask
+from dp3d_data.sources.masks import decode_runs, encode_pixels, encode_runs, mask_pixels, segmentation_mask
 from tests.data.sources.examples import compressed, rectangle, uncompressed
 
 
@@ -16,8 +16,8 @@ from tests.data.sources.examples import compressed, rectangle, uncompressed
 def test_run_lengths_are_read_and_written_as_coco_does(width, height, seed, share):
     mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
     theirs = compressed(mask)
-    ours = segmentation_mask(uncompressed(mask), height, width)
-    assert ours == segmentation_mask(theirs, height, width) and ours.counts == theirs["counts"].encode()
+    ours = segmentation_mask(uncompressed(mask), (width, height))
+    assert ours == segmentation_mask(theirs, (width, height)) and ours.counts == theirs["counts"].encode()
     assert np.array_equal(mask_pixels(ours), mask.astype(bool))
 
 
@@ -28,14 +28,59 @@ def test_writing_then_reading_is_the_identity(lengths):
 
 def test_polygons_are_filled_as_coco_does():
     polygons = [[4.2, 5.1, 24, 5, 24, 15, 4, 15], [30, 2, 38, 2, 34, 20.5]]
-    mask = mask_pixels(segmentation_mask(polygons, 30, 40))
+    mask = mask_pixels(segmentation_mask(polygons, (40, 30)))
     expected = run_length.decode(run_length.merge(run_length.frPyObjects(polygons, 30, 40)))
     assert np.array_equal(mask, expected) and mask.sum() > 200
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        [4, 5, 24, 5, 24, 15, 4, 15],
+        [[4, 5], [24, 5], [24, 15], [4, 15]],
+        [[[4, 5], [24, 5], [24, 15], [4, 15]]],
+        [[4, 5, 24, 5, 24, 15, 4, 15], [1, 1]],
+        [["4", "5", "24", "5", "24", "15", "4", "15"]],
+    ],
+)
+def test_polygons_in_every_form_are_the_same(form):
+    """Flat, as pairs, one or a list of them, beside one that is too short."""
+    assert segmentation_mask(form, (40, 30)) == segmentation_mask([[4, 5, 24, 5, 24, 15, 4, 15]], (40, 30))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        [[1, 2, 3, 4]], [[1, 2], [3, 4]], [1, 2], [[4, 5, 24, 5, 24, 15, 4]], [[4, 5, 24, 5, 24, float("nan")]], [[4, 5, 24, 5, 2**40, 9]],
+        [{"a": 1}], "polygon", 7, [[4, 5, 24, 5, None, 9]], [[[4, 5], [24, 5, 6], [24, 15]]], {"counts": [1, "x"]},
+        {"size": 3, "counts": "a"},
+        {"size": [2**20, 2**20], "counts": "a"}, {"size": [0, 0], "counts": "a"}, {"size": [-30, -40], "counts": "a"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [(40, 30), None])
+def test_masks_that_are_none_are_refused(form, size):
+    """With or without a size of the image; nothing is allocated for it."""
+    with pytest.raises(InputCorrupt, match="a mask|polygons in an image without a size"):
+        segmentation_mask(form, size)
+
+
+def test_a_mask_of_two_to_the_forty_is_refused_before_it_is_made():
+    for size in ((2**40, 1), (2**20, 2**20)):
+        with pytest.raises(InputCorrupt, match="impossible size"):
+            mask_pixels(RunLength(*size, encode_runs([size[0] * size[1]])))
+        with pytest.raises(InputCorrupt, match="impossible size"):
+            segmentation_mask([[4, 5, 24, 5, 24, 15, 4, 15]], size)
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**31), st.floats(0, 1))
+def test_pixels_to_runs_and_back(width, height, seed, share):
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    assert np.array_equal(mask_pixels(encode_pixels(mask)), mask)
+
+
 def test_no_mask_is_none():
-    for nothing in ([], None, {}, [[1, 2, 3, 4]]):
-        assert segmentation_mask(nothing, 30, 40) is None
+    for nothing in ([], None, {}):
+        assert segmentation_mask(nothing, (40, 30)) is None
 
 
 @pytest.mark.parametrize("counts", [b"", b"1", b"~~~~~~", b"PPYo0", b"o" * 10**6, encode_runs([1200, 1]), encode_runs([600, 700, 5])])
@@ -47,6 +92,6 @@ def test_runs_that_do_not_fill_the_image_are_refused(counts):
 
 def test_masks_of_another_size_or_form():
     with pytest.raises(InputCorrupt, match="another size than its image"):
-        segmentation_mask(compressed(rectangle(1, 1, 4, 4)), 31, 40)
+        segmentation_mask(compressed(rectangle(1, 1, 4, 4)), (40, 31))
     with pytest.raises(InputCorrupt, match="without run lengths"):
-        segmentation_mask({"size": [30, 40], "counts": 7}, 30, 40)
+        segmentation_mask({"size": [30, 40], "counts": 7}, (40, 30))

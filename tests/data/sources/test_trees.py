@@ -1,12 +1,15 @@
 """Other forms in which users have the trees of datasets, and lists that are none."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.sources import SourceOptions, open_source
 from tests.data.sources.examples import write_human36m, write_stanford_dogs, write_stanford_extra, write_threedpw, write_up3d
-from tests.data.sources.pictures import photo
+from tests.data.sources.pictures import photo, write_json
 
 
 def records(name, path, **more):
@@ -67,9 +70,8 @@ def test_frames_of_human36m_by_folders_of_subjects(tmp_path):
     ("name", "write", "file", "match"),
     [
         ("stanford-dogs", write_stanford_dogs, "train_list.mat", "not a list of Stanford Dogs"),
-        ("stanford-dogs", write_stanford_dogs, "Annotation/n02085620-Chihuahua/n02085620_7", "not an annotation of Stanford Dogs"),
         ("stanford-extra", write_stanford_extra, "train_stanford_StanfordExtra_v12.npy", "not a list of entries"),
-        ("human36m", write_human36m, "annotations/Human36M_subject9_data.json", "not a json file"),
+        ("human36m", write_human36m, "annotations/Human36M_subject9_data.json", "not a (json|text) file"),
     ],
 )
 @pytest.mark.parametrize("content", [b"", b"<annotation>", b"\x93NUMPY\x01\x00"])
@@ -94,5 +96,66 @@ def test_an_xml_that_swells_is_refused(tmp_path):
     entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 20 if n else "x" * 1000}">' for n in range(9))
     path = tmp_path / "Annotation" / "n02085620-Chihuahua" / "n02085620_7"
     path.write_text(f"<!DOCTYPE a [{entities}]><annotation><object><bndbox><xmin>&e8;</xmin></bndbox></object></annotation>")
-    with pytest.raises(InputCorrupt, match="not an annotation of Stanford Dogs"):
-        open_source("stanford-dogs", options).records()
+    assert faults(options)[0].startswith("n02085620_7: not an annotation of Stanford Dogs")
+
+
+def faults(options):
+    """Those of the first photograph; the second keeps its box."""
+    first, second, _ = open_source("stanford-dogs", options).records()
+    assert len(second.objects) == 1 and not second.faults
+    return first.faults
+
+
+@pytest.mark.parametrize("content", [b"", b"<annotation>", b"\x93NUMPY\x01\x00", b"{}", b'<?xml version="1.0" encoding="no"?><a/>'])
+def test_an_xml_that_is_none_is_a_fault_of_its_photograph(content, tmp_path):
+    options = write_stanford_dogs(tmp_path)
+    (tmp_path / "Annotation" / "n02085620-Chihuahua" / "n02085620_7").write_bytes(content)
+    assert faults(options)[0].startswith("n02085620_7: not an annotation of Stanford Dogs")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("<xmin>4</xmin>", "", "object 0: not a box"),
+        ("<xmin>4</xmin>", "<xmin>left</xmin>", "object 0: not a box"),
+        ("<xmin>4</xmin>", "<xmin>24</xmin>", "object 0: not a box"),
+        ("<width>40</width>", "<width>wide</width>", "n02085620_7: not an annotation of Stanford Dogs"),
+        ("<width>40</width>", f"<width>{2**40}</width>", "n02085620_7: not an annotation of Stanford Dogs"),
+        ("object>", "thing>", "n02085620_7: no object"),
+    ],
+)
+def test_an_object_that_is_none_is_named(old, new, expected, tmp_path):
+    options = write_stanford_dogs(tmp_path)
+    path = tmp_path / "Annotation" / "n02085620-Chihuahua" / "n02085620_7"
+    path.write_text(path.read_text().replace(old, new))
+    (fault,) = faults(options)
+    assert fault.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"img_bbox": [1, 2, 3]}, "entry 0: not a box"),
+        ({"img_width": None}, "entry 0: the size of its image is none, got None x 30"),
+        ({"img_width": None, "img_height": None}, "entry 0: no 'img_width'"),
+        ({"img_width": 2**40}, "entry 0: the size of its image is none"),
+        ({"joints": [[1, 2]]}, "entry 0: "),
+        ({"seg": 7}, "entry 0: a mask without run lengths"),
+        ({"img_path": None}, "entry 0: no 'img_path'"),
+    ],
+)
+def test_an_entry_of_stanford_extra_that_is_none_is_named_and_the_others_stay(change, fault, tmp_path):
+    options = write_stanford_extra(tmp_path)
+    entries = json.loads(Path(options.path).read_text())
+    entries[0].update(change)
+    write_json(Path(options.path), entries)
+    first, second = records("stanford-extra", options.path, images=options.images, masks=True)
+    assert len(second.objects) == 1 and not first.objects and first.faults[0].startswith(fault)
+
+
+def test_dogs_of_one_photograph_in_two_sizes(tmp_path):
+    options = write_stanford_extra(tmp_path)
+    entries = json.loads(Path(options.path).read_text())
+    write_json(Path(options.path), [*entries, entries[0], {**entries[0], "img_width": 80}])
+    first = records("stanford-extra", options.path, images=options.images)[0]
+    assert len(first.objects) == 2 and first.faults == ("box 0: its image is 80 x 30 here and 40 x 30 before",)

@@ -1,0 +1,110 @@
+"""What a file says of one image, annotation by annotation: an object, a crowd, or a fault that names the annotation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dp3d_data.errors import Dp3dError, InputCorrupt
+from dp3d_data.records import Box, GivenObject, ImageRecord
+
+# What values of the wrong form make the readers of annotations raise; errors of ours are ValueErrors too.
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+# Longest side of an image, pixels.
+LONGEST_SIDE = 1_000_000
+
+
+@dataclass
+class Annotations:
+    """The annotations of one image, gathered one by one; see `ImageRecord` for the fields.
+
+    Attributes:
+        trouble: why no annotation of the image can be used; empty where they can.
+    """
+
+    size: tuple[int, int] | None = None
+    objects: list[GivenObject] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    crowds: list[str] = field(default_factory=list)
+    trouble: str = ""
+
+    def add(self, name: str, make: Callable[[], GivenObject]) -> None:
+        """The object that `make` gives; what is wrong with it becomes a fault of that name."""
+        try:
+            if self.trouble:
+                raise InputCorrupt(self.trouble)
+            self.objects.append(make())
+        except MALFORMED as error:
+            self.faults.append(f"{name}: {in_words(error)}")
+
+    def join(self, other: Annotations) -> None:
+        """Add those of the same image under another name; they are faults where they are of another size."""
+        if self.size is not None and other.size not in (None, self.size):
+            told = f"its image is {other.size[0]} x {other.size[1]} here and {self.size[0]} x {self.size[1]} before"
+            self.faults += [f"box {one.name or place}: {told}" for place, one in enumerate(other.objects)]
+        else:
+            self.objects += other.objects
+        self.size = self.size or other.size
+        self.faults += other.faults
+        self.crowds += other.crowds
+
+    def of(self, record: ImageRecord) -> ImageRecord:
+        """The record with these annotations."""
+        return replace(record, size=self.size, objects=tuple(self.objects), faults=tuple(self.faults), crowds=tuple(self.crowds))
+
+
+def in_words(error: Exception) -> str:
+    """One line on what is wrong with an annotation."""
+    if isinstance(error, Dp3dError):
+        told = (error.what, f"got {error.got}" if error.got is not None else "", f"expected {error.expected}" if error.expected else "")
+        return ", ".join(part for part in told if part)
+    return f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+
+
+def box_of(values: Any, expected: str = "x0 < x1 and y0 < y1, in image pixels") -> Box:
+    """Four numbers as the corners of a box.
+
+    Raises:
+        InputCorrupt: not four finite numbers, or corners in another order.
+    """
+    try:
+        x0, y0, x1, y1 = (float(value) for value in values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputCorrupt("not a box", got=repr(values)[:80], expected=expected) from error
+    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
+        raise InputCorrupt("not a box", got=repr(values)[:80], expected=expected)
+    return x0, y0, x1, y1
+
+
+def corners(bbox: Any) -> Box:
+    """x, y, width, height to x0, y0, x1, y1.
+
+    Raises:
+        InputCorrupt: not four finite numbers, or no width or height.
+    """
+    expected = "x, y, width and height in image pixels, the last two above 0"
+    try:
+        x, y, width, height = (float(value) for value in bbox)
+        return box_of((x, y, x + width, y + height))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputCorrupt("not a box", got=repr(bbox)[:80], expected=expected) from error
+
+
+def size_of_image(width: Any, height: Any) -> tuple[int, int] | None:
+    """The size that a file gives an image; None where it gives none.
+
+    Raises:
+        InputCorrupt: not two whole numbers of pixels.
+    """
+    if width is None and height is None:
+        return None
+    try:
+        size = int(float(width)), int(float(height))
+        if size == (float(width), float(height)) and all(1 <= side <= LONGEST_SIDE for side in size):
+            return size
+    except (TypeError, ValueError, OverflowError):
+        pass
+    got = f"{width} x {height}"[:80]
+    raise InputCorrupt("the size of its image is none", got=got, expected=f"whole pixels, 1 to {LONGEST_SIDE} a side")
