@@ -1,16 +1,17 @@
 """A network that is built in no time, with weights that mean nothing but are good."""
 
 import pickle
-from dataclasses import replace
 
 import torch
 
-from dp3d_data.inference import build_network, find_spec
+from dp3d_data.inference import build_network
+from dp3d_data.inference.spec import ModelSpec
 
-SMALL = replace(
-    find_spec("dog-synth-1"), class_to_mesh={0: "dog"}, mesh_sizes={"dog": 40}, stem_channels=8, res2_channels=8, fpn_channels=16,
-    box_fc=16, decoder_channels=16, decoder_out=16, head_convs=1, head_channels=32, embed_features=8, proposals=(50, 20), detections=10,
-    min_side=96, max_side=160,
+SMALL = ModelSpec(
+    name="small", class_to_mesh={0: "dog"}, mesh_sizes={"dog": 40}, depth=18, stem_channels=8, res2_channels=8, stride_in_1x1=False,
+    norm="BN", fpn_channels=16, box_fc=16, proposals=(50, 20), training_proposals=(200, 100), training_rois=32, detections=10,
+    pooling="ROIAlignV2", decoder_channels=16, decoder_out=16, head_convs=1, head_channels=32, head_norm=True, embed_features=8,
+    min_side=96, max_side=160, pixel_std=(57.375, 57.12, 58.395),
 )  # fmt: skip
 
 

@@ -1,0 +1,39 @@
+"""Crops of boxes and their maps: known answers, at the borders too."""
+
+import numpy as np
+import pytest
+import torch
+
+from dp3d_data.inference.crops import MARGIN, crop_of, part_of_maps, region_of, square_of
+
+SQUARES = [(10.0, 20.0, 32.0), (-7.5, 3.25, 40.0), (70.0, 50.0, 48.0)]
+WIDTH, HEIGHT = 100, 80
+
+
+def test_a_square_holds_its_box_in_the_middle():
+    left, top, side = square_of(np.array([10.0, 20, 50, 40]))
+    assert side == MARGIN * 40 and (left + side / 2, top + side / 2) == (30, 30)
+    assert square_of(np.array([5.0, 5, 5, 5]))[2] == MARGIN
+
+
+def test_a_crop_beyond_the_image_is_filled():
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    crop = crop_of(image, (-4.0, -6.0, 20.0), 20, (1.2, 2.6, 3.0))
+    assert np.array_equal(crop[6:, 4:], image[:14, :16])
+    assert (crop[:6] == (1, 3, 3)).all() and (crop[:, :4] == (1, 3, 3)).all()
+    assert (crop_of(image, (100.0, 100.0, 8.0), 8, (9, 8, 7)) == (9, 8, 7)).all()
+
+
+@pytest.mark.parametrize("square", SQUARES)
+def test_maps_that_say_their_place_come_back_as_places_of_the_image(square):
+    left, top, side = square
+    share = (torch.arange(16, dtype=torch.float64) + 0.5) / 16
+    maps = torch.stack([(left + side * share)[None].expand(16, -1), (top + side * share)[:, None].expand(-1, 16)])
+    region = region_of(square, WIDTH, HEIGHT)
+    assert (region >= 0).all() and (region <= [WIDTH, HEIGHT, WIDTH, HEIGHT]).all()
+    said, half = part_of_maps(maps, square, region), side / 32
+    for axis, start in enumerate((left, top)):
+        wanted = region[axis] + share * (region[axis + 2] - region[axis])
+        wanted = wanted.clamp(start + half, start + side - half)  # no map speaks beyond the centre of its outer cells
+        read = said[axis, 3] if axis == 0 else said[axis, :, 3]
+        assert torch.allclose(read, wanted, atol=1e-6)

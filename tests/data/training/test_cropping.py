@@ -1,0 +1,30 @@
+"""Weights of thin parts, and renders that are made once."""
+
+import numpy as np
+
+from dp3d_data.bodies import load_template
+from dp3d_data.training import renders
+from dp3d_data.training.compose import Picture
+from dp3d_data.training.cropping import thin_weights
+from dp3d_data.training.renders import Renders
+
+
+def test_a_thin_bar_weighs_more_than_a_thick_disc():
+    rows, columns = np.mgrid[:128, :128]
+    disc, bar = (rows - 80) ** 2 + (columns - 80) ** 2 < 30**2, (abs(rows - 16) < 2) & (abs(columns - 64) < 40)
+    weights = thin_weights(disc | bar, 4.0)
+    assert weights[16, 64] > 2 and weights[80, 80] == 1 and weights.max() <= 4 and weights.min() == 1
+    assert (thin_weights(bar, 1.0) == 1).all()
+
+
+def test_a_picture_is_rendered_once_and_another_world_has_its_own(tmp_path, monkeypatch):
+    asked, dog = [], load_template("dog")
+    maps = np.arange(-1, 15, dtype=np.int32).reshape(4, 4)
+    monkeypatch.setattr(Renders, "world", None)
+    monkeypatch.setattr(renders, "rendered", lambda world, index: asked.append(index) or Picture(
+        np.full((4, 4, 3), index, np.uint8), maps, maps))
+    first = Renders(dog, tmp_path, 1, 64).picture(7)
+    again = Renders(dog, tmp_path, 1, 64).picture(7)
+    assert asked == [7] and np.array_equal(first.vertex_map, again.vertex_map) and np.array_equal(first.image, again.image)
+    Renders(dog, tmp_path, 2, 64).picture(7)
+    assert asked == [7, 7] and not list(tmp_path.rglob("*.part"))
