@@ -1,5 +1,4 @@
-"""Files that appear whole or not at all and carry a checksum, folders that one process holds, names that stay in their folder,
-pointers, and texts as people write them."""
+"""Files on disk: written whole with a checksum, locked folders, names that stay in their folder, pointers, texts of people."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def list_networks(published: bool) -> None:
     say_table(("name", "kind", "for", "weights"), [row for row in rows if not (published and row[-1] == "not published")], width=150)
 
 
-@command("show", example="dp3d-data zoo show dog-synth-3")
+@command("show", example="dp3d-data zoo show animals-1")
 @click.argument("name")
 def show(name: str) -> None:
     """Say what shapes a network, which meshes it knows and where its weights are. NAME is one of `zoo list`."""
@@ -87,20 +87,23 @@ def _template_of(category: str, notes: dict) -> str:
     """The option that names the weights' template; none where it is the category's own."""
     from dp3d_data.bodies import load_template
     from dp3d_data.categories import CATEGORIES
+    from dp3d_data.inference.checkpoint import template_hash
 
     own = CATEGORIES[category].template
-    return "" if own and load_template(own).content_hash == notes.get("template_hash") else " --template MESH"
+    return "" if own and load_template(own).content_hash == template_hash(notes, own) else " --template MESH"
 
 
 def _facts(spec) -> list[tuple[str, str]]:
     from dp3d_data.inference.shipped import shipped_path
 
     confidence = [spec.uv_confidence or "", "segmentation" if spec.segm_confidence else ""]
+    looks = f"looks again at crops of {spec.crop_side}" if spec.crop_side else f"pooled {spec.pool_size}, maps {spec.pool_size * 4}"
+    trunk = f"ResNet-{spec.depth}" if spec.trunk == "resnet" else f"EfficientNet-{spec.trunk.capitalize()}"
     rows = [
         ("network", f"{spec.name}: {spec.note}"),
         ("kind", "pixel embeddings (CSE)" if spec.kind == "cse" else f"{spec.patches} charts with u and v"),
-        ("backbone", f"ResNet-{spec.depth} + FPN, {spec.fpn_channels} channels, {spec.norm}"),
-        ("dense head", f"{spec.head}, {spec.head_convs} x {spec.head_channels}, pooled {spec.pool_size}, maps {spec.pool_size * 4}"),
+        ("backbone", f"{trunk} + FPN, {spec.fpn_channels} channels, {spec.norm}"),
+        ("dense head", f"{spec.head}, {spec.head_convs} x {spec.head_channels}, {looks}"),
         ("decoder", "p2..p5 merged at stride 4" if spec.decoder else "none"),
         ("confidence", ", ".join(part for part in confidence if part) or "none"),
         ("input", f"BGR, shortest side {spec.min_side}, longest at most {spec.max_side} pixels"),

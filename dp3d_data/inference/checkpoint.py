@@ -25,6 +25,16 @@ class Checkpoint:
     state: dict[str, torch.Tensor]
     notes: dict[str, Any]
 
+    def template_hash(self, mesh: str) -> str:
+        """Content hash of the template of a mesh; empty where it is not noted."""
+        return template_hash(self.notes, mesh)
+
+
+def template_hash(notes: Mapping[str, Any], mesh: str) -> str:
+    """Content hash that notes give for the template of a mesh; those of a single mesh may give one for all. Empty where there is none."""
+    hashes = notes.get("template_hashes")
+    return str((hashes.get(mesh) if isinstance(hashes, Mapping) else "") or notes.get("template_hash", ""))
+
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a file of weights; its content decides how, not its name.

@@ -51,7 +51,7 @@ def load_predictor(
     fill(network, spec, checkpoint, path)
     mesh_of = {**spec.class_to_mesh, own_class: mesh} if mesh else {}
     speed = {"precision": precision, "channels_last": channels_last, "compiled": compiled}
-    template_hash = str(checkpoint.notes.get("template_hashes", {}).get(mesh) or checkpoint.notes.get("template_hash", ""))
+    template_hash = checkpoint.template_hash(mesh)
     return DensePredictor(network, spec, device=device, mesh_of=mesh_of, template_hash=template_hash, **speed)
 
 

@@ -182,8 +182,7 @@ ANIMALS = ModelSpec(
 
 OWN = (
     ANIMALS,
-    _small("dog-synth-1", "dog", 3123, "dogs, small: where dog-synth-2 starts"),
-    _small("dog-synth-2", "dog", 3123, "dogs, small: where dog-synth-3 and cow-synth-1 start", head="deeplab"),
-    _small("dog-synth-3", "dog", 3123, "dogs, trained on this project's synthetic dogs", depth=34, head="deeplab", non_local=True),
-    _small("cow-synth-1", "cow", 2930, "cows, small, from a bare mesh and dog-synth-2", head="deeplab"),
+    _small("narrow-18", "dog", 3123, "one kind, to train from nothing; small"),
+    _small("narrow-18-dl", "dog", 3123, "one kind, to train from nothing; atrous head", head="deeplab"),
+    _small("narrow-34-dl", "dog", 3123, "one kind, to train from nothing; larger", depth=34, head="deeplab", non_local=True),
 )

@@ -16,9 +16,9 @@ from dp3d_data.bodies.cache import cached_arrays
 from dp3d_data.bodies.template import Template
 from dp3d_data.config import read_toml
 from dp3d_data.errors import ConfigError, InputCorrupt, InputMissing, ShardError
+from dp3d_data.files import read_json
 from dp3d_data.limits import parse_json, parse_toml, read_arrays
 from dp3d_data.shards.basis import read_basis
-from dp3d_data.shards.files import read_json
 from dp3d_data.sources import SourceOptions, open_source
 from dp3d_data.sources.boxes import read_boxes
 

@@ -10,11 +10,12 @@ from click.testing import CliRunner
 
 from dp3d_data.bodies import make_template
 from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, WeightsMismatch
+from dp3d_data.files import write_torch
 from dp3d_data.filters import FilterConfig
 from dp3d_data.records import Detection, VertexView
 from dp3d_data.shards import Correspondence, ImageInfo, RunWriter, ShardReader, Truth, instance_row
 from dp3d_model.cli import main
-from dp3d_model.model_file import check_template, load_model, save_atomically
+from dp3d_model.model_file import check_template, load_model
 from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template
 from tests.model.toy import TINY, blob, toy_instances, toy_surface
@@ -154,12 +155,12 @@ def test_files_that_are_no_models(workspace, tmp_path):
     (tmp_path / "text.pt").write_text("not a model")
     with pytest.raises(CheckpointError, match="not a model file"):
         load_model(tmp_path / "text.pt")
-    save_atomically({"format": 99}, tmp_path / "future.pt")
+    write_torch(tmp_path / "future.pt", {"format": 99})
     with pytest.raises(CheckpointError, match="not a model file"):
         load_model(tmp_path / "future.pt")
     content = torch.load(workspace / "model" / "model.pt", weights_only=True)
     content["weights"].popitem()
-    save_atomically(content, tmp_path / "partial.pt")
+    write_torch(tmp_path / "partial.pt", content)
     with pytest.raises(WeightsMismatch, match="the weights do not fit the settings"):
         load_model(tmp_path / "partial.pt")
 

@@ -35,7 +35,7 @@ def untrained():
 
     from dp3d_data.inference import DensePredictor, build_network, find_spec
 
-    spec = replace(find_spec("dog-synth-1"), class_to_mesh={0: "ball"}, mesh_sizes={"ball": VERTICES})
+    spec = replace(find_spec("narrow-18"), class_to_mesh={0: "ball"}, mesh_sizes={"ball": VERTICES})
     torch.manual_seed(0)
     network = build_network(spec)
     with torch.no_grad():

@@ -1,10 +1,13 @@
 """A network that is built in no time, with weights that mean nothing but are good."""
 
 import pickle
+import tempfile
+from functools import cache
+from pathlib import Path
 
 import torch
 
-from dp3d_data.inference import build_network
+from dp3d_data.inference import build_network, find_spec, save_weights
 from dp3d_data.inference.spec import ModelSpec
 
 SMALL = ModelSpec(
@@ -36,4 +39,13 @@ def write_published(path, spec):
 
 def write_pickle(path, content):
     path.write_bytes(pickle.dumps(content, protocol=2))
+    return path
+
+
+@cache
+def made_weights(name):
+    """A file of weights that mean nothing of a network of the zoo that none is shipped for."""
+    spec = find_spec(name)
+    path = Path(tempfile.mkdtemp()) / f"{name}.pth"
+    save_weights(small_network(spec), spec, path)
     return path

@@ -117,7 +117,7 @@ def test_training_gives_losses_and_gradients_everywhere():
     boxes = torch.tensor([[4.0, 5, 60, 50], [10, 8, 90, 60]])
     inputs = network.normalised(images)
     features = network.backbone(inputs)
-    losses = network.detection_losses(inputs, features, list(boxes[:, None].unbind()))
+    losses = network.detection_losses(inputs, features, list(boxes[:, None].unbind()), [torch.zeros(1, dtype=torch.int64)] * 2)
     assert set(losses) == {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}
     outputs = network.roi_heads.densepose_outputs(features, list(boxes[:, None].unbind()))
     pixels = outputs.embedding.flatten(2).mean(dim=2)

@@ -45,8 +45,8 @@ def test_constants_of_older_files_do_not_matter(tmp_path):
 
 
 def test_weights_of_another_model_name_it(animals):
-    with pytest.raises(WeightsMismatch, match="do not belong to dog-synth-1") as caught:
-        check_file(animals, "dog-synth-1")
+    with pytest.raises(WeightsMismatch, match="do not belong to narrow-18") as caught:
+        check_file(animals, "narrow-18")
     assert "missing" in str(caught.value) and f"--model {BEARS}" in str(caught.value)
 
 
@@ -85,11 +85,11 @@ def test_class_and_mesh_of_a_category():
     assert class_and_mesh(find_spec(BEARS), "dog") == (3, "dog_7466")
     agnostic = find_spec("cse/densepose_rcnn_R_50_FPN_soft_animals_CA_finetune_4k")
     assert class_and_mesh(agnostic, "dog") == (0, "dog_5002")
-    assert class_and_mesh(find_spec("dog-synth-1"), "dog") == (0, "dog")
+    assert class_and_mesh(find_spec("narrow-18"), "dog") == (0, "dog")
     assert class_and_mesh(find_spec("densepose_rcnn_R_50_FPN_s1x"), "person") == (0, "")
 
 
-@pytest.mark.parametrize(("model", "category"), [(BEARS, "person"), ("densepose_rcnn_R_50_FPN_s1x", "dog"), ("dog-synth-1", "cat")])
+@pytest.mark.parametrize(("model", "category"), [(BEARS, "person"), ("densepose_rcnn_R_50_FPN_s1x", "dog"), ("narrow-18", "cat")])
 def test_a_network_that_does_not_know_the_category_says_so(model, category):
     with pytest.raises(UsageError, match="does not know|knows people only"):
         class_and_mesh(find_spec(model), category)
@@ -118,7 +118,7 @@ def test_the_side_that_images_are_scaled_to_can_be_chosen():
 
 
 def test_a_file_remembers_the_size_of_images_that_it_was_trained_for(tmp_path):
-    spec = find_spec("dog-synth-1").looking_at(96)
+    spec = find_spec("narrow-18").looking_at(96)
     network = build_network(spec)
     load_weights(network, spec, shipped_weights(spec))
     save_weights(network, spec, tmp_path / "small.pth")
@@ -129,4 +129,4 @@ def test_a_file_remembers_the_size_of_images_that_it_was_trained_for(tmp_path):
 @pytest.mark.parametrize("sides", [(0, 100), (200, 100), (192, 10**9), ("192", 336), (192, None)])
 def test_a_size_that_no_training_has_is_refused(sides):
     with pytest.raises(CheckpointError, match="name no size of images"):
-        as_trained(find_spec("dog-synth-1"), {"min_side": sides[0], "max_side": sides[1]})
+        as_trained(find_spec("narrow-18"), {"min_side": sides[0], "max_side": sides[1]})

@@ -51,7 +51,7 @@ def test_settings(name, facts):
     assert spec.segm_confidence == segm["ENABLED"]
 
 
-@pytest.mark.parametrize("name", [*PUBLISHED[::5], "dog-synth-2", "dog-synth-3"])
+@pytest.mark.parametrize("name", [*PUBLISHED[::5], "narrow-18-dl", "narrow-34-dl", "animals-1"])
 def test_a_state_is_recognised(name):
     spec = find_spec(name)
     shapes = shapes_of(spec)
@@ -59,7 +59,7 @@ def test_a_state_is_recognised(name):
     assert spec in matching_specs(shapes)
 
 
-@pytest.mark.parametrize("name", ["dog-synth-1", "dog-synth-2", "dog-synth-3"])
+@pytest.mark.parametrize("name", ["narrow-18", "narrow-18-dl", "narrow-34-dl"])
 def test_the_small_networks_fit_the_built_in_dog(name):
     spec = find_spec(name)
     assert spec.mesh_sizes == {"dog": load_template("dog").num_vertices}
@@ -68,8 +68,8 @@ def test_the_small_networks_fit_the_built_in_dog(name):
 
 
 def test_unknown_model_names_the_near_ones():
-    with pytest.raises(UsageError, match="dog-synth-1"):
-        find_spec("dog-sinth-1")
+    with pytest.raises(UsageError, match="narrow-18"):
+        find_spec("narow-18")
 
 
 def test_the_non_local_block_starts_as_nothing():

@@ -34,16 +34,16 @@ def test_check_names_the_network_and_the_next_command(tmp_path):
 
 
 def test_the_next_command_names_no_template_where_it_is_the_category_s_own():
-    path = shipped_path(find_spec("dog-synth-2"))
+    path = shipped_path(find_spec("animals-1"))
     assert run("check", str(path)).output.endswith(f"--weights {path}\n")
 
 
 def test_check_tells_notes_of_this_project(tmp_path):
     from dataclasses import replace
 
-    spec = replace(find_spec("dog-synth-1"), mesh_sizes={"spot": 30}, class_to_mesh={0: "spot"})
+    spec = replace(find_spec("narrow-18"), mesh_sizes={"spot": 30}, class_to_mesh={0: "spot"})
     save_weights(small_network(spec), spec, tmp_path / "w.pth", template_hash="abcd")
-    found = run("check", str(tmp_path / "w.pth"), "--model", "dog-synth-1")
+    found = run("check", str(tmp_path / "w.pth"), "--model", "narrow-18")
     assert found.exit_code == 0, found.output
     assert "template hash: abcd" in found.output and "spot" in found.output
 

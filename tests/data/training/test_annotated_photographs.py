@@ -25,7 +25,7 @@ from tests.references.training import placed_keypoints_slow, transfer_errors_slo
 class Knowing(SyntheticPredictor):
     """A perfect network with the specification of a real one."""
 
-    spec = find_spec("dog-synth-1")
+    spec = find_spec("narrow-18")
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_pa
     from dp3d_data.training.embedding_field import use_spectrum
     from tests.shared import shared
 
-    spec = find_spec("dog-synth-1")
+    spec = find_spec("narrow-18")
     network = build_network(spec)
     use_spectrum(network, load_template("dog"), "dog")
     save_weights(network, spec, tmp_path / "random.pth")
@@ -88,16 +88,16 @@ def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_pa
 
 def test_two_networks_of_different_sizes_see_the_same_images(tmp_path, monkeypatch):
     import pipelines.evaluate_cse as command
-    from dp3d_data.inference import build_network, find_spec, load_weights, save_weights, shipped_weights
+    from dp3d_data.inference import find_spec, save_weights
     from dp3d_data.training.evaluate_recipe import EvaluateCseConfig
+    from tests.data.inference.small import made_weights, small_network
 
-    spec = find_spec("dog-synth-1").looking_at(96)
-    network = build_network(spec)
-    load_weights(network, spec, shipped_weights(spec))
-    save_weights(network, spec, tmp_path / "small.pth")
+    spec = find_spec("narrow-18").looking_at(96)
+    save_weights(small_network(spec), spec, tmp_path / "small.pth")
+    large = str(made_weights("narrow-18"))
     asked = []
     monkeypatch.setattr(command, "grouped_scenes", lambda template, seed, size, count: asked.append(size) or iter(()))
-    command.run(EvaluateCseConfig(weights=str(tmp_path / "small.pth"), beside=str(shipped_weights(find_spec("dog-synth-1"))), count=1))
-    command.run(EvaluateCseConfig(model="dog-synth-1", count=1))
-    command.run(EvaluateCseConfig(model="dog-synth-1", count=1, size=64))
+    command.run(EvaluateCseConfig(weights=str(tmp_path / "small.pth"), beside=large, count=1))
+    command.run(EvaluateCseConfig(weights=large, count=1))
+    command.run(EvaluateCseConfig(weights=large, count=1, size=64))
     assert asked == [96, 96, 192, 64]

@@ -5,11 +5,13 @@ import torch
 
 from dp3d_data.bodies import load_template, make_template
 from dp3d_data.errors import CheckpointError, InputMissing, WeightsMismatch
-from dp3d_data.inference import build_network, find_spec, load_weights, read_checkpoint, shipped_weights
+from dp3d_data.inference import build_network, find_spec, load_weights, read_checkpoint
 from dp3d_data.training.embedding_field import fit_field, use_spectrum
+from dp3d_data.training.kinds import Kind
 from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.training.start import OWN, start_of
 from dp3d_data.training.trainer import targets_of
+from tests.data.inference.small import made_weights
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +24,20 @@ def ball():
 
 @pytest.fixture(scope="module")
 def shipped():
-    return read_checkpoint(shipped_weights(find_spec("dog-synth-1"))).state
+    return read_checkpoint(made_weights("narrow-18")).state
 
 
 def start(template, **settings):
-    config = TrainCseConfig(**settings)
-    return start_of(template, config, targets_of(template, config))
+    if settings.get("weights", "") in ("narrow-18", "narrow-18-dl"):
+        settings["weights"] = str(made_weights(settings["weights"]))
+    config = TrainCseConfig(**{"model": "narrow-18", **settings})
+    kinds = (Kind("dog", template, True, 1.0),)
+    return start_of(kinds, config, targets_of(kinds, config))
 
 
 def test_random_weights_begin_with_a_field_that_knows_the_surface(ball):
     """Vertices near each other have embeddings near each other, and the far ones are told apart."""
-    config = TrainCseConfig()
+    config = TrainCseConfig(model="narrow-18")
     targets = targets_of(ball, config)
     begun = start_of(ball, config, targets)
     assert begun.spec.class_to_mesh == {0: "ball"} and begun.mesh == "ball" and begun.spec.min_side == config.image_size
@@ -44,30 +49,31 @@ def test_random_weights_begin_with_a_field_that_knows_the_surface(ball):
 
 
 def test_a_fitted_field_is_far_better_than_a_random_one(ball):
-    config = TrainCseConfig()
-    targets = targets_of(ball, config)
-    network = start_of(ball, config, targets).network
-    again = fit_field(network, "ball", targets, config.embedding_sigma, seed=3)
+    config = TrainCseConfig(model="narrow-18")
+    kinds = (Kind("dog", ball, True, 1.0),)
+    targets = targets_of(kinds, config)
+    network = start_of(kinds, config, targets).network
+    again = fit_field(network, "ball", targets["ball"], config.embedding_sigma, seed=3)
     use_spectrum(network, ball, "ball")
     assert again < 0.1
-    assert fit_field(network, "ball", targets, config.embedding_sigma, seed=3) == pytest.approx(again, rel=1e-4)
+    assert fit_field(network, "ball", targets["ball"], config.embedding_sigma, seed=3) == pytest.approx(again, rel=1e-4)
 
 
 def test_weights_of_the_same_mesh_are_taken_whole(shipped):
-    begun = start(load_template("dog"), weights="dog-synth-1")
-    assert begun.spec.name == "dog-synth-1"
+    begun = start(load_template("dog"), weights="narrow-18")
+    assert begun.spec.name == "narrow-18"
     for name, value in begun.network.state_dict().items():
         torch.testing.assert_close(value, shipped[name].to(value.dtype))
 
 
 def test_fresh_embeddings_change_nothing_but_the_embeddings(shipped):
-    begun = start(load_template("dog"), weights="dog-synth-1", fresh_embeddings=True)
+    begun = start(load_template("dog"), weights="narrow-18", fresh_embeddings=True)
     changed = [name for name, value in begun.network.state_dict().items() if not torch.equal(value, shipped[name].to(value.dtype))]
     assert changed and all("embedder_dog" in name for name in changed)
 
 
 def test_another_mesh_stands_beside_those_of_the_weights(ball, shipped):
-    begun = start(ball, weights="dog-synth-1", category="cow")
+    begun = start(ball, weights="narrow-18", category="cow")
     assert begun.spec.class_to_mesh == {0: "ball"} and set(begun.spec.mesh_sizes) == {"dog", "ball"}
     state = begun.network.state_dict()
     new = "roi_heads.embedder.embedder_ball."
@@ -85,13 +91,13 @@ def test_weights_that_are_not_there_or_none(ball, tmp_path):
 
 
 def test_the_trunk_alone_goes_under_a_head_of_its_own(shipped):
-    """dog-synth-2 has another dense head than the weights, which are refused as a whole."""
+    """narrow-18-dl has another dense head than the weights, which are refused as a whole."""
     dog = load_template("dog")
     with pytest.raises(WeightsMismatch):
-        load_weights(build_network(find_spec("dog-synth-2")), find_spec("dog-synth-2"), shipped_weights(find_spec("dog-synth-1")))
-    begun = start(dog, model="dog-synth-2", weights="dog-synth-1", take="trunk")
+        load_weights(build_network(find_spec("narrow-18-dl")), find_spec("narrow-18-dl"), made_weights("narrow-18"))
+    begun = start(dog, model="narrow-18-dl", weights="narrow-18", take="trunk")
     state = begun.network.state_dict()
-    assert begun.spec.name == "dog-synth-2"
+    assert begun.spec.name == "narrow-18-dl"
     taken = [name for name in state if not name.startswith(OWN["trunk"])]
     assert any(name.startswith("roi_heads.decoder") for name in taken)
     assert all(torch.equal(state[name], shipped[name].to(state[name].dtype)) for name in taken)
@@ -99,9 +105,9 @@ def test_the_trunk_alone_goes_under_a_head_of_its_own(shipped):
 
 def test_a_grown_network_begins_as_the_one_it_grew_from():
     dog = load_template("dog")
-    grown = start(dog, model="dog-synth-3", weights="dog-synth-2", take="grown")
-    assert (grown.spec.name, grown.spec.depth) == ("dog-synth-3", 34)
-    small, large = start(dog, model="dog-synth-2", weights="dog-synth-2").network.eval(), grown.network.eval()
+    grown = start(dog, model="narrow-34-dl", weights="narrow-18-dl", take="grown")
+    assert (grown.spec.name, grown.spec.depth) == ("narrow-34-dl", 34)
+    small, large = start(dog, model="narrow-18-dl", weights="narrow-18-dl").network.eval(), grown.network.eval()
     assert len(large.state_dict()) > len(small.state_dict())
     images = torch.randint(256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     boxes = [torch.tensor([[4.0, 8.0, 60.0, 50.0]])]
@@ -113,7 +119,7 @@ def test_a_grown_network_begins_as_the_one_it_grew_from():
 
 
 def test_a_grown_network_with_fresh_embeddings():
-    settings = {"model": "dog-synth-3", "weights": "dog-synth-2", "take": "grown"}
+    settings = {"model": "narrow-34-dl", "weights": "narrow-18-dl", "take": "grown"}
     one, other = (start(load_template("dog"), **settings, fresh_embeddings=fresh).network.state_dict() for fresh in (False, True))
     changed = {name for name, value in one.items() if not torch.equal(value, other[name])}
     assert "roi_heads.embedder.embedder_dog.embeddings" in changed and all("embedder_dog" in name for name in changed)
@@ -121,7 +127,7 @@ def test_a_grown_network_with_fresh_embeddings():
 
 def test_layers_of_a_grown_network_learn():
     """They add nothing at first, and their last scale has a gradient: the others have theirs once it is no longer zero."""
-    grown = start(load_template("dog"), model="dog-synth-3", weights="dog-synth-2", take="grown").network
+    grown = start(load_template("dog"), model="narrow-34-dl", weights="narrow-18-dl", take="grown").network
     images = torch.randint(256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     grown.train().backbone(grown.normalised(images))["p2"].square().mean().backward()
     scales = [grown.backbone.bottom_up.res4[block].conv2.norm.weight for block in (2, 5)]
@@ -129,12 +135,12 @@ def test_layers_of_a_grown_network_learn():
 
 
 def test_only_residual_blocks_may_be_missing_from_a_network_that_grows():
-    with pytest.raises(WeightsMismatch, match="do not belong to dog-synth-3"):  # dog-synth-1 has no atrous head
-        start(load_template("dog"), model="dog-synth-3", weights="dog-synth-1", take="grown")
+    with pytest.raises(WeightsMismatch, match="do not belong to narrow-34-dl"):  # narrow-18 has no atrous head
+        start(load_template("dog"), model="narrow-34-dl", weights="narrow-18", take="grown")
 
 
 def test_everything_but_the_meshes_goes_to_another_animal(ball, shipped):
-    begun = start(ball, model="dog-synth-1", weights="dog-synth-1", take="network", category="cow")
+    begun = start(ball, model="narrow-18", weights="narrow-18", take="network", category="cow")
     assert begun.spec.class_to_mesh == {0: "ball"} and set(begun.spec.mesh_sizes) == {"ball"}
     state = begun.network.state_dict()
     taken = {name for name in state if "embedder" not in name}
@@ -145,4 +151,4 @@ def test_everything_but_the_meshes_goes_to_another_animal(ball, shipped):
 
 def test_a_network_is_for_images_of_the_size_that_it_is_trained_on(ball):
     assert start(ball, image_size=288).spec.min_side == 288 and start(ball, image_size=288).spec.max_side == 504
-    assert start(load_template("dog"), weights="dog-synth-1", image_size=128).spec.min_side == 128
+    assert start(load_template("dog"), weights="narrow-18", image_size=128).spec.min_side == 128

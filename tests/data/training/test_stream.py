@@ -7,19 +7,21 @@ import pytest
 import torch
 
 from dp3d_data.bodies import load_template
+from dp3d_data.training.kinds import Kind, kinds_of
 from dp3d_data.training.recipe import TrainCseConfig
-from dp3d_data.training.stream import LANES, SyntheticBatches, batches, window_of
+from dp3d_data.training.stream import SyntheticBatches, batches
 
-TINY = TrainCseConfig(image_size=64, batch=2, steps=20, points=16, workers=0, replay=3, overlaid=0.5)
+TINY = TrainCseConfig(image_size=64, batch=2, steps=20, points=16, workers=0, renders=8, overlaid=0.5)
 
 
 @pytest.fixture(scope="module")
 def dog():
-    return load_template("dog")
+    return (Kind("dog", load_template("dog"), True, 1.0),)
 
 
 def same(a, b):
-    return all(torch.equal(one, two) for one, two in zip(vars(a).values(), vars(b).values(), strict=True))
+    pairs = zip(vars(a).values(), vars(b).values(), strict=True)
+    return all(torch.equal(one, two) if isinstance(one, torch.Tensor) else one is two or same(one, two) for one, two in pairs)
 
 
 def test_a_batch_depends_on_its_step_alone(dog):
@@ -41,7 +43,7 @@ def test_points_lie_on_their_object(dog):
     columns, rows = (batch.points - 0.5).long().unbind(1)
     assert batch.masks[batch.owner, rows, columns].all()
     assert batch.owner.unique().tolist() == list(range(len(batch.boxes)))
-    assert ((batch.vertices >= 0) & (batch.vertices < dog.num_vertices)).all()
+    assert ((batch.vertices >= 0) & (batch.vertices < dog[0].template.num_vertices)).all()
     assert (batch.image_of.diff() >= 0).all()
 
 
@@ -50,7 +52,7 @@ def test_boxes_hug_masks_and_belong_to_images(dog):
     for box, mask in zip(batch.boxes, batch.masks, strict=True):
         x0, y0, x1, y1 = box.int().tolist()
         assert mask[y0:y1, x0:x1].sum() == mask.sum() and mask[y0, :].any() and mask[:, x1 - 1].any()
-    assert [len(each) for each in batch.boxes_by_image()] == [int((batch.image_of == i).sum()) for i in range(TINY.batch)]
+    assert [len(each) for each in batch.by_image(batch.boxes)] == [int((batch.image_of == i).sum()) for i in range(TINY.batch)]
 
 
 def test_no_pixel_shows_two_objects(dog):
@@ -65,29 +67,29 @@ def test_no_pixel_shows_two_objects(dog):
     assert several
 
 
-@pytest.mark.parametrize("replay", [1, 3, 8])
-def test_every_rendered_image_is_drawn_about_as_often_as_asked(replay):
-    config = replace(TINY, replay=replay, batch=4)
-    steps = 40 * LANES
-    rendered = window_of(steps - 1, config).stop * LANES
-    drawn = steps * config.batch
-    assert drawn / rendered == pytest.approx(replay, rel=0.2)
-    assert all(window_of(step, config).stop >= window_of(max(step - 1, 0), config).stop for step in range(steps))
-
-
-def test_a_process_keeps_no_more_than_its_windows(dog):
-    stream = SyntheticBatches(dog, replace(TINY, image_size=64, replay=1))
-    for step in range(0, 10 * LANES, LANES):
-        if step < TINY.steps:
-            stream[step]
-    assert len(stream._kept) <= len(window_of(step, TINY)) + TINY.batch * LANES
-    assert {index % LANES for index in stream._kept} == {0}
-
-
 def test_images_are_blue_green_red(dog):
     """The network's order: the picture of one step, channel by channel, against the composed picture."""
     stream = SyntheticBatches(dog, TINY)
     batch = stream[0]
     rng = np.random.default_rng(np.random.SeedSequence([TINY.seed, 7, 0, 0]))
-    picture = stream._composed(rng, window_of(0, TINY), 0)
+    picture = stream._composed(rng, 0, whole=True).picture
     np.testing.assert_array_equal(batch.images[0].numpy(), picture.image[:, :, ::-1].transpose(2, 0, 1))
+
+
+SEVERAL = replace(TINY, kinds="dog=dog:2,cow=cow:1,other~dog:1", crops=6, crop_size=64, box_every=2, points=8)
+
+
+def test_crops_of_several_kinds_depend_on_their_step_alone(tmp_path):
+    """Whatever lies in the cache; scenes come every second step; what is not matched has no points."""
+    kinds = kinds_of(SEVERAL)
+    first = SyntheticBatches(kinds, replace(SEVERAL, cache=str(tmp_path / "a")), True)
+    again = SyntheticBatches(kinds, replace(SEVERAL, cache=str(tmp_path / "b")), True, first_step=3)
+    for step in range(3):
+        first[step]
+    batch = first[3]
+    assert same(batch, again[0]) and len(batch.images) == 0 and len(first[2].images) == TINY.batch
+    crops = batch.crops
+    assert crops.images.shape == (6, 3, 64, 64) and crops.masks.flatten(1).any(dim=1).all()
+    assert (crops.classes[crops.owner] < 2).all() and (crops.weights >= 1).all()
+    columns, rows = (crops.points - 0.5).long().unbind(1)
+    assert crops.masks[crops.owner, rows, columns].all()

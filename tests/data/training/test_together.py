@@ -8,6 +8,7 @@ import torch
 
 from dp3d_data.bodies import load_template
 from dp3d_data.ranks import Ranks
+from dp3d_data.training.kinds import Kind
 from dp3d_data.training.objective import step_losses
 from dp3d_data.training.recipe import TrainCseConfig
 from dp3d_data.training.start import start_of
@@ -18,7 +19,7 @@ from pipelines.train_cse import run
 from tests.processes import together
 
 TINY = TrainCseConfig(
-    model="dog-synth-2", image_size=64, batch=2, steps=2, points=16, save_every=1, workers=0, warmup=1, precision="float32", replay=2,
+    model="narrow-18-dl", image_size=64, batch=2, steps=2, points=16, save_every=1, workers=0, warmup=1, precision="float32", renders=6,
     learning_rate=1e-4,
 )  # fmt: skip
 
@@ -36,13 +37,14 @@ run(replace(TINY, out=sys.argv[1]), lambda line: None)
 def two_batches_a_step(config):
     """The parameters after the run, written out: gradients of two batches of the stream, averaged."""
     dog = load_template("dog")
-    targets = targets_of(dog, config)
-    start = start_of(dog, config, targets)
-    state, stream = fresh_state(start.network, config), SyntheticBatches(dog, config)
+    kinds = (Kind("dog", dog, True, 1.0),)
+    targets = targets_of(kinds, config)
+    start = start_of(kinds, config, targets)
+    state, stream = fresh_state(start.network, config), SyntheticBatches(kinds, config)
     state.network.train()
     for step in range(config.steps):
         for group in state.optimiser.param_groups:
-            group["lr"] = learning_rate(config, step)
+            group["lr"] = group["share"] * learning_rate(config, step)
         state.optimiser.zero_grad()
         for number in (2 * step, 2 * step + 1):
             torch.manual_seed(config.seed * 1_000_003 + number)
@@ -76,10 +78,11 @@ def test_gradients_are_averaged_and_not_added(tmp_path):
     """Adam would hide the difference, clipping and everything else that knows a gradient's size would not."""
     config = replace(TINY, embedding_weight=0.01, mask_weight=0.01, box_weight=0.01)
     dog = load_template("dog")
-    targets = targets_of(dog, config)
-    batch, sizes = SyntheticBatches(dog, config)[0], []
+    kinds = (Kind("dog", dog, True, 1.0),)
+    targets = targets_of(kinds, config)
+    batch, sizes = SyntheticBatches(kinds, config)[0], []
     for ranks in (Ranks(), Twin(0, 2)):
-        start = start_of(dog, config, targets)
+        start = start_of(kinds, config, targets)
         state = fresh_state(start.network, config)
         one_step(state, batch, targets, start, config, tmp_path, ranks)
         sizes.append(sum(float(one.grad.norm()) ** 2 for one in state.network.parameters() if one.grad is not None) ** 0.5)
@@ -88,14 +91,14 @@ def test_gradients_are_averaged_and_not_added(tmp_path):
 
 
 def test_they_deal_out_the_stream_of_one():
-    dog = load_template("dog")
-    first, second, alone = (SyntheticBatches(dog, TINY, 0, ranks) for ranks in (Ranks(0, 2), Ranks(1, 2), Ranks()))
+    dog = (Kind("dog", load_template("dog"), True, 1.0),)
+    first, second, alone = (SyntheticBatches(dog, TINY, False, 0, ranks) for ranks in (Ranks(0, 2), Ranks(1, 2), Ranks()))
     for batch, number in ((first[0], 0), (second[0], 1), (first[2], 4), (second[2], 5)):
         assert torch.equal(batch.images, alone[number].images) and torch.equal(batch.points, alone[number].points)
 
 
 def test_a_run_of_two_is_not_gone_on_with_by_one(tmp_path):
-    dog = load_template("dog")
+    dog = (Kind("dog", load_template("dog"), True, 1.0),)
     assert recipe_of(TINY, dog) == recipe_of(TINY, dog, Ranks(0, 1))
     assert recipe_of(TINY, dog, Ranks(0, 2)) == recipe_of(TINY, dog, Ranks(1, 2)) != recipe_of(TINY, dog)
 

@@ -15,7 +15,7 @@ from pipelines.train_cse import run
 from tests.shared import ROOT
 
 TINY = TrainCseConfig(
-    image_size=64, batch=2, steps=3, points=16, save_every=1, workers=0, warmup=1, precision="float32", replay=2, box_every=2
+    image_size=64, batch=2, steps=3, points=16, save_every=1, workers=0, warmup=1, precision="float32", renders=6, model="narrow-18", box_every=2
 )
 
 
@@ -91,10 +91,6 @@ def test_some_losses_are_a_choice(tmp_path, chosen):
     assert {"pixel_cycle", "overlap"} & set(json.loads(line)) == ({chosen} if chosen else set())
 
 
-def test_each_recipe_of_an_embedded_model_starts_where_the_one_before_it_ends():
-    names = ("dog-synth-2-trunk", "dog-synth-2", "dog-synth-2-longer", "dog-synth-3", "cow-synth-1")
-    trunk, whole, longer, grown, cow = (from_toml(TrainCseConfig, ROOT / "pipelines" / f"{name}.toml") for name in names)
-    assert (trunk.weights, whole.model, longer.model, cow.model) == ("dog-synth-1", "dog-synth-2", "dog-synth-2", "cow-synth-1")
-    assert whole.weights == f"{trunk.out}/weights.pth" and not whole.out
-    assert (grown.model, grown.weights, grown.take) == ("dog-synth-3", "dog-synth-2", "grown")
-    assert longer.weights == cow.weights == "dp3d/dog/train-cse/weights.pth"
+def test_the_recipe_of_the_embedded_network_is_read():
+    recipe = from_toml(TrainCseConfig, ROOT / "pipelines/animals-1.toml")
+    assert (recipe.model, recipe.trunk, recipe.freeze) == ("animals-1", "lite0", 5) and recipe.kinds.startswith("dog=dog")
