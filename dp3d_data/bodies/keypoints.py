@@ -45,6 +45,6 @@ def named_keypoints(path: str | Path = DOG, *, count: int = 24, vertices: int | 
 
 def keypoint_names(path: str | Path = DOG, *, count: int = 24) -> tuple[str, ...]:
     """The name of each keypoint, "keypoint 3" where a table that `named_keypoints` reads has no column for it."""
-    with open(path, newline="", encoding="utf-8") as stream:
-        known = {int(row["index"]): row.get("name") for row in csv.DictReader(stream)}
+    rows = csv.DictReader(io.StringIO(read_text(path, "table of keypoints", expected=EXPECTED)))
+    known = {int(row["index"]): row.get("name") for row in rows}
     return tuple(known.get(index) or f"keypoint {index}" for index in range(count))

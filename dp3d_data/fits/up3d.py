@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import InputCorrupt, InputMissing
-from dp3d_data.files import require_no_pointer
+from dp3d_data.files import read_text, require_no_pointer
 from dp3d_data.fits.fields import refuse_unknown
 from dp3d_data.fits.layout import attempt, axis_angle, joints, picture_size, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
@@ -90,7 +90,7 @@ def _crop(path: Path, size: tuple[int, int]) -> tuple[int, int, int, int, int, i
     if not path.is_file():
         raise InputMissing("no crop of the fit", got="no " + path.name, expected=CROP, path=path)
     require_no_pointer(path)
-    words = path.read_text(encoding="utf-8-sig", errors="replace").split()
+    words = read_text(path, errors="replace").split()
     try:
         height, width, top, bottom, left, right = map(int, words)
     except ValueError as error:
@@ -138,4 +138,4 @@ def _line(path: Path) -> str | None:
     """The text of a small file in one line; None without one or where it is empty."""
     if not path.is_file():
         return None
-    return " ".join(path.read_text(encoding="utf-8-sig", errors="replace").split())[:200] or None
+    return " ".join(read_text(path, errors="replace").split())[:200] or None

@@ -39,6 +39,11 @@ class KnownDetection:
     embedding: Float[np.ndarray, "dim h w"]
     coarse_segm: Float[np.ndarray, "2 h w"]
 
+    @property
+    def region(self) -> Float[np.ndarray, "4"]:
+        """What the maps cover: the box."""
+        return self.box
+
 
 def image_key(image_bgr: UInt8[np.ndarray, "H W 3"]) -> str:
     """What names an image: the hash of its size and pixels."""
