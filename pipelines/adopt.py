@@ -114,7 +114,7 @@ def _cse_vertex(mark: Landmark, predictor: DensePredictor, class_id: int, config
     image = np.ascontiguousarray(read_image(mark.image).pixels[:, :, ::-1])
     x, y = mark.point
     for detection in predictor.predict(image, score=config.score, classes=[class_id]):
-        left, top, width, height = integer_box(getattr(detection, "region", detection.box))
+        left, top, width, height = integer_box(detection.region)
         column, row = int(np.floor(x)) - left, int(np.floor(y)) - top
         if 0 <= column < width and 0 <= row < height:
             pixel = resize_to(np.asarray(detection.embedding), width, height)[row, column]

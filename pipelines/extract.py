@@ -193,10 +193,10 @@ def _require_own_template(config: ExtractConfig, template: Template) -> None:
 
     Charts, and the weights and the template that are shipped for the category, are not looked at.
     """
-    from dp3d_data.inference import trained_for
-
     own = category(config.category)
     if config.weights or config.model not in ("", own.model) or config.template not in ("", own.template):
+        from dp3d_data.inference import trained_for
+
         vertices, template_hash = trained_for(config.model, config.weights, config.category)
         if vertices:
             require_same_template(template, vertices, template_hash)

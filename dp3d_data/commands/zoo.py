@@ -50,7 +50,7 @@ def check(file: str, model: str) -> None:
         meshes = ", ".join(sorted(set(found.spec.class_to_mesh.values())))
         say(f"  vertex embeddings of unit norm that differ: {meshes}")
     for name, value in found.notes.items():
-        if name not in ("name", "class_to_mesh", "mesh_sizes"):
+        if name not in ("name", "class_to_mesh", "class_names", "mesh_sizes"):
             say(f"  {name.replace('_', ' ')}: {value}")
     if found.others:
         say("  the same shape have: " + ", ".join(found.others))

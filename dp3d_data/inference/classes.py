@@ -19,6 +19,9 @@ def class_and_mesh(spec: ModelSpec, category: str) -> tuple[int, str]:
         if category == "person":
             return 0, ""
         raise UsageError(f"{spec.name} knows people only", got=category, hint="choose a CSE model: dp3d-data zoo list")
+    own = next((number for number, name in spec.class_names.items() if name == category and number in spec.class_to_mesh), None)
+    if own is not None:
+        return own, spec.class_to_mesh[own]
     names = {name for name in (entry.template, entry.mesh_4k, entry.mesh_16k) if name}
     for class_id, mesh in spec.class_to_mesh.items():
         if mesh in names:

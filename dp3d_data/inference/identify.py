@@ -121,6 +121,8 @@ def as_trained(spec: ModelSpec, notes: Mapping) -> ModelSpec:
         if not all(isinstance(side, int) for side in sides) or not SMALLEST <= sides[0] <= sides[1] <= LARGEST:
             raise CheckpointError("these weights name no size of images", got=sides, expected=f"{SMALLEST} to {LARGEST} pixels")
         spec = replace(spec, min_side=sides[0], max_side=sides[1])
+    if "class_names" in notes:
+        spec = replace(spec, class_names={int(key): name for key, name in notes["class_names"].items()})
     if "mesh_sizes" not in notes:
         return spec
     classes = {int(key): mesh for key, mesh in notes["class_to_mesh"].items()}

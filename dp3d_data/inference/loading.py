@@ -63,7 +63,7 @@ def trained_for(model: str, weights: str | Path, category: str) -> tuple[int, st
     """
     _, checkpoint, spec = _read(model, weights, category)
     mesh = class_and_mesh(spec, category)[1]
-    return spec.mesh_sizes.get(mesh, 0), str(checkpoint.notes.get("template_hash", ""))
+    return spec.mesh_sizes.get(mesh, 0), checkpoint.template_hash(mesh)
 
 
 def _read(model: str, weights: str | Path, category: str) -> tuple[Path, Checkpoint, ModelSpec]:

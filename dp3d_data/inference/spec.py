@@ -13,6 +13,7 @@ class ModelSpec:
         name: as the user types it.
         kind: "cse" (pixel embeddings) or "chart" (body part, u and v).
         class_to_mesh: mesh whose vertices each class is matched to; empty for charts.
+        class_names: category of each class, where the meshes do not say it.
         mesh_sizes: number of vertices of every mesh that the weights hold, used by a class or not.
         checkpoint_url: where the weights are published; None where they are not.
         note: one line on what it is for.
@@ -53,6 +54,7 @@ class ModelSpec:
     name: str
     kind: str = "cse"
     class_to_mesh: dict[int, str] = field(default_factory=dict)
+    class_names: dict[int, str] = field(default_factory=dict)
     mesh_sizes: dict[str, int] = field(default_factory=dict)
     checkpoint_url: str | None = None
     note: str = ""

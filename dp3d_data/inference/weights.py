@@ -127,5 +127,6 @@ def save_weights(network: nn.Module, spec: ModelSpec, path: str | Path, **notes:
     half = {name: value.half() if value.is_floating_point() else value for name, value in half.items()}
     classes = {str(key): mesh for key, mesh in spec.class_to_mesh.items()}
     sides = {"min_side": spec.min_side, "max_side": spec.max_side}
-    about = {"name": spec.name, "class_to_mesh": classes, "mesh_sizes": dict(spec.mesh_sizes), **sides, **notes}
+    names = {"class_names": {str(key): name for key, name in spec.class_names.items()}} if spec.class_names else {}
+    about = {"name": spec.name, "class_to_mesh": classes, **names, "mesh_sizes": dict(spec.mesh_sizes), **sides, **notes}
     write_torch(path, {"model": half, "dp3d": about})

@@ -156,6 +156,7 @@ def _small(name: str, mesh: str, vertices: int, note: str, **shape: object) -> M
 ANIMALS = ModelSpec(
     name="animals-1",
     class_to_mesh={0: "dog", 1: "cow"},
+    class_names={0: "dog", 1: "cow", 2: "other"},
     mesh_sizes={"dog": 3123, "cow": 2930},
     other_classes=1,
     note="dogs and cows, and other four-legged animals as such",

@@ -87,7 +87,7 @@ def field_from_landmarks(
 
 def sight_of(detection, rng: np.random.Generator, vertex_map: Int[np.ndarray, "H W"] | None = None) -> Sight | None:
     """Some pixels of a detection: of its mask, or with true vertices where `vertex_map` has them; None where there are none."""
-    x, y, width, height = integer_box(getattr(detection, "region", detection.box))
+    x, y, width, height = integer_box(detection.region)
     embedding = resize_to(np.asarray(detection.embedding), width, height)
     if vertex_map is None:
         rows, columns = np.nonzero(object_mask(np.asarray(detection.coarse_segm), width, height))

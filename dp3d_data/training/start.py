@@ -83,8 +83,9 @@ def _own_network(kinds: tuple[Kind, ...], config: TrainCseConfig) -> Start:
     templates = [kind.template for kind in kinds if kind.matched]
     learned = {number: template.name for number, template in enumerate(templates)}
     sizes = {template.name: template.num_vertices for template in templates}
-    others = len(class_names(kinds)) - len(learned)
-    spec = replace(find_spec(config.model), class_to_mesh=dict(learned), mesh_sizes=sizes, other_classes=others)
+    names = dict(enumerate(class_names(kinds)))
+    shape = {"class_to_mesh": dict(learned), "class_names": names if len(names) > 1 else {}, "mesh_sizes": sizes}
+    spec = replace(find_spec(config.model), **shape, other_classes=len(names) - len(learned))
     return Start(build_network(spec, device=config.device), spec, learned)
 
 

@@ -102,4 +102,4 @@ def test_a_retry_needs_a_run_of_the_same_work(photos, tmp_path):
 
 def test_the_network_looks_at_images_of_the_size_asked_for():
     own, half = (make_plan(ExtractConfig(side=side)).make_predictor() for side in (0, 96))
-    assert (own.spec.min_side, half.spec.min_side) == (192, 96)
+    assert (own.spec.min_side, half.spec.min_side) == (256, 96)

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-import dp3d_data.shards.files as files
 from dp3d_data.errors import DiskFull
 from tests.data.extract.world import ball, content, make_world, run
 from tests.data.hostile import BAD, GOOD, make_hostile
@@ -92,7 +91,7 @@ def test_a_full_disk_ends_the_run_with_a_way_out_and_it_goes_on_when_there_is_ro
         original(handle)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", full)
+        patch.setattr("dp3d_data.files.os.fsync", full)
         with pytest.raises(DiskFull, match=r"the disk is full\n  got: No space left on device\n  mend: make room, then run the same"):
             run(folder, tmp_path / "out", known, part=2, overlays=1)
     assert len(list((tmp_path / "out").glob("instances-*.parquet"))) >= 1 and not (tmp_path / "out/run.json").exists()

@@ -94,7 +94,7 @@ def test_a_file_cut_short_is_told(tmp_path, suffix, share):
     else:
         torch.save({"a": torch.from_numpy(state["a"])}, path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(CheckpointError, match="not a whole"):
+    with pytest.raises(CheckpointError, match="not a whole|is damaged"):
         read_checkpoint(path)
 
 

@@ -127,7 +127,7 @@ def test_keypoints_of_the_whole_path(case):
     charts = read_charts(shared("data/densepose/UV_Processed.mat"))
     for index, (box, kind) in enumerate(zip(record["given_boxes_xyxy"], record["classes"], strict=True)):
         maps = {key: value[index].numpy() for key, value in vars(outputs).items() if value is not None}
-        detected = SimpleNamespace(box=box, coarse_segm=maps["coarse_segm"], embedding=maps.get("embedding"), charts=maps)
+        detected = SimpleNamespace(box=box, region=box, coarse_segm=maps["coarse_segm"], embedding=maps.get("embedding"), charts=maps)
         if "chart/0/labels" in record.files:
             labels, uv = record[f"chart/{index}/labels"], np.clip(record[f"chart/{index}/uv"], 0, 1)
             ours, expected = match_detection(detected, charts), chart_prediction(integer_box(box)[:2], labels, uv, charts)

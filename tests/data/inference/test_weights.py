@@ -111,17 +111,15 @@ def test_a_category_without_a_network_says_so():
 
 def test_the_side_that_images_are_scaled_to_can_be_chosen():
     own, half = (load_predictor(category="dog", side=side) for side in (0, 96))
-    assert (own.spec.min_side, own.spec.max_side) == (192, 336) and (half.spec.min_side, half.spec.max_side) == (96, 168)
+    assert (own.spec.min_side, own.spec.max_side) == (256, 448) and (half.spec.min_side, half.spec.max_side) == (96, 168)
     image = np.zeros((480, 640, 3), dtype=np.uint8)
-    assert own.prepare(image).pixels.shape == (192, 256, 3) and half.prepare(image).pixels.shape == (96, 128, 3)
-    assert own.prepare(image[:, :60]).pixels.shape == (336, 42, 3) and half.prepare(image[:, :60]).pixels.shape == (168, 21, 3)
+    assert own.prepare(image).pixels.shape == (256, 341, 3) and half.prepare(image).pixels.shape == (96, 128, 3)
+    assert own.prepare(image[:, :60]).pixels.shape == (448, 56, 3) and half.prepare(image[:, :60]).pixels.shape == (168, 21, 3)
 
 
 def test_a_file_remembers_the_size_of_images_that_it_was_trained_for(tmp_path):
     spec = find_spec("narrow-18").looking_at(96)
-    network = build_network(spec)
-    load_weights(network, spec, shipped_weights(spec))
-    save_weights(network, spec, tmp_path / "small.pth")
+    save_weights(small_network(spec), spec, tmp_path / "small.pth")
     read = load_predictor(weights=tmp_path / "small.pth", category="dog").spec
     assert read == spec and (read.min_side, read.max_side) == (96, 168)
 

@@ -10,7 +10,7 @@ from dp3d_data.inference import build_network, find_spec, zoo_specs
 from dp3d_data.inference.identify import matching_specs, traits_of_spec, traits_of_state
 from tests.shared import shared
 
-PUBLISHED = [name for name in zoo_specs() if not name.endswith(("-synth-1", "-synth-2", "-synth-3"))]
+PUBLISHED = [name for name in zoo_specs() if not name.startswith(("animals-", "narrow-"))]
 HEADS = {"conv": "DensePoseV1ConvXHead", "deeplab": "DensePoseDeepLabHead"}
 
 

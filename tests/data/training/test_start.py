@@ -38,8 +38,9 @@ def start(template, **settings):
 def test_random_weights_begin_with_a_field_that_knows_the_surface(ball):
     """Vertices near each other have embeddings near each other, and the far ones are told apart."""
     config = TrainCseConfig(model="narrow-18")
-    targets = targets_of(ball, config)
-    begun = start_of(ball, config, targets)
+    kinds = (Kind("dog", ball, True, 1.0),)
+    targets = targets_of(kinds, config)["ball"]
+    begun = start_of(kinds, config, {"ball": targets})
     assert begun.spec.class_to_mesh == {0: "ball"} and begun.mesh == "ball" and begun.spec.min_side == config.image_size
     with torch.no_grad():
         field = begun.network.roi_heads.embedder("ball")
