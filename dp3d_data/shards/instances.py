@@ -106,7 +106,7 @@ def instance_row(
         ShapeError: ids, keypoints, counts and spread differ in length, or ids do not ascend.
     """
     check_view(view)
-    x0, y0, x1, y1 = (float(value) for value in detection.box)
+    box = dict(zip(("box_x0", "box_y0", "box_x1", "box_y1"), map(float, detection.box), strict=True))
     return {
         "instance_id": instance_id,
         "image_id": image.image_id,
@@ -125,10 +125,7 @@ def instance_row(
         "source_quality": image.quality,
         "split": None,
         "content_hash": None,
-        "box_x0": x0,
-        "box_y0": y0,
-        "box_x1": x1,
-        "box_y1": y1,
+        **box,
         "score": float(detection.score),
         "mask_area": None if mask_area is None else int(mask_area),
         "visible_area": float(visible_area),
