@@ -35,7 +35,10 @@ class Predictor(Protocol):
         """A BGR image [H, W, 3] uint8 as the network wants it, with its `shape`: images of one shape share a pass. Threads call it."""
 
     def predict_many(self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None) -> list[list[Any]]:
-        """Detections of prepared images: box, region (what the maps cover), score, class_id, coarse_segm [C, S, S], embedding [D, S, S] or charts [25, S, S]."""
+        """Detections of prepared images.
+
+        Each has box, region (what the maps cover), score, class_id, coarse_segm [C, S, S], embedding [D, S, S] or charts [25, S, S].
+        """
 
     def vertex_embeddings(self, class_id: int) -> np.ndarray:
         """[K, D] embeddings of the vertices of a class's mesh."""

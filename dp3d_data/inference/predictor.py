@@ -14,13 +14,13 @@ from torchvision.ops import nms
 from dp3d_data.errors import ShapeError, UsageError
 from dp3d_data.inference.classes import class_and_mesh
 from dp3d_data.inference.crops import SOURCE_SIDE, Square, crop_of, part_of_maps, region_of, square_of
+from dp3d_data.inference.duplicates import once
 from dp3d_data.inference.outputs import Outputs
 from dp3d_data.inference.resizing import network_size, resized
 from dp3d_data.inference.spec import ModelSpec
 
 BOXES_AT_ONCE = 16
 SAME_BOX = 0.7  # overlap of two boxes of one animal, whatever their classes
-SAME_MASK, GRID = 0.6, 96  # overlap of two masks of one animal; cells a side that masks are compared on
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Image = UInt8[np.ndarray, "h w 3"]
 Boxes = Float[np.ndarray, "n 4"]
@@ -294,35 +294,6 @@ class DensePredictor:
     def _autocast(self) -> torch.autocast:
         kind = PRECISIONS[self.precision]
         return torch.autocast(self.device.type, kind or torch.bfloat16, enabled=kind is not None)
-
-
-def once(detections: list[RawDetection]) -> list[RawDetection]:
-    """Detections without those that show an animal again: whose mask overlaps that of a better one (ours).
-
-    A second look at the box of a head finds the whole animal again; boxes alone do not tell that from two animals.
-    """
-    kept: list[tuple[RawDetection, np.ndarray]] = []
-    corners = np.array([one.region for one in detections]).reshape(-1, 4)
-    low, high = corners[:, :2].min(axis=0, initial=np.inf), corners[:, 2:].max(axis=0, initial=0)
-    for one in sorted(detections, key=lambda each: -each.score):
-        mask = _coarse_mask(one, low, high)
-        if all((mask & other).sum() <= SAME_MASK * (mask | other).sum() for _, other in kept):
-            kept.append((one, mask))
-    names = {id(one) for one, _ in kept}
-    return [one for one in detections if id(one) in names]
-
-
-def _coarse_mask(detection: RawDetection, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The mask on a grid over a part of the photograph; what lies outside the detection's region is none of it."""
-    x0, y0, x1, y1 = detection.region
-    side = detection.coarse_segm.shape[-1]
-    share = (np.arange(GRID) + 0.5) / GRID
-    columns = (low[0] + share * (high[0] - low[0]) - x0) / max(x1 - x0, 1e-6) * side
-    rows = (low[1] + share * (high[1] - low[1]) - y0) / max(y1 - y0, 1e-6) * side
-    inside = ((rows >= 0) & (rows < side))[:, None] & ((columns >= 0) & (columns < side))
-    object_wins = detection.coarse_segm[1] > detection.coarse_segm[0]
-    picked = object_wins[np.clip(rows, 0, side - 1).astype(int)][:, np.clip(columns, 0, side - 1).astype(int)]
-    return picked & inside
 
 
 def _require_boxes(boxes: Boxes | None) -> None:

@@ -51,13 +51,10 @@ class RunWriter:
         self.folder, self.kind, self.recipe = Path(folder), kind, recipe
         self.parts = self.folder / PARTS
         self.retries = False
-        self._held = ExitStack()
-        self._held.enter_context(locked(self.folder))
-        try:
+        with ExitStack() as held:
+            held.enter_context(locked(self.folder))
             self._begin(overwrite)
-        except BaseException:
-            self.close()
-            raise
+            self._held = held.pop_all()
 
     def _begin(self, overwrite: bool) -> None:
         """Take up what the folder holds of this run, and nothing of another."""

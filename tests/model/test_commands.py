@@ -24,6 +24,14 @@ OPTIONS = [part for name, value in TINY.items() for part in (f"--{name.replace('
 TRAIN = ["train", *OPTIONS, "--steps", "6", "--batch", "16", "--save-every", "3", "--log-every", "1"]
 
 
+def given(option, value):
+    """The words of TRAIN with another value of an option."""
+    words = [*TRAIN, option, value]
+    if option in TRAIN:
+        words = [*TRAIN[: TRAIN.index(option)], option, value, *TRAIN[TRAIN.index(option) + 2 :]]
+    return words
+
+
 def rows_of(template, world, truth=True):
     """Rows of the instance table, as extract and synth write them."""
     for i, name in enumerate(world.ids):
@@ -106,12 +114,12 @@ def test_a_finished_run_is_left_alone_and_another_recipe_is_refused(workspace):
     before = (workspace / "model" / "model.pt").stat().st_mtime_ns
     assert "trained already" in run(*TRAIN).output
     assert (workspace / "model" / "model.pt").stat().st_mtime_ns == before
-    changed = [*TRAIN, "--learning-rate", "0.0001"]
+    changed = given("--learning-rate", "0.0001")
     refused = run(*changed)
     assert refused.exit_code == 8
     assert "--overwrite" in refused.stderr
     assert run(*changed, "--overwrite").exit_code == 0
-    shaped = run(*(word for word in changed if word not in ("--learning-rate", "0.0001")), "--parts", "3", "--resume")
+    shaped = run(*given("--parts", "3"), "--resume")
     assert shaped.exit_code == 8
     assert "the network's shape differs" in shaped.stderr
 

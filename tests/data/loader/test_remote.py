@@ -50,7 +50,7 @@ def test_a_damaged_copy_is_fetched_again_and_damage_at_the_source_is_named(bucke
         ShardFolder(ADDRESS, tmp_path / "empty").path(name)
 
 
-@pytest.mark.parametrize("name", ["../../../X", "/tmp/dp3d-X", "a/../../X", "..", "x\\y"])
+@pytest.mark.parametrize("name", ["../../../X", "/elsewhere/dp3d-X", "a/../../X", "..", "x\\y"])
 @pytest.mark.parametrize("place", ["files", "shards"])
 def test_a_manifest_that_names_files_elsewhere_writes_nothing(bucket, tmp_path, name, place):
     content = json.loads(bucket.cat_file("/bucket/dogs/manifest.json"))
@@ -59,7 +59,7 @@ def test_a_manifest_that_names_files_elsewhere_writes_nothing(bucket, tmp_path, 
     if place == "shards":
         content["shards"][0] |= {"name": name, "sha256": digest}
     bucket.pipe_file("/bucket/dogs/manifest.json", json.dumps(content | {"manifest_sha256": own_hash(content)}).encode())
-    for path in ("/bucket/dogs/X", "/X", "/tmp/dp3d-X", f"/bucket/dogs/{name}"):
+    for path in ("/bucket/dogs/X", "/X", "/elsewhere/dp3d-X", f"/bucket/dogs/{name}"):
         bucket.pipe_file(path, b"hostile")
     cache = tmp_path / "a" / "b" / "c"
     with pytest.raises(ShardError, match="leads out of the folder"):

@@ -15,7 +15,8 @@ from pipelines.train_cse import run
 from tests.shared import ROOT
 
 TINY = TrainCseConfig(
-    image_size=64, batch=2, steps=3, points=16, save_every=1, workers=0, warmup=1, precision="float32", renders=6, model="narrow-18", box_every=2
+    image_size=64, batch=2, steps=3, points=16, save_every=1, workers=0, warmup=1, precision="float32", renders=6,
+    model="narrow-18", box_every=2
 )
 
 
