@@ -72,8 +72,8 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left half written; call it when nobody else writes here."""
-    for path in folder.glob(".*"):
+    """Remove what killed writers left half written, also in folders below; call it when nobody else writes here."""
+    for path in folder.rglob(".*"):
         if _PARTIAL.fullmatch(path.name):
             path.unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dp3d_data.config import fingerprint, plain, to_toml
 from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
-from dp3d_data.files import locked, write_text, write_torch
+from dp3d_data.files import locked, sweep, write_text, write_torch
 from dp3d_data.loader import Batch, Loader, Source
 from dp3d_data.ranks import Ranks
 from dp3d_model.augmentation import hide_at_random, mirrored, shake, turned
@@ -172,6 +172,8 @@ class Trainer:
         return locked(self.folder) if self.ranks.writes else nullcontext()
 
     def _run(self, progress: Progress | None) -> Lifter:
+        if self.ranks.writes:
+            sweep(self.folder)
         log = self._begin()
         batches, clock = self.loader.from_step(self.step), Clock()
         while self.step < self.steps:

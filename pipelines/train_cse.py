@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from dp3d_data.config import to_toml, workspace
-from dp3d_data.files import locked, write_text
+from dp3d_data.files import locked, sweep, write_text
 from dp3d_data.inference import save_weights
 from dp3d_data.ranks import Ranks, join_ranks, leave_ranks
 from dp3d_data.training.held_out import held_out_measures
@@ -46,6 +46,7 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     kinds = kinds_of(config)
     out.mkdir(parents=True, exist_ok=True)
     if ranks.writes:
+        sweep(out)
         write_text(out / "config.toml", to_toml(config))
     else:
         say = silent

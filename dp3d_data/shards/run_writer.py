@@ -195,7 +195,6 @@ def tidy(folder: Path) -> None:
     """Drop what only an unfinished run needs, and what killed writers left."""
     remove_parts(folder)
     sweep(folder)
-    sweep(folder / OVERLAYS)
 
 
 def remove_parts(folder: Path) -> None:

@@ -155,7 +155,7 @@ def reading(reader):
 
 @pytest.mark.slow
 def test_no_damage_gives_other_content_or_a_traceback(world):
-    silent, passed = [], 0
+    silent = []
     for seed, (path, readers) in enumerate(world.items()):
         data = path.read_bytes()
         right = [reader() for reader in readers]
@@ -163,9 +163,7 @@ def test_no_damage_gives_other_content_or_a_traceback(world):
             for number, reader in enumerate(readers):
                 path.write_bytes(spoilt)
                 found = reading(reader)
-                passed += found is not None
                 if found is not None and found != right[number]:
                     silent.append(f"{path.name}, {what}: reader {number} gives other content")
         path.write_bytes(data)
     assert not silent, "\n".join(silent[:20])
-    assert passed == 0, f"{passed} damages passed, though with the right content"
