@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from dp3d_data import world as world_package
 from dp3d_data.bodies import Template
 from dp3d_data.config import file_digest, fingerprint, plain
+from dp3d_data.files import write_whole
 from dp3d_data.training.compose import Picture
 from dp3d_data.world import World, WorldConfig
 
@@ -62,12 +62,7 @@ class Renders:
         if not path.is_file():
             self._write(path, rendered(self.world, index))
         with np.load(path) as held:
-            return Picture(held["image"], held["objects"].astype(np.int32), held["vertex_map"].astype(np.int32))
+            return Picture(held["image"], held["objects"], held["vertex_map"])
 
     def _write(self, path: Path, picture: Picture) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.stem}.{os.getpid()}.part")
-        maps = {"objects": picture.objects.astype(np.int8), "vertex_map": picture.vertex_map.astype(np.int16)}
-        with open(temporary, "wb") as stream:
-            np.savez_compressed(stream, image=picture.image, **maps)
-        os.replace(temporary, path)
+        write_whole(path, lambda stream: np.savez_compressed(stream, **vars(picture)))

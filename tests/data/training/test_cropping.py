@@ -28,3 +28,15 @@ def test_a_picture_is_rendered_once_and_another_world_has_its_own(tmp_path, monk
     assert asked == [7] and np.array_equal(first.vertex_map, again.vertex_map) and np.array_equal(first.image, again.image)
     Renders(dog, tmp_path, 2, 64).picture(7)
     assert asked == [7, 7] and not list(tmp_path.rglob("*.part"))
+
+
+def test_a_render_of_a_large_mesh_keeps_its_vertices(tmp_path, monkeypatch):
+    """More vertices than two bytes count."""
+    from dp3d_data.bodies import load_template
+    from dp3d_data.training import renders
+
+    large = Picture(np.zeros((4, 4, 3), dtype=np.uint8), np.full((4, 4), 200, np.int32), np.full((4, 4), 70_000, np.int32))
+    monkeypatch.setattr(renders, "rendered", lambda world, index: large)
+    monkeypatch.setattr(renders, "training_world", lambda *arguments, **settings: None)
+    again = renders.Renders(load_template("dog"), tmp_path, 0, 64).picture(0)
+    assert (again.vertex_map == 70_000).all() and (again.objects == 200).all()
