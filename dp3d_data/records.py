@@ -19,7 +19,7 @@ class RunLength:
 
     Attributes:
         height, width: of the image, pixels.
-        counts: lengths of the runs down the columns, background first, in COCO's text; `sources.mask_pixels` decodes it.
+        counts: lengths of the runs down the columns, background first, in COCO's text; `run_lengths.mask_pixels` decodes it.
     """
 
     height: int

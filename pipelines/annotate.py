@@ -15,9 +15,10 @@ from dp3d_data.bodies import Template
 from dp3d_data.bodies.chart_files import read_charts, require_person
 from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, cut_to, match_detection, view_of
-from dp3d_data.records import Box, Detection, ImageRecord, RunLength, VertexView
+from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, RunLength, VertexView
+from dp3d_data.run_lengths import encode_placed, mask_pixels
 from dp3d_data.shards import Correspondence, ImageInfo, instance_row
-from dp3d_data.sources import Photograph, mask_pixels, read_image, turned_record
+from dp3d_data.sources import Photograph, read_image, turned_record
 from pipelines.extract_settings import ExtractConfig
 from pipelines.rows import EMPTY_MASK, FEW_VERTICES, NO_BOX, NOTHING_FOUND, OUTSIDE, Rows, annotation_rows, attempt, failure_row, readable
 
@@ -101,21 +102,24 @@ class RowMaker(ABC):
         """The rows of one image; never raises for what is wrong with the image."""
 
     def add_instance(
-        self, rows: Rows, instance_id: str, info: ImageInfo, detection: Detection, view: VertexView, area: int | None, **known: Any
+        self, rows: Rows, instance_id: str, info: ImageInfo, detection: Detection, found: DensePrediction | VertexView, **known: Any
     ) -> None:
         """The row of an instance, or the reason to reject it.
 
         Args:
-            area: pixels of the object; None where there is no mask.
+            found: its pixels, or its vertices where there is no mask.
             known: what else the row holds, where it is known; see `instance_row`.
         """
-        if area == 0:
+        dense = isinstance(found, DensePrediction)
+        view = view_of(found, self.template.num_vertices) if dense else found
+        mask = encode_placed(found.mask, found.origin, (info.width, info.height)) if dense else None
+        if dense and not found.mask.any():
             rows.reject(instance_id, info.image_id, EMPTY_MASK, 0.0)
         elif len(view.ids) < self.config.min_vertices:
             rows.reject(instance_id, info.image_id, FEW_VERTICES, float(len(view.ids)))
         else:
             known = {"visible_area": float(self.area_shares[view.ids].sum()), **known}
-            rows.instances.append(instance_row(instance_id, info, detection, view, self.origin, mask_area=area, **known))
+            rows.instances.append(instance_row(instance_id, info, detection, view, self.origin, mask=mask, **known))
 
 
 class Annotator(RowMaker):
@@ -198,8 +202,7 @@ class Annotator(RowMaker):
             dense = cut_to(dense, mask_pixels(mask), (look.info.width, look.info.height))
         score = float(detected.score) if look.boxes is None else 1.0
         detection = Detection(tuple(float(value) for value in detected.box), score, self.config.category)
-        view = view_of(dense, self.template.num_vertices)
-        self.add_instance(rows, instance_id, look.info, detection, view, int(dense.mask.sum()))
+        self.add_instance(rows, instance_id, look.info, detection, dense)
         return rows
 
 

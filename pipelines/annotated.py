@@ -10,7 +10,8 @@ from jaxtyping import UInt8
 
 from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
 from dp3d_data.records import GivenObject, ImageRecord
-from dp3d_data.sources import SourceOptions, mask_pixels, open_source, read_image
+from dp3d_data.run_lengths import mask_pixels
+from dp3d_data.sources import SourceOptions, open_source, read_image
 from dp3d_data.sources.addresses import is_file
 from dp3d_data.sources.turning import turned_record
 from dp3d_data.training.evaluation import TrueObject

@@ -139,9 +139,9 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
         make_predictor, model = None, config.model or inputs.source.model
         digest += file_digest(config.weights) if config.weights else ""
     elif make_predictor is None:
-        make_predictor, model, weights = _network(config)
+        make_predictor, model, weights = network_of(config)
         digest += weights
-        _require_own_template(config, template)
+        require_own_template(config, template)
     shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
     work, recipe = (fingerprint(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
     out = Path(config.out) if config.out else workspace(config.category) / "extract"
@@ -168,7 +168,7 @@ def beside(plan: Plan) -> Path:
     return plan.out if found in (None, ("extract", plan.recipe)) else plan.out.with_name(f"{plan.out.name}-{plan.recipe}")
 
 
-def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
+def network_of(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     """How to load the network, the name that rows carry, and the digest of the weights."""
     from dp3d_data.inference import find_spec, require_device, shipped_weights
 
@@ -188,7 +188,7 @@ def _network(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     return partial(_load, model, str(path), **own, **speed), name, digest
 
 
-def _require_own_template(config: ExtractConfig, template: Template) -> None:
+def require_own_template(config: ExtractConfig, template: Template) -> None:
     """Refuse weights and a template that do not belong together before anything is started.
 
     Charts, and the weights and the template that are shipped for the category, are not looked at.

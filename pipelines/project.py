@@ -22,6 +22,7 @@ from dp3d_data.files import require_no_pointer
 from dp3d_data.fits import FIT_READERS, Fit, FitFailure
 from dp3d_data.fits.layout import picture_size
 from dp3d_data.records import Detection, ImageRecord
+from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
@@ -200,7 +201,7 @@ class ProjectParts:
             Correspondence(plan.template.name, plan.template.content_hash, TRUTH),
             visible_area=view.area,
             visible_area_posed=view.posed_area,
-            mask_area=None if mask is None else int(mask.sum()),
+            mask=None if mask is None else encode_pixels(mask),
             truth=view.truth,
         )
 

@@ -86,14 +86,11 @@ class ReadyAnnotator(RowMaker):
         """The row of one instance, or the reason for none."""
         rows = Rows()
         detection = Detection(one.box, one.score, self.config.category)
-        if isinstance(one.found, DensePrediction):
-            view, area = view_of(one.found, self.template.num_vertices), int(one.found.mask.sum())
-        else:
-            view, area = one.found, None
+        view = view_of(one.found, self.template.num_vertices) if isinstance(one.found, DensePrediction) else one.found
         if len(view.ids) >= self.config.min_vertices:
             require_inside(one.box, view.keypoints, (info.width, info.height))
         truth = None if one.points is None else truth_of(one.points, view, self.template)
-        self.add_instance(rows, instance_id, info, detection, view, area, truth=truth)
+        self.add_instance(rows, instance_id, info, detection, one.found, truth=truth)
         return rows
 
 

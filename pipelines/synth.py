@@ -17,14 +17,18 @@ from dp3d_data.config import file_digest, fingerprint, plain, workspace
 from dp3d_data.errors import UsageError, WorkerLost
 from dp3d_data.files import write_whole
 from dp3d_data.records import Detection, ImageRecord, VertexView
+from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Row, Truth, instance_row
+from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
-from dp3d_data.world import SyntheticInstance, World
+from dp3d_data.world import SyntheticInstance, SyntheticScene, World
 from dp3d_data.world.backgrounds import photo_paths
+from pipelines.annotate import RowMaker
 from pipelines.overlays import draw_overlays
 from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_parts, part_size, worker_count
+from pipelines.rows import Rows
 from pipelines.synth_settings import SynthConfig
+from pipelines.synth_truth import Annotation, annotation_of, known_truth, with_truth
 
 CODE_VERSION = 1
 QUALITY = 92
@@ -33,12 +37,13 @@ TRUTH = "truth"
 
 @dataclass(frozen=True)
 class SynthPlan:
-    """All that determines a run: settings, template, recipe and where the results go."""
+    """All that determines a run: settings, template, recipe, where the results go, and how a network looks at them, if one does."""
 
     config: SynthConfig
     template: Template
     recipe: str
     out: Path
+    annotation: Annotation | None = None
 
     @property
     def parts(self) -> list[range]:
@@ -63,7 +68,8 @@ def make_plan(config: SynthConfig) -> SynthPlan:
     """Find the template and name the recipe.
 
     Raises:
-        UsageError: the category has no template of its own and none was given.
+        UsageError: the category has no template of its own and none was given, or a network that looks at no images.
+        CheckpointError, TemplateError: no weights, or those of another template.
         TemplateError: a template without a skeleton, or no template of that name.
         InputMissing, NothingToDo: a folder of backgrounds that is missing or empty.
     """
@@ -75,10 +81,15 @@ def make_plan(config: SynthConfig) -> SynthPlan:
     World(template, config.world())
     names = ("category", "count", "images", "vertex_maps", "overlays", "part")
     kept = {name: getattr(config, name) for name in names}
+    annotation = annotation_of(config.category, config.weights, template) if config.annotate else None
+    if config.annotate and not config.images:
+        raise UsageError("a network looks at images", got="--annotate with --no-images", expected="one of them")
+    if annotation:
+        kept["annotated by"] = annotation.model, annotation.digest
     world = plain(config.world()) | {"backgrounds": photographs(config.backgrounds)}
     recipe = fingerprint("synth", CODE_VERSION, SCHEMA_VERSION, kept, world, template.content_hash, skeleton_digest(template))
     out = Path(config.out) if config.out else workspace(config.category) / "synth"
-    return SynthPlan(config, template, recipe, out)
+    return SynthPlan(config, template, recipe, out, annotation)
 
 
 def photographs(folder: str) -> list[tuple[str, str]]:
@@ -105,8 +116,10 @@ class SynthJob:
     writer: RunWriter
 
     def start(self) -> SynthParts:
-        """Build the world."""
-        return SynthParts(self.plan, self.writer, World(self.plan.template, self.plan.config.world()))
+        """Build the world, and load the network that looks at it."""
+        plan = self.plan
+        world = World(plan.template, plan.config.world())
+        return SynthParts(plan, self.writer, world, plan.annotation.annotator() if plan.annotation else None)
 
 
 @dataclass(frozen=True)
@@ -116,39 +129,53 @@ class SynthParts:
     plan: SynthPlan
     writer: RunWriter
     world: World
+    annotator: RowMaker | None = None
 
     def make(self, index: int, part: range, advance: Advance, lost: Collection[int] = ()) -> None:
         """Render the instances of one part and write their rows."""
         if lost:
             raise WorkerLost("the worker process ended each time that it rendered an instance", got=[part[place] for place in lost])
-        rows = []
+        rows = Rows()
         for number in part:
-            instance = self.world.sample(number, render_image=self.plan.config.images)
-            rows.append(synthetic_row(self.plan, instance))
-            advance(1, 1, 0)
-        self.writer.commit(index, rows, inputs=len(rows))
+            found = self._rows(number)
+            rows.add(found)
+            advance(1, len(found.instances), len(found.failures))
+        self.writer.commit(index, rows.instances, rows.failures, rows.rejects, inputs=len(part))
 
     def probe(self, one: int) -> None:
-        """Render an instance."""
-        self.world.sample(one, render_image=self.plan.config.images)
+        """Make the rows of an instance."""
+        self._rows(one)
+
+    def _rows(self, number: int) -> Rows:
+        if self.annotator is None:
+            return Rows([synthetic_row(self.plan, self.world.sample(number, render_image=self.plan.config.images))])
+        return self._annotated(self.world.scene(number))
+
+    def _annotated(self, scene: SyntheticScene) -> Rows:
+        """What the network finds in a scene, with the truth of the animals that it found."""
+        plan = self.plan
+        first = scene.animals[0]
+        path, _ = write_picture(plan.out, first)
+        if plan.config.vertex_maps:
+            write_vertex_map(plan.out, first)
+        rows = self.annotator.annotate(ImageRecord(image_name(first.index), str(path), "synth", first.group))
+        return with_truth(rows, scene, plan.template)
 
 
 def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> Row:
     """Write the image, where there is one, and make the row: keypoints are exact projections, pixel counts at least 1."""
-    name, size, path, digest = f"{instance.index:07d}", plan.config.size, None, None
+    size, path, digest = plan.config.size, None, None
+    name = image_name(instance.index)
     counts = np.ones(len(instance.visible), dtype=np.int32)
     if instance.image is not None:
-        relative, content = f"images/{name}.jpg", jpeg(instance.image)
-        target = plan.out / relative
-        write_whole(target, lambda stream: stream.write(content))
-        path, digest = str(target), hashlib.sha256(content).hexdigest()
+        target, digest = write_picture(plan.out, instance)
+        path = str(target)
         shown = instance.vertex_map[instance.vertex_map >= 0]
         counts = np.maximum(np.bincount(shown, minlength=len(counts)), 1).astype(np.int32)
         if plan.config.vertex_maps:
-            write_whole(plan.out / f"vertex_maps/{name}.npz", lambda s: np.savez_compressed(s, vertex_map=instance.vertex_map))
+            write_vertex_map(plan.out, instance)
     ids = np.flatnonzero(instance.visible).astype(np.int32)
     view = VertexView(ids, instance.keypoints[ids], counts[ids], np.zeros(len(ids), dtype=np.float32))
-    camera, scale = _camera(instance)
     return instance_row(
         f"{name}-0",
         ImageInfo(name, size, size, path, digest, "synth", instance.group),
@@ -156,19 +183,26 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> Row:
         view,
         Correspondence(plan.template.name, plan.template.content_hash, TRUTH),
         visible_area=instance.visible_area,
-        mask_area=None if instance.mask is None else int(instance.mask.sum()),
-        truth=Truth(instance.true_vertices, scale, plan.template.metres, camera),
+        mask=None if instance.mask is None else encode_pixels(instance.mask),
+        truth=known_truth(plan.template, instance),
     )
 
 
-def _camera(instance: SyntheticInstance) -> tuple[Camera, float]:
-    """The camera of the image, and pixels per template unit: of a pinhole at the mean depth, as `project` has it."""
-    strength, scale = instance.strength, instance.scale
-    if not strength:
-        return Camera.orthographic(scale, instance.translation), scale
-    x, y = instance.translation
-    camera = Camera.perspective((scale / strength, scale / strength), (x, y), 1.0, np.array([0.0, 0.0, 1.0 / strength]))
-    return camera, float(scale / (1.0 + strength * instance.true_vertices[:, 2].mean()))
+def image_name(index: int) -> str:
+    """Name of the image of an index."""
+    return f"{index:07d}"
+
+
+def write_picture(out: Path, instance: SyntheticInstance) -> tuple[Path, str]:
+    """The image as JPEG, and the digest of its bytes."""
+    target, content = out / f"images/{image_name(instance.index)}.jpg", jpeg(instance.image)
+    write_whole(target, lambda stream: stream.write(content))
+    return target, hashlib.sha256(content).hexdigest()
+
+
+def write_vertex_map(out: Path, instance: SyntheticInstance) -> None:
+    """The template vertex of every pixel."""
+    write_whole(out / f"vertex_maps/{image_name(instance.index)}.npz", lambda s: np.savez_compressed(s, vertex_map=instance.vertex_map))
 
 
 def jpeg(image: np.ndarray) -> bytes:

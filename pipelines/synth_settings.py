@@ -16,6 +16,10 @@ class SynthConfig(WorldConfig):
     template: str = setting("", "Rigged template: a built-in name or a file. None: the category's own.", group="Input")
     count: int = setting(200, "Number of instances.", group="Input", minimum=1)
     images: bool = setting(True, "Render images; without them only keypoints and their truth are made, faster.", group="Output")
+    annotate: bool = setting(
+        False, "Keep the keypoints that a network finds in the images, with their truth, in place of exact ones.", group="Output"
+    )
+    weights: str = setting("", "Checkpoint of that network. None: the category's embedded one.", group="Input")
     vertex_maps: bool = setting(False, "Keep the template vertex of every pixel, as .npz beside the images.", group="Output")
     out: str = setting("", "Folder of the results. None: synth in the category's part of the workspace.", group="Output")
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")

@@ -11,7 +11,8 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from dp3d_data.errors import ShapeError
-from dp3d_data.records import Detection, VertexView
+from dp3d_data.records import Detection, RunLength, VertexView
+from dp3d_data.run_lengths import area
 from dp3d_data.shards.schema import INSTANCE_SCHEMA
 
 Row = dict[str, Any]
@@ -92,7 +93,7 @@ def instance_row(
     *,
     visible_area: float,
     visible_area_posed: float | None = None,
-    mask_area: int | None = None,
+    mask: RunLength | None = None,
     truth: Truth | None = None,
 ) -> Row:
     """One row of the instance table; lists stay numpy arrays.
@@ -100,7 +101,7 @@ def instance_row(
     Args:
         visible_area: share of the template's surface area that is visible, 0..1.
         visible_area_posed: the same of the posed surface's own area, where the shape is known.
-        mask_area: pixels of the object, where a mask was made.
+        mask: the object's pixels, where a mask was made.
 
     Raises:
         ShapeError: ids, keypoints, counts and spread differ in length, or ids do not ascend.
@@ -127,10 +128,10 @@ def instance_row(
         "content_hash": None,
         **box,
         "score": float(detection.score),
-        "mask_area": None if mask_area is None else int(mask_area),
+        "mask_area": None if mask is None else area(mask),
+        "mask": None if mask is None else mask.counts.decode(),
         "visible_area": float(visible_area),
         "visible_area_posed": None if visible_area_posed is None else float(visible_area_posed),
-        **_camera(None if truth is None else truth.camera),
         "vertex_ids": np.asarray(view.ids, dtype=np.int32),
         "keypoints_x": np.asarray(view.keypoints, dtype=np.float32)[:, 0],
         "keypoints_y": np.asarray(view.keypoints, dtype=np.float32)[:, 1],
@@ -138,16 +139,20 @@ def instance_row(
         "spread": np.asarray(view.spread, dtype=np.float32),
         "confidence": None if view.confidence is None else np.asarray(view.confidence, dtype=np.float32),
         "cycle": None if view.cycle is None else np.asarray(view.cycle, dtype=np.float32),
+        **truth_columns(truth),
+    }
+
+
+def truth_columns(truth: Truth | None) -> Row:
+    """The part of a row that says what is known of the geometry."""
+    camera = None if truth is None else truth.camera
+    return {
+        "camera_kind": None if camera is None else camera.kind,
+        "camera_matrix": None if camera is None else np.asarray(camera.matrix, dtype=np.float32).reshape(-1),
         "true_vertices": None if truth is None else np.asarray(truth.vertices, dtype=np.float32).reshape(-1),
         "true_scale": None if truth is None else float(truth.scale),
         "true_unit": None if truth is None else truth.unit,
     }
-
-
-def _camera(camera: Camera | None) -> Row:
-    if camera is None:
-        return {"camera_kind": None, "camera_matrix": None}
-    return {"camera_kind": camera.kind, "camera_matrix": np.asarray(camera.matrix, dtype=np.float32).reshape(-1)}
 
 
 def check_view(view: VertexView) -> None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
-READABLE = (1, 2, 3, 4)
+SCHEMA_VERSION = 5
+READABLE = (1, 2, 3, 4, 5)
 # Columns that came with each version; files of an older one lack them, and they are null then.
 ADDED = {
     2: ("visible_area_posed",),
     3: ("source_split", "content_hash", "camera_kind", "camera_matrix", "confidence", "cycle", "true_unit"),
     4: ("source_dataset", "source_quality"),
+    5: ("mask",),
 }
 VERSION_KEY = b"dp3d.schema_version"
 TABLE_KEY = b"dp3d.table"
@@ -98,6 +99,8 @@ INSTANCE_COLUMNS = (
     Column("box_y1", _FLOAT, "Bottom edge of the box.", "image pixels"),
     Column("score", _FLOAT, "Score of the detection; 1 where the box was given.", "0..1"),
     Column("mask_area", _INT, "Number of pixels of the object; null where no mask was made.", "pixels", nullable=True),
+    Column("mask", _STRING, "The object's pixels, as COCO's run-length text of an image of this size; null where no mask was made.",
+           nullable=True),
     Column("visible_area", _FLOAT, "Visible share of the template's surface area.", "0..1"),
     Column("visible_area_posed", _FLOAT, "Visible share of the posed surface's own area; null where the shape is unknown.",
            "0..1", nullable=True),

@@ -12,7 +12,6 @@ from dp3d_data.sources.addresses import is_address, read_bytes, size_of
 from dp3d_data.sources.boxes import BoxFile, read_boxes
 from dp3d_data.sources.folder import FolderSource
 from dp3d_data.sources.images import Photograph, read_image
-from dp3d_data.sources.masks import mask_pixels
 from dp3d_data.sources.options import SourceOptions
 from dp3d_data.sources.ready import BadInstance, ReadyInstance, ReadyReader
 from dp3d_data.sources.samples import SampleSource
@@ -112,7 +111,6 @@ __all__ = [
     "SourceOptions",
     "is_address",
     "is_ready",
-    "mask_pixels",
     "open_source",
     "read_boxes",
     "read_bytes",

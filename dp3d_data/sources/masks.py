@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool
-
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import RunLength
+from dp3d_data.run_lengths import encode_runs, within_limit
 
-# Bits of a run length; a text that goes on is none.
-LONGEST = 60
 # Fewest numbers of a polygon, and how many times the image's longer side its corners may lie away.
 LEAST, FAR = 6, 4
-# Most pixels of a mask: as many as --max-pixels allows.
-MOST_PIXELS = 300_000_000
 
 
 def segmentation_mask(segmentation: Any, size: tuple[int, int] | None) -> RunLength | None:
@@ -36,7 +30,7 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int] | None) -> RunLen
         return _from_runs(segmentation, size)
     if size is None:
         raise InputCorrupt("polygons in an image without a size", expected="width and height of the image")
-    width, height = _within_limit(*size)
+    width, height = within_limit(*size)
     polygons = _polygons(segmentation, (width, height))
     from pycocotools import mask
 
@@ -86,71 +80,5 @@ def _from_runs(segmentation: dict[str, Any], size: tuple[int, int] | None) -> Ru
         counts = counts.encode("ascii", "replace")
     if not isinstance(counts, bytes):
         raise InputCorrupt("a mask without run lengths", got=type(counts).__name__, expected="COCO's counts")
-    _within_limit(columns, rows)
+    within_limit(columns, rows)
     return RunLength(rows, columns, counts)
-
-
-def _within_limit(width: int, height: int) -> tuple[int, int]:
-    """The size of a mask.
-
-    Raises:
-        InputCorrupt: more pixels than any photograph that is read.
-    """
-    if min(width, height) < 1 or width * height > MOST_PIXELS:
-        raise InputCorrupt("a mask of an impossible size", got=f"{width} x {height}", expected=f"1 to {MOST_PIXELS} pixels")
-    return width, height
-
-
-def mask_pixels(runs: RunLength) -> Bool[np.ndarray, "h w"]:
-    """The mask as an array.
-
-    Raises:
-        InputCorrupt: the runs do not fill the image.
-    """
-    _within_limit(runs.width, runs.height)
-    lengths = decode_runs(runs.counts)
-    if sum(lengths) != runs.height * runs.width or min(lengths, default=0) < 0:
-        expected = f"{runs.width} x {runs.height} pixels"
-        raise InputCorrupt("a mask whose runs do not fill the image", got=f"{sum(lengths)} pixels", expected=expected)
-    values = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
-    return values.reshape(runs.width, runs.height).T
-
-
-def encode_pixels(mask: Bool[np.ndarray, "h w"]) -> RunLength:
-    """The runs of an array; see `mask_pixels`."""
-    columns = mask.T.ravel()
-    ends = np.flatnonzero(np.diff(columns, prepend=False, append=not columns[-1]))
-    height, width = mask.shape
-    return RunLength(height, width, encode_runs(np.diff(ends, prepend=0).tolist()))
-
-
-def decode_runs(text: bytes) -> list[int]:
-    """Run lengths of COCO's text: six bits a character above "0", five of number and one of "more follows"; from the
-    fourth run on, each is written as the difference to the one before the last."""
-    lengths: list[int] = []
-    value = shift = 0
-    for character in text:
-        digit = character - 48
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32 and shift < LONGEST:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        lengths.append(value + lengths[-2] if len(lengths) > 2 else value)
-        value = shift = 0
-    return lengths
-
-
-def encode_runs(lengths: Sequence[int]) -> bytes:
-    """COCO's text of run lengths; see `decode_runs`."""
-    text = bytearray()
-    for place, length in enumerate(lengths):
-        value = length - lengths[place - 2] if place > 2 else length
-        while True:
-            digit, value = value & 31, value >> 5
-            done = value == (-1 if digit & 16 else 0)
-            text.append(48 + (digit if done else digit | 32))
-            if done:
-                break
-    return bytes(text)

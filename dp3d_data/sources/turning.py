@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import Box, GivenObject, ImageRecord, RunLength, VertexView
+from dp3d_data.run_lengths import encode_pixels, mask_pixels
 from dp3d_data.sources.images import Photograph
-from dp3d_data.sources.masks import encode_pixels, mask_pixels
 from dp3d_data.sources.ready import ReadyInstance
 
 # EXIF's orientations that exchange width and height; of a stored point (x, y) in an image of w x h pixels they make

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from dp3d_data.world.config import WorldConfig
 
 if TYPE_CHECKING:
-    from dp3d_data.world.sample import SyntheticInstance, World
+    from dp3d_data.world.sample import SyntheticInstance, SyntheticScene, World
 
-__all__ = ["SyntheticInstance", "World", "WorldConfig"]
+__all__ = ["SyntheticInstance", "SyntheticScene", "World", "WorldConfig"]
 
 
 def __getattr__(name: str):

@@ -10,8 +10,8 @@ from dp3d_data.cli import main
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.inference.synthetic import SyntheticPredictor, image_key
 from dp3d_data.records import GivenObject
-from dp3d_data.sources import mask_pixels, read_image
-from dp3d_data.sources.masks import encode_pixels
+from dp3d_data.run_lengths import encode_pixels, mask_pixels
+from dp3d_data.sources import read_image
 from dp3d_data.sources.turning import TURNS, turned_points, turned_record
 from pipelines.annotate import Annotator
 from pipelines.extract import extract, make_plan

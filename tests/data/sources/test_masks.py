@@ -8,7 +8,8 @@ from pycocotools import mask as run_length
 
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import RunLength
-from dp3d_data.sources.masks import decode_runs, encode_pixels, encode_runs, mask_pixels, segmentation_mask
+from dp3d_data.run_lengths import area, decode_runs, encode_pixels, encode_placed, encode_runs, mask_pixels
+from dp3d_data.sources.masks import segmentation_mask
 from tests.data.sources.examples import compressed, rectangle, uncompressed
 
 
@@ -95,3 +96,17 @@ def test_masks_of_another_size_or_form():
         segmentation_mask(compressed(rectangle(1, 1, 4, 4)), (40, 31))
     with pytest.raises(InputCorrupt, match="without run lengths"):
         segmentation_mask({"size": [30, 40], "counts": 7}, (40, 30))
+
+
+@pytest.mark.parametrize("origin", [(0, 0), (3, 2), (-3, -2), (35, 25), (-50, 4), (60, 4), (4, 60), (0, -40)])
+def test_a_mask_that_lies_in_an_image_has_the_runs_of_the_whole_image(origin):
+    rng = np.random.default_rng(5)
+    for size in ((40, 30), (6, 5)):
+        mask = rng.random((12, 9)) < 0.6
+        whole = np.zeros(size[::-1], dtype=bool)
+        for row, column in np.argwhere(mask):
+            x, y = column + origin[0], row + origin[1]
+            if 0 <= x < size[0] and 0 <= y < size[1]:
+                whole[y, x] = True
+        runs = encode_placed(mask, origin, size)
+        assert np.array_equal(mask_pixels(runs), whole) and area(runs) == whole.sum()
