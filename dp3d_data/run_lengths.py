@@ -53,12 +53,11 @@ def encode_pixels(mask: Bool[np.ndarray, "h w"]) -> RunLength:
 def encode_placed(mask: Bool[np.ndarray, "h w"], origin: tuple[int, int], size: tuple[int, int]) -> RunLength:
     """The runs of a mask that lies at `origin` (x, y) in an image of (width, height); what lies outside the image is left out."""
     (x, y), (width, height) = origin, size
-    columns = np.zeros((mask.shape[1] + 2, height), dtype=bool)  # those of the mask, with an empty one on either side
-    inside = mask[max(-y, 0) : max(height - y, 0)]
+    first, last = max(x, 0), max(min(x + mask.shape[1], width), max(x, 0))
+    inside = mask[max(-y, 0) : max(height - y, 0), first - x : last - x]
+    columns = np.zeros((last - first + 2, height), dtype=bool)  # those that it fills, with an empty one on either side
     columns[1:-1, max(y, 0) : max(y, 0) + len(inside)] = inside.T
-    columns = columns[max(-x, 0) : max(width - x, 0) + 2]
-    columns[[0, -1]] = False
-    ends = np.flatnonzero(np.diff(columns.ravel(), prepend=False)) + (max(x, 0) - 1) * height
+    ends = np.flatnonzero(np.diff(columns.ravel(), prepend=False)) + (first - 1) * height
     return RunLength(height, width, encode_runs(np.diff(ends, prepend=0, append=width * height).tolist()))
 
 

@@ -33,32 +33,43 @@ def shake(
 
 
 def mirror(
-    keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], symmetry: Int[Tensor, "k"]
-) -> tuple[Float[Tensor, "n k 2"], Bool[Tensor, "n k"]]:
-    """Instances as a mirror shows them: x turned round, and each vertex in the place of its partner."""
-    return keypoints[:, symmetry] * keypoints.new_tensor([-1.0, 1.0]), visible[:, symmetry]
+    points: Float[Tensor, "n k c"], visible: Bool[Tensor, "n k"], symmetry: Int[Tensor, "k"]
+) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
+    """Instances as a mirror shows them, keypoints or vertices in the camera frame: x turned round, and each in the place of its partner."""
+    sign = points.new_ones(points.shape[-1])
+    sign[0] = -1.0
+    return points[:, symmetry] * sign, visible[:, symmetry]
 
 
 def mirrored(
-    keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], symmetry: Int[Tensor, "k"], generator: torch.Generator
-) -> tuple[Float[Tensor, "n k 2"], Bool[Tensor, "n k"]]:
-    """A random half of the instances as a mirror shows them.
+    points: Float[Tensor, "n k c"], visible: Bool[Tensor, "n k"], symmetry: Int[Tensor, "k"], chosen: Bool[Tensor, "n"]
+) -> tuple[Float[Tensor, "n k c"], Bool[Tensor, "n k"]]:
+    """The chosen instances as a mirror shows them.
 
     The mirror image of a photograph of a symmetric kind of body is a photograph that could have been taken.
 
     Args:
         symmetry: the partner of each template vertex on the other side; its own in the middle.
     """
-    chosen = torch.rand(len(keypoints), generator=generator) < 0.5
-    other, shown = mirror(keypoints, visible, symmetry)
-    return torch.where(chosen[:, None, None], other, keypoints), torch.where(chosen[:, None], shown, visible)
+    other, shown = mirror(points, visible, symmetry)
+    return torch.where(chosen[:, None, None], other, points), torch.where(chosen[:, None], shown, visible)
 
 
-def turned(keypoints: Float[Tensor, "n k 2"], largest: float, generator: torch.Generator) -> Float[Tensor, "n k 2"]:
-    """Each instance turned in the image by a random angle of up to `largest` degrees either way.
+def half(count: int, generator: torch.Generator) -> Bool[Tensor, "n"]:
+    """A random half of some instances."""
+    return torch.rand(count, generator=generator) < 0.5
+
+
+def angles(count: int, largest: float, generator: torch.Generator) -> Float[Tensor, "n"]:
+    """Random angles of up to `largest` degrees either way, radians."""
+    return torch.deg2rad(largest * (2.0 * torch.rand(count, generator=generator) - 1.0))
+
+
+def turned(points: Float[Tensor, "n k c"], angle: Float[Tensor, "n"]) -> Float[Tensor, "n k c"]:
+    """Each instance turned in the image.
 
     A network that reads the residual of the rigid fit sees no difference; one that reads keypoints does.
     """
-    angle = torch.deg2rad(largest * (2.0 * torch.rand(len(keypoints), generator=generator) - 1.0))
     c, s = angle.cos(), angle.sin()
-    return keypoints @ torch.stack([torch.stack([c, s], -1), torch.stack([-s, c], -1)], -2)
+    flat = points[..., :2] @ torch.stack([torch.stack([c, s], -1), torch.stack([-s, c], -1)], -2)
+    return torch.cat([flat, points[..., 2:]], dim=2)

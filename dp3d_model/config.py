@@ -66,6 +66,10 @@ class TrainConfig:
     dream_weight: float = setting(
         1.0, "Weight of lifting the model's own shapes, seen as other instances are, back to themselves.", group=_LOSS, minimum=0
     )
+    truth_weight: float = setting(
+        0.0, "Weight of the distance to the true vertices, where the shards know them; these instances' keypoints then teach nothing.",
+        group=_LOSS, minimum=0,
+    )  # fmt: skip
     shape_weight: float = setting(0.0, "Weight of the squared blendshape coefficients.", group=_LOSS, minimum=0)
     facing_weight: float = setting(0.0, "Weight of visible surface that faces away from the viewer.", group=_LOSS, minimum=0)
     outline_weight: float = setting(0.0, "Weight of hidden surface that lies outside the visible one.", group=_LOSS, minimum=0)
@@ -139,6 +143,7 @@ _SUPPLEMENT: dict[str, Any] = {
     "canonical_weight": 0.1,
     "arap_weight": 0.3,
     "dream_weight": 0.0,
+    "truth_weight": 0.0,
     "hide": 0.0,
     "shake": 0.0,
     "norm": "batch",
@@ -181,6 +186,7 @@ _C3DPO: dict[str, Any] = {
     "entropy_weight": 0.0,
     "shape_weight": 0.0,
     "dream_weight": 0.0,
+    "truth_weight": 0.0,
     "facing_weight": 0.0,
     "outline_weight": 0.0,
     "drawn_rings": 0,

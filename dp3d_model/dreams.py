@@ -15,8 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dp3d_model.lifter import Lifted, Lifter
-from dp3d_model.losses import pseudo_huber
-from dp3d_model.metrics import align_translation
+from dp3d_model.losses import shape_loss
 from dp3d_model.observation import Observation
 
 
@@ -38,10 +37,9 @@ def dream(lifter: Lifter, lifted: Lifted, seen: Observation, generator: torch.Ge
 
 
 def dream_loss(lifter: Lifter, dreamt: Dream, chosen: Int[Tensor, "k"] | None, epsilon: float) -> Float[Tensor, ""]:
-    """L_dream: the mean over vertices of h(lifted - dreamt), camera frame, template units; x, y aligned on the visible vertices and
-    depth on the mean, as in the evaluation."""
+    """L_dream: the distance of what is lifted to what was dreamt, template units; see `shape_loss`."""
     again = lifter.observe(dreamt.shapes[..., :2], dreamt.visible)
     found = lifter(again, chosen)
     shape = (again.camera.scale * found.log_scale.exp())[:, None, None] * found.in_camera()
     true, visible = (dreamt.shapes, dreamt.visible) if chosen is None else (dreamt.shapes[:, chosen], dreamt.visible[:, chosen])
-    return pseudo_huber(align_translation(shape, visible) - align_translation(true, visible), epsilon).mean()
+    return shape_loss(shape, true, visible, epsilon).mean()

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dp3d_model.metrics import align_translation
+
 NOISE_FLOOR = 0.1
 TENTHS = 10.0
 
@@ -40,6 +42,14 @@ def noisy_reprojection_loss(
     logarithm = (clipped if form == "clipped" else noise.clamp_min(1e-12)).log()
     value = logarithm + TENTHS * pseudo_huber(projected - keypoints, epsilon) / clipped
     return _visible_mean(value, visible) / TENTHS**2
+
+
+def shape_loss(
+    found: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"], visible: Bool[Tensor, "n k"], epsilon: float
+) -> Float[Tensor, "n"]:
+    """The mean over vertices of h(found - true), one unit, camera frame; x, y aligned on the visible vertices and depth on the mean, as in
+    the evaluation (ours)."""
+    return pseudo_huber(align_translation(found, visible) - align_translation(true, visible), epsilon).mean(1)
 
 
 def canonical_loss(found: Float[Tensor, "n k 3"], shape: Float[Tensor, "n k 3"], epsilon: float) -> Float[Tensor, ""]:

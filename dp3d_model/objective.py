@@ -14,7 +14,7 @@ from dp3d_model.config import TrainConfig
 from dp3d_model.dreams import dream, dream_loss
 from dp3d_model.facing import Normals, facing_loss, outline_loss, outline_points
 from dp3d_model.lifter import Lifted, Lifter, reproject
-from dp3d_model.losses import canonical_loss, entropy_loss, noisy_reprojection_loss, reprojection_loss
+from dp3d_model.losses import canonical_loss, entropy_loss, noisy_reprojection_loss, reprojection_loss, shape_loss
 from dp3d_model.observation import Observation
 from dp3d_model.rotation_fit import nearest_rotation
 from dp3d_model.surface import Surface
@@ -43,7 +43,7 @@ class Whole:
 class Objective(nn.Module):
     """Phi with what is needed to train it: Psi and the one-rings.
 
-    total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement), and our L_dream, L_facing and L_outline; a weight of 0
+    total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement), and our L_dream, L_truth, L_facing and L_outline; a weight of 0
     skips the loss and its cost.
     """
 
@@ -88,6 +88,9 @@ class Objective(nn.Module):
         if self.config.dream_weight:
             losses["dream"] = dream_loss(self.lifter, dream(self.lifter, lifted, shown, generator), chosen, self.config.epsilon)
             total = total + self.config.dream_weight * losses["dream"]
+        if seen.truth is not None:
+            losses["truth"] = self._truth(lifted, shown.at(chosen), seen.at(chosen))
+            total = total + self.config.truth_weight * losses["truth"]
         parts = lifted.shape.parts
         if self.config.shape_weight and parts is not None:
             losses["shape"] = parts.coefficients.square().sum(1).mean()
@@ -120,6 +123,13 @@ class Objective(nn.Module):
             return reprojection_loss(projected, seen.keypoints, seen.visible, self.config.epsilon)
         form = self.config.noise
         return noisy_reprojection_loss(projected, seen.keypoints, seen.visible, noise, self.config.epsilon, form)
+
+    def _truth(self, lifted: Lifted, shown: Observation, seen: Observation) -> Tensor:
+        """The mean over the batch of the distance to the true vertices, 0 where they are not known."""
+        known = seen.truth.isfinite().all(2).all(1)
+        found = lifted.log_scale.exp()[:, None, None] * lifted.in_camera()
+        true = torch.where(known[:, None, None], seen.truth, found.detach())
+        return shape_loss(found, true, shown.visible, self.config.epsilon).mean()
 
     def _facing(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres

@@ -22,6 +22,7 @@ class Observation:
         visible: [N, K].
         camera: the rigid template's, or with the learned camera its scale and an identity rotation.
         centre: [N, 2] image pixels of the visible keypoints' mean.
+        truth: [N, K, 3] true vertices in the camera frame, for losses alone; NaN where unknown, None where all are.
         lens: where any intrinsics are known: keypoints, camera and every answer are those of pinholes turned towards the object.
     """
 
@@ -30,12 +31,18 @@ class Observation:
     camera: Camera
     centre: Float[Tensor, "n 2"]
     lens: Lens | None = None
+    truth: Float[Tensor, "n k 3"] | None = None
 
     def at(self, chosen: Int[Tensor, "v"] | None) -> Observation:
         """The same, of some template vertices only."""
         if chosen is None:
             return self
-        return replace(self, keypoints=self.keypoints[:, chosen], visible=self.visible[:, chosen])
+        truth = None if self.truth is None else self.truth[:, chosen]
+        return replace(self, keypoints=self.keypoints[:, chosen], visible=self.visible[:, chosen], truth=truth)
+
+    def with_truth(self, shapes: Float[Tensor, "n k 3"] | None) -> Observation:
+        """The same with true vertices in image pixels."""
+        return self if shapes is None else replace(self, truth=shapes / self.camera.scale[:, None, None])
 
     def with_keypoints(
         self, keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], cameras: Float[Tensor, "n 4"] | None = None

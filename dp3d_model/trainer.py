@@ -19,7 +19,7 @@ from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
 from dp3d_data.files import locked, sweep, write_text, write_torch
 from dp3d_data.loader import Batch, Loader, Source
 from dp3d_data.ranks import Ranks
-from dp3d_model.augmentation import hide_at_random, mirrored, shake, turned
+from dp3d_model.augmentation import angles, half, hide_at_random, mirrored, shake, turned
 from dp3d_model.config import TrainConfig, model_fields
 from dp3d_model.lens import about_the_axis
 from dp3d_model.lifter import Lifter
@@ -43,20 +43,30 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Seen:
-    """Keypoints [N, K, 2] in image pixels, visibility [N, K] and intrinsics [N, 4] of some instances; None without intrinsics."""
+    """What a batch shows.
+
+    Attributes:
+        keypoints: [N, K, 2] image pixels.
+        visible: [N, K].
+        cameras: [N, 4] intrinsics; None without.
+        truth: [N, K, 3] true vertices, camera frame, image pixels; NaN where unknown, None where all are.
+    """
 
     keypoints: Tensor
     visible: Tensor
     cameras: Tensor | None
+    truth: Tensor | None = None
 
     def at(self, part: slice) -> Seen:
         """Some of them."""
-        return Seen(self.keypoints[part], self.visible[part], None if self.cameras is None else self.cameras[part])
+        return self._map(lambda values: values[part])
 
     def to(self, device: torch.device) -> Seen:
         """The same on a device."""
-        cameras = None if self.cameras is None else self.cameras.to(device)
-        return Seen(self.keypoints.to(device), self.visible.to(device), cameras)
+        return self._map(lambda values: values.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Seen:
+        return Seen(**{name: None if values is None else change(values) for name, values in vars(self).items()})
 
 
 class Trainer:
@@ -242,24 +252,36 @@ class Trainer:
         return dict(zip(sums, self.ranks.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
 
     def augmented(self, batch: Batch, generator: torch.Generator) -> tuple[Seen, Seen]:
-        """What the network reads of a batch, and all that is known of it, on the device.
+        """What the network reads of a batch, and what its answer is compared with, on the device: keypoints, or the truth where it is known.
 
         Every process draws for the whole batch, so that their number changes nothing.
         """
         config = self.config
         mine = slice(self.ranks.rank * len(batch.visible), (self.ranks.rank + 1) * len(batch.visible))
         centred, cameras = about_the_axis(batch.keypoints, batch.cameras)
+        truth = self._truth(batch)
         keypoints, visible = (self._among_all(values, mine) for values in (centred, batch.visible))
         if config.turn:
-            keypoints = turned(keypoints, config.turn, generator)
+            angle = angles(len(visible), config.turn, generator)
+            keypoints = turned(keypoints, angle)
+            truth = None if truth is None else turned(truth, angle[mine])
         if config.mirror and self.surface.symmetry is not None:
-            keypoints, visible = mirrored(keypoints, visible, self.surface.symmetry, generator)
-        known = Seen(keypoints[mine], visible[mine], cameras).to(self.device)
+            chosen, symmetry = half(len(visible), generator), self.surface.symmetry
+            truth = None if truth is None else mirrored(truth, batch.visible, symmetry, chosen[mine])[0]
+            keypoints, visible = mirrored(keypoints, visible, symmetry, chosen)
+        own = visible[mine] if truth is None else visible[mine] & ~truth.isfinite().all(2).all(1, keepdim=True)
+        known = Seen(keypoints[mine], own, cameras, truth).to(self.device)
         if config.hide:
             visible = hide_at_random(visible, config.hide, generator)
         if config.shake:
             keypoints = shake(keypoints, visible, config.shake, generator)
         return Seen(keypoints[mine], visible[mine], cameras).to(self.device), known
+
+    def _truth(self, batch: Batch) -> Tensor | None:
+        """The true vertices of the batch in image pixels, where they are to be learned."""
+        if not self.config.truth_weight or batch.true_vertices is None:
+            return None
+        return batch.true_vertices * batch.true_scale[:, None, None]
 
     def _among_all(self, values: Tensor, mine: slice) -> Tensor:
         """This process's rows in the place that they have in the whole batch."""
@@ -272,8 +294,8 @@ class Trainer:
     def _observed(self, read: Seen, known: Seen) -> tuple[Observation, Observation]:
         """What the network is shown, and what its answer is compared with, in the same units."""
         shown = self.objective.lifter.observe(read.keypoints, read.visible, read.cameras)
-        same = not (self.config.hide or self.config.shake)
-        return shown, shown if same else shown.with_keypoints(known.keypoints, known.visible, known.cameras)
+        same = not (self.config.hide or self.config.shake or known.truth is not None)
+        return shown, shown if same else shown.with_keypoints(known.keypoints, known.visible, known.cameras).with_truth(known.truth)
 
     def _check(self, losses: dict[str, float], norm: float) -> None:
         """Stop before a step that would spoil the weights."""

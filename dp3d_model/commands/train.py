@@ -78,20 +78,21 @@ def train(
     shard_folder = ShardFolder(address)
     if not shard_folder.remote:
         require_files(shard_folder.folder)
-    wanted = ("cameras",) if chosen.projection == "perspective" else ()
+    perspective = chosen.projection == "perspective"
+    wanted = ("cameras",) * perspective + ("truth",) * (chosen.truth_weight > 0)
     source, reader = ShardSource(shard_folder, split, wanted), ShardReader(shard_folder.folder)
     surface = surface_of(reader.template, reader.basis.functions, chosen.basis)
-    perspective = ""
-    if wanted:
+    remark = ""
+    if perspective:
         known = np.isfinite(source.read(0).cameras).all(1)
-        perspective = f"perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics"
+        remark = f"perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics"
     ranks, device = join_ranks(device)
     try:
         trainer = Trainer(surface, source, chosen, folder, threads=threads, device=device, ranks=ranks, tensorboard=tensorboard)
         if overwrite:
             trainer.discard()
         what = f"{category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices"
-        _train(trainer, resume, what, perspective)
+        _train(trainer, resume, what, remark)
     finally:
         leave_ranks()
     if ranks.writes:

@@ -2,7 +2,7 @@
 
 import torch
 
-from dp3d_model.augmentation import hide_at_random, mirrored, shake, turned
+from dp3d_model.augmentation import angles, half, hide_at_random, mirrored, shake, turned
 from dp3d_model.lifter import Lifter
 from tests.model.toy import tiny, toy_instances, toy_surface
 
@@ -27,19 +27,19 @@ def test_mirrors_are_the_views_of_mirrored_bodies_and_undo_themselves():
     symmetry = torch.tensor([1, 0, 2])
     body = torch.tensor([[0.1, 1.0, 0.3], [0.4, -1.0, 0.2], [0.7, 0.0, 0.5]])
     keypoints, visible = body[None, :, :2].repeat(64, 1, 1), torch.tensor([True, False, True]).repeat(64, 1)
-    once, shown = mirrored(keypoints, visible, symmetry, generator(3))
+    once, shown = mirrored(keypoints, visible, symmetry, half(64, generator(3)))
     there = (body * torch.tensor([-1.0, 1.0, 1.0]))[symmetry, :2]
     changed = (once - there).abs().amax((1, 2)) == 0
     assert 16 < int(changed.sum()) < 48
     assert torch.equal(once[~changed], keypoints[~changed]) and torch.equal(shown[~changed], visible[~changed])
     assert torch.equal(shown[changed], visible[changed][:, symmetry])
-    twice, back = mirrored(once, shown, symmetry, generator(3))
+    twice, back = mirrored(once, shown, symmetry, half(64, generator(3)))
     assert torch.equal(twice, keypoints) and torch.equal(back, visible)
 
 
 def test_a_turn_keeps_distances_and_is_not_seen_in_residuals():
     world = toy_instances(toy_surface(), 6)
-    around = turned(world.keypoints, 180.0, generator())
+    around = turned(world.keypoints, angles(6, 180.0, generator()))
     for step in (1, 40):
         sides = [(points - points.roll(step, 1)).norm(dim=2) for points in (world.keypoints, around)]
         assert torch.allclose(*sides, atol=1e-3)
@@ -71,3 +71,11 @@ def test_other_keypoints_come_in_the_units_of_what_is_shown():
     shown = lifter.observe(world.keypoints, half)
     whole = shown.with_keypoints(world.keypoints, world.visible)
     assert torch.allclose(whole.keypoints[half], shown.keypoints[half], atol=1e-5)
+
+
+def test_vertices_turn_and_flip_as_their_keypoints_do():
+    body, angle, chosen = torch.rand(8, 3, 3), angles(8, 180.0, generator()), half(8, generator(3))
+    symmetry, visible = torch.tensor([1, 0, 2]), torch.ones(8, 3, dtype=torch.bool)
+    assert torch.equal(turned(body, angle)[..., :2], turned(body[..., :2], angle)) and torch.equal(turned(body, angle)[..., 2], body[..., 2])
+    whole, flat = (mirrored(points, visible, symmetry, chosen)[0] for points in (body, body[..., :2]))
+    assert torch.equal(whole[..., :2], flat) and torch.equal(whole[chosen][..., 2], body[chosen][:, symmetry, 2])
