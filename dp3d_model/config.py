@@ -127,10 +127,18 @@ class TrainConfig:
     turn: float = setting(0.0, "Largest turn in the image, degrees.", group=_OPTIMISER, minimum=0, maximum=180)
     shake: float = setting(0.01, "Largest noise of the keypoints it reads, sides of the box.", group=_OPTIMISER, minimum=0)
 
+    prior_directions: int = setting(
+        0, "Directions of the body's numbers that are kept as a prior of poses and shapes; 0 for none.", group=_MODEL, minimum=0
+    )
     refine_steps: int = setting(0, "Steps that fit each instance's own keypoints after the network.", group=_REFINE, minimum=0)
     refine_rate: float = setting(0.003, "Learning rate of these steps.", group=_REFINE, minimum=0)
     refine_arap: float = setting(3.0, "Weight of the as-rigid-as-possible loss in them.", group=_REFINE, minimum=0)
-    refine_tie: float = setting(0.0, "Weight of the squared distance to the network's numbers in them.", group=_REFINE, minimum=0)
+    refine_tie: float = setting(0.0, "Weight of the squared distance to the network's answer in them.", group=_REFINE, minimum=0)
+    refine_silhouette: float = setting(0.0, "Weight of the distance to the mask, both ways, where there is one.", group=_REFINE, minimum=0)
+    refine_prior: float = setting(0.0, "Weight of the squared distance to the middle of the prior.", group=_REFINE, minimum=0)
+    refine_stride: float = setting(
+        10.0, "Learning rate along the prior's directions, in standard deviations, over that of all else.", group=_REFINE, minimum=0
+    )
 
     seed: int = setting(0, "Seed of every random number.", group=_RUN, minimum=0)
     save_every: int = setting(100, "Steps between saved states.", group=_RUN, minimum=1)

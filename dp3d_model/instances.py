@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dp3d_data.errors import NothingToDo
 from dp3d_data.loader import BlockSource, block_of_arrays
+from dp3d_data.records import RunLength
 from dp3d_data.shards.reader import Instances as ShardInstances
 from dp3d_data.shards.reader import ShardReader
 
@@ -29,6 +30,8 @@ class Instances:
         boxes: [N, 4] xyxy, image pixels.
         groups, image_paths: of each instance; "" where unknown.
         cameras: [N, 4] fx, fy, cx, cy of perspective cameras, image pixels; NaN where unknown, None where all are.
+        weights: [N, K] how far each keypoint is trusted, 0..1; None for all alike.
+        masks: of each instance, None where unknown; empty where all are.
     """
 
     ids: tuple[str, ...]
@@ -40,6 +43,8 @@ class Instances:
     groups: tuple[str, ...] = ()
     image_paths: tuple[str, ...] = ()
     cameras: Float[Tensor, "n 4"] | None = None
+    weights: Float[Tensor, "n k"] | None = None
+    masks: tuple[RunLength | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -96,8 +101,8 @@ def load_split(reader: ShardReader, split: str) -> Instances:
 def concatenate(parts: list[Instances]) -> Instances:
     """One after the other; truth and cameras are NaN where a part has none, and None where no part has any."""
     known = next((part for part in parts if part.true_vertices is not None), None)
-    joined = {name: sum((getattr(part, name) for part in parts), ()) for name in ("ids", "groups", "image_paths")}
-    for name in ("keypoints", "visible", "boxes"):
+    joined = {name: sum((getattr(part, name) for part in parts), ()) for name in ("ids", "groups", "image_paths", "masks")}
+    for name in ("keypoints", "visible", "boxes", "weights"):
         joined[name] = torch.cat([getattr(part, name) for part in parts])
     if known is not None:
         for name in ("true_vertices", "true_scale"):
@@ -128,6 +133,8 @@ def instances_of(arrays: ShardInstances) -> Instances:
         cameras=torch.tensor(arrays.cameras) if np.isfinite(arrays.cameras).any() else None,
         groups=tuple(name or "" for name in arrays.groups),
         image_paths=tuple(name or "" for name in arrays.image_paths),
+        weights=torch.from_numpy(arrays.weights),
+        masks=tuple(arrays.masks),
     )
 
 

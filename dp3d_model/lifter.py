@@ -32,6 +32,7 @@ class Lifted:
         log_scale: [N] correction to the rigid camera's scale.
         numbers: [N, D] what the body and the camera were made of.
         turn: [N, 3, 3] from the turned camera to that of the image; None where these are one.
+        shift: [N, 2] from where the visible keypoints put the body in the image to where it is; None for nothing.
     """
 
     shape: Shape
@@ -39,6 +40,7 @@ class Lifted:
     log_scale: Float[Tensor, "n"]
     numbers: Float[Tensor, "n d"]
     turn: Float[Tensor, "n 3 3"] | None = None
+    shift: Float[Tensor, "n 2"] | None = None
 
     @property
     def posed(self) -> Float[Tensor, "n k 3"]:
@@ -101,6 +103,10 @@ class Lifter(nn.Module):
         )
         self.noise = NoiseHead(surface.functions.shape[1]) if config.noise != "off" else None
         self.register_buffer("functions", surface.functions, persistent=False)
+        # What refinement.learn_prior keeps; none before a training has ended.
+        directions = config.prior_directions if config.network else 0
+        self.register_buffer("prior_mean", torch.zeros(self.body.size), persistent=directions > 0)
+        self.register_buffer("prior_directions", torch.zeros(directions, self.body.size), persistent=directions > 0)
 
     def forward(self, seen: Observation, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
         """Lift observations; with `chosen`, K of the answer counts these template vertices only."""
@@ -169,9 +175,10 @@ class Lifter(nn.Module):
 
 
 def reproject(lifted: Lifted, seen: Observation) -> Float[Tensor, "n k 2"]:
-    """The lifted vertices in the units of the observation; the image translation is the best one on the visible keypoints."""
+    """The lifted vertices in the units of the observation; the image translation is the best one on the visible keypoints, and `shift`."""
     points = lifted.log_scale.exp()[:, None, None] * (lifted.posed @ lifted.rotation.transpose(1, 2))
-    return place(points, seen.keypoints, seen.visible, seen.lens)
+    placed = place(points, seen.keypoints, seen.visible, seen.lens)
+    return placed if lifted.shift is None else placed + lifted.shift[:, None]
 
 
 def solved_log_scale(posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], seen: Observation) -> Float[Tensor, "n"]:

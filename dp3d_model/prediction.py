@@ -15,7 +15,8 @@ from dp3d_model.instances import Instances
 from dp3d_model.lens import visible_mean
 from dp3d_model.lifter import Lifted, Lifter
 from dp3d_model.observation import Observation
-from dp3d_model.refinement import refined
+from dp3d_model.refinement import Evidence, refined
+from dp3d_model.silhouettes import silhouettes_of
 
 BATCH = 256
 
@@ -87,12 +88,19 @@ def predict(lifter: Lifter, instances: Instances, batch: int = BATCH) -> Iterato
         cameras = None if instances.cameras is None else instances.cameras[some]
         with torch.no_grad():
             seen = lifter.observe(instances.keypoints[some], instances.visible[some], cameras)
-        yield _prediction(lifter, seen, refined(lifter, seen), cameras)
+        evidence = evidence_of(instances.take(range(*some.indices(len(instances)))), seen)
+        yield _prediction(lifter, seen, refined(lifter, seen, evidence), cameras)
+
+
+def evidence_of(instances: Instances, seen: Observation) -> Evidence:
+    """The weights and masks of observed instances."""
+    return Evidence(instances.weights, silhouettes_of(instances.masks, seen.centre, seen.camera.scale) if seen.lens is None else None)
 
 
 def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, cameras: Tensor | None) -> Prediction:
     shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(seen)
     count = len(lifted.posed)
+    shift = 0.0 if lifted.shift is None else seen.camera.scale[:, None] * lifted.shift
     flat = scale[:, None, None] * (lifted.posed @ rotation[:, :2].transpose(1, 2))
     with torch.no_grad():
         noise = lifter.predicted_noise(lifted)
@@ -103,7 +111,7 @@ def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, cameras: Tens
         rest=shape.rest.numpy(),
         camera_from_template=rotation.numpy(),
         scale=scale.numpy(),
-        translation=(seen.centre - visible_mean(flat, seen.visible)).numpy(),
+        translation=(seen.centre - visible_mean(flat, seen.visible) + shift).numpy(),
         part_rotations=parts.rotations.numpy() if parts else np.zeros((count, 0, 3, 3), np.float32),
         part_translations=parts.translations.numpy() if parts else np.zeros((count, 0, 3), np.float32),
         blendshapes=parts.coefficients.numpy() if parts else np.zeros((count, 0), np.float32),

@@ -27,6 +27,7 @@ from dp3d_model.model_file import FORMAT, MODEL_FILE, load_weights, read_content
 from dp3d_model.objective import Objective, Whole
 from dp3d_model.observation import Observation
 from dp3d_model.optimisation import clip_gradients, learning_rate, make_optimiser, make_scaler, start_average, update_average
+from dp3d_model.refinement import learn_prior
 from dp3d_model.surface import Surface
 from dp3d_model.training_log import METRICS_FILE, SPEED_FILE, Clock, TrainingLog
 from dp3d_model.trunk import recalibrate, use_precision
@@ -252,7 +253,7 @@ class Trainer:
         return dict(zip(sums, self.ranks.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
 
     def augmented(self, batch: Batch, generator: torch.Generator) -> tuple[Seen, Seen]:
-        """What the network reads of a batch, and what its answer is compared with, on the device: keypoints, or the truth where it is known.
+        """What the network reads of a batch, and what its answer is compared with, on the device: keypoints, or the truth where known.
 
         Every process draws for the whole batch, so that their number changes nothing.
         """
@@ -318,9 +319,12 @@ class Trainer:
         loader = self._loader(Ranks())
         count = max(1, min(self.instances, RECALIBRATION) // loader.order.batch)
         drawn = loader.from_step(_ASIDE * len(loader))
-        batches = (Seen(batch.keypoints, batch.visible, batch.cameras).to(self.device) for batch in islice(drawn, count))
-        recalibrate(lifter, lambda seen: lifter.numbers(lifter.observe(seen.keypoints, seen.visible, seen.cameras)), batches)
+        batches = [Seen(batch.keypoints, batch.visible, batch.cameras).to(self.device) for batch in islice(drawn, count)]
         drawn.close()
+        recalibrate(lifter, lambda seen: _numbers(lifter, seen), batches)
+        if self.config.network and self.config.prior_directions:
+            with torch.no_grad():
+                learn_prior(lifter, torch.cat([_numbers(lifter, seen) for seen in batches]))
         return lifter.move(torch.device("cpu"))
 
     def save_state(self) -> None:
@@ -343,3 +347,8 @@ class Trainer:
     def _generator(self, stream: int, index: int) -> torch.Generator:
         seed = np.random.SeedSequence([self.config.seed, stream, index]).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(seed) & (2**63 - 1))
+
+
+def _numbers(lifter: Lifter, seen: Seen) -> Tensor:
+    """What the network says of instances."""
+    return lifter.numbers(lifter.observe(seen.keypoints, seen.visible, seen.cameras))

@@ -9,6 +9,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
 from dp3d_data.errors import ShardError
+from dp3d_data.records import RunLength
 
 # Skew over focal length above which a camera is no pinhole with square angles.
 SKEW = 1e-3
@@ -69,6 +70,31 @@ def views(table: pa.Table) -> Views:
     if not (np.array_equal(offsets, at_x) and np.array_equal(offsets, at_y)):
         raise ShardError("vertex_ids and keypoints differ in length", got=f"{len(ids)} ids, {len(x)} x, {len(y)} y")
     return Views(offsets, ids, x, y)
+
+
+def weights(table: pa.Table, found: Views, num_vertices: int) -> Float[np.ndarray, "N K"]:
+    """Forward-backward weights of the visible vertices: 1 where the row has none, 0 where invisible.
+
+    Raises:
+        ShardError: as many weights as vertices in some rows only.
+    """
+    column = table.column("cycle").combine_chunks()
+    known = column.is_valid().to_numpy(zero_copy_only=False)
+    lengths = np.diff(found.offsets)
+    values = np.ones(len(found.ids), dtype=np.float32)
+    given = list_values(column)[1]
+    if len(given) != lengths[known].sum():
+        raise ShardError("vertex_ids and cycle differ in length", got=f"{lengths[known].sum()} ids, {len(given)} weights")
+    values[np.repeat(known, lengths)] = given
+    spread = np.zeros((len(found), num_vertices), dtype=np.float32)
+    spread[np.repeat(np.arange(len(found)), lengths), found.ids] = values
+    return spread
+
+
+def masks(table: pa.Table) -> list[RunLength | None]:
+    """The mask of each row; None where it has none."""
+    rows = (table.column(name).to_pylist() for name in ("mask", "image_height", "image_width"))
+    return [None if runs is None else RunLength(height, width, runs.encode()) for runs, height, width in zip(*rows, strict=True)]
 
 
 def truth(table: pa.Table, num_vertices: int) -> tuple[np.ndarray | None, np.ndarray | None]:

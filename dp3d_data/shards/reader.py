@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float
 from dp3d_data.config import file_digest
 from dp3d_data.errors import ShardError, UsageError
 from dp3d_data.files import check_digest
+from dp3d_data.records import RunLength
 from dp3d_data.shards.basis import BASIS, Basis, read_basis
-from dp3d_data.shards.decode import boxes, lenses, truth, views
+from dp3d_data.shards.decode import boxes, lenses, masks, truth, views, weights
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.manifest import read_manifest
 from dp3d_data.shards.runs import TEMPLATE
@@ -40,6 +41,8 @@ class Instances:
         true_vertices: [N, K, 3] camera frame, template units; NaN where unknown; None where no instance has truth.
         true_scale: [N] image pixels per template unit; NaN where unknown; None where no instance has truth.
         cameras: [N, 4] fx, fy, cx, cy of perspective cameras, image pixels; NaN where unknown.
+        weights: [N, K] forward-backward weight of each keypoint, 0..1: 1 where nothing is known, 0 where invisible.
+        masks: N masks, None where no mask was made.
     """
 
     instance_ids: list[str]
@@ -52,6 +55,8 @@ class Instances:
     true_vertices: Float[np.ndarray, "N K 3"] | None
     true_scale: Float[np.ndarray, "N"] | None
     cameras: Float[np.ndarray, "N 4"]
+    weights: Float[np.ndarray, "N K"]
+    masks: list[RunLength | None]
 
     def __len__(self) -> int:
         return len(self.instance_ids)
@@ -112,7 +117,7 @@ class ShardReader:
         return [self._table(entry["name"]) for entry in entries]
 
     def split(self, split: str) -> Instances:
-        """All instances of a split as dense arrays; needs about 8 K bytes an instance, 20 K with truth.
+        """All instances of a split as dense arrays; needs about 13 K bytes an instance, 25 K with truth.
 
         Raises:
             UsageError: no such split.
@@ -148,7 +153,8 @@ def dense(table: pa.Table, num_vertices: int) -> Instances:
     Raises:
         ShardError: a vertex id outside the template.
     """
-    keypoints, visible = views(table).dense(num_vertices)
+    found = views(table)
+    keypoints, visible = found.dense(num_vertices)
     true_vertices, true_scale = truth(table, num_vertices)
     return Instances(
         instance_ids=table.column("instance_id").to_pylist(),
@@ -161,4 +167,6 @@ def dense(table: pa.Table, num_vertices: int) -> Instances:
         true_vertices=true_vertices,
         true_scale=true_scale,
         cameras=lenses(table),
+        weights=weights(table, found, num_vertices),
+        masks=masks(table),
     )

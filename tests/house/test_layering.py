@@ -34,7 +34,7 @@ ALLOWED = {
     "commands": EDGES | {"commandline"},
     "cli": {"commandline"},
 }
-MODEL_MAY_SEE = {"shards", "loader", "bodies", "sources", "errors", "config", "files", "limits", "commandline", "ranks"}
+MODEL_MAY_SEE = WORDS - {"categories"} | {"shards", "loader", "bodies", "sources", "commandline", "ranks"}
 
 
 def room(module: str) -> tuple[str, str]:

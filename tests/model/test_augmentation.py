@@ -76,6 +76,7 @@ def test_other_keypoints_come_in_the_units_of_what_is_shown():
 def test_vertices_turn_and_flip_as_their_keypoints_do():
     body, angle, chosen = torch.rand(8, 3, 3), angles(8, 180.0, generator()), half(8, generator(3))
     symmetry, visible = torch.tensor([1, 0, 2]), torch.ones(8, 3, dtype=torch.bool)
-    assert torch.equal(turned(body, angle)[..., :2], turned(body[..., :2], angle)) and torch.equal(turned(body, angle)[..., 2], body[..., 2])
+    around = turned(body, angle)
+    assert torch.equal(around[..., :2], turned(body[..., :2], angle)) and torch.equal(around[..., 2], body[..., 2])
     whole, flat = (mirrored(points, visible, symmetry, chosen)[0] for points in (body, body[..., :2]))
     assert torch.equal(whole[..., :2], flat) and torch.equal(whole[chosen][..., 2], body[chosen][:, symmetry, 2])
