@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": ("dp3d_model.commands.evaluate:evaluate", "Measure a trained model, beside the rigid template."),
     "predict": ("dp3d_model.commands.predict:predict", "Lift photographs, keypoints or shards: meshes, rigs, tables, pictures."),
     "view": ("dp3d_model.commands.view:view", "Show lifted instances on one HTML page, to look at and to turn."),
+    "calibrate": ("dp3d_model.commands.calibrate:calibrate", "Teach a model how sure to be of its answers."),
     "ablate": ("dp3d_model.commands.ablate:ablate", "Train variants and other methods; compare them in one table."),
     "robustness": ("dp3d_model.commands.robustness:robustness", "Errors over noisy, hidden and one-sided keypoints."),
 }

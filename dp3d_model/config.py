@@ -220,6 +220,16 @@ _C3DPO_RECIPE: dict[str, Any] = {
 _WITHOUT_LEARNING: dict[str, Any] = {"network": False, "passes": 1, "steps": 0, "epochs": 0, "noise": "off"}
 _FIT: dict[str, Any] = {"body": "parts", "parts": 30, "blendshapes": 0, "refine_steps": 200, "refine_rate": 0.02, "refine_arap": 0.1}
 
+# Test-time optimisation as it is measured to do best on photographs.
+TEST_TIME: dict[str, Any] = {
+    "refine_steps": 40,
+    "refine_rate": 0.01,
+    "refine_arap": 0.3,
+    "refine_tie": 0.001,
+    "refine_prior": 0.01,
+    "refine_silhouette": 6.0,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
     "best": {
@@ -231,6 +241,28 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hide": 0.9,
         "shake": 0.04,
         "save_every": 250,
+    },
+    # Photographs, from renders as the network sees them: see pipelines/lifters.md.
+    "photographs": {
+        "steps": 4000,
+        "learning_rate": 1.5e-3,
+        "warmup": 50,
+        "average": 0.998,
+        "parts": 24,
+        "blendshapes": 16,
+        "scale": "learned",
+        "input_cells": 256,
+        "width": 640,
+        "blocks": 4,
+        "prior_directions": 64,
+        "truth_weight": 10.0,
+        "dream_weight": 0.0,
+        "arap_weight": 0.3,
+        "mirror": True,
+        "hide": 0.6,
+        "shake": 0.02,
+        "save_every": 250,
+        **TEST_TIME,
     },
     "human36m": _SUPPLEMENT | {"epochs": 20, "blendshapes": 0},
     "up3d": _SUPPLEMENT | {"epochs": 100, "blendshapes": 0},

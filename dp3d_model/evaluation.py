@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dp3d_data.errors import TemplateMismatch
+from dp3d_data.errors import NothingToDo, TemplateMismatch
 from dp3d_model import metrics
 from dp3d_model.config import preset
+from dp3d_model.figures import FIGURES, calibrate, features, spread_of
 from dp3d_model.instances import Instances
 from dp3d_model.lens import visible_mean
 from dp3d_model.lifter import Lifted, Lifter
 from dp3d_model.observation import Observation
+from dp3d_model.prediction import evidence_of, predict
 from dp3d_model.refinement import refined
-from dp3d_model.reliability import reliability
+from dp3d_model.reliability import rank_correlation, reliability
 from dp3d_model.rotation_fit import nearest_rotation
 from dp3d_model.surface import Surface, farthest_points
 
@@ -58,12 +62,13 @@ class Scores:
 def lift(lifter: Lifter, instances: Instances, batch: int = 256) -> list[tuple[Observation, Lifted]]:
     """Observe and lift instances, a batch at a time, each refined as the model's settings say."""
     lifter.eval()
-    with torch.no_grad():
-        seen = []
-        for i in range(0, len(instances), batch):
-            cameras = None if instances.cameras is None else instances.cameras[i : i + batch]
-            seen.append(lifter.observe(instances.keypoints[i : i + batch], instances.visible[i : i + batch], cameras))
-    return [(part, refined(lifter, part)) for part in seen]
+    found = []
+    for i in range(0, len(instances), batch):
+        some = instances.take(range(i, min(i + batch, len(instances))))
+        with torch.no_grad():
+            seen = lifter.observe(some.keypoints, some.visible, some.cameras)
+        found.append((seen, refined(lifter, seen, evidence_of(some, seen))))
+    return found
 
 
 def score_model(lifter: Lifter, instances: Instances, batch: int = 256, measured: Instances | None = None) -> Scores:
@@ -223,3 +228,52 @@ def _by_group(models: Mapping[str, Scores], groups: tuple[str, ...]) -> dict[str
             names[i]: {"instances": int(count[i])} | {model: round(float(values[i]), 6) for model, values in means.items()} for i in listed
         },
     }
+
+
+def evaluate_unknown(lifters: Mapping[str, Lifter], instances: Instances) -> dict[str, Any]:
+    """Median, mean and worst of every figure that needs no truth, of every model and the rigid template, as plain numbers.
+
+    Raises:
+        NothingToDo: no instance.
+        TemplateMismatch: the models belong to different templates.
+    """
+    if not len(instances):
+        raise NothingToDo("no instance to measure", hint="name another split: --split all")
+    surface = common_surface(lifters)
+    models = {}
+    for name, lifter in {RIGID: Lifter(surface, preset("rigid")), **lifters}.items():
+        parts = list(predict(lifter, instances))
+        models[name] = spread_of({figure: np.concatenate([getattr(part, figure) for part in parts]) for figure in FIGURES})
+    return {"instances": len(instances), "vertices": len(surface.vertices), "truth": False, "models": models}
+
+
+def calibrated(lifter: Lifter, instances: Instances) -> tuple[Lifter, dict[str, float]]:
+    """The model with a calibration of its confidence, and how good that is on every fifth instance when learned from the others.
+
+    Raises:
+        NothingToDo: too few instances, or none that is good or bad; see `figures.calibrate`.
+    """
+    parts, errors = [], []
+    points, start = farthest_points(lifter.surface.vertices, STRESS_POINTS), 0
+    for many in predict(lifter, instances):
+        some = instances.take(range(start, start + len(many.scale)))
+        shapes = torch.from_numpy(many.vertices @ many.camera_from_template.swapaxes(1, 2))
+        errors.append(score_shapes(shapes, torch.from_numpy(many.scale), some, points).given["mpjpe"].numpy())
+        parts.append(features({name: getattr(many, name) for name in FIGURES}, some))
+        start += len(some)
+    values, error = np.concatenate(parts), np.concatenate(errors)
+    order = np.arange(len(error))
+    folds = [calibrate(values[order % 5 != k], error[order % 5 != k]).confidence(values[order % 5 == k]) for k in range(5)]
+    sure = np.concatenate(folds)
+    error_of = np.concatenate([error[order % 5 == k] for k in range(5)])
+    half = len(error) // 2
+    figures = {
+        "instances": len(error),
+        "error": float(error.mean()),
+        "rank_correlation": -rank_correlation(torch.from_numpy(sure), torch.from_numpy(error_of)),
+        "surest_half": float(error_of[np.argsort(-sure, kind="stable")[:half]].mean()),
+        "best_half": float(np.sort(error)[:half].mean()),
+    }
+    found = copy.copy(lifter)
+    found.calibration = calibrate(values, error)
+    return found, figures

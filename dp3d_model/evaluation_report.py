@@ -35,7 +35,7 @@ def write_report(result: dict[str, Any], folder: str | Path) -> Path:
 
 def write_unknown(result: dict[str, Any], folder: str | Path) -> Path:
     """Write evaluation.json and evaluation.md of instances without truth; returns the folder."""
-    from dp3d_model.evaluation_unknown import MEASURES
+    from dp3d_model.figures import FIGURES
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def write_unknown(result: dict[str, Any], folder: str | Path) -> Path:
         [name, *(" / ".join(f"{value:.4f}" for value in own[measure].values()) if measure in own else "" for measure in MEASURES)]
         for name, own in result["models"].items()
     ]
-    (folder / "evaluation.md").write_text("\n".join([*lines, *table(["", *MEASURES.values()], rows), ""]), encoding="utf-8")
+    (folder / "evaluation.md").write_text("\n".join([*lines, *table(["", *FIGURES.values()], rows), ""]), encoding="utf-8")
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +19,9 @@ from dp3d_model.observation import Encoder, Observation, observe
 from dp3d_model.surface import Surface
 from dp3d_model.trunk import Trunk
 from dp3d_model.uncertainty import NoiseHead
+
+if TYPE_CHECKING:
+    from dp3d_model.figures import Calibration
 
 MAX_LOG_SCALE = 1.0
 
@@ -103,6 +107,7 @@ class Lifter(nn.Module):
         )
         self.noise = NoiseHead(surface.functions.shape[1]) if config.noise != "off" else None
         self.register_buffer("functions", surface.functions, persistent=False)
+        self.calibration: Calibration | None = None
         # What refinement.learn_prior keeps; none before a training has ended.
         directions = config.prior_directions if config.network else 0
         self.register_buffer("prior_mean", torch.zeros(self.body.size), persistent=directions > 0)

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from dp3d_data.config import from_mapping, plain
+from dp3d_data.config import from_mapping, plain, workspace
 from dp3d_data.errors import CheckpointError, TemplateMismatch, WeightsMismatch
 from dp3d_data.files import read_torch, require_keys, write_torch
 from dp3d_model.config import TrainConfig
+from dp3d_model.figures import Calibration
 from dp3d_model.lifter import Lifter
 from dp3d_model.surface import Surface
 
@@ -23,12 +24,18 @@ KINDS = {
     },
     "state": {"recipe": str, "config": dict, "step": int, "objective": dict, "optimiser": dict, "average": dict},
 }  # fmt: skip
+CALIBRATION_KINDS = {"usual": torch.Tensor, "spread": torch.Tensor, "slopes": torch.Tensor}
 TEMPLATE_KINDS = {"name": str, "hash": str, "unit": str, "factor": (int, float)}
 
 
-def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None) -> Path:
-    """Write everything that lifting needs; the file appears whole or not at all."""
-    surface = lifter.surface
+def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None, half: bool = False) -> Path:
+    """Write everything that lifting needs; the file appears whole or not at all.
+
+    Args:
+        half: keep the weights and functions in 16 bits, for half the space.
+    """
+    surface, calibration = lifter.surface, lifter.calibration
+    small = (lambda value: value.half() if value.is_floating_point() else value) if half else (lambda value: value)
     content = {
         "format": FORMAT,
         "recipe": recipe,
@@ -37,9 +44,10 @@ def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict
         "template": {"name": surface.name, "hash": surface.content_hash, "unit": surface.unit, "factor": surface.factor},
         "vertices": surface.vertices,
         "faces": surface.faces,
-        "functions": surface.functions,
+        "functions": small(surface.functions),
         "symmetry": surface.symmetry,
-        "weights": lifter.state_dict(),
+        "weights": {name: small(value) for name, value in lifter.state_dict().items()},
+        "calibration": None if calibration is None else {name: torch.from_numpy(value) for name, value in vars(calibration).items()},
     }
     return write_torch(path, content)
 
@@ -55,12 +63,21 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
     content = read_content(path, "model")
     given = content["template"]
     surface = Surface(
-        given["name"], given["hash"], content["vertices"], content["faces"], content["functions"], given["unit"], given["factor"],
+        given["name"], given["hash"], content["vertices"], content["faces"], content["functions"].float(), given["unit"], given["factor"],
         content.get("symmetry"),
     )  # fmt: skip
     lifter = Lifter(surface, from_mapping(TrainConfig, content["config"], path=path))
     load_weights(lifter, content["weights"], path)
+    if content.get("calibration"):
+        require_keys(content["calibration"], CALIBRATION_KINDS, "calibration of a model file", path, CheckpointError)
+        lifter.calibration = Calibration(**{name: value.numpy() for name, value in content["calibration"].items()})
     return lifter.to(device).eval()
+
+
+def origin_of(path: str | Path) -> dict[str, Any]:
+    """What a model file says of its training, as `save_model` takes it."""
+    content = read_content(path, "model")
+    return {"recipe": content["recipe"], "trained": content.get("trained") or {}}
 
 
 def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: str | Path) -> None:
@@ -93,6 +110,20 @@ def read_content(path: str | Path, kind: str) -> dict[str, Any]:
     if kind == "model":
         require_keys(content["template"], TEMPLATE_KINDS, "template of a model file", path, CheckpointError)
     return content
+
+
+def embedded_model(category: str) -> Path | None:
+    """The model of a category that comes with the package; None where there is none."""
+    path = Path(__file__).parent / "data" / f"{category}.pt"
+    return path if path.is_file() else None
+
+
+def find_model(category: str, given: str | None = None) -> Path:
+    """The model that is given, else the workspace's, else the embedded one; where there is none, where the workspace's would lie."""
+    if given:
+        return Path(given)
+    own = workspace(category) / "model"
+    return own if (own / MODEL_FILE).is_file() else embedded_model(category) or own
 
 
 def model_path(path: str | Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dp3d_model.figures import FIGURES, agreement, features, reprojection, silhouette_iou, stretched
 from dp3d_model.instances import Instances
 from dp3d_model.lens import visible_mean
 from dp3d_model.lifter import Lifted, Lifter
@@ -39,6 +40,7 @@ class Prediction:
         uncertainty: [K] the noise b_k that the model expects of each keypoint (see `NoiseHead`); NaN where it does not tell.
         intrinsics: [4] fx, fy, cx, cy, image pixels; NaN where unknown or not used.
         position: [3] of the template's origin before the pinhole, template units; NaN as well then.
+        reprojection, silhouette_iou, stretched, agreement, confidence: [] see `figures.FIGURES`; NaN where unknown.
     """
 
     vertices: Float[np.ndarray, "*n k 3"]
@@ -52,6 +54,11 @@ class Prediction:
     uncertainty: Float[np.ndarray, "*n k"]
     intrinsics: Float[np.ndarray, "*n 4"]
     position: Float[np.ndarray, "*n 3"]
+    reprojection: Float[np.ndarray, "*n"]
+    silhouette_iou: Float[np.ndarray, "*n"]
+    stretched: Float[np.ndarray, "*n"]
+    agreement: Float[np.ndarray, "*n"]
+    confidence: Float[np.ndarray, "*n"]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """By name."""
@@ -88,8 +95,25 @@ def predict(lifter: Lifter, instances: Instances, batch: int = BATCH) -> Iterato
         cameras = None if instances.cameras is None else instances.cameras[some]
         with torch.no_grad():
             seen = lifter.observe(instances.keypoints[some], instances.visible[some], cameras)
-        evidence = evidence_of(instances.take(range(*some.indices(len(instances)))), seen)
-        yield _prediction(lifter, seen, refined(lifter, seen, evidence), cameras)
+        own = instances.take(range(*some.indices(len(instances))))
+        found = _prediction(lifter, seen, refined(lifter, seen, evidence_of(own, seen)), cameras)
+        yield measured(lifter, found, own)
+
+
+def measured(lifter: Lifter, many: Prediction, instances: Instances) -> Prediction:
+    """N predictions with their figures."""
+    faces, count = lifter.surface.faces.numpy(), len(instances)
+    masks = instances.masks or (None,) * count
+    projected = [many.at(i).projected() for i in range(count)]
+    found = {
+        "reprojection": np.array([reprojection(one[:, :2], instances, i) for i, one in enumerate(projected)]),
+        "silhouette_iou": np.array([silhouette_iou(one, faces, mask) for one, mask in zip(projected, masks, strict=True)]),
+        "stretched": stretched(many.vertices, lifter.surface),
+        "agreement": agreement(lifter, instances),
+    }
+    if lifter.calibration is not None:
+        found["confidence"] = lifter.calibration.confidence(features(found, instances))
+    return replace(many, **{name: values.astype(np.float32) for name, values in found.items()})
 
 
 def evidence_of(instances: Instances, seen: Observation) -> Evidence:
@@ -118,6 +142,7 @@ def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, cameras: Tens
         uncertainty=spread.numpy(),
         intrinsics=intrinsics.numpy(),
         position=position.numpy(),
+        **{name: np.full(count, np.nan, np.float32) for name in FIGURES},
     )
 
 

@@ -35,7 +35,9 @@ dp3d-model evaluate --coco keypoints.json --images photos/ --keypoints vertices.
     group="Photographs",
     help="index,vertex of the annotated keypoints.  [default: the built-in dog's]",
 )
-@click.option("--model", metavar="PATH", cls=GroupedOption, group="Input", help="Model file or folder.  [default: the category's]")
+@click.option(
+    "--model", metavar="PATH", cls=GroupedOption, group="Input", help="Model file or folder.  [default: the workspace's or embedded one]"
+)
 @click.option(
     "--compare",
     metavar="RUN...",
@@ -69,8 +71,8 @@ def evaluate(
 
     Position error (MPJPE) plain and with the depth-flip oracle, after a similarity (PA-MPJPE), and stress; with the scale
     given and estimated; by view, visible share and group; and what a predicted noise tells. Writes evaluation.json,
-    evaluation.md and evaluation.png. Without truth: reprojection error, stretched edges, and agreement with the lift of the
-    mirror image.
+    evaluation.md and evaluation.png. Without truth: reprojection error, overlap with the mask, stretched edges,
+    agreement with the lift of the mirror image, and confidence.
 
     On annotated photographs, from detected and from given boxes: overlap of the lifted silhouette with the mask, and PCK of the
     reprojected vertices, each keypoint by itself too. Writes photographs.json, photographs.md and sheets of pictures.
@@ -81,10 +83,10 @@ def evaluate(
         raise UsageError("--model is one model, --compare several", hint=f"--compare {model} {' '.join(compare + runs)}")
     if stanford_extra and coco:
         raise UsageError("--stanford-extra and --coco are two annotations", hint="measure on one after the other")
-    from dp3d_model.model_file import load_model
+    from dp3d_model.model_file import find_model, load_model
 
     folder = Path(out) if out else workspace(category) / "evaluation"
-    paths = named_runs(compare + runs) if compare else {"model": model or str(workspace(category) / "model")}
+    paths = named_runs(compare + runs) if compare else {"model": str(find_model(category, model))}
     lifters = {name: load_model(path) for name, path in paths.items()}
     if stanford_extra or coco:
         source = "stanford-extra" if stanford_extra else "coco"
@@ -98,8 +100,8 @@ def on_shards(lifters: dict[str, Lifter], source: Path, split: str, count: int, 
     """Measure on instances whose true shapes are known, or, where none is, what can be measured without."""
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.evaluation import evaluate as measure
+    from dp3d_model.evaluation import evaluate_unknown
     from dp3d_model.evaluation_report import write_report, write_unknown
-    from dp3d_model.evaluation_unknown import evaluate_unknown
     from dp3d_model.instances import load_split
     from dp3d_model.remeshing import lifter_for
 

@@ -37,7 +37,10 @@ def lifting_options(function: Callable) -> Callable:
             "--keypoints", metavar="FILE", cls=GroupedOption, group="Input",
             help="Keypoints of template vertices: .npz, .csv or .parquet (docs/use.md).",
         ),
-        click.option("--model", metavar="PATH", cls=GroupedOption, group="Input", help="Model file or folder.  [default: the category's]"),
+        click.option(
+            "--model", metavar="PATH", cls=GroupedOption, group="Input",
+            help="Model file or folder.  [default: the workspace's or embedded one]",
+        ),
         click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use."),
         click.option("--split", default="all", cls=GroupedOption, group="Input", help='Split of shards; "all" takes every split.'),
         click.option(
@@ -115,13 +118,15 @@ def model_and_instances(
     from dp3d_data.errors import UsageError
     from dp3d_model.gallery import photographs_first
     from dp3d_model.lifting_inputs import open_to_lift
-    from dp3d_model.model_file import load_model
+    from dp3d_model.model_file import embedded_model, find_model, load_model
     from dp3d_model.remeshing import lifter_for
 
     named = [name for name, value in (("--shards", shards), ("--images", images), ("--keypoints", keypoints)) if value]
     if len(named) > 1:
         raise UsageError("more than one kind of input", got=" and ".join(named), expected="one of --shards, --images and --keypoints")
-    lifter = load_model(model or workspace(category) / "model")
+    path = find_model(category, model)
+    lifter = load_model(path)
+    say(f"{category}: the embedded model" if path == embedded_model(category) else f"{category}: model {path}")
     source = Path(shards) if shards else workspace(category) / "shards"
     if images or keypoints:
         source = _extracted(lifter, images or keypoints, folder, category, filters)

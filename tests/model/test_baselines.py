@@ -48,7 +48,7 @@ def test_the_fit_explains_more_of_the_keypoints_than_the_rigid_template():
     seen = lifter.observe(world.keypoints, world.visible)
     start = lifter.decode(lifter.numbers(seen), seen)
     assert torch.allclose(start.posed, surface.vertices.expand(20, -1, -1), atol=1e-6)
-    before, after = (own_reprojection(lifted, seen, 0.01) for lifted in (start, refined(lifter, seen)))
+    before, after = (own_reprojection(reproject(lifted, seen), seen, 0.01) for lifted in (start, refined(lifter, seen)))
     assert (after < before).all()
     assert after.mean() < 0.7 * before.mean()
 
