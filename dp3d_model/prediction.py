@@ -68,6 +68,10 @@ class Prediction:
         """One of many."""
         return Prediction(**{name: values[i] for name, values in self.arrays().items()})
 
+    def take(self, indices: list[int]) -> Prediction:
+        """Some of many."""
+        return Prediction(**{name: values[indices] for name, values in self.arrays().items()})
+
     def projected(self) -> Float[np.ndarray, "k 3"]:
         """Of one: x, y in image pixels and z away from the viewer in the same unit."""
         if np.isfinite(self.intrinsics).all():

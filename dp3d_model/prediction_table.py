@@ -9,14 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dp3d_model.figures import FIGURES
 from dp3d_model.prediction import Prediction
 
 COLUMNS = (
     "vertices", "camera_from_template", "translation", "part_rotations", "part_translations", "blendshapes", "uncertainty",
     "intrinsics", "position",
 )  # fmt: skip
+NUMBERS = ("scale", *FIGURES)
 SCHEMA = pa.schema(
-    [("instance_id", pa.string()), ("image_path", pa.string()), ("scale", pa.float32())]
+    [("instance_id", pa.string()), ("image_path", pa.string())]
+    + [(name, pa.float32()) for name in NUMBERS]
     + [(name, pa.list_(pa.float32())) for name in COLUMNS]
 )
 
@@ -45,7 +48,7 @@ class PredictionTable:
         """Append a row for each instance."""
         arrays = many.arrays()
         columns = {"instance_id": pa.array(ids), "image_path": pa.array([path or None for path in image_paths], pa.string())}
-        columns["scale"] = pa.array(arrays["scale"], pa.float32())
+        columns |= {name: pa.array(arrays[name], pa.float32(), from_pandas=True) for name in NUMBERS}
         columns |= {name: _lists(arrays[name]) for name in COLUMNS}
         self.writer.write_table(pa.table(columns, SCHEMA))
 

@@ -6,9 +6,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from dp3d_data.errors import DependencyMissing
+from dp3d_model.texture import Texture
 
 BACKGROUND = 246
-AMBIENT = 0.35
+AMBIENT, SOFT = 0.35, 0.75
 LIGHT = np.array([-0.35, -0.6, -0.72])
 
 
@@ -18,10 +19,12 @@ def render_orthographic(
     colours: UInt8[np.ndarray, "k 3"],
     width: int,
     height: int,
+    texture: Texture | None = None,
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
     """A picture and the mask of the pixels that show the mesh.
 
     Args:
+        texture: gives the colours in place of `colours`, under softer light, for it has light of its own.
         vertices: camera frame, x and y in pixels of the picture (x right, y down; pixel (0, 0) has its centre at (0.5, 0.5)),
             z away from the viewer in the same unit.
 
@@ -36,8 +39,12 @@ def render_orthographic(
         normals = _smooth_normals(vertices, faces)
         normal = np.einsum("pc,pcd->pd", weights, normals[faces[face]])
         normal /= np.linalg.norm(normal, axis=1, keepdims=True).clip(1e-12)
-        light = AMBIENT + (1 - AMBIENT) * (normal @ LIGHT).clip(0)
-        colour = np.einsum("pc,pcd->pd", weights, colours[faces[face]].astype(np.float64))
+        ambient = AMBIENT if texture is None else SOFT
+        light = ambient + (1 - ambient) * (normal @ LIGHT).clip(0)
+        if texture is None:
+            colour = np.einsum("pc,pcd->pd", weights, colours[faces[face]].astype(np.float64))
+        else:
+            colour = texture.sample(face, weights)
         picture[y, x] = (colour * light[:, None]).clip(0, 255).astype(np.uint8)
         mask[y, x] = True
     return picture, mask

@@ -68,6 +68,7 @@
 
   function tintOf(body) {
     if (layer === "error" && body.colours) return body.colours;
+    if (layer === "photograph" && body.texture) return body.texture;
     return layer === "visibility" ? body.byVisibility : parts;
   }
 
@@ -76,13 +77,14 @@
     const numbers = entry.numbers ? ` · MPJPE <b>${entry.numbers[0].toFixed(4)}</b> · PA-MPJPE <b>${entry.numbers[1].toFixed(4)}</b>` : "";
     const canvases = ["keypoints", "over", "alone", "turn"].map((name) => `<canvas class="${name}" width="${SIDE}" height="${SIDE}"></canvas>`);
     figure.innerHTML = `<div class="row">${canvases.join("")}</div><figcaption>${numbers}</figcaption>`;
-    figure.querySelector("figcaption").prepend(entry.name);
+    figure.querySelector("figcaption").prepend(entry.name + entry.figures);
     list.append(figure);
     const [keypoints, over, alone, turn] = figure.querySelectorAll("canvas");
     const vertices = reals(entry.vertices), visible = bytes(entry.visible), points = reals(entry.keypoints);
     const byVisibility = new Uint8Array(3 * visible.length);
     visible.forEach((seen, k) => byVisibility.set(data.visibility[seen], 3 * k));
-    const body = { vertices, normals: normalsOf(vertices, faces), byVisibility, colours: entry.colours && bytes(entry.colours) };
+    const body = { vertices, normals: normalsOf(vertices, faces), byVisibility };
+    for (const name of ["colours", "texture"]) body[name] = entry[name] && bytes(entry[name]);
     const low = [0, 1, 2].map(() => Infinity), high = low.map(() => -Infinity);
     for (let i = 0; i < vertices.length; i++) {
       low[i % 3] = Math.min(low[i % 3], vertices[i]);
@@ -104,7 +106,7 @@
     }
 
     function drawKeypoints() {
-      const context = ground(keypoints), tint = tintOf(body);
+      const context = ground(keypoints), tint = layer === "photograph" ? parts : tintOf(body);
       for (let k = 0, p = 0; k < visible.length; k++) {
         if (!visible[k]) continue;
         context.fillStyle = `rgb(${tint[3 * k]} ${tint[3 * k + 1]} ${tint[3 * k + 2]})`;
@@ -173,5 +175,5 @@
     pictures.forEach((draw) => draw());
   }
   document.querySelectorAll("button[data-layer]").forEach((button) => button.addEventListener("click", () => choose(button.dataset.layer)));
-  choose("parts");
+  choose(document.querySelector("button[data-layer]").dataset.layer);
 })();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from dp3d_data.report.page import cards, page
 from dp3d_data.report.pictures import jpeg_address
 from dp3d_data.report.surface import heat
 from dp3d_data.report.viewer import safe_json, scripts
-from dp3d_model.gallery import model_colours
+from dp3d_data.sources.images import local_pixels
+from dp3d_model.gallery import figures_text, model_colours, photograph_texture
 from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifter
-from dp3d_model.prediction import Prediction, predict
+from dp3d_model.prediction import Prediction
+from dp3d_model.surface import Surface
 from dp3d_model.truth import Errors, errors_of
-from dp3d_model.visualise import crop_box, square_of
+from dp3d_model.visualise import crop_box, square_in
 
 SIDE = 480
 SEEN, HIDDEN = (37, 99, 235), (203, 213, 225)
@@ -61,20 +63,27 @@ class Scale:
         return f"linear-gradient(90deg, {', '.join(f'rgb({red} {green} {blue})' for red, green, blue in stops)})"
 
 
-def write_view(lifter: Lifter, instances: Instances, path: str | Path, title: str, done: Callable[[int], None] = lambda _: None) -> Path:
+def write_view(
+    lifter: Lifter,
+    instances: Instances,
+    lifted: Sequence[Prediction],
+    path: str | Path,
+    title: str,
+    done: Callable[[int], None] = lambda _: None,
+) -> Path:
     """Write the page; everything is in it, nothing is fetched.
 
     Args:
+        lifted: the predictions of the instances, some after the other.
         done: told of so many more finished instances.
     """
-    lifted = list(predict(lifter, instances))
     known = errors_of(lifted, instances)
     largest = max((float(np.quantile(one.vertices, 0.98)) for one in known if one is not None), default=0.0)
     scale = Scale(max(math.ceil(largest * 20.0), 1) / 20.0)
     entries, index = [], 0
     for many in lifted:
         for i in range(len(many.scale)):
-            entries.append(_entry(many.at(i), instances, index, known[index], scale))
+            entries.append(_entry(lifter.surface, many.at(i), instances, index, known[index], scale))
             index += 1
             done(1)
     data = {
@@ -92,16 +101,17 @@ def _write(path: str | Path, title: str, lifter: Lifter, data: dict[str, Any], k
     if measured:
         facts |= {"MPJPE": f"{np.mean([one.mpjpe for one in measured]):.4f}", "PA-MPJPE": f"{np.mean([one.pa for one in measured]):.4f}"}
     words = "the body from the photograph's camera, over it and alone; the last picture turns by hand"
+    textured = any(entry["texture"] for entry in data["entries"])
     shell = '{}{}{}<div class="lifted"></div><script type="application/json" id="lifted-data">{}</script>'
-    body = html(shell, STYLE, cards(facts), _controls(scale, bool(measured)), safe_json(data))
+    body = html(shell, STYLE, cards(facts), _controls(scale, bool(measured), textured), safe_json(data))
     script = scripts(("dp3d_data.report", "mesh.js"), ("pipelines", "view.js"))
     unit = "Errors are in extents of the template, at the true scale; the best translation is taken off." if measured else ""
     text = page(title, words, [("Lifted", body)], f"dp3d · template {lifter.surface.name}. {unit}", script)
     return write_whole(Path(path), lambda stream: stream.write(text))
 
 
-def _controls(scale: Scale, truth: bool) -> Markup:
-    names = ["parts", "visibility", *(["error"] if truth else [])]
+def _controls(scale: Scale, truth: bool, texture: bool) -> Markup:
+    names = [*(["photograph"] if texture else []), "parts", "visibility", *(["error"] if truth else [])]
     buttons = joined(html('<button type="button" data-layer="{0}">{0}</button>', name) for name in names)
     ends = html('<b>0</b><i style="background: {}"></i><b>{:g}</b><span>template extents</span>', scale.css(), scale.top)
     key = '<i style="width: 10px; background: rgb{}"></i>{}'
@@ -113,16 +123,20 @@ def _controls(scale: Scale, truth: bool) -> Markup:
     )
 
 
-def _entry(one: Prediction, instances: Instances, i: int, errors: Errors | None, scale: Scale) -> dict[str, Any]:
+def _entry(surface: Surface, one: Prediction, instances: Instances, i: int, errors: Errors | None, scale: Scale) -> dict[str, Any]:
     visible = instances.visible[i].numpy()
     keypoints, projected = instances.keypoints[i].numpy()[visible], one.projected()
     path = instances.image_paths[i] if instances.image_paths else ""
     left, top, side = crop_box(np.concatenate([keypoints, projected[:, :2]]))
     zoom = 1.0 / side
     rotation = one.camera_from_template
+    pixels = local_pixels(path)
+    texture = None if pixels is None else photograph_texture(pixels, one, instances, i, surface)
     return {
         "name": instances.ids[i],
-        "photograph": photograph_address(path, (left, top, side)),
+        "photograph": None if pixels is None else jpeg_address(square_in(pixels, (left, top, side), SIDE), SIDE, 82),
+        "texture": None if texture is None else _packed(texture.colours, "u1"),
+        "figures": figures_text(one),
         "keypoints": _packed((keypoints - [left, top]) * zoom, "<f4"),
         "visible": _packed(visible, "u1"),
         "vertices": _packed(one.vertices, "<f4"),
@@ -132,12 +146,6 @@ def _entry(one: Prediction, instances: Instances, i: int, errors: Errors | None,
         "colours": None if errors is None else _packed(scale.colours(errors.vertices), "u1"),
         "numbers": None if errors is None else [round(errors.mpjpe, 4), round(errors.pa, 4)],
     }
-
-
-def photograph_address(path: str, crop: tuple[float, float, float]) -> str | None:
-    """The square of a photograph as a data address; None where there is no readable photograph."""
-    found = square_of(path, crop, SIDE)
-    return None if found is None else jpeg_address(found, SIDE, 82)
 
 
 def _packed(values: np.ndarray, kind: str) -> str:

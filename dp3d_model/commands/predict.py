@@ -13,10 +13,11 @@ from dp3d_data.config import workspace
 from pipelines.extract_settings import ExtractConfig
 
 if TYPE_CHECKING:
+    from dp3d_model.config import TrainConfig
     from dp3d_model.instances import Instances
     from dp3d_model.lifter import Lifter
 
-FORMATS = ("glb", "obj", "ply", "npz", "table")
+FORMATS = ("glb", "obj", "ply", "npz", "turn", "table")
 EXAMPLE = """
 dp3d-model predict --category dog --split all --count 8
 dp3d-model predict --images photos/ --rig
@@ -43,6 +44,10 @@ def lifting_options(function: Callable) -> Callable:
         ),
         click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use."),
         click.option("--split", default="all", cls=GroupedOption, group="Input", help='Split of shards; "all" takes every split.'),
+        click.option(
+            "--optimise/--no-optimise", default=None, cls=GroupedOption, group="Input",
+            help="Fit each instance to its own keypoints and mask after the network.  [default: photographs, and as the model says]",
+        ),
         click.option(
             "--remeshed", is_flag=True, cls=GroupedOption, group="Input", help="Accept shards on another meshing of the template."
         ),
@@ -71,25 +76,39 @@ def lifting_options(function: Callable) -> Callable:
     type=click.Choice(FORMATS),
     cls=GroupedOption,
     group="Output",
-    help="Files to write; table is one predictions.parquet of all.",
+    help="Files to write; turn is an animated picture, table one predictions.parquet of all.",
 )
 @click.option("--rig", is_flag=True, cls=GroupedOption, group="Output", help="GLB files with a skeleton: a joint for each part.")
 @click.option("--count", default=24, type=click.IntRange(0), cls=GroupedOption, group="Output", help="Instances to write; 0 for all.")
-@click.option("--pictures/--no-pictures", default=True, cls=GroupedOption, group="Output", help="Draw each instance beside its photograph.")
-def predict(out: str | None, formats: tuple[str, ...], rig: bool, count: int, pictures: bool, **given: Any) -> None:
+@click.option(
+    "--pictures/--no-pictures", default=True, cls=GroupedOption, group="Output", help="Draw each instance, and a page."
+)
+@click.option(
+    "--min-confidence", default=0.0, type=click.FloatRange(0, 1), cls=GroupedOption, group="Output",
+    help="Instances that the model is less sure of are rejected.",
+)  # fmt: skip
+def predict(
+    out: str | None, formats: tuple[str, ...], rig: bool, count: int, pictures: bool, min_confidence: float, **given: Any
+) -> None:
     """Lift instances to 3D.
 
-    For each instance: an npz with the posed vertices, the camera, the part motions and the uncertainty; a mesh with the parts as vertex
-    colours; and a picture (photograph with keypoints, body over it, body alone, then a turntable); lifted.png shows the first ones.
-    Photographs and keypoint files become a run folder, OUT/extract, first: dp3d-data failures tells what could not be used.
+    For each instance: an npz with the posed vertices, the camera, the part motions and the figures; a mesh, with the photograph as its
+    texture where there is one; and a row of pictures. lifted.png shows those that the model is surest of, view.html all of them to turn,
+    figures.csv what is known of each. Photographs and keypoint files become a run folder, OUT/extract, first: dp3d-data failures tells
+    what could not be used.
     """
-    from dp3d_model.gallery import write_predictions
+    from dp3d_model.gallery import Output, write_predictions
+    from pipelines.view import write_view
 
     folder = Path(out) if out else workspace(given["category"]) / "predictions"
     lifter, instances = model_and_instances(folder, count, **given)
     with click.progressbar(length=len(instances), label="lift") as bar:
-        write_predictions(lifter, instances, folder, formats, pictures, rig, bar.update)
-    say(f"  written to {folder}: {', '.join(formats)}{', png, lifted.png' if pictures else ''}")
+        written = write_predictions(lifter, instances, folder, Output(formats, pictures, rig, min_confidence), bar.update)
+    if pictures and len(written.kept):
+        write_view(lifter, written.kept, written.predictions, folder / "view.html", f"{given['category']}: lifted instances")
+    rejected = f" · rejected {len(written.rejected)}: little confidence (figures.csv)" if written.rejected else ""
+    say(f"  wrote {len(written.kept)} of {len(instances)} instances{rejected}")
+    say(f"  written to {folder}: {', '.join(formats)}, figures.csv{', png, lifted.png, view.html' if pictures else ''}")
 
 
 def model_and_instances(
@@ -103,6 +122,7 @@ def model_and_instances(
     category: str,
     split: str,
     remeshed: bool,
+    optimise: bool | None,
     **filters: Any,
 ) -> tuple[Lifter, Instances]:
     """What `lifting_options` name: the model, and at most `count` instances on its template; the program says what they are.
@@ -126,6 +146,7 @@ def model_and_instances(
         raise UsageError("more than one kind of input", got=" and ".join(named), expected="one of --shards, --images and --keypoints")
     path = find_model(category, model)
     lifter = load_model(path)
+    lifter.config = with_optimisation(lifter.config, bool(images) if optimise is None else optimise, optimise is None)
     say(f"{category}: the embedded model" if path == embedded_model(category) else f"{category}: model {path}")
     source = Path(shards) if shards else workspace(category) / "shards"
     if images or keypoints:
@@ -135,6 +156,17 @@ def model_and_instances(
     instances = photographs_first(found.instances, count)
     say(f"{category}: {len(instances)} instances of {found.source} · template {lifter.surface.name}")
     return lifter, instances
+
+
+def with_optimisation(config: TrainConfig, wanted: bool, by_default: bool) -> TrainConfig:
+    """The settings of a model with test-time optimisation, its own or the usual one, or without."""
+    from dataclasses import replace
+
+    from dp3d_model.config import TEST_TIME
+
+    if wanted and not config.refine_steps:
+        return replace(config, **TEST_TIME)
+    return config if wanted or by_default else replace(config, refine_steps=0)
 
 
 def _extracted(lifter: Lifter, given: tuple[str, ...] | str | None, folder: Path, category: str, filters: dict[str, Any]) -> Path:

@@ -27,9 +27,11 @@ def view(out: str | None, count: int, **given: Any) -> None:
     Each stands beside its photograph with the keypoints, from the photograph's camera and turning, coloured by part, by visibility, and
     by error where the truth is known. The page draws with WebGL and fetches nothing.
     """
+    from dp3d_model.prediction import predict
     from pipelines.view import write_view
 
     folder = Path(out) if out else workspace(given["category"]) / "view"
     lifter, instances = model_and_instances(folder, count, **given)
-    path = write_view(lifter, instances, folder / "view.html", f"{given['category']}: lifted instances")
+    lifted = list(predict(lifter, instances))
+    path = write_view(lifter, instances, lifted, folder / "view.html", f"{given['category']}: lifted instances")
     say(f"  written to {path}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from dp3d_model.config import preset
-from dp3d_model.gallery import write_predictions
+from dp3d_model.gallery import Output, write_predictions
 from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifter
 from dp3d_model.prediction import predict
@@ -64,7 +64,7 @@ def main() -> None:
         rate("core", instances, lambda some: [None for _ in predict(lifter, some)])
         for kind, some in (("table", instances), ("npz", few)):
             title = {"table": "with one table of all", "npz": "with an npz for each"}[kind]
-            rate(title, some, lambda some, kind=kind: write_predictions(lifter, some, Path(folder) / kind, (kind,), pictures=False))
+            rate(title, some, lambda some, kind=kind: write_predictions(lifter, some, Path(folder) / kind, Output((kind,), pictures=False)))
 
 
 if __name__ == "__main__":

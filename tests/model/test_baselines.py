@@ -5,7 +5,7 @@ import torch
 
 from dp3d_model.config import PRESETS, preset
 from dp3d_model.evaluation import score_model
-from dp3d_model.lifter import Lifter
+from dp3d_model.lifter import Lifter, reproject
 from dp3d_model.model_file import load_model
 from dp3d_model.refinement import drawn_rings, own_reprojection, refined
 from dp3d_model.trainer import Trainer

@@ -6,8 +6,9 @@ import trimesh
 from PIL import Image
 
 from dp3d_data.errors import UsageError
+from dp3d_data.sources.images import local_pixels
 from dp3d_model.export import export_mesh
-from dp3d_model.gallery import draw_parts, photographs_first, safe_name, write_predictions
+from dp3d_model.gallery import Output, draw_parts, photographs_first, safe_name, write_predictions
 from dp3d_model.instances import Instances
 from dp3d_model.lifter import Lifter
 from dp3d_model.model_file import load_model, save_model
@@ -85,10 +86,10 @@ def test_the_body_lies_over_its_photograph(tmp_path):
     Image.fromarray(photo).save(tmp_path / "dark.png")
     colours = np.full((len(vertices), 3), 255, dtype=np.uint8)
     arguments = (projected[:20, :2], colours[:20], projected, faces, colours)
-    row = beside_photograph(str(tmp_path / "dark.png"), *arguments, size=64)
+    row = beside_photograph(local_pixels(str(tmp_path / "dark.png")), *arguments, size=64)
     assert row.shape == (64, 192, 3)
     assert row[:, 64:128].mean() > row[:, :64].mean()
-    assert beside_photograph("nowhere.jpg", *arguments, size=64).shape == (64, 192, 3)
+    assert beside_photograph(local_pixels("nowhere.jpg"), *arguments, size=64).shape == (64, 192, 3)
 
 
 def test_colours_of_parts():
@@ -133,7 +134,7 @@ def test_predictions_leave_every_file(tmp_path):
     surface = toy_surface()
     lifter = Lifter(surface, tiny()).eval()
     world = toy_instances(surface, 2, name="a/b")
-    write_predictions(lifter, world, tmp_path, ("glb", "ply", "npz"))
+    write_predictions(lifter, world, tmp_path, Output(("glb", "ply", "npz")))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted([f"00{i}-a_b-{i}.{kind}" for i in range(2) for kind in ("glb", "npz", "ply", "png")] + ["lifted.png"])
     with np.load(tmp_path / "000-a_b-0.npz", allow_pickle=False) as archive:

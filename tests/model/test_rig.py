@@ -8,7 +8,7 @@ import torch
 import trimesh
 
 from dp3d_data.errors import UsageError
-from dp3d_model.gallery import model_colours, part_weights, write_predictions
+from dp3d_model.gallery import Output, model_colours, part_weights, write_predictions
 from dp3d_model.lifter import Lifter
 from dp3d_model.prediction import predict
 from dp3d_model.rig import strongest, write_rig
@@ -72,4 +72,4 @@ def test_a_body_without_parts_has_no_rig(tmp_path):
     surface = toy_surface()
     lifter = Lifter(surface, replace(tiny(), body="rigid")).eval()
     with pytest.raises(UsageError, match="a rig needs parts"):
-        write_predictions(lifter, toy_instances(surface, 1), tmp_path, ("glb",), pictures=False, rig=True)
+        write_predictions(lifter, toy_instances(surface, 1), tmp_path, Output(("glb",), pictures=False, rig=True))

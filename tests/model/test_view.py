@@ -10,7 +10,7 @@ from dp3d_model.evaluation import score_model
 from dp3d_model.lifter import Lifter
 from dp3d_model.prediction import predict
 from dp3d_model.truth import errors_of
-from pipelines.view import photograph_address, write_view
+from pipelines.view import write_view
 from tests.browser import Browser
 from tests.model.toy import tiny, toy_instances, toy_surface
 
@@ -48,22 +48,17 @@ def test_errors_are_those_of_the_evaluation(surface):
     assert errors_of([], replace(world, true_vertices=None, true_scale=None)) == [None] * 6
 
 
-def test_photographs_that_cannot_be_read_are_left_out(tmp_path):
-    (tmp_path / "text.jpg").write_text("no picture")
-    for path in ("", str(tmp_path / "absent.jpg"), str(tmp_path / "text.jpg")):
-        assert photograph_address(path, (0.0, 0.0, 10.0)) is None
-
-
 @pytest.mark.parametrize("body", ["parts", "rigid"])
 def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
     lifter = Lifter(surface, tiny(body=body)).eval()
-    path = write_view(lifter, named(with_photograph(toy_instances(surface, 2), tmp_path)), tmp_path / "view.html", HOSTILE)
+    instances = named(with_photograph(toy_instances(surface, 2), tmp_path))
+    path = write_view(lifter, instances, list(predict(lifter, instances)), tmp_path / "view.html", HOSTILE)
     with Browser(tmp_path / "profile") as browser:
         browser.open(path)
         assert all(browser.run(f"({COLOURS})('{name}')") > 20 for name in ("keypoints", "over", "alone", "turn"))
         turned = "document.querySelector('canvas.turn').toDataURL()"
         seen = [browser.run(turned)]
-        for layer in ("visibility", "error"):
+        for layer in ("parts", "visibility", "error"):
             browser.run(f"document.querySelector('[data-layer={layer}]').click()")
             browser.settle()
             seen.append(browser.run(turned))
