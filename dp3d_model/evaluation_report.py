@@ -44,7 +44,7 @@ def write_unknown(result: dict[str, Any], folder: str | Path) -> Path:
     introduction = f"{result['instances']} instances, whose true shapes are unknown: median, mean and worst."
     lines = ["# Evaluation without truth", "", introduction, ""]
     rows = [
-        [name, *(" / ".join(f"{value:.4f}" for value in own[measure].values()) if measure in own else "" for measure in MEASURES)]
+        [name, *(" / ".join(f"{value:.4f}" for value in own[measure].values()) if measure in own else "" for measure in FIGURES)]
         for name, own in result["models"].items()
     ]
     (folder / "evaluation.md").write_text("\n".join([*lines, *table(["", *FIGURES.values()], rows), ""]), encoding="utf-8")

@@ -150,8 +150,10 @@ def calibrate(values: Float[np.ndarray, "n f"], errors: Float[np.ndarray, "n"]) 
     if min(good.sum(), (~good).sum()) < 10:
         got = f"{int(good.sum())} of {len(good)} instances below {GOOD:g}"
         raise NothingToDo("too few good or bad instances to calibrate on", got=got, expected="at least ten of either")
-    usual, spread = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-    start = Calibration(np.nan_to_num(usual), np.where(np.nan_to_num(spread) > 1e-6, spread, 1.0), np.zeros(values.shape[1] + 1))
+    known = [column[np.isfinite(column)] for column in values.T]
+    usual = np.array([column.mean() if len(column) else 0.0 for column in known])
+    spread = np.array([max(column.std(), 1e-6) if len(column) else 1.0 for column in known])
+    start = Calibration(usual, spread, np.zeros(len(known) + 1))
     design, slopes = start._design(values), start.slopes
     for _ in range(30):
         found = 1.0 / (1.0 + np.exp(-design @ slopes))

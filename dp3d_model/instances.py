@@ -101,8 +101,11 @@ def load_split(reader: ShardReader, split: str) -> Instances:
 def concatenate(parts: list[Instances]) -> Instances:
     """One after the other; truth and cameras are NaN where a part has none, and None where no part has any."""
     known = next((part for part in parts if part.true_vertices is not None), None)
-    joined = {name: sum((getattr(part, name) for part in parts), ()) for name in ("ids", "groups", "image_paths", "masks")}
-    for name in ("keypoints", "visible", "boxes", "weights"):
+    joined = {name: sum((getattr(part, name) for part in parts), ()) for name in ("ids", "groups", "image_paths")}
+    joined["masks"] = sum((part.masks or (None,) * len(part) for part in parts), ()) if any(part.masks for part in parts) else ()
+    if any(part.weights is not None for part in parts):
+        joined["weights"] = torch.cat([part.visible.float() if part.weights is None else part.weights for part in parts])
+    for name in ("keypoints", "visible", "boxes"):
         joined[name] = torch.cat([getattr(part, name) for part in parts])
     if known is not None:
         for name in ("true_vertices", "true_scale"):

@@ -15,8 +15,10 @@ from dp3d_data.training.evaluation import TrueObject
 from dp3d_data.training.grouping import grouped_scenes
 from dp3d_model.cli import main
 from dp3d_model.config import preset
-from dp3d_model.evaluation_unknown import evaluate_unknown, measures, mirror_image, stretched
+from dp3d_model.evaluation import evaluate_unknown
+from dp3d_model.figures import mirror_image, stretched
 from dp3d_model.lifter import Lifter
+from dp3d_model.prediction import predict
 from dp3d_model.render import silhouette
 from dp3d_model.surface import Surface, surface_of
 from pipelines.evaluate_lifter import AnnotatedInput, compare, outline, run
@@ -69,10 +71,11 @@ def test_the_outline_of_a_square_is_its_border():
 
 def test_a_rigid_world_reprojects_stretches_nothing_and_agrees_with_its_mirror_image():
     surface = symmetric_surface()
-    found = measures(Lifter(surface, preset("rigid")), toy_instances(surface, 12, bend=0.0))
-    assert found["reprojection"].max() < 1e-2 and found["stretched"].max() == 0 and found["mirror"].max() < 1e-2
-    bent = measures(Lifter(surface, preset("rigid")), toy_instances(surface, 12, bend=0.5))
-    assert bent["reprojection"].mean() > 3 * found["reprojection"].max()
+    (found,) = predict(Lifter(surface, preset("rigid")), toy_instances(surface, 12, bend=0.0))
+    assert found.reprojection.max() < 1e-2 and found.stretched.max() == 0 and found.agreement.max() < 1e-2
+    assert np.isnan(found.silhouette_iou).all() and np.isnan(found.confidence).all()
+    (bent,) = predict(Lifter(surface, preset("rigid")), toy_instances(surface, 12, bend=0.5))
+    assert bent.reprojection.mean() > 3 * found.reprojection.max()
 
 
 def test_the_mirror_image_of_the_mirror_image_is_the_instance():

@@ -1,0 +1,65 @@
+"""Confidence: figures of instances against their errors."""
+
+import numpy as np
+import pytest
+import torch
+
+from dp3d_data.errors import NothingToDo
+from dp3d_model.evaluation import calibrated
+from dp3d_model.figures import FEATURES, GOOD, calibrate
+from dp3d_model.lifter import Lifter
+from dp3d_model.model_file import load_model, save_model
+from dp3d_model.prediction import predict
+from tests.model.toy import tiny, toy_instances, toy_surface
+
+
+def population(count=4000, seed=0):
+    """Errors that go with two of the features, so that the share of good ones is known for each."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(count, len(FEATURES)))
+    errors = GOOD * np.exp(0.8 * values[:, 0] - 0.5 * values[:, 3] + 0.6 * rng.normal(size=count))
+    return values, errors
+
+
+def test_confidence_is_the_share_of_good_answers():
+    values, errors = population()
+    found = calibrate(values, errors)
+    fresh, truth = population(seed=1)
+    sure = found.confidence(fresh)
+    for low in (0.0, 0.2, 0.4, 0.6, 0.8):
+        chosen = (sure >= low) & (sure < low + 0.2)
+        assert abs((truth[chosen] < GOOD).mean() - sure[chosen].mean()) < 0.06
+    assert abs(found.slopes[[1, 2, 4, 5]]).max() < 0.15 < abs(found.slopes[[0, 3]]).min()
+
+
+def test_what_is_unknown_counts_as_usual():
+    values, errors = population()
+    found = calibrate(values, errors)
+    unknown = values[:5].copy()
+    unknown[:, 1] = np.nan
+    usual = values[:5].copy()
+    usual[:, 1] = found.usual[1]
+    np.testing.assert_allclose(found.confidence(unknown), found.confidence(usual))
+    never = np.where(np.arange(len(FEATURES)) == 1, np.nan, values)
+    assert np.isfinite(calibrate(never, errors).confidence(never)).all()
+
+
+def test_nothing_is_learned_from_one_kind_of_answers():
+    values, _ = population(50)
+    with pytest.raises(NothingToDo, match="too few good or bad"):
+        calibrate(values, np.full(50, 0.01))
+
+
+def test_a_calibration_travels_with_the_model(tmp_path):
+    surface = toy_surface()
+    worlds = [toy_instances(surface, 40, bend=bend, seed=seed) for seed, bend in enumerate((0.0, 0.9))]
+    from dp3d_model.instances import concatenate
+
+    lifter, figures = calibrated(Lifter(surface, tiny()).eval(), concatenate(worlds))
+    assert figures["instances"] == 80 and figures["rank_correlation"] > 0.5
+    assert figures["best_half"] <= figures["surest_half"] < figures["error"]
+    again = load_model(save_model(lifter, tmp_path / "model.pt"))
+    one, two = (next(predict(model, worlds[0])).confidence for model in (lifter, again))
+    np.testing.assert_array_equal(one, two)
+    assert ((0 <= one) & (one <= 1)).all() and one.mean() > next(predict(again, worlds[1])).confidence.mean()
+    assert torch.load(tmp_path / "model.pt", weights_only=True)["calibration"]["slopes"].shape == (len(FEATURES) + 1,)

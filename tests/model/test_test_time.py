@@ -1,0 +1,137 @@
+"""Test-time optimisation: masks in template units, the prior, and what moving an instance to its evidence does."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dp3d_data.run_lengths import encode_pixels
+from dp3d_model.config import TEST_TIME, preset
+from dp3d_model.figures import silhouette_iou
+from dp3d_model.lifter import Lifter, reproject
+from dp3d_model.model_file import load_model, save_model
+from dp3d_model.prediction import evidence_of, predict
+from dp3d_model.refinement import Evidence, learn_prior, own_reprojection, refined
+from dp3d_model.render import silhouette
+from dp3d_model.silhouettes import silhouettes_of
+from tests.model.toy import tiny, toy_instances, toy_surface
+
+
+def square(size=(120, 100), low=(30, 20), high=(70, 60)):
+    mask = np.zeros(size[::-1], dtype=bool)
+    mask[low[1] : high[1], low[0] : high[0]] = True
+    return mask
+
+
+def test_distances_to_a_mask_are_those_of_the_picture_in_other_units():
+    masks = silhouettes_of([encode_pixels(square()), None], torch.tensor([[50.0, 40.0], [0.0, 0.0]]), torch.tensor([20.0, 1.0]))
+    points = torch.tensor([[0.0, 0.0], [0.9, 0.9], [1.5, 0.0], [0.0, -1.4], [-1.3, -1.4]])  # the square is [-1, 1]
+    distance = masks.outside(points.expand(2, 5, 2))
+    torch.testing.assert_close(distance[0], torch.tensor([0.0, 0.0, 0.5, 0.4, 0.5]), atol=0.06, rtol=0.0)
+    assert masks.known.tolist() == [True, False]
+    assert masks.pixels[0].abs().max() <= 1.0 and masks.pixels[0].abs().max() > 0.95
+    assert float(masks.uncovered(torch.zeros(2, 1, 2))[0].max()) == pytest.approx(2**0.5, abs=0.06)
+
+
+def test_nobody_knows_what_lies_beyond_the_image():
+    mask = np.zeros((60, 60), dtype=bool)
+    mask[:, 40:] = True
+    masks = silhouettes_of([encode_pixels(mask)], torch.zeros(1, 2), torch.ones(1))
+    outside = masks.outside(torch.tensor([[[62.0, 30.0], [75.0, 30.0], [20.0, 30.0]]]))[0]
+    assert outside[0] == 0 and outside[1] == 0 and outside[2] > 10
+
+
+def test_no_mask_at_all_is_no_silhouette():
+    assert silhouettes_of([None, None], torch.zeros(2, 2), torch.ones(2)) is None
+    empty = silhouettes_of([encode_pixels(np.zeros((4, 4), dtype=bool))], torch.zeros(1, 2), torch.ones(1))
+    assert float(empty.outside(torch.ones(1, 3, 2)).sum()) == 0
+
+
+def lifter_with_prior(world, **changes):
+    """A network whose answers differ, and the prior of them."""
+    surface = toy_surface()
+    torch.manual_seed(0)
+    lifter = Lifter(surface, tiny(prior_directions=8, scale="learned", **changes)).eval()
+    for parameter in lifter.trunks.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape)
+    with torch.no_grad():
+        learn_prior(lifter, lifter.numbers(lifter.observe(world.keypoints, world.visible)))
+    return lifter
+
+
+def test_a_prior_holds_the_answers_it_was_learned_from():
+    world = toy_instances(toy_surface(), 24)
+    lifter = lifter_with_prior(world)
+    with torch.no_grad():
+        numbers = lifter.numbers(lifter.observe(world.keypoints, world.visible))[:, : lifter.body.size]
+    assert torch.allclose(lifter.prior_mean, numbers.mean(0), atol=1e-5)
+    gram = lifter.prior_directions @ lifter.prior_directions.T
+    assert torch.allclose(gram - gram.diag().diag(), torch.zeros_like(gram), atol=1e-5)
+    along = (numbers - numbers.mean(0)) @ torch.linalg.pinv(lifter.prior_directions)
+    assert torch.allclose(along[:, :4].std(0), torch.ones(4), atol=1e-2)
+
+
+def test_the_body_moves_to_its_mask_and_keypoints_within_the_prior():
+    surface, world = toy_surface(), toy_instances(toy_surface(), 24)
+    lifter = lifter_with_prior(world)
+    lifter.config = replace(lifter.config, refine_steps=0)
+    (start,) = predict(lifter, world)
+    faces, masks = surface.faces.numpy(), []
+    for i in range(len(world)):
+        shown = start.at(i).projected() * [1.15, 0.9, 1.0] + [12.0, -7.0, 0.0]
+        masks.append(encode_pixels(silhouette(shown, faces, 256, 256)))
+    world = replace(world, masks=tuple(masks))
+    lifter.config = replace(lifter.config, **TEST_TIME)
+    (end,) = predict(lifter, world)
+    before, after = ([silhouette_iou(many.at(i).projected(), faces, masks[i]) for i in range(len(world))] for many in (start, end))
+    assert np.mean(after) > np.mean(before) + 0.02
+    np.testing.assert_allclose(end.silhouette_iou, after, atol=1e-5)
+
+
+def test_keypoints_that_are_not_trusted_do_not_pull():
+    world = toy_instances(toy_surface(), 6)
+    wrong = world.keypoints.clone()
+    wrong[:, ::3] += 80.0
+    weights = torch.ones(6, world.keypoints.shape[1])
+    weights[:, ::3] = 0.02
+    lifter = Lifter(toy_surface(), preset("fit", parts=4, refine_steps=40)).eval()
+    seen = lifter.observe(wrong, world.visible)
+    trusted = seen.visible & (weights > 0.5)
+    clean = replace(seen, visible=trusted)
+    errors = [own_reprojection(reproject(refined(lifter, seen, evidence), seen), clean, 0.01).mean()
+              for evidence in (Evidence(), Evidence(weights=weights))]  # fmt: skip
+    assert errors[1] < errors[0]
+
+
+def test_instances_move_alone():
+    world = toy_instances(toy_surface(), 24)
+    lifter = lifter_with_prior(world)
+    masks = tuple(encode_pixels(square(low=(10 + i, 20))) if i % 3 else None for i in range(24))
+    world = replace(world, masks=masks, weights=torch.rand(24, world.keypoints.shape[1]) * world.visible)
+    lifter.config = replace(lifter.config, **TEST_TIME)
+    (together,) = predict(lifter, world)
+    for i in (0, 7):
+        (alone,) = predict(lifter, world.take([i]))
+        np.testing.assert_allclose(alone.vertices[0], together.vertices[i], atol=2e-4)
+
+
+def test_a_prior_travels_with_the_model_and_older_models_have_none(tmp_path):
+    world = toy_instances(toy_surface(), 24)
+    lifter = lifter_with_prior(world)
+    again = load_model(save_model(lifter, tmp_path / "model.pt"))
+    assert torch.equal(again.prior_directions, lifter.prior_directions)
+    plain = Lifter(toy_surface(), tiny())
+    assert not any("prior" in name for name in plain.state_dict())
+    half = load_model(save_model(lifter, tmp_path / "half.pt", half=True))
+    assert (tmp_path / "half.pt").stat().st_size < 0.75 * (tmp_path / "model.pt").stat().st_size
+    torch.testing.assert_close(half.prior_directions, lifter.prior_directions, atol=1e-3, rtol=1e-3)
+
+
+def test_evidence_is_taken_from_instances():
+    world = toy_instances(toy_surface(), 3)
+    lifter = Lifter(toy_surface(), tiny())
+    seen = lifter.observe(world.keypoints, world.visible)
+    assert evidence_of(world, seen) == Evidence()
+    masked = replace(world, masks=(None, encode_pixels(square()), None))
+    assert evidence_of(masked, seen).silhouettes.known.tolist() == [False, True, False]

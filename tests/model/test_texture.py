@@ -1,0 +1,94 @@
+"""The photograph on the body: where the atlas takes its colours from."""
+
+import numpy as np
+import trimesh
+from PIL import Image
+
+from dp3d_model.export import export_textured
+from dp3d_model.texture import CELL, atlas_corners, atlas_layout, filled, seen_vertices, texture_of
+from dp3d_model.visualise import save_turntable
+from tests.model.toy import blob
+
+
+def picture(width=200, height=160):
+    """Red grows to the right, green downwards; blue is full."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    return np.stack([x + 20, y + 40, np.full_like(x, 250)], axis=2).clip(0, 255).astype(np.uint8)
+
+
+def body():
+    vertices, faces = blob()
+    return vertices, faces, vertices * 60 + [100.0, 80.0, 0.0]
+
+
+def test_every_texel_belongs_to_one_triangle_and_corners_are_where_their_weights_say():
+    for count in (1, 2, 7, 50):
+        (owner, x, y), weights, side = atlas_layout(count)
+        assert len(np.unique(y * side + x)) == len(x) and side % CELL == 0
+        assert set(owner) == set(range(count)) and max(x.max(), y.max()) < side
+        np.testing.assert_allclose(weights.sum(1), 1.0)
+        placed = np.einsum("pc,pcd->pd", weights, atlas_corners(count)[owner])
+        np.testing.assert_allclose(placed, np.stack([x, y], axis=1) + 0.5, atol=1e-9)
+
+
+def test_seen_surface_has_the_colours_of_the_photograph():
+    vertices, faces, projected = body()
+    texture = texture_of(picture(), projected, vertices, faces)
+    seen = seen_vertices(projected, faces, (160, 200), None)
+    assert 0.2 < seen.mean() < 0.6 and texture.seen == seen.mean()
+    expected = np.stack([projected[:, 0] + 19.5, projected[:, 1] + 39.5], axis=1)
+    np.testing.assert_allclose(texture.colours[seen, :2], expected[seen], atol=1.5)
+    shown = np.flatnonzero(seen[faces].all(1))
+    middle = texture.sample(shown, np.full((len(shown), 3), 1 / 3))
+    np.testing.assert_allclose(middle[:, :2], expected[faces[shown]].mean(1), atol=4.0)
+    assert (texture.sample(np.arange(len(faces)), np.full((len(faces), 3), 1 / 3))[:, 2] > 200).all()  # nothing is left black
+
+
+def test_the_other_side_is_filled_from_its_partners():
+    vertices, faces, projected = body()
+    flipped = vertices * [1.0, 1.0, -1.0]
+    symmetry = np.linalg.norm(vertices[:, None] - flipped[None], axis=2).argmin(1)
+    texture = texture_of(picture(), projected, vertices, faces, symmetry)
+    seen = seen_vertices(projected, faces, (160, 200), None)
+    hidden = ~seen & seen[symmetry]
+    assert hidden.sum() > 10
+    np.testing.assert_array_equal(texture.colours[hidden], texture.colours[symmetry[hidden]])
+
+
+def test_nothing_is_taken_from_outside_the_mask():
+    vertices, faces, projected = body()
+    mask = np.zeros((160, 200), dtype=bool)
+    mask[:, :100] = True
+    seen = seen_vertices(projected, faces, (160, 200), mask)
+    assert seen.any() and projected[seen, 0].max() <= 100
+    assert not seen_vertices(projected + [1000.0, 0.0, 0.0], faces, (160, 200), None).any()
+
+
+def test_where_nothing_is_known_the_body_is_grey():
+    rest = np.random.default_rng(0).random((5, 3))
+    assert (filled(np.zeros((5, 3)), np.zeros(5, dtype=bool), rest) == 160).all()
+    one = filled(np.full((5, 3), 7.0), np.arange(5) == 2, rest)
+    assert (one == 7).all()
+
+
+def test_the_file_holds_texture_normals_and_ground(tmp_path):
+    vertices, faces, projected = body()
+    texture = texture_of(picture(), projected, vertices, faces)
+    scene = trimesh.load(export_textured(tmp_path / "body.glb", vertices, faces, texture))
+    mesh = next(one for one in scene.geometry.values() if len(one.faces) == len(faces))
+    assert len(scene.geometry) == 2
+    np.testing.assert_allclose(mesh.vertices, vertices[:, [1, 2, 0]][faces.ravel()], atol=1e-5)
+    image = np.asarray(mesh.visual.material.baseColorTexture)[..., :3]
+    np.testing.assert_array_equal(image, texture.atlas)
+    places = mesh.visual.uv * [1.0, -1.0] * len(texture.atlas) + [0.0, len(texture.atlas)]
+    np.testing.assert_allclose(places.reshape(-1, 3, 2), texture.corners, atol=1e-2)
+    ground = next(one for one in scene.geometry.values() if one is not mesh)
+    assert np.ptp(ground.vertices[:, 1]) == 0 and abs(ground.vertices[0, 1] - vertices[:, 2].min()) < 0.05
+
+
+def test_a_turntable_moves(tmp_path):
+    vertices, faces, projected = body()
+    colours, texture = np.zeros((len(vertices), 3), np.uint8), texture_of(picture(), projected, vertices, faces)
+    path = save_turntable(tmp_path / "body.webp", vertices, faces, colours, texture, 4, 64)
+    with Image.open(path) as found:
+        assert found.n_frames == 4 and found.size == (64, 64)
