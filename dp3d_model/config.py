@@ -47,6 +47,7 @@ class TrainConfig:
     network_input: str = setting(
         "residual", "What the network reads: what the rigid fit leaves, or keypoints.", group=_MODEL, choices=("residual", "keypoints")
     )
+    keypoint_weights: bool = setting(False, "Trust each keypoint as far as its forward-backward weight says.", group=_MODEL)
     encoder: str = setting(
         "cells", "How the input is gathered: means over patches, or attention of latents over the visible surface.",
         group=_MODEL, choices=("cells", "attention"),
@@ -251,6 +252,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "parts": 24,
         "blendshapes": 16,
         "scale": "learned",
+        "keypoint_weights": True,
         "input_cells": 256,
         "width": 640,
         "blocks": 4,

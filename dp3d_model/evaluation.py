@@ -66,7 +66,7 @@ def lift(lifter: Lifter, instances: Instances, batch: int = 256) -> list[tuple[O
     for i in range(0, len(instances), batch):
         some = instances.take(range(i, min(i + batch, len(instances))))
         with torch.no_grad():
-            seen = lifter.observe(some.keypoints, some.visible, some.cameras)
+            seen = lifter.observe(some.keypoints, some.visible, some.cameras, some.weights)
         found.append((seen, refined(lifter, seen, evidence_of(some, seen))))
     return found
 

@@ -79,7 +79,7 @@ def agreement(lifter: Lifter, instances: Instances) -> Float[np.ndarray, "n"]:
         return np.full(len(instances), np.nan)
     with torch.no_grad():
         one, two = (
-            lifter(lifter.observe(each.keypoints, each.visible, each.cameras)).in_camera()
+            lifter(lifter.observe(each.keypoints, each.visible, each.cameras, each.weights)).in_camera()
             for each in (instances, mirror_image(instances, lifter.surface))
         )
     difference = one - two[:, symmetry] * two.new_tensor([-1.0, 1.0, 1.0])

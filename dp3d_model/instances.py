@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -61,10 +61,13 @@ class Instances:
                 parts[field.name] = None if value is None else value[chosen]
         return Instances(**parts)
 
-    def source(self) -> BlockSource:
-        """The same for a loader."""
+    def source(self, truth: bool = False) -> BlockSource:
+        """The same for a loader, with the true shapes where they are asked for and any is known."""
         cameras = None if self.cameras is None else self.cameras.numpy()
-        return BlockSource(block_of_arrays(self.keypoints.numpy(), self.visible.numpy(), cameras), self.visible.shape[1])
+        block = block_of_arrays(self.keypoints.numpy(), self.visible.numpy(), cameras)
+        if truth and self.true_vertices is not None:
+            block = replace(block, true_vertices=self.true_vertices.numpy(), true_scale=self.true_scale.numpy())
+        return BlockSource(block, self.visible.shape[1])
 
     @property
     def known(self) -> Bool[Tensor, "n"]:

@@ -173,10 +173,19 @@ class Lifter(nn.Module):
         self.surface = self.surface.to(device)
         return self.to(device)
 
-    def observe(self, keypoints: Float[Tensor, "n k 2"], visible: Tensor, cameras: Float[Tensor, "n 4"] | None = None) -> Observation:
-        """Observations of this model's template, from image pixels; `cameras` count where the settings say perspective, see observe."""
+    def observe(
+        self,
+        keypoints: Float[Tensor, "n k 2"],
+        visible: Tensor,
+        cameras: Float[Tensor, "n 4"] | None = None,
+        weights: Float[Tensor, "n k"] | None = None,
+    ) -> Observation:
+        """Observations of this model's template, from image pixels, see `observe`.
+
+        `cameras` count where the settings say perspective, `weights` where they say so.
+        """
         known = cameras if self.config.projection == "perspective" else None
-        return observe(self.surface, keypoints, visible, self.config.camera, known)
+        return observe(self.surface, keypoints, visible, self.config.camera, known, weights if self.config.keypoint_weights else None)
 
 
 def reproject(lifted: Lifted, seen: Observation) -> Float[Tensor, "n k 2"]:

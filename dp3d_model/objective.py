@@ -14,12 +14,14 @@ from dp3d_model.config import TrainConfig
 from dp3d_model.dreams import dream, dream_loss
 from dp3d_model.facing import Normals, facing_loss, outline_loss, outline_points
 from dp3d_model.lifter import Lifted, Lifter, reproject
-from dp3d_model.losses import canonical_loss, entropy_loss, noisy_reprojection_loss, reprojection_loss, shape_loss
+from dp3d_model.losses import canonical_loss, entropy_loss, noisy_reprojection_loss, pseudo_huber, reprojection_loss, shape_loss
 from dp3d_model.observation import Observation
 from dp3d_model.rotation_fit import nearest_rotation
 from dp3d_model.surface import Surface
 
 OUTLINE_POINTS = 384
+# Weight of the logarithm of the scale beside the distance to the true vertices.
+SCALE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,12 @@ class Objective(nn.Module):
         return noisy_reprojection_loss(projected, seen.keypoints, seen.visible, noise, self.config.epsilon, form)
 
     def _truth(self, lifted: Lifted, shown: Observation, seen: Observation) -> Tensor:
-        """The mean over the batch of the distance to the true vertices, 0 where they are not known."""
+        """The mean over the batch of the distance to the true vertices, and of the scale to the true one; 0 where they are not known."""
         known = seen.truth.isfinite().all(2).all(1)
-        found = lifted.log_scale.exp()[:, None, None] * lifted.in_camera()
+        found, factor = lifted.log_scale.exp()[:, None, None] * lifted.in_camera(), seen.true_log_scale
+        scale = pseudo_huber((lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach()))[:, None], self.config.epsilon)
         true = torch.where(known[:, None, None], seen.truth, found.detach())
-        return shape_loss(found, true, shown.visible, self.config.epsilon).mean()
+        return (shape_loss(found, true, shown.visible, self.config.epsilon) + SCALE_SHARE * scale).mean()
 
     def _facing(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres

@@ -20,9 +20,11 @@ class Observation:
     Attributes:
         keypoints: [N, K, 2] centred on the visible ones, divided by the camera's scale; 0 where not visible.
         visible: [N, K].
+        weights: [N, K] how far each is trusted, 0..1, 0 where not visible; None for all visible ones alike.
         camera: the rigid template's, or with the learned camera its scale and an identity rotation.
         centre: [N, 2] image pixels of the visible keypoints' mean.
         truth: [N, K, 3] true vertices in the camera frame, for losses alone; NaN where unknown, None where all are.
+        true_log_scale: [N] the correction of the camera's scale that is right; as truth.
         lens: where any intrinsics are known: keypoints, camera and every answer are those of pinholes turned towards the object.
     """
 
@@ -32,17 +34,21 @@ class Observation:
     centre: Float[Tensor, "n 2"]
     lens: Lens | None = None
     truth: Float[Tensor, "n k 3"] | None = None
+    true_log_scale: Float[Tensor, "n"] | None = None
+    weights: Float[Tensor, "n k"] | None = None
 
     def at(self, chosen: Int[Tensor, "v"] | None) -> Observation:
         """The same, of some template vertices only."""
         if chosen is None:
             return self
-        truth = None if self.truth is None else self.truth[:, chosen]
-        return replace(self, keypoints=self.keypoints[:, chosen], visible=self.visible[:, chosen], truth=truth)
+        names = ("keypoints", "visible", "truth", "weights")
+        own = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: None if values is None else values[:, chosen] for name, values in own.items()})
 
-    def with_truth(self, shapes: Float[Tensor, "n k 3"] | None) -> Observation:
-        """The same with true vertices in image pixels."""
-        return self if shapes is None else replace(self, truth=shapes / self.camera.scale[:, None, None])
+    def with_truth(self, vertices: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"]) -> Observation:
+        """The same with true vertices in template units, and their scale in image pixels a unit."""
+        factor = scale / self.camera.scale
+        return replace(self, truth=factor[:, None, None] * vertices, true_log_scale=factor.log())
 
     def with_keypoints(
         self, keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], cameras: Float[Tensor, "n 4"] | None = None
@@ -64,11 +70,13 @@ def observe(
     visible: Bool[Tensor, "n k"],
     camera_mode: str = "closed-form",
     cameras: Float[Tensor, "n 4"] | None = None,
+    weights: Float[Tensor, "n k"] | None = None,
 ) -> Observation:
     """Fit the rigid camera and bring the keypoints (image pixels) into template units.
 
     Args:
         cameras: fx, fy, cx, cy, image pixels; not finite where unknown, whose projection is taken as orthographic.
+        weights: how far each keypoint is trusted; None for all alike.
 
     Raises:
         ShapeError: see fit_camera.
@@ -78,7 +86,7 @@ def observe(
     centre = middle = visible_mean(keypoints, visible)
     lens = None
     if cameras is None or not bool(cameras.isfinite().all(1).any()):
-        camera = fit_camera(surface.vertices, keypoints, visible)
+        camera = fit_camera(surface.vertices, keypoints, visible, weights)
     else:
         keypoints, turn, per_focal = turned_towards(keypoints, visible, cameras)
         camera = fit_perspective(surface.vertices, keypoints, visible, per_focal)
@@ -88,7 +96,7 @@ def observe(
     units = (keypoints - middle[:, None]) / camera.scale[:, None, None] * visible[..., None]
     if camera_mode == "learned":
         camera = replace(camera, rotation=torch.eye(3).to(keypoints).expand(len(keypoints), 3, 3))
-    return Observation(units, visible, camera, centre, lens)
+    return Observation(units, visible, camera, centre, lens, weights=None if weights is None else weights * visible)
 
 
 def residual(
@@ -147,17 +155,18 @@ class Encoder(torch.nn.Module):
         rotation = seen.camera.rotation if rotation is None else rotation
         rows = rotation[:, :2]
         if self.kind == "residual":
-            pooled = self._pool(torch.cat([residual(seen, self.vertices, rotation, placed), shown], dim=2))
+            pooled = self._pool(torch.cat([residual(seen, self.vertices, rotation, placed), shown], dim=2), seen.weights)
             lifted = torch.einsum("npc,nca->npa", pooled[..., :2], rows)
             parts = [lifted.flatten(1), pooled[..., 2], rotation[:, 2]]
         else:
-            pooled = self._pool(torch.cat([seen.keypoints * shown, shown], dim=2))
+            pooled = self._pool(torch.cat([seen.keypoints * shown, shown], dim=2), seen.weights)
             parts = [pooled.flatten(1), rows.flatten(1)]
         return torch.cat(parts, dim=1)
 
-    def _pool(self, values: Float[Tensor, "n k c"]) -> Float[Tensor, "n p c"]:
-        """Means over the visible vertices of each patch; the last channel, visibility, becomes the visible share."""
+    def _pool(self, values: Float[Tensor, "n k c"], weights: Float[Tensor, "n k"] | None) -> Float[Tensor, "n p c"]:
+        """Means over the visible vertices of each patch, as far as each is trusted; the last channel, visibility, becomes that share."""
         n, k, c = values.shape
+        values = values if weights is None else values * weights[..., None]
         rows = self.share * values.transpose(0, 1).reshape(k, n * c)
         sums = rows.new_zeros(self.count, n * c).index_add_(0, self.owner, rows).reshape(self.count, n, c).transpose(0, 1)
         share = sums[..., -1:]

@@ -96,11 +96,10 @@ def predict(lifter: Lifter, instances: Instances, batch: int = BATCH) -> Iterato
     lifter.eval()
     for start in range(0, len(instances), batch):
         some = slice(start, start + batch)
-        cameras = None if instances.cameras is None else instances.cameras[some]
-        with torch.no_grad():
-            seen = lifter.observe(instances.keypoints[some], instances.visible[some], cameras)
         own = instances.take(range(*some.indices(len(instances))))
-        found = _prediction(lifter, seen, refined(lifter, seen, evidence_of(own, seen)), cameras)
+        with torch.no_grad():
+            seen = lifter.observe(own.keypoints, own.visible, own.cameras, own.weights)
+        found = _prediction(lifter, seen, refined(lifter, seen, evidence_of(own, seen)), own.cameras)
         yield measured(lifter, found, own)
 
 

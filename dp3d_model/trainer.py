@@ -50,13 +50,17 @@ class Seen:
         keypoints: [N, K, 2] image pixels.
         visible: [N, K].
         cameras: [N, 4] intrinsics; None without.
-        truth: [N, K, 3] true vertices, camera frame, image pixels; NaN where unknown, None where all are.
+        truth: [N, K, 3] true vertices, camera frame, template units; NaN where unknown, None where all are.
+        true_scale: [N] image pixels per template unit; as truth.
+        weights: [N, K] how far the keypoints are trusted; None for all alike.
     """
 
     keypoints: Tensor
     visible: Tensor
     cameras: Tensor | None
     truth: Tensor | None = None
+    true_scale: Tensor | None = None
+    weights: Tensor | None = None
 
     def at(self, part: slice) -> Seen:
         """Some of them."""
@@ -126,7 +130,8 @@ class Trainer:
 
     def _loader(self, ranks: Ranks) -> Loader:
         order = {"seed": self.config.seed, "window": self.config.window, "drop_last": True, "threads": self.threads}
-        return Loader(self.source, batch_size=ranks.share(self.batch), rank=ranks.rank, ranks=ranks.count, **order)
+        fields = fields_of(self.config)
+        return Loader(self.source, fields=fields, batch_size=ranks.share(self.batch), rank=ranks.rank, ranks=ranks.count, **order)
 
     def resume(self, *, other_settings: bool = False) -> bool:
         """Take up the state in the folder; False where there is none.
@@ -260,7 +265,8 @@ class Trainer:
         config = self.config
         mine = slice(self.ranks.rank * len(batch.visible), (self.ranks.rank + 1) * len(batch.visible))
         centred, cameras = about_the_axis(batch.keypoints, batch.cameras)
-        truth = self._truth(batch)
+        truth = batch.true_vertices if self.config.truth_weight else None
+        weights = batch.weights if config.keypoint_weights else None
         keypoints, visible = (self._among_all(values, mine) for values in (centred, batch.visible))
         if config.turn:
             angle = angles(len(visible), config.turn, generator)
@@ -269,20 +275,15 @@ class Trainer:
         if config.mirror and self.surface.symmetry is not None:
             chosen, symmetry = half(len(visible), generator), self.surface.symmetry
             truth = None if truth is None else mirrored(truth, batch.visible, symmetry, chosen[mine])[0]
+            weights = None if weights is None else torch.where(chosen[mine, None], weights[:, symmetry], weights)
             keypoints, visible = mirrored(keypoints, visible, symmetry, chosen)
         own = visible[mine] if truth is None else visible[mine] & ~truth.isfinite().all(2).all(1, keepdim=True)
-        known = Seen(keypoints[mine], own, cameras, truth).to(self.device)
+        known = Seen(keypoints[mine], own, cameras, truth, None if truth is None else batch.true_scale).to(self.device)
         if config.hide:
             visible = hide_at_random(visible, config.hide, generator)
         if config.shake:
             keypoints = shake(keypoints, visible, config.shake, generator)
-        return Seen(keypoints[mine], visible[mine], cameras).to(self.device), known
-
-    def _truth(self, batch: Batch) -> Tensor | None:
-        """The true vertices of the batch in image pixels, where they are to be learned."""
-        if not self.config.truth_weight or batch.true_vertices is None:
-            return None
-        return batch.true_vertices * batch.true_scale[:, None, None]
+        return Seen(keypoints[mine], visible[mine], cameras, weights=weights).to(self.device), known
 
     def _among_all(self, values: Tensor, mine: slice) -> Tensor:
         """This process's rows in the place that they have in the whole batch."""
@@ -294,9 +295,12 @@ class Trainer:
 
     def _observed(self, read: Seen, known: Seen) -> tuple[Observation, Observation]:
         """What the network is shown, and what its answer is compared with, in the same units."""
-        shown = self.objective.lifter.observe(read.keypoints, read.visible, read.cameras)
+        shown = self.objective.lifter.observe(read.keypoints, read.visible, read.cameras, read.weights)
         same = not (self.config.hide or self.config.shake or known.truth is not None)
-        return shown, shown if same else shown.with_keypoints(known.keypoints, known.visible, known.cameras).with_truth(known.truth)
+        if same:
+            return shown, shown
+        seen = shown.with_keypoints(known.keypoints, known.visible, known.cameras)
+        return shown, seen if known.truth is None else seen.with_truth(known.truth, known.true_scale)
 
     def _check(self, losses: dict[str, float], norm: float) -> None:
         """Stop before a step that would spoil the weights."""
@@ -319,7 +323,11 @@ class Trainer:
         loader = self._loader(Ranks())
         count = max(1, min(self.instances, RECALIBRATION) // loader.order.batch)
         drawn = loader.from_step(_ASIDE * len(loader))
-        batches = [Seen(batch.keypoints, batch.visible, batch.cameras).to(self.device) for batch in islice(drawn, count)]
+        weighted = self.config.keypoint_weights
+        batches = [
+            Seen(batch.keypoints, batch.visible, batch.cameras, weights=batch.weights if weighted else None).to(self.device)
+            for batch in islice(drawn, count)
+        ]
         drawn.close()
         recalibrate(lifter, lambda seen: _numbers(lifter, seen), batches)
         if self.config.network and self.config.prior_directions:
@@ -351,4 +359,10 @@ class Trainer:
 
 def _numbers(lifter: Lifter, seen: Seen) -> Tensor:
     """What the network says of instances."""
-    return lifter.numbers(lifter.observe(seen.keypoints, seen.visible, seen.cameras))
+    return lifter.numbers(lifter.observe(seen.keypoints, seen.visible, seen.cameras, seen.weights))
+
+
+def fields_of(config: TrainConfig) -> tuple[str, ...]:
+    """What a training needs of its instances beside keypoints, as `loader.FIELDS` names it."""
+    wanted = {"cameras": config.projection == "perspective", "truth": config.truth_weight > 0, "weights": config.keypoint_weights}
+    return tuple(name for name, needed in wanted.items() if needed)

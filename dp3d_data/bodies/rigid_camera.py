@@ -11,6 +11,8 @@ from torch import Tensor
 from dp3d_data.errors import ShapeError
 
 RIDGE = 1e-9
+# What a keypoint of weight 0 weighs: where none is trusted, all count alike.
+LEAST_WEIGHT = 0.02
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ def fit_camera(
     template: Float[Tensor, "k 3"],
     keypoints: Float[Tensor, "n k 2"],
     visible: Bool[Tensor, "n k"],
+    weights: Float[Tensor, "n k"] | None = None,
 ) -> Camera:
     """The camera of the rigid template (ours): the affine map that fits best, then the orthonormal rows nearest to it.
 
@@ -39,6 +42,7 @@ def fit_camera(
         template: vertices, template units.
         keypoints: image pixels, x right, y down; values where not visible do not matter.
         visible: at least one vertex per instance; four that span space for a unique answer.
+        weights: of the squared distances of visible vertices; None for all alike.
 
     Raises:
         ShapeError: the arrays do not belong together, or an instance has no visible vertex.
@@ -48,10 +52,12 @@ def fit_camera(
         raise ShapeError("keypoints, visibility and template differ in the number of vertices", got=got)
     if not bool(visible.any(1).all()):
         raise ShapeError("an instance has no visible vertex", expected="at least one; build-shards drops such instances")
-    weights = visible.to(torch.float64)
+    mass = visible.to(torch.float64)
+    if weights is not None:
+        mass = mass * (weights.to(torch.float64) + LEAST_WEIGHT)
     x = template.to(torch.float64)
     y = torch.where(visible[..., None].expand_as(keypoints), keypoints, torch.zeros_like(keypoints)).to(torch.float64)
-    share = weights / weights.sum(1, keepdim=True)
+    share = mass / mass.sum(1, keepdim=True)
     x_mean, y_mean = share @ x, (share[:, None] @ y)[:, 0]
     squares = (share @ (x[:, :, None] * x[:, None, :]).reshape(-1, 9)).reshape(-1, 3, 3) - x_mean[:, :, None] * x_mean[:, None, :]
     mixed = (y * share[..., None]).transpose(1, 2) @ x - y_mean[:, :, None] * x_mean[:, None, :]

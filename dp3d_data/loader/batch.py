@@ -32,6 +32,7 @@ class Batch:
         true_vertices: [B, K, 3] camera frame, template units; NaN where unknown.
         true_scale: [B] image pixels per template unit; NaN where unknown.
         cameras: [B, 4] fx, fy, cx, cy of perspective cameras, image pixels; NaN where unknown.
+        weights: [B, K] forward-backward weight of each keypoint, 0..1: 1 where nothing is known, 0 where invisible.
         names: B instance ids; empty where not asked for.
     """
 
@@ -46,6 +47,7 @@ class Batch:
     true_vertices: Float[Tensor, "b k 3"] | None = None
     true_scale: Float[Tensor, "b"] | None = None
     cameras: Float[Tensor, "b 4"] | None = None
+    weights: Float[Tensor, "b k"] | None = None
     names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -84,7 +86,7 @@ def batch_of(block: Block, num_vertices: int, sparse: bool) -> Batch:
         views = {"offsets": block.offsets, "vertex_ids": block.ids.astype(np.int64), "points": block.points}
     else:
         views = dict(zip(("keypoints", "visible"), block.dense(num_vertices), strict=True))
-    rest = {name: getattr(block, name) for name in ("index", "groups", "boxes", "true_vertices", "true_scale", "cameras")}
+    rest = {name: getattr(block, name) for name in ("index", "groups", "boxes", "true_vertices", "true_scale", "cameras", "weights")}
     tensors = {name: None if value is None else torch.from_numpy(value) for name, value in (views | rest).items()}
     return Batch(**tensors, names=() if block.names is None else tuple(block.names))
 

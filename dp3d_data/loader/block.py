@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int, Integer
 
 from dp3d_data.errors import ShapeError, ShardError, UsageError
-from dp3d_data.shards.decode import VIEW_COLUMNS, boxes, lenses, truth, views
+from dp3d_data.shards.decode import VIEW_COLUMNS, boxes, lenses, truth, views, weights
 
 # What a batch can carry besides keypoints: field -> columns of the instance table.
 FIELDS = {
@@ -20,6 +20,7 @@ FIELDS = {
     "boxes": ["box_x0", "box_y0", "box_x1", "box_y1"],
     "truth": ["true_vertices", "true_scale"],
     "cameras": ["camera_kind", "camera_matrix"],
+    "weights": ["cycle"],
 }
 
 
@@ -38,6 +39,7 @@ class Block:
         true_vertices: [N, K, 3] camera frame, template units; NaN where unknown.
         true_scale: [N] image pixels per template unit; NaN where unknown.
         cameras: [N, 4] fx, fy, cx, cy of perspective cameras, image pixels; NaN where unknown.
+        weights: [N, K] forward-backward weight of each keypoint, 0..1: 1 where nothing is known, 0 where invisible.
     """
 
     offsets: Int[np.ndarray, "n_plus_1"]
@@ -50,6 +52,7 @@ class Block:
     true_vertices: Float[np.ndarray, "N K 3"] | None = None
     true_scale: Float[np.ndarray, "N"] | None = None
     cameras: Float[np.ndarray, "N 4"] | None = None
+    weights: Float[np.ndarray, "N K"] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -121,6 +124,8 @@ def block_of(table: pa.Table, first: int, num_vertices: int, wanted: Sequence[st
         rest["true_vertices"], rest["true_scale"] = _truth(table, num_vertices)
     if "cameras" in wanted:
         rest["cameras"] = lenses(table)
+    if "weights" in wanted:
+        rest["weights"] = weights(table, found, num_vertices)
     index = np.arange(first, first + table.num_rows)
     return Block(found.offsets, found.ids, np.stack([found.x, found.y], axis=1), index, **rest)
 

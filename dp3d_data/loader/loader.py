@@ -35,7 +35,7 @@ class Loader:
         memory: keep what was read, sparse; by default where that takes less than 1 GiB. It changes no batch.
         window: rows that are shuffled together, in whole row groups; 0 shuffles the split as one and needs memory for all of it.
         sparse: leave the keypoints as they are stored; Batch.dense makes them dense, on any device.
-        fields: what else a batch carries: names, groups, boxes, truth, cameras.
+        fields: what else a batch carries: names, groups, boxes, truth, cameras, weights.
         rank, ranks: whose part of the batches; by default those of torch.distributed where it is in use.
         cache: where files of a remote address are kept.
 

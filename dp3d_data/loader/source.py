@@ -124,13 +124,14 @@ class BlockSource:
     Args:
         block: the instances.
         num_vertices: K of the template.
-        identity: what they are; by default a fingerprint of their keypoints and cameras.
+        identity: what they are; by default a fingerprint of all that is known of them.
     """
 
     def __init__(self, block: Block, num_vertices: int, identity: str | None = None) -> None:
         self.block, self.num_vertices = block, num_vertices
         self.sizes: tuple[int, ...] = (len(block),)
-        arrays = (block.offsets, block.ids, block.points) + (() if block.cameras is None else (block.cameras,))
+        known = (block.cameras, block.true_vertices, block.true_scale, block.weights)
+        arrays = (block.offsets, block.ids, block.points, *(values for values in known if values is not None))
         self.identity = identity or fingerprint("arrays", len(block), [_digest(values) for values in arrays])
 
     def read(self, group: int) -> Block:
@@ -180,7 +181,7 @@ class Held:
 
 def bytes_held(source: Source, wanted: Sequence[str]) -> int:
     """Most memory that all instances of a source can take when held: every vertex visible."""
-    return sum(source.sizes) * source.num_vertices * (22 if "truth" in wanted else 10)
+    return sum(source.sizes) * source.num_vertices * (10 + 12 * ("truth" in wanted) + 4 * ("weights" in wanted))
 
 
 def _digest(values: np.ndarray) -> str:

@@ -73,14 +73,13 @@ def train(
     from dp3d_data.shards import require_files
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.surface import surface_of
-    from dp3d_model.trainer import Trainer
+    from dp3d_model.trainer import Trainer, fields_of
 
     shard_folder = ShardFolder(address)
     if not shard_folder.remote:
         require_files(shard_folder.folder)
     perspective = chosen.projection == "perspective"
-    wanted = ("cameras",) * perspective + ("truth",) * (chosen.truth_weight > 0)
-    source, reader = ShardSource(shard_folder, split, wanted), ShardReader(shard_folder.folder)
+    source, reader = ShardSource(shard_folder, split, fields_of(chosen)), ShardReader(shard_folder.folder)
     surface = surface_of(reader.template, reader.basis.functions, chosen.basis)
     remark = ""
     if perspective:

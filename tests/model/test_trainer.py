@@ -1,7 +1,9 @@
 """Training: it learns, it resumes to the last bit, it stops cleanly."""
 
 import json
+import math
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from dp3d_data.config import from_toml
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, TrainingDiverged, UsageError
 from dp3d_model.config import PRESETS, TrainConfig, preset
+from dp3d_model.evaluation import score_model
 from dp3d_model.model_file import load_model
 from dp3d_model.objective import Objective
 from dp3d_model.optimisation import learning_rate
@@ -170,20 +173,49 @@ EVERY_LOSS = {
     "facing_weight": 0.5,
     "outline_weight": 0.5,
     "shape_weight": 0.1,
+    "truth_weight": 0.5,
     "noise": "clipped",
     "hide": 0.4,
     "canonical_copies": 2,
 }
 
 
+def test_known_shapes_teach_what_keypoints_cannot(tmp_path):
+    """Keypoints that are wrong by a fifth of the body, with their truth: the lifted bodies come to the truth, not to the keypoints."""
+    surface, world = toy_surface(), toy_instances(toy_surface(), 96, bend=0.4)
+    noise = 0.2 * world.true_scale[:, None, None] * torch.randn(world.keypoints.shape, generator=torch.Generator().manual_seed(1))
+    seen = replace(world, keypoints=world.keypoints + noise)
+    errors = {}
+    for weight in (0.0, 10.0):
+        config = tiny(steps=80, learning_rate=3e-3, truth_weight=weight, dream_weight=0.0)
+        lifter = Trainer(surface, seen.source(truth=True), config, tmp_path / str(weight)).run()
+        errors[weight] = float(score_model(lifter, seen).given["mpjpe"].mean())
+    assert errors[10.0] < 0.8 * errors[0.0]
+    assert all(row["reprojection"] == 0 and row["truth"] > 0 for row in rows(tmp_path / "10.0"))
+
+
+def test_unknown_shapes_among_known_ones_learn_from_their_keypoints(tmp_path):
+    surface, world = toy_surface(), toy_instances(toy_surface(), 40)
+    world.true_vertices[::2] = torch.nan
+    trainer = Trainer(surface, world.source(truth=True), tiny(truth_weight=1.0, mirror=False), tmp_path)
+    batch = next(iter(trainer.loader))
+    _, known = trainer.augmented(batch, torch.Generator().manual_seed(0))
+    unknown = batch.true_vertices.isnan().any(2).any(1)
+    assert 0 < unknown.sum() < len(unknown)
+    assert torch.equal(known.visible, batch.visible & unknown[:, None])
+    losses = trainer.train_step(batch)
+    assert losses["reprojection"] > 0 and losses["truth"] > 0 and math.isfinite(losses["total"])
+
+
 @pytest.mark.parametrize("drawn_rings", [0, 12])
 def test_parts_of_a_step_add_up_to_the_step(tmp_path, drawn_rings):
     """A law, where normalisation sees one instance at a time: the same losses and gradients, whatever the parts."""
     surface, world = toy_surface(), toy_instances(toy_surface(), 40)
+    world.true_vertices[::3] = torch.nan
     found = []
     for micro_batch in (0, 5, 3):
         config = tiny(norm="layer", micro_batch=micro_batch, drawn_rings=drawn_rings, clip=0.0, **EVERY_LOSS)
-        trainer = Trainer(surface, world.source(), config, tmp_path)
+        trainer = Trainer(surface, world.source(truth=True), config, tmp_path)
         trainer.objective.train()
         losses = trainer.train_step(next(iter(trainer.loader)))
         found.append((losses, torch.cat([value.grad.ravel() for value in trainer.objective.parameters()])))

@@ -44,7 +44,7 @@ def row(index: int, kind: str = "extract", *, template: Template | None = None, 
         view(rng, count, template.num_vertices),
         Correspondence(template.name, template.content_hash, "truth" if synthetic else "dog-synth-1"),
         visible_area=count / template.num_vertices,
-        mask_area=None if synthetic else 9000,
+        mask=None if synthetic else encode_pixels(np.arange(256 * 256).reshape(256, 256) < 9000),
         truth=Truth(rng.normal(size=(template.num_vertices, 3)), 120.0) if synthetic else None,
     )
     return made | changes

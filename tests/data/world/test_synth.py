@@ -8,9 +8,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dp3d_data.cli import main
-from dp3d_data.errors import RecipeMismatch, UsageError
+from dp3d_data.errors import RecipeMismatch, TemplateError, UsageError
+from dp3d_data.records import RunLength
+from dp3d_data.run_lengths import encode_pixels, mask_pixels
+from dp3d_data.world import World
+from pipelines.rows import Rows
 from pipelines.synth import make_plan, synth
 from pipelines.synth_settings import SynthConfig
+from pipelines.synth_truth import with_truth
 
 SMALL = {"count": 9, "part": 3, "size": 64, "overlays": 2}
 
@@ -95,6 +100,54 @@ def test_a_folder_keeps_one_recipe(tmp_path):
 def test_a_category_without_template_wants_one():
     with pytest.raises(UsageError, match="no built-in template"):
         make_plan(SynthConfig(category="zebra"))
+
+
+ANNOTATED = {"count": 6, "part": 3, "size": 128, "overlays": 0, "companions": 0.5, "seed": 5, "annotate": True}
+
+
+def test_a_network_looks_at_the_world(tmp_path, monkeypatch):
+    """Its keypoints with the truth of the animal that they are of, whatever the workers; every image is accounted for."""
+    found = []
+    for workers in (1, 2):
+        (tmp_path / str(workers)).mkdir()
+        monkeypatch.chdir(tmp_path / str(workers))
+        run, _ = synth(make_plan(SynthConfig(**ANNOTATED, out="world", workers=workers)))
+        found.append(digests(tmp_path / str(workers) / "world"))
+    assert found[0] == found[1]
+    rows = [row for table in run.instances() for row in table.to_pylist()]
+    assert len(rows) >= 4 and run.counts["inputs"] == 6
+    assert len({row["group"] for row in rows}) == len(rows)  # no animal twice
+    exact, _ = synth(make_plan(SynthConfig(**(ANNOTATED | {"annotate": False}), out="exact", workers=1)))
+    truth = {row["group"]: row for table in exact.instances() for row in table.to_pylist()}
+    for row in rows:
+        assert row["model"] == "animals-1" and row["cycle"] is not None
+        mask = mask_pixels(RunLength(row["image_height"], row["image_width"], row["mask"].encode()))
+        assert mask.sum() == row["mask_area"] > 0
+        if row["group"] in truth:  # the animal that the image was made for
+            assert row["true_vertices"] == truth[row["group"]]["true_vertices"]
+            assert row["true_scale"] == truth[row["group"]]["true_scale"]
+        error = np.linalg.norm(seen_by(row) - np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1), axis=1)
+        assert np.median(error) < 0.25 * np.ptp(seen_by(row), axis=0).max()
+
+
+def test_detections_of_no_animal_are_rejected(tmp_path):
+    plan = make_plan(SynthConfig(**ANNOTATED, out=str(tmp_path / "w"), workers=1))
+    scene = World(plan.template, plan.config.world()).scene(0)
+    animal = scene.animals[0]
+    row = {"image_id": "0", "image_height": 128, "image_width": 128, "camera_kind": None}
+    shown, elsewhere = encode_pixels(animal.mask), encode_pixels(np.eye(128, dtype=bool))
+    rows = Rows([{**row, "instance_id": name, "score": score, "mask": mask.counts.decode()}
+                 for name, score, mask in (("low", 0.5, shown), ("high", 0.9, shown), ("beside", 0.8, elsewhere))])  # fmt: skip
+    kept = with_truth(rows, scene, plan.template)
+    assert [one["instance_id"] for one in kept.instances] == ["high"] and kept.instances[0]["group"] == animal.group
+    assert sorted(one["instance_id"] for one in kept.rejects) == ["beside", "low"]
+
+
+def test_a_network_needs_images_and_its_own_template(tmp_path):
+    with pytest.raises(UsageError, match="a network looks at images"):
+        make_plan(SynthConfig(**ANNOTATED, images=False))
+    with pytest.raises(TemplateError, match="do not belong together"):
+        make_plan(SynthConfig(**ANNOTATED, template="cow"))
 
 
 def test_the_command_says_what_it_did(tmp_path):
