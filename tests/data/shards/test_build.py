@@ -237,7 +237,7 @@ def test_the_manifest_tells_what_the_files_hold(tmp_path):
     for entry in manifest["shards"]:
         file = pq.ParquetFile(tmp_path / "out" / entry["name"])
         assert [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)] == entry["row_groups"]
-        assert entry["instances"] == sum(entry["row_groups"]) and entry["bytes"] <= 1.2 * PLAN.shard_bytes
+        assert entry["instances"] == sum(entry["row_groups"]) and entry["bytes"] <= 1.25 * PLAN.shard_bytes  # a footer names each column
 
 
 def test_the_commands_follow_each_other_without_paths(tmp_path, monkeypatch):

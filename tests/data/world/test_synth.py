@@ -102,7 +102,7 @@ def test_a_category_without_template_wants_one():
         make_plan(SynthConfig(category="zebra"))
 
 
-ANNOTATED = {"count": 6, "part": 3, "size": 128, "overlays": 0, "companions": 0.5, "seed": 5, "annotate": True}
+ANNOTATED = {"count": 6, "part": 3, "size": 128, "overlays": 0, "companions": 0.5, "seed": 5, "identity_images": 1, "annotate": True}
 
 
 def test_a_network_looks_at_the_world(tmp_path, monkeypatch):
