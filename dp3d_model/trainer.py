@@ -128,6 +128,16 @@ class Trainer:
         self.average = start_average(self.objective.lifter) if config.average else {}
         self.step, self.usual = 0, 0.0
 
+    def start_from(self, lifter: Lifter) -> None:
+        """Begin with the weights of another model of the same shape, before any step.
+
+        Raises:
+            WeightsMismatch: its settings shape another network.
+        """
+        load_weights(self.objective.lifter, lifter.state_dict(), "--init")
+        self.recipe = fingerprint(self.recipe, [value.cpu().double().sum().item() for value in lifter.state_dict().values()])
+        self.average = start_average(self.objective.lifter) if self.config.average else {}
+
     def _loader(self, ranks: Ranks) -> Loader:
         order = {"seed": self.config.seed, "window": self.config.window, "drop_last": True, "threads": self.threads}
         fields = fields_of(self.config)

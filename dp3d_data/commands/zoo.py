@@ -22,7 +22,7 @@ def list_networks(published: bool) -> None:
     say_table(("name", "kind", "for", "weights"), [row for row in rows if not (published and row[-1] == "not published")], width=150)
 
 
-@command("show", example="dp3d-data zoo show animals-1")
+@command("show", example="dp3d-data zoo show animals-2")
 @click.argument("name")
 def show(name: str) -> None:
     """Say what shapes a network, which meshes it knows and where its weights are. NAME is one of `zoo list`."""

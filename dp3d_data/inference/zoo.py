@@ -154,7 +154,7 @@ def _small(name: str, mesh: str, vertices: int, note: str, **shape: object) -> M
 
 
 ANIMALS = ModelSpec(
-    name="animals-1",
+    name="animals-2",
     class_to_mesh={0: "dog", 1: "cow"},
     class_names={0: "dog", 1: "cow", 2: "other"},
     mesh_sizes={"dog": 3123, "cow": 2930},

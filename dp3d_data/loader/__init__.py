@@ -5,13 +5,14 @@ from dp3d_data.loader.block import FIELDS, block_of_arrays
 from dp3d_data.loader.datasets import InstanceStream, InstanceTable
 from dp3d_data.loader.loader import Loader
 from dp3d_data.loader.remote import ShardFolder
-from dp3d_data.loader.source import BlockSource, Held, ShardSource, Source
+from dp3d_data.loader.source import BlockSource, Held, Joined, ShardSource, Source
 
 __all__ = [
     "FIELDS",
     "Batch",
     "BlockSource",
     "Held",
+    "Joined",
     "InstanceStream",
     "InstanceTable",
     "Loader",

@@ -138,6 +138,26 @@ class BlockSource:
         return self.block
 
 
+class Joined:
+    """The groups of several sources of one template, one source after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources, self.num_vertices = tuple(sources), sources[0].num_vertices
+        if any(source.num_vertices != self.num_vertices for source in sources):
+            got = ", ".join(str(source.num_vertices) for source in sources)
+            raise ShardError("instances of different templates cannot be mixed", got=f"{got} vertices")
+        self.sizes: tuple[int, ...] = sum((tuple(source.sizes) for source in sources), ())
+        self.identity = fingerprint("joined", [source.identity for source in sources])
+        self._places = [(source, group) for source in self.sources for group in range(len(source.sizes))]
+        self._starts = [0, *accumulate(sum(source.sizes) for source in sources)]
+
+    def read(self, group: int) -> Block:
+        """One group; the places of its instances count over all sources."""
+        source, own = self._places[group]
+        block = source.read(own)
+        return replace(block, index=block.index + self._starts[self.sources.index(source)])
+
+
 class Held:
     """A source whose groups stay in memory once they have been read, sparse: about 10 bytes for each visible vertex.
 

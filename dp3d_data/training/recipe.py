@@ -33,7 +33,7 @@ class TrainCseConfig:
     )  # fmt: skip
     cache: str = setting("", "Folder where rendered images are kept; empty for the workspace.", group="Machine")
 
-    model: str = setting("animals-1", "Network to train: dp3d-data zoo list.", group="Training")
+    model: str = setting("animals-2", "Network to train: dp3d-data zoo list.", group="Training")
     weights: str = setting(
         "", "Start from this checkpoint, or the embedded weights of this name, instead of random weights.", group="Training"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +11,18 @@ import click
 
 from dp3d_data.commandline import GroupedOption, command, config_options, say
 from dp3d_data.config import read_toml, workspace
-from dp3d_data.errors import RecipeMismatch
-from dp3d_model.config import EVALUATION_ONLY, PRESETS, TrainConfig, preset
+from dp3d_data.errors import InputMissing, RecipeMismatch, TemplateMismatch
+from dp3d_model.config import EVALUATION_ONLY, PRESETS, TrainConfig, model_fields, preset
 
 if TYPE_CHECKING:
+    from dp3d_data.bodies import Template
+    from dp3d_data.loader import BlockSource, Source
     from dp3d_model.lifter import Lifter
+    from dp3d_model.surface import Surface
     from dp3d_model.trainer import Trainer
+
+# Instances below which a training by itself is not worth much, synthetic views beside them, and the weight of their truth.
+FEW, MIXED, TRUTH_OF_MIX = 300, 1000, 3.0
 
 
 @command("train", example="dp3d-model train --shards dp3d/dog/shards --preset quick")
@@ -34,6 +40,14 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the model.  [default: the category's]")
 @click.option("--overwrite", is_flag=True, cls=GroupedOption, group="Output", help="Discard a run of another recipe.")
 @click.option("--resume", is_flag=True, cls=GroupedOption, group="Output", help="Go on from the saved state with other settings.")
+@click.option(
+    "--init", metavar="MODEL", cls=GroupedOption, group="Input",
+    help="Start from this model's weights and settings of the network; embedded: the one that comes with the package.",
+)
+@click.option(
+    "--mix", type=click.Choice(["synth"]), cls=GroupedOption, group="Input",
+    help="Learn from synthetic views with their truth too, made in the workspace where they are not there yet.",
+)  # fmt: skip
 @click.option("--tensorboard", is_flag=True, cls=GroupedOption, group="Output", help="Write event files for TensorBoard too.")
 @click.option(
     "--preset",
@@ -56,49 +70,121 @@ def train(
     preset_name: str,
     device: str,
     tensorboard: bool,
+    init: str | None,
+    mix: str | None,
 ) -> None:
     """Learn the model from shards.
 
     A run that was stopped goes on where it stopped when the same command is given again, with the same losses. On several GPUs or
     machines: torchrun --nproc-per-node 4 -m dp3d_model.cli train --device cuda ...
     """
-    chosen = with_preset(config, preset_name)
-    address = shards or str(workspace(category) / "shards")
+    chosen, start = with_preset(config, preset_name), initial_model(init, category)
+    if start is not None:
+        chosen = replace(chosen, **{name: getattr(start.config, name) for name in model_fields()})
+    if mix:
+        chosen = replace(chosen, truth_weight=chosen.truth_weight or TRUTH_OF_MIX)
     folder = Path(out) if out else workspace(category) / "model"
 
-    import numpy as np
-
-    from dp3d_data.loader import ShardFolder, ShardSource
     from dp3d_data.ranks import join_ranks, leave_ranks
-    from dp3d_data.shards import require_files
-    from dp3d_data.shards.reader import ShardReader
-    from dp3d_model.surface import surface_of
-    from dp3d_model.trainer import Trainer, fields_of
+    from dp3d_model.trainer import Trainer
 
-    shard_folder = ShardFolder(address)
-    if not shard_folder.remote:
-        require_files(shard_folder.folder)
-    perspective = chosen.projection == "perspective"
-    source, reader = ShardSource(shard_folder, split, fields_of(chosen)), ShardReader(shard_folder.folder)
-    surface = surface_of(reader.template, reader.basis.functions, chosen.basis)
-    remark = ""
-    if perspective:
-        known = np.isfinite(source.read(0).cameras).all(1)
-        remark = f"perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics"
+    source, surface = opened(shards or str(workspace(category) / "shards"), split, category, chosen, start, mixed=bool(mix))
     ranks, device = join_ranks(device)
     try:
         trainer = Trainer(surface, source, chosen, folder, threads=threads, device=device, ranks=ranks, tensorboard=tensorboard)
+        if start is not None:
+            trainer.start_from(start)
         if overwrite:
             trainer.discard()
-        what = f"{category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices"
-        _train(trainer, resume, what, remark)
+        _train(trainer, resume, f"{category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices")
     finally:
         leave_ranks()
     if ranks.writes:
         say(f"  written to {folder} · next: dp3d-model evaluate --category {category}")
 
 
-def _train(trainer: Trainer, resume: bool, what: str, remark: str) -> None:
+def opened(address: str, split: str, category: str, config: TrainConfig, start: Lifter | None, mixed: bool) -> tuple[Source, Surface]:
+    """What to learn from, and the template; the program says what is worth knowing of it.
+
+    Args:
+        start: the model whose weights the training begins with.
+        mixed: add synthetic views.
+
+    Raises:
+        InputMissing, ShardError, UsageError: no such shards.
+        TemplateMismatch: they are of another template than the model or the views.
+    """
+    import numpy as np
+
+    from dp3d_data.loader import Joined, ShardFolder, ShardSource
+    from dp3d_data.shards import require_files
+    from dp3d_data.shards.reader import ShardReader
+    from dp3d_model.model_file import check_template
+    from dp3d_model.surface import surface_of
+    from dp3d_model.trainer import fields_of
+
+    folder, fields = ShardFolder(address), fields_of(config)
+    if not folder.remote:
+        require_files(folder.folder)
+    source, reader = ShardSource(folder, split, fields), ShardReader(folder.folder)
+    if "cameras" in fields:
+        known = np.isfinite(source.read(0).cameras).all(1)
+        say(f"{category}: perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
+    if start is not None:
+        check_template(start, reader.template.name, reader.template.content_hash, address)
+    surface = surface_of(reader.template, reader.basis.functions, config.basis) if start is None else start.surface
+    if mixed:
+        return Joined([source, synthetic_views(category, reader.template, fields)]), surface
+    if sum(source.sizes) < FEW:
+        mend = f"dp3d-model train --category {category} --init embedded --mix synth"
+        say(f"{category}: {sum(source.sizes)} instances are few to learn from; better: {mend}")
+    return source, surface
+
+
+def initial_model(init: str | None, category: str) -> Lifter | None:
+    """The model that --init names; None without.
+
+    Raises:
+        InputMissing: no such model, or none is embedded for the category.
+        CheckpointError: no model file.
+    """
+    if not init:
+        return None
+    from dp3d_model.model_file import embedded_model, load_model
+
+    if init != "embedded":
+        return load_model(init)
+    path = embedded_model(category)
+    if path is None:
+        raise InputMissing(f"no model of {category!r} comes with the package", hint="name one: --init MODEL, or leave it out")
+    return load_model(path)
+
+
+def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) -> BlockSource:
+    """Views of the synthetic world with their truth, in the workspace's folder "mix"; made once.
+
+    Raises:
+        UsageError, TemplateError: the category has no built-in template, or the shards are of another one.
+    """
+    import pyarrow as pa
+
+    from dp3d_data.loader.block import block_of
+    from dp3d_data.loader.source import BlockSource
+    from pipelines.synth import make_plan, synth
+    from pipelines.synth_settings import SynthConfig
+
+    out = workspace(category) / "mix"
+    plan = make_plan(SynthConfig(category=category, count=MIXED, images=False, perspective=1.0, identity_images=1, seed=3, out=str(out)))
+    if plan.template.content_hash != template.content_hash:
+        got, expected = f"{template.name} {template.content_hash}", f"{plan.template.name} {plan.template.content_hash}"
+        raise TemplateMismatch("synthetic views are made of the built-in template alone", got=got, expected=expected)
+    say(f"{category}: {MIXED} synthetic views in {out}")
+    run, _ = synth(plan)
+    table = pa.concat_tables(run.instances())
+    return BlockSource(block_of(table, 0, template.num_vertices, fields), template.num_vertices)
+
+
+def _train(trainer: Trainer, resume: bool, what: str) -> None:
     """Say what is there, and do what is left, the picture of the parts last; only the first of several processes speaks and draws."""
     from dp3d_model.gallery import draw_parts
     from dp3d_model.model_file import load_model
@@ -109,8 +195,6 @@ def _train(trainer: Trainer, resume: bool, what: str, remark: str) -> None:
     if trainer.ranks.writes:
         several = f" · {trainer.ranks.count} processes" if trainer.ranks.count > 1 else ""
         say(f"{what} · recipe {trainer.recipe}{several}")
-        if remark:
-            say(f"  {remark}")
         say(f"  {found}: {trainer.folder}" if done else f"  {found} at step {trainer.step} of {trainer.steps}")
     lifter = None if done else _run(trainer)
     picture = trainer.folder / PICTURE_FILE

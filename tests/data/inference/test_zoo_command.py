@@ -34,7 +34,7 @@ def test_check_names_the_network_and_the_next_command(tmp_path):
 
 
 def test_the_next_command_names_no_template_where_it_is_the_category_s_own():
-    path = shipped_path(find_spec("animals-1"))
+    path = shipped_path(find_spec("animals-2"))
     assert run("check", str(path)).output.endswith(f"--weights {path}\n")
 
 

@@ -93,5 +93,5 @@ def test_some_losses_are_a_choice(tmp_path, chosen):
 
 
 def test_the_recipe_of_the_embedded_network_is_read():
-    recipe = from_toml(TrainCseConfig, ROOT / "pipelines/animals-1.toml")
-    assert (recipe.model, recipe.trunk, recipe.freeze) == ("animals-1", "lite0", 5) and recipe.kinds.startswith("dog=dog")
+    recipe = from_toml(TrainCseConfig, ROOT / "pipelines/animals-2.toml")
+    assert (recipe.model, recipe.trunk, recipe.freeze) == ("animals-2", "lite0", 5) and recipe.kinds.startswith("dog=dog")
