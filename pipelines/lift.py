@@ -28,7 +28,7 @@ TABLES = (".csv", ".parquet")
 def from_photographs(
     images: Sequence[str], template: Template, out: Path, settings: ExtractConfig | None = None, advance: Advance = lambda *_: None
 ) -> Outcome:
-    """Extract photographs into a run folder; what cannot be read is a row of its failures, what shows no animal one of its rejects.
+    """Extract photographs, the sample photographs where none are given, into a run folder; what cannot be read is a row of its failures, what shows no animal one of its rejects.
 
     Args:
         settings: network, filters and machine; its images, template and folder are replaced.
@@ -37,7 +37,7 @@ def from_photographs(
         InputMissing, NothingToDo, UsageError: no photographs.
         CheckpointError: a network of another template.
     """
-    config = replace(settings or ExtractConfig(), images=tuple(images), source="folder")
+    config = replace(settings or ExtractConfig(), images=tuple(images), source="folder" if images else "")
     return _extracted(config, template, out, advance)
 
 

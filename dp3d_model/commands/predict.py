@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 FORMATS = ("glb", "obj", "ply", "npz", "turn", "table")
 EXAMPLE = """
+dp3d-model predict --images photos/
 dp3d-model predict --category dog --split all --count 8
-dp3d-model predict --images photos/ --rig
 dp3d-model predict --keypoints keypoints.npz --format table --no-pictures
 """
 
 
 def lifting_options(function: Callable) -> Callable:
     """The options that say what is lifted and by which model."""
-    text = "Run folder of extract, synth or project, or shards.  [default: the category's shards]"
+    text = "Run folder of extract, synth or project, or shards.  [default: the category's shards, else the sample photographs]"
     options = (
         click.option("--shards", metavar="PATH", cls=GroupedOption, group="Input", help=text),
         click.option(
@@ -92,7 +92,7 @@ def predict(
 ) -> None:
     """Lift instances to 3D.
 
-    For each instance: an npz with the posed vertices, the camera, the part motions and the figures; a mesh, with the photograph as its
+    Without any input and without shards in the workspace, the sample photographs. For each instance: an npz with the posed vertices, the camera, the part motions and the figures; a mesh, with the photograph as its
     texture where there is one; and a row of pictures. lifted.png shows those that the model is surest of, view.html all of them to turn,
     figures.csv what is known of each. Photographs and keypoint files become a run folder, OUT/extract, first: dp3d-data failures tells
     what could not be used.
@@ -146,10 +146,10 @@ def model_and_instances(
         raise UsageError("more than one kind of input", got=" and ".join(named), expected="one of --shards, --images and --keypoints")
     path = find_model(category, model)
     lifter = load_model(path)
-    lifter.config = with_optimisation(lifter.config, bool(images) if optimise is None else optimise, optimise is None)
+    lifter.config = with_optimisation(lifter.config, not (shards or keypoints) if optimise is None else optimise, optimise is None)
     say(f"{category}: the embedded model" if path == embedded_model(category) else f"{category}: model {path}")
     source = Path(shards) if shards else workspace(category) / "shards"
-    if images or keypoints:
+    if images or keypoints or not (shards or source.is_dir()):
         source = _extracted(lifter, images or keypoints, folder, category, filters)
     found = open_to_lift(source, split)
     lifter = lifter_for(lifter, found.template, remeshed, source)
