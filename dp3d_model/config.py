@@ -243,7 +243,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "shake": 0.04,
         "save_every": 250,
     },
-    # Photographs, from renders as the network sees them: see pipelines/lifters.md.
+    # Photographs, from renders as the network sees them: see pipelines/lifters.sh.
     "photographs": {
         "steps": 4000,
         "learning_rate": 1.5e-3,

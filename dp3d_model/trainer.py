@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from dp3d_model.objective import Objective, Whole
 from dp3d_model.observation import Observation
 from dp3d_model.optimisation import clip_gradients, learning_rate, make_optimiser, make_scaler, start_average, update_average
 from dp3d_model.refinement import learn_prior
+from dp3d_model.seen import Seen, fields_of, numbers_of
 from dp3d_model.surface import Surface
 from dp3d_model.training_log import METRICS_FILE, SPEED_FILE, Clock, TrainingLog
 from dp3d_model.trunk import recalibrate, use_precision
@@ -40,38 +40,6 @@ _ASIDE = 1 << 32
 FIRST_STEPS, LEAST_EXPLOSION = 10, 10.0
 
 Progress = Callable[[int, int, dict[str, float]], None]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a batch shows.
-
-    Attributes:
-        keypoints: [N, K, 2] image pixels.
-        visible: [N, K].
-        cameras: [N, 4] intrinsics; None without.
-        truth: [N, K, 3] true vertices, camera frame, template units; NaN where unknown, None where all are.
-        true_scale: [N] image pixels per template unit; as truth.
-        weights: [N, K] how far the keypoints are trusted; None for all alike.
-    """
-
-    keypoints: Tensor
-    visible: Tensor
-    cameras: Tensor | None
-    truth: Tensor | None = None
-    true_scale: Tensor | None = None
-    weights: Tensor | None = None
-
-    def at(self, part: slice) -> Seen:
-        """Some of them."""
-        return self._map(lambda values: values[part])
-
-    def to(self, device: torch.device) -> Seen:
-        """The same on a device."""
-        return self._map(lambda values: values.to(device))
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Seen:
-        return Seen(**{name: None if values is None else change(values) for name, values in vars(self).items()})
 
 
 class Trainer:
@@ -333,16 +301,12 @@ class Trainer:
         loader = self._loader(Ranks())
         count = max(1, min(self.instances, RECALIBRATION) // loader.order.batch)
         drawn = loader.from_step(_ASIDE * len(loader))
-        weighted = self.config.keypoint_weights
-        batches = [
-            Seen(batch.keypoints, batch.visible, batch.cameras, weights=batch.weights if weighted else None).to(self.device)
-            for batch in islice(drawn, count)
-        ]
+        batches = [Seen(one.keypoints, one.visible, one.cameras, weights=one.weights).to(self.device) for one in islice(drawn, count)]
         drawn.close()
-        recalibrate(lifter, lambda seen: _numbers(lifter, seen), batches)
+        recalibrate(lifter, lambda seen: numbers_of(lifter, seen), batches)
         if self.config.network and self.config.prior_directions:
             with torch.no_grad():
-                learn_prior(lifter, torch.cat([_numbers(lifter, seen) for seen in batches]))
+                learn_prior(lifter, torch.cat([numbers_of(lifter, seen) for seen in batches]))
         return lifter.move(torch.device("cpu"))
 
     def save_state(self) -> None:
@@ -365,14 +329,3 @@ class Trainer:
     def _generator(self, stream: int, index: int) -> torch.Generator:
         seed = np.random.SeedSequence([self.config.seed, stream, index]).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(seed) & (2**63 - 1))
-
-
-def _numbers(lifter: Lifter, seen: Seen) -> Tensor:
-    """What the network says of instances."""
-    return lifter.numbers(lifter.observe(seen.keypoints, seen.visible, seen.cameras, seen.weights))
-
-
-def fields_of(config: TrainConfig) -> tuple[str, ...]:
-    """What a training needs of its instances beside keypoints, as `loader.FIELDS` names it."""
-    wanted = {"cameras": config.projection == "perspective", "truth": config.truth_weight > 0, "weights": config.keypoint_weights}
-    return tuple(name for name, needed in wanted.items() if needed)

@@ -18,6 +18,7 @@ from dp3d_data.config import workspace
 def steps(short: bool, place: Path) -> list[str]:
     """The commands of the demo, as a user would type them; the short form makes and trains less."""
     instances, training = (300, 40) if short else (1500, 300)
+    extracted, own = (shlex.quote(str(place / name)) for name in ("extract", "own-predictions"))
     return [
         "dp3d-data doctor",
         "dp3d-model predict --category dog",
@@ -26,7 +27,7 @@ def steps(short: bool, place: Path) -> list[str]:
         "dp3d-data build-shards --category dog",
         f"dp3d-model train --category dog --init embedded --preset photographs --steps {training}",
         "dp3d-model evaluate --category dog",
-        f"dp3d-model predict --category dog --shards {shlex.quote(str(place / 'extract'))} --out {shlex.quote(str(place / 'own-predictions'))}",
+        f"dp3d-model predict --category dog --shards {extracted} --out {own}",
         "dp3d-data report --category dog",
     ]
 

@@ -28,7 +28,9 @@ TABLES = (".csv", ".parquet")
 def from_photographs(
     images: Sequence[str], template: Template, out: Path, settings: ExtractConfig | None = None, advance: Advance = lambda *_: None
 ) -> Outcome:
-    """Extract photographs, the sample photographs where none are given, into a run folder; what cannot be read is a row of its failures, what shows no animal one of its rejects.
+    """Extract photographs, those of the package where none are given, into a run folder.
+
+    What cannot be read is a row of its failures, what shows no animal one of its rejects.
 
     Args:
         settings: network, filters and machine; its images, template and folder are replaced.

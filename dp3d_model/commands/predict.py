@@ -80,9 +80,7 @@ def lifting_options(function: Callable) -> Callable:
 )
 @click.option("--rig", is_flag=True, cls=GroupedOption, group="Output", help="GLB files with a skeleton: a joint for each part.")
 @click.option("--count", default=24, type=click.IntRange(0), cls=GroupedOption, group="Output", help="Instances to write; 0 for all.")
-@click.option(
-    "--pictures/--no-pictures", default=True, cls=GroupedOption, group="Output", help="Draw each instance, and a page."
-)
+@click.option("--pictures/--no-pictures", default=True, cls=GroupedOption, group="Output", help="Draw each instance, and a page.")
 @click.option(
     "--min-confidence", default=0.0, type=click.FloatRange(0, 1), cls=GroupedOption, group="Output",
     help="Instances that the model is less sure of are rejected.",
@@ -92,10 +90,10 @@ def predict(
 ) -> None:
     """Lift instances to 3D.
 
-    Without any input and without shards in the workspace, the sample photographs. For each instance: an npz with the posed vertices, the camera, the part motions and the figures; a mesh, with the photograph as its
-    texture where there is one; and a row of pictures. lifted.png shows those that the model is surest of, view.html all of them to turn,
-    figures.csv what is known of each. Photographs and keypoint files become a run folder, OUT/extract, first: dp3d-data failures tells
-    what could not be used.
+    Without any input and without shards in the workspace, the sample photographs are lifted. For each instance: an npz with the posed
+    vertices, the camera, the part motions and the figures; a mesh, with the photograph as its texture where there is one; and a row of
+    pictures. lifted.png shows those that the model is surest of, view.html all of them to turn, figures.csv what is known of each.
+    Photographs and keypoint files become a run folder, OUT/extract, first: dp3d-data failures tells what could not be used.
     """
     from dp3d_model.gallery import Output, write_predictions
     from pipelines.view import write_view

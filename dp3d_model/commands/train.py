@@ -120,8 +120,8 @@ def opened(address: str, split: str, category: str, config: TrainConfig, start: 
     from dp3d_data.shards import require_files
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.model_file import check_template
+    from dp3d_model.seen import fields_of
     from dp3d_model.surface import surface_of
-    from dp3d_model.trainer import fields_of
 
     folder, fields = ShardFolder(address), fields_of(config)
     if not folder.remote:

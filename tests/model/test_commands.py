@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dp3d_data.bodies import make_template
+from dp3d_data.bodies import load_template, make_template
 from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, WeightsMismatch
 from dp3d_data.files import write_torch
 from dp3d_data.filters import FilterConfig
@@ -16,6 +16,7 @@ from dp3d_data.records import Detection, VertexView
 from dp3d_data.shards import Correspondence, ImageInfo, RunWriter, ShardReader, Truth, instance_row
 from dp3d_model.cli import main
 from dp3d_model.model_file import check_template, load_model
+from dp3d_model.surface import surface_of
 from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template
 from tests.model.toy import TINY, blob, toy_instances, toy_surface
@@ -209,3 +210,36 @@ def test_what_cannot_be_compared_is_refused(workspace, tmp_path):
     unknown = run("ablate", "--row", "arapp")
     assert unknown.exit_code == 2
     assert "did you mean 'arap'" in unknown.stderr
+
+
+def test_a_training_starts_from_another_model(workspace, tmp_path):
+    """The settings of the network are that model's, whatever the preset; after no learning the answers are too."""
+    assert run(*TRAIN).exit_code == 0
+    first = load_model(workspace / "model")
+    words = ["train", "--init", str(workspace / "model"), "--steps", "2", "--learning-rate", "0", "--out", str(tmp_path / "again")]
+    again = run(*words)
+    assert again.exit_code == 0, again.output
+    second = load_model(tmp_path / "again")
+    assert second.config.width == first.config.width == 32
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], value, msg=name)
+    assert "instances are few to learn from" in again.output
+    refused = CliRunner().invoke(main, ["train", "--init", "embedded", "--out", str(tmp_path / "other")])
+    assert refused.exit_code != 0 and "another template" in refused.output
+
+
+def test_views_are_mixed_in_with_their_truth(tmp_path, monkeypatch):
+    monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
+    monkeypatch.setattr("dp3d_model.commands.train.MIXED", 24)
+    make_shards(tmp_path / "dog", load_template("dog"), truth=False, surface=toy_surface_of(load_template("dog")))
+    mixed = run("train", "--mix", "synth", *OPTIONS, "--steps", "2", "--batch", "16", "--log-every", "1")
+    assert mixed.exit_code == 0, mixed.output
+    assert "24 synthetic views" in mixed.output
+    rows = [json.loads(line) for line in (tmp_path / "dog" / "model" / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["truth"] > 0 and row["reprojection"] > 0 for row in rows)
+
+
+def toy_surface_of(template):
+    """A surface with functions that are only good enough to bend it."""
+    functions = np.concatenate([np.ones((template.num_vertices, 1)), template.vertices], axis=1).astype(np.float32)
+    return surface_of(template, functions, 4)
