@@ -14,7 +14,7 @@ from torchvision.ops import nms
 from dp3d_data.errors import ShapeError, UsageError
 from dp3d_data.inference.classes import class_and_mesh
 from dp3d_data.inference.crops import SOURCE_SIDE, Square, crop_of, part_of_maps, region_of, square_of
-from dp3d_data.inference.duplicates import once
+from dp3d_data.inference.duplicates import once, tightened
 from dp3d_data.inference.outputs import Outputs
 from dp3d_data.inference.resizing import network_size, resized
 from dp3d_data.inference.spec import ModelSpec
@@ -225,7 +225,7 @@ class DensePredictor:
         for number, (one, boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
             regions = [region_of(square, photograph.width, photograph.height) for square in squares[number]] if squares else boxes
             own = [_detection(boxes[k], regions[k], one, k, maps, start + k) for k in range(len(one.boxes))]
-            answers.append(once(own) if again and given[number] is None else own)
+            answers.append([tightened(each) for each in once(own)] if again and given[number] is None else own)
             start += len(one.boxes)
         return answers
 
