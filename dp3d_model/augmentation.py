@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 LEAST_VISIBLE = 4
+# Laplace-Beltrami functions that a smooth error is made of.
+WAVES = 24
 
 
 def hide_at_random(visible: Bool[Tensor, "n k"], largest: float, generator: torch.Generator) -> Bool[Tensor, "n k"]:
@@ -24,12 +26,35 @@ def shake(
 
     The box is the one around the visible keypoints, its side the longer one.
     """
+    spread = largest * torch.rand(len(keypoints), generator=generator) * box_side(keypoints, visible)
+    return keypoints + spread[:, None, None] * torch.randn(keypoints.shape, generator=generator)
+
+
+def warp(
+    keypoints: Float[Tensor, "n k 2"],
+    visible: Bool[Tensor, "n k"],
+    largest: float,
+    functions: Float[Tensor, "k j"],
+    generator: torch.Generator,
+) -> Float[Tensor, "n k 2"]:
+    """Move keypoints by a smooth field over the template, as a network errs: whole limbs at a time.
+
+    The field is a random combination of the first Laplace-Beltrami functions, of a standard deviation drawn for each instance up to
+    `largest` sides of its box.
+    """
+    waves = functions[:, 1 : 1 + WAVES]
+    waves = waves / waves.square().mean(0, keepdim=True).sqrt().clamp_min(1e-9) / waves.shape[1] ** 0.5
+    spread = largest * torch.rand(len(keypoints), generator=generator) * box_side(keypoints, visible)
+    amounts = torch.randn(len(keypoints), waves.shape[1], 2, generator=generator)
+    return keypoints + spread[:, None, None] * torch.einsum("kw,nwc->nkc", waves, amounts)
+
+
+def box_side(keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, "n"]:
+    """The longer side of the box around the visible keypoints."""
     shown = visible[..., None]
     high = torch.where(shown, keypoints, -torch.inf).amax(1)
     low = torch.where(shown, keypoints, torch.inf).amin(1)
-    side = (high - low).amax(1)
-    spread = largest * torch.rand(len(keypoints), generator=generator) * side
-    return keypoints + spread[:, None, None] * torch.randn(keypoints.shape, generator=generator)
+    return (high - low).amax(1)
 
 
 def mirror(

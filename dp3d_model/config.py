@@ -126,6 +126,7 @@ class TrainConfig:
     )
     mirror: bool = setting(False, "Show half of the instances mirrored, where the template's symmetry is known.", group=_OPTIMISER)
     turn: float = setting(0.0, "Largest turn in the image, degrees.", group=_OPTIMISER, minimum=0, maximum=180)
+    warp: float = setting(0.0, "Largest smooth displacement of the keypoints it reads, sides of the box.", group=_OPTIMISER, minimum=0)
     shake: float = setting(0.01, "Largest noise of the keypoints it reads, sides of the box.", group=_OPTIMISER, minimum=0)
 
     prior_directions: int = setting(
@@ -137,6 +138,9 @@ class TrainConfig:
     refine_tie: float = setting(0.0, "Weight of the squared distance to the network's answer in them.", group=_REFINE, minimum=0)
     refine_silhouette: float = setting(0.0, "Weight of the distance to the mask, both ways, where there is one.", group=_REFINE, minimum=0)
     refine_prior: float = setting(0.0, "Weight of the squared distance to the middle of the prior.", group=_REFINE, minimum=0)
+    refine_stay: float = setting(
+        0.0, "Weight of the squared distance to the network's answer along the prior, in standard deviations.", group=_REFINE, minimum=0
+    )
     refine_stride: float = setting(
         10.0, "Learning rate along the prior's directions, in standard deviations, over that of all else.", group=_REFINE, minimum=0
     )

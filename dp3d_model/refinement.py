@@ -69,28 +69,28 @@ class _Free:
         self.own = None
         if len(self.directions):
             self.own = (start[:, :size] - lifter.prior_mean) @ torch.linalg.pinv(self.directions)
-        body = start.new_zeros(count, len(self.directions) or size)
-        self.body, self.camera = body.requires_grad_(), start.new_zeros(count, start.shape[1] - size).requires_grad_()
+        self.along = start.new_zeros(count, len(self.directions)).requires_grad_()
+        self.body, self.camera = (start.new_zeros(count, own).requires_grad_() for own in (size, start.shape[1] - size))
         self.shift = start.new_zeros(count, 2).requires_grad_() if placed else None
 
     def groups(self, config: TrainConfig) -> list[dict]:
         """Parameters and rates for Adam; in the prior's directions one is a standard deviation."""
         rate = config.refine_rate
-        body = rate * (config.refine_stride if len(self.directions) else 1.0)
-        groups = [{"params": [self.body], "lr": body}, {"params": [self.camera], "lr": rate}]
-        return groups + ([{"params": [self.shift], "lr": rate}] if self.shift is not None else [])
+        others = [self.body, self.camera, *([] if self.shift is None else [self.shift])]
+        return [{"params": [self.along], "lr": rate * config.refine_stride}, {"params": others, "lr": rate}]
 
     def lifted(self, lifter: Lifter, seen: Observation) -> Lifted:
         """The bodies and cameras as they are now."""
-        moved = self.body @ self.directions if len(self.directions) else self.body
+        moved = self.body + self.along @ self.directions
         found = lifter.decode(self.start + torch.cat([moved, self.camera], dim=1), seen)
         return found if self.shift is None else replace(found, shift=self.shift)
 
     def cost(self, config: TrainConfig) -> Tensor:
         """The sum over instances of the squared distances to the network's answer and to the prior's middle."""
         total = config.refine_tie * (self.body.square().sum() + self.camera.square().sum())
-        if self.own is not None and config.refine_prior:
-            total = total + config.refine_prior * (self.own + self.body).square().mean(1).sum()
+        if self.own is not None:
+            total = total + config.refine_stay * self.along.square().sum()
+            total = total + config.refine_prior * (self.own + self.along).square().mean(1).sum()
         return total
 
 

@@ -18,7 +18,7 @@ from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
 from dp3d_data.files import locked, sweep, write_text, write_torch
 from dp3d_data.loader import Batch, Loader, Source
 from dp3d_data.ranks import Ranks
-from dp3d_model.augmentation import angles, half, hide_at_random, mirrored, shake, turned
+from dp3d_model.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
 from dp3d_model.config import TrainConfig, model_fields
 from dp3d_model.lens import about_the_axis
 from dp3d_model.lifter import Lifter
@@ -259,6 +259,8 @@ class Trainer:
         known = Seen(keypoints[mine], own, cameras, truth, None if truth is None else batch.true_scale).to(self.device)
         if config.hide:
             visible = hide_at_random(visible, config.hide, generator)
+        if config.warp:
+            keypoints = warp(keypoints, visible, config.warp, self.surface.functions.cpu(), generator)
         if config.shake:
             keypoints = shake(keypoints, visible, config.shake, generator)
         return Seen(keypoints[mine], visible[mine], cameras, weights=weights).to(self.device), known
@@ -274,7 +276,7 @@ class Trainer:
     def _observed(self, read: Seen, known: Seen) -> tuple[Observation, Observation]:
         """What the network is shown, and what its answer is compared with, in the same units."""
         shown = self.objective.lifter.observe(read.keypoints, read.visible, read.cameras, read.weights)
-        same = not (self.config.hide or self.config.shake or known.truth is not None)
+        same = not (self.config.hide or self.config.shake or self.config.warp or known.truth is not None)
         if same:
             return shown, shown
         seen = shown.with_keypoints(known.keypoints, known.visible, known.cameras)
