@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import CheckpointError, UnsafePickle
+from dp3d_data.unpickling import read_pickle
 from tests.data.bodies.body_arrays import random_model
 from tests.data.bodies.body_pickles import OldPickler, old_pickle, published
 
