@@ -259,7 +259,7 @@ def test_storages_in_plain_pickles_are_read_by_the_same_rules(tmp_path, monkeypa
         warnings.simplefilter("ignore", UserWarning)
         raw = good.storage().__reduce__()[1][0]
     cases = [raw[:-1], raw + b"1", raw[:40], b"", stored(Runs(os.system, "touch ran")), stored(Stored(raw)), stored(7, pickle.dumps([])),
-             raw.replace(b"FloatStorage", b"HalfStorage"), re.sub(rb"(little_endianq.)\x88", rb"\1\x89", raw)]  # fmt: skip
+             raw.replace(b"FloatStorage", b"HalfStorage"), re.sub(rb"(?<=little_endianq.)\x88", b"\x89", raw)]  # fmt: skip
     assert len(set(cases)) == len(cases) and raw not in cases
     for case in cases:
         tensor = Runs(torch._utils._rebuild_tensor_v2, Stored(case), 0, (4,), (1,), False, {})
