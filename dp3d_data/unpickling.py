@@ -23,6 +23,7 @@ from dp3d_data.pickled_arrays import number_type, plain_key, refused, whole_numb
 ARCHIVE = "an archive that torch.save of version 1.6 or later wrote"
 # Instructions and items of a pickle, depth of its containers, open marks, parts of a key; bytes of arrays for its bytes, and more.
 ITEMS, DEPTH, MARKS, KEY, SWELL, SLACK = 20_000_000, 64, 1000, 64, 16, 1 << 24
+_CODES = {info.code: info for info in pickletools.opcodes}
 _REFUSED = {"DUP", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}
 _LENGTHS = {-2: 1, -3: 4, -4: 4, -5: 8}  # pickletools' signs for a length before the content, and the bytes it takes
 _EVERY, _REST, _SECOND = slice(None), slice(1, None), slice(1, None, 2)
@@ -125,7 +126,7 @@ def _instructions(stream: BinaryIO) -> Iterator[tuple[pickletools.OpcodeInfo, in
     stream.seek(start)
     name, number = "", 0
     while name != "STOP":
-        info = pickletools.code2op[stream.read(1).decode("latin1")]
+        info = _CODES[stream.read(1).decode("latin1")]
         name, form = info.name, info.arg.n if info.arg else 0
         if form == pickletools.UP_TO_NEWLINE:
             line = stream.readline() if name != "GLOBAL" else stream.readline() + stream.readline()
@@ -157,7 +158,7 @@ def _look_through(instructions: Iterable[tuple[pickletools.OpcodeInfo, int]]) ->
             marks.pop()
         else:
             start = marks.pop() - len(before) + 2 if pickletools.stackslice in before else len(stack) - len(before)
-            if start < 0 or (name in _KEYS and max(stack[start:][_KEYS[name]], default=0) > KEY):
+            if name in _KEYS and max(stack[start:][_KEYS[name]], default=0) > KEY:
                 raise refused("a key that is neither text nor number")
             made = min(1 + sum(stack[start:]), KEY + 1) if "TUPLE" in name else memo[number] if "GET" in name else 1
             stack[start:] = [made] * len(info.stack_after)
@@ -168,6 +169,9 @@ class _Record:
 
     __slots__ = ("arguments", "pairs", "state")
     kind: ClassVar[str] = ""
+    arguments: tuple
+    pairs: list[tuple[Any, Any]]
+    state: Any
 
     def __new__(cls, *arguments: Any) -> _Record:
         if cls.kind in _CLASSES or (arguments and cls.kind not in _MAKERS):
@@ -223,16 +227,15 @@ class _Values:
 
     def read(self, item: Any, depth: int = 0) -> tuple[Any, int]:
         """The value and how many items it holds."""
-        if isinstance(item, type):
+        if isinstance(item, type) and issubclass(item, _Record):
             return Unread(item.kind), 1
         if not isinstance(item, list | tuple | dict | set | frozenset | _Record):
             return item, 1
         if id(item) not in self.done:
             if depth > DEPTH:
                 raise refused(f"containers nested more than {DEPTH} deep, or in a circle")
-            parts: Iterable = item
-            if isinstance(item, dict | _Record):
-                parts = [*item, *item.values()] if isinstance(item, dict) else [*item.arguments, item.pairs or item.state]
+            parts = [*item.arguments, item.pairs or item.state] if isinstance(item, _Record) else [*item]
+            parts += item.values() if isinstance(item, dict) else ()
             found = [self.read(part, depth + 1) for part in parts]
             size = 1 + sum(size for _, size in found)
             if size > ITEMS:
@@ -310,19 +313,20 @@ def _pickled_storage(raw: bytes) -> tuple[memoryview, np.dtype, int]:
 
 def _storage(pid: Any) -> tuple[str, np.dtype, int]:
     """Name, type and length of a storage that a pickle of torch refers to."""
-    (word, kind, key, _, count), types = pid[:5], _STORAGES
+    word, kind, key, _, count = pid[:5]
     if word != "storage" or not isinstance(kind, Unread) or not isinstance(key, str) or not key.isdecimal() or type(count) is not int:
         raise pickle.UnpicklingError("a reference to something that is no storage")
-    return key, np.dtype(types[kind.kind]), count
+    return key, np.dtype(_STORAGES[kind.kind]), count
 
 
 def _tensor(_: _Values, given: list, __: Any) -> Tensor:
-    return Tensor(given[0], *whole_numbers(given[1]), whole_numbers(given[2]), whole_numbers(given[3]))
+    (offset,) = whole_numbers(given[1])
+    return Tensor(given[0], offset, whole_numbers(given[2]), whole_numbers(given[3]))
 
 
 # What a pickle may call, and what that makes of the arguments given and the state.
 _MAKERS: dict[str, Callable[[_Values, list, Any], Any]] = {
-    "numpy._core.multiarray._reconstruct": lambda values, _, state: values.array(*state[-4:-2], "F" if state[-2] else "C", state[-1]),
+    "numpy._core.multiarray._reconstruct": lambda values, _, state: values.array(state[-4], state[-3], "F" if state[-2] else "C", state[-1]),
     "numpy._core.multiarray.scalar": lambda values, given, _: values.array((1,), given[0], "C", given[1])[0],
     "numpy._core.numeric._frombuffer": lambda values, given, _: values.array(given[2], given[1], given[3], given[0]),
     "numpy.dtype": lambda _, given, state: number_type(given[0], state if isinstance(state, tuple) else ()),
