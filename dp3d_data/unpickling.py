@@ -326,7 +326,7 @@ def _tensor(_: _Values, given: list, __: Any) -> Tensor:
 
 # What a pickle may call, and what that makes of the arguments given and the state.
 _MAKERS: dict[str, Callable[[_Values, list, Any], Any]] = {
-    "numpy._core.multiarray._reconstruct": lambda values, _, state: values.array(state[-4], state[-3], "F" if state[-2] else "C", state[-1]),
+    "numpy._core.multiarray._reconstruct": lambda values, _, state: values.array(state[-4], state[-3], "CF"[bool(state[-2])], state[-1]),
     "numpy._core.multiarray.scalar": lambda values, given, _: values.array((1,), given[0], "C", given[1])[0],
     "numpy._core.numeric._frombuffer": lambda values, given, _: values.array(given[2], given[1], given[3], given[0]),
     "numpy.dtype": lambda _, given, state: number_type(given[0], state if isinstance(state, tuple) else ()),

@@ -13,7 +13,7 @@ import numpy as np
 
 from dp3d_data.bodies.chart_files import require_person
 from dp3d_data.config import file_digest
-from dp3d_data.errors import Dp3dError, InputCorrupt, NothingToDo, TemplateError, UsageError
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, TemplateError, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, chart_pixels, chart_prediction, dense_prediction, integer_box
 from dp3d_data.records import Box, DensePrediction, ImageRecord
 from dp3d_data.sources.addresses import is_file
@@ -109,6 +109,8 @@ class Dump:
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not Path(path).is_file():
+            raise InputMissing("no such file", expected=EXPECTED, path=path)
         content = read_pickle(path, PACKAGES)
         if not isinstance(content, list) or not all(isinstance(entry, dict) and "file_name" in entry for entry in content):
             raise InputCorrupt("not a dump", got=type(content).__name__, expected=EXPECTED, hint=AGAIN, path=path)

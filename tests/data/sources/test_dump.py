@@ -297,6 +297,31 @@ def test_tensors_stay_within_their_storage(tmp_path):
             tensor.array()
 
 
+def test_archives_that_unfold_are_refused(tmp_path):
+    """Torch compresses nothing: what is compressed may be endless."""
+    for name in ("data.pkl", "data/0"):
+        with zipfile.ZipFile(tmp_path / "dump.pkl", "w") as archive:
+            for each, content in (("data.pkl", tensor_pickle(6, 0, (6,), (1,))), ("data/0", bytes(24))):
+                archive.writestr(f"archive/{each}", content, zipfile.ZIP_DEFLATED if each == name else zipfile.ZIP_STORED)
+        with pytest.raises(CheckpointError, match="not a whole torch archive|not all there"):
+            read_pickle(tmp_path / "dump.pkl").array()
+
+
+def test_a_dump_of_another_byte_order_is_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "dump.pkl", "w") as archive:
+        archive.writestr("archive/data.pkl", tensor_pickle(6, 0, (6,), (1,)))
+        archive.writestr("archive/byteorder", "big")
+    with pytest.raises(CheckpointError, match="dump.pkl: numbers of a big-endian machine"):
+        read_pickle(tmp_path / "dump.pkl")
+
+
+@pytest.mark.parametrize("content", [{"file_name": "a.jpg"}, [1, 2], [{"image": "a.jpg"}], "text", np.zeros(3), None])
+def test_a_plain_pickle_of_something_else_is_told(tmp_path, content):
+    (tmp_path / "dump.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(InputCorrupt, match="(?s)dump.pkl: not a dump.*file_name, scores.*mend: make the dump again"):
+        open_source("dump", SourceOptions(path=str(tmp_path / "dump.pkl"))).records()
+
+
 def test_a_dump_that_lost_its_end_or_is_old(tmp_path):
     options = write_dump(tmp_path)
     whole = (tmp_path / "dump.pkl").read_bytes()
