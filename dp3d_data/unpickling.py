@@ -21,10 +21,14 @@ from dp3d_data.limits import DAMAGE, described
 from dp3d_data.pickled_arrays import number_type, plain_key, refused, whole_numbers, worked_out
 
 ARCHIVE = "an archive that torch.save of version 1.6 or later wrote"
-# Instructions and items of a pickle, depth of its containers, open marks, parts of a key; bytes of arrays for its bytes, and more.
-ITEMS, DEPTH, MARKS, KEY, SWELL, SLACK = 20_000_000, 64, 1000, 64, 16, 1 << 24
+# Instructions and items of a pickle, depth of its containers, open marks, parts of a key.
+ITEMS, DEPTH, MARKS, KEY = 20_000_000, 64, 1000, 64
+# Bytes of arrays for each byte of the file, and bytes more; containers and places of the memo, and bytes of the file for each one more.
+SWELL, SLACK, MADE, BYTES = 16, 1 << 24, 1_000_000, 16
 _CODES = {info.code: info for info in pickletools.opcodes}
 _REFUSED = {"DUP", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}
+_MAKES = {"EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT", "EMPTY_SET", "FROZENSET", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "REDUCE", "NEWOBJ",
+          "BINPERSID", "BYTEARRAY8", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}  # fmt: skip
 _LENGTHS = {-2: 1, -3: 4, -4: 4, -5: 8}  # pickletools' signs for a length before the content, and the bytes it takes
 _EVERY, _REST, _SECOND = slice(None), slice(1, None), slice(1, None, 2)
 _KEYS = {"SETITEM": _SECOND, "SETITEMS": _SECOND, "DICT": slice(None, None, 2), "ADDITEMS": _REST, "FROZENSET": _EVERY}
@@ -108,7 +112,9 @@ def read_pickle(path: str | Path, packages: tuple[str, ...] = ()) -> Any:
 def _read(stream: BinaryIO, packages: tuple[str, ...] = (), known: Collection[str] = (), storage: Callable | None = None) -> Any:
     """The object of the pickle at the stream's place; the stream is left at its end."""
     start = stream.tell()
-    _look_through(_instructions(stream))
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(start)
+    _look_through(_instructions(stream, end), MADE + (end - start) // BYTES)
     size = stream.tell() - start
     stream.seek(start)
     try:
@@ -119,11 +125,8 @@ def _read(stream: BinaryIO, packages: tuple[str, ...] = (), known: Collection[st
     return _Values(SWELL * size + SLACK, storage).read(item)[0]
 
 
-def _instructions(stream: BinaryIO) -> Iterator[tuple[pickletools.OpcodeInfo, int]]:
+def _instructions(stream: BinaryIO, end: int) -> Iterator[tuple[pickletools.OpcodeInfo, int]]:
     """The instructions up to the end, with the number that some have; texts are passed over where they lie within the file."""
-    start = stream.tell()
-    end = stream.seek(0, io.SEEK_END)
-    stream.seek(start)
     name, number = "", 0
     while name != "STOP":
         info = _CODES[stream.read(1).decode("latin1")]
@@ -141,14 +144,15 @@ def _instructions(stream: BinaryIO) -> Iterator[tuple[pickletools.OpcodeInfo, in
         yield info, number
 
 
-def _look_through(instructions: Iterable[tuple[pickletools.OpcodeInfo, int]]) -> None:
+def _look_through(instructions: Iterable[tuple[pickletools.OpcodeInfo, int]], most: int) -> None:
     """Refuse instructions that make objects in unusual ways, take much memory, or hash large tuples: the hash of deep ones is a crash."""
     stack: list[int] = []  # how many parts each item has where it is a tuple, else 1
     marks: list[int] = []
     memo: dict[int, int] = {}
     for steps, (info, number) in enumerate(instructions):
         name, before = info.name, info.stack_before
-        if name in _REFUSED or steps > ITEMS or len(marks) > MARKS or ("PUT" in name and not 0 <= number <= steps):
+        most -= name in _MAKES
+        if name in _REFUSED or min(most, ITEMS - steps, MARKS - len(marks)) < 0 or ("PUT" in name and not 0 <= number <= steps):
             raise refused(f"{name} {number} as instruction {steps}, {len(marks)} deep")
         if name == "MARK":
             marks.append(len(stack))

@@ -181,6 +181,15 @@ BOMBS = {
 }
 
 
+# What takes far more memory than its instruction: twenty million sets of one byte each would be gigabytes.
+MANY = 2_000_000
+BOMBS |= {
+    "sets without end": b"\x80\x04" + b"\x8f0" * MANY + b"N.",
+    "a list of lists without end": b"\x80\x02](" + b"]" * MANY + b"e.",
+    "a memo without end": b"\x80\x04" + b"N\x940" * MANY + b"N.",
+}
+
+
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_at_once_and_in_little_memory(tmp_path, name):
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
