@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import pickle
 import re
 import struct
 import tokenize
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 # Bytes of arrays per byte of their file, and bytes more: masks and empty rows compress well, but not endlessly.
 SWELL, SLACK = 100, 1 << 26
-# What damaged, encrypted and hostile archives and headers make zipfile, the decompressors and numpy raise.
+# What damaged, encrypted and hostile archives, pickles and headers make zipfile, pickle, the decompressors and numpy raise.
 DAMAGE: tuple[type[Exception], ...] = (
     OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError, SyntaxError, MemoryError, OverflowError,
-    AssertionError, ImportError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+    AssertionError, ImportError, pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 MOST_TOML = 1 << 20
 _KEY = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
@@ -88,6 +89,13 @@ def read_arrays(
     except DAMAGE as error:
         got = f"{type(error).__name__}: {error}".splitlines()[0][:120]
         raise InputCorrupt(what, got=got, expected="what numpy.savez writes", path=path) from error
+
+
+def described(path: Path) -> str:
+    """Size and first bytes of a file, to tell what it is."""
+    with open(path, "rb") as stream:
+        start = stream.read(16)
+    return f"{path.stat().st_size} bytes that begin with {start!r}" if start else "an empty file"
 
 
 def require_most(found: int, most: int, path: str | Path) -> None:

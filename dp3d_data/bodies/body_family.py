@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dp3d_data.bodies.body_model import BodyModel
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.bodies.symmetry import mirrored_vertices
 from dp3d_data.errors import InputCorrupt, ShapeError
+from dp3d_data.unpickling import read_pickle
 
 MEANS = "cluster_means"
 

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Int
 
 from dp3d_data.bodies.body_model import DOG_JOINTS, DOG_SCALES, BodyModel, dog_scale_basis
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.config import workspace
 from dp3d_data.errors import CheckpointError, InputCorrupt, InputMissing, ShapeError, UnsafePickle, UsageError
 from dp3d_data.limits import DAMAGE, read_arrays
+from dp3d_data.unpickling import read_pickle
 
 FORMAT = 1
 KEYS = ("v_template", "f", "shapedirs", "J_regressor", "kintree_table", "weights")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dp3d_data.bodies.model_files import DAMAGE
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, TemplateError
+from dp3d_data.limits import DAMAGE
 from dp3d_data.matching.charts import ChartIndex
 
 HINT = "fetch UV_Processed.mat with the DensePose data (CC BY-NC 4.0): see docs/people.md"

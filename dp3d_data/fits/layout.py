@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
 from dp3d_data.files import require_no_pointer
 from dp3d_data.fits.records import Fit, FitFailure
 from dp3d_data.sources.trees import read_json
+from dp3d_data.unpickling import read_pickle
 
 MOST_BYTES = 1 << 28
 # What values of the wrong form make numpy and the readers' arithmetic raise.

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.fits.fields import plain_fields
 from dp3d_data.fits.layout import attempt
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
 from dp3d_data.fits.smal import smal_numbers
 from dp3d_data.sources.trees import existing, wrong_tree
+from dp3d_data.unpickling import read_pickle
 
 LAST = "st10_ep0.pkl"
 EXPECTED = f"NAME/{LAST}, in this folder or below it"

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import Dp3dError, InputCorrupt
 from dp3d_data.fits.fields import refuse_unknown
 from dp3d_data.fits.layout import MALFORMED, attempt, failure, joints, picture_size, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
 from dp3d_data.sources.threedpw import HINT, sequences
 from dp3d_data.sources.trees import existing, wrong_tree
+from dp3d_data.unpickling import read_pickle
 
 EXPECTED = "sequenceFiles/train/NAME.pkl (also validation, test) beside imageFiles/NAME/image_00000.jpg"
 GENDERS = {"m": "smpl-male", "f": "smpl-female"}

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import read_text, require_no_pointer
 from dp3d_data.fits.fields import refuse_unknown
@@ -18,6 +17,7 @@ from dp3d_data.fits.records import Fit, FitCamera, FitFailure
 from dp3d_data.sources.trees import existing, wrong_tree
 from dp3d_data.sources.up3d import ENDING as IMAGE_ENDING
 from dp3d_data.sources.up3d import HINT, images_folder, official_splits
+from dp3d_data.unpickling import read_pickle
 
 EXPECTED = "NNNNN_body.pkl and NNNNN_image.png, in this folder or in up-3d/ below it"
 ENDING = "_body.pkl"

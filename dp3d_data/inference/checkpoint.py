@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from dp3d_data.bodies.model_files import DAMAGE, described, read_pickle
 from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle
 from dp3d_data.files import check_archive
+from dp3d_data.limits import DAMAGE, described
+from dp3d_data.unpickling import read_pickle
 
 EXPECTED = "a .pkl or .pth file with a state dict, bare or under the key 'model'"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,22 +13,23 @@ import numpy as np
 
 from dp3d_data.bodies.chart_files import require_person
 from dp3d_data.config import file_digest
-from dp3d_data.errors import Dp3dError, InputCorrupt, NothingToDo, TemplateError, UsageError
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, TemplateError, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, chart_pixels, chart_prediction, dense_prediction, integer_box
 from dp3d_data.records import Box, DensePrediction, ImageRecord
 from dp3d_data.sources.addresses import is_file
-from dp3d_data.sources.iuv import decode_png, from_text
+from dp3d_data.sources.annotations import MALFORMED, in_words
+from dp3d_data.sources.iuv import decode_png, finite, from_text
 from dp3d_data.sources.options import SourceOptions, required_path
-from dp3d_data.sources.ready import ReadyInstance, required_charts
-from dp3d_data.sources.torch_pickle import TorchArchive, state_of
+from dp3d_data.sources.ready import BadInstance, ReadyInstance, instance_of, required_charts
 from dp3d_data.sources.trees import find_image, require_images
+from dp3d_data.unpickling import Tensor, Unread, read_pickle
 
 EXPECTED = "apply_net's dump: a list of dicts with file_name, scores, pred_boxes_XYXY and pred_densepose"
 HINT = "name the folder of the photographs: --images FOLDER"
+AGAIN = "make the dump again with apply_net.py dump, or fetch it again"
 # The packages whose objects stand in a dump.
 PACKAGES = ("densepose", "detectron2")
 EMBEDDINGS, CHARTS = {"embedding", "coarse_segm"}, {"coarse_segm", "fine_segm", "u", "v"}
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class DumpSource:
         """Every image of the dump, in its order.
 
         Raises:
-            InputMissing, CheckpointError, UnsafePickle: no such file, no torch archive, or one that wants to run something.
-            InputCorrupt: another content.
+            InputMissing, CheckpointError, UnsafePickle: no such file, no pickle or torch archive, or one that wants to run something.
+            InputCorrupt: another content, or no image whose detections can be read.
             UsageError: what its detections need was not given.
             NothingToDo: no image.
         """
@@ -76,7 +77,14 @@ class DumpSource:
         return DumpReader(Dump(self.options.path), index)
 
     def _require_vertices(self, entries: Any) -> None:
-        kinds = {kind_of(entry.get("pred_densepose")) for entry in entries} - {""}
+        kinds, wrong = set(), None
+        for entry in entries:
+            try:
+                kinds |= {kind_of(entry.get("pred_densepose"))} - {""}
+            except InputCorrupt as error:  # a row of the failures table, where other images have detections
+                wrong = error
+        if wrong is not None and not kinds:
+            raise wrong
         if "embeddings" in kinds and not self.options.weights:
             raise UsageError("this dump holds embeddings", hint="name the weights that made it, for their vertices: --weights FILE")
         if "embeddings" in kinds and self.options.charts:
@@ -90,13 +98,22 @@ class DumpSource:
 
 
 class Dump:
-    """The entries of a dump by the id of their image: the end of the path that tells the images apart."""
+    """The entries of a dump by the id of their image: the end of the path that tells the images apart.
+
+    Args:
+        path: a plain pickle, as apply_net wrote until October 2022, or an archive of torch, as it has written since.
+
+    Raises:
+        InputMissing, CheckpointError, UnsafePickle: see `read_pickle`.
+        InputCorrupt: another content.
+    """
 
     def __init__(self, path: str | Path) -> None:
-        self.archive = TorchArchive(path, PACKAGES)
-        content = self.archive.content
+        if not Path(path).is_file():
+            raise InputMissing("no such file", expected=EXPECTED, path=path)
+        content = read_pickle(path, PACKAGES)
         if not isinstance(content, list) or not all(isinstance(entry, dict) and "file_name" in entry for entry in content):
-            raise InputCorrupt("not a dump", got=type(content).__name__, expected=EXPECTED, path=path)
+            raise InputCorrupt("not a dump", got=type(content).__name__, expected=EXPECTED, hint=AGAIN, path=path)
         self._content = content
 
     @cached_property
@@ -115,48 +132,52 @@ class DumpReader:
     dump: Dump
     index: VertexIndex | ChartIndex
 
-    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance]:
-        """The detections of an image, numbered as in the dump."""
+    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
+        """The detections of an image, numbered as in the dump; one that cannot be read costs the others nothing.
+
+        Raises:
+            InputCorrupt: boxes, scores and detections of the image do not belong together.
+        """
         entry = self.dump.entries[record.image_id]
         try:
-            boxes = self._array(entry, "pred_boxes_XYXY").reshape(-1, 4).astype(np.float64)
-            scores = self._array(entry, "scores").ravel().astype(np.float64)
-            if len(boxes) != len(scores):
-                raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores")
-            found = self._found(entry.get("pred_densepose"), [_four(box) for box in boxes])
+            boxes = _array(entry.get("pred_boxes_XYXY", ())).reshape(-1, 4).astype(np.float64)
+            scores = _array(entry.get("scores", ())).ravel().astype(np.float64)
+            found = self._found(entry.get("pred_densepose"), len(boxes)) if len(boxes) else []
+            if not len(boxes) == len(scores) == len(found):
+                raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores, {len(found)} detections")
         except MALFORMED as error:
-            if isinstance(error, Dp3dError):
-                raise
-            raise InputCorrupt("not the detections of a dump", got=repr(error)[:120], expected=EXPECTED) from error
+            raise InputCorrupt("not the detections of a dump", got=in_words(error)[:120], expected=EXPECTED, hint=AGAIN) from error
         each = enumerate(zip(boxes, scores, found, strict=True))
-        return [ReadyInstance(str(number), _four(box), float(score), one) for number, (box, score, one) in each]
+        return [instance_of(str(number), partial(_instance, number, *one)) for number, one in each]
 
     def size(self, record: ImageRecord) -> tuple[int, int]:
         """A dump does not tell the size of its images."""
         raise InputCorrupt("no photograph, and a dump does not tell its size", hint=HINT)
 
-    def _array(self, entry: Mapping[str, Any], name: str) -> np.ndarray:
-        return self.dump.archive.array(entry[name]) if name in entry else np.zeros(0)
-
-    def _found(self, dense: Any, boxes: list[Box]) -> list[DensePrediction]:
-        kind, fields = kind_of(dense), state_of(dense)
-        if not boxes:
-            return []
+    def _found(self, dense: Any, count: int) -> list[Callable[[Box], DensePrediction]]:
+        """What reads each detection, given its box."""
+        kind, fields = kind_of(dense), fields_of(dense)
         if kind == "results":
-            return [self._result(one, box) for one, box in zip(dense, boxes, strict=True)]
+            return [partial(self._result, one) for one in dense]
         if kind == "encoded":
-            return [self._encoded(one, box) for one, box in zip(fields["results"], boxes, strict=True)]
+            return [partial(self._encoded, one) for one in fields["results"]]
         names = CHARTS if kind == "charts" else EMBEDDINGS
-        maps = {name: self.dump.archive.array(fields[name]).astype(np.float32) for name in names}
-        rows = [{name: values[row] for name, values in maps.items()} for row in range(len(boxes))]
-        if kind == "charts":
-            return [self._placed(box, *chart_pixels(box, **row)) for box, row in zip(boxes, rows, strict=True)]
-        return [dense_prediction(box, row["embedding"], row["coarse_segm"], self.index) for box, row in zip(boxes, rows, strict=True)]
+        maps = {name: _array(fields[name]).astype(np.float32) for name in names}
+        if any(len(values) < count for values in maps.values()):
+            raise ValueError(f"{count} boxes, {len(maps['coarse_segm'])} detections")
+        read = self._charts if kind == "charts" else self._embeddings
+        return [partial(read, {name: values[row] for name, values in maps.items()}) for row in range(count)]
+
+    def _charts(self, row: dict[str, np.ndarray], box: Box) -> DensePrediction:
+        return self._placed(box, *chart_pixels(box, **row))
+
+    def _embeddings(self, row: dict[str, np.ndarray], box: Box) -> DensePrediction:
+        return dense_prediction(box, row["embedding"], row["coarse_segm"], self.index)
 
     def _result(self, one: Any, box: Box) -> DensePrediction:
         """Labels and u, v of every pixel of the box."""
-        fields = state_of(one)
-        labels, places = (self.dump.archive.array(fields[name]) for name in ("labels", "uv"))
+        fields = fields_of(one)
+        labels, places = (_array(fields[name]) for name in ("labels", "uv"))
         return self._placed(box, labels.astype(np.int64), places.astype(np.float64))
 
     def _encoded(self, one: Any, box: Box) -> DensePrediction:
@@ -167,8 +188,14 @@ class DumpReader:
     def _placed(self, box: Box, labels: np.ndarray, places: np.ndarray) -> DensePrediction:
         x, y, width, height = integer_box(box)
         if labels.shape != (height, width) or places.shape != (2, height, width):
-            raise InputCorrupt("a detection of another size than its box", got=list(labels.shape), expected=[height, width])
+            got = f"{list(labels.shape)}, its u and v {list(places.shape)}"
+            raise InputCorrupt("a detection of another size than its box", got=got, expected=[height, width], hint=AGAIN)
         return chart_prediction((x, y), labels, np.clip(places, 0, 1), self.index)
+
+
+def fields_of(item: Any) -> Mapping[str, Any]:
+    """The fields of an object of the reference; empty where it is none."""
+    return item.state if isinstance(item, Unread) and isinstance(item.state, dict) else {}
 
 
 def kind_of(dense: Any) -> str:
@@ -177,10 +204,10 @@ def kind_of(dense: Any) -> str:
     Raises:
         InputCorrupt: something else.
     """
-    fields = set(state_of(dense))
+    fields = set(fields_of(dense))
     if dense is None or (isinstance(dense, list) and not dense):
         return ""
-    if isinstance(dense, list) and all({"labels", "uv"} <= set(state_of(one)) for one in dense):
+    if isinstance(dense, list) and any(isinstance(one, Unread) for one in dense):
         return "results"
     for kind, names in (("charts", CHARTS), ("embeddings", EMBEDDINGS), ("encoded", {"results"})):
         if names <= fields:
@@ -188,6 +215,19 @@ def kind_of(dense: Any) -> str:
     raise InputCorrupt("detections that are neither charts nor embeddings", got=", ".join(sorted(fields)) or type(dense).__name__)
 
 
-def _four(values: Any) -> Box:
-    x0, y0, x1, y1 = (float(value) for value in values)
-    return x0, y0, x1, y1
+def _instance(number: int, numbers: np.ndarray, score: float, read: Callable[[Box], DensePrediction]) -> ReadyInstance:
+    """One detection; what is wrong with it names it."""
+    try:
+        x0, y0, x1, y1 = (finite(value) for value in numbers)
+        box = x0, y0, x1, y1
+        return ReadyInstance(str(number), box, finite(score), read(box))
+    except MALFORMED as error:
+        if isinstance(error, Dp3dError):
+            raise
+        raise InputCorrupt(f"detection {number}: not a detection", got=in_words(error)[:120], expected=EXPECTED, hint=AGAIN) from error
+
+
+def _array(value: Any) -> np.ndarray:
+    if not isinstance(value, Tensor | np.ndarray | list | tuple):
+        raise TypeError(f"{type(value).__name__} in the place of numbers")
+    return value.array() if isinstance(value, Tensor) else np.asarray(value)

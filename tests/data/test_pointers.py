@@ -3,9 +3,9 @@
 import pytest
 
 from dp3d_data.bodies.body_files import load_body_model
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import require_no_pointer
+from dp3d_data.unpickling import read_pickle
 from tests.shared import shared
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + 64 * "0" + "\nsize 34904364\n"

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from dp3d_data.bodies.body_files import import_body_model, load_body_model, save_body_model
 from dp3d_data.bodies.body_skinning import pose_body
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.commands.body import body
 from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
+from dp3d_data.unpickling import read_pickle
 from tests.data.bodies.body_arrays import random_model, random_poses
 from tests.data.bodies.body_pickles import PROTOCOLS, Ch, old_pickle, published
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import CheckpointError, UnsafePickle
+from dp3d_data.unpickling import read_pickle
 from tests.data.bodies.body_arrays import random_model
 from tests.data.bodies.body_pickles import OldPickler, old_pickle, published
 
@@ -62,6 +62,30 @@ TEXTS = {
     "new object with arguments": b"\x80\x02cchumpy.ch\nCh\nI1\n\x85\x81.",
     "new object of numpy": b"\x80\x02cnumpy\nndarray\n)\x81.",
     "extension": b"\x80\x02\x82\x01.",
+    "a doubled item": b"\x80\x02]2a.",
+    "new object with named arguments": b"\x80\x04cchumpy.ch\nCh\n)}\x92.",
+    "a buffer beside the file": b"\x80\x05\x97\x98.",
+    "a reference beside the file": b"Pname\n.",
+    "a reference of today beside the file": b"\x80\x02U\x04nameQ.",
+    "a storage in a model": b"\x80\x02(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\1tQ.",
+    "torch's reader": b"ctorch\nload\n(S'model.pkl'\ntR.",
+    "a storage called": b"ctorch\nFloatStorage\n(I1\ntR.",
+    "numpy's reader": b"cnumpy\nload\n(S'model.pkl'\nI1\ntR.",
+    "an object of a dump": b"\x80\x02cdensepose.data.structures\nDensePoseResult\n)\x81}b.",
+    "state for a list": b"]}S'a'\nI1\nsb.",
+    "state for a dict": b"}}S'a'\nI1\nsb.",
+    "slots for a list": b"\x80\x02]N}U\x01aK\1s\x86b.",
+    "state for a class of records": b"cchumpy.ch\nCh\n}S'__setstate__'\nI1\nsb.",
+    "slots for a class of records": b"\x80\x02cchumpy.ch\nCh\nN}U\x04kindU\x01as\x86b.",
+    "pairs for a class": b"cchumpy.ch\nCh\nI1\nI1\ns.",
+    "items for an object": b"\x80\x02cchumpy.ch\nCh\n)\x81K\1a.",
+    "members for an object": b"\x80\x04cchumpy.ch\nCh\n)\x81(K\1\x90.",
+    "an object called": b"\x80\x02cchumpy.ch\nCh\n)\x81)R.",
+    "an object as a key": b"\x80\x02}cchumpy.ch\nCh\n)\x81K\1s.",
+    "an object as a member": b"\x80\x04\x8f(cchumpy.ch\nCh\n)\x81\x90.",
+    "a large tuple as a key": b"\x80\x02}(" + b"K\1" * 99 + b"tNs.",
+    "a far place of the memo": b"\x80\x02Nr\x00\x00\x00\x01.",
+    "a place before the memo": b"Np-1\n.",
 }
 
 
@@ -157,6 +181,15 @@ BOMBS = {
 }
 
 
+# What takes far more memory than its instruction: twenty million sets of one byte each would be gigabytes.
+MANY = 2_000_000
+BOMBS |= {
+    "sets without end": b"\x80\x04" + b"\x8f0" * MANY + b"N.",
+    "a list of lists without end": b"\x80\x02](" + b"]" * MANY + b"e.",
+    "a memo without end": b"\x80\x04" + b"N\x940" * MANY + b"N.",
+}
+
+
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_at_once_and_in_little_memory(tmp_path, name):
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
@@ -176,6 +209,47 @@ def test_one_text_for_many_arrays_is_refused(tmp_path):
     raw = b"\x80\x02T" + struct.pack("<i", size) + bytes(size) + b"q\x000" + kind + b"0](" + one * 100 + b"e."
     with pytest.raises(UnsafePickle, match="arrays far larger than the file"):
         read(raw, tmp_path)
+
+
+def test_one_text_encoded_many_times_is_refused(tmp_path):
+    size = 1 << 21
+    encode = b"c_codecs\nencode\nh\0h\1\x86R"
+    raw = b"\x80\x02T" + struct.pack("<i", size) + bytes(size) + b"q\x000U\x06latin1q\x010](" + encode * 100 + b"e."
+    with pytest.raises(UnsafePickle, match="arrays far larger than the file"):
+        read(raw, tmp_path)
+
+
+def sparse_matrix(kind="csc_matrix", **state):
+    """The pickle of a sparse matrix of 2 x 3 in which something else is said."""
+    state = {"_shape": (2, 3), "data": np.ones(2), "indices": np.array([0, 1]), "indptr": np.array([0, 1, 1, 2])} | state
+    begin = f"\x80\x02cscipy.sparse\n{kind}\n)\x81".encode("latin1")
+    return begin + pickle.dumps(state, protocol=2)[2:-1] + b"b."
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"_shape": (2, -3)}, {"_shape": (2,)}, {"_shape": None}, {"_shape": (1, 3)}, {"_shape": (2, 1 << 40)}, {"_shape": (1 << 40, 3)},
+        {"data": np.ones(3)}, {"data": np.ones((2, 1))}, {"data": np.array(["a", "b"])}, {"data": None}, {"indices": np.array([0, 2])},
+        {"indices": np.array([-1, 1])}, {"indptr": np.array([0, 1 << 40, 1, 2])}, {"indptr": np.array([0, 2, 1, 2])},
+        {"indptr": np.array([0, 1, 1, 3])}, {"indptr": np.array([1, 1, 1, 2])}, {"indptr": np.array([-1, 1, 1, 2])},
+        {"kind": "coo_matrix", "row": np.array([0, 5]), "col": np.array([0, 1])},
+        {"kind": "coo_matrix", "row": np.array([0, -1]), "col": np.array([0, 1])},
+        {"kind": "coo_matrix", "row": np.array([0]), "col": np.array([0, 1])},
+        {"kind": "coo_matrix", "coords": (np.array([0, 1]),)},
+    ],
+)  # fmt: skip
+def test_sparse_matrices_that_lie_are_refused(tmp_path, state):
+    assert read(sparse_matrix(), tmp_path).tolist() == [[1, 0, 0], [0, 0, 1]]
+    with pytest.raises(CheckpointError, match="model.pkl: (not a whole pickle file|this pickle asks for more)"):
+        read(sparse_matrix(**state), tmp_path)
+
+
+def test_nothing_of_a_pickle_lasts(tmp_path):
+    """What one pickle calls its objects and gives them is not seen by the next."""
+    one = b"\x80\x02cchumpy.ch\nJ\n)\x81}U\x01aK\1sb."
+    first, second = read(one, tmp_path), read(one.replace(b"}U\x01aK\1sb", b""), tmp_path)
+    assert (first.kind, first.state) == ("chumpy.ch.J", {"a": 1}) and (second.kind, second.state) == ("chumpy.ch.J", None)
 
 
 def test_plain_things_come_back_as_they_are(tmp_path):

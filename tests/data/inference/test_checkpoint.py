@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle
 from dp3d_data.inference import read_checkpoint
+from dp3d_data.unpickling import read_pickle
 from tests.data.inference.small import write_pickle
 
 STATE = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.count": np.array(3)}

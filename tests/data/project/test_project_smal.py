@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from dp3d_data.bodies.body_files import save_body_model
-from dp3d_data.bodies.model_files import read_pickle
 from dp3d_data.bodies.symmetry import mirrored_vertices
 from dp3d_data.fits import FitCamera
+from dp3d_data.unpickling import read_pickle
 from pipelines.project import make_plan, project
 from tests.data.bodies.body_arrays import random_model, sphere
 from tests.data.fits.trees import old_pickle, write_json, write_obj

@@ -1,0 +1,107 @@
+"""Parts of pickles made into arrays: types and shapes that are checked, objects of chumpy, sparse matrices of scipy."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dp3d_data.errors import UnsafePickle
+
+_DTYPE = re.compile(r"[|<>=]?(b1|[iu][1248]|f[248]|c8|c16|S\d{1,6}|U\d{1,6}|O8?)")
+_PLAIN = (str, int, float, bytes, bool, complex, type(None), np.generic)
+
+
+def refused(what: str) -> UnsafePickle:
+    """The error for a pickle that wants more than data."""
+    return UnsafePickle("this pickle asks for more than arrays", got=what[:200], expected="numpy arrays and plain containers")
+
+
+def plain_key(key: Any) -> Any:
+    """A key of a dict or a member of a set: text, number, or a flat tuple of them.
+
+    Raises:
+        UnsafePickle: something else.
+    """
+    if not all(isinstance(member, _PLAIN) for member in (key if isinstance(key, tuple) else (key,))):
+        raise refused("a key that is neither text nor number")
+    return key
+
+
+def whole_numbers(numbers: Any, least: int = 0) -> tuple[int, ...]:
+    """A shape: few whole numbers.
+
+    Raises:
+        ValueError: something else.
+    """
+    numbers = np.atleast_1d(numbers).tolist() if isinstance(numbers, np.ndarray | np.integer | int) else numbers
+    if not isinstance(numbers, tuple | list) or len(numbers) > 32:
+        raise ValueError("a shape that is none")
+    if not all(isinstance(number, int | np.integer) and number >= least for number in numbers):
+        raise ValueError("a shape that is none")
+    return tuple(map(int, numbers))
+
+
+def number_type(text: Any, state: tuple) -> np.dtype:
+    """One of the plain types of numbers, with its byte order and nothing else of its state.
+
+    Raises:
+        UnsafePickle: another type.
+    """
+    if not isinstance(text, str) or not _DTYPE.fullmatch(text) or any(part is not None for part in state[2:5]):
+        raise refused(f"an array of {text if isinstance(text, str) else 'no type'}, or of records")
+    dtype = np.dtype("O" if text.endswith("O8") else text)
+    return dtype.newbyteorder(state[1]) if state[1:2] in (("<",), (">",)) else dtype
+
+
+def worked_out(kind: str, state: Any, pay: Callable[[int], None]) -> np.ndarray | None:
+    """The array that an object of chumpy or scipy.sparse stands for; None where that is not known.
+
+    Args:
+        kind: module and name of its class.
+        pay: is told how many bytes the array takes, before it is made.
+
+    Raises:
+        UnsafePickle: by `pay`.
+        ValueError, LookupError, TypeError: parts that do not fit together.
+    """
+    package, name = kind.partition(".")[0], kind.rpartition(".")[2]
+    if not isinstance(state, dict) or package not in ("chumpy", "scipy"):
+        return None
+    return _chumpy(name, state, pay) if package == "chumpy" else _sparse(name, state, pay)
+
+
+def _chumpy(name: str, state: dict, pay: Callable[[int], None]) -> np.ndarray | None:
+    """The array of an object of chumpy that holds numbers, picks from another or shapes it anew."""
+    inner, places = state.get("a"), state.get("idxs")
+    if name == "Ch" and isinstance(state.get("x"), np.ndarray | np.generic | float | int):
+        return np.asarray(state["x"])
+    if name == "Reshape" and isinstance(inner, np.ndarray):
+        return inner.reshape(whole_numbers(state.get("newshape"), -1))
+    if name != "Select" or not isinstance(inner, np.ndarray) or not isinstance(places, np.ndarray):
+        return None
+    pay(places.size * inner.itemsize)
+    chosen, shape = inner.ravel()[places.astype(np.int64)], state.get("preferred_shape")
+    return chosen if shape is None else chosen.reshape(whole_numbers(shape, -1))
+
+
+def _sparse(name: str, state: dict, pay: Callable[[int], None]) -> np.ndarray | None:
+    """A sparse matrix of scipy (csc, csr, coo) written out: entries of one place are added."""
+    form, _, what = name.partition("_")
+    if form not in ("csc", "csr", "coo") or what not in ("matrix", "array"):
+        return None
+    from scipy import sparse
+
+    shape, names = whole_numbers(state.get("_shape", state.get("shape"))), ("row", "col") if form == "coo" else ("indices", "indptr")
+    lines = [state.get("data"), *(state.get("coords") or map(state.get, names))]
+    if len(shape) != 2 or not all(isinstance(line, np.ndarray) and line.ndim == 1 and line.dtype.kind in "biuf" for line in lines):
+        raise ValueError("a sparse matrix without its numbers")
+    data, *places = lines
+    pay(math.prod(shape) * data.itemsize)
+    matrix = getattr(sparse, f"{form}_array")((data, places) if form == "coo" else (data, *places), shape)
+    if form != "coo":
+        matrix.check_format()
+    return matrix.toarray()

@@ -1,0 +1,348 @@
+"""Pickles of others read without running them: instructions are looked through, objects are records, arrays are worked out after."""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+
+from dp3d_data.errors import CheckpointError, InputMissing
+from dp3d_data.files import require_no_pointer
+from dp3d_data.limits import DAMAGE, described
+from dp3d_data.pickled_arrays import number_type, plain_key, refused, whole_numbers, worked_out
+
+ARCHIVE = "an archive that torch.save of version 1.6 or later wrote"
+# Instructions and items of a pickle, depth of its containers, open marks, parts of a key.
+ITEMS, DEPTH, MARKS, KEY = 20_000_000, 64, 1000, 64
+# Bytes of arrays for each byte of the file, and bytes more; containers and places of the memo, and bytes of the file for each one more.
+SWELL, SLACK, MADE, BYTES = 16, 1 << 24, 1_000_000, 16
+_CODES = {info.code: info for info in pickletools.opcodes}
+_REFUSED = {"DUP", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}
+_MAKES = {"EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT", "EMPTY_SET", "FROZENSET", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "REDUCE", "NEWOBJ",
+          "BINPERSID", "BYTEARRAY8", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}  # fmt: skip
+_LENGTHS = {-2: 1, -3: 4, -4: 4, -5: 8}  # pickletools' signs for a length before the content, and the bytes it takes
+_EVERY, _REST, _SECOND = slice(None), slice(1, None), slice(1, None, 2)
+_KEYS = {"SETITEM": _SECOND, "SETITEMS": _SECOND, "DICT": slice(None, None, 2), "ADDITEMS": _REST, "FROZENSET": _EVERY}
+_MODULES = {"numpy.core.multiarray": "numpy._core.multiarray", "numpy.core.numeric": "numpy._core.numeric",
+            "numpy.matrixlib.defmatrix": "numpy", "copy_reg": "copyreg", "__builtin__": "builtins"}  # fmt: skip
+_STORAGES = dict(Float="<f4", Double="<f8", Half="<f2", Long="<i8", Int="<i4", Short="<i2", Char="<i1", Byte="<u1", Bool="|b1")
+_STORAGES = {f"torch.{name}Storage": kind for name, kind in _STORAGES.items()}
+_CLASSES = {"numpy.ndarray", "numpy.matrix", "builtins.object", *_STORAGES}
+_MAGIC = 0x1950A86A20F9469CFC6C  # with which files of torch before 1.6 begin, and its storages in plain pickles
+
+
+@dataclass(frozen=True, eq=False)
+class Unread:
+    """A class that a pickle names, or an object of it with its state, which stands for no array we know how to work out."""
+
+    kind: str
+    state: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A tensor of torch; the bytes of its storage, their type and number are read when they are asked for."""
+
+    storage: Callable[[], tuple[bytes | memoryview, np.dtype, int]]
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def array(self) -> np.ndarray:
+        """The numbers, not to be written to.
+
+        Raises:
+            CheckpointError: they are not all there, or outside their storage.
+        """
+        try:
+            data, kind, count = self.storage()
+            if len(data) != count * kind.itemsize or math.prod(self.shape) > count:
+                raise ValueError(f"{len(data)} bytes, expected {count} numbers for the shape {self.shape}")
+            return np.ndarray(self.shape, kind, data, self.offset * kind.itemsize, [step * kind.itemsize for step in self.strides])
+        except DAMAGE as error:
+            raise CheckpointError("a tensor that is not all there", got=str(error)[:120], hint="fetch or make the file again") from error
+
+
+def read_pickle(path: str | Path, packages: tuple[str, ...] = ()) -> Any:
+    """The first object of a pickle file, text of Python 2 read as latin-1; or that of an archive of torch.save.
+
+    Objects of chumpy (Ch, Select, Reshape) and scipy.sparse become dense arrays, torch's tensors `Tensor`; other objects
+    of these packages `Unread`.
+
+    Args:
+        packages: whose objects may stand in it, too.
+
+    Raises:
+        InputMissing: no such file.
+        UnsafePickle: it asks for anything but arrays, plain containers and such objects, or swells; nothing of it was run.
+        CheckpointError: empty, cut short or no pickle at all.
+        InputCorrupt: a pointer in the place of the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputMissing("no such file", path=path)
+    require_no_pointer(path)
+    packages = ("chumpy", "scipy.sparse", *packages)
+    what, expected = "not a whole pickle file", "a .pkl of arrays"
+    try:
+        with open(path, "rb") as stream:
+            if stream.read(2) == b"PK":
+                what, expected = "not a whole torch archive", ARCHIVE
+                return _read_archive(path, packages)
+            stream.seek(0)
+            content = _read(stream, packages)
+        if isinstance(content, int) and content == _MAGIC:
+            raise CheckpointError("a file of an old torch", expected=ARCHIVE, hint="load it, and save it again with torch 1.6 or later")
+        return content
+    except CheckpointError as error:
+        raise type(error)(error.what, got=error.got, expected=error.expected, hint=error.hint, path=path) from None
+    except DAMAGE as error:
+        raise CheckpointError(what, got=described(path), expected=expected, path=path) from error
+
+
+def _read(stream: BinaryIO, packages: tuple[str, ...] = (), known: Collection[str] = (), storage: Callable | None = None) -> Any:
+    """The object of the pickle at the stream's place; the stream is left at its end."""
+    start = stream.tell()
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(start)
+    _look_through(_instructions(stream, end), MADE + (end - start) // BYTES)
+    size = stream.tell() - start
+    stream.seek(start)
+    try:
+        item = _Reader(stream, packages, known or _KNOWN, storage).load()
+    except (TypeError, AttributeError) as error:  # a call of what is no class, a state or items for what takes none
+        raise refused(str(error)) from None
+    stream.seek(start + size)
+    return _Values(SWELL * size + SLACK, storage).read(item)[0]
+
+
+def _instructions(stream: BinaryIO, end: int) -> Iterator[tuple[pickletools.OpcodeInfo, int]]:
+    """The instructions up to the end, with the number that some have; texts are passed over where they lie within the file."""
+    name, number = "", 0
+    while name != "STOP":
+        info = _CODES[stream.read(1).decode("latin1")]
+        name, form = info.name, info.arg.n if info.arg else 0
+        if form == pickletools.UP_TO_NEWLINE:
+            line = stream.readline() if name != "GLOBAL" else stream.readline() + stream.readline()
+            number = int(line) if name in ("GET", "PUT") else 0
+        else:
+            raw = stream.read(_LENGTHS.get(form, form))
+            number = int.from_bytes(raw, "little", signed=form == pickletools.TAKEN_FROM_ARGUMENT4)
+        if form in _LENGTHS or name == "FRAME":
+            if not 0 <= number <= end - stream.tell():
+                raise pickle.UnpicklingError("longer than the file")
+            stream.seek(0 if name == "FRAME" else number, io.SEEK_CUR)
+        yield info, number
+
+
+def _look_through(instructions: Iterable[tuple[pickletools.OpcodeInfo, int]], most: int) -> None:
+    """Refuse instructions that make objects in unusual ways, take much memory, or hash large tuples: the hash of deep ones is a crash."""
+    stack: list[int] = []  # how many parts each item has where it is a tuple, else 1
+    marks: list[int] = []
+    memo: dict[int, int] = {}
+    for steps, (info, number) in enumerate(instructions):
+        name, before = info.name, info.stack_before
+        most -= name in _MAKES
+        if name in _REFUSED or min(most, ITEMS - steps, MARKS - len(marks)) < 0 or ("PUT" in name and not 0 <= number <= steps):
+            raise refused(f"{name} {number} as instruction {steps}, {len(marks)} deep")
+        if name == "MARK":
+            marks.append(len(stack))
+        elif name == "MEMOIZE" or "PUT" in name:
+            memo[len(memo) if name == "MEMOIZE" else number] = stack[-1]
+        elif name == "POP" and marks and marks[-1] == len(stack):
+            marks.pop()
+        else:
+            start = marks.pop() - len(before) + 2 if pickletools.stackslice in before else len(stack) - len(before)
+            if name in _KEYS and max(stack[start:][_KEYS[name]], default=0) > KEY:
+                raise refused("a key that is neither text nor number")
+            made = min(1 + sum(stack[start:]), KEY + 1) if "TUPLE" in name else memo[number] if "GET" in name else 1
+            stack[start:] = [made] * len(info.stack_after)
+
+
+class _Record:
+    """What stands for an object while a pickle is read: its class's name, what it is made from, its pairs and its state."""
+
+    __slots__ = ("arguments", "pairs", "state")
+    kind: ClassVar[str] = ""
+    arguments: tuple
+    pairs: list[tuple[Any, Any]]
+    state: Any
+
+    def __new__(cls, *arguments: Any) -> _Record:
+        if cls.kind in _CLASSES or (arguments and cls.kind not in _MAKERS):
+            raise refused(f"a call of {cls.kind}")
+        record = object.__new__(cls)
+        record.arguments, record.pairs, record.state = arguments, [], None
+        return record
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.pairs.append((key, value))
+
+    def __setstate__(self, state: Any) -> None:
+        if self.state is not None:
+            raise refused(f"a second state for {self.kind}")
+        self.state = state
+
+
+class _Reader(pickle.Unpickler):  # noqa: TID251
+    """Python's own reader, for which every name is a new class of records, and nothing else can be called."""
+
+    def __init__(self, stream: BinaryIO, packages: tuple[str, ...], known: Collection[str], storage: Callable | None) -> None:
+        super().__init__(stream, encoding="latin1")
+        self.packages, self.known, self.storage = packages, known, storage
+        self.records = cache(lambda kind: type("Record", (_Record,), {"__slots__": (), "kind": kind}))
+
+    def find_class(self, module: str, name: str) -> type[_Record]:
+        """A class of records for a name that may stand in a pickle."""
+        kind = f"{_MODULES.get(module, module)}.{name}"
+        inert = name.isidentifier() and any(f"{module}.".startswith(f"{package}.") for package in self.packages)
+        if kind not in self.known and not inert:
+            raise refused(kind)
+        return self.records(kind)
+
+    def persistent_load(self, pid: Any) -> _Record:
+        """A storage beside the pickle, where one may be; nothing of it is read."""
+        if self.storage is None:
+            raise refused("something outside the file")
+        return self.records("storage")(pid)
+
+
+class _Values:
+    """What the records of a pickle stand for: shared parts are worked out once, and counted as often as they are named."""
+
+    def __init__(self, left: int, storage: Callable | None) -> None:
+        self.left, self.storage = left, storage
+        self.done: dict[int, tuple[Any, int]] = {}
+
+    def pay(self, size: int) -> None:
+        """Count bytes before they are taken."""
+        self.left -= size
+        if self.left < 0:
+            raise refused("arrays far larger than the file")
+
+    def read(self, item: Any, depth: int = 0) -> tuple[Any, int]:
+        """The value and how many items it holds."""
+        if isinstance(item, type) and issubclass(item, _Record):
+            return Unread(item.kind), 1
+        if not isinstance(item, list | tuple | dict | set | frozenset | _Record):
+            return item, 1
+        if id(item) not in self.done:
+            if depth > DEPTH:
+                raise refused(f"containers nested more than {DEPTH} deep, or in a circle")
+            parts = [*item.arguments, item.pairs or item.state] if isinstance(item, _Record) else [*item]
+            parts += item.values() if isinstance(item, dict) else ()
+            found = [self.read(part, depth + 1) for part in parts]
+            size = 1 + sum(size for _, size in found)
+            if size > ITEMS:
+                raise refused(f"containers that swell beyond {ITEMS} items")
+            self.done[id(item)] = self._made(item, [value for value, _ in found]), size
+        return self.done[id(item)]
+
+    def _made(self, item: Any, values: list) -> Any:
+        if isinstance(item, dict):
+            return dict(zip(map(plain_key, values[: len(item)]), values[len(item) :], strict=True))
+        if not isinstance(item, _Record):
+            return type(item)(map(plain_key, values) if isinstance(item, set | frozenset) else values)
+        kind, given, state = item.kind, values[:-1], values[-1]
+        if kind == "copyreg._reconstructor":  # with which protocols 0 and 1 write objects
+            kind, base = (one.kind if isinstance(one, Unread) else "" for one in given[:2])
+            if base != "builtins.object" or given[2:] not in ([], [None]) or kind in ("", *_KNOWN):
+                raise refused(f"an object of {kind} made from {base}")
+        if kind in _MAKERS:
+            return _MAKERS[kind](self, given, state)
+        value = worked_out(kind, state, self.pay)
+        return Unread(kind, state) if value is None else value
+
+    def array(self, shape: Any, dtype: Any, order: Any, raw: Any) -> np.ndarray:
+        """An array of its own memory, never larger than the bytes that are there."""
+        shape = whole_numbers(shape)
+        size, data = math.prod(shape), raw.encode("latin1") if isinstance(raw, str) else raw
+        if not isinstance(dtype, np.dtype) or not isinstance(data, list if dtype.kind == "O" else bytes | bytearray):
+            raise pickle.UnpicklingError("an array without type or bytes")
+        if len(data) != size * (1 if dtype.kind == "O" else dtype.itemsize):
+            raise pickle.UnpicklingError("an array whose bytes do not fill its shape")
+        self.pay(len(data))
+        if dtype.kind == "O":
+            return np.fromiter(data, dtype, size).reshape(shape, order=order)
+        if not dtype.itemsize:
+            return np.zeros(0 if size else shape, dtype)
+        return np.frombuffer(data, dtype).reshape(shape, order=order).copy(order="K")
+
+    def latin1(self, text: str, encoding: str) -> bytes:
+        """`_codecs.encode`, with which old pickles write bytes."""
+        if not isinstance(text, str) or encoding != "latin1":
+            raise pickle.UnpicklingError("bytes in another encoding than latin1")
+        self.pay(len(text))
+        return text.encode("latin1")
+
+
+def _read_archive(path: Path, packages: tuple[str, ...]) -> Any:
+    """The object of an archive of torch, whose tensors stay there, never compressed, until they are asked for."""
+    archive = zipfile.ZipFile(path)
+    root = next((name for name in archive.namelist() if name.endswith("/data.pkl")), "").removesuffix("data.pkl")
+
+    def entry(name: str, most: int) -> bytes:
+        info = archive.getinfo(root + name)
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size > most:
+            raise ValueError(f"{name}: {info.file_size} bytes")
+        return archive.read(info)
+
+    def storage(pid: Any) -> Callable:
+        key, kind, count = _storage(pid)
+        return lambda: (entry(f"data/{key}", count * kind.itemsize), kind, count)
+
+    if root + "byteorder" in archive.namelist() and entry("byteorder", 16).strip() != b"little":
+        raise CheckpointError("numbers of a big-endian machine", expected="little")
+    return _read(io.BytesIO(entry("data.pkl", 1 << 30)), packages, storage=storage)
+
+
+def _pickled_storage(raw: bytes) -> tuple[memoryview, np.dtype, int]:
+    """A storage in a plain pickle, which torch writes as it wrote files before 1.6: five pickles, a length and the numbers."""
+    stream = io.BytesIO(raw)
+    magic, _, machine = (_read(stream) for _ in range(3))
+    (key, kind, count), keys = _read(stream, known=_STORAGES, storage=_storage), _read(stream)
+    if magic != _MAGIC or not machine["little_endian"] or keys != [key] or int.from_bytes(stream.read(8), "little") != count:
+        raise ValueError("no storage of torch")
+    return memoryview(raw)[stream.tell() :], kind, count
+
+
+def _storage(pid: Any) -> tuple[str, np.dtype, int]:
+    """Name, type and length of a storage that a pickle of torch refers to."""
+    word, kind, key, _, count = pid[:5]
+    if word != "storage" or not isinstance(kind, Unread) or not isinstance(key, str) or not key.isdecimal() or type(count) is not int:
+        raise pickle.UnpicklingError("a reference to something that is no storage")
+    return key, np.dtype(_STORAGES[kind.kind]), count
+
+
+def _tensor(_: _Values, given: list, __: Any) -> Tensor:
+    (offset,) = whole_numbers(given[1])
+    return Tensor(given[0], offset, whole_numbers(given[2]), whole_numbers(given[3]))
+
+
+# What a pickle may call, and what that makes of the arguments given and the state.
+_MAKERS: dict[str, Callable[[_Values, list, Any], Any]] = {
+    "numpy._core.multiarray._reconstruct": lambda values, _, state: values.array(state[-4], state[-3], "CF"[bool(state[-2])], state[-1]),
+    "numpy._core.multiarray.scalar": lambda values, given, _: values.array((1,), given[0], "C", given[1])[0],
+    "numpy._core.numeric._frombuffer": lambda values, given, _: values.array(given[2], given[1], given[3], given[0]),
+    "numpy.dtype": lambda _, given, state: number_type(given[0], state if isinstance(state, tuple) else ()),
+    "collections.OrderedDict": lambda _, given, pairs: {plain_key(key): value for key, value in [*(given or [()])[0], *(pairs or ())]},
+    "builtins.set": lambda _, given, __: set(map(plain_key, *(given or [()]))),
+    "builtins.frozenset": lambda _, given, __: frozenset(map(plain_key, *(given or [()]))),
+    "_codecs.encode": lambda values, given, _: values.latin1(*given),
+    "copyreg._reconstructor": lambda *_: None,
+    "torch.Size": lambda _, given, __: whole_numbers(*given),
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch.storage._load_from_bytes": lambda _, given, __: partial(_pickled_storage, *given),
+    "storage": lambda values, given, _: values.storage(*given),
+}
+_KNOWN = {*_MAKERS, *_CLASSES}
