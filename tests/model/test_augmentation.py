@@ -2,7 +2,7 @@
 
 import torch
 
-from dp3d_model.augmentation import angles, half, hide_at_random, mirrored, shake, turned
+from dp3d_model.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
 from dp3d_model.lifter import Lifter
 from tests.model.toy import tiny, toy_instances, toy_surface
 
@@ -80,3 +80,13 @@ def test_vertices_turn_and_flip_as_their_keypoints_do():
     assert torch.equal(around[..., :2], turned(body[..., :2], angle)) and torch.equal(around[..., 2], body[..., 2])
     whole, flat = (mirrored(points, visible, symmetry, chosen)[0] for points in (body, body[..., :2]))
     assert torch.equal(whole[..., :2], flat) and torch.equal(whole[chosen][..., 2], body[chosen][:, symmetry, 2])
+
+
+def test_a_warp_is_smooth_and_as_large_as_the_box_says():
+    surface = toy_surface(subdivisions=3)
+    keypoints, visible = 100.0 * torch.rand(200, len(surface.vertices), 2, generator=generator()), torch.ones(200, len(surface.vertices))
+    moved = warp(keypoints, visible.bool(), 0.1, surface.functions, generator(1)) - keypoints
+    assert 3.0 < float(moved.std((1, 2)).mean()) < 7.0  # half of 0.1 of a box of 100, in the mean
+    a, b = surface.faces.long()[:, 0], surface.faces.long()[:, 1]
+    near, far = (moved[:, a] - moved[:, b]).norm(dim=2), (moved[:, a] - moved[:, b.flip(0)]).norm(dim=2)
+    assert near.mean() < 0.3 * far.mean()

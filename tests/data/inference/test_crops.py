@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from dp3d_data.inference.crops import MARGIN, crop_of, part_of_maps, region_of, square_of
+from dp3d_data.inference.duplicates import tightened
+from dp3d_data.inference.predictor import RawDetection
 
 SQUARES = [(10.0, 20.0, 32.0), (-7.5, 3.25, 40.0), (70.0, 50.0, 48.0)]
 WIDTH, HEIGHT = 100, 80
@@ -37,3 +39,21 @@ def test_maps_that_say_their_place_come_back_as_places_of_the_image(square):
         wanted = wanted.clamp(start + half, start + side - half)  # no map speaks beyond the centre of its outer cells
         read = said[axis, 3] if axis == 0 else said[axis, :, 3]
         assert torch.allclose(read, wanted, atol=1e-6)
+
+
+def detection(mask, region=(10.0, 20.0, 74.0, 84.0), score=0.9):
+    """A detection whose mask is given on the cells of its region."""
+    segm = np.stack([~mask, mask]).astype(np.float32)
+    return RawDetection((0.0, 0.0, 99.0, 99.0), score, 0, segm, None, {}, region)
+
+
+def test_boxes_lie_around_the_masks_of_a_second_look():
+    mask = np.zeros((128, 128), dtype=bool)
+    mask[16:80, 32:112] = True
+    assert tightened(detection(mask)).box == (26.0, 28.0, 66.0, 60.0)
+    mask[120, 120] = True  # a speck
+    assert tightened(detection(mask)).box == (26.0, 28.0, 66.0, 60.0)
+    mask[110:118, 120] = True  # more than a speck
+    assert tightened(detection(mask)).box[2:] == (70.5, 60.0)
+    nothing = detection(np.zeros((32, 32), dtype=bool))
+    assert tightened(nothing) is nothing

@@ -7,12 +7,12 @@ import torch
 
 import dp3d_data.loader.loader as loader_module
 from dp3d_data.errors import RecipeMismatch, ShardError, UsageError
-from dp3d_data.loader import BlockSource, Loader, block_of_arrays
+from dp3d_data.loader import BlockSource, Joined, Loader, ShardFolder, ShardSource, block_of_arrays
 from dp3d_data.shards import ShardReader
 from tests.data.loader.samples import shards_in, small_shards
 from tests.shared import ROOT
 
-EVERYTHING = ("names", "groups", "boxes", "truth", "cameras")
+EVERYTHING = ("names", "groups", "boxes", "truth", "cameras", "weights")
 SMALL = {"batch_size": 7, "window": 12, "seed": 3}
 
 
@@ -37,6 +37,7 @@ def test_batches_hold_what_the_reader_reads(settings):
         np.testing.assert_array_equal(batch.boxes, expected.boxes[rows])
         np.testing.assert_array_equal(batch.true_vertices, expected.true_vertices[rows])
         np.testing.assert_array_equal(batch.true_scale, expected.true_scale[rows])
+        np.testing.assert_array_equal(batch.weights, expected.weights[rows])
         assert batch.names == tuple(expected.instance_ids[row] for row in rows)
         same = [[a == b for b in batch.groups.tolist()] for a in batch.groups.tolist()]
         assert same == [[expected.groups[a] == expected.groups[b] for b in rows] for a in rows]
@@ -164,3 +165,19 @@ def test_arrays_can_be_loaded_like_shards():
         assert torch.equal(batch.keypoints, keypoints[batch.index]) and torch.equal(batch.visible, visible[batch.index])
     with pytest.raises(ShardError, match="too few instances"):
         Loader(source, batch_size=21, drop_last=True).from_step(0)
+
+
+def test_sources_are_joined_one_after_the_other():
+    shards = ShardSource(ShardFolder(small_shards()), "train")
+    rng = np.random.default_rng(0)
+    count = shards.num_vertices
+    own = BlockSource(block_of_arrays(rng.random((9, count, 2), dtype=np.float32), rng.random((9, count)) < 0.5), count)
+    joined = Joined([shards, own])
+    seen = np.concatenate([batch.index for batch in Loader(joined, **SMALL)])
+    assert sorted(seen) == list(range(sum(shards.sizes) + 9))
+    last = joined.read(len(joined.sizes) - 1)
+    np.testing.assert_array_equal(last.points, own.block.points)
+    assert joined.identity not in (shards.identity, own.identity)
+    other = BlockSource(block_of_arrays(np.zeros((2, 5, 2), np.float32), np.ones((2, 5), bool)), 5)
+    with pytest.raises(ShardError, match="different templates"):
+        Joined([shards, other])
