@@ -229,10 +229,11 @@ _FIT: dict[str, Any] = {"body": "parts", "parts": 30, "blendshapes": 0, "refine_
 TEST_TIME: dict[str, Any] = {
     "refine_steps": 40,
     "refine_rate": 0.01,
-    "refine_arap": 0.3,
-    "refine_tie": 0.001,
+    "refine_arap": 1.0,
+    "refine_tie": 0.03,
+    "refine_stay": 0.001,
     "refine_prior": 0.01,
-    "refine_silhouette": 6.0,
+    "refine_silhouette": 10.0,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -249,7 +250,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Photographs, from renders as the network sees them: see pipelines/lifters.sh.
     "photographs": {
-        "steps": 4000,
+        "steps": 2500,
         "learning_rate": 1.5e-3,
         "warmup": 50,
         "average": 0.998,
@@ -265,8 +266,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dream_weight": 0.0,
         "arap_weight": 0.3,
         "mirror": True,
-        "hide": 0.6,
-        "shake": 0.02,
+        "hide": 0.9,
+        "shake": 0.05,
+        "warp": 0.05,
         "save_every": 250,
         **TEST_TIME,
     },

@@ -18,9 +18,9 @@ lifter() { # category, split ratio, steps
     dp3d-model calibrate --category "$1" --model "$out/$1-model" --shards "$out/$1-test" --half --out "dp3d_model/data/$1.pt"
 }
 
-world dog 6000 61 dog-world
+world dog 11000 61 dog-world
 world cow 2500 63 cow-world
 world dog 300 71 dog-test
 world cow 150 72 cow-test
-lifter dog 0.98 5000
-lifter cow 0.97 3000
+lifter dog 0.98 2500
+lifter cow 0.97 1500

@@ -82,7 +82,7 @@ def lifting_options(function: Callable) -> Callable:
 @click.option("--count", default=24, type=click.IntRange(0), cls=GroupedOption, group="Output", help="Instances to write; 0 for all.")
 @click.option("--pictures/--no-pictures", default=True, cls=GroupedOption, group="Output", help="Draw each instance, and a page.")
 @click.option(
-    "--min-confidence", default=0.0, type=click.FloatRange(0, 1), cls=GroupedOption, group="Output",
+    "--min-confidence", default=0.1, type=click.FloatRange(0, 1), cls=GroupedOption, group="Output",
     help="Instances that the model is less sure of are rejected.",
 )  # fmt: skip
 def predict(
