@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dp3d_data.errors import CheckpointError, DiskFull, Dp3dError, FolderBusy, InputCorrupt, InputMissing, ShardError
+from dp3d_data.errors import CheckpointError, DiskFull, Dp3dError, FolderBusy, InputCorrupt, InputMissing, ShardError, UsageError
 
 LOCK = ".lock"
 SEAL = "sha256"
@@ -69,6 +69,27 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> Path:
 def write_text(path: str | Path, text: str) -> Path:
     """A text in UTF-8, whole or not at all."""
     return write_whole(path, lambda stream: stream.write(text.encode()))
+
+
+def write_arrays(path: str | Path, *, compressed: bool = True, **arrays: Any) -> Path:
+    """Arrays as .npz without pickles, whole or not at all; the same arrays give the same bytes."""
+    import numpy as np
+
+    save = np.savez_compressed if compressed else np.savez
+    return write_whole(path, lambda stream: save(stream, **arrays))
+
+
+def write_picture(path: str | Path, picture: Any, **options: Any) -> Path:
+    """A PIL image as the format that the name's ending says, whole or not at all.
+
+    Raises:
+        UsageError: an ending that is no format of pictures.
+    """
+    kinds = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+    kind = kinds.get(Path(path).suffix.lower())
+    if kind is None:
+        raise UsageError("a picture is a .png, .jpg or .webp file", got=str(path))
+    return write_whole(path, lambda stream: picture.save(stream, kind, **options))
 
 
 def sweep(folder: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dp3d_data.files import write_whole
+
 SHOWN = {"mpjpe": "MPJPE", "mpjpe_flip": "MPJPE,\nflip oracle", "pa_mpjpe": "PA-MPJPE", "stress": "stress"}
 
 
@@ -31,7 +33,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         place.set_axis_off()
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
     figure.legend(handles, list(colours), loc="outside upper center", ncols=min(len(colours), 5), frameon=False)
-    figure.savefig(path, dpi=90, metadata={"Software": None})
+    write_whole(path, lambda stream: figure.savefig(stream, format="png", dpi=90, metadata={"Software": None}))
     plt.close(figure)
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dp3d_data.files import write_text
 from dp3d_model.evaluation_figure import draw
 
 TITLES = {
@@ -27,8 +28,8 @@ def write_report(result: dict[str, Any], folder: str | Path) -> Path:
     """Write the three files; returns the folder."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (folder / "evaluation.md").write_text(markdown(result), encoding="utf-8")
+    write_text(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
+    write_text(folder / "evaluation.md", markdown(result))
     draw(result, folder / "evaluation.png")
     return folder
 
@@ -40,14 +41,14 @@ def write_unknown(result: dict[str, Any], folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.png").unlink(missing_ok=True)  # of an earlier evaluation
-    (folder / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
     introduction = f"{result['instances']} instances, whose true shapes are unknown: median, mean and worst."
     lines = ["# Evaluation without truth", "", introduction, ""]
     rows = [
         [name, *(" / ".join(f"{value:.4f}" for value in own[measure].values()) if measure in own else "" for measure in FIGURES)]
         for name, own in result["models"].items()
     ]
-    (folder / "evaluation.md").write_text("\n".join([*lines, *table(["", *FIGURES.values()], rows), ""]), encoding="utf-8")
+    write_text(folder / "evaluation.md", "\n".join([*lines, *table(["", *FIGURES.values()], rows), ""]))
     return folder
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dp3d_data.bodies.visibility import vertex_normals
 from dp3d_data.errors import UsageError
-from dp3d_data.files import write_whole
+from dp3d_data.files import write_text, write_whole
 from dp3d_model.texture import Texture
 
 
@@ -31,17 +31,15 @@ def export_mesh(
     kind = path.suffix.lstrip(".").lower()
     if kind not in ("glb", "obj", "ply"):
         raise UsageError("unknown mesh format", got=path.suffix, expected=".glb, .obj or .ply", path=path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "obj":
-        path.write_text(_obj(vertices, faces, colours), encoding="utf-8")
-        return path
+        return write_text(path, _obj(vertices, faces, colours))
     import trimesh
 
     points = vertices[:, [1, 2, 0]] if kind == "glb" else vertices
     opaque = np.concatenate([colours, np.full((len(colours), 1), 255, dtype=np.uint8)], axis=1)
     mesh = trimesh.Trimesh(points, faces, vertex_colors=opaque, process=False)
-    path.write_bytes(mesh.export(file_type=kind))
-    return path
+    content = mesh.export(file_type=kind)
+    return write_whole(path, lambda stream: stream.write(content))
 
 
 def export_textured(

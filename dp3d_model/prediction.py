@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dp3d_data.files import write_arrays
 from dp3d_model.figures import FIGURES, agreement, features, reprojection, silhouette_iou, stretched
 from dp3d_model.instances import Instances
 from dp3d_model.lens import visible_mean
@@ -83,9 +84,7 @@ class Prediction:
 
     def save(self, path: Path) -> Path:
         """Write an .npz without pickles."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, **self.arrays())
-        return path
+        return write_arrays(path, **self.arrays())
 
 
 def predict(lifter: Lifter, instances: Instances, batch: int = BATCH) -> Iterator[Prediction]:

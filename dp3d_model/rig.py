@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from scipy.spatial.transform import Rotation
 
 from dp3d_data.errors import UsageError
+from dp3d_data.files import write_whole
 from dp3d_model.prediction import Prediction
 
 INFLUENCES = 4
@@ -77,10 +78,7 @@ def write_rig(
         "skins": [{"joints": [2 + m for m in range(parts)], "skeleton": 1, "inverseBindMatrices": inverse}],
         **buffer.content(),
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_glb(content, bytes(buffer.data)))
-    return path
+    return write_whole(path, lambda stream: stream.write(_glb(content, bytes(buffer.data))))
 
 
 class _Buffer:

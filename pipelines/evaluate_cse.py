@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.bodies.keypoints import DOG, keypoint_names, named_keypoints
 from dp3d_data.categories import category
 from dp3d_data.errors import UsageError
+from dp3d_data.files import write_text
 from dp3d_data.inference import DensePredictor, load_predictor
 from dp3d_data.sources import SourceOptions
 from dp3d_data.training.evaluate_recipe import EvaluateCseConfig
@@ -56,7 +56,7 @@ def run(config: EvaluateCseConfig) -> Scores:
             scores["synthetic"][RATIO] = means[0] / max(means[1], 1e-12)
         scores |= {f"{BESIDE}{title}": measures for title, measures in other.items()}
     if config.out:
-        Path(config.out).write_text(json.dumps(numbers(scores), indent=2) + "\n", encoding="utf-8")
+        write_text(config.out, json.dumps(numbers(scores), indent=2) + "\n")
     return scores
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from dp3d_data.errors import NothingToDo
+from dp3d_data.files import write_picture, write_text
 from dp3d_data.training.evaluation import AP_OVERLAP, Marks, Tally, TrueObject
 from dp3d_data.training.metrics import mask_overlap, match_detections
 from dp3d_model.config import preset
@@ -73,8 +74,8 @@ def run(lifters: Mapping[str, Lifter], given: AnnotatedInput, out: Path) -> Scor
             pass  # nothing was found: every animal is missed
         for name, lifter in {RIGID: Lifter(surface, preset("rigid")), **lifters}.items():
             scores |= _scored(f"{name}, {boxes}", lifter, given, out, _lifted(lifter, out / boxes / "extract"))
-    (out / "photographs.json").write_text(json.dumps(numbers(scores), indent=1) + "\n", encoding="utf-8")
-    (out / "photographs.md").write_text(markdown(scores), encoding="utf-8")
+    write_text(out / "photographs.json", json.dumps(numbers(scores), indent=1) + "\n")
+    write_text(out / "photographs.md", markdown(scores))
     return scores
 
 
@@ -109,7 +110,8 @@ def _scored(title: str, lifter: Lifter, given: AnnotatedInput, out: Path, lifted
         if len(tiles) < MOST:
             tiles.append(_tile(image, objects, marks, masks))
     if tiles:
-        contact_sheet(tiles).save(out / f"photographs-{title.replace(', ', '-').replace(' ', '-').replace('/', '-')}.jpg", quality=88)
+        name = title.replace(", ", "-").replace(" ", "-").replace("/", "-")
+        write_picture(out / f"photographs-{name}.jpg", contact_sheet(tiles), quality=88)
     result = tally.result()
     whole: dict[str, Any] = {"silhouette_iou": _mean([one.mask_overlap if one.found else 0.0 for one in tally.objects])}
     whole["silhouette_iou_found"] = result.pop("mask_iou")

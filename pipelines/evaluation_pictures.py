@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from dp3d_data.bodies import Template
 from dp3d_data.bodies.colours import colour_by_vertex, hsv_to_rgb
+from dp3d_data.files import write_picture
 from dp3d_data.matching import match_detection
 from dp3d_data.training.evaluation import Marks, TrueObject, on_image
 
@@ -55,7 +56,7 @@ class Pictures:
     def sheet(self) -> None:
         """Write the tiles on one page."""
         if self.tiles:
-            contact_sheet(self.tiles).save(_made(self.folder) / f"{self.part}-sheet.jpg", quality=88)
+            write_picture(Path(self.folder) / f"{self.part}-sheet.jpg", contact_sheet(self.tiles), quality=88)
 
     def _draw(self, photograph: np.ndarray, objects: list[TrueObject], shown: list) -> None:
         answer, truth = photograph // 3, photograph // 3
@@ -65,7 +66,7 @@ class Pictures:
         boxes = [one.box for one in shown], [one.box for one in objects]
         panels = [framed(photograph, []), framed(answer, boxes[0], FOUND), framed(truth, boxes[1], TRUE)]
         together = Image.fromarray(np.concatenate([np.asarray(panel) for panel in panels], axis=1))
-        together.save(_made(self.folder) / f"{self.part}-{self.drawn:03d}.jpg", quality=88)
+        write_picture(Path(self.folder) / f"{self.part}-{self.drawn:03d}.jpg", together, quality=88)
 
     def _tile(self, photograph: np.ndarray, objects: list[TrueObject], shown: list, marks: list[Marks], name: str) -> Image.Image:
         """The photograph under its matched surface, and a line from each true keypoint (ring) to the predicted one (dot)."""
@@ -146,11 +147,6 @@ def _said(mark: Marks) -> str:
 def _circle(draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, **style) -> None:
     x, y = (float(value) for value in centre)
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), **style)
-
-
-def _made(folder: str) -> Path:
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return Path(folder)
 
 
 def framed(pixels: UInt8[np.ndarray, "h w 3"], boxes: list, colour: Colour = FOUND, longest: int = LONGEST) -> Image.Image:

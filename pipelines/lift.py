@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from dp3d_data.bodies import Template
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo
-from dp3d_data.files import read_text
+from dp3d_data.files import read_text, write_arrays
 from dp3d_data.shards.runs import found_run
 from pipelines.extract import Outcome, extract, make_plan
 from pipelines.extract_settings import ExtractConfig
@@ -102,9 +102,7 @@ def table_to_arrays(path: Path, num_vertices: int, out: Path) -> Path:
     image = np.array(list(order), dtype=np.str_)
     if "image" in table.column_names:
         image = np.array([table["image"][int(np.argmax(rows == i))].as_py() or name for name, i in order.items()], dtype=np.str_)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out, keypoints=keypoints, visible=visible, image=image)
-    return out
+    return write_arrays(out, keypoints=keypoints, visible=visible, image=image)
 
 
 def _read(path: Path) -> pa.Table:

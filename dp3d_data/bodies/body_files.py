@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from jaxtyping import Int
 from dp3d_data.bodies.body_model import DOG_JOINTS, DOG_SCALES, BodyModel, dog_scale_basis
 from dp3d_data.config import workspace
 from dp3d_data.errors import CheckpointError, InputCorrupt, InputMissing, ShapeError, UnsafePickle, UsageError
+from dp3d_data.files import write_arrays
 from dp3d_data.limits import DAMAGE, read_arrays
 from dp3d_data.unpickling import read_pickle
 
@@ -123,18 +123,12 @@ def import_body_model(
 
 def save_body_model(model: BodyModel, path: str | Path) -> Path:
     """Write our .npz without pickles; same model, same bytes; the file appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {"dp3d_body": np.array(FORMAT)}
     for field in fields(BodyModel):
         value = getattr(model, field.name)
         if value is not None:
             arrays[field.name] = np.array(value, dtype=np.str_) if isinstance(value, str | tuple) else value
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(partial, "wb") as stream:
-        np.savez(stream, **arrays)
-    os.replace(partial, path)
-    return path
+    return write_arrays(path, compressed=False, **arrays)
 
 
 def offered(name: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 from collections.abc import Callable
 
 import numpy as np
 
 from dp3d_data.config import cache_dir
-from dp3d_data.errors import InputCorrupt, InputMissing
+from dp3d_data.errors import DiskFull, InputCorrupt, InputMissing
+from dp3d_data.files import write_arrays
 from dp3d_data.limits import read_arrays
 
 Arrays = dict[str, np.ndarray]
@@ -30,15 +29,8 @@ def cached_arrays(name: str, shapes: dict[str, tuple[int, ...]], compute: Callab
     except (InputMissing, InputCorrupt):
         pass
     arrays = compute()
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as stream:
-            np.savez(stream, **arrays)
-        os.replace(partial, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    with contextlib.suppress(OSError, DiskFull):  # a cache that cannot be written costs time, and nothing else
+        write_arrays(path, compressed=False, **arrays)
     return arrays
 
 

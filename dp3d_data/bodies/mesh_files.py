@@ -16,7 +16,7 @@ from dp3d_data.bodies.symmetry import detect_symmetry
 from dp3d_data.bodies.template import Template, make_template
 from dp3d_data.bodies.validation import check_mesh
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
-from dp3d_data.files import read_text, require_no_pointer
+from dp3d_data.files import read_text, require_no_pointer, write_text
 from dp3d_data.limits import DAMAGE
 
 SUFFIXES = (".obj", ".ply", ".glb")
@@ -249,7 +249,7 @@ def _write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
     """Nine digits: enough to read the same single-precision numbers back."""
     lines = [f"v {x:.9g} {y:.9g} {z:.9g}\n" for x, y, z in vertices.tolist()]
     lines += [f"f {a} {b} {c}\n" for a, b, c in (faces + 1).tolist()]
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def _read_ply(path: Path) -> Mesh:

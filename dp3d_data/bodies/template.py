@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +13,7 @@ from jaxtyping import Float, Int
 from dp3d_data.bodies.skeleton import Skeleton, skeleton_arrays, skeleton_from_arrays
 from dp3d_data.bodies.visibility import vertex_areas
 from dp3d_data.errors import InputCorrupt, InputMissing, TemplateError
+from dp3d_data.files import write_arrays
 from dp3d_data.limits import DAMAGE, read_arrays
 
 FORMAT = 1
@@ -83,8 +82,6 @@ class Template:
 
     def save(self, path: str | Path) -> Path:
         """Write an .npz without pickles; same template, same bytes; the file appears whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {
             "format": np.array(FORMAT),
             "name": np.array(self.name, dtype=np.str_),
@@ -98,11 +95,7 @@ class Template:
             arrays["symmetry"] = np.asarray(self.symmetry, dtype=np.int32)
         if self.skeleton is not None:
             arrays |= skeleton_arrays(self.skeleton)
-        partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        with open(partial, "wb") as stream:
-            np.savez_compressed(stream, **arrays)
-        os.replace(partial, path)
-        return path
+        return write_arrays(path, **arrays)
 
     @staticmethod
     def load(path: str | Path) -> Template:

@@ -6,6 +6,7 @@ import click
 
 from dp3d_data.commandline import GroupedOption, LazyGroup, command, say, say_table
 from dp3d_data.errors import UsageError
+from dp3d_data.files import write_picture
 
 _ROOM = "dp3d_data.commands"
 
@@ -107,8 +108,7 @@ def _write_picture(body, path: str) -> None:
 
     if Path(path).suffix.lower() not in (".png", ".jpg"):
         raise UsageError("a picture is a .png or .jpg file", got=path)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(turntable(body.vertices, body.faces)).save(path)
+    write_picture(path, Image.fromarray(turntable(body.vertices, body.faces)))
 
 
 for _command in (list_templates, show, import_template):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dp3d_data.commandline import GroupedOption, command, say
+from dp3d_data.files import write_picture
 
 
 @command("rig", example="dp3d-data template rig spot.obj --name spot --picture spot.png")
@@ -67,5 +68,4 @@ def _write_picture(body, path: str) -> None:
         pose = random_pose(rng, body.skeleton, random_proportions(rng, 0.0))
         posed = pose_vertices(body, pose.local_rotations) @ pose.stance.T
         rows.append(turntable(posed, body.faces, colors=colours))
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(rows)).save(path)
+    write_picture(path, Image.fromarray(np.concatenate(rows)))

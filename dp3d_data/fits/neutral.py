@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.files import read_text
+from dp3d_data.files import read_text, write_text
 from dp3d_data.fits.fields import fit_camera
 from dp3d_data.fits.layout import attempt, joints, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
@@ -96,9 +96,7 @@ def write_fits(path: str | Path, fits: Iterable[Fit]) -> int:
     path = Path(path)
     entries = [_entry(fit, path.parent) for fit in fits]
     text = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(f'{{"schema": "{SCHEMA}", "version": {VERSION}, "fits": [\n{text}\n]}}\n', encoding="utf-8")
-    draft.replace(path)
+    write_text(path, f'{{"schema": "{SCHEMA}", "version": {VERSION}, "fits": [\n{text}\n]}}\n')
     return len(entries)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from dp3d_data.config import file_digest, fingerprint, plain
+from dp3d_data.files import write_text
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation import METRICS, lift, score_model, score_rigid
 from dp3d_model.evaluation_report import TITLES, table
@@ -72,7 +73,7 @@ def run_ablation(ablation: Ablation, runs: Runs, say: Callable[[str], None]) -> 
 def write_ablation(result: dict[str, Any], shapes: dict[str, torch.Tensor], runs: Runs) -> None:
     """The table as json, Markdown and figure, and the examples."""
     write_result(runs.folder / "ablation.json", result)
-    (runs.folder / "ablation.md").write_text(markdown(result), encoding="utf-8")
+    write_text(runs.folder / "ablation.md", markdown(result))
     draw_rows(result, runs.folder / "ablation.png")
     draw_examples(shapes, runs.surface.faces.numpy(), runs.folder / "ablation-examples.png")
 

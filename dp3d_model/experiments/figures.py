@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from dp3d_data.files import write_whole
 from dp3d_model.render import BACKGROUND, render_orthographic
 from dp3d_model.visualise import save_picture
 
@@ -30,7 +31,7 @@ def plots() -> Any:
 
 def save(figure: Any, path: Path) -> Path:
     """Write a figure without the name of the program that drew it."""
-    figure.savefig(path, dpi=90, metadata={"Software": None})
+    write_whole(path, lambda stream: figure.savefig(stream, format="png", dpi=90, metadata={"Software": None}))
     plots().close(figure)
     return path
 

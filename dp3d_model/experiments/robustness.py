@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.files import write_text
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation import STRESS_POINTS, Scores, score_model
 from dp3d_model.evaluation_report import table
@@ -161,4 +162,4 @@ def halves_markdown(result: dict[str, Any]) -> str:
 def write(result: dict[str, Any], text: str, folder: Path, name: str) -> None:
     """NAME.json and NAME.md."""
     write_result(folder / f"{name}.json", result)
-    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    write_text(folder / f"{name}.md", text)

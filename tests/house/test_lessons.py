@@ -56,6 +56,17 @@ def test_numpy_load_reads_no_pickles():
     assert not wrong, f"an object array can run code: store plain arrays instead, at {wrong}"
 
 
+def test_files_are_written_by_the_one_writer():
+    """Whole or not at all, with one error for a full disk: dp3d_data/files.py; buffers and its streams may be filled anywhere."""
+    direct = (r"\.write_text\(", r"\.write_bytes\(", r"np\.savez(_compressed)?\((?!stream|s,|')", r"savefig\((?!stream)",
+              r"open\([^)]*[\"'][wax]b?\+?[\"']")  # fmt: skip
+    words = re.compile("|".join(direct))
+    pictures = re.compile(r"\.save\((?!stream|buffer)[^)]*(quality|\"PNG\"|\"JPEG\")")
+    found = [f"{short(path)}:{number}" for path in modules() if path.name != "files.py"
+             for number, line in enumerate(path.read_text().splitlines(), 1) if words.search(line) or pictures.search(line)]  # fmt: skip
+    assert not found, "\n".join(found)
+
+
 def test_the_terminal_is_spoken_to_in_one_place():
     wrong = [short(path) for path in modules() if short(path) != "dp3d_data/commandline.py"
              if calls(path, "click.echo") or "say=click.echo" in path.read_text(encoding="utf-8")]
