@@ -229,8 +229,8 @@ _FIT: dict[str, Any] = {"body": "parts", "parts": 30, "blendshapes": 0, "refine_
 TEST_TIME: dict[str, Any] = {
     "refine_steps": 40,
     "refine_rate": 0.01,
-    "refine_arap": 1.0,
-    "refine_tie": 0.03,
+    "refine_arap": 6.0,
+    "refine_tie": 0.3,
     "refine_stay": 0.001,
     "refine_prior": 0.01,
     "refine_silhouette": 10.0,
