@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dp3d_data.errors import CheckpointError, DiskFull, Dp3dError, FolderBusy, InputCorrupt, InputMissing, ShardError, UsageError
+from dp3d_data.errors import CheckpointError, DiskFull, Dp3dError, FolderBusy, InputCorrupt, InputMissing, ShardError
 
 LOCK = ".lock"
 SEAL = "sha256"
@@ -42,13 +42,11 @@ POINTERS = {
 def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> Path:
     """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it; a kill leaves no half file.
 
-    The temporary name is this call's alone, also among machines that share the storage.
-
     Raises:
         DiskFull: nothing more can be written there.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")  # also among machines this call's alone
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "w+b") as stream:
@@ -75,21 +73,14 @@ def write_arrays(path: str | Path, *, compressed: bool = True, **arrays: Any) ->
     """Arrays as .npz without pickles, whole or not at all; the same arrays give the same bytes."""
     import numpy as np
 
-    save = np.savez_compressed if compressed else np.savez
-    return write_whole(path, lambda stream: save(stream, **arrays))
+    return write_whole(path, lambda stream: (np.savez_compressed if compressed else np.savez)(stream, **arrays))
 
 
 def write_picture(path: str | Path, picture: Any, **options: Any) -> Path:
-    """A PIL image as the format that the name's ending says, whole or not at all.
+    """A PIL image in the format that the name's ending says, whole or not at all."""
+    from PIL import Image
 
-    Raises:
-        UsageError: an ending that is no format of pictures.
-    """
-    kinds = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
-    kind = kinds.get(Path(path).suffix.lower())
-    if kind is None:
-        raise UsageError("a picture is a .png, .jpg or .webp file", got=str(path))
-    return write_whole(path, lambda stream: picture.save(stream, kind, **options))
+    return write_whole(path, lambda stream: picture.save(stream, Image.registered_extensions()[Path(path).suffix.lower()], **options))
 
 
 def sweep(folder: Path) -> None:
@@ -117,8 +108,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    path = Path(folder) / LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
+    (path := Path(folder) / LOCK).parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0, thread_local=False)
     try:
         lock.acquire()

@@ -137,9 +137,11 @@ def test_a_preset_gives_way_to_the_file_and_the_file_to_the_command_line(workspa
 
 
 def test_missing_inputs_name_the_next_command(workspace):
-    nothing = run("evaluate")
-    assert nothing.exit_code == 3
-    assert "dp3d-model train" in nothing.stderr
+    nothing = run("evaluate")  # the embedded model is of another template
+    assert nothing.exit_code == 6
+    assert "the shards belong to another template than the model" in nothing.stderr and "dp3d-model train" in nothing.stderr
+    unknown = run("evaluate", "--category", "bear")
+    assert unknown.exit_code == 3 and "dp3d-model train" in unknown.stderr
     absent = run("train", "--shards", str(workspace / "nowhere"))
     assert absent.exit_code == 3
     assert "dp3d-data build-shards" in absent.stderr

@@ -16,8 +16,8 @@ def typed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     known = make_world(tmp_path / "photos", 5)
     ball().save(tmp_path / "ball.npz")
-    monkeypatch.setattr(pipelines.extract, "_network", lambda config: (predictor_of(known), "known", "digest"))
-    monkeypatch.setattr(pipelines.extract, "_require_own_template", lambda config, template: None)
+    monkeypatch.setattr(pipelines.extract, "network_of", lambda config: (predictor_of(known), "known", "digest"))
+    monkeypatch.setattr(pipelines.extract, "require_own_template", lambda config, template: None)
 
     def run(line):
         return CliRunner().invoke(main, line.split(), catch_exceptions=False)

@@ -92,6 +92,7 @@ def test_some_losses_are_a_choice(tmp_path, chosen):
     assert {"pixel_cycle", "overlap"} & set(json.loads(line)) == ({chosen} if chosen else set())
 
 
-def test_the_recipe_of_the_embedded_network_is_read():
-    recipe = from_toml(TrainCseConfig, ROOT / "pipelines/animals-2.toml")
-    assert (recipe.model, recipe.trunk, recipe.freeze) == ("animals-2", "lite0", 5) and recipe.kinds.startswith("dog=dog")
+def test_the_recipes_of_the_embedded_network_are_read_and_follow_each_other():
+    first, second = (from_toml(TrainCseConfig, ROOT / "pipelines" / f"{name}.toml") for name in ("animals-2-start", "animals-2"))
+    assert (first.model, first.trunk, first.freeze) == ("animals-2", "lite0", 5) and first.kinds.startswith("dog=dog")
+    assert second.weights == f"{first.out}/weights.pth" and (second.model, second.kinds) == (first.model, first.kinds)
