@@ -218,5 +218,5 @@ def figures_text(prediction: Prediction) -> str:
 
 
 def safe_name(instance_id: str) -> str:
-    """An instance's name as a file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", instance_id).strip("._") or "instance"
+    """An instance's name as a file name, of a long one its end."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", instance_id)[-LONGEST_NAME:].strip("._") or "instance"
