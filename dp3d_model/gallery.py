@@ -29,6 +29,7 @@ from dp3d_model.texture import Texture, texture_of
 from dp3d_model.visualise import beside_photograph, labelled, save_picture, save_turntable, turntable, view_from
 
 SHEET_ROWS, TILE = 8, 280
+LONGEST_NAME = 150
 
 
 def part_weights(lifter: Lifter) -> np.ndarray:

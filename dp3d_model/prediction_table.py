@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dp3d_model.figures import FIGURES
 from dp3d_data.files import growing
+from dp3d_model.figures import FIGURES
 from dp3d_model.prediction import Prediction
 
 COLUMNS = (

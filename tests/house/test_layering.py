@@ -36,6 +36,7 @@ ALLOWED = {
     "training": PURE | {"ranks", "inference", "world"},
     "commands": EDGES | {"commandline"},
     "cli": {"commandline"},
+    "__main__": {"cli"},
 }
 MODEL_MAY_SEE = WORDS - {"categories"} | {"shards", "loader", "bodies", "sources", "commandline", "ranks"}
 
