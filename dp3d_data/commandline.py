@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import importlib
 import os
 import re
+import stat
 import sys
 import types
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ import click
 from dp3d_data.config import from_mapping, read_toml, workspace
 from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable, own_error
 
+# Options beside --out that name what a command writes, where they are texts.
+WRITTEN = {"picture": "file", "mesh": "file", "pictures": "folder"}
 # As shells have it: 128 and the number of the signal.
 INTERRUPTED = 130
 
@@ -60,11 +64,15 @@ class GroupedOption(click.Option):
 
 
 class Command(click.Command):
-    """A command whose help shows its options by group and ends with an example; project errors exit with their code."""
+    """A command whose help shows its options by group and ends with an example; project errors exit with their code.
 
-    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+    Args:
+        writes: what its --out names, a "folder" or a "file".
+    """
+
+    def __init__(self, *args: Any, example: str = "", writes: str = "folder", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.example = example
+        self.example, self.writes = example, writes
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse an option that is given twice and holds one value: click would take the last without a word."""
@@ -94,8 +102,8 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            if "out" in ctx.params:
-                require_place(ctx.params["out"] or workspace())
+            options = {one.name for one in self.params if isinstance(one, click.Option)}
+            self.require_places({name: value for name, value in ctx.params.items() if name in options}, bool(ctx.params.get("config_file")))
             return super().invoke(ctx)
         except (Dp3dError, OSError, ImportError, UnicodeEncodeError) as error:
             own = own_error(error)
@@ -107,19 +115,40 @@ class Command(click.Command):
             say("interrupted: what was finished stays", err=True)
             sys.exit(INTERRUPTED)
 
+    def require_places(self, values: Mapping[str, Any], more: bool = False) -> None:
+        """Refuse, before any work, places of options or settings where nothing can be written; see `require_place`.
 
-def require_place(path: str | Path) -> None:
+        Args:
+            values: those given, by name.
+            more: a file of settings, which is not read yet, may say where --out is.
+        """
+        if values.get("out"):
+            require_place(values["out"], self.writes)
+        elif "out" in values and not more:
+            require_place(workspace(), "folder")
+        for name, kind in WRITTEN.items():
+            if isinstance(values.get(name), str) and values[name]:
+                require_place(values[name], kind)
+
+
+def require_place(path: str | Path, kind: str = "") -> None:
     """Refuse, before any work, a place where nothing can be written.
 
+    Args:
+        kind: what it is to be, a "folder" or a "file"; empty for either.
+
     Raises:
+        PathUnusable: one of the other kind is in the way, or no right.
         OSError, UnicodeEncodeError: a file in the way, no right, a name that is too long or not UTF-8; see `own_error`.
     """
     place = Path(path).absolute()
     str(place).encode()
     for folder in (place, *place.parents):
         with suppress(FileNotFoundError):
-            os.stat(folder)
+            mode = os.stat(folder).st_mode
             break
+    if folder == place and kind and stat.S_ISDIR(mode) is not (kind == "folder"):
+        raise PathUnusable(os.strerror(errno.EEXIST if kind == "folder" else errno.EISDIR), path=folder)
     if not os.access(folder, os.W_OK):
         raise PathUnusable("nothing can be written here", path=folder)
 
@@ -184,7 +213,11 @@ def config_options(cls: type) -> Callable[[Callable], Callable]:
             values = read_toml(config_file) if config_file else {}
             source = click.core.ParameterSource.DEFAULT
             values |= {key: value for key, value in given.items() if ctx.get_parameter_source(key) is not source}
-            return function(*args, config=from_mapping(cls, values, path=config_file), **kwargs)
+            config: Any = from_mapping(cls, values, path=config_file)
+            if config_file and isinstance(ctx.command, Command):
+                own = {"out": kwargs["out"]} if "out" in kwargs else {}
+                ctx.command.require_places(own | {name: getattr(config, name) for name in names})
+            return function(*args, config=config, **kwargs)
 
         text = "Read settings from this TOML file; options given here win."
         run: Callable = click.option("--config", "config_file", metavar="FILE", help=text, cls=GroupedOption)(configured)

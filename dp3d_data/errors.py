@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
 
 
 class Dp3dError(Exception):
@@ -216,6 +218,46 @@ def own_error(error: Exception) -> Dp3dError | None:
     if isinstance(error, UnicodeEncodeError) and error.reason.startswith("surrogates"):
         return PathUnusable("a name that is not UTF-8", got=_readable(error.object), hint="rename it, or choose another place")
     return None
+
+
+class Asking(AbstractContextManager):
+    """Around what asks another machine: errors of the libraries that speak to it (aiohttp, botocore) come out as OSErrors.
+
+    Python's own errors and ours pass as they are.
+
+    Raises:
+        ConnectionError: a library's own error, which it gives as its cause.
+    """
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        ours = isinstance(error, Dp3dError | OSError) or not isinstance(error, Exception)
+        if not ours and type(error).__module__ != "builtins":
+            raise ConnectionError(f"{type(error).__name__}: {error}".strip(": ")) from error
+
+
+def unwritable(error: BaseException, path: Path, partial: Path) -> Dp3dError | None:
+    """What kept a file from being written, in terms of that file.
+
+    Args:
+        path: the file that was to be.
+        partial: its temporary name, which nobody outside knows.
+
+    Returns:
+        DiskFull or PathUnusable; None where the error tells nothing of the disk, or is one of ours already.
+    """
+    found: BaseException | None = error
+    while found is not None and not (isinstance(found, OSError) and found.errno is not None):
+        if isinstance(found, Dp3dError | UnicodeEncodeError):
+            break
+        found = found.__cause__ or found.__context__
+    if isinstance(error, Dp3dError) or not isinstance(found, OSError | UnicodeEncodeError) or isinstance(found, Dp3dError):
+        return None
+    if isinstance(found, UnicodeEncodeError):
+        return own_error(found)
+    if found.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("the disk is full", got=found.strerror, path=_readable(str(path)))
+    place = None if found.filename in (None, str(path), str(partial)) else _readable(found.filename)
+    return PathUnusable(found.strerror or str(found), got=place, path=_readable(str(path)))
 
 
 def _readable(name: str | bytes | int) -> str:

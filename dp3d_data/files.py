@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import hashlib
 import json
 import os
@@ -13,11 +12,11 @@ import secrets
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dp3d_data.errors import CheckpointError, DiskFull, Dp3dError, FolderBusy, InputCorrupt, InputMissing, ShardError
+from dp3d_data.errors import CheckpointError, Dp3dError, FolderBusy, InputCorrupt, InputMissing, ShardError, unwritable
 
 LOCK = ".lock"
 SEAL = "sha256"
@@ -40,28 +39,38 @@ POINTERS = {
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> Path:
-    """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it; a kill leaves no half file.
+    """Let `write` fill a file, which it may also read, that appears whole or not at all; see `growing`."""
+    path = Path(path)
+    with growing(path) as stream:
+        write(stream)
+    return path
+
+
+@contextmanager
+def growing(path: str | Path) -> Iterator[BinaryIO]:
+    """A temporary file beside `path`, which with the block's end is flushed to disk and renamed; a kill or error leaves no half file.
 
     Raises:
         DiskFull: nothing more can be written there.
+        PathUnusable: a file or folder is in the way, no right, a name that is too long or not UTF-8; names `path`.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")  # also among machines this call's alone
+    partial = path.parent / f".{path.name[:48]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"  # short: a name has at most 255 bytes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "w+b") as stream:
-            write(stream)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)
         sync_folder(path.parent)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskFull("the disk is full", got=error.strerror, path=path) from error
+    except (OSError, RuntimeError, UnicodeEncodeError) as error:  # torch and pyarrow hide the system's error behind one of theirs
+        if own := unwritable(error, path, partial):
+            raise own from error
+        raise
     finally:
-        partial.unlink(missing_ok=True)
-    return path
+        with suppress(OSError, UnicodeEncodeError):
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -225,6 +234,7 @@ def read_torch(path: str | Path, what: str, *, expected: str, hint: str | None =
 
     Raises:
         InputMissing: no such file.
+        InputCorrupt: a pointer in its place.
         CheckpointError: damaged, or no such archive.
     """
     import torch
@@ -232,6 +242,7 @@ def read_torch(path: str | Path, what: str, *, expected: str, hint: str | None =
     path = Path(path)
     if not path.is_file():
         raise InputMissing(f"no such {what}", path=path, hint=hint)
+    require_no_pointer(path)
     check_archive(path, what)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -278,28 +289,6 @@ def _digest_of_first(stream: BinaryIO, size: int) -> str:
     return digest.hexdigest()
 
 
-def trim_lines(path: Path, step: int) -> None:
-    """Keep the lines of a log that are whole and of no later step: what a training that goes on from there writes after."""
-    if path.is_file():
-        lines = path.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
-        if kept != lines:
-            write_whole(path, lambda stream: stream.writelines(kept))
-
-
-def _step_of(line: bytes) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return float("inf")
-
-
-def append_line(path: Path, content: Mapping[str, Any]) -> None:
-    """One more line of JSON; a kill in between tears this line alone, and trim_lines drops it."""
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(content) + "\n")
-
-
 def require_no_pointer(path: str | Path) -> None:
     """Refuse a pointer of Git LFS or git-annex in the place of a file; every reader of a binary file asks here first.
 
@@ -316,12 +305,10 @@ def require_no_pointer(path: str | Path) -> None:
     command = next((command for begin, command in POINTERS.items() if start.startswith(begin)), None)
     if command is not None:
         got = f"{path.stat().st_size} bytes of text that say where it is kept"
-        hint = (
-            f"in its repository: {command.format(name=path.name)}; or download the file itself from the project's page"
-        )
-        raise InputCorrupt(
-            "this is a pointer, fetch the file", got=got, expected="the file itself", hint=hint, path=path
-        )
+        hint = f"in its repository: {command.format(name=path.name)}; or download the file itself from the project's page"
+        raise InputCorrupt("this is a pointer, fetch the file", got=got, expected="the file itself", hint=hint, path=path)
+
+
 WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 

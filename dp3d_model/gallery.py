@@ -29,6 +29,7 @@ from dp3d_model.texture import Texture, texture_of
 from dp3d_model.visualise import beside_photograph, labelled, save_picture, save_turntable, turntable, view_from
 
 SHEET_ROWS, TILE = 8, 280
+LONGEST_NAME = 150
 
 
 def part_weights(lifter: Lifter) -> np.ndarray:
@@ -218,5 +219,5 @@ def figures_text(prediction: Prediction) -> str:
 
 
 def safe_name(instance_id: str) -> str:
-    """An instance's name as a file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", instance_id).strip("._") or "instance"
+    """An instance's name as a file name, of a long one its end."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", instance_id)[-LONGEST_NAME:].strip("._") or "instance"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dp3d_data.files import growing
 from dp3d_model.figures import FIGURES
 from dp3d_model.prediction import Prediction
 
@@ -29,20 +31,18 @@ class PredictionTable:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.partial = self.path.with_name(f".{self.path.name}.tmp")
-        options = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["image_path"]}
-        self.writer = pq.ParquetWriter(self.partial, SCHEMA, **options)
+        self._open = ExitStack()
 
     def __enter__(self) -> PredictionTable:
+        options = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["image_path"]}
+        with ExitStack() as opened:
+            stream = opened.enter_context(growing(self.path))
+            self.writer = opened.enter_context(pq.ParquetWriter(stream, SCHEMA, **options))
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.writer.close()
-        if kind is None:
-            self.partial.replace(self.path)
-        else:
-            self.partial.unlink()
+        self._open.__exit__(kind, error, trace)
 
     def add(self, ids: tuple[str, ...], image_paths: tuple[str, ...], many: Prediction) -> None:
         """Append a row for each instance."""

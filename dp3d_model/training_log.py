@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dp3d_data.errors import UsageError
-from dp3d_data.files import append_line, trim_lines
 from dp3d_data.loader import Batch
+from dp3d_data.logs import append_line, trim_lines
 
 METRICS_FILE, SPEED_FILE, TENSORBOARD_FOLDER = "metrics.jsonl", "speed.jsonl", "tensorboard"
 

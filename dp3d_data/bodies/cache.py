@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dp3d_data.config import cache_dir
-from dp3d_data.errors import DiskFull, InputCorrupt, InputMissing
+from dp3d_data.errors import DiskFull, InputCorrupt, InputMissing, PathUnusable
 from dp3d_data.files import write_arrays
 from dp3d_data.limits import read_arrays
 
@@ -29,7 +29,7 @@ def cached_arrays(name: str, shapes: dict[str, tuple[int, ...]], compute: Callab
     except (InputMissing, InputCorrupt):
         pass
     arrays = compute()
-    with contextlib.suppress(OSError, DiskFull):  # a cache that cannot be written costs time, and nothing else
+    with contextlib.suppress(DiskFull, PathUnusable):  # a cache that cannot be written costs time, and nothing else
         write_arrays(path, compressed=False, **arrays)
     return arrays
 

@@ -16,7 +16,7 @@ from dp3d_data.bodies.symmetry import detect_symmetry
 from dp3d_data.bodies.template import Template, make_template
 from dp3d_data.bodies.validation import check_mesh
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
-from dp3d_data.files import read_text, require_no_pointer, write_text
+from dp3d_data.files import read_text, require_no_pointer, write_text, write_whole
 from dp3d_data.limits import DAMAGE
 
 SUFFIXES = (".obj", ".ply", ".glb")
@@ -137,12 +137,10 @@ def write_mesh(template: Template, path: str | Path, source_units: bool = False)
         vertices = vertices * template.factor + template.center
     if path.suffix.lower() == ".glb":
         vertices = vertices @ TEMPLATE_FROM_GLTF
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".obj":
-        _write_obj(path, vertices, template.faces)
-    else:
-        trimesh.Trimesh(vertices, template.faces, process=False).export(path)
-    return path
+        return _write_obj(path, vertices, template.faces)
+    mesh = trimesh.Trimesh(vertices, template.faces, process=False)
+    return write_whole(path, lambda stream: stream.write(mesh.export(file_type=path.suffix.lower()[1:])))
 
 
 def axes_matrix(axes: str) -> Float[np.ndarray, "3 3"]:
@@ -245,11 +243,11 @@ def _fan(words: list[str], known: int) -> list[tuple[int, int, int]]:
     return [(corners[0], b, c) for b, c in zip(corners[1:-1], corners[2:], strict=True)]
 
 
-def _write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
+def _write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray) -> Path:
     """Nine digits: enough to read the same single-precision numbers back."""
     lines = [f"v {x:.9g} {y:.9g} {z:.9g}\n" for x, y, z in vertices.tolist()]
     lines += [f"f {a} {b} {c}\n" for a, b, c in (faces + 1).tolist()]
-    write_text(path, "".join(lines))
+    return write_text(path, "".join(lines))
 
 
 def _read_ply(path: Path) -> Mesh:

@@ -22,7 +22,7 @@ COLUMNS = {
 }  # fmt: skip
 
 
-@command("evaluate-cse", example=EXAMPLE)
+@command("evaluate-cse", writes="file", example=EXAMPLE)
 @config_options(EvaluateCseConfig)
 def evaluate_cse(config: EvaluateCseConfig) -> None:
     """Score a CSE network where the truth is known, as a whole, by view and by how much of the animal is seen.

@@ -32,7 +32,7 @@ class ReportConfig:
     pictures: int = setting(24, "Most pictures of each section; large ones count twice.", minimum=0)
 
 
-@command("report", example="dp3d-data report --category dog")
+@command("report", writes="file", example="dp3d-data report --category dog")
 @config_options(ReportConfig)
 def report(config: ReportConfig) -> None:
     """Write one HTML page that needs no network: counts, reasons, distributions, the template to be turned, photographs

@@ -13,7 +13,7 @@ dp3d-data template adopt dog.obj --weights model_final_421d28.pkl --landmarks do
 """
 
 
-@command("adopt", example=EXAMPLE)
+@command("adopt", writes="file", example=EXAMPLE)
 @click.argument("mesh")
 @config_options(AdoptConfig)
 def adopt(config: AdoptConfig, mesh: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle
-from dp3d_data.files import check_archive
+from dp3d_data.files import check_archive, require_no_pointer
 from dp3d_data.limits import DAMAGE, described
 from dp3d_data.unpickling import read_pickle
 
@@ -42,12 +42,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises:
         InputMissing: no such file.
+        InputCorrupt: a pointer in its place.
         UnsafePickle: it asks for more than arrays; nothing of it was run.
         CheckpointError: empty, cut short, or without a state dict.
     """
     path = Path(path)
     if not path.is_file():
         raise InputMissing("no such file of weights", path=path)
+    require_no_pointer(path)
     content = _read_torch(path) if _is_torch(path) else read_pickle(path)
     state = content.get("model", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not state:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dp3d_data.config import cache_dir, file_digest
-from dp3d_data.errors import DependencyMissing, InputMissing, ShardError
+from dp3d_data.errors import Asking, DependencyMissing, InputMissing, ShardError
 from dp3d_data.files import check_digest, write_whole
 from dp3d_data.shards.basis import BASIS
 from dp3d_data.shards.manifest import MANIFEST, read_manifest
@@ -69,7 +70,8 @@ class ShardFolder:
         """The local folder that stands for a remote one: named by its manifest, so that other shards never mix with it."""
         filesystem, root = open_address(self.address)
         try:
-            data = filesystem.cat_file(f"{root}/{MANIFEST}")
+            with Asking():
+                data = filesystem.cat_file(f"{root}/{MANIFEST}")
         except (FileNotFoundError, IsADirectoryError) as error:
             hint = "build the shards, or finish a build that was stopped: dp3d-data build-shards"
             raise InputMissing("no manifest.json here, so these are no finished shards", path=self.address, hint=hint) from error
@@ -81,18 +83,23 @@ class ShardFolder:
 
     def _fetch(self, name: str, path: Path, expected: str) -> None:
         """Copy a file here; it appears whole, with the content that the manifest names, or not at all."""
-        filesystem, root = open_address(self.address)
 
-        def copy(stream) -> None:
+        def copy(stream: BinaryIO) -> None:
             digest = hashlib.sha256()
-            with filesystem.open(f"{root}/{name}", "rb") as source:
-                while part := source.read(_BLOCK):
-                    digest.update(part)
-                    stream.write(part)
+            for part in self._parts(name):
+                digest.update(part)
+                stream.write(part)
             check_digest(digest.hexdigest(), expected, self._place(name))
 
+        write_whole(path, copy)
+
+    def _parts(self, name: str) -> Iterator[bytes]:
+        """The content of a file at the address, piece by piece."""
+        filesystem, root = open_address(self.address)
         try:
-            write_whole(path, copy)
+            with Asking(), filesystem.open(f"{root}/{name}", "rb") as source:
+                while part := source.read(_BLOCK):
+                    yield part
         except FileNotFoundError as error:
             raise ShardError("listed in the manifest, but missing", path=self._place(name)) from error
         except OSError as error:
@@ -109,12 +116,16 @@ def open_address(address: str) -> tuple[Any, str]:
 
     Raises:
         DependencyMissing: its library is not installed.
+        InputMissing: the machine refuses the connection.
     """
     import fsspec
 
     try:
-        filesystem, root = fsspec.core.url_to_fs(address)
+        with Asking():
+            filesystem, root = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:
         hint = "pip install the library that fsspec names for this protocol, for example s3fs"
         raise DependencyMissing("no file system for this address", got=error, path=address, hint=hint) from error
+    except OSError as error:
+        raise InputMissing("this address does not answer", got=error, path=address) from error
     return filesystem, root.rstrip("/")

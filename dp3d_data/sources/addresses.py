@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dp3d_data.errors import DependencyMissing, InputCorrupt, InputMissing, UsageError
+from dp3d_data.errors import Asking, DependencyMissing, InputCorrupt, InputMissing, UsageError
 
 # A scheme of two letters and more: C:\photos is a path.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
@@ -29,7 +29,8 @@ def file_system(address: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        return fsspec.core.url_to_fs(address)
+        with Asking():
+            return fsspec.core.url_to_fs(address)
     except ImportError as error:
         raise DependencyMissing("a library that this address needs is missing", got=error, path=address) from error
     except ValueError as error:
@@ -48,10 +49,11 @@ def read_bytes(address: str, limit: int) -> bytes:
     """
     system, path = file_system(address)
     try:
-        size = system.size(path)
-        if size is not None and size > limit:
-            raise InputCorrupt("the file is too large", got=f"{size} bytes", expected=f"at most {limit}", path=address)
-        return system.cat_file(path)
+        with Asking():
+            size = system.size(path)
+            if size is not None and size > limit:
+                raise InputCorrupt("the file is too large", got=f"{size} bytes", expected=f"at most {limit}", path=address)
+            return system.cat_file(path)
     except FileNotFoundError as error:
         raise InputMissing("no such file", path=address) from error
     except OSError as error:
@@ -64,7 +66,8 @@ def is_file(path: str) -> bool:
         return os.path.isfile(path)
     try:
         system, place = file_system(path)
-        return bool(system.isfile(place))
+        with Asking():
+            return bool(system.isfile(place))
     except OSError:
         return False
 
@@ -73,7 +76,8 @@ def is_folder(address: str) -> bool:
     """Whether an address is a folder's; one that cannot be asked is none."""
     system, place = file_system(address)
     try:
-        return bool(system.isdir(place))
+        with Asking():
+            return bool(system.isdir(place))
     except OSError:
         return False
 
@@ -84,7 +88,8 @@ def size_of(path: str) -> int:
         if not is_address(path):
             return os.stat(path).st_size
         system, place = file_system(path)
-        size = system.size(place)
+        with Asking():
+            size = system.size(place)
     except OSError:
         return -1
     return -1 if size is None else int(size)
@@ -104,14 +109,16 @@ def listed(address: str, extensions: frozenset[str]) -> list[str]:
     """
     system, place = file_system(address)
     try:
-        if system.isdir(place):
-            found = [path for path in system.find(place) if os.path.splitext(path)[1].lower() in extensions and not _hidden(path, place)]
-        else:
-            found = system.glob(place) if any(mark in place for mark in "*?[") else [place] if system.isfile(place) else []
-            found = [path for path in found if not system.isdir(path)]
+        with Asking():
+            folder = system.isdir(place)
+            if folder:
+                found = [one for one in system.find(place) if os.path.splitext(one)[1].lower() in extensions and not _hidden(one, place)]
+            else:
+                found = system.glob(place) if any(mark in place for mark in "*?[") else [place] if system.isfile(place) else []
+                found = [one for one in found if not system.isdir(one)]
     except OSError as error:
         raise InputCorrupt("this place cannot be listed", got=error, path=address) from error
-    if not found and not system.isdir(place):
+    if not found and not folder:
         raise InputMissing("nothing is there", path=address)
     rest = "".join(f"::{part}" for part in address.split("::")[1:])
     return [system.unstrip_protocol(path) + rest for path in sorted(found)]
@@ -123,11 +130,19 @@ def _hidden(path: str, folder: str) -> bool:
 
 
 def fixed_part(address: str) -> str:
-    """The folders of an address before its first wildcard; of a file its folder; as `listed` writes them."""
+    """The folders of an address before its first wildcard; of a file its folder; as `listed` writes them.
+
+    Raises:
+        InputMissing: the machine does not answer.
+    """
     system, place = file_system(address)
-    while any(mark in place for mark in "*?[") or not system.isdir(place):
-        if "/" not in place.strip("/"):
-            place = ""
-            break
-        place = place.rstrip("/").rpartition("/")[0]
+    try:
+        with Asking():
+            while any(mark in place for mark in "*?[") or not system.isdir(place):
+                if "/" not in place.strip("/"):
+                    place = ""
+                    break
+                place = place.rstrip("/").rpartition("/")[0]
+    except OSError as error:
+        raise InputMissing("this address does not answer", got=error, path=address) from error
     return system.unstrip_protocol(place)

@@ -14,7 +14,8 @@ import torch
 from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.config import fingerprint, plain
 from dp3d_data.errors import CheckpointError, RecipeMismatch, TrainingDiverged
-from dp3d_data.files import append_line, read_torch, require_keys, trim_lines, write_torch
+from dp3d_data.files import read_torch, require_keys, write_torch
+from dp3d_data.logs import append_line, trim_lines
 from dp3d_data.ranks import ALONE, Ranks
 from dp3d_data.training.kinds import Kind
 from dp3d_data.training.losses import SoftTargets, soft_targets

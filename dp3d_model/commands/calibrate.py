@@ -15,7 +15,7 @@ dp3d-model calibrate --shards world/
 """
 
 
-@command("calibrate", example=EXAMPLE)
+@command("calibrate", writes="file", example=EXAMPLE)
 @click.option("--shards", metavar="PATH", cls=GroupedOption, group="Input", help="Shards or run with truth.  [default: the category's]")
 @click.option("--model", metavar="PATH", cls=GroupedOption, group="Input", help="Model file or folder.  [default: the workspace's]")
 @click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from dp3d_data.cli import main
 from dp3d_data.errors import Dp3dError
-from dp3d_data.files import append_line, trim_lines, write_json, write_torch
+from dp3d_data.files import write_json, write_torch
 from dp3d_data.inference.checkpoint import read_checkpoint
 from dp3d_data.loader import Loader, ShardFolder
+from dp3d_data.logs import append_line, trim_lines
 from dp3d_data.shards import Run, RunWriter, ShardReader, verify
 from dp3d_data.shards.inputs import Input
 from dp3d_data.shards.run_parts import check_part
