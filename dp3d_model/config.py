@@ -248,7 +248,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "shake": 0.04,
         "save_every": 250,
     },
-    # Photographs, from renders as the network sees them: see pipelines/lifters.sh.
+    # Photographs, from renders as the network sees them: see scripts/lifters.sh.
     "photographs": {
         "steps": 2500,
         "learning_rate": 1.5e-3,

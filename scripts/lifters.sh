@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the embedded lifters, dp3d_model/data/dog.pt and cow.pt, from nothing: about two hours on two cores.
-# sh pipelines/lifters.sh PLACES OUT
+# sh scripts/lifters.sh PLACES OUT
 #   PLACES  folder of panoramas (.exr, Poly Haven, CC0), backgrounds and light of the renders
 #   OUT     folder for worlds, shards and models; a run that was stopped goes on where it stopped
 set -eu
