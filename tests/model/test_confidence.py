@@ -57,7 +57,7 @@ def test_a_calibration_travels_with_the_model(tmp_path):
 
     lifter, figures = calibrated(Lifter(surface, tiny()).eval(), concatenate(worlds))
     assert figures["instances"] == 80 and figures["rank_correlation"] > 0.5
-    assert figures["best_half"] <= figures["surest_half"] < figures["error"]
+    assert figures["best_half"] <= figures["surest_half"] + 1e-6 and figures["surest_half"] < figures["error"]
     again = load_model(save_model(lifter, tmp_path / "model.pt"))
     one, two = (next(predict(model, worlds[0])).confidence for model in (lifter, again))
     np.testing.assert_allclose(one, two, atol=1e-5)
