@@ -117,7 +117,8 @@ def locked(folder: str | Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    (path := Path(folder) / LOCK).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(folder) / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0, thread_local=False)
     try:
         lock.acquire()
