@@ -68,11 +68,12 @@ class Command(click.Command):
 
     Args:
         writes: what its --out names, a "folder" or a "file".
+        always: without --out it writes into the workspace.
     """
 
-    def __init__(self, *args: Any, example: str = "", writes: str = "folder", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, example: str = "", writes: str = "folder", always: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.example, self.writes = example, writes
+        self.example, self.writes, self.always = example, writes, always
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse an option that is given twice and holds one value: click would take the last without a word."""
@@ -124,7 +125,7 @@ class Command(click.Command):
         """
         if values.get("out"):
             require_place(values["out"], self.writes)
-        elif "out" in values and not more:
+        elif "out" in values and self.always and not more:
             require_place(workspace(), "folder")
         for name, kind in WRITTEN.items():
             if isinstance(values.get(name), str) and values[name]:

@@ -18,7 +18,8 @@ from dp3d_data.categories import CATEGORIES
 from dp3d_data.config import cache_dir, workspace
 from dp3d_data.errors import Dp3dError
 
-SETUP = "make setup"
+HERE = Path(__file__).parents[1]
+CHECKOUT = (HERE / "Makefile").is_file() and (HERE / "pyproject.toml").is_file()  # else an installed wheel
 OWN_IMPORTS = {"embreex": "pip install embreex", "faiss": "pip install faiss-cpu", "detectron2": "dp3d-data install-detectron2"}
 
 
@@ -46,10 +47,16 @@ def examine() -> list[Finding]:
     return [*python(), *libraries(), *extras(), *native(), *embedded(), *devices(), *folders()]
 
 
+def setup() -> str:
+    """The command that installs everything: in a checkout its own, elsewhere pip's and what detectron2 needs."""
+    return "make setup" if CHECKOUT else "pip install dp3d, then: dp3d-data install-detectron2"
+
+
 def python() -> list[Finding]:
     """The interpreter and the machine."""
     fine = sys.version_info >= (3, 11)
-    mend = "" if fine else "make setup PYTHON=/path/to/python3.11"
+    new = f"{setup()} PYTHON=/path/to/python3.11" if CHECKOUT else f"with Python 3.11 or later: {setup()}"
+    mend = "" if fine else new
     return [Finding("Python", "python", "ok" if fine else "missing", f"{platform.python_version()} at {sys.executable}", mend)]
 
 
@@ -77,9 +84,9 @@ def state_of(requirement: str) -> tuple[str, str, str]:
 def libraries() -> list[Finding]:
     """Every declared library with its version."""
     if not importlib.util.find_spec("packaging"):
-        return [Finding("Libraries", "packaging", "missing", "not installed", SETUP)]
+        return [Finding("Libraries", "packaging", "missing", "not installed", setup())]
     if not declared():
-        return [Finding("Libraries", "dp3d", "missing", "the project is not installed in this Python", SETUP)]
+        return [Finding("Libraries", "dp3d", "missing", "the project is not installed in this Python", setup())]
     found = []
     for requirement in (line for line in declared() if "extra ==" not in line):
         name, version, complaint = state_of(requirement)
@@ -139,6 +146,11 @@ def embedded() -> list[Finding]:
     return [shipped_template(name) for name in names] + [shipped_model(model, name) for model, name in models.items()]
 
 
+def shipped_again(room: str) -> str:
+    """The command that brings back files that the project ships in one of its rooms."""
+    return f"git checkout -- dp3d_data/{room}" if CHECKOUT else "pip install --force-reinstall --no-deps dp3d"
+
+
 def shipped_template(name: str) -> Finding:
     """A built-in template, loaded."""
     from dp3d_data.bodies import load_template
@@ -146,7 +158,7 @@ def shipped_template(name: str) -> Finding:
     try:
         template = load_template(name)
     except (Dp3dError, OSError) as error:
-        return Finding("Shipped", f"template {name}", "missing", str(error), "git checkout -- dp3d_data/bodies")
+        return Finding("Shipped", f"template {name}", "missing", str(error), shipped_again("bodies"))
     return Finding("Shipped", f"template {name}", "ok", f"{template.num_vertices} vertices, {template.content_hash}")
 
 
@@ -157,7 +169,7 @@ def shipped_model(model: str, category: str) -> Finding:
 
         predictor = load_predictor(model, category=category)
     except (Dp3dError, ImportError, OSError) as error:
-        mend = "git checkout -- dp3d_data/inference"
+        mend = shipped_again("inference")
         return Finding("Shipped", f"model {model}", "missing", str(error).splitlines()[0], mend)
     millions = sum(weight.numel() for weight in predictor.network.parameters()) / 1e6
     return Finding("Shipped", f"model {model}", "ok", f"{millions:.1f} million weights, finds {category}")

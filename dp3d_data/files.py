@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from dp3d_data.errors import CheckpointError, Dp3dError, FolderBusy, InputCorrupt, InputMissing, ShardError, unwritable
 
 LOCK = ".lock"
-SEAL = "sha256"
+SEAL, MOST_JSON = "sha256", 1 << 28  # bytes of a file of ours
 _PARTIAL = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?\.tmp")
 _BARE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 # The checksum of an archive is its comment: the last bytes of a zip, which every reader of zips looks past.
@@ -200,6 +200,8 @@ def read_json(
     path = Path(path)
     if not path.is_file():
         raise InputMissing(f"no {kind} here", path=path)
+    if path.stat().st_size > MOST_JSON:
+        raise ShardError(f"damaged {kind}", got=f"{path.stat().st_size:,} bytes", expected=f"at most {MOST_JSON:,}", path=path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

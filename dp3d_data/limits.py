@@ -12,6 +12,7 @@ import tomllib
 import zipfile
 import zlib
 from collections.abc import Callable, Container
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,22 @@ DAMAGE: tuple[type[Exception], ...] = (
     OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError, SyntaxError, MemoryError, OverflowError,
     AssertionError, ImportError, pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
-MOST_TOML = 1 << 20
+MOST_TOML, MOST_JSON = 1 << 20, 1 << 32  # LVIS has a json of more than a gigabyte
 _KEY = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
 _LONG_KEY = re.compile(f"(?:{_KEY}){{32}}")
+
+
+def require_size(path: str | Path, most: int = MOST_JSON, what: str = "a json file") -> None:
+    """Refuse, before it is read, a file larger than any of its kind: json takes ten times its size in memory. None at all passes.
+
+    Raises:
+        InputCorrupt: it is.
+    """
+    with suppress(OSError):
+        size = Path(path).stat().st_size
+        if size > most:
+            hint = "divide it, or fetch it again if it should be small"
+            raise InputCorrupt(f"too large for {what}", got=f"{size:,} bytes", expected=f"at most {most:,}", hint=hint, path=path)
 
 
 def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:

@@ -26,6 +26,8 @@ class Photographs:
         listed: how many the source names.
         records: those that are on disk.
         left_out: name -> why, of those that turned out to be of no use when they were read.
+        annotations_left_out: name -> why, of annotations that are of no use beside others of their photograph that are. What the
+            network finds there hits nothing then.
 
     Raises:
         UsageError, InputMissing, InputCorrupt, NothingToDo: as the source.
@@ -35,6 +37,7 @@ class Photographs:
         records = open_source(source, options).records()
         self.listed, self.records = len(records), [record for record in records if is_file(record.path)]
         self.left_out: dict[str, str] = {}
+        self.annotations_left_out: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[tuple[Pixels, list[TrueObject]]]:
         """BGR pixels and objects of each."""
@@ -46,21 +49,39 @@ class Photographs:
         for place in range(count):
             record = self.records[place * len(self.records) // count]
             try:
-                if record.faults:
-                    raise InputCorrupt("an annotation that cannot be used", got=record.faults[0], path=record.path)
                 photograph = read_image(record.path)
                 pixels, record = photograph.pixels, turned_record(record, photograph)
-                if record.objects == ():
-                    raise InputCorrupt("no annotated object", path=record.path)
-                objects = [_true_object(one, record, pixels.shape[:2]) for one in record.objects or ()]
+                objects = self._objects(record, pixels.shape[:2])
             except Dp3dError as error:
-                self.left_out[record.image_id] = " ".join(str(error).split())
+                self.left_out[record.image_id] = _line(error)
                 continue
             yield record, np.ascontiguousarray(pixels[:, :, ::-1]), objects
 
+    def _objects(self, record: ImageRecord, shape: tuple[int, ...]) -> list[TrueObject]:
+        """What is annotated in a photograph and can be used; the rest is noted.
+
+        Raises:
+            InputCorrupt: nothing can be used, of a source that annotates.
+        """
+        objects: list[TrueObject] = []
+        faults = {f"{record.image_id}: {text}": InputCorrupt("an annotation that cannot be used", got=text) for text in record.faults}
+        for place, one in enumerate(record.objects or ()):
+            try:
+                objects.append(_true_object(one, record, shape))
+            except InputCorrupt as error:
+                faults[f"{record.image_id}#{one.name or place}"] = error
+        if not objects and record.objects is not None:
+            raise next(iter(faults.values()), InputCorrupt("no annotated object", path=record.path))
+        self.annotations_left_out |= {name: _line(error) for name, error in faults.items()}
+        return objects
+
     def account(self) -> dict[str, Any]:
-        """How many photographs are listed, how many are on disk, and what was left out."""
-        return {"listed": self.listed, "on_disk": len(self.records), "left_out": dict(sorted(self.left_out.items()))}
+        """How many photographs are listed, how many are on disk, and what was left out: photographs, single annotations."""
+        return {"listed": self.listed, "on_disk": len(self.records), **self._left_out()}
+
+    def _left_out(self) -> dict[str, dict[str, str]]:
+        both = {"left_out": self.left_out, "annotations_left_out": self.annotations_left_out}
+        return {name: dict(sorted(found.items())) for name, found in both.items()}
 
 
 def annotated(source: str, path: str, images: str, category: str = "dog") -> Photographs:
@@ -78,6 +99,10 @@ def annotated(source: str, path: str, images: str, category: str = "dog") -> Pho
     if not images:
         raise UsageError("annotated photographs need the folder that they lie in", hint="add --images FOLDER")
     return Photographs(source, SourceOptions(path=path, images=(images,), category=category, masks=True))
+
+
+def _line(error: Dp3dError) -> str:
+    return " ".join(str(error).split())
 
 
 def _true_object(one: GivenObject, record: ImageRecord, shape: tuple[int, ...]) -> TrueObject:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from PIL import Image, UnidentifiedImageError
 
 from dp3d_data.bodies import Template
 from dp3d_data.bodies.body_model import BodyModel, rest_template
@@ -26,6 +25,7 @@ from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
+from dp3d_data.sources.images import open_image
 from pipelines.fit_bodies import Bodies, Poser, check_labels, load_bodies
 from pipelines.fit_views import Noise, fit_view, vertex_view
 from pipelines.overlays import draw_overlays
@@ -236,11 +236,8 @@ def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     if not path.is_file():
         raise InputMissing("no such mask", path=path)
     require_no_pointer(path)
-    try:
-        with Image.open(path) as image:
-            mask = np.array(image.convert("L")) > 0
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise InputCorrupt("not an image", path=path) from error
+    with open_image(path) as image:
+        mask = np.array(image.convert("L")) > 0
     if mask.shape != size[::-1]:
         raise InputCorrupt("the mask has another size than the image", got=mask.shape[::-1], expected=size, path=path)
     return mask

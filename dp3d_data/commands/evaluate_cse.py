@@ -22,7 +22,7 @@ COLUMNS = {
 }  # fmt: skip
 
 
-@command("evaluate-cse", writes="file", example=EXAMPLE)
+@command("evaluate-cse", writes="file", always=False, example=EXAMPLE)
 @config_options(EvaluateCseConfig)
 def evaluate_cse(config: EvaluateCseConfig) -> None:
     """Score a CSE network where the truth is known, as a whole, by view and by how much of the animal is seen.
@@ -55,7 +55,7 @@ def _lines(title: str, measures: dict[str, Any]) -> Iterator[str]:
     if "on_disk" in measures:
         read = measures["on_disk"] - len(measures["left_out"])
         yield f"{title}: {measures['listed']} listed, {measures['on_disk']} on disk, {read} read"
-        yield from (f"left out: {name}: {why}" for name, why in measures["left_out"].items())
+        yield from (f"left out: {name}: {why}" for name, why in (measures["left_out"] | measures["annotations_left_out"]).items())
     if "spurious_on_20" in measures:
         yield f"{title}: {measures['spurious']} spurious detections, {measures['spurious_on_20']:.1f} on 20 photographs"
     elif "spurious" in measures:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
 from dp3d_data.files import require_no_pointer
 from dp3d_data.fits.records import Fit, FitFailure
+from dp3d_data.sources.images import open_image
 from dp3d_data.sources.trees import read_json
 from dp3d_data.unpickling import read_pickle
 
@@ -100,15 +101,10 @@ def picture_size(path: Path) -> tuple[int, int]:
 
     Raises:
         InputMissing: no such file.
-        InputCorrupt: no image, or a pointer in its place.
+        InputCorrupt: no image, one of too many pixels, or a pointer in its place.
     """
-    from PIL import Image, UnidentifiedImageError
-
     if not path.is_file():
         raise InputMissing("no such image", path=path)
     require_no_pointer(path)
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputCorrupt("not an image", path=path) from error
+    with open_image(path) as image:
+        return image.size

@@ -15,7 +15,7 @@ from dp3d_data.files import read_text, write_text
 from dp3d_data.fits.fields import fit_camera
 from dp3d_data.fits.layout import attempt, joints, take
 from dp3d_data.fits.records import Fit, FitCamera, FitFailure
-from dp3d_data.limits import parse_json
+from dp3d_data.limits import parse_json, require_size
 from dp3d_data.sources.trees import existing, wrong_tree
 
 SCHEMA, VERSION = "dp3d.fits", 1
@@ -143,6 +143,7 @@ def _identity(fields: Any, path: Path, number: int) -> tuple[str, str]:
 
 
 def _entries(path: Path) -> list[Any]:
+    require_size(path)
     try:
         data = parse_json(read_text(path, expected=EXPECTED, hint=HINT))
     except (ValueError, OSError) as error:

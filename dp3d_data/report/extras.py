@@ -11,12 +11,13 @@ from markupsafe import Markup
 
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import read_text
-from dp3d_data.limits import parse_json
+from dp3d_data.limits import parse_json, require_size
 from dp3d_data.report import charts, page
 from dp3d_data.report.markup import joined
 from dp3d_data.report.pictures import shown_file
 
 TITLES = {"model": "Parts", "predictions": "Lifted instances", "evaluation": "Evaluation"}
+MOST_SHOWN = 1 << 24  # bytes of a json file whose values are shown
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif")
 _FIRST = ("parts", "turntable", "lift", "predict", "evaluation")
 # Sheets of pictures that lie beside them one by one.
@@ -60,6 +61,7 @@ def _rank(path: Path) -> int:
 
 def _measures(path: Path) -> list[tuple[str, str]]:
     try:
+        require_size(path, MOST_SHOWN)
         return list(itertools.islice(_leaves(parse_json(read_text(path)), ""), 200))
     except (ValueError, RecursionError):
         return []

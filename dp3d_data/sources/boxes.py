@@ -12,7 +12,7 @@ from typing import Any
 
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
-from dp3d_data.limits import parse_json
+from dp3d_data.limits import parse_json, require_size
 from dp3d_data.records import GivenObject, ImageRecord
 from dp3d_data.sources.annotations import Annotations, box_of
 from dp3d_data.sources.coco import coco_images
@@ -82,6 +82,7 @@ def read_boxes(path: str | Path, category: str | None = None) -> BoxFile:
         UsageError: a COCO file without the category.
     """
     path = Path(path)
+    require_size(path)
     text = read_text(path, "file of boxes", expected=EXPECTED)
     reader = _from_json if text.lstrip()[:1] in ("{", "[") else _from_csv
     return BoxFile(str(path), reader(text, path, category))

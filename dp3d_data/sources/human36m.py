@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import GivenObject, ImageRecord
-from dp3d_data.sources.annotations import corners
+from dp3d_data.sources.annotations import Annotations, corners
 from dp3d_data.sources.folder import walk_images
 from dp3d_data.sources.options import SourceOptions, required_path
 from dp3d_data.sources.trees import existing, read_json, wrong_tree
@@ -28,7 +28,7 @@ class Human36MSource:
     """The folder that holds `images/`, or that folder itself: every frame on disk.
 
     A frame's subject, S1 to S11, is its group; subjects 9 and 11 are test. Frames that `annotations/` names have the boxes
-    of the annotations, in folders without annotations people are detected.
+    of the annotations, in folders without annotations people are detected. A box that is none is a fault of its frame alone.
     """
 
     options: SourceOptions
@@ -53,12 +53,12 @@ class Human36MSource:
         """Nothing: the records say it all."""
         return ""
 
-    def _record(self, folder: Path, name: str, boxes: dict[str, list[GivenObject]] | None) -> ImageRecord:
+    def _record(self, folder: Path, name: str, boxes: dict[str, Annotations] | None) -> ImageRecord:
         found = _SUBJECT.search(name)
         subject = int(found[1] or found[2]) if found else None
-        objects = None if boxes is None else tuple(boxes.get(name, ()))
         group, split = (None, None) if subject is None else (f"S{subject}", side(subject))
-        return ImageRecord(name, str(folder / name), self.name, group, split, objects)
+        record = ImageRecord(name, str(folder / name), self.name, group, split)
+        return record if boxes is None else boxes.get(name, Annotations()).of(record)
 
 
 def side(subject: int) -> str:
@@ -89,16 +89,13 @@ def notes_and_images(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return pairs
 
 
-def _boxes(annotations: Path) -> dict[str, list[GivenObject]] | None:
-    """Frame -> its people; None where there are no annotations."""
+def _boxes(annotations: Path) -> dict[str, Annotations] | None:
+    """Frame -> its people, and the faults of what gives none; None where there are no annotations."""
     found = subjects(annotations)
-    boxes: dict[str, list[GivenObject]] = {}
+    boxes: dict[str, Annotations] = {}
     for subject in found:
         path = annotations / f"{PREFIX}{subject}{DATA}"
         for note, image in notes_and_images(path):
-            try:
-                one = GivenObject(corners(note["bbox"]), str(note["id"]))
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputCorrupt("not the annotations of a subject", got=repr(error), expected=COCO, path=path) from error
-            boxes.setdefault(str(image["file_name"]), []).append(one)
+            frame = boxes.setdefault(image["file_name"], Annotations())
+            frame.add(f"annotation {note['id']}", lambda note=note: GivenObject(corners(note["bbox"]), str(note["id"])))
     return boxes if found else None

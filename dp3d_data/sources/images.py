@@ -10,11 +10,12 @@ import struct
 import sys
 import warnings
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -77,6 +78,25 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
     return Photograph(pixels, hashlib.sha256(data).hexdigest(), orientation)
 
 
+@contextmanager
+def open_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
+    """An image as Pillow has it, of the formats and within the limits of `read_image`; what the block does not decode is not read.
+
+    EXIF's rotation is not applied. What decoding raises in the block comes out as InputCorrupt.
+
+    Raises:
+        InputMissing: no such file.
+        InputCorrupt: as `read_image`.
+    """
+    if is_address(path):
+        source: BinaryIO = io.BytesIO(_read_bytes(path))
+    else:
+        _check_file(path)
+        source = open(path, "rb")
+    with source, _opened(source, path, max_pixels) as image:
+        yield image
+
+
 def local_pixels(path: str | None) -> UInt8[np.ndarray, "height width 3"] | None:
     """The pixels of a photograph that a table names, to be shown; None where no such file can be read.
 
@@ -93,6 +113,12 @@ def local_pixels(path: str | None) -> UInt8[np.ndarray, "height width 3"] | None
 def _read_bytes(path: str | Path) -> bytes:
     if is_address(path):
         return _not_empty(read_bytes(str(path), MAX_BYTES), path)
+    _check_file(path)
+    return _not_empty(Path(path).read_bytes(), path)
+
+
+def _check_file(path: str | Path) -> None:
+    """Refuse what is no regular file, too large, or not to be read."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -100,12 +126,12 @@ def _read_bytes(path: str | Path) -> bytes:
             raise InputCorrupt("not an image file", got=kind, path=path)
         if status.st_size > MAX_BYTES:
             raise InputCorrupt("the file is too large", got=f"{status.st_size} bytes", expected=f"at most {MAX_BYTES}", path=path)
-        data = Path(path).read_bytes()
+        with open(path, "rb"):
+            pass
     except FileNotFoundError as error:
         raise InputMissing("no such image", path=path) from error
     except OSError as error:
         raise InputCorrupt("the file cannot be read", got=error.strerror, path=path) from error
-    return _not_empty(data, path)
 
 
 def _not_empty(data: bytes, path: str | Path) -> bytes:
@@ -129,24 +155,33 @@ def readable_formats() -> tuple[str, ...]:
 
 
 def _decode(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, int]:
+    with _opened(io.BytesIO(data), path, max_pixels) as image:
+        _load(image, data)
+        return _upright_rgb(image)
+
+
+@contextmanager
+def _opened(source: BinaryIO, path: str | Path, max_pixels: int) -> Iterator[ImageFile]:
+    """An image whose header is read; what is wrong with it, also later in the block, is one of our errors."""
     from PIL import Image, UnidentifiedImageError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
+            with Image.open(source, formats=readable_formats()) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise _too_large(f"{width} x {height} pixels", max_pixels, path)
-                _load(image, data)
-                return _upright_rgb(image)
+                yield image
         except Image.DecompressionBombError as error:
             raise _too_large(error, max_pixels, path) from error
         except UnidentifiedImageError as error:
             expected = "an image file: " + ", ".join(readable_formats())
-            hint = NEED_HEIF if data[4:16].startswith(BRANDS) else None
-            raise InputCorrupt("not an image", got=_beginning(data), expected=expected, hint=hint, path=path) from error
-        except InputCorrupt:
+            size, start = source.seek(0, os.SEEK_END), source.seek(0) or source.read(16)
+            hint = NEED_HEIF if start[4:].startswith(BRANDS) else None
+            got = f"{size} bytes that start with {start!r}"
+            raise InputCorrupt("not an image", got=got, expected=expected, hint=hint, path=path) from error
+        except Dp3dError:
             raise
         except _DECODER_ERRORS as error:
             got = f"{type(error).__name__}: {error}"
@@ -156,11 +191,6 @@ def _decode(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray,
 def _too_large(got: object, max_pixels: int, path: str | Path) -> InputCorrupt:
     hint = "make a smaller copy, or raise the limit: --max-pixels N"
     return InputCorrupt("too many pixels", got=got, expected=f"at most {max_pixels}", hint=hint, path=path)
-
-
-def _beginning(data: bytes) -> str:
-    """The first bytes of a file that is no image, so that its nature shows."""
-    return f"{len(data)} bytes that start with {data[:16]!r}"
 
 
 def _load(image: ImageFile, data: bytes) -> None:

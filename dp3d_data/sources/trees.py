@@ -9,7 +9,7 @@ from typing import Any
 
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import read_text
-from dp3d_data.limits import parse_json
+from dp3d_data.limits import parse_json, require_size
 from dp3d_data.records import ImageRecord
 from dp3d_data.sources.addresses import is_file, joined
 
@@ -58,8 +58,9 @@ def read_json(path: str | Path, expected: str, hint: str | None = None) -> Any:
 
     Raises:
         InputMissing: no such file.
-        InputCorrupt: not json.
+        InputCorrupt: not json, or too large.
     """
+    require_size(path)
     text = read_text(path, expected=expected, hint=hint)
     try:
         return parse_json(text)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageFilter, UnidentifiedImageError
+from PIL import Image, ImageFilter
 
-from dp3d_data.errors import InputMissing, NothingToDo
+from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo
+from dp3d_data.sources.images import open_image
 from dp3d_data.world.effects import Picture, blurred
 from dp3d_data.world.noise import pixel_noise, pixel_octaves
 from dp3d_data.world.shapes import paint_lines, paint_shapes
@@ -64,12 +65,12 @@ def photo_crop(rng: np.random.Generator, size: int, paths: tuple[Path, ...]) -> 
     path = paths[rng.integers(len(paths))]
     place, part, flip = rng.random(2), rng.uniform(0.4, 1), rng.random() < 0.5
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.draft("RGB", (2 * size, 2 * size))
             side = max(int(part * min(image.size)), 1)
             left, top = (int(p * (extent - side)) for p, extent in zip(place, image.size, strict=True))
             crop = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
-    except (UnidentifiedImageError, OSError, ValueError):
+    except (InputMissing, InputCorrupt):
         return None
     picture = np.asarray(crop, dtype=np.float32) / 255
     return picture[:, ::-1] if flip else picture

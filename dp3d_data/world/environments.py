@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from dp3d_data.errors import DependencyMissing, InputMissing, NothingToDo
+from dp3d_data.sources.images import open_image
 from dp3d_data.world.effects import Picture, blurred
 from dp3d_data.world.noise import pixel_octaves
 
 SHARE = 0.55  # of the images
 SUFFIXES = {".exr", ".jpg", ".jpeg", ".png", ".webp"}
 WIDEST = 1024  # columns that are kept of a panorama
+MAX_PIXELS = 1 << 27  # of a panorama: 16,384 x 8,192
 BRIGHT = 6.0  # times the mean: what is brighter belongs to the sun
 SUNNIEST = 3.5  # times the light from all around
 EXPOSURE = 0.6  # light on the animal
@@ -66,7 +68,7 @@ def panorama(path: Path) -> Panorama | None:
     """A panorama with its light; None if the file is no picture."""
     try:
         picture = _exr(path) if path.suffix.lower() == ".exr" else _plain(path)
-    except (UnidentifiedImageError, OSError, ValueError, RuntimeError, KeyError):
+    except (OSError, ValueError, RuntimeError, KeyError):  # those of ours are OSErrors and ValueErrors
         return None
     height, width = picture.shape[:2]
     if width > WIDEST:
@@ -86,7 +88,7 @@ def _exr(path: Path) -> Float[np.ndarray, "H W 3"]:
 
 
 def _plain(path: Path) -> Float[np.ndarray, "H W 3"]:
-    with Image.open(path) as image:
+    with open_image(path, MAX_PIXELS) as image:
         image.draft("RGB", (WIDEST, WIDEST // 2))
         return (np.asarray(image.convert("RGB"), dtype=np.float32) / 255) ** GAMMA
 

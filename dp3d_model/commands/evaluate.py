@@ -129,7 +129,7 @@ def on_photographs(lifters: dict[str, Lifter], folder: Path, **given: str) -> No
     parts = {title: part for title, part in run(lifters, AnnotatedInput(**given), folder).items() if "silhouette_iou" in part}
     first = next(iter(parts.values()))
     say(f"{given['category']}: {first['listed']} photographs listed, {first['on_disk']} on disk, {len(first['left_out'])} left out")
-    for name, why in first["left_out"].items():
+    for name, why in (first["left_out"] | first["annotations_left_out"]).items():
         say(f"  left out: {name}: {why}")
     for title, part in parts.items():
         pck = f" · PCK 0.10 {part['pck_10']:.3f} · 0.15 {part['pck_15']:.3f}" if "pck_10" in part else ""

@@ -74,3 +74,14 @@ def test_the_error_names_what_is_missing(findings):
     with pytest.raises(DependencyMissing, match="1 of 1 things are missing") as caught:
         main.get_command(None, "doctor").callback(as_json=False, brief=True)
     assert caught.value.got == "roma" and caught.value.hint == "pip install 'roma>=1.5'"
+
+
+def test_mends_fit_a_checkout_and_an_installed_wheel(monkeypatch):
+    monkeypatch.setattr(doctor, "declared", list)
+    for checkout, words in ((True, "make setup"), (False, "dp3d-data install-detectron2")):
+        monkeypatch.setattr(doctor, "CHECKOUT", checkout)
+        (found,) = doctor.libraries()
+        assert words in found.mend and (checkout or "make" not in found.mend)
+        assert ("git checkout" in doctor.shipped_again("bodies")) is checkout
+        monkeypatch.setattr(doctor.sys, "version_info", (3, 10))
+        assert doctor.python()[0].mend.startswith("make setup" if checkout else "with Python 3.11 or later")

@@ -17,9 +17,10 @@ from dp3d_data.bodies.template import Template
 from dp3d_data.config import read_toml
 from dp3d_data.errors import ConfigError, InputCorrupt, InputMissing, ShardError
 from dp3d_data.files import read_json
-from dp3d_data.limits import parse_json, parse_toml, read_arrays
+from dp3d_data.fits import FIT_READERS
+from dp3d_data.limits import MOST_JSON, parse_json, parse_toml, read_arrays
 from dp3d_data.shards.basis import read_basis
-from dp3d_data.sources import SourceOptions, open_source
+from dp3d_data.sources import SourceOptions, open_source, trees
 from dp3d_data.sources.boxes import read_boxes
 
 ARRAYS = {"keypoints": np.arange(12.0).reshape(2, 3, 2), "visible": np.ones((2, 3), bool), "image": np.array(["a", "b"])}
@@ -176,3 +177,22 @@ def test_plain_toml_is_read():
     text = 'a.b = 1.5\npath = "../a.b/c.d/e.f"\nlist = [[1, 2], [3]]\n[x.y]\nz = 1979-05-27T07:32:00Z\n'
     assert parse_toml(text)["x"]["y"]["z"].year == 1979
     assert json.loads(json.dumps(parse_toml(text)["list"])) == [[1, 2], [3]]
+
+
+JSON_READERS = {
+    "a.json": lambda path: trees.read_json(path, "json"),
+    "boxes.json": read_boxes,
+    "fits.json": lambda path: list(FIT_READERS["neutral"].read(path)),
+    "coco.json": lambda path: open_source("coco", SourceOptions(path=str(path), images=(str(path.parent),))).records(),
+    "manifest.json": lambda path: read_json(path, "manifest"),
+}
+
+
+@pytest.mark.parametrize("name", JSON_READERS)
+def test_json_too_large_to_be_parsed_is_refused_unread(name, tmp_path):
+    with open(tmp_path / name, "wb") as stream:
+        stream.truncate(MOST_JSON + 1)  # a hole: it takes no room
+    start = time.monotonic()
+    with pytest.raises((InputCorrupt, ShardError), match=r"(?s)(too large|damaged).*got: 4,294,967,297 bytes.*expected: at most"):
+        JSON_READERS[name](tmp_path / name)
+    assert time.monotonic() - start < 1

@@ -4,8 +4,11 @@ import pytest
 
 from dp3d_data.bodies.body_files import load_body_model
 from dp3d_data.errors import InputCorrupt, InputMissing
-from dp3d_data.files import require_no_pointer
+from dp3d_data.files import read_torch, require_no_pointer
+from dp3d_data.inference import load_predictor
+from dp3d_data.inference.checkpoint import read_checkpoint
 from dp3d_data.unpickling import read_pickle
+from dp3d_model.model_file import load_model
 from tests.shared import shared
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + 64 * "0" + "\nsize 34904364\n"
@@ -14,7 +17,17 @@ ANNEX = "/annex/objects/SHA256E-s34904364--0123.pkl\n"
 
 @pytest.mark.parametrize(("text", "command"), [(LFS, "git lfs pull --include=model"), (ANNEX, "git annex get model")])
 @pytest.mark.parametrize(
-    ("reader", "ending"), [(require_no_pointer, ".x"), (read_pickle, ".pkl"), (load_body_model, ".npz")]
+    ("reader", "ending"),
+    [
+        (require_no_pointer, ".x"),
+        (read_pickle, ".pkl"),
+        (load_body_model, ".npz"),
+        (read_checkpoint, ".pth"),
+        (read_checkpoint, ".pkl"),
+        (load_model, ".pt"),
+        (lambda path: read_torch(path, "state", expected="one"), ".pt"),
+        (lambda path: load_predictor("narrow-18", str(path)), ".pth"),
+    ],
 )
 def test_pointers_are_named(tmp_path, text, command, reader, ending):
     path = tmp_path / f"model{ending}"

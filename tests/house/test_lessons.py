@@ -69,6 +69,14 @@ def test_files_are_written_by_the_one_writer():
     assert not found, "\n".join(found)
 
 
+def test_pictures_of_others_are_opened_in_one_place():
+    """With its formats and limits: dp3d_data/sources/images.py; iuv.py knows PNG alone, effects.py what it has just written."""
+    allowed = {f"dp3d_data/{name}.py" for name in ("sources/images", "sources/iuv", "world/effects")}
+    wrong = [f"{short(path)}:{call.lineno}" for path in modules() if short(path) not in allowed
+             for name in ("Image.open", "pillow.open") for call in calls(path, name)]  # fmt: skip
+    assert not wrong, f"a picture may be a bomb: dp3d_data.sources.images.open_image, not Image.open, at {wrong}"
+
+
 def test_the_terminal_is_spoken_to_in_one_place():
     wrong = [short(path) for path in modules() if short(path) != "dp3d_data/commandline.py"
              if calls(path, "click.echo") or "say=click.echo" in path.read_text(encoding="utf-8")]

@@ -1,14 +1,18 @@
 """One contract for every reader of fits, over trees that the tests write in the published layouts."""
 
+import json
 import os
 import pickle
 
 import numpy as np
 import pytest
 
-from dp3d_data.errors import Dp3dError, InputMissing
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
 from dp3d_data.fits import FIT_READERS, Fit, FitFailure, same_fit, write_fits
+from dp3d_data.fits.layout import picture_size
+from pipelines.project import read_mask
 from tests.data.fits.trees import TREES
+from tests.data.hostile import make_hostile
 
 LAYOUTS = sorted(FIT_READERS)
 
@@ -161,3 +165,24 @@ def test_random_damage_never_ends_a_reading_with_another_error(name, tmp_path):
             outcomes.add(type(error).__name__)
         path.write_bytes(whole)
     assert outcomes <= {"Fit", "FitFailure", "InputCorrupt", "InputMissing"}
+
+
+@pytest.mark.parametrize("box", ["wide", None, [1, 2, 3], [0, 0, float("nan"), 5], {"x": 1}])
+def test_a_bad_box_of_human36m_is_one_failure(tmp_path, box):
+    count = len(TREES["human36m"].write(tmp_path, 0))
+    path = tmp_path / "annotations/Human36M_subject1_data.json"
+    data = json.loads(path.read_text())
+    data["annotations"][0]["bbox"] = box
+    path.write_text(json.dumps(data))
+    found = list(FIT_READERS["human36m"].read(tmp_path))
+    assert len(found) == count and [isinstance(one, FitFailure) for one in found] == [True] + [False] * (count - 1)
+
+
+def test_pictures_of_a_fit_are_opened_with_the_formats_and_limits_of_photographs(tmp_path):
+    folder = make_hostile(tmp_path / "pictures")
+    for name, match in (("wide.png", "too many pixels"), ("bomb.png", "too many pixels"), ("postscript.jpg", "not an image")):
+        with pytest.raises(InputCorrupt, match=match):
+            picture_size(folder / name)
+        with pytest.raises(InputCorrupt, match=match):
+            read_mask(folder / name, (64, 48))
+    assert picture_size(folder / "plain.jpg") == (64, 48) and read_mask(folder / "plain.jpg", (64, 48)).shape == (48, 64)

@@ -1,12 +1,14 @@
 """Shards at an fsspec address: the same batches, only what is read is copied, what is damaged is named."""
 
+import errno
 import hashlib
 import json
+import os
 
 import fsspec
 import pytest
 
-from dp3d_data.errors import DependencyMissing, InputMissing, ShardError
+from dp3d_data.errors import DependencyMissing, DiskFull, InputMissing, PathUnusable, ShardError
 from dp3d_data.loader import Loader, ShardFolder
 from dp3d_data.loader.remote import is_remote
 from dp3d_data.shards.manifest import own_hash
@@ -93,3 +95,33 @@ def test_a_local_address_is_used_as_it_is():
 )
 def test_what_is_remote(address, answer):
     assert is_remote(address) is answer
+
+
+def test_a_copy_that_cannot_be_kept_is_an_error_of_its_place(bucket, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("DP3D_CACHE", str(tmp_path / "file"))
+    with pytest.raises(PathUnusable, match=f"{tmp_path}/file/shards/.*: Not a directory"):
+        ShardFolder(ADDRESS)
+    folder = ShardFolder(ADDRESS, tmp_path / "kept")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("dp3d_data.files.os.fsync", full)
+    with pytest.raises(DiskFull, match="the disk is full"):
+        folder.path(folder.manifest["shards"][0]["name"])
+
+
+def test_a_connection_that_breaks_in_a_shard_names_the_shard(bucket, tmp_path, monkeypatch):
+    class Cut(Exception):
+        """As aiohttp's errors: no OSError."""
+
+    def fail(*_, **__):
+        raise Cut("response was cut short")
+
+    folder = ShardFolder(ADDRESS, tmp_path)
+    name = folder.manifest["shards"][0]["name"]
+    monkeypatch.setattr(type(bucket), "open", fail)
+    with pytest.raises(ShardError, match="cannot be fetched\n  got: Cut: response was cut short") as caught:
+        folder.path(name)
+    assert f"{ADDRESS}/{name}" in str(caught.value) and not (folder.folder / name).exists()

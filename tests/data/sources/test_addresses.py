@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo, UsageError
+from dp3d_data.inference.synthetic import SyntheticPredictor
+from dp3d_data.loader import ShardFolder
 from dp3d_data.sources import FolderSource, SourceOptions, is_address, read_bytes, read_image, size_of
-from dp3d_data.sources.addresses import is_file, listed
+from dp3d_data.sources.addresses import fixed_part, is_file, is_folder, listed
+from pipelines.extract import extract, make_plan
+from pipelines.extract_settings import ExtractConfig
+from tests.data.extract.world import CLASSES, ball
 from tests.data.sources.pictures import photo
 
 
@@ -91,3 +96,49 @@ def test_a_refused_connection_is_one_clear_error():
         with pytest.raises(InputMissing, match="does not answer"):
             reader()
     assert not is_file(address) and size_of(address) == -1
+
+
+class ClientPayloadError(Exception):
+    """As aiohttp and botocore have them: no OSError."""
+
+
+ClientPayloadError.__module__ = "aiohttp.client_exceptions"
+
+
+@pytest.fixture
+def broken(memory, monkeypatch):
+    """A machine that stops to answer."""
+
+    def fail(*_, **__):
+        raise ClientPayloadError("response was cut short")
+
+    with monkeypatch.context() as patch:
+        for name in ("cat_file", "size", "isdir", "isfile", "find", "glob", "open"):
+            patch.setattr(fsspec.implementations.memory.MemoryFileSystem, name, fail)
+        yield
+
+
+def test_connections_that_break_are_errors_of_ours(broken, tmp_path):
+    address = "memory://photos/a.jpg"
+    for ask in (read_image, lambda place: listed(place, frozenset()), lambda place: read_bytes(place, 9)):
+        with pytest.raises(InputCorrupt, match="ClientPayloadError: response was cut short"):
+            ask(address)
+    assert not is_file(address) and not is_folder(address) and size_of(address) == -1
+    with pytest.raises(InputMissing, match="does not answer"):
+        fixed_part(address)
+    with pytest.raises(InputMissing, match="this address cannot be read"):
+        ShardFolder("memory://photos", tmp_path)
+
+
+def test_a_photograph_whose_connection_breaks_is_a_row_of_failures(memory, tmp_path, monkeypatch):
+    ball().save(tmp_path / "ball.npz")
+    places = {"out": str(tmp_path / "out"), "template": str(tmp_path / "ball.npz")}
+    config = ExtractConfig(images=("memory://photos/*.jpg", str(tmp_path / "a.jpg")), workers=1, overlays=0, **places)
+    plan = make_plan(config, lambda: SyntheticPredictor({}, 162, CLASSES))
+
+    def fail(*_, **__):
+        raise ClientPayloadError("response was cut short")
+
+    monkeypatch.setattr(fsspec.implementations.memory.MemoryFileSystem, "cat_file", fail)
+    (row,) = extract(plan).run.failures().to_pylist()
+    assert row["stage"] == "read" and "ClientPayloadError: response was cut short" in row["message"]

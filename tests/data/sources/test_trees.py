@@ -159,3 +159,17 @@ def test_dogs_of_one_photograph_in_two_sizes(tmp_path):
     write_json(Path(options.path), [*entries, entries[0], {**entries[0], "img_width": 80}])
     first = records("stanford-extra", options.path, images=options.images)[0]
     assert len(first.objects) == 2 and first.faults == ("box 0: its image is 80 x 30 here and 40 x 30 before",)
+
+
+@pytest.mark.parametrize("box", ["wide", None, [1, 2, 3], [0, 0, float("nan"), 5], [3, 3, 0, 9], {"x": 1}])
+def test_a_bad_box_of_human36m_is_one_fault_of_its_frame(tmp_path, box):
+    write_human36m(tmp_path)
+    path = tmp_path / "annotations/Human36M_subject1_data.json"
+    data = json.loads(path.read_text())
+    data["annotations"].append({"id": 71, "image_id": 0, "bbox": box})
+    data["annotations"].append({"id": 72, "image_id": 1})
+    path.write_text(json.dumps(data))
+    first, second, *others = records("human36m", tmp_path)
+    assert [one.name for one in first.objects] == ["70"] and len(first.faults) == 1 and "annotation 71: not a box" in first.faults[0]
+    assert second.objects == () and second.faults == ("annotation 72: no 'bbox'",)
+    assert len(others) == 2 and not any(record.faults for record in others)

@@ -96,6 +96,19 @@ def test_what_is_missing_or_broken_is_said_and_the_rest_is_scored(tmp_path, monk
     assert f"left out: {entries[1]['img_path']}: " in output and "not an image" in output
 
 
+def test_a_faulty_annotation_beside_others_is_left_out_alone(tmp_path, monkeypatch, dogs):
+    entries, known = annotate(tmp_path, dogs)
+    whole = run(monkeypatch, tmp_path, known)[0]["photographs"]
+    entries.append(entries[0] | {"img_bbox": [5, 5, -3, 8]})
+    entries.append(entries[1] | {"seg": coco_mask.encode(np.zeros((128, 128), dtype=np.uint8, order="F"))["counts"].decode()})
+    (tmp_path / "annotation.json").write_text(json.dumps(entries))
+    scores, output = run(monkeypatch, tmp_path, known)
+    found = scores["photographs"]
+    assert found["left_out"] == {} and found["objects"] == whole["objects"] == len(dogs) and found["pck_10"] == whole["pck_10"]
+    assert len(found["annotations_left_out"]) == 2 and whole["annotations_left_out"] == {}
+    assert "an annotation that cannot be used" in output and f"left out: {entries[0]['img_path']}" in output
+
+
 def test_a_network_that_finds_nothing_misses_every_keypoint_and_writes_plain_json(tmp_path, monkeypatch, dogs):
     annotate(tmp_path, dogs)
     scores, _ = run(monkeypatch, tmp_path, {})

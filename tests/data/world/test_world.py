@@ -11,8 +11,11 @@ from PIL import Image
 from dp3d_data.bodies import load_template
 from dp3d_data.errors import InputMissing, NothingToDo, UsageError
 from dp3d_data.world import World, WorldConfig
+from dp3d_data.world.backgrounds import photo_crop
 from dp3d_data.world.cameras import random_strength
+from dp3d_data.world.environments import panorama
 from dp3d_data.world.poses import KINDS, LEGS, Angles, small_turns, weakened
+from tests.data.hostile import make_hostile
 from tests.shared import shared
 
 INDICES = range(0, 24, 3)
@@ -156,6 +159,13 @@ def test_photographs_stand_behind_the_animal(dog, tmp_path):
     pictures = [world.sample(index).image.astype(int) for index in range(12)]
     purple = [((p[..., 0] - p[..., 1] > 80) & (p[..., 2] - p[..., 1] > 80)).mean() > 0.2 for p in pictures]
     assert 1 <= sum(purple) <= 9
+
+
+@pytest.mark.parametrize("name", ["wide.png", "bomb.png", "postscript.jpg", "text.jpg", "truncated.jpg"])
+def test_backgrounds_have_the_formats_and_limits_of_photographs(tmp_path, name):
+    folder, rng = make_hostile(tmp_path / "photos"), np.random.default_rng(0)
+    assert photo_crop(rng, 32, (folder / name,)) is None and panorama(folder / name) is None
+    assert photo_crop(rng, 32, (folder / "plain.jpg",)).shape == (32, 32, 3)
 
 
 def test_folders_of_backgrounds_must_hold_photographs(dog, tmp_path):
