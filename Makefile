@@ -16,7 +16,7 @@ BIN := .venv/bin
 
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml scripts/setup.sh dp3d_data/install_detectron2.py dp3d_data/detectron2.txt
+.venv/.ready: pyproject.toml scripts/setup.sh dp3d_data/detection/install_detectron2.py dp3d_data/detectron2.txt
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup.sh
 	touch $@
 
@@ -35,6 +35,7 @@ test-slow: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 docs: setup
 	$(BIN)/python scripts/write_command_line_docs.py

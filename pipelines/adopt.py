@@ -8,16 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dp3d_data.bodies import Template, load_template
-from dp3d_data.bodies.builtin import builtin_names, free_path
-from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.config import file_digest, workspace
-from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
-from dp3d_data.inference import DensePredictor, load_predictor, save_adopted
-from dp3d_data.matching import integer_box, nearest_vertices, resize_to
-from dp3d_data.sources import FolderSource, SourceOptions, read_image
-from dp3d_data.sources.landmarks import Landmark, read_landmarks
-from dp3d_data.training.adoption import (
+from dp3d_data.datasets import FolderSource, SourceOptions, read_image
+from dp3d_data.datasets.landmarks import Landmark, read_landmarks
+from dp3d_data.detection import DensePredictor, load_predictor, save_adopted
+from dp3d_data.detection.training.adoption import (
     Field,
     Sight,
     blank_field,
@@ -28,9 +23,14 @@ from dp3d_data.training.adoption import (
     pulled_to_photographs,
     sight_of,
 )
-from dp3d_data.training.held_out import rendered_side
-from dp3d_data.training.metrics import summary
-from dp3d_data.training.renders import training_world
+from dp3d_data.detection.training.held_out import rendered_side
+from dp3d_data.detection.training.metrics import summary
+from dp3d_data.detection.training.renders import training_world
+from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
+from dp3d_data.geometry import Template, load_template
+from dp3d_data.geometry.builtin import builtin_names, free_path
+from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.matching import integer_box, nearest_vertices, resize_to
 from pipelines.adopt_settings import AdoptConfig
 
 HELD_BACK = 0.25  # renders beside those of the fit, for its measure

@@ -12,7 +12,7 @@ from typing import Any
 from dp3d_data.config import read_toml
 from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).with_name("recipes")
 # kind -> module, class
 KINDS = {
     "cuda": ("dask_cuda", "LocalCUDACluster"),

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from dp3d_data.commandline import command, say
 from dp3d_data.config import workspace
+from pipelines.cli.commandline import command, say
 
 
 def steps(short: bool, place: Path) -> list[str]:
@@ -35,7 +35,7 @@ def steps(short: bool, place: Path) -> list[str]:
 def run_step(line: str) -> None:
     """Run one command in this interpreter's environment; the demo ends where a command fails."""
     program, *arguments = shlex.split(line)
-    module = {"dp3d-data": "dp3d_data.cli", "dp3d-model": "dp3d_model.cli"}[program]
+    module = {"dp3d-data": "pipelines.cli.data", "dp3d-model": "pipelines.cli.model"}[program]
     click.secho(f"\n$ {line}", bold=True)
     began = time.perf_counter()
     code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from dp3d_data.bodies import Template, load_template
-from dp3d_data.bodies.geodesics import geodesic_distances
-from dp3d_data.bodies.keypoints import DOG, keypoint_names, named_keypoints
 from dp3d_data.categories import category
+from dp3d_data.datasets import SourceOptions
+from dp3d_data.detection import DensePredictor, load_predictor
+from dp3d_data.detection.training.evaluate_recipe import EvaluateCseConfig
+from dp3d_data.detection.training.evaluation import Tally, TrueObject, examine
+from dp3d_data.detection.training.grouping import grouped_scenes
+from dp3d_data.detection.training.held_out import rendered_side
+from dp3d_data.detection.training.transfer import transferred
 from dp3d_data.errors import UsageError
 from dp3d_data.files import write_text
-from dp3d_data.inference import DensePredictor, load_predictor
-from dp3d_data.sources import SourceOptions
-from dp3d_data.training.evaluate_recipe import EvaluateCseConfig
-from dp3d_data.training.evaluation import Tally, TrueObject, examine
-from dp3d_data.training.grouping import grouped_scenes
-from dp3d_data.training.held_out import rendered_side
-from dp3d_data.training.transfer import transferred
+from dp3d_data.geometry import Template, load_template
+from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.geometry.keypoints import DOG, keypoint_names, named_keypoints
 from pipelines.annotated import Photographs, annotated
 from pipelines.evaluation_pictures import Pictures
 

@@ -12,17 +12,17 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
+from dp3d_data.detection.training.evaluation import AP_OVERLAP, Marks, Tally, TrueObject
+from dp3d_data.detection.training.metrics import mask_overlap, match_detections
 from dp3d_data.errors import NothingToDo
 from dp3d_data.files import write_picture, write_text
-from dp3d_data.training.evaluation import AP_OVERLAP, Marks, Tally, TrueObject
-from dp3d_data.training.metrics import mask_overlap, match_detections
 from dp3d_model.config import preset
-from dp3d_model.evaluation import RIGID, common_surface
-from dp3d_model.evaluation_report import table
-from dp3d_model.lifter import Lifter
-from dp3d_model.lifting_inputs import open_to_lift, template_of
-from dp3d_model.prediction import predict
-from dp3d_model.render import silhouette
+from dp3d_model.evaluation.evaluator import RIGID, common_surface
+from dp3d_model.evaluation.report import table
+from dp3d_model.export.render import silhouette
+from dp3d_model.lifting.inputs import open_to_lift, template_of
+from dp3d_model.lifting.prediction import predict
+from dp3d_model.networks.lifter import Lifter
 from pipelines.annotated import Photographs, annotated
 from pipelines.evaluate_cse import named_of, numbers
 from pipelines.evaluation_pictures import FOUND, MOST, TILE, TRUE, contact_sheet, finished, framed

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from dp3d_data.bodies import Template
-from dp3d_data.bodies.colours import colour_by_vertex, hsv_to_rgb
+from dp3d_data.detection.training.evaluation import Marks, TrueObject, on_image
 from dp3d_data.files import write_picture
+from dp3d_data.geometry import Template
+from dp3d_data.geometry.colours import colour_by_vertex, hsv_to_rgb
 from dp3d_data.matching import match_detection
-from dp3d_data.training.evaluation import Marks, TrueObject, on_image
 
 LONGEST, TILE = 480, 320
 COLUMNS, MOST = 5, 100  # of the sheet
@@ -22,7 +22,7 @@ Colour = tuple[int, int, int]
 
 
 class Pictures:
-    """Draws the first images that it is told of; see `dp3d_data.training.evaluation.examine`.
+    """Draws the first images that it is told of; see `dp3d_data.detection.training.evaluation.examine`.
 
     Args:
         folder: where to; empty to draw nothing.

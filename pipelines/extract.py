@@ -9,19 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint, workspace
+from dp3d_data.datasets import is_ready
 from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError, WorkerLost
 from dp3d_data.files import locked
 from dp3d_data.filters import Account
+from dp3d_data.geometry import Template, load_template
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.retries import amend, failed_in, reopen
 from dp3d_data.shards.run_parts import HASHED, changed_images, done_parts, instance_path, part_path
 from dp3d_data.shards.runs import MARKER, found_run
-from dp3d_data.sources import is_ready
 from pipelines.ahead import annotate_all
 from pipelines.annotate import Annotator, Predictor, RowMaker, Rows, failure_row, limited_threads, require_same_template
 from pipelines.clusters import read_recipe
@@ -153,7 +153,7 @@ def _for_here(config: ExtractConfig) -> ExtractConfig:
     """A dry run looks at images on this machine, which need not have the device of the workers."""
     if not (config.dry_run and config.elsewhere):
         return config
-    from dp3d_data.inference import require_device
+    from dp3d_data.detection import require_device
 
     try:
         require_device(config.device)
@@ -170,7 +170,7 @@ def beside(plan: Plan) -> Path:
 
 def network_of(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     """How to load the network, the name that rows carry, and the digest of the weights."""
-    from dp3d_data.inference import find_spec, require_device, shipped_weights
+    from dp3d_data.detection import find_spec, require_device, shipped_weights
 
     if not config.elsewhere:
         require_device(config.device)
@@ -195,7 +195,7 @@ def require_own_template(config: ExtractConfig, template: Template) -> None:
     """
     own = category(config.category)
     if config.weights or config.model not in ("", own.model) or config.template not in ("", own.template):
-        from dp3d_data.inference import trained_for
+        from dp3d_data.detection import trained_for
 
         vertices, template_hash = trained_for(config.model, config.weights, config.category)
         if vertices:
@@ -204,7 +204,7 @@ def require_own_template(config: ExtractConfig, template: Template) -> None:
 
 def _load(model: str, weights: str, **settings: Any) -> Predictor:
     """The network. Only the process that works with it imports torch and detectron2, which takes seconds."""
-    from dp3d_data.inference import load_predictor, require_device
+    from dp3d_data.detection import load_predictor, require_device
 
     require_device(settings["device"])
     return load_predictor(model, weights, **settings)

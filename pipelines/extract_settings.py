@@ -40,7 +40,7 @@ class ExtractConfig:
     device: str = setting("cpu", "cpu, cuda (each process its own GPU) or cuda:N.", group="Machine")
     workers: int = setting(0, "Processes, each with its own network. 0: by cores, GPUs and work.", group="Machine", minimum=0)
     scheduler: str = setting("", "Address of a running Dask scheduler, whose workers do the work.", group="Machine")
-    cluster: str = setting("", "Cluster to start: slurm, cuda, or a file as pipelines/slurm.toml.", group="Machine")
+    cluster: str = setting("", "Cluster to start: slurm, cuda, or a file as pipelines/recipes/slurm.toml.", group="Machine")
     readers: int = setting(0, "Threads of each process that decode ahead. 0: 1 on the CPU, else 4.", group="Machine", minimum=0)
     batch: int = setting(0, "Images of one shape in a pass. 0: 1 on the CPU, else 8.", group="Machine", minimum=0)
     precision: str = setting(

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.bodies.body_files import load_body_model
-from dp3d_data.bodies.body_model import BodyModel, joint_scales
-from dp3d_data.bodies.body_skinning import BodyTensors, body_tensors, pose_body
-from dp3d_data.bodies.mesh_files import read_mesh
-from dp3d_data.bodies.projection import project_perspective, to_camera
-from dp3d_data.bodies.symmetry import mirrored_vertices
+from dp3d_data.bodies.files import load_body_model
+from dp3d_data.bodies.model import BodyModel, joint_scales
+from dp3d_data.bodies.posing import BodyTensors, body_tensors, pose_body
+from dp3d_data.datasets.fits import Fit
 from dp3d_data.errors import InputCorrupt, ShapeError, UsageError
-from dp3d_data.fits import Fit
+from dp3d_data.geometry.mesh_files import read_mesh
+from dp3d_data.geometry.projection import project_perspective, to_camera
+from dp3d_data.geometry.symmetry import mirrored_vertices
 
 # What a mirrored fit's surface is multiplied by, after left and right have swapped.
 MIRROR = np.array([1.0, -1.0, 1.0])

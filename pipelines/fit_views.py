@@ -8,12 +8,12 @@ from typing import cast
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dp3d_data.bodies import Template
-from dp3d_data.bodies.perturbation import hide_share, lower_half, move_keypoints
-from dp3d_data.bodies.projection import project_orthographic, project_perspective, to_camera, weak_scale
-from dp3d_data.bodies.visibility import inside_mask, vertex_areas, visible_fraction, visible_vertices
+from dp3d_data.datasets.fits import FitCamera
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.fits import FitCamera
+from dp3d_data.geometry import Template
+from dp3d_data.geometry.perturbation import hide_share, lower_half, move_keypoints
+from dp3d_data.geometry.projection import project_orthographic, project_perspective, to_camera, weak_scale
+from dp3d_data.geometry.visibility import inside_mask, vertex_areas, visible_fraction, visible_vertices
 from dp3d_data.records import VertexView
 from dp3d_data.shards.instances import Camera, Truth
 

@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dp3d_data.datasets import FolderSource, SourceOptions, is_ready, open_source, read_boxes, size_of
+from dp3d_data.datasets.folder import SOMETIMES
+from dp3d_data.datasets.images import NEED_HEIF
 from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.records import ImageRecord
-from dp3d_data.sources import FolderSource, SourceOptions, is_ready, open_source, read_boxes, size_of
-from dp3d_data.sources.folder import SOMETIMES
-from dp3d_data.sources.images import NEED_HEIF
 from pipelines.extract_settings import ExtractConfig
 
 

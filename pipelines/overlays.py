@@ -11,15 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont
 
-from dp3d_data.bodies import Template
-from dp3d_data.bodies.colours import colour_by_vertex
-from dp3d_data.bodies.picture import turntable
+from dp3d_data.datasets import read_image
 from dp3d_data.errors import Dp3dError
 from dp3d_data.files import write_whole
+from dp3d_data.geometry import Template
+from dp3d_data.geometry.colours import colour_by_vertex
+from dp3d_data.geometry.picture import turntable
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.runs import OVERLAYS
-from dp3d_data.sources import read_image
 
 COLUMNS = ["image_id", "score", "box_x0", "box_y0", "box_x1", "box_y1", "vertex_ids", "keypoints_x", "keypoints_y"]
 LONGEST = 960

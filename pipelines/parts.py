@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from dp3d_data.bodies import Template
 from dp3d_data.config import plain, to_toml
 from dp3d_data.errors import RecipeMismatch
 from dp3d_data.files import write_text
+from dp3d_data.geometry import Template
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.run_parts import HASHED, changed_images, is_still_good
 

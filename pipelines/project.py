@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from dp3d_data.bodies import Template
-from dp3d_data.bodies.body_model import BodyModel, rest_template
-from dp3d_data.bodies.subsets import farthest_vertices, read_subset
+from dp3d_data.bodies.model import BodyModel, rest_template
 from dp3d_data.config import file_digest, fingerprint, plain, workspace
+from dp3d_data.datasets.fits import FIT_READERS, Fit, FitFailure
+from dp3d_data.datasets.fits.layout import picture_size
+from dp3d_data.datasets.images import open_image
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError, WorkerLost
 from dp3d_data.files import require_no_pointer
-from dp3d_data.fits import FIT_READERS, Fit, FitFailure
-from dp3d_data.fits.layout import picture_size
+from dp3d_data.geometry import Template
+from dp3d_data.geometry.subsets import farthest_vertices, read_subset
 from dp3d_data.records import Detection, ImageRecord
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
-from dp3d_data.sources.images import open_image
 from pipelines.fit_bodies import Bodies, Poser, check_labels, load_bodies
 from pipelines.fit_views import Noise, fit_view, vertex_view
 from pipelines.overlays import draw_overlays

@@ -8,14 +8,14 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float
 
-from dp3d_data.bodies import Template
-from dp3d_data.bodies.chart_files import read_charts
 from dp3d_data.categories import category
+from dp3d_data.datasets import BadInstance, Photograph, ReadyInstance, ReadySource, read_image, turn_of, turned_instance
 from dp3d_data.errors import InputCorrupt
+from dp3d_data.geometry import Template
 from dp3d_data.matching import ChartIndex, VertexIndex, view_of
+from dp3d_data.matching.chart_files import read_charts
 from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView
 from dp3d_data.shards import ImageInfo, Truth
-from dp3d_data.sources import BadInstance, Photograph, ReadyInstance, ReadySource, read_image, turn_of, turned_instance
 from pipelines.annotate import RowMaker, box_problem, image_info
 from pipelines.extract_settings import ExtractConfig
 from pipelines.rows import NOTHING_FOUND, Rows, annotation_rows, attempt, failure_row
@@ -120,7 +120,7 @@ def given_index(config: ExtractConfig) -> VertexIndex | ChartIndex | None:
         return read_charts(config.charts)
     if not config.weights:
         return None
-    from dp3d_data.inference import read_vertex_embeddings
+    from dp3d_data.detection import read_vertex_embeddings
 
     entry = category(config.category)
     meshes = tuple(name for name in (entry.template, entry.mesh_16k, entry.mesh_4k) if name)

@@ -37,7 +37,7 @@ from pipelines.parts import Place, crew, worker_count
 from pipelines.shard_parts import Stage, StageJob
 
 if TYPE_CHECKING:
-    from dp3d_data.bodies.template import Template
+    from dp3d_data.geometry.template import Template
 
 Say = Callable[[str], None]
 # Raised when the same inputs and settings may give other bytes than before.

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dp3d_data.bodies import Template, load_template
 from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint, plain, workspace
 from dp3d_data.errors import UsageError, WorkerLost
 from dp3d_data.files import write_whole
+from dp3d_data.geometry import Template, load_template
 from dp3d_data.records import Detection, ImageRecord, VertexView
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
-from dp3d_data.world import SyntheticInstance, SyntheticScene, World
-from dp3d_data.world.backgrounds import photo_paths
+from dp3d_data.synthesis import SyntheticInstance, SyntheticScene, World
+from dp3d_data.synthesis.backgrounds import photo_paths
 from pipelines.annotate import RowMaker
 from pipelines.overlays import draw_overlays
 from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_parts, part_size, worker_count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from dp3d_data.config import setting
-from dp3d_data.world.config import WorldConfig
+from dp3d_data.synthesis.config import WorldConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 
 from dp3d_data.config import to_toml, workspace
+from dp3d_data.detection import save_weights
+from dp3d_data.detection.training.held_out import held_out_measures
+from dp3d_data.detection.training.kinds import kinds_of
+from dp3d_data.detection.training.recipe import TrainCseConfig
+from dp3d_data.detection.training.start import start_of
+from dp3d_data.detection.training.trainer import recipe_of, targets_of, train
 from dp3d_data.files import locked, sweep, write_text
-from dp3d_data.inference import save_weights
 from dp3d_data.ranks import Ranks, join_ranks, leave_ranks
-from dp3d_data.training.held_out import held_out_measures
-from dp3d_data.training.kinds import kinds_of
-from dp3d_data.training.recipe import TrainCseConfig
-from dp3d_data.training.start import start_of
-from dp3d_data.training.trainer import recipe_of, targets_of, train
 
 
 def silent(line: str) -> None:

@@ -13,20 +13,20 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from markupsafe import Markup
 
+from dp3d_data.datasets.images import local_pixels
 from dp3d_data.files import write_whole
-from dp3d_data.report.markup import html, joined
-from dp3d_data.report.page import cards, page
-from dp3d_data.report.pictures import jpeg_address
-from dp3d_data.report.surface import heat
-from dp3d_data.report.viewer import safe_json, scripts
-from dp3d_data.sources.images import local_pixels
-from dp3d_model.gallery import figures_text, model_colours, photograph_texture
-from dp3d_model.instances import Instances
-from dp3d_model.lifter import Lifter
-from dp3d_model.prediction import Prediction
-from dp3d_model.surface import Surface
-from dp3d_model.truth import Errors, errors_of
-from dp3d_model.visualise import crop_box, square_in
+from dp3d_model.evaluation.vertex_errors import Errors, errors_of
+from dp3d_model.export.gallery import figures_text, model_colours, photograph_texture
+from dp3d_model.export.pictures import crop_box, square_in
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.lifting.prediction import Prediction
+from dp3d_model.networks.lifter import Lifter
+from dp3d_model.training.instances import Instances
+from pipelines.report.markup import html, joined
+from pipelines.report.page import cards, page
+from pipelines.report.pictures import jpeg_address
+from pipelines.report.surface import heat
+from pipelines.report.viewer import safe_json, scripts
 
 SIDE = 480
 SEEN, HIDDEN = (37, 99, 235), (203, 213, 225)
@@ -104,7 +104,7 @@ def _write(path: str | Path, title: str, lifter: Lifter, data: dict[str, Any], k
     textured = any(entry["texture"] for entry in data["entries"])
     shell = '{}{}{}<div class="lifted"></div><script type="application/json" id="lifted-data">{}</script>'
     body = html(shell, STYLE, cards(facts), _controls(scale, bool(measured), textured), safe_json(data))
-    script = scripts(("dp3d_data.report", "mesh.js"), ("pipelines", "view.js"))
+    script = scripts(("pipelines.report", "mesh.js"), ("pipelines", "view.js"))
     unit = "Errors are in extents of the template, at the true scale; the best translation is taken off." if measured else ""
     text = page(title, words, [("Lifted", body)], f"dp3d · template {lifter.surface.name}. {unit}", script)
     return write_whole(Path(path), lambda stream: stream.write(text))

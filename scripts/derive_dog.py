@@ -17,10 +17,10 @@ import mujoco
 import numpy as np
 from remesh import Surface, edge_table, refine
 
-from dp3d_data.bodies.skeleton import Skeleton
-from dp3d_data.bodies.template import make_template
+from dp3d_data.geometry.skeleton import Skeleton
+from dp3d_data.geometry.template import make_template
 
-OUT = Path(__file__).resolve().parents[1] / "dp3d_data" / "bodies" / "data" / "dog.npz"
+OUT = Path(__file__).resolve().parents[1] / "dp3d_data" / "geometry" / "data" / "dog.npz"
 HALF_FACES = 2000
 LONGEST_EDGE = 0.035
 SMOOTHING = 6

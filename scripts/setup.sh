@@ -23,5 +23,5 @@ if ! .venv/bin/python -c 'from importlib.metadata import version; version("torch
     .venv/bin/python -m pip install --quiet --only-binary "$wheels" $TORCH
 fi
 .venv/bin/python -m pip install --quiet --only-binary "$wheels" --editable '.[dev]'
-.venv/bin/python -m dp3d_data.cli install-detectron2
-.venv/bin/python -m dp3d_data.cli doctor --brief
+.venv/bin/python -m pipelines.cli.data install-detectron2
+.venv/bin/python -m pipelines.cli.data doctor --brief

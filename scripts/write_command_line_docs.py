@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from dp3d_data.cli import main as data
-from dp3d_model.cli import main as model
+from pipelines.cli.data import main as data
+from pipelines.cli.model import main as model
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "command_line.md"
 HEAD = """# Command line

@@ -11,12 +11,12 @@ from jaxtyping import install_import_hook
 
 CHECKED = [
     "dp3d_data.matching",
-    "dp3d_data.bodies",
+    "dp3d_data.geometry",
     "dp3d_data.loader.batch",
     "dp3d_data.loader.block",
     "dp3d_data.loader.order",
-    "dp3d_data.training.losses",
-    "dp3d_data.training.metrics",
+    "dp3d_data.detection.training.losses",
+    "dp3d_data.detection.training.metrics",
     *(
         f"dp3d_model.{name}"
         for name in "arap blendshapes camera canonicaliser lifter losses metrics observation parts posing rotation_fit trunk".split()

@@ -1,17 +1,1 @@
-"""Bodies: templates, skeletons, spectral bases, geodesics, skinning and rigs."""
-
-from dp3d_data.bodies.builtin import builtin_names, load_template
-from dp3d_data.bodies.skeleton import Clip, Skeleton
-from dp3d_data.bodies.skinning import hinges_to_rotations, pose_vertices
-from dp3d_data.bodies.template import Template, make_template
-
-__all__ = [
-    "Clip",
-    "Skeleton",
-    "Template",
-    "builtin_names",
-    "hinges_to_rotations",
-    "load_template",
-    "make_template",
-    "pose_vertices",
-]
+"""Body models: SMPL, SMAL and kin: their files, families and posing."""

@@ -13,7 +13,7 @@ from dp3d_data.files import write_whole
 from dp3d_data.limits import read_arrays
 
 if TYPE_CHECKING:
-    from dp3d_data.bodies.template import Template
+    from dp3d_data.geometry.template import Template
 
 BASIS = "basis.npz"
 COUNT = 64
@@ -33,7 +33,7 @@ class Basis(NamedTuple):
 
 def template_basis(template: Template, count: int = COUNT) -> Basis:
     """The first eigenfunctions of a template; fewer than `count` where it has few vertices."""
-    from dp3d_data.bodies.laplacian import laplace_beltrami
+    from dp3d_data.geometry.laplacian import laplace_beltrami
 
     eigenvalues, functions = laplace_beltrami(template, min(count, template.num_vertices - 2))
     return Basis(np.asarray(eigenvalues, dtype=np.float64), np.asarray(functions, dtype=np.float32))

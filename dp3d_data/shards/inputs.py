@@ -19,7 +19,7 @@ from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
 
 if TYPE_CHECKING:
-    from dp3d_data.bodies.template import Template
+    from dp3d_data.geometry.template import Template
 
 SHARDS = "shards"
 # Rows are read in pieces of about so many bytes, each of which tells how well it is encoded: other pieces, other shards.
@@ -77,7 +77,7 @@ class Input:
             InputMissing: only vertex ids are known, or the file is gone.
             InputCorrupt, ShardError: damaged, or another template than the marker says.
         """
-        from dp3d_data.bodies.template import Template
+        from dp3d_data.geometry.template import Template
 
         if not self.template:
             hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"

@@ -115,7 +115,7 @@ def _foreign_files(folder: Path, files: dict[str, str]) -> Iterator[Fault]:
 
 
 def _template_faults(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
-    from dp3d_data.bodies.template import Template
+    from dp3d_data.geometry.template import Template
 
     try:
         template, basis = Template.load(folder / TEMPLATE), read_basis(folder / BASIS)

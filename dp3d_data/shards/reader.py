@@ -23,7 +23,7 @@ from dp3d_data.shards.runs import TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
 
 if TYPE_CHECKING:
-    from dp3d_data.bodies.template import Template
+    from dp3d_data.geometry.template import Template
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ShardReader:
 
     @cached_property
     def template(self) -> Template:
-        from dp3d_data.bodies.template import Template
+        from dp3d_data.geometry.template import Template
 
         template = Template.load(self.folder / TEMPLATE)
         expected = self.manifest["template"]["hash"]

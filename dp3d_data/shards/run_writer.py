@@ -20,7 +20,7 @@ from dp3d_data.shards.runs import MARKER, OVERLAYS, START, START_KINDS, TEMPLATE
 from dp3d_data.shards.schema import FAILURE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from dp3d_data.bodies.template import Template
+    from dp3d_data.geometry.template import Template
 
 _PART = re.compile(r"(instances|failures|rejects)-\d{5}\.parquet|\d{5}\.json|start\.json")
 

@@ -18,7 +18,7 @@ from dp3d_data.shards.run_parts import COUNTS, PARTS
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, READABLE, current, schema_problem
 
 if TYPE_CHECKING:
-    from dp3d_data.bodies.template import Template
+    from dp3d_data.geometry.template import Template
 
 MARKER = "run.json"
 START = "start.json"
@@ -125,7 +125,7 @@ class Run:
             InputMissing: the run knows vertex ids only, or the file is gone.
             ShardError: the file is damaged.
         """
-        from dp3d_data.bodies.template import Template
+        from dp3d_data.geometry.template import Template
 
         if self.marker["template"] is None:
             hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"

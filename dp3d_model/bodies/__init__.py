@@ -6,7 +6,7 @@ from dp3d_model.bodies.parts_body import PartsBody
 from dp3d_model.bodies.plain import BasisBody, LinearBody, RigidBody
 from dp3d_model.bodies.shape import Body, PartMotions, Shape
 from dp3d_model.config import TrainConfig
-from dp3d_model.surface import Surface
+from dp3d_model.geometry.surface import Surface
 
 __all__ = ["BODIES", "Body", "PartMotions", "Shape", "make_body"]
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dp3d_model.surface import Surface, spread_seeds
+from dp3d_model.geometry.surface import Surface, spread_seeds
 
 
 class Parts(nn.Module):

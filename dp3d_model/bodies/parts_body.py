@@ -12,9 +12,9 @@ from dp3d_model.bodies.blendshapes import Blendshapes
 from dp3d_model.bodies.parts import Parts, part_centres
 from dp3d_model.bodies.posing import blend, chain, motions_about, pose
 from dp3d_model.bodies.shape import Body, PartMotions, Shape
-from dp3d_model.camera import rotation_from, rotation_size
 from dp3d_model.config import TrainConfig
-from dp3d_model.surface import Surface
+from dp3d_model.geometry.camera import rotation_from, rotation_size
+from dp3d_model.geometry.surface import Surface
 
 
 class PartsBody(Body):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dp3d_data.errors import TemplateMismatch
 from dp3d_model.bodies.shape import Body, Shape, displaced
 from dp3d_model.config import TrainConfig
-from dp3d_model.surface import Surface
+from dp3d_model.geometry.surface import Surface
 
 
 class RigidBody(Body):

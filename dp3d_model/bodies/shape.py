@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dp3d_model.surface import Surface
+from dp3d_model.geometry.surface import Surface
 
 
 @dataclass(frozen=True)

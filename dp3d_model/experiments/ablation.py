@@ -11,15 +11,15 @@ import torch
 from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.files import write_text
 from dp3d_model.config import TrainConfig
-from dp3d_model.evaluation import METRICS, lift, score_model, score_rigid
-from dp3d_model.evaluation_report import TITLES, table
+from dp3d_model.evaluation.evaluator import METRICS, lift, score_model, score_rigid
+from dp3d_model.evaluation.metrics import align_translation
+from dp3d_model.evaluation.report import TITLES, table
 from dp3d_model.experiments.figures import draw_examples, draw_rows
 from dp3d_model.experiments.rows import Row
 from dp3d_model.experiments.runs import Runs, kept, write_result
-from dp3d_model.instances import Instances
-from dp3d_model.lifter import Lifter
-from dp3d_model.metrics import align_translation
-from dp3d_model.model_file import MODEL_FILE
+from dp3d_model.lifting.model_file import MODEL_FILE
+from dp3d_model.networks.lifter import Lifter
+from dp3d_model.training.instances import Instances
 
 MEASURE = 1  # raised when the same model would be measured differently
 

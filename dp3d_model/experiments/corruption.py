@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from dp3d_data.config import fingerprint
 from dp3d_data.loader import Source
-from dp3d_model.instances import Instances
+from dp3d_model.training.instances import Instances
 
 LEAST = 4  # keypoints that stay visible, as many as a camera needs
 

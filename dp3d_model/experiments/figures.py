@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from dp3d_data.files import write_whole
-from dp3d_model.render import BACKGROUND, render_orthographic
-from dp3d_model.visualise import save_picture
+from dp3d_model.export.pictures import save_picture
+from dp3d_model.export.render import BACKGROUND, render_orthographic
 
 ERROR_SHOWN = 0.15  # template extents at the end of the colour scale
 TILE, LABEL, LETTERS = 150, 190, 14

@@ -12,14 +12,14 @@ import numpy as np
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.files import write_text
 from dp3d_model.config import TrainConfig
-from dp3d_model.evaluation import STRESS_POINTS, Scores, score_model
-from dp3d_model.evaluation_report import table
+from dp3d_model.evaluation.evaluator import STRESS_POINTS, Scores, score_model
+from dp3d_model.evaluation.report import table
 from dp3d_model.experiments.corruption import CorruptedSource, Corruption, corrupted, lower_half
 from dp3d_model.experiments.runs import Progress, Runs, kept, write_result
-from dp3d_model.instances import Instances
-from dp3d_model.lifter import Lifter
-from dp3d_model.model_file import MODEL_FILE
-from dp3d_model.surface import Surface, farthest_points
+from dp3d_model.geometry.surface import Surface, farthest_points
+from dp3d_model.lifting.model_file import MODEL_FILE
+from dp3d_model.networks.lifter import Lifter
+from dp3d_model.training.instances import Instances
 
 MEASURE = 1  # raised when the same model would be measured differently
 SHOWN = ("mpjpe", "mpjpe_flip", "pa_mpjpe", "stress")

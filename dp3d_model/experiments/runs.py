@@ -16,10 +16,10 @@ from dp3d_data.errors import InputMissing, ShardError
 from dp3d_data.files import read_json, write_json, write_text
 from dp3d_data.loader import Source
 from dp3d_model.config import TrainConfig
-from dp3d_model.lifter import Lifter
-from dp3d_model.model_file import load_model, read_content
-from dp3d_model.surface import Surface
-from dp3d_model.trainer import STATE_FILE, Trainer
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.lifting.model_file import load_model, read_content
+from dp3d_model.networks.lifter import Lifter
+from dp3d_model.training.trainer import STATE_FILE, Trainer
 
 PACE_STEPS, PACE_SKIPPED = 9, 3
 _FAR = 1 << 30

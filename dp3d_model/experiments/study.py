@@ -16,8 +16,8 @@ from dp3d_data.loader import ShardFolder, ShardSource
 from dp3d_data.shards import require_files
 from dp3d_data.shards.reader import ShardReader
 from dp3d_model.experiments.runs import Runs
-from dp3d_model.instances import Instances, load_split
-from dp3d_model.surface import surface_of
+from dp3d_model.geometry.surface import surface_of
+from dp3d_model.training.instances import Instances, load_split
 
 
 class Report:

@@ -6,12 +6,12 @@ import time
 import fast_simplification
 import torch
 
-from dp3d_data.bodies import load_template
-from dp3d_data.bodies.template import make_template
+from dp3d_data.geometry import load_template
+from dp3d_data.geometry.template import make_template
 from dp3d_data.shards.basis import template_basis
 from dp3d_model.config import preset
-from dp3d_model.objective import Objective
-from dp3d_model.surface import surface_of
+from dp3d_model.geometry.surface import surface_of
+from dp3d_model.losses.objective import Objective
 from tests.model.pinholes import pinhole_instances
 
 KINDS = {

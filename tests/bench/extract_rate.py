@@ -15,10 +15,10 @@ import torch
 from detectron2.structures import Boxes, Instances
 from scipy.spatial import ConvexHull
 
-from dp3d_data.bodies import Template, make_template
-from dp3d_data.inference import DensePredictor, build_network, find_spec
+from dp3d_data.datasets import read_image
+from dp3d_data.detection import DensePredictor, build_network, find_spec
+from dp3d_data.geometry import Template, make_template
 from dp3d_data.matching import integer_box, object_mask, pool_pixels, resize_to
-from dp3d_data.sources import read_image
 from pipelines.extract import extract, make_plan
 from pipelines.extract_settings import ExtractConfig
 from tests.bench.matching_rate import distance_matrix

@@ -7,7 +7,7 @@ import time
 
 from tests.house.program_words import all_commands
 
-MODULES = {"dp3d-data": "dp3d_data.cli", "dp3d-model": "dp3d_model.cli"}
+MODULES = {"dp3d-data": "pipelines.cli.data", "dp3d-model": "pipelines.cli.model"}
 LIMIT = 0.5
 
 

@@ -14,8 +14,8 @@ import torch
 
 from dp3d_data.loader import Batch
 from dp3d_model.config import TrainConfig, preset
-from dp3d_model.surface import Surface
-from dp3d_model.trainer import Trainer
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.training.trainer import Trainer
 from tests.model.toy import blob, functions_of, toy_instances
 
 COUNT, ROUNDS, BASIS = 512, 4, 64

@@ -104,7 +104,7 @@ def write_tars(shards: Path, folder: Path) -> None:
 def build(folder: Path, count: int) -> Path:
     write_run(folder / "run", count)
     words = ["build-shards", "--input", str(folder / "run"), "--out", str(folder / "shards"), "--shard-size", SHARD, "--split-ratio", "1"]
-    subprocess.run([sys.executable, "-m", "dp3d_data.cli", *words], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "pipelines.cli.data", *words], check=True, capture_output=True)
     return folder / "shards"
 
 

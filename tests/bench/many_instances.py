@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dp3d_data.bodies.template import Template, make_template
+from dp3d_data.geometry.template import Template, make_template
 from dp3d_data.shards import INSTANCE_SCHEMA, RunWriter
 from dp3d_data.shards.decode import list_values
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dp3d_data.sources import SampleSource
+from dp3d_data.datasets import SampleSource
 
 
 def make_photographs(folder: Path, count: int, width: int, height: int, per_folder: int = 1000) -> Path:

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from dp3d_model.config import preset
-from dp3d_model.gallery import Output, write_predictions
-from dp3d_model.instances import Instances
-from dp3d_model.lifter import Lifter
-from dp3d_model.prediction import predict
-from dp3d_model.surface import Surface
+from dp3d_model.export.gallery import Output, write_predictions
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.lifting.prediction import predict
+from dp3d_model.networks.lifter import Lifter
+from dp3d_model.training.instances import Instances
 
 
 def sphere(count: int) -> Surface:

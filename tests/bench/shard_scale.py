@@ -21,7 +21,7 @@ def build(folder: Path, count: int) -> str:
     raw = write_run(folder / "run", count)
     words = ["build-shards", "--input", str(folder / "run"), "--out", str(folder / "shards"), "--shard-size", "256MB"]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "dp3d_data.cli", *words, "--workers", str(WORKERS)], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "pipelines.cli.data", *words, "--workers", str(WORKERS)], check=True, capture_output=True)
     clock, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     stored = sum(path.stat().st_size for path in (folder / "shards").glob("*-*.parquet"))

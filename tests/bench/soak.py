@@ -30,7 +30,7 @@ def start(photographs: Path, out: Path, options: argparse.Namespace) -> subproce
     words = ["extract", "--images", str(photographs), "--out", str(out), "--workers", str(options.workers), "--part", str(options.part)]
     words += ["--side", str(options.side)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "dp3d_data.cli", *words]
+    line = [sys.executable, "-m", "pipelines.cli.data", *words]
     return subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
 
 

@@ -22,7 +22,7 @@ def seconds(photographs: Path, out: Path, workers: int) -> float:
     words = ["extract", "--images", str(photographs), "--out", str(out), "--workers", str(workers), "--overlays", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "dp3d_data.cli", *words], env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "pipelines.cli.data", *words], env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 

@@ -30,7 +30,7 @@ def prepare(root: Path) -> None:
 
 
 def train(root: Path, out: Path) -> None:
-    from dp3d_model.trainer import Trainer
+    from dp3d_model.training.trainer import Trainer
 
     surface = toy_surface()
     trainer = Trainer(surface, toy_instances(surface, 20).source(), tiny(steps=4, save_every=1), out)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.commandline import command, config_options, require_place, say, say_table
 from dp3d_data.config import setting
 from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable
+from pipelines.cli.commandline import command, config_options, require_place, say, say_table
 
 
 @dataclass(frozen=True, kw_only=True)

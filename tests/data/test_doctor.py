@@ -6,10 +6,10 @@ import re
 import pytest
 from click.testing import CliRunner
 
-import dp3d_data.doctor as doctor
-from dp3d_data.cli import main
-from dp3d_data.doctor import Finding
+import pipelines.doctor as doctor
 from dp3d_data.errors import DependencyMissing
+from pipelines.cli.data import main
+from pipelines.doctor import Finding
 
 
 def run(*arguments: str):
@@ -82,6 +82,6 @@ def test_mends_fit_a_checkout_and_an_installed_wheel(monkeypatch):
         monkeypatch.setattr(doctor, "CHECKOUT", checkout)
         (found,) = doctor.libraries()
         assert words in found.mend and (checkout or "make" not in found.mend)
-        assert ("git checkout" in doctor.shipped_again("bodies")) is checkout
+        assert ("git checkout" in doctor.shipped_again("geometry")) is checkout
         monkeypatch.setattr(doctor.sys, "version_info", (3, 10))
         assert doctor.python()[0].mend.startswith("make setup" if checkout else "with Python 3.11 or later")

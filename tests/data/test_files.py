@@ -6,16 +6,16 @@ import re
 import numpy as np
 import pytest
 
-from dp3d_data.bodies.keypoints import named_keypoints
-from dp3d_data.bodies.mesh_files import read_mesh
-from dp3d_data.bodies.subsets import read_subset
 from dp3d_data.config import read_toml
+from dp3d_data.datasets import read_boxes
+from dp3d_data.datasets.landmarks import read_landmarks
+from dp3d_data.datasets.trees import read_json, split_lists
 from dp3d_data.errors import ConfigError, Dp3dError, InputCorrupt, InputMissing
 from dp3d_data.files import read_text
+from dp3d_data.geometry.keypoints import named_keypoints
+from dp3d_data.geometry.mesh_files import read_mesh
+from dp3d_data.geometry.subsets import read_subset
 from dp3d_data.shards.splits import read_split_list
-from dp3d_data.sources import read_boxes
-from dp3d_data.sources.landmarks import read_landmarks
-from dp3d_data.sources.trees import read_json, split_lists
 from pipelines.lift import _read as read_table
 from tests.house.source_tree import modules, short
 from tests.shared import shared
@@ -83,7 +83,7 @@ def test_settings_nested_without_end(tmp_path):
 
 def test_text_is_read_by_one_function():
     """No reader of a room of inputs decodes text itself."""
-    rooms = [path for path in modules() if path.parent.name in ("sources", "fits", "bodies") or path.name == "config.py"]
+    rooms = [path for path in modules() if path.parent.name in ("datasets", "fits", "geometry", "bodies") or path.name == "config.py"]
     own = re.compile(r"\.read_text\(|open\([^)]*encoding=|utf-8-sig")
     assert not [short(path) for path in rooms if own.search(path.read_text(encoding="utf-8"))]
 

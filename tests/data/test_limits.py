@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.bodies.body_files import load_body_model
-from dp3d_data.bodies.cache import cached_arrays
-from dp3d_data.bodies.template import Template
+from dp3d_data.bodies.files import load_body_model
 from dp3d_data.config import read_toml
+from dp3d_data.datasets import SourceOptions, open_source, trees
+from dp3d_data.datasets.boxes import read_boxes
+from dp3d_data.datasets.fits import FIT_READERS
 from dp3d_data.errors import ConfigError, InputCorrupt, InputMissing, ShardError
 from dp3d_data.files import read_json
-from dp3d_data.fits import FIT_READERS
+from dp3d_data.geometry.cache import cached_arrays
+from dp3d_data.geometry.template import Template
 from dp3d_data.limits import MOST_JSON, parse_json, parse_toml, read_arrays
 from dp3d_data.shards.basis import read_basis
-from dp3d_data.sources import SourceOptions, open_source, trees
-from dp3d_data.sources.boxes import read_boxes
 
 ARRAYS = {"keypoints": np.arange(12.0).reshape(2, 3, 2), "visible": np.ones((2, 3), bool), "image": np.array(["a", "b"])}
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from dp3d_data.bodies.body_files import load_body_model
+from dp3d_data.bodies.files import load_body_model
+from dp3d_data.detection import load_predictor
+from dp3d_data.detection.checkpoint import read_checkpoint
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import read_torch, require_no_pointer
-from dp3d_data.inference import load_predictor
-from dp3d_data.inference.checkpoint import read_checkpoint
 from dp3d_data.unpickling import read_pickle
-from dp3d_model.model_file import load_model
+from dp3d_model.lifting.model_file import load_model
 from tests.shared import shared
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + 64 * "0" + "\nsize 34904364\n"

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 
 from dp3d_data import files
-from dp3d_data.bodies.cache import cached_arrays
-from dp3d_data.bodies.mesh_files import write_mesh
+from dp3d_data.datasets.fits import write_fits
 from dp3d_data.errors import Asking, DiskFull, InputMissing, PathUnusable
 from dp3d_data.files import growing, write_arrays, write_json, write_picture, write_text, write_torch, write_whole
-from dp3d_data.fits import write_fits
+from dp3d_data.geometry.cache import cached_arrays
+from dp3d_data.geometry.mesh_files import write_mesh
 from dp3d_data.shards.files import write_arrow, write_table
 from dp3d_model.experiments.figures import plots, save
-from dp3d_model.prediction_table import PredictionTable
+from dp3d_model.export.table import PredictionTable
 from tests.data.project.dogs import dog_fit
 from tests.data.shards.samples import grid_template
 

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data import cli as data
-from dp3d_data.bodies import make_template
-from dp3d_data.bodies.body_files import save_body_model
-from dp3d_data.fits.neutral import write_fits
-from dp3d_model import cli as model
+from dp3d_data.bodies.files import save_body_model
+from dp3d_data.datasets.fits.neutral import write_fits
+from dp3d_data.geometry import make_template
+from pipelines.cli import data, model
 from tests.data.bodies.body_arrays import random_model
 from tests.data.bodies.body_pickles import published
 from tests.data.project.dogs import dog_fit, dog_model

@@ -45,11 +45,11 @@ def test_the_wheel_holds_the_repository_s_files_and_runs_alone(tmp_path):
     assert "demo done" in call("-m", "pipelines.demo", "--short", **alone)
 
 
-WITHOUT = "import sys; sys.modules['detectron2'] = None; from dp3d_data.cli import main; main()"
+WITHOUT = "import sys; sys.modules['detectron2'] = None; from pipelines.cli.data import main; main()"
 
 
 def test_without_detectron2_there_is_one_error_with_the_command_that_mends_it(tmp_path):
-    words = ("extract", "--images", ROOT / "dp3d_data/sources/samples/dog.jpg", "--out", tmp_path / "out")
+    words = ("extract", "--images", ROOT / "dp3d_data/datasets/samples/dog.jpg", "--out", tmp_path / "out")
     done = subprocess.run([sys.executable, "-c", WITHOUT, *map(str, words)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 10
     assert done.stderr.endswith("error: detectron2 is not installed\n  mend: dp3d-data install-detectron2\n"), done.stderr

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import click
 
-from dp3d_data.cli import main as data
-from dp3d_model.cli import main as model
+from pipelines.cli.data import main as data
+from pipelines.cli.model import main as model
 
 PROGRAMS = {"dp3d-data": data, "dp3d-model": model}
 

@@ -34,7 +34,7 @@ def short(path: Path) -> str:
 
 
 def module_name(path: Path) -> str:
-    """dp3d_data/bodies/__init__.py -> dp3d_data.bodies."""
+    """dp3d_data/geometry/__init__.py -> dp3d_data.geometry."""
     return short(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 

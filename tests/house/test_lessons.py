@@ -70,24 +70,24 @@ def test_files_are_written_by_the_one_writer():
 
 
 def test_pictures_of_others_are_opened_in_one_place():
-    """With its formats and limits: dp3d_data/sources/images.py; iuv.py knows PNG alone, effects.py what it has just written."""
+    """With its formats and limits: dp3d_data/datasets/images.py; iuv.py knows PNG alone, effects.py what it has just written."""
     allowed = {f"dp3d_data/{name}.py" for name in ("sources/images", "sources/iuv", "world/effects")}
     wrong = [f"{short(path)}:{call.lineno}" for path in modules() if short(path) not in allowed
              for name in ("Image.open", "pillow.open") for call in calls(path, name)]  # fmt: skip
-    assert not wrong, f"a picture may be a bomb: dp3d_data.sources.images.open_image, not Image.open, at {wrong}"
+    assert not wrong, f"a picture may be a bomb: dp3d_data.datasets.images.open_image, not Image.open, at {wrong}"
 
 
 def test_the_terminal_is_spoken_to_in_one_place():
-    wrong = [short(path) for path in modules() if short(path) != "dp3d_data/commandline.py"
+    wrong = [short(path) for path in modules() if short(path) != "pipelines/cli/commandline.py"
              if calls(path, "click.echo") or "say=click.echo" in path.read_text(encoding="utf-8")]
-    assert not wrong, f"a name may hold codes that a terminal obeys: dp3d_data.commandline.say, not click.echo, in {wrong}"
+    assert not wrong, f"a name may hold codes that a terminal obeys: pipelines.cli.commandline.say, not click.echo, in {wrong}"
 
 
 def test_html_is_filled_by_the_template_function():
-    folders = [*modules("dp3d_data/report"), *modules("pipelines")]
+    folders = [*modules("pipelines/report"), *modules("pipelines")]
     wrong = [f"{short(path)}:{node.lineno}" for path in folders for node in ast.walk(tree(path)) if isinstance(node, ast.JoinedStr)
              if any(isinstance(part, ast.Constant) and re.search(r"</?[a-z]", part.value) for part in node.values)]
-    assert not wrong, f"a name may be a tag: dp3d_data.report.markup.html escapes what it fills in, at {wrong}"
+    assert not wrong, f"a name may be a tag: pipelines.report.markup.html escapes what it fills in, at {wrong}"
 
 
 def test_there_is_one_broad_except():

@@ -22,7 +22,7 @@ for name, command in all_commands().items():
 print(json.dumps([codes, {name: loaded for name, loaded in blame.items() if loaded}]))
 """
 
-LIGHT = "dp3d_data.errors dp3d_data.config dp3d_data.commandline dp3d_data.categories dp3d_data.cli dp3d_model.cli".split()
+LIGHT = "dp3d_data.errors dp3d_data.config pipelines.cli.commandline dp3d_data.categories pipelines.cli.data pipelines.cli.model".split()
 
 
 def python(code: str, *arguments: str) -> str:

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dp3d_data.bodies.projection import project_perspective, weak_scale
-from dp3d_data.bodies.template import make_template
 from dp3d_data.filters import FilterConfig
+from dp3d_data.geometry.projection import project_perspective, weak_scale
+from dp3d_data.geometry.template import make_template
 from dp3d_data.records import Detection, VertexView
 from dp3d_data.shards import Correspondence, ImageInfo, RunWriter, Truth, instance_row
 from dp3d_data.shards.instances import Camera
-from dp3d_model.instances import Instances
+from dp3d_model.training.instances import Instances
 from pipelines.shards import ShardPlan, build
 from tests.model.toy import blob, toy_instances
 

@@ -11,8 +11,8 @@ from dp3d_model.experiments.robustness import Grid, judged, lose_lower_halves, m
 from dp3d_model.experiments.robustness_figures import draw_halves, draw_noise
 from dp3d_model.experiments.rows import OTHERS, SETS, added_row, chosen_rows, rows_of
 from dp3d_model.experiments.runs import Runs
-from dp3d_model.lifter import Lifter
-from dp3d_model.model_file import load_model
+from dp3d_model.lifting.model_file import load_model
+from dp3d_model.networks.lifter import Lifter
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 SURFACE = toy_surface()

@@ -7,11 +7,11 @@ import pytest
 import torch
 import trimesh
 
-from dp3d_model.arap import REFERENCE_LENGTH, OneRings, arap_loss
-from dp3d_model.camera import random_rotations
-from dp3d_model.losses import pseudo_huber
-from dp3d_model.rotation_fit import nearest_rotation
-from dp3d_model.surface import Surface
+from dp3d_model.geometry.camera import random_rotations
+from dp3d_model.geometry.rotation_fit import nearest_rotation
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.losses.arap import REFERENCE_LENGTH, OneRings, arap_loss
+from dp3d_model.losses.terms import pseudo_huber
 from tests.model.toy import toy_surface
 from tests.references.model import arap_by_loop
 
@@ -98,7 +98,7 @@ def test_another_meshing_does_not_matter(faces):
 @pytest.mark.parametrize("cached", [1, 1 << 18])
 def test_every_instance_has_its_own_rest_shape(monkeypatch, cached):
     """The mean over instances, each with a rest shape of its own, whatever the pieces it is made in."""
-    monkeypatch.setattr("dp3d_model.arap.CACHED", cached)
+    monkeypatch.setattr("dp3d_model.losses.arap.CACHED", cached)
     surface = toy_surface(subdivisions=1)
     posed = torch.stack([wave(surface.vertices, amount) for amount in (0.05, 0.1, 0.2)])
     rest = surface.vertices * torch.tensor([[1.0, 1.0, 1.0], [1.1, 0.9, 1.0], [0.8, 1.0, 1.2]])[:, None]

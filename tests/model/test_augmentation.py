@@ -2,8 +2,8 @@
 
 import torch
 
-from dp3d_model.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
-from dp3d_model.lifter import Lifter
+from dp3d_model.networks.lifter import Lifter
+from dp3d_model.training.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 

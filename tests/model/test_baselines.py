@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from dp3d_model.config import PRESETS, preset
-from dp3d_model.evaluation import score_model
-from dp3d_model.lifter import Lifter, reproject
-from dp3d_model.model_file import load_model
-from dp3d_model.refinement import drawn_rings, own_reprojection, refined
-from dp3d_model.trainer import Trainer
+from dp3d_model.evaluation.evaluator import score_model
+from dp3d_model.lifting.model_file import load_model
+from dp3d_model.lifting.test_time import drawn_rings, own_reprojection, refined
+from dp3d_model.networks.lifter import Lifter, reproject
+from dp3d_model.training.trainer import Trainer
 from tests.model.toy import TINY, toy_instances, toy_surface
 
 SMALL = {name: TINY[name] for name in ("width", "bottleneck", "blocks", "basis")}

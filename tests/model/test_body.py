@@ -9,8 +9,8 @@ from dp3d_model.bodies import make_body
 from dp3d_model.bodies.blendshapes import Blendshapes
 from dp3d_model.bodies.parts import Parts, fit_linear, part_centres
 from dp3d_model.bodies.posing import blend, motions_about, pose
-from dp3d_model.camera import random_rotations
-from dp3d_model.surface import spread_seeds
+from dp3d_model.geometry.camera import random_rotations
+from dp3d_model.geometry.surface import spread_seeds
 from tests.model.toy import tiny, toy_surface
 from tests.references.model import pose_by_loop
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dp3d_data.bodies import load_template, make_template
 from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, WeightsMismatch
 from dp3d_data.files import write_torch
 from dp3d_data.filters import FilterConfig
+from dp3d_data.geometry import load_template, make_template
 from dp3d_data.records import Detection, VertexView
 from dp3d_data.shards import Correspondence, ImageInfo, RunWriter, ShardReader, Truth, instance_row
-from dp3d_model.cli import main
-from dp3d_model.model_file import check_template, load_model
-from dp3d_model.surface import surface_of
+from dp3d_model.geometry.surface import surface_of
+from dp3d_model.lifting.model_file import check_template, load_model
+from pipelines.cli.model import main
 from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template
 from tests.model.toy import TINY, blob, toy_instances, toy_surface
@@ -232,7 +232,7 @@ def test_a_training_starts_from_another_model(workspace, tmp_path):
 
 def test_views_are_mixed_in_with_their_truth(tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
-    monkeypatch.setattr("dp3d_model.commands.train.MIXED", 24)
+    monkeypatch.setattr("pipelines.cli.train.MIXED", 24)
     make_shards(tmp_path / "dog", load_template("dog"), truth=False, surface=toy_surface_of(load_template("dog")))
     mixed = run("train", "--mix", "synth", *OPTIONS, "--steps", "2", "--batch", "16", "--log-every", "1")
     assert mixed.exit_code == 0, mixed.output

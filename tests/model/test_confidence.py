@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from dp3d_data.errors import NothingToDo
-from dp3d_model.evaluation import calibrated
-from dp3d_model.figures import FEATURES, GOOD, calibrate
-from dp3d_model.lifter import Lifter
-from dp3d_model.model_file import load_model, save_model
-from dp3d_model.prediction import predict
+from dp3d_model.evaluation.evaluator import calibrated
+from dp3d_model.evaluation.quality import FEATURES, GOOD, calibrate
+from dp3d_model.lifting.model_file import load_model, save_model
+from dp3d_model.lifting.prediction import predict
+from dp3d_model.networks.lifter import Lifter
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 
@@ -53,7 +53,7 @@ def test_nothing_is_learned_from_one_kind_of_answers():
 def test_a_calibration_travels_with_the_model(tmp_path):
     surface = toy_surface()
     worlds = [toy_instances(surface, 40, bend=bend, seed=seed) for seed, bend in enumerate((0.0, 0.9))]
-    from dp3d_model.instances import concatenate
+    from dp3d_model.training.instances import concatenate
 
     lifter, figures = calibrated(Lifter(surface, tiny()).eval(), concatenate(worlds))
     assert figures["instances"] == 80 and figures["rank_correlation"] > 0.5

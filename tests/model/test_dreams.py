@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dp3d_model.dreams import dream, dream_loss
-from dp3d_model.lifter import Lifter
-from dp3d_model.objective import Objective
+from dp3d_model.losses.cycle import dream, dream_loss
+from dp3d_model.losses.objective import Objective
+from dp3d_model.networks.lifter import Lifter
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 

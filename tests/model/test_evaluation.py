@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch, UsageError
-from dp3d_model.camera import rotation_from_log
-from dp3d_model.commands.evaluate import named_runs
-from dp3d_model.evaluation import METRICS, evaluate, score_model, score_rigid, score_shapes, view_of
-from dp3d_model.evaluation_report import write_report
-from dp3d_model.instances import Instances, concatenate
-from dp3d_model.lifter import Lifter
-from dp3d_model.visualise import template_view
+from dp3d_model.evaluation.evaluator import METRICS, evaluate, score_model, score_rigid, score_shapes, view_of
+from dp3d_model.evaluation.report import write_report
+from dp3d_model.export.pictures import template_view
+from dp3d_model.geometry.camera import rotation_from_log
+from dp3d_model.networks.lifter import Lifter
+from dp3d_model.training.instances import Instances, concatenate
+from pipelines.cli.evaluate import named_runs
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 

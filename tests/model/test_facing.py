@@ -6,9 +6,9 @@ import pytest
 import torch
 import trimesh
 
-from dp3d_model.camera import random_rotations
-from dp3d_model.facing import MARGIN, SCALE, Normals, facing_loss, outline_loss, outline_points
-from dp3d_model.surface import Surface
+from dp3d_model.geometry.camera import random_rotations
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.losses.back_faces import MARGIN, SCALE, Normals, facing_loss, outline_loss, outline_points
 from tests.model.toy import toy_surface
 from tests.references.model import facing_by_loop, normal_by_loop, outline_by_loop
 

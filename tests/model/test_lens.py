@@ -8,14 +8,14 @@ import torch
 
 from dp3d_data.loader import Loader
 from dp3d_data.shards.reader import ShardReader
-from dp3d_model.evaluation import lift, score_model
-from dp3d_model.instances import concatenate, load_split
-from dp3d_model.lens import Lens, about_the_axis, place, rotation_to, solve_placement, turned_towards
-from dp3d_model.lifter import Lifter, reproject
-from dp3d_model.observation import observe
-from dp3d_model.prediction import predict
-from dp3d_model.surface import surface_of
-from dp3d_model.trainer import Trainer
+from dp3d_model.evaluation.evaluator import lift, score_model
+from dp3d_model.geometry.perspective import Lens, about_the_axis, place, rotation_to, solve_placement, turned_towards
+from dp3d_model.geometry.surface import surface_of
+from dp3d_model.lifting.prediction import predict
+from dp3d_model.networks.lifter import Lifter, reproject
+from dp3d_model.networks.observation import observe
+from dp3d_model.training.instances import concatenate, load_split
+from dp3d_model.training.trainer import Trainer
 from tests.model.pinholes import pinhole_instances, pinhole_shards
 from tests.model.toy import tiny, toy_instances, toy_surface
 from tests.references.model import pinhole_by_loop, place_by_loop, placement_by_least_squares

@@ -8,19 +8,19 @@ import torch
 import trimesh
 from click.testing import CliRunner
 
-from dp3d_data.bodies import load_template, make_template
-from dp3d_data.bodies.keypoints import named_keypoints
+from dp3d_data.detection.training.evaluation import TrueObject
+from dp3d_data.detection.training.grouping import grouped_scenes
 from dp3d_data.errors import NothingToDo
-from dp3d_data.training.evaluation import TrueObject
-from dp3d_data.training.grouping import grouped_scenes
-from dp3d_model.cli import main
+from dp3d_data.geometry import load_template, make_template
+from dp3d_data.geometry.keypoints import named_keypoints
 from dp3d_model.config import preset
-from dp3d_model.evaluation import evaluate_unknown
-from dp3d_model.figures import mirror_image, stretched
-from dp3d_model.lifter import Lifter
-from dp3d_model.prediction import predict
-from dp3d_model.render import silhouette
-from dp3d_model.surface import Surface, surface_of
+from dp3d_model.evaluation.evaluator import evaluate_unknown
+from dp3d_model.evaluation.quality import mirror_image, stretched
+from dp3d_model.export.render import silhouette
+from dp3d_model.geometry.surface import Surface, surface_of
+from dp3d_model.lifting.prediction import predict
+from dp3d_model.networks.lifter import Lifter
+from pipelines.cli.model import main
 from pipelines.evaluate_lifter import AnnotatedInput, compare, outline, run
 from tests.data.training.test_annotated_photographs import annotate
 from tests.model.test_commands import TRAIN, make_shards

@@ -8,14 +8,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dp3d_data.bodies import load_template, make_template
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo
+from dp3d_data.geometry import load_template, make_template
 from dp3d_data.shards import Run
-from dp3d_model.cli import main
-from dp3d_model.lifter import Lifter
-from dp3d_model.lifting_inputs import open_to_lift, template_of
-from dp3d_model.model_file import save_model
-from dp3d_model.surface import surface_of
+from dp3d_model.geometry.surface import surface_of
+from dp3d_model.lifting.inputs import open_to_lift, template_of
+from dp3d_model.lifting.model_file import save_model
+from dp3d_model.networks.lifter import Lifter
+from pipelines.cli.model import main
 from pipelines.lift import from_keypoints, table_to_arrays
 from tests.model.toy import blob, functions_of, tiny, toy_instances
 from tests.shared import ROOT
@@ -93,7 +93,7 @@ def test_photographs_are_lifted_and_a_bad_one_is_a_row_of_the_failures(tmp_path)
     save_model(lifter, tmp_path / "model.pt")
     photographs = tmp_path / "photographs"
     photographs.mkdir()
-    sample = sorted((ROOT / "dp3d_data" / "sources" / "samples").glob("*.jpg"))[0]
+    sample = sorted((ROOT / "dp3d_data" / "datasets" / "samples").glob("*.jpg"))[0]
     (photographs / sample.name).write_bytes(sample.read_bytes())
     (photographs / "broken.jpg").write_bytes(sample.read_bytes()[:300])
     words = ["predict", "--images", photographs, "--model", tmp_path / "model.pt", "--out", tmp_path / "out", "--no-pictures", "--format"]

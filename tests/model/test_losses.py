@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from dp3d_model.camera import random_rotations
-from dp3d_model.canonicaliser import rotated_copies
-from dp3d_model.losses import canonical_loss, entropy_loss, noisy_reprojection_loss, pseudo_huber, reprojection_loss
-from dp3d_model.uncertainty import NoiseHead
+from dp3d_model.geometry.camera import random_rotations
+from dp3d_model.losses.terms import canonical_loss, entropy_loss, noisy_reprojection_loss, pseudo_huber, reprojection_loss
+from dp3d_model.networks.canonicaliser import rotated_copies
+from dp3d_model.networks.uncertainty import NoiseHead
 from tests.references.model import (
     canonical_by_loop,
     entropy_by_loop,

@@ -8,8 +8,8 @@ import torch
 
 from dp3d_data.errors import CheckpointError, FolderBusy, InputMissing
 from dp3d_data.files import check_archive, locked, write_torch
-from dp3d_model.model_file import load_model, read_content
-from dp3d_model.trainer import Trainer
+from dp3d_model.lifting.model_file import load_model, read_content
+from dp3d_model.training.trainer import Trainer
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 

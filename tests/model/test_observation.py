@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dp3d_model.lifter import Lifter, reproject
-from dp3d_model.observation import Encoder, observe
+from dp3d_model.networks.lifter import Lifter, reproject
+from dp3d_model.networks.observation import Encoder, observe
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 

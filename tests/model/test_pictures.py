@@ -5,17 +5,17 @@ import pytest
 import trimesh
 from PIL import Image
 
+from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import UsageError
-from dp3d_data.sources.images import local_pixels
-from dp3d_model.export import export_mesh
-from dp3d_model.gallery import Output, draw_parts, photographs_first, safe_name, write_predictions
-from dp3d_model.instances import Instances
-from dp3d_model.lifter import Lifter
-from dp3d_model.model_file import load_model, save_model
-from dp3d_model.palette import part_colours, part_palette
-from dp3d_model.prediction import predict
-from dp3d_model.render import render_orthographic
-from dp3d_model.visualise import beside_photograph, square_of, template_view, turntable
+from dp3d_model.export.gallery import Output, draw_parts, photographs_first, safe_name, write_predictions
+from dp3d_model.export.meshes import export_mesh
+from dp3d_model.export.palette import part_colours, part_palette
+from dp3d_model.export.pictures import beside_photograph, square_of, template_view, turntable
+from dp3d_model.export.render import render_orthographic
+from dp3d_model.lifting.model_file import load_model, save_model
+from dp3d_model.lifting.prediction import predict
+from dp3d_model.networks.lifter import Lifter
+from dp3d_model.training.instances import Instances
 from tests.model.toy import blob, tiny, toy_instances, toy_surface
 
 

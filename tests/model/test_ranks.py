@@ -7,8 +7,8 @@ import torch
 
 from dp3d_data.errors import UsageError
 from dp3d_data.ranks import Ranks, join_ranks
-from dp3d_model.model_file import load_model
-from dp3d_model.trainer import Trainer
+from dp3d_model.lifting.model_file import load_model
+from dp3d_model.training.trainer import Trainer
 from tests.model.toy import tiny, toy_instances, toy_surface
 from tests.processes import together
 
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 import torch
 from dp3d_data.ranks import join_ranks, leave_ranks
-from dp3d_model.trainer import Trainer
+from dp3d_model.training.trainer import Trainer
 from tests.model.test_ranks import SETTINGS
 from tests.model.toy import tiny, toy_instances, toy_surface
 torch.set_num_threads(1)

@@ -8,10 +8,10 @@ import torch
 import trimesh
 
 from dp3d_data.errors import UsageError
-from dp3d_model.gallery import Output, model_colours, part_weights, write_predictions
-from dp3d_model.lifter import Lifter
-from dp3d_model.prediction import predict
-from dp3d_model.rig import strongest, write_rig
+from dp3d_model.export.gallery import Output, model_colours, part_weights, write_predictions
+from dp3d_model.export.rig import strongest, write_rig
+from dp3d_model.lifting.prediction import predict
+from dp3d_model.networks.lifter import Lifter
 from tests.model.glb import read_glb, skinned
 from tests.model.toy import tiny, toy_instances, toy_surface
 

@@ -8,13 +8,13 @@ import torch
 
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_model.config import TEST_TIME, preset
-from dp3d_model.figures import silhouette_iou
-from dp3d_model.lifter import Lifter, reproject
-from dp3d_model.model_file import load_model, save_model
-from dp3d_model.prediction import evidence_of, predict
-from dp3d_model.refinement import Evidence, learn_prior, own_reprojection, refined
-from dp3d_model.render import silhouette
-from dp3d_model.silhouettes import silhouettes_of
+from dp3d_model.evaluation.quality import silhouette_iou
+from dp3d_model.export.render import silhouette
+from dp3d_model.lifting.model_file import load_model, save_model
+from dp3d_model.lifting.prediction import evidence_of, predict
+from dp3d_model.lifting.test_time import Evidence, learn_prior, own_reprojection, refined
+from dp3d_model.losses.silhouettes import silhouettes_of
+from dp3d_model.networks.lifter import Lifter, reproject
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 

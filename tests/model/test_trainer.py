@@ -11,11 +11,11 @@ import torch
 from dp3d_data.config import from_toml
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, TrainingDiverged, UsageError
 from dp3d_model.config import PRESETS, TrainConfig, preset
-from dp3d_model.evaluation import score_model
-from dp3d_model.model_file import load_model
-from dp3d_model.objective import Objective
-from dp3d_model.optimisation import learning_rate
-from dp3d_model.trainer import STATE_FILE, Trainer
+from dp3d_model.evaluation.evaluator import score_model
+from dp3d_model.lifting.model_file import load_model
+from dp3d_model.losses.objective import Objective
+from dp3d_model.training.optim import learning_rate
+from dp3d_model.training.trainer import STATE_FILE, Trainer
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_model.evaluation import score_model
-from dp3d_model.lifter import Lifter
-from dp3d_model.prediction import predict
-from dp3d_model.truth import errors_of
+from dp3d_model.evaluation.evaluator import score_model
+from dp3d_model.evaluation.vertex_errors import errors_of
+from dp3d_model.lifting.prediction import predict
+from dp3d_model.networks.lifter import Lifter
 from pipelines.view import write_view
 from tests.browser import Browser
 from tests.model.toy import tiny, toy_instances, toy_surface

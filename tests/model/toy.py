@@ -5,10 +5,10 @@ import scipy.linalg
 import torch
 import trimesh
 
-from dp3d_model.camera import random_rotations
 from dp3d_model.config import preset
-from dp3d_model.instances import Instances
-from dp3d_model.surface import Surface
+from dp3d_model.geometry.camera import random_rotations
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.training.instances import Instances
 
 TINY = {
     "width": 32,

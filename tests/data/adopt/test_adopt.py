@@ -7,19 +7,27 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dp3d_data.bodies import load_template
-from dp3d_data.bodies.geodesics import geodesic_distances
-from dp3d_data.commands.template import template
+from dp3d_data.datasets.landmarks import Landmark, read_landmarks
+from dp3d_data.detection import load_predictor
+from dp3d_data.detection.classes import class_and_mesh
+from dp3d_data.detection.identify import as_trained
+from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
+from dp3d_data.detection.training.adoption import (
+    Sight,
+    blank_field,
+    fitted_to_renders,
+    matching_errors,
+    mean_field,
+    pulled_to_photographs,
+    unit,
+)
+from dp3d_data.detection.zoo import find_spec
 from dp3d_data.errors import InputCorrupt, InputMissing
-from dp3d_data.inference import load_predictor
-from dp3d_data.inference.classes import class_and_mesh
-from dp3d_data.inference.identify import as_trained
-from dp3d_data.inference.synthetic import KnownObject, SyntheticPredictor, image_key
-from dp3d_data.inference.zoo import find_spec
-from dp3d_data.sources.landmarks import Landmark, read_landmarks
-from dp3d_data.training.adoption import Sight, blank_field, fitted_to_renders, matching_errors, mean_field, pulled_to_photographs, unit
+from dp3d_data.geometry import load_template
+from dp3d_data.geometry.geodesics import geodesic_distances
 from pipelines.adopt import _cse_vertex, run
 from pipelines.adopt_settings import AdoptConfig
+from pipelines.cli.template import template
 from tests.data.bodies.shapes import arm
 from tests.shared import ROOT, shared
 

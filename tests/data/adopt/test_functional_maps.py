@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from dp3d_data.bodies import load_template, make_template, pose_vertices
-from dp3d_data.bodies.functional_maps import Spectrum, bare_spectrum, correspondence, landmark_map, smooth_field, spectrum_of
-from dp3d_data.bodies.geodesics import geodesic_distances
+from dp3d_data.detection import load_predictor
+from dp3d_data.detection.training.adoption import blank_field, field_from_landmarks
 from dp3d_data.errors import UsageError
-from dp3d_data.inference import load_predictor
-from dp3d_data.training.adoption import blank_field, field_from_landmarks
-from dp3d_data.world.poses import random_pose
-from dp3d_data.world.proportions import joint_scales, random_proportions
+from dp3d_data.geometry import load_template, make_template, pose_vertices
+from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.matching.functional_maps import Spectrum, bare_spectrum, correspondence, landmark_map, smooth_field, spectrum_of
+from dp3d_data.synthesis.poses import random_pose
+from dp3d_data.synthesis.proportions import joint_scales, random_proportions
 from tests.data.bodies.shapes import arm
 from tests.references.bodies import landmark_energy_slow
 

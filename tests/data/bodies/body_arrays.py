@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dp3d_data.bodies.body_model import BodyModel
+from dp3d_data.bodies.model import BodyModel
 
 
 def random_model(joints=6, betas=4, kind="smpl", pose_basis=True, seed=0, divisions=2, **fields) -> BodyModel:

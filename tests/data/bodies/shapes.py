@@ -3,8 +3,8 @@
 import numpy as np
 import trimesh
 
-from dp3d_data.bodies.skeleton import Skeleton
-from dp3d_data.bodies.template import Template, make_template
+from dp3d_data.geometry.skeleton import Skeleton
+from dp3d_data.geometry.template import Template, make_template
 
 
 def sphere(subdivisions: int = 2) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.bodies.body_family import family_model, symmetric_model
-from dp3d_data.bodies.body_files import load_body_model
-from dp3d_data.commands.body import body
+from dp3d_data.bodies.family import family_model, symmetric_model
+from dp3d_data.bodies.files import load_body_model
 from dp3d_data.errors import InputCorrupt, InputMissing, ShapeError
+from pipelines.cli.body import body
 from tests.data.bodies.body_arrays import random_model, sphere
 from tests.data.bodies.body_pickles import old_pickle, published
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dp3d_data.bodies.body_files import import_body_model, load_body_model, save_body_model
-from dp3d_data.bodies.body_skinning import pose_body
-from dp3d_data.commands.body import body
+from dp3d_data.bodies.files import import_body_model, load_body_model, save_body_model
+from dp3d_data.bodies.posing import pose_body
 from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
 from dp3d_data.unpickling import read_pickle
+from pipelines.cli.body import body
 from tests.data.bodies.body_arrays import random_model, random_poses
 from tests.data.bodies.body_pickles import PROTOCOLS, Ch, old_pickle, published
 

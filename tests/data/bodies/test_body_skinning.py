@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from dp3d_data.bodies.body_model import DOG_JOINTS, DOG_SCALES, dog_scale_basis, joint_scales, rest_template
-from dp3d_data.bodies.body_skinning import body_tensors, pose_body
+from dp3d_data.bodies.model import DOG_JOINTS, DOG_SCALES, dog_scale_basis, joint_scales, rest_template
+from dp3d_data.bodies.posing import body_tensors, pose_body
 from dp3d_data.errors import ShapeError
 from tests.data.bodies.body_arrays import random_model, random_poses
 from tests.references.bodies_smpl import pose_body_slow

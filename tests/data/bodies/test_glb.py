@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from dp3d_data.bodies.glb import DEEPEST, read_glb, read_surface
-from dp3d_data.bodies.mesh_files import import_mesh, read_mesh
 from dp3d_data.errors import InputCorrupt
+from dp3d_data.geometry.gltf import DEEPEST, read_glb, read_surface
+from dp3d_data.geometry.mesh_files import import_mesh, read_mesh
 from tests.shared import shared
 
 POINTS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [2, 0, 1]], dtype="<f4")

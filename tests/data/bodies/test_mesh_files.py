@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from dp3d_data.bodies import load_template, make_template
-from dp3d_data.bodies.mesh_files import axes_matrix, import_mesh, read_mesh, write_mesh
 from dp3d_data.errors import InputCorrupt, InputMissing, MeshInvalid, MeshIsEmpty, UsageError
+from dp3d_data.geometry import load_template, make_template
+from dp3d_data.geometry.mesh_files import axes_matrix, import_mesh, read_mesh, write_mesh
 from tests.data.bodies.shapes import sphere
 from tests.shared import shared
 

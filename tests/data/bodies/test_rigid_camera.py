@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dp3d_data.bodies.rigid_camera import Camera, fit_camera, fit_residual, view_angles
+from dp3d_data.geometry.rigid_camera import Camera, fit_camera, fit_residual, view_angles
 from tests.references.bodies import view_angles_slow
 from tests.references.model import camera_by_least_squares
 

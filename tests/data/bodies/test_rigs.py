@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from dp3d_data.bodies import load_template, pose_vertices
-from dp3d_data.bodies.glb import clip_parts, quaternion_matrices, read_glb, world_matrices
-from dp3d_data.bodies.rigs import TEMPLATE_FROM_GLTF, _scene_from_bind, read_rigged_glb
 from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
+from dp3d_data.geometry import load_template, pose_vertices
+from dp3d_data.geometry.gltf import clip_parts, quaternion_matrices, read_glb, world_matrices
+from dp3d_data.geometry.rigs import TEMPLATE_FROM_GLTF, _scene_from_bind, read_rigged_glb
 from tests.shared import shared
 
 RIGS = [("husky.glb", 962, 49, 12, 0.007), ("fox_khronos.glb", 290, 24, 3, 1e-5)]
@@ -74,7 +74,7 @@ def test_a_mesh_without_bones_is_no_rig(tmp_path):
 
 
 def test_a_rig_is_not_mended(tmp_path):
-    from dp3d_data.bodies.mesh_files import import_mesh
+    from dp3d_data.geometry.mesh_files import import_mesh
 
     with pytest.raises(UsageError, match="taken as it is"):
         import_mesh(shared("data/rigs/husky.glb"), weld=True)

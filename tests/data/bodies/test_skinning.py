@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.bodies import Template, hinges_to_rotations, load_template, pose_vertices
 from dp3d_data.errors import ShapeError, TemplateError
+from dp3d_data.geometry import Template, hinges_to_rotations, load_template, pose_vertices
 from tests.data.bodies.shapes import arm, rotations, sphere
 from tests.references.bodies import pose_vertices_slow
 

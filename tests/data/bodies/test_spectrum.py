@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from dp3d_data.bodies import load_template, make_template
-from dp3d_data.bodies.laplacian import laplace_beltrami, laplacian_basis, laplacian_matrices
 from dp3d_data.config import cache_dir
 from dp3d_data.errors import UsageError
+from dp3d_data.geometry import load_template, make_template
+from dp3d_data.geometry.laplacian import laplace_beltrami, laplacian_basis, laplacian_matrices
 from tests.data.bodies.shapes import arm, sphere
 
 

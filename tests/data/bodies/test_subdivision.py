@@ -5,12 +5,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dp3d_data.bodies import load_template, make_template
-from dp3d_data.bodies.body_files import save_body_model
-from dp3d_data.bodies.laplacian import laplacian_basis
-from dp3d_data.bodies.subdivision import agreement, edge_orders, edges_in_order, mesh_edges, parents, subdivide
-from dp3d_data.cli import main
+from dp3d_data.bodies.files import save_body_model
 from dp3d_data.errors import CheckpointError, TemplateError
+from dp3d_data.geometry import load_template, make_template
+from dp3d_data.geometry.laplacian import laplacian_basis
+from dp3d_data.geometry.subdivision import agreement, edge_orders, edges_in_order, mesh_edges, parents, subdivide
+from pipelines.cli.data import main
 from tests.data.bodies.body_arrays import random_model
 from tests.shared import shared
 
@@ -118,7 +118,7 @@ def test_a_template_of_a_body_model(tmp_path):
 
 
 def test_weights_without_that_mesh_are_named(tmp_path):
-    from dp3d_data.inference import read_features
+    from dp3d_data.detection import read_features
 
     path = weights_with(tmp_path / "dog.pth", np.zeros((5, 2), np.float32), "dog_5002")
     with pytest.raises(CheckpointError, match="(?s)no mesh 'smpl_27554'.*got: dog_5002"):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dp3d_data.bodies import load_template
-from dp3d_data.bodies.symmetry import detect_symmetry, mirror_map
+from dp3d_data.geometry import load_template
+from dp3d_data.geometry.symmetry import detect_symmetry, mirror_map
 from tests.references.bodies import mirror_map_slow
 
 

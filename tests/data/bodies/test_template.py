@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.bodies import Template, load_template, make_template
 from dp3d_data.errors import InputCorrupt, InputMissing, TemplateError
+from dp3d_data.geometry import Template, load_template, make_template
 from tests.data.bodies.shapes import arm, sphere
 from tests.references.bodies import vertex_areas_slow
 

@@ -5,10 +5,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dp3d_data.bodies import Template, load_template
-from dp3d_data.bodies.mesh_files import import_mesh, write_mesh
-from dp3d_data.bodies.picture import turntable
-from dp3d_data.commands.template import template
+from dp3d_data.geometry import Template, load_template
+from dp3d_data.geometry.mesh_files import import_mesh, write_mesh
+from dp3d_data.geometry.picture import turntable
+from pipelines.cli.template import template
 from tests.data.bodies.shapes import arm
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dp3d_data.bodies import load_template
-from dp3d_data.bodies.validation import MOST_VERTICES, check_mesh
 from dp3d_data.errors import MeshInvalid, MeshIsEmpty
+from dp3d_data.geometry import load_template
+from dp3d_data.geometry.validation import MOST_VERTICES, check_mesh
 from tests.data.bodies.shapes import sphere
 
 VERTICES, FACES = sphere(1)

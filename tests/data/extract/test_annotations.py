@@ -6,14 +6,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dp3d_data.cli import main
+from dp3d_data.datasets import read_image
+from dp3d_data.datasets.turning import TURNS, turned_points, turned_record
+from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.inference.synthetic import SyntheticPredictor, image_key
 from dp3d_data.records import GivenObject
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
-from dp3d_data.sources import read_image
-from dp3d_data.sources.turning import TURNS, turned_points, turned_record
 from pipelines.annotate import Annotator
+from pipelines.cli.data import main
 from pipelines.extract import extract, make_plan
 from pipelines.extract_settings import ExtractConfig
 from pipelines.inputs import find_inputs

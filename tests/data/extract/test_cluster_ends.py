@@ -11,17 +11,17 @@ import pytest
 from click.testing import CliRunner
 
 import pipelines.cluster as cluster
-from dp3d_data.commands.extract import extract
+from dp3d_data.datasets import read_image
+from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.errors import WorkerLost
-from dp3d_data.inference.synthetic import SyntheticPredictor, image_key
 from dp3d_data.shards import Run
-from dp3d_data.sources import read_image
+from pipelines.cli.extract import extract
 from pipelines.parts import Place, make_parts
 from tests.data.extract.test_cluster import CountingJob
 from tests.data.extract.world import CLASSES, make_world, run
 from tests.shared import ROOT
 
-DOG = "dp3d_data/sources/samples/dog.jpg"
+DOG = "dp3d_data/datasets/samples/dog.jpg"
 
 
 class DeadlyPredictor(SyntheticPredictor):
@@ -102,7 +102,7 @@ def test_ctrl_c_ends_two_workers_in_silence(tmp_path):
         (folder / f"{number}.jpg").symlink_to(ROOT / DOG)
     words = ["extract", "--images", str(folder), "--out", str(out), "--part", "1", "--workers", "2", "--overlays", "0"]
     place = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "dp3d_data.cli", *words]
+    command = [sys.executable, "-m", "pipelines.cli.data", *words]
     running = subprocess.Popen(
         command, env=place, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )

@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 import pipelines.extract
-from dp3d_data.cli import main
+from pipelines.cli.data import main
 from tests.data.extract.world import ball, make_world, predictor_of
 from tests.data.hostile import BAD, gradient, make_bad
 from tests.shared import ROOT
@@ -96,7 +96,7 @@ def test_a_run_that_keeps_nothing_says_so_and_names_no_next_command(typed, tmp_p
 
 def test_weights_and_a_template_of_another_are_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    weights = ROOT / "dp3d_data/inference/data/animals-2.pth"
+    weights = ROOT / "dp3d_data/detection/data/animals-2.pth"
     for words in (f"--weights {weights} --template cow", "--template cow", "--model animals-2 --template cow"):
         result = CliRunner().invoke(main, ["extract", "--out", "out", *words.split()])
         assert result.exit_code == 6, result.output

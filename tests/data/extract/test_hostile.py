@@ -34,7 +34,7 @@ def command(folder, out, prefix=()):
     """dp3d-data extract on a folder as a user types it, with a network of random answers."""
     words = ["extract", "--images", str(folder), "--out", str(out), "--workers", "1", "--overlays", "2", "--score", "0.9"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    line = [*prefix, sys.executable, "-m", "dp3d_data.cli", *words]
+    line = [*prefix, sys.executable, "-m", "pipelines.cli.data", *words]
     return subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
@@ -71,8 +71,8 @@ def test_what_may_not_be_read_is_a_row_each(tmp_path):
     finally:
         (folder / "locked").chmod(0o755)
     assert finished.returncode == 0, finished.stderr
-    failures = subprocess.run([sys.executable, "-m", "dp3d_data.cli", "failures", str(tmp_path / "out")], cwd=ROOT, capture_output=True,
-                              text=True, check=True).stdout
+    words = [sys.executable, "-m", "pipelines.cli.data", "failures", str(tmp_path / "out")]
+    failures = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "001.png · read: InputCorrupt\n      the file cannot be read\n      got: Permission denied" in failures
     assert "locked · read: InputCorrupt\n      not an image file\n      got: a folder that may not be read" in failures
     assert "2 failed of 3 images" in failures

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_data.bodies import make_template
+from dp3d_data.detection import DensePredictor
 from dp3d_data.errors import TemplateError, UsageError
-from dp3d_data.inference import DensePredictor
+from dp3d_data.geometry import make_template
 from dp3d_data.matching import integer_box, view_of
 from dp3d_data.records import DensePrediction
 from pipelines.annotate import Annotator

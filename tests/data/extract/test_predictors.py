@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dp3d_data.datasets import SampleSource, read_image
 from dp3d_data.errors import UsageError
 from dp3d_data.matching import match_detection
 from dp3d_data.records import GivenObject, ImageRecord
-from dp3d_data.sources import SampleSource, read_image
 from pipelines.annotate import Annotator
 from pipelines.extract_settings import ExtractConfig
 from tests.data.extract.world import CLASSES, ball, known_object
@@ -22,7 +22,7 @@ def bgr():
 
 
 def knowing():
-    from dp3d_data.inference.synthetic import SyntheticPredictor, image_key
+    from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 
     image = bgr()
     objects = [known_object(image.shape[1], image.shape[0], (130, 220, 315, 540), block=20)]
@@ -33,7 +33,7 @@ def untrained():
     """The embedded network's architecture with random weights."""
     import torch
 
-    from dp3d_data.inference import DensePredictor, build_network, find_spec
+    from dp3d_data.detection import DensePredictor, build_network, find_spec
 
     spec = replace(find_spec("narrow-18"), class_to_mesh={0: "ball"}, mesh_sizes={"ball": VERTICES})
     torch.manual_seed(0)
@@ -102,7 +102,7 @@ def test_two_runs_give_the_same_rows(predictor):
 
 @pytest.mark.parametrize("name", ["cuda:97", "graphics"])
 def test_a_device_that_is_not_there(name):
-    from dp3d_data.inference import require_device
+    from dp3d_data.detection import require_device
 
     require_device("cpu")
     with pytest.raises(UsageError, match=f"no device '{name}' here(.|\n)*expected: cpu"):

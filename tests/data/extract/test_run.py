@@ -184,7 +184,7 @@ def test_given_boxes_replace_detection(world, tmp_path):
 def test_a_template_of_another_network_is_refused(world, tmp_path):
     import trimesh
 
-    from dp3d_data.bodies import make_template
+    from dp3d_data.geometry import make_template
 
     mesh = trimesh.creation.icosphere(subdivisions=1)
     make_template("small", np.asarray(mesh.vertices), np.asarray(mesh.faces)).save(tmp_path / "small.npz")

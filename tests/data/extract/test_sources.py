@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.bodies import make_template
-from dp3d_data.bodies.chart_files import read_charts
-from dp3d_data.bodies.subdivision import mesh_edges
-from dp3d_data.cli import main
-from dp3d_data.inference.synthetic import SyntheticPredictor, image_key
-from dp3d_data.sources import read_image
+from dp3d_data.datasets import read_image
+from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
+from dp3d_data.geometry import make_template
+from dp3d_data.geometry.subdivision import mesh_edges
+from dp3d_data.matching.chart_files import read_charts
+from pipelines.cli.data import main
 from pipelines.extract import extract, make_plan
 from pipelines.extract_settings import ExtractConfig
 from tests.data.bodies.body_arrays import sphere

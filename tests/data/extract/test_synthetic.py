@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.errors import UsageError
-from dp3d_data.inference.synthetic import SyntheticPredictor, image_key
 from dp3d_data.matching import match_detection
 from tests.data.extract.world import CLASSES, known_object
 

@@ -7,8 +7,8 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from dp3d_data.bodies import make_template
-from dp3d_data.inference.synthetic import KnownObject, SyntheticPredictor, image_key
+from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
+from dp3d_data.geometry import make_template
 from pipelines.extract import extract, make_plan
 from pipelines.extract_settings import ExtractConfig
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from dp3d_data.datasets.fits import FIT_READERS, Fit, FitFailure, write_fits
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.fits import FIT_READERS, Fit, FitFailure, write_fits
 from tests.data.fits.test_fit_records import CAMERA, one_fit
 from tests.data.fits.trees import cut_short, old_pickle, picture, write_json
 

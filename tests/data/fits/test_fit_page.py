@@ -2,8 +2,8 @@
 
 import re
 
-from dp3d_data.fits import FIT_READERS, Fit
-from dp3d_data.fits.neutral import NAMES
+from dp3d_data.datasets.fits import FIT_READERS, Fit
+from dp3d_data.datasets.fits.neutral import NAMES
 from tests.shared import ROOT
 
 PAGE = (ROOT / "docs" / "fits.md").read_text(encoding="utf-8")

@@ -7,9 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
+from dp3d_data.datasets.fits import FIT_READERS, Fit, FitFailure, same_fit, write_fits
+from dp3d_data.datasets.fits.layout import picture_size
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
-from dp3d_data.fits import FIT_READERS, Fit, FitFailure, same_fit, write_fits
-from dp3d_data.fits.layout import picture_size
 from pipelines.project import read_mask
 from tests.data.fits.trees import TREES
 from tests.data.hostile import make_hostile

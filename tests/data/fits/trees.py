@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from dp3d_data.fits import Fit, FitCamera
+from dp3d_data.datasets.fits import Fit, FitCamera
 
 SIZE = (64, 48)
 

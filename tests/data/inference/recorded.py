@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dp3d_data.inference import build_network, find_spec
+from dp3d_data.detection import build_network, find_spec
 from tests.shared import shared
 
 NAMES = ("cse", "cse_deeplab", "chart", "chart_deeplab_wc2m")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from dp3d_data.inference import build_network, find_spec, save_weights
-from dp3d_data.inference.spec import ModelSpec
+from dp3d_data.detection import build_network, find_spec, save_weights
+from dp3d_data.detection.spec import ModelSpec
 
 SMALL = ModelSpec(
     name="small", class_to_mesh={0: "dog"}, mesh_sizes={"dog": 40}, depth=18, stem_channels=8, res2_channels=8, stride_in_1x1=False,

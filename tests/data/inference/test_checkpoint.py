@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dp3d_data.detection import read_checkpoint
 from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle
-from dp3d_data.inference import read_checkpoint
 from dp3d_data.unpickling import read_pickle
 from tests.data.inference.small import write_pickle
 

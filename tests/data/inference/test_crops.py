@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.inference.crops import MARGIN, crop_of, part_of_maps, region_of, square_of
-from dp3d_data.inference.duplicates import tightened
-from dp3d_data.inference.predictor import RawDetection
+from dp3d_data.detection.crops import MARGIN, crop_of, part_of_maps, region_of, square_of
+from dp3d_data.detection.duplicates import tightened
+from dp3d_data.detection.predictor import RawDetection
 
 SQUARES = [(10.0, 20.0, 32.0), (-7.5, 3.25, 40.0), (70.0, 50.0, 48.0)]
 WIDTH, HEIGHT = 100, 80

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from dp3d_data import install_detectron2
+from dp3d_data.detection import install_detectron2
 from dp3d_data.errors import DependencyMissing
 
 

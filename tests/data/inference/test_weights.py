@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from dp3d_data.detection import build_network, check_file, find_spec, load_predictor, load_weights, save_weights, shipped_weights
+from dp3d_data.detection.classes import class_and_mesh
+from dp3d_data.detection.identify import as_trained
 from dp3d_data.errors import CheckpointError, InputMissing, UsageError, WeightsMismatch
-from dp3d_data.inference import build_network, check_file, find_spec, load_predictor, load_weights, save_weights, shipped_weights
-from dp3d_data.inference.classes import class_and_mesh
-from dp3d_data.inference.identify import as_trained
 from tests.data.inference.small import SMALL, small_network, write_pickle, write_published
 
 BEARS = "cse/densepose_rcnn_R_50_FPN_soft_animals_I0_finetune_16k"

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from dp3d_data.bodies import load_template
+from dp3d_data.detection import build_network, find_spec, zoo_specs
+from dp3d_data.detection.identify import matching_specs, traits_of_spec, traits_of_state
 from dp3d_data.errors import UsageError
-from dp3d_data.inference import build_network, find_spec, zoo_specs
-from dp3d_data.inference.identify import matching_specs, traits_of_spec, traits_of_state
+from dp3d_data.geometry import load_template
 from tests.shared import shared
 
 PUBLISHED = [name for name in zoo_specs() if not name.startswith(("animals-", "narrow-"))]
@@ -75,7 +75,7 @@ def test_unknown_model_names_the_near_ones():
 def test_the_non_local_block_starts_as_nothing():
     import torch
 
-    from dp3d_data.inference.non_local import NonLocal
+    from dp3d_data.detection.non_local import NonLocal
 
     maps = torch.randn(2, 64, 8, 8)
     assert torch.equal(NonLocal(64)(maps), maps)

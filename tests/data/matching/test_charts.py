@@ -5,9 +5,9 @@ from inspect import unwrap
 import numpy as np
 import pytest
 
-from dp3d_data.bodies.chart_files import read_charts
 from dp3d_data.errors import InputCorrupt, InputMissing, ShapeError
 from dp3d_data.matching import ChartIndex, chart_prediction, cut_to, match_detection
+from dp3d_data.matching.chart_files import read_charts
 from dp3d_data.records import DensePrediction
 from tests.references.charts import chart_vertex_slow
 from tests.shared import shared

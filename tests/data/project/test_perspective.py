@@ -6,10 +6,10 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.bodies import make_template
-from dp3d_data.bodies.projection import project_orthographic, project_perspective, to_camera, weak_scale
-from dp3d_data.bodies.visibility import TOLERANCE, inside_mask, vertex_areas, vertex_normals, visible_fraction, visible_vertices
 from dp3d_data.errors import ShapeError
+from dp3d_data.geometry import make_template
+from dp3d_data.geometry.projection import project_orthographic, project_perspective, to_camera, weak_scale
+from dp3d_data.geometry.visibility import TOLERANCE, inside_mask, vertex_areas, vertex_normals, visible_fraction, visible_vertices
 from tests.data.world.test_visibility import knot, split_cube, turned
 from tests.references.projection import visible_slow
 

@@ -5,10 +5,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dp3d_data.bodies.body_files import save_body_model
-from dp3d_data.cli import main
+from dp3d_data.bodies.files import save_body_model
+from dp3d_data.datasets.fits import FitCamera
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, UsageError
-from dp3d_data.fits import FitCamera
+from pipelines.cli.data import main
 from pipelines.fit_bodies import Poser, load_bodies
 from pipelines.project import make_plan, project
 from tests.data.bodies.body_arrays import random_model

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_data.bodies.body_files import save_body_model
-from dp3d_data.bodies.symmetry import mirrored_vertices
-from dp3d_data.fits import FitCamera
+from dp3d_data.bodies.files import save_body_model
+from dp3d_data.datasets.fits import FitCamera
+from dp3d_data.geometry.symmetry import mirrored_vertices
 from dp3d_data.unpickling import read_pickle
 from pipelines.project import make_plan, project
 from tests.data.bodies.body_arrays import random_model, sphere

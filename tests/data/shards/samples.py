@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dp3d_data.bodies.template import Template, make_template
+from dp3d_data.geometry.template import Template, make_template
 from dp3d_data.records import Detection, VertexView
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Correspondence, ImageInfo, Row, Run, RunWriter, Truth, instance_row

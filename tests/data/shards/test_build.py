@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 import pipelines.shard_parts as shard_parts
-from dp3d_data.cli import main
-from dp3d_data.commands.build_shards import parse_size
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, UsageError
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import INSTANCE_SCHEMA, ShardReader, instance_batch, verify
 from dp3d_data.shards.decisions import unique_names
 from dp3d_data.shards.index import measure
 from dp3d_data.shards.reader import dense
+from pipelines.cli.build_shards import parse_size
+from pipelines.cli.data import main
 from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template, row, run, two_runs
 from tests.references.shards import dense_slow, measure_slow

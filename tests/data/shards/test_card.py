@@ -4,10 +4,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from dp3d_data.cli import main
-from dp3d_data.report.card import CARD, card
 from dp3d_data.shards import verify
 from dp3d_data.shards.manifest import read_manifest
+from pipelines.cli.data import main
+from pipelines.report.card import CARD, card
 from tests.data.shards.samples import two_runs
 
 

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.cli import main
 from dp3d_data.config import file_digest
 from dp3d_data.errors import InputMissing, ShardError
 from dp3d_data.errors import UsageError as Usage
@@ -19,7 +18,8 @@ from dp3d_data.shards.basis import read_basis
 from dp3d_data.shards.files import read_table, write_table
 from dp3d_data.shards.integrity import COMPANIONS, value_faults
 from dp3d_data.shards.manifest import own_hash, read_manifest
-from dp3d_model.cli import main as model_main
+from pipelines.cli.data import main
+from pipelines.cli.model import main as model_main
 from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template, row, run, two_runs
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.cli import main
 from dp3d_data.errors import Dp3dError, ShardError
 from dp3d_data.files import json_digest, read_json, write_json
 from dp3d_data.shards import Run, RunWriter, ShardReader, verify
 from dp3d_data.shards.manifest import own_hash
+from pipelines.cli.data import main
 from tests.data.loader.samples import shards_in
 from tests.data.shards.samples import row, run
 from tests.shared import shared

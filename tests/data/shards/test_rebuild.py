@@ -5,11 +5,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.cli import main
 from dp3d_data.errors import InputMissing, ShardError, UsageError
 from dp3d_data.filters import KEEP_ALL, FilterConfig
 from dp3d_data.shards import ShardReader, verify
 from dp3d_data.shards.schema import SCHEMA_VERSION
+from pipelines.cli.data import main
 from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import row, run, two_runs
 from tests.data.shards.test_versions import FOLDER

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dp3d_data.bodies.colours import colour_by_position, colour_by_vertex
-from dp3d_data.cli import main
+from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import InputCorrupt, NothingToDo
-from dp3d_data.report import ReportPlan, charts, page, write_report
-from dp3d_data.report.pictures import crops, shown_file
-from dp3d_data.report.viewer import safe_json
-from dp3d_data.sources.images import local_pixels
-from dp3d_model.visualise import square_of
+from dp3d_data.geometry.colours import colour_by_position, colour_by_vertex
+from dp3d_model.export.pictures import square_of
+from pipelines.cli.data import main
+from pipelines.report import ReportPlan, charts, page, write_report
+from pipelines.report.pictures import crops, shown_file
+from pipelines.report.viewer import safe_json
 from tests.data.hostile import png_header
 from tests.data.shards.samples import grid_template, row, run, two_runs
 

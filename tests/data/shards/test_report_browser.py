@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dp3d_data.cli import main
-from dp3d_data.report import ReportPlan, page, write_report, writer
-from dp3d_data.report.markup import html
 from dp3d_data.shards import RunWriter
 from dp3d_data.shards.manifest import read_manifest
+from pipelines.cli.data import main
+from pipelines.report import ReportPlan, page, write_report, writer
+from pipelines.report.markup import html
 from tests.browser import Browser
 from tests.data.shards.samples import grid_template, row, run, two_runs
 

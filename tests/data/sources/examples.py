@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as run_length
 
-from dp3d_data.sources import SourceOptions
+from dp3d_data.datasets import SourceOptions
 from tests.data.sources.pictures import SIZE, photo, write_json
 from tests.data.sources.ready_examples import (
     write_dump,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dp3d_data.sources import SourceOptions
+from dp3d_data.datasets import SourceOptions
 from tests.data.sources.pictures import SIZE, photo, write_json
 from tests.shared import shared
 

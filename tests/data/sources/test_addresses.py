@@ -6,11 +6,11 @@ import fsspec
 import numpy as np
 import pytest
 
+from dp3d_data.datasets import FolderSource, SourceOptions, is_address, read_bytes, read_image, size_of
+from dp3d_data.datasets.addresses import fixed_part, is_file, is_folder, listed
+from dp3d_data.detection.synthetic import SyntheticPredictor
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo, UsageError
-from dp3d_data.inference.synthetic import SyntheticPredictor
 from dp3d_data.loader import ShardFolder
-from dp3d_data.sources import FolderSource, SourceOptions, is_address, read_bytes, read_image, size_of
-from dp3d_data.sources.addresses import fixed_part, is_file, is_folder, listed
 from pipelines.extract import extract, make_plan
 from pipelines.extract_settings import ExtractConfig
 from tests.data.extract.world import CLASSES, ball

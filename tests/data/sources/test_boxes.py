@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from dp3d_data.datasets import read_boxes
 from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
 from dp3d_data.records import ImageRecord
-from dp3d_data.sources import read_boxes
 
 COCO = {
     "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],

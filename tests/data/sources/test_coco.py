@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dp3d_data.datasets import SourceOptions, open_source
+from dp3d_data.datasets.coco import split_in_name
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.run_lengths import mask_pixels
-from dp3d_data.sources import SourceOptions, open_source
-from dp3d_data.sources.coco import split_in_name
 from tests.data.sources.examples import COCO_CATEGORIES, note, rectangle, write_coco, write_lvis
 from tests.data.sources.pictures import photo, write_json
 

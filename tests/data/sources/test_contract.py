@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dp3d_data.datasets import SOURCES, SourceOptions, is_ready, open_source, read_image
 from dp3d_data.errors import Dp3dError, InputMissing, NothingToDo, UsageError
 from dp3d_data.records import DensePrediction, VertexView
 from dp3d_data.shards.instances import check_view
-from dp3d_data.sources import SOURCES, SourceOptions, is_ready, open_source, read_image
 from pipelines.extract_settings import ExtractConfig
 from pipelines.ready import given_index
 from tests.data.sources.examples import EXAMPLES, source_name

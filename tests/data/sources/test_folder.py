@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from dp3d_data.datasets import FolderSource, SourceOptions, folder
 from dp3d_data.errors import InputMissing, NothingToDo
-from dp3d_data.sources import FolderSource, SourceOptions, folder
 from pipelines.extract_settings import ExtractConfig
 from pipelines.inputs import find_inputs
 from tests.data.hostile import BAD, GOOD, gradient, make_hostile

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dp3d_data.datasets import images, read_image
 from dp3d_data.errors import InputCorrupt, InputMissing
-from dp3d_data.sources import images, read_image
 from tests.data.hostile import BAD, GOOD, gradient, make_hostile, png_header
 from tests.shared import shared
 

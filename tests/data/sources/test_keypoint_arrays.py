@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from dp3d_data.bodies import make_template
+from dp3d_data.datasets import BadInstance, SourceOptions, open_source
 from dp3d_data.errors import InputCorrupt
+from dp3d_data.geometry import make_template
 from dp3d_data.records import VertexView
-from dp3d_data.sources import BadInstance, SourceOptions, open_source
 from pipelines.ready import truth_of
 from tests.data.sources.pictures import SIZE
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from dp3d_data.sources import SourceOptions, open_source
-from dp3d_data.sources.trees import find_image
+from dp3d_data.datasets import SourceOptions, open_source
+from dp3d_data.datasets.trees import find_image
 from tests.shared import shared
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from dp3d_data.datasets import SourceOptions, open_source, read_image
 from dp3d_data.run_lengths import mask_pixels
-from dp3d_data.sources import SourceOptions, open_source, read_image
 from tests.shared import shared
 
 

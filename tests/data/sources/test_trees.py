@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dp3d_data.datasets import SourceOptions, open_source
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.sources import SourceOptions, open_source
 from tests.data.sources.examples import write_human36m, write_stanford_dogs, write_stanford_extra, write_threedpw, write_up3d
 from tests.data.sources.pictures import photo, write_json
 

@@ -9,16 +9,16 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import pipelines.evaluate_cse as command
-from dp3d_data.bodies import load_template
-from dp3d_data.bodies.keypoints import keypoint_names, named_keypoints
-from dp3d_data.commands.evaluate_cse import evaluate_cse
-from dp3d_data.inference import find_spec
-from dp3d_data.inference.synthetic import KnownDetection, KnownObject, SyntheticPredictor, image_key
+from dp3d_data.detection import find_spec
+from dp3d_data.detection.synthetic import KnownDetection, KnownObject, SyntheticPredictor, image_key
+from dp3d_data.detection.training.evaluation import TrueObject
+from dp3d_data.detection.training.grouping import grouped_scenes
+from dp3d_data.detection.training.readout import placed_keypoints
+from dp3d_data.detection.training.transfer import transfer_errors, transferred
+from dp3d_data.geometry import load_template
+from dp3d_data.geometry.keypoints import keypoint_names, named_keypoints
 from dp3d_data.records import DensePrediction
-from dp3d_data.training.evaluation import TrueObject
-from dp3d_data.training.grouping import grouped_scenes
-from dp3d_data.training.readout import placed_keypoints
-from dp3d_data.training.transfer import transfer_errors, transferred
+from pipelines.cli.evaluate_cse import evaluate_cse
 from tests.references.training import placed_keypoints_slow, transfer_errors_slow
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dp3d_data.bodies import load_template
-from dp3d_data.training.compose import HIDDEN, Picture, framed, mirrored, overlaid, relit, similarity, warped
+from dp3d_data.detection.training.compose import HIDDEN, Picture, framed, mirrored, overlaid, relit, similarity, warped
+from dp3d_data.geometry import load_template
 
 
 @pytest.fixture(scope="module")

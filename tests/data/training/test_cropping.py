@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from dp3d_data.bodies import load_template
-from dp3d_data.training import renders
-from dp3d_data.training.compose import Picture
-from dp3d_data.training.cropping import thin_weights
-from dp3d_data.training.renders import Renders
+from dp3d_data.detection.training import renders
+from dp3d_data.detection.training.compose import Picture
+from dp3d_data.detection.training.cropping import thin_weights
+from dp3d_data.detection.training.renders import Renders
+from dp3d_data.geometry import load_template
 
 
 def test_a_thin_bar_weighs_more_than_a_thick_disc():
@@ -32,8 +32,8 @@ def test_a_picture_is_rendered_once_and_another_world_has_its_own(tmp_path, monk
 
 def test_a_render_of_a_large_mesh_keeps_its_vertices(tmp_path, monkeypatch):
     """More vertices than two bytes count."""
-    from dp3d_data.bodies import load_template
-    from dp3d_data.training import renders
+    from dp3d_data.detection.training import renders
+    from dp3d_data.geometry import load_template
 
     large = Picture(np.zeros((4, 4, 3), dtype=np.uint8), np.full((4, 4), 200, np.int32), np.full((4, 4), 70_000, np.int32))
     monkeypatch.setattr(renders, "rendered", lambda world, index: large)

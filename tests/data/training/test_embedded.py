@@ -2,12 +2,12 @@
 
 import pytest
 
-from dp3d_data.bodies import load_template
-from dp3d_data.bodies.geodesics import geodesic_distances
 from dp3d_data.categories import CATEGORIES
-from dp3d_data.inference import find_spec, load_predictor, shipped_weights
-from dp3d_data.training.evaluation import evaluate
-from dp3d_data.training.held_out import scenes_with_truth
+from dp3d_data.detection import find_spec, load_predictor, shipped_weights
+from dp3d_data.detection.training.evaluation import evaluate
+from dp3d_data.detection.training.held_out import scenes_with_truth
+from dp3d_data.geometry import load_template
+from dp3d_data.geometry.geodesics import geodesic_distances
 
 EMBEDDED = [entry.name for entry in CATEGORIES.values() if entry.model]
 

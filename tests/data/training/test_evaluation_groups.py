@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.bodies import load_template
-from dp3d_data.bodies.geodesics import geodesic_distances
-from dp3d_data.bodies.keypoints import DOG, named_keypoints
+from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
+from dp3d_data.detection.training.evaluation import Marks, Tally, TrueObject, examine
+from dp3d_data.detection.training.grouping import grouped_scenes, view_name
+from dp3d_data.detection.training.metrics import share_within
 from dp3d_data.errors import InputCorrupt, InputMissing
-from dp3d_data.inference.synthetic import KnownObject, SyntheticPredictor, image_key
-from dp3d_data.training.evaluation import Marks, Tally, TrueObject, examine
-from dp3d_data.training.grouping import grouped_scenes, view_name
-from dp3d_data.training.metrics import share_within
-from dp3d_data.world.cameras import view_rotation
+from dp3d_data.geometry import load_template
+from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.geometry.keypoints import DOG, named_keypoints
+from dp3d_data.synthesis.cameras import view_rotation
 from pipelines.evaluation_pictures import Pictures
 
 

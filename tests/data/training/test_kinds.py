@@ -2,9 +2,9 @@
 
 import pytest
 
+from dp3d_data.detection.training.kinds import class_names, kinds_of
+from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.errors import UsageError
-from dp3d_data.training.kinds import class_names, kinds_of
-from dp3d_data.training.recipe import TrainCseConfig
 
 
 def test_kinds_are_read_with_their_shares():

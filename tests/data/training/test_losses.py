@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.training.losses import (
+from dp3d_data.detection.training.losses import (
     KERNELS,
     at_points,
     mask_loss,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from dp3d_data.training.recipe import TrainCseConfig
+from dp3d_data.detection.training.recipe import TrainCseConfig
 from pipelines.train_cse import run
 
 SHORT = TrainCseConfig(

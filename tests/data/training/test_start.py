@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from dp3d_data.bodies import load_template, make_template
+from dp3d_data.detection import build_network, find_spec, load_weights, read_checkpoint
+from dp3d_data.detection.training.embedding_field import fit_field, use_spectrum
+from dp3d_data.detection.training.kinds import Kind
+from dp3d_data.detection.training.recipe import TrainCseConfig
+from dp3d_data.detection.training.start import OWN, start_of
+from dp3d_data.detection.training.trainer import targets_of
 from dp3d_data.errors import CheckpointError, InputMissing, WeightsMismatch
-from dp3d_data.inference import build_network, find_spec, load_weights, read_checkpoint
-from dp3d_data.training.embedding_field import fit_field, use_spectrum
-from dp3d_data.training.kinds import Kind
-from dp3d_data.training.recipe import TrainCseConfig
-from dp3d_data.training.start import OWN, start_of
-from dp3d_data.training.trainer import targets_of
+from dp3d_data.geometry import load_template, make_template
 from tests.data.inference.small import made_weights
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.bodies import load_template
-from dp3d_data.training.kinds import Kind, kinds_of
-from dp3d_data.training.recipe import TrainCseConfig
-from dp3d_data.training.stream import SyntheticBatches, batches
+from dp3d_data.detection.training.kinds import Kind, kinds_of
+from dp3d_data.detection.training.recipe import TrainCseConfig
+from dp3d_data.detection.training.stream import SyntheticBatches, batches
+from dp3d_data.geometry import load_template
 
 TINY = TrainCseConfig(image_size=64, batch=2, steps=20, points=16, workers=0, renders=8, overlaid=0.5)
 

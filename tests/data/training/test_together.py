@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dp3d_data.bodies import load_template
+from dp3d_data.detection.training.kinds import Kind
+from dp3d_data.detection.training.objective import step_losses
+from dp3d_data.detection.training.recipe import TrainCseConfig
+from dp3d_data.detection.training.start import start_of
+from dp3d_data.detection.training.stream import SyntheticBatches
+from dp3d_data.detection.training.trainer import fresh_state, learning_rate, one_step, recipe_of, targets_of
+from dp3d_data.geometry import load_template
 from dp3d_data.ranks import Ranks
-from dp3d_data.training.kinds import Kind
-from dp3d_data.training.objective import step_losses
-from dp3d_data.training.recipe import TrainCseConfig
-from dp3d_data.training.start import start_of
-from dp3d_data.training.stream import SyntheticBatches
-from dp3d_data.training.trainer import fresh_state, learning_rate, one_step, recipe_of, targets_of
 from pipelines import train_cse as pipeline
 from pipelines.train_cse import run
 from tests.processes import together

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dp3d_data.config import from_toml
+from dp3d_data.detection.training import trainer
+from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.errors import RecipeMismatch, TrainingDiverged
-from dp3d_data.training import trainer
-from dp3d_data.training.recipe import TrainCseConfig
 from pipelines.train_cse import run
 from tests.shared import ROOT
 

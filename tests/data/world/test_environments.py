@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dp3d_data.bodies import load_template
 from dp3d_data.errors import DependencyMissing, InputMissing, NothingToDo
-from dp3d_data.world import World, WorldConfig
-from dp3d_data.world.cameras import view_rotation
-from dp3d_data.world.environments import _sphere, irradiance, panorama, panorama_paths, place_view
-from dp3d_data.world.render import place_light, random_light, shaded
+from dp3d_data.geometry import load_template
+from dp3d_data.synthesis import World, WorldConfig
+from dp3d_data.synthesis.cameras import view_rotation
+from dp3d_data.synthesis.environments import _sphere, irradiance, panorama, panorama_paths, place_view
+from dp3d_data.synthesis.render import place_light, random_light, shaded
 from tests.shared import shared
 
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dp3d_data.bodies import load_template, pose_vertices
-from dp3d_data.bodies.rigging import rigged
-from dp3d_data.world import poses
-from dp3d_data.world.cameras import random_view
-from dp3d_data.world.coats import Band, body_map, coat_colours, random_coat
-from dp3d_data.world.features import featured
-from dp3d_data.world.proportions import Proportions, random_proportions
-from dp3d_data.world.roles import role_weights
+from dp3d_data.geometry import load_template, pose_vertices
+from dp3d_data.geometry.rigging import rigged
+from dp3d_data.synthesis import poses
+from dp3d_data.synthesis.cameras import random_view
+from dp3d_data.synthesis.coats import Band, body_map, coat_colours, random_coat
+from dp3d_data.synthesis.features import featured
+from dp3d_data.synthesis.proportions import Proportions, random_proportions
+from dp3d_data.synthesis.roles import role_weights
 from tests.shared import shared
 
 NEUTRAL = Proportions({})

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.bodies import load_template
-from dp3d_data.bodies.rigging import rigged
-from dp3d_data.world import free_poses
-from dp3d_data.world.free_poses import free_angles, is_free
-from dp3d_data.world.poses import random_pose
-from dp3d_data.world.proportions import random_proportions
+from dp3d_data.geometry import load_template
+from dp3d_data.geometry.rigging import rigged
+from dp3d_data.synthesis import free_poses
+from dp3d_data.synthesis.free_poses import free_angles, is_free
+from dp3d_data.synthesis.poses import random_pose
+from dp3d_data.synthesis.proportions import random_proportions
 from tests.shared import shared
 
 SKELETON = rigged(replace(load_template("dog"), skeleton=None)).skeleton

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.bodies import load_template
-from dp3d_data.world import poses
-from dp3d_data.world.backgrounds import indoors, outdoors, plain, texture
-from dp3d_data.world.cameras import placed_camera, view_rotation
-from dp3d_data.world.coats import body_map, coat_colours, random_coat
-from dp3d_data.world.effects import matted, photographed
-from dp3d_data.world.noise import SIDE, SolidNoise, pixel_noise
-from dp3d_data.world.poses import Angles, random_pose
-from dp3d_data.world.proportions import random_proportions
-from dp3d_data.world.roles import joint_role, joint_roles
-from dp3d_data.world.shapes import occluders
+from dp3d_data.geometry import load_template
+from dp3d_data.synthesis import poses
+from dp3d_data.synthesis.backgrounds import indoors, outdoors, plain, texture
+from dp3d_data.synthesis.cameras import placed_camera, view_rotation
+from dp3d_data.synthesis.coats import body_map, coat_colours, random_coat
+from dp3d_data.synthesis.effects import matted, photographed
+from dp3d_data.synthesis.noise import SIDE, SolidNoise, pixel_noise
+from dp3d_data.synthesis.poses import Angles, random_pose
+from dp3d_data.synthesis.proportions import random_proportions
+from dp3d_data.synthesis.roles import joint_role, joint_roles
+from dp3d_data.synthesis.shapes import occluders
 
 seeds = st.integers(0, 2**31)
 

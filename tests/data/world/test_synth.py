@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dp3d_data.cli import main
 from dp3d_data.errors import RecipeMismatch, TemplateError, UsageError
 from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
-from dp3d_data.world import World
+from dp3d_data.synthesis import World
+from pipelines.cli.data import main
 from pipelines.rows import Rows
 from pipelines.synth import make_plan, synth
 from pipelines.synth_settings import SynthConfig

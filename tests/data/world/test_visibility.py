@@ -8,9 +8,9 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.bodies import make_template
-from dp3d_data.bodies.visibility import TOLERANCE, RayScene, vertex_normals, visible_fraction, visible_vertices
 from dp3d_data.errors import DependencyMissing, ShapeError
+from dp3d_data.geometry import make_template
+from dp3d_data.geometry.visibility import TOLERANCE, RayScene, vertex_normals, visible_fraction, visible_vertices
 from tests.references.world import first_hit_slow, visible_slow
 
 

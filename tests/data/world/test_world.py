@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dp3d_data.bodies import load_template
 from dp3d_data.errors import InputMissing, NothingToDo, UsageError
-from dp3d_data.world import World, WorldConfig
-from dp3d_data.world.backgrounds import photo_crop
-from dp3d_data.world.cameras import random_strength
-from dp3d_data.world.environments import panorama
-from dp3d_data.world.poses import KINDS, LEGS, Angles, small_turns, weakened
+from dp3d_data.geometry import load_template
+from dp3d_data.synthesis import World, WorldConfig
+from dp3d_data.synthesis.backgrounds import photo_crop
+from dp3d_data.synthesis.cameras import random_strength
+from dp3d_data.synthesis.environments import panorama
+from dp3d_data.synthesis.poses import KINDS, LEGS, Angles, small_turns, weakened
 from tests.data.hostile import make_hostile
 from tests.shared import shared
 

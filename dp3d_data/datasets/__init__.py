@@ -1,0 +1,122 @@
+"""Where images come from: one file per kind of input, all of them give image records."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import Any, ClassVar, Protocol
+
+from dp3d_data.datasets.addresses import is_address, read_bytes, size_of
+from dp3d_data.datasets.boxes import BoxFile, read_boxes
+from dp3d_data.datasets.folder import FolderSource
+from dp3d_data.datasets.images import Photograph, read_image
+from dp3d_data.datasets.options import SourceOptions
+from dp3d_data.datasets.ready import BadInstance, ReadyInstance, ReadyReader
+from dp3d_data.datasets.samples import SampleSource
+from dp3d_data.datasets.turning import turn_of, turned_instance, turned_record
+from dp3d_data.errors import UsageError
+from dp3d_data.records import ImageRecord
+
+
+class Source(Protocol):
+    """A kind of input, made from `SourceOptions`.
+
+    Attributes:
+        name: the word that the user types and that records and tables carry, for example "folder".
+    """
+
+    name: ClassVar[str]
+
+    def records(self) -> list[ImageRecord]:
+        """Every image once, in a fixed order, with unique ids that do not depend on the working directory; opens no image.
+
+        Raises:
+            InputMissing: a path does not exist, or holds another layout; the message shows expected and found.
+            InputCorrupt: a file that speaks for many images cannot be read.
+            NothingToDo: there is no image.
+        """
+
+    def digest(self) -> str:
+        """Fingerprint of what shapes the results besides records and images; empty where there is nothing."""
+
+
+class ReadySource(Source, Protocol):
+    """A source that brings correspondences: no network is needed.
+
+    Attributes:
+        model: name of what made them, as rows carry it.
+    """
+
+    model: str
+
+    def reader(self, num_vertices: int, index: Any) -> ReadyReader:
+        """What reads them; made once in each process.
+
+        Args:
+            num_vertices: of the template whose vertices they are.
+            index: what pixels are matched to: a `ChartIndex` of --charts, a `VertexIndex` of --weights, else None.
+
+        Raises:
+            TemplateError: they are of another template.
+        """
+
+
+SOURCES: dict[str, str] = {
+    "folder": "folder:FolderSource",
+    "samples": "samples:SampleSource",
+    "coco": "coco:CocoSource",
+    "lvis": "coco:LvisSource",
+    "stanford-dogs": "stanford_dogs:StanfordDogsSource",
+    "stanford-extra": "stanford_extra:StanfordExtraSource",
+    "human36m": "human36m:Human36MSource",
+    "up3d": "up3d:Up3dSource",
+    "3dpw": "threedpw:ThreeDPWSource",
+    "iuv-results": "iuv:IuvResultsSource",
+    "iuv-images": "iuv:IuvImagesSource",
+    "dump": "dump:DumpSource",
+    "keypoints": "keypoint_arrays:KeypointArraysSource",
+}
+
+
+def open_source(name: str, options: SourceOptions) -> Any:
+    """The source of a name.
+
+    Raises:
+        UsageError: no such source, with the near match; or options that it needs are missing.
+    """
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name, SOURCES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else None
+        raise UsageError(f"unknown source {name!r}", expected="one of " + ", ".join(SOURCES), hint=hint)
+    module, _, kind = SOURCES[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), kind)(options)
+
+
+def is_ready(source: Any) -> bool:
+    """Whether a source brings correspondences."""
+    return hasattr(source, "reader")
+
+
+__all__ = [
+    "SOURCES",
+    "BadInstance",
+    "BoxFile",
+    "FolderSource",
+    "Photograph",
+    "ReadyInstance",
+    "ReadyReader",
+    "ReadySource",
+    "SampleSource",
+    "Source",
+    "SourceOptions",
+    "is_address",
+    "is_ready",
+    "open_source",
+    "read_boxes",
+    "read_bytes",
+    "read_image",
+    "size_of",
+    "turn_of",
+    "turned_instance",
+    "turned_record",
+]

@@ -1,0 +1,149 @@
+"""Boxes given by the user instead of detections: COCO-style json, plain json or csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dp3d_data.datasets.annotations import Annotations, box_of
+from dp3d_data.datasets.coco import coco_images
+from dp3d_data.errors import InputCorrupt, UsageError
+from dp3d_data.files import read_text
+from dp3d_data.limits import parse_json, require_size
+from dp3d_data.records import GivenObject, ImageRecord
+
+EXPECTED = (
+    'a csv with the header image,x0,y0,x1,y1; a json object {"image": [[x0, y0, x1, y1], ...]}; or COCO\'s json with images and annotations'
+)
+
+
+@dataclass(frozen=True)
+class BoxFile:
+    """What a file of boxes says of each image, in pixels of the upright image, by the name that the file gives the image."""
+
+    path: str
+    images: dict[str, Annotations]
+
+    def attach(self, records: Iterable[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:
+        """Give every record its boxes; an image that the file does not name gets none.
+
+        A name means the image whose id, path, or end of path (whole folders) it is, if there is only one.
+
+        Returns:
+            The records, in order, and the names of the file that are no image here.
+
+        Raises:
+            UsageError: no name of the file is an image here, or a name means several.
+        """
+        records = list(records)
+        owners = self._owners(records)
+        if self.images and not owners:
+            got, expected = f"{next(iter(self.images))!r} and others", f"names such as {records[0].image_id!r}"
+            raise UsageError("the boxes are of other images", got=got, expected=expected, path=self.path)
+        mine: dict[str, Annotations] = {}
+        for name, owner in owners.items():
+            mine.setdefault(owner, Annotations()).join(self.images[name])
+        with_boxes = [mine.get(record.image_id, Annotations()).of(record) for record in records]
+        return with_boxes, [name for name in self.images if name not in owners]
+
+    def _owners(self, records: list[ImageRecord]) -> dict[str, str]:
+        """Name in the file -> id of the image."""
+        by_ending: dict[str, set[str]] = {}
+        for record in records:
+            for ending in _endings(record):
+                by_ending.setdefault(ending, set()).add(record.image_id)
+        ids = {record.image_id for record in records}
+        owners: dict[str, str] = {}
+        for name in self.images:
+            meant = {name} if name in ids else by_ending.get(_normal(name), set())
+            if len(meant) > 1:
+                got = " and ".join(sorted(meant)[:2])
+                hint = "write the folder too"
+                raise UsageError(f"{name!r} means several images", got=got, hint=hint, path=self.path)
+            if meant:
+                owners[name] = meant.pop()
+        return owners
+
+
+def read_boxes(path: str | Path, category: str | None = None) -> BoxFile:
+    """Read a file of boxes; by its content, not by its name. A box that is none is a fault of its image.
+
+    Args:
+        category: of a COCO file that knows categories, only the boxes of this one; crowds are rejected.
+
+    Raises:
+        InputMissing: no such file.
+        InputCorrupt: none of the known forms.
+        UsageError: a COCO file without the category.
+    """
+    path = Path(path)
+    require_size(path)
+    text = read_text(path, "file of boxes", expected=EXPECTED)
+    reader = _from_json if text.lstrip()[:1] in ("{", "[") else _from_csv
+    return BoxFile(str(path), reader(text, path, category))
+
+
+def _from_csv(text: str, path: Path, _: str | None) -> dict[str, Annotations]:
+    rows = csv.DictReader(io.StringIO(text))
+    wanted = ("image", "x0", "y0", "x1", "y1")
+    images: dict[str, Annotations] = {}
+    try:
+        if not set(wanted) <= set(rows.fieldnames or ()):
+            raise InputCorrupt("not a file of boxes", got=f"header {rows.fieldnames}", expected=EXPECTED, path=path)
+        for row in rows:
+            own = images.setdefault(row["image"] or "", Annotations())
+            own.add(f"line {rows.line_num}", lambda row=row: GivenObject(box_of([row[key] for key in wanted[1:]])))
+    except csv.Error as error:
+        raise InputCorrupt("not a file of boxes", got=error, expected=EXPECTED, path=path) from error
+    return images
+
+
+def _from_json(text: str, path: Path, category: str | None) -> dict[str, Annotations]:
+    try:
+        content = parse_json(text, _once)
+    except ValueError as error:
+        raise InputCorrupt("not json", got=error, expected=EXPECTED, path=path) from error
+    if isinstance(content, dict) and "annotations" in content:
+        images: dict[str, Annotations] = {}
+        for one in coco_images(content, path, category):
+            images.setdefault(one.names[0], Annotations()).join(one)
+        return images
+    return _from_object(content, path)
+
+
+def _from_object(content: Any, path: Path) -> dict[str, Annotations]:
+    if not isinstance(content, dict):
+        raise InputCorrupt("not a file of boxes", got=f"a json {type(content).__name__}", expected=EXPECTED, path=path)
+    images: dict[str, Annotations] = {}
+    for name, boxes in content.items():
+        if not isinstance(boxes, list):
+            raise InputCorrupt(f"boxes of {name!r} are no list", got=repr(boxes)[:80], expected=EXPECTED, path=path)
+        own = images[name] = Annotations()
+        for number, box in enumerate(boxes):
+            own.add(f"box {number}", lambda box=box: GivenObject(box_of(box)))
+    return images
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of json, whose later names do not silently replace earlier ones."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        raise ValueError(f"{twice[0]!r} stands twice in an object")
+    return content
+
+
+def _normal(name: str) -> str:
+    return str(PurePosixPath(name.replace("\\", "/"))).lstrip("/")
+
+
+def _endings(record: ImageRecord) -> Iterator[str]:
+    """The path of an image without 0, 1, 2, ... of its first folders."""
+    parts = PurePosixPath(_normal(Path(record.path).absolute().as_posix())).parts
+    for start in range(len(parts)):
+        yield "/".join(parts[start:])

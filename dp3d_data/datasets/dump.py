@@ -1,0 +1,233 @@
+"""Dumps of the reference implementation's apply_net: boxes, scores, and charts or embeddings of each detection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dp3d_data.config import file_digest
+from dp3d_data.datasets.addresses import is_file
+from dp3d_data.datasets.annotations import MALFORMED, in_words
+from dp3d_data.datasets.iuv import decode_png, finite, from_text
+from dp3d_data.datasets.options import SourceOptions, required_path
+from dp3d_data.datasets.ready import BadInstance, ReadyInstance, instance_of, required_charts
+from dp3d_data.datasets.trees import find_image, require_images
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, TemplateError, UsageError
+from dp3d_data.matching import ChartIndex, VertexIndex, chart_pixels, chart_prediction, dense_prediction, integer_box
+from dp3d_data.matching.chart_files import require_person
+from dp3d_data.records import Box, DensePrediction, ImageRecord
+from dp3d_data.unpickling import Tensor, Unread, read_pickle
+
+EXPECTED = "apply_net's dump: a list of dicts with file_name, scores, pred_boxes_XYXY and pred_densepose"
+HINT = "name the folder of the photographs: --images FOLDER"
+AGAIN = "make the dump again with apply_net.py dump, or fetch it again"
+# The packages whose objects stand in a dump.
+PACKAGES = ("densepose", "detectron2")
+EMBEDDINGS, CHARTS = {"embedding", "coarse_segm"}, {"coarse_segm", "fine_segm", "u", "v"}
+
+
+@dataclass(frozen=True)
+class DumpSource:
+    """A dump holds no class, so --category says whose detections these are; and no vertices: charts (people) need --charts,
+    embeddings the --weights of the network that made the dump.
+
+    Photographs are looked for where the dump says, then by name below --images or beside the dump. Detections below
+    --score are left out; a dump keeps those from 0.05.
+    """
+
+    options: SourceOptions
+    name: ClassVar[str] = "dump"
+    model: ClassVar[str] = "dump"
+
+    def records(self) -> list[ImageRecord]:
+        """Every image of the dump, in its order.
+
+        Raises:
+            InputMissing, CheckpointError, UnsafePickle: no such file, no pickle or torch archive, or one that wants to run something.
+            InputCorrupt: another content, or no image whose detections can be read.
+            UsageError: what its detections need was not given.
+            NothingToDo: no image.
+        """
+        entries = Dump(required_path(self.options, self.name, EXPECTED)).entries
+        if not entries:
+            raise NothingToDo("no image in this dump", path=self.options.path)
+        self._require_vertices(entries.values())
+        folders = [*self.options.images, str(Path(self.options.path).parent)]
+        records = [ImageRecord(name, self._place(entry, folders), self.name) for name, entry in entries.items()]
+        require_images(records, folders, HINT)
+        return records
+
+    def digest(self) -> str:
+        """Of the dump."""
+        return file_digest(self.options.path)
+
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex) -> DumpReader:
+        """What reads the detections; see `ReadySource`."""
+        if isinstance(index, ChartIndex):
+            require_person(num_vertices)
+        elif index.num_vertices != num_vertices:
+            got, expected = f"{num_vertices} vertices", f"the {index.num_vertices} of the weights"
+            raise TemplateError("template and weights do not belong together", got=got, expected=expected, hint="name it: --template")
+        return DumpReader(Dump(self.options.path), index)
+
+    def _require_vertices(self, entries: Any) -> None:
+        kinds, wrong = set(), None
+        for entry in entries:
+            try:
+                kinds |= {kind_of(entry.get("pred_densepose"))} - {""}
+            except InputCorrupt as error:  # a row of the failures table, where other images have detections
+                wrong = error
+        if wrong is not None and not kinds:
+            raise wrong
+        if "embeddings" in kinds and not self.options.weights:
+            raise UsageError("this dump holds embeddings", hint="name the weights that made it, for their vertices: --weights FILE")
+        if "embeddings" in kinds and self.options.charts:
+            raise UsageError("this dump holds embeddings", got="--charts", hint="leave out --charts")
+        if kinds - {"embeddings"}:
+            required_charts(self.options, self.name)
+
+    def _place(self, entry: Mapping[str, Any], folders: list[str]) -> str:
+        written = str(entry["file_name"])
+        return written if is_file(written) else find_image([written.lstrip("/"), os.path.basename(written)], folders)
+
+
+class Dump:
+    """The entries of a dump by the id of their image: the end of the path that tells the images apart.
+
+    Args:
+        path: a plain pickle, as apply_net wrote until October 2022, or an archive of torch, as it has written since.
+
+    Raises:
+        InputMissing, CheckpointError, UnsafePickle: see `read_pickle`.
+        InputCorrupt: another content.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        if not Path(path).is_file():
+            raise InputMissing("no such file", expected=EXPECTED, path=path)
+        content = read_pickle(path, PACKAGES)
+        if not isinstance(content, list) or not all(isinstance(entry, dict) and "file_name" in entry for entry in content):
+            raise InputCorrupt("not a dump", got=type(content).__name__, expected=EXPECTED, hint=AGAIN, path=path)
+        self._content = content
+
+    @cached_property
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """Image id -> entry, in the order of the dump; an image named twice is taken as it was last."""
+        by_path = {str(entry["file_name"]).replace("\\", "/"): entry for entry in self._content}
+        parts = [path.split("/") for path in by_path]
+        shared = min(len(os.path.commonprefix(parts)), min((len(part) for part in parts), default=1) - 1)
+        return dict(zip(("/".join(part[shared:]) for part in parts), by_path.values(), strict=True))
+
+
+@dataclass(frozen=True)
+class DumpReader:
+    """Reads the detections of an image; see `ReadyReader`."""
+
+    dump: Dump
+    index: VertexIndex | ChartIndex
+
+    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
+        """The detections of an image, numbered as in the dump; one that cannot be read costs the others nothing.
+
+        Raises:
+            InputCorrupt: boxes, scores and detections of the image do not belong together.
+        """
+        entry = self.dump.entries[record.image_id]
+        try:
+            boxes = _array(entry.get("pred_boxes_XYXY", ())).reshape(-1, 4).astype(np.float64)
+            scores = _array(entry.get("scores", ())).ravel().astype(np.float64)
+            found = self._found(entry.get("pred_densepose"), len(boxes)) if len(boxes) else []
+            if not len(boxes) == len(scores) == len(found):
+                raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores, {len(found)} detections")
+        except MALFORMED as error:
+            raise InputCorrupt("not the detections of a dump", got=in_words(error)[:120], expected=EXPECTED, hint=AGAIN) from error
+        each = enumerate(zip(boxes, scores, found, strict=True))
+        return [instance_of(str(number), partial(_instance, number, *one)) for number, one in each]
+
+    def size(self, record: ImageRecord) -> tuple[int, int]:
+        """A dump does not tell the size of its images."""
+        raise InputCorrupt("no photograph, and a dump does not tell its size", hint=HINT)
+
+    def _found(self, dense: Any, count: int) -> list[Callable[[Box], DensePrediction]]:
+        """What reads each detection, given its box."""
+        kind, fields = kind_of(dense), fields_of(dense)
+        if kind == "results":
+            return [partial(self._result, one) for one in dense]
+        if kind == "encoded":
+            return [partial(self._encoded, one) for one in fields["results"]]
+        names = CHARTS if kind == "charts" else EMBEDDINGS
+        maps = {name: _array(fields[name]).astype(np.float32) for name in names}
+        if any(len(values) < count for values in maps.values()):
+            raise ValueError(f"{count} boxes, {len(maps['coarse_segm'])} detections")
+        read = self._charts if kind == "charts" else self._embeddings
+        return [partial(read, {name: values[row] for name, values in maps.items()}) for row in range(count)]
+
+    def _charts(self, row: dict[str, np.ndarray], box: Box) -> DensePrediction:
+        return self._placed(box, *chart_pixels(box, **row))
+
+    def _embeddings(self, row: dict[str, np.ndarray], box: Box) -> DensePrediction:
+        return dense_prediction(box, row["embedding"], row["coarse_segm"], self.index)
+
+    def _result(self, one: Any, box: Box) -> DensePrediction:
+        """Labels and u, v of every pixel of the box."""
+        fields = fields_of(one)
+        labels, places = (_array(fields[name]) for name in ("labels", "uv"))
+        return self._placed(box, labels.astype(np.int64), places.astype(np.float64))
+
+    def _encoded(self, one: Any, box: Box) -> DensePrediction:
+        """Shape and a PNG of I, U, V in base64, as dumps of 2019 and 2020 hold them."""
+        pixels = decode_png(from_text(one[1]), "a detection")
+        return self._placed(box, pixels[..., 0].astype(np.int64), pixels[..., 1:].transpose(2, 0, 1) / 255)
+
+    def _placed(self, box: Box, labels: np.ndarray, places: np.ndarray) -> DensePrediction:
+        x, y, width, height = integer_box(box)
+        if labels.shape != (height, width) or places.shape != (2, height, width):
+            got = f"{list(labels.shape)}, its u and v {list(places.shape)}"
+            raise InputCorrupt("a detection of another size than its box", got=got, expected=[height, width], hint=AGAIN)
+        return chart_prediction((x, y), labels, np.clip(places, 0, 1), self.index)
+
+
+def fields_of(item: Any) -> Mapping[str, Any]:
+    """The fields of an object of the reference; empty where it is none."""
+    return item.state if isinstance(item, Unread) and isinstance(item.state, dict) else {}
+
+
+def kind_of(dense: Any) -> str:
+    """What the detections of an entry are: "embeddings", "charts", "results" or "encoded"; empty where there are none.
+
+    Raises:
+        InputCorrupt: something else.
+    """
+    fields = set(fields_of(dense))
+    if dense is None or (isinstance(dense, list) and not dense):
+        return ""
+    if isinstance(dense, list) and any(isinstance(one, Unread) for one in dense):
+        return "results"
+    for kind, names in (("charts", CHARTS), ("embeddings", EMBEDDINGS), ("encoded", {"results"})):
+        if names <= fields:
+            return kind
+    raise InputCorrupt("detections that are neither charts nor embeddings", got=", ".join(sorted(fields)) or type(dense).__name__)
+
+
+def _instance(number: int, numbers: np.ndarray, score: float, read: Callable[[Box], DensePrediction]) -> ReadyInstance:
+    """One detection; what is wrong with it names it."""
+    try:
+        x0, y0, x1, y1 = (finite(value) for value in numbers)
+        box = x0, y0, x1, y1
+        return ReadyInstance(str(number), box, finite(score), read(box))
+    except MALFORMED as error:
+        if isinstance(error, Dp3dError):
+            raise
+        raise InputCorrupt(f"detection {number}: not a detection", got=in_words(error)[:120], expected=EXPECTED, hint=AGAIN) from error
+
+
+def _array(value: Any) -> np.ndarray:
+    if not isinstance(value, Tensor | np.ndarray | list | tuple):
+        raise TypeError(f"{type(value).__name__} in the place of numbers")
+    return value.array() if isinstance(value, Tensor) else np.asarray(value)

@@ -1,0 +1,154 @@
+"""The neutral json of fits: versioned, documented, and what other layouts convert to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dp3d_data.datasets.fits.fields import fit_camera
+from dp3d_data.datasets.fits.layout import attempt, joints, take
+from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.datasets.trees import existing, wrong_tree
+from dp3d_data.errors import InputCorrupt
+from dp3d_data.files import read_text, write_text
+from dp3d_data.limits import parse_json, require_size
+
+SCHEMA, VERSION = "dp3d.fits", 1
+EXPECTED = f'json files with {{"schema": "{SCHEMA}", "version": {VERSION}, "fits": [...]}}'
+HINT = "docs/fits.md describes the fields"
+NAMES = frozenset(
+    "instance_id image_id image image_size group split body pose betas translation joint_scales camera box mask"
+    " mesh mirrored labels source_dataset source_quality".split(),
+)
+
+
+class Neutral:
+    """A json file, or a folder of them; paths of images and masks are relative to the file that names them."""
+
+    name = "neutral"
+    body = "any"
+
+    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
+        """Every fit: files by name, then as the file has them; one with wrong fields is a failure.
+
+        Raises:
+            InputMissing: no such file or folder, or no json file in it.
+            InputCorrupt: a file is no json, or of another schema or version.
+        """
+        root = existing(root)
+        paths = [root] if root.is_file() else sorted(root.glob("*.json"))
+        if not paths:
+            raise wrong_tree(root, EXPECTED, HINT)
+        seen: set[str] = set()
+        for path in paths:
+            for number, fields in enumerate(_entries(path)):
+                identity, image = _identity(fields, path, number)
+                if identity in seen:
+                    yield FitFailure(identity, image, path, InputCorrupt.__name__, "a second fit of the same instance_id")
+                    continue
+                seen.add(identity)
+                yield attempt(identity, image, path, lambda fields=fields, path=path: fit_of(fields, path.parent))
+
+
+def fit_of(fields: dict[str, Any], folder: Path) -> Fit:
+    """One entry of the list.
+
+    Raises:
+        InputCorrupt: a field is missing, unknown or of the wrong form.
+    """
+    unknown = sorted(set(fields) - NAMES)
+    if unknown:
+        raise InputCorrupt("unknown fields", got=", ".join(unknown), expected=", ".join(sorted(NAMES)))
+    image, mask, mesh, size, box = (fields.get(name) for name in ("image", "mask", "mesh", "image_size", "box"))
+    identity = str(take(fields, "instance_id"))
+    image_id = str(fields.get("image_id") or image or identity.partition("#")[0])
+    split = fields.get("split")
+    return Fit(
+        instance_id=identity,
+        image_id=image_id,
+        image_path=None if image is None else folder / image,
+        image_size=None if size is None else (int(size[0]), int(size[1])),
+        group=str(fields.get("group") or image_id),
+        split=None if split is None else str(split),
+        body=str(take(fields, "body")),
+        pose=np.zeros((0, 3)) if mesh is not None else joints(take(fields, "pose")),
+        betas=np.zeros(0) if mesh is not None else take(fields, "betas"),
+        translation=take(fields, "translation"),
+        joint_scales=fields.get("joint_scales"),
+        camera=fit_camera(fields),
+        box=None if box is None else tuple(box),
+        mask_path=None if mask is None else folder / mask,
+        mesh_path=None if mesh is None else folder / mesh,
+        mirrored=bool(fields.get("mirrored", False)),
+        labels=fields.get("labels"),
+        source_dataset=fields.get("source_dataset"),
+        source_quality=fields.get("source_quality"),
+    )
+
+
+def write_fits(path: str | Path, fits: Iterable[Fit]) -> int:
+    """Write fits as neutral json, whole or not at all; how many. Floats keep every digit, so reading gives the same fits."""
+    path = Path(path)
+    entries = [_entry(fit, path.parent) for fit in fits]
+    text = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
+    write_text(path, f'{{"schema": "{SCHEMA}", "version": {VERSION}, "fits": [\n{text}\n]}}\n')
+    return len(entries)
+
+
+def _entry(fit: Fit, folder: Path) -> dict[str, Any]:
+    entry = {
+        "instance_id": fit.instance_id,
+        "image_id": fit.image_id,
+        "image": None if fit.image_path is None else _below(fit.image_path, folder),
+        "image_size": fit.image_size,
+        "group": fit.group,
+        "split": fit.split,
+        "body": fit.body,
+        "pose": None if fit.mesh_path is not None else fit.pose.tolist(),
+        "betas": None if fit.mesh_path is not None else fit.betas.tolist(),
+        "translation": fit.translation.tolist(),
+        "joint_scales": None if fit.joint_scales is None else fit.joint_scales.tolist(),
+        "camera": _camera(fit.camera),
+        "box": fit.box,
+        "mask": None if fit.mask_path is None else _below(fit.mask_path, folder),
+        "mesh": None if fit.mesh_path is None else _below(fit.mesh_path, folder),
+        "mirrored": fit.mirrored or None,
+        "labels": None if fit.labels is None else fit.labels.tolist(),
+        "source_dataset": fit.source_dataset,
+        "source_quality": fit.source_quality,
+    }
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def _camera(camera: FitCamera) -> dict[str, Any]:
+    own = {"focal": camera.focal} if camera.kind == "perspective" else {"scale": camera.scale}
+    rotation, translation = np.asarray(camera.rotation).tolist(), np.asarray(camera.translation).tolist()
+    return {"kind": camera.kind, "rotation": rotation, "translation": translation, **own, "centre": camera.centre}
+
+
+def _below(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def _identity(fields: Any, path: Path, number: int) -> tuple[str, str]:
+    """Names for the failures table also where the entry has none."""
+    known = fields if isinstance(fields, dict) else {}
+    identity = str(known.get("instance_id") or f"{path.name}#{number}")
+    return identity, str(known.get("image_id") or known.get("image") or identity.partition("#")[0])
+
+
+def _entries(path: Path) -> list[Any]:
+    require_size(path)
+    try:
+        data = parse_json(read_text(path, expected=EXPECTED, hint=HINT))
+    except (ValueError, OSError) as error:
+        raise InputCorrupt("not a json file", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path) from error
+    schema = (data.get("schema"), data.get("version")) if isinstance(data, dict) else type(data).__name__
+    if schema != (SCHEMA, VERSION) or not isinstance(data.get("fits"), list):
+        raise InputCorrupt("not a file of fits that this version reads", got=schema, expected=EXPECTED, hint=HINT, path=path)
+    return data["fits"]

@@ -1,0 +1,248 @@
+"""An image file as upright 8-bit RGB pixels and the hash of its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import struct
+import sys
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dp3d_data.datasets.addresses import is_address, read_bytes
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+# Bits that cameras give a channel.
+DEPTHS = (8, 10, 12, 14, 16)
+MAX_PIXELS = 100_000_000
+MAX_BYTES = 1 << 30
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
+# What a file of ISO's base media format begins with, after four bytes: HEIC, HEIF and AVIF.
+BRANDS = (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1", b"ftypavif")
+NEED_HEIF = "HEIC and HEIF are read once pillow-heif is installed: pip install pillow-heif; AVIF needs a Pillow with AVIF"
+
+# Pillow's decoders raise these on damaged files, besides its own OSErrors.
+_DECODER_ERRORS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
+_DECODER_ERRORS += (OverflowError, struct.error, zlib.error, MemoryError)
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A decoded image.
+
+    Attributes:
+        pixels: [H, W, 3] uint8 RGB, upright: the rotation written in EXIF is applied. Boxes and keypoints are in these pixels.
+        content_hash: SHA-256 of the file's bytes, hex.
+        orientation: EXIF's, 1 to 8, by which the stored pixels were turned; 1 where it says nothing.
+    """
+
+    pixels: UInt8[np.ndarray, "height width 3"]
+    content_hash: str
+    orientation: int = 1
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+
+def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
+    """Read and decode an image of any mode: the first frame, transparent parts on white, 16 bits scaled to 8.
+
+    The content decides the format, not the name. Only pixel formats are decoded (`FORMATS`).
+
+    Raises:
+        InputMissing: no such file, or a link to nowhere.
+        InputCorrupt: empty, truncated, no image, too large, or it may not be read.
+    """
+    data = _read_bytes(path)
+    pixels, orientation = _decode(data, path, max_pixels)
+    return Photograph(pixels, hashlib.sha256(data).hexdigest(), orientation)
+
+
+@contextmanager
+def open_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
+    """An image as Pillow has it, of the formats and within the limits of `read_image`; what the block does not decode is not read.
+
+    EXIF's rotation is not applied. What decoding raises in the block comes out as InputCorrupt.
+
+    Raises:
+        InputMissing: no such file.
+        InputCorrupt: as `read_image`.
+    """
+    if is_address(path):
+        source: BinaryIO = io.BytesIO(_read_bytes(path))
+    else:
+        _check_file(path)
+        source = open(path, "rb")
+    with source, _opened(source, path, max_pixels) as image:
+        yield image
+
+
+def local_pixels(path: str | None) -> UInt8[np.ndarray, "height width 3"] | None:
+    """The pixels of a photograph that a table names, to be shown; None where no such file can be read.
+
+    Tables come from strangers: only files of this machine are opened, no address, with the formats and limits of `read_image`.
+    """
+    if not path or is_address(path):
+        return None
+    try:
+        return read_image(path).pixels
+    except (Dp3dError, ValueError):
+        return None
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    if is_address(path):
+        return _not_empty(read_bytes(str(path), MAX_BYTES), path)
+    _check_file(path)
+    return _not_empty(Path(path).read_bytes(), path)
+
+
+def _check_file(path: str | Path) -> None:
+    """Refuse what is no regular file, too large, or not to be read."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder that may not be read" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise InputCorrupt("not an image file", got=kind, path=path)
+        if status.st_size > MAX_BYTES:
+            raise InputCorrupt("the file is too large", got=f"{status.st_size} bytes", expected=f"at most {MAX_BYTES}", path=path)
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError as error:
+        raise InputMissing("no such image", path=path) from error
+    except OSError as error:
+        raise InputCorrupt("the file cannot be read", got=error.strerror, path=path) from error
+
+
+def _not_empty(data: bytes, path: str | Path) -> bytes:
+    if not data:
+        raise InputCorrupt("the file is empty", got="0 bytes", path=path)
+    return data
+
+
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read here: HEIF where pillow-heif is installed, AVIF where Pillow knows it."""
+    from PIL import Image, features
+
+    Image.init()
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    known = set(Image.OPEN) if features.check("avif") else set(Image.OPEN) - {"AVIF"}
+    return tuple(name for name in FORMATS if name in known)
+
+
+def _decode(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, int]:
+    with _opened(io.BytesIO(data), path, max_pixels) as image:
+        _load(image, data)
+        return _upright_rgb(image)
+
+
+@contextmanager
+def _opened(source: BinaryIO, path: str | Path, max_pixels: int) -> Iterator[ImageFile]:
+    """An image whose header is read; what is wrong with it, also later in the block, is one of our errors."""
+    from PIL import Image, UnidentifiedImageError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(source, formats=readable_formats()) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise _too_large(f"{width} x {height} pixels", max_pixels, path)
+                yield image
+        except Image.DecompressionBombError as error:
+            raise _too_large(error, max_pixels, path) from error
+        except UnidentifiedImageError as error:
+            expected = "an image file: " + ", ".join(readable_formats())
+            size, start = source.seek(0, os.SEEK_END), source.seek(0) or source.read(16)
+            hint = NEED_HEIF if start[4:].startswith(BRANDS) else None
+            got = f"{size} bytes that start with {start!r}"
+            raise InputCorrupt("not an image", got=got, expected=expected, hint=hint, path=path) from error
+        except Dp3dError:
+            raise
+        except _DECODER_ERRORS as error:
+            got = f"{type(error).__name__}: {error}"
+            raise InputCorrupt("the image is damaged", got=got, expected="an image that decodes to its end", path=path) from error
+
+
+def _too_large(got: object, max_pixels: int, path: str | Path) -> InputCorrupt:
+    hint = "make a smaller copy, or raise the limit: --max-pixels N"
+    return InputCorrupt("too many pixels", got=got, expected=f"at most {max_pixels}", hint=hint, path=path)
+
+
+def _load(image: ImageFile, data: bytes) -> None:
+    """Decode; of colours of 16 bits Pillow keeps the high bytes alone; where these are nearly black, as of 12 bits, all are scaled."""
+    from PIL import Image as pillow
+
+    wide = image.mode in ("RGB", "RGBA") and bool(image.tile) and all(";16" in str(tile.args) for tile in image.tile)
+    image.load()
+    high = np.asarray(image) if wide else None
+    if high is None or high[..., :3].max(initial=0) >= 64:
+        return
+    with pillow.open(io.BytesIO(data), formats=readable_formats()) as other:
+        other.tile = [tile._replace(args=_other_byte(tile.args)) for tile in other.tile]
+        values = high[..., :3].astype(np.uint16) * 256 + np.asarray(other)[..., :3]
+    image.paste(pillow.fromarray(np.concatenate([_to_eight_bits(values), high[..., 3:]], axis=2)))
+
+
+def _other_byte(args: Any) -> Any:
+    """The arguments of a Pillow decoder that keep the other byte of each number of 16 bits."""
+    if isinstance(args, tuple):
+        return (_other_byte(args[0]), *args[1:])
+    return args[:-1] + {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[args[-1]]
+
+
+def _upright_rgb(image: Image) -> tuple[np.ndarray, int]:
+    """The pixels, and EXIF's orientation by which they were turned."""
+    from PIL import Image as pillow
+
+    upright, orientation = _turned(image)
+    if upright.mode.startswith(("I", "F")):
+        upright = pillow.fromarray(_to_eight_bits(np.asarray(upright)))
+    elif upright.mode in ("P", "PA", "LA", "RGBA", "RGBa", "La") or "transparency" in upright.info:
+        layer = upright.convert("RGBA")
+        upright = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
+    return np.ascontiguousarray(np.asarray(upright.convert("RGB"))), orientation
+
+
+def _turned(image: Image) -> tuple[Image, int]:
+    """The image with EXIF's rotation applied, and that rotation; EXIF that cannot be parsed says nothing."""
+    from PIL import ExifTags, ImageOps
+
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return ImageOps.exif_transpose(image), orientation if orientation in range(1, 9) else 1
+    except _DECODER_ERRORS:
+        return image, 1
+
+
+def _to_eight_bits(values: np.ndarray) -> np.ndarray:
+    """Wide integers have as many bits as their largest value needs: 8, 10, 12, 14 or 16, since cameras of 12 bits write files of 16;
+    floats are 0..1 where none exceeds 1, else the same."""
+    values = np.nan_to_num(values.astype(np.float64))
+    top = values.max(initial=0)
+    white = next((2**bits - 1 for bits in DEPTHS if top < 2**bits), 65535) if top > 1 else 1
+    return np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8)

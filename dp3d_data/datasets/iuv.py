@@ -1,0 +1,300 @@
+"""IUV results of others, for people: body part I, place U and V on its chart, for each pixel of a box or of an image."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.datasets.annotations import MALFORMED, corners, in_words
+from dp3d_data.datasets.folder import extensions, walk_images
+from dp3d_data.datasets.images import MAX_PIXELS
+from dp3d_data.datasets.options import SourceOptions, required_path
+from dp3d_data.datasets.ready import BadInstance, ReadyInstance, instance_of, required_charts
+from dp3d_data.datasets.trees import existing, find_image, read_json, require_images, wrong_tree
+from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
+from dp3d_data.matching import ChartIndex, chart_prediction, integer_box
+from dp3d_data.matching.chart_files import require_person
+from dp3d_data.records import ImageRecord
+
+CHARTS = 24
+RESULTS = "DensePose's results: a list of objects with image_id, category_id, score, bbox, uv_shape and uv_data"
+IMAGES = "NAME_IUV.png (channels I, U, V in this or in the opposite order), and NAME_INDS.png where several people are in it"
+HINT = "name the folder of the photographs: --images FOLDER"
+ENDING, INDICES = "_IUV.png", "_INDS.png"
+
+
+@dataclass(frozen=True)
+class IuvResultsSource:
+    """A json file in the results format of the DensePose challenge; of COCO's categories the person's (1), or --category-in-file.
+
+    The photographs are looked for below --images, or beside the file, by COCO's names: 000000000785.jpg,
+    COCO_val2014_000000000785.jpg, COCO_train2014_..., 785.jpg, or an image_id that is a name itself.
+    """
+
+    options: SourceOptions
+    name: ClassVar[str] = "iuv-results"
+    model: ClassVar[str] = "iuv-results"
+
+    def records(self) -> list[ImageRecord]:
+        """Every image that has a result, in the order of the file.
+
+        Raises:
+            UsageError: no charts, or another category than people.
+            InputMissing, InputCorrupt: no such file, or another format.
+        """
+        required_charts(self.options, self.name)
+        path = required_path(self.options, self.name, RESULTS)
+        results = self.results()
+        folders = self.options.images or (str(Path(path).parent),)
+        if not results:
+            raise NothingToDo("no result of a person in this file", expected=RESULTS, path=path)
+        records = [ImageRecord(names[0], find_image(names, folders), self.name) for names in results if names]
+        require_images(records, folders, HINT)
+        faults = tuple(f"result {number}: no image_id, got {entry!r}"[:120] for number, entry in enumerate(results.get((), ())))
+        return [*records, ImageRecord("results of no image", "", self.name, faults=faults)] if faults else records
+
+    def digest(self) -> str:
+        """Of the file of results."""
+        return file_digest(self.options.path)
+
+    def results(self) -> dict[tuple[str, ...], list[Any]]:
+        """What an image may be called -> its results, in the order of the file; () has those of no image."""
+        path, number = self.options.path, self._category()
+        content = read_json(path, RESULTS)
+        usable = [isinstance(entry, dict) and {"image_id", "bbox", "uv_shape", "uv_data"} <= set(entry) for entry in content or ()]
+        if not isinstance(content, list) or (content and not any(usable)):
+            raise InputCorrupt("not a file of IUV results", got=repr(content)[:120], expected=RESULTS, path=path)
+        found: dict[tuple[str, ...], list[Any]] = {}
+        for entry in content:
+            try:
+                if int(entry.get("category_id", number)) != number:
+                    continue
+                names = tuple(_names(entry["image_id"]))
+            except MALFORMED:
+                names = ()
+            found.setdefault(names, []).append(entry)
+        return found
+
+    def _category(self) -> int:
+        word = self.options.category_in_file or "1"
+        if not word.isdecimal():
+            expected = "its category_id; COCO's person is 1"
+            raise UsageError("results know the number of a category only", got=f"--category-in-file {word}", expected=expected)
+        return int(word)
+
+    def reader(self, num_vertices: int, index: ChartIndex) -> IuvResultsReader:
+        """What reads the results; see `ReadySource`."""
+        require_person(num_vertices)
+        return IuvResultsReader({names[0]: entries for names, entries in self.results().items() if names}, index)
+
+
+@dataclass(frozen=True)
+class IuvResultsReader:
+    """Reads the results of an image; see `ReadyReader`."""
+
+    results: Mapping[str, Sequence[Mapping[str, Any]]]
+    index: ChartIndex
+
+    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
+        """The people of an image, numbered as in the file."""
+        entries = enumerate(self.results[record.image_id])
+        return [instance_of(str(number), partial(self._instance, str(number), entry)) for number, entry in entries]
+
+    def _instance(self, name: str, entry: Mapping[str, Any]) -> ReadyInstance:
+        try:
+            box, score = corners(entry["bbox"]), finite(entry.get("score", 1.0))
+            channels, height, width = (int(value) for value in entry["uv_shape"])
+            data = from_text(entry["uv_data"])
+        except MALFORMED as error:
+            raise InputCorrupt(f"result {name}: not a result", got=in_words(error)[:120], expected=RESULTS) from error
+        if channels != 3:
+            raise InputCorrupt(f"result {name}: not I, U and V", got=f"{channels} channels", expected="3 channels in uv_shape")
+        pixels = decode_png(data, f"result {name}", (width, height))
+        x, y, _, _ = integer_box(box)
+        return ReadyInstance(name, box, score, _prediction((x, y), pixels, self.index, f"result {name}"))
+
+    def size(self, record: ImageRecord) -> tuple[int, int]:
+        """Results without a photograph do not tell its size."""
+        raise InputCorrupt("no photograph, and results do not tell its size", hint=HINT)
+
+
+@dataclass(frozen=True)
+class IuvImagesSource:
+    """A folder of NAME_IUV.png, each beside its photograph or with the photographs below --images; without them they stand for themselves.
+
+    NAME_INDS.png numbers the people from 1; where it is missing, all pixels of an image are one person.
+    """
+
+    options: SourceOptions
+    name: ClassVar[str] = "iuv-images"
+    model: ClassVar[str] = "iuv-images"
+
+    def records(self) -> list[ImageRecord]:
+        """Every IUV image by path.
+
+        Raises:
+            UsageError: no charts, or another category than people.
+            InputMissing: no such folder, or no IUV image in it; shows expected and found.
+        """
+        required_charts(self.options, self.name)
+        return [record for record, _ in self.pairs()]
+
+    def pairs(self) -> list[tuple[ImageRecord, str]]:
+        """Every record with the path of its IUV image."""
+        root = existing(required_path(self.options, self.name, IMAGES), IMAGES)
+        paths = [path for path in walk_images(str(root)) if path.endswith(ENDING)]
+        if not paths:
+            raise wrong_tree(root, IMAGES, "IUV images come from DensePose's tools", "no IUV images here")
+        return [(self._record(root, path), path) for path in paths]
+
+    def digest(self) -> str:
+        """Of the names and sizes of the IUV images and their companions."""
+        files = [path for _, place in self.pairs() for path in (place, place.removesuffix(ENDING) + INDICES)]
+        root = self.options.path
+        return fingerprint([(os.path.relpath(path, root), os.path.getsize(path)) for path in files if os.path.isfile(path)])
+
+    def reader(self, num_vertices: int, index: ChartIndex) -> IuvImagesReader:
+        """What reads the images; see `ReadySource`."""
+        require_person(num_vertices)
+        return IuvImagesReader({record.image_id: path for record, path in self.pairs()}, index)
+
+    def _record(self, root: Path, path: str) -> ImageRecord:
+        stem = Path(path).relative_to(root).as_posix().removesuffix(ENDING)
+        names = [stem + extension for extension in sorted(extensions())]
+        place = find_image([*names, stem + ENDING], [*self.options.images, str(root)])
+        return ImageRecord(stem + place.rpartition(stem)[2], place, self.name)
+
+
+@dataclass(frozen=True)
+class IuvImagesReader:
+    """Reads the IUV image of a photograph; see `ReadyReader`."""
+
+    places: Mapping[str, str]
+    index: ChartIndex
+
+    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance]:
+        """The people of an image by their numbers, each in the tight box of its pixels."""
+        path = self.places[record.image_id]
+        pixels = in_order(decode_png(Path(path).read_bytes(), path), path)
+        if pixels.shape[1::-1] != size:
+            got, expected = f"{pixels.shape[1]} x {pixels.shape[0]}", f"{size[0]} x {size[1]} of the photograph"
+            raise InputCorrupt("an IUV image of another size", got=got, expected=expected, path=path)
+        people = _people(path, pixels[..., 0] > 0)
+        return [self._instance(pixels, people, int(number), path) for number in np.unique(people[people > 0])]
+
+    def _instance(self, pixels: np.ndarray, people: np.ndarray, number: int, path: str) -> ReadyInstance:
+        rows, columns = np.nonzero(people == number)
+        y0, y1, x0, x1 = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+        own = np.where((people == number)[..., None], pixels, 0)[y0:y1, x0:x1]
+        box = float(x0), float(y0), float(x1), float(y1)
+        return ReadyInstance(str(number - 1), box, 1.0, _prediction((int(x0), int(y0)), own, self.index, path))
+
+    def size(self, record: ImageRecord) -> tuple[int, int]:
+        """Never asked for: an IUV image stands for a photograph that is not there."""
+        raise InputCorrupt("no photograph", path=self.places[record.image_id])
+
+
+def from_text(text: str) -> bytes:
+    """The bytes of a base64 text, whose lines may be broken.
+
+    Raises:
+        ValueError, AttributeError: no such text.
+    """
+    return base64.b64decode("".join(text.split()), validate=True)
+
+
+def finite(value: Any) -> float:
+    """A number.
+
+    Raises:
+        ValueError: none, NaN or infinity.
+    """
+    if not np.isfinite(number := float(value)):
+        raise ValueError(f"{value} is no number")
+    return number
+
+
+def decode_png(data: bytes, what: str, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w c"]:
+    """The pixels of a PNG with three channels of 8 bits.
+
+    Args:
+        size: (width, height) that it must have, where they are known; seen before anything is decoded.
+
+    Raises:
+        InputCorrupt: anything else, or too many pixels.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.mode != "RGB" or image.width * image.height > MAX_PIXELS:
+                got = f"{image.mode}, {image.width} x {image.height}"
+                raise InputCorrupt(f"{what}: not an IUV image", got=got, expected=f"three channels, at most {MAX_PIXELS} pixels")
+            if size not in (None, image.size):
+                got, expected = f"{image.width} x {image.height}", f"{size[0]} x {size[1]}, as uv_shape says"
+                raise InputCorrupt(f"{what}: another size than uv_shape", got=got, expected=expected)
+            return np.asarray(image)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputCorrupt):
+            raise
+        raise InputCorrupt(f"{what}: not a PNG", got=str(error)[:120], expected="a whole PNG of I, U and V") from error
+
+
+def in_order(pixels: UInt8[np.ndarray, "h w 3"], what: str) -> UInt8[np.ndarray, "h w 3"]:
+    """The channels as I, U, V: a file may hold them in the opposite order, as OpenCV writes them.
+
+    Raises:
+        InputCorrupt: neither the first nor the last channel holds parts 0..24.
+    """
+    first, last = int(pixels[..., 0].max(initial=0)), int(pixels[..., 2].max(initial=0))
+    if first <= CHARTS:
+        return pixels
+    if last <= CHARTS:
+        return pixels[..., ::-1]
+    got = f"up to {first} in the first channel, up to {last} in the last"
+    raise InputCorrupt("not an IUV image", got=got, expected=f"a channel of parts, 0 to {CHARTS}", path=what)
+
+
+def _prediction(origin: tuple[int, int], pixels: np.ndarray, index: ChartIndex, what: str):
+    labels = pixels[..., 0].astype(np.int64)
+    if labels.max(initial=0) > CHARTS:
+        raise InputCorrupt(f"{what}: not I, U and V", got=f"part {labels.max()}", expected=f"parts 0 to {CHARTS}")
+    return chart_prediction(origin, labels, pixels[..., 1:].transpose(2, 0, 1) / 255, index)
+
+
+def _people(path: str, body: np.ndarray) -> np.ndarray:
+    """The number of the person at each pixel of a body, from 1."""
+    from PIL import Image, UnidentifiedImageError
+
+    place = path.removesuffix(ENDING) + INDICES
+    if not os.path.isfile(place):
+        return body.astype(np.int64)
+    try:
+        with Image.open(place, formats=["PNG"]) as image:
+            if image.size != body.shape[::-1]:
+                raise ValueError(f"{image.width} x {image.height} pixels")
+            numbers = np.asarray(image).astype(np.int64)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        expected = "a PNG of one channel, of the size of the IUV image"
+        raise InputCorrupt("not the numbers of the people", got=str(error)[:120], expected=expected, path=place) from error
+    if numbers.ndim != 2:
+        raise InputCorrupt("not the numbers of the people", got=numbers.shape, expected="one channel", path=place)
+    return np.where(body, numbers, 0)
+
+
+def _names(image_id: Any) -> list[str]:
+    """What COCO calls an image of that number; the first is its id here."""
+    if isinstance(image_id, str) and not image_id.isdecimal():
+        return [image_id] if os.path.splitext(image_id)[1].lower() in extensions() else [f"{image_id}.jpg", f"{image_id}.png"]
+    long = f"{int(image_id):012d}.jpg"
+    return [long, f"COCO_val2014_{long}", f"COCO_train2014_{long}", f"{image_id}.jpg", f"{image_id}.png"]

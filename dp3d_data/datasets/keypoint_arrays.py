@@ -1,0 +1,250 @@
+"""Plain arrays of keypoints, of any annotator: .npz files with keypoints, visibility, and what else is known."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+from jaxtyping import Float
+
+from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.datasets.addresses import is_file
+from dp3d_data.datasets.annotations import size_of_image
+from dp3d_data.datasets.options import SourceOptions, required_path
+from dp3d_data.datasets.ready import BadInstance, ReadyInstance, instance_of
+from dp3d_data.datasets.trees import existing, find_image, wrong_tree
+from dp3d_data.errors import InputCorrupt, NothingToDo, TemplateError
+from dp3d_data.files import require_no_pointer
+from dp3d_data.limits import DAMAGE, read_arrays
+from dp3d_data.records import Box, ImageRecord, VertexView
+
+EXPECTED = "an .npz (or a folder of them) with keypoints [N, V, 2] and visible [N, V]; xyz [N, V, 3], image, group, split [N], "
+EXPECTED += "size [N, 2], box [N, 4] and score [N] where known"
+HINT = "write it with numpy: np.savez_compressed('keypoints.npz', keypoints=..., visible=...)"
+# Field -> its shape after N; V is the template's number of vertices.
+SHAPES: dict[str, tuple[Any, ...]] = {
+    "keypoints": ("V", 2), "visible": ("V",), "xyz": ("V", 3), "image": (), "group": (), "split": (),
+    "size": (2,), "box": (4,), "score": (),
+}  # fmt: skip
+NEEDED, TEXTS = ("keypoints", "visible"), ("image", "group", "split")
+Rows = dict[str, list[tuple[Path, int]]]
+
+
+@dataclass(frozen=True)
+class KeypointArraysSource:
+    """Keypoints in image pixels (the top left pixel has its centre at (0.5, 0.5)) of the vertices of a template.
+
+    `visible` is true, or above 0. Instances that name the same `image` are of one image; without `image` each is of its
+    own, which nobody has. A photograph is looked for below --images, or beside the file; one that is not there is no harm:
+    its size is taken from `size`, else from the keypoints. `xyz` are the true places in the camera frame (x right, y down,
+    z away from the viewer), in the unit of the template's file.
+    """
+
+    options: SourceOptions
+    name: ClassVar[str] = "keypoints"
+    model: ClassVar[str] = "given"
+
+    def records(self) -> list[ImageRecord]:
+        """The images in the order of the files' names and rows.
+
+        Raises:
+            InputMissing: no such file, or a folder without one.
+            InputCorrupt: other arrays than expected; shows expected and got.
+            NothingToDo: no row.
+        """
+        folder = self._root() if self._root().is_dir() else self._root().parent
+        folders = [*self.options.images, str(folder)]
+        records: dict[str, ImageRecord] = {}
+        for path in self.files():
+            texts, sizes = _texts(path), _sizes(path)
+            for row, image in enumerate(texts["image"]):
+                place = find_image([image], folders) if image else ""
+                known = {key: str(texts[key][row]) or None for key in ("group", "split") if key in texts}
+                name = image or _own_name(path, row)
+                path_of_image = place if place and is_file(place) else ""
+                size = sizes[row] if path_of_image else None
+                records.setdefault(name, ImageRecord(name, path_of_image, self.name, size=size, **known))
+        if not records:
+            raise NothingToDo("no keypoints in these files", path=self.options.path)
+        return list(records.values())
+
+    def digest(self) -> str:
+        """Of the files' bytes."""
+        return fingerprint([file_digest(path) for path in self.files()])
+
+    def reader(self, num_vertices: int, index: Any = None) -> KeypointReader:
+        """What reads the arrays; see `ReadySource`."""
+        rows: Rows = {}
+        for path in self.files():
+            vertices = _shapes(path)["keypoints"][1]
+            if vertices != num_vertices:
+                expected = f"{num_vertices}, as the template has"
+                raise TemplateError("keypoints of another template", got=f"{vertices} vertices", expected=expected, path=path)
+            for row, image in enumerate(_texts(path)["image"]):
+                rows.setdefault(image or _own_name(path, row), []).append((path, row))
+        return KeypointReader(rows)
+
+    def files(self) -> list[Path]:
+        """The .npz files by name."""
+        root = self._root()
+        paths = sorted(root.glob("*.npz")) if root.is_dir() else [root]
+        if not paths:
+            raise wrong_tree(root, EXPECTED, HINT, "no arrays of keypoints here")
+        return paths
+
+    def _root(self) -> Path:
+        return existing(required_path(self.options, self.name, EXPECTED), EXPECTED)
+
+
+@dataclass
+class KeypointReader:
+    """Reads the rows of an image; holds the arrays of one file at a time; see `ReadyReader`."""
+
+    rows: Mapping[str, list[tuple[Path, int]]]
+    loaded: tuple[Path | None, dict[str, np.ndarray]] = field(default=(None, {}))
+
+    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
+        """The instances of an image in the order of files and rows."""
+        rows = enumerate(self.rows[record.image_id])
+        return [instance_of(str(number), partial(self._sized, str(number), path, row, size)) for number, (path, row) in rows]
+
+    def size(self, record: ImageRecord) -> tuple[int, int]:
+        """As the file says; else the keypoints, and boxes with an area, end one pixel before the right and lower edge."""
+        path, row = self.rows[record.image_id][0]
+        if (told := self._told(path, row)) is not None:
+            return told
+        ends = [end for path, row in self.rows[record.image_id] for end in self._ends(path, row)]
+        width, height = np.ceil(np.max(np.where(np.isfinite(ends), ends, 0), axis=0)) + 1
+        return cast(tuple[int, int], size_of_image(width, height))
+
+    def _ends(self, path: Path, row: int) -> list[np.ndarray]:
+        """The lower right corners of the keypoints of a row, and of its box, if it is one."""
+        keypoints = self._keypoints(path, row)[1]
+        x0, y0, x1, y1 = _box(self._arrays(path), row, keypoints)
+        return [keypoints.max(axis=0, initial=0), np.array([x1, y1] if x0 < x1 and y0 < y1 else [0.0, 0.0])]
+
+    def _told(self, path: Path, row: int) -> tuple[int, int] | None:
+        """The size that the file gives the image of a row."""
+        sizes = self._arrays(path).get("size")
+        return None if sizes is None else size_of_image(*sizes[row].tolist())
+
+    def _sized(self, name: str, path: Path, row: int, size: tuple[int, int]) -> ReadyInstance:
+        told = self._told(path, row)
+        if told not in (None, size):
+            raise InputCorrupt(f"row {row}: another size than its image", got=told, expected=size, path=path)
+        return self._instance(name, path, row)
+
+    def _keypoints(self, path: Path, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """The visible vertices of a row [V], and their keypoints [V, 2]."""
+        arrays = self._arrays(path)
+        ids = np.flatnonzero(arrays["visible"][row] > 0)
+        return ids, arrays["keypoints"][row][ids].astype(np.float64)
+
+    def _instance(self, name: str, path: Path, row: int) -> ReadyInstance:
+        arrays = self._arrays(path)
+        ids, keypoints = self._keypoints(path, row)
+        points = arrays["xyz"][row].astype(np.float64) if "xyz" in arrays else None
+        score = float(arrays["score"][row]) if "score" in arrays else 1.0
+        if not np.isfinite(keypoints).all() or (points is not None and not np.isfinite(points).all()) or not np.isfinite(score):
+            raise InputCorrupt(f"row {row}: visible keypoints, xyz or score hold NaN or infinity", path=path)
+        view = VertexView(ids.astype(np.int32), keypoints, np.ones(len(ids), np.int32), np.zeros(len(ids)))
+        return ReadyInstance(name, _box(arrays, row, keypoints), score, view, points)
+
+    def _arrays(self, path: Path) -> dict[str, np.ndarray]:
+        place, arrays = self.loaded
+        if place != path:
+            self.loaded = None, {}  # the memory of one file is given back before the next is read
+            arrays = _numbers(path)
+            self.loaded = path, arrays
+        return arrays
+
+
+def _box(arrays: Mapping[str, np.ndarray], row: int, keypoints: Float[np.ndarray, "V 2"]) -> Box:
+    """The box of the file, else that of the visible keypoints."""
+    if "box" in arrays:
+        corners = arrays["box"][row].astype(np.float64)
+    else:
+        corners = np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)]) if len(keypoints) else np.zeros(4)
+    x0, y0, x1, y1 = corners.tolist()
+    return x0, y0, x1, y1
+
+
+def _own_name(path: Path, row: int) -> str:
+    return f"{path.stem}/{row:07d}"
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the fields, without reading the arrays.
+
+    Raises:
+        InputCorrupt: a field is missing, of another shape, or holds objects.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    require_no_pointer(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in (name.removesuffix(".npy") for name in archive.namelist()):
+                if name in SHAPES:
+                    with archive.open(f"{name}.npy") as stream:
+                        found[name] = _header(stream, name)
+    except DAMAGE as error:
+        raise InputCorrupt("not a file of arrays", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path) from error
+    missing = [name for name in NEEDED if name not in found]
+    if missing:
+        got = "no " + " and no ".join(missing)
+        raise InputCorrupt("not an array of keypoints", got=got, expected=EXPECTED, hint=HINT, path=path)
+    count, vertices = (*found["keypoints"], 0, 0)[:2]
+    for name, shape in found.items():
+        wanted = (count, *(vertices if part == "V" else part for part in SHAPES[name]))
+        if shape != wanted:
+            raise InputCorrupt(f"{name} has another shape", got=list(shape), expected=list(wanted), hint=HINT, path=path)
+    return found
+
+
+def _header(stream: Any, name: str) -> tuple[int, ...]:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(stream)
+    if (kind.kind in "US") != (name in TEXTS) or kind.kind not in "USbiuf":
+        raise ValueError(f"{name} of type {kind}")
+    return shape
+
+
+def _sizes(path: Path) -> list[tuple[int, int] | None]:
+    """The size (width, height) of the image of each row; None where the file gives none."""
+    shapes = _shapes(path)
+    if "size" not in shapes:
+        return [None] * shapes["keypoints"][0]
+    return [_whole(size) for size in _read(path, ["size"])["size"].tolist()]
+
+
+def _whole(size: list[float]) -> tuple[int, int] | None:
+    """A size; None where it is none, which its row says when it is read."""
+    try:
+        return size_of_image(*size)
+    except InputCorrupt:
+        return None
+
+
+def _texts(path: Path) -> dict[str, np.ndarray]:
+    """The names of a file, one a row; "" where it names no image."""
+    shapes = _shapes(path)
+    texts = _read(path, [name for name in TEXTS if name in shapes])
+    texts.setdefault("image", np.full(shapes["keypoints"][0], ""))
+    return {name: values.astype(str) for name, values in texts.items()}
+
+
+def _numbers(path: Path) -> dict[str, np.ndarray]:
+    return _read(path, [name for name in _shapes(path) if name not in TEXTS])
+
+
+def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
+    try:
+        return read_arrays(path, names, "not a file of arrays")
+    except InputCorrupt as error:
+        raise InputCorrupt(error.what, got=error.got, expected=EXPECTED, hint=HINT, path=path) from error

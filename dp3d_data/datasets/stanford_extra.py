@@ -1,0 +1,116 @@
+"""StanfordExtra: photographs of dogs with box, mask and keypoints, from its json and Stanford Dogs' image folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dp3d_data.datasets.annotations import Annotations, corners, size_of_image
+from dp3d_data.datasets.masks import segmentation_mask
+from dp3d_data.datasets.options import SourceOptions, required_path
+from dp3d_data.datasets.stanford_dogs import breed, images_folder
+from dp3d_data.datasets.trees import SPLITS, find_image, read_json, require_images
+from dp3d_data.errors import InputCorrupt
+from dp3d_data.limits import DAMAGE
+from dp3d_data.records import GivenObject, ImageRecord
+
+EXPECTED = "a list of objects with img_path, img_width, img_height, img_bbox [x, y, width, height] and seg"
+HINT = "StanfordExtra's json comes from its authors: https://github.com/benjiebob/StanfordExtra"
+IMAGES = "name the folder of Stanford Dogs' breeds: --images Images/"
+NO_IMAGE = "entries without img_path"
+
+
+@dataclass(frozen=True)
+class StanfordExtraSource:
+    """The json, and the photographs below --images, or in `Images/` or `images/` beside it.
+
+    A dog's breed is its group. The official lists beside the json (train_*.npy, val_*.npy, test_*.npy: numbers of
+    entries) give the split.
+    """
+
+    options: SourceOptions
+    name: ClassVar[str] = "stanford-extra"
+
+    def records(self) -> list[ImageRecord]:
+        """The photographs in the order of the json, each with its dogs.
+
+        Raises:
+            InputMissing: no such json, or none of its photographs is there.
+            InputCorrupt: not StanfordExtra's json, or a list of other numbers.
+        """
+        path = Path(required_path(self.options, self.name, EXPECTED))
+        entries = _entries(path)
+        folders = [str(images_folder(Path(folder))) for folder in self.options.images] or [str(images_folder(path.parent))]
+        splits = _splits(path, len(entries))
+        dogs: dict[str, Annotations] = {}
+        sides: dict[str, str | None] = {}
+        for number, entry in enumerate(entries):
+            image = str(entry.get("img_path") or NO_IMAGE) if isinstance(entry, dict) else NO_IMAGE
+            dogs.setdefault(image, Annotations()).join(_annotations(entry, number, self.options.masks))
+            sides.setdefault(image, splits.get(number))
+        records = [
+            dog.of(ImageRecord(image, find_image([image], folders) if image != NO_IMAGE else "", self.name, breed(image), sides[image]))
+            for image, dog in dogs.items()
+        ]
+        if records and not any(record.objects for record in records):
+            got = records[0].faults[0]
+            raise InputCorrupt("not StanfordExtra's json: no entry of it can be used", got=got, expected=EXPECTED, hint=HINT, path=path)
+        require_images([record for record in records if record.path], folders, IMAGES)
+        return records
+
+    def digest(self) -> str:
+        """Nothing: the records say it all."""
+        return ""
+
+
+def _entries(path: str | Path) -> list[Any]:
+    entries = read_json(path, EXPECTED, HINT)
+    if not isinstance(entries, list):
+        raise InputCorrupt("not StanfordExtra's json", got=f"a json {type(entries).__name__}", expected=EXPECTED, hint=HINT, path=path)
+    return entries
+
+
+def _annotations(entry: Any, number: int, masks: bool) -> Annotations:
+    """The dog of an entry, or what is wrong with it."""
+    found = Annotations()
+
+    def make() -> GivenObject:
+        found.size = _size(entry)
+        if not entry["img_path"]:
+            raise KeyError("img_path")
+        return _object(entry, found.size, masks)
+
+    found.add(f"entry {number}", make)
+    return found
+
+
+def _size(entry: dict[str, Any]) -> tuple[int, int]:
+    size = size_of_image(entry["img_width"], entry["img_height"])
+    if size is None:
+        raise KeyError("img_width")
+    return size
+
+
+def _object(entry: dict[str, Any], size: tuple[int, int], masks: bool) -> GivenObject:
+    """The dog of an entry; its mask is run lengths as COCO's text."""
+    mask = segmentation_mask({"counts": entry["seg"]}, size) if masks else None
+    joints = np.array(entry["joints"], dtype=np.float64).reshape(-1, 3)
+    return GivenObject(corners(entry["img_bbox"]), mask=mask, keypoints=tuple((x, y, seen) for x, y, seen in joints.tolist()))
+
+
+def _splits(path: Path, count: int) -> dict[int, str]:
+    """Number of an entry -> split, of the lists that are there."""
+    splits: dict[int, str] = {}
+    for side in SPLITS:
+        for place in sorted(path.parent.glob(f"{side}_*.npy")):
+            try:
+                numbers = np.load(place, allow_pickle=False).astype(np.int64).ravel()
+            except DAMAGE as error:
+                raise InputCorrupt("not a list of entries", got=str(error)[:120], expected="whole numbers", path=place) from error
+            if len(numbers) and not (0 <= numbers.min() and numbers.max() < count):
+                raise InputCorrupt("a list of other entries", got=f"up to {numbers.max()}", expected=f"below {count}", path=place)
+            splits |= dict.fromkeys(numbers.tolist(), side)
+    return splits

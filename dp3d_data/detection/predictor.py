@@ -1,0 +1,324 @@
+"""Photographs in, boxes with dense maps out; only boxes of the wanted class above the score enter the dense head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torchvision.ops import nms
+
+from dp3d_data.detection.classes import class_and_mesh
+from dp3d_data.detection.crops import SOURCE_SIDE, Square, crop_of, part_of_maps, region_of, square_of
+from dp3d_data.detection.duplicates import once, tightened
+from dp3d_data.detection.outputs import Outputs
+from dp3d_data.detection.resizing import network_size, resized
+from dp3d_data.detection.spec import ModelSpec
+from dp3d_data.errors import ShapeError, UsageError
+
+BOXES_AT_ONCE = 16
+SAME_BOX = 0.7  # overlap of two boxes of one animal, whatever their classes
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Image = UInt8[np.ndarray, "h w 3"]
+Boxes = Float[np.ndarray, "n 4"]
+
+
+@dataclass(frozen=True)
+class RawDetection:
+    """One object and what the network says of its pixels.
+
+    Attributes:
+        box: xyxy in pixels of the photograph.
+        score: 0..1; 1 where the box was given.
+        class_id: class of the network.
+        coarse_segm: [C, S, S] scores, background first.
+        embedding: [D, S, S], CSE networks only.
+        charts: fine_segm, u, v and confidences [., S, S], chart networks only.
+        region: what the maps cover, xyxy in pixels of the photograph: the box, or more of the image around it.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    class_id: int
+    coarse_segm: Float[np.ndarray, "c side side"]
+    embedding: Float[np.ndarray, "d side side"] | None = None
+    charts: dict[str, Float[np.ndarray, "c side side"]] = field(default_factory=dict)
+    region: tuple[float, float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "region", self.region or self.box)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Boxes of one image in pixels of the network's input, with score and class."""
+
+    boxes: torch.Tensor
+    scores: torch.Tensor
+    classes: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A photograph at the network's size; its own pixels are no longer needed.
+
+    Attributes:
+        pixels: [h, w, 3] BGR, 0..255.
+        height, width: of the photograph, pixels.
+        shape: rows and columns with the padding that the backbone asks for; photographs of one shape can share a pass.
+        source: [H, W, 3] BGR, what crops are cut from; None where the network takes no second look.
+    """
+
+    pixels: Image
+    height: int
+    width: int
+    shape: tuple[int, int]
+    source: Image | None = None
+
+    @property
+    def scale(self) -> Float[np.ndarray, "4"]:
+        """Pixels of the network's input for one of the photograph: x, y, x, y."""
+        rows, columns = self.pixels.shape[:2]
+        return np.array([columns / self.width, rows / self.height] * 2, dtype=np.float32)
+
+
+class DensePredictor:
+    """A network at work.
+
+    Args:
+        network: of `build_network`, with its weights.
+        spec: what it was built from.
+        device: where to run, such as "cpu" or "cuda:0".
+        precision: "float32", or "bfloat16" / "float16" for backbone and dense head.
+        channels_last: keep the channels of a pixel together in memory, which tensor cores like.
+        compiled: let torch compile the backbone, which takes a minute and pays in long runs of few shapes.
+        mesh_of: mesh of each class, where it differs from the specification's (class-agnostic models).
+        template_hash: content hash of the template the weights were trained for; empty where unknown.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        spec: ModelSpec,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        channels_last: bool = False,
+        compiled: bool = False,
+        mesh_of: dict[int, str] | None = None,
+        template_hash: str = "",
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"unknown precision {precision!r}", expected=", ".join(PRECISIONS))
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network, self.spec, self.device = network.to(device).eval(), spec, torch.device(device)
+        self.network.to(memory_format=self.memory_format)
+        self.backbone = torch.compile(network.backbone) if compiled else network.backbone
+        self.precision, self.template_hash = precision, template_hash
+        self.mesh_of = dict(mesh_of or spec.class_to_mesh)
+        self._vertices: dict[str, np.ndarray] = {}
+
+    def vertex_embeddings(self, class_id: int) -> Float[np.ndarray, "vertices dim"]:
+        """Unit embeddings of the vertices of a class's mesh.
+
+        Raises:
+            UsageError: the network has no mesh for this class.
+        """
+        if class_id not in self.mesh_of:
+            raise UsageError(f"{self.spec.name} has no mesh for class {class_id}", expected=self.mesh_of or "a CSE model")
+        mesh = self.mesh_of[class_id]
+        if mesh not in self._vertices:
+            with torch.no_grad():
+                self._vertices[mesh] = self.network.roi_heads.embedder(mesh).float().cpu().numpy()
+        return self._vertices[mesh]
+
+    def class_of(self, category: str) -> int:
+        """The class that stands for a category.
+
+        Raises:
+            UsageError: this network does not know it.
+        """
+        return class_and_mesh(self.spec, category)[0]
+
+    def prepare(self, image: Image) -> Prepared:
+        """A photograph at the network's size; any thread may do this while the network works.
+
+        Args:
+            image: [H, W, 3] BGR, 0..255.
+
+        Raises:
+            ShapeError: not an image.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ShapeError("an image to look at is [H, W, 3] uint8, BGR", got=f"{list(image.shape)} {image.dtype}")
+        height, width = image.shape[:2]
+        size = network_size(height, width, self.spec.min_side, self.spec.max_side)
+        step = self.network.backbone.size_divisibility
+        shape = (size[0] + -size[0] % step, size[1] + -size[1] % step)
+        source = None
+        if self.spec.crop_side:
+            most = SOURCE_SIDE / max(height, width)
+            source = image if most >= 1 else resized(image, (max(1, round(height * most)), max(1, round(width * most))))
+        return Prepared(resized(image, size), height, width, shape, source)
+
+    def predict(
+        self, image: Image | Prepared, boxes: Boxes | None = None, score: float = 0.5, classes: Iterable[int] | None = None
+    ) -> list[RawDetection]:
+        """Objects of one photograph, best first.
+
+        Args:
+            image: [H, W, 3] BGR, 0..255, or prepared.
+            boxes: [N, 4] xyxy in image pixels, to be used instead of detection; they come back in their order.
+            score: boxes below do not enter the dense head.
+            classes: boxes of other classes do not enter it either; None for all. Given boxes are of the first one.
+
+        Raises:
+            ShapeError: not an image, or boxes that are none.
+        """
+        return self.predict_many([image], [boxes], score, classes)[0]
+
+    @torch.inference_mode()
+    def predict_many(
+        self,
+        images: Sequence[Image | Prepared],
+        boxes: Sequence[Boxes | None] | None = None,
+        score: float = 0.5,
+        classes: Iterable[int] | None = None,
+    ) -> list[list[RawDetection]]:
+        """Objects of several photographs; those that come to the same shape share one pass.
+
+        Raises:
+            ShapeError: not images, or boxes that are none.
+        """
+        given = list(boxes) if boxes is not None else [None] * len(images)
+        wanted = None if classes is None else sorted(set(classes))
+        for each in given:
+            _require_boxes(each)
+        photographs = [image if isinstance(image, Prepared) else self.prepare(image) for image in images]
+        results: list[list[RawDetection]] = [[] for _ in images]
+        for shape in dict.fromkeys(one.shape for one in photographs):
+            members = [index for index, one in enumerate(photographs) if one.shape == shape]
+            found = self._same_shape([photographs[i] for i in members], [given[i] for i in members], score, wanted)
+            for index, detections in zip(members, found, strict=True):
+                results[index] = detections
+        return results
+
+    def _same_shape(self, photographs: list[Prepared], given, score, wanted) -> list[list[RawDetection]]:
+        again = self.spec.crop_side > 0
+        features = inputs = None
+        if not again or any(boxes is None for boxes in given):
+            inputs = torch.cat([self._input(one.pixels) for one in photographs]).contiguous(memory_format=self.memory_format)
+            with self._autocast():
+                features = self.backbone(inputs)
+            features = {name: level.float() for name, level in features.items()}
+        found = self._boxes(inputs, features, given, photographs, score, wanted)
+        placed = [
+            boxes if boxes is not None else _clipped(one.boxes.cpu().numpy() / photograph.scale, photograph)
+            for one, boxes, photograph in zip(found, given, photographs, strict=True)
+        ]
+        squares = [[square_of(box) for box in boxes] for boxes in placed] if again else None
+        maps = self._dense_again(photographs, squares) if squares else self._dense(features, [one.boxes for one in found])
+        answers, start = [], 0
+        for number, (one, boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
+            regions = [region_of(square, photograph.width, photograph.height) for square in squares[number]] if squares else boxes
+            own = [_detection(boxes[k], regions[k], one, k, maps, start + k) for k in range(len(one.boxes))]
+            answers.append([tightened(each) for each in once(own)] if again and given[number] is None else own)
+            start += len(one.boxes)
+        return answers
+
+    def _input(self, pixels: Image) -> torch.Tensor:
+        pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+        return self.network.normalised(torch.from_numpy(pixels).to(self.device))
+
+    def _boxes(self, inputs, features, given, photographs: list[Prepared], score, wanted) -> list[_Found]:
+        """Given boxes, or those of the box branch that are wanted."""
+        if all(boxes is not None for boxes in given):
+            detected: list[Any] = [None] * len(given)
+        else:
+            self.network.roi_heads.box_predictor.test_score_thresh = score
+            detected = self.network.detect(inputs, [one.pixels.shape[:2] for one in photographs], features)
+        found = []
+        for boxes, photograph, instances in zip(given, photographs, detected, strict=True):
+            if boxes is not None:
+                own = torch.from_numpy(np.asarray(boxes, dtype=np.float32).reshape(-1, 4) * photograph.scale).to(self.device)
+                kind = torch.full((len(own),), wanted[0] if wanted else 0)
+                found.append(_Found(own, torch.ones(len(own)), kind))
+                continue
+            keep = instances.scores >= score
+            if self.spec.other_classes:  # an animal is of one class: the likeliest
+                best = nms(instances.pred_boxes.tensor, instances.scores, SAME_BOX)
+                keep &= torch.zeros_like(keep).index_fill_(0, best, True)
+            if wanted is not None:
+                keep &= torch.isin(instances.pred_classes, torch.tensor(wanted, device=keep.device))
+            found.append(_Found(instances.pred_boxes.tensor[keep], instances.scores[keep].cpu(), instances.pred_classes[keep].cpu()))
+        return found
+
+    def _dense(self, features: dict[str, torch.Tensor], boxes: list[torch.Tensor]) -> dict[str, np.ndarray]:
+        """Dense maps of all boxes of a pass, image after image; the head sees a few at a time, images without boxes not at all."""
+        members = [index for index, own in enumerate(boxes) if len(own)]
+        if not members:
+            return {}
+        if len(members) < len(boxes):
+            features = {name: level[members] for name, level in features.items()}
+        heads, parts = self.network.roi_heads, []
+        with self._autocast():
+            for chunk in heads.pooled(features, [boxes[index] for index in members]).split(BOXES_AT_ONCE):
+                parts.append(_arrays(heads.dense_maps(chunk)))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _dense_again(self, photographs: list[Prepared], squares: list[list[Square]]) -> dict[str, np.ndarray]:
+        """Dense maps of crops of all boxes of a pass, image after image, read where the crop lies in the image."""
+        wanted = [(photograph, square) for photograph, own in zip(photographs, squares, strict=True) for square in own]
+        parts = []
+        for first in range(0, len(wanted), BOXES_AT_ONCE):
+            chunk = wanted[first : first + BOXES_AT_ONCE]
+            crops = torch.cat([self._input(self._crop(photograph, square)) for photograph, square in chunk])
+            with self._autocast():
+                outputs = self.network.look_again(crops.contiguous(memory_format=self.memory_format))
+            for one in fields(outputs):
+                whole = getattr(outputs, one.name).float()
+                setattr(outputs, one.name, torch.stack([
+                    part_of_maps(maps, square, region_of(square, photograph.width, photograph.height))
+                    for maps, (photograph, square) in zip(whole, chunk, strict=True)
+                ]))  # fmt: skip
+            parts.append(_arrays(outputs))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+    def _crop(self, photograph: Prepared, square: Square) -> Image:
+        scale = photograph.source.shape[1] / photograph.width
+        return crop_of(photograph.source, tuple(scale * value for value in square), self.spec.crop_side, self.spec.pixel_mean)
+
+    def _autocast(self) -> torch.autocast:
+        kind = PRECISIONS[self.precision]
+        return torch.autocast(self.device.type, kind or torch.bfloat16, enabled=kind is not None)
+
+
+def _require_boxes(boxes: Boxes | None) -> None:
+    if boxes is not None and (np.ndim(boxes) != 2 or np.shape(boxes)[1] != 4):
+        raise ShapeError("boxes are rows of x0, y0, x1, y1", got=list(np.shape(boxes)), expected="[N, 4]")
+
+
+def _clipped(boxes: Boxes, photograph: Prepared) -> Boxes:
+    return np.clip(boxes, 0, [photograph.width, photograph.height] * 2)
+
+
+def _arrays(outputs: Outputs) -> dict[str, np.ndarray]:
+    maps = {one.name: getattr(outputs, one.name) for one in fields(outputs)}
+    return {name: value.float().cpu().numpy() for name, value in maps.items() if value is not None}
+
+
+def _detection(
+    box: Float[np.ndarray, "4"],
+    region: Float[np.ndarray, "4"],
+    found: _Found,
+    index: int,
+    maps: dict[str, np.ndarray],
+    row: int,
+) -> RawDetection:
+    own = {name: values[row] for name, values in maps.items()}
+    coarse, embedding = own.pop("coarse_segm"), own.pop("embedding", None)
+    place, covered = (tuple(float(value) for value in each) for each in (box, region))
+    return RawDetection(place, float(found.scores[index]), int(found.classes[index]), coarse, embedding, own, covered)

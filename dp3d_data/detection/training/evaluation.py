@@ -1,0 +1,241 @@
+"""How well a CSE network finds, cuts out and matches animals whose truth is known, as a whole and by group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from dp3d_data.detection.training.metrics import average_precision, box_overlaps, mask_overlap, match_detections, share_within, summary
+from dp3d_data.detection.training.readout import placed_keypoints
+from dp3d_data.matching import VertexIndex, match_detection, view_of
+
+AP_OVERLAP = 0.5
+PCK = {"pck_10": 0.10, "pck_15": 0.15}
+
+Images = Iterable[tuple[np.ndarray, list["TrueObject"]]]
+Watch = Callable[[np.ndarray, list["TrueObject"], list, list["Marks"]], None]
+
+
+@dataclass(frozen=True)
+class TrueObject:
+    """One object of one image: box xyxy, mask and (where known) template vertex of each pixel and true keypoints.
+
+    groups: what it is scored under beside the whole, such as "view: side". named [n, 3]: annotated keypoints x, y in image
+    pixels and whether each is visible. name: of its image, for pictures.
+    """
+
+    box: Float[np.ndarray, "4"]
+    mask: Bool[np.ndarray, "h w"]
+    vertex_map: Int[np.ndarray, "h w"] | None = None
+    keypoints: Float[np.ndarray, "vertices 2"] | None = None
+    groups: tuple[str, ...] = ()
+    named: Float[np.ndarray, "n 3"] | None = None
+    name: str = ""
+
+
+@dataclass
+class Marks:
+    """What became of one true object; found where a detection hit it. Errors are empty where they cannot be told.
+
+    named [n]: errors of its annotated keypoints, NaN where one is not asked for, infinite where it was not found.
+    places [n, 2]: where these were placed, image pixels.
+    """
+
+    groups: tuple[str, ...]
+    found: bool = False
+    mask_overlap: float = float("nan")
+    geodesic: np.ndarray | None = None
+    keypoint: np.ndarray | None = None
+    named: np.ndarray | None = None
+    places: np.ndarray | None = None
+
+    @classmethod
+    def missed(cls, truth: TrueObject, named_vertices: Int[np.ndarray, "n"] | None) -> Marks:
+        """Of an object that was not found, as far as is known; annotated, visible keypoints count that are vertices of the template."""
+        if named_vertices is None or truth.named is None:
+            return cls(truth.groups)
+        return cls(truth.groups, named=np.where((truth.named[:, 2] > 0) & (np.asarray(named_vertices) >= 0), np.inf, np.nan))
+
+    def place(self, places: Float[np.ndarray, "n 2"], truth: TrueObject) -> None:
+        """Mark where the annotated keypoints were placed."""
+        errors = np.linalg.norm(places - truth.named[:, :2], axis=1) / np.sqrt(max(truth.mask.sum(), 1))
+        self.places, self.named = places, np.where(np.isnan(self.named), np.nan, errors)
+
+
+@dataclass
+class Tally:
+    """What was seen so far.
+
+    objects: the marks of every true object. detections: score and object (or -1) of each. strays: scores of those that
+    overlap no object by AP_OVERLAP. images: how many.
+    """
+
+    objects: list[Marks] = field(default_factory=list)
+    detections: list[tuple[float, int]] = field(default_factory=list)
+    strays: list[float] = field(default_factory=list)
+    images: int = 0
+
+    def result(self, group: str = "") -> dict[str, float]:
+        """The measures of all objects or of a group; means of overlaps and errors are over the objects that were found.
+
+        Average precision of a group leaves out detections of other objects; a false box counts in every group.
+        """
+        members = {place for place, one in enumerate(self.objects) if not group or group in one.groups}
+        mine = [self.objects[place] for place in sorted(members)]
+        hits = [(score, owner >= 0) for score, owner in self.detections if owner < 0 or owner in members]
+        scores, correct = np.array([score for score, _ in hits]), np.array([hit for _, hit in hits], dtype=bool)
+        found = [one for one in mine if one.found]
+        named = {
+            "objects": float(len(mine)),
+            "found": float(len(found)),
+            "ap50": average_precision(scores, correct, len(mine)),
+            "mask_iou": float(np.mean([one.mask_overlap for one in found])) if found else float("nan"),
+        }
+        geodesic = [one.geodesic for one in found if one.geodesic is not None]
+        if geodesic:
+            named |= {f"geodesic_{name}": value for name, value in summary(np.concatenate(geodesic)).items()}
+        keypoint = [one.keypoint for one in found if one.keypoint is not None]
+        if keypoint:
+            errors = np.concatenate(keypoint)
+            named["keypoint_error"] = float(errors.mean()) if len(errors) else float("nan")
+        return named | self._annotated(mine)
+
+    @staticmethod
+    def _annotated(mine: list[Marks]) -> dict[str, float]:
+        """PCK over the annotated keypoints of all objects, those of objects that were not found missed, and of the found ones."""
+        every = [_asked(one.named) for one in mine if one.named is not None]
+        if not every:
+            return {}
+        errors, found = np.concatenate(every), [_asked(one.named) for one in mine if one.found and one.named is not None]
+        named = {"annotated_keypoints": float(len(errors))}
+        for name, share in PCK.items():
+            named[name] = share_within(errors, share)
+            named[f"{name}_found"] = share_within(np.concatenate(found) if found else np.zeros(0), share)
+        return named
+
+    def by_keypoint(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Of each annotated keypoint: how many, PCK over all objects, and the median error of those that were placed."""
+        every = [one.named for one in self.objects if one.named is not None]
+        table = np.stack(every, axis=1) if every else np.zeros((0, 0))
+        measures = {}
+        for name, row in zip(names, table, strict=False):
+            if len(errors := _asked(row)):
+                placed = errors[np.isfinite(errors)]
+                measures[name] = {"annotated_keypoints": float(len(errors))}
+                measures[name] |= {pck: share_within(errors, share) for pck, share in PCK.items()}
+                measures[name]["median_error"] = float(np.median(placed)) if len(placed) else float("nan")
+        return measures
+
+    def spurious(self, score: float) -> int:
+        """Detections of at least this score that hit no object."""
+        return sum(found >= score for found in self.strays)
+
+    def by_group(self) -> dict[str, dict[str, float]]:
+        """The measures of every group, in order of their names."""
+        return {group: self.result(group) for group in sorted({name for one in self.objects for name in one.groups})}
+
+
+def _asked(errors: Float[np.ndarray, "n"]) -> Float[np.ndarray, "asked"]:
+    return errors[~np.isnan(errors)]
+
+
+def evaluate(predictor, images: Images, geodesics=None, score: float = 0.05) -> dict[str, float]:
+    """The measures over all objects; see `examine` and `Tally.result`."""
+    return examine(predictor, images, geodesics, score=score).result()
+
+
+def examine(
+    predictor,
+    images: Images,
+    geodesics: Float[np.ndarray, "K K"] | None = None,
+    *,
+    named_vertices: Int[np.ndarray, "n"] | None = None,
+    score: float = 0.05,
+    classes: list[int] | None = None,
+    given: bool = False,
+    watch: Watch | None = None,
+) -> Tally:
+    """Run a predictor over images with truth.
+
+    Args:
+        predictor: a `DensePredictor`.
+        images: BGR image [H, W, 3] uint8 and its objects.
+        geodesics: surface distances in template units, for the geodesic error.
+        named_vertices: template vertex of each annotated keypoint, -1 for none; needs geodesics.
+        score: detections below are not looked at; average precision needs the weak ones too.
+        classes: look for these only.
+        given: the predictor is told the boxes of the objects, and finds them all.
+        watch: told of every image, its objects, its detections and what became of the objects.
+
+    Returns:
+        Of every object: mask IoU; geodesic errors in the body's extent over pixels of prediction and truth both; errors of
+        pooled keypoints as a share of the box's longer side; errors of annotated keypoints as a share of the square root
+        of the mask's area, infinite where the object was not found.
+    """
+    tally, indices = Tally(), dict[int, VertexIndex]()
+    for image, objects in images:
+        first = len(tally.objects)
+        tally.images += 1
+        tally.objects += [Marks.missed(one, named_vertices) for one in objects]
+        boxes = np.array([one.box for one in objects]).reshape(-1, 4)
+        found, owner = _detections(predictor, image, boxes, score, classes, given)
+        for detection, index in zip(found, owner.tolist(), strict=True):
+            tally.detections.append((float(detection.score), first + index if index >= 0 else -1))
+            if not given and (box_overlaps(np.array([detection.box]), boxes) < AP_OVERLAP).all():
+                tally.strays.append(float(detection.score))
+            if index >= 0:
+                if detection.class_id not in indices:
+                    indices[detection.class_id] = VertexIndex(predictor.vertex_embeddings(detection.class_id))
+                compare(tally.objects[first + index], detection, objects[index], indices[detection.class_id], geodesics, named_vertices)
+        if watch is not None:
+            watch(image, objects, found, tally.objects[first:])
+    return tally
+
+
+def _detections(predictor, image: np.ndarray, boxes: Float[np.ndarray, "n 4"], score: float, classes: list[int] | None, given: bool):
+    """What the predictor says of an image, and the object (by its box) that each detection hits, or -1."""
+    if given:
+        return predictor.predict(image, boxes=boxes, classes=classes), np.arange(len(boxes))
+    found = predictor.predict(image, score=score, classes=classes)
+    own = np.array([one.box for one in found]).reshape(-1, 4)
+    return found, match_detections(own, np.array([one.score for one in found]), boxes, AP_OVERLAP)
+
+
+def compare(
+    marks: Marks,
+    detection,
+    truth: TrueObject,
+    index: VertexIndex,
+    geodesics: Float[np.ndarray, "K K"] | None,
+    named_vertices: Int[np.ndarray, "n"] | None = None,
+) -> None:
+    """Mark one found object."""
+    dense = match_detection(detection, index)
+    vertices = on_image(dense, truth.mask.shape)
+    marks.found, marks.mask_overlap = True, mask_overlap(vertices >= 0, truth.mask)
+    if geodesics is None:
+        return
+    if marks.named is not None and dense.mask.any():
+        marks.place(placed_keypoints(dense, named_vertices, geodesics), truth)
+    if truth.vertex_map is None:
+        return
+    both = (vertices >= 0) & (truth.vertex_map >= 0) & truth.mask
+    marks.geodesic = geodesics[vertices[both], truth.vertex_map[both]]
+    if truth.keypoints is not None and dense.mask.any():
+        view = view_of(dense, len(geodesics))
+        longest = max(truth.box[2] - truth.box[0], truth.box[3] - truth.box[1])
+        marks.keypoint = np.linalg.norm(view.keypoints - truth.keypoints[view.ids], axis=1) / longest
+
+
+def on_image(dense, shape: tuple[int, int]) -> Int[np.ndarray, "h w"]:
+    """A detection's vertex ids on the whole image, -1 outside its mask; parts beyond the border are cut."""
+    canvas = np.full(shape, -1, dtype=np.int64)
+    (x, y), (height, width) = dense.origin, dense.mask.shape
+    top, left, bottom, right = max(y, 0), max(x, 0), min(y + height, shape[0]), min(x + width, shape[1])
+    if top < bottom and left < right:
+        part = slice(top - y, bottom - y), slice(left - x, right - x)
+        canvas[top:bottom, left:right] = np.where(dense.mask[part], dense.vertex_ids[part], -1)
+    return canvas

@@ -1,0 +1,195 @@
+"""Synthetic images as a stream of training samples: the batch of a step is always the same, whatever the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch.utils.data import DataLoader, Dataset
+
+from dp3d_data.config import workspace
+from dp3d_data.detection.training.compose import LEAST_PIXELS, Picture, coarsened, framed, mirrored, overlaid, relit
+from dp3d_data.detection.training.cropping import Crop, Crops, cropped, drawn_points, stacked
+from dp3d_data.detection.training.kinds import Kind, class_names
+from dp3d_data.detection.training.recipe import TrainCseConfig
+from dp3d_data.detection.training.renders import Renders
+from dp3d_data.ranks import ALONE, Ranks
+
+COMPOSE, CROP = 7, 8
+FIRST, MORE = 512, 3  # renders that the first step draws from, and how many each step adds
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images side by side, their objects one after the other.
+
+    Attributes:
+        images: [n, 3, H, W] uint8, BGR.
+        image_of: [m] image of each object, ascending.
+        classes: [m] class of each object.
+        boxes: [m, 4] xyxy, image pixels.
+        masks: [m, H, W] the objects' pixels.
+        points: [P, 2] centres of drawn object pixels, image pixels.
+        vertices: [P] their template vertices.
+        owner: [P] object of each point.
+        crops: for networks that look again at each box.
+    """
+
+    images: torch.Tensor
+    image_of: torch.Tensor
+    classes: torch.Tensor
+    boxes: torch.Tensor
+    masks: torch.Tensor
+    points: torch.Tensor
+    vertices: torch.Tensor
+    owner: torch.Tensor
+    crops: Crops | None = None
+
+    def by_image(self, values: torch.Tensor) -> list[torch.Tensor]:
+        """Boxes, classes or others of all objects, for each image."""
+        return [values[self.image_of == index] for index in range(len(self.images))]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A picture whose objects have classes; `matched` where their vertices are those of the class's mesh."""
+
+    picture: Picture
+    classes: dict[int, int]
+    matched: dict[int, bool]
+
+
+class SyntheticBatches(Dataset):
+    """The batch of each step, made from rendered images that all steps share.
+
+    Of R processes that share the steps, number r takes batches r, r + R, ... of one stream: step s has batches s R to s R + R - 1.
+    A batch draws from the first renders only, and each step adds some, so that a training begins before all are made. Every time an
+    image is drawn it is cut, turned, mirrored, relit and combined anew.
+    """
+
+    def __init__(
+        self, kinds: tuple[Kind, ...], config: TrainCseConfig, again: bool = False, first_step: int = 0, ranks: Ranks = ALONE
+    ) -> None:
+        self.kinds, self.config, self.again, self.first_step, self.ranks = kinds, config, again, first_step, ranks
+        names = class_names(kinds)
+        self.class_ids = [names.index(kind.name) for kind in kinds]
+        folder = Path(config.cache) if config.cache else workspace(config.category) / "renders"
+        places = {"backgrounds": config.backgrounds, "environments": config.environments}
+        settings = {name: value for name, value in places.items() if value}
+        self.renders = [Renders(kind.template, folder, config.seed, config.image_size, **settings) for kind in kinds]
+
+    def __len__(self) -> int:
+        return self.config.steps - self.first_step
+
+    def __getitem__(self, offset: int) -> Batch:
+        step, config = self.first_step + offset, self.config
+        number = step * self.ranks.count + self.ranks.rank
+        crops = stacked([self._crop(number, position) for position in range(config.crops)], config.points) if self.again else None
+        with_scenes = not self.again or step % config.box_every == 0
+        scenes = [self._scene(number, position) for position in range(config.batch)] if with_scenes else []
+        return batch_of(scenes, 0 if self.again else config.points, config.image_size, crops)
+
+    def _scene(self, number: int, position: int) -> tuple[np.random.Generator, Composed]:
+        rng = self._rng(COMPOSE, number, position)
+        composed = self._composed(rng, number, whole=True)
+        return rng, composed
+
+    def _crop(self, number: int, position: int) -> tuple[np.random.Generator, Crop, int]:
+        for attempt in range(ATTEMPTS):
+            rng = self._rng(CROP, number, position, attempt)
+            composed = self._composed(rng, number, whole=False)
+            seen = [name for name in composed.classes if (composed.picture.objects == name).sum() >= LEAST_PIXELS]
+            if not seen:
+                continue
+            chosen = int(rng.choice(seen))
+            crop = cropped(rng, composed.picture, chosen, self.config.crop_size, self.config.thin_weight)
+            if crop is not None:
+                vertices = crop.vertex_map if composed.matched[chosen] else np.full_like(crop.vertex_map, -1)
+                return rng, replace(crop, vertex_map=vertices), composed.classes[chosen]
+        raise AssertionError("no render shows its animal")
+
+    def _composed(self, rng: np.random.Generator, number: int, whole: bool) -> Composed:
+        """A render, cut anew where it stays `whole`, with now and then an animal of another laid over it."""
+        kind, picture = self._drawn(rng, number)
+        picture = framed(rng, picture) if whole else picture
+        kinds = [kind] * (int(picture.objects.max()) + 1)
+        if rng.random() < self.config.overlaid:
+            other, beside = self._drawn(rng, number)
+            laid = overlaid(rng, picture, beside)
+            kinds += [other] * (laid is not picture)
+            picture = laid
+        classes = {name: self.class_ids[kind] for name, kind in enumerate(kinds)}
+        picture = replace(picture, image=relit(rng, coarsened(rng, picture.image)))
+        return Composed(picture, classes, {name: self.kinds[kind].matched for name, kind in enumerate(kinds)})
+
+    def _drawn(self, rng: np.random.Generator, number: int) -> tuple[int, Picture]:
+        """A kind by its share, and one of the renders that are drawn from by now, mirrored in half of the cases."""
+        kind = int(rng.choice(len(self.kinds), p=[one.share for one in self.kinds]))
+        available = min(self.config.renders, FIRST + MORE * number)
+        one = self.kinds[kind]
+        picture = self.renders[kind].picture(int(rng.integers(max(1, round(available * one.share)))))
+        possible = self.config.mirror and (one.template.symmetry is not None or not one.matched)
+        if possible and rng.random() < 0.5:
+            picture = mirrored(picture, one.template.symmetry if one.matched else np.arange(one.template.num_vertices))
+        return kind, picture
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
+
+
+def batch_of(scenes: list[tuple[np.random.Generator, Composed]], points: int, side: int, crops: Crops | None = None) -> Batch:
+    """Stack pictures of one size; animals of which too little is seen are no objects."""
+    masks, image_of, classes, drawn = [], [], [], []
+    for index, (rng, scene) in enumerate(scenes):
+        for name, class_id in scene.classes.items():
+            mask = scene.picture.objects == name
+            if mask.sum() < LEAST_PIXELS:
+                continue
+            masks.append(mask)
+            image_of.append(index)
+            classes.append(class_id)
+            shown = np.where(mask & scene.matched[name], scene.picture.vertex_map, -1)
+            drawn.append(drawn_points(shown, points, rng))
+    stack = np.stack(masks) if masks else np.zeros((0, side, side), dtype=bool)
+    owner = np.repeat(np.arange(len(drawn)), [len(vertices) for _, vertices in drawn])
+    images = [scene.picture.image[:, :, ::-1].transpose(2, 0, 1) for _, scene in scenes]
+    return Batch(
+        torch.from_numpy(np.stack(images) if images else np.zeros((0, 3, side, side), dtype=np.uint8)),
+        torch.tensor(image_of, dtype=torch.int64),
+        torch.tensor(classes, dtype=torch.int64),
+        torch.from_numpy(tight_boxes(stack)),
+        torch.from_numpy(stack),
+        torch.from_numpy(np.concatenate([one for one, _ in drawn]) if drawn else np.zeros((0, 2), dtype=np.float32)),
+        torch.from_numpy(np.concatenate([one for _, one in drawn]) if drawn else np.zeros(0, dtype=np.int64)),
+        torch.from_numpy(owner),
+        crops,
+    )
+
+
+def tight_boxes(masks: np.ndarray) -> Float[np.ndarray, "m 4"]:
+    """xyxy around each mask's pixels."""
+    boxes = np.zeros((len(masks), 4), dtype=np.float32)
+    for index, mask in enumerate(masks):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        boxes[index] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return boxes
+
+
+def batches(
+    kinds: tuple[Kind, ...], config: TrainCseConfig, first_step: int, *, again: bool = False, ranks: Ranks = ALONE
+) -> Iterator[Batch]:
+    """This process's batches of steps first_step, first_step + 1, ... to the last."""
+    return iter(
+        DataLoader(
+            SyntheticBatches(kinds, config, again, first_step, ranks),
+            batch_size=None,
+            num_workers=config.workers,
+            multiprocessing_context="spawn" if config.workers else None,
+            prefetch_factor=4 if config.workers else None,
+        )
+    )

@@ -1,0 +1,76 @@
+"""Templates by name or path: built in, imported into the workspace, or a mesh file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from dp3d_data.config import workspace
+from dp3d_data.errors import InputMissing, TemplateError, UsageError
+from dp3d_data.geometry.template import Template
+
+DATA = Path(__file__).parent / "data"
+LICENCES = {"cow": "public domain (spot, Keenan Crane)", "dog": "Apache-2.0 (derived from dm-control's dog)"}
+
+
+def builtin_names() -> list[str]:
+    """The templates that are shipped."""
+    return sorted(path.stem for path in DATA.glob("*.npz"))
+
+
+def imported_folder() -> Path:
+    """Where `dp3d-data template import` puts templates."""
+    return workspace() / "templates"
+
+
+def imported_names() -> list[str]:
+    """The templates that were imported into the workspace."""
+    return sorted(path.stem for path in imported_folder().glob("*.npz"))
+
+
+def free_path(name: str, overwrite: bool = False) -> Path:
+    """Where a template of that name is to be kept in the workspace.
+
+    Raises:
+        UsageError: no name for a template, a built-in one's, or one that is taken.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise UsageError("this is no name for a template", got=repr(name), expected="letters, digits, - and _")
+    path = imported_folder() / f"{name}.npz"
+    if name in builtin_names():
+        raise UsageError("a built-in template has that name", got=name, hint="choose another --name")
+    if path.exists() and not overwrite:
+        raise UsageError("a template of that name exists", got=path, hint="choose another --name, or add --overwrite")
+    return path
+
+
+def load_template(name_or_path: str | Path) -> Template:
+    """A template by its name (built in, or imported into the workspace) or from a file (.npz, .obj, .ply, .glb).
+
+    A name never means a file in the working directory: a path has a suffix or a folder in it.
+
+    Raises:
+        TemplateError: no template of that name, with the near match; or an unusable mesh (MeshIsEmpty, MeshInvalid).
+        InputMissing, InputCorrupt: no such file, or not a mesh.
+    """
+    text, path = str(name_or_path), Path(name_or_path)
+    if not path.suffix and path.name == text:
+        return _by_name(text)
+    if not path.is_file():
+        raise InputMissing("no such template file", got=text, expected="a built-in name or .npz, .obj, .ply, .glb", path=path)
+    if path.suffix.lower() == ".npz":
+        return Template.load(path)
+    from dp3d_data.geometry.mesh_files import read_mesh_template
+
+    return read_mesh_template(path)
+
+
+def _by_name(name: str) -> Template:
+    for folder in (DATA, imported_folder()):
+        if (folder / f"{name}.npz").is_file():
+            return Template.load(folder / f"{name}.npz")
+    known = builtin_names() + imported_names()
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "dp3d-data template list; or: dp3d-data template import MESH --name NAME"
+    raise TemplateError("no template of that name", got=repr(name), expected=", ".join(known), hint=hint)

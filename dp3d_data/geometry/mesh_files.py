@@ -1,0 +1,269 @@
+"""Mesh files (.obj, .ply, .glb) to templates, vertex order kept, and templates to mesh files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
+from dp3d_data.files import read_text, require_no_pointer, write_text, write_whole
+from dp3d_data.geometry.gltf import is_rigged, read_glb, read_surface
+from dp3d_data.geometry.orientation import guessed_axes
+from dp3d_data.geometry.rigs import TEMPLATE_FROM_GLTF, read_rigged_glb
+from dp3d_data.geometry.symmetry import detect_symmetry
+from dp3d_data.geometry.template import Template, make_template
+from dp3d_data.geometry.validation import check_mesh
+from dp3d_data.limits import DAMAGE
+
+SUFFIXES = (".obj", ".ply", ".glb")
+MOST_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Vertices [K, 3] in the file's unit and axes, and triangles [F, 3]."""
+
+    vertices: Float[np.ndarray, "K 3"]
+    faces: Int[np.ndarray, "F 3"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A template, and a sentence for each thing about the mesh that its user should know."""
+
+    template: Template
+    warnings: tuple[str, ...]
+
+
+def read_mesh_template(path: str | Path, name: str | None = None) -> Template:
+    """A template from a mesh file, or from a skinned .glb with its skeleton and clips; see import_mesh."""
+    return import_mesh(path, name).template
+
+
+def import_mesh(
+    path: str | Path,
+    name: str | None = None,
+    *,
+    unit: str = "unknown",
+    axes: str = "",
+    weld: bool = False,
+    clean: bool = False,
+    flip: bool = False,
+) -> Reading:
+    """Read, mend where asked, check and normalise a mesh.
+
+    Args:
+        path: .obj, .ply or .glb.
+        name: of the template; the file's stem by default.
+        unit: "m" if the file is in metres.
+        axes: the file's axes that point forward, left and up, such as "+z+x+y"; "+x+y+z" for .obj and .ply and
+            "+z+x+y" (glTF's) for .glb by default; where the body is no mirror image of itself that way round, but is another
+            way, the shape tells (guessed_axes).
+        weld: join vertices of equal position (renumbers).
+        clean: drop vertices without a face and all but the largest part (renumbers).
+        flip: turn every face over.
+
+    Raises:
+        InputMissing, InputCorrupt: no such file, or not a mesh.
+        UsageError: unknown suffix or axes; an option that a rigged file does not take.
+        MeshIsEmpty, MeshInvalid: no usable surface.
+    """
+    path = Path(path)
+    _check_file(path)
+    name = name or path.stem
+    if path.suffix.lower() == ".glb" and is_rigged(read_glb(path)):
+        if axes or weld or clean or flip:
+            raise UsageError("a rigged file is taken as it is", got="--axes, --weld, --clean or --flip", path=path)
+        template = read_rigged_glb(path, name)
+        return Reading(template, tuple(_checked(template.vertices, template.faces, path)))
+    mesh = read_mesh(path)
+    mesh, notes = _mended(mesh, weld, clean, flip)
+    notes += _checked(mesh.vertices, mesh.faces, path)
+    default = "+z+x+y" if path.suffix.lower() == ".glb" else "+x+y+z"
+    template = _turned(mesh, axes or default, name, unit)
+    guess = "" if axes or template.symmetry is not None else guessed_axes(mesh.vertices)
+    if guess:
+        template = _turned(mesh, guess, name, unit)
+        notes.append(f"taken to lie with axes {guess}, as its mirror plane and feet tell; if that is wrong: --axes")
+    return Reading(template, tuple(notes))
+
+
+def _turned(mesh: Mesh, axes: str, name: str, unit: str) -> Template:
+    """The template of a mesh that lies along these axes."""
+    turned = mesh.vertices @ axes_matrix(axes).T
+    template = make_template(name, turned, mesh.faces, unit=unit)
+    return replace(template, symmetry=detect_symmetry(template.vertices))
+
+
+def read_mesh(path: str | Path) -> Mesh:
+    """The triangles of a file, vertices in the file's order (.glb: parts joined, node transforms applied, welded).
+
+    Raises:
+        InputMissing, InputCorrupt: no such file, or not a mesh.
+        UsageError: unknown suffix.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        if path.suffix.lower() == ".obj":
+            return _read_obj(path)
+        if path.suffix.lower() == ".glb":
+            return _first_of_equal(Mesh(*read_surface(read_glb(path))))
+        return _read_ply(path)
+    except Dp3dError:
+        raise
+    except (*DAMAGE, NameError) as error:
+        got = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise InputCorrupt("this file is not a mesh", got=got, expected=f"a {path.suffix} mesh", path=path) from error
+
+
+def write_mesh(template: Template, path: str | Path, source_units: bool = False) -> Path:
+    """Write .obj, .ply or .glb, vertices in the template's order; .glb in glTF's axes, the others in the template's.
+
+    Raises:
+        UsageError: unknown suffix.
+    """
+    import trimesh
+
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError("no such mesh format", got=path.suffix, expected=" ".join(SUFFIXES))
+    vertices = template.vertices.astype(np.float64)
+    if source_units:
+        vertices = vertices * template.factor + template.center
+    if path.suffix.lower() == ".glb":
+        vertices = vertices @ TEMPLATE_FROM_GLTF
+    if path.suffix.lower() == ".obj":
+        return _write_obj(path, vertices, template.faces)
+    mesh = trimesh.Trimesh(vertices, template.faces, process=False)
+    return write_whole(path, lambda stream: stream.write(mesh.export(file_type=path.suffix.lower()[1:])))
+
+
+def axes_matrix(axes: str) -> Float[np.ndarray, "3 3"]:
+    """template_from_file for axes such as "+z+x+y" (forward, left, up).
+
+    Raises:
+        UsageError: not three different signed axes that make a right-handed frame.
+    """
+    expected = 'three signed axes that point forward, left and up, right-handed, such as "+x+y+z" or "+z+x+y"'
+    text = axes.lower().replace(",", "").replace(" ", "")
+    matrix = np.zeros((3, 3))
+    if len(text) != 6 or any(sign not in "+-" for sign in text[::2]) or sorted(text[1::2]) != ["x", "y", "z"]:
+        raise UsageError("these axes name no frame", got=repr(axes), expected=expected)
+    for row in range(3):
+        matrix[row, "xyz".index(text[2 * row + 1])] = 1 if text[2 * row] == "+" else -1
+    if np.linalg.det(matrix) < 0:
+        raise UsageError("these axes mirror the mesh", got=repr(axes), expected=expected)
+    return matrix
+
+
+def _check_file(path: Path) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError("no such mesh format", got=path.suffix or "no suffix", expected=" ".join(SUFFIXES), path=path)
+    if not path.is_file():
+        raise InputMissing("no such mesh file", path=path)
+    require_no_pointer(path)
+    size = path.stat().st_size
+    if size == 0:
+        raise InputCorrupt("the file is empty", got="0 bytes", expected=f"a {path.suffix} mesh", path=path)
+    if size > MOST_BYTES:
+        hint = "decimate it to a few thousand vertices in a mesh editor"
+        raise InputCorrupt("too large for a template", got=f"{size} bytes", expected=f"at most {MOST_BYTES}", hint=hint, path=path)
+
+
+def _checked(vertices: np.ndarray, faces: np.ndarray, path: Path) -> list[str]:
+    """check_mesh, with the file named in its errors."""
+    try:
+        return check_mesh(vertices, faces)
+    except Dp3dError as error:
+        raise type(error)(error.what, got=error.got, expected=error.expected, hint=error.hint, path=path) from None
+
+
+def _mended(mesh: Mesh, weld: bool, clean: bool, flip: bool) -> tuple[Mesh, list[str]]:
+    vertices, faces, notes = mesh.vertices, mesh.faces, []
+    inside = len(faces) > 0 and faces.min() >= 0 and faces.max() < len(vertices)
+    if weld and inside:
+        vertices, inverse = np.unique(vertices, axis=0, return_inverse=True)
+        faces = inverse.ravel()[faces]
+    whole = (faces != np.roll(faces, 1, axis=1)).all(axis=1)
+    if not whole.all():
+        notes.append(f"{int((~whole).sum())} faces name a vertex twice and were dropped")
+        faces = faces[whole]
+    if clean and inside and len(faces):
+        from dp3d_data.geometry.geodesics import component_labels
+
+        labels = component_labels(len(vertices), faces)[faces[:, 0]]
+        kept = faces[labels == np.bincount(labels).argmax()]
+        ids, inverse = np.unique(kept, return_inverse=True)
+        vertices, faces = vertices[ids], inverse.reshape(-1, 3)
+    if len(vertices) != len(mesh.vertices):
+        notes.append(f"renumbered: {len(vertices)} of {len(mesh.vertices)} vertices are left")
+    return Mesh(vertices, faces[:, ::-1] if flip else faces), notes
+
+
+def _read_obj(path: Path) -> Mesh:
+    """Only `v` and `f` lines: texture seams must not split or reorder vertices. Polygons become fans."""
+    vertices: list[tuple[float, float, float]] = []
+    faces: list[tuple[int, int, int]] = []
+    for number, line in _whole_lines(read_text(path, errors="replace").split("\n")):
+        words = line.split()
+        if not words or words[0] not in ("v", "f"):
+            continue
+        try:
+            if words[0] == "v":
+                x, y, z = (float(word) for word in words[1:4])
+                vertices.append((x, y, z))
+            else:
+                faces += _fan(words[1:], len(vertices))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {line.strip()[:60]!r}") from error
+    if not vertices:
+        raise ValueError("no line starts with 'v'")
+    return Mesh(np.array(vertices, dtype=np.float64).reshape(-1, 3), np.array(faces, dtype=np.int64).reshape(-1, 3))
+
+
+def _whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Lines without comments, those that end with a backslash joined with the next; each with the number of its last part."""
+    held = ""
+    for number, line in enumerate(lines, start=1):
+        line = held + line.partition("#")[0].rstrip()
+        held = line[:-1] + " " if line.endswith("\\") else ""
+        if not held:
+            yield number, line
+
+
+def _fan(words: list[str], known: int) -> list[tuple[int, int, int]]:
+    """The triangles of a polygon; indices count from 1, or backwards from the last vertex."""
+    corners = [int(word.split("/")[0]) for word in words]
+    corners = [corner - 1 if corner > 0 else known + corner for corner in corners]
+    return [(corners[0], b, c) for b, c in zip(corners[1:-1], corners[2:], strict=True)]
+
+
+def _write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray) -> Path:
+    """Nine digits: enough to read the same single-precision numbers back."""
+    lines = [f"v {x:.9g} {y:.9g} {z:.9g}\n" for x, y, z in vertices.tolist()]
+    lines += [f"f {a} {b} {c}\n" for a, b, c in (faces + 1).tolist()]
+    return write_text(path, "".join(lines))
+
+
+def _read_ply(path: Path) -> Mesh:
+    import trimesh
+
+    parts = [part for part in trimesh.load_scene(path, process=False).dump() if hasattr(part, "vertices")]
+    if not parts:
+        raise ValueError("no triangles in it")
+    none = np.zeros((0, 3), dtype=np.int64)
+    return Mesh(np.asarray(parts[0].vertices, dtype=np.float64), np.asarray(getattr(parts[0], "faces", none), dtype=np.int64))
+
+
+def _first_of_equal(mesh: Mesh) -> Mesh:
+    """Weld equal positions, keeping the order of their first appearance: .glb splits vertices at every crease."""
+    single = mesh.vertices.astype(np.float32)
+    _, first, inverse = np.unique(single, axis=0, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return Mesh(mesh.vertices[np.sort(first)], rank[inverse.ravel()][mesh.faces])

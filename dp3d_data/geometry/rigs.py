@@ -1,0 +1,218 @@
+"""Skinned, animated .glb files to templates: one welded surface, one tree of joints, clips as rotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from dp3d_data.errors import Dp3dError, InputCorrupt, TemplateError
+from dp3d_data.geometry.gltf import Glb, clip_parts, is_rigged, local_parts, parents_of, read_glb, world_matrices
+from dp3d_data.geometry.skeleton import Clip, Skeleton
+from dp3d_data.geometry.skinning import joint_frames
+from dp3d_data.geometry.symmetry import detect_symmetry
+from dp3d_data.geometry.template import Template, make_template
+from dp3d_data.geometry.validation import check_mesh
+from dp3d_data.limits import DAMAGE
+
+TEMPLATE_FROM_GLTF = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+MOST_WEIGHTS = 200_000_000
+
+
+@dataclass(frozen=True)
+class Rig:
+    """The skin of a .glb: joints as node indices (parents before children), their parents and rest frames in the scene."""
+
+    glb: Glb
+    nodes: list[int]
+    parents: Int[np.ndarray, "J"]
+    rest: Float[np.ndarray, "J 4 4"]
+
+
+def read_rigged_glb(path: str | Path, name: str | None = None) -> Template:
+    """A template with skeleton and clips from the first skin of a .glb.
+
+    The rest pose is the bind pose. Node transforms are applied, primitives joined, equal positions welded; glTF's axes
+    (z forward, x left, y up) become the template's (x forward, y left, z up). A second root among the joints (feet that
+    hang on inverse-kinematics targets) is tied to the nearest limb, for a skeleton is one tree; clips keep the rotations
+    of all joints and the path of the root, nothing else.
+
+    Raises:
+        InputMissing, InputCorrupt: no such file, or not a binary glTF.
+        TemplateError: the file holds no skinned mesh, or one without a usable surface (MeshIsEmpty, MeshInvalid).
+    """
+    glb = read_glb(path)
+    try:
+        return _rigged_template(glb, name or Path(path).stem)
+    except Dp3dError:
+        raise
+    except DAMAGE as error:
+        got = f"{type(error).__name__}: {error}"
+        raise InputCorrupt("the glTF document does not fit its data", got=got, path=path) from error
+
+
+def _rigged_template(glb: Glb, name: str) -> Template:
+    if not is_rigged(glb):
+        hint = "import it without its bones: dp3d-data template import MESH --name NAME"
+        raise TemplateError("this file holds no skinned mesh", path=glb.path, hint=hint)
+    holders = [node for node in glb.part("nodes") if "skin" in node and "mesh" in node]
+    skin = holders[0]["skin"]
+    holders = [node for node in holders if node["skin"] == skin]
+    bind = _scene_from_bind(glb, skin, glb.part("nodes").index(holders[0]))
+    rig = _rig(glb, skin, bind)
+    positions, faces, weights = _skinned_surface(glb, holders, glb.part("skins")[skin]["joints"], rig.nodes)
+    vertices = (positions @ bind[:3, :3].T + bind[:3, 3]) @ TEMPLATE_FROM_GLTF.T
+    check_mesh(vertices, faces)
+    rest = rig.rest.copy()
+    rest[:, :3] = TEMPLATE_FROM_GLTF @ rest[:, :3]
+    names = [glb.part("nodes")[node].get("name", f"joint_{node}") for node in rig.nodes]
+    bare = Skeleton(tuple(names), rig.parents, rest, weights)
+    skeleton = replace(bare, clips=_clips(rig, bare))
+    template = make_template(name, vertices, faces, skeleton=skeleton)
+    symmetry = detect_symmetry(template.vertices)
+    return replace(template, symmetry=symmetry)
+
+
+def _bind_matrices(glb: Glb, skin: int) -> Float[np.ndarray, "J 4 4"]:
+    entry = glb.part("skins")[skin]
+    if "inverseBindMatrices" not in entry:
+        return np.tile(np.eye(4), (len(entry["joints"]), 1, 1))
+    return glb.array(entry["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1).astype(np.float64)
+
+
+def _scene_from_bind(glb: Glb, skin: int, holder: int) -> Float[np.ndarray, "4 4"]:
+    """From mesh coordinates to the scene in the bind pose: the mesh node's own transform where its scale fits the
+    first joint's, else that of the first joint (glTF ignores the mesh node of a skinned mesh)."""
+    world = world_matrices(glb, *(part[None] for part in local_parts(glb)))[0]
+    by_joint = world[glb.part("skins")[skin]["joints"][0]] @ _bind_matrices(glb, skin)[0]
+    own, first = (np.linalg.det(matrix[:3, :3]) for matrix in (world[holder], by_joint))
+    return world[holder] if np.isclose(own, first, rtol=0.05) else by_joint
+
+
+def _rig(glb: Glb, skin: int, bind: np.ndarray) -> Rig:
+    listed = glb.part("skins")[skin]["joints"]
+    frames = bind @ np.linalg.inv(_bind_matrices(glb, skin))
+    place = dict(zip(listed, frames, strict=True))
+    above = _joint_parents(glb, listed)
+    roots = [node for node in listed if above[node] < 0]
+    main = max(roots, key=lambda root: sum(_root_of(node, above) == root for node in listed))
+    for root in roots:
+        if root != main:
+            above[root] = _nearest_limb(glb, place, above, main, place[root][:3, 3])
+    order = sorted(listed, key=lambda node: _depth(node, above))
+    parents = np.array([order.index(above[node]) if above[node] >= 0 else -1 for node in order], dtype=np.int32)
+    rest = np.tile(np.eye(4), (len(order), 1, 1))
+    rest[:, :3, :3] = [_rotation(place[node]) for node in order]
+    rest[:, :3, 3] = [place[node][:3, 3] for node in order]
+    return Rig(glb, order, parents, rest)
+
+
+def _joint_parents(glb: Glb, listed: list[int]) -> dict[int, int]:
+    """The nearest ancestor of each joint that is a joint, -1 for roots."""
+    parents, joints = parents_of(glb), set(listed)
+    above = {}
+    for node in listed:
+        parent = parents[node]
+        while parent >= 0 and parent not in joints:
+            parent = parents[parent]
+        above[node] = parent
+    return above
+
+
+def _root_of(node: int, above: dict[int, int]) -> int:
+    while above[node] >= 0:
+        node = above[node]
+    return node
+
+
+def _depth(node: int, above: dict[int, int]) -> int:
+    depth = 0
+    while above[node] >= 0:
+        node, depth = above[node], depth + 1
+    return depth
+
+
+def _nearest_limb(glb: Glb, place: dict, above: dict, main: int, point: np.ndarray) -> int:
+    """The joint of the main tree whose origin, or whose end node's, lies nearest to the point at rest."""
+    best, shortest = main, float("inf")
+    moves = local_parts(glb)[0]
+    for joint in place:
+        if _root_of(joint, above) != main:
+            continue
+        ends = [child for child in glb.part("nodes")[joint].get("children", []) if child not in place]
+        for local in [np.zeros(3), *moves[ends]]:
+            distance = float(np.linalg.norm(place[joint][:3, :3] @ local + place[joint][:3, 3] - point))
+            if distance < shortest:
+                best, shortest = joint, distance
+    return best
+
+
+def _rotation(matrix: np.ndarray) -> np.ndarray:
+    """The nearest rotation(s) to the upper left of 4 x 4 matrices, scale removed."""
+    left, _, right = np.linalg.svd(matrix[..., :3, :3])
+    flip = np.where(np.linalg.det(left @ right) < 0, -1.0, 1.0)
+    left[..., :, 2] *= flip[..., None]
+    return left @ right
+
+
+def _skinned_surface(glb: Glb, holders: list[dict], listed: list[int], order: list[int]):
+    """Join the primitives and weld equal positions: vertices in mesh coordinates, faces, weights in the rig's order."""
+    positions, faces, weights, at = [], [], [], 0
+    for holder in holders:
+        for primitive in glb.part("meshes")[holder["mesh"]]["primitives"]:
+            if primitive.get("mode", 4) != 4:
+                continue
+            attributes = primitive["attributes"]
+            points = glb.array(attributes["POSITION"]).astype(np.float64)
+            corners = glb.array(primitive["indices"]) if "indices" in primitive else np.arange(len(points))
+            positions.append(points)
+            faces.append(corners.astype(np.int64).reshape(-1, 3) + at)
+            weights.append(_primitive_weights(glb, attributes, len(points), len(listed)))
+            at += len(points)
+    welded, first, inverse = np.unique(
+        np.concatenate(positions).astype(np.float32), axis=0, return_index=True, return_inverse=True
+    )
+    corners = inverse.ravel()[np.concatenate(faces)]
+    whole = (corners != np.roll(corners, 1, axis=1)).all(axis=1)
+    mixed = np.concatenate(weights)[first][:, [listed.index(node) for node in order]]
+    return welded.astype(np.float64), corners[whole].astype(np.int32), mixed
+
+
+def _primitive_weights(glb: Glb, attributes: dict, count: int, joints: int) -> Float[np.ndarray, "V J"]:
+    if count * joints > MOST_WEIGHTS:
+        raise ValueError(f"{count} vertices with weights of {joints} joints, at most {MOST_WEIGHTS} together")
+    weights = np.zeros((count, joints), dtype=np.float32)
+    rows = np.arange(count)
+    for number in range(8):
+        if f"JOINTS_{number}" not in attributes:
+            break
+        ids, shares = glb.array(attributes[f"JOINTS_{number}"]), glb.array(attributes[f"WEIGHTS_{number}"])
+        for column in range(ids.shape[1]):
+            np.add.at(weights, (rows, ids[:, column].astype(int)), shares[:, column].astype(np.float32))
+    total = weights.sum(axis=1, keepdims=True)
+    weights[total[:, 0] <= 0, 0] = 1
+    return weights / np.where(total > 0, total, 1)
+
+
+def _clips(rig: Rig, skeleton: Skeleton) -> dict[str, Clip]:
+    """Rotations relative to rest; the path is what brings the joints, weighted by their skin, nearest to the file's."""
+    clips: dict[str, Clip] = {}
+    inner = rig.parents >= 0
+    above = rig.parents[inner]
+    rest_turns = rig.rest[:, :3, :3].copy()
+    rest_turns[inner] = np.swapaxes(rig.rest[above, :3, :3], -1, -2) @ rig.rest[inner, :3, :3]
+    share = skeleton.weights.sum(axis=0, dtype=np.float64) / len(skeleton.weights)
+    for animation in rig.glb.part("animations"):
+        times, *parts = clip_parts(rig.glb, animation)
+        world = world_matrices(rig.glb, *parts)[:, rig.nodes]
+        turns = _rotation(world)
+        local = turns.copy()
+        local[:, inner] = np.swapaxes(turns[:, above], -1, -2) @ turns[:, inner]
+        relative = np.swapaxes(rest_turns, -1, -2) @ local
+        still = joint_frames(skeleton, relative, np.ones((*relative.shape[:2], 3)))
+        path = share @ (world[..., :3, 3] @ TEMPLATE_FROM_GLTF.T - still[..., :3, 3])
+        name = str(animation.get("name", f"clip_{len(clips)}")).split("|")[-1]
+        clips[name] = Clip(times.astype(np.float32), relative.astype(np.float32), path.astype(np.float32))
+    return clips

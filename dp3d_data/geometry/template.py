@@ -1,0 +1,167 @@
+"""A template: the surface whose vertices are the correspondences, in template units, with what is known of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from dp3d_data.errors import InputCorrupt, InputMissing, TemplateError
+from dp3d_data.files import write_arrays
+from dp3d_data.geometry.skeleton import Skeleton, skeleton_arrays, skeleton_from_arrays
+from dp3d_data.geometry.visibility import vertex_areas
+from dp3d_data.limits import DAMAGE, read_arrays
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Template:
+    """A triangle mesh in the template frame.
+
+    Template units: the bounding box is centred at 0 and its largest extent is 1; a point of the source file is
+    factor * point + center, in the source's unit ("m" or "unknown"). The built-in animals have x forward (nose),
+    y left, z up. symmetry[k] is the vertex that mirrors vertex k (left and right exchanged), where known.
+    """
+
+    name: str
+    vertices: Float[np.ndarray, "K 3"]
+    faces: Int[np.ndarray, "F 3"]
+    unit: str = "unknown"
+    factor: float = 1.0
+    center: Float[np.ndarray, "3"] | None = None
+    symmetry: Int[np.ndarray, "K"] | None = None
+    skeleton: Skeleton | None = None
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__
+        set_field(self, "vertices", np.ascontiguousarray(self.vertices, dtype=np.float32))
+        set_field(self, "faces", np.ascontiguousarray(self.faces, dtype=np.int32))
+        set_field(self, "factor", float(self.factor))
+        set_field(self, "center", np.zeros(3) if self.center is None else np.asarray(self.center, dtype=np.float64))
+        if self.vertices.ndim != 2 or self.faces.ndim != 2 or self.vertices.shape[1] != 3 or self.faces.shape[1] != 3:
+            shapes = f"vertices {self.vertices.shape}, faces {self.faces.shape}"
+            raise TemplateError("a template is a triangle mesh", got=shapes, expected="vertices [K, 3], faces [F, 3]")
+        if self.skeleton is not None and len(self.skeleton.weights) != len(self.vertices):
+            got = f"{len(self.skeleton.weights)} rows of weights, {len(self.vertices)} vertices"
+            raise TemplateError("the skeleton belongs to another mesh", got=got)
+
+    @property
+    def num_vertices(self) -> int:
+        return len(self.vertices)
+
+    @cached_property
+    def vertex_areas(self) -> Float[np.ndarray, "K"]:
+        """A third of the area of the triangles around each vertex, square template units."""
+        return vertex_areas(self.vertices, self.faces)
+
+    @property
+    def total_area(self) -> float:
+        return float(self.vertex_areas.sum())
+
+    @property
+    def area_shares(self) -> Float[np.ndarray, "K"]:
+        """Share of the surface that each vertex stands for; they sum to 1."""
+        return self.vertex_areas / self.total_area
+
+    @property
+    def metres(self) -> float | None:
+        """Length of one template unit in metres; None where unknown."""
+        return self.factor if self.unit == "m" else None
+
+    @cached_property
+    def content_hash(self) -> str:
+        """16 hex digits of the SHA-256 of the vertices' and faces' little-endian bytes: the identity of the vertex ids."""
+        digest = hashlib.sha256(self.vertices.astype("<f4").tobytes())
+        digest.update(self.faces.astype("<i4").tobytes())
+        return digest.hexdigest()[:16]
+
+    def save(self, path: str | Path) -> Path:
+        """Write an .npz without pickles; same template, same bytes; the file appears whole or not at all."""
+        arrays = {
+            "format": np.array(FORMAT),
+            "name": np.array(self.name, dtype=np.str_),
+            "unit": np.array(self.unit, dtype=np.str_),
+            "factor": np.array(self.factor),
+            "center": self.center,
+            "vertices": self.vertices,
+            "faces": self.faces,
+        }
+        if self.symmetry is not None:
+            arrays["symmetry"] = np.asarray(self.symmetry, dtype=np.int32)
+        if self.skeleton is not None:
+            arrays |= skeleton_arrays(self.skeleton)
+        return write_arrays(path, **arrays)
+
+    @staticmethod
+    def load(path: str | Path) -> Template:
+        """Read what save wrote.
+
+        Raises:
+            InputMissing: no such file.
+            InputCorrupt: not a template file, or a damaged one.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputMissing("no such template file", path=path)
+        arrays = read_arrays(path, what="not a template file")
+        try:
+            return _from_arrays(arrays)
+        except DAMAGE as error:
+            got = f"{type(error).__name__}: {error}".splitlines()[0]
+            expected = "a file written by: dp3d-data template import MESH --name NAME"
+            raise InputCorrupt("not a template file", got=got, expected=expected, path=path) from error
+
+
+def _from_arrays(arrays: dict[str, np.ndarray]) -> Template:
+    if int(arrays["format"]) != FORMAT:
+        raise ValueError(f"format {int(arrays['format'])}, this version reads {FORMAT}")
+    return Template(
+        name=str(arrays["name"]),
+        vertices=arrays["vertices"],
+        faces=arrays["faces"],
+        unit=str(arrays["unit"]),
+        factor=float(arrays["factor"]),
+        center=arrays["center"],
+        symmetry=arrays.get("symmetry"),
+        skeleton=skeleton_from_arrays(arrays),
+    )
+
+
+def make_template(
+    name: str,
+    vertices: Float[np.ndarray, "K 3"],
+    faces: Int[np.ndarray, "F 3"],
+    *,
+    unit: str = "unknown",
+    symmetry: Int[np.ndarray, "K"] | None = None,
+    skeleton: Skeleton | None = None,
+) -> Template:
+    """A template from a mesh (and a skeleton whose rest frames are) in source units: centred, largest extent 1.
+
+    Raises:
+        TemplateError: no vertices, or all in one point.
+    """
+    vertices = np.asarray(vertices, dtype=np.float64)
+    if len(vertices) == 0 or not np.ptp(vertices, axis=0).max() > 0:
+        raise TemplateError("a template needs vertices that span a box", got=f"{len(vertices)} vertices, no extent")
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    center, factor = (low + high) / 2, float((high - low).max())
+    if skeleton is not None:
+        skeleton = _scaled_skeleton(skeleton, center, factor)
+    scaled = ((vertices - center) / factor).astype(np.float32)
+    return Template(name, scaled, faces, unit, factor, center, symmetry, skeleton)
+
+
+def _scaled_skeleton(skeleton: Skeleton, center: np.ndarray, factor: float) -> Skeleton:
+    rest = np.array(skeleton.rest, dtype=np.float64)
+    rest[:, :3, 3] = (rest[:, :3, 3] - center) / factor
+    clips = {
+        name: replace(clip, root_translation=(clip.root_translation / factor).astype(np.float32))
+        for name, clip in skeleton.clips.items()
+    }
+    return replace(skeleton, rest=rest.astype(np.float32), clips=clips)

@@ -1,0 +1,125 @@
+"""Which vertices of a posed surface a viewer sees, by ray casting."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from dp3d_data.errors import DependencyMissing, ShapeError
+from dp3d_data.geometry.projection import require_before_camera
+
+TOLERANCE = 2e-3  # of the surface's largest extent: how far a ray's start is lifted off the surface
+
+
+class RayScene:
+    """A triangle mesh that rays can be cast at; any frame whose z points away from the viewer.
+
+    Raises:
+        DependencyMissing: embreex is not installed.
+    """
+
+    def __init__(self, vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]) -> None:
+        try:
+            from embreex.mesh_construction import TriangleMesh
+            from embreex.rtcore_scene import EmbreeScene
+        except ImportError as error:
+            hint = "pip install embreex"
+            raise DependencyMissing("ray casting needs embreex", got=error, hint=hint) from error
+        self._scene = EmbreeScene(robust=True)
+        self._mesh = TriangleMesh(
+            self._scene,
+            np.ascontiguousarray(vertices, dtype=np.float32),
+            np.ascontiguousarray(faces, dtype=np.int32),
+        )
+
+    def first_hits(
+        self, origins: Float[np.ndarray, "N 3"], direction: Float[np.ndarray, "3"]
+    ) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N 3"]]:
+        """The first triangle on each parallel ray (-1 for none) and the barycentric weights of its three corners."""
+        hits = self._scene.run(*_rays(origins, direction), output=1)
+        weights = np.stack([1 - hits["u"] - hits["v"], hits["u"], hits["v"]], axis=1)
+        return hits["primID"], weights
+
+    def blocked(self, origins: Float[np.ndarray, "N 3"], direction: Float[np.ndarray, "*n 3"]) -> Bool[np.ndarray, "N"]:
+        """Whether rays meet the surface at all; one direction for all, or one each."""
+        return self._scene.run(*_rays(origins, direction), query="OCCLUDED") >= 0
+
+
+def _rays(origins: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    origins = np.ascontiguousarray(origins, dtype=np.float32)
+    unit = (direction / np.linalg.norm(direction, axis=-1, keepdims=True)).astype(np.float32)
+    return origins, np.ascontiguousarray(np.broadcast_to(unit, origins.shape))
+
+
+def vertex_normals(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "K 3"]:
+    """Unit outward normals: the area-weighted mean of the faces around each vertex; zero where no face is."""
+    corners = np.asarray(vertices)[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    flat, repeated = faces.ravel(), np.repeat(normals, 3, axis=0)
+    total = np.stack([np.bincount(flat, repeated[:, axis], minlength=len(vertices)) for axis in range(3)], axis=1)
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-20)
+
+
+def visible_vertices(
+    vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], scene: RayScene | None = None, *, perspective: bool = False
+) -> Bool[np.ndarray, "K"]:
+    """Which vertices a viewer sees (ours).
+
+    A vertex is visible when its outward normal points to the viewer and no triangle lies before it. The ray starts
+    TOLERANCE of the largest extent off the surface, along the normal and to the viewer, so that a vertex does not hide
+    itself; a surface nearer than that before it does not hide it either.
+
+    Args:
+        vertices: camera frame, x right, y down, z away from the viewer, any unit.
+        faces: counter-clockwise seen from outside.
+        scene: the same mesh, where already built.
+        perspective: the viewer is a point at the origin; otherwise rays are parallel to z.
+
+    Raises:
+        ShapeError: a face names a vertex that is not there, or a vertex does not lie before the point that looks.
+        DependencyMissing: embreex is not installed.
+    """
+    vertices, faces = np.asarray(vertices), np.asarray(faces)
+    if len(faces) and (faces.min() < 0 or faces.max() >= len(vertices)):
+        raise ShapeError("a face names a vertex that is not there", got=int(faces.max()), expected=f"0..{len(vertices) - 1}")
+    toward = np.array([[0.0, 0.0, -1.0]])
+    middle = np.zeros(3)
+    if perspective:
+        require_before_camera(vertices)
+        toward = -vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
+        # Rays are cast around the body's middle: far from the origin float32 would eat the tolerance.
+        middle = (vertices.min(axis=0) + vertices.max(axis=0)) / 2 if scene is None else middle
+    normals = vertex_normals(vertices, faces)
+    visible = (normals * toward).sum(axis=1) > 0
+    toward = np.broadcast_to(toward, vertices.shape)[visible]
+    lift = TOLERANCE * np.ptp(vertices, axis=0).max()
+    starts = vertices[visible] + lift * (normals[visible] + toward)
+    scene = scene or RayScene(vertices - middle, faces)
+    if len(starts):
+        visible[visible] = ~scene.blocked(starts - middle, toward)
+    return visible
+
+
+def inside_mask(keypoints: Float[np.ndarray, "K 2"], mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "K"]:
+    """Whether the pixel under each keypoint belongs to a mask; nothing outside the image does.
+
+    Args:
+        keypoints: image pixels, x right, y down; pixel (0, 0) has its centre at (0.5, 0.5).
+    """
+    pixel = np.floor(keypoints).astype(np.int64)
+    height, width = mask.shape
+    inside = (pixel >= 0).all(axis=1) & (pixel[:, 0] < width) & (pixel[:, 1] < height)
+    inside[inside] = mask[pixel[inside, 1], pixel[inside, 0]]
+    return inside
+
+
+def vertex_areas(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "K"]:
+    """A third of the area of the triangles around each vertex, in the square of the vertices' unit."""
+    corners = np.asarray(vertices, dtype=np.float64)[faces]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.bincount(faces.ravel(), weights=np.repeat(np.linalg.norm(normal, axis=1) / 6, 3), minlength=len(vertices))
+
+
+def visible_fraction(visible: Bool[np.ndarray, "K"], vertex_areas: Float[np.ndarray, "K"]) -> float:
+    """Share of a surface's area around its visible vertices, 0..1 (supplement section B, there of the rest template)."""
+    return float(vertex_areas[visible].sum() / vertex_areas.sum())

@@ -1,0 +1,314 @@
+"""Poses of an animal: gaits, sitting, lying, looking around, within the limits of its hinges or from its clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from dp3d_data.geometry import Skeleton, hinges_to_rotations
+from dp3d_data.geometry.skinning import axis_angle_matrices
+from dp3d_data.synthesis.free_poses import KINDS as FREE_KINDS
+from dp3d_data.synthesis.free_poses import free_angles, is_free
+from dp3d_data.synthesis.proportions import Proportions
+
+KINDS = {
+    "stand": 0.24, "walk": 0.13, "trot": 0.08, "sit": 0.2, "lie": 0.18, "bow": 0.03, "jump": 0.03, "rear": 0.03, "beg": 0.03, "free": 0.05
+}  # fmt: skip
+WATCHING = 0.55  # of the animals turn the head to the viewer, where the neck allows it
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Rotations of the joints relative to rest, [J, 3, 3], and how the whole body stands in the template frame, [3, 3]."""
+
+    local_rotations: Float[np.ndarray, "J 3 3"]
+    stance: Float[np.ndarray, "3 3"]
+    kind: str
+
+
+def random_pose(
+    rng: np.random.Generator,
+    skeleton: Skeleton,
+    proportions: Proportions,
+    kinds: tuple[str, ...] = (),
+    strength: float = 1.0,
+    toward: tuple[float, float] = (0.0, 0.0),
+) -> Pose:
+    """A pose from the skeleton's hinges where it has them, else from its clips, else small turns of every joint.
+
+    Args:
+        kinds: of those in pose_kinds to draw from; none: all.
+        strength: the share of every turn that is made; 0 is the rest pose.
+        toward: azimuth (0 before the nose, towards the left side) and elevation of the viewer, radians.
+    """
+    shares = {kind: share for kind, share in pose_kinds(skeleton).items() if not kinds or kind in kinds}
+    kind = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
+    if is_free(skeleton):
+        angles, lean = free_angles(rng, skeleton, kind)
+        pose = Pose(hinges_to_rotations(skeleton, angles), stance_of(*lean), kind)
+    elif skeleton.num_hinges:
+        pose = hinge_pose(rng, skeleton, proportions, kind, toward)
+    elif skeleton.clips:
+        pose = clip_pose(rng, skeleton, kind)
+    else:
+        pose = Pose(small_turns(rng, skeleton.num_joints, 0.12), np.eye(3), kind)
+    if strength == 1.0:
+        return pose
+    return Pose(weakened(pose.local_rotations, strength), weakened(pose.stance, strength), kind)
+
+
+def pose_kinds(skeleton: Skeleton) -> dict[str, float]:
+    """The kinds of poses of a skeleton and how often each is drawn: of its hinges, else its clips."""
+    if is_free(skeleton):
+        return FREE_KINDS
+    if skeleton.num_hinges:
+        return KINDS
+    return dict.fromkeys(sorted(skeleton.clips), 1.0) or {"free": 1.0}
+
+
+def weakened(rotations: Float[np.ndarray, "*N 3 3"], strength: float) -> Float[np.ndarray, "*N 3 3"]:
+    """Rotations about the same axes by a share of their angles."""
+    vectors = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec()
+    return Rotation.from_rotvec(strength * vectors).as_matrix().reshape(rotations.shape)
+
+
+def hinge_pose(
+    rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions, kind: str, toward: tuple[float, float] = (0.0, 0.0)
+) -> Pose:
+    """A pose of one of KINDS, with the head, tail and ears of its own, clipped to the limits of the hinges."""
+    angles = Angles(skeleton)
+    pitch, roll = LEGS[kind](rng, angles)
+    _trunk(rng, angles)
+    _head(rng, angles, toward, pitch)
+    _tail(rng, angles, proportions.tail_curl, pitch)
+    _ears(rng, angles)
+    angles.add("", rng.normal(0, 0.04, skeleton.num_hinges))
+    return Pose(hinges_to_rotations(skeleton, angles.clipped()), stance_of(pitch, roll), kind)
+
+
+def stance_of(pitch: float, roll: float) -> Float[np.ndarray, "3 3"]:
+    """How a body stands: nose up by pitch, then over to its side by roll, radians."""
+    turns = axis_angle_matrices(np.array([[0.0, -1, 0], [1, 0, 0]]), np.array([pitch, roll]))
+    return turns[0] @ turns[1]
+
+
+class Angles:
+    """Hinge angles, addressed by parts of the hinges' names."""
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.names, self.range = skeleton.hinge_names, np.asarray(skeleton.hinge_range, dtype=np.float64)
+        self.values = np.zeros(len(self.names))
+
+    def find(self, *words: str) -> np.ndarray:
+        """Indices of the hinges whose names hold all the words."""
+        return hinges_with(self.names, words)
+
+    def add(self, words: str, value) -> None:
+        """Turn the hinges that hold all the words, separated by spaces, by a value each or all."""
+        self.values[self.find(*words.split())] += value
+
+    def clipped(self) -> Float[np.ndarray, "H"]:
+        return np.clip(self.values, self.range[:, 0], self.range[:, 1])
+
+
+@lru_cache(maxsize=1024)
+def hinges_with(names: tuple[str, ...], words: tuple[str, ...]) -> np.ndarray:
+    """Indices of the names that hold all the words."""
+    return np.array([i for i, name in enumerate(names) if all(word in name for word in words)], dtype=int)
+
+
+def hind_leg(angles: Angles, side: str, hip: float, knee: float, ankle: float) -> None:
+    """Hip forward, knee folded, heel folded: radians, all positive."""
+    angles.add(f"hip_{side}_extend", -hip)
+    angles.add(f"knee_{side}", -knee)
+    angles.add(f"ankle_{side}", -ankle)
+
+
+def fore_leg(angles: Angles, side: str, shoulder: float, elbow: float, wrist: float) -> None:
+    """Shoulder forward, elbow folded, wrist folded: radians, all positive."""
+    angles.add(f"scapula_{side}_extend", -0.3 * shoulder)
+    angles.add(f"shoulder_{side}_extend", -0.7 * shoulder)
+    angles.add(f"elbow_{side}", -elbow)
+    angles.add(f"wrist_{side}", -wrist)
+
+
+def _stand(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    for side in "LR":
+        bend = abs(rng.normal(0, 0.2))
+        hind_leg(angles, side, rng.normal(0.1, 0.2) + bend, 0.8 * bend, 0.6 * bend)
+        fore_leg(angles, side, rng.normal(0, 0.15), abs(rng.normal(0, 0.1)), 0.0)
+        angles.add(f"hip_{side}_abduct", rng.normal(0.03, 0.06))
+        angles.add(f"scapula_{side}_abduct", rng.normal(0.02, 0.06))
+    return rng.normal(0, 0.05), rng.normal(0, 0.03)
+
+
+def _gait(rng: np.random.Generator, angles: Angles, swing: float, lag: float) -> tuple[float, float]:
+    """Legs in a cycle: left and right half a turn apart, fore legs `lag` turns after the hind legs."""
+    start, swing = rng.random(), swing * rng.uniform(0.6, 1.3)
+    for offset, side in ((0.0, "L"), (0.5, "R")):
+        phase = 2 * np.pi * (start + offset)
+        lifted = max(0.0, np.cos(phase))
+        hind_leg(angles, side, 0.12 + swing * np.sin(phase), 0.15 + 1.2 * swing * lifted, 0.1 + swing * lifted)
+        phase += 2 * np.pi * lag
+        lifted = max(0.0, np.cos(phase))
+        fore_leg(angles, side, swing * np.sin(phase), 1.5 * swing * lifted, 1.6 * swing * lifted)
+    return rng.normal(0, 0.05), rng.normal(0, 0.03)
+
+
+def _sit(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    pitch = rng.uniform(0.6, 0.95)
+    bend, spread = rng.uniform(0.85, 1.05), abs(rng.normal(0.15, 0.15))
+    for extend in ("L_1", "L_3", "L_5", "L_7"):
+        angles.add(f"{extend}_extend", -rng.uniform(0.02, 0.16))
+    for side in "LR":
+        hind_leg(angles, side, 1.3 * bend, 1.65 * bend, 0.7 * bend)
+        angles.add(f"hip_{side}_abduct", spread + rng.normal(0, 0.08))
+        fore_leg(angles, side, -0.8 * pitch + rng.normal(0, 0.08), rng.uniform(0, 0.12), 0.0)
+    for number in (1, 3, 5, 7, 9):
+        angles.add(f"Ca_{number}_extend", 0.25 * pitch)
+    return pitch, rng.normal(0, 0.06)
+
+
+def _lie(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    """As a sphinx, on the side, or curled up."""
+    how = rng.choice(("sphinx", "side", "curled"), p=(0.6, 0.25, 0.15))
+    bend = rng.uniform(0.3, 1.0) if how == "side" else rng.uniform(0.9, 1.05)
+    reach = rng.uniform(0, 0.7) if how == "sphinx" else 0.0  # fore legs stretched forward
+    for side in "LR":
+        own = bend * rng.uniform(0.85, 1.1)
+        hind_leg(angles, side, 1.5 * own, 2.0 * own, 1.5 * own)
+        fore_leg(angles, side, 0.1 + reach + rng.normal(0, 0.15), (1.45 - 0.8 * reach) * own, rng.uniform(0, 0.2))
+        angles.add(f"hip_{side}_abduct", abs(rng.normal(0.2, 0.2)))
+    side = rng.choice([-1, 1])
+    if how == "curled":
+        for part in ("L_1", "L_3", "L_5", "L_7"):
+            angles.add(f"{part}_bend", side * rng.uniform(0.25, 0.37))
+        angles.add("C_5_bend", -side * 0.5)
+    roll = {"sphinx": rng.normal(0, 0.12), "side": side * rng.uniform(1.2, 1.6), "curled": side * rng.uniform(0.3, 1.3)}[str(how)]
+    return rng.normal(0, 0.06), roll
+
+
+def _bow(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    pitch = -rng.uniform(0.2, 0.5)
+    for side in "LR":
+        hind_leg(angles, side, -pitch + rng.normal(0.1, 0.1), rng.uniform(0, 0.3), 0.1)
+        fore_leg(angles, side, -pitch + rng.uniform(0.1, 0.5), rng.uniform(0.2, 0.9), 0.0)
+    return pitch, rng.normal(0, 0.04)
+
+
+def _jump(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    """Taking off with the hind legs stretched back, or landing with all four before the body."""
+    rising = rng.random() < 0.5
+    pitch = rng.uniform(0.1, 0.6) if rising else rng.uniform(-0.5, 0.1)
+    for side in "LR":
+        own = rng.normal(0, 0.1)
+        hind = (-0.5, 0.1, 0.1) if rising else (0.9, 0.8, 0.5)
+        hind_leg(angles, side, hind[0] + own, hind[1] + abs(own), hind[2])
+        reach, fold = (0.9, 0.9) if rising else (1.0, 0.2)
+        fore_leg(angles, side, reach + rng.normal(0, 0.15), fold * rng.uniform(0.3, 1.3), rng.uniform(0, 0.8) * fold)
+    return pitch, rng.normal(0, 0.1)
+
+
+def _rear(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    """On the hind legs, as a dog that begs or leans on something."""
+    pitch = rng.uniform(0.8, 1.3)
+    for side in "LR":
+        hind_leg(angles, side, 0.75 * pitch + rng.normal(0, 0.12), 0.5 * abs(rng.normal(1, 0.4)), 0.5 * abs(rng.normal(1, 0.4)))
+        fore_leg(angles, side, rng.uniform(0.2, 1.1), rng.uniform(0.1, 1.4), rng.uniform(0, 1.0))
+        angles.add(f"hip_{side}_abduct", abs(rng.normal(0.08, 0.08)))
+    return pitch, rng.normal(0, 0.08)
+
+
+def _beg(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    """Sitting upright, the fore legs folded before the chest."""
+    pitch, spread = rng.uniform(0.95, 1.3), abs(rng.normal(0.2, 0.15))
+    for side in "LR":
+        hind_leg(angles, side, 1.5 + rng.normal(0, 0.1), 1.8, 0.8)
+        angles.add(f"hip_{side}_abduct", spread)
+        fore_leg(angles, side, rng.uniform(-0.2, 0.9), rng.uniform(0.6, 1.7), rng.uniform(0.3, 1.5))
+    for number in (1, 3, 5, 7, 9):
+        angles.add(f"Ca_{number}_extend", 0.25 * pitch)
+    return pitch, rng.normal(0, 0.06)
+
+
+def _free(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    """A few hinges of the legs strongly, the rest weakly."""
+    legs = angles.find("_L") if rng.random() < 0.5 else angles.find("_R")
+    chosen = rng.choice(legs, size=min(4, len(legs)), replace=False)
+    low, high = angles.range[chosen].T
+    _gait(rng, angles, 0.4, rng.random())
+    angles.values[chosen] += 0.6 * rng.uniform(low, high)
+    return rng.normal(0, 0.3), rng.normal(0, 0.25)
+
+
+def _walk(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    return _gait(rng, angles, 0.38, 0.25)
+
+
+def _trot(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
+    return _gait(rng, angles, 0.55, 0.5)
+
+
+LEGS = {"stand": _stand, "walk": _walk, "trot": _trot, "sit": _sit, "lie": _lie, "bow": _bow, "jump": _jump, "rear": _rear}
+LEGS |= {"beg": _beg, "free": _free}
+
+
+def _trunk(rng: np.random.Generator, angles: Angles) -> None:
+    for part in ("L_1", "L_3", "L_5", "L_7"):
+        angles.add(f"{part}_bend", rng.normal(0, 0.06))
+        angles.add(f"{part}_extend", rng.normal(0, 0.05))
+    bend = rng.normal(0, 0.1)
+    for part in ("L_1", "L_3", "L_5", "L_7"):
+        angles.add(f"{part}_bend", bend)
+
+
+def _head(rng: np.random.Generator, angles: Angles, toward: tuple[float, float], pitch: float) -> None:
+    """The neck's turns: to the viewer, or anywhere; the head of a body that is pitched stays about level."""
+    azimuth, elevation = toward
+    lower = rng.choice([rng.normal(0.25, 0.4), rng.uniform(0.5, 2.4)], p=[0.85, 0.15]) + 0.9 * pitch
+    turn = rng.normal(0, 0.6)
+    if abs(azimuth) < 2.2 and rng.random() < WATCHING:
+        turn, lower = azimuth + rng.normal(0, 0.2), pitch - elevation + rng.normal(0.1, 0.2)
+    base = rng.uniform(0.3, 1) if lower < 0 else rng.uniform(0, 0.6)  # the share of the neck's root in it
+    for part, share in (("C_7", base), ("C_5", base), ("C_3", 2 - base), ("C_1", 2 - base)):
+        angles.add(f"{part}_extend", share * lower / 4)
+    for part, share in (("C_7_bend", 0.3), ("C_5_bend", 0.12), ("C_6_twist", 0.3), ("C_4_twist", 0.3), ("C_2_twist", 0.3)):
+        angles.add(part, share * turn + rng.normal(0, 0.05))  # an upright neck turns the head by its twist
+    angles.add("C_1_bend", rng.normal(0, 0.15))
+    angles.add("atlas", rng.normal(0.05, 0.15))
+    angles.add("mandible", rng.choice([-0.05, rng.uniform(0.03, 0.26)], p=[0.55, 0.45]))
+
+
+def _tail(rng: np.random.Generator, angles: Angles, curl: float, pitch: float) -> None:
+    lift, wag = 0.12 * curl + rng.normal(0.02, 0.05), rng.normal(0, 0.07)
+    if pitch > 0.4:  # the ground bears it
+        lift, wag = max(lift, 0.03), 2 * wag
+    extend = [hinge for hinge in angles.find("Ca_") if angles.names[hinge].endswith("extend")]
+    bend = [hinge for hinge in angles.find("Ca_") if angles.names[hinge].endswith("bend")]
+    angles.values[extend] += lift * np.linspace(1.2, 0.8, len(extend))
+    angles.values[bend] += wag
+
+
+def _ears(rng: np.random.Generator, angles: Angles) -> None:
+    laid_back = rng.choice([0.0, rng.uniform(0, 0.6)], p=[0.7, 0.3])
+    for side in "LR":
+        angles.add(f"ear_{side}_droop", laid_back + rng.normal(0, 0.1))
+        angles.add(f"ear_{side}_fold", rng.normal(0, 0.15))
+
+
+def clip_pose(rng: np.random.Generator, skeleton: Skeleton, name: str) -> Pose:
+    """A frame of a recorded clip with a little of every joint's own motion."""
+    clip = skeleton.clips[name]
+    frame = clip.local_rotations[rng.integers(len(clip.times))]
+    return Pose(frame @ small_turns(rng, skeleton.num_joints, 0.04), np.eye(3), name)
+
+
+def small_turns(rng: np.random.Generator, joints: int, spread: float) -> Float[np.ndarray, "J 3 3"]:
+    """Random rotations about random axes; `spread` is the standard deviation of the angle, radians."""
+    axes = rng.normal(size=(joints, 3))
+    axes /= np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-9)
+    return axis_angle_matrices(axes, rng.normal(0, spread, joints))

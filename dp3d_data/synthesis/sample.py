@@ -1,0 +1,306 @@
+"""A world: any number of synthetic animals in scenes, each determined by its index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from dp3d_data.errors import UsageError
+from dp3d_data.geometry import Template, pose_vertices
+from dp3d_data.geometry.rigging import rigged
+from dp3d_data.geometry.visibility import RayScene, vertex_normals, visible_fraction, visible_vertices
+from dp3d_data.synthesis.backgrounds import cast_shadow, photo_paths, random_background
+from dp3d_data.synthesis.cameras import Camera, placed_camera, random_view
+from dp3d_data.synthesis.coats import Coat, body_map, coat_colours, random_coat
+from dp3d_data.synthesis.config import WorldConfig
+from dp3d_data.synthesis.effects import matted, photographed
+from dp3d_data.synthesis.environments import panorama_paths, place_view, random_panorama
+from dp3d_data.synthesis.features import featured
+from dp3d_data.synthesis.noise import SolidNoise, pixel_noise
+from dp3d_data.synthesis.poses import pose_kinds, random_pose
+from dp3d_data.synthesis.proportions import Proportions, fluffed, joint_scales, random_proportions
+from dp3d_data.synthesis.render import Hits, Light, cast_pixels, place_light, random_light, shaded, vertex_shading
+from dp3d_data.synthesis.shapes import occluders
+
+LEAST_SEEN = 0.08  # of the vertices, and
+LEAST_BOX = 0.03  # of the image, around them; animals that show less are drawn again
+ATTEMPTS = 20
+MOST_HIDDEN = 0.6  # of an animal, by one that stands before it
+IDENTITY, GEOMETRY, SCENE, COMPANION = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class SyntheticInstance:
+    """One animal in one image, with its truth.
+
+    image [H, W, 3] uint8 RGB and vertex_map [H, W] (template vertex, -1 outside), mask [H, W]: None where no image was
+    rendered. box [4]: float xyxy, tight around the visible pixels (around the visible vertices without an image).
+    keypoints [K, 2]: projections of all vertices, image pixels. visible [K]: faces the viewer, hidden by nothing,
+    inside the image. visible_area: share of the rest template's area. true_vertices [K, 3]: camera frame (x right,
+    y down, z away), template units, centred as posed; keypoints = scale * xy / (1 + strength * z) + translation of
+    true_vertices (x, y, z), exactly; strength is 0 unless the world has perspective. group: the animal's identity.
+    """
+
+    index: int
+    group: str
+    pose: str
+    image: UInt8[np.ndarray, "H W 3"] | None
+    mask: Bool[np.ndarray, "H W"] | None
+    vertex_map: Int[np.ndarray, "H W"] | None
+    box: Float[np.ndarray, "4"]
+    keypoints: Float[np.ndarray, "K 2"]
+    visible: Bool[np.ndarray, "K"]
+    visible_area: float
+    true_vertices: Float[np.ndarray, "K 3"]
+    camera_from_template: Float[np.ndarray, "3 3"]
+    scale: float
+    translation: Float[np.ndarray, "2"]
+    strength: float = 0.0
+
+
+@dataclass(frozen=True)
+class SyntheticScene:
+    """An image and the animals in it, the one that the scene was made for first; their masks do not overlap."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    animals: tuple[SyntheticInstance, ...]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One animal: its body (the template with its features) and its coat."""
+
+    proportions: Proportions
+    template: Template
+    scales: Float[np.ndarray, "J 3"]
+    coat: Coat
+    lumps: SolidNoise
+
+
+@dataclass(frozen=True)
+class Staging:
+    """An animal before its camera: points [K, 3] are image x, y in pixels and a depth; view [3, 3] turns the world (z up) to the camera."""
+
+    camera: Camera
+    true_vertices: Float[np.ndarray, "K 3"]
+    points: Float[np.ndarray, "K 3"]
+    scene: RayScene
+    view: Float[np.ndarray, "3 3"]
+    pose: str
+    visible: Bool[np.ndarray, "K"]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """An animal in the scene: the pixels that show it where nothing stands before it; `before` the scene's own animal or behind."""
+
+    group: str
+    staging: Staging
+    identity: Identity
+    hits: Hits
+    before: bool = False
+
+
+class World:
+    """Synthetic images of a rigged template; instance `index` depends on the template, the settings and the index only.
+
+    Raises:
+        InputMissing, NothingToDo: the folder of backgrounds or environments is missing or empty.
+        UsageError: the template has no such kind of pose.
+        DependencyMissing: embreex is not installed, or OpenEXR where the environments are EXR.
+    """
+
+    def __init__(self, template: Template, config: WorldConfig | None = None) -> None:
+        self.template, self.config = rigged(template), config or WorldConfig()
+        self.kinds = _chosen_kinds(self.config.poses, self.template)
+        self._latest: tuple[int, Identity] | None = None
+        if self.config.backgrounds:
+            photo_paths(self.config.backgrounds)
+        if self.config.environments:
+            panorama_paths(self.config.environments)
+
+    @cached_property
+    def body(self):
+        return body_map(self.template)
+
+    def sample(self, index: int, render_image: bool = True) -> SyntheticInstance:
+        """Instance `index`. Without the image only geometry, keypoints and visibility (occluders leave no trace then)."""
+        if render_image:
+            return self.scene(index).animals[0]
+        staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
+        return self._instance(index, self._group(index), staging, None, None, None, staging.visible)
+
+    def scene(self, index: int) -> SyntheticScene:
+        """The image of instance `index` with every animal in it: a share `companions` of the images shows more than one."""
+        identity = self.identity(index // self.config.identity_images)
+        staging = self._well_staged(identity, GEOMETRY, index)
+        rng = self._rng(SCENE, index)
+        first = Cast(self._group(index), staging, identity, self._cast(rng, staging, identity))
+        return self._pictured(index, rng, first, self._companions(index, first))
+
+    def _companions(self, index: int, first: Cast) -> list[Cast]:
+        """Other animals of the image, from a random stream of their own, so that they change nothing else of it."""
+        rng = self._rng(COMPANION, index)
+        if rng.random() >= self.config.companions:
+            return []
+        others: list[Cast] = []
+        for number in range(1, 2 + int(rng.random() < 0.3)):
+            identity = self._drawn_identity(rng)
+            staging = self._well_staged(identity, COMPANION, index, number)
+            one = Cast(f"{self._group(index)}-{number}", staging, identity, self._cast(rng, staging, identity), bool(rng.random() < 0.5))
+            covered = (one.hits.mask & first.hits.mask).sum()
+            if covered <= MOST_HIDDEN * (first if one.before else one).hits.mask.sum():
+                others.append(one)
+        return others
+
+    def _well_staged(self, identity: Identity, *key: int) -> Staging:
+        for attempt in range(ATTEMPTS):
+            staging = self._stage(self._rng(*key, attempt), identity)
+            if self._well_seen(staging):
+                break
+        return staging
+
+    def _group(self, index: int) -> str:
+        return f"animal-{self.config.seed}-{index // self.config.identity_images:06d}"
+
+    def _well_seen(self, staging: Staging) -> bool:
+        """Whether enough of the animal is in the image to be worth showing."""
+        seen = staging.points[staging.visible, :2]
+        if len(seen) < LEAST_SEEN * self.template.num_vertices:
+            return False
+        return bool(np.prod(np.ptp(seen, axis=0)) > LEAST_BOX * self.config.size**2)
+
+    def identity(self, number: int) -> Identity:
+        """Animal `number`: the same body and coat in all its images."""
+        if self._latest is not None and self._latest[0] == number:
+            return self._latest[1]
+        self._latest = number, self._drawn_identity(self._rng(IDENTITY, number))
+        return self._latest[1]
+
+    def _drawn_identity(self, rng: np.random.Generator) -> Identity:
+        proportions = random_proportions(rng, self.config.proportions)
+        own = replace(self.template, vertices=featured(self.template, proportions).astype(np.float32))
+        coat = random_coat(rng)
+        coat = replace(coat, strands=coat.strands + 5 * proportions.fluff)  # long hair shows its strands
+        return Identity(proportions, own, joint_scales(self.template.skeleton, proportions), coat, SolidNoise(rng))
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
+
+    def _stage(self, rng: np.random.Generator, identity: Identity) -> Staging:
+        """Pose the animal, look at it from somewhere."""
+        faces, config = self.template.faces, self.config
+        view, toward = random_view(rng)
+        pose = random_pose(rng, self.template.skeleton, identity.proportions, self.kinds, config.bending, toward)
+        posed = pose_vertices(identity.template, pose.local_rotations, identity.scales)
+        posed = fluffed(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
+        rotation = view @ pose.stance
+        vertices = posed.astype(np.float64) @ rotation.T
+        vertices -= (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+        share = {"truncated": config.truncated, "perspective": config.perspective}
+        focus = vertices[self.body.face > 0.3].mean(axis=0) if (self.body.face > 0.3).any() else np.zeros(3)
+        camera = placed_camera(rng, rotation, vertices, focus, config.size, **share)
+        points = camera.project(vertices)
+        scene = RayScene(points, faces)
+        inside = ((points[:, :2] >= 0) & (points[:, :2] < config.size)).all(axis=1)
+        visible = visible_vertices(points, faces, scene) & inside
+        return Staging(camera, vertices.astype(np.float32), points, scene, view, pose.kind, visible)
+
+    def _cast(self, rng: np.random.Generator, staging: Staging, identity: Identity) -> Hits:
+        size = self.config.size
+        ragged = size / 256 * rng.uniform(0.0, 0.9) + 32 * identity.proportions.fluff * rng.uniform(0.5, 1.5) * size / 256
+        jitter = np.stack([pixel_noise(rng, size, size, size / 2) for _ in range(2)], axis=2) * ragged
+        return cast_pixels(staging.scene, staging.points, (size, size), jitter)
+
+    def _pictured(self, index: int, rng: np.random.Generator, first: Cast, others: list[Cast]) -> SyntheticScene:
+        """The image, painted from the back to the front, and what is left to see of each animal in it."""
+        size, faces = self.config.size, self.template.faces
+        picture, light = self._surroundings(rng, first.staging.view)
+        order = [one for one in others if not one.before] + [first] + [one for one in others if one.before]
+        darkness, blur = rng.uniform(0.2, 0.7), rng.uniform(0.6, 3)
+        for one in order:
+            picture = cast_shadow(picture, self._shadow(one.staging, light), darkness, blur)
+        hidden = np.zeros((size, size), dtype=bool)
+        for one in order:
+            colours = np.zeros((size, size, 3), dtype=np.float32)
+            colours[one.hits.rows, one.hits.columns] = self._colours(one.staging, one.identity, one.hits, light)
+            picture = matted(picture, colours, one.hits.mask)
+        everything = np.any([one.hits.mask for one in order], axis=0)
+        if rng.random() < self.config.occluded:
+            hidden = occluders(rng, picture, everything, first.staging.points[np.argmin(np.abs(self.body.neck - 0.5)), :2])
+        image, animals = photographed(rng, picture), {}
+        for one in reversed(order):  # from the front to the back, as things are hidden
+            mask, vertex_map = one.hits.mask & ~hidden, np.where(hidden, -1, one.hits.vertex_map(faces))
+            cells = np.clip(np.floor(one.staging.points[:, :2]).astype(int), 0, size - 1)
+            visible = one.staging.visible & ~hidden[cells[:, 1], cells[:, 0]]
+            animals[one.group] = self._instance(index, one.group, one.staging, image, mask, vertex_map, visible)
+            hidden = hidden | one.hits.mask
+        return SyntheticScene(image, tuple(animals[one.group] for one in (first, *others)))
+
+    def _surroundings(self, rng: np.random.Generator, view: Float[np.ndarray, "3 3"]) -> tuple[Float[np.ndarray, "S S 3"], Light]:
+        """What lies behind the animals, and the light on them: of a place, else each by itself."""
+        place = random_panorama(rng, self.config.environments)
+        if place is None:
+            elevation = -float(np.arcsin(np.clip(view[2, 2], -1, 1)))
+            return random_background(rng, self.config.size, elevation, self.config.backgrounds).astype(np.float32), random_light(rng, view)
+        turn = rng.uniform(0, 2 * np.pi)
+        turned = view @ np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+        return place_view(rng, place, turned, self.config.size), place_light(place, turned, view)
+
+    def _colours(self, staging: Staging, identity: Identity, hits: Hits, light) -> Float[np.ndarray, "N 3"]:
+        template = self.template
+        shading = vertex_shading(staging.points, template.faces, staging.scene, light)
+        values = np.concatenate([template.vertices, self.body.stacked(), shading], axis=1)
+        values = hits.interpolate(values, template.faces)
+        colours = coat_colours(identity.coat, self.body, values[:, :3], values[:, 3:-5])
+        return shaded(colours, values[:, -5:], light, identity.coat.gloss)
+
+    @staticmethod
+    def _shadow(staging: Staging, light) -> Float[np.ndarray, "K 2"]:
+        """Where the vertices' shadows fall on a ground through the lowest of them, image pixels."""
+        height = staging.points @ light.up
+        height = height - np.quantile(height, 0.005)
+        slope = max(float(light.sun @ light.up), 0.35)
+        return (staging.points - (height / slope)[:, None] * light.sun)[:, :2]
+
+    def _instance(self, index: int, group: str, staging: Staging, image, mask, vertex_map, visible) -> SyntheticInstance:
+        camera = staging.camera
+        return SyntheticInstance(
+            index=index,
+            group=group,
+            pose=staging.pose,
+            image=image,
+            mask=mask,
+            vertex_map=vertex_map,
+            box=_tight_box(mask, staging.points[visible, :2]),
+            keypoints=staging.points[:, :2].astype(np.float32),
+            visible=visible,
+            visible_area=visible_fraction(visible, self.template.vertex_areas),
+            true_vertices=staging.true_vertices,
+            camera_from_template=camera.camera_from_template,
+            scale=camera.scale,
+            translation=camera.translation,
+            strength=camera.strength,
+        )
+
+
+def _tight_box(mask: np.ndarray | None, points: np.ndarray) -> Float[np.ndarray, "4"]:
+    """Around the mask's pixels, else around the points."""
+    if mask is not None and mask.any():
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+    if not len(points):
+        return np.zeros(4)
+    return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float64)
+
+
+def _chosen_kinds(poses: str, template: Template) -> tuple[str, ...]:
+    """The kinds of poses that a setting names, separated by commas."""
+    chosen, known = tuple(filter(None, (word.strip() for word in poses.split(",")))), pose_kinds(template.skeleton)
+    for kind in chosen:
+        if kind not in known:
+            raise UsageError(f"no such kind of pose of {template.name}", got=kind, expected="some of " + ", ".join(known))
+    return chosen

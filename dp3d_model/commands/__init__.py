@@ -1,1 +1,0 @@
-"""The commands of dp3d-model, one file each."""

@@ -1,0 +1,1 @@
+"""How good lifted bodies are, with and without truth."""

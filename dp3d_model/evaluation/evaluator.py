@@ -1,0 +1,279 @@
+"""How good lifted shapes are where the truth is known: models against the rigid template, by view, visible share and group."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dp3d_data.errors import NothingToDo, TemplateMismatch
+from dp3d_model.config import preset
+from dp3d_model.evaluation import metrics
+from dp3d_model.evaluation.quality import FIGURES, calibrate, features, spread_of
+from dp3d_model.evaluation.reliability import rank_correlation, reliability
+from dp3d_model.geometry.perspective import visible_mean
+from dp3d_model.geometry.rotation_fit import nearest_rotation
+from dp3d_model.geometry.surface import Surface, farthest_points
+from dp3d_model.lifting.prediction import evidence_of, predict
+from dp3d_model.lifting.test_time import refined
+from dp3d_model.networks.lifter import Lifted, Lifter
+from dp3d_model.networks.observation import Observation
+from dp3d_model.training.instances import Instances
+
+STRESS_POINTS = 500
+VIEWS = 8
+RIGID = "rigid template"
+METRICS = ("mpjpe", "mpjpe_flip", "pa_mpjpe", "stress", "mpjpe_replaced", "mpjpe_flip_replaced")
+LISTED_GROUPS, EXTREME_GROUPS = 12, 5
+SPREAD = {"lowest": 0.0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "highest": 1.0}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Errors of one model on N instances, template units: metric -> [N]; "scale given" and "scale estimated" apart.
+
+    Attributes:
+        given: the reconstruction in pixels divided by the true scale.
+        estimated: the reconstruction in the model's own template units.
+        vertex_errors: [N, S] distance of well-spread vertices to the truth, scale given.
+        noise: [N, S] what the model expects of it; None where it expects nothing.
+    """
+
+    given: dict[str, Float[Tensor, "n"]] = field(default_factory=dict)
+    estimated: dict[str, Float[Tensor, "n"]] = field(default_factory=dict)
+    vertex_errors: Float[Tensor, "n s"] | None = None
+    noise: Float[Tensor, "n s"] | None = None
+
+    def means(self, chosen: Tensor | None = None) -> dict[str, dict[str, float]]:
+        """The mean of every metric, over all instances or the chosen ones."""
+        pick = slice(None) if chosen is None else chosen
+        return {
+            kind: {name: round(float(values[pick].double().mean()), 6) for name, values in getattr(self, kind).items()}
+            for kind in ("given", "estimated")
+        }
+
+
+def lift(lifter: Lifter, instances: Instances, batch: int = 256) -> list[tuple[Observation, Lifted]]:
+    """Observe and lift instances, a batch at a time, each refined as the model's settings say."""
+    lifter.eval()
+    found = []
+    for i in range(0, len(instances), batch):
+        some = instances.take(range(i, min(i + batch, len(instances))))
+        with torch.no_grad():
+            seen = lifter.observe(some.keypoints, some.visible, some.cameras, some.weights)
+        found.append((seen, refined(lifter, seen, evidence_of(some, seen))))
+    return found
+
+
+def score_model(lifter: Lifter, instances: Instances, batch: int = 256, measured: Instances | None = None) -> Scores:
+    """Scores of a model on instances with truth.
+
+    Args:
+        measured: the same instances with the keypoints to measure with, where those to lift were made worse on purpose.
+    """
+    points = farthest_points(lifter.surface.vertices, STRESS_POINTS)
+    parts = []
+    for i in range(0, len(instances), batch):
+        chosen = range(i, min(i + batch, len(instances)))
+        some = instances.take(chosen)
+        seen, lifted = lift(lifter, some, batch)[0]
+        truth = some if measured is None else measured.take(chosen)
+        score = score_shapes(lifted.in_camera(), lifted.scale(seen), truth, points)
+        parts.append(replace(score, noise=_noise(lifter, lifted, points)))
+    return _joined(parts)
+
+
+def score_rigid(surface: Surface, instances: Instances, batch: int = 256) -> Scores:
+    """Scores of the rigid template under its closed-form camera, the baseline that every model must beat."""
+    return score_model(Lifter(surface, preset("rigid")), instances, batch)
+
+
+def _noise(lifter: Lifter, lifted: Lifted, points: Tensor) -> Tensor | None:
+    with torch.no_grad():
+        noise = lifter.predicted_noise(lifted)
+    return None if noise is None else noise[:, points]
+
+
+def score_shapes(shape: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"], truth: Instances, points: Int[Tensor, "s"]) -> Scores:
+    """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some vertices."""
+    true = metrics.align_translation(truth.true_vertices, truth.visible)
+    shown = torch.where(truth.visible[..., None], truth.keypoints, 0.0)
+    pixels = shown - visible_mean(shown, truth.visible)[:, None]
+    result = {}
+    for kind, unit in (("given", truth.true_scale), ("estimated", scale)):
+        predicted = metrics.align_translation(shape * (scale / unit)[:, None, None], truth.visible)
+        keypoints = pixels / unit[:, None, None]
+        result[kind] = _errors(predicted, true, keypoints, truth.visible, points)
+        if kind == "given":
+            vertex_errors = (predicted - true)[:, points].norm(dim=2)
+    return Scores(**result, vertex_errors=vertex_errors)
+
+
+def _errors(predicted: Tensor, true: Tensor, keypoints: Tensor, visible: Tensor, points: Tensor) -> dict[str, Tensor]:
+    """Every metric; the flip is an oracle, the better of the shape and its mirror image in depth."""
+    flipped = metrics.flip_depth(predicted)
+    replaced = [metrics.replace_visible(shape, keypoints, visible) for shape in (predicted, flipped)]
+    plain = [metrics.position_error(shape, true) for shape in (predicted, flipped, *replaced)]
+    values = (
+        plain[0],
+        torch.minimum(plain[0], plain[1]),
+        metrics.similarity_error(predicted, true),
+        metrics.stress(predicted[:, points], true[:, points]),
+        plain[2],
+        torch.minimum(plain[2], plain[3]),
+    )
+    return dict(zip(METRICS, values, strict=True))
+
+
+def _joined(parts: list[Scores]) -> Scores:
+    given, estimated = (
+        {name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in METRICS} for kind in ("given", "estimated")
+    )
+    noise = [part.noise for part in parts if part.noise is not None]
+    errors = [part.vertex_errors for part in parts if part.vertex_errors is not None]
+    return Scores(given, estimated, torch.cat(errors), torch.cat(noise) if noise else None)
+
+
+def view_of(surface: Surface, true_vertices: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:
+    """Azimuth of the viewer around the template's z axis in degrees, 0..360: 0 in front (+x), 90 at its left (+y).
+
+    The true camera is the rotation that fits the template to the true shape best.
+    """
+    centred = true_vertices - true_vertices.mean(1, keepdim=True)
+    rotation = nearest_rotation(centred.transpose(1, 2) @ (surface.vertices - surface.vertices.mean(0)))
+    towards = -rotation[:, 2]
+    return torch.rad2deg(torch.atan2(towards[:, 1], towards[:, 0])) % 360.0
+
+
+def evaluate(lifters: Mapping[str, Lifter], instances: Instances) -> dict[str, Any]:
+    """The whole evaluation as plain numbers: the means of every model beside the rigid template, and tables by view, visible share, group.
+
+    Raises:
+        NothingToDo: no instance carries its true shape.
+        TemplateMismatch: the models belong to different templates.
+    """
+    truth, surface = instances.with_truth(), common_surface(lifters)
+    models = {RIGID: score_rigid(surface, truth)} | {name: score_model(lifter, truth) for name, lifter in lifters.items()}
+    return summary(models, truth, surface)
+
+
+def common_surface(lifters: Mapping[str, Lifter]) -> Surface:
+    """The template that all models share.
+
+    Raises:
+        TemplateMismatch: they belong to different templates.
+    """
+    surfaces = {name: lifter.surface for name, lifter in lifters.items()}
+    found = {surface.content_hash for surface in surfaces.values()}
+    if len(found) > 1:
+        got = ", ".join(f"{name}: {surface.name} {surface.content_hash}" for name, surface in surfaces.items())
+        raise TemplateMismatch("models of different templates cannot be compared", got=got, expected="one template")
+    return next(iter(surfaces.values()))
+
+
+def summary(models: Mapping[str, Scores], truth: Instances, surface: Surface) -> dict[str, Any]:
+    """The scores of models on the same instances as plain numbers."""
+    view = (view_of(surface, truth.true_vertices) + 180.0 / VIEWS).div(360.0 / VIEWS).long() % VIEWS
+    share = (truth.visible.float() @ surface.vertex_areas) / surface.vertex_areas.sum()
+    bins = (share * 20).long().clamp(0, 19)
+    return {
+        "instances": len(truth),
+        "vertices": len(surface.vertices),
+        "visible_share": round(float(truth.visible.double().mean()), 4),
+        "unit": "extent of the template",
+        "millimetres_per_unit": surface.millimetres,
+        "stress_points": min(STRESS_POINTS, len(surface.vertices)),
+        "models": {name: scores.means() for name, scores in models.items()},
+        "by_view": {f"{360 // VIEWS * v}": _row(models, view == v) for v in range(VIEWS) if bool((view == v).any())},
+        "by_visible_share": {f"{5 * b}-{5 * b + 5} %": _row(models, bins == b) for b in range(20) if bool((bins == b).any())},
+        "by_group": _by_group(models, truth.groups),
+        "uncertainty": {
+            name: reliability(scores.noise, scores.vertex_errors, scores.given["mpjpe"])
+            for name, scores in models.items()
+            if scores.noise is not None and scores.vertex_errors is not None
+        },
+    }
+
+
+def _row(models: Mapping[str, Scores], chosen: Tensor) -> dict[str, Any]:
+    return {"instances": int(chosen.sum())} | {name: scores.means(chosen) for name, scores in models.items()}
+
+
+def _by_group(models: Mapping[str, Scores], groups: tuple[str, ...]) -> dict[str, Any] | None:
+    """MPJPE, scale given: the spread over groups, and each of them, or those that the last model finds hardest and easiest."""
+    names = sorted(set(groups) - {""})
+    if not names:
+        return None
+    place = {name: i for i, name in enumerate(names)}
+    owner = torch.tensor([place.get(name, len(names)) for name in groups])
+    count = torch.bincount(owner, minlength=len(names) + 1)[:-1]
+    means = {
+        model: torch.zeros(len(names) + 1).double().index_add_(0, owner, scores.given["mpjpe"].double())[:-1] / count
+        for model, scores in models.items()
+    }
+    order = list(means.values())[-1].argsort(descending=True, stable=True).tolist()
+    listed = order if len(order) <= LISTED_GROUPS else order[:EXTREME_GROUPS] + order[-EXTREME_GROUPS:]
+    return {
+        "groups": len(names),
+        "spread": {
+            model: {name: round(float(values.quantile(at)), 6) for name, at in SPREAD.items()} for model, values in means.items()
+        },
+        "listed": {
+            names[i]: {"instances": int(count[i])} | {model: round(float(values[i]), 6) for model, values in means.items()} for i in listed
+        },
+    }
+
+
+def evaluate_unknown(lifters: Mapping[str, Lifter], instances: Instances) -> dict[str, Any]:
+    """Median, mean and worst of every figure that needs no truth, of every model and the rigid template, as plain numbers.
+
+    Raises:
+        NothingToDo: no instance.
+        TemplateMismatch: the models belong to different templates.
+    """
+    if not len(instances):
+        raise NothingToDo("no instance to measure", hint="name another split: --split all")
+    surface = common_surface(lifters)
+    models = {}
+    for name, lifter in {RIGID: Lifter(surface, preset("rigid")), **lifters}.items():
+        parts = list(predict(lifter, instances))
+        models[name] = spread_of({figure: np.concatenate([getattr(part, figure) for part in parts]) for figure in FIGURES})
+    return {"instances": len(instances), "vertices": len(surface.vertices), "truth": False, "models": models}
+
+
+def calibrated(lifter: Lifter, instances: Instances) -> tuple[Lifter, dict[str, float]]:
+    """The model with a calibration of its confidence, and how good that is on every fifth instance when learned from the others.
+
+    Raises:
+        NothingToDo: too few instances, or none that is good or bad; see `figures.calibrate`.
+    """
+    parts, errors = [], []
+    points, start = farthest_points(lifter.surface.vertices, STRESS_POINTS), 0
+    for many in predict(lifter, instances):
+        some = instances.take(range(start, start + len(many.scale)))
+        shapes = torch.from_numpy(many.vertices @ many.camera_from_template.swapaxes(1, 2))
+        errors.append(score_shapes(shapes, torch.from_numpy(many.scale), some, points).given["mpjpe"].numpy())
+        parts.append(features({name: getattr(many, name) for name in FIGURES}, some))
+        start += len(some)
+    values, error = np.concatenate(parts), np.concatenate(errors)
+    order = np.arange(len(error))
+    folds = [calibrate(values[order % 5 != k], error[order % 5 != k]).confidence(values[order % 5 == k]) for k in range(5)]
+    sure = np.concatenate(folds)
+    error_of = np.concatenate([error[order % 5 == k] for k in range(5)])
+    half = len(error) // 2
+    figures = {
+        "instances": len(error),
+        "error": float(error.mean()),
+        "rank_correlation": -rank_correlation(torch.from_numpy(sure), torch.from_numpy(error_of)),
+        "surest_half": float(error_of[np.argsort(-sure, kind="stable")[:half]].mean()),
+        "best_half": float(np.sort(error)[:half].mean()),
+    }
+    found = copy.copy(lifter)
+    found.calibration = calibrate(values, error)
+    return found, figures

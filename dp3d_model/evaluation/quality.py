@@ -1,0 +1,173 @@
+"""What can be said of a lifted instance without its true shape, and how sure one may be of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from dp3d_data.errors import NothingToDo
+from dp3d_data.records import RunLength
+from dp3d_data.run_lengths import mask_pixels
+from dp3d_model.export.render import silhouette
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.networks.lifter import Lifter
+from dp3d_model.training.augmentation import mirror
+from dp3d_model.training.instances import Instances
+
+STRETCH = 1.5
+# Side of the pictures in which silhouettes are compared, pixels.
+SIDE = 160
+FIGURES = {
+    "reprojection": "reprojection error, share of the keypoints' longer side",
+    "silhouette_iou": "overlap of the silhouette with the network's mask",
+    "stretched": "share of edges more than half longer than the template's",
+    "agreement": "distance to the lift of the mirror image, template extents",
+    "confidence": "probability that the mean error is below a tenth of the extent",
+}
+
+
+def reprojection(projected: Float[np.ndarray, "k 2"], instances: Instances, i: int) -> float:
+    """Mean distance of the visible vertices to their keypoints, as a share of the longer side of these."""
+    visible = instances.visible[i].numpy()
+    keypoints = instances.keypoints[i].numpy()[visible]
+    return float(np.linalg.norm(projected[visible] - keypoints, axis=1).mean() / max(np.ptp(keypoints, axis=0).max(), 1e-9))
+
+
+def silhouette_iou(projected: Float[np.ndarray, "k 3"], faces: Int[np.ndarray, "f 3"], runs: RunLength | None) -> float:
+    """Intersection over union of the silhouette and a mask, inside the image; NaN without a mask.
+
+    Args:
+        projected: x, y in image pixels, z away from the viewer in the same unit.
+    """
+    if runs is None:
+        return float("nan")
+    mask = mask_pixels(runs)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return float("nan")
+    low = np.minimum([columns[0], rows[0]], projected[:, :2].min(0)).clip(0)
+    high = np.minimum(np.maximum([columns[-1] + 1, rows[-1] + 1], projected[:, :2].max(0)), mask.shape[::-1])
+    step = float((high - low).max()) / SIDE
+    width, height = (max(int(np.ceil(side / step)), 1) for side in high - low)
+    placed = np.concatenate([(projected[:, :2] - low) / step, projected[:, 2:] / step], axis=1)
+    found = silhouette(placed, faces, width, height)
+    x, y = (np.clip((start + (np.arange(n) + 0.5) * step).astype(int), 0, size - 1)
+            for start, n, size in zip(low, (width, height), mask.shape[::-1], strict=True))  # fmt: skip
+    true = mask[y[:, None], x]
+    return float((found & true).sum() / max((found | true).sum(), 1))
+
+
+def stretched(vertices: Float[np.ndarray, "n k 3"], surface: Surface) -> Float[np.ndarray, "n"]:
+    """Share of the edges that are more than STRETCH times as long as the template's."""
+    faces = surface.faces.numpy()
+    edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
+    rest, posed = (np.linalg.norm(x[..., edges[:, 0], :] - x[..., edges[:, 1], :], axis=-1) for x in (surface.vertices.numpy(), vertices))
+    return (posed > STRETCH * rest).mean(-1)
+
+
+def agreement(lifter: Lifter, instances: Instances) -> Float[np.ndarray, "n"]:
+    """Mean distance of what the network makes of each instance to what it makes of its mirror image, mirrored back, template extents.
+
+    NaN where the template's symmetry is not known.
+    """
+    symmetry = lifter.surface.symmetry
+    if symmetry is None:
+        return np.full(len(instances), np.nan)
+    with torch.no_grad():
+        one, two = (
+            lifter(lifter.observe(each.keypoints, each.visible, each.cameras, each.weights)).in_camera()
+            for each in (instances, mirror_image(instances, lifter.surface))
+        )
+    difference = one - two[:, symmetry] * two.new_tensor([-1.0, 1.0, 1.0])
+    return (difference - difference.mean(1, keepdim=True)).norm(dim=2).mean(1).numpy()
+
+
+def mirror_image(instances: Instances, surface: Surface) -> Instances:
+    """The instances as a mirror shows them, each vertex in the place of its partner; truth and masks do not come along."""
+    keypoints, visible = mirror(instances.keypoints, instances.visible, surface.symmetry)
+    cameras = None if instances.cameras is None else instances.cameras * torch.tensor([1.0, 1.0, -1.0, 1.0])
+    weights = None if instances.weights is None else instances.weights[:, surface.symmetry]
+    without = {"true_vertices": None, "true_scale": None, "masks": ()}
+    return replace(instances, keypoints=keypoints, visible=visible, cameras=cameras, weights=weights, **without)
+
+
+# What confidence is made of: figures of an instance, the share of the template that it shows, and the mean weight of its keypoints.
+FEATURES = ("reprojection", "silhouette_iou", "stretched", "agreement", "visible", "weight")
+# Mean error, template extents, that an instance to be confident of stays below.
+GOOD = 0.1
+RIDGE = 1e-2
+
+
+def features(figures: Mapping[str, Float[np.ndarray, "n"]], instances: Instances) -> Float[np.ndarray, "n f"]:
+    """FEATURES of instances, the errors as logarithms; NaN where unknown."""
+    visible = instances.visible.float().mean(1).numpy()
+    weight = np.ones(len(instances)) if instances.weights is None else _mean_weight(instances)
+    logs = {name: np.log(figures[name] + 0.003) for name in ("reprojection", "stretched", "agreement")}
+    values = {**logs, "silhouette_iou": figures["silhouette_iou"], "visible": visible, "weight": weight}
+    return np.stack([values[name] for name in FEATURES], axis=1)
+
+
+def _mean_weight(instances: Instances) -> Float[np.ndarray, "n"]:
+    return (instances.weights.sum(1) / instances.visible.sum(1).clamp_min(1)).numpy()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A logistic function of FEATURES: what is unknown counts as usual.
+
+    Attributes:
+        usual, spread: mean and standard deviation of each feature.
+        slopes: of the features in standard deviations; the last is the constant.
+    """
+
+    usual: Float[np.ndarray, "f"]
+    spread: Float[np.ndarray, "f"]
+    slopes: Float[np.ndarray, "f_plus_1"]
+
+    def confidence(self, values: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n"]:
+        """The probability that an instance's mean error is below GOOD."""
+        return 1.0 / (1.0 + np.exp(-self._design(values) @ self.slopes))
+
+    def _design(self, values: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n f_plus_1"]:
+        known = np.where(np.isfinite(values), values, self.usual)
+        return np.column_stack([(known - self.usual) / self.spread, np.ones(len(values))])
+
+
+def calibrate(values: Float[np.ndarray, "n f"], errors: Float[np.ndarray, "n"]) -> Calibration:
+    """Logistic regression (with a small ridge) of whether errors are below GOOD, by Newton's method (ours).
+
+    Args:
+        errors: mean error of each instance, template extents.
+
+    Raises:
+        NothingToDo: fewer than ten instances on either side of GOOD.
+    """
+    good = errors < GOOD
+    if min(good.sum(), (~good).sum()) < 10:
+        got = f"{int(good.sum())} of {len(good)} instances below {GOOD:g}"
+        raise NothingToDo("too few good or bad instances to calibrate on", got=got, expected="at least ten of either")
+    known = [column[np.isfinite(column)] for column in values.T]
+    usual = np.array([column.mean() if len(column) else 0.0 for column in known])
+    spread = np.array([max(column.std(), 1e-6) if len(column) else 1.0 for column in known])
+    start = Calibration(usual, spread, np.zeros(len(known) + 1))
+    design, slopes = start._design(values), start.slopes
+    for _ in range(30):
+        found = 1.0 / (1.0 + np.exp(-design @ slopes))
+        curve = design.T @ (design * (found * (1 - found))[:, None]) + RIDGE * len(good) * np.eye(len(slopes))
+        slopes = slopes + np.linalg.solve(curve, design.T @ (good - found) - RIDGE * len(good) * slopes)
+    return replace(start, slopes=slopes)
+
+
+def spread_of(figures: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, dict[str, float]]:
+    """Median, mean and worst of every figure that is known, as plain numbers."""
+    found = {}
+    for name, values in figures.items():
+        known = values[np.isfinite(values)]
+        if len(known):
+            worst = known.min() if name in ("silhouette_iou", "confidence") else known.max()
+            found[name] = {"median": np.median(known), "mean": known.mean(), "worst": worst}
+    return {name: {kind: round(float(value), 6) for kind, value in own.items()} for name, own in found.items()}

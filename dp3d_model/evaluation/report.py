@@ -1,0 +1,129 @@
+"""An evaluation as files: evaluation.json, evaluation.md and evaluation.png."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dp3d_data.files import write_text
+from dp3d_model.evaluation.plots import draw
+
+TITLES = {
+    "mpjpe": "MPJPE",
+    "mpjpe_flip": "MPJPE, flip oracle",
+    "pa_mpjpe": "PA-MPJPE",
+    "stress": "stress",
+    "mpjpe_replaced": "MPJPE, visible x, y replaced",
+    "mpjpe_flip_replaced": "MPJPE, flip oracle, visible x, y replaced",
+}
+
+BREAKDOWNS = {
+    "by_view": "viewed from (degrees; 0 the nose, 90 its left)",
+    "by_visible_share": "visible share of the surface",
+}
+
+
+def write_report(result: dict[str, Any], folder: str | Path) -> Path:
+    """Write the three files; returns the folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
+    write_text(folder / "evaluation.md", markdown(result))
+    draw(result, folder / "evaluation.png")
+    return folder
+
+
+def write_unknown(result: dict[str, Any], folder: str | Path) -> Path:
+    """Write evaluation.json and evaluation.md of instances without truth; returns the folder."""
+    from dp3d_model.evaluation.quality import FIGURES
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.png").unlink(missing_ok=True)  # of an earlier evaluation
+    write_text(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
+    introduction = f"{result['instances']} instances, whose true shapes are unknown: median, mean and worst."
+    lines = ["# Evaluation without truth", "", introduction, ""]
+    rows = [
+        [name, *(" / ".join(f"{value:.4f}" for value in own[measure].values()) if measure in own else "" for measure in FIGURES)]
+        for name, own in result["models"].items()
+    ]
+    write_text(folder / "evaluation.md", "\n".join([*lines, *table(["", *FIGURES.values()], rows), ""]))
+    return folder
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The tables for people."""
+    names, unit = list(result["models"]), result["millimetres_per_unit"]
+    lines = ["# Evaluation", "", introduction(result), ""]
+    for kind in ("given", "estimated"):
+        lines += [f"## Scale {kind}", "", *_means(result, kind, 1.0, 4), ""]
+        if unit:
+            lines += [f"In millimetres, scale {kind}:", "", *_means(result, kind, unit, 1), ""]
+    for key, title in BREAKDOWNS.items():
+        rows = [
+            [label, str(row["instances"]), *(f"{row[name]['given']['mpjpe']:.4f}" for name in names)] for label, row in result[key].items()
+        ]
+        lines += [f"## MPJPE, scale given: {title}", "", *table(["", "instances", *names], rows), ""]
+    return "\n".join(lines + _groups(result, names) + _uncertainty(result))
+
+
+def _means(result: dict[str, Any], kind: str, factor: float, digits: int) -> list[str]:
+    rows = [[name, *(f"{factor * means[kind][m]:.{digits}f}" for m in TITLES)] for name, means in result["models"].items()]
+    return table(["", *TITLES.values()], rows)
+
+
+def _groups(result: dict[str, Any], names: list[str]) -> list[str]:
+    """MPJPE of groups: their spread, and the listed ones."""
+    found = result["by_group"]
+    if not found:
+        return []
+    spread = [[name, *(f"{value:.4f}" for value in found["spread"][name].values())] for name in names]
+    head = ["", *(word.replace("_", " ") for word in found["spread"][names[0]])]
+    rows = [[group, str(row["instances"]), *(f"{row[name]:.4f}" for name in names)] for group, row in found["listed"].items()]
+    some = "" if len(rows) == found["groups"] else f"; the hardest and easiest for {names[-1]}"
+    return [
+        *(f"## MPJPE, scale given: {found['groups']} groups", "", *table(head, spread), ""),
+        *(f"Each group{some}:", "", *table(["group", "instances", *names], rows), ""),
+    ]
+
+
+def _uncertainty(result: dict[str, Any]) -> list[str]:
+    """What the models that predict noise know of their errors."""
+    if not result["uncertainty"]:
+        return []
+    lines = [
+        "## Predicted noise",
+        "",
+        "Rank correlation of the predicted noise with the distance to the truth, over vertices and over instances; MPJPE of the half "
+        "of the instances that the model is surest of, and of the best half as an oracle would choose it.",
+        "",
+    ]
+    rows = []
+    for name, found in result["uncertainty"].items():
+        ranks = [f"{found[f'rank_correlation_of_{what}']:.2f}" for what in ("vertices", "instances")]
+        kept = [f"{found['sparsification'][which][5]:.4f}" for which in ("by_noise", "oracle")]
+        rows.append([name, *ranks, f"{found['sparsification']['oracle'][0]:.4f}", *kept])
+    head = ["", "ranks, vertices", "ranks, instances", "all instances", "surest half", "best half"]
+    lines += [*table(head, rows), ""]
+    for name, found in result["uncertainty"].items():
+        bins = found["calibration"]
+        rows = [[what, *(f"{row[what]:.4f}" for row in bins)] for what in ("predicted", "error")]
+        lines += [f"{name}, vertices in ten bins of rising noise:", "", *table(["", *(str(i + 1) for i in range(len(bins)))], rows), ""]
+    return lines
+
+
+def introduction(result: dict[str, Any]) -> str:
+    """What was measured, in which unit."""
+    unit = result["millimetres_per_unit"]
+    return (
+        f"{result['instances']} instances with truth, {result['vertices']} vertices, "
+        f"{100 * result['visible_share']:.0f} % of them visible. "
+        f"Errors in units of the template's extent{f' ({unit:.0f} mm)' if unit else ''}; mean depth is removed, and x, y are "
+        "aligned on the visible vertices. The flip oracle knows the truth: it takes the better of a shape and its mirror image in depth."
+    )
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]

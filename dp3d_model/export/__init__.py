@@ -1,0 +1,1 @@
+"""Lifted bodies as meshes, rigs, tables and pictures."""

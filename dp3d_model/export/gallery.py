@@ -1,0 +1,223 @@
+"""The files that people look at: the learned parts, and every lifted instance with its pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dp3d_data.datasets.images import local_pixels
+from dp3d_data.files import write_text
+from dp3d_data.run_lengths import mask_pixels
+from dp3d_model.evaluation.quality import FIGURES
+from dp3d_model.export.meshes import export_mesh, export_textured
+from dp3d_model.export.palette import part_colours
+from dp3d_model.export.pictures import beside_photograph, labelled, save_picture, save_turntable, turntable, view_from
+from dp3d_model.export.rig import write_rig
+from dp3d_model.export.table import PredictionTable
+from dp3d_model.export.texture import Texture, texture_of
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.lifting.prediction import Prediction, predict
+from dp3d_model.networks.lifter import Lifter
+from dp3d_model.training.instances import Instances
+
+SHEET_ROWS, TILE = 8, 280
+LONGEST_NAME = 150
+
+
+def part_weights(lifter: Lifter) -> np.ndarray:
+    """How much each template vertex belongs to each learned part, [K, M]; one part where the body has none."""
+    with torch.no_grad():
+        parts = lifter.body(torch.zeros(1, lifter.body.size)).parts
+    return np.ones((len(lifter.surface.vertices), 1)) if parts is None else parts.weights.cpu().numpy()
+
+
+def model_colours(lifter: Lifter) -> np.ndarray:
+    """The colour of each template vertex by its learned parts; one colour where the body has none."""
+    return part_colours(part_weights(lifter))
+
+
+def draw_parts(lifter: Lifter, path: str | Path) -> Path:
+    """The template from six sides, coloured by its learned parts."""
+    surface = lifter.surface
+    picture = turntable(surface.vertices.numpy(), surface.faces.numpy(), model_colours(lifter), size=260)
+    return save_picture(picture, Path(path))
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written of each instance.
+
+    Attributes:
+        formats: glb, obj, ply (meshes), npz (everything that is known), turn (an animated WebP) and table (predictions.parquet, all in
+            one file).
+        pictures: a row of pictures of each, and lifted.png of the surest.
+        rig: the GLB files carry a skeleton, a joint for each part; without, the photograph as texture where there is one.
+        least: instances of less confidence are rejected.
+    """
+
+    formats: tuple[str, ...] = ("glb", "npz")
+    pictures: bool = True
+    rig: bool = False
+    least: float = 0.0
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of the instances: those written, in order, and of the others the reason by name."""
+
+    kept: Instances
+    predictions: list[Prediction]
+    rejected: dict[str, str]
+
+
+def write_predictions(
+    lifter: Lifter, instances: Instances, folder: str | Path, output: Output = Output(), done: Callable[[int], None] = lambda _: None
+) -> Written:
+    """Write the files of each instance, named NNN-NAME; with pictures lifted.png of those that are surest; figures.csv of all.
+
+    Args:
+        done: told of so many more finished instances.
+
+    Raises:
+        UsageError: a rig of a body without parts.
+    """
+    folder, start = Path(folder), 0
+    writer, figures = _Writer(lifter, folder, output), FigureTable()
+    kept: list[int] = []
+    predictions: list[Prediction] = []
+    with PredictionTable(folder / "predictions.parquet") if "table" in output.formats else nullcontext() as table:
+        for many in predict(lifter, instances):
+            some = instances.take(range(start, start + len(many.scale)))
+            sure = [i for i in range(len(some)) if not many.confidence[i] < output.least]
+            figures.add(some, many, set(sure), output.least)
+            if table is not None and sure:
+                chosen = some.take(sure)
+                table.add(chosen.ids, chosen.image_paths or ("",) * len(sure), many.take(sure))
+            for i in sure if writer.busy else ():
+                writer.write(f"{start + i:03d}-{safe_name(some.ids[i])}", many.at(i), some, i)
+                done(1)
+            done(len(some) - (len(sure) if writer.busy else 0))
+            kept += [start + i for i in sure]
+            predictions.append(many.take(sure))
+            start += len(some)
+    figures.write(folder / "figures.csv")
+    if writer.sheet:
+        rows = sorted(writer.sheet, key=lambda row: -row[0])
+        save_picture(np.concatenate([picture for _, picture in rows]), folder / "lifted.png")
+    return Written(instances.take(kept), predictions, figures.rejected)
+
+
+class FigureTable:
+    """A row of figures for each instance, and what became of it."""
+
+    def __init__(self) -> None:
+        self.rows = [["instance", "image", *FIGURES, "result"]]
+        self.rejected: dict[str, str] = {}
+
+    def add(self, some: Instances, many: Prediction, kept: set[int], least: float) -> None:
+        """The rows of a batch."""
+        for i, name in enumerate(some.ids):
+            values = ["" if np.isnan(value) else f"{value:.4f}" for value in (getattr(many, figure)[i] for figure in FIGURES)]
+            if i not in kept:
+                self.rejected[name] = f"confidence {many.confidence[i]:.2f} below {least:g}"
+            image = some.image_paths[i] if some.image_paths else ""
+            self.rows.append([plain_cell(name), plain_cell(image), *values, self.rejected.get(name, "kept")])
+
+    def write(self, path: Path) -> None:
+        """The file, whole."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(self.rows)
+        write_text(path, text.getvalue())
+
+
+def plain_cell(text: str) -> str:
+    """A name that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+class _Writer:
+    """Writes the files of one instance after the other, and gathers the sheet of the surest ones."""
+
+    def __init__(self, lifter: Lifter, folder: Path, output: Output) -> None:
+        self.surface, self.folder, self.output = lifter.surface, folder, output
+        self.faces, self.weights, self.colours = lifter.surface.faces.numpy(), part_weights(lifter), model_colours(lifter)
+        self.sheet: list[tuple[float, np.ndarray]] = []
+        self.busy = output.pictures or bool(set(output.formats) - {"table"})
+
+    def write(self, name: str, prediction: Prediction, instances: Instances, i: int) -> None:
+        """All files of instance i of some, under a name."""
+        pixels = local_pixels(instances.image_paths[i]) if instances.image_paths else None
+        texture = None if pixels is None else photograph_texture(pixels, prediction, instances, i, self.surface)
+        for kind in self.output.formats:
+            self._write(kind, self.folder / f"{name}.{kind}", prediction, texture)
+        if self.output.pictures:
+            picture = draw_instance(prediction, instances, i, self.faces, self.colours, pixels, texture)
+            save_picture(picture, self.folder / f"{name}.png")
+            self.sheet.append((float(np.nan_to_num(prediction.confidence)), picture))
+            self.sheet = sorted(self.sheet, key=lambda row: -row[0])[:SHEET_ROWS]
+
+    def _write(self, kind: str, path: Path, prediction: Prediction, texture: Texture | None) -> None:
+        if kind == "npz":
+            prediction.save(path)
+        elif kind == "glb" and self.output.rig:
+            write_rig(path, prediction, self.faces, self.weights, self.colours)
+        elif kind == "glb" and texture is not None:
+            export_textured(path, prediction.vertices, self.faces, texture)
+        elif kind in ("glb", "obj", "ply"):
+            export_mesh(path, prediction.vertices, self.faces, self.colours if texture is None else texture.colours)
+        elif kind == "turn":
+            save_turntable(path.with_suffix(".webp"), prediction.vertices, self.faces, self.colours, texture)
+
+
+def photograph_texture(pixels: np.ndarray, prediction: Prediction, instances: Instances, i: int, surface: Surface) -> Texture:
+    """The photograph on a lifted instance."""
+    runs = instances.masks[i] if instances.masks else None
+    mask = None if runs is None or (runs.height, runs.width) != pixels.shape[:2] else mask_pixels(runs)
+    symmetry = None if surface.symmetry is None else surface.symmetry.numpy()
+    return texture_of(pixels, prediction.projected(), prediction.rest, surface.faces.numpy(), symmetry, mask)
+
+
+def photographs_first(instances: Instances, count: int) -> Instances:
+    """At most `count` of them (0 for all), those with a photograph first, otherwise in order."""
+    paths = instances.image_paths or ("",) * len(instances)
+    order = sorted(range(len(instances)), key=lambda i: not (paths[i] and Path(paths[i]).is_file()))
+    return instances.take(order[: count or None])
+
+
+def draw_instance(
+    prediction: Prediction,
+    instances: Instances,
+    i: int,
+    faces: np.ndarray,
+    colours: np.ndarray,
+    pixels: np.ndarray | None,
+    texture: Texture | None = None,
+) -> np.ndarray:
+    """A row of tiles: photograph with keypoints, parts over it, body alone, two sides of it, and its parts; the figures below."""
+    visible = instances.visible[i].numpy()
+    keypoints = instances.keypoints[i].numpy()[visible]
+    front = beside_photograph(pixels, keypoints, colours[visible], prediction.projected(), faces, colours, TILE, texture)
+    body = prediction.vertices, faces, colours, TILE
+    tiles = [view_from(azimuth, *body, texture) for azimuth in (35.0, -35.0)] + [view_from(145.0, *body)]
+    return labelled(np.concatenate([front, *tiles], axis=1), f"{instances.ids[i]}{figures_text(prediction)}")
+
+
+def figures_text(prediction: Prediction) -> str:
+    """What is known of an instance, for people."""
+    words = {"confidence": "confidence {:.2f}", "reprojection": "keypoints off by {:.1%}", "silhouette_iou": "silhouette {:.2f}",
+             "stretched": "stretched edges {:.1%}", "agreement": "mirror image differs by {:.3f}"}  # fmt: skip
+    values = {name: float(getattr(prediction, name)) for name in words}
+    return "".join(f"  ·  {text.format(values[name])}" for name, text in words.items() if np.isfinite(values[name]))
+
+
+def safe_name(instance_id: str) -> str:
+    """An instance's name as a file name, of a long one its end."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", instance_id)[-LONGEST_NAME:].strip("._") or "instance"

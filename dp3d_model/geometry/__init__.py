@@ -1,0 +1,1 @@
+"""The template as tensors, cameras and rotations."""

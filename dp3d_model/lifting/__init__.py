@@ -1,0 +1,1 @@
+"""Trained models at work: files of models, prediction, test-time optimisation."""

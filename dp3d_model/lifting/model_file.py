@@ -1,0 +1,147 @@
+"""A trained model as one file: settings, template, basis and weights, readable without trusting its author."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dp3d_data.config import from_mapping, plain, workspace
+from dp3d_data.errors import CheckpointError, TemplateMismatch, WeightsMismatch
+from dp3d_data.files import read_torch, require_keys, write_torch
+from dp3d_model.config import TrainConfig
+from dp3d_model.evaluation.quality import Calibration
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.networks.lifter import Lifter
+
+FORMAT = 1
+MODEL_FILE = "model.pt"
+KINDS = {
+    "model": {
+        "recipe": str, "config": dict, "template": dict, "vertices": torch.Tensor, "faces": torch.Tensor, "functions": torch.Tensor,
+        "weights": dict,
+    },
+    "state": {"recipe": str, "config": dict, "step": int, "objective": dict, "optimiser": dict, "average": dict},
+}  # fmt: skip
+CALIBRATION_KINDS = {"usual": torch.Tensor, "spread": torch.Tensor, "slopes": torch.Tensor}
+TEMPLATE_KINDS = {"name": str, "hash": str, "unit": str, "factor": (int, float)}
+
+
+def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None, half: bool = False) -> Path:
+    """Write everything that lifting needs; the file appears whole or not at all.
+
+    Args:
+        half: keep the weights and functions in 16 bits, for half the space.
+    """
+    surface, calibration = lifter.surface, lifter.calibration
+    small = (lambda value: value.half() if value.is_floating_point() else value) if half else (lambda value: value)
+    content = {
+        "format": FORMAT,
+        "recipe": recipe,
+        "trained": trained or {},
+        "config": plain(lifter.config),
+        "template": {"name": surface.name, "hash": surface.content_hash, "unit": surface.unit, "factor": surface.factor},
+        "vertices": surface.vertices,
+        "faces": surface.faces,
+        "functions": small(surface.functions),
+        "symmetry": surface.symmetry,
+        "weights": {name: small(value) for name, value in lifter.state_dict().items()},
+        "calibration": None if calibration is None else {name: torch.from_numpy(value) for name, value in vars(calibration).items()},
+    }
+    return write_torch(path, content)
+
+
+def load_model(path: str | Path, device: str = "cpu") -> Lifter:
+    """Read a model file, or model.pt of a training folder, ready for evaluation.
+
+    Raises:
+        InputMissing: no such file.
+        CheckpointError: not a model file.
+        WeightsMismatch: its weights do not fit its own settings.
+    """
+    content = read_content(path, "model")
+    given = content["template"]
+    surface = Surface(
+        given["name"], given["hash"], content["vertices"], content["faces"], content["functions"].float(), given["unit"], given["factor"],
+        content.get("symmetry"),
+    )  # fmt: skip
+    lifter = Lifter(surface, from_mapping(TrainConfig, content["config"], path=path))
+    load_weights(lifter, content["weights"], path)
+    if content.get("calibration"):
+        require_keys(content["calibration"], CALIBRATION_KINDS, "calibration of a model file", path, CheckpointError)
+        lifter.calibration = Calibration(**{name: value.numpy() for name, value in content["calibration"].items()})
+    return lifter.to(device).eval()
+
+
+def origin_of(path: str | Path) -> dict[str, Any]:
+    """What a model file says of its training, as `save_model` takes it."""
+    content = read_content(path, "model")
+    return {"recipe": content["recipe"], "trained": content.get("trained") or {}}
+
+
+def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: str | Path) -> None:
+    """Strict loading.
+
+    Raises:
+        WeightsMismatch: names or shapes differ.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise WeightsMismatch("the weights do not fit the settings", got=str(error).splitlines()[-1].strip(), path=path) from error
+
+
+def read_content(path: str | Path, kind: str) -> dict[str, Any]:
+    """The dictionary in a model or state file, read without running anything in it.
+
+    Args:
+        kind: "model" or "state".
+
+    Raises:
+        InputMissing: no such file.
+        CheckpointError: not such a file, or a damaged one.
+    """
+    path, expected, hint = model_path(path), f"a {kind} file written by: dp3d-model train", "train one: dp3d-model train"
+    content = read_torch(path, f"{kind} file", expected=expected, hint=hint)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"not a {kind} file", expected=expected, hint=hint, path=path)
+    require_keys(content, KINDS[kind], f"{kind} file", path, CheckpointError)
+    if kind == "model":
+        require_keys(content["template"], TEMPLATE_KINDS, "template of a model file", path, CheckpointError)
+    return content
+
+
+def embedded_model(category: str) -> Path | None:
+    """The model of a category that comes with the package; None where there is none."""
+    path = Path(__file__).parents[1] / "data" / f"{category}.pt"
+    return path if path.is_file() else None
+
+
+def find_model(category: str, given: str | None = None) -> Path:
+    """The model that is given, else the workspace's, else the embedded one; where there is none, where the workspace's would lie."""
+    if given:
+        return Path(given)
+    own = workspace(category) / "model"
+    return own if (own / MODEL_FILE).is_file() else embedded_model(category) or own
+
+
+def model_path(path: str | Path) -> Path:
+    """The file itself, where its folder is given."""
+    return Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
+
+
+def check_template(lifter: Lifter, name: str, content_hash: str, path: str | Path | None = None) -> None:
+    """Refuse shards of another template: their vertex ids mean other places.
+
+    Raises:
+        TemplateMismatch: the content hashes differ.
+    """
+    own = lifter.surface
+    if content_hash != own.content_hash:
+        raise TemplateMismatch(
+            "the shards belong to another template than the model",
+            got=f"{name} {content_hash}",
+            expected=f"{own.name} {own.content_hash}",
+            path=path,
+        )

@@ -1,0 +1,157 @@
+"""Lifted instances in numpy: bodies, cameras, part motions and uncertainty, ready for files and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dp3d_data.files import write_arrays
+from dp3d_model.evaluation.quality import FIGURES, agreement, features, reprojection, silhouette_iou, stretched
+from dp3d_model.geometry.perspective import visible_mean
+from dp3d_model.lifting.test_time import Evidence, refined
+from dp3d_model.losses.silhouettes import silhouettes_of
+from dp3d_model.networks.lifter import Lifted, Lifter
+from dp3d_model.networks.observation import Observation
+from dp3d_model.training.instances import Instances
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A lifted instance, or with a first axis N many; pixel = scale * (camera_from_template @ vertex)[:2] + translation.
+
+    Where the intrinsics are known, X = camera_from_template @ vertex + position and pixel = focal * X[:2] / X[2] + principal;
+    scale and translation are those of the nearest orthographic camera then.
+
+    Attributes:
+        vertices: [K, 3] posed, template frame, template units.
+        rest: [K, 3] the same body before posing, with its proportions.
+        camera_from_template: [3, 3]; camera frame x right, y down, z away from the viewer.
+        scale: [] image pixels per template unit.
+        translation: [2] image pixels.
+        part_rotations, part_translations: [M, 3, 3], [M, 3] template units: x goes to R x + t; none where the body has no parts.
+        blendshapes: [B] coefficients.
+        uncertainty: [K] the noise b_k that the model expects of each keypoint (see `NoiseHead`); NaN where it does not tell.
+        intrinsics: [4] fx, fy, cx, cy, image pixels; NaN where unknown or not used.
+        position: [3] of the template's origin before the pinhole, template units; NaN as well then.
+        reprojection, silhouette_iou, stretched, agreement, confidence: [] see `figures.FIGURES`; NaN where unknown.
+    """
+
+    vertices: Float[np.ndarray, "*n k 3"]
+    rest: Float[np.ndarray, "*n k 3"]
+    camera_from_template: Float[np.ndarray, "*n 3 3"]
+    scale: Float[np.ndarray, "*n"]
+    translation: Float[np.ndarray, "*n 2"]
+    part_rotations: Float[np.ndarray, "*n m 3 3"]
+    part_translations: Float[np.ndarray, "*n m 3"]
+    blendshapes: Float[np.ndarray, "*n b"]
+    uncertainty: Float[np.ndarray, "*n k"]
+    intrinsics: Float[np.ndarray, "*n 4"]
+    position: Float[np.ndarray, "*n 3"]
+    reprojection: Float[np.ndarray, "*n"]
+    silhouette_iou: Float[np.ndarray, "*n"]
+    stretched: Float[np.ndarray, "*n"]
+    agreement: Float[np.ndarray, "*n"]
+    confidence: Float[np.ndarray, "*n"]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """By name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def at(self, i: int) -> Prediction:
+        """One of many."""
+        return Prediction(**{name: values[i] for name, values in self.arrays().items()})
+
+    def take(self, indices: list[int]) -> Prediction:
+        """Some of many."""
+        return Prediction(**{name: values[indices] for name, values in self.arrays().items()})
+
+    def projected(self) -> Float[np.ndarray, "k 3"]:
+        """Of one: x, y in image pixels and z away from the viewer in the same unit."""
+        if np.isfinite(self.intrinsics).all():
+            x = self.vertices @ self.camera_from_template.T + self.position
+            flat = self.intrinsics[:2] * x[:, :2] / x[:, 2:] + self.intrinsics[2:]
+            return np.concatenate([flat, self.scale * (x[:, 2:] - self.position[2])], axis=1)
+        placed = self.scale * self.vertices @ self.camera_from_template.T
+        return placed + np.append(self.translation, 0.0)
+
+    def save(self, path: Path) -> Path:
+        """Write an .npz without pickles."""
+        return write_arrays(path, **self.arrays())
+
+
+def predict(lifter: Lifter, instances: Instances, batch: int = BATCH) -> Iterator[Prediction]:
+    """Lift instances, a batch at a time and each refined as the model's settings say; memory does not grow with their number.
+
+    The image translation is the best one on the visible keypoints. In evaluation an instance's answer does not depend on its batch.
+    """
+    lifter.eval()
+    for start in range(0, len(instances), batch):
+        some = slice(start, start + batch)
+        own = instances.take(range(*some.indices(len(instances))))
+        with torch.no_grad():
+            seen = lifter.observe(own.keypoints, own.visible, own.cameras, own.weights)
+        found = _prediction(lifter, seen, refined(lifter, seen, evidence_of(own, seen)), own.cameras)
+        yield measured(lifter, found, own)
+
+
+def measured(lifter: Lifter, many: Prediction, instances: Instances) -> Prediction:
+    """N predictions with their figures."""
+    faces, count = lifter.surface.faces.numpy(), len(instances)
+    masks = instances.masks or (None,) * count
+    projected = [many.at(i).projected() for i in range(count)]
+    found = {
+        "reprojection": np.array([reprojection(one[:, :2], instances, i) for i, one in enumerate(projected)]),
+        "silhouette_iou": np.array([silhouette_iou(one, faces, mask) for one, mask in zip(projected, masks, strict=True)]),
+        "stretched": stretched(many.vertices, lifter.surface),
+        "agreement": agreement(lifter, instances),
+    }
+    if lifter.calibration is not None:
+        found["confidence"] = lifter.calibration.confidence(features(found, instances))
+    return replace(many, **{name: values.astype(np.float32) for name, values in found.items()})
+
+
+def evidence_of(instances: Instances, seen: Observation) -> Evidence:
+    """The weights and masks of observed instances."""
+    return Evidence(instances.weights, silhouettes_of(instances.masks, seen.centre, seen.camera.scale) if seen.lens is None else None)
+
+
+def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, cameras: Tensor | None) -> Prediction:
+    shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(seen)
+    count = len(lifted.posed)
+    shift = 0.0 if lifted.shift is None else seen.camera.scale[:, None] * lifted.shift
+    flat = scale[:, None, None] * (lifted.posed @ rotation[:, :2].transpose(1, 2))
+    with torch.no_grad():
+        noise = lifter.predicted_noise(lifted)
+        spread = torch.full(flat.shape[:2], torch.nan) if noise is None else noise
+    intrinsics, position = _pinholes(seen, lifted, cameras)
+    return Prediction(
+        vertices=shape.posed.numpy(),
+        rest=shape.rest.numpy(),
+        camera_from_template=rotation.numpy(),
+        scale=scale.numpy(),
+        translation=(seen.centre - visible_mean(flat, seen.visible) + shift).numpy(),
+        part_rotations=parts.rotations.numpy() if parts else np.zeros((count, 0, 3, 3), np.float32),
+        part_translations=parts.translations.numpy() if parts else np.zeros((count, 0, 3), np.float32),
+        blendshapes=parts.coefficients.numpy() if parts else np.zeros((count, 0), np.float32),
+        uncertainty=spread.numpy(),
+        intrinsics=intrinsics.numpy(),
+        position=position.numpy(),
+        **{name: np.full(count, np.nan, np.float32) for name in FIGURES},
+    )
+
+
+def _pinholes(seen: Observation, lifted: Lifted, cameras: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Intrinsics [N, 4] and the template's position [N, 3]; NaN where the projection is orthographic."""
+    count, position = len(lifted.posed), lifted.position(seen)
+    if cameras is None or position is None:
+        return torch.full((count, 4), torch.nan), torch.full((count, 3), torch.nan)
+    known = (seen.lens.nearness > 0)[:, None]
+    return torch.where(known, cameras, torch.nan), torch.where(known, position, torch.nan)

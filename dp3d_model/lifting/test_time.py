@@ -1,0 +1,151 @@
+"""Test-time optimisation: each instance fitted to its own keypoints and mask, from the network's answer or from nothing (ours).
+
+The body moves within the prior: the directions in which the network's answers to the training instances differ, each as far as they
+do. So what is not seen follows what is seen as it does in the world that the model knows. Without a prior every number is free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dp3d_model.config import TrainConfig
+from dp3d_model.geometry.surface import farthest_points
+from dp3d_model.losses.arap import OneRings, arap_loss
+from dp3d_model.losses.silhouettes import Silhouettes
+from dp3d_model.losses.terms import pseudo_huber
+from dp3d_model.networks.lifter import Lifted, Lifter, reproject
+from dp3d_model.networks.observation import Observation
+
+# Vertices whose projections are held to the mask.
+OUTLINE = 600
+# Distance from the mask's pixels to the nearest of these that the sampling alone explains, template units.
+SLACK = 0.02
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of N instances beside their keypoints.
+
+    Attributes:
+        weights: [N, K] how far each keypoint is trusted; None for all alike.
+        silhouettes: their masks.
+    """
+
+    weights: Float[Tensor, "n k"] | None = None
+    silhouettes: Silhouettes | None = None
+
+
+def refined(lifter: Lifter, seen: Observation, evidence: Evidence = Evidence()) -> Lifted:
+    """Lift, then take `refine_steps` Adam steps on the numbers of each instance; the network and the body stay as they are.
+
+    Without a network the start is the rigid template, and this is the per-instance fit, the second baseline. Each instance moves
+    alone: the others of its batch change nothing of it.
+    """
+    with torch.no_grad():
+        start = lifter.numbers(seen)
+        if not lifter.config.refine_steps:
+            return lifter.decode(start, seen)
+    free = _Free(lifter, start, seen.lens is None)
+    _fit(lifter, seen, evidence, free)
+    with torch.no_grad():
+        found = free.lifted(lifter, seen)
+        return found if found.shift is None else replace(found, shift=found.shift.detach())
+
+
+class _Free:
+    """What moves: the body along the prior's directions, the camera, and the place in the image.
+
+    Args:
+        placed: whether the place in the image is free, which it is under parallel rays.
+    """
+
+    def __init__(self, lifter: Lifter, start: Float[Tensor, "n d"], placed: bool) -> None:
+        size, count = lifter.body.size, len(start)
+        self.start, self.directions = start, lifter.prior_directions
+        self.own = None
+        if len(self.directions):
+            self.own = (start[:, :size] - lifter.prior_mean) @ torch.linalg.pinv(self.directions)
+        self.along = start.new_zeros(count, len(self.directions)).requires_grad_()
+        self.body, self.camera = (start.new_zeros(count, own).requires_grad_() for own in (size, start.shape[1] - size))
+        self.shift = start.new_zeros(count, 2).requires_grad_() if placed else None
+
+    def groups(self, config: TrainConfig) -> list[dict]:
+        """Parameters and rates for Adam; in the prior's directions one is a standard deviation."""
+        rate = config.refine_rate
+        others = [self.body, self.camera, *([] if self.shift is None else [self.shift])]
+        return [{"params": [self.along], "lr": rate * config.refine_stride}, {"params": others, "lr": rate}]
+
+    def lifted(self, lifter: Lifter, seen: Observation) -> Lifted:
+        """The bodies and cameras as they are now."""
+        moved = self.body + self.along @ self.directions
+        found = lifter.decode(self.start + torch.cat([moved, self.camera], dim=1), seen)
+        return found if self.shift is None else replace(found, shift=self.shift)
+
+    def cost(self, config: TrainConfig) -> Tensor:
+        """The sum over instances of the squared distances to the network's answer and to the prior's middle."""
+        total = config.refine_tie * (self.body.square().sum() + self.camera.square().sum())
+        if self.own is not None:
+            total = total + config.refine_stay * self.along.square().sum()
+            total = total + config.refine_prior * (self.own + self.along).square().mean(1).sum()
+        return total
+
+
+def _fit(lifter: Lifter, seen: Observation, evidence: Evidence, free: _Free) -> None:
+    """Adam with rates that fall to 0 over the second half. Rigidity is taken on one-rings drawn anew each step, the same for all."""
+    config, rings = lifter.config, OneRings(lifter.surface).to(free.start.device)
+    outline = farthest_points(lifter.surface.vertices, OUTLINE) if evidence.silhouettes is not None else None
+    optimiser = torch.optim.Adam(free.groups(config))
+    rates = [group["lr"] for group in optimiser.param_groups]
+    for step in range(config.refine_steps):
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / config.refine_steps))
+        optimiser.zero_grad(set_to_none=True)
+        lifted = free.lifted(lifter, seen)
+        projected = reproject(lifted, seen)
+        loss = own_reprojection(projected, seen, config.epsilon, evidence.weights).sum() + free.cost(config)
+        if outline is not None and config.refine_silhouette:
+            loss = loss + config.refine_silhouette * silhouette_cost(projected[:, outline], evidence.silhouettes, config.epsilon).sum()
+        if config.refine_arap:
+            # The mean over instances times their number: a sum, in which each has the same weight whatever the batch.
+            centres = drawn_rings(len(lifter.surface.vertices), config.drawn_rings, step)
+            rigidity = arap_loss(rings, lifted.posed, lifted.shape.rest, config.epsilon, centres=centres)
+            loss = loss + len(projected) * config.refine_arap * rigidity
+        loss.backward()
+        optimiser.step()
+
+
+def own_reprojection(
+    projected: Float[Tensor, "n k 2"], seen: Observation, epsilon: float, weights: Float[Tensor, "n k"] | None = None
+) -> Float[Tensor, "n"]:
+    """The weighted mean of h over the visible keypoints of each instance, whatever its batch shows."""
+    share = seen.visible.to(projected.dtype) if weights is None else weights * seen.visible
+    return (pseudo_huber(projected - seen.keypoints, epsilon) * share).sum(1) / share.sum(1).clamp_min(1e-6)
+
+
+def silhouette_cost(points: Float[Tensor, "n v 2"], masks: Silhouettes, epsilon: float) -> Float[Tensor, "n"]:
+    """How far projected vertices lie outside of the mask, and its pixels from them: the means of h, 0 without a mask."""
+    outside = pseudo_huber(masks.outside(points)[..., None], epsilon).mean(1)
+    uncovered = pseudo_huber((masks.uncovered(points) - SLACK).clamp_min(0.0)[..., None], epsilon).mean(1)
+    return masks.known * (outside + uncovered)
+
+
+def drawn_rings(vertices: int, count: int, step: int) -> Int[Tensor, "count"] | None:
+    """The one-rings of a step, a function of the step alone; None for all."""
+    if not 0 < count < vertices:
+        return None
+    return torch.randperm(vertices, generator=torch.Generator().manual_seed(step))[:count]
+
+
+def learn_prior(lifter: Lifter, numbers: Float[Tensor, "n d"]) -> None:
+    """Keep the mean of the body's numbers and their strongest directions, each as long as its standard deviation."""
+    own = numbers[:, : lifter.body.size].double()
+    mean = own.mean(0)
+    _, lengths, directions = torch.linalg.svd(own - mean, full_matrices=False)
+    scaled = directions * (lengths / max(len(own) - 1, 1) ** 0.5)[:, None]
+    kept = scaled[: len(lifter.prior_directions)].float()
+    lifter.prior_mean.copy_(mean)
+    lifter.prior_directions.zero_()[: len(kept)] = kept

@@ -1,0 +1,1 @@
+"""Losses of the lifter, and their weighted sum."""

@@ -1,0 +1,45 @@
+"""Dreams: the model's own shapes under other cameras, whose truth is known (ours).
+
+Reprojection and rigidity leave depth free within what an image allows; a population of shapes seen from all sides does not. So the
+network is also taught on its own answers: each shape is seen as another instance of the batch was seen, with that one's camera and
+visibility, and must be lifted back to itself (the sleep phase of wake-sleep; a lift, project, lift cycle). What side views tell of a
+body then serves the views from the front, and cameras are learned where they are known exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dp3d_model.losses.terms import shape_loss
+from dp3d_model.networks.lifter import Lifted, Lifter
+from dp3d_model.networks.observation import Observation
+
+
+@dataclass(frozen=True)
+class Dream:
+    """Shapes [N, K, 3] in a camera's frame, template units, and the vertices [N, K] seen in it."""
+
+    shapes: Float[Tensor, "n k 3"]
+    visible: Bool[Tensor, "n k"]
+
+
+def dream(lifter: Lifter, lifted: Lifted, seen: Observation, generator: torch.Generator) -> Dream:
+    """Every shape of a batch as seen by the camera, and with the visibility, of another instance; no gradient flows."""
+    with torch.no_grad():
+        whole = lifter.decode(lifted.numbers.detach(), seen)
+        shapes = whole.log_scale.exp()[:, None, None] * whole.posed
+        other = torch.roll(torch.arange(len(shapes)), int(torch.randint(1, max(len(shapes), 2), (), generator=generator)))
+        return Dream(shapes @ whole.rotation[other].transpose(1, 2), seen.visible[other])
+
+
+def dream_loss(lifter: Lifter, dreamt: Dream, chosen: Int[Tensor, "k"] | None, epsilon: float) -> Float[Tensor, ""]:
+    """L_dream: the distance of what is lifted to what was dreamt, template units; see `shape_loss`."""
+    again = lifter.observe(dreamt.shapes[..., :2], dreamt.visible)
+    found = lifter(again, chosen)
+    shape = (again.camera.scale * found.log_scale.exp())[:, None, None] * found.in_camera()
+    true, visible = (dreamt.shapes, dreamt.visible) if chosen is None else (dreamt.shapes[:, chosen], dreamt.visible[:, chosen])
+    return shape_loss(shape, true, visible, epsilon).mean()

@@ -1,0 +1,209 @@
+"""Phi: from what is seen of an instance to its camera and the shape of its body."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dp3d_model.bodies import Shape, make_body
+from dp3d_model.config import TrainConfig
+from dp3d_model.geometry.camera import refine_rotation, rotation_from, rotation_size
+from dp3d_model.geometry.perspective import centred, depth_factor, place, solve_placement, visible_mean
+from dp3d_model.geometry.surface import Surface
+from dp3d_model.networks.attention import SurfaceAttention
+from dp3d_model.networks.mlp import Trunk
+from dp3d_model.networks.observation import Encoder, Observation, observe
+from dp3d_model.networks.uncertainty import NoiseHead
+
+if TYPE_CHECKING:
+    from dp3d_model.evaluation.quality import Calibration
+
+MAX_LOG_SCALE = 1.0
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """Lifted instances, in template units.
+
+    Attributes:
+        shape: the deformed bodies, in the template frame.
+        rotation: [N, 3, 3] camera_from_template; where a lens is known, of the camera turned towards the object.
+        log_scale: [N] correction to the rigid camera's scale.
+        numbers: [N, D] what the body and the camera were made of.
+        turn: [N, 3, 3] from the turned camera to that of the image; None where these are one.
+        shift: [N, 2] from where the visible keypoints put the body in the image to where it is; None for nothing.
+    """
+
+    shape: Shape
+    rotation: Float[Tensor, "n 3 3"]
+    log_scale: Float[Tensor, "n"]
+    numbers: Float[Tensor, "n d"]
+    turn: Float[Tensor, "n 3 3"] | None = None
+    shift: Float[Tensor, "n 2"] | None = None
+
+    @property
+    def posed(self) -> Float[Tensor, "n k 3"]:
+        """The posed vertices in the template frame, before the camera."""
+        return self.shape.posed
+
+    def in_camera(self) -> Float[Tensor, "n k 3"]:
+        """The posed vertices in the camera frame (x right, y down, z away), template units."""
+        return self.posed @ self.camera_from_template.transpose(1, 2)
+
+    @property
+    def camera_from_template(self) -> Float[Tensor, "n 3 3"]:
+        """The rotation of the camera of the image."""
+        return self.rotation if self.turn is None else self.turn @ self.rotation
+
+    def scale(self, seen: Observation) -> Float[Tensor, "n"]:
+        """Image pixels per template unit; before a pinhole, at the mean depth of all vertices."""
+        scale, position = seen.camera.scale * self.log_scale.exp(), self.position(seen)
+        if seen.lens is None or position is None:
+            return scale
+        depth = position[:, 2] + self.in_camera()[..., 2].mean(1)
+        return torch.where(seen.lens.nearness > 0, seen.camera.scale / (seen.lens.nearness * depth), scale)
+
+    def position(self, seen: Observation) -> Float[Tensor, "n 3"] | None:
+        """Where the template's origin lies before each pinhole, in the frame of the image's camera, template units.
+
+        None without a lens, not finite for parallel rays. The observation has the same vertices as the answer.
+        """
+        lens = seen.lens
+        if lens is None or self.turn is None:
+            return None
+        size = self.log_scale.exp()[:, None]
+        points = self.posed @ self.rotation.transpose(1, 2)
+        ahead = 1.0 / (lens.nearness[:, None] * size) - visible_mean(points, seen.visible)[:, 2:]
+        first = points[:, 0] + torch.cat([torch.zeros_like(points[:, 0, :2]), ahead], dim=1)
+        ray = (place(size[..., None] * points, seen.keypoints, seen.visible, lens)[:, 0] - lens.axis) * lens.nearness[:, None]
+        sideways = ray * first[:, 2:] - first[:, :2]
+        return (self.turn @ torch.cat([sideways, ahead], dim=1)[..., None])[..., 0]
+
+
+class Lifter(nn.Module):
+    """Phi and the body it deforms.
+
+    The network gives the numbers of the body, of a rotation that follows the body's own, R = R_0 dR (so that turning the image
+    turns the answer), and of a scale. With several passes each reads what the last answer leaves, and adds a correction (ours).
+    """
+
+    def __init__(self, surface: Surface, config: TrainConfig) -> None:
+        super().__init__()
+        self.surface, self.config = surface, config
+        self.body = make_body(surface, config)
+        attends = config.encoder == "attention"
+        self.encoder = SurfaceAttention(surface, config) if attends else Encoder(surface, config.network_input, config.input_cells)
+        self.size = self.body.size + rotation_size(config.rotations) + 1
+        passes = config.passes if config.network else 0
+        extra = [0] + [self.size] * (passes - 1)
+        self.trunks = nn.ModuleList(
+            Trunk(self.encoder.size + extra[i], self.size, config.width, config.bottleneck, config.blocks, config.norm)
+            for i in range(passes)
+        )
+        self.noise = NoiseHead(surface.functions.shape[1]) if config.noise != "off" else None
+        self.register_buffer("functions", surface.functions, persistent=False)
+        self.calibration: Calibration | None = None
+        # What refinement.learn_prior keeps; none before a training has ended.
+        directions = config.prior_directions if config.network else 0
+        self.register_buffer("prior_mean", torch.zeros(self.body.size), persistent=directions > 0)
+        self.register_buffer("prior_directions", torch.zeros(directions, self.body.size), persistent=directions > 0)
+
+    def forward(self, seen: Observation, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
+        """Lift observations; with `chosen`, K of the answer counts these template vertices only."""
+        return self.decode(self.numbers(seen), seen, chosen)
+
+    def numbers(self, seen: Observation) -> Float[Tensor, "n d"]:
+        """What the network says; zeros where there is none."""
+        numbers = seen.keypoints.new_zeros(len(seen.keypoints), self.size)
+        for index, trunk in enumerate(self.trunks):
+            if index == 0:
+                numbers = trunk(self.encoder(seen))
+            else:
+                reading = self.encoder(seen, *self.placed(numbers, seen))
+                numbers = numbers + trunk(torch.cat([reading, numbers], dim=1))
+        return numbers
+
+    def placed(self, numbers: Float[Tensor, "n d"], seen: Observation) -> tuple[Tensor, Tensor]:
+        """The image positions [N, K, 2] of all vertices and the rotation [N, 3, 3] of an answer, for the next pass to read."""
+        lifted = self.decode(numbers, seen)
+        return reproject(lifted, seen), lifted.rotation
+
+    def decode(self, numbers: Float[Tensor, "n d"], seen: Observation, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
+        """The bodies and cameras that the numbers stand for."""
+        config, size = self.config, self.body.size
+        refined = config.camera_steps > 0
+        shape = self.body(numbers[:, :size], None if refined else chosen)
+        rotation = seen.camera.rotation @ rotation_from(numbers[:, size:-1], config.rotations)
+        if refined:
+            flat = straightened(shape.posed, rotation, seen)
+            rotation, _ = refine_rotation(rotation, shape.posed, flat, seen.visible, config.camera_steps)
+            shape = shape if chosen is None else shape.at(chosen)
+        log_scale = torch.zeros_like(numbers[:, -1])
+        if config.scale == "learned":
+            log_scale = MAX_LOG_SCALE * torch.tanh(numbers[:, -1] / MAX_LOG_SCALE)
+        elif config.scale == "solved":
+            log_scale = solved_log_scale(shape.posed, rotation, seen.at(chosen))
+        return Lifted(shape, rotation, log_scale, numbers, None if seen.lens is None else seen.lens.turn)
+
+    def predicted_noise(self, lifted: Lifted, chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k"] | None:
+        """How far off each vertex is expected to be, relative to others; None where the model does not say."""
+        if self.noise is None:
+            return None
+        return self.noise(self.functions if chosen is None else self.functions[chosen], lifted.shape.motions)
+
+    def on(self, surface: Surface) -> Lifter:
+        """The same weights on another meshing of the template, whose functions are those of this one at the same places.
+
+        Raises:
+            TemplateMismatch: the body knows single vertices of its template.
+        """
+        other = copy.deepcopy(self)
+        other.surface, other.functions = surface, surface.functions
+        other.body.carry(surface)
+        other.encoder.carry(surface)
+        return other.to(self.encoder.vertices.device)
+
+    def move(self, device: torch.device) -> Lifter:
+        """Itself, with its surface, on a device."""
+        self.surface = self.surface.to(device)
+        return self.to(device)
+
+    def observe(
+        self,
+        keypoints: Float[Tensor, "n k 2"],
+        visible: Tensor,
+        cameras: Float[Tensor, "n 4"] | None = None,
+        weights: Float[Tensor, "n k"] | None = None,
+    ) -> Observation:
+        """Observations of this model's template, from image pixels, see `observe`.
+
+        `cameras` count where the settings say perspective, `weights` where they say so.
+        """
+        known = cameras if self.config.projection == "perspective" else None
+        return observe(self.surface, keypoints, visible, self.config.camera, known, weights if self.config.keypoint_weights else None)
+
+
+def reproject(lifted: Lifted, seen: Observation) -> Float[Tensor, "n k 2"]:
+    """The lifted vertices in the units of the observation; the image translation is the best one on the visible keypoints, and `shift`."""
+    points = lifted.log_scale.exp()[:, None, None] * (lifted.posed @ lifted.rotation.transpose(1, 2))
+    placed = place(points, seen.keypoints, seen.visible, seen.lens)
+    return placed if lifted.shift is None else placed + lifted.shift[:, None]
+
+
+def solved_log_scale(posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], seen: Observation) -> Float[Tensor, "n"]:
+    """The correction of the scale that fits each body to its keypoints: its distance, solved along with the image translation."""
+    _, distance = solve_placement(posed @ rotation.transpose(1, 2), seen.keypoints, seen.visible, seen.lens)
+    return (-distance.clamp_min(1e-6).log()).clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
+
+
+def straightened(posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], seen: Observation) -> Float[Tensor, "n k 2"]:
+    """The keypoints as parallel rays would show them of these bodies."""
+    if seen.lens is None:
+        return seen.keypoints
+    depth = centred((posed @ rotation[:, 2, :, None])[..., 0], seen.visible)
+    return depth_factor(depth, seen.lens.nearness)[..., None] * (seen.keypoints - seen.lens.axis[:, None])

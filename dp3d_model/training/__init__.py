@@ -1,0 +1,1 @@
+"""Training of the lifter: batches, augmentation, optimiser, log, trainer."""

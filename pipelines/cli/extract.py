@@ -1,0 +1,130 @@
+"""dp3d-data extract: photographs to visible template keypoints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from dp3d_data.config import workspace
+from pipelines.cli.commandline import command, config_options, next_step, say
+from pipelines.extract_settings import ExtractConfig
+
+EXAMPLE = """
+dp3d-data extract --category dog
+dp3d-data extract --category dog --images photos/ --images more/*.png --out dogs/
+dp3d-data extract --category dog --images photos/ --boxes boxes.csv
+dp3d-data extract --category dog --images photos/ --dry-run
+dp3d-data extract --category dog --images photos/ --retry-failed
+dp3d-data extract --category dog --source coco --path instances_val2017.json --images val2017/
+"""
+
+
+@command("extract", example=EXAMPLE)
+@click.argument("more", nargs=-1, metavar="[MORE_IMAGES]...")
+@config_options(ExtractConfig)
+def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
+    """Find the animals of photographs and the template vertices that each shows.
+
+    Every image is detected, matched pixel by pixel to the template, and averaged per vertex. Without --images the
+    embedded samples are used; --source names another kind of input (docs/datasets.md). A run that was stopped goes on
+    where it stopped when the same command is given again. --dry-run tells time and space beforehand; --retry-failed
+    tries again what failed; --workers, --scheduler and --cluster say where the work is done.
+    """
+    from pipelines.extract import extract as run
+    from pipelines.extract import make_plan
+
+    plan = make_plan(replace(config, images=config.images + more))
+    images = len(plan.records)
+    words = [f"{config.category}: {images} image{'s' * (images != 1)}", f"model {plan.model}"]
+    say(" · ".join([*words, _workers(plan), f"recipe {plan.recipe}"]))
+    if strangers := plan.inputs.strangers:
+        say(f"  {len(strangers)} names in {config.boxes} are none of these images, for example {strangers[0]!r}")
+    for note in plan.inputs.notes:
+        say(f"  {note}")
+    if config.dry_run:
+        if plan.config.device != config.device:
+            say(f"  no {config.device} here: looked at on the {plan.config.device}, so the workers may be faster")
+        _dry_run(plan)
+        return
+    with _progress(images) as advance:
+        outcome = run(plan, advance, say)
+    _summary(outcome, config.category)
+
+
+def _workers(plan) -> str:
+    """How many processes work, and on which device where it is not the CPU."""
+    count, device = plan.workers, plan.config.device
+    words = f"{count} worker{'s' * (count != 1)}" if count else "the cluster's workers"
+    return words if device == "cpu" else f"{words} on {device}"
+
+
+def _dry_run(plan) -> None:
+    """What the folder holds, what remains to be done, and the time and space that it takes."""
+    from datetime import timedelta
+
+    from pipelines.estimate import estimate
+
+    told = estimate(plan)
+    states = {
+        "new": "a new run",
+        "unfinished": "goes on with an unfinished run",
+        "finished": "a finished run of this recipe",
+        "another recipe": "this folder holds another recipe: it will be refused without --out, --beside or --overwrite",
+    }
+    say(f"dry run, nothing is written · {plan.out}: {states[told.state]}")
+    say(f"  {told.todo} of {told.images} images to do, in {told.parts} part{'s' * (told.parts != 1)}")
+    if not told.todo:
+        return
+    kept, rejected, failed = told.probed.instances, told.probed.rejects, told.probed.failures
+    say(f"  looked at {told.looked_at}: {len(kept)} instances, {len(rejected)} rejected, {len(failed)} failed")
+    for row in failed:
+        say(f"    {row['image_id']} · {row['stage']}: {row['error']}: {row['message'].splitlines()[0]}")
+    time, free = timedelta(seconds=round(told.seconds)), told.free_bytes / 1e9
+    say(f"  about {time} and {told.disk_bytes / 1e6:.1f} MB of {free:.1f} GB that are free")
+    if told.disk_bytes > told.free_bytes:
+        say("  that is more than is free: choose another folder with --out")
+
+
+def _progress(total: int):
+    """A bar with count, rate, failures and remaining time; in a file or pipe only its last state."""
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    @contextmanager
+    def bar():
+        columns = (TextColumn("extract"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        last = TextColumn("failed {task.fields[failed]}"), TimeElapsedColumn(), TimeRemainingColumn()
+        with Progress(*columns, *last, console=Console()) as progress:
+            task = progress.add_task("extract", total=total, rate="", failed=0)
+
+            def advance(inputs: int, instances: int, failures: int) -> None:
+                row = progress.tasks[0]
+                progress.update(task, advance=inputs, failed=row.fields["failed"] + failures)
+                rate = row.completed / max(row.elapsed or 0.0, 1e-9)
+                progress.update(task, rate=f"{rate:.1f} images/s")
+
+            yield advance
+
+    return bar()
+
+
+def _summary(outcome, category: str) -> None:
+    """What became of every image, where the result lies and what comes next."""
+    images, folder = outcome.images, outcome.run.folder
+    if not outcome.fresh:
+        say("  this run was finished before; nothing to do (--overwrite makes it anew)")
+    reasons = ", ".join(f"{reason} {count}" for reason, count in outcome.rejects.items())
+    rejected = f"rejected {sum(outcome.rejects.values())}" + (f" ({reasons})" if reasons else "")
+    failed = f"failed {outcome.failures}" + (" (dp3d-data failures)" if outcome.failures else "")
+    say(f"  kept {outcome.instances} instances of {images.kept} images · {rejected} · {failed}")
+    if outcome.turned:
+        say(f"  {outcome.turned} images: boxes and masks are of the stored photograph, and were turned as its EXIF says")
+    without = sum(images.rejected.values())
+    say(f"  {images.inputs} images = {images.kept} with instances + {without} without + {images.failed} failed")
+    own = "" if folder == workspace(category) / "extract" else f" --input {folder}"
+    line = f"dp3d-data build-shards --category {category}{own}"
+    then = next_step(outcome.instances, images.inputs, images.failed, folder, line)
+    say(f"  written to {folder} · {then}")

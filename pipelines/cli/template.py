@@ -1,0 +1,115 @@
+"""dp3d-data template: list, look at, import, rig and adopt template meshes."""
+
+from __future__ import annotations
+
+import click
+
+from dp3d_data.errors import UsageError
+from dp3d_data.files import write_picture
+from pipelines.cli.commandline import GroupedOption, LazyGroup, command, say, say_table
+
+_ROOM = "pipelines.cli"
+
+LATER = {
+    "rig": (f"{_ROOM}.template_rig:rig", "Give a bare mesh a skeleton."),
+    "adopt": (f"{_ROOM}.template_adopt:adopt", "Carry a network's embeddings to a mesh of yours."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=LATER, context_settings={"max_content_width": 110})
+def template() -> None:
+    """The meshes whose vertices are the keypoints: one is built in, others are imported into the workspace."""
+
+
+@command("list", example="dp3d-data template list")
+def list_templates() -> None:
+    """List the templates that can be named: built in, and imported into the workspace."""
+    from dp3d_data.geometry.builtin import LICENCES, builtin_names, imported_folder, imported_names, load_template
+
+    origins = [(name, f"built in, {LICENCES.get(name, '')}") for name in builtin_names()]
+    origins += [(name, str(imported_folder())) for name in imported_names() if name not in builtin_names()]
+    rows = []
+    for name, origin in origins:
+        body = load_template(name)
+        joints, clips = (body.skeleton.num_joints, len(body.skeleton.clips)) if body.skeleton else ("none", 0)
+        rows.append((name, body.num_vertices, len(body.faces), joints, clips, body.content_hash, origin))
+    say_table(("name", "vertices", "faces", "skeleton", "clips", "hash", "from"), rows)
+
+
+@command("show", example="dp3d-data template show dog --picture dog.png")
+@click.argument("name", default="dog")
+@click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help="Write a picture from six sides.")
+@click.option("--mesh", metavar="FILE", cls=GroupedOption, group="Output", help="Write the surface as .obj, .ply or .glb.")
+def show(name: str, picture: str | None, mesh: str | None) -> None:
+    """Say what is known of a template. NAME is a template's name, or an .npz, .obj, .ply or .glb file."""
+    from dp3d_data.geometry.builtin import load_template
+
+    body = load_template(name)
+    for label, value in _facts(body):
+        say(f"{label:>12}  {value}")
+    if picture:
+        _write_picture(body, picture)
+        say(f"  picture written to {picture}")
+    if mesh:
+        from dp3d_data.geometry.mesh_files import write_mesh
+
+        say(f"  mesh written to {write_mesh(body, mesh)}")
+
+
+@command("import", example="dp3d-data template import spot.obj --name spot --axes=-z-x+y")
+@click.argument("mesh", type=click.Path())
+@click.option("--name", required=True, help="Name of the template in the workspace.")
+@click.option("--unit", type=click.Choice(["m", "unknown"]), default="unknown", help="Unit of the file's coordinates.")
+@click.option("--axes", default="", help="The file's axes forward, left, up. Empty: +x+y+z (.glb: +z+x+y), or as the shape tells.")
+@click.option("--weld", is_flag=True, cls=GroupedOption, group="Mending", help="Join vertices of equal position (renumbers).")
+@click.option("--clean", is_flag=True, cls=GroupedOption, group="Mending", help="Keep the largest part only (renumbers).")
+@click.option("--flip", is_flag=True, cls=GroupedOption, group="Mending", help="Turn every face over.")
+@click.option("--overwrite", is_flag=True, help="Replace a template of that name.")
+def import_template(mesh: str, name: str, overwrite: bool, **reading) -> None:
+    """Check a mesh and keep it as a template. MESH is an .obj, .ply or .glb file; a skinned .glb brings its bones.
+
+    The template frame has x forward (nose), y left, z up; say with --axes how the file lies if that differs.
+    """
+    from dp3d_data.geometry.builtin import free_path
+    from dp3d_data.geometry.mesh_files import import_mesh
+
+    path = free_path(name, overwrite)
+    result = import_mesh(mesh, name, **reading)
+    for warning in result.warnings:
+        say(f"warning: {warning}", err=True)
+    result.template.save(path)
+    for label, value in _facts(result.template):
+        say(f"{label:>12}  {value}")
+    say(f"  written to {path} · look at it: dp3d-data template show {name} --picture {name}.png")
+
+
+def _facts(body) -> list[tuple[str, str]]:
+    size = " x ".join(f"{extent:.3f}" for extent in body.vertices.max(axis=0) - body.vertices.min(axis=0))
+    metres = f", {body.factor:.3f} {'m' if body.unit == 'm' else 'source units'} per template unit"
+    rows = [
+        ("template", f"{body.name} · hash {body.content_hash}"),
+        ("surface", f"{body.num_vertices} vertices, {len(body.faces)} faces, area {body.total_area:.3f}"),
+        ("size", f"{size} (x forward, y left, z up){metres}"),
+        ("symmetry", "left and right vertices known" if body.symmetry is not None else "unknown"),
+    ]
+    if body.skeleton is None:
+        return [*rows, ("skeleton", "none of its own: dp3d-data template rig finds limbs to pose it by")]
+    clips = ", ".join(f"{name} ({len(clip.times)})" for name, clip in body.skeleton.clips.items())
+    rows.append(("skeleton", f"{body.skeleton.num_joints} joints, {body.skeleton.num_hinges} limited hinges"))
+    return [*rows, ("clips", clips or "none")]
+
+
+def _write_picture(body, path: str) -> None:
+    from pathlib import Path
+
+    from PIL import Image
+
+    from dp3d_data.geometry.picture import turntable
+
+    if Path(path).suffix.lower() not in (".png", ".jpg"):
+        raise UsageError("a picture is a .png or .jpg file", got=path)
+    write_picture(path, Image.fromarray(turntable(body.vertices, body.faces)))
+
+
+for _command in (list_templates, show, import_template):
+    template.add_command(_command)

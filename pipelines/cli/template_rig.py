@@ -1,0 +1,71 @@
+"""dp3d-data template rig: a skeleton for a bare mesh."""
+
+from __future__ import annotations
+
+import click
+
+from dp3d_data.files import write_picture
+from pipelines.cli.commandline import GroupedOption, command, say
+
+
+@command("rig", example="dp3d-data template rig spot.obj --name spot --picture spot.png")
+@click.argument("mesh")
+@click.option("--name", required=True, help="Name of the template in the workspace.")
+@click.option("--axes", default="", help="The file's axes that point forward, left and up; told from the shape where empty.")
+@click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help="Write a picture of the parts and of random poses.")
+@click.option("--overwrite", is_flag=True, help="Replace a template of that name.")
+def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -> None:
+    """Find the limbs of a bare mesh and give it joints, soft skin weights and limits. MESH is a file or a template's name.
+
+    Legs, head, tail and ears are told by where they lie, so the mesh should stand upright: look at the picture. The
+    vertices stay as they are. dp3d-data synth and train-cse do the same for a bare mesh on their own.
+    """
+    from dataclasses import replace
+
+    from dp3d_data.geometry import load_template
+    from dp3d_data.geometry.builtin import free_path
+    from dp3d_data.geometry.mesh_files import SUFFIXES, import_mesh
+    from dp3d_data.geometry.rigging import rigged
+
+    path = free_path(name, overwrite)
+    if mesh.lower().endswith(SUFFIXES):
+        reading = import_mesh(mesh, name, axes=axes)
+        body = reading.template
+        for warning in reading.warnings:
+            say(f"warning: {warning}", err=True)
+    else:
+        body = load_template(mesh)
+    bones = "found" if body.skeleton is None else "the mesh's own"
+    body = rigged(replace(body, name=name))
+    body.save(path)
+    say(f"{name}: {body.num_vertices} vertices · {body.skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
+    say(f"  joints {', '.join(body.skeleton.names)}")
+    if picture:
+        _write_picture(body, picture)
+        say(f"  picture written to {picture}")
+    say(f"  written to {path} · next: dp3d-data synth --template {name}")
+
+
+def _write_picture(body, path: str) -> None:
+    """The rest pose and three random poses, one a row, coloured by the joints that move the skin."""
+    from pathlib import Path
+
+    import numpy as np
+    from PIL import Image
+
+    from dp3d_data.errors import UsageError
+    from dp3d_data.geometry import pose_vertices
+    from dp3d_data.geometry.picture import turntable
+    from dp3d_data.synthesis.poses import random_pose
+    from dp3d_data.synthesis.proportions import random_proportions
+
+    if Path(path).suffix.lower() not in (".png", ".jpg"):
+        raise UsageError("a picture is a .png or .jpg file", got=path)
+    rng = np.random.default_rng(0)
+    colours = np.asarray(body.skeleton.weights) @ rng.uniform(0.1, 1, (body.skeleton.num_joints, 3))
+    rows = [turntable(body.vertices, body.faces, colors=colours)]
+    for _ in range(3):
+        pose = random_pose(rng, body.skeleton, random_proportions(rng, 0.0))
+        posed = pose_vertices(body, pose.local_rotations) @ pose.stance.T
+        rows.append(turntable(posed, body.faces, colors=colours))
+    write_picture(path, Image.fromarray(np.concatenate(rows)))
