@@ -1,1 +1,1 @@
-"""The commands of dp3d-data and dp3d-model, one file each; heavy libraries are imported inside them."""
+"""The commands, one file each; heavy libraries are imported inside them. `commandline` is the shape of all."""

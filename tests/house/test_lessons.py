@@ -71,7 +71,7 @@ def test_files_are_written_by_the_one_writer():
 
 def test_pictures_of_others_are_opened_in_one_place():
     """With its formats and limits: dp3d_data/datasets/images.py; iuv.py knows PNG alone, effects.py what it has just written."""
-    allowed = {f"dp3d_data/{name}.py" for name in ("sources/images", "sources/iuv", "world/effects")}
+    allowed = {f"dp3d_data/{name}.py" for name in ("datasets/images", "datasets/iuv", "synthesis/effects")}
     wrong = [f"{short(path)}:{call.lineno}" for path in modules() if short(path) not in allowed
              for name in ("Image.open", "pillow.open") for call in calls(path, name)]  # fmt: skip
     assert not wrong, f"a picture may be a bomb: dp3d_data.datasets.images.open_image, not Image.open, at {wrong}"
@@ -84,7 +84,7 @@ def test_the_terminal_is_spoken_to_in_one_place():
 
 
 def test_html_is_filled_by_the_template_function():
-    folders = [*modules("pipelines/report"), *modules("pipelines")]
+    folders = [*modules("pipelines")]
     wrong = [f"{short(path)}:{node.lineno}" for path in folders for node in ast.walk(tree(path)) if isinstance(node, ast.JoinedStr)
              if any(isinstance(part, ast.Constant) and re.search(r"</?[a-z]", part.value) for part in node.values)]
     assert not wrong, f"a name may be a tag: pipelines.report.markup.html escapes what it fills in, at {wrong}"
