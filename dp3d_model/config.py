@@ -17,9 +17,8 @@ class TrainConfig:
     """Everything that shapes a trained model. The defaults are the preset `quick`."""
 
     body: str = setting(
-        "parts", "What deforms: soft parts, a linear function of the basis, C3DPO's shape basis, or nothing.",
-        group=_MODEL, choices=("parts", "linear", "basis", "rigid"),
-    )  # fmt: skip
+        "parts", "What deforms: soft parts, linear (of the basis), basis (C3DPO's), rigid, or the body of another package.", group=_MODEL
+    )
     network: bool = setting(True, "Predict with a network; without one only refinement finds the shape.", group=_MODEL)
     passes: int = setting(1, "Times that the network reads what its last answer leaves, and corrects it.", group=_MODEL, minimum=1)
     rotations: str = setting("6d", "Numbers of a rotation: six, or axis times angle.", group=_MODEL, choices=("6d", "log"))

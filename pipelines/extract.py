@@ -28,6 +28,7 @@ from pipelines.clusters import read_recipe
 from pipelines.extract_settings import ExtractConfig
 from pipelines.inputs import Inputs, find_inputs
 from pipelines.overlays import draw_overlays
+from pipelines.own_annotators import OwnRowMaker, own_version
 from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_parts, worker_count
 from pipelines.ready import ReadyAnnotator
 
@@ -67,6 +68,8 @@ class Plan:
 
     def annotator(self) -> RowMaker:
         """What turns an image into rows: the network, or a source that needs none."""
+        if own_version(self.config.model):
+            return OwnRowMaker(self.config, self.template, self.model)
         if self.make_predictor is None:
             return ReadyAnnotator(self.config, self.inputs.source, self.template, self.model)
         return Annotator(self.config, self.make_predictor(), self.template, self.model)
@@ -138,6 +141,8 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
     if is_ready(inputs.source):
         make_predictor, model = None, config.model or inputs.source.model
         digest += file_digest(config.weights) if config.weights else ""
+    elif own := own_version(config.model):
+        model = own
     elif make_predictor is None:
         make_predictor, model, weights = network_of(config)
         digest += weights

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
 from dp3d_data.datasets.addresses import is_address, read_bytes, size_of
@@ -14,7 +12,7 @@ from dp3d_data.datasets.options import SourceOptions
 from dp3d_data.datasets.ready import BadInstance, ReadyInstance, ReadyReader
 from dp3d_data.datasets.samples import SampleSource
 from dp3d_data.datasets.turning import turn_of, turned_instance, turned_record
-from dp3d_data.errors import UsageError
+from dp3d_data.plugins import load
 from dp3d_data.records import ImageRecord
 
 
@@ -61,35 +59,32 @@ class ReadySource(Source, Protocol):
         """
 
 
+GROUP = "dp3d.datasets"  # entry points: classes made from `SourceOptions`
 SOURCES: dict[str, str] = {
-    "folder": "folder:FolderSource",
-    "samples": "samples:SampleSource",
-    "coco": "coco:CocoSource",
-    "lvis": "coco:LvisSource",
-    "stanford-dogs": "stanford_dogs:StanfordDogsSource",
-    "stanford-extra": "stanford_extra:StanfordExtraSource",
-    "human36m": "human36m:Human36MSource",
-    "up3d": "up3d:Up3dSource",
-    "3dpw": "threedpw:ThreeDPWSource",
-    "iuv-results": "iuv:IuvResultsSource",
-    "iuv-images": "iuv:IuvImagesSource",
-    "dump": "dump:DumpSource",
-    "keypoints": "keypoint_arrays:KeypointArraysSource",
+    "folder": "dp3d_data.datasets.folder:FolderSource",
+    "samples": "dp3d_data.datasets.samples:SampleSource",
+    "coco": "dp3d_data.datasets.coco:CocoSource",
+    "lvis": "dp3d_data.datasets.coco:LvisSource",
+    "stanford-dogs": "dp3d_data.datasets.stanford_dogs:StanfordDogsSource",
+    "stanford-extra": "dp3d_data.datasets.stanford_extra:StanfordExtraSource",
+    "human36m": "dp3d_data.datasets.human36m:Human36MSource",
+    "up3d": "dp3d_data.datasets.up3d:Up3dSource",
+    "3dpw": "dp3d_data.datasets.threedpw:ThreeDPWSource",
+    "iuv-results": "dp3d_data.datasets.iuv:IuvResultsSource",
+    "iuv-images": "dp3d_data.datasets.iuv:IuvImagesSource",
+    "dump": "dp3d_data.datasets.dump:DumpSource",
+    "keypoints": "dp3d_data.datasets.keypoint_arrays:KeypointArraysSource",
 }
 
 
 def open_source(name: str, options: SourceOptions) -> Any:
-    """The source of a name.
+    """The source of a name: one of the project's, or one that another package adds.
 
     Raises:
         UsageError: no such source, with the near match; or options that it needs are missing.
+        DependencyMissing: the package that adds it cannot be imported.
     """
-    if name not in SOURCES:
-        near = difflib.get_close_matches(name, SOURCES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else None
-        raise UsageError(f"unknown source {name!r}", expected="one of " + ", ".join(SOURCES), hint=hint)
-    module, _, kind = SOURCES[name].partition(":")
-    return getattr(import_module(f"{__name__}.{module}"), kind)(options)
+    return load(GROUP, name, SOURCES)(options)
 
 
 def is_ready(source: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dp3d_data.plugins import load
 from dp3d_model.bodies.parts_body import PartsBody
 from dp3d_model.bodies.plain import BasisBody, LinearBody, RigidBody
 from dp3d_model.bodies.shape import Body, PartMotions, Shape
@@ -14,5 +15,10 @@ BODIES: dict[str, type[Body]] = {"parts": PartsBody, "linear": LinearBody, "basi
 
 
 def make_body(surface: Surface, config: TrainConfig) -> Body:
-    """The body that the settings name."""
-    return BODIES[config.body](surface, config)
+    """The body that the settings name: one of the project's, or one that another package adds (entry points dp3d.bodies).
+
+    Raises:
+        UsageError: no such body.
+        DependencyMissing: the package that adds it cannot be imported.
+    """
+    return load("dp3d.bodies", config.body, BODIES)(surface, config)

@@ -137,7 +137,7 @@ def test_one_photograph_that_is_missing_stays_an_input(name, tmp_path):
 
 
 def test_an_unknown_source_names_its_neighbour():
-    with pytest.raises(UsageError, match="(?s)unknown source 'stanford_dogs'.*did you mean 'stanford-dogs'"):
+    with pytest.raises(UsageError, match="(?s)unknown dataset 'stanford_dogs'.*did you mean 'stanford-dogs'"):
         open_source("stanford_dogs", SourceOptions())
 
 

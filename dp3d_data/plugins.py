@@ -1,0 +1,48 @@
+"""Datasets, annotators and bodies by name: those of the project, and those that other packages add as entry points."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from dp3d_data.errors import DependencyMissing, UsageError
+
+
+def names(group: str, own: Mapping[str, Any]) -> list[str]:
+    """Every name of a group, the project's first.
+
+    Args:
+        group: of entry points: dp3d.datasets, dp3d.annotators or dp3d.bodies.
+        own: the project's, name -> object, or "module:attribute" to import it from.
+    """
+    return [*own, *sorted({point.name for point in entry_points(group=group)} - set(own))]
+
+
+def load(group: str, name: str, own: Mapping[str, Any]) -> Any:
+    """What a name means. The project's own names cannot be taken by another package.
+
+    Raises:
+        UsageError: no such name, with the near match.
+        DependencyMissing: the package that adds it cannot be imported.
+    """
+    found: Any = own[name] if name in own else next(iter(entry_points(group=group, name=name)), None)
+    if found is None:
+        known = names(group, own)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else None
+        raise UsageError(f"unknown {group.partition('.')[2].removesuffix('s')} {name!r}", expected="one of " + ", ".join(known), hint=hint)
+    if isinstance(found, str):
+        module, _, attribute = found.partition(":")
+        return getattr(import_module(module), attribute)
+    return _loaded(found) if isinstance(found, EntryPoint) else found
+
+
+def _loaded(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        package = point.dist.name if point.dist else point.value
+        raise DependencyMissing(f"{point.name!r} of the package {package} cannot be imported", got=error) from error
