@@ -15,7 +15,7 @@ from dp3d_data.datasets import Photograph, read_image, turned_record
 from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
 from dp3d_data.geometry import Template
 from dp3d_data.matching import ChartIndex, VertexIndex, cut_to, match_detection, view_of
-from dp3d_data.matching.chart_files import read_charts, require_person
+from dp3d_data.matching.charts import read_charts, require_person
 from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, RunLength, VertexView
 from dp3d_data.run_lengths import encode_placed, mask_pixels
 from dp3d_data.shards import Correspondence, ImageInfo, instance_row

@@ -22,7 +22,7 @@ from dp3d_data.errors import UsageError
 from dp3d_data.files import write_text
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.geodesics import geodesic_distances
-from dp3d_data.geometry.keypoints import DOG, keypoint_names, named_keypoints
+from dp3d_data.geometry.subsets import DOG, keypoint_names, named_keypoints
 from pipelines.annotated import Photographs, annotated
 from pipelines.evaluation_pictures import Pictures
 

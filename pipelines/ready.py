@@ -13,7 +13,7 @@ from dp3d_data.datasets import BadInstance, Photograph, ReadyInstance, ReadySour
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.geometry import Template
 from dp3d_data.matching import ChartIndex, VertexIndex, view_of
-from dp3d_data.matching.chart_files import read_charts
+from dp3d_data.matching.charts import read_charts
 from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView
 from dp3d_data.shards import ImageInfo, Truth
 from pipelines.annotate import RowMaker, box_problem, image_info

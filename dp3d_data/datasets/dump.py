@@ -20,7 +20,7 @@ from dp3d_data.datasets.ready import BadInstance, ReadyInstance, instance_of, re
 from dp3d_data.datasets.trees import find_image, require_images
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, TemplateError, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, chart_pixels, chart_prediction, dense_prediction, integer_box
-from dp3d_data.matching.chart_files import require_person
+from dp3d_data.matching.charts import require_person
 from dp3d_data.records import Box, DensePrediction, ImageRecord
 from dp3d_data.unpickling import Tensor, Unread, read_pickle
 

@@ -23,7 +23,7 @@ from dp3d_data.datasets.ready import BadInstance, ReadyInstance, instance_of, re
 from dp3d_data.datasets.trees import existing, find_image, read_json, require_images, wrong_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.matching import ChartIndex, chart_prediction, integer_box
-from dp3d_data.matching.chart_files import require_person
+from dp3d_data.matching.charts import require_person
 from dp3d_data.records import ImageRecord
 
 CHARTS = 24

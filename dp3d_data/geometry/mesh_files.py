@@ -12,9 +12,8 @@ from jaxtyping import Float, Int
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
 from dp3d_data.files import read_text, require_no_pointer, write_text, write_whole
 from dp3d_data.geometry.gltf import is_rigged, read_glb, read_surface
-from dp3d_data.geometry.orientation import guessed_axes
 from dp3d_data.geometry.rigs import TEMPLATE_FROM_GLTF, read_rigged_glb
-from dp3d_data.geometry.symmetry import detect_symmetry
+from dp3d_data.geometry.symmetry import detect_symmetry, guessed_axes
 from dp3d_data.geometry.template import Template, make_template
 from dp3d_data.geometry.validation import check_mesh
 from dp3d_data.limits import DAMAGE

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.geometry.bones import Chain, chains_of, partners, pruned, skin_weights
+from dp3d_data.geometry.bones import Chain, chains_of, name_limbs, partners, pruned, skin_weights
 from dp3d_data.geometry.geodesics import component_labels, geodesic_distances
-from dp3d_data.geometry.limb_names import name_limbs
 from dp3d_data.geometry.limbs import Limb, find_limbs, remoteness
 from dp3d_data.geometry.skeleton import Skeleton
 from dp3d_data.geometry.template import Template

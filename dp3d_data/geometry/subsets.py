@@ -1,7 +1,9 @@
-"""Subsets of a template's vertices: spread evenly over it, or listed by the user."""
+"""Subsets of a template's vertices: spread evenly over it, listed by the user, or named keypoints."""
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from jaxtyping import Float, Int
 
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
+from dp3d_data.geometry.builtin import DATA
 
 
 def farthest_vertices(vertices: Float[np.ndarray, "K 3"], count: int) -> Int[np.ndarray, "count"]:
@@ -63,3 +66,40 @@ def read_subset(path: str | Path, num_vertices: int) -> Int[np.ndarray, "V"]:
         expected = "vertex ids, counted from 0, apart by spaces, commas or lines"
         raise InputCorrupt("not a list of vertices", got=str(error)[:80], expected=expected, path=path) from error
     return checked_ids(ids, num_vertices)
+
+
+DOG = DATA / "dog_keypoints.csv"
+EXPECTED = "a csv with the columns index (0 to 23, StanfordExtra's order) and vertex; others, such as name, are not read"
+
+
+def named_keypoints(path: str | Path = DOG, *, count: int = 24, vertices: int | None = None) -> Int[np.ndarray, "count"]:
+    """The template vertex of each keypoint, -1 where the table has none.
+
+    The built-in table was made from the dog's joints and looked at: paws, wrists and hocks, elbows and knees (the outer
+    side), tail, ears, nose, chin, eyes, withers, throat.
+
+    Args:
+        vertices: how many the template has.
+
+    Raises:
+        InputMissing: no such file.
+        InputCorrupt: not such a table.
+    """
+    text = read_text(path, "table of keypoints", expected=EXPECTED)
+    found = np.full(count, -1, dtype=np.int64)
+    try:
+        for row in csv.DictReader(io.StringIO(text)):
+            index, vertex = int(row["index"]), int(row["vertex"])
+            if not 0 <= index < count or vertex < 0 or (vertices is not None and vertex >= vertices):
+                raise ValueError(f"index {index}, vertex {vertex}")
+            found[index] = vertex
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputCorrupt("not a table of keypoints", got=error, expected=EXPECTED, path=path) from error
+    return found
+
+
+def keypoint_names(path: str | Path = DOG, *, count: int = 24) -> tuple[str, ...]:
+    """The name of each keypoint, "keypoint 3" where a table that `named_keypoints` reads has no column for it."""
+    rows = csv.DictReader(io.StringIO(read_text(path, "table of keypoints", expected=EXPECTED)))
+    known = {int(row["index"]): row.get("name") for row in rows}
+    return tuple(known.get(index) or f"keypoint {index}" for index in range(count))

@@ -11,9 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 from dp3d_data.errors import ShapeError
 from dp3d_data.matching.charts import ChartIndex, chart_pixels
-from dp3d_data.matching.cycle import REACH, cycle_weights
 from dp3d_data.matching.nearest import VertexIndex
-from dp3d_data.matching.pooling import pool_pixels
+from dp3d_data.matching.pooling import REACH, cycle_weights, pool_pixels
 from dp3d_data.matching.resampling import integer_box, object_mask, resize_to
 from dp3d_data.records import DensePrediction, VertexView
 

@@ -11,8 +11,7 @@ from PIL import Image, ImageFilter
 
 from dp3d_data.datasets.images import open_image
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo
-from dp3d_data.synthesis.effects import Picture, blurred
-from dp3d_data.synthesis.noise import pixel_noise, pixel_octaves
+from dp3d_data.synthesis.effects import Picture, blurred, pixel_noise, pixel_octaves
 from dp3d_data.synthesis.shapes import paint_lines, paint_shapes
 
 PHOTO_SHARE = 0.5

@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.visibility import vertex_normals
-from dp3d_data.synthesis.noise import SolidNoise
-from dp3d_data.synthesis.roles import joint_roles, role_weights
+from dp3d_data.synthesis.effects import SolidNoise
+from dp3d_data.synthesis.proportions import joint_roles, role_weights
 
 # Base, second and light colour, RGB 0..1 in light of the sun's strength.
 PALETTES = {

@@ -12,8 +12,7 @@ from PIL import Image
 
 from dp3d_data.datasets.images import open_image
 from dp3d_data.errors import DependencyMissing, InputMissing, NothingToDo
-from dp3d_data.synthesis.effects import Picture, blurred
-from dp3d_data.synthesis.noise import pixel_octaves
+from dp3d_data.synthesis.effects import Picture, blurred, pixel_octaves
 
 SHARE = 0.55  # of the images
 SUFFIXES = {".exr", ".jpg", ".jpeg", ".png", ".webp"}

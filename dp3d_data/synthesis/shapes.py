@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw, ImageFilter
 
 from dp3d_data.synthesis.coats import PALETTES
-from dp3d_data.synthesis.noise import pixel_noise, pixel_octaves
+from dp3d_data.synthesis.effects import pixel_noise, pixel_octaves
 
 BEFORE = {"thing": 0.35, "lead": 0.18, "legs": 0.13, "arm": 0.12, "grass": 0.15, "furniture": 0.07}
 SKINS = ((0.85, 0.66, 0.54), (0.72, 0.5, 0.38), (0.5, 0.33, 0.24), (0.3, 0.2, 0.15))

@@ -12,8 +12,8 @@ from dp3d_data.geometry import Template, load_template, make_template, pose_vert
 from dp3d_data.geometry.geodesics import geodesic_distances
 from dp3d_data.geometry.limbs import find_limbs, remoteness
 from dp3d_data.geometry.mesh_files import axes_matrix, import_mesh, write_mesh
-from dp3d_data.geometry.orientation import guessed_axes
 from dp3d_data.geometry.rigging import hinges_of, limits_of, rerooted, rigged
+from dp3d_data.geometry.symmetry import guessed_axes
 from tests.data.bodies.shapes import arm, sphere
 from tests.references.bodies import limb_count_slow, remoteness_slow
 from tests.shared import shared

@@ -11,7 +11,7 @@ from dp3d_data.datasets import read_image
 from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.geometry import make_template
 from dp3d_data.geometry.subdivision import mesh_edges
-from dp3d_data.matching.chart_files import read_charts
+from dp3d_data.matching.charts import read_charts
 from pipelines.cli.data import main
 from pipelines.extract import extract, make_plan
 from pipelines.extract_settings import ExtractConfig

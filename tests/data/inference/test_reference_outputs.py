@@ -17,7 +17,7 @@ from dp3d_data.matching import (
     resize_to,
     view_of,
 )
-from dp3d_data.matching.chart_files import read_charts
+from dp3d_data.matching.charts import read_charts
 from dp3d_data.records import DensePrediction
 from tests.data.inference.recorded import NAMES, difference, network_of, outputs_of, recorded, rounding
 from tests.shared import shared

@@ -7,7 +7,7 @@ import pytest
 
 from dp3d_data.errors import InputCorrupt, InputMissing, ShapeError
 from dp3d_data.matching import ChartIndex, chart_prediction, cut_to, match_detection
-from dp3d_data.matching.chart_files import read_charts
+from dp3d_data.matching.charts import read_charts
 from dp3d_data.records import DensePrediction
 from tests.references.charts import chart_vertex_slow
 from tests.shared import shared

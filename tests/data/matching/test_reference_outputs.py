@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dp3d_data.matching import VertexIndex, dense_prediction, match_detection, view_of
-from dp3d_data.matching.chart_files import read_charts
+from dp3d_data.matching.charts import read_charts
 from tests.references.charts import chart_keypoints, read_mat
 from tests.references.matching import pool_pixels_slow
 from tests.shared import shared

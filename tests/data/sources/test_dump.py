@@ -17,7 +17,7 @@ from dp3d_data.datasets import BadInstance, SourceOptions, open_source
 from dp3d_data.detection import read_vertex_embeddings
 from dp3d_data.errors import CheckpointError, InputCorrupt, UnsafePickle, UsageError
 from dp3d_data.matching import chart_pixels, nearest_vertices, resize_to
-from dp3d_data.matching.chart_files import read_charts
+from dp3d_data.matching.charts import read_charts
 from dp3d_data.unpickling import read_pickle
 from tests.data.sources.pictures import photo
 from tests.data.sources.ready_examples import dump_entry, iuv_pixels, people, png, reference_classes, write_dump, write_dump_of_embeddings

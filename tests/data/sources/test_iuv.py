@@ -9,7 +9,7 @@ from PIL import Image
 
 from dp3d_data.datasets import BadInstance, SourceOptions, open_source
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
-from dp3d_data.matching.chart_files import read_charts
+from dp3d_data.matching.charts import read_charts
 from tests.data.sources.pictures import SIZE, photo
 from tests.data.sources.ready_examples import iuv_pixels, people, png, write_iuv_images, write_iuv_results
 

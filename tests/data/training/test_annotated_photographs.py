@@ -16,7 +16,7 @@ from dp3d_data.detection.training.grouping import grouped_scenes
 from dp3d_data.detection.training.readout import placed_keypoints
 from dp3d_data.detection.training.transfer import transfer_errors, transferred
 from dp3d_data.geometry import load_template
-from dp3d_data.geometry.keypoints import keypoint_names, named_keypoints
+from dp3d_data.geometry.subsets import keypoint_names, named_keypoints
 from dp3d_data.records import DensePrediction
 from pipelines.cli.evaluate_cse import evaluate_cse
 from tests.references.training import placed_keypoints_slow, transfer_errors_slow

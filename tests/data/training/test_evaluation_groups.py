@@ -12,7 +12,7 @@ from dp3d_data.detection.training.metrics import share_within
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.geodesics import geodesic_distances
-from dp3d_data.geometry.keypoints import DOG, named_keypoints
+from dp3d_data.geometry.subsets import DOG, named_keypoints
 from dp3d_data.synthesis.cameras import view_rotation
 from pipelines.evaluation_pictures import Pictures
 

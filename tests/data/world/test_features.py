@@ -10,9 +10,7 @@ from dp3d_data.geometry.rigging import rigged
 from dp3d_data.synthesis import poses
 from dp3d_data.synthesis.cameras import random_view
 from dp3d_data.synthesis.coats import Band, body_map, coat_colours, random_coat
-from dp3d_data.synthesis.features import featured
-from dp3d_data.synthesis.proportions import Proportions, random_proportions
-from dp3d_data.synthesis.roles import role_weights
+from dp3d_data.synthesis.proportions import Proportions, featured, random_proportions, role_weights
 from tests.shared import shared
 
 NEUTRAL = Proportions({})

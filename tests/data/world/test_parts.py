@@ -10,11 +10,9 @@ from dp3d_data.synthesis import poses
 from dp3d_data.synthesis.backgrounds import indoors, outdoors, plain, texture
 from dp3d_data.synthesis.cameras import placed_camera, view_rotation
 from dp3d_data.synthesis.coats import body_map, coat_colours, random_coat
-from dp3d_data.synthesis.effects import matted, photographed
-from dp3d_data.synthesis.noise import SIDE, SolidNoise, pixel_noise
+from dp3d_data.synthesis.effects import SIDE, SolidNoise, matted, photographed, pixel_noise
 from dp3d_data.synthesis.poses import Angles, random_pose
-from dp3d_data.synthesis.proportions import random_proportions
-from dp3d_data.synthesis.roles import joint_role, joint_roles
+from dp3d_data.synthesis.proportions import joint_role, joint_roles, random_proportions
 from dp3d_data.synthesis.shapes import occluders
 
 seeds = st.integers(0, 2**31)
