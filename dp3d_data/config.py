@@ -151,8 +151,8 @@ def _coerced(name: str, kind: Any, value: Any, path: str | Path | None) -> Any:
 
 
 def workspace(category: str | None = None) -> Path:
-    """The folder where commands leave and look for results: DP3D_WORKSPACE or ./dp3d, and the category's part of it."""
-    root = Path(os.environ.get("DP3D_WORKSPACE", "dp3d"))
+    """The folder where commands leave and look for results: DP3D_WORKSPACE or ./dp3d-out, and the category's part of it."""
+    root = Path(os.environ.get("DP3D_WORKSPACE", "dp3d-out"))
     return root / category if category else root
 
 

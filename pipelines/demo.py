@@ -49,7 +49,7 @@ def run_step(line: str) -> None:
 @click.option("--short", is_flag=True, help="Make and train less; for a quick check that everything works.")
 def demo(short: bool) -> None:
     """Lift the sample photographs; then extract, build shards, train and evaluate on the embedded default; say where to look."""
-    os.environ.setdefault("DP3D_WORKSPACE", str(Path("dp3d").resolve()))
+    os.environ.setdefault("DP3D_WORKSPACE", str(Path("dp3d-out").resolve()))
     began = time.perf_counter()
     place = workspace("dog")
     for line in steps(short, place):

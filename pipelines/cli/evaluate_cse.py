@@ -10,7 +10,7 @@ from pipelines.cli.commandline import command, config_options, say, say_table
 
 EXAMPLE = """
 dp3d-data evaluate-cse --count 200 --out scores.json --pictures overlays/
-dp3d-data evaluate-cse --weights dp3d/dog/adopt/husky.pth --template husky --beside direct/weights.pth
+dp3d-data evaluate-cse --weights dp3d-out/dog/adopt/husky.pth --template husky --beside direct/weights.pth
 dp3d-data evaluate-cse --count 0 --stanford-extra StanfordExtra_v12.json --images Images/ --boxes given --pictures overlays/
 dp3d-data evaluate-cse --count 0 --without horses/ --without sofas/
 """

@@ -9,7 +9,7 @@ import click
 from pipelines.cli.commandline import command, say
 
 
-@command("failures", example="dp3d-data failures dp3d/dog/extract")
+@command("failures", example="dp3d-data failures dp3d-out/dog/extract")
 @click.argument("folder", required=False)
 @click.option("--category", default="dog", help="Look into this category's last extraction, where no folder is given.")
 @click.option("--rejects", is_flag=True, help="Show what was left out on purpose too, with the reason.")

@@ -22,7 +22,7 @@ class InspectConfig:
     statistics: bool = setting(False, "Show count, range, mean and deviation of each column.")
 
 
-@command("inspect", example="dp3d-data inspect dp3d/dog/shards --row 0")
+@command("inspect", example="dp3d-data inspect dp3d-out/dog/shards --row 0")
 @click.argument("path", required=False)
 @config_options(InspectConfig)
 def inspect(path: str | None, config: InspectConfig) -> None:

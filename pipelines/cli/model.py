@@ -22,7 +22,7 @@ COMMANDS = {
 def main() -> None:
     """2D surface keypoints to 3D shapes.
 
-    Results lie in one workspace folder, ./dp3d or $DP3D_WORKSPACE; shards come from dp3d-data build-shards.
+    Results lie in one workspace folder, ./dp3d-out or $DP3D_WORKSPACE; shards come from dp3d-data build-shards.
     """
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FEW, MIXED, TRUTH_OF_MIX = 300, 1000, 3.0
 
 
-@command("train", example="dp3d-model train --shards dp3d/dog/shards --preset quick")
+@command("train", example="dp3d-model train --shards dp3d-out/dog/shards --preset quick")
 @click.option(
     "--shards",
     metavar="PATH",

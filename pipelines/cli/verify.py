@@ -12,7 +12,7 @@ from dp3d_data.errors import InputMissing, ShardError
 from pipelines.cli.commandline import command, say
 
 
-@command("verify", example="dp3d-data verify dp3d/dog/shards")
+@command("verify", example="dp3d-data verify dp3d-out/dog/shards")
 @click.argument("path", required=False)
 @click.option("--category", default="dog", help="Category whose shards are checked where no path is given.")
 def verify(path: str | None, category: str) -> None:

@@ -68,7 +68,7 @@ def prepared(tmp_path_factory):
     template = make_template("blob", vertices, faces)
     make_shards(root / "inputs", template, 120)
     template.save(root / "inputs/blob.npz")
-    shutil.copytree(root / "inputs/shards", root / "dp3d/dog/shards")
+    shutil.copytree(root / "inputs/shards", root / "dp3d-out/dog/shards")
     save_body_model(dog_model(), root / "inputs/body.npz")
     body = random_model(joints=24, pose_basis=False)
     arrays = {"shapedirs": body.shape_basis, "J_regressor": body.joint_regressor}
@@ -81,7 +81,7 @@ def prepared(tmp_path_factory):
     previous = os.getcwd()
     os.chdir(root)
     try:
-        shutil.rmtree(root / "dp3d/dog/model", ignore_errors=True)
+        shutil.rmtree(root / "dp3d-out/dog/model", ignore_errors=True)
         done = CliRunner().invoke(model.main, [*TRAIN, "--shards", "inputs/shards", "--out", "inputs/model"])
         assert done.exit_code == 0, done.output
     finally:
@@ -178,7 +178,7 @@ def test_a_full_disk_is_one_error_and_leaves_no_half_file(words, place, monkeypa
 
 @pytest.mark.parametrize("words", OWN)
 def test_a_workspace_that_is_a_file_is_one_error(words, place):
-    shutil.rmtree(place / "dp3d")
-    (place / "dp3d").write_text("mine")
-    refused(run(words), 19, "dp3d")
-    assert (place / "dp3d").read_text() == "mine"
+    shutil.rmtree(place / "dp3d-out")
+    (place / "dp3d-out").write_text("mine")
+    refused(run(words), 19, "dp3d-out")
+    assert (place / "dp3d-out").read_text() == "mine"

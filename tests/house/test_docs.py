@@ -46,7 +46,7 @@ def test_inline_commands_exist(path):
 def run_page(path: Path, folder: Path, slow: bool) -> None:
     """Run a page's blocks as a user would: one after the other in an empty folder, with the programs of this environment."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment |= {"DP3D_WORKSPACE": str(folder / "dp3d"), "PYTHONPATH": str(ROOT)}
+    environment |= {"DP3D_WORKSPACE": str(folder / "dp3d-out"), "PYTHONPATH": str(ROOT)}
     for block in runnable(path, slow):
         script = "set -e\n" + block.text.replace("$ ", "")
         run = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False)

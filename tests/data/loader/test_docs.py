@@ -7,7 +7,7 @@ from tests.shared import ROOT
 
 def test_the_snippets_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shards_in(tmp_path / "dp3d" / "dog")
+    shards_in(tmp_path / "dp3d-out" / "dog")
     names: dict = {}
     found = [block for block in blocks(ROOT / "docs" / "loader.md") if block.info == "python"]
     for block in found:
