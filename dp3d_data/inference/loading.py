@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dp3d_data.categories import category as category_named
+from dp3d_data.device import require_device
 from dp3d_data.errors import UsageError, WeightsMismatch
 from dp3d_data.inference.checkpoint import Checkpoint, read_checkpoint
 from dp3d_data.inference.classes import class_and_mesh
@@ -39,10 +40,11 @@ def load_predictor(
         precision, channels_last, compiled: see `DensePredictor`.
 
     Raises:
-        UsageError: no network for this category, or it does not know the category.
+        UsageError: no network for this category, it does not know the category, or there is no such device.
         InputMissing: the weights are not there.
         CheckpointError, UnsafePickle, WeightsMismatch: the weights cannot be used.
     """
+    require_device(device)
     path, checkpoint, spec = _read(model, weights, category)
     if side:
         spec = spec.looking_at(side)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.house.source_tree import imports, module_name, modules, short
 
-WORDS = {"errors", "config", "files", "logs", "limits", "pickled_arrays", "unpickling", "records", "run_lengths", "categories"}
+WORDS = {"errors", "config", "device", "files", "logs", "limits", "pickled_arrays", "unpickling", "records", "run_lengths", "categories"}
 PURE = WORDS | {"matching", "bodies"}
 EDGES = PURE | set("sources fits inference world shards loader filters training report doctor install_detectron2".split())
 # room of dp3d_data -> the rooms of dp3d_data that it may import
@@ -19,7 +19,8 @@ ALLOWED = {
     "records": {"errors"},
     "run_lengths": {"errors", "records"},
     "categories": {"errors"},
-    "ranks": {"errors"},
+    "device": {"errors"},
+    "ranks": {"errors", "device"},
     "commandline": {"errors", "config", "files"},
     "matching": WORDS,
     "bodies": PURE,
