@@ -10,6 +10,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 
+from dp3d_data.device import require_device
 from dp3d_data.errors import UsageError
 
 
@@ -77,11 +78,7 @@ def join_ranks(device: str) -> tuple[Ranks, str]:
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     if device == "cuda" and not alone:
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        hint = "dp3d-data doctor shows the devices; everything runs with --device cpu"
-        raise UsageError(f"no device {device!r} here", got=str(error).splitlines()[0], hint=hint) from error
+    require_device(device)
     if alone:
         return Ranks(), device
     if device.startswith("cuda"):

@@ -12,6 +12,7 @@ from typing import Any
 from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint, workspace
 from dp3d_data.datasets import is_ready
+from dp3d_data.device import require_device
 from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError, WorkerLost
 from dp3d_data.files import locked
 from dp3d_data.filters import Account
@@ -155,14 +156,18 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
 
 
 def _for_here(config: ExtractConfig) -> ExtractConfig:
-    """A dry run looks at images on this machine, which need not have the device of the workers."""
-    if not (config.dry_run and config.elsewhere):
-        return config
-    from dp3d_data.detection import require_device
+    """The settings, if their device is here, which that of workers elsewhere need not be: then a dry run looks at images on the CPU.
 
+    Raises:
+        UsageError: no such device.
+    """
+    if config.elsewhere and not config.dry_run:
+        return config
     try:
         require_device(config.device)
     except UsageError:
+        if not config.elsewhere:
+            raise
         return replace(config, device="cpu")
     return config
 
@@ -175,10 +180,8 @@ def beside(plan: Plan) -> Path:
 
 def network_of(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     """How to load the network, the name that rows carry, and the digest of the weights."""
-    from dp3d_data.detection import find_spec, require_device, shipped_weights
+    from dp3d_data.detection import find_spec, shipped_weights
 
-    if not config.elsewhere:
-        require_device(config.device)
     model = config.model or ("" if config.weights else category(config.category).model or "")
     if not model and not config.weights:
         hint = "fetch published weights (dp3d-data zoo list) and give them: --weights FILE"
@@ -209,9 +212,8 @@ def require_own_template(config: ExtractConfig, template: Template) -> None:
 
 def _load(model: str, weights: str, **settings: Any) -> Predictor:
     """The network. Only the process that works with it imports torch and detectron2, which takes seconds."""
-    from dp3d_data.detection import load_predictor, require_device
+    from dp3d_data.detection import load_predictor
 
-    require_device(settings["device"])
     return load_predictor(model, weights, **settings)
 
 

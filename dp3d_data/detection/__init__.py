@@ -24,7 +24,6 @@ _WHERE = {
     "trained_for": "loading",
     "shipped_weights": "shipped",
     "SyntheticPredictor": "synthetic",
-    "require_device": "device",
 }
 
 __all__ = list(_WHERE)

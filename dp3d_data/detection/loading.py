@@ -14,6 +14,7 @@ from dp3d_data.detection.shipped import shipped_weights
 from dp3d_data.detection.spec import ModelSpec
 from dp3d_data.detection.weights import fill, mismatch
 from dp3d_data.detection.zoo import find_spec
+from dp3d_data.device import require_device
 from dp3d_data.errors import UsageError, WeightsMismatch
 
 
@@ -39,10 +40,11 @@ def load_predictor(
         precision, channels_last, compiled: see `DensePredictor`.
 
     Raises:
-        UsageError: no network for this category, or it does not know the category.
+        UsageError: no network for this category, it does not know the category, or there is no such device.
         InputMissing: the weights are not there.
         CheckpointError, UnsafePickle, WeightsMismatch: the weights cannot be used.
     """
+    require_device(device)
     path, checkpoint, spec = _read(model, weights, category)
     if side:
         spec = spec.looking_at(side)

@@ -84,7 +84,7 @@ def score_model(lifter: Lifter, instances: Instances, batch: int = 256, measured
         some = instances.take(chosen)
         seen, lifted = lift(lifter, some, batch)[0]
         truth = some if measured is None else measured.take(chosen)
-        score = score_shapes(lifted.in_camera(), lifted.scale(seen), truth, points)
+        score = score_shapes(lifted.in_camera().cpu(), lifted.scale(seen).cpu(), truth, points)
         parts.append(replace(score, noise=_noise(lifter, lifted, points)))
     return _joined(parts)
 
@@ -97,7 +97,7 @@ def score_rigid(surface: Surface, instances: Instances, batch: int = 256) -> Sco
 def _noise(lifter: Lifter, lifted: Lifted, points: Tensor) -> Tensor | None:
     with torch.no_grad():
         noise = lifter.predicted_noise(lifted)
-    return None if noise is None else noise[:, points]
+    return None if noise is None else noise[:, points].cpu()
 
 
 def score_shapes(shape: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"], truth: Instances, points: Int[Tensor, "s"]) -> Scores:

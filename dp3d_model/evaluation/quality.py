@@ -83,7 +83,7 @@ def agreement(lifter: Lifter, instances: Instances) -> Float[np.ndarray, "n"]:
             for each in (instances, mirror_image(instances, lifter.surface))
         )
     difference = one - two[:, symmetry] * two.new_tensor([-1.0, 1.0, 1.0])
-    return (difference - difference.mean(1, keepdim=True)).norm(dim=2).mean(1).numpy()
+    return (difference - difference.mean(1, keepdim=True)).norm(dim=2).mean(1).cpu().numpy()
 
 
 def mirror_image(instances: Instances, surface: Surface) -> Instances:

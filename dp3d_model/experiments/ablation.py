@@ -134,5 +134,5 @@ def examples(test: Instances, count: int, order: torch.Tensor) -> Instances:
 def lifted_as_measured(lifter: Lifter, some: Instances) -> torch.Tensor:
     """The shapes [N, K, 3] of a few instances in the camera frame, template units, scale given, aligned as for the errors."""
     seen, lifted = lift(lifter, some, len(some))[0]
-    scale = lifted.scale(seen) / some.true_scale
-    return align_translation(lifted.in_camera() * scale[:, None, None], some.visible)
+    scale = lifted.scale(seen).cpu() / some.true_scale
+    return align_translation(lifted.in_camera().cpu() * scale[:, None, None], some.visible)

@@ -35,7 +35,7 @@ LONGEST_NAME = 150
 def part_weights(lifter: Lifter) -> np.ndarray:
     """How much each template vertex belongs to each learned part, [K, M]; one part where the body has none."""
     with torch.no_grad():
-        parts = lifter.body(torch.zeros(1, lifter.body.size)).parts
+        parts = lifter.body(lifter.functions.new_zeros(1, lifter.body.size)).parts
     return np.ones((len(lifter.surface.vertices), 1)) if parts is None else parts.weights.cpu().numpy()
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 COARSE_STEPS, FINE_STEPS = 4, 2
 # The coarse root may lie this much below the true one; Laguerre's method is safe from above.
 COARSE_ERROR = 3e-4
-CHUNK = 1 << 15
+# Matrices at a time: what stays in a processor's cache, and what keeps a GPU busy.
+CHUNK, BUSY = 1 << 15, 1 << 22
 
 
 def nearest_rotation(matrices: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
@@ -27,7 +28,8 @@ def nearest_rotation(matrices: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*b
     """
     flat = matrices.detach().reshape(-1, 9)
     fitted = torch.empty_like(flat)
-    for rows, into in zip(flat.split(CHUNK), fitted.split(CHUNK), strict=True):
+    most = CHUNK if flat.device.type == "cpu" else BUSY
+    for rows, into in zip(flat.split(most), fitted.split(most), strict=True):
         into.copy_(fit_entries(rows.T.unflatten(0, (3, 3))).flatten(0, 1).T)
     return fitted.reshape(matrices.shape)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Surface:
-    """A template's geometry, in template units (largest extent 1, bounding box centred at 0).
+    """A template's geometry, in template units (largest extent 1, bounding box centred at 0). It stays on the CPU, wherever a model is.
 
     Attributes:
         name, content_hash: which template this is; content_hash guards against shards of another one.
@@ -41,11 +41,6 @@ class Surface:
         normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         share = normal.norm(dim=1).repeat_interleave(3) / 6.0
         return torch.zeros(len(self.vertices)).index_add_(0, self.faces.long().ravel(), share)
-
-    def to(self, device: torch.device) -> Surface:
-        """The same with its tensors on a device."""
-        moved = {name: getattr(self, name).to(device) for name in ("vertices", "faces", "functions")}
-        return replace(self, **moved)
 
     @property
     def millimetres(self) -> float | None:

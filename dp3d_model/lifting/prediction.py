@@ -120,7 +120,8 @@ def measured(lifter: Lifter, many: Prediction, instances: Instances) -> Predicti
 
 def evidence_of(instances: Instances, seen: Observation) -> Evidence:
     """The weights and masks of observed instances."""
-    return Evidence(instances.weights, silhouettes_of(instances.masks, seen.centre, seen.camera.scale) if seen.lens is None else None)
+    weights = None if instances.weights is None else instances.weights.to(seen.centre.device)
+    return Evidence(weights, silhouettes_of(instances.masks, seen.centre, seen.camera.scale) if seen.lens is None else None)
 
 
 def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, cameras: Tensor | None) -> Prediction:
@@ -130,22 +131,23 @@ def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, cameras: Tens
     flat = scale[:, None, None] * (lifted.posed @ rotation[:, :2].transpose(1, 2))
     with torch.no_grad():
         noise = lifter.predicted_noise(lifted)
-        spread = torch.full(flat.shape[:2], torch.nan) if noise is None else noise
+        spread = torch.full_like(flat[..., 0], torch.nan) if noise is None else noise
     intrinsics, position = _pinholes(seen, lifted, cameras)
-    return Prediction(
-        vertices=shape.posed.numpy(),
-        rest=shape.rest.numpy(),
-        camera_from_template=rotation.numpy(),
-        scale=scale.numpy(),
-        translation=(seen.centre - visible_mean(flat, seen.visible) + shift).numpy(),
-        part_rotations=parts.rotations.numpy() if parts else np.zeros((count, 0, 3, 3), np.float32),
-        part_translations=parts.translations.numpy() if parts else np.zeros((count, 0, 3), np.float32),
-        blendshapes=parts.coefficients.numpy() if parts else np.zeros((count, 0), np.float32),
-        uncertainty=spread.numpy(),
-        intrinsics=intrinsics.numpy(),
-        position=position.numpy(),
-        **{name: np.full(count, np.nan, np.float32) for name in FIGURES},
-    )
+    tensors = {
+        "vertices": shape.posed,
+        "rest": shape.rest,
+        "camera_from_template": rotation,
+        "scale": scale,
+        "translation": seen.centre - visible_mean(flat, seen.visible) + shift,
+        "part_rotations": parts.rotations if parts else flat.new_zeros(count, 0, 3, 3),
+        "part_translations": parts.translations if parts else flat.new_zeros(count, 0, 3),
+        "blendshapes": parts.coefficients if parts else flat.new_zeros(count, 0),
+        "uncertainty": spread,
+        "intrinsics": intrinsics,
+        "position": position,
+    }
+    unknown = {name: np.full(count, np.nan, np.float32) for name in FIGURES}
+    return Prediction(**{name: values.cpu().numpy() for name, values in tensors.items()}, **unknown)
 
 
 def _pinholes(seen: Observation, lifted: Lifted, cameras: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -154,4 +156,4 @@ def _pinholes(seen: Observation, lifted: Lifted, cameras: Tensor | None) -> tupl
     if cameras is None or position is None:
         return torch.full((count, 4), torch.nan), torch.full((count, 3), torch.nan)
     known = (seen.lens.nearness > 0)[:, None]
-    return torch.where(known, cameras, torch.nan), torch.where(known, position, torch.nan)
+    return torch.where(known, cameras.to(known.device), torch.nan), torch.where(known, position, torch.nan)

@@ -10,8 +10,8 @@ from dp3d_model.geometry.rotation_fit import fit_entries
 from dp3d_model.geometry.surface import Surface
 
 REFERENCE_LENGTH = 0.1
-# Numbers of an array between two steps of the loss that stay in a processor's cache.
-CACHED = 1 << 18
+# Numbers of an array between two steps of the loss: what stays in a processor's cache, and what keeps a GPU busy.
+CACHED, BUSY = 1 << 18, 1 << 25
 
 
 class OneRings(nn.Module):
@@ -57,12 +57,12 @@ def arap_loss(
 
     Args:
         rest: the shape whose edges are kept rigid, one for each instance or one for all, which is quicker.
-        rotations: of each vertex; without them the best rotation of its one-ring. No gradient flows through either (at the
+        rotations: of each of the K vertices; without them the best rotation of its one-ring. No gradient flows through either (at the
             optimum of the squared norm its derivative is 0).
         centres: whose one-rings to look at, drawn at random in training; all without it.
         chosen: the K template vertices given, ascending, these one-rings among them; all without it.
     """
-    middle = torch.arange(posed.shape[1], device=posed.device) if centres is None else centres
+    middle = torch.arange(posed.shape[1], device=posed.device) if centres is None else centres.to(posed.device)
     return _Strain.apply(posed, rest, rings, rotations, middle, chosen, epsilon)
 
 
@@ -121,25 +121,26 @@ class _Chunk:
 
     def __init__(self, rings: OneRings, centres: Tensor, chosen: Tensor | None) -> None:
         degree = int(rings.degrees[centres[0]])
-        self.centres, self.tails, self.heads = centres, centres, rings.neighbours[centres, :degree]
+        self.tails, self.heads = centres, rings.neighbours[centres, :degree]
         if chosen is not None:
             self.tails, self.heads = (torch.searchsorted(chosen, part) for part in (self.tails, self.heads))
         self.weights, self.lengths = (values[centres, :degree, None, None] for values in (rings.weights, rings.lengths))
 
 
 def _alike(rings: OneRings, middle: Tensor, instances: int) -> list[Tensor]:
-    """The centres in groups of equally many neighbours, each group small enough for the cache."""
+    """The centres in groups of equally many neighbours, each group small enough for the cache; on a GPU, launched seldom enough."""
+    most = CACHED if middle.device.type == "cpu" else BUSY
     chunks: list[Tensor] = []
     for degree in rings.degrees[middle].unique().tolist():
         group = middle[rings.degrees[middle] == degree]
-        chunks += group.split(max(1, CACHED // (3 * degree * instances))) if degree else []
+        chunks += group.split(max(1, most // (3 * degree * instances))) if degree else []
     return chunks
 
 
 def _strain_of(chunk: _Chunk, posed: _Side, rest: _Side, rotations: Tensor | None, epsilon: float, mass: Tensor) -> Tensor:
     """The weighted sum of h over the edges of a chunk; leaves the gradients divided by the mass with the two sides."""
     moved, still = posed.edges(chunk), rest.edges(chunk)
-    turn = _best_turn(chunk.weights, moved, still) if rotations is None else rotations[:, chunk.centres].permute(2, 3, 1, 0)
+    turn = _best_turn(chunk.weights, moved, still) if rotations is None else rotations[:, chunk.tails].permute(2, 3, 1, 0)
     for b in range(3):
         moved.addcmul_(turn[:, b].transpose(0, 1)[:, None], still[:, :, b : b + 1], value=-1.0)
     root = (moved * moved).sum(2, keepdim=True).mul_((REFERENCE_LENGTH / epsilon) ** 2).add_(1.0).sqrt_()

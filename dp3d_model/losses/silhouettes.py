@@ -51,16 +51,17 @@ class Silhouettes:
 def silhouettes_of(
     masks: Sequence[RunLength | None], centre: Float[Tensor, "n 2"], scale: Float[Tensor, "n"]
 ) -> Silhouettes | None:
-    """Masks in units of `scale` pixels about `centre` (image pixels); None where no instance has one.
+    """Masks in units of `scale` pixels about `centre` (image pixels), on its device; None where no instance has one.
 
     Raises:
         InputCorrupt: runs that do not fill their image.
     """
     if not any(masks):
         return None
-    parts = [_one(mask, *pair) for mask, *pair in zip(masks, centre.double().numpy(), scale.double().numpy(), strict=True)]
+    parts = [_one(mask, *pair) for mask, *pair in zip(masks, centre.double().cpu().numpy(), scale.double().cpu().numpy(), strict=True)]
     distance, corner, side, pixels = (torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*parts, strict=True))
-    return Silhouettes(distance, corner, side, pixels, torch.tensor([mask is not None for mask in masks]))
+    found = Silhouettes(distance, corner, side, pixels, torch.tensor([mask is not None for mask in masks]))
+    return Silhouettes(**{name: values.to(centre.device) for name, values in vars(found).items()})
 
 
 def _one(runs: RunLength | None, centre: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:

@@ -166,12 +166,7 @@ class Lifter(nn.Module):
         other.surface, other.functions = surface, surface.functions
         other.body.carry(surface)
         other.encoder.carry(surface)
-        return other.to(self.encoder.vertices.device)
-
-    def move(self, device: torch.device) -> Lifter:
-        """Itself, with its surface, on a device."""
-        self.surface = self.surface.to(device)
-        return self.to(device)
+        return other.to(self.functions.device)
 
     def observe(
         self,
@@ -180,12 +175,14 @@ class Lifter(nn.Module):
         cameras: Float[Tensor, "n 4"] | None = None,
         weights: Float[Tensor, "n k"] | None = None,
     ) -> Observation:
-        """Observations of this model's template, from image pixels, see `observe`.
+        """Observations of this model's template on its device, from image pixels anywhere, see `observe`.
 
         `cameras` count where the settings say perspective, `weights` where they say so.
         """
-        known = cameras if self.config.projection == "perspective" else None
-        return observe(self.surface, keypoints, visible, self.config.camera, known, weights if self.config.keypoint_weights else None)
+        config, device = self.config, self.functions.device
+        known = None if cameras is None or config.projection != "perspective" else cameras.to(device)
+        trust = None if weights is None or not config.keypoint_weights else weights.to(device)
+        return observe(self.encoder.vertices, keypoints.to(device), visible.to(device), config.camera, known, trust)
 
 
 def reproject(lifted: Lifted, seen: Observation) -> Float[Tensor, "n k 2"]:

@@ -65,7 +65,7 @@ class Observation:
 
 
 def observe(
-    surface: Surface,
+    template: Float[Tensor, "k 3"],
     keypoints: Float[Tensor, "n k 2"],
     visible: Bool[Tensor, "n k"],
     camera_mode: str = "closed-form",
@@ -75,6 +75,7 @@ def observe(
     """Fit the rigid camera and bring the keypoints (image pixels) into template units.
 
     Args:
+        template: its vertices.
         cameras: fx, fy, cx, cy, image pixels; not finite where unknown, whose projection is taken as orthographic.
         weights: how far each keypoint is trusted; None for all alike.
 
@@ -86,10 +87,10 @@ def observe(
     centre = middle = visible_mean(keypoints, visible)
     lens = None
     if cameras is None or not bool(cameras.isfinite().all(1).any()):
-        camera = fit_camera(surface.vertices, keypoints, visible, weights)
+        camera = fit_camera(template, keypoints, visible, weights)
     else:
         keypoints, turn, per_focal = turned_towards(keypoints, visible, cameras)
-        camera = fit_perspective(surface.vertices, keypoints, visible, per_focal)
+        camera = fit_perspective(template, keypoints, visible, per_focal)
         middle = visible_mean(keypoints, visible)
         axis = torch.where((per_focal > 0)[:, None], -middle / camera.scale[:, None], torch.zeros_like(middle))
         lens = Lens(per_focal * camera.scale, axis, turn)
@@ -123,7 +124,8 @@ class Encoder(torch.nn.Module):
         self.kind = kind
         count = min(cells, len(surface.vertices)) or len(surface.vertices)
         every = count == len(surface.vertices)
-        self.seeds = surface.vertices if every else surface.vertices[farthest_points(surface.vertices, count)]
+        seeds = surface.vertices if every else surface.vertices[farthest_points(surface.vertices, count)]
+        self.register_buffer("seeds", seeds, persistent=False)
         self.count = count
         self._gather(surface, torch.arange(count) if every else self._nearest(surface))
         self.size = count * (4 if kind == "residual" else 3) + (3 if kind == "residual" else 6)
@@ -133,7 +135,7 @@ class Encoder(torch.nn.Module):
         self._gather(surface, self._nearest(surface))
 
     def _nearest(self, surface: Surface) -> Int[Tensor, "k"]:
-        return torch.cdist(surface.vertices, self.seeds).argmin(1)
+        return torch.cdist(surface.vertices, self.seeds.cpu()).argmin(1)
 
     def _gather(self, surface: Surface, owner: Int[Tensor, "k"]) -> None:
         areas = surface.vertex_areas.clamp_min(1e-12)

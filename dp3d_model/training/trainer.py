@@ -88,7 +88,6 @@ class Trainer:
         self.waited = 0.0
         torch.manual_seed(config.seed)
         self.objective = Objective(surface, config)
-        self.objective.lifter.move(self.device)
         self.objective.to(self.device)
         use_precision(self.objective, config.precision)
         self.optimiser = make_optimiser(self.objective, config)
@@ -260,7 +259,7 @@ class Trainer:
         if config.hide:
             visible = hide_at_random(visible, config.hide, generator)
         if config.warp:
-            keypoints = warp(keypoints, visible, config.warp, self.surface.functions.cpu(), generator)
+            keypoints = warp(keypoints, visible, config.warp, self.surface.functions, generator)
         if config.shake:
             keypoints = shake(keypoints, visible, config.shake, generator)
         return Seen(keypoints[mine], visible[mine], cameras, weights=weights).to(self.device), known
@@ -309,7 +308,7 @@ class Trainer:
         if self.config.network and self.config.prior_directions:
             with torch.no_grad():
                 learn_prior(lifter, torch.cat([numbers_of(lifter, seen) for seen in batches]))
-        return lifter.move(torch.device("cpu"))
+        return lifter.cpu()
 
     def save_state(self) -> None:
         """Write everything that resume needs."""

@@ -43,6 +43,7 @@ def lifting_options(function: Callable) -> Callable:
             help="Model file or folder.  [default: the workspace's or embedded one]",
         ),
         click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use."),
+        click.option("--device", default="cpu", cls=GroupedOption, group="Input", help="Where to compute: cpu, cuda, cuda:1, ..."),
         click.option("--split", default="all", cls=GroupedOption, group="Input", help='Split of shards; "all" takes every split.'),
         click.option(
             "--optimise/--no-optimise", default=None, cls=GroupedOption, group="Input",
@@ -118,6 +119,7 @@ def model_and_instances(
     keypoints: str | None,
     model: str | None,
     category: str,
+    device: str,
     split: str,
     remeshed: bool,
     optimise: bool | None,
@@ -130,9 +132,10 @@ def model_and_instances(
         filters: the settings of that extraction.
 
     Raises:
-        UsageError: more than one kind of input.
+        UsageError: more than one kind of input, or no such device.
         TemplateMismatch: instances of another template.
     """
+    from dp3d_data.device import require_device
     from dp3d_data.errors import UsageError
     from dp3d_model.export.gallery import photographs_first
     from dp3d_model.geometry.remeshing import lifter_for
@@ -142,13 +145,14 @@ def model_and_instances(
     named = [name for name, value in (("--shards", shards), ("--images", images), ("--keypoints", keypoints)) if value]
     if len(named) > 1:
         raise UsageError("more than one kind of input", got=" and ".join(named), expected="one of --shards, --images and --keypoints")
+    require_device(device)
     path = find_model(category, model)
-    lifter = load_model(path)
+    lifter = load_model(path, device)
     lifter.config = with_optimisation(lifter.config, not (shards or keypoints) if optimise is None else optimise, optimise is None)
     say(f"{category}: the embedded model" if path == embedded_model(category) else f"{category}: model {path}")
     source = Path(shards) if shards else workspace(category) / "shards"
     if images or keypoints or not (shards or source.is_dir()):
-        source = _extracted(lifter, images or keypoints, folder, category, filters)
+        source = _extracted(lifter, images or keypoints, folder, ExtractConfig(category=category, device=device, **filters))
     found = open_to_lift(source, split)
     lifter = lifter_for(lifter, found.template, remeshed, source)
     instances = photographs_first(found.instances, count)
@@ -167,13 +171,12 @@ def with_optimisation(config: TrainConfig, wanted: bool, by_default: bool) -> Tr
     return config if wanted or by_default else replace(config, refine_steps=0)
 
 
-def _extracted(lifter: Lifter, given: tuple[str, ...] | str | None, folder: Path, category: str, filters: dict[str, Any]) -> Path:
+def _extracted(lifter: Lifter, given: tuple[str, ...] | str | None, folder: Path, config: ExtractConfig) -> Path:
     """The run folder of photographs (several paths) or of a keypoint file."""
     from dp3d_model.lifting.inputs import template_of
-    from pipelines.extract_settings import ExtractConfig
     from pipelines.lift import from_keypoints, from_photographs
 
-    config, template = ExtractConfig(category=category, **filters), template_of(lifter.surface)
+    template = template_of(lifter.surface)
     if isinstance(given, str):
         outcome = from_keypoints(given, template, folder, config)
     else:

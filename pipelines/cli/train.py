@@ -88,9 +88,9 @@ def train(
     from dp3d_data.ranks import join_ranks, leave_ranks
     from dp3d_model.training.trainer import Trainer
 
-    source, surface = opened(shards or str(workspace(category) / "shards"), split, category, chosen, start, mixed=bool(mix))
     ranks, device = join_ranks(device)
     try:
+        source, surface = opened(shards or str(workspace(category) / "shards"), split, category, chosen, start, mixed=bool(mix))
         trainer = Trainer(surface, source, chosen, folder, threads=threads, device=device, ranks=ranks, tensorboard=tensorboard)
         if start is not None:
             trainer.start_from(start)

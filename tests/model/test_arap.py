@@ -118,13 +118,16 @@ def test_drawn_vertices_estimate_the_whole():
     assert math.isclose(float(arap_loss(rings, posed, still, 0.01, centres=torch.randperm(162))), whole, rel_tol=1e-4)
 
 
-def test_a_part_of_the_template_is_enough_for_its_one_rings():
+@pytest.mark.parametrize("given", [False, True])
+def test_a_part_of_the_template_is_enough_for_its_one_rings(given):
     surface = toy_surface()
     posed, still, rings = wave(surface.vertices)[None], surface.vertices[None], OneRings(surface)
     centres = torch.randperm(162)[:30]
     chosen = torch.cat([centres, rings.neighbours[centres].ravel()]).unique()
-    whole = arap_loss(rings, posed, still, 0.01, centres=centres)
-    part = arap_loss(rings, posed[:, chosen], still[:, chosen], 0.01, centres=centres, chosen=chosen)
+    turns = random_rotations(162, "uniform", torch.Generator().manual_seed(1))[None] if given else None
+    whole = arap_loss(rings, posed, still, 0.01, turns, centres=centres)
+    turns = turns[:, chosen] if given else None
+    part = arap_loss(rings, posed[:, chosen], still[:, chosen], 0.01, turns, centres=centres, chosen=chosen)
     assert torch.allclose(whole, part)
 
 

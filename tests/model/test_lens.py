@@ -88,11 +88,11 @@ def test_the_turned_camera_looks_at_the_object():
 
 def test_other_keypoints_of_the_same_cameras_come_in_the_same_units():
     world = concatenate([pinhole_instances(SURFACE, 2, 4, count=3), toy_instances(SURFACE, count=2, name="flat")])
-    seen = observe(SURFACE, world.keypoints, world.visible, "closed-form", world.cameras)
+    seen = observe(SURFACE.vertices, world.keypoints, world.visible, "closed-form", world.cameras)
     again = seen.with_keypoints(world.keypoints, world.visible, world.cameras)
     assert torch.allclose(again.keypoints, seen.keypoints, atol=1e-5)
     ideal, square = about_the_axis(world.keypoints, world.cameras)
-    assert torch.allclose(observe(SURFACE, ideal, world.visible, "closed-form", square).keypoints, seen.keypoints, atol=1e-4)
+    assert torch.allclose(observe(SURFACE.vertices, ideal, world.visible, "closed-form", square).keypoints, seen.keypoints, atol=1e-4)
 
 
 def test_the_smallest_turn():
@@ -104,7 +104,7 @@ def test_the_smallest_turn():
 
 def test_a_rigid_body_before_a_pinhole_gives_its_pose_and_distance_back():
     world = pinhole_instances(SURFACE, 2, 4, count=10, bend=0.0)
-    seen = observe(SURFACE, world.keypoints, world.visible, "closed-form", world.cameras)
+    seen = observe(SURFACE.vertices, world.keypoints, world.visible, "closed-form", world.cameras)
     lifter = Lifter(SURFACE, tiny(body="rigid", projection="perspective")).eval()
     (_, lifted), = lift(lifter, world)
     centred = lifted.in_camera() - lifted.in_camera().mean(1, keepdim=True)

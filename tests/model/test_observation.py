@@ -12,7 +12,7 @@ def test_a_rigid_body_leaves_no_residual():
     surface = toy_surface()
     world = toy_instances(surface, count=6, bend=0.0)
     encoder = Encoder(surface, "residual", 24)
-    features = encoder(observe(surface, world.keypoints, world.visible))
+    features = encoder(observe(surface.vertices, world.keypoints, world.visible))
     assert features.shape == (6, encoder.size)
     assert features[:, :72].abs().max() < 0.02
     assert features[:, 72:96].min() >= 0
@@ -37,7 +37,7 @@ def test_turning_the_image_changes_no_input_and_turns_the_answer(cells):
 def test_patches_average_their_visible_vertices():
     surface = toy_surface()
     world = toy_instances(surface, count=4, bend=0.3)
-    seen = observe(surface, world.keypoints, world.visible)
+    seen = observe(surface.vertices, world.keypoints, world.visible)
     whole, pooled = Encoder(surface, "residual", 0), Encoder(surface, "residual", 24)
     each = whole(seen)[:, : 3 * 162].reshape(4, 162, 3)
     cell = 5

@@ -65,8 +65,8 @@ def align_field(network: nn.Module, template: Template, other: Template) -> None
     places = [(one.vertices - one.vertices.min(axis=0)) / np.ptp(one.vertices, axis=0) for one in (template, other)]
     nearest = cKDTree(places[1]).query(places[0])[1]
     with torch.no_grad():
-        values = embedder(other.name)[torch.from_numpy(nearest)].double().numpy()
-        functions = embedder.features(template.name).double().numpy()
+        values = embedder(other.name)[torch.from_numpy(nearest)].double().cpu().numpy()
+        functions = embedder.features(template.name).double().cpu().numpy()
         eigenvalues, _ = laplace_beltrami(template, functions.shape[1])
         own = getattr(embedder, f"embedder_{template.name}")
         shares = template.vertex_areas / template.vertex_areas.sum()

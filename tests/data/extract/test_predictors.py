@@ -102,7 +102,7 @@ def test_two_runs_give_the_same_rows(predictor):
 
 @pytest.mark.parametrize("name", ["cuda:97", "graphics"])
 def test_a_device_that_is_not_there(name):
-    from dp3d_data.detection import require_device
+    from dp3d_data.device import require_device
 
     require_device("cpu")
     with pytest.raises(UsageError, match=f"no device '{name}' here(.|\n)*expected: cpu"):
