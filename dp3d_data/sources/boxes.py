@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -105,7 +104,7 @@ def _from_csv(text: str, path: Path, _: str | None) -> dict[str, Annotations]:
 
 def _from_json(text: str, path: Path, category: str | None) -> dict[str, Annotations]:
     try:
-        content = parse_json(text, _once)
+        content = parse_json(text)
     except ValueError as error:
         raise InputCorrupt("not json", got=error, expected=EXPECTED, path=path) from error
     if isinstance(content, dict) and "annotations" in content:
@@ -127,15 +126,6 @@ def _from_object(content: Any, path: Path) -> dict[str, Annotations]:
         for number, box in enumerate(boxes):
             own.add(f"box {number}", lambda box=box: GivenObject(box_of(box)))
     return images
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of json, whose later names do not silently replace earlier ones."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-        raise ValueError(f"{twice[0]!r} stands twice in an object")
-    return content
 
 
 def _normal(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from dp3d_data.sources.trees import find_image, read_json, require_images
 
 EXPECTED = "COCO's json: images (id, file_name or coco_url, width, height), annotations (image_id, category_id, bbox), categories"
 HINT = "name the folder of the photographs: --images FOLDER"
+SINGLE = ("0", "0.0", "false", "no", "none", "null", "")  # what iscrowd says of one animal
 FORMS = "give the file of the instances, such as instances_val2017.json: results, panoptic and caption files hold no such annotations"
 
 
@@ -128,7 +130,7 @@ def _add(image: CocoImage, note: Any, place: int, masks: bool, by_category: bool
     """Put an annotation where it belongs: among the crowds, the objects or the faults."""
     own = note.get("id") if isinstance(note, dict) else None
     name = f"annotation number {place + 1} of the file" if own is None else f"annotation {own}"
-    if isinstance(note, dict) and str(note.get("iscrowd")) in ("1", "1.0", "True"):
+    if isinstance(note, dict) and str(note.get("iscrowd") or 0).strip().lower() not in SINGLE:
         image.crowds.append(name)
         return
 
@@ -137,16 +139,20 @@ def _add(image: CocoImage, note: Any, place: int, masks: bool, by_category: bool
             _key(note["category_id"])
         mask = segmentation_mask(note.get("segmentation"), image.size) if masks else None
         named = _keypoints(note.get("keypoints") or ())
-        return GivenObject(corners(note["bbox"]), None if own is None else str(own), mask, named)
+        return GivenObject(corners(note["bbox"]), None if own is None else _key(own), mask, named)
 
     image.add(name, make)
 
 
 def _keypoints(flat: Sequence[Any]) -> tuple[tuple[float, float, float], ...] | None:
     """x, y and visibility (0 where not labelled) of each keypoint, written one after the other; None where there are none."""
-    values = [float(value) for value in flat]
-    if len(values) % 3:
-        raise InputCorrupt("keypoints that are no triples", got=f"{len(values)} numbers", expected="x, y and visibility of each")
+    expected = "x, y and visibility of each, one after the other"
+    try:
+        values = [float(value) for value in flat]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputCorrupt("keypoints that are no numbers", got=repr(flat)[:80], expected=expected) from error
+    if len(values) % 3 or not all(map(math.isfinite, values)):
+        raise InputCorrupt("keypoints that are no triples of numbers", got=repr(flat)[:80], expected=expected)
     return tuple(zip(values[::3], values[1::3], values[2::3], strict=True)) or None
 
 
