@@ -8,8 +8,8 @@ import pytest
 import trimesh
 
 from dp3d_data.bodies import load_template, pose_vertices
-from dp3d_data.bodies.glb import clip_parts, quaternion_matrices, read_glb, world_matrices
-from dp3d_data.bodies.rigs import TEMPLATE_FROM_GLTF, _scene_from_bind, read_rigged_glb
+from dp3d_data.bodies.glb import quaternion_matrices, read_glb, world_matrices
+from dp3d_data.bodies.rigs import TEMPLATE_FROM_GLTF, _scene_from_bind, clip_parts, read_rigged_glb
 from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
 from tests.shared import shared
 
