@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import lzma
 import pickle
@@ -12,7 +14,7 @@ import tomllib
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +75,22 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
         raise ValueError(f"{twice[0]!r} stands twice in an object")
     return content
+
+
+def parse_csv(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a table with a header, each with the number of its last line.
+
+    Raises:
+        csv.Error: no table, a column that stands twice, or a row of more values than there are columns.
+    """
+    rows = csv.DictReader(io.StringIO(text))
+    twice = [name for name, count in Counter(rows.fieldnames or ()).items() if count > 1]
+    if twice:
+        raise csv.Error(f"the column {twice[0]!r} stands twice")
+    for row in rows:
+        if None in row:
+            raise csv.Error(f"line {rows.line_num} has more values than the header has columns")
+        yield rows.line_num, row
 
 
 def parse_toml(text: str) -> dict[str, Any]:

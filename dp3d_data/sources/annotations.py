@@ -99,6 +99,27 @@ def corners(bbox: Any) -> Box:
         raise InputCorrupt("not a box", got=repr(bbox)[:80], expected=expected) from error
 
 
+def keypoints_of(values: Any) -> tuple[tuple[float, float, float], ...] | None:
+    """x, y and visibility (0 where not labelled) of each keypoint; None where there are none.
+
+    Args:
+        values: one after the other, or in rows of three.
+
+    Raises:
+        InputCorrupt: other than finite numbers, three of each.
+    """
+    expected = "x, y and visibility of each keypoint"
+    try:
+        nested = isinstance(values, list) and values and isinstance(values[0], list)
+        rows = [_numbers(row) for row in values] if nested else [_numbers(values)]
+    except (TypeError, ValueError, OverflowError, LookupError) as error:
+        raise InputCorrupt("keypoints that are no numbers", got=repr(values)[:80], expected=expected) from error
+    flat = [value for row in rows for value in row]
+    if len(flat) % 3 or (len(rows) > 1 and any(len(row) != 3 for row in rows)) or not all(map(math.isfinite, flat)):
+        raise InputCorrupt("keypoints that are no triples of numbers", got=repr(values)[:80], expected=expected)
+    return tuple(zip(flat[::3], flat[1::3], flat[2::3], strict=True)) or None
+
+
 def size_of_image(width: Any, height: Any) -> tuple[int, int] | None:
     """The size that a file gives an image; None where it gives none.
 

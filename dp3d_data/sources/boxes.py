@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,7 @@ from typing import Any
 
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
-from dp3d_data.limits import parse_json, require_size
+from dp3d_data.limits import parse_csv, parse_json, require_size
 from dp3d_data.records import GivenObject, ImageRecord
 from dp3d_data.sources.annotations import Annotations, box_of
 from dp3d_data.sources.coco import coco_images
@@ -88,15 +87,15 @@ def read_boxes(path: str | Path, category: str | None = None) -> BoxFile:
 
 
 def _from_csv(text: str, path: Path, _: str | None) -> dict[str, Annotations]:
-    rows = csv.DictReader(io.StringIO(text))
     wanted = ("image", "x0", "y0", "x1", "y1")
     images: dict[str, Annotations] = {}
+    head = next(csv.reader(text.split("\n")[:1]), [])
     try:
-        if not set(wanted) <= set(rows.fieldnames or ()):
-            raise InputCorrupt("not a file of boxes", got=f"header {rows.fieldnames}", expected=EXPECTED, path=path)
-        for row in rows:
+        if not set(wanted) <= set(head):
+            raise InputCorrupt("not a file of boxes", got=f"header {head}", expected=EXPECTED, path=path)
+        for line, row in parse_csv(text):
             own = images.setdefault(row["image"] or "", Annotations())
-            own.add(f"line {rows.line_num}", lambda row=row: GivenObject(box_of([row[key] for key in wanted[1:]])))
+            own.add(f"line {line}", lambda row=row: GivenObject(box_of([row[key] for key in wanted[1:]])))
     except csv.Error as error:
         raise InputCorrupt("not a file of boxes", got=error, expected=EXPECTED, path=path) from error
     return images

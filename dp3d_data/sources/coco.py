@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from dp3d_data.categories import CATEGORIES
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.records import GivenObject, ImageRecord
-from dp3d_data.sources.annotations import MALFORMED, Annotations, corners, in_words, size_of_image
+from dp3d_data.sources.annotations import MALFORMED, Annotations, corners, in_words, keypoints_of, size_of_image
 from dp3d_data.sources.masks import segmentation_mask
 from dp3d_data.sources.options import SourceOptions, required_path
 from dp3d_data.sources.trees import find_image, read_json, require_images
@@ -138,22 +137,10 @@ def _add(image: CocoImage, note: Any, place: int, masks: bool, by_category: bool
         if by_category:
             _key(note["category_id"])
         mask = segmentation_mask(note.get("segmentation"), image.size) if masks else None
-        named = _keypoints(note.get("keypoints") or ())
+        named = keypoints_of(note.get("keypoints") or ())
         return GivenObject(corners(note["bbox"]), None if own is None else _key(own), mask, named)
 
     image.add(name, make)
-
-
-def _keypoints(flat: Sequence[Any]) -> tuple[tuple[float, float, float], ...] | None:
-    """x, y and visibility (0 where not labelled) of each keypoint, written one after the other; None where there are none."""
-    expected = "x, y and visibility of each, one after the other"
-    try:
-        values = [float(value) for value in flat]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputCorrupt("keypoints that are no numbers", got=repr(flat)[:80], expected=expected) from error
-    if len(values) % 3 or not all(map(math.isfinite, values)):
-        raise InputCorrupt("keypoints that are no triples of numbers", got=repr(flat)[:80], expected=expected)
-    return tuple(zip(values[::3], values[1::3], values[2::3], strict=True)) or None
 
 
 def _of_category(note: Any, wanted: set[str] | None) -> bool:
