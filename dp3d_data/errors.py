@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -217,6 +217,8 @@ def own_error(error: Exception) -> Dp3dError | None:
         return DiskFull("the disk is full", path=path) if full else PathUnusable(error.strerror or str(error), path=path)
     if isinstance(error, UnicodeEncodeError) and error.reason.startswith("surrogates"):
         return PathUnusable("a name that is not UTF-8", got=_readable(error.object), hint="rename it, or choose another place")
+    if isinstance(error, ValueError) and str(error).startswith("embedded null"):
+        return PathUnusable("a name with a zero byte in it", hint="choose another name")
     return None
 
 
@@ -263,4 +265,6 @@ def unwritable(error: BaseException, path: Path, partial: Path) -> Dp3dError | N
 def _readable(name: str | bytes | int) -> str:
     """A file's name with what is not UTF-8 in it written out."""
     text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    with suppress(UnicodeEncodeError):  # half characters that stand for no byte
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -303,8 +303,8 @@ def require_no_pointer(path: str | Path) -> None:
     try:
         with open(path, "rb") as stream:
             start = stream.read(max(map(len, POINTERS)))
-    except OSError as error:
-        raise InputMissing("the file cannot be opened", got=error.strerror, path=path) from error
+    except (OSError, ValueError) as error:
+        raise InputMissing("the file cannot be opened", got=getattr(error, "strerror", error), path=path) from error
     command = next((command for begin, command in POINTERS.items() if start.startswith(begin)), None)
     if command is not None:
         got = f"{path.stat().st_size} bytes of text that say where it is kept"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import lzma
 import pickle
@@ -11,7 +13,8 @@ import tokenize
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Callable, Container
+from collections import Counter
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +34,9 @@ DAMAGE: tuple[type[Exception], ...] = (
 )  # fmt: skip
 MOST_TOML, MOST_JSON = 1 << 20, 1 << 32  # LVIS has a json of more than a gigabyte
 _KEY = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
+# Half a character, and whole escapes of json: two halves that make one, any other.
+_HALVES = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_ESCAPE = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|" + _HALVES.pattern + r"|\\.")
 _LONG_KEY = re.compile(f"(?:{_KEY}){{32}}")
 
 
@@ -47,19 +53,44 @@ def require_size(path: str | Path, most: int = MOST_JSON, what: str = "a json fi
             raise InputCorrupt(f"too large for {what}", got=f"{size:,} bytes", expected=f"at most {most:,}", hint=hint, path=path)
 
 
-def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """The content of json.
-
-    Args:
-        pairs: makes an object of its names and values; None for a dict.
+def parse_json(text: str | bytes) -> Any:
+    """The content of json; half characters in it, which no file and no table can hold, become U+FFFD.
 
     Raises:
-        ValueError: no json, or nested deeper than the parser goes.
+        ValueError: no json, nested deeper than the parser goes, or a name that stands twice in an object.
     """
+    text = text if isinstance(text, str) else text.decode("utf-8-sig")
+    if _HALVES.search(text):
+        text = _ESCAPE.sub(lambda found: "\\ufffd" if _HALVES.fullmatch(found.group()) else found.group(), text)
     try:
-        return json.loads(text, object_pairs_hook=pairs)
+        return json.loads(text, object_pairs_hook=_once)
     except RecursionError as error:
         raise ValueError("lists or objects nested too deep") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of json, whose later names do not silently replace earlier ones."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        raise ValueError(f"{twice[0]!r} stands twice in an object")
+    return content
+
+
+def parse_csv(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a table with a header, each with the number of its last line.
+
+    Raises:
+        csv.Error: no table, a column that stands twice, or a row of more values than there are columns.
+    """
+    rows = csv.DictReader(io.StringIO(text))
+    twice = [name for name, count in Counter(rows.fieldnames or ()).items() if count > 1]
+    if twice:
+        raise csv.Error(f"the column {twice[0]!r} stands twice")
+    for row in rows:
+        if None in row:
+            raise csv.Error(f"line {rows.line_num} has more values than the header has columns")
+        yield rows.line_num, row
 
 
 def parse_toml(text: str) -> dict[str, Any]:

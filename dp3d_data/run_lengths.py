@@ -33,13 +33,23 @@ def mask_pixels(runs: RunLength) -> Bool[np.ndarray, "h w"]:
     Raises:
         InputCorrupt: the runs do not fill the image.
     """
+    lengths = filling_runs(runs)
+    values = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return values.reshape(runs.width, runs.height).T
+
+
+def filling_runs(runs: RunLength) -> list[int]:
+    """The lengths of the runs.
+
+    Raises:
+        InputCorrupt: they do not fill the image.
+    """
     within_limit(runs.width, runs.height)
     lengths = decode_runs(runs.counts)
     if sum(lengths) != runs.height * runs.width or min(lengths, default=0) < 0:
         expected = f"{runs.width} x {runs.height} pixels"
         raise InputCorrupt("a mask whose runs do not fill the image", got=f"{sum(lengths)} pixels", expected=expected)
-    values = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
-    return values.reshape(runs.width, runs.height).T
+    return lengths
 
 
 def encode_pixels(mask: Bool[np.ndarray, "h w"]) -> RunLength:

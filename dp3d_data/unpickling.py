@@ -340,6 +340,7 @@ _MAKERS: dict[str, Callable[[_Values, list, Any], Any]] = {
     "_codecs.encode": lambda values, given, _: values.latin1(*given),
     "copyreg._reconstructor": lambda *_: None,
     "torch.Size": lambda _, given, __: whole_numbers(*given),
+    "torch._utils._rebuild_parameter": lambda _, given, __: given[0],
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch.storage._load_from_bytes": lambda _, given, __: partial(_pickled_storage, *given),

@@ -14,9 +14,10 @@ from jaxtyping import Int
 
 from dp3d_data.bodies.model import BodyModel, rest_template
 from dp3d_data.config import file_digest, fingerprint, plain, workspace
+from dp3d_data.datasets.annotations import size_of_image
 from dp3d_data.datasets.fits import FIT_READERS, Fit, FitFailure
 from dp3d_data.datasets.fits.layout import picture_size
-from dp3d_data.datasets.images import open_image
+from dp3d_data.datasets.images import open_image, read_image
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError, WorkerLost
 from dp3d_data.files import require_no_pointer
 from dp3d_data.geometry import Template
@@ -191,6 +192,8 @@ class ProjectParts:
         view = fit_view(posed, plan.template, fit.camera, size, fit.box, mask)
         keypoints, visible = self.noise.apply(view.keypoints, view.visible, view.box, number)
         there = fit.image_path is not None and fit.image_path.is_file()
+        if there:
+            check_photograph(fit.image_path, size)
         path, digest = (str(fit.image_path), file_digest(fit.image_path)) if there else (None, None)
         told = (fit.group, fit.split, fit.source_dataset, fit.source_quality)
         return instance_row(
@@ -221,9 +224,23 @@ def image_size(fit: Fit) -> tuple[int, int]:
     if fit.image_path is not None and fit.image_path.is_file():
         return picture_size(fit.image_path)
     width, height = (round(2 * value) for value in fit.camera.centre)
-    if min(width, height) < 1:
+    size = size_of_image(width, height) if min(width, height) >= 1 else None
+    if size is None:
         raise InputMissing("nothing says the size of the image", got=fit.image_id, expected="image_size, the image, or a centre")
-    return width, height
+    return size
+
+
+def check_photograph(path: Path, size: tuple[int, int]) -> None:
+    """Refuse a fit of an image of another size (width, height) than the photograph's, as it is stored or upright.
+
+    Raises:
+        InputCorrupt: it is, or the photograph is damaged.
+    """
+    stored = picture_size(path)
+    upright = stored if size == stored else read_image(path).pixels.shape[1::-1]
+    if size != upright:
+        hint = "name the photographs that were fitted"
+        raise InputCorrupt("the fit is of an image of another size", got=size, expected=upright, hint=hint, path=path)
 
 
 def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:

@@ -86,7 +86,7 @@ def size_of(path: str) -> int:
     """Bytes of a file, -1 where it cannot be told."""
     try:
         if not is_address(path):
-            return os.stat(path).st_size
+            return os.stat(path).st_size if "\0" not in path else -1
         system, place = file_system(path)
         with Asking():
             size = system.size(place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -70,12 +70,19 @@ def box_of(values: Any, expected: str = "x0 < x1 and y0 < y1, in image pixels") 
         InputCorrupt: not four finite numbers, or corners in another order.
     """
     try:
-        x0, y0, x1, y1 = (float(value) for value in values)
+        x0, y0, x1, y1 = _numbers(values)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputCorrupt("not a box", got=repr(values)[:80], expected=expected) from error
     if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
         raise InputCorrupt("not a box", got=repr(values)[:80], expected=expected)
     return x0, y0, x1, y1
+
+
+def _numbers(values: Any) -> list[float]:
+    """The numbers of a list; the letters of a text and the names of an object are none."""
+    if isinstance(values, (str, bytes, Mapping)):
+        raise TypeError("not a list of numbers")
+    return [float(value) for value in values]
 
 
 def corners(bbox: Any) -> Box:
@@ -86,10 +93,31 @@ def corners(bbox: Any) -> Box:
     """
     expected = "x, y, width and height in image pixels, the last two above 0"
     try:
-        x, y, width, height = (float(value) for value in bbox)
+        x, y, width, height = _numbers(bbox)
         return box_of((x, y, x + width, y + height))
     except (TypeError, ValueError, OverflowError) as error:
         raise InputCorrupt("not a box", got=repr(bbox)[:80], expected=expected) from error
+
+
+def keypoints_of(values: Any) -> tuple[tuple[float, float, float], ...] | None:
+    """x, y and visibility (0 where not labelled) of each keypoint; None where there are none.
+
+    Args:
+        values: one after the other, or in rows of three.
+
+    Raises:
+        InputCorrupt: other than finite numbers, three of each.
+    """
+    expected = "x, y and visibility of each keypoint"
+    try:
+        nested = isinstance(values, list) and values and isinstance(values[0], list)
+        rows = [_numbers(row) for row in values] if nested else [_numbers(values)]
+    except (TypeError, ValueError, OverflowError, LookupError) as error:
+        raise InputCorrupt("keypoints that are no numbers", got=repr(values)[:80], expected=expected) from error
+    flat = [value for row in rows for value in row]
+    if len(flat) % 3 or (len(rows) > 1 and any(len(row) != 3 for row in rows)) or not all(map(math.isfinite, flat)):
+        raise InputCorrupt("keypoints that are no triples of numbers", got=repr(values)[:80], expected=expected)
+    return tuple(zip(flat[::3], flat[1::3], flat[2::3], strict=True)) or None
 
 
 def size_of_image(width: Any, height: Any) -> tuple[int, int] | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,7 +12,7 @@ from dp3d_data.datasets.annotations import Annotations, box_of
 from dp3d_data.datasets.coco import coco_images
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
-from dp3d_data.limits import parse_json, require_size
+from dp3d_data.limits import parse_csv, parse_json, require_size
 from dp3d_data.records import GivenObject, ImageRecord
 
 EXPECTED = (
@@ -89,15 +87,15 @@ def read_boxes(path: str | Path, category: str | None = None) -> BoxFile:
 
 
 def _from_csv(text: str, path: Path, _: str | None) -> dict[str, Annotations]:
-    rows = csv.DictReader(io.StringIO(text))
     wanted = ("image", "x0", "y0", "x1", "y1")
     images: dict[str, Annotations] = {}
+    head = next(csv.reader(text.split("\n")[:1]), [])
     try:
-        if not set(wanted) <= set(rows.fieldnames or ()):
-            raise InputCorrupt("not a file of boxes", got=f"header {rows.fieldnames}", expected=EXPECTED, path=path)
-        for row in rows:
+        if not set(wanted) <= set(head):
+            raise InputCorrupt("not a file of boxes", got=f"header {head}", expected=EXPECTED, path=path)
+        for line, row in parse_csv(text):
             own = images.setdefault(row["image"] or "", Annotations())
-            own.add(f"line {rows.line_num}", lambda row=row: GivenObject(box_of([row[key] for key in wanted[1:]])))
+            own.add(f"line {line}", lambda row=row: GivenObject(box_of([row[key] for key in wanted[1:]])))
     except csv.Error as error:
         raise InputCorrupt("not a file of boxes", got=error, expected=EXPECTED, path=path) from error
     return images
@@ -105,7 +103,7 @@ def _from_csv(text: str, path: Path, _: str | None) -> dict[str, Annotations]:
 
 def _from_json(text: str, path: Path, category: str | None) -> dict[str, Annotations]:
     try:
-        content = parse_json(text, _once)
+        content = parse_json(text)
     except ValueError as error:
         raise InputCorrupt("not json", got=error, expected=EXPECTED, path=path) from error
     if isinstance(content, dict) and "annotations" in content:
@@ -127,15 +125,6 @@ def _from_object(content: Any, path: Path) -> dict[str, Annotations]:
         for number, box in enumerate(boxes):
             own.add(f"box {number}", lambda box=box: GivenObject(box_of(box)))
     return images
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of json, whose later names do not silently replace earlier ones."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-        raise ValueError(f"{twice[0]!r} stands twice in an object")
-    return content
 
 
 def _normal(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from dp3d_data.categories import CATEGORIES
-from dp3d_data.datasets.annotations import MALFORMED, Annotations, corners, in_words, size_of_image
+from dp3d_data.datasets.annotations import MALFORMED, Annotations, corners, in_words, keypoints_of, size_of_image
 from dp3d_data.datasets.masks import segmentation_mask
 from dp3d_data.datasets.options import SourceOptions, required_path
 from dp3d_data.datasets.trees import find_image, read_json, require_images
@@ -21,6 +21,7 @@ from dp3d_data.records import GivenObject, ImageRecord
 
 EXPECTED = "COCO's json: images (id, file_name or coco_url, width, height), annotations (image_id, category_id, bbox), categories"
 HINT = "name the folder of the photographs: --images FOLDER"
+SINGLE = ("0", "0.0", "false", "no", "none", "null", "")  # what iscrowd says of one animal
 FORMS = "give the file of the instances, such as instances_val2017.json: results, panoptic and caption files hold no such annotations"
 
 
@@ -128,7 +129,7 @@ def _add(image: CocoImage, note: Any, place: int, masks: bool, by_category: bool
     """Put an annotation where it belongs: among the crowds, the objects or the faults."""
     own = note.get("id") if isinstance(note, dict) else None
     name = f"annotation number {place + 1} of the file" if own is None else f"annotation {own}"
-    if isinstance(note, dict) and str(note.get("iscrowd")) in ("1", "1.0", "True"):
+    if isinstance(note, dict) and str(note.get("iscrowd") or 0).strip().lower() not in SINGLE:
         image.crowds.append(name)
         return
 
@@ -136,18 +137,10 @@ def _add(image: CocoImage, note: Any, place: int, masks: bool, by_category: bool
         if by_category:
             _key(note["category_id"])
         mask = segmentation_mask(note.get("segmentation"), image.size) if masks else None
-        named = _keypoints(note.get("keypoints") or ())
-        return GivenObject(corners(note["bbox"]), None if own is None else str(own), mask, named)
+        named = keypoints_of(note.get("keypoints") or ())
+        return GivenObject(corners(note["bbox"]), None if own is None else _key(own), mask, named)
 
     image.add(name, make)
-
-
-def _keypoints(flat: Sequence[Any]) -> tuple[tuple[float, float, float], ...] | None:
-    """x, y and visibility (0 where not labelled) of each keypoint, written one after the other; None where there are none."""
-    values = [float(value) for value in flat]
-    if len(values) % 3:
-        raise InputCorrupt("keypoints that are no triples", got=f"{len(values)} numbers", expected="x, y and visibility of each")
-    return tuple(zip(values[::3], values[1::3], values[2::3], strict=True)) or None
 
 
 def _of_category(note: Any, wanted: set[str] | None) -> bool:

@@ -119,6 +119,8 @@ def _read_bytes(path: str | Path) -> bytes:
 
 def _check_file(path: str | Path) -> None:
     """Refuse what is no regular file, too large, or not to be read."""
+    if "\0" in str(path):
+        raise InputMissing("no such image", got="a name with a zero byte in it", path=path)
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):

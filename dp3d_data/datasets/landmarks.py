@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import read_text
+from dp3d_data.limits import parse_csv
 
 EXPECTED = "a csv with the columns vertex and cse_vertex, or vertex, image, x and y; other columns, such as name, are not read"
 HINT = "vertex ids count from 0; x and y are image pixels, the corner of the image is (0, 0); image is a path from the csv's folder"
@@ -39,7 +40,7 @@ def read_landmarks(path: str | Path, vertices: int, cse_vertices: int) -> list[L
     text = read_text(path, "file of landmarks", expected=EXPECTED, hint=HINT)
     found = []
     try:
-        for number, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+        for number, row in parse_csv(text):
             found.append(_landmark(path, number, row, vertices, cse_vertices))
     except csv.Error as error:
         raise InputCorrupt("not a csv of landmarks", got=str(error), expected=EXPECTED, hint=HINT, path=path) from error
@@ -52,6 +53,8 @@ def _landmark(path: Path, line: int, row: dict, vertices: int, cse_vertices: int
         if (row.get("cse_vertex") or "").strip():
             return Landmark(line, vertex, _within(row["cse_vertex"], cse_vertices, "cse_vertex"))
         image, point = path.parent / row["image"].strip(), (float(row["x"]), float(row["y"]))
+        if not all(map(math.isfinite, point)):
+            raise ValueError("a point that is no number")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         got = f"{dict(row)}: {error}"
         raise InputCorrupt(f"line {line} is no landmark", got=got, expected=EXPECTED, hint=HINT, path=path) from error

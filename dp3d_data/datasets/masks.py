@@ -7,7 +7,7 @@ from typing import Any
 
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import RunLength
-from dp3d_data.run_lengths import encode_runs, within_limit
+from dp3d_data.run_lengths import encode_runs, filling_runs, within_limit
 
 # Fewest numbers of a polygon, and how many times the image's longer side its corners may lie away.
 LEAST, FAR = 6, 4
@@ -80,5 +80,6 @@ def _from_runs(segmentation: dict[str, Any], size: tuple[int, int] | None) -> Ru
         counts = counts.encode("ascii", "replace")
     if not isinstance(counts, bytes):
         raise InputCorrupt("a mask without run lengths", got=type(counts).__name__, expected="COCO's counts")
-    within_limit(columns, rows)
-    return RunLength(rows, columns, counts)
+    runs = RunLength(rows, columns, counts)
+    filling_runs(runs)
+    return runs

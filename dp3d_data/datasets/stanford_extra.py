@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dp3d_data.datasets.annotations import Annotations, corners, size_of_image
+from dp3d_data.datasets.annotations import Annotations, corners, keypoints_of, size_of_image
 from dp3d_data.datasets.masks import segmentation_mask
 from dp3d_data.datasets.options import SourceOptions, required_path
 from dp3d_data.datasets.stanford_dogs import breed, images_folder
@@ -97,8 +97,7 @@ def _size(entry: dict[str, Any]) -> tuple[int, int]:
 def _object(entry: dict[str, Any], size: tuple[int, int], masks: bool) -> GivenObject:
     """The dog of an entry; its mask is run lengths as COCO's text."""
     mask = segmentation_mask({"counts": entry["seg"]}, size) if masks else None
-    joints = np.array(entry["joints"], dtype=np.float64).reshape(-1, 3)
-    return GivenObject(corners(entry["img_bbox"]), mask=mask, keypoints=tuple((x, y, seen) for x, y, seen in joints.tolist()))
+    return GivenObject(corners(entry["img_bbox"]), mask=mask, keypoints=keypoints_of(entry["joints"]))
 
 
 def _splits(path: Path, count: int) -> dict[int, str]:
@@ -107,7 +106,10 @@ def _splits(path: Path, count: int) -> dict[int, str]:
     for side in SPLITS:
         for place in sorted(path.parent.glob(f"{side}_*.npy")):
             try:
-                numbers = np.load(place, allow_pickle=False).astype(np.int64).ravel()
+                numbers = np.load(place, allow_pickle=False).ravel()
+                if numbers.dtype.kind not in "iu" and (numbers != np.floor(numbers)).any():
+                    raise ValueError(f"{numbers.dtype} numbers that are not whole")
+                numbers = numbers.astype(np.int64)
             except DAMAGE as error:
                 raise InputCorrupt("not a list of entries", got=str(error)[:120], expected="whole numbers", path=place) from error
             if len(numbers) and not (0 <= numbers.min() and numbers.max() < count):

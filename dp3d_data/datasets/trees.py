@@ -70,11 +70,16 @@ def read_json(path: str | Path, expected: str, hint: str | None = None) -> Any:
 
 def find_image(names: Sequence[str], folders: Sequence[str]) -> str:
     """Where an image lies that goes by several names: the first that is there, else where it should be; always below a folder."""
-    places = [joined(folder, _below(folder, name)) for folder in folders for name in names]
+    places = [joined(folder, _within(folder, name)) for folder in folders for name in names]
     return next((place for place in places if is_file(place)), places[0])
 
 
-def _below(folder: str, name: str) -> str:
+def below(folder: Path, name: str) -> Path:
+    """Where a file lies that an annotation names; always below the folder."""
+    return folder / _within(str(folder), name)
+
+
+def _within(folder: str, name: str) -> str:
     """A name that an annotation gives, as a path that never leaves the folder: where .. or / would, the folder is their root."""
     root = os.path.abspath(folder)
     place = os.path.normpath(os.path.join(root, name))

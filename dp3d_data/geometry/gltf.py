@@ -1,4 +1,4 @@
-"""Binary glTF files: the document, its arrays, and the motion of its nodes."""
+"""Binary glTF files: the document, its arrays, its nodes and the surface that they show."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from dp3d_data.limits import DAMAGE, parse_json
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 COMPRESSIONS = {"KHR_draco_mesh_compression": "Draco", "EXT_meshopt_compression": "meshopt", "KHR_meshopt_compression": "meshopt"}
+# How extensions begin that leave vertices and triangles as they are.
+HARMLESS = ("KHR_materials_", "KHR_texture_", "EXT_texture_", "MSFT_texture_", "KHR_lights_", "KHR_mesh_quantization", "KHR_xmp")
 LISTS = ("nodes", "scenes", "meshes", "accessors", "bufferViews", "buffers", "skins", "animations")
 # No body has more nodes, nested deeper; and vertices that many nodes show again are at most one a byte of the file, and these more.
 MOST_NODES, DEEPEST, FREE_VERTICES = 10_000, 256, 1_000_000
-MOST_FRAMES = 2_000_000
 WHOLE = "open it in Blender and export it again as glTF Binary (.glb), with everything inside and without compression"
 
 
@@ -105,7 +106,7 @@ def read_glb(path: str | Path) -> Glb:
         document = parse_json(data[20 : 20 + length])
         if not isinstance(document, dict):
             raise ValueError(f"a {type(document).__name__} as its document")
-        glb = Glb(document, data[20 + length + 8 :], path)
+        glb = Glb(document, _binary_chunk(data[20 + length :]), path)
     except DAMAGE as error:
         raise InputCorrupt("not a binary glTF 2 file", got=error, expected="a .glb file", path=path) from error
     try:
@@ -118,10 +119,22 @@ def read_glb(path: str | Path) -> Glb:
     return glb
 
 
+def _binary_chunk(rest: bytes) -> bytes:
+    """The content of the chunk that follows the document; empty where none does."""
+    if not rest:
+        return b""
+    size, kind = struct.unpack_from("<I4s", rest)
+    if kind != b"BIN\0":
+        raise ValueError(f"a chunk {kind!r} where the arrays should be")
+    return rest[8 : 8 + size]
+
+
 def _check_document(glb: Glb) -> None:
     """Refuse, before any array is read, what cannot be a body."""
     if any(name in COMPRESSIONS for name in glb.document.get("extensionsRequired", [])):
         raise glb.compressed()
+    if strange := [name for name in glb.document.get("extensionsRequired", []) if not str(name).startswith(HARMLESS)]:
+        raise InputCorrupt("the mesh needs an extension that is not known here", got=str(strange[0])[:80], hint=WHOLE, path=glb.path)
     if len(glb.part("nodes")) > MOST_NODES:
         raise ValueError(f"{len(glb.part('nodes'))} nodes, a body has at most {MOST_NODES}")
     for name in LISTS:
@@ -173,10 +186,11 @@ def local_parts(glb: Glb) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if "matrix" in node:
             matrix = np.array(node["matrix"], dtype=float).reshape(4, 4).T
             moves[index], scales[index] = matrix[:3, 3], np.linalg.norm(matrix[:3, :3], axis=0)
+            scales[index, 0] *= -1 if np.linalg.det(matrix[:3, :3]) < 0 else 1  # a mirror is no rotation
             turns[index] = _quaternion(matrix[:3, :3] / scales[index])
-        moves[index] = node.get("translation", moves[index])
-        turns[index] = node.get("rotation", turns[index])
-        scales[index] = node.get("scale", scales[index])
+        for part, name in ((moves, "translation"), (turns, "rotation"), (scales, "scale")):
+            if name in node:
+                part[index] = np.array(node[name], dtype=float).reshape(part.shape[1])
     return moves, turns, scales
 
 
@@ -217,8 +231,8 @@ def read_surface(glb: Glb) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F
     _require_few(glb, shown)
     for node in shown:
         for primitive in glb.part("meshes")[_number(glb.part("nodes")[node]["mesh"])]["primitives"]:
-            points = glb.array(primitive["attributes"]["POSITION"]).astype(np.float64)
-            corners = _triangles(glb, primitive, len(points))
+            points = positions(glb, glb.part("nodes")[node], primitive)
+            corners = triangles(glb, primitive, len(points))
             mirrored = np.linalg.det(places[node][:3, :3]) < 0
             vertices.append(points @ places[node][:3, :3].T + places[node][:3, 3])
             faces.append((corners[:, ::-1] if mirrored else corners) + at)
@@ -248,9 +262,29 @@ def _shown(glb: Glb) -> Iterator[int]:
             yield node
 
 
-def _triangles(glb: Glb, primitive: dict, count: int) -> Int[np.ndarray, "F 3"]:
+def positions(glb: Glb, node: dict, primitive: dict) -> Float[np.ndarray, "V 3"]:
+    """The vertices of a primitive, moved by its morph targets as far as the node, or its mesh, says at rest."""
+    weights = node.get("weights", glb.part("meshes")[_number(node["mesh"])].get("weights", []))
+    points = _places(glb, primitive["attributes"])
+    for weight, target in zip(weights, primitive.get("targets", []), strict=False):
+        if weight and "POSITION" in target:
+            points += float(weight) * _places(glb, target)
+    return points
+
+
+def _places(glb: Glb, attributes: dict) -> Float[np.ndarray, "V 3"]:
+    values = glb.array(attributes["POSITION"])
+    if values.ndim != 2 or values.shape[1] != 3 or values.dtype == np.uint32:
+        raise ValueError(f"positions that are {values.dtype} {values.shape}, not three coordinates of each vertex")
+    return values.astype(np.float64)
+
+
+def triangles(glb: Glb, primitive: dict, count: int) -> Int[np.ndarray, "F 3"]:
     """The triangles of a primitive, of a strip and of a fan; none of lines and points."""
-    corners = glb.array(primitive["indices"]).astype(np.int64) if "indices" in primitive else np.arange(count)
+    corners = glb.array(primitive["indices"]) if "indices" in primitive else np.arange(count)
+    if corners.dtype.kind == "f":
+        raise ValueError("triangles whose corners are fractions")
+    corners = corners.astype(np.int64)
     if corners.ndim != 1 or (len(corners) and not 0 <= corners.min() <= corners.max() < count):
         raise ValueError(f"triangles of other vertices than the {count} that there are")
     mode, steps = primitive.get("mode", 4), np.arange(max(len(corners) - 2, 0))
@@ -262,40 +296,6 @@ def _triangles(glb: Glb, primitive: dict, count: int) -> Int[np.ndarray, "F 3"]:
     if mode == 6:
         return np.stack([corners[0 * steps], corners[steps + 1], corners[steps + 2]], axis=1)
     return np.zeros((0, 3), dtype=np.int64)
-
-
-def clip_parts(glb: Glb, animation: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Times [T] of a clip's busiest track, and the local parts [T, N, .] of all nodes at them."""
-    samplers = animation["samplers"]
-    times = max((glb.array(sampler["input"]) for sampler in samplers), key=len).astype(np.float64)
-    if len(times) * len(glb.part("nodes")) > MOST_FRAMES:
-        raise ValueError(f"a clip of {len(times)} frames of {len(glb.part('nodes'))} nodes, at most {MOST_FRAMES} together")
-    moves, turns, scales = (np.repeat(part[None], len(times), axis=0) for part in local_parts(glb))
-    targets = {"translation": moves, "rotation": turns, "scale": scales}
-    for channel in animation["channels"]:
-        node, path = channel["target"].get("node"), channel["target"]["path"]
-        if node is None or path not in targets:
-            continue
-        sampler = samplers[channel["sampler"]]
-        keys, values = glb.array(sampler["input"]).astype(np.float64), glb.array(sampler["output"]).astype(np.float64)
-        if sampler.get("interpolation") == "CUBICSPLINE":
-            values = values[1::3]
-        targets[path][:, node] = _sampled(times, keys, values, path == "rotation", sampler.get("interpolation"))
-    return times, moves, turns, scales
-
-
-def _sampled(times: np.ndarray, keys: np.ndarray, values: np.ndarray, turn: bool, how: str | None) -> np.ndarray:
-    """Linear between keys (normalised, the short way round, for quaternions); spline tangents are ignored."""
-    right = np.clip(np.searchsorted(keys, times), 1, max(len(keys) - 1, 1)) if len(keys) > 1 else np.zeros(len(times), int)
-    left = np.maximum(right - 1, 0)
-    share = np.clip((times - keys[left]) / np.maximum(keys[right] - keys[left], 1e-9), 0, 1)[:, None]
-    if how == "STEP":
-        share = np.floor(share)
-    end = values[right]
-    if turn:
-        end = np.where(np.sum(values[left] * end, axis=1, keepdims=True) < 0, -end, end)
-    mixed = values[left] * (1 - share) + end * share
-    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True) if turn else mixed
 
 
 def quaternion_matrices(quaternions: Float[np.ndarray, "*N 4"]) -> Float[np.ndarray, "*N 3 3"]:

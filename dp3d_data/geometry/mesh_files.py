@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +240,8 @@ def _whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 def _fan(words: list[str], known: int) -> list[tuple[int, int, int]]:
     """The triangles of a polygon; indices count from 1, or backwards from the last vertex."""
     corners = [int(word.split("/")[0]) for word in words]
+    if 0 in corners:
+        raise ValueError("corners count from 1")
     corners = [corner - 1 if corner > 0 else known + corner for corner in corners]
     return [(corners[0], b, c) for b, c in zip(corners[1:-1], corners[2:], strict=True)]
 
@@ -250,13 +254,21 @@ def _write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray) -> Path:
 
 
 def _read_ply(path: Path) -> Mesh:
+    """As many vertices and faces as the header says; no other file that it names is opened."""
     import trimesh
 
-    parts = [part for part in trimesh.load_scene(path, process=False).dump() if hasattr(part, "vertices")]
+    head, end, rest = path.read_bytes().partition(b"end_header")
+    head = re.sub(rb"(?m)^comment\b.*\n", b"", head)  # which may name a picture
+    parts = [part for part in trimesh.load_scene(BytesIO(head + end + rest), "ply", process=False).dump() if hasattr(part, "vertices")]
     if not parts:
         raise ValueError("no triangles in it")
     none = np.zeros((0, 3), dtype=np.int64)
-    return Mesh(np.asarray(parts[0].vertices, dtype=np.float64), np.asarray(getattr(parts[0], "faces", none), dtype=np.int64))
+    mesh = Mesh(np.asarray(parts[0].vertices, dtype=np.float64), np.asarray(getattr(parts[0], "faces", none), dtype=np.int64))
+    told = dict(re.findall(rb"element\s+(vertex|face)\s+(\d+)", head))
+    vertices, faces = (int(told.get(name, 0)) for name in (b"vertex", b"face"))
+    if mesh.vertices.shape != (vertices, 3) or mesh.faces.shape[1:] != (3,) or len(mesh.faces) < faces:
+        raise ValueError(f"{len(mesh.vertices)} vertices and {len(mesh.faces)} faces of the {vertices} and {faces} that it says")
+    return mesh
 
 
 def _first_of_equal(mesh: Mesh) -> Mesh:

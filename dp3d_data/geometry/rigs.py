@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dp3d_data.errors import Dp3dError, InputCorrupt, TemplateError
-from dp3d_data.geometry.gltf import Glb, clip_parts, is_rigged, local_parts, parents_of, read_glb, world_matrices
+from dp3d_data.geometry.gltf import Glb, is_rigged, local_parts, parents_of, positions, read_glb, triangles, world_matrices
 from dp3d_data.geometry.skeleton import Clip, Skeleton
 from dp3d_data.geometry.skinning import joint_frames
 from dp3d_data.geometry.symmetry import detect_symmetry
@@ -19,6 +19,7 @@ from dp3d_data.limits import DAMAGE
 
 TEMPLATE_FROM_GLTF = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
 MOST_WEIGHTS = 200_000_000
+MOST_FRAMES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def _rigged_template(glb: Glb, name: str) -> Template:
     holders = [node for node in holders if node["skin"] == skin]
     bind = _scene_from_bind(glb, skin, glb.part("nodes").index(holders[0]))
     rig = _rig(glb, skin, bind)
-    positions, faces, weights = _skinned_surface(glb, holders, glb.part("skins")[skin]["joints"], rig.nodes)
-    vertices = (positions @ bind[:3, :3].T + bind[:3, 3]) @ TEMPLATE_FROM_GLTF.T
+    points, faces, weights = _skinned_surface(glb, holders, glb.part("skins")[skin]["joints"], rig.nodes)
+    vertices = (points @ bind[:3, :3].T + bind[:3, 3]) @ TEMPLATE_FROM_GLTF.T
     check_mesh(vertices, faces)
     rest = rig.rest.copy()
     rest[:, :3] = TEMPLATE_FROM_GLTF @ rest[:, :3]
@@ -159,20 +160,19 @@ def _rotation(matrix: np.ndarray) -> np.ndarray:
 
 def _skinned_surface(glb: Glb, holders: list[dict], listed: list[int], order: list[int]):
     """Join the primitives and weld equal positions: vertices in mesh coordinates, faces, weights in the rig's order."""
-    positions, faces, weights, at = [], [], [], 0
+    parts, faces, weights, at = [], [], [], 0
     for holder in holders:
         for primitive in glb.part("meshes")[holder["mesh"]]["primitives"]:
-            if primitive.get("mode", 4) != 4:
+            points = positions(glb, holder, primitive)
+            corners = triangles(glb, primitive, len(points))
+            if not len(corners):
                 continue
-            attributes = primitive["attributes"]
-            points = glb.array(attributes["POSITION"]).astype(np.float64)
-            corners = glb.array(primitive["indices"]) if "indices" in primitive else np.arange(len(points))
-            positions.append(points)
-            faces.append(corners.astype(np.int64).reshape(-1, 3) + at)
-            weights.append(_primitive_weights(glb, attributes, len(points), len(listed)))
+            parts.append(points)
+            faces.append(corners + at)
+            weights.append(_primitive_weights(glb, primitive["attributes"], len(points), len(listed)))
             at += len(points)
     welded, first, inverse = np.unique(
-        np.concatenate(positions).astype(np.float32), axis=0, return_index=True, return_inverse=True
+        np.concatenate(parts).astype(np.float32), axis=0, return_index=True, return_inverse=True
     )
     corners = inverse.ravel()[np.concatenate(faces)]
     whole = (corners != np.roll(corners, 1, axis=1)).all(axis=1)
@@ -216,3 +216,37 @@ def _clips(rig: Rig, skeleton: Skeleton) -> dict[str, Clip]:
         name = str(animation.get("name", f"clip_{len(clips)}")).split("|")[-1]
         clips[name] = Clip(times.astype(np.float32), relative.astype(np.float32), path.astype(np.float32))
     return clips
+
+
+def clip_parts(glb: Glb, animation: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Times [T] of a clip's busiest track, and the local parts [T, N, .] of all nodes at them."""
+    samplers = animation["samplers"]
+    times = max((glb.array(sampler["input"]) for sampler in samplers), key=len).astype(np.float64)
+    if len(times) * len(glb.part("nodes")) > MOST_FRAMES:
+        raise ValueError(f"a clip of {len(times)} frames of {len(glb.part('nodes'))} nodes, at most {MOST_FRAMES} together")
+    moves, turns, scales = (np.repeat(part[None], len(times), axis=0) for part in local_parts(glb))
+    targets = {"translation": moves, "rotation": turns, "scale": scales}
+    for channel in animation["channels"]:
+        node, path = channel["target"].get("node"), channel["target"]["path"]
+        if node is None or path not in targets:
+            continue
+        sampler = samplers[channel["sampler"]]
+        keys, values = glb.array(sampler["input"]).astype(np.float64), glb.array(sampler["output"]).astype(np.float64)
+        if sampler.get("interpolation") == "CUBICSPLINE":
+            values = values[1::3]
+        targets[path][:, node] = _sampled(times, keys, values, path == "rotation", sampler.get("interpolation"))
+    return times, moves, turns, scales
+
+
+def _sampled(times: np.ndarray, keys: np.ndarray, values: np.ndarray, turn: bool, how: str | None) -> np.ndarray:
+    """Linear between keys (normalised, the short way round, for quaternions); spline tangents are ignored."""
+    right = np.clip(np.searchsorted(keys, times), 1, max(len(keys) - 1, 1)) if len(keys) > 1 else np.zeros(len(times), int)
+    left = np.maximum(right - 1, 0)
+    share = np.clip((times - keys[left]) / np.maximum(keys[right] - keys[left], 1e-9), 0, 1)[:, None]
+    if how == "STEP":
+        share = np.floor(share)
+    end = values[right]
+    if turn:
+        end = np.where(np.sum(values[left] * end, axis=1, keepdims=True) < 0, -end, end)
+    mixed = values[left] * (1 - share) + end * share
+    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True) if turn else mixed

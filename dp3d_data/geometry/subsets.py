@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Float, Int
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
 from dp3d_data.geometry.builtin import DATA
+from dp3d_data.limits import parse_csv
 
 
 def farthest_vertices(vertices: Float[np.ndarray, "K 3"], count: int) -> Int[np.ndarray, "count"]:
@@ -88,10 +88,12 @@ def named_keypoints(path: str | Path = DOG, *, count: int = 24, vertices: int | 
     text = read_text(path, "table of keypoints", expected=EXPECTED)
     found = np.full(count, -1, dtype=np.int64)
     try:
-        for row in csv.DictReader(io.StringIO(text)):
+        for _, row in parse_csv(text):
             index, vertex = int(row["index"]), int(row["vertex"])
             if not 0 <= index < count or vertex < 0 or (vertices is not None and vertex >= vertices):
                 raise ValueError(f"index {index}, vertex {vertex}")
+            if found[index] >= 0:
+                raise ValueError(f"index {index} twice")
             found[index] = vertex
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputCorrupt("not a table of keypoints", got=error, expected=EXPECTED, path=path) from error
@@ -100,6 +102,6 @@ def named_keypoints(path: str | Path = DOG, *, count: int = 24, vertices: int | 
 
 def keypoint_names(path: str | Path = DOG, *, count: int = 24) -> tuple[str, ...]:
     """The name of each keypoint, "keypoint 3" where a table that `named_keypoints` reads has no column for it."""
-    rows = csv.DictReader(io.StringIO(read_text(path, "table of keypoints", expected=EXPECTED)))
-    known = {int(row["index"]): row.get("name") for row in rows}
+    rows = parse_csv(read_text(path, "table of keypoints", expected=EXPECTED))
+    known = {int(row["index"]): row.get("name") for _, row in rows}
     return tuple(known.get(index) or f"keypoint {index}" for index in range(count))

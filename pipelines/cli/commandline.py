@@ -106,7 +106,7 @@ class Command(click.Command):
             options = {one.name for one in self.params if isinstance(one, click.Option)}
             self.require_places({name: value for name, value in ctx.params.items() if name in options}, bool(ctx.params.get("config_file")))
             return super().invoke(ctx)
-        except (Dp3dError, OSError, ImportError, UnicodeEncodeError) as error:
+        except (Dp3dError, OSError, ImportError, ValueError) as error:
             own = own_error(error)
             if own is None:
                 raise

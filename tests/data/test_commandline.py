@@ -78,6 +78,8 @@ def write(config):
         ("file", "file: File exists"),
         ("o" * 300, "File name too long"),
         ("\udcff", r"a name that is not UTF-8"),
+        ("\ud800", r"a name that is not UTF-8"),
+        ("a\0b", "a name with a zero byte in it"),
         ("locked/out", "locked: nothing can be written here"),
     ],
 )

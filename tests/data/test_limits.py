@@ -158,6 +158,15 @@ def test_deep_json_is_refused_wherever_it_is_read(tmp_path):
                 open_source(source, SourceOptions(path=str(path), images=(str(tmp_path),), category="dog")).records()
 
 
+def test_names_of_json_stand_once_and_half_characters_are_replaced():
+    with pytest.raises(ValueError, match="'a' stands twice in an object"):
+        parse_json('{"b": [{"a": 1, "a": 1}]}')
+    smile = "\U0001f600"
+    text = r'["\ud83d\ude00", "\ud8aa.jpg", "\\ud800", "\udc00\ud83d\ude00"]'
+    assert parse_json(text) == [smile, "\ufffd.jpg", r"\ud800", f"\ufffd{smile}"]
+    assert parse_json(b'\xef\xbb\xbf["\\ud800"]') == ["\ufffd"]
+
+
 TOML_BOMBS = (
     *("a = " + "[" * 100_000, "a = " + "{a = " * 50_000, ".".join("a" * 200_000) + " = 1"),
     *('"a"."b" . ' * 40 + "c = 1", "[" + "a." * 40 + "a]"),

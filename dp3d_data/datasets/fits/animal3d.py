@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from dp3d_data.datasets.annotations import size_of_image
 from dp3d_data.datasets.fits.fields import fit_camera
 from dp3d_data.datasets.fits.layout import attempt, picture_size, take
 from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure
 from dp3d_data.datasets.fits.smal import smal_numbers
-from dp3d_data.datasets.trees import SPLITS, existing, read_json, wrong_tree
+from dp3d_data.datasets.trees import SPLITS, below, existing, read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
 
 EXPECTED = 'train.json or test.json with {"data": [{"img_path", "pose", "shape", "trans", ...}]}, beside images/'
@@ -62,8 +63,8 @@ class Animal3D:
 
 
 def _fit(fields: dict[str, Any], known: dict[str, Any], folder: Path, focal: Any) -> Fit:
-    image = folder / str(take(fields, "img_path"))
-    mask = folder / str(fields["mask_path"]) if fields.get("mask_path") else None
+    image = below(folder, str(take(fields, "img_path")))
+    mask = below(folder, str(fields["mask_path"])) if fields.get("mask_path") else None
     numbers = smal_numbers(fields)
     size = _size(fields, image)
     return Fit(
@@ -81,7 +82,7 @@ def _fit(fields: dict[str, Any], known: dict[str, Any], folder: Path, focal: Any
 
 def _size(fields: dict[str, Any], image: Path) -> tuple[int, int] | None:
     if fields.get("width") is not None and fields.get("height") is not None:
-        return int(fields["width"]), int(fields["height"])
+        return size_of_image(fields["width"], fields["height"])
     return picture_size(image) if image.is_file() else None
 
 

@@ -10,14 +10,18 @@ import numpy as np
 
 from dp3d_data.datasets.fits.records import FitCamera
 from dp3d_data.errors import InputCorrupt
+from dp3d_data.unpickling import Tensor
 
 PREFIX = "camera_"
 EXPECTED = "kind, rotation, translation, and focal with centre (perspective) or scale with centre (orthographic)"
 HINT = "a network's own camera belongs to the crop it saw: write a camera of the photograph, or read WLDO's files: --dataset wldo"
 # What a field is called that changes the surface or its place; one so called that no reader knows is never left out.
 SHAPING = re.compile(
-    r"pose|theta|(?<![a-z])rot|orient|beta|shape|scal|trans|limb|bone|deform|offset|del_?v|displace", re.IGNORECASE
+    r"pose|theta|(?<![a-z])rot|orient|beta|shape|scal|trans|limb|bone|deform|offset|del_?v|delta|displace|quat|euler"
+    r"|axis_?angle|personal|stretch",
+    re.IGNORECASE,
 )
+CAMERA = ("kind", "rotation", "translation", "focal", "centre", "scale")
 
 
 def refuse_unknown(fields: Any, known: Collection[str]) -> None:
@@ -37,13 +41,14 @@ def refuse_unknown(fields: Any, known: Collection[str]) -> None:
 
 
 def plain_fields(fields: Any) -> dict[str, Any]:
-    """The fields with `camera_kind`, `camera_focal`, ... gathered in `camera`.
+    """The fields with `camera_kind`, `camera_focal`, ... gathered in `camera`, and tensors as arrays.
 
     Raises:
         InputCorrupt: no mapping.
     """
     if not isinstance(fields, Mapping):
         raise InputCorrupt("not a record with named fields", got=type(fields).__name__)
+    fields = {name: value.array() if isinstance(value, Tensor) else value for name, value in fields.items()}
     flat = {str(name).removeprefix(PREFIX): value for name, value in fields.items() if str(name).startswith(PREFIX)}
     plain = {str(name): value for name, value in fields.items() if not str(name).startswith(PREFIX)}
     return plain | ({"camera": flat} if flat else {})
@@ -59,6 +64,10 @@ def fit_camera(fields: Mapping[str, Any]) -> FitCamera:
     if not isinstance(camera, Mapping):
         got = "none" if camera is None else f"{np.size(camera)} numbers without names"
         raise InputCorrupt("no camera with named fields", got=got, expected=EXPECTED, hint=HINT)
+    strange = sorted(str(name) for name, value in camera.items() if value is not None and name not in CAMERA)
+    if strange:
+        got = ", ".join(strange)[:200]
+        raise InputCorrupt("fields of a camera that are not understood", got=got, expected=", ".join(CAMERA))
     kind = camera.get("kind")
     if kind is None or camera.get("centre") is None:
         raise InputCorrupt(

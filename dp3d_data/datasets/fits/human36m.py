@@ -12,7 +12,7 @@ from dp3d_data.datasets.fits.fields import refuse_unknown
 from dp3d_data.datasets.fits.layout import attempt, joints, take
 from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure
 from dp3d_data.datasets.human36m import DATA, HINT, PREFIX, notes_and_images, side, subjects
-from dp3d_data.datasets.trees import existing, read_json, wrong_tree
+from dp3d_data.datasets.trees import below, existing, read_json, wrong_tree
 
 EXPECTED = "annotations/Human36M_subject1_data.json with _camera.json and _smpl_param.json or _SMPL_NeuralAnnot.json beside it, and images/"
 PARAMETERS = ("_smpl_param.json", "_SMPL_NeuralAnnot.json")
@@ -68,12 +68,12 @@ def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[
         fields = take(fields, str(image[key]))
     refuse_unknown(fields, ("pose", "shape", "trans", "fitted_3d_pose"))
     x, y, width, height = (float(value) for value in note["bbox"])
-    path = root / "images" / name
+    path = below(root / "images", name)
     return Fit(
         instance_id=f"{name}#{int(note['id'])}",
         image_id=name,
         image_path=path if path.is_file() else None,
-        image_size=(int(image["width"]), int(image["height"])),
+        image_size=(image["width"], image["height"]),
         group=f"S{subject}",
         split=side(subject),
         body="smpl",

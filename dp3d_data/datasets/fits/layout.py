@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from dp3d_data.datasets.fits.records import Fit, FitFailure
+from dp3d_data.datasets.fits.records import Fit, FitFailure, real_numbers
 from dp3d_data.datasets.images import open_image
 from dp3d_data.datasets.trees import read_json
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
@@ -82,7 +82,7 @@ def joints(pose: Any) -> Float[np.ndarray, "joints 3"]:
     Raises:
         InputCorrupt: its length is no multiple of three, or it holds rotation matrices.
     """
-    array = np.asarray(pose, dtype=np.float64)
+    array = real_numbers(pose)
     matrices = array.ndim > 2 and array.shape[-2:] == (3, 3)
     if matrices or array.size == 0 or array.size % 3 or (array.ndim > 1 and array.shape[-1] != 3):
         raise InputCorrupt("pose is no list of axis-angles", got=list(array.shape), expected="3 numbers a joint")

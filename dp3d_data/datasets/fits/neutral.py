@@ -72,7 +72,7 @@ def fit_of(fields: dict[str, Any], folder: Path) -> Fit:
         instance_id=identity,
         image_id=image_id,
         image_path=None if image is None else folder / image,
-        image_size=None if size is None else (int(size[0]), int(size[1])),
+        image_size=size,
         group=str(fields.get("group") or image_id),
         split=None if split is None else str(split),
         body=str(take(fields, "body")),

@@ -65,7 +65,7 @@ def _last_steps(paths: list[Path]) -> list[tuple[Path, str]]:
 
 def _fit(path: Path, name: str) -> Fit:
     camera = _camera_fields(path)
-    width, height = (int(value) for value in take(camera, "image_size"))
+    width, height = take(camera, "image_size")
     focal = tuple(np.broadcast_to(np.ravel(np.asarray(take(camera, "focal"), dtype=np.float64)), 2))
     centre = tuple(np.ravel(camera["centre"])) if camera.get("centre") is not None else (width / 2, height / 2)
     return Fit(

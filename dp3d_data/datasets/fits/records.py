@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float
 
+from dp3d_data.datasets.annotations import size_of_image
 from dp3d_data.errors import InputCorrupt, ShapeError
 
 CAMERA_KINDS = ("perspective", "orthographic")
@@ -110,6 +111,9 @@ class Fit:
             _take(self, "joint_scales", (-1,))
         if self.labels is not None:
             _take(self, "labels", (-1, 3))
+        if self.image_size is not None:
+            size = size_of_image(*_numbers("image_size", self.image_size, 2))
+            object.__setattr__(self, "image_size", size)
         if self.box is not None:
             box = _numbers("box", self.box, 4)
             if box[2] <= box[0] or box[3] <= box[1]:
@@ -164,7 +168,7 @@ def _same(one: Any, other: Any) -> bool:
 def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:
     """Make a field a finite float64 array of a shape; -1 stands for any length."""
     try:
-        array = np.array(getattr(record, name), dtype=np.float64)
+        array = real_numbers(getattr(record, name))
     except (TypeError, ValueError) as error:
         raise InputCorrupt(f"{name} is no array of numbers", got=repr(getattr(record, name))[:80]) from error
     fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
@@ -175,10 +179,23 @@ def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:
     object.__setattr__(record, name, array)
 
 
+def real_numbers(values: Any) -> np.ndarray:
+    """An array of float64.
+
+    Raises:
+        TypeError, ValueError: other than real numbers.
+    """
+    if np.asarray(values).dtype.kind in "bc":
+        raise TypeError(f"{np.asarray(values).dtype} in place of real numbers")
+    return np.array(values, dtype=np.float64)
+
+
 def _numbers(name: str, values: Any, count: int, positive: bool = False) -> tuple[float, ...]:
     """That many finite numbers, positive where asked."""
     expected = f"{count} finite {'positive ' if positive else ''}numbers"
     try:
+        if isinstance(values, (str, bytes, Mapping)):
+            raise TypeError("no list")
         numbers = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
         raise InputCorrupt(f"{name} is missing or no number", got=repr(values)[:80], expected=expected) from error

@@ -39,6 +39,8 @@ def smal_numbers(fields: Mapping[str, Any], known: Collection[str] = ()) -> dict
     refuse_unknown(fields, (*KNOWN, *known))
     betas = np.ravel(_only(fields, BETAS))
     scales = np.ravel(_only(fields, SCALES)) if _given(fields, SCALES) else None
+    if scales is not None and len(scales) < LIMBS:
+        raise InputCorrupt("limb scales of another number", got=len(scales), expected=f"{LIMBS} or more")
     if _given(fields, MORE_BETAS):
         betas = np.concatenate([betas, np.ravel(_only(fields, MORE_BETAS))])
     elif scales is None and len(betas) == SMAL_BETAS + LIMBS:

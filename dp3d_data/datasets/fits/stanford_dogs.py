@@ -66,11 +66,10 @@ def _image(path: Path) -> str:
 
 def _fit(path: Path, known: dict[str, Any]) -> Fit:
     fields = plain_fields(read_fields(path))
-    size = fields.get("image_size")
     return Fit(
         **known,
         **smal_numbers(fields),
-        image_size=None if size is None else (int(size[0]), int(size[1])),
+        image_size=fields.get("image_size"),
         body="smal",
         camera=fit_camera(fields),
         box=None if fields.get("box") is None else tuple(np.ravel(fields["box"])),

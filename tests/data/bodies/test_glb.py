@@ -9,7 +9,7 @@ import pytest
 import trimesh
 
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.geometry.gltf import DEEPEST, read_glb, read_surface
+from dp3d_data.geometry.gltf import DEEPEST, local_parts, read_glb, read_surface, world_matrices
 from dp3d_data.geometry.mesh_files import import_mesh, read_mesh
 from tests.shared import shared
 
@@ -50,6 +50,7 @@ def test_strides_strips_and_mirrors_are_read_as_by_another_reader(tmp_path):
         assert np.allclose(ours, theirs), "the same triangles, facing the same way"
 
 
+ACCESSOR = {"bufferView": 0, "componentType": 5126, "count": 5, "type": "VEC3"}
 VIEW = {"buffer": 0, "byteLength": 80, "byteStride": 16}
 BAD = {
     "stride too small": {"bufferViews": [VIEW | {"byteStride": 4}]},
@@ -72,6 +73,16 @@ BAD = {
     "many": {"nodes": [{"mesh": 0}] * 200_000},
     "no scene": {"scene": 4},
     "extensions of a kind": {"extensionsRequired": 5},
+    "an extension nobody knows": {"extensionsUsed": ["EXT_mesh_gpu_instancing"], "extensionsRequired": ["EXT_mesh_gpu_instancing"]},
+    "corners that are fractions": {
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
+        "accessors": [ACCESSOR, {"bufferView": 0, "componentType": 5126, "count": 3, "type": "SCALAR"}],
+    },
+    "positions that are whole numbers": {"accessors": [ACCESSOR | {"componentType": 5125}]},
+    "positions of two numbers": {"accessors": [ACCESSOR | {"type": "VEC2"}]},
+    "a move of one number": {"nodes": [{"mesh": 0, "translation": [1]}]},
+    "a move that is a number": {"nodes": [{"mesh": 0, "translation": 1}]},
+    "a scale of two numbers": {"nodes": [{"mesh": 0, "scale": [1, 2]}]},
 }
 
 
@@ -106,6 +117,41 @@ def test_compression_is_named_with_what_to_do(tmp_path, name, word):
     for change in ({"extensionsRequired": [name]}, {"extensionsUsed": [name], "accessors": lacking}, {"extensionsUsed": [name]} | other):
         with pytest.raises(InputCorrupt, match=f"(?s)compressed by {word}.*mend: .*without compression"):
             import_mesh(written(tmp_path, document(**change)))
+
+
+@pytest.mark.parametrize("name", [b"XXXX", b"JSON", b"BIN "])
+def test_only_the_chunk_of_arrays_is_read_as_such(tmp_path, name):
+    path = written(tmp_path, document())
+    path.write_bytes(path.read_bytes().replace(b"BIN\0", name))
+    with pytest.raises(InputCorrupt, match="where the arrays should be"):
+        read_mesh(path)
+
+
+def test_what_lies_behind_the_arrays_is_none_of_them(tmp_path):
+    path = written(tmp_path, document())
+    data = path.read_bytes()
+    path.write_bytes(data.replace(struct.pack("<I4s", 80, b"BIN\0"), struct.pack("<I4s", 60, b"BIN\0")))
+    with pytest.raises(InputCorrupt, match="do not lie in the file"):
+        read_mesh(path)
+
+
+MORPHED = [({"weights": [0.5]}, {}, 1.5), ({"weights": [3]}, {"weights": [2]}, 3), ({}, {}, 1)]
+
+
+@pytest.mark.parametrize(("mesh", "node", "expected"), MORPHED)
+def test_morph_targets_move_the_vertices_as_far_as_the_file_says(tmp_path, mesh, node, expected):
+    primitive = {"attributes": {"POSITION": 0}, "mode": 5, "targets": [{"POSITION": 0}]}
+    path = written(tmp_path, document(meshes=[{"primitives": [primitive]} | mesh], nodes=[{"mesh": 0} | node]))
+    assert np.allclose(read_surface(read_glb(path))[0], POINTS * expected)
+
+
+def test_a_mirror_written_as_a_matrix_is_the_same_as_one_written_as_a_scale(tmp_path):
+    turn = {"rotation": [0, 0, np.sqrt(0.5), np.sqrt(0.5)]}
+    matrix = np.array([[0, -2.0, 0, 3], [-1, 0, 0, 4], [0, 0, 1, 5], [0, 0, 0, 1]])
+    nodes = [{"matrix": matrix.T.ravel().tolist()}, {"translation": [3, 4, 5], "scale": [-1, 2, 1], **turn}]
+    glb = read_glb(written(tmp_path, document(nodes=[*nodes, {"mesh": 0}])))
+    by_matrix, by_parts = world_matrices(glb, *(part[None] for part in local_parts(glb)))[0, :2]
+    assert np.allclose(by_matrix, matrix) and np.allclose(by_parts, matrix)
 
 
 @pytest.mark.parametrize("uri", ["body.bin", "http://127.0.0.1:9/body.bin", "../../etc/passwd"])

@@ -1,6 +1,7 @@
 """Mesh files: the way out and back keeps ids and places; what is no mesh is refused by name."""
 
 import numpy as np
+import PIL.Image
 import pytest
 import trimesh
 
@@ -212,3 +213,37 @@ def test_a_pointer_in_the_place_of_a_mesh_is_named(tmp_path, suffix):
     (tmp_path / f"a{suffix}").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
     with pytest.raises(InputCorrupt, match="fetch the file"):
         import_mesh(tmp_path / f"a{suffix}")
+
+
+def ply(vertices, faces, lines, comment=""):
+    """A .ply as text: what its header says, and its lines."""
+    head = f"ply\nformat ascii 1.0\n{comment}element vertex {vertices}\nproperty float x\nproperty float y\nproperty float z\n"
+    return head + f"element face {faces}\nproperty list uchar int vertex_indices\nend_header\n" + "".join(f"{line}\n" for line in lines)
+
+
+CORNERS = ["0 0 0", "1 0 0", "0 1 0", "0 0 1"]
+TRIANGLES = ["3 0 2 1", "3 0 1 3", "3 0 3 2", "3 1 2 3"]
+
+
+@pytest.mark.parametrize(("vertices", "faces", "lines"), [
+    (4, 4, CORNERS + TRIANGLES[:3]), (4, 4, CORNERS[:3]), (4, 4, CORNERS), (99_999_999_999, 4, CORNERS + TRIANGLES), (4, 4, []),
+])  # fmt: skip
+def test_a_ply_that_was_cut_is_no_mesh(tmp_path, vertices, faces, lines):
+    (tmp_path / "a.ply").write_text(ply(vertices, faces, lines))
+    with pytest.raises(InputCorrupt, match="not a mesh"):
+        import_mesh(tmp_path / "a.ply")
+
+
+def test_a_ply_opens_no_picture(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(PIL.Image, "open", lambda *_, **__: pytest.fail("a picture was opened"))
+    for name in ("/etc/passwd", "a.png"):
+        (tmp_path / "a.ply").write_text(ply(4, 4, CORNERS + TRIANGLES, f"comment TextureFile {name}\n"))
+        (tmp_path / "a.png").write_bytes(b"no picture")
+        assert len(read_mesh(tmp_path / "a.ply").faces) == 4
+    assert not capsys.readouterr().err
+
+
+def test_corners_of_an_obj_count_from_one(tmp_path):
+    (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nf 0 1 2\nv 0 1 0\n")
+    with pytest.raises(InputCorrupt, match=r"line 3: 'f 0 1 2'"):
+        read_mesh(tmp_path / "a.obj")

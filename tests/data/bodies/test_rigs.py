@@ -9,8 +9,8 @@ import trimesh
 
 from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
 from dp3d_data.geometry import load_template, pose_vertices
-from dp3d_data.geometry.gltf import clip_parts, quaternion_matrices, read_glb, world_matrices
-from dp3d_data.geometry.rigs import TEMPLATE_FROM_GLTF, _scene_from_bind, read_rigged_glb
+from dp3d_data.geometry.gltf import quaternion_matrices, read_glb, world_matrices
+from dp3d_data.geometry.rigs import TEMPLATE_FROM_GLTF, _scene_from_bind, clip_parts, read_rigged_glb
 from tests.shared import shared
 
 RIGS = [("husky.glb", 962, 49, 12, 0.007), ("fox_khronos.glb", 290, 24, 3, 1e-5)]

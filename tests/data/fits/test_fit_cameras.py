@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
-from dp3d_data.datasets.fits import FIT_READERS, Fit, FitFailure, write_fits
+from dp3d_data.datasets.fits import FIT_READERS, Fit, FitFailure, same_fit, write_fits
 from dp3d_data.errors import InputCorrupt
 from tests.data.fits.test_fit_records import CAMERA, one_fit
 from tests.data.fits.trees import cut_short, old_pickle, picture, write_json
@@ -150,7 +151,18 @@ def test_dogs_without_rotation_live_in_the_camera_frame(tmp_path):
         ({"pose": None}, "no field 'pose'"),
         ({"betas": "many"}, "betas is no array of numbers"),
         ({"trans": [1, 2]}, "translation has another shape"),
-        ({"image_size": 5}, "not the fields expected"),
+        ({"image_size": 5}, "image_size is missing or no number"),
+        ({"image_size": "64"}, "image_size is missing or no number"),
+        ({"image_size": [2**40, 2**40]}, "the size of its image is none"),
+        ({"image_size": [64.5, 48]}, "the size of its image is none"),
+        ({"image_size": [0, 48]}, "the size of its image is none"),
+        ({"image_size": [3, 48, 64]}, "image_size is out of range"),
+        ({"camera": {"kind": "perspective", "focal": 500, "centre": [1, 2], "skew": 3}}, "of a camera that are not understood, got skew"),
+        ({"camera_distortion": [1, 2], "camera": None}, "of a camera that are not understood, got distortion"),
+        ({"delta_v": [1]}, "look like shape, scale or pose and are not understood, got delta_v"),
+        ({"quaternions": [1]}, "look like shape, scale or pose and are not understood, got quaternions"),
+        ({"joint_scales": [0.0] * 5}, "limb scales of another number, got 5"),
+        ({"betas": True}, "betas is no array of numbers"),
     ],
 )
 def test_dogs_that_make_no_fit_say_why(tmp_path, changes, text):
@@ -267,3 +279,28 @@ def test_writing_fits_is_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_fits(tmp_path / "a.json", interrupted())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, lambda values: torch.nn.Parameter(torch.tensor(values))])
+def test_tensors_in_a_pickle_are_numbers(tmp_path, kind):
+    (wanted,) = dog(tmp_path, "fits/n1-pug/n1_2.json")
+    record = {"pose": kind([0.0] * 105), "betas": kind([0.0] * 20), "trans": kind([0.0, 0, 3]), "camera": None}
+    record |= {"camera_kind": "perspective", "camera_focal": 500, "camera_centre": [32, 24]}
+    old_pickle(tmp_path / "more/fits/n1-pug/n1_2.pkl", record)
+    (fit,) = FIT_READERS["stanford-dogs"].read(tmp_path / "more")
+    assert same_fit(fit, wanted)
+
+
+def test_complex_numbers_are_none(tmp_path):
+    old_pickle(tmp_path / "fits/n1-pug/n1_2.pkl", {"pose": np.zeros(105, complex), "betas": np.zeros(20), "trans": np.zeros(3)})
+    (failed,) = FIT_READERS["stanford-dogs"].read(tmp_path)
+    assert "complex128 in place of real numbers" in failed.message
+
+
+def test_annotations_name_no_picture_outside_their_folder(tmp_path):
+    picture(tmp_path / "secret.png", (32, 24))
+    for name in ("../secret.png", str(tmp_path / "secret.png"), "a/../../secret.png"):
+        animal = {"img_path": name, "mask_path": name, "pose": [0.0] * 105, "shape": [0.0] * 20, "trans": [0, 0, 3]}
+        write_json(tmp_path / "in/train.json", {"data": [animal, animal | {"height": 24, "width": 32}]})
+        failed, fit = FIT_READERS["animal3d"].read(tmp_path / "in")
+        assert isinstance(failed, FitFailure) and fit.image_path is None and fit.mask_path is None

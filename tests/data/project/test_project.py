@@ -1,5 +1,7 @@
 """dp3d-data project: rows that agree with the cameras, the same bytes whatever the workers, failures with their reasons."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -114,12 +116,14 @@ def test_fits_that_cannot_be_projected_are_failures(tmp_path):
         dog_fit(5, mask_path=tmp_path / "none.png"),
         dog_fit(6, mask_path=tmp_path / "small.png"),
         dog_fit(7, mask_path=tmp_path / "words.png"),
+        dog_fit(8, image_path=tmp_path / "small.png"),
+        dog_fit(9, image_size=None, camera=replace(dog_fit(9).camera, centre=(1e12, 1e12))),
     ]
     run, _ = project(make_plan(settings(tmp_path, fits)))
-    assert run.counts["instances"] == 1 and run.counts["failures"] == 7
+    assert run.counts["instances"] == 1 and run.counts["failures"] == 9
     texts = [row["message"] for row in run.failures().to_pylist()]
     wanted = ("before the camera", "nothing of the body", "size of the image", "pose of another shape", "no such mask", "another size")
-    for text, found in zip((*wanted, "not an image"), texts, strict=True):
+    for text, found in zip((*wanted, "not an image", "of an image of another size", "the size of its image is none"), texts, strict=True):
         assert text in found
 
 

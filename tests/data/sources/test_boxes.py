@@ -115,3 +115,12 @@ def test_a_name_that_means_two_images(tmp_path):
 def test_boxes_of_other_images(tmp_path):
     with pytest.raises(UsageError, match="the boxes are of other images"):
         read_boxes(written(tmp_path, {"z.jpg": [[1, 2, 3, 4]]})).attach(RECORDS)
+
+
+@pytest.mark.parametrize(("content", "text"), [
+    ("image,x0,y0,x1,y1\na.jpg,1,5,2,5,30,5,40,5\n", "line 2 has more values than the header has columns"),
+    ("image,x0,y0,x1,y1,x0\na.jpg,1,2,30,40,9\n", "the column 'x0' stands twice"),
+])  # fmt: skip
+def test_a_table_whose_values_could_be_taken_for_others_is_refused(tmp_path, content, text):
+    with pytest.raises(InputCorrupt, match=text):
+        boxes(written(tmp_path, content, "boxes.csv"))

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp3d_data.datasets import SourceOptions, open_source
+from dp3d_data.datasets.addresses import size_of
 from dp3d_data.datasets.coco import split_in_name
-from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
+from dp3d_data.datasets.images import read_image
+from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo, UsageError
 from dp3d_data.run_lengths import mask_pixels
 from tests.data.sources.examples import COCO_CATEGORIES, note, rectangle, write_coco, write_lvis
 from tests.data.sources.pictures import photo, write_json
@@ -109,6 +111,15 @@ FAULTS = [
     (first(segmentation=[[1, 2]]), "annotation 11: a mask that is no polygon"),
     (first(segmentation={"size": [3, 3], "counts": [9]}), "annotation 11: a mask of another size than its image"),
     (first(segmentation=[[1, 2, 2**40, 5, 6, 7]]), "annotation 11: a mask that is no polygon"),
+    (first(bbox="1234"), "annotation 11: not a box, got '1234'"),
+    (first(segmentation={"size": [30, 40], "counts": [9, 9]}), "annotation 11: a mask whose runs do not fill the image"),
+    (first(segmentation={"size": [30, 40], "counts": [20, -10, 1190]}), "annotation 11: a mask whose runs do not fill the image"),
+    (first(segmentation={"size": [30, 40], "counts": "PPPP\u00e9"}), "annotation 11: a mask whose runs do not fill the image"),
+    (first(keypoints=[1, float("nan"), 2]), "annotation 11: keypoints that are no triples of numbers"),
+    (first(keypoints=[[1, 2], [3, 4], [5, 6]]), "annotation 11: keypoints that are no triples of numbers"),
+    (first(keypoints=["1", "2", "two"]), "annotation 11: keypoints that are no numbers"),
+    (first(keypoints=7), "annotation 11: keypoints that are no numbers"),
+    (first(id=[11]), "annotation [11]: not an id"),
     (lambda content: content["annotations"].insert(0, 7), "annotation number 1 of the file: "),
     (lambda content: content["annotations"].insert(0, None), "annotation number 1 of the file: "),
 ]
@@ -140,6 +151,29 @@ def test_an_image_that_is_none_fails_with_its_annotations_alone(change, fault, t
         next(one.partition(": ")[2] for record in found for one in record.faults)]]  # fmt: skip
     assert next(one for record in found for one in record.faults).startswith(f"annotation 11: {fault}")
     assert [one.name for record in found for one in record.objects] == ["13", "14"]
+
+
+@pytest.mark.parametrize("crowd", [1, True, "1", "true", 2, [1], "True "])
+def test_a_crowd_is_one_however_it_is_written(crowd, tmp_path):
+    found = records(changed(write_coco(tmp_path), first(iscrowd=crowd)))
+    assert "annotation 11" in [name for record in found for name in record.crowds]
+
+
+@pytest.mark.parametrize("crowd", [0, 0.0, "0", "false", None, False, ""])
+def test_one_animal_is_no_crowd_however_it_is_written(crowd, tmp_path):
+    found = records(changed(write_coco(tmp_path), first(iscrowd=crowd)))
+    assert "11" in [one.name for record in found for one in record.objects]
+
+
+def test_names_that_no_file_has_fail_alone(tmp_path):
+    """Half a character, a zero byte: json can hold them, a path and a table cannot."""
+    for number, name in enumerate(("a\ud800.jpg", "a\0.jpg", "\udc00\ud800.jpg")):
+        options = changed(write_coco(tmp_path / str(number)), lambda content, name=name: content["images"][0].update(file_name=name))
+        found = records(options)
+        assert len([one for record in found for one in record.objects]) == 4
+        assert found[0].image_id.encode() and size_of(found[0].path) == -1
+        with pytest.raises(InputMissing, match="no such image"):
+            read_image(found[0].path)
 
 
 def test_ids_as_text_numbers_and_floats_are_the_same(tmp_path):
