@@ -76,6 +76,8 @@ SOURCES: dict[str, str] = {
     "dump": "dump:DumpSource",
     "keypoints": "keypoint_arrays:KeypointArraysSource",
 }
+# Those whose images, or whose objects, depend on the category: they know `records_of` several categories.
+BY_CATEGORY = ("coco", "lvis")
 
 
 def open_source(name: str, options: SourceOptions) -> Any:
@@ -98,6 +100,7 @@ def is_ready(source: Any) -> bool:
 
 
 __all__ = [
+    "BY_CATEGORY",
     "SOURCES",
     "BadInstance",
     "BoxFile",

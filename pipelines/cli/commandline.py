@@ -154,6 +154,28 @@ def require_place(path: str | Path, kind: str = "") -> None:
         raise PathUnusable("nothing can be written here", path=folder)
 
 
+def joined(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> str:
+    """An option that is given several times as one list with commas."""
+    return ",".join(values)
+
+
+def each(names: Sequence[str], work: Callable[[str], None]) -> None:
+    """Do the work of each category; of several, those that have nothing to work on are told and left out.
+
+    Raises:
+        NothingToDo: none has.
+    """
+    left: list[NothingToDo] = []
+    for name in names:
+        try:
+            work(name)
+        except NothingToDo as error:
+            left.append(error)
+            if len(left) == len(names):
+                raise
+            say(f"{name}: left out: {error}")
+
+
 def next_step(kept: int, inputs: int, failed: int, folder: object, command: str) -> str:
     """What to do after a run: the command that works on what was kept, or what may help where nothing was.
 
@@ -245,6 +267,8 @@ def _option(field: dataclasses.Field, kind: Any) -> Callable[[Callable], Callabl
     }
     if kind is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", field.name, **settings)
+    if field.metadata.get("several"):
+        settings |= {"multiple": True, "default": (field.default,), "callback": joined}
     if typing.get_origin(kind) is tuple:
         kind, settings["multiple"] = typing.get_args(kind)[0], True
     choices = field.metadata.get("choices")
