@@ -27,14 +27,9 @@ def setting(
     choices: tuple[str, ...] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
-    several: bool = False,
 ) -> Any:
-    """A documented field of a configuration: its default, help text, option group and allowed values.
-
-    Args:
-        several: on the command line it may be given again, which is the same as a list with commas.
-    """
-    metadata = {"help": help, "group": group, "choices": choices, "minimum": minimum, "maximum": maximum, "several": several}
+    """A documented field of a configuration: its default, help text, option group and allowed values."""
+    metadata = {"help": help, "group": group, "choices": choices, "minimum": minimum, "maximum": maximum}
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -12,7 +12,7 @@ from dp3d_data.config import setting
 class ExtractConfig:
     """Which photographs, which network, what to keep, and how to run."""
 
-    category: str = setting("dog", f"Kind of animal to look for. {SEVERAL}", group="Input", several=True)
+    category: str = setting("dog", f"Kind of animal to look for. {SEVERAL}", group="Input")
     source: str = setting("", "Kind of input; docs/datasets.md lists them. None: folder, or the embedded samples.", group="Input")
     path: str = setting("", "File of annotations or results, or root folder of the dataset.", group="Input")
     images: tuple[str, ...] = setting((), "Folder, file, pattern or address of photographs; may be repeated.", group="Input")

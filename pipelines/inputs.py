@@ -82,11 +82,11 @@ def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, I
         raise UsageError(f"the source {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
     if len(names) > 1 and is_ready(source):
         raise UsageError(f"the source {source.name!r} is of one category", got=", ".join(names), hint="choose one: --category NAME")
-    notes = _unread(source.unread()) if isinstance(source, FolderSource) else ()
     images = source.records_of(names) if source.name in BY_CATEGORY else []
     found = dict.fromkeys(names, source.records()) if not images else {
         name: [views[name] for views in images if name in views] for name in names
     }  # fmt: skip
+    notes = _unread(source.unread()) if isinstance(source, FolderSource) else ()
     made: dict[int, Inputs] = {}
     for records in found.values():
         if records and id(records) not in made:

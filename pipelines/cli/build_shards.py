@@ -71,7 +71,7 @@ class ShardOptions(SplitOptions):
     """Inputs, split and size of shards."""
 
     category: str = setting(
-        "dog", f"Category whose part of the workspace is used. {SEVERAL}", group="Input and output", several=True
+        "dog", f"Category whose part of the workspace is used. {SEVERAL}", group="Input and output"
     )  # fmt: skip
     input: tuple[str, ...] = setting(
         (), "Folder of extract, synth, project or shards; again for more. Default: all runs in the workspace.", group="Input and output"

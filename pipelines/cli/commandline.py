@@ -154,11 +154,6 @@ def require_place(path: str | Path, kind: str = "") -> None:
         raise PathUnusable("nothing can be written here", path=folder)
 
 
-def joined(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> str:
-    """An option that is given several times as one list with commas."""
-    return ",".join(values)
-
-
 def each(names: Sequence[str], work: Callable[[str], None]) -> None:
     """Do the work of each category; of several, those that have nothing to work on are told and left out.
 
@@ -267,8 +262,6 @@ def _option(field: dataclasses.Field, kind: Any) -> Callable[[Callable], Callabl
     }
     if kind is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", field.name, **settings)
-    if field.metadata.get("several"):
-        settings |= {"multiple": True, "default": (field.default,), "callback": joined}
     if typing.get_origin(kind) is tuple:
         kind, settings["multiple"] = typing.get_args(kind)[0], True
     choices = field.metadata.get("choices")

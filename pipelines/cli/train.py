@@ -13,7 +13,7 @@ from dp3d_data.categories import SEVERAL, categories, folder_of
 from dp3d_data.config import read_toml, workspace
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, TemplateMismatch
 from dp3d_model.config import EVALUATION_ONLY, PRESETS, TrainConfig, model_fields, preset
-from pipelines.cli.commandline import GroupedOption, command, config_options, each, joined, say
+from pipelines.cli.commandline import GroupedOption, command, config_options, each, say
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
@@ -35,7 +35,7 @@ FEW, MIXED, TRUTH_OF_MIX = 300, 1000, 3.0
     help="Shards to learn from, also at an fsspec address.  [default: the category's]",
 )
 @click.option(
-    "--category", default=("dog",), multiple=True, callback=joined, cls=GroupedOption, group="Input",
+    "--category", default="dog", cls=GroupedOption, group="Input",
     help=f"Whose part of the workspace to use. {SEVERAL}",
 )  # fmt: skip
 @click.option("--threads", default=1, type=click.IntRange(0), cls=GroupedOption, group="Input", help="Threads that read ahead.")

@@ -202,4 +202,4 @@ def test_the_commands_take_the_same_list(world, tmp_path, monkeypatch):
     told = typed("build-shards --category lvis-animals --min-visible-vertices 1 --max-spread 9 --max-edges 4 --min-visible-area 0")
     built = [name for name in NINE if (workspace(name) / "shards/manifest.json").is_file()]
     assert built and sorted(built + [name for name in NINE if f"{name}: left out: no instance" in told]) == sorted(NINE)
-    assert "0 of 6 images to do" in typed(f"extract {own} --category dog --category cow --dry-run")
+    assert "0 of 6 images to do" in typed(f"extract {own} --category dog,cow --dry-run")
