@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 
 from dp3d_data.errors import UsageError
 
@@ -50,6 +51,26 @@ CATEGORIES = {
     )
 }
 
+GROUPS = {"lvis-animals": tuple(entry.name for entry in CATEGORIES.values() if entry.lvis_id is not None)}
+SEVERAL = "Also a list (dog,cow), or lvis-animals: the nine of the published networks."  # what the help of commands says
+
+
+def categories(names: str) -> tuple[str, ...]:
+    """The categories of a list such as "dog,cow", each once and in its order; the name of a group stands for its members.
+
+    Raises:
+        UsageError: an empty list.
+    """
+    given = [name.strip() for name in names.split(",") if name.strip()]
+    if not given:
+        raise UsageError("no category", got=repr(names), expected="names with commas between them, such as dog,cow")
+    return tuple(dict.fromkeys(member for name in given for member in GROUPS.get(name, (name,))))
+
+
+def folder_of(folder: str | Path, name: str, names: tuple[str, ...]) -> Path:
+    """A category's part of a folder that is given for several, which has their names; of one category the folder itself."""
+    return Path(folder) / name if len(names) > 1 else Path(folder)
+
 
 def category(name: str) -> Category:
     """Look a category up by name.
@@ -59,6 +80,6 @@ def category(name: str) -> Category:
     """
     if name in CATEGORIES:
         return CATEGORIES[name]
-    near = difflib.get_close_matches(name, CATEGORIES, n=1)
+    near = difflib.get_close_matches(name, [*CATEGORIES, *GROUPS], n=1)
     hint = f"did you mean {near[0]!r}?" if near else None
     raise UsageError(f"unknown category {name!r}", expected="one of " + ", ".join(CATEGORIES), hint=hint)

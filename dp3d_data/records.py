@@ -27,7 +27,7 @@ class RunLength:
     counts: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GivenObject:
     """An object that somebody has marked in an image.
 
@@ -44,7 +44,7 @@ class GivenObject:
     keypoints: tuple[tuple[float, float, float], ...] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image to work on.
 

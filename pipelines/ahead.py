@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -13,6 +13,8 @@ from pipelines.parts import Advance
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# Category -> the record of one image in it: the same file, with the objects of that category.
+Views = dict[str, ImageRecord]
 
 
 def ahead(step: Callable[[Item], Result], items: Iterable[Item], *, threads: int, depth: int) -> Iterator[Result]:
@@ -52,26 +54,45 @@ def gathered(items: Iterable[Item], key: Callable[[Item], Hashable], size: int) 
 
 def annotate_all(annotator: Any, records: Sequence[ImageRecord], advance: Advance = lambda *_: None) -> list[Rows]:
     """The rows of each image, in order, by an `Annotator`, or by anything that can `annotate(record)`."""
-    if not hasattr(annotator, "annotate_together"):
-        return [_told(annotator.annotate(record), advance) for record in records]
-    rows: dict[int, Rows] = {}
-    together, readers = annotator.config.images_a_pass, annotator.config.reading_threads
+    return [rows[""] for rows in annotate_views({"": annotator}, [{"": record} for record in records], advance)]
 
-    def waiting() -> Iterator[tuple[int, Any]]:
-        looks = ahead(annotator.look, records, threads=readers, depth=together + 2 * readers)
-        for place, look in enumerate(looks):
-            if isinstance(look, Rows):
-                rows[place] = _told(look, advance)
+
+def annotate_views(
+    annotators: Mapping[str, Any], images: Sequence[Views], advance: Advance = lambda *_: None
+) -> list[dict[str, Rows]]:
+    """The rows of each image in each category that it has a record in; an image is read once for all of them.
+
+    Args:
+        annotators: category -> its `Annotator`; all of them share a network, whose pass they share too.
+    """
+    first = next(iter(annotators.values()))
+    if not hasattr(first, "annotate_together"):
+        return [_told({name: annotators[name].annotate(one) for name, one in views.items()}, advance) for views in images]
+    found: list[dict[str, Rows]] = [{} for _ in images]
+    together, readers = first.config.images_a_pass, first.config.reading_threads
+
+    def look(views: Views) -> dict[str, Any]:
+        opened = first.opened(next(iter(views.values())).path)
+        return {name: annotators[name].look(record, opened) for name, record in views.items()}
+
+    def waiting() -> Iterator[tuple[int, dict[str, Any]]]:
+        for place, looks in enumerate(ahead(look, images, threads=readers, depth=together + 2 * readers)):
+            found[place] = {name: one for name, one in looks.items() if isinstance(one, Rows)}
+            if len(found[place]) < len(looks):
+                yield place, {name: one for name, one in looks.items() if name not in found[place]}
             else:
-                yield place, look
+                _told(found[place], advance)
 
-    for group in gathered(waiting(), lambda item: item[1].image.shape, together):
-        places, looks = zip(*group, strict=True)
-        for place, one in zip(places, annotator.annotate_together(looks), strict=True):
-            rows[place] = _told(one, advance)
-    return [rows[place] for place in range(len(records))]
+    for group in gathered(waiting(), lambda item: next(iter(item[1].values())).image.shape, together):
+        for name, annotator in annotators.items():
+            own = [(place, looks[name]) for place, looks in group if name in looks]
+            for (place, _), rows in zip(own, annotator.annotate_together([one for _, one in own]) if own else (), strict=True):
+                found[place][name] = rows
+        for place, _ in group:
+            _told(found[place], advance)
+    return found
 
 
-def _told(rows: Rows, advance: Advance) -> Rows:
-    advance(1, len(rows.instances), len(rows.failures))
-    return rows
+def _told(found: dict[str, Rows], advance: Advance) -> dict[str, Rows]:
+    advance(1, sum(len(rows.instances) for rows in found.values()), sum(len(rows.failures) for rows in found.values()))
+    return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from dp3d_data.run_lengths import encode_placed, mask_pixels
 from dp3d_data.shards import Correspondence, ImageInfo, instance_row
 from pipelines.extract_settings import ExtractConfig
 from pipelines.rows import EMPTY_MASK, FEW_VERTICES, NO_BOX, NOTHING_FOUND, OUTSIDE, Rows, annotation_rows, attempt, failure_row, readable
+
+T = TypeVar("T")
 
 
 class Predictor(Protocol):
@@ -63,6 +66,29 @@ class OneByOne:
         """Detections of each image."""
         pairs = zip(images, boxes, strict=True)
         return [self.predict(image, boxes=own, score=score, classes=classes) for image, own in pairs]
+
+
+class Once(Generic[T]):
+    """A step that is taken when somebody first asks; whoever asks again has the same answer, or the same error."""
+
+    def __init__(self, step: Callable[[], T]) -> None:
+        self._step, self._answer = step, Future[T]()
+
+    def __call__(self) -> T:
+        if not self._answer.done():
+            try:
+                self._answer.set_result(self._step())
+            except Exception as error:  # noqa: BLE001 - raised where it is asked for
+                self._answer.set_exception(error)
+        return self._answer.result()
+
+
+class Opened:
+    """An image that is read, and prepared for a network, when somebody first asks, and then once for all categories."""
+
+    def __init__(self, path: str, max_pixels: int, prepare: Callable[[np.ndarray], Any]) -> None:
+        self.photograph = Once(lambda: read_image(path, max_pixels))
+        self.prepared = Once(lambda: prepare(np.ascontiguousarray(self.photograph().pixels[:, :, ::-1])))
 
 
 @dataclass(frozen=True)
@@ -146,12 +172,16 @@ class Annotator(RowMaker):
 
     def annotate(self, record: ImageRecord) -> Rows:
         """The rows of one image; never raises for what is wrong with the image."""
-        look = self.look(record)
+        look = self.look(record, self.opened(record.path))
         return look if isinstance(look, Rows) else self.annotate_together([look])[0]
 
-    def look(self, record: ImageRecord) -> Look | Rows:
-        """Read an image and prepare it for the network; its rows where there is nothing to detect. Never raises; threads call it."""
-        return attempt(record, "read", lambda: self._look(record))
+    def opened(self, path: str) -> Opened:
+        """An image, not read yet."""
+        return Opened(path, self.config.max_pixels, self.predictor.prepare)
+
+    def look(self, record: ImageRecord, opened: Opened) -> Look | Rows:
+        """An image as the network wants it; its rows where there is nothing to detect. Never raises; threads call it."""
+        return attempt(record, "read", lambda: self._look(record, opened))
 
     def annotate_together(self, looks: Sequence[Look]) -> list[Rows]:
         """The rows of images that share a pass; where the pass fails, each image has its own, so that one costs the others nothing."""
@@ -161,11 +191,11 @@ class Annotator(RowMaker):
             return [attempt(look.record, "match", lambda look=look, own=own: self._match(look, own)) for look, own in pairs]
         return [found] if len(looks) == 1 else [self.annotate_together([look])[0] for look in looks]
 
-    def _look(self, record: ImageRecord) -> Look | Rows:
+    def _look(self, record: ImageRecord, opened: Opened) -> Look | Rows:
         rows, numbers, boxes = annotation_rows(record), None, None
         if not record.path:
             return rows  # annotations of an image that their file does not have
-        photograph = read_image(record.path, self.config.max_pixels)
+        photograph = opened.photograph()
         record = turned_record(record, photograph)
         if record.boxes is not None:
             kept = _inside(rows, record, photograph)
@@ -174,8 +204,7 @@ class Annotator(RowMaker):
                     rows.reject(record.image_id, record.image_id, NO_BOX)
                 return rows
             numbers, boxes = list(kept), np.array(list(kept.values()), dtype=np.float32)
-        image = self.predictor.prepare(np.ascontiguousarray(photograph.pixels[:, :, ::-1]))
-        return Look(record, image_info(record, photograph), image, numbers, boxes, rows)
+        return Look(record, image_info(record, photograph), opened.prepared(), numbers, boxes, rows)
 
     def _detect(self, looks: Sequence[Look]) -> list[list[tuple[int, Any]]]:
         """Numbered detections of each image, best first or in the order of the given boxes."""

@@ -64,7 +64,7 @@ class Resident(WorkerPlugin):
 
     def make(self, index: int, part: Sequence[Any], lost: Collection[int] = ()) -> Counts:
         """Make a part; its rows are written here, only the counts go back."""
-        seen: list[Counts] = []
+        seen: list[Counts] = [(0, 0, 0)]
         with self.lock:
             self.maker.make(index, part, lambda *counts: seen.append(counts), lost)
         inputs, instances, failures = (sum(column) for column in zip(*seen, strict=True))

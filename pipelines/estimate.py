@@ -17,9 +17,10 @@ from dp3d_data.shards import INSTANCE_SCHEMA, Row, Run, instance_batch
 from dp3d_data.shards.files import table_options
 from dp3d_data.shards.run_parts import done_parts
 from dp3d_data.shards.runs import MARKER, found_run
-from pipelines.ahead import annotate_all
+from pipelines.ahead import Views, annotate_views
 from pipelines.annotate import Rows, limited_threads
 from pipelines.extract import Plan
+from pipelines.extract_parts import Chunks, annotators_of
 
 PROBES = 4
 # An overlay of 960 pixels as JPEG.
@@ -33,7 +34,7 @@ class Estimate:
     """What is known before a run.
 
     Attributes:
-        state: "new", "unfinished", "finished" or "another recipe": what the folder holds.
+        state: "new", "unfinished", "finished" or "another recipe": what the folder holds, of several the first that is not finished.
         images: of the plan.
         todo: images that are still to be worked on.
         parts: number of parts to make.
@@ -55,52 +56,55 @@ class Estimate:
     free_bytes: int
 
 
-def estimate(plan: Plan) -> Estimate:
-    """Work on a few images of a plan, spread evenly over what is to be done, and extrapolate.
+def estimate(*plans: Plan) -> Estimate:
+    """Work on a few images of the plans of some categories, spread evenly over what is to be done, and extrapolate.
 
     Raises:
         CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.
     """
-    state, todo = unfinished_parts(plan)
-    records = [record for part in todo for record in part]
-    rows, seconds, disk_bytes, looked_at = Rows(), 0.0, 0, min(PROBES, len(records))
-    if records:
-        loading, an_image, rows = probe(plan, records)
-        starting = loading + (0 if plan.place.here else CLUSTER_SECONDS)
-        seconds = starting + an_image * len(records) / max(plan.workers, 1)
-        pictures = PICTURE_BYTES * min(plan.config.overlays, len(plan.records))
+    states, todo = zip(*(unfinished_parts(plan) for plan in plans), strict=True)
+    chunks = Chunks({plan.config.category: missing for plan, missing in zip(plans, todo, strict=True)})
+    images, first = [views for chunk in chunks.values() for views in chunk], plans[0]
+    rows, seconds, disk_bytes, looked_at = Rows(), 0.0, 0, min(PROBES, len(images))
+    if images:
+        loading, an_image, rows = probe(plans, images)
+        starting = loading + (0 if first.place.here else CLUSTER_SECONDS)
+        seconds = starting + an_image * len(images) / max(first.workers, 1)
+        pictures = PICTURE_BYTES * sum(min(plan.config.overlays, len(plan.records)) for plan in plans)
         empty = encoded_bytes([])
-        disk_bytes = (encoded_bytes(rows.instances) - empty) * len(records) // looked_at + empty * len(todo) + pictures
-    counts = len(plan.records), len(records), len(todo), looked_at
-    return Estimate(state, *counts, rows, seconds, disk_bytes, free_bytes(plan.out))
+        files = empty * sum(len(missing) for missing in todo)
+        disk_bytes = (encoded_bytes(rows.instances) - empty) * len(images) // looked_at + files + pictures
+    state = next((state for state in states if state != "finished"), "finished") if images else states[0]
+    everything = len({record.image_id for plan in plans for record in plan.records})
+    return Estimate(state, everything, len(images), len(chunks), looked_at, rows, seconds, disk_bytes, free_bytes(first.out))
 
 
-def unfinished_parts(plan: Plan) -> tuple[str, list[Sequence[ImageRecord]]]:
+def unfinished_parts(plan: Plan) -> tuple[str, dict[int, Sequence[ImageRecord]]]:
     """What the plan's folder holds, and what remains to be done of each part; nothing is written."""
-    found, parts = found_run(plan.out), list[Sequence[ImageRecord]](plan.parts)
+    found, parts = found_run(plan.out), dict[int, Sequence[ImageRecord]](enumerate(plan.parts))
     if found is None or plan.config.overwrite:
         return "new", parts
     finished = (plan.out / MARKER).is_file()
     if finished and plan.config.retry_failed:
         failed = set(Run.open(plan.out).failures()["image_id"].to_pylist())
-        kept = [[record for record in part if record.image_id in failed] for part in parts]
-        return "finished", [part for part in kept if part]
+        kept = {index: [record for record in part if record.image_id in failed] for index, part in parts.items()}
+        return "finished", {index: part for index, part in kept.items() if part}
     if found != ("extract", plan.recipe):
         return "another recipe", parts
     done = done_parts(plan.out)
-    return ("finished", []) if finished else ("unfinished", [part for index, part in enumerate(parts) if index not in done])
+    return ("finished", {}) if finished else ("unfinished", {index: part for index, part in parts.items() if index not in done})
 
 
-def probe(plan: Plan, records: Sequence[ImageRecord]) -> tuple[float, float, Rows]:
+def probe(plans: Sequence[Plan], images: Sequence[Views]) -> tuple[float, float, Rows]:
     """Seconds to load the network, seconds an image, and the rows of the images looked at."""
-    chosen = [records[place] for place in sorted({number * len(records) // PROBES for number in range(PROBES)})]
+    chosen = [images[place] for place in sorted({number * len(images) // PROBES for number in range(PROBES)})]
     rows, began = Rows(), time.perf_counter()
-    annotator = plan.annotator()
+    annotators = annotators_of({plan.config.category: plan for plan in plans})
     loading = time.perf_counter() - began
-    with limited_threads(plan.config.threads):
-        annotate_all(annotator, chosen[:1])
+    with limited_threads(plans[0].config.threads):
+        annotate_views(annotators, chosen[:1])
         began = time.perf_counter()
-        for one in annotate_all(annotator, chosen):
+        for one in (one for found in annotate_views(annotators, chosen) for one in found.values()):
             rows.add(one)
     return loading, (time.perf_counter() - began) / len(chosen), rows
 

@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dp3d_data.categories import category
+from dp3d_data.categories import categories, category, folder_of
 from dp3d_data.config import file_digest, fingerprint, workspace
 from dp3d_data.datasets import is_ready
 from dp3d_data.device import require_device
-from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError, WorkerLost
+from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError
 from dp3d_data.files import locked
-from dp3d_data.filters import Account
 from dp3d_data.geometry import Template, load_template
+from dp3d_data.geometry.builtin import first_imported, is_folder_of_templates, template_in
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
-from dp3d_data.shards.files import read_table
-from dp3d_data.shards.retries import amend, failed_in, reopen
-from dp3d_data.shards.run_parts import HASHED, changed_images, done_parts, instance_path, part_path
+from dp3d_data.shards.retries import reopen
 from dp3d_data.shards.runs import MARKER, found_run
-from pipelines.ahead import annotate_all
-from pipelines.annotate import Annotator, Predictor, RowMaker, Rows, failure_row, limited_threads, require_same_template
+from pipelines.annotate import Annotator, Predictor, RowMaker, require_same_template
 from pipelines.clusters import read_recipe
+from pipelines.extract_parts import deadly_images, make_together
 from pipelines.extract_settings import ExtractConfig
-from pipelines.inputs import Inputs, find_inputs
+from pipelines.inputs import Inputs, find_inputs_of, parts_of
+from pipelines.outcome import Outcome, outcome
 from pipelines.overlays import draw_overlays
 from pipelines.own_annotators import OwnRowMaker, own_version
-from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_parts, worker_count
+from pipelines.parts import Advance, Place, begin_run, finish_run, worker_count
 from pipelines.ready import ReadyAnnotator
 
 # Raised when the rows of the same image may differ from those of earlier versions.
 CODE_VERSION = 2
-# The stage of an image that ends its worker process.
-WORKER = "worker"
 
 MakePredictor = Callable[[], Predictor]
 
@@ -67,13 +65,13 @@ class Plan:
     def records(self) -> tuple[ImageRecord, ...]:
         return self.inputs.records
 
-    def annotator(self) -> RowMaker:
-        """What turns an image into rows: the network, or a source that needs none."""
+    def annotator(self, predictor: Predictor | None = None) -> RowMaker:
+        """What turns an image into rows: the network, which is loaded where it is not given, or a source that needs none."""
         if own_version(self.config.model):
             return OwnRowMaker(self.config, self.template, self.model)
         if self.make_predictor is None:
             return ReadyAnnotator(self.config, self.inputs.source, self.template, self.model)
-        return Annotator(self.config, self.make_predictor(), self.template, self.model)
+        return Annotator(self.config, predictor or self.make_predictor(), self.template, self.model)
 
     def without_records(self) -> Plan:
         """What a process must know: the images travel with the tasks."""
@@ -81,8 +79,8 @@ class Plan:
 
     @property
     def parts(self) -> list[tuple[ImageRecord, ...]]:
-        size = self.config.part
-        return [self.records[start : start + size] for start in range(0, len(self.records), size)]
+        ends = self.inputs.ends or parts_of(len(self.records), self.config.part)
+        return [self.records[start:end] for start, end in pairwise((0, *ends))]
 
     @property
     def workers(self) -> int:
@@ -103,29 +101,15 @@ class Plan:
         return {record.image_id: record.path for record in part}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished run holds.
-
-    Attributes:
-        images: by fate: one with an instance is kept, of the others one with a failure has failed.
-        instances, failures: rows of the tables; a failure is of an image, an annotation or a detection.
-        rejects: rows by reason.
-        turned: images that are kept and whose annotations were turned as EXIF turns the photograph.
-        fresh: whether the run was made now.
-    """
-
-    run: Run
-    images: Account
-    instances: int
-    rejects: dict[str, int]
-    failures: int
-    turned: int
-    fresh: bool
-
-
 def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> Plan:
-    """Find the images, the template and the weights.
+    """Find the images, the template and the weights of one category; see `make_plans`."""
+    if len(names := categories(config.category)) > 1:
+        raise UsageError("one category is wanted here", got=", ".join(names), hint="choose one: --category NAME")
+    return make_plans(config, make_predictor)[0]
+
+
+def make_plans(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> list[Plan]:
+    """Find the images, the templates and the weights of each category that the settings name and the source has images of.
 
     Args:
         make_predictor: another network than the one that the settings name; for tests and for networks of one's own.
@@ -133,11 +117,21 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
     Raises:
         InputMissing, NothingToDo, UsageError, InputCorrupt: images or boxes that are not there or not usable.
         CheckpointError: no weights.
-        UsageError: neither a template nor a model for the category.
+        UsageError: neither a template nor a model for a category, or a network that does not tell two of them apart.
     """
-    config = _for_here(config)
-    inputs = find_inputs(config)
-    template = _template(config)
+    config, names = _for_here(config), categories(config.category)
+    plans = []
+    for name, inputs in find_inputs_of(config, names).items():
+        out = folder_of(config.out, name, names) if config.out else workspace(name) / "extract"
+        plans.append(_plan(replace(config, category=name), inputs, out, make_predictor))
+    if len(plans) > 1 and make_predictor is None and (config.weights or config.model):
+        _require_told_apart(plans)
+    return plans
+
+
+def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: MakePredictor | None) -> Plan:
+    """The plan of one category."""
+    template = _template(config, inputs)
     model, digest = config.model or "given", file_digest(config.charts) if config.charts else ""
     if is_ready(inputs.source):
         make_predictor, model = None, config.model or inputs.source.model
@@ -150,9 +144,25 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
         require_own_template(config, template)
     shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
     work, recipe = (fingerprint(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
-    out = Path(config.out) if config.out else workspace(config.category) / "extract"
     plan = Plan(config, inputs, template, model, make_predictor, recipe, work, out)
     return replace(plan, out=beside(plan)) if config.beside else plan
+
+
+def _require_told_apart(plans: Sequence[Plan]) -> None:
+    """Refuse to detect several categories with a network that has one class for them.
+
+    Raises:
+        UsageError: it has.
+    """
+    from dp3d_data.detection import trained_for
+
+    found: dict[int, str] = {}
+    for plan in plans:
+        name = plan.config.category
+        other = found.setdefault(trained_for(plan.config.model, plan.config.weights, name).class_id, name)
+        if other != name and any(record.objects is None for record in plan.records):
+            hint = "choose one of them, or another network: dp3d-data zoo list"
+            raise UsageError(f"{plan.model} does not tell {other} from {name}", got="one class for both", hint=hint)
 
 
 def _for_here(config: ExtractConfig) -> ExtractConfig:
@@ -205,9 +215,9 @@ def require_own_template(config: ExtractConfig, template: Template) -> None:
     if config.weights or config.model not in ("", own.model) or config.template not in ("", own.template):
         from dp3d_data.detection import trained_for
 
-        vertices, template_hash = trained_for(config.model, config.weights, config.category)
-        if vertices:
-            require_same_template(template, vertices, template_hash)
+        target = trained_for(config.model, config.weights, config.category)
+        if target.vertices:
+            require_same_template(template, target.vertices, target.template_hash)
 
 
 def _load(model: str, weights: str, **settings: Any) -> Predictor:
@@ -217,8 +227,19 @@ def _load(model: str, weights: str, **settings: Any) -> Predictor:
     return load_predictor(model, weights, **settings)
 
 
-def _template(config: ExtractConfig) -> Template:
-    name = config.template or category(config.category).template
+def _template(config: ExtractConfig, inputs: Inputs) -> Template:
+    """The template that is asked for, by name, file or folder of files; else the one of the workspace, or the built-in one, that is meant.
+
+    Raises:
+        UsageError: there is none.
+    """
+    folder = is_folder_of_templates(config.template)
+    if config.template and not folder:
+        return load_template(config.template)
+    mesh = "" if is_ready(inputs.source) or not Path(config.weights).is_file() else _mesh(config)
+    own = category(config.category).template or ""
+    meant = [name for name in (mesh, config.category) if name]
+    name = template_in(config.template, meant) if folder else first_imported([mesh] if own else meant) or own
     if not name:
         hint = "the published meshes hold no geometry; give your own: --template MESH"
         if config.category == "person":
@@ -227,53 +248,11 @@ def _template(config: ExtractConfig) -> Template:
     return load_template(name)
 
 
-@dataclass(frozen=True)
-class ExtractJob:
-    """What every process must know; see `pipelines.parts.Job`."""
+def _mesh(config: ExtractConfig) -> str:
+    """The mesh that some weights have for the category."""
+    from dp3d_data.detection import trained_for
 
-    plan: Plan
-    writer: RunWriter
-
-    def start(self) -> ExtractParts:
-        """Load the network."""
-        plan = self.plan
-        with limited_threads(plan.config.threads):
-            annotator = plan.annotator()
-        return ExtractParts(annotator, self.writer)
-
-
-@dataclass(frozen=True)
-class ExtractParts:
-    """Makes the parts of an extraction; see `pipelines.parts.PartMaker`."""
-
-    annotator: RowMaker
-    writer: RunWriter
-
-    def make(self, index: int, part: Sequence[ImageRecord], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Annotate the images of one part, or those of them that failed before, and write its tables."""
-        names = [record.image_id for record in part]
-        wanted = set(names)
-        if self.writer.retries:
-            table = read_table(instance_path(self.writer.folder, index), HASHED)
-            wanted = failed_in(self.writer.folder, index) | set(changed_images(table, {one.image_id: one.path for one in part}))
-            advance(len(names) - len(wanted), 0, 0)
-        rows, ends = Rows(), {names[place] for place in lost}
-        for record in (record for record in part if record.image_id in ends & wanted):
-            error = WorkerLost("the worker process ended each time that it worked on this image", hint="see whether it opens elsewhere")
-            rows.add(Rows(failures=[failure_row(record, WORKER, error)]))
-            advance(1, 0, 1)
-        with limited_threads(self.annotator.config.threads):
-            for one in annotate_all(self.annotator, [record for record in part if record.image_id in wanted - ends], advance):
-                rows.add(one)
-        if self.writer.retries:
-            amend(self.writer, index, names, wanted, vars(rows))
-        else:
-            self.writer.commit(index, rows.instances, rows.failures, rows.rejects, inputs=len(names))
-
-    def probe(self, one: ImageRecord) -> None:
-        """Annotate an image."""
-        with limited_threads(self.annotator.config.threads):
-            annotate_all(self.annotator, [one])
+    return trained_for(config.model, config.weights, config.category).mesh
 
 
 def retry(plan: Plan) -> int:
@@ -296,54 +275,42 @@ def retry(plan: Plan) -> int:
 
 
 def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Run a plan to its end, going on where an earlier run of the same recipe stopped.
+    """Run a plan to its end; see `extract_all`."""
+    return extract_all([plan], advance, say)[0]
+
+
+def extract_all(
+    plans: Sequence[Plan], advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None
+) -> list[Outcome]:
+    """Run the plans of several categories to their end, in one pass over the images; each goes on where an earlier run stopped.
 
     Args:
         advance: told of finished images, in any order.
         say: told of the dashboard's address.
 
     Raises:
-        FolderBusy: another process writes in the folder.
-        RecipeMismatch: the folder holds the results of another recipe, or of photographs that have changed since.
+        FolderBusy: another process writes in one of the folders.
+        RecipeMismatch: a folder holds the results of another recipe, or of photographs that have changed since.
         CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.
         Unaccounted: an image that is neither kept nor rejected nor failed.
     """
-    if plan.config.retry_failed:
-        say(f"{retry(plan)} failed images to try again")
-    with begin_run(plan, "extract") as writer:
-        if writer.complete:
-            return outcome(Run.open(plan.out), plan.records, fresh=False)
-        make_missing_parts(plan, ExtractJob(plan.without_records(), writer), writer, advance, say)
-        deadly = deadly_images(plan.out)
-        harmless = [record for record in plan.records if record.image_id not in deadly]
-        draw_overlays(plan.out, harmless, plan.template, plan.config.overlays)
-        extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.strangers), "work": plan.work}
-        run = finish_run(plan, writer, extra)
-        return outcome(run, plan.records, fresh=True)
+    for plan in plans:
+        if plan.config.retry_failed:
+            say(f"{retry(plan)} failed images to try again")
+    with ExitStack() as held:
+        writers = [held.enter_context(begin_run(plan, "extract")) for plan in plans]
+        begun = [(plan, writer) for plan, writer in zip(plans, writers, strict=True) if not writer.complete]
+        for model in dict.fromkeys(plan.model for plan, _ in begun):
+            make_together([pair for pair in begun if pair[0].model == model], advance, say)
+        return [_ended(plan, writer) for plan, writer in zip(plans, writers, strict=True)]
 
 
-def deadly_images(folder: Path) -> set[str]:
-    """The images of an unfinished run that end a worker process: this one is not to look at them."""
-    tables = (read_table(part_path(folder, "failures", index)) for index in done_parts(folder))
-    return {row["image_id"] for table in tables for row in table.to_pylist() if row["stage"] == WORKER}
-
-
-def outcome(run: Run, records: Sequence[ImageRecord], fresh: bool) -> Outcome:
-    """The account of a finished run of these images: every one is kept, failed, or rejected for its first reason.
-
-    Raises:
-        Unaccounted: images disappeared.
-    """
-    widths: dict[str, int] = {}
-    for table in run.instances(["image_id", "image_width"]):
-        widths.update(zip(table["image_id"].to_pylist(), table["image_width"].to_pylist(), strict=True))
-    failures = run.failures()["image_id"].to_pylist()
-    failed, rejects = set(failures) - set(widths), run.rejects()
-    reasons: dict[str, str] = {}
-    for image, reason in zip(rejects["image_id"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
-        if image not in widths and image not in failed:
-            reasons.setdefault(image, reason)
-    images = Account(len(records), len(widths), dict(Counter(reasons.values())), len(failed)).check()
-    by_reason = Counter(rejects["reason"].to_pylist())
-    turned = sum(one.size is not None and one.size[0] != widths.get(one.image_id, one.size[0]) for one in records)
-    return Outcome(run, images, run.counts["instances"], dict(by_reason), len(failures), turned, fresh)
+def _ended(plan: Plan, writer: RunWriter) -> Outcome:
+    """Overlays, marker and account of a run whose parts are all there."""
+    if writer.complete:
+        return outcome(Run.open(plan.out), plan.records, fresh=False)
+    deadly = deadly_images(plan.out)
+    harmless = [record for record in plan.records if record.image_id not in deadly]
+    draw_overlays(plan.out, harmless, plan.template, plan.config.overlays)
+    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.strangers), "work": plan.work}
+    return outcome(finish_run(plan, writer, extra), plan.records, fresh=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dp3d_data.categories import SCORE
+from dp3d_data.categories import SCORE, SEVERAL
 from dp3d_data.config import setting
 
 
@@ -12,7 +12,7 @@ from dp3d_data.config import setting
 class ExtractConfig:
     """Which photographs, which network, what to keep, and how to run."""
 
-    category: str = setting("dog", "Kind of animal to look for.", group="Input")
+    category: str = setting("dog", f"Kind of animal to look for. {SEVERAL}", group="Input")
     source: str = setting("", "Kind of input; docs/datasets.md lists them. None: folder, or the embedded samples.", group="Input")
     path: str = setting("", "File of annotations or results, or root folder of the dataset.", group="Input")
     images: tuple[str, ...] = setting((), "Folder, file, pattern or address of photographs; may be repeated.", group="Input")
@@ -24,7 +24,7 @@ class ExtractConfig:
     max_pixels: int = setting(100_000_000, "Images with more pixels fail.", group="Input", minimum=1, maximum=300_000_000)
     model: str = setting("", "Network: dp3d-data zoo list. None: the category's embedded one.", group="Network")
     weights: str = setting("", "Checkpoint, .pth or .pkl. None: the embedded one.", group="Network")
-    template: str = setting("", "Template, by name or file. None: the category's built-in one.", group="Network")
+    template: str = setting("", "Template, by name or file, or a folder with a file for each category. None: built-in.", group="Network")
     charts: str = setting("", "Which body vertex lies where on the charts of people: UV_Processed.mat.", group="Network")
     score: float = setting(SCORE, "Detections below this score are not looked at.", group="Network", minimum=0, maximum=1)
     side: int = setting(0, "Shortest side that images are scaled to for the network. 0: its own.", group="Network", minimum=0, maximum=4000)

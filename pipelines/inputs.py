@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
-from dp3d_data.datasets import FolderSource, SourceOptions, is_ready, open_source, read_boxes, size_of
+from dp3d_data.datasets import BY_CATEGORY, FolderSource, SourceOptions, is_ready, open_source, read_boxes, size_of
 from dp3d_data.datasets.folder import SOMETIMES
 from dp3d_data.datasets.images import NEED_HEIF
 from dp3d_data.errors import NothingToDo, UsageError
@@ -24,21 +27,33 @@ class Inputs:
         records: the images, in order.
         strangers: names in the user's file of boxes that are none of the images.
         notes: what the user should know of the input, a line each.
+        ends: where parts end among the records, if they are shared with categories of other images; empty where they are regular.
     """
 
     source: Any
     records: tuple[ImageRecord, ...]
     strangers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    ends: tuple[int, ...] = ()
+
+    @cached_property
+    def _digests(self) -> dict[bool, str]:
+        """Whether sizes count -> the digest of the facts of all images."""
+        digests = {sizes: hashlib.sha256() for sizes in (False, True)}
+        for number, record in enumerate(self.records):
+            told = (record.image_id, record.group, record.split, record.objects, record.size, record.faults, record.crowds)
+            size = size_of(record.path) if record.path else None
+            for sizes, digest in digests.items():
+                digest.update(("\n" * (number > 0) + repr((*told, size if sizes else None))).encode())
+        return {sizes: digest.hexdigest() for sizes, digest in digests.items()}
 
     def facts(self, sizes: bool = True) -> list[Any]:
         """What the recipe knows of them: names, sizes and all that rows or results take from a record, wherever it lies.
 
         Args:
-            sizes: whether another size of an image's file is another recipe.
+            sizes: whether another size of an image's file, in bytes, is another recipe.
         """
-        lines = "\n".join(_facts(record, sizes) for record in self.records)
-        return [self.source.name, self.source.digest(), hashlib.sha256(lines.encode()).hexdigest()]
+        return [self.source.name, self.source.digest(), self._digests[sizes], *([list(self.ends)] if self.ends else [])]
 
 
 def find_inputs(config: ExtractConfig) -> Inputs:
@@ -48,6 +63,80 @@ def find_inputs(config: ExtractConfig) -> Inputs:
         UsageError, InputMissing, InputCorrupt, NothingToDo: of the source, or of the file of boxes.
         NothingToDo: no image of the wanted split; names the splits that there are.
     """
+    return find_inputs_of(config, (config.category,))[config.category]
+
+
+def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, Inputs]:
+    """Category -> its images, of several categories; a file that speaks for all of them is read once.
+
+    Of several, those that the source has no image of are left out.
+
+    Raises:
+        UsageError, InputMissing, InputCorrupt, NothingToDo: as `find_inputs`.
+        UsageError: nothing tells the objects of these categories apart.
+    """
+    if config.boxes and not config.given_boxes:
+        raise UsageError("boxes are given and not wanted", got="--boxes and --no-given-boxes", expected="one of them")
+    source = _source(replace(config, category=names[0]))
+    if config.boxes and is_ready(source):
+        raise UsageError(f"the source {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
+    if len(names) > 1 and is_ready(source):
+        raise UsageError(f"the source {source.name!r} is of one category", got=", ".join(names), hint="choose one: --category NAME")
+    images = source.records_of(names) if source.name in BY_CATEGORY else []
+    found = dict.fromkeys(names, source.records()) if not images else {
+        name: [views[name] for views in images if name in views] for name in names
+    }  # fmt: skip
+    notes = _unread(source.unread()) if isinstance(source, FolderSource) else ()
+    made: dict[int, Inputs] = {}
+    for records in found.values():
+        if records and id(records) not in made:
+            made[id(records)] = Inputs(source, tuple(_chosen(records, config)), notes=notes)
+    inputs = {name: made[id(records)] for name, records in found.items() if records}
+    if config.boxes:
+        inputs = {name: _boxed(one, config, name) for name, one in inputs.items()}
+    if len(inputs) > 1:
+        _require_told_apart(inputs)
+    return _cut_together(inputs, [next(iter(views.values())).image_id for views in images], config.part) if len(names) > 1 else inputs
+
+
+def parts_of(count: int, size: int) -> tuple[int, ...]:
+    """Where the parts of so many images end: each has `size`, the last the rest."""
+    return tuple(min(end, count) for end in range(size, count + size, size))
+
+
+def _cut_together(inputs: dict[str, Inputs], order: Iterable[str], size: int) -> dict[str, Inputs]:
+    """Inputs whose parts of one number are of the same images, `size` of all that some category has.
+
+    Args:
+        order: ids of all images, as the source has them; none where every category has every image.
+    """
+    held = {name: {record.image_id for record in one.records} for name, one in inputs.items()}
+    wanted = set().union(*held.values())
+    images = [image for image in order if image in wanted]
+    chunks = [images[start:end] for start, end in pairwise((0, *parts_of(len(images), size)))]
+    cut = {}
+    for name, one in inputs.items():
+        ends = tuple(accumulate(sum(image in held[name] for image in chunk) for chunk in chunks))
+        place = {image: number for number, image in enumerate(images)}
+        records = tuple(sorted(one.records, key=lambda record: place[record.image_id])) if images else one.records
+        cut[name] = replace(one, records=records, ends=() if ends == parts_of(len(records), size) else ends)
+    return cut
+
+
+def _require_told_apart(inputs: dict[str, Inputs]) -> None:
+    """Refuse given objects that are the same for all categories: an animal is of one.
+
+    Raises:
+        UsageError: they are.
+    """
+    first, *others = ([record.objects for record in one.records] for one in inputs.values())
+    if any(first) and all(other == first for other in others):
+        got, hint = ", ".join(inputs), "give one category, or --no-given-boxes to detect"
+        raise UsageError("nothing says which of these objects are of which category", got=got, hint=hint)
+
+
+def _source(config: ExtractConfig) -> Any:
+    """The source that the settings name."""
     options = SourceOptions(
         path=config.path,
         images=config.images,
@@ -57,21 +146,21 @@ def find_inputs(config: ExtractConfig) -> Inputs:
         charts=config.charts,
         weights=config.weights,
     )
-    if config.boxes and not config.given_boxes:
-        raise UsageError("boxes are given and not wanted", got="--boxes and --no-given-boxes", expected="one of them")
-    source = open_source(config.source or ("folder" if config.images or config.path else "samples"), options)
-    if config.boxes and is_ready(source):
-        raise UsageError(f"the source {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
-    records = source.records()
-    if config.split:
-        records = _of_split(records, config.split)
-    if not config.given_boxes:
-        records = [replace(record, objects=None, size=None, faults=(), crowds=()) if record.path else record for record in records]
-    notes = _unread(source.unread()) if isinstance(source, FolderSource) else ()
-    if not config.boxes:
-        return Inputs(source, tuple(records), notes=notes)
-    with_boxes, strangers = read_boxes(config.boxes, config.category_in_file or config.category).attach(records)
-    return Inputs(source, tuple(with_boxes), tuple(strangers), notes)
+    return open_source(config.source or ("folder" if config.images or config.path else "samples"), options)
+
+
+def _chosen(records: list[ImageRecord], config: ExtractConfig) -> list[ImageRecord]:
+    """Those of the wanted split, with their objects where these are wanted."""
+    records = _of_split(records, config.split) if config.split else records
+    if config.given_boxes:
+        return records
+    return [replace(record, objects=None, size=None, faults=(), crowds=()) if record.path else record for record in records]
+
+
+def _boxed(inputs: Inputs, config: ExtractConfig, name: str) -> Inputs:
+    """The images with the boxes of the user's file."""
+    records, strangers = read_boxes(config.boxes, config.category_in_file or name).attach(inputs.records)
+    return replace(inputs, records=tuple(records), strangers=tuple(strangers))
 
 
 def _unread(kinds: Counter[str]) -> tuple[str, ...]:
@@ -88,10 +177,3 @@ def _of_split(records: list[ImageRecord], split: str) -> list[ImageRecord]:
         there = sorted({record.split for record in records if record.split is not None})
         raise NothingToDo(f"no image of the split {split!r}", got=", ".join(there) or "a source without splits", hint="leave out --split")
     return chosen
-
-
-def _facts(record: ImageRecord, sizes: bool) -> str:
-    """One line that changes with anything a result may depend on; of the image the number of bytes, where sizes count."""
-    size = size_of(record.path) if record.path and sizes else None
-    told = (record.objects, record.size, record.faults, record.crowds)
-    return repr((record.image_id, record.group, record.split, *told, size))

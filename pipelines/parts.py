@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,12 +15,12 @@ from dp3d_data.errors import RecipeMismatch
 from dp3d_data.files import write_text
 from dp3d_data.geometry import Template
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.run_parts import HASHED, changed_images, is_still_good
+from dp3d_data.shards.run_parts import HASHED, changed_images, is_still_good, marker_path
 
 # inputs, instances and failures that were finished since the last call
 Advance = Callable[[int, int, int], None]
 # index -> the inputs of each part that is to be made
-Parts = dict[int, Sequence[Any]]
+Parts = Mapping[int, Sequence[Any]]
 
 
 class PartMaker(Protocol):
@@ -102,14 +102,21 @@ def begin_run(plan: Plan, kind: str) -> RunWriter:
     return writer
 
 
-def make_missing_parts(plan: Plan, job: Job, writer: RunWriter, advance: Advance, say: Callable[[str], None]) -> None:
-    """Make the parts that an earlier run did not finish, and those that are damaged or whose photographs have changed since."""
+def missing_parts(plan: Plan, writer: RunWriter) -> Parts:
+    """The parts that an earlier run did not finish, and those that are damaged or whose photographs have changed since."""
     done, todo = writer.done, {}
     for index, part in enumerate(plan.parts):
-        if index in done and is_still_good(plan.out, index, plan.images(part)):
-            advance(len(part), 0, 0)
-        else:
+        if index not in done or not is_still_good(plan.out, index, plan.images(part)):
+            marker_path(plan.out, index).unlink(missing_ok=True)
             todo[index] = part
+    return todo
+
+
+def make_missing_parts(plan: Plan, job: Job, writer: RunWriter, advance: Advance, say: Callable[[str], None]) -> None:
+    """Make the parts of a plan that are missing."""
+    todo = missing_parts(plan, writer)
+    if done := sum(len(part) for index, part in enumerate(plan.parts) if index not in todo):
+        advance(done, 0, 0)
     place = plan.place
     make_parts(job, todo, replace(place, workers=min(place.workers, max(len(todo), 1))), advance, say)
 

@@ -75,6 +75,8 @@ SOURCES: dict[str, str] = {
     "dump": "dp3d_data.datasets.dump:DumpSource",
     "keypoints": "dp3d_data.datasets.keypoint_arrays:KeypointArraysSource",
 }
+# Those whose images, or whose objects, depend on the category: they know `records_of` several categories.
+BY_CATEGORY = ("coco", "lvis")
 
 
 def open_source(name: str, options: SourceOptions) -> Any:
@@ -93,6 +95,7 @@ def is_ready(source: Any) -> bool:
 
 
 __all__ = [
+    "BY_CATEGORY",
     "SOURCES",
     "BadInstance",
     "BoxFile",

@@ -15,7 +15,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)")
 
 def is_address(path: str | Path) -> bool:
     """Whether a name is an address and not a path."""
-    return isinstance(path, str) and _SCHEME.match(path) is not None
+    return isinstance(path, str) and ":" in path and _SCHEME.match(path) is not None
 
 
 def file_system(address: str) -> tuple[Any, str]:

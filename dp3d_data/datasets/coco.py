@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,13 +12,14 @@ from urllib.parse import unquote, urlsplit
 
 from dp3d_data.categories import CATEGORIES
 from dp3d_data.datasets.annotations import MALFORMED, Annotations, corners, in_words, keypoints_of, size_of_image
+from dp3d_data.datasets.coco_categories import ids_of, key_of
+from dp3d_data.datasets.coco_file import EXPECTED, Entries, read_coco, tags_of
 from dp3d_data.datasets.masks import segmentation_mask
 from dp3d_data.datasets.options import SourceOptions, required_path
-from dp3d_data.datasets.trees import find_image, read_json, require_images
-from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
+from dp3d_data.datasets.trees import find_image, require_images
+from dp3d_data.errors import InputCorrupt, NothingToDo
 from dp3d_data.records import GivenObject, ImageRecord
 
-EXPECTED = "COCO's json: images (id, file_name or coco_url, width, height), annotations (image_id, category_id, bbox), categories"
 HINT = "name the folder of the photographs: --images FOLDER"
 SINGLE = ("0", "0.0", "false", "no", "none", "null", "")  # what iscrowd says of one animal
 FORMS = "give the file of the instances, such as instances_val2017.json: results, panoptic and caption files hold no such annotations"
@@ -48,20 +48,32 @@ class CocoSource:
             UsageError: no such category in the file; names the near match.
             NothingToDo: no annotation of the category.
         """
+        return [views[self.options.category] for views in self.records_of((self.options.category,))]
+
+    def records_of(self, names: Sequence[str]) -> list[dict[str, ImageRecord]]:
+        """The images with an annotation of any of these categories, in the order of the file: category -> the record with its objects.
+
+        Of several categories the file may lack some, in names or in annotations.
+
+        Raises:
+            InputMissing, InputCorrupt, UsageError, NothingToDo: as `records`.
+        """
         path = Path(required_path(self.options, self.name, EXPECTED))
-        content = read_json(path, EXPECTED)
+        content = read_coco(path)
         folders = self.options.images or (str(path.parent), str(path.parent.parent))
-        word = self.options.category_in_file or self.options.category
-        found = coco_images(content, path, word, self._number_of(word), masks=self.options.masks)
-        side = split_in_name(path.stem)
-        records = [
-            one.of(ImageRecord(one.names[0], find_image(one.names, folders) if one.listed else "", self.name, split=side)) for one in found
-        ]
-        if not records:
-            raise NothingToDo(f"no {self.options.category} in this file", got=f"{len(content['images'])} images", path=path)
+        words = {name: self.options.category_in_file or name for name in names}
+        wanted = {name: (word, self._number_of(word)) for name, word in words.items()}
+        side, images = split_in_name(path.stem), []
+        for found in coco_images_of(content, path, wanted, masks=self.options.masks):
+            one = next(iter(found.values()))
+            record = ImageRecord(one.names[0], find_image(one.names, folders) if one.listed else "", self.name, split=side)
+            images.append({name: own.of(record) for name, own in found.items()})
+        if not images:
+            raise NothingToDo(f"no {' or '.join(names)} in this file", got=f"{len(content['images'])} images", path=path)
+        records = [next(iter(views.values())) for views in images]
         _require_unique(records, path)
         require_images([record for record in records if record.path], folders, HINT)
-        return records
+        return images
 
     def digest(self) -> str:
         """Nothing: the records say it all."""
@@ -108,21 +120,44 @@ def coco_images(content: Any, path: Path, word: str | None, other: str | None = 
         InputCorrupt: not COCO's json, or not one annotation in it that can be used.
         UsageError: no such category.
     """
+    return [found[""] for found in coco_images_of(content, path, {"": (word, other)}, masks=masks)]
+
+
+def coco_images_of(
+    content: Any, path: Path, wanted: Mapping[str, tuple[str | None, str | None]], *, masks: bool = False
+) -> list[dict[str, CocoImage]]:
+    """As `coco_images`, of several categories at once: of each image, the annotations of each category that it has.
+
+    Args:
+        wanted: our name of a category -> the two that the file may have for it, `word` and `other`.
+
+    Raises:
+        InputCorrupt: as `coco_images`.
+        UsageError: not one of these categories.
+    """
     lists = [content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations")]
-    if not all(isinstance(entries, list) for entries in lists):
+    if not all(isinstance(entries, (list, Entries)) for entries in lists):
         got = f"an object with {', '.join(map(str, content))}"[:120] if isinstance(content, dict) else f"a json {type(content).__name__}"
         raise InputCorrupt("not COCO's json", got=got, expected=EXPECTED, hint=FORMS, path=path)
     images, annotations = lists
-    wanted = None if word is None else category_ids(content.get("categories"), word, path, other, annotations)
-    known = _known_images(images)
-    for place, note in enumerate(annotations):
-        if _of_category(note, wanted):
-            _add(_image_of(note, known), note, place, masks, wanted is not None)
-    found = [image for image in known.values() if image.objects or image.crowds or image.faults]
-    if found and not any(image.objects or image.crowds for image in found):
-        got = found[0].faults[0]
+    tags = tags_of(annotations, "category_id")
+    ids = ids_of(content.get("categories"), wanted, path, tags)
+    names_of = {tag: _names_of(tag, ids) for tag in set(tags)}
+    known, found = KnownImages(images), dict[str, dict[str, CocoImage]]()
+    for place, tag in enumerate(tags):
+        note = annotations[place] if names_of[tag] else None
+        for name in names_of[tag]:
+            key, trouble = _image_key(note)
+            views = found.setdefault(key, {})
+            if name not in views:
+                views[name] = known.image(key, trouble)
+            _add(views[name], note, place, masks, ids[name] is not None)
+    together = [found[key] for key in sorted(found, key=known.place)]
+    every = [image for views in together for image in views.values()]
+    if every and not any(image.objects or image.crowds for image in every):
+        got = every[0].faults[0]
         raise InputCorrupt("not COCO's json: no annotation of it can be used", got=got, expected=EXPECTED, hint=FORMS, path=path)
-    return found
+    return together
 
 
 def _add(image: CocoImage, note: Any, place: int, masks: bool, by_category: bool) -> None:
@@ -135,121 +170,62 @@ def _add(image: CocoImage, note: Any, place: int, masks: bool, by_category: bool
 
     def make() -> GivenObject:
         if by_category:
-            _key(note["category_id"])
+            key_of(note["category_id"])
         mask = segmentation_mask(note.get("segmentation"), image.size) if masks else None
         named = keypoints_of(note.get("keypoints") or ())
-        return GivenObject(corners(note["bbox"]), None if own is None else _key(own), mask, named)
+        return GivenObject(corners(note["bbox"]), None if own is None else key_of(own), mask, named)
 
     image.add(name, make)
 
 
-def _of_category(note: Any, wanted: set[str] | None) -> bool:
-    """Whether an annotation is of a wanted category; one that does not tell is, so that it is seen."""
+def _names_of(tag: Any, ids: Mapping[str, set[str] | None]) -> list[str]:
+    """The wanted categories that an annotation is of; one that does not tell is of all, so that it is seen."""
     try:
-        return wanted is None or _key(note["category_id"]) in wanted
+        key = key_of(tag)
     except MALFORMED:
-        return True
+        return list(ids)
+    return [name for name, own in ids.items() if own is None or key in own]
 
 
-def _image_of(note: Any, known: dict[str, CocoImage]) -> CocoImage:
-    """The image of an annotation; one without a file, new among the known ones, where there is none."""
+def _image_key(note: Any) -> tuple[str, str]:
+    """The id of an annotation's image; empty where it has none, and why."""
     try:
-        key = _key(note["image_id"])
-        trouble, name = f"its image {key} is not in the file", f"image {key}, which is not in the file"
+        return key_of(note["image_id"]), ""
     except MALFORMED as error:
-        key, trouble, name = "", in_words(error), "annotations of no image"
-    return known.setdefault(key, CocoImage(trouble=trouble, names=[name], listed=False))
+        return "", in_words(error)
 
 
-def _known_images(images: Sequence[Any]) -> dict[str, CocoImage]:
-    """Id -> image; what is wrong with an image is the trouble of its annotations."""
-    known: dict[str, CocoImage] = {}
-    for entry in images:
+class KnownImages:
+    """The images of a file by id, made when an annotation names them; what is wrong with one is the trouble of its annotations."""
+
+    def __init__(self, entries: Sequence[Any]) -> None:
+        self._entries, self._places, self._twice = entries, dict[str, int](), set[str]()
+        for place, tag in enumerate(tags_of(entries, "id")):
+            with suppress(*MALFORMED):  # no annotation can name it
+                key = key_of(tag)
+                if self._places.setdefault(key, place) != place:
+                    self._twice.add(key)
+
+    def place(self, key: str) -> int:
+        """Where an image stands in the file; those that are none of it come last, as they were named."""
+        return self._places[key]
+
+    def image(self, key: str, trouble: str) -> CocoImage:
+        """The image of an id without annotations; one without a file where the file has none of that id."""
+        place = self._places.setdefault(key, len(self._entries) + len(self._places))
+        if place >= len(self._entries):
+            name = "annotations of no image" if trouble else f"image {key}, which is not in the file"
+            return CocoImage(trouble=trouble or f"its image {key} is not in the file", names=[name], listed=False)
+        image = CocoImage(names=[f"image {key}, which has no file_name"], listed=False)
         try:
-            key = _key(entry["id"])
-        except MALFORMED:
-            continue  # no annotation can name it
-        if key in known:
-            known[key].trouble = f"two images have its image_id {key}"
-            continue
-        image = known[key] = CocoImage(names=[f"image {key}, which has no file_name"], listed=False)
-        try:
+            entry = self._entries[place]
             image.names, image.listed = _names(entry), True
             image.size = size_of_image(entry.get("width"), entry.get("height"))
         except MALFORMED as error:
             image.trouble = in_words(error)
-    return known
-
-
-def category_ids(
-    categories: Any, word: str, path: Path, other: str | None = None, annotations: Sequence[Any] = ()
-) -> set[str] | None:
-    """Ids of the wanted category; None where the file does not tell categories apart.
-
-    Args:
-        word: a name or synonym (underscores, spaces and capitals do not matter) or an id of the file.
-        other: an id to take where the word is none of the file's.
-        annotations: of the file, which may tell categories apart without naming them.
-
-    Raises:
-        UsageError: the file has no such category; names the near match.
-        InputCorrupt: a category without id or name, or an id that means another category too.
-    """
-    if not categories:
-        return _unnamed(word, path, annotations)
-    by_name, by_synonym, names = _categories(categories, path)
-    ids = by_name.get(_plain(word)) or by_synonym.get(_plain(word)) or {key for key in (word, other) if key in names}
-    shared = [key for key in ids if len(names[key]) > 1]
-    if shared:
-        raise InputCorrupt(f"two categories have the id {shared[0]}", got=" and ".join(sorted(names[shared[0]])), path=path)
-    if ids:
-        return ids
-    near = difflib.get_close_matches(_plain(word), [*by_name, *by_synonym], n=1)
-    got = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(by_name)[:5])
-    hint = "name it as the file does, or by its id: --category-in-file NAME_OR_ID"
-    raise UsageError(f"no category {word!r} in the annotations", got=got, hint=hint, path=path)
-
-
-def _categories(categories: Any, path: Path) -> tuple[dict[str, set[str]], dict[str, set[str]], dict[str, set[str]]]:
-    """Name -> ids, synonym -> ids, id -> names."""
-    by_name: dict[str, set[str]] = {}
-    by_synonym: dict[str, set[str]] = {}
-    names: dict[str, set[str]] = {}
-    try:
-        for entry in categories:
-            key, name, synonyms = _key(entry["id"]), _plain(str(entry["name"])), entry.get("synonyms") or ()
-            by_name.setdefault(name, set()).add(key)
-            names.setdefault(key, set()).add(name)
-            for synonym in (synonyms,) if isinstance(synonyms, str) else synonyms:
-                by_synonym.setdefault(_plain(str(synonym)), set()).add(key)
-    except MALFORMED as error:
-        raise InputCorrupt("not COCO's json: a category", got=in_words(error), expected=EXPECTED, path=path) from error
-    return by_name, by_synonym, names
-
-
-def _unnamed(word: str, path: Path, annotations: Sequence[Any]) -> set[str] | None:
-    """The ids of a file without names of categories: the word where it is an id, all where there is but one."""
-    if word.isdecimal():
-        return {word}
-    found: set[str] = set()
-    for note in annotations:
-        with suppress(*MALFORMED):
-            found.add(_key(note["category_id"]))
-    if len(found) > 1:
-        got, hint = f"category ids {', '.join(sorted(found)[:5])}", "choose one: --category-in-file ID"
-        raise UsageError("the annotations do not name their categories", got=got, hint=hint, path=path)
-    return None
-
-
-def _key(value: Any) -> str:
-    """An id as text: 18, 18.0 and "18" are one.
-
-    Raises:
-        InputCorrupt: neither a number nor text.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise InputCorrupt("not an id", got=repr(value)[:40])
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+        if key in self._twice:
+            image.trouble = f"two images have its image_id {key}"
+        return image
 
 
 def split_in_name(stem: str) -> str | None:
@@ -268,10 +244,6 @@ def _names(image: Mapping[str, Any]) -> list[str]:
     if not names:
         raise InputCorrupt("its image has no file_name and no coco_url")
     return list(dict.fromkeys(name.replace("\\", "/").lstrip("/") for name in names))
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("_", " ")
 
 
 def _require_unique(records: Sequence[ImageRecord], path: Path) -> None:

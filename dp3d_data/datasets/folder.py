@@ -7,7 +7,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import ClassVar
 
@@ -46,6 +46,7 @@ class FolderSource:
     """
 
     options: SourceOptions
+    seen: dict[str, Counter[str]] = field(default_factory=dict, init=False, compare=False, repr=False)
     name: ClassVar[str] = "folder"
 
     @property
@@ -60,10 +61,7 @@ class FolderSource:
             InputMissing: a path that does not exist, a pattern that matches nothing; names the near match.
             NothingToDo: folders without an image.
         """
-        found: dict[str, Found] = {}
-        for root, path, read in self._found():
-            if read:
-                found.setdefault(path if is_address(path) else os.path.abspath(path), (root, path))
+        found = self._look()
         if not found:
             where = ", ".join(map(str, self.entries)) or "nothing"
             expected = "files with one of the extensions " + " ".join(sorted(extensions()))
@@ -74,19 +72,27 @@ class FolderSource:
 
     def unread(self) -> Counter[str]:
         """How many images of formats that are not read lie in the folders, by extension."""
-        paths = {path if is_address(path) else os.path.abspath(path) for _, path, read in self._found() if not read}
-        return Counter(map(_extension, paths))
+        if "unread" not in self.seen:
+            self._look()
+        return self.seen["unread"]
 
     def digest(self) -> str:
         """Nothing: the records say it all."""
         return ""
 
-    def _found(self) -> Iterator[tuple[str, str, bool]]:
-        """The images of all entries, with the folder each was looked for in, and whether it is read; what is named always is."""
+    def _look(self) -> dict[str, Found]:
+        """The images by absolute path; those in folders whose formats are not read are counted and left out."""
         skipped = NEVER.union(*SOMETIMES.values()) - extensions()
+        found, unread = dict[str, Found](), dict[str, str]()
         for entry in map(str, self.entries):
             for root, path, named in _expand(entry, extensions() | skipped):
-                yield root, path, named or _extension(path) not in skipped
+                place = path if is_address(path) else _absolute(path)
+                if named or (extension := _extension(path)) not in skipped:
+                    found.setdefault(place, (root, path))
+                else:
+                    unread[place] = extension
+        self.seen["unread"] = Counter(unread.values())
+        return found
 
     def _contents(self) -> str:
         """What the folders hold instead, by extension."""
@@ -105,6 +111,16 @@ def extensions() -> frozenset[str]:
 
 def _extension(path: str) -> str:
     return os.path.splitext(path)[1].lower()
+
+
+def _is_plain(path: str) -> bool:
+    """Whether no part of a path is empty or begins with a dot, so that the path is in its normal form."""
+    return os.sep == "/" and "//" not in path and "/." not in path and path[:1] != "." and path[-1:] != "/"
+
+
+def _absolute(path: str) -> str:
+    """What `os.path.abspath` says, sooner: most paths are plain."""
+    return os.path.join(os.getcwd(), path) if _is_plain(path) else os.path.abspath(path)
 
 
 def _expand(entry: str, wanted: frozenset[str]) -> Iterator[tuple[str, str, bool]]:
@@ -146,7 +162,7 @@ def walk_images(folder: str, wanted: frozenset[str] | None = None, entered: set[
         return
     entered.add((status.st_dev, status.st_ino))
     for name in names:
-        path = os.path.join(folder, name)
+        path = f"{folder.rstrip('/')}/{name}" if os.sep == "/" else os.path.join(folder, name)
         if name.startswith("."):
             continue
         if os.path.isdir(path):
@@ -174,10 +190,15 @@ def _names(found: list[tuple[str, Found]]) -> list[str]:
 
 def _below(path: str, root: str) -> str:
     """The path without the folder it was looked for in."""
-    return path.removeprefix(root).lstrip("/").partition("::")[0] if is_address(path) else os.path.relpath(path, root)
+    if is_address(path):
+        return path.removeprefix(root).lstrip("/").partition("::")[0]
+    rest = path.removeprefix(f"{root.rstrip('/')}/")
+    return rest if len(rest) < len(path) and _is_plain(rest) else os.path.relpath(path, root)
 
 
 def _readable(path: str) -> str:
+    if path.isascii() and os.sep == "/":
+        return path
     return os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from dp3d_data.categories import category as category_named
-from dp3d_data.detection.checkpoint import Checkpoint, read_checkpoint
+from dp3d_data.detection.checkpoint import Checkpoint, read_checkpoint, template_hash
 from dp3d_data.detection.classes import class_and_mesh
 from dp3d_data.detection.identify import as_trained, guess_spec, nearest_spec
 from dp3d_data.detection.network import build_network
@@ -45,7 +49,9 @@ def load_predictor(
         CheckpointError, UnsafePickle, WeightsMismatch: the weights cannot be used.
     """
     require_device(device)
-    path, checkpoint, spec = _read(model, weights, category)
+    path, model = _path(model, weights, category)
+    checkpoint = read_checkpoint(path)
+    spec = _spec(model, checkpoint, path)
     if side:
         spec = spec.looking_at(side)
     own_class, mesh = class_and_mesh(spec, category)
@@ -53,31 +59,50 @@ def load_predictor(
     fill(network, spec, checkpoint, path)
     mesh_of = {**spec.class_to_mesh, own_class: mesh} if mesh else {}
     speed = {"precision": precision, "channels_last": channels_last, "compiled": compiled}
-    template_hash = checkpoint.template_hash(mesh)
-    return DensePredictor(network, spec, device=device, mesh_of=mesh_of, template_hash=template_hash, **speed)
+    known = {"mesh_of": mesh_of, "template_hash": checkpoint.template_hash(mesh), "notes": checkpoint.notes}
+    return DensePredictor(network, spec, device=device, **known, **speed)
 
 
-def trained_for(model: str, weights: str | Path, category: str) -> tuple[int, str]:
-    """What `load_predictor` would match to, told without building the network.
+@dataclass(frozen=True)
+class Target:
+    """What a network has for a category.
 
-    Returns:
-        Vertices of the category's mesh, 0 for charts, and the template's content hash, empty where the weights name none.
+    Attributes:
+        class_id: its class.
+        mesh: the mesh it is matched to; empty for charts.
+        vertices: of the mesh, 0 for charts.
+        template_hash: content hash of the template that the weights name; empty where they name none.
     """
-    _, checkpoint, spec = _read(model, weights, category)
-    mesh = class_and_mesh(spec, category)[1]
-    return spec.mesh_sizes.get(mesh, 0), checkpoint.template_hash(mesh)
+
+    class_id: int
+    mesh: str
+    vertices: int
+    template_hash: str
 
 
-def _read(model: str, weights: str | Path, category: str) -> tuple[Path, Checkpoint, ModelSpec]:
-    """The file of weights, its content, and the network that it fills."""
+def trained_for(model: str, weights: str | Path, category: str) -> Target:
+    """What `load_predictor` would match to, told without building the network."""
+    path, name = _path(model, weights, category)
+    spec, notes = _known(name, path, path.stat().st_mtime_ns if path.is_file() else 0)
+    class_id, mesh = class_and_mesh(spec, category)
+    return Target(class_id, mesh, spec.mesh_sizes.get(mesh, 0), template_hash(notes, mesh))
+
+
+@lru_cache(maxsize=4)
+def _known(model: str, path: Path, changed: int) -> tuple[ModelSpec, Mapping[str, Any]]:
+    """Which network a file is for and what it says of itself: read once for all categories, for as long as it is not changed."""
+    checkpoint = read_checkpoint(path)
+    return _spec(model, checkpoint, path), checkpoint.notes
+
+
+def _path(model: str, weights: str | Path, category: str) -> tuple[Path, str]:
+    """The file of weights, and the name of the network where it is known."""
     if not model and not weights:
         model = category_named(category).model or ""
         if not model:
             hint = "fetch published weights (dp3d-data zoo list) and give them: --weights FILE"
             raise UsageError(f"no network is shipped for {category!r}", hint=hint)
-    path = Path(weights) if weights else shipped_weights(find_spec(model))
-    checkpoint = read_checkpoint(path)
-    return path, checkpoint, _spec(model, checkpoint, path)
+    return Path(weights) if weights else shipped_weights(find_spec(model)), model
 
 
 def _spec(model: str, checkpoint: Checkpoint, path: Path) -> ModelSpec:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torchvision.ops import nms
 
+from dp3d_data.detection.checkpoint import template_hash
 from dp3d_data.detection.classes import class_and_mesh
 from dp3d_data.detection.crops import SOURCE_SIDE, Square, crop_of, part_of_maps, region_of, square_of
 from dp3d_data.detection.duplicates import once, tightened
 from dp3d_data.detection.outputs import Outputs
+from dp3d_data.detection.passes import Image, LastPass, Pass, Prepared
 from dp3d_data.detection.resizing import network_size, resized
 from dp3d_data.detection.spec import ModelSpec
 from dp3d_data.errors import ShapeError, UsageError
@@ -22,7 +26,6 @@ from dp3d_data.errors import ShapeError, UsageError
 BOXES_AT_ONCE = 16
 SAME_BOX = 0.7  # overlap of two boxes of one animal, whatever their classes
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-Image = UInt8[np.ndarray, "h w 3"]
 Boxes = Float[np.ndarray, "n 4"]
 
 
@@ -61,30 +64,6 @@ class _Found:
     classes: torch.Tensor
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A photograph at the network's size; its own pixels are no longer needed.
-
-    Attributes:
-        pixels: [h, w, 3] BGR, 0..255.
-        height, width: of the photograph, pixels.
-        shape: rows and columns with the padding that the backbone asks for; photographs of one shape can share a pass.
-        source: [H, W, 3] BGR, what crops are cut from; None where the network takes no second look.
-    """
-
-    pixels: Image
-    height: int
-    width: int
-    shape: tuple[int, int]
-    source: Image | None = None
-
-    @property
-    def scale(self) -> Float[np.ndarray, "4"]:
-        """Pixels of the network's input for one of the photograph: x, y, x, y."""
-        rows, columns = self.pixels.shape[:2]
-        return np.array([columns / self.width, rows / self.height] * 2, dtype=np.float32)
-
-
 class DensePredictor:
     """A network at work.
 
@@ -97,6 +76,7 @@ class DensePredictor:
         compiled: let torch compile the backbone, which takes a minute and pays in long runs of few shapes.
         mesh_of: mesh of each class, where it differs from the specification's (class-agnostic models).
         template_hash: content hash of the template the weights were trained for; empty where unknown.
+        notes: what the weights say of themselves.
     """
 
     def __init__(
@@ -110,6 +90,7 @@ class DensePredictor:
         compiled: bool = False,
         mesh_of: dict[int, str] | None = None,
         template_hash: str = "",
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"unknown precision {precision!r}", expected=", ".join(PRECISIONS))
@@ -120,6 +101,18 @@ class DensePredictor:
         self.precision, self.template_hash = precision, template_hash
         self.mesh_of = dict(mesh_of or spec.class_to_mesh)
         self._vertices: dict[str, np.ndarray] = {}
+        self._notes, self._last = notes or {}, LastPass()
+
+    def of_category(self, category: str) -> DensePredictor:
+        """The same network for another category; both share their passes.
+
+        Raises:
+            UsageError: this network does not know it.
+        """
+        other, (class_id, mesh) = copy.copy(self), class_and_mesh(self.spec, category)
+        other.mesh_of = {**self.spec.class_to_mesh, class_id: mesh} if mesh else {}
+        other.template_hash = template_hash(self._notes, mesh)
+        return other
 
     def vertex_embeddings(self, class_id: int) -> Float[np.ndarray, "vertices dim"]:
         """Unit embeddings of the vertices of a class's mesh.
@@ -208,19 +201,15 @@ class DensePredictor:
 
     def _same_shape(self, photographs: list[Prepared], given, score, wanted) -> list[list[RawDetection]]:
         again = self.spec.crop_side > 0
-        features = inputs = None
-        if not again or any(boxes is None for boxes in given):
-            inputs = torch.cat([self._input(one.pixels) for one in photographs]).contiguous(memory_format=self.memory_format)
-            with self._autocast():
-                features = self.backbone(inputs)
-            features = {name: level.float() for name, level in features.items()}
-        found = self._boxes(inputs, features, given, photographs, score, wanted)
+        own_maps = not again or any(boxes is None for boxes in given)
+        looked = self._last.of(photographs, score, partial(self._pass, photographs, score)) if own_maps else None
+        found = self._boxes(looked, given, photographs, score, wanted)
         placed = [
             boxes if boxes is not None else _clipped(one.boxes.cpu().numpy() / photograph.scale, photograph)
             for one, boxes, photograph in zip(found, given, photographs, strict=True)
         ]
         squares = [[square_of(box) for box in boxes] for boxes in placed] if again else None
-        maps = self._dense_again(photographs, squares) if squares else self._dense(features, [one.boxes for one in found])
+        maps = self._dense_again(photographs, squares) if squares else self._dense(looked.features, [one.boxes for one in found])
         answers, start = [], 0
         for number, (one, boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
             regions = [region_of(square, photograph.width, photograph.height) for square in squares[number]] if squares else boxes
@@ -229,17 +218,27 @@ class DensePredictor:
             start += len(one.boxes)
         return answers
 
+    def _pass(self, photographs: list[Prepared], score: float) -> Pass:
+        inputs = torch.cat([self._input(one.pixels) for one in photographs]).contiguous(memory_format=self.memory_format)
+        with self._autocast():
+            features = self.backbone(inputs)
+        return Pass(photographs, score, inputs, {name: level.float() for name, level in features.items()})
+
+    def _detected(self, looked: Pass) -> list[Any]:
+        """What the box branch says of each photograph of a pass."""
+        if looked.detected is None:
+            self.network.roi_heads.box_predictor.test_score_thresh = looked.score
+            sizes = [one.pixels.shape[:2] for one in looked.photographs]
+            looked.detected = self.network.detect(looked.inputs, sizes, looked.features)
+        return looked.detected
+
     def _input(self, pixels: Image) -> torch.Tensor:
         pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
         return self.network.normalised(torch.from_numpy(pixels).to(self.device))
 
-    def _boxes(self, inputs, features, given, photographs: list[Prepared], score, wanted) -> list[_Found]:
+    def _boxes(self, looked: Pass | None, given, photographs: list[Prepared], score, wanted) -> list[_Found]:
         """Given boxes, or those of the box branch that are wanted."""
-        if all(boxes is not None for boxes in given):
-            detected: list[Any] = [None] * len(given)
-        else:
-            self.network.roi_heads.box_predictor.test_score_thresh = score
-            detected = self.network.detect(inputs, [one.pixels.shape[:2] for one in photographs], features)
+        detected = [None] * len(given) if all(boxes is not None for boxes in given) else self._detected(looked)
         found = []
         for boxes, photograph, instances in zip(given, photographs, detected, strict=True):
             if boxes is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dp3d_data.config import workspace
@@ -11,6 +12,7 @@ from dp3d_data.errors import InputMissing, TemplateError, UsageError
 from dp3d_data.geometry.template import Template
 
 DATA = Path(__file__).parent / "data"
+SUFFIXES = (".npz", ".obj", ".ply", ".glb")
 LICENCES = {"cow": "public domain (spot, Keenan Crane)", "dog": "Apache-2.0 (derived from dm-control's dog)"}
 
 
@@ -27,6 +29,32 @@ def imported_folder() -> Path:
 def imported_names() -> list[str]:
     """The templates that were imported into the workspace."""
     return sorted(path.stem for path in imported_folder().glob("*.npz"))
+
+
+def first_imported(names: Iterable[str]) -> str:
+    """The first of some names that a template of the workspace has; empty where none has."""
+    held = set(imported_names())
+    return next((name for name in names if name in held), "")
+
+
+def is_folder_of_templates(name_or_path: str) -> bool:
+    """Whether a folder is named, and no template."""
+    return name_or_path not in {"", *builtin_names(), *imported_names()} and Path(name_or_path).is_dir()
+
+
+def template_in(folder: str | Path, names: Sequence[str]) -> str:
+    """The file of a folder of templates that has the first of `names` that there is.
+
+    Raises:
+        InputMissing: none of the folder has such a name.
+    """
+    folder = Path(folder)
+    places = [folder / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        got = ", ".join(sorted(place.name for place in folder.iterdir())[:6]) or "an empty folder"
+        raise InputMissing("no template of this category in the folder", got=got, expected=" or ".join(names), path=folder)
+    return str(found)
 
 
 def free_path(name: str, overwrite: bool = False) -> Path:

@@ -15,7 +15,7 @@ from dp3d_data.errors import RecipeMismatch, Unaccounted
 from dp3d_data.files import locked, read_json, sweep, write_json
 from dp3d_data.shards.files import read_table, write_table
 from dp3d_data.shards.instances import Row, instance_batch, rows_batch
-from dp3d_data.shards.run_parts import COUNTS, PARTS, check_part, done_parts, instance_path, mark_part, part_path
+from dp3d_data.shards.run_parts import COUNTS, PARTS, check_part, done_parts, instance_path, mark_part, marker_path, part_path
 from dp3d_data.shards.runs import MARKER, OVERLAYS, START, START_KINDS, TEMPLATE, Run, found_run
 from dp3d_data.shards.schema import FAILURE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION
 
@@ -96,6 +96,10 @@ class RunWriter:
     def done(self) -> set[int]:
         """Indices of the parts already committed."""
         return done_parts(self.folder)
+
+    def holds(self, index: int) -> bool:
+        """Whether a part is committed."""
+        return marker_path(self.folder, index).is_file()
 
     def commit(
         self,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dp3d_data.categories import SEVERAL, categories, folder_of
 from dp3d_data.config import setting, workspace
 from dp3d_data.errors import ConfigError, UsageError
 from dp3d_data.filters import FilterConfig
-from pipelines.cli.commandline import command, config_options, say
+from pipelines.cli.commandline import command, config_options, each, say
 
 if TYPE_CHECKING:
     from pipelines.shards import ShardPlan
@@ -70,7 +70,9 @@ class SplitOptions:
 class ShardOptions(SplitOptions):
     """Inputs, split and size of shards."""
 
-    category: str = setting("dog", "Category whose part of the workspace is used.", group="Input and output")
+    category: str = setting(
+        "dog", f"Category whose part of the workspace is used. {SEVERAL}", group="Input and output"
+    )  # fmt: skip
     input: tuple[str, ...] = setting(
         (), "Folder of extract, synth, project or shards; again for more. Default: all runs in the workspace.", group="Input and output"
     )
@@ -93,16 +95,25 @@ def build_shards(config: BuildShardsConfig) -> None:
     """Filter, split, shuffle and write the instances of extract, synth and project as Parquet shards.
 
     Instances of one image, video or subject never lie on both sides of the split; exact duplicates are left out.
-    A build that was stopped goes on where it was.
+    A build that was stopped goes on where it was. Of several categories each has shards of its own; a folder that is given
+    then holds a folder for each.
     """
     from pipelines.shards import build
 
-    root = workspace(config.category)
-    folders = [Path(name) for name in config.input] or [root / name for name in RUNS if (root / name / "run.json").is_file()]
-    out = Path(config.out) if config.out else root / "shards"
-    plan = config.plan(config.filters)
-    build(folders, out, config.category, plan, overwrite=config.overwrite, say=say, workers=config.workers)
-    say(f"  written to {out} · next: dp3d-model train --shards {out}")
+    names, plan = categories(config.category), config.plan(config.filters)
+
+    def work(name: str) -> None:
+        root = workspace(name)
+        folders = [folder_of(folder, name, names) for folder in config.input]
+        folders = folders or [root / run for run in RUNS if (root / run / "run.json").is_file()]
+        out = folder_of(config.out, name, names) if config.out else root / "shards"
+        build(folders, out, name, plan, overwrite=config.overwrite, say=say, workers=config.workers)
+        say(f"  written to {out}" + (f" · next: dp3d-model train --shards {out}" if len(names) == 1 else ""))
+
+    each(names, work)
+    if len(names) > 1:
+        own = f" --shards {config.out}" if config.out else ""
+        say(f"  next: dp3d-model train --category {config.category}{own}")
 
 
 def parse_size(text: str) -> int:

@@ -154,6 +154,23 @@ def require_place(path: str | Path, kind: str = "") -> None:
         raise PathUnusable("nothing can be written here", path=folder)
 
 
+def each(names: Sequence[str], work: Callable[[str], None]) -> None:
+    """Do the work of each category; of several, those that have nothing to work on are told and left out.
+
+    Raises:
+        NothingToDo: none has.
+    """
+    left: list[NothingToDo] = []
+    for name in names:
+        try:
+            work(name)
+        except NothingToDo as error:
+            left.append(error)
+            if len(left) == len(names):
+                raise
+            say(f"{name}: left out: {error}")
+
+
 def next_step(kept: int, inputs: int, failed: int, folder: object, command: str) -> str:
     """What to do after a run: the command that works on what was kept, or what may help where nothing was.
 

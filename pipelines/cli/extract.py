@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import click
 
+from dp3d_data.categories import categories
 from dp3d_data.config import workspace
-from pipelines.cli.commandline import command, config_options, next_step, say
+from pipelines.cli.commandline import command, config_options, each, next_step, say
 from pipelines.extract_settings import ExtractConfig
 
 EXAMPLE = """
@@ -16,6 +17,7 @@ dp3d-data extract --category dog --images photos/ --images more/*.png --out dogs
 dp3d-data extract --category dog --images photos/ --boxes boxes.csv
 dp3d-data extract --category dog --images photos/ --dry-run
 dp3d-data extract --category dog --images photos/ --retry-failed
+dp3d-data extract --category dog,cow --images photos/
 dp3d-data extract --category dog --source coco --path instances_val2017.json --images val2017/
 """
 
@@ -27,29 +29,41 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     """Find the animals of photographs and the template vertices that each shows.
 
     Every image is detected, matched pixel by pixel to the template, and averaged per vertex. Without --images the
-    embedded samples are used; --source names another kind of input (docs/datasets.md). A run that was stopped goes on
-    where it stopped when the same command is given again. --dry-run tells time and space beforehand; --retry-failed
-    tries again what failed; --workers, --scheduler and --cluster say where the work is done.
+    embedded samples are used; --source names another kind of input (docs/datasets.md). Several categories share one pass
+    over the images; each has a run of its own, in its part of the workspace or in a folder of its name in --out. A run
+    that was stopped goes on where it stopped when the same command is given again. --dry-run tells time and space
+    beforehand; --retry-failed tries again what failed; --workers, --scheduler and --cluster say where the work is done.
     """
-    from pipelines.extract import extract as run
-    from pipelines.extract import make_plan
+    from pipelines.extract import extract_all, make_plans
 
-    plan = make_plan(replace(config, images=config.images + more))
-    images = len(plan.records)
-    words = [f"{config.category}: {images} image{'s' * (images != 1)}", f"model {plan.model}"]
+    plans = make_plans(replace(config, images=config.images + more))
+    for plan in plans:
+        _announce(plan)
+    names, found = categories(config.category), {plan.config.category for plan in plans}
+    for name in names:
+        if name not in found:
+            say(f"{name}: left out: the source has no image of it")
+    if config.dry_run:
+        _dry_run(plans, config)
+        return
+    with _progress(len({record.image_id for plan in plans for record in plan.records})) as advance:
+        outcomes = extract_all(plans, advance, say)
+    told = dict(zip((plan.config.category for plan in plans), outcomes, strict=True))
+    each(list(told), lambda name: _summary(told[name], name, alone=len(names) == 1))
+    if len(names) > 1:
+        own = f" --input {config.out}" if config.out else ""
+        say(f"  next: dp3d-data build-shards --category {config.category}{own}")
+
+
+def _announce(plan) -> None:
+    """What was understood."""
+    images, strangers = len(plan.records), plan.inputs.strangers
+    words = [f"{plan.config.category}: {images} image{'s' * (images != 1)}", f"model {plan.model}"]
     say(" · ".join([*words, _workers(plan), f"recipe {plan.recipe}"]))
-    if strangers := plan.inputs.strangers:
-        say(f"  {len(strangers)} names in {config.boxes} are none of these images, for example {strangers[0]!r}")
+    if strangers:
+        say(f"  {len(strangers)} names in {plan.config.boxes} are none of these images, for example {strangers[0]!r}")
     for note in plan.inputs.notes:
         say(f"  {note}")
-    if config.dry_run:
-        if plan.config.device != config.device:
-            say(f"  no {config.device} here: looked at on the {plan.config.device}, so the workers may be faster")
-        _dry_run(plan)
-        return
-    with _progress(images) as advance:
-        outcome = run(plan, advance, say)
-    _summary(outcome, config.category)
 
 
 def _workers(plan) -> str:
@@ -59,20 +73,22 @@ def _workers(plan) -> str:
     return words if device == "cpu" else f"{words} on {device}"
 
 
-def _dry_run(plan) -> None:
-    """What the folder holds, what remains to be done, and the time and space that it takes."""
+def _dry_run(plans, config: ExtractConfig) -> None:
+    """What the folders hold, what remains to be done, and the time and space that it takes."""
     from datetime import timedelta
 
     from pipelines.estimate import estimate
 
-    told = estimate(plan)
+    if plans[0].config.device != config.device:
+        say(f"  no {config.device} here: looked at on the {plans[0].config.device}, so the workers may be faster")
+    told = estimate(*plans)
     states = {
         "new": "a new run",
         "unfinished": "goes on with an unfinished run",
         "finished": "a finished run of this recipe",
         "another recipe": "this folder holds another recipe: it will be refused without --out, --beside or --overwrite",
     }
-    say(f"dry run, nothing is written · {plan.out}: {states[told.state]}")
+    say(f"dry run, nothing is written · {', '.join(str(plan.out) for plan in plans)}: {states[told.state]}")
     say(f"  {told.todo} of {told.images} images to do, in {told.parts} part{'s' * (told.parts != 1)}")
     if not told.todo:
         return
@@ -111,9 +127,11 @@ def _progress(total: int):
     return bar()
 
 
-def _summary(outcome, category: str) -> None:
-    """What became of every image, where the result lies and what comes next."""
+def _summary(outcome, category: str, alone: bool) -> None:
+    """What became of every image, where the result lies and, of a category alone, what comes next."""
     images, folder = outcome.images, outcome.run.folder
+    if not alone:
+        say(f"{category}:")
     if not outcome.fresh:
         say("  this run was finished before; nothing to do (--overwrite makes it anew)")
     reasons = ", ".join(f"{reason} {count}" for reason, count in outcome.rejects.items())
@@ -127,4 +145,4 @@ def _summary(outcome, category: str) -> None:
     own = "" if folder == workspace(category) / "extract" else f" --input {folder}"
     line = f"dp3d-data build-shards --category {category}{own}"
     then = next_step(outcome.instances, images.inputs, images.failed, folder, line)
-    say(f"  written to {folder} · {then}")
+    say(f"  written to {folder}" + (f" · {then}" if alone or not outcome.instances else ""))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dp3d_data.categories import SEVERAL, categories, folder_of
 from dp3d_data.config import read_toml, workspace
-from dp3d_data.errors import InputMissing, RecipeMismatch, TemplateMismatch
+from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, TemplateMismatch
 from dp3d_model.config import EVALUATION_ONLY, PRESETS, TrainConfig, model_fields, preset
-from pipelines.cli.commandline import GroupedOption, command, config_options, say
+from pipelines.cli.commandline import GroupedOption, command, config_options, each, say
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
@@ -33,7 +34,10 @@ FEW, MIXED, TRUTH_OF_MIX = 300, 1000, 3.0
     group="Input",
     help="Shards to learn from, also at an fsspec address.  [default: the category's]",
 )
-@click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
+@click.option(
+    "--category", default="dog", cls=GroupedOption, group="Input",
+    help=f"Whose part of the workspace to use. {SEVERAL}",
+)  # fmt: skip
 @click.option("--threads", default=1, type=click.IntRange(0), cls=GroupedOption, group="Input", help="Threads that read ahead.")
 @click.option("--device", default="cpu", cls=GroupedOption, group="Input", help="Where to compute: cpu, cuda, cuda:1, ...")
 @click.option("--split", default="train", cls=GroupedOption, group="Input", help="Split to learn from.")
@@ -78,29 +82,37 @@ def train(
     A run that was stopped goes on where it stopped when the same command is given again, with the same losses. On several GPUs or
     machines: torchrun --nproc-per-node 4 -m pipelines.cli.model train --device cuda ...
     """
-    chosen, start = with_preset(config, preset_name), initial_model(init, category)
-    if start is not None:
-        chosen = replace(chosen, **{name: getattr(start.config, name) for name in model_fields()})
-    if mix:
-        chosen = replace(chosen, truth_weight=chosen.truth_weight or TRUTH_OF_MIX)
-    folder = Path(out) if out else workspace(category) / "model"
-
+    from dp3d_data.datasets.addresses import is_address
     from dp3d_data.ranks import join_ranks, leave_ranks
     from dp3d_model.training.trainer import Trainer
 
+    names = categories(category)
     ranks, device = join_ranks(device)
-    try:
-        source, surface = opened(shards or str(workspace(category) / "shards"), split, category, chosen, start, mixed=bool(mix))
+
+    def work(name: str) -> None:
+        chosen, start = with_preset(config, preset_name), initial_model(init, name)
+        if start is not None:
+            chosen = replace(chosen, **{field: getattr(start.config, field) for field in model_fields()})
+        if mix:
+            chosen = replace(chosen, truth_weight=chosen.truth_weight or TRUTH_OF_MIX)
+        folder = folder_of(out, name, names) if out else workspace(name) / "model"
+        inputs = str(folder_of(shards, name, names)) if shards and len(names) > 1 else shards or str(workspace(name) / "shards")
+        if len(names) > 1 and not is_address(inputs) and not Path(inputs).is_dir():
+            raise NothingToDo("no shards of this category", path=inputs, hint=f"dp3d-data build-shards --category {name}")
+        source, surface = opened(inputs, split, name, chosen, start, mixed=bool(mix))
         trainer = Trainer(surface, source, chosen, folder, threads=threads, device=device, ranks=ranks, tensorboard=tensorboard)
         if start is not None:
             trainer.start_from(start)
         if overwrite:
             trainer.discard()
-        _train(trainer, resume, f"{category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices")
+        _train(trainer, resume, f"{name}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices")
+        if ranks.writes:
+            say(f"  written to {folder} · next: dp3d-model evaluate --category {name}")
+
+    try:
+        each(names, work)
     finally:
         leave_ranks()
-    if ranks.writes:
-        say(f"  written to {folder} · next: dp3d-model evaluate --category {category}")
 
 
 def opened(address: str, split: str, category: str, config: TrainConfig, start: Lifter | None, mixed: bool) -> tuple[Source, Surface]:
