@@ -18,7 +18,7 @@ from dp3d_data.training.embedding_field import align_field, fit_field, use_spect
 from dp3d_data.training.kinds import Kind, class_names
 from dp3d_data.training.losses import SoftTargets
 from dp3d_data.training.recipe import TrainCseConfig
-from dp3d_data.training.trunks import fill_trunk
+from dp3d_data.training.trunks import fill_trunk, shaped
 
 # What a network keeps of its own, by what it takes of others.
 OWN = {"trunk": ("roi_heads.densepose_", "roi_heads.embedder."), "network": ("roi_heads.embedder.",)}
@@ -43,9 +43,13 @@ def start_of(kinds: tuple[Kind, ...], config: TrainCseConfig, targets: Mapping[s
     Raises:
         InputMissing, UnsafePickle, CheckpointError: the weights cannot be read.
         UsageError, WeightsMismatch: they are no CSE network's, or belong to another one.
+        UsageError: blocks to freeze of a trunk without numbered blocks.
     """
     torch.manual_seed(config.seed)
     start = _filled(kinds, config, targets)
+    if config.freeze and start.spec.trunk == "resnet":
+        hint = "leave out --freeze; --thaw STEP keeps the whole trunk as it is until that step"
+        raise UsageError("only blocks of an EfficientNet trunk are frozen", got=f"--freeze {config.freeze} of a ResNet", hint=hint)
     if config.trunk:
         fill_trunk(start.network, start.spec, config.trunk)
     return start if start.spec.crop_side else replace(start, spec=start.spec.looking_at(config.image_size))
@@ -85,7 +89,7 @@ def _own_network(kinds: tuple[Kind, ...], config: TrainCseConfig) -> Start:
     sizes = {template.name: template.num_vertices for template in templates}
     names = dict(enumerate(class_names(kinds)))
     shape = {"class_to_mesh": dict(learned), "class_names": names if len(names) > 1 else {}, "mesh_sizes": sizes}
-    spec = replace(find_spec(config.model), **shape, other_classes=len(names) - len(learned))
+    spec = replace(shaped(find_spec(config.model), config.trunk), **shape, other_classes=len(names) - len(learned))
     return Start(build_network(spec, device=config.device), spec, learned)
 
 
