@@ -59,16 +59,20 @@ def parse_json(text: str | bytes) -> Any:
     Raises:
         ValueError: no json, nested deeper than the parser goes, or a name that stands twice in an object.
     """
-    text = text if isinstance(text, str) else text.decode("utf-8-sig")
-    if _HALVES.search(text):
-        text = _ESCAPE.sub(lambda found: "\\ufffd" if _HALVES.fullmatch(found.group()) else found.group(), text)
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(whole_characters(text if isinstance(text, str) else text.decode("utf-8-sig")), object_pairs_hook=once)
     except RecursionError as error:
         raise ValueError("lists or objects nested too deep") from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def whole_characters(text: str) -> str:
+    """Json whose half characters are U+FFFD."""
+    if not _HALVES.search(text):
+        return text
+    return _ESCAPE.sub(lambda found: "\\ufffd" if _HALVES.fullmatch(found.group()) else found.group(), text)
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of json, whose later names do not silently replace earlier ones."""
     content = dict(pairs)
     if len(content) < len(pairs):

@@ -11,13 +11,13 @@ from typing import Any
 
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.files import read_text
-from dp3d_data.limits import parse_json, require_size
+from dp3d_data.limits import once, parse_json, require_size, whole_characters
 
 EXPECTED = "COCO's json: images (id, file_name or coco_url, width, height), annotations (image_id, category_id, bbox), categories"
 TAGS = {"images": "id", "annotations": "category_id"}
 _SPACE = re.compile(r"[ \t\n\r]*")
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
-_scan = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[attr-defined]
+_scan = json.scanner.make_scanner(json.JSONDecoder(object_pairs_hook=once))  # type: ignore[attr-defined]
 
 
 class Entries(Sequence[Any]):
@@ -60,7 +60,7 @@ def read_coco(path: Path) -> Any:
         InputCorrupt: not json, or too large.
     """
     require_size(path)
-    text = read_text(path, expected=EXPECTED)
+    text = whole_characters(read_text(path, expected=EXPECTED))
     try:
         return _content(text)
     except (ValueError, StopIteration, RecursionError):  # the plain parser says what is wrong, and takes what only it can
@@ -80,6 +80,8 @@ def _content(text: str) -> dict[str, Any]:
     at = _after(text, _skip(text, 0), "{")
     while True:
         name, at = _scan(text, at)
+        if name in content:
+            raise ValueError(f"{name!r} stands twice")
         at = _after(text, _skip(text, at), ":")
         if name in TAGS and text[at : at + 1] == "[":
             content[name], at = _entries(text, _after(text, at, "["), TAGS[name])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.ndimage import label
 
 if TYPE_CHECKING:
     from dp3d_data.detection.predictor import RawDetection
@@ -16,21 +17,25 @@ SAME_MASK, GRID = 0.6, 96  # overlap of two masks of one animal; cells a side th
 
 
 def tightened(detection: RawDetection) -> RawDetection:
-    """The detection with the box around its mask, which a second look finds better than the first look's box (ours).
+    """The detection without the specks of its mask, and with the box around the rest, which a second look finds better than the
+    first look does (ours).
 
-    Rows and columns that hold less than a fiftieth of the fullest one are no part of the box; without a mask it stays.
+    Parts that hang together and hold less than a fiftieth of the largest one's cells are specks; without a mask all stays.
     """
     mask = detection.coarse_segm[1] > detection.coarse_segm[0]
     if not mask.any():
         return detection
+    parts = label(mask, np.ones((3, 3)))[0]
+    sizes = np.bincount(parts[mask])
+    kept = mask & (sizes >= SPECK * sizes.max())[parts]
     x0, y0, x1, y1 = detection.region
     edges = []
     for axis, start, end in ((0, x0, x1), (1, y0, y1)):
-        counts = mask.sum(axis=axis)
-        filled = np.flatnonzero(counts > SPECK * counts.max())
-        step = (end - start) / len(counts)
+        filled = np.flatnonzero(kept.any(axis=axis))
+        step = (end - start) / mask.shape[1 - axis]
         edges.append((start + filled[0] * step, start + (filled[-1] + 1) * step))
-    return replace(detection, box=(edges[0][0], edges[1][0], edges[0][1], edges[1][1]))
+    coarse = np.where(mask & ~kept, detection.coarse_segm[::-1], detection.coarse_segm)
+    return replace(detection, box=(edges[0][0], edges[1][0], edges[0][1], edges[1][1]), coarse_segm=coarse)
 
 
 def once(detections: list[RawDetection]) -> list[RawDetection]:

@@ -14,7 +14,9 @@ DENSE = "roi_heads.densepose_predictor."
 EMBEDDER = "roi_heads.embedder.embedder_"
 BLOCKS = "backbone.bottom_up._blocks."
 TRUNKS = {16: "lite0", 21: "lite2"}  # by number of blocks
+SHAPE = {"trunk": ("resnet", "lite0", "lite2"), "head_context": (True, False), "stride_in_1x1": (True, False)}  # that a training may choose
 SMALLEST, LARGEST = 16, 8192  # sides of images, pixels
+MOST_CLASSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -111,19 +113,31 @@ def guess_spec(shapes: Shapes, notes: Mapping) -> ModelSpec | None:
 
 
 def as_trained(spec: ModelSpec, notes: Mapping) -> ModelSpec:
-    """The specification with the meshes and the size of images that a file of this project was trained for.
+    """The specification with the shape, the meshes and the size of images that a file of this project was trained for.
 
     Raises:
-        CheckpointError: a size that no training has.
+        CheckpointError: a size, shape or number of classes that no training has.
     """
     if "min_side" in notes:
         sides = notes["min_side"], notes.get("max_side")
         if not all(isinstance(side, int) for side in sides) or not SMALLEST <= sides[0] <= sides[1] <= LARGEST:
             raise CheckpointError("these weights name no size of images", got=sides, expected=f"{SMALLEST} to {LARGEST} pixels")
         spec = replace(spec, min_side=sides[0], max_side=sides[1])
+    if "shape" in notes:
+        spec = _of_shape(spec, notes["shape"])
     if "class_names" in notes:
-        spec = replace(spec, class_names={int(key): name for key, name in notes["class_names"].items()})
+        others = notes.get("other_classes", spec.other_classes)
+        if not isinstance(others, int) or not 0 <= others <= MOST_CLASSES:
+            raise CheckpointError("these weights name no number of classes", got=others, expected=f"0 to {MOST_CLASSES}")
+        spec = replace(spec, class_names={int(key): name for key, name in notes["class_names"].items()}, other_classes=others)
     if "mesh_sizes" not in notes:
         return spec
     classes = {int(key): mesh for key, mesh in notes["class_to_mesh"].items()}
     return replace(spec, class_to_mesh=classes, mesh_sizes=dict(notes["mesh_sizes"]))
+
+
+def _of_shape(spec: ModelSpec, shape: object) -> ModelSpec:
+    known = isinstance(shape, Mapping) and set(shape) <= set(SHAPE) and all(value in SHAPE[name] for name, value in shape.items())
+    if not isinstance(shape, Mapping) or not known or (shape.get("trunk", spec.trunk) == "resnet") != (spec.trunk == "resnet"):
+        raise CheckpointError("these weights name no shape of a network", got=shape, expected=f"one that {spec.name} can have")
+    return replace(spec, **shape)

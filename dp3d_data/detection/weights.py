@@ -11,7 +11,7 @@ from detectron2.modeling.backbone.resnet import BasicBlock
 from torch import nn
 
 from dp3d_data.detection.checkpoint import Checkpoint, read_checkpoint
-from dp3d_data.detection.identify import Shapes, matching_specs, nearest_spec
+from dp3d_data.detection.identify import SHAPE, Shapes, matching_specs, nearest_spec
 from dp3d_data.detection.network import build_network
 from dp3d_data.detection.non_local import NonLocal
 from dp3d_data.detection.spec import ModelSpec
@@ -127,6 +127,7 @@ def save_weights(network: nn.Module, spec: ModelSpec, path: str | Path, **notes:
     half = {name: value.half() if value.is_floating_point() else value for name, value in half.items()}
     classes = {str(key): mesh for key, mesh in spec.class_to_mesh.items()}
     sides = {"min_side": spec.min_side, "max_side": spec.max_side}
-    names = {"class_names": {str(key): name for key, name in spec.class_names.items()}} if spec.class_names else {}
-    about = {"name": spec.name, "class_to_mesh": classes, **names, "mesh_sizes": dict(spec.mesh_sizes), **sides, **notes}
+    names = {"class_names": {str(key): name for key, name in spec.class_names.items()}, "other_classes": spec.other_classes}
+    shape = {name: getattr(spec, name) for name in SHAPE}
+    about = {"name": spec.name, "shape": shape, "class_to_mesh": classes, **names, "mesh_sizes": dict(spec.mesh_sizes), **sides, **notes}
     write_torch(path, {"model": half, "dp3d": about})

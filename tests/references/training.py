@@ -36,6 +36,16 @@ def cycle_loss_slow(here, there, distances, sigma):
     return total / len(here)
 
 
+def mirror_loss_slow(pixels, mirrored, vertices, mirror, sigma):
+    """Half the sum of both Kullback-Leibler divergences, one pixel at a time; squared distances, which unit vertices make the same."""
+    total = 0.0
+    for pixel, other in zip(pixels, mirrored, strict=True):
+        here = softmax_slow([squared_slow(pixel, v) / sigma for v in vertices])
+        there = softmax_slow([squared_slow(other, vertices[m]) / sigma for m in mirror])
+        total += sum(p * math.log(p / q) + q * math.log(q / p) for p, q in zip(here, there, strict=True)) / 2
+    return total / len(pixels)
+
+
 def average_precision_slow(scores, correct, objects):
     """For each hit, the best precision at its rank or any later one."""
     ranked = [c for _, c in sorted(zip([-s for s in scores], correct, strict=True), key=lambda pair: pair[0])]

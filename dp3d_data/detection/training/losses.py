@@ -17,12 +17,13 @@ class SoftTargets:
     """What a vertex's embedding should say of every vertex.
 
     share [P, K]: rows that sum to 1. log_share [P]: sum over k of share * log share, the negative entropy of each row.
-    distances [P, K]: on the surface, template units.
+    distances [P, K]: on the surface, template units. mirror [K]: the vertex that mirrors each, None where it is not known.
     """
 
     share: Float[Tensor, "rows vertices"]
     log_share: Float[Tensor, "rows"]
     distances: Float[Tensor, "rows vertices"]
+    mirror: Int[Tensor, "vertices"] | None = None
 
 
 def soft_targets(geodesics: Float[Tensor, "rows vertices"], sigma: float, kernel: str = "exponential") -> SoftTargets:
@@ -67,6 +68,29 @@ def soft_embedding_loss(
     scaled = pixels * (2 / sigma)
     expected = (scaled * (targets.share[truth] @ vertices)).sum(dim=1)
     return (torch.logsumexp(scaled @ vertices.T, dim=1) - expected + targets.log_share[truth]).mean()
+
+
+def mirror_loss(
+    pixels: Float[Tensor, "points dim"],
+    mirrored: Float[Tensor, "points dim"],
+    vertices: Float[Tensor, "vertices dim"],
+    mirror: Int[Tensor, "vertices"],
+    sigma: float,
+) -> Float[Tensor, ""]:
+    """Divergence, both ways, between where pixels lie and where the same pixels of the mirror image do, left and right exchanged (ours).
+
+    Args:
+        pixels: embeddings predicted at pixels.
+        mirrored: at the same pixels of the mirror image.
+        vertices: vertex embeddings, unit norm.
+        mirror: the vertex that mirrors each.
+        sigma: temperature of squared embedding distances.
+    """
+    if len(pixels) == 0:
+        return pixels.sum() + mirrored.sum()
+    here = F.log_softmax(pixels @ vertices.T * (2 / sigma), dim=1)
+    there = F.log_softmax(mirrored @ vertices[mirror].T * (2 / sigma), dim=1)
+    return ((here.exp() - there.exp()) * (here - there)).sum(dim=1).mean() / 2
 
 
 def shape_cycle_loss(

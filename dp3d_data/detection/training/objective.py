@@ -14,6 +14,7 @@ from dp3d_data.detection.training.losses import (
     SoftTargets,
     at_points,
     mask_loss,
+    mirror_loss,
     overlap_loss,
     pixel_cycle_loss,
     shape_cycle_loss,
@@ -98,9 +99,36 @@ def crop_losses(
     masks, weights = (_averaged(one.float(), size) for one in (crops.masks, crops.weights))
     whole = torch.tensor([0.0, 0, side, side], device=said.device).expand(len(said), 4)
     drawn = crops.owner, crops.vertices, crops.points
-    return mask_losses(said, masks, weights, config) | embedding_losses(
+    losses = mask_losses(said, masks, weights, config) | embedding_losses(
         network.roi_heads.embedder, outputs.embedding.float(), whole, crops.classes, drawn, targets, start, config, rng
     )
+    if config.mirror_weight:
+        pixels = at_points(outputs.embedding.float(), whole, crops.owner, crops.points)
+        losses["mirror"] = config.mirror_weight * mirror_losses(network, crops, pixels, targets, start, config)
+    return losses
+
+
+def mirror_losses(
+    network: nn.Module, crops: Crops, pixels: Float[Tensor, "points dim"], targets: Targets, start: Start, config: TrainCseConfig
+) -> Float[Tensor, ""]:
+    """The mirror loss over the points of all meshes whose symmetry is known.
+
+    Args:
+        pixels: embeddings at the drawn points.
+    """
+    side = crops.images.shape[-1]
+    with _mixed(config):
+        maps = network.look_again(network.normalised(crops.images.flip(-1)).contiguous(memory_format=torch.channels_last)).embedding
+    whole = torch.tensor([0.0, 0, side, side], device=maps.device).expand(len(maps), 4)
+    places = torch.stack([side - crops.points[:, 0], crops.points[:, 1]], dim=1)
+    mirrored, class_of = at_points(maps.float(), whole, crops.owner, places), crops.classes[crops.owner]
+    total = mirrored.sum() * 0
+    for class_id, mesh in start.learned.items():
+        mirror, mine = targets[mesh].mirror, class_of == class_id
+        if mirror is not None:
+            own = mirror_loss(pixels[mine], mirrored[mine], network.roi_heads.embedder(mesh), mirror, config.embedding_sigma)
+            total = total + own * mine.sum() / max(len(class_of), 1)
+    return total
 
 
 def _averaged(maps: Float[Tensor, "n h w"], size: int) -> Float[Tensor, "n size size"]:

@@ -16,7 +16,7 @@ from dp3d_data.detection.training.embedding_field import align_field, fit_field,
 from dp3d_data.detection.training.kinds import Kind, class_names
 from dp3d_data.detection.training.losses import SoftTargets
 from dp3d_data.detection.training.recipe import TrainCseConfig
-from dp3d_data.detection.training.trunks import fill_trunk
+from dp3d_data.detection.training.trunks import fill_trunk, shaped
 from dp3d_data.detection.weights import fill, fill_grown
 from dp3d_data.errors import UsageError
 
@@ -43,9 +43,13 @@ def start_of(kinds: tuple[Kind, ...], config: TrainCseConfig, targets: Mapping[s
     Raises:
         InputMissing, UnsafePickle, CheckpointError: the weights cannot be read.
         UsageError, WeightsMismatch: they are no CSE network's, or belong to another one.
+        UsageError: blocks to freeze of a trunk without numbered blocks.
     """
     torch.manual_seed(config.seed)
     start = _filled(kinds, config, targets)
+    if config.freeze and start.spec.trunk == "resnet":
+        hint = "leave out --freeze; --thaw STEP keeps the whole trunk as it is until that step"
+        raise UsageError("only blocks of an EfficientNet trunk are frozen", got=f"--freeze {config.freeze} of a ResNet", hint=hint)
     if config.trunk:
         fill_trunk(start.network, start.spec, config.trunk)
     return start if start.spec.crop_side else replace(start, spec=start.spec.looking_at(config.image_size))
@@ -85,7 +89,7 @@ def _own_network(kinds: tuple[Kind, ...], config: TrainCseConfig) -> Start:
     sizes = {template.name: template.num_vertices for template in templates}
     names = dict(enumerate(class_names(kinds)))
     shape = {"class_to_mesh": dict(learned), "class_names": names if len(names) > 1 else {}, "mesh_sizes": sizes}
-    spec = replace(find_spec(config.model), **shape, other_classes=len(names) - len(learned))
+    spec = replace(shaped(find_spec(config.model), config.trunk), **shape, other_classes=len(names) - len(learned))
     return Start(build_network(spec, device=config.device), spec, learned)
 
 

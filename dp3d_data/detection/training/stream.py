@@ -89,7 +89,8 @@ class SyntheticBatches(Dataset):
     def __getitem__(self, offset: int) -> Batch:
         step, config = self.first_step + offset, self.config
         number = step * self.ranks.count + self.ranks.rank
-        crops = stacked([self._crop(number, position) for position in range(config.crops)], config.points) if self.again else None
+        side = config.second_size if config.second_size and step % 2 else config.crop_size
+        crops = stacked([self._crop(number, position, side) for position in range(config.crops)], config.points) if self.again else None
         with_scenes = not self.again or step % config.box_every == 0
         scenes = [self._scene(number, position) for position in range(config.batch)] if with_scenes else []
         return batch_of(scenes, 0 if self.again else config.points, config.image_size, crops)
@@ -99,7 +100,7 @@ class SyntheticBatches(Dataset):
         composed = self._composed(rng, number, whole=True)
         return rng, composed
 
-    def _crop(self, number: int, position: int) -> tuple[np.random.Generator, Crop, int]:
+    def _crop(self, number: int, position: int, side: int) -> tuple[np.random.Generator, Crop, int]:
         for attempt in range(ATTEMPTS):
             rng = self._rng(CROP, number, position, attempt)
             composed = self._composed(rng, number, whole=False)
@@ -107,7 +108,7 @@ class SyntheticBatches(Dataset):
             if not seen:
                 continue
             chosen = int(rng.choice(seen))
-            crop = cropped(rng, composed.picture, chosen, self.config.crop_size, self.config.thin_weight)
+            crop = cropped(rng, composed.picture, chosen, side, self.config.thin_weight)
             if crop is not None:
                 vertices = crop.vertex_map if composed.matched[chosen] else np.full_like(crop.vertex_map, -1)
                 return rng, replace(crop, vertex_map=vertices), composed.classes[chosen]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dp3d_data.config import fingerprint, plain
@@ -69,7 +70,8 @@ def targets_of(kinds: tuple[Kind, ...], config: TrainCseConfig) -> dict[str, Sof
     targets = {}
     for template in (kind.template for kind in kinds if kind.matched):
         geodesics = torch.from_numpy(geodesic_distances(template)).to(config.device)
-        targets[template.name] = soft_targets(geodesics, config.geodesic_sigma, config.geodesic_kernel)
+        mirror = None if template.symmetry is None else torch.from_numpy(np.asarray(template.symmetry, dtype=np.int64)).to(config.device)
+        targets[template.name] = replace(soft_targets(geodesics, config.geodesic_sigma, config.geodesic_kernel), mirror=mirror)
     return targets
 
 

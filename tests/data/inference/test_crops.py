@@ -51,9 +51,12 @@ def test_boxes_lie_around_the_masks_of_a_second_look():
     mask = np.zeros((128, 128), dtype=bool)
     mask[16:80, 32:112] = True
     assert tightened(detection(mask)).box == (26.0, 28.0, 66.0, 60.0)
-    mask[120, 120] = True  # a speck
-    assert tightened(detection(mask)).box == (26.0, 28.0, 66.0, 60.0)
-    mask[110:118, 120] = True  # more than a speck
-    assert tightened(detection(mask)).box[2:] == (70.5, 60.0)
+    whole = tightened(detection(mask))
+    mask[100:110, 120:122] = True  # a speck, however long
+    speckless = tightened(detection(mask))
+    assert speckless.box == whole.box and np.array_equal(speckless.coarse_segm, whole.coarse_segm)
+    mask[100:110, 110:122] = True  # more than a speck
+    assert tightened(detection(mask)).box == (26.0, 28.0, 71.0, 75.0)
+    assert np.array_equal(tightened(detection(mask)).coarse_segm[1] > 0, mask)
     nothing = detection(np.zeros((32, 32), dtype=bool))
     assert tightened(nothing) is nothing

@@ -8,13 +8,14 @@ from dp3d_data.detection.training.losses import (
     KERNELS,
     at_points,
     mask_loss,
+    mirror_loss,
     overlap_loss,
     pixel_cycle_loss,
     shape_cycle_loss,
     soft_embedding_loss,
     soft_targets,
 )
-from tests.references.training import cycle_loss_slow, soft_embedding_loss_slow
+from tests.references.training import cycle_loss_slow, mirror_loss_slow, soft_embedding_loss_slow
 
 
 def units(rng, count, dim=4):
@@ -90,6 +91,27 @@ def test_a_cycle_through_the_same_field_returns():
     field = torch.eye(6)
     assert float(shape_cycle_loss(field, field, 1 - torch.eye(6), 0.05)) < 1e-6
     assert float(shape_cycle_loss(field, field[:3], 1 - torch.eye(6), 0.05)) > 0.1
+
+
+def mirrored_case(seed):
+    """Pixels of an image and of its mirror image, a field whose mirror flips its last dimension, and the mirror."""
+    pixels, field, *_ = random_case(seed)
+    turned = field * torch.tensor([1.0, 1, 1, -1], dtype=torch.float64)
+    field, mirror = torch.cat([field, turned]), torch.arange(14).roll(7)
+    return pixels, torch.randn(pixels.shape, generator=torch.Generator().manual_seed(seed + 9), dtype=torch.float64), field, mirror
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mirror_loss_equals_its_slow_twin(seed):
+    case = mirrored_case(seed)
+    assert float(mirror_loss(*case, 0.5)) == pytest.approx(mirror_loss_slow(*case, 0.5))
+    assert float(mirror_loss(*case, 0.5)) > 0.01
+
+
+def test_mirror_loss_vanishes_where_left_and_right_are_exchanged():
+    pixels, _, field, mirror = mirrored_case(1)
+    assert float(mirror_loss(pixels, pixels * torch.tensor([1.0, 1, 1, -1]), field, mirror, 0.5)) == pytest.approx(0, abs=1e-12)
+    assert float(mirror_loss(pixels, pixels, field, mirror, 0.5)) > 0.01
 
 
 def test_overlap_loss_is_one_minus_dice_of_each_box():

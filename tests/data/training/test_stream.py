@@ -93,3 +93,9 @@ def test_crops_of_several_kinds_depend_on_their_step_alone(tmp_path):
     assert (crops.classes[crops.owner] < 2).all() and (crops.weights >= 1).all()
     columns, rows = (crops.points - 0.5).long().unbind(1)
     assert crops.masks[crops.owner, rows, columns].all()
+
+
+def test_crops_of_every_second_step_are_of_the_second_size(tmp_path):
+    config = replace(TINY, crops=1, crop_size=64, second_size=96, cache=str(tmp_path))
+    stream = SyntheticBatches(kinds_of(config), config, True)
+    assert [stream[step].crops.images.shape[-1] for step in range(3)] == [64, 96, 64]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dp3d_data.config import from_toml
+from dp3d_data.detection import load_predictor
 from dp3d_data.detection.training import trainer
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.errors import RecipeMismatch, TrainingDiverged
@@ -90,6 +91,16 @@ def test_some_losses_are_a_choice(tmp_path, chosen):
     run_quietly(replace(TINY, steps=1, **settings), tmp_path)
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert {"pixel_cycle", "overlap"} & set(json.loads(line)) == ({chosen} if chosen else set())
+
+
+def test_a_network_that_looks_again_learns_at_two_scales_and_from_mirror_images(tmp_path):
+    """The category alone, without other classes; its weights are read again."""
+    crops = {"crops": 2, "crop_size": 64, "second_size": 96, "mirror_weight": 0.5}
+    run_quietly(replace(TINY, model="animals-2", steps=2, **crops), tmp_path)
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["mirror"] > 0
+    predictor = load_predictor("", tmp_path / "weights.pth")
+    assert (predictor.spec.name, predictor.spec.num_classes, predictor.class_of("dog")) == ("animals-2", 1, 0)
 
 
 def test_the_recipes_of_the_embedded_network_are_read_and_follow_each_other():
