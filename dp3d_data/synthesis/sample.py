@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from dp3d_data.errors import UsageError
 from dp3d_data.geometry import Template, pose_vertices
+from dp3d_data.geometry.renderer import Hits, cast_pixels
 from dp3d_data.geometry.rigging import rigged
 from dp3d_data.geometry.visibility import RayScene, vertex_normals, visible_fraction, visible_vertices
 from dp3d_data.synthesis.backgrounds import cast_shadow, photo_paths, random_background
@@ -22,7 +23,7 @@ from dp3d_data.synthesis.features import featured
 from dp3d_data.synthesis.noise import SolidNoise, pixel_noise
 from dp3d_data.synthesis.poses import pose_kinds, random_pose
 from dp3d_data.synthesis.proportions import Proportions, fluffed, joint_scales, random_proportions
-from dp3d_data.synthesis.render import Hits, Light, cast_pixels, place_light, random_light, shaded, vertex_shading
+from dp3d_data.synthesis.light import Light, place_light, random_light, shaded, vertex_shading
 from dp3d_data.synthesis.shapes import occluders
 
 LEAST_SEEN = 0.08  # of the vertices, and
