@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from dp3d_data.geometry.visibility import RayScene, vertex_normals
 
 BACKGROUND = 246
-AMBIENT, SOFT = 0.35, 0.75  # light from all around, on plain colours and on photographs, which have light of their own
+AMBIENT, SOFT = 0.5, 0.75  # light from all around, on plain colours and on photographs, which have light of their own
 LIGHT = np.array([-0.35, -0.6, -0.72])
 TOWARD = np.array([0.0, 0.0, -1.0])
 TILT = 15.0

@@ -20,10 +20,10 @@ from dp3d_data.synthesis.config import WorldConfig
 from dp3d_data.synthesis.effects import matted, photographed
 from dp3d_data.synthesis.environments import panorama_paths, place_view, random_panorama
 from dp3d_data.synthesis.features import featured
+from dp3d_data.synthesis.light import Light, place_light, random_light, shaded, vertex_shading
 from dp3d_data.synthesis.noise import SolidNoise, pixel_noise
 from dp3d_data.synthesis.poses import pose_kinds, random_pose
 from dp3d_data.synthesis.proportions import Proportions, fluffed, joint_scales, random_proportions
-from dp3d_data.synthesis.light import Light, place_light, random_light, shaded, vertex_shading
 from dp3d_data.synthesis.shapes import occluders
 
 LEAST_SEEN = 0.08  # of the vertices, and

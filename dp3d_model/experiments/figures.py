@@ -88,7 +88,8 @@ def draw_noise(result: dict[str, Any], path: Path, title: str) -> Path:
         for i, hidden in enumerate(result["hidden"]):
             here = [row for row in rows if row["hidden"] == hidden]
             places = [100.0 * row["noise"] for row in here]
-            look = {"color": colormaps["viridis"](0.9 * i / max(len(result["hidden"]) - 1, 1)), "linestyle": style, "marker": ".", "linewidth": 1.4}
+            shade = colormaps["viridis"](0.9 * i / max(len(result["hidden"]) - 1, 1))
+            look = {"color": shade, "linestyle": style, "marker": ".", "linewidth": 1.4}
             label = f"{hidden:.0%} hidden" if style == "-" else None
             left.plot(places, [row["mpjpe"] for row in here], label=label, **look)
             right.plot(places, [times[row["noise"], hidden] for row in here], **look)
