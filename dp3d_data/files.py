@@ -86,10 +86,16 @@ def write_arrays(path: str | Path, *, compressed: bool = True, **arrays: Any) ->
 
 
 def write_picture(path: str | Path, picture: Any, **options: Any) -> Path:
-    """A PIL image in the format that the name's ending says, whole or not at all."""
+    """A PIL image, or [H, W, 3] RGB, in the format that the name's ending says, whole or not at all."""
     from PIL import Image
 
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     return write_whole(path, lambda stream: picture.save(stream, Image.registered_extensions()[Path(path).suffix.lower()], **options))
+
+
+def write_figure(path: str | Path, figure: Any) -> Path:
+    """A figure of matplotlib as PNG, whole or not at all; without the name of the program that drew it, so always the same bytes."""
+    return write_whole(path, lambda stream: figure.savefig(stream, format="png", dpi=90, metadata={"Software": None}))
 
 
 def sweep(folder: Path) -> None:

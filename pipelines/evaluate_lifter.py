@@ -16,10 +16,10 @@ from dp3d_data.detection.training.evaluation import AP_OVERLAP, Marks, Tally, Tr
 from dp3d_data.detection.training.metrics import mask_overlap, match_detections
 from dp3d_data.errors import NothingToDo
 from dp3d_data.files import write_picture, write_text
+from dp3d_data.geometry.renderer import silhouette
 from dp3d_model.config import preset
 from dp3d_model.evaluation.evaluator import RIGID, common_surface
 from dp3d_model.evaluation.report import table
-from dp3d_model.export.render import silhouette
 from dp3d_model.lifting.inputs import open_to_lift, template_of
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib.colors import hsv_to_rgb
 from PIL import Image, ImageDraw
 
 from dp3d_data.detection.training.evaluation import Marks, TrueObject, on_image
 from dp3d_data.files import write_picture
 from dp3d_data.geometry import Template
-from dp3d_data.geometry.colours import colour_by_vertex, hsv_to_rgb
+from dp3d_data.geometry.colours import colour_by_vertex
 from dp3d_data.matching import match_detection
 
 LONGEST, TILE = 480, 320
@@ -65,7 +66,7 @@ class Pictures:
             self._paint(truth, one.vertex_map if one.vertex_map is not None else np.where(one.mask, 0, -1), one.vertex_map is not None)
         boxes = [one.box for one in shown], [one.box for one in objects]
         panels = [framed(photograph, []), framed(answer, boxes[0], FOUND), framed(truth, boxes[1], TRUE)]
-        together = Image.fromarray(np.concatenate([np.asarray(panel) for panel in panels], axis=1))
+        together = np.concatenate([np.asarray(panel) for panel in panels], axis=1)
         write_picture(Path(self.folder) / f"{self.part}-{self.drawn:03d}.jpg", together, quality=88)
 
     def _tile(self, photograph: np.ndarray, objects: list[TrueObject], shown: list, marks: list[Marks], name: str) -> Image.Image:
@@ -115,7 +116,7 @@ def draw_keypoints(picture: Image.Image, true: np.ndarray, places: np.ndarray | 
     """A ring at each true keypoint that is asked for, a line from it to a dot at the predicted one; pixels of the picture."""
     draw = ImageDraw.Draw(picture)
     hues = np.arange(len(true)) / max(len(true), 1)
-    colours = np.round(255 * hsv_to_rgb(hues, np.full(len(true), 0.9), np.ones(len(true)))).astype(int)
+    colours = np.round(255 * hsv_to_rgb(np.stack([hues, np.full(len(true), 0.9), np.ones(len(true))], axis=1))).astype(int)
     for number in np.flatnonzero(asked):
         colour = tuple(colours[number].tolist())
         if places is not None:

@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dp3d_data.datasets import read_image
 from dp3d_data.errors import Dp3dError
-from dp3d_data.files import write_whole
+from dp3d_data.files import write_picture
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.colours import colour_by_vertex
-from dp3d_data.geometry.picture import turntable
+from dp3d_data.geometry.renderer import BACKGROUND, turntable
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.runs import OVERLAYS
@@ -42,7 +42,7 @@ def draw_overlays(folder: Path, records: Sequence[ImageRecord], template: Templa
     found = _instances(files, [records[place].image_id for place in places])
     if places:
         colours = colour_by_vertex(template)
-        key = turntable(template.vertices, template.faces, views=6, size=KEY_HEIGHT)
+        key = turntable(template.vertices, template.faces, colours, size=KEY_HEIGHT)
     for place in places:
         record = records[place]
         try:
@@ -51,7 +51,7 @@ def draw_overlays(folder: Path, records: Sequence[ImageRecord], template: Templa
             continue
         picture = with_key(overlay(pixels, found.get(record.image_id, []), colours), key)
         path = folder / OVERLAYS / f"{place:06d}.jpg"
-        pictures.append(write_whole(path, lambda stream, picture=picture: picture.save(stream, "JPEG", quality=88)))
+        pictures.append(write_picture(path, picture, quality=88))
     for other in set((folder / OVERLAYS).glob("*.jpg")) - set(pictures):
         other.unlink()
     return pictures
@@ -105,7 +105,7 @@ def with_key(picture: Image.Image, key: np.ndarray) -> Image.Image:
     """A picture with the coloured template below it, so that a colour's place on the body can be read off."""
     scale = min(1.0, picture.width / key.shape[1])
     strip = Image.fromarray(key).resize((max(1, round(key.shape[1] * scale)), max(1, round(key.shape[0] * scale))))
-    page = Image.new("RGB", (picture.width, picture.height + strip.height), "white")
+    page = Image.new("RGB", (picture.width, picture.height + strip.height), (BACKGROUND,) * 3)
     page.paste(picture, (0, 0))
     page.paste(strip, ((page.width - strip.width) // 2, picture.height))
     return page

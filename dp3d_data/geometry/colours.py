@@ -1,9 +1,11 @@
-"""A colour for every template vertex: smooth over the surface, distinct between distant places."""
+"""Colours of template vertices: by their place, by soft parts, and by values."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from matplotlib import colormaps
+from matplotlib.colors import hsv_to_rgb
 
 from dp3d_data.geometry.template import Template
 
@@ -14,7 +16,7 @@ def colour_by_vertex(template: Template) -> UInt8[np.ndarray, "K 3"]:
 
 
 def colour_by_position(points: Float[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "K 3"]:
-    """Hue along the long axis, lightness with height, a turn of hue between the two sides (ours).
+    """Hue along the long axis, lightness with height, a shift of hue between the two sides (ours).
 
     Each coordinate is replaced by its place between the extremes, 0..1, so that any template uses the whole range.
 
@@ -25,13 +27,20 @@ def colour_by_position(points: Float[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "K
     along, side, height = ((points - low) / np.maximum(high - low, 1e-9)).astype(np.float64).T
     hue = 0.78 * along + 0.14 * (side - 0.5)
     saturation = 0.95 - 0.35 * np.abs(side - 0.5)
-    value = 0.55 + 0.45 * height
-    return np.round(255 * hsv_to_rgb(hue % 1.0, saturation, value)).astype(np.uint8)
+    return _bytes(hsv_to_rgb(np.stack([hue % 1.0, saturation, 0.55 + 0.45 * height], axis=1)))
 
 
-def hsv_to_rgb(
-    hue: Float[np.ndarray, "K"], saturation: Float[np.ndarray, "K"], value: Float[np.ndarray, "K"]
-) -> Float[np.ndarray, "K 3"]:
-    """Hexcone colours, all values 0..1: channel n is v - v s max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6, n = 5, 3, 1."""
-    k = (np.array([5.0, 3.0, 1.0]) + 6 * hue[:, None]) % 6
-    return value[:, None] * (1 - saturation[:, None] * np.clip(np.minimum(k, 4 - k), 0, 1))
+def colour_by_part(weights: Float[np.ndarray, "K M"]) -> UInt8[np.ndarray, "K 3"]:
+    """The colour of each vertex, mixed by its assignment to M parts: hues by the golden ratio, two levels of brightness."""
+    part = np.arange(weights.shape[1])
+    palette = np.stack([(0.03 + 0.618034 * part) % 1.0, np.full(len(part), 0.8), np.where(part % 2, 0.9, 0.75)], axis=1)
+    return _bytes(weights @ hsv_to_rgb(palette))
+
+
+def colour_by_value(values: Float[np.ndarray, "K"]) -> UInt8[np.ndarray, "K 3"]:
+    """Dark violet at 0 to yellow at 1 (viridis); values outside are clipped, NaN counts as 0."""
+    return colormaps["viridis"](np.nan_to_num(values), bytes=True)[:, :3]
+
+
+def _bytes(colours: Float[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "K 3"]:
+    return (255 * colours).round().clip(0, 255).astype(np.uint8)

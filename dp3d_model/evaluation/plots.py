@@ -5,36 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dp3d_data.files import write_whole
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from dp3d_data.files import write_figure
 
 SHOWN = {"mpjpe": "MPJPE", "mpjpe_flip": "MPJPE,\nflip oracle", "pa_mpjpe": "PA-MPJPE", "stress": "stress"}
 
 
-def draw(result: dict[str, Any], path: Path) -> None:
+def draw(result: dict[str, Any], path: Path) -> Path:
     """Draw every table of an evaluation; one colour for each model."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     panels = [_errors, _views, _shares]
     panels += [_groups] if result["by_group"] else []
     panels += [_dropped] if result["uncertainty"] else []
     columns = 2 if len(panels) == 4 else min(len(panels), 3)
-    figure, axes = plt.subplots(-(-len(panels) // columns), columns, squeeze=False, layout="constrained")
-    figure.set_size_inches(5.2 * columns, 4.0 * len(axes))
-    cycle = plt.get_cmap("tab10")
-    colours = {name: cycle(i % 10) for i, name in enumerate(result["models"])}
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(5.2 * columns, 4.0 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    colours = {name: colormaps["tab10"](i % 10) for i, name in enumerate(result["models"])}
     for panel, place in zip(panels, axes.flat, strict=False):
         panel(place, result, colours)
         place.set_ylim(bottom=0)
         place.spines[["top", "right"]].set_visible(False)
     for place in axes.flat[len(panels) :]:
         place.set_axis_off()
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
+    handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
     figure.legend(handles, list(colours), loc="outside upper center", ncols=min(len(colours), 5), frameon=False)
-    write_whole(path, lambda stream: figure.savefig(stream, format="png", dpi=90, metadata={"Software": None}))
-    plt.close(figure)
+    return write_figure(path, figure)
 
 
 def _bars(axes: Any, labels: list[str], values: dict[str, list[float]], colours: dict[str, Any]) -> None:

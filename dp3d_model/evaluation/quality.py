@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int
 
 from dp3d_data.errors import NothingToDo
+from dp3d_data.geometry.renderer import silhouette
 from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import mask_pixels
-from dp3d_model.export.render import silhouette
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.augmentation import mirror

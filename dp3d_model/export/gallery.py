@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from dp3d_data.datasets.images import local_pixels
-from dp3d_data.files import write_text
+from dp3d_data.files import write_picture, write_text
+from dp3d_data.geometry.colours import colour_by_part
+from dp3d_data.geometry.renderer import turntable, view_from
 from dp3d_data.run_lengths import mask_pixels
 from dp3d_model.evaluation.quality import FIGURES
 from dp3d_model.export.meshes import export_mesh, export_textured
-from dp3d_model.export.palette import part_colours
-from dp3d_model.export.pictures import beside_photograph, labelled, save_picture, save_turntable, turntable, view_from
+from dp3d_model.export.pictures import beside_photograph, labelled, save_turntable
 from dp3d_model.export.rig import write_rig
 from dp3d_model.export.table import PredictionTable
 from dp3d_model.export.texture import Texture, texture_of
@@ -41,14 +42,14 @@ def part_weights(lifter: Lifter) -> np.ndarray:
 
 def model_colours(lifter: Lifter) -> np.ndarray:
     """The colour of each template vertex by its learned parts; one colour where the body has none."""
-    return part_colours(part_weights(lifter))
+    return colour_by_part(part_weights(lifter))
 
 
 def draw_parts(lifter: Lifter, path: str | Path) -> Path:
     """The template from six sides, coloured by its learned parts."""
     surface = lifter.surface
     picture = turntable(surface.vertices.numpy(), surface.faces.numpy(), model_colours(lifter), size=260)
-    return save_picture(picture, Path(path))
+    return write_picture(path, picture)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def write_predictions(
     figures.write(folder / "figures.csv")
     if writer.sheet:
         rows = sorted(writer.sheet, key=lambda row: -row[0])
-        save_picture(np.concatenate([picture for _, picture in rows]), folder / "lifted.png")
+        write_picture(folder / "lifted.png", np.concatenate([picture for _, picture in rows]))
     return Written(instances.take(kept), predictions, figures.rejected)
 
 
@@ -160,7 +161,7 @@ class _Writer:
             self._write(kind, self.folder / f"{name}.{kind}", prediction, texture)
         if self.output.pictures:
             picture = draw_instance(prediction, instances, i, self.faces, self.colours, pixels, texture)
-            save_picture(picture, self.folder / f"{name}.png")
+            write_picture(self.folder / f"{name}.png", picture)
             self.sheet.append((float(np.nan_to_num(prediction.confidence)), picture))
             self.sheet = sorted(self.sheet, key=lambda row: -row[0])[:SHEET_ROWS]
 
@@ -174,7 +175,8 @@ class _Writer:
         elif kind in ("glb", "obj", "ply"):
             export_mesh(path, prediction.vertices, self.faces, self.colours if texture is None else texture.colours)
         elif kind == "turn":
-            save_turntable(path.with_suffix(".webp"), prediction.vertices, self.faces, self.colours, texture)
+            colours = self.colours if texture is None else texture.sample
+            save_turntable(path.with_suffix(".webp"), prediction.vertices, self.faces, colours)
 
 
 def photograph_texture(pixels: np.ndarray, prediction: Prediction, instances: Instances, i: int, surface: Surface) -> Texture:
@@ -204,9 +206,10 @@ def draw_instance(
     """A row of tiles: photograph with keypoints, parts over it, body alone, two sides of it, and its parts; the figures below."""
     visible = instances.visible[i].numpy()
     keypoints = instances.keypoints[i].numpy()[visible]
-    front = beside_photograph(pixels, keypoints, colours[visible], prediction.projected(), faces, colours, TILE, texture)
-    body = prediction.vertices, faces, colours, TILE
-    tiles = [view_from(azimuth, *body, texture) for azimuth in (35.0, -35.0)] + [view_from(145.0, *body)]
+    skin = colours if texture is None else texture.sample
+    front = beside_photograph(pixels, keypoints, colours[visible], prediction.projected(), faces, colours, TILE, skin)
+    body = prediction.vertices, faces
+    tiles = [view_from(azimuth, *body, shown, TILE) for azimuth, shown in ((35.0, skin), (-35.0, skin), (145.0, colours))]
     return labelled(np.concatenate([front, *tiles], axis=1), f"{instances.ids[i]}{figures_text(prediction)}")
 
 

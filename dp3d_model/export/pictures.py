@@ -1,4 +1,4 @@
-"""Pictures of a model and of lifted instances: parts, turntables, and the body beside its photograph."""
+"""Pictures of lifted instances: the body beside its photograph, over it, and turning."""
 
 from __future__ import annotations
 
@@ -10,60 +10,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.files import write_whole
-from dp3d_model.export.render import BACKGROUND, render_orthographic
-from dp3d_model.export.texture import Texture
-
-TILT = 15.0
-
-
-def template_view(azimuth: float, elevation: float = TILT) -> Float[np.ndarray, "3 3"]:
-    """camera_from_template of a viewer at an azimuth around z (degrees, 0 in front at +x, 90 at the left) and above the ground."""
-    a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
-    away = -np.array([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)])
-    right = np.cross(np.array([0.0, 0.0, -1.0]), away)
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(away, right), away])
-
-
-def turntable(
-    vertices: Float[np.ndarray, "k 3"],
-    faces: Int[np.ndarray, "f 3"],
-    colours: UInt8[np.ndarray, "k 3"],
-    views: int = 6,
-    size: int = 200,
-    texture: Texture | None = None,
-) -> UInt8[np.ndarray, "size width 3"]:
-    """A strip of views all around a body given in the template frame."""
-    azimuths = [30.0 + 360.0 * i / views for i in range(views)]
-    return np.concatenate([view_from(azimuth, vertices, faces, colours, size, texture) for azimuth in azimuths], axis=1)
-
-
-def view_from(
-    azimuth: float,
-    vertices: Float[np.ndarray, "k 3"],
-    faces: Int[np.ndarray, "f 3"],
-    colours: UInt8[np.ndarray, "k 3"],
-    size: int,
-    texture: Texture | None = None,
-) -> UInt8[np.ndarray, "size size 3"]:
-    """A body given in the template frame from an azimuth (see `template_view`), as large from all sides."""
-    centred = vertices - (vertices.max(0) + vertices.min(0)) / 2
-    scale = 0.92 * size / (2 * np.linalg.norm(centred, axis=1).max())
-    seen = centred @ template_view(azimuth).T * scale
-    return render_orthographic(seen + np.array([size / 2, size / 2, 0.0]), faces, colours, size, size, texture)[0]
+from dp3d_data.geometry.renderer import BACKGROUND, Colours, render, view_from
 
 
 def save_turntable(
     path: Path,
     vertices: Float[np.ndarray, "k 3"],
     faces: Int[np.ndarray, "f 3"],
-    colours: UInt8[np.ndarray, "k 3"],
-    texture: Texture | None = None,
+    colours: Colours,
     views: int = 36,
     size: int = 320,
 ) -> Path:
     """Write an animated WebP of the body turning once in three seconds."""
-    frames = [Image.fromarray(view_from(360.0 * i / views, vertices, faces, colours, size, texture)) for i in range(views)]
+    frames = [Image.fromarray(view_from(360.0 * i / views, vertices, faces, colours, size)) for i in range(views)]
     options = {"save_all": True, "append_images": frames[1:], "duration": 3000 // views, "loop": 0, "quality": 82}
     return write_whole(path, lambda stream: frames[0].save(stream, "WEBP", **options))
 
@@ -128,24 +87,25 @@ def beside_photograph(
     faces: Int[np.ndarray, "f 3"],
     colours: UInt8[np.ndarray, "k 3"],
     size: int = 200,
-    texture: Texture | None = None,
+    textured: Colours | None = None,
 ) -> UInt8[np.ndarray, "size width 3"]:
     """Three tiles from the photograph's own camera: the crop with its keypoints, the body over the crop, the body alone.
 
     Args:
         pixels: the photograph, RGB; None where there is none.
         projected: x, y in image pixels, z away from the viewer in the same unit.
+        textured: colours of the body alone, in place of `colours`.
     """
     left, top, side = crop = crop_box(np.concatenate([keypoints, projected[:, :2]]))
     zoom = size / side
     shift = np.array([left, top])
     photo = photograph(pixels, crop, size)
     placed = np.concatenate([(projected[:, :2] - shift) * zoom, projected[:, 2:] * zoom], axis=1)
-    body, mask = render_orthographic(placed, faces, colours, size, size)
+    body, mask = render(placed, faces, colours, size, size)
     over = photo.copy()
     over[mask] = (0.35 * photo[mask] + 0.65 * body[mask]).astype(np.uint8)
-    if texture is not None:
-        body, _ = render_orthographic(placed, faces, colours, size, size, texture)
+    if textured is not None:
+        body, _ = render(placed, faces, textured, size, size)
     return np.concatenate([draw_points(photo, (keypoints - shift) * zoom, keypoint_colours), over, body], axis=1)
 
 
@@ -154,8 +114,3 @@ def labelled(picture: UInt8[np.ndarray, "h w 3"], text: str, height: int = 22) -
     strip = Image.new("RGB", (picture.shape[1], height), (255, 255, 255))
     ImageDraw.Draw(strip).text((8, 4), text, fill=(60, 60, 60), font=ImageFont.load_default(size=13))
     return np.concatenate([picture, np.asarray(strip)], axis=0)
-
-
-def save_picture(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> Path:
-    """Write a PNG."""
-    return write_whole(path, lambda stream: Image.fromarray(picture).save(stream, "PNG"))

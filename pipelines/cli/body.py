@@ -46,10 +46,11 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
     for label, value in _facts(model):
         say(f"{label:>12}  {value}")
     if picture:
-        from pipelines.cli.template import _write_picture
+        from dp3d_data.geometry.colours import colour_by_vertex
+        from pipelines.cli.template import write_turntables
 
-        _write_picture(rest_template(model), picture)
-        say(f"  picture written to {picture}")
+        body = rest_template(model)
+        write_turntables(picture, [body.vertices], body.faces, colour_by_vertex(body))
     if mesh:
         from dp3d_data.geometry.mesh_files import write_mesh
 

@@ -41,8 +41,8 @@ def report(config: ReportConfig) -> None:
     Shards get a dataset card beside them: README.md, as the Hugging Face hub reads it.
     """
     from dp3d_data.shards.manifest import MANIFEST, read_manifest
-    from pipelines.report import ReportPlan, write_report
     from pipelines.report.card import write_card
+    from pipelines.report.writer import ReportPlan, write_report
 
     root = workspace(config.category)
     runs = [Path(name) for name in config.input] or [root / name for name in RUNS if (root / name / "run.json").is_file()]

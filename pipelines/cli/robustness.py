@@ -64,7 +64,7 @@ def _noise(given: dict[str, Any], models: tuple[str, ...], seed: int, folder: Pa
     from dp3d_data.config import file_digest
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.robustness_figures import draw_noise
+    from dp3d_model.experiments.figures import draw_noise
     from dp3d_model.experiments.study import Report, open_test
     from dp3d_model.lifting.model_file import check_template, load_model, model_path
 
@@ -88,7 +88,7 @@ def _noise(given: dict[str, Any], models: tuple[str, ...], seed: int, folder: Pa
 def _learnt(figure: str, given: dict[str, Any], config: TrainConfig, folder: Path) -> None:
     """Figure 1, corrupted when learning, or Figure 2."""
     from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.robustness_figures import draw_halves, draw_noise
+    from dp3d_model.experiments.figures import draw_halves, draw_noise
     from dp3d_model.experiments.study import Inputs, open_study
 
     inputs = Inputs(given["shards"], given["split"], given["test_shards"] or given["shards"], given["test_split"], given["count"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import click
 
 from dp3d_data.errors import UsageError
@@ -48,8 +51,9 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
     for label, value in _facts(body):
         say(f"{label:>12}  {value}")
     if picture:
-        _write_picture(body, picture)
-        say(f"  picture written to {picture}")
+        from dp3d_data.geometry.colours import colour_by_vertex
+
+        write_turntables(picture, [body.vertices], body.faces, colour_by_vertex(body))
     if mesh:
         from dp3d_data.geometry.mesh_files import write_mesh
 
@@ -99,16 +103,16 @@ def _facts(body) -> list[tuple[str, str]]:
     return [*rows, ("clips", clips or "none")]
 
 
-def _write_picture(body, path: str) -> None:
-    from pathlib import Path
+def write_turntables(path: str, shapes: Sequence, faces, colours) -> None:
+    """Vertices of one or more shapes, each from six sides, one a row."""
+    import numpy as np
 
-    from PIL import Image
-
-    from dp3d_data.geometry.picture import turntable
+    from dp3d_data.geometry.renderer import turntable
 
     if Path(path).suffix.lower() not in (".png", ".jpg"):
         raise UsageError("a picture is a .png or .jpg file", got=path)
-    write_picture(path, Image.fromarray(turntable(body.vertices, body.faces)))
+    write_picture(path, np.concatenate([turntable(vertices, faces, colours) for vertices in shapes]))
+    say(f"  picture written to {path}")
 
 
 for _command in (list_templates, show, import_template):

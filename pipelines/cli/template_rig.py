@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from dp3d_data.files import write_picture
 from pipelines.cli.commandline import GroupedOption, command, say
+from pipelines.cli.template import write_turntables
 
 
 @command("rig", example="dp3d-data template rig spot.obj --name spot --picture spot.png")
@@ -41,31 +41,21 @@ def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -
     say(f"{name}: {body.num_vertices} vertices · {body.skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
     say(f"  joints {', '.join(body.skeleton.names)}")
     if picture:
-        _write_picture(body, picture)
-        say(f"  picture written to {picture}")
+        draw_rig(body, picture)
     say(f"  written to {path} · next: dp3d-data synth --template {name}")
 
 
-def _write_picture(body, path: str) -> None:
+def draw_rig(body, path: str) -> None:
     """The rest pose and three random poses, one a row, coloured by the joints that move the skin."""
-    from pathlib import Path
-
     import numpy as np
-    from PIL import Image
 
-    from dp3d_data.errors import UsageError
     from dp3d_data.geometry import pose_vertices
-    from dp3d_data.geometry.picture import turntable
+    from dp3d_data.geometry.colours import colour_by_part
     from dp3d_data.synthesis.poses import random_pose
     from dp3d_data.synthesis.proportions import random_proportions
 
-    if Path(path).suffix.lower() not in (".png", ".jpg"):
-        raise UsageError("a picture is a .png or .jpg file", got=path)
-    rng = np.random.default_rng(0)
-    colours = np.asarray(body.skeleton.weights) @ rng.uniform(0.1, 1, (body.skeleton.num_joints, 3))
-    rows = [turntable(body.vertices, body.faces, colors=colours)]
+    rng, shapes = np.random.default_rng(0), [body.vertices]
     for _ in range(3):
         pose = random_pose(rng, body.skeleton, random_proportions(rng, 0.0))
-        posed = pose_vertices(body, pose.local_rotations) @ pose.stance.T
-        rows.append(turntable(posed, body.faces, colors=colours))
-    write_picture(path, Image.fromarray(np.concatenate(rows)))
+        shapes.append(pose_vertices(body, pose.local_rotations) @ pose.stance.T)
+    write_turntables(path, shapes, body.faces, colour_by_part(np.asarray(body.skeleton.weights)))

@@ -10,7 +10,7 @@ from typing import Any
 
 from dp3d_data.files import write_whole
 from dp3d_data.shards.schema import INSTANCE_COLUMNS
-from pipelines.report.charts import number
+from pipelines.report.page import number
 
 CARD = "README.md"
 # Names of the hub for a number of rows below each power of ten.
@@ -35,12 +35,8 @@ def card(manifest: Mapping[str, Any], title: str, licence: str) -> str:
 
 def write_card(folder: Path, manifest: Mapping[str, Any], title: str, licence: str) -> Path:
     """Write the card beside the shards."""
-    text = card(manifest, title, licence)
-
-    def write(stream) -> None:
-        stream.write(text.encode("utf-8", "replace"))
-
-    return write_whole(folder / CARD, write)
+    text = card(manifest, title, licence).encode("utf-8", "replace")
+    return write_whole(folder / CARD, lambda stream: stream.write(text))
 
 
 def _front_matter(manifest: Mapping[str, Any], title: str, licence: str) -> str:
@@ -73,13 +69,13 @@ def _plain(text: object) -> str:
 
 
 def _summary(manifest: Mapping[str, Any]) -> str:
-    template, account = manifest["template"], manifest["account"]
+    template, tally = manifest["template"], manifest["account"]
     unit = "" if template["unit"] == "unknown" else f" One template unit is {template['factor']:.4g} {_plain(template['unit'])}."
-    reasons = ", ".join(f"{_plain(reason)} {count:,}" for reason, count in account["rejected"].items())
+    reasons = ", ".join(f"{_plain(reason)} {count:,}" for reason, count in tally["rejected"].items())
     return (
         f"2D keypoints on a template mesh: each instance lists the visible vertices of the template `{_plain(template['name'])}` "
         f"({template['num_vertices']:,} vertices, content hash `{_plain(template['hash'])}`) with their mean pixel positions.{unit} "
-        f"Of {account['inputs']:,} instances {account['kept']:,} were kept; left out: {reasons or 'none'}.\n"
+        f"Of {tally['inputs']:,} instances {tally['kept']:,} were kept; left out: {reasons or 'none'}.\n"
     )
 
 
@@ -91,7 +87,7 @@ def _splits(manifest: Mapping[str, Any]) -> str:
         for name, split in manifest["splits"].items()
     ]
     apart = manifest["settings"].get("together", "group") == "group"
-    kept = "No group (video, breed, subject) and no image lies on two sides." if apart else "No image lies on two sides; groups may."
+    kept = "No group (video, breed, subject) and no image lies in two splits." if apart else "No image lies in two splits; groups may."
     return "\n".join([*lines, "", kept, ""])
 
 

@@ -1,10 +1,9 @@
-"""What a page looks at: the instances of each run and of each split under one name, and their measured facts."""
+"""What a report looks at: the instances of each run and of each split under one name, and what is measured of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +21,36 @@ from dp3d_data.shards.runs import Run
 NAMES = {"extract": "photographs", "synth": "synthetic", "project": "model fits"}
 SHOWN = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *VIEW_COLUMNS]
 _READ = list(dict.fromkeys([*COLUMNS, "instance_id", "image_path", *VIEW_COLUMNS]))
-_CHUNK = 2048
+_CHUNK, _LEAST_VERTICES = 2048, 4
 
 
 @dataclass(frozen=True)
-class Collection:
-    """Instances under one name: a run, or one side of a split of shards.
+class Facts:
+    """N instances under one name, a run or a split, and what is measured of them.
 
     Attributes:
         name: as the page shows it.
-        template_hash: whose vertices the ids are; None where unknown.
-        source: the run, or the shard files.
+        is_run: a run; else a split of shards.
+        files: the instance tables.
+        ids: N names.
+        columns: [N] each. pictured: whether an image path is known. score, visible_vertices, visible_area, spread: see `Measures`.
+            azimuth, elevation: degrees, where the closed-form camera stands; residual: what the rigid template leaves of the
+            keypoints, template units; NaN where no camera can be fitted.
+        seen: [K] number of instances in which each vertex is visible; empty where the ids are of another template.
     """
 
     name: str
-    template_hash: str | None
-    source: Run | Sequence[Path]
+    is_run: bool
+    files: Sequence[Path]
+    ids: list[str]
+    columns: Mapping[str, np.ndarray]
+    seen: Int[np.ndarray, "K"]
 
-    @property
-    def is_run(self) -> bool:
-        return isinstance(self.source, Run)
+    def __len__(self) -> int:
+        return len(self.ids)
 
-    @property
-    def files(self) -> Sequence[Path]:
-        return self.source.instance_files if isinstance(self.source, Run) else self.source
-
-    def tables(self, columns: list[str]) -> Iterator[pa.Table]:
-        """Some columns of all instances, file by file, in order.
-
-        Raises:
-            InputMissing, ShardError: a file is gone or damaged; names it.
-        """
-        return self.source.instances(columns) if isinstance(self.source, Run) else (read_table(path, columns) for path in self.files)
+    def __getitem__(self, column: str) -> np.ndarray:
+        return self.columns[column]
 
     def rows(self, wanted: Sequence[int]) -> list[dict[str, Any]]:
         """Some instances as plain rows, in the order asked for; only the files that hold them are read."""
@@ -69,97 +66,59 @@ class Collection:
         return [found[index] for index in wanted]
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What is measured of a collection; N instances, K template vertices.
+def all_facts(runs: Sequence[Run], shards: Path | None, manifest: Mapping[str, Any] | None, template: Template | None) -> list[Facts]:
+    """The facts of each run, then of each split of the shards.
 
-    Attributes:
-        collection: whose instances these are.
-        instance_ids: N names.
-        pictured: [N] whether an image path is known.
-        score, visible_vertices, visible_area: [N], see Measures.
-        spread: [N] mean spread of a vertex's pixels, share of the box.
-        azimuth, elevation: [N] degrees, where the closed-form camera stands; NaN where it cannot be fitted.
-        residual: [N] what the rigid template leaves of the keypoints, template units; NaN where it cannot be fitted.
-        seen: [K] number of instances in which each vertex is visible; empty without a template.
+    Raises:
+        InputMissing, ShardError: a file is gone or damaged; names it.
     """
-
-    collection: Collection
-    instance_ids: list[str]
-    pictured: np.ndarray
-    score: Float[np.ndarray, "N"]
-    visible_vertices: Int[np.ndarray, "N"]
-    visible_area: Float[np.ndarray, "N"]
-    spread: Float[np.ndarray, "N"]
-    azimuth: Float[np.ndarray, "N"]
-    elevation: Float[np.ndarray, "N"]
-    residual: Float[np.ndarray, "N"]
-    seen: Int[np.ndarray, "K"]
-
-    def __len__(self) -> int:
-        return len(self.instance_ids)
-
-    @property
-    def name(self) -> str:
-        return self.collection.name
-
-    @cached_property
-    def visible_share(self) -> Float[np.ndarray, "K"]:
-        """Share of instances in which each vertex is visible."""
-        return self.seen / max(len(self), 1)
-
-
-def collections(runs: Sequence[Run], shards: Path | None, manifest: dict[str, Any] | None) -> list[Collection]:
-    """One collection for each run, then one for each split of the shards."""
-    found = [Collection(NAMES.get(run.kind, run.kind), (run.marker["template"] or {}).get("hash"), run) for run in runs]
+    found = []
+    for run in runs:
+        name, known = NAMES.get(run.kind, run.kind), _known((run.marker["template"] or {}).get("hash"), template)
+        found.append(_facts(name, True, run.instance_files, run.instances(_READ), known))
     if shards is not None and manifest is not None:
         for split in sorted({entry["split"] for entry in manifest["shards"]}):
             files = [shards / entry["name"] for entry in manifest["shards"] if entry["split"] == split]
-            found.append(Collection(f"{split} split", manifest["template"]["hash"], files))
+            tables = (read_table(path, _READ) for path in files)
+            found.append(_facts(f"{split} split", False, files, tables, _known(manifest["template"]["hash"], template)))
     return found
 
 
-def facts_of(collection: Collection, template: Template | None) -> Facts:
-    """Measure all instances of a collection; cameras and visibility only where the ids are the template's."""
-    known = template if template is not None and template.content_hash == collection.template_hash else None
-    parts: dict[str, list[np.ndarray]] = {name: [np.zeros(0)] for name in _ARRAYS}
+def _known(content_hash: str | None, template: Template | None) -> Template | None:
+    """The template, where instances with this hash are of it."""
+    return template if template is not None and template.content_hash == content_hash else None
+
+
+def _facts(name: str, is_run: bool, files: Sequence[Path], tables: Iterator[pa.Table], template: Template | None) -> Facts:
+    """Measure all instances; cameras and visibility only where the ids are the template's."""
     ids: list[str] = []
-    seen = np.zeros(known.num_vertices if known else 0, dtype=np.int64)
-    for table in collection.tables(_READ):
+    parts: list[dict[str, np.ndarray]] = []
+    seen = np.zeros(template.num_vertices if template else 0, dtype=np.int64)
+    for table in tables:
         ids += table.column("instance_id").to_pylist()
-        for name, values in (_measured(table) | _viewed(table, known)).items():
-            parts[name].append(values)
-        if known:
+        parts.append(_columns(table, template))
+        if template:
             seen += np.bincount(views(table).ids, minlength=len(seen))[: len(seen)]
-    joined = {name: np.concatenate(values) for name, values in parts.items()}
-    joined["pictured"] = joined["pictured"].astype(bool)
-    return Facts(collection=collection, instance_ids=ids, seen=seen, **joined)
+    columns = {column: np.concatenate([part[column] for part in parts]) for column in (parts[0] if parts else ())}
+    return Facts(name, is_run, files, ids, columns, seen)
 
 
-_ARRAYS = ("pictured", "score", "visible_vertices", "visible_area", "spread", "azimuth", "elevation", "residual")
-
-
-def _measured(table: pa.Table) -> dict[str, np.ndarray]:
+def _columns(table: pa.Table, template: Template | None) -> dict[str, np.ndarray]:
+    """What is measured of each instance of a table; the closed-form cameras a few thousand at a time."""
     measures = measure(table.select(COLUMNS))
     found = {name: np.asarray(getattr(measures, name)) for name in ("score", "visible_vertices", "visible_area", "spread")}
-    return found | {"pictured": table.column("image_path").is_valid().to_numpy()}
-
-
-def _viewed(table: pa.Table, template: Template | None) -> dict[str, np.ndarray]:
-    """The closed-form cameras of a table's instances, a few thousand at a time."""
-    names = ("azimuth", "elevation", "residual")
-    result = {name: np.full(table.num_rows, np.nan) for name in names}
+    found["pictured"] = table.column("image_path").is_valid().to_numpy()
+    found |= {name: np.full(table.num_rows, np.nan) for name in ("azimuth", "elevation", "residual")}
     for start in range(0, table.num_rows if template is not None else 0, _CHUNK):
         keypoints, visible = views(table.slice(start, _CHUNK)).dense(template.num_vertices)
-        enough = np.flatnonzero(visible.sum(axis=1) >= 4)
+        enough = np.flatnonzero(visible.sum(axis=1) >= _LEAST_VERTICES)
         if len(enough):
-            values = _cameras(template, keypoints[enough], visible[enough])
-            for name, found in zip(names, values, strict=True):
-                result[name][start + enough] = found
-    return result
+            for name, values in _cameras(template, keypoints[enough], visible[enough]).items():
+                found[name][start + enough] = values
+    return found
 
 
-def _cameras(template: Template, keypoints: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _cameras(template: Template, keypoints: np.ndarray, visible: np.ndarray) -> dict[str, Float[np.ndarray, "N"]]:
     import torch
 
     from dp3d_data.geometry.rigid_camera import fit_camera, fit_residual, view_angles
@@ -167,4 +126,5 @@ def _cameras(template: Template, keypoints: np.ndarray, visible: np.ndarray) -> 
     vertices, points, shown = torch.from_numpy(template.vertices), torch.from_numpy(keypoints), torch.from_numpy(visible)
     camera = fit_camera(vertices, points, shown)
     azimuth, elevation = view_angles(camera.rotation)
-    return azimuth.numpy(), elevation.numpy(), fit_residual(camera, vertices, points, shown).numpy()
+    residual = fit_residual(camera, vertices, points, shown)
+    return {"azimuth": azimuth.numpy(), "elevation": elevation.numpy(), "residual": residual.numpy()}

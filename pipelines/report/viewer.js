@@ -1,164 +1,230 @@
 "use strict";
-// A mesh that can be turned, on a plain canvas: a depth-buffered rasteriser, so that every browser draws the same picture.
+// Bodies that can be turned, on plain canvases: a depth-buffered rasteriser, so that every browser draws the same pictures.
 (() => {
-  const { bytes, reals, whole, normalsOf } = dp3dMesh;
-  const STEP = 0.12, TURN = 0.008, SMALLEST = 0.5, LARGEST = 8, BACKGROUND = [248, 250, 252];
+  const STEP = 0.12, TURN = 0.008, SMALLEST = 0.5, LARGEST = 8, ASIDE = 0.9, OVER = 0.75;
+  const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const reals = (text) => new Float32Array(bytes(text).buffer);
+  const content = (element) => JSON.parse(element.querySelector(":scope > script").textContent);
+  const inner = document.createElement("canvas"), ink = inner.getContext("2d");
+  let image, pixels, depth, owner, place, colour, painted;
+
+  // Unit normals at the vertices, weighted by area.
+  function normalsOf(vertices, faces) {
+    const normals = new Float32Array(vertices.length);
+    for (let f = 0; f < faces.length; f += 3) {
+      const [a, b, c] = [3 * faces[f], 3 * faces[f + 1], 3 * faces[f + 2]];
+      const u = [0, 1, 2].map((i) => vertices[b + i] - vertices[a + i]);
+      const v = [0, 1, 2].map((i) => vertices[c + i] - vertices[a + i]);
+      const n = [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]];
+      for (const corner of [a, b, c]) for (let i = 0; i < 3; i++) normals[corner + i] += n[i];
+    }
+    for (let k = 0; k < normals.length; k += 3) {
+      const length = Math.hypot(normals[k], normals[k + 1], normals[k + 2]) || 1;
+      for (let i = 0; i < 3; i++) normals[k + i] /= length;
+    }
+    return normals;
+  }
 
   // Rows: right, down, away from the viewer, in the template frame (z up); the viewer stands at azimuth and elevation.
   function axes(azimuth, elevation) {
     const [ca, sa, ce, se] = [Math.cos(azimuth), Math.sin(azimuth), Math.cos(elevation), Math.sin(elevation)];
-    return [[-sa, ca, 0], [se * ca, se * sa, -ce], [-ce * ca, -ce * sa, -se]];
+    return [-sa, ca, 0, se * ca, se * sa, -ce, -ce * ca, -ce * sa, -se];
   }
 
-  function view(figure) {
-    const mesh = JSON.parse(figure.querySelector("script").textContent);
-    const vertices = reals(mesh.vertices), faces = whole(mesh.faces), normals = normalsOf(vertices, faces);
-    const layers = mesh.layers.map((layer) => ({ ...layer, colours: bytes(layer.colours), values: layer.values && reals(layer.values) }));
-    const canvas = figure.querySelector("canvas"), context = canvas.getContext("2d");
-    const told = figure.querySelector("output"), legend = figure.querySelector(".scale");
-    const count = vertices.length / 3;
-    let round = 0, tall = 0;
-    for (let i = 0; i < vertices.length; i += 3) {
-      round = Math.max(round, Math.hypot(vertices[i], vertices[i + 1]));
-      tall = Math.max(tall, Math.abs(vertices[i + 2]));
-    }
-    const place = new Float32Array(3 * count), colour = new Float32Array(3 * count);
-    const home = { azimuth: Math.PI / 3, elevation: 0.25, zoom: 1 };
-    const state = { ...home, layer: 0 };
-    const inner = document.createElement("canvas");
-    let depth, owner, image, pixels, waiting = false;
-
-    function resize() {
-      const ratio = Math.max(2, Math.ceil(window.devicePixelRatio || 1));
-      const width = Math.max(Math.round(canvas.clientWidth), 64), height = Math.max(Math.round(canvas.clientHeight), 64);
-      canvas.width = width * Math.max(1, window.devicePixelRatio || 1);
-      canvas.height = height * Math.max(1, window.devicePixelRatio || 1);
-      inner.width = width * ratio;
-      inner.height = height * ratio;
-      image = inner.getContext("2d").createImageData(inner.width, inner.height);
+  // Paints a body in the colours of `tint` and returns the canvas: place = scale * rows (vertex - centre) + shift, in its pixels.
+  function paint(body, tint, rows, centre, scale, shift, width, height) {
+    if (inner.width !== width || inner.height !== height || !image) {
+      [inner.width, inner.height] = [width, height];
+      image = ink.createImageData(width, height);
       pixels = new Uint32Array(image.data.buffer);
-      depth = new Float32Array(pixels.length);
-      owner = new Int32Array(pixels.length);
-      request();
+      [depth, owner] = [new Float32Array(pixels.length), new Int32Array(pixels.length)];
     }
+    const { vertices, normals, faces } = body;
+    if (!place || place.length !== vertices.length) [place, colour] = [new Float32Array(vertices.length), new Float32Array(vertices.length)];
+    const turned = (from, i, row) => rows[row] * from[i] + rows[row + 1] * from[i + 1] + rows[row + 2] * from[i + 2];
+    const start = [0, 3, 6].map((row, c) => (shift[c] || 0) - scale * turned(centre, 0, row));
+    for (let i = 0; i < vertices.length; i += 3) {
+      for (let c = 0; c < 3; c++) place[i + c] = start[c] + scale * turned(vertices, i, 3 * c);
+      const light = 0.5 + 0.5 * Math.abs(0.25 * turned(normals, i, 0) - 0.45 * turned(normals, i, 3) - 0.86 * turned(normals, i, 6));
+      for (let c = 0; c < 3; c++) colour[i + c] = Math.min(light * (tint[i + c] + 18), 255);
+    }
+    pixels.fill(0);
+    depth.fill(Infinity);
+    owner.fill(-1);
+    for (let face = 0; face < faces.length; face += 3) triangle(faces, face, width, height);
+    ink.putImageData(image, 0, 0);
+    painted = null;
+    return inner;
+  }
 
-    function transform() {
-      const [right, down, away] = axes(state.azimuth, state.elevation);
-      const scale = 0.52 * state.zoom * Math.min(inner.width / round, inner.height / (tall + 0.3 * round));
-      const tint = layers[state.layer].colours;
-      for (let k = 0, i = 0; k < count; k++, i += 3) {
-        const [x, y, z] = [vertices[i], vertices[i + 1], vertices[i + 2]];
-        place[i] = inner.width / 2 + scale * (right[0] * x + right[1] * y + right[2] * z);
-        place[i + 1] = inner.height / 2 + scale * (down[0] * x + down[1] * y + down[2] * z);
-        place[i + 2] = away[0] * x + away[1] * y + away[2] * z;
-        const n = [right, down, away].map((row) => row[0] * normals[i] + row[1] * normals[i + 1] + row[2] * normals[i + 2]);
-        const light = 0.5 + 0.5 * Math.abs(0.25 * n[0] - 0.45 * n[1] - 0.86 * n[2]);
-        for (let c = 0; c < 3; c++) colour[i + c] = Math.min(light * tint[i + c] + 18 * light, 255);
+  function triangle(faces, face, width, height) {
+    const a = 3 * faces[face], b = 3 * faces[face + 1], c = 3 * faces[face + 2];
+    const ax = place[a], ay = place[a + 1], bx = place[b], by = place[b + 1], cx = place[c], cy = place[c + 1];
+    const area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax);
+    if (!area) return;
+    const x0 = Math.max(Math.floor(Math.min(ax, bx, cx)), 0), x1 = Math.min(Math.ceil(Math.max(ax, bx, cx)), width - 1);
+    const y0 = Math.max(Math.floor(Math.min(ay, by, cy)), 0), y1 = Math.min(Math.ceil(Math.max(ay, by, cy)), height - 1);
+    for (let y = y0; y <= y1; y++) {
+      for (let x = x0; x <= x1; x++) {
+        const px = x + 0.5, py = y + 0.5;
+        const u = ((bx - px) * (cy - py) - (by - py) * (cx - px)) / area;
+        const v = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) / area;
+        const w = 1 - u - v;
+        if (u < 0 || v < 0 || w < 0) continue;
+        const far = u * place[a + 2] + v * place[b + 2] + w * place[c + 2], at = y * width + x;
+        if (far >= depth[at]) continue;
+        depth[at] = far;
+        owner[at] = face;
+        const red = u * colour[a] + v * colour[b] + w * colour[c];
+        const green = u * colour[a + 1] + v * colour[b + 1] + w * colour[c + 1];
+        const blue = u * colour[a + 2] + v * colour[b + 2] + w * colour[c + 2];
+        pixels[at] = 0xff000000 | (blue << 16) | (green << 8) | red;
       }
     }
+  }
 
-    function triangle(face) {
-      const a = 3 * faces[face], b = 3 * faces[face + 1], c = 3 * faces[face + 2];
-      const ax = place[a], ay = place[a + 1], bx = place[b], by = place[b + 1], cx = place[c], cy = place[c + 1];
-      const area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax);
-      if (!area) return;
-      const width = inner.width;
-      const x0 = Math.max(Math.floor(Math.min(ax, bx, cx)), 0), x1 = Math.min(Math.ceil(Math.max(ax, bx, cx)), width - 1);
-      const y0 = Math.max(Math.floor(Math.min(ay, by, cy)), 0), y1 = Math.min(Math.ceil(Math.max(ay, by, cy)), inner.height - 1);
-      for (let y = y0; y <= y1; y++) {
-        for (let x = x0; x <= x1; x++) {
-          const px = x + 0.5, py = y + 0.5;
-          const u = ((bx - px) * (cy - py) - (by - py) * (cx - px)) / area;
-          const v = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) / area;
-          const w = 1 - u - v;
-          if (u < 0 || v < 0 || w < 0) continue;
-          const far = u * place[a + 2] + v * place[b + 2] + w * place[c + 2], at = y * width + x;
-          if (far >= depth[at]) continue;
-          depth[at] = far;
-          owner[at] = face;
-          const red = u * colour[a] + v * colour[b] + w * colour[c];
-          const green = u * colour[a + 1] + v * colour[b + 1] + w * colour[c + 1];
-          const blue = u * colour[a + 2] + v * colour[b + 2] + w * colour[c + 2];
-          pixels[at] = 0xff000000 | (blue << 16) | (green << 8) | red;
-        }
-      }
+  function figureOf(element, shared, state) {
+    const data = content(element), vertices = reals(data.vertices), faces = shared.faces;
+    const body = { vertices, faces, normals: normalsOf(vertices, faces) };
+    const values = Object.fromEntries(Object.entries(data.values).map(([title, text]) => [title, reals(text)]));
+    const tints = Object.fromEntries(Object.entries(data.colours).map(([title, text]) => [title, bytes(text)]));
+    for (const { title, top } of shared.layers.filter((layer) => values[layer.title])) {
+      tints[title] = new Uint8Array(3 * values[title].length);
+      values[title].forEach((value, k) => {
+        const at = 3 * Math.round(255 * Math.min(Math.max(value / top, 0), 1));
+        tints[title].set(shared.ramp.subarray(at, at + 3), 3 * k);
+      });
+    }
+    const tint = (title) => tints[title] || Object.values(tints)[0];
+    const low = [0, 1, 2].map(() => Infinity), high = low.map(() => -Infinity);
+    vertices.forEach((value, i) => ([low[i % 3], high[i % 3]] = [Math.min(low[i % 3], value), Math.max(high[i % 3], value)]));
+    const centre = low.map((value, i) => (value + high[i]) / 2), tall = (high[2] - low[2]) / 2;
+    let round = 1e-9;
+    for (let i = 0; i < vertices.length; i += 3) round = Math.max(round, Math.hypot(vertices[i] - centre[0], vertices[i + 1] - centre[1]));
+    const seen = data.seen, turn = element.querySelector(".turn"), others = ["keypoints", "over", "alone"];
+    const [keypoints, over, alone] = others.map((name) => element.querySelector(`.${name}`));
+    const home = { azimuth: Math.PI / 3, elevation: 0.25, zoom: 1 };
+    if (seen) home.azimuth = Math.atan2(-seen.camera[7], -seen.camera[6]) - ASIDE;
+    const stand = { ...home };
+    let photograph = null, waiting = false, whole = false;
+
+    // A canvas as large as it is shown, cleared, with the photograph on it; and how many pixels to paint for one of its own.
+    const finer = () => (window.devicePixelRatio >= 2 ? 1 : 2);
+    function sheet(canvas, ground) {
+      const size = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(Math.round(side * (window.devicePixelRatio || 1)), 64));
+      if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
+      const context = canvas.getContext("2d");
+      context.imageSmoothingQuality = "high";
+      context.globalAlpha = 1;
+      context.clearRect(0, 0, canvas.width, canvas.height);
+      if (ground && photograph) context.drawImage(photograph, 0, 0, canvas.width, canvas.height);
+      return context;
+    }
+
+    function drawTurned() {
+      const context = sheet(turn), width = finer() * turn.width, height = finer() * turn.height;
+      const scale = 0.5 * stand.zoom * Math.min(width / round, height / (tall + 0.3 * round)) * (seen ? 0.92 : 1);
+      const rows = axes(stand.azimuth, stand.elevation);
+      const found = paint(body, tint(state.layer), rows, centre, scale, [width / 2, height / 2], width, height);
+      context.drawImage(found, 0, 0, turn.width, turn.height);
+      painted = turn;
+    }
+
+    function drawSeen() {
+      const dots = sheet(keypoints, true), [shadow, clear] = [sheet(over, true), sheet(alone, false)], side = alone.width;
+      const layer = shared.layers.find(({ title }) => title === state.layer), shown = tint(layer.dots || layer.title);
+      const points = reals(seen.keypoints), size = Math.max(side / 130, 2);
+      new Int32Array(bytes(seen.ids).buffer).forEach((k, i) => {
+        dots.fillStyle = `rgb(${shown[3 * k]} ${shown[3 * k + 1]} ${shown[3 * k + 2]})`;
+        dots.fillRect(points[2 * i] * side - size / 2, points[2 * i + 1] * side - size / 2, size, size);
+      });
+      const fine = finer() * side;
+      const found = paint(body, tint(state.layer), seen.camera, [0, 0, 0], fine * seen.scale, seen.shift.map((x) => fine * x), fine, fine);
+      clear.drawImage(found, 0, 0, side, side);
+      shadow.globalAlpha = OVER;
+      shadow.drawImage(found, 0, 0, side, side);
     }
 
     function draw() {
-      waiting = false;
-      transform();
-      const [r, g, b] = BACKGROUND;
-      pixels.fill((0xff000000 | (b << 16) | (g << 8) | r) >>> 0);
-      depth.fill(Infinity);
-      owner.fill(-1);
-      for (let face = 0; face < faces.length; face += 3) triangle(face);
-      inner.getContext("2d").putImageData(image, 0, 0);
-      context.imageSmoothingQuality = "high";
-      context.drawImage(inner, 0, 0, canvas.width, canvas.height);
+      if (whole && seen) drawSeen();
+      drawTurned();
+      waiting = whole = false;
     }
 
-    function request() {
+    function request(all = false) {
       if (!waiting) requestAnimationFrame(draw);
-      waiting = true;
+      [waiting, whole] = [true, whole || all];
     }
 
-    function turn(right, up) {
-      state.azimuth -= right;
-      state.elevation = Math.min(Math.max(state.elevation + up, -Math.PI / 2), Math.PI / 2);
+    function look(place) {
+      Object.assign(stand, place);
       request();
     }
 
-    function zoom(factor) {
-      state.zoom = Math.min(Math.max(state.zoom * factor, SMALLEST), LARGEST);
-      request();
-    }
-
-    function choose(index) {
-      state.layer = index;
-      figure.querySelectorAll("button[data-layer]").forEach((button, i) => button.setAttribute("aria-pressed", i === index));
-      const layer = layers[index];
-      legend.hidden = !layer.values;
-      if (layer.values) [legend.firstElementChild.textContent, legend.lastElementChild.textContent] = [layer.low, layer.high];
-      told.textContent = layer.text;
-      request();
+    function move(right, up, closer = 1) {
+      const elevation = Math.min(Math.max(stand.elevation + up, -Math.PI / 2), Math.PI / 2);
+      look({ azimuth: stand.azimuth - right, elevation, zoom: Math.min(Math.max(stand.zoom * closer, SMALLEST), LARGEST) });
     }
 
     function tell(event) {
-      const x = Math.floor((event.offsetX * inner.width) / canvas.clientWidth);
-      const y = Math.floor((event.offsetY * inner.height) / canvas.clientHeight);
-      const face = owner[y * inner.width + x], layer = layers[state.layer];
-      if (!(face >= 0)) return void (told.textContent = layer.text);
-      const corners = [0, 1, 2].map((i) => faces[face + i]);
+      if (painted !== turn) drawTurned();
+      const x = Math.floor((event.offsetX * inner.width) / turn.clientWidth), y = Math.floor((event.offsetY * inner.height) / turn.clientHeight);
+      const face = owner[y * inner.width + x];
+      if (!(face >= 0)) return state.say("");
       const off = (k) => Math.hypot(place[3 * k] - x, place[3 * k + 1] - y);
-      const nearest = corners.reduce((best, k) => (off(k) < off(best) ? k : best));
-      told.textContent = `vertex ${nearest}` + (layer.values ? `: ${+(layer.values[nearest] * layer.factor).toPrecision(3)} ${layer.unit}` : "");
+      const nearest = [...faces.subarray(face, face + 3)].reduce((best, k) => (off(k) < off(best) ? k : best));
+      const layer = shared.layers.find(({ title }) => title === state.layer), held = values[state.layer];
+      state.say(`vertex ${nearest}` + (held ? `: ${+(held[nearest] * layer.factor).toPrecision(3)} ${layer.unit}` : ""));
     }
 
-    canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
-    canvas.addEventListener("pointermove", (event) =>
-      event.buttons ? turn(event.movementX * TURN, event.movementY * TURN) : tell(event));
-    canvas.addEventListener("wheel", (event) => {
-      if (!event.ctrlKey && !event.shiftKey && document.activeElement !== canvas) return;
+    turn.addEventListener("pointerdown", (event) => turn.setPointerCapture(event.pointerId));
+    turn.addEventListener("pointermove", (event) => (event.buttons ? move(event.movementX * TURN, event.movementY * TURN) : tell(event)));
+    turn.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey && !event.shiftKey && document.activeElement !== turn) return;
       event.preventDefault();
-      zoom(Math.exp(-0.002 * (event.deltaY || event.deltaX)));
+      move(0, 0, Math.exp(-0.002 * (event.deltaY || event.deltaX)));
     }, { passive: false });
-    const keys = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
-    canvas.addEventListener("keydown", (event) => {
-      if (event.key === "+" || event.key === "-") zoom(event.key === "+" ? 1.15 : 1 / 1.15);
-      else if (keys[event.key]) turn(...keys[event.key]);
-      else return;
+    const keys = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP], "+": [0, 0, 1.15], "-": [0, 0, 1 / 1.15] };
+    turn.addEventListener("keydown", (event) => {
+      if (!keys[event.key]) return;
       event.preventDefault();
+      move(...keys[event.key]);
     });
-    canvas.addEventListener("dblclick", () => { Object.assign(state, home); request(); });
-    figure.querySelectorAll("button[data-layer]").forEach((button, i) => button.addEventListener("click", () => choose(i)));
-    figure.querySelectorAll("button[data-view]").forEach((button) => button.addEventListener("click", () => {
-      [state.azimuth, state.elevation] = button.dataset.view.split(" ").map((degrees) => (degrees * Math.PI) / 180);
-      request();
-    }));
-    new ResizeObserver(resize).observe(canvas);
-    choose(0);
-    resize();
+    turn.addEventListener("dblclick", () => look(home));
+    new ResizeObserver(() => request(true)).observe(turn);
+    if (seen && seen.photograph) {
+      const picture = new Image();
+      picture.onload = () => {
+        photograph = picture;
+        request(true);
+      };
+      picture.src = seen.photograph;
+    }
+    return { request, look };
   }
 
-  document.querySelectorAll("figure.viewer").forEach(view);
+  function viewer(element) {
+    const shared = content(element), output = element.querySelector("output"), legends = element.querySelectorAll(".scale");
+    shared.faces = new Int32Array(bytes(shared.faces).buffer);
+    shared.ramp = bytes(shared.ramp);
+    const state = { layer: shared.layers[0].title };
+    state.say = (text) => (output.textContent = text || shared.layers.find(({ title }) => title === state.layer).text);
+    const figures = [...element.querySelectorAll("figure")].map((figure) => figureOf(figure, shared, state));
+    const buttons = element.querySelectorAll("button[data-layer]");
+    function choose(title) {
+      state.layer = title;
+      buttons.forEach((button) => button.setAttribute("aria-pressed", button.dataset.layer === title));
+      legends.forEach((legend) => (legend.hidden = legend.dataset.layer !== title));
+      state.say("");
+      figures.forEach((figure) => figure.request(true));
+    }
+    buttons.forEach((button) => button.addEventListener("click", () => choose(button.dataset.layer)));
+    element.querySelectorAll("button[data-view]").forEach((button) => button.addEventListener("click", () => {
+      const [azimuth, elevation] = button.dataset.view.split(" ").map((degrees) => (degrees * Math.PI) / 180);
+      figures.forEach((figure) => figure.look({ azimuth, elevation }));
+    }));
+    choose(state.layer);
+  }
+
+  document.querySelectorAll(".viewer").forEach(viewer);
 })();

@@ -1,84 +1,116 @@
-"""The template inside the page, to be turned by hand, with a colour for each vertex and one or several layers of them."""
+"""Bodies inside a page, to be turned by hand in the colours of one of several layers, and beside their photographs."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int
 from markupsafe import Markup
 
-from dp3d_data.geometry.template import Template
-from pipelines.report.markup import html, joined
-from pipelines.report.surface import heat
+from dp3d_data.geometry.colours import colour_by_value
+from pipelines.report.page import html, joined
 
 # Azimuth and elevation of the viewer in degrees; x forward, y left, z up.
-STANDS = {"front": (0, 0), "left": (90, 0), "back": (180, 0), "right": (-90, 0), "above": (0, 90)}
+VIEWS = {"front": (0, 0), "left": (90, 0), "back": (180, 0), "right": (-90, 0), "above": (0, 90)}
 _VIEWER = (
-    '<figure class="viewer"><div class="bar">{}<span class="stands">{}</span></div>'
-    '<canvas tabindex="0" role="img" aria-label="{}"></canvas>'
-    '<figcaption><output></output><span class="scale" hidden><b></b><i></i><b></b></span>'
-    '<span class="hint">drag or arrow keys turn it · shift and wheel, + and - zoom · double click resets</span></figcaption>'
-    '<script type="application/json">{}</script></figure>'
+    '<div class="viewer"><div class="bar">{}<span class="views">{}</span><div class="told"><output></output>{}'
+    '<span class="hint">drag or arrow keys turn it · shift and wheel, + and - zoom · double click resets</span></div></div>'
+    '<div class="bodies">{}</div><script type="application/json">{}</script></div>'
 )
+_BODY = '<figure><div class="row">{}</div>{}<script type="application/json">{}</script></figure>'
+_TURNING = '<canvas class="turn" tabindex="0" role="img" aria-label="{}: drag to turn"></canvas>'
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One colouring of the vertices.
+    """One colouring, for which each body brings an array under this title.
 
     Attributes:
         title: on its button.
         text: what it shows, in a sentence.
-        colours: RGB of each vertex.
-        values: the number behind each colour; None where the colours are names only.
-        low, high: ends of the legend.
-        unit: after a value; the value is multiplied by `factor` first.
+        top: value at the end of the colours, where the arrays are values; 0 where they are colours.
+        factor, unit: what a value is multiplied by before it is told, and the unit that it has then.
+        names: colours that have names.
+        dots: title of the layer whose colours the keypoints take; this one's where empty.
     """
 
     title: str
     text: str
-    colours: UInt8[np.ndarray, "K 3"]
-    values: Float[np.ndarray, "K"] | None = None
-    low: str = ""
-    high: str = ""
-    unit: str = ""
+    top: float = 0.0
     factor: float = 1.0
+    unit: str = ""
+    names: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    dots: str = ""
 
 
-def share_layer(title: str, share: Float[np.ndarray, "K"], of: str) -> Layer:
+@dataclass(frozen=True)
+class Body:
+    """One body.
+
+    Attributes:
+        vertices: template frame.
+        caption: its name, and what is known of it.
+        arrays: title of a layer -> RGB [K, 3] uint8, or values [K].
+        seen: photograph (a data address or None), ids, keypoints, camera, scale and shift, see `view.py`; None to show it alone.
+    """
+
+    vertices: Float[np.ndarray, "K 3"]
+    caption: str
+    arrays: Mapping[str, np.ndarray]
+    seen: Mapping[str, Any] | None = None
+
+
+def share_layer(name: str, of: str, share: Float[np.ndarray, "K"]) -> Layer:
     """Shares 0..1 of instances, from 0 (dark) to the largest (yellow)."""
-    top = float(share.max()) if len(share) else 0.0
     text = f"Share of {of} in which each vertex is visible."
-    return Layer(title, text, heat(share / max(top, 1e-9)), share, "0", f"{100 * top:.0f} %", f"% of {of}", 100.0)
+    return Layer(name, text, max(float(share.max(initial=0.0)), 1e-9), 100.0, f"% of {of}")
 
 
-def viewer(template: Template, layers: Sequence[Layer]) -> Markup:
-    """The figure; the page needs viewer_script() once at its end."""
-    data = {
-        "vertices": _packed(template.vertices, "<f4"),
-        "faces": _packed(template.faces, "<i4"),
-        "layers": [_plain(layer) for layer in layers],
+def viewer(faces: Int[np.ndarray, "F 3"], layers: Sequence[Layer], bodies: Sequence[Body]) -> Markup:
+    """The bodies of one topology; the page needs viewer_script() once at its end."""
+    shared = {
+        "faces": packed(faces, "<i4"),
+        "ramp": packed(colour_by_value(np.linspace(0, 1, 256)), "u1"),
+        "layers": [asdict(layer) for layer in layers],
     }
-    button = '<button type="button" data-{}="{}">{}</button>'
-    buttons = joined(html(button, "layer", i, layer.title) for i, layer in enumerate(layers))
-    stands = joined(html(button, "view", f"{azimuth} {elevation}", name) for name, (azimuth, elevation) in STANDS.items())
-    label = f"{template.name}, {template.num_vertices:,} vertices: drag to turn"
-    return html(_VIEWER, buttons, stands, label, safe_json(data))
+    buttons = joined(html('<button type="button" data-layer="{0}">{0}</button>', layer.title) for layer in layers)
+    button = '<button type="button" data-view="{} {}">{}</button>'
+    views = joined(html(button, azimuth, elevation, name) for name, (azimuth, elevation) in VIEWS.items())
+    return html(_VIEWER, buttons, views, joined(map(_legend, layers)), joined(map(_figure, bodies)), safe_json(shared))
 
 
 def viewer_script() -> str:
     """The program that draws every viewer of a page."""
-    return scripts(("pipelines.report", "mesh.js"), ("pipelines.report", "viewer.js"))
+    return files("pipelines.report").joinpath("viewer.js").read_text(encoding="utf-8")
 
 
-def scripts(*names: tuple[str, str]) -> str:
-    """Programs of packages, one after the other, for the end of a page."""
-    return "".join(files(package).joinpath(name).read_text(encoding="utf-8") for package, name in names)
+def _legend(layer: Layer) -> Markup:
+    """What the colours of a layer mean; nothing where they are their own key."""
+    inner = joined(html('<i style="background: rgb{}"></i>{}', colour, name) for name, colour in layer.names.items())
+    if layer.top:
+        stops = ", ".join(f"rgb{tuple(colour)}" for colour in colour_by_value(np.linspace(0, 1, 9)).tolist())
+        ramp = '<b>0</b><i class="ramp" style="background: linear-gradient(to right, {})"></i><b>{:.3g} {}</b>'
+        inner = html(ramp, stops, layer.top * layer.factor, layer.unit)
+    return html('<span class="scale" data-layer="{}" hidden>{}</span>', layer.title, inner) if inner else Markup("")
+
+
+def _figure(body: Body) -> Markup:
+    """The canvases of a body: with a photograph the keypoints on it, the body over it and alone, then the one that turns."""
+    data = {
+        "vertices": packed(body.vertices, "<f4"),
+        "values": {title: packed(values, "<f4") for title, values in body.arrays.items() if values.ndim == 1},
+        "colours": {title: packed(colours, "u1") for title, colours in body.arrays.items() if colours.ndim == 2},
+        "seen": body.seen,
+    }
+    names = ("keypoints", "over", "alone") if body.seen else ()
+    canvases = joined(html('<canvas class="{}"></canvas>', name) for name in names) + html(_TURNING, body.caption)
+    return html(_BODY, canvases, html("<figcaption>{}</figcaption>", body.caption), safe_json(data))
 
 
 def safe_json(data: object) -> Markup:
@@ -86,11 +118,6 @@ def safe_json(data: object) -> Markup:
     return Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _plain(layer: Layer) -> dict[str, object]:
-    values = None if layer.values is None else _packed(layer.values, "<f4")
-    words = {name: getattr(layer, name) for name in ("title", "text", "low", "high", "unit", "factor")}
-    return words | {"colours": _packed(layer.colours, "u1"), "values": values}
-
-
-def _packed(values: np.ndarray, kind: str) -> str:
+def packed(values: np.ndarray, kind: str) -> str:
+    """The bytes of an array as text."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,9 @@ from dp3d_data.shards.files import read_table
 from dp3d_data.shards.manifest import MANIFEST, REJECTS, read_manifest
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import TEMPLATE, Run
-from pipelines.report import content, page
-from pipelines.report.distributions import distributions, template_view
-from pipelines.report.extras import extras
-from pipelines.report.facts import Facts, collections, facts_of
-from pipelines.report.markup import joined
-from pipelines.report.sheets import contact_sheet, left_out, worst
+from pipelines.report import page, sections
+from pipelines.report.facts import Facts, all_facts
+from pipelines.report.plots import distributions
 from pipelines.report.viewer import viewer_script
 
 
@@ -54,27 +51,26 @@ def write_report(plan: ReportPlan, out: Path) -> Path:
     runs = [Run.open(folder) for folder in plan.runs]
     manifest = read_manifest(plan.shards) if plan.shards and (plan.shards / MANIFEST).is_file() else None
     _check_files(runs, plan.shards if manifest is not None else None)
-    others = extras(plan.extras, (plan.pictures + 1) // 2)
-    if not runs and manifest is None and not others:
+    learned = sections.extras(plan.extras, (plan.pictures + 1) // 2)
+    if not runs and manifest is None and not learned:
         raise NothingToDo("nothing to report", hint=f"dp3d-data extract --category {plan.category}")
     template = _template(runs, plan.shards)
-    facts = [facts_of(one, template) for one in collections(runs, plan.shards, manifest)]
-    sections = [("Overview", content.overview(runs, manifest)), *_surfaces(facts, template)]
-    sections += _pictures(plan, facts, template)
+    facts = all_facts(runs, plan.shards, manifest, template)
+    parts = {"Overview": sections.overview(runs, manifest), **_surfaces(facts, template), **_instances(plan, facts, template)}
     if manifest is not None and template is not None and (plan.shards / REJECTS).is_file():
-        sections.append(("Left out", left_out(facts[: len(runs)], read_table(plan.shards / REJECTS), template, max(plan.pictures // 4, 1))))
+        rejects = read_table(plan.shards / REJECTS)
+        parts["Left out"] = sections.left_out(facts[: len(runs)], rejects, template, max(plan.pictures // 4, 1))
     if photographs := [run for run in runs if run.overlays]:
-        sections.append(("Photographs", content.overlays(photographs, plan.pictures)))
-    if others:
-        sections.append(("Learned model", others))
+        parts["Photographs"] = sections.overlays(photographs, plan.pictures)
+    parts["Learned model"] = learned
     if runs:
-        sections.append(("Failures", content.problems(runs)))
+        parts["Failures"] = sections.problems(runs)
     if manifest is not None:
-        sections.append(("Origin", content.origin(manifest)))
-    sections = [(title, inner) for title, inner in sections if inner]
+        parts["Origin"] = sections.origin(manifest)
     title, script = f"{plan.category.capitalize()}: keypoints and shapes", viewer_script() if template is not None else ""
-    text = page.page(title, _subtitle(runs, template), sections, _footer(runs, manifest), script)
-    return write_whole(out, lambda stream: _put(stream, text))
+    shown = [(name, inner) for name, inner in parts.items() if inner]
+    text = page.page(title, _subtitle(runs, template), shown, _footer(runs, manifest), script)
+    return write_whole(out, lambda stream: stream.write(text))
 
 
 def _check_files(runs: Sequence[Run], shards: Path | None) -> None:
@@ -88,32 +84,28 @@ def _check_files(runs: Sequence[Run], shards: Path | None) -> None:
             reader.check(name)
 
 
-def _put(stream, text: bytes) -> None:
-    stream.write(text)
-
-
 def _template(runs: Sequence[Run], shards: Path | None) -> Template | None:
     """The template of the shards, or of the first run that has one."""
     found = ([shards] if shards else []) + [run.folder for run in runs]
     return next((Template.load(folder / TEMPLATE) for folder in found if (folder / TEMPLATE).is_file()), None)
 
 
-def _surfaces(facts: Sequence[Facts], template: Template | None) -> list[tuple[str, Markup]]:
+def _surfaces(facts: Sequence[Facts], template: Template | None) -> dict[str, Markup]:
     """The template that turns, and the distributions."""
-    sections = [("Template", template_view(template, facts))] if template is not None else []
+    parts = {"Template": sections.template_view(template, facts)} if template is not None else {}
     some = [one for one in facts if len(one)]
-    return sections + ([("Distributions", distributions(some))] if some else [])
+    return parts | ({"Distributions": distributions(some)} if some else {})
 
 
-def _pictures(plan: ReportPlan, facts: Sequence[Facts], template: Template | None) -> list[tuple[str, Markup]]:
-    """Contact sheets of each run, or of each split where only shards are there."""
+def _instances(plan: ReportPlan, facts: Sequence[Facts], template: Template | None) -> dict[str, Markup]:
+    """Contact sheets of each run, or of each split where only shards are there; of the template's instances alone."""
+    some = [one for one in facts if len(one) and len(one.seen)]
+    some = [one for one in some if one.is_run] or some
     if template is None:
-        return []
-    some = [one for one in facts if len(one) and one.collection.template_hash == template.content_hash]
-    some = [one for one in some if one.collection.is_run] or some
-    sheets = [page.titled(one.name.capitalize(), contact_sheet(one, template, plan.pictures)) for one in some]
-    worsts = [page.titled(one.name.capitalize(), worst(one, template, max(plan.pictures // 4, 1))) for one in some]
-    return [("Instances", joined(sheets)), ("Worst", joined(worsts))]
+        return {}
+    sheets = [page.titled(one.name.capitalize(), sections.contact_sheet(one, template, plan.pictures)) for one in some]
+    worst = [page.titled(one.name.capitalize(), sections.worst(one, template, max(plan.pictures // 4, 1))) for one in some]
+    return {"Instances": page.joined(sheets), "Worst": page.joined(worst)}
 
 
 def _subtitle(runs: Sequence[Run], template: Template | None) -> str:
@@ -122,6 +114,6 @@ def _subtitle(runs: Sequence[Run], template: Template | None) -> str:
     return " · ".join(parts + [f"model {name}" for name in models])
 
 
-def _footer(runs: Sequence[Run], manifest: dict[str, Any] | None) -> str:
+def _footer(runs: Sequence[Run], manifest: Mapping[str, Any] | None) -> str:
     recipes = [f"{run.kind} {run.marker['recipe']}" for run in runs] + ([f"shards {manifest['recipe']}"] if manifest else [])
     return "Recipes: " + " · ".join(recipes)

@@ -8,16 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from dp3d_data import files
 from dp3d_data.datasets.fits import write_fits
 from dp3d_data.errors import Asking, DiskFull, InputMissing, PathUnusable
-from dp3d_data.files import growing, write_arrays, write_json, write_picture, write_text, write_torch, write_whole
+from dp3d_data.files import growing, write_arrays, write_figure, write_json, write_picture, write_text, write_torch, write_whole
 from dp3d_data.geometry.cache import cached_arrays
 from dp3d_data.geometry.mesh_files import write_mesh
 from dp3d_data.shards.files import write_arrow, write_table
-from dp3d_model.experiments.figures import plots, save
 from dp3d_model.export.table import PredictionTable
 from tests.data.project.dogs import dog_fit
 from tests.data.shards.samples import grid_template
@@ -37,13 +37,13 @@ WRITERS = {
     "a.ply": lambda path: write_mesh(grid_template(), path),
     "a.glb": lambda path: write_mesh(grid_template(), path),
     "template.npz": lambda path: grid_template(40).save(path),
-    "figure.png": lambda path: save(figure(), path),
+    "figure.png": lambda path: write_figure(path, figure()),
 }
 
 
 def figure():
-    drawn, axes = plots().subplots()
-    axes.imshow(NOISE)
+    drawn = Figure()
+    drawn.subplots().imshow(NOISE)
     return drawn
 
 

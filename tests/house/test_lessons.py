@@ -87,7 +87,7 @@ def test_html_is_filled_by_the_template_function():
     folders = [*modules("pipelines")]
     wrong = [f"{short(path)}:{node.lineno}" for path in folders for node in ast.walk(tree(path)) if isinstance(node, ast.JoinedStr)
              if any(isinstance(part, ast.Constant) and re.search(r"</?[a-z]", part.value) for part in node.values)]
-    assert not wrong, f"a name may be a tag: pipelines.report.markup.html escapes what it fills in, at {wrong}"
+    assert not wrong, f"a name may be a tag: pipelines.report.page.html escapes what it fills in, at {wrong}"
 
 
 def test_there_is_one_broad_except():

@@ -7,8 +7,8 @@ from dp3d_data.errors import ConfigError, RecipeMismatch, UsageError
 from dp3d_data.files import read_json
 from dp3d_model.config import PRESETS, preset
 from dp3d_model.experiments.ablation import Ablation, examples, run_ablation, with_steps
+from dp3d_model.experiments.figures import draw_halves, draw_noise
 from dp3d_model.experiments.robustness import Grid, judged, lose_lower_halves, measure_noise, noise_markdown, ratios, train_noise
-from dp3d_model.experiments.robustness_figures import draw_halves, draw_noise
 from dp3d_model.experiments.rows import OTHERS, SETS, added_row, chosen_rows, rows_of
 from dp3d_model.experiments.runs import Runs
 from dp3d_model.lifting.model_file import load_model

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch, UsageError
+from dp3d_data.geometry.renderer import template_view
 from dp3d_model.evaluation.evaluator import METRICS, evaluate, score_model, score_rigid, score_shapes, view_of
 from dp3d_model.evaluation.report import write_report
-from dp3d_model.export.pictures import template_view
 from dp3d_model.geometry.camera import rotation_from_log
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.instances import Instances, concatenate

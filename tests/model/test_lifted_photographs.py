@@ -7,16 +7,17 @@ import pytest
 import torch
 import trimesh
 from click.testing import CliRunner
+from dp3d_data.geometry.keypoints import named_keypoints
 
 from dp3d_data.detection.training.evaluation import TrueObject
 from dp3d_data.detection.training.grouping import grouped_scenes
 from dp3d_data.errors import NothingToDo
 from dp3d_data.geometry import load_template, make_template
+from dp3d_data.geometry.renderer import silhouette
 from dp3d_data.geometry.subsets import named_keypoints
 from dp3d_model.config import preset
 from dp3d_model.evaluation.evaluator import evaluate_unknown
 from dp3d_model.evaluation.quality import mirror_image, stretched
-from dp3d_model.export.render import silhouette
 from dp3d_model.geometry.surface import Surface, surface_of
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter

@@ -7,11 +7,11 @@ from PIL import Image
 
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import UsageError
+from dp3d_data.geometry.colours import colour_by_part, colour_by_value
+from dp3d_data.geometry.renderer import render, silhouette, template_view, turntable
 from dp3d_model.export.gallery import Output, draw_parts, photographs_first, safe_name, write_predictions
 from dp3d_model.export.meshes import export_mesh
-from dp3d_model.export.palette import part_colours, part_palette
-from dp3d_model.export.pictures import beside_photograph, square_of, template_view, turntable
-from dp3d_model.export.render import render_orthographic
+from dp3d_model.export.pictures import beside_photograph, square_of
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
@@ -41,7 +41,7 @@ def test_a_triangle_is_drawn_where_it_is_in_its_colour():
     vertices = np.array([[10.0, 10.0, 0.0], [50.0, 10.0, 0.0], [10.0, 50.0, 0.0]])
     faces = np.array([[0, 2, 1]])
     colours = np.array([[200, 0, 0]] * 3, dtype=np.uint8)
-    picture, mask = render_orthographic(vertices, faces, colours, 64, 60)
+    picture, mask = render(vertices, faces, colours, 64, 60)
     y, x = np.nonzero(mask)
     assert picture.shape == (60, 64, 3)
     assert (x.min(), y.min()) == (10, 10)
@@ -56,9 +56,25 @@ def test_the_nearer_surface_hides_the_farther_one():
     vertices = np.concatenate([square, square + [0.0, 0.0, -9.0]])
     faces = np.array([[0, 2, 1], [0, 3, 2], [4, 6, 5], [4, 7, 6]])
     colours = np.repeat(np.array([[255, 0, 0], [0, 255, 0]], dtype=np.uint8), 4, axis=0)
-    picture, mask = render_orthographic(vertices, faces, colours, 40, 40)
+    picture, mask = render(vertices, faces, colours, 40, 40)
     assert picture[mask][:, 0].max() == 0
     assert picture[mask][:, 1].min() > 0
+
+
+def test_a_face_is_lit_from_both_sides():
+    """A mesh whose faces all point inwards gives the same picture."""
+    vertices, faces = blob()
+    colours = np.full((len(vertices), 3), 200, dtype=np.uint8)
+    outward, inward = (render(vertices * 40 + [50.0, 50.0, 0.0], f, colours, 100, 100) for f in (faces, faces[:, ::-1]))
+    assert np.array_equal(outward[1], inward[1]) and np.abs(outward[0].astype(int) - inward[0]).max() <= 1
+    assert outward[0][outward[1]].std() > 5
+
+
+def test_a_mesh_outside_the_picture_is_not_in_it():
+    vertices, faces = blob()
+    for centre in ([-500.0, 20.0, 0.0], [20.0, 900.0, 5.0]):
+        picture, mask = render(vertices + centre, faces, np.zeros((len(vertices), 3), dtype=np.uint8), 40, 30)
+        assert not mask.any() and np.ptp(picture) == 0 and not silhouette(vertices + centre, faces, 40, 30).any()
 
 
 def test_views_are_rotations_with_z_up_in_the_picture():
@@ -93,9 +109,16 @@ def test_the_body_lies_over_its_photograph(tmp_path):
 
 
 def test_colours_of_parts():
-    palette = part_palette(16)
+    palette = colour_by_part(np.eye(16))
     assert len(np.unique(palette, axis=0)) == 16
-    assert np.array_equal(part_colours(np.eye(16)), palette)
+    half = colour_by_part(np.full((1, 2), 0.5))
+    assert np.abs(half - palette[:2].mean(0)).max() <= 1
+
+
+def test_colours_of_values_run_from_violet_to_yellow_and_are_clipped():
+    ends = colour_by_value(np.array([0.0, 1.0]))
+    assert ends.tolist() == [[68, 1, 84], [253, 231, 36]]
+    assert np.array_equal(colour_by_value(np.array([-1.0, 2.0])), ends) and np.array_equal(colour_by_value(np.array([np.nan])), ends[:1])
 
 
 def test_a_prediction_projects_onto_its_keypoints():

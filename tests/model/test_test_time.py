@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from dp3d_data.geometry.renderer import silhouette
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_model.config import TEST_TIME, preset
 from dp3d_model.evaluation.quality import silhouette_iou
-from dp3d_model.export.render import silhouette
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import evidence_of, predict
 from dp3d_model.lifting.test_time import Evidence, learn_prior, own_reprojection, refined

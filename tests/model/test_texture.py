@@ -88,7 +88,7 @@ def test_the_file_holds_texture_normals_and_ground(tmp_path):
 
 def test_a_turntable_moves(tmp_path):
     vertices, faces, projected = body()
-    colours, texture = np.zeros((len(vertices), 3), np.uint8), texture_of(picture(), projected, vertices, faces)
-    path = save_turntable(tmp_path / "body.webp", vertices, faces, colours, texture, 4, 64)
+    texture = texture_of(picture(), projected, vertices, faces)
+    path = save_turntable(tmp_path / "body.webp", vertices, faces, texture.sample, 4, 64)
     with Image.open(path) as found:
         assert found.n_frames == 4 and found.size == (64, 64)

@@ -66,8 +66,8 @@ def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
         browser.settle()
         seen.append(browser.run(turned))
         assert len(set(seen)) == 5, "layers and keys each change the picture"
-        assert "PA-MPJPE" in browser.run("document.querySelector('.lifted figcaption').textContent")
-        assert HOSTILE in browser.run("document.querySelector('.lifted figcaption').textContent")
+        assert "PA-MPJPE" in browser.run("document.querySelector('.viewer figcaption').textContent")
+        assert HOSTILE in browser.run("document.querySelector('.viewer figcaption').textContent")
         assert browser.run("document.querySelector('h1').textContent") == HOSTILE
         assert browser.run("typeof window.owned") == "undefined"
         assert [text for text in browser.complaints if "GPU stall" not in text] == []

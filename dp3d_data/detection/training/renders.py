@@ -11,7 +11,7 @@ from dp3d_data import synthesis as world_package
 from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.detection.training.compose import Picture
 from dp3d_data.files import write_whole
-from dp3d_data.geometry import Template
+from dp3d_data.geometry import Template, renderer
 from dp3d_data.synthesis import World, WorldConfig
 
 HELD_OUT = 1_000_003  # added to the seed: identities, poses and scenes that no training step has seen
@@ -47,7 +47,7 @@ class Renders:
     def __init__(self, template: Template, folder: str | Path, seed: int, size: int, **settings: str) -> None:
         self.template, self.seed, self.size, self.settings = template, seed, size, settings
         config = WorldConfig(seed=seed, size=size, **settings)
-        code = [file_digest(path) for path in sorted(Path(world_package.__file__).parent.glob("*.py"))]
+        code = [file_digest(path) for path in (*sorted(Path(world_package.__file__).parent.glob("*.py")), renderer.__file__)]
         recipe = fingerprint(plain(config), template.content_hash, PERSPECTIVE, COMPANIONS, code)
         self.folder = Path(folder) / f"{template.name}-{recipe}"
 

@@ -6,8 +6,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dp3d_data.geometry import Template, load_template
+from dp3d_data.geometry.colours import colour_by_vertex
 from dp3d_data.geometry.mesh_files import import_mesh, write_mesh
-from dp3d_data.geometry.picture import turntable
+from dp3d_data.geometry.renderer import BACKGROUND, turntable, view_from
 from pipelines.cli.template import template
 from tests.data.bodies.shapes import arm
 
@@ -80,11 +81,13 @@ def test_a_name_is_taken_once(mesh):
 
 def test_the_picture_shows_the_body_from_every_side():
     dog = load_template("dog")
-    strip = turntable(dog.vertices, dog.faces, views=4, size=64)
+    body = dog.vertices, dog.faces, colour_by_vertex(dog)
+    strip = turntable(*body, views=4, size=64)
     assert strip.shape == (64, 256, 3)
-    covered = (strip != 255).any(axis=2).reshape(64, 4, 64).sum(axis=(0, 2))
-    assert (covered > 150).all() and covered[1] > covered[0], "longer from the side than from the front"
-    assert np.array_equal(strip, turntable(dog.vertices, dog.faces, views=4, size=64))
+    assert ((strip != BACKGROUND).any(axis=2).reshape(64, 4, 64).sum(axis=(0, 2)) > 150).all()
+    front, side = ((view_from(azimuth, *body, 64) != BACKGROUND).any(axis=2).sum() for azimuth in (0.0, 90.0))
+    assert side > front, "longer from the side than from the front"
+    assert np.array_equal(strip, turntable(*body, views=4, size=64))
 
 
 def test_rig_gives_a_mesh_joints_and_draws_them(mesh, tmp_path):

@@ -7,8 +7,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from dp3d_data.datasets.images import local_pixels
@@ -16,13 +14,15 @@ from dp3d_data.errors import InputCorrupt, NothingToDo
 from dp3d_data.geometry.colours import colour_by_position, colour_by_vertex
 from dp3d_model.export.pictures import square_of
 from pipelines.cli.data import main
-from pipelines.report import ReportPlan, charts, page, write_report
-from pipelines.report.pictures import crops, shown_file
+from pipelines.report import page
+from pipelines.report.page import shown_file
+from pipelines.report.sections import instance_crop
 from pipelines.report.viewer import safe_json
+from pipelines.report.writer import ReportPlan, write_report
 from tests.data.hostile import png_header
 from tests.data.shards.samples import grid_template, row, run, two_runs
 
-VOID = {"meta", "img", "line", "path", "rect"}
+VOID = {"meta", "img"}
 
 
 class Page(HTMLParser):
@@ -79,7 +79,7 @@ def test_the_page_stands_alone_and_shows_what_is_there(workspace):
     assert all(address.startswith(("data:image/", "#")) for address in parsed.addresses)
     assert {address[1:] for address in parsed.addresses if address.startswith("#")} <= parsed.ids
     assert "http://" not in text and "https://" not in text and "url(" not in text
-    assert text.count("<script") == text.count("</script") == 2, "the template's data and the viewer, nothing of a file name"
+    assert text.count("<script") == text.count("</script") == 3, "the data of the viewer and of the template, and the program; nothing of a file name"
     for words in ("Overview", "Photographs", "Instances", "Learned model", "Distributions", "Viewpoints", "Worst", "Left out", "Origin",
                   "0.0660", "a&b", "loss / arap", "<script>alert(1)</script>"):
         assert words in parsed.text
@@ -102,31 +102,6 @@ def test_shards_alone_can_be_reported(workspace, tmp_path):
 def test_an_empty_workspace_has_nothing_to_report(tmp_path):
     with pytest.raises(NothingToDo, match="nothing to report"):
         write_report(ReportPlan("dog", []), tmp_path / "r.html")
-
-
-def test_histograms_draw_every_series_and_say_when_there_is_nothing():
-    drawing = charts.histogram({"a": np.array([0.0, 1.0, np.nan]), "b": np.array([0.5])})
-    assert drawing.count("<title>") == 2 and "b: median 0.5" in drawing
-    assert "no values" in charts.histogram({"a": np.zeros(0)}) and "no values" in charts.rose({"a": np.array([np.nan])})
-    assert "none" in charts.bars({}) and "1,234" in charts.bars({"a < b": 1234}) and "a &lt; b" in charts.bars({"a < b": 1})
-
-
-@given(low=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e6), most=st.integers(1, 8))
-def test_ticks_are_round_inside_and_few(low, width, most):
-    found = charts.ticks(low, low + width, most)
-    steps = {float(f"{b - a:.6g}") for a, b in zip(found, found[1:], strict=False)}
-    assert len(found) <= most + 1 and len(steps) <= 1
-    assert all(low - 1e-6 * width <= value <= low + width * (1 + 1e-6) for value in found)
-
-
-def test_wedges_of_a_rose_are_centred_on_their_directions():
-    wedges = charts._wedge(np.array([0.0, 7.4, -7.4, 7.6, 90.0, 180.0, -180.0, -90.0]), 24)
-    assert wedges.tolist() == [0, 0, 0, 1, 6, 12, 12, 18]
-
-
-def test_a_flow_names_every_part_and_leaves_out_the_empty():
-    drawn = charts.flow({"kept": (3, "green"), "few < many": (1, "red"), "failed": (0, "black")})
-    assert drawn.count("<span style") == 2 and "few &lt; many <b>1</b>" in drawn and "failed" not in drawn
 
 
 def test_data_for_the_viewer_cannot_close_its_script():
@@ -165,8 +140,8 @@ def test_no_address_of_a_table_is_opened(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         place = f"127.0.0.1:{server.getsockname()[1]}/a.png"
         for address in (f"http://{place}", f"filecache::http://{place}", f"ftp://{place}", "data:image/png;base64,AAAA", "a\0.png", ""):
-            [crop] = crops([row(0) | {"image_path": address}], colours)
-            assert crop.size == (300, 300) and local_pixels(address) is None
+            assert local_pixels(address) is None
+            assert instance_crop(local_pixels(address), row(0) | {"image_path": address}, colours).size == (300, 300)
             assert square_of(address, (0.0, 0.0, 10.0), 8) is None
         server.settimeout(0.1)
         with pytest.raises(TimeoutError):

@@ -13,7 +13,7 @@ from dp3d_data.geometry import load_template
 from dp3d_data.synthesis import World, WorldConfig
 from dp3d_data.synthesis.cameras import view_rotation
 from dp3d_data.synthesis.environments import _sphere, irradiance, panorama, panorama_paths, place_view
-from dp3d_data.synthesis.render import place_light, random_light, shaded
+from dp3d_data.synthesis.light import place_light, random_light, shaded
 from tests.shared import shared
 
 

@@ -1,78 +1,17 @@
-"""Rendering: which triangle each pixel shows, and its shaded colour."""
+"""Light of the synthetic world, and the colours of a surface under it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
+from dp3d_data.geometry.renderer import TOWARD
 from dp3d_data.geometry.visibility import RayScene, vertex_normals
 from dp3d_data.synthesis.environments import GAMMA, Panorama
 
 FLASHES = 0.08  # of the images without a place
-TOWARD = np.array([0.0, 0.0, -1.0])
-
-
-@dataclass(frozen=True)
-class Hits:
-    """The pixels of an image that show the mesh.
-
-    rows, columns [N]; triangles [N]; weights [N, 3] of the triangle's corners; size of the image (height, width).
-    """
-
-    rows: Int[np.ndarray, "N"]
-    columns: Int[np.ndarray, "N"]
-    triangles: Int[np.ndarray, "N"]
-    weights: Float[np.ndarray, "N 3"]
-    size: tuple[int, int]
-
-    @property
-    def mask(self) -> Bool[np.ndarray, "H W"]:
-        mask = np.zeros(self.size, dtype=bool)
-        mask[self.rows, self.columns] = True
-        return mask
-
-    def nearest_vertices(self, faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "N"]:
-        """The corner with the largest weight, as the correspondence of the pixel (ours)."""
-        return faces[self.triangles, np.argmax(self.weights, axis=1)]
-
-    def vertex_map(self, faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "H W"]:
-        """Template vertex of each pixel, -1 outside."""
-        ids = np.full(self.size, -1, dtype=np.int32)
-        ids[self.rows, self.columns] = self.nearest_vertices(faces)
-        return ids
-
-    def interpolate(self, values: Float[np.ndarray, "K C"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "N C"]:
-        """Values at vertices to values at the pixels."""
-        corners = faces[self.triangles]
-        return sum(self.weights[:, [corner]] * values[corners[:, corner]] for corner in range(3))
-
-
-def cast_pixels(
-    scene: RayScene, points: Float[np.ndarray, "K 3"], size: tuple[int, int], jitter: Float[np.ndarray, "H W 2"] | None = None
-) -> Hits:
-    """One ray through the centre of each pixel of the projected box.
-
-    Args:
-        scene: the mesh of `points`, image x, y in pixels and a depth.
-        size: height and width of the image.
-        jitter: pixels by which each ray is moved, for the ragged outline of fur.
-    """
-    height, width = size
-    low = np.maximum(np.floor(points[:, :2].min(axis=0)).astype(int) - 2, 0)
-    high = np.minimum(np.ceil(points[:, :2].max(axis=0)).astype(int) + 2, [width, height])
-    rows, columns = np.mgrid[low[1] : max(high[1], low[1]), low[0] : max(high[0], low[0])]
-    rows, columns = rows.ravel(), columns.ravel()
-    origins = np.empty((len(rows), 3), dtype=np.float32)
-    origins[:, 0], origins[:, 1], origins[:, 2] = columns + 0.5, rows + 0.5, points[:, 2].min() - 10
-    if jitter is not None:
-        origins[:, :2] += jitter[rows, columns]
-    if not len(rows):
-        return Hits(rows, columns, rows, np.zeros((0, 3)), size)
-    triangles, weights = scene.first_hits(origins, -TOWARD)
-    hit = triangles >= 0
-    return Hits(rows[hit], columns[hit], triangles[hit], weights[hit], size)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,141 @@
+"""The renderer: which triangle each pixel shows, by rays; and pictures of a coloured mesh from its camera and from all around."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from dp3d_data.geometry.visibility import RayScene, vertex_normals
+
+BACKGROUND = 246
+AMBIENT, SOFT = 0.5, 0.75  # light from all around, on plain colours and on photographs, which have light of their own
+LIGHT = np.array([-0.35, -0.6, -0.72])
+TOWARD = np.array([0.0, 0.0, -1.0])
+TILT = 15.0
+FINER = 2  # rays along each side of a pixel of `view_from`
+
+# RGB of each vertex, or what gives the colours at so many pixels from their triangles and barycentric weights.
+Colours = UInt8[np.ndarray, "K 3"] | Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The pixels of an image that show the mesh.
+
+    rows, columns [N]; triangles [N]; weights [N, 3] of the triangle's corners; size of the image (height, width).
+    """
+
+    rows: Int[np.ndarray, "N"]
+    columns: Int[np.ndarray, "N"]
+    triangles: Int[np.ndarray, "N"]
+    weights: Float[np.ndarray, "N 3"]
+    size: tuple[int, int]
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "H W"]:
+        mask = np.zeros(self.size, dtype=bool)
+        mask[self.rows, self.columns] = True
+        return mask
+
+    def nearest_vertices(self, faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "N"]:
+        """The corner with the largest weight, as the correspondence of the pixel (ours)."""
+        return faces[self.triangles, np.argmax(self.weights, axis=1)]
+
+    def vertex_map(self, faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "H W"]:
+        """Template vertex of each pixel, -1 outside."""
+        ids = np.full(self.size, -1, dtype=np.int32)
+        ids[self.rows, self.columns] = self.nearest_vertices(faces)
+        return ids
+
+    def interpolate(self, values: Float[np.ndarray, "K C"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "N C"]:
+        """Values at vertices to values at the pixels."""
+        corners = faces[self.triangles]
+        return sum(self.weights[:, [corner]] * values[corners[:, corner]] for corner in range(3))
+
+
+def cast_pixels(
+    scene: RayScene, points: Float[np.ndarray, "K 3"], size: tuple[int, int], jitter: Float[np.ndarray, "H W 2"] | None = None
+) -> Hits:
+    """One ray through the centre of each pixel of the projected box.
+
+    Args:
+        scene: the mesh of `points`, image x, y in pixels and a depth.
+        size: height and width of the image.
+        jitter: pixels by which each ray is moved, for the ragged silhouette of fur.
+    """
+    height, width = size
+    low = np.maximum(np.floor(points[:, :2].min(axis=0)).astype(int) - 2, 0)
+    high = np.minimum(np.ceil(points[:, :2].max(axis=0)).astype(int) + 2, [width, height])
+    rows, columns = np.mgrid[low[1] : max(high[1], low[1]), low[0] : max(high[0], low[0])]
+    rows, columns = rows.ravel(), columns.ravel()
+    origins = np.empty((len(rows), 3), dtype=np.float32)
+    origins[:, 0], origins[:, 1], origins[:, 2] = columns + 0.5, rows + 0.5, points[:, 2].min() - 10
+    if jitter is not None:
+        origins[:, :2] += jitter[rows, columns]
+    if not len(rows):
+        return Hits(rows, columns, rows, np.zeros((0, 3)), size)
+    triangles, weights = scene.first_hits(origins, -TOWARD)
+    hit = triangles >= 0
+    return Hits(rows[hit], columns[hit], triangles[hit], weights[hit], size)
+
+
+def silhouette(points: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], width: int, height: int) -> Bool[np.ndarray, "H W"]:
+    """The pixels that show the mesh; points as for `render`."""
+    return cast_pixels(RayScene(points, faces), points, (height, width)).mask
+
+
+def render(
+    points: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], colours: Colours, width: int, height: int
+) -> tuple[UInt8[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
+    """A picture under light from the upper left, and the mask of the pixels that show the mesh; both sides of a face are lit.
+
+    Args:
+        points: x and y in pixels of the picture (x right, y down; pixel (0, 0) has its centre at (0.5, 0.5)), z away from the
+            viewer in the same unit.
+
+    Raises:
+        DependencyMissing: embreex is not installed.
+    """
+    hits = cast_pixels(RayScene(points, faces), points, (height, width))
+    normals = hits.interpolate(vertex_normals(points, faces), faces)
+    corners = points[faces[hits.triangles]]
+    away = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2:] > 0
+    normals = np.where(away, -normals, normals) / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+    painted = colours(hits.triangles, hits.weights) if callable(colours) else hits.interpolate(colours.astype(np.float64), faces)
+    ambient = SOFT if callable(colours) else AMBIENT
+    light = ambient + (1 - ambient) * (normals @ LIGHT).clip(0)
+    picture = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
+    picture[hits.rows, hits.columns] = (painted * light[:, None]).clip(0, 255).astype(np.uint8)
+    return picture, hits.mask
+
+
+def template_view(azimuth: float, elevation: float = TILT) -> Float[np.ndarray, "3 3"]:
+    """camera_from_template of a viewer at an azimuth around z (degrees, 0 in front at +x, 90 at the left) and above the ground."""
+    a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
+    away = -np.array([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)])
+    right = np.cross(np.array([0.0, 0.0, -1.0]), away)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(away, right), away])
+
+
+def view_from(
+    azimuth: float, vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], colours: Colours, size: int
+) -> UInt8[np.ndarray, "size size 3"]:
+    """A body given in the template frame from an azimuth (see `template_view`), as large from all sides."""
+    centred = vertices - (vertices.max(0) + vertices.min(0)) / 2
+    side = FINER * size
+    scale = 0.92 * side / (2 * max(float(np.linalg.norm(centred, axis=1).max()), 1e-9))
+    points = centred @ template_view(azimuth).T * scale + np.array([side / 2, side / 2, 0.0])
+    fine, _ = render(points, faces, colours, side, side)
+    return fine.reshape(size, FINER, size, FINER, 3).mean((1, 3)).round().astype(np.uint8)
+
+
+def turntable(
+    vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], colours: Colours, views: int = 6, size: int = 256
+) -> UInt8[np.ndarray, "size width 3"]:
+    """A strip of views all around a body given in the template frame, the first from its front and left."""
+    azimuths = [30.0 + 360.0 * i / views for i in range(views)]
+    return np.concatenate([view_from(azimuth, vertices, faces, colours, size) for azimuth in azimuths], axis=1)
