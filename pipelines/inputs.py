@@ -58,7 +58,7 @@ def find_inputs(config: ExtractConfig) -> Inputs:
         weights=config.weights,
     )
     if config.boxes and not config.given_boxes:
-        raise UsageError("boxes are given and not wanted", got="--boxes and --no-given-boxes", expected="one of them")
+        raise UsageError("boxes are given and not wanted", got="--boxes and --set given_boxes=false", expected="one of them")
     source = open_source(config.source or ("folder" if config.images or config.path else "samples"), options)
     if config.boxes and is_ready(source):
         raise UsageError(f"the source {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")

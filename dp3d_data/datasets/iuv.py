@@ -35,7 +35,7 @@ ENDING, INDICES = "_IUV.png", "_INDS.png"
 
 @dataclass(frozen=True)
 class IuvResultsSource:
-    """A json file in the results format of the DensePose challenge; of COCO's categories the person's (1), or --category-in-file.
+    """A json file in the results format of the DensePose challenge; of COCO's categories the person's (1), or the setting category_in_file.
 
     The photographs are looked for below --images, or beside the file, by COCO's names: 000000000785.jpg,
     COCO_val2014_000000000785.jpg, COCO_train2014_..., 785.jpg, or an image_id that is a name itself.

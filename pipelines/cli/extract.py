@@ -29,7 +29,7 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     Every image is detected, matched pixel by pixel to the template, and averaged per vertex. Without --images the
     embedded samples are used; --source names another kind of input (docs/datasets.md). A run that was stopped goes on
     where it stopped when the same command is given again. --dry-run tells time and space beforehand; --retry-failed
-    tries again what failed; --workers, --scheduler and --cluster say where the work is done.
+    tries again what failed; --workers and --cluster say where the work is done.
     """
     from pipelines.extract import extract as run
     from pipelines.extract import make_plan
