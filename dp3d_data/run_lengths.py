@@ -12,7 +12,7 @@ from dp3d_data.records import RunLength
 
 # Bits of a run length; a text that goes on is none.
 LONGEST = 60
-# Most pixels of a mask: as many as --max-pixels allows.
+# Most pixels of a mask: as many as max_pixels allows.
 MOST_PIXELS = 300_000_000
 
 

@@ -119,7 +119,7 @@ def _cse_vertex(mark: Landmark, predictor: DensePredictor, class_id: int, config
         if 0 <= column < width and 0 <= row < height:
             pixel = resize_to(np.asarray(detection.embedding), width, height)[row, column]
             return int(nearest_vertices(pixel[None], predictor.vertex_embeddings(class_id))[0])
-    hint = "choose a photograph where the animal is found (dp3d-data extract shows it), or lower --score"
+    hint = "choose a photograph where the animal is found (dp3d-data extract shows it), or lower it: --set score=0.3"
     got = f"({x}, {y}) lies in no {config.category} of {mark.image.name}"
     raise InputCorrupt(f"line {mark.line}: the network finds nothing there", got=got, hint=hint, path=config.landmarks)
 

@@ -76,7 +76,7 @@ def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, I
         UsageError: nothing tells the objects of these categories apart.
     """
     if config.boxes and not config.given_boxes:
-        raise UsageError("boxes are given and not wanted", got="--boxes and --no-given-boxes", expected="one of them")
+        raise UsageError("boxes are given and not wanted", got="--boxes and --set given_boxes=false", expected="one of them")
     source = _source(replace(config, category=names[0]))
     if config.boxes and is_ready(source):
         raise UsageError(f"the source {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
@@ -131,7 +131,7 @@ def _require_told_apart(inputs: dict[str, Inputs]) -> None:
     """
     first, *others = ([record.objects for record in one.records] for one in inputs.values())
     if any(first) and all(other == first for other in others):
-        got, hint = ", ".join(inputs), "give one category, or --no-given-boxes to detect"
+        got, hint = ", ".join(inputs), "give one category, or --set given_boxes=false to detect"
         raise UsageError("nothing says which of these objects are of which category", got=got, hint=hint)
 
 

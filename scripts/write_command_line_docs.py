@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from dp3d_data.config import declared
+from pipelines.cli.commandline import shown_default
 from pipelines.cli.data import main as data
 from pipelines.cli.model import main as model
 
@@ -21,9 +23,19 @@ def sections(command: click.Command, name: str, parent: click.Context | None) ->
     """The help of a command and of everything below it, one section each."""
     context = click.Context(command, info_name=name, parent=parent, terminal_width=100, max_content_width=100)
     yield f"\n## {context.command_path}\n\n```text\n{plain(command.get_help(context))}\n```\n"
+    if getattr(command, "settings", None):
+        yield table(command.settings)
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
             yield from sections(command.get_command(context, child), child, context)
+
+
+def table(cls: type) -> str:
+    """The settings that are no options, for --set."""
+    rare = [one for one in declared(cls).values() if not one.field.metadata.get("common", True)]
+    rows = [(f"`{one.name}`", one.values().replace("|", ", "), shown_default(one), one.field.metadata["help"]) for one in rare]
+    lines = ["| `--set` | value | default | |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n" + "\n".join(lines) + "\n" if rows else ""
 
 
 def plain(text: str) -> str:

@@ -54,7 +54,7 @@ def category_ids(
         return ids
     near = difflib.get_close_matches(_plain(word), [*by_name, *by_synonym], n=1)
     got = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(by_name)[:5])
-    hint = "name it as the file does, or by its id: --category-in-file NAME_OR_ID"
+    hint = "name it as the file does, or by its id: --set category_in_file=NAME_OR_ID"
     raise UsageError(f"no category {word!r} in the annotations", got=got, hint=hint, path=path)
 
 
@@ -84,7 +84,7 @@ def _unnamed(word: str, path: Path, tags: Sequence[Any]) -> set[str] | None:
         with suppress(*MALFORMED):
             found.add(key_of(tag))
     if len(found) > 1:
-        got, hint = f"category ids {', '.join(sorted(found)[:5])}", "choose one: --category-in-file ID"
+        got, hint = f"category ids {', '.join(sorted(found)[:5])}", "choose one: --set category_in_file=ID"
         raise UsageError("the annotations do not name their categories", got=got, hint=hint, path=path)
     return None
 

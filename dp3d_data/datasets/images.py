@@ -191,7 +191,7 @@ def _opened(source: BinaryIO, path: str | Path, max_pixels: int) -> Iterator[Ima
 
 
 def _too_large(got: object, max_pixels: int, path: str | Path) -> InputCorrupt:
-    hint = "make a smaller copy, or raise the limit: --max-pixels N"
+    hint = "make a smaller copy, or raise the limit: --set max_pixels=N"
     return InputCorrupt("too many pixels", got=got, expected=f"at most {max_pixels}", hint=hint, path=path)
 
 

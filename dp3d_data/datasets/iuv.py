@@ -35,7 +35,7 @@ ENDING, INDICES = "_IUV.png", "_INDS.png"
 
 @dataclass(frozen=True)
 class IuvResultsSource:
-    """A json file in the results format of the DensePose challenge; of COCO's categories the person's (1), or --category-in-file.
+    """A json file in the results format of the DensePose challenge; of COCO's categories the person's (1), or the setting category_in_file.
 
     The photographs are looked for below --images, or beside the file, by COCO's names: 000000000785.jpg,
     COCO_val2014_000000000785.jpg, COCO_train2014_..., 785.jpg, or an image_id that is a name itself.
@@ -89,7 +89,7 @@ class IuvResultsSource:
         word = self.options.category_in_file or "1"
         if not word.isdecimal():
             expected = "its category_id; COCO's person is 1"
-            raise UsageError("results know the number of a category only", got=f"--category-in-file {word}", expected=expected)
+            raise UsageError("results know the number of a category only", got=f"--set category_in_file={word}", expected=expected)
         return int(word)
 
     def reader(self, num_vertices: int, index: ChartIndex) -> IuvResultsReader:

@@ -31,7 +31,7 @@ def turn_of(size: tuple[int, int] | None, photograph: Photograph) -> int:
     if size == upright[::-1] and photograph.orientation in TURNS:
         return photograph.orientation
     got, expected = f"{size[0]} x {size[1]}", f"{upright[0]} x {upright[1]} pixels, as the photograph has"
-    hint = "name the folder of the photographs that were annotated (--images FOLDER), or detect instead (--no-given-boxes)"
+    hint = "name the folder of the photographs that were annotated (--images FOLDER), or detect instead (--set given_boxes=false)"
     raise InputCorrupt("the annotations are of an image of another size", got=got, expected=expected, hint=hint)
 
 

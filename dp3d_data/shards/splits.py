@@ -162,7 +162,7 @@ def _take_given(side: np.ndarray, member: np.ndarray, names: list[str], given: p
     if len(torn):
         name = names[member[torn[0]]]
         got = f"{name!r} on {SIDES[code[torn[0]]]} and on {SIDES[side[member[torn[0]]]]}"
-        image = ", or keep images together alone: --together image" if rule.together == "group" else ""
+        image = ", or keep images together alone: --set together=image" if rule.together == "group" else ""
         hint = f"divide anew: --split ratio{image}"
         raise UsageError("the given split tears apart what belongs together", got=got, expected="one side for each group", hint=hint)
 

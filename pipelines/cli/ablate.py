@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from dp3d_data.config import workspace
-from dp3d_model.config import PRESETS, TrainConfig
+from dp3d_model.config import TrainConfig, preset_values
 from pipelines.cli.commandline import GroupedOption, command, config_options, say
-from pipelines.cli.train import with_preset
 
 
 @command("ablate", example="dp3d-model ablate --preset quick --steps 400 --row supplement")
@@ -29,11 +28,7 @@ from pipelines.cli.train import with_preset
 @click.option("--examples", default=5, type=click.IntRange(1), cls=GroupedOption, group="Rows", help="Instances that are drawn.")
 @click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the runs.  [default: the category's]")
 @click.option("--overwrite", is_flag=True, cls=GroupedOption, group="Output", help="Discard rows of another recipe.")
-@click.option(
-    "--preset", "preset_name", default="quick", type=click.Choice(list(PRESETS)), cls=GroupedOption,
-    help="Settings of the full model; others win.",
-)  # fmt: skip
-@config_options(TrainConfig)
+@config_options(TrainConfig, preset_values())
 def ablate(
     config: TrainConfig,
     shards: str | None,
@@ -49,7 +44,6 @@ def ablate(
     examples: int,
     out: str | None,
     overwrite: bool,
-    preset_name: str,
 ) -> None:
     """Train the full model, each variant of it and other methods, and measure all on the same instances.
 
@@ -61,7 +55,7 @@ def ablate(
     from dp3d_model.experiments.rows import chosen_rows
     from dp3d_model.experiments.study import Inputs, open_study
 
-    rows = chosen_rows(with_preset(config, preset_name), keys, added)
+    rows = chosen_rows(config, keys, added)
     train = shards or str(workspace(category) / "shards")
     folder = Path(out) if out else workspace(category) / "ablation"
     study = open_study(Inputs(train, split, test_shards or train, test_split, count), folder, threads, overwrite)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import functools
 import importlib
@@ -10,7 +9,6 @@ import os
 import re
 import stat
 import sys
-import types
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,8 +18,8 @@ from typing import Any
 
 import click
 
-from dp3d_data.config import from_mapping, read_toml, workspace
-from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable, own_error
+from dp3d_data.config import Declared, changed, declared, former_names, from_mapping, from_words, read_toml, workspace
+from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable, UsageError, own_error
 
 # Options beside --out that name what a command writes, where they are texts.
 WRITTEN = {"picture": "file", "mesh": "file", "pictures": "folder"}
@@ -74,14 +72,26 @@ class Command(click.Command):
     def __init__(self, *args: Any, example: str = "", writes: str = "folder", always: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.example, self.writes, self.always = example, writes, always
+        self.settings: type | None = getattr(self.callback, "settings", None)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse an option that is given twice and holds one value: click would take the last without a word."""
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        try:
+            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        except click.NoSuchOption as error:
+            if name := self._setting_of(error.option_name):
+                raise click.UsageError(f"No such option: {error.option_name}. Set it by: --set {name}=VALUE", ctx) from None
+            raise
         for parameter, count in Counter(order).items():
             if count > 1 and isinstance(parameter, click.Option) and not (parameter.multiple or parameter.count):
                 raise click.UsageError(f"{parameter.opts[0]} is given {count} times; it takes one value.", ctx)
         return super().parse_args(ctx, args)
+
+    def _setting_of(self, option: str) -> str | None:
+        """The setting that was an option once, or is none because few need it."""
+        known, leaf = declared(self.settings) if self.settings else {}, option.removeprefix("--").removeprefix("no-").replace("-", "_")
+        found = former_names(self.settings).get(leaf) if self.settings else None
+        return found or next((name for name, one in known.items() if one.leaf == leaf), None)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -96,6 +106,8 @@ class Command(click.Command):
                     formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if any(parameter.name == "words" for parameter in self.params):
+            formatter.write(f"\n{'':{formatter.current_indent}}more: {ctx.command_path} --help-all\n")
         if self.example:
             with formatter.section("Example"):
                 for line in self.example.strip().splitlines():
@@ -216,54 +228,101 @@ def command(name: str | None = None, *, example: str, **kwargs: Any) -> Callable
     return click.command(name, cls=Command, example=example, context_settings=settings, **kwargs)
 
 
-def config_options(cls: type) -> Callable[[Callable], Callable]:
-    """Add one option per field of a configuration, and --config; the command receives the built `config`.
+def config_options(cls: type, presets: Mapping[str, Callable[[], Mapping[str, Any]]] | None = None) -> Callable[[Callable], Callable]:
+    """Add one option per common setting of a configuration, --set for any, --config and --preset; the command receives the built `config`.
 
-    A value on the command line beats the file, the file beats the default.
+    What is given (as an option or by --set) beats the file, the file beats the preset, the preset beats the default.
+
+    Args:
+        presets: what gives the values of each preset; the first is taken where none is named.
     """
 
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
-        def configured(*args: Any, config_file: str | None = None, **kwargs: Any) -> Any:
-            names = [field.name for field in dataclasses.fields(cls)]
-            given = {name: kwargs.pop(name) for name in names}
+        def configured(*args: Any, config_file: str | None = None, words: Sequence[str] = (), **kwargs: Any) -> Any:
             ctx = click.get_current_context()
-            values = read_toml(config_file) if config_file else {}
-            source = click.core.ParameterSource.DEFAULT
-            values |= {key: value for key, value in given.items() if ctx.get_parameter_source(key) is not source}
-            config: Any = from_mapping(cls, values, path=config_file)
-            if config_file and isinstance(ctx.command, Command):
+            options = {name: kwargs.pop(key) for name, key in common.items()}
+            default = click.core.ParameterSource.DEFAULT
+            given = {name: value for name, value in options.items() if ctx.get_parameter_source(common[name]) is not default}
+            config = from_mapping(cls, presets[kwargs.pop("preset_name")]()) if presets else cls()
+            if config_file:
+                config = changed(config, read_toml(config_file), path=config_file)
+            config = changed(config, given | _set(cls, words, given))
+            if (config_file or words) and isinstance(ctx.command, Command):
                 own = {"out": kwargs["out"]} if "out" in kwargs else {}
-                ctx.command.require_places(own | {name: getattr(config, name) for name in names})
+                ctx.command.require_places(own | {name: getattr(config, name) for name in declared(cls) if "." not in name})
             return function(*args, config=config, **kwargs)
 
-        text = "Read settings from this TOML file; options given here win."
+        common = {name: name.replace(".", "_") for name, one in declared(cls).items() if one.field.metadata.get("common", True)}
+        setattr(configured, "settings", cls)  # noqa: B010
+        text = "Read settings from this TOML file; what is given here wins."
         run: Callable = click.option("--config", "config_file", metavar="FILE", help=text, cls=GroupedOption)(configured)
-        hints = typing.get_type_hints(cls)
-        for field in reversed(dataclasses.fields(cls)):
-            run = _option(field, hints[field.name])(run)
-        return run
+        if len(common) < len(declared(cls)):
+            text = "Any setting; again for more."
+            run = click.option("--set", "words", multiple=True, metavar="NAME=VALUE", help=text, cls=GroupedOption)(run)
+        if presets:
+            text = "Settings to start from; others win."
+            names = list(presets)
+            run = click.option("--preset", "preset_name", default=names[0], type=click.Choice(names), help=text, cls=GroupedOption)(run)
+        for name in reversed(common):
+            run = _option(declared(cls)[name], common[name])(run)
+        return click.option("--help-all", is_flag=True, is_eager=True, hidden=True, expose_value=False, callback=_help_all,
+                            help="Show every setting and exit.")(run)  # fmt: skip
 
     return decorate
 
 
-def _option(field: dataclasses.Field, kind: Any) -> Callable[[Callable], Callable]:
-    """The click option of one field: type, choices, default and heading come from its declaration."""
-    members = [m for m in typing.get_args(kind) if m is not type(None)]
-    optional = isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union
-    kind = members[0] if optional else kind
-    flag = "--" + field.name.replace("_", "-")
+def _set(cls: type, words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of --set.
+
+    Raises:
+        ConfigError: see `from_words`.
+        UsageError: one is given as an option too.
+    """
+    found = from_words(cls, words)
+    if twice := sorted(found.keys() & given.keys()):
+        name = twice[0]
+        flag = "--" + declared(cls)[name].leaf.replace("_", "-")
+        raise UsageError(f"{name!r} is given twice", got=f"{flag} and --set {name}", expected="one of them")
+    return found
+
+
+def _help_all(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print the help with every setting, and leave."""
+    if wanted:
+        formatter = ctx.make_formatter()
+        ctx.command.format_help(ctx, formatter)
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for one in declared(typing.cast(Any, ctx.command).settings).values():
+            text = f"{one.field.metadata.get('help', '')}  [{one.values()}; default: {shown_default(one)}]"
+            groups.setdefault(one.group, []).append((one.name, text))
+        formatter.write("\nEvery setting, as --set NAME=VALUE and in a file for --config:\n")
+        for title, rows in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+        click.echo(formatter.getvalue().rstrip("\n"))
+        ctx.exit()
+
+
+def shown_default(one: Declared) -> str:
+    """The default of a setting, as a file of settings has it."""
+    value = one.field.default
+    return "none" if value in (None, (), "") else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _option(one: Declared, name: str) -> Callable[[Callable], Callable]:
+    """The click option of a common setting: type, choices, default and heading come from its declaration."""
+    flag = "--" + one.leaf.replace("_", "-")
     settings: dict[str, Any] = {
-        "help": field.metadata.get("help", ""),
-        "group": field.metadata.get("group", "Options"),
-        "default": field.default,
+        "help": one.field.metadata.get("help", ""),
+        "group": one.group,
+        "default": one.field.default,
         "cls": GroupedOption,
-        "show_default": field.default not in (None, (), ""),
+        "multiple": one.several,
+        "show_default": one.field.default not in (None, (), ""),
     }
-    if kind is bool:
-        return click.option(f"{flag}/--no-{flag[2:]}", field.name, **settings)
-    if typing.get_origin(kind) is tuple:
-        kind, settings["multiple"] = typing.get_args(kind)[0], True
-    choices = field.metadata.get("choices")
-    settings["type"] = click.Choice(choices) if choices else {int: int, float: float}.get(kind, str)
-    return click.option(flag, field.name, **settings)
+    if one.item is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", name, **settings)
+    choices = one.field.metadata.get("choices")
+    settings["type"] = click.Choice(choices) if choices else {int: int, float: float}.get(one.item, str)
+    return click.option(flag, name, **settings)

@@ -20,15 +20,23 @@ class ReportConfig:
     input: tuple[str, ...] = setting(
         (), "Folder of extract or synth; again for more. Default: all in the workspace.", group="Input and output"
     )
-    shards: str | None = setting(None, "Folder of build-shards. Default: <workspace>/<category>/shards.", group="Input and output")
+    shards: str | None = setting(
+        None, "Folder of build-shards. Default: <workspace>/<category>/shards.", group="Input and output"
+    )
     extra: tuple[str, ...] = setting(
         (),
         "Folder whose pictures, Markdown and JSON are shown; again for more. Default: model, predictions, evaluation.",
-        group="Input and output",
+        group="Input and output", common=False,
     )
-    out: str | None = setting(None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output")
-    title: str | None = setting(None, "Name of the dataset in its card. Default: from the category.", group="Dataset card")
-    licence: str = setting("unknown", "Licence of the dataset in its card, as the Hugging Face hub names it.", group="Dataset card")
+    out: str | None = setting(
+        None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output"
+    )
+    title: str | None = setting(
+        None, "Name of the dataset in its card. Default: from the category.", group="Dataset card", common=False
+    )
+    licence: str = setting(
+        "unknown", "Licence of the dataset in its card, as the Hugging Face hub names it.", group="Dataset card", common=False
+    )
     pictures: int = setting(24, "Most pictures of each section; large ones count twice.", minimum=0)
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from dp3d_data.config import workspace
-from dp3d_model.config import PRESETS, TrainConfig
+from dp3d_model.config import TrainConfig, preset_values
 from pipelines.cli.commandline import GroupedOption, command, config_options, say
 from pipelines.cli.evaluate import named_runs
-from pipelines.cli.train import with_preset
 
 FIGURES = ("noise", "training-noise", "lower-half")
 _SHARE = click.FloatRange(0, 100)
@@ -38,9 +37,8 @@ def _option(group: str, *names: str, **settings: Any) -> Any:
 @_option("Levels", "--up", default="z", type=click.Choice(["x", "y", "z"]), help="Upward axis of the template.")
 @_option("Output", "--out", metavar="DIR", help="Folder of the results.  [default: the category's]")
 @_option("Output", "--overwrite", is_flag=True, help="Discard runs of another recipe.")
-@_option("Options", "--preset", "preset_name", default="quick", type=click.Choice(list(PRESETS)), help="Settings of runs; others win.")
-@config_options(TrainConfig)
-def robustness(config: TrainConfig, figures: tuple[str, ...], category: str, out: str | None, preset_name: str, **given: Any) -> None:
+@config_options(TrainConfig, preset_values())
+def robustness(config: TrainConfig, figures: tuple[str, ...], category: str, out: str | None, **given: Any) -> None:
     """Measure how errors grow as keypoints get worse.
 
     noise: Gaussian noise and hidden keypoints when measuring (Figure 1 of the supplement). training-noise: the same when
@@ -49,7 +47,7 @@ def robustness(config: TrainConfig, figures: tuple[str, ...], category: str, out
     where they were stopped.
     """
     folder = Path(out) if out else workspace(category) / "robustness"
-    chosen = with_preset(config, preset_name)
+    chosen = config
     given["shards"] = given["shards"] or str(workspace(category) / "shards")
     for figure in dict.fromkeys(figures):
         if figure == "noise":

@@ -20,7 +20,7 @@ class SplitConfig(SplitOptions):
     overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
 
 
-@command("split", example="dp3d-data split shards --out shards-5 --split-ratio 0.8 --test-ratio 0.1 --seed 5")
+@command("split", example="dp3d-data split shards --out shards-5 --split-ratio 0.8 --test-ratio 0.1 --set seed=5")
 @click.argument("shards")
 @config_options(SplitConfig)
 def split(shards: str, config: SplitConfig) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dp3d_data.categories import SEVERAL, categories, folder_of
-from dp3d_data.config import read_toml, workspace
+from dp3d_data.config import workspace
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, TemplateMismatch
-from dp3d_model.config import EVALUATION_ONLY, PRESETS, TrainConfig, model_fields, preset
+from dp3d_model.config import TrainConfig, model_fields, preset_values
 from pipelines.cli.commandline import GroupedOption, command, config_options, each, say
 
 if TYPE_CHECKING:
@@ -53,15 +53,7 @@ FEW, MIXED, TRUTH_OF_MIX = 300, 1000, 3.0
     help="Learn from synthetic views with their truth too, made in the workspace where they are not there yet.",
 )  # fmt: skip
 @click.option("--tensorboard", is_flag=True, cls=GroupedOption, group="Output", help="Write event files for TensorBoard too.")
-@click.option(
-    "--preset",
-    "preset_name",
-    default="quick",
-    type=click.Choice([*PRESETS, *EVALUATION_ONLY]),
-    cls=GroupedOption,
-    help="Settings to start from; others win.",
-)
-@config_options(TrainConfig)
+@config_options(TrainConfig, preset_values())
 def train(
     config: TrainConfig,
     shards: str | None,
@@ -71,7 +63,6 @@ def train(
     out: str | None,
     overwrite: bool,
     resume: bool,
-    preset_name: str,
     device: str,
     tensorboard: bool,
     init: str | None,
@@ -90,7 +81,7 @@ def train(
     ranks, device = join_ranks(device)
 
     def work(name: str) -> None:
-        chosen, start = with_preset(config, preset_name), initial_model(init, name)
+        chosen, start = config, initial_model(init, name)
         if start is not None:
             chosen = replace(chosen, **{field: getattr(start.config, field) for field in model_fields()})
         if mix:
@@ -212,16 +203,6 @@ def _train(trainer: Trainer, resume: bool, what: str) -> None:
     picture = trainer.folder / PICTURE_FILE
     if trainer.ranks.writes and not picture.is_file():
         draw_parts(lifter or load_model(trainer.folder), picture)
-
-
-def with_preset(config: TrainConfig, name: str) -> TrainConfig:
-    """The preset's settings, changed by the configuration file and then by what stands on the command line."""
-    context = click.get_current_context()
-    default = click.core.ParameterSource.DEFAULT
-    file = context.params.get("config_file")
-    given = {key.replace("-", "_") for key in read_toml(file)} if file else set()
-    given |= {field.name for field in fields(TrainConfig) if context.get_parameter_source(field.name) is not default}
-    return preset(name, **{key: getattr(config, key) for key in given})
 
 
 def _resume(trainer: Trainer, other_settings: bool) -> bool:

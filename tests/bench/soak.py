@@ -27,8 +27,8 @@ SECONDS_BETWEEN_SAMPLES = 0.5
 
 def start(photographs: Path, out: Path, options: argparse.Namespace) -> subprocess.Popen:
     """The command, in a process group of its own."""
-    words = ["extract", "--images", str(photographs), "--out", str(out), "--workers", str(options.workers), "--part", str(options.part)]
-    words += ["--side", str(options.side)]
+    words = ["extract", "--images", str(photographs), "--out", str(out), "--workers", str(options.workers), "--set", f"part={options.part}"]
+    words += ["--set", f"side={options.side}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     line = [sys.executable, "-m", "pipelines.cli.data", *words]
     return subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)

@@ -19,7 +19,7 @@ RATIO, RATE = 1.7, 4.0
 
 def seconds(photographs: Path, out: Path, workers: int) -> float:
     """The whole command."""
-    words = ["extract", "--images", str(photographs), "--out", str(out), "--workers", str(workers), "--overlays", "0"]
+    words = ["extract", "--images", str(photographs), "--out", str(out), "--workers", str(workers), "--set", "overlays=0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     began = time.perf_counter()
     subprocess.run([sys.executable, "-m", "pipelines.cli.data", *words], env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

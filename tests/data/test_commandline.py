@@ -48,6 +48,87 @@ def test_command_line_beats_file_beats_default(tmp_path):
     assert run("--config", str(path), "--score", "0.5", "--images", "b", "--images", "c").output == "0.5 ('b', 'c')\n"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A section."""
+
+    arap: float = setting(1.0, "Rigidity.", common=False, was="arap_weight", minimum=0)
+    steps: int = setting(3, "Steps.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nested:
+    """Own settings and a section."""
+
+    seed: int = setting(0, "Seed.", common=False)
+    wide: bool = setting(False, "Wide.", common=False)
+    names: tuple[str, ...] = setting((), "Names.", common=False)
+    kind: str = setting("one", "Kind.", common=False, choices=("one", "two"))
+    loss: Loss = Loss()
+
+
+PRESETS = {"plain": dict, "strong": lambda: {"loss": {"arap": 5.0, "steps": 7}, "seed": 2}}
+
+
+@command("nested", example="dp3d-data nested --set loss.arap=0.3")
+@config_options(Nested, PRESETS)
+def nested(config):
+    """Show the configuration."""
+    print(config.seed, config.wide, config.names, config.kind, config.loss.arap, config.loss.steps)
+
+
+def shown(*arguments):
+    result = CliRunner().invoke(nested, arguments)
+    return result.output.strip().replace("\n", " "), result.exit_code
+
+
+def test_what_is_given_beats_the_file_beats_the_preset_beats_the_default(tmp_path):
+    (tmp_path / "run.toml").write_text("[loss]\narap = 0.5\n")
+    file = ("--config", str(tmp_path / "run.toml"))
+    assert shown() == ("0 False () one 1.0 3", 0)
+    assert shown("--preset", "strong") == ("2 False () one 5.0 7", 0)
+    assert shown("--preset", "strong", *file) == ("2 False () one 0.5 7", 0)
+    assert shown("--preset", "strong", *file, "--set", "loss.arap=0.25", "--steps", "9") == ("2 False () one 0.25 9", 0)
+    assert shown(*file, "--set", "loss.steps=4", "--set", "seed=1") == ("1 False () one 0.5 4", 0)
+
+
+def test_words_become_values_of_the_setting_s_type():
+    words = ("wide=true", "names=a=b", "names=c", "kind=two", "seed=12", "loss.arap=1e-3")
+    assert shown(*(part for word in words for part in ("--set", word))) == ("12 True ('a=b', 'c') two 0.001 3", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--set", "loss.arapp=1"), 5, "unknown setting 'loss.arapp'   mend: did you mean 'loss.arap'?"),
+        (("--set", "arap=1"), 5, "did you mean 'loss.arap'?"),
+        (("--set", "arap_weight=1"), 5, "unknown setting 'arap_weight'   mend: since version 0.2 it is 'loss.arap'"),
+        (("--set", "nothing-like-it=1"), 5, "known settings: seed, wide"),
+        (("--set", "loss=1"), 5, "unknown setting 'loss'"),
+        (("--set", "seed"), 5, "not a setting and its value   got: 'seed'   expected: NAME=VALUE"),
+        (("--set", "seed=many"), 5, "'seed' has the wrong type   got: 'many'   expected: int"),
+        (("--set", "wide=2"), 5, "'wide' has the wrong type   got: '2'   expected: bool"),
+        (("--set", "loss.arap=-1"), 5, "'loss.arap' is out of range"),
+        (("--set", "kind=tow"), 5, "did you mean 'two'?"),
+        (("--set", "seed=1", "--set", "seed=2"), 5, "'seed' is set twice   got: 1 and 2"),
+        (("--set", "loss.steps=1", "--steps", "2"), 2, "'loss.steps' is given twice   got: --steps and --set loss.steps"),
+        (("--arap-weight", "2"), 2, "No such option: --arap-weight. Set it by: --set loss.arap=VALUE"),
+        (("--no-wide",), 2, "No such option: --no-wide. Set it by: --set wide=VALUE"),
+        (("--nothing",), 2, "No such option"),
+    ],
+)
+def test_a_setting_that_is_none_and_a_bad_value_are_one_clear_error(arguments, code, words):
+    output, found = shown(*arguments)
+    assert found == code and words in output and "Traceback" not in output, output
+
+
+def test_help_shows_what_is_common_and_help_all_every_setting():
+    text, everything = (CliRunner().invoke(nested, [word]).output for word in ("--help", "--help-all"))
+    assert "--steps" in text and "arap" not in text.partition("Example")[0] and "\nmore: nested --help-all\n" in text
+    assert "loss.arap" in everything and "[float >= 0; default: 1.0]" in everything and "[one|two; default: one]" in everything
+    assert "Loss:" in everything and "[true|false; default: false]" in everything and "--steps" in everything
+
+
 @pytest.mark.parametrize(("arguments", "code"), [(("--score", "0"), 12), (("--score", "3"), 5), (("--config", "none.toml"), 3)])
 def test_errors_leave_with_their_exit_code(arguments, code):
     result = run(*arguments)

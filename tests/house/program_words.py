@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import click
 
+from dp3d_data.config import from_words
 from pipelines.cli.data import main as data
 from pipelines.cli.model import main as model
 
@@ -51,12 +52,15 @@ def parse(line: str) -> None:
     Raises:
         LookupError: no such command.
         click.UsageError: an unknown option, a bad value or a missing argument.
+        ConfigError: --set of no such setting, or of a bad value.
     """
     command, rest = find(shlex.split(line, comments=True))
     try:
-        command.make_context(command.name, rest)
+        context = command.make_context(command.name, rest)
     except click.exceptions.Exit:
-        pass
+        return
+    if words := context.params.get("words"):
+        from_words(command.settings, words)
 
 
 def options(command: click.Command) -> set[str]:

@@ -10,6 +10,7 @@ import click
 import pytest
 
 import dp3d_data.errors as errors
+from dp3d_data.errors import ConfigError
 from scripts.write_command_line_docs import PAGE, page
 from tests.house.documents import blocks, documents, fenced_commands, inline_commands, pages_to_run, runnable
 from tests.house.program_words import find, options, parse
@@ -24,7 +25,7 @@ def test_fenced_commands_parse(path):
         for line in fenced_commands(block):
             try:
                 parse(line.replace("[", "").replace("]", ""))
-            except (LookupError, click.UsageError) as error:
+            except (LookupError, click.UsageError, ConfigError) as error:
                 wrong.append(f"{block}: {line}: {error}")
     assert not wrong, "\n".join(wrong)
 

@@ -5,8 +5,11 @@ import ast
 import click
 import pytest
 
+from dp3d_data.errors import ConfigError
 from tests.house.program_words import all_commands, parse
 from tests.house.source_tree import modules, short, tree
+
+MOST = 25
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +19,11 @@ def commands():
 
 def test_every_command_says_what_it_does(commands):
     assert not [name for name, command in commands.items() if not (command.help or "").strip()]
+
+
+def test_no_command_shows_more_options_than_a_user_can_read(commands):
+    counts = {name: sum(isinstance(one, click.Option) and not one.hidden for one in command.params) for name, command in commands.items()}
+    assert not {name: count for name, count in counts.items() if count > MOST}
 
 
 def test_every_option_has_a_text(commands):
@@ -38,7 +46,7 @@ def test_every_command_has_an_example_that_parses(commands):
         for line in lines:
             try:
                 parse(line)
-            except (LookupError, click.UsageError) as error:
+            except (LookupError, click.UsageError, ConfigError) as error:
                 wrong.append(f"{line}: {error}")
     assert not wrong, "\n".join(wrong)
 

@@ -21,16 +21,14 @@ from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template
 from tests.model.toy import TINY, blob, toy_instances, toy_surface
 
-OPTIONS = [part for name, value in TINY.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-TRAIN = ["train", *OPTIONS, "--steps", "6", "--batch", "16", "--save-every", "3", "--log-every", "1"]
+OPTIONS = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
+TRAIN = ["train", *OPTIONS, "--steps", "6", "--batch", "16", "--set", "save_every=3", "--set", "log_every=1"]
 
 
-def given(option, value):
-    """The words of TRAIN with another value of an option."""
-    words = [*TRAIN, option, value]
-    if option in TRAIN:
-        words = [*TRAIN[: TRAIN.index(option)], option, value, *TRAIN[TRAIN.index(option) + 2 :]]
-    return words
+def given(name, value):
+    """The words of TRAIN with another value of a setting."""
+    other = [word for word in TRAIN if word.startswith(f"{name}=")]
+    return [f"{name}={value}" if word in other else word for word in TRAIN] if other else [*TRAIN, "--set", f"{name}={value}"]
 
 
 def rows_of(template, world, truth=True):
@@ -95,7 +93,7 @@ def test_the_three_commands_follow_each_other_without_paths(workspace):
 
 def test_another_meshing_of_the_template_only_where_asked_for(workspace, tmp_path):
     """Trained with attention in perspective, measured on a mesh of four times as many vertices."""
-    trained = run(*TRAIN, "--encoder", "attention", "--latents", "4", "--projection", "perspective", "--scale", "solved")
+    trained = run(*TRAIN, "--set", "encoder=attention", "--set", "latents=4", "--set", "projection=perspective", "--set", "scale=solved")
     assert "perspective: 0 of the first" in trained.output
     fine = toy_surface(subdivisions=3)
     finer = make_shards(tmp_path, make_template("finer", fine.vertices.numpy(), fine.faces.numpy()), 20, fine)
@@ -115,12 +113,12 @@ def test_a_finished_run_is_left_alone_and_another_recipe_is_refused(workspace):
     before = (workspace / "model" / "model.pt").stat().st_mtime_ns
     assert "trained already" in run(*TRAIN).output
     assert (workspace / "model" / "model.pt").stat().st_mtime_ns == before
-    changed = given("--learning-rate", "0.0001")
+    changed = given("learning_rate", "0.0001")
     refused = run(*changed)
     assert refused.exit_code == 8
     assert "--overwrite" in refused.stderr
     assert run(*changed, "--overwrite").exit_code == 0
-    shaped = run(*given("--parts", "3"), "--resume")
+    shaped = run(*given("parts", 3), "--resume")
     assert shaped.exit_code == 8
     assert "the network's shape differs" in shaped.stderr
 
@@ -234,7 +232,7 @@ def test_views_are_mixed_in_with_their_truth(tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
     monkeypatch.setattr("pipelines.cli.train.MIXED", 24)
     make_shards(tmp_path / "dog", load_template("dog"), truth=False, surface=toy_surface_of(load_template("dog")))
-    mixed = run("train", "--mix", "synth", *OPTIONS, "--steps", "2", "--batch", "16", "--log-every", "1")
+    mixed = run("train", "--mix", "synth", *OPTIONS, "--steps", "2", "--batch", "16", "--set", "log_every=1")
     assert mixed.exit_code == 0, mixed.output
     assert "24 synthetic views" in mixed.output
     rows = [json.loads(line) for line in (tmp_path / "dog" / "model" / "metrics.jsonl").read_text().splitlines()]

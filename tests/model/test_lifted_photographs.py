@@ -7,7 +7,6 @@ import pytest
 import torch
 import trimesh
 from click.testing import CliRunner
-from dp3d_data.geometry.keypoints import named_keypoints
 
 from dp3d_data.detection.training.evaluation import TrueObject
 from dp3d_data.detection.training.grouping import grouped_scenes

@@ -284,7 +284,7 @@ def test_the_command_tells_rows_and_images(tmp_path):
     arrays(tmp_path / "k.npz", size=np.array([[70, 40]]))
     ball().save(tmp_path / "ball.npz")
     words = ["extract", "--source", "keypoints", "--path", str(tmp_path / "k.npz"), "--template", str(tmp_path / "ball.npz")]
-    result = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out"), "--overlays", "0"])
+    result = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out"), "--set", "overlays=0"])
     assert "failed 1 (dp3d-data failures)" in result.output and "1 images = 0 with instances + 0 without + 1 failed" in result.output
     shown = CliRunner().invoke(main, ["failures", str(tmp_path / "out")])
     assert "got: 70 x 40" in shown.output and "1 failed of 1 images" in shown.output

@@ -100,7 +100,7 @@ def test_ctrl_c_ends_two_workers_in_silence(tmp_path):
     folder.mkdir()
     for number in range(30):
         (folder / f"{number}.jpg").symlink_to(ROOT / DOG)
-    words = ["extract", "--images", str(folder), "--out", str(out), "--part", "1", "--workers", "2", "--overlays", "0"]
+    words = ["extract", "--images", str(folder), "--out", str(out), "--set", "part=1", "--workers", "2", "--set", "overlays=0"]
     place = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pipelines.cli.data", *words]
     running = subprocess.Popen(

@@ -32,7 +32,7 @@ BEGINNINGS = {
 
 def command(folder, out, prefix=()):
     """dp3d-data extract on a folder as a user types it, with a network of random answers."""
-    words = ["extract", "--images", str(folder), "--out", str(out), "--workers", "1", "--overlays", "2", "--score", "0.9"]
+    words = ["extract", "--images", str(folder), "--out", str(out), "--workers", "1", "--set", "overlays=2", "--score", "0.9"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     line = [*prefix, sys.executable, "-m", "pipelines.cli.data", *words]
     return subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)

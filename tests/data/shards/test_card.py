@@ -16,7 +16,7 @@ def shards(tmp_path, monkeypatch):
     """Shards of two runs, with their report and card."""
     monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
     two_runs(tmp_path / "dog")
-    for words in (["build-shards"], ["report", "--title", 'Dogs: "all"', "--licence", "cc-by-4.0"]):
+    for words in (["build-shards"], ["report", "--set", 'title=Dogs: "all"', "--set", "licence=cc-by-4.0"]):
         assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
     return tmp_path / "dog" / "shards"
 

@@ -83,7 +83,7 @@ def test_sides_that_contradict_each_other_are_refused(folders, tmp_path):
 
 
 def test_splitting_anew_changes_the_sides_alone(folders, tmp_path):
-    words = ("split", folders / "whole", "--out", tmp_path / "out", "--split-ratio", 0.5, "--test-ratio", 0.25, "--seed", 3)
+    words = ("split", folders / "whole", "--out", tmp_path / "out", "--split-ratio", 0.5, "--test-ratio", 0.25, "--set", "seed=3")
     assert call(*words).exit_code == 0
     assert ShardReader(tmp_path / "out").splits == ["test", "train", "val"] and verify(tmp_path / "out") == []
     before, after = rows_of(folders / "whole"), rows_of(tmp_path / "out")
@@ -100,7 +100,7 @@ def test_the_sources_own_split_is_taken(tmp_path):
     run(tmp_path / "breeds", [one | {"group": "breed"} for one in rows])
     with pytest.raises(UsageError, match="tears apart"):
         build([tmp_path / "breeds"], tmp_path / "not", "dog", plan, overwrite=False, say=lambda line: None)
-    words = ("--input", tmp_path / "breeds", "--out", tmp_path / "images", "--split", "official", "--together", "image")
+    words = ("--input", tmp_path / "breeds", "--out", tmp_path / "images", "--split", "official", "--set", "together=image")
     result = call("build-shards", *words)
     assert result.exit_code == 0 and verify(tmp_path / "images") == []
     assert sides(tmp_path / "images") == sides(tmp_path / "out")

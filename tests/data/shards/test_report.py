@@ -79,7 +79,7 @@ def test_the_page_stands_alone_and_shows_what_is_there(workspace):
     assert all(address.startswith(("data:image/", "#")) for address in parsed.addresses)
     assert {address[1:] for address in parsed.addresses if address.startswith("#")} <= parsed.ids
     assert "http://" not in text and "https://" not in text and "url(" not in text
-    assert text.count("<script") == text.count("</script") == 3, "the data of the viewer and of the template, and the program; nothing of a file name"
+    assert text.count("<script") == text.count("</script") == 3, "viewer, template, program; no file name"
     for words in ("Overview", "Photographs", "Instances", "Learned model", "Distributions", "Viewpoints", "Worst", "Left out", "Origin",
                   "0.0660", "a&b", "loss / arap", "<script>alert(1)</script>"):
         assert words in parsed.text

@@ -50,7 +50,7 @@ def test_a_category_by_name_or_id(word, tmp_path):
 def test_other_categories(tmp_path):
     options = write_coco(tmp_path)
     assert [r.image_id for r in records(options, category="person")] == ["cat.jpg"]
-    with pytest.raises(UsageError, match="(?s)no category 'dogg'.*did you mean 'dog'.*--category-in-file"):
+    with pytest.raises(UsageError, match="(?s)no category 'dogg'.*did you mean 'dog'.*--set category_in_file"):
         records(options, category_in_file="dogg")
     with pytest.raises(UsageError, match="(?s)no category 'giraffe'.*got: dog, person"):
         records(options, category="giraffe")
@@ -212,7 +212,7 @@ def test_a_category_without_an_id_is_an_error_of_the_file(tmp_path):
 
 def test_categories_without_names_must_be_chosen(tmp_path):
     options = changed(write_coco(tmp_path), lambda content: content.pop("categories"))
-    with pytest.raises(UsageError, match="(?s)do not name their categories.*got: category ids 1, 18.*--category-in-file ID"):
+    with pytest.raises(UsageError, match="(?s)do not name their categories.*got: category ids 1, 18.*--set category_in_file=ID"):
         records(options)
     assert len(records(options, category_in_file="1")) == 1
 

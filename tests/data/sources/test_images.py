@@ -91,7 +91,7 @@ def test_an_animation_gives_its_first_frame(folder):
 
 def test_the_limit_of_pixels_is_a_choice(tmp_path):
     (tmp_path / "photo.png").write_bytes(png_header(100, 100))
-    with pytest.raises(InputCorrupt, match="--max-pixels"):
+    with pytest.raises(InputCorrupt, match="--set max_pixels"):
         read_image(tmp_path / "photo.png", max_pixels=9_999)
 
 

@@ -129,7 +129,7 @@ def test_detections_that_hit_no_dog_are_spurious_there_and_on_photographs_withou
     assert scores["photographs"]["spurious_on_20"] == pytest.approx(20 / len(dogs))
     assert scores["without"]["spurious"] == len(dogs) + 2 and len(scores["without"]["best_scores"]) == len(dogs)
     assert "n1-render/0.png: score 1.00" in output
-    assert run(monkeypatch, tmp_path, known, "--score", "0.3")[0]["photographs"]["spurious"] == 2
+    assert run(monkeypatch, tmp_path, known, "--set", "score=0.3")[0]["photographs"]["spurious"] == 2
 
 
 def test_the_side_reaches_the_network(monkeypatch):

@@ -71,7 +71,7 @@ def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_pa
     use_spectrum(network, load_template("dog"), "dog")
     save_weights(network, spec, tmp_path / "random.pth")
     folder, out = shared("data/stanford_extra"), tmp_path / "scores.json"
-    words = ["--weights", str(tmp_path / "random.pth"), "--count", "2", "--size", "64"]
+    words = ["--weights", str(tmp_path / "random.pth"), "--count", "2", "--set", "size=64"]
     photographs = ["--stanford-extra", str(folder / "StanfordExtra_sample.json")]
     result = CliRunner().invoke(evaluate_cse, [*words, *photographs, "--images", str(folder / "images"), "--out", str(out)])
     assert result.exit_code == 0, result.output
