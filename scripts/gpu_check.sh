@@ -7,7 +7,7 @@
 # PYTHON          the Python with torch and torchvision; with --collect, any with pip [python3]
 # PYTHON_VERSION  the Python that wheels are collected for [3.12]
 # OUT             folder of the results: summary.txt, bench.md and a log of each step [gpu-results]
-# VENV            folder of the environment [/tmp/dp3d-gpu-check]
+# VENV            folder of the environment [.venv-gpu]
 # CHECK_DEVICE    cuda, or cpu: a short form that shows whether this script works [cuda]
 # TEST_SECONDS, BENCH_SECONDS   the most that these two steps may take [840, 660]
 set -u
@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-python3}
 OUT=${OUT:-gpu-results}
-VENV=${VENV:-/tmp/dp3d-gpu-check}
+VENV=${VENV:-.venv-gpu}
 CHECK_DEVICE=${CHECK_DEVICE:-cuda}
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 

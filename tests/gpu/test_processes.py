@@ -18,6 +18,8 @@ from tests.processes import together
 
 GIB = 2**30
 MESSAGES = """
+import sys
+from pathlib import Path
 import torch, torch.distributed as distributed
 from dp3d_data.ranks import Ranks, leave_ranks
 backend, device = BACKEND
@@ -33,6 +35,7 @@ assert all(torch.equal(value.grad, own) for value, own in zip(layer.parameters()
 assert ranks.sum(torch.ones(5, device=device)).tolist() == [1.0] * 5
 ranks.wait()
 leave_ranks()
+Path(sys.argv[1], "done").touch()
 """
 
 
@@ -40,6 +43,7 @@ leave_ranks()
 def test_messages_of_one_process(device, tmp_path):
     backend = "nccl" if device == "cuda" else "gloo"
     together(MESSAGES.replace("BACKEND", repr((backend, device))), tmp_path, count=1)
+    assert (tmp_path / "done").is_file()
 
 
 def keypoints_of(folder, photographs, **settings):
