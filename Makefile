@@ -1,6 +1,7 @@
 # make setup   installs everything into .venv, and nothing elsewhere
 # make demo    the whole product on the embedded photographs, model and template
 # make test    the checks: lint, types and the fast tests
+# make test-gpu, make bench-gpu   what needs a GPU: its tests, and a table of times for docs/gpu.md
 #
 # PYTHON  the Python 3.11 or later that makes .venv
 # TORCH   the torch packages to install where .venv has none, such as TORCH="torch torchvision --index-url ..."
@@ -12,7 +13,7 @@ JOBS ?= 2
 DEMO_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo demo-short test test-slow lint docs
+.PHONY: setup demo demo-short test test-slow test-gpu bench-gpu lint docs
 
 setup: .venv/.ready
 
@@ -31,6 +32,12 @@ test: setup lint
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
+
+test-gpu: setup
+	$(BIN)/python -m pytest -q -rs -m gpu tests/gpu
+
+bench-gpu: setup
+	$(BIN)/python -m tests.bench.gpu
 
 lint: setup
 	$(BIN)/ruff check .

@@ -39,8 +39,8 @@ def ball() -> Template:
     return make_template("ball", points, np.where(outward[:, None], faces, faces[:, ::-1]))
 
 
-def rigged_predictor() -> DensePredictor:
-    """Random weights whose box branch does all its work and then answers with 24 boxes of rigged scores."""
+def rigged_predictor(**settings) -> DensePredictor:
+    """Random weights whose box branch does all its work and then answers with 24 boxes of rigged scores; settings of DensePredictor."""
     spec = find_spec(MODEL)
     torch.manual_seed(0)
     network = build_network(spec)
@@ -48,12 +48,12 @@ def rigged_predictor() -> DensePredictor:
         for name, value in network.state_dict().items():
             if name.endswith("features"):
                 value.copy_(torch.randn(value.shape))
-    predictor = DensePredictor(network, spec)
+    predictor = DensePredictor(network, spec, **settings)
     detect, kind = network.detect, predictor.class_of(CATEGORY)
 
     def rigged(images, sizes, features):
         detect(images, sizes, features)
-        return [_boxes(size, kind) for size in sizes]
+        return [_boxes(size, kind).to(predictor.device) for size in sizes]
 
     network.detect = rigged
     return predictor
