@@ -13,7 +13,7 @@ from dp3d_data.bodies.mesh_files import read_mesh
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import require_no_pointer
 from dp3d_data.fits.layout import attempt, take
-from dp3d_data.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.fits.records import Fit, FitCamera, FitFailure, one_number
 from dp3d_data.sources.trees import existing, read_json, wrong_tree
 
 EXPECTED = (
@@ -133,6 +133,6 @@ def _camera_fields(path: Path) -> dict[str, Any]:
 def _flength(path: Path) -> float:
     require_no_pointer(path)
     try:
-        return float(np.ravel(np.load(path, allow_pickle=False))[0])
+        return one_number("focal length", np.load(path, allow_pickle=False))
     except (ValueError, OSError, EOFError, SyntaxError, MemoryError, TypeError, IndexError) as error:
         raise InputCorrupt("not a focal length", got=str(error)[:80], expected="one number", path=path) from error
