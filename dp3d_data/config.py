@@ -163,7 +163,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     try:
         return parse_toml(read_text(path))
     except (ValueError, OSError, InputCorrupt) as error:
-        raise ConfigError("not a TOML file", got=error, expected="lines such as: score = 0.5", path=path) from error
+        got = error.got if isinstance(error, InputCorrupt) else error
+        raise ConfigError("not a TOML file", got=got, expected="lines such as: score = 0.5", path=path) from error
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any], path: str | Path | None = None) -> Config:

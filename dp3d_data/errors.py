@@ -213,10 +213,10 @@ def own_error(error: Exception) -> Dp3dError | None:
         return DependencyMissing(f"{name} is not installed", **own)
     if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        path = None if error.filename is None else _readable(error.filename)
+        path = None if error.filename is None else readable(error.filename)
         return DiskFull("the disk is full", path=path) if full else PathUnusable(error.strerror or str(error), path=path)
     if isinstance(error, UnicodeEncodeError) and error.reason.startswith("surrogates"):
-        return PathUnusable("a name that is not UTF-8", got=_readable(error.object), hint="rename it, or choose another place")
+        return PathUnusable("a name that is not UTF-8", got=readable(error.object), hint="rename it, or choose another place")
     if isinstance(error, ValueError) and str(error).startswith("embedded null"):
         return PathUnusable("a name with a zero byte in it", hint="choose another name")
     return None
@@ -257,12 +257,12 @@ def unwritable(error: BaseException, path: Path, partial: Path) -> Dp3dError | N
     if isinstance(found, UnicodeEncodeError):
         return own_error(found)
     if found.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("the disk is full", got=found.strerror, path=_readable(str(path)))
-    place = None if found.filename in (None, str(path), str(partial)) else _readable(found.filename)
-    return PathUnusable(found.strerror or str(found), got=place, path=_readable(str(path)))
+        return DiskFull("the disk is full", got=found.strerror, path=readable(str(path)))
+    place = None if found.filename in (None, str(path), str(partial)) else readable(found.filename)
+    return PathUnusable(found.strerror or str(found), got=place, path=readable(str(path)))
 
 
-def _readable(name: str | bytes | int) -> str:
+def readable(name: str | bytes | int) -> str:
     """A file's name with what is not UTF-8 in it written out."""
     text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
     with suppress(UnicodeEncodeError):  # half characters that stand for no byte

@@ -5,12 +5,15 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import lzma
 import os
 import pickle
 import re
 import secrets
 import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,10 +28,10 @@ _BARE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 # The checksum of an archive is its comment: the last bytes of a zip, which every reader of zips looks past.
 _TAG, _END = b"dp3d sha256 ", b"PK\x05\x06"
 _COMMENT, _END_BYTES = len(_TAG) + 64, 22
-# What a damaged archive makes zipfile, pickle and torch raise.
-_DAMAGE = (
-    RuntimeError, ValueError, TypeError, LookupError, AttributeError, OSError, EOFError, MemoryError,
-    pickle.UnpicklingError, zipfile.BadZipFile,
+# What damaged, encrypted and hostile archives, pickles and headers make zipfile, pickle, the decompressors, torch and numpy raise.
+DAMAGE: tuple[type[Exception], ...] = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError, SyntaxError, MemoryError, OverflowError,
+    AssertionError, ImportError, pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 # How a pointer begins -> the command that fetches what it points to. Both are texts of some hundred bytes.
 POINTERS = {
@@ -255,9 +258,15 @@ def read_torch(path: str | Path, what: str, *, expected: str, hint: str | None =
     check_archive(path, what)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
-        got = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    except DAMAGE as error:
+        got = refused_global(error) or str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise CheckpointError(f"not a {what}", got=got, expected=expected, hint=hint, path=path) from error
+
+
+def refused_global(error: Exception) -> str:
+    """What a file wants to run that torch refused, without torch's advice to run it; empty for another error."""
+    found = re.search(r"(?:GLOBAL|global) (\S+)", str(error))
+    return f"it asks for {found[1]}" if found else ""
 
 
 def check_archive(path: str | Path, what: str = "archive") -> None:
@@ -285,7 +294,7 @@ def _members_are_whole(path: str | Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except _DAMAGE:
+    except DAMAGE:
         return False
 
 

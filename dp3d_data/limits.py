@@ -5,14 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import lzma
-import pickle
 import re
-import struct
-import tokenize
 import tomllib
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Container, Iterator
 from contextlib import suppress
@@ -20,18 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.files import require_no_pointer
+from dp3d_data.files import DAMAGE, require_no_pointer
 
 if TYPE_CHECKING:
     import numpy as np
 
 # Bytes of arrays per byte of their file, and bytes more: masks and empty rows compress well, but not endlessly.
 SWELL, SLACK = 100, 1 << 26
-# What damaged, encrypted and hostile archives, pickles and headers make zipfile, pickle, the decompressors and numpy raise.
-DAMAGE: tuple[type[Exception], ...] = (
-    OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError, SyntaxError, MemoryError, OverflowError,
-    AssertionError, ImportError, pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
-)  # fmt: skip
 MOST_TOML, MOST_JSON = 1 << 20, 1 << 32  # LVIS has a json of more than a gigabyte
 _KEY = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
 # Half a character, and whole escapes of json: two halves that make one, any other.
@@ -128,7 +118,10 @@ def read_arrays(
     require_no_pointer(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist() if entry.filename.endswith(".npy")}
+            named = [(entry.filename.removesuffix(".npy"), entry) for entry in archive.infolist() if entry.filename.endswith(".npy")]
+            entries = dict(named)
+            if len(entries) < len(named):
+                raise ValueError("an array that stands twice")
             wanted = {name: entry for name, entry in entries.items() if names is None or name in names}
             most = SWELL * Path(path).stat().st_size + SLACK
             require_most(sum(entry.file_size for entry in wanted.values()), most, path)

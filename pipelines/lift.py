@@ -115,8 +115,10 @@ def _read(path: Path) -> pa.Table:
         if not missing:
             casts = [table[name].cast(kind).combine_chunks() for name, kind in COLUMNS.items()]
             kept = pa.table(casts, names=list(COLUMNS))
+            if empty := [name for name in COLUMNS if kept[name].null_count]:
+                raise pa.ArrowInvalid(f"rows without {', '.join(empty)}")
             return kept.append_column("image", table["image"].cast(pa.string())) if "image" in table.column_names else kept
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+    except (pa.ArrowException, KeyError, OSError) as error:
         raise InputCorrupt("not a table of keypoints", got=str(error).splitlines()[0][:120], expected=EXPECTED, path=path) from error
     raise InputCorrupt("not a table of keypoints", got=f"no column {', '.join(missing)}", expected=EXPECTED, path=path)
 

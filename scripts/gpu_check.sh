@@ -49,7 +49,7 @@ END
     # shellcheck disable=SC2086
     "$PYTHON" -m pip download --quiet --no-deps $target --find-links "$folder" --dest "$folder" -r "$folder/wheels.txt" || return 1
     "$PYTHON" -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.10 --require-hashes --dest "$folder" \
-        -r dp3d_data/detectron2.txt || return 1
+        -r dp3d_data/detection/detectron2.txt || return 1
     rm -rf "$folder/report.json" "$folder/none"
     echo "collected $(ls "$folder"/*.whl | wc -l) wheels, $(du -sh "$folder" | cut -f1), in $folder"
 }

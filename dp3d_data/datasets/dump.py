@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dp3d_data.config import file_digest
-from dp3d_data.datasets.addresses import is_file
+from dp3d_data.datasets.addresses import is_address, is_file
 from dp3d_data.datasets.annotations import MALFORMED, in_words
 from dp3d_data.datasets.iuv import decode_png, finite, from_text
 from dp3d_data.datasets.options import SourceOptions, required_path
@@ -94,7 +94,8 @@ class DumpSource:
 
     def _place(self, entry: Mapping[str, Any], folders: list[str]) -> str:
         written = str(entry["file_name"])
-        return written if is_file(written) else find_image([written.lstrip("/"), os.path.basename(written)], folders)
+        here = not is_address(written) and is_file(written)  # a dump has nothing fetched
+        return written if here else find_image([written.lstrip("/"), os.path.basename(written)], folders)
 
 
 class Dump:
@@ -142,6 +143,8 @@ class DumpReader:
         try:
             boxes = _array(entry.get("pred_boxes_XYXY", ())).reshape(-1, 4).astype(np.float64)
             scores = _array(entry.get("scores", ())).ravel().astype(np.float64)
+            if "pred_boxes_XYXY" not in entry and kind_of(entry.get("pred_densepose")):
+                raise KeyError("pred_boxes_XYXY")
             found = self._found(entry.get("pred_densepose"), len(boxes)) if len(boxes) else []
             if not len(boxes) == len(scores) == len(found):
                 raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores, {len(found)} detections")

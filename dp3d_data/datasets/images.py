@@ -158,8 +158,9 @@ def readable_formats() -> tuple[str, ...]:
 
 def _decode(data: bytes, path: str | Path, max_pixels: int) -> tuple[np.ndarray, int]:
     with _opened(io.BytesIO(data), path, max_pixels) as image:
+        told = _orientation(image) if image.format == "TIFF" else 0  # which Pillow turns as it decodes it
         _load(image, data)
-        return _upright_rgb(image)
+        return _upright_rgb(image), told or _orientation(image)
 
 
 @contextmanager
@@ -217,28 +218,38 @@ def _other_byte(args: Any) -> Any:
     return args[:-1] + {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[args[-1]]
 
 
-def _upright_rgb(image: Image) -> tuple[np.ndarray, int]:
-    """The pixels, and EXIF's orientation by which they were turned."""
+def _upright_rgb(image: Image) -> np.ndarray:
+    """The pixels, turned as EXIF says."""
     from PIL import Image as pillow
 
-    upright, orientation = _turned(image)
+    upright = _turned(image)
     if upright.mode.startswith(("I", "F")):
         upright = pillow.fromarray(_to_eight_bits(np.asarray(upright)))
     elif upright.mode in ("P", "PA", "LA", "RGBA", "RGBa", "La") or "transparency" in upright.info:
         layer = upright.convert("RGBA")
         upright = pillow.alpha_composite(pillow.new("RGBA", layer.size, "white"), layer)
-    return np.ascontiguousarray(np.asarray(upright.convert("RGB"))), orientation
+    return np.ascontiguousarray(np.asarray(upright.convert("RGB")))
 
 
-def _turned(image: Image) -> tuple[Image, int]:
-    """The image with EXIF's rotation applied, and that rotation; EXIF that cannot be parsed says nothing."""
-    from PIL import ExifTags, ImageOps
+def _orientation(image: Image) -> int:
+    """EXIF's orientation, 1 to 8; EXIF that cannot be parsed says nothing."""
+    from PIL import ExifTags
 
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return ImageOps.exif_transpose(image), orientation if orientation in range(1, 9) else 1
     except _DECODER_ERRORS:
-        return image, 1
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _turned(image: Image) -> Image:
+    """The image with EXIF's rotation applied, where it can be parsed."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DECODER_ERRORS:
+        return image
 
 
 def _to_eight_bits(values: np.ndarray) -> np.ndarray:

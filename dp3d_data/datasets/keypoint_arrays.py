@@ -236,7 +236,10 @@ def _texts(path: Path) -> dict[str, np.ndarray]:
     shapes = _shapes(path)
     texts = _read(path, [name for name in TEXTS if name in shapes])
     texts.setdefault("image", np.full(shapes["keypoints"][0], ""))
-    return {name: values.astype(str) for name, values in texts.items()}
+    try:
+        return {name: np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(str) for name, values in texts.items()}
+    except UnicodeDecodeError as error:
+        raise InputCorrupt("names that are not UTF-8", got=error, expected=EXPECTED, hint=HINT, path=path) from error
 
 
 def _numbers(path: Path) -> dict[str, np.ndarray]:

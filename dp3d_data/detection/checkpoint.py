@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle
-from dp3d_data.files import check_archive, require_no_pointer
+from dp3d_data.files import check_archive, refused_global, require_no_pointer
 from dp3d_data.limits import DAMAGE, described
 from dp3d_data.unpickling import read_pickle
 
@@ -76,7 +76,7 @@ def _read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "weights_only" in str(error).lower():
-            reason = str(error).splitlines()[0]
+            reason = refused_global(error) or str(error).splitlines()[0]
             expected = "tensors and plain containers"
             raise UnsafePickle("this file asks for more than tensors", got=reason, expected=expected, path=path) from None
         raise CheckpointError("not a whole file of weights", got=described(path), expected=EXPECTED, path=path) from error

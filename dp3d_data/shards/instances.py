@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from dp3d_data.errors import ShapeError
+from dp3d_data.errors import ShapeError, readable
 from dp3d_data.records import Detection, RunLength, VertexView
 from dp3d_data.run_lengths import area
 from dp3d_data.shards.schema import INSTANCE_SCHEMA
@@ -180,7 +180,7 @@ def instance_batch(rows: Iterable[Row]) -> pa.RecordBatch:
 
 
 def rows_batch(rows: Iterable[Row], schema: pa.Schema) -> pa.RecordBatch:
-    """Dictionaries as one record batch; a key that is missing is null.
+    """Dictionaries as one record batch; a key that is missing is null, and what is not UTF-8 in a text is written out.
 
     Raises:
         ShapeError: a row has a column that the schema does not know, or null where a value is needed.
@@ -189,8 +189,14 @@ def rows_batch(rows: Iterable[Row], schema: pa.Schema) -> pa.RecordBatch:
     unknown = sorted({key for row in rows for key in row} - set(schema.names))
     if unknown:
         raise ShapeError("unknown columns in a row", got=", ".join(unknown), expected=", ".join(schema.names))
-    arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in schema]
+    arrays = [_column([row.get(field.name) for row in rows], field.type) for field in schema]
     empty = [field.name for field, array in zip(schema, arrays, strict=True) if array.null_count and not field.nullable]
     if empty:
         raise ShapeError("a column that is always filled holds null", got=", ".join(empty))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_string(kind):
+        values = [readable(value) if isinstance(value, str) else value for value in values]
+    return pa.array(values, type=kind)

@@ -17,20 +17,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dp3d_data.detection import load_predictor
+
 from dp3d_data.datasets import SampleSource, read_image
+from dp3d_data.detection import load_predictor
 from dp3d_data.detection.training import trainer as cse
 from dp3d_data.detection.training.kinds import kinds_of
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import start_of
 from dp3d_data.detection.training.stream import batches
-from dp3d_model.networks.lifter import Lifter
-from dp3d_model.lifting.prediction import predict
-from dp3d_model.training.trainer import Trainer
-
 from dp3d_data.loader import Batch
 from dp3d_data.matching import VertexIndex, cycle_weights, integer_box, object_mask, resize_to
 from dp3d_model.config import TEST_TIME, preset
+from dp3d_model.lifting.prediction import predict
+from dp3d_model.networks.lifter import Lifter
+from dp3d_model.training.trainer import Trainer
 from tests.bench.extract_rate import CATEGORY, rigged_predictor
 from tests.bench.matching_rate import CHUNK, DIM, VERTICES, scene
 from tests.bench.predict_rate import sphere, world

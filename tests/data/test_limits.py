@@ -111,6 +111,16 @@ def test_arrays_far_larger_than_their_file_are_refused_unread(tmp_path, reader):
     assert time.process_time() - start < 1 + 2 * written
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_array_that_stands_twice_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for value in (1.0, 2.0):
+            with archive.open("a.npy", "w") as stream:
+                np.lib.format.write_array(stream, np.full(3, value))
+    with pytest.raises(InputCorrupt, match="an array that stands twice"):
+        read_arrays(tmp_path / "a.npz")
+
+
 def test_plain_arrays_come_back(tmp_path):
     (tmp_path / "a.npz").write_bytes(WHOLE)
     found = read_arrays(tmp_path / "a.npz")

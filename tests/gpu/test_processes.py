@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+
 from dp3d_data.detection import load_predictor
+from dp3d_model.config import preset
 from dp3d_model.lifting.inputs import open_to_lift
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.training.trainer import Trainer
-
-from dp3d_model.config import preset
 from pipelines.extract import extract, make_plan
 from pipelines.extract_settings import ExtractConfig
 from tests.bench.photographs import make_photographs

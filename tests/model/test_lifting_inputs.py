@@ -123,6 +123,21 @@ def test_wrong_tables_say_what_is_wrong(tmp_path, changes, error, words):
         table_to_arrays(path, VERTICES, tmp_path / "out.npz")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("instance,vertex,x,y,x\na,1,2,3,4\n", "exists 2 times"),
+        ("instance,vertex,x,y\na,,2,3\n", "rows without vertex"),
+        ("instance,vertex,x,y\na,1,2,\na,2,,3\n", "rows without x, y"),
+    ],
+)
+def test_a_table_with_columns_twice_or_without_values_is_told(tmp_path, text, words):
+    (tmp_path / "keypoints.csv").write_text(text)
+    with pytest.raises(InputCorrupt, match="not a table of keypoints") as refused:
+        table_to_arrays(tmp_path / "keypoints.csv", VERTICES, tmp_path / "out.npz")
+    assert words in str(refused.value)
+
+
 def test_files_that_are_no_tables(tmp_path):
     (tmp_path / "empty.csv").write_text("instance,vertex,x,y\n")
     with pytest.raises(NothingToDo, match="no keypoints in this table"):

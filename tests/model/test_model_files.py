@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dp3d_data.errors import CheckpointError, FolderBusy, InputMissing
-from dp3d_data.files import check_archive, locked, write_torch
+from dp3d_data.files import check_archive, locked, read_torch, write_torch
 from dp3d_model.lifting.model_file import load_model, read_content
 from dp3d_model.training.trainer import Trainer
 from tests.model.toy import tiny, toy_instances, toy_surface
@@ -116,3 +116,17 @@ def test_a_training_holds_its_folder(tmp_path):
     assert len(met) == 12 and load_model(tmp_path)
     with locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("content", [b"junk", b"", b"\x80", b"PK\x03\x04", b"\x80\x02]", b"j\0", bytes(range(256)), b"(" * 1000, b"<html>"])
+def test_what_is_no_archive_is_no_model(tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="(not a|damaged)"):
+        read_torch(tmp_path / "model.pt", "model file", expected="a model")
+
+
+def test_a_refused_file_is_told_without_advice_to_run_it(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pt")
+    with pytest.raises(CheckpointError) as refused:
+        read_torch(tmp_path / "model.pt", "model file", expected="a model")
+    assert "it asks for torch.nn.modules.linear.Linear" in str(refused.value) and "two options" not in str(refused.value)

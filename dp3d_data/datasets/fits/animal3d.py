@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from dp3d_data.datasets.annotations import size_of_image
+from dp3d_data.datasets.annotations import corners, size_of_image
 from dp3d_data.datasets.fits.fields import fit_camera
 from dp3d_data.datasets.fits.layout import attempt, picture_size, take
-from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure, one_number
 from dp3d_data.datasets.fits.smal import smal_numbers
 from dp3d_data.datasets.trees import SPLITS, below, existing, read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
@@ -74,8 +74,8 @@ def _fit(fields: dict[str, Any], known: dict[str, Any], folder: Path, focal: Any
         image_size=size,
         group=PurePosixPath(known["image_id"]).parent.as_posix(),
         body="smal",
-        camera=_camera(fields, float(np.ravel(focal)[0]), numbers["translation"], size),
-        box=_box(fields.get("bbox")),
+        camera=_camera(fields, one_number("flength", focal), numbers["translation"], size),
+        box=None if fields.get("bbox") is None else corners(fields["bbox"]),
         mask_path=mask if mask is not None and mask.is_file() else None,
     )
 
@@ -86,15 +86,8 @@ def _size(fields: dict[str, Any], image: Path) -> tuple[int, int] | None:
     return picture_size(image) if image.is_file() else None
 
 
-def _box(bbox: Any) -> tuple[float, float, float, float] | None:
-    if bbox is None:
-        return None
-    x, y, width, height = (float(value) for value in bbox)
-    return x, y, x + width, y + height
-
-
 def _camera(fields: dict[str, Any], focal: float, translation: np.ndarray, size: tuple[int, int] | None) -> FitCamera:
-    if isinstance(fields.get("camera"), dict):
+    if fields.get("camera") is not None:
         return fit_camera(fields)
     own = _own_camera(fields, focal, translation)
     if own is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dp3d_data.datasets.fits.records import FitCamera
+from dp3d_data.datasets.fits.records import FitCamera, one_number
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.unpickling import Tensor
 
@@ -82,5 +82,5 @@ def fit_camera(fields: Mapping[str, Any]) -> FitCamera:
         if focal is None
         else tuple(np.broadcast_to(np.ravel(focal), 2) if np.size(focal) == 1 else np.ravel(focal)),
         centre=tuple(np.ravel(camera["centre"])),
-        scale=None if scale is None else float(np.ravel(scale)[0]),
+        scale=None if scale is None else one_number("scale", scale),
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from dp3d_data.datasets.fits.fields import refuse_unknown
 from dp3d_data.datasets.fits.layout import attempt, joints, take
-from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure, vector
 from dp3d_data.datasets.human36m import DATA, HINT, PREFIX, notes_and_images, side, subjects
 from dp3d_data.datasets.trees import below, existing, read_json, wrong_tree
 
@@ -78,8 +78,8 @@ def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[
         split=side(subject),
         body="smpl",
         pose=joints(take(fields, "pose")),
-        betas=np.ravel(take(fields, "shape")),
-        translation=np.ravel(take(fields, "trans")),
+        betas=vector("shape", take(fields, "shape")),
+        translation=vector("trans", take(fields, "trans")),
         camera=_camera(take(cameras, str(image["cam_idx"]))),
         box=(x, y, x + width, y + height),
     )

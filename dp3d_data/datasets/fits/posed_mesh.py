@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.datasets.fits.layout import attempt, take
-from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure, one_number
 from dp3d_data.datasets.trees import existing, read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import require_no_pointer
@@ -133,6 +133,6 @@ def _camera_fields(path: Path) -> dict[str, Any]:
 def _flength(path: Path) -> float:
     require_no_pointer(path)
     try:
-        return float(np.ravel(np.load(path, allow_pickle=False))[0])
+        return one_number("focal length", np.load(path, allow_pickle=False))
     except (ValueError, OSError, EOFError, SyntaxError, MemoryError, TypeError, IndexError) as error:
         raise InputCorrupt("not a focal length", got=str(error)[:80], expected="one number", path=path) from error

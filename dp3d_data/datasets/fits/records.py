@@ -190,6 +190,30 @@ def real_numbers(values: Any) -> np.ndarray:
     return np.array(values, dtype=np.float64)
 
 
+def vector(name: str, values: Any) -> np.ndarray:
+    """Numbers along one axis; those of several animals are none.
+
+    Raises:
+        ShapeError: they lie along more than one.
+    """
+    array = np.asarray(values)
+    if array.size > max(array.shape, default=1):
+        raise ShapeError(f"{name} has another shape", got=list(array.shape), expected="numbers of one animal")
+    return array.ravel()
+
+
+def one_number(name: str, value: Any) -> float:
+    """A number that may lie in an array of its own.
+
+    Raises:
+        InputCorrupt: none, or several.
+    """
+    numbers = np.ravel(value)
+    if numbers.size != 1:
+        raise InputCorrupt(f"{name} is not one number", got=numbers.tolist()[:8], expected="one number")
+    return float(numbers[0])
+
+
 def _numbers(name: str, values: Any, count: int, positive: bool = False) -> tuple[float, ...]:
     """That many finite numbers, positive where asked."""
     expected = f"{count} finite {'positive ' if positive else ''}numbers"

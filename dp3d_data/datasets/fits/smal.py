@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from dp3d_data.datasets.fits.fields import refuse_unknown
 from dp3d_data.datasets.fits.layout import joints, take
+from dp3d_data.datasets.fits.records import vector
 from dp3d_data.errors import InputCorrupt
 
 # The first name is ours.
@@ -37,18 +38,18 @@ def smal_numbers(fields: Mapping[str, Any], known: Collection[str] = ()) -> dict
         InputCorrupt: a field is missing, stands there under two names, or is not understood.
     """
     refuse_unknown(fields, (*KNOWN, *known))
-    betas = np.ravel(_only(fields, BETAS))
-    scales = np.ravel(_only(fields, SCALES)) if _given(fields, SCALES) else None
+    betas = vector("betas", _only(fields, BETAS))
+    scales = vector("limb scales", _only(fields, SCALES)) if _given(fields, SCALES) else None
     if scales is not None and len(scales) < LIMBS:
         raise InputCorrupt("limb scales of another number", got=len(scales), expected=f"{LIMBS} or more")
     if _given(fields, MORE_BETAS):
-        betas = np.concatenate([betas, np.ravel(_only(fields, MORE_BETAS))])
+        betas = np.concatenate([betas, vector("more betas", _only(fields, MORE_BETAS))])
     elif scales is None and len(betas) == SMAL_BETAS + LIMBS:
         betas, scales = betas[:SMAL_BETAS], betas[SMAL_BETAS:]
     return {
         "pose": _pose(fields),
         "betas": betas,
-        "translation": np.ravel(_only(fields, TRANSLATION)),
+        "translation": vector("translation", _only(fields, TRANSLATION)),
         "joint_scales": scales,
     }
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from dp3d_data.datasets.fits.fields import refuse_unknown
 from dp3d_data.datasets.fits.layout import attempt, axis_angle, joints, picture_size, take
-from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure, one_number, vector
 from dp3d_data.datasets.trees import existing, wrong_tree
 from dp3d_data.datasets.up3d import ENDING as IMAGE_ENDING
 from dp3d_data.datasets.up3d import HINT, images_folder, official_splits
@@ -67,8 +67,8 @@ def _fit(path: Path, image: Path, splits: dict[str, str]) -> Fit:
         split=splits.get(image.name),
         body="smpl",
         pose=joints(take(fields, "pose")),
-        betas=np.ravel(take(fields, "betas")),
-        translation=np.ravel(take(fields, "trans")),
+        betas=vector("betas", take(fields, "betas")),
+        translation=vector("trans", take(fields, "trans")),
         camera=_camera(fields, _crop(_beside(path, "_fit_crop_info.txt"), size)),
         labels=_labels(_beside(path, "_joints.npy")),
         source_dataset=_line(_beside(path, "_dataset_info.txt")),
@@ -104,11 +104,11 @@ def _crop(path: Path, size: tuple[int, int]) -> tuple[int, int, int, int, int, i
 def _camera(fields: dict[str, Any], crop: tuple[int, int, int, int, int, int]) -> FitCamera:
     """The camera of the image: the middle of the crop, and the focal length of the resized crop scaled to the image."""
     height, width, top, bottom, left, right = crop
-    focal = float(np.asarray(take(fields, "f")).reshape(-1)[0])
+    focal = one_number("f", take(fields, "f"))
     return FitCamera(
         "perspective",
         axis_angle(take(fields, "rt")),
-        np.ravel(take(fields, "t")),
+        vector("t", take(fields, "t")),
         focal=((right - left) / width * focal, (bottom - top) / height * focal),
         centre=((left + right) / 2, (top + bottom) / 2),
     )

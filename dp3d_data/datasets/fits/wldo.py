@@ -10,7 +10,7 @@ import numpy as np
 
 from dp3d_data.datasets.fits.fields import plain_fields
 from dp3d_data.datasets.fits.layout import attempt, read_fields, take
-from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure
+from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure, vector
 from dp3d_data.datasets.fits.smal import LIMBS, SMAL_BETAS, smal_numbers
 from dp3d_data.datasets.trees import existing, wrong_tree
 from dp3d_data.errors import InputCorrupt, ShapeError
@@ -48,7 +48,7 @@ class Wldo:
 
 def _fit(path: Path) -> Fit:
     fields = plain_fields(read_fields(path))
-    betas = np.ravel(take(fields, "betas"))
+    betas = vector("betas", take(fields, "betas"))
     if len(betas) != SMAL_BETAS and len(betas) < SMAL_BETAS + LIMBS:
         raise ShapeError(
             "betas of another number", got=len(betas), expected=f"{SMAL_BETAS}, or {SMAL_BETAS + LIMBS} and more"

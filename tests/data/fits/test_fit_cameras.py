@@ -304,3 +304,31 @@ def test_annotations_name_no_picture_outside_their_folder(tmp_path):
         write_json(tmp_path / "in/train.json", {"data": [animal, animal | {"height": 24, "width": 32}]})
         failed, fit = FIT_READERS["animal3d"].read(tmp_path / "in")
         assert isinstance(failed, FitFailure) and fit.image_path is None and fit.mask_path is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"bbox": "1234"}, "not a box"),
+        ({"bbox": [1, 2, 3]}, "not a box"),
+        ({"camera": [1, 2, 3]}, "no camera with named fields"),
+        ({"shape": [[0.0] * 20] * 2}, "betas has another shape"),
+        ({"shape_extra": [[0.0] * 21] * 2}, "more betas has another shape"),
+        ({"trans": [[0, 0, 3]] * 2}, "translation has another shape"),
+        ({"height": 24.5, "width": 32}, "the size of its image is none"),
+    ],
+)
+def test_numbers_of_several_animals_and_fields_of_other_forms_are_failures(tmp_path, changes, text):
+    animal = {"img_path": "a.png", "pose": [0.0] * 105, "shape": [0.0] * 20, "trans": [0, 0, 3], "height": 24, "width": 32}
+    write_json(tmp_path / "train.json", {"data": [animal, animal | changes]})
+    fit, failed = FIT_READERS["animal3d"].read(tmp_path)
+    assert isinstance(fit, Fit) and text in failed.message
+
+
+def test_only_one_focal_length_is_one(tmp_path):
+    (failed,) = up3d(tmp_path / "a", f=np.array([500.0, 600.0]))
+    assert "f is not one number, got [500.0, 600.0]" in failed.message
+    animal = {"img_path": "a", "pose": [0.0] * 105, "shape": [0.0] * 20, "trans": [0, 0, 3]}
+    write_json(tmp_path / "train.json", {"data": [animal], "flength": [900, 800]})
+    (failed,) = FIT_READERS["animal3d"].read(tmp_path)
+    assert "flength is not one number" in failed.message

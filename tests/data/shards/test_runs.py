@@ -158,3 +158,10 @@ def test_a_worker_that_comes_late_writes_nothing_into_another_run(tmp_path):
         with pytest.raises(RecipeMismatch, match="given to another run meanwhile"):
             writer.commit(0, [row(0)], inputs=1)
     assert not list(tmp_path.glob("*.parquet"))
+
+
+def test_names_that_are_not_utf8_are_written_out():
+    """From pickles, arrays and file systems; one of them ends no run."""
+    names = ["a\ud800.jpg", "b\udcff.jpg", "c.jpg"]
+    batch = rows_batch([{"image_id": name, "reason": "x", "instance_id": name} for name in names], REJECT_SCHEMA)
+    assert batch["image_id"].to_pylist() == [r"a\ud800.jpg", r"b\xff.jpg", "c.jpg"]

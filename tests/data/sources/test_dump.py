@@ -335,3 +335,16 @@ def test_a_dump_that_lost_its_end_or_is_old(tmp_path):
     torch.save([{"file_name": "a.jpg"}], tmp_path / "dump.pkl", _use_new_zipfile_serialization=False)
     with pytest.raises(CheckpointError, match="version 1.6 or later"):
         open_source("dump", options).records()
+
+
+def test_detections_without_boxes_are_a_failure_and_no_address_is_asked(tmp_path, monkeypatch):
+    options = write_dump(tmp_path)
+    with reference_classes():
+        entries = torch.load(tmp_path / "dump.pkl", weights_only=False)
+        for key in ("pred_boxes_XYXY", "scores"):
+            del entries[0][key]
+        entries[1]["file_name"] = "http://127.0.0.1:9/b.jpg"
+        torch.save(entries, tmp_path / "dump.pkl")
+    monkeypatch.setattr("dp3d_data.datasets.addresses.file_system", lambda address: pytest.fail(f"asked {address}"))
+    with pytest.raises(InputCorrupt, match="pred_boxes_XYXY"):
+        instances(options, read_charts(options.charts), 6890)

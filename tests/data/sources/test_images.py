@@ -142,3 +142,18 @@ def test_heic_without_its_library_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 99)
     with pytest.raises(InputCorrupt, match="(?s)not an image.*pip install pillow-heif"):
         read_image(tmp_path / "a.heic")
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+def test_the_rotation_is_told_in_every_format(tmp_path, ending):
+    """Pillow turns a TIFF as it decodes it and forgets that it did."""
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.new("RGB", (6, 8)).save(tmp_path / f"a.{ending}", exif=exif)
+    found = read_image(tmp_path / f"a.{ending}")
+    assert (found.width, found.height, found.orientation) == (8, 6, 6)
+
+
+def test_a_name_with_a_zero_byte_is_no_image(tmp_path):
+    with pytest.raises(InputMissing, match="no such image"):
+        read_image(f"{tmp_path}/a\0.jpg")
