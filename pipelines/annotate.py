@@ -20,7 +20,19 @@ from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, RunL
 from dp3d_data.run_lengths import encode_placed, mask_pixels
 from dp3d_data.shards import Correspondence, ImageInfo, instance_row
 from pipelines.extract_settings import ExtractConfig
-from pipelines.rows import EMPTY_MASK, FEW_VERTICES, NO_BOX, NOTHING_FOUND, OUTSIDE, Rows, annotation_rows, attempt, caught, failure_row, readable
+from pipelines.rows import (
+    EMPTY_MASK,
+    FEW_VERTICES,
+    NO_BOX,
+    NOTHING_FOUND,
+    OUTSIDE,
+    Rows,
+    annotation_rows,
+    attempt,
+    caught,
+    failure_row,
+    readable,
+)  # fmt: skip
 
 T = TypeVar("T")
 
