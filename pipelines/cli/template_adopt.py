@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from dp3d_data.geometry.builtin import is_folder_of_templates
 from pipelines.adopt_settings import AdoptConfig
 from pipelines.cli.commandline import command, config_options, say
 
@@ -26,6 +25,7 @@ def adopt(config: AdoptConfig, mesh: str) -> None:
     is a file of weights that knows your vertices: extract, evaluate-cse and train-cse take it with --weights. Of a folder,
     each mesh that is named after a category (horse.obj, with landmarks in horse.csv) is adopted into the same file.
     """
+    from dp3d_data.geometry.builtin import is_folder_of_templates
     from pipelines.adopt import run, run_folder
 
     if is_folder_of_templates(mesh):
