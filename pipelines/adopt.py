@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dp3d_data.categories import CATEGORIES
 from dp3d_data.config import file_digest, workspace
 from dp3d_data.datasets import FolderSource, SourceOptions, read_image
 from dp3d_data.datasets.landmarks import Landmark, read_landmarks
@@ -26,9 +27,9 @@ from dp3d_data.detection.training.adoption import (
 from dp3d_data.detection.training.held_out import rendered_side
 from dp3d_data.detection.training.metrics import summary
 from dp3d_data.detection.training.renders import training_world
-from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
+from dp3d_data.errors import Dp3dError, InputCorrupt, NothingToDo, UsageError
 from dp3d_data.geometry import Template, load_template
-from dp3d_data.geometry.builtin import builtin_names, free_path
+from dp3d_data.geometry.builtin import SUFFIXES, builtin_names, free_path
 from dp3d_data.geometry.geodesics import geodesic_distances
 from dp3d_data.matching import integer_box, nearest_vertices, resize_to
 from pipelines.adopt_settings import AdoptConfig
@@ -69,11 +70,44 @@ def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
     path = Path(config.out) if config.out else workspace(config.category) / "adopt" / f"{template.name}.pth"
     path.parent.mkdir(parents=True, exist_ok=True)
     origin = f"{predictor.spec.name}@{file_digest(config.weights)[:8]}" if config.weights else predictor.spec.name
-    notes = {"template_hashes": {template.name: template.content_hash}, "adopted_from": origin}
+    hashes = {**predictor.notes.get("template_hashes", {}), template.name: template.content_hash}
+    notes = {"template_hashes": hashes, "adopted_from": origin}
     save_adopted(predictor, class_id, template.name, field.functions, field.coefficients, path, **notes)
     if place is not None:
         template.save(place)
     return Adopted(template.name, path, measures)
+
+
+def run_folder(folder: str | Path, config: AdoptConfig, say: Say = lambda _: None) -> dict[str, Adopted]:
+    """Adopt each mesh of a folder that has the name of a category (horse.obj), with the landmarks beside it (horse.csv), into one file.
+
+    Args:
+        config: `landmarks` may name another folder; `name` goes before the names of the templates.
+
+    Returns:
+        Category -> what was adopted; the weights of all are the same file.
+
+    Raises:
+        NothingToDo: no such mesh.
+        UsageError: a template of one of the names exists.
+    """
+    folder = Path(folder)
+    meshes = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.stem in CATEGORIES}
+    if not meshes:
+        got, expected = ", ".join(sorted(path.name for path in folder.iterdir())[:6]), "meshes such as horse.obj, beside horse.csv"
+        raise NothingToDo("no mesh of a category in this folder", got=got or "an empty folder", expected=expected, path=folder)
+    prefix = config.name or folder.resolve().name
+    names = {kind: f"{prefix}-{kind}" if config.name or kind in builtin_names() else kind for kind in meshes}
+    for name in names.values():
+        free_path(name, config.overwrite)
+    out = config.out or str(workspace() / "adopt" / f"{prefix}.pth")
+    adopted: dict[str, Adopted] = {}
+    for kind, mesh in meshes.items():
+        say(f"{kind}: {mesh}")
+        marks = Path(config.landmarks or folder) / f"{kind}.csv"
+        own = replace(config, category=kind, name=names[kind], out=out, landmarks=str(marks) if marks.is_file() else "")
+        adopted[kind] = run(str(mesh), replace(own, weights=out) if adopted else own, say)
+    return adopted
 
 
 def _field(template: Template, predictor: DensePredictor, class_id: int, config: AdoptConfig, say: Say):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -21,7 +20,19 @@ from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, RunL
 from dp3d_data.run_lengths import encode_placed, mask_pixels
 from dp3d_data.shards import Correspondence, ImageInfo, instance_row
 from pipelines.extract_settings import ExtractConfig
-from pipelines.rows import EMPTY_MASK, FEW_VERTICES, NO_BOX, NOTHING_FOUND, OUTSIDE, Rows, annotation_rows, attempt, failure_row, readable
+from pipelines.rows import (
+    EMPTY_MASK,
+    FEW_VERTICES,
+    NO_BOX,
+    NOTHING_FOUND,
+    OUTSIDE,
+    Rows,
+    annotation_rows,
+    attempt,
+    caught,
+    failure_row,
+    readable,
+)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -72,15 +83,16 @@ class Once(Generic[T]):
     """A step that is taken when somebody first asks; whoever asks again has the same answer, or the same error."""
 
     def __init__(self, step: Callable[[], T]) -> None:
-        self._step, self._answer = step, Future[T]()
+        self._step = step
+
+    @cached_property
+    def _answer(self) -> T | Exception:
+        return caught(self._step)
 
     def __call__(self) -> T:
-        if not self._answer.done():
-            try:
-                self._answer.set_result(self._step())
-            except Exception as error:  # noqa: BLE001 - raised where it is asked for
-                self._answer.set_exception(error)
-        return self._answer.result()
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
 
 
 class Opened:

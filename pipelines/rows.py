@@ -39,12 +39,18 @@ class Rows:
         self.rejects.append({"instance_id": instance_id, "image_id": image_id, "reason": reason, "value": value})
 
 
-def attempt(record: ImageRecord, stage: str, step: Callable[[], T], instance_id: str | None = None) -> T | Rows:
-    """What `step` gives; where it fails, for whatever reason, the row of failures of the image, or of one instance."""
+def caught(step: Callable[[], T]) -> T | Exception:
+    """What `step` gives, or the error that ends it."""
     try:
         return step()
     except Exception as error:  # noqa: BLE001 - one bad image never ends a run: it becomes a row of failures
-        return Rows(failures=[failure_row(record, stage, error, instance_id)])
+        return error
+
+
+def attempt(record: ImageRecord, stage: str, step: Callable[[], T], instance_id: str | None = None) -> T | Rows:
+    """What `step` gives; where it fails, for whatever reason, the row of failures of the image, or of one instance."""
+    found = caught(step)
+    return Rows(failures=[failure_row(record, stage, found, instance_id)]) if isinstance(found, Exception) else found
 
 
 def annotation_rows(record: ImageRecord) -> Rows:

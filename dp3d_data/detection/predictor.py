@@ -101,7 +101,7 @@ class DensePredictor:
         self.precision, self.template_hash = precision, template_hash
         self.mesh_of = dict(mesh_of or spec.class_to_mesh)
         self._vertices: dict[str, np.ndarray] = {}
-        self._notes, self._last = notes or {}, LastPass()
+        self.notes, self._last = notes or {}, LastPass()
 
     def of_category(self, category: str) -> DensePredictor:
         """The same network for another category; both share their passes.
@@ -111,7 +111,7 @@ class DensePredictor:
         """
         other, (class_id, mesh) = copy.copy(self), class_and_mesh(self.spec, category)
         other.mesh_of = {**self.spec.class_to_mesh, class_id: mesh} if mesh else {}
-        other.template_hash = template_hash(self._notes, mesh)
+        other.template_hash = template_hash(self.notes, mesh)
         return other
 
     def vertex_embeddings(self, class_id: int) -> Float[np.ndarray, "vertices dim"]:

@@ -79,5 +79,5 @@ def changed_images(table: pa.Table, images: Mapping[str, str | Path | None]) -> 
         images: where each image lies now; one that is elsewhere than in a local file is not looked at.
     """
     pairs = dict(zip(table["image_id"].to_pylist(), table["image_hash"].to_pylist(), strict=True))
-    here = {name: Path(path) for name, path in images.items() if path is not None and Path(path).is_file()}
-    return [name for name, digest in pairs.items() if digest is not None and name in here and file_digest(here[name]) != digest]
+    known = {name: (Path(path), digest) for name, digest in pairs.items() if digest is not None and (path := images.get(name)) is not None}
+    return [name for name, (path, digest) in known.items() if path.is_file() and file_digest(path) != digest]

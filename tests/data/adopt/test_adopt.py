@@ -28,6 +28,8 @@ from dp3d_data.geometry.geodesics import geodesic_distances
 from pipelines.adopt import _cse_vertex, run
 from pipelines.adopt_settings import AdoptConfig
 from pipelines.cli.template import template
+from pipelines.extract import extract_all, make_plans
+from pipelines.extract_settings import ExtractConfig
 from tests.data.bodies.shapes import arm
 from tests.shared import ROOT, shared
 
@@ -139,6 +141,37 @@ def test_the_husky_is_adopted_from_twelve_landmarks_and_works(tmp_path):
     vertices = predictor.vertex_embeddings(predictor.class_of("dog"))
     assert vertices.shape == (962, 16) and np.allclose(np.linalg.norm(vertices, axis=1), 1, atol=1e-3)
     assert CliRunner().invoke(template, ["adopt", str(mesh), "--name", "rex", "--landmarks", str(HUSKY)]).exit_code == 2
+
+
+def test_a_folder_of_meshes_is_adopted_into_one_file_that_extract_takes(tmp_path, monkeypatch):
+    """Two meshes named after categories, each with its landmarks; the templates are found by the weights alone."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "meshes"
+    folder.mkdir()
+    for kind in ("cow", "dog"):
+        body = load_template(kind)
+        replace(body, vertices=body.vertices * [1.0, 1.1, 0.9]).save(folder / f"{kind}.npz")
+        ids = np.linspace(0, body.num_vertices - 1, 12).astype(int)
+        (folder / f"{kind}.csv").write_text("vertex,cse_vertex\n" + "".join(f"{one},{one}\n" for one in ids))
+    (folder / "notes.txt").write_text("not a mesh")
+    out = tmp_path / "both.pth"
+    result = CliRunner().invoke(template, ["adopt", str(folder), "--renders", "0", "--out", str(out)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert f"extract --category cow,dog --weights {out}" in result.output
+    plans = make_plans(ExtractConfig(category="cow,dog", weights=str(out), out=str(tmp_path / "run"), overlays=0))
+    assert [plan.template.name for plan in plans] == ["meshes-cow", "meshes-dog"]
+    cow = load_predictor("", out, category="cow")
+    for one in (cow, cow.of_category("dog")):
+        assert one.template_hash in {load_template(f"meshes-{kind}").content_hash for kind in ("cow", "dog")}
+    assert [one.images.inputs for one in extract_all(plans)] == [4, 4]
+    again = CliRunner().invoke(template, ["adopt", str(folder), "--renders", "0", "--out", str(out)])
+    assert again.exit_code == 2 and "a template of that name exists" in again.output
+
+
+def test_a_folder_without_meshes_of_categories(tmp_path):
+    (tmp_path / "unicorn.obj").write_text("")
+    result = CliRunner().invoke(template, ["adopt", str(tmp_path)])
+    assert result.exit_code == 12 and "no mesh of a category in this folder" in result.output
 
 
 def test_without_landmarks_and_renders_there_is_nothing_to_go_by():

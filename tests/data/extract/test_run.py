@@ -104,6 +104,16 @@ def test_a_finished_run_is_left_alone(undisturbed, world):
     assert content(undisturbed.run.folder) == before
 
 
+def test_a_finished_run_looks_once_at_each_photograph(undisturbed, world, monkeypatch):
+    """Not once for each part: a run of a million images has thirty thousand parts."""
+    from pathlib import Path
+
+    looked, whole = [], Path.is_file
+    monkeypatch.setattr(Path, "is_file", lambda path: (path.suffix == ".png" and looked.append(path)) or whole(path))
+    assert not run(world[0], undisturbed.run.folder, world[1]).fresh
+    assert len(looked) <= 23
+
+
 def test_another_recipe_is_refused_and_can_overwrite(world, tmp_path):
     run(world[0], tmp_path / "out", world[1])
     with pytest.raises(RecipeMismatch, match=r"results of another recipe(.|\n)*--out(.|\n)*--overwrite"):
