@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle
-from dp3d_data.files import check_archive, refused_global, require_no_pointer
+from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, described
+from dp3d_data.torch_files import check_archive, refused_global
 from dp3d_data.unpickling import read_pickle
 
 EXPECTED = "a .pkl or .pth file with a state dict, bare or under the key 'model'"

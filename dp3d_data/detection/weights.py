@@ -16,7 +16,7 @@ from dp3d_data.detection.network import build_network
 from dp3d_data.detection.non_local import NonLocal
 from dp3d_data.detection.spec import ModelSpec
 from dp3d_data.errors import CheckpointError, WeightsMismatch
-from dp3d_data.files import write_torch
+from dp3d_data.torch_files import write_torch
 
 # Constants that older versions of detectron2 wrote beside the weights.
 CONSTANTS = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator.cell_anchors.")

@@ -9,7 +9,8 @@ import torch
 
 from dp3d_data.config import from_mapping, plain, workspace
 from dp3d_data.errors import CheckpointError, TemplateMismatch, WeightsMismatch
-from dp3d_data.files import read_torch, require_keys, write_torch
+from dp3d_data.files import require_keys
+from dp3d_data.torch_files import read_torch, write_torch
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation.quality import Calibration
 from dp3d_model.geometry.surface import Surface

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from dp3d_data.config import fingerprint, plain, to_toml
 from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
-from dp3d_data.files import locked, sweep, write_text, write_torch
+from dp3d_data.files import locked, sweep, write_text
 from dp3d_data.loader import Batch, Loader, Source
 from dp3d_data.ranks import Ranks
+from dp3d_data.torch_files import write_torch
 from dp3d_model.config import TrainConfig, model_fields
 from dp3d_model.geometry.perspective import about_the_axis
 from dp3d_model.geometry.surface import Surface

@@ -6,7 +6,8 @@ from dp3d_data.bodies.files import load_body_model
 from dp3d_data.detection import load_predictor
 from dp3d_data.detection.checkpoint import read_checkpoint
 from dp3d_data.errors import InputCorrupt, InputMissing
-from dp3d_data.files import read_torch, require_no_pointer
+from dp3d_data.files import require_no_pointer
+from dp3d_data.torch_files import read_torch
 from dp3d_data.unpickling import read_pickle
 from dp3d_model.lifting.model_file import load_model
 from tests.shared import shared

@@ -14,10 +14,11 @@ from PIL import Image
 from dp3d_data import files
 from dp3d_data.datasets.fits import write_fits
 from dp3d_data.errors import Asking, DiskFull, InputMissing, PathUnusable
-from dp3d_data.files import growing, write_arrays, write_figure, write_json, write_picture, write_text, write_torch, write_whole
+from dp3d_data.files import growing, write_arrays, write_figure, write_json, write_picture, write_text, write_whole
 from dp3d_data.geometry.cache import cached_arrays
 from dp3d_data.geometry.mesh_files import write_mesh
 from dp3d_data.shards.files import write_arrow, write_table
+from dp3d_data.torch_files import write_torch
 from dp3d_model.export.table import PredictionTable
 from tests.data.project.dogs import dog_fit
 from tests.data.shards.samples import grid_template

@@ -9,11 +9,11 @@ import torch
 from click.testing import CliRunner
 
 from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, WeightsMismatch
-from dp3d_data.files import write_torch
 from dp3d_data.filters import FilterConfig
 from dp3d_data.geometry import load_template, make_template
 from dp3d_data.records import Detection, VertexView
 from dp3d_data.shards import Correspondence, ImageInfo, RunWriter, ShardReader, Truth, instance_row
+from dp3d_data.torch_files import write_torch
 from dp3d_model.geometry.surface import surface_of
 from dp3d_model.lifting.model_file import check_template, load_model
 from pipelines.cli.model import main

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dp3d_data.errors import CheckpointError, FolderBusy, InputMissing
-from dp3d_data.files import check_archive, locked, read_torch, write_torch
+from dp3d_data.files import locked
+from dp3d_data.torch_files import check_archive, read_torch, write_torch
 from dp3d_model.lifting.model_file import load_model, read_content
 from dp3d_model.training.trainer import Trainer
 from tests.model.toy import tiny, toy_instances, toy_surface

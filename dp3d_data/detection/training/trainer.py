@@ -21,10 +21,11 @@ from dp3d_data.detection.training.start import Start
 from dp3d_data.detection.training.stream import Batch, batches
 from dp3d_data.detection.training.trunks import tune_trunk
 from dp3d_data.errors import CheckpointError, RecipeMismatch, TrainingDiverged
-from dp3d_data.files import read_torch, require_keys, write_torch
+from dp3d_data.files import require_keys
 from dp3d_data.geometry.geodesics import geodesic_distances
 from dp3d_data.logs import append_line, trim_lines
 from dp3d_data.ranks import ALONE, Ranks
+from dp3d_data.torch_files import read_torch, write_torch
 
 Report = Callable[[int, dict[str, float], float], None]
 Score = Callable[[torch.nn.Module], dict[str, float]]
