@@ -17,7 +17,7 @@ BIN := .venv/bin
 
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml scripts/setup.sh dp3d_data/detection/install_detectron2.py dp3d_data/detectron2.txt
+.venv/.ready: pyproject.toml scripts/setup.sh dp3d_data/detection/install_detectron2.py dp3d_data/detection/detectron2.txt
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup.sh
 	touch $@
 

@@ -17,10 +17,10 @@ SAME_MASK, GRID = 0.6, 96  # overlap of two masks of one animal; cells a side th
 
 
 def tightened(detection: RawDetection) -> RawDetection:
-    """The detection without the specks of its mask, and with the box around the rest, which a second look finds better than the
-    first look does (ours).
+    """The detection without the specks of its mask, and with the box around the rest (ours).
 
-    Parts that hang together and hold less than a fiftieth of the largest one's cells are specks; without a mask all stays.
+    A second look finds boxes better than the first one. Parts that hang together and hold less than a fiftieth of the
+    largest one's cells are specks; without a mask all stays.
     """
     mask = detection.coarse_segm[1] > detection.coarse_segm[0]
     if not mask.any():

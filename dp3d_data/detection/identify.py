@@ -14,7 +14,8 @@ DENSE = "roi_heads.densepose_predictor."
 EMBEDDER = "roi_heads.embedder.embedder_"
 BLOCKS = "backbone.bottom_up._blocks."
 TRUNKS = {16: "lite0", 21: "lite2"}  # by number of blocks
-SHAPE = {"trunk": ("resnet", "lite0", "lite2"), "head_context": (True, False), "stride_in_1x1": (True, False)}  # that a training may choose
+# What a training may choose of a network's shape.
+SHAPE = {"trunk": ("resnet", "lite0", "lite2"), "head_context": (True, False), "stride_in_1x1": (True, False)}
 SMALLEST, LARGEST = 16, 8192  # sides of images, pixels
 MOST_CLASSES = 10_000
 
@@ -128,8 +129,10 @@ def as_trained(spec: ModelSpec, notes: Mapping) -> ModelSpec:
     if "class_names" in notes:
         others = notes.get("other_classes", spec.other_classes)
         if not isinstance(others, int) or not 0 <= others <= MOST_CLASSES:
-            raise CheckpointError("these weights name no number of classes", got=others, expected=f"0 to {MOST_CLASSES}")
-        spec = replace(spec, class_names={int(key): name for key, name in notes["class_names"].items()}, other_classes=others)
+            expected = f"0 to {MOST_CLASSES}"
+            raise CheckpointError("these weights name no number of classes", got=others, expected=expected)
+        class_names = {int(key): name for key, name in notes["class_names"].items()}
+        spec = replace(spec, class_names=class_names, other_classes=others)
     if "mesh_sizes" not in notes:
         return spec
     classes = {int(key): mesh for key, mesh in notes["class_to_mesh"].items()}
@@ -137,7 +140,8 @@ def as_trained(spec: ModelSpec, notes: Mapping) -> ModelSpec:
 
 
 def _of_shape(spec: ModelSpec, shape: object) -> ModelSpec:
-    known = isinstance(shape, Mapping) and set(shape) <= set(SHAPE) and all(value in SHAPE[name] for name, value in shape.items())
-    if not isinstance(shape, Mapping) or not known or (shape.get("trunk", spec.trunk) == "resnet") != (spec.trunk == "resnet"):
-        raise CheckpointError("these weights name no shape of a network", got=shape, expected=f"one that {spec.name} can have")
-    return replace(spec, **shape)
+    if isinstance(shape, Mapping) and all(value in SHAPE.get(name, ()) for name, value in shape.items()):
+        if (shape.get("trunk", spec.trunk) == "resnet") == (spec.trunk == "resnet"):
+            return replace(spec, **shape)
+    expected = f"one that {spec.name} can have"
+    raise CheckpointError("these weights name no shape of a network", got=shape, expected=expected)

@@ -127,7 +127,8 @@ def save_weights(network: nn.Module, spec: ModelSpec, path: str | Path, **notes:
     half = {name: value.half() if value.is_floating_point() else value for name, value in half.items()}
     classes = {str(key): mesh for key, mesh in spec.class_to_mesh.items()}
     sides = {"min_side": spec.min_side, "max_side": spec.max_side}
-    names = {"class_names": {str(key): name for key, name in spec.class_names.items()}, "other_classes": spec.other_classes}
+    class_names = {str(key): name for key, name in spec.class_names.items()}
+    names = {"class_to_mesh": classes, "class_names": class_names, "other_classes": spec.other_classes}
     shape = {name: getattr(spec, name) for name in SHAPE}
-    about = {"name": spec.name, "shape": shape, "class_to_mesh": classes, **names, "mesh_sizes": dict(spec.mesh_sizes), **sides, **notes}
+    about = {"name": spec.name, "shape": shape, **names, "mesh_sizes": dict(spec.mesh_sizes), **sides, **notes}
     write_torch(path, {"model": half, "dp3d": about})

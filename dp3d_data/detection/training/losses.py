@@ -17,7 +17,7 @@ class SoftTargets:
     """What a vertex's embedding should say of every vertex.
 
     share [P, K]: rows that sum to 1. log_share [P]: sum over k of share * log share, the negative entropy of each row.
-    distances [P, K]: on the surface, template units. mirror [K]: the vertex that mirrors each, None where it is not known.
+    distances [P, K]: on the surface, template units. mirror [K]: the vertex that mirrors each, None where unknown.
     """
 
     share: Float[Tensor, "rows vertices"]
@@ -77,7 +77,7 @@ def mirror_loss(
     mirror: Int[Tensor, "vertices"],
     sigma: float,
 ) -> Float[Tensor, ""]:
-    """Divergence, both ways, between where pixels lie and where the same pixels of the mirror image do, left and right exchanged (ours).
+    """Divergence, both ways, of where pixels lie and where those of the mirror image do, left and right exchanged (ours).
 
     Args:
         pixels: embeddings predicted at pixels.

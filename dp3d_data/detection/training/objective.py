@@ -109,16 +109,21 @@ def crop_losses(
 
 
 def mirror_losses(
-    network: nn.Module, crops: Crops, pixels: Float[Tensor, "points dim"], targets: Targets, start: Start, config: TrainCseConfig
+    network: nn.Module,
+    crops: Crops,
+    pixels: Float[Tensor, "points dim"],
+    targets: Targets,
+    start: Start,
+    config: TrainCseConfig,
 ) -> Float[Tensor, ""]:
     """The mirror loss over the points of all meshes whose symmetry is known.
 
     Args:
         pixels: embeddings at the drawn points.
     """
-    side = crops.images.shape[-1]
+    side, images = crops.images.shape[-1], network.normalised(crops.images.flip(-1))
     with _mixed(config):
-        maps = network.look_again(network.normalised(crops.images.flip(-1)).contiguous(memory_format=torch.channels_last)).embedding
+        maps = network.look_again(images.contiguous(memory_format=torch.channels_last)).embedding
     whole = torch.tensor([0.0, 0, side, side], device=maps.device).expand(len(maps), 4)
     places = torch.stack([side - crops.points[:, 0], crops.points[:, 1]], dim=1)
     mirrored, class_of = at_points(maps.float(), whole, crops.owner, places), crops.classes[crops.owner]
@@ -126,7 +131,8 @@ def mirror_losses(
     for class_id, mesh in start.learned.items():
         mirror, mine = targets[mesh].mirror, class_of == class_id
         if mirror is not None:
-            own = mirror_loss(pixels[mine], mirrored[mine], network.roi_heads.embedder(mesh), mirror, config.embedding_sigma)
+            field = network.roi_heads.embedder(mesh)
+            own = mirror_loss(pixels[mine], mirrored[mine], field, mirror, config.embedding_sigma)
             total = total + own * mine.sum() / max(len(class_of), 1)
     return total
 

@@ -49,7 +49,8 @@ def start_of(kinds: tuple[Kind, ...], config: TrainCseConfig, targets: Mapping[s
     start = _filled(kinds, config, targets)
     if config.freeze and start.spec.trunk == "resnet":
         hint = "leave out --freeze; --thaw STEP keeps the whole trunk as it is until that step"
-        raise UsageError("only blocks of an EfficientNet trunk are frozen", got=f"--freeze {config.freeze} of a ResNet", hint=hint)
+        got = f"--freeze {config.freeze} of a ResNet"
+        raise UsageError("only blocks of an EfficientNet trunk are frozen", got=got, hint=hint)
     if config.trunk:
         fill_trunk(start.network, start.spec, config.trunk)
     return start if start.spec.crop_side else replace(start, spec=start.spec.looking_at(config.image_size))

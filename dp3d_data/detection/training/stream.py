@@ -90,7 +90,9 @@ class SyntheticBatches(Dataset):
         step, config = self.first_step + offset, self.config
         number = step * self.ranks.count + self.ranks.rank
         side = config.second_size if config.second_size and step % 2 else config.crop_size
-        crops = stacked([self._crop(number, position, side) for position in range(config.crops)], config.points) if self.again else None
+        crops = None
+        if self.again:
+            crops = stacked([self._crop(number, position, side) for position in range(config.crops)], config.points)
         with_scenes = not self.again or step % config.box_every == 0
         scenes = [self._scene(number, position) for position in range(config.batch)] if with_scenes else []
         return batch_of(scenes, 0 if self.again else config.points, config.image_size, crops)

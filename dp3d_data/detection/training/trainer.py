@@ -71,8 +71,10 @@ def targets_of(kinds: tuple[Kind, ...], config: TrainCseConfig) -> dict[str, Sof
     targets = {}
     for template in (kind.template for kind in kinds if kind.matched):
         geodesics = torch.from_numpy(geodesic_distances(template)).to(config.device)
-        mirror = None if template.symmetry is None else torch.from_numpy(np.asarray(template.symmetry, dtype=np.int64)).to(config.device)
-        targets[template.name] = replace(soft_targets(geodesics, config.geodesic_sigma, config.geodesic_kernel), mirror=mirror)
+        own = soft_targets(geodesics, config.geodesic_sigma, config.geodesic_kernel)
+        if template.symmetry is not None:
+            own = replace(own, mirror=torch.from_numpy(np.asarray(template.symmetry, dtype=np.int64)).to(config.device))
+        targets[template.name] = own
     return targets
 
 

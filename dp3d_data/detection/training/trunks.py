@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 from torch import nn
 
 from dp3d_data.detection import ModelSpec, read_checkpoint
@@ -22,9 +21,15 @@ STEMS = ("_conv_stem.weight", "stem.conv1.weight")
 PREFIXES = ("backbone.bottom_up.", "backbone.", "")
 BLOCKS = re.compile(r"(_blocks\.|res[2-5]\.).*weight")
 PLAIN, LITE, TORCHVISION = (1.0, 1.0, 1.0), (128.0, 128.0, 128.0), (57.375, 57.12, 58.395)
-RENAMED = {
-    "layer4": "res5", "layer3": "res4", "layer2": "res3", "layer1": "res2", "bn1": "conv1.norm", "bn2": "conv2.norm",
-    "bn3": "conv3.norm", "downsample.0": "shortcut", "downsample.1": "shortcut.norm",
+# Patterns in names of layers, and what detectron2 has in their place; one after the other.
+OF_TORCHVISION = {
+    "^(?!layer)": "stem.", "^layer4": "res5", "^layer3": "res4", "^layer2": "res3", "^layer1": "res2", r"bn(\d)": r"conv\1.norm",
+    r"downsample\.0": "shortcut", r"downsample\.1": "shortcut.norm",
+}  # fmt: skip
+OF_CAFFE2 = {
+    "^res_conv1": "conv1", "_": ".", "^conv1": "stem.conv1", r"\.branch1\.": ".shortcut.", r"\.branch2a\.": ".conv1.",
+    r"\.branch2b\.": ".conv2.", r"\.branch2c\.": ".conv3.", r"\.bn\.": ".norm.", r"\.riv$": ".running_var",
+    r"\.rm$": ".running_mean", r"\.[sw]$": ".weight", r"\.b$": ".bias",
 }  # fmt: skip
 
 
@@ -55,10 +60,10 @@ def read_trunk(source: str) -> Trunk:
     """
     path = _path_of(source)
     state = read_checkpoint(path).state
-    if any(".branch2a." in name or "_branch2a_" in name for name in state):
+    if any("_branch2a_" in name for name in state):
         return Trunk(_from_caffe2(state), path, std=PLAIN)
     if "layer1.0.conv1.weight" in state:
-        state = {_renamed(name): value for name, value in state.items()}
+        state = {_renamed(name, OF_TORCHVISION): value for name, value in state.items()}
     prefix = next(one for one in PREFIXES if not one or any(one + stem in state for stem in STEMS))
     state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     blocks = sum(name.endswith("_project_conv.weight") for name in state)
@@ -103,7 +108,7 @@ def fill_trunk(network: nn.Module, spec: ModelSpec, source: str) -> None:
 
 def _from_caffe2(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Under detectron2's names, with the statistics that frozen norms of Caffe2 have made part of scale and shift."""
-    named = dict(zip(convert_basic_c2_names(list(state)), state.values(), strict=True))
+    named = {_renamed(name, OF_CAFFE2): value for name, value in state.items()}
     for name in [name for name in named if name.endswith(".norm.weight")]:
         norm = name.removesuffix("weight")
         named.setdefault(f"{norm}running_mean", torch.zeros_like(named[name]))
@@ -111,11 +116,9 @@ def _from_caffe2(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return named
 
 
-def _renamed(name: str) -> str:
-    """A name of torchvision's ResNets as detectron2 has it."""
-    name = name if name.startswith("layer") else f"stem.{name}"
-    for theirs, ours in RENAMED.items():
-        name = name.replace(theirs, ours)
+def _renamed(name: str, patterns: Mapping[str, str]) -> str:
+    for theirs, ours in patterns.items():
+        name = re.sub(theirs, ours, name)
     return name
 
 
