@@ -86,9 +86,10 @@ def write_arrays(path: str | Path, *, compressed: bool = True, **arrays: Any) ->
 
 
 def write_picture(path: str | Path, picture: Any, **options: Any) -> Path:
-    """A PIL image in the format that the name's ending says, whole or not at all."""
+    """A PIL image, or its pixels, in the format that the name's ending says, whole or not at all."""
     from PIL import Image
 
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     return write_whole(path, lambda stream: picture.save(stream, Image.registered_extensions()[Path(path).suffix.lower()], **options))
 
 

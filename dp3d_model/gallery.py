@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dp3d_data.files import write_text
+from dp3d_data.files import write_picture, write_text
 from dp3d_data.run_lengths import mask_pixels
 from dp3d_data.sources.images import local_pixels
 from dp3d_model.export import export_mesh, export_textured
@@ -26,7 +26,7 @@ from dp3d_model.prediction_table import PredictionTable
 from dp3d_model.rig import write_rig
 from dp3d_model.surface import Surface
 from dp3d_model.texture import Texture, texture_of
-from dp3d_model.visualise import beside_photograph, labelled, save_picture, save_turntable, turntable, view_from
+from dp3d_model.visualise import beside_photograph, labelled, save_turntable, turntable, view_from
 
 SHEET_ROWS, TILE = 8, 280
 LONGEST_NAME = 150
@@ -48,7 +48,7 @@ def draw_parts(lifter: Lifter, path: str | Path) -> Path:
     """The template from six sides, coloured by its learned parts."""
     surface = lifter.surface
     picture = turntable(surface.vertices.numpy(), surface.faces.numpy(), model_colours(lifter), size=260)
-    return save_picture(picture, Path(path))
+    return write_picture(path, picture)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def write_predictions(
     figures.write(folder / "figures.csv")
     if writer.sheet:
         rows = sorted(writer.sheet, key=lambda row: -row[0])
-        save_picture(np.concatenate([picture for _, picture in rows]), folder / "lifted.png")
+        write_picture(folder / "lifted.png", np.concatenate([picture for _, picture in rows]))
     return Written(instances.take(kept), predictions, figures.rejected)
 
 
@@ -160,7 +160,7 @@ class _Writer:
             self._write(kind, self.folder / f"{name}.{kind}", prediction, texture)
         if self.output.pictures:
             picture = draw_instance(prediction, instances, i, self.faces, self.colours, pixels, texture)
-            save_picture(picture, self.folder / f"{name}.png")
+            write_picture(self.folder / f"{name}.png", picture)
             self.sheet.append((float(np.nan_to_num(prediction.confidence)), picture))
             self.sheet = sorted(self.sheet, key=lambda row: -row[0])[:SHEET_ROWS]
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from dp3d_data.files import write_whole
+from dp3d_data.files import write_picture
 from dp3d_data.sources.images import local_pixels
 from dp3d_model.render import BACKGROUND, render_orthographic
 from dp3d_model.texture import Texture
@@ -65,7 +65,7 @@ def save_turntable(
     """Write an animated WebP of the body turning once in three seconds."""
     frames = [Image.fromarray(view_from(360.0 * i / views, vertices, faces, colours, size, texture)) for i in range(views)]
     options = {"save_all": True, "append_images": frames[1:], "duration": 3000 // views, "loop": 0, "quality": 82}
-    return write_whole(path, lambda stream: frames[0].save(stream, "WEBP", **options))
+    return write_picture(path, frames[0], **options)
 
 
 def crop_box(points: Float[np.ndarray, "k 2"], margin: float = 0.12) -> tuple[float, float, float]:
@@ -154,8 +154,3 @@ def labelled(picture: UInt8[np.ndarray, "h w 3"], text: str, height: int = 22) -
     strip = Image.new("RGB", (picture.shape[1], height), (255, 255, 255))
     ImageDraw.Draw(strip).text((8, 4), text, fill=(60, 60, 60), font=ImageFont.load_default(size=13))
     return np.concatenate([picture, np.asarray(strip)], axis=0)
-
-
-def save_picture(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> Path:
-    """Write a PNG."""
-    return write_whole(path, lambda stream: Image.fromarray(picture).save(stream, "PNG"))

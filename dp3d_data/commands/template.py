@@ -102,13 +102,11 @@ def _facts(body) -> list[tuple[str, str]]:
 def _write_picture(body, path: str) -> None:
     from pathlib import Path
 
-    from PIL import Image
-
     from dp3d_data.bodies.picture import turntable
 
     if Path(path).suffix.lower() not in (".png", ".jpg"):
         raise UsageError("a picture is a .png or .jpg file", got=path)
-    write_picture(path, Image.fromarray(turntable(body.vertices, body.faces)))
+    write_picture(path, turntable(body.vertices, body.faces))
 
 
 for _command in (list_templates, show, import_template):

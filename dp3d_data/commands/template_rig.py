@@ -51,7 +51,6 @@ def _write_picture(body, path: str) -> None:
     from pathlib import Path
 
     import numpy as np
-    from PIL import Image
 
     from dp3d_data.bodies import pose_vertices
     from dp3d_data.bodies.picture import turntable
@@ -68,4 +67,4 @@ def _write_picture(body, path: str) -> None:
         pose = random_pose(rng, body.skeleton, random_proportions(rng, 0.0))
         posed = pose_vertices(body, pose.local_rotations) @ pose.stance.T
         rows.append(turntable(posed, body.faces, colors=colours))
-    write_picture(path, Image.fromarray(np.concatenate(rows)))
+    write_picture(path, np.concatenate(rows))

@@ -11,9 +11,8 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from dp3d_data.files import write_whole
+from dp3d_data.files import write_picture, write_whole
 from dp3d_model.render import BACKGROUND, render_orthographic
-from dp3d_model.visualise import save_picture
 
 ERROR_SHOWN = 0.15  # template extents at the end of the colour scale
 TILE, LABEL, LETTERS = 150, 190, 14
@@ -74,7 +73,7 @@ def draw_examples(shapes: Mapping[str, Float[Tensor, "n k 3"]], faces: Int[np.nd
         for shape, truth in zip(found, true, strict=True):
             tiles += _views(shape, truth, faces)
         rows.append(np.concatenate(tiles, axis=1))
-    return save_picture(np.concatenate(rows), path)
+    return write_picture(path, np.concatenate(rows))
 
 
 def _views(shape: np.ndarray, truth: np.ndarray, faces: np.ndarray) -> list[np.ndarray]:
