@@ -86,7 +86,7 @@ def write_arrays(path: str | Path, *, compressed: bool = True, **arrays: Any) ->
 
 
 def write_picture(path: str | Path, picture: Any, **options: Any) -> Path:
-    """A PIL image, or [H, W, 3] RGB, in the format that the name's ending says, whole or not at all."""
+    """A PIL image, or its pixels, in the format that the name's ending says, whole or not at all."""
     from PIL import Image
 
     picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)

@@ -263,7 +263,7 @@ TEST_TIME: dict[str, Any] = {
     "refine_rate": 0.01,
     "refine_arap": 6.0,
     "refine_tie": 0.3,
-    "refine_stay": 0.001,
+    "refine_stay": 0.03,
     "refine_prior": 0.01,
     "refine_silhouette": 10.0,
 }

@@ -259,7 +259,7 @@ def calibrated(lifter: Lifter, instances: Instances) -> tuple[Lifter, dict[str, 
         some = instances.take(range(start, start + len(many.scale)))
         shapes = torch.from_numpy(many.vertices @ many.camera_from_template.swapaxes(1, 2))
         errors.append(score_shapes(shapes, torch.from_numpy(many.scale), some, points).given["mpjpe"].numpy())
-        parts.append(features({name: getattr(many, name) for name in FIGURES}, some))
+        parts.append(features({name: getattr(many, name) for name in FIGURES}))
         start += len(some)
     values, error = np.concatenate(parts), np.concatenate(errors)
     order = np.arange(len(error))

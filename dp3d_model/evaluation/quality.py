@@ -13,19 +13,21 @@ from dp3d_data.errors import NothingToDo
 from dp3d_data.geometry.renderer import silhouette
 from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import mask_pixels
-from dp3d_model.geometry.surface import Surface
+from dp3d_model.geometry.surface import Surface, farthest_points
+from dp3d_model.lifting.test_time import halves
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.augmentation import mirror
 from dp3d_model.training.instances import Instances
 
 STRETCH = 1.5
 # Side of the pictures in which silhouettes are compared, pixels.
 SIDE = 160
+# Well-spread vertices at which answers are compared.
+POINTS = 300
 FIGURES = {
     "reprojection": "reprojection error, share of the keypoints' longer side",
     "silhouette_iou": "overlap of the silhouette with the network's mask",
     "stretched": "share of edges more than half longer than the template's",
-    "agreement": "distance to the lift of the mirror image, template extents",
+    "agreement": "distance between the lifts of random halves of the keypoints, template extents",
     "confidence": "probability that the mean error is below a tenth of the extent",
 }
 
@@ -70,49 +72,28 @@ def stretched(vertices: Float[np.ndarray, "n k 3"], surface: Surface) -> Float[n
 
 
 def agreement(lifter: Lifter, instances: Instances) -> Float[np.ndarray, "n"]:
-    """Mean distance of what the network makes of each instance to what it makes of its mirror image, mirrored back, template extents.
-
-    NaN where the template's symmetry is not known.
-    """
-    symmetry = lifter.surface.symmetry
-    if symmetry is None:
-        return np.full(len(instances), np.nan)
+    """How far what the network makes of random halves of the keypoints lies from the mean of it, template extents."""
+    chosen, found = farthest_points(lifter.surface.vertices, POINTS), []
     with torch.no_grad():
-        one, two = (
-            lifter(lifter.observe(each.keypoints, each.visible, each.cameras, each.weights)).in_camera()
-            for each in (instances, mirror_image(instances, lifter.surface))
-        )
-    difference = one - two[:, symmetry] * two.new_tensor([-1.0, 1.0, 1.0])
-    return (difference - difference.mean(1, keepdim=True)).norm(dim=2).mean(1).cpu().numpy()
+        seen = lifter.observe(instances.keypoints, instances.visible, instances.cameras, instances.weights)
+        for half in halves(seen):
+            lifted = lifter(half, chosen)
+            found.append(lifted.log_scale.exp()[:, None, None] * lifted.in_camera())
+    points = torch.stack(found)
+    points = points - points.mean(2, keepdim=True)
+    return (points - points.mean(0)).norm(dim=3).mean((0, 2)).cpu().numpy()
 
 
-def mirror_image(instances: Instances, surface: Surface) -> Instances:
-    """The instances as a mirror shows them, each vertex in the place of its partner; truth and masks do not come along."""
-    keypoints, visible = mirror(instances.keypoints, instances.visible, surface.symmetry)
-    cameras = None if instances.cameras is None else instances.cameras * torch.tensor([1.0, 1.0, -1.0, 1.0])
-    weights = None if instances.weights is None else instances.weights[:, surface.symmetry]
-    without = {"true_vertices": None, "true_scale": None, "masks": ()}
-    return replace(instances, keypoints=keypoints, visible=visible, cameras=cameras, weights=weights, **without)
-
-
-# What confidence is made of: figures of an instance, the share of the template that it shows, and the mean weight of its keypoints.
-FEATURES = ("reprojection", "silhouette_iou", "stretched", "agreement", "visible", "weight")
+# The figures that confidence is made of.
+FEATURES = ("reprojection", "silhouette_iou", "agreement")
 # Mean error, template extents, that an instance to be confident of stays below.
 GOOD = 0.1
 RIDGE = 1e-2
 
 
-def features(figures: Mapping[str, Float[np.ndarray, "n"]], instances: Instances) -> Float[np.ndarray, "n f"]:
+def features(figures: Mapping[str, Float[np.ndarray, "n"]]) -> Float[np.ndarray, "n f"]:
     """FEATURES of instances, the errors as logarithms; NaN where unknown."""
-    visible = instances.visible.float().mean(1).numpy()
-    weight = np.ones(len(instances)) if instances.weights is None else _mean_weight(instances)
-    logs = {name: np.log(figures[name] + 0.003) for name in ("reprojection", "stretched", "agreement")}
-    values = {**logs, "silhouette_iou": figures["silhouette_iou"], "visible": visible, "weight": weight}
-    return np.stack([values[name] for name in FEATURES], axis=1)
-
-
-def _mean_weight(instances: Instances) -> Float[np.ndarray, "n"]:
-    return (instances.weights.sum(1) / instances.visible.sum(1).clamp_min(1)).numpy()
+    return np.stack([figures[name] if name == "silhouette_iou" else np.log(figures[name] + 0.003) for name in FEATURES], axis=1)
 
 
 @dataclass(frozen=True)

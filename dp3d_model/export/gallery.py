@@ -216,7 +216,7 @@ def draw_instance(
 def figures_text(prediction: Prediction) -> str:
     """What is known of an instance, for people."""
     words = {"confidence": "confidence {:.2f}", "reprojection": "keypoints off by {:.1%}", "silhouette_iou": "silhouette {:.2f}",
-             "stretched": "stretched edges {:.1%}", "agreement": "mirror image differs by {:.3f}"}  # fmt: skip
+             "stretched": "stretched edges {:.1%}", "agreement": "halves of the keypoints differ by {:.3f}"}  # fmt: skip
     values = {name: float(getattr(prediction, name)) for name in words}
     return "".join(f"  ·  {text.format(values[name])}" for name, text in words.items() if np.isfinite(values[name]))
 

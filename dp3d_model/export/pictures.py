@@ -9,7 +9,6 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from dp3d_data.datasets.images import local_pixels
-from dp3d_data.files import write_whole
 from dp3d_data.geometry.renderer import BACKGROUND, Colours, render, view_from
 
 
@@ -24,7 +23,7 @@ def save_turntable(
     """Write an animated WebP of the body turning once in three seconds."""
     frames = [Image.fromarray(view_from(360.0 * i / views, vertices, faces, colours, size)) for i in range(views)]
     options = {"save_all": True, "append_images": frames[1:], "duration": 3000 // views, "loop": 0, "quality": 82}
-    return write_whole(path, lambda stream: frames[0].save(stream, "WEBP", **options))
+    return write_picture(path, frames[0], **options)
 
 
 def crop_box(points: Float[np.ndarray, "k 2"], margin: float = 0.12) -> tuple[float, float, float]:

@@ -12,7 +12,7 @@ from dp3d_data.errors import CheckpointError, TemplateMismatch, WeightsMismatch
 from dp3d_data.files import require_keys
 from dp3d_data.torch_files import read_torch, write_torch
 from dp3d_model.config import TrainConfig
-from dp3d_model.evaluation.quality import Calibration
+from dp3d_model.evaluation.quality import FEATURES, Calibration
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.networks.lifter import Lifter
 
@@ -71,7 +71,9 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
     load_weights(lifter, content["weights"], path)
     if content.get("calibration"):
         require_keys(content["calibration"], CALIBRATION_KINDS, "calibration of a model file", path, CheckpointError)
-        lifter.calibration = Calibration(**{name: value.numpy() for name, value in content["calibration"].items()})
+        found = Calibration(**{name: value.numpy() for name, value in content["calibration"].items()})
+        # One of other figures, as earlier versions made, says nothing of these.
+        lifter.calibration = found if len(found.usual) == len(FEATURES) else None
     return lifter.to(device).eval()
 
 

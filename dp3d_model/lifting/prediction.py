@@ -114,7 +114,7 @@ def measured(lifter: Lifter, many: Prediction, instances: Instances) -> Predicti
         "agreement": agreement(lifter, instances),
     }
     if lifter.calibration is not None:
-        found["confidence"] = lifter.calibration.confidence(features(found, instances))
+        found["confidence"] = lifter.calibration.confidence(features(found))
     return replace(many, **{name: values.astype(np.float32) for name, values in found.items()})
 
 

@@ -72,7 +72,7 @@ def evaluate(
     Position error (MPJPE) plain and with the depth-flip oracle, after a similarity (PA-MPJPE), and stress; with the scale
     given and estimated; by view, visible share and group; and what a predicted noise tells. Writes evaluation.json,
     evaluation.md and evaluation.png. Without truth: reprojection error, overlap with the mask, stretched edges,
-    agreement with the lift of the mirror image, and confidence.
+    agreement of the lifts of halves of the keypoints, and confidence.
 
     On annotated photographs, from detected and from given boxes: overlap of the lifted silhouette with the mask, and PCK of the
     reprojected vertices, each keypoint by itself too. Writes photographs.json, photographs.md and sheets of pictures.

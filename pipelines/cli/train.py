@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Instances below which a training by itself is not worth much, synthetic views beside them, and the weight of their truth.
 FEW, MIXED, TRUTH_OF_MIX = 300, 1000, 3.0
+# Seconds between lines of progress where a bar cannot be drawn.
+SILENCE = 30.0
 
 
 @command("train", example="dp3d-model train --shards dp3d-out/dog/shards --preset quick")
@@ -215,16 +217,21 @@ def _resume(trainer: Trainer, other_settings: bool) -> bool:
 
 
 def _run(trainer: Trainer) -> Lifter:
-    """Train with a line of progress."""
+    """Train with a line of progress; where it cannot be drawn anew, as in a log file, with another one every so often."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    started = time.monotonic()
+    started = said = time.monotonic()
     columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, disable=not trainer.ranks.writes) as bar:
         task = bar.add_task("", total=trainer.steps, completed=trainer.step)
 
         def show(step: int, steps: int, losses: dict[str, float]) -> None:
-            bar.update(task, completed=step, description=f"loss {losses['total']:.4f} · reprojection {losses['reprojection']:.4f}")
+            nonlocal said
+            text = f"loss {losses['total']:.4f} · reprojection {losses['reprojection']:.4f}"
+            bar.update(task, completed=step, description=text)
+            if trainer.ranks.writes and not bar.console.is_terminal and time.monotonic() >= said + SILENCE:
+                said = time.monotonic()
+                say(f"  step {step} of {steps} · {text} · {said - started:.0f} s")
 
         lifter = trainer.run(show)
     if trainer.ranks.writes:

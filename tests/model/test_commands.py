@@ -91,6 +91,12 @@ def test_the_three_commands_follow_each_other_without_paths(workspace):
     assert (workspace / "predictions" / "lifted.png").is_file()
 
 
+def test_a_log_file_shows_how_far_a_training_is(workspace, monkeypatch):
+    monkeypatch.setattr("dp3d_model.commands.train.SILENCE", 0.0)
+    lines = [line for line in run(*TRAIN).output.splitlines() if line.startswith("  step ")]
+    assert [line.split(" · ")[0] for line in lines] == [f"  step {step} of 6" for step in range(1, 7)] and "loss" in lines[0]
+
+
 def test_another_meshing_of_the_template_only_where_asked_for(workspace, tmp_path):
     """Trained with attention in perspective, measured on a mesh of four times as many vertices."""
     trained = run(*TRAIN, "--set", "encoder=attention", "--set", "latents=4", "--set", "projection=perspective", "--set", "scale=solved")

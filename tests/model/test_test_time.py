@@ -9,10 +9,10 @@ import torch
 from dp3d_data.geometry.renderer import silhouette
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_model.config import TEST_TIME, preset
-from dp3d_model.evaluation.quality import silhouette_iou
+from dp3d_model.evaluation.quality import agreement, silhouette_iou
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import evidence_of, predict
-from dp3d_model.lifting.test_time import Evidence, learn_prior, own_reprojection, refined
+from dp3d_model.lifting.test_time import HALVES, Evidence, halves, learn_prior, own_reprojection, refined
 from dp3d_model.losses.silhouettes import silhouettes_of
 from dp3d_model.networks.lifter import Lifter, reproject
 from tests.model.toy import tiny, toy_instances, toy_surface
@@ -58,6 +58,28 @@ def lifter_with_prior(world, **changes):
     with torch.no_grad():
         learn_prior(lifter, lifter.numbers(lifter.observe(world.keypoints, world.visible)))
     return lifter
+
+
+def test_the_start_is_the_mean_of_answers_to_halves_that_are_the_same_in_every_batch():
+    world = toy_instances(toy_surface(), 24)
+    lifter = lifter_with_prior(world, refine_steps=1, refine_rate=0.0)
+    seen = lifter.observe(world.keypoints, world.visible)
+    parts = list(halves(seen))
+    shown = torch.stack([part.visible for part in parts]).float()
+    assert bool((shown.bool() <= seen.visible).all()) and shown.mean() / seen.visible.float().mean() == pytest.approx(0.5, abs=0.05)
+    with torch.no_grad():
+        mean = sum(lifter.numbers(part) for part in parts) / HALVES
+    torch.testing.assert_close(refined(lifter, seen).numbers, mean, atol=1e-5, rtol=1e-4)
+    alone = world.take([3])
+    torch.testing.assert_close(refined(lifter, lifter.observe(alone.keypoints, alone.visible)).numbers, mean[3:4], atol=1e-5, rtol=1e-4)
+
+
+def test_answers_to_halves_agree_less_the_noisier_the_keypoints():
+    world = toy_instances(toy_surface(), 24)
+    lifter = lifter_with_prior(world)
+    noise = 0.1 * (world.keypoints.amax(1) - world.keypoints.amin(1)).amax(1)[:, None, None] * torch.randn(world.keypoints.shape)
+    clean, noisy = (agreement(lifter, each) for each in (world, replace(world, keypoints=world.keypoints + noise)))
+    assert noisy.mean() > 1.2 * clean.mean() > 0
 
 
 def test_a_prior_holds_the_answers_it_was_learned_from():
