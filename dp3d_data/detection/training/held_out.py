@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dp3d_data.detection import DensePredictor, ModelSpec
-from dp3d_data.detection.training.evaluation import TrueObject, evaluate
+from dp3d_data.detection.training.evaluation import TrueObject, examine
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.renders import HELD_OUT, training_world
 from dp3d_data.detection.training.start import Start
@@ -34,8 +34,8 @@ def scenes_with_truth(template: Template, seed: int, size: int, count: int) -> I
 
 
 def held_out_measures(network: torch.nn.Module, start: Start, template: Template, config: TrainCseConfig) -> dict[str, float]:
-    """The measures of `evaluate` of a copy of the network on `config.evaluate_images` images."""
+    """The measures of `examine` of a copy of the network on `config.evaluate_images` images."""
     mesh_of = {**start.spec.class_to_mesh, **start.learned}
     predictor = DensePredictor(copy.deepcopy(network), start.spec, device=config.device, mesh_of=mesh_of)
     images = scenes_with_truth(template, config.seed, config.image_size, config.evaluate_images)
-    return evaluate(predictor, images, geodesic_distances(template))
+    return examine(predictor, images, geodesic_distances(template), classes=sorted(mesh_of)).result()
