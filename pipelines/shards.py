@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
 from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import NothingToDo, RecipeMismatch, ShardError, UsageError
 from dp3d_data.files import locked
@@ -33,6 +32,7 @@ from dp3d_data.shards.splits import SIDES, SplitRule
 from dp3d_data.shards.statistics import Statistics
 from dp3d_data.shards.trimming import Trim
 from dp3d_data.shards.writer import ShardEntry
+
 from pipelines.parts import Place, crew, worker_count
 from pipelines.shard_parts import Stage, StageJob
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.files import write_whole
 from dp3d_model.evaluation.vertex_errors import Errors, errors_of
@@ -17,8 +16,9 @@ from dp3d_model.export.pictures import crop_box, square_in
 from dp3d_model.lifting.prediction import Prediction
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.instances import Instances
+
 from pipelines.report.page import cards, jpeg_address, page
-from pipelines.report.viewer import Body, Layer, packed, viewer, viewer_script
+from pipelines.report.viewer import SCRIPT, Body, Layer, packed, viewer
 
 SIDE = 480
 VISIBLE, HIDDEN = (37, 99, 235), (203, 213, 225)
@@ -53,7 +53,7 @@ def write_view(
     words = "the body from the photograph's camera, over it and alone; the last picture turns by hand"
     unit = "Errors are in extents of the template, at the true scale; the best translation is taken off." if measured else ""
     section = cards(facts) + viewer(lifter.surface.faces.numpy(), layers, bodies)
-    text = page(title, words, [("Lifted", section)], f"dp3d · template {lifter.surface.name}. {unit}", viewer_script())
+    text = page(title, words, [("Lifted", section)], f"dp3d · template {lifter.surface.name}. {unit}", SCRIPT)
     return write_whole(Path(path), lambda stream: stream.write(text))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dp3d_data.detection.training.evaluate_recipe import EvaluateCseConfig
+
 from pipelines.cli.commandline import command, config_options, say, say_table
 
 EXAMPLE = """

@@ -11,25 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
+from dp3d_data.datasets.images import read_image
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dp3d_data.datasets.images import read_image
-
 # Nothing is fetched, and no script runs but the page's own, which its hash names: whatever else gets in stays text.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>
-<body><header><h1>{title}</h1><p>{subtitle}</p></header>
-<nav><div>{links}</div></nav>
-<main>{bodies}</main>
-<footer>{footer}</footer><script>{script}</script></body></html>
-"""
-
-
 _WHOLE = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _LARGEST, _LARGEST_ANIMATION = 1_500_000, 20_000_000
 # Ids follow from the content alone and texts stay texts, so that a plot has the same bytes each time and its words can be read.
@@ -46,6 +34,11 @@ def joined(parts: Iterable[str], between: str = "") -> Markup:
     return Markup(between).join(parts)
 
 
+def asset(name: str) -> str:
+    """A text file of this package."""
+    return files("pipelines.report").joinpath(name).read_text(encoding="utf-8")
+
+
 def page(title: str, subtitle: str, sections: Sequence[tuple[str, Markup]], footer: str, script: str = "") -> bytes:
     """A whole document; `sections` are (heading, inner HTML) and get an entry in the navigation; `script`, a program, comes last."""
     links = joined(html('<a href="#{}">{}</a>', anchor(name), name) for name, _ in sections)
@@ -53,8 +46,7 @@ def page(title: str, subtitle: str, sections: Sequence[tuple[str, Markup]], foot
     bodies = joined((html(section, anchor(name), name, inner) for name, inner in sections), "\n")
     policy = POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
     words = {"title": title, "subtitle": subtitle, "footer": footer, "policy": policy}
-    style = Markup(files("pipelines.report").joinpath("page.css").read_text(encoding="utf-8"))
-    text = html(_PAGE, style=style, links=links, bodies=bodies, script=Markup(script), **words)
+    text = html(asset("page.html"), style=Markup(asset("page.css")), links=links, bodies=bodies, script=Markup(script), **words)
     return text.encode("utf-8", "replace")
 
 

@@ -48,17 +48,17 @@ _VIEWED = (
 
 
 def distributions(facts: Sequence[Facts]) -> Markup:
-    """Plots of the runs, and folded those of the splits; the splits alone where there is no run."""
+    """Plots of the runs, and folded those of the splits; the splits alone where there is no run; nothing of nothing."""
     runs, splits = [one for one in facts if one.is_run], [one for one in facts if not one.is_run]
     if not runs or not splits:
-        return _plots(runs or splits)
+        return _plots(facts) if facts else Markup("")
     return _plots(runs) + page.folded("The same by split of the shards", _plots(splits))
 
 
 def _plots(facts: Sequence[Facts]) -> Markup:
     """A plot for each measure, with one series for each run or split."""
     names = page.legend(dict(zip([one.name for one in facts], itertools.cycle(SERIES), strict=False)))
-    parts = [Markup("<p>Shares of each series; the triangles are medians.</p>"), names, page.grid(_histograms(facts, INSTANCES), 240)]
+    parts = [Markup("<p>Shares of each series; the triangles are medians.</p>"), names, page.grid(_histograms(facts, INSTANCES), 320)]
     views, azimuths = _histograms(facts, VIEWS), _series(facts, "azimuth")
     if views:
         around = page.plot(rose(azimuths), AZIMUTH)
@@ -99,6 +99,7 @@ def histogram(series: Series, low: float, high: float | None = None) -> Figure:
             axes.stairs(100 * counts / len(values), edges, label=name, **_look(colour))
             axes.plot(np.median(values), 1.03, "v", color=colour, markersize=5, transform=axes.get_xaxis_transform(), clip_on=False)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
+    axes.locator_params(nbins=5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.yaxis.set_major_formatter("{x:g} %")
     _plain(axes)
@@ -121,6 +122,7 @@ def rose(series: Series) -> Figure:
     axes.set_xticks(np.deg2rad([0, 90, 180, 270]), ["0° front", "90° left", "180° back", "-90° right"])
     axes.set_yticks([])
     _plain(axes)
+    axes.tick_params(axis="x", pad=8)
     return figure
 
 

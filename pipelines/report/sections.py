@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from markupsafe import Markup
-from PIL import Image, ImageDraw
-
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import read_text
@@ -21,10 +18,13 @@ from dp3d_data.geometry.template import Template
 from dp3d_data.limits import parse_json, require_size
 from dp3d_data.shards.runs import Run
 from dp3d_model.export.pictures import square_in
+from markupsafe import Markup
+from PIL import Image, ImageDraw
+
 from pipelines.report import page
 from pipelines.report.facts import NAMES, Facts
 from pipelines.report.page import html, joined
-from pipelines.report.viewer import Body, Layer, share_layer, viewer
+from pipelines.report.viewer import Body, Layer, viewer
 
 KEPT, FAILED = "#059669", "#dc2626"
 _SPLITS = (KEPT, "#34d399", "#6ee7b7")
@@ -81,11 +81,30 @@ def _shaded(reasons: Counter[str]) -> dict[str, tuple[int, str]]:
 def template_view(template: Template, facts: Sequence[Facts]) -> Markup:
     """The key to the colours of all keypoints, and how often each vertex is visible."""
     text = f"{template.name}: {template.num_vertices:,} vertices. Each vertex has one colour, wherever its keypoints appear on this page."
-    shares = {f"Visible: {one.name}": (one.name, one.seen / len(one)) for one in facts if len(one.seen) and len(one)}
     layers = [Layer(KEY, "The key to the colours of all keypoints on this page.")]
-    layers += [share_layer(title, of, share) for title, (of, share) in shares.items()]
-    arrays = {KEY: colour_by_vertex(template)} | {title: share for title, (_, share) in shares.items()}
+    arrays = {KEY: colour_by_vertex(template)}
+    for one in facts:
+        if len(one.seen) and len(one):
+            title, words = f"Visible: {one.name}", f"Share of {one.name} in which each vertex is visible."
+            arrays[title] = one.seen / len(one)
+            layers.append(Layer(title, words, max(float(arrays[title].max()), 1e-9), 100.0, f"% of {one.name}"))
     return html("<p>{}</p>{}", text, viewer(template.faces, layers, [Body(template.vertices, template.name, arrays)]))
+
+
+def left_out(facts: Sequence[Facts], rejects: pa.Table, template: Template, limit: int) -> Markup:
+    """What build-shards left out, reason by reason, drawn from the runs that have it."""
+    reasons: dict[str, dict[str, str]] = {}
+    for row in rejects.to_pylist():
+        reasons.setdefault(row["reason"], {})[row["instance_id"]] = f"{row['reason']} {_value(row)}".strip()
+    parts = []
+    for reason, words in sorted(reasons.items(), key=lambda pair: (-len(pair[1]), pair[0])):
+        figures: list[Markup] = []
+        for one in facts:
+            chosen = [index for index, name in enumerate(one.ids) if name in words][: limit - len(figures)]
+            figures += _figures(one, {index: words[one.ids[index]] for index in chosen}, template)
+        shown = page.grid(figures, 150) if figures else html('<p class="none">their keypoints are not among the folders shown here</p>')
+        parts.append(page.titled(f"{reason.capitalize()}: {len(words):,}", shown))
+    return joined(parts, "\n")
 
 
 def contact_sheet(facts: Facts, template: Template, limit: int) -> Markup:
@@ -110,22 +129,6 @@ def worst(facts: Facts, template: Template, limit: int) -> Markup:
             order = finite[np.argsort(-values[finite] if large else values[finite], kind="stable")][:limit]
             words = {int(i): text.format(page.number(float(values[i]))) for i in order}
             parts.append(page.titled(title, page.grid(_figures(facts, words, template), 150), level=4))
-    return joined(parts, "\n")
-
-
-def left_out(facts: Sequence[Facts], rejects: pa.Table, template: Template, limit: int) -> Markup:
-    """What build-shards left out, reason by reason, drawn from the runs that have it."""
-    reasons: dict[str, dict[str, str]] = {}
-    for row in rejects.to_pylist():
-        reasons.setdefault(row["reason"], {})[row["instance_id"]] = f"{row['reason']} {_value(row)}".strip()
-    parts = []
-    for reason, words in sorted(reasons.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        figures: list[Markup] = []
-        for one in facts:
-            chosen = [index for index, name in enumerate(one.ids) if name in words][: limit - len(figures)]
-            figures += _figures(one, {index: words[one.ids[index]] for index in chosen}, template)
-        shown = page.grid(figures, 150) if figures else html('<p class="none">their keypoints are not among the folders shown here</p>')
-        parts.append(page.titled(f"{reason.capitalize()}: {len(words):,}", shown))
     return joined(parts, "\n")
 
 
@@ -163,8 +166,9 @@ def instance_crop(pixels: np.ndarray | None, row: Mapping[str, Any], colours: np
 
 def overlays(runs: Sequence[Run], limit: int) -> Markup:
     """Whole photographs with their keypoints, as extract has drawn them."""
-    shown = [path for run in runs for path in run.overlays][:limit]
-    return page.grid((page.figure(page.shown_file(path, 900).address, "" if path.stem.isdigit() else path.stem) for path in shown), 340)
+    shown = {path: page.shown_file(path, 900).address for path in [path for run in runs for path in run.overlays][:limit]}
+    figures = [page.figure(address, "" if path.stem.isdigit() else path.stem) for path, address in shown.items()]
+    return page.grid(figures, 340) if figures else Markup("")
 
 
 def problems(runs: Sequence[Run], limit: int = 100) -> Markup:

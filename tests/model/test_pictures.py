@@ -11,7 +11,7 @@ from dp3d_data.geometry.colours import colour_by_part, colour_by_value
 from dp3d_data.geometry.renderer import render, silhouette, template_view, turntable
 from dp3d_model.export.gallery import Output, draw_parts, photographs_first, safe_name, write_predictions
 from dp3d_model.export.meshes import export_mesh
-from dp3d_model.export.pictures import beside_photograph, square_of
+from dp3d_model.export.pictures import beside_photograph, square_in
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
@@ -183,14 +183,14 @@ def test_names_of_files():
 
 def test_a_square_of_a_photograph_lies_where_it_should_however_large(tmp_path):
     """White inside the photograph, grey outside; a square a million times as wide as the photograph is still a small picture."""
-    Image.new("RGB", (40, 20), (255, 255, 255)).save(tmp_path / "white.png")
-    inside = np.asarray(square_of(str(tmp_path / "white.png"), (-20.0, -10.0, 80.0), 80)) == 255
+    white = np.full((20, 40, 3), 255, dtype=np.uint8)
+    inside = np.asarray(square_in(white, (-20.0, -10.0, 80.0), 80)) == 255
     expected = np.zeros((80, 80), dtype=bool)
     expected[10:30, 20:60] = True
     assert np.array_equal(inside.all(2), expected)
-    far = square_of(str(tmp_path / "white.png"), (-1e7, -1e7, 4e7), 64)
+    far = square_in(white, (-1e7, -1e7, 4e7), 64)
     assert far.size == (64, 64)
-    beside = np.asarray(square_of(str(tmp_path / "white.png"), (100.0, 100.0, 10.0), 8))
+    beside = np.asarray(square_in(white, (100.0, 100.0, 10.0), 8))
     assert (beside != 255).all()
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    assert square_of(str(tmp_path / "broken.png"), (0.0, 0.0, 10.0), 8) is None
+    assert local_pixels(str(tmp_path / "broken.png")) is None
