@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
 from dp3d_data.config import file_digest, workspace
 from dp3d_data.datasets import FolderSource, SourceOptions, read_image
 from dp3d_data.datasets.landmarks import Landmark, read_landmarks
@@ -30,7 +31,6 @@ from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.builtin import builtin_names, free_path
 from dp3d_data.geometry.geodesics import geodesic_distances
 from dp3d_data.matching import integer_box, nearest_vertices, resize_to
-
 from pipelines.adopt_settings import AdoptConfig
 
 HELD_BACK = 0.25  # renders beside those of the fit, for its measure

@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from dp3d_data.records import ImageRecord
-
 from pipelines.annotate import Rows
 from pipelines.parts import Advance
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+
 from dp3d_data.datasets import Photograph, read_image, turned_record
 from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
 from dp3d_data.geometry import Template
@@ -18,7 +19,6 @@ from dp3d_data.matching.chart_files import read_charts, require_person
 from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, RunLength, VertexView
 from dp3d_data.run_lengths import encode_placed, mask_pixels
 from dp3d_data.shards import Correspondence, ImageInfo, instance_row
-
 from pipelines.extract_settings import ExtractConfig
 from pipelines.rows import EMPTY_MASK, FEW_VERTICES, NO_BOX, NOTHING_FOUND, OUTSIDE, Rows, annotation_rows, attempt, failure_row, readable
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
+
 from dp3d_data.datasets import SourceOptions, open_source, read_image
 from dp3d_data.datasets.addresses import is_file
 from dp3d_data.datasets.turning import turned_record
@@ -13,7 +15,6 @@ from dp3d_data.detection.training.evaluation import TrueObject
 from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
 from dp3d_data.records import GivenObject, ImageRecord
 from dp3d_data.run_lengths import mask_pixels
-from jaxtyping import UInt8
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 

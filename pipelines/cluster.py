@@ -19,8 +19,8 @@ import dask
 from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, WorkerPlugin, get_worker, wait
 from distributed.client import FuturesCancelledError
 from distributed.worker import Worker
-from dp3d_data.errors import UsageError, WorkerLost
 
+from dp3d_data.errors import UsageError, WorkerLost
 from pipelines.clusters import start_cluster
 from pipelines.parts import Advance, Job, PartMaker, Parts, Place, visible_gpus
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import click
-from dp3d_data.config import workspace
 
+from dp3d_data.config import workspace
 from pipelines.cli.commandline import command, say
 
 

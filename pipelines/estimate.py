@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import INSTANCE_SCHEMA, Row, Run, instance_batch
 from dp3d_data.shards.files import table_options
 from dp3d_data.shards.run_parts import done_parts
 from dp3d_data.shards.runs import MARKER, found_run
-
 from pipelines.ahead import annotate_all
 from pipelines.annotate import Rows, limited_threads
 from pipelines.extract import Plan

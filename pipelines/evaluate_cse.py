@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+
 from dp3d_data.categories import category
 from dp3d_data.datasets import SourceOptions
 from dp3d_data.detection import DensePredictor, load_predictor
@@ -22,7 +23,6 @@ from dp3d_data.files import write_text
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.geodesics import geodesic_distances
 from dp3d_data.geometry.keypoints import DOG, keypoint_names, named_keypoints
-
 from pipelines.annotated import Photographs, annotated
 from pipelines.evaluation_pictures import Pictures
 

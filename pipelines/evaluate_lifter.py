@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
+from PIL import Image
+
 from dp3d_data.detection.training.evaluation import AP_OVERLAP, Marks, Tally, TrueObject
 from dp3d_data.detection.training.metrics import mask_overlap, match_detections
 from dp3d_data.errors import NothingToDo
@@ -20,9 +23,6 @@ from dp3d_model.evaluation.report import table
 from dp3d_model.lifting.inputs import open_to_lift, template_of
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
-from jaxtyping import Bool
-from PIL import Image
-
 from pipelines.annotated import Photographs, annotated
 from pipelines.evaluate_cse import named_of, numbers
 from pipelines.evaluation_pictures import FOUND, MOST, TILE, TRUE, contact_sheet, finished, framed

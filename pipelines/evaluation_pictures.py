@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
+from matplotlib.colors import hsv_to_rgb
+from PIL import Image, ImageDraw
+
 from dp3d_data.detection.training.evaluation import Marks, TrueObject, on_image
 from dp3d_data.files import write_picture
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.colours import colour_by_vertex
 from dp3d_data.matching import match_detection
-from jaxtyping import UInt8
-from matplotlib.colors import hsv_to_rgb
-from PIL import Image, ImageDraw
 
 LONGEST, TILE = 480, 320
 COLUMNS, MOST = 5, 100  # of the sheet

@@ -22,7 +22,6 @@ from dp3d_data.shards.files import read_table
 from dp3d_data.shards.retries import amend, failed_in, reopen
 from dp3d_data.shards.run_parts import HASHED, changed_images, done_parts, instance_path, part_path
 from dp3d_data.shards.runs import MARKER, found_run
-
 from pipelines.ahead import annotate_all
 from pipelines.annotate import Annotator, Predictor, RowMaker, Rows, failure_row, limited_threads, require_same_template
 from pipelines.clusters import read_recipe

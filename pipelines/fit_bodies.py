@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Int
+
 from dp3d_data.bodies.files import load_body_model
 from dp3d_data.bodies.model import BodyModel, joint_scales
 from dp3d_data.bodies.posing import BodyTensors, body_tensors, pose_body
@@ -15,7 +17,6 @@ from dp3d_data.errors import InputCorrupt, ShapeError, UsageError
 from dp3d_data.geometry.mesh_files import read_mesh
 from dp3d_data.geometry.projection import project_perspective, to_camera
 from dp3d_data.geometry.symmetry import mirrored_vertices
-from jaxtyping import Float, Int
 
 # What a mirrored fit's surface is multiplied by, after left and right have swapped.
 MIRROR = np.array([1.0, -1.0, 1.0])

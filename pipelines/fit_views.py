@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
+
 from dp3d_data.datasets.fits import FitCamera
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.geometry import Template
@@ -14,7 +16,6 @@ from dp3d_data.geometry.projection import project_orthographic, project_perspect
 from dp3d_data.geometry.visibility import inside_mask, vertex_areas, visible_fraction, visible_vertices
 from dp3d_data.records import VertexView
 from dp3d_data.shards.instances import Camera, Truth
-from jaxtyping import Bool, Float, Int
 
 Box = tuple[float, float, float, float]
 

@@ -12,7 +12,6 @@ from dp3d_data.datasets.folder import SOMETIMES
 from dp3d_data.datasets.images import NEED_HEIF
 from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.records import ImageRecord
-
 from pipelines.extract_settings import ExtractConfig
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo
 from dp3d_data.files import read_text, write_arrays
 from dp3d_data.geometry import Template
 from dp3d_data.shards.runs import found_run
-
 from pipelines.extract import Outcome, extract, make_plan
 from pipelines.extract_settings import ExtractConfig
 from pipelines.parts import Advance

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image, ImageDraw, ImageFont
+
 from dp3d_data.datasets import read_image
 from dp3d_data.errors import Dp3dError
 from dp3d_data.files import write_picture
@@ -18,7 +20,6 @@ from dp3d_data.geometry.renderer import BACKGROUND, turntable
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.runs import OVERLAYS
-from PIL import Image, ImageDraw, ImageFont
 
 COLUMNS = ["image_id", "score", "box_x0", "box_y0", "box_x1", "box_y1", "vertex_ids", "keypoints_x", "keypoints_y"]
 LONGEST = 960

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
+
 from dp3d_data.bodies.model import BodyModel, rest_template
 from dp3d_data.config import file_digest, fingerprint, plain, workspace
 from dp3d_data.datasets.fits import FIT_READERS, Fit, FitFailure
@@ -24,8 +26,6 @@ from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
-from jaxtyping import Int
-
 from pipelines.fit_bodies import Bodies, Poser, check_labels, load_bodies
 from pipelines.fit_views import Noise, fit_view, vertex_view
 from pipelines.overlays import draw_overlays

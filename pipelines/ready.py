@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from jaxtyping import Float
+
 from dp3d_data.categories import category
 from dp3d_data.datasets import BadInstance, Photograph, ReadyInstance, ReadySource, read_image, turn_of, turned_instance
 from dp3d_data.errors import InputCorrupt
@@ -14,8 +16,6 @@ from dp3d_data.matching import ChartIndex, VertexIndex, view_of
 from dp3d_data.matching.chart_files import read_charts
 from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView
 from dp3d_data.shards import ImageInfo, Truth
-from jaxtyping import Float
-
 from pipelines.annotate import RowMaker, box_problem, image_info
 from pipelines.extract_settings import ExtractConfig
 from pipelines.rows import NOTHING_FOUND, Rows, annotation_rows, attempt, failure_row

@@ -8,7 +8,6 @@ from typing import Any
 
 from dp3d_data.errors import InputMissing, UsageError
 from dp3d_data.shards.manifest import MANIFEST, read_manifest
-
 from pipelines.shards import ShardPlan, build
 
 

@@ -16,7 +16,6 @@ from dp3d_data.shards.layout import PlannedShard
 from dp3d_data.shards.shuffle import Dealt, deal
 from dp3d_data.shards.trimming import Trim
 from dp3d_data.shards.writer import write_shard
-
 from pipelines.parts import Advance
 
 

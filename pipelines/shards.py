@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import NothingToDo, RecipeMismatch, ShardError, UsageError
 from dp3d_data.files import locked
@@ -32,7 +33,6 @@ from dp3d_data.shards.splits import SIDES, SplitRule
 from dp3d_data.shards.statistics import Statistics
 from dp3d_data.shards.trimming import Trim
 from dp3d_data.shards.writer import ShardEntry
-
 from pipelines.parts import Place, crew, worker_count
 from pipelines.shard_parts import Stage, StageJob
 

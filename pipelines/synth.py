@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
 from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint, plain, workspace
 from dp3d_data.errors import UsageError, WorkerLost
@@ -21,8 +23,6 @@ from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.synthesis import SyntheticInstance, SyntheticScene, World
 from dp3d_data.synthesis.backgrounds import photo_paths
-from PIL import Image
-
 from pipelines.annotate import RowMaker
 from pipelines.overlays import draw_overlays
 from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_parts, part_size, worker_count

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from dp3d_data.geometry import Template
 from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import mask_pixels
 from dp3d_data.shards.instances import Camera, Truth, truth_columns
 from dp3d_data.synthesis import SyntheticInstance, SyntheticScene
-
 from pipelines.annotate import Annotator, limited_threads
 from pipelines.extract import MakePredictor, network_of, require_own_template
 from pipelines.extract_settings import ExtractConfig

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+
 from dp3d_data.config import to_toml, workspace
 from dp3d_data.detection import save_weights
 from dp3d_data.detection.training.held_out import held_out_measures

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.files import write_whole
 from dp3d_model.evaluation.vertex_errors import Errors, errors_of
@@ -16,7 +17,6 @@ from dp3d_model.export.pictures import crop_box, square_in
 from dp3d_model.lifting.prediction import Prediction
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.instances import Instances
-
 from pipelines.report.page import cards, jpeg_address, page
 from pipelines.report.viewer import SCRIPT, Body, Layer, packed, viewer
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+
 from dp3d_data.config import workspace
 from dp3d_model.config import PRESETS, TrainConfig
-
 from pipelines.cli.commandline import GroupedOption, command, config_options, say
 from pipelines.cli.train import with_preset
 

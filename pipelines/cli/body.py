@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import click
-from dp3d_data.errors import UsageError
 
+from dp3d_data.errors import UsageError
 from pipelines.cli.commandline import GroupedOption, LazyGroup, command, say, say_table
 
 
@@ -47,7 +47,6 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
         say(f"{label:>12}  {value}")
     if picture:
         from dp3d_data.geometry.colours import colour_by_vertex
-
         from pipelines.cli.template import write_turntables
 
         body = rest_template(model)

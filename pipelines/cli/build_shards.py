@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from dp3d_data.config import setting, workspace
 from dp3d_data.errors import ConfigError, UsageError
 from dp3d_data.filters import FilterConfig
-
 from pipelines.cli.commandline import command, config_options, say
 
 if TYPE_CHECKING:
@@ -50,7 +49,6 @@ class SplitOptions:
             UsageError: a list and another rule.
         """
         from dp3d_data.shards.splits import read_split_list
-
         from pipelines.shards import ShardPlan
 
         if self.split_list and self.split != "ratio":

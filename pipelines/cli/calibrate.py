@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from dp3d_data.config import workspace
 
+from dp3d_data.config import workspace
 from pipelines.cli.commandline import GroupedOption, command, say
 
 EXAMPLE = """

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from dp3d_data.config import from_mapping, read_toml, workspace
 from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable, own_error
 

@@ -7,8 +7,8 @@ import json
 from typing import TYPE_CHECKING
 
 import click
-from dp3d_data.errors import DependencyMissing
 
+from dp3d_data.errors import DependencyMissing
 from pipelines.cli.commandline import command, say
 
 if TYPE_CHECKING:

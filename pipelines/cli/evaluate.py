@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from dp3d_data.config import workspace
 from dp3d_data.errors import UsageError
-
 from pipelines.cli.commandline import GroupedOption, command, say
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from dp3d_data.detection.training.evaluate_recipe import EvaluateCseConfig
-
 from pipelines.cli.commandline import command, config_options, say, say_table
 
 EXAMPLE = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import click
-from dp3d_data.config import workspace
 
+from dp3d_data.config import workspace
 from pipelines.cli.commandline import command, config_options, next_step, say
 from pipelines.extract_settings import ExtractConfig
 

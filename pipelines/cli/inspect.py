@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+
 from dp3d_data.config import setting, workspace
 from dp3d_data.errors import InputMissing, UsageError
-
 from pipelines.cli.commandline import command, config_options, say
 
 

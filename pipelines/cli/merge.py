@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import click
+
 from dp3d_data.config import setting
 from dp3d_data.filters import KEEP_ALL
-
 from pipelines.cli.build_shards import SplitOptions
 from pipelines.cli.commandline import command, config_options, say
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from dp3d_data.config import workspace
 
+from dp3d_data.config import workspace
 from pipelines.cli.commandline import GroupedOption, command, say
 from pipelines.extract_settings import ExtractConfig
 
@@ -96,7 +96,6 @@ def predict(
     Photographs and keypoint files become a run folder, OUT/extract, first: dp3d-data failures tells what could not be used.
     """
     from dp3d_model.export.gallery import Output, write_predictions
-
     from pipelines.view import write_view
 
     folder = Path(out) if out else workspace(given["category"]) / "predictions"
@@ -171,7 +170,6 @@ def with_optimisation(config: TrainConfig, wanted: bool, by_default: bool) -> Tr
 def _extracted(lifter: Lifter, given: tuple[str, ...] | str | None, folder: Path, category: str, filters: dict[str, Any]) -> Path:
     """The run folder of photographs (several paths) or of a keypoint file."""
     from dp3d_model.lifting.inputs import template_of
-
     from pipelines.extract_settings import ExtractConfig
     from pipelines.lift import from_keypoints, from_photographs
 

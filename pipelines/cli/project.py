@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import click
-from dp3d_data.errors import NothingToDo
 
+from dp3d_data.errors import NothingToDo
 from pipelines.cli.commandline import command, config_options, next_step, say
 from pipelines.project_settings import ProjectConfig
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dp3d_data.config import setting, workspace
-
 from pipelines.cli.commandline import command, config_options, say
 
 RUNS = ("extract", "synth", "project")
@@ -42,7 +41,6 @@ def report(config: ReportConfig) -> None:
     Shards get a dataset card beside them: README.md, as the Hugging Face hub reads it.
     """
     from dp3d_data.shards.manifest import MANIFEST, read_manifest
-
     from pipelines.report.card import write_card
     from pipelines.report.writer import ReportPlan, write_report
 

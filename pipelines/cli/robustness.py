@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from dp3d_data.config import workspace
 from dp3d_model.config import PRESETS, TrainConfig
-
 from pipelines.cli.commandline import GroupedOption, command, config_options, say
 from pipelines.cli.evaluate import named_runs
 from pipelines.cli.train import with_preset

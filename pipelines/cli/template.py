@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+
 from dp3d_data.errors import UsageError
 from dp3d_data.files import write_picture
-
 from pipelines.cli.commandline import GroupedOption, LazyGroup, command, say, say_table
 
 _ROOM = "pipelines.cli"
@@ -106,6 +106,7 @@ def _facts(body) -> list[tuple[str, str]]:
 def write_turntables(path: str, shapes: Sequence, faces, colours) -> None:
     """Vertices of one or more shapes, each from six sides, one a row."""
     import numpy as np
+
     from dp3d_data.geometry.renderer import turntable
 
     if Path(path).suffix.lower() not in (".png", ".jpg"):

@@ -48,6 +48,7 @@ def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -
 def draw_rig(body, path: str) -> None:
     """The rest pose and three random poses, one a row, coloured by the joints that move the skin."""
     import numpy as np
+
     from dp3d_data.geometry import pose_vertices
     from dp3d_data.geometry.colours import colour_by_part
     from dp3d_data.synthesis.poses import random_pose

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
 from dp3d_data.config import read_toml, workspace
 from dp3d_data.errors import InputMissing, RecipeMismatch, TemplateMismatch
 from dp3d_model.config import EVALUATION_ONLY, PRESETS, TrainConfig, model_fields, preset
-
 from pipelines.cli.commandline import GroupedOption, command, config_options, say
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def opened(address: str, split: str, category: str, config: TrainConfig, start: 
         TemplateMismatch: they are of another template than the model or the views.
     """
     import numpy as np
+
     from dp3d_data.loader import Joined, ShardFolder, ShardSource
     from dp3d_data.shards import require_files
     from dp3d_data.shards.reader import ShardReader
@@ -166,9 +167,9 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
         UsageError, TemplateError: the category has no built-in template, or the shards are of another one.
     """
     import pyarrow as pa
+
     from dp3d_data.loader.block import block_of
     from dp3d_data.loader.source import BlockSource
-
     from pipelines.synth import make_plan, synth
     from pipelines.synth_settings import SynthConfig
 

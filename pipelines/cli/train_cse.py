@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dp3d_data.detection.training.recipe import TrainCseConfig
-
 from pipelines.cli.commandline import command, config_options, say
 
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import click
+
 from dp3d_data.config import workspace
 from dp3d_data.errors import InputMissing, ShardError
-
 from pipelines.cli.commandline import command, say
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from dp3d_data.config import workspace
 
+from dp3d_data.config import workspace
 from pipelines.cli.commandline import GroupedOption, command, say
 from pipelines.cli.predict import lifting_options, model_and_instances
 
@@ -28,7 +28,6 @@ def view(out: str | None, count: int, **given: Any) -> None:
     by error where the truth is known. The page fetches nothing and needs no WebGL.
     """
     from dp3d_model.lifting.prediction import predict
-
     from pipelines.view import write_view
 
     folder = Path(out) if out else workspace(given["category"]) / "view"

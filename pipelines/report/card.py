@@ -10,7 +10,6 @@ from typing import Any
 
 from dp3d_data.files import write_whole
 from dp3d_data.shards.schema import INSTANCE_COLUMNS
-
 from pipelines.report.page import asset, number
 
 CARD = "README.md"

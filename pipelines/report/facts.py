@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float, Int
+
 from dp3d_data.geometry.template import Template
 from dp3d_data.shards.decode import VIEW_COLUMNS, views
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.index import COLUMNS, measure
 from dp3d_data.shards.runs import Run
-from jaxtyping import Float, Int
 
 NAMES = {"extract": "photographs", "synth": "synthetic", "project": "model fits"}
 SHOWN = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *VIEW_COLUMNS]
@@ -119,6 +120,7 @@ def _columns(table: pa.Table, template: Template | None) -> dict[str, np.ndarray
 
 def _cameras(template: Template, keypoints: np.ndarray, visible: np.ndarray) -> dict[str, Float[np.ndarray, "N"]]:
     import torch
+
     from dp3d_data.geometry.rigid_camera import fit_camera, fit_residual, view_angles
 
     vertices, points, shown = torch.from_numpy(template.vertices), torch.from_numpy(keypoints), torch.from_numpy(visible)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
-from dp3d_data.datasets.images import read_image
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
+
+from dp3d_data.datasets.images import read_image
 
 # Nothing is fetched, and no script runs but the page's own, which its hash names: whatever else gets in stays text.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'"

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from markupsafe import Markup
+from PIL import Image, ImageDraw
+
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import read_text
@@ -18,9 +21,6 @@ from dp3d_data.geometry.template import Template
 from dp3d_data.limits import parse_json, require_size
 from dp3d_data.shards.runs import Run
 from dp3d_model.export.pictures import square_in
-from markupsafe import Markup
-from PIL import Image, ImageDraw
-
 from pipelines.report import page
 from pipelines.report.facts import NAMES, Facts
 from pipelines.report.page import html, joined

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from dp3d_data.geometry.colours import colour_by_value
 from jaxtyping import Float, Int
 from markupsafe import Markup
 
+from dp3d_data.geometry.colours import colour_by_value
 from pipelines.report.page import asset, html, joined
 
 SCRIPT = asset("viewer.js")

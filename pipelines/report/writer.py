@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
+
 from dp3d_data.errors import NothingToDo
 from dp3d_data.files import write_whole
 from dp3d_data.geometry.template import Template
@@ -13,8 +15,6 @@ from dp3d_data.shards.files import read_table
 from dp3d_data.shards.manifest import MANIFEST, REJECTS, read_manifest
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import TEMPLATE, Run
-from markupsafe import Markup
-
 from pipelines.report import page, sections
 from pipelines.report.facts import Facts, all_facts
 from pipelines.report.plots import distributions
