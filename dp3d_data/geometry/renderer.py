@@ -57,7 +57,10 @@ class Hits:
 
 
 def cast_pixels(
-    scene: RayScene, points: Float[np.ndarray, "K 3"], size: tuple[int, int], jitter: Float[np.ndarray, "H W 2"] | None = None
+    scene: RayScene,
+    points: Float[np.ndarray, "K 3"],
+    size: tuple[int, int],
+    jitter: Float[np.ndarray, "H W 2"] | None = None,
 ) -> Hits:
     """One ray through the centre of each pixel of the projected box.
 
@@ -82,7 +85,9 @@ def cast_pixels(
     return Hits(rows[hit], columns[hit], triangles[hit], weights[hit], size)
 
 
-def silhouette(points: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], width: int, height: int) -> Bool[np.ndarray, "H W"]:
+def silhouette(
+    points: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], width: int, height: int
+) -> Bool[np.ndarray, "H W"]:
     """The pixels that show the mesh; points as for `render`."""
     return cast_pixels(RayScene(points, faces), points, (height, width)).mask
 
@@ -104,7 +109,11 @@ def render(
     corners = points[faces[hits.triangles]]
     away = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2:] > 0
     normals = np.where(away, -normals, normals) / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
-    painted = colours(hits.triangles, hits.weights) if callable(colours) else hits.interpolate(colours.astype(np.float64), faces)
+    painted = (
+        colours(hits.triangles, hits.weights)
+        if callable(colours)
+        else hits.interpolate(colours.astype(np.float64), faces)
+    )
     ambient = SOFT if callable(colours) else AMBIENT
     light = ambient + (1 - ambient) * (normals @ LIGHT).clip(0)
     picture = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)

@@ -39,7 +39,9 @@ def card(manifest: Mapping[str, Any], title: str, licence: str) -> str:
         "category": _quoted(manifest["category"]),
         "size": _SIZES[min(max(len(str(total)) - 3, 0), len(_SIZES) - 1)],
         "data_files": _lines(f"  - split: {names[name]}\n    path: {_word(name + '-*.parquet')}" for name in splits),
-        "split_rows": _lines(f"  - name: {names[name]}\n    num_examples: {splits[name]['instances']}" for name in splits),
+        "split_rows": _lines(
+            f"  - name: {names[name]}\n    num_examples: {splits[name]['instances']}" for name in splits
+        ),
         "title": _plain(title),
         "template": _plain(template["name"]),
         "vertices": f"{template['num_vertices']:,}",
@@ -81,7 +83,9 @@ def _plain(text: object) -> str:
 
 def _split(manifest: Mapping[str, Any], name: str) -> str:
     split, size = manifest["splits"][name], sum(e["bytes"] for e in manifest["shards"] if e["split"] == name)
-    return f"| {_plain(name)} | {split['instances']:,} | {split['groups']:,} | {split['shards']:,} | {size / 1e6:,.1f} |"
+    return (
+        f"| {_plain(name)} | {split['instances']:,} | {split['groups']:,} | {split['shards']:,} | {size / 1e6:,.1f} |"
+    )
 
 
 def _statistics(manifest: Mapping[str, Any]) -> Iterable[str]:
@@ -92,5 +96,7 @@ def _statistics(manifest: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _run(run: Mapping[str, Any]) -> str:
-    counts = " | ".join(f"{run.get('counts', {}).get(name, 0):,}" for name in ("inputs", "instances", "rejects", "failures"))
+    counts = " | ".join(
+        f"{run.get('counts', {}).get(name, 0):,}" for name in ("inputs", "instances", "rejects", "failures")
+    )
     return f"| {_plain(run['kind'])} | `{_plain(run['recipe'])}` | {counts} |"

@@ -1,4 +1,4 @@
-"""The parts of a page as HTML text: shell, sections, cards, tables, figures, pictures and plots, and a little Markdown."""
+"""The parts of a page as HTML text: shell, sections, cards, tables, pictures, plots, and a little Markdown."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from PIL import Image
 from dp3d_data.datasets.images import read_image
 
 # Nothing is fetched, and no script runs but the page's own, which its hash names: whatever else gets in stays text.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; "
+    "base-uri 'none'; form-action 'none'"
+)
 _WHOLE = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _LARGEST, _LARGEST_ANIMATION = 1_500_000, 20_000_000
-# Ids follow from the content alone and texts stay texts, so that a plot has the same bytes each time and its words can be read.
+# Ids follow from the content alone, so that a plot has the same bytes each time; its words stay text.
 _PLOT = {"svg.hashsalt": "dp3d", "svg.fonttype": "none"}
 
 
 def html(template: str, /, *parts: object, **named: object) -> Markup:
-    """A template with its {} and {names} filled: the one place that escapes; every part that is no Markup itself is escaped."""
+    """A template with its {} and {names} filled: the one place that escapes what is no Markup itself."""
     return Markup(template).format(*parts, **named)
 
 
@@ -41,13 +44,15 @@ def asset(name: str) -> str:
 
 
 def page(title: str, subtitle: str, sections: Sequence[tuple[str, Markup]], footer: str, script: str = "") -> bytes:
-    """A whole document; `sections` are (heading, inner HTML) and get an entry in the navigation; `script`, a program, comes last."""
+    """A whole document of (heading, inner HTML), each with an entry in the navigation; `script`, a program, is last."""
     links = joined(html('<a href="#{}">{}</a>', anchor(name), name) for name, _ in sections)
     section = '<section id="{}"><h2>{}</h2>\n{}</section>'
     bodies = joined((html(section, anchor(name), name, inner) for name, inner in sections), "\n")
     policy = POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
     words = {"title": title, "subtitle": subtitle, "footer": footer, "policy": policy}
-    text = html(asset("page.html"), style=Markup(asset("page.css")), links=links, bodies=bodies, script=Markup(script), **words)
+    text = html(
+        asset("page.html"), style=Markup(asset("page.css")), links=links, bodies=bodies, script=Markup(script), **words
+    )
     return text.encode("utf-8", "replace")
 
 
@@ -111,8 +116,10 @@ def _address(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def grid(figures: Iterable[str], cell: int = 320) -> Markup:
-    """Figures side by side, each at least `cell` pixels wide."""
+def grid(figures: Sequence[str], cell: int = 320) -> Markup:
+    """Figures side by side, each at least `cell` pixels wide; nothing where there is none."""
+    if not figures:
+        return Markup("")
     return html('<div class="grid" style="--cell: {}px">{}</div>', cell, joined(figures))
 
 
@@ -128,7 +135,9 @@ def flow(parts: Mapping[str, tuple[int, str]]) -> Markup:
     shown = {name: pair for name, pair in parts.items() if pair[0]}
     cell = '<span style="flex-grow: {}; background: {}" title="{}"></span>'
     entry = '<span><i style="background: {}"></i>{} <b>{:,}</b></span>'
-    cells = joined(html(cell, count, colour, f"{name}: {count:,} of {total:,}") for name, (count, colour) in shown.items())
+    cells = joined(
+        html(cell, count, colour, f"{name}: {count:,} of {total:,}") for name, (count, colour) in shown.items()
+    )
     names = joined(html(entry, colour, name, count) for name, (count, colour) in shown.items())
     return html('<div class="flow">{}</div><div class="legend">{}</div>', cells, names)
 
@@ -148,6 +157,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
 def folded(title: str, inner: str) -> Markup:
     """Content that opens on a click."""
     return html("<details><summary>{}</summary>{}</details>", title, inner)
+
+
+def written(text: str) -> Markup:
+    """A text as it is written."""
+    return html("<pre>{}</pre>", text)
 
 
 def titled(title: str, inner: str = "", level: int = 3) -> Markup:

@@ -20,7 +20,7 @@ SCRIPT = asset("viewer.js")
 VIEWS = {"front": (0, 0), "left": (90, 0), "back": (180, 0), "right": (-90, 0), "above": (0, 90)}
 _VIEWER = (
     '<div class="viewer"><div class="bar">{}<span class="views">{}</span><div class="told"><output></output>{}'
-    '<span class="hint">drag or arrow keys turn it · shift and wheel, + and - zoom · double click resets</span></div></div>'
+    '<span class="hint">drag or arrow keys turn · shift and wheel, + and - zoom · double click resets</span></div></div>'
     '<div class="bodies">{}</div><script type="application/json">{}</script></div>'
 )
 _BODY = '<figure><div class="row">{}</div>{}<script type="application/json">{}</script></figure>'
@@ -57,7 +57,8 @@ class Body:
         vertices: template frame.
         caption: its name, and what is known of it; below it where `seen`.
         arrays: title of a layer -> RGB [K, 3] uint8, or values [K].
-        seen: photograph (a data address or None), ids, keypoints, camera, scale and shift, see `view.py`; None to show it alone.
+        seen: photograph (a data address or None), ids, keypoints, camera, scale and shift, see `view.py`; None for the
+            body alone.
     """
 
     vertices: Float[np.ndarray, "K 3"]
@@ -90,7 +91,7 @@ def _legend(layer: Layer) -> Markup:
 
 
 def _figure(body: Body) -> Markup:
-    """The canvases of a body: with a photograph the keypoints on it, the body over it and alone, then the one that turns."""
+    """The canvases of a body: where it was seen its keypoints, the body over them and alone; then the one that turns."""
     data = {
         "vertices": packed(body.vertices, "<f4"),
         "values": {title: packed(values, "<f4") for title, values in body.arrays.items() if values.ndim == 1},
@@ -105,7 +106,9 @@ def _figure(body: Body) -> Markup:
 
 def safe_json(data: object) -> Markup:
     """JSON that no HTML parser takes for a tag."""
-    return Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+    return Markup(
+        json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    )
 
 
 def packed(values: np.ndarray, kind: str) -> str:

@@ -67,10 +67,14 @@ def write_report(plan: ReportPlan, out: Path) -> Path:
     }
     models = sorted({f"model {run.marker['config']['model']}" for run in runs if run.marker["config"].get("model")})
     known = "no template" if template is None else f"template {template.name}, {template.num_vertices:,} vertices"
-    recipes = [f"{run.kind} {run.marker['recipe']}" for run in runs] + ([f"shards {manifest['recipe']}"] if manifest else [])
+    recipes = [f"{run.kind} {run.marker['recipe']}" for run in runs] + (
+        [f"shards {manifest['recipe']}"] if manifest else []
+    )
     title = f"{plan.category.capitalize()}: keypoints and shapes"
     shown = [(name, inner) for name, inner in parts.items() if inner]
-    text = page.page(title, " · ".join([known, *models]), shown, f"Recipes: {' · '.join(recipes)}", SCRIPT if template else "")
+    text = page.page(
+        title, " · ".join([known, *models]), shown, f"Recipes: {' · '.join(recipes)}", SCRIPT if template else ""
+    )
     return write_whole(out, lambda stream: stream.write(text))
 
 

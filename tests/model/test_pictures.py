@@ -115,9 +115,9 @@ def test_colours_of_parts():
     assert np.abs(half - palette[:2].mean(0)).max() <= 1
 
 
-def test_colours_of_values_run_from_violet_to_yellow_and_are_clipped():
+def test_colours_of_values_run_from_blue_to_red_and_are_clipped():
     ends = colour_by_value(np.array([0.0, 1.0]))
-    assert ends.tolist() == [[68, 1, 84], [253, 231, 36]]
+    assert ends.tolist() == [[94, 79, 162], [158, 1, 66]]
     assert np.array_equal(colour_by_value(np.array([-1.0, 2.0])), ends) and np.array_equal(colour_by_value(np.array([np.nan])), ends[:1])
 
 

@@ -20,8 +20,7 @@ from pipelines.report.writer import ReportPlan, write_report
 from tests.data.shards.samples import grid_template, row
 
 COUNT = {"extract": 37, "synth": 53}
-AREA, VERTICES, SCORE, SPREAD = (measure.title for measure in plots.INSTANCES)
-ELEVATION, RESIDUAL = (measure.title for measure in plots.VIEWS)
+AREA, VERTICES, SCORE, SPREAD, AZIMUTH, ELEVATION, RESIDUAL = (title for title, *_ in plots.MEASURES.values())
 
 
 def direction(index, kind):
@@ -45,7 +44,10 @@ def pictured(index, kind):
 def written(folder, kind):
     """A run of such rows with rejects of two kinds and failures."""
     run = RunWriter(folder, kind=kind, recipe="0123456789ab")
-    rejects = [{"image_id": f"r{i}", "instance_id": f"r{i}", "reason": "score" if i < 4 else "few", "value": 0.1} for i in range(6)]
+    rejects = [
+        {"image_id": f"r{i}", "instance_id": f"r{i}", "reason": "score" if i < 4 else "few", "value": 0.1}
+        for i in range(6)
+    ]
     failures = [{"image_id": f"f{i}", "path": "x", "stage": "read", "error": "E", "message": "m"} for i in range(3)]
     rows = [pictured(i, kind) for i in range(COUNT[kind])]
     run.commit(0, rows[:20], failures, rejects, inputs=29)
@@ -77,11 +79,21 @@ def report(tmp_path_factory):
 
 def tables(root):
     """Name of each series -> its rows, read from the files alone."""
-    runs = {name: sorted((root / kind).glob("instances-*.parquet")) for name, kind in (("photographs", "extract"), ("synthetic", "synth"))}
+    runs = {
+        name: sorted((root / kind).glob("instances-*.parquet"))
+        for name, kind in (("photographs", "extract"), ("synthetic", "synth"))
+    }
     splits = {f"{name} split": sorted((root / "shards").glob(f"{name}-*.parquet")) for name in ("test", "train", "val")}
-    found = {name: [line for file in files for line in pq.read_table(file).to_pylist()] for name, files in (runs | splits).items() if files}
+    found = {
+        name: [line for file in files for line in pq.read_table(file).to_pylist()]
+        for name, files in (runs | splits).items()
+        if files
+    }
     assert len(found["photographs"]) == 37 and len(found["synthetic"]) == 53 and len(found) >= 4
-    return [{name: rows for name, rows in found.items() if name in runs}, {name: rows for name, rows in found.items() if name not in runs}]
+    return [
+        {name: rows for name, rows in found.items() if name in runs},
+        {name: rows for name, rows in found.items() if name not in runs},
+    ]
 
 
 def spread_of(one):
@@ -135,11 +147,13 @@ def line_colour(line):
 
 
 def test_the_rose_counts_directions_and_points_to_the_front(report):
-    drawn = [figure for caption, figure, _ in report[0] if caption == plots.AZIMUTH]
+    drawn = [figure for caption, figure, _ in report[0] if caption == AZIMUTH]
     for figure, series in zip(drawn, tables(report[2]), strict=True):
         [axes] = figure.axes
         assert [bars.get_label() for bars in axes.containers] == list(series)
-        assert axes.get_theta_offset() == pytest.approx(math.pi / 2) and axes.get_theta_direction() == 1, "0 is up, 90 to the left"
+        assert axes.get_theta_offset() == pytest.approx(math.pi / 2) and axes.get_theta_direction() == 1, (
+            "0 is up, 90 to the left"
+        )
         labels = {round(math.degrees(text.get_position()[0])): text.get_text() for text in axes.get_xticklabels()}
         assert labels == {0: "0° front", 90: "90° left", 180: "180° back", 270: "-90° right"}
         for bars, rows in zip(axes.containers, series.values(), strict=True):
@@ -148,15 +162,21 @@ def test_the_rose_counts_directions_and_points_to_the_front(report):
                 counts[round(known_direction(one)[0] / 15) % 24] += 1
             assert [bar.get_height() ** 2 * len(rows) for bar in bars] == pytest.approx(counts)
             middles = [math.degrees(bar.get_x() + bar.get_width() / 2) % 360 for bar in bars]
-            assert np.allclose(np.mod(np.subtract(middles, 15.0 * np.arange(24)) + 180, 360), 180), "wedge i is centred on 15 i degrees"
+            assert np.allclose(np.mod(np.subtract(middles, 15.0 * np.arange(24)) + 180, 360), 180), (
+                "wedge i is centred on 15 i degrees"
+            )
 
 
 def test_the_residual_grows_with_the_noise(report):
     """The rigid camera leaves what was added to the keypoints: 0.001 px times the instance's number, at 100 px for each unit."""
     figure = next(figure for caption, figure, _ in report[0] if caption == RESIDUAL)
-    for patch, line, rows in zip(figure.axes[0].patches, figure.axes[0].lines, tables(report[2])[0].values(), strict=True):
+    for patch, line, rows in zip(
+        figure.axes[0].patches, figure.axes[0].lines, tables(report[2])[0].values(), strict=True
+    ):
         noise = [math.sqrt(2) * 0.001 * i / 100 for i in range(len(rows))]
-        assert line.get_xdata()[0] == pytest.approx(np.median(noise), rel=0.4) and sum(patch.get_data()[0]) == pytest.approx(100)
+        assert line.get_xdata()[0] == pytest.approx(np.median(noise), rel=0.4) and sum(
+            patch.get_data()[0]
+        ) == pytest.approx(100)
 
 
 class Parts(HTMLParser):
@@ -193,7 +213,9 @@ def test_bars_account_for_every_input(report):
     reasons = Counter(pq.read_table(report[2] / "shards" / "rejects.parquet")["reason"].to_pylist())
     assert reasons["score"] == sum(one["score"] < 0.4 for rows in tables(report[2])[0].values() for one in rows) > 0
     parts = splits | dict(sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0])))
-    assert dict(third) == {f"{name}: {count} of 90": count for name, count in parts.items()} and sum(parts.values()) == 90
+    assert (
+        dict(third) == {f"{name}: {count} of 90": count for name, count in parts.items()} and sum(parts.values()) == 90
+    )
 
 
 def test_the_template_shows_how_often_each_vertex_is_visible(report):
@@ -211,7 +233,11 @@ def test_the_template_shows_how_often_each_vertex_is_visible(report):
 
 
 def test_the_plots_of_the_page_are_those_figures(report):
-    pictures = {caption: addresses for caption, addresses in Parts(report[1]).pictures.items() if addresses[0].startswith("data:image/svg")}
+    pictures = {
+        caption: addresses
+        for caption, addresses in Parts(report[1]).pictures.items()
+        if addresses[0].startswith("data:image/svg")
+    }
     assert set(pictures) == {caption for caption, _, _ in report[0]}
     assert all(drawn in report[1] for _, _, drawn in report[0])
     for address in (one for addresses in pictures.values() for one in addresses):
