@@ -34,6 +34,7 @@ _WORDS = Markup(
     "<p>Shares of each series; the triangles are medians. The viewer is that of the closed-form camera: the affine map "
     "that fits the visible template vertices to their keypoints best, and the orthonormal rows nearest to it.</p>"
 )
+_WEDGES = "the area of a wedge is its share"
 
 
 def distributions(facts: Sequence[Facts]) -> Markup:
@@ -52,7 +53,7 @@ def _plots(facts: Sequence[Facts]) -> Markup:
         if any(map(len, series.values())):
             medians = (f"{name} {page.number(float(np.median(v)))}" for name, v in series.items() if len(v))
             figure = rose(series) if column == "azimuth" else histogram(series, low, high)
-            found.append(page.plot(figure, title, "" if column == "azimuth" else f"median: {' · '.join(medians)}"))
+            found.append(page.plot(figure, title, _WEDGES if column == "azimuth" else f"median: {' · '.join(medians)}"))
     colours = dict(zip([one.name for one in facts], itertools.cycle(SERIES), strict=False))
     return page.legend(colours) + page.grid(found)
 
