@@ -1,4 +1,4 @@
-"""Lifted instances on one HTML page: photograph, keypoints, and a body to turn, coloured by part, visibility or error."""
+"""Lifted instances on one HTML page: photograph, keypoints, a body to turn, coloured by part, visibility or error."""
 
 from __future__ import annotations
 

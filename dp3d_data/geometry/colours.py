@@ -33,7 +33,7 @@ def colour_by_position(points: Float[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "K
 
 
 def colour_by_part(weights: Float[np.ndarray, "K M"]) -> UInt8[np.ndarray, "K 3"]:
-    """The colour of each vertex, mixed by its assignment to M parts: hues by the golden ratio, two levels of brightness."""
+    """The colour of each vertex, mixed by its assignment to M parts: hues by the golden ratio, two brightnesses."""
     part = np.arange(weights.shape[1])
     palette = np.stack([(0.03 + 0.618034 * part) % 1.0, np.full(len(part), 0.8), np.where(part % 2, 0.9, 0.75)], axis=1)
     return _bytes(weights @ hsv_to_rgb(palette))

@@ -25,7 +25,7 @@ _STYLES = ("-", "--", ":", "-.")
 
 
 def draw_rows(result: dict[str, Any], path: Path) -> Path:
-    """MPJPE and PA-MPJPE of every row, the full model's as a line; bars beyond three times its MPJPE are cut, their numbers not."""
+    """MPJPE and PA-MPJPE of every row, the full model's as a line; only bars beyond three times its MPJPE are cut."""
     rows = list(result["rows"].values())
     figure = Figure(figsize=(9, 1.2 + 0.34 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -50,7 +50,7 @@ def draw_rows(result: dict[str, Any], path: Path) -> Path:
 
 
 def draw_examples(shapes: Mapping[str, Float[Tensor, "n k 3"]], faces: Int[np.ndarray, "f 3"], path: Path) -> Path:
-    """A row for each model and two tiles for each instance, from its camera and from its left; the colour is the distance to "truth"."""
+    """A row for each model; each instance from its camera and from its left, coloured by the distance to "truth"."""
     true = shapes["truth"].double().numpy()
     figure = Figure(figsize=(1.5 * (2 * len(true) + 1), 1.5 * len(shapes) + 0.8), layout="constrained")
     grid = figure.subplots(len(shapes), 2 * len(true), squeeze=False)

@@ -78,7 +78,7 @@ def beside_photograph(
     size: int = 200,
     textured: Colours | None = None,
 ) -> UInt8[np.ndarray, "size width 3"]:
-    """Three tiles from the photograph's own camera: the crop with its keypoints, the body over the crop, the body alone.
+    """Three tiles from the photograph's own camera: the crop with its keypoints, the body over it, the body alone.
 
     Args:
         pixels: the photograph, RGB; None where there is none.

@@ -34,8 +34,8 @@ class Facts:
         files: the instance tables.
         ids: N names.
         columns: [N] each. pictured: whether an image path is known. score, visible_vertices, visible_area, spread: see
-            `Measures`. azimuth, elevation: degrees, where the closed-form camera stands; residual: what the rigid template
-            leaves of the keypoints, template units; NaN where no camera can be fitted.
+            `Measures`. azimuth, elevation: degrees, where the closed-form camera stands; residual: what the rigid
+            template leaves of the keypoints, template units; NaN where no camera can be fitted.
         seen: [K] number of instances in which each vertex is visible; empty where the ids are of another template.
     """
 
@@ -74,21 +74,16 @@ def all_facts(
     Raises:
         InputMissing, ShardError: a file is gone or damaged; names it.
     """
-    found = []
+    found, known = [], {} if template is None else {template.content_hash: template}
     for run in runs:
-        name, known = NAMES.get(run.kind, run.kind), _known((run.marker["template"] or {}).get("hash"), template)
-        found.append(_facts(name, True, run.instance_files, run.instances(_READ), known))
+        name, own = NAMES.get(run.kind, run.kind), known.get((run.marker["template"] or {}).get("hash"))
+        found.append(_facts(name, True, run.instance_files, run.instances(_READ), own))
     if shards is not None and manifest is not None:
         for split in sorted({entry["split"] for entry in manifest["shards"]}):
             files = [shards / entry["name"] for entry in manifest["shards"] if entry["split"] == split]
             tables = (read_table(path, _READ) for path in files)
-            found.append(_facts(f"{split} split", False, files, tables, _known(manifest["template"]["hash"], template)))
+            found.append(_facts(f"{split} split", False, files, tables, known.get(manifest["template"]["hash"])))
     return found
-
-
-def _known(content_hash: str | None, template: Template | None) -> Template | None:
-    """The template, where instances with this hash are of it."""
-    return template if template is not None and template.content_hash == content_hash else None
 
 
 def _facts(

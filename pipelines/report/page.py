@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup
@@ -92,15 +92,8 @@ def jpeg_address(image: Image.Image, max_side: int = 720, quality: int = 86) -> 
     return _address("image/jpeg", stream.getvalue())
 
 
-class Shown(NamedTuple):
-    """A picture file for the page: its data address, and whether it is more than twice as wide as high."""
-
-    address: str
-    wide: bool
-
-
-def shown_file(path: Path, max_side: int = 1200) -> Shown:
-    """A picture file: as it is where small or animated, else as a smaller JPEG.
+def shown_file(path: Path, max_side: int = 1200) -> tuple[str, bool]:
+    """The data address of a picture file, as it is where small or animated, else as a JPEG; and whether it is wide.
 
     Raises:
         InputMissing, InputCorrupt: no picture of a format that is read, or too large.
@@ -108,8 +101,8 @@ def shown_file(path: Path, max_side: int = 1200) -> Shown:
     pixels = read_image(path).pixels
     wide, kind = pixels.shape[1] > 2 * pixels.shape[0], path.suffix.lower()
     if kind in _WHOLE and path.stat().st_size <= (_LARGEST_ANIMATION if kind == ".gif" else _LARGEST):
-        return Shown(_address(_WHOLE[kind], path.read_bytes()), wide)
-    return Shown(jpeg_address(Image.fromarray(pixels), max_side), wide)
+        return _address(_WHOLE[kind], path.read_bytes()), wide
+    return jpeg_address(Image.fromarray(pixels), max_side), wide
 
 
 def _address(kind: str, data: bytes) -> str:
@@ -123,9 +116,10 @@ def grid(figures: Sequence[str], cell: int = 320) -> Markup:
     return html('<div class="grid" style="--cell: {}px">{}</div>', cell, joined(figures))
 
 
-def legend(colours: Mapping[str, str]) -> Markup:
-    """Names of series with their colours."""
-    items = (html('<span><i style="background: {}"></i>{}</span>', colour, name) for name, colour in colours.items())
+def legend(colours: Mapping[str, str], words: Mapping[str, str] | None = None) -> Markup:
+    """Names of series or parts with their colours and, in bold, more words."""
+    entry = '<span><i style="background: {}"></i>{} <b>{}</b></span>'
+    items = (html(entry, colour, name, (words or {}).get(name, "")) for name, colour in colours.items())
     return html('<div class="legend">{}</div>', joined(items))
 
 
@@ -134,12 +128,10 @@ def flow(parts: Mapping[str, tuple[int, str]]) -> Markup:
     total = sum(count for count, _ in parts.values())
     shown = {name: pair for name, pair in parts.items() if pair[0]}
     cell = '<span style="flex-grow: {}; background: {}" title="{}"></span>'
-    entry = '<span><i style="background: {}"></i>{} <b>{:,}</b></span>'
-    cells = joined(
-        html(cell, count, colour, f"{name}: {count:,} of {total:,}") for name, (count, colour) in shown.items()
-    )
-    names = joined(html(entry, colour, name, count) for name, (count, colour) in shown.items())
-    return html('<div class="flow">{}</div><div class="legend">{}</div>', cells, names)
+    titles = {name: f"{name}: {count:,} of {total:,}" for name, (count, _) in shown.items()}
+    cells = joined(html(cell, count, colour, titles[name]) for name, (count, colour) in shown.items())
+    names = legend({name: colour for name, (_, colour) in shown.items()}, {n: f"{shown[n][0]:,}" for n in shown})
+    return html('<div class="flow">{}</div>{}', cells, names)
 
 
 def number(value: float) -> str:

@@ -167,7 +167,7 @@ def overlays(runs: Sequence[Run], limit: int) -> Markup:
     shown = [path for run in runs for path in run.overlays][:limit]
     names = ("" if path.stem.isdigit() else path.stem for path in shown)
     return page.grid(
-        [page.figure(page.shown_file(path, 900).address, name) for path, name in zip(shown, names, strict=True)], 340
+        [page.figure(page.shown_file(path, 900)[0], name) for path, name in zip(shown, names, strict=True)], 340
     )
 
 
@@ -220,10 +220,10 @@ def _extra(folder: Path, limit: int) -> Markup:
     figures: dict[bool, list[Markup]] = {False: [], True: []}
     for path in pictures:
         try:
-            picture = page.shown_file(path)
+            address, wide = page.shown_file(path)
         except (InputCorrupt, InputMissing):
             continue
-        figures[picture.wide].append(page.figure(picture.address, path.stem.replace("_", " ")))
+        figures[wide].append(page.figure(address, path.stem.replace("_", " ")))
     grids = [page.grid(some, 1000 if wide else 480) for wide, some in figures.items()]
     small = [path for path in _files(folder, (".json",)) if path.stat().st_size <= MOST_SHOWN]
     data = [path for path in small if not path.with_suffix(".md").exists()]

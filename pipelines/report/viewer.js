@@ -31,7 +31,7 @@
     return [-sa, ca, 0, se * ca, se * sa, -ce, -ce * ca, -ce * sa, -se];
   }
 
-  // Paints a body in the colours of `tint`; returns the canvas, in whose pixels place = scale * rows (vertex - centre) + shift.
+  // Paints a body in the colours of `tint`; returns the canvas: place = scale * rows (vertex - centre) + shift, pixels.
   function paint(body, tint, rows, centre, scale, shift, width, height) {
     if (inner.width !== width || inner.height !== height || !image) {
       [inner.width, inner.height] = [width, height];
@@ -40,7 +40,9 @@
       [depth, owner] = [new Float32Array(pixels.length), new Int32Array(pixels.length)];
     }
     const { vertices, normals, faces } = body;
-    if (!place || place.length !== vertices.length) [place, colour] = [0, 0].map(() => new Float32Array(vertices.length));
+    if (!place || place.length !== vertices.length) {
+      [place, colour] = [new Float32Array(vertices.length), new Float32Array(vertices.length)];
+    }
     const turned = (from, i, row) => rows[row] * from[i] + rows[row + 1] * from[i + 1] + rows[row + 2] * from[i + 2];
     const start = [0, 3, 6].map((row, c) => (shift[c] || 0) - scale * turned(centre, 0, row));
     for (let i = 0; i < vertices.length; i += 3) {
@@ -64,7 +66,8 @@
     const area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax);
     if (!area) return;
     const x0 = Math.max(Math.floor(Math.min(ax, bx, cx)), 0), y0 = Math.max(Math.floor(Math.min(ay, by, cy)), 0);
-    const x1 = Math.min(Math.ceil(Math.max(ax, bx, cx)), width - 1), y1 = Math.min(Math.ceil(Math.max(ay, by, cy)), height - 1);
+    const x1 = Math.min(Math.ceil(Math.max(ax, bx, cx)), width - 1);
+    const y1 = Math.min(Math.ceil(Math.max(ay, by, cy)), height - 1);
     for (let y = y0; y <= y1; y++) {
       for (let x = x0; x <= x1; x++) {
         const px = x + 0.5, py = y + 0.5;

@@ -20,7 +20,7 @@ SCRIPT = asset("viewer.js")
 VIEWS = {"front": (0, 0), "left": (90, 0), "back": (180, 0), "right": (-90, 0), "above": (0, 90)}
 _VIEWER = (
     '<div class="viewer"><div class="bar">{}<span class="views">{}</span><div class="told"><output></output>{}'
-    '<span class="hint">drag or arrow keys turn · shift and wheel, + and - zoom · double click resets</span></div></div>'
+    '<span class="hint">drag, arrow keys turn · shift and wheel, + and - zoom · double click resets</span></div></div>'
     '<div class="bodies">{}</div><script type="application/json">{}</script></div>'
 )
 _BODY = '<figure><div class="row">{}</div>{}<script type="application/json">{}</script></figure>'
@@ -91,7 +91,7 @@ def _legend(layer: Layer) -> Markup:
 
 
 def _figure(body: Body) -> Markup:
-    """The canvases of a body: where it was seen its keypoints, the body over them and alone; then the one that turns."""
+    """The canvases of a body: where it was seen its keypoints, the body over them and alone; last it turns."""
     data = {
         "vertices": packed(body.vertices, "<f4"),
         "values": {title: packed(values, "<f4") for title, values in body.arrays.items() if values.ndim == 1},

@@ -125,7 +125,8 @@ def test_colours_are_smooth_and_tell_the_ends_apart():
 
 def test_only_pictures_of_formats_that_are_read_and_of_sane_size_are_shown(tmp_path):
     Image.new("RGB", (9, 3)).save(tmp_path / "ok.png")
-    assert shown_file(tmp_path / "ok.png").wide and shown_file(tmp_path / "ok.png").address.startswith("data:image/png;base64,")
+    address, wide = shown_file(tmp_path / "ok.png")
+    assert wide and address.startswith("data:image/png;base64,")
     (tmp_path / "x.png").write_bytes(b"x")
     (tmp_path / "drawing.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
     (tmp_path / "bomb.gif").write_bytes(png_header(60_000, 60_000))
