@@ -1,4 +1,4 @@
-"""Lifted instances on one HTML page: photograph, keypoints, and a reconstruction to turn, coloured by part, visibility or error."""
+"""Lifted instances on one HTML page: photograph, keypoints, a body to turn, coloured by part, visibility or error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dp3d_model.lifting.prediction import Prediction
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.instances import Instances
 from pipelines.report.page import cards, jpeg_address, page
-from pipelines.report.viewer import Body, Layer, packed, viewer, viewer_script
+from pipelines.report.viewer import SCRIPT, Body, Layer, packed, viewer
 
 SIDE = 480
 VISIBLE, HIDDEN = (37, 99, 235), (203, 213, 225)
@@ -49,11 +49,18 @@ def write_view(
     layers = [layer for layer in _layers(measured) if layer.title in shown]
     facts: dict[str, Any] = {"instances": len(bodies), "vertices": len(lifter.surface.vertices)}
     if measured:
-        facts |= {"MPJPE": f"{np.mean([one.mpjpe for one in measured]):.4f}", "PA-MPJPE": f"{np.mean([one.pa for one in measured]):.4f}"}
+        facts |= {
+            "MPJPE": f"{np.mean([one.mpjpe for one in measured]):.4f}",
+            "PA-MPJPE": f"{np.mean([one.pa for one in measured]):.4f}",
+        }
     words = "the body from the photograph's camera, over it and alone; the last picture turns by hand"
-    unit = "Errors are in extents of the template, at the true scale; the best translation is taken off." if measured else ""
+    unit = (
+        "Errors are in extents of the template, at the true scale; the best translation is taken off."
+        if measured
+        else ""
+    )
     section = cards(facts) + viewer(lifter.surface.faces.numpy(), layers, bodies)
-    text = page(title, words, [("Lifted", section)], f"dp3d · template {lifter.surface.name}. {unit}", viewer_script())
+    text = page(title, words, [("Lifted", section)], f"dp3d · template {lifter.surface.name}. {unit}", SCRIPT)
     return write_whole(Path(path), lambda stream: stream.write(text))
 
 
@@ -61,14 +68,25 @@ def _layers(measured: Sequence[Errors]) -> list[Layer]:
     """All colourings; the ramp of errors ends at the next twentieth above almost all of them."""
     largest = max((float(np.quantile(one.vertices, 0.98)) for one in measured), default=0.0)
     return [
-        Layer("photograph", "The photograph on the body; what it does not show is filled in from its other half.", dots="parts"),
+        Layer(
+            "photograph",
+            "The photograph on the body; what it does not show is filled in from its other half.",
+            dots="parts",
+        ),
         Layer("parts", "The soft parts that the model has learned, each in its colour."),
         Layer("visibility", "The vertices that the photograph shows.", names={"visible": VISIBLE, "hidden": HIDDEN}),
-        Layer("error", "Distance of each vertex to the truth.", max(math.ceil(largest * 20.0), 1) / 20.0, unit="template extents"),
+        Layer(
+            "error",
+            "Distance of each vertex to the truth.",
+            max(math.ceil(largest * 20.0), 1) / 20.0,
+            unit="template extents",
+        ),
     ]
 
 
-def _body(lifter: Lifter, one: Prediction, instances: Instances, i: int, errors: Errors | None, parts: np.ndarray) -> Body:
+def _body(
+    lifter: Lifter, one: Prediction, instances: Instances, i: int, errors: Errors | None, parts: np.ndarray
+) -> Body:
     """Instance i with the square of its photograph around it, whose side is 1 in `seen`."""
     visible, projected = instances.visible[i].numpy(), one.projected()
     keypoints = instances.keypoints[i].numpy()[visible]

@@ -9,6 +9,8 @@ from matplotlib.colors import hsv_to_rgb
 
 from dp3d_data.geometry.template import Template
 
+VALUES = "Spectral_r"  # matplotlib's map of colours for values on a body: light enough at 0 to show its shading
+
 
 def colour_by_vertex(template: Template) -> UInt8[np.ndarray, "K 3"]:
     """RGB 0..255 of each vertex, from its place in the template (ours); see colour_by_position."""
@@ -31,15 +33,15 @@ def colour_by_position(points: Float[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "K
 
 
 def colour_by_part(weights: Float[np.ndarray, "K M"]) -> UInt8[np.ndarray, "K 3"]:
-    """The colour of each vertex, mixed by its assignment to M parts: hues by the golden ratio, two levels of brightness."""
+    """The colour of each vertex, mixed by its assignment to M parts: hues by the golden ratio, two brightnesses."""
     part = np.arange(weights.shape[1])
     palette = np.stack([(0.03 + 0.618034 * part) % 1.0, np.full(len(part), 0.8), np.where(part % 2, 0.9, 0.75)], axis=1)
     return _bytes(weights @ hsv_to_rgb(palette))
 
 
 def colour_by_value(values: Float[np.ndarray, "K"]) -> UInt8[np.ndarray, "K 3"]:
-    """Dark violet at 0 to yellow at 1 (viridis); values outside are clipped, NaN counts as 0."""
-    return colormaps["viridis"](np.nan_to_num(values), bytes=True)[:, :3]
+    """Blue at 0, yellow between, red at 1; values outside are clipped, NaN counts as 0."""
+    return colormaps[VALUES](np.nan_to_num(values), bytes=True)[:, :3]
 
 
 def _bytes(colours: Float[np.ndarray, "K 3"]) -> UInt8[np.ndarray, "K 3"]:

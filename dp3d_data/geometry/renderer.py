@@ -1,4 +1,4 @@
-"""The renderer: which triangle each pixel shows, by rays; and pictures of a coloured mesh from its camera and from all around."""
+"""The renderer: which triangle each pixel shows, by rays; pictures of a mesh from its camera and from all around."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ class Hits:
 
 
 def cast_pixels(
-    scene: RayScene, points: Float[np.ndarray, "K 3"], size: tuple[int, int], jitter: Float[np.ndarray, "H W 2"] | None = None
+    scene: RayScene,
+    points: Float[np.ndarray, "K 3"],
+    size: tuple[int, int],
+    jitter: Float[np.ndarray, "H W 2"] | None = None,
 ) -> Hits:
     """One ray through the centre of each pixel of the projected box.
 
@@ -82,7 +85,9 @@ def cast_pixels(
     return Hits(rows[hit], columns[hit], triangles[hit], weights[hit], size)
 
 
-def silhouette(points: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], width: int, height: int) -> Bool[np.ndarray, "H W"]:
+def silhouette(
+    points: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], width: int, height: int
+) -> Bool[np.ndarray, "H W"]:
     """The pixels that show the mesh; points as for `render`."""
     return cast_pixels(RayScene(points, faces), points, (height, width)).mask
 
@@ -90,11 +95,11 @@ def silhouette(points: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], 
 def render(
     points: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], colours: Colours, width: int, height: int
 ) -> tuple[UInt8[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
-    """A picture under light from the upper left, and the mask of the pixels that show the mesh; both sides of a face are lit.
+    """A picture lit from the upper left, faces from both sides, and the mask of the pixels that show the mesh.
 
     Args:
-        points: x and y in pixels of the picture (x right, y down; pixel (0, 0) has its centre at (0.5, 0.5)), z away from the
-            viewer in the same unit.
+        points: x and y in pixels of the picture (x right, y down; pixel (0, 0) has its centre at (0.5, 0.5)), z away
+            from the viewer in the same unit.
 
     Raises:
         DependencyMissing: embreex is not installed.
@@ -104,7 +109,11 @@ def render(
     corners = points[faces[hits.triangles]]
     away = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2:] > 0
     normals = np.where(away, -normals, normals) / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
-    painted = colours(hits.triangles, hits.weights) if callable(colours) else hits.interpolate(colours.astype(np.float64), faces)
+    painted = (
+        colours(hits.triangles, hits.weights)
+        if callable(colours)
+        else hits.interpolate(colours.astype(np.float64), faces)
+    )
     ambient = SOFT if callable(colours) else AMBIENT
     light = ambient + (1 - ambient) * (normals @ LIGHT).clip(0)
     picture = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
@@ -113,7 +122,7 @@ def render(
 
 
 def template_view(azimuth: float, elevation: float = TILT) -> Float[np.ndarray, "3 3"]:
-    """camera_from_template of a viewer at an azimuth around z (degrees, 0 in front at +x, 90 at the left) and above the ground."""
+    """camera_from_template of a viewer at an azimuth around z and an elevation, degrees: 0 in front at +x, 90 left."""
     a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
     away = -np.array([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)])
     right = np.cross(np.array([0.0, 0.0, -1.0]), away)

@@ -1,4 +1,4 @@
-"""The picture of an evaluation: bars of the errors, MPJPE by view, by visible share, over groups, and what noise tells."""
+"""The picture of an evaluation: errors as bars, MPJPE by view, by visible share, over groups, and what noise tells."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dp3d_data.files import write_figure
-from dp3d_data.geometry.colours import colour_by_value
+from dp3d_data.geometry.colours import VALUES, colour_by_value
 from dp3d_data.geometry.renderer import render
 from dp3d_model.experiments.robustness import BARS, ratios
 
@@ -25,13 +25,16 @@ _STYLES = ("-", "--", ":", "-.")
 
 
 def draw_rows(result: dict[str, Any], path: Path) -> Path:
-    """MPJPE and PA-MPJPE of every row, the full model's as a line; bars beyond three times its MPJPE are cut, their numbers not."""
+    """MPJPE and PA-MPJPE of every row, the full model's as a line; only bars beyond three times its MPJPE are cut."""
     rows = list(result["rows"].values())
     figure = Figure(figsize=(9, 1.2 + 0.34 * len(rows)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(rows))
     end = 1.15 * min(max(row["given"]["mpjpe"] for row in rows), 3.0 * rows[0]["given"]["mpjpe"])
-    for shift, metric, title, colour in ((-0.2, "mpjpe", "MPJPE", "tab:blue"), (0.2, "pa_mpjpe", "PA-MPJPE", "tab:orange")):
+    for shift, metric, title, colour in (
+        (-0.2, "mpjpe", "MPJPE", "tab:blue"),
+        (0.2, "pa_mpjpe", "PA-MPJPE", "tab:orange"),
+    ):
         values = [row["given"][metric] for row in rows]
         axes.barh(places + shift, values, height=0.38, color=colour, label=title)
         axes.axvline(values[0], color=colour, linewidth=0.8, linestyle=":")
@@ -47,7 +50,7 @@ def draw_rows(result: dict[str, Any], path: Path) -> Path:
 
 
 def draw_examples(shapes: Mapping[str, Float[Tensor, "n k 3"]], faces: Int[np.ndarray, "f 3"], path: Path) -> Path:
-    """A row for each model and two tiles for each instance, from its camera and from its left; the colour is the distance to "truth"."""
+    """A row for each model; each instance from its camera and from its left, coloured by the distance to "truth"."""
     true = shapes["truth"].double().numpy()
     figure = Figure(figsize=(1.5 * (2 * len(true) + 1), 1.5 * len(shapes) + 0.8), layout="constrained")
     grid = figure.subplots(len(shapes), 2 * len(true), squeeze=False)
@@ -60,7 +63,7 @@ def draw_examples(shapes: Mapping[str, Float[Tensor, "n k 3"]], faces: Int[np.nd
             axes.imshow(tile)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-    scale = ScalarMappable(Normalize(0, ERROR_SHOWN), colormaps["viridis"])
+    scale = ScalarMappable(Normalize(0, ERROR_SHOWN), VALUES)
     label = "distance to the truth, template extents; each instance from its camera and from its left"
     figure.colorbar(scale, ax=grid.ravel().tolist(), location="top", label=label, aspect=60, shrink=0.6, extend="max")
     return write_figure(path, figure)
@@ -96,7 +99,9 @@ def draw_noise(result: dict[str, Any], path: Path, title: str) -> Path:
         left.plot([], [], color="black", linestyle=style, label=model)
     for (noise, hidden), most in BARS.items():
         right.plot(100.0 * noise, most, marker="v", color="black", markersize=6)
-        right.annotate(f"{hidden:.0%}: {most:g}", (100.0 * noise, most), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        right.annotate(
+            f"{hidden:.0%}: {most:g}", (100.0 * noise, most), xytext=(6, 4), textcoords="offset points", fontsize=8
+        )
     left.set_ylabel("MPJPE, template extents, scale given")
     right.set_ylabel("times the clean MPJPE (triangles: the bars set)")
     right.axhline(1.0, color="grey", linewidth=0.6)
@@ -114,7 +119,12 @@ def draw_halves(result: dict[str, Any], path: Path) -> Path:
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.subplots()
     rates = [100.0 * row["rate"] for row in result["rows"]]
-    lines = (("lower", "lower half", "--"), ("mpjpe", "MPJPE", "-"), ("upper", "upper half", ":"), ("pa_mpjpe", "PA-MPJPE", "-."))
+    lines = (
+        ("lower", "lower half", "--"),
+        ("mpjpe", "MPJPE", "-"),
+        ("upper", "upper half", ":"),
+        ("pa_mpjpe", "PA-MPJPE", "-."),
+    )
     for name, title, style in lines:
         axes.plot(rates, [row[name] for row in result["rows"]], style, marker=".", label=title)
     axes.set_xlabel("training instances without their lower half, %")

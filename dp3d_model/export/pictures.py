@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from dp3d_data.datasets.images import local_pixels
 from dp3d_data.geometry.renderer import BACKGROUND, Colours, render, view_from
 
 
@@ -34,17 +33,6 @@ def crop_box(points: Float[np.ndarray, "k 2"], margin: float = 0.12) -> tuple[fl
     return float(centre[0] - side / 2), float(centre[1] - side / 2), max(side, 1.0)
 
 
-def photograph(
-    pixels: UInt8[np.ndarray, "h w 3"] | None, crop: tuple[float, float, float], size: int
-) -> UInt8[np.ndarray, "size size 3"]:
-    """The crop of a photograph, resized; a blank with a note where there is none."""
-    if pixels is None:
-        blank = Image.new("RGB", (size, size), (BACKGROUND,) * 3)
-        ImageDraw.Draw(blank).text((8, size // 2 - 6), "no photograph", fill=(150, 150, 150))
-        return np.asarray(blank)
-    return np.asarray(square_in(pixels, crop, size))
-
-
 def square_in(pixels: UInt8[np.ndarray, "h w 3"], crop: tuple[float, float, float], size: int) -> Image.Image:
     """A square of an image (left, top, side in its pixels), resized and grey where the image ends.
 
@@ -60,10 +48,11 @@ def square_in(pixels: UInt8[np.ndarray, "h w 3"], crop: tuple[float, float, floa
     return ground
 
 
-def square_of(path: str, crop: tuple[float, float, float], size: int) -> Image.Image | None:
-    """A square of a photograph's file, see `square_in`; None where it cannot be read."""
-    pixels = local_pixels(path)
-    return None if pixels is None else square_in(pixels, crop, size)
+def _blank(size: int) -> Image.Image:
+    """What stands for a photograph that is not there."""
+    blank = Image.new("RGB", (size, size), (BACKGROUND,) * 3)
+    ImageDraw.Draw(blank).text((8, size // 2 - 6), "no photograph", fill=(150, 150, 150))
+    return blank
 
 
 def draw_points(
@@ -88,7 +77,7 @@ def beside_photograph(
     size: int = 200,
     textured: Colours | None = None,
 ) -> UInt8[np.ndarray, "size width 3"]:
-    """Three tiles from the photograph's own camera: the crop with its keypoints, the body over the crop, the body alone.
+    """Three tiles from the photograph's own camera: the crop with its keypoints, the body over it, the body alone.
 
     Args:
         pixels: the photograph, RGB; None where there is none.
@@ -98,7 +87,7 @@ def beside_photograph(
     left, top, side = crop = crop_box(np.concatenate([keypoints, projected[:, :2]]))
     zoom = size / side
     shift = np.array([left, top])
-    photo = photograph(pixels, crop, size)
+    photo = np.asarray(_blank(size) if pixels is None else square_in(pixels, crop, size))
     placed = np.concatenate([(projected[:, :2] - shift) * zoom, projected[:, 2:] * zoom], axis=1)
     body, mask = render(placed, faces, colours, size, size)
     over = photo.copy()

@@ -33,9 +33,9 @@ class Facts:
         is_run: a run; else a split of shards.
         files: the instance tables.
         ids: N names.
-        columns: [N] each. pictured: whether an image path is known. score, visible_vertices, visible_area, spread: see `Measures`.
-            azimuth, elevation: degrees, where the closed-form camera stands; residual: what the rigid template leaves of the
-            keypoints, template units; NaN where no camera can be fitted.
+        columns: [N] each. pictured: whether an image path is known. score, visible_vertices, visible_area, spread: see
+            `Measures`. azimuth, elevation: degrees, where the closed-form camera stands; residual: what the rigid
+            template leaves of the keypoints, template units; NaN where no camera can be fitted.
         seen: [K] number of instances in which each vertex is visible; empty where the ids are of another template.
     """
 
@@ -66,30 +66,29 @@ class Facts:
         return [found[index] for index in wanted]
 
 
-def all_facts(runs: Sequence[Run], shards: Path | None, manifest: Mapping[str, Any] | None, template: Template | None) -> list[Facts]:
+def all_facts(
+    runs: Sequence[Run], shards: Path | None, manifest: Mapping[str, Any] | None, template: Template | None
+) -> list[Facts]:
     """The facts of each run, then of each split of the shards.
 
     Raises:
         InputMissing, ShardError: a file is gone or damaged; names it.
     """
-    found = []
+    found, known = [], {} if template is None else {template.content_hash: template}
     for run in runs:
-        name, known = NAMES.get(run.kind, run.kind), _known((run.marker["template"] or {}).get("hash"), template)
-        found.append(_facts(name, True, run.instance_files, run.instances(_READ), known))
+        name, own = NAMES.get(run.kind, run.kind), known.get((run.marker["template"] or {}).get("hash"))
+        found.append(_facts(name, True, run.instance_files, run.instances(_READ), own))
     if shards is not None and manifest is not None:
         for split in sorted({entry["split"] for entry in manifest["shards"]}):
             files = [shards / entry["name"] for entry in manifest["shards"] if entry["split"] == split]
             tables = (read_table(path, _READ) for path in files)
-            found.append(_facts(f"{split} split", False, files, tables, _known(manifest["template"]["hash"], template)))
+            found.append(_facts(f"{split} split", False, files, tables, known.get(manifest["template"]["hash"])))
     return found
 
 
-def _known(content_hash: str | None, template: Template | None) -> Template | None:
-    """The template, where instances with this hash are of it."""
-    return template if template is not None and template.content_hash == content_hash else None
-
-
-def _facts(name: str, is_run: bool, files: Sequence[Path], tables: Iterator[pa.Table], template: Template | None) -> Facts:
+def _facts(
+    name: str, is_run: bool, files: Sequence[Path], tables: Iterator[pa.Table], template: Template | None
+) -> Facts:
     """Measure all instances; cameras and visibility only where the ids are the template's."""
     ids: list[str] = []
     parts: list[dict[str, np.ndarray]] = []
@@ -106,7 +105,9 @@ def _facts(name: str, is_run: bool, files: Sequence[Path], tables: Iterator[pa.T
 def _columns(table: pa.Table, template: Template | None) -> dict[str, np.ndarray]:
     """What is measured of each instance of a table; the closed-form cameras a few thousand at a time."""
     measures = measure(table.select(COLUMNS))
-    found = {name: np.asarray(getattr(measures, name)) for name in ("score", "visible_vertices", "visible_area", "spread")}
+    found = {
+        name: np.asarray(getattr(measures, name)) for name in ("score", "visible_vertices", "visible_area", "spread")
+    }
     found["pictured"] = table.column("image_path").is_valid().to_numpy()
     found |= {name: np.full(table.num_rows, np.nan) for name in ("azimuth", "elevation", "residual")}
     for start in range(0, table.num_rows if template is not None else 0, _CHUNK):
@@ -123,7 +124,11 @@ def _cameras(template: Template, keypoints: np.ndarray, visible: np.ndarray) -> 
 
     from dp3d_data.geometry.rigid_camera import fit_camera, fit_residual, view_angles
 
-    vertices, points, shown = torch.from_numpy(template.vertices), torch.from_numpy(keypoints), torch.from_numpy(visible)
+    vertices, points, shown = (
+        torch.from_numpy(template.vertices),
+        torch.from_numpy(keypoints),
+        torch.from_numpy(visible),
+    )
     camera = fit_camera(vertices, points, shown)
     azimuth, elevation = view_angles(camera.rotation)
     residual = fit_residual(camera, vertices, points, shown)

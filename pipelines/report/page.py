@@ -1,4 +1,4 @@
-"""The parts of a page as HTML text: shell, sections, cards, tables, figures, pictures and plots, and a little Markdown."""
+"""The parts of a page as HTML text: shell, sections, cards, tables, pictures, plots, and a little Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup
@@ -18,26 +18,18 @@ from PIL import Image
 from dp3d_data.datasets.images import read_image
 
 # Nothing is fetched, and no script runs but the page's own, which its hash names: whatever else gets in stays text.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>
-<body><header><h1>{title}</h1><p>{subtitle}</p></header>
-<nav><div>{links}</div></nav>
-<main>{bodies}</main>
-<footer>{footer}</footer><script>{script}</script></body></html>
-"""
-
-
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; "
+    "base-uri 'none'; form-action 'none'"
+)
 _WHOLE = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _LARGEST, _LARGEST_ANIMATION = 1_500_000, 20_000_000
-# Ids follow from the content alone and texts stay texts, so that a plot has the same bytes each time and its words can be read.
+# Ids follow from the content alone, so that a plot has the same bytes each time; its words stay text.
 _PLOT = {"svg.hashsalt": "dp3d", "svg.fonttype": "none"}
 
 
 def html(template: str, /, *parts: object, **named: object) -> Markup:
-    """A template with its {} and {names} filled: the one place that escapes; every part that is no Markup itself is escaped."""
+    """A template with its {} and {names} filled: the one place that escapes what is no Markup itself."""
     return Markup(template).format(*parts, **named)
 
 
@@ -46,15 +38,21 @@ def joined(parts: Iterable[str], between: str = "") -> Markup:
     return Markup(between).join(parts)
 
 
+def asset(name: str) -> str:
+    """A text file of this package."""
+    return files("pipelines.report").joinpath(name).read_text(encoding="utf-8")
+
+
 def page(title: str, subtitle: str, sections: Sequence[tuple[str, Markup]], footer: str, script: str = "") -> bytes:
-    """A whole document; `sections` are (heading, inner HTML) and get an entry in the navigation; `script`, a program, comes last."""
+    """A whole document of (heading, inner HTML), each with an entry in the navigation; `script`, a program, is last."""
     links = joined(html('<a href="#{}">{}</a>', anchor(name), name) for name, _ in sections)
     section = '<section id="{}"><h2>{}</h2>\n{}</section>'
     bodies = joined((html(section, anchor(name), name, inner) for name, inner in sections), "\n")
     policy = POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
     words = {"title": title, "subtitle": subtitle, "footer": footer, "policy": policy}
-    style = Markup(files("pipelines.report").joinpath("page.css").read_text(encoding="utf-8"))
-    text = html(_PAGE, style=style, links=links, bodies=bodies, script=Markup(script), **words)
+    text = html(
+        asset("page.html"), style=Markup(asset("page.css")), links=links, bodies=bodies, script=Markup(script), **words
+    )
     return text.encode("utf-8", "replace")
 
 
@@ -94,15 +92,8 @@ def jpeg_address(image: Image.Image, max_side: int = 720, quality: int = 86) -> 
     return _address("image/jpeg", stream.getvalue())
 
 
-class Shown(NamedTuple):
-    """A picture file for the page: its data address, and whether it is more than twice as wide as high."""
-
-    address: str
-    wide: bool
-
-
-def shown_file(path: Path, max_side: int = 1200) -> Shown:
-    """A picture file: as it is where small or animated, else as a smaller JPEG.
+def shown_file(path: Path, max_side: int = 1200) -> tuple[str, bool]:
+    """The data address of a picture file, as it is where small or animated, else as a JPEG; and whether it is wide.
 
     Raises:
         InputMissing, InputCorrupt: no picture of a format that is read, or too large.
@@ -110,22 +101,25 @@ def shown_file(path: Path, max_side: int = 1200) -> Shown:
     pixels = read_image(path).pixels
     wide, kind = pixels.shape[1] > 2 * pixels.shape[0], path.suffix.lower()
     if kind in _WHOLE and path.stat().st_size <= (_LARGEST_ANIMATION if kind == ".gif" else _LARGEST):
-        return Shown(_address(_WHOLE[kind], path.read_bytes()), wide)
-    return Shown(jpeg_address(Image.fromarray(pixels), max_side), wide)
+        return _address(_WHOLE[kind], path.read_bytes()), wide
+    return jpeg_address(Image.fromarray(pixels), max_side), wide
 
 
 def _address(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def grid(figures: Iterable[str], cell: int = 320) -> Markup:
-    """Figures side by side, each at least `cell` pixels wide."""
+def grid(figures: Sequence[str], cell: int = 320) -> Markup:
+    """Figures side by side, each at least `cell` pixels wide; nothing where there is none."""
+    if not figures:
+        return Markup("")
     return html('<div class="grid" style="--cell: {}px">{}</div>', cell, joined(figures))
 
 
-def legend(colours: Mapping[str, str]) -> Markup:
-    """Names of series with their colours."""
-    items = (html('<span><i style="background: {}"></i>{}</span>', colour, name) for name, colour in colours.items())
+def legend(colours: Mapping[str, str], words: Mapping[str, str] | None = None) -> Markup:
+    """Names of series or parts with their colours and, in bold, more words."""
+    entry = '<span><i style="background: {}"></i>{} <b>{}</b></span>'
+    items = (html(entry, colour, name, (words or {}).get(name, "")) for name, colour in colours.items())
     return html('<div class="legend">{}</div>', joined(items))
 
 
@@ -134,10 +128,10 @@ def flow(parts: Mapping[str, tuple[int, str]]) -> Markup:
     total = sum(count for count, _ in parts.values())
     shown = {name: pair for name, pair in parts.items() if pair[0]}
     cell = '<span style="flex-grow: {}; background: {}" title="{}"></span>'
-    entry = '<span><i style="background: {}"></i>{} <b>{:,}</b></span>'
-    cells = joined(html(cell, count, colour, f"{name}: {count:,} of {total:,}") for name, (count, colour) in shown.items())
-    names = joined(html(entry, colour, name, count) for name, (count, colour) in shown.items())
-    return html('<div class="flow">{}</div><div class="legend">{}</div>', cells, names)
+    titles = {name: f"{name}: {count:,} of {total:,}" for name, (count, _) in shown.items()}
+    cells = joined(html(cell, count, colour, titles[name]) for name, (count, colour) in shown.items())
+    names = legend({name: colour for name, (_, colour) in shown.items()}, {n: f"{shown[n][0]:,}" for n in shown})
+    return html('<div class="flow">{}</div>{}', cells, names)
 
 
 def number(value: float) -> str:
@@ -155,6 +149,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
 def folded(title: str, inner: str) -> Markup:
     """Content that opens on a click."""
     return html("<details><summary>{}</summary>{}</details>", title, inner)
+
+
+def written(text: str) -> Markup:
+    """A text as it is written."""
+    return html("<pre>{}</pre>", text)
 
 
 def titled(title: str, inner: str = "", level: int = 3) -> Markup:

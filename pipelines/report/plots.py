@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -21,64 +20,42 @@ BINS, WEDGES = 24, 24
 Series = Mapping[str, Float[np.ndarray, "N"]]
 
 
-class Measure(NamedTuple):
-    """A column of the facts, and the ends of its axis; None for the largest value."""
-
-    column: str
-    title: str
-    low: float
-    high: float | None
-
-
-INSTANCES = (
-    Measure("visible_area", "Visible share of the template's area", 0.0, 1.0),
-    Measure("visible_vertices", "Visible vertices", 0.0, None),
-    Measure("score", "Score of the detection", 0.0, 1.0),
-    Measure("spread", "Mean spread of a vertex's pixels, share of the box", 0.0, None),
+# Column of the facts: title, and the ends of the axis, None for the largest value.
+MEASURES = {
+    "visible_area": ("Visible share of the template's area", 0.0, 1.0),
+    "visible_vertices": ("Visible vertices", 0.0, None),
+    "score": ("Score of the detection", 0.0, 1.0),
+    "spread": ("Mean spread of a vertex's pixels, share of the box", 0.0, None),
+    "azimuth": ("Azimuth of the viewer about the template's z axis, degrees, 0 along x", -180.0, 180.0),
+    "elevation": ("Elevation of the viewer, degrees", -90.0, 90.0),
+    "residual": ("What the rigid template leaves of the keypoints, share of its extent", 0.0, None),
+}
+_WORDS = Markup(
+    "<p>Shares of each series; the triangles are medians. The viewer is that of the closed-form camera: the affine map "
+    "that fits the visible template vertices to their keypoints best, and the orthonormal rows nearest to it.</p>"
 )
-VIEWS = (
-    Measure("elevation", "Elevation of the viewer, degrees", -90.0, 90.0),
-    Measure("residual", "What the rigid template leaves of the keypoints, share of its extent", 0.0, None),
-)
-AZIMUTH = "Azimuth of the viewer about the template's z axis, 0 along x"
-_VIEWED = (
-    "Where a picture was taken from is read off the closed-form camera: the affine map that fits the visible template vertices to their "
-    "keypoints best, and the orthonormal rows nearest to it."
-)
+_WEDGES = "the area of a wedge is its share"
 
 
 def distributions(facts: Sequence[Facts]) -> Markup:
-    """Plots of the runs, and folded those of the splits; the splits alone where there is no run."""
+    """Plots of the runs, and folded those of the splits; the splits alone where there is no run; nothing of nothing."""
     runs, splits = [one for one in facts if one.is_run], [one for one in facts if not one.is_run]
     if not runs or not splits:
-        return _plots(runs or splits)
-    return _plots(runs) + page.folded("The same by split of the shards", _plots(splits))
+        return _WORDS + _plots(facts) if facts else Markup("")
+    return _WORDS + _plots(runs) + page.folded("The same by split of the shards", _plots(splits))
 
 
 def _plots(facts: Sequence[Facts]) -> Markup:
-    """A plot for each measure, with one series for each run or split."""
-    names = page.legend(dict(zip([one.name for one in facts], itertools.cycle(SERIES), strict=False)))
-    parts = [Markup("<p>Shares of each series; the triangles are medians.</p>"), names, page.grid(_histograms(facts, INSTANCES), 240)]
-    views, azimuths = _histograms(facts, VIEWS), _series(facts, "azimuth")
-    if views:
-        around = page.plot(rose(azimuths), AZIMUTH)
-        parts += [page.titled("Viewpoints", page.html("<p>{}</p>", _VIEWED)), page.grid([around, *views], 320)]
-    return page.joined(parts, "\n")
-
-
-def _histograms(facts: Sequence[Facts], measures: Sequence[Measure]) -> list[Markup]:
-    plots = []
-    for measure in measures:
-        series = _series(facts, measure.column)
+    """A plot for each measure, with one series for each run or split: those of its values that are numbers."""
+    found = []
+    for column, (title, low, high) in MEASURES.items():
+        series = {one.name: one[column][np.isfinite(one[column])] for one in facts}
         if any(map(len, series.values())):
-            medians = (f"{name} {page.number(float(np.median(values)))}" for name, values in series.items() if len(values))
-            plots.append(page.plot(histogram(series, measure.low, measure.high), measure.title, f"median: {' · '.join(medians)}"))
-    return plots
-
-
-def _series(facts: Sequence[Facts], column: str) -> Series:
-    """The values of each that are numbers."""
-    return {one.name: one[column][np.isfinite(one[column])] for one in facts}
+            medians = (f"{name} {page.number(float(np.median(v)))}" for name, v in series.items() if len(v))
+            figure = rose(series) if column == "azimuth" else histogram(series, low, high)
+            found.append(page.plot(figure, title, _WEDGES if column == "azimuth" else f"median: {' · '.join(medians)}"))
+    colours = dict(zip([one.name for one in facts], itertools.cycle(SERIES), strict=False))
+    return page.legend(colours) + page.grid(found)
 
 
 def histogram(series: Series, low: float, high: float | None = None) -> Figure:
@@ -97,8 +74,17 @@ def histogram(series: Series, low: float, high: float | None = None) -> Figure:
         counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
         if len(values):
             axes.stairs(100 * counts / len(values), edges, label=name, **_look(colour))
-            axes.plot(np.median(values), 1.03, "v", color=colour, markersize=5, transform=axes.get_xaxis_transform(), clip_on=False)
+            axes.plot(
+                np.median(values),
+                1.03,
+                "v",
+                color=colour,
+                markersize=5,
+                transform=axes.get_xaxis_transform(),
+                clip_on=False,
+            )
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
+    axes.locator_params(nbins=5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.yaxis.set_major_formatter("{x:g} %")
     _plain(axes)
@@ -106,7 +92,7 @@ def histogram(series: Series, low: float, high: float | None = None) -> Figure:
 
 
 def rose(series: Series) -> Figure:
-    """Directions around a circle: the area of a wedge is its share, wedge 0 is centred on 0 degrees, which points up; 90 to the left.
+    """Directions around a circle, 0 up and 90 to the left: the area of a wedge is its share, wedge 0 is centred on 0.
 
     Args:
         series: name -> azimuths, degrees.
@@ -121,6 +107,7 @@ def rose(series: Series) -> Figure:
     axes.set_xticks(np.deg2rad([0, 90, 180, 270]), ["0° front", "90° left", "180° back", "-90° right"])
     axes.set_yticks([])
     _plain(axes)
+    axes.tick_params(axis="x", pad=8)
     return figure
 
 

@@ -1,10 +1,11 @@
-"""The sections of a report: where every input went, what instances look like, what failed, what the shards and the model are made of."""
+"""The sections of a report: where every input went, what instances look like, what failed, what all is made of."""
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,12 @@ from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import read_text
 from dp3d_data.geometry.colours import colour_by_vertex
 from dp3d_data.geometry.template import Template
-from dp3d_data.limits import parse_json, require_size
 from dp3d_data.shards.runs import Run
 from dp3d_model.export.pictures import square_in
 from pipelines.report import page
 from pipelines.report.facts import NAMES, Facts
-from pipelines.report.page import html, joined
-from pipelines.report.viewer import Body, Layer, share_layer, viewer
+from pipelines.report.page import joined
+from pipelines.report.viewer import Body, Layer, viewer
 
 KEPT, FAILED = "#059669", "#dc2626"
 _SPLITS = (KEPT, "#34d399", "#6ee7b7")
@@ -39,40 +39,37 @@ WORST = (
     ("score", False, "Lowest score", "score {}"),
 )
 TITLES = {"model": "Parts", "predictions": "Lifted instances", "evaluation": "Evaluation"}
-MOST_SHOWN, MOST_VALUES = 1 << 24, 200  # bytes of a JSON file whose values are shown, and values of it
+MOST_SHOWN = 50_000  # bytes of a JSON file that is shown
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif")
-_FIRST = ("parts", "turntable", "lift", "predict", "evaluation")
 SHEETS = ("sheet", "lifted")  # pictures that lie beside them one by one
 KEY = "Colours of the vertices"
+_ELSEWHERE = Markup('<p class="none">their keypoints are not among the folders shown here</p>')
 
 
 def overview(runs: Sequence[Run], manifest: Mapping[str, Any] | None) -> Markup:
     """What came out, and what became of every instance on the way."""
-    counts = {name: sum(run.counts[name] for run in runs) for name in ("inputs", "instances", "rejects", "failures")}
-    numbers = {"inputs": counts["inputs"], "instances": counts["instances"], "rejected": counts["rejects"], "failed": counts["failures"]}
-    parts = [page.cards(numbers)] if manifest is None and runs else []
-    if manifest is not None:
-        tally, splits = manifest["account"], manifest["splits"]
-        numbers = {"instances": tally["inputs"], "left out": sum(tally["rejected"].values())}
-        numbers |= {f"in {name}": split["instances"] for name, split in splits.items()}
-        parts.append(page.cards(numbers | {"groups": sum(split["groups"] for split in splits.values())}))
+    numbers = {name: sum(run.counts[name] for run in runs) for name in ("inputs", "instances", "rejects", "failures")}
+    bars = []
     for run in runs:
-        bar = {"instances": (run.counts["instances"], KEPT)} | _shaded(Counter(run.rejects().column("reason").to_pylist()))
-        unit = "images" if run.kind == "extract" else "samples"
-        title = f"{_name(run).capitalize()}: {run.counts['inputs']:,} {unit}"
-        parts.append(page.titled(title, page.flow(bar | {"failed": (run.counts["failures"], FAILED)})))
+        counts, unit = run.counts, "images" if run.kind == "extract" else "samples"
+        bar = {"instances": (counts["instances"], KEPT)} | _shaded(Counter(run.rejects()["reason"].to_pylist()))
+        title = f"{_name(run).capitalize()}: {counts['inputs']:,} {unit}"
+        bars.append(page.titled(title, page.flow(bar | {"failed": (counts["failures"], FAILED)})))
     if manifest is not None:
-        colours = itertools.cycle(_SPLITS)
-        bar = {f"in {name}": (split["instances"], next(colours)) for name, split in splits.items()}
-        parts.append(page.titled(f"Shards: {tally['inputs']:,} instances", page.flow(bar | _shaded(Counter(tally["rejected"])))))
-    return joined(parts, "\n")
+        tally, splits, colours = manifest["account"], manifest["splits"], itertools.cycle(_SPLITS)
+        kept = {f"in {name}": split["instances"] for name, split in splits.items()}
+        groups = sum(split["groups"] for split in splits.values())
+        numbers = {"instances": tally["inputs"], "left out": sum(tally["rejected"].values()), **kept, "groups": groups}
+        bar = {name: (count, next(colours)) for name, count in kept.items()} | _shaded(tally["rejected"])
+        bars.append(page.titled(f"Shards: {tally['inputs']:,} instances", page.flow(bar)))
+    return joined([page.cards(numbers), *bars], "\n") if bars else Markup("")
 
 
 def _name(run: Run) -> str:
     return NAMES.get(run.kind, run.kind)
 
 
-def _shaded(reasons: Counter[str]) -> dict[str, tuple[int, str]]:
+def _shaded(reasons: Mapping[str, int]) -> dict[str, tuple[int, str]]:
     """The most frequent reason first, then by name, each with a colour."""
     ranked = sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
     return {name: (count, colour) for (name, count), colour in zip(ranked, itertools.cycle(_SHADES), strict=False)}
@@ -80,12 +77,29 @@ def _shaded(reasons: Counter[str]) -> dict[str, tuple[int, str]]:
 
 def template_view(template: Template, facts: Sequence[Facts]) -> Markup:
     """The key to the colours of all keypoints, and how often each vertex is visible."""
-    text = f"{template.name}: {template.num_vertices:,} vertices. Each vertex has one colour, wherever its keypoints appear on this page."
-    shares = {f"Visible: {one.name}": (one.name, one.seen / len(one)) for one in facts if len(one.seen) and len(one)}
-    layers = [Layer(KEY, "The key to the colours of all keypoints on this page.")]
-    layers += [share_layer(title, of, share) for title, (of, share) in shares.items()]
-    arrays = {KEY: colour_by_vertex(template)} | {title: share for title, (_, share) in shares.items()}
-    return html("<p>{}</p>{}", text, viewer(template.faces, layers, [Body(template.vertices, template.name, arrays)]))
+    layers = [Layer(KEY, "Each vertex has one colour, wherever its keypoints appear on this page.")]
+    arrays = {KEY: colour_by_vertex(template)}
+    for one in facts:
+        if len(one.seen) and len(one):
+            title, words = f"Visible: {one.name}", f"Share of {one.name} in which each vertex is visible."
+            arrays[title] = one.seen / len(one)
+            layers.append(Layer(title, words, max(float(arrays[title].max()), 1e-9), 100.0, f"% of {one.name}"))
+    return viewer(template.faces, layers, [Body(template.vertices, template.name, arrays)])
+
+
+def left_out(facts: Sequence[Facts], rejects: pa.Table, template: Template, limit: int) -> Markup:
+    """What build-shards left out, reason by reason, drawn from the runs that have it."""
+    reasons: dict[str, dict[str, str]] = {}
+    for row in rejects.to_pylist():
+        reasons.setdefault(row["reason"], {})[row["instance_id"]] = f"{row['reason']} {_value(row)}".strip()
+    parts = []
+    for reason, words in sorted(reasons.items(), key=lambda pair: (-len(pair[1]), pair[0])):
+        figures: list[Markup] = []
+        for one in facts:
+            chosen = [index for index, name in enumerate(one.ids) if name in words][: limit - len(figures)]
+            figures += _figures(one, {index: words[one.ids[index]] for index in chosen}, template)
+        parts.append(page.titled(f"{reason.capitalize()}: {len(words):,}", page.grid(figures, 150) or _ELSEWHERE))
+    return joined(parts, "\n")
 
 
 def contact_sheet(facts: Facts, template: Template, limit: int) -> Markup:
@@ -94,9 +108,7 @@ def contact_sheet(facts: Facts, template: Template, limit: int) -> Markup:
     order = order[: int(facts["pictured"].sum()) or None]
     places = np.linspace(0, max(len(order) - 1, 0), min(limit, len(order))).round().astype(int)
     chosen = [int(order[place]) for place in dict.fromkeys(places.tolist())]
-    scored = len(facts) and np.ptp(facts["score"]) > 0
-    words = {i: f"{facts['visible_vertices'][i]:,} vertices" for i in chosen}
-    words = {i: f"score {facts['score'][i]:.2f} · {text}" if scored else text for i, text in words.items()}
+    words = {i: f"score {facts['score'][i]:.2f} · {facts['visible_vertices'][i]:,} vertices" for i in chosen}
     return page.grid(_figures(facts, words, template), 150)
 
 
@@ -113,22 +125,6 @@ def worst(facts: Facts, template: Template, limit: int) -> Markup:
     return joined(parts, "\n")
 
 
-def left_out(facts: Sequence[Facts], rejects: pa.Table, template: Template, limit: int) -> Markup:
-    """What build-shards left out, reason by reason, drawn from the runs that have it."""
-    reasons: dict[str, dict[str, str]] = {}
-    for row in rejects.to_pylist():
-        reasons.setdefault(row["reason"], {})[row["instance_id"]] = f"{row['reason']} {_value(row)}".strip()
-    parts = []
-    for reason, words in sorted(reasons.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        figures: list[Markup] = []
-        for one in facts:
-            chosen = [index for index, name in enumerate(one.ids) if name in words][: limit - len(figures)]
-            figures += _figures(one, {index: words[one.ids[index]] for index in chosen}, template)
-        shown = page.grid(figures, 150) if figures else html('<p class="none">their keypoints are not among the folders shown here</p>')
-        parts.append(page.titled(f"{reason.capitalize()}: {len(words):,}", shown))
-    return joined(parts, "\n")
-
-
 def _value(reject: Mapping[str, Any]) -> str:
     return "" if reject["value"] is None else page.number(reject["value"])
 
@@ -137,10 +133,15 @@ def _figures(facts: Facts, words: Mapping[int, str], template: Template) -> list
     """The crops of some instances, each with its name and words."""
     rows, colours = facts.rows(list(words)), colour_by_vertex(template)
     crops = (instance_crop(local_pixels(row["image_path"]), row, colours) for row in rows)
-    return [page.figure(page.jpeg_address(c), row["instance_id"], text) for c, row, text in zip(crops, rows, words.values(), strict=True)]
+    return [
+        page.figure(page.jpeg_address(c), row["instance_id"], text)
+        for c, row, text in zip(crops, rows, words.values(), strict=True)
+    ]
 
 
-def instance_crop(pixels: np.ndarray | None, row: Mapping[str, Any], colours: np.ndarray, side: int = 300) -> Image.Image:
+def instance_crop(
+    pixels: np.ndarray | None, row: Mapping[str, Any], colours: np.ndarray, side: int = 300
+) -> Image.Image:
     """A square around the box of an instance, side x side, paled, with keypoints in their vertices' colours.
 
     Args:
@@ -164,84 +165,73 @@ def instance_crop(pixels: np.ndarray | None, row: Mapping[str, Any], colours: np
 def overlays(runs: Sequence[Run], limit: int) -> Markup:
     """Whole photographs with their keypoints, as extract has drawn them."""
     shown = [path for run in runs for path in run.overlays][:limit]
-    return page.grid((page.figure(page.shown_file(path, 900).address, "" if path.stem.isdigit() else path.stem) for path in shown), 340)
+    names = ("" if path.stem.isdigit() else path.stem for path in shown)
+    return page.grid(
+        [page.figure(page.shown_file(path, 900)[0], name) for path, name in zip(shown, names, strict=True)], 340
+    )
 
 
 def problems(runs: Sequence[Run], limit: int = 100) -> Markup:
-    """Images that failed, with the reason, and instances that were rejected."""
+    """The first images that failed, with the reason, and the first instances that were rejected."""
     parts = []
     for run in runs:
         failures, rejects = run.failures().to_pylist(), run.rejects().to_pylist()
         if failures:
-            rows = [[row["image_id"], row["stage"], row["error"], row["message"]] for row in failures[:limit]]
-            parts.append(page.titled(f"Failed {_name(run)}: {len(failures)}", page.table(["image", "stage", "error", "message"], rows)))
+            columns = ("image_id", "stage", "error", "message")
+            table = page.table(columns, ([row[name] for name in columns] for row in failures[:limit]))
+            parts.append(page.titled(f"Failed {_name(run)}: {len(failures):,}", table))
         if rejects:
-            rows = [[row["instance_id"], row["reason"], _value(row)] for row in rejects[:limit]]
-            title = f"Rejected {_name(run)}: {len(rejects)}" + (f", the first {limit} shown" if len(rejects) > limit else "")
-            parts.append(page.folded(title, page.table(["instance", "reason", "value"], rows)))
+            rows = ((row["instance_id"], row["reason"], _value(row)) for row in rejects[:limit])
+            table = page.table(["instance", "reason", "value"], rows)
+            first = f", the first {limit} shown" if len(rejects) > limit else ""
+            parts.append(page.folded(f"Rejected {_name(run)}: {len(rejects):,}{first}", table))
     return joined(parts, "\n") or Markup("<p>Nothing failed, nothing was rejected.</p>")
 
 
 def origin(manifest: Mapping[str, Any]) -> Markup:
     """What the shards were made of and with, and every file with its hash."""
     template = manifest["template"]
-    unit = template["unit"] if template["unit"] == "unknown" else f"1 template unit = {template['factor']:.4g} {template['unit']}"
     facts = [
         ("recipe", manifest["recipe"]),
         ("schema version", manifest["schema_version"]),
         ("template", f"{template['name']} · {template['num_vertices']:,} vertices · {template['hash']}"),
-        ("unit", unit),
+        (
+            "template unit",
+            f"{template['factor']:.4g} {template['unit']}" if template["unit"] != "unknown" else "unknown",
+        ),
     ]
-    settings = page.folded("Settings", page.table(["", ""], _leaves(manifest["settings"])))
-    entries = [[e["name"], f"{e['instances']:,}", f"{e['bytes'] / 1e6:,.1f} MB", e["sha256"][:16]] for e in manifest["shards"]]
+    settings = page.folded("Settings", page.written(json.dumps(manifest["settings"], indent=2, ensure_ascii=False)))
+    entries = [
+        [e["name"], f"{e['instances']:,}", f"{e['bytes'] / 1e6:,.1f} MB", e["sha256"][:16]] for e in manifest["shards"]
+    ]
     files = page.folded(f"Files: {len(entries)}", page.table(["file", "instances", "size", "SHA-256"], entries))
     return page.table(["", ""], facts) + settings + files
 
 
 def extras(folders: Sequence[Path], limit: int) -> Markup:
-    """Pictures, tables and measures that other programs left in the folders, folder by folder, as they are."""
+    """Pictures, Markdown and small JSON that other programs left in the folders, folder by folder, as they are."""
     return joined((_extra(folder, limit) for folder in folders if folder.is_dir()), "\n")
 
 
 def _extra(folder: Path, limit: int) -> Markup:
     texts = [page.markdown(read_text(path, errors="replace")) for path in _files(folder, (".md",))]
-    pictures = sorted(_files(folder, _PICTURES), key=lambda path: (_rank(path), str(path)))
+    pictures = _files(folder, _PICTURES)
     pictures = [path for path in pictures if path.stem not in SHEETS or len(pictures) == 1][:limit]
     figures: dict[bool, list[Markup]] = {False: [], True: []}
     for path in pictures:
         try:
-            picture = page.shown_file(path)
+            address, wide = page.shown_file(path)
         except (InputCorrupt, InputMissing):
             continue
-        figures[picture.wide].append(page.figure(picture.address, path.stem.replace("_", " ")))
-    grids = [page.grid(some, 1000 if wide else 480) for wide, some in figures.items() if some]
-    measures = {path.name: _measures(path) for path in _files(folder, (".json",)) if not path.with_suffix(".md").exists()}
-    tables = [page.folded(name, page.table(["measure", "value"], rows)) for name, rows in measures.items() if rows]
-    parts = [*texts, *grids, *tables]
+        figures[wide].append(page.figure(address, path.stem.replace("_", " ")))
+    grids = [page.grid(some, 1000 if wide else 480) for wide, some in figures.items()]
+    small = [path for path in _files(folder, (".json",)) if path.stat().st_size <= MOST_SHOWN]
+    data = [path for path in small if not path.with_suffix(".md").exists()]
+    folded = [page.folded(path.name, page.written(read_text(path, errors="replace"))) for path in data]
+    parts = [part for part in (*texts, *grids, *folded) if part]
     heading = page.titled(TITLES.get(folder.name, folder.name.capitalize()))
     return joined(parts if texts or not parts else [heading, *parts], "\n")
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix.lower() in suffixes]
-
-
-def _rank(path: Path) -> int:
-    return next((rank for rank, word in enumerate(_FIRST) if word in path.name.lower()), len(_FIRST))
-
-
-def _measures(path: Path) -> list[tuple[str, str]]:
-    try:
-        require_size(path, MOST_SHOWN)
-        return list(itertools.islice(_leaves(parse_json(read_text(path))), MOST_VALUES))
-    except (ValueError, RecursionError):
-        return []
-
-
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Single values inside nested dictionaries, with their path; lists are left out."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{name} / {key}" if name else str(key))
-    elif not isinstance(value, list):
-        yield name, page.number(value) if isinstance(value, float) else str(value)

@@ -1,5 +1,5 @@
 "use strict";
-// Bodies that can be turned, on plain canvases: a depth-buffered rasteriser, so that every browser draws the same pictures.
+// Bodies that can be turned, on plain canvases: a rasteriser with a depth buffer, so that every browser draws the same.
 (() => {
   const STEP = 0.12, TURN = 0.008, SMALLEST = 0.5, LARGEST = 8, ASIDE = 0.9, OVER = 0.75;
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -31,7 +31,7 @@
     return [-sa, ca, 0, se * ca, se * sa, -ce, -ce * ca, -ce * sa, -se];
   }
 
-  // Paints a body in the colours of `tint` and returns the canvas: place = scale * rows (vertex - centre) + shift, in its pixels.
+  // Paints a body in the colours of `tint`; returns the canvas: place = scale * rows (vertex - centre) + shift, pixels.
   function paint(body, tint, rows, centre, scale, shift, width, height) {
     if (inner.width !== width || inner.height !== height || !image) {
       [inner.width, inner.height] = [width, height];
@@ -40,12 +40,15 @@
       [depth, owner] = [new Float32Array(pixels.length), new Int32Array(pixels.length)];
     }
     const { vertices, normals, faces } = body;
-    if (!place || place.length !== vertices.length) [place, colour] = [new Float32Array(vertices.length), new Float32Array(vertices.length)];
+    if (!place || place.length !== vertices.length) {
+      [place, colour] = [new Float32Array(vertices.length), new Float32Array(vertices.length)];
+    }
     const turned = (from, i, row) => rows[row] * from[i] + rows[row + 1] * from[i + 1] + rows[row + 2] * from[i + 2];
     const start = [0, 3, 6].map((row, c) => (shift[c] || 0) - scale * turned(centre, 0, row));
     for (let i = 0; i < vertices.length; i += 3) {
       for (let c = 0; c < 3; c++) place[i + c] = start[c] + scale * turned(vertices, i, 3 * c);
-      const light = 0.5 + 0.5 * Math.abs(0.25 * turned(normals, i, 0) - 0.45 * turned(normals, i, 3) - 0.86 * turned(normals, i, 6));
+      const [right, down, away] = [0, 3, 6].map((row) => turned(normals, i, row));
+      const light = 0.5 + 0.5 * Math.abs(0.25 * right - 0.45 * down - 0.86 * away);
       for (let c = 0; c < 3; c++) colour[i + c] = Math.min(light * (tint[i + c] + 18), 255);
     }
     pixels.fill(0);
@@ -62,8 +65,9 @@
     const ax = place[a], ay = place[a + 1], bx = place[b], by = place[b + 1], cx = place[c], cy = place[c + 1];
     const area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax);
     if (!area) return;
-    const x0 = Math.max(Math.floor(Math.min(ax, bx, cx)), 0), x1 = Math.min(Math.ceil(Math.max(ax, bx, cx)), width - 1);
-    const y0 = Math.max(Math.floor(Math.min(ay, by, cy)), 0), y1 = Math.min(Math.ceil(Math.max(ay, by, cy)), height - 1);
+    const x0 = Math.max(Math.floor(Math.min(ax, bx, cx)), 0), y0 = Math.max(Math.floor(Math.min(ay, by, cy)), 0);
+    const x1 = Math.min(Math.ceil(Math.max(ax, bx, cx)), width - 1);
+    const y1 = Math.min(Math.ceil(Math.max(ay, by, cy)), height - 1);
     for (let y = y0; y <= y1; y++) {
       for (let x = x0; x <= x1; x++) {
         const px = x + 0.5, py = y + 0.5;
@@ -96,11 +100,16 @@
       });
     }
     const tint = (title) => tints[title] || Object.values(tints)[0];
-    const low = [0, 1, 2].map(() => Infinity), high = low.map(() => -Infinity);
-    vertices.forEach((value, i) => ([low[i % 3], high[i % 3]] = [Math.min(low[i % 3], value), Math.max(high[i % 3], value)]));
+    const low = [Infinity, Infinity, Infinity], high = low.map((value) => -value);
+    vertices.forEach((value, i) => {
+      low[i % 3] = Math.min(low[i % 3], value);
+      high[i % 3] = Math.max(high[i % 3], value);
+    });
     const centre = low.map((value, i) => (value + high[i]) / 2), tall = (high[2] - low[2]) / 2;
     let round = 1e-9;
-    for (let i = 0; i < vertices.length; i += 3) round = Math.max(round, Math.hypot(vertices[i] - centre[0], vertices[i + 1] - centre[1]));
+    for (let i = 0; i < vertices.length; i += 3) {
+      round = Math.max(round, Math.hypot(vertices[i] - centre[0], vertices[i + 1] - centre[1]));
+    }
     const seen = data.seen, turn = element.querySelector(".turn"), others = ["keypoints", "over", "alone"];
     const [keypoints, over, alone] = others.map((name) => element.querySelector(`.${name}`));
     const home = { azimuth: Math.PI / 3, elevation: 0.25, zoom: 1 };
@@ -108,10 +117,11 @@
     const stand = { ...home };
     let photograph = null, waiting = false, whole = false;
 
-    // A canvas as large as it is shown, cleared, with the photograph on it; and how many pixels to paint for one of its own.
+    // How many pixels are painted for one of a canvas; and a canvas as large as it is shown, with the photograph on it.
     const finer = () => (window.devicePixelRatio >= 2 ? 1 : 2);
     function sheet(canvas, ground) {
-      const size = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(Math.round(side * (window.devicePixelRatio || 1)), 64));
+      const ratio = window.devicePixelRatio || 1;
+      const size = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(Math.round(side * ratio), 64));
       if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
       const context = canvas.getContext("2d");
       context.imageSmoothingQuality = "high";
@@ -131,18 +141,18 @@
     }
 
     function drawSeen() {
-      const dots = sheet(keypoints, true), [shadow, clear] = [sheet(over, true), sheet(alone, false)], side = alone.width;
+      const dots = sheet(keypoints, true), above = sheet(over, true), clear = sheet(alone, false), side = alone.width;
       const layer = shared.layers.find(({ title }) => title === state.layer), shown = tint(layer.dots || layer.title);
       const points = reals(seen.keypoints), size = Math.max(side / 130, 2);
       new Int32Array(bytes(seen.ids).buffer).forEach((k, i) => {
         dots.fillStyle = `rgb(${shown[3 * k]} ${shown[3 * k + 1]} ${shown[3 * k + 2]})`;
         dots.fillRect(points[2 * i] * side - size / 2, points[2 * i + 1] * side - size / 2, size, size);
       });
-      const fine = finer() * side;
-      const found = paint(body, tint(state.layer), seen.camera, [0, 0, 0], fine * seen.scale, seen.shift.map((x) => fine * x), fine, fine);
+      const fine = finer() * side, shift = seen.shift.map((x) => fine * x);
+      const found = paint(body, tint(state.layer), seen.camera, [0, 0, 0], fine * seen.scale, shift, fine, fine);
       clear.drawImage(found, 0, 0, side, side);
-      shadow.globalAlpha = OVER;
-      shadow.drawImage(found, 0, 0, side, side);
+      above.globalAlpha = OVER;
+      above.drawImage(found, 0, 0, side, side);
     }
 
     function draw() {
@@ -163,28 +173,35 @@
 
     function move(right, up, closer = 1) {
       const elevation = Math.min(Math.max(stand.elevation + up, -Math.PI / 2), Math.PI / 2);
-      look({ azimuth: stand.azimuth - right, elevation, zoom: Math.min(Math.max(stand.zoom * closer, SMALLEST), LARGEST) });
+      const zoom = Math.min(Math.max(stand.zoom * closer, SMALLEST), LARGEST);
+      look({ azimuth: stand.azimuth - right, elevation, zoom });
     }
 
     function tell(event) {
       if (painted !== turn) drawTurned();
-      const x = Math.floor((event.offsetX * inner.width) / turn.clientWidth), y = Math.floor((event.offsetY * inner.height) / turn.clientHeight);
+      const x = Math.floor((event.offsetX * inner.width) / turn.clientWidth);
+      const y = Math.floor((event.offsetY * inner.height) / turn.clientHeight);
       const face = owner[y * inner.width + x];
       if (!(face >= 0)) return state.say("");
       const off = (k) => Math.hypot(place[3 * k] - x, place[3 * k + 1] - y);
       const nearest = [...faces.subarray(face, face + 3)].reduce((best, k) => (off(k) < off(best) ? k : best));
       const layer = shared.layers.find(({ title }) => title === state.layer), held = values[state.layer];
-      state.say(`vertex ${nearest}` + (held ? `: ${+(held[nearest] * layer.factor).toPrecision(3)} ${layer.unit}` : ""));
+      const value = held ? `: ${+(held[nearest] * layer.factor).toPrecision(3)} ${layer.unit}` : "";
+      state.say(`vertex ${nearest}${value}`);
     }
 
     turn.addEventListener("pointerdown", (event) => turn.setPointerCapture(event.pointerId));
-    turn.addEventListener("pointermove", (event) => (event.buttons ? move(event.movementX * TURN, event.movementY * TURN) : tell(event)));
+    turn.addEventListener("pointermove", (event) => {
+      if (event.buttons) move(event.movementX * TURN, event.movementY * TURN);
+      else tell(event);
+    });
     turn.addEventListener("wheel", (event) => {
       if (!event.ctrlKey && !event.shiftKey && document.activeElement !== turn) return;
       event.preventDefault();
       move(0, 0, Math.exp(-0.002 * (event.deltaY || event.deltaX)));
     }, { passive: false });
-    const keys = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP], "+": [0, 0, 1.15], "-": [0, 0, 1 / 1.15] };
+    const arrows = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
+    const keys = { ...arrows, "+": [0, 0, 1.15], "-": [0, 0, 1 / 1.15] };
     turn.addEventListener("keydown", (event) => {
       if (!keys[event.key]) return;
       event.preventDefault();
@@ -204,7 +221,8 @@
   }
 
   function viewer(element) {
-    const shared = content(element), output = element.querySelector("output"), legends = element.querySelectorAll(".scale");
+    const shared = content(element), output = element.querySelector("output");
+    const legends = element.querySelectorAll(".scale");
     shared.faces = new Int32Array(bytes(shared.faces).buffer);
     shared.ramp = bytes(shared.ramp);
     const state = { layer: shared.layers[0].title };

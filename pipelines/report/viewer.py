@@ -6,7 +6,6 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,14 @@ from jaxtyping import Float, Int
 from markupsafe import Markup
 
 from dp3d_data.geometry.colours import colour_by_value
-from pipelines.report.page import html, joined
+from pipelines.report.page import asset, html, joined
 
+SCRIPT = asset("viewer.js")
 # Azimuth and elevation of the viewer in degrees; x forward, y left, z up.
 VIEWS = {"front": (0, 0), "left": (90, 0), "back": (180, 0), "right": (-90, 0), "above": (0, 90)}
 _VIEWER = (
     '<div class="viewer"><div class="bar">{}<span class="views">{}</span><div class="told"><output></output>{}'
-    '<span class="hint">drag or arrow keys turn it · shift and wheel, + and - zoom · double click resets</span></div></div>'
+    '<span class="hint">drag, arrow keys turn · shift and wheel, + and - zoom · double click resets</span></div></div>'
     '<div class="bodies">{}</div><script type="application/json">{}</script></div>'
 )
 _BODY = '<figure><div class="row">{}</div>{}<script type="application/json">{}</script></figure>'
@@ -55,9 +55,10 @@ class Body:
 
     Attributes:
         vertices: template frame.
-        caption: its name, and what is known of it.
+        caption: its name, and what is known of it; below it where `seen`.
         arrays: title of a layer -> RGB [K, 3] uint8, or values [K].
-        seen: photograph (a data address or None), ids, keypoints, camera, scale and shift, see `view.py`; None to show it alone.
+        seen: photograph (a data address or None), ids, keypoints, camera, scale and shift, see `view.py`; None for the
+            body alone.
     """
 
     vertices: Float[np.ndarray, "K 3"]
@@ -66,14 +67,8 @@ class Body:
     seen: Mapping[str, Any] | None = None
 
 
-def share_layer(name: str, of: str, share: Float[np.ndarray, "K"]) -> Layer:
-    """Shares 0..1 of instances, from 0 (dark) to the largest (yellow)."""
-    text = f"Share of {of} in which each vertex is visible."
-    return Layer(name, text, max(float(share.max(initial=0.0)), 1e-9), 100.0, f"% of {of}")
-
-
 def viewer(faces: Int[np.ndarray, "F 3"], layers: Sequence[Layer], bodies: Sequence[Body]) -> Markup:
-    """The bodies of one topology; the page needs viewer_script() once at its end."""
+    """The bodies of one topology; the page needs the program SCRIPT once at its end."""
     shared = {
         "faces": packed(faces, "<i4"),
         "ramp": packed(colour_by_value(np.linspace(0, 1, 256)), "u1"),
@@ -83,11 +78,6 @@ def viewer(faces: Int[np.ndarray, "F 3"], layers: Sequence[Layer], bodies: Seque
     button = '<button type="button" data-view="{} {}">{}</button>'
     views = joined(html(button, azimuth, elevation, name) for name, (azimuth, elevation) in VIEWS.items())
     return html(_VIEWER, buttons, views, joined(map(_legend, layers)), joined(map(_figure, bodies)), safe_json(shared))
-
-
-def viewer_script() -> str:
-    """The program that draws every viewer of a page."""
-    return files("pipelines.report").joinpath("viewer.js").read_text(encoding="utf-8")
 
 
 def _legend(layer: Layer) -> Markup:
@@ -101,7 +91,7 @@ def _legend(layer: Layer) -> Markup:
 
 
 def _figure(body: Body) -> Markup:
-    """The canvases of a body: with a photograph the keypoints on it, the body over it and alone, then the one that turns."""
+    """The canvases of a body: where it was seen its keypoints, the body over them and alone; last it turns."""
     data = {
         "vertices": packed(body.vertices, "<f4"),
         "values": {title: packed(values, "<f4") for title, values in body.arrays.items() if values.ndim == 1},
@@ -110,12 +100,15 @@ def _figure(body: Body) -> Markup:
     }
     names = ("keypoints", "over", "alone") if body.seen else ()
     canvases = joined(html('<canvas class="{}"></canvas>', name) for name in names) + html(_TURNING, body.caption)
-    return html(_BODY, canvases, html("<figcaption>{}</figcaption>", body.caption), safe_json(data))
+    caption = html("<figcaption>{}</figcaption>", body.caption) if body.seen else ""
+    return html(_BODY, canvases, caption, safe_json(data))
 
 
 def safe_json(data: object) -> Markup:
     """JSON that no HTML parser takes for a tag."""
-    return Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+    return Markup(
+        json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    )
 
 
 def packed(values: np.ndarray, kind: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -19,7 +18,7 @@ from dp3d_data.shards.runs import TEMPLATE, Run
 from pipelines.report import page, sections
 from pipelines.report.facts import Facts, all_facts
 from pipelines.report.plots import distributions
-from pipelines.report.viewer import viewer_script
+from pipelines.report.viewer import SCRIPT
 
 
 @dataclass(frozen=True)
@@ -56,20 +55,26 @@ def write_report(plan: ReportPlan, out: Path) -> Path:
         raise NothingToDo("nothing to report", hint=f"dp3d-data extract --category {plan.category}")
     template = _template(runs, plan.shards)
     facts = all_facts(runs, plan.shards, manifest, template)
-    parts = {"Overview": sections.overview(runs, manifest), **_surfaces(facts, template), **_instances(plan, facts, template)}
-    if manifest is not None and template is not None and (plan.shards / REJECTS).is_file():
-        rejects = read_table(plan.shards / REJECTS)
-        parts["Left out"] = sections.left_out(facts[: len(runs)], rejects, template, max(plan.pictures // 4, 1))
-    if photographs := [run for run in runs if run.overlays]:
-        parts["Photographs"] = sections.overlays(photographs, plan.pictures)
-    parts["Learned model"] = learned
-    if runs:
-        parts["Failures"] = sections.problems(runs)
-    if manifest is not None:
-        parts["Origin"] = sections.origin(manifest)
-    title, script = f"{plan.category.capitalize()}: keypoints and shapes", viewer_script() if template is not None else ""
+    parts = {
+        "Overview": sections.overview(runs, manifest),
+        "Template": "" if template is None else sections.template_view(template, facts),
+        "Distributions": distributions([one for one in facts if len(one)]),
+        **({} if template is None else _instances(plan, facts, template)),
+        "Photographs": sections.overlays(runs, plan.pictures),
+        "Learned model": learned,
+        "Failures": sections.problems(runs) if runs else "",
+        "Origin": "" if manifest is None else sections.origin(manifest),
+    }
+    models = sorted({f"model {run.marker['config']['model']}" for run in runs if run.marker["config"].get("model")})
+    known = "no template" if template is None else f"template {template.name}, {template.num_vertices:,} vertices"
+    recipes = [f"{run.kind} {run.marker['recipe']}" for run in runs] + (
+        [f"shards {manifest['recipe']}"] if manifest else []
+    )
+    title = f"{plan.category.capitalize()}: keypoints and shapes"
     shown = [(name, inner) for name, inner in parts.items() if inner]
-    text = page.page(title, _subtitle(runs, template), shown, _footer(runs, manifest), script)
+    text = page.page(
+        title, " · ".join([known, *models]), shown, f"Recipes: {' · '.join(recipes)}", SCRIPT if template else ""
+    )
     return write_whole(out, lambda stream: stream.write(text))
 
 
@@ -90,30 +95,15 @@ def _template(runs: Sequence[Run], shards: Path | None) -> Template | None:
     return next((Template.load(folder / TEMPLATE) for folder in found if (folder / TEMPLATE).is_file()), None)
 
 
-def _surfaces(facts: Sequence[Facts], template: Template | None) -> dict[str, Markup]:
-    """The template that turns, and the distributions."""
-    parts = {"Template": sections.template_view(template, facts)} if template is not None else {}
-    some = [one for one in facts if len(one)]
-    return parts | ({"Distributions": distributions(some)} if some else {})
-
-
-def _instances(plan: ReportPlan, facts: Sequence[Facts], template: Template | None) -> dict[str, Markup]:
-    """Contact sheets of each run, or of each split where only shards are there; of the template's instances alone."""
+def _instances(plan: ReportPlan, facts: Sequence[Facts], template: Template) -> dict[str, Markup]:
+    """Pictures of each run, or of each split where only shards are there."""
+    few = max(plan.pictures // 4, 1)
     some = [one for one in facts if len(one) and len(one.seen)]
     some = [one for one in some if one.is_run] or some
-    if template is None:
-        return {}
-    sheets = [page.titled(one.name.capitalize(), sections.contact_sheet(one, template, plan.pictures)) for one in some]
-    worst = [page.titled(one.name.capitalize(), sections.worst(one, template, max(plan.pictures // 4, 1))) for one in some]
-    return {"Instances": page.joined(sheets), "Worst": page.joined(worst)}
-
-
-def _subtitle(runs: Sequence[Run], template: Template | None) -> str:
-    models = sorted({str(run.marker["config"].get("model")) for run in runs if run.marker["config"].get("model")})
-    parts = [f"template {template.name}, {template.num_vertices:,} vertices" if template else "no template"]
-    return " · ".join(parts + [f"model {name}" for name in models])
-
-
-def _footer(runs: Sequence[Run], manifest: Mapping[str, Any] | None) -> str:
-    recipes = [f"{run.kind} {run.marker['recipe']}" for run in runs] + ([f"shards {manifest['recipe']}"] if manifest else [])
-    return "Recipes: " + " · ".join(recipes)
+    parts = {}
+    for section, draw, limit in (("Instances", sections.contact_sheet, plan.pictures), ("Worst", sections.worst, few)):
+        parts[section] = page.joined(page.titled(one.name.capitalize(), draw(one, template, limit)) for one in some)
+    if plan.shards is not None and (plan.shards / MANIFEST).is_file() and (plan.shards / REJECTS).is_file():
+        runs = [one for one in facts if one.is_run]
+        parts["Left out"] = sections.left_out(runs, read_table(plan.shards / REJECTS), template, few)
+    return parts

@@ -7,11 +7,9 @@ from PIL import Image
 
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import UsageError
-from dp3d_data.geometry.colours import colour_by_part, colour_by_value
-from dp3d_data.geometry.renderer import render, silhouette, template_view, turntable
 from dp3d_model.export.gallery import Output, draw_parts, photographs_first, safe_name, write_predictions
 from dp3d_model.export.meshes import export_mesh
-from dp3d_model.export.pictures import beside_photograph, square_of
+from dp3d_model.export.pictures import beside_photograph, square_in
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
@@ -37,64 +35,6 @@ def test_another_mesh_format_is_refused(tmp_path):
         export_mesh(tmp_path / "body.stl", vertices, faces, np.zeros((len(vertices), 3), dtype=np.uint8))
 
 
-def test_a_triangle_is_drawn_where_it_is_in_its_colour():
-    vertices = np.array([[10.0, 10.0, 0.0], [50.0, 10.0, 0.0], [10.0, 50.0, 0.0]])
-    faces = np.array([[0, 2, 1]])
-    colours = np.array([[200, 0, 0]] * 3, dtype=np.uint8)
-    picture, mask = render(vertices, faces, colours, 64, 60)
-    y, x = np.nonzero(mask)
-    assert picture.shape == (60, 64, 3)
-    assert (x.min(), y.min()) == (10, 10)
-    assert abs(mask.sum() - 800) < 30
-    assert np.all((x + 0.5) + (y + 0.5) <= 60.5)
-    assert np.all(picture[mask][:, 1:] == 0)
-    assert np.all(picture[~mask] == picture[0, 0])
-
-
-def test_the_nearer_surface_hides_the_farther_one():
-    square = np.array([[5.0, 5.0, 0.0], [35.0, 5.0, 0.0], [35.0, 35.0, 0.0], [5.0, 35.0, 0.0]])
-    vertices = np.concatenate([square, square + [0.0, 0.0, -9.0]])
-    faces = np.array([[0, 2, 1], [0, 3, 2], [4, 6, 5], [4, 7, 6]])
-    colours = np.repeat(np.array([[255, 0, 0], [0, 255, 0]], dtype=np.uint8), 4, axis=0)
-    picture, mask = render(vertices, faces, colours, 40, 40)
-    assert picture[mask][:, 0].max() == 0
-    assert picture[mask][:, 1].min() > 0
-
-
-def test_a_face_is_lit_from_both_sides():
-    """A mesh whose faces all point inwards gives the same picture."""
-    vertices, faces = blob()
-    colours = np.full((len(vertices), 3), 200, dtype=np.uint8)
-    outward, inward = (render(vertices * 40 + [50.0, 50.0, 0.0], f, colours, 100, 100) for f in (faces, faces[:, ::-1]))
-    assert np.array_equal(outward[1], inward[1]) and np.abs(outward[0].astype(int) - inward[0]).max() <= 1
-    assert outward[0][outward[1]].std() > 5
-
-
-def test_a_mesh_outside_the_picture_is_not_in_it():
-    vertices, faces = blob()
-    for centre in ([-500.0, 20.0, 0.0], [20.0, 900.0, 5.0]):
-        picture, mask = render(vertices + centre, faces, np.zeros((len(vertices), 3), dtype=np.uint8), 40, 30)
-        assert not mask.any() and np.ptp(picture) == 0 and not silhouette(vertices + centre, faces, 40, 30).any()
-
-
-def test_views_are_rotations_with_z_up_in_the_picture():
-    for azimuth in (0.0, 90.0, 210.0):
-        view = template_view(azimuth)
-        assert np.allclose(view @ view.T, np.eye(3), atol=1e-9)
-        assert np.linalg.det(view) == pytest.approx(1.0)
-        assert (view @ [0.0, 0.0, 1.0])[1] < 0
-    assert np.allclose(template_view(0.0, 0.0) @ [1.0, 0.0, 0.0], [0.0, 0.0, -1.0], atol=1e-9)
-    assert np.allclose(template_view(0.0, 0.0) @ [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], atol=1e-9)
-
-
-def test_a_turntable_shows_the_body_in_every_tile():
-    vertices, faces = blob()
-    strip = turntable(vertices, faces, np.full((len(vertices), 3), 90, dtype=np.uint8), views=3, size=48)
-    assert strip.shape == (48, 144, 3)
-    for tile in np.split(strip, 3, axis=1):
-        assert 0.05 < (tile[..., 0] < 200).mean() < 0.9
-
-
 def test_the_body_lies_over_its_photograph(tmp_path):
     vertices, faces = blob()
     projected = vertices * 60 + [100.0, 80.0, 0.0]
@@ -106,19 +46,6 @@ def test_the_body_lies_over_its_photograph(tmp_path):
     assert row.shape == (64, 192, 3)
     assert row[:, 64:128].mean() > row[:, :64].mean()
     assert beside_photograph(local_pixels("nowhere.jpg"), *arguments, size=64).shape == (64, 192, 3)
-
-
-def test_colours_of_parts():
-    palette = colour_by_part(np.eye(16))
-    assert len(np.unique(palette, axis=0)) == 16
-    half = colour_by_part(np.full((1, 2), 0.5))
-    assert np.abs(half - palette[:2].mean(0)).max() <= 1
-
-
-def test_colours_of_values_run_from_violet_to_yellow_and_are_clipped():
-    ends = colour_by_value(np.array([0.0, 1.0]))
-    assert ends.tolist() == [[68, 1, 84], [253, 231, 36]]
-    assert np.array_equal(colour_by_value(np.array([-1.0, 2.0])), ends) and np.array_equal(colour_by_value(np.array([np.nan])), ends[:1])
 
 
 def test_a_prediction_projects_onto_its_keypoints():
@@ -183,14 +110,14 @@ def test_names_of_files():
 
 def test_a_square_of_a_photograph_lies_where_it_should_however_large(tmp_path):
     """White inside the photograph, grey outside; a square a million times as wide as the photograph is still a small picture."""
-    Image.new("RGB", (40, 20), (255, 255, 255)).save(tmp_path / "white.png")
-    inside = np.asarray(square_of(str(tmp_path / "white.png"), (-20.0, -10.0, 80.0), 80)) == 255
+    white = np.full((20, 40, 3), 255, dtype=np.uint8)
+    inside = np.asarray(square_in(white, (-20.0, -10.0, 80.0), 80)) == 255
     expected = np.zeros((80, 80), dtype=bool)
     expected[10:30, 20:60] = True
     assert np.array_equal(inside.all(2), expected)
-    far = square_of(str(tmp_path / "white.png"), (-1e7, -1e7, 4e7), 64)
+    far = square_in(white, (-1e7, -1e7, 4e7), 64)
     assert far.size == (64, 64)
-    beside = np.asarray(square_of(str(tmp_path / "white.png"), (100.0, 100.0, 10.0), 8))
+    beside = np.asarray(square_in(white, (100.0, 100.0, 10.0), 8))
     assert (beside != 255).all()
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    assert square_of(str(tmp_path / "broken.png"), (0.0, 0.0, 10.0), 8) is None
+    assert local_pixels(str(tmp_path / "broken.png")) is None

@@ -1,5 +1,6 @@
 """The page of lifted instances: its numbers are those of the evaluation, and it draws and turns in a real browser."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +53,8 @@ def test_errors_are_those_of_the_evaluation(surface):
 def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
     lifter = Lifter(surface, tiny(body=body)).eval()
     instances = named(with_photograph(toy_instances(surface, 2), tmp_path))
-    path = write_view(lifter, instances, list(predict(lifter, instances)), tmp_path / "view.html", HOSTILE)
+    lifted = list(predict(lifter, instances))
+    path = write_view(lifter, instances, lifted, tmp_path / "view.html", HOSTILE)
     with Browser(tmp_path / "profile") as browser:
         browser.open(path)
         assert all(browser.run(f"({COLOURS})('{name}')") > 20 for name in ("keypoints", "over", "alone", "turn"))
@@ -66,6 +68,13 @@ def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
         browser.settle()
         seen.append(browser.run(turned))
         assert len(set(seen)) == 5, "layers and keys each change the picture"
+        x, y, side = browser.run(
+            "(() => { const c = document.querySelector('canvas.turn'); c.scrollIntoView({block: 'center'});"
+            " const r = c.getBoundingClientRect(); return [r.x, r.y, r.width] })()"
+        )
+        browser.hover(x + side / 2, y + side / 2)
+        told = re.fullmatch(r"vertex (\d+): ([\d.e-]+) template extents", browser.run("document.querySelector('output').textContent"))
+        assert float(told[2]) == pytest.approx(errors_of(lifted, instances)[0].vertices[int(told[1])], rel=5e-3), "the error of the vertex"
         assert "PA-MPJPE" in browser.run("document.querySelector('.viewer figcaption').textContent")
         assert HOSTILE in browser.run("document.querySelector('.viewer figcaption').textContent")
         assert browser.run("document.querySelector('h1').textContent") == HOSTILE
