@@ -19,9 +19,8 @@ from dp3d_data.geometry import Template, load_template
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.files import read_table
-from dp3d_data.shards.retries import amend, failed_in, reopen
-from dp3d_data.shards.run_parts import HASHED, changed_images, done_parts, instance_path, part_path
-from dp3d_data.shards.runs import MARKER, found_run
+from dp3d_data.shards.run_writer import amend, failed_in, reopen
+from dp3d_data.shards.runs import HASHED, MARKER, changed_images, chunk_path, done_chunks, found_run, instance_path
 from pipelines.ahead import annotate_all
 from pipelines.annotate import Annotator, Predictor, RowMaker, Rows, failure_row, limited_threads, require_same_template
 from pipelines.clusters import read_recipe
@@ -317,7 +316,7 @@ def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str],
 
 def deadly_images(folder: Path) -> set[str]:
     """The images of an unfinished run that end a worker process: this one is not to look at them."""
-    tables = (read_table(part_path(folder, "failures", index)) for index in done_parts(folder))
+    tables = (read_table(chunk_path(folder, "failures", index)) for index in done_chunks(folder))
     return {row["image_id"] for table in tables for row in table.to_pylist() if row["stage"] == WORKER}
 
 

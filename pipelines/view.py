@@ -15,13 +15,13 @@ from markupsafe import Markup
 
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.files import write_whole
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.vertex_errors import Errors, errors_of
 from dp3d_model.export.gallery import figures_text, model_colours, photograph_texture
 from dp3d_model.export.pictures import crop_box, square_in
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.prediction import Prediction
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.instances import Instances
 from pipelines.report.markup import html, joined
 from pipelines.report.page import cards, page
 from pipelines.report.pictures import jpeg_address
@@ -65,7 +65,7 @@ class Scale:
 
 def write_view(
     lifter: Lifter,
-    instances: Instances,
+    instances: KeypointBatch,
     lifted: Sequence[Prediction],
     path: str | Path,
     title: str,
@@ -123,7 +123,7 @@ def _controls(scale: Scale, truth: bool, texture: bool) -> Markup:
     )
 
 
-def _entry(surface: Surface, one: Prediction, instances: Instances, i: int, errors: Errors | None, scale: Scale) -> dict[str, Any]:
+def _entry(surface: Surface, one: Prediction, instances: KeypointBatch, i: int, errors: Errors | None, scale: Scale) -> dict[str, Any]:
     visible = instances.visible[i].numpy()
     keypoints, projected = instances.keypoints[i].numpy()[visible], one.projected()
     path = instances.image_paths[i] if instances.image_paths else ""

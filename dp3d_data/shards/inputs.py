@@ -1,4 +1,4 @@
-"""What shards are built from: finished runs and other shards, seen alike, and the pieces in which they are read."""
+"""What shards are built from: finished runs and other shards, seen alike, and the partitions in which they are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.errors import InputMissing, NothingToDo, ShardError, UsageError
 from dp3d_data.files import check_digest
-from dp3d_data.shards.manifest import MANIFEST, read_manifest
+from dp3d_data.shards.files import MANIFEST, read_manifest
 from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
 
 SHARDS = "shards"
-# Rows are read in pieces of about so many bytes, each of which tells how well it is encoded: other pieces, other shards.
-PIECE_BYTES = 96 << 20
+# Rows are read in partitions of about so many bytes, each of which tells how well it is encoded: other partitions, other shards.
+PARTITION_BYTES = 96 << 20
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def open_inputs(folders: Sequence[str | Path]) -> list[Input]:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Partition:
     """Consecutive rows of the inputs, read together.
 
     Attributes:
@@ -157,16 +157,16 @@ class Piece:
                 check_digest(file_digest(path), expected, path)
 
 
-def pieces(inputs: Sequence[Input], piece_bytes: int | None = None) -> list[Piece]:
-    """Cut the inputs into pieces of whole row groups, of PIECE_BYTES where nothing else is said.
+def partitions(inputs: Sequence[Input], partition_bytes: int | None = None) -> list[Partition]:
+    """Cut the inputs into partitions of whole row groups, of PARTITION_BYTES where nothing else is said.
 
     Raises:
         InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
     """
-    result: list[Piece] = []
+    result: list[Partition] = []
     parts: list[tuple[Path, str, tuple[int, ...]]] = []
     start = rows = held = 0
-    limit = PIECE_BYTES if piece_bytes is None else piece_bytes
+    limit = PARTITION_BYTES if partition_bytes is None else partition_bytes
     for path, digest in ((one.folder / name, digest) for one in inputs for name, digest in one.files.items()):
         with open_parquet(path) as file:
             sizes = [(file.metadata.row_group(g).num_rows, file.metadata.row_group(g).total_byte_size) for g in range(file.num_row_groups)]
@@ -174,12 +174,12 @@ def pieces(inputs: Sequence[Input], piece_bytes: int | None = None) -> list[Piec
         for group, (count, size) in enumerate(sizes):
             if held and held + size > limit:
                 parts += [(path, digest, tuple(range(first, group)))] if group > first else []
-                result.append(Piece(start, rows, tuple(parts)))
+                result.append(Partition(start, rows, tuple(parts)))
                 start, rows, held, parts, first = start + rows, 0, 0, [], group
             rows, held = rows + count, held + size
         parts.append((path, digest, tuple(range(first, len(sizes)))))
     if parts:
-        result.append(Piece(start, rows, tuple(parts)))
+        result.append(Partition(start, rows, tuple(parts)))
     return result
 
 

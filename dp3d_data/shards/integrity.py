@@ -12,13 +12,12 @@ import pyarrow as pa
 
 from dp3d_data.config import file_digest
 from dp3d_data.errors import Dp3dError, ShardError
-from dp3d_data.shards.basis import BASIS, read_basis
-from dp3d_data.shards.decode import list_values
+from dp3d_data.shards.files import BASIS, MANIFEST, read_basis, read_manifest
+from dp3d_data.shards.index import content_hashes
 from dp3d_data.shards.inputs import open_parquet, read_group
-from dp3d_data.shards.manifest import MANIFEST, read_manifest
 from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
 from dp3d_data.shards.schema import PER_VERTEX
-from dp3d_data.shards.stored import content_hashes
+from dp3d_data.shards.table import list_values
 
 # The schema version from which rows carry the hash of their content.
 HASHED = 3

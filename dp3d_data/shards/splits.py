@@ -17,7 +17,7 @@ from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
 
 TRAIN, VAL, TEST = "train", "val", "test"
-SIDES = (TRAIN, VAL, TEST)
+SPLITS = (TRAIN, VAL, TEST)
 RULES = ("ratio", "official", "kept", "list")
 TOGETHER = ("group", "image")
 Names = Sequence[str | None] | pa.ChunkedArray | pa.Array
@@ -63,14 +63,14 @@ def read_split_list(path: str | Path) -> dict[str, str]:
             continue
         at = max(line.rfind("\t"), line.rfind(","))
         name, side = line[:at].strip(), line[at + 1 :].strip().lower()
-        if at < 0 or not name or side not in SIDES:
+        if at < 0 or not name or side not in SPLITS:
             raise InputCorrupt(f"line {number} names no side", got=line, expected="name,train or name,val or name,test", path=path)
         if listed.setdefault(name, side) != side:
             raise InputCorrupt(f"line {number} puts a name on a second side", got=line, expected=f"{name},{listed[name]}", path=path)
     return listed
 
 
-def given_sides(rule: SplitRule, table: pa.Table) -> pa.Array | None:
+def given_splits(rule: SplitRule, table: pa.Table) -> pa.Array | None:
     """The side of each row of an index that the rule takes as given, null where there is none; None where it takes none.
 
     Raises:
@@ -84,10 +84,10 @@ def given_sides(rule: SplitRule, table: pa.Table) -> pa.Array | None:
         columns = (table.column(name) for name in ("instance_id", "image_id", "group"))
         return _one(pc.coalesce(*(pc.take(sides, pc.index_in(column, value_set=keys, skip_nulls=True)) for column in columns)))
     given = _one(table.column("source_split" if rule.by == "official" else "split"))
-    strange = sorted(set(given.unique().to_pylist()) - {*SIDES, None})
+    strange = sorted(set(given.unique().to_pylist()) - {*SPLITS, None})
     if strange:
         hint = "divide them by ratio, or by a list of your own: dp3d-data build-shards --split-list FILE"
-        raise UsageError("the source names an unknown side of its split", got=strange[0], expected=", ".join(SIDES), hint=hint)
+        raise UsageError("the source names an unknown side of its split", got=strange[0], expected=", ".join(SPLITS), hint=hint)
     return given
 
 
@@ -125,7 +125,7 @@ def _one(array: pa.ChunkedArray | pa.Array) -> pa.Array:
 def assign_splits(
     groups: Names, images: Names, sources: Names, *, rule: SplitRule, given: Names | None = None
 ) -> Int[np.ndarray, "N"]:
-    """The side of each instance, as a number in SIDES.
+    """The side of each instance, as a number in SPLITS.
 
     A component (see components) with a given side takes it. The others are ordered by a hash of seed and name, apart for
     each source; they go to "test", then to "val", until these have their shares of the source's instances. A source with
@@ -135,7 +135,7 @@ def assign_splits(
         groups: group of each instance; the image's hash or the instance's own name where it has no other.
         images: content hash of each instance's image, or None.
         sources: source of each instance; a component belongs to the source of its first instance.
-        given: side of each instance or None, from given_sides.
+        given: side of each instance or None, from given_splits.
 
     Raises:
         UsageError: a component has two given sides.
@@ -155,13 +155,13 @@ def assign_splits(
 
 
 def _take_given(side: np.ndarray, member: np.ndarray, names: list[str], given: pa.Array, rule: SplitRule) -> None:
-    code = pc.index_in(given, value_set=pa.array(SIDES)).fill_null(-1).to_numpy(zero_copy_only=False)
+    code = pc.index_in(given, value_set=pa.array(SPLITS)).fill_null(-1).to_numpy(zero_copy_only=False)
     known = code >= 0
     side[member[known]] = code[known]
     torn = np.flatnonzero(known & (side[member] != code))
     if len(torn):
         name = names[member[torn[0]]]
-        got = f"{name!r} on {SIDES[code[torn[0]]]} and on {SIDES[side[member[torn[0]]]]}"
+        got = f"{name!r} on {SPLITS[code[torn[0]]]} and on {SPLITS[side[member[torn[0]]]]}"
         image = ", or keep images together alone: --together image" if rule.together == "group" else ""
         hint = f"divide anew: --split ratio{image}"
         raise UsageError("the given split tears apart what belongs together", got=got, expected="one side for each group", hint=hint)
@@ -176,10 +176,10 @@ def _divide(side: np.ndarray, free: np.ndarray, sizes: np.ndarray, names: list[s
     for code in order:
         size = int(sizes[code])
         chosen = next((name for name in wanted if taken[name] + size / 2 <= wanted[name]), TRAIN)
-        side[code] = SIDES.index(chosen)
+        side[code] = SPLITS.index(chosen)
         if chosen != TRAIN:
             taken[chosen] += size
-    rest = [code for code in order if SIDES[side[code]] != TEST]
+    rest = [code for code in order if SPLITS[side[code]] != TEST]
     if len(rest) > 1 and rule.train > 0 and rule.train + rule.test < 1 and len({int(side[code]) for code in rest}) == 1:
         smallest = min(rest, key=lambda code: int(sizes[code]))
-        side[smallest] = SIDES.index(VAL if SIDES[side[smallest]] == TRAIN else TRAIN)
+        side[smallest] = SPLITS.index(VAL if SPLITS[side[smallest]] == TRAIN else TRAIN)

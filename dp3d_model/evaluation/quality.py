@@ -12,11 +12,11 @@ from jaxtyping import Float, Int
 from dp3d_data.errors import NothingToDo
 from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import mask_pixels
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.export.render import silhouette
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.augmentation import mirror
-from dp3d_model.training.instances import Instances
 
 STRETCH = 1.5
 # Side of the pictures in which silhouettes are compared, pixels.
@@ -30,7 +30,7 @@ FIGURES = {
 }
 
 
-def reprojection(projected: Float[np.ndarray, "k 2"], instances: Instances, i: int) -> float:
+def reprojection(projected: Float[np.ndarray, "k 2"], instances: KeypointBatch, i: int) -> float:
     """Mean distance of the visible vertices to their keypoints, as a share of the longer side of these."""
     visible = instances.visible[i].numpy()
     keypoints = instances.keypoints[i].numpy()[visible]
@@ -69,7 +69,7 @@ def stretched(vertices: Float[np.ndarray, "n k 3"], surface: Surface) -> Float[n
     return (posed > STRETCH * rest).mean(-1)
 
 
-def agreement(lifter: Lifter, instances: Instances) -> Float[np.ndarray, "n"]:
+def agreement(lifter: Lifter, instances: KeypointBatch) -> Float[np.ndarray, "n"]:
     """Mean distance of what the network makes of each instance to what it makes of its mirror image, mirrored back, template extents.
 
     NaN where the template's symmetry is not known.
@@ -79,20 +79,16 @@ def agreement(lifter: Lifter, instances: Instances) -> Float[np.ndarray, "n"]:
         return np.full(len(instances), np.nan)
     with torch.no_grad():
         one, two = (
-            lifter(lifter.observe(each.keypoints, each.visible, each.cameras, each.weights)).in_camera()
+            lifter(lifter.normalise(each)).in_camera()
             for each in (instances, mirror_image(instances, lifter.surface))
         )
     difference = one - two[:, symmetry] * two.new_tensor([-1.0, 1.0, 1.0])
     return (difference - difference.mean(1, keepdim=True)).norm(dim=2).mean(1).numpy()
 
 
-def mirror_image(instances: Instances, surface: Surface) -> Instances:
+def mirror_image(instances: KeypointBatch, surface: Surface) -> KeypointBatch:
     """The instances as a mirror shows them, each vertex in the place of its partner; truth and masks do not come along."""
-    keypoints, visible = mirror(instances.keypoints, instances.visible, surface.symmetry)
-    cameras = None if instances.cameras is None else instances.cameras * torch.tensor([1.0, 1.0, -1.0, 1.0])
-    weights = None if instances.weights is None else instances.weights[:, surface.symmetry]
-    without = {"true_vertices": None, "true_scale": None, "masks": ()}
-    return replace(instances, keypoints=keypoints, visible=visible, cameras=cameras, weights=weights, **without)
+    return mirror(replace(instances, true_vertices=None, true_scale=None, masks=()), surface.symmetry)
 
 
 # What confidence is made of: figures of an instance, the share of the template that it shows, and the mean weight of its keypoints.
@@ -102,7 +98,7 @@ GOOD = 0.1
 RIDGE = 1e-2
 
 
-def features(figures: Mapping[str, Float[np.ndarray, "n"]], instances: Instances) -> Float[np.ndarray, "n f"]:
+def features(figures: Mapping[str, Float[np.ndarray, "n"]], instances: KeypointBatch) -> Float[np.ndarray, "n f"]:
     """FEATURES of instances, the errors as logarithms; NaN where unknown."""
     visible = instances.visible.float().mean(1).numpy()
     weight = np.ones(len(instances)) if instances.weights is None else _mean_weight(instances)
@@ -111,7 +107,7 @@ def features(figures: Mapping[str, Float[np.ndarray, "n"]], instances: Instances
     return np.stack([values[name] for name in FEATURES], axis=1)
 
 
-def _mean_weight(instances: Instances) -> Float[np.ndarray, "n"]:
+def _mean_weight(instances: KeypointBatch) -> Float[np.ndarray, "n"]:
     return (instances.weights.sum(1) / instances.visible.sum(1).clamp_min(1)).numpy()
 
 

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dp3d_data.geometry.rigid_camera import Camera, fit_camera
+from dp3d_data.geometry.rigid_camera import Camera, Lens, fit_camera
 
 # Rounds of the rigid fit on straightened keypoints.
 ROUNDS = 4
 # Least depth of a point, in distances to the object: nothing comes closer to the pinhole, or behind it.
 NEAREST = 0.1
-
-
-@dataclass(frozen=True)
-class Lens:
-    """Pinholes turned towards their objects, in the units of the observation; parallel rays where nearness is 0.
-
-    Attributes:
-        nearness: [N] one over the distance that the rigid template has; template units.
-        axis: [N, 2] where the turned camera looks, from the keypoints' origin.
-        turn: [N, 3, 3] camera_from_turned: from the turned camera to that of the image.
-    """
-
-    nearness: Float[Tensor, "n"]
-    axis: Float[Tensor, "n 2"]
-    turn: Float[Tensor, "n 3 3"]
 
 
 def turned_towards(

@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from dp3d_data.geometry.template import Template
-from dp3d_data.shards.decode import VIEW_COLUMNS, views
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.index import COLUMNS, measure
 from dp3d_data.shards.runs import Run
+from dp3d_data.shards.table import KEYPOINT_COLUMNS, InstanceTable, list_values
 
 NAMES = {"extract": "photographs", "synth": "synthetic", "project": "model fits"}
-SHOWN = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *VIEW_COLUMNS]
-_READ = list(dict.fromkeys([*COLUMNS, "instance_id", "image_path", *VIEW_COLUMNS]))
+SHOWN = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *KEYPOINT_COLUMNS]
+_READ = list(dict.fromkeys([*COLUMNS, "instance_id", "image_path", *KEYPOINT_COLUMNS]))
 _CHUNK = 2048
 
 
@@ -130,7 +130,7 @@ def facts_of(collection: Collection, template: Template | None) -> Facts:
         for name, values in (_measured(table) | _viewed(table, known)).items():
             parts[name].append(values)
         if known:
-            seen += np.bincount(views(table).ids, minlength=len(seen))[: len(seen)]
+            seen += np.bincount(list_values(table.column("vertex_ids"))[1], minlength=len(seen))[: len(seen)]
     joined = {name: np.concatenate(values) for name, values in parts.items()}
     joined["pictured"] = joined["pictured"].astype(bool)
     return Facts(collection=collection, instance_ids=ids, seen=seen, **joined)
@@ -150,7 +150,7 @@ def _viewed(table: pa.Table, template: Template | None) -> dict[str, np.ndarray]
     names = ("azimuth", "elevation", "residual")
     result = {name: np.full(table.num_rows, np.nan) for name in names}
     for start in range(0, table.num_rows if template is not None else 0, _CHUNK):
-        keypoints, visible = views(table.slice(start, _CHUNK)).dense(template.num_vertices)
+        keypoints, visible, _ = InstanceTable.of(table.slice(start, _CHUNK), template.num_vertices).dense()
         enough = np.flatnonzero(visible.sum(axis=1) >= 4)
         if len(enough):
             values = _cameras(template, keypoints[enough], visible[enough])

@@ -14,12 +14,11 @@ from dp3d_data.detection.checkpoint import read_checkpoint
 from dp3d_data.detection.training.trainer import TrainingState, load_state, save_state
 from dp3d_data.errors import Dp3dError
 from dp3d_data.files import write_json, write_torch
-from dp3d_data.loader import Loader, ShardFolder
+from dp3d_data.loader import Loader
 from dp3d_data.logs import append_line, trim_lines
 from dp3d_data.shards import Run, RunWriter, ShardReader, verify
 from dp3d_data.shards.inputs import Input
-from dp3d_data.shards.run_parts import check_part
-from dp3d_data.shards.runs import found_run
+from dp3d_data.shards.runs import check_chunk, found_run
 from dp3d_model.experiments.runs import known_in
 from dp3d_model.lifting.model_file import load_model, read_content
 from dp3d_model.training.trainer import Trainer
@@ -120,9 +119,9 @@ def world(tmp_path_factory):
         ],
         made / "template.npz": [lambda: plain(Run.open(made).template().vertices), lambda: Input.open(made).load_template().content_hash],
         begun / ".parts" / "start.json": [lambda: found_run(begun)],
-        begun / ".parts" / "00000.json": [lambda: check_part(begun, 0)],
-        begun / ".parts" / "rejects-00000.parquet": [lambda: check_part(begun, 0)],
-        shards / "manifest.json": [lambda: reader().manifest, lambda: ShardFolder(shards).manifest, lambda: said("inspect", shards)],
+        begun / ".parts" / "00000.json": [lambda: check_chunk(begun, 0)],
+        begun / ".parts" / "rejects-00000.parquet": [lambda: check_chunk(begun, 0)],
+        shards / "manifest.json": [lambda: reader().manifest, lambda: ShardReader(shards).manifest, lambda: said("inspect", shards)],
         shards / train: [lambda: plain(reader().tables("train")), lambda: batches_of(shards), lambda: no_faults(shards)],
         shards / "template.npz": [lambda: plain(reader().template.vertices), lambda: Input.open(shards).load_template().content_hash],
         shards / "basis.npz": [lambda: plain(list(reader().basis))],

@@ -14,10 +14,8 @@ from dp3d_data.errors import UsageError as Usage
 from dp3d_data.files import read_json
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import ShardReader, instance_batch, require_files, require_whole, verify
-from dp3d_data.shards.basis import read_basis
-from dp3d_data.shards.files import read_table, write_table
+from dp3d_data.shards.files import own_hash, read_basis, read_manifest, read_table, write_table
 from dp3d_data.shards.integrity import COMPANIONS, value_faults
-from dp3d_data.shards.manifest import own_hash, read_manifest
 from pipelines.cli.data import main
 from pipelines.cli.model import main as model_main
 from pipelines.shards import ShardPlan, build
