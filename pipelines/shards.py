@@ -121,7 +121,7 @@ def _build(inputs: Sequence[Input], building: Building, category: str, plan: Sha
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
         account = _account(index, decision)
-        layout = lay_out(decision.sides, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed)
+        layout = lay_out(decision.splits, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed)
         todo = {n: [partition] for n, partition in enumerate(parts) if not building.rows_path(n).is_file()}
         _write_places(building, [(number, partition) for number, (partition,) in todo.items()], index, decision, layout)
         make(replace(job, stage=Stage.DEAL), todo, _quiet)
@@ -134,7 +134,7 @@ def _build(inputs: Sequence[Input], building: Building, category: str, plan: Sha
     head |= {"inputs": [_input(one) for one in inputs], "splits": _splits(decision, entries)}
     write_manifest(out, head | _contents(out, template, entries, statistics))
     building.end()
-    for name in decision.splits:
+    for name in decision.split_names:
         say(f"  {name}: {sum(entry.instances for entry in entries if entry.split == name)} instances")
     if index.dropped.total():
         reasons = ", ".join(f"{reason} {count}" for reason, count in index.dropped.items())
@@ -196,9 +196,9 @@ def _write_places(
     building: Building, todo: Sequence[tuple[int, Partition]], index: Index, decision: Decision, layout: Layout
 ) -> None:
     """What each partition must know to deal its rows."""
-    side = pa.array(np.where(decision.sides < 0, len(SPLITS), decision.sides))
+    split = pa.array(np.where(decision.splits < 0, len(SPLITS), decision.splits))
     columns = [pa.array(layout.group), pa.array(layout.position), decision.names, decision.groups]
-    columns += [pc.take(pa.array([*SPLITS, None], pa.string()), side), index.table.column("content")]
+    columns += [pc.take(pa.array([*SPLITS, None], pa.string()), split), index.table.column("content")]
     places = pa.table(columns, schema=PLACES)
     for number, partition in todo:
         write_arrow(building.places_path(number), places.slice(partition.start, partition.rows))
@@ -222,10 +222,10 @@ def _input(one: Input) -> dict[str, Any]:
 
 
 def _splits(decision: Decision, entries: Sequence[ShardEntry]) -> dict[str, Any]:
-    """Instances, shards and groups of each side."""
+    """Instances, shards and groups of each split."""
     result = {}
-    for name in decision.splits:
-        groups = decision.groups.filter(pa.array(decision.sides == SPLITS.index(name)))
+    for name in decision.split_names:
+        groups = decision.groups.filter(pa.array(decision.splits == SPLITS.index(name)))
         shards = [entry for entry in entries if entry.split == name]
         instances = sum(entry.instances for entry in shards)
         result[name] = {"instances": instances, "shards": len(shards), "groups": pc.count_distinct(groups).as_py()}

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from dp3d_data.config import fingerprint
 from dp3d_data.errors import ShardError
+from dp3d_data.shards.files import reading
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.schema import ADDED, current
 from dp3d_data.shards.table import InstanceTable, columns_of
@@ -108,10 +109,8 @@ class ShardSource:
 
     def _footer(self, name: str, path: Path) -> pq.FileMetaData:
         if name not in self._footers:
-            try:
+            with reading(path):
                 self._footers[name] = pq.read_metadata(path)
-            except (pa.ArrowException, OSError) as error:
-                raise ShardError("cannot be read as Parquet", got=str(error).splitlines()[0], path=path) from error
         return self._footers[name]
 
     def __getstate__(self) -> dict[str, Any]:

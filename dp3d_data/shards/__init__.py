@@ -2,7 +2,7 @@
 
 from dp3d_data.shards.files import Basis
 from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Truth, instance_batch, instance_row
-from dp3d_data.shards.integrity import Fault, require_files, require_whole, verify
+from dp3d_data.shards.integrity import Fault, require_files, verify
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.run_writer import RunWriter
 from dp3d_data.shards.runs import Run
@@ -27,6 +27,5 @@ __all__ = [
     "instance_batch",
     "instance_row",
     "require_files",
-    "require_whole",
     "verify",
 ]

@@ -23,7 +23,7 @@ class KeypointBatch:
     """B instances of a template with K vertices; what was not asked for is None, or empty.
 
     Keypoints are image pixels, x right, y down; pixel (0, 0) has its centre at (0.5, 0.5). A batch with a camera is normalised: its
-    keypoints and true vertices are in template units before that camera, see `dp3d_model.networks.encoder.normalise`.
+    keypoints and true vertices are in template units before that camera, see `dp3d_model.geometry.perspective.normalise`.
 
     Attributes:
         keypoints: [B, K, 2]; where invisible, 0 or of no meaning.
@@ -71,6 +71,23 @@ class KeypointBatch:
         names = {name: tuple(text or "" for text in _items(table, name)) for name in ("ids", "groups", "image_paths")}
         rest = {name: _tensor(getattr(table, name), device) for name in arrays}
         return KeypointBatch(**dense, **rest, **names, masks=tuple(_items(table, "masks")))
+
+    @staticmethod
+    def joined(batches: Sequence[KeypointBatch]) -> KeypointBatch:
+        """Batches in image pixels, one after the other.
+
+        Where some lack what others have, numbers are NaN, indices -1, names empty and masks None there, and visible keypoints weigh 1.
+        """
+        joined: dict[str, Any] = {}
+        for name in (field.name for field in fields(KeypointBatch)):
+            pairs = [(batch, getattr(batch, name)) for batch in batches]
+            example = next((value for _, value in pairs if isinstance(value, Tensor)), None)
+            if example is not None:
+                joined[name] = torch.cat([_blank(batch, name, example) if value is None else value for batch, value in pairs])
+            elif any(value for _, value in pairs):
+                blank = (None if name == "masks" else "",)
+                joined[name] = sum((value or blank * len(batch) for batch, value in pairs), ())
+        return KeypointBatch(**joined)
 
     def take(self, rows: slice | range | Sequence[int] | Int[Tensor, "m"]) -> KeypointBatch:
         """Some instances, in the order given."""
@@ -133,25 +150,8 @@ Given = KeypointBatch | InstanceTable
 
 
 def collate(items: Given | Sequence[Given]) -> Given:
-    """Batches in image pixels, tables, or samples of one instance each, as one; for DataLoader(collate_fn=collate).
-
-    Where some lack what others have, numbers are NaN, indices -1, names empty and masks None there, and visible keypoints weigh 1.
-    """
-    if isinstance(items, KeypointBatch | InstanceTable):
-        return items
-    if isinstance(items[0], InstanceTable):
-        return InstanceTable.joined(items)
-    joined: dict[str, Any] = {}
-    for name in (field.name for field in fields(KeypointBatch)):
-        values = [getattr(item, name) for item in items]
-        example = next((value for value in values if isinstance(value, Tensor)), None)
-        if example is not None:
-            filled = [_blank(item, name, example) if value is None else value for item, value in zip(items, values, strict=True)]
-            joined[name] = torch.cat(filled)
-        elif any(values):
-            blank = None if name == "masks" else ""
-            joined[name] = sum((value or (blank,) * len(item) for item, value in zip(items, values, strict=True)), ())
-    return KeypointBatch(**joined)
+    """Batches, tables, or samples of one instance each, as one; for DataLoader(collate_fn=collate)."""
+    return items if isinstance(items, Given) else type(items[0]).joined(items)
 
 
 def _blank(batch: KeypointBatch, name: str, example: Tensor) -> Tensor:

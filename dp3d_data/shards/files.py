@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -57,17 +59,28 @@ def read_table(path: str | Path, columns: list[str] | None = None, sha256: str |
         InputMissing: no such file.
         ShardError: not a Parquet file, or a damaged one; names it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such table", path=path)
-    try:
-        data = path.read_bytes()
+    with reading(path):
+        data = Path(path).read_bytes()
         if sha256 is not None:
             check_digest(hashlib.sha256(data).hexdigest(), sha256, path)
         return pq.read_table(pa.BufferReader(data), columns=columns, partitioning=None)
+
+
+@contextmanager
+def reading(path: str | Path, kind: str = "Parquet", **hint: str) -> Iterator[None]:
+    """What goes wrong while a file is read, as one error that names it.
+
+    Raises:
+        InputMissing: no such file.
+        ShardError: it is damaged, or of another kind.
+    """
+    if not Path(path).is_file():
+        raise InputMissing("no such table", path=path, **hint)
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         got = str(error).splitlines()[0]
-        raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error
+        raise ShardError(f"cannot be read as {kind}", got=got, expected=f"a whole {kind} file", path=path) from error
 
 
 def write_arrow(path: str | Path, table: pa.Table) -> Path:
@@ -87,14 +100,8 @@ def read_arrow(path: str | Path) -> pa.Table:
         InputMissing: no such file.
         ShardError: damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such table", path=path)
-    try:
-        with pa.ipc.open_file(pa.BufferReader(path.read_bytes())) as file:
-            return file.read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise ShardError("cannot be read as an Arrow file", got=str(error).splitlines()[0], path=path) from error
+    with reading(path, "Arrow"), pa.ipc.open_file(pa.BufferReader(Path(path).read_bytes())) as file:
+        return file.read_all()
 
 
 MANIFEST = "manifest.json"
@@ -125,21 +132,12 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
     Raises:
         InputMissing: no manifest: not a shard folder, or a build that was not finished.
-        ShardError: damaged, changed by hand, or of another format or version.
+        ShardError: damaged, changed by hand, of another format or version, or with names that lead out of the folder.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        hint = "build the shards, or finish a build that was stopped: dp3d-data build-shards"
-        raise InputMissing("no manifest.json here, so these are no finished shards", path=folder, hint=hint)
-    return check_manifest(read_json(path, "manifest", seal=""), path)
-
-
-def check_manifest(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """The content of a manifest, wherever it was read.
-
-    Raises:
-        ShardError: damaged, changed by hand, of another format or version, or with names that lead out of the folder.
-    """
+        raise no_shards(folder)
+    content = read_json(path, "manifest", seal="")
     if content.get("format") != FORMAT:
         raise ShardError("not a manifest of shards", got=content.get("format"), expected=FORMAT, path=path)
     if content.get("schema_version") not in READABLE:
@@ -155,6 +153,12 @@ def check_manifest(content: dict[str, Any], path: str | Path) -> dict[str, Any]:
     for name in (*content["files"], *(entry["name"] for entry in content["shards"])):
         bare_name(name, path)
     return content
+
+
+def no_shards(address: str | Path) -> InputMissing:
+    """The error of a place without a manifest."""
+    hint = "build the shards, or finish a build that was stopped: dp3d-data build-shards"
+    return InputMissing("no manifest.json here, so these are no finished shards", path=address, hint=hint)
 
 
 BASIS = "basis.npz"

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dp3d_data.config import file_digest, fingerprint
-from dp3d_data.errors import InputMissing, NothingToDo, ShardError, UsageError
+from dp3d_data.errors import NothingToDo, ShardError, UsageError
 from dp3d_data.files import check_digest
-from dp3d_data.shards.files import MANIFEST, read_manifest
-from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
+from dp3d_data.shards.files import MANIFEST, read_manifest, reading
+from dp3d_data.shards.runs import MARKER, TEMPLATE, Run, stored_template
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
 
 if TYPE_CHECKING:
@@ -77,20 +77,7 @@ class Input:
             InputMissing: only vertex ids are known, or the file is gone.
             InputCorrupt, ShardError: damaged, or another template than the marker says.
         """
-        from dp3d_data.geometry.template import Template
-
-        if not self.template:
-            hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"
-            raise InputMissing("this run has vertex ids but no template geometry", path=self.folder, hint=hint)
-        path = self.folder / TEMPLATE
-        if not path.is_file():
-            raise InputMissing("the template of these instances is gone", path=path, hint="make them anew: --overwrite")
-        check_digest(file_digest(path), self.template["sha256"], path)
-        template = Template.load(path)
-        if template.content_hash != self.template["hash"]:
-            got, expected = template.content_hash, self.template["hash"]
-            raise ShardError("another template", got=got, expected=expected, path=self.folder / TEMPLATE)
-        return template
+        return stored_template(self.folder, self.template, self.template.get("sha256"))
 
 
 def _of_shards(folder: Path, manifest: dict[str, Any]) -> Input:
@@ -190,13 +177,8 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         InputMissing: no such file.
         ShardError: not a Parquet file, a damaged one, or one of another schema; names it.
     """
-    if not path.is_file():
-        raise InputMissing("no such table", path=path)
-    try:
+    with reading(path):
         file = pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        got = str(error).splitlines()[0]
-        raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error
     problem = schema_problem(file.schema_arrow, INSTANCE_SCHEMA)
     if problem:
         file.close()
@@ -212,8 +194,5 @@ def read_group(file: pq.ParquetFile, path: Path, group: int, columns: list[str] 
     """
     known = set(file.schema_arrow.names)
     wanted = None if columns is None else [name for name in columns if name in known]
-    try:
+    with reading(path):
         return current(file.read_row_group(group, columns=wanted, use_threads=False), columns)
-    except (pa.ArrowException, OSError) as error:
-        got = str(error).splitlines()[0]
-        raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error

@@ -58,15 +58,6 @@ def verify(folder: str | Path) -> list[Fault]:
     return faults + [Fault(MANIFEST, text) for text in _count_faults(manifest)]
 
 
-def require_whole(folder: str | Path) -> None:
-    """Pass in silence, or refuse the folder.
-
-    Raises:
-        ShardError: names the first bad file and counts the others.
-    """
-    _refuse(folder, verify(folder))
-
-
 def require_files(folder: str | Path) -> None:
     """Pass in silence if every file of a shard folder is there and what the manifest says, and no other; the content is not read.
 
@@ -75,10 +66,7 @@ def require_files(folder: str | Path) -> None:
         ShardError: names the first bad file and counts the others.
     """
     files = read_manifest(folder)["files"]
-    _refuse(folder, [*_file_faults(Path(folder), files), *_foreign_files(Path(folder), files)])
-
-
-def _refuse(folder: str | Path, faults: list[Fault]) -> None:
+    faults = [*_file_faults(Path(folder), files), *_foreign_files(Path(folder), files)]
     if faults:
         more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
         raise ShardError(faults[0].text + more, path=Path(folder) / faults[0].file)

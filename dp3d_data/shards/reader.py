@@ -16,8 +16,8 @@ import pyarrow as pa
 from dp3d_data.config import cache_dir, file_digest
 from dp3d_data.errors import Asking, DependencyMissing, InputMissing, ShardError, UsageError
 from dp3d_data.files import check_digest, write_whole
-from dp3d_data.shards.files import BASIS, MANIFEST, Basis, read_basis, read_manifest, read_table
-from dp3d_data.shards.runs import TEMPLATE
+from dp3d_data.shards.files import BASIS, MANIFEST, Basis, no_shards, read_basis, read_manifest, read_table
+from dp3d_data.shards.runs import TEMPLATE, stored_template
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
 from dp3d_data.shards.table import FIELDS, InstanceTable
 
@@ -75,13 +75,7 @@ class ShardReader:
     @cached_property
     def template(self) -> Template:
         """The template whose vertices the ids are."""
-        from dp3d_data.geometry.template import Template
-
-        template = Template.load(self.folder / TEMPLATE)
-        expected = self.manifest["template"]["hash"]
-        if template.content_hash != expected:
-            raise ShardError("another template", got=template.content_hash, expected=expected, path=self.folder / TEMPLATE)
-        return template
+        return stored_template(self.folder, self.manifest["template"], self.manifest["files"][TEMPLATE])
 
     @cached_property
     def basis(self) -> Basis:
@@ -161,8 +155,7 @@ class ShardReader:
             with Asking():
                 data = filesystem.cat_file(f"{root}/{MANIFEST}")
         except (FileNotFoundError, IsADirectoryError) as error:
-            hint = "build the shards, or finish a build that was stopped: dp3d-data build-shards"
-            raise InputMissing("no manifest.json here, so these are no finished shards", path=self.address, hint=hint) from error
+            raise no_shards(self.address) from error
         except OSError as error:
             raise InputMissing("this address cannot be read", got=error, path=self.address) from error
         folder = cache / hashlib.sha256(data).hexdigest()[:16]

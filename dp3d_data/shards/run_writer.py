@@ -16,7 +16,7 @@ from dp3d_data.config import file_digest
 from dp3d_data.errors import RecipeMismatch, Unaccounted
 from dp3d_data.files import locked, read_json, sweep, write_json
 from dp3d_data.shards.files import read_table, write_table
-from dp3d_data.shards.instances import instance_batch, rows_batch
+from dp3d_data.shards.instances import rows_batch
 from dp3d_data.shards.runs import (
     CHUNKS,
     COUNTS,
@@ -27,6 +27,7 @@ from dp3d_data.shards.runs import (
     TEMPLATE,
     Run,
     check_chunk,
+    chunk_files,
     chunk_path,
     done_chunks,
     found_run,
@@ -34,7 +35,7 @@ from dp3d_data.shards.runs import (
     mark_chunk,
     marker_path,
 )
-from dp3d_data.shards.schema import FAILURE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION
+from dp3d_data.shards.schema import SCHEMA_VERSION, SCHEMAS
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
@@ -129,11 +130,8 @@ class RunWriter:
         Args:
             instances: rows, or a batch of INSTANCE_SCHEMA.
         """
-        tables = {
-            "instances": instances if isinstance(instances, pa.RecordBatch) else instance_batch(instances),
-            "rejects": rows_batch(rejects, REJECT_SCHEMA),
-            "failures": rows_batch(failures, FAILURE_SCHEMA),
-        }
+        rows = {"instances": instances, "rejects": rejects, "failures": failures}
+        tables = {name: one if isinstance(one, pa.RecordBatch) else rows_batch(one, SCHEMAS[name]) for name, one in rows.items()}
         self.commit_tables(index, tables, inputs=inputs)
 
     def commit_tables(self, index: int, tables: dict[str, pa.Table | pa.RecordBatch], *, inputs: int) -> None:
@@ -145,9 +143,8 @@ class RunWriter:
             RecipeMismatch: another run took the folder while this chunk was made.
         """
         self._require_own()
-        write_table(instance_path(self.folder, index), tables["instances"])
-        for name in ("rejects", "failures"):
-            write_table(chunk_path(self.folder, name, index), tables[name])
+        for name, path in chunk_files(self.folder, index).items():
+            write_table(path, tables[name])
         mark_chunk(self.folder, index, {"inputs": inputs, **{name: table.num_rows for name, table in tables.items()}})
 
     def _require_own(self) -> None:
@@ -185,9 +182,9 @@ class RunWriter:
         for index in done:
             chunk = check_chunk(self.folder, index)
             counts = {name: counts[name] + chunk[name] for name in counts}
-        for name, schema in (("failures", FAILURE_SCHEMA), ("rejects", REJECT_SCHEMA)):
+        for name in ("failures", "rejects"):
             tables = [read_table(chunk_path(self.folder, name, index)) for index in done]
-            write_table(self.folder / f"{name}.parquet", pa.concat_tables([schema.empty_table(), *tables]))
+            write_table(self.folder / f"{name}.parquet", pa.concat_tables([SCHEMAS[name].empty_table(), *tables]))
         names += [instance_path(self.folder, index).name for index in done]
         if template is not None:
             template.save(self.folder / TEMPLATE)
@@ -292,14 +289,8 @@ def amend(writer: RunWriter, index: int, names: Sequence[str], retried: set[str]
         retried: the inputs whose rows are replaced.
         rows: new rows of "instances", "rejects" and "failures".
     """
-    folder = writer.folder
-    old = {"instances": instance_path(folder, index), **{name: chunk_path(folder, name, index) for name in ("rejects", "failures")}}
-    new = {
-        "instances": instance_batch(rows["instances"]),
-        "rejects": rows_batch(rows["rejects"], REJECT_SCHEMA),
-        "failures": rows_batch(rows["failures"], FAILURE_SCHEMA),
-    }
-    tables = {name: _merged(read_table(old[name]), new[name], names, retried) for name in old}
+    old = {name: read_table(path) for name, path in chunk_files(writer.folder, index).items()}
+    tables = {name: _merged(table, rows_batch(rows[name], SCHEMAS[name]), names, retried) for name, table in old.items()}
     writer.commit_tables(index, tables, inputs=len(names))
 
 

@@ -123,19 +123,40 @@ class Run:
 
         Raises:
             InputMissing: the run knows vertex ids only, or the file is gone.
-            ShardError: the file is damaged.
+            InputCorrupt, ShardError: damaged, or another template than the marker says.
         """
-        from dp3d_data.geometry.template import Template
-
-        if self.marker["template"] is None:
-            hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"
-            raise InputMissing("this run has vertex ids but no template geometry", path=self.folder, hint=hint)
-        return Template.load(self.check(TEMPLATE))
+        return stored_template(self.folder, self.marker["template"], self.marker["files"].get(TEMPLATE))
 
     @property
     def overlays(self) -> list[Path]:
         """Pictures of instances with their keypoints, in order of name."""
         return sorted(p for p in (self.folder / OVERLAYS).glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+
+
+def stored_template(folder: Path, notes: dict[str, Any] | None, sha256: str | None) -> Template:
+    """The template beside instances, once it is what their marker says.
+
+    Args:
+        notes: its "hash"; none where only vertex ids are known.
+        sha256: of its file.
+
+    Raises:
+        InputMissing: only vertex ids are known, or the file is gone.
+        InputCorrupt, ShardError: damaged, or another template than the marker says.
+    """
+    from dp3d_data.geometry.template import Template
+
+    path = folder / TEMPLATE
+    if not notes:
+        hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"
+        raise InputMissing("this run has vertex ids but no template geometry", path=folder, hint=hint)
+    if not path.is_file():
+        raise InputMissing("the template of these instances is gone", path=path, hint="make them anew: --overwrite")
+    check_digest(file_digest(path), sha256, path)
+    template = Template.load(path)
+    if template.content_hash != notes["hash"]:
+        raise ShardError("another template", got=template.content_hash, expected=notes["hash"], path=path)
+    return template
 
 
 def read_marker(path: Path) -> dict[str, Any]:
@@ -198,13 +219,14 @@ def marker_path(folder: Path, index: int) -> Path:
     return Path(folder) / CHUNKS / f"{index:05d}.json"
 
 
-def chunk_files(folder: Path, index: int) -> list[Path]:
-    return [instance_path(folder, index), *(chunk_path(folder, name, index) for name in ("rejects", "failures"))]
+def chunk_files(folder: Path, index: int) -> dict[str, Path]:
+    """The tables of a chunk, failures last."""
+    return {"instances": instance_path(folder, index)} | {name: chunk_path(folder, name, index) for name in ("rejects", "failures")}
 
 
 def mark_chunk(folder: Path, index: int, counts: Mapping[str, int]) -> None:
     """Say that the three tables of a chunk are there, and what they are."""
-    digests = {path.name: file_digest(path) for path in chunk_files(folder, index)}
+    digests = {path.name: file_digest(path) for path in chunk_files(folder, index).values()}
     write_json(marker_path(folder, index), {**counts, "files": digests})
 
 
@@ -215,7 +237,7 @@ def check_chunk(folder: Path, index: int) -> dict[str, Any]:
         InputMissing, ShardError: a file of it is gone or damaged; names it.
     """
     marker = read_json(marker_path(folder, index), "part marker", {**COUNTS, "files": dict})
-    for path in chunk_files(folder, index):
+    for path in chunk_files(folder, index).values():
         if not path.is_file():
             raise InputMissing("a table of a part is gone", path=path, hint="run the same command again")
         check_digest(file_digest(path), marker["files"].get(path.name), path)

@@ -8,7 +8,6 @@ from pathlib import Path
 from dp3d_data.errors import NothingToDo
 from dp3d_data.geometry.template import Template
 from dp3d_data.shards.batch import KeypointBatch
-from dp3d_data.shards.inputs import Input
 from dp3d_data.shards.reader import ShardReader, whole_batch
 from dp3d_data.shards.runs import MARKER, Run
 from dp3d_model.geometry.surface import Surface
@@ -42,7 +41,8 @@ def open_to_lift(source: str | Path, split: str = "all") -> ToLift:
 
 
 def _of_run(folder: Path) -> ToLift:
-    run, template = Run.open(folder), Input.open(folder).load_template()
+    run = Run.open(folder)
+    template = run.template()
     tables = [table for table in run.instances() if table.num_rows]
     if not tables:
         counts = run.counts

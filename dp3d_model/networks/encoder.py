@@ -1,63 +1,14 @@
-"""Batches normalised by the rigid template's camera, and the numbers that the network reads of them."""
+"""The numbers that the network reads of a normalised batch."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dp3d_data.geometry.rigid_camera import Lens, fit_camera
 from dp3d_data.shards.batch import KeypointBatch
-from dp3d_model.geometry.perspective import about_the_axis, fit_perspective, place, through, turned_towards, visible_mean
+from dp3d_model.geometry.perspective import place
 from dp3d_model.geometry.surface import Surface, farthest_points
-
-
-def normalise(surface: Surface, batch: KeypointBatch, camera_mode: str = "closed-form") -> KeypointBatch:
-    """Fit the rigid camera, and bring the keypoints into template units: centred on the visible ones, divided by the camera's scale.
-
-    Invisible keypoints are 0. Truth does not come along; see `in_units_of`.
-
-    Args:
-        batch: in image pixels; where its intrinsics are not finite, the projection is taken as orthographic.
-
-    Raises:
-        ShapeError: see fit_camera.
-    """
-    visible, weights = batch.visible, batch.weights
-    keypoints = torch.where(visible[..., None], batch.keypoints, torch.zeros_like(batch.keypoints))
-    centre = middle = visible_mean(keypoints, visible)
-    lens = None
-    if batch.intrinsics is None or not bool(batch.intrinsics.isfinite().all(1).any()):
-        camera = fit_camera(surface.vertices, keypoints, visible, weights)
-    else:
-        keypoints, turn, per_focal = turned_towards(keypoints, visible, batch.intrinsics)
-        camera = fit_perspective(surface.vertices, keypoints, visible, per_focal)
-        middle = visible_mean(keypoints, visible)
-        axis = torch.where((per_focal > 0)[:, None], -middle / camera.scale[:, None], torch.zeros_like(middle))
-        lens = Lens(per_focal * camera.scale, axis, turn)
-    units = (keypoints - middle[:, None]) / camera.scale[:, None, None] * visible[..., None]
-    if camera_mode == "learned":
-        camera = replace(camera, rotation=torch.eye(3).to(keypoints).expand(len(keypoints), 3, 3))
-    weights = None if weights is None else weights * visible
-    return KeypointBatch(units, visible, weights, batch.intrinsics, camera=camera, centre=centre, lens=lens)
-
-
-def in_units_of(inputs: KeypointBatch, targets: KeypointBatch) -> KeypointBatch:
-    """Targets (image pixels) of the same instances and cameras, in the units and about the origin of normalised inputs."""
-    keypoints, origin = targets.keypoints, inputs.centre[:, None]
-    if inputs.lens is not None and targets.intrinsics is not None:
-        ideal, square = about_the_axis(keypoints, targets.intrinsics)
-        keypoints = through(ideal, square, inputs.lens.turn)
-        pinhole = (inputs.lens.nearness > 0)[:, None, None]
-        origin = torch.where(pinhole, -inputs.lens.axis[:, None] * inputs.camera.scale[:, None, None], origin)
-    units = (keypoints - origin) / inputs.camera.scale[:, None, None]
-    found = replace(inputs, keypoints=torch.where(targets.visible[..., None], units, torch.zeros_like(units)), visible=targets.visible)
-    if targets.true_vertices is None or targets.true_scale is None:
-        return found
-    factor = targets.true_scale / inputs.camera.scale
-    return replace(found, true_vertices=factor[:, None, None] * targets.true_vertices, true_scale=factor)
 
 
 def residual(

@@ -14,10 +14,10 @@ from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.bodies import Shape, make_body
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.camera import refine_rotation, rotation_from, rotation_size
-from dp3d_model.geometry.perspective import centred, depth_factor, place, solve_placement, visible_mean
+from dp3d_model.geometry.perspective import centred, depth_factor, normalise, place, solve_placement, visible_mean
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.networks.attention import SurfaceAttention
-from dp3d_model.networks.encoder import Encoder, normalise
+from dp3d_model.networks.encoder import Encoder
 from dp3d_model.networks.mlp import Trunk
 from dp3d_model.networks.uncertainty import NoiseHead
 
@@ -177,8 +177,8 @@ class Lifter(nn.Module):
     def normalise(self, batch: KeypointBatch) -> KeypointBatch:
         """A batch in image pixels as this model reads it, see `normalise`: intrinsics and weights count where the settings say so."""
         perspective, trusted = self.config.projection == "perspective", self.config.keypoint_weights
-        used = replace(batch, intrinsics=batch.intrinsics if perspective else None, weights=batch.weights if trusted else None)
-        return normalise(self.surface, used, self.config.camera)
+        batch = replace(batch, intrinsics=batch.intrinsics if perspective else None, weights=batch.weights if trusted else None)
+        return normalise(self.surface, batch, self.config.camera)
 
 
 def reproject(lifted: Lifted, inputs: KeypointBatch) -> Float[Tensor, "n k 2"]:

@@ -17,15 +17,14 @@ from torch import Tensor
 from dp3d_data.config import fingerprint, plain, to_toml
 from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
 from dp3d_data.files import locked, sweep, write_text, write_torch
-from dp3d_data.loader import KeypointBatch, Loader, Source, collate
+from dp3d_data.loader import KeypointBatch, Loader, Source
 from dp3d_data.ranks import Ranks
 from dp3d_model.config import TrainConfig, model_fields
-from dp3d_model.geometry.perspective import about_the_axis
+from dp3d_model.geometry.perspective import about_the_axis, in_units_of
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.model_file import FORMAT, MODEL_FILE, load_weights, read_content, save_model
 from dp3d_model.lifting.test_time import learn_prior
 from dp3d_model.losses.objective import Objective, Whole
-from dp3d_model.networks.encoder import in_units_of
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.networks.mlp import recalibrate, use_precision
 from dp3d_model.training.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
@@ -228,8 +227,8 @@ class Trainer:
         for rows in torch.arange(count).tensor_split(parts):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             share = len(rows) / whole.count
-            pair = self._normalised(inputs.take(part), targets.take(part))
-            losses = self.objective(*pair, generator.set_state(state), None if share == 1.0 else whole.after(part.start))
+            within = None if share == 1.0 else whole.after(part.start)
+            losses = self.objective(*self._normalised(inputs.take(part), targets.take(part)), generator.set_state(state), within)
             self.scaler.scale(losses["total"] * share).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + share * value.detach()
@@ -261,11 +260,9 @@ class Trainer:
 
     def _used(self, batch: KeypointBatch) -> KeypointBatch:
         """What the settings use of a batch, in square pixels about the principal point, where it can be turned and mirrored."""
-        keypoints, intrinsics = about_the_axis(batch.keypoints, batch.intrinsics)
-        used = KeypointBatch(keypoints, batch.visible, batch.weights if self.config.keypoint_weights else None, intrinsics)
-        if self.config.truth_weight:
-            return replace(used, true_vertices=batch.true_vertices, true_scale=batch.true_scale)
-        return used
+        unused = {} if self.config.truth_weight else {"true_vertices": None, "true_scale": None}
+        unused |= {} if self.config.keypoint_weights else {"weights": None}
+        return about_the_axis(replace(batch, **unused))
 
     def _global(self, batch: KeypointBatch) -> KeypointBatch:
         """The local batch at its place in the global one, whose other instances are empty."""
@@ -273,13 +270,13 @@ class Trainer:
         if ranks.count == 1:
             return batch
         empty = replace(batch, keypoints=torch.zeros_like(batch.keypoints), visible=torch.zeros_like(batch.visible))
-        return collate([batch if rank == ranks.rank else empty for rank in range(ranks.count)])
+        return KeypointBatch.joined([batch if rank == ranks.rank else empty for rank in range(ranks.count)])
 
     def _normalised(self, inputs: KeypointBatch, targets: KeypointBatch) -> tuple[KeypointBatch, KeypointBatch]:
         """Both in the units of the inputs."""
-        normal = self.objective.lifter.normalise(inputs)
+        inputs = self.objective.lifter.normalise(inputs)
         same = not (self.config.hide or self.config.shake or self.config.warp or targets.true_vertices is not None)
-        return normal, normal if same else in_units_of(normal, targets)
+        return inputs, inputs if same else in_units_of(inputs, targets)
 
     def _check(self, losses: dict[str, float], norm: float) -> None:
         """Stop before a step that would spoil the weights."""

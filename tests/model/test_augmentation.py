@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from dp3d_data.shards.batch import KeypointBatch
-from dp3d_model.networks.encoder import in_units_of
+from dp3d_model.geometry.perspective import in_units_of
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
 from tests.model.toy import tiny, toy_instances, toy_surface

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dp3d_model.networks.encoder import Encoder, normalise
+from dp3d_model.geometry.perspective import normalise
+from dp3d_model.networks.encoder import Encoder
 from dp3d_model.networks.lifter import Lifter, reproject
 from tests.model.toy import tiny, toy_instances, toy_surface
 

@@ -10,10 +10,18 @@ from dp3d_data.loader import Loader
 from dp3d_data.shards.batch import collate
 from dp3d_data.shards.reader import ShardReader
 from dp3d_model.evaluation.evaluator import lift, score_model
-from dp3d_model.geometry.perspective import Lens, about_the_axis, place, rotation_to, solve_placement, turned_towards
+from dp3d_model.geometry.perspective import (
+    Lens,
+    about_the_axis,
+    in_units_of,
+    normalise,
+    place,
+    rotation_to,
+    solve_placement,
+    turned_towards,
+)
 from dp3d_model.geometry.surface import surface_of
 from dp3d_model.lifting.prediction import predict
-from dp3d_model.networks.encoder import in_units_of, normalise
 from dp3d_model.networks.lifter import Lifter, reproject
 from dp3d_model.training.trainer import Trainer
 from tests.model.pinholes import pinhole_instances, pinhole_shards
@@ -77,7 +85,7 @@ def test_every_visible_point_lies_before_the_pinhole():
 
 def test_the_turned_camera_looks_at_the_object():
     world = pinhole_instances(SURFACE, 2, 4, count=6)
-    seen, turn, per_focal = turned_towards(world.keypoints, world.visible, world.intrinsics)
+    seen, turn, per_focal = turned_towards(world)
     assert torch.allclose(turn @ turn.transpose(1, 2), torch.eye(3).expand(6, 3, 3), atol=1e-5)
     assert torch.allclose(per_focal, 1.0 / world.intrinsics[:, :2].prod(1).sqrt())
     for i in range(6):
@@ -91,8 +99,7 @@ def test_other_keypoints_of_the_same_cameras_come_in_the_same_units():
     seen = normalise(SURFACE, world, "closed-form")
     again = in_units_of(seen, world)
     assert torch.allclose(again.keypoints, seen.keypoints, atol=1e-5)
-    ideal, square = about_the_axis(world.keypoints, world.intrinsics)
-    assert torch.allclose(normalise(SURFACE, replace(world, keypoints=ideal, intrinsics=square)).keypoints, seen.keypoints, atol=1e-4)
+    assert torch.allclose(normalise(SURFACE, about_the_axis(world)).keypoints, seen.keypoints, atol=1e-4)
 
 
 def test_the_smallest_turn():
@@ -148,7 +155,7 @@ def test_predictions_carry_the_pinhole(scale, tmp_path):
         placed = prediction.vertices @ prediction.camera_from_template.T + prediction.position
         pixels = pinhole_by_loop(placed, prediction.intrinsics[:2], prediction.intrinsics[2:])
         assert np.abs(pixels - prediction.projected()[:, :2]).max() < 1e-2
-        again, _, per_focal = turned_towards(torch.tensor(pixels)[None].float(), mixed.visible[i : i + 1], mixed.intrinsics[i : i + 1])
+        again, _, per_focal = turned_towards(replace(mixed.take([i]), keypoints=torch.tensor(pixels)[None].float()))
         assert (again[0] - again[0].mean(0) - (expected - expected.mean(0))).abs().max() < 2.0
     assert np.isnan(predictions[5].intrinsics).all() and np.isnan(predictions[5].position).all()
     stored = np.load(predictions[0].save(tmp_path / "near.npz"))

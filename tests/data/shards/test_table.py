@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.errors import ShapeError, ShardError, UsageError
+from dp3d_data.geometry.rigid_camera import Camera as Camera3D
+from dp3d_data.geometry.rigid_camera import Lens
 from dp3d_data.shards.batch import KeypointBatch, _scattered, collate
 from dp3d_data.shards.instances import Camera, instance_batch
 from dp3d_data.shards.table import InstanceTable, columns_of, intrinsics_of
@@ -74,6 +76,25 @@ def test_batches_with_and_without_a_field_are_collated():
     both = collate([known, two])
     assert both.ids == ("a", "", "") and both.groups == () and both.index.tolist() == [7, -1, -1] and both.boxes is None
     assert both.true_scale.isnan().tolist() == [False, True, True] and both.weights[:, 0].tolist() == [0.5, 1.0, 1.0]
+
+
+def test_instances_are_taken_from_a_batch_with_all_that_belongs_to_them():
+    """By slice, list or tensor, also of a normalised batch; some vertices of it keep their instances."""
+    count = 4
+    camera = Camera3D(torch.eye(3).expand(count, 3, 3), torch.arange(4.0), torch.zeros(count, 2))
+    lens = Lens(torch.arange(4.0), torch.zeros(count, 2), torch.eye(3).expand(count, 3, 3))
+    keypoints = torch.arange(count * K * 2.0).view(count, K, 2)
+    names = tuple("abcd")
+    batch = KeypointBatch(keypoints, keypoints[..., 0] > 9, ids=names, masks=(None,) * 4, camera=camera, lens=lens)
+    for rows in (slice(1, 3), [1, 2], range(1, 3), torch.tensor([1, 2])):
+        some = batch.take(rows)
+        assert len(some) == 2 and some.ids == ("b", "c") and some.masks == (None, None) and some.groups == () and some.boxes is None
+        assert torch.equal(some.keypoints, keypoints[1:3]) and torch.equal(some.visible, batch.visible[1:3])
+        assert some.camera.scale.tolist() == some.lens.nearness.tolist() == [1.0, 2.0]
+    few = batch.at_vertices(torch.tensor([5, 0]))
+    assert torch.equal(few.keypoints, keypoints[:, [5, 0]]) and few.visible.shape == (4, 2) and few.camera is camera
+    assert batch.at_vertices(None) is batch and torch.equal(batch.to("cpu").camera.scale, camera.scale)
+    assert KeypointBatch(keypoints, batch.visible).known.tolist() == [False] * 4
 
 
 def test_groups_have_numbers_that_depend_on_their_names_alone():
