@@ -12,8 +12,9 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from dp3d_data.errors import UsageError
 from dp3d_data.loader.loader import Loader
-from dp3d_data.loader.source import CachedSource, ShardSource, Source
+from dp3d_data.loader.source import CachedSource, Source, open_source
 from dp3d_data.shards.batch import Given, KeypointBatch
+from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.table import InstanceTable
 
 HELD = 16
@@ -32,7 +33,7 @@ class InstanceStream(IterableDataset):
         shards, split, settings: see Loader.
     """
 
-    def __init__(self, shards: str | Path | Source, split: str = "train", **settings: Any) -> None:
+    def __init__(self, shards: str | Path | ShardReader | Source, split: str = "train", **settings: Any) -> None:
         self.loader = Loader(shards, split, **({"memory": False} | settings | {"threads": 0}))
         self._stands = torch.zeros(2, dtype=torch.int64).share_memory_()
         self._lives_on = False
@@ -81,7 +82,7 @@ class InstanceDataset(Dataset):
 
     def __init__(
         self,
-        shards: str | Path | Source,
+        shards: str | Path | ShardReader | Source,
         split: str = "train",
         *,
         memory: bool = False,
@@ -90,7 +91,7 @@ class InstanceDataset(Dataset):
         fields: Sequence[str] = (),
         cache: str | Path | None = None,
     ) -> None:
-        source = ShardSource(shards, split, fields, cache) if isinstance(shards, (str, Path)) else shards
+        source = open_source(shards, split, fields, cache)
         self.source, self.sparse = CachedSource(source, None if memory else held), sparse
         self._edges = np.cumsum([0, *self.source.sizes])
 

@@ -12,8 +12,9 @@ from typing import Any
 from dp3d_data.config import fingerprint, plain
 from dp3d_data.errors import RecipeMismatch, ShardError
 from dp3d_data.loader.order import Epoch, Order
-from dp3d_data.loader.source import CachedSource, ShardSource, Source
+from dp3d_data.loader.source import CachedSource, Source, open_source
 from dp3d_data.shards.batch import Given, KeypointBatch
+from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.table import InstanceTable
 
 SHUFFLE_BUFFER = 8192
@@ -31,7 +32,7 @@ class Loader:
     gives what is left of the present epoch; after its last batch the next iteration gives the next one.
 
     Args:
-        shards: folder or fsspec address of build-shards, or a Source.
+        shards: folder or fsspec address of build-shards, its reader, or a Source.
         split: a split, or "all".
         batch_size: instances of a batch.
         shuffle, seed: a random order; see Order.
@@ -52,7 +53,7 @@ class Loader:
 
     def __init__(
         self,
-        shards: str | Path | Source,
+        shards: str | Path | ShardReader | Source,
         split: str = "train",
         *,
         batch_size: int = 512,
@@ -68,7 +69,7 @@ class Loader:
         ranks: int | None = None,
         cache: str | Path | None = None,
     ) -> None:
-        source = ShardSource(shards, split, fields, cache) if isinstance(shards, (str, Path)) else shards
+        source = open_source(shards, split, fields, cache)
         if memory is None:
             memory = bytes_held(source, fields) <= MEMORY
         self.source: Source = CachedSource(source) if memory else source

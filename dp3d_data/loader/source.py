@@ -50,22 +50,17 @@ class ShardSource:
     """The row groups of a split, read through the page cache and decoded on each call.
 
     Args:
-        shards: the shards, or their address.
+        reader: the shards.
         split: a split, or "all".
         wanted: fields besides keypoints; see FIELDS.
-        cache: where files of a remote address are kept.
 
     Raises:
-        InputMissing: no finished shards at this address.
         UsageError: no such split or field.
         ShardError: a shard is missing, damaged or foreign; names it.
     """
 
-    def __init__(
-        self, shards: ShardReader | str | Path, split: str, wanted: Sequence[str] = (), cache: str | Path | None = None
-    ) -> None:
-        self.reader = shards if isinstance(shards, ShardReader) else ShardReader(shards, cache)
-        entries = self.reader.entries(split)
+    def __init__(self, reader: ShardReader, split: str, wanted: Sequence[str] = ()) -> None:
+        self.reader, entries = reader, reader.entries(split)
         self.wanted, self._columns = tuple(wanted), columns_of(wanted)
         self.num_vertices = self.reader.num_vertices
         self.identity = fingerprint("shards", self.reader.recipe, [[entry["name"], entry["sha256"]] for entry in entries])
@@ -198,6 +193,21 @@ class CachedSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {"_lock": Lock(), "_tables": OrderedDict()})
+
+
+def open_source(shards: str | Path | ShardReader | Source, split: str, wanted: Sequence[str], cache: str | Path | None) -> Source:
+    """What to load from: a split of shards, or the source itself.
+
+    Args:
+        cache: where files of a remote address are kept.
+
+    Raises:
+        InputMissing: no finished shards at this address.
+        UsageError, ShardError: see ShardSource.
+    """
+    if isinstance(shards, str | Path):
+        shards = ShardReader(shards, cache)
+    return ShardSource(shards, split, wanted) if isinstance(shards, ShardReader) else shards
 
 
 def _digest(values: np.ndarray) -> str:

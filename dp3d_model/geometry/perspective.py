@@ -1,5 +1,4 @@
-"""Batches in the units of the rigid template's camera. Where intrinsics are known: looking along the object's ray, and placing a body
-before a pinhole in closed form (ours)."""
+"""Batches in the units of the rigid template's camera, and bodies placed before pinholes in closed form (ours)."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def test_arrays_can_be_loaded_like_shards():
 
 
 def test_sources_are_joined_one_after_the_other():
-    shards = ShardSource(small_shards(), "train")
+    shards = ShardSource(ShardReader(small_shards()), "train")
     rng = np.random.default_rng(0)
     count = shards.num_vertices
     own = TableSource(InstanceTable.of_arrays(rng.random((9, count, 2), dtype=np.float32), rng.random((9, count)) < 0.5))
