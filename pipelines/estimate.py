@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dp3d_data.records import ImageRecord
-from dp3d_data.shards import INSTANCE_SCHEMA, Row, Run, instance_batch
+from dp3d_data.shards import INSTANCE_SCHEMA, Run, instance_batch
 from dp3d_data.shards.files import table_options
-from dp3d_data.shards.run_parts import done_parts
-from dp3d_data.shards.runs import MARKER, found_run
+from dp3d_data.shards.runs import MARKER, done_chunks, found_run
 from pipelines.ahead import Views, annotate_views
 from pipelines.annotate import Rows, limited_threads
 from pipelines.extract import Plan
@@ -91,7 +90,7 @@ def unfinished_parts(plan: Plan) -> tuple[str, dict[int, Sequence[ImageRecord]]]
         return "finished", {index: part for index, part in kept.items() if part}
     if found != ("extract", plan.recipe):
         return "another recipe", parts
-    done = done_parts(plan.out)
+    done = done_chunks(plan.out)
     return ("finished", {}) if finished else ("unfinished", {index: part for index, part in parts.items() if index not in done})
 
 
@@ -109,7 +108,7 @@ def probe(plans: Sequence[Plan], images: Sequence[Views]) -> tuple[float, float,
     return loading, (time.perf_counter() - began) / len(chosen), rows
 
 
-def encoded_bytes(rows: Sequence[Row]) -> int:
+def encoded_bytes(rows: Sequence[dict[str, Any]]) -> int:
     """Size of a file with these instances."""
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_batches([instance_batch(rows)]), buffer, **table_options(INSTANCE_SCHEMA))

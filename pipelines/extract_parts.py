@@ -11,8 +11,8 @@ from dp3d_data.errors import WorkerLost
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import RunWriter
 from dp3d_data.shards.files import read_table
-from dp3d_data.shards.retries import amend, failed_in
-from dp3d_data.shards.run_parts import HASHED, changed_images, done_parts, instance_path, part_path
+from dp3d_data.shards.run_writer import amend, failed_in
+from dp3d_data.shards.runs import HASHED, changed_images, chunk_path, done_chunks, instance_path
 from pipelines.ahead import Views, annotate_views
 from pipelines.annotate import RowMaker, Rows, failure_row, limited_threads
 from pipelines.parts import Advance, make_parts, missing_parts
@@ -133,5 +133,5 @@ class ExtractParts:
 
 def deadly_images(folder: Path) -> set[str]:
     """The images of an unfinished run that end a worker process: this one is not to look at them."""
-    tables = (read_table(part_path(folder, "failures", index)) for index in done_parts(folder))
+    tables = (read_table(chunk_path(folder, "failures", index)) for index in done_chunks(folder))
     return {row["image_id"] for table in tables for row in table.to_pylist() if row["stage"] == WORKER}

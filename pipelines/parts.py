@@ -15,7 +15,7 @@ from dp3d_data.errors import RecipeMismatch
 from dp3d_data.files import write_text
 from dp3d_data.geometry import Template
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.run_parts import HASHED, changed_images, is_still_good, marker_path
+from dp3d_data.shards.runs import HASHED, changed_images, is_still_good
 
 # inputs, instances and failures that were finished since the last call
 Advance = Callable[[int, int, int], None]
@@ -126,7 +126,7 @@ def finish_run(plan: Plan, writer: RunWriter, extra: dict[str, Any] | None = Non
     kept = plan.config.portable()
     write_text(plan.out / "config.toml", to_toml(kept))
     about = {"category": plan.config.category, "config": plain(kept), "extra": extra or {}}
-    return writer.finish(template=plan.template, parts=len(plan.parts), **about)
+    return writer.finish(template=plan.template, chunks=len(plan.parts), **about)
 
 
 def make_parts(job: Job, parts: Parts, place: Place, advance: Advance, say: Callable[[str], None]) -> None:

@@ -25,7 +25,7 @@ from dp3d_data.geometry.subsets import farthest_vertices, read_subset
 from dp3d_data.records import Detection, ImageRecord
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
+from dp3d_data.shards.instances import Correspondence, ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.fit_bodies import Bodies, Poser, check_labels, load_bodies
 from pipelines.fit_views import Noise, fit_view, vertex_view
@@ -183,7 +183,7 @@ class ProjectParts:
             with suppress(Dp3dError):
                 self._row(fit, one)
 
-    def _row(self, fit: Fit, number: int) -> Row:
+    def _row(self, fit: Fit, number: int) -> dict[str, Any]:
         plan = self.plan
         size = image_size(fit)
         mask = read_mask(fit.mask_path, size) if plan.config.masks and fit.mask_path is not None else None
@@ -209,7 +209,7 @@ class ProjectParts:
         )
 
 
-def _failure(image_id: str, path: Path | None, stage: str, error: str, message: str) -> Row:
+def _failure(image_id: str, path: Path | None, stage: str, error: str, message: str) -> dict[str, Any]:
     return {"image_id": image_id, "path": None if path is None else str(path), "stage": stage, "error": error, "message": message}
 
 

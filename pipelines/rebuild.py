@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dp3d_data.errors import InputMissing, UsageError
-from dp3d_data.shards.manifest import MANIFEST, read_manifest
+from dp3d_data.shards.files import MANIFEST, read_manifest
 from pipelines.shards import ShardPlan, build
 
 

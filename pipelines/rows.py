@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dp3d_data.errors import Dp3dError, InputCorrupt
 from dp3d_data.records import ImageRecord
-from dp3d_data.shards import Row
 
 NOTHING_FOUND = "nothing found"
 NO_BOX = "no box"
@@ -24,9 +23,9 @@ T = TypeVar("T")
 class Rows:
     """What became of some images: rows of the three tables."""
 
-    instances: list[Row] = field(default_factory=list)
-    failures: list[Row] = field(default_factory=list)
-    rejects: list[Row] = field(default_factory=list)
+    instances: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    rejects: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, other: Rows) -> None:
         """Append the rows of another image."""
@@ -62,7 +61,7 @@ def annotation_rows(record: ImageRecord) -> Rows:
     return rows
 
 
-def failure_row(record: ImageRecord, stage: str, error: Exception, instance_id: str | None = None) -> Row:
+def failure_row(record: ImageRecord, stage: str, error: Exception, instance_id: str | None = None) -> dict[str, Any]:
     """One row of the failures table; the message names the instance, if it is one's, and not the path, which has a column of its own."""
     message = str(error)
     if isinstance(error, Dp3dError) and error.path is not None:

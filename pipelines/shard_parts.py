@@ -9,18 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dp3d_data.shards.building import Building
+from dp3d_data.shards.build import Building, Dealt, deal, write_shard
 from dp3d_data.shards.files import read_arrow
-from dp3d_data.shards.index import write_index
-from dp3d_data.shards.layout import PlannedShard
-from dp3d_data.shards.shuffle import Dealt, deal
-from dp3d_data.shards.trimming import Trim
-from dp3d_data.shards.writer import write_shard
+from dp3d_data.shards.index import Trim, write_index
+from dp3d_data.shards.plan import PlannedShard
 from pipelines.parts import Advance
 
 
 class Stage(Enum):
-    """INDEX reads what a build decides on; DEAL gives the rows of a piece to their row groups; GATHER writes a shard."""
+    """INDEX reads what a build decides on; DEAL gives the rows of a partition to their row groups; GATHER writes a shard."""
 
     INDEX = "index"
     DEAL = "deal"
@@ -29,7 +26,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True)
 class StageJob:
-    """What every process must know; see `pipelines.parts.Job`. A part is one Piece, in GATHER one PlannedShard.
+    """What every process must know; see `pipelines.parts.Job`. A part is one Partition, in GATHER one PlannedShard.
 
     Attributes:
         num_pieces: of all inputs.
@@ -58,10 +55,10 @@ class StageParts:
         self.job, self.building = job, Building(job.out, job.recipe)
 
     def probe(self, one: Any) -> None:
-        """No piece and no shard can be left out, so none is to blame."""
+        """No partition and no shard can be left out, so none is to blame."""
 
     def make(self, index: int, part: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Make one index, one dealt piece, or one shard."""
+        """Make one index, one dealt partition, or one shard."""
         job, building = self.job, self.building
         for one in part:
             if job.stage is Stage.INDEX:

@@ -16,23 +16,28 @@ from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import NothingToDo, RecipeMismatch, ShardError, UsageError
 from dp3d_data.files import locked
 from dp3d_data.filters import Account, FilterConfig
-from dp3d_data.shards.basis import BASIS, Basis, template_basis, write_basis
-from dp3d_data.shards.building import Building, discard_shards
-from dp3d_data.shards.decisions import Decision, decide, reject_table
-from dp3d_data.shards.files import write_arrow, write_table
-from dp3d_data.shards.index import Index, read_index
-from dp3d_data.shards.inputs import SHARDS, Input, Piece, open_inputs, pieces
+from dp3d_data.shards.build import PLACES, Building, ShardEntry, discard_shards
+from dp3d_data.shards.files import (
+    BASIS,
+    MANIFEST,
+    REJECTS,
+    Basis,
+    read_manifest,
+    template_basis,
+    write_arrow,
+    write_basis,
+    write_manifest,
+    write_table,
+)
+from dp3d_data.shards.index import Index, Trim, read_index
+from dp3d_data.shards.inputs import SHARDS, Input, Partition, open_inputs, partitions
 from dp3d_data.shards.integrity import verify
-from dp3d_data.shards.layout import Layout, lay_out
-from dp3d_data.shards.manifest import MANIFEST, REJECTS, read_manifest, write_manifest
+from dp3d_data.shards.plan import Decision, Layout, decide, lay_out, reject_table
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
-from dp3d_data.shards.shuffle import PLACES
-from dp3d_data.shards.splits import SIDES, SplitRule
+from dp3d_data.shards.splits import SPLITS, SplitRule
 from dp3d_data.shards.statistics import Statistics
-from dp3d_data.shards.trimming import Trim
-from dp3d_data.shards.writer import ShardEntry
 from pipelines.parts import Place, crew, worker_count
 from pipelines.shard_parts import Stage, StageJob
 
@@ -106,19 +111,19 @@ def build(
 
 def _build(inputs: Sequence[Input], building: Building, category: str, plan: ShardPlan, say: Say, workers: int) -> dict[str, Any]:
     out, template = building.out, inputs[0].load_template()
-    parts = pieces(inputs)
-    if not sum(piece.rows for piece in parts):
+    parts = partitions(inputs)
+    if not sum(partition.rows for partition in parts):
         raise NothingToDo("no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help")
     trim = Trim(plan.filters, template.area_shares)
     job = StageJob(out, building.recipe, Stage.INDEX, len(parts), trim)
     with crew(Place(worker_count(workers, len(parts), "cpu")), say) as make:
-        make(job, {n: [piece] for n, piece in enumerate(parts) if not building.index_path(n).is_file()}, _quiet)
+        make(job, {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}, _quiet)
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
         account = _account(index, decision)
-        layout = lay_out(decision.sides, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed)
-        todo = {n: [piece] for n, piece in enumerate(parts) if not building.rows_path(n).is_file()}
-        _write_places(building, [(number, piece) for number, (piece,) in todo.items()], index, decision, layout)
+        layout = lay_out(decision.splits, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed)
+        todo = {n: [partition] for n, partition in enumerate(parts) if not building.rows_path(n).is_file()}
+        _write_places(building, [(number, partition) for number, (partition,) in todo.items()], index, decision, layout)
         make(replace(job, stage=Stage.DEAL), todo, _quiet)
         planned = {n: [shard] for n, shard in enumerate(layout.shards) if building.noted(shard.name) is None}
         make(replace(job, stage=Stage.GATHER), planned, _quiet)
@@ -129,7 +134,7 @@ def _build(inputs: Sequence[Input], building: Building, category: str, plan: Sha
     head |= {"inputs": [_input(one) for one in inputs], "splits": _splits(decision, entries)}
     write_manifest(out, head | _contents(out, template, entries, statistics))
     building.end()
-    for name in decision.splits:
+    for name in decision.split_names:
         say(f"  {name}: {sum(entry.instances for entry in entries if entry.split == name)} instances")
     if index.dropped.total():
         reasons = ", ".join(f"{reason} {count}" for reason, count in index.dropped.items())
@@ -188,15 +193,15 @@ def _account(index: Index, decision: Decision) -> Account:
 
 
 def _write_places(
-    building: Building, todo: Sequence[tuple[int, Piece]], index: Index, decision: Decision, layout: Layout
+    building: Building, todo: Sequence[tuple[int, Partition]], index: Index, decision: Decision, layout: Layout
 ) -> None:
-    """What each piece must know to deal its rows."""
-    side = pa.array(np.where(decision.sides < 0, len(SIDES), decision.sides))
+    """What each partition must know to deal its rows."""
+    split = pa.array(np.where(decision.splits < 0, len(SPLITS), decision.splits))
     columns = [pa.array(layout.group), pa.array(layout.position), decision.names, decision.groups]
-    columns += [pc.take(pa.array([*SIDES, None], pa.string()), side), index.table.column("content")]
+    columns += [pc.take(pa.array([*SPLITS, None], pa.string()), split), index.table.column("content")]
     places = pa.table(columns, schema=PLACES)
-    for number, piece in todo:
-        write_arrow(building.places_path(number), places.slice(piece.start, piece.rows))
+    for number, partition in todo:
+        write_arrow(building.places_path(number), places.slice(partition.start, partition.rows))
 
 
 def _basis(inputs: Sequence[Input], template: Template) -> Basis:
@@ -217,10 +222,10 @@ def _input(one: Input) -> dict[str, Any]:
 
 
 def _splits(decision: Decision, entries: Sequence[ShardEntry]) -> dict[str, Any]:
-    """Instances, shards and groups of each side."""
+    """Instances, shards and groups of each split."""
     result = {}
-    for name in decision.splits:
-        groups = decision.groups.filter(pa.array(decision.sides == SIDES.index(name)))
+    for name in decision.split_names:
+        groups = decision.groups.filter(pa.array(decision.splits == SPLITS.index(name)))
         shards = [entry for entry in entries if entry.split == name]
         instances = sum(entry.instances for entry in shards)
         result[name] = {"instances": instances, "shards": len(shards), "groups": pc.count_distinct(groups).as_py()}

@@ -19,7 +19,7 @@ from dp3d_data.geometry import Template, load_template
 from dp3d_data.records import Detection, ImageRecord, VertexView
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.instances import Correspondence, ImageInfo, Row, instance_row
+from dp3d_data.shards.instances import Correspondence, ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.synthesis import SyntheticInstance, SyntheticScene, World
 from dp3d_data.synthesis.backgrounds import photo_paths
@@ -162,7 +162,7 @@ class SynthParts:
         return with_truth(rows, scene, plan.template)
 
 
-def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> Row:
+def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any]:
     """Write the image, where there is one, and make the row: keypoints are exact projections, pixel counts at least 1."""
     size, path, digest = plan.config.size, None, None
     name = image_name(instance.index)

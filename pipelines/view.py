@@ -11,12 +11,12 @@ import numpy as np
 
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.files import write_whole
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.vertex_errors import Errors, errors_of
 from dp3d_model.export.gallery import figures_text, model_colours, photograph_texture
 from dp3d_model.export.pictures import crop_box, square_in
 from dp3d_model.lifting.prediction import Prediction
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.instances import Instances
 from pipelines.report.page import cards, jpeg_address, page
 from pipelines.report.viewer import SCRIPT, Body, Layer, packed, viewer
 
@@ -26,7 +26,7 @@ VISIBLE, HIDDEN = (37, 99, 235), (203, 213, 225)
 
 def write_view(
     lifter: Lifter,
-    instances: Instances,
+    instances: KeypointBatch,
     lifted: Sequence[Prediction],
     path: str | Path,
     title: str,
@@ -85,7 +85,7 @@ def _layers(measured: Sequence[Errors]) -> list[Layer]:
 
 
 def _body(
-    lifter: Lifter, one: Prediction, instances: Instances, i: int, errors: Errors | None, parts: np.ndarray
+    lifter: Lifter, one: Prediction, instances: KeypointBatch, i: int, errors: Errors | None, parts: np.ndarray
 ) -> Body:
     """Instance i with the square of its photograph around it, whose side is 1 in `seen`."""
     visible, projected = instances.visible[i].numpy(), one.projected()

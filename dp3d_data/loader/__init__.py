@@ -1,24 +1,24 @@
-"""Shards as batches for torch: the loader, datasets for torch's own DataLoader, and the batch that they give."""
+"""Shards as batches for torch: the loader, and datasets for torch's own DataLoader."""
 
-from dp3d_data.loader.batch import Batch, collate
-from dp3d_data.loader.block import FIELDS, block_of_arrays
-from dp3d_data.loader.datasets import InstanceStream, InstanceTable
+from dp3d_data.loader.datasets import InstanceDataset, InstanceStream
 from dp3d_data.loader.loader import Loader
-from dp3d_data.loader.remote import ShardFolder
-from dp3d_data.loader.source import BlockSource, Held, Joined, ShardSource, Source
+from dp3d_data.loader.source import CachedSource, JoinedSource, ShardSource, Source, TableSource
+from dp3d_data.shards.batch import KeypointBatch, collate
+from dp3d_data.shards.reader import ShardReader
+from dp3d_data.shards.table import FIELDS, InstanceTable
 
 __all__ = [
     "FIELDS",
-    "Batch",
-    "BlockSource",
-    "Held",
-    "Joined",
+    "CachedSource",
+    "InstanceDataset",
     "InstanceStream",
     "InstanceTable",
+    "JoinedSource",
+    "KeypointBatch",
     "Loader",
-    "ShardFolder",
+    "ShardReader",
     "ShardSource",
     "Source",
-    "block_of_arrays",
+    "TableSource",
     "collate",
 ]

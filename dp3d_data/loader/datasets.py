@@ -1,4 +1,4 @@
-"""The same batches for torch's own DataLoader: a stream over worker processes, and a table with a length and an index."""
+"""The same batches for torch's own DataLoader: a stream over worker processes, and a dataset with a length and an index."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from dp3d_data.errors import UsageError
-from dp3d_data.loader.batch import Batch, batch_of
-from dp3d_data.loader.block import join
 from dp3d_data.loader.loader import Loader
-from dp3d_data.loader.remote import ShardFolder
-from dp3d_data.loader.source import Held, ShardSource, Source
+from dp3d_data.loader.source import CachedSource, Source, open_source
+from dp3d_data.shards.batch import Given, KeypointBatch
+from dp3d_data.shards.reader import ShardReader
+from dp3d_data.shards.table import InstanceTable
 
 HELD = 16
 
@@ -33,7 +33,7 @@ class InstanceStream(IterableDataset):
         shards, split, settings: see Loader.
     """
 
-    def __init__(self, shards: str | Path | Source, split: str = "train", **settings: Any) -> None:
+    def __init__(self, shards: str | Path | ShardReader | Source, split: str = "train", **settings: Any) -> None:
         self.loader = Loader(shards, split, **({"memory": False} | settings | {"threads": 0}))
         self._stands = torch.zeros(2, dtype=torch.int64).share_memory_()
         self._lives_on = False
@@ -42,14 +42,14 @@ class InstanceStream(IterableDataset):
         """Batches of this rank that are left of the epoch."""
         return len(self.loader) - self.loader.batch
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Given]:
         worker = get_worker_info()
         if worker and self._lives_on:
             self.loader.epoch, self.loader.batch = self._stands.tolist()
         self._lives_on = worker is not None
         first, step = (self.loader.batch + worker.id, worker.num_workers) if worker else (self.loader.batch, 1)
         plan = self.loader.order.epoch(self.loader.epoch)
-        return self.loader._maker.here((plan, number) for number in range(first, len(self.loader), step))
+        return self.loader.batches((plan, number) for number in range(first, len(self.loader), step))
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch; call it before each one."""
@@ -69,10 +69,10 @@ class InstanceStream(IterableDataset):
         self._stands.copy_(torch.tensor([self.loader.epoch, self.loader.batch]))
 
 
-class InstanceTable(Dataset):
-    """Instances by number, for samplers of any kind: table[3], or table[[5, 1, 2]] as one batch.
+class InstanceDataset(Dataset):
+    """Instances by number, for samplers of any kind: dataset[3], or dataset[[5, 1, 2]] as one batch.
 
-    DataLoader(table, batch_size=64, shuffle=True, collate_fn=collate) fetches whole batches at once.
+    DataLoader(dataset, batch_size=64, shuffle=True, collate_fn=collate) fetches whole batches at once.
 
     Args:
         shards, split, fields, sparse, cache: see Loader.
@@ -82,7 +82,7 @@ class InstanceTable(Dataset):
 
     def __init__(
         self,
-        shards: str | Path | Source,
+        shards: str | Path | ShardReader | Source,
         split: str = "train",
         *,
         memory: bool = False,
@@ -91,22 +91,22 @@ class InstanceTable(Dataset):
         fields: Sequence[str] = (),
         cache: str | Path | None = None,
     ) -> None:
-        source = ShardSource(ShardFolder(shards, cache), split, fields) if isinstance(shards, (str, Path)) else shards
-        self.source, self.sparse = Held(source, None if memory else held), sparse
+        source = open_source(shards, split, fields, cache)
+        self.source, self.sparse = CachedSource(source, None if memory else held), sparse
         self._edges = np.cumsum([0, *self.source.sizes])
 
     def __len__(self) -> int:
         return int(self._edges[-1])
 
-    def __getitem__(self, index: int | Sequence[int]) -> Batch:
+    def __getitem__(self, index: int | Sequence[int]) -> Given:
         """One instance as a batch of one, or several."""
         return self.__getitems__([index] if isinstance(index, (int, np.integer)) else list(index))
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
+    def __getitems__(self, indices: Sequence[int]) -> Given:
         """Instances as one batch, in the order asked for.
 
         Raises:
-            UsageError: a number outside the table.
+            UsageError: a number outside the dataset.
         """
         rows = np.asarray(indices, dtype=np.int64)
         rows = np.where(rows < 0, rows + len(self), rows)
@@ -114,7 +114,6 @@ class InstanceTable(Dataset):
             raise UsageError("no such instance", got=list(indices)[:5], expected=f"0..{len(self) - 1}")
         groups = np.searchsorted(self._edges, rows, "right") - 1
         order = np.argsort(groups, kind="stable")
-        parts = [
-            self.source.read(int(group)).take(rows[order[groups[order] == group]] - self._edges[group]) for group in np.unique(groups)
-        ]
-        return batch_of(join(parts).take(np.argsort(order)), self.source.num_vertices, self.sparse)
+        owned = {int(group): rows[order[groups[order] == group]] - self._edges[group] for group in np.unique(groups)}
+        found = InstanceTable.joined([self.source.read(group).take(own) for group, own in owned.items()]).take(np.argsort(order))
+        return found if self.sparse else KeypointBatch.of(found)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from dp3d_data.config import fingerprint
+from dp3d_data.config import fingerprint, plain
 from dp3d_data.errors import RecipeMismatch, ShardError
-from dp3d_data.loader.batch import Batch
-from dp3d_data.loader.making import Job, Maker
-from dp3d_data.loader.order import Order
-from dp3d_data.loader.remote import ShardFolder
-from dp3d_data.loader.source import Held, ShardSource, Source, bytes_held
+from dp3d_data.loader.order import Epoch, Order
+from dp3d_data.loader.source import CachedSource, Source, open_source
+from dp3d_data.shards.batch import Given, KeypointBatch
+from dp3d_data.shards.reader import ShardReader
+from dp3d_data.shards.table import InstanceTable
 
-WINDOW = 8192
+SHUFFLE_BUFFER = 8192
 MEMORY = 1 << 30
+# Shuffle buffers read ahead of the one in use, and batches made ahead for each thread.
+PREFETCHED_BUFFERS, PREFETCHED_BATCHES = 1, 3
+# An epoch, and the number of a batch in it.
+Job = tuple[Epoch, int]
 
 
 class Loader:
@@ -26,16 +32,16 @@ class Loader:
     gives what is left of the present epoch; after its last batch the next iteration gives the next one.
 
     Args:
-        shards: folder or fsspec address of build-shards, or a Source.
+        shards: folder or fsspec address of build-shards, its reader, or a Source.
         split: a split, or "all".
         batch_size: instances of a batch.
         shuffle, seed: a random order; see Order.
         drop_last: leave out the last batches that do not fill up every rank.
         threads: that read and decode ahead; 0 works in the caller's thread.
-        memory: keep what was read, sparse; by default where that takes less than 1 GiB. It changes no batch.
-        window: rows that are shuffled together, in whole row groups; 0 shuffles the split as one and needs memory for all of it.
-        sparse: leave the keypoints as they are stored; Batch.dense makes them dense, on any device.
-        fields: what else a batch carries: names, groups, boxes, truth, cameras, weights.
+        memory: keep what was read, ragged; by default where that takes less than 1 GiB. It changes no batch.
+        shuffle_buffer: instances that are shuffled together, in whole row groups; 0 shuffles the split as one and needs memory for it.
+        sparse: give InstanceTables, as stored, instead of KeypointBatches; KeypointBatch.of makes them dense, on any device.
+        fields: what else a batch carries; see FIELDS.
         rank, ranks: whose part of the batches; by default those of torch.distributed where it is in use.
         cache: where files of a remote address are kept.
 
@@ -47,7 +53,7 @@ class Loader:
 
     def __init__(
         self,
-        shards: str | Path | Source,
+        shards: str | Path | ShardReader | Source,
         split: str = "train",
         *,
         batch_size: int = 512,
@@ -56,29 +62,29 @@ class Loader:
         drop_last: bool = False,
         threads: int = 2,
         memory: bool | None = None,
-        window: int = WINDOW,
+        shuffle_buffer: int = SHUFFLE_BUFFER,
         sparse: bool = False,
         fields: Sequence[str] = (),
         rank: int | None = None,
         ranks: int | None = None,
         cache: str | Path | None = None,
     ) -> None:
-        source = ShardSource(ShardFolder(shards, cache), split, fields) if isinstance(shards, (str, Path)) else shards
+        source = open_source(shards, split, fields, cache)
         if memory is None:
             memory = bytes_held(source, fields) <= MEMORY
-        self.source: Source = Held(source) if memory else source
+        self.source: Source = CachedSource(source) if memory else source
         here, all_ranks = ranks_in_use()
         self.order = Order(
             self.source.sizes,
             batch_size,
-            window,
+            shuffle_buffer,
             shuffle,
             seed,
             drop_last,
             here if rank is None else rank,
             all_ranks if ranks is None else ranks,
         )
-        self.threads, self._maker = threads, Maker(self.source, sparse)
+        self.threads, self.sparse = threads, sparse
         self.epoch, self.batch = 0, 0
 
     def __len__(self) -> int:
@@ -93,17 +99,19 @@ class Loader:
     @property
     def recipe(self) -> str:
         """Fingerprint of everything that decides on the batches, except rank and threads."""
-        return fingerprint(self.source.identity, self.order.of_rank(0, self.order.ranks))
+        order = plain(self.order.of_rank(0, self.order.ranks))
+        order["window"] = order.pop("shuffle_buffer")  # as states of earlier versions have it
+        return fingerprint(self.source.identity, order)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Given]:
         """What is left of the present epoch."""
         plan = self.order.epoch(self.epoch)
-        for batch in self._maker.batches(((plan, number) for number in range(self.batch, len(self))), self.threads):
+        for batch in self.batches((plan, number) for number in range(self.batch, len(self))):
             self.batch += 1
             yield batch
         self.set_epoch(self.epoch + 1)
 
-    def from_step(self, step: int) -> Generator[Batch, None, None]:
+    def from_step(self, step: int) -> Generator[Given, None, None]:
         """Batches without end, from a step of a training on, reading ahead over the ends of epochs; the state stays as it is.
 
         Raises:
@@ -111,7 +119,7 @@ class Loader:
         """
         if not len(self):
             raise ShardError("too few instances for a batch", got=self.instances, expected=f"at least {self.order.batch}")
-        return self._maker.batches(self._jobs(step), self.threads)
+        return self.batches(self._jobs(step))
 
     def _jobs(self, step: int) -> Iterator[Job]:
         first, place = divmod(step, len(self))
@@ -119,6 +127,43 @@ class Loader:
             plan = self.order.epoch(epoch)
             for number in range(place if epoch == first else 0, len(self)):
                 yield plan, number
+
+    def batches(self, jobs: Iterable[Job]) -> Generator[Given, None, None]:
+        """The batches of some jobs, in their order; shuffle buffers and batches are prefetched in threads.
+
+        Decoding and scattering run outside Python's lock, so threads are as fast as processes and copy nothing.
+        """
+        buffers: dict[tuple[int, int], Future[InstanceTable]] = {}
+        waiting: deque[Future[Given]] = deque()
+        more = PREFETCHED_BUFFERS if self.threads else 0
+        readers, makers = (ThreadPoolExecutor(self.threads) if self.threads else _Inline() for _ in range(2))
+        try:
+            for epoch, number in jobs:
+                parts = epoch.rows(number)
+                first, last = parts[0][0], parts[-1][0]
+                for buffer in range(first, min(last + more + 1, len(epoch.buffers))):
+                    if (epoch.number, buffer) not in buffers:
+                        buffers[epoch.number, buffer] = self._read(readers, epoch.buffers[buffer])
+                buffers = {key: found for key, found in buffers.items() if key >= (epoch.number, first)}
+                needed = [(buffers[epoch.number, buffer], rows) for buffer, rows in parts]
+                waiting.append(makers.submit(self._assemble, needed))
+                if len(waiting) > self.threads * PREFETCHED_BATCHES:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for pool in (makers, readers):
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, readers: Executor, groups: Sequence[int]) -> Future[InstanceTable]:
+        """The groups of a shuffle buffer, read by several threads at once and joined by the one that comes after them."""
+        tables = [readers.submit(self.source.read, group) for group in groups]
+        return readers.submit(lambda: InstanceTable.joined([table.result() for table in tables]))
+
+    def _assemble(self, parts: list[tuple[Future[InstanceTable], Any]]) -> Given:
+        """A batch from rows of one shuffle buffer or of several."""
+        chosen = InstanceTable.joined([buffer.result().take(rows) for buffer, rows in parts])
+        return chosen if self.sparse else KeypointBatch.of(chosen)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch."""
@@ -135,9 +180,23 @@ class Loader:
             RecipeMismatch: other shards, split or settings, whose batches would not be those that are left.
         """
         if state["recipe"] != self.recipe:
-            hint = "open the same shards with the same batch size, seed, window and number of ranks, or start at an epoch: set_epoch"
+            hint = "open the same shards with the same batch size, seed, buffer and number of ranks, or start at an epoch: set_epoch"
             raise RecipeMismatch("a state of other batches", got=state["recipe"], expected=self.recipe, hint=hint)
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+
+
+class _Inline(Executor):
+    """Does each task at once, in the caller's thread."""
+
+    def submit(self, task: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(task(*arguments, **named))
+        return done
+
+
+def bytes_held(source: Source, wanted: Sequence[str]) -> int:
+    """Most memory that all instances of a source can take when held: every vertex visible."""
+    return sum(source.sizes) * source.num_vertices * (10 + 12 * ("truth" in wanted) + 4 * ("weights" in wanted))
 
 
 def ranks_in_use() -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Where blocks of instances come from: row groups of shards, read when they are needed, or arrays in memory."""
+"""Where instances come from: row groups of shards, read when they are needed, or tables in memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dp3d_data.config import fingerprint
-from dp3d_data.errors import ShardError, UsageError
-from dp3d_data.loader.block import Block, block_of, columns_of
-from dp3d_data.loader.remote import ShardFolder
+from dp3d_data.errors import ShardError
+from dp3d_data.shards.files import reading
+from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.schema import ADDED, current
+from dp3d_data.shards.table import InstanceTable, columns_of
 
-ALL = "all"
 # Columns that shards of earlier versions may lack: null there.
 LATER = tuple(name for names in ADDED.values() for name in names)
 
@@ -30,7 +30,7 @@ class Source(Protocol):
     """Instances in groups.
 
     Attributes:
-        sizes: rows of each group.
+        sizes: instances of each group.
         num_vertices: K of the template.
         identity: a fingerprint of what the instances are.
     """
@@ -41,7 +41,7 @@ class Source(Protocol):
     @property
     def sizes(self) -> tuple[int, ...]: ...
 
-    def read(self, group: int) -> Block:
+    def read(self, group: int) -> InstanceTable:
         """One group; may be called from several threads at once."""
         ...
 
@@ -50,7 +50,7 @@ class ShardSource:
     """The row groups of a split, read through the page cache and decoded on each call.
 
     Args:
-        folder: the shards.
+        reader: the shards.
         split: a split, or "all".
         wanted: fields besides keypoints; see FIELDS.
 
@@ -59,35 +59,32 @@ class ShardSource:
         ShardError: a shard is missing, damaged or foreign; names it.
     """
 
-    def __init__(self, folder: ShardFolder, split: str, wanted: Sequence[str] = ()) -> None:
-        entries = [entry for entry in folder.manifest["shards"] if split in (ALL, entry["split"])]
-        if not entries:
-            names = sorted({entry["split"] for entry in folder.manifest["shards"]})
-            raise UsageError(f"no split {split!r} in these shards", expected="one of " + ", ".join([*names, ALL]))
-        self.folder, self.wanted, self._columns = folder, tuple(wanted), columns_of(wanted)
-        self.num_vertices = int(folder.manifest["template"]["num_vertices"])
-        self.identity = fingerprint("shards", folder.manifest["recipe"], [[entry["name"], entry["sha256"]] for entry in entries])
-        self._metadata: dict[str, pq.FileMetaData] = {}
+    def __init__(self, reader: ShardReader, split: str, wanted: Sequence[str] = ()) -> None:
+        self.reader, entries = reader, reader.entries(split)
+        self.wanted, self._columns = tuple(wanted), columns_of(wanted)
+        self.num_vertices = self.reader.num_vertices
+        self.identity = fingerprint("shards", self.reader.recipe, [[entry["name"], entry["sha256"]] for entry in entries])
+        self._footers: dict[str, pq.FileMetaData] = {}
         self._places: list[tuple[str, int]] = []
         sizes: list[int] = []
         for entry in entries:
             rows = entry.get("row_groups") or self._row_groups(entry["name"])
             if sum(rows) != entry["instances"]:
-                got = f"{sum(rows)} instances in its row groups"
-                raise ShardError("not what the manifest says", got=got, expected=entry["instances"], path=folder.folder / entry["name"])
+                got, path = f"{sum(rows)} instances in its row groups", self.reader.folder / entry["name"]
+                raise ShardError("not what the manifest says", got=got, expected=entry["instances"], path=path)
             self._places += [(entry["name"], group) for group in range(len(rows))]
             sizes += rows
         self.sizes: tuple[int, ...] = tuple(sizes)
         self._starts = [0, *accumulate(sizes)]
 
-    def read(self, group: int) -> Block:
+    def read(self, group: int) -> InstanceTable:
         """Read and decode one row group.
 
         Raises:
             ShardError: its shard is missing, damaged or foreign; names it.
         """
         name, place = self._places[group]
-        path = self.folder.path(name)
+        path = self.reader.path(name)
         try:
             footer = self._footer(name, path)
             with pq.ParquetFile(path, metadata=footer, memory_map=True, page_checksum_verification=True) as file:
@@ -95,50 +92,46 @@ class ShardSource:
                 table = file.read_row_group(place, columns=columns, use_threads=False)
             if len(columns) < len(self._columns):
                 table = current(table, self._columns)
-            return block_of(table, self._starts[group], self.num_vertices, self.wanted)
+            return InstanceTable.of(table, self.num_vertices, self.wanted, self._starts[group])
         except (pa.ArrowException, OSError, KeyError) as error:
             raise ShardError("cannot be read as a table of instances", got=str(error).splitlines()[0], path=path) from error
         except ShardError as error:
             raise ShardError(error.what, got=error.got, expected=error.expected, path=path) from error
 
     def _row_groups(self, name: str) -> list[int]:
-        footer = self._footer(name, self.folder.path(name))
+        footer = self._footer(name, self.reader.path(name))
         return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
 
     def _footer(self, name: str, path: Path) -> pq.FileMetaData:
-        if name not in self._metadata:
-            try:
-                self._metadata[name] = pq.read_metadata(path)
-            except (pa.ArrowException, OSError) as error:
-                raise ShardError("cannot be read as Parquet", got=str(error).splitlines()[0], path=path) from error
-        return self._metadata[name]
+        if name not in self._footers:
+            with reading(path):
+                self._footers[name] = pq.read_metadata(path)
+        return self._footers[name]
 
     def __getstate__(self) -> dict[str, Any]:
         """Footers do not travel between processes; each reads its own."""
-        return self.__dict__ | {"_metadata": {}}
+        return self.__dict__ | {"_footers": {}}
 
 
-class BlockSource:
+class TableSource:
     """Instances that are in memory already, as one group.
 
     Args:
-        block: the instances.
-        num_vertices: K of the template.
         identity: what they are; by default a fingerprint of all that is known of them.
     """
 
-    def __init__(self, block: Block, num_vertices: int, identity: str | None = None) -> None:
-        self.block, self.num_vertices = block, num_vertices
-        self.sizes: tuple[int, ...] = (len(block),)
-        known = (block.cameras, block.true_vertices, block.true_scale, block.weights)
-        arrays = (block.offsets, block.ids, block.points, *(values for values in known if values is not None))
-        self.identity = identity or fingerprint("arrays", len(block), [_digest(values) for values in arrays])
+    def __init__(self, table: InstanceTable, identity: str | None = None) -> None:
+        self.table, self.num_vertices = table, table.num_vertices
+        self.sizes: tuple[int, ...] = (len(table),)
+        known = (table.intrinsics, table.true_vertices, table.true_scale, table.weights)
+        arrays = (table.offsets, table.vertex_ids, table.keypoints, *(values for values in known if values is not None))
+        self.identity = identity or fingerprint("arrays", len(table), [_digest(values) for values in arrays])
 
-    def read(self, group: int) -> Block:
-        return self.block
+    def read(self, group: int) -> InstanceTable:
+        return self.table
 
 
-class Joined:
+class JoinedSource:
     """The groups of several sources of one template, one source after the other."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -148,18 +141,21 @@ class Joined:
             raise ShardError("instances of different templates cannot be mixed", got=f"{got} vertices")
         self.sizes: tuple[int, ...] = sum((tuple(source.sizes) for source in sources), ())
         self.identity = fingerprint("joined", [source.identity for source in sources])
-        self._places = [(source, group) for source in self.sources for group in range(len(source.sizes))]
-        self._starts = [0, *accumulate(sum(source.sizes) for source in sources)]
+        self._places: list[tuple[Source, int, int]] = []
+        start = 0
+        for source in sources:
+            self._places += [(source, start, group) for group in range(len(source.sizes))]
+            start += sum(source.sizes)
 
-    def read(self, group: int) -> Block:
+    def read(self, group: int) -> InstanceTable:
         """One group; the places of its instances count over all sources."""
-        source, own = self._places[group]
-        block = source.read(own)
-        return replace(block, index=block.index + self._starts[self.sources.index(source)])
+        source, start, own = self._places[group]
+        table = source.read(own)
+        return replace(table, index=table.index + start)
 
 
-class Held:
-    """A source whose groups stay in memory once they have been read, sparse: about 10 bytes for each visible vertex.
+class CachedSource:
+    """A source whose groups stay in memory once they have been read, ragged: about 10 bytes for each visible vertex.
 
     Args:
         source: what is read.
@@ -169,39 +165,49 @@ class Held:
     def __init__(self, source: Source, most: int | None = None) -> None:
         self.source, self.most = source, most
         self.num_vertices, self.identity, self.sizes = source.num_vertices, source.identity, source.sizes
-        self._blocks: OrderedDict[int, Block] = OrderedDict()
+        self._tables: OrderedDict[int, InstanceTable] = OrderedDict()
         self._lock = Lock()
 
-    def read(self, group: int) -> Block:
+    def read(self, group: int) -> InstanceTable:
         """One group; two threads that ask for it at once may both read it.
 
         Raises:
             ShardError: a shard is missing, damaged or foreign; names it.
         """
         with self._lock:
-            if group in self._blocks:
-                self._blocks.move_to_end(group)
-                return self._blocks[group]
-        block = self.source.read(group)
+            if group in self._tables:
+                self._tables.move_to_end(group)
+                return self._tables[group]
+        table = self.source.read(group)
         if self.num_vertices <= np.iinfo(np.uint16).max + 1:
-            block = replace(block, ids=block.ids.astype(np.uint16))
+            table = replace(table, vertex_ids=table.vertex_ids.astype(np.uint16))
         with self._lock:
-            self._blocks[group] = block
-            while self.most is not None and len(self._blocks) > max(self.most, 1):
-                self._blocks.popitem(last=False)
-        return block
+            self._tables[group] = table
+            while self.most is not None and len(self._tables) > max(self.most, 1):
+                self._tables.popitem(last=False)
+        return table
 
     def __getstate__(self) -> dict[str, Any]:
         """The instances do not travel between processes; each reads its own."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_blocks")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_tables")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"_lock": Lock(), "_blocks": OrderedDict()})
+        self.__dict__.update(state | {"_lock": Lock(), "_tables": OrderedDict()})
 
 
-def bytes_held(source: Source, wanted: Sequence[str]) -> int:
-    """Most memory that all instances of a source can take when held: every vertex visible."""
-    return sum(source.sizes) * source.num_vertices * (10 + 12 * ("truth" in wanted) + 4 * ("weights" in wanted))
+def open_source(shards: str | Path | ShardReader | Source, split: str, wanted: Sequence[str], cache: str | Path | None) -> Source:
+    """What to load from: a split of shards, or the source itself.
+
+    Args:
+        cache: where files of a remote address are kept.
+
+    Raises:
+        InputMissing: no finished shards at this address.
+        UsageError, ShardError: see ShardSource.
+    """
+    if isinstance(shards, str | Path):
+        shards = ShardReader(shards, cache)
+    return ShardSource(shards, split, wanted) if isinstance(shards, ShardReader) else shards
 
 
 def _digest(values: np.ndarray) -> str:

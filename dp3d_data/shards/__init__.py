@@ -1,12 +1,13 @@
 """Instances on disk: the schema, run folders, shards with their manifest, and the reader."""
 
-from dp3d_data.shards.basis import Basis
-from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Row, Truth, instance_batch, instance_row
-from dp3d_data.shards.integrity import Fault, require_files, require_whole, verify
-from dp3d_data.shards.reader import Instances, ShardReader
+from dp3d_data.shards.files import Basis
+from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Truth, instance_batch, instance_row
+from dp3d_data.shards.integrity import Fault, require_files, verify
+from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.run_writer import RunWriter
 from dp3d_data.shards.runs import Run
 from dp3d_data.shards.schema import FAILURE_SCHEMA, INSTANCE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION
+from dp3d_data.shards.table import InstanceTable
 
 __all__ = [
     "FAILURE_SCHEMA",
@@ -18,15 +19,13 @@ __all__ = [
     "Correspondence",
     "Fault",
     "ImageInfo",
-    "Instances",
-    "Row",
     "Run",
     "RunWriter",
+    "InstanceTable",
     "ShardReader",
     "Truth",
     "instance_batch",
     "instance_row",
     "require_files",
-    "require_whole",
     "verify",
 ]

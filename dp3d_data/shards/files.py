@@ -1,17 +1,26 @@
-"""Tables as Parquet and Arrow files, whole or not at all; same content, same bytes."""
+"""Tables, the manifest and the spectral basis as files, each whole or not at all; same content, same bytes."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float
 
-from dp3d_data.errors import InputMissing, ShardError
-from dp3d_data.files import check_digest, write_whole
-from dp3d_data.shards.schema import COLUMNS
+from dp3d_data.errors import InputCorrupt, InputMissing, ShardError
+from dp3d_data.files import bare_name, check_digest, json_digest, read_json, require_keys, write_json, write_whole
+from dp3d_data.limits import read_arrays
+from dp3d_data.shards.schema import COLUMNS, READABLE, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from dp3d_data.geometry.template import Template
+
 
 COMPRESSION, COMPRESSION_LEVEL = "zstd", 1
 
@@ -50,17 +59,28 @@ def read_table(path: str | Path, columns: list[str] | None = None, sha256: str |
         InputMissing: no such file.
         ShardError: not a Parquet file, or a damaged one; names it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such table", path=path)
-    try:
-        data = path.read_bytes()
+    with reading(path):
+        data = Path(path).read_bytes()
         if sha256 is not None:
             check_digest(hashlib.sha256(data).hexdigest(), sha256, path)
         return pq.read_table(pa.BufferReader(data), columns=columns, partitioning=None)
+
+
+@contextmanager
+def reading(path: str | Path, kind: str = "Parquet", **hint: str) -> Iterator[None]:
+    """What goes wrong while a file is read, as one error that names it.
+
+    Raises:
+        InputMissing: no such file.
+        ShardError: it is damaged, or of another kind.
+    """
+    if not Path(path).is_file():
+        raise InputMissing("no such table", path=path, **hint)
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         got = str(error).splitlines()[0]
-        raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error
+        raise ShardError(f"cannot be read as {kind}", got=got, expected=f"a whole {kind} file", path=path) from error
 
 
 def write_arrow(path: str | Path, table: pa.Table) -> Path:
@@ -80,11 +100,107 @@ def read_arrow(path: str | Path) -> pa.Table:
         InputMissing: no such file.
         ShardError: damaged.
     """
-    path = Path(path)
+    with reading(path, "Arrow"), pa.ipc.open_file(pa.BufferReader(Path(path).read_bytes())) as file:
+        return file.read_all()
+
+
+MANIFEST = "manifest.json"
+REJECTS = "rejects.parquet"
+FORMAT = "dp3d-shards"
+_OWN_HASH = "manifest_sha256"
+# What every version has, and what readers rely on.
+_KINDS = {
+    "recipe": str, "category": str, "files": dict, "shards": list, "splits": dict, "template": dict, "basis": dict,
+    "account": dict, "inputs": list, "settings": dict, "statistics": dict, "normalisation": dict,
+}  # fmt: skip
+_TEMPLATE_KINDS = {"name": str, "hash": str, "num_vertices": int, "unit": str, "factor": (int, float)}
+_SHARD_KINDS = {"name": str, "split": str, "instances": int, "bytes": int, "sha256": str}
+
+
+def own_hash(content: dict[str, Any]) -> str:
+    """SHA-256 of the manifest's canonical JSON without the entry that holds this very hash."""
+    return json_digest(content, _OWN_HASH)
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> Path:
+    """Write the manifest with its format, schema version and own hash."""
+    return write_json(folder / MANIFEST, {"format": FORMAT, "schema_version": SCHEMA_VERSION, **content}, _OWN_HASH)
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """Read and check a manifest.
+
+    Raises:
+        InputMissing: no manifest: not a shard folder, or a build that was not finished.
+        ShardError: damaged, changed by hand, of another format or version, or with names that lead out of the folder.
+    """
+    path = Path(folder) / MANIFEST
     if not path.is_file():
-        raise InputMissing("no such table", path=path)
+        raise no_shards(folder)
+    content = read_json(path, "manifest", seal="")
+    if content.get("format") != FORMAT:
+        raise ShardError("not a manifest of shards", got=content.get("format"), expected=FORMAT, path=path)
+    if content.get("schema_version") not in READABLE:
+        got = content.get("schema_version")
+        raise ShardError("shards of another schema version", got=got, expected=READABLE, path=path)
+    if content.get(_OWN_HASH) != own_hash(content):
+        got, expected = own_hash(content), content.get(_OWN_HASH)
+        raise ShardError("the manifest has been changed or damaged", got=got, expected=expected, path=path)
+    require_keys(content, _KINDS, "manifest", path)
+    require_keys(content["template"], _TEMPLATE_KINDS, "template of the manifest", path)
+    for entry in content["shards"]:
+        require_keys(entry if isinstance(entry, dict) else {}, _SHARD_KINDS, "list of shards", path)
+    for name in (*content["files"], *(entry["name"] for entry in content["shards"])):
+        bare_name(name, path)
+    return content
+
+
+def no_shards(address: str | Path) -> InputMissing:
+    """The error of a place without a manifest."""
+    hint = "build the shards, or finish a build that was stopped: dp3d-data build-shards"
+    return InputMissing("no manifest.json here, so these are no finished shards", path=address, hint=hint)
+
+
+BASIS = "basis.npz"
+COUNT = 64
+
+
+class Basis(NamedTuple):
+    """Laplace-Beltrami eigenfunctions of a template.
+
+    Attributes:
+        eigenvalues: [J] ascending, per square template unit.
+        functions: [K, J], mass-normalised, signs fixed.
+    """
+
+    eigenvalues: Float[np.ndarray, "J"]
+    functions: Float[np.ndarray, "K J"]
+
+
+def template_basis(template: Template, count: int = COUNT) -> Basis:
+    """The first eigenfunctions of a template; fewer than `count` where it has few vertices."""
+    from dp3d_data.geometry.laplacian import laplace_beltrami
+
+    eigenvalues, functions = laplace_beltrami(template, min(count, template.num_vertices - 2))
+    return Basis(np.asarray(eigenvalues, dtype=np.float64), np.asarray(functions, dtype=np.float32))
+
+
+def write_basis(path: Path, basis: Basis) -> Path:
+    """Write an .npz without pickles; same basis, same bytes."""
+    return write_whole(path, lambda stream: np.savez(stream, eigenvalues=basis.eigenvalues, functions=basis.functions))
+
+
+def read_basis(path: str | Path) -> Basis:
+    """Read what write_basis wrote.
+
+    Raises:
+        InputMissing: no such file.
+        ShardError: damaged.
+    """
+    if not Path(path).is_file():
+        raise InputMissing("no basis beside the shards", path=path, hint="build them again: dp3d-data build-shards --overwrite")
     try:
-        with pa.ipc.open_file(pa.BufferReader(path.read_bytes())) as file:
-            return file.read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise ShardError("cannot be read as an Arrow file", got=str(error).splitlines()[0], path=path) from error
+        arrays = read_arrays(path)
+        return Basis(arrays["eigenvalues"], arrays["functions"])
+    except (InputCorrupt, KeyError) as error:
+        raise ShardError("damaged basis", got=getattr(error, "got", f"no {error}"), path=path) from error

@@ -1,25 +1,25 @@
-"""What a build decides on: a few values of every instance, without its keypoints, kept as one small table for each piece."""
+"""What a build decides on: a few values of every instance as shards will hold it, one small table for each partition of the inputs."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Bool, Float
 
-from dp3d_data.filters import Measures
-from dp3d_data.shards.decode import boxes, list_values
+from dp3d_data.filters import VERTEX_FILTERS, FilterConfig, Measures, VertexMeasures, judge_vertices
 from dp3d_data.shards.files import read_arrow, table_options, write_arrow
-from dp3d_data.shards.inputs import Piece
-from dp3d_data.shards.schema import PER_VERTEX
-from dp3d_data.shards.stored import content_hashes, raw_bytes, rounded
-from dp3d_data.shards.trimming import TRUTH_MODEL, Trim, cycle_or_1, no_vertices_dropped
+from dp3d_data.shards.inputs import Partition
+from dp3d_data.shards.schema import INSTANCE_COLUMNS, PER_VERTEX, PIXEL_STEP, Column
+from dp3d_data.shards.table import boxes, cycle_weights, keypoint_lists, list_values
 
 # Taken over from the instances, then derived from them.
 KEPT = ["instance_id", "image_id", "image_hash", "group", "source", "source_split", "split", "box_x0", "box_y0", "box_x1", "box_y1"]
@@ -29,21 +29,21 @@ COLUMNS = [
     "image_width", "image_height", "model", "score", "visible_area", "spread", "cycle", "box_x0", "box_y0", "box_x1", "box_y1"
 ]  # fmt: skip
 _READ = [*KEPT, "image_width", "image_height", "model", "template_hash", "score", "visible_area", "true_scale", *PER_VERTEX]
-# Rows of each piece that are encoded to see how large they become.
+# Rows of each partition that are encoded to see how large they become.
 SAMPLE = 256
 _RAW, _ENCODED, _DROPPED = b"dp3d.sample_raw", b"dp3d.sample_encoded", b"dp3d.dropped_vertices"
 
 
-def write_index(path: Path, piece: Piece, num_vertices: int, trim: Trim) -> Path:
-    """Check the files of a piece and write the index of its rows, as the filters of vertices leave them.
+def write_index(path: Path, partition: Partition, num_vertices: int, trim: Trim) -> Path:
+    """Check the files of a partition and write the index of its rows, as the filters of vertices leave them.
 
     Raises:
         InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
     """
-    piece.check_files()
+    partition.check_files()
     dropped = no_vertices_dropped()
-    parts = [index_table(table, num_vertices) for table in trim.tables(piece.tables(_READ), dropped)]
-    raw, encoded = _sample(piece, num_vertices, trim)
+    parts = [index_table(table, num_vertices) for table in trim.tables(partition.tables(_READ), dropped)]
+    raw, encoded = _sample(partition, num_vertices, trim)
     table = pa.concat_tables(parts) if parts else pa.table({})
     notes = {_RAW: str(raw), _ENCODED: str(encoded), _DROPPED: json.dumps(dropped)}
     return write_arrow(path, table.replace_schema_metadata(notes))
@@ -60,9 +60,9 @@ def index_table(table: pa.Table, num_vertices: int) -> pa.Table:
     return pa.table(columns)
 
 
-def _sample(piece: Piece, num_vertices: int, trim: Trim) -> tuple[int, int]:
-    """Raw bytes of the first rows of a piece, and of their encoded pages."""
-    first = (table.slice(0, SAMPLE) for table in piece.tables() if table.num_rows)
+def _sample(partition: Partition, num_vertices: int, trim: Trim) -> tuple[int, int]:
+    """Raw bytes of the first rows of a partition, and of their encoded pages."""
+    first = (table.slice(0, SAMPLE) for table in partition.tables() if table.num_rows)
     table = next(trim.tables(first), None)
     if table is None:
         return 0, 0
@@ -107,7 +107,7 @@ class Index:
 
 
 def read_index(paths: Sequence[Path]) -> Index:
-    """Join the indices of all pieces.
+    """Join the indices of all partitions.
 
     Raises:
         InputMissing, ShardError: an index is gone or damaged.
@@ -129,7 +129,7 @@ def measure(table: pa.Table) -> Measures:
     offsets, spread = list_values(table.column("spread"))
     counts = np.diff(offsets)
     row = np.repeat(np.arange(len(counts)), counts)
-    total, weight = (np.bincount(row, weights=values, minlength=len(counts)) for values in (spread, cycle_or_1(table, offsets)))
+    total, weight = (np.bincount(row, weights=values, minlength=len(counts)) for values in (spread, cycle_weights(table, offsets)))
     side = np.maximum((box[:, 2:] - box[:, :2]).max(axis=1, initial=0), 1e-9)
     models = table.column("model")
     return Measures(
@@ -141,3 +141,145 @@ def measure(table: pa.Table) -> Measures:
         spread=total / np.maximum(counts, 1) / side,
         cycle=np.where(counts > 0, weight / np.maximum(counts, 1), 1.0),
     )
+
+
+TRUTH_MODEL = "truth"
+_DEFAULT = FilterConfig()
+
+
+@dataclass(frozen=True)
+class Trim:
+    """The filters of vertices for one template.
+
+    Attributes:
+        config: the settings.
+        area_shares: [K] each template vertex's share of the surface area.
+    """
+
+    config: FilterConfig
+    area_shares: Float[np.ndarray, "K"] = field(repr=False)
+
+    def tables(self, tables: Iterable[pa.Table], dropped: Counter[str] | None = None) -> Iterator[pa.Table]:
+        """Tables of instances, which hold all of PER_VERTEX, after the filters.
+
+        Args:
+            dropped: counts the vertices made invisible by reason.
+        """
+        if not trims(self.config):
+            yield from tables
+            return
+        for table in tables:
+            kept, reasons = judge_table(table, self.config)
+            if dropped is not None:
+                dropped.update(reasons)
+            yield cut(table, kept, self.area_shares)
+
+
+def trims(config: FilterConfig) -> bool:
+    """Whether the settings can make a vertex invisible at all."""
+    names = ("min_pixels", "max_vertex_spread", "min_vertex_cycle")
+    return any(getattr(config, name) != getattr(_DEFAULT, name) for name in names)
+
+
+def judge_table(table: pa.Table, config: FilterConfig) -> tuple[Bool[np.ndarray, "V"], dict[str, int]]:
+    """Which of all vertices of a table stay visible; those of a known shape do."""
+    offsets, pixels = list_values(table.column("pixel_counts"))
+    owner = np.repeat(np.arange(table.num_rows), np.diff(offsets))
+    corners = boxes(table).astype(np.float64)
+    side = np.maximum((corners[:, 2:] - corners[:, :2]).max(axis=1), 1e-9)
+    spread = list_values(table.column("spread"))[1] / side[owner]
+    seen = np.array([model != TRUTH_MODEL for model in table.column("model").to_pylist()], dtype=bool)[owner]
+    kept = np.ones(len(pixels), dtype=bool)
+    measures = VertexMeasures(pixels[seen], spread[seen], cycle_weights(table, offsets)[seen])
+    kept[seen], dropped = judge_vertices(config, measures)
+    return kept, dropped
+
+
+def cut(table: pa.Table, kept: Bool[np.ndarray, "V"], area_shares: Float[np.ndarray, "K"]) -> pa.Table:
+    """The table with the kept entries of its lists; rows that lose some have their visible area computed again.
+
+    Args:
+        kept: one entry per vertex, row after row.
+        area_shares: each template vertex's share of the surface area.
+    """
+    offsets, ids = list_values(table.column("vertex_ids"))
+    owner = np.repeat(np.arange(table.num_rows), np.diff(offsets))
+    left = np.bincount(owner[kept], minlength=table.num_rows)
+    area = table.column("visible_area").to_numpy().copy()
+    fewer = left < np.diff(offsets)
+    area[fewer] = np.bincount(owner[kept], weights=area_shares[ids[kept]], minlength=table.num_rows)[fewer]
+    table = _with(table, "visible_area", pa.array(area, type=pa.float32()))
+    for name in PER_VERTEX:
+        if name in table.column_names:
+            table = _with(table, name, _kept_entries(table, name, kept, left, offsets))
+    return table
+
+
+def _kept_entries(table: pa.Table, name: str, kept: np.ndarray, left: np.ndarray, offsets: np.ndarray) -> pa.ListArray:
+    """One column of lists with the kept entries; rows without a list stay without."""
+    column = table.column(name).combine_chunks()
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    values = list_values(table.column(name))[1][kept[np.repeat(there, np.diff(offsets))]]
+    ends = np.concatenate([[0], np.cumsum(np.where(there, left, 0))])
+    mask = None if there.all() else pa.array(~there)
+    return pa.ListArray.from_arrays(pa.array(ends, type=pa.int32()), pa.array(values), type=column.type, mask=mask)
+
+
+def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    place = table.column_names.index(name)
+    return table.set_column(place, table.schema.field(name), values)
+
+
+def no_vertices_dropped() -> Counter[str]:
+    """A count of each reason, all 0."""
+    return Counter(dict.fromkeys(VERTEX_FILTERS, 0))
+
+
+# Bytes of a row apart from its lists, roughly.
+ROW_BYTES = 512
+
+
+def on_grid(values: np.ndarray, step: float) -> np.ndarray:
+    """The nearest multiples of a power of two, ties to even; float32 in and out, exact and idempotent, without -0."""
+    return np.rint(values * np.float32(1 / step)) * np.float32(step) + np.float32(0)
+
+
+def rounded(table: pa.Table) -> pa.Table:
+    """A table with each column that has a step on its grid."""
+    for column in INSTANCE_COLUMNS:
+        if column.step and column.name in table.column_names:
+            position = table.schema.get_field_index(column.name)
+            table = table.set_column(position, table.schema.field(position), _rounded(table.column(column.name), column))
+    return table
+
+
+def _rounded(values: pa.ChunkedArray, column: Column) -> pa.Array:
+    lists = values.combine_chunks()
+    if lists.null_count == len(lists):
+        return lists
+    offsets, flat = list_values(lists)
+    nulls = lists.is_null() if lists.null_count else None
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(on_grid(flat, column.step)), type=column.type, mask=nulls)
+
+
+def content_hashes(table: pa.Table) -> list[str]:
+    """16 hex digits for each row: SHA-256 over template_hash, vertex_ids and the keypoints on their grid, little-endian."""
+    offsets, ids, *axes = keypoint_lists(table)
+    arrays = (ids.astype("<i4"), *(on_grid(axis, PIXEL_STEP) for axis in axes))
+    lists = [memoryview(np.ascontiguousarray(values)).cast("B") for values in arrays]
+    ends = (4 * offsets).tolist()
+    heads = {name: hashlib.sha256(name.encode()) for name in table.column("template_hash").unique().to_pylist()}
+    names = table.column("template_hash").to_pylist()
+    return [_digest(heads[name], lists, start, stop) for name, start, stop in zip(names, ends, ends[1:], strict=False)]
+
+
+def _digest(head, lists: list[memoryview], start: int, stop: int) -> str:
+    digest = head.copy()
+    for values in lists:
+        digest.update(values[start:stop])
+    return digest.hexdigest()[:16]
+
+
+def raw_bytes(visible: np.ndarray, with_truth: np.ndarray, num_vertices: int, per_vertex: int = len(PER_VERTEX)) -> np.ndarray:
+    """Bytes [N] of rows as uncompressed 4-byte numbers: their lists, and ROW_BYTES for the rest."""
+    return ROW_BYTES + 4 * (per_vertex * visible.astype(np.int64) + 3 * num_vertices * with_truth.astype(np.int64))

@@ -1,4 +1,4 @@
-"""What shards are built from: finished runs and other shards, seen alike, and the pieces in which they are read."""
+"""What shards are built from: finished runs and other shards, seen alike, and the partitions in which they are read."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dp3d_data.config import file_digest, fingerprint
-from dp3d_data.errors import InputMissing, NothingToDo, ShardError, UsageError
+from dp3d_data.errors import NothingToDo, ShardError, UsageError
 from dp3d_data.files import check_digest
-from dp3d_data.shards.manifest import MANIFEST, read_manifest
-from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
+from dp3d_data.shards.files import MANIFEST, read_manifest, reading
+from dp3d_data.shards.runs import MARKER, TEMPLATE, Run, stored_template
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
 
 SHARDS = "shards"
-# Rows are read in pieces of about so many bytes, each of which tells how well it is encoded: other pieces, other shards.
-PIECE_BYTES = 96 << 20
+# Rows are read in partitions of about so many bytes, each of which tells how well it is encoded: other partitions, other shards.
+PARTITION_BYTES = 96 << 20
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,7 @@ class Input:
             InputMissing: only vertex ids are known, or the file is gone.
             InputCorrupt, ShardError: damaged, or another template than the marker says.
         """
-        from dp3d_data.geometry.template import Template
-
-        if not self.template:
-            hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"
-            raise InputMissing("this run has vertex ids but no template geometry", path=self.folder, hint=hint)
-        path = self.folder / TEMPLATE
-        if not path.is_file():
-            raise InputMissing("the template of these instances is gone", path=path, hint="make them anew: --overwrite")
-        check_digest(file_digest(path), self.template["sha256"], path)
-        template = Template.load(path)
-        if template.content_hash != self.template["hash"]:
-            got, expected = template.content_hash, self.template["hash"]
-            raise ShardError("another template", got=got, expected=expected, path=self.folder / TEMPLATE)
-        return template
+        return stored_template(self.folder, self.template, self.template.get("sha256"))
 
 
 def _of_shards(folder: Path, manifest: dict[str, Any]) -> Input:
@@ -123,7 +110,7 @@ def open_inputs(folders: Sequence[str | Path]) -> list[Input]:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Partition:
     """Consecutive rows of the inputs, read together.
 
     Attributes:
@@ -157,16 +144,16 @@ class Piece:
                 check_digest(file_digest(path), expected, path)
 
 
-def pieces(inputs: Sequence[Input], piece_bytes: int | None = None) -> list[Piece]:
-    """Cut the inputs into pieces of whole row groups, of PIECE_BYTES where nothing else is said.
+def partitions(inputs: Sequence[Input], partition_bytes: int | None = None) -> list[Partition]:
+    """Cut the inputs into partitions of whole row groups, of PARTITION_BYTES where nothing else is said.
 
     Raises:
         InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
     """
-    result: list[Piece] = []
+    result: list[Partition] = []
     parts: list[tuple[Path, str, tuple[int, ...]]] = []
     start = rows = held = 0
-    limit = PIECE_BYTES if piece_bytes is None else piece_bytes
+    limit = PARTITION_BYTES if partition_bytes is None else partition_bytes
     for path, digest in ((one.folder / name, digest) for one in inputs for name, digest in one.files.items()):
         with open_parquet(path) as file:
             sizes = [(file.metadata.row_group(g).num_rows, file.metadata.row_group(g).total_byte_size) for g in range(file.num_row_groups)]
@@ -174,12 +161,12 @@ def pieces(inputs: Sequence[Input], piece_bytes: int | None = None) -> list[Piec
         for group, (count, size) in enumerate(sizes):
             if held and held + size > limit:
                 parts += [(path, digest, tuple(range(first, group)))] if group > first else []
-                result.append(Piece(start, rows, tuple(parts)))
+                result.append(Partition(start, rows, tuple(parts)))
                 start, rows, held, parts, first = start + rows, 0, 0, [], group
             rows, held = rows + count, held + size
         parts.append((path, digest, tuple(range(first, len(sizes)))))
     if parts:
-        result.append(Piece(start, rows, tuple(parts)))
+        result.append(Partition(start, rows, tuple(parts)))
     return result
 
 
@@ -190,13 +177,8 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         InputMissing: no such file.
         ShardError: not a Parquet file, a damaged one, or one of another schema; names it.
     """
-    if not path.is_file():
-        raise InputMissing("no such table", path=path)
-    try:
+    with reading(path):
         file = pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        got = str(error).splitlines()[0]
-        raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error
     problem = schema_problem(file.schema_arrow, INSTANCE_SCHEMA)
     if problem:
         file.close()
@@ -212,8 +194,5 @@ def read_group(file: pq.ParquetFile, path: Path, group: int, columns: list[str] 
     """
     known = set(file.schema_arrow.names)
     wanted = None if columns is None else [name for name in columns if name in known]
-    try:
+    with reading(path):
         return current(file.read_row_group(group, columns=wanted, use_threads=False), columns)
-    except (pa.ArrowException, OSError) as error:
-        got = str(error).splitlines()[0]
-        raise ShardError("cannot be read as Parquet", got=got, expected="a whole Parquet file", path=path) from error

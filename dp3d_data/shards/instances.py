@@ -15,8 +15,6 @@ from dp3d_data.records import Detection, RunLength, VertexView
 from dp3d_data.run_lengths import area
 from dp3d_data.shards.schema import INSTANCE_SCHEMA
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class ImageInfo:
@@ -95,7 +93,7 @@ def instance_row(
     visible_area_posed: float | None = None,
     mask: RunLength | None = None,
     truth: Truth | None = None,
-) -> Row:
+) -> dict[str, Any]:
     """One row of the instance table; lists stay numpy arrays.
 
     Args:
@@ -143,7 +141,7 @@ def instance_row(
     }
 
 
-def truth_columns(truth: Truth | None) -> Row:
+def truth_columns(truth: Truth | None) -> dict[str, Any]:
     """The part of a row that says what is known of the geometry."""
     camera = None if truth is None else truth.camera
     return {
@@ -174,12 +172,12 @@ def check_view(view: VertexView) -> None:
         raise ShapeError("vertex ids ascend, each at most once", got="ids out of order or repeated")
 
 
-def instance_batch(rows: Iterable[Row]) -> pa.RecordBatch:
+def instance_batch(rows: Iterable[dict[str, Any]]) -> pa.RecordBatch:
     """Rows as one record batch of INSTANCE_SCHEMA; no rows give an empty batch."""
     return rows_batch(rows, INSTANCE_SCHEMA)
 
 
-def rows_batch(rows: Iterable[Row], schema: pa.Schema) -> pa.RecordBatch:
+def rows_batch(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     """Dictionaries as one record batch; a key that is missing is null, and what is not UTF-8 in a text is written out.
 
     Raises:

@@ -12,13 +12,12 @@ import pyarrow as pa
 
 from dp3d_data.config import file_digest
 from dp3d_data.errors import Dp3dError, ShardError
-from dp3d_data.shards.basis import BASIS, read_basis
-from dp3d_data.shards.decode import list_values
+from dp3d_data.shards.files import BASIS, MANIFEST, read_basis, read_manifest
+from dp3d_data.shards.index import content_hashes
 from dp3d_data.shards.inputs import open_parquet, read_group
-from dp3d_data.shards.manifest import MANIFEST, read_manifest
 from dp3d_data.shards.runs import MARKER, TEMPLATE, Run
 from dp3d_data.shards.schema import PER_VERTEX
-from dp3d_data.shards.stored import content_hashes
+from dp3d_data.shards.table import list_values
 
 # The schema version from which rows carry the hash of their content.
 HASHED = 3
@@ -59,15 +58,6 @@ def verify(folder: str | Path) -> list[Fault]:
     return faults + [Fault(MANIFEST, text) for text in _count_faults(manifest)]
 
 
-def require_whole(folder: str | Path) -> None:
-    """Pass in silence, or refuse the folder.
-
-    Raises:
-        ShardError: names the first bad file and counts the others.
-    """
-    _refuse(folder, verify(folder))
-
-
 def require_files(folder: str | Path) -> None:
     """Pass in silence if every file of a shard folder is there and what the manifest says, and no other; the content is not read.
 
@@ -76,10 +66,7 @@ def require_files(folder: str | Path) -> None:
         ShardError: names the first bad file and counts the others.
     """
     files = read_manifest(folder)["files"]
-    _refuse(folder, [*_file_faults(Path(folder), files), *_foreign_files(Path(folder), files)])
-
-
-def _refuse(folder: str | Path, faults: list[Fault]) -> None:
+    faults = [*_file_faults(Path(folder), files), *_foreign_files(Path(folder), files)]
     if faults:
         more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
         raise ShardError(faults[0].text + more, path=Path(folder) / faults[0].file)

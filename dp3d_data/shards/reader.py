@@ -1,83 +1,61 @@
-"""Shards to dense arrays for training and evaluation; a damaged or foreign file is refused by name."""
+"""Finished shards, in a local folder or at any fsspec address: every file is checked against the manifest when it is first read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float
 
-from dp3d_data.config import file_digest
-from dp3d_data.errors import ShardError, UsageError
-from dp3d_data.files import check_digest
-from dp3d_data.records import RunLength
-from dp3d_data.shards.basis import BASIS, Basis, read_basis
-from dp3d_data.shards.decode import boxes, lenses, masks, truth, views, weights
-from dp3d_data.shards.files import read_table
-from dp3d_data.shards.manifest import read_manifest
-from dp3d_data.shards.runs import TEMPLATE
+from dp3d_data.config import cache_dir, file_digest
+from dp3d_data.errors import Asking, DependencyMissing, InputMissing, ShardError, UsageError
+from dp3d_data.files import check_digest, write_whole
+from dp3d_data.shards.files import BASIS, MANIFEST, Basis, no_shards, read_basis, read_manifest, read_table
+from dp3d_data.shards.runs import TEMPLATE, stored_template
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
+from dp3d_data.shards.table import FIELDS, InstanceTable
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
+    from dp3d_data.shards.batch import KeypointBatch
 
-
-@dataclass(frozen=True)
-class Instances:
-    """Instances as dense arrays; N instances, K template vertices.
-
-    Attributes:
-        instance_ids: N names.
-        image_paths: N paths, None where no image was made.
-        groups: N names of what stays together.
-        keypoints: [N, K, 2] image pixels (pixel (0, 0) has its centre at (0.5, 0.5)); 0 where invisible.
-        visible: [N, K].
-        visible_area: [N] visible share of the template's area.
-        boxes: [N, 4] xyxy, image pixels.
-        true_vertices: [N, K, 3] camera frame, template units; NaN where unknown; None where no instance has truth.
-        true_scale: [N] image pixels per template unit; NaN where unknown; None where no instance has truth.
-        cameras: [N, 4] fx, fy, cx, cy of perspective cameras, image pixels; NaN where unknown.
-        weights: [N, K] forward-backward weight of each keypoint, 0..1: 1 where nothing is known, 0 where invisible.
-        masks: N masks, None where no mask was made.
-    """
-
-    instance_ids: list[str]
-    image_paths: list[str | None]
-    groups: list[str]
-    keypoints: Float[np.ndarray, "N K 2"]
-    visible: Bool[np.ndarray, "N K"]
-    visible_area: Float[np.ndarray, "N"]
-    boxes: Float[np.ndarray, "N 4"]
-    true_vertices: Float[np.ndarray, "N K 3"] | None
-    true_scale: Float[np.ndarray, "N"] | None
-    cameras: Float[np.ndarray, "N 4"]
-    weights: Float[np.ndarray, "N K"]
-    masks: list[RunLength | None]
-
-    def __len__(self) -> int:
-        return len(self.instance_ids)
+ALL = "all"
+_BLOCK = 8 << 20
 
 
 class ShardReader:
-    """A folder of shards.
+    """Finished shards. Of a remote address only the files that are read are copied here, once.
 
     Args:
-        folder: what build-shards wrote.
+        address: a folder, or an fsspec address.
+        cache: where files of a remote address are kept.
+
+    Attributes:
+        address: as it was given.
+        folder: where the files lie on this machine.
+        remote: whether that is a copy of what is read.
+        manifest: its content.
 
     Raises:
         InputMissing: no finished shards here.
         ShardError: the manifest, the template or the basis is damaged or missing.
+        DependencyMissing: the address needs a file system that is not installed.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.manifest: dict[str, Any] = read_manifest(folder)
+    def __init__(self, address: str | Path, cache: str | Path | None = None) -> None:
+        self.address, self._checked = str(address), set[str]()
+        self.remote = is_remote(self.address)
+        local = Path(re.sub(r"^(file|local)://", "", self.address))
+        self.folder = self._mirror(Path(cache) if cache else cache_dir() / "shards") if self.remote else local
+        self.manifest: dict[str, Any] = read_manifest(self.folder)
         for name in (TEMPLATE, BASIS):
-            self.check(name)
+            self.path(name)
 
     @property
     def splits(self) -> list[str]:
@@ -89,20 +67,31 @@ class ShardReader:
         """Fingerprint of the inputs and settings that made these shards."""
         return self.manifest["recipe"]
 
+    @property
+    def num_vertices(self) -> int:
+        """K of the template."""
+        return int(self.manifest["template"]["num_vertices"])
+
     @cached_property
     def template(self) -> Template:
-        from dp3d_data.geometry.template import Template
-
-        template = Template.load(self.folder / TEMPLATE)
-        expected = self.manifest["template"]["hash"]
-        if template.content_hash != expected:
-            raise ShardError("another template", got=template.content_hash, expected=expected, path=self.folder / TEMPLATE)
-        return template
+        """The template whose vertices the ids are."""
+        return stored_template(self.folder, self.manifest["template"], self.manifest["files"][TEMPLATE])
 
     @cached_property
     def basis(self) -> Basis:
         """Eigenvalues [J] and eigenfunctions [K, J] of the template, as stored beside the shards."""
         return read_basis(self.folder / BASIS)
+
+    def entries(self, split: str) -> list[dict[str, Any]]:
+        """What the manifest says of each shard of a split; "all" takes every split.
+
+        Raises:
+            UsageError: no such split.
+        """
+        entries = [entry for entry in self.manifest["shards"] if split in (ALL, entry["split"])]
+        if not entries:
+            raise UsageError(f"no split {split!r} in these shards", expected="one of " + ", ".join([*self.splits, ALL]))
+        return entries
 
     def tables(self, split: str) -> list[pa.Table]:
         """The tables of a split, shard by shard, each checked against its hash and the schema.
@@ -111,62 +100,130 @@ class ShardReader:
             UsageError: no such split.
             ShardError: a shard is missing, damaged or foreign; names it.
         """
-        entries = [entry for entry in self.manifest["shards"] if entry["split"] == split]
-        if not entries:
-            raise UsageError(f"no split {split!r} in these shards", expected="one of " + ", ".join(self.splits))
-        return [self._table(entry["name"]) for entry in entries]
+        return [self._table(entry["name"]) for entry in self.entries(split)]
 
-    def split(self, split: str) -> Instances:
-        """All instances of a split as dense arrays; needs about 13 K bytes an instance, 25 K with truth.
+    def split(self, split: str) -> KeypointBatch:
+        """All instances of a split as tensors, with all that is known of them; about 13 K bytes an instance, 25 K with truth.
 
         Raises:
             UsageError: no such split.
             ShardError: a shard is missing, damaged or foreign; names it.
         """
-        return dense(pa.concat_tables(self.tables(split)), self.manifest["template"]["num_vertices"])
+        return whole_batch(self.tables(split), self.num_vertices)
 
-    def check(self, name: str) -> Path:
-        """The path of a file, once its content is what the manifest says.
+    def path(self, name: str) -> Path:
+        """A file on this machine, with the content that the manifest names.
 
         Raises:
-            ShardError: it is missing, damaged or foreign; names it.
+            ShardError: missing, damaged or replaced; names it.
         """
-        path = self.folder / name
-        if not path.is_file():
-            raise ShardError("listed in the manifest, but missing", path=path)
-        check_digest(file_digest(path), self.manifest["files"].get(name), path)
-        return path
+        if name not in self._checked:
+            path = self._present(name)
+            if not self.remote:
+                check_digest(file_digest(path), self.manifest["files"][name], path)
+            self._checked.add(name)
+        return self.folder / name
 
     def _table(self, name: str) -> pa.Table:
-        if not (self.folder / name).is_file():
-            raise ShardError("listed in the manifest, but missing", path=self.folder / name)
-        table = read_table(self.folder / name, sha256=self.manifest["files"].get(name, ""))
+        """A shard; the bytes that are hashed are those that are decoded."""
+        path = self._present(name)
+        table = read_table(path, sha256=self.manifest["files"][name])
         problem = schema_problem(table.schema, INSTANCE_SCHEMA)
         if problem:
-            raise ShardError("not a table of instances", got=problem, path=self.folder / name)
+            raise ShardError("not a table of instances", got=problem, path=path)
         return current(table)
 
+    def _present(self, name: str) -> Path:
+        """A file on this machine; of a remote one a whole copy."""
+        path, expected = self.folder / name, self.manifest["files"].get(name)
+        if expected is None:
+            raise ShardError("not listed in the manifest", path=self._place(name))
+        if self.remote and not (path.is_file() and file_digest(path) == expected):
+            self._fetch(name, path, expected)
+        elif not path.is_file():
+            raise ShardError("listed in the manifest, but missing", path=self._place(name))
+        return path
 
-def dense(table: pa.Table, num_vertices: int) -> Instances:
-    """Sparse rows to dense arrays.
+    def _place(self, name: str) -> str:
+        """The file as the user knows it."""
+        return f"{self.address.rstrip('/')}/{name}" if self.remote else str(self.folder / name)
+
+    def _mirror(self, cache: Path) -> Path:
+        """The local folder that stands for a remote one: named by its manifest, so that other shards never mix with it."""
+        filesystem, root = open_address(self.address)
+        try:
+            with Asking():
+                data = filesystem.cat_file(f"{root}/{MANIFEST}")
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise no_shards(self.address) from error
+        except OSError as error:
+            raise InputMissing("this address cannot be read", got=error, path=self.address) from error
+        folder = cache / hashlib.sha256(data).hexdigest()[:16]
+        write_whole(folder / MANIFEST, lambda stream: stream.write(data))
+        return folder
+
+    def _fetch(self, name: str, path: Path, expected: str) -> None:
+        """Copy a file here; it appears whole, with the content that the manifest names, or not at all."""
+
+        def copy(stream: BinaryIO) -> None:
+            digest = hashlib.sha256()
+            for block in self._blocks(name):
+                digest.update(block)
+                stream.write(block)
+            check_digest(digest.hexdigest(), expected, self._place(name))
+
+        write_whole(path, copy)
+
+    def _blocks(self, name: str) -> Iterator[bytes]:
+        """The content of a file at the address, block by block."""
+        filesystem, root = open_address(self.address)
+        try:
+            with Asking(), filesystem.open(f"{root}/{name}", "rb") as source:
+                while block := source.read(_BLOCK):
+                    yield block
+        except FileNotFoundError as error:
+            raise ShardError("listed in the manifest, but missing", path=self._place(name)) from error
+        except OSError as error:
+            raise ShardError("cannot be fetched", got=error, path=self._place(name)) from error
+
+
+def whole_batch(tables: list[pa.Table], num_vertices: int) -> KeypointBatch:
+    """Stored tables as one batch, with truth and intrinsics where any instance has them.
 
     Raises:
-        ShardError: a vertex id outside the template.
+        ShardError: a vertex id outside the template, or lists of unequal length.
     """
-    found = views(table)
-    keypoints, visible = found.dense(num_vertices)
-    true_vertices, true_scale = truth(table, num_vertices)
-    return Instances(
-        instance_ids=table.column("instance_id").to_pylist(),
-        image_paths=table.column("image_path").to_pylist(),
-        groups=table.column("group").to_pylist(),
-        keypoints=keypoints,
-        visible=visible,
-        visible_area=table.column("visible_area").to_numpy(),
-        boxes=boxes(table),
-        true_vertices=true_vertices,
-        true_scale=true_scale,
-        cameras=lenses(table),
-        weights=weights(table, found, num_vertices),
-        masks=masks(table),
-    )
+    from dp3d_data.shards.batch import KeypointBatch
+
+    stored = pa.concat_tables(tables)
+    unknown = {name for name in ("truth", "intrinsics") if stored.column(FIELDS[name][0]).null_count == stored.num_rows}
+    table = InstanceTable.of(stored, num_vertices, [name for name in FIELDS if name not in unknown])
+    batch = KeypointBatch.of(table)
+    if table.intrinsics is not None and not np.isfinite(table.intrinsics).any():
+        return replace(batch, intrinsics=None)
+    return batch
+
+
+def is_remote(address: str) -> bool:
+    """Whether an address names a file system other than the local one: s3://..., memory://..., a chain with ::."""
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)", address)) and not address.startswith(("file://", "local://"))
+
+
+def open_address(address: str) -> tuple[Any, str]:
+    """The file system of an address and the path in it.
+
+    Raises:
+        DependencyMissing: its library is not installed.
+        InputMissing: the machine refuses the connection.
+    """
+    import fsspec
+
+    try:
+        with Asking():
+            filesystem, root = fsspec.core.url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        hint = "pip install the library that fsspec names for this protocol, for example s3fs"
+        raise DependencyMissing("no file system for this address", got=error, path=address, hint=hint) from error
+    except OSError as error:
+        raise InputMissing("this address does not answer", got=error, path=address) from error
+    return filesystem, root.rstrip("/")

@@ -1,42 +1,61 @@
-"""Writes a run part by part, so that it survives a kill and only one process at a time has it."""
+"""Writes a run chunk by chunk, so that it survives a kill and only one process at a time has it; and takes up its failed inputs again."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dp3d_data.config import file_digest
 from dp3d_data.errors import RecipeMismatch, Unaccounted
 from dp3d_data.files import locked, read_json, sweep, write_json
 from dp3d_data.shards.files import read_table, write_table
-from dp3d_data.shards.instances import Row, instance_batch, rows_batch
-from dp3d_data.shards.run_parts import COUNTS, PARTS, check_part, done_parts, instance_path, mark_part, marker_path, part_path
-from dp3d_data.shards.runs import MARKER, OVERLAYS, START, START_KINDS, TEMPLATE, Run, found_run
-from dp3d_data.shards.schema import FAILURE_SCHEMA, REJECT_SCHEMA, SCHEMA_VERSION
+from dp3d_data.shards.instances import rows_batch
+from dp3d_data.shards.runs import (
+    CHUNKS,
+    COUNTS,
+    MARKER,
+    OVERLAYS,
+    START,
+    START_KINDS,
+    TEMPLATE,
+    Run,
+    check_chunk,
+    chunk_files,
+    chunk_path,
+    done_chunks,
+    found_run,
+    instance_path,
+    mark_chunk,
+    marker_path,
+)
+from dp3d_data.shards.schema import SCHEMA_VERSION, SCHEMAS
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
 
-_PART = re.compile(r"(instances|failures|rejects)-\d{5}\.parquet|\d{5}\.json|start\.json")
+
+_CHUNK = re.compile(r"(instances|failures|rejects)-\d{5}\.parquet|\d{5}\.json|start\.json")
 
 
 class RunWriter:
-    """Writes a run part by part; run.json comes last and marks the folder as complete.
+    """Writes a run chunk by chunk; run.json comes last and marks the folder as complete.
 
-    Use: with RunWriter(folder, kind="extract", recipe=...) as writer: for each part not in writer.done, in any order and
+    Use: with RunWriter(folder, kind="extract", recipe=...) as writer: for each chunk not in writer.done, in any order and
     from any number of processes: writer.commit(index, instances, failures, rejects, inputs); then writer.finish(...).
-    A part must be a function of its index alone; then the same inputs give the same bytes, whatever the workers.
+    A chunk must be a function of its index alone; then the same inputs give the same bytes, whatever the workers.
 
-    The writer holds the folder until it is finished, closed or forgotten; copies of it in worker processes only write parts.
+    The writer holds the folder until it is finished, closed or forgotten; copies of it in worker processes only write chunks.
 
     Args:
         folder: made where missing. An unfinished run of the same recipe is taken up again; one that never finished a
-            part stands in nobody's way.
+            chunk stands in nobody's way.
         kind: "extract", "synth" or "project".
         recipe: fingerprint of all that shapes the result.
         overwrite: discard what the folder holds.
@@ -49,7 +68,7 @@ class RunWriter:
 
     def __init__(self, folder: str | Path, *, kind: str, recipe: str, overwrite: bool = False) -> None:
         self.folder, self.kind, self.recipe = Path(folder), kind, recipe
-        self.parts = self.folder / PARTS
+        self.chunks = self.folder / CHUNKS
         self.retries = False
         with ExitStack() as held:
             held.enter_context(locked(self.folder))
@@ -69,9 +88,9 @@ class RunWriter:
         if self.complete:
             tidy(self.folder)
             return
-        if (self.parts / START).is_file():
-            self.retries = read_json(self.parts / START, "run marker", START_KINDS)["retries"]
-        write_json(self.parts / START, {"kind": self.kind, "recipe": self.recipe, "retries": self.retries})
+        if (self.chunks / START).is_file():
+            self.retries = read_json(self.chunks / START, "run marker", START_KINDS)["retries"]
+        write_json(self.chunks / START, {"kind": self.kind, "recipe": self.recipe, "retries": self.retries})
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -94,8 +113,8 @@ class RunWriter:
 
     @property
     def done(self) -> set[int]:
-        """Indices of the parts already committed."""
-        return done_parts(self.folder)
+        """Indices of the chunks already committed."""
+        return done_chunks(self.folder)
 
     def holds(self, index: int) -> bool:
         """Whether a part is committed."""
@@ -104,37 +123,33 @@ class RunWriter:
     def commit(
         self,
         index: int,
-        instances: Iterable[Row] | pa.RecordBatch,
-        failures: Iterable[Row] = (),
-        rejects: Iterable[Row] = (),
+        instances: Iterable[dict[str, Any]] | pa.RecordBatch,
+        failures: Iterable[dict[str, Any]] = (),
+        rejects: Iterable[dict[str, Any]] = (),
         *,
         inputs: int,
     ) -> None:
-        """Write part `index`: rows of the three tables, and how many inputs (images) they account for.
+        """Write chunk `index`: rows of the three tables, and how many inputs (images) they account for.
 
         Args:
             instances: rows, or a batch of INSTANCE_SCHEMA.
         """
-        tables = {
-            "instances": instances if isinstance(instances, pa.RecordBatch) else instance_batch(instances),
-            "rejects": rows_batch(rejects, REJECT_SCHEMA),
-            "failures": rows_batch(failures, FAILURE_SCHEMA),
-        }
+        rows = {"instances": instances, "rejects": rejects, "failures": failures}
+        tables = {name: one if isinstance(one, pa.RecordBatch) else rows_batch(one, SCHEMAS[name]) for name, one in rows.items()}
         self.commit_tables(index, tables, inputs=inputs)
 
     def commit_tables(self, index: int, tables: dict[str, pa.Table | pa.RecordBatch], *, inputs: int) -> None:
-        """Write part `index` from its tables "instances", "rejects" and "failures"; the marker comes last.
+        """Write chunk `index` from its tables "instances", "rejects" and "failures"; the marker comes last.
 
         Failures come after the others: a retry that is killed in between finds every image that it has to do again.
 
         Raises:
-            RecipeMismatch: another run took the folder while this part was made.
+            RecipeMismatch: another run took the folder while this chunk was made.
         """
         self._require_own()
-        write_table(instance_path(self.folder, index), tables["instances"])
-        for name in ("rejects", "failures"):
-            write_table(part_path(self.folder, name, index), tables[name])
-        mark_part(self.folder, index, {"inputs": inputs, **{name: table.num_rows for name, table in tables.items()}})
+        for name, path in chunk_files(self.folder, index).items():
+            write_table(path, tables[name])
+        mark_chunk(self.folder, index, {"inputs": inputs, **{name: table.num_rows for name, table in tables.items()}})
 
     def _require_own(self) -> None:
         if found_run(self.folder) != (self.kind, self.recipe) or self.complete:
@@ -147,33 +162,33 @@ class RunWriter:
         category: str,
         config: dict[str, Any],
         extra: dict[str, Any] | None = None,
-        parts: int | None = None,
+        chunks: int | None = None,
     ) -> Run:
-        """Gather failures and rejects, store the template, write run.json, drop the traces of the parts, let go of the folder.
+        """Gather failures and rejects, store the template, write run.json, drop the traces of the chunks, let go of the folder.
 
         Args:
             template: stored as template.npz; None where only vertex ids are known.
             config: settings as plain values, kept for the record.
             extra: more to keep in run.json; plain values without times or machine names.
-            parts: how many parts there must be; by default as many as there are.
+            chunks: how many chunks there must be; by default as many as there are.
 
         Raises:
-            Unaccounted: a part is missing.
-            ShardError: a part is damaged; names its file.
+            Unaccounted: a chunk is missing.
+            ShardError: a chunk is damaged; names its file.
             RecipeMismatch: another run took or finished the folder meanwhile.
         """
         self._require_own()
         done = sorted(self.done)
-        if done != list(range(len(done) if parts is None else parts)):
+        if done != list(range(len(done) if chunks is None else chunks)):
             got, hint = f"{len(done)} parts: {str(done)[:60]}", "run the same command again: it makes the parts that are missing"
-            raise Unaccounted("parts of this run are missing", got=got, expected=parts, hint=hint, path=self.folder)
+            raise Unaccounted("parts of this run are missing", got=got, expected=chunks, hint=hint, path=self.folder)
         counts, names = dict.fromkeys(COUNTS, 0), ["failures.parquet", "rejects.parquet"]
         for index in done:
-            part = check_part(self.folder, index)
-            counts = {name: counts[name] + part[name] for name in counts}
-        for name, schema in (("failures", FAILURE_SCHEMA), ("rejects", REJECT_SCHEMA)):
-            tables = [read_table(part_path(self.folder, name, index)) for index in done]
-            write_table(self.folder / f"{name}.parquet", pa.concat_tables([schema.empty_table(), *tables]))
+            chunk = check_chunk(self.folder, index)
+            counts = {name: counts[name] + chunk[name] for name in counts}
+        for name in ("failures", "rejects"):
+            tables = [read_table(chunk_path(self.folder, name, index)) for index in done]
+            write_table(self.folder / f"{name}.parquet", pa.concat_tables([SCHEMAS[name].empty_table(), *tables]))
         names += [instance_path(self.folder, index).name for index in done]
         if template is not None:
             template.save(self.folder / TEMPLATE)
@@ -197,30 +212,95 @@ class RunWriter:
 
 def tidy(folder: Path) -> None:
     """Drop what only an unfinished run needs, and what killed writers left."""
-    remove_parts(folder)
+    remove_chunks(folder)
     sweep(folder)
 
 
-def remove_parts(folder: Path) -> None:
-    """Drop the parts of an unfinished run, what names the run last."""
-    parts = folder / PARTS
-    if parts.is_dir():
-        for path in sorted(parts.iterdir(), key=lambda path: path.name == START):
-            if _PART.fullmatch(path.name) or path.suffix == ".tmp":
+def remove_chunks(folder: Path) -> None:
+    """Drop the chunks of an unfinished run, what names the run last."""
+    chunks = folder / CHUNKS
+    if chunks.is_dir():
+        for path in sorted(chunks.iterdir(), key=lambda path: path.name == START):
+            if _CHUNK.fullmatch(path.name) or path.suffix == ".tmp":
                 path.unlink()
-        parts.rmdir()
+        chunks.rmdir()
 
 
 def discard_run(folder: Path) -> None:
     """Delete the files a run has written and nothing else; a kill in between leaves a folder that says so."""
     if (folder / MARKER).is_file():
-        write_json(folder / PARTS / START, {"kind": "discarded", "recipe": "", "retries": False})
+        write_json(folder / CHUNKS / START, {"kind": "discarded", "recipe": "", "retries": False})
         (folder / MARKER).unlink()
     for path in folder.glob("*.parquet"):
-        if _PART.fullmatch(path.name) or path.name in ("failures.parquet", "rejects.parquet"):
+        if _CHUNK.fullmatch(path.name) or path.name in ("failures.parquet", "rejects.parquet"):
             path.unlink()
     (folder / TEMPLATE).unlink(missing_ok=True)
     if (folder / OVERLAYS).is_dir():
         for path in (folder / OVERLAYS).glob("*.jpg"):
             path.unlink()
     tidy(folder)
+
+
+def reopen(run: Run, chunks: Sequence[Sequence[str]], recipe: str) -> int:
+    """Make a finished run an unfinished one whose chunks with failures are to be done.
+
+    Args:
+        chunks: ids of the inputs of each chunk, in order.
+        recipe: of the run that goes on; it may differ from the old one where failed files were mended.
+
+    Returns:
+        The number of inputs to try again. 0 leaves the run as it is.
+    """
+    failures, rejects = run.failures(), run.rejects()
+    if not failures.num_rows:
+        return 0
+    for name in run.marker["files"]:
+        run.check(name)
+    chunk_of = {name: index for index, names in enumerate(chunks) for name in names}
+    tables = (_split(table, chunk_of, chunks) for table in (failures, rejects))
+    for index, (failed, rejected) in enumerate(zip(*tables, strict=True)):
+        write_table(chunk_path(run.folder, "failures", index), failed)
+        write_table(chunk_path(run.folder, "rejects", index), rejected)
+        marker = marker_path(run.folder, index)
+        if failed.num_rows:
+            marker.unlink(missing_ok=True)
+        else:
+            instances = pq.read_metadata(instance_path(run.folder, index)).num_rows
+            counts = {"inputs": len(chunks[index]), "instances": instances, "rejects": rejected.num_rows, "failures": 0}
+            mark_chunk(run.folder, index, counts)
+    write_json(run.folder / CHUNKS / START, {"kind": run.kind, "recipe": recipe, "retries": True})
+    (run.folder / MARKER).unlink()
+    return len(failures["image_id"].unique())
+
+
+def _split(table: pa.Table, chunk_of: dict[str, int], chunks: Sequence[Sequence[str]]) -> list[pa.Table]:
+    """The rows of each chunk; the table holds them chunk after chunk."""
+    owners = np.array([chunk_of[name] for name in table["image_id"].to_pylist()], dtype=np.int64)
+    ends = np.searchsorted(owners, np.arange(len(chunks) + 1)).tolist()
+    return [table.slice(start, end - start) for start, end in zip(ends, ends[1:], strict=False)]
+
+
+def failed_in(folder: Path, index: int) -> set[str]:
+    """The inputs of a chunk of a reopened run that are still to be tried again."""
+    return set(read_table(chunk_path(folder, "failures", index))["image_id"].to_pylist())
+
+
+def amend(writer: RunWriter, index: int, names: Sequence[str], retried: set[str], rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Write a chunk anew with other rows for the inputs that were tried again.
+
+    Args:
+        names: ids of the chunk's inputs, in order; the rows of the chunk follow it.
+        retried: the inputs whose rows are replaced.
+        rows: new rows of "instances", "rejects" and "failures".
+    """
+    old = {name: read_table(path) for name, path in chunk_files(writer.folder, index).items()}
+    tables = {name: _merged(table, rows_batch(rows[name], SCHEMAS[name]), names, retried) for name, table in old.items()}
+    writer.commit_tables(index, tables, inputs=len(names))
+
+
+def _merged(old: pa.Table, new: pa.RecordBatch, names: Sequence[str], retried: set[str]) -> pa.Table:
+    kept = old.filter(pa.array([name not in retried for name in old["image_id"].to_pylist()], type=pa.bool_()))
+    table = pa.concat_tables([kept.cast(new.schema), pa.Table.from_batches([new])])
+    place = {name: number for number, name in enumerate(names)}
+    order = np.argsort([place[name] for name in table["image_id"].to_pylist()], kind="stable")
+    return table.take(pa.array(order, type=pa.int64())).combine_chunks()

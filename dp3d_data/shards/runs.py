@@ -1,8 +1,8 @@
-"""A run folder: what extract, synth and project leave behind, as build-shards and others read it."""
+"""A run folder: what extract, synth and project leave behind, and the chunks of one that is not finished yet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from dp3d_data.config import file_digest, fingerprint
-from dp3d_data.errors import InputMissing, ShardError
-from dp3d_data.files import bare_name, check_digest, read_json, require_keys
+from dp3d_data.errors import Dp3dError, InputMissing, ShardError
+from dp3d_data.files import bare_name, check_digest, read_json, require_keys, write_json
 from dp3d_data.shards.files import read_table
-from dp3d_data.shards.run_parts import COUNTS, PARTS
 from dp3d_data.shards.schema import INSTANCE_SCHEMA, READABLE, current, schema_problem
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
+
 
 MARKER = "run.json"
 START = "start.json"
@@ -53,7 +53,7 @@ class Run:
         """
         folder = Path(folder)
         if not (folder / MARKER).is_file():
-            unfinished = (folder / PARTS).is_dir()
+            unfinished = (folder / CHUNKS).is_dir()
             what = "this run was not finished" if unfinished else "no run.json here, so this is no folder of extract, synth or project"
             hint = "run the same command again: it goes on where it stopped" if unfinished else "dp3d-data extract --help"
             raise InputMissing(what, path=folder, hint=hint)
@@ -123,19 +123,40 @@ class Run:
 
         Raises:
             InputMissing: the run knows vertex ids only, or the file is gone.
-            ShardError: the file is damaged.
+            InputCorrupt, ShardError: damaged, or another template than the marker says.
         """
-        from dp3d_data.geometry.template import Template
-
-        if self.marker["template"] is None:
-            hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"
-            raise InputMissing("this run has vertex ids but no template geometry", path=self.folder, hint=hint)
-        return Template.load(self.check(TEMPLATE))
+        return stored_template(self.folder, self.marker["template"], self.marker["files"].get(TEMPLATE))
 
     @property
     def overlays(self) -> list[Path]:
         """Pictures of instances with their keypoints, in order of name."""
         return sorted(p for p in (self.folder / OVERLAYS).glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+
+
+def stored_template(folder: Path, notes: dict[str, Any] | None, sha256: str | None) -> Template:
+    """The template beside instances, once it is what their marker says.
+
+    Args:
+        notes: its "hash"; none where only vertex ids are known.
+        sha256: of its file.
+
+    Raises:
+        InputMissing: only vertex ids are known, or the file is gone.
+        InputCorrupt, ShardError: damaged, or another template than the marker says.
+    """
+    from dp3d_data.geometry.template import Template
+
+    path = folder / TEMPLATE
+    if not notes:
+        hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"
+        raise InputMissing("this run has vertex ids but no template geometry", path=folder, hint=hint)
+    if not path.is_file():
+        raise InputMissing("the template of these instances is gone", path=path, hint="make them anew: --overwrite")
+    check_digest(file_digest(path), sha256, path)
+    template = Template.load(path)
+    if template.content_hash != notes["hash"]:
+        raise ShardError("another template", got=template.content_hash, expected=notes["hash"], path=path)
+    return template
 
 
 def read_marker(path: Path) -> dict[str, Any]:
@@ -167,8 +188,79 @@ def found_run(folder: Path) -> tuple[str, str] | None:
     """
     if (folder / MARKER).is_file():
         content = read_marker(folder / MARKER)
-    elif (folder / PARTS / START).is_file():
-        content = read_json(folder / PARTS / START, "run marker", START_KINDS)
+    elif (folder / CHUNKS / START).is_file():
+        content = read_json(folder / CHUNKS / START, "run marker", START_KINDS)
     else:
         return None
     return content["kind"], content["recipe"]
+
+
+CHUNKS = ".parts"
+HASHED = ["image_id", "image_hash"]
+COUNTS = {"inputs": int, "instances": int, "rejects": int, "failures": int}
+
+
+def instance_path(folder: Path, index: int) -> Path:
+    return Path(folder) / f"instances-{index:05d}.parquet"
+
+
+def chunk_path(folder: Path, table: str, index: int) -> Path:
+    """Where the failures or rejects of a chunk lie until the run is finished."""
+    return Path(folder) / CHUNKS / f"{table}-{index:05d}.parquet"
+
+
+def done_chunks(folder: Path) -> set[int]:
+    """Indices of the chunks of an unfinished run that are whole."""
+    return {int(path.stem) for path in (folder / CHUNKS).glob("[0-9]*.json")}
+
+
+def marker_path(folder: Path, index: int) -> Path:
+    """Where the marker of a finished chunk lies until the run is finished."""
+    return Path(folder) / CHUNKS / f"{index:05d}.json"
+
+
+def chunk_files(folder: Path, index: int) -> dict[str, Path]:
+    """The tables of a chunk, failures last."""
+    return {"instances": instance_path(folder, index)} | {name: chunk_path(folder, name, index) for name in ("rejects", "failures")}
+
+
+def mark_chunk(folder: Path, index: int, counts: Mapping[str, int]) -> None:
+    """Say that the three tables of a chunk are there, and what they are."""
+    digests = {path.name: file_digest(path) for path in chunk_files(folder, index).values()}
+    write_json(marker_path(folder, index), {**counts, "files": digests})
+
+
+def check_chunk(folder: Path, index: int) -> dict[str, Any]:
+    """The counts of a finished chunk, once its tables are what was written.
+
+    Raises:
+        InputMissing, ShardError: a file of it is gone or damaged; names it.
+    """
+    marker = read_json(marker_path(folder, index), "part marker", {**COUNTS, "files": dict})
+    for path in chunk_files(folder, index).values():
+        if not path.is_file():
+            raise InputMissing("a table of a part is gone", path=path, hint="run the same command again")
+        check_digest(file_digest(path), marker["files"].get(path.name), path)
+    return marker
+
+
+def is_still_good(folder: Path, index: int, images: Mapping[str, str | Path | None]) -> bool:
+    """Whether a finished chunk is what was written, of images that are still what they were."""
+    try:
+        check_chunk(folder, index)
+        table = read_table(instance_path(folder, index), HASHED)
+    except Dp3dError:
+        return False
+    return not changed_images(table, images)
+
+
+def changed_images(table: pa.Table, images: Mapping[str, str | Path | None]) -> list[str]:
+    """Images whose file is no longer the one that their rows were made of, by the hash that the rows keep.
+
+    Args:
+        table: rows with image_id and image_hash.
+        images: where each image lies now; one that is elsewhere than in a local file is not looked at.
+    """
+    pairs = dict(zip(table["image_id"].to_pylist(), table["image_hash"].to_pylist(), strict=True))
+    known = {name: (Path(path), digest) for name, digest in pairs.items() if digest is not None and (path := images.get(name)) is not None}
+    return [name for name, (path, digest) in known.items() if path.is_file() and file_digest(path) != digest]

@@ -160,6 +160,7 @@ def make_schema(table: str, columns: tuple[Column, ...]) -> pa.Schema:
 INSTANCE_SCHEMA = make_schema("instances", INSTANCE_COLUMNS)
 FAILURE_SCHEMA = make_schema("failures", FAILURE_COLUMNS)
 REJECT_SCHEMA = make_schema("rejects", REJECT_COLUMNS)
+SCHEMAS = {"instances": INSTANCE_SCHEMA, "rejects": REJECT_SCHEMA, "failures": FAILURE_SCHEMA}
 
 
 def schema_problem(found: pa.Schema, expected: pa.Schema) -> str | None:
@@ -198,14 +199,3 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     if field.name not in table.column_names:
         return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
     return table.column(field.name).cast(field.type)
-
-
-def schema_markdown(columns: tuple[Column, ...]) -> str:
-    """The columns as a Markdown table, as docs/shards.md shows them."""
-    lines = ["| column | type | null | meaning | unit | step in shards |", "|---|---|---|---|---|---|"]
-    for c in columns:
-        single = c.type.value_type if c.is_list else c.type
-        kind = {"float": "float32", "double": "float64"}.get(str(single), str(single))
-        kind = f"list of {kind}" if c.is_list else kind
-        lines.append(f"| `{c.name}` | {kind} | {'yes' if c.nullable else ''} | {c.text} | {c.unit} | {c.notes.get('step', '')} |")
-    return "\n".join(lines) + "\n"

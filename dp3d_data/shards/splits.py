@@ -1,4 +1,4 @@
-"""Which side of the split an instance falls on: what belongs together stays together."""
+"""Which split an instance falls into: what belongs together stays together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
 
 TRAIN, VAL, TEST = "train", "val", "test"
-SIDES = (TRAIN, VAL, TEST)
+SPLITS = (TRAIN, VAL, TEST)
 RULES = ("ratio", "official", "kept", "list")
 TOGETHER = ("group", "image")
 Names = Sequence[str | None] | pa.ChunkedArray | pa.Array
@@ -28,12 +28,12 @@ class SplitRule:
     """How instances are divided.
 
     Attributes:
-        by: "ratio"; "official", the side that the source gives; "kept", the side in earlier shards; "list". Instances
-            without an official or kept side are divided by ratio; those that a list does not name are left out.
+        by: "ratio"; "official", the split that the source gives; "kept", the split in earlier shards; "list". Instances
+            without an official or kept split are divided by ratio; those that a list does not name are left out.
         train, test: shares of instances; the rest is "val".
         seed: another seed, another division by ratio.
-        together: "group" keeps groups and images on one side, "image" images alone.
-        listed: side of instance ids, image ids or groups, for "list".
+        together: "group" keeps groups and images in one split, "image" images alone.
+        listed: split of instance ids, image ids or groups, for "list".
     """
 
     by: str = "ratio"
@@ -54,7 +54,7 @@ def read_split_list(path: str | Path) -> dict[str, str]:
 
     Raises:
         InputMissing: no such file.
-        InputCorrupt: a line of another form, or a name on two sides.
+        InputCorrupt: a line of another form, or a name in two splits.
     """
     lines = read_text(path, "list of a split").split("\n")
     listed: dict[str, str] = {}
@@ -62,32 +62,32 @@ def read_split_list(path: str | Path) -> dict[str, str]:
         if not line.strip() or line.startswith("#"):
             continue
         at = max(line.rfind("\t"), line.rfind(","))
-        name, side = line[:at].strip(), line[at + 1 :].strip().lower()
-        if at < 0 or not name or side not in SIDES:
+        name, split = line[:at].strip(), line[at + 1 :].strip().lower()
+        if at < 0 or not name or split not in SPLITS:
             raise InputCorrupt(f"line {number} names no side", got=line, expected="name,train or name,val or name,test", path=path)
-        if listed.setdefault(name, side) != side:
+        if listed.setdefault(name, split) != split:
             raise InputCorrupt(f"line {number} puts a name on a second side", got=line, expected=f"{name},{listed[name]}", path=path)
     return listed
 
 
-def given_sides(rule: SplitRule, table: pa.Table) -> pa.Array | None:
-    """The side of each row of an index that the rule takes as given, null where there is none; None where it takes none.
+def given_splits(rule: SplitRule, table: pa.Table) -> pa.Array | None:
+    """The split of each row of an index that the rule takes as given, null where there is none; None where it takes none.
 
     Raises:
-        UsageError: the source names a side that is none of ours.
+        UsageError: the source names a split that is none of ours.
     """
     if rule.by == "ratio":
         return None
     if rule.by == "list":
         listed = rule.listed or {}
-        keys, sides = pa.array(list(listed), pa.string()), pa.array(list(listed.values()), pa.string())
+        keys, splits = pa.array(list(listed), pa.string()), pa.array(list(listed.values()), pa.string())
         columns = (table.column(name) for name in ("instance_id", "image_id", "group"))
-        return _one(pc.coalesce(*(pc.take(sides, pc.index_in(column, value_set=keys, skip_nulls=True)) for column in columns)))
+        return _one(pc.coalesce(*(pc.take(splits, pc.index_in(column, value_set=keys, skip_nulls=True)) for column in columns)))
     given = _one(table.column("source_split" if rule.by == "official" else "split"))
-    strange = sorted(set(given.unique().to_pylist()) - {*SIDES, None})
+    strange = sorted(set(given.unique().to_pylist()) - {*SPLITS, None})
     if strange:
         hint = "divide them by ratio, or by a list of your own: dp3d-data build-shards --split-list FILE"
-        raise UsageError("the source names an unknown side of its split", got=strange[0], expected=", ".join(SIDES), hint=hint)
+        raise UsageError("the source names an unknown side of its split", got=strange[0], expected=", ".join(SPLITS), hint=hint)
     return given
 
 
@@ -125,9 +125,9 @@ def _one(array: pa.ChunkedArray | pa.Array) -> pa.Array:
 def assign_splits(
     groups: Names, images: Names, sources: Names, *, rule: SplitRule, given: Names | None = None
 ) -> Int[np.ndarray, "N"]:
-    """The side of each instance, as a number in SIDES.
+    """The split of each instance, as a number in SPLITS.
 
-    A component (see components) with a given side takes it. The others are ordered by a hash of seed and name, apart for
+    A component (see components) with a given split takes it. The others are ordered by a hash of seed and name, apart for
     each source; they go to "test", then to "val", until these have their shares of the source's instances. A source with
     two components or more has one on each of "train" and "val", unless their ratio is 0 or 1.
 
@@ -135,40 +135,40 @@ def assign_splits(
         groups: group of each instance; the image's hash or the instance's own name where it has no other.
         images: content hash of each instance's image, or None.
         sources: source of each instance; a component belongs to the source of its first instance.
-        given: side of each instance or None, from given_sides.
+        given: split of each instance or None, from given_splits.
 
     Raises:
-        UsageError: a component has two given sides.
+        UsageError: a component has two given splits.
     """
     member, names = components(groups, images)
-    side = np.full(len(names), -1)
+    split = np.full(len(names), -1)
     if given is not None:
-        _take_given(side, member, names, _one(given if isinstance(given, pa.Array) else pa.array(given, pa.string())), rule)
+        _take_given(split, member, names, _one(given if isinstance(given, pa.Array) else pa.array(given, pa.string())), rule)
     sizes = np.bincount(member, minlength=len(names))
     source, _ = _codes(sources)
     first = np.full(len(names), len(member))
     np.minimum.at(first, member, np.arange(len(member)))
-    free = np.flatnonzero(side < 0)
+    free = np.flatnonzero(split < 0)
     for kind in np.unique(source[first[free]]) if len(free) else ():
-        _divide(side, free[source[first[free]] == kind], sizes, names, rule)
-    return side[member]
+        _divide(split, free[source[first[free]] == kind], sizes, names, rule)
+    return split[member]
 
 
-def _take_given(side: np.ndarray, member: np.ndarray, names: list[str], given: pa.Array, rule: SplitRule) -> None:
-    code = pc.index_in(given, value_set=pa.array(SIDES)).fill_null(-1).to_numpy(zero_copy_only=False)
+def _take_given(split: np.ndarray, member: np.ndarray, names: list[str], given: pa.Array, rule: SplitRule) -> None:
+    code = pc.index_in(given, value_set=pa.array(SPLITS)).fill_null(-1).to_numpy(zero_copy_only=False)
     known = code >= 0
-    side[member[known]] = code[known]
-    torn = np.flatnonzero(known & (side[member] != code))
+    split[member[known]] = code[known]
+    torn = np.flatnonzero(known & (split[member] != code))
     if len(torn):
         name = names[member[torn[0]]]
-        got = f"{name!r} on {SIDES[code[torn[0]]]} and on {SIDES[side[member[torn[0]]]]}"
+        got = f"{name!r} on {SPLITS[code[torn[0]]]} and on {SPLITS[split[member[torn[0]]]]}"
         image = ", or keep images together alone: --set together=image" if rule.together == "group" else ""
         hint = f"divide anew: --split ratio{image}"
         raise UsageError("the given split tears apart what belongs together", got=got, expected="one side for each group", hint=hint)
 
 
-def _divide(side: np.ndarray, free: np.ndarray, sizes: np.ndarray, names: list[str], rule: SplitRule) -> None:
-    """Give each free component of one source its side."""
+def _divide(split: np.ndarray, free: np.ndarray, sizes: np.ndarray, names: list[str], rule: SplitRule) -> None:
+    """Give each free component of one source its split."""
     order = sorted(free.tolist(), key=lambda code: hashlib.sha256(f"{rule.seed} {names[code]}".encode()).digest())
     total = int(sizes[free].sum())
     wanted = {TEST: rule.test * total, VAL: max(1 - rule.train - rule.test, 0.0) * total}
@@ -176,10 +176,10 @@ def _divide(side: np.ndarray, free: np.ndarray, sizes: np.ndarray, names: list[s
     for code in order:
         size = int(sizes[code])
         chosen = next((name for name in wanted if taken[name] + size / 2 <= wanted[name]), TRAIN)
-        side[code] = SIDES.index(chosen)
+        split[code] = SPLITS.index(chosen)
         if chosen != TRAIN:
             taken[chosen] += size
-    rest = [code for code in order if SIDES[side[code]] != TEST]
-    if len(rest) > 1 and rule.train > 0 and rule.train + rule.test < 1 and len({int(side[code]) for code in rest}) == 1:
+    rest = [code for code in order if SPLITS[split[code]] != TEST]
+    if len(rest) > 1 and rule.train > 0 and rule.train + rule.test < 1 and len({int(split[code]) for code in rest}) == 1:
         smallest = min(rest, key=lambda code: int(sizes[code]))
-        side[smallest] = SIDES.index(VAL if SIDES[side[smallest]] == TRAIN else TRAIN)
+        split[smallest] = SPLITS.index(VAL if SPLITS[split[smallest]] == TRAIN else TRAIN)

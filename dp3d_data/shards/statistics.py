@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from dp3d_data.shards.decode import views
+from dp3d_data.shards.table import keypoint_lists
 
 
 @dataclass
@@ -75,9 +75,8 @@ class Statistics:
         """Add the instances of a table."""
         for name in table.column_names:
             self.columns.setdefault(name, ColumnStatistics()).add(table.column(name))
-        seen = views(table)
         self.radius.add(pa.chunked_array([pa.array(keypoint_radii(table))]))
-        self.visible += np.bincount(seen.ids, minlength=len(self.visible))[: len(self.visible)]
+        self.visible += np.bincount(keypoint_lists(table)[1], minlength=len(self.visible))[: len(self.visible)]
 
     def merge(self, other: Statistics) -> None:
         """Add what another one has seen."""
@@ -111,12 +110,12 @@ class Statistics:
 
 def keypoint_radii(table: pa.Table) -> Float[np.ndarray, "N"]:
     """Root mean square distance of each instance's visible keypoints to their mean, image pixels; 0 without keypoints."""
-    seen = views(table)
-    counts = np.diff(seen.offsets)
+    offsets, _, *axes = keypoint_lists(table)
+    counts = np.diff(offsets)
     row = np.repeat(np.arange(len(counts)), counts)
     number = np.maximum(counts, 1)
     variance = np.zeros(len(counts))
-    for values in (seen.x.astype(np.float64), seen.y.astype(np.float64)):
+    for values in (axis.astype(np.float64) for axis in axes):
         mean = np.bincount(row, values, minlength=len(counts)) / number
         variance += np.bincount(row, (values - mean[row]) ** 2, minlength=len(counts)) / number
     return np.sqrt(variance)

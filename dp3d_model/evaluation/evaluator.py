@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import preset
 from dp3d_model.evaluation import metrics
 from dp3d_model.evaluation.quality import FIGURES, calibrate, features, spread_of
@@ -23,8 +24,6 @@ from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.lifting.prediction import evidence_of, predict
 from dp3d_model.lifting.test_time import refined
 from dp3d_model.networks.lifter import Lifted, Lifter
-from dp3d_model.networks.observation import Observation
-from dp3d_model.training.instances import Instances
 
 STRESS_POINTS = 500
 VIEWS = 8
@@ -59,19 +58,19 @@ class Scores:
         }
 
 
-def lift(lifter: Lifter, instances: Instances, batch: int = 256) -> list[tuple[Observation, Lifted]]:
-    """Observe and lift instances, a batch at a time, each refined as the model's settings say."""
+def lift(lifter: Lifter, instances: KeypointBatch, batch: int = 256) -> list[tuple[KeypointBatch, Lifted]]:
+    """Normalise and lift instances, a batch at a time, each refined as the model's settings say."""
     lifter.eval()
     found = []
     for i in range(0, len(instances), batch):
         some = instances.take(range(i, min(i + batch, len(instances))))
         with torch.no_grad():
-            seen = lifter.observe(some.keypoints, some.visible, some.cameras, some.weights)
+            seen = lifter.normalise(some)
         found.append((seen, refined(lifter, seen, evidence_of(some, seen))))
     return found
 
 
-def score_model(lifter: Lifter, instances: Instances, batch: int = 256, measured: Instances | None = None) -> Scores:
+def score_model(lifter: Lifter, instances: KeypointBatch, batch: int = 256, measured: KeypointBatch | None = None) -> Scores:
     """Scores of a model on instances with truth.
 
     Args:
@@ -89,7 +88,7 @@ def score_model(lifter: Lifter, instances: Instances, batch: int = 256, measured
     return _joined(parts)
 
 
-def score_rigid(surface: Surface, instances: Instances, batch: int = 256) -> Scores:
+def score_rigid(surface: Surface, instances: KeypointBatch, batch: int = 256) -> Scores:
     """Scores of the rigid template under its closed-form camera, the baseline that every model must beat."""
     return score_model(Lifter(surface, preset("rigid")), instances, batch)
 
@@ -100,7 +99,7 @@ def _noise(lifter: Lifter, lifted: Lifted, points: Tensor) -> Tensor | None:
     return None if noise is None else noise[:, points].cpu()
 
 
-def score_shapes(shape: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"], truth: Instances, points: Int[Tensor, "s"]) -> Scores:
+def score_shapes(shape: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"], truth: KeypointBatch, points: Int[Tensor, "s"]) -> Scores:
     """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some vertices."""
     true = metrics.align_translation(truth.true_vertices, truth.visible)
     shown = torch.where(truth.visible[..., None], truth.keypoints, 0.0)
@@ -151,7 +150,7 @@ def view_of(surface: Surface, true_vertices: Float[Tensor, "n k 3"]) -> Float[Te
     return torch.rad2deg(torch.atan2(towards[:, 1], towards[:, 0])) % 360.0
 
 
-def evaluate(lifters: Mapping[str, Lifter], instances: Instances) -> dict[str, Any]:
+def evaluate(lifters: Mapping[str, Lifter], instances: KeypointBatch) -> dict[str, Any]:
     """The whole evaluation as plain numbers: the means of every model beside the rigid template, and tables by view, visible share, group.
 
     Raises:
@@ -177,7 +176,7 @@ def common_surface(lifters: Mapping[str, Lifter]) -> Surface:
     return next(iter(surfaces.values()))
 
 
-def summary(models: Mapping[str, Scores], truth: Instances, surface: Surface) -> dict[str, Any]:
+def summary(models: Mapping[str, Scores], truth: KeypointBatch, surface: Surface) -> dict[str, Any]:
     """The scores of models on the same instances as plain numbers."""
     view = (view_of(surface, truth.true_vertices) + 180.0 / VIEWS).div(360.0 / VIEWS).long() % VIEWS
     share = (truth.visible.float() @ surface.vertex_areas) / surface.vertex_areas.sum()
@@ -230,7 +229,7 @@ def _by_group(models: Mapping[str, Scores], groups: tuple[str, ...]) -> dict[str
     }
 
 
-def evaluate_unknown(lifters: Mapping[str, Lifter], instances: Instances) -> dict[str, Any]:
+def evaluate_unknown(lifters: Mapping[str, Lifter], instances: KeypointBatch) -> dict[str, Any]:
     """Median, mean and worst of every figure that needs no truth, of every model and the rigid template, as plain numbers.
 
     Raises:
@@ -247,7 +246,7 @@ def evaluate_unknown(lifters: Mapping[str, Lifter], instances: Instances) -> dic
     return {"instances": len(instances), "vertices": len(surface.vertices), "truth": False, "models": models}
 
 
-def calibrated(lifter: Lifter, instances: Instances) -> tuple[Lifter, dict[str, float]]:
+def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[str, float]]:
     """The model with a calibration of its confidence, and how good that is on every fifth instance when learned from the others.
 
     Raises:

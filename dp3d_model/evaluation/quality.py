@@ -13,10 +13,10 @@ from dp3d_data.errors import NothingToDo
 from dp3d_data.geometry.renderer import silhouette
 from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import mask_pixels
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.lifting.test_time import halves
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.instances import Instances
 
 STRETCH = 1.5
 # Side of the pictures in which silhouettes are compared, pixels.
@@ -32,7 +32,7 @@ FIGURES = {
 }
 
 
-def reprojection(projected: Float[np.ndarray, "k 2"], instances: Instances, i: int) -> float:
+def reprojection(projected: Float[np.ndarray, "k 2"], instances: KeypointBatch, i: int) -> float:
     """Mean distance of the visible vertices to their keypoints, as a share of the longer side of these."""
     visible = instances.visible[i].numpy()
     keypoints = instances.keypoints[i].numpy()[visible]
@@ -71,11 +71,11 @@ def stretched(vertices: Float[np.ndarray, "n k 3"], surface: Surface) -> Float[n
     return (posed > STRETCH * rest).mean(-1)
 
 
-def agreement(lifter: Lifter, instances: Instances) -> Float[np.ndarray, "n"]:
+def agreement(lifter: Lifter, instances: KeypointBatch) -> Float[np.ndarray, "n"]:
     """How far what the network makes of random halves of the keypoints lies from the mean of it, template extents."""
     chosen, found = farthest_points(lifter.surface.vertices, POINTS), []
     with torch.no_grad():
-        seen = lifter.observe(instances.keypoints, instances.visible, instances.cameras, instances.weights)
+        seen = lifter.normalise(instances)
         for half in halves(seen):
             lifted = lifter(half, chosen)
             found.append(lifted.log_scale.exp()[:, None, None] * lifted.in_camera())

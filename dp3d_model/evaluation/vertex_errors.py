@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.metrics import align_translation, similarity_error
 from dp3d_model.lifting.prediction import Prediction
-from dp3d_model.training.instances import Instances
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Errors:
     pa: float
 
 
-def errors_of(lifted: Iterable[Prediction], instances: Instances) -> list[Errors | None]:
+def errors_of(lifted: Iterable[Prediction], instances: KeypointBatch) -> list[Errors | None]:
     """The errors of each instance; None where its truth is unknown.
 
     Args:
@@ -43,7 +43,7 @@ def errors_of(lifted: Iterable[Prediction], instances: Instances) -> list[Errors
     return found
 
 
-def _errors(many: Prediction, some: Instances) -> list[Errors | None]:
+def _errors(many: Prediction, some: KeypointBatch) -> list[Errors | None]:
     shape = torch.from_numpy(many.vertices @ many.camera_from_template.transpose(0, 2, 1))
     scale = torch.from_numpy(many.scale) / some.true_scale
     predicted = align_translation(shape * scale[:, None, None], some.visible)

@@ -10,6 +10,7 @@ import torch
 
 from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.files import write_text
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation.evaluator import METRICS, lift, score_model, score_rigid
 from dp3d_model.evaluation.metrics import align_translation
@@ -19,7 +20,6 @@ from dp3d_model.experiments.rows import Row
 from dp3d_model.experiments.runs import Runs, kept, write_result
 from dp3d_model.lifting.model_file import MODEL_FILE
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.instances import Instances
 
 MEASURE = 1  # raised when the same model would be measured differently
 
@@ -36,7 +36,7 @@ class Ablation:
     """
 
     rows: list[Row]
-    test: Instances
+    test: KeypointBatch
     test_identity: str
     minutes: float = 0.0
     examples: int = 5
@@ -124,14 +124,14 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", "## What differs from the full model", "", *table(["", "settings"], differing), ""])
 
 
-def examples(test: Instances, count: int, order: torch.Tensor) -> Instances:
+def examples(test: KeypointBatch, count: int, order: torch.Tensor) -> KeypointBatch:
     """A few instances, from easy to hard: evenly spaced quantiles of an order of difficulty [N]."""
     ranked = order.argsort(stable=True)
     places = ((torch.arange(count) + 0.5) / count * len(ranked)).long().clamp(max=len(ranked) - 1)
     return test.take(ranked[places])
 
 
-def lifted_as_measured(lifter: Lifter, some: Instances) -> torch.Tensor:
+def lifted_as_measured(lifter: Lifter, some: KeypointBatch) -> torch.Tensor:
     """The shapes [N, K, 3] of a few instances in the camera frame, template units, scale given, aligned as for the errors."""
     seen, lifted = lift(lifter, some, len(some))[0]
     scale = lifted.scale(seen).cpu() / some.true_scale

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Integer
 
 from dp3d_data.config import fingerprint
-from dp3d_data.loader import Source
-from dp3d_model.training.instances import Instances
+from dp3d_data.loader import InstanceTable, Source
+from dp3d_data.shards.batch import KeypointBatch
 
 LEAST = 4  # keypoints that stay visible, as many as a camera needs
 
@@ -73,7 +73,7 @@ def corrupt(
     return ids, points
 
 
-def corrupted(instances: Instances, corruption: Corruption, lower: Bool[np.ndarray, "k"]) -> Instances:
+def corrupted(instances: KeypointBatch, corruption: Corruption, lower: Bool[np.ndarray, "k"]) -> KeypointBatch:
     """The same instances with corrupted keypoints; the truth stays."""
     keypoints, visible = torch.zeros_like(instances.keypoints), torch.zeros_like(instances.visible)
     for i, name in enumerate(instances.ids):
@@ -97,17 +97,17 @@ class CorruptedSource:
         self.num_vertices, self.sizes = source.num_vertices, source.sizes
         self.identity = fingerprint("corrupted", source.identity, corruption, lower.nonzero()[0].tolist())
 
-    def read(self, group: int):
+    def read(self, group: int) -> InstanceTable:
         """One group, corrupted."""
-        block = self.source.read(group)
-        names = block.index if block.names is None else block.names
-        parts = [
-            corrupt(block.ids[first:last], block.points[first:last], str(name), self.corruption, self.lower)
-            for name, first, last in zip(names, block.offsets[:-1], block.offsets[1:], strict=True)
-        ]
-        ids, points = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-        return replace(block, offsets=_offsets([len(part[0]) for part in parts]), ids=ids, points=points, names=None)
-
-
-def _offsets(lengths: list[int]) -> Int[np.ndarray, "n_plus_1"]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+        table = self.source.read(group)
+        names = table.index if table.ids is None else table.ids
+        ids, points, kept = [], [], []
+        for name, first, last in zip(names, table.offsets[:-1], table.offsets[1:], strict=True):
+            own = table.vertex_ids[first:last]
+            found, moved = corrupt(own, table.keypoints[first:last], str(name), self.corruption, self.lower)
+            ids.append(found)
+            points.append(moved)
+            kept.append(np.isin(own, found))
+        weights = None if table.weights is None else table.weights[np.concatenate(kept)]
+        offsets = np.cumsum([0, *map(len, ids)])
+        return replace(table, offsets=offsets, vertex_ids=np.concatenate(ids), keypoints=np.concatenate(points), weights=weights, ids=None)

@@ -11,6 +11,7 @@ import numpy as np
 
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.files import write_text
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation.evaluator import STRESS_POINTS, Scores, score_model
 from dp3d_model.evaluation.report import table
@@ -19,7 +20,6 @@ from dp3d_model.experiments.runs import Progress, Runs, kept, write_result
 from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.lifting.model_file import MODEL_FILE
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.instances import Instances
 
 MEASURE = 1  # raised when the same model would be measured differently
 SHOWN = ("mpjpe", "mpjpe_flip", "pa_mpjpe", "stress")
@@ -50,7 +50,7 @@ class Grid:
 
 
 def measure_noise(
-    models: Mapping[str, tuple[Lifter, str]], test: Instances, identity: str, grid: Grid, folder: Path, progress: Progress
+    models: Mapping[str, tuple[Lifter, str]], test: KeypointBatch, identity: str, grid: Grid, folder: Path, progress: Progress
 ) -> dict[str, Any]:
     """Figure 1, keypoints corrupted when measuring: errors of models (name -> model and digest of its file) in every cell.
 
@@ -70,13 +70,13 @@ def measure_noise(
     return found
 
 
-def _measured(lifter: Lifter, test: Instances, cell: Corruption, lower: np.ndarray) -> dict[str, float]:
+def _measured(lifter: Lifter, test: KeypointBatch, cell: Corruption, lower: np.ndarray) -> dict[str, float]:
     scores = score_model(lifter, corrupted(test, cell, lower), measured=test)
     means = scores.means()["given"]
     return {name: means[name] for name in SHOWN}
 
 
-def train_noise(config: TrainConfig, runs: Runs, test: Instances, identity: str, grid: Grid, say: Say) -> dict[str, Any]:
+def train_noise(config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, grid: Grid, say: Say) -> dict[str, Any]:
     """Figure 1, keypoints corrupted when learning: a model is trained in every cell and measured on clean keypoints."""
     lower = lower_half(runs.surface.vertices.numpy())
     rows = []
@@ -89,7 +89,7 @@ def train_noise(config: TrainConfig, runs: Runs, test: Instances, identity: str,
 
 
 def lose_lower_halves(
-    config: TrainConfig, runs: Runs, test: Instances, identity: str, rates: Sequence[float], seed: int, up: str, say: Say
+    config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, rates: Sequence[float], seed: int, up: str, say: Say
 ) -> dict[str, Any]:
     """Figure 2: the lower half hidden in a growing share of the training instances; a model is trained at every rate."""
     lower = lower_half(runs.surface.vertices.numpy(), up)
@@ -104,7 +104,7 @@ def lose_lower_halves(
 
 
 def _trained_and_measured(
-    config: TrainConfig, runs: Runs, name: str, cell: Corruption, lower: np.ndarray, test: Instances, identity: str
+    config: TrainConfig, runs: Runs, name: str, cell: Corruption, lower: np.ndarray, test: KeypointBatch, identity: str
 ) -> dict[str, float]:
     lifter = runs.trained(name, config, CorruptedSource(runs.source, cell, lower))
     folder = runs.run_folder(name)

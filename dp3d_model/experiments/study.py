@@ -12,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from dp3d_data.config import fingerprint
 from dp3d_data.errors import TemplateMismatch
-from dp3d_data.loader import ShardFolder, ShardSource
+from dp3d_data.loader import ShardSource
 from dp3d_data.shards import require_files
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_data.shards.reader import ShardReader
 from dp3d_model.experiments.runs import Runs
 from dp3d_model.geometry.surface import surface_of
-from dp3d_model.training.instances import Instances, load_split
 
 
 class Report:
@@ -56,7 +56,7 @@ class Study:
     """An experiment's runs and the instances that it measures on, with a fingerprint of these."""
 
     runs: Runs
-    test: Instances
+    test: KeypointBatch
     test_identity: str
     report: Report
 
@@ -89,10 +89,9 @@ def open_study(inputs: Inputs, folder: Path, threads: int = 1, overwrite: bool =
         TemplateMismatch: the two belong to different templates.
         NothingToDo: no test instance carries its true shape.
     """
-    shard_folder = ShardFolder(inputs.train)
-    if not shard_folder.remote:
-        require_files(shard_folder.folder)
-    reader, other = ShardReader(shard_folder.folder), ShardReader(inputs.test)
+    reader, other = ShardReader(inputs.train), ShardReader(inputs.test)
+    if not reader.remote:
+        require_files(reader.folder)
     if reader.template.content_hash != other.template.content_hash:
         raise TemplateMismatch(
             "the shards to measure on belong to another template than those to learn from",
@@ -101,17 +100,17 @@ def open_study(inputs: Inputs, folder: Path, threads: int = 1, overwrite: bool =
             path=inputs.test,
         )
     surface = surface_of(reader.template, reader.basis.functions, reader.basis.functions.shape[1])
-    report, source = Report(), ShardSource(shard_folder, inputs.split, fields)
+    report, source = Report(), ShardSource(reader, inputs.split, fields)
     test, identity = open_test(other, inputs.test_split, inputs.count)
     return Study(Runs(surface, source, folder, threads, overwrite, report.show), test, identity, report)
 
 
-def open_test(reader: ShardReader, split: str, count: int) -> tuple[Instances, str]:
+def open_test(reader: ShardReader, split: str, count: int) -> tuple[KeypointBatch, str]:
     """The instances with truth of a split, or the first of them, and a fingerprint of what they are.
 
     Raises:
         NothingToDo: none carries its true shape.
     """
-    test = load_split(reader, split).with_truth()
+    test = reader.split(split).with_truth()
     test = test.take(range(min(count, len(test)))) if count else test
     return test, fingerprint(reader.recipe, split, len(test))

@@ -18,6 +18,7 @@ from dp3d_data.files import write_picture, write_text
 from dp3d_data.geometry.colours import colour_by_part
 from dp3d_data.geometry.renderer import turntable, view_from
 from dp3d_data.run_lengths import mask_pixels
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.quality import FIGURES
 from dp3d_model.export.meshes import export_mesh, export_textured
 from dp3d_model.export.pictures import beside_photograph, labelled, save_turntable
@@ -27,7 +28,6 @@ from dp3d_model.export.texture import Texture, texture_of
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.prediction import Prediction, predict
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.instances import Instances
 
 SHEET_ROWS, TILE = 8, 280
 LONGEST_NAME = 150
@@ -74,13 +74,13 @@ class Output:
 class Written:
     """What became of the instances: those written, in order, and of the others the reason by name."""
 
-    kept: Instances
+    kept: KeypointBatch
     predictions: list[Prediction]
     rejected: dict[str, str]
 
 
 def write_predictions(
-    lifter: Lifter, instances: Instances, folder: str | Path, output: Output = Output(), done: Callable[[int], None] = lambda _: None
+    lifter: Lifter, instances: KeypointBatch, folder: str | Path, output: Output = Output(), done: Callable[[int], None] = lambda _: None
 ) -> Written:
     """Write the files of each instance, named NNN-NAME; with pictures lifted.png of those that are surest; figures.csv of all.
 
@@ -123,7 +123,7 @@ class FigureTable:
         self.rows = [["instance", "image", *FIGURES, "result"]]
         self.rejected: dict[str, str] = {}
 
-    def add(self, some: Instances, many: Prediction, kept: set[int], least: float) -> None:
+    def add(self, some: KeypointBatch, many: Prediction, kept: set[int], least: float) -> None:
         """The rows of a batch."""
         for i, name in enumerate(some.ids):
             values = ["" if np.isnan(value) else f"{value:.4f}" for value in (getattr(many, figure)[i] for figure in FIGURES)]
@@ -153,7 +153,7 @@ class _Writer:
         self.sheet: list[tuple[float, np.ndarray]] = []
         self.busy = output.pictures or bool(set(output.formats) - {"table"})
 
-    def write(self, name: str, prediction: Prediction, instances: Instances, i: int) -> None:
+    def write(self, name: str, prediction: Prediction, instances: KeypointBatch, i: int) -> None:
         """All files of instance i of some, under a name."""
         pixels = local_pixels(instances.image_paths[i]) if instances.image_paths else None
         texture = None if pixels is None else photograph_texture(pixels, prediction, instances, i, self.surface)
@@ -179,7 +179,7 @@ class _Writer:
             save_turntable(path.with_suffix(".webp"), prediction.vertices, self.faces, colours)
 
 
-def photograph_texture(pixels: np.ndarray, prediction: Prediction, instances: Instances, i: int, surface: Surface) -> Texture:
+def photograph_texture(pixels: np.ndarray, prediction: Prediction, instances: KeypointBatch, i: int, surface: Surface) -> Texture:
     """The photograph on a lifted instance."""
     runs = instances.masks[i] if instances.masks else None
     mask = None if runs is None or (runs.height, runs.width) != pixels.shape[:2] else mask_pixels(runs)
@@ -187,7 +187,7 @@ def photograph_texture(pixels: np.ndarray, prediction: Prediction, instances: In
     return texture_of(pixels, prediction.projected(), prediction.rest, surface.faces.numpy(), symmetry, mask)
 
 
-def photographs_first(instances: Instances, count: int) -> Instances:
+def photographs_first(instances: KeypointBatch, count: int) -> KeypointBatch:
     """At most `count` of them (0 for all), those with a photograph first, otherwise in order."""
     paths = instances.image_paths or ("",) * len(instances)
     order = sorted(range(len(instances)), key=lambda i: not (paths[i] and Path(paths[i]).is_file()))
@@ -196,7 +196,7 @@ def photographs_first(instances: Instances, count: int) -> Instances:
 
 def draw_instance(
     prediction: Prediction,
-    instances: Instances,
+    instances: KeypointBatch,
     i: int,
     faces: np.ndarray,
     colours: np.ndarray,

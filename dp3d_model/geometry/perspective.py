@@ -1,14 +1,16 @@
-"""Perspective where intrinsics are known: looking along the object's ray, and placing a body before a pinhole in closed form (ours)."""
+"""Batches in the units of the rigid template's camera, and bodies placed before pinholes in closed form (ours)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dp3d_data.geometry.rigid_camera import Camera, fit_camera
+from dp3d_data.geometry.rigid_camera import Camera, Lens, fit_camera
+from dp3d_data.shards.batch import KeypointBatch
+from dp3d_model.geometry.surface import Surface
 
 # Rounds of the rigid fit on straightened keypoints.
 ROUNDS = 4
@@ -16,65 +18,93 @@ ROUNDS = 4
 NEAREST = 0.1
 
 
-@dataclass(frozen=True)
-class Lens:
-    """Pinholes turned towards their objects, in the units of the observation; parallel rays where nearness is 0.
+def normalise(surface: Surface, batch: KeypointBatch, camera_mode: str = "closed-form") -> KeypointBatch:
+    """Fit the rigid camera, and bring the keypoints into template units: centred on the visible ones, divided by the camera's scale.
 
-    Attributes:
-        nearness: [N] one over the distance that the rigid template has; template units.
-        axis: [N, 2] where the turned camera looks, from the keypoints' origin.
-        turn: [N, 3, 3] camera_from_turned: from the turned camera to that of the image.
+    Invisible keypoints are 0. Truth does not come along; see `in_units_of`.
+
+    Args:
+        batch: in image pixels; where its intrinsics are not finite, the projection is taken as orthographic.
+
+    Raises:
+        ShapeError: see fit_camera.
     """
+    visible, weights, vertices = batch.visible, batch.weights, surface.vertices.to(batch.keypoints.device)
+    keypoints = torch.where(visible[..., None], batch.keypoints, torch.zeros_like(batch.keypoints))
+    centre = middle = visible_mean(keypoints, visible)
+    lens = None
+    if batch.intrinsics is None or not bool(batch.intrinsics.isfinite().all(1).any()):
+        camera = fit_camera(vertices, keypoints, visible, weights)
+    else:
+        keypoints, turn, per_focal = turned_towards(replace(batch, keypoints=keypoints))
+        camera = fit_perspective(vertices, keypoints, visible, per_focal)
+        middle = visible_mean(keypoints, visible)
+        axis = torch.where((per_focal > 0)[:, None], -middle / camera.scale[:, None], torch.zeros_like(middle))
+        lens = Lens(per_focal * camera.scale, axis, turn)
+    units = (keypoints - middle[:, None]) / camera.scale[:, None, None] * visible[..., None]
+    if camera_mode == "learned":
+        camera = replace(camera, rotation=torch.eye(3).to(keypoints).expand(len(keypoints), 3, 3))
+    weights = None if weights is None else weights * visible
+    return KeypointBatch(units, visible, weights, batch.intrinsics, camera=camera, centre=centre, lens=lens)
 
-    nearness: Float[Tensor, "n"]
-    axis: Float[Tensor, "n 2"]
-    turn: Float[Tensor, "n 3 3"]
+
+def in_units_of(inputs: KeypointBatch, targets: KeypointBatch) -> KeypointBatch:
+    """Targets (image pixels) of the same instances and cameras, in the units and about the origin of normalised inputs."""
+    keypoints, origin = targets.keypoints, inputs.centre[:, None]
+    if inputs.lens is not None and targets.intrinsics is not None:
+        keypoints = through(about_the_axis(targets), inputs.lens.turn)
+        pinhole = (inputs.lens.nearness > 0)[:, None, None]
+        origin = torch.where(pinhole, -inputs.lens.axis[:, None] * inputs.camera.scale[:, None, None], origin)
+    units = (keypoints - origin) / inputs.camera.scale[:, None, None]
+    found = replace(inputs, keypoints=torch.where(targets.visible[..., None], units, torch.zeros_like(units)), visible=targets.visible)
+    if targets.true_vertices is None or targets.true_scale is None:
+        return found
+    factor = targets.true_scale / inputs.camera.scale
+    return replace(found, true_vertices=factor[:, None, None] * targets.true_vertices, true_scale=factor)
 
 
-def turned_towards(
-    keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], cameras: Float[Tensor, "n 4"]
-) -> tuple[Float[Tensor, "n k 2"], Float[Tensor, "n 3 3"], Float[Tensor, "n"]]:
+def turned_towards(batch: KeypointBatch) -> tuple[Float[Tensor, "n k 2"], Float[Tensor, "n 3 3"], Float[Tensor, "n"]]:
     """What pinholes would see that are turned to where the visible keypoints' mean lies.
 
     A body away from the middle of an image is seen from another side than one in the middle; after the turn it is in the middle.
 
     Args:
-        keypoints: image pixels, finite also where not visible.
-        cameras: fx, fy, cx, cy, image pixels; not finite where unknown, and nothing changes there.
+        batch: with intrinsics, and keypoints that are finite also where not visible; nothing changes where intrinsics are not finite.
 
     Returns:
         Pixels from the turned camera's principal point (image pixels where unknown), camera_from_turned, and one over the focal length
         sqrt(fx fy), 0 where unknown.
     """
-    ideal, square = about_the_axis(keypoints, cameras)
-    known, length = square.isfinite().all(1), square[:, 0]
-    flat = ideal / torch.where(known, length, torch.ones_like(length))[:, None, None]
-    ahead = torch.nn.functional.pad(visible_mean(flat, visible), (0, 1), value=1.0)
+    batch = about_the_axis(batch)
+    known, length = batch.intrinsics.isfinite().all(1), batch.intrinsics[:, 0]
+    flat = batch.keypoints / torch.where(known, length, torch.ones_like(length))[:, None, None]
+    ahead = torch.nn.functional.pad(visible_mean(flat, batch.visible), (0, 1), value=1.0)
     turn = rotation_to(torch.nn.functional.normalize(ahead, dim=1))
     turn = torch.where(known[:, None, None], turn, torch.eye(3).to(turn))
-    return through(ideal, square, turn), turn, torch.where(known, 1.0 / length, torch.zeros_like(length))
+    return through(batch, turn), turn, torch.where(known, 1.0 / length, torch.zeros_like(length))
 
 
-def about_the_axis(keypoints: Float[Tensor, "n k 2"], cameras: Float[Tensor, "n 4"] | None) -> tuple[Tensor, Tensor | None]:
-    """Keypoints in square pixels about the principal point, and the cameras of these: sqrt(fx fy) twice, 0, 0; the same where unknown.
+def about_the_axis(batch: KeypointBatch) -> KeypointBatch:
+    """Keypoints in square pixels about the principal point, with the intrinsics of these: sqrt(fx fy) twice, 0, 0; the same where unknown.
 
     Such an image can be turned about its origin and mirrored, and its camera stays.
     """
-    if cameras is None:
-        return keypoints, None
-    known = cameras.isfinite().all(1)[:, None]
-    safe = torch.where(known, cameras, cameras.new_tensor([1.0, 1.0, 0.0, 0.0]))
+    if batch.intrinsics is None:
+        return batch
+    known = batch.intrinsics.isfinite().all(1)[:, None]
+    safe = torch.where(known, batch.intrinsics, batch.intrinsics.new_tensor([1.0, 1.0, 0.0, 0.0]))
     length = safe[:, :2].prod(1, keepdim=True).sqrt()
     square = torch.cat([length, length, torch.zeros_like(safe[:, 2:])], dim=1)
-    return (keypoints - safe[:, None, 2:]) * (length / safe[:, :2])[:, None], torch.where(known, square, torch.nan)
+    keypoints = (batch.keypoints - safe[:, None, 2:]) * (length / safe[:, :2])[:, None]
+    return replace(batch, keypoints=keypoints, intrinsics=torch.where(known, square, torch.nan))
 
 
-def through(keypoints: Float[Tensor, "n k 2"], square: Float[Tensor, "n 4"], turn: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n k 2"]:
-    """Pixels of turned cameras from those of about_the_axis; the same where the camera is unknown."""
-    known = square.isfinite().all(1)
-    length = torch.where(known, square[:, 0], torch.ones_like(square[:, 0]))[:, None, None]
-    rays = torch.nn.functional.pad(keypoints / length, (0, 1), value=1.0) @ turn
-    return torch.where(known[:, None, None], length * rays[..., :2] / rays[..., 2:].clamp_min(1e-3), keypoints)
+def through(batch: KeypointBatch, turn: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n k 2"]:
+    """Pixels of turned cameras from a batch of about_the_axis; the same where the camera is unknown."""
+    known, length = batch.intrinsics.isfinite().all(1), batch.intrinsics[:, 0]
+    length = torch.where(known, length, torch.ones_like(length))[:, None, None]
+    rays = torch.nn.functional.pad(batch.keypoints / length, (0, 1), value=1.0) @ turn
+    return torch.where(known[:, None, None], length * rays[..., :2] / rays[..., 2:].clamp_min(1e-3), batch.keypoints)
 
 
 def fit_perspective(

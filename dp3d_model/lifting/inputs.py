@@ -5,22 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
 from dp3d_data.errors import NothingToDo
 from dp3d_data.geometry.template import Template
-from dp3d_data.shards.inputs import Input
-from dp3d_data.shards.reader import ShardReader, dense
+from dp3d_data.shards.batch import KeypointBatch
+from dp3d_data.shards.reader import ShardReader, whole_batch
 from dp3d_data.shards.runs import MARKER, Run
 from dp3d_model.geometry.surface import Surface
-from dp3d_model.training.instances import Instances, instances_of, load_split
 
 
 @dataclass(frozen=True)
 class ToLift:
     """Instances, the template whose vertices they see, and where they lie."""
 
-    instances: Instances
+    instances: KeypointBatch
     template: Template
     source: Path
 
@@ -40,19 +37,19 @@ def open_to_lift(source: str | Path, split: str = "all") -> ToLift:
     if (Path(source) / MARKER).is_file():
         return _of_run(Path(source))
     reader = ShardReader(source)
-    return ToLift(load_split(reader, split), reader.template, Path(source))
+    return ToLift(reader.split(split), reader.template, Path(source))
 
 
 def _of_run(folder: Path) -> ToLift:
-    run, template = Run.open(folder), Input.open(folder).load_template()
+    run = Run.open(folder)
+    template = run.template()
     tables = [table for table in run.instances() if table.num_rows]
     if not tables:
         counts = run.counts
         got = f"{counts['inputs']} inputs, {counts['rejects']} rejects, {counts['failures']} failures"
         hint = f"see why: dp3d-data failures {folder}"
         raise NothingToDo("no instance to lift", got=got, hint=hint, path=folder)
-    instances = instances_of(dense(pa.concat_tables(tables), template.num_vertices))
-    return ToLift(instances, template, folder)
+    return ToLift(whole_batch(tables, template.num_vertices), template, folder)
 
 
 def template_of(surface: Surface) -> Template:

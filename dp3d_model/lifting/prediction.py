@@ -12,13 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dp3d_data.files import write_arrays
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.quality import FIGURES, agreement, features, reprojection, silhouette_iou, stretched
 from dp3d_model.geometry.perspective import visible_mean
 from dp3d_model.lifting.test_time import Evidence, refined
 from dp3d_model.losses.silhouettes import silhouettes_of
 from dp3d_model.networks.lifter import Lifted, Lifter
-from dp3d_model.networks.observation import Observation
-from dp3d_model.training.instances import Instances
 
 BATCH = 256
 
@@ -87,7 +86,7 @@ class Prediction:
         return write_arrays(path, **self.arrays())
 
 
-def predict(lifter: Lifter, instances: Instances, batch: int = BATCH) -> Iterator[Prediction]:
+def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Iterator[Prediction]:
     """Lift instances, a batch at a time and each refined as the model's settings say; memory does not grow with their number.
 
     The image translation is the best one on the visible keypoints. In evaluation an instance's answer does not depend on its batch.
@@ -97,12 +96,12 @@ def predict(lifter: Lifter, instances: Instances, batch: int = BATCH) -> Iterato
         some = slice(start, start + batch)
         own = instances.take(range(*some.indices(len(instances))))
         with torch.no_grad():
-            seen = lifter.observe(own.keypoints, own.visible, own.cameras, own.weights)
-        found = _prediction(lifter, seen, refined(lifter, seen, evidence_of(own, seen)), own.cameras)
+            seen = lifter.normalise(own)
+        found = _prediction(lifter, seen, refined(lifter, seen, evidence_of(own, seen)))
         yield measured(lifter, found, own)
 
 
-def measured(lifter: Lifter, many: Prediction, instances: Instances) -> Prediction:
+def measured(lifter: Lifter, many: Prediction, instances: KeypointBatch) -> Prediction:
     """N predictions with their figures."""
     faces, count = lifter.surface.faces.numpy(), len(instances)
     masks = instances.masks or (None,) * count
@@ -118,13 +117,13 @@ def measured(lifter: Lifter, many: Prediction, instances: Instances) -> Predicti
     return replace(many, **{name: values.astype(np.float32) for name, values in found.items()})
 
 
-def evidence_of(instances: Instances, seen: Observation) -> Evidence:
-    """The weights and masks of observed instances."""
+def evidence_of(instances: KeypointBatch, seen: KeypointBatch) -> Evidence:
+    """The weights and masks of normalised instances."""
     weights = None if instances.weights is None else instances.weights.to(seen.centre.device)
     return Evidence(weights, silhouettes_of(instances.masks, seen.centre, seen.camera.scale) if seen.lens is None else None)
 
 
-def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, cameras: Tensor | None) -> Prediction:
+def _prediction(lifter: Lifter, seen: KeypointBatch, lifted: Lifted) -> Prediction:
     shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(seen)
     count = len(lifted.posed)
     shift = 0.0 if lifted.shift is None else seen.camera.scale[:, None] * lifted.shift
@@ -132,7 +131,7 @@ def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, cameras: Tens
     with torch.no_grad():
         noise = lifter.predicted_noise(lifted)
         spread = torch.full_like(flat[..., 0], torch.nan) if noise is None else noise
-    intrinsics, position = _pinholes(seen, lifted, cameras)
+    intrinsics, position = _pinholes(seen, lifted)
     tensors = {
         "vertices": shape.posed,
         "rest": shape.rest,
@@ -150,10 +149,10 @@ def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, cameras: Tens
     return Prediction(**{name: values.cpu().numpy() for name, values in tensors.items()}, **unknown)
 
 
-def _pinholes(seen: Observation, lifted: Lifted, cameras: Tensor | None) -> tuple[Tensor, Tensor]:
+def _pinholes(seen: KeypointBatch, lifted: Lifted) -> tuple[Tensor, Tensor]:
     """Intrinsics [N, 4] and the template's position [N, 3]; NaN where the projection is orthographic."""
     count, position = len(lifted.posed), lifted.position(seen)
-    if cameras is None or position is None:
+    if seen.intrinsics is None or position is None:
         return torch.full((count, 4), torch.nan), torch.full((count, 3), torch.nan)
     known = (seen.lens.nearness > 0)[:, None]
-    return torch.where(known, cameras.to(known.device), torch.nan), torch.where(known, position, torch.nan)
+    return torch.where(known, seen.intrinsics, torch.nan), torch.where(known, position, torch.nan)

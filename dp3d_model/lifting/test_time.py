@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.surface import farthest_points
 from dp3d_model.losses.arap import OneRings, arap_loss
 from dp3d_model.losses.silhouettes import Silhouettes
 from dp3d_model.losses.terms import pseudo_huber
 from dp3d_model.networks.lifter import Lifted, Lifter, reproject
-from dp3d_model.networks.observation import Observation
 
 # Vertices whose projections are held to the mask.
 OUTLINE = 600
@@ -42,7 +42,7 @@ class Evidence:
     silhouettes: Silhouettes | None = None
 
 
-def refined(lifter: Lifter, seen: Observation, evidence: Evidence = Evidence()) -> Lifted:
+def refined(lifter: Lifter, seen: KeypointBatch, evidence: Evidence = Evidence()) -> Lifted:
     """Lift, then take `refine_steps` Adam steps on the numbers of each instance; the network and the body stay as they are.
 
     The start is the mean of what the network says of random halves of the keypoints, which errs less than what it says of all.
@@ -83,7 +83,7 @@ class _Free:
         others = [self.body, self.camera, *([] if self.shift is None else [self.shift])]
         return [{"params": [self.along], "lr": rate * config.refine_stride}, {"params": others, "lr": rate}]
 
-    def lifted(self, lifter: Lifter, seen: Observation) -> Lifted:
+    def lifted(self, lifter: Lifter, seen: KeypointBatch) -> Lifted:
         """The bodies and cameras as they are now."""
         moved = self.body + self.along @ self.directions
         found = lifter.decode(self.start + torch.cat([moved, self.camera], dim=1), seen)
@@ -98,7 +98,7 @@ class _Free:
         return total
 
 
-def _fit(lifter: Lifter, seen: Observation, evidence: Evidence, free: _Free) -> None:
+def _fit(lifter: Lifter, seen: KeypointBatch, evidence: Evidence, free: _Free) -> None:
     """Adam with rates that fall to 0 over the second half. Rigidity is taken on one-rings drawn anew each step, the same for all."""
     config, rings = lifter.config, OneRings(lifter.surface).to(free.start.device)
     outline = farthest_points(lifter.surface.vertices, OUTLINE) if evidence.silhouettes is not None else None
@@ -132,7 +132,7 @@ def halves(seen: Observation) -> Iterator[Observation]:
 
 
 def own_reprojection(
-    projected: Float[Tensor, "n k 2"], seen: Observation, epsilon: float, weights: Float[Tensor, "n k"] | None = None
+    projected: Float[Tensor, "n k 2"], seen: KeypointBatch, epsilon: float, weights: Float[Tensor, "n k"] | None = None
 ) -> Float[Tensor, "n"]:
     """The weighted mean of h over the visible keypoints of each instance, whatever its batch shows."""
     share = seen.visible.to(projected.dtype) if weights is None else weights * seen.visible

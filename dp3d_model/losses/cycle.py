@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.losses.terms import shape_loss
 from dp3d_model.networks.lifter import Lifted, Lifter
-from dp3d_model.networks.observation import Observation
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Dream:
     visible: Bool[Tensor, "n k"]
 
 
-def dream(lifter: Lifter, lifted: Lifted, seen: Observation, generator: torch.Generator) -> Dream:
+def dream(lifter: Lifter, lifted: Lifted, inputs: KeypointBatch, generator: torch.Generator) -> Dream:
     """Every shape of a batch as seen by the camera, and with the visibility, of another instance; no gradient flows."""
     with torch.no_grad():
-        whole = lifter.decode(lifted.numbers.detach(), seen)
+        whole = lifter.decode(lifted.numbers.detach(), inputs)
         shapes = whole.log_scale.exp()[:, None, None] * whole.posed
         other = torch.roll(torch.arange(len(shapes)), int(torch.randint(1, max(len(shapes), 2), (), generator=generator)))
-        return Dream(shapes @ whole.rotation[other].transpose(1, 2), seen.visible[other])
+        return Dream(shapes @ whole.rotation[other].transpose(1, 2), inputs.visible[other])
 
 
 def dream_loss(lifter: Lifter, dreamt: Dream, chosen: Int[Tensor, "k"] | None, epsilon: float) -> Float[Tensor, ""]:
     """L_dream: the distance of what is lifted to what was dreamt, template units; see `shape_loss`."""
-    again = lifter.observe(dreamt.shapes[..., :2], dreamt.visible)
+    again = lifter.normalise(KeypointBatch(dreamt.shapes[..., :2], dreamt.visible))
     found = lifter(again, chosen)
     shape = (again.camera.scale * found.log_scale.exp())[:, None, None] * found.in_camera()
     true, visible = (dreamt.shapes, dreamt.visible) if chosen is None else (dreamt.shapes[:, chosen], dreamt.visible[:, chosen])

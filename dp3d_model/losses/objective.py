@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.rotation_fit import nearest_rotation
 from dp3d_model.geometry.surface import Surface
@@ -17,7 +18,6 @@ from dp3d_model.losses.cycle import dream, dream_loss
 from dp3d_model.losses.terms import canonical_loss, entropy_loss, noisy_reprojection_loss, pseudo_huber, reprojection_loss, shape_loss
 from dp3d_model.networks.canonicaliser import Canonicaliser, rotated_copies
 from dp3d_model.networks.lifter import Lifted, Lifter, reproject
-from dp3d_model.networks.observation import Observation
 
 OUTLINE_POINTS = 384
 # Weight of the logarithm of the scale beside the distance to the true vertices.
@@ -61,18 +61,20 @@ class Objective(nn.Module):
             self.register_buffer("outline", points, persistent=False)
         self.register_buffer("vertices", surface.vertices, persistent=False)
 
-    def forward(self, shown: Observation, seen: Observation, generator: torch.Generator, whole: Whole | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, inputs: KeypointBatch, targets: KeypointBatch, generator: torch.Generator, whole: Whole | None = None
+    ) -> dict[str, Tensor]:
         """Each loss by name, and their weighted sum as "total".
 
         Args:
-            shown: what the network reads.
-            seen: what its answer is compared with, in the same units.
+            inputs: what the network reads, normalised.
+            targets: what its answer is compared with, in the same units.
             whole: the batch that these instances are a part of. The means of its parts' losses, weighted by their instances, are then
                 its own, with the same random numbers; only dreams and `canonical_instances` stay within a part.
         """
         centres, chosen = self.draw(generator)
-        lifted = self.lifter(shown, chosen)
-        losses = {"reprojection": self._reprojection(lifted, seen.at(chosen), chosen) * _weight(seen.visible, chosen, whole)}
+        lifted = self.lifter(inputs, chosen)
+        losses = {"reprojection": self._reprojection(lifted, targets.at_vertices(chosen), chosen) * _weight(targets.visible, chosen, whole)}
         total = losses["reprojection"]
         if self.canonicaliser is not None:
             losses["canonical"] = self._canonical(lifted, generator, chosen, whole)
@@ -85,13 +87,13 @@ class Objective(nn.Module):
             ("outline", self.config.outline_weight, self._outline, True),
         ):
             if weight:
-                losses[name] = loss(lifted, seen, centres, chosen) * _weight(seen.visible, centres, whole, of_hidden)
+                losses[name] = loss(lifted, targets, centres, chosen) * _weight(targets.visible, centres, whole, of_hidden)
                 total = total + weight * losses[name]
         if self.config.dream_weight:
-            losses["dream"] = dream_loss(self.lifter, dream(self.lifter, lifted, shown, generator), chosen, self.config.epsilon)
+            losses["dream"] = dream_loss(self.lifter, dream(self.lifter, lifted, inputs, generator), chosen, self.config.epsilon)
             total = total + self.config.dream_weight * losses["dream"]
-        if seen.truth is not None:
-            losses["truth"] = self._truth(lifted, shown.at(chosen), seen.at(chosen))
+        if self.config.truth_weight and targets.true_vertices is not None:
+            losses["truth"] = self._truth(lifted, inputs.at_vertices(chosen), targets.at_vertices(chosen))
             total = total + self.config.truth_weight * losses["truth"]
         parts = lifted.shape.parts
         if self.config.shape_weight and parts is not None:
@@ -118,34 +120,34 @@ class Objective(nn.Module):
             needed.append(self.normals.corners[centres].ravel())
         return centres, torch.cat(needed).unique()
 
-    def _reprojection(self, lifted: Lifted, seen: Observation, chosen: Tensor | None) -> Tensor:
-        projected = reproject(lifted, seen)
+    def _reprojection(self, lifted: Lifted, targets: KeypointBatch, chosen: Tensor | None) -> Tensor:
+        projected = reproject(lifted, targets)
         noise = self.lifter.predicted_noise(lifted, chosen)
         if noise is None:
-            return reprojection_loss(projected, seen.keypoints, seen.visible, self.config.epsilon)
+            return reprojection_loss(projected, targets.keypoints, targets.visible, self.config.epsilon)
         form = self.config.noise
-        return noisy_reprojection_loss(projected, seen.keypoints, seen.visible, noise, self.config.epsilon, form)
+        return noisy_reprojection_loss(projected, targets.keypoints, targets.visible, noise, self.config.epsilon, form)
 
-    def _truth(self, lifted: Lifted, shown: Observation, seen: Observation) -> Tensor:
+    def _truth(self, lifted: Lifted, inputs: KeypointBatch, targets: KeypointBatch) -> Tensor:
         """The mean over the batch of the distance to the true vertices, and of the scale to the true one; 0 where they are not known."""
-        known = seen.truth.isfinite().all(2).all(1)
-        found, factor = lifted.log_scale.exp()[:, None, None] * lifted.in_camera(), seen.true_log_scale
+        known = targets.true_vertices.isfinite().all(2).all(1)
+        found, factor = lifted.log_scale.exp()[:, None, None] * lifted.in_camera(), targets.true_scale.log()
         scale = pseudo_huber((lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach()))[:, None], self.config.epsilon)
-        true = torch.where(known[:, None, None], seen.truth, found.detach())
-        return (shape_loss(found, true, shown.visible, self.config.epsilon) + SCALE_SHARE * scale).mean()
+        true = torch.where(known[:, None, None], targets.true_vertices, found.detach())
+        return (shape_loss(found, true, inputs.visible, self.config.epsilon) + SCALE_SHARE * scale).mean()
 
-    def _facing(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+    def _facing(self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         normal = self.normals(lifted.posed, middle, chosen)
         away = (normal * lifted.rotation[:, None, 2]).sum(2)
-        return facing_loss(away, seen.visible[:, middle], self.config.epsilon)
+        return facing_loss(away, targets.visible[:, middle], self.config.epsilon)
 
-    def _outline(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+    def _outline(self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         places = middle if chosen is None else torch.searchsorted(chosen, middle)
-        projected = reproject(lifted, seen.at(chosen))[:, places]
-        near = seen.at(self.outline)
-        return outline_loss(projected, ~seen.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.epsilon)
+        projected = reproject(lifted, targets.at_vertices(chosen))[:, places]
+        near = targets.at_vertices(self.outline)
+        return outline_loss(projected, ~targets.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.epsilon)
 
     def _canonical(self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, whole: Whole | None) -> Tensor:
         first, count = (whole.first, whole.count) if whole else (0, len(lifted.posed))

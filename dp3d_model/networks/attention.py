@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.surface import Surface, farthest_points
-from dp3d_model.networks.observation import Observation, residual
+from dp3d_model.networks.encoder import residual
 
 LATENT_WIDTH, HEADS = 64, 4
 # Regions through which each latent looks.
@@ -48,11 +49,11 @@ class SurfaceAttention(nn.Module):
         self.register_buffer("log_areas", surface.vertex_areas.clamp_min(1e-12).log(), persistent=False)
 
     def forward(
-        self, seen: Observation, placed: Float[Tensor, "n k 2"] | None = None, rotation: Float[Tensor, "n 3 3"] | None = None
+        self, inputs: KeypointBatch, placed: Float[Tensor, "n k 2"] | None = None, rotation: Float[Tensor, "n 3 3"] | None = None
     ) -> Float[Tensor, "n i"]:
         """The numbers that the trunk reads; the arguments are those of Encoder."""
-        rotation = seen.camera.rotation if rotation is None else rotation
-        pooled = self.pooled(residual(seen, self.vertices, rotation, placed), seen.visible.to(seen.keypoints.dtype))
+        rotation = inputs.camera.rotation if rotation is None else rotation
+        pooled = self.pooled(residual(inputs, self.vertices, rotation, placed), inputs.visible.to(inputs.keypoints.dtype))
         lifted = torch.einsum("npc,nca->npa", pooled[..., :2], rotation[:, :2])
         regions = torch.cat([lifted, pooled[..., 2:]], dim=2).reshape(len(pooled), self.latents, -1)
         read = torch.einsum("nli,liw->nlw", regions, self.read) + self.place + self.view(rotation[:, 2])[:, None]

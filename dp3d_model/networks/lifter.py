@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.bodies import Shape, make_body
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.camera import refine_rotation, rotation_from, rotation_size
-from dp3d_model.geometry.perspective import centred, depth_factor, place, solve_placement, visible_mean
+from dp3d_model.geometry.perspective import centred, depth_factor, normalise, place, solve_placement, visible_mean
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.networks.attention import SurfaceAttention
+from dp3d_model.networks.encoder import Encoder
 from dp3d_model.networks.mlp import Trunk
-from dp3d_model.networks.observation import Encoder, Observation, observe
 from dp3d_model.networks.uncertainty import NoiseHead
 
 if TYPE_CHECKING:
@@ -60,27 +61,27 @@ class Lifted:
         """The rotation of the camera of the image."""
         return self.rotation if self.turn is None else self.turn @ self.rotation
 
-    def scale(self, seen: Observation) -> Float[Tensor, "n"]:
+    def scale(self, inputs: KeypointBatch) -> Float[Tensor, "n"]:
         """Image pixels per template unit; before a pinhole, at the mean depth of all vertices."""
-        scale, position = seen.camera.scale * self.log_scale.exp(), self.position(seen)
-        if seen.lens is None or position is None:
+        scale, position = inputs.camera.scale * self.log_scale.exp(), self.position(inputs)
+        if inputs.lens is None or position is None:
             return scale
         depth = position[:, 2] + self.in_camera()[..., 2].mean(1)
-        return torch.where(seen.lens.nearness > 0, seen.camera.scale / (seen.lens.nearness * depth), scale)
+        return torch.where(inputs.lens.nearness > 0, inputs.camera.scale / (inputs.lens.nearness * depth), scale)
 
-    def position(self, seen: Observation) -> Float[Tensor, "n 3"] | None:
+    def position(self, inputs: KeypointBatch) -> Float[Tensor, "n 3"] | None:
         """Where the template's origin lies before each pinhole, in the frame of the image's camera, template units.
 
-        None without a lens, not finite for parallel rays. The observation has the same vertices as the answer.
+        None without a lens, not finite for parallel rays. The inputs have the same vertices as the answer.
         """
-        lens = seen.lens
+        lens = inputs.lens
         if lens is None or self.turn is None:
             return None
         size = self.log_scale.exp()[:, None]
         points = self.posed @ self.rotation.transpose(1, 2)
-        ahead = 1.0 / (lens.nearness[:, None] * size) - visible_mean(points, seen.visible)[:, 2:]
+        ahead = 1.0 / (lens.nearness[:, None] * size) - visible_mean(points, inputs.visible)[:, 2:]
         first = points[:, 0] + torch.cat([torch.zeros_like(points[:, 0, :2]), ahead], dim=1)
-        ray = (place(size[..., None] * points, seen.keypoints, seen.visible, lens)[:, 0] - lens.axis) * lens.nearness[:, None]
+        ray = (place(size[..., None] * points, inputs.keypoints, inputs.visible, lens)[:, 0] - lens.axis) * lens.nearness[:, None]
         sideways = ray * first[:, 2:] - first[:, :2]
         return (self.turn @ torch.cat([sideways, ahead], dim=1)[..., None])[..., 0]
 
@@ -113,42 +114,42 @@ class Lifter(nn.Module):
         self.register_buffer("prior_mean", torch.zeros(self.body.size), persistent=directions > 0)
         self.register_buffer("prior_directions", torch.zeros(directions, self.body.size), persistent=directions > 0)
 
-    def forward(self, seen: Observation, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
-        """Lift observations; with `chosen`, K of the answer counts these template vertices only."""
-        return self.decode(self.numbers(seen), seen, chosen)
+    def forward(self, inputs: KeypointBatch, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
+        """Lift a normalised batch; with `chosen`, K of the answer counts these template vertices only."""
+        return self.decode(self.numbers(inputs), inputs, chosen)
 
-    def numbers(self, seen: Observation) -> Float[Tensor, "n d"]:
+    def numbers(self, inputs: KeypointBatch) -> Float[Tensor, "n d"]:
         """What the network says; zeros where there is none."""
-        numbers = seen.keypoints.new_zeros(len(seen.keypoints), self.size)
+        numbers = inputs.keypoints.new_zeros(len(inputs.keypoints), self.size)
         for index, trunk in enumerate(self.trunks):
             if index == 0:
-                numbers = trunk(self.encoder(seen))
+                numbers = trunk(self.encoder(inputs))
             else:
-                reading = self.encoder(seen, *self.placed(numbers, seen))
+                reading = self.encoder(inputs, *self.placed(numbers, inputs))
                 numbers = numbers + trunk(torch.cat([reading, numbers], dim=1))
         return numbers
 
-    def placed(self, numbers: Float[Tensor, "n d"], seen: Observation) -> tuple[Tensor, Tensor]:
+    def placed(self, numbers: Float[Tensor, "n d"], inputs: KeypointBatch) -> tuple[Tensor, Tensor]:
         """The image positions [N, K, 2] of all vertices and the rotation [N, 3, 3] of an answer, for the next pass to read."""
-        lifted = self.decode(numbers, seen)
-        return reproject(lifted, seen), lifted.rotation
+        lifted = self.decode(numbers, inputs)
+        return reproject(lifted, inputs), lifted.rotation
 
-    def decode(self, numbers: Float[Tensor, "n d"], seen: Observation, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
+    def decode(self, numbers: Float[Tensor, "n d"], inputs: KeypointBatch, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
         """The bodies and cameras that the numbers stand for."""
         config, size = self.config, self.body.size
         refined = config.camera_steps > 0
         shape = self.body(numbers[:, :size], None if refined else chosen)
-        rotation = seen.camera.rotation @ rotation_from(numbers[:, size:-1], config.rotations)
+        rotation = inputs.camera.rotation @ rotation_from(numbers[:, size:-1], config.rotations)
         if refined:
-            flat = straightened(shape.posed, rotation, seen)
-            rotation, _ = refine_rotation(rotation, shape.posed, flat, seen.visible, config.camera_steps)
+            flat = straightened(shape.posed, rotation, inputs)
+            rotation, _ = refine_rotation(rotation, shape.posed, flat, inputs.visible, config.camera_steps)
             shape = shape if chosen is None else shape.at(chosen)
         log_scale = torch.zeros_like(numbers[:, -1])
         if config.scale == "learned":
             log_scale = MAX_LOG_SCALE * torch.tanh(numbers[:, -1] / MAX_LOG_SCALE)
         elif config.scale == "solved":
-            log_scale = solved_log_scale(shape.posed, rotation, seen.at(chosen))
-        return Lifted(shape, rotation, log_scale, numbers, None if seen.lens is None else seen.lens.turn)
+            log_scale = solved_log_scale(shape.posed, rotation, inputs.at_vertices(chosen))
+        return Lifted(shape, rotation, log_scale, numbers, None if inputs.lens is None else inputs.lens.turn)
 
     def predicted_noise(self, lifted: Lifted, chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k"] | None:
         """How far off each vertex is expected to be, relative to others; None where the model does not say."""
@@ -168,39 +169,32 @@ class Lifter(nn.Module):
         other.encoder.carry(surface)
         return other.to(self.functions.device)
 
-    def observe(
-        self,
-        keypoints: Float[Tensor, "n k 2"],
-        visible: Tensor,
-        cameras: Float[Tensor, "n 4"] | None = None,
-        weights: Float[Tensor, "n k"] | None = None,
-    ) -> Observation:
-        """Observations of this model's template on its device, from image pixels anywhere, see `observe`.
+    def normalise(self, batch: KeypointBatch) -> KeypointBatch:
+        """A batch in image pixels as this model reads it, on its device; see `dp3d_model.geometry.perspective.normalise`.
 
-        `cameras` count where the settings say perspective, `weights` where they say so.
+        Intrinsics and weights count where the settings say so.
         """
-        config, device = self.config, self.functions.device
-        known = None if cameras is None or config.projection != "perspective" else cameras.to(device)
-        trust = None if weights is None or not config.keypoint_weights else weights.to(device)
-        return observe(self.encoder.vertices, keypoints.to(device), visible.to(device), config.camera, known, trust)
+        perspective, trusted = self.config.projection == "perspective", self.config.keypoint_weights
+        batch = replace(batch, intrinsics=batch.intrinsics if perspective else None, weights=batch.weights if trusted else None)
+        return normalise(self.surface, batch.to(self.functions.device), self.config.camera)
 
 
-def reproject(lifted: Lifted, seen: Observation) -> Float[Tensor, "n k 2"]:
-    """The lifted vertices in the units of the observation; the image translation is the best one on the visible keypoints, and `shift`."""
+def reproject(lifted: Lifted, inputs: KeypointBatch) -> Float[Tensor, "n k 2"]:
+    """The lifted vertices in the units of the inputs; the image translation is the best one on the visible keypoints, and `shift`."""
     points = lifted.log_scale.exp()[:, None, None] * (lifted.posed @ lifted.rotation.transpose(1, 2))
-    placed = place(points, seen.keypoints, seen.visible, seen.lens)
+    placed = place(points, inputs.keypoints, inputs.visible, inputs.lens)
     return placed if lifted.shift is None else placed + lifted.shift[:, None]
 
 
-def solved_log_scale(posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], seen: Observation) -> Float[Tensor, "n"]:
+def solved_log_scale(posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], inputs: KeypointBatch) -> Float[Tensor, "n"]:
     """The correction of the scale that fits each body to its keypoints: its distance, solved along with the image translation."""
-    _, distance = solve_placement(posed @ rotation.transpose(1, 2), seen.keypoints, seen.visible, seen.lens)
+    _, distance = solve_placement(posed @ rotation.transpose(1, 2), inputs.keypoints, inputs.visible, inputs.lens)
     return (-distance.clamp_min(1e-6).log()).clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 
-def straightened(posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], seen: Observation) -> Float[Tensor, "n k 2"]:
+def straightened(posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], inputs: KeypointBatch) -> Float[Tensor, "n k 2"]:
     """The keypoints as parallel rays would show them of these bodies."""
-    if seen.lens is None:
-        return seen.keypoints
-    depth = centred((posed @ rotation[:, 2, :, None])[..., 0], seen.visible)
-    return depth_factor(depth, seen.lens.nearness)[..., None] * (seen.keypoints - seen.lens.axis[:, None])
+    if inputs.lens is None:
+        return inputs.keypoints
+    depth = centred((posed @ rotation[:, 2, :, None])[..., 0], inputs.visible)
+    return depth_factor(depth, inputs.lens.nearness)[..., None] * (inputs.keypoints - inputs.lens.axis[:, None])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dp3d_data.errors import UsageError
-from dp3d_data.loader import Batch
+from dp3d_data.loader import KeypointBatch
 from dp3d_data.logs import append_line, trim_lines
 
 METRICS_FILE, SPEED_FILE, TENSORBOARD_FOLDER = "metrics.jsonl", "speed.jsonl", "tensorboard"
@@ -61,7 +61,7 @@ class Clock:
         self._waited = self._seconds = self._all_waited = self._all_seconds = 0.0
         self._steps = 0
 
-    def waiting(self, batches: Iterator[Batch]) -> Batch:
+    def waiting(self, batches: Iterator[KeypointBatch]) -> KeypointBatch:
         """The next batch; the time until it is there counts as waiting."""
         began = time.perf_counter()
         batch = next(batches)

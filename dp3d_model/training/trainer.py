@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,22 +17,20 @@ from torch import Tensor
 from dp3d_data.config import fingerprint, plain, to_toml
 from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
 from dp3d_data.files import locked, sweep, write_text
-from dp3d_data.loader import Batch, Loader, Source
+from dp3d_data.loader import KeypointBatch, Loader, Source
 from dp3d_data.ranks import Ranks
 from dp3d_data.torch_files import write_torch
 from dp3d_model.config import TrainConfig, model_fields
-from dp3d_model.geometry.perspective import about_the_axis
+from dp3d_model.geometry.perspective import about_the_axis, in_units_of
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.model_file import FORMAT, MODEL_FILE, load_weights, read_content, save_model
 from dp3d_model.lifting.test_time import learn_prior
 from dp3d_model.losses.objective import Objective, Whole
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.networks.mlp import recalibrate, use_precision
-from dp3d_model.networks.observation import Observation
 from dp3d_model.training.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
 from dp3d_model.training.log import METRICS_FILE, SPEED_FILE, Clock, TrainingLog
 from dp3d_model.training.optim import clip_gradients, learning_rate, make_optimiser, make_scaler, start_average, update_average
-from dp3d_model.training.targets import Seen, fields_of, numbers_of
 
 STATE_FILE, CONFIG_FILE, PICTURE_FILE = "state.pt", "config.toml", "parts.png"
 RECALIBRATION = 2048
@@ -107,7 +106,7 @@ class Trainer:
         self.average = start_average(self.objective.lifter) if self.config.average else {}
 
     def _loader(self, ranks: Ranks) -> Loader:
-        order = {"seed": self.config.seed, "window": self.config.window, "drop_last": True, "threads": self.threads}
+        order = {"seed": self.config.seed, "shuffle_buffer": self.config.window, "drop_last": True, "threads": self.threads}
         fields = fields_of(self.config)
         return Loader(self.source, fields=fields, batch_size=ranks.share(self.batch), rank=ranks.rank, ranks=ranks.count, **order)
 
@@ -201,7 +200,7 @@ class Trainer:
             self.save_state()
         return log
 
-    def train_step(self, batch: Batch) -> dict[str, float]:
+    def train_step(self, batch: KeypointBatch) -> dict[str, float]:
         """One step of the optimiser; its losses by name, those of the whole batch."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step, self.steps)
@@ -218,69 +217,66 @@ class Trainer:
         self.step += 1
         return losses
 
-    def _gradients(self, batch: Batch) -> dict[str, float]:
+    def _gradients(self, batch: KeypointBatch) -> dict[str, float]:
         """The gradients of the batch's losses, made in parts that fit the memory; every part draws the same random numbers."""
-        generator, count = self._generator(1, self.step), len(batch.visible)
-        read, known = self.augmented(batch, generator)
+        generator, count = self._generator(1, self.step), len(batch)
+        inputs, targets = self.augmented(batch, generator)
         state, sums = generator.get_state(), dict[str, Tensor]()
         parts = math.ceil(count / (self.config.micro_batch or count))
-        whole = Whole(self.ranks.rank * count, self.ranks.count * count, self.ranks.sum(known.visible.sum(0)))
+        whole = Whole(self.ranks.rank * count, self.ranks.count * count, self.ranks.sum(targets.visible.sum(0)))
         for rows in torch.arange(count).tensor_split(parts):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
-            seen = self._observed(read.at(part), known.at(part))
             share = len(rows) / whole.count
-            losses = self.objective(*seen, generator.set_state(state), None if share == 1.0 else whole.after(part.start))
+            within = None if share == 1.0 else whole.after(part.start)
+            losses = self.objective(*self._normalised(inputs.take(part), targets.take(part)), generator.set_state(state), within)
             self.scaler.scale(losses["total"] * share).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + share * value.detach()
         return dict(zip(sums, self.ranks.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
 
-    def augmented(self, batch: Batch, generator: torch.Generator) -> tuple[Seen, Seen]:
-        """What the network reads of a batch, and what its answer is compared with, on the device: keypoints, or the truth where known.
+    def augmented(self, batch: KeypointBatch, generator: torch.Generator) -> tuple[KeypointBatch, KeypointBatch]:
+        """Inputs of the network and targets of its answer, on the device: the targets are keypoints, or the truth where known.
 
-        Every process draws for the whole batch, so that their number changes nothing.
+        Every process draws for the global batch, so that their number changes nothing.
         """
-        config = self.config
-        mine = slice(self.ranks.rank * len(batch.visible), (self.ranks.rank + 1) * len(batch.visible))
-        centred, cameras = about_the_axis(batch.keypoints, batch.cameras)
-        truth = batch.true_vertices if self.config.truth_weight else None
-        weights = batch.weights if config.keypoint_weights else None
-        keypoints, visible = (self._among_all(values, mine) for values in (centred, batch.visible))
+        config, symmetry = self.config, self.surface.symmetry
+        local = slice(self.ranks.rank * len(batch), (self.ranks.rank + 1) * len(batch))
+        targets = self._global(self._used(batch))
         if config.turn:
-            angle = angles(len(visible), config.turn, generator)
-            keypoints = turned(keypoints, angle)
-            truth = None if truth is None else turned(truth, angle[mine])
-        if config.mirror and self.surface.symmetry is not None:
-            chosen, symmetry = half(len(visible), generator), self.surface.symmetry
-            truth = None if truth is None else mirrored(truth, batch.visible, symmetry, chosen[mine])[0]
-            weights = None if weights is None else torch.where(chosen[mine, None], weights[:, symmetry], weights)
-            keypoints, visible = mirrored(keypoints, visible, symmetry, chosen)
-        own = visible[mine] if truth is None else visible[mine] & ~truth.isfinite().all(2).all(1, keepdim=True)
-        known = Seen(keypoints[mine], own, cameras, truth, None if truth is None else batch.true_scale).to(self.device)
+            targets = turned(targets, angles(len(targets), config.turn, generator))
+        if config.mirror and symmetry is not None:
+            targets = mirrored(targets, symmetry, half(len(targets), generator))
+        inputs = targets
         if config.hide:
-            visible = hide_at_random(visible, config.hide, generator)
+            inputs = hide_at_random(inputs, config.hide, generator)
         if config.warp:
-            keypoints = warp(keypoints, visible, config.warp, self.surface.functions, generator)
+            inputs = warp(inputs, config.warp, self.surface.functions, generator)
         if config.shake:
-            keypoints = shake(keypoints, visible, config.shake, generator)
-        return Seen(keypoints[mine], visible[mine], cameras, weights=weights).to(self.device), known
+            inputs = shake(inputs, config.shake, generator)
+        if targets.true_vertices is not None:
+            untold = ~targets.true_vertices.isfinite().all(2).all(1, keepdim=True)
+            targets = replace(targets, visible=targets.visible & untold)
+        return inputs.take(local).to(self.device), targets.take(local).to(self.device)
 
-    def _among_all(self, values: Tensor, mine: slice) -> Tensor:
-        """This process's rows in the place that they have in the whole batch."""
-        if self.ranks.count == 1:
-            return values
-        whole = values.new_zeros(self.ranks.count * len(values), *values.shape[1:])
-        whole[mine] = values
-        return whole
+    def _used(self, batch: KeypointBatch) -> KeypointBatch:
+        """What the settings use of a batch, in square pixels about the principal point, where it can be turned and mirrored."""
+        unused = {} if self.config.truth_weight else {"true_vertices": None, "true_scale": None}
+        unused |= {} if self.config.keypoint_weights else {"weights": None}
+        return about_the_axis(replace(batch, **unused))
 
-    def _observed(self, read: Seen, known: Seen) -> tuple[Observation, Observation]:
-        """What the network is shown, and what its answer is compared with, in the same units."""
-        shown = self.objective.lifter.observe(read.keypoints, read.visible, read.cameras, read.weights)
-        same = not (self.config.hide or self.config.shake or self.config.warp or known.truth is not None)
-        if same:
-            return shown, shown
-        seen = shown.with_keypoints(known.keypoints, known.visible, known.cameras)
-        return shown, seen if known.truth is None else seen.with_truth(known.truth, known.true_scale)
+    def _global(self, batch: KeypointBatch) -> KeypointBatch:
+        """The local batch at its place in the global one, whose other instances are empty."""
+        ranks = self.ranks
+        if ranks.count == 1:
+            return batch
+        empty = replace(batch, keypoints=torch.zeros_like(batch.keypoints), visible=torch.zeros_like(batch.visible))
+        return KeypointBatch.joined([batch if rank == ranks.rank else empty for rank in range(ranks.count)])
+
+    def _normalised(self, inputs: KeypointBatch, targets: KeypointBatch) -> tuple[KeypointBatch, KeypointBatch]:
+        """Both in the units of the inputs."""
+        inputs = self.objective.lifter.normalise(inputs)
+        same = not (self.config.hide or self.config.shake or self.config.warp or targets.true_vertices is not None)
+        return inputs, inputs if same else in_units_of(inputs, targets)
 
     def _check(self, losses: dict[str, float], norm: float) -> None:
         """Stop before a step that would spoil the weights."""
@@ -303,12 +299,12 @@ class Trainer:
         loader = self._loader(Ranks())
         count = max(1, min(self.instances, RECALIBRATION) // loader.order.batch)
         drawn = loader.from_step(_ASIDE * len(loader))
-        batches = [Seen(one.keypoints, one.visible, one.cameras, weights=one.weights).to(self.device) for one in islice(drawn, count)]
+        batches = [batch.to(self.device) for batch in islice(drawn, count)]
         drawn.close()
-        recalibrate(lifter, lambda seen: numbers_of(lifter, seen), batches)
+        recalibrate(lifter, lambda batch: lifter.numbers(lifter.normalise(batch)), batches)
         if self.config.network and self.config.prior_directions:
             with torch.no_grad():
-                learn_prior(lifter, torch.cat([numbers_of(lifter, seen) for seen in batches]))
+                learn_prior(lifter, torch.cat([lifter.numbers(lifter.normalise(batch)) for batch in batches]))
         return lifter.cpu()
 
     def save_state(self) -> None:
@@ -331,3 +327,9 @@ class Trainer:
     def _generator(self, stream: int, index: int) -> torch.Generator:
         seed = np.random.SeedSequence([self.config.seed, stream, index]).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(seed) & (2**63 - 1))
+
+
+def fields_of(config: TrainConfig) -> tuple[str, ...]:
+    """What a training needs of its instances beside keypoints, as `loader.FIELDS` names it."""
+    wanted = {"intrinsics": config.projection == "perspective", "truth": config.truth_weight > 0, "weights": config.keypoint_weights}
+    return tuple(name for name, needed in wanted.items() if needed)

@@ -103,11 +103,10 @@ def on_shards(lifters: dict[str, Lifter], source: Path, split: str, count: int, 
     from dp3d_model.evaluation.evaluator import evaluate_unknown
     from dp3d_model.evaluation.report import write_report, write_unknown
     from dp3d_model.geometry.remeshing import lifter_for
-    from dp3d_model.training.instances import load_split
 
     reader = ShardReader(source)
     lifters = {name: lifter_for(lifter, reader.template, remeshed, source) for name, lifter in lifters.items()}
-    instances = load_split(reader, split)
+    instances = reader.split(split)
     instances = instances.take(range(min(count, len(instances)))) if count else instances
     if bool(instances.known.any()):
         result = measure(lifters, instances)

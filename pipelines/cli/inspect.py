@@ -31,7 +31,7 @@ def inspect(path: str | None, config: InspectConfig) -> None:
     Without an option: where it comes from, what was kept and left out, its sides, files and template.
     """
     from dp3d_data.shards.inputs import Input
-    from dp3d_data.shards.inspection import find_row, row_lines, statistics_lines, summary_lines
+    from pipelines.inspection import find_row, row_lines, statistics_lines, summary_lines
 
     folder = Path(path) if path else workspace(config.category) / "shards"
     if not folder.is_dir():

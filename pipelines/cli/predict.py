@@ -13,9 +13,9 @@ from pipelines.cli.commandline import GroupedOption, command, say
 from pipelines.extract_settings import ExtractConfig
 
 if TYPE_CHECKING:
+    from dp3d_data.shards.batch import KeypointBatch
     from dp3d_model.config import TrainConfig
     from dp3d_model.networks.lifter import Lifter
-    from dp3d_model.training.instances import Instances
 
 FORMATS = ("glb", "obj", "ply", "npz", "turn", "table")
 EXAMPLE = """
@@ -124,7 +124,7 @@ def model_and_instances(
     remeshed: bool,
     optimise: bool | None,
     **filters: Any,
-) -> tuple[Lifter, Instances]:
+) -> tuple[Lifter, KeypointBatch]:
     """What `lifting_options` name: the model, and at most `count` instances on its template; the program says what they are.
 
     Args:

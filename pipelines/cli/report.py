@@ -48,7 +48,7 @@ def report(config: ReportConfig) -> None:
 
     Shards get a dataset card beside them: README.md, as the Hugging Face hub reads it.
     """
-    from dp3d_data.shards.manifest import MANIFEST, read_manifest
+    from dp3d_data.shards.files import MANIFEST, read_manifest
     from pipelines.report.card import write_card
     from pipelines.report.writer import ReportPlan, write_report
 

@@ -90,7 +90,7 @@ def _learnt(figure: str, given: dict[str, Any], config: TrainConfig, folder: Pat
     from dp3d_model.experiments.study import Inputs, open_study
 
     inputs = Inputs(given["shards"], given["split"], given["test_shards"] or given["shards"], given["test_split"], given["count"])
-    study = open_study(inputs, folder, given["threads"], given["overwrite"], fields=("names",))
+    study = open_study(inputs, folder, given["threads"], given["overwrite"], fields=("ids",))
     test, say = (study.test, study.test_identity), study.report.say
     with study.report.progress():
         if figure == "lower-half":

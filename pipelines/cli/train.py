@@ -17,7 +17,7 @@ from pipelines.cli.commandline import GroupedOption, command, config_options, ea
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
-    from dp3d_data.loader import BlockSource, Source
+    from dp3d_data.loader import Source, TableSource
     from dp3d_model.geometry.surface import Surface
     from dp3d_model.networks.lifter import Lifter
     from dp3d_model.training.trainer import Trainer
@@ -121,25 +121,24 @@ def opened(address: str, split: str, category: str, config: TrainConfig, start: 
     """
     import numpy as np
 
-    from dp3d_data.loader import Joined, ShardFolder, ShardSource
+    from dp3d_data.loader import JoinedSource, ShardReader, ShardSource
     from dp3d_data.shards import require_files
-    from dp3d_data.shards.reader import ShardReader
     from dp3d_model.geometry.surface import surface_of
     from dp3d_model.lifting.model_file import check_template
-    from dp3d_model.training.targets import fields_of
+    from dp3d_model.training.trainer import fields_of
 
-    folder, fields = ShardFolder(address), fields_of(config)
-    if not folder.remote:
-        require_files(folder.folder)
-    source, reader = ShardSource(folder, split, fields), ShardReader(folder.folder)
-    if "cameras" in fields:
-        known = np.isfinite(source.read(0).cameras).all(1)
+    reader, fields = ShardReader(address), fields_of(config)
+    if not reader.remote:
+        require_files(reader.folder)
+    source = ShardSource(reader, split, fields)
+    if "intrinsics" in fields:
+        known = np.isfinite(source.read(0).intrinsics).all(1)
         say(f"{category}: perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
     if start is not None:
         check_template(start, reader.template.name, reader.template.content_hash, address)
     surface = surface_of(reader.template, reader.basis.functions, config.basis) if start is None else start.surface
     if mixed:
-        return Joined([source, synthetic_views(category, reader.template, fields)]), surface
+        return JoinedSource([source, synthetic_views(category, reader.template, fields)]), surface
     if sum(source.sizes) < FEW:
         mend = f"dp3d-model train --category {category} --init embedded --mix synth"
         say(f"{category}: {sum(source.sizes)} instances are few to learn from; better: {mend}")
@@ -165,7 +164,7 @@ def initial_model(init: str | None, category: str) -> Lifter | None:
     return load_model(path)
 
 
-def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) -> BlockSource:
+def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) -> TableSource:
     """Views of the synthetic world with their truth, in the workspace's folder "mix"; made once.
 
     Raises:
@@ -173,8 +172,7 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
     """
     import pyarrow as pa
 
-    from dp3d_data.loader.block import block_of
-    from dp3d_data.loader.source import BlockSource
+    from dp3d_data.loader import InstanceTable, TableSource
     from pipelines.synth import make_plan, synth
     from pipelines.synth_settings import SynthConfig
 
@@ -186,7 +184,7 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
     say(f"{category}: {MIXED} synthetic views in {out}")
     run, _ = synth(plan)
     table = pa.concat_tables(run.instances())
-    return BlockSource(block_of(table, 0, template.num_vertices, fields), template.num_vertices)
+    return TableSource(InstanceTable.of(table, template.num_vertices, fields))
 
 
 def _train(trainer: Trainer, resume: bool, what: str) -> None:

@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from dp3d_data.geometry.template import Template
-from dp3d_data.shards.decode import VIEW_COLUMNS, views
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.index import COLUMNS, measure
 from dp3d_data.shards.runs import Run
+from dp3d_data.shards.table import KEYPOINT_COLUMNS, InstanceTable, list_values
 
 NAMES = {"extract": "photographs", "synth": "synthetic", "project": "model fits"}
-SHOWN = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *VIEW_COLUMNS]
-_READ = list(dict.fromkeys([*COLUMNS, "instance_id", "image_path", *VIEW_COLUMNS]))
+SHOWN = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *KEYPOINT_COLUMNS]
+_READ = list(dict.fromkeys([*COLUMNS, "instance_id", "image_path", *KEYPOINT_COLUMNS]))
 _CHUNK, _LEAST_VERTICES = 2048, 4
 
 
@@ -97,7 +97,7 @@ def _facts(
         ids += table.column("instance_id").to_pylist()
         parts.append(_columns(table, template))
         if template:
-            seen += np.bincount(views(table).ids, minlength=len(seen))[: len(seen)]
+            seen += np.bincount(list_values(table.column("vertex_ids"))[1], minlength=len(seen))[: len(seen)]
     columns = {column: np.concatenate([part[column] for part in parts]) for column in (parts[0] if parts else ())}
     return Facts(name, is_run, files, ids, columns, seen)
 
@@ -111,7 +111,7 @@ def _columns(table: pa.Table, template: Template | None) -> dict[str, np.ndarray
     found["pictured"] = table.column("image_path").is_valid().to_numpy()
     found |= {name: np.full(table.num_rows, np.nan) for name in ("azimuth", "elevation", "residual")}
     for start in range(0, table.num_rows if template is not None else 0, _CHUNK):
-        keypoints, visible = views(table.slice(start, _CHUNK)).dense(template.num_vertices)
+        keypoints, visible, _ = InstanceTable.of(table.slice(start, _CHUNK), template.num_vertices).dense()
         enough = np.flatnonzero(visible.sum(axis=1) >= _LEAST_VERTICES)
         if len(enough):
             for name, values in _cameras(template, keypoints[enough], visible[enough]).items():

@@ -11,8 +11,7 @@ from markupsafe import Markup
 from dp3d_data.errors import NothingToDo
 from dp3d_data.files import write_whole
 from dp3d_data.geometry.template import Template
-from dp3d_data.shards.files import read_table
-from dp3d_data.shards.manifest import MANIFEST, REJECTS, read_manifest
+from dp3d_data.shards.files import MANIFEST, REJECTS, read_manifest, read_table
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import TEMPLATE, Run
 from pipelines.report import page, sections
@@ -86,7 +85,7 @@ def _check_files(runs: Sequence[Run], shards: Path | None) -> None:
     if shards is not None:
         reader = ShardReader(shards)
         for name in reader.manifest["files"]:
-            reader.check(name)
+            reader.path(name)
 
 
 def _template(runs: Sequence[Run], shards: Path | None) -> Template | None:

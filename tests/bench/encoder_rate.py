@@ -8,7 +8,7 @@ import torch
 
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.template import make_template
-from dp3d_data.shards.basis import template_basis
+from dp3d_data.shards.files import template_basis
 from dp3d_model.config import preset
 from dp3d_model.geometry.surface import surface_of
 from dp3d_model.losses.objective import Objective
@@ -30,8 +30,8 @@ def step_time(surface, world, changes) -> float:
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        seen = objective.lifter.observe(world.keypoints, world.visible, world.cameras)
-        objective(seen, generator)["total"].backward()
+        seen = objective.lifter.normalise(world)
+        objective(seen, seen, generator)["total"].backward()
         objective.zero_grad()
         best = min(best, time.perf_counter() - began)
     return best

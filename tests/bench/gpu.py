@@ -25,7 +25,6 @@ from dp3d_data.detection.training.kinds import kinds_of
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import start_of
 from dp3d_data.detection.training.stream import batches
-from dp3d_data.loader import Batch
 from dp3d_data.matching import VertexIndex, cycle_weights, integer_box, object_mask, resize_to
 from dp3d_model.config import TEST_TIME, preset
 from dp3d_model.lifting.prediction import predict
@@ -189,9 +188,8 @@ def lifting_step(machine: Machine, surface, instances, name: str, precision: str
     """Seconds of one training step, without the reading of its batch."""
     config = preset(name, batch=len(instances), steps=100, epochs=0, precision=precision, projection="orthographic", truth_weight=0.0)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(surface, instances.source(), config, folder, device=machine.device)
-        batch = Batch(index=torch.arange(len(instances)), keypoints=instances.keypoints, visible=instances.visible,
-                      weights=instances.visible.float())  # fmt: skip
+        trainer = Trainer(surface, source_of(instances), config, folder, device=machine.device)
+        batch = replace(instances, index=torch.arange(len(instances)), weights=instances.visible.float())
         trainer.objective.train()
         return machine.seconds(lambda: trainer.train_step(batch))
 

@@ -10,11 +10,11 @@ import tempfile
 import fast_simplification
 import torch
 
-from dp3d_data.loader import Batch
+from dp3d_data.loader import KeypointBatch
 from dp3d_model.config import preset
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.training.trainer import Trainer
-from tests.model.toy import blob, toy_instances
+from tests.model.toy import blob, source_of, toy_instances
 
 COUNT = 512
 
@@ -32,10 +32,10 @@ def main(vertices: int, micro_batch: int) -> None:
     surface = Surface("bench", "", torch.tensor(points, dtype=torch.float32), torch.tensor(faces), functions)
     world = toy_instances(surface, COUNT)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(surface, world.source(), preset("stanford-dogs", micro_batch=micro_batch), folder)
+        trainer = Trainer(surface, source_of(world), preset("stanford-dogs", micro_batch=micro_batch), folder)
         trainer.objective.train()
         before = gigabytes()
-        trainer.train_step(Batch(index=torch.arange(COUNT), keypoints=world.keypoints, visible=world.visible))
+        trainer.train_step(KeypointBatch(keypoints=world.keypoints, visible=world.visible))
     parts = f"{micro_batch} at a time" if micro_batch else "all at once"
     print(f"{COUNT} instances, {len(points)} vertices, {parts}: {gigabytes():.2f} GB at most ({before:.2f} before the step)")
 

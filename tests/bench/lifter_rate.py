@@ -12,11 +12,11 @@ from collections.abc import Callable
 import fast_simplification
 import torch
 
-from dp3d_data.loader import Batch
+from dp3d_data.loader import KeypointBatch
 from dp3d_model.config import TrainConfig, preset
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.training.trainer import Trainer
-from tests.model.toy import blob, functions_of, toy_instances
+from tests.model.toy import blob, functions_of, source_of, toy_instances
 
 COUNT, ROUNDS, BASIS = 512, 4, 64
 PLAIN = {"arap_weight": 0.0, "canonical_weight": 0.0}
@@ -61,8 +61,8 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 def step_time(surface: Surface, config: TrainConfig, folder: str) -> tuple[float, float]:
     """Of one training step, without the reading of its batch."""
     world = toy_instances(surface, COUNT)
-    trainer = Trainer(surface, world.source(), config, folder)
-    batch = Batch(index=torch.arange(COUNT), keypoints=world.keypoints, visible=world.visible)
+    trainer = Trainer(surface, source_of(world), config, folder)
+    batch = KeypointBatch(keypoints=world.keypoints, visible=world.visible)
     trainer.objective.train()
     return timed(lambda: trainer.train_step(batch))
 
@@ -70,9 +70,9 @@ def step_time(surface: Surface, config: TrainConfig, folder: str) -> tuple[float
 def forward_time(surface: Surface, config: TrainConfig, folder: str) -> tuple[float, float]:
     """Of one forward pass with its closed-form camera."""
     world = toy_instances(surface, COUNT)
-    lifter = Trainer(surface, world.source(), config, folder).objective.lifter.eval()
+    lifter = Trainer(surface, source_of(world), config, folder).objective.lifter.eval()
     with torch.no_grad():
-        return timed(lambda: lifter(lifter.observe(world.keypoints, world.visible)).in_camera())
+        return timed(lambda: lifter(lifter.normalise(world)).in_camera())
 
 
 def main(vertices: int, threads: int) -> None:

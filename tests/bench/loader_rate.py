@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from dp3d_data.loader import Loader
-from dp3d_data.shards.decode import VIEW_COLUMNS, Views
 from dp3d_data.shards.reader import ShardReader
+from dp3d_data.shards.table import KEYPOINT_COLUMNS, InstanceTable, keypoint_lists
 from tests.bench.many_instances import write_run
 
 BATCH, WORKERS, ROUNDS, SHARD = 512, 2, 3, "32MB"
@@ -30,16 +30,17 @@ Epoch = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
 def dense(ids: list[np.ndarray], x: list[np.ndarray], y: list[np.ndarray], vertices: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
     """Lists of every instance to a batch, with one concatenation and one scatter."""
     offsets = np.cumsum([0, *map(len, ids)])
-    keypoints, visible = Views(offsets, np.concatenate(ids), np.concatenate(x), np.concatenate(y)).dense(vertices)
+    points = np.stack([np.concatenate(x), np.concatenate(y)], axis=1)
+    keypoints, visible, _ = InstanceTable(vertices, offsets, np.concatenate(ids), points, np.arange(len(ids))).dense()
     return torch.from_numpy(keypoints), torch.from_numpy(visible)
 
 
 def of_columns(columns: dict) -> tuple[torch.Tensor, torch.Tensor]:
-    return dense(*(list(columns[name]) for name in VIEW_COLUMNS))
+    return dense(*(list(columns[name]) for name in KEYPOINT_COLUMNS))
 
 
 def of_rows(rows: list[dict]) -> tuple[torch.Tensor, torch.Tensor]:
-    return dense(*([row[name] for row in rows] for name in VIEW_COLUMNS))
+    return dense(*([row[name] for row in rows] for name in KEYPOINT_COLUMNS))
 
 
 def of_tuples(rows: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,7 +61,7 @@ def of_datasets(shards: Path, stream: bool) -> Epoch:
 
     files = sorted(str(path) for path in shards.glob("train-*.parquet"))
     options = {"data_files": files, "split": "train", "streaming": stream, "cache_dir": str(shards / ".." / "datasets")}
-    rows = datasets.load_dataset("parquet", columns=VIEW_COLUMNS, **options).with_format("numpy")
+    rows = datasets.load_dataset("parquet", columns=KEYPOINT_COLUMNS, **options).with_format("numpy")
     workers = {"num_workers": WORKERS, "persistent_workers": True}
     if stream:
         loader = DataLoader(rows.shuffle(seed=0, buffer_size=4096), batch_size=BATCH, collate_fn=of_rows, **workers)
@@ -86,16 +87,14 @@ def of_webdataset(shards: Path) -> Epoch:
 
 def write_tars(shards: Path, folder: Path) -> None:
     """One tar for each shard."""
-    from dp3d_data.shards.decode import views
-
     folder.mkdir()
     for number, table in enumerate(ShardReader(shards).tables("train")):
-        found = views(table)
+        offsets, ids, x, y = keypoint_lists(table)
         with tarfile.open(folder / f"{number:05d}.tar", "w") as archive:
-            for row in range(len(found)):
-                part = slice(found.offsets[row], found.offsets[row + 1])
-                points = np.stack([found.x[part], found.y[part]], axis=1)
-                for name, data in (("ids", found.ids[part].astype(np.uint16).tobytes()), ("xy", points.tobytes())):
+            for row in range(len(table)):
+                part = slice(offsets[row], offsets[row + 1])
+                points = np.stack([x[part], y[part]], axis=1)
+                for name, data in (("ids", ids[part].astype(np.uint16).tobytes()), ("xy", points.tobytes())):
                     entry = tarfile.TarInfo(f"{number:03d}{row:07d}.{name}")
                     entry.size = len(data)
                     archive.addfile(entry, io.BytesIO(data))

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from dp3d_data.geometry.template import Template, make_template
 from dp3d_data.shards import INSTANCE_SCHEMA, RunWriter
-from dp3d_data.shards.decode import list_values
+from dp3d_data.shards.table import list_values
 
-RINGS, SIDES = 40, 25
+RINGS, SPLITS = 40, 25
 PART = 1000
 # Share of the vertices that face the camera and stay visible, so that 42 % of all do.
 UNHIDDEN = 0.84
@@ -20,12 +20,12 @@ SIZE = 640
 @cache
 def torus() -> tuple[Template, np.ndarray]:
     """The template, and the outward normals [K, 3] of its vertices."""
-    around, along = np.meshgrid(np.arange(RINGS) * 2 * np.pi / RINGS, np.arange(SIDES) * 2 * np.pi / SIDES, indexing="ij")
+    around, along = np.meshgrid(np.arange(RINGS) * 2 * np.pi / RINGS, np.arange(SPLITS) * 2 * np.pi / SPLITS, indexing="ij")
     normals = np.stack([np.cos(around) * np.cos(along), np.sin(around) * np.cos(along), np.sin(along)], axis=-1).reshape(-1, 3)
     centres = np.stack([np.cos(around), np.sin(around), np.zeros_like(around)], axis=-1).reshape(-1, 3)
-    ring, side = np.divmod(np.arange(RINGS * SIDES), SIDES)
-    next_ring, next_side = (ring + 1) % RINGS * SIDES, (side + 1) % SIDES
-    here, right, down, across = ring * SIDES + side, next_ring + side, ring * SIDES + next_side, next_ring + next_side
+    ring, side = np.divmod(np.arange(RINGS * SPLITS), SPLITS)
+    next_ring, next_side = (ring + 1) % RINGS * SPLITS, (side + 1) % SPLITS
+    here, right, down, across = ring * SPLITS + side, next_ring + side, ring * SPLITS + next_side, next_ring + next_side
     faces = np.concatenate([np.stack([here, right, across], axis=1), np.stack([here, across, down], axis=1)])
     return make_template("torus", centres + 0.4 * normals, faces), normals
 

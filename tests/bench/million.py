@@ -23,7 +23,7 @@ from PIL import Image
 
 from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor
 from dp3d_data.filters import FilterConfig
-from dp3d_data.shards.run_parts import done_parts
+from dp3d_data.shards.runs import done_chunks
 from pipelines.extract import extract, make_plan
 from pipelines.extract_settings import ExtractConfig
 from pipelines.shards import ShardPlan, build
@@ -70,7 +70,7 @@ class Watch:
             for process in (own, *workers(own)):
                 with contextlib.suppress(psutil.Error):
                     self.most[process.pid] = max(self.most.get(process.pid, 0.0), process.memory_info().rss / 1e6)
-            if self.kill_after and not self.killed and len(done_parts(self.run)) >= self.kill_after and (alive := workers(own)):
+            if self.kill_after and not self.killed and len(done_chunks(self.run)) >= self.kill_after and (alive := workers(own)):
                 self.killed = True
                 os.kill(alive[0].pid, signal.SIGKILL)
 

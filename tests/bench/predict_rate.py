@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import preset
 from dp3d_model.export.gallery import Output, write_predictions
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.instances import Instances
 
 
 def sphere(count: int) -> Surface:
@@ -33,12 +33,12 @@ def sphere(count: int) -> Surface:
     return Surface("sphere", "0" * 16, vertices, faces, torch.randn(count, 64, generator=torch.Generator().manual_seed(0)))
 
 
-def world(surface: Surface, count: int) -> Instances:
+def world(surface: Surface, count: int) -> KeypointBatch:
     """Spheres seen from everywhere, half of them visible."""
     generator = torch.Generator().manual_seed(1)
     rotation = torch.linalg.qr(torch.randn(count, 3, 3, generator=generator))[0]
     placed = surface.vertices @ (rotation * torch.linalg.det(rotation)[:, None, None]).transpose(1, 2)
-    return Instances(tuple(map(str, range(count))), 100 * placed[..., :2] + 200, placed[..., 2] < 0)
+    return KeypointBatch(100 * placed[..., :2] + 200, placed[..., 2] < 0, ids=tuple(map(str, range(count))))
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
     few = instances.take(range(min(given.count, 300)))
     list(predict(lifter, few))
 
-    def rate(title: str, some: Instances, work) -> None:
+    def rate(title: str, some: KeypointBatch, work) -> None:
         began = time.perf_counter()
         work(some)
         print(f"{title:28} {len(some) / (time.perf_counter() - began):8.0f} instances a second")

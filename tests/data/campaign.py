@@ -19,7 +19,7 @@ from tests.data.extract.world import run as extract
 from tests.data.project.dogs import dog_fit, settings
 from tests.data.shards.killed_build import PLAN, build_there, die_at
 from tests.data.shards.samples import two_runs
-from tests.model.toy import tiny, toy_instances, toy_surface
+from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
 
 def prepare(root: Path) -> None:
@@ -33,7 +33,7 @@ def train(root: Path, out: Path) -> None:
     from dp3d_model.training.trainer import Trainer
 
     surface = toy_surface()
-    trainer = Trainer(surface, toy_instances(surface, 20).source(), tiny(steps=4, save_every=1), out)
+    trainer = Trainer(surface, source_of(toy_instances(surface, 20)), tiny(steps=4, save_every=1), out)
     if not trainer.finished():
         trainer.resume()
         trainer.run()

@@ -21,7 +21,7 @@ from dp3d_data.files import read_json
 from dp3d_data.geometry.cache import cached_arrays
 from dp3d_data.geometry.template import Template
 from dp3d_data.limits import MOST_JSON, parse_json, parse_toml, read_arrays
-from dp3d_data.shards.basis import read_basis
+from dp3d_data.shards.files import read_basis
 
 ARRAYS = {"keypoints": np.arange(12.0).reshape(2, 3, 2), "visible": np.ones((2, 3), bool), "image": np.array(["a", "b"])}
 

@@ -14,10 +14,9 @@ from dp3d_model.lifting.model_file import load_model
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.lifting.test_time import learn_prior
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.targets import Seen, numbers_of
 from dp3d_model.training.trainer import Trainer
 from tests.gpu.devices import ELSEWHERE
-from tests.model.toy import tiny, toy_instances, toy_surface
+from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
 SURFACE = dataclasses.replace(toy_surface(), symmetry=torch.arange(len(toy_surface().vertices)).flip(0))
 SMALL = {"width": 32, "bottleneck": 16, "blocks": 2, "basis": 12, "batch": 16, "input_cells": 24}
@@ -40,14 +39,14 @@ def world(count=40):
     mask = encode_pixels(np.pad(np.ones((120, 90), dtype=bool), 60))
     weights = torch.rand(plain.visible.shape, generator=torch.Generator().manual_seed(1))
     cameras = torch.tensor([800.0, 800.0, 120.0, 100.0]).repeat(count, 1)
-    return dataclasses.replace(plain, weights=weights, cameras=cameras, masks=(mask, None) * (count // 2))
+    return dataclasses.replace(plain, weights=weights, intrinsics=cameras, masks=(mask, None) * (count // 2))
 
 
 def losses_of(config, folder, device):
     """The losses of three steps, the last one after a resumption."""
     steps = []
     for stop in (2, 3):
-        trainer = Trainer(SURFACE, world().source(truth=True), dataclasses.replace(config, steps=3), folder, device=device)
+        trainer = Trainer(SURFACE, source_of(world(), truth=True), dataclasses.replace(config, steps=3), folder, device=device)
         trainer.resume()
         while trainer.step < stop:
             steps.append(trainer.train_step(next(trainer.loader.from_step(trainer.step))))
@@ -73,7 +72,7 @@ def test_training_gives_the_losses_of_the_cpu(device, changes, tmp_path):
 def test_presets_train(device, name, tmp_path):
     short = {"steps": 2, "epochs": 0} if preset(name).network else {}
     config = preset(name, **SMALL, **short)
-    lifter = Trainer(SURFACE, world().source(truth=True), config, tmp_path, device=device).run()
+    lifter = Trainer(SURFACE, source_of(world(), truth=True), config, tmp_path, device=device).run()
     assert lifter.functions.device.type == "cpu" and load_model(tmp_path).functions.device.type == "cpu"
 
 
@@ -85,7 +84,7 @@ def lifter_on(device, **changes):
         for trunk in lifter.trunks:
             trunk.head.weight.normal_(std=0.02)
         instances = world()
-        learn_prior(lifter, numbers_of(lifter.eval(), Seen(instances.keypoints, instances.visible, instances.cameras)))
+        learn_prior(lifter, lifter.numbers(lifter.eval().normalise(instances)))
     return lifter.to(device)
 
 

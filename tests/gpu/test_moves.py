@@ -9,15 +9,14 @@ from dp3d_data.detection import DensePredictor
 from dp3d_data.detection.training import trainer
 from dp3d_data.detection.training.cropping import Crops
 from dp3d_data.detection.training.stream import batch_of
-from dp3d_data.loader import Batch, Loader
+from dp3d_data.loader import KeypointBatch, Loader
 from dp3d_model.bodies import BODIES
 from dp3d_model.config import PRESETS, preset
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.losses.objective import Objective
-from dp3d_model.training.targets import Seen
 from tests.data.inference.small import SMALL, small_network
 from tests.gpu.test_lifter import SETTINGS, SURFACE, world
-from tests.model.toy import tiny
+from tests.model.toy import source_of, tiny
 
 
 def left_behind(value, where="meta", path="", seen=None):
@@ -48,12 +47,10 @@ def test_the_model_of_every_preset_moves_whole(name):
 
 
 def test_batches_and_observations_move_whole():
-    batch = next(iter(Loader(world().source(truth=True), batch_size=4)))
-    assert isinstance(batch, Batch) and left_behind(batch.to("meta")) == []
-    seen = Seen(batch.keypoints, batch.visible, batch.cameras, batch.true_vertices, batch.true_scale)
-    assert left_behind(seen.to(torch.device("meta"))) == []
+    batch = next(iter(Loader(source_of(world(), truth=True), batch_size=4)))
+    assert isinstance(batch, KeypointBatch) and left_behind(batch.to("meta")) == []
     lifter = Objective(SURFACE, tiny(projection="perspective", keypoint_weights=True)).lifter
-    assert left_behind(lifter.observe(batch.keypoints, batch.visible, batch.cameras)) != []
+    assert left_behind(lifter.normalise(batch)) != []
 
 
 def test_a_dense_network_moves_whole():

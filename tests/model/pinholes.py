@@ -10,8 +10,8 @@ from dp3d_data.geometry.projection import project_perspective, weak_scale
 from dp3d_data.geometry.template import make_template
 from dp3d_data.records import Detection, VertexView
 from dp3d_data.shards import Correspondence, ImageInfo, RunWriter, Truth, instance_row
+from dp3d_data.shards.batch import KeypointBatch
 from dp3d_data.shards.instances import Camera
-from dp3d_model.training.instances import Instances
 from pipelines.shards import ShardPlan, build
 from tests.model.toy import blob, toy_instances
 
@@ -37,7 +37,7 @@ def pinhole_instances(surface, near, far, count=40, seed=0, bend=0.15, aside=0.3
         truth.append(shape - shape.mean(0))
         cameras.append([*focal, *centre])
     as_tensor = lambda values: torch.tensor(np.array(values), dtype=torch.float32)  # noqa: E731
-    return Instances(
+    return KeypointBatch(
         ids=world.ids,
         keypoints=as_tensor(keypoints),
         visible=world.visible,
@@ -46,11 +46,11 @@ def pinhole_instances(surface, near, far, count=40, seed=0, bend=0.15, aside=0.3
         boxes=world.boxes,
         groups=world.groups,
         image_paths=world.image_paths,
-        cameras=as_tensor(cameras),
+        intrinsics=as_tensor(cameras),
     )
 
 
-def pinhole_shards(root: Path, world: Instances) -> Path:
+def pinhole_shards(root: Path, world: KeypointBatch) -> Path:
     """The same through the writer of runs and shards, with the projection that brings the true vertices into the image."""
     vertices, faces = blob()
     template = make_template("blob", vertices, faces)
@@ -64,10 +64,10 @@ def pinhole_shards(root: Path, world: Instances) -> Path:
 
 
 def _row(world, template, index):
-    fx, fy, cx, cy = world.cameras[index].double().numpy()
+    fx, fy, cx, cy = world.intrinsics[index].double().numpy()
     truth, seen = world.true_vertices[index].double().numpy(), world.visible[index].numpy()
     pixels = world.keypoints[index].double().numpy()
-    origin = origin_of(truth, pixels, world.cameras[index].double().numpy())
+    origin = origin_of(truth, pixels, world.intrinsics[index].double().numpy())
     camera = Camera.perspective((fx, fy), (cx, cy), 1.0, origin)
     ids = np.nonzero(seen)[0]
     ones = np.ones(len(ids))

@@ -13,7 +13,7 @@ from dp3d_model.experiments.rows import OTHERS, SETS, added_row, chosen_rows, ro
 from dp3d_model.experiments.runs import Runs
 from dp3d_model.lifting.model_file import load_model
 from dp3d_model.networks.lifter import Lifter
-from tests.model.toy import tiny, toy_instances, toy_surface
+from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
 SURFACE = toy_surface()
 TRAIN, TEST = toy_instances(SURFACE, 40, bend=0.3), toy_instances(SURFACE, 12, seed=1, bend=0.3, name="test")
@@ -24,7 +24,7 @@ def base(**changes):
 
 
 def runs(folder, **changes):
-    return Runs(SURFACE, TRAIN.source(), folder, **changes)
+    return Runs(SURFACE, source_of(TRAIN), folder, **changes)
 
 
 def test_every_row_differs_from_the_full_model_in_what_it_says():

@@ -1,5 +1,7 @@
 """Attention over the visible surface: nothing but what is seen of which place matters."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -59,22 +61,22 @@ def test_permuting_vertices_with_their_descriptions_changes_nothing(passes):
     lifter, world = stirred(passes=passes), toy_instances(SURFACE, count=4)
     before = lift(lifter, world)[0][1]
     other = lifter.on(mixed)
-    after = other(other.observe(world.keypoints[:, order], world.visible[:, order]))
+    after = other(other.normalise(world.at_vertices(order)))
     assert torch.allclose(after.in_camera(), before.in_camera()[:, order], atol=2e-4)
 
 
 def test_what_is_hidden_does_not_matter():
     lifter, world = stirred(), toy_instances(SURFACE, count=4)
     spoiled = torch.where(world.visible[..., None], world.keypoints, torch.nan)
-    one, two = lifter.observe(world.keypoints, world.visible), lifter.observe(spoiled, world.visible)
+    one, two = lifter.normalise(world), lifter.normalise(replace(world, keypoints=spoiled))
     assert torch.equal(lifter(one).posed, lifter(two).posed)
 
 
 def test_turning_the_image_turns_the_answer():
     lifter, world = stirred(), toy_instances(SURFACE, count=4)
     turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]])
-    one = lifter(lifter.observe(world.keypoints, world.visible))
-    two = lifter(lifter.observe(1.7 * world.keypoints @ turn.T - 40.0, world.visible))
+    one = lifter(lifter.normalise(world))
+    two = lifter(lifter.normalise(replace(world, keypoints=1.7 * world.keypoints @ turn.T - 40.0)))
     assert torch.allclose(two.in_camera(), one.in_camera() @ torch.block_diag(turn, torch.ones(1, 1)).T, atol=1e-3)
 
 
@@ -93,7 +95,7 @@ def test_another_meshing_gives_nearly_the_same_answer(encoder, passes, most):
     corners, weights, _ = nearest_points(SURFACE, template.vertices)
     same = torch.tensor(corners[range(len(corners)), weights.argmax(1)])
     before = lift(lifter, fine)[0][1]
-    after = other(other.observe(fine.keypoints[:, same], fine.visible[:, same]))
+    after = other(other.normalise(fine.at_vertices(same)))
     moved = (before.posed[:, same] - SURFACE.vertices[same]).norm(dim=2).mean()
     apart = (after.posed - before.posed[:, same]).norm(dim=2).mean()
     assert moved > 0.02

@@ -9,7 +9,7 @@ from dp3d_model.lifting.model_file import load_model
 from dp3d_model.lifting.test_time import drawn_rings, own_reprojection, refined
 from dp3d_model.networks.lifter import Lifter, reproject
 from dp3d_model.training.trainer import Trainer
-from tests.model.toy import TINY, toy_instances, toy_surface
+from tests.model.toy import TINY, source_of, toy_instances, toy_surface
 
 SMALL = {name: TINY[name] for name in ("width", "bottleneck", "blocks", "basis")}
 
@@ -25,7 +25,7 @@ def fit(**changes):
 @pytest.mark.parametrize("name", ["rigid", "fit"])
 def test_models_without_learning_are_made_by_the_trainer_in_no_step(name, tmp_path):
     surface = toy_surface()
-    trainer = Trainer(surface, toy_instances(surface).source(), small(name), tmp_path)
+    trainer = Trainer(surface, source_of(toy_instances(surface)), small(name), tmp_path)
     assert trainer.steps == 0
     trainer.run()
     again = load_model(tmp_path)
@@ -37,7 +37,7 @@ def test_the_preset_rigid_is_the_template_under_its_closed_form_camera():
     surface = toy_surface()
     world = toy_instances(surface, bend=0.3)
     lifter = Lifter(surface, small("rigid")).eval()
-    seen = lifter.observe(world.keypoints, world.visible)
+    seen = lifter.normalise(world)
     assert torch.allclose(refined(lifter, seen).in_camera(), surface.vertices @ seen.camera.rotation.transpose(1, 2), atol=1e-6)
 
 
@@ -45,7 +45,7 @@ def test_the_fit_explains_more_of_the_keypoints_than_the_rigid_template():
     surface = toy_surface()
     world = toy_instances(surface, 20, bend=0.6)
     lifter = Lifter(surface, fit()).eval()
-    seen = lifter.observe(world.keypoints, world.visible)
+    seen = lifter.normalise(world)
     start = lifter.decode(lifter.numbers(seen), seen)
     assert torch.allclose(start.posed, surface.vertices.expand(20, -1, -1), atol=1e-6)
     before, after = (own_reprojection(reproject(lifted, seen), seen, 0.01) for lifted in (start, refined(lifter, seen)))
@@ -60,10 +60,10 @@ def test_no_instance_depends_on_the_others_of_its_batch(changes):
     world = toy_instances(surface, 12, bend=0.5)
     world.visible[3, 40:] = False
     lifter = Lifter(surface, fit(**changes)).eval()
-    together = refined(lifter, lifter.observe(world.keypoints, world.visible)).posed
+    together = refined(lifter, lifter.normalise(world)).posed
     for chosen in ([3], [7, 3, 0]):
         some = world.take(chosen)
-        alone = refined(lifter, lifter.observe(some.keypoints, some.visible)).posed
+        alone = refined(lifter, lifter.normalise(some)).posed
         assert torch.allclose(alone, together[chosen], atol=2e-4)
 
 
@@ -89,8 +89,8 @@ def test_c3dpo_learns_a_body_without_a_template(tmp_path):
     surface = toy_surface(subdivisions=1)
     world = toy_instances(surface, 64)
     config = small("c3dpo-adamw", steps=100, batch=32, learning_rate=0.003, warmup=1)
-    trainer = Trainer(surface, world.source(), config, tmp_path)
-    seen = trainer.objective.lifter.observe(world.keypoints, world.visible)
+    trainer = Trainer(surface, source_of(world), config, tmp_path)
+    seen = trainer.objective.lifter.normalise(world)
     first = trainer.objective(seen, seen, torch.Generator().manual_seed(0))
     losses = []
     trainer.run(lambda step, steps, values: losses.append(values["reprojection"]))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dp3d_data.errors import NothingToDo
+from dp3d_data.shards.batch import collate
 from dp3d_model.evaluation.evaluator import calibrated
 from dp3d_model.evaluation.quality import FEATURES, GOOD, calibrate
 from dp3d_model.lifting.model_file import load_model, save_model
@@ -53,9 +54,7 @@ def test_nothing_is_learned_from_one_kind_of_answers():
 def test_a_calibration_travels_with_the_model(tmp_path):
     surface = toy_surface()
     worlds = [toy_instances(surface, 40, bend=bend, seed=seed) for seed, bend in enumerate((0.0, 0.9))]
-    from dp3d_model.training.instances import concatenate
-
-    lifter, figures = calibrated(Lifter(surface, tiny()).eval(), concatenate(worlds))
+    lifter, figures = calibrated(Lifter(surface, tiny()).eval(), collate(worlds))
     assert figures["instances"] == 80 and figures["rank_correlation"] > 0.5
     assert figures["best_half"] <= figures["surest_half"] + 1e-6 and figures["surest_half"] < figures["error"]
     again = load_model(save_model(lifter, tmp_path / "model.pt"))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.loader import BlockSource, block_of_arrays
+from dp3d_data.loader import InstanceTable, TableSource
 from dp3d_model.experiments.corruption import CorruptedSource, Corruption, corrupted, lower_half
-from tests.model.toy import toy_instances, toy_surface
+from tests.model.toy import source_of, toy_instances, toy_surface
 
 SURFACE = toy_surface()
 LOWER = lower_half(SURFACE.vertices.numpy())
@@ -34,8 +34,11 @@ def test_an_instance_is_corrupted_alone(cell):
     alone = corrupted(one.take(order), cell, LOWER)
     assert torch.equal(alone.visible, together.visible[order])
     assert torch.equal(alone.keypoints, together.keypoints[order])
-    block = replace(block_of_arrays(one.keypoints.numpy(), one.visible.numpy()), names=np.array(one.ids, dtype=object))
-    keypoints, visible = CorruptedSource(BlockSource(block, 162), cell, LOWER).read(0).dense(162)
+    table = InstanceTable.of_arrays(one.keypoints.numpy(), one.visible.numpy())
+    weights = np.arange(len(table.vertex_ids), dtype=np.float32)
+    table = replace(table, ids=np.array(one.ids, dtype=object), weights=weights)
+    keypoints, visible, trust = CorruptedSource(TableSource(table), cell, LOWER).read(0).dense()
+    assert np.array_equal(trust, np.where(visible, table.dense()[2], 0))
     assert np.array_equal(visible, together.visible.numpy())
     assert np.allclose(keypoints, together.keypoints.numpy())
 
@@ -87,7 +90,7 @@ def test_up_is_an_axis_of_the_template():
 
 
 def test_sources_of_other_corruptions_are_other_sources():
-    source = world().source()
+    source = source_of(world())
     cells = (Corruption(), Corruption(0.01), Corruption(removed=0.5), Corruption(seed=1))
     assert len({CorruptedSource(source, cell, LOWER).identity for cell in cells}) == 4
 

@@ -16,7 +16,7 @@ def lifted_world(**changes):
         for trunk in lifter.trunks:
             trunk.head.weight.normal_(0, 0.05)
     world = toy_instances(surface, 12)
-    seen = lifter.observe(world.keypoints, world.visible)
+    seen = lifter.normalise(world)
     return lifter, lifter(seen), seen
 
 
@@ -55,6 +55,6 @@ def test_the_objective_dreams_where_its_weight_asks_for_it():
     surface, world = toy_surface(), toy_instances(toy_surface(), 8)
     for weight, expected in ((0.0, False), (0.5, True)):
         objective = Objective(surface, tiny(dream_weight=weight))
-        seen = objective.lifter.observe(world.keypoints, world.visible)
+        seen = objective.lifter.normalise(world)
         losses = objective(seen, seen, torch.Generator().manual_seed(0))
         assert ("dream" in losses) is expected

@@ -9,11 +9,11 @@ import torch
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch, UsageError
 from dp3d_data.geometry.renderer import template_view
+from dp3d_data.shards.batch import KeypointBatch, collate
 from dp3d_model.evaluation.evaluator import METRICS, evaluate, score_model, score_rigid, score_shapes, view_of
 from dp3d_model.evaluation.report import write_report
 from dp3d_model.geometry.camera import rotation_from_log
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.instances import Instances, concatenate
 from pipelines.cli.evaluate import named_runs
 from tests.model.toy import tiny, toy_instances, toy_surface
 
@@ -95,7 +95,7 @@ def test_the_untrained_model_is_the_rigid_template():
 def test_a_body_twice_as_large_is_only_wrong_where_the_scale_is_estimated():
     surface = toy_surface()
     world = toy_instances(surface, bend=0.0)
-    doubled = Instances(world.ids, world.keypoints, world.visible, 2.0 * world.true_vertices, world.true_scale / 2.0)
+    doubled = replace(world, true_vertices=2.0 * world.true_vertices, true_scale=world.true_scale / 2.0)
     scores = score_rigid(surface, doubled).means()
     assert scores["given"]["mpjpe"] < 4e-3
     assert scores["estimated"]["mpjpe"] > 0.2
@@ -135,8 +135,8 @@ def test_the_report_accounts_for_every_instance(tmp_path):
 def test_only_instances_with_truth_count():
     surface = toy_surface()
     known = toy_instances(surface, 6)
-    blind = Instances(("a", "b"), known.keypoints[:2], known.visible[:2], None, None, torch.zeros(2, 4), ("", ""), ("", ""))
-    mixed = concatenate([blind, known])
+    blind = KeypointBatch(known.keypoints[:2], known.visible[:2], boxes=torch.zeros(2, 4), ids=("a", "b"))
+    mixed = collate([blind, known])
     assert mixed.with_truth().ids == known.ids
     with pytest.raises(NothingToDo, match="no instance carries its true shape"):
         evaluate({"model": still_model(surface)}, blind)

@@ -7,17 +7,25 @@ import pytest
 import torch
 
 from dp3d_data.loader import Loader
+from dp3d_data.shards.batch import collate
 from dp3d_data.shards.reader import ShardReader
 from dp3d_model.evaluation.evaluator import lift, score_model
-from dp3d_model.geometry.perspective import Lens, about_the_axis, place, rotation_to, solve_placement, turned_towards
+from dp3d_model.geometry.perspective import (
+    Lens,
+    about_the_axis,
+    in_units_of,
+    normalise,
+    place,
+    rotation_to,
+    solve_placement,
+    turned_towards,
+)
 from dp3d_model.geometry.surface import surface_of
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter, reproject
-from dp3d_model.networks.observation import observe
-from dp3d_model.training.instances import concatenate, load_split
 from dp3d_model.training.trainer import Trainer
 from tests.model.pinholes import pinhole_instances, pinhole_shards
-from tests.model.toy import tiny, toy_instances, toy_surface
+from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 from tests.references.model import pinhole_by_loop, place_by_loop, placement_by_least_squares
 
 SURFACE = toy_surface()
@@ -77,22 +85,21 @@ def test_every_visible_point_lies_before_the_pinhole():
 
 def test_the_turned_camera_looks_at_the_object():
     world = pinhole_instances(SURFACE, 2, 4, count=6)
-    seen, turn, per_focal = turned_towards(world.keypoints, world.visible, world.cameras)
+    seen, turn, per_focal = turned_towards(world)
     assert torch.allclose(turn @ turn.transpose(1, 2), torch.eye(3).expand(6, 3, 3), atol=1e-5)
-    assert torch.allclose(per_focal, 1.0 / world.cameras[:, :2].prod(1).sqrt())
+    assert torch.allclose(per_focal, 1.0 / world.intrinsics[:, :2].prod(1).sqrt())
     for i in range(6):
         rays = np.append(seen[i].numpy() * float(per_focal[i]), np.ones((SURFACE.vertices.shape[0], 1)), axis=1) @ turn[i].numpy().T
-        again = pinhole_by_loop(rays, world.cameras[i, :2].numpy(), world.cameras[i, 2:].numpy())
+        again = pinhole_by_loop(rays, world.intrinsics[i, :2].numpy(), world.intrinsics[i, 2:].numpy())
         assert np.abs(again - world.keypoints[i].numpy()).max() < 0.02
 
 
 def test_other_keypoints_of_the_same_cameras_come_in_the_same_units():
-    world = concatenate([pinhole_instances(SURFACE, 2, 4, count=3), toy_instances(SURFACE, count=2, name="flat")])
-    seen = observe(SURFACE.vertices, world.keypoints, world.visible, "closed-form", world.cameras)
-    again = seen.with_keypoints(world.keypoints, world.visible, world.cameras)
+    world = collate([pinhole_instances(SURFACE, 2, 4, count=3), toy_instances(SURFACE, count=2, name="flat")])
+    seen = normalise(SURFACE, world, "closed-form")
+    again = in_units_of(seen, world)
     assert torch.allclose(again.keypoints, seen.keypoints, atol=1e-5)
-    ideal, square = about_the_axis(world.keypoints, world.cameras)
-    assert torch.allclose(observe(SURFACE.vertices, ideal, world.visible, "closed-form", square).keypoints, seen.keypoints, atol=1e-4)
+    assert torch.allclose(normalise(SURFACE, about_the_axis(world)).keypoints, seen.keypoints, atol=1e-4)
 
 
 def test_the_smallest_turn():
@@ -104,7 +111,7 @@ def test_the_smallest_turn():
 
 def test_a_rigid_body_before_a_pinhole_gives_its_pose_and_distance_back():
     world = pinhole_instances(SURFACE, 2, 4, count=10, bend=0.0)
-    seen = observe(SURFACE.vertices, world.keypoints, world.visible, "closed-form", world.cameras)
+    seen = normalise(SURFACE, world, "closed-form")
     lifter = Lifter(SURFACE, tiny(body="rigid", projection="perspective")).eval()
     (_, lifted), = lift(lifter, world)
     centred = lifted.in_camera() - lifted.in_camera().mean(1, keepdim=True)
@@ -119,7 +126,7 @@ def test_a_far_pinhole_is_orthographic(scale, steps):
     """The law: as the focal length grows with the distance, the answer becomes the orthographic one."""
     lifter = stirred(scale=scale, camera_steps=steps)
     world = pinhole_instances(SURFACE, 3e4, 4e4, count=8, aside=0.0, oblong=0.0)
-    flat = replace(world, cameras=None)
+    flat = replace(world, intrinsics=None)
     near, far = lift(lifter, world)[0][1], lift(lifter, flat)[0][1]
     assert (near.in_camera() - far.in_camera()).abs().max() < 2e-3
     assert torch.allclose(near.log_scale, far.log_scale, atol=1e-3)
@@ -128,18 +135,18 @@ def test_a_far_pinhole_is_orthographic(scale, steps):
 def test_instances_without_intrinsics_fall_back_one_by_one():
     lifter = stirred()
     known, unknown = pinhole_instances(SURFACE, 2, 4, count=4), toy_instances(SURFACE, count=4, name="flat")
-    both = lift(lifter, concatenate([known, unknown]))[0][1]
+    both = lift(lifter, collate([known, unknown]))[0][1]
     alone, parallel = lift(lifter, known)[0][1], lift(lifter, unknown)[0][1]
     assert torch.allclose(both.in_camera()[:4], alone.in_camera(), atol=1e-5)
     assert torch.allclose(both.in_camera()[4:], parallel.in_camera(), atol=1e-5)
     blind = Lifter(SURFACE, tiny()).eval()
-    assert blind.observe(known.keypoints, known.visible, known.cameras).lens is None
+    assert blind.normalise(known).lens is None
 
 
 @pytest.mark.parametrize("scale", ["fitted", "solved"])
 def test_predictions_carry_the_pinhole(scale, tmp_path):
     lifter, world = stirred(scale=scale), pinhole_instances(SURFACE, 2, 4, count=5)
-    mixed = concatenate([world, toy_instances(SURFACE, count=1, name="flat")])
+    mixed = collate([world, toy_instances(SURFACE, count=1, name="flat")])
     (many,) = predict(lifter, mixed)
     predictions = [many.at(i) for i in range(6)]
     seen, lifted = lift(lifter, mixed)[0]
@@ -148,7 +155,7 @@ def test_predictions_carry_the_pinhole(scale, tmp_path):
         placed = prediction.vertices @ prediction.camera_from_template.T + prediction.position
         pixels = pinhole_by_loop(placed, prediction.intrinsics[:2], prediction.intrinsics[2:])
         assert np.abs(pixels - prediction.projected()[:, :2]).max() < 1e-2
-        again, _, per_focal = turned_towards(torch.tensor(pixels)[None].float(), mixed.visible[i : i + 1], mixed.cameras[i : i + 1])
+        again, _, per_focal = turned_towards(replace(mixed.take([i]), keypoints=torch.tensor(pixels)[None].float()))
         assert (again[0] - again[0].mean(0) - (expected - expected.mean(0))).abs().max() < 2.0
     assert np.isnan(predictions[5].intrinsics).all() and np.isnan(predictions[5].position).all()
     stored = np.load(predictions[0].save(tmp_path / "near.npz"))
@@ -159,15 +166,15 @@ def test_predictions_carry_the_pinhole(scale, tmp_path):
 def test_perspective_shards_train_and_beat_parallel_rays_on_near_cameras(near, far, aside, oblong, tmp_path):
     """Through the real writer; every fifth instance keeps its camera to itself. Far away both are the same."""
     shards = pinhole_shards(tmp_path, pinhole_instances(SURFACE, near, far, 120, bend=0.1, aside=aside, oblong=oblong))
-    reader, fields = ShardReader(shards), {"batch_size": 16, "fields": ["cameras"], "threads": 0}
+    reader, fields = ShardReader(shards), {"batch_size": 16, "fields": ["intrinsics"], "threads": 0}
     batch = next(iter(Loader(shards, "train", **fields)))
-    assert batch.cameras.shape == (16, 4)
-    assert 0 < int(batch.cameras.isnan().any(1).sum()) < 16
-    surface, world = surface_of(reader.template, reader.basis.functions, 12), load_split(reader, "train")
+    assert batch.intrinsics.shape == (16, 4)
+    assert 0 < int(batch.intrinsics.isnan().any(1).sum()) < 16
+    surface, world = surface_of(reader.template, reader.basis.functions, 12), reader.split("train")
     errors = {}
     for projection in ("orthographic", "perspective"):
         settings = tiny(projection=projection, steps=40, learning_rate=3e-3, canonical_weight=0.0)
-        lifter = Trainer(surface, world.source(), settings, tmp_path / projection, threads=0).run()
-        errors[projection] = score_model(lifter, load_split(reader, "val").with_truth()).means()["given"]["mpjpe"]
+        lifter = Trainer(surface, source_of(world), settings, tmp_path / projection, threads=0).run()
+        errors[projection] = score_model(lifter, reader.split("val").with_truth()).means()["given"]["mpjpe"]
     ratio = errors["perspective"] / errors["orthographic"]
     assert ratio < 0.85 if near < 10 else abs(ratio - 1) < 0.05

@@ -11,12 +11,12 @@ from dp3d_data.files import locked
 from dp3d_data.torch_files import check_archive, read_torch, write_torch
 from dp3d_model.lifting.model_file import load_model, read_content
 from dp3d_model.training.trainer import Trainer
-from tests.model.toy import tiny, toy_instances, toy_surface
+from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
 
 def trainer(folder, **changes):
     surface = toy_surface()
-    return Trainer(surface, toy_instances(surface, 20).source(), tiny(**changes), folder)
+    return Trainer(surface, source_of(toy_instances(surface, 20)), tiny(**changes), folder)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Meshes on disk, pictures of meshes, and the files of a prediction."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
@@ -13,7 +15,6 @@ from dp3d_model.export.pictures import beside_photograph, square_in
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.instances import Instances
 from tests.model.toy import blob, tiny, toy_instances, toy_surface
 
 
@@ -98,7 +99,7 @@ def test_photographs_come_first(tmp_path):
     world = toy_instances(toy_surface(), 4)
     (tmp_path / "dog.jpg").write_bytes(b"")
     paths = ("", "gone.jpg", str(tmp_path / "dog.jpg"), "")
-    known = Instances(world.ids, world.keypoints, world.visible, boxes=world.boxes, groups=world.groups, image_paths=paths)
+    known = replace(world, true_vertices=None, true_scale=None, image_paths=paths)
     assert photographs_first(known, 2).ids == ("toy-2", "toy-0")
     assert len(photographs_first(known, 0)) == 4
 

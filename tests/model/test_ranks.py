@@ -9,7 +9,7 @@ from dp3d_data.errors import UsageError
 from dp3d_data.ranks import Ranks, join_ranks
 from dp3d_model.lifting.model_file import load_model
 from dp3d_model.training.trainer import Trainer
-from tests.model.toy import tiny, toy_instances, toy_surface
+from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 from tests.processes import together
 
 # Batch normalisation sees 8 instances at a time in both ways.
@@ -26,7 +26,7 @@ from tests.model.toy import tiny, toy_instances, toy_surface
 torch.set_num_threads(1)
 ranks, device = join_ranks("cpu")
 surface = toy_surface()
-trainer = Trainer(surface, toy_instances(surface, 40).source(), tiny(**SETTINGS), Path(sys.argv[1]), device=device, ranks=ranks)
+trainer = Trainer(surface, source_of(toy_instances(surface, 40)), tiny(**SETTINGS), Path(sys.argv[1]), device=device, ranks=ranks)
 trainer.resume()
 trainer.run()
 leave_ranks()
@@ -39,7 +39,7 @@ def rows(folder):
 
 def test_two_processes_make_the_steps_of_one_in_two_parts(tmp_path):
     surface = toy_surface()
-    alone = Trainer(surface, toy_instances(surface, 40).source(), tiny(**SETTINGS, micro_batch=8), tmp_path / "alone").run()
+    alone = Trainer(surface, source_of(toy_instances(surface, 40)), tiny(**SETTINGS, micro_batch=8), tmp_path / "alone").run()
     together(PROCESS, tmp_path / "together")
     for row, expected in zip(rows(tmp_path / "together"), rows(tmp_path / "alone"), strict=True):
         assert row == pytest.approx(expected, rel=1e-4)

@@ -56,7 +56,7 @@ def lifter_with_prior(world, **changes):
     for parameter in lifter.trunks.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     with torch.no_grad():
-        learn_prior(lifter, lifter.numbers(lifter.observe(world.keypoints, world.visible)))
+        learn_prior(lifter, lifter.numbers(lifter.normalise(world)))
     return lifter
 
 
@@ -86,7 +86,7 @@ def test_a_prior_holds_the_answers_it_was_learned_from():
     world = toy_instances(toy_surface(), 24)
     lifter = lifter_with_prior(world)
     with torch.no_grad():
-        numbers = lifter.numbers(lifter.observe(world.keypoints, world.visible))[:, : lifter.body.size]
+        numbers = lifter.numbers(lifter.normalise(world))[:, : lifter.body.size]
     assert torch.allclose(lifter.prior_mean, numbers.mean(0), atol=1e-5)
     gram = lifter.prior_directions @ lifter.prior_directions.T
     assert torch.allclose(gram - gram.diag().diag(), torch.zeros_like(gram), atol=1e-5)
@@ -118,7 +118,7 @@ def test_keypoints_that_are_not_trusted_do_not_pull():
     weights = torch.ones(6, world.keypoints.shape[1])
     weights[:, ::3] = 0.02
     lifter = Lifter(toy_surface(), preset("fit", parts=4, refine_steps=40)).eval()
-    seen = lifter.observe(wrong, world.visible)
+    seen = lifter.normalise(replace(world, keypoints=wrong))
     trusted = seen.visible & (weights > 0.5)
     clean = replace(seen, visible=trusted)
     errors = [own_reprojection(reproject(refined(lifter, seen, evidence), seen), clean, 0.01).mean()
@@ -153,7 +153,7 @@ def test_a_prior_travels_with_the_model_and_older_models_have_none(tmp_path):
 def test_evidence_is_taken_from_instances():
     world = toy_instances(toy_surface(), 3)
     lifter = Lifter(toy_surface(), tiny())
-    seen = lifter.observe(world.keypoints, world.visible)
+    seen = lifter.normalise(world)
     assert evidence_of(world, seen) == Evidence()
     masked = replace(world, masks=(None, encode_pixels(square()), None))
     assert evidence_of(masked, seen).silhouettes.known.tolist() == [False, True, False]

@@ -16,7 +16,7 @@ from dp3d_model.lifting.model_file import load_model
 from dp3d_model.losses.objective import Objective
 from dp3d_model.training.optim import learning_rate
 from dp3d_model.training.trainer import STATE_FILE, Trainer
-from tests.model.toy import tiny, toy_instances, toy_surface
+from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
 
 def rows(folder):
@@ -28,7 +28,7 @@ def weights_of(lifter):
 
 
 def test_it_learns(tmp_path):
-    trainer = Trainer(toy_surface(), toy_instances(toy_surface(), 64, bend=0.4).source(), tiny(steps=60, learning_rate=3e-3), tmp_path)
+    trainer = Trainer(toy_surface(), source_of(toy_instances(toy_surface(), 64, bend=0.4)), tiny(steps=60, learning_rate=3e-3), tmp_path)
     trainer.run()
     losses = [row["reprojection"] for row in rows(tmp_path)]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
@@ -46,7 +46,7 @@ def test_it_learns(tmp_path):
 def test_a_killed_run_goes_on_to_the_last_bit(tmp_path, changes):
     surface, config = toy_surface(), tiny(**changes)
     world = toy_instances(surface, 40)
-    whole = Trainer(surface, world.source(), config, tmp_path / "whole").run()
+    whole = Trainer(surface, source_of(world), config, tmp_path / "whole").run()
 
     class Killed(Exception):
         pass
@@ -56,8 +56,8 @@ def test_a_killed_run_goes_on_to_the_last_bit(tmp_path, changes):
             raise Killed
 
     with pytest.raises(Killed):
-        Trainer(surface, world.source(), config, tmp_path / "parts").run(kill)
-    again = Trainer(surface, world.source(), config, tmp_path / "parts")
+        Trainer(surface, source_of(world), config, tmp_path / "parts").run(kill)
+    again = Trainer(surface, source_of(world), config, tmp_path / "parts")
     assert again.resume()
     assert again.step == 3
     torch.rand(7)
@@ -68,32 +68,32 @@ def test_a_killed_run_goes_on_to_the_last_bit(tmp_path, changes):
 
 def test_the_model_file_gives_the_trained_model_back(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    trainer = Trainer(surface, world.source(), tiny(), tmp_path)
+    trainer = Trainer(surface, source_of(world), tiny(), tmp_path)
     assert not trainer.finished()
     lifter = trainer.run()
     assert trainer.finished()
     loaded = load_model(tmp_path)
     assert torch.equal(weights_of(loaded), weights_of(lifter))
-    seen = loaded.observe(world.keypoints, world.visible)
+    seen = loaded.normalise(world)
     assert torch.equal(loaded(seen).in_camera(), lifter(seen).in_camera())
     assert from_toml(TrainConfig, tmp_path / "config.toml") == lifter.config
 
 
 def test_another_recipe_is_refused_unless_asked_for(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    Trainer(surface, world.source(), tiny(), tmp_path).run()
-    changed = Trainer(surface, world.source(), tiny(learning_rate=1e-4, steps=8), tmp_path)
+    Trainer(surface, source_of(world), tiny(), tmp_path).run()
+    changed = Trainer(surface, source_of(world), tiny(learning_rate=1e-4, steps=8), tmp_path)
     with pytest.raises(RecipeMismatch, match="a run of another recipe"):
         changed.resume()
     assert changed.resume(other_settings=True)
     assert changed.step == 6
     with pytest.raises(RecipeMismatch):
-        Trainer(surface, world.source(), tiny(parts=3), tmp_path).resume(other_settings=True)
+        Trainer(surface, source_of(world), tiny(parts=3), tmp_path).resume(other_settings=True)
 
 
 def test_divergence_keeps_the_last_good_state(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    trainer = Trainer(surface, world.source(), tiny(), tmp_path)
+    trainer = Trainer(surface, source_of(world), tiny(), tmp_path)
 
     def poison(step, steps, losses):
         if step == 4:
@@ -103,7 +103,7 @@ def test_divergence_keeps_the_last_good_state(tmp_path):
     with pytest.raises(TrainingDiverged, match="no longer finite at step 4"):
         trainer.run(poison)
     assert not (tmp_path / "model.pt").exists()
-    good = Trainer(surface, world.source(), tiny(), tmp_path)
+    good = Trainer(surface, source_of(world), tiny(), tmp_path)
     assert good.resume()
     assert good.step == 3
     assert all(value.isfinite().all() for value in good.objective.state_dict().values())
@@ -113,7 +113,7 @@ def test_divergence_keeps_the_last_good_state(tmp_path):
 def test_an_exploding_loss_stops_the_run(tmp_path):
     """Long before anything becomes infinite."""
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    trainer = Trainer(surface, world.source(), tiny(steps=20), tmp_path)
+    trainer = Trainer(surface, source_of(world), tiny(steps=20), tmp_path)
 
     def blow_up(step, steps, losses):
         if step == 12:
@@ -124,7 +124,7 @@ def test_an_exploding_loss_stops_the_run(tmp_path):
         trainer.run(blow_up)
     assert caught.value.exit_code == 13
     assert "--resume" in str(caught.value)
-    good = Trainer(surface, world.source(), tiny(steps=20), tmp_path)
+    good = Trainer(surface, source_of(world), tiny(steps=20), tmp_path)
     assert good.resume()
     assert good.step == 12
     assert float(good.objective.lifter.trunks[0].head.bias.detach().abs().max()) < 1.0
@@ -133,7 +133,7 @@ def test_an_exploding_loss_stops_the_run(tmp_path):
 
 def test_an_explosion_may_be_allowed(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    trainer = Trainer(surface, world.source(), tiny(explosion=0.0), tmp_path)
+    trainer = Trainer(surface, source_of(world), tiny(explosion=0.0), tmp_path)
     with torch.no_grad():
         trainer.objective.lifter.trunks[0].head.bias.fill_(1e3)
     trainer.run()
@@ -143,7 +143,7 @@ def test_an_explosion_may_be_allowed(tmp_path):
 def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path):
     """As loss scaling does it: the scale halves, the weights stay, the run goes on."""
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    trainer = Trainer(surface, world.source(), tiny(precision="float16"), tmp_path)
+    trainer = Trainer(surface, source_of(world), tiny(precision="float16"), tmp_path)
     batch = next(iter(trainer.loader))
     trainer.objective.train()
     before = weights_of(trainer.objective.lifter.trunks[0].head)
@@ -156,12 +156,12 @@ def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_low_precision_stays_inside_the_network(tmp_path, precision):
     surface, world = toy_surface(), toy_instances(toy_surface(), 64, bend=0.4)
-    full = Trainer(surface, world.source(), tiny(steps=30, learning_rate=3e-3), tmp_path / "full")
-    low = Trainer(surface, world.source(), tiny(steps=30, learning_rate=3e-3, precision=precision), tmp_path / "low")
+    full = Trainer(surface, source_of(world), tiny(steps=30, learning_rate=3e-3), tmp_path / "full")
+    low = Trainer(surface, source_of(world), tiny(steps=30, learning_rate=3e-3, precision=precision), tmp_path / "low")
     lifters = [trainer.run() for trainer in (full, low)]
     ends = [rows(tmp_path / name)[-1]["reprojection"] for name in ("full", "low")]
     assert ends[1] == pytest.approx(ends[0], rel=0.2)
-    seen = lifters[1].observe(world.keypoints, world.visible)
+    seen = lifters[1].normalise(world)
     assert lifters[1](seen).posed.dtype == torch.float32
     assert torch.equal(load_model(tmp_path / "low")(seen).posed, lifters[1](seen).posed)
 
@@ -188,7 +188,7 @@ def test_known_shapes_teach_what_keypoints_cannot(tmp_path):
     errors = {}
     for weight in (0.0, 10.0):
         config = tiny(steps=80, learning_rate=3e-3, truth_weight=weight, dream_weight=0.0)
-        lifter = Trainer(surface, seen.source(truth=True), config, tmp_path / str(weight)).run()
+        lifter = Trainer(surface, source_of(seen, truth=True), config, tmp_path / str(weight)).run()
         errors[weight] = float(score_model(lifter, seen).given["mpjpe"].mean())
     assert errors[10.0] < 0.8 * errors[0.0]
     assert all(row["reprojection"] == 0 and row["truth"] > 0 for row in rows(tmp_path / "10.0"))
@@ -197,7 +197,7 @@ def test_known_shapes_teach_what_keypoints_cannot(tmp_path):
 def test_unknown_shapes_among_known_ones_learn_from_their_keypoints(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 40)
     world.true_vertices[::2] = torch.nan
-    trainer = Trainer(surface, world.source(truth=True), tiny(truth_weight=1.0, mirror=False), tmp_path)
+    trainer = Trainer(surface, source_of(world, truth=True), tiny(truth_weight=1.0, mirror=False), tmp_path)
     batch = next(iter(trainer.loader))
     _, known = trainer.augmented(batch, torch.Generator().manual_seed(0))
     unknown = batch.true_vertices.isnan().any(2).any(1)
@@ -215,7 +215,7 @@ def test_parts_of_a_step_add_up_to_the_step(tmp_path, drawn_rings):
     found = []
     for micro_batch in (0, 5, 3):
         config = tiny(norm="layer", micro_batch=micro_batch, drawn_rings=drawn_rings, clip=0.0, **EVERY_LOSS)
-        trainer = Trainer(surface, world.source(truth=True), config, tmp_path)
+        trainer = Trainer(surface, source_of(world, truth=True), config, tmp_path)
         trainer.objective.train()
         losses = trainer.train_step(next(iter(trainer.loader)))
         found.append((losses, torch.cat([value.grad.ravel() for value in trainer.objective.parameters()])))
@@ -228,19 +228,19 @@ def test_nothing_to_learn_is_done_at_once(tmp_path):
     """Without a network there is no step to make, only a model to write."""
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
     for body in ("rigid", "parts"):
-        trainer = Trainer(surface, world.source(), tiny(network=False, body=body), tmp_path / body)
+        trainer = Trainer(surface, source_of(world), tiny(network=False, body=body), tmp_path / body)
         trainer.run()
         assert (trainer.steps, trainer.step) == (0, 0)
         assert trainer.finished()
         loaded = load_model(tmp_path / body)
-        posed = loaded(loaded.observe(world.keypoints, world.visible)).posed
+        posed = loaded(loaded.normalise(world)).posed
         assert torch.allclose(posed, surface.vertices.expand_as(posed), atol=1e-6)
 
 
 def test_tensorboard_gets_what_the_metrics_file_gets(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    Trainer(surface, world.source(), tiny(), tmp_path, tensorboard=True).run()
+    Trainer(surface, source_of(world), tiny(), tmp_path, tensorboard=True).run()
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     drawn = {event.step: event.value for event in events.Scalars("metrics/total")}
     assert drawn == pytest.approx({row["step"]: row["total"] for row in rows(tmp_path)})
@@ -249,14 +249,14 @@ def test_tensorboard_gets_what_the_metrics_file_gets(tmp_path):
 
 def test_tensorboard_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    trainer = Trainer(toy_surface(), toy_instances(toy_surface(), 20).source(), tiny(), tmp_path, tensorboard=True)
+    trainer = Trainer(toy_surface(), source_of(toy_instances(toy_surface(), 20)), tiny(), tmp_path, tensorboard=True)
     with pytest.raises(UsageError, match=r"dp3d\[tensorboard\]"):
         trainer.run()
 
 
 def test_every_instance_is_drawn_once_an_epoch(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 48)
-    trainer = Trainer(surface, world.source(), tiny(), tmp_path)
+    trainer = Trainer(surface, source_of(world), tiny(), tmp_path)
     assert len(trainer.loader) == 3
     drawn = torch.cat([batch.index for batch in trainer.loader])
     assert torch.equal(drawn.sort().values, torch.arange(48))
@@ -265,13 +265,13 @@ def test_every_instance_is_drawn_once_an_epoch(tmp_path):
 @pytest.mark.parametrize("threads", [0, 3])
 def test_threads_change_no_number(tmp_path, threads):
     surface, world = toy_surface(), toy_instances(toy_surface(), 40)
-    lifters = [Trainer(surface, world.source(), tiny(), tmp_path / str(n), threads=n).run() for n in (1, threads)]
+    lifters = [Trainer(surface, source_of(world), tiny(), tmp_path / str(n), threads=n).run() for n in (1, threads)]
     assert torch.equal(weights_of(lifters[0]), weights_of(lifters[1]))
 
 
 def test_waiting_is_measured_apart_from_the_losses(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    trainer = Trainer(surface, world.source(), tiny(), tmp_path)
+    trainer = Trainer(surface, source_of(world), tiny(), tmp_path)
     trainer.run()
     lines = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [row["step"] for row in rows(tmp_path)]
@@ -280,7 +280,7 @@ def test_waiting_is_measured_apart_from_the_losses(tmp_path):
 
 def test_too_few_instances(tmp_path):
     with pytest.raises(NothingToDo, match="too few instances to train on"):
-        Trainer(toy_surface(), toy_instances(toy_surface(), 1).source(), tiny(), tmp_path)
+        Trainer(toy_surface(), source_of(toy_instances(toy_surface(), 1)), tiny(), tmp_path)
 
 
 def test_schedules():
@@ -297,7 +297,7 @@ def test_every_preset_makes_a_step(name):
     small = {"width": 16, "bottleneck": 8, "blocks": 1, "basis": 8, "input_cells": 12}
     surface, world = toy_surface(), toy_instances(toy_surface(), 8)
     objective = Objective(surface, preset(name, **small))
-    seen = objective.lifter.observe(world.keypoints, world.visible)
+    seen = objective.lifter.normalise(world)
     losses = objective(seen, seen, torch.Generator().manual_seed(0))
     losses["total"].backward()
     assert losses["total"].isfinite()

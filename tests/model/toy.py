@@ -1,14 +1,16 @@
 """A small lopsided body and a world of it, made in milliseconds."""
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.linalg
 import torch
 import trimesh
 
+from dp3d_data.loader import InstanceTable, KeypointBatch, TableSource
 from dp3d_model.config import preset
 from dp3d_model.geometry.camera import random_rotations
 from dp3d_model.geometry.surface import Surface
-from dp3d_model.training.instances import Instances
 
 TINY = {
     "width": 32,
@@ -52,6 +54,15 @@ def toy_surface(basis=12, subdivisions=2):
     return Surface("blob", "b10b" * 4, torch.tensor(vertices), torch.tensor(faces), torch.tensor(functions), "m", 0.5)
 
 
+def source_of(batch, truth=False):
+    """A batch to learn from, with its true shapes where they are asked for."""
+    intrinsics = None if batch.intrinsics is None else batch.intrinsics.numpy()
+    table = InstanceTable.of_arrays(batch.keypoints.numpy(), batch.visible.numpy(), intrinsics)
+    if truth and batch.true_vertices is not None:
+        table = replace(table, true_vertices=batch.true_vertices.numpy(), true_scale=batch.true_scale.numpy())
+    return TableSource(table)
+
+
 def toy_instances(surface, count=40, seed=0, bend=0.15, name="toy"):
     """Bent bodies under random cameras; half of the vertices visible; truth known."""
     generator = torch.Generator().manual_seed(seed)
@@ -62,7 +73,7 @@ def toy_instances(surface, count=40, seed=0, bend=0.15, name="toy"):
     shapes = bent @ rotation.transpose(1, 2)
     scale = 80.0 + 100.0 * torch.rand(count, generator=generator)
     shift = 100.0 * torch.rand(count, 1, 2, generator=generator)
-    return Instances(
+    return KeypointBatch(
         ids=tuple(f"{name}-{i}" for i in range(count)),
         keypoints=shapes[..., :2] * scale[:, None, None] + shift,
         visible=shapes[..., 2] < shapes[..., 2].mean(1, keepdim=True),

@@ -5,28 +5,28 @@ import scipy.linalg
 
 
 def epoch_slow(order, number):
-    """Global row of every place of an epoch: groups in their order, window by window, shuffled inside."""
+    """Global row of every place of an epoch: groups in their order, buffer by buffer, shuffled inside."""
     starts = [sum(order.sizes[:group]) for group in range(len(order.sizes))]
     groups = list(range(len(order.sizes)))
     if order.shuffle:
         seed = np.random.SeedSequence([order.seed, number, 0])
         groups = [int(group) for group in np.random.default_rng(seed).permutation(len(order.sizes))]
-    windows, held = [], []
+    buffers, held = [], []
     for group in groups:
         if order.sizes[group] == 0:
             continue
         held += [starts[group] + row for row in range(order.sizes[group])]
-        if order.window and len(held) >= order.window:
-            windows.append(held)
+        if order.shuffle_buffer and len(held) >= order.shuffle_buffer:
+            buffers.append(held)
             held = []
     if held:
-        windows.append(held)
+        buffers.append(held)
     rows = []
-    for index, window in enumerate(windows):
-        places = range(len(window))
+    for index, buffer in enumerate(buffers):
+        places = range(len(buffer))
         if order.shuffle:
-            places = np.random.default_rng(np.random.SeedSequence([order.seed, number, 1 + index])).permutation(len(window))
-        rows += [window[place] for place in places]
+            places = np.random.default_rng(np.random.SeedSequence([order.seed, number, 1 + index])).permutation(len(buffer))
+        rows += [buffer[place] for place in places]
     return rows
 
 
@@ -40,10 +40,10 @@ def batches_slow(order, number):
     return cut[order.rank :: order.ranks]
 
 
-def take_slow(block, row):
+def take_slow(table, row):
     """Vertex ids and keypoints of one instance."""
-    start, stop = int(block.offsets[row]), int(block.offsets[row + 1])
-    return [int(i) for i in block.ids[start:stop]], [(float(x), float(y)) for x, y in block.points[start:stop]]
+    start, stop = int(table.offsets[row]), int(table.offsets[row + 1])
+    return [int(i) for i in table.vertex_ids[start:stop]], [(float(x), float(y)) for x, y in table.keypoints[start:stop]]
 
 
 def intrinsics_by_rq(projection):

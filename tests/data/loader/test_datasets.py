@@ -8,11 +8,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from dp3d_data.errors import UsageError
-from dp3d_data.loader import InstanceStream, InstanceTable, Loader, collate
+from dp3d_data.loader import InstanceDataset, InstanceStream, Loader, collate
 from dp3d_data.shards import ShardReader
 from tests.data.loader.samples import small_shards
 
-SMALL = {"batch_size": 7, "window": 12, "seed": 3}
+SMALL = {"batch_size": 7, "shuffle_buffer": 12, "seed": 3}
 
 
 def indices(batches):
@@ -64,12 +64,12 @@ def test_a_stream_can_be_copied():
 @pytest.mark.parametrize("settings", [{}, {"held": 1}, {"memory": True}])
 def test_a_table_has_a_length_and_an_index(settings):
     expected = ShardReader(small_shards()).split("train")
-    table = InstanceTable(small_shards(), **settings, fields=["names"])
+    table = InstanceDataset(small_shards(), **settings, fields=["ids"])
     assert len(table) == len(expected)
     rows = [5, 1, len(table) - 1, 1, -1]
     batch = table[rows]
     np.testing.assert_array_equal(batch.keypoints, expected.keypoints[rows])
-    assert batch.names == tuple(expected.instance_ids[row] for row in rows)
+    assert batch.ids == tuple(expected.ids[row] for row in rows)
     assert torch.equal(collate([table[row] for row in rows]).visible, batch.visible)
     again = pickle.loads(pickle.dumps(table))
     assert torch.equal(again[rows].keypoints, batch.keypoints)
@@ -79,7 +79,7 @@ def test_a_table_has_a_length_and_an_index(settings):
 
 
 def test_torchs_own_shuffling_works_on_a_table():
-    table = InstanceTable(small_shards())
+    table = InstanceDataset(small_shards())
     loader = DataLoader(table, batch_size=7, shuffle=True, collate_fn=collate, generator=torch.Generator().manual_seed(0))
     seen = [row for batch in loader for row in batch.index.tolist()]
     assert sorted(seen) == list(range(len(table))) and seen != sorted(seen)

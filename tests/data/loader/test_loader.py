@@ -7,13 +7,13 @@ import torch
 
 import dp3d_data.loader.loader as loader_module
 from dp3d_data.errors import RecipeMismatch, ShardError, UsageError
-from dp3d_data.loader import BlockSource, Joined, Loader, ShardFolder, ShardSource, block_of_arrays
+from dp3d_data.loader import InstanceTable, JoinedSource, KeypointBatch, Loader, ShardSource, TableSource
 from dp3d_data.shards import ShardReader
 from tests.data.loader.samples import shards_in, small_shards
 from tests.shared import ROOT
 
-EVERYTHING = ("names", "groups", "boxes", "truth", "cameras", "weights")
-SMALL = {"batch_size": 7, "window": 12, "seed": 3}
+EVERYTHING = ("ids", "groups", "boxes", "truth", "intrinsics", "weights", "image_paths", "masks")
+SMALL = {"batch_size": 7, "shuffle_buffer": 12, "seed": 3}
 
 
 def indices(batches):
@@ -21,7 +21,15 @@ def indices(batches):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"memory": False}, {"window": 0}, {"shuffle": False}, {"window": 1, "threads": 3}, {"threads": 0, "sparse": True}]
+    "settings",
+    [
+        {},
+        {"memory": False},
+        {"shuffle_buffer": 0},
+        {"shuffle": False},
+        {"shuffle_buffer": 1, "threads": 3},
+        {"threads": 0, "sparse": True},
+    ],
 )
 def test_batches_hold_what_the_reader_reads(settings):
     reader = ShardReader(small_shards())
@@ -29,18 +37,17 @@ def test_batches_hold_what_the_reader_reads(settings):
     loader = Loader(small_shards(), **(SMALL | settings), fields=EVERYTHING)
     seen = []
     for batch in loader:
-        rows = batch.index.numpy()
+        rows = np.asarray(batch.index)
         seen += rows.tolist()
-        whole = batch.dense(reader.template.num_vertices)
-        np.testing.assert_array_equal(whole.keypoints, expected.keypoints[rows])
-        np.testing.assert_array_equal(whole.visible, expected.visible[rows])
+        batch = KeypointBatch.of(batch) if settings.get("sparse") else batch
+        np.testing.assert_array_equal(batch.keypoints, expected.keypoints[rows])
+        np.testing.assert_array_equal(batch.visible, expected.visible[rows])
         np.testing.assert_array_equal(batch.boxes, expected.boxes[rows])
         np.testing.assert_array_equal(batch.true_vertices, expected.true_vertices[rows])
         np.testing.assert_array_equal(batch.true_scale, expected.true_scale[rows])
         np.testing.assert_array_equal(batch.weights, expected.weights[rows])
-        assert batch.names == tuple(expected.instance_ids[row] for row in rows)
-        same = [[a == b for b in batch.groups.tolist()] for a in batch.groups.tolist()]
-        assert same == [[expected.groups[a] == expected.groups[b] for b in rows] for a in rows]
+        same = expected.take(rows.tolist())
+        assert all(getattr(batch, name) == getattr(same, name) for name in ("ids", "groups", "image_paths", "masks"))
     assert sorted(seen) == list(range(len(expected))) and len(loader) == -(-len(expected) // 7)
     assert (seen == sorted(seen)) == (settings.get("shuffle") is False)
 
@@ -72,7 +79,7 @@ def test_a_state_goes_on_with_exactly_the_rest(settings):
 def test_a_state_of_other_batches_is_refused():
     state = Loader(small_shards(), **SMALL).state_dict()
     Loader(small_shards(), **SMALL, threads=0).load_state_dict(state)
-    for change in ({"batch_size": 8}, {"seed": 4}, {"split": "val"}, {"ranks": 2, "rank": 0}, {"window": 0}):
+    for change in ({"batch_size": 8}, {"seed": 4}, {"split": "val"}, {"ranks": 2, "rank": 0}, {"shuffle_buffer": 0}):
         with pytest.raises(RecipeMismatch, match="a state of other batches"):
             Loader(small_shards(), **(SMALL | change)).load_state_dict(state)
 
@@ -160,24 +167,24 @@ def test_arrays_can_be_loaded_like_shards():
     generator = torch.Generator().manual_seed(0)
     visible = torch.rand(20, 30, generator=generator) > 0.5
     keypoints = torch.where(visible[..., None], torch.rand(20, 30, 2, generator=generator), 0.0)
-    source = BlockSource(block_of_arrays(keypoints.numpy(), visible.numpy()), 30)
-    for batch in Loader(source, batch_size=6, window=0):
+    source = TableSource(InstanceTable.of_arrays(keypoints.numpy(), visible.numpy()))
+    for batch in Loader(source, batch_size=6, shuffle_buffer=0):
         assert torch.equal(batch.keypoints, keypoints[batch.index]) and torch.equal(batch.visible, visible[batch.index])
     with pytest.raises(ShardError, match="too few instances"):
         Loader(source, batch_size=21, drop_last=True).from_step(0)
 
 
 def test_sources_are_joined_one_after_the_other():
-    shards = ShardSource(ShardFolder(small_shards()), "train")
+    shards = ShardSource(ShardReader(small_shards()), "train")
     rng = np.random.default_rng(0)
     count = shards.num_vertices
-    own = BlockSource(block_of_arrays(rng.random((9, count, 2), dtype=np.float32), rng.random((9, count)) < 0.5), count)
-    joined = Joined([shards, own])
+    own = TableSource(InstanceTable.of_arrays(rng.random((9, count, 2), dtype=np.float32), rng.random((9, count)) < 0.5))
+    joined = JoinedSource([shards, own])
     seen = np.concatenate([batch.index for batch in Loader(joined, **SMALL)])
     assert sorted(seen) == list(range(sum(shards.sizes) + 9))
     last = joined.read(len(joined.sizes) - 1)
-    np.testing.assert_array_equal(last.points, own.block.points)
+    np.testing.assert_array_equal(last.keypoints, own.table.keypoints)
     assert joined.identity not in (shards.identity, own.identity)
-    other = BlockSource(block_of_arrays(np.zeros((2, 5, 2), np.float32), np.ones((2, 5), bool)), 5)
+    other = TableSource(InstanceTable.of_arrays(np.zeros((2, 5, 2), np.float32), np.ones((2, 5), bool)))
     with pytest.raises(ShardError, match="different templates"):
-        Joined([shards, other])
+        JoinedSource([shards, other])

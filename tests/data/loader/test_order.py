@@ -13,7 +13,7 @@ orders = st.builds(
     Order,
     sizes=st.lists(st.integers(0, 9), min_size=1, max_size=8).map(tuple),
     batch=st.integers(1, 12),
-    window=st.integers(0, 20),
+    shuffle_buffer=st.integers(0, 20),
     shuffle=st.booleans(),
     seed=st.integers(0, 5),
     drop_last=st.booleans(),
@@ -23,11 +23,11 @@ orders = st.builds(
 
 
 def rows_of(order, number):
-    """Global rows of each batch, read off the parts."""
+    """Global rows of each batch, read off the shuffle buffers."""
     epoch = order.epoch(number)
     starts = np.cumsum([0, *order.sizes])
-    windows = [np.concatenate([starts[g] + np.arange(order.sizes[g]) for g in groups]) for groups in epoch.windows]
-    return [[int(r) for part in epoch.parts(i) for r in windows[part.window][part.rows]] for i in range(len(epoch))]
+    buffers = [np.concatenate([starts[g] + np.arange(order.sizes[g]) for g in groups]) for groups in epoch.buffers]
+    return [[int(r) for buffer, rows in epoch.rows(i) for r in buffers[buffer][rows]] for i in range(len(epoch))]
 
 
 @given(order=orders, number=st.integers(0, 3))
@@ -59,13 +59,13 @@ def test_more_ranks_cut_the_same_order(order):
 
 
 def test_epochs_and_seeds_differ_and_repeat():
-    order = Order((50,) * 8, 16, window=100, seed=1)
+    order = Order((50,) * 8, 16, shuffle_buffer=100, seed=1)
     assert rows_of(order, 0) == rows_of(order, 0) != rows_of(order, 1)
-    assert epoch_slow(order, 0) != epoch_slow(Order((50,) * 8, 16, window=100, seed=2), 0)
+    assert epoch_slow(order, 0) != epoch_slow(Order((50,) * 8, 16, shuffle_buffer=100, seed=2), 0)
     assert rows_of(Order((5, 3), 4, shuffle=False), 7) == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_impossible_numbers_are_refused():
-    for wrong in ({"batch": 0}, {"batch": 4, "rank": 2, "ranks": 2}, {"batch": 4, "window": -1}):
+    for wrong in ({"batch": 0}, {"batch": 4, "rank": 2, "ranks": 2}, {"batch": 4, "shuffle_buffer": -1}):
         with pytest.raises(UsageError, match="no such batches"):
             Order((3,), **wrong)

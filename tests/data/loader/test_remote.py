@@ -9,9 +9,9 @@ import fsspec
 import pytest
 
 from dp3d_data.errors import DependencyMissing, DiskFull, InputMissing, PathUnusable, ShardError
-from dp3d_data.loader import Loader, ShardFolder
-from dp3d_data.loader.remote import is_remote
-from dp3d_data.shards.manifest import own_hash
+from dp3d_data.loader import Loader, ShardReader
+from dp3d_data.shards.files import own_hash
+from dp3d_data.shards.reader import is_remote
 from tests.data.loader.samples import small_shards
 
 ADDRESS = "memory://bucket/dogs"
@@ -38,18 +38,18 @@ def test_batches_are_those_of_the_local_folder(bucket, tmp_path):
 
 
 def test_a_damaged_copy_is_fetched_again_and_damage_at_the_source_is_named(bucket, tmp_path):
-    folder = ShardFolder(ADDRESS, tmp_path)
+    folder = ShardReader(ADDRESS, tmp_path)
     name = next(iter(entry["name"] for entry in folder.manifest["shards"]))
     folder.path(name).write_bytes(b"cut")
-    assert ShardFolder(ADDRESS, tmp_path).path(name).stat().st_size > 3
+    assert ShardReader(ADDRESS, tmp_path).path(name).stat().st_size > 3
     bucket.pipe_file(f"/bucket/dogs/{name}", b"other")
     folder.path(name).unlink()
     with pytest.raises(ShardError, match="damaged or replaced") as error:
-        ShardFolder(ADDRESS, tmp_path).path(name)
+        ShardReader(ADDRESS, tmp_path).path(name)
     assert f"{ADDRESS}/{name}" in str(error.value) and not (folder.folder / name).exists()
     bucket.rm(f"/bucket/dogs/{name}")
     with pytest.raises(ShardError, match="listed in the manifest, but missing"):
-        ShardFolder(ADDRESS, tmp_path / "empty").path(name)
+        ShardReader(ADDRESS, tmp_path / "empty").path(name)
 
 
 @pytest.mark.parametrize("name", ["../../../X", "/elsewhere/dp3d-X", "a/../../X", "..", "x\\y"])
@@ -79,7 +79,7 @@ def test_addresses_without_shards_are_refused(tmp_path):
 
 
 def test_a_local_address_is_used_as_it_is():
-    assert ShardFolder(f"file://{small_shards()}").folder == small_shards()
+    assert ShardReader(f"file://{small_shards()}").folder == small_shards()
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_a_copy_that_cannot_be_kept_is_an_error_of_its_place(bucket, tmp_path, m
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("DP3D_CACHE", str(tmp_path / "file"))
     with pytest.raises(PathUnusable, match=f"{tmp_path}/file/shards/.*: Not a directory"):
-        ShardFolder(ADDRESS)
-    folder = ShardFolder(ADDRESS, tmp_path / "kept")
+        ShardReader(ADDRESS)
+    folder = ShardReader(ADDRESS, tmp_path / "kept")
 
     def full(handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -119,7 +119,7 @@ def test_a_connection_that_breaks_in_a_shard_names_the_shard(bucket, tmp_path, m
     def fail(*_, **__):
         raise Cut("response was cut short")
 
-    folder = ShardFolder(ADDRESS, tmp_path)
+    folder = ShardReader(ADDRESS, tmp_path)
     name = folder.manifest["shards"][0]["name"]
     monkeypatch.setattr(type(bucket), "open", fail)
     with pytest.raises(ShardError, match="cannot be fetched\n  got: Cut: response was cut short") as caught:

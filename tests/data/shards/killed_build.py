@@ -14,13 +14,13 @@ from dp3d_data.filters import FilterConfig
 from pipelines.shards import ShardPlan, build
 
 PLAN = ShardPlan(filters=FilterConfig(), shard_bytes=60_000, split_ratio=0.8, seed=0)
-# So small that the runs are read in several pieces.
-PIECE_BYTES = 60_000
+# So small that the runs are read in several partitions.
+PARTITION_BYTES = 60_000
 
 
 def build_there(root: Path, out: Path, workers: int = 1) -> dict:
     """Build from ROOT/extract and ROOT/synth."""
-    inputs.PIECE_BYTES = PIECE_BYTES
+    inputs.PARTITION_BYTES = PARTITION_BYTES
     return build([root / "extract", root / "synth"], out, "dog", PLAN, overwrite=False, say=lambda line: None, workers=workers)
 
 

@@ -2,13 +2,14 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dp3d_data.geometry.template import Template, make_template
 from dp3d_data.records import Detection, VertexView
 from dp3d_data.run_lengths import encode_pixels
-from dp3d_data.shards import Correspondence, ImageInfo, Row, Run, RunWriter, Truth, instance_row
+from dp3d_data.shards import Correspondence, ImageInfo, Run, RunWriter, Truth, instance_row
 
 
 @cache
@@ -29,7 +30,7 @@ def view(rng: np.random.Generator, count: int, num_vertices: int) -> VertexView:
     return VertexView(ids, keypoints, rng.integers(1, 20, count), rng.uniform(0, 3, count))
 
 
-def row(index: int, kind: str = "extract", *, template: Template | None = None, **changes) -> Row:
+def row(index: int, kind: str = "extract", *, template: Template | None = None, **changes) -> dict[str, Any]:
     """A plausible row, a function of its index and kind alone; `changes` replace single columns."""
     template = template or grid_template()
     synthetic = kind == "synth"
@@ -51,7 +52,7 @@ def row(index: int, kind: str = "extract", *, template: Template | None = None, 
     return made | changes
 
 
-def run(folder: Path, rows: list[Row], kind: str = "extract", part: int = 16, template: Template | None = None) -> Run:
+def run(folder: Path, rows: list[dict[str, Any]], kind: str = "extract", part: int = 16, template: Template | None = None) -> Run:
     """A finished run of these rows, `part` in a file, each counted as one input."""
     writer = RunWriter(folder, kind=kind, recipe="0123456789ab")
     for index, start in enumerate(range(0, max(len(rows), 1), part)):

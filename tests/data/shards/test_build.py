@@ -12,9 +12,9 @@ import pipelines.shard_parts as shard_parts
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, UsageError
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import INSTANCE_SCHEMA, ShardReader, instance_batch, verify
-from dp3d_data.shards.decisions import unique_names
 from dp3d_data.shards.index import measure
-from dp3d_data.shards.reader import dense
+from dp3d_data.shards.plan import unique_names
+from dp3d_data.shards.reader import whole_batch
 from pipelines.cli.build_shards import parse_size
 from pipelines.cli.data import main
 from pipelines.shards import ShardPlan, build
@@ -42,7 +42,7 @@ def test_every_instance_is_kept_or_has_a_reason(tmp_path):
     manifest = quietly([tmp_path / "run"], tmp_path / "out", plan)
     assert manifest["account"] == {"inputs": 21, "kept": 18, "failed": 0, "rejected": {"duplicate": 1, "score": 1, "truncated": 1}}
     reader = ShardReader(tmp_path / "out")
-    kept = [name for split in reader.splits for name in reader.split(split).instance_ids]
+    kept = [name for split in reader.splits for name in reader.split(split).ids]
     assert sorted(kept) == sorted(r["instance_id"] for i, r in enumerate(rows) if i not in (3, 5, 20))
     assert sum(split["instances"] for split in manifest["splits"].values()) == 18
 
@@ -54,10 +54,10 @@ def test_reading_gives_back_what_was_extracted(tmp_path):
     written = {r["instance_id"]: r for kind in ("extract", "synth") for r in (row(i, kind) for i in range(40))}
     for split in reader.splits:
         found = reader.split(split)
-        keypoints, visible = dense_slow([written[name] for name in found.instance_ids], template.num_vertices)
+        keypoints, visible = dense_slow([written[name] for name in found.ids], template.num_vertices)
         np.testing.assert_array_equal(found.visible, visible)
         np.testing.assert_allclose(found.keypoints, keypoints, rtol=0, atol=1 / 128)
-        for n, name in enumerate(found.instance_ids):
+        for n, name in enumerate(found.ids):
             truth = written[name]["true_vertices"]
             if truth is None:
                 assert np.isnan(found.true_vertices[n]).all() and np.isnan(found.true_scale[n])
@@ -69,7 +69,7 @@ def test_reading_gives_back_what_was_extracted(tmp_path):
 
 
 def test_photographs_alone_carry_no_truth():
-    instances = dense(pa.Table.from_batches([instance_batch([row(0)])]), grid_template().num_vertices)
+    instances = whole_batch([pa.Table.from_batches([instance_batch([row(0)])])], grid_template().num_vertices)
     assert instances.true_vertices is None and instances.true_scale is None
 
 

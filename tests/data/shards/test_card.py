@@ -5,7 +5,7 @@ import yaml
 from click.testing import CliRunner
 
 from dp3d_data.shards import verify
-from dp3d_data.shards.manifest import read_manifest
+from dp3d_data.shards.files import read_manifest
 from pipelines.cli.data import main
 from pipelines.report.card import CARD, card
 from tests.data.shards.samples import two_runs

@@ -14,12 +14,11 @@ from dp3d_data.detection.checkpoint import read_checkpoint
 from dp3d_data.detection.training.trainer import TrainingState, load_state, save_state
 from dp3d_data.errors import Dp3dError
 from dp3d_data.files import write_json
-from dp3d_data.loader import Loader, ShardFolder
+from dp3d_data.loader import Loader
 from dp3d_data.logs import append_line, trim_lines
 from dp3d_data.shards import Run, RunWriter, ShardReader, verify
 from dp3d_data.shards.inputs import Input
-from dp3d_data.shards.run_parts import check_part
-from dp3d_data.shards.runs import found_run
+from dp3d_data.shards.runs import check_chunk, found_run
 from dp3d_data.torch_files import write_torch
 from dp3d_model.experiments.runs import known_in
 from dp3d_model.lifting.model_file import load_model, read_content
@@ -27,7 +26,7 @@ from dp3d_model.training.trainer import Trainer
 from pipelines.cli.data import main
 from tests.data.loader.samples import shards_in
 from tests.data.shards.samples import row, run
-from tests.model.toy import tiny, toy_instances, toy_surface
+from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
 FLIPS, CUTS = 75, 25
 
@@ -102,7 +101,7 @@ def world(tmp_path_factory):
     make_run(root)
     shards, torch_files = shards_in(root / "built"), root / "torch"
     surface = toy_surface()
-    Trainer(surface, toy_instances(surface, 20).source(), tiny(steps=2), torch_files).run()
+    Trainer(surface, source_of(toy_instances(surface, 20)), tiny(steps=2), torch_files).run()
     save_state(cse_state(), torch_files, "recipe")
     write_torch(torch_files / "weights.pth", {"model": {"a": torch.randn(40, 9)}, "dp3d": {"name": "x"}})
     write_json(root / "pace.json", {"0123": 1.25, "4567": 2.5})
@@ -121,9 +120,9 @@ def world(tmp_path_factory):
         ],
         made / "template.npz": [lambda: plain(Run.open(made).template().vertices), lambda: Input.open(made).load_template().content_hash],
         begun / ".parts" / "start.json": [lambda: found_run(begun)],
-        begun / ".parts" / "00000.json": [lambda: check_part(begun, 0)],
-        begun / ".parts" / "rejects-00000.parquet": [lambda: check_part(begun, 0)],
-        shards / "manifest.json": [lambda: reader().manifest, lambda: ShardFolder(shards).manifest, lambda: said("inspect", shards)],
+        begun / ".parts" / "00000.json": [lambda: check_chunk(begun, 0)],
+        begun / ".parts" / "rejects-00000.parquet": [lambda: check_chunk(begun, 0)],
+        shards / "manifest.json": [lambda: reader().manifest, lambda: ShardReader(shards).manifest, lambda: said("inspect", shards)],
         shards / train: [lambda: plain(reader().tables("train")), lambda: batches_of(shards), lambda: no_faults(shards)],
         shards / "template.npz": [lambda: plain(reader().template.vertices), lambda: Input.open(shards).load_template().content_hash],
         shards / "basis.npz": [lambda: plain(list(reader().basis))],

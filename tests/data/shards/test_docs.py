@@ -2,8 +2,19 @@
 
 import pytest
 
-from dp3d_data.shards.schema import FAILURE_COLUMNS, INSTANCE_COLUMNS, REJECT_COLUMNS, SCHEMA_VERSION, schema_markdown
+from dp3d_data.shards.schema import FAILURE_COLUMNS, INSTANCE_COLUMNS, REJECT_COLUMNS, SCHEMA_VERSION
 from tests.shared import ROOT
+
+
+def schema_markdown(columns: tuple) -> str:
+    """The columns as a table of docs/shards.md."""
+    lines = ["| column | type | null | meaning | unit | step in shards |", "|---|---|---|---|---|---|"]
+    for c in columns:
+        single = c.type.value_type if c.is_list else c.type
+        kind = {"float": "float32", "double": "float64"}.get(str(single), str(single))
+        kind = f"list of {kind}" if c.is_list else kind
+        lines.append(f"| `{c.name}` | {kind} | {'yes' if c.nullable else ''} | {c.text} | {c.unit} | {c.notes.get('step', '')} |")
+    return "\n".join(lines) + "\n"
 
 
 @pytest.mark.parametrize("columns", [INSTANCE_COLUMNS, FAILURE_COLUMNS, REJECT_COLUMNS])

@@ -13,11 +13,9 @@ from dp3d_data.errors import InputMissing, ShardError
 from dp3d_data.errors import UsageError as Usage
 from dp3d_data.files import read_json
 from dp3d_data.filters import FilterConfig
-from dp3d_data.shards import ShardReader, instance_batch, require_files, require_whole, verify
-from dp3d_data.shards.basis import read_basis
-from dp3d_data.shards.files import read_table, write_table
+from dp3d_data.shards import ShardReader, instance_batch, require_files, verify
+from dp3d_data.shards.files import own_hash, read_basis, read_manifest, read_table, write_table
 from dp3d_data.shards.integrity import COMPANIONS, value_faults
-from dp3d_data.shards.manifest import own_hash, read_manifest
 from pipelines.cli.data import main
 from pipelines.cli.model import main as model_main
 from pipelines.shards import ShardPlan, build
@@ -46,7 +44,7 @@ def test_whole_shards_have_no_fault(shards):
     for companion in COMPANIONS:
         (shards / companion).write_text("read me")
     assert verify(shards) == []
-    require_whole(shards)
+    require_files(shards)
 
 
 @pytest.mark.parametrize("name", ["train-00000.parquet", "val-00000.parquet", "basis.npz", "template.npz", "rejects.parquet"])
@@ -106,7 +104,7 @@ def test_a_truncated_missing_or_foreign_file_is_named(shards):
     (shards / "train-00099.parquet").write_bytes(whole)
     assert files_named(shards) == ["train-00099.parquet"]
     with pytest.raises(ShardError, match=r"train-00099.parquet: foreign"):
-        require_whole(shards)
+        require_files(shards)
 
 
 def test_a_changed_manifest_is_refused(shards):

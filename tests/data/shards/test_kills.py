@@ -13,7 +13,7 @@ import pytest
 from dp3d_data.errors import FolderBusy
 from dp3d_data.files import LOCK, locked
 from dp3d_data.shards import verify
-from dp3d_data.shards.building import BUILDING
+from dp3d_data.shards.build import BUILDING
 from tests.data.shards.killed_build import build_there
 from tests.data.shards.samples import two_runs
 from tests.shared import ROOT

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from dp3d_data.errors import Dp3dError, ShardError
 from dp3d_data.files import json_digest, read_json, write_json
 from dp3d_data.shards import Run, RunWriter, ShardReader, verify
-from dp3d_data.shards.manifest import own_hash
+from dp3d_data.shards.files import own_hash
 from pipelines.cli.data import main
 from tests.data.loader.samples import shards_in
 from tests.data.shards.samples import row, run

@@ -131,7 +131,7 @@ def test_inspect_shows_a_summary_a_row_and_statistics(folders):
     summary = call("inspect", whole)
     assert summary.exit_code == 0 and "kept 40 · rejected 0" in summary.output and "144 vertices" in summary.output
     assert "train: 32 instances" in summary.output
-    name = ShardReader(whole).split("val").instance_ids[0]
+    name = ShardReader(whole).split("val").ids[0]
     shown = call("inspect", whole, "--instance", name)
     assert shown.exit_code == 0 and name in shown.output and "image pixels, x right" in shown.output
     assert call("inspect", whole, "--row", 39).output.splitlines()[0].startswith("instance_id")

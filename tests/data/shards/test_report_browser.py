@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dp3d_data.shards import RunWriter
-from dp3d_data.shards.manifest import read_manifest
+from dp3d_data.shards.files import read_manifest
 from pipelines.cli.data import main
 from pipelines.report import page, writer
 from pipelines.report.page import html

@@ -10,14 +10,12 @@ from hypothesis.extra import numpy as arrays
 from dp3d_data.errors import InputMissing, ShardError
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import INSTANCE_SCHEMA, instance_batch
-from dp3d_data.shards.decisions import repeated
-from dp3d_data.shards.decode import list_values
-from dp3d_data.shards.inputs import Input, pieces
-from dp3d_data.shards.layout import GROUP_BYTES, lay_out
+from dp3d_data.shards.build import PLACES, Dealt, deal
+from dp3d_data.shards.index import Trim, content_hashes, on_grid, rounded
+from dp3d_data.shards.inputs import Input, partitions
+from dp3d_data.shards.plan import GROUP_BYTES, lay_out, repeated
 from dp3d_data.shards.schema import COLUMNS, PIXEL_STEP, TRUTH_STEP
-from dp3d_data.shards.shuffle import PLACES, Dealt, deal
-from dp3d_data.shards.stored import content_hashes, on_grid, rounded
-from dp3d_data.shards.trimming import Trim
+from dp3d_data.shards.table import list_values
 from tests.data.shards.samples import row, run
 from tests.references.shards import content_hash_slow, on_grid_slow, repeated_slow
 
@@ -110,16 +108,16 @@ def places(groups, positions, names):
 def test_what_is_dealt_is_gathered_in_its_place(tmp_path):
     rows = [row(index, "synth" if index % 3 else "extract") for index in range(30)]
     found = Input.open(run(tmp_path / "run", rows, part=8).folder)
-    parts = pieces([found], piece_bytes=0)
-    assert [piece.rows for piece in parts] == [8, 8, 8, 6] and [piece.start for piece in parts] == [0, 8, 16, 24]
+    parts = partitions([found], partition_bytes=0)
+    assert [partition.rows for partition in parts] == [8, 8, 8, 6] and [partition.start for partition in parts] == [0, 8, 16, 24]
     order = np.random.default_rng(0).permutation(30)[:25]
     group, position = np.full(30, -1), np.full(30, -1)
     group[order], position[order] = np.arange(25) // 10, np.arange(25) % 10
     paths, trim = [], Trim(FilterConfig(), np.full(12, 1 / 12))
-    for number, piece in enumerate(parts):
-        here = slice(piece.start, piece.start + piece.rows)
+    for number, partition in enumerate(parts):
+        here = slice(partition.start, partition.start + partition.rows)
         names = [f"new{index}" for index in range(here.start, here.stop)]
-        paths.append(deal(piece, places(group[here], position[here], names), tmp_path / f"{number}.arrow", trim))
+        paths.append(deal(partition, places(group[here], position[here], names), tmp_path / f"{number}.arrow", trim))
     dealt = Dealt(paths)
     stored = rounded(table_of(rows))
     for number, count in enumerate((10, 10, 5)):

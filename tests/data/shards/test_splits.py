@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dp3d_data.errors import InputCorrupt, InputMissing, Unaccounted, UsageError
 from dp3d_data.filters import FILTERS, Account, FilterConfig, Measures, judge
-from dp3d_data.shards.splits import SIDES, SplitRule, components, given_sides, read_split_list
+from dp3d_data.shards.splits import SPLITS, SplitRule, components, given_splits, read_split_list
 from dp3d_data.shards.splits import assign_splits as assign_sides
 from tests.references.shards import components_slow, judge_slow
 
@@ -18,7 +18,7 @@ instances = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([Non
 
 def assign_splits(groups, images, sources, *, train_ratio, seed=0):
     sides = assign_sides(groups, images, sources, rule=SplitRule(train=train_ratio, seed=seed))
-    return [SIDES[side] for side in sides]
+    return [SPLITS[side] for side in sides]
 
 
 @given(instances, st.floats(0, 1), st.integers(0, 3))
@@ -82,7 +82,7 @@ def test_given_sides_win_and_the_others_go_by_ratio(pairs, seed):
         both = [{side for side, m in zip(given_here, member, strict=True) if m == code and side} for code in set(member)]
         assert max(len(found) for found in both) == 2
         return
-    assert all(side is None or SIDES[found] == side for found, side in zip(sides, given_here, strict=True))
+    assert all(side is None or SPLITS[found] == side for found, side in zip(sides, given_here, strict=True))
     for key in set(groups):
         assert len({int(side) for side, group in zip(sides, groups, strict=True) if group == key}) == 1
 
@@ -95,7 +95,7 @@ def test_a_list_names_instances_images_or_groups(tmp_path):
     columns = {"instance_id": ["x#0", "y#0", "z#0", "w#0"], "image_id": ["i", "images/a, b.jpg", "k", "l"]}
     columns["group"] = [None, "rex", "rex", "tom"]
     table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-    assert given_sides(SplitRule(by="list", listed=listed), table).to_pylist() == ["train", "val", "test", None]
+    assert given_splits(SplitRule(by="list", listed=listed), table).to_pylist() == ["train", "val", "test", None]
     for text, message in (("x", "line 1 names no side"), ("x,left", "line 1 names no side"), ("x,val\nx,test", "line 2 puts a name")):
         path.write_text(text)
         with pytest.raises(InputCorrupt, match=message):
@@ -110,7 +110,7 @@ def test_a_list_names_instances_images_or_groups(tmp_path):
 def test_an_unknown_side_of_the_source_is_named():
     table = pa.table({"source_split": ["train", "minival", None]})
     with pytest.raises(UsageError, match="minival"):
-        given_sides(SplitRule(by="official"), table)
+        given_splits(SplitRule(by="official"), table)
 
 
 @given(st.integers(0, 40), st.integers(0, 2**32 - 1))

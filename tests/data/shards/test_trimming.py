@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import ShardReader, instance_batch
-from dp3d_data.shards.trimming import cut, judge_table, trims
+from dp3d_data.shards.index import cut, judge_table, trims
 from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template, row, run
 from tests.references.shards import trim_slow
@@ -56,5 +56,5 @@ def test_invisible_vertices_are_counted_and_instances_judged_by_what_is_left(tmp
     few = int((rows[0]["pixel_counts"] < 5).sum())
     assert manifest["vertices"] == {"few pixels": few + len(rows[1]["vertex_ids"]), "vertex spread": 0, "vertex cycle": 0}
     assert manifest["account"]["rejected"] == {"few vertices": 1} and any("made invisible (few pixels" in line for line in told)
-    visible = dict(zip(*(lambda s: (s.instance_ids, s.visible.sum(axis=1)))(ShardReader(tmp_path / "out").split("train")), strict=True))
+    visible = dict(zip(*(lambda s: (s.ids, s.visible.sum(axis=1)))(ShardReader(tmp_path / "out").split("train")), strict=True))
     assert visible == {"extract0": len(rows[0]["vertex_ids"]) - few, "synth2": len(rows[2]["vertex_ids"])}

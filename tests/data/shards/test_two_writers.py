@@ -11,7 +11,7 @@ import pytest
 from dp3d_data.errors import FolderBusy, InputMissing, RecipeMismatch, ShardError, Unaccounted
 from dp3d_data.files import LOCK, locked
 from dp3d_data.shards import Run, RunWriter, verify
-from dp3d_data.shards.run_parts import instance_path, is_still_good, marker_path
+from dp3d_data.shards.runs import instance_path, is_still_good, marker_path
 from tests.data.shards.samples import grid_template, row
 from tests.shared import ROOT
 
@@ -53,12 +53,12 @@ def test_fewer_parts_than_planned_are_no_run(tmp_path):
     one = writer(tmp_path)
     commit(one)
     with pytest.raises(Unaccounted, match="parts of this run are missing"):
-        one.finish(**ABOUT, parts=4)
+        one.finish(**ABOUT, chunks=4)
     marker_path(tmp_path, 1).unlink()
     with pytest.raises(Unaccounted, match=r"2 parts: \[0, 2\]"):
         one.finish(**ABOUT)
     commit(one)
-    assert one.finish(**ABOUT, parts=3).counts["inputs"] == 6
+    assert one.finish(**ABOUT, chunks=3).counts["inputs"] == 6
 
 
 def test_a_part_that_is_damaged_before_the_end_is_found(tmp_path):

@@ -40,6 +40,6 @@ def test_runs_of_an_earlier_version_are_read(version):
 
 def test_versions_differ_in_their_columns_alone():
     one, two = (ShardReader(FOLDER / version / "shards").split("train") for version in ("1", "2"))
-    assert one.instance_ids == two.instance_ids
+    assert one.ids == two.ids
     np.testing.assert_array_equal(one.keypoints, two.keypoints)
     np.testing.assert_array_equal(one.true_vertices, two.true_vertices)

@@ -10,7 +10,7 @@ from dp3d_data.datasets import FolderSource, SourceOptions, is_address, read_byt
 from dp3d_data.datasets.addresses import fixed_part, is_file, is_folder, listed
 from dp3d_data.detection.synthetic import SyntheticPredictor
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo, UsageError
-from dp3d_data.loader import ShardFolder
+from dp3d_data.loader import ShardReader
 from pipelines.extract import extract, make_plan
 from pipelines.extract_settings import ExtractConfig
 from tests.data.extract.world import CLASSES, ball
@@ -127,7 +127,7 @@ def test_connections_that_break_are_errors_of_ours(broken, tmp_path):
     with pytest.raises(InputMissing, match="does not answer"):
         fixed_part(address)
     with pytest.raises(InputMissing, match="this address cannot be read"):
-        ShardFolder("memory://photos", tmp_path)
+        ShardReader("memory://photos", tmp_path)
 
 
 def test_a_photograph_whose_connection_breaks_is_a_row_of_failures(memory, tmp_path, monkeypatch):

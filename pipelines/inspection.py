@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from dp3d_data.errors import UsageError
 from dp3d_data.filters import Account
-from dp3d_data.shards.inputs import SHARDS, Input, Piece, pieces
-from dp3d_data.shards.manifest import read_manifest
+from dp3d_data.shards.files import read_manifest
+from dp3d_data.shards.inputs import SHARDS, Input, Partition, partitions
 from dp3d_data.shards.schema import INSTANCE_COLUMNS
 from dp3d_data.shards.statistics import Statistics
 
@@ -60,23 +60,23 @@ def find_row(found: Input, wanted: str | int) -> dict[str, Any]:
         UsageError: there is none.
         InputMissing, ShardError: a file is gone or damaged; names it.
     """
-    for piece, start, ids in _named_groups(found):
+    for partition, start, ids in _named_groups(found):
         at = ids.index(wanted).as_py() if isinstance(wanted, str) else wanted - start
         if 0 <= at < len(ids):
-            [table] = piece.tables()
+            [table] = partition.tables()
             return {name: _value(table.column(name)[at]) for name in table.column_names}
     what = f"no instance {wanted!r}" if isinstance(wanted, str) else f"no row {wanted}"
     raise UsageError(what, expected=f"one of {found.counts['instances']} instances", hint="dp3d-data inspect PATH --row 0")
 
 
-def _named_groups(found: Input) -> Iterator[tuple[Piece, int, pa.ChunkedArray]]:
+def _named_groups(found: Input) -> Iterator[tuple[Partition, int, pa.ChunkedArray]]:
     """Each row group with its first row and its instance ids."""
-    for piece in pieces([found], piece_bytes=0):
-        piece.check_files()
-        start = piece.start
-        for path, digest, groups in piece.parts:
+    for partition in partitions([found], partition_bytes=0):
+        partition.check_files()
+        start = partition.start
+        for path, digest, groups in partition.parts:
             for group in groups:
-                one = Piece(start, 0, ((path, digest, (group,)),))
+                one = Partition(start, 0, ((path, digest, (group,)),))
                 [table] = one.tables(["instance_id"])
                 yield one, start, table.column("instance_id")
                 start += table.num_rows
@@ -106,9 +106,9 @@ def statistics_lines(found: Input) -> list[str]:
         summary = read_manifest(found.folder)["statistics"]
     else:
         statistics = Statistics(0)
-        for piece in pieces([found]):
-            piece.check_files()
-            for table in piece.tables():
+        for partition in partitions([found]):
+            partition.check_files()
+            for table in partition.tables():
                 statistics.add(table)
         summary = statistics.summary()
     lines = [f"{'column':<18} {'rows':>10} {'nulls':>10} {'values':>12} {'min':>12} {'max':>12} {'mean':>12} {'std':>12}"]

@@ -1,10 +1,13 @@
-"""Observations and what the network reads of them."""
+"""Normalised batches and what the network reads of them."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
+from dp3d_model.geometry.perspective import normalise
+from dp3d_model.networks.encoder import Encoder
 from dp3d_model.networks.lifter import Lifter, reproject
-from dp3d_model.networks.observation import Encoder, observe
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 
@@ -12,7 +15,7 @@ def test_a_rigid_body_leaves_no_residual():
     surface = toy_surface()
     world = toy_instances(surface, count=6, bend=0.0)
     encoder = Encoder(surface, "residual", 24)
-    features = encoder(observe(surface.vertices, world.keypoints, world.visible))
+    features = encoder(normalise(surface, world))
     assert features.shape == (6, encoder.size)
     assert features[:, :72].abs().max() < 0.02
     assert features[:, 72:96].min() >= 0
@@ -27,8 +30,8 @@ def test_turning_the_image_changes_no_input_and_turns_the_answer(cells):
     lifter = Lifter(surface, tiny(input_cells=cells)).eval()
     torch.nn.init.normal_(lifter.trunks[0].head.weight, std=0.05)
     turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]])
-    one = lifter.observe(world.keypoints, world.visible)
-    two = lifter.observe(1.7 * world.keypoints @ turn.T - 40.0, world.visible)
+    one = lifter.normalise(world)
+    two = lifter.normalise(replace(world, keypoints=1.7 * world.keypoints @ turn.T - 40.0))
     assert torch.allclose(lifter.encoder(one), lifter.encoder(two), atol=1e-3)
     before, after = lifter(one).in_camera(), lifter(two).in_camera()
     assert torch.allclose(after, before @ torch.block_diag(turn, torch.ones(1, 1)).T, atol=1e-3)
@@ -37,7 +40,7 @@ def test_turning_the_image_changes_no_input_and_turns_the_answer(cells):
 def test_patches_average_their_visible_vertices():
     surface = toy_surface()
     world = toy_instances(surface, count=4, bend=0.3)
-    seen = observe(surface.vertices, world.keypoints, world.visible)
+    seen = normalise(surface, world)
     whole, pooled = Encoder(surface, "residual", 0), Encoder(surface, "residual", 24)
     each = whole(seen)[:, : 3 * 162].reshape(4, 162, 3)
     cell = 5
@@ -51,7 +54,7 @@ def test_the_supplement_reads_keypoints(camera):
     surface = toy_surface()
     world = toy_instances(surface, count=4)
     lifter = Lifter(surface, tiny(network_input="keypoints", camera=camera, input_cells=0)).eval()
-    seen = lifter.observe(world.keypoints, world.visible)
+    seen = lifter.normalise(world)
     assert lifter.encoder(seen).shape == (4, 3 * 162 + 6)
     if camera == "learned":
         assert torch.equal(seen.camera.rotation[0], torch.eye(3))
@@ -63,6 +66,6 @@ def test_reprojection_is_aligned_on_the_visible_keypoints():
     lifter = Lifter(surface, tiny()).eval()
     with torch.no_grad():
         lifter.trunks[0].head.weight.zero_()
-        seen = lifter.observe(world.keypoints, world.visible)
+        seen = lifter.normalise(world)
         projected = reproject(lifter(seen), seen)
     assert torch.allclose(projected[world.visible], seen.keypoints[world.visible], atol=1e-3)

@@ -1,0 +1,215 @@
+"""A build under way: the external shuffle, the shards, and a hidden folder with all that a killed build goes on from.
+
+Rows are dealt to the row groups they belong to, partition by partition, and gathered row group by row group. Memory holds one partition, or
+one row group, at a time; the partitions wait on disk in between, one Arrow file for each, with one record batch for each row group that it
+has rows of.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dp3d_data.config import file_digest
+from dp3d_data.errors import Dp3dError, InputMissing, ShardError
+from dp3d_data.files import read_json, sweep, write_json, write_whole
+from dp3d_data.shards.files import BASIS, MANIFEST, REJECTS, table_options
+from dp3d_data.shards.index import Trim, rounded
+from dp3d_data.shards.inputs import Partition
+from dp3d_data.shards.runs import TEMPLATE
+from dp3d_data.shards.schema import INSTANCE_SCHEMA
+from dp3d_data.shards.splits import SPLITS
+from dp3d_data.shards.statistics import Statistics
+
+BUILDING = ".building"
+_RECIPE = "recipe.json"
+_SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5,}}\.parquet")
+
+
+class Building:
+    """What one recipe has finished in a folder; partitions and shards are whole files, written by any number of processes."""
+
+    def __init__(self, out: Path, recipe: str) -> None:
+        self.out, self.recipe, self.folder = out, recipe, out / BUILDING
+
+    def begin(self) -> None:
+        """Go on with this recipe, or discard what another one left unfinished."""
+        if self.folder.exists() and self._found() != self.recipe:
+            discard_shards(self.out)
+        write_json(self.folder / _RECIPE, {"recipe": self.recipe})
+
+    def _found(self) -> str | None:
+        try:
+            return read_json(self.folder / _RECIPE, "mark of a build").get("recipe")
+        except Dp3dError:
+            return None
+
+    def index_path(self, partition: int) -> Path:
+        return self.folder / f"index-{partition:05d}.arrow"
+
+    def rows_path(self, partition: int) -> Path:
+        return self.folder / f"rows-{partition:05d}.arrow"
+
+    def places_path(self, partition: int) -> Path:
+        return self.folder / f"places-{partition:05d}.arrow"
+
+    def note(self, entry: ShardEntry, statistics: dict[str, Any]) -> None:
+        """Keep that a shard is finished."""
+        write_json(self._entry_path(entry.name), {"entry": asdict(entry), "statistics": statistics})
+
+    def noted(self, name: str) -> tuple[ShardEntry, dict[str, Any]] | None:
+        """A finished shard, if its file is still what was written."""
+        try:
+            content = read_json(self._entry_path(name), "note of a shard")
+            entry = ShardEntry(**content["entry"])
+            whole = (self.out / name).is_file() and file_digest(self.out / name) == entry.sha256
+            return (entry, content["statistics"]) if whole else None
+        except (Dp3dError, KeyError, TypeError):
+            return None
+
+    def _entry_path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def end(self) -> None:
+        """Drop the traces; the manifest is there."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        sweep(self.out)
+
+
+def discard_shards(out: Path) -> None:
+    """Delete the files of an earlier build, manifest first, and nothing else."""
+    (out / MANIFEST).unlink(missing_ok=True)
+    for path in out.glob("*.parquet"):
+        if _SHARD.fullmatch(path.name):
+            path.unlink()
+    for name in (REJECTS, TEMPLATE, BASIS):
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / BUILDING, ignore_errors=True)
+    sweep(out)
+
+
+_GROUPS = b"dp3d.row_groups"
+_POSITION = "position"
+# Columns that a build fills in.
+FILLED = ("instance_id", "group", "split", "content_hash")
+PLACES = pa.schema(
+    [("row_group", pa.int32()), (_POSITION, pa.int32())]
+    + [(name, pa.string()) for name in FILLED]
+)
+
+
+def deal(partition: Partition, places: pa.Table, path: Path, trim: Trim) -> Path:
+    """Write the kept rows of a partition, as shards hold them, ordered by row group and position.
+
+    Args:
+        places: PLACES of each row of the partition; row group -1 leaves it out.
+        trim: the filters of vertices, as in the index.
+
+    Raises:
+        InputMissing, ShardError: a file of the partition is gone or damaged; names it.
+    """
+    parts, start = [], 0
+    for table in trim.tables(partition.tables()):
+        here = places.slice(start, table.num_rows)
+        start += table.num_rows
+        kept = pc.greater_equal(here.column("row_group"), 0)
+        if pc.any(kept).as_py():
+            whole = pc.all(kept).as_py()
+            parts.append(_filled(rounded(table if whole else table.filter(kept)), here if whole else here.filter(kept)))
+    if start != len(places):
+        raise ShardError("the inputs changed while the shards were built", got=f"{start} rows", expected=len(places), path=path)
+    order = places.filter(pc.greater_equal(places.column("row_group"), 0)).select(["row_group", _POSITION])
+    ranks = pc.sort_indices(order, sort_keys=[("row_group", "ascending"), (_POSITION, "ascending")])
+    group = order.column("row_group").to_numpy()[ranks.to_numpy()]
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(group) > 0])) if len(group) else np.zeros(0, int)
+    rows = pa.concat_tables(parts).combine_chunks().take(ranks) if parts else _schema().empty_table()
+    schema = _schema().with_metadata({_GROUPS: json.dumps(group[starts].tolist())})
+    return write_whole(path, lambda stream: _write_batches(stream, schema, rows, [*starts.tolist(), len(group)]))
+
+
+def _filled(table: pa.Table, here: pa.Table) -> pa.Table:
+    """The rows with their new names, groups, sides and hashes, and with their position."""
+    for name in FILLED:
+        table = table.set_column(table.schema.get_field_index(name), INSTANCE_SCHEMA.field(name), here.column(name))
+    return table.append_column(_POSITION, here.column(_POSITION)).cast(_schema())
+
+
+def _schema() -> pa.Schema:
+    return pa.schema([*INSTANCE_SCHEMA, pa.field(_POSITION, pa.int32())])
+
+
+def _write_batches(stream, schema: pa.Schema, rows: pa.Table, bounds: list[int]) -> None:
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
+    whole = rows.combine_chunks().to_batches()
+    with pa.ipc.new_file(stream, schema, options=options) as sink:
+        for start, stop in zip(bounds, bounds[1:], strict=False):
+            sink.write_batch(whole[0].slice(start, stop - start))
+
+
+class Dealt:
+    """The dealt partitions of a build, open for gathering."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._batches: dict[int, list[tuple[pa.ipc.RecordBatchFileReader, int]]] = {}
+        for path in paths:
+            try:
+                # Read, not mapped: mapped pages would count as this process's memory, all partitions of them in the end.
+                file = pa.ipc.open_file(pa.OSFile(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
+            except (FileNotFoundError, pa.ArrowException) as error:
+                hint = "build again with --overwrite"
+                raise InputMissing("a part of this build is gone or damaged", path=path, hint=hint) from error
+            for number, group in enumerate(json.loads(file.schema.metadata[_GROUPS])):
+                self._batches.setdefault(group, []).append((file, number))
+
+    def gather(self, group: int, rows: int) -> pa.Table:
+        """The rows of one row group, in order.
+
+        Raises:
+            ShardError: there are not as many as planned.
+        """
+        batches = [file.get_batch(number) for file, number in self._batches.get(group, [])]
+        table = pa.Table.from_batches(batches, schema=_schema()).combine_chunks()
+        position = table.column(_POSITION).to_numpy()
+        order = np.argsort(position, kind="stable")
+        if not np.array_equal(position[order], np.arange(rows)):
+            hint = "run the command again with --overwrite"
+            raise ShardError("rows were lost while the shards were built", got=f"{len(position)} rows", expected=rows, hint=hint)
+        return table.drop_columns([_POSITION]).take(order).replace_schema_metadata(INSTANCE_SCHEMA.metadata)
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One shard file as the manifest lists it."""
+
+    name: str
+    split: str
+    instances: int
+    row_groups: tuple[int, ...]
+    bytes: int
+    sha256: str
+
+
+def write_shard(path: Path, split: str, groups: Iterable[pa.Table], num_vertices: int) -> tuple[ShardEntry, Statistics]:
+    """Write a shard; one row group is in memory at a time."""
+    statistics = Statistics(num_vertices)
+    rows: list[int] = []
+
+    def write(stream) -> None:
+        with pq.ParquetWriter(stream, INSTANCE_SCHEMA, **table_options(INSTANCE_SCHEMA)) as sink:
+            for table in groups:
+                sink.write_table(table, row_group_size=max(table.num_rows, 1))
+                statistics.add(table)
+                rows.append(table.num_rows)
+
+    write_whole(path, write)
+    return ShardEntry(path.name, split, sum(rows), tuple(rows), path.stat().st_size, file_digest(path)), statistics
