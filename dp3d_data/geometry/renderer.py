@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
 
 from dp3d_data.geometry.visibility import RayScene, vertex_normals
 
@@ -139,7 +140,7 @@ def view_from(
     scale = 0.92 * side / (2 * max(float(np.linalg.norm(centred, axis=1).max()), 1e-9))
     points = centred @ template_view(azimuth).T * scale + np.array([side / 2, side / 2, 0.0])
     fine, _ = render(points, faces, colours, side, side)
-    return fine.reshape(size, FINER, size, FINER, 3).mean((1, 3)).round().astype(np.uint8)
+    return np.asarray(Image.fromarray(fine).reduce(FINER))
 
 
 def turntable(
