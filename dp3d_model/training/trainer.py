@@ -246,7 +246,7 @@ class Trainer:
             targets = turned(targets, angles(len(targets), config.turn, generator))
         if config.mirror and symmetry is not None:
             targets = mirrored(targets, symmetry, half(len(targets), generator))
-        inputs = targets
+        inputs = replace(targets, true_vertices=None, true_scale=None)
         if config.hide:
             inputs = hide_at_random(inputs, config.hide, generator)
         if config.warp:

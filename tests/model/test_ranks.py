@@ -1,6 +1,7 @@
 """Several processes make the steps of one."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tests.processes import together
 
 # Batch normalisation sees 8 instances at a time in both ways.
 SETTINGS = {"norm": "batch", "hide": 0.3, "turn": 45.0, "shake": 0.02, "noise": "clipped", "drawn_rings": 0, "steps": 4, "save_every": 2}
+SETTINGS |= {"truth_weight": 0.5}
 
 PROCESS = """
 import sys
@@ -21,16 +23,24 @@ from pathlib import Path
 import torch
 from dp3d_data.ranks import join_ranks, leave_ranks
 from dp3d_model.training.trainer import Trainer
-from tests.model.test_ranks import SETTINGS
-from tests.model.toy import tiny, toy_instances, toy_surface
+from tests.model.test_ranks import SETTINGS, source
+from tests.model.toy import tiny, toy_surface
 torch.set_num_threads(1)
 ranks, device = join_ranks("cpu")
 surface = toy_surface()
-trainer = Trainer(surface, source_of(toy_instances(surface, 40)), tiny(**SETTINGS), Path(sys.argv[1]), device=device, ranks=ranks)
+trainer = Trainer(surface, source(surface), tiny(**SETTINGS), Path(sys.argv[1]), device=device, ranks=ranks)
 trainer.resume()
 trainer.run()
 leave_ranks()
 """
+
+
+def source(surface):
+    """Instances of which every second one knows its true shape."""
+    world = toy_instances(surface, 40)
+    unknown = torch.arange(40) % 2 == 0
+    truth = torch.where(unknown[:, None, None], torch.nan, world.true_vertices)
+    return source_of(replace(world, true_vertices=truth, true_scale=torch.where(unknown, torch.nan, world.true_scale)), truth=True)
 
 
 def rows(folder):
@@ -39,7 +49,7 @@ def rows(folder):
 
 def test_two_processes_make_the_steps_of_one_in_two_parts(tmp_path):
     surface = toy_surface()
-    alone = Trainer(surface, source_of(toy_instances(surface, 40)), tiny(**SETTINGS, micro_batch=8), tmp_path / "alone").run()
+    alone = Trainer(surface, source(surface), tiny(**SETTINGS, micro_batch=8), tmp_path / "alone").run()
     together(PROCESS, tmp_path / "together")
     for row, expected in zip(rows(tmp_path / "together"), rows(tmp_path / "alone"), strict=True):
         assert row == pytest.approx(expected, rel=1e-4)
