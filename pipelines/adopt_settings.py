@@ -27,7 +27,7 @@ class AdoptConfig:
     score: float = setting(
         0.5, "Detections below this score are not looked at.", group="Evidence", minimum=0, maximum=1, common=False
     )
-    device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
+    device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine", common=False)
     out: str = setting(
         "", "File of the new weights. None: adopt/NAME.pth in the category's part of the workspace.", group="Output"
     )

@@ -145,8 +145,7 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
     shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
     work, recipe = (fingerprint(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
     out = Path(config.out) if config.out else workspace(config.category) / "extract"
-    plan = Plan(config, inputs, template, model, make_predictor, recipe, work, out)
-    return replace(plan, out=beside(plan)) if config.beside else plan
+    return Plan(config, inputs, template, model, make_predictor, recipe, work, out)
 
 
 def _for_here(config: ExtractConfig) -> ExtractConfig:
@@ -160,12 +159,6 @@ def _for_here(config: ExtractConfig) -> ExtractConfig:
     except UsageError:
         return replace(config, device="cpu")
     return config
-
-
-def beside(plan: Plan) -> Path:
-    """The plan's folder, or one beside it named after the recipe where it holds the results of another."""
-    found = found_run(plan.out)
-    return plan.out if found in (None, ("extract", plan.recipe)) else plan.out.with_name(f"{plan.out.name}-{plan.recipe}")
 
 
 def network_of(config: ExtractConfig) -> tuple[MakePredictor, str, str]:

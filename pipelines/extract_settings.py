@@ -52,9 +52,6 @@ class ExtractConfig:
         "", "Folder of the results. None: extract in the category's part of the workspace.", group="Output"
     )
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
-    beside: bool = setting(
-        False, "Where that folder holds another recipe's results, write beside it: DIR-RECIPE.", group="Output"
-    )
     retry_failed: bool = setting(
         False, "Try the failed images of a finished run again, and only these.", group="Output"
     )
@@ -98,7 +95,7 @@ class ExtractConfig:
 
     def portable(self) -> ExtractConfig:
         """The settings without those of this machine and this folder, as they are kept beside the results."""
-        once = {"out": "", "overwrite": False, "beside": False, "retry_failed": False, "dry_run": False}
+        once = {"out": "", "overwrite": False, "retry_failed": False, "dry_run": False}
         machine = {"workers": 0, "threads": 1, "scheduler": "", "cluster": "", "readers": 0, "batch": 0}
         return replace(self, **once, **machine, channels_last=False, compile=False)
 

@@ -15,4 +15,4 @@ BODIES: dict[str, type[Body]] = {"parts": PartsBody, "linear": LinearBody, "basi
 
 def make_body(surface: Surface, config: TrainConfig) -> Body:
     """The body that the settings name."""
-    return BODIES[config.body](surface, config)
+    return BODIES[config.model.body](surface, config)

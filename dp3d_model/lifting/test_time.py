@@ -47,7 +47,7 @@ def refined(lifter: Lifter, seen: Observation, evidence: Evidence = Evidence()) 
     """
     with torch.no_grad():
         start = lifter.numbers(seen)
-        if not lifter.config.refine_steps:
+        if not lifter.config.refine.steps:
             return lifter.decode(start, seen)
     free = _Free(lifter, start, seen.lens is None)
     _fit(lifter, seen, evidence, free)
@@ -75,9 +75,9 @@ class _Free:
 
     def groups(self, config: TrainConfig) -> list[dict]:
         """Parameters and rates for Adam; in the prior's directions one is a standard deviation."""
-        rate = config.refine_rate
+        rate = config.refine.learning_rate
         others = [self.body, self.camera, *([] if self.shift is None else [self.shift])]
-        return [{"params": [self.along], "lr": rate * config.refine_stride}, {"params": others, "lr": rate}]
+        return [{"params": [self.along], "lr": rate * config.refine.stride}, {"params": others, "lr": rate}]
 
     def lifted(self, lifter: Lifter, seen: Observation) -> Lifted:
         """The bodies and cameras as they are now."""
@@ -87,10 +87,10 @@ class _Free:
 
     def cost(self, config: TrainConfig) -> Tensor:
         """The sum over instances of the squared distances to the network's answer and to the prior's middle."""
-        total = config.refine_tie * (self.body.square().sum() + self.camera.square().sum())
+        total = config.refine.tie * (self.body.square().sum() + self.camera.square().sum())
         if self.own is not None:
-            total = total + config.refine_stay * self.along.square().sum()
-            total = total + config.refine_prior * (self.own + self.along).square().mean(1).sum()
+            total = total + config.refine.stay * self.along.square().sum()
+            total = total + config.refine.prior * (self.own + self.along).square().mean(1).sum()
         return total
 
 
@@ -100,20 +100,20 @@ def _fit(lifter: Lifter, seen: Observation, evidence: Evidence, free: _Free) -> 
     outline = farthest_points(lifter.surface.vertices, OUTLINE) if evidence.silhouettes is not None else None
     optimiser = torch.optim.Adam(free.groups(config))
     rates = [group["lr"] for group in optimiser.param_groups]
-    for step in range(config.refine_steps):
+    for step in range(config.refine.steps):
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / config.refine_steps))
+            group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / config.refine.steps))
         optimiser.zero_grad(set_to_none=True)
         lifted = free.lifted(lifter, seen)
         projected = reproject(lifted, seen)
-        loss = own_reprojection(projected, seen, config.epsilon, evidence.weights).sum() + free.cost(config)
-        if outline is not None and config.refine_silhouette:
-            loss = loss + config.refine_silhouette * silhouette_cost(projected[:, outline], evidence.silhouettes, config.epsilon).sum()
-        if config.refine_arap:
+        loss = own_reprojection(projected, seen, config.loss.epsilon, evidence.weights).sum() + free.cost(config)
+        if outline is not None and config.refine.silhouette:
+            loss = loss + config.refine.silhouette * silhouette_cost(projected[:, outline], evidence.silhouettes, config.loss.epsilon).sum()
+        if config.refine.arap:
             # The mean over instances times their number: a sum, in which each has the same weight whatever the batch.
-            centres = drawn_rings(len(lifter.surface.vertices), config.drawn_rings, step)
-            rigidity = arap_loss(rings, lifted.posed, lifted.shape.rest, config.epsilon, centres=centres)
-            loss = loss + len(projected) * config.refine_arap * rigidity
+            centres = drawn_rings(len(lifter.surface.vertices), config.loss.drawn_rings, step)
+            rigidity = arap_loss(rings, lifted.posed, lifted.shape.rest, config.loss.epsilon, centres=centres)
+            loss = loss + len(projected) * config.refine.arap * rigidity
         loss.backward()
         optimiser.step()
 

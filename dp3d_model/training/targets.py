@@ -51,5 +51,5 @@ def numbers_of(lifter: Lifter, seen: Seen) -> Tensor:
 
 def fields_of(config: TrainConfig) -> tuple[str, ...]:
     """What a training needs of its instances beside keypoints, as `loader.FIELDS` names it."""
-    wanted = {"cameras": config.projection == "perspective", "truth": config.truth_weight > 0, "weights": config.keypoint_weights}
+    wanted = {"cameras": config.model.projection == "perspective", "truth": config.loss.truth > 0, "weights": config.model.keypoint_weights}
     return tuple(name for name, needed in wanted.items() if needed)

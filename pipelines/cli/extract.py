@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import click
-
 from dp3d_data.config import workspace
 from pipelines.cli.commandline import command, config_options, next_step, say
 from pipelines.extract_settings import ExtractConfig
 
 EXAMPLE = """
 dp3d-data extract --category dog
-dp3d-data extract --category dog --images photos/ --images more/*.png --out dogs/
+dp3d-data extract --category dog --images photos/ --images 'more/*.png' --out dogs/
 dp3d-data extract --category dog --images photos/ --boxes boxes.csv
 dp3d-data extract --category dog --images photos/ --dry-run
 dp3d-data extract --category dog --images photos/ --retry-failed
@@ -21,9 +17,8 @@ dp3d-data extract --category dog --source coco --path instances_val2017.json --i
 
 
 @command("extract", example=EXAMPLE)
-@click.argument("more", nargs=-1, metavar="[MORE_IMAGES]...")
 @config_options(ExtractConfig)
-def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
+def extract(config: ExtractConfig) -> None:
     """Find the animals of photographs and the template vertices that each shows.
 
     Every image is detected, matched pixel by pixel to the template, and averaged per vertex. Without --images the
@@ -34,7 +29,7 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     from pipelines.extract import extract as run
     from pipelines.extract import make_plan
 
-    plan = make_plan(replace(config, images=config.images + more))
+    plan = make_plan(config)
     images = len(plan.records)
     words = [f"{config.category}: {images} image{'s' * (images != 1)}", f"model {plan.model}"]
     say(" · ".join([*words, _workers(plan), f"recipe {plan.recipe}"]))
@@ -70,7 +65,7 @@ def _dry_run(plan) -> None:
         "new": "a new run",
         "unfinished": "goes on with an unfinished run",
         "finished": "a finished run of this recipe",
-        "another recipe": "this folder holds another recipe: it will be refused without --out, --beside or --overwrite",
+        "another recipe": "this folder holds another recipe: it will be refused without --out or --overwrite",
     }
     say(f"dry run, nothing is written · {plan.out}: {states[told.state]}")
     say(f"  {told.todo} of {told.images} images to do, in {told.parts} part{'s' * (told.parts != 1)}")

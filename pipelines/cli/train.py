@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from dp3d_data.config import workspace
+from dp3d_data.config import changed, workspace
 from dp3d_data.errors import InputMissing, RecipeMismatch, TemplateMismatch
-from dp3d_model.config import TrainConfig, model_fields, preset_values
-from pipelines.cli.commandline import GroupedOption, command, config_options, say
+from dp3d_model.config import TrainConfig, presets
+from pipelines.cli.commandline import command, config_options, say
+from pipelines.learning_settings import TrainingConfig
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
@@ -26,72 +24,38 @@ FEW, MIXED, TRUTH_OF_MIX = 300, 1000, 3.0
 
 
 @command("train", example="dp3d-model train --shards dp3d/dog/shards --preset quick")
-@click.option(
-    "--shards",
-    metavar="PATH",
-    cls=GroupedOption,
-    group="Input",
-    help="Shards to learn from, also at an fsspec address.  [default: the category's]",
-)
-@click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
-@click.option("--threads", default=1, type=click.IntRange(0), cls=GroupedOption, group="Input", help="Threads that read ahead.")
-@click.option("--device", default="cpu", cls=GroupedOption, group="Input", help="Where to compute: cpu, cuda, cuda:1, ...")
-@click.option("--split", default="train", cls=GroupedOption, group="Input", help="Split to learn from.")
-@click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the model.  [default: the category's]")
-@click.option("--overwrite", is_flag=True, cls=GroupedOption, group="Output", help="Discard a run of another recipe.")
-@click.option("--resume", is_flag=True, cls=GroupedOption, group="Output", help="Go on from the saved state with other settings.")
-@click.option(
-    "--init", metavar="MODEL", cls=GroupedOption, group="Input",
-    help="Start from this model's weights and settings of the network; embedded: the one that comes with the package.",
-)
-@click.option(
-    "--mix", type=click.Choice(["synth"]), cls=GroupedOption, group="Input",
-    help="Learn from synthetic views with their truth too, made in the workspace where they are not there yet.",
-)  # fmt: skip
-@click.option("--tensorboard", is_flag=True, cls=GroupedOption, group="Output", help="Write event files for TensorBoard too.")
-@config_options(TrainConfig, preset_values())
-def train(
-    config: TrainConfig,
-    shards: str | None,
-    category: str,
-    split: str,
-    threads: int,
-    out: str | None,
-    overwrite: bool,
-    resume: bool,
-    device: str,
-    tensorboard: bool,
-    init: str | None,
-    mix: str | None,
-) -> None:
+@config_options(TrainingConfig, presets())
+def train(config: TrainingConfig) -> None:
     """Learn the model from shards.
 
     A run that was stopped goes on where it stopped when the same command is given again, with the same losses. On several GPUs or
     machines: torchrun --nproc-per-node 4 -m pipelines.cli.model train --device cuda ...
     """
-    chosen, start = config, initial_model(init, category)
+    chosen, start = config.recipe(), initial_model(config.init, config.category)
     if start is not None:
-        chosen = replace(chosen, **{name: getattr(start.config, name) for name in model_fields()})
-    if mix:
-        chosen = replace(chosen, truth_weight=chosen.truth_weight or TRUTH_OF_MIX)
-    folder = Path(out) if out else workspace(category) / "model"
+        chosen = replace(chosen, model=start.config.model, run=replace(chosen.run, seed=start.config.run.seed))
+    if config.mix:
+        chosen = changed(chosen, {"loss.truth": chosen.loss.truth or TRUTH_OF_MIX})
+    folder = config.folder("model")
 
     from dp3d_data.ranks import join_ranks, leave_ranks
     from dp3d_model.training.trainer import Trainer
 
-    source, surface = opened(shards or str(workspace(category) / "shards"), split, category, chosen, start, mixed=bool(mix))
-    ranks, device = join_ranks(device)
+    source, surface = opened(config.source(), config.split, config.category, chosen, start, mixed=bool(config.mix))
+    ranks, device = join_ranks(config.device)
     try:
-        trainer = Trainer(surface, source, chosen, folder, threads=threads, device=device, ranks=ranks, tensorboard=tensorboard)
+        places = {"threads": config.threads, "device": device, "ranks": ranks, "tensorboard": config.tensorboard}
+        trainer = Trainer(surface, source, chosen, folder, **places)
         if start is not None:
             trainer.start_from(start)
-        if overwrite:
+        if config.overwrite:
             trainer.discard()
-        _train(trainer, resume, f"{category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices")
+        what = f"{config.category}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices"
+        _train(trainer, config.resume, what)
     finally:
         leave_ranks()
     if ranks.writes:
-        say(f"  written to {folder} · next: dp3d-model evaluate --category {category}")
+        say(f"  written to {folder} · next: dp3d-model evaluate --category {config.category}")
 
 
 def opened(address: str, split: str, category: str, config: TrainConfig, start: Lifter | None, mixed: bool) -> tuple[Source, Surface]:
@@ -123,7 +87,7 @@ def opened(address: str, split: str, category: str, config: TrainConfig, start: 
         say(f"{category}: perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
     if start is not None:
         check_template(start, reader.template.name, reader.template.content_hash, address)
-    surface = surface_of(reader.template, reader.basis.functions, config.basis) if start is None else start.surface
+    surface = surface_of(reader.template, reader.basis.functions, config.model.basis) if start is None else start.surface
     if mixed:
         return Joined([source, synthetic_views(category, reader.template, fields)]), surface
     if sum(source.sizes) < FEW:
@@ -132,8 +96,8 @@ def opened(address: str, split: str, category: str, config: TrainConfig, start: 
     return source, surface
 
 
-def initial_model(init: str | None, category: str) -> Lifter | None:
-    """The model that --init names; None without.
+def initial_model(init: str, category: str) -> Lifter | None:
+    """The model that --init names; None where it is empty.
 
     Raises:
         InputMissing: no such model, or none is embedded for the category.

@@ -1,9 +1,12 @@
 """The models to compare with: rigid template, per-instance fit, linear model and C3DPO, all through the one interface."""
 
+from functools import reduce
+from operator import or_
+
 import pytest
 import torch
 
-from dp3d_model.config import PRESETS, preset
+from dp3d_model.config import preset, preset_values
 from dp3d_model.evaluation.evaluator import score_model
 from dp3d_model.lifting.model_file import load_model
 from dp3d_model.lifting.test_time import drawn_rings, own_reprojection, refined
@@ -11,15 +14,15 @@ from dp3d_model.networks.lifter import Lifter, reproject
 from dp3d_model.training.trainer import Trainer
 from tests.model.toy import TINY, toy_instances, toy_surface
 
-SMALL = {name: TINY[name] for name in ("width", "bottleneck", "blocks", "basis")}
+SMALL = {name: TINY[name] for name in ("model.width", "model.bottleneck", "model.blocks", "model.basis")}
 
 
-def small(name, **changes):
-    return preset(name, **(SMALL | changes))
+def small(name, *changes):
+    return preset(name, reduce(or_, changes, SMALL))
 
 
-def fit(**changes):
-    return small("fit", **({"parts": 4, "refine_steps": 40} | changes))
+def fit(*changes):
+    return small("fit", {"model.parts": 4, "refine.steps": 40}, *changes)
 
 
 @pytest.mark.parametrize("name", ["rigid", "fit"])
@@ -53,13 +56,13 @@ def test_the_fit_explains_more_of_the_keypoints_than_the_rigid_template():
     assert after.mean() < 0.7 * before.mean()
 
 
-@pytest.mark.parametrize("changes", [{}, {"drawn_rings": 30}, {"refine_tie": 0.1}])
+@pytest.mark.parametrize("changes", [{}, {"loss.drawn_rings": 30}, {"refine.tie": 0.1}])
 def test_no_instance_depends_on_the_others_of_its_batch(changes):
     """A law: alone, in company, or in another order, an instance is refined to the same shape."""
     surface = toy_surface()
     world = toy_instances(surface, 12, bend=0.5)
     world.visible[3, 40:] = False
-    lifter = Lifter(surface, fit(**changes)).eval()
+    lifter = Lifter(surface, fit(changes)).eval()
     together = refined(lifter, lifter.observe(world.keypoints, world.visible)).posed
     for chosen in ([3], [7, 3, 0]):
         some = world.take(chosen)
@@ -76,19 +79,21 @@ def test_the_rings_of_a_step_are_drawn_by_the_step_alone():
 
 def test_the_numbers_of_c3dpo():
     one = preset("c3dpo")
-    assert (one.body, one.basis_shapes, one.rotations, one.camera, one.network_input) == ("basis", 10, "log", "learned", "keypoints")
-    assert (one.optimiser, one.momentum, one.learning_rate, one.batch) == ("sgd", 0.9, 0.001, 256)
-    assert (one.canonical_weight, one.canonical_copies, one.arap_weight, one.entropy_weight) == (1.0, 4, 0.0, 0.0)
-    own, recipe = PRESETS["c3dpo-adamw"], ("batch", "canonical_copies", "learning_rate")
-    assert {name: PRESETS["c3dpo"][name] for name in own if name not in recipe} == {name: own[name] for name in own if name not in recipe}
-    assert preset("c3dpo-adamw").optimiser == "adamw"
+    own = one.model
+    assert (own.body, own.basis_shapes, own.rotations, own.camera, own.network_input) == ("basis", 10, "log", "learned", "keypoints")
+    assert (one.optim.optimiser, one.optim.momentum, one.optim.learning_rate, one.optim.batch) == ("sgd", 0.9, 0.001, 256)
+    assert (one.loss.canonical, one.loss.canonical_copies, one.loss.arap, one.loss.entropy) == (1.0, 4, 0.0, 0.0)
+    own, recipe = preset_values("c3dpo-adamw"), ("optim.batch", "loss.canonical_copies", "optim.learning_rate")
+    paper = preset_values("c3dpo")
+    assert {name: paper[name] for name in own if name not in recipe} == {name: own[name] for name in own if name not in recipe}
+    assert preset("c3dpo-adamw").optim.optimiser == "adamw"
 
 
 def test_c3dpo_learns_a_body_without_a_template(tmp_path):
     """It starts from noise that is no body at all, and comes nearer to the keypoints."""
     surface = toy_surface(subdivisions=1)
     world = toy_instances(surface, 64)
-    config = small("c3dpo-adamw", steps=100, batch=32, learning_rate=0.003, warmup=1)
+    config = small("c3dpo-adamw", {"optim.steps": 100, "optim.batch": 32, "optim.learning_rate": 0.003, "optim.warmup": 1})
     trainer = Trainer(surface, world.source(), config, tmp_path)
     seen = trainer.objective.lifter.observe(world.keypoints, world.visible)
     first = trainer.objective(seen, seen, torch.Generator().manual_seed(0))

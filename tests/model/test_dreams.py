@@ -9,8 +9,8 @@ from dp3d_model.networks.lifter import Lifter
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 
-def lifted_world(**changes):
-    surface, config = toy_surface(), tiny(**changes)
+def lifted_world(*changes):
+    surface, config = toy_surface(), tiny(*changes)
     lifter = Lifter(surface, config)
     with torch.no_grad():
         for trunk in lifter.trunks:
@@ -35,7 +35,7 @@ def test_a_dream_is_each_shape_under_the_camera_and_the_visibility_of_another():
 
 def test_dreams_of_a_rigid_body_come_true():
     """A known answer: the closed-form camera of the rigid template is exact, so nothing is lost on the way."""
-    lifter, lifted, seen = lifted_world(body="rigid", network=False)
+    lifter, lifted, seen = lifted_world({"model.body": "rigid", "model.network": False})
     dreamt = dream(lifter, lifted, seen, torch.Generator().manual_seed(1))
     assert float(dream_loss(lifter, dreamt, None, 0.01)) < 1e-6
 
@@ -54,7 +54,7 @@ def test_the_loss_looks_at_drawn_vertices_alone():
 def test_the_objective_dreams_where_its_weight_asks_for_it():
     surface, world = toy_surface(), toy_instances(toy_surface(), 8)
     for weight, expected in ((0.0, False), (0.5, True)):
-        objective = Objective(surface, tiny(dream_weight=weight))
+        objective = Objective(surface, tiny({"loss.cycle": weight}))
         seen = objective.lifter.observe(world.keypoints, world.visible)
         losses = objective(seen, seen, torch.Generator().manual_seed(0))
-        assert ("dream" in losses) is expected
+        assert ("cycle" in losses) is expected

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from dp3d_data.config import changed
 from dp3d_data.run_lengths import encode_pixels
-from dp3d_model.config import TEST_TIME, preset
+from dp3d_model.config import preset
 from dp3d_model.evaluation.quality import silhouette_iou
 from dp3d_model.export.render import silhouette
 from dp3d_model.lifting.model_file import load_model, save_model
@@ -48,11 +49,11 @@ def test_no_mask_at_all_is_no_silhouette():
     assert float(empty.outside(torch.ones(1, 3, 2)).sum()) == 0
 
 
-def lifter_with_prior(world, **changes):
+def lifter_with_prior(world, *changes):
     """A network whose answers differ, and the prior of them."""
     surface = toy_surface()
     torch.manual_seed(0)
-    lifter = Lifter(surface, tiny(prior_directions=8, scale="learned", **changes)).eval()
+    lifter = Lifter(surface, tiny({"model.prior_directions": 8, "model.scale": "learned"}, *changes)).eval()
     for parameter in lifter.trunks.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     with torch.no_grad():
@@ -75,14 +76,14 @@ def test_a_prior_holds_the_answers_it_was_learned_from():
 def test_the_body_moves_to_its_mask_and_keypoints_within_the_prior():
     surface, world = toy_surface(), toy_instances(toy_surface(), 24)
     lifter = lifter_with_prior(world)
-    lifter.config = replace(lifter.config, refine_steps=0)
+    lifter.config = changed(lifter.config, {"refine.steps": 0})
     (start,) = predict(lifter, world)
     faces, masks = surface.faces.numpy(), []
     for i in range(len(world)):
         shown = start.at(i).projected() * [1.15, 0.9, 1.0] + [12.0, -7.0, 0.0]
         masks.append(encode_pixels(silhouette(shown, faces, 256, 256)))
     world = replace(world, masks=tuple(masks))
-    lifter.config = replace(lifter.config, **TEST_TIME)
+    lifter.config = replace(lifter.config, refine=preset("photographs").refine)
     (end,) = predict(lifter, world)
     before, after = ([silhouette_iou(many.at(i).projected(), faces, masks[i]) for i in range(len(world))] for many in (start, end))
     assert np.mean(after) > np.mean(before) + 0.02
@@ -95,7 +96,7 @@ def test_keypoints_that_are_not_trusted_do_not_pull():
     wrong[:, ::3] += 80.0
     weights = torch.ones(6, world.keypoints.shape[1])
     weights[:, ::3] = 0.02
-    lifter = Lifter(toy_surface(), preset("fit", parts=4, refine_steps=40)).eval()
+    lifter = Lifter(toy_surface(), preset("fit", {"model.parts": 4, "refine.steps": 40})).eval()
     seen = lifter.observe(wrong, world.visible)
     trusted = seen.visible & (weights > 0.5)
     clean = replace(seen, visible=trusted)
@@ -109,7 +110,7 @@ def test_instances_move_alone():
     lifter = lifter_with_prior(world)
     masks = tuple(encode_pixels(square(low=(10 + i, 20))) if i % 3 else None for i in range(24))
     world = replace(world, masks=masks, weights=torch.rand(24, world.keypoints.shape[1]) * world.visible)
-    lifter.config = replace(lifter.config, **TEST_TIME)
+    lifter.config = replace(lifter.config, refine=preset("photographs").refine)
     (together,) = predict(lifter, world)
     for i in (0, 7):
         (alone,) = predict(lifter, world.take([i]))

@@ -76,7 +76,7 @@ class TrainCseConfig:
     )
     crop_size: int = setting(224, "Side of the crops, pixels.", group="Training", minimum=64, common=False)
     learning_rate: float = setting(
-        1e-3, "Peak learning rate of AdamW; warm-up, then a cosine to zero.", group="Training", minimum=0
+        1e-3, "Peak learning rate of AdamW; warm-up, then a cosine to zero.", group="Training", minimum=0, common=False
     )
     warmup: int = setting(200, "Steps of linear warm-up.", group="Training", minimum=0, common=False)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", group="Training", minimum=0, common=False)
