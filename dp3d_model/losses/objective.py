@@ -1,4 +1,4 @@
-"""The total loss of a batch: reprojection, canonicalisation, rigidity, dreams and the others, weighted."""
+"""The total loss of a batch: reprojection, canonicalisation, rigidity, the lift-project-lift cycle and the others, weighted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.rotation_fit import nearest_rotation
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.losses.arap import OneRings, arap_loss
-from dp3d_model.losses.back_faces import Normals, facing_loss, outline_loss, outline_points
-from dp3d_model.losses.cycle import dream, dream_loss
+from dp3d_model.losses.back_faces import Normals, back_face_loss, outline_points, silhouette_loss
+from dp3d_model.losses.cycle import cycle_loss, other_views
 from dp3d_model.losses.terms import canonical_loss, entropy_loss, noisy_reprojection_loss, pseudo_huber, reprojection_loss, shape_loss
 from dp3d_model.networks.canonicaliser import Canonicaliser, rotated_copies
 from dp3d_model.networks.lifter import Lifted, Lifter, reproject
@@ -45,8 +45,8 @@ class Whole:
 class Objective(nn.Module):
     """Phi with what is needed to train it: Psi and the one-rings.
 
-    total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement), and our L_dream, L_truth, L_facing and L_outline; a weight of 0
-    skips the loss and its cost.
+    total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement), and our L_cycle, L_truth, L_back_face and L_silhouette; a
+    weight of 0 skips the loss and its cost.
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
@@ -68,7 +68,7 @@ class Objective(nn.Module):
             shown: what the network reads.
             seen: what its answer is compared with, in the same units.
             whole: the batch that these instances are a part of. The means of its parts' losses, weighted by their instances, are then
-                its own, with the same random numbers; only dreams and `canonical_instances` stay within a part.
+                its own, with the same random numbers; only the cycle and `canonical_instances` stay within a part.
         """
         centres, chosen = self.draw(generator)
         lifted = self.lifter(shown, chosen)
@@ -81,14 +81,14 @@ class Objective(nn.Module):
             losses["arap"] = self._arap(lifted, centres, chosen)
             total = total + self.config.loss.arap * losses["arap"]
         for name, weight, loss, of_hidden in (
-            ("back_face", self.config.loss.back_face, self._facing, False),
-            ("silhouette", self.config.loss.silhouette, self._outline, True),
+            ("back_face", self.config.loss.back_face, self._back_face, False),
+            ("silhouette", self.config.loss.silhouette, self._silhouette, True),
         ):
             if weight:
                 losses[name] = loss(lifted, seen, centres, chosen) * _weight(seen.visible, centres, whole, of_hidden)
                 total = total + weight * losses[name]
         if self.config.loss.cycle:
-            losses["cycle"] = dream_loss(self.lifter, dream(self.lifter, lifted, shown, generator), chosen, self.config.loss.epsilon)
+            losses["cycle"] = cycle_loss(self.lifter, other_views(self.lifter, lifted, shown, generator), chosen, self.config.loss.epsilon)
             total = total + self.config.loss.cycle * losses["cycle"]
         if seen.truth is not None:
             losses["truth"] = self._truth(lifted, shown.at(chosen), seen.at(chosen))
@@ -134,18 +134,18 @@ class Objective(nn.Module):
         true = torch.where(known[:, None, None], seen.truth, found.detach())
         return (shape_loss(found, true, shown.visible, self.config.loss.epsilon) + SCALE_SHARE * scale).mean()
 
-    def _facing(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+    def _back_face(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         normal = self.normals(lifted.posed, middle, chosen)
         away = (normal * lifted.rotation[:, None, 2]).sum(2)
-        return facing_loss(away, seen.visible[:, middle], self.config.loss.epsilon)
+        return back_face_loss(away, seen.visible[:, middle], self.config.loss.epsilon)
 
-    def _outline(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+    def _silhouette(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         places = middle if chosen is None else torch.searchsorted(chosen, middle)
         projected = reproject(lifted, seen.at(chosen))[:, places]
         near = seen.at(self.outline)
-        return outline_loss(projected, ~seen.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.loss.epsilon)
+        return silhouette_loss(projected, ~seen.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.loss.epsilon)
 
     def _canonical(self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, whole: Whole | None) -> Tensor:
         first, count = (whole.first, whole.count) if whole else (0, len(lifted.posed))

@@ -22,7 +22,7 @@ from tests.model.toy import blob
 PROGRAMS = {"dp3d-data": data.main, "dp3d-model": model.main}
 SMALL = [*OPTIONS, "--steps", "2", "--batch", "8"]
 STUDY = [*OPTIONS, "--set", "optim.steps=2", "--set", "optim.batch=8"]
-CSE = "dp3d-data evaluate-cse --count 1 --size 64"
+CSE = "dp3d-data evaluate-cse --count 1 --set size=64"
 PROJECT = "dp3d-data project --dataset neutral --root inputs/fits.json --body inputs/body.npz"
 # What each command is given besides the option at fault, all of it small; the option; the name that it gets.
 CASES = [

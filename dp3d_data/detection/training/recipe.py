@@ -34,8 +34,9 @@ class TrainCseConfig:
         True, "Mirror half of the images, where the template knows its symmetry.", group="World", common=False
     )
 
-    overlaid: float = setting(
-        0.3, "Share of the images over which an animal of another image is laid.", group="World", minimum=0, maximum=1, common=False,
+    copy_paste: float = setting(
+        0.3, "Share of the images over which an animal of another image is laid.", group="World", minimum=0, maximum=1,
+        common=False, was="overlaid",
     )
     renders: int = setting(
         4000, "Different rendered images, over all kinds; each is cut, turned, mirrored and lit anew when it is used.", group="World",
@@ -80,8 +81,9 @@ class TrainCseConfig:
     )
     warmup: int = setting(200, "Steps of linear warm-up.", group="Training", minimum=0, common=False)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", group="Training", minimum=0, common=False)
-    average: float = setting(
-        0.998, "Decay of the averaged weights, which are saved and scored.", group="Training", minimum=0, maximum=1, common=False
+    ema_decay: float = setting(
+        0.998, "Decay of the averaged weights, which are saved and scored.", group="Training", minimum=0, maximum=1,
+        common=False, was="average"
     )
 
     embedding_weight: float = setting(
