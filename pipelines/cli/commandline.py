@@ -316,5 +316,7 @@ def _option(one: Declared, name: str) -> Callable[[Callable], Callable]:
     if one.item is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, **settings)
     choices = one.field.metadata.get("choices")
+    if choices and "" in choices:
+        settings["metavar"] = f"[{one.values()}]"
     settings["type"] = click.Choice(choices) if choices else {int: int, float: float}.get(one.item, str)
     return click.option(flag, name, **settings)
