@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -38,11 +38,15 @@ def setting(
     Args:
         group: heading that it stands under; the name of its section where empty.
         choices, minimum, maximum: what it may be.
-        common: an option of the command; otherwise it is reached by `--set` and listed by `--help-all`.
+        common: an option of the command; otherwise (`rare`) it is reached by `--set` and listed by `--help-all`.
         was: its name before version 0.2, where that was neither this one nor this one with underscores.
     """
     metadata = {"help": help, "group": group, "choices": choices, "minimum": minimum, "maximum": maximum, "common": common, "was": was}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+# A setting that is no option, since few need it.
+rare = partial(setting, common=False)
 
 
 class Declared(NamedTuple):

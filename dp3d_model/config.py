@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from dp3d_data.config import changed, flat, from_mapping, read_toml, setting
+from dp3d_data.config import changed, flat, from_mapping, rare, read_toml, setting
 from dp3d_data.errors import ConfigError
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -21,68 +21,58 @@ EVALUATION_ONLY = {"3dpw": "human36m"}
 class ModelConfig:
     """What deforms, and the network that tells how: everything that a state or a model file must agree on."""
 
-    body: str = setting(
+    body: str = rare(
         "parts", "What deforms: soft parts, a linear function of the basis, C3DPO's shape basis, or nothing.",
-        choices=("parts", "linear", "basis", "rigid"), common=False,
+        choices=("parts", "linear", "basis", "rigid"),
     )  # fmt: skip
-    network: bool = setting(True, "Predict with a network; without one only refinement finds the shape.", common=False)
-    passes: int = setting(
-        1, "Times that the network reads what its last answer leaves, and corrects it.", minimum=1, common=False
-    )
-    rotations: str = setting(
-        "6d", "Numbers of a rotation: six, or axis times angle.", choices=("6d", "log"), common=False
-    )
-    basis_shapes: int = setting(10, "Shapes of C3DPO's basis.", minimum=1, common=False)
-    parts: int = setting(20, "Soft parts of the template.", minimum=1, common=False)
-    blendshapes: int = setting(5, "Blendshapes; 0 for none.", minimum=0, common=False)
-    basis: int = setting(64, "Laplace-Beltrami functions used.", minimum=1, common=False)
-    sharpness: float = setting(200.0, "How crisp the parts start.", minimum=0, common=False)
-    pivot: str = setting(
+    network: bool = rare(True, "Predict with a network; without one only refinement finds the shape.")
+    passes: int = rare(1, "Times that the network reads what its last answer leaves, and corrects it.", minimum=1)
+    rotations: str = rare("6d", "Numbers of a rotation: six, or axis times angle.", choices=("6d", "log"))
+    basis_shapes: int = rare(10, "Shapes of C3DPO's basis.", minimum=1)
+    parts: int = rare(20, "Soft parts of the template.", minimum=1)
+    blendshapes: int = rare(5, "Blendshapes; 0 for none.", minimum=0)
+    basis: int = rare(64, "Laplace-Beltrami functions used.", minimum=1)
+    sharpness: float = rare(200.0, "How crisp the parts start.", minimum=0)
+    pivot: str = rare(
         "part", "Parts turn about their own centre, about the joint to their parent in a tree of parts, or about the origin.",
-        choices=("part", "joint", "origin"), common=False,
+        choices=("part", "joint", "origin"),
     )  # fmt: skip
-    camera: str = setting(
+    camera: str = rare(
         "closed-form", "Camera: closed form and a learned residual, or learned.",
-        choices=("closed-form", "learned"), common=False,
+        choices=("closed-form", "learned"),
     )  # fmt: skip
-    camera_steps: int = setting(
-        0, "Gauss-Newton steps that fit the camera to each posed body.", minimum=0, common=False
-    )
-    scale: str = setting(
+    camera_steps: int = rare(0, "Gauss-Newton steps that fit the camera to each posed body.", minimum=0)
+    scale: str = rare(
         "fitted", "Image scale: of the rigid fit, solved for each posed body, or with a learned correction.",
-        choices=("fitted", "solved", "learned"), common=False,
+        choices=("fitted", "solved", "learned"),
     )  # fmt: skip
-    projection: str = setting(
+    projection: str = rare(
         "orthographic", "Projection: orthographic, or perspective where the shards know the intrinsics.",
-        choices=("orthographic", "perspective"), common=False,
+        choices=("orthographic", "perspective"),
     )  # fmt: skip
-    network_input: str = setting(
+    network_input: str = rare(
         "residual", "What the network reads: what the rigid fit leaves, or keypoints.",
-        choices=("residual", "keypoints"), common=False,
+        choices=("residual", "keypoints"),
     )  # fmt: skip
-    keypoint_weights: bool = setting(
-        False, "Trust each keypoint as far as its forward-backward weight says.", common=False
-    )
-    encoder: str = setting(
+    keypoint_weights: bool = rare(False, "Trust each keypoint as far as its forward-backward weight says.")
+    encoder: str = rare(
         "cells", "How the input is gathered: means over patches, or attention of latents over the visible surface.",
-        choices=("cells", "attention"), common=False,
+        choices=("cells", "attention"),
     )  # fmt: skip
-    input_cells: int = setting(
-        512, "Patches that the input is averaged over; 0 feeds every vertex.", minimum=0, common=False
-    )
-    latents: int = setting(32, "Latents of the attention.", minimum=1, common=False)
-    latent_blocks: int = setting(2, "Blocks of self-attention among them.", minimum=0, common=False)
-    width: int = setting(1024, "Width of the network.", minimum=1, common=False)
-    bottleneck: int = setting(256, "Width inside a residual block.", minimum=1, common=False)
-    norm: str = setting("layer", "Normalisation of its layers.", choices=("batch", "layer"), common=False)
-    blocks: int = setting(6, "Residual blocks.", minimum=0, common=False)
-    noise: str = setting(
+    input_cells: int = rare(512, "Patches that the input is averaged over; 0 feeds every vertex.", minimum=0)
+    latents: int = rare(32, "Latents of the attention.", minimum=1)
+    latent_blocks: int = rare(2, "Blocks of self-attention among them.", minimum=0)
+    width: int = rare(1024, "Width of the network.", minimum=1)
+    bottleneck: int = rare(256, "Width inside a residual block.", minimum=1)
+    norm: str = rare("layer", "Normalisation of its layers.", choices=("batch", "layer"))
+    blocks: int = rare(6, "Residual blocks.", minimum=0)
+    noise: str = rare(
         "off", "Predicted noise of each keypoint: off, clipped, or the literal formula.",
-        choices=("off", "clipped", "literal"), common=False,
+        choices=("off", "clipped", "literal"),
     )  # fmt: skip
-    prior_directions: int = setting(
+    prior_directions: int = rare(
         0, "Directions of the body's numbers that are kept as a prior of poses and shapes; 0 for none.",
-        minimum=0, common=False,
+        minimum=0,
     )  # fmt: skip
 
 
@@ -90,52 +80,46 @@ class ModelConfig:
 class LossConfig:
     """Weights of the losses, and what they are taken on."""
 
-    epsilon: float = setting(0.01, "Pseudo-Huber threshold, template units.", minimum=1e-9, common=False)
-    canonical: float = setting(
-        0.0, "Weight of the canonicalisation loss.", minimum=0, common=False, was="canonical_weight"
-    )
-    arap: float = setting(1.0, "Weight of the as-rigid-as-possible loss.", minimum=0, common=False, was="arap_weight")
-    entropy: float = setting(0.001, "Weight of the parts' entropy.", minimum=0, common=False, was="entropy_weight")
-    cycle: float = setting(
+    epsilon: float = rare(0.01, "Pseudo-Huber threshold, template units.", minimum=1e-9)
+    canonical: float = rare(0.0, "Weight of the canonicalisation loss.", minimum=0, was="canonical_weight")
+    arap: float = rare(1.0, "Weight of the as-rigid-as-possible loss.", minimum=0, was="arap_weight")
+    entropy: float = rare(0.001, "Weight of the parts' entropy.", minimum=0, was="entropy_weight")
+    cycle: float = rare(
         1.0, "Weight of lifting the model's own shapes, seen as other instances are, back to themselves.",
-        minimum=0, common=False, was="dream_weight",
+        minimum=0, was="dream_weight",
     )  # fmt: skip
-    truth: float = setting(
+    truth: float = rare(
         0.0, "Weight of the distance to the true vertices, where the shards know them; these instances' keypoints then teach nothing.",
-        minimum=0, common=False, was="truth_weight",
+        minimum=0, was="truth_weight",
     )  # fmt: skip
-    shape: float = setting(
-        0.0, "Weight of the squared blendshape coefficients.", minimum=0, common=False, was="shape_weight"
+    shape: float = rare(0.0, "Weight of the squared blendshape coefficients.", minimum=0, was="shape_weight")
+    back_face: float = rare(
+        0.0, "Weight of visible surface that faces away from the viewer.", minimum=0, was="facing_weight"
     )
-    back_face: float = setting(
-        0.0, "Weight of visible surface that faces away from the viewer.", minimum=0, common=False, was="facing_weight"
-    )
-    silhouette: float = setting(
+    silhouette: float = rare(
         0.0, "Weight of hidden surface that lies outside the visible one.",
-        minimum=0, common=False, was="outline_weight",
+        minimum=0, was="outline_weight",
     )  # fmt: skip
-    arap_rotations: str = setting(
+    arap_rotations: str = rare(
         "best", "Local rotation: best for each one-ring, or blended from the parts.",
-        choices=("best", "blended"), common=False,
+        choices=("best", "blended"),
     )  # fmt: skip
-    arap_rest: str = setting(
+    arap_rest: str = rare(
         "shaped", "Edges are kept as in the template with blendshapes, or without.",
-        choices=("shaped", "template"), common=False,
+        choices=("shaped", "template"),
     )  # fmt: skip
-    drawn_rings: int = setting(
+    drawn_rings: int = rare(
         128, "One-rings of the template drawn for each step, on which its losses are taken; 0 takes all.",
-        minimum=0, common=False,
+        minimum=0,
     )  # fmt: skip
-    canonical_copies: int = setting(
-        1, "Random rotations of each shape for the canonicalisation.", minimum=1, common=False
-    )
-    canonical_instances: int = setting(
+    canonical_copies: int = rare(1, "Random rotations of each shape for the canonicalisation.", minimum=1)
+    canonical_instances: int = rare(
         0, "Instances of a batch, drawn at random, on which the canonicalisation is taken; 0 for all.",
-        minimum=0, common=False,
+        minimum=0,
     )  # fmt: skip
-    canonical_law: str = setting(
+    canonical_law: str = rare(
         "uniform-angle", "Law of these rotations (C3DPO: uniform-angle).",
-        choices=("uniform-angle", "uniform"), common=False,
+        choices=("uniform-angle", "uniform"),
     )  # fmt: skip
 
 
@@ -143,34 +127,34 @@ class LossConfig:
 class OptimConfig:
     """Steps and how they are made."""
 
-    optimiser: str = setting("adamw", "Optimiser.", choices=("adamw", "sgd"), common=False)
+    optimiser: str = rare("adamw", "Optimiser.", choices=("adamw", "sgd"))
     learning_rate: float = setting(1e-3, "Learning rate at its highest.", minimum=0)
-    momentum: float = setting(0.99, "Momentum of sgd.", minimum=0, maximum=1, common=False)
-    weight_decay: float = setting(0.001, "Weight decay.", minimum=0, common=False)
-    schedule: str = setting(
+    momentum: float = rare(0.99, "Momentum of sgd.", minimum=0, maximum=1)
+    weight_decay: float = rare(0.001, "Weight decay.", minimum=0)
+    schedule: str = rare(
         "cosine", "Learning rate: cosine to 0, or a tenth after 80 % of the steps.",
-        choices=("cosine", "step"), common=False,
+        choices=("cosine", "step"),
     )  # fmt: skip
-    warmup: int = setting(20, "Steps of linear warm-up.", minimum=0, common=False)
-    grad_clip: float = setting(1.0, "Largest norm of the gradient; 0 for none.", minimum=0, common=False, was="clip")
+    warmup: int = rare(20, "Steps of linear warm-up.", minimum=0)
+    grad_clip: float = rare(1.0, "Largest norm of the gradient; 0 for none.", minimum=0, was="clip")
     batch: int = setting(128, "Instances in a step.", minimum=2)
-    micro_batch: int = setting(
+    micro_batch: int = rare(
         0, "Instances handled at a time in a step, to save memory; 0 for all. Batch normalisation sees each part for itself.",
-        minimum=0, common=False,
+        minimum=0,
     )  # fmt: skip
-    precision: str = setting(
+    precision: str = rare(
         "float32", "Numbers inside the network while it trains.",
-        choices=("float32", "bfloat16", "float16"), common=False,
+        choices=("float32", "bfloat16", "float16"),
     )  # fmt: skip
-    divergence_factor: float = setting(
+    divergence_factor: float = rare(
         100.0, "Stop where the loss is so many times the largest of the first 10 steps; 0 for never.",
-        minimum=0, common=False, was="explosion",
+        minimum=0, was="explosion",
     )  # fmt: skip
     steps: int = setting(400, "Steps; 0 counts epochs instead.", minimum=0)
-    epochs: int = setting(0, "Epochs, where steps is 0.", minimum=0, common=False)
-    ema_decay: float = setting(
+    epochs: int = rare(0, "Epochs, where steps is 0.", minimum=0)
+    ema_decay: float = rare(
         0.99, "Decay of the running average of the weights; 0 for none.",
-        minimum=0, maximum=1, common=False, was="average",
+        minimum=0, maximum=1, was="average",
     )  # fmt: skip
 
 
@@ -178,25 +162,19 @@ class OptimConfig:
 class DataConfig:
     """What the network reads of an instance while it trains."""
 
-    shuffle_buffer: int = setting(
+    shuffle_buffer: int = rare(
         8192, "Instances shuffled together: more take more memory, 10 bytes a visible vertex; 0 for all.",
-        minimum=0, common=False, was="window",
+        minimum=0, was="window",
     )  # fmt: skip
-    keypoint_dropout: float = setting(
+    keypoint_dropout: float = rare(
         0.5, "Largest share of visible vertices hidden from the network at random.",
-        minimum=0, maximum=1, common=False, was="hide",
+        minimum=0, maximum=1, was="hide",
     )  # fmt: skip
-    mirror: bool = setting(
-        False, "Show half of the instances mirrored, where the template's symmetry is known.", common=False
-    )
-    rotation: float = setting(
-        0.0, "Largest turn in the image, degrees.", minimum=0, maximum=180, common=False, was="turn"
-    )
-    warp: float = setting(
-        0.0, "Largest smooth displacement of the keypoints it reads, sides of the box.", minimum=0, common=False
-    )
-    keypoint_jitter: float = setting(
-        0.01, "Largest noise of the keypoints it reads, sides of the box.", minimum=0, common=False, was="shake"
+    mirror: bool = rare(False, "Show half of the instances mirrored, where the template's symmetry is known.")
+    rotation: float = rare(0.0, "Largest turn in the image, degrees.", minimum=0, maximum=180, was="turn")
+    warp: float = rare(0.0, "Largest smooth displacement of the keypoints it reads, sides of the box.", minimum=0)
+    keypoint_jitter: float = rare(
+        0.01, "Largest noise of the keypoints it reads, sides of the box.", minimum=0, was="shake"
     )
 
 
@@ -204,32 +182,30 @@ class DataConfig:
 class RefineConfig:
     """Test-time optimisation: each instance is fitted to its own keypoints after the network."""
 
-    steps: int = setting(
+    steps: int = rare(
         0, "Steps that fit each instance's own keypoints after the network.",
-        minimum=0, common=False, was="refine_steps",
+        minimum=0, was="refine_steps",
     )  # fmt: skip
-    learning_rate: float = setting(0.003, "Learning rate of these steps.", minimum=0, common=False, was="refine_rate")
-    arap: float = setting(
-        3.0, "Weight of the as-rigid-as-possible loss in them.", minimum=0, common=False, was="refine_arap"
-    )
-    tie: float = setting(
+    learning_rate: float = rare(0.003, "Learning rate of these steps.", minimum=0, was="refine_rate")
+    arap: float = rare(3.0, "Weight of the as-rigid-as-possible loss in them.", minimum=0, was="refine_arap")
+    tie: float = rare(
         0.0, "Weight of the squared distance to the network's answer in them.",
-        minimum=0, common=False, was="refine_tie",
+        minimum=0, was="refine_tie",
     )  # fmt: skip
-    silhouette: float = setting(
+    silhouette: float = rare(
         0.0, "Weight of the distance to the mask, both ways, where there is one.",
-        minimum=0, common=False, was="refine_silhouette",
+        minimum=0, was="refine_silhouette",
     )  # fmt: skip
-    prior: float = setting(
-        0.0, "Weight of the squared distance to the middle of the prior.", minimum=0, common=False, was="refine_prior"
+    prior: float = rare(
+        0.0, "Weight of the squared distance to the middle of the prior.", minimum=0, was="refine_prior"
     )
-    stay: float = setting(
+    stay: float = rare(
         0.0, "Weight of the squared distance to the network's answer along the prior, in standard deviations.",
-        minimum=0, common=False, was="refine_stay",
+        minimum=0, was="refine_stay",
     )  # fmt: skip
-    stride: float = setting(
+    stride: float = rare(
         10.0, "Learning rate along the prior's directions, in standard deviations, over that of all else.",
-        minimum=0, common=False, was="refine_stride",
+        minimum=0, was="refine_stride",
     )  # fmt: skip
 
 
@@ -238,8 +214,8 @@ class RunConfig:
     """Random numbers and records of a run."""
 
     seed: int = setting(0, "Seed of every random number.", minimum=0)
-    save_every: int = setting(100, "Steps between saved states.", minimum=1, common=False)
-    log_every: int = setting(10, "Steps between lines of metrics.jsonl.", minimum=1, common=False)
+    save_every: int = rare(100, "Steps between saved states.", minimum=1)
+    log_every: int = rare(10, "Steps between lines of metrics.jsonl.", minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from dp3d_data.config import setting, workspace
+from dp3d_data.config import rare, setting, workspace
 from dp3d_model.config import TrainConfig
 
 
@@ -15,8 +15,8 @@ class LearningConfig(TrainConfig):
 
     category: str = setting("dog", "Whose part of the workspace to use.", group="Input")
     shards: str = setting("", "Shards to learn from, also at an fsspec address. None: the category's.", group="Input")
-    split: str = setting("train", "Split to learn from.", group="Input", common=False)
-    threads: int = setting(1, "Threads that read ahead.", group="Input", minimum=0, common=False)
+    split: str = rare("train", "Split to learn from.", group="Input")
+    threads: int = rare(1, "Threads that read ahead.", group="Input", minimum=0)
     out: str = setting("", "Folder of the results. None: in the category's part of the workspace.", group="Output")
     overwrite: bool = setting(False, "Discard what another recipe left in that folder.", group="Output")
 
@@ -47,7 +47,7 @@ class TrainingConfig(LearningConfig):
         group="Input", choices=("", "synth"),
     )  # fmt: skip
     resume: bool = setting(False, "Go on from the saved state with other settings.", group="Output")
-    tensorboard: bool = setting(False, "Write event files for TensorBoard too.", group="Output", common=False)
+    tensorboard: bool = rare(False, "Write event files for TensorBoard too.", group="Output")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ class StudyConfig(LearningConfig):
     """Several trainings, measured on the same instances."""
 
     test_shards: str = setting("", "Shards with truth to measure on. None: those of --shards.", group="Input")
-    test_split: str = setting("val", "Split to measure on.", group="Input", common=False)
-    count: int = setting(0, "First test instances; 0 takes all.", group="Input", minimum=0, common=False)
+    test_split: str = rare("val", "Split to measure on.", group="Input")
+    count: int = rare(0, "First test instances; 0 takes all.", group="Input", minimum=0)
 
     def test_source(self) -> str:
         """The shards to measure on."""
@@ -73,7 +73,7 @@ class AblationConfig(StudyConfig):
         0.0, "Training time of the full model; the steps that fit are those of every variant. 0: the recipe's steps.",
         group="Rows", minimum=0,
     )  # fmt: skip
-    examples: int = setting(5, "Instances that are drawn.", group="Rows", minimum=1, common=False)
+    examples: int = rare(5, "Instances that are drawn.", group="Rows", minimum=1)
 
 
 FIGURES = ("noise", "training-noise", "lower-half")
@@ -85,13 +85,13 @@ class RobustnessConfig(StudyConfig):
 
     figure: tuple[str, ...] = setting(FIGURES[:1], "What to measure; again for more.", group="Figures", choices=FIGURES)
     models: tuple[str, ...] = setting((), "Model, also as NAME=PATH; again for more. None: the category's.", group="Input")
-    levels: tuple[float, ...] = setting(
-        (0.0, 1.0, 2.0, 5.0, 10.0), "Noise, % of the box.", group="Figures", minimum=0, maximum=100, common=False
+    levels: tuple[float, ...] = rare(
+        (0.0, 1.0, 2.0, 5.0, 10.0), "Noise, % of the box.", group="Figures", minimum=0, maximum=100
     )
-    hidden: tuple[float, ...] = setting(
-        (0.0, 50.0, 80.0, 90.0, 95.0), "Hidden keypoints, %.", group="Figures", minimum=0, maximum=100, common=False
+    hidden: tuple[float, ...] = rare(
+        (0.0, 50.0, 80.0, 90.0, 95.0), "Hidden keypoints, %.", group="Figures", minimum=0, maximum=100
     )
-    rates: tuple[float, ...] = setting(
-        (0.0, 25.0, 50.0, 75.0, 100.0), "Lost lower halves, %.", group="Figures", minimum=0, maximum=100, common=False
+    rates: tuple[float, ...] = rare(
+        (0.0, 25.0, 50.0, 75.0, 100.0), "Lost lower halves, %.", group="Figures", minimum=0, maximum=100
     )
-    up: str = setting("z", "Upward axis of the template.", group="Figures", choices=("x", "y", "z"), common=False)
+    up: str = rare("z", "Upward axis of the template.", group="Figures", choices=("x", "y", "z"))

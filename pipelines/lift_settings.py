@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dp3d_data.config import setting, workspace
+from dp3d_data.config import rare, setting, workspace
 from dp3d_data.errors import UsageError
 from pipelines.extract_settings import ExtractConfig
 
@@ -25,19 +25,19 @@ class LiftConfig:
     keypoints: str = setting("", "Keypoints of template vertices: .npz, .csv or .parquet (docs/use.md).", group="Input")
     model: str = setting("", "Model file or folder. None: the workspace's or embedded one.", group="Input")
     category: str = setting("dog", "Whose part of the workspace to use.", group="Input")
-    split: str = setting("all", 'Split of shards; "all" takes every split.', group="Input", common=False)
+    split: str = rare("all", 'Split of shards; "all" takes every split.', group="Input")
     optimise: bool | None = setting(
         None, "Fit each instance to its own keypoints and mask after the network. None: photographs, and as the model says.",
         group="Input",
     )  # fmt: skip
-    remeshed: bool = setting(False, "Accept shards on another meshing of the template.", group="Input", common=False)
-    score: float = setting(
+    remeshed: bool = rare(False, "Accept shards on another meshing of the template.", group="Input")
+    score: float = rare(
         ExtractConfig.score, "Detections in photographs below this score are not looked at.",
-        group="Input", minimum=0, maximum=1, common=False,
+        group="Input", minimum=0, maximum=1,
     )  # fmt: skip
-    min_vertices: int = setting(
+    min_vertices: int = rare(
         20, "Instances of photographs and keypoint files with fewer visible vertices are rejected.",
-        group="Input", minimum=1, common=False,
+        group="Input", minimum=1,
     )  # fmt: skip
     out: str = setting("", "Folder of the results. None: in the category's part of the workspace.", group="Output")
 

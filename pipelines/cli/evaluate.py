@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dp3d_data.config import setting, workspace
+from dp3d_data.config import rare, setting, workspace
 from dp3d_data.errors import UsageError
 from pipelines.cli.commandline import command, config_options, say
 
@@ -33,14 +33,14 @@ class EvaluateConfig:
         (), "Model file or folder to compare, also as NAME=PATH; again for more, or all of them after one --compare.", group="Input"
     )
     category: str = setting("dog", "Whose part of the workspace to use.", group="Input")
-    split: str = setting("val", 'Split to measure on; "all" takes every split.', group="Input", common=False)
-    count: int = setting(0, "First instances only; 0 takes all.", group="Input", minimum=0, common=False)
-    remeshed: bool = setting(False, "Accept shards on another meshing of the template.", group="Input", common=False)
+    split: str = rare("val", 'Split to measure on; "all" takes every split.', group="Input")
+    count: int = rare(0, "First instances only; 0 takes all.", group="Input", minimum=0)
+    remeshed: bool = rare(False, "Accept shards on another meshing of the template.", group="Input")
     stanford_extra: str = setting("", "StanfordExtra's annotation, json.", group="Photographs")
     coco: str = setting("", "COCO's annotation with masks and keypoints, json.", group="Photographs")
     images: str = setting("", "Folder of the photographs.", group="Photographs")
-    keypoints: str = setting(
-        "", "csv: index,vertex of the annotated keypoints. None: the built-in dog's.", group="Photographs", common=False
+    keypoints: str = rare(
+        "", "csv: index,vertex of the annotated keypoints. None: the built-in dog's.", group="Photographs"
     )
     out: str = setting("", "Folder of the report. None: evaluation in the category's part of the workspace.", group="Output")
 

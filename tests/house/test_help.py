@@ -87,8 +87,8 @@ def test_every_setting_has_a_text():
             call = field.value
             if ast.unparse(field.annotation).endswith("Config"):  # a section
                 continue
-            if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "setting" and len(call.args) == 2):
-                wrong.append(f"{place}: declare it with setting(default, help)")
+            if not (isinstance(call, ast.Call) and ast.unparse(call.func) in ("setting", "rare") and len(call.args) == 2):
+                wrong.append(f"{place}: declare it with setting(default, help) or rare(default, help)")
             elif not ast.unparse(call.args[1]).strip("'\"f "):
                 wrong.append(f"{place}: empty help")
     assert not wrong, "\n".join(wrong)
