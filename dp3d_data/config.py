@@ -237,13 +237,15 @@ def _typed(kind: Any, text: str) -> Any:
 
 def _unknown(cls: type, name: str, path: str | Path | None) -> typing.NoReturn:
     """Say which settings may be meant: of that name in a section, of that name before, or of a like one."""
-    known, leaf = declared(cls), name.rpartition(".")[2]
-    if now := former_names(cls).get(name):
+    known, leaf, former = declared(cls), name.rpartition(".")[2], former_names(cls)
+    if now := former.get(name):
         raise ConfigError(f"unknown setting {name!r}", hint=f"since version 0.2 it is {now!r}", path=path)
-    alike = difflib.get_close_matches(leaf, [one.leaf for one in known.values()], n=1)
+    alike = difflib.get_close_matches(leaf, [*(one.leaf for one in known.values()), *former], n=1)
     near = [other for other, one in known.items() if one.leaf == leaf] or difflib.get_close_matches(name, known, n=1)
     near = near or [other for other, one in known.items() if one.leaf in alike]
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known settings: {', '.join(known)}"
+    near = near or [former[other] for other in alike]
+    every = f"known settings: {', '.join(known)}" if len(known) <= 20 else "see --help-all of the command for every setting"
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else every
     raise ConfigError(f"unknown setting {name!r}", hint=hint, path=path)
 
 

@@ -140,8 +140,10 @@ def test_settings_by_their_former_names_are_read():
     config = read_config({old: value for old, (_, value) in OLD.items()}, "model.pt")
     assert config == changed(TrainConfig(), dict(OLD.values()))
     assert read_config(plain(config), "model.pt") == config
-    with pytest.raises(ConfigError, match="model.pt: unknown setting 'colour'"):
-        read_config({"colour": 1}, "model.pt")
+    with pytest.raises(ConfigError, match="(?s)model.pt: unknown setting 'zzz'.*--help-all"):
+        read_config({"zzz": 1}, "model.pt")
+    with pytest.raises(ConfigError, match="(?s)unknown setting 'explosio'.*did you mean 'optim.divergence_factor'"):
+        changed(config, {"explosio": 1.0})
 
 
 def test_every_setting_of_version_0_1_has_a_place():
