@@ -29,7 +29,7 @@ class ReportConfig:
     out: str | None = setting(None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output")
     title: str | None = rare(None, "Name of the dataset in its card. Default: from the category.", group="Dataset card")
     licence: str = rare("unknown", "Licence of the dataset in its card, as the Hugging Face hub names it.", group="Dataset card")
-    pictures: int = setting(24, "Most pictures of each section; large ones count twice.", minimum=0)
+    pictures: int = rare(24, "Most pictures of each section; large ones count twice.", minimum=0)
 
 
 @command("report", writes="file", example="dp3d-data report --category dog")

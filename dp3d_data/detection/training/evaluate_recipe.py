@@ -32,5 +32,5 @@ class EvaluateCseConfig:
     keypoints: str = rare("", "csv: index,vertex of the annotated keypoints. None: the built-in dog's.", group="Photographs")
     pictures: str = setting("", "Folder for overlays, and a sheet of all photographs.", group="Output")
     pictures_count: int = rare(12, "Overlays of each part.", group="Output", minimum=0)
-    device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
+    device: str = rare("cpu", "cpu, cuda or cuda:N.", group="Machine")
     out: str = setting("", "Write the measures to this json file too.", group="Output")
