@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -38,11 +38,15 @@ def setting(
     Args:
         group: heading that it stands under; the name of its section where empty.
         choices, minimum, maximum: what it may be.
-        common: an option of the command; otherwise it is reached by `--set` and listed by `--help-all`.
+        common: an option of the command; otherwise (`rare`) it is reached by `--set` and listed by `--help-all`.
         was: its name before version 0.2, where that was neither this one nor this one with underscores.
     """
     metadata = {"help": help, "group": group, "choices": choices, "minimum": minimum, "maximum": maximum, "common": common, "was": was}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+# A setting that is no option, since few need it.
+rare = partial(setting, common=False)
 
 
 class Declared(NamedTuple):
@@ -234,13 +238,15 @@ def _typed(kind: Any, text: str) -> Any:
 
 def _unknown(cls: type, name: str, path: str | Path | None) -> typing.NoReturn:
     """Say which settings may be meant: of that name in a section, of that name before, or of a like one."""
-    known, leaf = declared(cls), name.rpartition(".")[2]
-    if now := former_names(cls).get(name):
+    known, leaf, former = declared(cls), name.rpartition(".")[2], former_names(cls)
+    if now := former.get(name):
         raise ConfigError(f"unknown setting {name!r}", hint=f"since version 0.2 it is {now!r}", path=path)
-    alike = difflib.get_close_matches(leaf, [one.leaf for one in known.values()], n=1)
+    alike = difflib.get_close_matches(leaf, [*(one.leaf for one in known.values()), *former], n=1)
     near = [other for other, one in known.items() if one.leaf == leaf] or difflib.get_close_matches(name, known, n=1)
     near = near or [other for other, one in known.items() if one.leaf in alike]
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known settings: {', '.join(known)}"
+    near = near or [former[other] for other in alike]
+    every = f"known settings: {', '.join(known)}" if len(known) <= 20 else "see --help-all of the command for every setting"
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else every
     raise ConfigError(f"unknown setting {name!r}", hint=hint, path=path)
 
 

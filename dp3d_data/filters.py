@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dp3d_data.config import setting
+from dp3d_data.config import rare, setting
 from dp3d_data.errors import Unaccounted
 
 if TYPE_CHECKING:
@@ -18,32 +18,24 @@ if TYPE_CHECKING:
 class FilterConfig:
     """What an instance must satisfy."""
 
-    min_score: float = setting(
-        0.0, "Lowest score of a detection; extract has its own.", group="Filters", minimum=0, maximum=1, common=False
-    )
+    min_score: float = rare(0.0, "Lowest score of a detection; extract has its own.", group="Filters", minimum=0, maximum=1)
     min_visible_vertices: int = setting(50, "Fewest visible vertices.", group="Filters", minimum=0)
     min_visible_area: float = setting(
         0.1, "Least visible share of the template's area, where visibility comes from a known shape; exactly so much stays.",
         group="Filters", minimum=0, maximum=1,
     )
-    max_edges: int = setting(
-        2, "Most edges of the image that the box may touch.", group="Filters", minimum=0, maximum=4, common=False
+    max_edges: int = rare(2, "Most edges of the image that the box may touch.", group="Filters", minimum=0, maximum=4)
+    max_spread: float = rare(
+        0.1, "Largest mean spread of a vertex's pixels, as a share of the box's longer side.", group="Filters", minimum=0,
     )
-    max_spread: float = setting(
-        0.1, "Largest mean spread of a vertex's pixels, as a share of the box's longer side.", group="Filters", minimum=0, common=False,
-    )
-    min_cycle: float = setting(
-        0.0, "Lowest mean cycle weight, where there is one.", group="Filters", minimum=0, maximum=1, common=False
-    )
-    min_pixels: int = setting(
-        1, "Vertices with fewer pixels become invisible.", group="Filters of vertices", minimum=1, common=False
-    )
-    max_vertex_spread: float = setting(
+    min_cycle: float = rare(0.0, "Lowest mean cycle weight, where there is one.", group="Filters", minimum=0, maximum=1)
+    min_pixels: int = rare(1, "Vertices with fewer pixels become invisible.", group="Filters of vertices", minimum=1)
+    max_vertex_spread: float = rare(
         0.0, "Vertices whose pixels spread over more of the box's longer side become invisible; 0: none.",
-        group="Filters of vertices", minimum=0, common=False,
+        group="Filters of vertices", minimum=0,
     )
-    min_vertex_cycle: float = setting(
-        0.0, "Vertices with a lower cycle weight become invisible.", group="Filters of vertices", minimum=0, maximum=1, common=False,
+    min_vertex_cycle: float = rare(
+        0.0, "Vertices with a lower cycle weight become invisible.", group="Filters of vertices", minimum=0, maximum=1,
     )
 
 

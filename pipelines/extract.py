@@ -144,8 +144,7 @@ def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: Make
         require_own_template(config, template)
     shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
     work, recipe = (fingerprint(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
-    plan = Plan(config, inputs, template, model, make_predictor, recipe, work, out)
-    return replace(plan, out=beside(plan)) if config.beside else plan
+    return Plan(config, inputs, template, model, make_predictor, recipe, work, out)
 
 
 def _require_told_apart(plans: Sequence[Plan]) -> None:
@@ -180,12 +179,6 @@ def _for_here(config: ExtractConfig) -> ExtractConfig:
             raise
         return replace(config, device="cpu")
     return config
-
-
-def beside(plan: Plan) -> Path:
-    """The plan's folder, or one beside it named after the recipe where it holds the results of another."""
-    found = found_run(plan.out)
-    return plan.out if found in (None, ("extract", plan.recipe)) else plan.out.with_name(f"{plan.out.name}-{plan.recipe}")
 
 
 def network_of(config: ExtractConfig) -> tuple[MakePredictor, str, str]:

@@ -15,7 +15,7 @@ from dp3d_data.errors import RecipeMismatch
 from dp3d_data.files import write_text
 from dp3d_data.geometry import Template
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.runs import HASHED, changed_images, is_still_good
+from dp3d_data.shards.runs import HASHED, changed_images, is_still_good, marker_path
 
 # inputs, instances and failures that were finished since the last call
 Advance = Callable[[int, int, int], None]

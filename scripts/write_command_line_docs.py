@@ -16,6 +16,10 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "command_line.md"
 HEAD = """# Command line
 
 Written by `python scripts/write_command_line_docs.py` from the help texts; a test keeps it in step.
+
+A command shows the options that most users need. `--set NAME=VALUE` reaches each setting of the table below it; `--help-all`
+lists them in the terminal. A value on the command line beats the file that `--config` names, the file beats the preset, the
+preset beats the default. A setting that takes several values is given several times.
 """
 
 

@@ -89,7 +89,7 @@ class IuvResultsSource:
         word = self.options.category_in_file or "1"
         if not word.isdecimal():
             expected = "its category_id; COCO's person is 1"
-            raise UsageError("results know the number of a category only", got=f"--set category_in_file={word}", expected=expected)
+            raise UsageError("results know the number of a category only", got=f"category_in_file {word}", expected=expected)
         return int(word)
 
     def reader(self, num_vertices: int, index: ChartIndex) -> IuvResultsReader:

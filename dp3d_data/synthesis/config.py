@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dp3d_data.config import setting
+from dp3d_data.config import rare, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,34 +13,20 @@ class WorldConfig:
 
     seed: int = setting(0, "Seed of everything random.", group="World", minimum=0)
     size: int = setting(256, "Side of the square images, pixels.", group="World", minimum=32, maximum=4096)
-    identity_images: int = setting(
-        4, "Images of each animal (one body, one coat); they share a group.", group="World", minimum=1, common=False
-    )
-    backgrounds: str = setting(
-        "", "Folder of photographs without the animal, used behind half of the animals.", group="World", common=False
-    )
+    identity_images: int = rare(4, "Images of each animal (one body, one coat); they share a group.", group="World", minimum=1)
+    backgrounds: str = rare("", "Folder of photographs without the animal, used behind half of the animals.", group="World")
     environments: str = setting(
         "", "Folder of panoramas (EXR, or JPEG and kin), behind half of the animals; their light falls on them.", group="World"
     )  # fmt: skip
-    truncated: float = setting(
-        0.3, "Share of the images whose border cuts the animal.", group="World", minimum=0, maximum=1, common=False
-    )
-    occluded: float = setting(
-        0.35, "Share of the images where something stands before the animal.", group="World", minimum=0, maximum=1, common=False
-    )
-    companions: float = setting(
-        0.0, "Share of the images with more than one animal.", group="World", minimum=0, maximum=1
-    )
+    truncated: float = rare(0.3, "Share of the images whose border cuts the animal.", group="World", minimum=0, maximum=1)
+    occluded: float = rare(0.35, "Share of the images where something stands before the animal.", group="World", minimum=0, maximum=1)
+    companions: float = setting(0.0, "Share of the images with more than one animal.", group="World", minimum=0, maximum=1)
     perspective: float = setting(
         0.0, "Strongest perspective: body length over the distance to the nearest point; 2 is half a body length, and "
         "distances go up to 10. 0 is orthographic.", group="World", minimum=0, maximum=2,
     )  # fmt: skip
-    proportions: float = setting(
-        1.0, "Strength of the changes of body proportions; 0 keeps the template's.", group="World", minimum=0, maximum=1, common=False,
+    proportions: float = rare(
+        1.0, "Strength of the changes of body proportions; 0 keeps the template's.", group="World", minimum=0, maximum=1,
     )
-    poses: str = setting(
-        "", "Kinds of poses, or recorded clips, to draw from, separated by commas. None: all.", group="World", common=False
-    )
-    bending: float = setting(
-        1.0, "Strength of the poses; 0 keeps the template's.", group="World", minimum=0, maximum=1, common=False
-    )
+    poses: str = rare("", "Kinds of poses, or recorded clips, to draw from, separated by commas. None: all.", group="World")
+    bending: float = rare(1.0, "Strength of the poses; 0 keeps the template's.", group="World", minimum=0, maximum=1)

@@ -21,4 +21,4 @@ def make_body(surface: Surface, config: TrainConfig) -> Body:
         UsageError: no such body.
         DependencyMissing: the package that adds it cannot be imported.
     """
-    return load("dp3d.bodies", config.body, BODIES)(surface, config)
+    return load("dp3d.bodies", config.model.body, BODIES)(surface, config)

@@ -27,10 +27,10 @@ class PartsBody(Body):
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
-        self.size = (rotation_size(config.rotations) + 3) * config.parts + config.blendshapes
-        self.parts = Parts(surface, config.parts, config.sharpness)
-        self.blendshapes = Blendshapes(surface.functions.shape[1], config.blendshapes)
-        self.num_parts, self.pivot, self.form = config.parts, config.pivot, config.rotations
+        self.size = (rotation_size(config.model.rotations) + 3) * config.model.parts + config.model.blendshapes
+        self.parts = Parts(surface, config.model.parts, config.model.sharpness)
+        self.blendshapes = Blendshapes(surface.functions.shape[1], config.model.blendshapes)
+        self.num_parts, self.pivot, self.form = config.model.parts, config.model.pivot, config.model.rotations
         for name, value in (("vertices", surface.vertices), ("functions", surface.functions), ("areas", surface.vertex_areas)):
             self.register_buffer(name, value, persistent=False)
         with torch.no_grad():

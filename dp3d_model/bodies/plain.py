@@ -63,7 +63,7 @@ class BasisBody(Body):
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
-        count = config.basis_shapes
+        count = config.model.basis_shapes
         self.register_buffer("vertices", surface.vertices, persistent=False)
         self.shapes = nn.Parameter(0.1 * torch.randn(count, *surface.vertices.shape) / count**0.5)
         self.size = count

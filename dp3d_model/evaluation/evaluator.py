@@ -237,7 +237,7 @@ def evaluate_unknown(lifters: Mapping[str, Lifter], instances: KeypointBatch) ->
         TemplateMismatch: the models belong to different templates.
     """
     if not len(instances):
-        raise NothingToDo("no instance to measure", hint="name another split: --split all")
+        raise NothingToDo("no instance to measure", hint="name another split: --set split=all")
     surface = common_surface(lifters)
     models = {}
     for name, lifter in {RIGID: Lifter(surface, preset("rigid")), **lifters}.items():

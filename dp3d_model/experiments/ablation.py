@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dp3d_data.config import file_digest, fingerprint, plain
+from dp3d_data.config import changed, file_digest, fingerprint, flat, plain
 from dp3d_data.files import write_text
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
@@ -63,7 +63,7 @@ def run_ablation(ablation: Ablation, runs: Runs, say: Callable[[str], None]) -> 
         folder = runs.run_folder(row.key)
         recipe = fingerprint(file_digest(folder / MODEL_FILE), ablation.test_identity, MEASURE)
         means = kept(folder / "scores.json", recipe, lambda lifter=lifter: score_model(lifter, ablation.test).means())
-        result["rows"][row.key] = {"title": row.title, "steps": row.config.steps, "changes": changes(base, row.config)} | means
+        result["rows"][row.key] = {"title": row.title, "steps": row.config.optim.steps, "changes": changes(base, row.config)} | means
         shapes[row.title] = lifted_as_measured(lifter, some)
         write_ablation(result, shapes, runs)
         say(f"{row.title}: " + " · ".join(f"{TITLES[m]} {means['given'][m]:.4f}" for m in ("mpjpe", "pa_mpjpe", "stress")))
@@ -82,23 +82,23 @@ def with_steps(ablation: Ablation, runs: Runs) -> Iterator[Row]:
     """The rows with their steps: those of the base for its variants, and for other methods as many as take the same time."""
     base = ablation.rows[0].config
     if ablation.minutes:
-        base = replace(base, epochs=0, steps=max(1, round(60.0 * ablation.minutes / runs.pace(base))))
-    batches = sum(runs.source.sizes) // base.batch
-    steps = base.steps or base.epochs * max(batches, 1)
+        base = changed(base, {"optim.epochs": 0, "optim.steps": max(1, round(60.0 * ablation.minutes / runs.pace(base)))})
+    batches = sum(runs.source.sizes) // base.optim.batch
+    steps = base.optim.steps or base.optim.epochs * max(batches, 1)
     for row in ablation.rows:
-        if not row.config.network:
+        if not row.config.model.network:
             yield row
         elif row.same_time:
             own = round(steps * runs.pace(base) / runs.pace(row.config))
-            yield replace(row, config=replace(row.config, epochs=0, steps=max(1, own)))
+            yield replace(row, config=changed(row.config, {"optim.epochs": 0, "optim.steps": max(1, own)}))
         else:
-            yield replace(row, config=replace(row.config, epochs=0, steps=steps))
+            yield replace(row, config=changed(row.config, {"optim.epochs": 0, "optim.steps": steps}))
 
 
 def changes(base: TrainConfig, config: TrainConfig) -> dict[str, Any]:
     """The settings in which a row differs from the base."""
-    one, two = plain(base), plain(config)
-    return {name: value for name, value in two.items() if value != one[name] and name not in ("steps", "epochs")}
+    one, two = flat(plain(base)), flat(plain(config))
+    return {name: value for name, value in two.items() if value != one[name] and name not in ("optim.steps", "optim.epochs")}
 
 
 def markdown(result: dict[str, Any]) -> str:

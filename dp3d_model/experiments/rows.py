@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from dp3d_data.config import from_mapping
+from dp3d_data.config import changed, from_words
 from dp3d_data.errors import UsageError
-from dp3d_model.config import PRESETS, TrainConfig, preset
-
-# What the recipe of another method keeps of the base: what is not part of a recipe.
-_KEPT = ("basis", "seed", "window", "save_every", "log_every")
+from dp3d_model.config import TrainConfig, preset, preset_values
 
 
 @dataclass(frozen=True)
@@ -43,35 +40,34 @@ class Switch:
 
     def of(self, base: TrainConfig) -> Row:
         """The base with the switch turned over."""
-        absent = all(getattr(base, name) == value for name, value in self.off.items())
-        word, changes = ("with", self.on) if absent else ("without", self.off)
-        return Row(self.key, f"{word} {self.title}", replace(base, **changes))
+        word, changes = ("with", self.on) if changed(base, self.off) == base else ("without", self.off)
+        return Row(self.key, f"{word} {self.title}", changed(base, changes))
 
 
 # The supplement's rows (Figures 4-6), and below those of what is ours.
 LOSSES = (
-    Switch("canonicalisation", "canonicalisation", {"canonical_weight": 0.0}, {"canonical_weight": 0.1}),
-    Switch("arap", "ARAP", {"arap_weight": 0.0}, {"arap_weight": 1.0}),
-    Switch("entropy", "entropy", {"entropy_weight": 0.0}, {"entropy_weight": 0.001}),
+    Switch("canonicalisation", "canonicalisation", {"loss.canonical": 0.0}, {"loss.canonical": 0.1}),
+    Switch("arap", "ARAP", {"loss.arap": 0.0}, {"loss.arap": 1.0}),
+    Switch("entropy", "entropy", {"loss.entropy": 0.0}, {"loss.entropy": 0.001}),
 )
 OURS = (
-    Switch("dreams", "dreams", {"dream_weight": 0.0}, {"dream_weight": 1.0}),
-    Switch("facing", "facing", {"facing_weight": 0.0}, {"facing_weight": 1.0}),
-    Switch("outline", "outline", {"outline_weight": 0.0}, {"outline_weight": 0.5}),
-    Switch("noise", "predicted noise", {"noise": "off"}, {"noise": "clipped"}),
-    Switch("residual", "residual input", {"network_input": "keypoints"}, {"network_input": "residual"}),
-    Switch("camera", "closed-form camera", {"camera": "learned"}, {"camera": "closed-form"}),
-    Switch("camera-steps", "camera steps", {"camera_steps": 0}, {"camera_steps": 3}),
-    Switch("passes", "a second pass", {"passes": 1}, {"passes": 2}),
-    Switch("tree", "a tree of parts", {"pivot": "part"}, {"pivot": "joint"}),
-    Switch("blendshapes", "blendshapes", {"blendshapes": 0}, {"blendshapes": 5}),
-    Switch("shape", "a price on blendshapes", {"shape_weight": 0.0}, {"shape_weight": 0.001}),
-    Switch("layer-norm", "layer normalisation", {"norm": "batch"}, {"norm": "layer"}),
-    Switch("hiding", "hidden keypoints in training", {"hide": 0.0}, {"hide": 0.8}),
-    Switch("shaking", "shaken keypoints in training", {"shake": 0.0}, {"shake": 0.02}),
-    Switch("mirroring", "mirrored instances in training", {"mirror": False}, {"mirror": True}),
-    Switch("turning", "turned instances in training", {"turn": 0.0}, {"turn": 180.0}),
-    Switch("refinement", "refinement", {"refine_steps": 0}, {"refine_steps": 60}),
+    Switch("cycle", "lift-project-lift cycle", {"loss.cycle": 0.0}, {"loss.cycle": 1.0}),
+    Switch("back-face", "back-face penalty", {"loss.back_face": 0.0}, {"loss.back_face": 1.0}),
+    Switch("silhouette", "silhouette loss", {"loss.silhouette": 0.0}, {"loss.silhouette": 0.5}),
+    Switch("noise", "predicted noise", {"model.noise": "off"}, {"model.noise": "clipped"}),
+    Switch("residual", "residual input", {"model.network_input": "keypoints"}, {"model.network_input": "residual"}),
+    Switch("camera", "closed-form camera", {"model.camera": "learned"}, {"model.camera": "closed-form"}),
+    Switch("camera-steps", "camera steps", {"model.camera_steps": 0}, {"model.camera_steps": 3}),
+    Switch("passes", "a second pass", {"model.passes": 1}, {"model.passes": 2}),
+    Switch("tree", "a tree of parts", {"model.pivot": "part"}, {"model.pivot": "joint"}),
+    Switch("blendshapes", "blendshapes", {"model.blendshapes": 0}, {"model.blendshapes": 5}),
+    Switch("shape", "a price on blendshapes", {"loss.shape": 0.0}, {"loss.shape": 0.001}),
+    Switch("layer-norm", "layer normalisation", {"model.norm": "batch"}, {"model.norm": "layer"}),
+    Switch("keypoint-dropout", "keypoint dropout", {"data.keypoint_dropout": 0.0}, {"data.keypoint_dropout": 0.8}),
+    Switch("keypoint-jitter", "keypoint jitter", {"data.keypoint_jitter": 0.0}, {"data.keypoint_jitter": 0.02}),
+    Switch("mirroring", "mirrored instances in training", {"data.mirror": False}, {"data.mirror": True}),
+    Switch("rotation", "rotated instances in training", {"data.rotation": 0.0}, {"data.rotation": 180.0}),
+    Switch("refine", "test-time optimisation", {"refine.steps": 0}, {"refine.steps": 60}),
 )
 # preset, title; networks of another method train for the base's time.
 OTHERS = {
@@ -86,8 +82,8 @@ def rows_of(base: TrainConfig) -> dict[str, Row]:
     """Every row, by key: "full" is the base itself."""
     rows = [Row("full", "full", base)]
     rows += [switch.of(base) for switch in LOSSES]
-    rows.append(Row("linear", "linear model, no parts", replace(base, **PRESETS["linear"])))
-    rows += [Row(name, title, other_method(name, base), preset(name).network) for name, title in OTHERS.items()]
+    rows.append(Row("linear", "linear model, no parts", changed(base, preset_values("linear"))))
+    rows += [Row(name, title, other_method(name, base), preset(name).model.network) for name, title in OTHERS.items()]
     rows += [switch.of(base) for switch in OURS]
     return {row.key: row for row in rows}
 
@@ -100,7 +96,8 @@ SETS = {
 
 def other_method(name: str, base: TrainConfig) -> TrainConfig:
     """The recipe of a preset, with what is not part of a recipe taken from the base."""
-    return preset(name, **{key: getattr(base, key) for key in _KEPT})
+    kept = {"model.basis": base.model.basis, "data.shuffle_buffer": base.data.shuffle_buffer}
+    return replace(preset(name, kept), run=base.run)
 
 
 def chosen_rows(base: TrainConfig, keys: Sequence[str], added: Sequence[str]) -> list[Row]:
@@ -133,23 +130,8 @@ def chosen_rows(base: TrainConfig, keys: Sequence[str], added: Sequence[str]) ->
 def added_row(base: TrainConfig, text: str) -> Row:
     """A row given in words: "NAME:setting=value,setting=value"."""
     name, colon, pairs = text.partition(":")
-    changes: dict[str, Any] = {}
-    for pair in pairs.split(","):
-        key, equals, value = (part.strip() for part in pair.partition("="))
-        if not (name.strip() and colon and equals and key):
-            raise UsageError("not a row", got=text, expected="NAME:setting=value,setting=value", hint='--add "wide:width=2048,blocks=4"')
-        changes[key.replace("-", "_")] = _typed(base, key.replace("-", "_"), value)
-    checked = from_mapping(TrainConfig, {field.name: getattr(base, field.name) for field in fields(TrainConfig)} | changes)
+    if not (name.strip() and colon and pairs.strip()):
+        hint = '--add "wide:model.width=2048,model.blocks=4"'
+        raise UsageError("not a row", got=text, expected="NAME:setting=value,setting=value", hint=hint)
     key = "-".join(name.strip().lower().split())
-    return Row(key, name.strip(), checked)
-
-
-def _typed(base: TrainConfig, name: str, value: str) -> Any:
-    """A word as the type that the setting has; what does not fit stays a word, which the settings refuse."""
-    kind = type(getattr(base, name, ""))
-    if kind is bool:
-        return {"true": True, "false": False}.get(value.lower(), value)
-    try:
-        return kind(value) if kind in (int, float) else value
-    except ValueError:
-        return value
+    return Row(key, name.strip(), changed(base, from_words(TrainConfig, pairs.split(","))))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dp3d_data.config import fingerprint, plain
+from dp3d_data.config import changed, fingerprint, plain
 from dp3d_data.errors import InputMissing, ShardError
 from dp3d_data.files import read_json, write_json, write_text
 from dp3d_data.loader import Source
@@ -68,13 +68,13 @@ class Runs:
 
     def pace(self, config: TrainConfig) -> float:
         """Seconds a step of a recipe takes here, measured once and kept in folder/pace.json."""
-        key = fingerprint(replace(config, steps=0, epochs=0), self.surface.content_hash, self.source.identity)
+        key = fingerprint(changed(config, {"optim.steps": 0, "optim.epochs": 0}), self.surface.content_hash, self.source.identity)
         path = self.folder / "pace.json"
         known = known_in(path)
         if key not in known:
             marks = [time.perf_counter()]
             with tempfile.TemporaryDirectory() as folder:
-                short = replace(config, steps=PACE_STEPS, epochs=0, save_every=_FAR, log_every=_FAR)
+                short = changed(config, {"optim": {"steps": PACE_STEPS, "epochs": 0}, "run": {"save_every": _FAR, "log_every": _FAR}})
                 self._trainer(short, Path(folder)).run(lambda *_: marks.append(time.perf_counter()))
             steps = [after - before for before, after in zip(marks[PACE_SKIPPED:], marks[PACE_SKIPPED + 1 :], strict=False)]
             known[key] = statistics.median(steps)
@@ -82,7 +82,7 @@ class Runs:
         return float(known[key])
 
     def _trainer(self, config: TrainConfig, folder: Path, source: Source | None = None) -> Trainer:
-        surface = replace(self.surface, functions=self.surface.functions[:, : config.basis])
+        surface = replace(self.surface, functions=self.surface.functions[:, : config.model.basis])
         return Trainer(surface, source or self.source, config, folder, threads=self.threads)
 
     @staticmethod

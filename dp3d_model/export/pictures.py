@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from dp3d_data.files import write_picture
 from dp3d_data.geometry.renderer import BACKGROUND, Colours, render, view_from
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dp3d_data.config import from_mapping, plain, workspace
+from dp3d_data.config import former_names, from_mapping, plain, workspace
 from dp3d_data.errors import CheckpointError, TemplateMismatch, WeightsMismatch
 from dp3d_data.files import require_keys
 from dp3d_data.torch_files import read_torch, write_torch
@@ -67,7 +67,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
         given["name"], given["hash"], content["vertices"], content["faces"], content["functions"].float(), given["unit"], given["factor"],
         content.get("symmetry"),
     )  # fmt: skip
-    lifter = Lifter(surface, from_mapping(TrainConfig, content["config"], path=path))
+    lifter = Lifter(surface, read_config(content["config"], path))
     load_weights(lifter, content["weights"], path)
     if content.get("calibration"):
         require_keys(content["calibration"], CALIBRATION_KINDS, "calibration of a model file", path, CheckpointError)
@@ -75,6 +75,17 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
         # One of other figures, as earlier versions made, says nothing of these.
         lifter.calibration = found if len(found.usual) == len(FEATURES) else None
     return lifter.to(device).eval()
+
+
+def read_config(values: dict[str, Any], path: str | Path) -> TrainConfig:
+    """The settings in a model or state file, also by the names that they had before version 0.2, in one table.
+
+    Raises:
+        ConfigError: no such settings.
+    """
+    now = former_names(TrainConfig)
+    old = not any(isinstance(value, dict) for value in values.values())
+    return from_mapping(TrainConfig, {now.get(name, name): value for name, value in values.items()} if old else values, path)
 
 
 def origin_of(path: str | Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def refined(lifter: Lifter, seen: KeypointBatch, evidence: Evidence = Evidence()
     alone: the others of its batch change nothing of it.
     """
     with torch.no_grad():
-        if not lifter.config.refine_steps:
+        if not lifter.config.refine.steps:
             return lifter(seen)
         start = torch.stack([lifter.numbers(half) for half in halves(seen)]).mean(0)
     free = _Free(lifter, start, seen.lens is None)
@@ -79,9 +79,9 @@ class _Free:
 
     def groups(self, config: TrainConfig) -> list[dict]:
         """Parameters and rates for Adam; in the prior's directions one is a standard deviation."""
-        rate = config.refine_rate
+        rate = config.refine.learning_rate
         others = [self.body, self.camera, *([] if self.shift is None else [self.shift])]
-        return [{"params": [self.along], "lr": rate * config.refine_stride}, {"params": others, "lr": rate}]
+        return [{"params": [self.along], "lr": rate * config.refine.stride}, {"params": others, "lr": rate}]
 
     def lifted(self, lifter: Lifter, seen: KeypointBatch) -> Lifted:
         """The bodies and cameras as they are now."""
@@ -91,10 +91,10 @@ class _Free:
 
     def cost(self, config: TrainConfig) -> Tensor:
         """The sum over instances of the squared distances to the network's answer and to the prior's middle."""
-        total = config.refine_tie * (self.body.square().sum() + self.camera.square().sum())
+        total = config.refine.tie * (self.body.square().sum() + self.camera.square().sum())
         if self.own is not None:
-            total = total + config.refine_stay * self.along.square().sum()
-            total = total + config.refine_prior * (self.own + self.along).square().mean(1).sum()
+            total = total + config.refine.stay * self.along.square().sum()
+            total = total + config.refine.prior * (self.own + self.along).square().mean(1).sum()
         return total
 
 
@@ -104,25 +104,25 @@ def _fit(lifter: Lifter, seen: KeypointBatch, evidence: Evidence, free: _Free) -
     outline = farthest_points(lifter.surface.vertices, OUTLINE) if evidence.silhouettes is not None else None
     optimiser = torch.optim.Adam(free.groups(config))
     rates = [group["lr"] for group in optimiser.param_groups]
-    for step in range(config.refine_steps):
+    for step in range(config.refine.steps):
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / config.refine_steps))
+            group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / config.refine.steps))
         optimiser.zero_grad(set_to_none=True)
         lifted = free.lifted(lifter, seen)
         projected = reproject(lifted, seen)
-        loss = own_reprojection(projected, seen, config.epsilon, evidence.weights).sum() + free.cost(config)
-        if outline is not None and config.refine_silhouette:
-            loss = loss + config.refine_silhouette * silhouette_cost(projected[:, outline], evidence.silhouettes, config.epsilon).sum()
-        if config.refine_arap:
+        loss = own_reprojection(projected, seen, config.loss.epsilon, evidence.weights).sum() + free.cost(config)
+        if outline is not None and config.refine.silhouette:
+            loss = loss + config.refine.silhouette * silhouette_cost(projected[:, outline], evidence.silhouettes, config.loss.epsilon).sum()
+        if config.refine.arap:
             # The mean over instances times their number: a sum, in which each has the same weight whatever the batch.
-            centres = drawn_rings(len(lifter.surface.vertices), config.drawn_rings, step)
-            rigidity = arap_loss(rings, lifted.posed, lifted.shape.rest, config.epsilon, centres=centres)
-            loss = loss + len(projected) * config.refine_arap * rigidity
+            centres = drawn_rings(len(lifter.surface.vertices), config.loss.drawn_rings, step)
+            rigidity = arap_loss(rings, lifted.posed, lifted.shape.rest, config.loss.epsilon, centres=centres)
+            loss = loss + len(projected) * config.refine.arap * rigidity
         loss.backward()
         optimiser.step()
 
 
-def halves(seen: Observation) -> Iterator[Observation]:
+def halves(seen: KeypointBatch) -> Iterator[KeypointBatch]:
     """The observation with a random half of the template's vertices, the same ones for all instances, HALVES times."""
     generator, vertices = torch.Generator().manual_seed(0), seen.visible.shape[1]
     for _ in range(HALVES):

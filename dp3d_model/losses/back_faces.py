@@ -37,8 +37,8 @@ class Normals(nn.Module):
         return nn.functional.normalize(total, dim=-1, eps=1e-8).transpose(0, 1)
 
 
-def facing_loss(depth_of_normal: Float[Tensor, "n v"], visible: Bool[Tensor, "n v"], epsilon: float) -> Float[Tensor, ""]:
-    """L_facing: the mean over visible vertices of h(max(0, n_z + margin)), n_z the normal's part away from the viewer.
+def back_face_loss(depth_of_normal: Float[Tensor, "n v"], visible: Bool[Tensor, "n v"], epsilon: float) -> Float[Tensor, ""]:
+    """L_back_face: the mean over visible vertices of h(max(0, n_z + margin)), n_z the normal's part away from the viewer.
 
     A vertex that is seen faces the viewer (z points away from them): the only sign of depth in the keypoints of an orthographic
     camera. Zero for any shape whose visible vertices do so.
@@ -47,7 +47,7 @@ def facing_loss(depth_of_normal: Float[Tensor, "n v"], visible: Bool[Tensor, "n 
     return (pseudo_huber(wrong[..., None], epsilon) * visible).sum() / visible.sum().clamp_min(1)
 
 
-def outline_loss(
+def silhouette_loss(
     projected: Float[Tensor, "n v 2"],
     hidden: Bool[Tensor, "n v"],
     keypoints: Float[Tensor, "n k 2"],
@@ -55,7 +55,7 @@ def outline_loss(
     slack: float,
     epsilon: float,
 ) -> Float[Tensor, ""]:
-    """L_outline: the mean over hidden vertices of h(max(0, d - slack)), d the distance in the image to the nearest visible keypoint.
+    """L_silhouette: the mean over hidden vertices of h(max(0, d - slack)), d the distance in the image to the nearest visible keypoint.
 
     What nothing in front hides would be seen, so hidden surface lies inside the outline of the visible one. It does not hold where
     the image's border or another object hides surface; the robust norm and the weight have to answer for these.

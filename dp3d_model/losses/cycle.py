@@ -20,26 +20,26 @@ from dp3d_model.networks.lifter import Lifted, Lifter
 
 
 @dataclass(frozen=True)
-class Dream:
+class OtherViews:
     """Shapes [N, K, 3] in a camera's frame, template units, and the vertices [N, K] seen in it."""
 
     shapes: Float[Tensor, "n k 3"]
     visible: Bool[Tensor, "n k"]
 
 
-def dream(lifter: Lifter, lifted: Lifted, inputs: KeypointBatch, generator: torch.Generator) -> Dream:
+def other_views(lifter: Lifter, lifted: Lifted, inputs: KeypointBatch, generator: torch.Generator) -> OtherViews:
     """Every shape of a batch as seen by the camera, and with the visibility, of another instance; no gradient flows."""
     with torch.no_grad():
         whole = lifter.decode(lifted.numbers.detach(), inputs)
         shapes = whole.log_scale.exp()[:, None, None] * whole.posed
         other = torch.roll(torch.arange(len(shapes)), int(torch.randint(1, max(len(shapes), 2), (), generator=generator)))
-        return Dream(shapes @ whole.rotation[other].transpose(1, 2), inputs.visible[other])
+        return OtherViews(shapes @ whole.rotation[other].transpose(1, 2), inputs.visible[other])
 
 
-def dream_loss(lifter: Lifter, dreamt: Dream, chosen: Int[Tensor, "k"] | None, epsilon: float) -> Float[Tensor, ""]:
-    """L_dream: the distance of what is lifted to what was dreamt, template units; see `shape_loss`."""
-    again = lifter.normalise(KeypointBatch(dreamt.shapes[..., :2], dreamt.visible))
+def cycle_loss(lifter: Lifter, turned: OtherViews, chosen: Int[Tensor, "k"] | None, epsilon: float) -> Float[Tensor, ""]:
+    """L_dream: the distance of what is lifted to what was turned, template units; see `shape_loss`."""
+    again = lifter.normalise(KeypointBatch(turned.shapes[..., :2], turned.visible))
     found = lifter(again, chosen)
     shape = (again.camera.scale * found.log_scale.exp())[:, None, None] * found.in_camera()
-    true, visible = (dreamt.shapes, dreamt.visible) if chosen is None else (dreamt.shapes[:, chosen], dreamt.visible[:, chosen])
+    true, visible = (turned.shapes, turned.visible) if chosen is None else (turned.shapes[:, chosen], turned.visible[:, chosen])
     return shape_loss(shape, true, visible, epsilon).mean()

@@ -13,8 +13,8 @@ from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.rotation_fit import nearest_rotation
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.losses.arap import OneRings, arap_loss
-from dp3d_model.losses.back_faces import Normals, facing_loss, outline_loss, outline_points
-from dp3d_model.losses.cycle import dream, dream_loss
+from dp3d_model.losses.back_faces import Normals, back_face_loss, outline_points, silhouette_loss
+from dp3d_model.losses.cycle import cycle_loss, other_views
 from dp3d_model.losses.terms import canonical_loss, entropy_loss, noisy_reprojection_loss, pseudo_huber, reprojection_loss, shape_loss
 from dp3d_model.networks.canonicaliser import Canonicaliser, rotated_copies
 from dp3d_model.networks.lifter import Lifted, Lifter, reproject
@@ -53,10 +53,10 @@ class Objective(nn.Module):
         super().__init__()
         self.config = config
         self.lifter = Lifter(surface, config)
-        self.canonicaliser = Canonicaliser(surface, config, self.lifter.body.size) if config.canonical_weight else None
-        self.rings = OneRings(surface) if config.arap_weight else None
-        self.normals = Normals(surface) if config.facing_weight else None
-        if config.outline_weight:
+        self.canonicaliser = Canonicaliser(surface, config, self.lifter.body.size) if config.loss.canonical else None
+        self.rings = OneRings(surface) if config.loss.arap else None
+        self.normals = Normals(surface) if config.loss.back_face else None
+        if config.loss.silhouette:
             points, self.slack = outline_points(surface, OUTLINE_POINTS)
             self.register_buffer("outline", points, persistent=False)
         self.register_buffer("vertices", surface.vertices, persistent=False)
@@ -78,30 +78,30 @@ class Objective(nn.Module):
         total = losses["reprojection"]
         if self.canonicaliser is not None:
             losses["canonical"] = self._canonical(lifted, generator, chosen, whole)
-            total = total + self.config.canonical_weight * losses["canonical"]
+            total = total + self.config.loss.canonical * losses["canonical"]
         if self.rings is not None:
             losses["arap"] = self._arap(lifted, centres, chosen)
-            total = total + self.config.arap_weight * losses["arap"]
+            total = total + self.config.loss.arap * losses["arap"]
         for name, weight, loss, of_hidden in (
-            ("facing", self.config.facing_weight, self._facing, False),
-            ("outline", self.config.outline_weight, self._outline, True),
+            ("back_face", self.config.loss.back_face, self._back_face, False),
+            ("silhouette", self.config.loss.silhouette, self._silhouette, True),
         ):
             if weight:
                 losses[name] = loss(lifted, targets, centres, chosen) * _weight(targets.visible, centres, whole, of_hidden)
                 total = total + weight * losses[name]
-        if self.config.dream_weight:
-            losses["dream"] = dream_loss(self.lifter, dream(self.lifter, lifted, inputs, generator), chosen, self.config.epsilon)
-            total = total + self.config.dream_weight * losses["dream"]
-        if self.config.truth_weight and targets.true_vertices is not None:
+        if self.config.loss.cycle:
+            losses["cycle"] = cycle_loss(self.lifter, other_views(self.lifter, lifted, inputs, generator), chosen, self.config.loss.epsilon)
+            total = total + self.config.loss.cycle * losses["cycle"]
+        if self.config.loss.truth and targets.true_vertices is not None:
             losses["truth"] = self._truth(lifted, inputs.at_vertices(chosen), targets.at_vertices(chosen))
-            total = total + self.config.truth_weight * losses["truth"]
+            total = total + self.config.loss.truth * losses["truth"]
         parts = lifted.shape.parts
-        if self.config.shape_weight and parts is not None:
+        if self.config.loss.shape and parts is not None:
             losses["shape"] = parts.coefficients.square().sum(1).mean()
-            total = total + self.config.shape_weight * losses["shape"]
-        if self.config.entropy_weight and parts is not None:
+            total = total + self.config.loss.shape * losses["shape"]
+        if self.config.loss.entropy and parts is not None:
             losses["entropy"] = entropy_loss(parts.weights)
-            total = total + self.config.entropy_weight * losses["entropy"]
+            total = total + self.config.loss.entropy * losses["entropy"]
         return losses | {"total": total}
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
@@ -109,7 +109,7 @@ class Objective(nn.Module):
 
         A step on a random part of the template estimates the same losses at a fraction of the cost (ours).
         """
-        count, drawn = len(self.lifter.surface.vertices), self.config.drawn_rings
+        count, drawn = len(self.lifter.surface.vertices), self.config.loss.drawn_rings
         if self.rings is None or not 0 < drawn < count:
             return None, None
         centres = torch.randperm(count, generator=generator)[:drawn].to(self.vertices.device)
@@ -124,43 +124,43 @@ class Objective(nn.Module):
         projected = reproject(lifted, targets)
         noise = self.lifter.predicted_noise(lifted, chosen)
         if noise is None:
-            return reprojection_loss(projected, targets.keypoints, targets.visible, self.config.epsilon)
-        form = self.config.noise
-        return noisy_reprojection_loss(projected, targets.keypoints, targets.visible, noise, self.config.epsilon, form)
+            return reprojection_loss(projected, targets.keypoints, targets.visible, self.config.loss.epsilon)
+        form = self.config.model.noise
+        return noisy_reprojection_loss(projected, targets.keypoints, targets.visible, noise, self.config.loss.epsilon, form)
 
     def _truth(self, lifted: Lifted, inputs: KeypointBatch, targets: KeypointBatch) -> Tensor:
         """The mean over the batch of the distance to the true vertices, and of the scale to the true one; 0 where they are not known."""
         known = targets.true_vertices.isfinite().all(2).all(1)
         found, factor = lifted.log_scale.exp()[:, None, None] * lifted.in_camera(), targets.true_scale.log()
-        scale = pseudo_huber((lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach()))[:, None], self.config.epsilon)
+        scale = pseudo_huber((lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach()))[:, None], self.config.loss.epsilon)
         true = torch.where(known[:, None, None], targets.true_vertices, found.detach())
-        return (shape_loss(found, true, inputs.visible, self.config.epsilon) + SCALE_SHARE * scale).mean()
+        return (shape_loss(found, true, inputs.visible, self.config.loss.epsilon) + SCALE_SHARE * scale).mean()
 
-    def _facing(self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+    def _back_face(self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         normal = self.normals(lifted.posed, middle, chosen)
         away = (normal * lifted.rotation[:, None, 2]).sum(2)
-        return facing_loss(away, targets.visible[:, middle], self.config.epsilon)
+        return back_face_loss(away, targets.visible[:, middle], self.config.loss.epsilon)
 
-    def _outline(self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+    def _silhouette(self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         places = middle if chosen is None else torch.searchsorted(chosen, middle)
         projected = reproject(lifted, targets.at_vertices(chosen))[:, places]
         near = targets.at_vertices(self.outline)
-        return outline_loss(projected, ~targets.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.epsilon)
+        return silhouette_loss(projected, ~targets.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.loss.epsilon)
 
     def _canonical(self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, whole: Whole | None) -> Tensor:
         first, count = (whole.first, whole.count) if whole else (0, len(lifted.posed))
-        posed, limit = lifted.posed, self.config.canonical_instances or count
+        posed, limit = lifted.posed, self.config.loss.canonical_instances or count
         posed = posed[: max(2, len(posed) * limit // count)]
-        shape, turned = rotated_copies(posed, self.config.canonical_copies, self.config.canonical_law, generator, first, count)
-        return canonical_loss(self.canonicaliser(self.lifter.body, turned, chosen), shape, self.config.epsilon)
+        shape, turned = rotated_copies(posed, self.config.loss.canonical_copies, self.config.loss.canonical_law, generator, first, count)
+        return canonical_loss(self.canonicaliser(self.lifter.body, turned, chosen), shape, self.config.loss.epsilon)
 
     def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         template = self.vertices if chosen is None else self.vertices[chosen]
-        rest = template if self.config.arap_rest == "template" else lifted.shape.rest
-        rotations = nearest_rotation(lifted.shape.motions[..., :3]) if self.config.arap_rotations == "blended" else None
-        return arap_loss(self.rings, lifted.posed, rest, self.config.epsilon, rotations, centres, chosen)
+        rest = template if self.config.loss.arap_rest == "template" else lifted.shape.rest
+        rotations = nearest_rotation(lifted.shape.motions[..., :3]) if self.config.loss.arap_rotations == "blended" else None
+        return arap_loss(self.rings, lifted.posed, rest, self.config.loss.epsilon, rotations, centres, chosen)
 
 
 def _weight(visible: Bool[Tensor, "n all"], places: Tensor | None, whole: Whole | None, hidden: bool = False) -> Tensor | float:

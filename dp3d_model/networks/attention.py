@@ -32,13 +32,13 @@ class SurfaceAttention(nn.Module):
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
-        self.latents = config.latents
+        self.latents = config.model.latents
         seeds = spread_regions(surface, self.latents, REGIONS)
         self.queries = nn.Parameter(region_queries(surface, seeds))
         self.place = nn.Parameter(0.5 * torch.randn(self.latents, LATENT_WIDTH))
         self.read = nn.Parameter(torch.randn(self.latents, 4 * seeds.shape[1], LATENT_WIDTH) / (4 * seeds.shape[1]) ** 0.5)
         self.view = nn.Linear(3, LATENT_WIDTH)
-        self.blocks = nn.Sequential(*(LatentBlock(LATENT_WIDTH, HEADS) for _ in range(config.latent_blocks)))
+        self.blocks = nn.Sequential(*(LatentBlock(LATENT_WIDTH, HEADS) for _ in range(config.model.latent_blocks)))
         self.size = self.latents * LATENT_WIDTH + 3
         self.carry(surface)
 

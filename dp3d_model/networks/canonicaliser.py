@@ -21,9 +21,9 @@ class Canonicaliser(nn.Module):
 
     def __init__(self, surface: Surface, config: TrainConfig, size: int) -> None:
         super().__init__()
-        count = min(config.input_cells, len(surface.vertices)) or len(surface.vertices)
+        count = min(config.model.input_cells, len(surface.vertices)) or len(surface.vertices)
         self.register_buffer("seeds", farthest_points(surface.vertices, count), persistent=False)
-        self.trunk = Trunk(3 * count, size, config.width, config.bottleneck, config.blocks, config.norm)
+        self.trunk = Trunk(3 * count, size, config.model.width, config.model.bottleneck, config.model.blocks, config.model.norm)
 
     def forward(self, body: Body, rotated: Float[Tensor, "n k 3"], chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k 3"]:
         """The shape as it was before its rotation; `chosen` are the K template vertices given, ascending, all seeds among them."""

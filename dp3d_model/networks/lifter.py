@@ -97,20 +97,20 @@ class Lifter(nn.Module):
         super().__init__()
         self.surface, self.config = surface, config
         self.body = make_body(surface, config)
-        attends = config.encoder == "attention"
-        self.encoder = SurfaceAttention(surface, config) if attends else Encoder(surface, config.network_input, config.input_cells)
-        self.size = self.body.size + rotation_size(config.rotations) + 1
-        passes = config.passes if config.network else 0
+        own = config.model
+        attends = own.encoder == "attention"
+        self.encoder = SurfaceAttention(surface, config) if attends else Encoder(surface, own.network_input, own.input_cells)
+        self.size = self.body.size + rotation_size(config.model.rotations) + 1
+        passes = config.model.passes if config.model.network else 0
         extra = [0] + [self.size] * (passes - 1)
         self.trunks = nn.ModuleList(
-            Trunk(self.encoder.size + extra[i], self.size, config.width, config.bottleneck, config.blocks, config.norm)
-            for i in range(passes)
+            Trunk(self.encoder.size + extra[i], self.size, own.width, own.bottleneck, own.blocks, own.norm) for i in range(passes)
         )
-        self.noise = NoiseHead(surface.functions.shape[1]) if config.noise != "off" else None
+        self.noise = NoiseHead(surface.functions.shape[1]) if config.model.noise != "off" else None
         self.register_buffer("functions", surface.functions, persistent=False)
         self.calibration: Calibration | None = None
         # What refinement.learn_prior keeps; none before a training has ended.
-        directions = config.prior_directions if config.network else 0
+        directions = config.model.prior_directions if config.model.network else 0
         self.register_buffer("prior_mean", torch.zeros(self.body.size), persistent=directions > 0)
         self.register_buffer("prior_directions", torch.zeros(directions, self.body.size), persistent=directions > 0)
 
@@ -137,17 +137,17 @@ class Lifter(nn.Module):
     def decode(self, numbers: Float[Tensor, "n d"], inputs: KeypointBatch, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
         """The bodies and cameras that the numbers stand for."""
         config, size = self.config, self.body.size
-        refined = config.camera_steps > 0
+        refined = config.model.camera_steps > 0
         shape = self.body(numbers[:, :size], None if refined else chosen)
-        rotation = inputs.camera.rotation @ rotation_from(numbers[:, size:-1], config.rotations)
+        rotation = inputs.camera.rotation @ rotation_from(numbers[:, size:-1], config.model.rotations)
         if refined:
             flat = straightened(shape.posed, rotation, inputs)
-            rotation, _ = refine_rotation(rotation, shape.posed, flat, inputs.visible, config.camera_steps)
+            rotation, _ = refine_rotation(rotation, shape.posed, flat, inputs.visible, config.model.camera_steps)
             shape = shape if chosen is None else shape.at(chosen)
         log_scale = torch.zeros_like(numbers[:, -1])
-        if config.scale == "learned":
+        if config.model.scale == "learned":
             log_scale = MAX_LOG_SCALE * torch.tanh(numbers[:, -1] / MAX_LOG_SCALE)
-        elif config.scale == "solved":
+        elif config.model.scale == "solved":
             log_scale = solved_log_scale(shape.posed, rotation, inputs.at_vertices(chosen))
         return Lifted(shape, rotation, log_scale, numbers, None if inputs.lens is None else inputs.lens.turn)
 
@@ -174,9 +174,9 @@ class Lifter(nn.Module):
 
         Intrinsics and weights count where the settings say so.
         """
-        perspective, trusted = self.config.projection == "perspective", self.config.keypoint_weights
+        perspective, trusted = self.config.model.projection == "perspective", self.config.model.keypoint_weights
         batch = replace(batch, intrinsics=batch.intrinsics if perspective else None, weights=batch.weights if trusted else None)
-        return normalise(self.surface, batch.to(self.functions.device), self.config.camera)
+        return normalise(self.surface, batch.to(self.functions.device), self.config.model.camera)
 
 
 def reproject(lifted: Lifted, inputs: KeypointBatch) -> Float[Tensor, "n k 2"]:

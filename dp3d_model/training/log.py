@@ -48,7 +48,7 @@ def _events(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        hint = "pip install 'dp3d[tensorboard]', or leave --tensorboard out: metrics.jsonl holds the same numbers"
+        hint = "pip install 'dp3d[tensorboard]', or leave tensorboard=true out: metrics.jsonl holds the same numbers"
         raise UsageError("TensorBoard is not installed", hint=hint) from error
     return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 

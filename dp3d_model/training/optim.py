@@ -13,14 +13,15 @@ from dp3d_model.config import TrainConfig
 def make_optimiser(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """SGD with momentum (supplement) or AdamW; the rigid template has nothing to learn, and an optimiser of nothing."""
     parameters = list(module.parameters()) or [nn.Parameter(torch.zeros(0))]
-    if config.optimiser == "sgd":
-        return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    if config.optim.optimiser == "sgd":
+        optim = config.optim
+        return torch.optim.SGD(parameters, lr=optim.learning_rate, momentum=optim.momentum, weight_decay=optim.weight_decay)
+    return torch.optim.AdamW(parameters, lr=config.optim.learning_rate, weight_decay=config.optim.weight_decay)
 
 
 def make_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
     """Loss scaling, which float16 needs so that small gradients do not vanish; it does nothing for other precisions."""
-    return torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+    return torch.amp.GradScaler(device.type, enabled=config.optim.precision == "float16")
 
 
 def clip_gradients(module: nn.Module, largest: float) -> float:
@@ -30,12 +31,12 @@ def clip_gradients(module: nn.Module, largest: float) -> float:
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
     """The learning rate of a step: linear warm-up, then a cosine to 0, or a tenth after 80 % of the steps (supplement)."""
-    warm = min(1.0, (step + 1) / (config.warmup + 1))
-    if config.schedule == "step":
+    warm = min(1.0, (step + 1) / (config.optim.warmup + 1))
+    if config.optim.schedule == "step":
         shape = 0.1 if step >= 0.8 * steps else 1.0
     else:
         shape = 0.5 + 0.5 * math.cos(math.pi * step / max(steps, 1))
-    return config.learning_rate * warm * shape
+    return config.optim.learning_rate * warm * shape
 
 
 def update_average(average: dict[str, Tensor], module: nn.Module, decay: float, step: int) -> None:

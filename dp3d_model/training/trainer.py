@@ -20,10 +20,10 @@ from dp3d_data.files import locked, sweep, write_text
 from dp3d_data.loader import KeypointBatch, Loader, Source
 from dp3d_data.ranks import Ranks
 from dp3d_data.torch_files import write_torch
-from dp3d_model.config import TrainConfig, model_fields
+from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.perspective import about_the_axis, in_units_of
 from dp3d_model.geometry.surface import Surface
-from dp3d_model.lifting.model_file import FORMAT, MODEL_FILE, load_weights, read_content, save_model
+from dp3d_model.lifting.model_file import FORMAT, MODEL_FILE, load_weights, read_config, read_content, save_model
 from dp3d_model.lifting.test_time import learn_prior
 from dp3d_model.losses.objective import Objective, Whole
 from dp3d_model.networks.lifter import Lifter
@@ -82,17 +82,17 @@ class Trainer:
         self.surface, self.config, self.folder, self.source = surface, config, Path(folder), source
         self.device, self.ranks, self.threads, self.tensorboard = torch.device(device), ranks or Ranks(), threads, tensorboard
         self.recipe = fingerprint(config, surface.content_hash, source.identity)
-        self.batch = min(config.batch, self.instances)
+        self.batch = min(config.optim.batch, self.instances)
         self.loader = self._loader(self.ranks)
-        self.steps = (config.steps or config.epochs * len(self.loader)) if config.network else 0
+        self.steps = (config.optim.steps or config.optim.epochs * len(self.loader)) if config.model.network else 0
         self.waited = 0.0
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.run.seed)
         self.objective = Objective(surface, config)
         self.objective.to(self.device)
-        use_precision(self.objective, config.precision)
+        use_precision(self.objective, config.optim.precision)
         self.optimiser = make_optimiser(self.objective, config)
         self.scaler = make_scaler(config, self.device)
-        self.average = start_average(self.objective.lifter) if config.average else {}
+        self.average = start_average(self.objective.lifter) if config.optim.ema_decay else {}
         self.step, self.usual = 0, 0.0
 
     def start_from(self, lifter: Lifter) -> None:
@@ -103,10 +103,11 @@ class Trainer:
         """
         load_weights(self.objective.lifter, lifter.state_dict(), "--init")
         self.recipe = fingerprint(self.recipe, [value.cpu().double().sum().item() for value in lifter.state_dict().values()])
-        self.average = start_average(self.objective.lifter) if self.config.average else {}
+        self.average = start_average(self.objective.lifter) if self.config.optim.ema_decay else {}
 
     def _loader(self, ranks: Ranks) -> Loader:
-        order = {"seed": self.config.seed, "shuffle_buffer": self.config.window, "drop_last": True, "threads": self.threads}
+        seed, shuffled = self.config.run.seed, self.config.data.shuffle_buffer
+        order = {"seed": seed, "shuffle_buffer": shuffled, "drop_last": True, "threads": self.threads}
         fields = fields_of(self.config)
         return Loader(self.source, fields=fields, batch_size=ranks.share(self.batch), rank=ranks.rank, ranks=ranks.count, **order)
 
@@ -124,8 +125,7 @@ class Trainer:
             return False
         state = read_content(path, "state")
         if state["recipe"] != self.recipe:
-            same_shape = all(state["config"].get(name) == plain(getattr(self.config, name)) for name in model_fields())
-            if not (other_settings and same_shape):
+            if not (other_settings and self._same_shape(read_config(state["config"], path))):
                 raise RecipeMismatch("this folder holds a run of another recipe", got=state["recipe"], expected=self.recipe, path=path)
         load_weights(self.objective, state["objective"], path)
         self.optimiser.load_state_dict(state["optimiser"])
@@ -133,6 +133,10 @@ class Trainer:
         self.average = {name: value.to(self.device) for name, value in state["average"].items()}
         self.step, self.usual = state["step"], state.get("usual", 0.0)
         return True
+
+    def _same_shape(self, other: TrainConfig) -> bool:
+        """Whether a state of other settings fits the network."""
+        return (other.model, other.run.seed) == (self.config.model, self.config.run.seed)
 
     def finished(self) -> bool:
         """Whether the folder already holds this very model, trained to the end."""
@@ -173,9 +177,9 @@ class Trainer:
             batch = clock.waiting(batches)
             losses = self.train_step(batch)
             clock.stepped()
-            if log and (self.step % self.config.log_every == 0 or self.step == self.steps):
+            if log and (self.step % self.config.run.log_every == 0 or self.step == self.steps):
                 log.write(self.step, {"learning_rate": self.optimiser.param_groups[0]["lr"]} | losses, clock.lap())
-            if self.step % self.config.save_every == 0 or self.step == self.steps:
+            if self.step % self.config.run.save_every == 0 or self.step == self.steps:
                 self.save_state()
             if progress:
                 progress(self.step, self.steps, losses)
@@ -208,12 +212,12 @@ class Trainer:
         losses = self._gradients(batch)
         self.ranks.sum_gradients(self.objective.parameters())
         self.scaler.unscale_(self.optimiser)
-        norm = clip_gradients(self.objective, self.config.clip)
+        norm = clip_gradients(self.objective, self.config.optim.grad_clip)
         self._check(losses, norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.average:
-            update_average(self.average, self.objective.lifter, self.config.average, self.step)
+            update_average(self.average, self.objective.lifter, self.config.optim.ema_decay, self.step)
         self.step += 1
         return losses
 
@@ -222,7 +226,7 @@ class Trainer:
         generator, count = self._generator(1, self.step), len(batch)
         inputs, targets = self.augmented(batch, generator)
         state, sums = generator.get_state(), dict[str, Tensor]()
-        parts = math.ceil(count / (self.config.micro_batch or count))
+        parts = math.ceil(count / (self.config.optim.micro_batch or count))
         whole = Whole(self.ranks.rank * count, self.ranks.count * count, self.ranks.sum(targets.visible.sum(0)))
         for rows in torch.arange(count).tensor_split(parts):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
@@ -242,17 +246,17 @@ class Trainer:
         config, symmetry = self.config, self.surface.symmetry
         local = slice(self.ranks.rank * len(batch), (self.ranks.rank + 1) * len(batch))
         targets = self._global(self._used(batch))
-        if config.turn:
-            targets = turned(targets, angles(len(targets), config.turn, generator))
-        if config.mirror and symmetry is not None:
+        if config.data.rotation:
+            targets = turned(targets, angles(len(targets), config.data.rotation, generator))
+        if config.data.mirror and symmetry is not None:
             targets = mirrored(targets, symmetry, half(len(targets), generator))
         inputs = replace(targets, true_vertices=None, true_scale=None)
-        if config.hide:
-            inputs = hide_at_random(inputs, config.hide, generator)
-        if config.warp:
-            inputs = warp(inputs, config.warp, self.surface.functions, generator)
-        if config.shake:
-            inputs = shake(inputs, config.shake, generator)
+        if config.data.keypoint_dropout:
+            inputs = hide_at_random(inputs, config.data.keypoint_dropout, generator)
+        if config.data.warp:
+            inputs = warp(inputs, config.data.warp, self.surface.functions, generator)
+        if config.data.keypoint_jitter:
+            inputs = shake(inputs, config.data.keypoint_jitter, generator)
         if targets.true_vertices is not None:
             untold = ~targets.true_vertices.isfinite().all(2).all(1, keepdim=True)
             targets = replace(targets, visible=targets.visible & untold)
@@ -260,8 +264,8 @@ class Trainer:
 
     def _used(self, batch: KeypointBatch) -> KeypointBatch:
         """What the settings use of a batch, in square pixels about the principal point, where it can be turned and mirrored."""
-        unused = {} if self.config.truth_weight else {"true_vertices": None, "true_scale": None}
-        unused |= {} if self.config.keypoint_weights else {"weights": None}
+        unused = {} if self.config.loss.truth else {"true_vertices": None, "true_scale": None}
+        unused |= {} if self.config.model.keypoint_weights else {"weights": None}
         return about_the_axis(replace(batch, **unused))
 
     def _global(self, batch: KeypointBatch) -> KeypointBatch:
@@ -275,7 +279,8 @@ class Trainer:
     def _normalised(self, inputs: KeypointBatch, targets: KeypointBatch) -> tuple[KeypointBatch, KeypointBatch]:
         """Both in the units of the inputs."""
         inputs = self.objective.lifter.normalise(inputs)
-        same = not (self.config.hide or self.config.shake or self.config.warp or targets.true_vertices is not None)
+        data = self.config.data
+        same = not (data.keypoint_dropout or data.keypoint_jitter or data.warp or targets.true_vertices is not None)
         return inputs, inputs if same else in_units_of(inputs, targets)
 
     def _check(self, losses: dict[str, float], norm: float) -> None:
@@ -287,8 +292,8 @@ class Trainer:
             raise TrainingDiverged(f"the gradient is no longer finite at step {self.step}", got=losses, path=path)
         if self.step < FIRST_STEPS:
             self.usual = max(self.usual, total)
-        limit = max(self.config.explosion * self.usual, LEAST_EXPLOSION)
-        if self.config.explosion and total > limit:
+        limit = max(self.config.optim.divergence_factor * self.usual, LEAST_EXPLOSION)
+        if self.config.optim.divergence_factor and total > limit:
             raise TrainingDiverged(f"the loss exploded at step {self.step}", got=losses, expected=f"a total below {limit:.3g}", path=path)
 
     def averaged_lifter(self) -> Lifter:
@@ -302,7 +307,7 @@ class Trainer:
         batches = [batch.to(self.device) for batch in islice(drawn, count)]
         drawn.close()
         recalibrate(lifter, lambda batch: lifter.numbers(lifter.normalise(batch)), batches)
-        if self.config.network and self.config.prior_directions:
+        if self.config.model.network and self.config.model.prior_directions:
             with torch.no_grad():
                 learn_prior(lifter, torch.cat([lifter.numbers(lifter.normalise(batch)) for batch in batches]))
         return lifter.cpu()
@@ -325,11 +330,12 @@ class Trainer:
         write_torch(self.folder / STATE_FILE, state)
 
     def _generator(self, stream: int, index: int) -> torch.Generator:
-        seed = np.random.SeedSequence([self.config.seed, stream, index]).generate_state(1, np.uint64)[0]
+        seed = np.random.SeedSequence([self.config.run.seed, stream, index]).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(seed) & (2**63 - 1))
 
 
 def fields_of(config: TrainConfig) -> tuple[str, ...]:
     """What a training needs of its instances beside keypoints, as `loader.FIELDS` names it."""
-    wanted = {"intrinsics": config.projection == "perspective", "truth": config.truth_weight > 0, "weights": config.keypoint_weights}
+    model = config.model
+    wanted = {"intrinsics": model.projection == "perspective", "truth": config.loss.truth > 0, "weights": model.keypoint_weights}
     return tuple(name for name, needed in wanted.items() if needed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from dp3d_data.categories import SEVERAL, categories, folder_of
-from dp3d_data.config import setting, workspace
+from dp3d_data.config import rare, setting, workspace
 from dp3d_data.errors import ConfigError, UsageError
 from dp3d_data.filters import FilterConfig
 from pipelines.cli.commandline import command, config_options, each, say
@@ -32,18 +32,14 @@ class SplitOptions:
         None, "File of names and sides, a line each: NAME,train; an instance id, image id or group. The rest is left out.", group="Split"
     )
     split_ratio: float = setting(0.9, "Share of instances that train.", group="Split", minimum=0, maximum=1)
-    test_ratio: float = setting(
-        0.0, "Share of instances kept for a test; the rest is for validation.", group="Split", minimum=0, maximum=1
-    )
-    together: str = setting(
+    test_ratio: float = setting(0.0, "Share of instances kept for a test; the rest is for validation.", group="Split", minimum=0, maximum=1)
+    together: str = rare(
         "group", "What never lies on two sides: groups and images, or images alone.",
-        group="Split", choices=("group", "image"), common=False,
+        group="Split", choices=("group", "image"),
     )
-    seed: int = setting(0, "Seed of the split and of the order of instances.", group="Split", minimum=0, common=False)
+    seed: int = rare(0, "Seed of the split and of the order of instances.", group="Split", minimum=0)
     shard_size: str = setting("64MB", "Size of one shard on disk: 500kB, 64MB, 1GiB.", group="Shards")
-    workers: int = setting(
-        0, "Processes; 0 for one per core where there is enough to do. The result is the same.", minimum=0
-    )
+    workers: int = setting(0, "Processes; 0 for one per core where there is enough to do. The result is the same.", minimum=0)
 
     def plan(self, filters: FilterConfig) -> ShardPlan:
         """What the options mean.
@@ -81,9 +77,7 @@ class ShardOptions(SplitOptions):
     input: tuple[str, ...] = setting(
         (), "Folder of extract, synth, project or shards; again for more. Default: all runs in the workspace.", group="Input and output"
     )
-    out: str | None = setting(
-        None, "Folder of the shards. Default: <workspace>/<category>/shards.", group="Input and output"
-    )
+    out: str | None = setting(None, "Folder of the shards. Default: <workspace>/<category>/shards.", group="Input and output")
     overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
 
 

@@ -85,7 +85,12 @@ class Command(click.Command):
         for parameter, count in Counter(order).items():
             if count > 1 and isinstance(parameter, click.Option) and not (parameter.multiple or parameter.count):
                 raise click.UsageError(f"{parameter.opts[0]} is given {count} times; it takes one value.", ctx)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "extra argument" in error.message:
+                error.message += ". An option takes one value: give it again for the next, or a pattern in quotes."
+            raise
 
     def _setting_of(self, option: str) -> str | None:
         """The setting that was an option once, or is none because few need it."""
@@ -228,13 +233,16 @@ def command(name: str | None = None, *, example: str, **kwargs: Any) -> Callable
     return click.command(name, cls=Command, example=example, context_settings=settings, **kwargs)
 
 
-def config_options(cls: type, presets: Mapping[str, Callable[[], Mapping[str, Any]]] | None = None) -> Callable[[Callable], Callable]:
+def config_options(
+    cls: type, presets: Mapping[str, Callable[[], Mapping[str, Any]]] | None = None, sections: bool = True
+) -> Callable[[Callable], Callable]:
     """Add one option per common setting of a configuration, --set for any, --config and --preset; the command receives the built `config`.
 
     What is given (as an option or by --set) beats the file, the file beats the preset, the preset beats the default.
 
     Args:
         presets: what gives the values of each preset; the first is taken where none is named.
+        sections: common settings of sections are options too; otherwise they are reached by --set alone.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -253,7 +261,8 @@ def config_options(cls: type, presets: Mapping[str, Callable[[], Mapping[str, An
                 ctx.command.require_places(own | {name: getattr(config, name) for name in declared(cls) if "." not in name})
             return function(*args, config=config, **kwargs)
 
-        common = {name: name.replace(".", "_") for name, one in declared(cls).items() if one.field.metadata.get("common", True)}
+        shown = {name: one for name, one in declared(cls).items() if sections or "." not in name}
+        common = {name: name.replace(".", "_") for name, one in shown.items() if one.field.metadata.get("common", True)}
         setattr(configured, "settings", cls)  # noqa: B010
         text = "Read settings from this TOML file; what is given here wins."
         run: Callable = click.option("--config", "config_file", metavar="FILE", help=text, cls=GroupedOption)(configured)
@@ -324,5 +333,7 @@ def _option(one: Declared, name: str) -> Callable[[Callable], Callable]:
     if one.item is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, **settings)
     choices = one.field.metadata.get("choices")
+    if choices and "" in choices:
+        settings["metavar"] = f"[{one.values()}]"
     settings["type"] = click.Choice(choices) if choices else {int: int, float: float}.get(one.item, str)
     return click.option(flag, name, **settings)

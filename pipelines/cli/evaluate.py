@@ -2,71 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dp3d_data.config import workspace
+from dp3d_data.config import rare, setting, workspace
 from dp3d_data.errors import UsageError
-from pipelines.cli.commandline import GroupedOption, command, say
+from pipelines.cli.commandline import command, config_options, say
 
 if TYPE_CHECKING:
     from dp3d_model.networks.lifter import Lifter
 
 
 EXAMPLE = """
-dp3d-model evaluate --category dog --split val
+dp3d-model evaluate --category dog --set split=test
 dp3d-model evaluate --stanford-extra StanfordExtra_v12.json --images Images/
-dp3d-model evaluate --coco keypoints.json --images photos/ --keypoints vertices.csv
+dp3d-model evaluate --coco keypoints.json --images photos/ --set keypoints=vertices.csv
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Which models are measured, and on what."""
+
+    shards: str = setting("", "Shards. None: the category's.", group="Input")
+    model: str = setting("", "Model file or folder. None: the workspace's or embedded one.", group="Input")
+    compare: tuple[str, ...] = setting(
+        (), "Model file or folder to compare, also as NAME=PATH; again for more, or all of them after one --compare.", group="Input"
+    )
+    category: str = setting("dog", "Whose part of the workspace to use.", group="Input")
+    split: str = rare("val", 'Split to measure on; "all" takes every split.', group="Input")
+    count: int = rare(0, "First instances only; 0 takes all.", group="Input", minimum=0)
+    remeshed: bool = rare(False, "Accept shards on another meshing of the template.", group="Input")
+    stanford_extra: str = setting("", "StanfordExtra's annotation, json.", group="Photographs")
+    coco: str = setting("", "COCO's annotation with masks and keypoints, json.", group="Photographs")
+    images: str = setting("", "Folder of the photographs.", group="Photographs")
+    keypoints: str = rare(
+        "", "csv: index,vertex of the annotated keypoints. None: the built-in dog's.", group="Photographs"
+    )
+    out: str = setting("", "Folder of the report. None: evaluation in the category's part of the workspace.", group="Output")
+
+    def models(self, more: tuple[str, ...]) -> dict[str, str]:
+        """Name -> path of the models.
+
+        Raises:
+            UsageError: one model and several, or two of one name.
+        """
+        from dp3d_model.lifting.model_file import find_model
+
+        if more and not self.compare:
+            raise UsageError("models to compare stand after --compare", got=" ".join(more), hint=f"--compare {' '.join(more)}")
+        if self.model and self.compare:
+            hint = f"--compare {self.model} {' '.join(self.compare + more)}"
+            raise UsageError("--model is one model, --compare several", hint=hint)
+        return named_runs(self.compare + more) if self.compare else {"model": str(find_model(self.category, self.model or None))}
+
+
 @command("evaluate", example=EXAMPLE)
-@click.option("--shards", metavar="PATH", cls=GroupedOption, group="Input", help="Shards.  [default: the category's]")
-@click.option("--stanford-extra", metavar="JSON", cls=GroupedOption, group="Photographs", help="StanfordExtra's annotation.")
-@click.option("--coco", metavar="JSON", cls=GroupedOption, group="Photographs", help="COCO's annotation with masks and keypoints.")
-@click.option("--images", metavar="DIR", default="", cls=GroupedOption, group="Photographs", help="Folder of the photographs.")
-@click.option(
-    "--keypoints",
-    metavar="CSV",
-    default="",
-    cls=GroupedOption,
-    group="Photographs",
-    help="index,vertex of the annotated keypoints.  [default: the built-in dog's]",
-)
-@click.option(
-    "--model", metavar="PATH", cls=GroupedOption, group="Input", help="Model file or folder.  [default: the workspace's or embedded one]"
-)
-@click.option(
-    "--compare",
-    metavar="RUN...",
-    multiple=True,
-    cls=GroupedOption,
-    group="Input",
-    help="Model files or folders to compare, each also as NAME=PATH.",
-)
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
-@click.option("--split", default="val", cls=GroupedOption, group="Input", help='Split to measure on; "all" takes every split.')
-@click.option("--count", default=0, type=click.IntRange(0), cls=GroupedOption, group="Input", help="First instances only; 0 takes all.")
-@click.option("--remeshed", is_flag=True, cls=GroupedOption, group="Input", help="Accept shards on another meshing of the template.")
-@click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the report.  [default: the category's]")
-def evaluate(
-    shards: str | None,
-    stanford_extra: str | None,
-    coco: str | None,
-    images: str,
-    keypoints: str,
-    model: str | None,
-    compare: tuple[str, ...],
-    runs: tuple[str, ...],
-    category: str,
-    split: str,
-    count: int,
-    remeshed: bool,
-    out: str | None,
-) -> None:
+@config_options(EvaluateConfig)
+def evaluate(config: EvaluateConfig, runs: tuple[str, ...]) -> None:
     """Measure trained models, beside the rigid template under its closed-form camera.
 
     Position error (MPJPE) plain and with the depth-flip oracle, after a similarity (PA-MPJPE), and stress; with the scale
@@ -77,22 +74,21 @@ def evaluate(
     On annotated photographs, from detected and from given boxes: overlap of the lifted silhouette with the mask, and PCK of the
     reprojected vertices, each keypoint by itself too. Writes photographs.json, photographs.md and sheets of pictures.
     """
-    if runs and not compare:
-        raise UsageError("models to compare stand after --compare", got=" ".join(runs), hint=f"--compare {' '.join(runs)}")
-    if model and compare:
-        raise UsageError("--model is one model, --compare several", hint=f"--compare {model} {' '.join(compare + runs)}")
-    if stanford_extra and coco:
+    if config.stanford_extra and config.coco:
         raise UsageError("--stanford-extra and --coco are two annotations", hint="measure on one after the other")
-    from dp3d_model.lifting.model_file import find_model, load_model
+    paths = config.models(runs)
+    from dp3d_model.lifting.model_file import load_model
 
-    folder = Path(out) if out else workspace(category) / "evaluation"
-    paths = named_runs(compare + runs) if compare else {"model": str(find_model(category, model))}
+    category, root = config.category, workspace(config.category)
+    folder = Path(config.out) if config.out else root / "evaluation"
     lifters = {name: load_model(path) for name, path in paths.items()}
-    if stanford_extra or coco:
-        source = "stanford-extra" if stanford_extra else "coco"
-        on_photographs(lifters, folder, source=source, path=stanford_extra or coco, images=images, keypoints=keypoints, category=category)
+    if path := config.stanford_extra or config.coco:
+        source = "stanford-extra" if config.stanford_extra else "coco"
+        photographs = {"images": config.images, "keypoints": config.keypoints, "category": category}
+        on_photographs(lifters, folder, source=source, path=path, **photographs)
     else:
-        on_shards(lifters, Path(shards) if shards else workspace(category) / "shards", split, count, remeshed, category, folder)
+        shards = Path(config.shards) if config.shards else root / "shards"
+        on_shards(lifters, shards, config.split, config.count, config.remeshed, category, folder)
     say(f"  written to {folder} · next: dp3d-model predict --category {category}")
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import click
-
 from dp3d_data.categories import categories
 from dp3d_data.config import workspace
 from pipelines.cli.commandline import command, config_options, each, next_step, say
@@ -13,7 +9,7 @@ from pipelines.extract_settings import ExtractConfig
 
 EXAMPLE = """
 dp3d-data extract --category dog
-dp3d-data extract --category dog --images photos/ --images more/*.png --out dogs/
+dp3d-data extract --category dog --images photos/ --images 'more/*.png' --out dogs/
 dp3d-data extract --category dog --images photos/ --boxes boxes.csv
 dp3d-data extract --category dog --images photos/ --dry-run
 dp3d-data extract --category dog --images photos/ --retry-failed
@@ -23,9 +19,8 @@ dp3d-data extract --category dog --source coco --path instances_val2017.json --i
 
 
 @command("extract", example=EXAMPLE)
-@click.argument("more", nargs=-1, metavar="[MORE_IMAGES]...")
 @config_options(ExtractConfig)
-def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
+def extract(config: ExtractConfig) -> None:
     """Find the animals of photographs and the template vertices that each shows.
 
     Every image is detected, matched pixel by pixel to the template, and averaged per vertex. Without --images the
@@ -36,7 +31,7 @@ def extract(config: ExtractConfig, more: tuple[str, ...]) -> None:
     """
     from pipelines.extract import extract_all, make_plans
 
-    plans = make_plans(replace(config, images=config.images + more))
+    plans = make_plans(config)
     for plan in plans:
         _announce(plan)
     names, found = categories(config.category), {plan.config.category for plan in plans}
@@ -86,7 +81,7 @@ def _dry_run(plans, config: ExtractConfig) -> None:
         "new": "a new run",
         "unfinished": "goes on with an unfinished run",
         "finished": "a finished run of this recipe",
-        "another recipe": "this folder holds another recipe: it will be refused without --out, --beside or --overwrite",
+        "another recipe": "this folder holds another recipe: it will be refused without --out or --overwrite",
     }
     say(f"dry run, nothing is written · {', '.join(str(plan.out) for plan in plans)}: {states[told.state]}")
     say(f"  {told.todo} of {told.images} images to do, in {told.parts} part{'s' * (told.parts != 1)}")

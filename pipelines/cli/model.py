@@ -12,8 +12,7 @@ COMMANDS = {
     "predict": ("pipelines.cli.predict:predict", "Lift photographs, keypoints or shards: meshes, rigs, tables, pictures."),
     "view": ("pipelines.cli.view:view", "Show lifted instances on one HTML page, to look at and to turn."),
     "calibrate": ("pipelines.cli.calibrate:calibrate", "Teach a model how sure to be of its answers."),
-    "ablate": ("pipelines.cli.ablate:ablate", "Train variants and other methods; compare them in one table."),
-    "robustness": ("pipelines.cli.robustness:robustness", "Errors over noisy, hidden and one-sided keypoints."),
+    "study": ("pipelines.cli.study:study", "Ablations and robustness of a recipe: many trainings in one table."),
 }
 
 

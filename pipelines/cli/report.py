@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dp3d_data.config import setting, workspace
+from dp3d_data.config import rare, setting, workspace
 from pipelines.cli.commandline import command, config_options, say
 
 RUNS = ("extract", "synth", "project")
@@ -20,24 +20,16 @@ class ReportConfig:
     input: tuple[str, ...] = setting(
         (), "Folder of extract or synth; again for more. Default: all in the workspace.", group="Input and output"
     )
-    shards: str | None = setting(
-        None, "Folder of build-shards. Default: <workspace>/<category>/shards.", group="Input and output"
-    )
-    extra: tuple[str, ...] = setting(
+    shards: str | None = setting(None, "Folder of build-shards. Default: <workspace>/<category>/shards.", group="Input and output")
+    extra: tuple[str, ...] = rare(
         (),
         "Folder whose pictures, Markdown and JSON are shown; again for more. Default: model, predictions, evaluation.",
-        group="Input and output", common=False,
+        group="Input and output",
     )
-    out: str | None = setting(
-        None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output"
-    )
-    title: str | None = setting(
-        None, "Name of the dataset in its card. Default: from the category.", group="Dataset card", common=False
-    )
-    licence: str = setting(
-        "unknown", "Licence of the dataset in its card, as the Hugging Face hub names it.", group="Dataset card", common=False
-    )
-    pictures: int = setting(24, "Most pictures of each section; large ones count twice.", minimum=0)
+    out: str | None = setting(None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output")
+    title: str | None = rare(None, "Name of the dataset in its card. Default: from the category.", group="Dataset card")
+    licence: str = rare("unknown", "Licence of the dataset in its card, as the Hugging Face hub names it.", group="Dataset card")
+    pictures: int = rare(24, "Most pictures of each section; large ones count twice.", minimum=0)
 
 
 @command("report", writes="file", example="dp3d-data report --category dog")

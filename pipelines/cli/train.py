@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from dp3d_data.categories import SEVERAL, categories, folder_of
-from dp3d_data.config import workspace
+from dp3d_data.categories import categories, folder_of
+from dp3d_data.config import changed, workspace
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, TemplateMismatch
-from dp3d_model.config import TrainConfig, model_fields, preset_values
-from pipelines.cli.commandline import GroupedOption, command, config_options, each, say
+from dp3d_model.config import TrainConfig, presets
+from pipelines.cli.commandline import command, config_options, each, say
+from pipelines.learning_settings import TrainingConfig
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
@@ -29,47 +28,8 @@ SILENCE = 30.0
 
 
 @command("train", example="dp3d-model train --shards dp3d-out/dog/shards --preset quick")
-@click.option(
-    "--shards",
-    metavar="PATH",
-    cls=GroupedOption,
-    group="Input",
-    help="Shards to learn from, also at an fsspec address.  [default: the category's]",
-)
-@click.option(
-    "--category", default="dog", cls=GroupedOption, group="Input",
-    help=f"Whose part of the workspace to use. {SEVERAL}",
-)  # fmt: skip
-@click.option("--threads", default=1, type=click.IntRange(0), cls=GroupedOption, group="Input", help="Threads that read ahead.")
-@click.option("--device", default="cpu", cls=GroupedOption, group="Input", help="Where to compute: cpu, cuda, cuda:1, ...")
-@click.option("--split", default="train", cls=GroupedOption, group="Input", help="Split to learn from.")
-@click.option("--out", metavar="DIR", cls=GroupedOption, group="Output", help="Folder of the model.  [default: the category's]")
-@click.option("--overwrite", is_flag=True, cls=GroupedOption, group="Output", help="Discard a run of another recipe.")
-@click.option("--resume", is_flag=True, cls=GroupedOption, group="Output", help="Go on from the saved state with other settings.")
-@click.option(
-    "--init", metavar="MODEL", cls=GroupedOption, group="Input",
-    help="Start from this model's weights and settings of the network; embedded: the one that comes with the package.",
-)
-@click.option(
-    "--mix", type=click.Choice(["synth"]), cls=GroupedOption, group="Input",
-    help="Learn from synthetic views with their truth too, made in the workspace where they are not there yet.",
-)  # fmt: skip
-@click.option("--tensorboard", is_flag=True, cls=GroupedOption, group="Output", help="Write event files for TensorBoard too.")
-@config_options(TrainConfig, preset_values())
-def train(
-    config: TrainConfig,
-    shards: str | None,
-    category: str,
-    split: str,
-    threads: int,
-    out: str | None,
-    overwrite: bool,
-    resume: bool,
-    device: str,
-    tensorboard: bool,
-    init: str | None,
-    mix: str | None,
-) -> None:
+@config_options(TrainingConfig, presets())
+def train(config: TrainingConfig) -> None:
     """Learn the model from shards.
 
     A run that was stopped goes on where it stopped when the same command is given again, with the same losses. On several GPUs or
@@ -79,26 +39,28 @@ def train(
     from dp3d_data.ranks import join_ranks, leave_ranks
     from dp3d_model.training.trainer import Trainer
 
-    names = categories(category)
-    ranks, device = join_ranks(device)
+    names = categories(config.category)
+    ranks, device = join_ranks(config.device)
 
     def work(name: str) -> None:
-        chosen, start = config, initial_model(init, name)
+        chosen, start = config.recipe(), initial_model(config.init, name)
         if start is not None:
-            chosen = replace(chosen, **{field: getattr(start.config, field) for field in model_fields()})
-        if mix:
-            chosen = replace(chosen, truth_weight=chosen.truth_weight or TRUTH_OF_MIX)
-        folder = folder_of(out, name, names) if out else workspace(name) / "model"
-        inputs = str(folder_of(shards, name, names)) if shards and len(names) > 1 else shards or str(workspace(name) / "shards")
-        if len(names) > 1 and not is_address(inputs) and not Path(inputs).is_dir():
+            chosen = replace(chosen, model=start.config.model, run=replace(chosen.run, seed=start.config.run.seed))
+        if config.mix:
+            chosen = changed(chosen, {"loss.truth": chosen.loss.truth or TRUTH_OF_MIX})
+        shards, several = config.shards, len(names) > 1
+        folder = folder_of(config.out, name, names) if config.out else workspace(name) / "model"
+        inputs = str(folder_of(shards, name, names)) if shards and several else shards or str(workspace(name) / "shards")
+        if several and not is_address(inputs) and not Path(inputs).is_dir():
             raise NothingToDo("no shards of this category", path=inputs, hint=f"dp3d-data build-shards --category {name}")
-        source, surface = opened(inputs, split, name, chosen, start, mixed=bool(mix))
-        trainer = Trainer(surface, source, chosen, folder, threads=threads, device=device, ranks=ranks, tensorboard=tensorboard)
+        source, surface = opened(inputs, config.split, name, chosen, start, mixed=bool(config.mix))
+        places = {"threads": config.threads, "device": device, "ranks": ranks, "tensorboard": config.tensorboard}
+        trainer = Trainer(surface, source, chosen, folder, **places)
         if start is not None:
             trainer.start_from(start)
-        if overwrite:
+        if config.overwrite:
             trainer.discard()
-        _train(trainer, resume, f"{name}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices")
+        _train(trainer, config.resume, f"{name}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices")
         if ranks.writes:
             say(f"  written to {folder} · next: dp3d-model evaluate --category {name}")
 
@@ -136,7 +98,7 @@ def opened(address: str, split: str, category: str, config: TrainConfig, start: 
         say(f"{category}: perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
     if start is not None:
         check_template(start, reader.template.name, reader.template.content_hash, address)
-    surface = surface_of(reader.template, reader.basis.functions, config.basis) if start is None else start.surface
+    surface = surface_of(reader.template, reader.basis.functions, config.model.basis) if start is None else start.surface
     if mixed:
         return JoinedSource([source, synthetic_views(category, reader.template, fields)]), surface
     if sum(source.sizes) < FEW:
@@ -145,8 +107,8 @@ def opened(address: str, split: str, category: str, config: TrainConfig, start: 
     return source, surface
 
 
-def initial_model(init: str | None, category: str) -> Lifter | None:
-    """The model that --init names; None without.
+def initial_model(init: str, category: str) -> Lifter | None:
+    """The model that --init names; None where it is empty.
 
     Raises:
         InputMissing: no such model, or none is embedded for the category.

@@ -16,17 +16,17 @@ from tests.model.pinholes import pinhole_instances
 
 KINDS = {
     "plain": {},
-    "attention": {"encoder": "attention"},
-    "two passes": {"passes": 2},
-    "attention, two passes": {"passes": 2, "encoder": "attention"},
-    "perspective": {"projection": "perspective"},
+    "attention": {"model.encoder": "attention"},
+    "two passes": {"model.passes": 2},
+    "attention, two passes": {"model.passes": 2, "model.encoder": "attention"},
+    "perspective": {"model.projection": "perspective"},
 }
 ROUNDS, VERTICES = 5, 1000
 
 
 def step_time(surface, world, changes) -> float:
     """Seconds of a training step, best of ROUNDS."""
-    objective, generator = Objective(surface, preset("best", **changes)), torch.Generator().manual_seed(0)
+    objective, generator = Objective(surface, preset("best", changes)), torch.Generator().manual_seed(0)
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.perf_counter()

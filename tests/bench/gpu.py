@@ -33,6 +33,7 @@ from dp3d_model.training.trainer import Trainer
 from tests.bench.extract_rate import CATEGORY, rigged_predictor
 from tests.bench.matching_rate import CHUNK, DIM, VERTICES, scene
 from tests.bench.predict_rate import sphere, world
+from tests.model.toy import source_of
 
 SPEEDS = {
     "float32": {},
@@ -218,7 +219,7 @@ def dense_training(machine: Machine) -> Iterator[Row]:
             batch = cse._on(next(batches(kinds, config, 0, again=start.spec.crop_side > 0)), machine.device)
             step = lambda: cse.one_step(state, batch, targets, start, config, Path(folder))  # noqa: E731, B023
             seconds = machine.seconds(step)
-        images = config.crops if start.spec.crop_side else config.batch
+        images = config.crops if start.spec.crop_side else config.optim.batch
         yield timing(f"{model}, training step {precision}, {images} images", seconds, f"{images / seconds:.4g} images/s{memory(machine)}")
 
 

@@ -32,7 +32,7 @@ def main(vertices: int, micro_batch: int) -> None:
     surface = Surface("bench", "", torch.tensor(points, dtype=torch.float32), torch.tensor(faces), functions)
     world = toy_instances(surface, COUNT)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(surface, source_of(world), preset("stanford-dogs", micro_batch=micro_batch), folder)
+        trainer = Trainer(surface, source_of(world), preset("stanford-dogs", {"optim.micro_batch": micro_batch}), folder)
         trainer.objective.train()
         before = gigabytes()
         trainer.train_step(KeypointBatch(keypoints=world.keypoints, visible=world.visible))

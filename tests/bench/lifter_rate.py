@@ -19,19 +19,19 @@ from dp3d_model.training.trainer import Trainer
 from tests.model.toy import blob, functions_of, source_of, toy_instances
 
 COUNT, ROUNDS, BASIS = 512, 4, 64
-PLAIN = {"arap_weight": 0.0, "canonical_weight": 0.0}
+PLAIN = {"loss.arap": 0.0, "loss.canonical": 0.0}
 STEPS = {
     "supplement, plain": ("stanford-dogs", PLAIN),
-    "supplement, with ARAP": ("stanford-dogs", {"canonical_weight": 0.0}),
+    "supplement, with ARAP": ("stanford-dogs", {"loss.canonical": 0.0}),
     "supplement, every loss": ("stanford-dogs", {}),
-    "supplement, every loss, Psi on 32 instances": ("stanford-dogs", {"canonical_instances": 32}),
-    "supplement, every loss on 128 drawn rings": ("stanford-dogs", {"drawn_rings": 128}),
-    "supplement, the same, 1 copy": ("stanford-dogs", {"drawn_rings": 128, "canonical_copies": 1}),
-    "quick, plain, every vertex": ("quick", PLAIN | {"drawn_rings": 0}),
-    "quick, every loss on drawn rings": ("quick", {"canonical_weight": 0.1}),
+    "supplement, every loss, Psi on 32 instances": ("stanford-dogs", {"loss.canonical_instances": 32}),
+    "supplement, every loss on 128 drawn rings": ("stanford-dogs", {"loss.drawn_rings": 128}),
+    "supplement, the same, 1 copy": ("stanford-dogs", {"loss.drawn_rings": 128, "loss.canonical_copies": 1}),
+    "quick, plain, every vertex": ("quick", PLAIN | {"loss.drawn_rings": 0}),
+    "quick, every loss on drawn rings": ("quick", {"loss.canonical": 0.1}),
     "quick, the same, Psi on 32 instances, 4 copies": (
         "quick",
-        {"canonical_weight": 0.1, "canonical_instances": 32, "canonical_copies": 4},
+        {"loss.canonical": 0.1, "loss.canonical_instances": 32, "loss.canonical_copies": 4},
     ),
     "quick": ("quick", {}),
 }
@@ -86,7 +86,7 @@ def main(vertices: int, threads: int) -> None:
             print(f"forward, {name}: {wall:.3f} s, {busy:.3f} s of processor")
         plain = 0.0
         for name, (base, changes) in STEPS.items():
-            wall, busy = step_time(surface, preset(base, batch=COUNT, **changes), folder)
+            wall, busy = step_time(surface, preset(base, {"optim.batch": COUNT} | changes), folder)
             plain = busy if "plain" in name else plain
             print(f"step, {name}: {wall:.3f} s, {busy:.3f} s of processor, {busy / plain:.2f} times the plain one")
 

@@ -50,7 +50,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     surface = sphere(given.vertices)
-    lifter = Lifter(surface, preset(given.preset, refine_steps=0)).eval()
+    lifter = Lifter(surface, preset(given.preset, {"refine.steps": 0})).eval()
     instances = world(surface, given.count)
     few = instances.take(range(min(given.count, 300)))
     list(predict(lifter, few))

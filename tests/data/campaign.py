@@ -33,7 +33,7 @@ def train(root: Path, out: Path) -> None:
     from dp3d_model.training.trainer import Trainer
 
     surface = toy_surface()
-    trainer = Trainer(surface, source_of(toy_instances(surface, 20)), tiny(steps=4, save_every=1), out)
+    trainer = Trainer(surface, source_of(toy_instances(surface, 20)), tiny({"optim.steps": 4, "run.save_every": 1}), out)
     if not trainer.finished():
         trainer.resume()
         trainer.run()

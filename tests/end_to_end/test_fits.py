@@ -21,7 +21,7 @@ STEPS = [
     "dp3d-data project --dataset stanford-dogs --root {root} --body dog --vertices 120 --noise 0.002",
     "dp3d-data build-shards --min-visible-vertices 5",
     "dp3d-data verify",
-    "dp3d-model train --steps 3 --batch 8 --set width=32 --set bottleneck=16 --set blocks=1",
+    "dp3d-model train --steps 3 --batch 8 --set model.width=32 --set model.bottleneck=16 --set model.blocks=1",
     "dp3d-model evaluate",
 ]
 

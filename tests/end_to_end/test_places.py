@@ -21,7 +21,8 @@ from tests.model.toy import blob
 
 PROGRAMS = {"dp3d-data": data.main, "dp3d-model": model.main}
 SMALL = [*OPTIONS, "--steps", "2", "--batch", "8"]
-CSE = "dp3d-data evaluate-cse --count 1 --size 64"
+STUDY = [*OPTIONS, "--set", "optim.steps=2", "--set", "optim.batch=8"]
+CSE = "dp3d-data evaluate-cse --count 1 --set size=64"
 PROJECT = "dp3d-data project --dataset neutral --root inputs/fits.json --body inputs/body.npz"
 # What each command is given besides the option at fault, all of it small; the option; the name that it gets.
 CASES = [
@@ -46,8 +47,8 @@ CASES = [
     ("dp3d-model evaluate --model inputs/model", "--out", "a"),
     ("dp3d-model predict --model inputs/model --count 1 --no-pictures --shards inputs/synth --format table", "--out", "a"),
     ("dp3d-model view --model inputs/model --count 1", "--out", "a"),
-    (" ".join(["dp3d-model ablate", *SMALL, "--row linear --examples 1"]), "--out", "a"),
-    ("dp3d-model robustness --model inputs/model --count 2 --level 2 --hidden 50", "--out", "a"),
+    (" ".join(["dp3d-model study ablation", *STUDY, "--row linear --set examples=1"]), "--out", "a"),
+    ("dp3d-model study robustness --models inputs/model --set count=2 --set levels=2 --set hidden=50", "--out", "a"),
     ("dp3d-model calibrate --model inputs/model --shards inputs/synth", "--out", "a.pt"),
 ]
 # Commands that write into the workspace alone.

@@ -14,6 +14,7 @@ from pipelines.extract_settings import ExtractConfig
 from tests.bench.photographs import make_photographs
 from tests.bench.predict_rate import sphere, world
 from tests.gpu.devices import ANYWHERE, CUDA
+from tests.model.toy import source_of
 from tests.processes import together
 
 GIB = 2**30

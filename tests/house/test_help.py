@@ -1,15 +1,17 @@
 """Help is product: every command says what it does, every option has a text, every example works."""
 
 import ast
+import re
 
 import click
 import pytest
 
+from dp3d_data.config import declared
 from dp3d_data.errors import ConfigError
-from tests.house.program_words import all_commands, parse
+from tests.house.program_words import all_commands, options, parse
 from tests.house.source_tree import modules, short, tree
 
-MOST = 25
+MOST, MOST_IN_ALL = 25, 250
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,19 @@ def test_every_command_says_what_it_does(commands):
 def test_no_command_shows_more_options_than_a_user_can_read(commands):
     counts = {name: sum(isinstance(one, click.Option) and not one.hidden for one in command.params) for name, command in commands.items()}
     assert not {name: count for name, count in counts.items() if count > MOST}
+    assert sum(counts.values()) <= MOST_IN_ALL
+
+
+def test_help_names_no_option_that_is_none(commands):
+    """Texts of options and settings that mention another option of the command."""
+    wrong = []
+    for name, command in commands.items():
+        settings = declared(command.settings).values() if getattr(command, "settings", None) else ()
+        texts = [one.help or "" for one in command.params if isinstance(one, click.Option)]
+        texts += [one.field.metadata["help"] for one in settings]
+        flags = {flag for text in texts for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
+        wrong += [f"{name}: {flag}" for flag in sorted(flags - options(command) - {"--nproc-per-node"})]
+    assert not wrong, wrong
 
 
 def test_every_option_has_a_text(commands):
@@ -70,8 +85,10 @@ def test_every_setting_has_a_text():
         for field in [item for item in node.body if isinstance(item, ast.AnnAssign)]:
             place = f"{short(path)}:{field.lineno} {node.name}.{field.target.id}"
             call = field.value
-            if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "setting" and len(call.args) == 2):
-                wrong.append(f"{place}: declare it with setting(default, help)")
+            if ast.unparse(field.annotation).endswith("Config"):  # a section
+                continue
+            if not (isinstance(call, ast.Call) and ast.unparse(call.func) in ("setting", "rare") and len(call.args) == 2):
+                wrong.append(f"{place}: declare it with setting(default, help) or rare(default, help)")
             elif not ast.unparse(call.args[1]).strip("'\"f "):
                 wrong.append(f"{place}: empty help")
     assert not wrong, "\n".join(wrong)

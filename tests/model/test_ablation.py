@@ -3,9 +3,10 @@
 
 import pytest
 
+from dp3d_data.config import changed
 from dp3d_data.errors import ConfigError, RecipeMismatch, UsageError
 from dp3d_data.files import read_json
-from dp3d_model.config import PRESETS, preset
+from dp3d_model.config import preset, preset_values
 from dp3d_model.experiments.ablation import Ablation, examples, run_ablation, with_steps
 from dp3d_model.experiments.figures import draw_halves, draw_noise
 from dp3d_model.experiments.robustness import Grid, judged, lose_lower_halves, measure_noise, noise_markdown, ratios, train_noise
@@ -19,8 +20,8 @@ SURFACE = toy_surface()
 TRAIN, TEST = toy_instances(SURFACE, 40, bend=0.3), toy_instances(SURFACE, 12, seed=1, bend=0.3, name="test")
 
 
-def base(**changes):
-    return tiny(steps=2, save_every=1, canonical_weight=0.0, **changes)
+def base(*changes):
+    return tiny({"optim.steps": 2, "run.save_every": 1, "loss.canonical": 0.0}, *changes)
 
 
 def runs(folder, **changes):
@@ -33,20 +34,20 @@ def test_every_row_differs_from_the_full_model_in_what_it_says():
     assert rows["full"].config == full
     assert all(row.config != full for key, row in rows.items() if key != "full")
     assert rows["arap"].title == "without ARAP"
-    assert rows["arap"].config.arap_weight == 0.0
+    assert rows["arap"].config.loss.arap == 0.0
     assert rows["canonicalisation"].title == "with canonicalisation"
-    assert rows["canonicalisation"].config.canonical_weight == 0.1
+    assert rows["canonicalisation"].config.loss.canonical == 0.1
     supplement = rows_of(preset("stanford-dogs"))
     assert supplement["canonicalisation"].title == "without canonicalisation"
     assert supplement["camera"].title == "with closed-form camera"
 
 
 def test_other_methods_keep_their_own_recipes():
-    rows = rows_of(preset("quick", seed=5, learning_rate=0.1, batch=64))
+    rows = rows_of(preset("quick", {"run.seed": 5, "optim.learning_rate": 0.1, "optim.batch": 64}))
     for name in OTHERS:
         config = rows[name].config
-        assert config.seed == 5
-        assert all(getattr(config, key) == value for key, value in PRESETS[name].items())
+        assert config.run.seed == 5
+        assert changed(config, preset_values(name)) == config
     assert rows["c3dpo"].same_time
     assert not rows["fit"].same_time
 
@@ -62,44 +63,46 @@ def test_rows_are_chosen_by_name_and_by_set():
 
 
 def test_a_row_in_words():
-    row = added_row(preset("quick"), "Wide and deep: width=2048, blocks=8, camera=learned")
-    assert (row.key, row.config.width, row.config.blocks, row.config.camera) == ("wide-and-deep", 2048, 8, "learned")
-    assert added_row(preset("quick"), "slow:learning-rate=1e-5,network=false").config.learning_rate == 1e-5
-    for words in ("wide", "wide:", "wide:width", ":width=3"):
+    row = added_row(preset("quick"), "Wide and deep: model.width=2048, model.blocks=8, model.camera=learned")
+    assert (row.key, row.config.model.width, row.config.model.blocks, row.config.model.camera) == ("wide-and-deep", 2048, 8, "learned")
+    assert added_row(preset("quick"), "slow:optim.learning-rate=1e-5,model.network=false").config.optim.learning_rate == 1e-5
+    for words in ("wide", "wide:", ":model.width=3"):
         with pytest.raises(UsageError, match="not a row"):
             added_row(preset("quick"), words)
-    with pytest.raises(ConfigError, match="unknown setting 'widht'"):
+    with pytest.raises(ConfigError, match="not a setting and its value"):
+        added_row(preset("quick"), "wide:model.width")
+    with pytest.raises(ConfigError, match="(?s)unknown setting 'widht'.*did you mean 'model.width'"):
         added_row(preset("quick"), "wide:widht=3")
-    with pytest.raises(ConfigError, match="'width' has the wrong type"):
-        added_row(preset("quick"), "wide:width=broad")
+    with pytest.raises(ConfigError, match="'model.width' has the wrong type"):
+        added_row(preset("quick"), "wide:model.width=broad")
     with pytest.raises(UsageError, match="there is a row 'linear' already"):
-        chosen_rows(preset("quick"), (), ("linear:width=3",))
+        chosen_rows(preset("quick"), (), ("linear:model.width=3",))
 
 
 def test_steps_are_those_of_the_base_and_time_is_shared_with_other_methods(tmp_path):
-    full = base(epochs=0)
+    full = base({"optim.epochs": 0})
     rows = [row for row in rows_of(full).values() if row.key in ("full", "linear", "c3dpo", "rigid")]
-    found = {row.key: row.config.steps for row in with_steps(Ablation(rows, TEST, "test"), runs(tmp_path))}
+    found = {row.key: row.config.optim.steps for row in with_steps(Ablation(rows, TEST, "test"), runs(tmp_path))}
     assert (found["full"], found["linear"], found["rigid"]) == (2, 2, 0)
     assert found["c3dpo"] >= 1
     paces = read_json(tmp_path / "pace.json", "measurement")
     assert len(paces) == 2
-    again = {row.key: row.config.steps for row in with_steps(Ablation(rows, TEST, "test"), runs(tmp_path))}
+    again = {row.key: row.config.optim.steps for row in with_steps(Ablation(rows, TEST, "test"), runs(tmp_path))}
     assert again == found
-    timed = {row.key: row.config.steps for row in with_steps(Ablation(rows, TEST, "test", minutes=0.01), runs(tmp_path))}
+    timed = {row.key: row.config.optim.steps for row in with_steps(Ablation(rows, TEST, "test", minutes=0.01), runs(tmp_path))}
     assert timed["full"] == timed["linear"] == max(1, round(0.6 / runs(tmp_path).pace(full)))
 
 
 def test_an_ablation_is_written_row_by_row_and_found_again(tmp_path):
-    rows = chosen_rows(base(), ("arap", "rigid"), ("flat:blendshapes=0",))
+    rows = chosen_rows(base(), ("arap", "rigid"), ("flat:model.blendshapes=0",))
     ablation = Ablation(rows, TEST, "test", examples=2)
     lines: list[str] = []
     result = run_ablation(ablation, runs(tmp_path), lines.append)
     assert list(result["rows"]) == ["full", "arap", "rigid", "flat"]
-    assert result["rows"]["flat"]["changes"] == {"blendshapes": 0}
+    assert result["rows"]["flat"]["changes"] == {"model.blendshapes": 0}
     assert len(lines) == 4
     text = (tmp_path / "ablation.md").read_text()
-    for words in ("| without ARAP | 2 |", "| rigid template |  |", "`arap_weight = 0.0`", "against full"):
+    for words in ("| without ARAP | 2 |", "| rigid template |  |", "`loss.arap = 0.0`", "against full"):
         assert words in text
     for name in ("ablation.png", "ablation-examples.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
@@ -129,8 +132,8 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_end(tmp_path):
 def test_a_row_of_another_recipe_is_refused_or_discarded(tmp_path):
     runs(tmp_path).trained("full", base())
     with pytest.raises(RecipeMismatch):
-        runs(tmp_path).trained("full", base(parts=3))
-    assert runs(tmp_path, overwrite=True).trained("full", base(parts=3)).config.parts == 3
+        runs(tmp_path).trained("full", base({"model.parts": 3}))
+    assert runs(tmp_path, overwrite=True).trained("full", base({"model.parts": 3})).config.model.parts == 3
 
 
 def test_examples_go_from_easy_to_hard():
@@ -142,7 +145,7 @@ def test_examples_go_from_easy_to_hard():
 
 def test_noise_is_measured_in_every_cell_and_kept(tmp_path):
     grid = Grid((0.0, 0.02), (0.0, 0.5, 0.8), seed=1)
-    models = {"still": (Lifter(SURFACE, preset("rigid", basis=12)).eval(), "digest")}
+    models = {"still": (Lifter(SURFACE, preset("rigid", {"model.basis": 12})).eval(), "digest")}
     told: list[tuple] = []
     result = measure_noise(models, TEST, "test", grid, tmp_path, lambda *words: told.append(words))
     rows = result["models"]["still"]

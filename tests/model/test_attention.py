@@ -16,20 +16,20 @@ from tests.model.toy import blob, tiny, toy_instances, toy_surface
 from tests.references.model import attention_by_loop, nearest_point_by_search
 
 SURFACE = toy_surface(subdivisions=3)
-SMALL = {"encoder": "attention", "latents": 6, "latent_blocks": 1}
+SMALL = {"model.encoder": "attention", "model.latents": 6, "model.latent_blocks": 1}
 
 
-def stirred(surface=SURFACE, **changes):
+def stirred(*changes, surface=SURFACE):
     """A lifter whose network says something."""
     torch.manual_seed(0)
-    lifter = Lifter(surface, tiny(**(SMALL | changes))).eval()
+    lifter = Lifter(surface, tiny(SMALL, *changes)).eval()
     for trunk in lifter.trunks:
         torch.nn.init.normal_(trunk.head.weight, std=0.05 / len(lifter.trunks))
     return lifter
 
 
 def test_regions_are_means_over_the_visible_surface():
-    encoder, world = SurfaceAttention(SURFACE, tiny(**SMALL)), toy_instances(SURFACE, count=2)
+    encoder, world = SurfaceAttention(SURFACE, tiny(SMALL)), toy_instances(SURFACE, count=2)
     values = torch.randn(2, len(SURFACE.vertices), 2)
     pooled = encoder.pooled(values * world.visible[..., None], world.visible.float())
     queries, places = encoder.queries.detach().numpy(), encoder.description.numpy()
@@ -40,7 +40,7 @@ def test_regions_are_means_over_the_visible_surface():
 
 def test_gradients_of_the_attention():
     surface = toy_surface(basis=5, subdivisions=1)
-    encoder = SurfaceAttention(surface, tiny(**SMALL)).double()
+    encoder = SurfaceAttention(surface, tiny(SMALL)).double()
     shown = toy_instances(surface, count=2).visible.double()
     values = torch.randn(*shown.shape, 2, dtype=torch.float64, requires_grad=True)
     queries = encoder.queries.detach().requires_grad_()
@@ -58,7 +58,7 @@ def test_permuting_vertices_with_their_descriptions_changes_nothing(passes):
     order = torch.randperm(len(SURFACE.vertices), generator=torch.Generator().manual_seed(3))
     place = order.argsort()
     mixed = Surface("mixed", "m1x3" * 4, SURFACE.vertices[order], place[SURFACE.faces.long()].int(), SURFACE.functions[order])
-    lifter, world = stirred(passes=passes), toy_instances(SURFACE, count=4)
+    lifter, world = stirred({"model.passes": passes}), toy_instances(SURFACE, count=4)
     before = lift(lifter, world)[0][1]
     other = lifter.on(mixed)
     after = other(other.normalise(world.at_vertices(order)))
@@ -88,7 +88,7 @@ def test_another_meshing_gives_nearly_the_same_answer(encoder, passes, most):
 
     Seen with a network of random weights: 4 % of what it moves for attention, 11 % in two passes; 12 % and 16 % for patches.
     """
-    lifter, fine = stirred(encoder=encoder, passes=passes), toy_instances(SURFACE, count=6, bend=0.3)
+    lifter, fine = stirred({"model.encoder": encoder, "model.passes": passes}), toy_instances(SURFACE, count=6, bend=0.3)
     vertices, faces = blob(2)
     template = make_template("coarse", vertices, faces)
     other = lifter_for(lifter, template, remeshed=True)
@@ -120,7 +120,7 @@ def test_another_surface_is_refused():
     with pytest.raises(TemplateMismatch, match="belong to another template"):
         lifter_for(stirred(), make_template("coarse", vertices, faces), remeshed=False)
     with pytest.raises(TemplateMismatch, match="knows single vertices"):
-        lifter_for(stirred(body="basis"), make_template("coarse", vertices, faces), remeshed=True)
+        lifter_for(stirred({"model.body": "basis"}), make_template("coarse", vertices, faces), remeshed=True)
 
 
 def test_regions_start_at_well_spread_vertices():

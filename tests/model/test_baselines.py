@@ -14,12 +14,12 @@ from tests.model.toy import TINY, source_of, toy_instances, toy_surface
 SMALL = {name: TINY[name] for name in ("width", "bottleneck", "blocks", "basis")}
 
 
-def small(name, **changes):
-    return preset(name, **(SMALL | changes))
+def small(name, changes):
+    return preset(name, (SMALL | changes))
 
 
 def fit(**changes):
-    return small("fit", **({"parts": 4, "refine_steps": 40} | changes))
+    return small("fit", **({"model.parts": 4, "refine.steps": 40} | changes))
 
 
 @pytest.mark.parametrize("name", ["rigid", "fit"])
@@ -53,7 +53,7 @@ def test_the_fit_explains_more_of_the_keypoints_than_the_rigid_template():
     assert after.mean() < 0.7 * before.mean()
 
 
-@pytest.mark.parametrize("changes", [{}, {"drawn_rings": 30}, {"refine_tie": 0.1}])
+@pytest.mark.parametrize("changes", [{}, {"loss.drawn_rings": 30}, {"refine.tie": 0.1}])
 def test_no_instance_depends_on_the_others_of_its_batch(changes):
     """A law: alone, in company, or in another order, an instance is refined to the same shape."""
     surface = toy_surface()
@@ -88,7 +88,7 @@ def test_c3dpo_learns_a_body_without_a_template(tmp_path):
     """It starts from noise that is no body at all, and comes nearer to the keypoints."""
     surface = toy_surface(subdivisions=1)
     world = toy_instances(surface, 64)
-    config = small("c3dpo-adamw", steps=100, batch=32, learning_rate=0.003, warmup=1)
+    config = small("c3dpo-adamw", {"optim.steps": 100, "optim.batch": 32, "optim.learning_rate": 0.003, "optim.warmup": 1})
     trainer = Trainer(surface, source_of(world), config, tmp_path)
     seen = trainer.objective.lifter.normalise(world)
     first = trainer.objective(seen, seen, torch.Generator().manual_seed(0))

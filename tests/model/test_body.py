@@ -104,6 +104,6 @@ def test_blendshapes_are_linear_and_vanish_at_zero():
 
 def test_no_blendshapes():
     surface = toy_surface()
-    body = make_body(surface, tiny(blendshapes=0))
+    body = make_body(surface, tiny({"model.blendshapes": 0}))
     assert body.size == 36
     assert torch.equal(body(torch.zeros(1, 36)).rest[0], surface.vertices)

@@ -22,7 +22,7 @@ from tests.data.shards.samples import grid_template
 from tests.model.toy import TINY, blob, toy_instances, toy_surface
 
 OPTIONS = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
-TRAIN = ["train", *OPTIONS, "--steps", "6", "--batch", "16", "--set", "save_every=3", "--set", "log_every=1"]
+TRAIN = ["train", *OPTIONS, "--steps", "6", "--batch", "16", "--set", "run.save_every=3", "--set", "run.log_every=1"]
 
 
 def given(name, value):
@@ -99,16 +99,17 @@ def test_a_log_file_shows_how_far_a_training_is(workspace, monkeypatch):
 
 def test_another_meshing_of_the_template_only_where_asked_for(workspace, tmp_path):
     """Trained with attention in perspective, measured on a mesh of four times as many vertices."""
-    trained = run(*TRAIN, "--set", "encoder=attention", "--set", "latents=4", "--set", "projection=perspective", "--set", "scale=solved")
+    changes = ("model.encoder=attention", "model.latents=4", "model.projection=perspective", "model.scale=solved")
+    trained = run(*TRAIN, *(part for change in changes for part in ("--set", change)))
     assert "perspective: 0 of the first" in trained.output
     fine = toy_surface(subdivisions=3)
     finer = make_shards(tmp_path, make_template("finer", fine.vertices.numpy(), fine.faces.numpy()), 20, fine)
     refused = CliRunner().invoke(main, ["evaluate", "--shards", str(finer)])
     assert isinstance(refused.exception, TemplateMismatch) or "belong to another template" in refused.stderr
-    measured = run("evaluate", "--shards", str(finer), "--remeshed")
+    measured = run("evaluate", "--shards", str(finer), "--set", "remeshed=true")
     assert measured.exit_code == 0, measured.output
     assert json.loads((workspace / "evaluation" / "evaluation.json").read_text())["vertices"] == 642
-    lifted = run("predict", "--shards", str(finer), "--remeshed", "--count", "1", "--no-pictures")
+    lifted = run("predict", "--shards", str(finer), "--set", "remeshed=true", "--count", "1", "--no-pictures")
     assert lifted.exit_code == 0, lifted.output
     with np.load(next((workspace / "predictions").glob("*.npz"))) as archive:
         assert archive["vertices"].shape == (642, 3)
@@ -119,18 +120,18 @@ def test_a_finished_run_is_left_alone_and_another_recipe_is_refused(workspace):
     before = (workspace / "model" / "model.pt").stat().st_mtime_ns
     assert "trained already" in run(*TRAIN).output
     assert (workspace / "model" / "model.pt").stat().st_mtime_ns == before
-    changed = given("learning_rate", "0.0001")
+    changed = given("optim.learning_rate", "0.0001")
     refused = run(*changed)
     assert refused.exit_code == 8
     assert "--overwrite" in refused.stderr
     assert run(*changed, "--overwrite").exit_code == 0
-    shaped = run(*given("parts", 3), "--resume")
+    shaped = run(*given("model.parts", 3), "--resume")
     assert shaped.exit_code == 8
     assert "the network's shape differs" in shaped.stderr
 
 
 def test_a_preset_gives_way_to_the_file_and_the_file_to_the_command_line(workspace, tmp_path):
-    (tmp_path / "mine.toml").write_text("batch = 8\nsteps = 4\n")
+    (tmp_path / "mine.toml").write_text("[optim]\nbatch = 8\nsteps = 4\n")
     done = run("train", "--preset", "stanford-dogs", *OPTIONS, "--config", str(tmp_path / "mine.toml"), "--steps", "2")
     assert done.exit_code == 0, done.output
     text = (workspace / "model" / "config.toml").read_text()
@@ -182,20 +183,20 @@ def test_files_that_are_no_models(workspace, tmp_path):
 
 def test_models_are_compared_ablated_and_made_worse(workspace):
     run(*TRAIN)
-    several = run("evaluate", "--compare", "one=" + str(workspace / "model"), str(workspace / "model" / "model.pt"), "--count", "5")
+    several = run("evaluate", "--compare", "one=" + str(workspace / "model"), str(workspace / "model" / "model.pt"), "--set", "count=5")
     assert several.exit_code == 0, several.output
     result = json.loads((workspace / "evaluation" / "evaluation.json").read_text())
     assert list(result["models"]) == ["rigid template", "one", "model.pt"]
     assert result["instances"] == 5
-    small = [*OPTIONS, "--steps", "2", "--batch", "16", "--count", "6"]
-    ablated = run("ablate", *small, "--row", "linear", "--row", "rigid", "--examples", "1")
+    small = [*OPTIONS, "--set", "optim.steps=2", "--set", "optim.batch=16", "--set", "count=6"]
+    ablated = run("study", "ablation", *small, "--row", "linear", "--row", "rigid", "--set", "examples=1")
     assert ablated.exit_code == 0, ablated.output
     assert {path.name for path in (workspace / "ablation" / "runs").iterdir()} == {"full", "linear", "rigid"}
     assert run("evaluate", "--model", str(workspace / "ablation" / "runs" / "linear")).exit_code == 0
-    noisy = run("robustness", "--count", "6", "--level", "2", "--hidden", "50")
+    noisy = run("study", "robustness", "--set", "count=6", "--set", "levels=2", "--set", "hidden=50")
     assert noisy.exit_code == 0, noisy.output
     assert "noise 2% of the box, 50% hidden" in noisy.output
-    halves = run("robustness", *small, "--figure", "lower-half", "--rate", "100")
+    halves = run("study", "robustness", *small, "--figure", "lower-half", "--set", "rates=100")
     assert halves.exit_code == 0, halves.output
     names = {path.name for path in (workspace / "robustness").iterdir()}
     assert {f"{name}.{kind}" for name in ("noise", "lower-half") for kind in ("json", "md", "png")} <= names
@@ -210,10 +211,10 @@ def test_what_cannot_be_compared_is_refused(workspace, tmp_path):
     assert "--compare one two" in both.stderr
     vertices, faces = blob()
     other = make_shards(tmp_path / "other", make_template("other", vertices[:, [1, 0, 2]], faces[:, ::-1]))
-    foreign = run("ablate", "--test-shards", str(other))
+    foreign = run("study", "ablation", "--test-shards", str(other))
     assert foreign.exit_code == 6
     assert "another template than those to learn from" in foreign.stderr
-    unknown = run("ablate", "--row", "arapp")
+    unknown = run("study", "ablation", "--row", "arapp")
     assert unknown.exit_code == 2
     assert "did you mean 'arap'" in unknown.stderr
 
@@ -226,7 +227,7 @@ def test_a_training_starts_from_another_model(workspace, tmp_path):
     again = run(*words)
     assert again.exit_code == 0, again.output
     second = load_model(tmp_path / "again")
-    assert second.config.width == first.config.width == 32
+    assert second.config.model.width == first.config.model.width == 32
     for name, value in first.state_dict().items():
         torch.testing.assert_close(second.state_dict()[name], value, msg=name)
     assert "instances are few to learn from" in again.output
@@ -238,7 +239,7 @@ def test_views_are_mixed_in_with_their_truth(tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
     monkeypatch.setattr("pipelines.cli.train.MIXED", 24)
     make_shards(tmp_path / "dog", load_template("dog"), truth=False, surface=toy_surface_of(load_template("dog")))
-    mixed = run("train", "--mix", "synth", *OPTIONS, "--steps", "2", "--batch", "16", "--set", "log_every=1")
+    mixed = run("train", "--mix", "synth", *OPTIONS, "--steps", "2", "--batch", "16", "--set", "run.log_every=1")
     assert mixed.exit_code == 0, mixed.output
     assert "24 synthetic views" in mixed.output
     rows = [json.loads(line) for line in (tmp_path / "dog" / "model" / "metrics.jsonl").read_text().splitlines()]

@@ -27,7 +27,7 @@ def test_turning_the_image_changes_no_input_and_turns_the_answer(cells):
     """A law of the residual input: in-plane rotation, zoom and shift drop out."""
     surface = toy_surface()
     world = toy_instances(surface, count=5, bend=0.3)
-    lifter = Lifter(surface, tiny(input_cells=cells)).eval()
+    lifter = Lifter(surface, tiny({"model.input_cells": cells})).eval()
     torch.nn.init.normal_(lifter.trunks[0].head.weight, std=0.05)
     turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]])
     one = lifter.normalise(world)
@@ -53,7 +53,7 @@ def test_patches_average_their_visible_vertices():
 def test_the_supplement_reads_keypoints(camera):
     surface = toy_surface()
     world = toy_instances(surface, count=4)
-    lifter = Lifter(surface, tiny(network_input="keypoints", camera=camera, input_cells=0)).eval()
+    lifter = Lifter(surface, tiny({"model.network_input": "keypoints", "model.camera": camera, "model.input_cells": 0})).eval()
     seen = lifter.normalise(world)
     assert lifter.encoder(seen).shape == (4, 3 * 162 + 6)
     if camera == "learned":

@@ -165,7 +165,7 @@ def test_groups_are_summed_up_and_the_extreme_ones_listed(count, listed, tmp_pat
 def test_several_models_stand_beside_the_rigid_template(tmp_path):
     surface = toy_surface()
     world = in_groups(toy_instances(surface, 30, bend=0.4), 15)
-    noisy = Lifter(surface, tiny(noise="clipped")).eval()
+    noisy = Lifter(surface, tiny({"model.noise": "clipped"})).eval()
     result = evaluate({"still": still_model(surface), "noisy": noisy}, world)
     assert list(result["models"]) == ["rigid template", "still", "noisy"]
     assert set(result["uncertainty"]) == {"noisy"}

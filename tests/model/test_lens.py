@@ -31,10 +31,10 @@ from tests.references.model import pinhole_by_loop, place_by_loop, placement_by_
 SURFACE = toy_surface()
 
 
-def stirred(**changes):
+def stirred(changes):
     """A lifter whose network says something."""
     torch.manual_seed(0)
-    lifter = Lifter(SURFACE, tiny(projection="perspective", **changes)).eval()
+    lifter = Lifter(SURFACE, tiny({"model.projection": "perspective"} | changes)).eval()
     torch.nn.init.normal_(lifter.trunks[0].head.weight, std=0.03)
     return lifter
 
@@ -112,7 +112,7 @@ def test_the_smallest_turn():
 def test_a_rigid_body_before_a_pinhole_gives_its_pose_and_distance_back():
     world = pinhole_instances(SURFACE, 2, 4, count=10, bend=0.0)
     seen = normalise(SURFACE, world, "closed-form")
-    lifter = Lifter(SURFACE, tiny(body="rigid", projection="perspective")).eval()
+    lifter = Lifter(SURFACE, tiny({"model.body": "rigid", "model.projection": "perspective"})).eval()
     (_, lifted), = lift(lifter, world)
     centred = lifted.in_camera() - lifted.in_camera().mean(1, keepdim=True)
     assert (centred - world.true_vertices).abs().max() < 5e-3
@@ -124,7 +124,7 @@ def test_a_rigid_body_before_a_pinhole_gives_its_pose_and_distance_back():
 @pytest.mark.parametrize("steps", [0, 2])
 def test_a_far_pinhole_is_orthographic(scale, steps):
     """The law: as the focal length grows with the distance, the answer becomes the orthographic one."""
-    lifter = stirred(scale=scale, camera_steps=steps)
+    lifter = stirred({"model.scale": scale, "model.camera_steps": steps})
     world = pinhole_instances(SURFACE, 3e4, 4e4, count=8, aside=0.0, oblong=0.0)
     flat = replace(world, intrinsics=None)
     near, far = lift(lifter, world)[0][1], lift(lifter, flat)[0][1]
@@ -145,7 +145,7 @@ def test_instances_without_intrinsics_fall_back_one_by_one():
 
 @pytest.mark.parametrize("scale", ["fitted", "solved"])
 def test_predictions_carry_the_pinhole(scale, tmp_path):
-    lifter, world = stirred(scale=scale), pinhole_instances(SURFACE, 2, 4, count=5)
+    lifter, world = stirred({"model.scale": scale}), pinhole_instances(SURFACE, 2, 4, count=5)
     mixed = collate([world, toy_instances(SURFACE, count=1, name="flat")])
     (many,) = predict(lifter, mixed)
     predictions = [many.at(i) for i in range(6)]
@@ -173,7 +173,7 @@ def test_perspective_shards_train_and_beat_parallel_rays_on_near_cameras(near, f
     surface, world = surface_of(reader.template, reader.basis.functions, 12), reader.split("train")
     errors = {}
     for projection in ("orthographic", "perspective"):
-        settings = tiny(projection=projection, steps=40, learning_rate=3e-3, canonical_weight=0.0)
+        settings = tiny({"model.projection": projection, "optim.steps": 40, "optim.learning_rate": 3e-3, "loss.canonical": 0.0})
         lifter = Trainer(surface, source_of(world), settings, tmp_path / projection, threads=0).run()
         errors[projection] = score_model(lifter, reader.split("val").with_truth()).means()["given"]["mpjpe"]
     ratio = errors["perspective"] / errors["orthographic"]

@@ -88,7 +88,7 @@ def test_keypoints_become_files_and_one_table(tmp_path, model):
 def test_photographs_are_lifted_and_a_bad_one_is_a_row_of_the_failures(tmp_path):
     template = load_template("dog")
     functions = np.random.default_rng(0).normal(size=(template.num_vertices, 6)).astype(np.float32)
-    lifter = Lifter(surface_of(template, functions, 6), tiny(basis=6))
+    lifter = Lifter(surface_of(template, functions, 6), tiny({"model.basis": 6}))
     assert template_of(lifter.surface).content_hash == template.content_hash
     save_model(lifter, tmp_path / "model.pt")
     photographs = tmp_path / "photographs"
@@ -155,7 +155,7 @@ def test_errors_end_with_their_codes(tmp_path, model):
     out = ["--model", model, "--out", tmp_path / "out"]
     both = run("predict", "--keypoints", path, "--images", tmp_path, *out)
     assert (both.exit_code, "more than one kind of input" in both.stderr) == (2, True)
-    few = run("predict", "--keypoints", path, "--min-vertices", 150, *out)
+    few = run("predict", "--keypoints", path, "--set", "min_vertices=150", *out)
     assert (few.exit_code, "no instance to lift" in few.stderr) == (12, True)
     np.savez(tmp_path / "other.npz", keypoints=np.zeros((1, 7, 2)), visible=np.ones((1, 7)))
     other = run("predict", "--keypoints", tmp_path / "other.npz", *out)

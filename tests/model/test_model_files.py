@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.errors import CheckpointError, FolderBusy, InputMissing
+from dp3d_data.config import changed, declared, flat, former_names, plain
+from dp3d_data.errors import CheckpointError, ConfigError, FolderBusy, InputMissing, RecipeMismatch
 from dp3d_data.files import locked
 from dp3d_data.torch_files import check_archive, read_torch, write_torch
-from dp3d_model.lifting.model_file import load_model, read_content
+from dp3d_model.config import TrainConfig, preset
+from dp3d_model.lifting.model_file import embedded_model, load_model, read_config, read_content
 from dp3d_model.training.trainer import Trainer
 from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
 
-def trainer(folder, **changes):
+def trainer(folder, *changes):
     surface = toy_surface()
-    return Trainer(surface, source_of(toy_instances(surface, 20)), tiny(**changes), folder)
+    return Trainer(surface, source_of(toy_instances(surface, 20)), tiny(*changes), folder)
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +133,58 @@ def test_a_refused_file_is_told_without_advice_to_run_it(tmp_path):
     with pytest.raises(CheckpointError) as refused:
         read_torch(tmp_path / "model.pt", "model file", expected="a model")
     assert "it asks for torch.nn.modules.linear.Linear" in str(refused.value) and "two options" not in str(refused.value)
+
+
+OLD = {  # settings as version 0.1 kept them, in one table: {new name: value} by old name
+    "parts": ("model.parts", 3),
+    "hide": ("data.keypoint_dropout", 0.25),
+    "average": ("optim.ema_decay", 0.5),
+    "explosion": ("optim.divergence_factor", 7.0),
+    "dream_weight": ("loss.cycle", 0.125),
+    "facing_weight": ("loss.back_face", 2.0),
+    "arap_weight": ("loss.arap", 5.0),
+    "refine_arap": ("refine.arap", 6.0),
+    "refine_rate": ("refine.learning_rate", 0.5),
+    "steps": ("optim.steps", 9),
+    "refine_steps": ("refine.steps", 11),
+    "seed": ("run.seed", 12),
+}
+
+
+def test_settings_by_their_former_names_are_read():
+    config = read_config({old: value for old, (_, value) in OLD.items()}, "model.pt")
+    assert config == changed(TrainConfig(), dict(OLD.values()))
+    assert read_config(plain(config), "model.pt") == config
+    with pytest.raises(ConfigError, match="(?s)model.pt: unknown setting 'zzz'.*--help-all"):
+        read_config({"zzz": 1}, "model.pt")
+    with pytest.raises(ConfigError, match="(?s)unknown setting 'explosio'.*did you mean 'optim.divergence_factor'"):
+        changed(config, {"explosio": 1.0})
+
+
+def test_every_setting_of_version_0_1_has_a_place():
+    """Each by one former name."""
+    assert set(former_names(TrainConfig).values()) == set(declared(TrainConfig))
+
+
+@pytest.mark.parametrize("category", ["dog", "cow"])
+def test_embedded_models_hold_former_names_and_are_read(category):
+    content = read_content(embedded_model(category), "model")
+    assert not any("." in name or isinstance(value, dict) for name, value in content["config"].items())
+    config = load_model(embedded_model(category)).config
+    now = former_names(TrainConfig)
+    found = flat(plain(config))
+    assert {name: found[now[name]] for name in content["config"]} == content["config"]
+    assert config.refine == preset("photographs").refine and config.model == preset("photographs").model
+
+
+def test_a_state_of_former_names_is_another_recipe_that_resume_accepts(tmp_path):
+    first = trainer(tmp_path, {"optim.steps": 4})
+    first.run()
+    state = read_content(tmp_path / "state.pt", "state")
+    now = former_names(TrainConfig)
+    found = flat(state["config"])
+    state["config"], state["recipe"] = {old: found[name] for old, name in now.items()}, "0" * 12
+    write_torch(tmp_path / "state.pt", state)
+    with pytest.raises(RecipeMismatch, match="a run of another recipe"):
+        trainer(tmp_path, {"optim.steps": 4}).resume()
+    assert trainer(tmp_path, {"optim.steps": 4}).resume(other_settings=True)

@@ -75,7 +75,7 @@ def test_a_prediction_does_not_depend_on_its_batch():
 
 
 def test_a_noise_head_travels_with_the_model_and_tells_the_uncertainty(tmp_path):
-    save_model(Lifter(toy_surface(), tiny(noise="clipped")), tmp_path / "model.pt")
+    save_model(Lifter(toy_surface(), tiny({"model.noise": "clipped"})), tmp_path / "model.pt")
     (many,) = predict(load_model(tmp_path / "model.pt"), toy_instances(toy_surface(), 3))
     assert many.uncertainty.shape == (3, 162)
     assert (many.uncertainty > 0).all()

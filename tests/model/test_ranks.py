@@ -14,8 +14,11 @@ from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 from tests.processes import together
 
 # Batch normalisation sees 8 instances at a time in both ways.
-SETTINGS = {"norm": "batch", "hide": 0.3, "turn": 45.0, "shake": 0.02, "noise": "clipped", "drawn_rings": 0, "steps": 4, "save_every": 2}
-SETTINGS |= {"truth_weight": 0.5}
+SETTINGS = {
+    "model.norm": "batch", "data.keypoint_dropout": 0.3, "data.rotation": 45.0, "data.keypoint_jitter": 0.02, "model.noise": "clipped",
+    "loss.drawn_rings": 0, "optim.steps": 4, "run.save_every": 2,
+}  # fmt: skip
+SETTINGS |= {"loss.truth": 0.5}
 
 PROCESS = """
 import sys
@@ -49,7 +52,7 @@ def rows(folder):
 
 def test_two_processes_make_the_steps_of_one_in_two_parts(tmp_path):
     surface = toy_surface()
-    alone = Trainer(surface, source(surface), tiny(**SETTINGS, micro_batch=8), tmp_path / "alone").run()
+    alone = Trainer(surface, source(surface), tiny({"optim.micro_batch": 8} | SETTINGS), tmp_path / "alone").run()
     together(PROCESS, tmp_path / "together")
     for row, expected in zip(rows(tmp_path / "together"), rows(tmp_path / "alone"), strict=True):
         assert row == pytest.approx(expected, rel=1e-4)

@@ -1,6 +1,5 @@
 """A skinned glTF read back and skinned again stands where the model put the body."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,11 +15,11 @@ from tests.model.glb import read_glb, skinned
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 
-def moved(**changes):
+def moved(*changes):
     """A lifter whose network answers at random, and its answer for one instance."""
     surface = toy_surface()
     torch.manual_seed(3)
-    lifter = Lifter(surface, tiny(**changes)).eval()
+    lifter = Lifter(surface, tiny(*changes)).eval()
     for parameter in lifter.trunks.parameters():
         parameter.data += 0.03 * torch.randn(parameter.shape)
     (many,) = predict(lifter, toy_instances(surface, 2))
@@ -33,14 +32,14 @@ def rigged(lifter, one, path):
 
 @pytest.mark.parametrize("pivot", ["part", "joint", "origin"])
 def test_with_four_parts_the_skin_is_the_posed_body(tmp_path, pivot):
-    lifter, one = moved(parts=4, pivot=pivot)
+    lifter, one = moved({"model.parts": 4, "model.pivot": pivot})
     content, array = rigged(lifter, one, tmp_path / "dog.glb")
     assert np.abs(one.vertices - one.rest).max() > 0.02
     assert np.allclose(skinned(content, array), one.vertices[:, [1, 2, 0]], atol=1e-5)
 
 
 def test_with_more_parts_only_the_weak_weights_are_lost(tmp_path):
-    lifter, one = moved(parts=7, sharpness=15.0)
+    lifter, one = moved({"model.parts": 7, "model.sharpness": 15.0})
     content, array = rigged(lifter, one, tmp_path / "dog.glb")
     weights = part_weights(lifter)
     points = np.einsum("mab,kb->kma", one.part_rotations, one.rest) + one.part_translations
@@ -70,6 +69,6 @@ def test_other_programs_read_it_with_its_colours(tmp_path):
 
 def test_a_body_without_parts_has_no_rig(tmp_path):
     surface = toy_surface()
-    lifter = Lifter(surface, replace(tiny(), body="rigid")).eval()
+    lifter = Lifter(surface, tiny({"model.body": "rigid"})).eval()
     with pytest.raises(UsageError, match="a rig needs parts"):
         write_predictions(lifter, toy_instances(surface, 1), tmp_path, Output(("glb",), pictures=False, rig=True))

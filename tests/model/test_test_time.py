@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dp3d_data.config import changed
 from dp3d_data.geometry.renderer import silhouette
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_model.config import TEST_TIME, preset
@@ -52,7 +53,7 @@ def lifter_with_prior(world, **changes):
     """A network whose answers differ, and the prior of them."""
     surface = toy_surface()
     torch.manual_seed(0)
-    lifter = Lifter(surface, tiny(prior_directions=8, scale="learned", **changes)).eval()
+    lifter = Lifter(surface, tiny({"model.prior_directions": 8, "model.scale": "learned"} | changes)).eval()
     for parameter in lifter.trunks.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     with torch.no_grad():
@@ -63,7 +64,7 @@ def lifter_with_prior(world, **changes):
 def test_the_start_is_the_mean_of_answers_to_halves_that_are_the_same_in_every_batch():
     world = toy_instances(toy_surface(), 24)
     lifter = lifter_with_prior(world, refine_steps=1, refine_rate=0.0)
-    seen = lifter.observe(world.keypoints, world.visible)
+    seen = lifter.normalise(world)
     parts = list(halves(seen))
     shown = torch.stack([part.visible for part in parts]).float()
     assert bool((shown.bool() <= seen.visible).all()) and shown.mean() / seen.visible.float().mean() == pytest.approx(0.5, abs=0.05)
@@ -71,7 +72,7 @@ def test_the_start_is_the_mean_of_answers_to_halves_that_are_the_same_in_every_b
         mean = sum(lifter.numbers(part) for part in parts) / HALVES
     torch.testing.assert_close(refined(lifter, seen).numbers, mean, atol=1e-5, rtol=1e-4)
     alone = world.take([3])
-    torch.testing.assert_close(refined(lifter, lifter.observe(alone.keypoints, alone.visible)).numbers, mean[3:4], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(refined(lifter, lifter.normalise(alone)).numbers, mean[3:4], atol=1e-5, rtol=1e-4)
 
 
 def test_answers_to_halves_agree_less_the_noisier_the_keypoints():
@@ -97,7 +98,7 @@ def test_a_prior_holds_the_answers_it_was_learned_from():
 def test_the_body_moves_to_its_mask_and_keypoints_within_the_prior():
     surface, world = toy_surface(), toy_instances(toy_surface(), 24)
     lifter = lifter_with_prior(world)
-    lifter.config = replace(lifter.config, refine_steps=0)
+    lifter.config = changed(lifter.config, {"refine.steps": 0})
     (start,) = predict(lifter, world)
     faces, masks = surface.faces.numpy(), []
     for i in range(len(world)):
@@ -117,7 +118,7 @@ def test_keypoints_that_are_not_trusted_do_not_pull():
     wrong[:, ::3] += 80.0
     weights = torch.ones(6, world.keypoints.shape[1])
     weights[:, ::3] = 0.02
-    lifter = Lifter(toy_surface(), preset("fit", parts=4, refine_steps=40)).eval()
+    lifter = Lifter(toy_surface(), preset("fit", {"model.parts": 4, "refine.steps": 40})).eval()
     seen = lifter.normalise(replace(world, keypoints=wrong))
     trusted = seen.visible & (weights > 0.5)
     clean = replace(seen, visible=trusted)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dp3d_data.config import from_toml
+from dp3d_data.config import changed, from_toml
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, TrainingDiverged, UsageError
 from dp3d_model.config import PRESETS, TrainConfig, preset
 from dp3d_model.evaluation.evaluator import score_model
@@ -28,7 +28,8 @@ def weights_of(lifter):
 
 
 def test_it_learns(tmp_path):
-    trainer = Trainer(toy_surface(), source_of(toy_instances(toy_surface(), 64, bend=0.4)), tiny(steps=60, learning_rate=3e-3), tmp_path)
+    config = tiny({"optim.steps": 60, "optim.learning_rate": 3e-3})
+    trainer = Trainer(toy_surface(), source_of(toy_instances(toy_surface(), 64, bend=0.4)), config, tmp_path)
     trainer.run()
     losses = [row["reprojection"] for row in rows(tmp_path)]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
@@ -38,13 +39,13 @@ def test_it_learns(tmp_path):
     "changes",
     [
         {},
-        {"optimiser": "sgd", "learning_rate": 1e-3, "hide": 0.5, "noise": "clipped"},
-        {"precision": "bfloat16", "micro_batch": 5},
-        {"precision": "float16", "optimiser": "sgd"},
+        {"optim.optimiser": "sgd", "optim.learning_rate": 1e-3, "data.keypoint_dropout": 0.5, "model.noise": "clipped"},
+        {"optim.precision": "bfloat16", "optim.micro_batch": 5},
+        {"optim.precision": "float16", "optim.optimiser": "sgd"},
     ],
 )
 def test_a_killed_run_goes_on_to_the_last_bit(tmp_path, changes):
-    surface, config = toy_surface(), tiny(**changes)
+    surface, config = toy_surface(), tiny(changes)
     world = toy_instances(surface, 40)
     whole = Trainer(surface, source_of(world), config, tmp_path / "whole").run()
 
@@ -82,13 +83,13 @@ def test_the_model_file_gives_the_trained_model_back(tmp_path):
 def test_another_recipe_is_refused_unless_asked_for(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
     Trainer(surface, source_of(world), tiny(), tmp_path).run()
-    changed = Trainer(surface, source_of(world), tiny(learning_rate=1e-4, steps=8), tmp_path)
+    changed = Trainer(surface, source_of(world), tiny({"optim.learning_rate": 1e-4, "optim.steps": 8}), tmp_path)
     with pytest.raises(RecipeMismatch, match="a run of another recipe"):
         changed.resume()
     assert changed.resume(other_settings=True)
     assert changed.step == 6
     with pytest.raises(RecipeMismatch):
-        Trainer(surface, source_of(world), tiny(parts=3), tmp_path).resume(other_settings=True)
+        Trainer(surface, source_of(world), tiny({"model.parts": 3}), tmp_path).resume(other_settings=True)
 
 
 def test_divergence_keeps_the_last_good_state(tmp_path):
@@ -113,7 +114,7 @@ def test_divergence_keeps_the_last_good_state(tmp_path):
 def test_an_exploding_loss_stops_the_run(tmp_path):
     """Long before anything becomes infinite."""
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    trainer = Trainer(surface, source_of(world), tiny(steps=20), tmp_path)
+    trainer = Trainer(surface, source_of(world), tiny({"optim.steps": 20}), tmp_path)
 
     def blow_up(step, steps, losses):
         if step == 12:
@@ -124,7 +125,7 @@ def test_an_exploding_loss_stops_the_run(tmp_path):
         trainer.run(blow_up)
     assert caught.value.exit_code == 13
     assert "--resume" in str(caught.value)
-    good = Trainer(surface, source_of(world), tiny(steps=20), tmp_path)
+    good = Trainer(surface, source_of(world), tiny({"optim.steps": 20}), tmp_path)
     assert good.resume()
     assert good.step == 12
     assert float(good.objective.lifter.trunks[0].head.bias.detach().abs().max()) < 1.0
@@ -133,7 +134,7 @@ def test_an_exploding_loss_stops_the_run(tmp_path):
 
 def test_an_explosion_may_be_allowed(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    trainer = Trainer(surface, source_of(world), tiny(explosion=0.0), tmp_path)
+    trainer = Trainer(surface, source_of(world), tiny({"optim.divergence_factor": 0.0}), tmp_path)
     with torch.no_grad():
         trainer.objective.lifter.trunks[0].head.bias.fill_(1e3)
     trainer.run()
@@ -143,7 +144,7 @@ def test_an_explosion_may_be_allowed(tmp_path):
 def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path):
     """As loss scaling does it: the scale halves, the weights stay, the run goes on."""
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
-    trainer = Trainer(surface, source_of(world), tiny(precision="float16"), tmp_path)
+    trainer = Trainer(surface, source_of(world), tiny({"optim.precision": "float16"}), tmp_path)
     batch = next(iter(trainer.loader))
     trainer.objective.train()
     before = weights_of(trainer.objective.lifter.trunks[0].head)
@@ -156,8 +157,9 @@ def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_low_precision_stays_inside_the_network(tmp_path, precision):
     surface, world = toy_surface(), toy_instances(toy_surface(), 64, bend=0.4)
-    full = Trainer(surface, source_of(world), tiny(steps=30, learning_rate=3e-3), tmp_path / "full")
-    low = Trainer(surface, source_of(world), tiny(steps=30, learning_rate=3e-3, precision=precision), tmp_path / "low")
+    config = tiny({"optim.steps": 30, "optim.learning_rate": 3e-3})
+    full = Trainer(surface, source_of(world), config, tmp_path / "full")
+    low = Trainer(surface, source_of(world), changed(config, {"optim.precision": precision}), tmp_path / "low")
     lifters = [trainer.run() for trainer in (full, low)]
     ends = [rows(tmp_path / name)[-1]["reprojection"] for name in ("full", "low")]
     assert ends[1] == pytest.approx(ends[0], rel=0.2)
@@ -167,16 +169,16 @@ def test_low_precision_stays_inside_the_network(tmp_path, precision):
 
 
 EVERY_LOSS = {
-    "dream_weight": 0.0,
-    "turn": 90.0,
-    "shake": 0.05,
-    "facing_weight": 0.5,
-    "outline_weight": 0.5,
-    "shape_weight": 0.1,
-    "truth_weight": 0.5,
-    "noise": "clipped",
-    "hide": 0.4,
-    "canonical_copies": 2,
+    "loss.cycle": 0.0,
+    "data.rotation": 90.0,
+    "data.keypoint_jitter": 0.05,
+    "loss.back_face": 0.5,
+    "loss.silhouette": 0.5,
+    "loss.shape": 0.1,
+    "loss.truth": 0.5,
+    "model.noise": "clipped",
+    "data.keypoint_dropout": 0.4,
+    "loss.canonical_copies": 2,
 }
 
 
@@ -187,7 +189,7 @@ def test_known_shapes_teach_what_keypoints_cannot(tmp_path):
     seen = replace(world, keypoints=world.keypoints + noise)
     errors = {}
     for weight in (0.0, 10.0):
-        config = tiny(steps=80, learning_rate=3e-3, truth_weight=weight, dream_weight=0.0)
+        config = tiny({"optim.steps": 80, "optim.learning_rate": 3e-3, "loss.truth": weight, "loss.cycle": 0.0})
         lifter = Trainer(surface, source_of(seen, truth=True), config, tmp_path / str(weight)).run()
         errors[weight] = float(score_model(lifter, seen).given["mpjpe"].mean())
     assert errors[10.0] < 0.8 * errors[0.0]
@@ -197,7 +199,7 @@ def test_known_shapes_teach_what_keypoints_cannot(tmp_path):
 def test_unknown_shapes_among_known_ones_learn_from_their_keypoints(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 40)
     world.true_vertices[::2] = torch.nan
-    trainer = Trainer(surface, source_of(world, truth=True), tiny(truth_weight=1.0, mirror=False), tmp_path)
+    trainer = Trainer(surface, source_of(world, truth=True), tiny({"loss.truth": 1.0, "data.mirror": False}), tmp_path)
     batch = next(iter(trainer.loader))
     _, known = trainer.augmented(batch, torch.Generator().manual_seed(0))
     unknown = batch.true_vertices.isnan().any(2).any(1)
@@ -214,7 +216,8 @@ def test_parts_of_a_step_add_up_to_the_step(tmp_path, drawn_rings):
     world.true_vertices[::3] = torch.nan
     found = []
     for micro_batch in (0, 5, 3):
-        config = tiny(norm="layer", micro_batch=micro_batch, drawn_rings=drawn_rings, clip=0.0, **EVERY_LOSS)
+        own = {"model.norm": "layer", "optim.micro_batch": micro_batch, "loss.drawn_rings": drawn_rings, "optim.grad_clip": 0.0}
+        config = tiny(own | EVERY_LOSS)
         trainer = Trainer(surface, source_of(world, truth=True), config, tmp_path)
         trainer.objective.train()
         losses = trainer.train_step(next(iter(trainer.loader)))
@@ -228,7 +231,7 @@ def test_nothing_to_learn_is_done_at_once(tmp_path):
     """Without a network there is no step to make, only a model to write."""
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
     for body in ("rigid", "parts"):
-        trainer = Trainer(surface, source_of(world), tiny(network=False, body=body), tmp_path / body)
+        trainer = Trainer(surface, source_of(world), tiny({"model.network": False, "model.body": body}), tmp_path / body)
         trainer.run()
         assert (trainer.steps, trainer.step) == (0, 0)
         assert trainer.finished()
@@ -287,14 +290,14 @@ def test_schedules():
     step = preset("stanford-dogs")
     assert learning_rate(step, 0, 100) == learning_rate(step, 79, 100) == 0.003
     assert learning_rate(step, 80, 100) == pytest.approx(0.0003)
-    cosine = tiny(warmup=9)
+    cosine = tiny({"optim.warmup": 9})
     assert learning_rate(cosine, 0, 100) == pytest.approx(0.1 * cosine.learning_rate)
     assert learning_rate(cosine, 99, 100) < 0.01 * cosine.learning_rate
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if preset(name).network])
 def test_every_preset_makes_a_step(name):
-    small = {"width": 16, "bottleneck": 8, "blocks": 1, "basis": 8, "input_cells": 12}
+    small = {"model.width": 16, "model.bottleneck": 8, "model.blocks": 1, "model.basis": 8, "model.input_cells": 12}
     surface, world = toy_surface(), toy_instances(toy_surface(), 8)
     objective = Objective(surface, preset(name, **small))
     seen = objective.lifter.normalise(world)
@@ -306,9 +309,11 @@ def test_every_preset_makes_a_step(name):
 
 def test_the_supplements_numbers():
     dogs = preset("stanford-dogs")
-    given = (dogs.parts, dogs.sharpness, dogs.blendshapes, dogs.optimiser, dogs.momentum, dogs.weight_decay, dogs.learning_rate, dogs.batch)
+    model, optim = dogs.model, dogs.optim
+    given = (model.parts, model.sharpness, model.blendshapes)
+    given += (optim.optimiser, optim.momentum, optim.weight_decay, optim.learning_rate, optim.batch)
     assert given == (10, 32.0, 5, "sgd", 0.99, 0.001, 0.003, 512)
-    weights = (dogs.canonical_weight, dogs.arap_weight, dogs.entropy_weight)
+    weights = (dogs.loss.canonical, dogs.loss.arap, dogs.loss.entropy)
     assert weights == (0.1, 0.3, 0.001)
     assert [preset(name).epochs for name in ("human36m", "up3d", "stanford-dogs", "lvis")] == [20, 100, 200, 1000]
 

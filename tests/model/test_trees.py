@@ -59,7 +59,7 @@ def test_turning_the_root_turns_all(parents):
 @pytest.mark.parametrize("parts", [1, 2, 4, 9])
 def test_every_part_reaches_the_root(parts):
     surface = toy_surface()
-    parents = make_body(surface, tiny(pivot="joint", parts=parts)).parents
+    parents = make_body(surface, tiny({"model.pivot": "joint", "model.parts": parts})).parents
     assert sorted(parents)[0] == -1 and parents.count(-1) == 1
     for part in range(parts):
         seen = []
@@ -82,7 +82,7 @@ def test_neighbours_are_joined():
 
 def test_a_still_tree_is_the_template():
     surface = toy_surface()
-    body = make_body(surface, tiny(pivot="joint"))
+    body = make_body(surface, tiny({"model.pivot": "joint"}))
     assert torch.allclose(body(torch.zeros(2, body.size)).posed, surface.vertices.expand(2, -1, -1), atol=1e-6)
 
 

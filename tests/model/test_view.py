@@ -51,7 +51,7 @@ def test_errors_are_those_of_the_evaluation(surface):
 
 @pytest.mark.parametrize("body", ["parts", "rigid"])
 def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
-    lifter = Lifter(surface, tiny(body=body)).eval()
+    lifter = Lifter(surface, tiny({"model.body": body})).eval()
     instances = named(with_photograph(toy_instances(surface, 2), tmp_path))
     lifted = list(predict(lifter, instances))
     path = write_view(lifter, instances, lifted, tmp_path / "view.html", HOSTILE)

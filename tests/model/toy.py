@@ -1,6 +1,8 @@
 """A small lopsided body and a world of it, made in milliseconds."""
 
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 
 import numpy as np
 import scipy.linalg
@@ -13,21 +15,22 @@ from dp3d_model.geometry.camera import random_rotations
 from dp3d_model.geometry.surface import Surface
 
 TINY = {
-    "width": 32,
-    "bottleneck": 16,
-    "blocks": 2,
-    "basis": 12,
-    "parts": 4,
-    "blendshapes": 2,
-    "input_cells": 24,
-    "drawn_rings": 12,
-    "canonical_weight": 0.1,
+    "model.width": 32,
+    "model.bottleneck": 16,
+    "model.blocks": 2,
+    "model.basis": 12,
+    "model.parts": 4,
+    "model.blendshapes": 2,
+    "model.input_cells": 24,
+    "loss.drawn_rings": 12,
+    "loss.canonical": 0.1,
 }
 
 
-def tiny(**changes):
-    """Settings of a network that trains in a second."""
-    return preset("quick", **(TINY | {"batch": 16, "steps": 6, "save_every": 3, "log_every": 1, "warmup": 1} | changes))
+def tiny(*changes):
+    """Settings of a network that trains in a second, with changes by dotted name, the later over the earlier."""
+    steps = {"optim.batch": 16, "optim.steps": 6, "optim.warmup": 1, "run.save_every": 3, "run.log_every": 1}
+    return preset("quick", reduce(or_, changes, TINY | steps))
 
 
 def blob(subdivisions=2):

@@ -174,14 +174,14 @@ def normal_by_loop(points, faces, vertex):
     return total / np.linalg.norm(total)
 
 
-def facing_by_loop(depths, visible, epsilon, margin, scale):
-    """L_facing: what each visible vertex's normal turns away from the viewer, beyond the margin."""
+def back_face_by_loop(depths, visible, epsilon, margin, scale):
+    """L_back_face: what each visible vertex's normal turns away from the viewer, beyond the margin."""
     values = [pseudo_huber_slow(np.array([scale * max(0.0, depths[i, v] + margin)]), epsilon) for i, v in np.argwhere(visible)]
     return sum(values) / max(len(values), 1)
 
 
-def outline_by_loop(projected, hidden, keypoints, visible, slack, epsilon):
-    """L_outline: each hidden vertex's distance to the nearest visible keypoint, beyond the slack."""
+def silhouette_by_loop(projected, hidden, keypoints, visible, slack, epsilon):
+    """L_silhouette: each hidden vertex's distance to the nearest visible keypoint, beyond the slack."""
     values = []
     for i, v in np.argwhere(hidden):
         nearest = min(np.linalg.norm(projected[i, v] - keypoints[i, k]) for k in np.flatnonzero(visible[i]))

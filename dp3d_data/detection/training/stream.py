@@ -121,7 +121,7 @@ class SyntheticBatches(Dataset):
         kind, picture = self._drawn(rng, number)
         picture = framed(rng, picture) if whole else picture
         kinds = [kind] * (int(picture.objects.max()) + 1)
-        if rng.random() < self.config.overlaid:
+        if rng.random() < self.config.copy_paste:
             other, beside = self._drawn(rng, number)
             laid = overlaid(rng, picture, beside)
             kinds += [other] * (laid is not picture)

@@ -175,7 +175,7 @@ def one_step(
     ranks.sum_gradients(state.network.parameters())
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
     state.optimiser.step()
-    update_average(state, config.average)
+    update_average(state, config.ema_decay)
     return values
 
 

@@ -1,4 +1,4 @@
-"""Beside, dry run, retries: what they say, and that they leave alone what is not theirs."""
+"""Dry run, retries: what they say, and that they leave alone what is not theirs."""
 
 import shutil
 
@@ -6,7 +6,7 @@ import pytest
 
 from dp3d_data.errors import InputMissing, RecipeMismatch
 from pipelines.estimate import estimate
-from pipelines.extract import beside, extract, make_plan
+from pipelines.extract import extract, make_plan
 from pipelines.extract_settings import ExtractConfig
 from tests.data.extract.world import ball, content, make_world, predictor_of, run
 
@@ -23,17 +23,6 @@ def plan_of(photos, out, **settings):
     folder, known = photos
     values = {"images": (str(folder),), "template": str(folder.parent / "ball.npz"), "part": 4, "min_vertices": 5, "workers": 1}
     return make_plan(ExtractConfig(**values, out=str(out), **settings), predictor_of(known))
-
-
-def test_another_recipe_goes_beside(photos, tmp_path):
-    out = tmp_path / "out"
-    first = plan_of(photos, out, beside=True)
-    assert first.out == out and extract(first).fresh
-    before = content(out)
-    other = plan_of(photos, out, beside=True, score=0.85)
-    assert other.out == tmp_path / f"out-{other.recipe}" == beside(plan_of(photos, out, score=0.85))
-    assert extract(other).fresh and not extract(plan_of(photos, out, beside=True, score=0.85)).fresh
-    assert content(out) == before and plan_of(photos, out, beside=True).out == out
 
 
 def test_a_dry_run_writes_nothing_and_counts(photos, tmp_path):

@@ -41,9 +41,9 @@ def test_a_second_time_there_is_nothing_to_do(typed):
     assert "nothing to do" not in typed("extract --images photos --template ball.npz --out out --overwrite").output
 
 
-def test_files_may_follow_as_a_shell_expands_them(typed):
+def test_files_that_a_shell_expanded_are_one_clear_error(typed):
     result = typed("extract --template ball.npz --out out --images photos/000.png photos/001.png photos/002.png")
-    assert "dog: 3 images" in result.output
+    assert result.exit_code == 2 and "a pattern in quotes" in result.output and "photos/001.png" in result.output
 
 
 def test_failures_are_read_back(typed, tmp_path):

@@ -101,7 +101,7 @@ def world(tmp_path_factory):
     make_run(root)
     shards, torch_files = shards_in(root / "built"), root / "torch"
     surface = toy_surface()
-    Trainer(surface, source_of(toy_instances(surface, 20)), tiny(steps=2), torch_files).run()
+    Trainer(surface, source_of(toy_instances(surface, 20)), tiny({"optim.steps": 2}), torch_files).run()
     save_state(cse_state(), torch_files, "recipe")
     write_torch(torch_files / "weights.pth", {"model": {"a": torch.randn(40, 9)}, "dp3d": {"name": "x"}})
     write_json(root / "pace.json", {"0123": 1.25, "4567": 2.5})

@@ -10,7 +10,7 @@ from pipelines.train_cse import run
 
 SHORT = TrainCseConfig(
     image_size=128, renders=400, model="narrow-18",
-    steps=300, warmup=50, points=64, mask_weight=3.0, average=0.98, evaluate_every=300, evaluate_images=30
+    steps=300, warmup=50, points=64, mask_weight=3.0, ema_decay=0.98, evaluate_every=300, evaluate_images=30
 )
 
 

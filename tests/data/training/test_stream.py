@@ -11,7 +11,7 @@ from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.stream import SyntheticBatches, batches
 from dp3d_data.geometry import load_template
 
-TINY = TrainCseConfig(image_size=64, batch=2, steps=20, points=16, workers=0, renders=8, overlaid=0.5)
+TINY = TrainCseConfig(image_size=64, batch=2, steps=20, points=16, workers=0, renders=8, copy_paste=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_boxes_hug_masks_and_belong_to_images(dog):
 
 
 def test_no_pixel_shows_two_objects(dog):
-    stream = SyntheticBatches(dog, replace(TINY, overlaid=1.0))
+    stream = SyntheticBatches(dog, replace(TINY, copy_paste=1.0))
     several = 0
     for step in range(6):
         batch = stream[step]

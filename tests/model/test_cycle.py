@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from dp3d_model.losses.cycle import dream, dream_loss
+from dp3d_model.losses.cycle import cycle_loss, other_views
 from dp3d_model.losses.objective import Objective
 from dp3d_model.networks.lifter import Lifter
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 
 def lifted_world(**changes):
-    surface, config = toy_surface(), tiny(**changes)
+    surface, config = toy_surface(), tiny(changes)
     lifter = Lifter(surface, config)
     with torch.no_grad():
         for trunk in lifter.trunks:
@@ -22,39 +22,39 @@ def lifted_world(**changes):
 
 def test_a_dream_is_each_shape_under_the_camera_and_the_visibility_of_another():
     lifter, lifted, seen = lifted_world()
-    dreamt = dream(lifter, lifted, seen, torch.Generator().manual_seed(0))
-    assert not dreamt.shapes.requires_grad
+    turned = other_views(lifter, lifted, seen, torch.Generator().manual_seed(0))
+    assert not turned.shapes.requires_grad
     partners = []
     for i in range(12):
         views = lifted.posed[i] @ lifted.rotation.transpose(1, 2)
-        partners.append(int((views - dreamt.shapes[i]).norm(dim=2).mean(1).argmin()))
-        assert torch.allclose(views[partners[-1]], dreamt.shapes[i], atol=1e-5)
-        assert torch.equal(dreamt.visible[i], seen.visible[partners[-1]])
+        partners.append(int((views - turned.shapes[i]).norm(dim=2).mean(1).argmin()))
+        assert torch.allclose(views[partners[-1]], turned.shapes[i], atol=1e-5)
+        assert torch.equal(turned.visible[i], seen.visible[partners[-1]])
     assert sorted(partners) == list(range(12)) and all(partner != i for i, partner in enumerate(partners))
 
 
 def test_dreams_of_a_rigid_body_come_true():
     """A known answer: the closed-form camera of the rigid template is exact, so nothing is lost on the way."""
-    lifter, lifted, seen = lifted_world(body="rigid", network=False)
-    dreamt = dream(lifter, lifted, seen, torch.Generator().manual_seed(1))
-    assert float(dream_loss(lifter, dreamt, None, 0.01)) < 1e-6
+    lifter, lifted, seen = lifted_world({"model.body": "rigid", "model.network": False})
+    turned = other_views(lifter, lifted, seen, torch.Generator().manual_seed(1))
+    assert float(cycle_loss(lifter, turned, None, 0.01)) < 1e-6
 
 
 def test_the_loss_looks_at_drawn_vertices_alone():
     lifter, lifted, seen = lifted_world()
-    dreamt = dream(lifter, lifted, seen, torch.Generator().manual_seed(1))
+    turned = other_views(lifter, lifted, seen, torch.Generator().manual_seed(1))
     lifter.requires_grad_(False)
     every = torch.arange(len(lifter.surface.vertices))
-    whole = float(dream_loss(lifter, dreamt, None, 0.01))
-    assert float(dream_loss(lifter, dreamt, every, 0.01)) == pytest.approx(whole, rel=1e-5)
-    halves = [float(dream_loss(lifter, dreamt, every[i::2], 0.01)) for i in range(2)]
+    whole = float(cycle_loss(lifter, turned, None, 0.01))
+    assert float(cycle_loss(lifter, turned, every, 0.01)) == pytest.approx(whole, rel=1e-5)
+    halves = [float(cycle_loss(lifter, turned, every[i::2], 0.01)) for i in range(2)]
     assert sum(halves) / 2 == pytest.approx(whole, rel=0.3) and whole > 0
 
 
 def test_the_objective_dreams_where_its_weight_asks_for_it():
     surface, world = toy_surface(), toy_instances(toy_surface(), 8)
     for weight, expected in ((0.0, False), (0.5, True)):
-        objective = Objective(surface, tiny(dream_weight=weight))
+        objective = Objective(surface, tiny({"loss.cycle": weight}))
         seen = objective.lifter.normalise(world)
         losses = objective(seen, seen, torch.Generator().manual_seed(0))
-        assert ("dream" in losses) is expected
+        assert ("cycle" in losses) is expected
