@@ -115,5 +115,7 @@ class InstanceDataset(Dataset):
         groups = np.searchsorted(self._edges, rows, "right") - 1
         order = np.argsort(groups, kind="stable")
         owned = {int(group): rows[order[groups[order] == group]] - self._edges[group] for group in np.unique(groups)}
-        found = InstanceTable.joined([self.source.read(group).take(own) for group, own in owned.items()]).take(np.argsort(order))
+        found = InstanceTable.joined([self.source.read(group).take(own) for group, own in owned.items()]).take(
+            np.argsort(order)
+        )
         return found if self.sparse else KeypointBatch.of(found)

@@ -1,4 +1,4 @@
-"""The loader: batches of shards for training, on any number of threads and ranks, taken up again in the middle of an epoch."""
+"""The loader: batches of shards for training, on any threads and ranks, taken up again in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Job = tuple[Epoch, int]
 class Loader:
     """Batches of a split, epoch by epoch.
 
-    Every instance comes once an epoch, in an order that seed and epoch decide, whatever the number of threads. Iterating
-    gives what is left of the present epoch; after its last batch the next iteration gives the next one.
+    Every instance comes once an epoch, in an order that seed and epoch decide, whatever the number of threads.
+    Iterating gives what is left of the present epoch; after its last batch the next iteration gives the next one.
 
     Args:
         shards: folder or fsspec address of build-shards, its reader, or a Source.
@@ -39,8 +39,8 @@ class Loader:
         drop_last: leave out the last batches that do not fill up every rank.
         threads: that read and decode ahead; 0 works in the caller's thread.
         memory: keep what was read, ragged; by default where that takes less than 1 GiB. It changes no batch.
-        shuffle_buffer: instances that are shuffled together, in whole row groups; 0 shuffles the split as one and needs memory for it.
-        sparse: give InstanceTables, as stored, instead of KeypointBatches; KeypointBatch.of makes them dense, on any device.
+        shuffle_buffer: instances that are shuffled together, in whole row groups; 0 shuffles the split as one, in memory.
+        sparse: give InstanceTables, as stored; KeypointBatch.of makes them dense, on any device.
         fields: what else a batch carries; see FIELDS.
         rank, ranks: whose part of the batches; by default those of torch.distributed where it is in use.
         cache: where files of a remote address are kept.
@@ -112,13 +112,15 @@ class Loader:
         self.set_epoch(self.epoch + 1)
 
     def from_step(self, step: int) -> Generator[Given, None, None]:
-        """Batches without end, from a step of a training on, reading ahead over the ends of epochs; the state stays as it is.
+        """Batches without end, from a step of a training on, over the ends of epochs; the state stays as it is.
 
         Raises:
             ShardError: an epoch has no batch.
         """
         if not len(self):
-            raise ShardError("too few instances for a batch", got=self.instances, expected=f"at least {self.order.batch}")
+            raise ShardError(
+                "too few instances for a batch", got=self.instances, expected=f"at least {self.order.batch}"
+            )
         return self.batches(self._jobs(step))
 
     def _jobs(self, step: int) -> Iterator[Job]:
@@ -156,7 +158,7 @@ class Loader:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, readers: Executor, groups: Sequence[int]) -> Future[InstanceTable]:
-        """The groups of a shuffle buffer, read by several threads at once and joined by the one that comes after them."""
+        """The groups of a shuffle buffer, read by several threads at once and joined by the next one."""
         tables = [readers.submit(self.source.read, group) for group in groups]
         return readers.submit(lambda: InstanceTable.joined([table.result() for table in tables]))
 
@@ -170,7 +172,7 @@ class Loader:
         self.epoch, self.batch = epoch, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands: the batches that it has given, and what they were made by. The same for every rank."""
+        """Where the loader stands: the batches that it has given, and their fingerprint. The same for every rank."""
         return {"epoch": self.epoch, "batch": self.batch, "recipe": self.recipe}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -180,7 +182,7 @@ class Loader:
             RecipeMismatch: other shards, split or settings, whose batches would not be those that are left.
         """
         if state["recipe"] != self.recipe:
-            hint = "open the same shards with the same batch size, seed, buffer and number of ranks, or start at an epoch: set_epoch"
+            hint = "open the same shards with the same batch size, seed, buffer and ranks, or start at an epoch: set_epoch"
             raise RecipeMismatch("a state of other batches", got=state["recipe"], expected=self.recipe, hint=hint)
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
 

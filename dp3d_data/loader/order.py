@@ -81,7 +81,9 @@ class Epoch:
         first = (index * self.order.ranks + self.order.rank) * self.order.batch
         last = min(first + self.order.batch, int(self.edges[-1]))
         found = []
-        for buffer in range(int(np.searchsorted(self.edges, first, "right")) - 1, int(np.searchsorted(self.edges, last, "left"))):
+        for buffer in range(
+            int(np.searchsorted(self.edges, first, "right")) - 1, int(np.searchsorted(self.edges, last, "left"))
+        ):
             start = int(self.edges[buffer])
             found.append((buffer, self._shuffle(buffer)[max(first - start, 0) : last - start]))
         return found

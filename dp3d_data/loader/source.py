@@ -63,7 +63,9 @@ class ShardSource:
         self.reader, entries = reader, reader.entries(split)
         self.wanted, self._columns = tuple(wanted), columns_of(wanted)
         self.num_vertices = self.reader.num_vertices
-        self.identity = fingerprint("shards", self.reader.recipe, [[entry["name"], entry["sha256"]] for entry in entries])
+        self.identity = fingerprint(
+            "shards", self.reader.recipe, [[entry["name"], entry["sha256"]] for entry in entries]
+        )
         self._footers: dict[str, pq.FileMetaData] = {}
         self._places: list[tuple[str, int]] = []
         sizes: list[int] = []
@@ -94,7 +96,9 @@ class ShardSource:
                 table = current(table, self._columns)
             return InstanceTable.of(table, self.num_vertices, self.wanted, self._starts[group])
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise ShardError("cannot be read as a table of instances", got=str(error).splitlines()[0], path=path) from error
+            raise ShardError(
+                "cannot be read as a table of instances", got=str(error).splitlines()[0], path=path
+            ) from error
         except ShardError as error:
             raise ShardError(error.what, got=error.got, expected=error.expected, path=path) from error
 
@@ -195,7 +199,9 @@ class CachedSource:
         self.__dict__.update(state | {"_lock": Lock(), "_tables": OrderedDict()})
 
 
-def open_source(shards: str | Path | ShardReader | Source, split: str, wanted: Sequence[str], cache: str | Path | None) -> Source:
+def open_source(
+    shards: str | Path | ShardReader | Source, split: str, wanted: Sequence[str], cache: str | Path | None
+) -> Source:
     """What to load from: a split of shards, or the source itself.
 
     Args:

@@ -22,8 +22,9 @@ from dp3d_data.shards.table import InstanceTable
 class KeypointBatch:
     """B instances of a template with K vertices; what was not asked for is None, or empty.
 
-    Keypoints are image pixels, x right, y down; pixel (0, 0) has its centre at (0.5, 0.5). A batch with a camera is normalised: its
-    keypoints and true vertices are in template units before that camera, see `dp3d_model.geometry.perspective.normalise`.
+    Keypoints are image pixels, x right, y down; pixel (0, 0) has its centre at (0.5, 0.5). A batch with a camera is
+    normalised: its keypoints and true vertices are in template units before that camera, see `normalise` in
+    dp3d_model/geometry/perspective.py.
 
     Attributes:
         keypoints: [B, K, 2]; where invisible, 0 or of no meaning.
@@ -38,7 +39,8 @@ class KeypointBatch:
         masks: B masks; None where unknown.
         camera: of the rigid template; with a learned camera its scale and an identity rotation.
         centre: [B, 2] image pixels of the visible keypoints' mean.
-        lens: where any intrinsics are used; keypoints, camera and every answer are then those of pinholes turned towards the object.
+        lens: where any intrinsics are used; keypoints, camera and every answer are those of pinholes turned towards
+            the object.
     """
 
     keypoints: Float[Tensor, "b k 2"]
@@ -76,14 +78,17 @@ class KeypointBatch:
     def joined(batches: Sequence[KeypointBatch]) -> KeypointBatch:
         """Batches in image pixels, one after the other.
 
-        Where some lack what others have, numbers are NaN, indices -1, names empty and masks None there, and visible keypoints weigh 1.
+        Where some lack what others have, numbers are NaN, indices -1, names empty and masks None, and visible keypoints
+        weigh 1.
         """
         joined: dict[str, Any] = {}
         for name in (field.name for field in fields(KeypointBatch)):
             pairs = [(batch, getattr(batch, name)) for batch in batches]
             example = next((value for _, value in pairs if isinstance(value, Tensor)), None)
             if example is not None:
-                joined[name] = torch.cat([_blank(batch, name, example) if value is None else value for batch, value in pairs])
+                joined[name] = torch.cat(
+                    [_blank(batch, name, example) if value is None else value for batch, value in pairs]
+                )
             elif any(value for _, value in pairs):
                 blank = (None if name == "masks" else "",)
                 joined[name] = sum((value or blank * len(batch) for batch, value in pairs), ())
@@ -93,7 +98,9 @@ class KeypointBatch:
         """Some instances, in the order given."""
         chosen = rows if isinstance(rows, slice) else [int(row) for row in rows]
         places = range(len(self))[chosen] if isinstance(chosen, slice) else chosen
-        return self._map(lambda values: values[chosen], lambda values: tuple(values[place] for place in places) if values else ())
+        return self._map(
+            lambda values: values[chosen], lambda values: tuple(values[place] for place in places) if values else ()
+        )
 
     def at_vertices(self, chosen: Int[Tensor, "v"] | None) -> KeypointBatch:
         """The same, of some template vertices only; None for all."""
@@ -111,7 +118,9 @@ class KeypointBatch:
         """The same in pinned memory; DataLoader(pin_memory=True) calls it."""
         return self._map(lambda values: values.pin_memory())
 
-    def _map(self, change: Callable[[Tensor], Tensor], names: Callable[[tuple], tuple] = lambda values: values) -> KeypointBatch:
+    def _map(
+        self, change: Callable[[Tensor], Tensor], names: Callable[[tuple], tuple] = lambda values: values
+    ) -> KeypointBatch:
         def changed(value: Any) -> Any:
             if isinstance(value, Camera | Lens):
                 return replace(value, **{field.name: change(getattr(value, field.name)) for field in fields(value)})
@@ -140,7 +149,7 @@ class KeypointBatch:
 
     @property
     def group_numbers(self) -> Int[Tensor, "b"]:
-        """A number for each group: 63 bits of SHA-256 of its name, so that all processes agree without a list; -1 where unknown."""
+        """A number for each group, 63 bits of SHA-256 of its name, so that processes agree; -1 where unknown."""
         digests = {name: hashlib.sha256(name.encode()).digest() for name in set(self.groups)}
         return torch.tensor([int.from_bytes(digests[name][:8], "big") >> 1 if name else -1 for name in self.groups])
 
@@ -179,4 +188,8 @@ def _scattered(table: InstanceTable, device: str | torch.device) -> dict[str, Te
 
     keypoints, weights = _tensor(table.keypoints, device), _tensor(table.weights, device)
     visible = scattered(torch.ones(len(places), dtype=torch.bool, device=device))
-    return {"keypoints": scattered(keypoints), "visible": visible, "weights": None if weights is None else scattered(weights)}
+    return {
+        "keypoints": scattered(keypoints),
+        "visible": visible,
+        "weights": None if weights is None else scattered(weights),
+    }

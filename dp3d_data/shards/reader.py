@@ -1,4 +1,4 @@
-"""Finished shards, in a local folder or at any fsspec address: every file is checked against the manifest when it is first read."""
+"""Finished shards, in a folder or at an fsspec address: every file is checked against the manifest when it is first read."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class ShardReader:
         return [self._table(entry["name"]) for entry in self.entries(split)]
 
     def split(self, split: str) -> KeypointBatch:
-        """All instances of a split as tensors, with all that is known of them; about 13 K bytes an instance, 25 K with truth.
+        """All instances of a split as tensors, with all that is known of them; 13 K bytes an instance, 25 K with truth.
 
         Raises:
             UsageError: no such split.
@@ -149,7 +149,7 @@ class ShardReader:
         return f"{self.address.rstrip('/')}/{name}" if self.remote else str(self.folder / name)
 
     def _mirror(self, cache: Path) -> Path:
-        """The local folder that stands for a remote one: named by its manifest, so that other shards never mix with it."""
+        """The local folder that stands for a remote one, named by its manifest: other shards never mix with it."""
         filesystem, root = open_address(self.address)
         try:
             with Asking():
@@ -206,7 +206,9 @@ def whole_batch(tables: list[pa.Table], num_vertices: int) -> KeypointBatch:
 
 def is_remote(address: str) -> bool:
     """Whether an address names a file system other than the local one: s3://..., memory://..., a chain with ::."""
-    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)", address)) and not address.startswith(("file://", "local://"))
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)", address)) and not address.startswith(
+        ("file://", "local://")
+    )
 
 
 def open_address(address: str) -> tuple[Any, str]:

@@ -114,14 +114,19 @@ class InstanceTable:
         offsets = _offsets(np.bincount(rows, minlength=len(visible)))
         points = np.ascontiguousarray(keypoints[rows, vertex_ids], dtype=np.float32)
         index = np.arange(len(visible))
-        return InstanceTable(visible.shape[1], offsets, vertex_ids.astype(np.int32), points, index, intrinsics=intrinsics)
+        return InstanceTable(
+            visible.shape[1], offsets, vertex_ids.astype(np.int32), points, index, intrinsics=intrinsics
+        )
 
     @staticmethod
     def joined(tables: Sequence[InstanceTable]) -> InstanceTable:
         """One after the other; all have the same columns."""
         if len(tables) == 1:
             return tables[0]
-        columns = {name: [getattr(table, name) for table in tables] for name in (field.name for field in fields(InstanceTable)[2:])}
+        columns = {
+            name: [getattr(table, name) for table in tables]
+            for name in (field.name for field in fields(InstanceTable)[2:])
+        }
         joined = {name: None if values[0] is None else np.concatenate(values) for name, values in columns.items()}
         offsets = _offsets(np.concatenate([np.diff(table.offsets) for table in tables]))
         return InstanceTable(tables[0].num_vertices, offsets, **joined)
@@ -206,7 +211,9 @@ def cycle_weights(table: pa.Table, offsets: Int[np.ndarray, "n_plus_1"]) -> Floa
     lengths, known = np.diff(offsets), column.is_valid().to_numpy(zero_copy_only=False)
     given = list_values(column)[1]
     if len(given) != lengths[known].sum():
-        raise ShardError("vertex_ids and cycle differ in length", got=f"{lengths[known].sum()} ids, {len(given)} weights")
+        raise ShardError(
+            "vertex_ids and cycle differ in length", got=f"{lengths[known].sum()} ids, {len(given)} weights"
+        )
     values = np.ones(int(offsets[-1]), dtype=np.float32)
     values[np.repeat(known, lengths)] = given
     return values
@@ -220,7 +227,9 @@ def boxes(table: pa.Table) -> Float[np.ndarray, "N 4"]:
 def _masks(table: pa.Table) -> np.ndarray:
     """The mask of each row; None where it has none."""
     found = np.empty(table.num_rows, dtype=object)
-    for row, (runs, height, width) in enumerate(zip(*(table.column(name).to_pylist() for name in FIELDS["masks"]), strict=True)):
+    for row, (runs, height, width) in enumerate(
+        zip(*(table.column(name).to_pylist() for name in FIELDS["masks"]), strict=True)
+    ):
         found[row] = None if runs is None else RunLength(height, width, runs.encode())
     return found
 
@@ -250,7 +259,8 @@ def _intrinsics(table: pa.Table) -> Float[np.ndarray, "N 4"]:
 def intrinsics_of(projection: Float[np.ndarray, "n 3 4"]) -> Float[np.ndarray, "n 4"]:
     """fx, fy, cx, cy of pinholes P = K [A | t], A any rotation times any scale; NaN where P is none, or has skew.
 
-    With M = P[:, :3], M M^T = s^2 K K^T, whose last entry is s^2 and whose triangular root is K: the RQ decomposition in closed form.
+    With M = P[:, :3], M M^T = s^2 K K^T, whose last entry is s^2 and whose triangular root is K: the RQ decomposition in
+    closed form.
     """
     gram = projection[:, :, :3] @ projection[:, :, :3].transpose(0, 2, 1)
     with np.errstate(invalid="ignore", divide="ignore"):

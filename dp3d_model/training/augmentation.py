@@ -35,7 +35,9 @@ def shake(batch: KeypointBatch, largest: float, generator: torch.Generator) -> K
     return replace(batch, keypoints=batch.keypoints + noise)
 
 
-def warp(batch: KeypointBatch, largest: float, functions: Float[Tensor, "k j"], generator: torch.Generator) -> KeypointBatch:
+def warp(
+    batch: KeypointBatch, largest: float, functions: Float[Tensor, "k j"], generator: torch.Generator
+) -> KeypointBatch:
     """Move keypoints by a smooth field over the template, as a network errs: whole limbs at a time.
 
     The field is a random combination of the first Laplace-Beltrami functions, of a standard deviation drawn for each instance up to
@@ -72,7 +74,11 @@ def mirror(batch: KeypointBatch, symmetry: Int[Tensor, "k"]) -> KeypointBatch:
         return points[:, symmetry] * sign
 
     weights = None if batch.weights is None else batch.weights[:, symmetry]
-    intrinsics = None if batch.intrinsics is None else batch.intrinsics * batch.intrinsics.new_tensor([1.0, 1.0, -1.0, 1.0]) + 0.0
+    intrinsics = (
+        None
+        if batch.intrinsics is None
+        else batch.intrinsics * batch.intrinsics.new_tensor([1.0, 1.0, -1.0, 1.0]) + 0.0
+    )
     other = _with_points(batch, turned_round)
     return replace(other, visible=batch.visible[:, symmetry], weights=weights, intrinsics=intrinsics)
 
@@ -80,9 +86,13 @@ def mirror(batch: KeypointBatch, symmetry: Int[Tensor, "k"]) -> KeypointBatch:
 def mirrored(batch: KeypointBatch, symmetry: Int[Tensor, "k"], chosen: Bool[Tensor, "b"]) -> KeypointBatch:
     """The chosen instances as a mirror shows them, about the origin of the image."""
     other = mirror(batch, symmetry)
-    pairs = ((name, getattr(batch, name)) for name in ("keypoints", "visible", "weights", "intrinsics", "true_vertices"))
+    pairs = (
+        (name, getattr(batch, name)) for name in ("keypoints", "visible", "weights", "intrinsics", "true_vertices")
+    )
     mixed = {
-        name: torch.where(chosen.view(-1, *[1] * (own.dim() - 1)), getattr(other, name), own) for name, own in pairs if own is not None
+        name: torch.where(chosen.view(-1, *[1] * (own.dim() - 1)), getattr(other, name), own)
+        for name, own in pairs
+        if own is not None
     }
     return replace(batch, **mixed)
 
