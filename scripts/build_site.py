@@ -45,7 +45,7 @@ def _origin(module: ModuleType, name: str) -> str:
         found = import_module(f"{module.__name__}.{name}")
     if isinstance(found, ModuleType):
         return found.__name__
-    if hasattr(found, "__qualname__"):
+    if getattr(found, "__module__", "").startswith("dp3d_") and hasattr(found, "__qualname__"):
         return f"{found.__module__}.{found.__qualname__}"
     homes = [one for one in sys.modules if one.startswith(f"{module.__name__}.") and vars(sys.modules[one]).get(name) is found]
     defines = [one for one in homes if re.search(rf"^{name}\b.*=", Path(str(sys.modules[one].__file__)).read_text("utf-8"), re.MULTILINE)]
@@ -86,10 +86,10 @@ def _first_line(package: str) -> str:
 
 def _page(package: str) -> str:
     """A page of mkdocstrings: the names of the package, or a module as a whole."""
-    head = [f"# {package}", "", _first_line(package), ""]
+    head = [f"# {package}", ""] if package in MODULES else [f"# {package}", "", _first_line(package), ""]
     names = [package] if package in MODULES else set(public_names(package).values())
     wanted = sorted(names, key=lambda name: name.rpartition(".")[2].lower())
-    options = ["    options:", "      show_root_heading: false", "      show_docstring_description: true"] if package in MODULES else []
+    options = ["    options:", "      show_root_heading: false"] if package in MODULES else []
     return "\n".join([*head, *(line for name in wanted for line in (f"::: {name}", *options, ""))])
 
 

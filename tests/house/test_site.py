@@ -13,6 +13,7 @@ def test_public_names_exist_and_have_docstrings(package):
     names = public_names(package)
     assert names and list(names) == import_module(package).__all__
     for name, place in names.items():
+        assert place.startswith(package.partition(".")[0]) and place.rpartition(".")[2] == name
         home, _, own = place.rpartition(".")
         found = import_module(place) if inspect.ismodule(getattr(import_module(home), own, None)) else getattr(import_module(home), own)
         assert not (inspect.isclass(found) or inspect.isroutine(found)) or inspect.getdoc(found), f"{package}.{name} has no docstring"
