@@ -1,6 +1,7 @@
 # make setup   installs everything into .venv, and nothing elsewhere
 # make demo    the whole product on the embedded photographs, model and template
 # make test    the checks: lint, types and the fast tests
+# make docs    the page of all options, and the documents with the reference as a site: open site/index.html
 # make test-gpu, make bench-gpu   what needs a GPU: its tests, and a table of times for docs/gpu.md
 #
 # PYTHON  the Python 3.11 or later that makes .venv
@@ -46,3 +47,4 @@ lint: setup
 
 docs: setup
 	$(BIN)/python scripts/write_command_line_docs.py
+	$(BIN)/python scripts/build_site.py

@@ -22,6 +22,6 @@ if ! .venv/bin/python -c 'from importlib.metadata import version; version("torch
     # shellcheck disable=SC2086
     .venv/bin/python -m pip install --quiet --only-binary "$wheels" $TORCH
 fi
-.venv/bin/python -m pip install --quiet --only-binary "$wheels" --editable '.[dev]'
+.venv/bin/python -m pip install --quiet --only-binary "$wheels" --editable '.[dev,docs]'
 .venv/bin/python -m pipelines.cli.data install-detectron2
 .venv/bin/python -m pipelines.cli.data doctor --brief

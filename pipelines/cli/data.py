@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dp3d_data import __version__
 from pipelines.cli.commandline import LazyGroup
 
 _ROOM = "pipelines.cli"
@@ -30,7 +31,7 @@ COMMANDS = {
 
 
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"max_content_width": 110})
-@click.version_option(package_name="dp3d")
+@click.version_option(__version__)
 def main() -> None:
     """Photographs of a kind of animal to 2D surface keypoints.
 

@@ -53,7 +53,7 @@ def photos(tmp_path):
 
 
 def test_an_annotator_of_ones_own(package, photos, tmp_path):
-    words = ["--category", "dog", "--model", "blobs", "--images", photos, "--out", tmp_path / "run", "--overlays", 0]
+    words = ["--category", "dog", "--model", "blobs", "--images", photos, "--out", tmp_path / "run", "--set", "overlays=0"]
     finished = run(package, "dp3d_data", "extract", *words)
     assert finished.returncode == 0, finished.stderr
     (row,) = pq.read_table(next((tmp_path / "run").glob("instances-*.parquet"))).to_pylist()
@@ -63,7 +63,7 @@ def test_an_annotator_of_ones_own(package, photos, tmp_path):
 
 
 def test_a_dataset_of_ones_own(package, photos, tmp_path):
-    words = ["--category", "dog", "--model", "blobs", "--source", "captions", "--path", photos / "captions.txt", "--overlays", 0]
+    words = ["--category", "dog", "--model", "blobs", "--source", "captions", "--path", photos / "captions.txt", "--set", "overlays=0"]
     finished = run(package, "dp3d_data", "extract", *words, "--out", tmp_path / "run")
     assert finished.returncode == 0, finished.stderr
     (row,) = pq.read_table(next((tmp_path / "run").glob("instances-*.parquet"))).to_pylist()
@@ -79,7 +79,7 @@ def test_a_body_of_ones_own(package, tmp_path):
 
 
 def test_unknown_names_and_missing_packages(package, photos, tmp_path):
-    words = ["--category", "dog", "--path", photos / "captions.txt", "--overlays", 0, "--out", tmp_path / "run"]
+    words = ["--category", "dog", "--path", photos / "captions.txt", "--set", "overlays=0", "--out", tmp_path / "run"]
     finished = run(package, "dp3d_data", "extract", *words, "--source", "caption")
     assert finished.returncode == 2
     assert "did you mean 'captions'?" in finished.stderr

@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+from dp3d_data import __version__
 from tests.shared import ROOT
 
 PACKAGES = ("dp3d_data", "dp3d_model", "pipelines")
@@ -32,6 +33,7 @@ def test_the_wheel_holds_the_repository_s_files_and_runs_alone(tmp_path):
     pip = ("-m", "pip", "--disable-pip-version-check")
     call(*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", tmp_path, tmp_path / "source")
     (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.startswith(f"dp3d-{__version__}-")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == {name for name in files if name.startswith(PACKAGES)}
     assert all(f"{package}/py.typed" in held for package in PACKAGES)

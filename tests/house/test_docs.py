@@ -74,6 +74,13 @@ def test_links_lead_somewhere(path):
     assert not [link for link in local if not (path.parent / link).exists()]
 
 
+def test_contributing_names_files_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:\.ci|dp3d_data|dp3d_model|pipelines|tests|scripts|docs)/[\w./]*)`", text)
+    assert len(paths) > 10
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
 def test_command_line_page_is_in_step_with_the_programs():
     assert PAGE.read_text(encoding="utf-8") == page(), "out of date: python scripts/write_command_line_docs.py"
 

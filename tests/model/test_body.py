@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
-from dp3d_model.bodies import make_body
+from dp3d_model.bodies import BODIES, make_body
 from dp3d_model.bodies.blendshapes import Blendshapes
 from dp3d_model.bodies.parts import Parts, fit_linear, part_centres
 from dp3d_model.bodies.posing import blend, motions_about, pose
@@ -29,6 +30,26 @@ def test_posing_agrees_with_the_loop():
     for i in range(3):
         arrays = [part.double().numpy() for part in (shaped[i], weights, rotations[i], translations[i], centres)]
         assert np.allclose(posed[i], pose_by_loop(*arrays), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_every_body_keeps_the_contract(name):
+    """Numbers give shapes with a motion from rest to posed; single vertices, single instances and gradients agree with the whole."""
+    surface = toy_surface()
+    body = make_body(surface, tiny(body=name)).eval()
+    numbers = (0.1 * torch.randn(3, body.size, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    shape, chosen = body(numbers), torch.tensor([2, 3, 70])
+    assert shape.posed.shape == shape.rest.shape == (3, len(surface.vertices), 3)
+    moved = (shape.motions[..., :3] @ shape.rest[..., None])[..., 0] + shape.motions[..., 3]
+    assert torch.allclose(moved, shape.posed, atol=1e-5)
+    some, wanted = body(numbers, chosen), shape.at(chosen)
+    for part in ("posed", "rest", "motions"):
+        assert torch.allclose(getattr(some, part), getattr(wanted, part), atol=1e-5)
+    assert torch.allclose(body(numbers[1:2]).posed, shape.posed[1:2], atol=1e-5)
+    assert body(torch.zeros(1, body.size)).posed.isfinite().all()
+    if body.size:
+        shape.posed.square().sum().backward()
+        assert numbers.grad.isfinite().all() and numbers.grad.any()
 
 
 def test_identity_parts_give_the_template():
