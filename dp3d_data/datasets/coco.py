@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from dp3d_data.categories import CATEGORIES
-from dp3d_data.datasets.annotations import MALFORMED, Annotations, corners, in_words, keypoints_of, size_of_image
-from dp3d_data.datasets.coco_categories import ids_of, key_of
-from dp3d_data.datasets.coco_file import EXPECTED, Entries, read_coco, tags_of
-from dp3d_data.datasets.masks import segmentation_mask
-from dp3d_data.datasets.options import SourceOptions, required_path
+from dp3d_data.datasets import Dataset
+from dp3d_data.datasets.annotations import MALFORMED, Annotations, corners, in_words, keypoints_of, segmentation_mask, size_of_image
+from dp3d_data.datasets.coco_file import EXPECTED, Entries, ids_of, key_of, read_coco, tags_of
 from dp3d_data.datasets.trees import find_image, require_images
 from dp3d_data.errors import InputCorrupt, NothingToDo
 from dp3d_data.records import GivenObject, ImageRecord
@@ -25,8 +23,7 @@ SINGLE = ("0", "0.0", "false", "no", "none", "null", "")  # what iscrowd says of
 FORMS = "give the file of the instances, such as instances_val2017.json: results, panoptic and caption files hold no such annotations"
 
 
-@dataclass(frozen=True)
-class CocoSource:
+class Coco(Dataset):
     """The images that show a category, each with the boxes (and masks) of its objects in the order of the file; crowds are rejected.
 
     An image is looked for in the folders of --images, or beside the file and one folder above, by its file_name and then
@@ -34,8 +31,7 @@ class CocoSource:
     is the word in the json's name (train, val, test), if there is one.
     """
 
-    options: SourceOptions
-    name: ClassVar[str] = "coco"
+    name = "coco"
 
     def records(self) -> list[ImageRecord]:
         """Every image with an annotation of the category, in the order of the file.
@@ -58,7 +54,7 @@ class CocoSource:
         Raises:
             InputMissing, InputCorrupt, UsageError, NothingToDo: as `records`.
         """
-        path = Path(required_path(self.options, self.name, EXPECTED))
+        path = self.path(EXPECTED)
         content = read_coco(path)
         folders = self.options.images or (str(path.parent), str(path.parent.parent))
         words = {name: self.options.category_in_file or name for name in names}
@@ -75,19 +71,15 @@ class CocoSource:
         require_images([record for record in records if record.path], folders, HINT)
         return images
 
-    def digest(self) -> str:
-        """Nothing: the records say it all."""
-        return ""
-
     def _number_of(self, word: str) -> str | None:
         """The category's id in every file of this kind, where there is one."""
         return None
 
 
-class LvisSource(CocoSource):
+class Lvis(Coco):
     """LVIS: COCO's json, images by coco_url; a category of ours that the file names otherwise is known by its id in LVIS."""
 
-    name: ClassVar[str] = "lvis"
+    name = "lvis"
 
     def _number_of(self, word: str) -> str | None:
         number = CATEGORIES[word].lvis_id if word in CATEGORIES else None

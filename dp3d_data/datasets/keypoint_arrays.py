@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
 from dp3d_data.datasets.addresses import is_file
-from dp3d_data.datasets.annotations import size_of_image
-from dp3d_data.datasets.options import SourceOptions, required_path
-from dp3d_data.datasets.ready import BadInstance, ReadyInstance, instance_of
-from dp3d_data.datasets.trees import existing, find_image, wrong_tree
+from dp3d_data.datasets.annotations import instance_of, size_of_image
+from dp3d_data.datasets.trees import find_image, wrong_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, TemplateError
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, read_arrays
@@ -35,8 +34,7 @@ NEEDED, TEXTS = ("keypoints", "visible"), ("image", "group", "split")
 Rows = dict[str, list[tuple[Path, int]]]
 
 
-@dataclass(frozen=True)
-class KeypointArraysSource:
+class KeypointArrays(Dataset):
     """Keypoints in image pixels (the top left pixel has its centre at (0.5, 0.5)) of the vertices of a template.
 
     `visible` is true, or above 0. Instances that name the same `image` are of one image; without `image` each is of its
@@ -45,9 +43,8 @@ class KeypointArraysSource:
     z away from the viewer), in the unit of the template's file.
     """
 
-    options: SourceOptions
-    name: ClassVar[str] = "keypoints"
-    model: ClassVar[str] = "given"
+    name = "keypoints"
+    model = "given"
 
     def records(self) -> list[ImageRecord]:
         """The images in the order of the files' names and rows.
@@ -78,7 +75,7 @@ class KeypointArraysSource:
         return fingerprint([file_digest(path) for path in self.files()])
 
     def reader(self, num_vertices: int, index: Any = None) -> KeypointReader:
-        """What reads the arrays; see `ReadySource`."""
+        """What reads the arrays; see `HasCorrespondences`."""
         rows: Rows = {}
         for path in self.files():
             vertices = _shapes(path)["keypoints"][1]
@@ -98,12 +95,12 @@ class KeypointArraysSource:
         return paths
 
     def _root(self) -> Path:
-        return existing(required_path(self.options, self.name, EXPECTED), EXPECTED)
+        return self.root(EXPECTED)
 
 
 @dataclass
 class KeypointReader:
-    """Reads the rows of an image; holds the arrays of one file at a time; see `ReadyReader`."""
+    """Reads the rows of an image; holds the arrays of one file at a time; see `InstanceReader`."""
 
     rows: Mapping[str, list[tuple[Path, int]]]
     loaded: tuple[Path | None, dict[str, np.ndarray]] = field(default=(None, {}))

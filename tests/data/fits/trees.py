@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,15 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from dp3d_data.datasets.fits import Fit, FitCamera
+from dp3d_data.datasets import DatasetOptions, open_fits
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure
 
 SIZE = (64, 48)
+
+
+def read_fits(name: str, root: Path) -> Iterator[Fit | FitFailure]:
+    """The fits of a dataset below a folder."""
+    return open_fits(name, DatasetOptions(path=str(root))).fits()
 
 
 @dataclass(frozen=True)

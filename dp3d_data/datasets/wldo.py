@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dp3d_data.datasets.fits.fields import plain_fields
-from dp3d_data.datasets.fits.layout import attempt, read_fields, take
-from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure, vector
-from dp3d_data.datasets.fits.smal import LIMBS, SMAL_BETAS, smal_numbers
-from dp3d_data.datasets.trees import existing, wrong_tree
+from dp3d_data.datasets import Dataset
+from dp3d_data.datasets.fit_fields import LIMBS, SMAL_BETAS, plain_fields, read_fields, smal_numbers, take
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, vector
+from dp3d_data.datasets.trees import wrong_tree
 from dp3d_data.errors import InputCorrupt, ShapeError
 
 EXPECTED = "BREED_NAME.npz with imgname, pose, betas, camera and trans, in this folder"
@@ -22,7 +21,7 @@ SUMMARY = "params.npz"
 SIDE, FOCAL, DEPTH = 224, 2700.0, 20.0
 
 
-class Wldo:
+class Wldo(Dataset):
     """The results of demo.py or eval.py: imgname, pose [105], betas (20, then 6 limb scales), camera [3], trans [3].
 
     In the crop of 224 pixels, with f = 2700 (1 + camera[0]) and Z = 20 + z, px = 112 + f x / Z and py = 112 - f y / Z:
@@ -30,15 +29,10 @@ class Wldo:
     """
 
     name = "wldo"
-    body = "smal"
 
-    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
-        """Every file in the order of the names; one that cannot be read is a failure.
-
-        Raises:
-            InputMissing: no such folder, or no result in it.
-        """
-        root = existing(root)
+    def fits(self) -> Iterator[Fit | FitFailure]:
+        """Every file in the order of the names; one that cannot be read is a failure."""
+        root = self.root(EXPECTED)
         paths = sorted(path for path in root.glob("*.npz") if path.name != SUMMARY)
         if not paths:
             raise wrong_tree(root, EXPECTED, HINT)
