@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from dp3d_data.datasets.trees import existing
 from dp3d_data.errors import UsageError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from dp3d_data.datasets.fits import Fit, FitFailure
+    from dp3d_data.matching import ChartIndex, VertexIndex
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,15 +128,16 @@ class HasCorrespondences(HasImages, Protocol):
 
     model: ClassVar[str]
 
-    def reader(self, num_vertices: int, index: Any) -> InstanceReader:
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
         """What reads them; made once in each process.
 
         Args:
             num_vertices: of the template whose vertices they are.
-            index: what pixels are matched to: a `ChartIndex` of --charts, a `VertexIndex` of --weights, else None.
+            index: what pixels are matched to: the charts of --charts, the vertices of --weights, else None.
 
         Raises:
             TemplateError: they are of another template.
+            UsageError: no index, where one is needed.
         """
 
 

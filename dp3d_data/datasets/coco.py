@@ -60,7 +60,7 @@ class Coco(Dataset):
         words = {name: self.options.category_in_file or name for name in names}
         wanted = {name: (word, self._number_of(word)) for name, word in words.items()}
         side, images = split_in_name(path.stem), []
-        for found in coco_images_of(content, path, wanted, masks=self.options.masks):
+        for found in coco_images(content, path, wanted, masks=self.options.masks):
             one = next(iter(found.values()))
             record = ImageRecord(one.names[0], find_image(one.names, folders) if one.listed else "", self.name, split=side)
             images.append({name: own.of(record) for name, own in found.items()})
@@ -99,32 +99,18 @@ class CocoImage(Annotations):
     listed: bool = True
 
 
-def coco_images(content: Any, path: Path, word: str | None, other: str | None = None, *, masks: bool = False) -> list[CocoImage]:
-    """The images that annotations of a category name, in the order of the file; every annotation is in one of them.
+def coco_images(
+    content: Any, path: Path, wanted: Mapping[str, tuple[str | None, str | None]], *, masks: bool = False
+) -> list[dict[str, CocoImage]]:
+    """The images that annotations of some categories name, in the order of the file: of each, its annotations by category.
 
     Args:
         content: of the json.
-        word: name or id of the category; None for all.
-        other: an id of the category to take where the word is none of the file's.
+        wanted: our name of a category -> its name or id in the file (None for all), and an id to take where the file has no such name.
         masks: whether masks are wanted.
 
     Raises:
         InputCorrupt: not COCO's json, or not one annotation in it that can be used.
-        UsageError: no such category.
-    """
-    return [found[""] for found in coco_images_of(content, path, {"": (word, other)}, masks=masks)]
-
-
-def coco_images_of(
-    content: Any, path: Path, wanted: Mapping[str, tuple[str | None, str | None]], *, masks: bool = False
-) -> list[dict[str, CocoImage]]:
-    """As `coco_images`, of several categories at once: of each image, the annotations of each category that it has.
-
-    Args:
-        wanted: our name of a category -> the two that the file may have for it, `word` and `other`.
-
-    Raises:
-        InputCorrupt: as `coco_images`.
         UsageError: not one of these categories.
     """
     lists = [content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations")]

@@ -64,10 +64,12 @@ class Dump(Dataset):
         """Of the dump."""
         return file_digest(self.options.path)
 
-    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex) -> DumpReader:
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> DumpReader:
         """What reads the detections; see `HasCorrespondences`."""
         if isinstance(index, ChartIndex):
             require_person(num_vertices)
+        elif index is None:
+            raise UsageError("a dump needs charts or weights", hint="name them: --charts UV_Processed.mat or --weights FILE")
         elif index.num_vertices != num_vertices:
             got, expected = f"{num_vertices} vertices", f"the {index.num_vertices} of the weights"
             raise TemplateError("template and weights do not belong together", got=got, expected=expected, hint="name it: --template")

@@ -102,18 +102,15 @@ def fit_camera(fields: Mapping[str, Any]) -> FitCamera:
     )
 
 
-def smal_numbers(fields: Mapping[str, Any], known: Collection[str] = ()) -> dict[str, Any]:
+def smal_numbers(fields: Mapping[str, Any]) -> dict[str, Any]:
     """pose, betas, translation and joint_scales of a Fit.
 
     betas of 26 numbers without limb scales beside them are WLDO's: 20 betas, then 6 limb scales.
 
-    Args:
-        known: further fields of the layout that look like shape, scale or pose.
-
     Raises:
         InputCorrupt: a field is missing, stands there under two names, or is not understood.
     """
-    refuse_unknown(fields, (*KNOWN, *known))
+    refuse_unknown(fields, KNOWN)
     betas = vector("betas", _only(fields, BETAS))
     scales = vector("limb scales", _only(fields, SCALES)) if _given(fields, SCALES) else None
     if scales is not None and len(scales) < LIMBS:

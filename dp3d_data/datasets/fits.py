@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -132,19 +132,6 @@ class FitFailure:
     path: Path
     error: str
     message: str
-
-
-def same_fit(one: Fit | FitCamera, other: Fit | FitCamera) -> bool:
-    """Whether two records hold the same values, arrays compared exactly."""
-    return all(_same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, FitCamera) and isinstance(other, FitCamera):
-        return same_fit(one, other)
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        return one is not None and other is not None and np.array_equal(one, other)
-    return one == other
 
 
 def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:

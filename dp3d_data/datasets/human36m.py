@@ -18,7 +18,7 @@ from dp3d_data.datasets.trees import below, read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import GivenObject, ImageRecord
 
-EXPECTED = "images/s_01_act_02_subact_01_ca_01/*.jpg (or S1/.../*.jpg), and annotations/Human36M_subject1_data.json for boxes"
+IMAGES = "images/s_01_act_02_subact_01_ca_01/*.jpg (or S1/.../*.jpg), and annotations/Human36M_subject1_data.json for boxes"
 HINT = "the annotations come with I2L-MeshNet or NeuralAnnot, the images from http://vision.imar.ro/human3.6m"
 FITS = "annotations/Human36M_subject1_data.json with _camera.json and _smpl_param.json or _SMPL_NeuralAnnot.json beside it, and images/"
 PREFIX, DATA = "Human36M_subject", "_data.json"
@@ -36,12 +36,10 @@ class Human36M(Dataset):
     A frame's subject, S1 to S11, is its group; subjects 9 and 11 are test. Frames that `annotations/` names have the boxes
     of the annotations, in folders without annotations people are detected. A box that is none is a fault of its frame alone.
 
-    Annotations and fits in the form of I2L-MeshNet and NeuralAnnot.
-
-    `_data.json` is COCO's: images (id, file_name, width, height, subject, action_idx, subaction_idx, cam_idx, frame_idx)
-    and annotations (id, image_id, bbox [x, y, width, height]). `_camera.json`: cam_idx -> R [3, 3] camera from world,
-    t [3] millimetres, f [2], c [2] pixels. The parameters: action -> subaction -> frame -> pose [72], shape [10],
-    trans [3] metres, in the world. Lens distortion is in none of them and is left out.
+    Annotations and fits have the form of I2L-MeshNet and NeuralAnnot. `_data.json` is COCO's: images (id, file_name, width, height,
+    subject, action_idx, subaction_idx, cam_idx, frame_idx) and annotations (id, image_id, bbox [x, y, width, height]).
+    `_camera.json`: cam_idx -> R [3, 3] camera from world, t [3] millimetres, f [2], c [2] pixels. The parameters: action ->
+    subaction -> frame -> pose [72], shape [10], trans [3] metres, in the world. Lens distortion is in none of them and is left out.
     """
 
     name = "human36m"
@@ -53,11 +51,11 @@ class Human36M(Dataset):
             InputMissing: no such folder, or no frame whose path tells the subject.
             InputCorrupt: annotations that cannot be read.
         """
-        root = self.root(EXPECTED)
+        root = self.root(IMAGES)
         folder = root / "images" if (root / "images").is_dir() else root
         names = [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
         if not any(map(_SUBJECT.search, names)):
-            raise wrong_tree(root, EXPECTED, HINT, "no Human3.6M here")
+            raise wrong_tree(root, IMAGES, HINT, "no Human3.6M here")
         boxes = _boxes(folder.parent / "annotations")
         return [self._record(folder, name, boxes) for name in names]
 

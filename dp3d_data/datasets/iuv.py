@@ -21,7 +21,7 @@ from dp3d_data.datasets.folder import extensions, walk_images
 from dp3d_data.datasets.images import MAX_PIXELS
 from dp3d_data.datasets.trees import find_image, read_json, require_images, wrong_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
-from dp3d_data.matching import ChartIndex, chart_prediction, integer_box
+from dp3d_data.matching import ChartIndex, VertexIndex, chart_prediction, integer_box
 from dp3d_data.matching.charts import require_person
 from dp3d_data.records import ImageRecord
 
@@ -89,10 +89,10 @@ class IuvResults(Dataset):
             raise UsageError("results know the number of a category only", got=f"--set category_in_file={word}", expected=expected)
         return int(word)
 
-    def reader(self, num_vertices: int, index: ChartIndex) -> IuvResultsReader:
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> IuvResultsReader:
         """What reads the results; see `HasCorrespondences`."""
-        require_person(num_vertices)
-        return IuvResultsReader({names[0]: entries for names, entries in self.results().items() if names}, index)
+        charts = body_charts(index, num_vertices)
+        return IuvResultsReader({names[0]: entries for names, entries in self.results().items() if names}, charts)
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,9 @@ class IuvImages(Dataset):
         root = self.options.path
         return fingerprint([(os.path.relpath(path, root), os.path.getsize(path)) for path in files if os.path.isfile(path)])
 
-    def reader(self, num_vertices: int, index: ChartIndex) -> IuvImagesReader:
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> IuvImagesReader:
         """What reads the images; see `HasCorrespondences`."""
-        require_person(num_vertices)
-        return IuvImagesReader({record.image_id: path for record, path in self.pairs()}, index)
+        return IuvImagesReader({record.image_id: path for record, path in self.pairs()}, body_charts(index, num_vertices))
 
     def _record(self, root: Path, path: str) -> ImageRecord:
         stem = Path(path).relative_to(root).as_posix().removesuffix(ENDING)
@@ -197,6 +196,18 @@ class IuvImagesReader:
     def size(self, record: ImageRecord) -> tuple[int, int]:
         """Never asked for: an IUV image stands for a photograph that is not there."""
         raise InputCorrupt("no photograph", path=self.places[record.image_id])
+
+
+def body_charts(index: VertexIndex | ChartIndex | None, num_vertices: int) -> ChartIndex:
+    """The charts of people, for a template of so many vertices.
+
+    Raises:
+        UsageError, TemplateError: no charts, or another template.
+    """
+    if not isinstance(index, ChartIndex):
+        raise UsageError("IUV needs the charts of the body", hint="say which body vertex lies where: --charts UV_Processed.mat")
+    require_person(num_vertices)
+    return index
 
 
 def from_text(text: str) -> bytes:

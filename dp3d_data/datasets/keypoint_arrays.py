@@ -54,7 +54,8 @@ class KeypointArrays(Dataset):
             InputCorrupt: other arrays than expected; shows expected and got.
             NothingToDo: no row.
         """
-        folder = self._root() if self._root().is_dir() else self._root().parent
+        root = self.root(EXPECTED)
+        folder = root if root.is_dir() else root.parent
         folders = [*self.options.images, str(folder)]
         records: dict[str, ImageRecord] = {}
         for path in self.files():
@@ -74,7 +75,7 @@ class KeypointArrays(Dataset):
         """Of the files' bytes."""
         return fingerprint([file_digest(path) for path in self.files()])
 
-    def reader(self, num_vertices: int, index: Any = None) -> KeypointReader:
+    def reader(self, num_vertices: int, index: object = None) -> KeypointReader:
         """What reads the arrays; see `HasCorrespondences`."""
         rows: Rows = {}
         for path in self.files():
@@ -88,14 +89,11 @@ class KeypointArrays(Dataset):
 
     def files(self) -> list[Path]:
         """The .npz files by name."""
-        root = self._root()
+        root = self.root(EXPECTED)
         paths = sorted(root.glob("*.npz")) if root.is_dir() else [root]
         if not paths:
             raise wrong_tree(root, EXPECTED, HINT, "no arrays of keypoints here")
         return paths
-
-    def _root(self) -> Path:
-        return self.root(EXPECTED)
 
 
 @dataclass
@@ -156,7 +154,7 @@ class KeypointReader:
         place, arrays = self.loaded
         if place != path:
             self.loaded = None, {}  # the memory of one file is given back before the next is read
-            arrays = _numbers(path)
+            arrays = _read(path, [name for name in _shapes(path) if name not in TEXTS])
             self.loaded = path, arrays
         return arrays
 
@@ -237,10 +235,6 @@ def _texts(path: Path) -> dict[str, np.ndarray]:
         return {name: np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(str) for name, values in texts.items()}
     except UnicodeDecodeError as error:
         raise InputCorrupt("names that are not UTF-8", got=error, expected=EXPECTED, hint=HINT, path=path) from error
-
-
-def _numbers(path: Path) -> dict[str, np.ndarray]:
-    return _read(path, [name for name in _shapes(path) if name not in TEXTS])
 
 
 def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:

@@ -13,10 +13,9 @@ import numpy as np
 from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.fit_fields import fit_camera, joints, take
 from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt
-from dp3d_data.datasets.trees import wrong_tree
+from dp3d_data.datasets.trees import read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.files import read_text, write_text
-from dp3d_data.limits import parse_json, require_size
+from dp3d_data.files import write_text
 
 SCHEMA, VERSION = "dp3d.fits", 1
 EXPECTED = f'json files with {{"schema": "{SCHEMA}", "version": {VERSION}, "fits": [...]}}'
@@ -137,11 +136,7 @@ def _identity(fields: Any, path: Path, number: int) -> tuple[str, str]:
 
 
 def _entries(path: Path) -> list[Any]:
-    require_size(path)
-    try:
-        data = parse_json(read_text(path, expected=EXPECTED, hint=HINT))
-    except (ValueError, OSError) as error:
-        raise InputCorrupt("not a json file", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path) from error
+    data = read_json(path, EXPECTED, HINT)
     schema = (data.get("schema"), data.get("version")) if isinstance(data, dict) else type(data).__name__
     if schema != (SCHEMA, VERSION) or not isinstance(data.get("fits"), list):
         raise InputCorrupt("not a file of fits that this version reads", got=schema, expected=EXPECTED, hint=HINT, path=path)

@@ -16,9 +16,9 @@ from dp3d_data.datasets.fits import Fit, FitFailure, attempt
 from dp3d_data.datasets.folder import walk_images
 from dp3d_data.datasets.trees import split_lists, wrong_tree
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.records import Box, GivenObject, ImageRecord
+from dp3d_data.records import GivenObject, ImageRecord
 
-EXPECTED = "Images/nNNNNNNNN-Breed/NAME.jpg, and beside Images/: Annotation/nNNNNNNNN-Breed/NAME and train_list.mat, test_list.mat"
+IMAGES = "Images/nNNNNNNNN-Breed/NAME.jpg, and beside Images/: Annotation/nNNNNNNNN-Breed/NAME and train_list.mat, test_list.mat"
 HINT = "Stanford Dogs comes from its authors: http://vision.stanford.edu/aditya86/ImageNetDogs/"
 FITS = "fits/BREED/NAME.npz (or .pkl, .json) and Images/BREED/NAME.jpg"
 FITS_HINT = "the photographs: http://vision.stanford.edu/aditya86/ImageNetDogs; write fits of yours in the neutral json: --dataset neutral"
@@ -45,12 +45,12 @@ class StanfordDogs(Dataset):
             InputMissing: no such folder, or no photograph in a folder of a breed; shows expected and found.
             InputCorrupt: a list that cannot be read; an XML that cannot be is a fault of its image.
         """
-        root = self.root(EXPECTED)
+        root = self.root(IMAGES)
         folder = images_folder(root)
         names = [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
         names = [name for name in names if name.count("/") == 1]
         if not names:
-            raise wrong_tree(root, EXPECTED, HINT, "no Stanford Dogs here")
+            raise wrong_tree(root, IMAGES, HINT, "no Stanford Dogs here")
         notes, splits = folder.parent / "Annotation", official_splits(folder.parent)
         records = [ImageRecord(name, str(folder / name), self.name, breed(name), splits.get(name)) for name in names]
         if not notes.is_dir():
@@ -126,14 +126,11 @@ def _annotations(path: Path) -> Annotations:
         found.faults.append(f"{path.name}: {in_words(told)}")
         return found
     for number, node in enumerate(tree.iter("object")):
-        found.add(f"object {number}", lambda node=node: GivenObject(_box(node)))
+        corners = [node.findtext(f"bndbox/{name}") for name in ("xmin", "ymin", "xmax", "ymax")]
+        found.add(f"object {number}", lambda corners=corners: GivenObject(box_of(corners)))
     if not found.objects and not found.faults:
         found.faults.append(f"{path.name}: no object, expected {expected}")
     return found
-
-
-def _box(node: ElementTree.Element) -> Box:
-    return box_of([node.findtext(f"bndbox/{name}") for name in ("xmin", "ymin", "xmax", "ymax")])
 
 
 def _image_of(path: Path) -> str:

@@ -38,7 +38,10 @@ class StanfordExtra(Dataset):
             InputCorrupt: not StanfordExtra's json, or a list of other numbers.
         """
         path = self.path(EXPECTED)
-        entries = _entries(path)
+        entries = read_json(path, EXPECTED, HINT)
+        if not isinstance(entries, list):
+            got = f"a json {type(entries).__name__}"
+            raise InputCorrupt("not StanfordExtra's json", got=got, expected=EXPECTED, hint=HINT, path=path)
         folders = [str(images_folder(Path(folder))) for folder in self.options.images] or [str(images_folder(path.parent))]
         splits = _splits(path, len(entries))
         dogs: dict[str, Annotations] = {}
@@ -56,13 +59,6 @@ class StanfordExtra(Dataset):
             raise InputCorrupt("not StanfordExtra's json: no entry of it can be used", got=got, expected=EXPECTED, hint=HINT, path=path)
         require_images([record for record in records if record.path], folders, IMAGES)
         return records
-
-
-def _entries(path: str | Path) -> list[Any]:
-    entries = read_json(path, EXPECTED, HINT)
-    if not isinstance(entries, list):
-        raise InputCorrupt("not StanfordExtra's json", got=f"a json {type(entries).__name__}", expected=EXPECTED, hint=HINT, path=path)
-    return entries
 
 
 def _annotations(entry: Any, number: int, masks: bool) -> Annotations:

@@ -18,8 +18,7 @@ from dp3d_data.errors import Dp3dError, InputCorrupt
 from dp3d_data.records import ImageRecord
 from dp3d_data.unpickling import read_pickle
 
-IMAGES = "imageFiles/NAME/image_00000.jpg beside sequenceFiles/train/NAME.pkl (also validation, test)"
-FITS = "sequenceFiles/train/NAME.pkl (also validation, test) beside imageFiles/NAME/image_00000.jpg"
+EXPECTED = "sequenceFiles/train/NAME.pkl (also validation, test) beside imageFiles/NAME/image_00000.jpg"
 HINT = "3DPW comes from its authors: https://virtualhumans.mpi-inf.mpg.de/3DPW"
 GENDERS = {"m": "smpl-male", "f": "smpl-female"}
 BETAS = 10
@@ -45,12 +44,12 @@ class ThreeDPW(Dataset):
         Raises:
             InputMissing: no such folder, or no image in it.
         """
-        root = self.root(IMAGES)
+        root = self.root(EXPECTED)
         folder = root / "imageFiles" if (root / "imageFiles").is_dir() else root
         names = [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
         names = [name for name in names if name.count("/") == 1]
         if not names:
-            raise wrong_tree(root, IMAGES, HINT, "no 3DPW here")
+            raise wrong_tree(root, EXPECTED, HINT, "no 3DPW here")
         splits = {name: split for name, split, _ in sequences(folder.parent)}
         groups = [name.partition("/")[0] for name in names]
         pairs = zip(names, groups, strict=True)
@@ -61,10 +60,10 @@ class ThreeDPW(Dataset):
 
         A sequence that cannot be read is one failure; a frame whose camera is marked as not aligned is one, too.
         """
-        root = self.root(FITS)
+        root = self.root(EXPECTED)
         paths = sequences(root)
         if not paths:
-            raise wrong_tree(root, FITS, HINT)
+            raise wrong_tree(root, EXPECTED, HINT)
         for name, split, path in paths:
             yield from _sequence(root, name, split, path)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.datasets.fits import Fit, FitFailure, same_fit
+from dp3d_data.datasets.fits import Fit, FitFailure
 from dp3d_data.datasets.neutral import write_fits
 from dp3d_data.errors import InputCorrupt
 from tests.data.fits.test_fit_records import CAMERA, one_fit
-from tests.data.fits.trees import cut_short, old_pickle, picture, read_fits, write_json
+from tests.data.fits.trees import cut_short, old_pickle, picture, read_fits, same_fit, write_json
 
 POINT = np.array([0.3, -0.2, 0.5])
 

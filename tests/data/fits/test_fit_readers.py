@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from dp3d_data.datasets import FITS, DatasetOptions, open_fits
-from dp3d_data.datasets.fits import Fit, FitFailure, picture_size, same_fit
+from dp3d_data.datasets.fits import Fit, FitFailure, picture_size
 from dp3d_data.datasets.neutral import write_fits
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
 from pipelines.project import read_mask
-from tests.data.fits.trees import TREES, read_fits
+from tests.data.fits.trees import TREES, read_fits, same_fit
 from tests.data.hostile import make_hostile
 
 LAYOUTS = sorted(FITS)
