@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from dp3d_data.geometry import make_template
+from tests.data.project.dogs import dog_fit, settings
 from tests.house.documents import blocks
 from tests.model.test_commands import make_shards
 from tests.model.toy import blob
@@ -53,7 +54,7 @@ def photos(tmp_path):
 
 
 def test_an_annotator_of_ones_own(package, photos, tmp_path):
-    words = ["--category", "dog", "--model", "blobs", "--images", photos, "--out", tmp_path / "run", "--overlays", 0]
+    words = ["--category", "dog", "--model", "blobs", "--images", photos, "--out", tmp_path / "run", "--set", "overlays=0"]
     finished = run(package, "dp3d_data", "extract", *words)
     assert finished.returncode == 0, finished.stderr
     (row,) = pq.read_table(next((tmp_path / "run").glob("instances-*.parquet"))).to_pylist()
@@ -63,11 +64,21 @@ def test_an_annotator_of_ones_own(package, photos, tmp_path):
 
 
 def test_a_dataset_of_ones_own(package, photos, tmp_path):
-    words = ["--category", "dog", "--model", "blobs", "--source", "captions", "--path", photos / "captions.txt", "--overlays", 0]
+    words = ["--category", "dog", "--model", "blobs", "--source", "captions", "--path", photos / "captions.txt", "--set", "overlays=0"]
     finished = run(package, "dp3d_data", "extract", *words, "--out", tmp_path / "run")
     assert finished.returncode == 0, finished.stderr
     (row,) = pq.read_table(next((tmp_path / "run").glob("instances-*.parquet"))).to_pylist()
     assert (row["source"], row["image_id"]) == ("captions", "white.png")
+
+
+def test_fits_of_ones_own(package, photos, tmp_path):
+    settings(photos, [dog_fit(number) for number in range(3)])  # fits.json and body.npz
+    (photos / "fits.json").rename(photos / "captions.json")
+    words = ["--category", "dog", "--dataset", "captions", "--root", photos / "captions.txt", "--body", photos / "body.npz"]
+    finished = run(package, "dp3d_data", "project", *words, "--workers", 1, "--out", tmp_path / "run")
+    assert finished.returncode == 0, finished.stderr
+    rows = pq.read_table(next((tmp_path / "run").glob("instances-*.parquet"))).to_pylist()
+    assert [row["source"] for row in rows] == ["captions"] * 3
 
 
 def test_a_body_of_ones_own(package, tmp_path):
@@ -79,7 +90,7 @@ def test_a_body_of_ones_own(package, tmp_path):
 
 
 def test_unknown_names_and_missing_packages(package, photos, tmp_path):
-    words = ["--category", "dog", "--path", photos / "captions.txt", "--overlays", 0, "--out", tmp_path / "run"]
+    words = ["--category", "dog", "--path", photos / "captions.txt", "--set", "overlays=0", "--out", tmp_path / "run"]
     finished = run(package, "dp3d_data", "extract", *words, "--source", "caption")
     assert finished.returncode == 2
     assert "did you mean 'captions'?" in finished.stderr
