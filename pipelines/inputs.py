@@ -81,9 +81,9 @@ def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, I
         raise UsageError("boxes are given and not wanted", got="--boxes and --set given_boxes=false", expected="one of them")
     source = _source(replace(config, category=names[0]))
     if config.boxes and isinstance(source, HasCorrespondences):
-        raise UsageError(f"the source {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
+        raise UsageError(f"the dataset {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
     if len(names) > 1 and isinstance(source, HasCorrespondences):
-        raise UsageError(f"the source {source.name!r} is of one category", got=", ".join(names), hint="choose one: --category NAME")
+        raise UsageError(f"the dataset {source.name!r} is of one category", got=", ".join(names), hint="choose one: --category NAME")
     images = source.records_of(names) if isinstance(source, HasCategories) else []
     found = dict.fromkeys(names, source.records()) if not images else {
         name: [views[name] for views in images if name in views] for name in names
@@ -177,5 +177,5 @@ def _of_split(records: list[ImageRecord], split: str) -> list[ImageRecord]:
     chosen = [record for record in records if record.split == split]
     if not chosen:
         there = sorted({record.split for record in records if record.split is not None})
-        raise NothingToDo(f"no image of the split {split!r}", got=", ".join(there) or "a source without splits", hint="leave out --split")
+        raise NothingToDo(f"no image of the split {split!r}", got=", ".join(there) or "a dataset without splits", hint="leave out --split")
     return chosen

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from dp3d_data.categories import CATEGORIES
@@ -32,6 +32,7 @@ class Coco(Dataset):
     """
 
     name = "coco"
+    numbers: ClassVar[Mapping[str, str]] = {}  # our name of a category -> its id in every file of this kind
 
     def records(self) -> list[ImageRecord]:
         """Every image with an annotation of the category, in the order of the file.
@@ -58,7 +59,7 @@ class Coco(Dataset):
         content = read_coco(path)
         folders = self.options.images or (str(path.parent), str(path.parent.parent))
         words = {name: self.options.category_in_file or name for name in names}
-        wanted = {name: (word, self._number_of(word)) for name, word in words.items()}
+        wanted = {name: (word, self.numbers.get(word)) for name, word in words.items()}
         side, images = split_in_name(path.stem), []
         for found in coco_images(content, path, wanted, masks=self.options.masks):
             one = next(iter(found.values()))
@@ -71,19 +72,12 @@ class Coco(Dataset):
         require_images([record for record in records if record.path], folders, HINT)
         return images
 
-    def _number_of(self, word: str) -> str | None:
-        """The category's id in every file of this kind, where there is one."""
-        return None
-
 
 class Lvis(Coco):
     """LVIS: COCO's json, images by coco_url; a category of ours that the file names otherwise is known by its id in LVIS."""
 
     name = "lvis"
-
-    def _number_of(self, word: str) -> str | None:
-        number = CATEGORIES[word].lvis_id if word in CATEGORIES else None
-        return None if number is None else str(number)
+    numbers = {name: str(one.lvis_id) for name, one in CATEGORIES.items() if one.lvis_id is not None}
 
 
 @dataclass

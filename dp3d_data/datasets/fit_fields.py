@@ -28,10 +28,8 @@ SHAPING = re.compile(
 )
 # The first name is ours.
 POSE = ("pose", "theta")
-ROOT_POSE, JOINT_POSE = (
-    ("global_rotation", "global_orient", "global_rot"),
-    ("joint_rotations", "body_pose", "joint_rot"),
-)
+ROOT_POSE = ("global_rotation", "global_orient", "global_rot")
+JOINT_POSE = ("joint_rotations", "body_pose", "joint_rot")
 BETAS, MORE_BETAS = ("betas", "shape", "beta"), ("shape_extra",)
 SCALES = ("joint_scales", "betas_limbs", "betas_logscale", "log_betascale", "log_betascales", "log_beta_scales")
 TRANSLATION = ("translation", "trans", "transl")

@@ -139,7 +139,8 @@ def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[
         fields = take(fields, str(image[key]))
     refuse_unknown(fields, ("pose", "shape", "trans", "fitted_3d_pose"))
     x, y, width, height = (float(value) for value in note["bbox"])
-    path = below(root / "images", name)
+    path, camera = below(root / "images", name), take(cameras, str(image["cam_idx"]))
+    place = np.ravel(np.asarray(take(camera, "t"), dtype=np.float64)) * METRES
     return Fit(
         instance_id=f"{name}#{int(note['id'])}",
         image_id=name,
@@ -151,11 +152,6 @@ def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[
         pose=joints(take(fields, "pose")),
         betas=vector("shape", take(fields, "shape")),
         translation=vector("trans", take(fields, "trans")),
-        camera=_camera(take(cameras, str(image["cam_idx"]))),
+        camera=FitCamera("perspective", take(camera, "R"), place, focal=tuple(take(camera, "f")), centre=tuple(take(camera, "c"))),
         box=(x, y, x + width, y + height),
     )
-
-
-def _camera(fields: dict[str, Any]) -> FitCamera:
-    place = np.ravel(np.asarray(take(fields, "t"), dtype=np.float64)) * METRES
-    return FitCamera("perspective", take(fields, "R"), place, focal=tuple(take(fields, "f")), centre=tuple(take(fields, "c")))

@@ -66,26 +66,16 @@ def _annotations(entry: Any, number: int, masks: bool) -> Annotations:
     found = Annotations()
 
     def make() -> GivenObject:
-        found.size = _size(entry)
+        found.size = size_of_image(entry["img_width"], entry["img_height"])
+        if found.size is None:
+            raise KeyError("img_width")
         if not entry["img_path"]:
             raise KeyError("img_path")
-        return _object(entry, found.size, masks)
+        mask = segmentation_mask({"counts": entry["seg"]}, found.size) if masks else None  # run lengths as COCO's text
+        return GivenObject(corners(entry["img_bbox"]), mask=mask, keypoints=keypoints_of(entry["joints"]))
 
     found.add(f"entry {number}", make)
     return found
-
-
-def _size(entry: dict[str, Any]) -> tuple[int, int]:
-    size = size_of_image(entry["img_width"], entry["img_height"])
-    if size is None:
-        raise KeyError("img_width")
-    return size
-
-
-def _object(entry: dict[str, Any], size: tuple[int, int], masks: bool) -> GivenObject:
-    """The dog of an entry; its mask is run lengths as COCO's text."""
-    mask = segmentation_mask({"counts": entry["seg"]}, size) if masks else None
-    return GivenObject(corners(entry["img_bbox"]), mask=mask, keypoints=keypoints_of(entry["joints"]))
 
 
 def _splits(path: Path, count: int) -> dict[int, str]:

@@ -79,7 +79,8 @@ def _sequence(root: Path, name: str, split: str, path: Path) -> Iterator[Fit | F
         fields = read_pickle(path)
         refuse_unknown(fields, (*USED, *UNUSED))
         people, frames = len(take(fields, "poses")), len(take(fields, "cam_poses"))
-        size = _size(root / "imageFiles" / name)
+        first = min((root / "imageFiles" / name).glob("*.jpg"), default=None)
+        size = None if first is None else picture_size(first)  # all images of a sequence are of one size
     except (Dp3dError, *MALFORMED) as error:
         yield failure(name, name, path, error)
         return
@@ -121,9 +122,3 @@ def _trimmed(betas: Any) -> np.ndarray:
     values = np.ravel(np.asarray(betas, dtype=np.float64))
     used = np.flatnonzero(values)
     return values[: max(BETAS, used[-1] + 1 if len(used) else 0)]
-
-
-def _size(folder: Path) -> tuple[int, int] | None:
-    """Size of a sequence's images, all of one size, from the first; None where they are not at hand."""
-    first = min(folder.glob("*.jpg"), default=None)
-    return None if first is None else picture_size(first)

@@ -47,6 +47,7 @@ def _fit(path: Path) -> Fit:
         raise ShapeError(
             "betas of another number", got=len(betas), expected=f"{SMAL_BETAS}, or {SMAL_BETAS + LIMBS} and more"
         )
+    photograph = PurePosixPath(str(fields.get("imgname", "")).replace("\\", "/"))
     # The renderer takes the first six limb scales; numbers behind them move nothing.
     numbers = smal_numbers(fields | {"betas": betas[: SMAL_BETAS + LIMBS]})
     return Fit(
@@ -55,17 +56,12 @@ def _fit(path: Path) -> Fit:
         image_id=path.stem,
         image_path=None,
         image_size=(SIDE, SIDE),
-        group=_group(fields, path),
+        group=photograph.parent.name or path.stem,  # the breed's folder: .../n02085620-Chihuahua/n02085620_1152.jpg
         split=None,
         body="smal",
         camera=_camera(take(fields, "camera")),
         mirrored=True,
     )
-
-
-def _group(fields: dict[str, Any], path: Path) -> str:
-    """The folder of the photograph, which is the breed's: .../n02085620-Chihuahua/n02085620_1152.jpg."""
-    return PurePosixPath(str(fields.get("imgname", "")).replace("\\", "/")).parent.name or path.stem
 
 
 def _camera(numbers: Any) -> FitCamera:
