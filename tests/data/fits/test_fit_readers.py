@@ -10,8 +10,9 @@ import pytest
 from dp3d_data.datasets import FITS, DatasetOptions, open_fits
 from dp3d_data.datasets.fits import Fit, FitFailure, picture_size
 from dp3d_data.datasets.neutral import write_fits
-from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
-from pipelines.project import read_mask
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
+from pipelines.project import make_plan, read_mask
+from pipelines.project_settings import ProjectConfig
 from tests.data.fits.trees import TREES, read_fits, same_fit
 from tests.data.hostile import make_hostile
 
@@ -42,6 +43,11 @@ def test_every_reader_has_a_tree():
     dogs = ["stanford-dogs", "smalify", "wldo", "animal3d", "posed-mesh"]
     assert LAYOUTS == sorted(TREES) == sorted([*dogs, "up3d", "human36m", "3dpw", "neutral"])
     assert all(open_fits(name, DatasetOptions()).name == name for name in LAYOUTS)
+
+
+def test_an_unknown_dataset_is_named_before_anything_is_read():
+    with pytest.raises(UsageError, match="(?s)unknown dataset 'human36'.*smalify.*did you mean 'human36m'"):
+        make_plan(ProjectConfig(dataset="human36", root="nowhere"))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
