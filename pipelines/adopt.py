@@ -10,8 +10,9 @@ import numpy as np
 
 from dp3d_data.categories import CATEGORIES
 from dp3d_data.config import file_digest, workspace
-from dp3d_data.datasets import FolderSource, SourceOptions, read_image
-from dp3d_data.datasets.landmarks import Landmark, read_landmarks
+from dp3d_data.datasets import DatasetOptions
+from dp3d_data.datasets.folder import Folder
+from dp3d_data.datasets.images import read_image
 from dp3d_data.detection import DensePredictor, load_predictor, save_adopted
 from dp3d_data.detection.training.adoption import (
     Field,
@@ -32,6 +33,7 @@ from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.builtin import SUFFIXES, builtin_names, free_path
 from dp3d_data.geometry.geodesics import geodesic_distances
 from dp3d_data.matching import integer_box, nearest_vertices, resize_to
+from dp3d_data.matching.landmarks import Landmark, read_landmarks
 from pipelines.adopt_settings import AdoptConfig
 
 HELD_BACK = 0.25  # renders beside those of the fit, for its measure
@@ -160,7 +162,7 @@ def _cse_vertex(mark: Landmark, predictor: DensePredictor, class_id: int, config
 
 def _photograph_sights(predictor: DensePredictor, class_id: int, config: AdoptConfig, say: Say) -> Iterator[Sight]:
     """What the network sees of the animals of the photographs; those that cannot be read are told and left out."""
-    for number, record in enumerate(FolderSource(SourceOptions(images=config.images)).records()):
+    for number, record in enumerate(Folder(DatasetOptions(images=config.images)).records()):
         try:
             image = np.ascontiguousarray(read_image(record.path).pixels[:, :, ::-1])
         except Dp3dError as error:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from dp3d_data.datasets import Photograph, read_image, turned_record
+from dp3d_data.datasets.images import Photograph, read_image, turned_record
 from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
 from dp3d_data.geometry import Template
 from dp3d_data.matching import ChartIndex, VertexIndex, cut_to, match_detection, view_of

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from dp3d_data.datasets import SourceOptions, open_source, read_image
+from dp3d_data.datasets import DatasetOptions, open_images
 from dp3d_data.datasets.addresses import is_file
-from dp3d_data.datasets.turning import turned_record
+from dp3d_data.datasets.images import read_image, turned_record
 from dp3d_data.detection.training.evaluation import TrueObject
 from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
 from dp3d_data.records import GivenObject, ImageRecord
@@ -33,8 +33,8 @@ class Photographs:
         UsageError, InputMissing, InputCorrupt, NothingToDo: as the source.
     """
 
-    def __init__(self, source: str, options: SourceOptions) -> None:
-        records = open_source(source, options).records()
+    def __init__(self, source: str, options: DatasetOptions) -> None:
+        records = open_images(source, options).records()
         self.listed, self.records = len(records), [record for record in records if is_file(record.path)]
         self.left_out: dict[str, str] = {}
         self.annotations_left_out: dict[str, str] = {}
@@ -98,7 +98,7 @@ def annotated(source: str, path: str, images: str, category: str = "dog") -> Pho
     """
     if not images:
         raise UsageError("annotated photographs need the folder that they lie in", hint="add --images FOLDER")
-    return Photographs(source, SourceOptions(path=path, images=(images,), category=category, masks=True))
+    return Photographs(source, DatasetOptions(path=path, images=(images,), category=category, masks=True))
 
 
 def _line(error: Dp3dError) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.categories import category
-from dp3d_data.datasets import SourceOptions
+from dp3d_data.datasets import DatasetOptions
 from dp3d_data.detection import DensePredictor, load_predictor
 from dp3d_data.detection.training.evaluate_recipe import EvaluateCseConfig
 from dp3d_data.detection.training.evaluation import Tally, TrueObject, examine
@@ -145,7 +145,7 @@ class _Part:
         """Detections on photographs that do not show the animal, and the best score on each that has one."""
         config, spurious = self.config, 0
         best: dict[str, float] = {}
-        photographs = Photographs("folder", SourceOptions(images=config.without))
+        photographs = Photographs("folder", DatasetOptions(images=config.without))
         pictures = self._pictures("without")
         for record, image, _ in photographs.read():
             found = self.predictor.predict(image, score=config.score, classes=self.classes)

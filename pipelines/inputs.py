@@ -10,8 +10,10 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 
-from dp3d_data.datasets import BY_CATEGORY, FolderSource, SourceOptions, is_ready, open_source, read_boxes, size_of
-from dp3d_data.datasets.folder import SOMETIMES
+from dp3d_data.datasets import DatasetOptions, HasCategories, HasCorrespondences, HasImages, open_images
+from dp3d_data.datasets.addresses import size_of
+from dp3d_data.datasets.boxes import read_boxes
+from dp3d_data.datasets.folder import SOMETIMES, Folder
 from dp3d_data.datasets.images import NEED_HEIF
 from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.records import ImageRecord
@@ -23,14 +25,14 @@ class Inputs:
     """The images of a run.
 
     Attributes:
-        source: where they come from; a `Source` or `ReadySource`.
+        source: where they come from; `HasCorrespondences` where it needs no network.
         records: the images, in order.
         strangers: names in the user's file of boxes that are none of the images.
         notes: what the user should know of the input, a line each.
         ends: where parts end among the records, if they are shared with categories of other images; empty where they are regular.
     """
 
-    source: Any
+    source: HasImages
     records: tuple[ImageRecord, ...]
     strangers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -78,15 +80,15 @@ def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, I
     if config.boxes and not config.given_boxes:
         raise UsageError("boxes are given and not wanted", got="--boxes and --set given_boxes=false", expected="one of them")
     source = _source(replace(config, category=names[0]))
-    if config.boxes and is_ready(source):
-        raise UsageError(f"the source {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
-    if len(names) > 1 and is_ready(source):
-        raise UsageError(f"the source {source.name!r} is of one category", got=", ".join(names), hint="choose one: --category NAME")
-    images = source.records_of(names) if source.name in BY_CATEGORY else []
+    if config.boxes and isinstance(source, HasCorrespondences):
+        raise UsageError(f"the dataset {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
+    if len(names) > 1 and isinstance(source, HasCorrespondences):
+        raise UsageError(f"the dataset {source.name!r} is of one category", got=", ".join(names), hint="choose one: --category NAME")
+    images = source.records_of(names) if isinstance(source, HasCategories) else []
     found = dict.fromkeys(names, source.records()) if not images else {
         name: [views[name] for views in images if name in views] for name in names
     }  # fmt: skip
-    notes = _unread(source.unread()) if isinstance(source, FolderSource) else ()
+    notes = _unread(source.unread()) if isinstance(source, Folder) else ()
     made: dict[int, Inputs] = {}
     for records in found.values():
         if records and id(records) not in made:
@@ -135,9 +137,9 @@ def _require_told_apart(inputs: dict[str, Inputs]) -> None:
         raise UsageError("nothing says which of these objects are of which category", got=got, hint=hint)
 
 
-def _source(config: ExtractConfig) -> Any:
+def _source(config: ExtractConfig) -> HasImages:
     """The source that the settings name."""
-    options = SourceOptions(
+    options = DatasetOptions(
         path=config.path,
         images=config.images,
         category=config.category,
@@ -146,7 +148,7 @@ def _source(config: ExtractConfig) -> Any:
         charts=config.charts,
         weights=config.weights,
     )
-    return open_source(config.source or ("folder" if config.images or config.path else "samples"), options)
+    return open_images(config.source or ("folder" if config.images or config.path else "samples"), options)
 
 
 def _chosen(records: list[ImageRecord], config: ExtractConfig) -> list[ImageRecord]:
@@ -175,5 +177,5 @@ def _of_split(records: list[ImageRecord], split: str) -> list[ImageRecord]:
     chosen = [record for record in records if record.split == split]
     if not chosen:
         there = sorted({record.split for record in records if record.split is not None})
-        raise NothingToDo(f"no image of the split {split!r}", got=", ".join(there) or "a source without splits", hint="leave out --split")
+        raise NothingToDo(f"no image of the split {split!r}", got=", ".join(there) or "a dataset without splits", hint="leave out --split")
     return chosen

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont
 
-from dp3d_data.datasets import read_image
+from dp3d_data.datasets.images import read_image
 from dp3d_data.errors import Dp3dError
 from dp3d_data.files import write_picture
 from dp3d_data.geometry import Template

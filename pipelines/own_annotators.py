@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from dp3d_data.datasets import BadInstance, Photograph, ReadyInstance, read_image, turned_record
+from dp3d_data.datasets import BadInstance, ReadyInstance
+from dp3d_data.datasets.images import Photograph, read_image, turned_record
 from dp3d_data.geometry import Template
 from dp3d_data.plugins import load
 from dp3d_data.records import ImageRecord

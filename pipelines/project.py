@@ -14,9 +14,9 @@ from jaxtyping import Int
 
 from dp3d_data.bodies.model import BodyModel, rest_template
 from dp3d_data.config import file_digest, fingerprint, plain, workspace
+from dp3d_data.datasets import DatasetOptions, open_fits
 from dp3d_data.datasets.annotations import size_of_image
-from dp3d_data.datasets.fits import FIT_READERS, Fit, FitFailure
-from dp3d_data.datasets.fits.layout import picture_size
+from dp3d_data.datasets.fits import Fit, FitFailure, picture_size
 from dp3d_data.datasets.images import open_image, read_image
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError, WorkerLost
 from dp3d_data.files import require_no_pointer
@@ -79,17 +79,17 @@ def make_plan(config: ProjectConfig) -> ProjectPlan:
     """Read bodies and fits and name the recipe.
 
     Raises:
-        UsageError: no folder or no body was given, two ways to choose vertices, or ids that are not the body's.
+        UsageError: no folder or no body was given, no such dataset, two ways to choose vertices, or ids that are not the body's.
         InputMissing, InputCorrupt, UnsafePickle: of the body, the dataset or the list of vertices.
         NothingToDo: no fits.
     """
     if not config.root:
         raise UsageError("no folder of fits was given", hint="dp3d-data project --dataset NAME --root DIR --body NAME_OR_FILE")
+    dataset = open_fits(config.dataset, DatasetOptions(path=config.root, category=config.category))
     bodies = load_bodies(config.body)
     template = rest_template(bodies.main)
     subset = _subset(config, template)
-    read = FIT_READERS[config.dataset].read(Path(config.root))
-    fits = tuple(fit for fit in read if isinstance(fit, FitFailure) or config.split in ("", fit.split))
+    fits = tuple(fit for fit in dataset.fits() if isinstance(fit, FitFailure) or config.split in ("", fit.split))
     if not fits:
         raise NothingToDo("no fits", got=f"{config.root}, split {config.split or 'any'}", hint="dp3d-data project --help")
     digest = hashlib.sha256("".join(map(_fit_digest, fits)).encode()).hexdigest()

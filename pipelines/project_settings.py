@@ -6,15 +6,13 @@ from dataclasses import dataclass, replace
 
 from dp3d_data.config import rare, setting
 
-DATASETS = ("stanford-dogs", "smalify", "wldo", "animal3d", "posed-mesh", "up3d", "human36m", "3dpw", "neutral")
-
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectConfig:
     """Which fits of which body, the vertices to keep, the noise, and how to run."""
 
     category: str = setting("dog", "Kind of animal, or person.", group="Input")
-    dataset: str = setting("neutral", "Layout of the fits, see docs/fits.md.", group="Input", choices=DATASETS)
+    dataset: str = setting("neutral", "Dataset or layout of the fits; docs/fits.md lists them.", group="Input")
     root: str = setting("", "Folder of the dataset.", group="Input")
     body: tuple[str, ...] = setting(
         (),

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.categories import category
-from dp3d_data.datasets import BadInstance, Photograph, ReadyInstance, ReadySource, read_image, turn_of, turned_instance
+from dp3d_data.datasets import BadInstance, HasCorrespondences, ReadyInstance
+from dp3d_data.datasets.images import Photograph, read_image, turn_of, turned_instance
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.geometry import Template
 from dp3d_data.matching import ChartIndex, VertexIndex, view_of
@@ -36,7 +37,7 @@ class ReadyAnnotator(RowMaker):
         TemplateError: they are of another template.
     """
 
-    def __init__(self, config: ExtractConfig, source: ReadySource, template: Template, model: str) -> None:
+    def __init__(self, config: ExtractConfig, source: HasCorrespondences, template: Template, model: str) -> None:
         super().__init__(config, template, model)
         self.reader = source.reader(template.num_vertices, given_index(config))
 

@@ -1,27 +1,99 @@
-"""Where images come from: one file per kind of input, all of them give image records."""
+"""Datasets: one class each, made from `DatasetOptions`; it has images, fits or correspondences, as its protocols say."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from dp3d_data.datasets.addresses import is_address, read_bytes, size_of
-from dp3d_data.datasets.boxes import BoxFile, read_boxes
-from dp3d_data.datasets.folder import FolderSource
-from dp3d_data.datasets.images import Photograph, read_image
-from dp3d_data.datasets.options import SourceOptions
-from dp3d_data.datasets.ready import BadInstance, ReadyInstance, ReadyReader
-from dp3d_data.datasets.samples import SampleSource
-from dp3d_data.datasets.turning import turn_of, turned_instance, turned_record
+from dp3d_data.datasets.trees import existing
+from dp3d_data.errors import UsageError
 from dp3d_data.plugins import load
-from dp3d_data.records import ImageRecord
+from dp3d_data.records import Box, DensePrediction, ImageRecord, VertexView
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
+    from dp3d_data.datasets.fits import Fit, FitFailure
+    from dp3d_data.matching import ChartIndex, VertexIndex
 
 
-class Source(Protocol):
-    """A kind of input, made from `SourceOptions`.
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions:
+    """Where a dataset lies and what is wanted of it; each uses what concerns it.
+
+    Attributes:
+        path: file of annotations, results or fits, or root folder.
+        images: folders in which photographs are looked for; files and patterns, too, for "folder".
+        category: of the run.
+        category_in_file: name or id of the category in the file, where it differs.
+        masks: whether masks are wanted.
+        charts: file that says which body vertex lies where on the charts of people.
+        weights: file of weights whose vertex embeddings the pixel embeddings belong to.
+    """
+
+    path: str = ""
+    images: tuple[str, ...] = ()
+    category: str = "dog"
+    category_in_file: str = ""
+    masks: bool = False
+    charts: str = ""
+    weights: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What the datasets here stand on; one of another package may.
 
     Attributes:
         name: the word that the user types and that records and tables carry, for example "folder".
     """
+
+    options: DatasetOptions = DatasetOptions()
+    name: ClassVar[str]
+
+    def digest(self) -> str:
+        """Nothing: the records say it all."""
+        return ""
+
+    def path(self, expected: str) -> Path:
+        """The path of the options.
+
+        Raises:
+            UsageError: none was given.
+        """
+        if not self.options.path:
+            hint = f"add it: --source {self.name} --path PATH"
+            raise UsageError(f"the dataset {self.name!r} needs a path", expected=expected, hint=hint)
+        return Path(self.options.path)
+
+    def root(self, expected: str) -> Path:
+        """The path of the options, which is there.
+
+        Raises:
+            UsageError: none was given.
+            InputMissing: no such file or folder.
+        """
+        return existing(self.path(expected), expected)
+
+    def require_charts(self) -> None:
+        """Refuse charts of anything but people, and people without their charts.
+
+        Raises:
+            UsageError: another category, or no file of charts.
+        """
+        if self.options.category != "person":
+            raise UsageError("charts are of people", got=f"--category {self.options.category}", expected="--category person")
+        if not self.options.charts:
+            hint = "say which body vertex lies where: --charts UV_Processed.mat"
+            raise UsageError(f"the dataset {self.name!r} needs the charts of the body", hint=hint)
+
+
+@runtime_checkable
+class HasImages(Protocol):
+    """A dataset of images, with boxes and masks where it has them."""
 
     name: ClassVar[str]
 
@@ -38,83 +110,143 @@ class Source(Protocol):
         """Fingerprint of what shapes the results besides records and images; empty where there is nothing."""
 
 
-class ReadySource(Source, Protocol):
-    """A source that brings correspondences: no network is needed.
+@runtime_checkable
+class HasCategories(HasImages, Protocol):
+    """A dataset whose images, or whose objects, depend on the category."""
+
+    def records_of(self, names: Sequence[str]) -> list[dict[str, ImageRecord]]:
+        """The images of any of these categories, in a fixed order: category -> the record with its objects."""
+
+
+@runtime_checkable
+class HasCorrespondences(HasImages, Protocol):
+    """A dataset that brings correspondences: no network is needed.
 
     Attributes:
         model: name of what made them, as rows carry it.
     """
 
-    model: str
+    model: ClassVar[str]
 
-    def reader(self, num_vertices: int, index: Any) -> ReadyReader:
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
         """What reads them; made once in each process.
 
         Args:
             num_vertices: of the template whose vertices they are.
-            index: what pixels are matched to: a `ChartIndex` of --charts, a `VertexIndex` of --weights, else None.
+            index: what pixels are matched to: the charts of --charts, the vertices of --weights, else None.
 
         Raises:
             TemplateError: they are of another template.
+            UsageError: no index, where one is needed.
         """
 
 
-GROUP = "dp3d.datasets"  # entry points: classes made from `SourceOptions`
-SOURCES: dict[str, str] = {
-    "folder": "dp3d_data.datasets.folder:FolderSource",
-    "samples": "dp3d_data.datasets.samples:SampleSource",
-    "coco": "dp3d_data.datasets.coco:CocoSource",
-    "lvis": "dp3d_data.datasets.coco:LvisSource",
-    "stanford-dogs": "dp3d_data.datasets.stanford_dogs:StanfordDogsSource",
-    "stanford-extra": "dp3d_data.datasets.stanford_extra:StanfordExtraSource",
-    "human36m": "dp3d_data.datasets.human36m:Human36MSource",
-    "up3d": "dp3d_data.datasets.up3d:Up3dSource",
-    "3dpw": "dp3d_data.datasets.threedpw:ThreeDPWSource",
-    "iuv-results": "dp3d_data.datasets.iuv:IuvResultsSource",
-    "iuv-images": "dp3d_data.datasets.iuv:IuvImagesSource",
-    "dump": "dp3d_data.datasets.dump:DumpSource",
-    "keypoints": "dp3d_data.datasets.keypoint_arrays:KeypointArraysSource",
+@runtime_checkable
+class HasFits(Protocol):
+    """A dataset of body models fitted to images."""
+
+    name: ClassVar[str]
+
+    def fits(self) -> Iterator[Fit | FitFailure]:
+        """Every fit once, in an order that depends on names alone; one that cannot be read is a failure.
+
+        Raises:
+            InputMissing: the folder or what the layout needs is not there; the message shows expected and found.
+            InputCorrupt: an index file that speaks for many fits is unreadable.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyInstance:
+    """One instance with its correspondences: the vertex of every pixel, or the visible vertices themselves.
+
+    Attributes:
+        name: unique in its image; the instance id is image id, #, name.
+        box: xyxy in image pixels.
+        score: 0..1.
+        found: a template vertex for each pixel of the box, or the visible vertices with their keypoints.
+        points: [K, 3] the true place of every template vertex, in the camera frame and the unit of the template's file; None
+            where unknown.
+    """
+
+    name: str
+    box: Box
+    score: float
+    found: DensePrediction | VertexView
+    points: Float[np.ndarray, "K 3"] | None = None
+
+
+@dataclass(frozen=True)
+class BadInstance:
+    """An instance that cannot be read, with the reason; the others of its image can."""
+
+    name: str
+    error: Exception
+
+
+class InstanceReader(Protocol):
+    """Reads the correspondences of a dataset; lives as long as a process."""
+
+    def instances(self, record: ImageRecord, size: tuple[int, int]) -> Sequence[ReadyInstance | BadInstance]:
+        """The instances of one image, in a fixed order.
+
+        Args:
+            size: (width, height) of the upright image in pixels.
+
+        Raises:
+            InputCorrupt: what the dataset has for this image cannot be read; a row of the failures table.
+        """
+
+    def size(self, record: ImageRecord) -> tuple[int, int]:
+        """(width, height) in pixels of an image that is not there."""
+
+
+GROUP = "dp3d.datasets"  # entry points: classes made from `DatasetOptions`
+IMAGES: dict[str, str] = {
+    "folder": "dp3d_data.datasets.folder:Folder",
+    "samples": "dp3d_data.datasets.folder:Samples",
+    "coco": "dp3d_data.datasets.coco:Coco",
+    "lvis": "dp3d_data.datasets.coco:Lvis",
+    "stanford-dogs": "dp3d_data.datasets.stanford_dogs:StanfordDogs",
+    "stanford-extra": "dp3d_data.datasets.stanford_extra:StanfordExtra",
+    "human36m": "dp3d_data.datasets.human36m:Human36M",
+    "up3d": "dp3d_data.datasets.up3d:Up3d",
+    "3dpw": "dp3d_data.datasets.threedpw:ThreeDPW",
+    "iuv-results": "dp3d_data.datasets.iuv:IuvResults",
+    "iuv-images": "dp3d_data.datasets.iuv:IuvImages",
+    "dump": "dp3d_data.datasets.dump:Dump",
+    "keypoints": "dp3d_data.datasets.keypoint_arrays:KeypointArrays",
 }
-# Those whose images, or whose objects, depend on the category: they know `records_of` several categories.
-BY_CATEGORY = ("coco", "lvis")
+FITS: dict[str, str] = {
+    "smalify": "dp3d_data.datasets.smalify:Smalify",
+    "wldo": "dp3d_data.datasets.wldo:Wldo",
+    "animal3d": "dp3d_data.datasets.animal3d:Animal3D",
+    "posed-mesh": "dp3d_data.datasets.posed_mesh:PosedMesh",
+    "neutral": "dp3d_data.datasets.neutral:Neutral",
+    **{name: IMAGES[name] for name in ("stanford-dogs", "up3d", "human36m", "3dpw")},
+}
 
 
-def open_source(name: str, options: SourceOptions) -> Any:
-    """The source of a name: one of the project's, or one that another package adds.
+def open_images(name: str, options: DatasetOptions) -> HasImages:
+    """The images of a dataset: one of the project's, or one that another package adds.
 
     Raises:
-        UsageError: no such source, with the near match; or options that it needs are missing.
+        UsageError: no such dataset, with the near match, or it has no images; or options that it needs are missing.
         DependencyMissing: the package that adds it cannot be imported.
     """
-    return load(GROUP, name, SOURCES)(options)
+    found = load(GROUP, name, IMAGES)(options)
+    if not isinstance(found, HasImages):
+        raise UsageError(f"the dataset {name!r} has no images", expected=f"{type(found).__name__} with name, records() and digest()")
+    return found
 
 
-def is_ready(source: Any) -> bool:
-    """Whether a source brings correspondences."""
-    return hasattr(source, "reader")
+def open_fits(name: str, options: DatasetOptions) -> HasFits:
+    """The fits of a dataset, as `open_images`.
 
-
-__all__ = [
-    "BY_CATEGORY",
-    "SOURCES",
-    "BadInstance",
-    "BoxFile",
-    "FolderSource",
-    "Photograph",
-    "ReadyInstance",
-    "ReadyReader",
-    "ReadySource",
-    "SampleSource",
-    "Source",
-    "SourceOptions",
-    "is_address",
-    "is_ready",
-    "open_source",
-    "read_boxes",
-    "read_bytes",
-    "read_image",
-    "size_of",
-    "turn_of",
-    "turned_instance",
-    "turned_record",
-]
+    Raises:
+        UsageError, DependencyMissing: as `open_images`.
+    """
+    found = load(GROUP, name, FITS)(options)
+    if not isinstance(found, HasFits):
+        raise UsageError(f"the dataset {name!r} has no fits", expected=f"{type(found).__name__} with name and fits()")
+    return found

@@ -1,19 +1,23 @@
-"""What a file says of one image, annotation by annotation: an object, a crowd, or a fault that names the annotation."""
+"""What a file says of one image, annotation by annotation: an object (box, mask, keypoints), a crowd, or a fault that names it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dp3d_data.datasets import BadInstance, ReadyInstance
 from dp3d_data.errors import Dp3dError, InputCorrupt
-from dp3d_data.records import Box, GivenObject, ImageRecord
+from dp3d_data.records import Box, GivenObject, ImageRecord, RunLength
+from dp3d_data.run_lengths import encode_runs, filling_runs, within_limit
 
 # What values of the wrong form make the readers of annotations raise; errors of ours are ValueErrors too.
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 # Longest side of an image, pixels.
 LONGEST_SIDE = 1_000_000
+# Fewest numbers of a polygon, and how many times the image's longer side its corners may lie away.
+LEAST, FAR = 6, 4
 
 
 @dataclass
@@ -53,6 +57,14 @@ class Annotations:
     def of(self, record: ImageRecord) -> ImageRecord:
         """The record with these annotations."""
         return replace(record, size=self.size, objects=tuple(self.objects), faults=tuple(self.faults), crowds=tuple(self.crowds))
+
+
+def instance_of(name: str, make: Callable[[], ReadyInstance]) -> ReadyInstance | BadInstance:
+    """The instance that `make` gives, or what is wrong with it."""
+    try:
+        return make()
+    except MALFORMED as error:
+        return BadInstance(name, error)
 
 
 def in_words(error: Exception) -> str:
@@ -136,3 +148,75 @@ def size_of_image(width: Any, height: Any) -> tuple[int, int] | None:
         pass
     got = f"{width} x {height}"[:80]
     raise InputCorrupt("the size of its image is none", got=got, expected=f"whole pixels, 1 to {LONGEST_SIDE} a side")
+
+
+def segmentation_mask(segmentation: Any, size: tuple[int, int] | None) -> RunLength | None:
+    """The mask of an annotation; None where it has none.
+
+    Args:
+        segmentation: COCO's: polygons [x0, y0, x1, y1, ...] in image pixels, one or a list of them, also as pairs [x, y];
+            or {"size", "counts"} with counts as COCO's text or as a list of run lengths down the columns.
+        size: (width, height) of the image, pixels, where the file gives it.
+
+    Raises:
+        InputCorrupt: none of these forms, another size than that of the image, or polygons far outside of it.
+    """
+    if not segmentation:
+        return None
+    if isinstance(segmentation, dict):
+        return _from_runs(segmentation, size)
+    if size is None:
+        raise InputCorrupt("polygons in an image without a size", expected="width and height of the image")
+    width, height = within_limit(*size)
+    polygons = _polygons(segmentation, (width, height))
+    from pycocotools import mask
+
+    encoded = mask.merge(mask.frPyObjects(polygons, height, width))
+    return RunLength(height, width, encoded["counts"])
+
+
+def _polygons(segmentation: Any, size: tuple[int, int]) -> list[list[float]]:
+    """The polygons with three points or more, each flat; those of one or two points, as COCO has a few, are left out."""
+    expected = "polygons x0, y0, x1, y1, ... of three points or more, near the image"
+    try:
+        polygons = [_flat(part) for part in _listed(segmentation)]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputCorrupt("a mask that is no polygon", got=repr(segmentation)[:80], expected=expected) from error
+    kept = [polygon for polygon in polygons if len(polygon) >= LEAST]
+    far = FAR * max(size)
+    if not kept or any(len(polygon) % 2 or not all(-far <= value <= far for value in polygon) for polygon in kept):
+        raise InputCorrupt("a mask that is no polygon", got=repr(segmentation)[:80], expected=expected)
+    return kept
+
+
+def _listed(segmentation: list[Any]) -> list[Any]:
+    """A list of polygons: one polygon, flat or as pairs, is a list of its own."""
+    if isinstance(segmentation[0], (list, tuple)):
+        pairs = all(len(part) == 2 and not isinstance(part[0], (list, tuple)) for part in segmentation)
+        return [segmentation] if pairs and len(segmentation) * 2 >= LEAST else segmentation
+    return [segmentation]
+
+
+def _flat(polygon: Sequence[Any]) -> list[float]:
+    if polygon and isinstance(polygon[0], (list, tuple)):
+        return [float(value) for x, y in polygon for value in (x, y)]
+    return [float(value) for value in polygon]
+
+
+def _from_runs(segmentation: dict[str, Any], size: tuple[int, int] | None) -> RunLength:
+    try:
+        rows, columns = (int(value) for value in segmentation.get("size") or (size or ())[::-1])
+        counts = segmentation.get("counts")
+        if isinstance(counts, list):
+            counts = encode_runs([int(value) for value in counts])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputCorrupt("a mask without size or run lengths", got=repr(segmentation)[:80], expected="COCO's size and counts") from error
+    if size not in (None, (columns, rows)):
+        raise InputCorrupt("a mask of another size than its image", got=f"{columns} x {rows}", expected=f"{size[0]} x {size[1]}")
+    if isinstance(counts, str):
+        counts = counts.encode("ascii", "replace")
+    if not isinstance(counts, bytes):
+        raise InputCorrupt("a mask without run lengths", got=type(counts).__name__, expected="COCO's counts")
+    runs = RunLength(rows, columns, counts)
+    filling_runs(runs)
+    return runs

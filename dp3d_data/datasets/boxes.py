@@ -108,8 +108,8 @@ def _from_json(text: str, path: Path, category: str | None) -> dict[str, Annotat
         raise InputCorrupt("not json", got=error, expected=EXPECTED, path=path) from error
     if isinstance(content, dict) and "annotations" in content:
         images: dict[str, Annotations] = {}
-        for one in coco_images(content, path, category):
-            images.setdefault(one.names[0], Annotations()).join(one)
+        for found in coco_images(content, path, {"": (category, None)}):
+            images.setdefault(found[""].names[0], Annotations()).join(found[""])
         return images
     return _from_object(content, path)
 

@@ -11,11 +11,9 @@ from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from dp3d_data.categories import CATEGORIES
-from dp3d_data.datasets.annotations import MALFORMED, Annotations, corners, in_words, keypoints_of, size_of_image
-from dp3d_data.datasets.coco_categories import ids_of, key_of
-from dp3d_data.datasets.coco_file import EXPECTED, Entries, read_coco, tags_of
-from dp3d_data.datasets.masks import segmentation_mask
-from dp3d_data.datasets.options import SourceOptions, required_path
+from dp3d_data.datasets import Dataset
+from dp3d_data.datasets.annotations import MALFORMED, Annotations, corners, in_words, keypoints_of, segmentation_mask, size_of_image
+from dp3d_data.datasets.coco_file import EXPECTED, Entries, ids_of, key_of, read_coco, tags_of
 from dp3d_data.datasets.trees import find_image, require_images
 from dp3d_data.errors import InputCorrupt, NothingToDo
 from dp3d_data.records import GivenObject, ImageRecord
@@ -25,8 +23,7 @@ SINGLE = ("0", "0.0", "false", "no", "none", "null", "")  # what iscrowd says of
 FORMS = "give the file of the instances, such as instances_val2017.json: results, panoptic and caption files hold no such annotations"
 
 
-@dataclass(frozen=True)
-class CocoSource:
+class Coco(Dataset):
     """The images that show a category, each with the boxes (and masks) of its objects in the order of the file; crowds are rejected.
 
     An image is looked for in the folders of --images, or beside the file and one folder above, by its file_name and then
@@ -34,8 +31,8 @@ class CocoSource:
     is the word in the json's name (train, val, test), if there is one.
     """
 
-    options: SourceOptions
-    name: ClassVar[str] = "coco"
+    name = "coco"
+    numbers: ClassVar[Mapping[str, str]] = {}  # our name of a category -> its id in every file of this kind
 
     def records(self) -> list[ImageRecord]:
         """Every image with an annotation of the category, in the order of the file.
@@ -58,13 +55,13 @@ class CocoSource:
         Raises:
             InputMissing, InputCorrupt, UsageError, NothingToDo: as `records`.
         """
-        path = Path(required_path(self.options, self.name, EXPECTED))
+        path = self.path(EXPECTED)
         content = read_coco(path)
         folders = self.options.images or (str(path.parent), str(path.parent.parent))
         words = {name: self.options.category_in_file or name for name in names}
-        wanted = {name: (word, self._number_of(word)) for name, word in words.items()}
+        wanted = {name: (word, self.numbers.get(word)) for name, word in words.items()}
         side, images = split_in_name(path.stem), []
-        for found in coco_images_of(content, path, wanted, masks=self.options.masks):
+        for found in coco_images(content, path, wanted, masks=self.options.masks):
             one = next(iter(found.values()))
             record = ImageRecord(one.names[0], find_image(one.names, folders) if one.listed else "", self.name, split=side)
             images.append({name: own.of(record) for name, own in found.items()})
@@ -75,23 +72,12 @@ class CocoSource:
         require_images([record for record in records if record.path], folders, HINT)
         return images
 
-    def digest(self) -> str:
-        """Nothing: the records say it all."""
-        return ""
 
-    def _number_of(self, word: str) -> str | None:
-        """The category's id in every file of this kind, where there is one."""
-        return None
-
-
-class LvisSource(CocoSource):
+class Lvis(Coco):
     """LVIS: COCO's json, images by coco_url; a category of ours that the file names otherwise is known by its id in LVIS."""
 
-    name: ClassVar[str] = "lvis"
-
-    def _number_of(self, word: str) -> str | None:
-        number = CATEGORIES[word].lvis_id if word in CATEGORIES else None
-        return None if number is None else str(number)
+    name = "lvis"
+    numbers = {name: str(one.lvis_id) for name, one in CATEGORIES.items() if one.lvis_id is not None}
 
 
 @dataclass
@@ -107,32 +93,18 @@ class CocoImage(Annotations):
     listed: bool = True
 
 
-def coco_images(content: Any, path: Path, word: str | None, other: str | None = None, *, masks: bool = False) -> list[CocoImage]:
-    """The images that annotations of a category name, in the order of the file; every annotation is in one of them.
+def coco_images(
+    content: Any, path: Path, wanted: Mapping[str, tuple[str | None, str | None]], *, masks: bool = False
+) -> list[dict[str, CocoImage]]:
+    """The images that annotations of some categories name, in the order of the file: of each, its annotations by category.
 
     Args:
         content: of the json.
-        word: name or id of the category; None for all.
-        other: an id of the category to take where the word is none of the file's.
+        wanted: our name of a category -> its name or id in the file (None for all), and an id to take where the file has no such name.
         masks: whether masks are wanted.
 
     Raises:
         InputCorrupt: not COCO's json, or not one annotation in it that can be used.
-        UsageError: no such category.
-    """
-    return [found[""] for found in coco_images_of(content, path, {"": (word, other)}, masks=masks)]
-
-
-def coco_images_of(
-    content: Any, path: Path, wanted: Mapping[str, tuple[str | None, str | None]], *, masks: bool = False
-) -> list[dict[str, CocoImage]]:
-    """As `coco_images`, of several categories at once: of each image, the annotations of each category that it has.
-
-    Args:
-        wanted: our name of a category -> the two that the file may have for it, `word` and `other`.
-
-    Raises:
-        InputCorrupt: as `coco_images`.
         UsageError: not one of these categories.
     """
     lists = [content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations")]

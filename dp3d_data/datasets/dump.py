@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from dp3d_data.config import file_digest
+from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
 from dp3d_data.datasets.addresses import is_address, is_file
-from dp3d_data.datasets.annotations import MALFORMED, in_words
+from dp3d_data.datasets.annotations import MALFORMED, in_words, instance_of
 from dp3d_data.datasets.iuv import decode_png, finite, from_text
-from dp3d_data.datasets.options import SourceOptions, required_path
-from dp3d_data.datasets.ready import BadInstance, ReadyInstance, instance_of, required_charts
 from dp3d_data.datasets.trees import find_image, require_images
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, TemplateError, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, chart_pixels, chart_prediction, dense_prediction, integer_box
@@ -32,8 +31,7 @@ PACKAGES = ("densepose", "detectron2")
 EMBEDDINGS, CHARTS = {"embedding", "coarse_segm"}, {"coarse_segm", "fine_segm", "u", "v"}
 
 
-@dataclass(frozen=True)
-class DumpSource:
+class Dump(Dataset):
     """A dump holds no class, so --category says whose detections these are; and no vertices: charts (people) need --charts,
     embeddings the --weights of the network that made the dump.
 
@@ -41,9 +39,8 @@ class DumpSource:
     --score are left out; a dump keeps those from 0.05.
     """
 
-    options: SourceOptions
-    name: ClassVar[str] = "dump"
-    model: ClassVar[str] = "dump"
+    name = "dump"
+    model = "dump"
 
     def records(self) -> list[ImageRecord]:
         """Every image of the dump, in its order.
@@ -54,7 +51,7 @@ class DumpSource:
             UsageError: what its detections need was not given.
             NothingToDo: no image.
         """
-        entries = Dump(required_path(self.options, self.name, EXPECTED)).entries
+        entries = read_dump(self.path(EXPECTED))
         if not entries:
             raise NothingToDo("no image in this dump", path=self.options.path)
         self._require_vertices(entries.values())
@@ -67,14 +64,16 @@ class DumpSource:
         """Of the dump."""
         return file_digest(self.options.path)
 
-    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex) -> DumpReader:
-        """What reads the detections; see `ReadySource`."""
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> DumpReader:
+        """What reads the detections; see `HasCorrespondences`."""
         if isinstance(index, ChartIndex):
             require_person(num_vertices)
+        elif index is None:
+            raise UsageError("a dump needs charts or weights", hint="name them: --charts UV_Processed.mat or --weights FILE")
         elif index.num_vertices != num_vertices:
             got, expected = f"{num_vertices} vertices", f"the {index.num_vertices} of the weights"
             raise TemplateError("template and weights do not belong together", got=got, expected=expected, hint="name it: --template")
-        return DumpReader(Dump(self.options.path), index)
+        return DumpReader(read_dump(self.path(EXPECTED)), index)
 
     def _require_vertices(self, entries: Any) -> None:
         kinds, wrong = set(), None
@@ -90,7 +89,7 @@ class DumpSource:
         if "embeddings" in kinds and self.options.charts:
             raise UsageError("this dump holds embeddings", got="--charts", hint="leave out --charts")
         if kinds - {"embeddings"}:
-            required_charts(self.options, self.name)
+            self.require_charts()
 
     def _place(self, entry: Mapping[str, Any], folders: list[str]) -> str:
         written = str(entry["file_name"])
@@ -98,8 +97,8 @@ class DumpSource:
         return written if here else find_image([written.lstrip("/"), os.path.basename(written)], folders)
 
 
-class Dump:
-    """The entries of a dump by the id of their image: the end of the path that tells the images apart.
+def read_dump(path: Path) -> dict[str, dict[str, Any]]:
+    """The entries of a dump in its order, by the end of the path that tells the images apart; an image named twice is taken as it was last.
 
     Args:
         path: a plain pickle, as apply_net wrote until October 2022, or an archive of torch, as it has written since.
@@ -108,29 +107,22 @@ class Dump:
         InputMissing, CheckpointError, UnsafePickle: see `read_pickle`.
         InputCorrupt: another content.
     """
-
-    def __init__(self, path: str | Path) -> None:
-        if not Path(path).is_file():
-            raise InputMissing("no such file", expected=EXPECTED, path=path)
-        content = read_pickle(path, PACKAGES)
-        if not isinstance(content, list) or not all(isinstance(entry, dict) and "file_name" in entry for entry in content):
-            raise InputCorrupt("not a dump", got=type(content).__name__, expected=EXPECTED, hint=AGAIN, path=path)
-        self._content = content
-
-    @cached_property
-    def entries(self) -> dict[str, dict[str, Any]]:
-        """Image id -> entry, in the order of the dump; an image named twice is taken as it was last."""
-        by_path = {str(entry["file_name"]).replace("\\", "/"): entry for entry in self._content}
-        parts = [path.split("/") for path in by_path]
-        shared = min(len(os.path.commonprefix(parts)), min((len(part) for part in parts), default=1) - 1)
-        return dict(zip(("/".join(part[shared:]) for part in parts), by_path.values(), strict=True))
+    if not path.is_file():
+        raise InputMissing("no such file", expected=EXPECTED, path=path)
+    content = read_pickle(path, PACKAGES)
+    if not isinstance(content, list) or not all(isinstance(entry, dict) and "file_name" in entry for entry in content):
+        raise InputCorrupt("not a dump", got=type(content).__name__, expected=EXPECTED, hint=AGAIN, path=path)
+    by_path = {str(entry["file_name"]).replace("\\", "/"): entry for entry in content}
+    parts = [path.split("/") for path in by_path]
+    shared = min(len(os.path.commonprefix(parts)), min((len(part) for part in parts), default=1) - 1)
+    return dict(zip(("/".join(part[shared:]) for part in parts), by_path.values(), strict=True))
 
 
 @dataclass(frozen=True)
 class DumpReader:
-    """Reads the detections of an image; see `ReadyReader`."""
+    """Reads the detections of an image; see `InstanceReader`."""
 
-    dump: Dump
+    entries: Mapping[str, Mapping[str, Any]]
     index: VertexIndex | ChartIndex
 
     def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
@@ -139,7 +131,7 @@ class DumpReader:
         Raises:
             InputCorrupt: boxes, scores and detections of the image do not belong together.
         """
-        entry = self.dump.entries[record.image_id]
+        entry = self.entries[record.image_id]
         try:
             boxes = _array(entry.get("pred_boxes_XYXY", ())).reshape(-1, 4).astype(np.float64)
             scores = _array(entry.get("scores", ())).ravel().astype(np.float64)

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from typing import ClassVar
+from pathlib import Path
 
+from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.addresses import fixed_part, is_address, is_folder, listed
 from dp3d_data.datasets.images import NEED_HEIF, readable_formats
-from dp3d_data.datasets.options import SourceOptions
 from dp3d_data.errors import InputMissing, NothingToDo
 from dp3d_data.records import ImageRecord
 
@@ -33,7 +33,7 @@ Found = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class FolderSource:
+class Folder(Dataset):
     """Files, glob patterns and folders.
 
     A folder gives every file with an image's extension below it, sorted by path; hidden files and folders (a name that
@@ -45,9 +45,8 @@ class FolderSource:
     an id, all ids are paths below the inputs' common folder.
     """
 
-    options: SourceOptions
     seen: dict[str, Counter[str]] = field(default_factory=dict, init=False, compare=False, repr=False)
-    name: ClassVar[str] = "folder"
+    name = "folder"
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -76,10 +75,6 @@ class FolderSource:
             self._look()
         return self.seen["unread"]
 
-    def digest(self) -> str:
-        """Nothing: the records say it all."""
-        return ""
-
     def _look(self) -> dict[str, Found]:
         """The images by absolute path; those in folders whose formats are not read are counted and left out."""
         skipped = NEVER.union(*SOMETIMES.values()) - extensions()
@@ -101,6 +96,17 @@ class FolderSource:
             for _, _, files in os.walk(entry):
                 kinds.update(_extension(name) or "no extension" for name in files)
         return ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5)) or "no file at all"
+
+
+class Samples(Folder):
+    """The photographs that are shipped with the package: two with dogs, two without; see LICENSE beside them."""
+
+    name = "samples"
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Their folder."""
+        return (str(Path(__file__).parent / "samples"),)
 
 
 @cache

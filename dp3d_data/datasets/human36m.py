@@ -1,38 +1,48 @@
-"""Human3.6M's images: frames in folders of sequences, subjects as groups, boxes where annotations lie beside them."""
+"""Human3.6M: frames in folders of sequences, subjects as groups; boxes and SMPL fits in json files of each subject."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+import numpy as np
+
+from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import Annotations, corners
+from dp3d_data.datasets.fit_fields import joints, refuse_unknown, take
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, vector
 from dp3d_data.datasets.folder import walk_images
-from dp3d_data.datasets.options import SourceOptions, required_path
-from dp3d_data.datasets.trees import existing, read_json, wrong_tree
+from dp3d_data.datasets.trees import below, read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import GivenObject, ImageRecord
 
-EXPECTED = "images/s_01_act_02_subact_01_ca_01/*.jpg (or S1/.../*.jpg), and annotations/Human36M_subject1_data.json for boxes"
+IMAGES = "images/s_01_act_02_subact_01_ca_01/*.jpg (or S1/.../*.jpg), and annotations/Human36M_subject1_data.json for boxes"
 HINT = "the annotations come with I2L-MeshNet or NeuralAnnot, the images from http://vision.imar.ro/human3.6m"
+FITS = "annotations/Human36M_subject1_data.json with _camera.json and _smpl_param.json or _SMPL_NeuralAnnot.json beside it, and images/"
 PREFIX, DATA = "Human36M_subject", "_data.json"
 COCO = "COCO's images and annotations"
+PARAMETERS = ("_smpl_param.json", "_SMPL_NeuralAnnot.json")
+METRES = 1e-3
 # Protocol 2 of the dataset, as usual: the other subjects train.
 TEST_SUBJECTS = (9, 11)
 _SUBJECT = re.compile(r"(?:^|/)(?:s_0?(\d+)_act_|S(\d+)(?=[/_]))")
 
 
-@dataclass(frozen=True)
-class Human36MSource:
+class Human36M(Dataset):
     """The folder that holds `images/`, or that folder itself: every frame on disk.
 
     A frame's subject, S1 to S11, is its group; subjects 9 and 11 are test. Frames that `annotations/` names have the boxes
     of the annotations, in folders without annotations people are detected. A box that is none is a fault of its frame alone.
+
+    Annotations and fits have the form of I2L-MeshNet and NeuralAnnot. `_data.json` is COCO's: images (id, file_name, width, height,
+    subject, action_idx, subaction_idx, cam_idx, frame_idx) and annotations (id, image_id, bbox [x, y, width, height]).
+    `_camera.json`: cam_idx -> R [3, 3] camera from world, t [3] millimetres, f [2], c [2] pixels. The parameters: action ->
+    subaction -> frame -> pose [72], shape [10], trans [3] metres, in the world. Lens distortion is in none of them and is left out.
     """
 
-    options: SourceOptions
-    name: ClassVar[str] = "human36m"
+    name = "human36m"
 
     def records(self) -> list[ImageRecord]:
         """Every frame by path.
@@ -41,17 +51,26 @@ class Human36MSource:
             InputMissing: no such folder, or no frame whose path tells the subject.
             InputCorrupt: annotations that cannot be read.
         """
-        root = existing(required_path(self.options, self.name, EXPECTED), EXPECTED)
+        root = self.root(IMAGES)
         folder = root / "images" if (root / "images").is_dir() else root
         names = [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
         if not any(map(_SUBJECT.search, names)):
-            raise wrong_tree(root, EXPECTED, HINT, "no Human3.6M here")
+            raise wrong_tree(root, IMAGES, HINT, "no Human3.6M here")
         boxes = _boxes(folder.parent / "annotations")
         return [self._record(folder, name, boxes) for name in names]
 
-    def digest(self) -> str:
-        """Nothing: the records say it all."""
-        return ""
+    def fits(self) -> Iterator[Fit | FitFailure]:
+        """Every annotation: subjects in order of number, then annotations as the file has them.
+
+        A frame without parameters is a failure: the mocap could not be fitted there.
+        """
+        root = self.root(FITS)
+        folder = root / "annotations"
+        numbers = subjects(folder)
+        if not numbers:
+            raise wrong_tree(root, FITS, HINT)
+        for subject in numbers:
+            yield from _fits_of(root, folder, subject)
 
     def _record(self, folder: Path, name: str, boxes: dict[str, Annotations] | None) -> ImageRecord:
         found = _SUBJECT.search(name)
@@ -99,3 +118,40 @@ def _boxes(annotations: Path) -> dict[str, Annotations] | None:
             frame = boxes.setdefault(image["file_name"], Annotations())
             frame.add(f"annotation {note['id']}", lambda note=note: GivenObject(corners(note["bbox"]), str(note["id"])))
     return boxes if found else None
+
+
+def _fits_of(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFailure]:
+    start = f"{PREFIX}{subject}"
+    parameters = next((path for end in PARAMETERS if (path := folder / (start + end)).is_file()), None)
+    path, camera = folder / (start + DATA), folder / f"{start}_camera.json"
+    if parameters is None or not camera.is_file():
+        raise wrong_tree(folder, FITS, HINT)
+    cameras, smpl = read_json(camera, FITS), read_json(parameters, FITS)
+    for note, image in notes_and_images(path):
+        name, number = image["file_name"], int(note["id"])
+        yield attempt(f"{name}#{number}", name, parameters, lambda note=note, image=image: _fit(root, note, image, cameras, smpl))
+
+
+def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[str, Any], smpl: dict[str, Any]) -> Fit:
+    name, subject = image["file_name"], int(image["subject"])
+    fields: Any = smpl
+    for key in ("action_idx", "subaction_idx", "frame_idx"):
+        fields = take(fields, str(image[key]))
+    refuse_unknown(fields, ("pose", "shape", "trans", "fitted_3d_pose"))
+    x, y, width, height = (float(value) for value in note["bbox"])
+    path, camera = below(root / "images", name), take(cameras, str(image["cam_idx"]))
+    place = np.ravel(np.asarray(take(camera, "t"), dtype=np.float64)) * METRES
+    return Fit(
+        instance_id=f"{name}#{int(note['id'])}",
+        image_id=name,
+        image_path=path if path.is_file() else None,
+        image_size=(image["width"], image["height"]),
+        group=f"S{subject}",
+        split=side(subject),
+        body="smpl",
+        pose=joints(take(fields, "pose")),
+        betas=vector("shape", take(fields, "shape")),
+        translation=vector("trans", take(fields, "trans")),
+        camera=FitCamera("perspective", take(camera, "R"), place, focal=tuple(take(camera, "f")), centre=tuple(take(camera, "c"))),
+        box=(x, y, x + width, y + height),
+    )

@@ -9,20 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from dp3d_data.config import file_digest, fingerprint
-from dp3d_data.datasets.annotations import MALFORMED, corners, in_words
+from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
+from dp3d_data.datasets.annotations import MALFORMED, corners, in_words, instance_of
 from dp3d_data.datasets.folder import extensions, walk_images
 from dp3d_data.datasets.images import MAX_PIXELS
-from dp3d_data.datasets.options import SourceOptions, required_path
-from dp3d_data.datasets.ready import BadInstance, ReadyInstance, instance_of, required_charts
-from dp3d_data.datasets.trees import existing, find_image, read_json, require_images, wrong_tree
+from dp3d_data.datasets.trees import find_image, read_json, require_images, wrong_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
-from dp3d_data.matching import ChartIndex, chart_prediction, integer_box
+from dp3d_data.matching import ChartIndex, VertexIndex, chart_prediction, integer_box
 from dp3d_data.matching.charts import require_person
 from dp3d_data.records import ImageRecord
 
@@ -33,17 +32,15 @@ HINT = "name the folder of the photographs: --images FOLDER"
 ENDING, INDICES = "_IUV.png", "_INDS.png"
 
 
-@dataclass(frozen=True)
-class IuvResultsSource:
+class IuvResults(Dataset):
     """A json file in the results format of the DensePose challenge; of COCO's categories the person's (1), or the setting category_in_file.
 
     The photographs are looked for below --images, or beside the file, by COCO's names: 000000000785.jpg,
     COCO_val2014_000000000785.jpg, COCO_train2014_..., 785.jpg, or an image_id that is a name itself.
     """
 
-    options: SourceOptions
-    name: ClassVar[str] = "iuv-results"
-    model: ClassVar[str] = "iuv-results"
+    name = "iuv-results"
+    model = "iuv-results"
 
     def records(self) -> list[ImageRecord]:
         """Every image that has a result, in the order of the file.
@@ -52,8 +49,8 @@ class IuvResultsSource:
             UsageError: no charts, or another category than people.
             InputMissing, InputCorrupt: no such file, or another format.
         """
-        required_charts(self.options, self.name)
-        path = required_path(self.options, self.name, RESULTS)
+        self.require_charts()
+        path = self.path(RESULTS)
         results = self.results()
         folders = self.options.images or (str(Path(path).parent),)
         if not results:
@@ -92,15 +89,15 @@ class IuvResultsSource:
             raise UsageError("results know the number of a category only", got=f"category_in_file {word}", expected=expected)
         return int(word)
 
-    def reader(self, num_vertices: int, index: ChartIndex) -> IuvResultsReader:
-        """What reads the results; see `ReadySource`."""
-        require_person(num_vertices)
-        return IuvResultsReader({names[0]: entries for names, entries in self.results().items() if names}, index)
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> IuvResultsReader:
+        """What reads the results; see `HasCorrespondences`."""
+        charts = body_charts(index, num_vertices)
+        return IuvResultsReader({names[0]: entries for names, entries in self.results().items() if names}, charts)
 
 
 @dataclass(frozen=True)
 class IuvResultsReader:
-    """Reads the results of an image; see `ReadyReader`."""
+    """Reads the results of an image; see `InstanceReader`."""
 
     results: Mapping[str, Sequence[Mapping[str, Any]]]
     index: ChartIndex
@@ -128,16 +125,14 @@ class IuvResultsReader:
         raise InputCorrupt("no photograph, and results do not tell its size", hint=HINT)
 
 
-@dataclass(frozen=True)
-class IuvImagesSource:
+class IuvImages(Dataset):
     """A folder of NAME_IUV.png, each beside its photograph or with the photographs below --images; without them they stand for themselves.
 
     NAME_INDS.png numbers the people from 1; where it is missing, all pixels of an image are one person.
     """
 
-    options: SourceOptions
-    name: ClassVar[str] = "iuv-images"
-    model: ClassVar[str] = "iuv-images"
+    name = "iuv-images"
+    model = "iuv-images"
 
     def records(self) -> list[ImageRecord]:
         """Every IUV image by path.
@@ -146,12 +141,12 @@ class IuvImagesSource:
             UsageError: no charts, or another category than people.
             InputMissing: no such folder, or no IUV image in it; shows expected and found.
         """
-        required_charts(self.options, self.name)
+        self.require_charts()
         return [record for record, _ in self.pairs()]
 
     def pairs(self) -> list[tuple[ImageRecord, str]]:
         """Every record with the path of its IUV image."""
-        root = existing(required_path(self.options, self.name, IMAGES), IMAGES)
+        root = self.root(IMAGES)
         paths = [path for path in walk_images(str(root)) if path.endswith(ENDING)]
         if not paths:
             raise wrong_tree(root, IMAGES, "IUV images come from DensePose's tools", "no IUV images here")
@@ -163,10 +158,9 @@ class IuvImagesSource:
         root = self.options.path
         return fingerprint([(os.path.relpath(path, root), os.path.getsize(path)) for path in files if os.path.isfile(path)])
 
-    def reader(self, num_vertices: int, index: ChartIndex) -> IuvImagesReader:
-        """What reads the images; see `ReadySource`."""
-        require_person(num_vertices)
-        return IuvImagesReader({record.image_id: path for record, path in self.pairs()}, index)
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> IuvImagesReader:
+        """What reads the images; see `HasCorrespondences`."""
+        return IuvImagesReader({record.image_id: path for record, path in self.pairs()}, body_charts(index, num_vertices))
 
     def _record(self, root: Path, path: str) -> ImageRecord:
         stem = Path(path).relative_to(root).as_posix().removesuffix(ENDING)
@@ -177,7 +171,7 @@ class IuvImagesSource:
 
 @dataclass(frozen=True)
 class IuvImagesReader:
-    """Reads the IUV image of a photograph; see `ReadyReader`."""
+    """Reads the IUV image of a photograph; see `InstanceReader`."""
 
     places: Mapping[str, str]
     index: ChartIndex
@@ -202,6 +196,18 @@ class IuvImagesReader:
     def size(self, record: ImageRecord) -> tuple[int, int]:
         """Never asked for: an IUV image stands for a photograph that is not there."""
         raise InputCorrupt("no photograph", path=self.places[record.image_id])
+
+
+def body_charts(index: VertexIndex | ChartIndex | None, num_vertices: int) -> ChartIndex:
+    """The charts of people, for a template of so many vertices.
+
+    Raises:
+        UsageError, TemplateError: no charts, or another template.
+    """
+    if not isinstance(index, ChartIndex):
+        raise UsageError("IUV needs the charts of the body", hint="say which body vertex lies where: --charts UV_Processed.mat")
+    require_person(num_vertices)
+    return index
 
 
 def from_text(text: str) -> bytes:

@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
 from dp3d_data.datasets.addresses import is_file
-from dp3d_data.datasets.annotations import size_of_image
-from dp3d_data.datasets.options import SourceOptions, required_path
-from dp3d_data.datasets.ready import BadInstance, ReadyInstance, instance_of
-from dp3d_data.datasets.trees import existing, find_image, wrong_tree
+from dp3d_data.datasets.annotations import instance_of, size_of_image
+from dp3d_data.datasets.trees import find_image, wrong_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, TemplateError
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, read_arrays
@@ -35,8 +34,7 @@ NEEDED, TEXTS = ("keypoints", "visible"), ("image", "group", "split")
 Rows = dict[str, list[tuple[Path, int]]]
 
 
-@dataclass(frozen=True)
-class KeypointArraysSource:
+class KeypointArrays(Dataset):
     """Keypoints in image pixels (the top left pixel has its centre at (0.5, 0.5)) of the vertices of a template.
 
     `visible` is true, or above 0. Instances that name the same `image` are of one image; without `image` each is of its
@@ -45,9 +43,8 @@ class KeypointArraysSource:
     z away from the viewer), in the unit of the template's file.
     """
 
-    options: SourceOptions
-    name: ClassVar[str] = "keypoints"
-    model: ClassVar[str] = "given"
+    name = "keypoints"
+    model = "given"
 
     def records(self) -> list[ImageRecord]:
         """The images in the order of the files' names and rows.
@@ -57,7 +54,8 @@ class KeypointArraysSource:
             InputCorrupt: other arrays than expected; shows expected and got.
             NothingToDo: no row.
         """
-        folder = self._root() if self._root().is_dir() else self._root().parent
+        root = self.root(EXPECTED)
+        folder = root if root.is_dir() else root.parent
         folders = [*self.options.images, str(folder)]
         records: dict[str, ImageRecord] = {}
         for path in self.files():
@@ -77,8 +75,8 @@ class KeypointArraysSource:
         """Of the files' bytes."""
         return fingerprint([file_digest(path) for path in self.files()])
 
-    def reader(self, num_vertices: int, index: Any = None) -> KeypointReader:
-        """What reads the arrays; see `ReadySource`."""
+    def reader(self, num_vertices: int, index: object = None) -> KeypointReader:
+        """What reads the arrays; see `HasCorrespondences`."""
         rows: Rows = {}
         for path in self.files():
             vertices = _shapes(path)["keypoints"][1]
@@ -91,19 +89,16 @@ class KeypointArraysSource:
 
     def files(self) -> list[Path]:
         """The .npz files by name."""
-        root = self._root()
+        root = self.root(EXPECTED)
         paths = sorted(root.glob("*.npz")) if root.is_dir() else [root]
         if not paths:
             raise wrong_tree(root, EXPECTED, HINT, "no arrays of keypoints here")
         return paths
 
-    def _root(self) -> Path:
-        return existing(required_path(self.options, self.name, EXPECTED), EXPECTED)
-
 
 @dataclass
 class KeypointReader:
-    """Reads the rows of an image; holds the arrays of one file at a time; see `ReadyReader`."""
+    """Reads the rows of an image; holds the arrays of one file at a time; see `InstanceReader`."""
 
     rows: Mapping[str, list[tuple[Path, int]]]
     loaded: tuple[Path | None, dict[str, np.ndarray]] = field(default=(None, {}))
@@ -159,7 +154,7 @@ class KeypointReader:
         place, arrays = self.loaded
         if place != path:
             self.loaded = None, {}  # the memory of one file is given back before the next is read
-            arrays = _numbers(path)
+            arrays = _read(path, [name for name in _shapes(path) if name not in TEXTS])
             self.loaded = path, arrays
         return arrays
 
@@ -240,10 +235,6 @@ def _texts(path: Path) -> dict[str, np.ndarray]:
         return {name: np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(str) for name, values in texts.items()}
     except UnicodeDecodeError as error:
         raise InputCorrupt("names that are not UTF-8", got=error, expected=EXPECTED, hint=HINT, path=path) from error
-
-
-def _numbers(path: Path) -> dict[str, np.ndarray]:
-    return _read(path, [name for name in _shapes(path) if name not in TEXTS])
 
 
 def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:

@@ -1,36 +1,42 @@
-"""Stanford Dogs: photographs in folders of breeds, boxes as XML, official lists of train and test."""
+"""Stanford Dogs: photographs in folders of breeds, boxes as XML, official lists of train and test; SMAL fits of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
+from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import Annotations, box_of, in_words, size_of_image
+from dp3d_data.datasets.fit_fields import fit_camera, plain_fields, read_fields, smal_numbers
+from dp3d_data.datasets.fits import Fit, FitFailure, attempt
 from dp3d_data.datasets.folder import walk_images
-from dp3d_data.datasets.options import SourceOptions, required_path
-from dp3d_data.datasets.trees import existing, wrong_tree
+from dp3d_data.datasets.trees import split_lists, wrong_tree
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.records import Box, GivenObject, ImageRecord
+from dp3d_data.records import GivenObject, ImageRecord
 
-EXPECTED = "Images/nNNNNNNNN-Breed/NAME.jpg, and beside Images/: Annotation/nNNNNNNNN-Breed/NAME and train_list.mat, test_list.mat"
+IMAGES = "Images/nNNNNNNNN-Breed/NAME.jpg, and beside Images/: Annotation/nNNNNNNNN-Breed/NAME and train_list.mat, test_list.mat"
 HINT = "Stanford Dogs comes from its authors: http://vision.stanford.edu/aditya86/ImageNetDogs/"
+FITS = "fits/BREED/NAME.npz (or .pkl, .json) and Images/BREED/NAME.jpg"
+FITS_HINT = "the photographs: http://vision.stanford.edu/aditya86/ImageNetDogs; write fits of yours in the neutral json: --dataset neutral"
+ENDINGS = (".json", ".npz", ".pkl")
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 
 
-@dataclass(frozen=True)
-class StanfordDogsSource:
+class StanfordDogs(Dataset):
     """The folder that holds `Images/` (or `images/`), or that folder itself.
 
     Boxes come from `Annotation/` where it is there (an image without a file there has none), else dogs are detected. The
     official lists `train_list.mat` and `test_list.mat` (or `lists/`) give the split; a dog's breed, the folder's name, is its group.
+
+    Fits lie below `fits/`, masks below `masks/` as NAME.png. `fits/BREED/NAME.*` belongs to `Images/BREED/NAME.jpg`; the flat form of
+    WLDO, `fits/BREED_NAME.npz`, is understood. Optional lists train.txt, val.txt and test.txt name photographs, BREED/NAME.jpg a line.
     """
 
-    options: SourceOptions
-    name: ClassVar[str] = "stanford-dogs"
+    name = "stanford-dogs"
 
     def records(self) -> list[ImageRecord]:
         """Every image below the folder of images, by path.
@@ -39,21 +45,35 @@ class StanfordDogsSource:
             InputMissing: no such folder, or no photograph in a folder of a breed; shows expected and found.
             InputCorrupt: a list that cannot be read; an XML that cannot be is a fault of its image.
         """
-        root = existing(required_path(self.options, self.name, EXPECTED), EXPECTED)
+        root = self.root(IMAGES)
         folder = images_folder(root)
         names = [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
         names = [name for name in names if name.count("/") == 1]
         if not names:
-            raise wrong_tree(root, EXPECTED, HINT, "no Stanford Dogs here")
+            raise wrong_tree(root, IMAGES, HINT, "no Stanford Dogs here")
         notes, splits = folder.parent / "Annotation", official_splits(folder.parent)
         records = [ImageRecord(name, str(folder / name), self.name, breed(name), splits.get(name)) for name in names]
         if not notes.is_dir():
             return records
         return [_annotations(notes / Path(record.image_id).with_suffix("")).of(record) for record in records]
 
-    def digest(self) -> str:
-        """Nothing: the records say it all."""
-        return ""
+    def fits(self) -> Iterator[Fit | FitFailure]:
+        """Every fit in the order of the photographs' names."""
+        root = self.root(FITS)
+        paths = sorted((_image_of(path.relative_to(root / "fits")), path) for path in (root / "fits").rglob("*") if path.suffix in ENDINGS)
+        if not paths:
+            raise wrong_tree(root, FITS, FITS_HINT)
+        folder, splits, seen = images_folder(root), split_lists(root), set[str]()
+        for image, path in paths:
+            if image in seen:
+                yield FitFailure(f"{image}#0", image, path, InputCorrupt.__name__, "a second fit of the same photograph")
+                continue
+            seen.add(image)
+            place, mask = folder / image, (root / "masks" / image).with_suffix(".png")
+            known: dict[str, Any] = {"instance_id": f"{image}#0", "image_id": image, "group": breed(image)}
+            known |= {"split": splits.get(image), "image_path": place if place.is_file() else None}
+            known["mask_path"] = mask if mask.is_file() else None
+            yield attempt(f"{image}#0", image, path, lambda path=path, known=known: _fit(path, known))
 
 
 def images_folder(root: Path) -> Path:
@@ -106,11 +126,29 @@ def _annotations(path: Path) -> Annotations:
         found.faults.append(f"{path.name}: {in_words(told)}")
         return found
     for number, node in enumerate(tree.iter("object")):
-        found.add(f"object {number}", lambda node=node: GivenObject(_box(node)))
+        corners = [node.findtext(f"bndbox/{name}") for name in ("xmin", "ymin", "xmax", "ymax")]
+        found.add(f"object {number}", lambda corners=corners: GivenObject(box_of(corners)))
     if not found.objects and not found.faults:
         found.faults.append(f"{path.name}: no object, expected {expected}")
     return found
 
 
-def _box(node: ElementTree.Element) -> Box:
-    return box_of([node.findtext(f"bndbox/{name}") for name in ("xmin", "ymin", "xmax", "ymax")])
+def _image_of(path: Path) -> str:
+    """BREED/NAME.npz, or BREED_NAME.npz where NAME begins with the number of the breed -> BREED/NAME.jpg."""
+    name = PurePosixPath(path.with_suffix("").as_posix())
+    number, dash, _ = name.name.partition("-")
+    if len(name.parts) == 1 and dash and (cut := name.name.find(f"_{number}_")) > 0:
+        return f"{name.name[:cut]}/{name.name[cut + 1:]}.jpg"
+    return f"{name}.jpg"
+
+
+def _fit(path: Path, known: dict[str, Any]) -> Fit:
+    fields = plain_fields(read_fields(path))
+    return Fit(
+        **known,
+        **smal_numbers(fields),
+        image_size=fields.get("image_size"),
+        body="smal",
+        camera=fit_camera(fields),
+        box=None if fields.get("box") is None else tuple(np.ravel(fields["box"])),
+    )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from dp3d_data.datasets.annotations import Annotations, corners, keypoints_of, size_of_image
-from dp3d_data.datasets.masks import segmentation_mask
-from dp3d_data.datasets.options import SourceOptions, required_path
+from dp3d_data.datasets import Dataset
+from dp3d_data.datasets.annotations import Annotations, corners, keypoints_of, segmentation_mask, size_of_image
 from dp3d_data.datasets.stanford_dogs import breed, images_folder
 from dp3d_data.datasets.trees import SPLITS, find_image, read_json, require_images
 from dp3d_data.errors import InputCorrupt
@@ -23,16 +21,14 @@ IMAGES = "name the folder of Stanford Dogs' breeds: --images Images/"
 NO_IMAGE = "entries without img_path"
 
 
-@dataclass(frozen=True)
-class StanfordExtraSource:
+class StanfordExtra(Dataset):
     """The json, and the photographs below --images, or in `Images/` or `images/` beside it.
 
     A dog's breed is its group. The official lists beside the json (train_*.npy, val_*.npy, test_*.npy: numbers of
     entries) give the split.
     """
 
-    options: SourceOptions
-    name: ClassVar[str] = "stanford-extra"
+    name = "stanford-extra"
 
     def records(self) -> list[ImageRecord]:
         """The photographs in the order of the json, each with its dogs.
@@ -41,8 +37,11 @@ class StanfordExtraSource:
             InputMissing: no such json, or none of its photographs is there.
             InputCorrupt: not StanfordExtra's json, or a list of other numbers.
         """
-        path = Path(required_path(self.options, self.name, EXPECTED))
-        entries = _entries(path)
+        path = self.path(EXPECTED)
+        entries = read_json(path, EXPECTED, HINT)
+        if not isinstance(entries, list):
+            got = f"a json {type(entries).__name__}"
+            raise InputCorrupt("not StanfordExtra's json", got=got, expected=EXPECTED, hint=HINT, path=path)
         folders = [str(images_folder(Path(folder))) for folder in self.options.images] or [str(images_folder(path.parent))]
         splits = _splits(path, len(entries))
         dogs: dict[str, Annotations] = {}
@@ -61,43 +60,22 @@ class StanfordExtraSource:
         require_images([record for record in records if record.path], folders, IMAGES)
         return records
 
-    def digest(self) -> str:
-        """Nothing: the records say it all."""
-        return ""
-
-
-def _entries(path: str | Path) -> list[Any]:
-    entries = read_json(path, EXPECTED, HINT)
-    if not isinstance(entries, list):
-        raise InputCorrupt("not StanfordExtra's json", got=f"a json {type(entries).__name__}", expected=EXPECTED, hint=HINT, path=path)
-    return entries
-
 
 def _annotations(entry: Any, number: int, masks: bool) -> Annotations:
     """The dog of an entry, or what is wrong with it."""
     found = Annotations()
 
     def make() -> GivenObject:
-        found.size = _size(entry)
+        found.size = size_of_image(entry["img_width"], entry["img_height"])
+        if found.size is None:
+            raise KeyError("img_width")
         if not entry["img_path"]:
             raise KeyError("img_path")
-        return _object(entry, found.size, masks)
+        mask = segmentation_mask({"counts": entry["seg"]}, found.size) if masks else None  # run lengths as COCO's text
+        return GivenObject(corners(entry["img_bbox"]), mask=mask, keypoints=keypoints_of(entry["joints"]))
 
     found.add(f"entry {number}", make)
     return found
-
-
-def _size(entry: dict[str, Any]) -> tuple[int, int]:
-    size = size_of_image(entry["img_width"], entry["img_height"])
-    if size is None:
-        raise KeyError("img_width")
-    return size
-
-
-def _object(entry: dict[str, Any], size: tuple[int, int], masks: bool) -> GivenObject:
-    """The dog of an entry; its mask is run lengths as COCO's text."""
-    mask = segmentation_mask({"counts": entry["seg"]}, size) if masks else None
-    return GivenObject(corners(entry["img_bbox"]), mask=mask, keypoints=keypoints_of(entry["joints"]))
 
 
 def _splits(path: Path, count: int) -> dict[int, str]:

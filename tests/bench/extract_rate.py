@@ -15,7 +15,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from scipy.spatial import ConvexHull
 
-from dp3d_data.datasets import read_image
+from dp3d_data.datasets.images import read_image
 from dp3d_data.detection import DensePredictor, build_network, find_spec
 from dp3d_data.geometry import Template, make_template
 from dp3d_data.matching import integer_box, object_mask, pool_pixels, resize_to

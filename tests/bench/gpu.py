@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dp3d_data.datasets import SampleSource, read_image
+from dp3d_data.datasets.folder import Samples
+from dp3d_data.datasets.images import read_image
 from dp3d_data.detection import load_predictor
 from dp3d_data.detection.training import trainer as cse
 from dp3d_data.detection.training.kinds import kinds_of
@@ -160,7 +161,7 @@ def pixels_of(one) -> np.ndarray:
 
 def embedded(machine: Machine) -> Iterator[Row]:
     """The sample photographs through the embedded network, with its second look."""
-    images = [np.ascontiguousarray(read_image(one.path).pixels[:, :, ::-1]) for one in SampleSource().records()]
+    images = [np.ascontiguousarray(read_image(one.path).pixels[:, :, ::-1]) for one in Samples().records()]
     for name, speed in dict(list(SPEEDS.items())[:1] if machine.short else SPEEDS).items():
         predictor = load_predictor("animals-2", device=machine.device, **speed)
         prepared = [predictor.prepare(image) for image in images]

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dp3d_data.datasets import SampleSource
+from dp3d_data.datasets.folder import Samples
 
 
 def make_photographs(folder: Path, count: int, width: int, height: int, per_folder: int = 1000) -> Path:
     """`count` JPEG files of one size, each a random crop of a sample: a function of the number alone."""
-    samples = [Image.open(record.path).convert("RGB") for record in SampleSource().records()]
+    samples = [Image.open(record.path).convert("RGB") for record in Samples().records()]
     for number in range(count):
         rng = np.random.default_rng(np.random.SeedSequence([3, number]))
         sample = samples[number % len(samples)]

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from dp3d_data.bodies.files import load_body_model
 from dp3d_data.config import read_toml
-from dp3d_data.datasets import SourceOptions, open_source, trees
+from dp3d_data.datasets import DatasetOptions, open_images, trees
 from dp3d_data.datasets.boxes import read_boxes
-from dp3d_data.datasets.fits import FIT_READERS
 from dp3d_data.errors import ConfigError, InputCorrupt, InputMissing, ShardError
 from dp3d_data.files import read_json
 from dp3d_data.geometry.cache import cached_arrays
 from dp3d_data.geometry.template import Template
 from dp3d_data.limits import MOST_JSON, parse_json, parse_toml, read_arrays
 from dp3d_data.shards.files import read_basis
+from tests.data.fits.trees import read_fits
 
 ARRAYS = {"keypoints": np.arange(12.0).reshape(2, 3, 2), "visible": np.ones((2, 3), bool), "image": np.array(["a", "b"])}
 
@@ -75,7 +75,7 @@ READERS = {
     "template": Template.load,
     "basis": read_basis,
     "body": load_body_model,
-    "keypoints": lambda path: open_source("keypoints", SourceOptions(path=str(path))).records(),
+    "keypoints": lambda path: open_images("keypoints", DatasetOptions(path=str(path))).records(),
 }
 
 
@@ -165,7 +165,7 @@ def test_deep_json_is_refused_wherever_it_is_read(tmp_path):
             read_boxes(path)
         for source in ("coco", "lvis"):
             with pytest.raises(InputCorrupt, match="not"):
-                open_source(source, SourceOptions(path=str(path), images=(str(tmp_path),), category="dog")).records()
+                open_images(source, DatasetOptions(path=str(path), images=(str(tmp_path),), category="dog")).records()
 
 
 def test_names_of_json_stand_once_and_half_characters_are_replaced():
@@ -201,8 +201,8 @@ def test_plain_toml_is_read():
 JSON_READERS = {
     "a.json": lambda path: trees.read_json(path, "json"),
     "boxes.json": read_boxes,
-    "fits.json": lambda path: list(FIT_READERS["neutral"].read(path)),
-    "coco.json": lambda path: open_source("coco", SourceOptions(path=str(path), images=(str(path.parent),))).records(),
+    "fits.json": lambda path: list(read_fits("neutral", path)),
+    "coco.json": lambda path: open_images("coco", DatasetOptions(path=str(path), images=(str(path.parent),))).records(),
     "manifest.json": lambda path: read_json(path, "manifest"),
 }
 

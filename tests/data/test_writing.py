@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dp3d_data import files
-from dp3d_data.datasets.fits import write_fits
+from dp3d_data.datasets.neutral import write_fits
 from dp3d_data.errors import Asking, DiskFull, InputMissing, PathUnusable
 from dp3d_data.files import growing, write_arrays, write_figure, write_json, write_picture, write_text, write_whole
 from dp3d_data.geometry.cache import cached_arrays

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from dp3d_data.geometry import make_template
+from tests.data.project.dogs import dog_fit, settings
 from tests.house.documents import blocks
 from tests.model.test_commands import make_shards
 from tests.model.toy import blob
@@ -68,6 +69,16 @@ def test_a_dataset_of_ones_own(package, photos, tmp_path):
     assert finished.returncode == 0, finished.stderr
     (row,) = pq.read_table(next((tmp_path / "run").glob("instances-*.parquet"))).to_pylist()
     assert (row["source"], row["image_id"]) == ("captions", "white.png")
+
+
+def test_fits_of_ones_own(package, photos, tmp_path):
+    settings(photos, [dog_fit(number) for number in range(3)])  # fits.json and body.npz
+    (photos / "fits.json").rename(photos / "captions.json")
+    words = ["--category", "dog", "--dataset", "captions", "--root", photos / "captions.txt", "--body", photos / "body.npz"]
+    finished = run(package, "dp3d_data", "project", *words, "--workers", 1, "--out", tmp_path / "run")
+    assert finished.returncode == 0, finished.stderr
+    rows = pq.read_table(next((tmp_path / "run").glob("instances-*.parquet"))).to_pylist()
+    assert [row["source"] for row in rows] == ["captions"] * 3
 
 
 def test_a_body_of_ones_own(package, tmp_path):

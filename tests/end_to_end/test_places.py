@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from dp3d_data.bodies.files import save_body_model
-from dp3d_data.datasets.fits.neutral import write_fits
+from dp3d_data.datasets.neutral import write_fits
 from dp3d_data.geometry import make_template
 from pipelines.cli import data, model
 from tests.data.bodies.body_arrays import random_model

@@ -7,7 +7,6 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dp3d_data.datasets.landmarks import Landmark, read_landmarks
 from dp3d_data.detection import load_predictor
 from dp3d_data.detection.classes import class_and_mesh
 from dp3d_data.detection.identify import as_trained
@@ -25,6 +24,7 @@ from dp3d_data.detection.zoo import find_spec
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.matching.landmarks import Landmark, read_landmarks
 from pipelines.adopt import _cse_vertex, run
 from pipelines.adopt_settings import AdoptConfig
 from pipelines.cli.template import template

@@ -6,8 +6,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dp3d_data.datasets import read_image
-from dp3d_data.datasets.turning import TURNS, turned_points, turned_record
+from dp3d_data.datasets.images import TURNS, read_image, turned_points, turned_record
 from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import GivenObject

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import pipelines.cluster as cluster
-from dp3d_data.datasets import read_image
+from dp3d_data.datasets.images import read_image
 from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.errors import WorkerLost
 from dp3d_data.shards import Run

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dp3d_data.datasets import SampleSource, read_image
+from dp3d_data.datasets.folder import Samples
+from dp3d_data.datasets.images import read_image
 from dp3d_data.errors import UsageError
 from dp3d_data.matching import match_detection
 from dp3d_data.records import GivenObject, ImageRecord
@@ -18,7 +19,7 @@ VERTICES = 162
 
 def bgr():
     """The first sample photograph: a dog, a bicycle, a car."""
-    return np.ascontiguousarray(read_image(SampleSource().records()[0].path).pixels[:, :, ::-1])
+    return np.ascontiguousarray(read_image(Samples().records()[0].path).pixels[:, :, ::-1])
 
 
 def knowing():
@@ -82,7 +83,7 @@ def test_an_image_becomes_rows_and_no_failure(predictor):
     template = ball()
     predictor.template_hash = template.content_hash
     annotator = Annotator(ExtractConfig(min_vertices=1), predictor, template, "tested")
-    sample = SampleSource().records()[0]
+    sample = Samples().records()[0]
     record = ImageRecord(sample.image_id, sample.path, objects=(GivenObject((130.0, 220.0, 315.0, 540.0)),))
     rows = annotator.annotate(record)
     assert not rows.failures and len(rows.instances) + len(rows.rejects) == 1
@@ -94,7 +95,7 @@ def test_an_image_becomes_rows_and_no_failure(predictor):
 
 def test_two_runs_give_the_same_rows(predictor):
     annotator = Annotator(ExtractConfig(score=0.0, min_vertices=1), predictor, ball(), "tested")
-    one, other = (annotator.annotate(SampleSource().records()[0]) for _ in range(2))
+    one, other = (annotator.annotate(Samples().records()[0]) for _ in range(2))
     assert len(one.instances) == len(other.instances)
     for a, b in zip(one.instances, other.instances, strict=True):
         assert all(np.array_equal(a[key], b[key]) for key in a)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.datasets import read_image
+from dp3d_data.datasets.images import read_image
 from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.geometry import make_template
 from dp3d_data.geometry.subdivision import mesh_edges

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.datasets.fits import FIT_READERS, Fit, FitFailure, same_fit, write_fits
+from dp3d_data.datasets.fits import Fit, FitFailure
+from dp3d_data.datasets.neutral import write_fits
 from dp3d_data.errors import InputCorrupt
 from tests.data.fits.test_fit_records import CAMERA, one_fit
-from tests.data.fits.trees import cut_short, old_pickle, picture, write_json
+from tests.data.fits.trees import cut_short, old_pickle, picture, read_fits, same_fit, write_json
 
 POINT = np.array([0.3, -0.2, 0.5])
 
@@ -31,7 +32,7 @@ def up3d(root, crop="60 80 0 60 0 80", size=(80, 60), **changes):
     old_pickle(root / "00001_body.pkl", person(rt=np.zeros(3), t=np.array([0.1, 0.0, 4.5]), f=np.array([1000.0])) | changes)
     if crop is not None:
         (root / "00001_fit_crop_info.txt").write_text(crop)
-    return list(FIT_READERS["up3d"].read(root))
+    return list(read_fits("up3d", root))
 
 
 def test_up3d_turns_about_rt_then_moves_by_t_and_looks_at_the_middle_of_a_whole_image(tmp_path):
@@ -97,7 +98,7 @@ def test_human36m_translations_are_millimetres_of_a_camera_from_world(tmp_path):
     write_json(start.with_name(start.name + "_camera.json"), {"4": camera})
     numbers = {"pose": [0.0] * 72, "shape": [0.0] * 10, "trans": [[0.0, 0.0, 0.0]]}
     write_json(start.with_name(start.name + "_smpl_param.json"), {"2": {"1": {"0": numbers}}})
-    (fit,) = FIT_READERS["human36m"].read(tmp_path)
+    (fit,) = read_fits("human36m", tmp_path)
     np.testing.assert_allclose(project(fit.camera, POINT), [1100 * 0.3 / 5 + 500, 1200 * (0.2 + 0.1) / 5 + 510])
     assert (fit.group, fit.split, fit.betas.shape) == ("S9", "test", (10,))
 
@@ -112,7 +113,7 @@ def sequence(**changes):
 
 def test_3dpw_frames_with_an_unaligned_camera_are_failures(tmp_path):
     old_pickle(tmp_path / "sequenceFiles/test/walk.pkl", sequence())
-    failed, fit = FIT_READERS["3dpw"].read(tmp_path)
+    failed, fit = read_fits("3dpw", tmp_path)
     assert isinstance(failed, FitFailure) and "campose_valid" in failed.message and failed.instance_id == "walk/image_00000.jpg#0"
     np.testing.assert_allclose(project(fit.camera, POINT), [2000 * 0.4 / 5 + 540, 1900 * 0 / 5 + 960], atol=1e-9)
     assert fit.image_path is None and fit.image_size is None and fit.split == "test"
@@ -121,7 +122,7 @@ def test_3dpw_frames_with_an_unaligned_camera_are_failures(tmp_path):
 def test_3dpw_people_of_unknown_gender_and_of_too_few_frames_are_failures(tmp_path):
     record = sequence(poses=[np.zeros((2, 72))] * 2, trans=[np.zeros((1, 3)), np.zeros((2, 3))], betas=[np.zeros(10)] * 2)
     old_pickle(tmp_path / "sequenceFiles/train/a.pkl", record | {"genders": ["f", "x"], "campose_valid": [np.ones(2)] * 2})
-    kinds = [(type(fit).__name__, fit.instance_id[-1], getattr(fit, "message", "")) for fit in FIT_READERS["3dpw"].read(tmp_path)]
+    kinds = [(type(fit).__name__, fit.instance_id[-1], getattr(fit, "message", "")) for fit in read_fits("3dpw", tmp_path)]
     assert [kind for kind, _, _ in kinds] == ["Fit", "FitFailure", "FitFailure", "FitFailure"]
     assert "unknown gender" in kinds[2][2] and "not the fields expected" in kinds[1][2]
 
@@ -130,7 +131,7 @@ def dog(root, name="fits/n1-pug/n1_2.json", **changes):
     camera = {"kind": "perspective", "focal": 500, "centre": [32, 24]}
     record = {"pose": [0.0] * 105, "betas": [0.0] * 20, "trans": [0, 0, 3], "camera": camera}
     write_json(root / name, record | changes)
-    return list(FIT_READERS["stanford-dogs"].read(root))
+    return list(read_fits("stanford-dogs", root))
 
 
 def test_dogs_without_rotation_live_in_the_camera_frame(tmp_path):
@@ -193,21 +194,21 @@ def test_fields_that_shape_and_are_not_understood_are_failures_in_every_layout_o
     entry = {name: np.asarray(number).tolist() for name, number in numbers.items() if name != "betas"}
     write_json(tmp_path / "animal3d/a.json", {"data": [entry | {"img_path": "a.jpg", "shape": [0.0] * 20}]})
     for name in ("smalify", "wldo", "animal3d"):
-        (failed,) = FIT_READERS[name].read(tmp_path / name)
+        (failed,) = read_fits(name, tmp_path / name)
         assert isinstance(failed, FitFailure) and f"not understood, got {field}" in failed.message, name
 
 
 def test_people_have_no_limb_scales(tmp_path):
     (failed,) = up3d(tmp_path / "up3d", log_betascale=np.zeros(6))
     old_pickle(tmp_path / "3dpw/sequenceFiles/test/walk.pkl", sequence(log_betascale=np.zeros(6), poses_60Hz=[]))
-    (other,) = FIT_READERS["3dpw"].read(tmp_path / "3dpw")
+    (other,) = read_fits("3dpw", tmp_path / "3dpw")
     assert all("not understood, got log_betascale" in one.message for one in (failed, other))
 
 
 @pytest.mark.parametrize("betas", [np.eye(300)[9], np.eye(300)[20], np.zeros(300), np.zeros(10)])
 def test_3dpw_keeps_every_beta_that_is_not_0(tmp_path, betas):
     old_pickle(tmp_path / "sequenceFiles/test/walk.pkl", sequence(betas=[betas]))
-    _, fit = FIT_READERS["3dpw"].read(tmp_path)
+    _, fit = read_fits("3dpw", tmp_path)
     assert len(fit.betas) == (21 if betas.any() and betas[9] == 0 else 10) and fit.betas.sum() == betas.sum()
 
 
@@ -236,7 +237,7 @@ def test_two_fits_of_one_photograph_and_a_list_for_a_record(tmp_path):
     old_pickle(tmp_path / "fits/n1-pug/n1_3.pkl", [1, 2])
     old_pickle(tmp_path / "fits/n1-pug/n1_4.pkl", {"pose": 1})
     cut_short("fits/n1-pug/n1_4.pkl")(tmp_path)
-    fit, *failed = FIT_READERS["stanford-dogs"].read(tmp_path)
+    fit, *failed = read_fits("stanford-dogs", tmp_path)
     assert isinstance(fit, Fit)
     assert [f.message.partition(",")[0] for f in failed] == [
         "a second fit of the same photograph",
@@ -258,7 +259,7 @@ def test_two_fits_of_one_photograph_and_a_list_for_a_record(tmp_path):
 def test_neutral_files_of_another_kind_are_refused(tmp_path, text, match):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputCorrupt, match=match):
-        list(FIT_READERS["neutral"].read(tmp_path))
+        list(read_fits("neutral", tmp_path))
 
 
 def test_neutral_entries_with_unknown_or_repeated_names_are_failures(tmp_path):
@@ -266,7 +267,7 @@ def test_neutral_entries_with_unknown_or_repeated_names_are_failures(tmp_path):
     data = json.loads((tmp_path / "a.json").read_text())
     data["fits"] += [data["fits"][0] | {"instance_id": "b", "bettas": [1]}, 7]
     write_json(tmp_path / "a.json", data)
-    good, *failed = FIT_READERS["neutral"].read(tmp_path / "a.json")
+    good, *failed = read_fits("neutral", tmp_path / "a.json")
     assert isinstance(good, Fit) and good.camera.focal == CAMERA.focal
     assert ["second fit" in failed[0].message, "bettas" in failed[1].message, failed[2].error] == [True, True, "InputCorrupt"]
 
@@ -287,13 +288,13 @@ def test_tensors_in_a_pickle_are_numbers(tmp_path, kind):
     record = {"pose": kind([0.0] * 105), "betas": kind([0.0] * 20), "trans": kind([0.0, 0, 3]), "camera": None}
     record |= {"camera_kind": "perspective", "camera_focal": 500, "camera_centre": [32, 24]}
     old_pickle(tmp_path / "more/fits/n1-pug/n1_2.pkl", record)
-    (fit,) = FIT_READERS["stanford-dogs"].read(tmp_path / "more")
+    (fit,) = read_fits("stanford-dogs", tmp_path / "more")
     assert same_fit(fit, wanted)
 
 
 def test_complex_numbers_are_none(tmp_path):
     old_pickle(tmp_path / "fits/n1-pug/n1_2.pkl", {"pose": np.zeros(105, complex), "betas": np.zeros(20), "trans": np.zeros(3)})
-    (failed,) = FIT_READERS["stanford-dogs"].read(tmp_path)
+    (failed,) = read_fits("stanford-dogs", tmp_path)
     assert "complex128 in place of real numbers" in failed.message
 
 
@@ -302,7 +303,7 @@ def test_annotations_name_no_picture_outside_their_folder(tmp_path):
     for name in ("../secret.png", str(tmp_path / "secret.png"), "a/../../secret.png"):
         animal = {"img_path": name, "mask_path": name, "pose": [0.0] * 105, "shape": [0.0] * 20, "trans": [0, 0, 3]}
         write_json(tmp_path / "in/train.json", {"data": [animal, animal | {"height": 24, "width": 32}]})
-        failed, fit = FIT_READERS["animal3d"].read(tmp_path / "in")
+        failed, fit = read_fits("animal3d", tmp_path / "in")
         assert isinstance(failed, FitFailure) and fit.image_path is None and fit.mask_path is None
 
 
@@ -321,7 +322,7 @@ def test_annotations_name_no_picture_outside_their_folder(tmp_path):
 def test_numbers_of_several_animals_and_fields_of_other_forms_are_failures(tmp_path, changes, text):
     animal = {"img_path": "a.png", "pose": [0.0] * 105, "shape": [0.0] * 20, "trans": [0, 0, 3], "height": 24, "width": 32}
     write_json(tmp_path / "train.json", {"data": [animal, animal | changes]})
-    fit, failed = FIT_READERS["animal3d"].read(tmp_path)
+    fit, failed = read_fits("animal3d", tmp_path)
     assert isinstance(fit, Fit) and text in failed.message
 
 
@@ -330,5 +331,5 @@ def test_only_one_focal_length_is_one(tmp_path):
     assert "f is not one number, got [500.0, 600.0]" in failed.message
     animal = {"img_path": "a", "pose": [0.0] * 105, "shape": [0.0] * 20, "trans": [0, 0, 3]}
     write_json(tmp_path / "train.json", {"data": [animal], "flength": [900, 800]})
-    (failed,) = FIT_READERS["animal3d"].read(tmp_path)
+    (failed,) = read_fits("animal3d", tmp_path)
     assert "flength is not one number" in failed.message

@@ -7,18 +7,20 @@ import pickle
 import numpy as np
 import pytest
 
-from dp3d_data.datasets.fits import FIT_READERS, Fit, FitFailure, same_fit, write_fits
-from dp3d_data.datasets.fits.layout import picture_size
-from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
-from pipelines.project import read_mask
-from tests.data.fits.trees import TREES
+from dp3d_data.datasets import FITS, DatasetOptions, open_fits
+from dp3d_data.datasets.fits import Fit, FitFailure, picture_size
+from dp3d_data.datasets.neutral import write_fits
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
+from pipelines.project import make_plan, read_mask
+from pipelines.project_settings import ProjectConfig
+from tests.data.fits.trees import TREES, read_fits, same_fit
 from tests.data.hostile import make_hostile
 
-LAYOUTS = sorted(FIT_READERS)
+LAYOUTS = sorted(FITS)
 
 
 def read(name, root):
-    return list(FIT_READERS[name].read(root))
+    return list(read_fits(name, root))
 
 
 def assert_same_fits(got, wanted):
@@ -40,7 +42,12 @@ def same_value(one, other):
 def test_every_reader_has_a_tree():
     dogs = ["stanford-dogs", "smalify", "wldo", "animal3d", "posed-mesh"]
     assert LAYOUTS == sorted(TREES) == sorted([*dogs, "up3d", "human36m", "3dpw", "neutral"])
-    assert all(reader.name == name and reader.body in ("smpl", "smal", "any") for name, reader in FIT_READERS.items())
+    assert all(open_fits(name, DatasetOptions()).name == name for name in LAYOUTS)
+
+
+def test_an_unknown_dataset_is_named_before_anything_is_read():
+    with pytest.raises(UsageError, match="(?s)unknown dataset 'human36'.*smalify.*did you mean 'human36m'"):
+        make_plan(ProjectConfig(dataset="human36", root="nowhere"))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -174,7 +181,7 @@ def test_a_bad_box_of_human36m_is_one_failure(tmp_path, box):
     data = json.loads(path.read_text())
     data["annotations"][0]["bbox"] = box
     path.write_text(json.dumps(data))
-    found = list(FIT_READERS["human36m"].read(tmp_path))
+    found = list(read_fits("human36m", tmp_path))
     assert len(found) == count and [isinstance(one, FitFailure) for one in found] == [True] + [False] * (count - 1)
 
 

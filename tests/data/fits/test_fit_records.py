@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dp3d_data.datasets.fits import Fit, FitCamera, same_fit
+from dp3d_data.datasets.fits import Fit, FitCamera
 from dp3d_data.errors import InputCorrupt, ShapeError
+from tests.data.fits.trees import same_fit
 
 CAMERA = FitCamera("perspective", np.eye(3), np.zeros(3), focal=(500, 510), centre=(64, 48))
 

@@ -2,17 +2,37 @@
 
 import json
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from dp3d_data.datasets.fits import Fit, FitCamera
+from dp3d_data.datasets import DatasetOptions, open_fits
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure
 
 SIZE = (64, 48)
+
+
+def read_fits(name: str, root: Path) -> Iterator[Fit | FitFailure]:
+    """The fits of a dataset below a folder."""
+    return open_fits(name, DatasetOptions(path=str(root))).fits()
+
+
+def same_fit(one: Fit | FitCamera, other: Fit | FitCamera) -> bool:
+    """Whether two records hold the same values, arrays compared exactly."""
+    return all(_same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, FitCamera) and isinstance(other, FitCamera):
+        return same_fit(one, other)
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return one is not None and other is not None and np.array_equal(one, other)
+    return one == other
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as run_length
 
-from dp3d_data.datasets import SourceOptions
+from dp3d_data.datasets import DatasetOptions
 from tests.data.sources.pictures import SIZE, photo, write_json
 from tests.data.sources.ready_examples import (
     write_dump,
@@ -22,7 +22,7 @@ from tests.data.sources.ready_examples import (
 class Example:
     """A source: how to write its tree, and image id -> (group, split, boxes; None to detect)."""
 
-    write: Callable[[Path], SourceOptions]
+    write: Callable[[Path], DatasetOptions]
     expected: dict[str, tuple[str | None, str | None, tuple | None]]
     annotation: str = ""
     ready: bool = False
@@ -56,14 +56,14 @@ CORNERS = (4.0, 5.0, 24.0, 15.0)
 COCO_CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}]
 
 
-def write_folder(root: Path) -> SourceOptions:
+def write_folder(root: Path) -> DatasetOptions:
     photo(root / "photos" / "b.jpg")
     photo(root / "photos" / "deep" / "a.png")
     (root / "photos" / "notes.txt").touch()
-    return SourceOptions(images=(str(root / "photos"),))
+    return DatasetOptions(images=(str(root / "photos"),))
 
 
-def write_coco(root: Path) -> SourceOptions:
+def write_coco(root: Path) -> DatasetOptions:
     names = ("one.jpg", "two.jpg", "crowd.jpg", "cat.jpg")
     for name in names:
         photo(root / "val2017" / name)
@@ -79,10 +79,10 @@ def write_coco(root: Path) -> SourceOptions:
     ]
     content = {"images": images, "annotations": notes, "categories": COCO_CATEGORIES}
     path = write_json(root / "annotations" / "instances_val2017.json", content)
-    return SourceOptions(path=str(path), images=(str(root / "val2017"),))
+    return DatasetOptions(path=str(path), images=(str(root / "val2017"),))
 
 
-def write_lvis(root: Path) -> SourceOptions:
+def write_lvis(root: Path) -> DatasetOptions:
     photo(root / "train2017" / "000000000009.jpg")
     photo(root / "flickr" / "12_ab_z.jpg")
     images = [
@@ -93,14 +93,14 @@ def write_lvis(root: Path) -> SourceOptions:
     categories = [{"id": 378, "name": "canis_familiaris", "synonyms": ["hound"]}, {"id": 225, "name": "cat", "synonyms": ["cat"]}]
     notes = [note(1, 9, 378, BOX), note(2, 10, 378, BOX), note(3, 10, 225, BOX)]
     path = write_json(root / "lvis_v1_train.json", {"images": images, "annotations": notes, "categories": categories})
-    return SourceOptions(path=str(path), images=(str(root), str(root / "flickr")))
+    return DatasetOptions(path=str(path), images=(str(root), str(root / "flickr")))
 
 
 XML = """<annotation><size><width>40</width><height>30</height></size>
 <object><name>Chihuahua</name><bndbox><xmin>4</xmin><ymin>5</ymin><xmax>24</xmax><ymax>15</ymax></bndbox></object></annotation>"""
 
 
-def write_stanford_dogs(root: Path) -> SourceOptions:
+def write_stanford_dogs(root: Path) -> DatasetOptions:
     import scipy.io
 
     names = ["n02085620-Chihuahua/n02085620_7.jpg", "n02085620-Chihuahua/n02085620_8.jpg", "n02085782-Japanese_spaniel/n02085782_2.jpg"]
@@ -113,10 +113,10 @@ def write_stanford_dogs(root: Path) -> SourceOptions:
     for side, chosen in (("train", names[::2]), ("test", names[1:2])):
         cells = np.array([[name] for name in chosen], dtype=object)
         scipy.io.savemat(root / f"{side}_list.mat", {"file_list": cells, "labels": np.ones((len(chosen), 1), np.uint8)})
-    return SourceOptions(path=str(root))
+    return DatasetOptions(path=str(root))
 
 
-def write_stanford_extra(root: Path) -> SourceOptions:
+def write_stanford_extra(root: Path) -> DatasetOptions:
     entries = []
     for place, name in enumerate(("n02087394-Ridgeback/n02087394_1.jpg", "n02099601-golden/n02099601_3.jpg")):
         photo(root / "Images" / name, place)
@@ -126,10 +126,10 @@ def write_stanford_extra(root: Path) -> SourceOptions:
     path = write_json(root / "StanfordExtra_v12.json", entries)
     np.save(root / "train_stanford_StanfordExtra_v12.npy", np.array([1]))
     np.save(root / "test_stanford_StanfordExtra_v12.npy", np.array([0]))
-    return SourceOptions(path=str(path), images=(str(root / "Images"),))
+    return DatasetOptions(path=str(path), images=(str(root / "Images"),))
 
 
-def write_human36m(root: Path) -> SourceOptions:
+def write_human36m(root: Path) -> DatasetOptions:
     names = [f"s_{s:02d}_act_02_subact_01_ca_01/s_{s:02d}_act_02_subact_01_ca_01_00000{f}.jpg" for s in (1, 9) for f in (1, 6)]
     for name in names:
         photo(root / "images" / name)
@@ -137,32 +137,32 @@ def write_human36m(root: Path) -> SourceOptions:
         images = [{"id": n, "file_name": name, "width": 40, "height": 30, "subject": subject} for n, name in enumerate(own)]
         data = {"images": images, "annotations": [{"id": 70, "image_id": 0, "bbox": BOX}]}
         write_json(root / "annotations" / f"Human36M_subject{subject}_data.json", data)
-    return SourceOptions(path=str(root))
+    return DatasetOptions(path=str(root))
 
 
-def write_up3d(root: Path) -> SourceOptions:
+def write_up3d(root: Path) -> DatasetOptions:
     for number in (3, 7, 12):
         photo(root / "up-3d" / f"{number:05d}_image.png")
         (root / "up-3d" / f"{number:05d}_body.pkl").touch()
     for side, number in (("trainval", 3), ("val", 7), ("test", 12)):
         (root / "up-3d" / f"{side}.txt").write_text(f"/{number:05d}_image.png\n")
-    return SourceOptions(path=str(root))
+    return DatasetOptions(path=str(root))
 
 
-def write_threedpw(root: Path) -> SourceOptions:
+def write_threedpw(root: Path) -> DatasetOptions:
     for folder, name in (("train", "courtyard_00"), ("validation", "downtown_01")):
         photo(root / "imageFiles" / name / "image_00000.jpg")
         (root / "sequenceFiles" / folder).mkdir(parents=True)
         (root / "sequenceFiles" / folder / f"{name}.pkl").touch()
     photo(root / "imageFiles" / "unknown_02" / "image_00003.jpg")
-    return SourceOptions(path=str(root))
+    return DatasetOptions(path=str(root))
 
 
 H36M = "s_{0:02d}_act_02_subact_01_ca_01/s_{0:02d}_act_02_subact_01_ca_01_00000{1}.jpg"
 SAMPLES = ("dog.jpg", "giraffe.jpg", "horses.jpg", "person.jpg")
 EXAMPLES = {
     "folder": Example(write_folder, {"b.jpg": (None, None, None), "deep/a.png": (None, None, None)}),
-    "samples": Example(lambda root: SourceOptions(), dict.fromkeys(SAMPLES, (None, None, None))),
+    "samples": Example(lambda root: DatasetOptions(), dict.fromkeys(SAMPLES, (None, None, None))),
     "coco": Example(
         write_coco,
         {"one.jpg": (None, "val", (CORNERS, (30.0, 20.0, 35.0, 25.0))),

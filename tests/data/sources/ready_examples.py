@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dp3d_data.datasets import SourceOptions
+from dp3d_data.datasets import DatasetOptions
 from tests.data.sources.pictures import SIZE, photo, write_json
 from tests.shared import shared
 
@@ -35,11 +35,11 @@ def png(pixels) -> bytes:
     return stream.getvalue()
 
 
-def people(root: Path, **more) -> SourceOptions:
-    return SourceOptions(category="person", charts=str(shared("data/densepose/UV_Processed.mat")), **more)
+def people(root: Path, **more) -> DatasetOptions:
+    return DatasetOptions(category="person", charts=str(shared("data/densepose/UV_Processed.mat")), **more)
 
 
-def write_iuv_results(root: Path) -> SourceOptions:
+def write_iuv_results(root: Path) -> DatasetOptions:
     photo(root / "photos" / "000000000785.jpg")
     photo(root / "photos" / "COCO_val2014_000000000872.jpg")
     entries = [
@@ -51,7 +51,7 @@ def write_iuv_results(root: Path) -> SourceOptions:
     return people(root, path=str(path), images=(str(root / "photos"),))
 
 
-def write_iuv_images(root: Path) -> SourceOptions:
+def write_iuv_images(root: Path) -> DatasetOptions:
     photo(root / "out" / "a.jpg")
     photo(root / "out" / "sub" / "b.png")
     Image.fromarray(iuv_pixels(*SIZE)).save(root / "out" / "a_IUV.png")
@@ -96,7 +96,7 @@ def dump_entry(path, boxes, dense):
     return {"file_name": str(path), "scores": scores, "pred_boxes_XYXY": torch.tensor(boxes), "pred_densepose": dense}
 
 
-def write_dump(root: Path) -> SourceOptions:
+def write_dump(root: Path) -> DatasetOptions:
     """Charts: labels, u and v for each detection; an image with none."""
     rng = np.random.default_rng(0)
     photo(root / "photos" / "a.jpg")
@@ -113,7 +113,7 @@ def write_dump(root: Path) -> SourceOptions:
     return people(root, path=str(root / "dump.pkl"), images=(str(root / "photos"),))
 
 
-def write_dump_of_embeddings(root: Path) -> SourceOptions:
+def write_dump_of_embeddings(root: Path) -> DatasetOptions:
     """CSE: raw answers for all detections of an image, and the weights they belong to."""
     rng = np.random.default_rng(0)
     photo(root / "photos" / "a.jpg")
@@ -125,14 +125,14 @@ def write_dump_of_embeddings(root: Path) -> SourceOptions:
     state = {f"roi_heads.embedder.embedder_dog_7466.{name}": torch.from_numpy(rng.standard_normal(size, dtype=np.float32))
              for name, size in sizes.items()}  # fmt: skip
     torch.save({"model": state}, root / "weights.pth")
-    return SourceOptions(path=str(root / "dump.pkl"), images=(str(root / "photos"),), weights=str(root / "weights.pth"))
+    return DatasetOptions(path=str(root / "dump.pkl"), images=(str(root / "photos"),), weights=str(root / "weights.pth"))
 
 
-def write_keypoints(root: Path) -> SourceOptions:
+def write_keypoints(root: Path) -> DatasetOptions:
     rng = np.random.default_rng(0)
     photo(root / "a.jpg")
     names = np.array(["a.jpg", "gone.jpg", "a.jpg"])
     keypoints, visible = rng.uniform(2, 28, (3, VERTICES, 2)).astype(np.float32), rng.random((3, VERTICES)) < 0.7
     known = {"image": names, "group": np.array(["x", "y", "x"]), "split": np.array(["train", "val", "train"])}
     np.savez(root / "keypoints.npz", keypoints=keypoints, visible=visible, xyz=rng.normal(size=(3, VERTICES, 3)), **known)
-    return SourceOptions(path=str(root / "keypoints.npz"))
+    return DatasetOptions(path=str(root / "keypoints.npz"))

@@ -6,8 +6,10 @@ import fsspec
 import numpy as np
 import pytest
 
-from dp3d_data.datasets import FolderSource, SourceOptions, is_address, read_bytes, read_image, size_of
-from dp3d_data.datasets.addresses import fixed_part, is_file, is_folder, listed
+from dp3d_data.datasets import DatasetOptions
+from dp3d_data.datasets.addresses import fixed_part, is_address, is_file, is_folder, listed, read_bytes, size_of
+from dp3d_data.datasets.folder import Folder
+from dp3d_data.datasets.images import read_image
 from dp3d_data.detection.synthetic import SyntheticPredictor
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo, UsageError
 from dp3d_data.loader import ShardReader
@@ -29,7 +31,7 @@ def memory(tmp_path):
 
 
 def records(*entries):
-    return FolderSource(SourceOptions(images=entries)).records()
+    return Folder(DatasetOptions(images=entries)).records()
 
 
 def ids(*entries):

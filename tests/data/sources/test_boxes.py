@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dp3d_data.datasets import read_boxes
+from dp3d_data.datasets.boxes import read_boxes
 from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
 from dp3d_data.records import ImageRecord
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dp3d_data.datasets import SourceOptions, open_source
+from dp3d_data.datasets import DatasetOptions, open_images
 from dp3d_data.datasets.addresses import size_of
 from dp3d_data.datasets.coco import split_in_name
 from dp3d_data.datasets.images import read_image
@@ -20,7 +20,7 @@ from tests.data.sources.pictures import photo, write_json
 
 
 def records(options, name="coco", **more):
-    return open_source(name, SourceOptions(**(vars(options) | more))).records()
+    return open_images(name, DatasetOptions(**(vars(options) | more))).records()
 
 
 def changed(options, change):
@@ -278,7 +278,7 @@ def test_names_of_addresses_are_decoded(tmp_path):
 def test_files_of_other_kinds_say_what_they_are(content, got, tmp_path):
     path = write_json(tmp_path / "other.json", content)
     with pytest.raises(InputCorrupt, match="(?s)not COCO's json.*expected: COCO's json.*mend: give the file of the instances") as raised:
-        records(SourceOptions(path=str(path)))
+        records(DatasetOptions(path=str(path)))
     assert f"got: {got}" in str(raised.value)
 
 

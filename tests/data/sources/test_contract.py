@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp3d_data.datasets import SOURCES, SourceOptions, is_ready, open_source, read_image
+from dp3d_data.datasets import IMAGES, DatasetOptions, HasCorrespondences, open_images
+from dp3d_data.datasets.images import read_image
 from dp3d_data.errors import Dp3dError, InputMissing, NothingToDo, UsageError
 from dp3d_data.records import DensePrediction, VertexView
 from dp3d_data.shards.instances import check_view
@@ -34,11 +35,11 @@ def folder(parent, name):
 @pytest.fixture(params=EXAMPLES)
 def case(request, tmp_path):
     options = EXAMPLES[request.param].write(tmp_path)
-    return request.param, open_source(source_name(request.param), options)
+    return request.param, open_images(source_name(request.param), options)
 
 
 def test_every_source_has_an_example():
-    assert {source_name(name) for name in EXAMPLES} == set(SOURCES)
+    assert {source_name(name) for name in EXAMPLES} == set(IMAGES)
 
 
 def test_records_are_those_of_the_tree(case):
@@ -59,7 +60,7 @@ def test_another_place_gives_the_same_records(case, tmp_path):
     name, source = case
     if name == "samples":
         pytest.skip("the samples lie in the package")
-    other = open_source(source.name, EXAMPLES[name].write(folder(tmp_path, "elsewhere")))
+    other = open_images(source.name, EXAMPLES[name].write(folder(tmp_path, "elsewhere")))
     facts = [[(r.image_id, r.group, r.split, r.objects) for r in one.records()] for one in (source, other)]
     assert facts[0] == facts[1]
     if source.name != "dump":  # a dump holds the paths of its photographs
@@ -91,18 +92,18 @@ def test_a_wrong_tree_shows_expected_and_found(name, tmp_path):
     source = source_name(name)
     key = "images" if name == "folder" else "path"
     with pytest.raises((InputMissing, NothingToDo), match="(?s)expected: ") as raised:
-        open_source(source, replace(options, **{key: (str(wrong),) if key == "images" else str(wrong)})).records()
+        open_images(source, replace(options, **{key: (str(wrong),) if key == "images" else str(wrong)})).records()
     assert str(wrong) in str(raised.value)
     nowhere = str(tmp_path / "nowhere")
     with pytest.raises(InputMissing, match="no such"):
-        open_source(source, replace(options, **{key: (nowhere,) if key == "images" else nowhere})).records()
+        open_images(source, replace(options, **{key: (nowhere,) if key == "images" else nowhere})).records()
 
 
 @pytest.mark.parametrize("name", [name for name in TREES if name != "folder"])
 def test_a_source_without_a_path_says_what_it_takes(name, tmp_path):
     options = EXAMPLES[name].write(tmp_path)
     with pytest.raises(UsageError, match=f"(?s)'{source_name(name)}' needs a path.*expected: .*--source {source_name(name)} --path"):
-        open_source(source_name(name), replace(options, path="")).records()
+        open_images(source_name(name), replace(options, path="")).records()
 
 
 @pytest.mark.parametrize("name", ANNOTATED)
@@ -111,7 +112,7 @@ def test_a_foreign_annotation_is_one_clear_error(name, content, tmp_path):
     options = EXAMPLES[name].write(tmp_path)
     (tmp_path / EXAMPLES[name].annotation).write_bytes(content)
     with pytest.raises(Dp3dError, match="(?s).") as raised:
-        source = open_source(source_name(name), options)
+        source = open_images(source_name(name), options)
         if not source.records():
             raise NothingToDo("nothing")
     assert type(raised.value) is not Dp3dError and raised.value.exit_code in (3, 4, 7, 12)
@@ -123,27 +124,27 @@ def test_annotations_without_their_photographs_show_where_they_were_sought(name,
     for path in tmp_path.rglob("*.jpg"):
         path.rename(path.with_suffix(".moved"))
     with pytest.raises(InputMissing, match="(?s)none of the annotated images is here.*got: .*has .*expected: .*jpg.*--images"):
-        open_source(source_name(name), options).records()
+        open_images(source_name(name), options).records()
 
 
 @pytest.mark.parametrize("name", ["coco", "stanford-extra", "iuv-results", "dump"])
 def test_one_photograph_that_is_missing_stays_an_input(name, tmp_path):
     options = EXAMPLES[name].write(tmp_path)
-    before = open_source(source_name(name), options).records()
+    before = open_images(source_name(name), options).records()
     Path(before[0].path).unlink()
-    after = open_source(source_name(name), options).records()
+    after = open_images(source_name(name), options).records()
     assert [record.image_id for record in after] == [record.image_id for record in before]
     assert not os.path.exists(after[0].path)
 
 
 def test_an_unknown_source_names_its_neighbour():
     with pytest.raises(UsageError, match="(?s)unknown dataset 'stanford_dogs'.*did you mean 'stanford-dogs'"):
-        open_source("stanford_dogs", SourceOptions())
+        open_images("stanford_dogs", DatasetOptions())
 
 
 def reader_of(name, folder):
     options = EXAMPLES[name].write(folder)
-    source = open_source(source_name(name), options)
+    source = open_images(source_name(name), options)
     config = ExtractConfig(category=options.category, charts=options.charts, weights=options.weights)
     count = 6890 if options.charts else VERTICES
     return source, source.reader(count, given_index(config)), count
@@ -153,7 +154,7 @@ def reader_of(name, folder):
 def test_ready_instances(name, tmp_path):
     """The same each time; names unique in their image; vertices of the template; a view that rows can hold."""
     source, reader, count = reader_of(name, tmp_path)
-    assert is_ready(source) and source.model
+    assert isinstance(source, HasCorrespondences) and source.model
     total = 0
     for record in source.records():
         if record.path:
@@ -181,7 +182,7 @@ def test_correspondences_of_another_template_are_refused(name, tmp_path):
     from dp3d_data.errors import TemplateError
 
     options = EXAMPLES[name].write(tmp_path)
-    source = open_source(source_name(name), options)
+    source = open_images(source_name(name), options)
     config = ExtractConfig(category=options.category, charts=options.charts, weights=options.weights)
     with pytest.raises(TemplateError, match="vertices"):
         source.reader(99, given_index(config))
@@ -190,4 +191,4 @@ def test_correspondences_of_another_template_are_refused(name, tmp_path):
 def test_the_page_of_datasets_has_every_source():
     text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `([\w-]+)`", text, re.MULTILINE))
-    assert set(SOURCES) <= told
+    assert set(IMAGES) <= told

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.datasets import BadInstance, SourceOptions, open_source
+from dp3d_data.datasets import BadInstance, DatasetOptions, open_images
 from dp3d_data.detection import read_vertex_embeddings
 from dp3d_data.errors import CheckpointError, InputCorrupt, UnsafePickle, UsageError
 from dp3d_data.matching import chart_pixels, nearest_vertices, resize_to
@@ -26,7 +26,7 @@ SIZE = (40, 30)
 
 
 def instances(options, index, count):
-    source = open_source("dump", options)
+    source = open_images("dump", options)
     reader = source.reader(count, index)
     return [reader.instances(record, SIZE) for record in source.records()]
 
@@ -89,12 +89,12 @@ def test_what_a_dump_needs_is_asked_for(tmp_path):
     (tmp_path / "embeddings").mkdir()
     options = write_dump(tmp_path / "charts")
     with pytest.raises(UsageError, match="needs the charts of the body"):
-        open_source("dump", SourceOptions(path=options.path, images=options.images, category="person")).records()
+        open_images("dump", DatasetOptions(path=options.path, images=options.images, category="person")).records()
     with pytest.raises(UsageError, match="charts are of people"):
-        open_source("dump", SourceOptions(path=options.path, images=options.images, category="dog")).records()
+        open_images("dump", DatasetOptions(path=options.path, images=options.images, category="dog")).records()
     options = write_dump_of_embeddings(tmp_path / "embeddings")
     with pytest.raises(UsageError, match="(?s)holds embeddings.*--weights"):
-        open_source("dump", SourceOptions(path=options.path, images=options.images)).records()
+        open_images("dump", DatasetOptions(path=options.path, images=options.images)).records()
 
 
 def as_plain_pickle(path, protocol):
@@ -245,7 +245,7 @@ def test_a_plain_dump_that_would_run_something_is_refused(tmp_path, monkeypatch,
             dense = [kinds.DensePoseChartResult(item, None)]
             (tmp_path / "dump.pkl").write_bytes(pickle.dumps([dump_entry("a.jpg", [[0.0, 0.0, 9.0, 9.0]], dense)], protocol=protocol))
         with pytest.raises(UnsafePickle, match="dump.pkl: this pickle asks for more than arrays") as caught:
-            open_source("dump", SourceOptions(path=str(tmp_path / "dump.pkl"))).records()
+            open_images("dump", DatasetOptions(path=str(tmp_path / "dump.pkl"))).records()
         assert caught.value.hint
     assert called == []
 
@@ -319,7 +319,7 @@ def test_a_dump_of_another_byte_order_is_told(tmp_path):
 def test_a_plain_pickle_of_something_else_is_told(tmp_path, content):
     (tmp_path / "dump.pkl").write_bytes(pickle.dumps(content))
     with pytest.raises(InputCorrupt, match="(?s)dump.pkl: not a dump.*file_name, scores.*mend: make the dump again"):
-        open_source("dump", SourceOptions(path=str(tmp_path / "dump.pkl"))).records()
+        open_images("dump", DatasetOptions(path=str(tmp_path / "dump.pkl"))).records()
 
 
 def test_a_dump_that_lost_its_end_or_is_old(tmp_path):
@@ -328,13 +328,13 @@ def test_a_dump_that_lost_its_end_or_is_old(tmp_path):
     for length in (10, 500, len(whole) - 30):
         (tmp_path / "dump.pkl").write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match="(?s)not a whole torch archive.*version 1.6 or later"):
-            open_source("dump", options).records()
+            open_images("dump", options).records()
     (tmp_path / "dump.pkl").write_bytes(b"")
     with pytest.raises(CheckpointError, match="(?s)not a whole pickle file.*an empty file"):
-        open_source("dump", options).records()
+        open_images("dump", options).records()
     torch.save([{"file_name": "a.jpg"}], tmp_path / "dump.pkl", _use_new_zipfile_serialization=False)
     with pytest.raises(CheckpointError, match="version 1.6 or later"):
-        open_source("dump", options).records()
+        open_images("dump", options).records()
 
 
 def test_detections_without_boxes_are_a_failure_and_no_address_is_asked(tmp_path, monkeypatch):

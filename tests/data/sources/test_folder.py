@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dp3d_data.datasets import FolderSource, SourceOptions, folder
+from dp3d_data.datasets import DatasetOptions, folder
+from dp3d_data.datasets.folder import Folder
 from dp3d_data.errors import InputMissing, NothingToDo
 from pipelines.extract_settings import ExtractConfig
 from pipelines.inputs import find_inputs
@@ -18,7 +19,7 @@ def hostile(tmp_path_factory):
 
 
 def ids(*entries):
-    return [record.image_id for record in FolderSource(SourceOptions(images=tuple(map(str, entries)))).records()]
+    return [record.image_id for record in Folder(DatasetOptions(images=tuple(map(str, entries)))).records()]
 
 
 def photos(folder, *names):
@@ -63,7 +64,7 @@ def test_names_that_are_no_utf8_become_readable_ids(tmp_path):
     raw = os.fsencode(tmp_path) + b"/dog\xff.jpg"
     gradient(8, 8).save(tmp_path / "plain.jpg")
     os.rename(os.fsencode(tmp_path / "plain.jpg"), raw)
-    record = FolderSource(SourceOptions(images=(str(tmp_path),))).records()[0]
+    record = Folder(DatasetOptions(images=(str(tmp_path),))).records()[0]
     assert record.image_id == "dog\\xff.jpg" and Path(record.path).is_file()
 
 
@@ -106,7 +107,7 @@ def test_images_of_formats_that_are_not_read_are_counted_once(tmp_path, monkeypa
     for name in ("b.heic", "deep/c.HEIC", "d.avif", "e.CR2", "f.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    source = FolderSource(SourceOptions(images=(str(tmp_path), str(tmp_path / "deep"))))
+    source = Folder(DatasetOptions(images=(str(tmp_path), str(tmp_path / "deep"))))
     assert [record.image_id for record in source.records()] == ["a.jpg"]
     assert source.unread() == {".heic": 2, ".avif": 1, ".cr2": 1}
     first, second = find_inputs(ExtractConfig(images=(str(tmp_path),))).notes

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_data.datasets import images, read_image
+from dp3d_data.datasets import images
+from dp3d_data.datasets.images import read_image
 from dp3d_data.errors import InputCorrupt, InputMissing
 from tests.data.hostile import BAD, GOOD, gradient, make_hostile, png_header
 from tests.shared import shared

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_data.datasets import BadInstance, SourceOptions, open_source
+from dp3d_data.datasets import BadInstance, DatasetOptions, open_images
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.matching.charts import read_charts
 from tests.data.sources.pictures import SIZE, photo
@@ -15,7 +15,7 @@ from tests.data.sources.ready_examples import iuv_pixels, people, png, write_iuv
 
 
 def instances(name, options):
-    source = open_source(name, options)
+    source = open_images(name, options)
     reader = source.reader(6890, read_charts(options.charts))
     return {record.image_id: (lambda record=record: reader.instances(record, SIZE)) for record in source.records()}
 
@@ -53,10 +53,10 @@ def test_only_results_of_people(tmp_path):
         entry["category_id"] = 7
     (tmp_path / "results.json").write_text(json.dumps(entries))
     with pytest.raises(NothingToDo, match="no result of a person"):
-        open_source("iuv-results", options).records()
-    assert len(open_source("iuv-results", SourceOptions(**(vars(options) | {"category_in_file": "7"}))).records()) == 2
+        open_images("iuv-results", options).records()
+    assert len(open_images("iuv-results", DatasetOptions(**(vars(options) | {"category_in_file": "7"}))).records()) == 2
     with pytest.raises(UsageError, match="(?s)number of a category.*person"):
-        open_source("iuv-results", SourceOptions(**(vars(options) | {"category_in_file": "person"}))).records()
+        open_images("iuv-results", DatasetOptions(**(vars(options) | {"category_in_file": "person"}))).records()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_one_bad_result_of_an_image_costs_the_others_nothing(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(entries))
     found = [make() for name, make in instances("iuv-results", options).items() if name.endswith(".jpg")]
     assert [isinstance(one, BadInstance) for one in found[0]] == [True, True, False] and len(found[1]) == 1
-    stray = open_source("iuv-results", options).records()[-1]
+    stray = open_images("iuv-results", options).records()[-1]
     assert (stray.path, len(stray.faults)) == ("", 2) and stray.faults[1].startswith("result 1: no image_id, got 7")
 
 

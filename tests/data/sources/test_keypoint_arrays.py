@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from dp3d_data.datasets import BadInstance, SourceOptions, open_source
+from dp3d_data.datasets import BadInstance, DatasetOptions, open_images
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.geometry import make_template
 from dp3d_data.records import VertexView
@@ -17,7 +17,7 @@ FIELDS = {"keypoints": np.random.default_rng(0).uniform(1, 20, (2, 9, 2)), "visi
 
 def opened(folder, **fields):
     np.savez(folder / "k.npz", **(FIELDS | fields))
-    source = open_source("keypoints", SourceOptions(path=str(folder / "k.npz")))
+    source = open_images("keypoints", DatasetOptions(path=str(folder / "k.npz")))
     return source.records(), source.reader(9, None)
 
 
@@ -46,7 +46,7 @@ def test_all_that_may_be_known(tmp_path):
 def test_several_files_are_read_in_the_order_of_their_names(tmp_path):
     for name in ("b", "a"):
         np.savez(tmp_path / f"{name}.npz", **FIELDS, image=np.array(["x.jpg", f"{name}.jpg"]))
-    source = open_source("keypoints", SourceOptions(path=str(tmp_path)))
+    source = open_images("keypoints", DatasetOptions(path=str(tmp_path)))
     records, reader = source.records(), source.reader(9, None)
     assert [record.image_id for record in records] == ["x.jpg", "a.jpg", "b.jpg"]
     assert [one.name for one in reader.instances(records[0], SIZE)] == ["0", "1"]
@@ -72,7 +72,7 @@ def test_arrays_that_do_not_belong_together(fields, match, tmp_path):
 def test_what_is_missing_is_named(tmp_path):
     np.savez(tmp_path / "k.npz", keypoints=FIELDS["keypoints"])
     with pytest.raises(InputCorrupt, match="(?s)got: no visible.*expected: an .npz.*mend: write it with numpy"):
-        open_source("keypoints", SourceOptions(path=str(tmp_path / "k.npz"))).records()
+        open_images("keypoints", DatasetOptions(path=str(tmp_path / "k.npz"))).records()
 
 
 def test_a_row_that_is_not_finite_fails_alone(tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as run_length
 
-from dp3d_data.datasets.masks import segmentation_mask
+from dp3d_data.datasets.annotations import segmentation_mask
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import area, decode_runs, encode_pixels, encode_placed, encode_runs, mask_pixels

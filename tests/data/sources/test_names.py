@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dp3d_data.datasets import SourceOptions, open_source
+from dp3d_data.datasets import DatasetOptions, open_images
 from dp3d_data.datasets.trees import find_image
 from tests.shared import shared
 
@@ -30,8 +30,8 @@ def test_the_annotations_that_were_seen_read_nothing_elsewhere(tmp_path):
     images.mkdir()
     for name in ("00_dog.jpg", "01_giraffe.jpg"):
         (images / name).write_bytes(b"x")
-    options = SourceOptions(path=str(shared("cases/faults/trav.json")), images=(str(images),), category="dog")
-    records = open_source("coco", options).records()
+    options = DatasetOptions(path=str(shared("cases/faults/trav.json")), images=(str(images),), category="dog")
+    records = open_images("coco", options).records()
     assert len(records) == 4
     for record in records:
         assert os.path.normpath(record.path).startswith(str(images) + os.sep), record.path

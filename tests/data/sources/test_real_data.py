@@ -2,15 +2,16 @@
 
 import numpy as np
 
-from dp3d_data.datasets import SourceOptions, open_source, read_image
+from dp3d_data.datasets import DatasetOptions, open_images
+from dp3d_data.datasets.images import read_image
 from dp3d_data.run_lengths import mask_pixels
 from tests.shared import shared
 
 
 def test_the_person_of_coco_image_785():
     folder = shared("data/densepose")
-    options = SourceOptions(path=str(folder / "test_coco.json"), category="person", masks=True)
-    records = {record.image_id: record for record in open_source("coco", options).records()}
+    options = DatasetOptions(path=str(folder / "test_coco.json"), category="person", masks=True)
+    records = {record.image_id: record for record in open_images("coco", options).records()}
     assert len(records) == 4 and records["000000000785.jpg"].path == str(folder / "000000000785.jpg")
     (person,) = records["000000000785.jpg"].objects
     mask = mask_pixels(person.mask)
@@ -20,8 +21,8 @@ def test_the_person_of_coco_image_785():
 
 def test_dogs_of_stanford_extra():
     folder = shared("data/stanford_extra")
-    options = SourceOptions(path=str(folder / "StanfordExtra_sample.json"), masks=True)
-    records = open_source("stanford-extra", options).records()
+    options = DatasetOptions(path=str(folder / "StanfordExtra_sample.json"), masks=True)
+    records = open_images("stanford-extra", options).records()
     assert len(records) == len([*folder.glob("images/*/*.jpg")])
     assert {record.group for record in records} == {record.image_id.split("/")[0] for record in records}
     for record in records:
@@ -34,7 +35,7 @@ def test_dogs_of_stanford_extra():
 
 def test_folders_of_stanford_dogs():
     folder = shared("data/stanford_extra")
-    records = open_source("stanford-dogs", SourceOptions(path=str(folder))).records()
+    records = open_images("stanford-dogs", DatasetOptions(path=str(folder))).records()
     assert len(records) == len([*folder.glob("images/*/*.jpg")]) and len({record.group for record in records}) == 4
     assert all(record.objects is None and record.split is None for record in records)
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dp3d_data.datasets import SourceOptions, open_source
+from dp3d_data.datasets import DatasetOptions, open_images
 from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
 from pipelines.annotated import annotated
 from tests.data.fits.trees import picture
@@ -44,7 +44,7 @@ def dogs(tmp_path, **changes):
     picture(tmp_path / "Images" / "n1-pug" / "n1_2.jpg", (40, 30))
     entry = {"img_path": "n1-pug/n1_2.jpg", "img_width": 40, "img_height": 30, "img_bbox": [4, 5, 20, 10], "seg": "PY1"}
     (tmp_path / "dogs.json").write_text(json.dumps([entry | {"joints": [[1, 2, 1]] * 24}, entry | {"joints": [[1, 2, 1]] * 24} | changes]))
-    (record,) = open_source("stanford-extra", SourceOptions(path=str(tmp_path / "dogs.json"))).records()
+    (record,) = open_images("stanford-extra", DatasetOptions(path=str(tmp_path / "dogs.json"))).records()
     return record
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp3d_data.datasets import SourceOptions, open_source
+from dp3d_data.datasets import DatasetOptions, open_images
 from dp3d_data.errors import InputCorrupt
 from tests.data.sources.examples import write_human36m, write_stanford_dogs, write_stanford_extra, write_threedpw, write_up3d
 from tests.data.sources.pictures import photo, write_json
 
 
 def records(name, path, **more):
-    return open_source(name, SourceOptions(path=str(path), **more)).records()
+    return open_images(name, DatasetOptions(path=str(path), **more)).records()
 
 
 def facts(found):
@@ -79,7 +79,7 @@ def test_a_companion_that_is_damaged_is_named(name, write, file, match, content,
     options = write(tmp_path)
     (tmp_path / file).write_bytes(content)
     with pytest.raises(InputCorrupt, match=match) as raised:
-        open_source(name, options).records()
+        open_images(name, options).records()
     assert file.rpartition("/")[2] in str(raised.value)
 
 
@@ -87,7 +87,7 @@ def test_a_list_of_entries_that_are_not_there(tmp_path):
     options = write_stanford_extra(tmp_path)
     np.save(tmp_path / "val_stanford_StanfordExtra_v12.npy", np.array([2]))
     with pytest.raises(InputCorrupt, match="(?s)a list of other entries.*got: up to 2.*below 2"):
-        open_source("stanford-extra", options).records()
+        open_images("stanford-extra", options).records()
 
 
 def test_an_xml_that_swells_is_refused(tmp_path):
@@ -101,7 +101,7 @@ def test_an_xml_that_swells_is_refused(tmp_path):
 
 def faults(options):
     """Those of the first photograph; the second keeps its box."""
-    first, second, _ = open_source("stanford-dogs", options).records()
+    first, second, _ = open_images("stanford-dogs", options).records()
     assert len(second.objects) == 1 and not second.faults
     return first.faults
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from dp3d_data.datasets.annotations import size_of_image
-from dp3d_data.errors import InputCorrupt, ShapeError
+from dp3d_data.datasets.annotations import MALFORMED, size_of_image
+from dp3d_data.datasets.images import open_image
+from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, ShapeError
+from dp3d_data.files import require_no_pointer
 
 CAMERA_KINDS = ("perspective", "orthographic")
 # How far a camera's rotation may be from orthonormal: published files hold float32.
@@ -132,39 +134,6 @@ class FitFailure:
     message: str
 
 
-class FitReader(Protocol):
-    """A published layout.
-
-    Attributes:
-        name: the word for --dataset.
-        body: kind of body model that the fits need, "smpl" or "smal".
-    """
-
-    name: str
-    body: str
-
-    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
-        """Every fit below a folder once, in an order that depends on names alone.
-
-        Raises:
-            InputMissing: the folder or what the layout needs is not there; the message shows expected and found.
-            InputCorrupt: an index file that speaks for many fits is unreadable.
-        """
-
-
-def same_fit(one: Fit | FitCamera, other: Fit | FitCamera) -> bool:
-    """Whether two records hold the same values, arrays compared exactly."""
-    return all(_same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, FitCamera) and isinstance(other, FitCamera):
-        return same_fit(one, other)
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        return one is not None and other is not None and np.array_equal(one, other)
-    return one == other
-
-
 def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:
     """Make a field a finite float64 array of a shape; -1 stands for any length."""
     try:
@@ -226,3 +195,33 @@ def _numbers(name: str, values: Any, count: int, positive: bool = False) -> tupl
     if len(numbers) != count or not np.isfinite(numbers).all() or (positive and min(numbers) <= 0):
         raise InputCorrupt(f"{name} is out of range", got=numbers, expected=expected)
     return numbers
+
+
+def attempt(instance_id: str, image_id: str, path: Path, build: Callable[[], Fit]) -> Fit | FitFailure:
+    """The fit that `build` makes, or why it makes none."""
+    try:
+        return build()
+    except (Dp3dError, *MALFORMED) as error:
+        return failure(instance_id, image_id, path, error)
+
+
+def failure(instance_id: str, image_id: str, path: Path, error: Exception) -> FitFailure:
+    """The row of the failures table for an error."""
+    if not isinstance(error, Dp3dError):
+        return FitFailure(instance_id, image_id, path, InputCorrupt.__name__, f"not the fields expected: {error!r}"[:200])
+    got = "" if error.got in (None, "") else f", got {error.got}"
+    return FitFailure(instance_id, image_id, path, type(error).__name__, error.what + got)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(width, height) of an image from its header, before EXIF's rotation.
+
+    Raises:
+        InputMissing: no such file.
+        InputCorrupt: no image, one of too many pixels, or a pointer in its place.
+    """
+    if not path.is_file():
+        raise InputMissing("no such image", path=path)
+    require_no_pointer(path)
+    with open_image(path) as image:
+        return image.size

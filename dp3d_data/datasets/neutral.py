@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from dp3d_data.datasets.fits.fields import fit_camera
-from dp3d_data.datasets.fits.layout import attempt, joints, take
-from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure
-from dp3d_data.datasets.trees import existing, wrong_tree
+from dp3d_data.datasets import Dataset
+from dp3d_data.datasets.fit_fields import fit_camera, joints, take
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt
+from dp3d_data.datasets.trees import read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.files import read_text, write_text
-from dp3d_data.limits import parse_json, require_size
+from dp3d_data.files import write_text
 
 SCHEMA, VERSION = "dp3d.fits", 1
 EXPECTED = f'json files with {{"schema": "{SCHEMA}", "version": {VERSION}, "fits": [...]}}'
@@ -27,20 +26,14 @@ NAMES = frozenset(
 )
 
 
-class Neutral:
+class Neutral(Dataset):
     """A json file, or a folder of them; paths of images and masks are relative to the file that names them."""
 
     name = "neutral"
-    body = "any"
 
-    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
-        """Every fit: files by name, then as the file has them; one with wrong fields is a failure.
-
-        Raises:
-            InputMissing: no such file or folder, or no json file in it.
-            InputCorrupt: a file is no json, or of another schema or version.
-        """
-        root = existing(root)
+    def fits(self) -> Iterator[Fit | FitFailure]:
+        """Every fit: files by name, then as the file has them; one with wrong fields is a failure."""
+        root = self.root(EXPECTED)
         paths = [root] if root.is_file() else sorted(root.glob("*.json"))
         if not paths:
             raise wrong_tree(root, EXPECTED, HINT)
@@ -143,11 +136,7 @@ def _identity(fields: Any, path: Path, number: int) -> tuple[str, str]:
 
 
 def _entries(path: Path) -> list[Any]:
-    require_size(path)
-    try:
-        data = parse_json(read_text(path, expected=EXPECTED, hint=HINT))
-    except (ValueError, OSError) as error:
-        raise InputCorrupt("not a json file", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path) from error
+    data = read_json(path, EXPECTED, HINT)
     schema = (data.get("schema"), data.get("version")) if isinstance(data, dict) else type(data).__name__
     if schema != (SCHEMA, VERSION) or not isinstance(data.get("fits"), list):
         raise InputCorrupt("not a file of fits that this version reads", got=schema, expected=EXPECTED, hint=HINT, path=path)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dp3d_data.datasets.fits.layout import attempt, take
-from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure, one_number
-from dp3d_data.datasets.trees import existing, read_json, wrong_tree
+from dp3d_data.datasets import Dataset
+from dp3d_data.datasets.fit_fields import take
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, one_number
+from dp3d_data.datasets.trees import read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import require_no_pointer
 from dp3d_data.geometry.mesh_files import read_mesh
@@ -27,7 +28,7 @@ KNOWN = ("focal", "image_size", "centre")
 TURNED = np.diag([1.0, -1.0, -1.0])
 
 
-class PosedMesh:
+class PosedMesh(Dataset):
     """A folder of .obj files with the vertices of the body model in its order, and the focal length of each.
 
     The vertices lie in the camera's frame with the camera at the origin: x right, y down, z away (BITE), or y up and z
@@ -36,15 +37,10 @@ class PosedMesh:
     """
 
     name = "posed-mesh"
-    body = "smal"
 
-    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
-        """Every surface in the order of the names, of BITE's steps the last; one that cannot be read is a failure.
-
-        Raises:
-            InputMissing: no such folder, or no .obj in it.
-        """
-        root = existing(root)
+    def fits(self) -> Iterator[Fit | FitFailure]:
+        """Every surface in the order of the names, of BITE's steps the last; one that cannot be read is a failure."""
+        root = self.root(EXPECTED)
         paths = _last_steps(sorted(root.rglob("*.obj")))
         if not paths:
             raise wrong_tree(root, EXPECTED, HINT)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dp3d_data.datasets.fits.fields import plain_fields
-from dp3d_data.datasets.fits.layout import attempt
-from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure
-from dp3d_data.datasets.fits.smal import smal_numbers
-from dp3d_data.datasets.trees import existing, wrong_tree
+from dp3d_data.datasets import Dataset
+from dp3d_data.datasets.fit_fields import plain_fields, smal_numbers
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt
+from dp3d_data.datasets.trees import wrong_tree
 from dp3d_data.unpickling import read_pickle
 
 LAST = "st10_ep0.pkl"
@@ -23,7 +22,7 @@ FOCAL = float(SIDE / 2 * np.sqrt(3))
 DISTANCE = 2.7
 
 
-class Smalify:
+class Smalify(Dataset):
     """The folder of a run: NAME/st10_ep0.pkl, the last stage of the image NAME; earlier stages are not read.
 
     A pickle holds global_rotation [3], joint_rotations [34, 3], betas [20], log_betascale [6] and trans [3]. The camera
@@ -31,15 +30,10 @@ class Smalify:
     """
 
     name = "smalify"
-    body = "smal"
 
-    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
-        """Every image in the order of the names; one whose pickle cannot be read is a failure.
-
-        Raises:
-            InputMissing: no such folder, or no last stage in it.
-        """
-        root = existing(root)
+    def fits(self) -> Iterator[Fit | FitFailure]:
+        """Every image in the order of the names; one whose pickle cannot be read is a failure."""
+        root = self.root(EXPECTED)
         paths = sorted(root.rglob(LAST), key=lambda path: path.parts)
         if not paths:
             raise wrong_tree(root, EXPECTED, HINT)

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import corners, size_of_image
-from dp3d_data.datasets.fits.fields import fit_camera
-from dp3d_data.datasets.fits.layout import attempt, picture_size, take
-from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure, one_number
-from dp3d_data.datasets.fits.smal import smal_numbers
-from dp3d_data.datasets.trees import SPLITS, below, existing, read_json, wrong_tree
+from dp3d_data.datasets.fit_fields import fit_camera, smal_numbers, take
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, one_number, picture_size
+from dp3d_data.datasets.trees import SPLITS, below, read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
 
 EXPECTED = 'train.json or test.json with {"data": [{"img_path", "pose", "shape", "trans", ...}]}, beside images/'
@@ -25,7 +24,7 @@ FOCAL = 1000.0
 TOLERANCE = 2.0
 
 
-class Animal3D:
+class Animal3D(Dataset):
     """Json files as both projects publish them: a list `data`, and the focal length `flength`, 1000 where there is none.
 
     An animal has img_path, mask_path, bbox [x, y, width, height], pose [105], shape [20], shape_extra [21] and trans
@@ -35,16 +34,10 @@ class Animal3D:
     """
 
     name = "animal3d"
-    body = "smal"
 
-    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
-        """Every animal: files by name, then as the file has them; one with missing or strange fields is a failure.
-
-        Raises:
-            InputMissing: no such file or folder, or no json file of this form in it.
-            InputCorrupt: a json file cannot be read.
-        """
-        root = existing(root)
+    def fits(self) -> Iterator[Fit | FitFailure]:
+        """Every animal: files by name, then as the file has them; one with missing or strange fields is a failure."""
+        root = self.root(EXPECTED)
         paths = [root] if root.is_file() else sorted(root.glob("*.json"))
         files = [(path, content) for path in paths if isinstance((content := read_json(path, EXPECTED, HINT)), dict)]
         files = [(path, content) for path, content in files if isinstance(content.get("data"), list)]

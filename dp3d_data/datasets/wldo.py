@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dp3d_data.datasets.fits.fields import plain_fields
-from dp3d_data.datasets.fits.layout import attempt, read_fields, take
-from dp3d_data.datasets.fits.records import Fit, FitCamera, FitFailure, vector
-from dp3d_data.datasets.fits.smal import LIMBS, SMAL_BETAS, smal_numbers
-from dp3d_data.datasets.trees import existing, wrong_tree
+from dp3d_data.datasets import Dataset
+from dp3d_data.datasets.fit_fields import LIMBS, SMAL_BETAS, plain_fields, read_fields, smal_numbers, take
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, vector
+from dp3d_data.datasets.trees import wrong_tree
 from dp3d_data.errors import InputCorrupt, ShapeError
 
 EXPECTED = "BREED_NAME.npz with imgname, pose, betas, camera and trans, in this folder"
@@ -22,7 +21,7 @@ SUMMARY = "params.npz"
 SIDE, FOCAL, DEPTH = 224, 2700.0, 20.0
 
 
-class Wldo:
+class Wldo(Dataset):
     """The results of demo.py or eval.py: imgname, pose [105], betas (20, then 6 limb scales), camera [3], trans [3].
 
     In the crop of 224 pixels, with f = 2700 (1 + camera[0]) and Z = 20 + z, px = 112 + f x / Z and py = 112 - f y / Z:
@@ -30,15 +29,10 @@ class Wldo:
     """
 
     name = "wldo"
-    body = "smal"
 
-    def read(self, root: Path) -> Iterator[Fit | FitFailure]:
-        """Every file in the order of the names; one that cannot be read is a failure.
-
-        Raises:
-            InputMissing: no such folder, or no result in it.
-        """
-        root = existing(root)
+    def fits(self) -> Iterator[Fit | FitFailure]:
+        """Every file in the order of the names; one that cannot be read is a failure."""
+        root = self.root(EXPECTED)
         paths = sorted(path for path in root.glob("*.npz") if path.name != SUMMARY)
         if not paths:
             raise wrong_tree(root, EXPECTED, HINT)
@@ -53,6 +47,7 @@ def _fit(path: Path) -> Fit:
         raise ShapeError(
             "betas of another number", got=len(betas), expected=f"{SMAL_BETAS}, or {SMAL_BETAS + LIMBS} and more"
         )
+    photograph = PurePosixPath(str(fields.get("imgname", "")).replace("\\", "/"))
     # The renderer takes the first six limb scales; numbers behind them move nothing.
     numbers = smal_numbers(fields | {"betas": betas[: SMAL_BETAS + LIMBS]})
     return Fit(
@@ -61,17 +56,12 @@ def _fit(path: Path) -> Fit:
         image_id=path.stem,
         image_path=None,
         image_size=(SIDE, SIDE),
-        group=_group(fields, path),
+        group=photograph.parent.name or path.stem,  # the breed's folder: .../n02085620-Chihuahua/n02085620_1152.jpg
         split=None,
         body="smal",
         camera=_camera(take(fields, "camera")),
         mirrored=True,
     )
-
-
-def _group(fields: dict[str, Any], path: Path) -> str:
-    """The folder of the photograph, which is the breed's: .../n02085620-Chihuahua/n02085620_1152.jpg."""
-    return PurePosixPath(str(fields.get("imgname", "")).replace("\\", "/")).parent.name or path.stem
 
 
 def _camera(numbers: Any) -> FitCamera:
