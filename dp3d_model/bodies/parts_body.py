@@ -25,6 +25,10 @@ class PartsBody(Body):
     the learned parts.
     """
 
+    vertices: Tensor
+    functions: Tensor
+    areas: Tensor
+
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
         self.size = (rotation_size(config.rotations) + 3) * config.parts + config.blendshapes

@@ -16,6 +16,7 @@ class RigidBody(Body):
     """The template as it is; needs no number. The baseline that every model must beat (ours)."""
 
     size = 0
+    vertices: Tensor
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
@@ -32,6 +33,9 @@ class LinearBody(Body):
     One of the compared models of the supplement (section E). N is scaled so that numbers of order 1 move the body by a tenth
     of its extent (ours).
     """
+
+    vertices: Tensor
+    functions: Tensor
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
@@ -60,6 +64,8 @@ class BasisBody(Body):
     nothing), with our batch and one rotation a shape, whose steps are cheaper. The shapes' canonical frame is their own, not the
     template's.
     """
+
+    vertices: Tensor
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()

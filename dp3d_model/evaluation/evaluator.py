@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,9 @@ class Scores:
         noise: [N, S] what the model expects of it; None where it expects nothing.
     """
 
-    given: dict[str, Float[Tensor, "n"]] = field(default_factory=dict)
-    estimated: dict[str, Float[Tensor, "n"]] = field(default_factory=dict)
-    vertex_errors: Float[Tensor, "n s"] | None = None
+    given: dict[str, Float[Tensor, "n"]]
+    estimated: dict[str, Float[Tensor, "n"]]
+    vertex_errors: Float[Tensor, "n s"]
     noise: Float[Tensor, "n s"] | None = None
 
     def means(self, chosen: Tensor | None = None) -> dict[str, dict[str, float]]:
@@ -102,17 +102,18 @@ def _noise(lifter: Lifter, lifted: Lifted, points: Tensor) -> Tensor | None:
 
 def score_shapes(shape: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"], truth: Instances, points: Int[Tensor, "s"]) -> Scores:
     """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some vertices."""
-    true = metrics.align_translation(truth.true_vertices, truth.visible)
+    true_vertices, true_scale = truth.truth()
+    true = metrics.align_translation(true_vertices, truth.visible)
     shown = torch.where(truth.visible[..., None], truth.keypoints, 0.0)
     pixels = shown - visible_mean(shown, truth.visible)[:, None]
     result = {}
-    for kind, unit in (("given", truth.true_scale), ("estimated", scale)):
+    for kind, unit in (("given", true_scale), ("estimated", scale)):
         predicted = metrics.align_translation(shape * (scale / unit)[:, None, None], truth.visible)
         keypoints = pixels / unit[:, None, None]
         result[kind] = _errors(predicted, true, keypoints, truth.visible, points)
         if kind == "given":
             vertex_errors = (predicted - true)[:, points].norm(dim=2)
-    return Scores(**result, vertex_errors=vertex_errors)
+    return Scores(result["given"], result["estimated"], vertex_errors)
 
 
 def _errors(predicted: Tensor, true: Tensor, keypoints: Tensor, visible: Tensor, points: Tensor) -> dict[str, Tensor]:
@@ -136,7 +137,7 @@ def _joined(parts: list[Scores]) -> Scores:
         {name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in METRICS} for kind in ("given", "estimated")
     )
     noise = [part.noise for part in parts if part.noise is not None]
-    errors = [part.vertex_errors for part in parts if part.vertex_errors is not None]
+    errors = [part.vertex_errors for part in parts]
     return Scores(given, estimated, torch.cat(errors), torch.cat(noise) if noise else None)
 
 
@@ -179,7 +180,7 @@ def common_surface(lifters: Mapping[str, Lifter]) -> Surface:
 
 def summary(models: Mapping[str, Scores], truth: Instances, surface: Surface) -> dict[str, Any]:
     """The scores of models on the same instances as plain numbers."""
-    view = (view_of(surface, truth.true_vertices) + 180.0 / VIEWS).div(360.0 / VIEWS).long() % VIEWS
+    view = (view_of(surface, truth.truth()[0]) + 180.0 / VIEWS).div(360.0 / VIEWS).long() % VIEWS
     share = (truth.visible.float() @ surface.vertex_areas) / surface.vertex_areas.sum()
     bins = (share * 20).long().clamp(0, 19)
     return {
@@ -196,7 +197,7 @@ def summary(models: Mapping[str, Scores], truth: Instances, surface: Surface) ->
         "uncertainty": {
             name: reliability(scores.noise, scores.vertex_errors, scores.given["mpjpe"])
             for name, scores in models.items()
-            if scores.noise is not None and scores.vertex_errors is not None
+            if scores.noise is not None
         },
     }
 

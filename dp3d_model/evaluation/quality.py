@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from dp3d_data.errors import NothingToDo
 from dp3d_data.geometry.renderer import silhouette
@@ -80,18 +82,18 @@ def agreement(lifter: Lifter, instances: Instances) -> Float[np.ndarray, "n"]:
     with torch.no_grad():
         one, two = (
             lifter(lifter.observe(each.keypoints, each.visible, each.cameras, each.weights)).in_camera()
-            for each in (instances, mirror_image(instances, lifter.surface))
+            for each in (instances, mirror_image(instances, symmetry))
         )
     difference = one - two[:, symmetry] * two.new_tensor([-1.0, 1.0, 1.0])
     return (difference - difference.mean(1, keepdim=True)).norm(dim=2).mean(1).cpu().numpy()
 
 
-def mirror_image(instances: Instances, surface: Surface) -> Instances:
+def mirror_image(instances: Instances, symmetry: Int[Tensor, "k"]) -> Instances:
     """The instances as a mirror shows them, each vertex in the place of its partner; truth and masks do not come along."""
-    keypoints, visible = mirror(instances.keypoints, instances.visible, surface.symmetry)
+    keypoints, visible = mirror(instances.keypoints, instances.visible, symmetry)
     cameras = None if instances.cameras is None else instances.cameras * torch.tensor([1.0, 1.0, -1.0, 1.0])
-    weights = None if instances.weights is None else instances.weights[:, surface.symmetry]
-    without = {"true_vertices": None, "true_scale": None, "masks": ()}
+    weights = None if instances.weights is None else instances.weights[:, symmetry]
+    without: dict[str, Any] = {"true_vertices": None, "true_scale": None, "masks": ()}
     return replace(instances, keypoints=keypoints, visible=visible, cameras=cameras, weights=weights, **without)
 
 
@@ -105,14 +107,14 @@ RIDGE = 1e-2
 def features(figures: Mapping[str, Float[np.ndarray, "n"]], instances: Instances) -> Float[np.ndarray, "n f"]:
     """FEATURES of instances, the errors as logarithms; NaN where unknown."""
     visible = instances.visible.float().mean(1).numpy()
-    weight = np.ones(len(instances)) if instances.weights is None else _mean_weight(instances)
+    weight = np.ones(len(instances)) if instances.weights is None else _mean_weight(instances.weights, instances.visible)
     logs = {name: np.log(figures[name] + 0.003) for name in ("reprojection", "stretched", "agreement")}
     values = {**logs, "silhouette_iou": figures["silhouette_iou"], "visible": visible, "weight": weight}
     return np.stack([values[name] for name in FEATURES], axis=1)
 
 
-def _mean_weight(instances: Instances) -> Float[np.ndarray, "n"]:
-    return (instances.weights.sum(1) / instances.visible.sum(1).clamp_min(1)).numpy()
+def _mean_weight(weights: Float[Tensor, "n k"], visible: Bool[Tensor, "n k"]) -> Float[np.ndarray, "n"]:
+    return (weights.sum(1) / visible.sum(1).clamp_min(1)).numpy()
 
 
 @dataclass(frozen=True)

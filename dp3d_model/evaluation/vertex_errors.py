@@ -45,9 +45,10 @@ def errors_of(lifted: Iterable[Prediction], instances: Instances) -> list[Errors
 
 def _errors(many: Prediction, some: Instances) -> list[Errors | None]:
     shape = torch.from_numpy(many.vertices @ many.camera_from_template.transpose(0, 2, 1))
-    scale = torch.from_numpy(many.scale) / some.true_scale
+    true_vertices, true_scale = some.truth()
+    scale = torch.from_numpy(many.scale) / true_scale
     predicted = align_translation(shape * scale[:, None, None], some.visible)
-    true = align_translation(some.true_vertices, some.visible)
+    true = align_translation(true_vertices, some.visible)
     distance, similar = (predicted - true).norm(dim=2).numpy(), similarity_error(predicted.nan_to_num(), true.nan_to_num()).numpy()
     known = np.isfinite(distance).all(1)
     rows = zip(distance, similar, known, strict=True)

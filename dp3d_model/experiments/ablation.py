@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,12 +58,12 @@ def run_ablation(ablation: Ablation, runs: Runs, say: Callable[[str], None]) -> 
     }
     base = ablation.rows[0].config
     some = examples(ablation.test, ablation.examples, score_rigid(runs.surface, ablation.test).given["mpjpe"])
-    shapes = {"truth": align_translation(some.true_vertices, some.visible)}
+    shapes = {"truth": align_translation(some.truth()[0], some.visible)}
     for row in with_steps(ablation, runs):
         lifter = runs.trained(row.key, row.config)
         folder = runs.run_folder(row.key)
         recipe = fingerprint(file_digest(folder / MODEL_FILE), ablation.test_identity, MEASURE)
-        means = kept(folder / "scores.json", recipe, lambda lifter=lifter: score_model(lifter, ablation.test).means())
+        means = kept(folder / "scores.json", recipe, partial(_means, lifter, ablation.test))
         result["rows"][row.key] = {"title": row.title, "steps": row.config.steps, "changes": changes(base, row.config)} | means
         shapes[row.title] = lifted_as_measured(lifter, some)
         write_ablation(result, shapes, runs)
@@ -131,8 +132,12 @@ def examples(test: Instances, count: int, order: torch.Tensor) -> Instances:
     return test.take(ranked[places])
 
 
+def _means(lifter: Lifter, test: Instances) -> dict[str, dict[str, float]]:
+    return score_model(lifter, test).means()
+
+
 def lifted_as_measured(lifter: Lifter, some: Instances) -> torch.Tensor:
     """The shapes [N, K, 3] of a few instances in the camera frame, template units, scale given, aligned as for the errors."""
     seen, lifted = lift(lifter, some, len(some))[0]
-    scale = lifted.scale(seen).cpu() / some.true_scale
+    scale = lifted.scale(seen).cpu() / some.truth()[1]
     return align_translation(lifted.in_camera().cpu() * scale[:, None, None], some.visible)

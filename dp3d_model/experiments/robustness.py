@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def measure_noise(
         for cell in cells:
             recipe = fingerprint(digest, identity, cell, MEASURE)
             path = folder / "cells" / f"{recipe}.json"
-            measured = kept(path, recipe, lambda lifter=lifter, cell=cell, lower=lower: _measured(lifter, test, cell, lower))
+            measured = kept(path, recipe, partial(_measured, lifter, test, cell, lower))
             rows.append({"noise": cell.noise, "hidden": cell.hidden} | measured)
             progress(name, len(rows), len(cells))
         found["models"][name] = rows

@@ -38,8 +38,7 @@ def export_mesh(
     points = vertices[:, [1, 2, 0]] if kind == "glb" else vertices
     opaque = np.concatenate([colours, np.full((len(colours), 1), 255, dtype=np.uint8)], axis=1)
     mesh = trimesh.Trimesh(points, faces, vertex_colors=opaque, process=False)
-    content = mesh.export(file_type=kind)
-    return write_whole(path, lambda stream: stream.write(content))
+    return write_whole(path, lambda stream: mesh.export(stream, file_type=kind))
 
 
 def export_textured(

@@ -55,13 +55,11 @@ def turned_towards(
     return through(ideal, square, turn), turn, torch.where(known, 1.0 / length, torch.zeros_like(length))
 
 
-def about_the_axis(keypoints: Float[Tensor, "n k 2"], cameras: Float[Tensor, "n 4"] | None) -> tuple[Tensor, Tensor | None]:
+def about_the_axis(keypoints: Float[Tensor, "n k 2"], cameras: Float[Tensor, "n 4"]) -> tuple[Tensor, Tensor]:
     """Keypoints in square pixels about the principal point, and the cameras of these: sqrt(fx fy) twice, 0, 0; the same where unknown.
 
     Such an image can be turned about its origin and mirrored, and its camera stays.
     """
-    if cameras is None:
-        return keypoints, None
     known = cameras.isfinite().all(1)[:, None]
     safe = torch.where(known, cameras, cameras.new_tensor([1.0, 1.0, 0.0, 0.0]))
     length = safe[:, :2].prod(1, keepdim=True).sqrt()

@@ -84,7 +84,7 @@ class Prediction:
 
     def save(self, path: Path) -> Path:
         """Write an .npz without pickles."""
-        return write_arrays(path, **self.arrays())
+        return write_arrays(path, compressed=True, **self.arrays())
 
 
 def predict(lifter: Lifter, instances: Instances, batch: int = BATCH) -> Iterator[Prediction]:
@@ -153,7 +153,7 @@ def _prediction(lifter: Lifter, seen: Observation, lifted: Lifted, cameras: Tens
 def _pinholes(seen: Observation, lifted: Lifted, cameras: Tensor | None) -> tuple[Tensor, Tensor]:
     """Intrinsics [N, 4] and the template's position [N, 3]; NaN where the projection is orthographic."""
     count, position = len(lifted.posed), lifted.position(seen)
-    if cameras is None or position is None:
+    if cameras is None or position is None or seen.lens is None:
         return torch.full((count, 4), torch.nan), torch.full((count, 3), torch.nan)
     known = (seen.lens.nearness > 0)[:, None]
     return torch.where(known, cameras.to(known.device), torch.nan), torch.where(known, position, torch.nan)

@@ -97,7 +97,8 @@ class _Free:
 def _fit(lifter: Lifter, seen: Observation, evidence: Evidence, free: _Free) -> None:
     """Adam with rates that fall to 0 over the second half. Rigidity is taken on one-rings drawn anew each step, the same for all."""
     config, rings = lifter.config, OneRings(lifter.surface).to(free.start.device)
-    outline = farthest_points(lifter.surface.vertices, OUTLINE) if evidence.silhouettes is not None else None
+    masks = evidence.silhouettes if config.refine_silhouette else None
+    outline: Tensor | slice = slice(0) if masks is None else farthest_points(lifter.surface.vertices, OUTLINE)
     optimiser = torch.optim.Adam(free.groups(config))
     rates = [group["lr"] for group in optimiser.param_groups]
     for step in range(config.refine_steps):
@@ -107,8 +108,8 @@ def _fit(lifter: Lifter, seen: Observation, evidence: Evidence, free: _Free) -> 
         lifted = free.lifted(lifter, seen)
         projected = reproject(lifted, seen)
         loss = own_reprojection(projected, seen, config.epsilon, evidence.weights).sum() + free.cost(config)
-        if outline is not None and config.refine_silhouette:
-            loss = loss + config.refine_silhouette * silhouette_cost(projected[:, outline], evidence.silhouettes, config.epsilon).sum()
+        if masks is not None:
+            loss = loss + config.refine_silhouette * silhouette_cost(projected[:, outline], masks, config.epsilon).sum()
         if config.refine_arap:
             # The mean over instances times their number: a sum, in which each has the same weight whatever the batch.
             centres = drawn_rings(len(lifter.surface.vertices), config.drawn_rings, step)

@@ -22,6 +22,11 @@ class OneRings(nn.Module):
     made irregular meshes up to 16 % cheaper); padding weighs 0.
     """
 
+    neighbours: Tensor
+    degrees: Tensor
+    lengths: Tensor
+    weights: Tensor
+
     def __init__(self, surface: Surface) -> None:
         super().__init__()
         tails, heads, cotangents = _directed_edges(surface.vertices, surface.faces.long())
@@ -74,12 +79,12 @@ class _Strain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, posed, rest, rings, rotations, middle, chosen, epsilon):
-        sides = [_Side(posed, ctx.needs_input_grad[0]), _Side(rest, ctx.needs_input_grad[1])]
+        moved, still = _Side(posed, ctx.needs_input_grad[0]), _Side(rest, ctx.needs_input_grad[1])
         mass = len(posed) * rings.weights[middle].sum()
         total = posed.new_zeros(())
         for centres in _alike(rings, middle, len(posed)):
-            total += _strain_of(_Chunk(rings, centres, chosen), *sides, rotations, epsilon, mass)
-        ctx.save_for_backward(*(side.gradient() for side in sides))
+            total += _strain_of(_Chunk(rings, centres, chosen), moved, still, rotations, epsilon, mass)
+        ctx.save_for_backward(moved.gradient(), still.gradient())
         return total / mass
 
     @staticmethod
@@ -101,13 +106,13 @@ class _Side:
         heads = self.rows.index_select(0, chunk.heads.ravel()).unflatten(0, chunk.heads.shape)
         return heads.sub_(self.rows[chunk.tails][:, None]).div_(chunk.lengths)
 
-    def add(self, chunk: _Chunk, slope: Float[Tensor, "v d 3 n"]) -> None:
-        """Take up the gradient of these edges."""
+    def add(self, total: Tensor, chunk: _Chunk, slope: Float[Tensor, "v d 3 n"]) -> None:
+        """Take up the gradient of these edges in the total."""
         if self.rows.shape[2] == 1:
             slope = slope.sum(3, keepdim=True)
         slope = slope / chunk.lengths
-        self.total.index_add_(0, chunk.heads.ravel(), slope.flatten(0, 1))
-        self.total.index_add_(0, chunk.tails, slope.sum(1), alpha=-1.0)
+        total.index_add_(0, chunk.heads.ravel(), slope.flatten(0, 1))
+        total.index_add_(0, chunk.tails, slope.sum(1), alpha=-1.0)
 
     def gradient(self) -> Tensor | None:
         """As the points came."""
@@ -147,9 +152,9 @@ def _strain_of(chunk: _Chunk, posed: _Side, rest: _Side, rotations: Tensor | Non
     value = (chunk.weights * (root - 1.0)).sum() * epsilon
     slope = moved.mul_(chunk.weights * (REFERENCE_LENGTH**2 / epsilon / mass) / root)
     if posed.total is not None:
-        posed.add(chunk, slope)
+        posed.add(posed.total, chunk, slope)
     if rest.total is not None:
-        rest.add(chunk, torch.einsum("abvn,vdan->vdbn", turn, slope).neg_())
+        rest.add(rest.total, chunk, torch.einsum("abvn,vdan->vdbn", turn, slope).neg_())
     return value
 
 

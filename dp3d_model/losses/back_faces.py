@@ -16,6 +16,8 @@ SCALE = 0.1  # template units that a wrong cosine of 1 counts as
 class Normals(nn.Module):
     """The faces around each vertex of the template, so that normals of drawn vertices can be found."""
 
+    corners: Tensor
+
     def __init__(self, surface: Surface) -> None:
         super().__init__()
         faces = surface.faces.long()

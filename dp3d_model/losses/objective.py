@@ -49,6 +49,9 @@ class Objective(nn.Module):
     skips the loss and its cost.
     """
 
+    outline: Tensor
+    vertices: Tensor
+
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
@@ -72,26 +75,26 @@ class Objective(nn.Module):
         """
         centres, chosen = self.draw(generator)
         lifted = self.lifter(shown, chosen)
-        losses = {"reprojection": self._reprojection(lifted, seen.at(chosen), chosen) * _weight(seen.visible, chosen, whole)}
+        own = seen.at(chosen)
+        losses = {"reprojection": self._reprojection(lifted, own, chosen) * _weight(seen.visible, chosen, whole)}
         total = losses["reprojection"]
         if self.canonicaliser is not None:
-            losses["canonical"] = self._canonical(lifted, generator, chosen, whole)
+            losses["canonical"] = self._canonical(self.canonicaliser, lifted, generator, chosen, whole)
             total = total + self.config.canonical_weight * losses["canonical"]
         if self.rings is not None:
-            losses["arap"] = self._arap(lifted, centres, chosen)
+            losses["arap"] = self._arap(self.rings, lifted, centres, chosen)
             total = total + self.config.arap_weight * losses["arap"]
-        for name, weight, loss, of_hidden in (
-            ("facing", self.config.facing_weight, self._facing, False),
-            ("outline", self.config.outline_weight, self._outline, True),
-        ):
-            if weight:
-                losses[name] = loss(lifted, seen, centres, chosen) * _weight(seen.visible, centres, whole, of_hidden)
-                total = total + weight * losses[name]
+        if self.normals is not None:
+            losses["facing"] = self._facing(self.normals, lifted, seen, centres, chosen) * _weight(seen.visible, centres, whole)
+            total = total + self.config.facing_weight * losses["facing"]
+        if self.config.outline_weight:
+            losses["outline"] = self._outline(lifted, seen, centres, chosen) * _weight(seen.visible, centres, whole, hidden=True)
+            total = total + self.config.outline_weight * losses["outline"]
         if self.config.dream_weight:
             losses["dream"] = dream_loss(self.lifter, dream(self.lifter, lifted, shown, generator), chosen, self.config.epsilon)
             total = total + self.config.dream_weight * losses["dream"]
-        if seen.truth is not None:
-            losses["truth"] = self._truth(lifted, shown.at(chosen), seen.at(chosen))
+        if own.truth is not None and own.true_log_scale is not None:
+            losses["truth"] = self._truth(lifted, shown.at(chosen).visible, own.truth, own.true_log_scale)
             total = total + self.config.truth_weight * losses["truth"]
         parts = lifted.shape.parts
         if self.config.shape_weight and parts is not None:
@@ -126,17 +129,19 @@ class Objective(nn.Module):
         form = self.config.noise
         return noisy_reprojection_loss(projected, seen.keypoints, seen.visible, noise, self.config.epsilon, form)
 
-    def _truth(self, lifted: Lifted, shown: Observation, seen: Observation) -> Tensor:
+    def _truth(self, lifted: Lifted, visible: Tensor, truth: Tensor, log_scale: Tensor) -> Tensor:
         """The mean over the batch of the distance to the true vertices, and of the scale to the true one; 0 where they are not known."""
-        known = seen.truth.isfinite().all(2).all(1)
-        found, factor = lifted.log_scale.exp()[:, None, None] * lifted.in_camera(), seen.true_log_scale
-        scale = pseudo_huber((lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach()))[:, None], self.config.epsilon)
-        true = torch.where(known[:, None, None], seen.truth, found.detach())
-        return (shape_loss(found, true, shown.visible, self.config.epsilon) + SCALE_SHARE * scale).mean()
+        known = truth.isfinite().all(2).all(1)
+        found = lifted.log_scale.exp()[:, None, None] * lifted.in_camera()
+        scale = pseudo_huber((lifted.log_scale - torch.where(known, log_scale, lifted.log_scale.detach()))[:, None], self.config.epsilon)
+        true = torch.where(known[:, None, None], truth, found.detach())
+        return (shape_loss(found, true, visible, self.config.epsilon) + SCALE_SHARE * scale).mean()
 
-    def _facing(self, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+    def _facing(
+        self, normals: Normals, lifted: Lifted, seen: Observation, centres: Tensor | None, chosen: Tensor | None
+    ) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
-        normal = self.normals(lifted.posed, middle, chosen)
+        normal = normals(lifted.posed, middle, chosen)
         away = (normal * lifted.rotation[:, None, 2]).sum(2)
         return facing_loss(away, seen.visible[:, middle], self.config.epsilon)
 
@@ -147,18 +152,20 @@ class Objective(nn.Module):
         near = seen.at(self.outline)
         return outline_loss(projected, ~seen.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.epsilon)
 
-    def _canonical(self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, whole: Whole | None) -> Tensor:
+    def _canonical(
+        self, canonicaliser: Canonicaliser, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, whole: Whole | None
+    ) -> Tensor:
         first, count = (whole.first, whole.count) if whole else (0, len(lifted.posed))
         posed, limit = lifted.posed, self.config.canonical_instances or count
         posed = posed[: max(2, len(posed) * limit // count)]
         shape, turned = rotated_copies(posed, self.config.canonical_copies, self.config.canonical_law, generator, first, count)
-        return canonical_loss(self.canonicaliser(self.lifter.body, turned, chosen), shape, self.config.epsilon)
+        return canonical_loss(canonicaliser(self.lifter.body, turned, chosen), shape, self.config.epsilon)
 
-    def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+    def _arap(self, rings: OneRings, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         template = self.vertices if chosen is None else self.vertices[chosen]
         rest = template if self.config.arap_rest == "template" else lifted.shape.rest
         rotations = nearest_rotation(lifted.shape.motions[..., :3]) if self.config.arap_rotations == "blended" else None
-        return arap_loss(self.rings, lifted.posed, rest, self.config.epsilon, rotations, centres, chosen)
+        return arap_loss(rings, lifted.posed, rest, self.config.epsilon, rotations, centres, chosen)
 
 
 def _weight(visible: Bool[Tensor, "n all"], places: Tensor | None, whole: Whole | None, hidden: bool = False) -> Tensor | float:

@@ -29,6 +29,10 @@ class SurfaceAttention(nn.Module):
         surface: the template; regions start around well-spread vertices of it.
     """
 
+    vertices: Tensor
+    description: Tensor
+    log_areas: Tensor
+
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
         self.latents = config.latents

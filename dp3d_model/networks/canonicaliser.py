@@ -19,6 +19,8 @@ class Canonicaliser(nn.Module):
     It reads the vertices at `input_cells` well-spread seeds (ours; 0 reads all, as the supplement does).
     """
 
+    seeds: Tensor
+
     def __init__(self, surface: Surface, config: TrainConfig, size: int) -> None:
         super().__init__()
         count = min(config.input_cells, len(surface.vertices)) or len(surface.vertices)

@@ -92,6 +92,10 @@ class Lifter(nn.Module):
     turns the answer), and of a scale. With several passes each reads what the last answer leaves, and adds a correction (ours).
     """
 
+    functions: Tensor
+    prior_mean: Tensor
+    prior_directions: Tensor
+
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
         self.surface, self.config = surface, config

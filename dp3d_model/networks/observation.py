@@ -42,8 +42,7 @@ class Observation:
         if chosen is None:
             return self
         names = ("keypoints", "visible", "truth", "weights")
-        own = {name: getattr(self, name) for name in names}
-        return replace(self, **{name: None if values is None else values[:, chosen] for name, values in own.items()})
+        return replace(self, **{name: values[:, chosen] for name in names if (values := getattr(self, name)) is not None})
 
     def with_truth(self, vertices: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"]) -> Observation:
         """The same with true vertices in template units, and their scale in image pixels a unit."""
@@ -118,6 +117,11 @@ class Encoder(torch.nn.Module):
     Vertices are averaged over `cells` patches around well-spread seeds (ours), so that the input neither grows with the
     template nor depends on which vertices of a patch are seen; 0 cells feeds every vertex.
     """
+
+    seeds: Tensor
+    vertices: Tensor
+    owner: Tensor
+    share: Tensor
 
     def __init__(self, surface: Surface, kind: str, cells: int) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -49,7 +50,7 @@ class Instances:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, indices: Int[Tensor, "m"] | list[int]) -> Instances:
+    def take(self, indices: Int[Tensor, "m"] | Sequence[int]) -> Instances:
         """Some of them, in the order given."""
         chosen = [int(i) for i in indices]
         parts: dict[str, Any] = {}
@@ -65,14 +66,14 @@ class Instances:
         """The same for a loader, with the true shapes where they are asked for and any is known."""
         cameras = None if self.cameras is None else self.cameras.numpy()
         block = block_of_arrays(self.keypoints.numpy(), self.visible.numpy(), cameras)
-        if truth and self.true_vertices is not None:
+        if truth and self.true_vertices is not None and self.true_scale is not None:
             block = replace(block, true_vertices=self.true_vertices.numpy(), true_scale=self.true_scale.numpy())
         return BlockSource(block, self.visible.shape[1])
 
     @property
     def known(self) -> Bool[Tensor, "n"]:
         """Whose true shape is known."""
-        if self.true_vertices is None:
+        if self.true_vertices is None or self.true_scale is None:
             return torch.zeros(len(self), dtype=torch.bool)
         return self.true_vertices.isfinite().all(2).all(1) & self.true_scale.isfinite()
 
@@ -83,10 +84,23 @@ class Instances:
             NothingToDo: none.
         """
         known = self.known
-        if bool(known.any()):
-            return self if bool(known.all()) else self.take(known.nonzero()[:, 0])
+        if not bool(known.any()):
+            raise self._untrue()
+        return self if bool(known.all()) else self.take(known.nonzero()[:, 0])
+
+    def truth(self) -> tuple[Float[Tensor, "n k 3"], Float[Tensor, "n"]]:
+        """The true shapes and their scales, NaN where unknown.
+
+        Raises:
+            NothingToDo: none is known.
+        """
+        if self.true_vertices is None or self.true_scale is None:
+            raise self._untrue()
+        return self.true_vertices, self.true_scale
+
+    def _untrue(self) -> NothingToDo:
         hint = "evaluate on shards of a synthetic world: dp3d-data synth, then dp3d-data build-shards"
-        raise NothingToDo("no instance carries its true shape", got=f"{len(self)} instances without truth", hint=hint)
+        return NothingToDo("no instance carries its true shape", got=f"{len(self)} instances without truth", hint=hint)
 
 
 def load_split(reader: ShardReader, split: str) -> Instances:
@@ -104,7 +118,7 @@ def load_split(reader: ShardReader, split: str) -> Instances:
 def concatenate(parts: list[Instances]) -> Instances:
     """One after the other; truth and cameras are NaN where a part has none, and None where no part has any."""
     known = next((part for part in parts if part.true_vertices is not None), None)
-    joined = {name: sum((getattr(part, name) for part in parts), ()) for name in ("ids", "groups", "image_paths")}
+    joined: dict[str, Any] = {name: sum((getattr(part, name) for part in parts), ()) for name in ("ids", "groups", "image_paths")}
     joined["masks"] = sum((part.masks or (None,) * len(part) for part in parts), ()) if any(part.masks for part in parts) else ()
     if any(part.weights is not None for part in parts):
         joined["weights"] = torch.cat([part.visible.float() if part.weights is None else part.weights for part in parts])

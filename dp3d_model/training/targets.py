@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from dp3d_data.errors import ShapeError
+from dp3d_data.loader import Batch
 from dp3d_model.config import TrainConfig
 from dp3d_model.networks.lifter import Lifter
 
@@ -41,7 +43,18 @@ class Seen:
         return self._map(lambda values: values.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Seen:
-        return Seen(**{name: None if values is None else change(values) for name, values in vars(self).items()})
+        return replace(self, **{name: change(values) for name, values in vars(self).items() if values is not None})
+
+
+def seen_of(batch: Batch) -> Seen:
+    """What a dense batch shows.
+
+    Raises:
+        ShapeError: a sparse one.
+    """
+    if batch.keypoints is None or batch.visible is None:
+        raise ShapeError("a network learns from dense batches", got="a sparse one", expected="the fields keypoints and visible")
+    return Seen(batch.keypoints, batch.visible, batch.cameras, batch.true_vertices, batch.true_scale, batch.weights)
 
 
 def numbers_of(lifter: Lifter, seen: Seen) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from dp3d_model.networks.observation import Observation
 from dp3d_model.training.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
 from dp3d_model.training.log import METRICS_FILE, SPEED_FILE, Clock, TrainingLog
 from dp3d_model.training.optim import clip_gradients, learning_rate, make_optimiser, make_scaler, start_average, update_average
-from dp3d_model.training.targets import Seen, fields_of, numbers_of
+from dp3d_model.training.targets import Seen, fields_of, numbers_of, seen_of
 
 STATE_FILE, CONFIG_FILE, PICTURE_FILE = "state.pt", "config.toml", "parts.png"
 RECALIBRATION = 2048
@@ -107,7 +108,7 @@ class Trainer:
         self.average = start_average(self.objective.lifter) if self.config.average else {}
 
     def _loader(self, ranks: Ranks) -> Loader:
-        order = {"seed": self.config.seed, "window": self.config.window, "drop_last": True, "threads": self.threads}
+        order: dict[str, Any] = {"seed": self.config.seed, "window": self.config.window, "drop_last": True, "threads": self.threads}
         fields = fields_of(self.config)
         return Loader(self.source, fields=fields, batch_size=ranks.share(self.batch), rank=ranks.rank, ranks=ranks.count, **order)
 
@@ -220,7 +221,7 @@ class Trainer:
 
     def _gradients(self, batch: Batch) -> dict[str, float]:
         """The gradients of the batch's losses, made in parts that fit the memory; every part draws the same random numbers."""
-        generator, count = self._generator(1, self.step), len(batch.visible)
+        generator, count = self._generator(1, self.step), len(batch.index)
         read, known = self.augmented(batch, generator)
         state, sums = generator.get_state(), dict[str, Tensor]()
         parts = math.ceil(count / (self.config.micro_batch or count))
@@ -240,23 +241,25 @@ class Trainer:
 
         Every process draws for the whole batch, so that their number changes nothing.
         """
-        config = self.config
-        mine = slice(self.ranks.rank * len(batch.visible), (self.ranks.rank + 1) * len(batch.visible))
-        centred, cameras = about_the_axis(batch.keypoints, batch.cameras)
-        truth = batch.true_vertices if self.config.truth_weight else None
-        weights = batch.weights if config.keypoint_weights else None
-        keypoints, visible = (self._among_all(values, mine) for values in (centred, batch.visible))
+        config, given = self.config, seen_of(batch)
+        mine = slice(self.ranks.rank * len(given.visible), (self.ranks.rank + 1) * len(given.visible))
+        centred, cameras = given.keypoints, given.cameras
+        if cameras is not None:
+            centred, cameras = about_the_axis(centred, cameras)
+        truth = given.truth if config.truth_weight else None
+        weights = given.weights if config.keypoint_weights else None
+        keypoints, visible = (self._among_all(values, mine) for values in (centred, given.visible))
         if config.turn:
             angle = angles(len(visible), config.turn, generator)
             keypoints = turned(keypoints, angle)
             truth = None if truth is None else turned(truth, angle[mine])
         if config.mirror and self.surface.symmetry is not None:
             chosen, symmetry = half(len(visible), generator), self.surface.symmetry
-            truth = None if truth is None else mirrored(truth, batch.visible, symmetry, chosen[mine])[0]
+            truth = None if truth is None else mirrored(truth, given.visible, symmetry, chosen[mine])[0]
             weights = None if weights is None else torch.where(chosen[mine, None], weights[:, symmetry], weights)
             keypoints, visible = mirrored(keypoints, visible, symmetry, chosen)
         own = visible[mine] if truth is None else visible[mine] & ~truth.isfinite().all(2).all(1, keepdim=True)
-        known = Seen(keypoints[mine], own, cameras, truth, None if truth is None else batch.true_scale).to(self.device)
+        known = Seen(keypoints[mine], own, cameras, truth, None if truth is None else given.true_scale).to(self.device)
         if config.hide:
             visible = hide_at_random(visible, config.hide, generator)
         if config.warp:
@@ -280,7 +283,7 @@ class Trainer:
         if same:
             return shown, shown
         seen = shown.with_keypoints(known.keypoints, known.visible, known.cameras)
-        return shown, seen if known.truth is None else seen.with_truth(known.truth, known.true_scale)
+        return shown, seen if known.truth is None or known.true_scale is None else seen.with_truth(known.truth, known.true_scale)
 
     def _check(self, losses: dict[str, float], norm: float) -> None:
         """Stop before a step that would spoil the weights."""
@@ -303,7 +306,7 @@ class Trainer:
         loader = self._loader(Ranks())
         count = max(1, min(self.instances, RECALIBRATION) // loader.order.batch)
         drawn = loader.from_step(_ASIDE * len(loader))
-        batches = [Seen(one.keypoints, one.visible, one.cameras, weights=one.weights).to(self.device) for one in islice(drawn, count)]
+        batches = [seen_of(one).to(self.device) for one in islice(drawn, count)]
         drawn.close()
         recalibrate(lifter, lambda seen: numbers_of(lifter, seen), batches)
         if self.config.network and self.config.prior_directions:

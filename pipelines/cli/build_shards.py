@@ -131,6 +131,6 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?i?b?)\s*", text.lower())
     unit = _UNITS.get(match[2], _UNITS.get(match[2] + "b")) if match else None
-    if unit is None or not (size := int(float(match[1]) * unit)):
+    if match is None or unit is None or not (size := int(float(match[1]) * unit)):
         raise ConfigError("not a size", got=text, expected="a number with B, kB, MB, GB, KiB, MiB or GiB, such as 64MB")
     return size

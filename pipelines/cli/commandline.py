@@ -183,7 +183,7 @@ def each(names: Sequence[str], work: Callable[[str], None]) -> None:
             say(f"{name}: left out: {error}")
 
 
-def next_step(kept: int, inputs: int, failed: int, folder: object, command: str) -> str:
+def next_step(kept: int, inputs: int, failed: int, folder: str | Path, command: str) -> str:
     """What to do after a run: the command that works on what was kept, or what may help where nothing was.
 
     Raises:

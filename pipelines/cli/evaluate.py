@@ -88,9 +88,9 @@ def evaluate(
     folder = Path(out) if out else workspace(category) / "evaluation"
     paths = named_runs(compare + runs) if compare else {"model": str(find_model(category, model))}
     lifters = {name: load_model(path) for name, path in paths.items()}
-    if stanford_extra or coco:
+    if path := stanford_extra or coco:
         source = "stanford-extra" if stanford_extra else "coco"
-        on_photographs(lifters, folder, source=source, path=stanford_extra or coco, images=images, keypoints=keypoints, category=category)
+        on_photographs(lifters, folder, source=source, path=path, images=images, keypoints=keypoints, category=category)
     else:
         on_shards(lifters, Path(shards) if shards else workspace(category) / "shards", split, count, remeshed, category, folder)
     say(f"  written to {folder} · next: dp3d-model predict --category {category}")

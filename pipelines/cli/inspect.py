@@ -40,8 +40,9 @@ def inspect(path: str | None, config: InspectConfig) -> None:
         raise UsageError("two rows at once", got="--instance and --row", expected="one of them")
     found = Input.open(folder)
     lines: list[str] = []
-    if config.instance is not None or config.row is not None:
-        lines += row_lines(find_row(found, config.instance if config.row is None else config.row))
+    wanted = config.instance if config.row is None else config.row
+    if wanted is not None:
+        lines += row_lines(find_row(found, wanted))
     if config.statistics:
         lines += statistics_lines(found)
     for line in lines or summary_lines(found):

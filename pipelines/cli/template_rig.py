@@ -37,9 +37,10 @@ def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -
         body = load_template(mesh)
     bones = "found" if body.skeleton is None else "the mesh's own"
     body = rigged(replace(body, name=name))
+    skeleton = body.require_skeleton()
     body.save(path)
-    say(f"{name}: {body.num_vertices} vertices · {body.skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
-    say(f"  joints {', '.join(body.skeleton.names)}")
+    say(f"{name}: {body.num_vertices} vertices · {skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
+    say(f"  joints {', '.join(skeleton.names)}")
     if picture:
         draw_rig(body, picture)
     say(f"  written to {path} · next: dp3d-data synth --template {name}")

@@ -130,9 +130,9 @@ def opened(address: str, split: str, category: str, config: TrainConfig, start: 
     if not folder.remote:
         require_files(folder.folder)
     source, reader = ShardSource(folder, split, fields), ShardReader(folder.folder)
-    if "cameras" in fields:
-        known = np.isfinite(source.read(0).cameras).all(1)
-        say(f"{category}: perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
+    if "cameras" in fields and (cameras := source.read(0).cameras) is not None:
+        known = np.isfinite(cameras).all(axis=1)
+        say(f"{category}: perspective: {int(known.sum())} of the first {len(cameras)} instances know their intrinsics")
     if start is not None:
         check_template(start, reader.template.name, reader.template.content_hash, address)
     surface = surface_of(reader.template, reader.basis.functions, config.basis) if start is None else start.surface

@@ -81,7 +81,7 @@ def test_a_rigid_world_reprojects_stretches_nothing_and_agrees_with_its_mirror_i
 def test_the_mirror_image_of_the_mirror_image_is_the_instance():
     surface = symmetric_surface()
     world = toy_instances(surface, 5)
-    back = mirror_image(mirror_image(world, surface), surface)
+    back = mirror_image(mirror_image(world, surface.symmetry), surface.symmetry)
     torch.testing.assert_close(back.keypoints, world.keypoints)
     assert torch.equal(back.visible, world.visible) and back.true_vertices is None
 
