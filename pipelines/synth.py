@@ -227,6 +227,7 @@ def synth(plan: SynthPlan, advance: Advance = lambda *_: None, say: Callable[[st
             return Run.open(plan.out), False
         make_missing_parts(plan, SynthJob(plan, writer), writer, advance, say)
         if plan.config.images:
-            records = [ImageRecord(image_name(i), str(plan.out / f"images/{image_name(i)}.jpg"), "synth") for i in range(plan.config.count)]
+            names = [image_name(index) for index in range(plan.config.count)]
+            records = [ImageRecord(name, str(plan.out / f"images/{name}.jpg"), "synth") for name in names]
             draw_overlays(plan.out, records, plan.template, plan.config.overlays)
         return finish_run(plan, writer), True

@@ -59,16 +59,9 @@ def load_predictor(
     fill(network, spec, checkpoint, path)
     mesh_of = {**spec.class_to_mesh, own_class: mesh} if mesh else {}
     return DensePredictor(
-        network,
-        spec,
-        device=device,
-        precision=precision,
-        channels_last=channels_last,
-        compiled=compiled,
-        mesh_of=mesh_of,
-        template_hash=checkpoint.template_hash(mesh),
-        notes=checkpoint.notes,
-    )
+        network, spec, device=device, precision=precision, channels_last=channels_last, compiled=compiled,
+        mesh_of=mesh_of, template_hash=checkpoint.template_hash(mesh), notes=checkpoint.notes,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
