@@ -70,10 +70,10 @@ class Marks:
             return cls(truth.groups)
         return cls(truth.groups, named=np.where((truth.named[:, 2] > 0) & (np.asarray(named_vertices) >= 0), np.inf, np.nan))
 
-    def place(self, places: Float[np.ndarray, "n 2"], truth: TrueObject, unasked: Bool[np.ndarray, "n"]) -> None:
-        """Mark where the annotated keypoints were placed, and how far off those are that are asked for."""
+    def place(self, places: Float[np.ndarray, "n 2"], truth: TrueObject) -> None:
+        """Mark where the annotated keypoints were placed."""
         errors = np.linalg.norm(places - truth.annotated()[:, :2], axis=1) / np.sqrt(max(truth.mask.sum(), 1))
-        self.places, self.named = places, np.where(unasked, np.nan, errors)
+        self.places, self.named = places, errors if self.named is None else np.where(np.isnan(self.named), np.nan, errors)
 
 
 @dataclass
@@ -230,7 +230,7 @@ def compare(
     if geodesics is None:
         return
     if marks.named is not None and named_vertices is not None and dense.mask.any():
-        marks.place(placed_keypoints(dense, named_vertices, geodesics), truth, np.isnan(marks.named))
+        marks.place(placed_keypoints(dense, named_vertices, geodesics), truth)
     if truth.vertex_map is None:
         return
     both = (vertices >= 0) & (truth.vertex_map >= 0) & truth.mask
