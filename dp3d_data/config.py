@@ -186,11 +186,12 @@ def changed(config: Config, values: Mapping[str, Any], path: str | Path | None =
     Raises:
         ConfigError: an unknown name (with the near match), a wrong type or a value out of range.
     """
-    known, clean = declared(type(config)), {}
+    kind: type = type(config)
+    known, clean = declared(kind), {}
     for name, value in flat(values).items():
         if value == {} and any(one.startswith(f"{name}.") for one in known):
             continue
-        clean[name] = _checked(known.get(name) or _unknown(type(config), name, path), value, path)
+        clean[name] = _checked(known.get(name) or _unknown(kind, name, path), value, path)
     return _replaced(config, clean)
 
 

@@ -129,7 +129,7 @@ class ShardError(Dp3dError, ValueError):
     hint = "dp3d-data verify PATH names every bad file; build them again: dp3d-data build-shards"
 
 
-class DependencyMissing(Dp3dError, ImportError):
+class DependencyMissing(Dp3dError, ImportError):  # type: ignore[misc]  # both have a path
     """A library that this step needs is not installed."""
 
     exit_code = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,12 @@ class ImageRecord:
         names = [str(place) if one.name is None else one.name for place, one in enumerate(self.objects or ())]
         name = names[number] if names else str(number)
         return f"{self.image_id}#{name}" + (f"-{number}" if names.count(name) > 1 else "")
+
+
+def as_box(corners: Iterable[float]) -> Box:
+    """Plain numbers of a row of boxes."""
+    x0, y0, x1, y1 = map(float, corners)
+    return x0, y0, x1, y1
 
 
 @dataclass(frozen=True)

@@ -271,7 +271,7 @@ class _Values:
         if len(data) != size * (1 if dtype.kind == "O" else dtype.itemsize):
             raise pickle.UnpicklingError("an array whose bytes do not fill its shape")
         self.pay(len(data))
-        if dtype.kind == "O":
+        if isinstance(data, list):
             return np.fromiter(data, dtype, size).reshape(shape, order=order)
         if not dtype.itemsize:
             return np.zeros(0 if size else shape, dtype)
@@ -344,6 +344,7 @@ _MAKERS: dict[str, Callable[[_Values, list, Any], Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch.storage._load_from_bytes": lambda _, given, __: partial(_pickled_storage, *given),
-    "storage": lambda values, given, _: values.storage(*given),
+    # The reader makes this record only where there is a storage.
+    "storage": lambda values, given, _: values.storage(*given),  # type: ignore[misc]
 }
 _KNOWN = {*_MAKERS, *_CLASSES}

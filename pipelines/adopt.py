@@ -147,6 +147,8 @@ def _cse_vertex(mark: Landmark, predictor: DensePredictor, class_id: int, config
     """The vertex of the checkpoint's mesh that a landmark means; in a photograph, the one that the network sees there."""
     if mark.cse_vertex is not None:
         return mark.cse_vertex
+    if mark.image is None or mark.point is None:
+        raise InputCorrupt(f"line {mark.line}: neither a vertex nor a point of a photograph", path=config.landmarks)
     image = np.ascontiguousarray(read_image(mark.image).pixels[:, :, ::-1])
     x, y = mark.point
     for detection in predictor.predict(image, score=config.score, classes=[class_id]):

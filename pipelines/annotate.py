@@ -16,7 +16,7 @@ from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
 from dp3d_data.geometry import Template
 from dp3d_data.matching import ChartIndex, VertexIndex, cut_to, match_detection, view_of
 from dp3d_data.matching.charts import read_charts, require_person
-from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, RunLength, VertexView
+from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, RunLength, VertexView, as_box
 from dp3d_data.run_lengths import encode_placed, mask_pixels
 from dp3d_data.shards import Correspondence, ImageInfo, instance_row
 from pipelines.extract_settings import ExtractConfig
@@ -148,16 +148,17 @@ class RowMaker(ABC):
             found: its pixels, or its vertices where there is no mask.
             known: what else the row holds, where it is known; see `instance_row`.
         """
-        dense = isinstance(found, DensePrediction)
-        view = view_of(found, self.template.num_vertices) if dense else found
-        mask = encode_placed(found.mask, found.origin, (info.width, info.height)) if dense else None
-        if dense and not found.mask.any():
+        mask, empty = None, False
+        if isinstance(found, DensePrediction):
+            mask, empty = encode_placed(found.mask, found.origin, (info.width, info.height)), not found.mask.any()
+            found = view_of(found, self.template.num_vertices)
+        if empty:
             rows.reject(instance_id, info.image_id, EMPTY_MASK, 0.0)
-        elif len(view.ids) < self.config.min_vertices:
-            rows.reject(instance_id, info.image_id, FEW_VERTICES, float(len(view.ids)))
+        elif len(found.ids) < self.config.min_vertices:
+            rows.reject(instance_id, info.image_id, FEW_VERTICES, float(len(found.ids)))
         else:
-            known = {"visible_area": float(self.area_shares[view.ids].sum()), **known}
-            rows.instances.append(instance_row(instance_id, info, detection, view, self.origin, mask=mask, **known))
+            known = {"visible_area": float(self.area_shares[found.ids].sum()), **known}
+            rows.instances.append(instance_row(instance_id, info, detection, found, self.origin, mask=mask, **known))
 
 
 class Annotator(RowMaker):
@@ -200,7 +201,7 @@ class Annotator(RowMaker):
         found = attempt(looks[0].record, "detect", lambda: self._detect(looks))
         if not isinstance(found, Rows):
             pairs = zip(looks, found, strict=True)
-            return [attempt(look.record, "match", lambda look=look, own=own: self._match(look, own)) for look, own in pairs]
+            return [attempt(look.record, "match", partial(self._match, look, own)) for look, own in pairs]
         return [found] if len(looks) == 1 else [self.annotate_together([look])[0] for look in looks]
 
     def _look(self, record: ImageRecord, opened: Opened) -> Look | Rows:
@@ -242,7 +243,7 @@ class Annotator(RowMaker):
         if mask is not None:
             dense = cut_to(dense, mask_pixels(mask), (look.info.width, look.info.height))
         score = float(detected.score) if look.boxes is None else 1.0
-        detection = Detection(tuple(float(value) for value in detected.box), score, self.config.category)
+        detection = Detection(as_box(detected.box), score, self.config.category)
         self.add_instance(rows, instance_id, look.info, detection, dense)
         return rows
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dp3d_data.detection.training.evaluation import AP_OVERLAP, Marks, Tally, TrueObject
 from dp3d_data.detection.training.metrics import mask_overlap, match_detections
-from dp3d_data.errors import NothingToDo
+from dp3d_data.errors import InputCorrupt, NothingToDo
 from dp3d_data.files import write_picture, write_text
 from dp3d_data.geometry.renderer import silhouette
 from dp3d_model.config import preset
@@ -86,6 +86,8 @@ def _lifted(lifter: Lifter, folder: Path) -> dict[str, list[Lifted]]:
         instances = open_to_lift(folder).instances
     except NothingToDo:
         return found
+    if instances.boxes is None:
+        raise InputCorrupt("keypoints without the boxes of their objects", path=folder)
     boxes = instances.boxes.numpy()
     place = 0
     for many in predict(lifter, instances):

@@ -43,13 +43,13 @@ class Pictures:
 
     def __call__(self, image: np.ndarray, objects: list[TrueObject], found: list, marks: list[Marks], name: str = "") -> None:
         """One BGR image, its objects, its detections, what became of the objects, and its name where no object tells it."""
-        more = self.tiles is not None and len(self.tiles) < MOST
-        if self.drawn >= self.left and not more:
+        tiles = self.tiles if self.tiles is not None and len(self.tiles) < MOST else None
+        if self.drawn >= self.left and tiles is None:
             return
         photograph = np.ascontiguousarray(image[:, :, ::-1])
         shown = sorted((one for one in found if one.score >= self.score), key=lambda one: one.score)
-        if more:
-            self.tiles.append(self._tile(photograph, objects, shown, marks, name))
+        if tiles is not None:
+            tiles.append(self._tile(photograph, objects, shown, marks, name))
         if self.drawn < self.left:
             self._draw(photograph, objects, shown)
             self.drawn += 1

@@ -69,9 +69,12 @@ class Plan:
         """What turns an image into rows: the network, which is loaded where it is not given, or a source that needs none."""
         if own_version(self.config.model):
             return OwnRowMaker(self.config, self.template, self.model)
-        if self.make_predictor is None:
-            return ReadyAnnotator(self.config, self.inputs.source, self.template, self.model)
-        return Annotator(self.config, predictor or self.make_predictor(), self.template, self.model)
+        source = self.inputs.source
+        if isinstance(source, HasCorrespondences):
+            return ReadyAnnotator(self.config, source, self.template, self.model)
+        if predictor is None and self.make_predictor is not None:
+            predictor = self.make_predictor()
+        return Annotator(self.config, predictor, self.template, self.model)
 
     def without_records(self) -> Plan:
         """What a process must know: the images travel with the tasks."""

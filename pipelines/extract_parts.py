@@ -26,7 +26,8 @@ WORKER = "worker"
 
 def make_together(begun: Sequence[tuple[Plan, RunWriter]], advance: Advance, say: Callable[[str], None]) -> None:
     """Make the parts that runs of several categories with one network lack, those of one number together."""
-    plans, writers = ({pair[0].config.category: pair[place] for pair in begun} for place in (0, 1))
+    plans = {plan.config.category: plan for plan, _ in begun}
+    writers = {plan.config.category: writer for plan, writer in begun}
     chunks = Chunks({name: missing_parts(plan, writers[name]) for name, plan in plans.items()})
     first, everything = begun[0][0], {record.image_id for plan in plans.values() for record in plan.records}
     if done := len(everything) - sum(len(chunk) for chunk in chunks.values()):

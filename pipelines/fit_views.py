@@ -63,7 +63,8 @@ def fit_view(
     seen = to_camera(vertices, camera.rotation, camera.translation)
     perspective = camera.kind == "perspective"
     if perspective:
-        keypoints, scale = project_perspective(seen, camera.focal, camera.centre), weak_scale(seen, camera.focal)
+        focal = cast(tuple[float, float], camera.focal)
+        keypoints, scale = project_perspective(seen, focal, camera.centre), weak_scale(seen, focal)
     else:
         scale = cast(float, camera.scale)
         keypoints = project_orthographic(seen, scale, camera.centre)
@@ -80,7 +81,7 @@ def fit_view(
 def _camera(camera: FitCamera, template: Template, middle: Float[np.ndarray, "3"]) -> Camera:
     """The camera as it sees the true vertices, which are centred and in template units."""
     if camera.kind == "perspective":
-        return Camera.perspective(camera.focal, camera.centre, template.factor, middle)
+        return Camera.perspective(cast(tuple[float, float], camera.focal), camera.centre, template.factor, middle)
     scale = cast(float, camera.scale)
     return Camera.orthographic(scale * template.factor, scale * middle[:2] + camera.centre)
 

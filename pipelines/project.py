@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo,
 from dp3d_data.files import require_no_pointer
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.subsets import farthest_vertices, read_subset
-from dp3d_data.records import Detection, ImageRecord
+from dp3d_data.records import Detection, ImageRecord, as_box
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import Correspondence, ImageInfo, instance_row
@@ -63,7 +63,7 @@ class ProjectPlan:
     def place(self) -> Place:
         return Place(self.workers)
 
-    def images(self, part: range) -> dict[str, Path]:
+    def images(self, part: Sequence[int]) -> dict[str, Path]:
         """The photographs that the fits of a part name."""
         fits = (self.fits[number] for number in part)
         return {fit.image_id: fit.image_path for fit in fits if isinstance(fit, Fit) and fit.image_path is not None}
@@ -156,7 +156,7 @@ class ProjectParts:
     poser: Poser
     noise: Noise
 
-    def make(self, index: int, part: range, advance: Advance, lost: Collection[int] = ()) -> None:
+    def make(self, index: int, part: Sequence[int], advance: Advance, lost: Collection[int] = ()) -> None:
         """Project the fits of one part and write their rows; a fit that cannot be projected is a row of failures."""
         rows, failures = [], []
         for place, number in enumerate(part):
@@ -191,15 +191,15 @@ class ProjectParts:
         check_labels(fit, plan.bodies.of(fit), posed)
         view = fit_view(posed, plan.template, fit.camera, size, fit.box, mask)
         keypoints, visible = self.noise.apply(view.keypoints, view.visible, view.box, number)
-        there = fit.image_path is not None and fit.image_path.is_file()
-        if there:
+        path, digest = None, None
+        if fit.image_path is not None and fit.image_path.is_file():
             check_photograph(fit.image_path, size)
-        path, digest = (str(fit.image_path), file_digest(fit.image_path)) if there else (None, None)
+            path, digest = str(fit.image_path), file_digest(fit.image_path)
         told = (fit.group, fit.split, fit.source_dataset, fit.source_quality)
         return instance_row(
             fit.instance_id,
             ImageInfo(fit.image_id, *size, path, digest, plan.config.dataset, *told),
-            Detection(np.asarray(view.box, dtype=np.float32), 1.0, plan.config.category),
+            Detection(as_box(np.asarray(view.box, dtype=np.float32)), 1.0, plan.config.category),
             vertex_view(keypoints, visible, plan.subset),
             Correspondence(plan.template.name, plan.template.content_hash, TRUTH),
             visible_area=view.area,
@@ -275,14 +275,14 @@ def project(plan: ProjectPlan, advance: Advance = lambda *_: None, say: Callable
             return Run.open(plan.out), False
         make_missing_parts(plan, ProjectJob(plan, writer), writer, advance, say)
         paths = plan.images(range(len(plan.fits)))
-        records = [ImageRecord(name, path, plan.config.dataset) for name, path in paths.items() if path.is_file()]
+        records = [ImageRecord(name, str(path), plan.config.dataset) for name, path in paths.items() if path.is_file()]
         if records:
             draw_overlays(plan.out, records, plan.template, plan.config.overlays)
-        extra = {} if plan.subset is None else {"subset": _subset_map(plan)}
+        extra = {} if plan.subset is None else {"subset": _subset_map(plan.config, plan.subset)}
         return finish_run(plan, writer, extra), True
 
 
-def _subset_map(plan: ProjectPlan) -> dict[str, Any]:
+def _subset_map(config: ProjectConfig, subset: Int[np.ndarray, "V"]) -> dict[str, Any]:
     """How the vertices were chosen, and the map: entry i of `vertices` is the template vertex of point i."""
-    how = "list" if plan.config.vertex_list else "farthest"
-    return {"how": how, "count": len(plan.subset), "vertices": plan.subset.tolist()}
+    how = "list" if config.vertex_list else "farthest"
+    return {"how": how, "count": len(subset), "vertices": subset.tolist()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from dp3d_data.config import file_digest, fingerprint, plain, workspace
 from dp3d_data.errors import UsageError, WorkerLost
 from dp3d_data.files import write_whole
 from dp3d_data.geometry import Template, load_template
-from dp3d_data.records import Detection, ImageRecord, VertexView
+from dp3d_data.records import Detection, ImageRecord, VertexView, as_box
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import Correspondence, ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
-from dp3d_data.synthesis import SyntheticInstance, SyntheticScene, World
+from dp3d_data.synthesis import PicturedInstance, SyntheticInstance, SyntheticScene, World
 from dp3d_data.synthesis.backgrounds import photo_paths
 from pipelines.annotate import RowMaker
 from pipelines.overlays import draw_overlays
@@ -60,7 +60,7 @@ class SynthPlan:
     def place(self) -> Place:
         return Place(self.workers)
 
-    def images(self, part: range) -> dict[str, Path]:
+    def images(self, part: Sequence[int]) -> dict[str, Path]:
         """None: a world is made of no photographs but backgrounds, which the recipe knows by their content."""
         return {}
 
@@ -132,7 +132,7 @@ class SynthParts:
     world: World
     annotator: RowMaker | None = None
 
-    def make(self, index: int, part: range, advance: Advance, lost: Collection[int] = ()) -> None:
+    def make(self, index: int, part: Sequence[int], advance: Advance, lost: Collection[int] = ()) -> None:
         """Render the instances of one part and write their rows."""
         if lost:
             raise WorkerLost("the worker process ended each time that it rendered an instance", got=[part[place] for place in lost])
@@ -150,16 +150,16 @@ class SynthParts:
     def _rows(self, number: int) -> Rows:
         if self.annotator is None:
             return Rows([synthetic_row(self.plan, self.world.sample(number, render_image=self.plan.config.images))])
-        return self._annotated(self.world.scene(number))
+        return self._annotated(self.annotator, self.world.scene(number))
 
-    def _annotated(self, scene: SyntheticScene) -> Rows:
+    def _annotated(self, annotator: RowMaker, scene: SyntheticScene) -> Rows:
         """What the network finds in a scene, with the truth of the animals that it found."""
         plan = self.plan
         first = scene.animals[0]
         path, _ = write_picture(plan.out, first)
         if plan.config.vertex_maps:
             write_vertex_map(plan.out, first)
-        rows = self.annotator.annotate(ImageRecord(image_name(first.index), str(path), "synth", first.group))
+        rows = annotator.annotate(ImageRecord(image_name(first.index), str(path), "synth", first.group))
         return with_truth(rows, scene, plan.template)
 
 
@@ -168,7 +168,7 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any
     size, path, digest = plan.config.size, None, None
     name = image_name(instance.index)
     counts = np.ones(len(instance.visible), dtype=np.int32)
-    if instance.image is not None:
+    if isinstance(instance, PicturedInstance):
         target, digest = write_picture(plan.out, instance)
         path = str(target)
         shown = instance.vertex_map[instance.vertex_map >= 0]
@@ -180,7 +180,7 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any
     return instance_row(
         f"{name}-0",
         ImageInfo(name, size, size, path, digest, "synth", instance.group),
-        Detection(instance.box, 1.0, plan.config.category),
+        Detection(as_box(instance.box), 1.0, plan.config.category),
         view,
         Correspondence(plan.template.name, plan.template.content_hash, TRUTH),
         visible_area=instance.visible_area,
@@ -194,14 +194,14 @@ def image_name(index: int) -> str:
     return f"{index:07d}"
 
 
-def write_picture(out: Path, instance: SyntheticInstance) -> tuple[Path, str]:
+def write_picture(out: Path, instance: PicturedInstance) -> tuple[Path, str]:
     """The image as JPEG, and the digest of its bytes."""
     target, content = out / f"images/{image_name(instance.index)}.jpg", jpeg(instance.image)
     write_whole(target, lambda stream: stream.write(content))
     return target, hashlib.sha256(content).hexdigest()
 
 
-def write_vertex_map(out: Path, instance: SyntheticInstance) -> None:
+def write_vertex_map(out: Path, instance: PicturedInstance) -> None:
     """The template vertex of every pixel."""
     write_whole(out / f"vertex_maps/{image_name(instance.index)}.npz", lambda s: np.savez_compressed(s, vertex_map=instance.vertex_map))
 
@@ -228,6 +228,7 @@ def synth(plan: SynthPlan, advance: Advance = lambda *_: None, say: Callable[[st
             return Run.open(plan.out), False
         make_missing_parts(plan, SynthJob(plan, writer), writer, advance, say)
         if plan.config.images:
-            records = [ImageRecord(f"{i:07d}", plan.out / f"images/{i:07d}.jpg", "synth") for i in range(plan.config.count)]
+            names = [image_name(index) for index in range(plan.config.count)]
+            records = [ImageRecord(name, str(plan.out / f"images/{name}.jpg"), "synth") for name in names]
             draw_overlays(plan.out, records, plan.template, plan.config.overlays)
         return finish_run(plan, writer), True

@@ -8,10 +8,9 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from dp3d_data.config import to_toml, workspace
 from dp3d_data.detection import save_weights
+from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.training.held_out import held_out_measures
 from dp3d_data.detection.training.kinds import kinds_of
 from dp3d_data.detection.training.recipe import TrainCseConfig
@@ -66,7 +65,7 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
         parts = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
         say(f"step {step}/{config.steps} · {rate:.2f} steps/s · {parts}")
 
-    def score(network: torch.nn.Module) -> dict[str, float]:
+    def score(network: Dp3dDenseRCNN) -> dict[str, float]:
         measures = held_out_measures(network, start, kinds[0].template, config)
         say("held-out images · " + " ".join(f"{name} {value:.3f}" for name, value in measures.items()))
         return measures

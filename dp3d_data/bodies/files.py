@@ -225,9 +225,9 @@ def _read_ours(path: Path) -> BodyModel:
     try:
         if int(arrays.pop("dp3d_body")) != FORMAT:
             raise ValueError(f"of another format than {FORMAT}")
-        words = {"name": str(arrays.pop("name")), "kind": str(arrays.pop("kind"))}
+        name, kind = str(arrays.pop("name")), str(arrays.pop("kind"))
         names = arrays.pop("scale_joints", None)
         scale_joints = None if names is None else tuple(names.tolist())
-        return BodyModel(**words, pose_basis=arrays.pop("pose_basis", None), scale_joints=scale_joints, **arrays)
+        return BodyModel(name=name, kind=kind, pose_basis=arrays.pop("pose_basis", None), scale_joints=scale_joints, **arrays)
     except (KeyError, TypeError, ValueError) as error:
         raise InputCorrupt("a damaged body model", got=str(error).splitlines()[0], path=path) from error

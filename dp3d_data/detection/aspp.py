@@ -37,5 +37,6 @@ class Aspp(nn.Module):
 
 def _branch(in_channels: int, channels: int, rate: int | None = None) -> tuple[nn.Module, nn.Module, nn.Module]:
     """Convolution (dilated where a rate is given), GroupNorm, ReLU."""
-    shape = {"kernel_size": 1} if rate is None else {"kernel_size": 3, "padding": rate, "dilation": rate}
-    return nn.Conv2d(in_channels, channels, bias=False, **shape), nn.GroupNorm(GROUPS, channels), nn.ReLU()
+    kernel, padding, dilation = (1, 0, 1) if rate is None else (3, rate, rate)
+    conv = nn.Conv2d(in_channels, channels, kernel, padding=padding, dilation=dilation, bias=False)
+    return conv, nn.GroupNorm(GROUPS, channels), nn.ReLU()

@@ -81,7 +81,7 @@ def _read_torch(path: Path) -> Any:
             expected = "tensors and plain containers"
             raise UnsafePickle("this file asks for more than tensors", got=reason, expected=expected, path=path) from None
         raise CheckpointError("not a whole file of weights", got=described(path), expected=EXPECTED, path=path) from error
-    except (*DAMAGE, RuntimeError, OSError) as error:
+    except DAMAGE as error:
         raise CheckpointError("not a whole file of weights", got=described(path), expected=EXPECTED, path=path) from error
 
 

@@ -19,7 +19,7 @@ def low_resolution(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
     """
     layer = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
     nn.init.normal_(layer.weight, std=0.001)
-    nn.init.zeros_(layer.bias)
+    layer.bias = nn.Parameter(torch.zeros(out_channels))
     return layer
 
 

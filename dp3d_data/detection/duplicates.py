@@ -28,7 +28,7 @@ def tightened(detection: RawDetection) -> RawDetection:
     parts = label(mask, np.ones((3, 3)))[0]
     sizes = np.bincount(parts[mask])
     kept = mask & (sizes >= SPECK * sizes.max())[parts]
-    x0, y0, x1, y1 = detection.region
+    x0, y0, x1, y1 = detection.region or detection.box
     edges = []
     for axis, start, end in ((0, x0, x1), (1, y0, y1)):
         filled = np.flatnonzero(kept.any(axis=axis))
@@ -58,7 +58,7 @@ def _coarse_mask(
     detection: RawDetection, low: Float[np.ndarray, "2"], high: Float[np.ndarray, "2"]
 ) -> Bool[np.ndarray, "grid grid"]:
     """The mask on a grid over a part of the photograph; what lies outside the detection's region is none of it."""
-    x0, y0, x1, y1 = detection.region
+    x0, y0, x1, y1 = detection.region or detection.box
     side = detection.coarse_segm.shape[-1]
     share = (np.arange(GRID) + 0.5) / GRID
     columns = (low[0] + share * (high[0] - low[0]) - x0) / max(x1 - x0, 1e-6) * side

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
@@ -117,7 +118,8 @@ class EfficientNetLite(Backbone):
         maps, levels = nn.functional.relu6(normed(self._conv_stem, self._bn0, images), inplace=True), {}
         names = {end: name for name, end in self.ends.items()}
         for number, block in enumerate(self._blocks):
-            learns = torch.is_grad_enabled() and block._project_conv.weight.requires_grad and maps.device.type == "cpu"
+            last: Any = block._project_conv
+            learns = torch.is_grad_enabled() and last.weight.requires_grad and maps.device.type == "cpu"
             with torch.autocast(maps.device.type, enabled=torch.is_autocast_enabled(maps.device.type) and not learns):
                 maps = block(maps.float() if learns else maps)
             if number in names:

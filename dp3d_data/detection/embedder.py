@@ -12,6 +12,8 @@ from dp3d_data.detection.spec import ModelSpec
 class MeshEmbedder(nn.Module):
     """One mesh: features [K, F] (Laplace-Beltrami eigenfunctions, not trained) and embeddings [F, D]."""
 
+    features: torch.Tensor
+
     def __init__(self, num_vertices: int, num_features: int, size: int) -> None:
         super().__init__()
         self.register_buffer("features", torch.zeros(num_vertices, num_features))

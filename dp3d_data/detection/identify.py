@@ -120,10 +120,10 @@ def as_trained(spec: ModelSpec, notes: Mapping) -> ModelSpec:
         CheckpointError: a size, shape or number of classes that no training has.
     """
     if "min_side" in notes:
-        sides = notes["min_side"], notes.get("max_side")
-        if not all(isinstance(side, int) for side in sides) or not SMALLEST <= sides[0] <= sides[1] <= LARGEST:
-            raise CheckpointError("these weights name no size of images", got=sides, expected=f"{SMALLEST} to {LARGEST} pixels")
-        spec = replace(spec, min_side=sides[0], max_side=sides[1])
+        low, high = notes["min_side"], notes.get("max_side")
+        if not isinstance(low, int) or not isinstance(high, int) or not SMALLEST <= low <= high <= LARGEST:
+            raise CheckpointError("these weights name no size of images", got=(low, high), expected=f"{SMALLEST} to {LARGEST} pixels")
+        spec = replace(spec, min_side=low, max_side=high)
     if "shape" in notes:
         spec = _of_shape(spec, notes["shape"])
     if "class_names" in notes:

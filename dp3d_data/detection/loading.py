@@ -58,9 +58,10 @@ def load_predictor(
     network = build_network(spec)
     fill(network, spec, checkpoint, path)
     mesh_of = {**spec.class_to_mesh, own_class: mesh} if mesh else {}
-    speed = {"precision": precision, "channels_last": channels_last, "compiled": compiled}
-    known = {"mesh_of": mesh_of, "template_hash": checkpoint.template_hash(mesh), "notes": checkpoint.notes}
-    return DensePredictor(network, spec, device=device, **known, **speed)
+    return DensePredictor(
+        network, spec, device=device, precision=precision, channels_last=channels_last, compiled=compiled,
+        mesh_of=mesh_of, template_hash=checkpoint.template_hash(mesh), notes=checkpoint.notes,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ class NonLocal(nn.Module):
         self.theta = nn.Conv2d(channels, inner, 1)
         self.phi = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.MaxPool2d(2))
         self.g = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.MaxPool2d(2))
-        self.W = nn.Sequential(nn.Conv2d(inner, channels, 1), nn.GroupNorm(GROUPS, channels))
-        nn.init.zeros_(self.W[1].weight)
-        nn.init.zeros_(self.W[1].bias)
+        self.W = nn.Sequential(nn.Conv2d(inner, channels, 1), norm := nn.GroupNorm(GROUPS, channels))
+        nn.init.zeros_(norm.weight)
+        nn.init.zeros_(norm.bias)
 
     def forward(self, features: Float[torch.Tensor, "n c h w"]) -> Float[torch.Tensor, "n c h w"]:
         """Same shape."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
@@ -17,11 +17,13 @@ from dp3d_data.detection.checkpoint import template_hash
 from dp3d_data.detection.classes import class_and_mesh
 from dp3d_data.detection.crops import SOURCE_SIDE, Square, crop_of, part_of_maps, region_of, square_of
 from dp3d_data.detection.duplicates import once, tightened
+from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.outputs import Outputs
 from dp3d_data.detection.passes import Image, LastPass, Pass, Prepared
 from dp3d_data.detection.resizing import network_size, resized
 from dp3d_data.detection.spec import ModelSpec
 from dp3d_data.errors import ShapeError, UsageError
+from dp3d_data.records import Box, as_box
 
 BOXES_AT_ONCE = 16
 SAME_BOX = 0.7  # overlap of two boxes of one animal, whatever their classes
@@ -43,13 +45,13 @@ class RawDetection:
         region: what the maps cover, xyxy in pixels of the photograph: the box, or more of the image around it.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
     class_id: int
     coarse_segm: Float[np.ndarray, "c side side"]
     embedding: Float[np.ndarray, "d side side"] | None = None
     charts: dict[str, Float[np.ndarray, "c side side"]] = field(default_factory=dict)
-    region: tuple[float, float, float, float] | None = None
+    region: Box | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "region", self.region or self.box)
@@ -81,7 +83,7 @@ class DensePredictor:
 
     def __init__(
         self,
-        network: torch.nn.Module,
+        network: Dp3dDenseRCNN,
         spec: ModelSpec,
         *,
         device: str = "cpu",
@@ -201,15 +203,14 @@ class DensePredictor:
 
     def _same_shape(self, photographs: list[Prepared], given, score, wanted) -> list[list[RawDetection]]:
         again = self.spec.crop_side > 0
-        own_maps = not again or any(boxes is None for boxes in given)
-        looked = self._last.of(photographs, score, partial(self._pass, photographs, score)) if own_maps else None
-        found = self._boxes(looked, given, photographs, score, wanted)
+        look = partial(self._last.of, photographs, score, partial(self._pass, photographs, score))
+        found = self._boxes(look, given, photographs, score, wanted)
         placed = [
             boxes if boxes is not None else _clipped(one.boxes.cpu().numpy() / photograph.scale, photograph)
             for one, boxes, photograph in zip(found, given, photographs, strict=True)
         ]
         squares = [[square_of(box) for box in boxes] for boxes in placed] if again else None
-        maps = self._dense_again(photographs, squares) if squares else self._dense(looked.features, [one.boxes for one in found])
+        maps = self._dense_again(photographs, squares) if squares else self._dense(look().features, [one.boxes for one in found])
         answers, start = [], 0
         for number, (one, boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
             regions = [region_of(square, photograph.width, photograph.height) for square in squares[number]] if squares else boxes
@@ -236,9 +237,9 @@ class DensePredictor:
         pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
         return self.network.normalised(torch.from_numpy(pixels).to(self.device))
 
-    def _boxes(self, looked: Pass | None, given, photographs: list[Prepared], score, wanted) -> list[_Found]:
+    def _boxes(self, look: Callable[[], Pass], given, photographs: list[Prepared], score, wanted) -> list[_Found]:
         """Given boxes, or those of the box branch that are wanted."""
-        detected = [None] * len(given) if all(boxes is not None for boxes in given) else self._detected(looked)
+        detected = [None] * len(given) if all(boxes is not None for boxes in given) else self._detected(look())
         found = []
         for boxes, photograph, instances in zip(given, photographs, detected, strict=True):
             if boxes is not None:
@@ -287,8 +288,11 @@ class DensePredictor:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
     def _crop(self, photograph: Prepared, square: Square) -> Image:
+        if photograph.source is None:
+            raise ShapeError("a photograph prepared for another network", expected="what prepare of this predictor gives")
         scale = photograph.source.shape[1] / photograph.width
-        return crop_of(photograph.source, tuple(scale * value for value in square), self.spec.crop_side, self.spec.pixel_mean)
+        left, top, extent = square
+        return crop_of(photograph.source, (scale * left, scale * top, scale * extent), self.spec.crop_side, self.spec.pixel_mean)
 
     def _autocast(self) -> torch.autocast:
         kind = PRECISIONS[self.precision]
@@ -319,5 +323,4 @@ def _detection(
 ) -> RawDetection:
     own = {name: values[row] for name, values in maps.items()}
     coarse, embedding = own.pop("coarse_segm"), own.pop("embedding", None)
-    place, covered = (tuple(float(value) for value in each) for each in (box, region))
-    return RawDetection(place, float(found.scores[index]), int(found.classes[index]), coarse, embedding, own, covered)
+    return RawDetection(as_box(box), float(found.scores[index]), int(found.classes[index]), coarse, embedding, own, as_box(region))

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from dp3d_data.errors import UsageError
+from dp3d_data.records import Box, as_box
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class KnownObject:
         class_id: what it is.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     vertex_map: Int[np.ndarray, "H W"]
     score: float = 1.0
     class_id: int = 0
@@ -94,9 +95,9 @@ class SyntheticPredictor:
         objects = [one for one in self.known.get(image_key(image_bgr), []) if wanted is None or one.class_id in wanted]
         if boxes is None:
             return [self._answer(one.box, one) for one in objects if one.score >= score]
-        return [self._answer(tuple(map(float, box)), _most_overlapping(box, objects)) for box in boxes]
+        return [self._answer(as_box(box), _most_overlapping(box, objects)) for box in boxes]
 
-    def _answer(self, box: tuple[float, float, float, float], known: KnownObject | None) -> KnownDetection:
+    def _answer(self, box: Box, known: KnownObject | None) -> KnownDetection:
         x, y = int(box[0]), int(box[1])
         width, height = max(int(box[2] - box[0]), 1), max(int(box[3] - box[1]), 1)
         part = np.full((height, width), -1, dtype=np.int64)

@@ -12,7 +12,7 @@ from torch import nn
 
 from dp3d_data.detection.checkpoint import Checkpoint, read_checkpoint
 from dp3d_data.detection.identify import SHAPE, Shapes, matching_specs, nearest_spec
-from dp3d_data.detection.network import build_network
+from dp3d_data.detection.network import Dp3dDenseRCNN, build_network
 from dp3d_data.detection.non_local import NonLocal
 from dp3d_data.detection.spec import ModelSpec
 from dp3d_data.errors import CheckpointError, WeightsMismatch
@@ -23,7 +23,7 @@ CONSTANTS = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator.cel
 SHOWN = 3
 
 
-def load_weights(network: nn.Module, spec: ModelSpec, path: str | Path) -> Checkpoint:
+def load_weights(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path) -> Checkpoint:
     """Fill a network from a file, with no name missing, none too many and every shape right.
 
     Raises:
@@ -35,7 +35,7 @@ def load_weights(network: nn.Module, spec: ModelSpec, path: str | Path) -> Check
     return checkpoint
 
 
-def fill(network: nn.Module, spec: ModelSpec, checkpoint: Checkpoint, path: str | Path) -> None:
+def fill(network: Dp3dDenseRCNN, spec: ModelSpec, checkpoint: Checkpoint, path: str | Path) -> None:
     """Put weights that were read into a network.
 
     Raises:
@@ -55,7 +55,7 @@ def fill(network: nn.Module, spec: ModelSpec, checkpoint: Checkpoint, path: str 
     check_embeddings(network, spec, path)
 
 
-def fill_grown(network: nn.Module, spec: ModelSpec, checkpoint: Checkpoint, path: str | Path) -> None:
+def fill_grown(network: Dp3dDenseRCNN, spec: ModelSpec, checkpoint: Checkpoint, path: str | Path) -> None:
     """Put the weights of a smaller network into a larger one that begins as the same function (after Net2Net, Chen et al., 2016).
 
     Residual blocks that the weights lack begin by adding nothing; everything else must be there, as in `fill`.
@@ -101,7 +101,7 @@ def _few(names: list[str]) -> str:
 
 
 @torch.no_grad()
-def check_embeddings(network: nn.Module, spec: ModelSpec, path: str | Path) -> None:
+def check_embeddings(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path) -> None:
     """Vertex embeddings of every class are finite, of unit norm and not all equal: else every pixel becomes one vertex.
 
     Raises:
@@ -121,7 +121,7 @@ def check_embeddings(network: nn.Module, spec: ModelSpec, path: str | Path) -> N
         raise CheckpointError(f"the vertex embeddings of {mesh} say nothing", got=found, expected="unit vectors that differ", path=path)
 
 
-def save_weights(network: nn.Module, spec: ModelSpec, path: str | Path, **notes: Any) -> None:
+def save_weights(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path, **notes: Any) -> None:
     """Write half-precision weights with the names of network and meshes, the size of images, and the notes, as the templates' hashes."""
     half = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     half = {name: value.half() if value.is_floating_point() else value for name, value in half.items()}

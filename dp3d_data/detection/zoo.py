@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from dp3d_data.detection.spec import ModelSpec
 from dp3d_data.errors import UsageError
@@ -89,7 +90,7 @@ def find_spec(name: str) -> ModelSpec:
     raise UsageError(f"unknown model {name!r}", expected=" or ".join(near) or None, hint="dp3d-data zoo list")
 
 
-def _shape(name: str) -> dict[str, object]:
+def _shape(name: str) -> dict[str, Any]:
     """What a published name says of the network's shape."""
     return {"depth": 101 if "R_101" in name else 50, "head": "deeplab" if "_DL_" in name else "conv"}
 
@@ -121,7 +122,7 @@ def _chart(name: str, where: str) -> ModelSpec:
     return replace(spec, coarse_channels=15, decoder=False, pool_size=14) if name.endswith("_legacy") else spec
 
 
-def _small(name: str, mesh: str, vertices: int, note: str, **shape: object) -> ModelSpec:
+def _small(name: str, mesh: str, vertices: int, note: str, **shape: Any) -> ModelSpec:
     """The networks that this project trains: a narrow ResNet-18 with FPN, decoder and a dense head of four convolutions, or as told."""
     narrow = ModelSpec(
         name=name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from dp3d_data.limits import read_arrays
 Arrays = dict[str, np.ndarray]
 
 
-def cached_arrays(name: str, shapes: dict[str, tuple[int, ...]], compute: Callable[[], Arrays]) -> Arrays:
+def cached_arrays(name: str, shapes: Mapping[str, tuple[int, ...]], compute: Callable[[], Arrays]) -> Arrays:
     """The arrays stored under that name if they are whole and of these shapes, else computed and stored.
 
     Readers and writers may run at once: a file appears under its name complete, by renaming. A cache folder that

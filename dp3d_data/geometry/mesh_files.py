@@ -22,6 +22,7 @@ from dp3d_data.limits import DAMAGE
 
 SUFFIXES = (".obj", ".ply", ".glb")
 MOST_BYTES = 1_000_000_000
+_DAMAGE: tuple[type[Exception], ...] = (*DAMAGE, NameError)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def read_mesh(path: str | Path) -> Mesh:
         return _read_ply(path)
     except Dp3dError:
         raise
-    except (*DAMAGE, NameError) as error:
+    except _DAMAGE as error:
         got = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise InputCorrupt("this file is not a mesh", got=got, expected=f"a {path.suffix} mesh", path=path) from error
 
@@ -141,7 +142,7 @@ def write_mesh(template: Template, path: str | Path, source_units: bool = False)
     if path.suffix.lower() == ".obj":
         return _write_obj(path, vertices, template.faces)
     mesh = trimesh.Trimesh(vertices, template.faces, process=False)
-    return write_whole(path, lambda stream: stream.write(mesh.export(file_type=path.suffix.lower()[1:])))
+    return write_whole(path, lambda stream: mesh.export(stream, file_type=path.suffix.lower()[1:]))
 
 
 def axes_matrix(axes: str) -> Float[np.ndarray, "3 3"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -123,7 +124,7 @@ def _parents_first(parents: list[int]) -> list[int]:
     return sorted(range(len(parents)), key=lambda joint: (depth[joint], joint))
 
 
-def hinges_of(names: tuple[str, ...], parents: Int[np.ndarray, "J"]) -> dict[str, object]:
+def hinges_of(names: tuple[str, ...], parents: Int[np.ndarray, "J"]) -> dict[str, Any]:
     """The hinges of joints named as `rigged` names them: fields of a Skeleton. The root has none."""
     joints, axes, ranges, hinge_names = [], [], [], []
     for joint, name in enumerate(names):

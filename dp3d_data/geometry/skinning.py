@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from dp3d_data.errors import ShapeError, TemplateError
+from dp3d_data.errors import ShapeError
 from dp3d_data.geometry.skeleton import Skeleton
 from dp3d_data.geometry.template import Template
 
@@ -32,7 +32,7 @@ def pose_vertices(
         TemplateError: the template has no skeleton.
         ShapeError: not one rotation for each joint.
     """
-    skeleton = _skeleton(template)
+    skeleton = template.require_skeleton()
     rotations = np.asarray(local_rotations, dtype=np.float64)
     if rotations.shape[-3:] != (skeleton.num_joints, 3, 3) or rotations.ndim not in (3, 4):
         expected = f"[{skeleton.num_joints}, 3, 3] or a batch of it"
@@ -91,13 +91,6 @@ def axis_angle_matrices(axes: Float[np.ndarray, "H 3"], angles: Float[np.ndarray
     cross -= cross.transpose(0, 2, 1)
     sine, cosine = np.sin(angles)[..., None, None], np.cos(angles)[..., None, None]
     return np.eye(3) + sine * cross + (1 - cosine) * (cross @ cross)
-
-
-def _skeleton(template: Template) -> Skeleton:
-    if template.skeleton is None:
-        hint = "use a rigged template, such as the built-in dog, or a skinned GLB"
-        raise TemplateError("this template has no skeleton", got=template.name, hint=hint)
-    return template.skeleton
 
 
 def _full_scales(scales, poses: int, joints: int) -> Float[np.ndarray, "N J 3"]:

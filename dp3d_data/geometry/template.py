@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -33,7 +34,7 @@ class Template:
     faces: Int[np.ndarray, "F 3"]
     unit: str = "unknown"
     factor: float = 1.0
-    center: Float[np.ndarray, "3"] | None = None
+    center: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
     symmetry: Int[np.ndarray, "K"] | None = None
     skeleton: Skeleton | None = None
 
@@ -42,7 +43,7 @@ class Template:
         set_field(self, "vertices", np.ascontiguousarray(self.vertices, dtype=np.float32))
         set_field(self, "faces", np.ascontiguousarray(self.faces, dtype=np.int32))
         set_field(self, "factor", float(self.factor))
-        set_field(self, "center", np.zeros(3) if self.center is None else np.asarray(self.center, dtype=np.float64))
+        set_field(self, "center", np.asarray(self.center, dtype=np.float64))
         if self.vertices.ndim != 2 or self.faces.ndim != 2 or self.vertices.shape[1] != 3 or self.faces.shape[1] != 3:
             shapes = f"vertices {self.vertices.shape}, faces {self.faces.shape}"
             raise TemplateError("a template is a triangle mesh", got=shapes, expected="vertices [K, 3], faces [F, 3]")
@@ -80,9 +81,20 @@ class Template:
         digest.update(self.faces.astype("<i4").tobytes())
         return digest.hexdigest()[:16]
 
+    def require_skeleton(self) -> Skeleton:
+        """The skeleton.
+
+        Raises:
+            TemplateError: the template has none.
+        """
+        if self.skeleton is None:
+            hint = "use a rigged template, such as the built-in dog, or a skinned GLB"
+            raise TemplateError("this template has no skeleton", got=self.name, hint=hint)
+        return self.skeleton
+
     def save(self, path: str | Path) -> Path:
         """Write an .npz without pickles; same template, same bytes; the file appears whole or not at all."""
-        arrays = {
+        arrays: dict[str, Any] = {
             "format": np.array(FORMAT),
             "name": np.array(self.name, dtype=np.str_),
             "unit": np.array(self.unit, dtype=np.str_),

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from dp3d_data.synthesis.config import WorldConfig
 
 if TYPE_CHECKING:
-    from dp3d_data.synthesis.sample import SyntheticInstance, SyntheticScene, World
+    from dp3d_data.synthesis.sample import PicturedInstance, SyntheticInstance, SyntheticScene, World
 
-__all__ = ["SyntheticInstance", "SyntheticScene", "World", "WorldConfig"]
+__all__ = ["PicturedInstance", "SyntheticInstance", "SyntheticScene", "World", "WorldConfig"]
 
 
 def __getattr__(name: str):

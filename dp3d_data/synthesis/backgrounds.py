@@ -93,7 +93,7 @@ def outdoors(rng: np.random.Generator, size: int, elevation: float) -> Picture:
     picture[horizon:] = ground(rng, size, GROUNDS)[horizon:]
     if rng.random() < 0.35:
         paint_lines(rng, picture)
-    paint_shapes(rng, picture, rng.integers(0, 7), smallest=0.05, largest=0.5)
+    paint_shapes(rng, picture, int(rng.integers(0, 7)), smallest=0.05, largest=0.5)
     return picture
 
 
@@ -134,7 +134,7 @@ def indoors(rng: np.random.Generator, size: int, elevation: float) -> Picture:
         picture[horizon - max(size // 40, 1) : horizon] = rng.uniform(0.2, 0.95) * np.array([1, 0.97, 0.93])
     if rng.random() < 0.2:
         paint_lines(rng, picture)
-    paint_shapes(rng, picture, rng.integers(2, 10), smallest=0.1, largest=0.8, square=0.7)
+    paint_shapes(rng, picture, int(rng.integers(2, 10)), smallest=0.1, largest=0.8, square=0.7)
     return picture
 
 
@@ -153,7 +153,7 @@ def texture(rng: np.random.Generator, size: int, elevation: float) -> Picture:
     mix = rng.normal(0, 0.2, (3, 1)) + rng.normal(0, 0.07, (3, 3))
     fields = [pixel_octaves(rng, size, size, rng.uniform(2, 20), 4, fade=rng.uniform(0.4, 0.95)) for _ in range(3)]
     picture = np.clip(rng.uniform(0.15, 0.85) + rng.normal(0, 0.1, 3) + np.stack(fields, axis=2) @ mix, 0, 1).astype(np.float32)
-    paint_shapes(rng, picture, rng.integers(0, 12), smallest=0.05, largest=0.6)
+    paint_shapes(rng, picture, int(rng.integers(0, 12)), smallest=0.05, largest=0.6)
     return picture
 
 

@@ -159,7 +159,7 @@ def _along_neck(template: Template) -> Float[np.ndarray, "K"]:
     """Where each vertex lies along the line of the neck's joints, 0 at the first, 1 at the head; -9 without a neck."""
     skeleton = template.skeleton
     necks = [] if skeleton is None else [joint for joint, role in enumerate(joint_roles(skeleton)) if role == "neck"]
-    if len(necks) < 2:
+    if skeleton is None or len(necks) < 2:
         return np.full(template.num_vertices, -9.0)
     heads = np.asarray(skeleton.rest, dtype=np.float64)[:, :3, 3]
     axis = heads[necks[-1]] - heads[necks[0]]

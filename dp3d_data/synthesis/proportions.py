@@ -54,7 +54,7 @@ EYES = 0.5  # of the head's length, from the nose: where the muzzle begins
 
 def featured(template: Template, proportions: Proportions) -> Float[np.ndarray, "K 3"]:
     """The rest vertices with the features of one animal."""
-    points, share = template.vertices.astype(np.float64), role_weights(template.skeleton)
+    points, share = template.vertices.astype(np.float64), role_weights(template.require_skeleton())
     head = share["head"] + share["jaw"]
     points = _muzzled(points, head, proportions.muzzle)
     points = _bellied(points, share["trunk"], proportions.waist)
@@ -247,8 +247,9 @@ def fluffed(
     if proportions.fluff <= 0:
         return vertices
     lumps = 0.7 + 0.3 * noise(template.vertices, 14.0) + 0.2 * noise(template.vertices, 37.0)
-    longest = np.array([proportions.fur.get(role, 0.25) for role in joint_roles(template.skeleton)])
-    length = proportions.fluff * lumps * (np.asarray(template.skeleton.weights) @ longest)
+    skeleton = template.require_skeleton()
+    longest = np.array([proportions.fur.get(role, 0.25) for role in joint_roles(skeleton)])
+    length = proportions.fluff * lumps * (np.asarray(skeleton.weights) @ longest)
     hanging = np.clip(0.4 - normals[:, 2], 0, 1) * proportions.sag
     moved = normals * (1 - 0.5 * hanging)[:, None] - np.array([0.5, 0, 1.0]) * hanging[:, None]
     return (vertices + length[:, None] * moved).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -61,11 +62,20 @@ class SyntheticInstance:
 
 
 @dataclass(frozen=True)
+class PicturedInstance(SyntheticInstance):
+    """One animal of an image that was rendered."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    mask: Bool[np.ndarray, "H W"]
+    vertex_map: Int[np.ndarray, "H W"]
+
+
+@dataclass(frozen=True)
 class SyntheticScene:
     """An image and the animals in it, the one that the scene was made for first; their masks do not overlap."""
 
     image: UInt8[np.ndarray, "H W 3"]
-    animals: tuple[SyntheticInstance, ...]
+    animals: tuple[PicturedInstance, ...]
 
 
 @dataclass(frozen=True)
@@ -130,7 +140,8 @@ class World:
         if render_image:
             return self.scene(index).animals[0]
         staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
-        return self._instance(index, self._group(index), staging, None, None, None, staging.visible)
+        told = self._told(index, self._group(index), staging, staging.visible)
+        return SyntheticInstance(image=None, mask=None, vertex_map=None, **told)
 
     def scene(self, index: int) -> SyntheticScene:
         """The image of instance `index` with every animal in it: a share `companions` of the images shows more than one."""
@@ -184,7 +195,7 @@ class World:
         own = replace(self.template, vertices=featured(self.template, proportions).astype(np.float32))
         coat = random_coat(rng)
         coat = replace(coat, strands=coat.strands + 5 * proportions.fluff)  # long hair shows its strands
-        return Identity(proportions, own, joint_scales(self.template.skeleton, proportions), coat, SolidNoise(rng))
+        return Identity(proportions, own, joint_scales(self.template.require_skeleton(), proportions), coat, SolidNoise(rng))
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
@@ -193,7 +204,7 @@ class World:
         """Pose the animal, look at it from somewhere."""
         faces, config = self.template.faces, self.config
         view, toward = random_view(rng)
-        pose = random_pose(rng, self.template.skeleton, identity.proportions, self.kinds, config.bending, toward)
+        pose = random_pose(rng, self.template.require_skeleton(), identity.proportions, self.kinds, config.bending, toward)
         posed = pose_vertices(identity.template, pose.local_rotations, identity.scales)
         posed = fluffed(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
         rotation = view @ pose.stance
@@ -235,7 +246,8 @@ class World:
             mask, vertex_map = one.hits.mask & ~hidden, np.where(hidden, -1, one.hits.vertex_map(faces))
             cells = np.clip(np.floor(one.staging.points[:, :2]).astype(int), 0, size - 1)
             visible = one.staging.visible & ~hidden[cells[:, 1], cells[:, 0]]
-            animals[one.group] = self._instance(index, one.group, one.staging, image, mask, vertex_map, visible)
+            told = self._told(index, one.group, one.staging, visible, mask)
+            animals[one.group] = PicturedInstance(image=image, mask=mask, vertex_map=vertex_map, **told)
             hidden = hidden | one.hits.mask
         return SyntheticScene(image, tuple(animals[one.group] for one in (first, *others)))
 
@@ -265,15 +277,13 @@ class World:
         slope = max(float(light.sun @ light.up), 0.35)
         return (staging.points - (height / slope)[:, None] * light.sun)[:, :2]
 
-    def _instance(self, index: int, group: str, staging: Staging, image, mask, vertex_map, visible) -> SyntheticInstance:
+    def _told(self, index: int, group: str, staging: Staging, visible: np.ndarray, mask: np.ndarray | None = None) -> dict[str, Any]:
+        """What is known of an animal beside its pixels, by the names of SyntheticInstance."""
         camera = staging.camera
-        return SyntheticInstance(
+        return dict(
             index=index,
             group=group,
             pose=staging.pose,
-            image=image,
-            mask=mask,
-            vertex_map=vertex_map,
             box=_tight_box(mask, staging.points[visible, :2]),
             keypoints=staging.points[:, :2].astype(np.float32),
             visible=visible,
@@ -298,7 +308,7 @@ def _tight_box(mask: np.ndarray | None, points: np.ndarray) -> Float[np.ndarray,
 
 def _chosen_kinds(poses: str, template: Template) -> tuple[str, ...]:
     """The kinds of poses that a setting names, separated by commas."""
-    chosen, known = tuple(filter(None, (word.strip() for word in poses.split(",")))), pose_kinds(template.skeleton)
+    chosen, known = tuple(filter(None, (word.strip() for word in poses.split(",")))), pose_kinds(template.require_skeleton())
     for kind in chosen:
         if kind not in known:
             raise UsageError(f"no such kind of pose of {template.name}", got=kind, expected="some of " + ", ".join(known))

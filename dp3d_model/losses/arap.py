@@ -74,12 +74,12 @@ class _Strain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, posed, rest, rings, rotations, middle, chosen, epsilon):
-        sides = [_Side(posed, ctx.needs_input_grad[0]), _Side(rest, ctx.needs_input_grad[1])]
+        moved, still = _Side(posed, ctx.needs_input_grad[0]), _Side(rest, ctx.needs_input_grad[1])
         mass = len(posed) * rings.weights[middle].sum()
         total = posed.new_zeros(())
         for centres in _alike(rings, middle, len(posed)):
-            total += _strain_of(_Chunk(rings, centres, chosen), *sides, rotations, epsilon, mass)
-        ctx.save_for_backward(*(side.gradient() for side in sides))
+            total += _strain_of(_Chunk(rings, centres, chosen), moved, still, rotations, epsilon, mass)
+        ctx.save_for_backward(moved.gradient(), still.gradient())
         return total / mass
 
     @staticmethod

@@ -59,7 +59,8 @@ def test_numpy_load_reads_no_pickles():
 def test_files_are_written_by_the_one_writer():
     """Whole or not at all, with one error for a full disk: dp3d_data/files.py; buffers and its streams may be filled anywhere."""
     direct = (r"\.write_text\(", r"\.write_bytes\(", r"np\.savez(_compressed)?\((?!stream|s,|')", r"savefig\((?!stream)",
-              r"open\([^)]*[\"'][wax]b?\+?b?[\"']", r"ParquetWriter\((?!stream)", r"\.export\((?!file_type)", r"os\.replace\(|\.rename\(",
+              r"open\([^)]*[\"'][wax]b?\+?b?[\"']", r"ParquetWriter\((?!stream)", r"\.export\((?!file_type|stream)",
+                  r"os\.replace\(|\.rename\(",
               r"pq\.write_table\([^\n]*?, (?!stream|buffer)\w*(path|folder|out)", r"torch\.save\((?!content, stream)")  # fmt: skip
     words = re.compile("|".join(direct))
     pictures = re.compile(r"\.save\((?!stream|buffer)[^)]*(quality|\"PNG\"|\"JPEG\")")

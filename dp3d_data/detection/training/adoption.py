@@ -133,8 +133,9 @@ def mean_field(blank: Field, sights: Iterable[Sight]) -> Field:
     """The smooth field nearest to the mean embedding seen at each true vertex: a start where there are no landmarks."""
     total, count = np.zeros((len(blank.functions), blank.coefficients.shape[1])), np.zeros(len(blank.functions))
     for sight in sights:
-        np.add.at(total, sight.vertices, unit(sight.embeddings))
-        np.add.at(count, sight.vertices, 1)
+        if sight.vertices is not None:
+            np.add.at(total, sight.vertices, unit(sight.embeddings))
+            np.add.at(count, sight.vertices, 1)
     means, weights = total / np.maximum(count, 1)[:, None], count / max(count.sum(), 1)
     return replace(blank, coefficients=smooth_field(means, weights, blank.functions, blank.eigenvalues, ridge=1e-3))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
-from torch import nn
 
+from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.training.losses import SoftTargets, soft_embedding_loss
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.laplacian import laplace_beltrami
@@ -17,7 +17,7 @@ FIT_VERTICES = 512
 FIT_RATE = 0.02
 
 
-def use_spectrum(network: nn.Module, template: Template, mesh: str) -> None:
+def use_spectrum(network: Dp3dDenseRCNN, template: Template, mesh: str) -> None:
     """Give the embedder the template's Laplace-Beltrami functions, each of unit mean square (ours)."""
     features = network.roi_heads.embedder.features(mesh)
     _, functions = laplace_beltrami(template, features.shape[1])
@@ -25,7 +25,7 @@ def use_spectrum(network: nn.Module, template: Template, mesh: str) -> None:
     features.copy_(scaled / scaled.square().mean(dim=0, keepdim=True).sqrt())
 
 
-def fit_field(network: nn.Module, mesh: str, targets: SoftTargets, sigma: float, seed: int) -> float:
+def fit_field(network: Dp3dDenseRCNN, mesh: str, targets: SoftTargets, sigma: float, seed: int) -> float:
     """Fit the embedder to the soft targets of its own vertices, before any image is seen (ours); returns the last loss.
 
     Random embeddings of equal weight in every Laplace-Beltrami function are rough, stay rough, and make neighbouring
@@ -55,7 +55,7 @@ def fit_field(network: nn.Module, mesh: str, targets: SoftTargets, sigma: float,
     return value
 
 
-def align_field(network: nn.Module, template: Template, other: Template) -> None:
+def align_field(network: Dp3dDenseRCNN, template: Template, other: Template) -> None:
     """Give a template the embeddings that another one has in the same places, in place (ours).
 
     Places are shares of the rest pose's box, in which a nose is foremost and feet are lowest in every four-legged animal. So both

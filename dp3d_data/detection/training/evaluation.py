@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from dp3d_data.detection.training.metrics import average_precision, box_overlaps, mask_overlap, match_detections, share_within, summary
 from dp3d_data.detection.training.readout import placed_keypoints
+from dp3d_data.errors import ShapeError
 from dp3d_data.matching import VertexIndex, match_detection, view_of
 
 AP_OVERLAP = 0.5
@@ -34,6 +35,16 @@ class TrueObject:
     groups: tuple[str, ...] = ()
     named: Float[np.ndarray, "n 3"] | None = None
     name: str = ""
+
+    def annotated(self) -> Float[np.ndarray, "n 3"]:
+        """Its annotated keypoints.
+
+        Raises:
+            ShapeError: it has none.
+        """
+        if self.named is None:
+            raise ShapeError("an object without annotated keypoints", got=self.name)
+        return self.named
 
 
 @dataclass
@@ -61,8 +72,8 @@ class Marks:
 
     def place(self, places: Float[np.ndarray, "n 2"], truth: TrueObject) -> None:
         """Mark where the annotated keypoints were placed."""
-        errors = np.linalg.norm(places - truth.named[:, :2], axis=1) / np.sqrt(max(truth.mask.sum(), 1))
-        self.places, self.named = places, np.where(np.isnan(self.named), np.nan, errors)
+        errors = np.linalg.norm(places - truth.annotated()[:, :2], axis=1) / np.sqrt(max(truth.mask.sum(), 1))
+        self.places, self.named = places, errors if self.named is None else np.where(np.isnan(self.named), np.nan, errors)
 
 
 @dataclass
@@ -218,7 +229,7 @@ def compare(
     marks.found, marks.mask_overlap = True, mask_overlap(vertices >= 0, truth.mask)
     if geodesics is None:
         return
-    if marks.named is not None and dense.mask.any():
+    if marks.named is not None and named_vertices is not None and dense.mask.any():
         marks.place(placed_keypoints(dense, named_vertices, geodesics), truth)
     if truth.vertex_map is None:
         return

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from dp3d_data.detection import DensePredictor, ModelSpec
+from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.training.evaluation import TrueObject, examine
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.renders import HELD_OUT, training_world
@@ -33,7 +33,7 @@ def scenes_with_truth(template: Template, seed: int, size: int, count: int) -> I
         yield np.ascontiguousarray(scene.image[:, :, ::-1]), truth
 
 
-def held_out_measures(network: torch.nn.Module, start: Start, template: Template, config: TrainCseConfig) -> dict[str, float]:
+def held_out_measures(network: Dp3dDenseRCNN, start: Start, template: Template, config: TrainCseConfig) -> dict[str, float]:
     """The measures of `examine` of a copy of the network on `config.evaluate_images` images."""
     mesh_of = {**start.spec.class_to_mesh, **start.learned}
     predictor = DensePredictor(copy.deepcopy(network), start.spec, device=config.device, mesh_of=mesh_of)

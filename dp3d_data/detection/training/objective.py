@@ -9,6 +9,9 @@ from jaxtyping import Float, Int
 from torch import nn
 from torchvision.ops import roi_align
 
+from dp3d_data.detection.embedder import Embedder
+from dp3d_data.detection.network import Dp3dDenseRCNN
+from dp3d_data.detection.outputs import EmbeddingOutputs
 from dp3d_data.detection.training.cropping import Crops
 from dp3d_data.detection.training.losses import (
     SoftTargets,
@@ -23,6 +26,7 @@ from dp3d_data.detection.training.losses import (
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import Start
 from dp3d_data.detection.training.stream import Batch
+from dp3d_data.errors import UsageError
 
 Tensor = torch.Tensor
 Losses = dict[str, Float[Tensor, ""]]
@@ -47,7 +51,7 @@ def masks_in_boxes(
 
 
 def step_losses(
-    network: nn.Module,
+    network: Dp3dDenseRCNN,
     batch: Batch,
     targets: Targets,
     start: Start,
@@ -89,11 +93,10 @@ def step_losses(
 
 
 def crop_losses(
-    network: nn.Module, crops: Crops, targets: Targets, start: Start, config: TrainCseConfig, rng: torch.Generator
+    network: Dp3dDenseRCNN, crops: Crops, targets: Targets, start: Start, config: TrainCseConfig, rng: torch.Generator
 ) -> Losses:
     """Losses of the second look at crops: weighted mask, its overlap, embeddings at the drawn points."""
-    with _mixed(config):
-        outputs = network.look_again(network.normalised(crops.images).contiguous(memory_format=torch.channels_last))
+    outputs = _second_look(network, crops.images, config)
     said, side = outputs.coarse_segm.float(), crops.images.shape[-1]
     size = said.shape[-1]
     masks, weights = (_averaged(one.float(), size) for one in (crops.masks, crops.weights))
@@ -109,21 +112,15 @@ def crop_losses(
 
 
 def mirror_losses(
-    network: nn.Module,
-    crops: Crops,
-    pixels: Float[Tensor, "points dim"],
-    targets: Targets,
-    start: Start,
-    config: TrainCseConfig,
+    network: Dp3dDenseRCNN, crops: Crops, pixels: Float[Tensor, "points dim"], targets: Targets, start: Start, config: TrainCseConfig
 ) -> Float[Tensor, ""]:
     """The mirror loss over the points of all meshes whose symmetry is known.
 
     Args:
         pixels: embeddings at the drawn points.
     """
-    side, images = crops.images.shape[-1], network.normalised(crops.images.flip(-1))
-    with _mixed(config):
-        maps = network.look_again(images.contiguous(memory_format=torch.channels_last)).embedding
+    side = crops.images.shape[-1]
+    maps = _second_look(network, crops.images.flip(-1), config).embedding
     whole = torch.tensor([0.0, 0, side, side], device=maps.device).expand(len(maps), 4)
     places = torch.stack([side - crops.points[:, 0], crops.points[:, 1]], dim=1)
     mirrored, class_of = at_points(maps.float(), whole, crops.owner, places), crops.classes[crops.owner]
@@ -135,6 +132,14 @@ def mirror_losses(
             own = mirror_loss(pixels[mine], mirrored[mine], field, mirror, config.embedding_sigma)
             total = total + own * mine.sum() / max(len(class_of), 1)
     return total
+
+
+def _second_look(network: Dp3dDenseRCNN, images: Tensor, config: TrainCseConfig) -> EmbeddingOutputs:
+    with _mixed(config):
+        outputs = network.look_again(network.normalised(images).contiguous(memory_format=torch.channels_last))
+    if not isinstance(outputs, EmbeddingOutputs):
+        raise UsageError("a network of charts has no embeddings to learn", expected="a CSE network")
+    return outputs
 
 
 def _averaged(maps: Float[Tensor, "n h w"], size: int) -> Float[Tensor, "n size size"]:
@@ -155,7 +160,7 @@ def mask_losses(
 
 
 def embedding_losses(
-    embedder: nn.Module,
+    embedder: Embedder,
     maps: Float[Tensor, "objects dim size size"],
     boxes: Float[Tensor, "objects 4"],
     classes: Int[Tensor, "objects"],

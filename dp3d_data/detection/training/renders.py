@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +21,9 @@ COMPANIONS = 0.2  # share of the images with more than one animal
 FOLDER = 1000  # images
 
 
-def training_world(template: Template, seed: int, size: int, **settings: str) -> World:
+def training_world(template: Template, seed: int, size: int, **settings: Any) -> World:
     """The world that a training with this seed learns from; seed + HELD_OUT is its held-out twin."""
-    fixed = {"identity_images": 1, "perspective": PERSPECTIVE, "companions": COMPANIONS}
+    fixed: dict[str, Any] = {"identity_images": 1, "perspective": PERSPECTIVE, "companions": COMPANIONS}
     return World(template, WorldConfig(seed=seed, size=size, **fixed, **settings))
 
 
@@ -44,10 +45,10 @@ class Renders:
     Processes may share it: an image appears whole or not at all.
     """
 
-    def __init__(self, template: Template, folder: str | Path, seed: int, size: int, **settings: str) -> None:
+    def __init__(self, template: Template, folder: str | Path, seed: int, size: int, **settings: Any) -> None:
         self.template, self.seed, self.size, self.settings = template, seed, size, settings
         config = WorldConfig(seed=seed, size=size, **settings)
-        code = [file_digest(path) for path in (*sorted(Path(world_package.__file__).parent.glob("*.py")), renderer.__file__)]
+        code = [file_digest(path) for path in (*sorted(Path(world_package.__file__).parent.glob("*.py")), Path(renderer.__file__))]
         recipe = fingerprint(plain(config), template.content_hash, PERSPECTIVE, COMPANIONS, code)
         self.folder = Path(folder) / f"{template.name}-{recipe}"
 

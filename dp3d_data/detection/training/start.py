@@ -12,6 +12,7 @@ from dp3d_data.detection import ModelSpec, build_network, find_spec, read_checkp
 from dp3d_data.detection.checkpoint import Checkpoint
 from dp3d_data.detection.classes import class_and_mesh
 from dp3d_data.detection.identify import as_trained, guess_spec, traits_of_spec, traits_of_state
+from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.training.embedding_field import align_field, fit_field, use_spectrum
 from dp3d_data.detection.training.kinds import Kind, class_names
 from dp3d_data.detection.training.losses import SoftTargets
@@ -28,7 +29,7 @@ OWN = {"trunk": ("roi_heads.densepose_", "roi_heads.embedder."), "network": ("ro
 class Start:
     """A network, what it is built from, and the mesh of each class that is matched; `mesh` is the first one's."""
 
-    network: torch.nn.Module
+    network: Dp3dDenseRCNN
     spec: ModelSpec
     learned: dict[int, str] = field(default_factory=dict)
 

@@ -136,9 +136,9 @@ class SyntheticBatches(Dataset):
         available = min(self.config.renders, FIRST + MORE * number)
         one = self.kinds[kind]
         picture = self.renders[kind].picture(int(rng.integers(max(1, round(available * one.share)))))
-        possible = self.config.mirror and (one.template.symmetry is not None or not one.matched)
-        if possible and rng.random() < 0.5:
-            picture = mirrored(picture, one.template.symmetry if one.matched else np.arange(one.template.num_vertices))
+        symmetry = one.template.symmetry if one.matched else np.arange(one.template.num_vertices)
+        if self.config.mirror and symmetry is not None and rng.random() < 0.5:
+            picture = mirrored(picture, symmetry)
         return kind, picture
 
     def _rng(self, *key: int) -> np.random.Generator:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from dp3d_data.config import fingerprint, plain
+from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.training.kinds import Kind
 from dp3d_data.detection.training.losses import SoftTargets, soft_targets
 from dp3d_data.detection.training.objective import step_losses
@@ -28,7 +29,7 @@ from dp3d_data.ranks import ALONE, Ranks
 from dp3d_data.torch_files import read_torch, write_torch
 
 Report = Callable[[int, dict[str, float], float], None]
-Score = Callable[[torch.nn.Module], dict[str, float]]
+Score = Callable[[Dp3dDenseRCNN], dict[str, float]]
 STATE_KINDS = {"recipe": str, "step": int, "network": dict, "average": dict, "optimiser": dict}
 
 
@@ -36,8 +37,8 @@ STATE_KINDS = {"recipe": str, "step": int, "network": dict, "average": dict, "op
 class TrainingState:
     """What a resumed run needs to go on as if it had never stopped."""
 
-    network: torch.nn.Module
-    average: torch.nn.Module
+    network: Dp3dDenseRCNN
+    average: Dp3dDenseRCNN
     optimiser: torch.optim.Optimizer
     step: int = 0
 
@@ -86,7 +87,7 @@ def learning_rate(config: TrainCseConfig, step: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def fresh_state(network: torch.nn.Module, config: TrainCseConfig) -> TrainingState:
+def fresh_state(network: Dp3dDenseRCNN, config: TrainCseConfig) -> TrainingState:
     """A state at step 0; biases and norms are not decayed, and the trunk learns at a rate of its own."""
     trunk = {id(one) for one in network.backbone.bottom_up.parameters()}
     groups = [
@@ -166,7 +167,7 @@ def one_step(
     rng = torch.Generator().manual_seed(number)
     with_boxes = state.step % config.box_every == 0
     losses = step_losses(state.network, batch, targets, start, config, rng, with_boxes=with_boxes)
-    total = sum(losses.values())
+    total = sum(losses.values(), torch.zeros(()))
     values = {name: float(value.detach()) for name, value in losses.items()} | {"total": float(total.detach())}
     if not math.isfinite(values["total"]):
         raise TrainingDiverged(f"the loss is not finite at step {state.step}", got=values, path=out)

