@@ -27,7 +27,7 @@ from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import start_of
 from dp3d_data.detection.training.stream import batches
 from dp3d_data.matching import VertexIndex, cycle_weights, integer_box, object_mask, resize_to
-from dp3d_model.config import TEST_TIME, preset
+from dp3d_model.config import preset, preset_values
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.trainer import Trainer
@@ -176,8 +176,9 @@ def lifting(machine: Machine) -> Iterator[Row]:
         surface = sphere(vertices)
         instances = world(surface, count)
         given = f"{count} instances of {vertices:,} vertices"
-        for name, changes in (("forward", {"refine_steps": 0}), ("optimised", TEST_TIME | {"refine_silhouette": 0.0})):
-            lifter = Lifter(surface, preset("quick", **changes)).eval().to(machine.device)
+        optimised = {"refine": preset_values("photographs")["refine"] | {"silhouette": 0.0}}
+        for name, changes in (("forward", {"refine.steps": 0}), ("optimised", optimised)):
+            lifter = Lifter(surface, preset("quick", changes)).eval().to(machine.device)
             seconds = machine.seconds(lambda lifter=lifter, some=instances: list(predict(lifter, some, count)))
             yield timing(f"lifter, {name}, {given}", seconds, f"{count / seconds:.4g} instances/s, with figures")
         for name, precision in (("quick", "float32"), ("quick", "bfloat16"), ("best", "float32"), ("stanford-dogs", "float32")):
@@ -188,7 +189,8 @@ def lifting(machine: Machine) -> Iterator[Row]:
 
 def lifting_step(machine: Machine, surface, instances, name: str, precision: str) -> float:
     """Seconds of one training step, without the reading of its batch."""
-    config = preset(name, batch=len(instances), steps=100, epochs=0, precision=precision, projection="orthographic", truth_weight=0.0)
+    optim = {"batch": len(instances), "steps": 100, "epochs": 0, "precision": precision}
+    config = preset(name, {"optim": optim, "model.projection": "orthographic", "loss.truth": 0.0})
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(surface, source_of(instances), config, folder, device=machine.device)
         batch = replace(instances, index=torch.arange(len(instances)), weights=instances.visible.float())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dp3d_data.run_lengths import encode_pixels
-from dp3d_model.config import TEST_TIME, preset
+from dp3d_model.config import preset, preset_values
 from dp3d_model.evaluation.evaluator import score_model
 from dp3d_model.export.gallery import part_weights
 from dp3d_model.lifting.model_file import load_model
@@ -19,17 +19,17 @@ from tests.gpu.devices import ELSEWHERE
 from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
 SURFACE = dataclasses.replace(toy_surface(), symmetry=torch.arange(len(toy_surface().vertices)).flip(0))
-SMALL = {"width": 32, "bottleneck": 16, "blocks": 2, "basis": 12, "batch": 16, "input_cells": 24}
+SMALL = {"model.width": 32, "model.bottleneck": 16, "model.blocks": 2, "model.basis": 12, "optim.batch": 16, "model.input_cells": 24}
 SETTINGS = {
-    "every loss": {"noise": "clipped", "facing_weight": 0.1, "outline_weight": 0.1, "dream_weight": 0.3, "shape_weight": 0.1},
-    "augmented": {"hide": 0.5, "shake": 0.02, "warp": 0.02, "turn": 30.0, "mirror": True},
-    "attention": {"encoder": "attention", "norm": "layer", "passes": 2},
-    "rotations": {"arap_rotations": "blended", "rotations": "log", "camera_steps": 2, "scale": "solved"},
-    "tree of parts": {"pivot": "joint", "prior_directions": 4, "micro_batch": 5, "drawn_rings": 0},
-    "perspective": {"projection": "perspective", "turn": 30.0, "keypoint_weights": True},
-    "truth": {"truth_weight": 1.0, "camera": "learned", "scale": "learned", "optimiser": "sgd"},
-    "mixed": {"precision": "bfloat16"},
-    "scaled": {"precision": "float16"},
+    "every loss": {"model.noise": "clipped", "loss.back_face": 0.1, "loss.silhouette": 0.1, "loss.cycle": 0.3, "loss.shape": 0.1},
+    "augmented": {"data.keypoint_dropout": 0.5, "data.keypoint_jitter": 0.02, "data.warp": 0.02, "data.rotation": 30.0, "data.mirror": True},
+    "attention": {"model.encoder": "attention", "model.norm": "layer", "model.passes": 2},
+    "model.rotations": {"loss.arap_rotations": "blended", "model.rotations": "log", "model.camera_steps": 2, "model.scale": "solved"},
+    "tree of parts": {"model.pivot": "joint", "model.prior_directions": 4, "optim.micro_batch": 5, "loss.drawn_rings": 0},
+    "perspective": {"model.projection": "perspective", "data.rotation": 30.0, "model.keypoint_weights": True},
+    "truth": {"loss.truth": 1.0, "model.camera": "learned", "model.scale": "learned", "optim.optimiser": "sgd"},
+    "mixed": {"optim.precision": "bfloat16"},
+    "scaled": {"optim.precision": "float16"},
 }
 
 
@@ -58,11 +58,11 @@ def losses_of(config, folder, device):
 @ELSEWHERE
 @pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
 def test_training_gives_the_losses_of_the_cpu(device, changes, tmp_path):
-    if device == "pretend" and changes.get("precision") == "float16":
+    if device == "pretend" and changes.get("optim.precision") == "float16":
         pytest.skip("the pretended device knows no loss scaling")
-    config = tiny(**changes)
+    config = tiny(changes)
     expected, found = losses_of(config, tmp_path / "cpu", "cpu"), losses_of(config, tmp_path / "there", device)
-    near = 1e-4 if config.precision == "float32" else 3e-2
+    near = 1e-4 if config.optim.precision == "float32" else 3e-2
     for one, other in zip(expected, found, strict=True):
         assert one == pytest.approx(other, rel=near, abs=near)
 
@@ -70,16 +70,16 @@ def test_training_gives_the_losses_of_the_cpu(device, changes, tmp_path):
 @ELSEWHERE
 @pytest.mark.parametrize("name", ["best", "photographs", "stanford-dogs", "fit", "c3dpo"])
 def test_presets_train(device, name, tmp_path):
-    short = {"steps": 2, "epochs": 0} if preset(name).network else {}
-    config = preset(name, **SMALL, **short)
+    short = {"optim.steps": 2, "optim.epochs": 0} if preset(name).model.network else {}
+    config = preset(name, SMALL | short)
     lifter = Trainer(SURFACE, source_of(world(), truth=True), config, tmp_path, device=device).run()
     assert lifter.functions.device.type == "cpu" and load_model(tmp_path).functions.device.type == "cpu"
 
 
-def lifter_on(device, **changes):
+def lifter_on(device, changes):
     """A model whose answers are not all alike, with a prior."""
     torch.manual_seed(0)
-    lifter = Lifter(SURFACE, tiny(prior_directions=4, noise="clipped", **changes))
+    lifter = Lifter(SURFACE, tiny({"model.prior_directions": 4, "model.noise": "clipped"}, changes))
     with torch.no_grad():
         for trunk in lifter.trunks:
             trunk.head.weight.normal_(std=0.02)
@@ -89,10 +89,11 @@ def lifter_on(device, **changes):
 
 
 @ELSEWHERE
-@pytest.mark.parametrize("changes", [{}, {"projection": "perspective"}, {"keypoint_weights": True, "drawn_rings": 0}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"model.projection": "perspective"}, {"model.keypoint_weights": True, "loss.drawn_rings": 0}], ids=str)
 def test_optimised_predictions_are_those_of_the_cpu(device, changes):
-    settings = TEST_TIME | {"refine_steps": 5} | changes
-    [expected], [found] = (list(predict(lifter_on(where, **settings), world())) for where in ("cpu", device))
+    settings = preset_values("photographs")["refine"]
+    settings = {f"refine.{name}": value for name, value in settings.items()} | {"refine.steps": 5} | changes
+    [expected], [found] = (list(predict(lifter_on(where, settings), world())) for where in ("cpu", device))
     for name, values in expected.arrays().items():
         np.testing.assert_allclose(getattr(found, name), values, rtol=2e-3, atol=2e-3, err_msg=name)
 

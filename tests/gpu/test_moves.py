@@ -11,7 +11,7 @@ from dp3d_data.detection.training.cropping import Crops
 from dp3d_data.detection.training.stream import batch_of
 from dp3d_data.loader import KeypointBatch, Loader
 from dp3d_model.bodies import BODIES
-from dp3d_model.config import PRESETS, preset
+from dp3d_model.config import EVALUATION_ONLY, preset, presets
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.losses.objective import Objective
 from tests.data.inference.small import SMALL, small_network
@@ -33,23 +33,23 @@ def left_behind(value, where="meta", path="", seen=None):
     return [name for key, one in members.items() for name in left_behind(one, where, f"{path}.{key}", seen)]
 
 
-@pytest.mark.parametrize("changes", [*SETTINGS.values(), *({"body": body} for body in BODIES)], ids=str)
+@pytest.mark.parametrize("changes", [*SETTINGS.values(), *({"model.body": body} for body in BODIES)], ids=str)
 def test_an_objective_moves_whole(changes):
-    objective = Objective(SURFACE, tiny(**changes))
+    objective = Objective(SURFACE, tiny(changes))
     assert left_behind(objective, "cpu") == [] and left_behind(objective) != []
     assert left_behind(objective.to("meta")) == []
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name in presets() if name not in EVALUATION_ONLY])
 def test_the_model_of_every_preset_moves_whole(name):
-    small = {"width": 32, "bottleneck": 16, "blocks": 2, "basis": 12}
-    assert left_behind(Objective(SURFACE, preset(name, **small)).to("meta")) == []
+    small = {"model.width": 32, "model.bottleneck": 16, "model.blocks": 2, "model.basis": 12}
+    assert left_behind(Objective(SURFACE, preset(name, small)).to("meta")) == []
 
 
 def test_batches_and_observations_move_whole():
     batch = next(iter(Loader(source_of(world(), truth=True), batch_size=4)))
     assert isinstance(batch, KeypointBatch) and left_behind(batch.to("meta")) == []
-    lifter = Objective(SURFACE, tiny(projection="perspective", keypoint_weights=True)).lifter
+    lifter = Objective(SURFACE, tiny({"model.projection": "perspective", "model.keypoint_weights": True})).lifter
     assert left_behind(lifter.normalise(batch)) != []
 
 

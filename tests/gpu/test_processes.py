@@ -74,11 +74,11 @@ def test_512_instances_of_7000_vertices_fit(device, name, most, tmp_path):
     surface = sphere(7000)
     instances = world(surface, 512)
     torch.cuda.reset_peak_memory_stats()
-    trainer = Trainer(surface, source_of(instances), preset(name, batch=512, steps=2, epochs=0), tmp_path, device=device)
+    trainer = Trainer(surface, source_of(instances), preset(name, {"optim": {"batch": 512, "steps": 2, "epochs": 0}}), tmp_path, device=device)
     lifter = trainer.run()
     print(f"{name}: training {torch.cuda.max_memory_allocated() / GIB:.1f} GiB")
     assert torch.cuda.max_memory_allocated() < most * GIB
-    lifter.config = preset(name, refine_steps=3)
+    lifter.config = preset(name, {"refine.steps": 3})
     assert sum(len(one.scale) for one in predict(lifter.to(device), instances, batch=512)) == 512
 
 

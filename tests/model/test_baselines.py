@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dp3d_model.config import PRESETS, preset
+from dp3d_model.config import preset, preset_values
 from dp3d_model.evaluation.evaluator import score_model
 from dp3d_model.lifting.model_file import load_model
 from dp3d_model.lifting.test_time import drawn_rings, own_reprojection, refined
@@ -76,12 +76,14 @@ def test_the_rings_of_a_step_are_drawn_by_the_step_alone():
 
 def test_the_numbers_of_c3dpo():
     one = preset("c3dpo")
-    assert (one.body, one.basis_shapes, one.rotations, one.camera, one.network_input) == ("basis", 10, "log", "learned", "keypoints")
-    assert (one.optimiser, one.momentum, one.learning_rate, one.batch) == ("sgd", 0.9, 0.001, 256)
-    assert (one.canonical_weight, one.canonical_copies, one.arap_weight, one.entropy_weight) == (1.0, 4, 0.0, 0.0)
-    own, recipe = PRESETS["c3dpo-adamw"], ("batch", "canonical_copies", "learning_rate")
-    assert {name: PRESETS["c3dpo"][name] for name in own if name not in recipe} == {name: own[name] for name in own if name not in recipe}
-    assert preset("c3dpo-adamw").optimiser == "adamw"
+    own = one.model
+    assert (own.body, own.basis_shapes, own.rotations, own.camera, own.network_input) == ("basis", 10, "log", "learned", "keypoints")
+    assert (one.optim.optimiser, one.optim.momentum, one.optim.learning_rate, one.optim.batch) == ("sgd", 0.9, 0.001, 256)
+    assert (one.loss.canonical, one.loss.canonical_copies, one.loss.arap, one.loss.entropy) == (1.0, 4, 0.0, 0.0)
+    own, recipe = preset_values("c3dpo-adamw"), ("optim.batch", "loss.canonical_copies", "optim.learning_rate")
+    paper = preset_values("c3dpo")
+    assert {name: paper[name] for name in own if name not in recipe} == {name: own[name] for name in own if name not in recipe}
+    assert preset("c3dpo-adamw").optim.optimiser == "adamw"
 
 
 def test_c3dpo_learns_a_body_without_a_template(tmp_path):

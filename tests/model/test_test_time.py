@@ -9,7 +9,7 @@ import torch
 from dp3d_data.config import changed
 from dp3d_data.geometry.renderer import silhouette
 from dp3d_data.run_lengths import encode_pixels
-from dp3d_model.config import TEST_TIME, preset
+from dp3d_model.config import preset
 from dp3d_model.evaluation.quality import agreement, silhouette_iou
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import evidence_of, predict
@@ -105,7 +105,7 @@ def test_the_body_moves_to_its_mask_and_keypoints_within_the_prior():
         shown = start.at(i).projected() * [1.15, 0.9, 1.0] + [12.0, -7.0, 0.0]
         masks.append(encode_pixels(silhouette(shown, faces, 256, 256)))
     world = replace(world, masks=tuple(masks))
-    lifter.config = replace(lifter.config, **TEST_TIME)
+    lifter.config = replace(lifter.config, refine=preset("photographs").refine)
     (end,) = predict(lifter, world)
     before, after = ([silhouette_iou(many.at(i).projected(), faces, masks[i]) for i in range(len(world))] for many in (start, end))
     assert np.mean(after) > np.mean(before) + 0.02
@@ -132,7 +132,7 @@ def test_instances_move_alone():
     lifter = lifter_with_prior(world)
     masks = tuple(encode_pixels(square(low=(10 + i, 20))) if i % 3 else None for i in range(24))
     world = replace(world, masks=masks, weights=torch.rand(24, world.keypoints.shape[1]) * world.visible)
-    lifter.config = replace(lifter.config, **TEST_TIME)
+    lifter.config = replace(lifter.config, refine=preset("photographs").refine)
     (together,) = predict(lifter, world)
     for i in (0, 7):
         (alone,) = predict(lifter, world.take([i]))

@@ -10,7 +10,7 @@ import torch
 
 from dp3d_data.config import changed, from_toml
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, TrainingDiverged, UsageError
-from dp3d_model.config import PRESETS, TrainConfig, preset
+from dp3d_model.config import EVALUATION_ONLY, TrainConfig, preset, presets
 from dp3d_model.evaluation.evaluator import score_model
 from dp3d_model.lifting.model_file import load_model
 from dp3d_model.losses.objective import Objective
@@ -295,11 +295,11 @@ def test_schedules():
     assert learning_rate(cosine, 99, 100) < 0.01 * cosine.learning_rate
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if preset(name).network])
+@pytest.mark.parametrize("name", [name for name in presets() if name not in EVALUATION_ONLY and preset(name).model.network])
 def test_every_preset_makes_a_step(name):
     small = {"model.width": 16, "model.bottleneck": 8, "model.blocks": 1, "model.basis": 8, "model.input_cells": 12}
     surface, world = toy_surface(), toy_instances(toy_surface(), 8)
-    objective = Objective(surface, preset(name, **small))
+    objective = Objective(surface, preset(name, small))
     seen = objective.lifter.normalise(world)
     losses = objective(seen, seen, torch.Generator().manual_seed(0))
     losses["total"].backward()
