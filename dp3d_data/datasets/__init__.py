@@ -250,3 +250,18 @@ def open_fits(name: str, options: DatasetOptions) -> HasFits:
     if not isinstance(found, HasFits):
         raise UsageError(f"the dataset {name!r} has no fits", expected=f"{type(found).__name__} with name and fits()")
     return found
+
+
+__all__ = [
+    "BadInstance",
+    "Dataset",
+    "DatasetOptions",
+    "HasCategories",
+    "HasCorrespondences",
+    "HasFits",
+    "HasImages",
+    "InstanceReader",
+    "ReadyInstance",
+    "open_fits",
+    "open_images",
+]

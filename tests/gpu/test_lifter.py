@@ -22,7 +22,7 @@ SURFACE = dataclasses.replace(toy_surface(), symmetry=torch.arange(len(toy_surfa
 SMALL = {"model.width": 32, "model.bottleneck": 16, "model.blocks": 2, "model.basis": 12, "optim.batch": 16, "model.input_cells": 24}
 SETTINGS = {
     "every loss": {"model.noise": "clipped", "loss.back_face": 0.1, "loss.silhouette": 0.1, "loss.cycle": 0.3, "loss.shape": 0.1},
-    "augmented": {"data.keypoint_dropout": 0.5, "data.keypoint_jitter": 0.02, "data.warp": 0.02, "data.rotation": 30.0, "data.mirror": True},
+    "augmented": {"data": {"keypoint_dropout": 0.5, "keypoint_jitter": 0.02, "warp": 0.02, "rotation": 30.0, "mirror": True}},
     "attention": {"model.encoder": "attention", "model.norm": "layer", "model.passes": 2},
     "model.rotations": {"loss.arap_rotations": "blended", "model.rotations": "log", "model.camera_steps": 2, "model.scale": "solved"},
     "tree of parts": {"model.pivot": "joint", "model.prior_directions": 4, "optim.micro_batch": 5, "loss.drawn_rings": 0},
@@ -89,7 +89,9 @@ def lifter_on(device, changes):
 
 
 @ELSEWHERE
-@pytest.mark.parametrize("changes", [{}, {"model.projection": "perspective"}, {"model.keypoint_weights": True, "loss.drawn_rings": 0}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"model.projection": "perspective"}, {"model.keypoint_weights": True, "loss.drawn_rings": 0}], ids=str
+)
 def test_optimised_predictions_are_those_of_the_cpu(device, changes):
     settings = preset_values("photographs")["refine"]
     settings = {f"refine.{name}": value for name, value in settings.items()} | {"refine.steps": 5} | changes

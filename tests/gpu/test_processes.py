@@ -74,7 +74,8 @@ def test_512_instances_of_7000_vertices_fit(device, name, most, tmp_path):
     surface = sphere(7000)
     instances = world(surface, 512)
     torch.cuda.reset_peak_memory_stats()
-    trainer = Trainer(surface, source_of(instances), preset(name, {"optim": {"batch": 512, "steps": 2, "epochs": 0}}), tmp_path, device=device)
+    config = preset(name, {"optim": {"batch": 512, "steps": 2, "epochs": 0}})
+    trainer = Trainer(surface, source_of(instances), config, tmp_path, device=device)
     lifter = trainer.run()
     print(f"{name}: training {torch.cuda.max_memory_allocated() / GIB:.1f} GiB")
     assert torch.cuda.max_memory_allocated() < most * GIB

@@ -1,5 +1,8 @@
 """The models to compare with: rigid template, per-instance fit, linear model and C3DPO, all through the one interface."""
 
+from functools import reduce
+from operator import or_
+
 import pytest
 import torch
 
@@ -11,15 +14,15 @@ from dp3d_model.networks.lifter import Lifter, reproject
 from dp3d_model.training.trainer import Trainer
 from tests.model.toy import TINY, source_of, toy_instances, toy_surface
 
-SMALL = {name: TINY[name] for name in ("width", "bottleneck", "blocks", "basis")}
+SMALL = {name: TINY[name] for name in ("model.width", "model.bottleneck", "model.blocks", "model.basis")}
 
 
-def small(name, changes):
-    return preset(name, (SMALL | changes))
+def small(name, *changes):
+    return preset(name, reduce(or_, changes, SMALL))
 
 
-def fit(**changes):
-    return small("fit", **({"model.parts": 4, "refine.steps": 40} | changes))
+def fit(*changes):
+    return small("fit", {"model.parts": 4, "refine.steps": 40}, *changes)
 
 
 @pytest.mark.parametrize("name", ["rigid", "fit"])
@@ -59,7 +62,7 @@ def test_no_instance_depends_on_the_others_of_its_batch(changes):
     surface = toy_surface()
     world = toy_instances(surface, 12, bend=0.5)
     world.visible[3, 40:] = False
-    lifter = Lifter(surface, fit(**changes)).eval()
+    lifter = Lifter(surface, fit(changes)).eval()
     together = refined(lifter, lifter.normalise(world)).posed
     for chosen in ([3], [7, 3, 0]):
         some = world.take(chosen)

@@ -36,7 +36,7 @@ def test_posing_agrees_with_the_loop():
 def test_every_body_keeps_the_contract(name):
     """Numbers give shapes with a motion from rest to posed; single vertices, single instances and gradients agree with the whole."""
     surface = toy_surface()
-    body = make_body(surface, tiny(body=name)).eval()
+    body = make_body(surface, tiny({"model.body": name})).eval()
     numbers = (0.1 * torch.randn(3, body.size, generator=torch.Generator().manual_seed(0))).requires_grad_()
     shape, chosen = body(numbers), torch.tensor([2, 3, 70])
     assert shape.posed.shape == shape.rest.shape == (3, len(surface.vertices), 3)

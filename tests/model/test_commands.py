@@ -92,7 +92,7 @@ def test_the_three_commands_follow_each_other_without_paths(workspace):
 
 
 def test_a_log_file_shows_how_far_a_training_is(workspace, monkeypatch):
-    monkeypatch.setattr("dp3d_model.commands.train.SILENCE", 0.0)
+    monkeypatch.setattr("pipelines.cli.train.SILENCE", 0.0)
     lines = [line for line in run(*TRAIN).output.splitlines() if line.startswith("  step ")]
     assert [line.split(" · ")[0] for line in lines] == [f"  step {step} of 6" for step in range(1, 7)] and "loss" in lines[0]
 

@@ -9,8 +9,8 @@ from dp3d_model.networks.lifter import Lifter
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 
-def lifted_world(**changes):
-    surface, config = toy_surface(), tiny(changes)
+def lifted_world(*changes):
+    surface, config = toy_surface(), tiny(*changes)
     lifter = Lifter(surface, config)
     with torch.no_grad():
         for trunk in lifter.trunks:

@@ -31,10 +31,10 @@ from tests.references.model import pinhole_by_loop, place_by_loop, placement_by_
 SURFACE = toy_surface()
 
 
-def stirred(changes):
+def stirred(*changes):
     """A lifter whose network says something."""
     torch.manual_seed(0)
-    lifter = Lifter(SURFACE, tiny({"model.projection": "perspective"} | changes)).eval()
+    lifter = Lifter(SURFACE, tiny({"model.projection": "perspective"}, *changes)).eval()
     torch.nn.init.normal_(lifter.trunks[0].head.weight, std=0.03)
     return lifter
 

@@ -31,7 +31,7 @@ from tests.model.toy import tiny, toy_surface
 torch.set_num_threads(1)
 ranks, device = join_ranks("cpu")
 surface = toy_surface()
-trainer = Trainer(surface, source(surface), tiny(**SETTINGS), Path(sys.argv[1]), device=device, ranks=ranks)
+trainer = Trainer(surface, source(surface), tiny(SETTINGS), Path(sys.argv[1]), device=device, ranks=ranks)
 trainer.resume()
 trainer.run()
 leave_ranks()

@@ -49,11 +49,11 @@ def test_no_mask_at_all_is_no_silhouette():
     assert float(empty.outside(torch.ones(1, 3, 2)).sum()) == 0
 
 
-def lifter_with_prior(world, **changes):
+def lifter_with_prior(world, *changes):
     """A network whose answers differ, and the prior of them."""
     surface = toy_surface()
     torch.manual_seed(0)
-    lifter = Lifter(surface, tiny({"model.prior_directions": 8, "model.scale": "learned"} | changes)).eval()
+    lifter = Lifter(surface, tiny({"model.prior_directions": 8, "model.scale": "learned"}, *changes)).eval()
     for parameter in lifter.trunks.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape)
     with torch.no_grad():
@@ -63,7 +63,7 @@ def lifter_with_prior(world, **changes):
 
 def test_the_start_is_the_mean_of_answers_to_halves_that_are_the_same_in_every_batch():
     world = toy_instances(toy_surface(), 24)
-    lifter = lifter_with_prior(world, refine_steps=1, refine_rate=0.0)
+    lifter = lifter_with_prior(world, {"refine.steps": 1, "refine.learning_rate": 0.0})
     seen = lifter.normalise(world)
     parts = list(halves(seen))
     shown = torch.stack([part.visible for part in parts]).float()

@@ -291,8 +291,8 @@ def test_schedules():
     assert learning_rate(step, 0, 100) == learning_rate(step, 79, 100) == 0.003
     assert learning_rate(step, 80, 100) == pytest.approx(0.0003)
     cosine = tiny({"optim.warmup": 9})
-    assert learning_rate(cosine, 0, 100) == pytest.approx(0.1 * cosine.learning_rate)
-    assert learning_rate(cosine, 99, 100) < 0.01 * cosine.learning_rate
+    assert learning_rate(cosine, 0, 100) == pytest.approx(0.1 * cosine.optim.learning_rate)
+    assert learning_rate(cosine, 99, 100) < 0.01 * cosine.optim.learning_rate
 
 
 @pytest.mark.parametrize("name", [name for name in presets() if name not in EVALUATION_ONLY and preset(name).model.network])
@@ -315,7 +315,7 @@ def test_the_supplements_numbers():
     assert given == (10, 32.0, 5, "sgd", 0.99, 0.001, 0.003, 512)
     weights = (dogs.loss.canonical, dogs.loss.arap, dogs.loss.entropy)
     assert weights == (0.1, 0.3, 0.001)
-    assert [preset(name).epochs for name in ("human36m", "up3d", "stanford-dogs", "lvis")] == [20, 100, 200, 1000]
+    assert [preset(name).optim.epochs for name in ("human36m", "up3d", "stanford-dogs", "lvis")] == [20, 100, 200, 1000]
 
 
 def test_a_data_set_for_evaluation_alone_names_the_preset_to_train():

@@ -199,7 +199,7 @@ def test_the_commands_take_the_same_list(world, tmp_path, monkeypatch):
     own = f"--images {world / 'img'} --template {world / 'meshes'} --score 0.05 --min-vertices 1 --workers 1"
     told = typed(f"extract {own} --category lvis-animals")
     assert "6/6" in told and told.count("6 images = ") == 9 and "next: dp3d-data build-shards --category lvis-animals" in told
-    told = typed("build-shards --category lvis-animals --min-visible-vertices 1 --max-spread 9 --max-edges 4 --min-visible-area 0")
+    told = typed("build-shards --category lvis-animals --min-visible-vertices 1 --set max_spread=9 --set max_edges=4 --min-visible-area 0")
     built = [name for name in NINE if (workspace(name) / "shards/manifest.json").is_file()]
     assert built and sorted(built + [name for name in NINE if f"{name}: left out: no instance" in told]) == sorted(NINE)
     assert "0 of 6 images to do" in typed(f"extract {own} --category dog,cow --dry-run")

@@ -62,7 +62,7 @@ def report(tmp_path_factory):
     root = tmp_path_factory.mktemp("dog")
     folders = [written(root / kind, kind) for kind in COUNT]
     words = [word for folder in folders for word in ("--input", str(folder))]
-    words += ["--out", str(root / "shards"), "--min-score", "0.4", "--min-visible-vertices", "70"]
+    words += ["--out", str(root / "shards"), "--set", "min_score=0.4", "--min-visible-vertices", "70"]
     built = CliRunner().invoke(main, ["build-shards", *words])
     assert built.exit_code == 0, built.output
     figures, draw = [], page.plot
