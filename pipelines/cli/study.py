@@ -115,7 +115,7 @@ def _learnt(figure: str, config: RobustnessConfig, folder: Path) -> None:
     from dp3d_model.experiments import robustness as work
     from dp3d_model.experiments.figures import draw_halves
 
-    opened, recipe = _opened(config, folder, fields=("names",)), config.recipe()
+    opened, recipe = _opened(config, folder, fields=("ids",)), config.recipe()
     test, tell = (opened.test, opened.test_identity), opened.report.say
     with opened.report.progress():
         if figure == "lower-half":

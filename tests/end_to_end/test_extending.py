@@ -83,7 +83,8 @@ def test_fits_of_ones_own(package, photos, tmp_path):
 
 def test_a_body_of_ones_own(package, tmp_path):
     shards = make_shards(tmp_path, make_template("blob", *blob()))
-    words = ["--set", "model.body=stretched", "--steps", 2, "--batch", 4, "--shards", shards, "--out", tmp_path / "model", "--device", "cpu"]
+    words = ["--set", "model.body=stretched", "--steps", 2, "--batch", 4, "--device", "cpu"]
+    words += ["--shards", shards, "--out", tmp_path / "model"]
     finished = run(package, "dp3d_model", "train", *words)
     assert finished.returncode == 0, finished.stderr
     assert (tmp_path / "model" / "model.pt").is_file()
