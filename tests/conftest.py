@@ -17,10 +17,11 @@ CHECKED = [
     "dp3d_data.shards.table",
     "dp3d_data.detection.training.losses",
     "dp3d_data.detection.training.metrics",
-    *(
-        f"dp3d_model.{name}"
-        for name in "arap blendshapes camera canonicaliser lifter losses metrics observation parts posing rotation_fit trunk".split()
-    ),
+    "dp3d_model.geometry",
+    "dp3d_model.bodies",
+    "dp3d_model.losses",
+    "dp3d_model.networks",
+    "dp3d_model.evaluation.metrics",
 ]
 _hook = install_import_hook(CHECKED, "typeguard.typechecked")
 
