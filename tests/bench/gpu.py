@@ -27,7 +27,7 @@ from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import start_of
 from dp3d_data.detection.training.stream import batches
 from dp3d_data.matching import VertexIndex, cycle_weights, integer_box, object_mask, resize_to
-from dp3d_model.config import preset, preset_values
+from dp3d_model.config import preset
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.trainer import Trainer
@@ -176,7 +176,7 @@ def lifting(machine: Machine) -> Iterator[Row]:
         surface = sphere(vertices)
         instances = world(surface, count)
         given = f"{count} instances of {vertices:,} vertices"
-        optimised = {"refine": preset_values("photographs")["refine"] | {"silhouette": 0.0}}
+        optimised = {"refine": asdict(preset("photographs").refine) | {"silhouette": 0.0}}
         for name, changes in (("forward", {"refine.steps": 0}), ("optimised", optimised)):
             lifter = Lifter(surface, preset("quick", changes)).eval().to(machine.device)
             seconds = machine.seconds(lambda lifter=lifter, some=instances: list(predict(lifter, some, count)))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from dp3d_data.config import changed
 from dp3d_data.run_lengths import encode_pixels
-from dp3d_model.config import preset, preset_values
+from dp3d_model.config import preset
 from dp3d_model.evaluation.evaluator import score_model
 from dp3d_model.export.gallery import part_weights
 from dp3d_model.lifting.model_file import load_model
@@ -46,7 +47,7 @@ def losses_of(config, folder, device):
     """The losses of three steps, the last one after a resumption."""
     steps = []
     for stop in (2, 3):
-        trainer = Trainer(SURFACE, source_of(world(), truth=True), dataclasses.replace(config, steps=3), folder, device=device)
+        trainer = Trainer(SURFACE, source_of(world(), truth=True), changed(config, {"optim.steps": 3}), folder, device=device)
         trainer.resume()
         while trainer.step < stop:
             steps.append(trainer.train_step(next(trainer.loader.from_step(trainer.step))))
@@ -76,10 +77,10 @@ def test_presets_train(device, name, tmp_path):
     assert lifter.functions.device.type == "cpu" and load_model(tmp_path).functions.device.type == "cpu"
 
 
-def lifter_on(device, changes):
+def lifter_on(device, *changes):
     """A model whose answers are not all alike, with a prior."""
     torch.manual_seed(0)
-    lifter = Lifter(SURFACE, tiny({"model.prior_directions": 4, "model.noise": "clipped"}, changes))
+    lifter = Lifter(SURFACE, tiny({"model.prior_directions": 4, "model.noise": "clipped"}, *changes))
     with torch.no_grad():
         for trunk in lifter.trunks:
             trunk.head.weight.normal_(std=0.02)
@@ -93,7 +94,7 @@ def lifter_on(device, changes):
     "changes", [{}, {"model.projection": "perspective"}, {"model.keypoint_weights": True, "loss.drawn_rings": 0}], ids=str
 )
 def test_optimised_predictions_are_those_of_the_cpu(device, changes):
-    settings = preset_values("photographs")["refine"]
+    settings = dataclasses.asdict(preset("photographs").refine)
     settings = {f"refine.{name}": value for name, value in settings.items()} | {"refine.steps": 5} | changes
     [expected], [found] = (list(predict(lifter_on(where, settings), world())) for where in ("cpu", device))
     for name, values in expected.arrays().items():
@@ -111,6 +112,6 @@ def test_evaluation_gives_the_scores_of_the_cpu(device):
 @ELSEWHERE
 @pytest.mark.parametrize("encoder", ["cells", "attention"])
 def test_a_model_moves_to_another_meshing(device, encoder):
-    lifter = lifter_on(device, encoder=encoder).on(toy_surface(subdivisions=3))
+    lifter = lifter_on(device, {"model.encoder": encoder}).on(toy_surface(subdivisions=3))
     [found] = predict(lifter, toy_instances(toy_surface(subdivisions=3), 4))
     assert np.isfinite(found.vertices).all() and lifter.functions.device.type == torch.device(device).type
