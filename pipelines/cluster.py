@@ -100,6 +100,16 @@ def connected(place: Place) -> Iterator[Client]:
         yield stack.enter_context(_client(cluster))
 
 
+@contextmanager
+def _ended(cluster: SpecCluster) -> Iterator[SpecCluster]:
+    """The cluster, which ends with the block."""
+    try:
+        yield cluster
+    finally:
+        with suppress(AssertionError):  # a worker that died and is being started again cannot be joined; it ends with this process
+            cluster.close()
+
+
 def _client(cluster: Any) -> Client:
     try:
         return Client(cluster, timeout=CONNECT_SECONDS)

@@ -11,6 +11,7 @@ import pytest
 
 import pipelines.cluster as cluster
 from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, TemplateError, UsageError, WorkerLost
+from pipelines.cluster import _ended
 from pipelines.clusters import KINDS, SHIPPED, read_recipe, start_cluster
 from pipelines.parts import Place, make_parts, visible_gpus, worker_count
 from tests.shared import ROOT
@@ -55,6 +56,18 @@ class NeverStartsJob:
 def test_workers_that_die_whatever_they_do_end_the_run_with_a_way_out(job, words):
     with pytest.raises(WorkerLost, match=rf"ended from outside(.|\n)*{words}(.|\n)*--workers 1"):
         make_parts(job, {0: [1]}, Place(2), lambda *_: None, lambda _: None)
+
+
+class Restarting:
+    """A cluster one of whose dead workers is being started again as it is to end."""
+
+    def close(self):
+        raise AssertionError("can only join a started process")
+
+
+def test_a_worker_that_is_started_again_at_the_end_hides_no_error():
+    with pytest.raises(WorkerLost), _ended(Restarting()):
+        raise WorkerLost("worker processes were ended from outside")
 
 
 @dataclass
