@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from dp3d_data.errors import NothingToDo
 from dp3d_data.geometry.renderer import silhouette
@@ -71,13 +72,17 @@ def stretched(vertices: Float[np.ndarray, "n k 3"], surface: Surface) -> Float[n
     return (posed > STRETCH * rest).mean(-1)
 
 
-def agreement(lifter: Lifter, instances: KeypointBatch) -> Float[np.ndarray, "n"]:
-    """How far what the network makes of random halves of the keypoints lies from the mean of it, template extents."""
+def agreement(lifter: Lifter, seen: KeypointBatch, answers: Float[Tensor, "halves n d"]) -> Float[np.ndarray, "n"]:
+    """How far what the network makes of random halves of the keypoints lies from the mean of it, template extents.
+
+    Args:
+        seen: normalised instances.
+        answers: see `dp3d_model.lifting.test_time.answers_to_halves`.
+    """
     chosen, found = farthest_points(lifter.surface.vertices, POINTS), []
     with torch.no_grad():
-        seen = lifter.normalise(instances)
-        for half in halves(seen):
-            lifted = lifter(half, chosen)
+        for half, numbers in zip(halves(seen), answers, strict=True):
+            lifted = lifter.decode(numbers, half, chosen)
             found.append(lifted.log_scale.exp()[:, None, None] * lifted.in_camera())
     points = torch.stack(found)
     points = points - points.mean(2, keepdim=True)

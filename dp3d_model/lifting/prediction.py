@@ -15,7 +15,7 @@ from dp3d_data.files import write_arrays
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.quality import FIGURES, agreement, features, reprojection, silhouette_iou, stretched
 from dp3d_model.geometry.perspective import visible_mean
-from dp3d_model.lifting.test_time import Evidence, refined
+from dp3d_model.lifting.test_time import Evidence, answers_to_halves, refined
 from dp3d_model.losses.silhouettes import silhouettes_of
 from dp3d_model.networks.lifter import Lifted, Lifter
 
@@ -40,7 +40,7 @@ class Prediction:
         uncertainty: [K] the noise b_k that the model expects of each keypoint (see `NoiseHead`); NaN where it does not tell.
         intrinsics: [4] fx, fy, cx, cy, image pixels; NaN where unknown or not used.
         position: [3] of the template's origin before the pinhole, template units; NaN as well then.
-        reprojection, silhouette_iou, stretched, agreement, confidence: [] see `figures.FIGURES`; NaN where unknown.
+        reprojection, silhouette_iou, stretched, agreement, confidence: [] see `dp3d_model.evaluation.quality.FIGURES`; NaN where unknown.
     """
 
     vertices: Float[np.ndarray, "*n k 3"]
@@ -97,12 +97,13 @@ def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Ite
         own = instances.take(range(*some.indices(len(instances))))
         with torch.no_grad():
             seen = lifter.normalise(own)
-        found = _prediction(lifter, seen, refined(lifter, seen, evidence_of(own, seen)))
-        yield measured(lifter, found, own)
+            answers = answers_to_halves(lifter, seen)
+        found = _prediction(lifter, seen, refined(lifter, seen, evidence_of(own, seen), answers))
+        yield measured(lifter, found, own, agreement(lifter, seen, answers))
 
 
-def measured(lifter: Lifter, many: Prediction, instances: KeypointBatch) -> Prediction:
-    """N predictions with their figures."""
+def measured(lifter: Lifter, many: Prediction, instances: KeypointBatch, agreement: Float[np.ndarray, "n"]) -> Prediction:
+    """N predictions with their figures, one of which is known."""
     faces, count = lifter.surface.faces.numpy(), len(instances)
     masks = instances.masks or (None,) * count
     projected = [many.at(i).projected() for i in range(count)]
@@ -110,7 +111,7 @@ def measured(lifter: Lifter, many: Prediction, instances: KeypointBatch) -> Pred
         "reprojection": np.array([reprojection(one[:, :2], instances, i) for i, one in enumerate(projected)]),
         "silhouette_iou": np.array([silhouette_iou(one, faces, mask) for one, mask in zip(projected, masks, strict=True)]),
         "stretched": stretched(many.vertices, lifter.surface),
-        "agreement": agreement(lifter, instances),
+        "agreement": agreement,
     }
     if lifter.calibration is not None:
         found["confidence"] = lifter.calibration.confidence(features(found))

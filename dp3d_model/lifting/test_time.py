@@ -42,17 +42,22 @@ class Evidence:
     silhouettes: Silhouettes | None = None
 
 
-def refined(lifter: Lifter, seen: KeypointBatch, evidence: Evidence = Evidence()) -> Lifted:
-    """Lift, then take `refine_steps` Adam steps on the numbers of each instance; the network and the body stay as they are.
+def refined(
+    lifter: Lifter, seen: KeypointBatch, evidence: Evidence = Evidence(), answers: Float[Tensor, "halves n d"] | None = None
+) -> Lifted:
+    """Lift, then take `refine.steps` Adam steps on the numbers of each instance; the network and the body stay as they are.
 
     The start is the mean of what the network says of random halves of the keypoints, which errs less than what it says of all.
     Without a network the start is the rigid template, and this is the per-instance fit, the second baseline. Each instance moves
     alone: the others of its batch change nothing of it.
+
+    Args:
+        answers: see `answers_to_halves`; asked for here where they are not given.
     """
     with torch.no_grad():
         if not lifter.config.refine.steps:
             return lifter(seen)
-        start = torch.stack([lifter.numbers(half) for half in halves(seen)]).mean(0)
+        start = (answers_to_halves(lifter, seen) if answers is None else answers).mean(0)
     free = _Free(lifter, start, seen.lens is None)
     _fit(lifter, seen, evidence, free)
     with torch.no_grad():
@@ -129,6 +134,11 @@ def halves(seen: KeypointBatch) -> Iterator[KeypointBatch]:
         drawn = torch.rand(vertices, generator=generator).to(seen.visible.device) < 0.5
         weights = None if seen.weights is None else seen.weights * drawn
         yield replace(seen, visible=seen.visible & drawn, weights=weights)
+
+
+def answers_to_halves(lifter: Lifter, seen: KeypointBatch) -> Float[Tensor, "halves n d"]:
+    """The numbers that the network says of each of `halves`."""
+    return torch.stack([lifter.numbers(half) for half in halves(seen)])
 
 
 def own_reprojection(

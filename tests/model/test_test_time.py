@@ -13,7 +13,7 @@ from dp3d_model.config import preset
 from dp3d_model.evaluation.quality import agreement, silhouette_iou
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import evidence_of, predict
-from dp3d_model.lifting.test_time import HALVES, Evidence, halves, learn_prior, own_reprojection, refined
+from dp3d_model.lifting.test_time import HALVES, Evidence, answers_to_halves, halves, learn_prior, own_reprojection, refined
 from dp3d_model.losses.silhouettes import silhouettes_of
 from dp3d_model.networks.lifter import Lifter, reproject
 from tests.model.toy import tiny, toy_instances, toy_surface
@@ -79,7 +79,9 @@ def test_answers_to_halves_agree_less_the_noisier_the_keypoints():
     world = toy_instances(toy_surface(), 24)
     lifter = lifter_with_prior(world)
     noise = 0.1 * (world.keypoints.amax(1) - world.keypoints.amin(1)).amax(1)[:, None, None] * torch.randn(world.keypoints.shape)
-    clean, noisy = (agreement(lifter, each) for each in (world, replace(world, keypoints=world.keypoints + noise)))
+    with torch.no_grad():
+        seen = [lifter.normalise(each) for each in (world, replace(world, keypoints=world.keypoints + noise))]
+        clean, noisy = (agreement(lifter, each, answers_to_halves(lifter, each)) for each in seen)
     assert noisy.mean() > 1.2 * clean.mean() > 0
 
 
