@@ -1,8 +1,8 @@
-"""Dreams: the model's own shapes under other cameras, whose truth is known (ours).
+"""The lift-project-lift cycle: the model's own shapes under other cameras, whose truth is known (ours).
 
 Reprojection and rigidity leave depth free within what an image allows; a population of shapes seen from all sides does not. So the
 network is also taught on its own answers: each shape is seen as another instance of the batch was seen, with that one's camera and
-visibility, and must be lifted back to itself (the sleep phase of wake-sleep; a lift, project, lift cycle). What side views tell of a
+visibility, and must be lifted back to itself (the sleep phase of wake-sleep is its kin). What side views tell of a
 body then serves the views from the front, and cameras are learned where they are known exactly.
 """
 
@@ -37,7 +37,7 @@ def other_views(lifter: Lifter, lifted: Lifted, inputs: KeypointBatch, generator
 
 
 def cycle_loss(lifter: Lifter, turned: OtherViews, chosen: Int[Tensor, "k"] | None, epsilon: float) -> Float[Tensor, ""]:
-    """L_dream: the distance of what is lifted to what was turned, template units; see `shape_loss`."""
+    """L_cycle: the distance of what is lifted to what was projected, template units; see `shape_loss`."""
     again = lifter.normalise(KeypointBatch(turned.shapes[..., :2], turned.visible))
     found = lifter(again, chosen)
     shape = (again.camera.scale * found.log_scale.exp())[:, None, None] * found.in_camera()

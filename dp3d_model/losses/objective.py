@@ -1,4 +1,4 @@
-"""The total loss of a batch: reprojection, canonicalisation, rigidity, dreams and the others, weighted."""
+"""The total loss of a batch: reprojection, canonicalisation, rigidity, the lift-project-lift cycle and the others, weighted."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Whole:
 class Objective(nn.Module):
     """Phi with what is needed to train it: Psi and the one-rings.
 
-    total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement), and our L_dream, L_truth, L_facing and L_outline; a weight of 0
-    skips the loss and its cost.
+    total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement), and our L_cycle, L_truth, L_back_face and L_silhouette; a
+    weight of 0 skips the loss and its cost.
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
@@ -70,7 +70,7 @@ class Objective(nn.Module):
             inputs: what the network reads, normalised.
             targets: what its answer is compared with, in the same units.
             whole: the batch that these instances are a part of. The means of its parts' losses, weighted by their instances, are then
-                its own, with the same random numbers; only dreams and `canonical_instances` stay within a part.
+                its own, with the same random numbers; only the cycle and `canonical_instances` stay within a part.
         """
         centres, chosen = self.draw(generator)
         lifted = self.lifter(inputs, chosen)

@@ -20,7 +20,7 @@ def lifted_world(*changes):
     return lifter, lifter(seen), seen
 
 
-def test_a_dream_is_each_shape_under_the_camera_and_the_visibility_of_another():
+def test_an_other_view_is_each_shape_under_the_camera_and_the_visibility_of_another():
     lifter, lifted, seen = lifted_world()
     turned = other_views(lifter, lifted, seen, torch.Generator().manual_seed(0))
     assert not turned.shapes.requires_grad
@@ -33,7 +33,7 @@ def test_a_dream_is_each_shape_under_the_camera_and_the_visibility_of_another():
     assert sorted(partners) == list(range(12)) and all(partner != i for i, partner in enumerate(partners))
 
 
-def test_dreams_of_a_rigid_body_come_true():
+def test_a_rigid_body_comes_back_unchanged():
     """A known answer: the closed-form camera of the rigid template is exact, so nothing is lost on the way."""
     lifter, lifted, seen = lifted_world({"model.body": "rigid", "model.network": False})
     turned = other_views(lifter, lifted, seen, torch.Generator().manual_seed(1))
@@ -51,7 +51,7 @@ def test_the_loss_looks_at_drawn_vertices_alone():
     assert sum(halves) / 2 == pytest.approx(whole, rel=0.3) and whole > 0
 
 
-def test_the_objective_dreams_where_its_weight_asks_for_it():
+def test_the_objective_has_a_cycle_where_its_weight_asks_for_it():
     surface, world = toy_surface(), toy_instances(toy_surface(), 8)
     for weight, expected in ((0.0, False), (0.5, True)):
         objective = Objective(surface, tiny({"loss.cycle": weight}))
