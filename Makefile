@@ -32,8 +32,7 @@ test: setup lint
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 test-slow: setup
-	# Clusters and killed processes depend on the time that others leave them: what failed is tried once more, by itself.
-	$(BIN)/python -m pytest -q -m slow || $(BIN)/python -m pytest -q -m slow --last-failed --last-failed-no-failures none
+	$(BIN)/python -m pytest -q -m slow
 
 test-gpu: setup
 	$(BIN)/python -m pytest -q -rs -m gpu tests/gpu

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from click.testing import CliRunner
@@ -103,9 +104,9 @@ def test_ctrl_c_ends_two_workers_in_silence(tmp_path):
     words = ["extract", "--images", str(folder), "--out", str(out), "--set", "part=1", "--workers", "2", "--set", "overlays=0"]
     place = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pipelines.cli.data", *words]
-    running = subprocess.Popen(
-        command, env=place, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+    pipes = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    obey = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's jobs in the background ignore Ctrl-C, and so do their own
+    running = subprocess.Popen(command, env=place, cwd=ROOT, preexec_fn=obey, **pipes)
     for _ in range(600):
         if list(out.glob("instances-*.parquet")):
             break
