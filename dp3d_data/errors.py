@@ -106,7 +106,10 @@ class CheckpointError(Dp3dError, ValueError):
 class UnsafePickle(CheckpointError):
     """A pickle that asks for something other than arrays and plain containers; nothing of it was run."""
 
-    hint = "do not load this file with other tools unless you trust its author; fetch the weights again from their publisher"
+    hint = (
+        "do not load this file with other tools unless you trust its author; fetch the weights again from their"
+        " publisher"
+    )
 
 
 class WeightsMismatch(CheckpointError):
@@ -204,7 +207,8 @@ class DiskFull(Dp3dError, OSError):
 
 
 def own_error(error: Exception) -> Dp3dError | None:
-    """What the system, or Python, raises for want of a library, of room or of a right, as an error of ours; None for the rest."""
+    """What the system, or Python, raises for want of a library, of room or of a right, as an error of ours; None for
+    the rest."""
     if isinstance(error, Dp3dError):
         return error
     if isinstance(error, ModuleNotFoundError) and error.name:
@@ -214,16 +218,21 @@ def own_error(error: Exception) -> Dp3dError | None:
     if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         path = None if error.filename is None else readable(error.filename)
-        return DiskFull("the disk is full", path=path) if full else PathUnusable(error.strerror or str(error), path=path)
+        return (
+            DiskFull("the disk is full", path=path) if full else PathUnusable(error.strerror or str(error), path=path)
+        )
     if isinstance(error, UnicodeEncodeError) and error.reason.startswith("surrogates"):
-        return PathUnusable("a name that is not UTF-8", got=readable(error.object), hint="rename it, or choose another place")
+        return PathUnusable(
+            "a name that is not UTF-8", got=readable(error.object), hint="rename it, or choose another place"
+        )
     if isinstance(error, ValueError) and str(error).startswith("embedded null"):
         return PathUnusable("a name with a zero byte in it", hint="choose another name")
     return None
 
 
 class Asking(AbstractContextManager):
-    """Around what asks another machine: errors of the libraries that speak to it (aiohttp, botocore) come out as OSErrors.
+    """Around what asks another machine: errors of the libraries that speak to it (aiohttp, botocore) come out as
+    OSErrors.
 
     Python's own errors and ours pass as they are.
 
@@ -231,7 +240,9 @@ class Asking(AbstractContextManager):
         ConnectionError: a library's own error, which it gives as its cause.
     """
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         ours = isinstance(error, Dp3dError | OSError) or not isinstance(error, Exception)
         if not ours and type(error).__module__ != "builtins":
             raise ConnectionError(f"{type(error).__name__}: {error}".strip(": ")) from error
@@ -252,7 +263,11 @@ def unwritable(error: BaseException, path: Path, partial: Path) -> Dp3dError | N
         if isinstance(found, Dp3dError | UnicodeEncodeError):
             break
         found = found.__cause__ or found.__context__
-    if isinstance(error, Dp3dError) or not isinstance(found, OSError | UnicodeEncodeError) or isinstance(found, Dp3dError):
+    if (
+        isinstance(error, Dp3dError)
+        or not isinstance(found, OSError | UnicodeEncodeError)
+        or isinstance(found, Dp3dError)
+    ):
         return None
     if isinstance(found, UnicodeEncodeError):
         return own_error(found)

@@ -1,4 +1,5 @@
-"""Files on disk: written whole with a checksum, locked folders, names that stay in their folder, pointers, texts of people."""
+"""Files on disk: written whole with a checksum, locked folders, names that stay in their folder, pointers, texts of
+people."""
 
 from __future__ import annotations
 
@@ -25,11 +26,28 @@ LOCK = ".lock"
 SEAL, MOST_JSON = "sha256", 1 << 28  # bytes of a file of ours
 _PARTIAL = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?\.tmp")
 _BARE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
-# What damaged, encrypted and hostile archives, pickles and headers make zipfile, pickle, the decompressors, torch and numpy raise.
+# What damaged, encrypted and hostile archives, pickles and headers make zipfile, pickle, the decompressors, torch and
+# numpy raise.
 DAMAGE: tuple[type[Exception], ...] = (
-    OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError, SyntaxError, MemoryError, OverflowError,
-    AssertionError, ImportError, pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
-)  # fmt: skip
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    EOFError,
+    RuntimeError,
+    SyntaxError,
+    MemoryError,
+    OverflowError,
+    AssertionError,
+    ImportError,
+    pickle.UnpicklingError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 # How a pointer begins -> the command that fetches what it points to. Both are texts of some hundred bytes.
 POINTERS = {
     b"version https://git-lfs.github.com/spec/": "git lfs pull --include={name}",
@@ -48,14 +66,17 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], Any]) -> Path:
 
 @contextmanager
 def growing(path: str | Path) -> Iterator[BinaryIO]:
-    """A temporary file beside `path`, which with the block's end is flushed to disk and renamed; a kill or error leaves no half file.
+    """A temporary file beside `path`, which with the block's end is flushed to disk and renamed; a kill or error leaves
+    no half file.
 
     Raises:
         DiskFull: nothing more can be written there.
         PathUnusable: a file or folder is in the way, no right, a name that is too long or not UTF-8; names `path`.
     """
     path = Path(path)
-    partial = path.parent / f".{path.name[:48]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"  # short: a name has at most 255 bytes
+    partial = (
+        path.parent / f".{path.name[:48]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    )  # short: a name has at most 255 bytes
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "w+b") as stream:
@@ -64,7 +85,11 @@ def growing(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.replace(partial, path)
         sync_folder(path.parent)
-    except (OSError, RuntimeError, UnicodeEncodeError) as error:  # torch and pyarrow hide the system's error behind one of theirs
+    except (
+        OSError,
+        RuntimeError,
+        UnicodeEncodeError,
+    ) as error:  # torch and pyarrow hide the system's error behind one of theirs
         if own := unwritable(error, path, partial):
             raise own from error
         raise
@@ -90,11 +115,14 @@ def write_picture(path: str | Path, picture: Any, **options: Any) -> Path:
     from PIL import Image
 
     picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    return write_whole(path, lambda stream: picture.save(stream, Image.registered_extensions()[Path(path).suffix.lower()], **options))
+    return write_whole(
+        path, lambda stream: picture.save(stream, Image.registered_extensions()[Path(path).suffix.lower()], **options)
+    )
 
 
 def write_figure(path: str | Path, figure: Any) -> Path:
-    """A figure of matplotlib as PNG, whole or not at all; without the name of the program that drew it, so always the same bytes."""
+    """A figure of matplotlib as PNG, whole or not at all; without the name of the program that drew it, so always the
+    same bytes."""
     return write_whole(path, lambda stream: figure.savefig(stream, format="png", dpi=90, metadata={"Software": None}))
 
 
@@ -149,7 +177,9 @@ def bare_name(name: Any, path: str | Path) -> str:
         ShardError: the name could lead elsewhere.
     """
     if not isinstance(name, str) or not _BARE.fullmatch(name):
-        raise ShardError("a file name that leads out of the folder", got=repr(name), expected="a bare name of a file", path=path)
+        raise ShardError(
+            "a file name that leads out of the folder", got=repr(name), expected="a bare name of a file", path=path
+        )
     return name
 
 
@@ -164,7 +194,11 @@ def check_digest(found: str, expected: object, path: str | Path) -> None:
 
 
 def require_keys(
-    content: Mapping[str, Any], kinds: Mapping[str, Any], what: str, path: str | Path | None, error: type[Dp3dError] = ShardError
+    content: Mapping[str, Any],
+    kinds: Mapping[str, Any],
+    what: str,
+    path: str | Path | None,
+    error: type[Dp3dError] = ShardError,
 ) -> None:
     """Refuse content that lacks a key or holds something else under it.
 
@@ -207,7 +241,9 @@ def read_json(
     if not path.is_file():
         raise InputMissing(f"no {kind} here", path=path)
     if path.stat().st_size > MOST_JSON:
-        raise ShardError(f"damaged {kind}", got=f"{path.stat().st_size:,} bytes", expected=f"at most {MOST_JSON:,}", path=path)
+        raise ShardError(
+            f"damaged {kind}", got=f"{path.stat().st_size:,} bytes", expected=f"at most {MOST_JSON:,}", path=path
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -220,7 +256,9 @@ def read_json(
     if kinds is not None:
         require_keys(content, kinds, kind, path)
         if unknown := sorted(set(content) - set(kinds)):
-            raise ShardError(f"damaged {kind}", got=f"unknown keys: {', '.join(unknown)[:80]}", expected=", ".join(kinds), path=path)
+            raise ShardError(
+                f"damaged {kind}", got=f"unknown keys: {', '.join(unknown)[:80]}", expected=", ".join(kinds), path=path
+            )
     return content
 
 
@@ -240,19 +278,30 @@ def require_no_pointer(path: str | Path) -> None:
     command = next((command for begin, command in POINTERS.items() if start.startswith(begin)), None)
     if command is not None:
         got = f"{path.stat().st_size} bytes of text that say where it is kept"
-        hint = f"in its repository: {command.format(name=path.name)}; or download the file itself from the project's page"
-        raise InputCorrupt("this is a pointer, fetch the file", got=got, expected="the file itself", hint=hint, path=path)
+        hint = (
+            f"in its repository: {command.format(name=path.name)}; or download the file itself from the project's page"
+        )
+        raise InputCorrupt(
+            "this is a pointer, fetch the file", got=got, expected="the file itself", hint=hint, path=path
+        )
 
 
 WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_text(
-    path: str | Path, what: str = "file", *, expected: str | None = None, hint: str | None = None, errors: str = "strict"
+    path: str | Path,
+    what: str = "file",
+    *,
+    expected: str | None = None,
+    hint: str | None = None,
+    errors: str = "strict",
 ) -> str:
-    """The text of a file that a person or another program wrote: the one way to read lists, tables, settings, json and OBJ.
+    """The text of a file that a person or another program wrote: the one way to read lists, tables, settings, json and
+    OBJ.
 
-    UTF-8 with or without a byte-order mark, or UTF-16 with one, as Windows writes it. Every end of a line becomes a newline.
+    UTF-8 with or without a byte-order mark, or UTF-16 with one, as Windows writes it. Every end of a line becomes a
+    newline.
 
     Args:
         what, expected, hint: for the error's message.

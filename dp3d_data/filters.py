@@ -18,24 +18,38 @@ if TYPE_CHECKING:
 class FilterConfig:
     """What an instance must satisfy."""
 
-    min_score: float = rare(0.0, "Lowest score of a detection; extract has its own.", group="Filters", minimum=0, maximum=1)
+    min_score: float = rare(
+        0.0, "Lowest score of a detection; extract has its own.", group="Filters", minimum=0, maximum=1
+    )
     min_visible_vertices: int = setting(50, "Fewest visible vertices.", group="Filters", minimum=0)
     min_visible_area: float = setting(
-        0.1, "Least visible share of the template's area, where visibility comes from a known shape; exactly so much stays.",
-        group="Filters", minimum=0, maximum=1,
+        0.1,
+        "Least visible share of the template's area, where visibility comes from a known shape; exactly so much stays.",
+        group="Filters",
+        minimum=0,
+        maximum=1,
     )
     max_edges: int = rare(2, "Most edges of the image that the box may touch.", group="Filters", minimum=0, maximum=4)
     max_spread: float = rare(
-        0.1, "Largest mean spread of a vertex's pixels, as a share of the box's longer side.", group="Filters", minimum=0,
+        0.1,
+        "Largest mean spread of a vertex's pixels, as a share of the box's longer side.",
+        group="Filters",
+        minimum=0,
     )
     min_cycle: float = rare(0.0, "Lowest mean cycle weight, where there is one.", group="Filters", minimum=0, maximum=1)
     min_pixels: int = rare(1, "Vertices with fewer pixels become invisible.", group="Filters of vertices", minimum=1)
     max_vertex_spread: float = rare(
-        0.0, "Vertices whose pixels spread over more of the box's longer side become invisible; 0: none.",
-        group="Filters of vertices", minimum=0,
+        0.0,
+        "Vertices whose pixels spread over more of the box's longer side become invisible; 0: none.",
+        group="Filters of vertices",
+        minimum=0,
     )
     min_vertex_cycle: float = rare(
-        0.0, "Vertices with a lower cycle weight become invisible.", group="Filters of vertices", minimum=0, maximum=1,
+        0.0,
+        "Vertices with a lower cycle weight become invisible.",
+        group="Filters of vertices",
+        minimum=0,
+        maximum=1,
     )
 
 
@@ -100,7 +114,11 @@ class Filter:
 FILTERS = (
     Filter("score", lambda m: m.score, lambda c, m: m.score < c.min_score),
     Filter("few vertices", lambda m: m.visible_vertices, lambda c, m: m.visible_vertices < c.min_visible_vertices),
-    Filter("small visible area", lambda m: m.visible_area, lambda c, m: m.known_shape & _below(m.visible_area, c.min_visible_area)),
+    Filter(
+        "small visible area",
+        lambda m: m.visible_area,
+        lambda c, m: m.known_shape & _below(m.visible_area, c.min_visible_area),
+    ),
     Filter("truncated", lambda m: m.edges, lambda c, m: m.edges > c.max_edges),
     Filter("spread", lambda m: m.spread, lambda c, m: m.spread > c.max_spread),
     Filter("cycle", lambda m: m.cycle, lambda c, m: _below(m.cycle, c.min_cycle)),

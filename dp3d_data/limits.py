@@ -1,4 +1,5 @@
-"""Limits before work: what a file may unfold to is bounded by its own size, and what is damaged is said to be, in one place."""
+"""Limits before work: what a file may unfold to is bounded by its own size, and what is damaged is said to be, in one
+place."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ _LONG_KEY = re.compile(f"(?:{_KEY}){{32}}")
 
 
 def require_size(path: str | Path, most: int = MOST_JSON, what: str = "a json file") -> None:
-    """Refuse, before it is read, a file larger than any of its kind: json takes ten times its size in memory. None at all passes.
+    """Refuse, before it is read, a file larger than any of its kind: json takes ten times its size in memory. None at
+    all passes.
 
     Raises:
         InputCorrupt: it is.
@@ -40,7 +42,9 @@ def require_size(path: str | Path, most: int = MOST_JSON, what: str = "a json fi
         size = Path(path).stat().st_size
         if size > most:
             hint = "divide it, or fetch it again if it should be small"
-            raise InputCorrupt(f"too large for {what}", got=f"{size:,} bytes", expected=f"at most {most:,}", hint=hint, path=path)
+            raise InputCorrupt(
+                f"too large for {what}", got=f"{size:,} bytes", expected=f"at most {most:,}", hint=hint, path=path
+            )
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -50,7 +54,9 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: no json, nested deeper than the parser goes, or a name that stands twice in an object.
     """
     try:
-        return json.loads(whole_characters(text if isinstance(text, str) else text.decode("utf-8-sig")), object_pairs_hook=once)
+        return json.loads(
+            whole_characters(text if isinstance(text, str) else text.decode("utf-8-sig")), object_pairs_hook=once
+        )
     except RecursionError as error:
         raise ValueError("lists or objects nested too deep") from error
 
@@ -113,12 +119,17 @@ def read_arrays(
 
     Raises:
         InputMissing: no such file.
-        InputCorrupt: a pointer in its place, damaged, encrypted, with objects, or far larger than its file once unpacked.
+        InputCorrupt: a pointer in its place, damaged, encrypted, with objects, or far larger than its file once
+            unpacked.
     """
     require_no_pointer(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            named = [(entry.filename.removesuffix(".npy"), entry) for entry in archive.infolist() if entry.filename.endswith(".npy")]
+            named = [
+                (entry.filename.removesuffix(".npy"), entry)
+                for entry in archive.infolist()
+                if entry.filename.endswith(".npy")
+            ]
             entries = dict(named)
             if len(entries) < len(named):
                 raise ValueError("an array that stands twice")
@@ -147,7 +158,10 @@ def require_most(found: int, most: int, path: str | Path) -> None:
         InputCorrupt: it is.
     """
     if found > most:
-        got, expected = f"{found:,} bytes of arrays", f"at most {most:,} in a file of {Path(path).stat().st_size:,} bytes"
+        got, expected = (
+            f"{found:,} bytes of arrays",
+            f"at most {most:,} in a file of {Path(path).stat().st_size:,} bytes",
+        )
         raise InputCorrupt("far larger than its file once it is unpacked", got=got, expected=expected, path=path)
 
 

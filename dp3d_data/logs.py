@@ -11,7 +11,8 @@ from dp3d_data.files import write_whole
 
 
 def trim_lines(path: Path, step: int) -> None:
-    """Keep the lines of a log that are whole and of no later step: what a training that goes on from there writes after."""
+    """Keep the lines of a log that are whole and of no later step: what a training that goes on from there writes
+    after."""
     if path.is_file():
         lines = path.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]

@@ -17,7 +17,9 @@ _PLAIN = (str, int, float, bytes, bool, complex, type(None), np.generic)
 
 def refused(what: str) -> UnsafePickle:
     """The error for a pickle that wants more than data."""
-    return UnsafePickle("this pickle asks for more than arrays", got=what[:200], expected="numpy arrays and plain containers")
+    return UnsafePickle(
+        "this pickle asks for more than arrays", got=what[:200], expected="numpy arrays and plain containers"
+    )
 
 
 def plain_key(key: Any) -> Any:
@@ -95,9 +97,14 @@ def _sparse(name: str, state: dict, pay: Callable[[int], None]) -> np.ndarray | 
         return None
     from scipy import sparse
 
-    shape, names = whole_numbers(state.get("_shape", state.get("shape"))), ("row", "col") if form == "coo" else ("indices", "indptr")
+    shape, names = (
+        whole_numbers(state.get("_shape", state.get("shape"))),
+        ("row", "col") if form == "coo" else ("indices", "indptr"),
+    )
     lines = [state.get("data"), *(state.get("coords") or map(state.get, names))]
-    if len(shape) != 2 or not all(isinstance(line, np.ndarray) and line.ndim == 1 and line.dtype.kind in "biuf" for line in lines):
+    if len(shape) != 2 or not all(
+        isinstance(line, np.ndarray) and line.ndim == 1 and line.dtype.kind in "biuf" for line in lines
+    ):
         raise ValueError("a sparse matrix without its numbers")
     data, *places = lines
     pay(math.prod(shape) * data.itemsize)

@@ -33,7 +33,11 @@ def load(group: str, name: str, own: Mapping[str, Any]) -> Any:
         known = names(group, own)
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else None
-        raise UsageError(f"unknown {group.partition('.')[2].removesuffix('s')} {name!r}", expected="one of " + ", ".join(known), hint=hint)
+        raise UsageError(
+            f"unknown {group.partition('.')[2].removesuffix('s')} {name!r}",
+            expected="one of " + ", ".join(known),
+            hint=hint,
+        )
     if isinstance(found, str):
         module, _, attribute = found.partition(":")
         return getattr(import_module(module), attribute)

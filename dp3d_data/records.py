@@ -1,4 +1,5 @@
-"""What travels between the rooms: images, detections, dense predictions and visible vertices, with their units and frames."""
+"""What travels between the rooms: images, detections, dense predictions and visible vertices, with their units and
+frames."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class RunLength:
 
     Attributes:
         height, width: of the image, pixels.
-        counts: lengths of the runs down the columns, background first, in COCO's text; `run_lengths.mask_pixels` decodes it.
+        counts: lengths of the runs down the columns, background first, in COCO's text; `run_lengths.mask_pixels`
+            decodes it.
     """
 
     height: int
@@ -77,7 +79,8 @@ class ImageRecord:
         return None if self.objects is None else tuple(one.box for one in self.objects)
 
     def instance_id(self, number: int) -> str:
-        """Name of its object of that number, unique in the image: objects that share a name have their number behind it."""
+        """Name of its object of that number, unique in the image: objects that share a name have their number behind
+        it."""
         names = [str(place) if one.name is None else one.name for place, one in enumerate(self.objects or ())]
         name = names[number] if names else str(number)
         return f"{self.image_id}#{name}" + (f"-{number}" if names.count(name) > 1 else "")
@@ -121,7 +124,8 @@ class VertexView:
 
     Attributes:
         ids: [V] template vertex ids.
-        keypoints: [V, 2] mean pixel centre of each vertex's pixels, image pixels; pixel (0, 0) has its centre at (0.5, 0.5).
+        keypoints: [V, 2] mean pixel centre of each vertex's pixels, image pixels; pixel (0, 0) has its centre at (0.5,
+            0.5).
         counts: [V] number of pixels.
         spread: [V] root mean square distance of the pixels to their mean, image pixels.
         confidence: [V] how sure the network is, 0..1; None where it does not say.

@@ -61,7 +61,8 @@ def refused_global(error: Exception) -> str:
 
 
 def check_archive(path: str | Path, what: str = "archive") -> None:
-    """Compare a zip with its checksum: ours where it has one, else those that zips have of each member. Others pass unread.
+    """Compare a zip with its checksum: ours where it has one, else those that zips have of each member. Others pass
+    unread.
 
     Raises:
         CheckpointError: it is not what was written.
@@ -78,7 +79,9 @@ def check_archive(path: str | Path, what: str = "archive") -> None:
             whole = tail[-_END_BYTES:].startswith(_END) and tail.endswith(b"\0\0") and _members_are_whole(path)
     if not whole:
         hint = "fetch or make it again: these are not the bytes that were written"
-        raise CheckpointError(f"this {what} is damaged", got=f"{size} bytes", expected="its own checksum", hint=hint, path=path)
+        raise CheckpointError(
+            f"this {what} is damaged", got=f"{size} bytes", expected="its own checksum", hint=hint, path=path
+        )
 
 
 def _members_are_whole(path: str | Path) -> bool:

@@ -1,4 +1,5 @@
-"""Pickles of others read without running them: instructions are looked through, objects are records, arrays are worked out after."""
+"""Pickles of others read without running them: instructions are looked through, objects are records, arrays are worked
+out after."""
 
 from __future__ import annotations
 
@@ -23,18 +24,44 @@ from dp3d_data.pickled_arrays import number_type, plain_key, refused, whole_numb
 ARCHIVE = "an archive that torch.save of version 1.6 or later wrote"
 # Instructions and items of a pickle, depth of its containers, open marks, parts of a key.
 ITEMS, DEPTH, MARKS, KEY = 20_000_000, 64, 1000, 64
-# Bytes of arrays for each byte of the file, and bytes more; containers and places of the memo, and bytes of the file for each one more.
+# Bytes of arrays for each byte of the file, and bytes more; containers and places of the memo, and bytes of the file
+# for each one more.
 SWELL, SLACK, MADE, BYTES = 16, 1 << 24, 1_000_000, 16
 _CODES = {info.code: info for info in pickletools.opcodes}
 _REFUSED = {"DUP", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}
-_MAKES = {"EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT", "EMPTY_SET", "FROZENSET", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "REDUCE", "NEWOBJ",
-          "BINPERSID", "BYTEARRAY8", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}  # fmt: skip
+_MAKES = {
+    "EMPTY_LIST",
+    "LIST",
+    "EMPTY_DICT",
+    "DICT",
+    "EMPTY_SET",
+    "FROZENSET",
+    "TUPLE",
+    "TUPLE1",
+    "TUPLE2",
+    "TUPLE3",
+    "REDUCE",
+    "NEWOBJ",
+    "BINPERSID",
+    "BYTEARRAY8",
+    "PUT",
+    "BINPUT",
+    "LONG_BINPUT",
+    "MEMOIZE",
+}
 _LENGTHS = {-2: 1, -3: 4, -4: 4, -5: 8}  # pickletools' signs for a length before the content, and the bytes it takes
 _EVERY, _REST, _SECOND = slice(None), slice(1, None), slice(1, None, 2)
 _KEYS = {"SETITEM": _SECOND, "SETITEMS": _SECOND, "DICT": slice(None, None, 2), "ADDITEMS": _REST, "FROZENSET": _EVERY}
-_MODULES = {"numpy.core.multiarray": "numpy._core.multiarray", "numpy.core.numeric": "numpy._core.numeric",
-            "numpy.matrixlib.defmatrix": "numpy", "copy_reg": "copyreg", "__builtin__": "builtins"}  # fmt: skip
-_STORAGES = dict(Float="<f4", Double="<f8", Half="<f2", Long="<i8", Int="<i4", Short="<i2", Char="<i1", Byte="<u1", Bool="|b1")
+_MODULES = {
+    "numpy.core.multiarray": "numpy._core.multiarray",
+    "numpy.core.numeric": "numpy._core.numeric",
+    "numpy.matrixlib.defmatrix": "numpy",
+    "copy_reg": "copyreg",
+    "__builtin__": "builtins",
+}
+_STORAGES = dict(
+    Float="<f4", Double="<f8", Half="<f2", Long="<i8", Int="<i4", Short="<i2", Char="<i1", Byte="<u1", Bool="|b1"
+)
 _STORAGES = {f"torch.{name}Storage": kind for name, kind in _STORAGES.items()}
 _CLASSES = {"numpy.ndarray", "numpy.matrix", "builtins.object", *_STORAGES}
 _MAGIC = 0x1950A86A20F9469CFC6C  # with which files of torch before 1.6 begin, and its storages in plain pickles
@@ -42,7 +69,8 @@ _MAGIC = 0x1950A86A20F9469CFC6C  # with which files of torch before 1.6 begin, a
 
 @dataclass(frozen=True, eq=False)
 class Unread:
-    """A class that a pickle names, or an object of it with its state, which stands for no array we know how to work out."""
+    """A class that a pickle names, or an object of it with its state, which stands for no array we know how to work
+    out."""
 
     kind: str
     state: Any = None
@@ -67,23 +95,28 @@ class Tensor:
             data, kind, count = self.storage()
             if len(data) != count * kind.itemsize or math.prod(self.shape) > count:
                 raise ValueError(f"{len(data)} bytes, expected {count} numbers for the shape {self.shape}")
-            return np.ndarray(self.shape, kind, data, self.offset * kind.itemsize, [step * kind.itemsize for step in self.strides])
+            return np.ndarray(
+                self.shape, kind, data, self.offset * kind.itemsize, [step * kind.itemsize for step in self.strides]
+            )
         except DAMAGE as error:
-            raise CheckpointError("a tensor that is not all there", got=str(error)[:120], hint="fetch or make the file again") from error
+            raise CheckpointError(
+                "a tensor that is not all there", got=str(error)[:120], hint="fetch or make the file again"
+            ) from error
 
 
 def read_pickle(path: str | Path, packages: tuple[str, ...] = ()) -> Any:
     """The first object of a pickle file, text of Python 2 read as latin-1; or that of an archive of torch.save.
 
-    Objects of chumpy (Ch, Select, Reshape) and scipy.sparse become dense arrays, torch's tensors `Tensor`; other objects
-    of these packages `Unread`.
+    Objects of chumpy (Ch, Select, Reshape) and scipy.sparse become dense arrays, torch's tensors `Tensor`; other
+    objects of these packages `Unread`.
 
     Args:
         packages: whose objects may stand in it, too.
 
     Raises:
         InputMissing: no such file.
-        UnsafePickle: it asks for anything but arrays, plain containers and such objects, or swells; nothing of it was run.
+        UnsafePickle: it asks for anything but arrays, plain containers and such objects, or swells; nothing of it was
+            run.
         CheckpointError: empty, cut short or no pickle at all.
         InputCorrupt: a pointer in the place of the file.
     """
@@ -101,7 +134,9 @@ def read_pickle(path: str | Path, packages: tuple[str, ...] = ()) -> Any:
             stream.seek(0)
             content = _read(stream, packages)
         if isinstance(content, int) and content == _MAGIC:
-            raise CheckpointError("a file of an old torch", expected=ARCHIVE, hint="load it, and save it again with torch 1.6 or later")
+            raise CheckpointError(
+                "a file of an old torch", expected=ARCHIVE, hint="load it, and save it again with torch 1.6 or later"
+            )
         return content
     except CheckpointError as error:
         raise type(error)(error.what, got=error.got, expected=error.expected, hint=error.hint, path=path) from None
@@ -109,7 +144,9 @@ def read_pickle(path: str | Path, packages: tuple[str, ...] = ()) -> Any:
         raise CheckpointError(what, got=described(path), expected=expected, path=path) from error
 
 
-def _read(stream: BinaryIO, packages: tuple[str, ...] = (), known: Collection[str] = (), storage: Callable | None = None) -> Any:
+def _read(
+    stream: BinaryIO, packages: tuple[str, ...] = (), known: Collection[str] = (), storage: Callable | None = None
+) -> Any:
     """The object of the pickle at the stream's place; the stream is left at its end."""
     start = stream.tell()
     end = stream.seek(0, io.SEEK_END)
@@ -126,7 +163,8 @@ def _read(stream: BinaryIO, packages: tuple[str, ...] = (), known: Collection[st
 
 
 def _instructions(stream: BinaryIO, end: int) -> Iterator[tuple[pickletools.OpcodeInfo, int]]:
-    """The instructions up to the end, with the number that some have; texts are passed over where they lie within the file."""
+    """The instructions up to the end, with the number that some have; texts are passed over where they lie within the
+    file."""
     name, number = "", 0
     while name != "STOP":
         info = _CODES[stream.read(1).decode("latin1")]
@@ -145,14 +183,19 @@ def _instructions(stream: BinaryIO, end: int) -> Iterator[tuple[pickletools.Opco
 
 
 def _look_through(instructions: Iterable[tuple[pickletools.OpcodeInfo, int]], most: int) -> None:
-    """Refuse instructions that make objects in unusual ways, take much memory, or hash large tuples: the hash of deep ones is a crash."""
+    """Refuse instructions that make objects in unusual ways, take much memory, or hash large tuples: the hash of deep
+    ones is a crash."""
     stack: list[int] = []  # how many parts each item has where it is a tuple, else 1
     marks: list[int] = []
     memo: dict[int, int] = {}
     for steps, (info, number) in enumerate(instructions):
         name, before = info.name, info.stack_before
         most -= name in _MAKES
-        if name in _REFUSED or min(most, ITEMS - steps, MARKS - len(marks)) < 0 or ("PUT" in name and not 0 <= number <= steps):
+        if (
+            name in _REFUSED
+            or min(most, ITEMS - steps, MARKS - len(marks)) < 0
+            or ("PUT" in name and not 0 <= number <= steps)
+        ):
             raise refused(f"{name} {number} as instruction {steps}, {len(marks)} deep")
         if name == "MARK":
             marks.append(len(stack))
@@ -169,7 +212,8 @@ def _look_through(instructions: Iterable[tuple[pickletools.OpcodeInfo, int]], mo
 
 
 class _Record:
-    """What stands for an object while a pickle is read: its class's name, what it is made from, its pairs and its state."""
+    """What stands for an object while a pickle is read: its class's name, what it is made from, its pairs and its
+    state."""
 
     __slots__ = ("arguments", "pairs", "state")
     kind: ClassVar[str] = ""
@@ -196,7 +240,9 @@ class _Record:
 class _Reader(pickle.Unpickler):  # noqa: TID251
     """Python's own reader, for which every name is a new class of records, and nothing else can be called."""
 
-    def __init__(self, stream: BinaryIO, packages: tuple[str, ...], known: Collection[str], storage: Callable | None) -> None:
+    def __init__(
+        self, stream: BinaryIO, packages: tuple[str, ...], known: Collection[str], storage: Callable | None
+    ) -> None:
         super().__init__(stream, encoding="latin1")
         self.packages, self.known, self.storage = packages, known, storage
         self.records = cache(lambda kind: type("Record", (_Record,), {"__slots__": (), "kind": kind}))
@@ -217,7 +263,8 @@ class _Reader(pickle.Unpickler):  # noqa: TID251
 
 
 class _Values:
-    """What the records of a pickle stand for: shared parts are worked out once, and counted as often as they are named."""
+    """What the records of a pickle stand for: shared parts are worked out once, and counted as often as they are
+    named."""
 
     def __init__(self, left: int, storage: Callable | None) -> None:
         self.left, self.storage = left, storage
@@ -306,11 +353,17 @@ def _read_archive(path: Path, packages: tuple[str, ...]) -> Any:
 
 
 def _pickled_storage(raw: bytes) -> tuple[memoryview, np.dtype, int]:
-    """A storage in a plain pickle, which torch writes as it wrote files before 1.6: five pickles, a length and the numbers."""
+    """A storage in a plain pickle, which torch writes as it wrote files before 1.6: five pickles, a length and the
+    numbers."""
     stream = io.BytesIO(raw)
     magic, _, machine = (_read(stream) for _ in range(3))
     (key, kind, count), keys = _read(stream, known=_STORAGES, storage=_storage), _read(stream)
-    if magic != _MAGIC or not machine["little_endian"] or keys != [key] or int.from_bytes(stream.read(8), "little") != count:
+    if (
+        magic != _MAGIC
+        or not machine["little_endian"]
+        or keys != [key]
+        or int.from_bytes(stream.read(8), "little") != count
+    ):
         raise ValueError("no storage of torch")
     return memoryview(raw)[stream.tell() :], kind, count
 
@@ -318,7 +371,13 @@ def _pickled_storage(raw: bytes) -> tuple[memoryview, np.dtype, int]:
 def _storage(pid: Any) -> tuple[str, np.dtype, int]:
     """Name, type and length of a storage that a pickle of torch refers to."""
     word, kind, key, _, count = pid[:5]
-    if word != "storage" or not isinstance(kind, Unread) or not isinstance(key, str) or not key.isdecimal() or type(count) is not int:
+    if (
+        word != "storage"
+        or not isinstance(kind, Unread)
+        or not isinstance(key, str)
+        or not key.isdecimal()
+        or type(count) is not int
+    ):
         raise pickle.UnpicklingError("a reference to something that is no storage")
     return key, np.dtype(_STORAGES[kind.kind]), count
 
@@ -330,11 +389,15 @@ def _tensor(_: _Values, given: list, __: Any) -> Tensor:
 
 # What a pickle may call, and what that makes of the arguments given and the state.
 _MAKERS: dict[str, Callable[[_Values, list, Any], Any]] = {
-    "numpy._core.multiarray._reconstruct": lambda values, _, state: values.array(state[-4], state[-3], "CF"[bool(state[-2])], state[-1]),
+    "numpy._core.multiarray._reconstruct": lambda values, _, state: values.array(
+        state[-4], state[-3], "CF"[bool(state[-2])], state[-1]
+    ),
     "numpy._core.multiarray.scalar": lambda values, given, _: values.array((1,), given[0], "C", given[1])[0],
     "numpy._core.numeric._frombuffer": lambda values, given, _: values.array(given[2], given[1], given[3], given[0]),
     "numpy.dtype": lambda _, given, state: number_type(given[0], state if isinstance(state, tuple) else ()),
-    "collections.OrderedDict": lambda _, given, pairs: {plain_key(key): value for key, value in [*(given or [()])[0], *(pairs or ())]},
+    "collections.OrderedDict": lambda _, given, pairs: {
+        plain_key(key): value for key, value in [*(given or [()])[0], *(pairs or ())]
+    },
     "builtins.set": lambda _, given, __: set(map(plain_key, *(given or [()]))),
     "builtins.frozenset": lambda _, given, __: frozenset(map(plain_key, *(given or [()]))),
     "_codecs.encode": lambda values, given, _: values.latin1(*given),

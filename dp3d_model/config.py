@@ -22,7 +22,8 @@ class ModelConfig:
     """What deforms, and the network that tells how: everything that a state or a model file must agree on."""
 
     body: str = rare(
-        "parts", "What deforms: soft parts, linear (of the basis), basis (C3DPO's), rigid, or the body of another package."
+        "parts",
+        "What deforms: soft parts, linear (of the basis), basis (C3DPO's), rigid, or the body of another package.",
     )
     network: bool = rare(True, "Predict with a network; without one only refinement finds the shape.")
     passes: int = rare(1, "Times that the network reads what its last answer leaves, and corrects it.", minimum=1)
@@ -33,31 +34,37 @@ class ModelConfig:
     basis: int = rare(64, "Laplace-Beltrami functions used.", minimum=1)
     sharpness: float = rare(200.0, "How crisp the parts start.", minimum=0)
     pivot: str = rare(
-        "part", "Parts turn about their own centre, about the joint to their parent in a tree of parts, or about the origin.",
+        "part",
+        "Parts turn about their own centre, about the joint to their parent in a tree of parts, or about the origin.",
         choices=("part", "joint", "origin"),
-    )  # fmt: skip
+    )
     camera: str = rare(
-        "closed-form", "Camera: closed form and a learned residual, or learned.",
+        "closed-form",
+        "Camera: closed form and a learned residual, or learned.",
         choices=("closed-form", "learned"),
-    )  # fmt: skip
+    )
     camera_steps: int = rare(0, "Gauss-Newton steps that fit the camera to each posed body.", minimum=0)
     scale: str = rare(
-        "fitted", "Image scale: of the rigid fit, solved for each posed body, or with a learned correction.",
+        "fitted",
+        "Image scale: of the rigid fit, solved for each posed body, or with a learned correction.",
         choices=("fitted", "solved", "learned"),
-    )  # fmt: skip
+    )
     projection: str = rare(
-        "orthographic", "Projection: orthographic, or perspective where the shards know the intrinsics.",
+        "orthographic",
+        "Projection: orthographic, or perspective where the shards know the intrinsics.",
         choices=("orthographic", "perspective"),
-    )  # fmt: skip
+    )
     network_input: str = rare(
-        "residual", "What the network reads: what the rigid fit leaves, or keypoints.",
+        "residual",
+        "What the network reads: what the rigid fit leaves, or keypoints.",
         choices=("residual", "keypoints"),
-    )  # fmt: skip
+    )
     keypoint_weights: bool = rare(False, "Trust each keypoint as far as its forward-backward weight says.")
     encoder: str = rare(
-        "cells", "How the input is gathered: means over patches, or attention of latents over the visible surface.",
+        "cells",
+        "How the input is gathered: means over patches, or attention of latents over the visible surface.",
         choices=("cells", "attention"),
-    )  # fmt: skip
+    )
     input_cells: int = rare(512, "Patches that the input is averaged over; 0 feeds every vertex.", minimum=0)
     latents: int = rare(32, "Latents of the attention.", minimum=1)
     latent_blocks: int = rare(2, "Blocks of self-attention among them.", minimum=0)
@@ -66,13 +73,15 @@ class ModelConfig:
     norm: str = rare("layer", "Normalisation of its layers.", choices=("batch", "layer"))
     blocks: int = rare(6, "Residual blocks.", minimum=0)
     noise: str = rare(
-        "off", "Predicted noise of each keypoint: off, clipped, or the literal formula.",
+        "off",
+        "Predicted noise of each keypoint: off, clipped, or the literal formula.",
         choices=("off", "clipped", "literal"),
-    )  # fmt: skip
+    )
     prior_directions: int = rare(
-        0, "Directions of the body's numbers that are kept as a prior of poses and shapes; 0 for none.",
+        0,
+        "Directions of the body's numbers that are kept as a prior of poses and shapes; 0 for none.",
         minimum=0,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,42 +93,54 @@ class LossConfig:
     arap: float = rare(1.0, "Weight of the as-rigid-as-possible loss.", minimum=0, was="arap_weight")
     entropy: float = rare(0.001, "Weight of the parts' entropy.", minimum=0, was="entropy_weight")
     cycle: float = rare(
-        1.0, "Weight of lifting the model's own shapes, seen as other instances are, back to themselves.",
-        minimum=0, was="dream_weight",
-    )  # fmt: skip
+        1.0,
+        "Weight of lifting the model's own shapes, seen as other instances are, back to themselves.",
+        minimum=0,
+        was="dream_weight",
+    )
     truth: float = rare(
-        0.0, "Weight of the distance to the true vertices, where the shards know them; these instances' keypoints then teach nothing.",
-        minimum=0, was="truth_weight",
-    )  # fmt: skip
+        0.0,
+        "Weight of the distance to the true vertices, where the shards know them; these instances' keypoints then teach"
+        " nothing.",
+        minimum=0,
+        was="truth_weight",
+    )
     shape: float = rare(0.0, "Weight of the squared blendshape coefficients.", minimum=0, was="shape_weight")
     back_face: float = rare(
         0.0, "Weight of visible surface that faces away from the viewer.", minimum=0, was="facing_weight"
     )
     silhouette: float = rare(
-        0.0, "Weight of hidden surface that lies outside the visible one.",
-        minimum=0, was="outline_weight",
-    )  # fmt: skip
-    arap_rotations: str = rare(
-        "best", "Local rotation: best for each one-ring, or blended from the parts.",
-        choices=("best", "blended"),
-    )  # fmt: skip
-    arap_rest: str = rare(
-        "shaped", "Edges are kept as in the template with blendshapes, or without.",
-        choices=("shaped", "template"),
-    )  # fmt: skip
-    drawn_rings: int = rare(
-        128, "One-rings of the template drawn for each step, on which its losses are taken; 0 takes all.",
+        0.0,
+        "Weight of hidden surface that lies outside the visible one.",
         minimum=0,
-    )  # fmt: skip
+        was="outline_weight",
+    )
+    arap_rotations: str = rare(
+        "best",
+        "Local rotation: best for each one-ring, or blended from the parts.",
+        choices=("best", "blended"),
+    )
+    arap_rest: str = rare(
+        "shaped",
+        "Edges are kept as in the template with blendshapes, or without.",
+        choices=("shaped", "template"),
+    )
+    drawn_rings: int = rare(
+        128,
+        "One-rings of the template drawn for each step, on which its losses are taken; 0 takes all.",
+        minimum=0,
+    )
     canonical_copies: int = rare(1, "Random rotations of each shape for the canonicalisation.", minimum=1)
     canonical_instances: int = rare(
-        0, "Instances of a batch, drawn at random, on which the canonicalisation is taken; 0 for all.",
+        0,
+        "Instances of a batch, drawn at random, on which the canonicalisation is taken; 0 for all.",
         minimum=0,
-    )  # fmt: skip
+    )
     canonical_law: str = rare(
-        "uniform-angle", "Law of these rotations (C3DPO: uniform-angle).",
+        "uniform-angle",
+        "Law of these rotations (C3DPO: uniform-angle).",
         choices=("uniform-angle", "uniform"),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,30 +152,39 @@ class OptimConfig:
     momentum: float = rare(0.99, "Momentum of sgd.", minimum=0, maximum=1)
     weight_decay: float = rare(0.001, "Weight decay.", minimum=0)
     schedule: str = rare(
-        "cosine", "Learning rate: cosine to 0, or a tenth after 80 % of the steps.",
+        "cosine",
+        "Learning rate: cosine to 0, or a tenth after 80 % of the steps.",
         choices=("cosine", "step"),
-    )  # fmt: skip
+    )
     warmup: int = rare(20, "Steps of linear warm-up.", minimum=0)
     grad_clip: float = rare(1.0, "Largest norm of the gradient; 0 for none.", minimum=0, was="clip")
     batch: int = setting(128, "Instances in a step.", minimum=2)
     micro_batch: int = rare(
-        0, "Instances handled at a time in a step, to save memory; 0 for all. Batch normalisation sees each part for itself.",
+        0,
+        "Instances handled at a time in a step, to save memory; 0 for all. Batch normalisation sees each part for"
+        " itself.",
         minimum=0,
-    )  # fmt: skip
+    )
     precision: str = rare(
-        "float32", "Numbers inside the network while it trains.",
+        "float32",
+        "Numbers inside the network while it trains.",
         choices=("float32", "bfloat16", "float16"),
-    )  # fmt: skip
+    )
     divergence_factor: float = rare(
-        100.0, "Stop where the loss is so many times the largest of the first 10 steps; 0 for never.",
-        minimum=0, was="explosion",
-    )  # fmt: skip
+        100.0,
+        "Stop where the loss is so many times the largest of the first 10 steps; 0 for never.",
+        minimum=0,
+        was="explosion",
+    )
     steps: int = setting(400, "Steps; 0 counts epochs instead.", minimum=0)
     epochs: int = rare(0, "Epochs, where steps is 0.", minimum=0)
     ema_decay: float = rare(
-        0.99, "Decay of the running average of the weights; 0 for none.",
-        minimum=0, maximum=1, was="average",
-    )  # fmt: skip
+        0.99,
+        "Decay of the running average of the weights; 0 for none.",
+        minimum=0,
+        maximum=1,
+        was="average",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,13 +192,18 @@ class DataConfig:
     """What the network reads of an instance while it trains."""
 
     shuffle_buffer: int = rare(
-        8192, "Instances shuffled together: more take more memory, 10 bytes a visible vertex; 0 for all.",
-        minimum=0, was="window",
-    )  # fmt: skip
+        8192,
+        "Instances shuffled together: more take more memory, 10 bytes a visible vertex; 0 for all.",
+        minimum=0,
+        was="window",
+    )
     keypoint_dropout: float = rare(
-        0.5, "Largest share of visible vertices hidden from the network at random.",
-        minimum=0, maximum=1, was="hide",
-    )  # fmt: skip
+        0.5,
+        "Largest share of visible vertices hidden from the network at random.",
+        minimum=0,
+        maximum=1,
+        was="hide",
+    )
     mirror: bool = rare(False, "Show half of the instances mirrored, where the template's symmetry is known.")
     rotation: float = rare(0.0, "Largest turn in the image, degrees.", minimum=0, maximum=180, was="turn")
     warp: float = rare(0.0, "Largest smooth displacement of the keypoints it reads, sides of the box.", minimum=0)
@@ -182,30 +217,40 @@ class RefineConfig:
     """Test-time optimisation: each instance is fitted to its own keypoints after the network."""
 
     steps: int = rare(
-        0, "Steps that fit each instance's own keypoints after the network.",
-        minimum=0, was="refine_steps",
-    )  # fmt: skip
+        0,
+        "Steps that fit each instance's own keypoints after the network.",
+        minimum=0,
+        was="refine_steps",
+    )
     learning_rate: float = rare(0.003, "Learning rate of these steps.", minimum=0, was="refine_rate")
     arap: float = rare(3.0, "Weight of the as-rigid-as-possible loss in them.", minimum=0, was="refine_arap")
     tie: float = rare(
-        0.0, "Weight of the squared distance to the network's answer in them.",
-        minimum=0, was="refine_tie",
-    )  # fmt: skip
+        0.0,
+        "Weight of the squared distance to the network's answer in them.",
+        minimum=0,
+        was="refine_tie",
+    )
     silhouette: float = rare(
-        0.0, "Weight of the distance to the mask, both ways, where there is one.",
-        minimum=0, was="refine_silhouette",
-    )  # fmt: skip
+        0.0,
+        "Weight of the distance to the mask, both ways, where there is one.",
+        minimum=0,
+        was="refine_silhouette",
+    )
     prior: float = rare(
         0.0, "Weight of the squared distance to the middle of the prior.", minimum=0, was="refine_prior"
     )
     stay: float = rare(
-        0.0, "Weight of the squared distance to the network's answer along the prior, in standard deviations.",
-        minimum=0, was="refine_stay",
-    )  # fmt: skip
+        0.0,
+        "Weight of the squared distance to the network's answer along the prior, in standard deviations.",
+        minimum=0,
+        was="refine_stay",
+    )
     stride: float = rare(
-        10.0, "Learning rate along the prior's directions, in standard deviations, over that of all else.",
-        minimum=0, was="refine_stride",
-    )  # fmt: skip
+        10.0,
+        "Learning rate along the prior's directions, in standard deviations, over that of all else.",
+        minimum=0,
+        was="refine_stride",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +289,10 @@ def preset(name: str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
 def presets() -> dict[str, Callable[[], Mapping[str, Any]]]:
     """What gives the values of each preset, by name: the default first, data sets that are only evaluated on last."""
     names = sorted(path.stem for path in RECIPES.glob("*.toml"))
-    return {name: partial(preset_values, name) for name in ("quick", *(name for name in names if name != "quick"), *EVALUATION_ONLY)}
+    return {
+        name: partial(preset_values, name)
+        for name in ("quick", *(name for name in names if name != "quick"), *EVALUATION_ONLY)
+    }
 
 
 @cache
@@ -256,7 +304,9 @@ def preset_values(name: str) -> dict[str, Any]:
     """
     if name in EVALUATION_ONLY:
         mend = f"dp3d-model train --preset {EVALUATION_ONLY[name]}, then dp3d-model evaluate with the shards of {name}"
-        raise ConfigError(f"{name} is a data set to evaluate on, not to train on", expected=EVALUATION_ONLY[name], hint=mend)
+        raise ConfigError(
+            f"{name} is a data set to evaluate on, not to train on", expected=EVALUATION_ONLY[name], hint=mend
+        )
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         near = difflib.get_close_matches(name, presets(), n=1)

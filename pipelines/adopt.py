@@ -43,7 +43,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Adopted:
-    """Where template and weights lie, and the measures after each step: mean, under_5, under_10 on renders held back."""
+    """Where template and weights lie, and the measures after each step: mean, under_5, under_10 on renders held
+    back."""
 
     template: str
     weights: Path
@@ -66,7 +67,9 @@ def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
     place = None if builtin else free_path(template.name, config.overwrite)
     predictor = load_predictor(config.model, config.weights, category=config.category, device=config.device)
     if predictor.spec.kind != "cse":
-        raise UsageError("a chart network has no embeddings to carry over", got=predictor.spec.name, hint="dp3d-data zoo list")
+        raise UsageError(
+            "a chart network has no embeddings to carry over", got=predictor.spec.name, hint="dp3d-data zoo list"
+        )
     class_id = predictor.class_of(config.category)
     field, measures = _field(template, predictor, class_id, config, say)
     path = Path(config.out) if config.out else workspace(config.category) / "adopt" / f"{template.name}.pth"
@@ -81,7 +84,8 @@ def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
 
 
 def run_folder(folder: str | Path, config: AdoptConfig, say: Say = lambda _: None) -> dict[str, Adopted]:
-    """Adopt each mesh of a folder that has the name of a category (horse.obj), with the landmarks beside it (horse.csv), into one file.
+    """Adopt each mesh of a folder that has the name of a category (horse.obj), with the landmarks beside it
+    (horse.csv), into one file.
 
     Args:
         config: `landmarks` may name another folder; `name` goes before the names of the templates.
@@ -94,10 +98,19 @@ def run_folder(folder: str | Path, config: AdoptConfig, say: Say = lambda _: Non
         UsageError: a template of one of the names exists.
     """
     folder = Path(folder)
-    meshes = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.stem in CATEGORIES}
+    meshes = {
+        path.stem: path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in SUFFIXES and path.stem in CATEGORIES
+    }
     if not meshes:
-        got, expected = ", ".join(sorted(path.name for path in folder.iterdir())[:6]), "meshes such as horse.obj, beside horse.csv"
-        raise NothingToDo("no mesh of a category in this folder", got=got or "an empty folder", expected=expected, path=folder)
+        got, expected = (
+            ", ".join(sorted(path.name for path in folder.iterdir())[:6]),
+            "meshes such as horse.obj, beside horse.csv",
+        )
+        raise NothingToDo(
+            "no mesh of a category in this folder", got=got or "an empty folder", expected=expected, path=folder
+        )
     prefix = config.name or folder.resolve().name
     names = {kind: f"{prefix}-{kind}" if config.name or kind in builtin_names() else kind for kind in meshes}
     for name in names.values():
@@ -123,7 +136,9 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
 
     def measure(step: str, now: Field) -> Field:
         if held_back:
-            measures[step] = {name: float(value) for name, value in summary(matching_errors(now, held_back, geodesics)).items()}
+            measures[step] = {
+                name: float(value) for name, value in summary(matching_errors(now, held_back, geodesics)).items()
+            }
             say(f"  {step}: " + " · ".join(f"{name} {value:.4f}" for name, value in measures[step].items()))
         return now
 
@@ -144,7 +159,8 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
 
 
 def _cse_vertex(mark: Landmark, predictor: DensePredictor, class_id: int, config: AdoptConfig) -> int:
-    """The vertex of the checkpoint's mesh that a landmark means; in a photograph, the one that the network sees there."""
+    """The vertex of the checkpoint's mesh that a landmark means; in a photograph, the one that the network sees
+    there."""
     if mark.cse_vertex is not None:
         return mark.cse_vertex
     if mark.image is None or mark.point is None:
@@ -177,7 +193,9 @@ def _photograph_sights(predictor: DensePredictor, class_id: int, config: AdoptCo
                 yield sight
 
 
-def _render_sights(template: Template, predictor: DensePredictor, class_id: int, config: AdoptConfig) -> Iterator[Sight]:
+def _render_sights(
+    template: Template, predictor: DensePredictor, class_id: int, config: AdoptConfig
+) -> Iterator[Sight]:
     """What the network sees of renders of the template, with the truth; the first of them are held back."""
     size = rendered_side(predictor.spec, config.size)
     world = training_world(template, config.seed, size)

@@ -67,7 +67,9 @@ def annotate_views(
     """
     first = next(iter(annotators.values()))
     if not hasattr(first, "annotate_together"):
-        return [_told({name: annotators[name].annotate(one) for name, one in views.items()}, advance) for views in images]
+        return [
+            _told({name: annotators[name].annotate(one) for name, one in views.items()}, advance) for views in images
+        ]
     found: list[dict[str, Rows]] = [{} for _ in images]
     together, readers = first.config.images_a_pass, first.config.reading_threads
 
@@ -86,7 +88,9 @@ def annotate_views(
     for group in gathered(waiting(), lambda item: next(iter(item[1].values())).image.shape, together):
         for name, annotator in annotators.items():
             own = [(place, looks[name]) for place, looks in group if name in looks]
-            for (place, _), rows in zip(own, annotator.annotate_together([one for _, one in own]) if own else (), strict=True):
+            for (place, _), rows in zip(
+                own, annotator.annotate_together([one for _, one in own]) if own else (), strict=True
+            ):
                 found[place][name] = rows
         for place, _ in group:
             _told(found[place], advance)

@@ -47,12 +47,16 @@ class Predictor(Protocol):
     template_hash: str
 
     def prepare(self, image: np.ndarray) -> Any:
-        """A BGR image [H, W, 3] uint8 as the network wants it, with its `shape`: images of one shape share a pass. Threads call it."""
+        """A BGR image [H, W, 3] uint8 as the network wants it, with its `shape`: images of one shape share a pass.
+        Threads call it."""
 
-    def predict_many(self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None) -> list[list[Any]]:
+    def predict_many(
+        self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None
+    ) -> list[list[Any]]:
         """Detections of prepared images.
 
-        Each has box, region (what the maps cover), score, class_id, coarse_segm [C, S, S], embedding [D, S, S] or charts [25, S, S].
+        Each has box, region (what the maps cover), score, class_id, coarse_segm [C, S, S], embedding [D, S, S] or
+        charts [25, S, S].
         """
 
     def vertex_embeddings(self, class_id: int) -> np.ndarray:
@@ -73,7 +77,9 @@ class OneByOne:
         """The image as it is."""
         return image
 
-    def predict_many(self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None) -> list[list[Any]]:
+    def predict_many(
+        self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None
+    ) -> list[list[Any]]:
         """Detections of each image."""
         pairs = zip(images, boxes, strict=True)
         return [self.predict(image, boxes=own, score=score, classes=classes) for image, own in pairs]
@@ -140,7 +146,13 @@ class RowMaker(ABC):
         """The rows of one image; never raises for what is wrong with the image."""
 
     def add_instance(
-        self, rows: Rows, instance_id: str, info: ImageInfo, detection: Detection, found: DensePrediction | VertexView, **known: Any
+        self,
+        rows: Rows,
+        instance_id: str,
+        info: ImageInfo,
+        detection: Detection,
+        found: DensePrediction | VertexView,
+        **known: Any,
     ) -> None:
         """The row of an instance, or the reason to reject it.
 
@@ -193,11 +205,13 @@ class Annotator(RowMaker):
         return Opened(path, self.config.max_pixels, self.predictor.prepare)
 
     def look(self, record: ImageRecord, opened: Opened) -> Look | Rows:
-        """An image as the network wants it; its rows where there is nothing to detect. Never raises; threads call it."""
+        """An image as the network wants it; its rows where there is nothing to detect. Never raises; threads call
+        it."""
         return attempt(record, "read", lambda: self._look(record, opened))
 
     def annotate_together(self, looks: Sequence[Look]) -> list[Rows]:
-        """The rows of images that share a pass; where the pass fails, each image has its own, so that one costs the others nothing."""
+        """The rows of images that share a pass; where the pass fails, each image has its own, so that one costs the
+        others nothing."""
         found = attempt(looks[0].record, "detect", lambda: self._detect(looks))
         if not isinstance(found, Rows):
             pairs = zip(looks, found, strict=True)
@@ -226,13 +240,16 @@ class Annotator(RowMaker):
         return [_numbered(look, found) for look, found in zip(looks, answers, strict=True)]
 
     def _match(self, look: Look, found: Sequence[tuple[int, Any]]) -> Rows:
-        """The rows of one image; an image without detections is rejected, a detection that fails costs the others nothing."""
+        """The rows of one image; an image without detections is rejected, a detection that fails costs the others
+        nothing."""
         rows, record = look.rows, look.record
         if not found:
             rows.reject(record.image_id, record.image_id, NOTHING_FOUND)
         for number, detected in found:
             instance_id = record.instance_id(number)
-            step = partial(self._match_one, look, instance_id, record.objects[number].mask if record.objects else None, detected)
+            step = partial(
+                self._match_one, look, instance_id, record.objects[number].mask if record.objects else None, detected
+            )
             rows.add(attempt(record, "match", step, instance_id))
         return rows
 
@@ -267,7 +284,9 @@ def index_of(predictor: Any, class_id: int, config: ExtractConfig) -> VertexInde
             raise UsageError("this network knows no charts", got=config.charts, hint="leave out --charts")
         return VertexIndex(np.asarray(predictor.vertex_embeddings(class_id)), config.device)
     if not config.charts:
-        raise UsageError(f"{spec.name} answers in charts of the body", hint="say which vertex lies where: --charts UV_Processed.mat")
+        raise UsageError(
+            f"{spec.name} answers in charts of the body", hint="say which vertex lies where: --charts UV_Processed.mat"
+        )
     return read_charts(config.charts)
 
 
@@ -283,8 +302,13 @@ def require_same_template(template: Template, vertices: int, trained_for: str) -
     """
     if vertices != template.num_vertices or trained_for not in ("", template.content_hash):
         got = f"{template.num_vertices} vertices ({template.name}, {template.content_hash})"
-        expected = f"the {vertices} vertices that the network was trained on" + (f" ({trained_for})" if trained_for else "")
-        hint = "give the template of the weights (--template), or carry them to yours: dp3d-data template adopt MESH --weights FILE"
+        expected = f"the {vertices} vertices that the network was trained on" + (
+            f" ({trained_for})" if trained_for else ""
+        )
+        hint = (
+            "give the template of the weights (--template), or carry them to yours: dp3d-data template adopt MESH"
+            " --weights FILE"
+        )
         raise TemplateError("template and network do not belong together", got=got, expected=expected, hint=hint)
 
 
@@ -303,7 +327,8 @@ def image_info(record: ImageRecord, photograph: Photograph) -> ImageInfo:
 
 
 def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> dict[int, list[float]]:
-    """Given boxes cut to the image, by number; a box that lies outside is rejected, one that cannot be of this image fails."""
+    """Given boxes cut to the image, by number; a box that lies outside is rejected, one that cannot be of this image
+    fails."""
     kept = {}
     width, height = photograph.width, photograph.height
     for number, (x0, y0, x1, y1) in enumerate(record.boxes or ()):
@@ -319,14 +344,17 @@ def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> dict[int
 
 
 def box_problem(box: Box, size: tuple[int, int]) -> InputCorrupt | None:
-    """What is wrong with a box in an image of (width, height): no numbers, no area, or a corner more than the image away from it."""
+    """What is wrong with a box in an image of (width, height): no numbers, no area, or a corner more than the image
+    away from it."""
     x0, y0, x1, y1 = box
     width, height = size
     got = ", ".join(f"{value:g}" for value in box)
     if not (np.isfinite(box).all() and x0 < x1 and y0 < y1):
         return InputCorrupt("a box without an area", got=got, expected="x0 < x1 and y0 < y1, in image pixels")
     if x0 < -width or y0 < -height or x1 > 2 * width or y1 > 2 * height:
-        return InputCorrupt("a box far outside its image", got=got, expected=f"a box in an image of {width} x {height} pixels")
+        return InputCorrupt(
+            "a box far outside its image", got=got, expected=f"a box in an image of {width} x {height} pixels"
+        )
     return None
 
 

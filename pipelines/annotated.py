@@ -26,8 +26,8 @@ class Photographs:
         listed: how many the source names.
         records: those that are on disk.
         left_out: name -> why, of those that turned out to be of no use when they were read.
-        annotations_left_out: name -> why, of annotations that are of no use beside others of their photograph that are. What the
-            network finds there hits nothing then.
+        annotations_left_out: name -> why, of annotations that are of no use beside others of their photograph that are.
+            What the network finds there hits nothing then.
 
     Raises:
         UsageError, InputMissing, InputCorrupt, NothingToDo: as the source.
@@ -64,7 +64,10 @@ class Photographs:
             InputCorrupt: nothing can be used, of a source that annotates.
         """
         objects: list[TrueObject] = []
-        faults = {f"{record.image_id}: {text}": InputCorrupt("an annotation that cannot be used", got=text) for text in record.faults}
+        faults = {
+            f"{record.image_id}: {text}": InputCorrupt("an annotation that cannot be used", got=text)
+            for text in record.faults
+        }
         for place, one in enumerate(record.objects or ()):
             try:
                 objects.append(_true_object(one, record, shape))
@@ -76,7 +79,8 @@ class Photographs:
         return objects
 
     def account(self) -> dict[str, Any]:
-        """How many photographs are listed, how many are on disk, and what was left out: photographs, single annotations."""
+        """How many photographs are listed, how many are on disk, and what was left out: photographs, single
+        annotations."""
         return {"listed": self.listed, "on_disk": len(self.records), **self._left_out()}
 
     def _left_out(self) -> dict[str, dict[str, str]]:
@@ -116,7 +120,9 @@ def _true_object(one: GivenObject, record: ImageRecord, shape: tuple[int, ...]) 
         raise InputCorrupt("an annotated object without a mask", path=record.path)
     if mask.shape != shape:
         got, expected = f"{mask.shape[1]} x {mask.shape[0]}", f"{shape[1]} x {shape[0]}, its photograph's"
-        raise InputCorrupt("an annotation of another size than its photograph", got=got, expected=expected, path=record.path)
+        raise InputCorrupt(
+            "an annotation of another size than its photograph", got=got, expected=expected, path=record.path
+        )
     box = np.array(one.box)
     if not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
         raise InputCorrupt("an annotated box without an area", got=box.tolist(), path=record.path)

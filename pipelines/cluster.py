@@ -1,4 +1,5 @@
-"""Dask workers, here or on a cluster: each holds one part maker on one device for its life, and only counts leave it."""
+"""Dask workers, here or on a cluster: each holds one part maker on one device for its life, and only counts leave
+it."""
 
 from __future__ import annotations
 
@@ -24,12 +25,17 @@ from dp3d_data.errors import UsageError, WorkerLost
 from pipelines.clusters import start_cluster
 from pipelines.parts import Advance, Job, PartMaker, Parts, Place, visible_gpus
 
-# One thread in each process. Dask's own list also trims memory after each array, which costs renderers half of their time.
-# What torch has to say of detectron2's own calls is no news to the user.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore::FutureWarning"}
+# One thread in each process. Dask's own list also trims memory after each array, which costs renderers half of their
+# time. What torch has to say of detectron2's own calls is no news to the user.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "ignore::FutureWarning",
+}
 # Native threads do not survive a fork, so processes are spawned.
-# Dask gives a task whose worker died to another, `allowed-failures` times; a worker may need long to come back on a busy machine.
-# Dask's profiler looks at every thread a hundred times a second and keeps an hour of what it saw.
+# Dask gives a task whose worker died to another, `allowed-failures` times; a worker may need long to come back on a
+# busy machine. Dask's profiler looks at every thread a hundred times a second and keeps an hour of what it saw.
 SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.scheduler.allowed-failures": 3,
@@ -106,7 +112,9 @@ def _ended(cluster: SpecCluster) -> Iterator[SpecCluster]:
     try:
         yield cluster
     finally:
-        with suppress(AssertionError):  # a worker that died and is being started again cannot be joined; it ends with this process
+        with suppress(
+            AssertionError
+        ):  # a worker that died and is being started again cannot be joined; it ends with this process
             cluster.close()
 
 
@@ -115,14 +123,16 @@ def _client(cluster: Any) -> Client:
         return Client(cluster, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         hint = f"start one: dask scheduler, and on each machine: {START}"
-        raise UsageError("no Dask scheduler answers", got=f"{cluster}: {error}", expected="tcp://HOST:8786", hint=hint) from error
+        raise UsageError(
+            "no Dask scheduler answers", got=f"{cluster}: {error}", expected="tcp://HOST:8786", hint=hint
+        ) from error
 
 
 def local_cluster(place: Place) -> SpecCluster:
     """Worker processes on this machine, each with its own GPU where the device is "cuda".
 
-    Workers log next to nothing: one that takes seconds to unload torch is ended, which is no news, and errors come back.
-    Ctrl-C is for this process alone, which ends them: they inherit a mask that holds it back.
+    Workers log next to nothing: one that takes seconds to unload torch is ended, which is no news, and errors come
+    back. Ctrl-C is for this process alone, which ends them: they inherit a mask that holds it back.
     """
     gpus = visible_gpus() if place.device == "cuda" else []
     workers = {number: {"cls": Nanny, "options": worker_options(number, gpus)} for number in range(place.workers)}
@@ -130,7 +140,9 @@ def local_cluster(place: Place) -> SpecCluster:
     resource_tracker.ensure_running()  # the first process of a thread would start it, and lift the mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return SpecCluster(workers=workers, scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.ERROR)
+        return SpecCluster(
+            workers=workers, scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.ERROR
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -151,8 +163,8 @@ def dashboard(client: Client) -> str:
 def make_on(client: Client, job: Job, parts: Parts, advance: Advance, say: Callable[[str], None]) -> None:
     """Make the parts on the workers; the first error of a part is raised here.
 
-    A part whose workers die is made at the end, when nothing else is at work: its inputs are tried one by one, and those
-    whose workers die again are rows of failures.
+    A part whose workers die is made at the end, when nothing else is at work: its inputs are tried one by one, and
+    those whose workers die again are rows of failures.
 
     Raises:
         WorkerLost: workers die whatever they work on, or the scheduler is gone.

@@ -51,16 +51,22 @@ def read_recipe(name: str) -> ClusterRecipe:
     path = FOLDER / f"{name}.toml" if name in SHIPPED else Path(name)
     if not path.is_file():
         hint = f"copy {FOLDER / 'slurm.toml'} and fit it to your cluster"
-        raise InputMissing("no such cluster recipe", got=name, expected=f"a TOML file, or one of {', '.join(SHIPPED)}", hint=hint)
+        raise InputMissing(
+            "no such cluster recipe", got=name, expected=f"a TOML file, or one of {', '.join(SHIPPED)}", hint=hint
+        )
     values = read_toml(path)
     unknown = sorted(set(values) - {"kind", "workers", "options"})
     if unknown:
-        raise ConfigError(f"unknown setting {unknown[0]!r}", expected="kind, workers and the table [options]", path=path)
+        raise ConfigError(
+            f"unknown setting {unknown[0]!r}", expected="kind, workers and the table [options]", path=path
+        )
     kind, workers, options = values.get("kind"), values.get("workers", 0), values.get("options", {})
     if kind not in KINDS:
         near = difflib.get_close_matches(str(kind), KINDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else ""
-        raise ConfigError("unknown kind of cluster", got=repr(kind), expected="one of " + ", ".join(KINDS), hint=hint, path=path)
+        raise ConfigError(
+            "unknown kind of cluster", got=repr(kind), expected="one of " + ", ".join(KINDS), hint=hint, path=path
+        )
     if type(workers) is not int or workers < 0 or not isinstance(options, dict):
         got = f"workers {workers!r}, options {options!r}"
         raise ConfigError("a cluster has a number of workers and a table of options", got=got, path=path)
@@ -90,7 +96,9 @@ def start_cluster(name: str, workers: int = 0) -> AbstractContextManager[Any]:
         cluster = make(**(recipe.options | own))
     except (TypeError, ValueError) as error:
         hint = f"the options are those of {module}.{attribute}"
-        raise ConfigError("the cluster cannot be started with these options", got=error, hint=hint, path=name) from error
+        raise ConfigError(
+            "the cluster cannot be started with these options", got=error, hint=hint, path=name
+        ) from error
     if count and recipe.kind != "cuda":
         cluster.scale(jobs=count)
     return cluster

@@ -48,14 +48,18 @@ def run_step(line: str) -> None:
 @command("demo", example="python -m pipelines.demo --short")
 @click.option("--short", is_flag=True, help="Make and train less; for a quick check that everything works.")
 def demo(short: bool) -> None:
-    """Lift the sample photographs; then extract, build shards, train and evaluate on the embedded default; say where to look."""
+    """Lift the sample photographs; then extract, build shards, train and evaluate on the embedded default; say where to
+    look."""
     os.environ.setdefault("DP3D_WORKSPACE", str(Path("dp3d-out").resolve()))
     began = time.perf_counter()
     place = workspace("dog")
     for line in steps(short, place):
         run_step(line)
     click.secho(f"\ndemo done in {(time.perf_counter() - began) / 60:.1f} minutes", bold=True)
-    say(f"look at: {place / 'predictions' / 'lifted.png'}, {place / 'predictions' / 'view.html'} and {place / 'report.html'}")
+    say(
+        f"look at: {place / 'predictions' / 'lifted.png'}, {place / 'predictions' / 'view.html'} and"
+        f" {place / 'report.html'}"
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,11 @@ from dp3d_data.errors import Dp3dError
 
 HERE = Path(__file__).parents[1]
 CHECKOUT = (HERE / "Makefile").is_file() and (HERE / "pyproject.toml").is_file()  # else an installed wheel
-OWN_IMPORTS = {"embreex": "pip install embreex", "faiss": "pip install faiss-cpu", "detectron2": "dp3d-data install-detectron2"}
+OWN_IMPORTS = {
+    "embreex": "pip install embreex",
+    "faiss": "pip install faiss-cpu",
+    "detectron2": "dp3d-data install-detectron2",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,11 @@ def python() -> list[Finding]:
     fine = sys.version_info >= (3, 11)
     new = f"{setup()} PYTHON=/path/to/python3.11" if CHECKOUT else f"with Python 3.11 or later: {setup()}"
     mend = "" if fine else new
-    return [Finding("Python", "python", "ok" if fine else "missing", f"{platform.python_version()} at {sys.executable}", mend)]
+    return [
+        Finding(
+            "Python", "python", "ok" if fine else "missing", f"{platform.python_version()} at {sys.executable}", mend
+        )
+    ]
 
 
 def declared() -> list[str]:
@@ -117,7 +125,9 @@ def native() -> list[Finding]:
     for name, mend in OWN_IMPORTS.items():
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # detectron2 compiles functions with torch.jit as it is imported
+                warnings.simplefilter(
+                    "ignore", FutureWarning
+                )  # detectron2 compiles functions with torch.jit as it is imported
                 module = importlib.import_module(name)
         except (ImportError, OSError) as error:
             found.append(Finding("Loaded", name, "missing", str(error).splitlines()[0], mend))
@@ -198,7 +208,9 @@ def folders() -> list[Finding]:
         place = path.resolve()
         parent = next(folder for folder in (place, *place.parents) if folder.exists())
         fine = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
-        text = f"{place} · {shutil.disk_usage(parent).free / 2**30:.0f} GiB free" if fine else f"{place} cannot be written"
+        text = (
+            f"{place} · {shutil.disk_usage(parent).free / 2**30:.0f} GiB free" if fine else f"{place} cannot be written"
+        )
         mend = "" if fine else f"export {variable}=/a/folder/you/can/write"
         found.append(Finding("Folders", name, "ok" if fine else "missing", text, mend))
     return found

@@ -34,7 +34,8 @@ class Estimate:
     """What is known before a run.
 
     Attributes:
-        state: "new", "unfinished", "finished" or "another recipe": what the folder holds, of several the first that is not finished.
+        state: "new", "unfinished", "finished" or "another recipe": what the folder holds, of several the first that is
+            not finished.
         images: of the plan.
         todo: images that are still to be worked on.
         parts: number of parts to make.
@@ -76,7 +77,9 @@ def estimate(*plans: Plan) -> Estimate:
         disk_bytes = (encoded_bytes(rows.instances) - empty) * len(images) // looked_at + files + pictures
     state = next((state for state in states if state != "finished"), "finished") if images else states[0]
     everything = len({record.image_id for plan in plans for record in plan.records})
-    return Estimate(state, everything, len(images), len(chunks), looked_at, rows, seconds, disk_bytes, free_bytes(first.out))
+    return Estimate(
+        state, everything, len(images), len(chunks), looked_at, rows, seconds, disk_bytes, free_bytes(first.out)
+    )
 
 
 def unfinished_parts(plan: Plan) -> tuple[str, dict[int, Sequence[ImageRecord]]]:
@@ -92,7 +95,11 @@ def unfinished_parts(plan: Plan) -> tuple[str, dict[int, Sequence[ImageRecord]]]
     if found != ("extract", plan.recipe):
         return "another recipe", parts
     done = done_chunks(plan.out)
-    return ("finished", {}) if finished else ("unfinished", {index: part for index, part in parts.items() if index not in done})
+    return (
+        ("finished", {})
+        if finished
+        else ("unfinished", {index: part for index, part in parts.items() if index not in done})
+    )
 
 
 def probe(plans: Sequence[Plan], images: Sequence[Views]) -> tuple[float, float, Rows]:

@@ -37,8 +37,8 @@ OF_DETECTION = ("ap50", "found", "pck_10_found", "pck_15_found")  # say nothing 
 
 
 def run(config: EvaluateCseConfig) -> Scores:
-    """Measures by part: "synthetic", "synthetic, view: side" and its other groups, "photographs", "photographs, Nose" and
-    its other keypoints, "without".
+    """Measures by part: "synthetic", "synthetic, view: side" and its other groups, "photographs", "photographs, Nose"
+    and its other keypoints, "without".
 
     With `config.beside` also those of the second checkpoint, their names after BESIDE, and in "synthetic" RATIO, the
     geodesic error of the first over that of the second.
@@ -51,7 +51,11 @@ def run(config: EvaluateCseConfig) -> Scores:
     scores = scored(config, predictor)
     if config.beside:
         other = scored(replace(config, pictures=""), _loaded(config, config.beside))
-        means = [part["synthetic"]["geodesic_mean"] for part in (scores, other) if "geodesic_mean" in part.get("synthetic", {})]
+        means = [
+            part["synthetic"]["geodesic_mean"]
+            for part in (scores, other)
+            if "geodesic_mean" in part.get("synthetic", {})
+        ]
         if len(means) == 2:
             scores["synthetic"][RATIO] = means[0] / max(means[1], 1e-12)
         scores |= {f"{BESIDE}{title}": measures for title, measures in other.items()}
@@ -67,7 +71,10 @@ def _loaded(config: EvaluateCseConfig, weights: str) -> DensePredictor:
 def numbers(scores: Scores) -> Scores:
     """As json has them: what is not finite is null."""
     return {
-        title: {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in part.items()}
+        title: {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in part.items()
+        }
         for title, part in scores.items()
     }
 
@@ -87,7 +94,9 @@ def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
     scores: Scores = {}
     if config.count:
         if template is None:
-            raise UsageError(f"no built-in template for {config.category!r}", hint="give the network's template: --template MESH")
+            raise UsageError(
+                f"no built-in template for {config.category!r}", hint="give the network's template: --template MESH"
+            )
         tally = part.tally("synthetic", grouped_scenes(template, config.seed, config.size, config.count))
         scores["synthetic"] = tally.result()
         scores |= {f"synthetic, {group}": measures for group, measures in tally.by_group().items()}
@@ -99,9 +108,12 @@ def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
 
 
 class _Part:
-    """What the parts of an evaluation share: settings, network, class, and the template where it is the network's own."""
+    """What the parts of an evaluation share: settings, network, class, and the template where it is the network's
+    own."""
 
-    def __init__(self, config: EvaluateCseConfig, predictor: DensePredictor, class_id: int, template: Template | None) -> None:
+    def __init__(
+        self, config: EvaluateCseConfig, predictor: DensePredictor, class_id: int, template: Template | None
+    ) -> None:
         self.config, self.predictor, self.classes, self.template = config, predictor, [class_id], template
         self.geodesics = None if template is None else geodesic_distances(template)
 
@@ -114,7 +126,15 @@ class _Part:
 
     def _pictures(self, title: str) -> Pictures:
         config = self.config
-        return Pictures(config.pictures, title, config.pictures_count, self.predictor, self.template, config.score, title != "synthetic")
+        return Pictures(
+            config.pictures,
+            title,
+            config.pictures_count,
+            self.predictor,
+            self.template,
+            config.score,
+            title != "synthetic",
+        )
 
     def photographs(self) -> Scores:
         """The measures of annotated photographs, as a whole and by keypoint."""
@@ -164,7 +184,8 @@ def belongs(template: Template, predictor: DensePredictor, class_id: int) -> boo
 
 
 def named_of(table: str, template: Template | None, count: int = 24) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Vertices and names of the annotated keypoints, by a table or, of the built-in dog, its own; none where they are not known."""
+    """Vertices and names of the annotated keypoints, by a table or, of the built-in dog, its own; none where they are
+    not known."""
     if template is None:
         return None, ()
     if not table and load_template("dog").content_hash != template.content_hash:

@@ -1,4 +1,5 @@
-"""Score lifted photographs against their annotation: the reprojected silhouette and the named vertices, from detected and given boxes."""
+"""Score lifted photographs against their annotation: the reprojected silhouette and the named vertices, from detected
+and given boxes."""
 
 from __future__ import annotations
 
@@ -56,10 +57,11 @@ class AnnotatedInput:
 
 
 def run(lifters: Mapping[str, Lifter], given: AnnotatedInput, out: Path) -> Scores:
-    """Measures by part, of every model and the rigid template: "model, detected", "model, given", "model, given, Nose" and so on.
+    """Measures by part, of every model and the rigid template: "model, detected", "model, given", "model, given, Nose"
+    and so on.
 
-    Writes photographs.json, photographs.md and, for each model and kind of boxes, a sheet of pictures. The photographs are
-    extracted into out/detected and out/given.
+    Writes photographs.json, photographs.md and, for each model and kind of boxes, a sheet of pictures. The photographs
+    are extracted into out/detected and out/given.
 
     Raises:
         As `pipelines.annotated.annotated`; TemplateMismatch: models of different templates.
@@ -69,7 +71,9 @@ def run(lifters: Mapping[str, Lifter], given: AnnotatedInput, out: Path) -> Scor
     for boxes in BOXES:
         settings = ExtractConfig(category=given.category)
         try:
-            from_annotated(given.source, given.path, given.images, template_of(surface), out / boxes, settings, boxes == "given")
+            from_annotated(
+                given.source, given.path, given.images, template_of(surface), out / boxes, settings, boxes == "given"
+            )
         except NothingToDo:
             pass  # nothing was found: every animal is missed
         for name, lifter in {RIGID: Lifter(surface, preset("rigid")), **lifters}.items():
@@ -136,7 +140,9 @@ def compare(
     """
     marks, masks = [Marks.missed(one, ids) for one in objects], []
     boxes = np.array([box for box, _ in lifted]).reshape(-1, 4)
-    owner = match_detections(boxes, -np.arange(len(boxes), dtype=float), np.array([one.box for one in objects]), AP_OVERLAP)
+    owner = match_detections(
+        boxes, -np.arange(len(boxes), dtype=float), np.array([one.box for one in objects]), AP_OVERLAP
+    )
     for (_, projected), index in zip(lifted, owner.tolist(), strict=True):
         if index >= 0:
             masks.append(silhouette(projected, faces, *objects[index].mask.shape[::-1]))
@@ -147,7 +153,8 @@ def compare(
 
 
 def _tile(image: np.ndarray, objects: list[TrueObject], marks: list[Marks], masks: list[np.ndarray]) -> Image.Image:
-    """The photograph with the outlines of the annotated masks and of the lifted silhouettes, and the keypoints of both."""
+    """The photograph with the outlines of the annotated masks and of the lifted silhouettes, and the keypoints of
+    both."""
     tile = framed(np.ascontiguousarray(image[:, :, ::-1]), [], longest=TILE)
     pixels = np.array(tile)
     for colour, shapes in ((TRUE, [one.mask for one in objects]), (FOUND, masks)):
@@ -165,15 +172,28 @@ def outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 def markdown(scores: Scores) -> str:
     """The figures for people: a table of the whole, and one of the keypoints."""
     whole = {title: part for title, part in scores.items() if "silhouette_iou" in part}
-    columns = {"objects": "animals", "found": "found", "silhouette_iou": "silhouette IoU", "silhouette_iou_found": "of found",
-               "pck_10": "PCK 0.10", "pck_15": "PCK 0.15"}  # fmt: skip
+    columns = {
+        "objects": "animals",
+        "found": "found",
+        "silhouette_iou": "silhouette IoU",
+        "silhouette_iou_found": "of found",
+        "pck_10": "PCK 0.10",
+        "pck_15": "PCK 0.15",
+    }
     rows = [[title, *(_cell(part.get(name)) for name in columns)] for title, part in whole.items()]
     names = list(dict.fromkeys(title.rpartition(", ")[2] for title in scores if title not in whole))
     by_name: list[list[str]] = []
     for name in names:
         parts = [scores.get(f"{title}, {name}", {}) for title in whole]
         by_name.append([name, *(f"{_cell(part.get('pck_10'))} / {_cell(part.get('pck_15'))}" for part in parts)])
-    lines = ["# Lifted photographs", "", *table(["", *columns.values()], rows), "", "## PCK 0.10 / 0.15 of each keypoint", ""]
+    lines = [
+        "# Lifted photographs",
+        "",
+        *table(["", *columns.values()], rows),
+        "",
+        "## PCK 0.10 / 0.15 of each keypoint",
+        "",
+    ]
     return "\n".join([*lines, *table(["", *whole], by_name), ""])
 
 

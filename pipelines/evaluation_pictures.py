@@ -1,4 +1,5 @@
-"""Pictures of an evaluation: each image, what was found on it, and the truth; a sheet of all photographs with their keypoints."""
+"""Pictures of an evaluation: each image, what was found on it, and the truth; a sheet of all photographs with their
+keypoints."""
 
 from __future__ import annotations
 
@@ -34,15 +35,25 @@ class Pictures:
     """
 
     def __init__(
-        self, folder: str, part: str, count: int, predictor, template: Template | None, score: float = 0.5, sheet: bool = False
+        self,
+        folder: str,
+        part: str,
+        count: int,
+        predictor,
+        template: Template | None,
+        score: float = 0.5,
+        sheet: bool = False,
     ) -> None:
         self.folder, self.part, self.left, self.score = folder, part, count if folder else 0, score
         self.predictor, self.drawn = predictor, 0
         self.colours = None if template is None else colour_by_vertex(template)
         self.tiles: list[Image.Image] | None = [] if sheet and folder else None
 
-    def __call__(self, image: np.ndarray, objects: list[TrueObject], found: list, marks: list[Marks], name: str = "") -> None:
-        """One BGR image, its objects, its detections, what became of the objects, and its name where no object tells it."""
+    def __call__(
+        self, image: np.ndarray, objects: list[TrueObject], found: list, marks: list[Marks], name: str = ""
+    ) -> None:
+        """One BGR image, its objects, its detections, what became of the objects, and its name where no object tells
+        it."""
         tiles = self.tiles if self.tiles is not None and len(self.tiles) < MOST else None
         if self.drawn >= self.left and tiles is None:
             return
@@ -63,14 +74,21 @@ class Pictures:
         answer, truth = photograph // 3, photograph // 3
         self._paint_found(answer, shown)
         for one in objects:
-            self._paint(truth, one.vertex_map if one.vertex_map is not None else np.where(one.mask, 0, -1), one.vertex_map is not None)
+            self._paint(
+                truth,
+                one.vertex_map if one.vertex_map is not None else np.where(one.mask, 0, -1),
+                one.vertex_map is not None,
+            )
         boxes = [one.box for one in shown], [one.box for one in objects]
         panels = [framed(photograph, []), framed(answer, boxes[0], FOUND), framed(truth, boxes[1], TRUE)]
         together = np.concatenate([np.asarray(panel) for panel in panels], axis=1)
         write_picture(Path(self.folder) / f"{self.part}-{self.drawn:03d}.jpg", together, quality=88)
 
-    def _tile(self, photograph: np.ndarray, objects: list[TrueObject], shown: list, marks: list[Marks], name: str) -> Image.Image:
-        """The photograph under its matched surface, and a line from each true keypoint (ring) to the predicted one (dot)."""
+    def _tile(
+        self, photograph: np.ndarray, objects: list[TrueObject], shown: list, marks: list[Marks], name: str
+    ) -> Image.Image:
+        """The photograph under its matched surface, and a line from each true keypoint (ring) to the predicted one
+        (dot)."""
         painted = photograph.copy()
         self._paint_found(painted, shown)
         mixed = (photograph.astype(np.uint16) * 2 + painted.astype(np.uint16) * 3) // 5
@@ -90,8 +108,11 @@ class Pictures:
             canvas[inside] = self.colours[ids[inside]]
 
 
-def finished(tile: Image.Image, width: int, objects: list[TrueObject], marks: list[Marks], name: str = "", said: str = "") -> Image.Image:
-    """A tile of a photograph, so many pixels wide before, with the keypoints of its objects and a caption; `said` where it has none."""
+def finished(
+    tile: Image.Image, width: int, objects: list[TrueObject], marks: list[Marks], name: str = "", said: str = ""
+) -> Image.Image:
+    """A tile of a photograph, so many pixels wide before, with the keypoints of its objects and a caption; `said` where
+    it has none."""
     scale = tile.width / width
     for one, mark in zip(objects, marks, strict=True):
         if one.named is not None:
@@ -113,10 +134,13 @@ def contact_sheet(tiles: list[Image.Image], columns: int = COLUMNS) -> Image.Ima
 
 
 def draw_keypoints(picture: Image.Image, true: np.ndarray, places: np.ndarray | None, asked: np.ndarray) -> None:
-    """A ring at each true keypoint that is asked for, a line from it to a dot at the predicted one; pixels of the picture."""
+    """A ring at each true keypoint that is asked for, a line from it to a dot at the predicted one; pixels of the
+    picture."""
     draw = ImageDraw.Draw(picture)
     hues = np.arange(len(true)) / max(len(true), 1)
-    colours = np.round(255 * hsv_to_rgb(np.stack([hues, np.full(len(true), 0.9), np.ones(len(true))], axis=1))).astype(int)
+    colours = np.round(255 * hsv_to_rgb(np.stack([hues, np.full(len(true), 0.9), np.ones(len(true))], axis=1))).astype(
+        int
+    )
     for number in np.flatnonzero(asked):
         colour = tuple(colours[number].tolist())
         if places is not None:
@@ -150,10 +174,14 @@ def _circle(draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, **styl
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), **style)
 
 
-def framed(pixels: UInt8[np.ndarray, "h w 3"], boxes: list, colour: Colour = FOUND, longest: int = LONGEST) -> Image.Image:
+def framed(
+    pixels: UInt8[np.ndarray, "h w 3"], boxes: list, colour: Colour = FOUND, longest: int = LONGEST
+) -> Image.Image:
     """At most `longest` pixels wide or high, with boxes."""
     scale = min(1.0, longest / max(pixels.shape[:2]))
-    picture = Image.fromarray(pixels).resize((max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1)))
+    picture = Image.fromarray(pixels).resize(
+        (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
+    )
     draw = ImageDraw.Draw(picture)
     for box in boxes:
         draw.rectangle([float(value) * scale for value in box], outline=colour, width=2)

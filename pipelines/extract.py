@@ -66,7 +66,8 @@ class Plan:
         return self.inputs.records
 
     def annotator(self, predictor: Predictor | None = None) -> RowMaker:
-        """What turns an image into rows: the network, which is loaded where it is not given, or a source that needs none."""
+        """What turns an image into rows: the network, which is loaded where it is not given, or a source that needs
+        none."""
         if own_version(self.config.model):
             return OwnRowMaker(self.config, self.template, self.model)
         source = self.inputs.source
@@ -112,7 +113,8 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
 
 
 def make_plans(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> list[Plan]:
-    """Find the images, the templates and the weights of each category that the settings name and the source has images of.
+    """Find the images, the templates and the weights of each category that the settings name and the source has images
+    of.
 
     Args:
         make_predictor: another network than the one that the settings name; for tests and for networks of one's own.
@@ -168,7 +170,8 @@ def _require_told_apart(plans: Sequence[Plan]) -> None:
 
 
 def _for_here(config: ExtractConfig) -> ExtractConfig:
-    """The settings, if their device is here, which that of workers elsewhere need not be: then a dry run looks at images on the CPU.
+    """The settings, if their device is here, which that of workers elsewhere need not be: then a dry run looks at
+    images on the CPU.
 
     Raises:
         UsageError: no such device.
@@ -224,7 +227,8 @@ def _load(model: str, weights: str, **settings: Any) -> Predictor:
 
 
 def _template(config: ExtractConfig, inputs: Inputs) -> Template:
-    """The template that is asked for, by name, file or folder of files; else the one of the workspace, or the built-in one, that is meant.
+    """The template that is asked for, by name, file or folder of files; else the one of the workspace, or the built-in
+    one, that is meant.
 
     Raises:
         UsageError: there is none.
@@ -266,7 +270,9 @@ def retry(plan: Plan) -> int:
         run = Run.open(plan.out)
         work = run.marker["extra"].get("work")
         if work != plan.work:
-            raise RecipeMismatch("the failed images here are those of another recipe", got=work, expected=plan.work, path=plan.out)
+            raise RecipeMismatch(
+                "the failed images here are those of another recipe", got=work, expected=plan.work, path=plan.out
+            )
         return reopen(run, [[record.image_id for record in part] for part in plan.parts], plan.recipe)
 
 
@@ -278,7 +284,8 @@ def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str],
 def extract_all(
     plans: Sequence[Plan], advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None
 ) -> list[Outcome]:
-    """Run the plans of several categories to their end, in one pass over the images; each goes on where an earlier run stopped.
+    """Run the plans of several categories to their end, in one pass over the images; each goes on where an earlier run
+    stopped.
 
     Args:
         advance: told of finished images, in any order.
@@ -308,5 +315,10 @@ def _ended(plan: Plan, writer: RunWriter) -> Outcome:
     deadly = deadly_images(plan.out)
     harmless = [record for record in plan.records if record.image_id not in deadly]
     draw_overlays(plan.out, harmless, plan.template, plan.config.overlays)
-    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.strangers), "work": plan.work}
+    extra = {
+        "model": plan.model,
+        "images": len(plan.records),
+        "boxes_of_no_image": len(plan.inputs.strangers),
+        "work": plan.work,
+    }
     return outcome(finish_run(plan, writer, extra), plan.records, fresh=True)

@@ -91,9 +91,14 @@ class ExtractParts:
     writers: Mapping[str, RunWriter]
 
     def make(self, index: int, part: Sequence[Views], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Annotate the images of the parts of one number, or those of them that failed before, and write their tables."""
+        """Annotate the images of the parts of one number, or those of them that failed before, and write their
+        tables."""
         records = {name: [views[name] for views in part if name in views] for name in self.writers}
-        wanted = {name: self._wanted(writer, index, records[name]) for name, writer in self.writers.items() if not writer.holds(index)}
+        wanted = {
+            name: self._wanted(writer, index, records[name])
+            for name, writer in self.writers.items()
+            if not writer.holds(index)
+        }
         rows, todo = {name: Rows() for name in wanted}, []
         for place, views in enumerate(part):
             views = {name: record for name, record in views.items() if record.image_id in wanted.get(name, ())}
@@ -101,7 +106,10 @@ class ExtractParts:
                 todo.append(views)
                 continue
             for name, record in views.items():
-                error = WorkerLost("the worker process ended each time that it worked on this image", hint="see whether it opens elsewhere")
+                error = WorkerLost(
+                    "the worker process ended each time that it worked on this image",
+                    hint="see whether it opens elsewhere",
+                )
                 rows[name].add(Rows(failures=[failure_row(record, WORKER, error)]))
             advance(1, 0, len(views))
         for found in self._annotated(todo, advance):

@@ -44,7 +44,10 @@ def load_bodies(words: Sequence[str]) -> Bodies:
     named = {word.partition("=")[0]: load_body_model(word.partition("=")[2]) for word in words if "=" in word}
     plain = [word for word in words if "=" not in word]
     if len(plain) > 1 or not words:
-        hint = "dp3d-data project --body NAME_OR_FILE [--body smpl-male=NAME_OR_FILE]; dp3d-data body list shows the imported"
+        hint = (
+            "dp3d-data project --body NAME_OR_FILE [--body smpl-male=NAME_OR_FILE]; dp3d-data body list shows the"
+            " imported"
+        )
         raise UsageError("one body model for all fits is needed", got=", ".join(words) or "none", hint=hint)
     main = load_body_model(plain[0]) if plain else next(iter(named.values()))
     for name, model in named.items():

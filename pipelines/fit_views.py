@@ -73,8 +73,13 @@ def fit_view(
     if mask is not None:
         visible &= inside_mask(keypoints, mask)
     middle = seen.mean(axis=0)
-    truth = Truth((seen - middle) / template.factor, scale * template.factor, template.metres, _camera(camera, template, middle))
-    areas = visible_fraction(visible, template.vertex_areas), visible_fraction(visible, vertex_areas(seen, template.faces))
+    truth = Truth(
+        (seen - middle) / template.factor, scale * template.factor, template.metres, _camera(camera, template, middle)
+    )
+    areas = (
+        visible_fraction(visible, template.vertex_areas),
+        visible_fraction(visible, vertex_areas(seen, template.faces)),
+    )
     return FitView(keypoints, visible, *areas, box or _box(keypoints, size), truth)
 
 
@@ -90,7 +95,9 @@ def _box(keypoints: Float[np.ndarray, "K 2"], size: tuple[int, int]) -> Box:
     low, high = np.clip(keypoints.min(axis=0), 0, size), np.clip(keypoints.max(axis=0), 0, size)
     if not (high > low).all():
         got = f"x, y {keypoints.min(axis=0).round(1).tolist()} to {keypoints.max(axis=0).round(1).tolist()}"
-        raise InputCorrupt("nothing of the body lies in the image", got=got, expected=f"inside {size[0]} x {size[1]} pixels")
+        raise InputCorrupt(
+            "nothing of the body lies in the image", got=got, expected=f"inside {size[0]} x {size[1]} pixels"
+        )
     return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
 
@@ -112,7 +119,9 @@ class Noise:
         self, keypoints: Float[np.ndarray, "K 2"], visible: Bool[np.ndarray, "K"], box: Box, index: int
     ) -> tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]:
         """Keypoints and visibility of fit `index` with noise, a function of the seed and the index alone."""
-        moved, hidden, lower = (np.random.default_rng(sequence) for sequence in np.random.SeedSequence([self.seed, index]).spawn(3))
+        moved, hidden, lower = (
+            np.random.default_rng(sequence) for sequence in np.random.SeedSequence([self.seed, index]).spawn(3)
+        )
         if self.sigma:
             keypoints = move_keypoints(keypoints, box, self.sigma, moved)
         if self.hide_lower and lower.random() < self.hide_lower:
@@ -120,11 +129,15 @@ class Noise:
         return keypoints, hide_share(visible, self.hide, hidden)
 
 
-def vertex_view(keypoints: Float[np.ndarray, "K 2"], visible: Bool[np.ndarray, "K"], subset: Int[np.ndarray, "V"] | None) -> VertexView:
+def vertex_view(
+    keypoints: Float[np.ndarray, "K 2"], visible: Bool[np.ndarray, "K"], subset: Int[np.ndarray, "V"] | None
+) -> VertexView:
     """The visible vertices, of the subset where there is one; each counts as one pixel without spread."""
     if subset is not None:
         kept = np.zeros_like(visible)
         kept[subset] = True
         visible = visible & kept
     ids = np.flatnonzero(visible).astype(np.int32)
-    return VertexView(ids, keypoints[ids].astype(np.float32), np.ones(len(ids), np.int32), np.zeros(len(ids), np.float32))
+    return VertexView(
+        ids, keypoints[ids].astype(np.float32), np.ones(len(ids), np.int32), np.zeros(len(ids), np.float32)
+    )

@@ -29,7 +29,8 @@ class Inputs:
         records: the images, in order.
         strangers: names in the user's file of boxes that are none of the images.
         notes: what the user should know of the input, a line each.
-        ends: where parts end among the records, if they are shared with categories of other images; empty where they are regular.
+        ends: where parts end among the records, if they are shared with categories of other images; empty where they
+            are regular.
     """
 
     source: HasImages
@@ -43,14 +44,23 @@ class Inputs:
         """Whether sizes count -> the digest of the facts of all images."""
         digests = {sizes: hashlib.sha256() for sizes in (False, True)}
         for number, record in enumerate(self.records):
-            told = (record.image_id, record.group, record.split, record.objects, record.size, record.faults, record.crowds)
+            told = (
+                record.image_id,
+                record.group,
+                record.split,
+                record.objects,
+                record.size,
+                record.faults,
+                record.crowds,
+            )
             size = size_of(record.path) if record.path else None
             for sizes, digest in digests.items():
                 digest.update(("\n" * (number > 0) + repr((*told, size if sizes else None))).encode())
         return {sizes: digest.hexdigest() for sizes, digest in digests.items()}
 
     def facts(self, sizes: bool = True) -> list[Any]:
-        """What the recipe knows of them: names, sizes and all that rows or results take from a record, wherever it lies.
+        """What the recipe knows of them: names, sizes and all that rows or results take from a record, wherever it
+        lies.
 
         Args:
             sizes: whether another size of an image's file, in bytes, is another recipe.
@@ -78,12 +88,16 @@ def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, I
         UsageError: nothing tells the objects of these categories apart.
     """
     if config.boxes and not config.given_boxes:
-        raise UsageError("boxes are given and not wanted", got="--boxes and --set given_boxes=false", expected="one of them")
+        raise UsageError(
+            "boxes are given and not wanted", got="--boxes and --set given_boxes=false", expected="one of them"
+        )
     source = _source(replace(config, category=names[0]))
     if config.boxes and isinstance(source, HasCorrespondences):
         raise UsageError(f"the dataset {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
     if len(names) > 1 and isinstance(source, HasCorrespondences):
-        raise UsageError(f"the dataset {source.name!r} is of one category", got=", ".join(names), hint="choose one: --category NAME")
+        raise UsageError(
+            f"the dataset {source.name!r} is of one category", got=", ".join(names), hint="choose one: --category NAME"
+        )
     images = source.records_of(names) if isinstance(source, HasCategories) else []
     found = dict.fromkeys(names, source.records()) if not images else {
         name: [views[name] for views in images if name in views] for name in names
@@ -98,7 +112,11 @@ def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, I
         inputs = {name: _boxed(one, config, name) for name, one in inputs.items()}
     if len(inputs) > 1:
         _require_told_apart(inputs)
-    return _cut_together(inputs, [next(iter(views.values())).image_id for views in images], config.part) if len(names) > 1 else inputs
+    return (
+        _cut_together(inputs, [next(iter(views.values())).image_id for views in images], config.part)
+        if len(names) > 1
+        else inputs
+    )
 
 
 def parts_of(count: int, size: int) -> tuple[int, ...]:
@@ -156,7 +174,9 @@ def _chosen(records: list[ImageRecord], config: ExtractConfig) -> list[ImageReco
     records = _of_split(records, config.split) if config.split else records
     if config.given_boxes:
         return records
-    return [replace(record, objects=None, size=None, faults=(), crowds=()) if record.path else record for record in records]
+    return [
+        replace(record, objects=None, size=None, faults=(), crowds=()) if record.path else record for record in records
+    ]
 
 
 def _boxed(inputs: Inputs, config: ExtractConfig, name: str) -> Inputs:
@@ -170,12 +190,19 @@ def _unread(kinds: Counter[str]) -> tuple[str, ...]:
     if not kinds:
         return ()
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return (f"not read, for their formats: {told}", *([NEED_HEIF] if kinds.keys() & {*SOMETIMES["AVIF"], *SOMETIMES["HEIF"]} else []))
+    return (
+        f"not read, for their formats: {told}",
+        *([NEED_HEIF] if kinds.keys() & {*SOMETIMES["AVIF"], *SOMETIMES["HEIF"]} else []),
+    )
 
 
 def _of_split(records: list[ImageRecord], split: str) -> list[ImageRecord]:
     chosen = [record for record in records if record.split == split]
     if not chosen:
         there = sorted({record.split for record in records if record.split is not None})
-        raise NothingToDo(f"no image of the split {split!r}", got=", ".join(there) or "a dataset without splits", hint="leave out --split")
+        raise NothingToDo(
+            f"no image of the split {split!r}",
+            got=", ".join(there) or "a dataset without splits",
+            hint="leave out --split",
+        )
     return chosen

@@ -32,7 +32,9 @@ def summary_lines(found: Input) -> list[str]:
     for name, split in manifest["splits"].items():
         files = [entry for entry in manifest["shards"] if entry["split"] == name]
         room = _size(sum(entry["bytes"] for entry in files))
-        lines.append(f"  {name}: {split['instances']} instances of {split['groups']} groups in {len(files)} shards, {room}")
+        lines.append(
+            f"  {name}: {split['instances']} instances of {split['groups']} groups in {len(files)} shards, {room}"
+        )
     lines.append(f"  {Account(**account).line()}")
     for one in manifest["inputs"]:
         lines.append(f"  from {one['kind']} {one['recipe']}: {one['counts']['instances']} instances")
@@ -66,7 +68,9 @@ def find_row(found: Input, wanted: str | int) -> dict[str, Any]:
             [table] = partition.tables()
             return {name: _value(table.column(name)[at]) for name in table.column_names}
     what = f"no instance {wanted!r}" if isinstance(wanted, str) else f"no row {wanted}"
-    raise UsageError(what, expected=f"one of {found.counts['instances']} instances", hint="dp3d-data inspect PATH --row 0")
+    raise UsageError(
+        what, expected=f"one of {found.counts['instances']} instances", hint="dp3d-data inspect PATH --row 0"
+    )
 
 
 def _named_groups(found: Input) -> Iterator[tuple[Partition, int, pa.ChunkedArray]]:
@@ -111,8 +115,12 @@ def statistics_lines(found: Input) -> list[str]:
             for table in partition.tables():
                 statistics.add(table)
         summary = statistics.summary()
-    lines = [f"{'column':<18} {'rows':>10} {'nulls':>10} {'values':>12} {'min':>12} {'max':>12} {'mean':>12} {'std':>12}"]
+    lines = [
+        f"{'column':<18} {'rows':>10} {'nulls':>10} {'values':>12} {'min':>12} {'max':>12} {'mean':>12} {'std':>12}"
+    ]
     for name, values in summary.items():
         numbers = [f"{values[key]:>12.6g}" if key in values else f"{'-':>12}" for key in ("min", "max", "mean", "std")]
-        lines.append(f"{name:<18} {values['rows']:>10} {values['nulls']:>10} {values.get('values', '-'):>12} {' '.join(numbers)}")
+        lines.append(
+            f"{name:<18} {values['rows']:>10} {values['nulls']:>10} {values.get('values', '-'):>12} {' '.join(numbers)}"
+        )
     return lines

@@ -39,13 +39,16 @@ class TrainingConfig(LearningConfig):
 
     device: str = setting("cpu", "Where to compute: cpu, cuda, cuda:1, ...", group="Input")
     init: str = setting(
-        "", "Start from this model's weights and settings of the network; embedded: the one that comes with the package.",
+        "",
+        "Start from this model's weights and settings of the network; embedded: the one that comes with the package.",
         group="Input",
-    )  # fmt: skip
+    )
     mix: str = setting(
-        "", "synth: learn from synthetic views with their truth too, made in the workspace where they are not there yet.",
-        group="Input", choices=("", "synth"),
-    )  # fmt: skip
+        "",
+        "synth: learn from synthetic views with their truth too, made in the workspace where they are not there yet.",
+        group="Input",
+        choices=("", "synth"),
+    )
     resume: bool = setting(False, "Go on from the saved state with other settings.", group="Output")
     tensorboard: bool = rare(False, "Write event files for TensorBoard too.", group="Output")
 
@@ -70,9 +73,11 @@ class AblationConfig(StudyConfig):
     row: tuple[str, ...] = setting((), "Row, or supplement, or ours; again for more. None: all.", group="Rows")
     add: tuple[str, ...] = setting((), "Another row: NAME:setting=value,...; again for more.", group="Rows")
     minutes: float = setting(
-        0.0, "Training time of the full model; the steps that fit are those of every variant. 0: the recipe's steps.",
-        group="Rows", minimum=0,
-    )  # fmt: skip
+        0.0,
+        "Training time of the full model; the steps that fit are those of every variant. 0: the recipe's steps.",
+        group="Rows",
+        minimum=0,
+    )
     examples: int = rare(5, "Instances that are drawn.", group="Rows", minimum=1)
 
 
@@ -84,7 +89,9 @@ class RobustnessConfig(StudyConfig):
     """What makes keypoints worse, and how much."""
 
     figure: tuple[str, ...] = setting(FIGURES[:1], "What to measure; again for more.", group="Figures", choices=FIGURES)
-    models: tuple[str, ...] = setting((), "Model, also as NAME=PATH; again for more. None: the category's.", group="Input")
+    models: tuple[str, ...] = setting(
+        (), "Model, also as NAME=PATH; again for more. None: the category's.", group="Input"
+    )
     levels: tuple[float, ...] = rare(
         (0.0, 1.0, 2.0, 5.0, 10.0), "Noise, % of the box.", group="Figures", minimum=0, maximum=100
     )

@@ -26,7 +26,11 @@ TABLES = (".csv", ".parquet")
 
 
 def from_photographs(
-    images: Sequence[str], template: Template, out: Path, settings: ExtractConfig | None = None, advance: Advance = lambda *_: None
+    images: Sequence[str],
+    template: Template,
+    out: Path,
+    settings: ExtractConfig | None = None,
+    advance: Advance = lambda *_: None,
 ) -> Outcome:
     """Extract photographs, those of the package where none are given, into a run folder.
 
@@ -44,7 +48,8 @@ def from_photographs(
 
 
 def from_keypoints(path: str | Path, template: Template, out: Path, settings: ExtractConfig | None = None) -> Outcome:
-    """Keypoints of template vertices into a run folder: the arrays of docs/datasets.md, or a table (see `table_to_arrays`).
+    """Keypoints of template vertices into a run folder: the arrays of docs/datasets.md, or a table (see
+    `table_to_arrays`).
 
     Raises:
         InputMissing, InputCorrupt, NothingToDo: not such a file, or an empty one.
@@ -60,7 +65,13 @@ def from_keypoints(path: str | Path, template: Template, out: Path, settings: Ex
 
 
 def from_annotated(
-    source: str, path: str, images: str, template: Template, out: Path, settings: ExtractConfig | None = None, given_boxes: bool = False
+    source: str,
+    path: str,
+    images: str,
+    template: Template,
+    out: Path,
+    settings: ExtractConfig | None = None,
+    given_boxes: bool = False,
 ) -> Outcome:
     """Extract annotated photographs into a run folder, at the annotated boxes or at detected ones.
 
@@ -81,11 +92,13 @@ def _extracted(config: ExtractConfig, template: Template, out: Path, advance: Ad
 
 
 def table_to_arrays(path: Path, num_vertices: int, out: Path) -> Path:
-    """A CSV or Parquet table of keypoints as the arrays that extract reads; instances keep the order of their first rows.
+    """A CSV or Parquet table of keypoints as the arrays that extract reads; instances keep the order of their first
+    rows.
 
     Raises:
         InputMissing: no such file.
-        InputCorrupt: not a table, a column is missing, a vertex that the template lacks or twice in an instance, or NaN.
+        InputCorrupt: not a table, a column is missing, a vertex that the template lacks or twice in an instance, or
+            NaN.
         NothingToDo: no row.
     """
     table = _read(path)
@@ -101,7 +114,9 @@ def table_to_arrays(path: Path, num_vertices: int, out: Path) -> Path:
     keypoints[rows, vertex], visible[rows, vertex] = points, True
     image = np.array(list(order), dtype=np.str_)
     if "image" in table.column_names:
-        image = np.array([table["image"][int(np.argmax(rows == i))].as_py() or name for name, i in order.items()], dtype=np.str_)
+        image = np.array(
+            [table["image"][int(np.argmax(rows == i))].as_py() or name for name, i in order.items()], dtype=np.str_
+        )
     return write_arrays(out, keypoints=keypoints, visible=visible, image=image)
 
 
@@ -117,9 +132,13 @@ def _read(path: Path) -> pa.Table:
             kept = pa.table(casts, names=list(COLUMNS))
             if empty := [name for name in COLUMNS if kept[name].null_count]:
                 raise pa.ArrowInvalid(f"rows without {', '.join(empty)}")
-            return kept.append_column("image", table["image"].cast(pa.string())) if "image" in table.column_names else kept
+            return (
+                kept.append_column("image", table["image"].cast(pa.string())) if "image" in table.column_names else kept
+            )
     except (pa.ArrowException, KeyError, OSError) as error:
-        raise InputCorrupt("not a table of keypoints", got=str(error).splitlines()[0][:120], expected=EXPECTED, path=path) from error
+        raise InputCorrupt(
+            "not a table of keypoints", got=str(error).splitlines()[0][:120], expected=EXPECTED, path=path
+        ) from error
     raise InputCorrupt("not a table of keypoints", got=f"no column {', '.join(missing)}", expected=EXPECTED, path=path)
 
 
@@ -132,10 +151,17 @@ def _check(path: Path, rows: np.ndarray, vertex: np.ndarray, points: np.ndarray,
     outside = (vertex < 0) | (vertex >= num_vertices)
     if outside.any():
         line, got = int(outside.argmax()), int(vertex[outside][0])
-        raise InputCorrupt(f"row {line}: no such vertex", got=got, expected=f"0 to {num_vertices - 1}, of the model's template", path=path)
+        raise InputCorrupt(
+            f"row {line}: no such vertex",
+            got=got,
+            expected=f"0 to {num_vertices - 1}, of the model's template",
+            path=path,
+        )
     bad = ~np.isfinite(points).all(1)
     if bad.any():
-        raise InputCorrupt(f"row {int(bad.argmax())}: a keypoint that is no number", got=points[bad][0].tolist(), path=path)
+        raise InputCorrupt(
+            f"row {int(bad.argmax())}: a keypoint that is no number", got=points[bad][0].tolist(), path=path
+        )
     keys = rows * num_vertices + vertex
     if len(np.unique(keys)) < len(keys):
         first = np.unique(keys, return_index=True)[1]

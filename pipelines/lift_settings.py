@@ -17,7 +17,9 @@ class LiftConfig:
     """What is lifted, and by which model."""
 
     shards: str = setting(
-        "", "Run folder of extract, synth or project, or shards. None: the category's shards, else the sample photographs.", group="Input"
+        "",
+        "Run folder of extract, synth or project, or shards. None: the category's shards, else the sample photographs.",
+        group="Input",
     )
     images: tuple[str, ...] = setting(
         (), "Folder, file or pattern of photographs, extracted first; may be repeated.", group="Input"
@@ -28,18 +30,24 @@ class LiftConfig:
     device: str = setting("cpu", "Where to compute: cpu, cuda, cuda:1, ...", group="Input")
     split: str = rare("all", 'Split of shards; "all" takes every split.', group="Input")
     optimise: bool | None = setting(
-        None, "Fit each instance to its own keypoints and mask after the network. None: photographs, and as the model says.",
+        None,
+        "Fit each instance to its own keypoints and mask after the network. None: photographs, and as the model says.",
         group="Input",
-    )  # fmt: skip
+    )
     remeshed: bool = rare(False, "Accept shards on another meshing of the template.", group="Input")
     score: float = rare(
-        ExtractConfig.score, "Detections in photographs below this score are not looked at.",
-        group="Input", minimum=0, maximum=1,
-    )  # fmt: skip
+        ExtractConfig.score,
+        "Detections in photographs below this score are not looked at.",
+        group="Input",
+        minimum=0,
+        maximum=1,
+    )
     min_vertices: int = rare(
-        20, "Instances of photographs and keypoint files with fewer visible vertices are rejected.",
-        group="Input", minimum=1,
-    )  # fmt: skip
+        20,
+        "Instances of photographs and keypoint files with fewer visible vertices are rejected.",
+        group="Input",
+        minimum=1,
+    )
     out: str = setting("", "Folder of the results. None: in the category's part of the workspace.", group="Output")
 
     def require_one_input(self) -> None:
@@ -50,7 +58,11 @@ class LiftConfig:
         """
         named = [f"--{name}" for name in ("shards", "images", "keypoints") if getattr(self, name)]
         if len(named) > 1:
-            raise UsageError("more than one kind of input", got=" and ".join(named), expected="one of --shards, --images and --keypoints")
+            raise UsageError(
+                "more than one kind of input",
+                got=" and ".join(named),
+                expected="one of --shards, --images and --keypoints",
+            )
 
     def folder(self, name: str) -> Path:
         """The folder of the results, NAME in the workspace where none is given."""
@@ -62,9 +74,11 @@ class PredictConfig(LiftConfig):
     """What is written of each instance."""
 
     format: tuple[str, ...] = setting(
-        ("glb", "npz"), "Files to write; turn is an animated picture, table one predictions.parquet of all; may be repeated.",
-        group="Output", choices=FORMATS,
-    )  # fmt: skip
+        ("glb", "npz"),
+        "Files to write; turn is an animated picture, table one predictions.parquet of all; may be repeated.",
+        group="Output",
+        choices=FORMATS,
+    )
     rig: bool = setting(False, "GLB files with a skeleton: a joint for each part.", group="Output")
     count: int = setting(24, "Instances to write; 0 for all.", group="Output", minimum=0)
     pictures: bool = setting(True, "Draw each instance, and a page.", group="Output")

@@ -1,4 +1,5 @@
-"""Annotators that other packages add under the entry points dp3d.annotators: a network or a matcher of one's own in `extract`."""
+"""Annotators that other packages add under the entry points dp3d.annotators: a network or a matcher of one's own in
+`extract`."""
 
 from __future__ import annotations
 
@@ -22,16 +23,21 @@ GROUP = "dp3d.annotators"
 
 
 class OwnAnnotator(Protocol):
-    """What an entry point of dp3d.annotators names: a class made from template, category and device, in each process once."""
+    """What an entry point of dp3d.annotators names: a class made from template, category and device, in each process
+    once."""
 
     def __init__(self, template: Template, category: str, device: str) -> None: ...
 
-    def annotate(self, image: UInt8[np.ndarray, "H W 3"], boxes: Float[np.ndarray, "N 4"] | None) -> Sequence[ReadyInstance | BadInstance]:
-        """The instances of one upright RGB image, in a fixed order; `boxes`, xyxy in its pixels, where they are given."""
+    def annotate(
+        self, image: UInt8[np.ndarray, "H W 3"], boxes: Float[np.ndarray, "N 4"] | None
+    ) -> Sequence[ReadyInstance | BadInstance]:
+        """The instances of one upright RGB image, in a fixed order; `boxes`, xyxy in its pixels, where they are
+        given."""
 
 
 def own_version(name: str) -> str:
-    """The package that adds an annotator, with its version: blobs@dp3d-example-1.0. Empty if there is none of that name."""
+    """The package that adds an annotator, with its version: blobs@dp3d-example-1.0. Empty if there is none of that
+    name."""
     for point in entry_points(group=GROUP, name=name) if name else ():
         return f"{name}@{point.dist.name}-{point.dist.version}" if point.dist else name
     return ""

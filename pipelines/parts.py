@@ -96,14 +96,19 @@ def begin_run(plan: Plan, kind: str) -> RunWriter:
     writer = RunWriter(plan.out, kind=kind, recipe=plan.recipe, overwrite=plan.config.overwrite)
     if writer.complete:
         images = {name: path for part in plan.parts for name, path in plan.images(part).items()}
-        changed = (name for table in Run.open(plan.out).instances(HASHED) for name in changed_images(table, images)) if images else ()
+        changed = (
+            (name for table in Run.open(plan.out).instances(HASHED) for name in changed_images(table, images))
+            if images
+            else ()
+        )
         if (name := next(iter(changed), None)) is not None:
             raise RecipeMismatch("a photograph has changed since this run was made", got=name, path=plan.out)
     return writer
 
 
 def missing_parts(plan: Plan, writer: RunWriter) -> Parts:
-    """The parts that an earlier run did not finish, and those that are damaged or whose photographs have changed since."""
+    """The parts that an earlier run did not finish, and those that are damaged or whose photographs have changed
+    since."""
     done, todo = writer.done, {}
     for index, part in enumerate(plan.parts):
         if index not in done or not is_still_good(plan.out, index, plan.images(part)):
@@ -166,8 +171,8 @@ def part_size(asked: int, count: int) -> int:
 def worker_count(asked: int, parts: int, device: str) -> int:
     """Processes to start, never more than parts.
 
-    Where none are asked for: one for each GPU on "cuda", one on a GPU that is named; on the CPU one per core, at most 8,
-    and only where each has two parts to make, since a process needs seconds to load the network.
+    Where none are asked for: one for each GPU on "cuda", one on a GPU that is named; on the CPU one per core, at most
+    8, and only where each has two parts to make, since a process needs seconds to load the network.
     """
     if device == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -182,4 +187,8 @@ def visible_gpus() -> list[str]:
     import torch
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [name for name in named.split(",") if name] if named is not None else [str(n) for n in range(torch.cuda.device_count())]
+    return (
+        [name for name in named.split(",") if name]
+        if named is not None
+        else [str(n) for n in range(torch.cuda.device_count())]
+    )

@@ -39,7 +39,8 @@ TRUTH = "truth"
 
 @dataclass(frozen=True)
 class ProjectPlan:
-    """All that determines a run: settings, bodies, fits in order, the vertices to keep (None: all), recipe and folder."""
+    """All that determines a run: settings, bodies, fits in order, the vertices to keep (None: all), recipe and
+    folder."""
 
     config: ProjectConfig
     bodies: Bodies
@@ -72,26 +73,33 @@ class ProjectPlan:
     def noise(self) -> Noise:
         config = self.config
         up = config.up or ("z" if self.bodies.main.kind == "smal" else "y")
-        return Noise.make(self.template, up, sigma=config.noise, hide=config.hide, hide_lower=config.hide_lower, seed=config.seed)
+        return Noise.make(
+            self.template, up, sigma=config.noise, hide=config.hide, hide_lower=config.hide_lower, seed=config.seed
+        )
 
 
 def make_plan(config: ProjectConfig) -> ProjectPlan:
     """Read bodies and fits and name the recipe.
 
     Raises:
-        UsageError: no folder or no body was given, no such dataset, two ways to choose vertices, or ids that are not the body's.
+        UsageError: no folder or no body was given, no such dataset, two ways to choose vertices, or ids that are not
+            the body's.
         InputMissing, InputCorrupt, UnsafePickle: of the body, the dataset or the list of vertices.
         NothingToDo: no fits.
     """
     if not config.root:
-        raise UsageError("no folder of fits was given", hint="dp3d-data project --dataset NAME --root DIR --body NAME_OR_FILE")
+        raise UsageError(
+            "no folder of fits was given", hint="dp3d-data project --dataset NAME --root DIR --body NAME_OR_FILE"
+        )
     dataset = open_fits(config.dataset, DatasetOptions(path=config.root, category=config.category))
     bodies = load_bodies(config.body)
     template = rest_template(bodies.main)
     subset = _subset(config, template)
     fits = tuple(fit for fit in dataset.fits() if isinstance(fit, FitFailure) or config.split in ("", fit.split))
     if not fits:
-        raise NothingToDo("no fits", got=f"{config.root}, split {config.split or 'any'}", hint="dp3d-data project --help")
+        raise NothingToDo(
+            "no fits", got=f"{config.root}, split {config.split or 'any'}", hint="dp3d-data project --help"
+        )
     digest = hashlib.sha256("".join(map(_fit_digest, fits)).encode()).hexdigest()
     kept = plain(config.portable()) | {"subset": None if subset is None else subset.tolist()}
     models = {"": body_digest(bodies.main)} | {name: body_digest(model) for name, model in bodies.named.items()}
@@ -111,7 +119,16 @@ def _subset(config: ProjectConfig, template: Template) -> Int[np.ndarray, "V"] |
 def body_digest(model: BodyModel) -> str:
     """What the recipe knows of a body model: all its numbers."""
     digest = hashlib.sha256(f"{model.name} {model.kind}".encode())
-    for name in ("template", "faces", "shape_basis", "pose_basis", "joint_regressor", "parents", "weights", "scale_basis"):
+    for name in (
+        "template",
+        "faces",
+        "shape_basis",
+        "pose_basis",
+        "joint_regressor",
+        "parents",
+        "weights",
+        "scale_basis",
+    ):
         value = getattr(model, name)
         digest.update(b"none" if value is None else np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:16]
@@ -124,14 +141,18 @@ def _fit_digest(fit: Fit | FitFailure) -> str:
     for name in ("mask_path", "mesh_path"):
         path = getattr(fit, name, None)
         values[name] = None if path is None or not path.is_file() else file_digest(path)
-    return fingerprint(repr({name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in _flat(values)}))
+    return fingerprint(
+        repr({name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in _flat(values)})
+    )
 
 
 def _flat(values: dict[str, Any]) -> list[tuple[str, Any]]:
     """The entries of a nested dictionary, with their paths."""
     pairs = []
     for name, value in values.items():
-        pairs += [(f"{name}.{key}", inner) for key, inner in _flat(value)] if isinstance(value, dict) else [(name, value)]
+        pairs += (
+            [(f"{name}.{key}", inner) for key, inner in _flat(value)] if isinstance(value, dict) else [(name, value)]
+        )
     return pairs
 
 
@@ -172,7 +193,11 @@ class ProjectParts:
                 advance(1, 1, 0)
             except Dp3dError as error:
                 detail = error.what if error.got in (None, "") else f"{error.what}, got {error.got}"
-                failures.append(_failure(fit.image_id, fit.image_path, "project", type(error).__name__, f"{fit.instance_id}: {detail}"))
+                failures.append(
+                    _failure(
+                        fit.image_id, fit.image_path, "project", type(error).__name__, f"{fit.instance_id}: {detail}"
+                    )
+                )
                 advance(1, 0, 1)
         self.writer.commit(index, rows, failures, inputs=len(part))
 
@@ -210,7 +235,13 @@ class ProjectParts:
 
 
 def _failure(image_id: str, path: Path | None, stage: str, error: str, message: str) -> dict[str, Any]:
-    return {"image_id": image_id, "path": None if path is None else str(path), "stage": stage, "error": error, "message": message}
+    return {
+        "image_id": image_id,
+        "path": None if path is None else str(path),
+        "stage": stage,
+        "error": error,
+        "message": message,
+    }
 
 
 def image_size(fit: Fit) -> tuple[int, int]:
@@ -226,7 +257,9 @@ def image_size(fit: Fit) -> tuple[int, int]:
     width, height = (round(2 * value) for value in fit.camera.centre)
     size = size_of_image(width, height) if min(width, height) >= 1 else None
     if size is None:
-        raise InputMissing("nothing says the size of the image", got=fit.image_id, expected="image_size, the image, or a centre")
+        raise InputMissing(
+            "nothing says the size of the image", got=fit.image_id, expected="image_size, the image, or a centre"
+        )
     return size
 
 
@@ -260,7 +293,9 @@ def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def project(plan: ProjectPlan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None) -> tuple[Run, bool]:
+def project(
+    plan: ProjectPlan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None
+) -> tuple[Run, bool]:
     """Run a plan to its end, going on where an earlier run of the same recipe stopped.
 
     Returns:

@@ -70,7 +70,8 @@ class ReadyAnnotator(RowMaker):
         return [one if isinstance(one, BadInstance) else turned_instance(one, turn, size[::-1]) for one in found]
 
     def _match(self, record: ImageRecord, photograph: Photograph, found: Sequence[ReadyInstance | BadInstance]) -> Rows:
-        """A row, or the reason for none, for each instance with a score that is high enough; one that fails costs the others nothing."""
+        """A row, or the reason for none, for each instance with a score that is high enough; one that fails costs the
+        others nothing."""
         rows, info = annotation_rows(record), image_info(record, photograph)
         kept = [one for one in found if isinstance(one, BadInstance) or one.score >= self.config.score]
         if not kept and not rows.failures:

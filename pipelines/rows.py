@@ -54,7 +54,9 @@ def attempt(record: ImageRecord, stage: str, step: Callable[[], T], instance_id:
 
 def annotation_rows(record: ImageRecord) -> Rows:
     """The annotations of an image that are no objects to look at: faults fail, crowds are rejected."""
-    faults = [InputCorrupt(fault, hint="correct this annotation in its file, or leave it out") for fault in record.faults]
+    faults = [
+        InputCorrupt(fault, hint="correct this annotation in its file, or leave it out") for fault in record.faults
+    ]
     rows = Rows(failures=[failure_row(record, "annotation", fault) for fault in faults])
     for name in record.crowds:
         rows.reject(f"{record.image_id}#{name}", record.image_id, CROWD)
@@ -62,7 +64,8 @@ def annotation_rows(record: ImageRecord) -> Rows:
 
 
 def failure_row(record: ImageRecord, stage: str, error: Exception, instance_id: str | None = None) -> dict[str, Any]:
-    """One row of the failures table; the message names the instance, if it is one's, and not the path, which has a column of its own."""
+    """One row of the failures table; the message names the instance, if it is one's, and not the path, which has a
+    column of its own."""
     message = str(error)
     if isinstance(error, Dp3dError) and error.path is not None:
         message = message.removeprefix(f"{error.path}: ")

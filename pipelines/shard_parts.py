@@ -17,7 +17,8 @@ from pipelines.parts import Advance
 
 
 class Stage(Enum):
-    """INDEX reads what a build decides on; DEAL gives the rows of a partition to their row groups; GATHER writes a shard."""
+    """INDEX reads what a build decides on; DEAL gives the rows of a partition to their row groups; GATHER writes a
+    shard."""
 
     INDEX = "index"
     DEAL = "deal"

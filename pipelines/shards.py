@@ -65,7 +65,12 @@ class ShardPlan:
     @property
     def rule(self) -> SplitRule:
         return SplitRule(
-            by=self.split, train=self.split_ratio, test=self.test_ratio, seed=self.seed, together=self.together, listed=self.listed
+            by=self.split,
+            train=self.split_ratio,
+            test=self.test_ratio,
+            seed=self.seed,
+            together=self.together,
+            listed=self.listed,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -80,7 +85,14 @@ def recipe_of(inputs: Sequence[Input], plan: ShardPlan) -> str:
 
 
 def build(
-    folders: Sequence[str | Path], out: Path, category: str, plan: ShardPlan, *, overwrite: bool, say: Say, workers: int = 1
+    folders: Sequence[str | Path],
+    out: Path,
+    category: str,
+    plan: ShardPlan,
+    *,
+    overwrite: bool,
+    say: Say,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Build shards and return their manifest; what an earlier build of the same recipe has finished is left as it is.
 
@@ -109,11 +121,15 @@ def build(
         return _build(inputs, building, category, plan, say, workers)
 
 
-def _build(inputs: Sequence[Input], building: Building, category: str, plan: ShardPlan, say: Say, workers: int) -> dict[str, Any]:
+def _build(
+    inputs: Sequence[Input], building: Building, category: str, plan: ShardPlan, say: Say, workers: int
+) -> dict[str, Any]:
     out, template = building.out, inputs[0].load_template()
     parts = partitions(inputs)
     if not sum(partition.rows for partition in parts):
-        raise NothingToDo("no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help")
+        raise NothingToDo(
+            "no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help"
+        )
     trim = Trim(plan.filters, template.area_shares)
     job = StageJob(out, building.recipe, Stage.INDEX, len(parts), trim)
     with crew(Place(worker_count(workers, len(parts), "cpu")), say) as make:
@@ -121,7 +137,9 @@ def _build(inputs: Sequence[Input], building: Building, category: str, plan: Sha
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
         account = _account(index, decision)
-        layout = lay_out(decision.splits, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed)
+        layout = lay_out(
+            decision.splits, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
+        )
         todo = {n: [partition] for n, partition in enumerate(parts) if not building.rows_path(n).is_file()}
         _write_places(building, [(number, partition) for number, (partition,) in todo.items()], index, decision, layout)
         make(replace(job, stage=Stage.DEAL), todo, _quiet)
@@ -129,7 +147,12 @@ def _build(inputs: Sequence[Input], building: Building, category: str, plan: Sha
         make(replace(job, stage=Stage.GATHER), planned, _quiet)
     entries, statistics = _gathered(building, layout, template.num_vertices)
     _write_companions(out, inputs, template, reject_table(index, decision))
-    head: dict[str, Any] = {"category": category, "recipe": building.recipe, "settings": plan.settings(), "account": asdict(account)}
+    head: dict[str, Any] = {
+        "category": category,
+        "recipe": building.recipe,
+        "settings": plan.settings(),
+        "account": asdict(account),
+    }
     head |= {"vertices": dict(index.dropped), "subset": inputs[0].subset}
     head |= {"inputs": [_input(one) for one in inputs], "splits": _splits(decision, entries)}
     write_manifest(out, head | _contents(out, template, entries, statistics))
@@ -150,7 +173,9 @@ def _gathered(building: Building, layout: Layout, num_vertices: int) -> tuple[li
         noted = building.noted(shard.name)
         if noted is None:
             hint = "run the same command again"
-            raise ShardError("a shard was changed while the others were built", path=building.out / shard.name, hint=hint)
+            raise ShardError(
+                "a shard was changed while the others were built", path=building.out / shard.name, hint=hint
+            )
         entries.append(noted[0])
         statistics.merge(Statistics.from_state(noted[1]))
     return entries, statistics
@@ -163,7 +188,9 @@ def _quiet(inputs: int, instances: int, failures: int) -> None:
 def _check_out(out: Path, inputs: Sequence[Input]) -> None:
     hint = "choose another folder: dp3d-data build-shards --out DIR"
     if (out / MARKER).is_file():
-        raise UsageError("this folder holds a run of extract or synth", got=out, expected="a folder for shards", hint=hint)
+        raise UsageError(
+            "this folder holds a run of extract or synth", got=out, expected="a folder for shards", hint=hint
+        )
     if any(one.folder.resolve() == out.resolve() for one in inputs):
         raise UsageError("the shards would replace their own input", got=out, expected="another folder", hint=hint)
 
@@ -188,7 +215,9 @@ def _account(index: Index, decision: Decision) -> Account:
     rejected = Counter(reason for reason in decision.reasons if reason is not None)
     account = Account(len(index), int(decision.kept.sum()), dict(sorted(rejected.items()))).check()
     if account.kept == 0:
-        raise NothingToDo("no instance passes the filters", got=account.line(), hint="loosen them: dp3d-data build-shards --help")
+        raise NothingToDo(
+            "no instance passes the filters", got=account.line(), hint="loosen them: dp3d-data build-shards --help"
+        )
     return account
 
 

@@ -38,7 +38,8 @@ TRUTH = "truth"
 
 @dataclass(frozen=True)
 class SynthPlan:
-    """All that determines a run: settings, template, recipe, where the results go, and how a network looks at them, if one does."""
+    """All that determines a run: settings, template, recipe, where the results go, and how a network looks at them, if
+    one does."""
 
     config: SynthConfig
     template: Template
@@ -88,7 +89,9 @@ def make_plan(config: SynthConfig) -> SynthPlan:
     if annotation:
         kept["annotated by"] = annotation.model, annotation.digest
     world = plain(config.world()) | {"backgrounds": photographs(config.backgrounds)}
-    recipe = fingerprint("synth", CODE_VERSION, SCHEMA_VERSION, kept, world, template.content_hash, skeleton_digest(template))
+    recipe = fingerprint(
+        "synth", CODE_VERSION, SCHEMA_VERSION, kept, world, template.content_hash, skeleton_digest(template)
+    )
     out = Path(config.out) if config.out else workspace(config.category) / "synth"
     return SynthPlan(config, template, recipe, out, annotation)
 
@@ -135,7 +138,9 @@ class SynthParts:
     def make(self, index: int, part: Sequence[int], advance: Advance, lost: Collection[int] = ()) -> None:
         """Render the instances of one part and write their rows."""
         if lost:
-            raise WorkerLost("the worker process ended each time that it rendered an instance", got=[part[place] for place in lost])
+            raise WorkerLost(
+                "the worker process ended each time that it rendered an instance", got=[part[place] for place in lost]
+            )
         rows = Rows()
         for number in part:
             found = self._rows(number)
@@ -164,7 +169,8 @@ class SynthParts:
 
 
 def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any]:
-    """Write the image, where there is one, and make the row: keypoints are exact projections, pixel counts at least 1."""
+    """Write the image, where there is one, and make the row: keypoints are exact projections, pixel counts at least
+    1."""
     size, path, digest = plan.config.size, None, None
     name = image_name(instance.index)
     counts = np.ones(len(instance.visible), dtype=np.int32)
@@ -203,7 +209,10 @@ def write_picture(out: Path, instance: PicturedInstance) -> tuple[Path, str]:
 
 def write_vertex_map(out: Path, instance: PicturedInstance) -> None:
     """The template vertex of every pixel."""
-    write_whole(out / f"vertex_maps/{image_name(instance.index)}.npz", lambda s: np.savez_compressed(s, vertex_map=instance.vertex_map))
+    write_whole(
+        out / f"vertex_maps/{image_name(instance.index)}.npz",
+        lambda s: np.savez_compressed(s, vertex_map=instance.vertex_map),
+    )
 
 
 def jpeg(image: np.ndarray) -> bytes:
@@ -213,7 +222,9 @@ def jpeg(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def synth(plan: SynthPlan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None) -> tuple[Run, bool]:
+def synth(
+    plan: SynthPlan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None
+) -> tuple[Run, bool]:
     """Run a plan to its end, going on where an earlier run of the same recipe stopped.
 
     Returns:

@@ -15,18 +15,28 @@ class SynthConfig(WorldConfig):
     category: str = setting("dog", "Kind of animal.", group="Input")
     template: str = setting("", "Rigged template: a built-in name or a file. None: the category's own.", group="Input")
     count: int = setting(200, "Number of instances.", group="Input", minimum=1)
-    images: bool = setting(True, "Render images; without them only keypoints and their truth are made, faster.", group="Output")
+    images: bool = setting(
+        True, "Render images; without them only keypoints and their truth are made, faster.", group="Output"
+    )
     annotate: bool = setting(
-        False, "Keep the keypoints that a network finds in the images, with their truth, in place of exact ones.", group="Output"
+        False,
+        "Keep the keypoints that a network finds in the images, with their truth, in place of exact ones.",
+        group="Output",
     )
     weights: str = rare("", "Checkpoint of that network. None: the category's embedded one.", group="Input")
-    vertex_maps: bool = setting(False, "Keep the template vertex of every pixel, as .npz beside the images.", group="Output")
-    out: str = setting("", "Folder of the results. None: synth in the category's part of the workspace.", group="Output")
+    vertex_maps: bool = setting(
+        False, "Keep the template vertex of every pixel, as .npz beside the images.", group="Output"
+    )
+    out: str = setting(
+        "", "Folder of the results. None: synth in the category's part of the workspace.", group="Output"
+    )
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
     overlays: int = rare(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
     part: int = rare(
-        0, "Instances per part; a killed run loses no finished part. 0: a sixteenth of them, 10 to 250.",
-        group="Output", minimum=0,
+        0,
+        "Instances per part; a killed run loses no finished part. 0: a sixteenth of them, 10 to 250.",
+        group="Output",
+        minimum=0,
     )
     workers: int = setting(0, "Processes. 0: one per core.", group="Machine", minimum=0)
 

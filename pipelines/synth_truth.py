@@ -23,7 +23,8 @@ NO_ANIMAL = "no animal of the world"
 
 @dataclass(frozen=True)
 class Annotation:
-    """How a network looks at the images of a world: its settings, the template of its answers, its name and how it is loaded."""
+    """How a network looks at the images of a world: its settings, the template of its answers, its name and how it is
+    loaded."""
 
     config: ExtractConfig
     template: Template
@@ -51,7 +52,8 @@ def annotation_of(category: str, weights: str, template: Template) -> Annotation
 
 
 def with_truth(rows: Rows, scene: SyntheticScene, template: Template) -> Rows:
-    """Rows of a scene's image with the truth of the animals that they show, each once and best first; the others are rejected."""
+    """Rows of a scene's image with the truth of the animals that they show, each once and best first; the others are
+    rejected."""
     kept, left = Rows(failures=rows.failures, rejects=list(rows.rejects)), list(scene.animals)
     for row in sorted(rows.instances, key=lambda one: (-one["score"], one["instance_id"])):
         found = mask_pixels(RunLength(row["image_height"], row["image_width"], row["mask"].encode()))

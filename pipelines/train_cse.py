@@ -52,10 +52,14 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     config = replace(config, device=device)  # the file keeps what was asked for: "cuda" is another GPU in each process
     targets = targets_of(kinds, config)
     start = start_of(kinds, config, targets)
-    meshes = ", ".join(f"{kind.template.name} ({kind.template.num_vertices} vertices)" for kind in kinds if kind.matched)
+    meshes = ", ".join(
+        f"{kind.template.name} ({kind.template.num_vertices} vertices)" for kind in kinds if kind.matched
+    )
     images = config.crops if start.spec.crop_side else config.batch
-    say(f"{config.category}: {config.steps} steps of {ranks.count * images} · template {meshes}"
-        f" · recipe {recipe_of(config, kinds, ranks)}")
+    say(
+        f"{config.category}: {config.steps} steps of {ranks.count * images} · template {meshes}"
+        f" · recipe {recipe_of(config, kinds, ranks)}"
+    )
     began = time.perf_counter()
     first: list[int] = []
 

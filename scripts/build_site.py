@@ -1,4 +1,5 @@
-"""Build the documents and the reference of what is public as a site, and check its links: python scripts/build_site.py [FOLDER]."""
+"""Build the documents and the reference of what is public as a site, and check its links: python scripts/build_site.py
+[FOLDER]."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def public_names(package: str) -> dict[str, str]:
 
 
 def _origin(module: ModuleType, name: str) -> str:
-    """A class or function tells where it is from; a module is itself; a value is looked for in the modules of its package."""
+    """A class or function tells where it is from; a module is itself; a value is looked for in the modules of its
+    package."""
     try:
         found = getattr(module, name)
     except AttributeError:
@@ -47,8 +49,16 @@ def _origin(module: ModuleType, name: str) -> str:
         return found.__name__
     if getattr(found, "__module__", "").startswith("dp3d_") and hasattr(found, "__qualname__"):
         return f"{found.__module__}.{found.__qualname__}"
-    homes = [one for one in sys.modules if one.startswith(f"{module.__name__}.") and vars(sys.modules[one]).get(name) is found]
-    defines = [one for one in homes if re.search(rf"^{name}\b.*=", Path(str(sys.modules[one].__file__)).read_text("utf-8"), re.MULTILINE)]
+    homes = [
+        one
+        for one in sys.modules
+        if one.startswith(f"{module.__name__}.") and vars(sys.modules[one]).get(name) is found
+    ]
+    defines = [
+        one
+        for one in homes
+        if re.search(rf"^{name}\b.*=", Path(str(sys.modules[one].__file__)).read_text("utf-8"), re.MULTILINE)
+    ]
     return f"{defines[0] if defines else module.__name__}.{name}"
 
 
@@ -112,14 +122,20 @@ class _Links(HTMLParser):
 
 def broken_links(site: Path) -> Iterator[str]:
     """Every local link of a built site that leads nowhere: a file that is missing, or an anchor."""
-    pages = {path: _Links(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html")) if path.name != "404.html"}
+    pages = {
+        path: _Links(path.read_text(encoding="utf-8"))
+        for path in sorted(site.rglob("*.html"))
+        if path.name != "404.html"
+    }
     for path, page in pages.items():
         for link in page.links:
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            missing = not target.is_file() or (target in pages and parts.fragment and unquote(parts.fragment) not in pages[target].anchors)
+            missing = not target.is_file() or (
+                target in pages and parts.fragment and unquote(parts.fragment) not in pages[target].anchors
+            )
             if missing:
                 yield f"{path.relative_to(site)}: {link}"
 
@@ -130,7 +146,9 @@ def main(site: Path) -> int:
     shutil.rmtree(sources, ignore_errors=True)
     sources.mkdir(parents=True)
     write_sources(sources)
-    built = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)], cwd=ROOT, check=False)
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)], cwd=ROOT, check=False
+    )
     wrong = list(broken_links(site)) if not built.returncode else []
     print("\n".join(wrong) or f"open {site / 'index.html'}")
     return built.returncode or bool(wrong)

@@ -81,7 +81,8 @@ def mirrored(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def read_joints(folder: Path, bones: list[str]) -> dict:
-    """Joint tree and hinges of dog.xml at its default pose; frames have the world's axes, origins at the hinge anchors."""
+    """Joint tree and hinges of dog.xml at its default pose; frames have the world's axes, origins at the hinge
+    anchors."""
     model = mujoco.MjModel.from_xml_path(str(folder / "dog.xml"))
     state = mujoco.MjData(model)
     mujoco.mj_kinematics(model, state)

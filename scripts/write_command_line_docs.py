@@ -17,9 +17,9 @@ HEAD = """# Command line
 
 Written by `python scripts/write_command_line_docs.py` from the help texts; a test keeps it in step.
 
-A command shows the options that most users need. `--set NAME=VALUE` reaches each setting of the table below it; `--help-all`
-lists them in the terminal. A value on the command line beats the file that `--config` names, the file beats the preset, the
-preset beats the default. A setting that takes several values is given several times.
+A command shows the options that most users need. `--set NAME=VALUE` reaches each setting of the table below it;
+`--help-all` lists them in the terminal. A value on the command line beats the file that `--config` names, the file
+beats the preset, the preset beats the default. A setting that takes several values is given several times.
 """
 
 
@@ -37,7 +37,10 @@ def sections(command: click.Command, name: str, parent: click.Context | None) ->
 def table(cls: type) -> str:
     """The settings that are no options, for --set."""
     rare = [one for one in declared(cls).values() if not one.field.metadata.get("common", True)]
-    rows = [(f"`{one.name}`", one.values().replace("|", ", "), shown_default(one), one.field.metadata["help"]) for one in rare]
+    rows = [
+        (f"`{one.name}`", one.values().replace("|", ", "), shown_default(one), one.field.metadata["help"])
+        for one in rare
+    ]
     lines = ["| `--set` | value | default | |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n" + "\n".join(lines) + "\n" if rows else ""
 
@@ -49,7 +52,9 @@ def plain(text: str) -> str:
 
 def page() -> str:
     """The whole page."""
-    return HEAD + "".join(part for name, group in (("dp3d-data", data), ("dp3d-model", model)) for part in sections(group, name, None))
+    return HEAD + "".join(
+        part for name, group in (("dp3d-data", data), ("dp3d-model", model)) for part in sections(group, name, None)
+    )
 
 
 if __name__ == "__main__":

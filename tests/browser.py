@@ -20,7 +20,9 @@ SWITCHES = (
     "--disable-dev-shm-usage --no-first-run --remote-debugging-pipe"
 ).split()
 PATIENCE = 60.0
-_START = "import os, sys; a, b, *words = sys.argv[1:]; os.dup2(int(a), 3); os.dup2(int(b), 4); os.execv(words[0], words)"
+_START = (
+    "import os, sys; a, b, *words = sys.argv[1:]; os.dup2(int(a), 3); os.dup2(int(b), 4); os.execv(words[0], words)"
+)
 
 
 def chromium() -> str:
@@ -142,7 +144,15 @@ class Browser:
 
     def _mouse(self, kind: str, x: float, y: float, buttons: int) -> None:
         pressed = kind != "mouseMoved"
-        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, buttons=buttons, button="left" if pressed else "none", clickCount=1)
+        self.call(
+            "Input.dispatchMouseEvent",
+            type=kind,
+            x=x,
+            y=y,
+            buttons=buttons,
+            button="left" if pressed else "none",
+            clickCount=1,
+        )
 
     def picture(self, path: Path, whole: bool = False) -> Path:
         """A screenshot of the window, or of the whole page."""

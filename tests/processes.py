@@ -20,7 +20,12 @@ def together(program: str, folder: Path, count: int = 2) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    common = os.environ | {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    common = os.environ | {
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": "1",
+    }
     places = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": str(ROOT)} for rank in range(count)]
     words = [sys.executable, "-c", program, str(folder)]
     running = [subprocess.Popen(words, env=place, cwd=ROOT, stderr=subprocess.PIPE, text=True) for place in places]

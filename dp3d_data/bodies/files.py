@@ -39,20 +39,33 @@ class Published:
 
 
 # BARC's and BITE's dogs have shape spaces of their own, made of other dogs: betas of one mean nothing in the other.
-BARC = Published(("barc", "nbj"), "BARC's dog model", "its authors' page, barc.is.tue.mpg.de", "my_smpl_SMBLD_nbj_v3.pkl", 54)
-BITE = Published(("bite", "39dogs"), "BITE's dog model", "its authors' page, bite.is.tue.mpg.de", "my_smpl_39dogsnorm_newv3_dog.pkl", 39)
+BARC = Published(
+    ("barc", "nbj"), "BARC's dog model", "its authors' page, barc.is.tue.mpg.de", "my_smpl_SMBLD_nbj_v3.pkl", 54
+)
+BITE = Published(
+    ("bite", "39dogs"),
+    "BITE's dog model",
+    "its authors' page, bite.is.tue.mpg.de",
+    "my_smpl_39dogsnorm_newv3_dog.pkl",
+    39,
+)
 SMBLD = Published(
-    ("smbld", "wldo", "smalify", "00781"), "SMBLD, the dog model of WLDO", "its authors' page, github.com/benjiebob/WLDO and SMALify",
-    "my_smpl_00781_4_all.pkl", 41,
-)  # fmt: skip
+    ("smbld", "wldo", "smalify", "00781"),
+    "SMBLD, the dog model of WLDO",
+    "its authors' page, github.com/benjiebob/WLDO and SMALify",
+    "my_smpl_00781_4_all.pkl",
+    41,
+)
 DOGS = (BARC, BITE, SMBLD)
 OTHERS = (
     Published(("smal",), "SMAL", "smal.is.tue.mpg.de", "smal_CVPR2017.pkl"),
     Published(
-        ("smpl", "basicmodel"), "SMPL", "smpl.is.tue.mpg.de",
+        ("smpl", "basicmodel"),
+        "SMPL",
+        "smpl.is.tue.mpg.de",
         "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl (or its _f_ and _m_ files)",
     ),
-)  # fmt: skip
+)
 
 
 def bodies_folder() -> Path:
@@ -93,10 +106,11 @@ def import_body_model(
     """A body model from a published file.
 
     Args:
-        path: .pkl (chumpy and scipy objects included) or .npz with v_template, f, shapedirs, J_regressor, kintree_table,
-            weights and, where the model has them, posedirs.
+        path: .pkl (chumpy and scipy objects included) or .npz with v_template, f, shapedirs, J_regressor,
+            kintree_table, weights and, where the model has them, posedirs.
         name: what to call it; the file's stem where not given.
-        kind: smpl or smal; by the number of joints and vertices where not given. A smal model of 35 joints has limb scales.
+        kind: smpl or smal; by the number of joints and vertices where not given. A smal model of 35 joints has limb
+            scales.
         betas: how many to keep; all where not given.
 
     Raises:
@@ -118,7 +132,9 @@ def import_body_model(
         raise
     except (ShapeError, ValueError, TypeError, IndexError, OverflowError) as error:
         got = str(error).replace("\n  ", "; ")
-        raise InputCorrupt("not a usable body model", got=got, expected=f"arrays {', '.join(KEYS)}", path=path) from error
+        raise InputCorrupt(
+            "not a usable body model", got=got, expected=f"arrays {', '.join(KEYS)}", path=path
+        ) from error
 
 
 def save_body_model(model: BodyModel, path: str | Path) -> Path:
@@ -154,7 +170,11 @@ def _check_claims(path: Path, name: str, model: BodyModel) -> None:
     Raises:
         InputCorrupt: two of them say different things.
     """
-    of_betas = {one.betas: one for one in DOGS} if (model.num_vertices, model.num_joints) == (SMAL_VERTICES, DOG_JOINTS) else {}
+    of_betas = (
+        {one.betas: one for one in DOGS}
+        if (model.num_vertices, model.num_joints) == (SMAL_VERTICES, DOG_JOINTS)
+        else {}
+    )
     says = {"file": claimed(path.name), "name": claimed(name), "content": of_betas.get(model.num_betas)}
     if len({one.what for one in says.values() if one is not None}) > 1:
         got = ", ".join(f"by its {word} {one.what}" for word, one in says.items() if one is not None)
@@ -173,11 +193,15 @@ def _content(path: Path) -> Mapping[str, Any]:
         except UnsafePickle:
             raise
         except CheckpointError as error:
-            raise InputCorrupt(error.what, got=error.got, expected="a .pkl or .npz of a body model", path=path) from error
+            raise InputCorrupt(
+                error.what, got=error.got, expected="a .pkl or .npz of a body model", path=path
+            ) from error
     missing = [key for key in KEYS if not isinstance(content, dict) or not isinstance(content.get(key), np.ndarray)]
     if missing:
         got = ", ".join(map(str, content))[:200] if isinstance(content, dict) else type(content).__name__
-        raise InputCorrupt(f"no body model: it has no {', '.join(missing)}", got=got, expected=", ".join(KEYS), path=path)
+        raise InputCorrupt(
+            f"no body model: it has no {', '.join(missing)}", got=got, expected=", ".join(KEYS), path=path
+        )
     return content
 
 
@@ -228,6 +252,8 @@ def _read_ours(path: Path) -> BodyModel:
         name, kind = str(arrays.pop("name")), str(arrays.pop("kind"))
         names = arrays.pop("scale_joints", None)
         scale_joints = None if names is None else tuple(names.tolist())
-        return BodyModel(name=name, kind=kind, pose_basis=arrays.pop("pose_basis", None), scale_joints=scale_joints, **arrays)
+        return BodyModel(
+            name=name, kind=kind, pose_basis=arrays.pop("pose_basis", None), scale_joints=scale_joints, **arrays
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise InputCorrupt("a damaged body model", got=str(error).splitlines()[0], path=path) from error

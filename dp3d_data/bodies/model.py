@@ -1,4 +1,5 @@
-"""A body model: a surface that betas shape, joints pose by linear blend skinning, and limb scales stretch (SMPL, SMAL)."""
+"""A body model: a surface that betas shape, joints pose by linear blend skinning, and limb scales stretch (SMPL,
+SMAL)."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from dp3d_data.errors import ShapeError
 from dp3d_data.geometry.template import Template, make_template
 
 KINDS = ("smpl", "smal")
-# What the dogs' limb scales move: name, joints of the 35-joint SMAL dog, axes of the model frame (x along the body, z up).
-# WLDO's six and BITE's seventh.
+# What the dogs' limb scales move: name, joints of the 35-joint SMAL dog, axes of the model frame (x along the body, z
+# up). WLDO's six and BITE's seventh.
 _LEGS = (*range(7, 15), *range(17, 25))
 _TAIL = tuple(range(25, 32))
 DOG_SCALES = (
@@ -34,8 +35,8 @@ class BodyModel:
     template [K, 3]: the surface at zero betas in the rest pose. faces [F, 3]. shape_basis [K, 3, B]: displacement of
     each vertex per unit of each beta. pose_basis [K, 3, 9 (J - 1)]: displacement per element of (rotation - identity)
     of the joints without the root, row by row; None for a model without. joint_regressor [J, K]: joints from the shaped
-    surface. parents [J]: -1 for the root, which is joint 0; parents stand before children. weights [K, J]: rows sum to 1.
-    scale_basis [J, 3, L]: what each limb-scale parameter adds to the logarithm of a joint's scale along each axis;
+    surface. parents [J]: -1 for the root, which is joint 0; parents stand before children. weights [K, J]: rows sum to
+    1. scale_basis [J, 3, L]: what each limb-scale parameter adds to the logarithm of a joint's scale along each axis;
     scale_joints names the parameters; both None where the model has none.
     """
 
@@ -90,7 +91,8 @@ def joint_scales(model: BodyModel, log_scales: Float[np.ndarray, "N L"]) -> Floa
 
     Args:
         model: one with limb scales.
-        log_scales: natural logarithms, in the order of model.scale_joints; fewer than the model has stand for zeros behind.
+        log_scales: natural logarithms, in the order of model.scale_joints; fewer than the model has stand for zeros
+            behind.
 
     Raises:
         ShapeError: the model has no limb scales, or fewer than are given.
@@ -136,10 +138,19 @@ def _check_values(model: BodyModel) -> None:
     parents = model.parents
     if model.kind not in KINDS:
         raise ShapeError("no such kind of body model", got=repr(model.kind), expected=" or ".join(KINDS))
-    if not len(parents) or parents[0] != -1 or (parents[1:] < 0).any() or (parents[1:] >= np.arange(1, len(parents))).any():
-        raise ShapeError("the joints are no tree", got=parents.tolist(), expected="-1 for joint 0, then parents before children")
+    if (
+        not len(parents)
+        or parents[0] != -1
+        or (parents[1:] < 0).any()
+        or (parents[1:] >= np.arange(1, len(parents))).any()
+    ):
+        raise ShapeError(
+            "the joints are no tree", got=parents.tolist(), expected="-1 for joint 0, then parents before children"
+        )
     if len(model.faces) and not 0 <= model.faces.min() <= model.faces.max() < model.num_vertices:
-        raise ShapeError("a face names no vertex", got=f"{model.faces.min()} to {model.faces.max()}", expected=model.num_vertices)
+        raise ShapeError(
+            "a face names no vertex", got=f"{model.faces.min()} to {model.faces.max()}", expected=model.num_vertices
+        )
     for name in ("template", "shape_basis", "pose_basis", "joint_regressor", "weights", "scale_basis"):
         value = getattr(model, name)
         if value is not None and not np.isfinite(value).all():

@@ -27,7 +27,9 @@ class BodyTensors:
     parents: tuple[int, ...]
 
 
-def body_tensors(model: BodyModel, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> BodyTensors:
+def body_tensors(
+    model: BodyModel, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> BodyTensors:
     """The model ready to be posed: make it once where many batches are posed."""
 
     def tensor(values: np.ndarray) -> torch.Tensor:
@@ -59,7 +61,8 @@ def pose_body(
 
     Args:
         model: the model, or its tensors, which bring their own device and type.
-        pose: [N, J, 3] axis-angle in radians or [N, J, 3, 3] rotations, each relative to the joint's parent, root first.
+        pose: [N, J, 3] axis-angle in radians or [N, J, 3, 3] rotations, each relative to the joint's parent, root
+            first.
         betas: [N, at most B]; those not given are 0.
         translation: [N, 3] metres, added at the end.
         joint_scales: [N, J, 3], stretch of each joint's skin and of the offsets to its children along the axes of the
@@ -77,7 +80,9 @@ def pose_body(
     count, joints = rotations.shape[:2]
     shape = _given(body, betas, (count, None), "betas")
     if shape is not None and shape.shape[1] > len(body.shape_basis):
-        raise ShapeError("more betas than the model has", got=shape.shape[1], expected=f"at most {len(body.shape_basis)}")
+        raise ShapeError(
+            "more betas than the model has", got=shape.shape[1], expected=f"at most {len(body.shape_basis)}"
+        )
     scales = _given(body, joint_scales, (count, joints, 3), "joint_scales")
     surface, places = _shaped(body, shape, count)
     if body.pose_basis is not None:

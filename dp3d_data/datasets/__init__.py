@@ -1,4 +1,5 @@
-"""Datasets: one class each, made from `DatasetOptions`; it has images, fits or correspondences, as its protocols say."""
+"""Datasets: one class each, made from `DatasetOptions`; it has images, fits or correspondences, as its protocols
+say."""
 
 from __future__ import annotations
 
@@ -85,7 +86,9 @@ class Dataset:
             UsageError: another category, or no file of charts.
         """
         if self.options.category != "person":
-            raise UsageError("charts are of people", got=f"--category {self.options.category}", expected="--category person")
+            raise UsageError(
+                "charts are of people", got=f"--category {self.options.category}", expected="--category person"
+            )
         if not self.options.charts:
             hint = "say which body vertex lies where: --charts UV_Processed.mat"
             raise UsageError(f"the dataset {self.name!r} needs the charts of the body", hint=hint)
@@ -98,7 +101,8 @@ class HasImages(Protocol):
     name: ClassVar[str]
 
     def records(self) -> list[ImageRecord]:
-        """Every image once, in a fixed order, with unique ids that do not depend on the working directory; opens no image.
+        """Every image once, in a fixed order, with unique ids that do not depend on the working directory; opens no
+        image.
 
         Raises:
             InputMissing: a path does not exist, or holds another layout; the message shows expected and found.
@@ -165,8 +169,8 @@ class ReadyInstance:
         box: xyxy in image pixels.
         score: 0..1.
         found: a template vertex for each pixel of the box, or the visible vertices with their keypoints.
-        points: [K, 3] the true place of every template vertex, in the camera frame and the unit of the template's file; None
-            where unknown.
+        points: [K, 3] the true place of every template vertex, in the camera frame and the unit of the template's file;
+            None where unknown.
     """
 
     name: str
@@ -236,7 +240,9 @@ def open_images(name: str, options: DatasetOptions) -> HasImages:
     """
     found = load(GROUP, name, IMAGES)(options)
     if not isinstance(found, HasImages):
-        raise UsageError(f"the dataset {name!r} has no images", expected=f"{type(found).__name__} with name, records() and digest()")
+        raise UsageError(
+            f"the dataset {name!r} has no images", expected=f"{type(found).__name__} with name, records() and digest()"
+        )
     return found
 
 

@@ -34,7 +34,9 @@ def file_system(address: str) -> tuple[Any, str]:
     except ImportError as error:
         raise DependencyMissing("a library that this address needs is missing", got=error, path=address) from error
     except ValueError as error:
-        raise UsageError("this address cannot be read", got=error, expected="a scheme that fsspec knows", path=address) from error
+        raise UsageError(
+            "this address cannot be read", got=error, expected="a scheme that fsspec knows", path=address
+        ) from error
     except OSError as error:
         hint = "check that the machine is on and answers, and the name and the port"
         raise InputMissing("this address does not answer", got=error, hint=hint, path=address) from error
@@ -52,7 +54,9 @@ def read_bytes(address: str, limit: int) -> bytes:
         with Asking():
             size = system.size(path)
             if size is not None and size > limit:
-                raise InputCorrupt("the file is too large", got=f"{size} bytes", expected=f"at most {limit}", path=address)
+                raise InputCorrupt(
+                    "the file is too large", got=f"{size} bytes", expected=f"at most {limit}", path=address
+                )
             return system.cat_file(path)
     except FileNotFoundError as error:
         raise InputMissing("no such file", path=address) from error
@@ -101,7 +105,8 @@ def joined(folder: str, name: str) -> str:
 
 
 def listed(address: str, extensions: frozenset[str]) -> list[str]:
-    """Addresses of the files of a folder (to its bottom) with one of the extensions, of a pattern, or of one file, sorted.
+    """Addresses of the files of a folder (to its bottom) with one of the extensions, of a pattern, or of one file,
+    sorted.
 
     Raises:
         InputMissing: nothing is there.
@@ -112,9 +117,19 @@ def listed(address: str, extensions: frozenset[str]) -> list[str]:
         with Asking():
             folder = system.isdir(place)
             if folder:
-                found = [one for one in system.find(place) if os.path.splitext(one)[1].lower() in extensions and not _hidden(one, place)]
+                found = [
+                    one
+                    for one in system.find(place)
+                    if os.path.splitext(one)[1].lower() in extensions and not _hidden(one, place)
+                ]
             else:
-                found = system.glob(place) if any(mark in place for mark in "*?[") else [place] if system.isfile(place) else []
+                found = (
+                    system.glob(place)
+                    if any(mark in place for mark in "*?[")
+                    else [place]
+                    if system.isfile(place)
+                    else []
+                )
                 found = [one for one in found if not system.isdir(one)]
     except OSError as error:
         raise InputCorrupt("this place cannot be listed", got=error, path=address) from error

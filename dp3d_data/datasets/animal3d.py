@@ -25,7 +25,8 @@ TOLERANCE = 2.0
 
 
 class Animal3D(Dataset):
-    """Json files as both projects publish them: a list `data`, and the focal length `flength`, 1000 where there is none.
+    """Json files as both projects publish them: a list `data`, and the focal length `flength`, 1000 where there is
+    none.
 
     An animal has img_path, mask_path, bbox [x, y, width, height], pose [105], shape [20], shape_extra [21] and trans
     [3] in the camera's frame. Where it has keypoint_3d and reproj_kp_2d, the camera is the one that brings the first to
@@ -116,7 +117,8 @@ def _own_camera(fields: dict[str, Any], focal: float, translation: np.ndarray) -
 
 
 def _solved(points: np.ndarray, pixels: np.ndarray, focal: float) -> tuple[float, float, tuple[float, float]]:
-    """Largest error in pixels, scale and centre of the best camera; the error is infinite where points lie behind it."""
+    """Largest error in pixels, scale and centre of the best camera; the error is infinite where points lie behind
+    it."""
     if not (points[:, 2] > 0).all():
         return np.inf, 1.0, (0.0, 0.0)
     seen = focal * points[:, :2] / points[:, 2:]

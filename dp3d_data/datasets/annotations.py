@@ -1,4 +1,5 @@
-"""What a file says of one image, annotation by annotation: an object (box, mask, keypoints), a crowd, or a fault that names it."""
+"""What a file says of one image, annotation by annotation: an object (box, mask, keypoints), a crowd, or a fault that
+names it."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ class Annotations:
 
     def of(self, record: ImageRecord) -> ImageRecord:
         """The record with these annotations."""
-        return replace(record, size=self.size, objects=tuple(self.objects), faults=tuple(self.faults), crowds=tuple(self.crowds))
+        return replace(
+            record, size=self.size, objects=tuple(self.objects), faults=tuple(self.faults), crowds=tuple(self.crowds)
+        )
 
 
 def instance_of(name: str, make: Callable[[], ReadyInstance]) -> ReadyInstance | BadInstance:
@@ -70,7 +73,11 @@ def instance_of(name: str, make: Callable[[], ReadyInstance]) -> ReadyInstance |
 def in_words(error: Exception) -> str:
     """One line on what is wrong with an annotation."""
     if isinstance(error, Dp3dError):
-        told = (error.what, f"got {error.got}" if error.got is not None else "", f"expected {error.expected}" if error.expected else "")
+        told = (
+            error.what,
+            f"got {error.got}" if error.got is not None else "",
+            f"expected {error.expected}" if error.expected else "",
+        )
         return ", ".join(part for part in told if part)
     return f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
@@ -154,8 +161,8 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int] | None) -> RunLen
     """The mask of an annotation; None where it has none.
 
     Args:
-        segmentation: COCO's: polygons [x0, y0, x1, y1, ...] in image pixels, one or a list of them, also as pairs [x, y];
-            or {"size", "counts"} with counts as COCO's text or as a list of run lengths down the columns.
+        segmentation: COCO's: polygons [x0, y0, x1, y1, ...] in image pixels, one or a list of them, also as pairs [x,
+            y]; or {"size", "counts"} with counts as COCO's text or as a list of run lengths down the columns.
         size: (width, height) of the image, pixels, where the file gives it.
 
     Raises:
@@ -176,7 +183,8 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int] | None) -> RunLen
 
 
 def _polygons(segmentation: Any, size: tuple[int, int]) -> list[list[float]]:
-    """The polygons with three points or more, each flat; those of one or two points, as COCO has a few, are left out."""
+    """The polygons with three points or more, each flat; those of one or two points, as COCO has a few, are left
+    out."""
     expected = "polygons x0, y0, x1, y1, ... of three points or more, near the image"
     try:
         polygons = [_flat(part) for part in _listed(segmentation)]
@@ -210,9 +218,13 @@ def _from_runs(segmentation: dict[str, Any], size: tuple[int, int] | None) -> Ru
         if isinstance(counts, list):
             counts = encode_runs([int(value) for value in counts])
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputCorrupt("a mask without size or run lengths", got=repr(segmentation)[:80], expected="COCO's size and counts") from error
+        raise InputCorrupt(
+            "a mask without size or run lengths", got=repr(segmentation)[:80], expected="COCO's size and counts"
+        ) from error
     if size not in (None, (columns, rows)):
-        raise InputCorrupt("a mask of another size than its image", got=f"{columns} x {rows}", expected=f"{size[0]} x {size[1]}")
+        raise InputCorrupt(
+            "a mask of another size than its image", got=f"{columns} x {rows}", expected=f"{size[0]} x {size[1]}"
+        )
     if isinstance(counts, str):
         counts = counts.encode("ascii", "replace")
     if not isinstance(counts, bytes):

@@ -16,13 +16,15 @@ from dp3d_data.limits import parse_csv, parse_json, require_size
 from dp3d_data.records import GivenObject, ImageRecord
 
 EXPECTED = (
-    'a csv with the header image,x0,y0,x1,y1; a json object {"image": [[x0, y0, x1, y1], ...]}; or COCO\'s json with images and annotations'
+    'a csv with the header image,x0,y0,x1,y1; a json object {"image": [[x0, y0, x1, y1], ...]}; or COCO\'s json with'
+    " images and annotations"
 )
 
 
 @dataclass(frozen=True)
 class BoxFile:
-    """What a file of boxes says of each image, in pixels of the upright image, by the name that the file gives the image."""
+    """What a file of boxes says of each image, in pixels of the upright image, by the name that the file gives the
+    image."""
 
     path: str
     images: dict[str, Annotations]

@@ -12,7 +12,15 @@ from urllib.parse import unquote, urlsplit
 
 from dp3d_data.categories import CATEGORIES
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.annotations import MALFORMED, Annotations, corners, in_words, keypoints_of, segmentation_mask, size_of_image
+from dp3d_data.datasets.annotations import (
+    MALFORMED,
+    Annotations,
+    corners,
+    in_words,
+    keypoints_of,
+    segmentation_mask,
+    size_of_image,
+)
 from dp3d_data.datasets.coco_file import EXPECTED, Entries, ids_of, key_of, read_coco, tags_of
 from dp3d_data.datasets.trees import find_image, require_images
 from dp3d_data.errors import InputCorrupt, NothingToDo
@@ -20,15 +28,19 @@ from dp3d_data.records import GivenObject, ImageRecord
 
 HINT = "name the folder of the photographs: --images FOLDER"
 SINGLE = ("0", "0.0", "false", "no", "none", "null", "")  # what iscrowd says of one animal
-FORMS = "give the file of the instances, such as instances_val2017.json: results, panoptic and caption files hold no such annotations"
+FORMS = (
+    "give the file of the instances, such as instances_val2017.json: results, panoptic and caption files hold no such"
+    " annotations"
+)
 
 
 class Coco(Dataset):
-    """The images that show a category, each with the boxes (and masks) of its objects in the order of the file; crowds are rejected.
+    """The images that show a category, each with the boxes (and masks) of its objects in the order of the file; crowds
+    are rejected.
 
-    An image is looked for in the folders of --images, or beside the file and one folder above, by its file_name and then
-    by the ends of its URLs: train2017/000000000009.jpg, 000000000009.jpg. Its id is the file_name, or that end. Its split
-    is the word in the json's name (train, val, test), if there is one.
+    An image is looked for in the folders of --images, or beside the file and one folder above, by its file_name and
+    then by the ends of its URLs: train2017/000000000009.jpg, 000000000009.jpg. Its id is the file_name, or that end.
+    Its split is the word in the json's name (train, val, test), if there is one.
     """
 
     name = "coco"
@@ -37,7 +49,8 @@ class Coco(Dataset):
     def records(self) -> list[ImageRecord]:
         """Every image with an annotation of the category, in the order of the file.
 
-        Annotations that cannot be used are faults of their image; those of no image are faults of a record without a file.
+        Annotations that cannot be used are faults of their image; those of no image are faults of a record without a
+        file.
 
         Raises:
             InputMissing: no such json, or none of its images is there.
@@ -48,7 +61,8 @@ class Coco(Dataset):
         return [views[self.options.category] for views in self.records_of((self.options.category,))]
 
     def records_of(self, names: Sequence[str]) -> list[dict[str, ImageRecord]]:
-        """The images with an annotation of any of these categories, in the order of the file: category -> the record with its objects.
+        """The images with an annotation of any of these categories, in the order of the file: category -> the record
+        with its objects.
 
         Of several categories the file may lack some, in names or in annotations.
 
@@ -63,10 +77,14 @@ class Coco(Dataset):
         side, images = split_in_name(path.stem), []
         for found in coco_images(content, path, wanted, masks=self.options.masks):
             one = next(iter(found.values()))
-            record = ImageRecord(one.names[0], find_image(one.names, folders) if one.listed else "", self.name, split=side)
+            record = ImageRecord(
+                one.names[0], find_image(one.names, folders) if one.listed else "", self.name, split=side
+            )
             images.append({name: own.of(record) for name, own in found.items()})
         if not images:
-            raise NothingToDo(f"no {' or '.join(names)} in this file", got=f"{len(content['images'])} images", path=path)
+            raise NothingToDo(
+                f"no {' or '.join(names)} in this file", got=f"{len(content['images'])} images", path=path
+            )
         records = [next(iter(views.values())) for views in images]
         _require_unique(records, path)
         require_images([record for record in records if record.path], folders, HINT)
@@ -74,7 +92,8 @@ class Coco(Dataset):
 
 
 class Lvis(Coco):
-    """LVIS: COCO's json, images by coco_url; a category of ours that the file names otherwise is known by its id in LVIS."""
+    """LVIS: COCO's json, images by coco_url; a category of ours that the file names otherwise is known by its id in
+    LVIS."""
 
     name = "lvis"
     numbers = {name: str(one.lvis_id) for name, one in CATEGORIES.items() if one.lvis_id is not None}
@@ -96,11 +115,13 @@ class CocoImage(Annotations):
 def coco_images(
     content: Any, path: Path, wanted: Mapping[str, tuple[str | None, str | None]], *, masks: bool = False
 ) -> list[dict[str, CocoImage]]:
-    """The images that annotations of some categories name, in the order of the file: of each, its annotations by category.
+    """The images that annotations of some categories name, in the order of the file: of each, its annotations by
+    category.
 
     Args:
         content: of the json.
-        wanted: our name of a category -> its name or id in the file (None for all), and an id to take where the file has no such name.
+        wanted: our name of a category -> its name or id in the file (None for all), and an id to take where the file
+            has no such name.
         masks: whether masks are wanted.
 
     Raises:
@@ -109,7 +130,11 @@ def coco_images(
     """
     lists = [content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations")]
     if not all(isinstance(entries, (list, Entries)) for entries in lists):
-        got = f"an object with {', '.join(map(str, content))}"[:120] if isinstance(content, dict) else f"a json {type(content).__name__}"
+        got = (
+            f"an object with {', '.join(map(str, content))}"[:120]
+            if isinstance(content, dict)
+            else f"a json {type(content).__name__}"
+        )
         raise InputCorrupt("not COCO's json", got=got, expected=EXPECTED, hint=FORMS, path=path)
     images, annotations = lists
     tags = tags_of(annotations, "category_id")
@@ -128,7 +153,9 @@ def coco_images(
     every = [image for views in together for image in views.values()]
     if every and not any(image.objects or image.crowds for image in every):
         got = every[0].faults[0]
-        raise InputCorrupt("not COCO's json: no annotation of it can be used", got=got, expected=EXPECTED, hint=FORMS, path=path)
+        raise InputCorrupt(
+            "not COCO's json: no annotation of it can be used", got=got, expected=EXPECTED, hint=FORMS, path=path
+        )
     return together
 
 
@@ -168,7 +195,8 @@ def _image_key(note: Any) -> tuple[str, str]:
 
 
 class KnownImages:
-    """The images of a file by id, made when an annotation names them; what is wrong with one is the trouble of its annotations."""
+    """The images of a file by id, made when an annotation names them; what is wrong with one is the trouble of its
+    annotations."""
 
     def __init__(self, entries: Sequence[Any]) -> None:
         self._entries, self._places, self._twice = entries, dict[str, int](), set[str]()
@@ -222,5 +250,7 @@ def _require_unique(records: Sequence[ImageRecord], path: Path) -> None:
     seen: set[str] = set()
     for record in records:
         if record.image_id in seen:
-            raise InputCorrupt("two images share a name", got=record.image_id, expected="a file_name for each image", path=path)
+            raise InputCorrupt(
+                "two images share a name", got=record.image_id, expected="a file_name for each image", path=path
+            )
         seen.add(record.image_id)

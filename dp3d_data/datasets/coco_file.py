@@ -1,4 +1,5 @@
-"""COCO's json without all of it in memory, each image and annotation decoded when it is asked for; and what ids in it mean a category."""
+"""COCO's json without all of it in memory, each image and annotation decoded when it is asked for; and what ids in it
+mean a category."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
 from dp3d_data.limits import once, parse_json, require_size, whole_characters
 
-EXPECTED = "COCO's json: images (id, file_name or coco_url, width, height), annotations (image_id, category_id, bbox), categories"
+EXPECTED = (
+    "COCO's json: images (id, file_name or coco_url, width, height), annotations (image_id, category_id, bbox),"
+    " categories"
+)
 TAGS = {"images": "id", "annotations": "category_id"}
 _SPACE = re.compile(r"[ \t\n\r]*")
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
@@ -66,7 +70,11 @@ def read_coco(path: Path) -> Any:
     text = whole_characters(read_text(path, expected=EXPECTED))
     try:
         return _content(text)
-    except (ValueError, StopIteration, RecursionError):  # the plain parser says what is wrong, and takes what only it can
+    except (
+        ValueError,
+        StopIteration,
+        RecursionError,
+    ):  # the plain parser says what is wrong, and takes what only it can
         try:
             return parse_json(text)
         except ValueError as error:
@@ -162,7 +170,9 @@ def category_ids(
     ids = by_name.get(_plain(word)) or by_synonym.get(_plain(word)) or {key for key in (word, other) if key in names}
     shared = [key for key in ids if len(names[key]) > 1]
     if shared:
-        raise InputCorrupt(f"two categories have the id {shared[0]}", got=" and ".join(sorted(names[shared[0]])), path=path)
+        raise InputCorrupt(
+            f"two categories have the id {shared[0]}", got=" and ".join(sorted(names[shared[0]])), path=path
+        )
     if ids:
         return ids
     near = difflib.get_close_matches(_plain(word), [*by_name, *by_synonym], n=1)

@@ -32,8 +32,8 @@ EMBEDDINGS, CHARTS = {"embedding", "coarse_segm"}, {"coarse_segm", "fine_segm", 
 
 
 class Dump(Dataset):
-    """A dump holds no class, so --category says whose detections these are; and no vertices: charts (people) need --charts,
-    embeddings the --weights of the network that made the dump.
+    """A dump holds no class, so --category says whose detections these are; and no vertices: charts (people) need
+    --charts, embeddings the --weights of the network that made the dump.
 
     Photographs are looked for where the dump says, then by name below --images or beside the dump. Detections below
     --score are left out; a dump keeps those from 0.05.
@@ -46,7 +46,8 @@ class Dump(Dataset):
         """Every image of the dump, in its order.
 
         Raises:
-            InputMissing, CheckpointError, UnsafePickle: no such file, no pickle or torch archive, or one that wants to run something.
+            InputMissing, CheckpointError, UnsafePickle: no such file, no pickle or torch archive, or one that wants to
+            run something.
             InputCorrupt: another content, or no image whose detections can be read.
             UsageError: what its detections need was not given.
             NothingToDo: no image.
@@ -69,10 +70,14 @@ class Dump(Dataset):
         if isinstance(index, ChartIndex):
             require_person(num_vertices)
         elif index is None:
-            raise UsageError("a dump needs charts or weights", hint="name them: --charts UV_Processed.mat or --weights FILE")
+            raise UsageError(
+                "a dump needs charts or weights", hint="name them: --charts UV_Processed.mat or --weights FILE"
+            )
         elif index.num_vertices != num_vertices:
             got, expected = f"{num_vertices} vertices", f"the {index.num_vertices} of the weights"
-            raise TemplateError("template and weights do not belong together", got=got, expected=expected, hint="name it: --template")
+            raise TemplateError(
+                "template and weights do not belong together", got=got, expected=expected, hint="name it: --template"
+            )
         return DumpReader(read_dump(self.path(EXPECTED)), index)
 
     def _require_vertices(self, entries: Any) -> None:
@@ -85,7 +90,9 @@ class Dump(Dataset):
         if wrong is not None and not kinds:
             raise wrong
         if "embeddings" in kinds and not self.options.weights:
-            raise UsageError("this dump holds embeddings", hint="name the weights that made it, for their vertices: --weights FILE")
+            raise UsageError(
+                "this dump holds embeddings", hint="name the weights that made it, for their vertices: --weights FILE"
+            )
         if "embeddings" in kinds and self.options.charts:
             raise UsageError("this dump holds embeddings", got="--charts", hint="leave out --charts")
         if kinds - {"embeddings"}:
@@ -98,7 +105,8 @@ class Dump(Dataset):
 
 
 def read_dump(path: Path) -> dict[str, dict[str, Any]]:
-    """The entries of a dump in its order, by the end of the path that tells the images apart; an image named twice is taken as it was last.
+    """The entries of a dump in its order, by the end of the path that tells the images apart; an image named twice is
+    taken as it was last.
 
     Args:
         path: a plain pickle, as apply_net wrote until October 2022, or an archive of torch, as it has written since.
@@ -141,7 +149,9 @@ class DumpReader:
             if not len(boxes) == len(scores) == len(found):
                 raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores, {len(found)} detections")
         except MALFORMED as error:
-            raise InputCorrupt("not the detections of a dump", got=in_words(error)[:120], expected=EXPECTED, hint=AGAIN) from error
+            raise InputCorrupt(
+                "not the detections of a dump", got=in_words(error)[:120], expected=EXPECTED, hint=AGAIN
+            ) from error
         each = enumerate(zip(boxes, scores, found, strict=True))
         return [instance_of(str(number), partial(_instance, number, *one)) for number, one in each]
 
@@ -184,7 +194,9 @@ class DumpReader:
         x, y, width, height = integer_box(box)
         if labels.shape != (height, width) or places.shape != (2, height, width):
             got = f"{list(labels.shape)}, its u and v {list(places.shape)}"
-            raise InputCorrupt("a detection of another size than its box", got=got, expected=[height, width], hint=AGAIN)
+            raise InputCorrupt(
+                "a detection of another size than its box", got=got, expected=[height, width], hint=AGAIN
+            )
         return chart_prediction((x, y), labels, np.clip(places, 0, 1), self.index)
 
 
@@ -207,7 +219,9 @@ def kind_of(dense: Any) -> str:
     for kind, names in (("charts", CHARTS), ("embeddings", EMBEDDINGS), ("encoded", {"results"})):
         if names <= fields:
             return kind
-    raise InputCorrupt("detections that are neither charts nor embeddings", got=", ".join(sorted(fields)) or type(dense).__name__)
+    raise InputCorrupt(
+        "detections that are neither charts nor embeddings", got=", ".join(sorted(fields)) or type(dense).__name__
+    )
 
 
 def _instance(number: int, numbers: np.ndarray, score: float, read: Callable[[Box], DensePrediction]) -> ReadyInstance:
@@ -219,7 +233,9 @@ def _instance(number: int, numbers: np.ndarray, score: float, read: Callable[[Bo
     except MALFORMED as error:
         if isinstance(error, Dp3dError):
             raise
-        raise InputCorrupt(f"detection {number}: not a detection", got=in_words(error)[:120], expected=EXPECTED, hint=AGAIN) from error
+        raise InputCorrupt(
+            f"detection {number}: not a detection", got=in_words(error)[:120], expected=EXPECTED, hint=AGAIN
+        ) from error
 
 
 def _array(value: Any) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The fields of fits by the names that projects give them: numbers of a body, a camera; and those that nobody understands."""
+"""The fields of fits by the names that projects give them: numbers of a body, a camera; and those that nobody
+understands."""
 
 from __future__ import annotations
 
@@ -19,7 +20,10 @@ from dp3d_data.unpickling import Tensor, read_pickle
 
 PREFIX = "camera_"
 EXPECTED = "kind, rotation, translation, and focal with centre (perspective) or scale with centre (orthographic)"
-HINT = "a network's own camera belongs to the crop it saw: write a camera of the photograph, or read WLDO's files: --dataset wldo"
+HINT = (
+    "a network's own camera belongs to the crop it saw: write a camera of the photograph, or read WLDO's files:"
+    " --dataset wldo"
+)
 # What a field is called that changes the surface or its place; one so called that no reader knows is never left out.
 SHAPING = re.compile(
     r"pose|theta|(?<![a-z])rot|orient|beta|shape|scal|trans|limb|bone|deform|offset|del_?v|delta|displace|quat|euler"
@@ -92,9 +96,11 @@ def fit_camera(fields: Mapping[str, Any]) -> FitCamera:
         str(kind),
         camera.get("rotation", np.eye(3)),
         np.ravel(camera.get("translation", np.zeros(3))),
-        focal=None
-        if focal is None
-        else tuple(np.broadcast_to(np.ravel(focal), 2) if np.size(focal) == 1 else np.ravel(focal)),
+        focal=(
+            None
+            if focal is None
+            else tuple(np.broadcast_to(np.ravel(focal), 2) if np.size(focal) == 1 else np.ravel(focal))
+        ),
         centre=tuple(np.ravel(camera["centre"])),
         scale=None if scale is None else one_number("scale", scale),
     )
@@ -172,7 +178,9 @@ def take(fields: Any, *names: str) -> Any:
     for name in names:
         if fields.get(name) is not None:
             return fields[name]
-    raise InputCorrupt(f"no field {names[0]!r}", got=", ".join(map(str, sorted(fields, key=str)[:20])), expected=" or ".join(names))
+    raise InputCorrupt(
+        f"no field {names[0]!r}", got=", ".join(map(str, sorted(fields, key=str)[:20])), expected=" or ".join(names)
+    )
 
 
 def joints(pose: Any) -> Float[np.ndarray, "joints 3"]:

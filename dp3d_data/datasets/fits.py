@@ -55,7 +55,9 @@ class FitCamera:
             object.__setattr__(self, "scale", _numbers("scale", (self.scale,), 1, positive=True)[0])
         product = self.rotation @ self.rotation.T
         if np.abs(product - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(self.rotation) < 0:
-            raise InputCorrupt("the camera's rotation is none", got=self.rotation.tolist(), expected="orthonormal, determinant 1")
+            raise InputCorrupt(
+                "the camera's rotation is none", got=self.rotation.tolist(), expected="orthonormal, determinant 1"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +144,9 @@ def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:
         raise InputCorrupt(f"{name} is no array of numbers", got=repr(getattr(record, name))[:80]) from error
     fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
     if not fits:
-        raise ShapeError(f"{name} has another shape", got=list(array.shape), expected=["any" if n < 0 else n for n in shape])
+        raise ShapeError(
+            f"{name} has another shape", got=list(array.shape), expected=["any" if n < 0 else n for n in shape]
+        )
     if not np.isfinite(array).all():
         raise InputCorrupt(f"{name} holds NaN or infinity")
     object.__setattr__(record, name, array)
@@ -208,7 +212,9 @@ def attempt(instance_id: str, image_id: str, path: Path, build: Callable[[], Fit
 def failure(instance_id: str, image_id: str, path: Path, error: Exception) -> FitFailure:
     """The row of the failures table for an error."""
     if not isinstance(error, Dp3dError):
-        return FitFailure(instance_id, image_id, path, InputCorrupt.__name__, f"not the fields expected: {error!r}"[:200])
+        return FitFailure(
+            instance_id, image_id, path, InputCorrupt.__name__, f"not the fields expected: {error!r}"[:200]
+        )
     got = "" if error.got in (None, "") else f", got {error.got}"
     return FitFailure(instance_id, image_id, path, type(error).__name__, error.what + got)
 

@@ -24,8 +24,8 @@ EXTENSIONS = frozenset(
 SOMETIMES = {"AVIF": (".avif",), "HEIF": (".heic", ".heif", ".hif")}
 # Images of formats that are never read: raw ones of cameras, and those of other programs.
 NEVER = frozenset(
-    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f "
-    ".exr .hdr .jxl .jxr .psd .psb .svg .tga .xcf .dds .dcm .j2k .jpx .eps".split(),
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2 .srf"
+    " .srw .x3f .exr .hdr .jxl .jxr .psd .psb .svg .tga .xcf .dds .dcm .j2k .jpx .eps".split(),
 )
 
 # An image found: the folder it was looked for in, and its path.
@@ -41,8 +41,8 @@ class Folder(Dataset):
     taken whatever its extension. A file met twice counts once. A folder that may not be read gives one record, which
     fails when it is read, so that it is accounted for.
 
-    Ids: the path below the folder given (below a pattern's fixed part; the name of a file). Where two inputs would share
-    an id, all ids are paths below the inputs' common folder.
+    Ids: the path below the folder given (below a pattern's fixed part; the name of a file). Where two inputs would
+    share an id, all ids are paths below the inputs' common folder.
     """
 
     seen: dict[str, Counter[str]] = field(default_factory=dict, init=False, compare=False, repr=False)
@@ -130,7 +130,8 @@ def _absolute(path: str) -> str:
 
 
 def _expand(entry: str, wanted: frozenset[str]) -> Iterator[tuple[str, str, bool]]:
-    """The images of one entry, and whether each is named, itself or by a pattern; in folders those with a wanted extension."""
+    """The images of one entry, and whether each is named, itself or by a pattern; in folders those with a wanted
+    extension."""
     if is_address(entry):
         root, named = fixed_part(entry), not is_folder(entry)
         yield from ((root, path, named) for path in listed(entry, wanted))
@@ -141,7 +142,9 @@ def _expand(entry: str, wanted: frozenset[str]) -> Iterator[tuple[str, str, bool
     elif glob.has_magic(entry):
         matches = sorted(glob.glob(entry, recursive=True))
         if not matches:
-            raise InputMissing("this pattern matches nothing", path=entry, hint="quote the pattern, or check the folder before it")
+            raise InputMissing(
+                "this pattern matches nothing", path=entry, hint="quote the pattern, or check the folder before it"
+            )
         root = _fixed_part(entry)
         for match in matches:
             folder = os.path.isdir(match)
@@ -150,7 +153,9 @@ def _expand(entry: str, wanted: frozenset[str]) -> Iterator[tuple[str, str, bool
         raise InputMissing("no such file or folder", path=entry, hint=_near(entry))
 
 
-def walk_images(folder: str, wanted: frozenset[str] | None = None, entered: set[tuple[int, int]] | None = None) -> Iterator[str]:
+def walk_images(
+    folder: str, wanted: frozenset[str] | None = None, entered: set[tuple[int, int]] | None = None
+) -> Iterator[str]:
     """Image files below a folder, by name; links are followed, but no folder is entered twice.
 
     Args:
@@ -214,4 +219,8 @@ def _near(entry: str) -> str:
     while folder != os.path.dirname(folder) and not os.path.isdir(folder):
         folder, name = os.path.split(folder)
     near = difflib.get_close_matches(name, os.listdir(folder), n=1) if os.access(folder, os.R_OK) else []
-    return f"did you mean {os.path.join(folder, near[0])!r}?" if near else f"the folder {folder} exists, {name!r} is not in it"
+    return (
+        f"did you mean {os.path.join(folder, near[0])!r}?"
+        if near
+        else f"the folder {folder} exists, {name!r} is not in it"
+    )

@@ -18,9 +18,14 @@ from dp3d_data.datasets.trees import below, read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import GivenObject, ImageRecord
 
-IMAGES = "images/s_01_act_02_subact_01_ca_01/*.jpg (or S1/.../*.jpg), and annotations/Human36M_subject1_data.json for boxes"
+IMAGES = (
+    "images/s_01_act_02_subact_01_ca_01/*.jpg (or S1/.../*.jpg), and annotations/Human36M_subject1_data.json for boxes"
+)
 HINT = "the annotations come with I2L-MeshNet or NeuralAnnot, the images from http://vision.imar.ro/human3.6m"
-FITS = "annotations/Human36M_subject1_data.json with _camera.json and _smpl_param.json or _SMPL_NeuralAnnot.json beside it, and images/"
+FITS = (
+    "annotations/Human36M_subject1_data.json with _camera.json and _smpl_param.json or _SMPL_NeuralAnnot.json beside"
+    " it, and images/"
+)
 PREFIX, DATA = "Human36M_subject", "_data.json"
 COCO = "COCO's images and annotations"
 PARAMETERS = ("_smpl_param.json", "_SMPL_NeuralAnnot.json")
@@ -33,13 +38,15 @@ _SUBJECT = re.compile(r"(?:^|/)(?:s_0?(\d+)_act_|S(\d+)(?=[/_]))")
 class Human36M(Dataset):
     """The folder that holds `images/`, or that folder itself: every frame on disk.
 
-    A frame's subject, S1 to S11, is its group; subjects 9 and 11 are test. Frames that `annotations/` names have the boxes
-    of the annotations, in folders without annotations people are detected. A box that is none is a fault of its frame alone.
+    A frame's subject, S1 to S11, is its group; subjects 9 and 11 are test. Frames that `annotations/` names have the
+    boxes of the annotations, in folders without annotations people are detected. A box that is none is a fault of its
+    frame alone.
 
-    Annotations and fits have the form of I2L-MeshNet and NeuralAnnot. `_data.json` is COCO's: images (id, file_name, width, height,
-    subject, action_idx, subaction_idx, cam_idx, frame_idx) and annotations (id, image_id, bbox [x, y, width, height]).
-    `_camera.json`: cam_idx -> R [3, 3] camera from world, t [3] millimetres, f [2], c [2] pixels. The parameters: action ->
-    subaction -> frame -> pose [72], shape [10], trans [3] metres, in the world. Lens distortion is in none of them and is left out.
+    Annotations and fits have the form of I2L-MeshNet and NeuralAnnot. `_data.json` is COCO's: images (id, file_name,
+    width, height, subject, action_idx, subaction_idx, cam_idx, frame_idx) and annotations (id, image_id, bbox [x, y,
+    width, height]). `_camera.json`: cam_idx -> R [3, 3] camera from world, t [3] millimetres, f [2], c [2] pixels. The
+    parameters: action -> subaction -> frame -> pose [72], shape [10], trans [3] metres, in the world. Lens distortion
+    is in none of them and is left out.
     """
 
     name = "human36m"
@@ -129,7 +136,9 @@ def _fits_of(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFailur
     cameras, smpl = read_json(camera, FITS), read_json(parameters, FITS)
     for note, image in notes_and_images(path):
         name, number = image["file_name"], int(note["id"])
-        yield attempt(f"{name}#{number}", name, parameters, lambda note=note, image=image: _fit(root, note, image, cameras, smpl))
+        yield attempt(
+            f"{name}#{number}", name, parameters, lambda note=note, image=image: _fit(root, note, image, cameras, smpl)
+        )
 
 
 def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[str, Any], smpl: dict[str, Any]) -> Fit:
@@ -152,6 +161,8 @@ def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[
         pose=joints(take(fields, "pose")),
         betas=vector("shape", take(fields, "shape")),
         translation=vector("trans", take(fields, "trans")),
-        camera=FitCamera("perspective", take(camera, "R"), place, focal=tuple(take(camera, "f")), centre=tuple(take(camera, "c"))),
+        camera=FitCamera(
+            "perspective", take(camera, "R"), place, focal=tuple(take(camera, "f")), centre=tuple(take(camera, "c"))
+        ),
         box=(x, y, x + width, y + height),
     )

@@ -1,4 +1,5 @@
-"""An image file as upright 8-bit RGB pixels and the hash of its bytes; annotations of the stored pixels, turned likewise."""
+"""An image file as upright 8-bit RGB pixels and the hash of its bytes; annotations of the stored pixels, turned
+likewise."""
 
 from __future__ import annotations
 
@@ -37,14 +38,24 @@ MAX_BYTES = 1 << 30
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
 # What a file of ISO's base media format begins with, after four bytes: HEIC, HEIF and AVIF.
 BRANDS = (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1", b"ftypavif")
-NEED_HEIF = "HEIC and HEIF are read once pillow-heif is installed: pip install pillow-heif; AVIF needs a Pillow with AVIF"
+NEED_HEIF = (
+    "HEIC and HEIF are read once pillow-heif is installed: pip install pillow-heif; AVIF needs a Pillow with AVIF"
+)
 # EXIF's orientations that exchange width and height; of a stored point (x, y) in an image of w x h pixels they make
 # (y, x), (h - y, x), (h - y, w - x), (y, w - x).
 TURNS = (5, 6, 7, 8)
 MIRRORS = (5, 7)
 
 # Pillow's decoders raise these on damaged files, besides its own OSErrors.
-_DECODER_ERRORS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
+_DECODER_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+)
 _DECODER_ERRORS += (OverflowError, struct.error, zlib.error, MemoryError)
 
 
@@ -53,7 +64,8 @@ class Photograph:
     """A decoded image.
 
     Attributes:
-        pixels: [H, W, 3] uint8 RGB, upright: the rotation written in EXIF is applied. Boxes and keypoints are in these pixels.
+        pixels: [H, W, 3] uint8 RGB, upright: the rotation written in EXIF is applied. Boxes and keypoints are in these
+            pixels.
         content_hash: SHA-256 of the file's bytes, hex.
         orientation: EXIF's, 1 to 8, by which the stored pixels were turned; 1 where it says nothing.
     """
@@ -87,7 +99,8 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
 
 @contextmanager
 def open_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
-    """An image as Pillow has it, of the formats and within the limits of `read_image`; what the block does not decode is not read.
+    """An image as Pillow has it, of the formats and within the limits of `read_image`; what the block does not decode
+    is not read.
 
     EXIF's rotation is not applied. What decoding raises in the block comes out as InputCorrupt.
 
@@ -107,7 +120,8 @@ def open_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image
 def local_pixels(path: str | None) -> UInt8[np.ndarray, "height width 3"] | None:
     """The pixels of a photograph that a table names, to be shown; None where no such file can be read.
 
-    Tables come from strangers: only files of this machine are opened, no address, with the formats and limits of `read_image`.
+    Tables come from strangers: only files of this machine are opened, no address, with the formats and limits of
+    `read_image`.
     """
     if not path or is_address(path):
         return None
@@ -134,7 +148,9 @@ def _check_file(path: str | Path) -> None:
             kind = "a folder that may not be read" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise InputCorrupt("not an image file", got=kind, path=path)
         if status.st_size > MAX_BYTES:
-            raise InputCorrupt("the file is too large", got=f"{status.st_size} bytes", expected=f"at most {MAX_BYTES}", path=path)
+            raise InputCorrupt(
+                "the file is too large", got=f"{status.st_size} bytes", expected=f"at most {MAX_BYTES}", path=path
+            )
         with open(path, "rb"):
             pass
     except FileNotFoundError as error:
@@ -151,7 +167,8 @@ def _not_empty(data: bytes, path: str | Path) -> bytes:
 
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are read here: HEIF where pillow-heif is installed, AVIF where Pillow knows it."""
+    """Pillow's names of the formats that are read here: HEIF where pillow-heif is installed, AVIF where Pillow knows
+    it."""
     from PIL import Image, features
 
     Image.init()
@@ -195,7 +212,9 @@ def _opened(source: BinaryIO, path: str | Path, max_pixels: int) -> Iterator[Ima
             raise
         except _DECODER_ERRORS as error:
             got = f"{type(error).__name__}: {error}"
-            raise InputCorrupt("the image is damaged", got=got, expected="an image that decodes to its end", path=path) from error
+            raise InputCorrupt(
+                "the image is damaged", got=got, expected="an image that decodes to its end", path=path
+            ) from error
 
 
 def _too_large(got: object, max_pixels: int, path: str | Path) -> InputCorrupt:
@@ -204,7 +223,8 @@ def _too_large(got: object, max_pixels: int, path: str | Path) -> InputCorrupt:
 
 
 def _load(image: ImageFile, data: bytes) -> None:
-    """Decode; of colours of 16 bits Pillow keeps the high bytes alone; where these are nearly black, as of 12 bits, all are scaled."""
+    """Decode; of colours of 16 bits Pillow keeps the high bytes alone; where these are nearly black, as of 12 bits, all
+    are scaled."""
     from PIL import Image as pillow
 
     wide = image.mode in ("RGB", "RGBA") and bool(image.tile) and all(";16" in str(tile.args) for tile in image.tile)
@@ -260,8 +280,8 @@ def _turned(image: Image) -> Image:
 
 
 def _to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """Wide integers have as many bits as their largest value needs: 8, 10, 12, 14 or 16, since cameras of 12 bits write files of 16;
-    floats are 0..1 where none exceeds 1, else the same."""
+    """Wide integers have as many bits as their largest value needs: 8, 10, 12, 14 or 16, since cameras of 12 bits write
+    files of 16; floats are 0..1 where none exceeds 1, else the same."""
     values = np.nan_to_num(values.astype(np.float64))
     top = values.max(initial=0)
     white = next((2**bits - 1 for bits in DEPTHS if top < 2**bits), 65535) if top > 1 else 1
@@ -269,7 +289,8 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
 
 
 def turn_of(size: tuple[int, int] | None, photograph: Photograph) -> int:
-    """How annotations of an image of this size (width, height) must be turned to fit the upright photograph: 0, or EXIF's orientation.
+    """How annotations of an image of this size (width, height) must be turned to fit the upright photograph: 0, or
+    EXIF's orientation.
 
     Raises:
         InputCorrupt: they are of another image.
@@ -280,7 +301,10 @@ def turn_of(size: tuple[int, int] | None, photograph: Photograph) -> int:
     if size == upright[::-1] and photograph.orientation in TURNS:
         return photograph.orientation
     got, expected = f"{size[0]} x {size[1]}", f"{upright[0]} x {upright[1]} pixels, as the photograph has"
-    hint = "name the folder of the photographs that were annotated (--images FOLDER), or detect instead (--set given_boxes=false)"
+    hint = (
+        "name the folder of the photographs that were annotated (--images FOLDER), or detect instead (--set"
+        " given_boxes=false)"
+    )
     raise InputCorrupt("the annotations are of an image of another size", got=got, expected=expected, hint=hint)
 
 
@@ -301,10 +325,13 @@ def turned_instance(one: ReadyInstance, turn: int, size: tuple[int, int]) -> Rea
     """An instance with its box, keypoints and true points turned.
 
     Raises:
-        InputCorrupt: a photograph that EXIF mirrors, in which left and right of the body were exchanged; pixels of a dense prediction.
+        InputCorrupt: a photograph that EXIF mirrors, in which left and right of the body were exchanged; pixels of a
+            dense prediction.
     """
     if turn in MIRRORS or not isinstance(one.found, VertexView):
-        raise InputCorrupt("keypoints of a photograph that EXIF mirrors", expected="keypoints of the upright photograph")
+        raise InputCorrupt(
+            "keypoints of a photograph that EXIF mirrors", expected="keypoints of the upright photograph"
+        )
     view = replace(one.found, keypoints=turned_points(one.found.keypoints, turn, size))
     points = None
     if one.points is not None:

@@ -1,4 +1,5 @@
-"""IUV results of others, for people: body part I, place U and V on its chart, for each pixel of a box or of an image."""
+"""IUV results of others, for people: body part I, place U and V on its chart, for each pixel of a box or of an
+image."""
 
 from __future__ import annotations
 
@@ -27,13 +28,16 @@ from dp3d_data.records import ImageRecord
 
 CHARTS = 24
 RESULTS = "DensePose's results: a list of objects with image_id, category_id, score, bbox, uv_shape and uv_data"
-IMAGES = "NAME_IUV.png (channels I, U, V in this or in the opposite order), and NAME_INDS.png where several people are in it"
+IMAGES = (
+    "NAME_IUV.png (channels I, U, V in this or in the opposite order), and NAME_INDS.png where several people are in it"
+)
 HINT = "name the folder of the photographs: --images FOLDER"
 ENDING, INDICES = "_IUV.png", "_INDS.png"
 
 
 class IuvResults(Dataset):
-    """A json file in the results format of the DensePose challenge; of COCO's categories the person's (1), or the setting category_in_file.
+    """A json file in the results format of the DensePose challenge; of COCO's categories the person's (1), or the
+    setting category_in_file.
 
     The photographs are looked for below --images, or beside the file, by COCO's names: 000000000785.jpg,
     COCO_val2014_000000000785.jpg, COCO_train2014_..., 785.jpg, or an image_id that is a name itself.
@@ -57,7 +61,9 @@ class IuvResults(Dataset):
             raise NothingToDo("no result of a person in this file", expected=RESULTS, path=path)
         records = [ImageRecord(names[0], find_image(names, folders), self.name) for names in results if names]
         require_images(records, folders, HINT)
-        faults = tuple(f"result {number}: no image_id, got {entry!r}"[:120] for number, entry in enumerate(results.get((), ())))
+        faults = tuple(
+            f"result {number}: no image_id, got {entry!r}"[:120] for number, entry in enumerate(results.get((), ()))
+        )
         return [*records, ImageRecord("results of no image", "", self.name, faults=faults)] if faults else records
 
     def digest(self) -> str:
@@ -68,7 +74,10 @@ class IuvResults(Dataset):
         """What an image may be called -> its results, in the order of the file; () has those of no image."""
         path, number = self.options.path, self._category()
         content = read_json(path, RESULTS)
-        usable = [isinstance(entry, dict) and {"image_id", "bbox", "uv_shape", "uv_data"} <= set(entry) for entry in content or ()]
+        usable = [
+            isinstance(entry, dict) and {"image_id", "bbox", "uv_shape", "uv_data"} <= set(entry)
+            for entry in content or ()
+        ]
         if not isinstance(content, list) or (content and not any(usable)):
             raise InputCorrupt("not a file of IUV results", got=repr(content)[:120], expected=RESULTS, path=path)
         found: dict[tuple[str, ...], list[Any]] = {}
@@ -86,7 +95,9 @@ class IuvResults(Dataset):
         word = self.options.category_in_file or "1"
         if not word.isdecimal():
             expected = "its category_id; COCO's person is 1"
-            raise UsageError("results know the number of a category only", got=f"category_in_file {word}", expected=expected)
+            raise UsageError(
+                "results know the number of a category only", got=f"category_in_file {word}", expected=expected
+            )
         return int(word)
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> IuvResultsReader:
@@ -115,7 +126,9 @@ class IuvResultsReader:
         except MALFORMED as error:
             raise InputCorrupt(f"result {name}: not a result", got=in_words(error)[:120], expected=RESULTS) from error
         if channels != 3:
-            raise InputCorrupt(f"result {name}: not I, U and V", got=f"{channels} channels", expected="3 channels in uv_shape")
+            raise InputCorrupt(
+                f"result {name}: not I, U and V", got=f"{channels} channels", expected="3 channels in uv_shape"
+            )
         pixels = decode_png(data, f"result {name}", (width, height))
         x, y, _, _ = integer_box(box)
         return ReadyInstance(name, box, score, _prediction((x, y), pixels, self.index, f"result {name}"))
@@ -126,7 +139,8 @@ class IuvResultsReader:
 
 
 class IuvImages(Dataset):
-    """A folder of NAME_IUV.png, each beside its photograph or with the photographs below --images; without them they stand for themselves.
+    """A folder of NAME_IUV.png, each beside its photograph or with the photographs below --images; without them they
+    stand for themselves.
 
     NAME_INDS.png numbers the people from 1; where it is missing, all pixels of an image are one person.
     """
@@ -156,11 +170,15 @@ class IuvImages(Dataset):
         """Of the names and sizes of the IUV images and their companions."""
         files = [path for _, place in self.pairs() for path in (place, place.removesuffix(ENDING) + INDICES)]
         root = self.options.path
-        return fingerprint([(os.path.relpath(path, root), os.path.getsize(path)) for path in files if os.path.isfile(path)])
+        return fingerprint(
+            [(os.path.relpath(path, root), os.path.getsize(path)) for path in files if os.path.isfile(path)]
+        )
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> IuvImagesReader:
         """What reads the images; see `HasCorrespondences`."""
-        return IuvImagesReader({record.image_id: path for record, path in self.pairs()}, body_charts(index, num_vertices))
+        return IuvImagesReader(
+            {record.image_id: path for record, path in self.pairs()}, body_charts(index, num_vertices)
+        )
 
     def _record(self, root: Path, path: str) -> ImageRecord:
         stem = Path(path).relative_to(root).as_posix().removesuffix(ENDING)
@@ -205,7 +223,9 @@ def body_charts(index: VertexIndex | ChartIndex | None, num_vertices: int) -> Ch
         UsageError, TemplateError: no charts, or another template.
     """
     if not isinstance(index, ChartIndex):
-        raise UsageError("IUV needs the charts of the body", hint="say which body vertex lies where: --charts UV_Processed.mat")
+        raise UsageError(
+            "IUV needs the charts of the body", hint="say which body vertex lies where: --charts UV_Processed.mat"
+        )
     require_person(num_vertices)
     return index
 
@@ -245,7 +265,9 @@ def decode_png(data: bytes, what: str, size: tuple[int, int] | None = None) -> U
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             if image.mode != "RGB" or image.width * image.height > MAX_PIXELS:
                 got = f"{image.mode}, {image.width} x {image.height}"
-                raise InputCorrupt(f"{what}: not an IUV image", got=got, expected=f"three channels, at most {MAX_PIXELS} pixels")
+                raise InputCorrupt(
+                    f"{what}: not an IUV image", got=got, expected=f"three channels, at most {MAX_PIXELS} pixels"
+                )
             if size not in (None, image.size):
                 got, expected = f"{image.width} x {image.height}", f"{size[0]} x {size[1]}, as uv_shape says"
                 raise InputCorrupt(f"{what}: another size than uv_shape", got=got, expected=expected)
@@ -292,7 +314,9 @@ def _people(path: str, body: np.ndarray) -> np.ndarray:
             numbers = np.asarray(image).astype(np.int64)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         expected = "a PNG of one channel, of the size of the IUV image"
-        raise InputCorrupt("not the numbers of the people", got=str(error)[:120], expected=expected, path=place) from error
+        raise InputCorrupt(
+            "not the numbers of the people", got=str(error)[:120], expected=expected, path=place
+        ) from error
     if numbers.ndim != 2:
         raise InputCorrupt("not the numbers of the people", got=numbers.shape, expected="one channel", path=place)
     return np.where(body, numbers, 0)
@@ -301,6 +325,10 @@ def _people(path: str, body: np.ndarray) -> np.ndarray:
 def _names(image_id: Any) -> list[str]:
     """What COCO calls an image of that number; the first is its id here."""
     if isinstance(image_id, str) and not image_id.isdecimal():
-        return [image_id] if os.path.splitext(image_id)[1].lower() in extensions() else [f"{image_id}.jpg", f"{image_id}.png"]
+        return (
+            [image_id]
+            if os.path.splitext(image_id)[1].lower() in extensions()
+            else [f"{image_id}.jpg", f"{image_id}.png"]
+        )
     long = f"{int(image_id):012d}.jpg"
     return [long, f"COCO_val2014_{long}", f"COCO_train2014_{long}", f"{image_id}.jpg", f"{image_id}.png"]

@@ -22,7 +22,10 @@ from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, read_arrays
 from dp3d_data.records import Box, ImageRecord, VertexView
 
-EXPECTED = "an .npz (or a folder of them) with keypoints [N, V, 2] and visible [N, V]; xyz [N, V, 3], image, group, split [N], "
+EXPECTED = (
+    "an .npz (or a folder of them) with keypoints [N, V, 2] and visible [N, V]; xyz [N, V, 3], image, group, split"
+    " [N], "
+)
 EXPECTED += "size [N, 2], box [N, 4] and score [N] where known"
 HINT = "write it with numpy: np.savez_compressed('keypoints.npz', keypoints=..., visible=...)"
 # Field -> its shape after N; V is the template's number of vertices.
@@ -38,9 +41,9 @@ class KeypointArrays(Dataset):
     """Keypoints in image pixels (the top left pixel has its centre at (0.5, 0.5)) of the vertices of a template.
 
     `visible` is true, or above 0. Instances that name the same `image` are of one image; without `image` each is of its
-    own, which nobody has. A photograph is looked for below --images, or beside the file; one that is not there is no harm:
-    its size is taken from `size`, else from the keypoints. `xyz` are the true places in the camera frame (x right, y down,
-    z away from the viewer), in the unit of the template's file.
+    own, which nobody has. A photograph is looked for below --images, or beside the file; one that is not there is no
+    harm: its size is taken from `size`, else from the keypoints. `xyz` are the true places in the camera frame (x
+    right, y down, z away from the viewer), in the unit of the template's file.
     """
 
     name = "keypoints"
@@ -82,7 +85,9 @@ class KeypointArrays(Dataset):
             vertices = _shapes(path)["keypoints"][1]
             if vertices != num_vertices:
                 expected = f"{num_vertices}, as the template has"
-                raise TemplateError("keypoints of another template", got=f"{vertices} vertices", expected=expected, path=path)
+                raise TemplateError(
+                    "keypoints of another template", got=f"{vertices} vertices", expected=expected, path=path
+                )
             for row, image in enumerate(_texts(path)["image"]):
                 rows.setdefault(image or _own_name(path, row), []).append((path, row))
         return KeypointReader(rows)
@@ -106,10 +111,13 @@ class KeypointReader:
     def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
         """The instances of an image in the order of files and rows."""
         rows = enumerate(self.rows[record.image_id])
-        return [instance_of(str(number), partial(self._sized, str(number), path, row, size)) for number, (path, row) in rows]
+        return [
+            instance_of(str(number), partial(self._sized, str(number), path, row, size)) for number, (path, row) in rows
+        ]
 
     def size(self, record: ImageRecord) -> tuple[int, int]:
-        """As the file says; else the keypoints, and boxes with an area, end one pixel before the right and lower edge."""
+        """As the file says; else the keypoints, and boxes with an area, end one pixel before the right and lower
+        edge."""
         path, row = self.rows[record.image_id][0]
         if (told := self._told(path, row)) is not None:
             return told
@@ -145,7 +153,11 @@ class KeypointReader:
         ids, keypoints = self._keypoints(path, row)
         points = arrays["xyz"][row].astype(np.float64) if "xyz" in arrays else None
         score = float(arrays["score"][row]) if "score" in arrays else 1.0
-        if not np.isfinite(keypoints).all() or (points is not None and not np.isfinite(points).all()) or not np.isfinite(score):
+        if (
+            not np.isfinite(keypoints).all()
+            or (points is not None and not np.isfinite(points).all())
+            or not np.isfinite(score)
+        ):
             raise InputCorrupt(f"row {row}: visible keypoints, xyz or score hold NaN or infinity", path=path)
         view = VertexView(ids.astype(np.int32), keypoints, np.ones(len(ids), np.int32), np.zeros(len(ids)))
         return ReadyInstance(name, _box(arrays, row, keypoints), score, view, points)
@@ -188,7 +200,9 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
                     with archive.open(f"{name}.npy") as stream:
                         found[name] = _header(stream, name)
     except DAMAGE as error:
-        raise InputCorrupt("not a file of arrays", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path) from error
+        raise InputCorrupt(
+            "not a file of arrays", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path
+        ) from error
     missing = [name for name in NEEDED if name not in found]
     if missing:
         got = "no " + " and no ".join(missing)
@@ -197,7 +211,9 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     for name, shape in found.items():
         wanted = (count, *(vertices if part == "V" else part for part in SHAPES[name]))
         if shape != wanted:
-            raise InputCorrupt(f"{name} has another shape", got=list(shape), expected=list(wanted), hint=HINT, path=path)
+            raise InputCorrupt(
+                f"{name} has another shape", got=list(shape), expected=list(wanted), hint=HINT, path=path
+            )
     return found
 
 
@@ -232,7 +248,10 @@ def _texts(path: Path) -> dict[str, np.ndarray]:
     texts = _read(path, [name for name in TEXTS if name in shapes])
     texts.setdefault("image", np.full(shapes["keypoints"][0], ""))
     try:
-        return {name: np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(str) for name, values in texts.items()}
+        return {
+            name: np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(str)
+            for name, values in texts.items()
+        }
     except UnicodeDecodeError as error:
         raise InputCorrupt("names that are not UTF-8", got=error, expected=EXPECTED, hint=HINT, path=path) from error
 

@@ -42,7 +42,9 @@ class Neutral(Dataset):
             for number, fields in enumerate(_entries(path)):
                 identity, image = _identity(fields, path, number)
                 if identity in seen:
-                    yield FitFailure(identity, image, path, InputCorrupt.__name__, "a second fit of the same instance_id")
+                    yield FitFailure(
+                        identity, image, path, InputCorrupt.__name__, "a second fit of the same instance_id"
+                    )
                     continue
                 seen.add(identity)
                 yield attempt(identity, image, path, lambda fields=fields, path=path: fit_of(fields, path.parent))
@@ -85,7 +87,8 @@ def fit_of(fields: dict[str, Any], folder: Path) -> Fit:
 
 
 def write_fits(path: str | Path, fits: Iterable[Fit]) -> int:
-    """Write fits as neutral json, whole or not at all; how many. Floats keep every digit, so reading gives the same fits."""
+    """Write fits as neutral json, whole or not at all; how many. Floats keep every digit, so reading gives the same
+    fits."""
     path = Path(path)
     entries = [_entry(fit, path.parent) for fit in fits]
     text = ",\n".join(json.dumps(entry, allow_nan=False) for entry in entries)
@@ -139,5 +142,7 @@ def _entries(path: Path) -> list[Any]:
     data = read_json(path, EXPECTED, HINT)
     schema = (data.get("schema"), data.get("version")) if isinstance(data, dict) else type(data).__name__
     if schema != (SCHEMA, VERSION) or not isinstance(data.get("fits"), list):
-        raise InputCorrupt("not a file of fits that this version reads", got=schema, expected=EXPECTED, hint=HINT, path=path)
+        raise InputCorrupt(
+            "not a file of fits that this version reads", got=schema, expected=EXPECTED, hint=HINT, path=path
+        )
     return data["fits"]

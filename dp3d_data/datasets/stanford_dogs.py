@@ -1,4 +1,5 @@
-"""Stanford Dogs: photographs in folders of breeds, boxes as XML, official lists of train and test; SMAL fits of them."""
+"""Stanford Dogs: photographs in folders of breeds, boxes as XML, official lists of train and test; SMAL fits of
+them."""
 
 from __future__ import annotations
 
@@ -18,10 +19,16 @@ from dp3d_data.datasets.trees import split_lists, wrong_tree
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import GivenObject, ImageRecord
 
-IMAGES = "Images/nNNNNNNNN-Breed/NAME.jpg, and beside Images/: Annotation/nNNNNNNNN-Breed/NAME and train_list.mat, test_list.mat"
+IMAGES = (
+    "Images/nNNNNNNNN-Breed/NAME.jpg, and beside Images/: Annotation/nNNNNNNNN-Breed/NAME and train_list.mat,"
+    " test_list.mat"
+)
 HINT = "Stanford Dogs comes from its authors: http://vision.stanford.edu/aditya86/ImageNetDogs/"
 FITS = "fits/BREED/NAME.npz (or .pkl, .json) and Images/BREED/NAME.jpg"
-FITS_HINT = "the photographs: http://vision.stanford.edu/aditya86/ImageNetDogs; write fits of yours in the neutral json: --dataset neutral"
+FITS_HINT = (
+    "the photographs: http://vision.stanford.edu/aditya86/ImageNetDogs; write fits of yours in the neutral json:"
+    " --dataset neutral"
+)
 ENDINGS = (".json", ".npz", ".pkl")
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 
@@ -29,11 +36,13 @@ LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 class StanfordDogs(Dataset):
     """The folder that holds `Images/` (or `images/`), or that folder itself.
 
-    Boxes come from `Annotation/` where it is there (an image without a file there has none), else dogs are detected. The
-    official lists `train_list.mat` and `test_list.mat` (or `lists/`) give the split; a dog's breed, the folder's name, is its group.
+    Boxes come from `Annotation/` where it is there (an image without a file there has none), else dogs are detected.
+    The official lists `train_list.mat` and `test_list.mat` (or `lists/`) give the split; a dog's breed, the folder's
+    name, is its group.
 
-    Fits lie below `fits/`, masks below `masks/` as NAME.png. `fits/BREED/NAME.*` belongs to `Images/BREED/NAME.jpg`; the flat form of
-    WLDO, `fits/BREED_NAME.npz`, is understood. Optional lists train.txt, val.txt and test.txt name photographs, BREED/NAME.jpg a line.
+    Fits lie below `fits/`, masks below `masks/` as NAME.png. `fits/BREED/NAME.*` belongs to `Images/BREED/NAME.jpg`;
+    the flat form of WLDO, `fits/BREED_NAME.npz`, is understood. Optional lists train.txt, val.txt and test.txt name
+    photographs, BREED/NAME.jpg a line.
     """
 
     name = "stanford-dogs"
@@ -60,13 +69,19 @@ class StanfordDogs(Dataset):
     def fits(self) -> Iterator[Fit | FitFailure]:
         """Every fit in the order of the photographs' names."""
         root = self.root(FITS)
-        paths = sorted((_image_of(path.relative_to(root / "fits")), path) for path in (root / "fits").rglob("*") if path.suffix in ENDINGS)
+        paths = sorted(
+            (_image_of(path.relative_to(root / "fits")), path)
+            for path in (root / "fits").rglob("*")
+            if path.suffix in ENDINGS
+        )
         if not paths:
             raise wrong_tree(root, FITS, FITS_HINT)
         folder, splits, seen = images_folder(root), split_lists(root), set[str]()
         for image, path in paths:
             if image in seen:
-                yield FitFailure(f"{image}#0", image, path, InputCorrupt.__name__, "a second fit of the same photograph")
+                yield FitFailure(
+                    f"{image}#0", image, path, InputCorrupt.__name__, "a second fit of the same photograph"
+                )
                 continue
             seen.add(image)
             place, mask = folder / image, (root / "masks" / image).with_suffix(".png")
@@ -109,7 +124,9 @@ def _listed(path: Path) -> list[str]:
         return [str(np.ravel(cell)[0]) for cell in np.ravel(cells)]
     except (MatReadError, KeyError, IndexError, ValueError, TypeError, OSError, NotImplementedError, EOFError) as error:
         expected = "a MATLAB file with file_list, names such as n02085620-Chihuahua/n02085620_10074.jpg"
-        raise InputCorrupt("not a list of Stanford Dogs", got=repr(error)[:120], expected=expected, hint=HINT, path=path) from error
+        raise InputCorrupt(
+            "not a list of Stanford Dogs", got=repr(error)[:120], expected=expected, hint=HINT, path=path
+        ) from error
 
 
 def _annotations(path: Path) -> Annotations:
@@ -138,7 +155,7 @@ def _image_of(path: Path) -> str:
     name = PurePosixPath(path.with_suffix("").as_posix())
     number, dash, _ = name.name.partition("-")
     if len(name.parts) == 1 and dash and (cut := name.name.find(f"_{number}_")) > 0:
-        return f"{name.name[:cut]}/{name.name[cut + 1:]}.jpg"
+        return f"{name.name[:cut]}/{name.name[cut + 1 :]}.jpg"
     return f"{name}.jpg"
 
 

@@ -42,7 +42,9 @@ class StanfordExtra(Dataset):
         if not isinstance(entries, list):
             got = f"a json {type(entries).__name__}"
             raise InputCorrupt("not StanfordExtra's json", got=got, expected=EXPECTED, hint=HINT, path=path)
-        folders = [str(images_folder(Path(folder))) for folder in self.options.images] or [str(images_folder(path.parent))]
+        folders = [str(images_folder(Path(folder))) for folder in self.options.images] or [
+            str(images_folder(path.parent))
+        ]
         splits = _splits(path, len(entries))
         dogs: dict[str, Annotations] = {}
         sides: dict[str, str | None] = {}
@@ -51,12 +53,22 @@ class StanfordExtra(Dataset):
             dogs.setdefault(image, Annotations()).join(_annotations(entry, number, self.options.masks))
             sides.setdefault(image, splits.get(number))
         records = [
-            dog.of(ImageRecord(image, find_image([image], folders) if image != NO_IMAGE else "", self.name, breed(image), sides[image]))
+            dog.of(
+                ImageRecord(
+                    image,
+                    find_image([image], folders) if image != NO_IMAGE else "",
+                    self.name,
+                    breed(image),
+                    sides[image],
+                )
+            )
             for image, dog in dogs.items()
         ]
         if records and not any(record.objects for record in records):
             got = records[0].faults[0]
-            raise InputCorrupt("not StanfordExtra's json: no entry of it can be used", got=got, expected=EXPECTED, hint=HINT, path=path)
+            raise InputCorrupt(
+                "not StanfordExtra's json: no entry of it can be used", got=got, expected=EXPECTED, hint=HINT, path=path
+            )
         require_images([record for record in records if record.path], folders, IMAGES)
         return records
 
@@ -89,8 +101,12 @@ def _splits(path: Path, count: int) -> dict[int, str]:
                     raise ValueError(f"{numbers.dtype} numbers that are not whole")
                 numbers = numbers.astype(np.int64)
             except DAMAGE as error:
-                raise InputCorrupt("not a list of entries", got=str(error)[:120], expected="whole numbers", path=place) from error
+                raise InputCorrupt(
+                    "not a list of entries", got=str(error)[:120], expected="whole numbers", path=place
+                ) from error
             if len(numbers) and not (0 <= numbers.min() and numbers.max() < count):
-                raise InputCorrupt("a list of other entries", got=f"up to {numbers.max()}", expected=f"below {count}", path=place)
+                raise InputCorrupt(
+                    "a list of other entries", got=f"up to {numbers.max()}", expected=f"below {count}", path=place
+                )
             splits |= dict.fromkeys(numbers.tolist(), side)
     return splits

@@ -1,4 +1,5 @@
-"""3DPW: one folder of frames a sequence, and one pickle with its people and a camera that moves; the pickles' folders tell the split."""
+"""3DPW: one folder of frames a sequence, and one pickle with its people and a camera that moves; the pickles' folders
+tell the split."""
 
 from __future__ import annotations
 
@@ -22,14 +23,16 @@ EXPECTED = "sequenceFiles/train/NAME.pkl (also validation, test) beside imageFil
 HINT = "3DPW comes from its authors: https://virtualhumans.mpi-inf.mpg.de/3DPW"
 GENDERS = {"m": "smpl-male", "f": "smpl-female"}
 BETAS = 10
-# The authors' fields that look like shape or pose. Of the clothed surfaces and the 60 Hz of the sensors nothing is used.
+# The authors' fields that look like shape or pose. Of the clothed surfaces and the 60 Hz of the sensors nothing is
+# used.
 USED = ("poses", "trans", "betas", "cam_poses", "campose_valid")
 UNUSED = ("poses_60Hz", "trans_60Hz", "poses2d", "poses2D", "betas_clothed", "v_template_clothed")
 SPLITS = {"test": "test", "train": "train", "validation": "val"}
 
 
 class ThreeDPW(Dataset):
-    """The archive's `imageFiles`; the group of an image is its sequence, its split that of the sequence's file, which is not opened.
+    """The archive's `imageFiles`; the group of an image is its sequence, its split that of the sequence's file, which
+    is not opened.
 
     A pickle holds, a list entry for each person, poses [N, 72], trans [N, 3], betas [10 or more], genders "m" or "f",
     campose_valid [N]; and for the sequence cam_poses [N, 4, 4] (camera from world), cam_intrinsics [3, 3], sequence.
@@ -53,7 +56,10 @@ class ThreeDPW(Dataset):
         splits = {name: split for name, split, _ in sequences(folder.parent)}
         groups = [name.partition("/")[0] for name in names]
         pairs = zip(names, groups, strict=True)
-        return [ImageRecord(name, str(folder / name), self.name, group=group, split=splits.get(group)) for name, group in pairs]
+        return [
+            ImageRecord(name, str(folder / name), self.name, group=group, split=splits.get(group))
+            for name, group in pairs
+        ]
 
     def fits(self) -> Iterator[Fit | FitFailure]:
         """Every person of every frame: sequences by name, then people, then frames.
@@ -88,7 +94,11 @@ def _sequence(root: Path, name: str, split: str, path: Path) -> Iterator[Fit | F
         for frame in range(frames):
             image = f"{name}/image_{frame:05d}.jpg"
             identity, place = f"{image}#{person}", root / "imageFiles" / image
-            known: dict[str, Any] = {"instance_id": identity, "image_id": image, "image_path": place if place.is_file() else None}
+            known: dict[str, Any] = {
+                "instance_id": identity,
+                "image_id": image,
+                "image_path": place if place.is_file() else None,
+            }
             known |= {"image_size": size, "group": name, "split": split}
             yield attempt(identity, image, path, lambda p=person, f=frame, known=known: _fit(fields, p, f, known))
 
@@ -118,7 +128,8 @@ def _fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any])
 
 
 def _trimmed(betas: Any) -> np.ndarray:
-    """The first ten, and what stands behind them up to the last that is not 0: some sequences hold 300, 290 of them 0."""
+    """The first ten, and what stands behind them up to the last that is not 0: some sequences hold 300, 290 of them
+    0."""
     values = np.ravel(np.asarray(betas, dtype=np.float64))
     used = np.flatnonzero(values)
     return values[: max(BETAS, used[-1] + 1 if len(used) else 0)]

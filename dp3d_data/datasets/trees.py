@@ -34,7 +34,10 @@ def contents(folder: Path) -> str:
     if not folder.is_dir():
         return folder.name
     names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in folder.iterdir())
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "") or "an empty folder"
+    return (
+        ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        or "an empty folder"
+    )
 
 
 def wrong_tree(root: Path, expected: str, hint: str, what: str = "no fits here") -> InputMissing:
@@ -43,7 +46,8 @@ def wrong_tree(root: Path, expected: str, hint: str, what: str = "no fits here")
 
 
 def split_lists(root: Path, names: Iterable[str] = SPLITS) -> dict[str, str]:
-    """Line of train.txt, val.txt, test.txt -> that word; a leading slash is left out. Lists that are not there are empty."""
+    """Line of train.txt, val.txt, test.txt -> that word; a leading slash is left out. Lists that are not there are
+    empty."""
     return {
         line.strip().lstrip("/"): name
         for name in names
@@ -69,7 +73,8 @@ def read_json(path: str | Path, expected: str, hint: str | None = None) -> Any:
 
 
 def find_image(names: Sequence[str], folders: Sequence[str]) -> str:
-    """Where an image lies that goes by several names: the first that is there, else where it should be; always below a folder."""
+    """Where an image lies that goes by several names: the first that is there, else where it should be; always below a
+    folder."""
     places = [joined(folder, _within(folder, name)) for folder in folders for name in names]
     return next((place for place in places if is_file(place)), places[0])
 
@@ -80,7 +85,8 @@ def below(folder: Path, name: str) -> Path:
 
 
 def _within(folder: str, name: str) -> str:
-    """A name that an annotation gives, as a path that never leaves the folder: where .. or / would, the folder is their root."""
+    """A name that an annotation gives, as a path that never leaves the folder: where .. or / would, the folder is their
+    root."""
     root = os.path.abspath(folder)
     place = os.path.normpath(os.path.join(root, name))
     return os.path.relpath(place if place.startswith(root + os.sep) else root + os.path.normpath("/" + name), root)
@@ -94,5 +100,8 @@ def require_images(records: Sequence[ImageRecord], folders: Sequence[str], hint:
     """
     if not records or any(is_file(record.path) for record in records):
         return
-    got = "; ".join(f"{folder} has {contents(Path(folder))}" if os.path.isdir(folder) else f"{folder} is no folder" for folder in folders)
+    got = "; ".join(
+        f"{folder} has {contents(Path(folder))}" if os.path.isdir(folder) else f"{folder} is no folder"
+        for folder in folders
+    )
     raise InputMissing("none of the annotated images is here", got=got, expected=records[0].path, hint=hint)

@@ -1,4 +1,5 @@
-"""UP-3D: one numbered photograph a person, lists of the split, and a pickle of pose, shape and camera, made on a crop of the photograph."""
+"""UP-3D: one numbered photograph a person, lists of the split, and a pickle of pose, shape and camera, made on a crop
+of the photograph."""
 
 from __future__ import annotations
 
@@ -30,10 +31,10 @@ LABELLED_JOINTS = (8, 5, 2, 1, 4, 7, 21, 19, 17, 16, 18, 20)
 class Up3d(Dataset):
     """The folder `up-3d` of the archive, or the one above it; each photograph is its own group.
 
-    NNNNN_image.png, NNNNN_body.pkl, NNNNN_fit_crop_info.txt, and the lists train.txt, val.txt, trainval.txt and test.txt; what
-    stands in trainval.txt alone is train. A pickle holds pose [72], betas [10], trans [3], and of the camera rt [3] (axis-angle),
-    t [3] and f (pixels), all of a resized crop of the image. Where they are there, NNNNN_joints.npy (labelled joints),
-    NNNNN_dataset_info.txt and NNNNN_quality_info.txt are read, too.
+    NNNNN_image.png, NNNNN_body.pkl, NNNNN_fit_crop_info.txt, and the lists train.txt, val.txt, trainval.txt and
+    test.txt; what stands in trainval.txt alone is train. A pickle holds pose [72], betas [10], trans [3], and of the
+    camera rt [3] (axis-angle), t [3] and f (pixels), all of a resized crop of the image. Where they are there,
+    NNNNN_joints.npy (labelled joints), NNNNN_dataset_info.txt and NNNNN_quality_info.txt are read, too.
     """
 
     name = "up3d"

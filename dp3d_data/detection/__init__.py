@@ -1,4 +1,5 @@
-"""Networks that find animals and give every pixel an embedding: specifications, weights, prediction. Light to import."""
+"""Networks that find animals and give every pixel an embedding: specifications, weights, prediction. Light to
+import."""
 
 from __future__ import annotations
 

@@ -34,7 +34,9 @@ def save_adopted(
     """
     spec, old = predictor.spec, predictor.mesh_of[class_id]
     others = {name: size for name, size in spec.mesh_sizes.items() if name not in (old, mesh)}
-    classes = {number: mesh if number == class_id or name == old else name for number, name in spec.class_to_mesh.items()}
+    classes = {
+        number: mesh if number == class_id or name == old else name for number, name in spec.class_to_mesh.items()
+    }
     new = replace(spec, class_to_mesh=classes, mesh_sizes={**others, mesh: len(features)})
     network = build_network(new)
     kept = {name: value for name, value in predictor.network.state_dict().items() if f"embedder_{old}." not in name}

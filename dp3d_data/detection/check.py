@@ -45,4 +45,6 @@ def check_file(path: str | Path, model: str | None = None) -> Checked:
         raise mismatch(shapes, nearest_spec(shapes)[0], path)
     fill(build_network(spec, "meta"), spec, checkpoint, path)
     others = [one.name for one in matching_specs(shapes) if one.name != spec.name]
-    return Checked(spec, others, len(shapes), sum(value.numel() for value in checkpoint.state.values()), checkpoint.notes)
+    return Checked(
+        spec, others, len(shapes), sum(value.numel() for value in checkpoint.state.values()), checkpoint.notes
+    )

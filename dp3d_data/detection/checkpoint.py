@@ -33,7 +33,8 @@ class Checkpoint:
 
 
 def template_hash(notes: Mapping[str, Any], mesh: str) -> str:
-    """Content hash that notes give for the template of a mesh; those of a single mesh may give one for all. Empty where there is none."""
+    """Content hash that notes give for the template of a mesh; those of a single mesh may give one for all. Empty where
+    there is none."""
     hashes = notes.get("template_hashes")
     return str((hashes.get(mesh) if isinstance(hashes, Mapping) else "") or notes.get("template_hash", ""))
 
@@ -79,10 +80,16 @@ def _read_torch(path: Path) -> Any:
         if "Unsupported" in str(error) or "weights_only" in str(error).lower():
             reason = refused_global(error) or str(error).splitlines()[0]
             expected = "tensors and plain containers"
-            raise UnsafePickle("this file asks for more than tensors", got=reason, expected=expected, path=path) from None
-        raise CheckpointError("not a whole file of weights", got=described(path), expected=EXPECTED, path=path) from error
+            raise UnsafePickle(
+                "this file asks for more than tensors", got=reason, expected=expected, path=path
+            ) from None
+        raise CheckpointError(
+            "not a whole file of weights", got=described(path), expected=EXPECTED, path=path
+        ) from error
     except DAMAGE as error:
-        raise CheckpointError("not a whole file of weights", got=described(path), expected=EXPECTED, path=path) from error
+        raise CheckpointError(
+            "not a whole file of weights", got=described(path), expected=EXPECTED, path=path
+        ) from error
 
 
 def _tensor(name: str, value: Any, path: Path) -> torch.Tensor:
@@ -91,5 +98,7 @@ def _tensor(name: str, value: Any, path: Path) -> torch.Tensor:
     elif isinstance(value, (int, float, np.number)):
         value = torch.tensor(value)
     if not isinstance(value, torch.Tensor):
-        raise CheckpointError("a state dict holds arrays only", got=f"{name}: {type(value).__name__}", expected=EXPECTED, path=path)
+        raise CheckpointError(
+            "a state dict holds arrays only", got=f"{name}: {type(value).__name__}", expected=EXPECTED, path=path
+        )
     return value.float() if value.is_floating_point() else value

@@ -19,7 +19,9 @@ def class_and_mesh(spec: ModelSpec, category: str) -> tuple[int, str]:
         if category == "person":
             return 0, ""
         raise UsageError(f"{spec.name} knows people only", got=category, hint="choose a CSE model: dp3d-data zoo list")
-    own = next((number for number, name in spec.class_names.items() if name == category and number in spec.class_to_mesh), None)
+    own = next(
+        (number for number, name in spec.class_names.items() if name == category and number in spec.class_to_mesh), None
+    )
     if own is not None:
         return own, spec.class_to_mesh[own]
     names = {name for name in (entry.template, entry.mesh_4k, entry.mesh_16k) if name}
@@ -35,7 +37,9 @@ def class_and_mesh(spec: ModelSpec, category: str) -> tuple[int, str]:
     if entry.class_id is not None and spec.class_to_mesh.get(entry.class_id) not in {None, *_meshes_of_categories()}:
         return entry.class_id, spec.class_to_mesh[entry.class_id]  # carried to the user's own: dp3d-data template adopt
     known = ", ".join(sorted(spec.class_to_mesh.values()))
-    raise UsageError(f"{spec.name} does not know {category!r}", expected=f"one of its meshes: {known}", hint="dp3d-data zoo list")
+    raise UsageError(
+        f"{spec.name} does not know {category!r}", expected=f"one of its meshes: {known}", hint="dp3d-data zoo list"
+    )
 
 
 def _meshes_of_categories() -> set[str | None]:

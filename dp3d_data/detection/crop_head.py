@@ -1,4 +1,5 @@
-"""The dense head of a second look: from the trunk's levels of a square crop to features of stride 4, with the whole crop as context."""
+"""The dense head of a second look: from the trunk's levels of a square crop to features of stride 4, with the whole
+crop as context."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ Levels = dict[str, Float[Tensor, "n c h w"]]
 
 
 def place_codes(rows: int, columns: int, channels: int, like: Tensor) -> Float[Tensor, "rows columns channels"]:
-    """Sines and cosines of each cell's place in the crop, 0..1, whatever the number of cells (after Vaswani et al., 2017)."""
+    """Sines and cosines of each cell's place in the crop, 0..1, whatever the number of cells (after Vaswani et al.,
+    2017)."""
     count = channels // 4
     waves = torch.pi * 2.0 ** torch.linspace(-1, 4, count, device=like.device)
     codes = []
@@ -53,7 +55,8 @@ def doubled(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
 
 
 class CropHead(nn.Module):
-    """Levels res2..res5 of crops to features of stride 4: tokens of stride 16 that see each other, then two finer steps.
+    """Levels res2..res5 of crops to features of stride 4: tokens of stride 16 that see each other, then two finer
+    steps.
 
     Args:
         spec: `head_convs` token blocks; `head_channels` at the end, twice as many inside.
@@ -65,7 +68,9 @@ class CropHead(nn.Module):
         width, out = 2 * spec.head_channels, spec.head_channels
         self.context = spec.head_context
         self.deep, self.middle = nn.Conv2d(channels["res5"], width, 1), nn.Conv2d(channels["res4"], width, 1)
-        self.tokens = nn.Sequential(*(TokenBlock(width) for _ in range(spec.head_convs))) if spec.head_context else nn.Identity()
+        self.tokens = (
+            nn.Sequential(*(TokenBlock(width) for _ in range(spec.head_convs))) if spec.head_context else nn.Identity()
+        )
         self.start = mixed(width, width)
         self.fine8, self.mix8 = nn.Conv2d(channels["res3"], width, 1), mixed(width, width)
         self.narrow, self.fine4 = nn.Conv2d(width, out, 1), nn.Conv2d(channels["res2"], out, 1)
@@ -77,6 +82,10 @@ class CropHead(nn.Module):
         if self.context:
             count, width, rows, columns = maps.shape
             codes = place_codes(rows, columns, width, maps).flatten(0, 1)
-            maps = self.tokens(maps.flatten(2).transpose(1, 2) + codes).transpose(1, 2).reshape(count, width, rows, columns)
+            maps = (
+                self.tokens(maps.flatten(2).transpose(1, 2) + codes)
+                .transpose(1, 2)
+                .reshape(count, width, rows, columns)
+            )
         maps = self.mix8(doubled(maps) + self.fine8(levels["res3"]))
         return self.mix4(doubled(self.narrow(maps)) + self.fine4(levels["res2"]))

@@ -20,7 +20,9 @@ def square_of(box: Float[np.ndarray, "4"]) -> Square:
     return (x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side
 
 
-def crop_of(image: Image, square: Square, side: int, filling: tuple[float, float, float]) -> UInt8[np.ndarray, "side side 3"]:
+def crop_of(
+    image: Image, square: Square, side: int, filling: tuple[float, float, float]
+) -> UInt8[np.ndarray, "side side 3"]:
     """The square, scaled with the area of each pixel taken into account; what lies beyond the image has one colour."""
     left, top, extent = square
     x0, y0 = int(np.floor(left)), int(np.floor(top))
@@ -42,7 +44,9 @@ def region_of(square: Square, width: int, height: int) -> Float[np.ndarray, "4"]
     return np.clip([left, top, left + side, top + side], 0, [width, height, width, height])
 
 
-def part_of_maps(maps: Float[torch.Tensor, "c s s"], square: Square, region: Float[np.ndarray, "4"]) -> Float[torch.Tensor, "c s s"]:
+def part_of_maps(
+    maps: Float[torch.Tensor, "c s s"], square: Square, region: Float[np.ndarray, "4"]
+) -> Float[torch.Tensor, "c s s"]:
     """The maps of a crop, read again so that they cover a region of it; bilinear, without corner alignment."""
     left, top, side = square
     count = maps.shape[-1]

@@ -42,7 +42,9 @@ def _to_common_stride(stride: int, in_channels: int, channels: int) -> nn.Sequen
     doublings = int(math.log2(stride // COMMON_STRIDE))
     steps: list[nn.Module] = []
     for index in range(max(1, doublings)):
-        convolution = Conv2d(in_channels if index == 0 else channels, channels, kernel_size=3, padding=1, activation=nn.functional.relu)
+        convolution = Conv2d(
+            in_channels if index == 0 else channels, channels, kernel_size=3, padding=1, activation=nn.functional.relu
+        )
         c2_msra_fill(convolution)
         steps.append(convolution)
         if doublings:

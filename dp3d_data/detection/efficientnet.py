@@ -1,4 +1,5 @@
-"""EfficientNet-Lite (Tan and Le, 2019; the Lite variants drop squeeze-and-excitation and use ReLU6) as a trunk of levels res2..res5.
+"""EfficientNet-Lite (Tan and Le, 2019; the Lite variants drop squeeze-and-excitation and use ReLU6) as a trunk of
+levels res2..res5.
 
 Modules carry the names of the published PyTorch weights, so that these load as they are.
 """
@@ -19,7 +20,15 @@ from torch import nn
 EPSILON = 1e-3  # of the published batch norms
 STEM = 32
 # repeats, kernel, stride, expansion, channels of each stage of Lite0
-STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 LEVEL_ENDS = {"res2": 1, "res3": 2, "res4": 4, "res5": 6}  # the stage whose output is a level
 WIDTH_DEPTH = {"lite0": (1.0, 1.0), "lite2": (1.1, 1.2)}
 DETECTION_LEVELS = ("res3", "res4", "res5")
@@ -38,7 +47,8 @@ class Shape:
 
 
 def block_shapes(trunk: str) -> tuple[list[Shape], dict[str, int]]:
-    """The blocks of a variant, and which of them ends each level; the stem and the ends keep their depth in all variants."""
+    """The blocks of a variant, and which of them ends each level; the stem and the ends keep their depth in all
+    variants."""
     width, depth = WIDTH_DEPTH[trunk]
     shapes: list[Shape] = []
     ends: dict[str, int] = {}
@@ -112,7 +122,8 @@ class EfficientNetLite(Backbone):
     def forward(self, images: Maps) -> dict[str, Maps]:
         """The levels of normalised images, with the channels of a pixel together in memory.
 
-        Blocks that learn run in single precision on a CPU: there the gradients of their depthwise filters are slow in bfloat16.
+        Blocks that learn run in single precision on a CPU: there the gradients of their depthwise filters are slow in
+        bfloat16.
         """
         images = images.contiguous(memory_format=torch.channels_last)
         maps, levels = nn.functional.relu6(normed(self._conv_stem, self._bn0, images), inplace=True), {}

@@ -41,5 +41,7 @@ def _entry(checkpoint: Checkpoint, path: str | Path, mesh: str, name: str) -> np
         ends = (key.removeprefix(EMBEDDER).rpartition(".") for key in checkpoint.state if key.startswith(EMBEDDER))
         known = sorted({mesh for mesh, _, end in ends if end == "features"})
         got = ", ".join(known) or "no mesh: not a CSE network"
-        raise CheckpointError(f"these weights know no mesh {mesh!r}", got=got, hint="see which fit: dp3d-data zoo list", path=path)
+        raise CheckpointError(
+            f"these weights know no mesh {mesh!r}", got=got, hint="see which fit: dp3d-data zoo list", path=path
+        )
     return checkpoint.state[key].numpy()

@@ -49,8 +49,11 @@ def traits_of_state(shapes: Shapes) -> Traits:
     cse = f"{DENSE}embed_lowres.weight" in shapes
     coarse = shapes.get(f"{DENSE}coarse_segm_lowres.weight" if cse else f"{DENSE}ann_index_lowres.weight", (0, 0))
     uv = "indep_aniso" if f"{DENSE}kappa_u_lowres.weight" in shapes else "iid_iso"
-    sized = {name.removeprefix(EMBEDDER).removesuffix(".features"): shape[0] for name, shape in shapes.items()
-             if name.startswith(EMBEDDER) and name.endswith(".features") and shape}
+    sized = {
+        name.removeprefix(EMBEDDER).removesuffix(".features"): shape[0]
+        for name, shape in shapes.items()
+        if name.startswith(EMBEDDER) and name.endswith(".features") and shape
+    }
     classes = shapes.get("roi_heads.box_predictor.cls_score.weight", (1,))
     return Traits(
         trunk=_trunk(shapes),
@@ -122,7 +125,9 @@ def as_trained(spec: ModelSpec, notes: Mapping) -> ModelSpec:
     if "min_side" in notes:
         low, high = notes["min_side"], notes.get("max_side")
         if not isinstance(low, int) or not isinstance(high, int) or not SMALLEST <= low <= high <= LARGEST:
-            raise CheckpointError("these weights name no size of images", got=(low, high), expected=f"{SMALLEST} to {LARGEST} pixels")
+            raise CheckpointError(
+                "these weights name no size of images", got=(low, high), expected=f"{SMALLEST} to {LARGEST} pixels"
+            )
         spec = replace(spec, min_side=low, max_side=high)
     if "shape" in notes:
         spec = _of_shape(spec, notes["shape"])

@@ -1,4 +1,5 @@
-"""Install detectron2 into the running interpreter without a compiler, pinned by hash; one that is there stays. Light to import."""
+"""Install detectron2 into the running interpreter without a compiler, pinned by hash; one that is there stays. Light to
+import."""
 
 from __future__ import annotations
 
@@ -37,11 +38,24 @@ def download(folder: Path) -> None:
     """
     options = ["--no-deps", "--only-binary=:all:", "--python-version", WHEEL_PYTHON, "--require-hashes"]
     quiet = ["--quiet", "--disable-pip-version-check", "--no-compile"]
-    command = [sys.executable, "-m", "pip", "install", *quiet, *options, "--target", str(folder), "-r", str(REQUIREMENTS)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        *quiet,
+        *options,
+        "--target",
+        str(folder),
+        "-r",
+        str(REQUIREMENTS),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         got = last_line(done.stderr)
-        raise DependencyMissing("detectron2 cannot be fetched", got=got, hint="see whether pip works: python -m pip download pip")
+        raise DependencyMissing(
+            "detectron2 cannot be fetched", got=got, hint="see whether pip works: python -m pip download pip"
+        )
 
 
 def place(folder: Path, site: Path) -> list[Path]:
@@ -66,7 +80,9 @@ def install() -> str:
     found, new = check_import(), False
     if found.returncode and is_present():
         hint = "remove it (pip uninstall detectron2), then: dp3d-data install-detectron2"
-        raise DependencyMissing("detectron2 is here but cannot be imported; it is left as it is", got=last_line(found.stderr), hint=hint)
+        raise DependencyMissing(
+            "detectron2 is here but cannot be imported; it is left as it is", got=last_line(found.stderr), hint=hint
+        )
     if found.returncode:
         with tempfile.TemporaryDirectory() as folder:
             download(Path(folder))

@@ -40,7 +40,8 @@ def load_predictor(
         weights: file of weights; empty for those that are shipped.
         category: what is looked for; it decides the mesh where a network does not tell kinds apart.
         device: such as "cpu" or "cuda:0".
-        side: shortest side that images are scaled to, pixels, the longest one's limit in proportion; 0 for the network's own.
+        side: shortest side that images are scaled to, pixels, the longest one's limit in proportion; 0 for the
+            network's own.
         precision, channels_last, compiled: see `DensePredictor`.
 
     Raises:
@@ -91,7 +92,8 @@ def trained_for(model: str, weights: str | Path, category: str) -> Target:
 
 @lru_cache(maxsize=4)
 def _known(model: str, path: Path, changed: int) -> tuple[ModelSpec, Mapping[str, Any]]:
-    """Which network a file is for and what it says of itself: read once for all categories, for as long as it is not changed."""
+    """Which network a file is for and what it says of itself: read once for all categories, for as long as it is not
+    changed."""
     checkpoint = read_checkpoint(path)
     return _spec(model, checkpoint, path), checkpoint.notes
 

@@ -54,13 +54,17 @@ class Dp3dDenseRCNN(GeneralizedRCNN):
             classes: of each box.
         """
         size = tuple(images.shape[-2:])
-        truth = [Instances(size, gt_boxes=Boxes(own), gt_classes=kinds) for own, kinds in zip(boxes, classes, strict=True)]
+        truth = [
+            Instances(size, gt_boxes=Boxes(own), gt_classes=kinds) for own, kinds in zip(boxes, classes, strict=True)
+        ]
         with EventStorage():
             proposals, losses = self.proposal_generator(ImageList(images, [size] * len(images)), features, truth)
             proposals = self.roi_heads.label_and_sample_proposals(proposals, truth)
             return losses | self.roi_heads._forward_box(features, proposals)
 
-    def detect(self, images: Float[Tensor, "n 3 h w"], sizes: list[tuple[int, int]], features: Features) -> list[Instances]:
+    def detect(
+        self, images: Float[Tensor, "n 3 h w"], sizes: list[tuple[int, int]], features: Features
+    ) -> list[Instances]:
         """Boxes of each image with score and class (detectron2 fields pred_boxes, scores, pred_classes).
 
         Args:
@@ -114,7 +118,9 @@ def _set_backbone(model: CfgNode, spec: ModelSpec) -> None:
 def _set_boxes(model: CfgNode, spec: ModelSpec) -> None:
     levels = spec.levels
     model.RPN.IN_FEATURES = [*levels, "p6"]
-    model.ANCHOR_GENERATOR.SIZES = [[ANCHORS[name] * ANCHORS["p2"] // ANCHORS[levels[0]]] for name in model.RPN.IN_FEATURES]
+    model.ANCHOR_GENERATOR.SIZES = [
+        [ANCHORS[name] * ANCHORS["p2"] // ANCHORS[levels[0]]] for name in model.RPN.IN_FEATURES
+    ]
     model.RPN.PRE_NMS_TOPK_TEST, model.RPN.POST_NMS_TOPK_TEST = spec.proposals
     model.RPN.PRE_NMS_TOPK_TRAIN, model.RPN.POST_NMS_TOPK_TRAIN = spec.training_proposals
     heads, box = model.ROI_HEADS, model.ROI_BOX_HEAD

@@ -123,7 +123,9 @@ class DensePredictor:
             UsageError: the network has no mesh for this class.
         """
         if class_id not in self.mesh_of:
-            raise UsageError(f"{self.spec.name} has no mesh for class {class_id}", expected=self.mesh_of or "a CSE model")
+            raise UsageError(
+                f"{self.spec.name} has no mesh for class {class_id}", expected=self.mesh_of or "a CSE model"
+            )
         mesh = self.mesh_of[class_id]
         if mesh not in self._vertices:
             with torch.no_grad():
@@ -160,7 +162,11 @@ class DensePredictor:
         return Prepared(resized(image, size), height, width, shape, source)
 
     def predict(
-        self, image: Image | Prepared, boxes: Boxes | None = None, score: float = 0.5, classes: Iterable[int] | None = None
+        self,
+        image: Image | Prepared,
+        boxes: Boxes | None = None,
+        score: float = 0.5,
+        classes: Iterable[int] | None = None,
     ) -> list[RawDetection]:
         """Objects of one photograph, best first.
 
@@ -210,17 +216,27 @@ class DensePredictor:
             for one, boxes, photograph in zip(found, given, photographs, strict=True)
         ]
         squares = [[square_of(box) for box in boxes] for boxes in placed] if again else None
-        maps = self._dense_again(photographs, squares) if squares else self._dense(look().features, [one.boxes for one in found])
+        maps = (
+            self._dense_again(photographs, squares)
+            if squares
+            else self._dense(look().features, [one.boxes for one in found])
+        )
         answers, start = [], 0
         for number, (one, boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
-            regions = [region_of(square, photograph.width, photograph.height) for square in squares[number]] if squares else boxes
+            regions = (
+                [region_of(square, photograph.width, photograph.height) for square in squares[number]]
+                if squares
+                else boxes
+            )
             own = [_detection(boxes[k], regions[k], one, k, maps, start + k) for k in range(len(one.boxes))]
             answers.append([tightened(each) for each in once(own)] if again and given[number] is None else own)
             start += len(one.boxes)
         return answers
 
     def _pass(self, photographs: list[Prepared], score: float) -> Pass:
-        inputs = torch.cat([self._input(one.pixels) for one in photographs]).contiguous(memory_format=self.memory_format)
+        inputs = torch.cat([self._input(one.pixels) for one in photographs]).contiguous(
+            memory_format=self.memory_format
+        )
         with self._autocast():
             features = self.backbone(inputs)
         return Pass(photographs, score, inputs, {name: level.float() for name, level in features.items()})
@@ -243,7 +259,9 @@ class DensePredictor:
         found = []
         for boxes, photograph, instances in zip(given, photographs, detected, strict=True):
             if boxes is not None:
-                own = torch.from_numpy(np.asarray(boxes, dtype=np.float32).reshape(-1, 4) * photograph.scale).to(self.device)
+                own = torch.from_numpy(np.asarray(boxes, dtype=np.float32).reshape(-1, 4) * photograph.scale).to(
+                    self.device
+                )
                 kind = torch.full((len(own),), wanted[0] if wanted else 0)
                 found.append(_Found(own, torch.ones(len(own)), kind))
                 continue
@@ -253,11 +271,16 @@ class DensePredictor:
                 keep &= torch.zeros_like(keep).index_fill_(0, best, True)
             if wanted is not None:
                 keep &= torch.isin(instances.pred_classes, torch.tensor(wanted, device=keep.device))
-            found.append(_Found(instances.pred_boxes.tensor[keep], instances.scores[keep].cpu(), instances.pred_classes[keep].cpu()))
+            found.append(
+                _Found(
+                    instances.pred_boxes.tensor[keep], instances.scores[keep].cpu(), instances.pred_classes[keep].cpu()
+                )
+            )
         return found
 
     def _dense(self, features: dict[str, torch.Tensor], boxes: list[torch.Tensor]) -> dict[str, np.ndarray]:
-        """Dense maps of all boxes of a pass, image after image; the head sees a few at a time, images without boxes not at all."""
+        """Dense maps of all boxes of a pass, image after image; the head sees a few at a time, images without boxes not
+        at all."""
         members = [index for index, own in enumerate(boxes) if len(own)]
         if not members:
             return {}
@@ -289,10 +312,14 @@ class DensePredictor:
 
     def _crop(self, photograph: Prepared, square: Square) -> Image:
         if photograph.source is None:
-            raise ShapeError("a photograph prepared for another network", expected="what prepare of this predictor gives")
+            raise ShapeError(
+                "a photograph prepared for another network", expected="what prepare of this predictor gives"
+            )
         scale = photograph.source.shape[1] / photograph.width
         left, top, extent = square
-        return crop_of(photograph.source, (scale * left, scale * top, scale * extent), self.spec.crop_side, self.spec.pixel_mean)
+        return crop_of(
+            photograph.source, (scale * left, scale * top, scale * extent), self.spec.crop_side, self.spec.pixel_mean
+        )
 
     def _autocast(self) -> torch.autocast:
         kind = PRECISIONS[self.precision]
@@ -323,4 +350,6 @@ def _detection(
 ) -> RawDetection:
     own = {name: values[row] for name, values in maps.items()}
     coarse, embedding = own.pop("coarse_segm"), own.pop("embedding", None)
-    return RawDetection(as_box(box), float(found.scores[index]), int(found.classes[index]), coarse, embedding, own, as_box(region))
+    return RawDetection(
+        as_box(box), float(found.scores[index]), int(found.classes[index]), coarse, embedding, own, as_box(region)
+    )

@@ -55,8 +55,11 @@ class Dp3dDenseROIHeads(StandardROIHeads):
         """
         return self.dense_maps(self.pooled(features, boxes))
 
-    def pooled(self, features: Features, boxes: list[Float[torch.Tensor, "n 4"]]) -> Float[torch.Tensor, "boxes c side side"]:
-        """What the dense head sees of each box: features of stride 4, computed once for all boxes, and a piece for each box."""
+    def pooled(
+        self, features: Features, boxes: list[Float[torch.Tensor, "n 4"]]
+    ) -> Float[torch.Tensor, "boxes c side side"]:
+        """What the dense head sees of each box: features of stride 4, computed once for all boxes, and a piece for each
+        box."""
         levels = [features[name] for name in self.dense_levels]
         if hasattr(self, "decoder"):
             levels = [self.decoder(features)]
@@ -78,7 +81,9 @@ def dense_branch(spec: ModelSpec, strides: dict[str, int]) -> dict[str, nn.Modul
     scales = [1 / COMMON_STRIDE] if spec.decoder else [1 / stride for stride in strides.values()]
     in_channels = spec.decoder_out if spec.decoder else spec.fpn_channels
     return {
-        "decoder": Decoder(strides, spec.fpn_channels, spec.decoder_channels, spec.decoder_out) if spec.decoder else None,
+        "decoder": Decoder(strides, spec.fpn_channels, spec.decoder_channels, spec.decoder_out)
+        if spec.decoder
+        else None,
         "densepose_pooler": ROIPooler(spec.pool_size, scales, sampling_ratio=2, pooler_type=spec.pooling),
         "densepose_head": dense_head(spec, in_channels),
         "densepose_predictor": dense_predictor(spec),

@@ -20,8 +20,8 @@ class ModelSpec:
 
         other_classes: classes after those of the meshes that are found and matched to nothing, as other animals.
         trunk: "resnet", or "lite0" / "lite2" (EfficientNet-Lite).
-        crop_side: side of the square crop of each box that the trunk looks at again for the dense maps, pixels; 0: the dense
-            maps come from the features of the whole image, as published.
+        crop_side: side of the square crop of each box that the trunk looks at again for the dense maps, pixels; 0: the
+            dense maps come from the features of the whole image, as published.
         depth: of a ResNet: 18 or 34 (blocks of two convolutions, any width), 50 or 101.
         stem_channels, res2_channels, group_width: widths of the ResNet; res3..res5 double res2's.
         stride_in_1x1: which convolution of a bottleneck strides.
@@ -102,7 +102,8 @@ class ModelSpec:
     pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def looking_at(self, side: int) -> ModelSpec:
-        """The same network for images whose shortest side is scaled to so many pixels; the longest one's limit goes along."""
+        """The same network for images whose shortest side is scaled to so many pixels; the longest one's limit goes
+        along."""
         return replace(self, min_side=side, max_side=round(self.max_side * side / self.min_side))
 
     @property

@@ -32,7 +32,8 @@ class KnownObject:
 
 @dataclass(frozen=True)
 class KnownDetection:
-    """An answer with the fields of a raw detection; its maps have the size of the box, so that resizing changes nothing."""
+    """An answer with the fields of a raw detection; its maps have the size of the box, so that resizing changes
+    nothing."""
 
     box: Float[np.ndarray, "4"]
     score: float
@@ -64,7 +65,9 @@ class SyntheticPredictor:
 
     template_hash = ""
 
-    def __init__(self, known: dict[str, list[KnownObject]], num_vertices: int, classes: dict[str, int], dim: int = 16) -> None:
+    def __init__(
+        self, known: dict[str, list[KnownObject]], num_vertices: int, classes: dict[str, int], dim: int = 16
+    ) -> None:
         self.known, self.classes = known, classes
         rows = np.random.default_rng(np.random.SeedSequence([0, num_vertices])).normal(size=(num_vertices, dim))
         self._embeddings = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

@@ -56,7 +56,8 @@ def fill(network: Dp3dDenseRCNN, spec: ModelSpec, checkpoint: Checkpoint, path: 
 
 
 def fill_grown(network: Dp3dDenseRCNN, spec: ModelSpec, checkpoint: Checkpoint, path: str | Path) -> None:
-    """Put the weights of a smaller network into a larger one that begins as the same function (after Net2Net, Chen et al., 2016).
+    """Put the weights of a smaller network into a larger one that begins as the same function (after Net2Net, Chen et
+    al., 2016).
 
     Residual blocks that the weights lack begin by adding nothing; everything else must be there, as in `fill`.
 
@@ -93,7 +94,9 @@ def _belongs(given: Shapes) -> str:
     if fitting:
         return "they fit " + " or ".join(f"--model {spec.name}" for spec in fitting)
     spec, differing = nearest_spec(given)
-    return f"the nearest model is {spec.name}, which differs in {', '.join(differing) or 'widths'}; see dp3d-data zoo list"
+    return (
+        f"the nearest model is {spec.name}, which differs in {', '.join(differing) or 'widths'}; see dp3d-data zoo list"
+    )
 
 
 def _few(names: list[str]) -> str:
@@ -118,11 +121,14 @@ def check_embeddings(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path) 
             found = "the same embedding for every vertex"
         else:
             continue
-        raise CheckpointError(f"the vertex embeddings of {mesh} say nothing", got=found, expected="unit vectors that differ", path=path)
+        raise CheckpointError(
+            f"the vertex embeddings of {mesh} say nothing", got=found, expected="unit vectors that differ", path=path
+        )
 
 
 def save_weights(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path, **notes: Any) -> None:
-    """Write half-precision weights with the names of network and meshes, the size of images, and the notes, as the templates' hashes."""
+    """Write half-precision weights with the names of network and meshes, the size of images, and the notes, as the
+    templates' hashes."""
     half = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     half = {name: value.half() if value.is_floating_point() else value for name, value in half.items()}
     classes = {str(key): mesh for key, mesh in spec.class_to_mesh.items()}

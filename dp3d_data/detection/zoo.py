@@ -11,7 +11,17 @@ from dp3d_data.detection.spec import ModelSpec
 from dp3d_data.errors import UsageError
 
 PUBLISHER = "https://dl.fbaipublicfiles.com/densepose/"
-ANIMALS_4K = ("bear_4936", "cow_5002", "cat_5001", "dog_5002", "elephant_5002", "giraffe_5002", "horse_5004", "sheep_5004", "zebra_5002")
+ANIMALS_4K = (
+    "bear_4936",
+    "cow_5002",
+    "cat_5001",
+    "dog_5002",
+    "elephant_5002",
+    "giraffe_5002",
+    "horse_5004",
+    "sheep_5004",
+    "zebra_5002",
+)
 ANIMALS_16K = tuple(name.replace("cat_5001", "cat_7466").replace("dog_5002", "dog_7466") for name in ANIMALS_4K)
 BODY = "smpl_27554"
 
@@ -123,7 +133,8 @@ def _chart(name: str, where: str) -> ModelSpec:
 
 
 def _small(name: str, mesh: str, vertices: int, note: str, **shape: Any) -> ModelSpec:
-    """The networks that this project trains: a narrow ResNet-18 with FPN, decoder and a dense head of four convolutions, or as told."""
+    """The networks that this project trains: a narrow ResNet-18 with FPN, decoder and a dense head of four
+    convolutions, or as told."""
     narrow = ModelSpec(
         name=name,
         class_to_mesh={0: mesh},
@@ -186,5 +197,7 @@ OWN = (
     ANIMALS,
     _small("narrow-18", "dog", 3123, "one kind, to train from nothing; small"),
     _small("narrow-18-dl", "dog", 3123, "one kind, to train from nothing; atrous head", head="deeplab"),
-    _small("narrow-34-dl", "dog", 3123, "one kind, to train from nothing; larger", depth=34, head="deeplab", non_local=True),
+    _small(
+        "narrow-34-dl", "dog", 3123, "one kind, to train from nothing; larger", depth=34, head="deeplab", non_local=True
+    ),
 )

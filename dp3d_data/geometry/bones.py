@@ -1,4 +1,5 @@
-"""Bones inside the limbs of a bare surface: paths through their middles, what each bone moves, and what each limb is."""
+"""Bones inside the limbs of a bare surface: paths through their middles, what each bone moves, and what each limb
+is."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ MIRROR = np.array([1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Chain:
-    """The bones of one limb: joints [n, 3] from its inner end outwards, the end of the last bone, and n + 1 falling levels.
+    """The bones of one limb: joints [n, 3] from its inner end outwards, the end of the last bone, and n + 1 falling
+    levels.
 
     Bone i moves the limb's vertices whose remoteness lies between levels[i] and levels[i + 1].
     """
@@ -30,8 +32,11 @@ class Chain:
     levels: Float[np.ndarray, "m"]
 
 
-def middle_path(limb: Limb, points: Float[np.ndarray, "K 3"], values: Float[np.ndarray, "K"], areas: Float[np.ndarray, "K"]) -> np.ndarray:
-    """SLICES + 1 points [S, 3] through a limb from its inner end outwards: middles of its slices of equal remoteness."""
+def middle_path(
+    limb: Limb, points: Float[np.ndarray, "K 3"], values: Float[np.ndarray, "K"], areas: Float[np.ndarray, "K"]
+) -> np.ndarray:
+    """SLICES + 1 points [S, 3] through a limb from its inner end outwards: middles of its slices of equal
+    remoteness."""
     own, height = limb.vertices, values[limb.vertices]
     levels = np.linspace(limb.bottom, limb.top, SLICES + 1)
     width = max((limb.top - limb.bottom) / SLICES, 1e-9)
@@ -47,8 +52,12 @@ def partners(limbs: list[Limb], symmetry: Int[np.ndarray, "K"] | None) -> Int[np
     label = np.zeros(len(symmetry), dtype=int)
     for place, limb in enumerate(limbs):
         label[limb.vertices] = place
-    other = np.array([np.bincount(label[symmetry[limb.vertices]], minlength=len(limbs)).argmax() if len(limb.vertices) else place
-                      for place, limb in enumerate(limbs)])
+    other = np.array(
+        [
+            np.bincount(label[symmetry[limb.vertices]], minlength=len(limbs)).argmax() if len(limb.vertices) else place
+            for place, limb in enumerate(limbs)
+        ]
+    )
     return np.where(other[other] == own, other, own)
 
 
@@ -60,7 +69,8 @@ def chains_of(
     other: Int[np.ndarray, "limbs"],
     symmetric: bool,
 ) -> list[Chain]:
-    """The bones of every limb, mirror images of each other on both sides of a symmetric body; the trunk has one joint."""
+    """The bones of every limb, mirror images of each other on both sides of a symmetric body; the trunk has one
+    joint."""
     paths = [middle_path(limb, points, values, areas) for limb in limbs]
     if symmetric:
         paths = [(path + MIRROR * paths[other[place]]) / 2 for place, path in enumerate(paths)]
@@ -80,7 +90,9 @@ def _chain(path: np.ndarray, bottom: float, top: float) -> Chain:
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     count = int(np.clip(round(along[-1] / BONE), 1, MOST_BONES))
     wanted = along[-1] * np.arange(count + 1) / count
-    places = np.interp(wanted, along, np.arange(len(path))) if along[-1] > 0 else np.linspace(0, len(path) - 1, count + 1)
+    places = (
+        np.interp(wanted, along, np.arange(len(path))) if along[-1] > 0 else np.linspace(0, len(path) - 1, count + 1)
+    )
     spots = np.stack([np.interp(places, np.arange(len(path)), path[:, axis]) for axis in range(3)], axis=1)
     return Chain(spots[:-1], spots[-1], bottom + (top - bottom) * places / (len(path) - 1))
 
@@ -121,7 +133,9 @@ GROUND = 0.12  # legs end in the lowest part of the body, of its height
 MIDDLE = 0.015  # half the width of what lies in the middle, template units
 
 
-def name_limbs(limbs: list[Limb], chains: list[Chain], other: np.ndarray, tips: np.ndarray, height: tuple[float, float]) -> list[str]:
+def name_limbs(
+    limbs: list[Limb], chains: list[Chain], other: np.ndarray, tips: np.ndarray, height: tuple[float, float]
+) -> list[str]:
     """A name for each limb: leg_front_L, leg_R, trunk, neck, muzzle, ear_L, tail, arm_R, limb_3, ... (ours).
 
     Legs are limbs without others on them whose tips are low; what lies between them is the trunk. Of what grows out of
@@ -135,7 +149,9 @@ def name_limbs(limbs: list[Limb], chains: list[Chain], other: np.ndarray, tips: 
     """
     outer = [[place for place, limb in enumerate(limbs) if limb.inner == one] for one in range(len(limbs))]
     low = height[0] + GROUND * (height[1] - height[0])
-    legs = {place for place in range(len(limbs)) if not outer[place] and limbs[place].inner >= 0 and tips[place, 2] <= low}
+    legs = {
+        place for place in range(len(limbs)) if not outer[place] and limbs[place].inner >= 0 and tips[place, 2] <= low
+    }
     names = {place: name for place, name in _leg_names(sorted(legs), chains, other).items()}
     trunk = _between(legs, limbs) or {len(limbs) - 1}
     growths = _growths(set(range(len(limbs))) - legs - trunk, limbs)
@@ -212,8 +228,11 @@ def _name_growths(names: dict[int, str], growths, trunk, limbs, other, tips, cha
             names[place] = _unused("tail" if one is tail else f"arm{side}" if side else f"limb_{number}", names)
 
 
-def _name_head(names: dict[int, str], group: set[int], limbs: list[Limb], other: np.ndarray, chains: list[Chain]) -> None:
-    """The limb that ears and muzzle grow on is the neck with the head at its end; what lies between it and the trunk, necks."""
+def _name_head(
+    names: dict[int, str], group: set[int], limbs: list[Limb], other: np.ndarray, chains: list[Chain]
+) -> None:
+    """The limb that ears and muzzle grow on is the neck with the head at its end; what lies between it and the trunk,
+    necks."""
     bearing = [place for place in group if any(limb.inner == place for limb in limbs)]
     neck = min(bearing, default=min(group))
     names[neck] = "neck"

@@ -53,7 +53,9 @@ def template_in(folder: str | Path, names: Sequence[str]) -> str:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         got = ", ".join(sorted(place.name for place in folder.iterdir())[:6]) or "an empty folder"
-        raise InputMissing("no template of this category in the folder", got=got, expected=" or ".join(names), path=folder)
+        raise InputMissing(
+            "no template of this category in the folder", got=got, expected=" or ".join(names), path=folder
+        )
     return str(found)
 
 
@@ -86,7 +88,9 @@ def load_template(name_or_path: str | Path) -> Template:
     if not path.suffix and path.name == text:
         return _by_name(text)
     if not path.is_file():
-        raise InputMissing("no such template file", got=text, expected="a built-in name or .npz, .obj, .ply, .glb", path=path)
+        raise InputMissing(
+            "no such template file", got=text, expected="a built-in name or .npz, .obj, .ply, .glb", path=path
+        )
     if path.suffix.lower() == ".npz":
         return Template.load(path)
     from dp3d_data.geometry.mesh_files import read_mesh_template
@@ -100,5 +104,9 @@ def _by_name(name: str) -> Template:
             return Template.load(folder / f"{name}.npz")
     known = builtin_names() + imported_names()
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "dp3d-data template list; or: dp3d-data template import MESH --name NAME"
+    hint = (
+        f"did you mean {near[0]!r}?"
+        if near
+        else "dp3d-data template list; or: dp3d-data template import MESH --name NAME"
+    )
     raise TemplateError("no template of that name", got=repr(name), expected=", ".join(known), hint=hint)

@@ -22,9 +22,7 @@ def geodesic_distances(template: Template) -> Float[np.ndarray, "K K"]:
     ]
 
 
-def surface_distances(
-    vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]
-) -> Float[np.ndarray, "K K"]:
+def surface_distances(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "K K"]:
     """Shortest paths over edges and over straight lines across two neighbouring triangles (ours).
 
     A metric: symmetric, zero on the diagonal, the triangle inequality holds; never shorter than the exact surface

@@ -17,11 +17,24 @@ from dp3d_data.limits import DAMAGE, parse_json
 
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-COMPRESSIONS = {"KHR_draco_mesh_compression": "Draco", "EXT_meshopt_compression": "meshopt", "KHR_meshopt_compression": "meshopt"}
+COMPRESSIONS = {
+    "KHR_draco_mesh_compression": "Draco",
+    "EXT_meshopt_compression": "meshopt",
+    "KHR_meshopt_compression": "meshopt",
+}
 # How extensions begin that leave vertices and triangles as they are.
-HARMLESS = ("KHR_materials_", "KHR_texture_", "EXT_texture_", "MSFT_texture_", "KHR_lights_", "KHR_mesh_quantization", "KHR_xmp")
+HARMLESS = (
+    "KHR_materials_",
+    "KHR_texture_",
+    "EXT_texture_",
+    "MSFT_texture_",
+    "KHR_lights_",
+    "KHR_mesh_quantization",
+    "KHR_xmp",
+)
 LISTS = ("nodes", "scenes", "meshes", "accessors", "bufferViews", "buffers", "skins", "animations")
-# No body has more nodes, nested deeper; and vertices that many nodes show again are at most one a byte of the file, and these more.
+# No body has more nodes, nested deeper; and vertices that many nodes show again are at most one a byte of the file, and
+# these more.
 MOST_NODES, DEEPEST, FREE_VERTICES = 10_000, 256, 1_000_000
 WHOLE = "open it in Blender and export it again as glTF Binary (.glb), with everything inside and without compression"
 
@@ -59,7 +72,9 @@ class Glb:
         offset, stride = _number(view.get("byteOffset", 0)), _number(view.get("byteStride", item))
         end = min(offset + _number(view["byteLength"]), len(self.binary))
         if stride < item or offset + start + (count - 1) * stride + item > end:
-            raise ValueError(f"accessor {accessor}: {count} values of {item} bytes, {stride} apart, do not lie in the file")
+            raise ValueError(
+                f"accessor {accessor}: {count} values of {item} bytes, {stride} apart, do not lie in the file"
+            )
         values = np.ndarray((count, width), kind, self.binary, offset + start, (stride, kind.itemsize)).copy()
         if entry.get("normalized"):
             values = np.maximum(values.astype(np.float64) / np.iinfo(kind).max, -1)
@@ -72,11 +87,15 @@ class Glb:
             return self.compressed()
         if view is None or uri is None:
             return InputCorrupt("arrays that are sparse, or nowhere in the file", hint=WHOLE, path=self.path)
-        return InputCorrupt("the arrays lie in another file", got=str(uri)[:80], expected="one .glb", hint=WHOLE, path=self.path)
+        return InputCorrupt(
+            "the arrays lie in another file", got=str(uri)[:80], expected="one .glb", hint=WHOLE, path=self.path
+        )
 
     def compressed(self) -> InputCorrupt:
         """The error for a compressed file."""
-        return InputCorrupt(f"the mesh is compressed by {self.compression}", expected="a plain .glb", hint=WHOLE, path=self.path)
+        return InputCorrupt(
+            f"the mesh is compressed by {self.compression}", expected="a plain .glb", hint=WHOLE, path=self.path
+        )
 
 
 def _number(value: object) -> int:
@@ -134,7 +153,9 @@ def _check_document(glb: Glb) -> None:
     if any(name in COMPRESSIONS for name in glb.document.get("extensionsRequired", [])):
         raise glb.compressed()
     if strange := [name for name in glb.document.get("extensionsRequired", []) if not str(name).startswith(HARMLESS)]:
-        raise InputCorrupt("the mesh needs an extension that is not known here", got=str(strange[0])[:80], hint=WHOLE, path=glb.path)
+        raise InputCorrupt(
+            "the mesh needs an extension that is not known here", got=str(strange[0])[:80], hint=WHOLE, path=glb.path
+        )
     if len(glb.part("nodes")) > MOST_NODES:
         raise ValueError(f"{len(glb.part('nodes'))} nodes, a body has at most {MOST_NODES}")
     for name in LISTS:
@@ -242,7 +263,11 @@ def read_surface(glb: Glb) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F
 
 def _require_few(glb: Glb, shown: list[int]) -> None:
     """Refuse nodes that show far more vertices than the file holds, or more parts than a body has."""
-    nodes, accessors, parts = glb.part("nodes"), glb.part("accessors"), [mesh["primitives"] for mesh in glb.part("meshes")]
+    nodes, accessors, parts = (
+        glb.part("nodes"),
+        glb.part("accessors"),
+        [mesh["primitives"] for mesh in glb.part("meshes")],
+    )
     sizes = [sum(accessors[part["attributes"]["POSITION"]]["count"] for part in some) for some in parts]
     meshes = [_number(nodes[node]["mesh"]) for node in shown]
     total, most = sum(sizes[mesh] for mesh in meshes), len(glb.binary) + FREE_VERTICES

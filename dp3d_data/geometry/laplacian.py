@@ -13,9 +13,7 @@ VERSION = 2
 SPARE = 4
 
 
-def laplace_beltrami(
-    template: Template, count: int
-) -> tuple[Float[np.ndarray, "count"], Float[np.ndarray, "K count"]]:
+def laplace_beltrami(template: Template, count: int) -> tuple[Float[np.ndarray, "count"], Float[np.ndarray, "K count"]]:
     """The first eigenvalues and eigenfunctions of the template, cached by its content hash.
 
     Same template and machine, same bytes. Another machine may mix nearly equal pairs: keep the basis with what was

@@ -13,8 +13,8 @@ class Limb:
     """A part of a surface between its farthest point, or where others end in it, and where it ends itself.
 
     vertices: its own, without those of the limbs that end in it. tip: the vertex of it and them that is farthest from
-    everything else. top, bottom: the largest and smallest remoteness of its own vertices. inner: the limb that it ends in,
-    -1 for the trunk, which comes last.
+    everything else. top, bottom: the largest and smallest remoteness of its own vertices. inner: the limb that it ends
+    in, -1 for the trunk, which comes last.
     """
 
     vertices: Int[np.ndarray, "V"]
@@ -25,7 +25,8 @@ class Limb:
 
 
 def remoteness(distances: Float[np.ndarray, "K K"], areas: Float[np.ndarray, "K"]) -> Float[np.ndarray, "K"]:
-    """Mean distance along the surface to all of it: smallest in the middle of the body, largest at the tips of limbs."""
+    """Mean distance along the surface to all of it: smallest in the middle of the body, largest at the tips of
+    limbs."""
     return distances.astype(np.float64) @ (areas / areas.sum())
 
 
@@ -76,7 +77,9 @@ class _Parts:
 
     def add(self, vertex: int, neighbours: list[int]) -> None:
         """Put a vertex, lower than all before it, into the part around it, which may first be made of several."""
-        around = sorted({self.find(self.of[one]) for one in neighbours if self.of[one] >= 0}, key=lambda p: -self.rise(p, vertex))
+        around = sorted(
+            {self.find(self.of[one]) for one in neighbours if self.of[one] >= 0}, key=lambda p: -self.rise(p, vertex)
+        )
         high = [part for part in around if self.rise(part, vertex) >= self.shortest]
         if len(high) > 1:
             home = self.open(self.tips[high[0]])
@@ -101,7 +104,8 @@ class _Parts:
 
 
 def _collapsed(parts: dict[int, tuple[list[int], int, int]], values: np.ndarray, shortest: float) -> list[Limb]:
-    """Parts between two meetings that lie closer than `shortest` are no limbs: several limbs meet in one place there."""
+    """Parts between two meetings that lie closer than `shortest` are no limbs: several limbs meet in one place
+    there."""
     members = {part: list(own) for part, (own, _, _) in parts.items()}
     inner = {part: end for part, (_, _, end) in parts.items()}
     for part in sorted(parts):

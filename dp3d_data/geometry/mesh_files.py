@@ -63,8 +63,8 @@ def import_mesh(
         name: of the template; the file's stem by default.
         unit: "m" if the file is in metres.
         axes: the file's axes that point forward, left and up, such as "+z+x+y"; "+x+y+z" for .obj and .ply and
-            "+z+x+y" (glTF's) for .glb by default; where the body is no mirror image of itself that way round, but is another
-            way, the shape tells (guessed_axes).
+            "+z+x+y" (glTF's) for .glb by default; where the body is no mirror image of itself that way round, but is
+            another way, the shape tells (guessed_axes).
         weld: join vertices of equal position (renumbers).
         clean: drop vertices without a face and all but the largest part (renumbers).
         flip: turn every face over.
@@ -174,7 +174,9 @@ def _check_file(path: Path) -> None:
         raise InputCorrupt("the file is empty", got="0 bytes", expected=f"a {path.suffix} mesh", path=path)
     if size > MOST_BYTES:
         hint = "decimate it to a few thousand vertices in a mesh editor"
-        raise InputCorrupt("too large for a template", got=f"{size} bytes", expected=f"at most {MOST_BYTES}", hint=hint, path=path)
+        raise InputCorrupt(
+            "too large for a template", got=f"{size} bytes", expected=f"at most {MOST_BYTES}", hint=hint, path=path
+        )
 
 
 def _checked(vertices: np.ndarray, faces: np.ndarray, path: Path) -> list[str]:
@@ -229,7 +231,8 @@ def _read_obj(path: Path) -> Mesh:
 
 
 def _whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Lines without comments, those that end with a backslash joined with the next; each with the number of its last part."""
+    """Lines without comments, those that end with a backslash joined with the next; each with the number of its last
+    part."""
     held = ""
     for number, line in enumerate(lines, start=1):
         line = held + line.partition("#")[0].rstrip()
@@ -260,15 +263,23 @@ def _read_ply(path: Path) -> Mesh:
 
     head, end, rest = path.read_bytes().partition(b"end_header")
     head = re.sub(rb"(?m)^comment\b.*\n", b"", head)  # which may name a picture
-    parts = [part for part in trimesh.load_scene(BytesIO(head + end + rest), "ply", process=False).dump() if hasattr(part, "vertices")]
+    parts = [
+        part
+        for part in trimesh.load_scene(BytesIO(head + end + rest), "ply", process=False).dump()
+        if hasattr(part, "vertices")
+    ]
     if not parts:
         raise ValueError("no triangles in it")
     none = np.zeros((0, 3), dtype=np.int64)
-    mesh = Mesh(np.asarray(parts[0].vertices, dtype=np.float64), np.asarray(getattr(parts[0], "faces", none), dtype=np.int64))
+    mesh = Mesh(
+        np.asarray(parts[0].vertices, dtype=np.float64), np.asarray(getattr(parts[0], "faces", none), dtype=np.int64)
+    )
     told = dict(re.findall(rb"element\s+(vertex|face)\s+(\d+)", head))
     vertices, faces = (int(told.get(name, 0)) for name in (b"vertex", b"face"))
     if mesh.vertices.shape != (vertices, 3) or mesh.faces.shape[1:] != (3,) or len(mesh.faces) < faces:
-        raise ValueError(f"{len(mesh.vertices)} vertices and {len(mesh.faces)} faces of the {vertices} and {faces} that it says")
+        raise ValueError(
+            f"{len(mesh.vertices)} vertices and {len(mesh.faces)} faces of the {vertices} and {faces} that it says"
+        )
     return mesh
 
 

@@ -19,7 +19,8 @@ def move_keypoints(
 def hide_share(visible: Bool[np.ndarray, "K"], share: float, rng: np.random.Generator) -> Bool[np.ndarray, "K"]:
     """Hide that share of the visible vertices, to the nearest whole number, drawn at random.
 
-    The vertices are hidden in one random order whatever the share, so that a larger share hides those of a smaller one too.
+    The vertices are hidden in one random order whatever the share, so that a larger share hides those of a smaller one
+    too.
 
     Raises:
         ShapeError: share is not in 0..1.

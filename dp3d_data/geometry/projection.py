@@ -36,12 +36,14 @@ def project_perspective(
 def project_orthographic(
     points: Float[np.ndarray, "*n 3"], scale: float, centre: tuple[float, float]
 ) -> Float[np.ndarray, "*n 2"]:
-    """Pixels of points under parallel rays: scale * (x, y) + centre, with the scale in pixels per unit of the points."""
+    """Pixels of points under parallel rays: scale * (x, y) + centre, with the scale in pixels per unit of the
+    points."""
     return scale * np.asarray(points, dtype=np.float64)[..., :2] + np.asarray(centre)
 
 
 def weak_scale(points: Float[np.ndarray, "K 3"], focal: tuple[float, float]) -> float:
-    """The scale of the weak perspective camera nearest to a pinhole (ours): sqrt(fx fy) over the mean depth, pixels per unit.
+    """The scale of the weak perspective camera nearest to a pinhole (ours): sqrt(fx fy) over the mean depth, pixels per
+    unit.
 
     Raises:
         ShapeError: a point does not lie before the camera.
@@ -58,4 +60,6 @@ def require_before_camera(points: Float[np.ndarray, "*n 3"]) -> None:
     """
     nearest = float(np.min(points[..., 2])) if points.size else 1.0
     if not nearest > 0:
-        raise ShapeError("a point does not lie before the camera", got=f"depth {nearest:.4g}", expected="depths above 0")
+        raise ShapeError(
+            "a point does not lie before the camera", got=f"depth {nearest:.4g}", expected="depths above 0"
+        )

@@ -1,4 +1,5 @@
-"""A skeleton for a bare mesh: limbs found on its surface, bones in their middles, soft skin weights, hinges with limits."""
+"""A skeleton for a bare mesh: limbs found on its surface, bones in their middles, soft skin weights, hinges with
+limits."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from dp3d_data.geometry.template import Template
 
 SHORTEST = 0.03  # least rise of a limb, template units
 AXES = {"tilt": (1.0, 0, 0), "swing": (0, 1.0, 0), "turn": (0, 0, 1.0)}
-# Limits of the hinges in radians by the kind of limb (ours): (tilt, swing, turn) of the first joint and of those after it.
-# A positive swing moves a hanging limb back and a forward one down.
+# Limits of the hinges in radians by the kind of limb (ours): (tilt, swing, turn) of the first joint and of those after
+# it. A positive swing moves a hanging limb back and a forward one down.
 Limits = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 LIMITS: dict[str, tuple[Limits, Limits]] = {
     "leg": (((-0.2, 0.2), (-0.7, 0.7), (-0.15, 0.15)), ((0, 0), (-0.25, 0.9), (0, 0))),
@@ -37,9 +38,10 @@ def rigged(template: Template) -> Template:
 
     The limbs are those parts of the surface that are far from all of it (see `find_limbs`), their bones run through the
     middles of their slices, and skin weights spread from bone to bone like heat. Where the template knows its symmetry,
-    left and right are mirror images. Joints are named for what they are (leg_front_L_1, neck_2, tail_1), which the poses,
-    proportions and coats of the synthetic world read, and carry hinges with limits named *_tilt (about x), *_swing (y),
-    *_turn (z). The template should lie in its frame: x forward, y left, z up. The mesh, and so the vertex ids, stay.
+    left and right are mirror images. Joints are named for what they are (leg_front_L_1, neck_2, tail_1), which the
+    poses, proportions and coats of the synthetic world read, and carry hinges with limits named *_tilt (about x),
+    *_swing (y), *_turn (z). The template should lie in its frame: x forward, y left, z up. The mesh, and so the vertex
+    ids, stay.
 
     Returns:
         The same mesh with joints; parts that are not connected to the largest follow its nearest bones.
@@ -104,8 +106,11 @@ def _middle(weights: np.ndarray, body: Template, joints: list[int]) -> int:
     return joints[int(np.linalg.norm(centres - middle, axis=1).argmin())]
 
 
-def rerooted(parents: list[int], heads: Float[np.ndarray, "J 3"], root: int) -> tuple[list[int], Float[np.ndarray, "J 3"]]:
-    """The tree of joints hung up at another one: where a link turns round, both ends keep turning about the same place."""
+def rerooted(
+    parents: list[int], heads: Float[np.ndarray, "J 3"], root: int
+) -> tuple[list[int], Float[np.ndarray, "J 3"]]:
+    """The tree of joints hung up at another one: where a link turns round, both ends keep turning about the same
+    place."""
     turned, moved, joint = list(parents), heads.copy(), root
     while parents[joint] >= 0:
         inner = parents[joint]

@@ -9,7 +9,16 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dp3d_data.errors import Dp3dError, InputCorrupt, TemplateError
-from dp3d_data.geometry.gltf import Glb, is_rigged, local_parts, parents_of, positions, read_glb, triangles, world_matrices
+from dp3d_data.geometry.gltf import (
+    Glb,
+    is_rigged,
+    local_parts,
+    parents_of,
+    positions,
+    read_glb,
+    triangles,
+    world_matrices,
+)
 from dp3d_data.geometry.skeleton import Clip, Skeleton
 from dp3d_data.geometry.skinning import joint_frames
 from dp3d_data.geometry.symmetry import detect_symmetry
@@ -24,7 +33,8 @@ MOST_FRAMES = 2_000_000
 
 @dataclass(frozen=True)
 class Rig:
-    """The skin of a .glb: joints as node indices (parents before children), their parents and rest frames in the scene."""
+    """The skin of a .glb: joints as node indices (parents before children), their parents and rest frames in the
+    scene."""
 
     glb: Glb
     nodes: list[int]
@@ -37,8 +47,8 @@ def read_rigged_glb(path: str | Path, name: str | None = None) -> Template:
 
     The rest pose is the bind pose. Node transforms are applied, primitives joined, equal positions welded; glTF's axes
     (z forward, x left, y up) become the template's (x forward, y left, z up). A second root among the joints (feet that
-    hang on inverse-kinematics targets) is tied to the nearest limb, for a skeleton is one tree; clips keep the rotations
-    of all joints and the path of the root, nothing else.
+    hang on inverse-kinematics targets) is tied to the nearest limb, for a skeleton is one tree; clips keep the
+    rotations of all joints and the path of the root, nothing else.
 
     Raises:
         InputMissing, InputCorrupt: no such file, or not a binary glTF.
@@ -223,7 +233,9 @@ def clip_parts(glb: Glb, animation: dict) -> tuple[np.ndarray, np.ndarray, np.nd
     samplers = animation["samplers"]
     times = max((glb.array(sampler["input"]) for sampler in samplers), key=len).astype(np.float64)
     if len(times) * len(glb.part("nodes")) > MOST_FRAMES:
-        raise ValueError(f"a clip of {len(times)} frames of {len(glb.part('nodes'))} nodes, at most {MOST_FRAMES} together")
+        raise ValueError(
+            f"a clip of {len(times)} frames of {len(glb.part('nodes'))} nodes, at most {MOST_FRAMES} together"
+        )
     moves, turns, scales = (np.repeat(part[None], len(times), axis=0) for part in local_parts(glb))
     targets = {"translation": moves, "rotation": turns, "scale": scales}
     for channel in animation["channels"]:
@@ -240,7 +252,9 @@ def clip_parts(glb: Glb, animation: dict) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def _sampled(times: np.ndarray, keys: np.ndarray, values: np.ndarray, turn: bool, how: str | None) -> np.ndarray:
     """Linear between keys (normalised, the short way round, for quaternions); spline tangents are ignored."""
-    right = np.clip(np.searchsorted(keys, times), 1, max(len(keys) - 1, 1)) if len(keys) > 1 else np.zeros(len(times), int)
+    right = (
+        np.clip(np.searchsorted(keys, times), 1, max(len(keys) - 1, 1)) if len(keys) > 1 else np.zeros(len(times), int)
+    )
     left = np.maximum(right - 1, 0)
     share = np.clip((times - keys[left]) / np.maximum(keys[right] - keys[left], 1e-9), 0, 1)[:, None]
     if how == "STEP":

@@ -84,7 +84,9 @@ def hinges_to_rotations(skeleton: Skeleton, angles: Float[np.ndarray, "*N H"]) -
     return rotations
 
 
-def axis_angle_matrices(axes: Float[np.ndarray, "H 3"], angles: Float[np.ndarray, "*N H"]) -> Float[np.ndarray, "*N H 3 3"]:
+def axis_angle_matrices(
+    axes: Float[np.ndarray, "H 3"], angles: Float[np.ndarray, "*N H"]
+) -> Float[np.ndarray, "*N H 3 3"]:
     """Rotation matrices about unit axes (Rodrigues' formula)."""
     cross = np.zeros((len(axes), 3, 3))
     cross[:, 0, 1], cross[:, 0, 2], cross[:, 1, 2] = -axes[:, 2], axes[:, 1], -axes[:, 0]

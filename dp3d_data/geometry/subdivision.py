@@ -1,9 +1,10 @@
-"""A mesh with every edge split at its midpoint: ids, faces, the way back, and the order that somebody else's features tell.
+"""A mesh with every edge split at its midpoint: ids, faces, the way back, and the order that somebody else's features
+tell.
 
-The published CSE mesh for people, smpl_27554, is SMPL's (6,890 vertices, 20,664 edges) split so: ids 0..6889 are SMPL's, and
-each of the others lies on one edge. Which id lies on which edge was never published with a mesh. Programs number edges in
-few ways; here the way is confirmed by the embedder's features, which are smooth functions on the mesh: those of a midpoint
-are nearly the mean of those of its edge's ends. Where they confirm none, none is guessed.
+The published CSE mesh for people, smpl_27554, is SMPL's (6,890 vertices, 20,664 edges) split so: ids 0..6889 are
+SMPL's, and each of the others lies on one edge. Which id lies on which edge was never published with a mesh. Programs
+number edges in few ways; here the way is confirmed by the embedder's features, which are smooth functions on the mesh:
+those of a midpoint are nearly the mean of those of its edge's ends. Where they confirm none, none is guessed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from jaxtyping import Float, Int
 from dp3d_data.errors import TemplateError
 from dp3d_data.geometry.template import Template, make_template
 
-# The share of extra ids whose features must fit their edges: nearly all do in the right order, hardly any in a wrong one.
+# The share of extra ids whose features must fit their edges: nearly all do in the right order, hardly any in a wrong
+# one.
 SURE = 0.9
 
 
@@ -41,7 +43,9 @@ def subdivide(template: Template, edges: Int[np.ndarray, "E 2"], name: str) -> T
     ordered = np.sort(edges, axis=1)
     order = np.lexsort((ordered[:, 1], ordered[:, 0]))
     if not np.array_equal(ordered[order], expected):
-        raise TemplateError("these are not the edges of the mesh", got=f"{len(edges)} edges", expected=f"its {len(expected)} edges")
+        raise TemplateError(
+            "these are not the edges of the mesh", got=f"{len(edges)} edges", expected=f"its {len(expected)} edges"
+        )
     middle = _middles(template.faces, expected)
     a, b, c = template.faces.T
     ab, bc, ca = (count + order[middle[:, side]] for side in range(3))
@@ -70,7 +74,9 @@ def parents(faces: Int[np.ndarray, "F 3"], count: int) -> Int[np.ndarray, "K 2"]
     total = int(faces.max()) + 1
     if not np.array_equal(np.bincount(high, minlength=total)[count:], np.full(total - count, 2)):
         got = f"{total} vertices"
-        raise TemplateError("not a mesh whose edges were split", got=got, expected=f"two of the first {count} beside each other one")
+        raise TemplateError(
+            "not a mesh whose edges were split", got=got, expected=f"two of the first {count} beside each other one"
+        )
     ends = np.repeat(np.arange(total, dtype=np.int32)[:, None], 2, axis=1)
     ends[count:] = low[np.argsort(high, kind="stable")].reshape(-1, 2)
     return ends
@@ -95,7 +101,8 @@ def _first_named(pairs: Int[np.ndarray, "n 2"]) -> Int[np.ndarray, "E 2"]:
 
 
 def agreement(features: Float[np.ndarray, "V n"], edges: Int[np.ndarray, "E 2"]) -> float:
-    """Share of extra ids whose features are nearer to the mean of their edge's ends than half the way between these, 0..1."""
+    """Share of extra ids whose features are nearer to the mean of their edge's ends than half the way between these,
+    0..1."""
     extra = features[len(features) - len(edges) :]
     ends = features[edges].astype(np.float64)
     off = np.linalg.norm(extra - ends.mean(axis=1), axis=1)
@@ -124,5 +131,7 @@ def edges_in_order(features: Float[np.ndarray, "V n"], faces: Int[np.ndarray, "F
     best = max(shares, key=lambda name: shares[name])
     if shares[best] < SURE:
         expected = f"{SURE:.0%}: SMPL's own mesh, and features in one of the orders {'; '.join(orders)}"
-        raise TemplateError("the features confirm no order of the edges", got=f"{shares[best]:.1%} at best", expected=expected)
+        raise TemplateError(
+            "the features confirm no order of the edges", got=f"{shares[best]:.1%} at best", expected=expected
+        )
     return orders[best]

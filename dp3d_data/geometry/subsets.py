@@ -69,10 +69,14 @@ def read_subset(path: str | Path, num_vertices: int) -> Int[np.ndarray, "V"]:
 
 
 DOG = DATA / "dog_keypoints.csv"
-EXPECTED = "a csv with the columns index (0 to 23, StanfordExtra's order) and vertex; others, such as name, are not read"
+EXPECTED = (
+    "a csv with the columns index (0 to 23, StanfordExtra's order) and vertex; others, such as name, are not read"
+)
 
 
-def named_keypoints(path: str | Path = DOG, *, count: int = 24, vertices: int | None = None) -> Int[np.ndarray, "count"]:
+def named_keypoints(
+    path: str | Path = DOG, *, count: int = 24, vertices: int | None = None
+) -> Int[np.ndarray, "count"]:
     """The template vertex of each keypoint, -1 where the table has none.
 
     The built-in table was made from the dog's joints and looked at: paws, wrists and hocks, elbows and knees (the outer

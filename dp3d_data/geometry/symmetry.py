@@ -1,4 +1,5 @@
-"""Left and right of a template, and how a bare mesh lies: its mirror plane, its feet and its head tell left, up and forward."""
+"""Left and right of a template, and how a bare mesh lies: its mirror plane, its feet and its head tell left, up and
+forward."""
 
 from __future__ import annotations
 

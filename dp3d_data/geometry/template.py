@@ -76,7 +76,8 @@ class Template:
 
     @cached_property
     def content_hash(self) -> str:
-        """16 hex digits of the SHA-256 of the vertices' and faces' little-endian bytes: the identity of the vertex ids."""
+        """16 hex digits of the SHA-256 of the vertices' and faces' little-endian bytes: the identity of the vertex
+        ids."""
         digest = hashlib.sha256(self.vertices.astype("<f4").tobytes())
         digest.update(self.faces.astype("<i4").tobytes())
         return digest.hexdigest()[:16]

@@ -40,7 +40,9 @@ def _check_vertices(vertices: np.ndarray) -> None:
         raise MeshIsEmpty("all vertices lie in one point", got=got, expected="a surface")
     if len(vertices) > MOST_VERTICES:
         hint = "decimate it to a few thousand vertices in a mesh editor"
-        raise MeshInvalid("too many vertices for a template", got=len(vertices), expected=f"at most {MOST_VERTICES}", hint=hint)
+        raise MeshInvalid(
+            "too many vertices for a template", got=len(vertices), expected=f"at most {MOST_VERTICES}", hint=hint
+        )
 
 
 def _check_faces(vertices: np.ndarray, faces: np.ndarray) -> None:
@@ -70,7 +72,9 @@ def _surface_warnings(vertices: np.ndarray, faces: np.ndarray) -> list[str]:
         )
     repeated = len(vertices) - len(np.unique(vertices, axis=0))
     if repeated:
-        warnings.append(f"{repeated} vertices repeat the position of another: seams cut the surface there; join them with --weld")
+        warnings.append(
+            f"{repeated} vertices repeat the position of another: seams cut the surface there; join them with --weld"
+        )
     corners = vertices[faces].astype(np.float64)
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     flat = int((areas <= 1e-12 * np.ptp(vertices, axis=0).max() ** 2).sum())
@@ -78,7 +82,9 @@ def _surface_warnings(vertices: np.ndarray, faces: np.ndarray) -> list[str]:
         warnings.append(f"{flat} faces have no area: harmless in small numbers, else repair the mesh")
     if len(vertices) > MANY_VERTICES:
         gigabytes = 4e-9 * len(vertices) ** 2
-        warnings.append(f"{len(vertices)} vertices: their pairwise distances take {gigabytes:.1f} GB; a few thousand do as well")
+        warnings.append(
+            f"{len(vertices)} vertices: their pairwise distances take {gigabytes:.1f} GB; a few thousand do as well"
+        )
     return warnings
 
 
@@ -88,11 +94,18 @@ def _edge_warnings(vertices: np.ndarray, faces: np.ndarray) -> list[str]:
     edges, inverse, count = np.unique(np.sort(directed, axis=1), axis=0, return_inverse=True, return_counts=True)
     balance = np.bincount(inverse.ravel(), weights=np.where(directed[:, 0] < directed[:, 1], 1, -1))
     if (count > 2).any():
-        warnings.append(f"{int((count > 2).sum())} edges belong to more than two faces: inside and outside are not defined there")
+        warnings.append(
+            f"{int((count > 2).sum())} edges belong to more than two faces: inside and outside are not defined there"
+        )
     if (count == 1).any():
-        warnings.append(f"{int((count == 1).sum())} border edges: the surface has holes, through which its back is seen")
+        warnings.append(
+            f"{int((count == 1).sum())} border edges: the surface has holes, through which its back is seen"
+        )
     if ((count == 2) & (balance != 0)).any():
-        warnings.append(f"{int(((count == 2) & (balance != 0)).sum())} edges join faces of opposite winding: some normals point inwards")
+        warnings.append(
+            f"{int(((count == 2) & (balance != 0)).sum())} edges join faces of opposite winding: some normals point"
+            " inwards"
+        )
     elif (count == 2).all() and _volume(vertices, faces) < 0:
         warnings.append("the faces wind clockwise: all normals point inwards; turn them with --flip")
     return warnings

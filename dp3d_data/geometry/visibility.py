@@ -61,7 +61,11 @@ def vertex_normals(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F
 
 
 def visible_vertices(
-    vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], scene: RayScene | None = None, *, perspective: bool = False
+    vertices: Float[np.ndarray, "K 3"],
+    faces: Int[np.ndarray, "F 3"],
+    scene: RayScene | None = None,
+    *,
+    perspective: bool = False,
 ) -> Bool[np.ndarray, "K"]:
     """Which vertices a viewer sees (ours).
 
@@ -81,7 +85,9 @@ def visible_vertices(
     """
     vertices, faces = np.asarray(vertices), np.asarray(faces)
     if len(faces) and (faces.min() < 0 or faces.max() >= len(vertices)):
-        raise ShapeError("a face names a vertex that is not there", got=int(faces.max()), expected=f"0..{len(vertices) - 1}")
+        raise ShapeError(
+            "a face names a vertex that is not there", got=int(faces.max()), expected=f"0..{len(vertices) - 1}"
+        )
     toward = np.array([[0.0, 0.0, -1.0]])
     middle = np.zeros(3)
     if perspective:
@@ -121,5 +127,6 @@ def vertex_areas(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3
 
 
 def visible_fraction(visible: Bool[np.ndarray, "K"], vertex_areas: Float[np.ndarray, "K"]) -> float:
-    """Share of a surface's area around its visible vertices, 0..1 (supplement section B, there of the rest template)."""
+    """Share of a surface's area around its visible vertices, 0..1 (supplement section B, there of the rest
+    template)."""
     return float(vertex_areas[visible].sum() / vertex_areas.sum())

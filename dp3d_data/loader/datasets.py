@@ -1,4 +1,5 @@
-"""The same batches for torch's own DataLoader: a stream over worker processes, and a dataset with a length and an index."""
+"""The same batches for torch's own DataLoader: a stream over worker processes, and a dataset with a length and an
+index."""
 
 from __future__ import annotations
 
@@ -21,13 +22,14 @@ HELD = 16
 
 
 class InstanceStream(IterableDataset):
-    """Batches for DataLoader(stream, batch_size=None, num_workers=...), the same and in the same order for any number of workers.
+    """Batches for DataLoader(stream, batch_size=None, num_workers=...), the same and in the same order for any number
+    of workers.
 
-    Worker w of W makes the batches w, w + W, ... of this rank. It is a Loader with its epochs, state and arguments; the state
-    counts batches that the training has taken, so tell it: stream.load_state_dict(stream.state_after(batches)).
+    Worker w of W makes the batches w, w + W, ... of this rank. It is a Loader with its epochs, state and arguments; the
+    state counts batches that the training has taken, so tell it: stream.load_state_dict(stream.state_after(batches)).
 
-    A worker process begins where the stream stood when it was started; one that lives on (persistent_workers=True) begins each
-    later epoch where the stream stands then, which it reads from memory that it shares with the training.
+    A worker process begins where the stream stood when it was started; one that lives on (persistent_workers=True)
+    begins each later epoch where the stream stands then, which it reads from memory that it shares with the training.
 
     Args:
         shards, split, settings: see Loader.

@@ -39,7 +39,8 @@ class Loader:
         drop_last: leave out the last batches that do not fill up every rank.
         threads: that read and decode ahead; 0 works in the caller's thread.
         memory: keep what was read, ragged; by default where that takes less than 1 GiB. It changes no batch.
-        shuffle_buffer: instances that are shuffled together, in whole row groups; 0 shuffles the split as one, in memory.
+        shuffle_buffer: instances that are shuffled together, in whole row groups; 0 shuffles the split as one, in
+            memory.
         sparse: give InstanceTables, as stored; KeypointBatch.of makes them dense, on any device.
         fields: what else a batch carries; see FIELDS.
         rank, ranks: whose part of the batches; by default those of torch.distributed where it is in use.
@@ -182,7 +183,9 @@ class Loader:
             RecipeMismatch: other shards, split or settings, whose batches would not be those that are left.
         """
         if state["recipe"] != self.recipe:
-            hint = "open the same shards with the same batch size, seed, buffer and ranks, or start at an epoch: set_epoch"
+            hint = (
+                "open the same shards with the same batch size, seed, buffer and ranks, or start at an epoch: set_epoch"
+            )
             raise RecipeMismatch("a state of other batches", got=state["recipe"], expected=self.recipe, hint=hint)
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
 

@@ -14,9 +14,9 @@ from dp3d_data.errors import UsageError
 class Order:
     """What decides on the order of every epoch.
 
-    Groups are the units that are read at once (row groups of shards). An epoch puts them in a random order, takes as many
-    at a time as fill a shuffle buffer, shuffles the rows inside each buffer, and cuts the whole into batches. Rank r of R takes the
-    batches r, r + R, r + 2 R, ...
+    Groups are the units that are read at once (row groups of shards). An epoch puts them in a random order, takes as
+    many at a time as fill a shuffle buffer, shuffles the rows inside each buffer, and cuts the whole into batches. Rank
+    r of R takes the batches r, r + R, r + 2 R, ...
 
     Attributes:
         sizes: rows of each group.

@@ -1,4 +1,5 @@
-"""From a network's answer to template vertices: resize, nearest vertex, mean pixel of every vertex. Arrays in, arrays out."""
+"""From a network's answer to template vertices: resize, nearest vertex, mean pixel of every vertex. Arrays in, arrays
+out."""
 
 from dp3d_data.matching.charts import ChartIndex, chart_pixels
 from dp3d_data.matching.dense import chart_prediction, cut_to, dense_prediction, match_detection, view_of

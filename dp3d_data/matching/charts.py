@@ -48,7 +48,9 @@ def read_charts(path: str | Path, num_vertices: int = SMPL) -> ChartIndex:
         got = getattr(error, "what", str(error))[:120]
         raise InputCorrupt("not the charts of a body", got=got, expected=EXPECTED, hint=HINT, path=path) from error
     if bodies.max() >= num_vertices:
-        raise InputCorrupt("charts of another body", got=f"vertex {bodies.max()}", expected=f"below {num_vertices}", path=path)
+        raise InputCorrupt(
+            "charts of another body", got=f"vertex {bodies.max()}", expected=f"below {num_vertices}", path=path
+        )
     return index
 
 
@@ -61,7 +63,9 @@ def require_person(num_vertices: int) -> None:
     if num_vertices not in (SMPL, SUBDIVIDED):
         expected = f"SMPL's {SMPL} vertices, or the {SUBDIVIDED} of its subdivision"
         hint = "make one of your SMPL file: dp3d-data body template FILE --name person"
-        raise TemplateError("charts name the vertices of another body", got=f"{num_vertices} vertices", expected=expected, hint=hint)
+        raise TemplateError(
+            "charts name the vertices of another body", got=f"{num_vertices} vertices", expected=expected, hint=hint
+        )
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -78,7 +82,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         arrays = loadmat(path, variable_names=NAMES)
         return {name: np.asarray(arrays[name]) for name in NAMES}
     except (MatReadError, *DAMAGE, OSError, zlib.error) as error:
-        raise InputCorrupt("not the charts of a body", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path) from error
+        raise InputCorrupt(
+            "not the charts of a body", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path
+        ) from error
 
 
 # Cells of the grid over each chart, points looked at in one go, and corners of which the nearest is chosen exactly.
@@ -153,7 +159,9 @@ class ChartIndex:
         self.num_charts = int(charts.max())
         self._charts = {int(chart): _Chart(self.places, self.faces[charts == chart]) for chart in np.unique(charts)}
 
-    def search(self, labels: Int[np.ndarray, "points"], places: Float[np.ndarray, "points 2"]) -> Int[np.ndarray, "points"]:
+    def search(
+        self, labels: Int[np.ndarray, "points"], places: Float[np.ndarray, "points 2"]
+    ) -> Int[np.ndarray, "points"]:
         """The body vertex of each point.
 
         Args:
@@ -168,7 +176,11 @@ class ChartIndex:
         """
         labels, places = np.asarray(labels), np.asarray(places, dtype=np.float64)
         if labels.ndim != 1 or places.shape != (len(labels), 2):
-            raise ShapeError("one place for every label", got=f"labels {labels.shape}, places {places.shape}", expected="[N] and [N, 2]")
+            raise ShapeError(
+                "one place for every label",
+                got=f"labels {labels.shape}, places {places.shape}",
+                expected="[N] and [N, 2]",
+            )
         unknown = sorted(set(np.unique(labels).tolist()) - set(self._charts))
         if unknown:
             raise ShapeError("a chart that the body has not", got=unknown[:5], expected=f"1 .. {self.num_charts}")
@@ -228,7 +240,8 @@ class _Chart:
 def barycentric(
     points: Float[np.ndarray, "n 2"], triangles: Float[np.ndarray, "n 3 2"]
 ) -> tuple[Float[np.ndarray, "n 3"], Bool[np.ndarray, "n"]]:
-    """Weights of the corners at each point, adding to 1, and whether the triangle has an area; weights mean nothing where not."""
+    """Weights of the corners at each point, adding to 1, and whether the triangle has an area; weights mean nothing
+    where not."""
     (ax, ay), (bx, by), (cx, cy) = (triangles[:, corner].T for corner in range(3))
     x, y = points.T
     area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
@@ -249,6 +262,8 @@ def _check(places: np.ndarray, bodies: np.ndarray, faces: np.ndarray, charts: np
     if shapes != ((count, 2), (count,), (len(charts), 3), (len(charts),)) or not len(charts):
         raise ShapeError("charts are seam vertices and triangles", got=shapes, expected="[S, 2], [S], [F, 3], [F]")
     if faces.min() < 0 or faces.max() >= count or charts.min() < 1 or bodies.min() < 0:
-        raise ShapeError("a triangle with a corner that is none", got=f"{faces.min()} .. {faces.max()}", expected=f"0 .. {count - 1}")
+        raise ShapeError(
+            "a triangle with a corner that is none", got=f"{faces.min()} .. {faces.max()}", expected=f"0 .. {count - 1}"
+        )
     if not np.isfinite(places).all() or places.min() < 0 or places.max() > 1:
         raise ShapeError("a place outside its chart", got=f"{places.min()} .. {places.max()}", expected="0 .. 1")

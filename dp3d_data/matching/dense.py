@@ -128,4 +128,6 @@ def match_detection(
         labels, places = chart_pixels(detection.region, np.asarray(detection.coarse_segm), *maps)
         return chart_prediction(integer_box(detection.region)[:2], labels, places, vertices)
     index = vertices if isinstance(vertices, VertexIndex) else VertexIndex(vertices)
-    return dense_prediction(detection.region, np.asarray(detection.embedding), np.asarray(detection.coarse_segm), index, cycle)
+    return dense_prediction(
+        detection.region, np.asarray(detection.embedding), np.asarray(detection.coarse_segm), index, cycle
+    )

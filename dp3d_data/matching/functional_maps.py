@@ -1,4 +1,5 @@
-"""Functional maps: from a handful of landmarks to a correspondence of two surfaces, through their spectral functions alone."""
+"""Functional maps: from a handful of landmarks to a correspondence of two surfaces, through their spectral functions
+alone."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def spectrum_of(template: Template, count: int) -> tuple[Spectrum, Float[np.ndar
 
 
 def bare_spectrum(features: Float[np.ndarray, "V m"]) -> Spectrum:
-    """The spectrum of a surface of which only its functions are known, as in CSE checkpoints: every vertex counts the same."""
+    """The spectrum of a surface of which only its functions are known, as in CSE checkpoints: every vertex counts the
+    same."""
     functions = np.asarray(features, dtype=np.float64)
     scale = np.sqrt((functions**2).mean(axis=0))
     return Spectrum(functions / np.where(scale > 0, scale, 1), np.full(len(functions), 1 / len(functions)))
@@ -53,11 +55,12 @@ def correspondence(
     source_landmarks: Int[np.ndarray, "n"],
     target_landmarks: Int[np.ndarray, "n"],
 ) -> Int[np.ndarray, "V"]:
-    """The source vertex of every target vertex, for two surfaces of nearly the same inner geometry (Ovsjanikov et al. 2012).
+    """The source vertex of every target vertex, for two surfaces of nearly the same inner geometry (Ovsjanikov et al.
+    2012).
 
     Landmarks decide on the map of the lowest functions; refinement then alternates between the nearest vertices in the
-    mapped functions, in both directions, and the map that fits them, with more functions each time (ZoomOut, Melzi et al.
-    2019; both directions, Ren et al. 2021; landmarks pinned, ours).
+    mapped functions, in both directions, and the map that fits them, with more functions each time (ZoomOut, Melzi et
+    al. 2019; both directions, Ren et al. 2021; landmarks pinned, ours).
 
     Args:
         eigenvalues: of the target for area 1; nearly isometric surfaces share them, so the source's need not be known.
@@ -71,7 +74,9 @@ def correspondence(
     most = min(source.functions.shape[1], target.functions.shape[1], LAST)
     first = min(FIRST, most)
     mapping = landmark_map(
-        source.functions[source_landmarks, :first], target.functions[target_landmarks, :first], np.asarray(eigenvalues[:first])
+        source.functions[source_landmarks, :first],
+        target.functions[target_landmarks, :first],
+        np.asarray(eigenvalues[:first]),
     )
     for count in [*range(first + STEP, most, STEP), most]:
         mapping = _refined(source, target, mapping, count, source_landmarks, target_landmarks)
@@ -101,11 +106,17 @@ def landmark_map(
     points = np.einsum("li,jm->lmij", target, same).reshape(-1, size * size) / np.sqrt(source.size)
     heat = np.kron(same, heat_source) / np.sqrt(len(heat_source))
     system = np.concatenate([points, heat, np.diag(gap.ravel())])
-    wanted = [source.ravel() / np.sqrt(source.size), heat_target.T.ravel() / np.sqrt(len(heat_source)), np.zeros(size * size)]
+    wanted = [
+        source.ravel() / np.sqrt(source.size),
+        heat_target.T.ravel() / np.sqrt(len(heat_source)),
+        np.zeros(size * size),
+    ]
     return np.linalg.lstsq(system, np.concatenate(wanted), rcond=None)[0].reshape(size, size)
 
 
-def _refined(source: Spectrum, target: Spectrum, mapping: np.ndarray, count: int, source_landmarks, target_landmarks) -> np.ndarray:
+def _refined(
+    source: Spectrum, target: Spectrum, mapping: np.ndarray, count: int, source_landmarks, target_landmarks
+) -> np.ndarray:
     """The map of `count` functions that fits the nearest vertices under a map of fewer."""
     size = len(mapping)
     carried, own = target.functions[:, :size] @ mapping, source.functions[:, :size]

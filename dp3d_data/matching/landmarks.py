@@ -11,13 +11,19 @@ from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import read_text
 from dp3d_data.limits import parse_csv
 
-EXPECTED = "a csv with the columns vertex and cse_vertex, or vertex, image, x and y; other columns, such as name, are not read"
-HINT = "vertex ids count from 0; x and y are image pixels, the corner of the image is (0, 0); image is a path from the csv's folder"
+EXPECTED = (
+    "a csv with the columns vertex and cse_vertex, or vertex, image, x and y; other columns, such as name, are not read"
+)
+HINT = (
+    "vertex ids count from 0; x and y are image pixels, the corner of the image is (0, 0); image is a path from the"
+    " csv's folder"
+)
 
 
 @dataclass(frozen=True)
 class Landmark:
-    """A vertex of the user's template, and the vertex of the CSE mesh or the point (x, y) of a photograph that it is."""
+    """A vertex of the user's template, and the vertex of the CSE mesh or the point (x, y) of a photograph that it
+    is."""
 
     line: int
     vertex: int

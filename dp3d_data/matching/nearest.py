@@ -16,8 +16,8 @@ class VertexIndex:
 
     The search is exact: the vertex of the smallest squared Euclidean distance in float32. Vertices with the very same
     embedding count as one, and the smallest id answers for all of them. On the CPU the search is faiss's flat index; on
-    any other device it is a chunked matrix product in torch, whose answers differ at most where two vertices are equally
-    near to within float32 rounding.
+    any other device it is a chunked matrix product in torch, whose answers differ at most where two vertices are
+    equally near to within float32 rounding.
 
     Args:
         vertices: [K, D] vertex embeddings.
@@ -31,7 +31,9 @@ class VertexIndex:
     def __init__(self, vertices: Float[np.ndarray, "vertices dim"], device: str = "cpu") -> None:
         vertices = np.ascontiguousarray(vertices, dtype=np.float32)
         if vertices.ndim != 2 or len(vertices) == 0:
-            raise ShapeError("vertex embeddings must be a matrix with a row per vertex", got=vertices.shape, expected="[K, D]")
+            raise ShapeError(
+                "vertex embeddings must be a matrix with a row per vertex", got=vertices.shape, expected="[K, D]"
+            )
         _require_finite(vertices, "vertex embeddings")
         self.vertices, self.device = vertices, device
         self.num_vertices, self.dim = vertices.shape
@@ -53,7 +55,9 @@ class VertexIndex:
         """
         pixels = np.ascontiguousarray(pixels, dtype=np.float32)
         if pixels.ndim != 2 or pixels.shape[1] != self.dim:
-            raise ShapeError("pixel and vertex embeddings differ in dimension", got=pixels.shape, expected=f"[N, {self.dim}]")
+            raise ShapeError(
+                "pixel and vertex embeddings differ in dimension", got=pixels.shape, expected=f"[N, {self.dim}]"
+            )
         if len(pixels) == 0:
             return np.zeros(0, dtype=np.int32)
         _require_finite(pixels, "pixel embeddings")
@@ -100,7 +104,9 @@ def _largest_products(rows: np.ndarray, others: np.ndarray, device: str) -> np.n
 
     transposed = torch.from_numpy(others).to(device).T.contiguous()
     chunk = max(1, _CHUNK_ELEMENTS // len(others))
-    return torch.cat([(part.to(device) @ transposed).argmax(dim=1).cpu() for part in torch.from_numpy(rows).split(chunk)]).numpy()
+    return torch.cat(
+        [(part.to(device) @ transposed).argmax(dim=1).cpu() for part in torch.from_numpy(rows).split(chunk)]
+    ).numpy()
 
 
 def _require_finite(values: np.ndarray, name: str) -> None:
@@ -115,7 +121,8 @@ def _first_equal_row(rows: np.ndarray) -> np.ndarray:
 
 
 def _faiss():
-    """faiss with its fused kernel for every search: by default it serves large ones alone, at a sixteenth of the time a pair."""
+    """faiss with its fused kernel for every search: by default it serves large ones alone, at a sixteenth of the time a
+    pair."""
     import faiss
 
     faiss.cvar.distance_compute_blas_threshold = 20

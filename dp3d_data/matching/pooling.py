@@ -28,8 +28,8 @@ def pool_pixels(
 
     Returns:
         The visible vertices in ascending order: ids [V], keypoints [V, 2] in image pixels,
-        counts [V], spread [V], the root mean square distance of the pixels to their mean (ours), and cycle [V], the mean
-        weight of the pixels, or None.
+        counts [V], spread [V], the root mean square distance of the pixels to their mean (ours), and cycle [V], the
+        mean weight of the pixels, or None.
 
     Raises:
         ShapeError: ids and positions differ in length, or an id is outside the template.
@@ -70,9 +70,9 @@ def cycle_weights(
     """The weight exp(-(d / reach)^2 / 2) of each pixel, after the cycle pixel -> vertex -> pixel (ours).
 
     d is the distance in the image between a pixel and the best pixel of its vertex: the one whose embedding has the
-    direction nearest to the vertex's. Only directions count, since the length of a pixel's embedding is free. 1 where the
-    cycle comes back to the pixel; near 0 where the vertex belongs to another part of the object, as with a left leg that
-    was taken for the right one.
+    direction nearest to the vertex's. Only directions count, since the length of a pixel's embedding is free. 1 where
+    the cycle comes back to the pixel; near 0 where the vertex belongs to another part of the object, as with a left leg
+    that was taken for the right one.
 
     Args:
         pixels: [N, D] embeddings of the object's pixels.

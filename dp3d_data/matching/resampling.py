@@ -14,8 +14,9 @@ def integer_box(box: Iterable[float]) -> tuple[int, int, int, int]:
     """The whole pixels that stand for a box.
 
     The reference's rule: the corner (x0, y0) and the size (x1 - x0, y1 - y0) are truncated towards zero, each on its
-    own and in single precision, and the size is at least 1. So pixel (column j, row i) of the resized answer is image pixel
-    (x + j, y + i), with its centre at (x + j + 0.5, y + i + 0.5), up to half a pixel away from where the exact box would put it.
+    own and in single precision, and the size is at least 1. So pixel (column j, row i) of the resized answer is image
+    pixel (x + j, y + i), with its centre at (x + j + 0.5, y + i + 0.5), up to half a pixel away from where the exact
+    box would put it.
 
     Args:
         box: xyxy in image pixels, finite.
@@ -33,7 +34,9 @@ def integer_box(box: Iterable[float]) -> tuple[int, int, int, int]:
     return int(x0), int(y0), max(int(x1 - x0), 1), max(int(y1 - y0), 1)
 
 
-def resize_to(maps: Float[np.ndarray, "channels side_y side_x"], width: int, height: int) -> Float[np.ndarray, "h w channels"]:
+def resize_to(
+    maps: Float[np.ndarray, "channels side_y side_x"], width: int, height: int
+) -> Float[np.ndarray, "h w channels"]:
     """Bilinear resize without corner alignment: pixel centres lie at + 0.5 in both grids, borders are repeated.
 
     Args:

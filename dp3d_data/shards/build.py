@@ -1,8 +1,8 @@
 """A build under way: the external shuffle, the shards, and a hidden folder with all that a killed build goes on from.
 
-Rows are dealt to the row groups they belong to, partition by partition, and gathered row group by row group. Memory holds one partition, or
-one row group, at a time; the partitions wait on disk in between, one Arrow file for each, with one record batch for each row group that it
-has rows of.
+Rows are dealt to the row groups they belong to, partition by partition, and gathered row group by row group. Memory
+holds one partition, or one row group, at a time; the partitions wait on disk in between, one Arrow file for each, with
+one record batch for each row group that it has rows of.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5,}}\.parquet")
 
 
 class Building:
-    """What one recipe has finished in a folder; partitions and shards are whole files, written by any number of processes."""
+    """What one recipe has finished in a folder; partitions and shards are whole files, written by any number of
+    processes."""
 
     def __init__(self, out: Path, recipe: str) -> None:
         self.out, self.recipe, self.folder = out, recipe, out / BUILDING
@@ -102,10 +103,7 @@ _GROUPS = b"dp3d.row_groups"
 _POSITION = "position"
 # Columns that a build fills in.
 FILLED = ("instance_id", "group", "split", "content_hash")
-PLACES = pa.schema(
-    [("row_group", pa.int32()), (_POSITION, pa.int32())]
-    + [(name, pa.string()) for name in FILLED]
-)
+PLACES = pa.schema([("row_group", pa.int32()), (_POSITION, pa.int32())] + [(name, pa.string()) for name in FILLED])
 
 
 def deal(partition: Partition, places: pa.Table, path: Path, trim: Trim) -> Path:
@@ -127,7 +125,9 @@ def deal(partition: Partition, places: pa.Table, path: Path, trim: Trim) -> Path
             whole = pc.all(kept).as_py()
             parts.append(_filled(rounded(table if whole else table.filter(kept)), here if whole else here.filter(kept)))
     if start != len(places):
-        raise ShardError("the inputs changed while the shards were built", got=f"{start} rows", expected=len(places), path=path)
+        raise ShardError(
+            "the inputs changed while the shards were built", got=f"{start} rows", expected=len(places), path=path
+        )
     order = places.filter(pc.greater_equal(places.column("row_group"), 0)).select(["row_group", _POSITION])
     ranks = pc.sort_indices(order, sort_keys=[("row_group", "ascending"), (_POSITION, "ascending")])
     group = order.column("row_group").to_numpy()[ranks.to_numpy()]
@@ -163,7 +163,8 @@ class Dealt:
         self._batches: dict[int, list[tuple[pa.ipc.RecordBatchFileReader, int]]] = {}
         for path in paths:
             try:
-                # Read, not mapped: mapped pages would count as this process's memory, all partitions of them in the end.
+                # Read, not mapped: mapped pages would count as this process's memory, all partitions of them in the
+                # end.
                 file = pa.ipc.open_file(pa.OSFile(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
             except (FileNotFoundError, pa.ArrowException) as error:
                 hint = "build again with --overwrite"
@@ -183,7 +184,9 @@ class Dealt:
         order = np.argsort(position, kind="stable")
         if not np.array_equal(position[order], np.arange(rows)):
             hint = "run the command again with --overwrite"
-            raise ShardError("rows were lost while the shards were built", got=f"{len(position)} rows", expected=rows, hint=hint)
+            raise ShardError(
+                "rows were lost while the shards were built", got=f"{len(position)} rows", expected=rows, hint=hint
+            )
         return table.drop_columns([_POSITION]).take(order).replace_schema_metadata(INSTANCE_SCHEMA.metadata)
 
 

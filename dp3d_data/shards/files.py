@@ -198,7 +198,9 @@ def read_basis(path: str | Path) -> Basis:
         ShardError: damaged.
     """
     if not Path(path).is_file():
-        raise InputMissing("no basis beside the shards", path=path, hint="build them again: dp3d-data build-shards --overwrite")
+        raise InputMissing(
+            "no basis beside the shards", path=path, hint="build them again: dp3d-data build-shards --overwrite"
+        )
     try:
         arrays = read_arrays(path)
         return Basis(arrays["eigenvalues"], arrays["functions"])

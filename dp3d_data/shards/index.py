@@ -1,4 +1,5 @@
-"""What a build decides on: a few values of every instance as shards will hold it, one small table for each partition of the inputs."""
+"""What a build decides on: a few values of every instance as shards will hold it, one small table for each partition of
+the inputs."""
 
 from __future__ import annotations
 
@@ -22,13 +23,45 @@ from dp3d_data.shards.schema import INSTANCE_COLUMNS, PER_VERTEX, PIXEL_STEP, Co
 from dp3d_data.shards.table import boxes, cycle_weights, keypoint_lists, list_values
 
 # Taken over from the instances, then derived from them.
-KEPT = ["instance_id", "image_id", "image_hash", "group", "source", "source_split", "split", "box_x0", "box_y0", "box_x1", "box_y1"]
+KEPT = [
+    "instance_id",
+    "image_id",
+    "image_hash",
+    "group",
+    "source",
+    "source_split",
+    "split",
+    "box_x0",
+    "box_y0",
+    "box_x1",
+    "box_y1",
+]
 MEASURES = list(Measures.__dataclass_fields__)
 # What `measure` reads.
 COLUMNS = [
-    "image_width", "image_height", "model", "score", "visible_area", "spread", "cycle", "box_x0", "box_y0", "box_x1", "box_y1"
-]  # fmt: skip
-_READ = [*KEPT, "image_width", "image_height", "model", "template_hash", "score", "visible_area", "true_scale", *PER_VERTEX]
+    "image_width",
+    "image_height",
+    "model",
+    "score",
+    "visible_area",
+    "spread",
+    "cycle",
+    "box_x0",
+    "box_y0",
+    "box_x1",
+    "box_y1",
+]
+_READ = [
+    *KEPT,
+    "image_width",
+    "image_height",
+    "model",
+    "template_hash",
+    "score",
+    "visible_area",
+    "true_scale",
+    *PER_VERTEX,
+]
 # Rows of each partition that are encoded to see how large they become.
 SAMPLE = 256
 _RAW, _ENCODED, _DROPPED = b"dp3d.sample_raw", b"dp3d.sample_encoded", b"dp3d.dropped_vertices"
@@ -50,7 +83,8 @@ def write_index(path: Path, partition: Partition, num_vertices: int, trim: Trim)
 
 
 def index_table(table: pa.Table, num_vertices: int) -> pa.Table:
-    """The index of some instances: KEPT, the filters' measures, the hash of the content and the bytes of the raw row."""
+    """The index of some instances: KEPT, the filters' measures, the hash of the content and the bytes of the raw
+    row."""
     measures = measure(table)
     columns = {name: table.column(name) for name in KEPT}
     columns |= {name: pa.array(getattr(measures, name)) for name in MEASURES}
@@ -129,7 +163,9 @@ def measure(table: pa.Table) -> Measures:
     offsets, spread = list_values(table.column("spread"))
     counts = np.diff(offsets)
     row = np.repeat(np.arange(len(counts)), counts)
-    total, weight = (np.bincount(row, weights=values, minlength=len(counts)) for values in (spread, cycle_weights(table, offsets)))
+    total, weight = (
+        np.bincount(row, weights=values, minlength=len(counts)) for values in (spread, cycle_weights(table, offsets))
+    )
     side = np.maximum((box[:, 2:] - box[:, :2]).max(axis=1, initial=0), 1e-9)
     models = table.column("model")
     return Measures(
@@ -249,7 +285,9 @@ def rounded(table: pa.Table) -> pa.Table:
     for column in INSTANCE_COLUMNS:
         if column.step and column.name in table.column_names:
             position = table.schema.get_field_index(column.name)
-            table = table.set_column(position, table.schema.field(position), _rounded(table.column(column.name), column))
+            table = table.set_column(
+                position, table.schema.field(position), _rounded(table.column(column.name), column)
+            )
     return table
 
 
@@ -259,11 +297,14 @@ def _rounded(values: pa.ChunkedArray, column: Column) -> pa.Array:
         return lists
     offsets, flat = list_values(lists)
     nulls = lists.is_null() if lists.null_count else None
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(on_grid(flat, column.step)), type=column.type, mask=nulls)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets.astype(np.int32)), pa.array(on_grid(flat, column.step)), type=column.type, mask=nulls
+    )
 
 
 def content_hashes(table: pa.Table) -> list[str]:
-    """16 hex digits for each row: SHA-256 over template_hash, vertex_ids and the keypoints on their grid, little-endian."""
+    """16 hex digits for each row: SHA-256 over template_hash, vertex_ids and the keypoints on their grid,
+    little-endian."""
     offsets, ids, *axes = keypoint_lists(table)
     arrays = (ids.astype("<i4"), *(on_grid(axis, PIXEL_STEP) for axis in axes))
     lists = [memoryview(np.ascontiguousarray(values)).cast("B") for values in arrays]
@@ -280,6 +321,8 @@ def _digest(head, lists: list[memoryview], start: int, stop: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def raw_bytes(visible: np.ndarray, with_truth: np.ndarray, num_vertices: int, per_vertex: int = len(PER_VERTEX)) -> np.ndarray:
+def raw_bytes(
+    visible: np.ndarray, with_truth: np.ndarray, num_vertices: int, per_vertex: int = len(PER_VERTEX)
+) -> np.ndarray:
     """Bytes [N] of rows as uncompressed 4-byte numbers: their lists, and ROW_BYTES for the rest."""
     return ROW_BYTES + 4 * (per_vertex * visible.astype(np.int64) + 3 * num_vertices * with_truth.astype(np.int64))

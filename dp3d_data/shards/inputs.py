@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
 
 SHARDS = "shards"
-# Rows are read in partitions of about so many bytes, each of which tells how well it is encoded: other partitions, other shards.
+# Rows are read in partitions of about so many bytes, each of which tells how well it is encoded: other partitions,
+# other shards.
 PARTITION_BYTES = 96 << 20
 
 
@@ -82,7 +83,11 @@ class Input:
 
 def _of_shards(folder: Path, manifest: dict[str, Any]) -> Input:
     files = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
-    template = {"name": manifest["template"]["name"], "hash": manifest["template"]["hash"], "sha256": manifest["files"].get(TEMPLATE)}
+    template = {
+        "name": manifest["template"]["name"],
+        "hash": manifest["template"]["hash"],
+        "sha256": manifest["files"].get(TEMPLATE),
+    }
     counts = {"instances": sum(entry["instances"] for entry in manifest["shards"])}
     return Input(folder, SHARDS, manifest["recipe"], files, template, manifest.get("subset"), counts)
 
@@ -156,7 +161,10 @@ def partitions(inputs: Sequence[Input], partition_bytes: int | None = None) -> l
     limit = PARTITION_BYTES if partition_bytes is None else partition_bytes
     for path, digest in ((one.folder / name, digest) for one in inputs for name, digest in one.files.items()):
         with open_parquet(path) as file:
-            sizes = [(file.metadata.row_group(g).num_rows, file.metadata.row_group(g).total_byte_size) for g in range(file.num_row_groups)]
+            sizes = [
+                (file.metadata.row_group(g).num_rows, file.metadata.row_group(g).total_byte_size)
+                for g in range(file.num_row_groups)
+            ]
         first = 0
         for group, (count, size) in enumerate(sizes):
             if held and held + size > limit:

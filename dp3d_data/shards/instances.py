@@ -35,7 +35,8 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class Correspondence:
-    """Where vertex ids come from: the template they name and the model that found them ("truth" in a synthetic world)."""
+    """Where vertex ids come from: the template they name and the model that found them ("truth" in a synthetic
+    world)."""
 
     template: str
     template_hash: str
@@ -44,7 +45,8 @@ class Correspondence:
 
 @dataclass(frozen=True)
 class Camera:
-    """A known camera: matrix [3, 4] brings (x, y, z, 1) of the camera frame, template units, to (u w, v w, w) in image pixels."""
+    """A known camera: matrix [3, 4] brings (x, y, z, 1) of the camera frame, template units, to (u w, v w, w) in image
+    pixels."""
 
     kind: str
     matrix: Float[np.ndarray, "3 4"]
@@ -57,7 +59,10 @@ class Camera:
 
     @staticmethod
     def perspective(
-        focal: tuple[float, float], centre: tuple[float, float], unit: float = 1.0, origin: Float[np.ndarray, "3"] | None = None
+        focal: tuple[float, float],
+        centre: tuple[float, float],
+        unit: float = 1.0,
+        origin: Float[np.ndarray, "3"] | None = None,
     ) -> Camera:
         """(u, v) = focal * X[:2] / X[2] + centre of X = unit * (x, y, z) + origin, in any one length."""
         intrinsic = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])

@@ -1,4 +1,5 @@
-"""Whether shards are what the manifest says: files, hashes, schema, ids, finite values; every fault named with its file."""
+"""Whether shards are what the manifest says: files, hashes, schema, ids, finite values; every fault named with its
+file."""
 
 from __future__ import annotations
 
@@ -54,12 +55,15 @@ def verify(folder: str | Path) -> list[Fault]:
     seen = _Seen(manifest.get("settings", {}).get("together", "group"))
     for entry in manifest["shards"]:
         if entry["name"] not in damaged:
-            faults += [Fault(entry["name"], text) for text in shard_faults(folder / entry["name"], entry, manifest, seen)]
+            faults += [
+                Fault(entry["name"], text) for text in shard_faults(folder / entry["name"], entry, manifest, seen)
+            ]
     return faults + [Fault(MANIFEST, text) for text in _count_faults(manifest)]
 
 
 def require_files(folder: str | Path) -> None:
-    """Pass in silence if every file of a shard folder is there and what the manifest says, and no other; the content is not read.
+    """Pass in silence if every file of a shard folder is there and what the manifest says, and no other; the content is
+    not read.
 
     Raises:
         InputMissing: no finished shards here.
@@ -110,7 +114,9 @@ def _template_faults(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
         yield Fault(Path(error.path or TEMPLATE).name, error.what)
         return
     if template.content_hash != manifest["template"]["hash"]:
-        yield Fault(TEMPLATE, f"another template: {template.content_hash}, the manifest has {manifest['template']['hash']}")
+        yield Fault(
+            TEMPLATE, f"another template: {template.content_hash}, the manifest has {manifest['template']['hash']}"
+        )
     if len(basis.functions) != template.num_vertices or not np.isfinite(basis.functions).all():
         yield Fault(BASIS, f"not a finite basis of {template.num_vertices} vertices: {basis.functions.shape}")
 
@@ -121,7 +127,10 @@ def _count_faults(manifest: dict[str, Any]) -> Iterator[str]:
         entries = [entry for entry in manifest["shards"] if entry["split"] == name]
         found = sum(entry["instances"] for entry in entries)
         if (found, len(entries)) != (split["instances"], split["shards"]):
-            yield f"{name} has {split['instances']} instances in {split['shards']} shards, the shards listed {found} in {len(entries)}"
+            yield (
+                f"{name} has {split['instances']} instances in {split['shards']} shards, the shards listed {found} in"
+                f" {len(entries)}"
+            )
     kept, found = manifest["account"]["kept"], sum(entry["instances"] for entry in manifest["shards"])
     if kept != found:
         yield f"{kept} instances kept, the shards listed hold {found}"
@@ -176,7 +185,10 @@ def _group_faults(table: pa.Table, entry: dict[str, Any], manifest: dict[str, An
     if not faults and manifest["schema_version"] >= HASHED:
         wrong = [a != b for a, b in zip(table.column("content_hash").to_pylist(), content_hashes(table), strict=True)]
         if any(wrong):
-            yield f"instance {table.column('instance_id')[wrong.index(True)]}: its content is not what its content_hash says"
+            yield (
+                f"instance {table.column('instance_id')[wrong.index(True)]}: its content is not what its content_hash"
+                " says"
+            )
 
 
 def value_faults(table: pa.Table, num_vertices: int) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""What becomes of each instance: left out for a named reason, or kept under a name of its own in a split, a row group and a shard."""
+"""What becomes of each instance: left out for a named reason, or kept under a name of its own in a split, a row group
+and a shard."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class Decision:
 
 
 def decide(index: Index, filters: FilterConfig, rule: SplitRule) -> Decision:
-    """Filter, remove exact duplicates (same content, or same image content, each with the same box), and split the rest.
+    """Filter, remove exact duplicates (same content, or same image content, each with the same box), and split the
+    rest.
 
     Raises:
         UsageError: a given split tears apart what belongs together, or names an unknown split.
@@ -59,7 +61,9 @@ def decide(index: Index, filters: FilterConfig, rule: SplitRule) -> Decision:
         open_rows = np.array([reason is None for reason in reasons], dtype=bool)
         _leave_out(reasons, repeated(index.table.column(name), index.boxes, open_rows), DUPLICATE)
     kept = np.flatnonzero([reason is None for reason in reasons])
-    columns = {name: index.table.column(name).combine_chunks() for name in ("instance_id", "group", "image_hash", "source")}
+    columns = {
+        name: index.table.column(name).combine_chunks() for name in ("instance_id", "group", "image_hash", "source")
+    }
     groups = pc.coalesce(columns["group"], columns["image_hash"], columns["instance_id"])
     splits = np.full(len(index), -1)
     splits[kept] = assign_splits(
@@ -78,7 +82,9 @@ def _leave_out(reasons: list[str | None], rows: Bool[np.ndarray, "N"], reason: s
             reasons[row] = reason
 
 
-def repeated(keys: pa.ChunkedArray, boxes: Float[np.ndarray, "N 4"], among: Bool[np.ndarray, "N"]) -> Bool[np.ndarray, "N"]:
+def repeated(
+    keys: pa.ChunkedArray, boxes: Float[np.ndarray, "N 4"], among: Bool[np.ndarray, "N"]
+) -> Bool[np.ndarray, "N"]:
     """Which rows have the key and box of an earlier one, among some rows; a null key repeats nothing."""
     codes = keys.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(among & (codes >= 0))
@@ -153,7 +159,9 @@ class Layout:
     shards: tuple[PlannedShard, ...]
 
 
-def lay_out(splits: Int[np.ndarray, "N"], sizes: Int[np.ndarray, "N"], *, ratio: float, shard_bytes: int, seed: int) -> Layout:
+def lay_out(
+    splits: Int[np.ndarray, "N"], sizes: Int[np.ndarray, "N"], *, ratio: float, shard_bytes: int, seed: int
+) -> Layout:
     """Shuffle each split and cut it into row groups and shards.
 
     Args:

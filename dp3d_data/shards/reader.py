@@ -1,4 +1,5 @@
-"""Finished shards, in a folder or at an fsspec address: every file is checked against the manifest when it is first read."""
+"""Finished shards, in a folder or at an fsspec address: every file is checked against the manifest when it is first
+read."""
 
 from __future__ import annotations
 

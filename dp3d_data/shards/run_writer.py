@@ -1,4 +1,5 @@
-"""Writes a run chunk by chunk, so that it survives a kill and only one process at a time has it; and takes up its failed inputs again."""
+"""Writes a run chunk by chunk, so that it survives a kill and only one process at a time has it; and takes up its
+failed inputs again."""
 
 from __future__ import annotations
 
@@ -47,11 +48,13 @@ _CHUNK = re.compile(r"(instances|failures|rejects)-\d{5}\.parquet|\d{5}\.json|st
 class RunWriter:
     """Writes a run chunk by chunk; run.json comes last and marks the folder as complete.
 
-    Use: with RunWriter(folder, kind="extract", recipe=...) as writer: for each chunk not in writer.done, in any order and
-    from any number of processes: writer.commit(index, instances, failures, rejects, inputs); then writer.finish(...).
-    A chunk must be a function of its index alone; then the same inputs give the same bytes, whatever the workers.
+    Use: with RunWriter(folder, kind="extract", recipe=...) as writer: for each chunk not in writer.done, in any order
+    and from any number of processes: writer.commit(index, instances, failures, rejects, inputs); then
+    writer.finish(...). A chunk must be a function of its index alone; then the same inputs give the same bytes,
+    whatever the workers.
 
-    The writer holds the folder until it is finished, closed or forgotten; copies of it in worker processes only write chunks.
+    The writer holds the folder until it is finished, closed or forgotten; copies of it in worker processes only write
+    chunks.
 
     Args:
         folder: made where missing. An unfinished run of the same recipe is taken up again; one that never finished a
@@ -83,7 +86,9 @@ class RunWriter:
         if found not in (None, own):
             if self.complete or self.done:
                 got, expected = (f"{a} {b}" for a, b in (found, own))
-                raise RecipeMismatch("this folder holds the results of another recipe", got=got, expected=expected, path=self.folder)
+                raise RecipeMismatch(
+                    "this folder holds the results of another recipe", got=got, expected=expected, path=self.folder
+                )
             discard_run(self.folder)
         if self.complete:
             tidy(self.folder)
@@ -135,7 +140,10 @@ class RunWriter:
             instances: rows, or a batch of INSTANCE_SCHEMA.
         """
         rows = {"instances": instances, "rejects": rejects, "failures": failures}
-        tables = {name: one if isinstance(one, pa.RecordBatch) else rows_batch(one, SCHEMAS[name]) for name, one in rows.items()}
+        tables = {
+            name: one if isinstance(one, pa.RecordBatch) else rows_batch(one, SCHEMAS[name])
+            for name, one in rows.items()
+        }
         self.commit_tables(index, tables, inputs=inputs)
 
     def commit_tables(self, index: int, tables: dict[str, pa.Table | pa.RecordBatch], *, inputs: int) -> None:
@@ -153,7 +161,11 @@ class RunWriter:
 
     def _require_own(self) -> None:
         if found_run(self.folder) != (self.kind, self.recipe) or self.complete:
-            raise RecipeMismatch("this folder was given to another run meanwhile", expected=f"{self.kind} {self.recipe}", path=self.folder)
+            raise RecipeMismatch(
+                "this folder was given to another run meanwhile",
+                expected=f"{self.kind} {self.recipe}",
+                path=self.folder,
+            )
 
     def finish(
         self,
@@ -164,7 +176,8 @@ class RunWriter:
         extra: dict[str, Any] | None = None,
         chunks: int | None = None,
     ) -> Run:
-        """Gather failures and rejects, store the template, write run.json, drop the traces of the chunks, let go of the folder.
+        """Gather failures and rejects, store the template, write run.json, drop the traces of the chunks, let go of the
+        folder.
 
         Args:
             template: stored as template.npz; None where only vertex ids are known.
@@ -180,7 +193,10 @@ class RunWriter:
         self._require_own()
         done = sorted(self.done)
         if done != list(range(len(done) if chunks is None else chunks)):
-            got, hint = f"{len(done)} parts: {str(done)[:60]}", "run the same command again: it makes the parts that are missing"
+            got, hint = (
+                f"{len(done)} parts: {str(done)[:60]}",
+                "run the same command again: it makes the parts that are missing",
+            )
             raise Unaccounted("parts of this run are missing", got=got, expected=chunks, hint=hint, path=self.folder)
         counts, names = dict.fromkeys(COUNTS, 0), ["failures.parquet", "rejects.parquet"]
         for index in done:
@@ -200,7 +216,9 @@ class RunWriter:
             "config": config,
             "counts": counts,
             "schema_version": SCHEMA_VERSION,
-            "template": None if template is None else {"file": TEMPLATE, "name": template.name, "hash": template.content_hash},
+            "template": None
+            if template is None
+            else {"file": TEMPLATE, "name": template.name, "hash": template.content_hash},
             "files": {name: file_digest(self.folder / name) for name in names},
             "extra": extra or {},
         }
@@ -285,7 +303,9 @@ def failed_in(folder: Path, index: int) -> set[str]:
     return set(read_table(chunk_path(folder, "failures", index))["image_id"].to_pylist())
 
 
-def amend(writer: RunWriter, index: int, names: Sequence[str], retried: set[str], rows: dict[str, list[dict[str, Any]]]) -> None:
+def amend(
+    writer: RunWriter, index: int, names: Sequence[str], retried: set[str], rows: dict[str, list[dict[str, Any]]]
+) -> None:
     """Write a chunk anew with other rows for the inputs that were tried again.
 
     Args:
@@ -294,7 +314,9 @@ def amend(writer: RunWriter, index: int, names: Sequence[str], retried: set[str]
         rows: new rows of "instances", "rejects" and "failures".
     """
     old = {name: read_table(path) for name, path in chunk_files(writer.folder, index).items()}
-    tables = {name: _merged(table, rows_batch(rows[name], SCHEMAS[name]), names, retried) for name, table in old.items()}
+    tables = {
+        name: _merged(table, rows_batch(rows[name], SCHEMAS[name]), names, retried) for name, table in old.items()
+    }
     writer.commit_tables(index, tables, inputs=len(names))
 
 

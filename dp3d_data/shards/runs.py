@@ -54,8 +54,14 @@ class Run:
         folder = Path(folder)
         if not (folder / MARKER).is_file():
             unfinished = (folder / CHUNKS).is_dir()
-            what = "this run was not finished" if unfinished else "no run.json here, so this is no folder of extract, synth or project"
-            hint = "run the same command again: it goes on where it stopped" if unfinished else "dp3d-data extract --help"
+            what = (
+                "this run was not finished"
+                if unfinished
+                else "no run.json here, so this is no folder of extract, synth or project"
+            )
+            hint = (
+                "run the same command again: it goes on where it stopped" if unfinished else "dp3d-data extract --help"
+            )
             raise InputMissing(what, path=folder, hint=hint)
         return Run(folder, read_marker(folder / MARKER))
 
@@ -86,7 +92,9 @@ class Run:
         """
         for path in self.instance_files:
             table = self.table(path.name, columns)
-            wanted = INSTANCE_SCHEMA if columns is None else pa.schema([INSTANCE_SCHEMA.field(name) for name in columns])
+            wanted = (
+                INSTANCE_SCHEMA if columns is None else pa.schema([INSTANCE_SCHEMA.field(name) for name in columns])
+            )
             problem = schema_problem(table.schema, wanted)
             if problem:
                 raise ShardError("not a table of instances", got=problem, path=path)
@@ -164,7 +172,8 @@ def read_marker(path: Path) -> dict[str, Any]:
 
     Raises:
         InputMissing: no such file.
-        ShardError: damaged, of another schema version, with keys missing or wrong, or with names that lead out of the folder.
+        ShardError: damaged, of another schema version, with keys missing or wrong, or with names that lead out of the
+            folder.
     """
     version = read_json(path, "run.json").get("schema_version")
     if version not in READABLE:
@@ -221,7 +230,9 @@ def marker_path(folder: Path, index: int) -> Path:
 
 def chunk_files(folder: Path, index: int) -> dict[str, Path]:
     """The tables of a chunk, failures last."""
-    return {"instances": instance_path(folder, index)} | {name: chunk_path(folder, name, index) for name in ("rejects", "failures")}
+    return {"instances": instance_path(folder, index)} | {
+        name: chunk_path(folder, name, index) for name in ("rejects", "failures")
+    }
 
 
 def mark_chunk(folder: Path, index: int, counts: Mapping[str, int]) -> None:
@@ -262,5 +273,9 @@ def changed_images(table: pa.Table, images: Mapping[str, str | Path | None]) -> 
         images: where each image lies now; one that is elsewhere than in a local file is not looked at.
     """
     pairs = dict(zip(table["image_id"].to_pylist(), table["image_hash"].to_pylist(), strict=True))
-    known = {name: (Path(path), digest) for name, digest in pairs.items() if digest is not None and (path := images.get(name)) is not None}
+    known = {
+        name: (Path(path), digest)
+        for name, digest in pairs.items()
+        if digest is not None and (path := images.get(name)) is not None
+    }
     return [name for name, (path, digest) in known.items() if path.is_file() and file_digest(path) != digest]

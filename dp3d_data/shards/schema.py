@@ -73,55 +73,146 @@ INSTANCE_COLUMNS = (
     Column("instance_id", _STRING, "Unique name of the instance."),
     Column("image_id", _STRING, "Name of the image inside its source."),
     Column("image_path", _STRING, "Where the image was read; null where no image was made.", nullable=True),
-    Column("image_hash", _STRING, "SHA-256 of the image file's bytes, hex; null where no image was made.", nullable=True),
+    Column(
+        "image_hash", _STRING, "SHA-256 of the image file's bytes, hex; null where no image was made.", nullable=True
+    ),
     Column("image_width", _INT, "Width of the image.", "pixels"),
     Column("image_height", _INT, "Height of the image.", "pixels"),
     Column("source", _STRING, "Kind of source: folder, synth, ...", encoding=_DICTIONARY),
     Column("category", _STRING, "Category of the object.", encoding=_DICTIONARY),
     Column("template", _STRING, "Name of the template whose vertices the ids are.", encoding=_DICTIONARY),
-    Column("template_hash", _STRING, "Content hash of the template: 16 hex digits of SHA-256 over vertices and faces.",
-           encoding=_DICTIONARY),
-    Column("model", _STRING, "Network that made the correspondences; \"truth\" for a synthetic world.", encoding=_DICTIONARY),
-    Column("group", _STRING, "What stays on one side of a split: video, breed, subject; null where unknown.", nullable=True,
-           encoding=_DICTIONARY),
-    Column("source_split", _STRING, "Side that the source itself gives; null where it gives none.", nullable=True,
-           encoding=_DICTIONARY),
-    Column("source_dataset", _STRING, "Where the source says that the image comes from, such as \"mpii 17\" of UP-3D; null where "
-           "it says nothing.", nullable=True, encoding=_DICTIONARY),
-    Column("source_quality", _STRING, "What the source says of how good its annotation is; null where it says nothing.",
-           nullable=True, encoding=_DICTIONARY),
+    Column(
+        "template_hash",
+        _STRING,
+        "Content hash of the template: 16 hex digits of SHA-256 over vertices and faces.",
+        encoding=_DICTIONARY,
+    ),
+    Column(
+        "model", _STRING, 'Network that made the correspondences; "truth" for a synthetic world.', encoding=_DICTIONARY
+    ),
+    Column(
+        "group",
+        _STRING,
+        "What stays on one side of a split: video, breed, subject; null where unknown.",
+        nullable=True,
+        encoding=_DICTIONARY,
+    ),
+    Column(
+        "source_split",
+        _STRING,
+        "Side that the source itself gives; null where it gives none.",
+        nullable=True,
+        encoding=_DICTIONARY,
+    ),
+    Column(
+        "source_dataset",
+        _STRING,
+        'Where the source says that the image comes from, such as "mpii 17" of UP-3D; null where it says nothing.',
+        nullable=True,
+        encoding=_DICTIONARY,
+    ),
+    Column(
+        "source_quality",
+        _STRING,
+        "What the source says of how good its annotation is; null where it says nothing.",
+        nullable=True,
+        encoding=_DICTIONARY,
+    ),
     Column("split", _STRING, "Side of the split; null until shards are built.", nullable=True, encoding=_DICTIONARY),
-    Column("content_hash", _STRING, "16 hex digits of SHA-256 over template_hash, vertex_ids and keypoints as stored; "
-           "null until shards are built.", nullable=True),
+    Column(
+        "content_hash",
+        _STRING,
+        "16 hex digits of SHA-256 over template_hash, vertex_ids and keypoints as stored; null until shards are built.",
+        nullable=True,
+    ),
     Column("box_x0", _FLOAT, "Left edge of the box.", "image pixels"),
     Column("box_y0", _FLOAT, "Top edge of the box.", "image pixels"),
     Column("box_x1", _FLOAT, "Right edge of the box.", "image pixels"),
     Column("box_y1", _FLOAT, "Bottom edge of the box.", "image pixels"),
     Column("score", _FLOAT, "Score of the detection; 1 where the box was given.", "0..1"),
     Column("mask_area", _INT, "Number of pixels of the object; null where no mask was made.", "pixels", nullable=True),
-    Column("mask", _STRING, "The object's pixels, as COCO's run-length text of an image of this size; null where no mask was made.",
-           nullable=True),
+    Column(
+        "mask",
+        _STRING,
+        "The object's pixels, as COCO's run-length text of an image of this size; null where no mask was made.",
+        nullable=True,
+    ),
     Column("visible_area", _FLOAT, "Visible share of the template's surface area.", "0..1"),
-    Column("visible_area_posed", _FLOAT, "Visible share of the posed surface's own area; null where the shape is unknown.",
-           "0..1", nullable=True),
-    Column("camera_kind", _STRING, "Kind of the known camera: orthographic or perspective; null where unknown.", nullable=True,
-           encoding=_DICTIONARY),
-    Column("camera_matrix", _FLOATS, "Projection P [3, 4], row by row: P @ (x, y, z, 1) of a true vertex is (u w, v w, w) with "
-           "(u, v) in the image; null where unknown.", "image pixels from template units", nullable=True, encoding=_SPLIT),
-    Column("vertex_ids", _INTS, "Visible template vertices, ascending; all other vertices are invisible.", encoding=_DELTA),
-    Column("keypoints_x", _FLOATS, "x of the mean pixel of each visible vertex.", _PIXELS, encoding=_SPLIT, step=PIXEL_STEP),
-    Column("keypoints_y", _FLOATS, "y of the mean pixel of each visible vertex.", _PIXELS, encoding=_SPLIT, step=PIXEL_STEP),
+    Column(
+        "visible_area_posed",
+        _FLOAT,
+        "Visible share of the posed surface's own area; null where the shape is unknown.",
+        "0..1",
+        nullable=True,
+    ),
+    Column(
+        "camera_kind",
+        _STRING,
+        "Kind of the known camera: orthographic or perspective; null where unknown.",
+        nullable=True,
+        encoding=_DICTIONARY,
+    ),
+    Column(
+        "camera_matrix",
+        _FLOATS,
+        "Projection P [3, 4], row by row: P @ (x, y, z, 1) of a true vertex is (u w, v w, w) with "
+        "(u, v) in the image; null where unknown.",
+        "image pixels from template units",
+        nullable=True,
+        encoding=_SPLIT,
+    ),
+    Column(
+        "vertex_ids", _INTS, "Visible template vertices, ascending; all other vertices are invisible.", encoding=_DELTA
+    ),
+    Column(
+        "keypoints_x", _FLOATS, "x of the mean pixel of each visible vertex.", _PIXELS, encoding=_SPLIT, step=PIXEL_STEP
+    ),
+    Column(
+        "keypoints_y", _FLOATS, "y of the mean pixel of each visible vertex.", _PIXELS, encoding=_SPLIT, step=PIXEL_STEP
+    ),
     Column("pixel_counts", _INTS, "Number of pixels matched to each visible vertex.", "pixels", encoding=_DICTIONARY),
-    Column("spread", _FLOATS, "Root mean square distance of these pixels to their mean.", "image pixels", encoding=_SPLIT,
-           step=PIXEL_STEP),
-    Column("confidence", _FLOATS, "How sure the network is of each visible vertex; null where it does not say.", "0..1",
-           nullable=True, encoding=_SPLIT, step=PIXEL_STEP / 4),
-    Column("cycle", _FLOATS, "Mean forward-backward weight (pixel, vertex, pixel) of these pixels; null where no embeddings were compared.",
-           "0..1", nullable=True, encoding=_SPLIT, step=PIXEL_STEP / 4),
-    Column("true_vertices", _FLOATS, "True position of every template vertex, x0 y0 z0 x1 ...; null where unknown.",
-           "template units, camera frame: x right, y down, z away from the viewer", nullable=True, encoding=_SPLIT, step=TRUTH_STEP),
-    Column("true_scale", _FLOAT, "True scale of the orthographic projection; null where unknown.",
-           "image pixels per template unit", nullable=True),
+    Column(
+        "spread",
+        _FLOATS,
+        "Root mean square distance of these pixels to their mean.",
+        "image pixels",
+        encoding=_SPLIT,
+        step=PIXEL_STEP,
+    ),
+    Column(
+        "confidence",
+        _FLOATS,
+        "How sure the network is of each visible vertex; null where it does not say.",
+        "0..1",
+        nullable=True,
+        encoding=_SPLIT,
+        step=PIXEL_STEP / 4,
+    ),
+    Column(
+        "cycle",
+        _FLOATS,
+        "Mean forward-backward weight (pixel, vertex, pixel) of these pixels; null where no embeddings were compared.",
+        "0..1",
+        nullable=True,
+        encoding=_SPLIT,
+        step=PIXEL_STEP / 4,
+    ),
+    Column(
+        "true_vertices",
+        _FLOATS,
+        "True position of every template vertex, x0 y0 z0 x1 ...; null where unknown.",
+        "template units, camera frame: x right, y down, z away from the viewer",
+        nullable=True,
+        encoding=_SPLIT,
+        step=TRUTH_STEP,
+    ),
+    Column(
+        "true_scale",
+        _FLOAT,
+        "True scale of the orthographic projection; null where unknown.",
+        "image pixels per template unit",
+        nullable=True,
+    ),
     Column("true_unit", _FLOAT, "Length of one template unit; null where unknown.", "metres", nullable=True),
 )
 
@@ -136,7 +227,7 @@ FAILURE_COLUMNS = (
 REJECT_COLUMNS = (
     Column("instance_id", _STRING, "Name of the instance that was left out."),
     Column("image_id", _STRING, "Name of its image."),
-    Column("reason", _STRING, "Named reason, for example \"few vertices\".", encoding=_DICTIONARY),
+    Column("reason", _STRING, 'Named reason, for example "few vertices".', encoding=_DICTIONARY),
     Column("value", pa.float64(), "The measured value that decided; null where the reason has none.", nullable=True),
 )
 
@@ -177,12 +268,17 @@ def schema_problem(found: pa.Schema, expected: pa.Schema) -> str | None:
     if extra:
         return "unknown columns: " + ", ".join(extra)
     pairs = [(field, found.field(field.name)) for field in expected if field.name in found.names]
-    wrong = [f"{field.name} is {other.type}, not {field.type}" for field, other in pairs if not _same_type(field.type, other.type)]
+    wrong = [
+        f"{field.name} is {other.type}, not {field.type}"
+        for field, other in pairs
+        if not _same_type(field.type, other.type)
+    ]
     return "; ".join(wrong) or None
 
 
 def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
-    """Whether two columns hold the same values: lists of older versions allow null entries, though none was ever written."""
+    """Whether two columns hold the same values: lists of older versions allow null entries, though none was ever
+    written."""
     if pa.types.is_list(one) and pa.types.is_list(other):
         return one.value_type == other.value_type
     return one == other

@@ -46,7 +46,9 @@ class SplitRule:
     def __post_init__(self) -> None:
         if self.train + self.test > 1 + 1e-9:
             expected = "at most 1 together; the rest is for validation"
-            raise UsageError("the shares of the split exceed the whole", got=f"{self.train} + {self.test}", expected=expected)
+            raise UsageError(
+                "the shares of the split exceed the whole", got=f"{self.train} + {self.test}", expected=expected
+            )
 
 
 def read_split_list(path: str | Path) -> dict[str, str]:
@@ -64,14 +66,19 @@ def read_split_list(path: str | Path) -> dict[str, str]:
         at = max(line.rfind("\t"), line.rfind(","))
         name, split = line[:at].strip(), line[at + 1 :].strip().lower()
         if at < 0 or not name or split not in SPLITS:
-            raise InputCorrupt(f"line {number} names no side", got=line, expected="name,train or name,val or name,test", path=path)
+            raise InputCorrupt(
+                f"line {number} names no side", got=line, expected="name,train or name,val or name,test", path=path
+            )
         if listed.setdefault(name, split) != split:
-            raise InputCorrupt(f"line {number} puts a name on a second side", got=line, expected=f"{name},{listed[name]}", path=path)
+            raise InputCorrupt(
+                f"line {number} puts a name on a second side", got=line, expected=f"{name},{listed[name]}", path=path
+            )
     return listed
 
 
 def given_splits(rule: SplitRule, table: pa.Table) -> pa.Array | None:
-    """The split of each row of an index that the rule takes as given, null where there is none; None where it takes none.
+    """The split of each row of an index that the rule takes as given, null where there is none; None where it takes
+    none.
 
     Raises:
         UsageError: the source names a split that is none of ours.
@@ -82,12 +89,16 @@ def given_splits(rule: SplitRule, table: pa.Table) -> pa.Array | None:
         listed = rule.listed or {}
         keys, splits = pa.array(list(listed), pa.string()), pa.array(list(listed.values()), pa.string())
         columns = (table.column(name) for name in ("instance_id", "image_id", "group"))
-        return _one(pc.coalesce(*(pc.take(splits, pc.index_in(column, value_set=keys, skip_nulls=True)) for column in columns)))
+        return _one(
+            pc.coalesce(*(pc.take(splits, pc.index_in(column, value_set=keys, skip_nulls=True)) for column in columns))
+        )
     given = _one(table.column("source_split" if rule.by == "official" else "split"))
     strange = sorted(set(given.unique().to_pylist()) - {*SPLITS, None})
     if strange:
         hint = "divide them by ratio, or by a list of your own: dp3d-data build-shards --split-list FILE"
-        raise UsageError("the source names an unknown side of its split", got=strange[0], expected=", ".join(SPLITS), hint=hint)
+        raise UsageError(
+            "the source names an unknown side of its split", got=strange[0], expected=", ".join(SPLITS), hint=hint
+        )
     return given
 
 
@@ -127,9 +138,9 @@ def assign_splits(
 ) -> Int[np.ndarray, "N"]:
     """The split of each instance, as a number in SPLITS.
 
-    A component (see components) with a given split takes it. The others are ordered by a hash of seed and name, apart for
-    each source; they go to "test", then to "val", until these have their shares of the source's instances. A source with
-    two components or more has one on each of "train" and "val", unless their ratio is 0 or 1.
+    A component (see components) with a given split takes it. The others are ordered by a hash of seed and name, apart
+    for each source; they go to "test", then to "val", until these have their shares of the source's instances. A source
+    with two components or more has one on each of "train" and "val", unless their ratio is 0 or 1.
 
     Args:
         groups: group of each instance; the image's hash or the instance's own name where it has no other.
@@ -143,7 +154,9 @@ def assign_splits(
     member, names = components(groups, images)
     split = np.full(len(names), -1)
     if given is not None:
-        _take_given(split, member, names, _one(given if isinstance(given, pa.Array) else pa.array(given, pa.string())), rule)
+        _take_given(
+            split, member, names, _one(given if isinstance(given, pa.Array) else pa.array(given, pa.string())), rule
+        )
     sizes = np.bincount(member, minlength=len(names))
     source, _ = _codes(sources)
     first = np.full(len(names), len(member))
@@ -164,7 +177,9 @@ def _take_given(split: np.ndarray, member: np.ndarray, names: list[str], given: 
         got = f"{name!r} on {SPLITS[code[torn[0]]]} and on {SPLITS[split[member[torn[0]]]]}"
         image = ", or keep images together alone: --set together=image" if rule.together == "group" else ""
         hint = f"divide anew: --split ratio{image}"
-        raise UsageError("the given split tears apart what belongs together", got=got, expected="one side for each group", hint=hint)
+        raise UsageError(
+            "the given split tears apart what belongs together", got=got, expected="one side for each group", hint=hint
+        )
 
 
 def _divide(split: np.ndarray, free: np.ndarray, sizes: np.ndarray, names: list[str], rule: SplitRule) -> None:
@@ -180,6 +195,11 @@ def _divide(split: np.ndarray, free: np.ndarray, sizes: np.ndarray, names: list[
         if chosen != TRAIN:
             taken[chosen] += size
     rest = [code for code in order if SPLITS[split[code]] != TEST]
-    if len(rest) > 1 and rule.train > 0 and rule.train + rule.test < 1 and len({int(split[code]) for code in rest}) == 1:
+    if (
+        len(rest) > 1
+        and rule.train > 0
+        and rule.train + rule.test < 1
+        and len({int(split[code]) for code in rest}) == 1
+    ):
         smallest = min(rest, key=lambda code: int(sizes[code]))
         split[smallest] = SPLITS.index(VAL if SPLITS[split[smallest]] == TRAIN else TRAIN)

@@ -109,7 +109,8 @@ class Statistics:
 
 
 def keypoint_radii(table: pa.Table) -> Float[np.ndarray, "N"]:
-    """Root mean square distance of each instance's visible keypoints to their mean, image pixels; 0 without keypoints."""
+    """Root mean square distance of each instance's visible keypoints to their mean, image pixels; 0 without
+    keypoints."""
     offsets, _, *axes = keypoint_lists(table)
     counts = np.diff(offsets)
     row = np.repeat(np.arange(len(counts)), counts)

@@ -259,8 +259,8 @@ def _intrinsics(table: pa.Table) -> Float[np.ndarray, "N 4"]:
 def intrinsics_of(projection: Float[np.ndarray, "n 3 4"]) -> Float[np.ndarray, "n 4"]:
     """fx, fy, cx, cy of pinholes P = K [A | t], A any rotation times any scale; NaN where P is none, or has skew.
 
-    With M = P[:, :3], M M^T = s^2 K K^T, whose last entry is s^2 and whose triangular root is K: the RQ decomposition in
-    closed form.
+    With M = P[:, :3], M M^T = s^2 K K^T, whose last entry is s^2 and whose triangular root is K: the RQ decomposition
+    in closed form.
     """
     gram = projection[:, :, :3] @ projection[:, :, :3].transpose(0, 2, 1)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -18,15 +18,36 @@ PHOTO_SHARE = 0.5
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 GROUNDS = (
-    (0.25, 0.38, 0.14), (0.36, 0.46, 0.20), (0.45, 0.42, 0.24), (0.55, 0.48, 0.36), (0.72, 0.64, 0.50),
-    (0.42, 0.40, 0.38), (0.60, 0.59, 0.57), (0.88, 0.89, 0.92), (0.30, 0.23, 0.16), (0.50, 0.35, 0.22), (0.18, 0.28, 0.12),
-)  # fmt: skip
+    (0.25, 0.38, 0.14),
+    (0.36, 0.46, 0.20),
+    (0.45, 0.42, 0.24),
+    (0.55, 0.48, 0.36),
+    (0.72, 0.64, 0.50),
+    (0.42, 0.40, 0.38),
+    (0.60, 0.59, 0.57),
+    (0.88, 0.89, 0.92),
+    (0.30, 0.23, 0.16),
+    (0.50, 0.35, 0.22),
+    (0.18, 0.28, 0.12),
+)
 FLOORS = (
-    (0.55, 0.38, 0.22), (0.70, 0.55, 0.38), (0.35, 0.22, 0.14), (0.75, 0.73, 0.70), (0.45, 0.45, 0.47), (0.6, 0.3, 0.25), (0.3, 0.35, 0.5),
-)  # fmt: skip
+    (0.55, 0.38, 0.22),
+    (0.70, 0.55, 0.38),
+    (0.35, 0.22, 0.14),
+    (0.75, 0.73, 0.70),
+    (0.45, 0.45, 0.47),
+    (0.6, 0.3, 0.25),
+    (0.3, 0.35, 0.5),
+)
 WALLS = (
-    (0.85, 0.82, 0.76), (0.72, 0.76, 0.78), (0.60, 0.62, 0.55), (0.80, 0.70, 0.60), (0.45, 0.48, 0.55), (0.9, 0.9, 0.9), (0.35, 0.3, 0.3),
-)  # fmt: skip
+    (0.85, 0.82, 0.76),
+    (0.72, 0.76, 0.78),
+    (0.60, 0.62, 0.55),
+    (0.80, 0.70, 0.60),
+    (0.45, 0.48, 0.55),
+    (0.9, 0.9, 0.9),
+    (0.35, 0.3, 0.3),
+)
 SKIES = ((0.55, 0.70, 0.92), (0.80, 0.86, 0.92), (0.70, 0.72, 0.75), (0.92, 0.85, 0.78), (0.40, 0.55, 0.80))
 
 
@@ -43,7 +64,9 @@ def photo_paths(folder: str) -> tuple[Path, ...]:
         raise InputMissing("no such folder of backgrounds", path=folder)
     paths = tuple(sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES))
     if not paths:
-        raise NothingToDo("no photographs in the folder of backgrounds", got=folder, expected=", ".join(sorted(SUFFIXES)))
+        raise NothingToDo(
+            "no photographs in the folder of backgrounds", got=folder, expected=", ".join(sorted(SUFFIXES))
+        )
     return paths
 
 
@@ -54,7 +77,9 @@ def random_background(rng: np.random.Generator, size: int, elevation: float, fol
         if photo is not None:
             return photo
     kind = rng.choice(("outdoors", "indoors", "texture", "plain"), p=(0.5, 0.28, 0.14, 0.08))
-    picture = {"outdoors": outdoors, "indoors": indoors, "texture": texture, "plain": plain}[str(kind)](rng, size, elevation)
+    picture = {"outdoors": outdoors, "indoors": indoors, "texture": texture, "plain": plain}[str(kind)](
+        rng, size, elevation
+    )
     blur = rng.choice([0.0, rng.uniform(0.3, 1.2), rng.uniform(1, 5)], p=[0.3, 0.35, 0.35]) * size / 256
     return blurred(picture, blur)
 
@@ -68,7 +93,9 @@ def photo_crop(rng: np.random.Generator, size: int, paths: tuple[Path, ...]) -> 
             image.draft("RGB", (2 * size, 2 * size))
             side = max(int(part * min(image.size)), 1)
             left, top = (int(p * (extent - side)) for p, extent in zip(place, image.size, strict=True))
-            crop = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
+            crop = image.convert("RGB").resize(
+                (size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side)
+            )
     except (InputMissing, InputCorrupt):
         return None
     picture = np.asarray(crop, dtype=np.float32) / 255
@@ -100,7 +127,9 @@ def outdoors(rng: np.random.Generator, size: int, elevation: float) -> Picture:
 def _skyline(rng: np.random.Generator, picture: Picture, horizon: int) -> None:
     """Trees, hedges or hills between sky and ground."""
     size = len(picture)
-    colour = np.array(rng.choice([(0.12, 0.2, 0.08), (0.25, 0.3, 0.15), (0.35, 0.38, 0.4), (0.3, 0.22, 0.15), (0.2, 0.28, 0.25)]))
+    colour = np.array(
+        rng.choice([(0.12, 0.2, 0.08), (0.25, 0.3, 0.15), (0.35, 0.38, 0.4), (0.3, 0.22, 0.15), (0.2, 0.28, 0.25)])
+    )
     outline = pixel_octaves(rng, 2, size, 2, 5, aspect=0.04 * size)[0] if rng.random() < 0.7 else np.zeros(size)
     height = size * rng.uniform(0.05, 0.6)
     top = horizon - height * (1 + 0.5 * outline)
@@ -152,7 +181,9 @@ def texture(rng: np.random.Generator, size: int, elevation: float) -> Picture:
     """Coloured noise of many scales."""
     mix = rng.normal(0, 0.2, (3, 1)) + rng.normal(0, 0.07, (3, 3))
     fields = [pixel_octaves(rng, size, size, rng.uniform(2, 20), 4, fade=rng.uniform(0.4, 0.95)) for _ in range(3)]
-    picture = np.clip(rng.uniform(0.15, 0.85) + rng.normal(0, 0.1, 3) + np.stack(fields, axis=2) @ mix, 0, 1).astype(np.float32)
+    picture = np.clip(rng.uniform(0.15, 0.85) + rng.normal(0, 0.1, 3) + np.stack(fields, axis=2) @ mix, 0, 1).astype(
+        np.float32
+    )
     paint_shapes(rng, picture, int(rng.integers(0, 12)), smallest=0.05, largest=0.6)
     return picture
 
@@ -166,7 +197,8 @@ def plain(rng: np.random.Generator, size: int, elevation: float) -> Picture:
 
 
 def cast_shadow(picture: Picture, points: Float[np.ndarray, "K 2"], strength: float, radius: float) -> Picture:
-    """Darken the ground where the animal's shadow falls: `points` are its vertices along the sun on the ground, pixels."""
+    """Darken the ground where the animal's shadow falls: `points` are its vertices along the sun on the ground,
+    pixels."""
     size = len(picture)
     low = 64
     cells = np.floor(points * low / size).astype(int)

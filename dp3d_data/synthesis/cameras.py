@@ -34,7 +34,8 @@ class Camera:
 
 
 def view_rotation(azimuth: float, elevation: float, roll: float) -> Float[np.ndarray, "3 3"]:
-    """camera_from_template of a viewer at an azimuth (0 before the nose, towards the left side), elevation and roll, radians.
+    """camera_from_template of a viewer at an azimuth (0 before the nose, towards the left side), elevation and roll,
+    radians.
 
     Template axes: x forward, y left, z up. Camera axes: x right, y down, z away from the viewer.
     """
@@ -48,7 +49,8 @@ def view_rotation(azimuth: float, elevation: float, roll: float) -> Float[np.nda
 def random_view(rng: np.random.Generator) -> tuple[Float[np.ndarray, "3 3"], tuple[float, float]]:
     """Where the viewer stands, as view_rotation, and the azimuth (-pi..pi) and elevation of it.
 
-    A third see the animal from any side, a third from its flank, a third from before, half of these as a person who stands near it.
+    A third see the animal from any side, a third from its flank, a third from before, half of these as a person who
+    stands near it.
     """
     kind = rng.choice(("any", "flank", "front"), p=(0.32, 0.33, 0.35))
     low, mode, high = np.deg2rad([-10, 8, 45])

@@ -92,8 +92,14 @@ def random_gear(rng: np.random.Generator) -> tuple[Band, ...]:
         "none": (),
         "collar": (collar,),
         "scarf": (Band("neck", -0.1, rng.uniform(0.4, 0.7), colour),),
-        "harness": (Band("trunk", chest, chest + rng.uniform(0.03, 0.09), colour), Band("neck", -0.15, rng.uniform(0, 0.15), colour)),
-        "garment": (Band("trunk", rng.uniform(0.05, 0.5), 1.2, colour), Band("neck", -0.2, rng.uniform(0, 0.3), colour)),
+        "harness": (
+            Band("trunk", chest, chest + rng.uniform(0.03, 0.09), colour),
+            Band("neck", -0.15, rng.uniform(0, 0.15), colour),
+        ),
+        "garment": (
+            Band("trunk", rng.uniform(0.05, 0.5), 1.2, colour),
+            Band("neck", -0.2, rng.uniform(0, 0.3), colour),
+        ),
     }[str(kind)]
 
 
@@ -104,8 +110,8 @@ PLACES = ("low", "tips", "face", "back", "ears", "mouth", "neck", "trunk")
 class BodyMap:
     """Where patterns of coats lie on a template: one value 0..1 for each vertex.
 
-    low: towards the belly; tips: towards the paws; face: muzzle; back: saddle; nose, eyes: dark skin; ears; mouth: its inside.
-    neck, trunk: from the chest to the head and from the hips to the chest, -9 on other parts.
+    low: towards the belly; tips: towards the paws; face: muzzle; back: saddle; nose, eyes: dark skin; ears; mouth: its
+    inside. neck, trunk: from the chest to the head and from the hips to the chest, -9 on other parts.
     """
 
     low: Float[np.ndarray, "K"]
@@ -147,7 +153,9 @@ def body_map(template: Template) -> BodyMap:
         ears=share.get("ear", none),
         mouth=share.get("jaw", none) * np.clip(2 * vertex_normals(points, template.faces)[:, 2], 0, 1),
         neck=np.where(legs + share.get("ear", none) + share.get("tail", none) < 0.5, _along_neck(template), -9),
-        trunk=np.where(trunk > 0.5, (points[:, 0] - points[trunk > 0.5, 0].min(initial=9)) / np.ptp(points[trunk > 0.5, 0]), -9)
+        trunk=np.where(
+            trunk > 0.5, (points[:, 0] - points[trunk > 0.5, 0].min(initial=9)) / np.ptp(points[trunk > 0.5, 0]), -9
+        )
         if (trunk > 0.5).any()
         else none - 9,
         nose=nose,
@@ -175,7 +183,9 @@ def _eyes(muzzle: np.ndarray, nose: np.ndarray) -> Float[np.ndarray, "2 3"]:
     return np.array([muzzle[np.argmin(np.linalg.norm(muzzle - place, axis=1))] for place in np.array(wanted)])
 
 
-def coat_colours(coat: Coat, body: BodyMap, points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 8"]) -> Float[np.ndarray, "N 3"]:
+def coat_colours(
+    coat: Coat, body: BodyMap, points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 8"]
+) -> Float[np.ndarray, "N 3"]:
     """Colours RGB 0..1 of points of the rest template, with their places interpolated from BodyMap.stacked."""
     base, second, light = coat.colours
     low, tips, face, back, ears, mouth, neck, trunk = places.T
@@ -203,10 +213,14 @@ def _marked(coat, body: BodyMap, points, places, blur, lightness, darkness) -> t
         lightness = np.maximum(lightness, _step(tips - 1 + size["socks"] + ragged, 8.0))
     if "chest" in size:
         low = (np.maximum(trunk, 1.1 * (neck > -0.6)) - 0.75) * (points[:, 2] < body.nose[2] - 0.1)
-        lightness = np.maximum(lightness, _step(low * (np.abs(points[:, 1]) < 0.06 * size["chest"] + 0.1 * ragged), 12.0) * (low > 0))
+        lightness = np.maximum(
+            lightness, _step(low * (np.abs(points[:, 1]) < 0.06 * size["chest"] + 0.1 * ragged), 12.0) * (low > 0)
+        )
     if "blaze" in size:
         middle = 0.03 * size["blaze"] - np.abs(points[:, 1]) + 0.05 * ragged
-        lightness = np.maximum(lightness, _step(middle, 150.0) * np.clip(4 * (points[:, 0] - body.eyes[0, 0] + 0.05) / 0.1, 0, 1))
+        lightness = np.maximum(
+            lightness, _step(middle, 150.0) * np.clip(4 * (points[:, 0] - body.eyes[0, 0] + 0.05) / 0.1, 0, 1)
+        )
     if "mask" in size:
         darkness = np.maximum(darkness, _step(face - 0.9 + 0.7 * size["mask"] + ragged, 6.0))
     if "ears" in size:
@@ -245,7 +259,9 @@ def _strands(coat: Coat, points: np.ndarray) -> np.ndarray:
     """Fine streaks that run backward and down the body."""
     along, across = 0.7 * points[:, 0] + 0.5 * points[:, 2], 0.7 * points[:, 2] - 0.5 * points[:, 0]
     turned = np.stack([along, points[:, 1], across], axis=1)
-    return 0.6 * coat.noise(turned, np.array([22.0, 90.0, 90.0])) + 0.4 * coat.noise(turned + 3, np.array([45.0, 170.0, 170.0]))
+    return 0.6 * coat.noise(turned, np.array([22.0, 90.0, 90.0])) + 0.4 * coat.noise(
+        turned + 3, np.array([45.0, 170.0, 170.0])
+    )
 
 
 def _skin(colour: np.ndarray, body: BodyMap, points: np.ndarray) -> np.ndarray:

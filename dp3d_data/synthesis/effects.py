@@ -18,7 +18,9 @@ class SolidNoise:
         self.lattice = rng.uniform(-1, 1, SIDE**3).astype(np.float32)
         self.shift = rng.uniform(0, SIDE, 3).astype(np.float32)
 
-    def __call__(self, points: Float[np.ndarray, "N 3"], frequency: float | Float[np.ndarray, "3"]) -> Float[np.ndarray, "N"]:
+    def __call__(
+        self, points: Float[np.ndarray, "N 3"], frequency: float | Float[np.ndarray, "3"]
+    ) -> Float[np.ndarray, "N"]:
         """The field at points, with `frequency` cells per unit of length (one number, or one per axis)."""
         cells = points.astype(np.float32) * np.asarray(frequency, dtype=np.float32) + self.shift
         low = np.floor(cells)
@@ -42,8 +44,11 @@ class SolidNoise:
         return total
 
 
-def pixel_noise(rng: np.random.Generator, height: int, width: int, cells: float, *, aspect: float = 1.0) -> Float[np.ndarray, "H W"]:
-    """One octave of smooth noise over an image, about -1..1: `cells` bumps along the height, `aspect` of them sideways."""
+def pixel_noise(
+    rng: np.random.Generator, height: int, width: int, cells: float, *, aspect: float = 1.0
+) -> Float[np.ndarray, "H W"]:
+    """One octave of smooth noise over an image, about -1..1: `cells` bumps along the height, `aspect` of them
+    sideways."""
     rows = int(np.clip(round(cells), 1, height))
     columns = int(np.clip(round(cells * aspect * width / height), 1, width))
     field = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))
@@ -51,7 +56,14 @@ def pixel_noise(rng: np.random.Generator, height: int, width: int, cells: float,
 
 
 def pixel_octaves(
-    rng: np.random.Generator, height: int, width: int, cells: float, count: int, *, fade: float = 0.55, aspect: float = 1.0
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    cells: float,
+    count: int,
+    *,
+    fade: float = 0.55,
+    aspect: float = 1.0,
 ) -> Float[np.ndarray, "H W"]:
     """Several octaves of pixel_noise, each twice as fine and `fade` as strong, scaled to about -1..1."""
     total, strength = np.zeros((height, width), dtype=np.float32), 0.0
@@ -92,12 +104,20 @@ def _smooth(picture: np.ndarray) -> np.ndarray:
 def photographed(rng: np.random.Generator, picture: Picture) -> UInt8[np.ndarray, "S S 3"]:
     """Linear-ish light 0..1 to the bytes of a photograph."""
     dark = rng.random() < 0.07  # low light
-    target = rng.uniform(0.2, 0.33) if dark else rng.uniform(0.33, 0.6)  # exposure meters bring most pictures to a middle grey
+    target = (
+        rng.uniform(0.2, 0.33) if dark else rng.uniform(0.33, 0.6)
+    )  # exposure meters bring most pictures to a middle grey
     cast = np.exp(rng.normal(0, rng.choice([0.04, 0.1], p=[0.8, 0.2]), 3))
-    picture = np.clip(picture * np.clip(target / max(float(picture.mean()), 1e-3), 0.4 if dark else 0.6, 2.3) * cast, 0, 4)
+    picture = np.clip(
+        picture * np.clip(target / max(float(picture.mean()), 1e-3), 0.4 if dark else 0.6, 2.3) * cast, 0, 4
+    )
     picture = picture ** rng.uniform(0.7, 1.2)
     middle = 0.3 + 0.4 * min(float(picture.mean()), 1.0)
-    picture = middle + (picture - middle) * rng.choice([rng.uniform(0.8, 1.2), rng.uniform(0.55, 1.5)], p=[0.7, 0.3]) + rng.normal(0, 0.03)
+    picture = (
+        middle
+        + (picture - middle) * rng.choice([rng.uniform(0.8, 1.2), rng.uniform(0.55, 1.5)], p=[0.7, 0.3])
+        + rng.normal(0, 0.03)
+    )
     grey = picture @ np.array([0.3, 0.59, 0.11], dtype=np.float32)
     saturation = 0.0 if rng.random() < 0.04 else rng.uniform(0.6, 1.4)
     picture = grey[:, :, None] + saturation * (picture - grey[:, :, None])
@@ -125,7 +145,9 @@ def _noisy(rng: np.random.Generator, image: Image.Image, more: float) -> Image.I
     """Grain, of each colour by itself or of all."""
     noise = rng.standard_normal((*image.size, int(rng.choice([1, 3]))), dtype=np.float32)
     strength = more + rng.choice([0.5, rng.uniform(1, 4), rng.uniform(4, 14)], p=[0.4, 0.45, 0.15])
-    return Image.fromarray(np.clip(np.round(np.asarray(image, dtype=np.float32) + np.float32(strength) * noise), 0, 255).astype(np.uint8))
+    return Image.fromarray(
+        np.clip(np.round(np.asarray(image, dtype=np.float32) + np.float32(strength) * noise), 0, 255).astype(np.uint8)
+    )
 
 
 def _motion(rng: np.random.Generator) -> ImageFilter.Kernel:

@@ -27,7 +27,8 @@ GAMMA = 2.2
 
 @dataclass(frozen=True)
 class Panorama:
-    """A place in linear light, exposed for what stands in it. Its frame: x at the middle column, y to the left of it, z up.
+    """A place in linear light, exposed for what stands in it. Its frame: x at the middle column, y to the left of it, z
+    up.
 
     picture [H, W, 3]; ambient [3, 4, 4]: light of colour c on a surface with unit normal n is [n, 1] ambient[c] [n, 1];
     sun [3]: unit vector to the strongest light; sun_colour [3].
@@ -53,12 +54,16 @@ def panorama_paths(folder: str) -> tuple[Path, ...]:
         raise InputMissing("no such folder of environments", path=folder)
     paths = tuple(sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES))
     if not paths:
-        raise NothingToDo("no panoramas in the folder of environments", got=folder, expected=", ".join(sorted(SUFFIXES)))
+        raise NothingToDo(
+            "no panoramas in the folder of environments", got=folder, expected=", ".join(sorted(SUFFIXES))
+        )
     if any(path.suffix.lower() == ".exr" for path in paths):
         try:
             import OpenEXR  # noqa: F401
         except ImportError as error:
-            raise DependencyMissing("panoramas in EXR need OpenEXR", got=error, hint="pip install 'dp3d[synth]'") from error
+            raise DependencyMissing(
+                "panoramas in EXR need OpenEXR", got=error, hint="pip install 'dp3d[synth]'"
+            ) from error
     return paths
 
 
@@ -73,7 +78,9 @@ def panorama(path: Path) -> Panorama | None:
     if width > WIDEST:
         factor = -(-width // WIDEST)
         rows, columns = height // factor, width // factor
-        picture = picture[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
+        picture = (
+            picture[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
+        )
     return _lit(np.clip(np.nan_to_num(picture, posinf=6e4), 0, 6e4))
 
 
@@ -93,7 +100,8 @@ def _plain(path: Path) -> Float[np.ndarray, "H W 3"]:
 
 
 def _lit(picture: Float[np.ndarray, "H W 3"]) -> Panorama:
-    """Part the light into what comes from everywhere and what comes from its brightest place; scale both to a good exposure."""
+    """Part the light into what comes from everywhere and what comes from its brightest place; scale both to a good
+    exposure."""
     directions, area = _sphere(*picture.shape[:2])
     grey = picture.mean(axis=2)
     ceiling = BRIGHT * max(float((np.minimum(grey, np.quantile(grey, 0.98)) * area).sum() / area.sum()), 1e-6)
@@ -149,7 +157,8 @@ def random_panorama(rng: np.random.Generator, folder: str) -> Panorama | None:
 
 
 def place_view(rng: np.random.Generator, place: Panorama, turned: Float[np.ndarray, "3 3"], size: int) -> Picture:
-    """The place as a camera sees it, 0..1, out of focus: `turned` brings the panorama's axes to the camera's (x right, y down, z away)."""
+    """The place as a camera sees it, 0..1, out of focus: `turned` brings the panorama's axes to the camera's (x right,
+    y down, z away)."""
     field = np.tan(np.deg2rad(rng.uniform(22, 75)) / 2)
     side = min(96, size)
     across = (np.arange(side) + 0.5) / side * 2 - 1
@@ -159,7 +168,9 @@ def place_view(rng: np.random.Generator, place: Panorama, turned: Float[np.ndarr
     picture = blurred(_enlarged(picture, size), size / 256 * rng.uniform(0.4, 4))
     if rng.random() < 0.6:  # the ground near the animal is in focus
         ground = _enlarged(np.clip(-5 * rays[:, :, 2:], 0, 1), size)
-        fine = pixel_octaves(rng, size, size, size / rng.uniform(5, 16), 3, fade=0.9, aspect=rng.choice([0.5, 1.0, 2.0]))
+        fine = pixel_octaves(
+            rng, size, size, size / rng.uniform(5, 16), 3, fade=0.9, aspect=rng.choice([0.5, 1.0, 2.0])
+        )
         picture = np.clip(picture * (1 + rng.uniform(0.05, 0.3) * ground * fine[:, :, None]), 0, 1)
     return picture.astype(np.float32)
 
@@ -167,7 +178,9 @@ def place_view(rng: np.random.Generator, place: Panorama, turned: Float[np.ndarr
 def _enlarged(picture: Float[np.ndarray, "s s C"], size: int) -> Float[np.ndarray, "S S C"]:
     """Values 0..1 of a small square image, smoothly at another size."""
     bands = [Image.fromarray(band.astype(np.float32)) for band in np.moveaxis(picture, 2, 0)]
-    return np.stack([np.clip(np.asarray(band.resize((size, size), Image.Resampling.BICUBIC)), 0, 1) for band in bands], axis=2)
+    return np.stack(
+        [np.clip(np.asarray(band.resize((size, size), Image.Resampling.BICUBIC)), 0, 1) for band in bands], axis=2
+    )
 
 
 def _looked_up(picture: Float[np.ndarray, "H W 3"], rays: Float[np.ndarray, "S S 3"]) -> Float[np.ndarray, "S S 3"]:

@@ -18,7 +18,9 @@ def is_free(skeleton: Skeleton) -> bool:
     return skeleton.num_hinges > 0 and all(name.endswith(ENDINGS) for name in skeleton.hinge_names)
 
 
-def free_angles(rng: np.random.Generator, skeleton: Skeleton, kind: str) -> tuple[Float[np.ndarray, "H"], tuple[float, float]]:
+def free_angles(
+    rng: np.random.Generator, skeleton: Skeleton, kind: str
+) -> tuple[Float[np.ndarray, "H"], tuple[float, float]]:
     """Angles of the hinges of a pose of one of KINDS, and pitch and roll of the whole body, radians.
 
     A chain bends as one: the joints of a neck, a spine or a tail turn to the same side, each with a little of its own.
@@ -49,7 +51,8 @@ def _spread(kind: str, word: str) -> float:
 
 
 def _gait(rng: np.random.Generator, names: tuple[str, ...], share: np.ndarray) -> None:
-    """Legs in a cycle: the two of a row half a turn apart, each row a quarter or a half turn after the one before it."""
+    """Legs in a cycle: the two of a row half a turn apart, each row a quarter or a half turn after the one before
+    it."""
     start, reach, lag = rng.random(), rng.uniform(0.35, 0.9), rng.choice([0.25, 0.5])
     rows = sorted({_limb(name).rstrip("LR") for name in names if name.startswith("leg")})
     for hinge, name in enumerate(names):

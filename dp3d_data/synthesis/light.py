@@ -51,7 +51,9 @@ def place_light(place: Panorama, turned: Float[np.ndarray, "3 3"], view: Float[n
     """The light of a panorama whose axes `turned` brings to the camera's."""
     frame = np.eye(4)
     frame[:3, :3] = turned
-    return Light(turned @ place.sun, place.sun_colour, frame @ place.ambient @ frame.T, view @ np.array([0.0, 0, 1]), 1 / GAMMA)
+    return Light(
+        turned @ place.sun, place.sun_colour, frame @ place.ambient @ frame.T, view @ np.array([0.0, 0, 1]), 1 / GAMMA
+    )
 
 
 def vertex_shading(
@@ -63,14 +65,21 @@ def vertex_shading(
     starts = points + lift * normals
     lit = ~scene.blocked(starts, light.sun)
     openness = np.zeros(len(points), dtype=np.float32)
-    directions = (light.up, light.up + TOWARD, 0.6 * light.up + np.array([1, 0, 0]), 0.6 * light.up - np.array([1, 0, 0]))
+    directions = (
+        light.up,
+        light.up + TOWARD,
+        0.6 * light.up + np.array([1, 0, 0]),
+        0.6 * light.up - np.array([1, 0, 0]),
+    )
     for direction in directions:
         facing = np.clip(normals @ direction / np.linalg.norm(direction) + 0.6, 0, 1)
         openness += 0.25 * np.where(scene.blocked(starts, direction), 0.35, 1.0) * (0.5 + 0.5 * facing)
     return np.column_stack([normals, lit, openness]).astype(np.float32)
 
 
-def shaded(colours: Float[np.ndarray, "N 3"], shading: Float[np.ndarray, "N 5"], light: Light, gloss: float) -> Float[np.ndarray, "N 3"]:
+def shaded(
+    colours: Float[np.ndarray, "N 3"], shading: Float[np.ndarray, "N 5"], light: Light, gloss: float
+) -> Float[np.ndarray, "N 3"]:
     """Light that leaves the surface: wrapped Lambert sun, sky and ground light, a soft highlight (ours)."""
     normals = shading[:, :3] / np.maximum(np.linalg.norm(shading[:, :3], axis=1, keepdims=True), 1e-6)
     lit, openness = shading[:, 3:4], shading[:, 4:5]

@@ -16,14 +16,24 @@ from dp3d_data.synthesis.free_poses import free_angles, is_free
 from dp3d_data.synthesis.proportions import Proportions
 
 KINDS = {
-    "stand": 0.24, "walk": 0.13, "trot": 0.08, "sit": 0.2, "lie": 0.18, "bow": 0.03, "jump": 0.03, "rear": 0.03, "beg": 0.03, "free": 0.05
-}  # fmt: skip
+    "stand": 0.24,
+    "walk": 0.13,
+    "trot": 0.08,
+    "sit": 0.2,
+    "lie": 0.18,
+    "bow": 0.03,
+    "jump": 0.03,
+    "rear": 0.03,
+    "beg": 0.03,
+    "free": 0.05,
+}
 WATCHING = 0.55  # of the animals turn the head to the viewer, where the neck allows it
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Rotations of the joints relative to rest, [J, 3, 3], and how the whole body stands in the template frame, [3, 3]."""
+    """Rotations of the joints relative to rest, [J, 3, 3], and how the whole body stands in the template frame, [3,
+    3]."""
 
     local_rotations: Float[np.ndarray, "J 3 3"]
     stance: Float[np.ndarray, "3 3"]
@@ -77,7 +87,11 @@ def weakened(rotations: Float[np.ndarray, "*N 3 3"], strength: float) -> Float[n
 
 
 def hinge_pose(
-    rng: np.random.Generator, skeleton: Skeleton, proportions: Proportions, kind: str, toward: tuple[float, float] = (0.0, 0.0)
+    rng: np.random.Generator,
+    skeleton: Skeleton,
+    proportions: Proportions,
+    kind: str,
+    toward: tuple[float, float] = (0.0, 0.0),
 ) -> Pose:
     """A pose of one of KINDS, with the head, tail and ears of its own, clipped to the limits of the hinges."""
     angles = Angles(skeleton)
@@ -188,7 +202,11 @@ def _lie(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
         for part in ("L_1", "L_3", "L_5", "L_7"):
             angles.add(f"{part}_bend", side * rng.uniform(0.25, 0.37))
         angles.add("C_5_bend", -side * 0.5)
-    roll = {"sphinx": rng.normal(0, 0.12), "side": side * rng.uniform(1.2, 1.6), "curled": side * rng.uniform(0.3, 1.3)}[str(how)]
+    roll = {
+        "sphinx": rng.normal(0, 0.12),
+        "side": side * rng.uniform(1.2, 1.6),
+        "curled": side * rng.uniform(0.3, 1.3),
+    }[str(how)]
     return rng.normal(0, 0.06), roll
 
 
@@ -217,7 +235,13 @@ def _rear(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     """On the hind legs, as a dog that begs or leans on something."""
     pitch = rng.uniform(0.8, 1.3)
     for side in "LR":
-        hind_leg(angles, side, 0.75 * pitch + rng.normal(0, 0.12), 0.5 * abs(rng.normal(1, 0.4)), 0.5 * abs(rng.normal(1, 0.4)))
+        hind_leg(
+            angles,
+            side,
+            0.75 * pitch + rng.normal(0, 0.12),
+            0.5 * abs(rng.normal(1, 0.4)),
+            0.5 * abs(rng.normal(1, 0.4)),
+        )
         fore_leg(angles, side, rng.uniform(0.2, 1.1), rng.uniform(0.1, 1.4), rng.uniform(0, 1.0))
         angles.add(f"hip_{side}_abduct", abs(rng.normal(0.08, 0.08)))
     return pitch, rng.normal(0, 0.08)
@@ -253,7 +277,16 @@ def _trot(rng: np.random.Generator, angles: Angles) -> tuple[float, float]:
     return _gait(rng, angles, 0.55, 0.5)
 
 
-LEGS = {"stand": _stand, "walk": _walk, "trot": _trot, "sit": _sit, "lie": _lie, "bow": _bow, "jump": _jump, "rear": _rear}
+LEGS = {
+    "stand": _stand,
+    "walk": _walk,
+    "trot": _trot,
+    "sit": _sit,
+    "lie": _lie,
+    "bow": _bow,
+    "jump": _jump,
+    "rear": _rear,
+}
 LEGS |= {"beg": _beg, "free": _free}
 
 
@@ -276,7 +309,13 @@ def _head(rng: np.random.Generator, angles: Angles, toward: tuple[float, float],
     base = rng.uniform(0.3, 1) if lower < 0 else rng.uniform(0, 0.6)  # the share of the neck's root in it
     for part, share in (("C_7", base), ("C_5", base), ("C_3", 2 - base), ("C_1", 2 - base)):
         angles.add(f"{part}_extend", share * lower / 4)
-    for part, share in (("C_7_bend", 0.3), ("C_5_bend", 0.12), ("C_6_twist", 0.3), ("C_4_twist", 0.3), ("C_2_twist", 0.3)):
+    for part, share in (
+        ("C_7_bend", 0.3),
+        ("C_5_bend", 0.12),
+        ("C_6_twist", 0.3),
+        ("C_4_twist", 0.3),
+        ("C_2_twist", 0.3),
+    ):
         angles.add(part, share * turn + rng.normal(0, 0.05))  # an upright neck turns the head by its twist
     angles.add("C_1_bend", rng.normal(0, 0.15))
     angles.add("atlas", rng.normal(0.05, 0.15))

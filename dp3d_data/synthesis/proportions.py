@@ -1,4 +1,5 @@
-"""Bodies of one kind in the proportions and features of its breeds, through the scales of bones and changes of the rest template."""
+"""Bodies of one kind in the proportions and features of its breeds, through the scales of bones and changes of the rest
+template."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def joint_roles(skeleton: Skeleton) -> tuple[str, ...]:
 def role_weights(skeleton: Skeleton) -> dict[str, Float[np.ndarray, "K"]]:
     """How far each vertex belongs to each role, 0..1; zero for roles that the skeleton has not."""
     weights, roles = np.asarray(skeleton.weights, dtype=np.float64), np.array(joint_roles(skeleton))
-    return defaultdict(lambda: np.zeros(len(weights)), {role: weights[:, roles == role].sum(axis=1) for role in set(roles.tolist())})
+    return defaultdict(
+        lambda: np.zeros(len(weights)), {role: weights[:, roles == role].sum(axis=1) for role in set(roles.tolist())}
+    )
 
 
 EYES = 0.5  # of the head's length, from the nose: where the muzzle begins
@@ -93,7 +96,9 @@ def _bellied(points: Float[np.ndarray, "K 3"], trunk: Float[np.ndarray, "K"], de
     return moved
 
 
-def _folded(points: Float[np.ndarray, "K 3"], ear: Float[np.ndarray, "K"], side: int, proportions: Proportions) -> Float[np.ndarray, "K 3"]:
+def _folded(
+    points: Float[np.ndarray, "K 3"], ear: Float[np.ndarray, "K"], side: int, proportions: Proportions
+) -> Float[np.ndarray, "K 3"]:
     """One ear bent over until its tip hangs: its cross-sections turn along an arc that starts at the crease."""
     if ear.sum() < 3 or ear.max() < 0.5:
         return points
@@ -117,7 +122,9 @@ def _folded(points: Float[np.ndarray, "K 3"], ear: Float[np.ndarray, "K"], side:
     along_axis, along_aside = rest @ axis, rest @ aside
     turned = rest + np.outer(along_axis * (np.cos(angle) - 1) - along_aside * np.sin(angle), axis)
     turned += np.outer(along_axis * np.sin(angle) + along_aside * (np.cos(angle) - 1), aside)
-    low = np.array([0.0, 0, -0.6]) * length * proportions.floppy * np.clip(0.3 - start, 0, 0.4)  # ears that hang start lower
+    low = (
+        np.array([0.0, 0, -0.6]) * length * proportions.floppy * np.clip(0.3 - start, 0, 0.4)
+    )  # ears that hang start lower
     hung = middle + low + np.outer(forth, axis) + np.outer(over, aside) + turned
     return points + np.clip(2 * ear, 0, 1)[:, None] * (hung - points)
 
@@ -127,9 +134,9 @@ class Proportions:
     """Lengths and girths of body parts relative to the template: (along, across) for each role.
 
     floppy: 0 for ears that stand, 1 for ears that hang; ear_crease: where they fold, 0 at their roots (below it: within
-    the head), 1 at their tips; ear_forward: towards the side (0) or the eyes (1). tail_curl: carried low (-1), high (1),
-    curled over the back (2). muzzle, waist: length of the muzzle and depth of the belly, relative. fluff: how far long
-    hair stands off, template units; fur: the share of it on each role; sag: the share that hangs.
+    the head), 1 at their tips; ear_forward: towards the side (0) or the eyes (1). tail_curl: carried low (-1), high
+    (1), curled over the back (2). muzzle, waist: length of the muzzle and depth of the belly, relative. fluff: how far
+    long hair stands off, template units; fur: the share of it on each role; sag: the share that hangs.
     """
 
     parts: dict[str, tuple[float, float]]
@@ -200,7 +207,12 @@ def random_proportions(rng: np.random.Generator, strength: float = 1.0) -> Propo
 def _random_ears(rng: np.random.Generator, strength: float) -> dict[str, float]:
     """Ears that stand, fold at their middle (button), or hang from their roots."""
     kind = rng.choice(("pricked", "button", "hanging", "between"), p=(0.27, 0.2, 0.38, 0.15))
-    floppy = {"pricked": 0.0, "button": rng.uniform(0.75, 1), "hanging": rng.uniform(0.85, 1), "between": rng.uniform(0.2, 0.9)}[kind]
+    floppy = {
+        "pricked": 0.0,
+        "button": rng.uniform(0.75, 1),
+        "hanging": rng.uniform(0.85, 1),
+        "between": rng.uniform(0.2, 0.9),
+    }[kind]
     crease = rng.uniform(0.3, 0.6) if kind == "button" else rng.uniform(-0.3, 0.15)
     forward = rng.uniform(0.5, 1) if kind == "button" else rng.uniform(0, 0.4)
     return {"floppy": strength * float(floppy), "ear_crease": float(crease), "ear_forward": float(forward)}
@@ -209,11 +221,17 @@ def _random_ears(rng: np.random.Generator, strength: float) -> dict[str, float]:
 def _random_fur(rng: np.random.Generator) -> dict[str, float]:
     """How long the hair of each part is: feathered legs and tails, ruffs, fringes."""
     shares = {"trunk": 1.0, "shoulder": 1.0, "neck": rng.uniform(0.6, 1.5), "tail": rng.uniform(0.3, 1.3)}
-    return shares | {"leg": rng.uniform(0.1, 0.7), "head": rng.uniform(0.0, 0.4), "jaw": rng.uniform(0, 0.3), "ear": rng.uniform(0, 0.35)}
+    return shares | {
+        "leg": rng.uniform(0.1, 0.7),
+        "head": rng.uniform(0.0, 0.4),
+        "jaw": rng.uniform(0, 0.3),
+        "ear": rng.uniform(0, 0.35),
+    }
 
 
 def bone_directions(skeleton: Skeleton) -> Float[np.ndarray, "J 3"]:
-    """The unit direction of each joint's segment, template frame: to its children, or on from its parent at the tips."""
+    """The unit direction of each joint's segment, template frame: to its children, or on from its parent at the
+    tips."""
     heads = np.asarray(skeleton.rest, dtype=np.float64)[:, :3, 3]
     directions = np.zeros_like(heads)
     for joint, parent in enumerate(skeleton.parents):
@@ -241,9 +259,14 @@ def joint_scales(skeleton: Skeleton, proportions: Proportions) -> Float[np.ndarr
 
 
 def fluffed(
-    template: Template, vertices: Float[np.ndarray, "K 3"], normals: Float[np.ndarray, "K 3"], proportions: Proportions, noise: SolidNoise
+    template: Template,
+    vertices: Float[np.ndarray, "K 3"],
+    normals: Float[np.ndarray, "K 3"],
+    proportions: Proportions,
+    noise: SolidNoise,
 ) -> Float[np.ndarray, "K 3"]:
-    """The body with its long hair: vertices moved along their normals by a lumpy amount, and down where the hair hangs."""
+    """The body with its long hair: vertices moved along their normals by a lumpy amount, and down where the hair
+    hangs."""
     if proportions.fluff <= 0:
         return vertices
     lumps = 0.7 + 0.3 * noise(template.vertices, 14.0) + 0.2 * noise(template.vertices, 37.0)

@@ -91,7 +91,8 @@ class Identity:
 
 @dataclass(frozen=True)
 class Staging:
-    """An animal before its camera: points [K, 3] are image x, y in pixels and a depth; view [3, 3] turns the world (z up) to the camera."""
+    """An animal before its camera: points [K, 3] are image x, y in pixels and a depth; view [3, 3] turns the world (z
+    up) to the camera."""
 
     camera: Camera
     true_vertices: Float[np.ndarray, "K 3"]
@@ -104,7 +105,8 @@ class Staging:
 
 @dataclass(frozen=True)
 class Cast:
-    """An animal in the scene: the pixels that show it where nothing stands before it; `before` the scene's own animal or behind."""
+    """An animal in the scene: the pixels that show it where nothing stands before it; `before` the scene's own animal
+    or behind."""
 
     group: str
     staging: Staging
@@ -136,7 +138,8 @@ class World:
         return body_map(self.template)
 
     def sample(self, index: int, render_image: bool = True) -> SyntheticInstance:
-        """Instance `index`. Without the image only geometry, keypoints and visibility (occluders leave no trace then)."""
+        """Instance `index`. Without the image only geometry, keypoints and visibility (occluders leave no trace
+        then)."""
         if render_image:
             return self.scene(index).animals[0]
         staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
@@ -144,7 +147,8 @@ class World:
         return SyntheticInstance(image=None, mask=None, vertex_map=None, **told)
 
     def scene(self, index: int) -> SyntheticScene:
-        """The image of instance `index` with every animal in it: a share `companions` of the images shows more than one."""
+        """The image of instance `index` with every animal in it: a share `companions` of the images shows more than
+        one."""
         identity = self.identity(index // self.config.identity_images)
         staging = self._well_staged(identity, GEOMETRY, index)
         rng = self._rng(SCENE, index)
@@ -160,7 +164,13 @@ class World:
         for number in range(1, 2 + int(rng.random() < 0.3)):
             identity = self._drawn_identity(rng)
             staging = self._well_staged(identity, COMPANION, index, number)
-            one = Cast(f"{self._group(index)}-{number}", staging, identity, self._cast(rng, staging, identity), bool(rng.random() < 0.5))
+            one = Cast(
+                f"{self._group(index)}-{number}",
+                staging,
+                identity,
+                self._cast(rng, staging, identity),
+                bool(rng.random() < 0.5),
+            )
             covered = (one.hits.mask & first.hits.mask).sum()
             if covered <= MOST_HIDDEN * (first if one.before else one).hits.mask.sum():
                 others.append(one)
@@ -195,7 +205,9 @@ class World:
         own = replace(self.template, vertices=featured(self.template, proportions).astype(np.float32))
         coat = random_coat(rng)
         coat = replace(coat, strands=coat.strands + 5 * proportions.fluff)  # long hair shows its strands
-        return Identity(proportions, own, joint_scales(self.template.require_skeleton(), proportions), coat, SolidNoise(rng))
+        return Identity(
+            proportions, own, joint_scales(self.template.require_skeleton(), proportions), coat, SolidNoise(rng)
+        )
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
@@ -204,7 +216,9 @@ class World:
         """Pose the animal, look at it from somewhere."""
         faces, config = self.template.faces, self.config
         view, toward = random_view(rng)
-        pose = random_pose(rng, self.template.require_skeleton(), identity.proportions, self.kinds, config.bending, toward)
+        pose = random_pose(
+            rng, self.template.require_skeleton(), identity.proportions, self.kinds, config.bending, toward
+        )
         posed = pose_vertices(identity.template, pose.local_rotations, identity.scales)
         posed = fluffed(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
         rotation = view @ pose.stance
@@ -221,7 +235,9 @@ class World:
 
     def _cast(self, rng: np.random.Generator, staging: Staging, identity: Identity) -> Hits:
         size = self.config.size
-        ragged = size / 256 * rng.uniform(0.0, 0.9) + 32 * identity.proportions.fluff * rng.uniform(0.5, 1.5) * size / 256
+        ragged = (
+            size / 256 * rng.uniform(0.0, 0.9) + 32 * identity.proportions.fluff * rng.uniform(0.5, 1.5) * size / 256
+        )
         jitter = np.stack([pixel_noise(rng, size, size, size / 2) for _ in range(2)], axis=2) * ragged
         return cast_pixels(staging.scene, staging.points, (size, size), jitter)
 
@@ -240,7 +256,9 @@ class World:
             picture = matted(picture, colours, one.hits.mask)
         everything = np.any([one.hits.mask for one in order], axis=0)
         if rng.random() < self.config.occluded:
-            hidden = occluders(rng, picture, everything, first.staging.points[np.argmin(np.abs(self.body.neck - 0.5)), :2])
+            hidden = occluders(
+                rng, picture, everything, first.staging.points[np.argmin(np.abs(self.body.neck - 0.5)), :2]
+            )
         image, animals = photographed(rng, picture), {}
         for one in reversed(order):  # from the front to the back, as things are hidden
             mask, vertex_map = one.hits.mask & ~hidden, np.where(hidden, -1, one.hits.vertex_map(faces))
@@ -251,12 +269,16 @@ class World:
             hidden = hidden | one.hits.mask
         return SyntheticScene(image, tuple(animals[one.group] for one in (first, *others)))
 
-    def _surroundings(self, rng: np.random.Generator, view: Float[np.ndarray, "3 3"]) -> tuple[Float[np.ndarray, "S S 3"], Light]:
+    def _surroundings(
+        self, rng: np.random.Generator, view: Float[np.ndarray, "3 3"]
+    ) -> tuple[Float[np.ndarray, "S S 3"], Light]:
         """What lies behind the animals, and the light on them: of a place, else each by itself."""
         place = random_panorama(rng, self.config.environments)
         if place is None:
             elevation = -float(np.arcsin(np.clip(view[2, 2], -1, 1)))
-            return random_background(rng, self.config.size, elevation, self.config.backgrounds).astype(np.float32), random_light(rng, view)
+            return random_background(rng, self.config.size, elevation, self.config.backgrounds).astype(
+                np.float32
+            ), random_light(rng, view)
         turn = rng.uniform(0, 2 * np.pi)
         turned = view @ np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
         return place_view(rng, place, turned, self.config.size), place_light(place, turned, view)
@@ -277,7 +299,9 @@ class World:
         slope = max(float(light.sun @ light.up), 0.35)
         return (staging.points - (height / slope)[:, None] * light.sun)[:, :2]
 
-    def _told(self, index: int, group: str, staging: Staging, visible: np.ndarray, mask: np.ndarray | None = None) -> dict[str, Any]:
+    def _told(
+        self, index: int, group: str, staging: Staging, visible: np.ndarray, mask: np.ndarray | None = None
+    ) -> dict[str, Any]:
         """What is known of an animal beside its pixels, by the names of SyntheticInstance."""
         camera = staging.camera
         return dict(
@@ -308,8 +332,13 @@ def _tight_box(mask: np.ndarray | None, points: np.ndarray) -> Float[np.ndarray,
 
 def _chosen_kinds(poses: str, template: Template) -> tuple[str, ...]:
     """The kinds of poses that a setting names, separated by commas."""
-    chosen, known = tuple(filter(None, (word.strip() for word in poses.split(",")))), pose_kinds(template.require_skeleton())
+    chosen, known = (
+        tuple(filter(None, (word.strip() for word in poses.split(",")))),
+        pose_kinds(template.require_skeleton()),
+    )
     for kind in chosen:
         if kind not in known:
-            raise UsageError(f"no such kind of pose of {template.name}", got=kind, expected="some of " + ", ".join(known))
+            raise UsageError(
+                f"no such kind of pose of {template.name}", got=kind, expected="some of " + ", ".join(known)
+            )
     return chosen

@@ -11,7 +11,14 @@ from dp3d_data.synthesis.effects import pixel_noise, pixel_octaves
 
 BEFORE = {"thing": 0.35, "lead": 0.18, "legs": 0.13, "arm": 0.12, "grass": 0.15, "furniture": 0.07}
 SKINS = ((0.85, 0.66, 0.54), (0.72, 0.5, 0.38), (0.5, 0.33, 0.24), (0.3, 0.2, 0.15))
-CLOTHS = ((0.16, 0.2, 0.32), (0.3, 0.36, 0.5), (0.08, 0.08, 0.09), (0.5, 0.45, 0.35), (0.6, 0.12, 0.12), (0.8, 0.8, 0.78))
+CLOTHS = (
+    (0.16, 0.2, 0.32),
+    (0.3, 0.36, 0.5),
+    (0.08, 0.08, 0.09),
+    (0.5, 0.45, 0.35),
+    (0.6, 0.12, 0.12),
+    (0.8, 0.8, 0.78),
+)
 GRASSES = ((0.25, 0.38, 0.14), (0.4, 0.5, 0.2), (0.55, 0.52, 0.3), (0.15, 0.25, 0.1))
 
 
@@ -31,7 +38,9 @@ def paint_shapes(
         paint(rng, picture, random_outline(rng, size, extent, rng.uniform(-0.1, 1.1, 2) * size, square))
 
 
-def paint(rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], alpha: Float[np.ndarray, "S S"], colours: tuple = ()) -> None:
+def paint(
+    rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], alpha: Float[np.ndarray, "S S"], colours: tuple = ()
+) -> None:
     """Fill an outline with a lit texture, in place; of one of some colours, or any."""
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if len(rows) < 2 or len(columns) < 2:
@@ -40,13 +49,16 @@ def paint(rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], alpha: 
     cover = alpha[part][:, :, None]
     colour = surface(rng, cover.shape[0], cover.shape[1], colours)
     if colours:  # limbs are round
-        soft = Image.fromarray(np.round(255 * alpha[part]).astype(np.uint8)).filter(ImageFilter.BoxBlur(len(picture) / 40))
+        soft = Image.fromarray(np.round(255 * alpha[part]).astype(np.uint8)).filter(
+            ImageFilter.BoxBlur(len(picture) / 40)
+        )
         colour = colour * (0.25 + 0.85 * np.asarray(soft, dtype=np.float32)[:, :, None] / 255)
     picture[part] += cover * (colour - picture[part])
 
 
 def surface(rng: np.random.Generator, height: int, width: int, colours: tuple = ()) -> Float[np.ndarray, "H W 3"]:
-    """A texture of one thing: one of some colours, or any, half of them a coat's, with grain and light from one side."""
+    """A texture of one thing: one of some colours, or any, half of them a coat's, with grain and light from one
+    side."""
     if colours:
         colour = np.array(colours[rng.integers(len(colours))]) * rng.uniform(0.6, 1.2)
     elif rng.random() < 0.5:
@@ -55,7 +67,9 @@ def surface(rng: np.random.Generator, height: int, width: int, colours: tuple = 
         colour = rng.uniform(0.05, 0.95) * np.clip(1 + rng.normal(0, 0.25, 3), 0.1, 1.6)
     tone = 1 + rng.uniform(0, 0.35) * pixel_noise(rng, height, width, 2)
     if rng.random() < 0.6:
-        grain = pixel_octaves(rng, height, width, rng.uniform(0.05, 0.3) * height, 3, aspect=rng.choice([0.3, 1.0, 3.0]))
+        grain = pixel_octaves(
+            rng, height, width, rng.uniform(0.05, 0.3) * height, 3, aspect=rng.choice([0.3, 1.0, 3.0])
+        )
         tone = tone + rng.uniform(0.05, 0.4) * grain
     down, across = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     tone = tone + rng.normal(0, 0.25) * down + rng.normal(0, 0.25) * across
@@ -66,7 +80,9 @@ def random_outline(
     rng: np.random.Generator, size: int, extent: float, centre: Float[np.ndarray, "2"], square: float = 0.35
 ) -> Float[np.ndarray, "S S"]:
     """The cover 0..1 of a box, blob, limb or animal-like group of blobs."""
-    kind = rng.choice(("box", "blob", "limbs", "beast"), p=(square, (1 - square) * 0.5, (1 - square) * 0.25, (1 - square) * 0.25))
+    kind = rng.choice(
+        ("box", "blob", "limbs", "beast"), p=(square, (1 - square) * 0.5, (1 - square) * 0.25, (1 - square) * 0.25)
+    )
     image = Image.new("L", (size, size))
     draw = ImageDraw.Draw(image)
     if kind == "box":
@@ -96,7 +112,9 @@ def _limbs(draw, rng: np.random.Generator, extent: float, centre: np.ndarray, co
         width = max(int(extent * rng.uniform(0.05, 0.25)), 1)
         draw.line([tuple(map(float, start)), tuple(map(float, end))], fill=255, width=width)
         for x, y in (start, end):
-            draw.ellipse([float(x - width / 2), float(y - width / 2), float(x + width / 2), float(y + width / 2)], fill=255)
+            draw.ellipse(
+                [float(x - width / 2), float(y - width / 2), float(x + width / 2), float(y + width / 2)], fill=255
+            )
 
 
 def _beast(draw, rng: np.random.Generator, extent: float, centre: np.ndarray) -> None:
@@ -131,7 +149,10 @@ def paint_lines(rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"]) -
 
 
 def occluders(
-    rng: np.random.Generator, picture: Float[np.ndarray, "S S 3"], mask: Bool[np.ndarray, "S S"], neck: Float[np.ndarray, "2"]
+    rng: np.random.Generator,
+    picture: Float[np.ndarray, "S S 3"],
+    mask: Bool[np.ndarray, "S S"],
+    neck: Float[np.ndarray, "2"],
 ) -> Bool[np.ndarray, "S S"]:
     """Paint one to three things before the animal, in place; returns the pixels they cover. At most half of it hides.
 
@@ -173,26 +194,42 @@ def before(
         middle = (neck + target) / 2 + rng.normal(0, 0.3 * size, 2)
         _curve(draw, [neck, middle, _border(rng, size)], [max(1, round(size * rng.uniform(0.004, 0.014)))] * 2)
     elif kind == "legs":
-        x, width, foot = target[0] + rng.normal(0, 0.2 * reach), reach * rng.uniform(0.07, 0.2), box[3] + reach * rng.uniform(-0.2, 0.2)
+        x, width, foot = (
+            target[0] + rng.normal(0, 0.2 * reach),
+            reach * rng.uniform(0.07, 0.2),
+            box[3] + reach * rng.uniform(-0.2, 0.2),
+        )
         for side in range(int(rng.integers(1, 3))):
-            start, end = np.array([[x + 1.4 * side * width + rng.normal(0, 0.3 * width), foot], [x + width * side, -width]])
+            start, end = np.array(
+                [[x + 1.4 * side * width + rng.normal(0, 0.3 * width), foot], [x + width * side, -width]]
+            )
             _curve(draw, [start, (start + end) / 2 + rng.normal(0, 0.2 * width, 2), end], [0.6 * width, 1.3 * width])
     elif kind == "arm":
         width = reach * rng.uniform(0.05, 0.13)
         start = _border(rng, size)
         _curve(draw, [target, (start + target) / 2 + rng.normal(0, 0.15 * reach, 2), start], [0.7 * width, 1.4 * width])
         for _ in range(4):
-            _curve(draw, [target, target + rng.normal(0, 0.6 * width, 2), target + 1.1 * width * _unit(rng)], [0.4 * width, 0.25 * width])
+            _curve(
+                draw,
+                [target, target + rng.normal(0, 0.6 * width, 2), target + 1.1 * width * _unit(rng)],
+                [0.4 * width, 0.25 * width],
+            )
     elif kind == "grass":
         for x in rng.uniform(box[0] - 0.1 * reach, box[2] + 0.1 * reach, int(rng.integers(20, 120))):
             foot, height = np.array([x, box[3] + rng.uniform(0, 0.08) * reach]), reach * rng.uniform(0.03, 0.16)
-            _curve(draw, [foot, foot - [0, 0.6 * height], foot + [rng.normal(0, 0.3) * height, -height]], [0.008 * size, 1])
+            _curve(
+                draw, [foot, foot - [0, 0.6 * height], foot + [rng.normal(0, 0.3) * height, -height]], [0.008 * size, 1]
+            )
     else:
         low = box[3] - reach * rng.uniform(0, 0.3)
         tilt = rng.normal(0, 0.06, 2) * size
         corners = [(-1.0, low + tilt[0]), (size, low + tilt[1]), (size, 2.0 * size), (-1.0, 2.0 * size)]
         draw.polygon([tuple(map(float, corner)) for corner in corners], fill=255)
-    return np.asarray(image, dtype=np.float32) / 255, {"legs": CLOTHS + SKINS, "arm": SKINS + CLOTHS, "grass": GRASSES}.get(kind, ())
+    return np.asarray(image, dtype=np.float32) / 255, {
+        "legs": CLOTHS + SKINS,
+        "arm": SKINS + CLOTHS,
+        "grass": GRASSES,
+    }.get(kind, ())
 
 
 def _border(rng: np.random.Generator, size: int) -> Float[np.ndarray, "2"]:

@@ -1,4 +1,5 @@
-"""Blendshapes: smooth displacement fields of the template, linear in the Laplace-Beltrami basis (supplement, section A)."""
+"""Blendshapes: smooth displacement fields of the template, linear in the Laplace-Beltrami basis (supplement, section
+A)."""
 
 from __future__ import annotations
 

@@ -25,13 +25,19 @@ class Parts(nn.Module):
         return torch.softmax(functions @ self.coefficients, dim=1)
 
 
-def fit_linear(functions: Float[Tensor, "k j"], target: Float[Tensor, "k m"], areas: Float[Tensor, "k"]) -> Float[Tensor, "j m"]:
+def fit_linear(
+    functions: Float[Tensor, "k j"], target: Float[Tensor, "k m"], areas: Float[Tensor, "k"]
+) -> Float[Tensor, "j m"]:
     """Coefficients whose combination of the functions is nearest to the target, vertices weighted by area."""
     root = areas.clamp_min(1e-12).sqrt()[:, None].double()
-    return torch.linalg.lstsq(root * functions.double(), root * target.double(), driver="gelsd").solution.to(functions.dtype)
+    return torch.linalg.lstsq(root * functions.double(), root * target.double(), driver="gelsd").solution.to(
+        functions.dtype
+    )
 
 
-def part_centres(vertices: Float[Tensor, "k 3"], weights: Float[Tensor, "k m"], areas: Float[Tensor, "k"]) -> Float[Tensor, "m 3"]:
+def part_centres(
+    vertices: Float[Tensor, "k 3"], weights: Float[Tensor, "k m"], areas: Float[Tensor, "k"]
+) -> Float[Tensor, "m 3"]:
     """The centre of area of each soft part."""
     mass = weights * areas[:, None]
     return (mass.T @ vertices) / mass.sum(0)[:, None].clamp_min(1e-12)

@@ -20,9 +20,9 @@ from dp3d_model.geometry.surface import Surface
 class PartsBody(Body):
     """Soft parts S = softmax(phi C) and blendshapes phi D, posed by one rigid motion for each part.
 
-    A part turns about the origin (supplement), about its own centre, or, in a tree of parts, about the joint to its parent and
-    along with it (both ours). The tree is the spanning tree of the parts that touch most when training begins; joints follow
-    the learned parts.
+    A part turns about the origin (supplement), about its own centre, or, in a tree of parts, about the joint to its
+    parent and along with it (both ours). The tree is the spanning tree of the parts that touch most when training
+    begins; joints follow the learned parts.
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
@@ -31,7 +31,11 @@ class PartsBody(Body):
         self.parts = Parts(surface, config.model.parts, config.model.sharpness)
         self.blendshapes = Blendshapes(surface.functions.shape[1], config.model.blendshapes)
         self.num_parts, self.pivot, self.form = config.model.parts, config.model.pivot, config.model.rotations
-        for name, value in (("vertices", surface.vertices), ("functions", surface.functions), ("areas", surface.vertex_areas)):
+        for name, value in (
+            ("vertices", surface.vertices),
+            ("functions", surface.functions),
+            ("areas", surface.vertex_areas),
+        ):
             self.register_buffer(name, value, persistent=False)
         with torch.no_grad():
             self.parents = part_tree(self.parts(self.functions), self.areas) if self.pivot == "joint" else ()
@@ -48,7 +52,9 @@ class PartsBody(Body):
         pick = slice(None) if chosen is None else chosen
         rest = self.blendshapes(self.vertices[pick], self.functions[pick], coefficients)
         motions = blend(weights[pick], moved)
-        return Shape(pose(motions, rest), rest, motions, PartMotions(moved[..., :3], moved[..., 3], coefficients, weights))
+        return Shape(
+            pose(motions, rest), rest, motions, PartMotions(moved[..., :3], moved[..., 3], coefficients, weights)
+        )
 
     def pivots(self, weights: Float[Tensor, "k m"]) -> Float[Tensor, "m 3"]:
         """The point that each part turns about, in the template."""
@@ -65,7 +71,8 @@ class PartsBody(Body):
 
 
 def part_tree(weights: Float[Tensor, "k m"], areas: Float[Tensor, "k"]) -> tuple[int, ...]:
-    """The parent of each part, -1 of the root: the spanning tree of parts that share most area, rooted in the one that shares most."""
+    """The parent of each part, -1 of the root: the spanning tree of parts that share most area, rooted in the one that
+    shares most."""
     mass = (weights * areas[:, None]).double()
     shared = (mass.T @ weights.double()).cpu().numpy()
     np.fill_diagonal(shared, 0.0)

@@ -27,10 +27,11 @@ class RigidBody(Body):
 
 
 class LinearBody(Body):
-    """No parts: the template plus a linear function of its Laplace-Beltrami functions, x_k + phi_k N, N [J, 3] an instance.
+    """No parts: the template plus a linear function of its Laplace-Beltrami functions, x_k + phi_k N, N [J, 3] an
+    instance.
 
-    One of the compared models of the supplement (section E). N is scaled so that numbers of order 1 move the body by a tenth
-    of its extent (ours).
+    One of the compared models of the supplement (section E). N is scaled so that numbers of order 1 move the body by a
+    tenth of its extent (ours).
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
@@ -50,15 +51,15 @@ class LinearBody(Body):
 class BasisBody(Body):
     """C3DPO's shape: a linear combination of D learned shapes, S = sum_d alpha_d B_d, B_d [K, 3], without a template.
 
-    Written from the paper (Novotny, Ravi, Graham, Neverova, Vedaldi: C3DPO, ICCV 2019). Of the preset `c3dpo` these are the
-    paper's: the basis of 10, the camera as the exponential of three predicted numbers, centred keypoints and visibility as
-    input, the trunk of residual blocks, the pseudo-Huber norm of 0.01, reprojection and canonicalisation of weight 1 under random
-    rotations, SGD with momentum 0.9, learning rate 0.001, batch 256. Ours are: the learning rate falls to a tenth after
-    80 % of the steps (there: whenever the loss stops falling), no weight decay, 4 rotations a shape, keypoints divided by the scale of
-    the rigid fit, the start (standard deviation 0.1 / sqrt(D) template units), and a 1 added to the first coefficient, so that there is
-    a mean shape. `c3dpo-adamw` is the same model under our optimiser at a learning rate of 0.005 (its shapes start from
-    nothing), with our batch and one rotation a shape, whose steps are cheaper. The shapes' canonical frame is their own, not the
-    template's.
+    Written from the paper (Novotny, Ravi, Graham, Neverova, Vedaldi: C3DPO, ICCV 2019). Of the preset `c3dpo` these are
+    the paper's: the basis of 10, the camera as the exponential of three predicted numbers, centred keypoints and
+    visibility as input, the trunk of residual blocks, the pseudo-Huber norm of 0.01, reprojection and canonicalisation
+    of weight 1 under random rotations, SGD with momentum 0.9, learning rate 0.001, batch 256. Ours are: the learning
+    rate falls to a tenth after 80 % of the steps (there: whenever the loss stops falling), no weight decay, 4 rotations
+    a shape, keypoints divided by the scale of the rigid fit, the start (standard deviation 0.1 / sqrt(D) template
+    units), and a 1 added to the first coefficient, so that there is a mean shape. `c3dpo-adamw` is the same model under
+    our optimiser at a learning rate of 0.005 (its shapes start from nothing), with our batch and one rotation a shape,
+    whose steps are cheaper. The shapes' canonical frame is their own, not the template's.
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
@@ -77,4 +78,6 @@ class BasisBody(Body):
 
     def carry(self, surface: Surface) -> None:
         expected = f"the template it learned, {len(self.vertices)} vertices"
-        raise TemplateMismatch("a basis of shapes knows single vertices", got=f"{len(surface.vertices)} vertices", expected=expected)
+        raise TemplateMismatch(
+            "a basis of shapes knows single vertices", got=f"{len(surface.vertices)} vertices", expected=expected
+        )

@@ -16,7 +16,8 @@ def motions_about(
 
 
 def chain(motions: Float[Tensor, "n m 3 4"], parents: tuple[int, ...]) -> Float[Tensor, "n m 3 4"]:
-    """Each part's own motion, then its parent's, up to the root, whose parent is -1 (ours); parents may come in any order."""
+    """Each part's own motion, then its parent's, up to the root, whose parent is -1 (ours); parents may come in any
+    order."""
     done: dict[int, Tensor] = {}
     for part in _from_the_root(parents):
         own, parent = motions[:, part], parents[part]

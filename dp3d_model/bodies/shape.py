@@ -75,6 +75,10 @@ class Body(nn.Module, ABC):
         Raises:
             TemplateMismatch: the body knows single vertices of its template.
         """
-        for name, value in (("vertices", surface.vertices), ("functions", surface.functions), ("areas", surface.vertex_areas)):
+        for name, value in (
+            ("vertices", surface.vertices),
+            ("functions", surface.functions),
+            ("areas", surface.vertex_areas),
+        ):
             if name in self._buffers:
                 self.register_buffer(name, value, persistent=False)

@@ -1,4 +1,5 @@
-"""How good lifted shapes are where the truth is known: models against the rigid template, by view, visible share and group."""
+"""How good lifted shapes are where the truth is known: models against the rigid template, by view, visible share and
+group."""
 
 from __future__ import annotations
 
@@ -70,7 +71,9 @@ def lift(lifter: Lifter, instances: KeypointBatch, batch: int = 256) -> list[tup
     return found
 
 
-def score_model(lifter: Lifter, instances: KeypointBatch, batch: int = 256, measured: KeypointBatch | None = None) -> Scores:
+def score_model(
+    lifter: Lifter, instances: KeypointBatch, batch: int = 256, measured: KeypointBatch | None = None
+) -> Scores:
     """Scores of a model on instances with truth.
 
     Args:
@@ -99,8 +102,11 @@ def _noise(lifter: Lifter, lifted: Lifted, points: Tensor) -> Tensor | None:
     return None if noise is None else noise[:, points].cpu()
 
 
-def score_shapes(shape: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"], truth: KeypointBatch, points: Int[Tensor, "s"]) -> Scores:
-    """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some vertices."""
+def score_shapes(
+    shape: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"], truth: KeypointBatch, points: Int[Tensor, "s"]
+) -> Scores:
+    """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some
+    vertices."""
     true = metrics.align_translation(truth.true_vertices, truth.visible)
     shown = torch.where(truth.visible[..., None], truth.keypoints, 0.0)
     pixels = shown - visible_mean(shown, truth.visible)[:, None]
@@ -132,7 +138,8 @@ def _errors(predicted: Tensor, true: Tensor, keypoints: Tensor, visible: Tensor,
 
 def _joined(parts: list[Scores]) -> Scores:
     given, estimated = (
-        {name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in METRICS} for kind in ("given", "estimated")
+        {name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in METRICS}
+        for kind in ("given", "estimated")
     )
     noise = [part.noise for part in parts if part.noise is not None]
     errors = [part.vertex_errors for part in parts if part.vertex_errors is not None]
@@ -151,14 +158,17 @@ def view_of(surface: Surface, true_vertices: Float[Tensor, "n k 3"]) -> Float[Te
 
 
 def evaluate(lifters: Mapping[str, Lifter], instances: KeypointBatch) -> dict[str, Any]:
-    """The whole evaluation as plain numbers: the means of every model beside the rigid template, and tables by view, visible share, group.
+    """The whole evaluation as plain numbers: the means of every model beside the rigid template, and tables by view,
+    visible share, group.
 
     Raises:
         NothingToDo: no instance carries its true shape.
         TemplateMismatch: the models belong to different templates.
     """
     truth, surface = instances.with_truth(), common_surface(lifters)
-    models = {RIGID: score_rigid(surface, truth)} | {name: score_model(lifter, truth) for name, lifter in lifters.items()}
+    models = {RIGID: score_rigid(surface, truth)} | {
+        name: score_model(lifter, truth) for name, lifter in lifters.items()
+    }
     return summary(models, truth, surface)
 
 
@@ -190,7 +200,9 @@ def summary(models: Mapping[str, Scores], truth: KeypointBatch, surface: Surface
         "stress_points": min(STRESS_POINTS, len(surface.vertices)),
         "models": {name: scores.means() for name, scores in models.items()},
         "by_view": {f"{360 // VIEWS * v}": _row(models, view == v) for v in range(VIEWS) if bool((view == v).any())},
-        "by_visible_share": {f"{5 * b}-{5 * b + 5} %": _row(models, bins == b) for b in range(20) if bool((bins == b).any())},
+        "by_visible_share": {
+            f"{5 * b}-{5 * b + 5} %": _row(models, bins == b) for b in range(20) if bool((bins == b).any())
+        },
         "by_group": _by_group(models, truth.groups),
         "uncertainty": {
             name: reliability(scores.noise, scores.vertex_errors, scores.given["mpjpe"])
@@ -205,7 +217,8 @@ def _row(models: Mapping[str, Scores], chosen: Tensor) -> dict[str, Any]:
 
 
 def _by_group(models: Mapping[str, Scores], groups: tuple[str, ...]) -> dict[str, Any] | None:
-    """MPJPE, scale given: the spread over groups, and each of them, or those that the last model finds hardest and easiest."""
+    """MPJPE, scale given: the spread over groups, and each of them, or those that the last model finds hardest and
+    easiest."""
     names = sorted(set(groups) - {""})
     if not names:
         return None
@@ -221,16 +234,20 @@ def _by_group(models: Mapping[str, Scores], groups: tuple[str, ...]) -> dict[str
     return {
         "groups": len(names),
         "spread": {
-            model: {name: round(float(values.quantile(at)), 6) for name, at in SPREAD.items()} for model, values in means.items()
+            model: {name: round(float(values.quantile(at)), 6) for name, at in SPREAD.items()}
+            for model, values in means.items()
         },
         "listed": {
-            names[i]: {"instances": int(count[i])} | {model: round(float(values[i]), 6) for model, values in means.items()} for i in listed
+            names[i]: {"instances": int(count[i])}
+            | {model: round(float(values[i]), 6) for model, values in means.items()}
+            for i in listed
         },
     }
 
 
 def evaluate_unknown(lifters: Mapping[str, Lifter], instances: KeypointBatch) -> dict[str, Any]:
-    """Median, mean and worst of every figure that needs no truth, of every model and the rigid template, as plain numbers.
+    """Median, mean and worst of every figure that needs no truth, of every model and the rigid template, as plain
+    numbers.
 
     Raises:
         NothingToDo: no instance.
@@ -242,12 +259,15 @@ def evaluate_unknown(lifters: Mapping[str, Lifter], instances: KeypointBatch) ->
     models = {}
     for name, lifter in {RIGID: Lifter(surface, preset("rigid")), **lifters}.items():
         parts = list(predict(lifter, instances))
-        models[name] = spread_of({figure: np.concatenate([getattr(part, figure) for part in parts]) for figure in FIGURES})
+        models[name] = spread_of(
+            {figure: np.concatenate([getattr(part, figure) for part in parts]) for figure in FIGURES}
+        )
     return {"instances": len(instances), "vertices": len(surface.vertices), "truth": False, "models": models}
 
 
 def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[str, float]]:
-    """The model with a calibration of its confidence, and how good that is on every fifth instance when learned from the others.
+    """The model with a calibration of its confidence, and how good that is on every fifth instance when learned from
+    the others.
 
     Raises:
         NothingToDo: too few instances, or none that is good or bad; see `figures.calibrate`.
@@ -262,7 +282,9 @@ def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[s
         start += len(some)
     values, error = np.concatenate(parts), np.concatenate(errors)
     order = np.arange(len(error))
-    folds = [calibrate(values[order % 5 != k], error[order % 5 != k]).confidence(values[order % 5 == k]) for k in range(5)]
+    folds = [
+        calibrate(values[order % 5 != k], error[order % 5 != k]).confidence(values[order % 5 == k]) for k in range(5)
+    ]
     sure = np.concatenate(folds)
     error_of = np.concatenate([error[order % 5 == k] for k in range(5)])
     half = len(error) // 2

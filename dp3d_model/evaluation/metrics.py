@@ -11,8 +11,8 @@ from dp3d_model.geometry.rotation_fit import nearest_rotation
 
 
 def align_translation(shape: Float[Tensor, "n k 3"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, "n k 3"]:
-    """Remove what an image cannot tell: the mean depth of all vertices, and x, y of the visible ones (their translation is solved from
-    the keypoints)."""
+    """Remove what an image cannot tell: the mean depth of all vertices, and x, y of the visible ones (their translation
+    is solved from the keypoints)."""
     flat = shape[..., :2] - visible_mean(shape[..., :2], visible)[:, None]
     return torch.cat([flat, shape[..., 2:] - shape[..., 2:].mean(1, keepdim=True)], dim=2)
 
@@ -30,7 +30,8 @@ def flip_depth(shape: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
 def replace_visible(
     predicted: Float[Tensor, "n k 3"], keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"]
 ) -> Float[Tensor, "n k 3"]:
-    """The prediction with x, y of the visible vertices taken from the input (C3DPO's convention), same unit, both centred."""
+    """The prediction with x, y of the visible vertices taken from the input (C3DPO's convention), same unit, both
+    centred."""
     flat = torch.where(visible[..., None], keypoints, predicted[..., :2])
     return torch.cat([flat, predicted[..., 2:]], dim=2)
 

@@ -37,7 +37,9 @@ def reprojection(projected: Float[np.ndarray, "k 2"], instances: KeypointBatch, 
     """Mean distance of the visible vertices to their keypoints, as a share of the longer side of these."""
     visible = instances.visible[i].numpy()
     keypoints = instances.keypoints[i].numpy()[visible]
-    return float(np.linalg.norm(projected[visible] - keypoints, axis=1).mean() / max(np.ptp(keypoints, axis=0).max(), 1e-9))
+    return float(
+        np.linalg.norm(projected[visible] - keypoints, axis=1).mean() / max(np.ptp(keypoints, axis=0).max(), 1e-9)
+    )
 
 
 def silhouette_iou(projected: Float[np.ndarray, "k 3"], faces: Int[np.ndarray, "f 3"], runs: RunLength | None) -> float:
@@ -68,7 +70,10 @@ def stretched(vertices: Float[np.ndarray, "n k 3"], surface: Surface) -> Float[n
     """Share of the edges that are more than STRETCH times as long as the template's."""
     faces = surface.faces.numpy()
     edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
-    rest, posed = (np.linalg.norm(x[..., edges[:, 0], :] - x[..., edges[:, 1], :], axis=-1) for x in (surface.vertices.numpy(), vertices))
+    rest, posed = (
+        np.linalg.norm(x[..., edges[:, 0], :] - x[..., edges[:, 1], :], axis=-1)
+        for x in (surface.vertices.numpy(), vertices)
+    )
     return (posed > STRETCH * rest).mean(-1)
 
 
@@ -98,7 +103,9 @@ RIDGE = 1e-2
 
 def features(figures: Mapping[str, Float[np.ndarray, "n"]]) -> Float[np.ndarray, "n f"]:
     """FEATURES of instances, the errors as logarithms; NaN where unknown."""
-    return np.stack([figures[name] if name == "silhouette_iou" else np.log(figures[name] + 0.003) for name in FEATURES], axis=1)
+    return np.stack(
+        [figures[name] if name == "silhouette_iou" else np.log(figures[name] + 0.003) for name in FEATURES], axis=1
+    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Whether a model knows where it is wrong: predicted noise against errors, by ranks, by bins, and by dropping what is least sure."""
+"""Whether a model knows where it is wrong: predicted noise against errors, by ranks, by bins, and by dropping what is
+least sure."""
 
 from __future__ import annotations
 
@@ -29,7 +30,10 @@ def calibration(noise: Float[Tensor, "n"], errors: Float[Tensor, "n"]) -> list[d
     """Mean predicted noise and mean error of ten equally large bins, by rising noise."""
     order = noise.argsort(stable=True)
     return [
-        {"predicted": round(float(noise[part].double().mean()), 6), "error": round(float(errors[part].double().mean()), 6)}
+        {
+            "predicted": round(float(noise[part].double().mean()), 6),
+            "error": round(float(errors[part].double().mean()), 6),
+        }
         for part in order.tensor_split(BINS)
         if len(part)
     ]
@@ -41,7 +45,9 @@ def sparsification(noise: Float[Tensor, "n"], errors: Float[Tensor, "n"]) -> lis
     return [round(float(kept[: max(1, len(kept) * (BINS - i) // BINS)].mean()), 6) for i in range(BINS)]
 
 
-def reliability(noise: Float[Tensor, "n s"], vertex_errors: Float[Tensor, "n s"], errors: Float[Tensor, "n"]) -> dict[str, Any]:
+def reliability(
+    noise: Float[Tensor, "n s"], vertex_errors: Float[Tensor, "n s"], errors: Float[Tensor, "n"]
+) -> dict[str, Any]:
     """All of it as plain numbers.
 
     Args:

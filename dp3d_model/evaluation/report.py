@@ -45,7 +45,13 @@ def write_unknown(result: dict[str, Any], folder: str | Path) -> Path:
     introduction = f"{result['instances']} instances, whose true shapes are unknown: median, mean and worst."
     lines = ["# Evaluation without truth", "", introduction, ""]
     rows = [
-        [name, *(" / ".join(f"{value:.4f}" for value in own[measure].values()) if measure in own else "" for measure in FIGURES)]
+        [
+            name,
+            *(
+                " / ".join(f"{value:.4f}" for value in own[measure].values()) if measure in own else ""
+                for measure in FIGURES
+            ),
+        ]
         for name, own in result["models"].items()
     ]
     write_text(folder / "evaluation.md", "\n".join([*lines, *table(["", *FIGURES.values()], rows), ""]))
@@ -62,14 +68,17 @@ def markdown(result: dict[str, Any]) -> str:
             lines += [f"In millimetres, scale {kind}:", "", *_means(result, kind, unit, 1), ""]
     for key, title in BREAKDOWNS.items():
         rows = [
-            [label, str(row["instances"]), *(f"{row[name]['given']['mpjpe']:.4f}" for name in names)] for label, row in result[key].items()
+            [label, str(row["instances"]), *(f"{row[name]['given']['mpjpe']:.4f}" for name in names)]
+            for label, row in result[key].items()
         ]
         lines += [f"## MPJPE, scale given: {title}", "", *table(["", "instances", *names], rows), ""]
     return "\n".join(lines + _groups(result, names) + _uncertainty(result))
 
 
 def _means(result: dict[str, Any], kind: str, factor: float, digits: int) -> list[str]:
-    rows = [[name, *(f"{factor * means[kind][m]:.{digits}f}" for m in TITLES)] for name, means in result["models"].items()]
+    rows = [
+        [name, *(f"{factor * means[kind][m]:.{digits}f}" for m in TITLES)] for name, means in result["models"].items()
+    ]
     return table(["", *TITLES.values()], rows)
 
 
@@ -80,7 +89,10 @@ def _groups(result: dict[str, Any], names: list[str]) -> list[str]:
         return []
     spread = [[name, *(f"{value:.4f}" for value in found["spread"][name].values())] for name in names]
     head = ["", *(word.replace("_", " ") for word in found["spread"][names[0]])]
-    rows = [[group, str(row["instances"]), *(f"{row[name]:.4f}" for name in names)] for group, row in found["listed"].items()]
+    rows = [
+        [group, str(row["instances"]), *(f"{row[name]:.4f}" for name in names)]
+        for group, row in found["listed"].items()
+    ]
     some = "" if len(rows) == found["groups"] else f"; the hardest and easiest for {names[-1]}"
     return [
         *(f"## MPJPE, scale given: {found['groups']} groups", "", *table(head, spread), ""),
@@ -95,8 +107,11 @@ def _uncertainty(result: dict[str, Any]) -> list[str]:
     lines = [
         "## Predicted noise",
         "",
-        "Rank correlation of the predicted noise with the distance to the truth, over vertices and over instances; MPJPE of the half "
-        "of the instances that the model is surest of, and of the best half as an oracle would choose it.",
+        (
+            "Rank correlation of the predicted noise with the distance to the truth, over vertices and over instances;"
+            " MPJPE of the half of the instances that the model is surest of, and of the best half as an oracle would"
+            " choose it."
+        ),
         "",
     ]
     rows = []
@@ -109,7 +124,12 @@ def _uncertainty(result: dict[str, Any]) -> list[str]:
     for name, found in result["uncertainty"].items():
         bins = found["calibration"]
         rows = [[what, *(f"{row[what]:.4f}" for row in bins)] for what in ("predicted", "error")]
-        lines += [f"{name}, vertices in ten bins of rising noise:", "", *table(["", *(str(i + 1) for i in range(len(bins)))], rows), ""]
+        lines += [
+            f"{name}, vertices in ten bins of rising noise:",
+            "",
+            *table(["", *(str(i + 1) for i in range(len(bins)))], rows),
+            "",
+        ]
     return lines
 
 
@@ -117,10 +137,10 @@ def introduction(result: dict[str, Any]) -> str:
     """What was measured, in which unit."""
     unit = result["millimetres_per_unit"]
     return (
-        f"{result['instances']} instances with truth, {result['vertices']} vertices, "
-        f"{100 * result['visible_share']:.0f} % of them visible. "
-        f"Errors in units of the template's extent{f' ({unit:.0f} mm)' if unit else ''}; mean depth is removed, and x, y are "
-        "aligned on the visible vertices. The flip oracle knows the truth: it takes the better of a shape and its mirror image in depth."
+        f"{result['instances']} instances with truth, {result['vertices']} vertices,"
+        f" {100 * result['visible_share']:.0f} % of them visible. Errors in units of the template's"
+        f" extent{f' ({unit:.0f} mm)' if unit else ''}; mean depth is removed, and x, y are aligned on the visible"
+        " vertices. The flip oracle knows the truth: it takes the better of a shape and its mirror image in depth."
     )
 
 

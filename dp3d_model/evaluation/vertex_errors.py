@@ -16,7 +16,8 @@ from dp3d_model.lifting.prediction import Prediction
 
 @dataclass(frozen=True)
 class Errors:
-    """Of one instance, in template extents, with the scale given (the reconstruction in pixels divided by the true scale).
+    """Of one instance, in template extents, with the scale given (the reconstruction in pixels divided by the true
+    scale).
 
     Attributes:
         vertices: [K] the distance of each vertex to the truth, mean depth and visible translation aligned.
@@ -48,7 +49,10 @@ def _errors(many: Prediction, some: KeypointBatch) -> list[Errors | None]:
     scale = torch.from_numpy(many.scale) / some.true_scale
     predicted = align_translation(shape * scale[:, None, None], some.visible)
     true = align_translation(some.true_vertices, some.visible)
-    distance, similar = (predicted - true).norm(dim=2).numpy(), similarity_error(predicted.nan_to_num(), true.nan_to_num()).numpy()
+    distance, similar = (
+        (predicted - true).norm(dim=2).numpy(),
+        similarity_error(predicted.nan_to_num(), true.nan_to_num()).numpy(),
+    )
     known = np.isfinite(distance).all(1)
     rows = zip(distance, similar, known, strict=True)
     return [Errors(one, float(one.mean()), float(after)) if here else None for one, after, here in rows]

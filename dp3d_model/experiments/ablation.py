@@ -1,4 +1,5 @@
-"""An ablation: every row trained with the same steps on the same shards and measured on the same instances, in one table."""
+"""An ablation: every row trained with the same steps on the same shards and measured on the same instances, in one
+table."""
 
 from __future__ import annotations
 
@@ -63,10 +64,17 @@ def run_ablation(ablation: Ablation, runs: Runs, say: Callable[[str], None]) -> 
         folder = runs.run_folder(row.key)
         recipe = fingerprint(file_digest(folder / MODEL_FILE), ablation.test_identity, MEASURE)
         means = kept(folder / "scores.json", recipe, lambda lifter=lifter: score_model(lifter, ablation.test).means())
-        result["rows"][row.key] = {"title": row.title, "steps": row.config.optim.steps, "changes": changes(base, row.config)} | means
+        result["rows"][row.key] = {
+            "title": row.title,
+            "steps": row.config.optim.steps,
+            "changes": changes(base, row.config),
+        } | means
         shapes[row.title] = lifted_as_measured(lifter, some)
         write_ablation(result, shapes, runs)
-        say(f"{row.title}: " + " · ".join(f"{TITLES[m]} {means['given'][m]:.4f}" for m in ("mpjpe", "pa_mpjpe", "stress")))
+        say(
+            f"{row.title}: "
+            + " · ".join(f"{TITLES[m]} {means['given'][m]:.4f}" for m in ("mpjpe", "pa_mpjpe", "stress"))
+        )
     return result
 
 
@@ -79,10 +87,13 @@ def write_ablation(result: dict[str, Any], shapes: dict[str, torch.Tensor], runs
 
 
 def with_steps(ablation: Ablation, runs: Runs) -> Iterator[Row]:
-    """The rows with their steps: those of the base for its variants, and for other methods as many as take the same time."""
+    """The rows with their steps: those of the base for its variants, and for other methods as many as take the same
+    time."""
     base = ablation.rows[0].config
     if ablation.minutes:
-        base = changed(base, {"optim.epochs": 0, "optim.steps": max(1, round(60.0 * ablation.minutes / runs.pace(base)))})
+        base = changed(
+            base, {"optim.epochs": 0, "optim.steps": max(1, round(60.0 * ablation.minutes / runs.pace(base)))}
+        )
     batches = sum(runs.source.sizes) // base.optim.batch
     steps = base.optim.steps or base.optim.epochs * max(batches, 1)
     for row in ablation.rows:
@@ -98,7 +109,9 @@ def with_steps(ablation: Ablation, runs: Runs) -> Iterator[Row]:
 def changes(base: TrainConfig, config: TrainConfig) -> dict[str, Any]:
     """The settings in which a row differs from the base."""
     one, two = flat(plain(base)), flat(plain(config))
-    return {name: value for name, value in two.items() if value != one[name] and name not in ("optim.steps", "optim.epochs")}
+    return {
+        name: value for name, value in two.items() if value != one[name] and name not in ("optim.steps", "optim.epochs")
+    }
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -108,9 +121,12 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Ablation",
         "",
-        f"Trained on {result['trained_on']} instances, measured on {result['instances']} with truth, {result['vertices']} vertices. "
-        f"Scale given; errors in units of the template's extent{f' ({unit:.0f} mm)' if unit else ''}. "
-        "Every variant has the steps of the full model; other methods have as many as take the same time.",
+        (
+            f"Trained on {result['trained_on']} instances, measured on {result['instances']} with truth,"
+            f" {result['vertices']} vertices. Scale given; errors in units of the template's"
+            f" extent{f' ({unit:.0f} mm)' if unit else ''}. Every variant has the steps of the full model; other"
+            " methods have as many as take the same time."
+        ),
         "",
     ]
     head = ["", "steps", *TITLES.values(), "MPJPE, scale estimated", "against full"]
@@ -132,7 +148,8 @@ def examples(test: KeypointBatch, count: int, order: torch.Tensor) -> KeypointBa
 
 
 def lifted_as_measured(lifter: Lifter, some: KeypointBatch) -> torch.Tensor:
-    """The shapes [N, K, 3] of a few instances in the camera frame, template units, scale given, aligned as for the errors."""
+    """The shapes [N, K, 3] of a few instances in the camera frame, template units, scale given, aligned as for the
+    errors."""
     seen, lifted = lift(lifter, some, len(some))[0]
     scale = lifted.scale(seen).cpu() / some.true_scale
     return align_translation(lifted.in_camera().cpu() * scale[:, None, None], some.visible)

@@ -1,4 +1,5 @@
-"""Keypoints made worse on purpose: noise, hidden vertices, the lower half removed; a function of seed and instance alone."""
+"""Keypoints made worse on purpose: noise, hidden vertices, the lower half removed; a function of seed and instance
+alone."""
 
 from __future__ import annotations
 
@@ -21,11 +22,12 @@ class Corruption:
     """What is done to an instance.
 
     Attributes:
-        noise: standard deviation of Gaussian noise on x and y, as a share of the longer side of the box of its visible keypoints.
+        noise: standard deviation of Gaussian noise on x and y, as a share of the longer side of the box of its visible
+            keypoints.
         hidden: share of its visible keypoints that is hidden at random.
         removed: share of the instances whose lower half is hidden.
-        seed: of all of it. More of one kind keeps what less of it does: the same noise grows, the same vertices hide first, the
-            same instances lose their lower half first.
+        seed: of all of it. More of one kind keeps what less of it does: the same noise grows, the same vertices hide
+            first, the same instances lose their lower half first.
     """
 
     noise: float = 0.0
@@ -110,4 +112,11 @@ class CorruptedSource:
             kept.append(np.isin(own, found))
         weights = None if table.weights is None else table.weights[np.concatenate(kept)]
         offsets = np.cumsum([0, *map(len, ids)])
-        return replace(table, offsets=offsets, vertex_ids=np.concatenate(ids), keypoints=np.concatenate(points), weights=weights, ids=None)
+        return replace(
+            table,
+            offsets=offsets,
+            vertex_ids=np.concatenate(ids),
+            keypoints=np.concatenate(points),
+            weights=weights,
+            ids=None,
+        )

@@ -1,4 +1,5 @@
-"""Robustness (supplement, section E): noisy and hidden keypoints, when measuring or when learning; and lost lower halves."""
+"""Robustness (supplement, section E): noisy and hidden keypoints, when measuring or when learning; and lost lower
+halves."""
 
 from __future__ import annotations
 
@@ -50,9 +51,15 @@ class Grid:
 
 
 def measure_noise(
-    models: Mapping[str, tuple[Lifter, str]], test: KeypointBatch, identity: str, grid: Grid, folder: Path, progress: Progress
+    models: Mapping[str, tuple[Lifter, str]],
+    test: KeypointBatch,
+    identity: str,
+    grid: Grid,
+    folder: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """Figure 1, keypoints corrupted when measuring: errors of models (name -> model and digest of its file) in every cell.
+    """Figure 1, keypoints corrupted when measuring: errors of models (name -> model and digest of its file) in every
+    cell.
 
     Each cell is kept as it is measured, in folder/cells.
     """
@@ -63,7 +70,9 @@ def measure_noise(
         for cell in cells:
             recipe = fingerprint(digest, identity, cell, MEASURE)
             path = folder / "cells" / f"{recipe}.json"
-            measured = kept(path, recipe, lambda lifter=lifter, cell=cell, lower=lower: _measured(lifter, test, cell, lower))
+            measured = kept(
+                path, recipe, lambda lifter=lifter, cell=cell, lower=lower: _measured(lifter, test, cell, lower)
+            )
             rows.append({"noise": cell.noise, "hidden": cell.hidden} | measured)
             progress(name, len(rows), len(cells))
         found["models"][name] = rows
@@ -76,7 +85,9 @@ def _measured(lifter: Lifter, test: KeypointBatch, cell: Corruption, lower: np.n
     return {name: means[name] for name in SHOWN}
 
 
-def train_noise(config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, grid: Grid, say: Say) -> dict[str, Any]:
+def train_noise(
+    config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, grid: Grid, say: Say
+) -> dict[str, Any]:
     """Figure 1, keypoints corrupted when learning: a model is trained in every cell and measured on clean keypoints."""
     lower = lower_half(runs.surface.vertices.numpy())
     rows = []
@@ -89,9 +100,17 @@ def train_noise(config: TrainConfig, runs: Runs, test: KeypointBatch, identity: 
 
 
 def lose_lower_halves(
-    config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, rates: Sequence[float], seed: int, up: str, say: Say
+    config: TrainConfig,
+    runs: Runs,
+    test: KeypointBatch,
+    identity: str,
+    rates: Sequence[float],
+    seed: int,
+    up: str,
+    say: Say,
 ) -> dict[str, Any]:
-    """Figure 2: the lower half hidden in a growing share of the training instances; a model is trained at every rate."""
+    """Figure 2: the lower half hidden in a growing share of the training instances; a model is trained at every
+    rate."""
     lower = lower_half(runs.surface.vertices.numpy(), up)
     rows = []
     for rate in rates:
@@ -129,7 +148,8 @@ def judged(rows: list[dict[str, float]]) -> list[str]:
     """What the rows say of the bars that the project sets itself."""
     found = ratios(rows)
     return [
-        f"noise {noise:.0%} of the box, {hidden:.0%} hidden: {found[noise, hidden]:.2f} times the clean MPJPE (at most {most:g})"
+        f"noise {noise:.0%} of the box, {hidden:.0%} hidden: {found[noise, hidden]:.2f} times the clean MPJPE (at most"
+        f" {most:g})"
         for (noise, hidden), most in BARS.items()
         if (noise, hidden) in found
     ]
@@ -137,7 +157,9 @@ def judged(rows: list[dict[str, float]]) -> list[str]:
 
 def noise_markdown(result: dict[str, Any], title: str) -> str:
     """The tables of Figure 1: MPJPE, and how many times the clean one."""
-    what = f"{result['instances']} instances, scale given, template extents. Noise: share of the longer side of the box."
+    what = (
+        f"{result['instances']} instances, scale given, template extents. Noise: share of the longer side of the box."
+    )
     lines = [f"# {title}", "", what, ""]
     head = ["hidden", *(f"noise {noise:.3g} %" for noise in (100 * n for n in result["noise"]))]
     for name, rows in result["models"].items():
@@ -146,7 +168,14 @@ def noise_markdown(result: dict[str, Any], title: str) -> str:
             cells = [[f"{h:.0%}", *(f"{errors[n, h][metric]:.4f}" for n in result["noise"])] for h in result["hidden"]]
             lines += [f"## {name}: {word}", "", *table(head, cells), ""]
         cells = [[f"{h:.0%}", *(f"{times[n, h]:.2f}" for n in result["noise"])] for h in result["hidden"]]
-        lines += [f"## {name}: times the clean MPJPE", "", *table(head, cells), "", *(f"- {line}" for line in judged(rows)), ""]
+        lines += [
+            f"## {name}: times the clean MPJPE",
+            "",
+            *table(head, cells),
+            "",
+            *(f"- {line}" for line in judged(rows)),
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -155,7 +184,9 @@ def halves_markdown(result: dict[str, Any]) -> str:
     head = ["instances that lost it", "MPJPE", "upper half", "lower half", "PA-MPJPE", "stress"]
     names = ("mpjpe", "upper", "lower", "pa_mpjpe", "stress")
     cells = [[f"{row['rate']:.0%}", *(f"{row[name]:.4f}" for name in names)] for row in result["rows"]]
-    what = f"{result['instances']} instances, scale given, template extents; lower: below the middle along {result['up']}."
+    what = (
+        f"{result['instances']} instances, scale given, template extents; lower: below the middle along {result['up']}."
+    )
     return "\n".join(["# Lower halves hidden in training", "", what, "", *table(head, cells), ""])
 
 

@@ -20,7 +20,8 @@ class Row:
         key: its folder.
         title: what a reader sees.
         config: its settings.
-        same_time: it is another method, whose steps cost other times: it gets the time of the base rather than its steps.
+        same_time: it is another method, whose steps cost other times: it gets the time of the base rather than its
+            steps.
     """
 
     key: str

@@ -1,4 +1,5 @@
-"""Training runs of an experiment: each in a folder of its own, found when it is there already, gone on with when it was cut short."""
+"""Training runs of an experiment: each in a folder of its own, found when it is there already, gone on with when it was
+cut short."""
 
 from __future__ import annotations
 
@@ -68,15 +69,22 @@ class Runs:
 
     def pace(self, config: TrainConfig) -> float:
         """Seconds a step of a recipe takes here, measured once and kept in folder/pace.json."""
-        key = fingerprint(changed(config, {"optim.steps": 0, "optim.epochs": 0}), self.surface.content_hash, self.source.identity)
+        key = fingerprint(
+            changed(config, {"optim.steps": 0, "optim.epochs": 0}), self.surface.content_hash, self.source.identity
+        )
         path = self.folder / "pace.json"
         known = known_in(path)
         if key not in known:
             marks = [time.perf_counter()]
             with tempfile.TemporaryDirectory() as folder:
-                short = changed(config, {"optim": {"steps": PACE_STEPS, "epochs": 0}, "run": {"save_every": _FAR, "log_every": _FAR}})
+                short = changed(
+                    config,
+                    {"optim": {"steps": PACE_STEPS, "epochs": 0}, "run": {"save_every": _FAR, "log_every": _FAR}},
+                )
                 self._trainer(short, Path(folder)).run(lambda *_: marks.append(time.perf_counter()))
-            steps = [after - before for before, after in zip(marks[PACE_SKIPPED:], marks[PACE_SKIPPED + 1 :], strict=False)]
+            steps = [
+                after - before for before, after in zip(marks[PACE_SKIPPED:], marks[PACE_SKIPPED + 1 :], strict=False)
+            ]
             known[key] = statistics.median(steps)
             write_json(path, known)
         return float(known[key])

@@ -78,7 +78,9 @@ class Inputs:
     count: int = 0
 
 
-def open_study(inputs: Inputs, folder: Path, threads: int = 1, overwrite: bool = False, fields: tuple[str, ...] = ()) -> Study:
+def open_study(
+    inputs: Inputs, folder: Path, threads: int = 1, overwrite: bool = False, fields: tuple[str, ...] = ()
+) -> Study:
     """Open the shards of an experiment.
 
     Args:

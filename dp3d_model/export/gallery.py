@@ -57,10 +57,11 @@ class Output:
     """What is written of each instance.
 
     Attributes:
-        formats: glb, obj, ply (meshes), npz (everything that is known), turn (an animated WebP) and table (predictions.parquet, all in
-            one file).
+        formats: glb, obj, ply (meshes), npz (everything that is known), turn (an animated WebP) and table
+            (predictions.parquet, all in one file).
         pictures: a row of pictures of each, and lifted.png of the surest.
-        rig: the GLB files carry a skeleton, a joint for each part; without, the photograph as texture where there is one.
+        rig: the GLB files carry a skeleton, a joint for each part; without, the photograph as texture where there is
+            one.
         least: instances of less confidence are rejected.
     """
 
@@ -80,9 +81,14 @@ class Written:
 
 
 def write_predictions(
-    lifter: Lifter, instances: KeypointBatch, folder: str | Path, output: Output = Output(), done: Callable[[int], None] = lambda _: None
+    lifter: Lifter,
+    instances: KeypointBatch,
+    folder: str | Path,
+    output: Output = Output(),
+    done: Callable[[int], None] = lambda _: None,
 ) -> Written:
-    """Write the files of each instance, named NNN-NAME; with pictures lifted.png of those that are surest; figures.csv of all.
+    """Write the files of each instance, named NNN-NAME; with pictures lifted.png of those that are surest; figures.csv
+    of all.
 
     Args:
         done: told of so many more finished instances.
@@ -126,7 +132,9 @@ class FigureTable:
     def add(self, some: KeypointBatch, many: Prediction, kept: set[int], least: float) -> None:
         """The rows of a batch."""
         for i, name in enumerate(some.ids):
-            values = ["" if np.isnan(value) else f"{value:.4f}" for value in (getattr(many, figure)[i] for figure in FIGURES)]
+            values = [
+                "" if np.isnan(value) else f"{value:.4f}" for value in (getattr(many, figure)[i] for figure in FIGURES)
+            ]
             if i not in kept:
                 self.rejected[name] = f"confidence {many.confidence[i]:.2f} below {least:g}"
             image = some.image_paths[i] if some.image_paths else ""
@@ -149,7 +157,11 @@ class _Writer:
 
     def __init__(self, lifter: Lifter, folder: Path, output: Output) -> None:
         self.surface, self.folder, self.output = lifter.surface, folder, output
-        self.faces, self.weights, self.colours = lifter.surface.faces.numpy(), part_weights(lifter), model_colours(lifter)
+        self.faces, self.weights, self.colours = (
+            lifter.surface.faces.numpy(),
+            part_weights(lifter),
+            model_colours(lifter),
+        )
         self.sheet: list[tuple[float, np.ndarray]] = []
         self.busy = output.pictures or bool(set(output.formats) - {"table"})
 
@@ -179,7 +191,9 @@ class _Writer:
             save_turntable(path.with_suffix(".webp"), prediction.vertices, self.faces, colours)
 
 
-def photograph_texture(pixels: np.ndarray, prediction: Prediction, instances: KeypointBatch, i: int, surface: Surface) -> Texture:
+def photograph_texture(
+    pixels: np.ndarray, prediction: Prediction, instances: KeypointBatch, i: int, surface: Surface
+) -> Texture:
     """The photograph on a lifted instance."""
     runs = instances.masks[i] if instances.masks else None
     mask = None if runs is None or (runs.height, runs.width) != pixels.shape[:2] else mask_pixels(runs)
@@ -203,20 +217,28 @@ def draw_instance(
     pixels: np.ndarray | None,
     texture: Texture | None = None,
 ) -> np.ndarray:
-    """A row of tiles: photograph with keypoints, parts over it, body alone, two sides of it, and its parts; the figures below."""
+    """A row of tiles: photograph with keypoints, parts over it, body alone, two sides of it, and its parts; the figures
+    below."""
     visible = instances.visible[i].numpy()
     keypoints = instances.keypoints[i].numpy()[visible]
     skin = colours if texture is None else texture.sample
     front = beside_photograph(pixels, keypoints, colours[visible], prediction.projected(), faces, colours, TILE, skin)
     body = prediction.vertices, faces
-    tiles = [view_from(azimuth, *body, shown, TILE) for azimuth, shown in ((35.0, skin), (-35.0, skin), (145.0, colours))]
+    tiles = [
+        view_from(azimuth, *body, shown, TILE) for azimuth, shown in ((35.0, skin), (-35.0, skin), (145.0, colours))
+    ]
     return labelled(np.concatenate([front, *tiles], axis=1), f"{instances.ids[i]}{figures_text(prediction)}")
 
 
 def figures_text(prediction: Prediction) -> str:
     """What is known of an instance, for people."""
-    words = {"confidence": "confidence {:.2f}", "reprojection": "keypoints off by {:.1%}", "silhouette_iou": "silhouette {:.2f}",
-             "stretched": "stretched edges {:.1%}", "agreement": "halves of the keypoints differ by {:.3f}"}  # fmt: skip
+    words = {
+        "confidence": "confidence {:.2f}",
+        "reprojection": "keypoints off by {:.1%}",
+        "silhouette_iou": "silhouette {:.2f}",
+        "stretched": "stretched edges {:.1%}",
+        "agreement": "halves of the keypoints differ by {:.3f}",
+    }
     values = {name: float(getattr(prediction, name)) for name in words}
     return "".join(f"  ·  {text.format(values[name])}" for name, text in words.items() if np.isfinite(values[name]))
 

@@ -52,7 +52,9 @@ def export_textured(
 
     points, corners = vertices[:, [1, 2, 0]], faces.ravel()
     scene = trimesh.Scene()
-    skin = PBRMaterial(baseColorTexture=Image.fromarray(texture.atlas), metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True)
+    skin = PBRMaterial(
+        baseColorTexture=Image.fromarray(texture.atlas), metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True
+    )
     places = texture.corners.reshape(-1, 2) / len(texture.atlas)
     visual = TextureVisuals(uv=np.stack([places[:, 0], 1.0 - places[:, 1]], axis=1), material=skin)
     normals = vertex_normals(points, faces)[corners]
@@ -73,7 +75,9 @@ def _ground(points: Float[np.ndarray, "k 3"]):
     low, high = points.min(0), points.max(0)
     x, z = (low[[0, 2]] + high[[0, 2]]) / 2
     half, y = 0.75 * float((high - low).max()), float(np.quantile(points[:, 1], 0.002))
-    square = np.array([[x - half, y, z - half], [x - half, y, z + half], [x + half, y, z + half], [x + half, y, z - half]])
+    square = np.array(
+        [[x - half, y, z - half], [x - half, y, z + half], [x + half, y, z + half], [x + half, y, z - half]]
+    )
     stone = PBRMaterial(baseColorFactor=[225, 225, 222, 255], metallicFactor=0.0, roughnessFactor=1.0)
     return trimesh.Trimesh(square, [[0, 1, 2], [0, 2, 3]], visual=TextureVisuals(material=stone), process=False)
 

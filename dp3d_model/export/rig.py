@@ -22,7 +22,9 @@ FLOAT, UINT, USHORT, UBYTE = 5126, 5125, 5123, 5121
 COMPONENTS = {np.dtype("<f4"): FLOAT, np.dtype("<u4"): UINT, np.dtype("<u2"): USHORT, np.dtype("u1"): UBYTE}
 
 
-def strongest(weights: Float[np.ndarray, "k m"], count: int = INFLUENCES) -> tuple[Int[np.ndarray, "k 4"], Float[np.ndarray, "k 4"]]:
+def strongest(
+    weights: Float[np.ndarray, "k m"], count: int = INFLUENCES
+) -> tuple[Int[np.ndarray, "k 4"], Float[np.ndarray, "k 4"]]:
     """The strongest parts of each vertex and their weights, which sum to 1 again; with fewer parts, weights of 0."""
     order = np.argsort(-weights, axis=1, kind="stable")[:, :count]
     kept = np.take_along_axis(weights, order, axis=1)
@@ -40,15 +42,17 @@ def write_rig(
 ) -> Path:
     """Write a .glb whose mesh is the unposed body and whose joints, at the parts' centres, stand as the parts moved.
 
-    A vertex follows its four strongest parts, as viewers expect: against the model's own soft parts this moves it by what the
-    weaker ones would have added.
+    A vertex follows its four strongest parts, as viewers expect: against the model's own soft parts this moves it by
+    what the weaker ones would have added.
 
     Raises:
         UsageError: the body has no parts.
     """
     parts = len(prediction.part_rotations)
     if not parts:
-        raise UsageError("a rig needs parts", got="a model whose body has none", hint="leave out --rig, or train with --body parts")
+        raise UsageError(
+            "a rig needs parts", got="a model whose body has none", hint="leave out --rig, or train with --body parts"
+        )
     joints, kept = strongest(weights)
     centres = (weights.T @ prediction.rest) / weights.sum(0)[:, None].clip(1e-12)
     placed = np.einsum("mab,mb->ma", prediction.part_rotations, centres) + prediction.part_translations
@@ -73,7 +77,11 @@ def write_rig(
         "asset": {"version": "2.0", "generator": "dp3d"},
         "scene": 0,
         "scenes": [{"nodes": [0, 1]}],
-        "nodes": [{"name": "body", "mesh": 0, "skin": 0}, {"name": "parts", "children": [2 + m for m in range(parts)]}, *bones],
+        "nodes": [
+            {"name": "body", "mesh": 0, "skin": 0},
+            {"name": "parts", "children": [2 + m for m in range(parts)]},
+            *bones,
+        ],
         "meshes": [{"primitives": [{"attributes": attributes, "indices": indices}]}],
         "skins": [{"joints": [2 + m for m in range(parts)], "skeleton": 1, "inverseBindMatrices": inverse}],
         **buffer.content(),
@@ -91,7 +99,12 @@ class _Buffer:
         """Append an array; the number of its accessor."""
         array = np.ascontiguousarray(values, dtype=kind)
         self.views.append({"buffer": 0, "byteOffset": len(self.data), "byteLength": array.nbytes})
-        accessor = {"bufferView": len(self.views) - 1, "componentType": COMPONENTS[array.dtype], "count": len(array), "type": shape}
+        accessor = {
+            "bufferView": len(self.views) - 1,
+            "componentType": COMPONENTS[array.dtype],
+            "count": len(array),
+            "type": shape,
+        }
         if bounds:
             accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
         if normalized:
@@ -110,4 +123,6 @@ def _glb(content: dict[str, Any], binary: bytes) -> bytes:
     text = json.dumps(content, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     head = struct.pack("<III", MAGIC, 2, 12 + 8 + len(text) + 8 + len(binary))
-    return head + struct.pack("<II", len(text), JSON_CHUNK) + text + struct.pack("<II", len(binary), BINARY_CHUNK) + binary
+    return (
+        head + struct.pack("<II", len(text), JSON_CHUNK) + text + struct.pack("<II", len(binary), BINARY_CHUNK) + binary
+    )

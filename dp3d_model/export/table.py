@@ -15,9 +15,16 @@ from dp3d_model.evaluation.quality import FIGURES
 from dp3d_model.lifting.prediction import Prediction
 
 COLUMNS = (
-    "vertices", "camera_from_template", "translation", "part_rotations", "part_translations", "blendshapes", "uncertainty",
-    "intrinsics", "position",
-)  # fmt: skip
+    "vertices",
+    "camera_from_template",
+    "translation",
+    "part_rotations",
+    "part_translations",
+    "blendshapes",
+    "uncertainty",
+    "intrinsics",
+    "position",
+)
 NUMBERS = ("scale", *FIGURES)
 SCHEMA = pa.schema(
     [("instance_id", pa.string()), ("image_path", pa.string())]
@@ -41,13 +48,18 @@ class PredictionTable:
             self._open = opened.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._open.__exit__(kind, error, trace)
 
     def add(self, ids: tuple[str, ...], image_paths: tuple[str, ...], many: Prediction) -> None:
         """Append a row for each instance."""
         arrays = many.arrays()
-        columns = {"instance_id": pa.array(ids), "image_path": pa.array([path or None for path in image_paths], pa.string())}
+        columns = {
+            "instance_id": pa.array(ids),
+            "image_path": pa.array([path or None for path in image_paths], pa.string()),
+        }
         columns |= {name: pa.array(arrays[name], pa.float32(), from_pandas=True) for name in NUMBERS}
         columns |= {name: _lists(arrays[name]) for name in COLUMNS}
         self.writer.write_table(pa.table(columns, SCHEMA))

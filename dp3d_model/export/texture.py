@@ -1,4 +1,5 @@
-"""The photograph on the body: an atlas of all triangles, sampled where the surface is seen, else filled from the other side (ours)."""
+"""The photograph on the body: an atlas of all triangles, sampled where the surface is seen, else filled from the other
+side (ours)."""
 
 from __future__ import annotations
 
@@ -78,9 +79,13 @@ def texture_of(
 
 
 def seen_vertices(
-    projected: Float[np.ndarray, "k 3"], faces: Int[np.ndarray, "f 3"], size: tuple[int, int], mask: Bool[np.ndarray, "h w"] | None
+    projected: Float[np.ndarray, "k 3"],
+    faces: Int[np.ndarray, "f 3"],
+    size: tuple[int, int],
+    mask: Bool[np.ndarray, "h w"] | None,
 ) -> Bool[np.ndarray, "k"]:
-    """The vertices whose colour a photograph of (height, width) shows: not hidden, not on the outline, in the image and in the mask."""
+    """The vertices whose colour a photograph of (height, width) shows: not hidden, not on the outline, in the image and
+    in the mask."""
     x, y = (np.floor(projected[:, axis]).astype(int) for axis in (0, 1))
     inside = (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
     if mask is not None:
@@ -92,10 +97,14 @@ def seen_vertices(
 def pixels_at(picture: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "p 2"]) -> Float[np.ndarray, "p 3"]:
     """The colours at points, image pixels, between pixels linearly; at the border beyond it."""
     at = points[:, ::-1].T - 0.5
-    return np.stack([map_coordinates(picture[..., c].astype(np.float32), at, order=1, mode="nearest") for c in range(3)], axis=1)
+    return np.stack(
+        [map_coordinates(picture[..., c].astype(np.float32), at, order=1, mode="nearest") for c in range(3)], axis=1
+    )
 
 
-def filled(colours: Float[np.ndarray, "k 3"], known: Bool[np.ndarray, "k"], rest: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 3"]:
+def filled(
+    colours: Float[np.ndarray, "k 3"], known: Bool[np.ndarray, "k"], rest: Float[np.ndarray, "k 3"]
+) -> Float[np.ndarray, "k 3"]:
     """Colours whose unknown ones are means of the nearest known ones; grey where none is known."""
     if not known.any():
         return np.full_like(colours, 160.0)
@@ -108,7 +117,8 @@ def filled(colours: Float[np.ndarray, "k 3"], known: Bool[np.ndarray, "k"], rest
 
 
 def atlas_layout(count: int) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], Float[np.ndarray, "p 3"], int]:
-    """The texels of an atlas of triangles: triangle, x, y, barycentric weights (beyond 0..1 in the margins), and the side."""
+    """The texels of an atlas of triangles: triangle, x, y, barycentric weights (beyond 0..1 in the margins), and the
+    side."""
     columns = int(np.ceil(np.sqrt((count + 1) // 2)))
     rows, cells = np.mgrid[0:CELL, 0:CELL].reshape(2, -1), np.arange((count + 1) // 2)
     lower = rows.sum(0) < CELL

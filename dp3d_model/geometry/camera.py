@@ -32,7 +32,8 @@ def rotation_from_6d(six: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 
 
 
 def random_rotations(count: int, law: str, generator: torch.Generator) -> Float[Tensor, "n 3 3"]:
-    """Random rotations: "uniform-angle" (C3DPO: axis uniform, angle uniform in 0..pi) or "uniform" over all rotations."""
+    """Random rotations: "uniform-angle" (C3DPO: axis uniform, angle uniform in 0..pi) or "uniform" over all
+    rotations."""
     if law == "uniform":
         q = torch.nn.functional.normalize(torch.randn(count, 4, generator=generator), dim=-1)
         w, v = q[:, :1, None], q[:, 1:]
@@ -81,8 +82,8 @@ def refine_rotation(
 ) -> tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n"]]:
     """Cameras moved by Gauss-Newton steps to where the posed bodies fit their keypoints best (ours); no gradient flows.
 
-    Each step solves for a turn about the camera's axes and a scale, the translation solved along: with P = R X centred on the visible
-    vertices, the x, y of P move by (w_y z - w_z y, w_z x - w_x z) + s (x, y).
+    Each step solves for a turn about the camera's axes and a scale, the translation solved along: with P = R X centred
+    on the visible vertices, the x, y of P move by (w_y z - w_z y, w_z x - w_x z) + s (x, y).
 
     Returns:
         The rotations and the factors of the scales.

@@ -19,7 +19,8 @@ NEAREST = 0.1
 
 
 def normalise(surface: Surface, batch: KeypointBatch, camera_mode: str = "closed-form") -> KeypointBatch:
-    """Fit the rigid camera, and bring the keypoints into template units: centred on the visible ones, divided by the camera's scale.
+    """Fit the rigid camera, and bring the keypoints into template units: centred on the visible ones, divided by the
+    camera's scale.
 
     Invisible keypoints are 0. Truth does not come along; see `in_units_of`.
 
@@ -49,14 +50,19 @@ def normalise(surface: Surface, batch: KeypointBatch, camera_mode: str = "closed
 
 
 def in_units_of(inputs: KeypointBatch, targets: KeypointBatch) -> KeypointBatch:
-    """Targets (image pixels) of the same instances and cameras, in the units and about the origin of normalised inputs."""
+    """Targets (image pixels) of the same instances and cameras, in the units and about the origin of normalised
+    inputs."""
     keypoints, origin = targets.keypoints, inputs.centre[:, None]
     if inputs.lens is not None and targets.intrinsics is not None:
         keypoints = through(about_the_axis(targets), inputs.lens.turn)
         pinhole = (inputs.lens.nearness > 0)[:, None, None]
         origin = torch.where(pinhole, -inputs.lens.axis[:, None] * inputs.camera.scale[:, None, None], origin)
     units = (keypoints - origin) / inputs.camera.scale[:, None, None]
-    found = replace(inputs, keypoints=torch.where(targets.visible[..., None], units, torch.zeros_like(units)), visible=targets.visible)
+    found = replace(
+        inputs,
+        keypoints=torch.where(targets.visible[..., None], units, torch.zeros_like(units)),
+        visible=targets.visible,
+    )
     if targets.true_vertices is None or targets.true_scale is None:
         return found
     factor = targets.true_scale / inputs.camera.scale
@@ -66,14 +72,16 @@ def in_units_of(inputs: KeypointBatch, targets: KeypointBatch) -> KeypointBatch:
 def turned_towards(batch: KeypointBatch) -> tuple[Float[Tensor, "n k 2"], Float[Tensor, "n 3 3"], Float[Tensor, "n"]]:
     """What pinholes would see that are turned to where the visible keypoints' mean lies.
 
-    A body away from the middle of an image is seen from another side than one in the middle; after the turn it is in the middle.
+    A body away from the middle of an image is seen from another side than one in the middle; after the turn it is in
+    the middle.
 
     Args:
-        batch: with intrinsics, and keypoints that are finite also where not visible; nothing changes where intrinsics are not finite.
+        batch: with intrinsics, and keypoints that are finite also where not visible; nothing changes where intrinsics
+            are not finite.
 
     Returns:
-        Pixels from the turned camera's principal point (image pixels where unknown), camera_from_turned, and one over the focal length
-        sqrt(fx fy), 0 where unknown.
+        Pixels from the turned camera's principal point (image pixels where unknown), camera_from_turned, and one over
+        the focal length sqrt(fx fy), 0 where unknown.
     """
     batch = about_the_axis(batch)
     known, length = batch.intrinsics.isfinite().all(1), batch.intrinsics[:, 0]
@@ -85,7 +93,8 @@ def turned_towards(batch: KeypointBatch) -> tuple[Float[Tensor, "n k 2"], Float[
 
 
 def about_the_axis(batch: KeypointBatch) -> KeypointBatch:
-    """Keypoints in square pixels about the principal point, with the intrinsics of these: sqrt(fx fy) twice, 0, 0; the same where unknown.
+    """Keypoints in square pixels about the principal point, with the intrinsics of these: sqrt(fx fy) twice, 0, 0; the
+    same where unknown.
 
     Such an image can be turned about its origin and mirrored, and its camera stays.
     """
@@ -108,11 +117,16 @@ def through(batch: KeypointBatch, turn: Float[Tensor, "n 3 3"]) -> Float[Tensor,
 
 
 def fit_perspective(
-    template: Float[Tensor, "k 3"], keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], per_focal: Float[Tensor, "n"]
+    template: Float[Tensor, "k 3"],
+    keypoints: Float[Tensor, "n k 2"],
+    visible: Bool[Tensor, "n k"],
+    per_focal: Float[Tensor, "n"],
 ) -> Camera:
-    """The rigid template's camera before turned pinholes; scale is in pixels per template unit at the visible vertices' mean depth.
+    """The rigid template's camera before turned pinholes; scale is in pixels per template unit at the visible vertices'
+    mean depth.
 
-    The closed-form fit, then again on keypoints that are straightened by the depths of the last fit (POSIT; DeMenthon and Davis 1995).
+    The closed-form fit, then again on keypoints that are straightened by the depths of the last fit (POSIT; DeMenthon
+    and Davis 1995).
 
     Args:
         keypoints: pixels from the principal point.
@@ -136,7 +150,8 @@ def depth_factor(depth: Float[Tensor, "n k"], nearness: Float[Tensor, "n"]) -> F
 def place(
     points: Float[Tensor, "n k 3"], keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], lens: Lens | None
 ) -> Float[Tensor, "n k 2"]:
-    """Where points of the turned camera's frame appear, in the units of the observation, under the best image translation.
+    """Where points of the turned camera's frame appear, in the units of the observation, under the best image
+    translation.
 
     u = (X_xy + t) / (1 + nearness Z) + axis, Z the depth about the visible mean, and t the least squares of
     X_xy + t = (1 + nearness Z) (u - axis) on the visible keypoints; without a lens, parallel rays.
@@ -152,10 +167,11 @@ def place(
 def solve_placement(
     points: Float[Tensor, "n k 3"], keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], lens: Lens | None
 ) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n"]]:
-    """All three numbers of the translation, linearly and in closed form: t, and the distance d over that of the rigid template.
+    """All three numbers of the translation, linearly and in closed form: t, and the distance d over that of the rigid
+    template.
 
-    The least squares of X_xy + t = (d + nearness Z) (u - axis) on the visible keypoints, Z the depth about the visible mean. Without a
-    lens d is one over the image scale that fits the body best.
+    The least squares of X_xy + t = (d + nearness Z) (u - axis) on the visible keypoints, Z the depth about the visible
+    mean. Without a lens d is one over the image scale that fits the body best.
 
     Returns:
         t [N, 2] template units, and d [N], kept so that every visible point lies before the pinhole.
@@ -168,7 +184,11 @@ def solve_placement(
     shown = visible[..., None]
     around, body = centred(seen, visible) * shown, centred(bent, visible) * shown
     distance = (around * body).sum((1, 2)) / around.square().sum((1, 2)).clamp_min(1e-12)
-    near = torch.zeros_like(distance) if lens is None else lens.nearness * torch.where(visible, -depth, -torch.inf).max(1).values
+    near = (
+        torch.zeros_like(distance)
+        if lens is None
+        else lens.nearness * torch.where(visible, -depth, -torch.inf).max(1).values
+    )
     distance = torch.maximum(distance, near.detach() + NEAREST)
     return distance[:, None] * visible_mean(seen, visible) - visible_mean(bent, visible), distance
 

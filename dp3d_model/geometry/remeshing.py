@@ -1,4 +1,5 @@
-"""Another meshing of a model's template: its functions, carried over from the nearest points of the model's own surface."""
+"""Another meshing of a model's template: its functions, carried over from the nearest points of the model's own
+surface."""
 
 from __future__ import annotations
 
@@ -51,7 +52,9 @@ def carried(surface: Surface, template: Template, path: str | Path | None = None
             expected=f"{surface.name}, at most {APART}",
             path=path,
         )
-    functions = (torch.tensor(weights, dtype=torch.float32)[..., None] * surface.functions[torch.tensor(corners)]).sum(1)
+    functions = (torch.tensor(weights, dtype=torch.float32)[..., None] * surface.functions[torch.tensor(corners)]).sum(
+        1
+    )
     return replace(found, functions=functions)
 
 
@@ -60,7 +63,8 @@ def nearest_points(
 ) -> tuple[Int[np.ndarray, "q 3"], Float[np.ndarray, "q 3"], Float[np.ndarray, "q"]]:
     """The point of a surface near each point: corners of its triangle, barycentric weights, and distance.
 
-    Candidates are the triangles around the nearest vertices; on each the foot of the perpendicular, its weights clipped to the triangle.
+    Candidates are the triangles around the nearest vertices; on each the foot of the perpendicular, its weights clipped
+    to the triangle.
     """
     vertices, faces = surface.vertices.double().numpy(), surface.faces.long().numpy()
     around = _faces_around(faces, len(vertices))

@@ -35,7 +35,8 @@ def nearest_rotation(matrices: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*b
 
 
 def fit_entries(entries: Float[Tensor, "3 3 *batch"]) -> Float[Tensor, "3 3 *batch"]:
-    """nearest_rotation of matrices whose entries come first, in float64; few enough to stay in the processor's cache."""
+    """nearest_rotation of matrices whose entries come first, in float64; few enough to stay in the processor's
+    cache."""
     f = torch.empty(3, 3, entries[0, 0].numel(), dtype=torch.float64, device=entries.device)
     f.view(entries.shape).copy_(entries)
     x, y, z = f
@@ -52,7 +53,9 @@ def fit_entries(entries: Float[Tensor, "3 3 *batch"]) -> Float[Tensor, "3 3 *bat
     i2 = (square - 1.0).mul_(0.5)
     square.sub_(i2)
     answer.mul_(i1)
-    for row, terms in zip(answer, ((xx.sub_(square), xy, zx), (xy, yy.sub_(square), yz), (zx, yz, zz.sub_(square))), strict=True):
+    for row, terms in zip(
+        answer, ((xx.sub_(square), xy, zx), (xy, yy.sub_(square), yz), (zx, yz, zz.sub_(square))), strict=True
+    ):
         for term, of in zip(terms, (x, y, z), strict=True):
             row.addcmul_(term, of, value=-1.0)
     return answer.mul_(i2.mul_(i1).sub_(det).clamp_min_(1e-12).reciprocal_()).view(entries.shape)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Surface:
-    """A template's geometry, in template units (largest extent 1, bounding box centred at 0). It stays on the CPU, wherever a model is.
+    """A template's geometry, in template units (largest extent 1, bounding box centred at 0). It stays on the CPU,
+    wherever a model is.
 
     Attributes:
         name, content_hash: which template this is; content_hash guards against shards of another one.
@@ -65,9 +66,9 @@ def surface_of(template, functions: Float[np.ndarray, "k j"], count: int) -> Sur
 def spread_seeds(surface: Surface, count: int) -> tuple[Int[Tensor, "m"], Float[Tensor, "k m"]]:
     """Vertices far from each other, and the distance of every vertex to each (ours).
 
-    Distance is the mean of the straight one and of the shortest path along edges: feet side by side are far apart, the two
-    flanks of the body are not. Where no path joins two components, the path counts as the straight distance plus 1. The first
-    seed is the farthest vertex from the centre.
+    Distance is the mean of the straight one and of the shortest path along edges: feet side by side are far apart, the
+    two flanks of the body are not. Where no path joins two components, the path counts as the straight distance plus 1.
+    The first seed is the farthest vertex from the centre.
     """
     graph = _edge_graph(surface)
     seeds = [int((surface.vertices - surface.vertices.mean(0)).norm(dim=1).argmax())]
@@ -93,7 +94,8 @@ def _distances(graph: csr_matrix, surface: Surface, source: int) -> np.ndarray:
 
 
 def farthest_points(points: Float[Tensor, "k 3"], count: int) -> Int[Tensor, "count"]:
-    """Indices of points far from each other: the first is the farthest from the mean, then each the farthest from those before."""
+    """Indices of points far from each other: the first is the farthest from the mean, then each the farthest from those
+    before."""
     count = min(count, len(points))
     chosen = [int((points - points.mean(0)).norm(dim=1).argmax())]
     distance = (points - points[chosen[0]]).norm(dim=1)

@@ -20,16 +20,23 @@ FORMAT = 1
 MODEL_FILE = "model.pt"
 KINDS = {
     "model": {
-        "recipe": str, "config": dict, "template": dict, "vertices": torch.Tensor, "faces": torch.Tensor, "functions": torch.Tensor,
+        "recipe": str,
+        "config": dict,
+        "template": dict,
+        "vertices": torch.Tensor,
+        "faces": torch.Tensor,
+        "functions": torch.Tensor,
         "weights": dict,
     },
     "state": {"recipe": str, "config": dict, "step": int, "objective": dict, "optimiser": dict, "average": dict},
-}  # fmt: skip
+}
 CALIBRATION_KINDS = {"usual": torch.Tensor, "spread": torch.Tensor, "slopes": torch.Tensor}
 TEMPLATE_KINDS = {"name": str, "hash": str, "unit": str, "factor": (int, float)}
 
 
-def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None, half: bool = False) -> Path:
+def save_model(
+    lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None, half: bool = False
+) -> Path:
     """Write everything that lifting needs; the file appears whole or not at all.
 
     Args:
@@ -42,13 +49,22 @@ def save_model(lifter: Lifter, path: str | Path, recipe: str = "", trained: dict
         "recipe": recipe,
         "trained": trained or {},
         "config": plain(lifter.config),
-        "template": {"name": surface.name, "hash": surface.content_hash, "unit": surface.unit, "factor": surface.factor},
+        "template": {
+            "name": surface.name,
+            "hash": surface.content_hash,
+            "unit": surface.unit,
+            "factor": surface.factor,
+        },
         "vertices": surface.vertices,
         "faces": surface.faces,
         "functions": small(surface.functions),
         "symmetry": surface.symmetry,
         "weights": {name: small(value) for name, value in lifter.state_dict().items()},
-        "calibration": None if calibration is None else {name: torch.from_numpy(value) for name, value in vars(calibration).items()},
+        "calibration": (
+            None
+            if calibration is None
+            else {name: torch.from_numpy(value) for name, value in vars(calibration).items()}
+        ),
     }
     return write_torch(path, content)
 
@@ -64,9 +80,15 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
     content = read_content(path, "model")
     given = content["template"]
     surface = Surface(
-        given["name"], given["hash"], content["vertices"], content["faces"], content["functions"].float(), given["unit"], given["factor"],
+        given["name"],
+        given["hash"],
+        content["vertices"],
+        content["faces"],
+        content["functions"].float(),
+        given["unit"],
+        given["factor"],
         content.get("symmetry"),
-    )  # fmt: skip
+    )
     lifter = Lifter(surface, read_config(content["config"], path))
     load_weights(lifter, content["weights"], path)
     if content.get("calibration"):
@@ -85,7 +107,9 @@ def read_config(values: dict[str, Any], path: str | Path) -> TrainConfig:
     """
     now = former_names(TrainConfig)
     old = not any(isinstance(value, dict) for value in values.values())
-    return from_mapping(TrainConfig, {now.get(name, name): value for name, value in values.items()} if old else values, path)
+    return from_mapping(
+        TrainConfig, {now.get(name, name): value for name, value in values.items()} if old else values, path
+    )
 
 
 def origin_of(path: str | Path) -> dict[str, Any]:
@@ -103,7 +127,9 @@ def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: str | P
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise WeightsMismatch("the weights do not fit the settings", got=str(error).splitlines()[-1].strip(), path=path) from error
+        raise WeightsMismatch(
+            "the weights do not fit the settings", got=str(error).splitlines()[-1].strip(), path=path
+        ) from error
 
 
 def read_content(path: str | Path, kind: str) -> dict[str, Any]:
@@ -116,7 +142,11 @@ def read_content(path: str | Path, kind: str) -> dict[str, Any]:
         InputMissing: no such file.
         CheckpointError: not such a file, or a damaged one.
     """
-    path, expected, hint = model_path(path), f"a {kind} file written by: dp3d-model train", "train one: dp3d-model train"
+    path, expected, hint = (
+        model_path(path),
+        f"a {kind} file written by: dp3d-model train",
+        "train one: dp3d-model train",
+    )
     content = read_torch(path, f"{kind} file", expected=expected, hint=hint)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"not a {kind} file", expected=expected, hint=hint, path=path)
@@ -133,7 +163,8 @@ def embedded_model(category: str) -> Path | None:
 
 
 def find_model(category: str, given: str | None = None) -> Path:
-    """The model that is given, else the workspace's, else the embedded one; where there is none, where the workspace's would lie."""
+    """The model that is given, else the workspace's, else the embedded one; where there is none, where the workspace's
+    would lie."""
     if given:
         return Path(given)
     own = workspace(category) / "model"

@@ -24,10 +24,11 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Prediction:
-    """A lifted instance, or with a first axis N many; pixel = scale * (camera_from_template @ vertex)[:2] + translation.
+    """A lifted instance, or with a first axis N many; pixel = scale * (camera_from_template @ vertex)[:2] +
+    translation.
 
-    Where the intrinsics are known, X = camera_from_template @ vertex + position and pixel = focal * X[:2] / X[2] + principal;
-    scale and translation are those of the nearest orthographic camera then.
+    Where the intrinsics are known, X = camera_from_template @ vertex + position and pixel = focal * X[:2] / X[2] +
+    principal; scale and translation are those of the nearest orthographic camera then.
 
     Attributes:
         vertices: [K, 3] posed, template frame, template units.
@@ -35,12 +36,15 @@ class Prediction:
         camera_from_template: [3, 3]; camera frame x right, y down, z away from the viewer.
         scale: [] image pixels per template unit.
         translation: [2] image pixels.
-        part_rotations, part_translations: [M, 3, 3], [M, 3] template units: x goes to R x + t; none where the body has no parts.
+        part_rotations, part_translations: [M, 3, 3], [M, 3] template units: x goes to R x + t; none where the body has
+        no parts.
         blendshapes: [B] coefficients.
-        uncertainty: [K] the noise b_k that the model expects of each keypoint (see `NoiseHead`); NaN where it does not tell.
+        uncertainty: [K] the noise b_k that the model expects of each keypoint (see `NoiseHead`); NaN where it does not
+            tell.
         intrinsics: [4] fx, fy, cx, cy, image pixels; NaN where unknown or not used.
         position: [3] of the template's origin before the pinhole, template units; NaN as well then.
-        reprojection, silhouette_iou, stretched, agreement, confidence: [] see `dp3d_model.evaluation.quality.FIGURES`; NaN where unknown.
+        reprojection, silhouette_iou, stretched, agreement, confidence: [] see `dp3d_model.evaluation.quality.FIGURES`;
+        NaN where unknown.
     """
 
     vertices: Float[np.ndarray, "*n k 3"]
@@ -87,9 +91,11 @@ class Prediction:
 
 
 def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Iterator[Prediction]:
-    """Lift instances, a batch at a time and each refined as the model's settings say; memory does not grow with their number.
+    """Lift instances, a batch at a time and each refined as the model's settings say; memory does not grow with their
+    number.
 
-    The image translation is the best one on the visible keypoints. In evaluation an instance's answer does not depend on its batch.
+    The image translation is the best one on the visible keypoints. In evaluation an instance's answer does not depend
+    on its batch.
     """
     lifter.eval()
     for start in range(0, len(instances), batch):
@@ -102,14 +108,18 @@ def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Ite
         yield measured(lifter, found, own, agreement(lifter, seen, answers))
 
 
-def measured(lifter: Lifter, many: Prediction, instances: KeypointBatch, agreement: Float[np.ndarray, "n"]) -> Prediction:
+def measured(
+    lifter: Lifter, many: Prediction, instances: KeypointBatch, agreement: Float[np.ndarray, "n"]
+) -> Prediction:
     """N predictions with their figures, one of which is known."""
     faces, count = lifter.surface.faces.numpy(), len(instances)
     masks = instances.masks or (None,) * count
     projected = [many.at(i).projected() for i in range(count)]
     found = {
         "reprojection": np.array([reprojection(one[:, :2], instances, i) for i, one in enumerate(projected)]),
-        "silhouette_iou": np.array([silhouette_iou(one, faces, mask) for one, mask in zip(projected, masks, strict=True)]),
+        "silhouette_iou": np.array(
+            [silhouette_iou(one, faces, mask) for one, mask in zip(projected, masks, strict=True)]
+        ),
         "stretched": stretched(many.vertices, lifter.surface),
         "agreement": agreement,
     }
@@ -121,7 +131,9 @@ def measured(lifter: Lifter, many: Prediction, instances: KeypointBatch, agreeme
 def evidence_of(instances: KeypointBatch, seen: KeypointBatch) -> Evidence:
     """The weights and masks of normalised instances."""
     weights = None if instances.weights is None else instances.weights.to(seen.centre.device)
-    return Evidence(weights, silhouettes_of(instances.masks, seen.centre, seen.camera.scale) if seen.lens is None else None)
+    return Evidence(
+        weights, silhouettes_of(instances.masks, seen.centre, seen.camera.scale) if seen.lens is None else None
+    )
 
 
 def _prediction(lifter: Lifter, seen: KeypointBatch, lifted: Lifted) -> Prediction:

@@ -1,7 +1,9 @@
-"""Test-time optimisation: each instance fitted to its own keypoints and mask, from the network's answer or from nothing (ours).
+"""Test-time optimisation: each instance fitted to its own keypoints and mask, from the network's answer or from nothing
+(ours).
 
-The body moves within the prior: the directions in which the network's answers to the training instances differ, each as far as they
-do. So what is not seen follows what is seen as it does in the world that the model knows. Without a prior every number is free.
+The body moves within the prior: the directions in which the network's answers to the training instances differ, each as
+far as they do. So what is not seen follows what is seen as it does in the world that the model knows. Without a prior
+every number is free.
 """
 
 from __future__ import annotations
@@ -43,12 +45,17 @@ class Evidence:
 
 
 def refined(
-    lifter: Lifter, seen: KeypointBatch, evidence: Evidence = Evidence(), answers: Float[Tensor, "halves n d"] | None = None
+    lifter: Lifter,
+    seen: KeypointBatch,
+    evidence: Evidence = Evidence(),
+    answers: Float[Tensor, "halves n d"] | None = None,
 ) -> Lifted:
-    """Lift, then take `refine.steps` Adam steps on the numbers of each instance; the network and the body stay as they are.
+    """Lift, then take `refine.steps` Adam steps on the numbers of each instance; the network and the body stay as they
+    are.
 
-    The start is the mean of what the network says of random halves of the keypoints, which errs less than what it says of all.
-    Without a network the start is the rigid template, and this is the per-instance fit, the second baseline. Each instance moves
+    The start is the mean of what the network says of random halves of the keypoints, which errs less than what it says
+    of all. Without a network the start is the rigid template, and this is the per-instance fit, the second baseline.
+    Each instance moves
     alone: the others of its batch change nothing of it.
 
     Args:
@@ -104,7 +111,8 @@ class _Free:
 
 
 def _fit(lifter: Lifter, seen: KeypointBatch, evidence: Evidence, free: _Free) -> None:
-    """Adam with rates that fall to 0 over the second half. Rigidity is taken on one-rings drawn anew each step, the same for all."""
+    """Adam with rates that fall to 0 over the second half. Rigidity is taken on one-rings drawn anew each step, the
+    same for all."""
     config, rings = lifter.config, OneRings(lifter.surface).to(free.start.device)
     outline = farthest_points(lifter.surface.vertices, OUTLINE) if evidence.silhouettes is not None else None
     optimiser = torch.optim.Adam(free.groups(config))
@@ -117,7 +125,11 @@ def _fit(lifter: Lifter, seen: KeypointBatch, evidence: Evidence, free: _Free) -
         projected = reproject(lifted, seen)
         loss = own_reprojection(projected, seen, config.loss.epsilon, evidence.weights).sum() + free.cost(config)
         if outline is not None and config.refine.silhouette:
-            loss = loss + config.refine.silhouette * silhouette_cost(projected[:, outline], evidence.silhouettes, config.loss.epsilon).sum()
+            loss = (
+                loss
+                + config.refine.silhouette
+                * silhouette_cost(projected[:, outline], evidence.silhouettes, config.loss.epsilon).sum()
+            )
         if config.refine.arap:
             # The mean over instances times their number: a sum, in which each has the same weight whatever the batch.
             centres = drawn_rings(len(lifter.surface.vertices), config.loss.drawn_rings, step)
@@ -150,7 +162,8 @@ def own_reprojection(
 
 
 def silhouette_cost(points: Float[Tensor, "n v 2"], masks: Silhouettes, epsilon: float) -> Float[Tensor, "n"]:
-    """How far projected vertices lie outside of the mask, and its pixels from them: the means of h, 0 without a mask."""
+    """How far projected vertices lie outside of the mask, and its pixels from them: the means of h, 0 without a
+    mask."""
     outside = pseudo_huber(masks.outside(points)[..., None], epsilon).mean(1)
     uncovered = pseudo_huber((masks.uncovered(points) - SLACK).clamp_min(0.0)[..., None], epsilon).mean(1)
     return masks.known * (outside + uncovered)

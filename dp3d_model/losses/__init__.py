@@ -2,7 +2,14 @@
 
 from dp3d_model.losses.arap import OneRings, arap_loss
 from dp3d_model.losses.objective import Objective
-from dp3d_model.losses.terms import canonical_loss, entropy_loss, noisy_reprojection_loss, pseudo_huber, reprojection_loss, shape_loss
+from dp3d_model.losses.terms import (
+    canonical_loss,
+    entropy_loss,
+    noisy_reprojection_loss,
+    pseudo_huber,
+    reprojection_loss,
+    shape_loss,
+)
 
 __all__ = [
     "Objective",

@@ -17,9 +17,9 @@ CACHED, BUSY = 1 << 18, 1 << 25
 class OneRings(nn.Module):
     """The neighbours of each vertex, padded to the largest ring, with the weight of each edge.
 
-    An edge weighs max(cotangent, 0) * length^2, which is the surface that it stands for, and each ring as much as a third of the
-    triangles around it, so that neither resolution nor the shape of the triangles matters (ours; |cotangent| without the second
-    made irregular meshes up to 16 % cheaper); padding weighs 0.
+    An edge weighs max(cotangent, 0) * length^2, which is the surface that it stands for, and each ring as much as a
+    third of the triangles around it, so that neither resolution nor the shape of the triangles matters (ours;
+    |cotangent| without the second made irregular meshes up to 16 % cheaper); padding weighs 0.
     """
 
     def __init__(self, surface: Surface) -> None:
@@ -52,13 +52,14 @@ def arap_loss(
     """L_arap: the mean over edges of h((X_k - X_q) - R_k (x_k - x_q)).
 
     Normalisation (ours): every edge counts as if it were a tenth of the template's extent long, so the loss measures
-    strain, and its mean is weighted by the surface that each edge stands for. Hence neither the mesh's resolution nor the scale of the
-    template matters, and a strain of s costs what a reprojection error of s tenths of the extent costs.
+    strain, and its mean is weighted by the surface that each edge stands for. Hence neither the mesh's resolution nor
+    the scale of the template matters, and a strain of s costs what a reprojection error of s tenths of the extent
+    costs.
 
     Args:
         rest: the shape whose edges are kept rigid, one for each instance or one for all, which is quicker.
-        rotations: of each of the K vertices; without them the best rotation of its one-ring. No gradient flows through either (at the
-            optimum of the squared norm its derivative is 0).
+        rotations: of each of the K vertices; without them the best rotation of its one-ring. No gradient flows through
+            either (at the optimum of the squared norm its derivative is 0).
         centres: whose one-rings to look at, drawn at random in training; all without it.
         chosen: the K template vertices given, ascending, these one-rings among them; all without it.
     """
@@ -117,7 +118,8 @@ class _Side:
 
 
 class _Chunk:
-    """Some rings with D neighbours each: places of centres [V] and neighbours [V, D]; weights and lengths [V, D, 1, 1]."""
+    """Some rings with D neighbours each: places of centres [V] and neighbours [V, D]; weights and lengths [V, D, 1,
+    1]."""
 
     def __init__(self, rings: OneRings, centres: Tensor, chosen: Tensor | None) -> None:
         degree = int(rings.degrees[centres[0]])
@@ -128,7 +130,8 @@ class _Chunk:
 
 
 def _alike(rings: OneRings, middle: Tensor, instances: int) -> list[Tensor]:
-    """The centres in groups of equally many neighbours, each group small enough for the cache; on a GPU, launched seldom enough."""
+    """The centres in groups of equally many neighbours, each group small enough for the cache; on a GPU, launched
+    seldom enough."""
     most = CACHED if middle.device.type == "cpu" else BUSY
     chunks: list[Tensor] = []
     for degree in rings.degrees[middle].unique().tolist():
@@ -137,10 +140,14 @@ def _alike(rings: OneRings, middle: Tensor, instances: int) -> list[Tensor]:
     return chunks
 
 
-def _strain_of(chunk: _Chunk, posed: _Side, rest: _Side, rotations: Tensor | None, epsilon: float, mass: Tensor) -> Tensor:
+def _strain_of(
+    chunk: _Chunk, posed: _Side, rest: _Side, rotations: Tensor | None, epsilon: float, mass: Tensor
+) -> Tensor:
     """The weighted sum of h over the edges of a chunk; leaves the gradients divided by the mass with the two sides."""
     moved, still = posed.edges(chunk), rest.edges(chunk)
-    turn = _best_turn(chunk.weights, moved, still) if rotations is None else rotations[:, chunk.tails].permute(2, 3, 1, 0)
+    turn = (
+        _best_turn(chunk.weights, moved, still) if rotations is None else rotations[:, chunk.tails].permute(2, 3, 1, 0)
+    )
     for b in range(3):
         moved.addcmul_(turn[:, b].transpose(0, 1)[:, None], still[:, :, b : b + 1], value=-1.0)
     root = (moved * moved).sum(2, keepdim=True).mul_((REFERENCE_LENGTH / epsilon) ** 2).add_(1.0).sqrt_()

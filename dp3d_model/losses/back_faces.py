@@ -1,4 +1,5 @@
-"""What visibility says about a posed surface: visible vertices face the viewer, hidden ones lie behind visible ones (ours)."""
+"""What visibility says about a posed surface: visible vertices face the viewer, hidden ones lie behind visible ones
+(ours)."""
 
 from __future__ import annotations
 
@@ -26,8 +27,11 @@ class Normals(nn.Module):
         corners[owners, slots] = faces[order // 3]
         self.register_buffer("corners", corners, persistent=False)
 
-    def forward(self, points: Float[Tensor, "n k 3"], centres: Int[Tensor, "v"], chosen: Int[Tensor, "k"] | None) -> Float[Tensor, "n v 3"]:
-        """Unit normals at some vertices, area-weighted means of the triangles around them, outward for faces wound outward."""
+    def forward(
+        self, points: Float[Tensor, "n k 3"], centres: Int[Tensor, "v"], chosen: Int[Tensor, "k"] | None
+    ) -> Float[Tensor, "n v 3"]:
+        """Unit normals at some vertices, area-weighted means of the triangles around them, outward for faces wound
+        outward."""
         corners = self.corners[centres]
         if chosen is not None:
             corners = torch.searchsorted(chosen, corners)
@@ -37,11 +41,14 @@ class Normals(nn.Module):
         return nn.functional.normalize(total, dim=-1, eps=1e-8).transpose(0, 1)
 
 
-def back_face_loss(depth_of_normal: Float[Tensor, "n v"], visible: Bool[Tensor, "n v"], epsilon: float) -> Float[Tensor, ""]:
-    """L_back_face: the mean over visible vertices of h(max(0, n_z + margin)), n_z the normal's part away from the viewer.
+def back_face_loss(
+    depth_of_normal: Float[Tensor, "n v"], visible: Bool[Tensor, "n v"], epsilon: float
+) -> Float[Tensor, ""]:
+    """L_back_face: the mean over visible vertices of h(max(0, n_z + margin)), n_z the normal's part away from the
+    viewer.
 
-    A vertex that is seen faces the viewer (z points away from them): the only sign of depth in the keypoints of an orthographic
-    camera. Zero for any shape whose visible vertices do so.
+    A vertex that is seen faces the viewer (z points away from them): the only sign of depth in the keypoints of an
+    orthographic camera. Zero for any shape whose visible vertices do so.
     """
     wrong = SCALE * (depth_of_normal + MARGIN).clamp_min(0.0)
     return (pseudo_huber(wrong[..., None], epsilon) * visible).sum() / visible.sum().clamp_min(1)
@@ -55,10 +62,12 @@ def silhouette_loss(
     slack: float,
     epsilon: float,
 ) -> Float[Tensor, ""]:
-    """L_silhouette: the mean over hidden vertices of h(max(0, d - slack)), d the distance in the image to the nearest visible keypoint.
+    """L_silhouette: the mean over hidden vertices of h(max(0, d - slack)), d the distance in the image to the nearest
+    visible keypoint.
 
-    What nothing in front hides would be seen, so hidden surface lies inside the outline of the visible one. It does not hold where
-    the image's border or another object hides surface; the robust norm and the weight have to answer for these.
+    What nothing in front hides would be seen, so hidden surface lies inside the outline of the visible one. It does not
+    hold where the image's border or another object hides surface; the robust norm and the weight have to answer for
+    these.
 
     Args:
         slack: distance between neighbouring vertices that means nothing, template units.

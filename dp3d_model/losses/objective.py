@@ -1,4 +1,5 @@
-"""The total loss of a batch: reprojection, canonicalisation, rigidity, the lift-project-lift cycle and the others, weighted."""
+"""The total loss of a batch: reprojection, canonicalisation, rigidity, the lift-project-lift cycle and the others,
+weighted."""
 
 from __future__ import annotations
 
@@ -15,7 +16,14 @@ from dp3d_model.geometry.surface import Surface
 from dp3d_model.losses.arap import OneRings, arap_loss
 from dp3d_model.losses.back_faces import Normals, back_face_loss, outline_points, silhouette_loss
 from dp3d_model.losses.cycle import cycle_loss, other_views
-from dp3d_model.losses.terms import canonical_loss, entropy_loss, noisy_reprojection_loss, pseudo_huber, reprojection_loss, shape_loss
+from dp3d_model.losses.terms import (
+    canonical_loss,
+    entropy_loss,
+    noisy_reprojection_loss,
+    pseudo_huber,
+    reprojection_loss,
+    shape_loss,
+)
 from dp3d_model.networks.canonicaliser import Canonicaliser, rotated_copies
 from dp3d_model.networks.lifter import Lifted, Lifter, reproject
 
@@ -45,8 +53,8 @@ class Whole:
 class Objective(nn.Module):
     """Phi with what is needed to train it: Psi and the one-rings.
 
-    total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement), and our L_cycle, L_truth, L_back_face and L_silhouette; a
-    weight of 0 skips the loss and its cost.
+    total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement), and our L_cycle, L_truth, L_back_face and
+    L_silhouette; a weight of 0 skips the loss and its cost.
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
@@ -69,12 +77,16 @@ class Objective(nn.Module):
         Args:
             inputs: what the network reads, normalised.
             targets: what its answer is compared with, in the same units.
-            whole: the batch that these instances are a part of. The means of its parts' losses, weighted by their instances, are then
-                its own, with the same random numbers; only the cycle and `canonical_instances` stay within a part.
+            whole: the batch that these instances are a part of. The means of its parts' losses, weighted by their
+                instances, are then its own, with the same random numbers; only the cycle and `canonical_instances` stay
+                within a part.
         """
         centres, chosen = self.draw(generator)
         lifted = self.lifter(inputs, chosen)
-        losses = {"reprojection": self._reprojection(lifted, targets.at_vertices(chosen), chosen) * _weight(targets.visible, chosen, whole)}
+        losses = {
+            "reprojection": self._reprojection(lifted, targets.at_vertices(chosen), chosen)
+            * _weight(targets.visible, chosen, whole)
+        }
         total = losses["reprojection"]
         if self.canonicaliser is not None:
             losses["canonical"] = self._canonical(lifted, generator, chosen, whole)
@@ -87,10 +99,14 @@ class Objective(nn.Module):
             ("silhouette", self.config.loss.silhouette, self._silhouette, True),
         ):
             if weight:
-                losses[name] = loss(lifted, targets, centres, chosen) * _weight(targets.visible, centres, whole, of_hidden)
+                losses[name] = loss(lifted, targets, centres, chosen) * _weight(
+                    targets.visible, centres, whole, of_hidden
+                )
                 total = total + weight * losses[name]
         if self.config.loss.cycle:
-            losses["cycle"] = cycle_loss(self.lifter, other_views(self.lifter, lifted, inputs, generator), chosen, self.config.loss.epsilon)
+            losses["cycle"] = cycle_loss(
+                self.lifter, other_views(self.lifter, lifted, inputs, generator), chosen, self.config.loss.epsilon
+            )
             total = total + self.config.loss.cycle * losses["cycle"]
         if self.config.loss.truth and targets.true_vertices is not None:
             losses["truth"] = self._truth(lifted, inputs.at_vertices(chosen), targets.at_vertices(chosen))
@@ -126,45 +142,66 @@ class Objective(nn.Module):
         if noise is None:
             return reprojection_loss(projected, targets.keypoints, targets.visible, self.config.loss.epsilon)
         form = self.config.model.noise
-        return noisy_reprojection_loss(projected, targets.keypoints, targets.visible, noise, self.config.loss.epsilon, form)
+        return noisy_reprojection_loss(
+            projected, targets.keypoints, targets.visible, noise, self.config.loss.epsilon, form
+        )
 
     def _truth(self, lifted: Lifted, inputs: KeypointBatch, targets: KeypointBatch) -> Tensor:
-        """The mean over the batch of the distance to the true vertices, and of the scale to the true one; 0 where they are not known."""
+        """The mean over the batch of the distance to the true vertices, and of the scale to the true one; 0 where they
+        are not known."""
         known = targets.true_vertices.isfinite().all(2).all(1)
         found, factor = lifted.log_scale.exp()[:, None, None] * lifted.in_camera(), targets.true_scale.log()
-        scale = pseudo_huber((lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach()))[:, None], self.config.loss.epsilon)
+        scale = pseudo_huber(
+            (lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach()))[:, None],
+            self.config.loss.epsilon,
+        )
         true = torch.where(known[:, None, None], targets.true_vertices, found.detach())
         return (shape_loss(found, true, inputs.visible, self.config.loss.epsilon) + SCALE_SHARE * scale).mean()
 
-    def _back_face(self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+    def _back_face(
+        self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None
+    ) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         normal = self.normals(lifted.posed, middle, chosen)
         away = (normal * lifted.rotation[:, None, 2]).sum(2)
         return back_face_loss(away, targets.visible[:, middle], self.config.loss.epsilon)
 
-    def _silhouette(self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
+    def _silhouette(
+        self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None
+    ) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         places = middle if chosen is None else torch.searchsorted(chosen, middle)
         projected = reproject(lifted, targets.at_vertices(chosen))[:, places]
         near = targets.at_vertices(self.outline)
-        return silhouette_loss(projected, ~targets.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.loss.epsilon)
+        return silhouette_loss(
+            projected, ~targets.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.loss.epsilon
+        )
 
-    def _canonical(self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, whole: Whole | None) -> Tensor:
+    def _canonical(
+        self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, whole: Whole | None
+    ) -> Tensor:
         first, count = (whole.first, whole.count) if whole else (0, len(lifted.posed))
         posed, limit = lifted.posed, self.config.loss.canonical_instances or count
         posed = posed[: max(2, len(posed) * limit // count)]
-        shape, turned = rotated_copies(posed, self.config.loss.canonical_copies, self.config.loss.canonical_law, generator, first, count)
+        shape, turned = rotated_copies(
+            posed, self.config.loss.canonical_copies, self.config.loss.canonical_law, generator, first, count
+        )
         return canonical_loss(self.canonicaliser(self.lifter.body, turned, chosen), shape, self.config.loss.epsilon)
 
     def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         template = self.vertices if chosen is None else self.vertices[chosen]
         rest = template if self.config.loss.arap_rest == "template" else lifted.shape.rest
-        rotations = nearest_rotation(lifted.shape.motions[..., :3]) if self.config.loss.arap_rotations == "blended" else None
+        rotations = (
+            nearest_rotation(lifted.shape.motions[..., :3]) if self.config.loss.arap_rotations == "blended" else None
+        )
         return arap_loss(self.rings, lifted.posed, rest, self.config.loss.epsilon, rotations, centres, chosen)
 
 
-def _weight(visible: Bool[Tensor, "n all"], places: Tensor | None, whole: Whole | None, hidden: bool = False) -> Tensor | float:
-    """What a mean over a part's visible (or hidden) vertices counts in that of the whole, times the number of such parts."""
+def _weight(
+    visible: Bool[Tensor, "n all"], places: Tensor | None, whole: Whole | None, hidden: bool = False
+) -> Tensor | float:
+    """What a mean over a part's visible (or hidden) vertices counts in that of the whole, times the number of such
+    parts."""
     if whole is None:
         return 1.0
     pick = slice(None) if places is None else places

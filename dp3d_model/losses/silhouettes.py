@@ -25,7 +25,8 @@ class Silhouettes:
     """Masks of N instances, in the units and about the origin of an observation.
 
     Attributes:
-        distance: [N, G, G] of the cells of a square to the mask; 0 inside it and outside of the image, where nobody knows.
+        distance: [N, G, G] of the cells of a square to the mask; 0 inside it and outside of the image, where nobody
+            knows.
         corner: [N, 2] top left corner of the square.
         side: [N] of the square.
         pixels: [N, P, 2] well-spread points of the mask.
@@ -58,8 +59,13 @@ def silhouettes_of(
     """
     if not any(masks):
         return None
-    parts = [_one(mask, *pair) for mask, *pair in zip(masks, centre.double().cpu().numpy(), scale.double().cpu().numpy(), strict=True)]
-    distance, corner, side, pixels = (torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*parts, strict=True))
+    parts = [
+        _one(mask, *pair)
+        for mask, *pair in zip(masks, centre.double().cpu().numpy(), scale.double().cpu().numpy(), strict=True)
+    ]
+    distance, corner, side, pixels = (
+        torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*parts, strict=True)
+    )
     found = Silhouettes(distance, corner, side, pixels, torch.tensor([mask is not None for mask in masks]))
     return Silhouettes(**{name: values.to(centre.device) for name, values in vars(found).items()})
 

@@ -34,9 +34,9 @@ def noisy_reprojection_loss(
 ) -> Float[Tensor, ""]:
     """L_rep with a predicted noise b per keypoint: log b + h / max(b, 0.1) (supplement, section C).
 
-    The literal formula clips the denominator only, so log b alone falls without bound as b goes to 0; "clipped" (ours, the
-    default) clips both. h is in tenths of the extent, and the sum is divided by 100 (ours): at the floor the gradient is
-    that of the plain loss.
+    The literal formula clips the denominator only, so log b alone falls without bound as b goes to 0; "clipped" (ours,
+    the default) clips both. h is in tenths of the extent, and the sum is divided by 100 (ours): at the floor the
+    gradient is that of the plain loss.
     """
     clipped = noise.clamp_min(NOISE_FLOOR)
     logarithm = (clipped if form == "clipped" else noise.clamp_min(1e-12)).log()
@@ -47,8 +47,8 @@ def noisy_reprojection_loss(
 def shape_loss(
     found: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"], visible: Bool[Tensor, "n k"], epsilon: float
 ) -> Float[Tensor, "n"]:
-    """The mean over vertices of h(found - true), one unit, camera frame; x, y aligned on the visible vertices and depth on the mean, as in
-    the evaluation (ours)."""
+    """The mean over vertices of h(found - true), one unit, camera frame; x, y aligned on the visible vertices and depth
+    on the mean, as in the evaluation (ours)."""
     return pseudo_huber(align_translation(found, visible) - align_translation(true, visible), epsilon).mean(1)
 
 
@@ -58,7 +58,8 @@ def canonical_loss(found: Float[Tensor, "n k 3"], shape: Float[Tensor, "n k 3"],
 
 
 def entropy_loss(weights: Float[Tensor, "k m"]) -> Float[Tensor, ""]:
-    """L_entropy: the mean over vertices of the entropy of the part assignment, in nats; 0 when crisp, log M when uniform."""
+    """L_entropy: the mean over vertices of the entropy of the part assignment, in nats; 0 when crisp, log M when
+    uniform."""
     return -torch.special.xlogy(weights, weights.clamp_min(1e-30)).sum(1).mean()
 
 

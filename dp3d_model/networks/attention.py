@@ -19,12 +19,13 @@ REGIONS = 8
 class SurfaceAttention(nn.Module):
     """What a fit leaves of each visible vertex, read by learned latents with attention over the surface.
 
-    A token is a visible vertex: its residual, lifted by R^T into the template's frame, at a place on the surface that its position and its
-    Laplace-Beltrami functions describe. Every latent looks at the surface through several regions. The logits of a region are
-    linear in the description, as those of the soft parts are, and the vertex's area is added as a logarithm: attention is an
-    integral over the surface. So the order of the vertices does not matter, hidden ones do not enter, and another meshing of the template
-    gives the same answer in the limit. A region gives the mean residual of what is visible of it, and the visible share. Queries and
-    keys know places only, so the weights are one matrix for all instances. Blocks of self-attention join what the latents have read.
+    A token is a visible vertex: its residual, lifted by R^T into the template's frame, at a place on the surface that
+    its position and its Laplace-Beltrami functions describe. Every latent looks at the surface through several regions.
+    The logits of a region are linear in the description, as those of the soft parts are, and the vertex's area is added
+    as a logarithm: attention is an integral over the surface. So the order of the vertices does not matter, hidden ones
+    do not enter, and another meshing of the template gives the same answer in the limit. A region gives the mean
+    residual of what is visible of it, and the visible share. Queries and keys know places only, so the weights are one
+    matrix for all instances. Blocks of self-attention join what the latents have read.
 
     Args:
         surface: the template; regions start around well-spread vertices of it.
@@ -36,7 +37,9 @@ class SurfaceAttention(nn.Module):
         seeds = spread_regions(surface, self.latents, REGIONS)
         self.queries = nn.Parameter(region_queries(surface, seeds))
         self.place = nn.Parameter(0.5 * torch.randn(self.latents, LATENT_WIDTH))
-        self.read = nn.Parameter(torch.randn(self.latents, 4 * seeds.shape[1], LATENT_WIDTH) / (4 * seeds.shape[1]) ** 0.5)
+        self.read = nn.Parameter(
+            torch.randn(self.latents, 4 * seeds.shape[1], LATENT_WIDTH) / (4 * seeds.shape[1]) ** 0.5
+        )
         self.view = nn.Linear(3, LATENT_WIDTH)
         self.blocks = nn.Sequential(*(LatentBlock(LATENT_WIDTH, HEADS) for _ in range(config.model.latent_blocks)))
         self.size = self.latents * LATENT_WIDTH + 3
@@ -49,11 +52,16 @@ class SurfaceAttention(nn.Module):
         self.register_buffer("log_areas", surface.vertex_areas.clamp_min(1e-12).log(), persistent=False)
 
     def forward(
-        self, inputs: KeypointBatch, placed: Float[Tensor, "n k 2"] | None = None, rotation: Float[Tensor, "n 3 3"] | None = None
+        self,
+        inputs: KeypointBatch,
+        placed: Float[Tensor, "n k 2"] | None = None,
+        rotation: Float[Tensor, "n 3 3"] | None = None,
     ) -> Float[Tensor, "n i"]:
         """The numbers that the trunk reads; the arguments are those of Encoder."""
         rotation = inputs.camera.rotation if rotation is None else rotation
-        pooled = self.pooled(residual(inputs, self.vertices, rotation, placed), inputs.visible.to(inputs.keypoints.dtype))
+        pooled = self.pooled(
+            residual(inputs, self.vertices, rotation, placed), inputs.visible.to(inputs.keypoints.dtype)
+        )
         lifted = torch.einsum("npc,nca->npa", pooled[..., :2], rotation[:, :2])
         regions = torch.cat([lifted, pooled[..., 2:]], dim=2).reshape(len(pooled), self.latents, -1)
         read = torch.einsum("nli,liw->nlw", regions, self.read) + self.place + self.view(rotation[:, 2])[:, None]
@@ -90,13 +98,15 @@ class LatentBlock(nn.Module):
 
 
 def description(surface: Surface) -> Float[Tensor, "k d"]:
-    """Where each vertex lies: position, its square, and the Laplace-Beltrami functions over the first, which is constant."""
+    """Where each vertex lies: position, its square, and the Laplace-Beltrami functions over the first, which is
+    constant."""
     x = surface.vertices
     return torch.cat([x, x.square().sum(1, keepdim=True), surface.functions / surface.functions[:, :1]], dim=1)
 
 
 def spread_regions(surface: Surface, latents: int, each: int) -> Int[Tensor, "latents each"]:
-    """Vertices at which regions start: well-spread ones for the latents, and around each of them well-spread ones nearest to it."""
+    """Vertices at which regions start: well-spread ones for the latents, and around each of them well-spread ones
+    nearest to it."""
     x = surface.vertices
     seeds = farthest_points(x, latents)
     owner = torch.cdist(x, x[seeds]).argmin(1)
@@ -109,11 +119,14 @@ def spread_regions(surface: Surface, latents: int, each: int) -> Int[Tensor, "la
 
 
 def region_queries(surface: Surface, seeds: Int[Tensor, "latents each"]) -> Float[Tensor, "p d"]:
-    """Queries whose logits are -|x - c|^2 / (2 r^2) up to a constant, c the seed and r the usual distance between seeds."""
+    """Queries whose logits are -|x - c|^2 / (2 r^2) up to a constant, c the seed and r the usual distance between
+    seeds."""
     centres = surface.vertices[seeds.ravel()]
     apart = torch.cdist(centres, centres)
     nearest = torch.where(apart > 0, apart, torch.inf).min(1).values
-    sharp = 0.5 / nearest[nearest.isfinite()].median().clamp_min(1e-3).square() if len(centres) > 1 else torch.tensor(1.0)
+    sharp = (
+        0.5 / nearest[nearest.isfinite()].median().clamp_min(1e-3).square() if len(centres) > 1 else torch.tensor(1.0)
+    )
     queries = torch.zeros(len(centres), 4 + surface.functions.shape[1])
     queries[:, :3], queries[:, 3] = 2.0 * sharp * centres, -sharp
     return queries

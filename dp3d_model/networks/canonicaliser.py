@@ -23,16 +23,26 @@ class Canonicaliser(nn.Module):
         super().__init__()
         count = min(config.model.input_cells, len(surface.vertices)) or len(surface.vertices)
         self.register_buffer("seeds", farthest_points(surface.vertices, count), persistent=False)
-        self.trunk = Trunk(3 * count, size, config.model.width, config.model.bottleneck, config.model.blocks, config.model.norm)
+        self.trunk = Trunk(
+            3 * count, size, config.model.width, config.model.bottleneck, config.model.blocks, config.model.norm
+        )
 
-    def forward(self, body: Body, rotated: Float[Tensor, "n k 3"], chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k 3"]:
-        """The shape as it was before its rotation; `chosen` are the K template vertices given, ascending, all seeds among them."""
+    def forward(
+        self, body: Body, rotated: Float[Tensor, "n k 3"], chosen: Int[Tensor, "k"] | None = None
+    ) -> Float[Tensor, "n k 3"]:
+        """The shape as it was before its rotation; `chosen` are the K template vertices given, ascending, all seeds
+        among them."""
         places = self.seeds if chosen is None else torch.searchsorted(chosen, self.seeds)
         return body(self.trunk(rotated[:, places].flatten(1)), chosen).posed
 
 
 def rotated_copies(
-    posed: Float[Tensor, "n k 3"], copies: int, law: str, generator: torch.Generator, first: int = 0, whole: int | None = None
+    posed: Float[Tensor, "n k 3"],
+    copies: int,
+    law: str,
+    generator: torch.Generator,
+    first: int = 0,
+    whole: int | None = None,
 ) -> tuple[Float[Tensor, "m k 3"], Float[Tensor, "m k 3"]]:
     """Each shape `copies` times, centred: once as it is and once under a random rotation.
 

@@ -12,9 +12,13 @@ from dp3d_model.geometry.surface import Surface, farthest_points
 
 
 def residual(
-    inputs: KeypointBatch, vertices: Float[Tensor, "k 3"], rotation: Float[Tensor, "n 3 3"], placed: Float[Tensor, "n k 2"] | None
+    inputs: KeypointBatch,
+    vertices: Float[Tensor, "k 3"],
+    rotation: Float[Tensor, "n 3 3"],
+    placed: Float[Tensor, "n k 2"] | None,
 ) -> Float[Tensor, "n k 2"]:
-    """What the rigid template, or an answer that places the vertices, leaves of each keypoint, in tenths of the extent; 0 where hidden."""
+    """What the rigid template, or an answer that places the vertices, leaves of each keypoint, in tenths of the extent;
+    0 where hidden."""
     if placed is None:
         placed = place(torch.einsum("nca,ka->nkc", rotation, vertices), inputs.keypoints, inputs.visible, inputs.lens)
     return 10.0 * (inputs.keypoints - placed) * inputs.visible[..., None]
@@ -23,8 +27,8 @@ def residual(
 class Encoder(torch.nn.Module):
     """Turns normalised batches into network inputs.
 
-    "residual" (ours): what the rigid fit leaves of each visible vertex, y - R_0 x in tenths of the extent, lifted by R_0^T
-    into the template's frame, with the visibility and the viewing direction; in-plane rotation drops out exactly.
+    "residual" (ours): what the rigid fit leaves of each visible vertex, y - R_0 x in tenths of the extent, lifted by
+    R_0^T into the template's frame, with the visibility and the viewing direction; in-plane rotation drops out exactly.
     "keypoints" (supplement): the centred keypoints and the visibility, with R_0 where the camera is in closed form.
     Vertices are averaged over `cells` patches around well-spread seeds (ours), so that the input neither grows with the
     template nor depends on which vertices of a patch are seen; 0 cells feeds every vertex.
@@ -56,19 +60,25 @@ class Encoder(torch.nn.Module):
         self.register_buffer("share", (areas / total[owner])[:, None], persistent=False)
 
     def forward(
-        self, inputs: KeypointBatch, placed: Float[Tensor, "n k 2"] | None = None, rotation: Float[Tensor, "n 3 3"] | None = None
+        self,
+        inputs: KeypointBatch,
+        placed: Float[Tensor, "n k 2"] | None = None,
+        rotation: Float[Tensor, "n 3 3"] | None = None,
     ) -> Float[Tensor, "n i"]:
         """The numbers that the network reads.
 
         Args:
-            placed: where an earlier answer puts the vertices, in the units of the inputs; the rigid template without it.
+            placed: where an earlier answer puts the vertices, in the units of the inputs; the rigid template without
+                it.
             rotation: the camera of that answer.
         """
         shown = inputs.visible[..., None].to(inputs.keypoints.dtype)
         rotation = inputs.camera.rotation if rotation is None else rotation
         rows = rotation[:, :2]
         if self.kind == "residual":
-            pooled = self._pool(torch.cat([residual(inputs, self.vertices, rotation, placed), shown], dim=2), inputs.weights)
+            pooled = self._pool(
+                torch.cat([residual(inputs, self.vertices, rotation, placed), shown], dim=2), inputs.weights
+            )
             lifted = torch.einsum("npc,nca->npa", pooled[..., :2], rows)
             parts = [lifted.flatten(1), pooled[..., 2], rotation[:, 2]]
         else:
@@ -77,10 +87,13 @@ class Encoder(torch.nn.Module):
         return torch.cat(parts, dim=1)
 
     def _pool(self, values: Float[Tensor, "n k c"], weights: Float[Tensor, "n k"] | None) -> Float[Tensor, "n p c"]:
-        """Means over the visible vertices of each patch, as far as each is trusted; the last channel, visibility, becomes that share."""
+        """Means over the visible vertices of each patch, as far as each is trusted; the last channel, visibility,
+        becomes that share."""
         n, k, c = values.shape
         values = values if weights is None else values * weights[..., None]
         rows = self.share * values.transpose(0, 1).reshape(k, n * c)
-        sums = rows.new_zeros(self.count, n * c).index_add_(0, self.owner, rows).reshape(self.count, n, c).transpose(0, 1)
+        sums = (
+            rows.new_zeros(self.count, n * c).index_add_(0, self.owner, rows).reshape(self.count, n, c).transpose(0, 1)
+        )
         share = sums[..., -1:]
         return torch.cat([sums[..., :-1] / share.clamp_min(1e-6), share], dim=2)

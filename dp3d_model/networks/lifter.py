@@ -81,7 +81,9 @@ class Lifted:
         points = self.posed @ self.rotation.transpose(1, 2)
         ahead = 1.0 / (lens.nearness[:, None] * size) - visible_mean(points, inputs.visible)[:, 2:]
         first = points[:, 0] + torch.cat([torch.zeros_like(points[:, 0, :2]), ahead], dim=1)
-        ray = (place(size[..., None] * points, inputs.keypoints, inputs.visible, lens)[:, 0] - lens.axis) * lens.nearness[:, None]
+        ray = (
+            place(size[..., None] * points, inputs.keypoints, inputs.visible, lens)[:, 0] - lens.axis
+        ) * lens.nearness[:, None]
         sideways = ray * first[:, 2:] - first[:, :2]
         return (self.turn @ torch.cat([sideways, ahead], dim=1)[..., None])[..., 0]
 
@@ -89,8 +91,9 @@ class Lifted:
 class Lifter(nn.Module):
     """Phi and the body it deforms.
 
-    The network gives the numbers of the body, of a rotation that follows the body's own, R = R_0 dR (so that turning the image
-    turns the answer), and of a scale. With several passes each reads what the last answer leaves, and adds a correction (ours).
+    The network gives the numbers of the body, of a rotation that follows the body's own, R = R_0 dR (so that turning
+    the image turns the answer), and of a scale. With several passes each reads what the last answer leaves, and adds a
+    correction (ours).
     """
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
@@ -99,12 +102,15 @@ class Lifter(nn.Module):
         self.body = make_body(surface, config)
         own = config.model
         attends = own.encoder == "attention"
-        self.encoder = SurfaceAttention(surface, config) if attends else Encoder(surface, own.network_input, own.input_cells)
+        self.encoder = (
+            SurfaceAttention(surface, config) if attends else Encoder(surface, own.network_input, own.input_cells)
+        )
         self.size = self.body.size + rotation_size(config.model.rotations) + 1
         passes = config.model.passes if config.model.network else 0
         extra = [0] + [self.size] * (passes - 1)
         self.trunks = nn.ModuleList(
-            Trunk(self.encoder.size + extra[i], self.size, own.width, own.bottleneck, own.blocks, own.norm) for i in range(passes)
+            Trunk(self.encoder.size + extra[i], self.size, own.width, own.bottleneck, own.blocks, own.norm)
+            for i in range(passes)
         )
         self.noise = NoiseHead(surface.functions.shape[1]) if config.model.noise != "off" else None
         self.register_buffer("functions", surface.functions, persistent=False)
@@ -130,11 +136,14 @@ class Lifter(nn.Module):
         return numbers
 
     def placed(self, numbers: Float[Tensor, "n d"], inputs: KeypointBatch) -> tuple[Tensor, Tensor]:
-        """The image positions [N, K, 2] of all vertices and the rotation [N, 3, 3] of an answer, for the next pass to read."""
+        """The image positions [N, K, 2] of all vertices and the rotation [N, 3, 3] of an answer, for the next pass to
+        read."""
         lifted = self.decode(numbers, inputs)
         return reproject(lifted, inputs), lifted.rotation
 
-    def decode(self, numbers: Float[Tensor, "n d"], inputs: KeypointBatch, chosen: Int[Tensor, "k"] | None = None) -> Lifted:
+    def decode(
+        self, numbers: Float[Tensor, "n d"], inputs: KeypointBatch, chosen: Int[Tensor, "k"] | None = None
+    ) -> Lifted:
         """The bodies and cameras that the numbers stand for."""
         config, size = self.config, self.body.size
         refined = config.model.camera_steps > 0
@@ -158,7 +167,8 @@ class Lifter(nn.Module):
         return self.noise(self.functions if chosen is None else self.functions[chosen], lifted.shape.motions)
 
     def on(self, surface: Surface) -> Lifter:
-        """The same weights on another meshing of the template, whose functions are those of this one at the same places.
+        """The same weights on another meshing of the template, whose functions are those of this one at the same
+        places.
 
         Raises:
             TemplateMismatch: the body knows single vertices of its template.
@@ -170,29 +180,38 @@ class Lifter(nn.Module):
         return other.to(self.functions.device)
 
     def normalise(self, batch: KeypointBatch) -> KeypointBatch:
-        """A batch in image pixels as this model reads it, on its device; see `dp3d_model.geometry.perspective.normalise`.
+        """A batch in image pixels as this model reads it, on its device; see
+        `dp3d_model.geometry.perspective.normalise`.
 
         Intrinsics and weights count where the settings say so.
         """
         perspective, trusted = self.config.model.projection == "perspective", self.config.model.keypoint_weights
-        batch = replace(batch, intrinsics=batch.intrinsics if perspective else None, weights=batch.weights if trusted else None)
+        batch = replace(
+            batch, intrinsics=batch.intrinsics if perspective else None, weights=batch.weights if trusted else None
+        )
         return normalise(self.surface, batch.to(self.functions.device), self.config.model.camera)
 
 
 def reproject(lifted: Lifted, inputs: KeypointBatch) -> Float[Tensor, "n k 2"]:
-    """The lifted vertices in the units of the inputs; the image translation is the best one on the visible keypoints, and `shift`."""
+    """The lifted vertices in the units of the inputs; the image translation is the best one on the visible keypoints,
+    and `shift`."""
     points = lifted.log_scale.exp()[:, None, None] * (lifted.posed @ lifted.rotation.transpose(1, 2))
     placed = place(points, inputs.keypoints, inputs.visible, inputs.lens)
     return placed if lifted.shift is None else placed + lifted.shift[:, None]
 
 
-def solved_log_scale(posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], inputs: KeypointBatch) -> Float[Tensor, "n"]:
-    """The correction of the scale that fits each body to its keypoints: its distance, solved along with the image translation."""
+def solved_log_scale(
+    posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], inputs: KeypointBatch
+) -> Float[Tensor, "n"]:
+    """The correction of the scale that fits each body to its keypoints: its distance, solved along with the image
+    translation."""
     _, distance = solve_placement(posed @ rotation.transpose(1, 2), inputs.keypoints, inputs.visible, inputs.lens)
     return (-distance.clamp_min(1e-6).log()).clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 
-def straightened(posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], inputs: KeypointBatch) -> Float[Tensor, "n k 2"]:
+def straightened(
+    posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], inputs: KeypointBatch
+) -> Float[Tensor, "n k 2"]:
     """The keypoints as parallel rays would show them of these bodies."""
     if inputs.lens is None:
         return inputs.keypoints

@@ -32,11 +32,13 @@ class Block(nn.Module):
 class Trunk(nn.Module):
     """Inputs to `width`, residual blocks, and a linear head that starts near 0.
 
-    The head's weights start at standard deviation 1e-4: the stream of the blocks is not normalised, and larger ones start at
-    outputs of order 1 and destroy a good initial camera.
+    The head's weights start at standard deviation 1e-4: the stream of the blocks is not normalised, and larger ones
+    start at outputs of order 1 and destroy a good initial camera.
     """
 
-    def __init__(self, inputs: int, outputs: int, width: int, bottleneck: int, blocks: int, norm: str = "batch") -> None:
+    def __init__(
+        self, inputs: int, outputs: int, width: int, bottleneck: int, blocks: int, norm: str = "batch"
+    ) -> None:
         super().__init__()
         self.stem = layer(inputs, width, norm)
         self.blocks = nn.Sequential(*(Block(width, bottleneck, norm) for _ in range(blocks)))
@@ -53,8 +55,8 @@ class Trunk(nn.Module):
 
 
 def use_precision(network: nn.Module, name: str) -> None:
-    """Make every trunk inside multiply in "float32", "bfloat16" or "float16"; geometry and losses stay in float32, as three digits
-    are too few for rotations."""
+    """Make every trunk inside multiply in "float32", "bfloat16" or "float16"; geometry and losses stay in float32, as
+    three digits are too few for rotations."""
     low = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     for module in network.modules():
         if isinstance(module, Trunk):
@@ -62,7 +64,8 @@ def use_precision(network: nn.Module, name: str) -> None:
 
 
 def recalibrate(network: nn.Module, forward: Callable[[Any], object], batches: Iterable[Any]) -> None:
-    """Set every batch normalisation's statistics to the plain average over the batches, for the weights as they are now."""
+    """Set every batch normalisation's statistics to the plain average over the batches, for the weights as they are
+    now."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

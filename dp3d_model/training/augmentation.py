@@ -1,4 +1,5 @@
-"""What the network is shown of an instance in training: less of it, and noisier, than what it is compared with (ours)."""
+"""What the network is shown of an instance in training: less of it, and noisier, than what it is compared with
+(ours)."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def hide_at_random(batch: KeypointBatch, largest: float, generator: torch.Genera
 
 
 def shake(batch: KeypointBatch, largest: float, generator: torch.Generator) -> KeypointBatch:
-    """Add Gaussian noise to keypoints, of a standard deviation drawn for each instance up to `largest` sides of its box.
+    """Add Gaussian noise to keypoints, of a standard deviation drawn for each instance up to `largest` sides of its
+    box.
 
     The box is the one around the visible keypoints, its side the longer one.
     """
@@ -40,8 +42,8 @@ def warp(
 ) -> KeypointBatch:
     """Move keypoints by a smooth field over the template, as a network errs: whole limbs at a time.
 
-    The field is a random combination of the first Laplace-Beltrami functions, of a standard deviation drawn for each instance up to
-    `largest` sides of its box.
+    The field is a random combination of the first Laplace-Beltrami functions, of a standard deviation drawn for each
+    instance up to `largest` sides of its box.
     """
     waves = functions[:, 1 : 1 + WAVES]
     waves = waves / waves.square().mean(0, keepdim=True).sqrt().clamp_min(1e-9) / waves.shape[1] ** 0.5
@@ -60,7 +62,8 @@ def box_side(batch: KeypointBatch) -> Float[Tensor, "b"]:
 
 
 def mirror(batch: KeypointBatch, symmetry: Int[Tensor, "k"]) -> KeypointBatch:
-    """Instances as a mirror shows them: x turned round, and each vertex in the place of its partner; masks and boxes stay.
+    """Instances as a mirror shows them: x turned round, and each vertex in the place of its partner; masks and boxes
+    stay.
 
     The mirror image of a photograph of a symmetric kind of body is a photograph that could have been taken.
 

@@ -18,7 +18,8 @@ class TrainingLog:
     """metrics.jsonl and speed.jsonl of a training folder, and event files for TensorBoard.
 
     Args:
-        step: that the training goes on from; lines of later steps, and one torn by a kill, are dropped: these will be made again.
+        step: that the training goes on from; lines of later steps, and one torn by a kill, are dropped: these will be
+            made again.
 
     Raises:
         UsageError: TensorBoard is asked for and not installed.

@@ -15,7 +15,9 @@ def make_optimiser(module: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     parameters = list(module.parameters()) or [nn.Parameter(torch.zeros(0))]
     if config.optim.optimiser == "sgd":
         optim = config.optim
-        return torch.optim.SGD(parameters, lr=optim.learning_rate, momentum=optim.momentum, weight_decay=optim.weight_decay)
+        return torch.optim.SGD(
+            parameters, lr=optim.learning_rate, momentum=optim.momentum, weight_decay=optim.weight_decay
+        )
     return torch.optim.AdamW(parameters, lr=config.optim.learning_rate, weight_decay=config.optim.weight_decay)
 
 
@@ -30,7 +32,8 @@ def clip_gradients(module: nn.Module, largest: float) -> float:
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
-    """The learning rate of a step: linear warm-up, then a cosine to 0, or a tenth after 80 % of the steps (supplement)."""
+    """The learning rate of a step: linear warm-up, then a cosine to 0, or a tenth after 80 % of the steps
+    (supplement)."""
     warm = min(1.0, (step + 1) / (config.optim.warmup + 1))
     if config.optim.schedule == "step":
         shape = 0.1 if step >= 0.8 * steps else 1.0

@@ -30,7 +30,14 @@ from dp3d_model.networks.lifter import Lifter
 from dp3d_model.networks.mlp import recalibrate, use_precision
 from dp3d_model.training.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
 from dp3d_model.training.log import METRICS_FILE, SPEED_FILE, Clock, TrainingLog
-from dp3d_model.training.optim import clip_gradients, learning_rate, make_optimiser, make_scaler, start_average, update_average
+from dp3d_model.training.optim import (
+    clip_gradients,
+    learning_rate,
+    make_optimiser,
+    make_scaler,
+    start_average,
+    update_average,
+)
 
 STATE_FILE, CONFIG_FILE, PICTURE_FILE = "state.pt", "config.toml", "parts.png"
 RECALIBRATION = 2048
@@ -43,11 +50,12 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 
 class Trainer:
-    """Trains one model in one folder: config.toml, metrics.jsonl, speed.jsonl, state.pt while it runs, model.pt at the end.
+    """Trains one model in one folder: config.toml, metrics.jsonl, speed.jsonl, state.pt while it runs, model.pt at the
+    end.
 
-    The numbers of a step depend on the seed and the step alone, so a run that was killed and taken up again gives the same
-    losses to the last bit on the CPU. A step may be made in parts (`micro_batch`) and by several processes: the losses are
-    those of the whole batch, but batch normalisation sees each part for itself.
+    The numbers of a step depend on the seed and the step alone, so a run that was killed and taken up again gives the
+    same losses to the last bit on the CPU. A step may be made in parts (`micro_batch`) and by several processes: the
+    losses are those of the whole batch, but batch normalisation sees each part for itself.
 
     Args:
         source: the instances to learn from; of a ShardSource only what a step needs is in memory.
@@ -80,7 +88,12 @@ class Trainer:
         if self.instances < 2:
             raise NothingToDo("too few instances to train on", got=self.instances, expected="at least 2")
         self.surface, self.config, self.folder, self.source = surface, config, Path(folder), source
-        self.device, self.ranks, self.threads, self.tensorboard = torch.device(device), ranks or Ranks(), threads, tensorboard
+        self.device, self.ranks, self.threads, self.tensorboard = (
+            torch.device(device),
+            ranks or Ranks(),
+            threads,
+            tensorboard,
+        )
         self.recipe = fingerprint(config, surface.content_hash, source.identity)
         self.batch = min(config.optim.batch, self.instances)
         self.loader = self._loader(self.ranks)
@@ -102,14 +115,18 @@ class Trainer:
             WeightsMismatch: its settings shape another network.
         """
         load_weights(self.objective.lifter, lifter.state_dict(), "--init")
-        self.recipe = fingerprint(self.recipe, [value.cpu().double().sum().item() for value in lifter.state_dict().values()])
+        self.recipe = fingerprint(
+            self.recipe, [value.cpu().double().sum().item() for value in lifter.state_dict().values()]
+        )
         self.average = start_average(self.objective.lifter) if self.config.optim.ema_decay else {}
 
     def _loader(self, ranks: Ranks) -> Loader:
         seed, shuffled = self.config.run.seed, self.config.data.shuffle_buffer
         order = {"seed": seed, "shuffle_buffer": shuffled, "drop_last": True, "threads": self.threads}
         fields = fields_of(self.config)
-        return Loader(self.source, fields=fields, batch_size=ranks.share(self.batch), rank=ranks.rank, ranks=ranks.count, **order)
+        return Loader(
+            self.source, fields=fields, batch_size=ranks.share(self.batch), rank=ranks.rank, ranks=ranks.count, **order
+        )
 
     def resume(self, *, other_settings: bool = False) -> bool:
         """Take up the state in the folder; False where there is none.
@@ -126,7 +143,9 @@ class Trainer:
         state = read_content(path, "state")
         if state["recipe"] != self.recipe:
             if not (other_settings and self._same_shape(read_config(state["config"], path))):
-                raise RecipeMismatch("this folder holds a run of another recipe", got=state["recipe"], expected=self.recipe, path=path)
+                raise RecipeMismatch(
+                    "this folder holds a run of another recipe", got=state["recipe"], expected=self.recipe, path=path
+                )
         load_weights(self.objective, state["objective"], path)
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state.get("scaler", {}))
@@ -159,7 +178,8 @@ class Trainer:
 
         Raises:
             FolderBusy: another process trains here.
-            TrainingDiverged: a loss or gradient became NaN or infinite, or a loss exploded; state.pt holds the last good state.
+            TrainingDiverged: a loss or gradient became NaN or infinite, or a loss exploded; state.pt holds the last
+                good state.
         """
         with self._held():
             return self._run(progress)
@@ -222,7 +242,8 @@ class Trainer:
         return losses
 
     def _gradients(self, batch: KeypointBatch) -> dict[str, float]:
-        """The gradients of the batch's losses, made in parts that fit the memory; every part draws the same random numbers."""
+        """The gradients of the batch's losses, made in parts that fit the memory; every part draws the same random
+        numbers."""
         generator, count = self._generator(1, self.step), len(batch)
         inputs, targets = self.augmented(batch, generator)
         state, sums = generator.get_state(), dict[str, Tensor]()
@@ -232,14 +253,17 @@ class Trainer:
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             share = len(rows) / whole.count
             within = None if share == 1.0 else whole.after(part.start)
-            losses = self.objective(*self._normalised(inputs.take(part), targets.take(part)), generator.set_state(state), within)
+            losses = self.objective(
+                *self._normalised(inputs.take(part), targets.take(part)), generator.set_state(state), within
+            )
             self.scaler.scale(losses["total"] * share).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + share * value.detach()
         return dict(zip(sums, self.ranks.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
 
     def augmented(self, batch: KeypointBatch, generator: torch.Generator) -> tuple[KeypointBatch, KeypointBatch]:
-        """Inputs of the network and targets of its answer, on the device: the targets are keypoints, or the truth where known.
+        """Inputs of the network and targets of its answer, on the device: the targets are keypoints, or the truth where
+        known.
 
         Every process draws for the global batch, so that their number changes nothing.
         """
@@ -263,7 +287,8 @@ class Trainer:
         return inputs.take(local).to(self.device), targets.take(local).to(self.device)
 
     def _used(self, batch: KeypointBatch) -> KeypointBatch:
-        """What the settings use of a batch, in square pixels about the principal point, where it can be turned and mirrored."""
+        """What the settings use of a batch, in square pixels about the principal point, where it can be turned and
+        mirrored."""
         unused = {} if self.config.loss.truth else {"true_vertices": None, "true_scale": None}
         unused |= {} if self.config.model.keypoint_weights else {"weights": None}
         return about_the_axis(replace(batch, **unused))
@@ -294,10 +319,13 @@ class Trainer:
             self.usual = max(self.usual, total)
         limit = max(self.config.optim.divergence_factor * self.usual, LEAST_EXPLOSION)
         if self.config.optim.divergence_factor and total > limit:
-            raise TrainingDiverged(f"the loss exploded at step {self.step}", got=losses, expected=f"a total below {limit:.3g}", path=path)
+            raise TrainingDiverged(
+                f"the loss exploded at step {self.step}", got=losses, expected=f"a total below {limit:.3g}", path=path
+            )
 
     def averaged_lifter(self) -> Lifter:
-        """Phi with the averaged weights and with batch statistics recalibrated for them, on the CPU, ready for evaluation."""
+        """Phi with the averaged weights and with batch statistics recalibrated for them, on the CPU, ready for
+        evaluation."""
         lifter = copy.deepcopy(self.objective.lifter)
         lifter.load_state_dict(self.average, strict=False)
         use_precision(lifter, "float32")
@@ -337,5 +365,9 @@ class Trainer:
 def fields_of(config: TrainConfig) -> tuple[str, ...]:
     """What a training needs of its instances beside keypoints, as `loader.FIELDS` names it."""
     model = config.model
-    wanted = {"intrinsics": model.projection == "perspective", "truth": config.loss.truth > 0, "weights": model.keypoint_weights}
+    wanted = {
+        "intrinsics": model.projection == "perspective",
+        "truth": config.loss.truth > 0,
+        "weights": model.keypoint_weights,
+    }
     return tuple(name for name, needed in wanted.items() if needed)

@@ -36,7 +36,9 @@ def list_bodies() -> None:
 @command("show", example="dp3d-data body show smal-dog --picture dog.png")
 @click.argument("name")
 @click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help="Write a picture from six sides.")
-@click.option("--mesh", metavar="FILE", cls=GroupedOption, group="Output", help="Write the surface as .obj, .ply or .glb.")
+@click.option(
+    "--mesh", metavar="FILE", cls=GroupedOption, group="Output", help="Write the surface as .obj, .ply or .glb."
+)
 def show(name: str, picture: str | None, mesh: str | None) -> None:
     """Say what is known of a body model. NAME is its name in the workspace, or a .pkl or .npz file."""
     from dp3d_data.bodies.files import load_body_model
@@ -60,10 +62,18 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
 @command("import", example="dp3d-data body import smal_CVPR2017.pkl --name smal")
 @click.argument("file", type=click.Path())
 @click.option("--name", required=True, help="Name of the body model in the workspace.")
-@click.option("--kind", type=click.Choice(["smpl", "smal"]), help="What it is; by its joints and vertices where not given.")
+@click.option(
+    "--kind", type=click.Choice(["smpl", "smal"]), help="What it is; by its joints and vertices where not given."
+)
 @click.option("--betas", type=click.IntRange(min=0), help="Keep this many betas; all where not given.")
-@click.option("--family", metavar="FILE", help="Take the mean figure of one of SMAL's families, which this file holds, as SMALify does.")
-@click.option("--family-number", type=click.IntRange(min=0), default=1, show_default=True, help="Which family; 1 is the dogs'.")
+@click.option(
+    "--family",
+    metavar="FILE",
+    help="Take the mean figure of one of SMAL's families, which this file holds, as SMALify does.",
+)
+@click.option(
+    "--family-number", type=click.IntRange(min=0), default=1, show_default=True, help="Which family; 1 is the dogs'."
+)
 @click.option("--symmetric", is_flag=True, help="Make the surface symmetric, as SMALify and WLDO do before they fit.")
 @click.option("--overwrite", is_flag=True, help="Replace a body model of that name.")
 def import_body(
@@ -115,7 +125,8 @@ dp3d-data body template smpl --name person-cse --weights model_final.pkl
 def make_template(body: str, name: str, weights: str | None, overwrite: bool) -> None:
     """Keep the rest shape of a body model as a template. BODY is its name in the workspace, or a .pkl or .npz file.
 
-    Chart networks name SMPL's own 6,890 vertices. CSE networks for people name 27,554: SMPL's, and one on each of its edges.
+    Chart networks name SMPL's own 6,890 vertices. CSE networks for people name 27,554: SMPL's, and one on each of its
+    edges.
     """
     from dataclasses import replace
 
@@ -133,7 +144,9 @@ def make_template(body: str, name: str, weights: str | None, overwrite: bool) ->
         features = read_features(weights, category("person").mesh_4k)
         template = subdivide(template, edges_in_order(features, template.faces), name)
     template.save(path)
-    say(f"{template.name}: {template.num_vertices} vertices, {len(template.faces)} faces · hash {template.content_hash}")
+    say(
+        f"{template.name}: {template.num_vertices} vertices, {len(template.faces)} faces · hash {template.content_hash}"
+    )
     say(f"  written to {path} · next: dp3d-data extract --category person --template {name}")
 
 

@@ -25,21 +25,31 @@ class SplitOptions:
 
     split: str = setting(
         "ratio",
-        "Sides by ratio, as the source says (official), or as in earlier shards (kept); what has no such side goes by ratio.",
-        group="Split", choices=("ratio", "official", "kept"),
-    )  # fmt: skip
+        "Sides by ratio, as the source says (official), or as in earlier shards (kept); what has no such side goes by"
+        " ratio.",
+        group="Split",
+        choices=("ratio", "official", "kept"),
+    )
     split_list: str | None = setting(
-        None, "File of names and sides, a line each: NAME,train; an instance id, image id or group. The rest is left out.", group="Split"
+        None,
+        "File of names and sides, a line each: NAME,train; an instance id, image id or group. The rest is left out.",
+        group="Split",
     )
     split_ratio: float = setting(0.9, "Share of instances that train.", group="Split", minimum=0, maximum=1)
-    test_ratio: float = setting(0.0, "Share of instances kept for a test; the rest is for validation.", group="Split", minimum=0, maximum=1)
+    test_ratio: float = setting(
+        0.0, "Share of instances kept for a test; the rest is for validation.", group="Split", minimum=0, maximum=1
+    )
     together: str = rare(
-        "group", "What never lies on two sides: groups and images, or images alone.",
-        group="Split", choices=("group", "image"),
+        "group",
+        "What never lies on two sides: groups and images, or images alone.",
+        group="Split",
+        choices=("group", "image"),
     )
     seed: int = rare(0, "Seed of the split and of the order of instances.", group="Split", minimum=0)
     shard_size: str = setting("64MB", "Size of one shard on disk: 500kB, 64MB, 1GiB.", group="Shards")
-    workers: int = setting(0, "Processes; 0 for one per core where there is enough to do. The result is the same.", minimum=0)
+    workers: int = setting(
+        0, "Processes; 0 for one per core where there is enough to do. The result is the same.", minimum=0
+    )
 
     def plan(self, filters: FilterConfig) -> ShardPlan:
         """What the options mean.
@@ -54,7 +64,9 @@ class SplitOptions:
 
         if self.split_list and self.split != "ratio":
             hint = "leave one of --split and --split-list away"
-            raise UsageError("two rules for one split", got=f"--split {self.split} and --split-list", expected="one", hint=hint)
+            raise UsageError(
+                "two rules for one split", got=f"--split {self.split} and --split-list", expected="one", hint=hint
+            )
         return ShardPlan(
             filters=filters,
             shard_bytes=parse_size(self.shard_size),
@@ -71,13 +83,15 @@ class SplitOptions:
 class ShardOptions(SplitOptions):
     """Inputs, split and size of shards."""
 
-    category: str = setting(
-        "dog", f"Category whose part of the workspace is used. {SEVERAL}", group="Input and output"
-    )  # fmt: skip
+    category: str = setting("dog", f"Category whose part of the workspace is used. {SEVERAL}", group="Input and output")
     input: tuple[str, ...] = setting(
-        (), "Folder of extract, synth, project or shards; again for more. Default: all runs in the workspace.", group="Input and output"
+        (),
+        "Folder of extract, synth, project or shards; again for more. Default: all runs in the workspace.",
+        group="Input and output",
     )
-    out: str | None = setting(None, "Folder of the shards. Default: <workspace>/<category>/shards.", group="Input and output")
+    out: str | None = setting(
+        None, "Folder of the shards. Default: <workspace>/<category>/shards.", group="Input and output"
+    )
     overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
 
 
@@ -96,8 +110,8 @@ def build_shards(config: BuildShardsConfig) -> None:
     """Filter, split, shuffle and write the instances of extract, synth and project as Parquet shards.
 
     Instances of one image, video or subject never lie on both sides of the split; exact duplicates are left out.
-    A build that was stopped goes on where it was. Of several categories each has shards of its own; a folder that is given
-    then holds a folder for each.
+    A build that was stopped goes on where it was. Of several categories each has shards of its own; a folder that is
+    given then holds a folder for each.
     """
     from pipelines.shards import build
 

@@ -16,17 +16,36 @@ dp3d-model calibrate --shards world/
 
 
 @command("calibrate", writes="file", example=EXAMPLE)
-@click.option("--shards", metavar="PATH", cls=GroupedOption, group="Input", help="Shards or run with truth.  [default: the category's]")
-@click.option("--model", metavar="PATH", cls=GroupedOption, group="Input", help="Model file or folder.  [default: the workspace's]")
+@click.option(
+    "--shards",
+    metavar="PATH",
+    cls=GroupedOption,
+    group="Input",
+    help="Shards or run with truth.  [default: the category's]",
+)
+@click.option(
+    "--model",
+    metavar="PATH",
+    cls=GroupedOption,
+    group="Input",
+    help="Model file or folder.  [default: the workspace's]",
+)
 @click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
-@click.option("--split", default="all", cls=GroupedOption, group="Input", help='Split of shards; "all" takes every split.')
-@click.option("--out", metavar="FILE", cls=GroupedOption, group="Output", help="Model file to write.  [default: the model itself]")
-@click.option("--half", is_flag=True, cls=GroupedOption, group="Output", help="Keep the weights in 16 bits, for half the space.")
+@click.option(
+    "--split", default="all", cls=GroupedOption, group="Input", help='Split of shards; "all" takes every split.'
+)
+@click.option(
+    "--out", metavar="FILE", cls=GroupedOption, group="Output", help="Model file to write.  [default: the model itself]"
+)
+@click.option(
+    "--half", is_flag=True, cls=GroupedOption, group="Output", help="Keep the weights in 16 bits, for half the space."
+)
 def calibrate(shards: str | None, model: str | None, category: str, split: str, out: str | None, half: bool) -> None:
     """Compare what a model says of its answers with their true errors, and keep what was learned in the model file.
 
-    From then on every prediction carries a confidence: the probability that the mean error is below a tenth of the body's extent.
-    The instances should be new to the model, and seen by the network whose keypoints it will lift: dp3d-data synth --annotate.
+    From then on every prediction carries a confidence: the probability that the mean error is below a tenth of the
+    body's extent. The instances should be new to the model, and seen by the network whose keypoints it will lift:
+    dp3d-data synth --annotate.
     """
     from dp3d_model.evaluation.evaluator import calibrated
     from dp3d_model.lifting.inputs import open_to_lift

@@ -1,4 +1,5 @@
-"""The shape of every command: lazy subcommands, options from a configuration, grouped help with an example, clean errors."""
+"""The shape of every command: lazy subcommands, options from a configuration, grouped help with an example, clean
+errors."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ WRITTEN = {"picture": "file", "mesh": "file", "pictures": "folder"}
 # As shells have it: 128 and the number of the signal.
 INTERRUPTED = 130
 
-# What a terminal obeys instead of showing: control characters, the marks that turn the direction of text; and half characters,
-# which no terminal takes.
+# What a terminal obeys instead of showing: control characters, the marks that turn the direction of text; and half
+# characters, which no terminal takes.
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -69,7 +70,9 @@ class Command(click.Command):
         always: without --out it writes into the workspace.
     """
 
-    def __init__(self, *args: Any, example: str = "", writes: str = "folder", always: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, example: str = "", writes: str = "folder", always: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.example, self.writes, self.always = example, writes, always
         self.settings: type | None = getattr(self.callback, "settings", None)
@@ -80,7 +83,9 @@ class Command(click.Command):
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         except click.NoSuchOption as error:
             if name := self._setting_of(error.option_name):
-                raise click.UsageError(f"No such option: {error.option_name}. Set it by: --set {name}=VALUE", ctx) from None
+                raise click.UsageError(
+                    f"No such option: {error.option_name}. Set it by: --set {name}=VALUE", ctx
+                ) from None
             raise
         for parameter, count in Counter(order).items():
             if count > 1 and isinstance(parameter, click.Option) and not (parameter.multiple or parameter.count):
@@ -94,7 +99,10 @@ class Command(click.Command):
 
     def _setting_of(self, option: str) -> str | None:
         """The setting that was an option once, or is none because few need it."""
-        known, leaf = declared(self.settings) if self.settings else {}, option.removeprefix("--").removeprefix("no-").replace("-", "_")
+        known, leaf = (
+            declared(self.settings) if self.settings else {},
+            option.removeprefix("--").removeprefix("no-").replace("-", "_"),
+        )
         found = former_names(self.settings).get(leaf) if self.settings else None
         return found or next((name for name, one in known.items() if one.leaf == leaf), None)
 
@@ -121,7 +129,10 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             options = {one.name for one in self.params if isinstance(one, click.Option)}
-            self.require_places({name: value for name, value in ctx.params.items() if name in options}, bool(ctx.params.get("config_file")))
+            self.require_places(
+                {name: value for name, value in ctx.params.items() if name in options},
+                bool(ctx.params.get("config_file")),
+            )
             return super().invoke(ctx)
         except (Dp3dError, OSError, ImportError, ValueError) as error:
             own = own_error(error)
@@ -196,7 +207,9 @@ def next_step(kept: int, inputs: int, failed: int, folder: object, command: str)
     """
     if failed and failed >= inputs:
         hint = f"dp3d-data failures {folder} says why"
-        raise NothingToDo("no instance was kept", got=f"{inputs} inputs, {failed} of them failed", hint=hint, path=folder)
+        raise NothingToDo(
+            "no instance was kept", got=f"{inputs} inputs, {failed} of them failed", hint=hint, path=folder
+        )
     return f"next: {command}" if kept else "nothing was kept: lower --score or --min-vertices, or look at the overlays"
 
 
@@ -236,7 +249,8 @@ def command(name: str | None = None, *, example: str, **kwargs: Any) -> Callable
 def config_options(
     cls: type, presets: Mapping[str, Callable[[], Mapping[str, Any]]] | None = None, sections: bool = True
 ) -> Callable[[Callable], Callable]:
-    """Add one option per common setting of a configuration, --set for any, --config and --preset; the command receives the built `config`.
+    """Add one option per common setting of a configuration, --set for any, --config and --preset; the command receives
+    the built `config`.
 
     What is given (as an option or by --set) beats the file, the file beats the preset, the preset beats the default.
 
@@ -251,32 +265,44 @@ def config_options(
             ctx = click.get_current_context()
             options = {name: kwargs.pop(key) for name, key in common.items()}
             default = click.core.ParameterSource.DEFAULT
-            given = {name: value for name, value in options.items() if ctx.get_parameter_source(common[name]) is not default}
+            given = {
+                name: value for name, value in options.items() if ctx.get_parameter_source(common[name]) is not default
+            }
             config = from_mapping(cls, presets[kwargs.pop("preset_name")]()) if presets else cls()
             if config_file:
                 config = changed(config, read_toml(config_file), path=config_file)
             config = changed(config, given | _set(cls, words, given))
             if (config_file or words) and isinstance(ctx.command, Command):
                 own = {"out": kwargs["out"]} if "out" in kwargs else {}
-                ctx.command.require_places(own | {name: getattr(config, name) for name in declared(cls) if "." not in name})
+                ctx.command.require_places(
+                    own | {name: getattr(config, name) for name in declared(cls) if "." not in name}
+                )
             return function(*args, config=config, **kwargs)
 
         shown = {name: one for name, one in declared(cls).items() if sections or "." not in name}
         common = {name: name.replace(".", "_") for name, one in shown.items() if one.field.metadata.get("common", True)}
         setattr(configured, "settings", cls)  # noqa: B010
         text = "Read settings from this TOML file; what is given here wins."
-        run: Callable = click.option("--config", "config_file", metavar="FILE", help=text, cls=GroupedOption)(configured)
+        option = functools.partial(click.option, cls=GroupedOption)
+        run: Callable = option("--config", "config_file", metavar="FILE", help=text)(configured)
         if len(common) < len(declared(cls)):
             text = "Any setting; again for more."
-            run = click.option("--set", "words", multiple=True, metavar="NAME=VALUE", help=text, cls=GroupedOption)(run)
+            run = option("--set", "words", multiple=True, metavar="NAME=VALUE", help=text)(run)
         if presets:
             text = "Settings to start from; others win."
             names = list(presets)
-            run = click.option("--preset", "preset_name", default=names[0], type=click.Choice(names), help=text, cls=GroupedOption)(run)
+            run = option("--preset", "preset_name", default=names[0], type=click.Choice(names), help=text)(run)
         for name in reversed(common):
             run = _option(declared(cls)[name], common[name])(run)
-        return click.option("--help-all", is_flag=True, is_eager=True, hidden=True, expose_value=False, callback=_help_all,
-                            help="Show every setting and exit.")(run)  # fmt: skip
+        return click.option(
+            "--help-all",
+            is_flag=True,
+            is_eager=True,
+            hidden=True,
+            expose_value=False,
+            callback=_help_all,
+            help="Show every setting and exit.",
+        )(run)
 
     return decorate
 

@@ -35,8 +35,8 @@ COMMANDS = {
 def main() -> None:
     """Photographs of a kind of animal to 2D surface keypoints.
 
-    Results lie in one workspace folder, ./dp3d-out or $DP3D_WORKSPACE, so that commands follow each other without paths:
-    dp3d-data extract, dp3d-data build-shards, dp3d-model train.
+    Results lie in one workspace folder, ./dp3d-out or $DP3D_WORKSPACE, so that commands follow each other without
+    paths: dp3d-data extract, dp3d-data build-shards, dp3d-model train.
     """
 
 

@@ -36,7 +36,9 @@ def doctor(as_json: bool, brief: bool) -> None:
         show(missing if brief else findings)
     if missing:
         names = ", ".join(finding.name for finding in missing)
-        raise DependencyMissing(f"{len(missing)} of {len(findings)} things are missing", got=names, hint=missing[0].mend)
+        raise DependencyMissing(
+            f"{len(missing)} of {len(findings)} things are missing", got=names, hint=missing[0].mend
+        )
     if not as_json:
         say(f"doctor: {len(findings)} things looked at, nothing needed is missing")
 

@@ -30,7 +30,9 @@ class EvaluateConfig:
     shards: str = setting("", "Shards. None: the category's.", group="Input")
     model: str = setting("", "Model file or folder. None: the workspace's or embedded one.", group="Input")
     compare: tuple[str, ...] = setting(
-        (), "Model file or folder to compare, also as NAME=PATH; again for more, or all of them after one --compare.", group="Input"
+        (),
+        "Model file or folder to compare, also as NAME=PATH; again for more, or all of them after one --compare.",
+        group="Input",
     )
     category: str = setting("dog", "Whose part of the workspace to use.", group="Input")
     split: str = rare("val", 'Split to measure on; "all" takes every split.', group="Input")
@@ -42,7 +44,9 @@ class EvaluateConfig:
     keypoints: str = rare(
         "", "csv: index,vertex of the annotated keypoints. None: the built-in dog's.", group="Photographs"
     )
-    out: str = setting("", "Folder of the report. None: evaluation in the category's part of the workspace.", group="Output")
+    out: str = setting(
+        "", "Folder of the report. None: evaluation in the category's part of the workspace.", group="Output"
+    )
 
     def models(self, more: tuple[str, ...]) -> dict[str, str]:
         """Name -> path of the models.
@@ -53,11 +57,17 @@ class EvaluateConfig:
         from dp3d_model.lifting.model_file import find_model
 
         if more and not self.compare:
-            raise UsageError("models to compare stand after --compare", got=" ".join(more), hint=f"--compare {' '.join(more)}")
+            raise UsageError(
+                "models to compare stand after --compare", got=" ".join(more), hint=f"--compare {' '.join(more)}"
+            )
         if self.model and self.compare:
             hint = f"--compare {self.model} {' '.join(self.compare + more)}"
             raise UsageError("--model is one model, --compare several", hint=hint)
-        return named_runs(self.compare + more) if self.compare else {"model": str(find_model(self.category, self.model or None))}
+        return (
+            named_runs(self.compare + more)
+            if self.compare
+            else {"model": str(find_model(self.category, self.model or None))}
+        )
 
 
 @command("evaluate", example=EXAMPLE)
@@ -66,13 +76,14 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig, runs: tuple[str, ...]) -> None:
     """Measure trained models, beside the rigid template under its closed-form camera.
 
-    Position error (MPJPE) plain and with the depth-flip oracle, after a similarity (PA-MPJPE), and stress; with the scale
-    given and estimated; by view, visible share and group; and what a predicted noise tells. Writes evaluation.json,
-    evaluation.md and evaluation.png. Without truth: reprojection error, overlap with the mask, stretched edges,
-    agreement of the lifts of halves of the keypoints, and confidence.
+    Position error (MPJPE) plain and with the depth-flip oracle, after a similarity (PA-MPJPE), and stress; with the
+    scale given and estimated; by view, visible share and group; and what a predicted noise tells. Writes
+    evaluation.json, evaluation.md and evaluation.png. Without truth: reprojection error, overlap with the mask,
+    stretched edges, agreement of the lifts of halves of the keypoints, and confidence.
 
-    On annotated photographs, from detected and from given boxes: overlap of the lifted silhouette with the mask, and PCK of the
-    reprojected vertices, each keypoint by itself too. Writes photographs.json, photographs.md and sheets of pictures.
+    On annotated photographs, from detected and from given boxes: overlap of the lifted silhouette with the mask, and
+    PCK of the reprojected vertices, each keypoint by itself too. Writes photographs.json, photographs.md and sheets of
+    pictures.
     """
     if config.stanford_extra and config.coco:
         raise UsageError("--stanford-extra and --coco are two annotations", hint="measure on one after the other")
@@ -92,7 +103,9 @@ def evaluate(config: EvaluateConfig, runs: tuple[str, ...]) -> None:
     say(f"  written to {folder} · next: dp3d-model predict --category {category}")
 
 
-def on_shards(lifters: dict[str, Lifter], source: Path, split: str, count: int, remeshed: bool, category: str, folder: Path) -> None:
+def on_shards(
+    lifters: dict[str, Lifter], source: Path, split: str, count: int, remeshed: bool, category: str, folder: Path
+) -> None:
     """Measure on instances whose true shapes are known, or, where none is, what can be measured without."""
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.evaluation.evaluator import evaluate as measure
@@ -121,9 +134,14 @@ def on_photographs(lifters: dict[str, Lifter], folder: Path, **given: str) -> No
     """Measure on annotated photographs; a line for each model and kind of boxes."""
     from pipelines.evaluate_lifter import AnnotatedInput, run
 
-    parts = {title: part for title, part in run(lifters, AnnotatedInput(**given), folder).items() if "silhouette_iou" in part}
+    parts = {
+        title: part for title, part in run(lifters, AnnotatedInput(**given), folder).items() if "silhouette_iou" in part
+    }
     first = next(iter(parts.values()))
-    say(f"{given['category']}: {first['listed']} photographs listed, {first['on_disk']} on disk, {len(first['left_out'])} left out")
+    say(
+        f"{given['category']}: {first['listed']} photographs listed, {first['on_disk']} on disk,"
+        f" {len(first['left_out'])} left out"
+    )
     for name, why in (first["left_out"] | first["annotations_left_out"]).items():
         say(f"  left out: {name}: {why}")
     for title, part in parts.items():
@@ -144,7 +162,8 @@ def say_figures(result: dict[str, Any], category: str) -> None:
 
 
 def named_runs(runs: tuple[str, ...]) -> dict[str, str]:
-    """Name -> path of models given as PATH or NAME=PATH; a path is named by as many of its last folders as tell all apart.
+    """Name -> path of models given as PATH or NAME=PATH; a path is named by as many of its last folders as tell all
+    apart.
 
     Raises:
         UsageError: two models have one name.
@@ -157,5 +176,9 @@ def named_runs(runs: tuple[str, ...]) -> dict[str, str]:
     named = [(name or "/".join(part[-depth:]), path) for (name, path), part in zip(given, parts, strict=True)]
     doubled = sorted({name for name, _ in named if sum(name == other for other, _ in named) > 1})
     if doubled:
-        raise UsageError("two models have one name", got=doubled[0], hint=f"name them: --compare one={given[0][1]} two={given[-1][1]}")
+        raise UsageError(
+            "two models have one name",
+            got=doubled[0],
+            hint=f"name them: --compare one={given[0][1]} two={given[-1][1]}",
+        )
     return dict(named)

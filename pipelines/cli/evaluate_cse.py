@@ -11,15 +11,25 @@ from pipelines.cli.commandline import command, config_options, say, say_table
 EXAMPLE = """
 dp3d-data evaluate-cse --count 200 --out scores.json --pictures overlays/
 dp3d-data evaluate-cse --weights dp3d-out/dog/adopt/husky.pth --template husky --beside direct/weights.pth
-dp3d-data evaluate-cse --count 0 --stanford-extra StanfordExtra_v12.json --images Images/ --boxes given --pictures overlays/
+dp3d-data evaluate-cse --count 0 --stanford-extra StanfordExtra_v12.json --images Images/ --boxes given
 dp3d-data evaluate-cse --count 0 --without horses/ --without sofas/
 """
 COLUMNS = {
-    "objects": "objects", "found": "found", "ap50": "AP50", "mask_iou": "mask IoU", "geodesic_mean": "geodesic error",
-    "geodesic_under_5": "under 5 %", "geodesic_under_10": "under 10 %", "keypoint_error": "keypoint error",
-    "annotated_keypoints": "keypoints", "pck_10": "PCK 0.10", "pck_15": "PCK 0.15",
-    "pck_10_found": "0.10 of found", "pck_15_found": "0.15 of found", "median_error": "median error",
-}  # fmt: skip
+    "objects": "objects",
+    "found": "found",
+    "ap50": "AP50",
+    "mask_iou": "mask IoU",
+    "geodesic_mean": "geodesic error",
+    "geodesic_under_5": "under 5 %",
+    "geodesic_under_10": "under 10 %",
+    "keypoint_error": "keypoint error",
+    "annotated_keypoints": "keypoints",
+    "pck_10": "PCK 0.10",
+    "pck_15": "PCK 0.15",
+    "pck_10_found": "0.10 of found",
+    "pck_15_found": "0.15 of found",
+    "median_error": "median error",
+}
 
 
 @command("evaluate-cse", writes="file", always=False, example=EXAMPLE)
@@ -27,10 +37,10 @@ COLUMNS = {
 def evaluate_cse(config: EvaluateCseConfig) -> None:
     """Score a CSE network where the truth is known, as a whole, by view and by how much of the animal is seen.
 
-    Detection (AP50) and mask IoU; on renders of the network's own template the geodesic error of the matched vertices and
-    the error of the pooled keypoints; on StanfordExtra's photographs the share of annotated keypoints placed rightly (PCK), each
-    by itself too, keypoints carried from photograph to photograph by their embeddings, and spurious detections, which are
-    counted on photographs without the animal too.
+    Detection (AP50) and mask IoU; on renders of the network's own template the geodesic error of the matched vertices
+    and the error of the pooled keypoints; on StanfordExtra's photographs the share of annotated keypoints placed
+    rightly (PCK), each by itself too, keypoints carried from photograph to photograph by their embeddings, and spurious
+    detections, which are counted on photographs without the animal too.
     """
     from pipelines.evaluate_cse import BESIDE, RATIO, run
 
@@ -55,14 +65,19 @@ def _lines(title: str, measures: dict[str, Any]) -> Iterator[str]:
     if "on_disk" in measures:
         read = measures["on_disk"] - len(measures["left_out"])
         yield f"{title}: {measures['listed']} listed, {measures['on_disk']} on disk, {read} read"
-        yield from (f"left out: {name}: {why}" for name, why in (measures["left_out"] | measures["annotations_left_out"]).items())
+        yield from (
+            f"left out: {name}: {why}"
+            for name, why in (measures["left_out"] | measures["annotations_left_out"]).items()
+        )
     if "spurious_on_20" in measures:
         yield f"{title}: {measures['spurious']} spurious detections, {measures['spurious_on_20']:.1f} on 20 photographs"
     elif "spurious" in measures:
         yield f"{title}: {measures['spurious']} spurious detections, on {len(measures['best_scores'])} photographs"
         yield from (f"{name}: score {score:.2f}" for name, score in measures["best_scores"].items())
     if "transfer_pck_10" in measures:
-        carried = f"{measures['transfer_keypoints']:.0f} keypoints between {measures['transfer_dogs']:.0f} dogs, each to each"
+        carried = (
+            f"{measures['transfer_keypoints']:.0f} keypoints between {measures['transfer_dogs']:.0f} dogs, each to each"
+        )
         figures = f"PCK 0.10 {measures['transfer_pck_10']:.3f}, 0.15 {measures['transfer_pck_15']:.3f}"
         yield f"{title}: photograph to photograph, true boxes: {figures} ({carried})"
 

@@ -24,9 +24,9 @@ def extract(config: ExtractConfig) -> None:
     """Find the animals of photographs and the template vertices that each shows.
 
     Every image is detected, matched pixel by pixel to the template, and averaged per vertex. Without --images the
-    embedded samples are used; --source names another kind of input (docs/datasets.md). Several categories share one pass
-    over the images; each has a run of its own, in its part of the workspace or in a folder of its name in --out. A run
-    that was stopped goes on where it stopped when the same command is given again. --dry-run tells time and space
+    embedded samples are used; --source names another kind of input (docs/datasets.md). Several categories share one
+    pass over the images; each has a run of its own, in its part of the workspace or in a folder of its name in --out. A
+    run that was stopped goes on where it stopped when the same command is given again. --dry-run tells time and space
     beforehand; --retry-failed tries again what failed; --workers, --scheduler and --cluster say where the work is done.
     """
     from pipelines.extract import extract_all, make_plans
@@ -102,7 +102,14 @@ def _progress(total: int):
     from contextlib import contextmanager
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     @contextmanager
     def bar():
@@ -134,7 +141,9 @@ def _summary(outcome, category: str, alone: bool) -> None:
     failed = f"failed {outcome.failures}" + (" (dp3d-data failures)" if outcome.failures else "")
     say(f"  kept {outcome.instances} instances of {images.kept} images · {rejected} · {failed}")
     if outcome.turned:
-        say(f"  {outcome.turned} images: boxes and masks are of the stored photograph, and were turned as its EXIF says")
+        say(
+            f"  {outcome.turned} images: boxes and masks are of the stored photograph, and were turned as its EXIF says"
+        )
     without = sum(images.rejected.values())
     say(f"  {images.inputs} images = {images.kept} with instances + {without} without + {images.failed} failed")
     own = "" if folder == workspace(category) / "extract" else f" --input {folder}"

@@ -26,7 +26,8 @@ class InspectConfig:
 @click.argument("path", required=False)
 @config_options(InspectConfig)
 def inspect(path: str | None, config: InspectConfig) -> None:
-    """Show what PATH holds, a folder of build-shards, extract, synth or project; by default the shards in the workspace.
+    """Show what PATH holds, a folder of build-shards, extract, synth or project; by default the shards in the
+    workspace.
 
     Without an option: where it comes from, what was kept and left out, its sides, files and template.
     """

@@ -10,7 +10,10 @@ from pipelines.cli.commandline import LazyGroup
 COMMANDS = {
     "train": ("pipelines.cli.train:train", "Learn the parts model from shards."),
     "evaluate": ("pipelines.cli.evaluate:evaluate", "Measure a trained model, beside the rigid template."),
-    "predict": ("pipelines.cli.predict:predict", "Lift photographs, keypoints or shards: meshes, rigs, tables, pictures."),
+    "predict": (
+        "pipelines.cli.predict:predict",
+        "Lift photographs, keypoints or shards: meshes, rigs, tables, pictures.",
+    ),
     "view": ("pipelines.cli.view:view", "Show lifted instances on one HTML page, to look at and to turn."),
     "calibrate": ("pipelines.cli.calibrate:calibrate", "Teach a model how sure to be of its answers."),
     "study": ("pipelines.cli.study:study", "Ablations and robustness of a recipe: many trainings in one table."),

@@ -29,10 +29,11 @@ dp3d-model predict --keypoints keypoints.npz --format table --no-pictures
 def predict(config: PredictConfig) -> None:
     """Lift instances to 3D.
 
-    Without any input and without shards in the workspace, the sample photographs are lifted. For each instance: an npz with the posed
-    vertices, the camera, the part motions and the figures; a mesh, with the photograph as its texture where there is one; and a row of
-    pictures. lifted.png shows those that the model is surest of, view.html all of them to turn, figures.csv what is known of each.
-    Photographs and keypoint files become a run folder, OUT/extract, first: dp3d-data failures tells what could not be used.
+    Without any input and without shards in the workspace, the sample photographs are lifted. For each instance: an npz
+    with the posed vertices, the camera, the part motions and the figures; a mesh, with the photograph as its texture
+    where there is one; and a row of pictures. lifted.png shows those that the model is surest of, view.html all of them
+    to turn, figures.csv what is known of each. Photographs and keypoint files become a run folder, OUT/extract, first:
+    dp3d-data failures tells what could not be used.
     """
     from dp3d_model.export.gallery import Output, write_predictions
     from pipelines.view import write_view
@@ -43,10 +44,15 @@ def predict(config: PredictConfig) -> None:
     with click.progressbar(length=len(instances), label="lift") as bar:
         written = write_predictions(lifter, instances, folder, output, bar.update)
     if config.pictures and len(written.kept):
-        write_view(lifter, written.kept, written.predictions, folder / "view.html", f"{config.category}: lifted instances")
+        write_view(
+            lifter, written.kept, written.predictions, folder / "view.html", f"{config.category}: lifted instances"
+        )
     rejected = f" · rejected {len(written.rejected)}: little confidence (figures.csv)" if written.rejected else ""
     say(f"  wrote {len(written.kept)} of {len(instances)} instances{rejected}")
-    say(f"  written to {folder}: {', '.join(config.format)}, figures.csv{', png, lifted.png, view.html' if config.pictures else ''}")
+    say(
+        f"  written to {folder}: {', '.join(config.format)},"
+        f" figures.csv{', png, lifted.png, view.html' if config.pictures else ''}"
+    )
 
 
 def model_and_instances(folder: Path, count: int, config: LiftConfig) -> tuple[Lifter, KeypointBatch]:
@@ -99,12 +105,17 @@ def _extracted(lifter: Lifter, folder: Path, given: LiftConfig) -> Path:
     from dp3d_model.lifting.inputs import template_of
     from pipelines.lift import from_keypoints, from_photographs
 
-    config = ExtractConfig(category=given.category, device=given.device, score=given.score, min_vertices=given.min_vertices)
+    config = ExtractConfig(
+        category=given.category, device=given.device, score=given.score, min_vertices=given.min_vertices
+    )
     template = template_of(lifter.surface)
     if given.keypoints:
         outcome = from_keypoints(given.keypoints, template, folder, config)
     else:
         outcome = from_photographs(given.images, template, folder, config)
     fate = outcome.images
-    say(f"{fate.inputs} images: {fate.kept} with instances, {sum(fate.rejected.values())} rejected, {fate.failed} failed")
+    say(
+        f"{fate.inputs} images: {fate.kept} with instances, {sum(fate.rejected.values())} rejected, {fate.failed}"
+        " failed"
+    )
     return outcome.run.folder

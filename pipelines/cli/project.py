@@ -40,8 +40,14 @@ def project(config: ProjectConfig) -> None:
     say(f"  kept {counts['instances']} instances of {counts['inputs']} · {failed}")
     if not counts["instances"]:
         hint = f"see why: dp3d-data failures {result.folder}"
-        raise NothingToDo("no fit gave an instance", got=f"{counts['failures']} failures of {counts['inputs']} fits", hint=hint)
-    few = "" if plan.subset is None or len(plan.subset) >= 200 else f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
+        raise NothingToDo(
+            "no fit gave an instance", got=f"{counts['failures']} failures of {counts['inputs']} fits", hint=hint
+        )
+    few = (
+        ""
+        if plan.subset is None or len(plan.subset) >= 200
+        else f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
+    )
     line = f"dp3d-data build-shards --category {config.category}{few}"
     then = next_step(counts["instances"], counts["inputs"], counts["failures"], result.folder, line)
     say(f"  written to {result.folder} · {then}")

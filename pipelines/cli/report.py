@@ -20,15 +20,21 @@ class ReportConfig:
     input: tuple[str, ...] = setting(
         (), "Folder of extract or synth; again for more. Default: all in the workspace.", group="Input and output"
     )
-    shards: str | None = setting(None, "Folder of build-shards. Default: <workspace>/<category>/shards.", group="Input and output")
+    shards: str | None = setting(
+        None, "Folder of build-shards. Default: <workspace>/<category>/shards.", group="Input and output"
+    )
     extra: tuple[str, ...] = rare(
         (),
         "Folder whose pictures, Markdown and JSON are shown; again for more. Default: model, predictions, evaluation.",
         group="Input and output",
     )
-    out: str | None = setting(None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output")
+    out: str | None = setting(
+        None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output"
+    )
     title: str | None = rare(None, "Name of the dataset in its card. Default: from the category.", group="Dataset card")
-    licence: str = rare("unknown", "Licence of the dataset in its card, as the Hugging Face hub names it.", group="Dataset card")
+    licence: str = rare(
+        "unknown", "Licence of the dataset in its card, as the Hugging Face hub names it.", group="Dataset card"
+    )
     pictures: int = rare(24, "Most pictures of each section; large ones count twice.", minimum=0)
 
 
@@ -45,7 +51,9 @@ def report(config: ReportConfig) -> None:
     from pipelines.report.writer import ReportPlan, write_report
 
     root = workspace(config.category)
-    runs = [Path(name) for name in config.input] or [root / name for name in RUNS if (root / name / "run.json").is_file()]
+    runs = [Path(name) for name in config.input] or [
+        root / name for name in RUNS if (root / name / "run.json").is_file()
+    ]
     extras = [Path(name) for name in config.extra] or [root / name for name in EXTRAS]
     shards = Path(config.shards) if config.shards else root / "shards"
     plan = ReportPlan(config.category, runs, shards, extras, config.pictures)

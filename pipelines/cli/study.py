@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from dp3d_model.experiments.study import Study
 
 COMMANDS = {
-    "ablation": ("pipelines.cli.study:ablation", "Train variants of a recipe and other methods; compare them in one table."),
+    "ablation": (
+        "pipelines.cli.study:ablation",
+        "Train variants of a recipe and other methods; compare them in one table.",
+    ),
     "robustness": ("pipelines.cli.study:robustness", "Errors over noisy, hidden and one-sided keypoints."),
 }
 ABLATIONS = """
@@ -41,9 +44,9 @@ def study() -> None:
 def ablation(config: AblationConfig) -> None:
     """Train the full model, each variant of it and other methods, and measure all on the same instances.
 
-    Every variant has the steps of the full model; C3DPO has as many as take the same time. What is trained already is found
-    again, and a stopped row goes on where it stopped. Writes ablation.json, ablation.md, ablation.png and ablation-examples.png;
-    each row is an ordinary run in DIR/runs.
+    Every variant has the steps of the full model; C3DPO has as many as take the same time. What is trained already is
+    found again, and a stopped row goes on where it stopped. Writes ablation.json, ablation.md, ablation.png and
+    ablation-examples.png; each row is an ordinary run in DIR/runs.
     """
     from dp3d_model.experiments.ablation import Ablation, run_ablation
     from dp3d_model.experiments.rows import chosen_rows
@@ -64,10 +67,10 @@ def ablation(config: AblationConfig) -> None:
 def robustness(config: RobustnessConfig) -> None:
     """Measure how errors grow as keypoints get worse.
 
-    noise: Gaussian noise and hidden keypoints when measuring (Figure 1 of the supplement). training-noise: the same when
-    learning, one run in each cell. lower-half: the lower half of the body hidden in a growing share of the training
-    instances (Figure 2), one run at each rate. Writes NAME.json, NAME.md and NAME.png of each; runs lie in DIR/runs and go on
-    where they were stopped.
+    noise: Gaussian noise and hidden keypoints when measuring (Figure 1 of the supplement). training-noise: the same
+    when learning, one run in each cell. lower-half: the lower half of the body hidden in a growing share of the
+    training instances (Figure 2), one run at each rate. Writes NAME.json, NAME.md and NAME.png of each; runs lie in
+    DIR/runs and go on where they were stopped.
     """
     folder = config.folder("robustness")
     for figure in dict.fromkeys(config.figure):
@@ -143,5 +146,7 @@ def _grid(config: RobustnessConfig) -> Grid:
     """The levels asked for, with the clean case first."""
     from dp3d_model.experiments.robustness import Grid
 
-    noise, hidden = (tuple(sorted({0.0, *(value / 100.0 for value in values)})) for values in (config.levels, config.hidden))
+    noise, hidden = (
+        tuple(sorted({0.0, *(value / 100.0 for value in values)})) for values in (config.levels, config.hidden)
+    )
     return Grid(noise, hidden, config.run.seed)

@@ -31,7 +31,10 @@ def synth(config: SynthConfig) -> None:
         result, fresh = run(plan, advance, say)
     if not fresh:
         say("  this run was finished before; nothing to do (--overwrite makes it anew)")
-    say(f"  kept {result.counts['instances']} instances of {result.counts['inputs']} · failed {result.counts['failures']}")
+    say(
+        f"  kept {result.counts['instances']} instances of {result.counts['inputs']} · failed"
+        f" {result.counts['failures']}"
+    )
     say(f"  written to {result.folder} · next: dp3d-data build-shards --category {config.category}")
 
 
@@ -40,7 +43,14 @@ def _progress(total: int):
     from contextlib import contextmanager
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     @contextmanager
     def bar():

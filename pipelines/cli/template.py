@@ -42,7 +42,9 @@ def list_templates() -> None:
 @command("show", example="dp3d-data template show dog --picture dog.png")
 @click.argument("name", default="dog")
 @click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help="Write a picture from six sides.")
-@click.option("--mesh", metavar="FILE", cls=GroupedOption, group="Output", help="Write the surface as .obj, .ply or .glb.")
+@click.option(
+    "--mesh", metavar="FILE", cls=GroupedOption, group="Output", help="Write the surface as .obj, .ply or .glb."
+)
 def show(name: str, picture: str | None, mesh: str | None) -> None:
     """Say what is known of a template. NAME is a template's name, or an .npz, .obj, .ply or .glb file."""
     from dp3d_data.geometry.builtin import load_template
@@ -64,9 +66,15 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
 @click.argument("mesh", type=click.Path())
 @click.option("--name", required=True, help="Name of the template in the workspace.")
 @click.option("--unit", type=click.Choice(["m", "unknown"]), default="unknown", help="Unit of the file's coordinates.")
-@click.option("--axes", default="", help="The file's axes forward, left, up. Empty: +x+y+z (.glb: +z+x+y), or as the shape tells.")
-@click.option("--weld", is_flag=True, cls=GroupedOption, group="Mending", help="Join vertices of equal position (renumbers).")
-@click.option("--clean", is_flag=True, cls=GroupedOption, group="Mending", help="Keep the largest part only (renumbers).")
+@click.option(
+    "--axes", default="", help="The file's axes forward, left, up. Empty: +x+y+z (.glb: +z+x+y), or as the shape tells."
+)
+@click.option(
+    "--weld", is_flag=True, cls=GroupedOption, group="Mending", help="Join vertices of equal position (renumbers)."
+)
+@click.option(
+    "--clean", is_flag=True, cls=GroupedOption, group="Mending", help="Keep the largest part only (renumbers)."
+)
 @click.option("--flip", is_flag=True, cls=GroupedOption, group="Mending", help="Turn every face over.")
 @click.option("--overwrite", is_flag=True, help="Replace a template of that name.")
 def import_template(mesh: str, name: str, overwrite: bool, **reading) -> None:

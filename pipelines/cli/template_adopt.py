@@ -20,10 +20,11 @@ dp3d-data template adopt meshes/ --weights model_final_421d28.pkl
 def adopt(config: AdoptConfig, mesh: str) -> None:
     """Carry a network's CSE embeddings to a mesh of yours. MESH is a file, a template's name, or a folder of meshes.
 
-    The geometry of the network's own mesh is not needed: its checkpoint holds spectral functions, a dozen landmarks tell
-    how they lie on your mesh, and what the network sees in photographs and in renders of your mesh refines it. The result
-    is a file of weights that knows your vertices: extract, evaluate-cse and train-cse take it with --weights. Of a folder,
-    each mesh that is named after a category (horse.obj, with landmarks in horse.csv) is adopted into the same file.
+    The geometry of the network's own mesh is not needed: its checkpoint holds spectral functions, a dozen landmarks
+    tell how they lie on your mesh, and what the network sees in photographs and in renders of your mesh refines it. The
+    result is a file of weights that knows your vertices: extract, evaluate-cse and train-cse take it with --weights. Of
+    a folder, each mesh that is named after a category (horse.obj, with landmarks in horse.csv) is adopted into the same
+    file.
     """
     from dp3d_data.geometry.builtin import is_folder_of_templates
     from pipelines.adopt import run, run_folder
@@ -36,4 +37,7 @@ def adopt(config: AdoptConfig, mesh: str) -> None:
         return
     result = run(mesh, config, say)
     say(f"  template {result.template} · weights written to {result.weights}")
-    say(f"  next: dp3d-data extract --category {config.category} --template {result.template} --weights {result.weights}")
+    say(
+        f"  next: dp3d-data extract --category {config.category} --template {result.template} --weights"
+        f" {result.weights}"
+    )

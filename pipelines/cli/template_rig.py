@@ -11,11 +11,20 @@ from pipelines.cli.template import write_turntables
 @command("rig", example="dp3d-data template rig spot.obj --name spot --picture spot.png")
 @click.argument("mesh")
 @click.option("--name", required=True, help="Name of the template in the workspace.")
-@click.option("--axes", default="", help="The file's axes that point forward, left and up; told from the shape where empty.")
-@click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help="Write a picture of the parts and of random poses.")
+@click.option(
+    "--axes", default="", help="The file's axes that point forward, left and up; told from the shape where empty."
+)
+@click.option(
+    "--picture",
+    metavar="PNG",
+    cls=GroupedOption,
+    group="Output",
+    help="Write a picture of the parts and of random poses.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a template of that name.")
 def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -> None:
-    """Find the limbs of a bare mesh and give it joints, soft skin weights and limits. MESH is a file or a template's name.
+    """Find the limbs of a bare mesh and give it joints, soft skin weights and limits. MESH is a file or a template's
+    name.
 
     Legs, head, tail and ears are told by where they lie, so the mesh should stand upright: look at the picture. The
     vertices stay as they are. dp3d-data synth and train-cse do the same for a bare mesh on their own.

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from dp3d_model.networks.lifter import Lifter
     from dp3d_model.training.trainer import Trainer
 
-# Instances below which a training by itself is not worth much, synthetic views beside them, and the weight of their truth.
+# Instances below which a training by itself is not worth much, synthetic views beside them, and the weight of their
+# truth.
 FEW, MIXED, TRUTH_OF_MIX = 300, 1000, 3.0
 # Seconds between lines of progress where a bar cannot be drawn.
 SILENCE = 30.0
@@ -32,7 +33,8 @@ SILENCE = 30.0
 def train(config: TrainingConfig) -> None:
     """Learn the model from shards.
 
-    A run that was stopped goes on where it stopped when the same command is given again, with the same losses. On several GPUs or
+    A run that was stopped goes on where it stopped when the same command is given again, with the same losses. On
+    several GPUs or
     machines: torchrun --nproc-per-node 4 -m pipelines.cli.model train --device cuda ...
     """
     from dp3d_data.datasets.addresses import is_address
@@ -50,9 +52,13 @@ def train(config: TrainingConfig) -> None:
             chosen = changed(chosen, {"loss.truth": chosen.loss.truth or TRUTH_OF_MIX})
         shards, several = config.shards, len(names) > 1
         folder = folder_of(config.out, name, names) if config.out else workspace(name) / "model"
-        inputs = str(folder_of(shards, name, names)) if shards and several else shards or str(workspace(name) / "shards")
+        inputs = (
+            str(folder_of(shards, name, names)) if shards and several else shards or str(workspace(name) / "shards")
+        )
         if several and not is_address(inputs) and not Path(inputs).is_dir():
-            raise NothingToDo("no shards of this category", path=inputs, hint=f"dp3d-data build-shards --category {name}")
+            raise NothingToDo(
+                "no shards of this category", path=inputs, hint=f"dp3d-data build-shards --category {name}"
+            )
         source, surface = opened(inputs, config.split, name, chosen, start, mixed=bool(config.mix))
         places = {"threads": config.threads, "device": device, "ranks": ranks, "tensorboard": config.tensorboard}
         trainer = Trainer(surface, source, chosen, folder, **places)
@@ -60,7 +66,11 @@ def train(config: TrainingConfig) -> None:
             trainer.start_from(start)
         if config.overwrite:
             trainer.discard()
-        _train(trainer, config.resume, f"{name}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices")
+        _train(
+            trainer,
+            config.resume,
+            f"{name}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices",
+        )
         if ranks.writes:
             say(f"  written to {folder} · next: dp3d-model evaluate --category {name}")
 
@@ -70,7 +80,9 @@ def train(config: TrainingConfig) -> None:
         leave_ranks()
 
 
-def opened(address: str, split: str, category: str, config: TrainConfig, start: Lifter | None, mixed: bool) -> tuple[Source, Surface]:
+def opened(
+    address: str, split: str, category: str, config: TrainConfig, start: Lifter | None, mixed: bool
+) -> tuple[Source, Surface]:
     """What to learn from, and the template; the program says what is worth knowing of it.
 
     Args:
@@ -98,7 +110,9 @@ def opened(address: str, split: str, category: str, config: TrainConfig, start: 
         say(f"{category}: perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
     if start is not None:
         check_template(start, reader.template.name, reader.template.content_hash, address)
-    surface = surface_of(reader.template, reader.basis.functions, config.model.basis) if start is None else start.surface
+    surface = (
+        surface_of(reader.template, reader.basis.functions, config.model.basis) if start is None else start.surface
+    )
     if mixed:
         return JoinedSource([source, synthetic_views(category, reader.template, fields)]), surface
     if sum(source.sizes) < FEW:
@@ -122,7 +136,9 @@ def initial_model(init: str, category: str) -> Lifter | None:
         return load_model(init)
     path = embedded_model(category)
     if path is None:
-        raise InputMissing(f"no model of {category!r} comes with the package", hint="name one: --init MODEL, or leave it out")
+        raise InputMissing(
+            f"no model of {category!r} comes with the package", hint="name one: --init MODEL, or leave it out"
+        )
     return load_model(path)
 
 
@@ -139,7 +155,11 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
     from pipelines.synth_settings import SynthConfig
 
     out = workspace(category) / "mix"
-    plan = make_plan(SynthConfig(category=category, count=MIXED, images=False, perspective=1.0, identity_images=1, seed=3, out=str(out)))
+    plan = make_plan(
+        SynthConfig(
+            category=category, count=MIXED, images=False, perspective=1.0, identity_images=1, seed=3, out=str(out)
+        )
+    )
     if plan.template.content_hash != template.content_hash:
         got, expected = f"{template.name} {template.content_hash}", f"{plan.template.name} {plan.template.content_hash}"
         raise TemplateMismatch("synthetic views are made of the built-in template alone", got=got, expected=expected)
@@ -150,7 +170,8 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
 
 
 def _train(trainer: Trainer, resume: bool, what: str) -> None:
-    """Say what is there, and do what is left, the picture of the parts last; only the first of several processes speaks and draws."""
+    """Say what is there, and do what is left, the picture of the parts last; only the first of several processes speaks
+    and draws."""
     from dp3d_model.export.gallery import draw_parts
     from dp3d_model.lifting.model_file import load_model
     from dp3d_model.training.trainer import PICTURE_FILE
@@ -172,16 +193,26 @@ def _resume(trainer: Trainer, other_settings: bool) -> bool:
         return trainer.resume(other_settings=other_settings)
     except RecipeMismatch as error:
         if other_settings:
-            error.hint = "the network's shape differs, so the state cannot be used: choose another folder with --out, or --overwrite"
+            error.hint = (
+                "the network's shape differs, so the state cannot be used: choose another folder with --out, or"
+                " --overwrite"
+            )
         raise
 
 
 def _run(trainer: Trainer) -> Lifter:
-    """Train with a line of progress; where it cannot be drawn anew, as in a log file, with another one every so often."""
+    """Train with a line of progress; where it cannot be drawn anew, as in a log file, with another one every so
+    often."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     started = said = time.monotonic()
-    columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("train"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, disable=not trainer.ranks.writes) as bar:
         task = bar.add_task("", total=trainer.steps, completed=trainer.step)
 

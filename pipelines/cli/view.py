@@ -17,8 +17,8 @@ dp3d-model view --images photos/
 def view(config: ViewConfig) -> None:
     """Show lifted instances on one self-contained page, view.html.
 
-    Each stands beside its photograph with the keypoints, from the photograph's camera and turning, coloured by part, by visibility, and
-    by error where the truth is known. The page fetches nothing and needs no WebGL.
+    Each stands beside its photograph with the keypoints, from the photograph's camera and turning, coloured by part, by
+    visibility, and by error where the truth is known. The page fetches nothing and needs no WebGL.
     """
     from dp3d_model.lifting.prediction import predict
     from pipelines.view import write_view

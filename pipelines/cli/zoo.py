@@ -19,7 +19,11 @@ def list_networks(published: bool) -> None:
     from dp3d_data.detection import zoo_specs
 
     rows = [(spec.name, spec.kind, spec.note, _weights(spec)) for spec in zoo_specs().values()]
-    say_table(("name", "kind", "for", "weights"), [row for row in rows if not (published and row[-1] == "not published")], width=150)
+    say_table(
+        ("name", "kind", "for", "weights"),
+        [row for row in rows if not (published and row[-1] == "not published")],
+        width=150,
+    )
 
 
 @command("show", example="dp3d-data zoo show animals-2")
@@ -34,7 +38,9 @@ def show(name: str) -> None:
 
 @command("check", example="dp3d-data zoo check model_final.pkl")
 @click.argument("file", type=click.Path())
-@click.option("--model", default="", metavar="NAME", help="Network that the weights should belong to; left out, it is guessed.")
+@click.option(
+    "--model", default="", metavar="NAME", help="Network that the weights should belong to; left out, it is guessed."
+)
 def check(file: str, model: str) -> None:
     """Read a file of weights without running it, load it strictly and look at its embeddings. FILE is a .pkl or .pth.
 
@@ -56,10 +62,17 @@ def check(file: str, model: str) -> None:
         say("  the same shape have: " + ", ".join(found.others))
     category = _category_of(found.spec)
     if category:
-        more = " --charts UV_Processed.mat --template person" if found.spec.kind == "chart" else _template_of(category, found.notes)
+        more = (
+            " --charts UV_Processed.mat --template person"
+            if found.spec.kind == "chart"
+            else _template_of(category, found.notes)
+        )
         say(f"  next: dp3d-data extract --category {category} --model {found.spec.name} --weights {file}{more}")
     if category and "MESH" in more:
-        say(f"  MESH is the template that they were trained for; for another: dp3d-data template adopt MESH --weights {file}")
+        say(
+            "  MESH is the template that they were trained for; for another: dp3d-data template adopt MESH --weights"
+            f" {file}"
+        )
 
 
 def _weights(spec) -> str:
@@ -97,7 +110,11 @@ def _facts(spec) -> list[tuple[str, str]]:
     from dp3d_data.detection.shipped import shipped_path
 
     confidence = [spec.uv_confidence or "", "segmentation" if spec.segm_confidence else ""]
-    looks = f"looks again at crops of {spec.crop_side}" if spec.crop_side else f"pooled {spec.pool_size}, maps {spec.pool_size * 4}"
+    looks = (
+        f"looks again at crops of {spec.crop_side}"
+        if spec.crop_side
+        else f"pooled {spec.pool_size}, maps {spec.pool_size * 4}"
+    )
     trunk = f"ResNet-{spec.depth}" if spec.trunk == "resnet" else f"EfficientNet-{spec.trunk.capitalize()}"
     rows = [
         ("network", f"{spec.name}: {spec.note}"),

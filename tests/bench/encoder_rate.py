@@ -1,4 +1,5 @@
-"""Time of training steps with attention and in perspective over that of the plain ones: python -m tests.bench.encoder_rate [INSTANCES]."""
+"""Time of training steps with attention and in perspective over that of the plain ones: python -m
+tests.bench.encoder_rate [INSTANCES]."""
 
 import sys
 import time
@@ -41,7 +42,9 @@ def main(count: int) -> None:
     """Print each time and its ratio to the plain step."""
     torch.manual_seed(0)
     dog = load_template("dog")
-    template = make_template("dog-1000", *fast_simplification.simplify(dog.vertices, dog.faces, 1 - VERTICES / dog.num_vertices))
+    template = make_template(
+        "dog-1000", *fast_simplification.simplify(dog.vertices, dog.faces, 1 - VERTICES / dog.num_vertices)
+    )
     surface = surface_of(template, template_basis(template).functions, 64)
     world = pinhole_instances(surface, 2, 4, count)
     print(f"{count} instances, {len(surface.vertices)} vertices, {torch.get_num_threads()} threads")

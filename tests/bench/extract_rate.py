@@ -1,7 +1,8 @@
 """The whole extraction beside the plain loop, R-50 network: python -m tests.bench.extract_rate.
 
-The plain loop takes one image at a time, sends every detection above 0.05 through the dense head, matches with a chunked
-distance matrix and averages. Weights are random and scores rigged: 24 detections an image lie above 0.05, two above 0.5.
+The plain loop takes one image at a time, sends every detection above 0.05 through the dense head, matches with a
+chunked distance matrix and averages. Weights are random and scores rigged: 24 detections an image lie above 0.05, two
+above 0.5.
 """
 
 import argparse
@@ -40,7 +41,8 @@ def ball() -> Template:
 
 
 def rigged_predictor(**settings) -> DensePredictor:
-    """Random weights whose box branch does all its work and then answers with 24 boxes of rigged scores; settings of DensePredictor."""
+    """Random weights whose box branch does all its work and then answers with 24 boxes of rigged scores; settings of
+    DensePredictor."""
     spec = find_spec(MODEL)
     torch.manual_seed(0)
     network = build_network(spec)
@@ -80,7 +82,11 @@ def plain_loop(predictor: DensePredictor, paths: list[Path]) -> int:
         for one in predictor.predict(image, score=0.05):
             x, y, width, height = integer_box(one.box)
             mask = object_mask(one.coarse_segm, width, height)
-            ids = distance_matrix(resize_to(one.embedding, width, height)[mask], vertices) if mask.any() else np.zeros(0, int)
+            ids = (
+                distance_matrix(resize_to(one.embedding, width, height)[mask], vertices)
+                if mask.any()
+                else np.zeros(0, int)
+            )
             rows, columns = np.nonzero(mask)
             pool_pixels(ids, np.stack([columns + x + 0.5, rows + y + 0.5], axis=1), len(vertices))
             count += 1
@@ -108,7 +114,10 @@ def main() -> int:
         ended = time.perf_counter(), time.process_time()
     ours, plain = ([b - a for a, b in zip(*pair, strict=True)] for pair in ((began, between), (between, ended)))
     for name, (clock, processors), found in (("ours", ours, outcome.instances), ("plain", plain, count)):
-        print(f"{clock / options.images:8.2f} s an image, {processors / options.images:.2f} s of the processors  {name}, {found} instances")
+        print(
+            f"{clock / options.images:8.2f} s an image, {processors / options.images:.2f} s of the processors  {name},"
+            f" {found} instances"
+        )
     print(f"{plain[0] / ours[0]:8.2f} x faster on the clock, {plain[1] / ours[1]:.2f} x by the processors, goal {GOAL}")
     return int(plain[1] / ours[1] < GOAL)
 

@@ -1,8 +1,10 @@
-"""What a GPU makes of every heavy part, as a table to paste into docs/gpu.md: python -m tests.bench.gpu [--device cuda] [--short].
+"""What a GPU makes of every heavy part, as a table to paste into docs/gpu.md: python -m tests.bench.gpu [--device cuda]
+[--short].
 
-Times are the best of a few rounds on the clock, the device waited for. Weights are random but for the embedded network's. The reference
-is the plain loop of published code: a photograph at a time in float32, every detection above 0.05 through the dense head, and for each
-the whole matrix of distances in pieces of 10,000 pixels; it runs on the same device.
+Times are the best of a few rounds on the clock, the device waited for. Weights are random but for the embedded
+network's. The reference is the plain loop of published code: a photograph at a time in float32, every detection above
+0.05 through the dense head, and for each the whole matrix of distances in pieces of 10,000 pixels; it runs on the same
+device.
 """
 
 import argparse
@@ -90,7 +92,8 @@ def timing(what: str, seconds: float, note: str) -> Row:
 
 
 def limits(machine: Machine) -> tuple[float, float]:
-    """Floating-point operations in float32, and bytes read and written, a second: what large products and copies reach here."""
+    """Floating-point operations in float32, and bytes read and written, a second: what large products and copies reach
+    here."""
     side = 512 if machine.short else 8192
     a = torch.randn(side, side, device=machine.device)
     product, copy = machine.seconds(lambda: a @ a), machine.seconds(a.clone)
@@ -98,7 +101,8 @@ def limits(machine: Machine) -> tuple[float, float]:
 
 
 def matching(machine: Machine) -> Iterator[Row]:
-    """Nearest vertices and cycle weights of a large instance, beside what its arithmetic and its memory traffic take at least."""
+    """Nearest vertices and cycle weights of a large instance, beside what its arithmetic and its memory traffic take at
+    least."""
     arithmetic, traffic = limits(machine)
     yield "float32 products, copies", "", f"{arithmetic / 1e12:.3g} TFLOP/s, {traffic / 1e9:.4g} GB/s measured"
     pixels, vertices, places = scene()
@@ -108,7 +112,10 @@ def matching(machine: Machine) -> Iterator[Row]:
     least = 2 * count * VERTICES * DIM / arithmetic, 4 * count * VERTICES * 4 / traffic
     index = VertexIndex(vertices, machine.device)
     seconds = machine.seconds(lambda: index.search(pixels))
-    note = f"{count / seconds:.3g} pixels/s; the matrix takes {1000 * least[0]:.3g} ms of arithmetic, {1000 * least[1]:.3g} ms of traffic"
+    note = (
+        f"{count / seconds:.3g} pixels/s; the matrix takes {1000 * least[0]:.3g} ms of arithmetic,"
+        f" {1000 * least[1]:.3g} ms of traffic"
+    )
     yield timing(f"matching {count:,} x {VERTICES:,} x {DIM}", seconds, note)
     ids = index.search(pixels)
     seconds = machine.seconds(lambda: cycle_weights(pixels, ids, places, vertices, 12.0, machine.device))
@@ -165,7 +172,9 @@ def embedded(machine: Machine) -> Iterator[Row]:
     for name, speed in dict(list(SPEEDS.items())[:1] if machine.short else SPEEDS).items():
         predictor = load_predictor("animals-2", device=machine.device, **speed)
         prepared = [predictor.prepare(image) for image in images]
-        seconds = machine.seconds(lambda predictor=predictor, prepared=prepared: predictor.predict_many(prepared)) / len(images)
+        seconds = machine.seconds(
+            lambda predictor=predictor, prepared=prepared: predictor.predict_many(prepared)
+        ) / len(images)
         yield timing(f"animals-2, {len(images)} sample photographs, {name}", seconds, f"{1 / seconds:.3g} images/s")
 
 
@@ -181,7 +190,12 @@ def lifting(machine: Machine) -> Iterator[Row]:
             lifter = Lifter(surface, preset("quick", changes)).eval().to(machine.device)
             seconds = machine.seconds(lambda lifter=lifter, some=instances: list(predict(lifter, some, count)))
             yield timing(f"lifter, {name}, {given}", seconds, f"{count / seconds:.4g} instances/s, with figures")
-        for name, precision in (("quick", "float32"), ("quick", "bfloat16"), ("best", "float32"), ("stanford-dogs", "float32")):
+        for name, precision in (
+            ("quick", "float32"),
+            ("quick", "bfloat16"),
+            ("best", "float32"),
+            ("stanford-dogs", "float32"),
+        ):
             seconds = lifting_step(machine, surface, instances, name, precision)
             note = f"{count / seconds:.4g} instances/s{memory(machine)}"
             yield timing(f"lifter, training step `{name}` {precision}, {given}", seconds, note)
@@ -209,9 +223,15 @@ def memory(machine: Machine) -> str:
 
 def dense_training(machine: Machine) -> Iterator[Row]:
     """Training steps of dense networks on rendered images that are ready."""
-    small = {"image_size": 64, "batch": 2, "crops": 2, "crop_size": 64, "points": 16} if machine.short else {"image_size": 288, "batch": 8}
+    small = (
+        {"image_size": 64, "batch": 2, "crops": 2, "crop_size": 64, "points": 16}
+        if machine.short
+        else {"image_size": 288, "batch": 8}
+    )
     for model, precision in (("animals-2", "float32"), ("animals-2", "bfloat16"), ("narrow-18", "bfloat16")):
-        config = TrainCseConfig(model=model, precision=precision, device=machine.device, renders=4, workers=0, steps=3, **small)
+        config = TrainCseConfig(
+            model=model, precision=precision, device=machine.device, renders=4, workers=0, steps=3, **small
+        )
         with tempfile.TemporaryDirectory() as folder:
             config = replace(config, cache=folder)
             kinds = kinds_of(config)
@@ -223,7 +243,11 @@ def dense_training(machine: Machine) -> Iterator[Row]:
             step = lambda: cse.one_step(state, batch, targets, start, config, Path(folder))  # noqa: E731, B023
             seconds = machine.seconds(step)
         images = config.crops if start.spec.crop_side else config.optim.batch
-        yield timing(f"{model}, training step {precision}, {images} images", seconds, f"{images / seconds:.4g} images/s{memory(machine)}")
+        yield timing(
+            f"{model}, training step {precision}, {images} images",
+            seconds,
+            f"{images / seconds:.4g} images/s{memory(machine)}",
+        )
 
 
 def main() -> int:
@@ -239,7 +263,11 @@ def main() -> int:
         try:
             for row in part(machine):
                 print("| " + " | ".join(row) + " |", flush=True)
-        except (RuntimeError, ValueError, TypeError) as error:  # the other parts are still worth their time on a lent machine
+        except (
+            RuntimeError,
+            ValueError,
+            TypeError,
+        ) as error:  # the other parts are still worth their time on a lent machine
             failed += 1
             traceback.print_exc()
             print(f"| {part.__name__} | failed | {type(error).__name__} |", flush=True)

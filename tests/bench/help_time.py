@@ -26,7 +26,8 @@ def seconds(name: str) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Print a line a command; fails where one needs the processor for longer than the limit: others may share the machine."""
+    """Print a line a command; fails where one needs the processor for longer than the limit: others may share the
+    machine."""
     slow = 0
     for name in all_commands():
         clock, processor = seconds(name)

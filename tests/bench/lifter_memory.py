@@ -1,4 +1,5 @@
-"""Peak memory of a training step of 512 with every loss on all vertices: python -m tests.bench.lifter_memory [VERTICES [MICRO_BATCH]].
+"""Peak memory of a training step of 512 with every loss on all vertices: python -m tests.bench.lifter_memory [VERTICES
+[MICRO_BATCH]].
 
 The supplement's preset of dogs on 7,000 vertices, and how much `micro_batch` saves. The bar is 16 GB.
 """
@@ -32,12 +33,17 @@ def main(vertices: int, micro_batch: int) -> None:
     surface = Surface("bench", "", torch.tensor(points, dtype=torch.float32), torch.tensor(faces), functions)
     world = toy_instances(surface, COUNT)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(surface, source_of(world), preset("stanford-dogs", {"optim.micro_batch": micro_batch}), folder)
+        trainer = Trainer(
+            surface, source_of(world), preset("stanford-dogs", {"optim.micro_batch": micro_batch}), folder
+        )
         trainer.objective.train()
         before = gigabytes()
         trainer.train_step(KeypointBatch(keypoints=world.keypoints, visible=world.visible))
     parts = f"{micro_batch} at a time" if micro_batch else "all at once"
-    print(f"{COUNT} instances, {len(points)} vertices, {parts}: {gigabytes():.2f} GB at most ({before:.2f} before the step)")
+    print(
+        f"{COUNT} instances, {len(points)} vertices, {parts}: {gigabytes():.2f} GB at most ({before:.2f} before the"
+        " step)"
+    )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ def surface_of_size(count: int) -> Surface:
     vertices, faces = blob(level)
     vertices, faces = fast_simplification.simplify(vertices, faces, target_count=2 * count - 4)
     functions = functions_of(vertices, faces, BASIS)
-    return Surface("bench", "", torch.tensor(vertices, dtype=torch.float32), torch.tensor(faces), torch.tensor(functions))
+    return Surface(
+        "bench", "", torch.tensor(vertices, dtype=torch.float32), torch.tensor(faces), torch.tensor(functions)
+    )
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:

@@ -1,9 +1,10 @@
-"""Dense batches of 512 x 1,000 vertices a second, beside datasets and webdataset: python -m tests.bench.loader_rate [COUNT].
+"""Dense batches of 512 x 1,000 vertices a second, beside datasets and webdataset: python -m tests.bench.loader_rate
+[COUNT].
 
-All read the same instances from a warm page cache with two workers, shuffle them, and give keypoints [B, K, 2] and visible
-[B, K] as tensors. The peers get what suits them best: datasets its memory-mapped Arrow cache and whole batches by index, or
-its stream; webdataset raw arrays instead of .npy files; all the same scatter without a loop over rows. Peers that are not
-installed are left out and named.
+All read the same instances from a warm page cache with two workers, shuffle them, and give keypoints [B, K, 2] and
+visible [B, K] as tensors. The peers get what suits them best: datasets its memory-mapped Arrow cache and whole batches
+by index, or its stream; webdataset raw arrays instead of .npy files; all the same scatter without a loop over rows.
+Peers that are not installed are left out and named.
 """
 
 import io
@@ -27,7 +28,9 @@ BATCH, WORKERS, ROUNDS, SHARD = 512, 2, 3, "32MB"
 Epoch = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
 
 
-def dense(ids: list[np.ndarray], x: list[np.ndarray], y: list[np.ndarray], vertices: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
+def dense(
+    ids: list[np.ndarray], x: list[np.ndarray], y: list[np.ndarray], vertices: int = 1000
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Lists of every instance to a batch, with one concatenation and one scatter."""
     offsets = np.cumsum([0, *map(len, ids)])
     points = np.stack([np.concatenate(x), np.concatenate(y)], axis=1)
@@ -79,7 +82,11 @@ def of_webdataset(shards: Path) -> Epoch:
     if not folder.exists():
         write_tars(shards, folder)
     urls = sorted(str(path) for path in folder.glob("*.tar"))
-    stream = webdataset.WebDataset(urls, shardshuffle=len(urls), seed=0, empty_check=False).shuffle(4096).to_tuple("ids", "xy")
+    stream = (
+        webdataset.WebDataset(urls, shardshuffle=len(urls), seed=0, empty_check=False)
+        .shuffle(4096)
+        .to_tuple("ids", "xy")
+    )
     stream = stream.batched(BATCH, collation_fn=of_tuples)
     loader = webdataset.WebLoader(stream, batch_size=None, num_workers=WORKERS, persistent_workers=True)
     return lambda: iter(loader)
@@ -102,7 +109,17 @@ def write_tars(shards: Path, folder: Path) -> None:
 
 def build(folder: Path, count: int) -> Path:
     write_run(folder / "run", count)
-    words = ["build-shards", "--input", str(folder / "run"), "--out", str(folder / "shards"), "--shard-size", SHARD, "--split-ratio", "1"]
+    words = [
+        "build-shards",
+        "--input",
+        str(folder / "run"),
+        "--out",
+        str(folder / "shards"),
+        "--shard-size",
+        SHARD,
+        "--split-ratio",
+        "1",
+    ]
     subprocess.run([sys.executable, "-m", "pipelines.cli.data", *words], check=True, capture_output=True)
     return folder / "shards"
 

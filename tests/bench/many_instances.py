@@ -20,8 +20,12 @@ SIZE = 640
 @cache
 def torus() -> tuple[Template, np.ndarray]:
     """The template, and the outward normals [K, 3] of its vertices."""
-    around, along = np.meshgrid(np.arange(RINGS) * 2 * np.pi / RINGS, np.arange(SPLITS) * 2 * np.pi / SPLITS, indexing="ij")
-    normals = np.stack([np.cos(around) * np.cos(along), np.sin(around) * np.cos(along), np.sin(along)], axis=-1).reshape(-1, 3)
+    around, along = np.meshgrid(
+        np.arange(RINGS) * 2 * np.pi / RINGS, np.arange(SPLITS) * 2 * np.pi / SPLITS, indexing="ij"
+    )
+    normals = np.stack(
+        [np.cos(around) * np.cos(along), np.sin(around) * np.cos(along), np.sin(along)], axis=-1
+    ).reshape(-1, 3)
     centres = np.stack([np.cos(around), np.sin(around), np.zeros_like(around)], axis=-1).reshape(-1, 3)
     ring, side = np.divmod(np.arange(RINGS * SPLITS), SPLITS)
     next_ring, next_side = (ring + 1) % RINGS * SPLITS, (side + 1) % SPLITS
@@ -31,7 +35,8 @@ def torus() -> tuple[Template, np.ndarray]:
 
 
 def instances(part: int, count: int) -> pa.RecordBatch:
-    """The instances of a part, a function of its number alone; in steps of 1/256 pixel, finer than shards, to spare the disk."""
+    """The instances of a part, a function of its number alone; in steps of 1/256 pixel, finer than shards, to spare the
+    disk."""
     rng = np.random.default_rng(np.random.SeedSequence([11, part]))
     template, normals = torus()
     rotation, _ = np.linalg.qr(rng.standard_normal((count, 3, 3)))
@@ -43,11 +48,19 @@ def instances(part: int, count: int) -> pa.RecordBatch:
     row, ids = np.nonzero(visible)
     pixels = keypoints[row, ids] + rng.normal(0, 0.5, (len(ids), 2)).astype(np.float32)
     counts = 1 + rng.poisson(rng.gamma(2.0, 4.0, len(ids)))
-    pixels, spread = (np.rint(values * 256) / 256 for values in (pixels, 0.4 * np.sqrt(counts) * rng.uniform(0.7, 1.3, len(ids))))
+    pixels, spread = (
+        np.rint(values * 256) / 256 for values in (pixels, 0.4 * np.sqrt(counts) * rng.uniform(0.7, 1.3, len(ids)))
+    )
     low, high = keypoints.min(axis=1), keypoints.max(axis=1)
     number = PART * part + np.arange(count)
     offsets = np.concatenate([[0], np.cumsum(visible.sum(axis=1))]).astype(np.int32)
-    lists = {"vertex_ids": ids, "keypoints_x": pixels[:, 0], "keypoints_y": pixels[:, 1], "pixel_counts": counts, "spread": spread}
+    lists = {
+        "vertex_ids": ids,
+        "keypoints_x": pixels[:, 0],
+        "keypoints_y": pixels[:, 1],
+        "pixel_counts": counts,
+        "spread": spread,
+    }
     columns = {
         "instance_id": [f"{n:08d}-0" for n in number],
         "image_id": [f"{n:08d}" for n in number],
@@ -66,7 +79,9 @@ def instances(part: int, count: int) -> pa.RecordBatch:
         "score": np.ones(count),
         "visible_area": visible.mean(axis=1),
     }
-    return pa.RecordBatch.from_arrays([_array(field, columns, lists, offsets, count) for field in INSTANCE_SCHEMA], schema=INSTANCE_SCHEMA)
+    return pa.RecordBatch.from_arrays(
+        [_array(field, columns, lists, offsets, count) for field in INSTANCE_SCHEMA], schema=INSTANCE_SCHEMA
+    )
 
 
 def _array(field: pa.Field, columns: dict, lists: dict, offsets: np.ndarray, count: int) -> pa.Array:

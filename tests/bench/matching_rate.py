@@ -1,4 +1,5 @@
-"""Nearest vertices, pooling and cycle weights beside plainer ways, as ratios in one run: python -m tests.bench.matching_rate.
+"""Nearest vertices, pooling and cycle weights beside plainer ways, as ratios in one run: python -m
+tests.bench.matching_rate.
 
 60,000 pixels, 7,466 vertices, 16 dimensions: an instance of 245 x 245 pixels and the largest published animal mesh.
 """
@@ -69,13 +70,16 @@ def main() -> int:
     found, plain = index.search(pixels), distance_matrix(pixels, vertices)
     same, worst = (found == plain).mean(), excess(pixels, vertices, found, plain)
     print(f"{same:.2%} of the answers are the same, the others equally near to {worst:.1e}")
-    took = best_seconds(rounds, {
-        "ours": lambda: index.search(pixels),
-        "matrix": lambda: distance_matrix(pixels, vertices),
-        "faiss": lambda: flat.search(pixels, 1),
-        "pooling": lambda: pool_pixels(found, positions, VERTICES),
-        "cycle": lambda: cycle_weights(pixels, found, positions, vertices, 12.0),
-    })
+    took = best_seconds(
+        rounds,
+        {
+            "ours": lambda: index.search(pixels),
+            "matrix": lambda: distance_matrix(pixels, vertices),
+            "faiss": lambda: flat.search(pixels, 1),
+            "pooling": lambda: pool_pixels(found, positions, VERTICES),
+            "cycle": lambda: cycle_weights(pixels, found, positions, vertices, 12.0),
+        },
+    )
     for name, seconds in took.items():
         print(f"{1000 * seconds:8.1f} ms of the processors  {name}")
     goals = [

@@ -1,9 +1,11 @@
 """Many image records through a whole run, as a cluster would: python -m tests.bench.million --images 50000 --workers 4.
 
-The images are one small JPEG many times, and the predictor costs nothing, or sleeps as a GPU would work: what is measured is all
-else. The steps: plan, extract by worker processes of which one is killed, a second call that finds nothing to do, build-shards.
-Printed: seconds and images a second of each step, the largest memory of this process, which holds the scheduler, and of each
-worker, and the files in the run's folder. What a killed worker costs is the difference to a run with --kill-after 0.
+The images are one small JPEG many times, and the predictor costs nothing, or sleeps as a GPU would work: what is
+measured is all else. The steps: plan, extract by worker processes of which one is killed, a second call that finds
+nothing to do, build-shards.
+Printed: seconds and images a second of each step, the largest memory of this process, which holds the scheduler, and of
+each worker, and the files in the run's folder. What a killed worker costs is the difference to a run with --kill-after
+0.
 """
 
 import argparse
@@ -57,7 +59,8 @@ def make_images(root: Path, count: int) -> None:
 
 
 class Watch:
-    """The largest memory of this process and of its workers, MB; and the end of a worker, once so many parts are written."""
+    """The largest memory of this process and of its workers, MB; and the end of a worker, once so many parts are
+    written."""
 
     def __init__(self, run: Path, kill_after: int) -> None:
         self.most: dict[int, float] = {}
@@ -70,7 +73,12 @@ class Watch:
             for process in (own, *workers(own)):
                 with contextlib.suppress(psutil.Error):
                     self.most[process.pid] = max(self.most.get(process.pid, 0.0), process.memory_info().rss / 1e6)
-            if self.kill_after and not self.killed and len(done_chunks(self.run)) >= self.kill_after and (alive := workers(own)):
+            if (
+                self.kill_after
+                and not self.killed
+                and len(done_chunks(self.run)) >= self.kill_after
+                and (alive := workers(own))
+            ):
                 self.killed = True
                 os.kill(alive[0].pid, signal.SIGKILL)
 
@@ -116,16 +124,26 @@ def main() -> None:
         root, count = Path(place), options.images
         timed("make the files", count, lambda: make_images(root / "images", count))
         ball().save(root / "ball.npz")
-        given = {"images": (str(root / "images"),), "template": str(root / "ball.npz"), "out": str(root / "run"), "min_vertices": 5}
+        given = {
+            "images": (str(root / "images"),),
+            "template": str(root / "ball.npz"),
+            "out": str(root / "run"),
+            "min_vertices": 5,
+        }
         config = ExtractConfig(**given, part=options.part, workers=options.workers, overlays=0)
         plan = timed("plan", count, lambda: make_plan(config, partial(Sleeping, options.seconds)))
         print(f"  memory {psutil.Process().memory_info().rss / 1e6:.0f} MB, {len(plan.parts)} parts")
         with Watch(root / "run", options.kill_after) as watch:
             outcome = timed("extract", count, lambda: extract(plan))
         own, *others = watch.most.values()
-        print(f"  scheduler {own:.0f} MB, workers {', '.join(f'{most:.0f}' for most in others)} MB, a worker killed: {bool(watch.killed)}")
-        print(f"  kept {outcome.images.kept}, failed {outcome.images.failed}; {len(os.listdir(root / 'run'))} files,"
-              f" {sum(path.stat().st_size for path in (root / 'run').iterdir() if path.is_file()) / 1e6:.1f} MB")
+        print(
+            f"  scheduler {own:.0f} MB, workers {', '.join(f'{most:.0f}' for most in others)} MB, a worker killed:"
+            f" {bool(watch.killed)}"
+        )
+        print(
+            f"  kept {outcome.images.kept}, failed {outcome.images.failed}; {len(os.listdir(root / 'run'))} files,"
+            f" {sum(path.stat().st_size for path in (root / 'run').iterdir() if path.is_file()) / 1e6:.1f} MB"
+        )
         timed("resume a finished run", count, lambda: extract(plan))
         shards = ShardPlan(filters=FilterConfig(min_visible_vertices=1, max_spread=9.0), shard_bytes=64_000_000)
         more = {"overwrite": False, "say": print, "workers": options.workers}

@@ -2,8 +2,9 @@
 
     python -m tests.bench.predict_rate [--count 2000] [--vertices 1000] [--threads 2]
 
-The core is everything from keypoints in memory to predictions in memory: camera fit, network, body, image translation, with the network
-of the preset and without refinement. Not in it: reading shards, drawing, writing; the two rows below it add the writing.
+The core is everything from keypoints in memory to predictions in memory: camera fit, network, body, image translation,
+with the network of the preset and without refinement. Not in it: reading shards, drawing, writing; the two rows below
+it add the writing.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from dp3d_model.networks.lifter import Lifter
 
 
 def sphere(count: int) -> Surface:
-    """A well-spread sphere of that many vertices, as a body; its functions are at random, since only their number costs time."""
+    """A well-spread sphere of that many vertices, as a body; its functions are at random, since only their number costs
+    time."""
     from scipy.spatial import ConvexHull
 
     steps = torch.arange(count) + 0.5
@@ -30,7 +32,9 @@ def sphere(count: int) -> Surface:
     flat = (1 - z.square()).sqrt()
     vertices = 0.5 * torch.stack([flat * turn.cos(), flat * turn.sin(), z], dim=1)
     faces = torch.from_numpy(ConvexHull(vertices.numpy()).simplices.astype("int32"))
-    return Surface("sphere", "0" * 16, vertices, faces, torch.randn(count, 64, generator=torch.Generator().manual_seed(0)))
+    return Surface(
+        "sphere", "0" * 16, vertices, faces, torch.randn(count, 64, generator=torch.Generator().manual_seed(0))
+    )
 
 
 def world(surface: Surface, count: int) -> KeypointBatch:
@@ -64,7 +68,13 @@ def main() -> None:
         rate("core", instances, lambda some: [None for _ in predict(lifter, some)])
         for kind, some in (("table", instances), ("npz", few)):
             title = {"table": "with one table of all", "npz": "with an npz for each"}[kind]
-            rate(title, some, lambda some, kind=kind: write_predictions(lifter, some, Path(folder) / kind, Output((kind,), pictures=False)))
+            rate(
+                title,
+                some,
+                lambda some, kind=kind: write_predictions(
+                    lifter, some, Path(folder) / kind, Output((kind,), pictures=False)
+                ),
+            )
 
 
 if __name__ == "__main__":

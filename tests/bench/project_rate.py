@@ -18,7 +18,17 @@ def main() -> None:
     """Print instances a second of the whole command."""
     with tempfile.TemporaryDirectory() as folder:
         config = settings(Path(folder), [dog_fit(number) for number in range(COUNT)], divisions=5)
-        words = ["project", "--dataset", config.dataset, "--root", config.root, "--body", config.model.body[0], "--workers", "2"]
+        words = [
+            "project",
+            "--dataset",
+            config.dataset,
+            "--root",
+            config.root,
+            "--body",
+            config.model.body[0],
+            "--workers",
+            "2",
+        ]
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "pipelines.cli.data", *words, "--out", config.out], check=True)
         print(f"{COUNT / (time.perf_counter() - began):.1f} instances/s, two processes")

@@ -1,7 +1,7 @@
 """The closed-form rotation fit beside torch.linalg.svd: python -m tests.bench.rotation_rate [THREADS].
 
-512 x 1,000 matrices, float32 and float64, with the same number of threads for both. The SVD is timed alone, and with the two
-products and the determinant that make a rotation of it. Times are the processor's, the best of a few.
+512 x 1,000 matrices, float32 and float64, with the same number of threads for both. The SVD is timed alone, and with
+the two products and the determinant that make a rotation of it. Times are the processor's, the best of a few.
 """
 
 import sys

@@ -1,8 +1,9 @@
 """A long run of small images: memory flat, killed five times and resumed, the same bytes: python -m tests.bench.soak.
 
-First an undisturbed run, with the memory of each of its processes sampled; then the same with --kills kills at random, each
-time started again. Two folders of the same bytes and a flat memory end it with code 0. The network sees the images as they
-are (--side), not scaled up to the size that it was trained for: it finds fewer animals, in a quarter of the time.
+First an undisturbed run, with the memory of each of its processes sampled; then the same with --kills kills at random,
+each time started again. Two folders of the same bytes and a flat memory end it with code 0. The network sees the images
+as they are (--side), not scaled up to the size that it was trained for: it finds fewer animals, in a quarter of the
+time.
 """
 
 import argparse
@@ -27,7 +28,17 @@ SECONDS_BETWEEN_SAMPLES = 0.5
 
 def start(photographs: Path, out: Path, options: argparse.Namespace) -> subprocess.Popen:
     """The command, in a process group of its own."""
-    words = ["extract", "--images", str(photographs), "--out", str(out), "--workers", str(options.workers), "--set", f"part={options.part}"]
+    words = [
+        "extract",
+        "--images",
+        str(photographs),
+        "--out",
+        str(out),
+        "--workers",
+        str(options.workers),
+        "--set",
+        f"part={options.part}",
+    ]
     words += ["--set", f"side={options.side}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     line = [sys.executable, "-m", "pipelines.cli.data", *words]
@@ -40,7 +51,8 @@ def parts_done(out: Path) -> int:
 
 
 def own_bytes(process: psutil.Process) -> int:
-    """Resident memory of a process without the pages of library files, which it shares with the others and the disk's cache."""
+    """Resident memory of a process without the pages of library files, which it shares with the others and the disk's
+    cache."""
     status = Path(f"/proc/{process.pid}/status")
     if not status.is_file():
         return process.memory_info().rss
@@ -66,7 +78,8 @@ def watched(process: subprocess.Popen, out: Path, samples: dict[int, list[tuple[
 
 
 def growth(samples: list[tuple[int, int]], parts: int) -> float | None:
-    """The largest memory after the first tenth of the parts over that in the tenth that follows it; None for short lives."""
+    """The largest memory after the first tenth of the parts over that in the tenth that follows it; None for short
+    lives."""
     early = [size for done, size in samples if parts / 10 < done <= parts / 5]
     late = [size for done, size in samples if parts / 5 < done < parts]
     return max(late) / max(early) if early and late else None
@@ -109,7 +122,11 @@ def killed(photographs: Path, out: Path, options: argparse.Namespace, parts: int
 
 def content(folder: Path) -> dict[str, str]:
     """Every file of a folder with the hash of its bytes."""
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def main() -> int:

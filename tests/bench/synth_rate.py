@@ -13,7 +13,9 @@ def rate(images: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         words = ["synth", "--category", "dog", "--count", str(COUNT[images]), "--size", "256", images, "--workers", "2"]
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "pipelines.cli.data", *words, "--out", folder], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "pipelines.cli.data", *words, "--out", folder], check=True, capture_output=True
+        )
         return COUNT[images] / (time.perf_counter() - began)
 
 

@@ -1,4 +1,5 @@
-"""The commands that write folders, small enough to be run many times, in a process that ends itself at its n-th rename."""
+"""The commands that write folders, small enough to be run many times, in a process that ends itself at its n-th
+rename."""
 
 from __future__ import annotations
 
@@ -33,14 +34,18 @@ def train(root: Path, out: Path) -> None:
     from dp3d_model.training.trainer import Trainer
 
     surface = toy_surface()
-    trainer = Trainer(surface, source_of(toy_instances(surface, 20)), tiny({"optim.steps": 4, "run.save_every": 1}), out)
+    trainer = Trainer(
+        surface, source_of(toy_instances(surface, 20)), tiny({"optim.steps": 4, "run.save_every": 1}), out
+    )
     if not trainer.finished():
         trainer.resume()
         trainer.run()
 
 
 def _extract(root: Path, out: Path) -> None:
-    known = make_world(root / f"own-{os.getpid()}", 6)  # what the predictor knows; the photographs themselves stay as they are
+    known = make_world(
+        root / f"own-{os.getpid()}", 6
+    )  # what the predictor knows; the photographs themselves stay as they are
     extract(root / "photos", out, known, part=2, overlays=1)
 
 

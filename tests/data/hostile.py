@@ -109,7 +109,9 @@ def png(width, height, *chunks, bits=8):
     """A PNG of RGB that claims a size, with chunks as (kind, content)."""
     size = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
     parts = [(b"IHDR", size), *chunks, (b"IEND", b"")]
-    coded = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts]
+    coded = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(coded)
 
 
@@ -215,10 +217,20 @@ def make_damaged(folder: Path) -> None:
     for kind, name in (("PNG", "png"), ("GIF", "gif"), ("WEBP", "webp"), ("TIFF", "tif")):
         data = encoded(kind)
         (folder / f"truncated.{name}").write_bytes(data[: len(data) // 3])
-    (folder / "bomb.gif").write_bytes(b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + b"\x80\0\0" + bytes(6) + b"\x2c" + bytes(20))
+    (folder / "bomb.gif").write_bytes(
+        b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + b"\x80\0\0" + bytes(6) + b"\x2c" + bytes(20)
+    )
     bitmap = struct.pack("<IiiHHIIiiII", 40, 50_000, 50_000, 1, 24, 0, 0, 0, 0, 0, 0)
     (folder / "bomb.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + bitmap + bytes(30))
-    tags = [(256, 4, 1, 90_000), (257, 4, 1, 90_000), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 1)]
+    tags = [
+        (256, 4, 1, 90_000),
+        (257, 4, 1, 90_000),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 1, 8),
+        (279, 4, 1, 1),
+    ]
     entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     (folder / "bomb.tif").write_bytes(b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4))
     text = b"comment\0\0" + zlib.compress(bytes(8 << 20))

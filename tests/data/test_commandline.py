@@ -111,7 +111,11 @@ def test_words_become_values_of_the_setting_s_type():
         (("--set", "loss.arap=-1"), 5, "'loss.arap' is out of range"),
         (("--set", "kind=tow"), 5, "did you mean 'two'?"),
         (("--set", "seed=1", "--set", "seed=2"), 5, "'seed' is set twice   got: 1 and 2"),
-        (("--set", "loss.steps=1", "--steps", "2"), 2, "'loss.steps' is given twice   got: --steps and --set loss.steps"),
+        (
+            ("--set", "loss.steps=1", "--steps", "2"),
+            2,
+            "'loss.steps' is given twice   got: --steps and --set loss.steps",
+        ),
         (("--arap-weight", "2"), 2, "No such option: --arap-weight. Set it by: --set loss.arap=VALUE"),
         (("--no-wide",), 2, "No such option: --no-wide. Set it by: --set wide=VALUE"),
         (("--nothing",), 2, "No such option"),
@@ -125,11 +129,17 @@ def test_a_setting_that_is_none_and_a_bad_value_are_one_clear_error(arguments, c
 def test_help_shows_what_is_common_and_help_all_every_setting():
     text, everything = (CliRunner().invoke(nested, [word]).output for word in ("--help", "--help-all"))
     assert "--steps" in text and "arap" not in text.partition("Example")[0] and "\nmore: nested --help-all\n" in text
-    assert "loss.arap" in everything and "[float >= 0; default: 1.0]" in everything and "[one|two; default: one]" in everything
+    assert (
+        "loss.arap" in everything
+        and "[float >= 0; default: 1.0]" in everything
+        and "[one|two; default: one]" in everything
+    )
     assert "Loss:" in everything and "[true|false; default: false]" in everything and "--steps" in everything
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(("--score", "0"), 12), (("--score", "3"), 5), (("--config", "none.toml"), 3)])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(("--score", "0"), 12), (("--score", "3"), 5), (("--config", "none.toml"), 3)]
+)
 def test_errors_leave_with_their_exit_code(arguments, code):
     result = run(*arguments)
     assert result.exit_code == code
@@ -168,10 +178,14 @@ def test_places_where_nothing_can_be_written_are_one_error(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
     (tmp_path / "locked").mkdir()
-    monkeypatch.setattr(os, "access", lambda path, mode, original=os.access: path.name != "locked" and original(path, mode))
+    monkeypatch.setattr(
+        os, "access", lambda path, mode, original=os.access: path.name != "locked" and original(path, mode)
+    )
     result = CliRunner().invoke(write, ["--out", out])
     assert result.exit_code == 19 and words in result.output and "Traceback" not in result.output
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "locked"] and not list((tmp_path / "locked").iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "locked"] and not list(
+        (tmp_path / "locked").iterdir()
+    )
 
 
 def test_a_full_disk_a_missing_library_and_ctrl_c_have_their_codes(monkeypatch, tmp_path):

@@ -49,7 +49,9 @@ def test_something_optional_is_absent(findings):
 
 def test_json_carries_the_whole_finding(findings):
     findings(Finding("Loaded", "faiss", "ok", "1.8"))
-    assert json.loads(run("--json").stdout) == [{"group": "Loaded", "name": "faiss", "state": "ok", "detail": "1.8", "mend": ""}]
+    assert json.loads(run("--json").stdout) == [
+        {"group": "Loaded", "name": "faiss", "state": "ok", "detail": "1.8", "mend": ""}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,11 @@ def test_settings_nested_without_end(tmp_path):
 
 def test_text_is_read_by_one_function():
     """No reader of a room of inputs decodes text itself."""
-    rooms = [path for path in modules() if path.parent.name in ("datasets", "fits", "geometry", "bodies") or path.name == "config.py"]
+    rooms = [
+        path
+        for path in modules()
+        if path.parent.name in ("datasets", "fits", "geometry", "bodies") or path.name == "config.py"
+    ]
     own = re.compile(r"\.read_text\(|open\([^)]*encoding=|utf-8-sig")
     assert not [short(path) for path in rooms if own.search(path.read_text(encoding="utf-8"))]
 

@@ -1,4 +1,5 @@
-"""Every command that writes a folder, killed at renames, taken up by two writers at once: the bytes of an undisturbed run."""
+"""Every command that writes a folder, killed at renames, taken up by two writers at once: the bytes of an undisturbed
+run."""
 
 import multiprocessing
 
@@ -9,7 +10,8 @@ from tests.data.campaign import COMMANDS, killed, prepare, work
 
 RENAMES = (1, 2, 4, 7, 11, 16)
 # Times differ from run to run; the state and the log of a build are gone at the end.
-# Of state.pt, the numbers are what is resumed (tests of the trainer); how torch packs those that were read differs from those made.
+# Of state.pt, the numbers are what is resumed (tests of the trainer); how torch packs those that were read differs from
+# those made.
 LEFT_OUT = ("speed.jsonl", "state.pt")
 
 

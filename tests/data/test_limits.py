@@ -1,4 +1,5 @@
-"""Limits before work: bombs, damage, encryption and pointers are told at once, by every reader of arrays, json and TOML."""
+"""Limits before work: bombs, damage, encryption and pointers are told at once, by every reader of arrays, json and
+TOML."""
 
 import io
 import json
@@ -23,7 +24,11 @@ from dp3d_data.limits import MOST_JSON, parse_json, parse_toml, read_arrays
 from dp3d_data.shards.files import read_basis
 from tests.data.fits.trees import read_fits
 
-ARRAYS = {"keypoints": np.arange(12.0).reshape(2, 3, 2), "visible": np.ones((2, 3), bool), "image": np.array(["a", "b"])}
+ARRAYS = {
+    "keypoints": np.arange(12.0).reshape(2, 3, 2),
+    "visible": np.ones((2, 3), bool),
+    "image": np.array(["a", "b"]),
+}
 
 
 def npz(**arrays) -> bytes:
@@ -98,7 +103,9 @@ def test_arrays_far_larger_than_their_file_are_refused_unread(tmp_path, reader):
     path, start = tmp_path / "bomb.npz", time.process_time()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         with archive.open(f"{names.get(reader, 'vertices')}.npy", "w") as stream:
-            np.lib.format.write_array_header_1_0(stream, {"descr": "|b1", "fortran_order": False, "shape": (2, 200_000_000)})
+            np.lib.format.write_array_header_1_0(
+                stream, {"descr": "|b1", "fortran_order": False, "shape": (2, 200_000_000)}
+            )
             for _ in range(400):
                 stream.write(bytes(1_000_000))
         if reader == "keypoints":
@@ -128,7 +135,9 @@ def test_plain_arrays_come_back(tmp_path):
     assert list(read_arrays(tmp_path / "a.npz", ("visible", "other"))) == ["visible"]
     masks = np.zeros((200, 100_000), bool)
     (tmp_path / "b.npz").write_bytes(npz(masks=masks))
-    assert (tmp_path / "b.npz").stat().st_size < masks.nbytes / 100 and read_arrays(tmp_path / "b.npz")["masks"].shape == masks.shape
+    assert (tmp_path / "b.npz").stat().st_size < masks.nbytes / 100 and read_arrays(tmp_path / "b.npz")[
+        "masks"
+    ].shape == masks.shape
     with pytest.raises(InputMissing):
         read_arrays(tmp_path / "none.npz")
 
@@ -212,6 +221,8 @@ def test_json_too_large_to_be_parsed_is_refused_unread(name, tmp_path):
     with open(tmp_path / name, "wb") as stream:
         stream.truncate(MOST_JSON + 1)  # a hole: it takes no room
     start = time.monotonic()
-    with pytest.raises((InputCorrupt, ShardError), match=r"(?s)(too large|damaged).*got: 4,294,967,297 bytes.*expected: at most"):
+    with pytest.raises(
+        (InputCorrupt, ShardError), match=r"(?s)(too large|damaged).*got: 4,294,967,297 bytes.*expected: at most"
+    ):
         JSON_READERS[name](tmp_path / name)
     assert time.monotonic() - start < 1

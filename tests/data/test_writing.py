@@ -59,7 +59,9 @@ class Full(io.FileIO):
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    monkeypatch.setattr(files, "open", lambda path, mode: io.BufferedRandom(Full(path, mode.replace("b", "")), 100), raising=False)
+    monkeypatch.setattr(
+        files, "open", lambda path, mode: io.BufferedRandom(Full(path, mode.replace("b", "")), 100), raising=False
+    )
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -81,7 +83,9 @@ def test_what_is_in_the_way_is_named_and_stays(name, way, tmp_path):
         (path / "mine").mkdir(parents=True)
     with pytest.raises(PathUnusable) as caught:
         WRITERS[name](path)
-    assert str(caught.value).startswith(f"{path}: ") and ".tmp" not in str(caught.value) and caught.value.exit_code == 19
+    assert (
+        str(caught.value).startswith(f"{path}: ") and ".tmp" not in str(caught.value) and caught.value.exit_code == 19
+    )
     assert len(list(tmp_path.rglob("*"))) == (1 if way == "file" else 2)
 
 
@@ -94,7 +98,12 @@ def test_names_as_long_as_storage_takes_them(tmp_path):
 
 
 def test_errors_that_are_not_of_the_disk_pass_as_they_are(tmp_path):
-    for error in (RuntimeError("a mistake"), InputMissing("no such shard"), OSError("a library's"), ValueError("another")):
+    for error in (
+        RuntimeError("a mistake"),
+        InputMissing("no such shard"),
+        OSError("a library's"),
+        ValueError("another"),
+    ):
         with pytest.raises(type(error)) as caught:
             write_whole(tmp_path / "a", lambda stream, error=error: (_ for _ in ()).throw(error))
         assert caught.value is error and not list(tmp_path.iterdir())
@@ -114,7 +123,9 @@ def test_a_growing_table_appears_with_its_end_or_not_at_all(tmp_path):
 
 def test_a_growing_table_on_a_full_disk(tmp_path, full_disk):
     with pytest.raises(DiskFull, match="a.parquet: the disk is full"), PredictionTable(tmp_path / "a.parquet") as table:
-        table.writer.write_table(pa.table({name: pa.nulls(9000, kind) for name, kind in zip(*schema(table), strict=True)}))
+        table.writer.write_table(
+            pa.table({name: pa.nulls(9000, kind) for name, kind in zip(*schema(table), strict=True)})
+        )
     assert not list(tmp_path.iterdir())
 
 

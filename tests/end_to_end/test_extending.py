@@ -24,7 +24,9 @@ PAGE = ROOT / "docs" / "extending.md"
 def package(tmp_path_factory):
     """The page's package as pip leaves it: its modules, and a folder of facts with the entry points."""
     folder = tmp_path_factory.mktemp("packages")
-    written = {re.search(r'title="(.*)"', block.info)[1]: block.text for block in blocks(PAGE) if "title=" in block.info}
+    written = {
+        re.search(r'title="(.*)"', block.info)[1]: block.text for block in blocks(PAGE) if "title=" in block.info
+    }
     for name, text in written.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text + "\n")
@@ -39,7 +41,9 @@ def package(tmp_path_factory):
 
 def run(package, *words):
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{package}"}
-    return subprocess.run([sys.executable, "-m", *map(str, words)], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, words)], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture
@@ -54,7 +58,18 @@ def photos(tmp_path):
 
 
 def test_an_annotator_of_ones_own(package, photos, tmp_path):
-    words = ["--category", "dog", "--model", "blobs", "--images", photos, "--out", tmp_path / "run", "--set", "overlays=0"]
+    words = [
+        "--category",
+        "dog",
+        "--model",
+        "blobs",
+        "--images",
+        photos,
+        "--out",
+        tmp_path / "run",
+        "--set",
+        "overlays=0",
+    ]
     finished = run(package, "dp3d_data", "extract", *words)
     assert finished.returncode == 0, finished.stderr
     (row,) = pq.read_table(next((tmp_path / "run").glob("instances-*.parquet"))).to_pylist()
@@ -64,7 +79,18 @@ def test_an_annotator_of_ones_own(package, photos, tmp_path):
 
 
 def test_a_dataset_of_ones_own(package, photos, tmp_path):
-    words = ["--category", "dog", "--model", "blobs", "--source", "captions", "--path", photos / "captions.txt", "--set", "overlays=0"]
+    words = [
+        "--category",
+        "dog",
+        "--model",
+        "blobs",
+        "--source",
+        "captions",
+        "--path",
+        photos / "captions.txt",
+        "--set",
+        "overlays=0",
+    ]
     finished = run(package, "dp3d_data", "extract", *words, "--out", tmp_path / "run")
     assert finished.returncode == 0, finished.stderr
     (row,) = pq.read_table(next((tmp_path / "run").glob("instances-*.parquet"))).to_pylist()
@@ -74,7 +100,16 @@ def test_a_dataset_of_ones_own(package, photos, tmp_path):
 def test_fits_of_ones_own(package, photos, tmp_path):
     settings(photos, [dog_fit(number) for number in range(3)])  # fits.json and body.npz
     (photos / "fits.json").rename(photos / "captions.json")
-    words = ["--category", "dog", "--dataset", "captions", "--root", photos / "captions.txt", "--body", photos / "body.npz"]
+    words = [
+        "--category",
+        "dog",
+        "--dataset",
+        "captions",
+        "--root",
+        photos / "captions.txt",
+        "--body",
+        photos / "body.npz",
+    ]
     finished = run(package, "dp3d_data", "project", *words, "--workers", 1, "--out", tmp_path / "run")
     assert finished.returncode == 0, finished.stderr
     rows = pq.read_table(next((tmp_path / "run").glob("instances-*.parquet"))).to_pylist()

@@ -1,4 +1,5 @@
-"""Fits of a body model to a trained model: published pickles, projection, filter, shards of a vertex subset, training, evaluation.
+"""Fits of a body model to a trained model: published pickles, projection, filter, shards of a vertex subset, training,
+evaluation.
 
 The model is random, its files are written by the test in the published layout, chumpy objects included.
 """
@@ -27,7 +28,8 @@ STEPS = [
 
 
 def write_dogs(root):
-    """The model's pickle, and a json of each dog below fits/BREED; of the first dog the image shows less than a tenth."""
+    """The model's pickle, and a json of each dog below fits/BREED; of the first dog the image shows less than a
+    tenth."""
     root.mkdir()
     (root / "my_smpl_00781_4_all.pkl").write_bytes(old_pickle(published(dog_model())))
     for number in range(BREEDS * DOGS):
@@ -58,7 +60,10 @@ def test_little_visible_area_is_left_out_with_its_value(folder):
     rejects = {row["instance_id"]: row for row in pq.read_table(folder / "shards" / "rejects.parquet").to_pylist()}
     (row,) = rejects.values()
     assert row["reason"] == "small visible area" and 0.05 < row["value"] < 0.1
-    areas = {r["instance_id"]: r["visible_area"] for r in pq.read_table(folder / "project" / "instances-00000.parquet").to_pylist()}
+    areas = {
+        r["instance_id"]: r["visible_area"]
+        for r in pq.read_table(folder / "project" / "instances-00000.parquet").to_pylist()
+    }
     assert areas[row["instance_id"]] == row["value"] and (np.array(list(areas.values())) < 0.1).sum() == 1
 
 

@@ -1,4 +1,5 @@
-"""Every command that writes, at a place where it cannot and on a disk that is full: one error, its exit code, nothing half-written."""
+"""Every command that writes, at a place where it cannot and on a disk that is full: one error, its exit code, nothing
+half-written."""
 
 import errno
 import os
@@ -37,7 +38,11 @@ CASES = [
     ("dp3d-data train-cse --steps 1", "--out", "a"),
     (CSE, "--out", "a.json"),
     (CSE, "--pictures", "a"),
-    ("dp3d-data extract --source keypoints --path inputs/keypoints.npz --images inputs --template inputs/blob.npz", "--out", "a"),
+    (
+        "dp3d-data extract --source keypoints --path inputs/keypoints.npz --images inputs --template inputs/blob.npz",
+        "--out",
+        "a",
+    ),
     (PROJECT, "--out", "a"),
     ("dp3d-data build-shards --input inputs/synth", "--out", "a"),
     ("dp3d-data merge inputs/shards", "--out", "a"),
@@ -45,7 +50,11 @@ CASES = [
     ("dp3d-data report --shards inputs/shards", "--out", "a.html"),
     (" ".join(["dp3d-model", *TRAIN]), "--out", "a"),
     ("dp3d-model evaluate --model inputs/model", "--out", "a"),
-    ("dp3d-model predict --model inputs/model --count 1 --no-pictures --shards inputs/synth --format table", "--out", "a"),
+    (
+        "dp3d-model predict --model inputs/model --count 1 --no-pictures --shards inputs/synth --format table",
+        "--out",
+        "a",
+    ),
     ("dp3d-model view --model inputs/model --count 1", "--out", "a"),
     (" ".join(["dp3d-model study ablation", *STUDY, "--row linear --set examples=1"]), "--out", "a"),
     ("dp3d-model study robustness --models inputs/model --set count=2 --set levels=2 --set hidden=50", "--out", "a"),
@@ -128,9 +137,16 @@ def test_every_option_that_names_a_place_is_tried():
     tried = {(words, option) for words, option, _ in CASES}
     for program, group in PROGRAMS.items():
         for words, command in leaves(group, program):
-            texts = [one for one in command.params if isinstance(one, click.Option) and one.name in named and one.type is click.STRING]
+            texts = [
+                one
+                for one in command.params
+                if isinstance(one, click.Option) and one.name in named and one.type is click.STRING
+            ]
             for option in texts:
-                assert any(f"{case} ".startswith(f"{words} ") and given in option.opts for case, given in tried), (words, option.opts)
+                assert any(f"{case} ".startswith(f"{words} ") and given in option.opts for case, given in tried), (
+                    words,
+                    option.opts,
+                )
 
 
 @pytest.mark.parametrize(("words", "option", "name"), CASES)
@@ -166,7 +182,9 @@ def test_the_workspace_does_not_matter_where_settings_name_another_place(place, 
     assert run("dp3d-data evaluate-cse --count 0").exit_code == 0, "it writes nothing"
 
 
-@pytest.mark.parametrize("words", [*OWN, *(" ".join(case) for case in CASES if not any(one in case[0] for one in SLOW))])
+@pytest.mark.parametrize(
+    "words", [*OWN, *(" ".join(case) for case in CASES if not any(one in case[0] for one in SLOW))]
+)
 def test_a_full_disk_is_one_error_and_leaves_no_half_file(words, place, monkeypatch):
     def full(handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -11,7 +11,10 @@ STEPS = [
     "dp3d-data synth --category dog --count 48 --no-images",
     "dp3d-data build-shards --category dog",
     "dp3d-data verify",
-    "dp3d-model train --category dog --steps 3 --batch 8 --set model.width=32 --set model.bottleneck=16 --set model.blocks=1",
+    (
+        "dp3d-model train --category dog --steps 3 --batch 8 --set model.width=32 --set model.bottleneck=16 --set"
+        " model.blocks=1"
+    ),
     "dp3d-model evaluate --category dog",
     "dp3d-model predict --category dog --count 2",
     "dp3d-data report --category dog",

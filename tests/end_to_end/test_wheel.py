@@ -31,7 +31,9 @@ def test_the_wheel_holds_the_repository_s_files_and_runs_alone(tmp_path):
             (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tmp_path / "source" / name)
     pip = ("-m", "pip", "--disable-pip-version-check")
-    call(*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", tmp_path, tmp_path / "source")
+    call(
+        *pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", tmp_path, tmp_path / "source"
+    )
     (wheel,) = tmp_path.glob("*.whl")
     assert wheel.name.startswith(f"dp3d-{__version__}-")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
@@ -41,7 +43,8 @@ def test_the_wheel_holds_the_repository_s_files_and_runs_alone(tmp_path):
     call(*pip, "install", "--quiet", "--no-deps", "--no-index", "--no-compile", "--target", place, wheel)
     alone = {
         "cwd": tmp_path,
-        "env": os.environ | {"PYTHONPATH": str(place), "DP3D_WORKSPACE": str(tmp_path / "dp3d"), "OMP_NUM_THREADS": "1"},
+        "env": os.environ
+        | {"PYTHONPATH": str(place), "DP3D_WORKSPACE": str(tmp_path / "dp3d"), "OMP_NUM_THREADS": "1"},
     }
     assert call("-c", "import dp3d_model; print(dp3d_model.__file__)", **alone).startswith(str(place))
     assert "demo done" in call("-m", "pipelines.demo", "--short", **alone)
@@ -54,4 +57,6 @@ def test_without_detectron2_there_is_one_error_with_the_command_that_mends_it(tm
     words = ("extract", "--images", ROOT / "dp3d_data/datasets/samples/dog.jpg", "--out", tmp_path / "out")
     done = subprocess.run([sys.executable, "-c", WITHOUT, *map(str, words)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 10
-    assert done.stderr.endswith("error: detectron2 is not installed\n  mend: dp3d-data install-detectron2\n"), done.stderr
+    assert done.stderr.endswith("error: detectron2 is not installed\n  mend: dp3d-data install-detectron2\n"), (
+        done.stderr
+    )

@@ -1,4 +1,5 @@
-"""Tests of another device than the CPU: "pretend" in a process of its own (tests/gpu/test_pretend.py), "cuda" where there is a GPU."""
+"""Tests of another device than the CPU: "pretend" in a process of its own (tests/gpu/test_pretend.py), "cuda" where
+there is a GPU."""
 
 import os
 

@@ -1,8 +1,9 @@
 """A pretended GPU: tensors that say they lie on another device and compute on the CPU, and refuse what a GPU refuses.
 
-A tensor of the device "pretend" holds an ordinary one. Every operation is made on what is held, after a check that all operands lie
-together, as CUDA's kernels ask for: a number without dimensions, an index and the two sides of a copy may lie elsewhere. So code that
-forgets to move a tensor fails here as it would there, data-dependent steps, backward passes and torchvision's operations included.
+A tensor of the device "pretend" holds an ordinary one. Every operation is made on what is held, after a check that all
+operands lie together, as CUDA's kernels ask for: a number without dimensions, an index and the two sides of a copy may
+lie elsewhere. So code that forgets to move a tensor fails here as it would there, data-dependent steps, backward passes
+and torchvision's operations included.
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ class Pretended(torch.Tensor):
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> Pretended:
         made = torch.Tensor._make_wrapper_subclass(
-            cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype, device=torch.device(NAME, 0)
+            cls,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=torch.device(NAME, 0),
         )
         made.held = held
         return made
@@ -125,5 +131,11 @@ def register() -> None:
     _LIBRARY[0].fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     # Tensors made of Python's numbers get past the mode.
     _LIBRARY.append(torch.library.Library("aten", "IMPL"))
-    for func in (aten.empty_strided.default, aten.empty.memory_format, aten.copy_.default, aten._to_copy.default, aten.detach.default):
+    for func in (
+        aten.empty_strided.default,
+        aten.empty.memory_format,
+        aten.copy_.default,
+        aten._to_copy.default,
+        aten.detach.default,
+    ):
         _LIBRARY[1].impl(func, lambda *args, func=func, **kwargs: run(func, args, kwargs), "PrivateUse1")

@@ -20,13 +20,38 @@ from tests.gpu.devices import ELSEWHERE
 from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
 SURFACE = dataclasses.replace(toy_surface(), symmetry=torch.arange(len(toy_surface().vertices)).flip(0))
-SMALL = {"model.width": 32, "model.bottleneck": 16, "model.blocks": 2, "model.basis": 12, "optim.batch": 16, "model.input_cells": 24}
+SMALL = {
+    "model.width": 32,
+    "model.bottleneck": 16,
+    "model.blocks": 2,
+    "model.basis": 12,
+    "optim.batch": 16,
+    "model.input_cells": 24,
+}
 SETTINGS = {
-    "every loss": {"model.noise": "clipped", "loss.back_face": 0.1, "loss.silhouette": 0.1, "loss.cycle": 0.3, "loss.shape": 0.1},
-    "augmented": {"data": {"keypoint_dropout": 0.5, "keypoint_jitter": 0.02, "warp": 0.02, "rotation": 30.0, "mirror": True}},
+    "every loss": {
+        "model.noise": "clipped",
+        "loss.back_face": 0.1,
+        "loss.silhouette": 0.1,
+        "loss.cycle": 0.3,
+        "loss.shape": 0.1,
+    },
+    "augmented": {
+        "data": {"keypoint_dropout": 0.5, "keypoint_jitter": 0.02, "warp": 0.02, "rotation": 30.0, "mirror": True}
+    },
     "attention": {"model.encoder": "attention", "model.norm": "layer", "model.passes": 2},
-    "model.rotations": {"loss.arap_rotations": "blended", "model.rotations": "log", "model.camera_steps": 2, "model.scale": "solved"},
-    "tree of parts": {"model.pivot": "joint", "model.prior_directions": 4, "optim.micro_batch": 5, "loss.drawn_rings": 0},
+    "model.rotations": {
+        "loss.arap_rotations": "blended",
+        "model.rotations": "log",
+        "model.camera_steps": 2,
+        "model.scale": "solved",
+    },
+    "tree of parts": {
+        "model.pivot": "joint",
+        "model.prior_directions": 4,
+        "optim.micro_batch": 5,
+        "loss.drawn_rings": 0,
+    },
     "perspective": {"model.projection": "perspective", "data.rotation": 30.0, "model.keypoint_weights": True},
     "truth": {"loss.truth": 1.0, "model.camera": "learned", "model.scale": "learned", "optim.optimiser": "sgd"},
     "mixed": {"optim.precision": "bfloat16"},
@@ -47,7 +72,9 @@ def losses_of(config, folder, device):
     """The losses of three steps, the last one after a resumption."""
     steps = []
     for stop in (2, 3):
-        trainer = Trainer(SURFACE, source_of(world(), truth=True), changed(config, {"optim.steps": 3}), folder, device=device)
+        trainer = Trainer(
+            SURFACE, source_of(world(), truth=True), changed(config, {"optim.steps": 3}), folder, device=device
+        )
         trainer.resume()
         while trainer.step < stop:
             steps.append(trainer.train_step(next(trainer.loader.from_step(trainer.step))))
@@ -91,7 +118,9 @@ def lifter_on(device, *changes):
 
 @ELSEWHERE
 @pytest.mark.parametrize(
-    "changes", [{}, {"model.projection": "perspective"}, {"model.keypoint_weights": True, "loss.drawn_rings": 0}], ids=str
+    "changes",
+    [{}, {"model.projection": "perspective"}, {"model.keypoint_weights": True, "loss.drawn_rings": 0}],
+    ids=str,
 )
 def test_optimised_predictions_are_those_of_the_cpu(device, changes):
     settings = dataclasses.asdict(preset("photographs").refine)

@@ -1,4 +1,5 @@
-"""What is moved is moved whole: no tensor of a network stays behind. Only the template's surface does, which lives on the CPU."""
+"""What is moved is moved whole: no tensor of a network stays behind. Only the template's surface does, which lives on
+the CPU."""
 
 from dataclasses import fields
 

@@ -63,21 +63,44 @@ def test_precisions_and_memory_formats_find_nearly_the_same(device, precision, c
 @pytest.mark.slow
 def test_a_compiled_backbone_finds_the_same(device):
     plain = DensePredictor(small_network(), SMALL)
-    assert_alike(found_by(DensePredictor(small_network(), SMALL, device=device, compiled=True)), found_by(plain), NEAR["float32"])
+    assert_alike(
+        found_by(DensePredictor(small_network(), SMALL, device=device, compiled=True)), found_by(plain), NEAR["float32"]
+    )
 
 
 TINY = TrainCseConfig(
-    image_size=64, batch=2, steps=2, points=16, save_every=1, workers=0, warmup=1, precision="float32", renders=4, model="narrow-18",
-    box_every=2, evaluate_every=2, evaluate_images=2, kinds="dog=dog:3, cow=cow:1",
-)  # fmt: skip
+    image_size=64,
+    batch=2,
+    steps=2,
+    points=16,
+    save_every=1,
+    workers=0,
+    warmup=1,
+    precision="float32",
+    renders=4,
+    model="narrow-18",
+    box_every=2,
+    evaluate_every=2,
+    evaluate_images=2,
+    kinds="dog=dog:3, cow=cow:1",
+)
 TRAININGS = {
     "images, two templates": {},
     "mixed precision, other losses": {
-        "kinds": "", "precision": "bfloat16", "pixel_cycle_weight": 0.1, "overlap_weight": 1.0, "evaluate_every": 0,
+        "kinds": "",
+        "precision": "bfloat16",
+        "pixel_cycle_weight": 0.1,
+        "overlap_weight": 1.0,
+        "evaluate_every": 0,
     },
-    "crops, from the embedded network": {"model": "animals-2", "weights": "animals-2", "crops": 2, "crop_size": 128,
-                                         "kinds": "dog=dog:3, cow=cow:1, other~dog"},
-}  # fmt: skip
+    "crops, from the embedded network": {
+        "model": "animals-2",
+        "weights": "animals-2",
+        "crops": 2,
+        "crop_size": 128,
+        "kinds": "dog=dog:3, cow=cow:1, other~dog",
+    },
+}
 
 
 @ELSEWHERE

@@ -40,12 +40,24 @@ def test_what_cuda_takes_is_taken(device):
     found.backward()
     assert found.item() == 60.0 and there.grad.device.type == device
     assert there.grad.tolist() == [[2.0] * 3, [0.0] * 3, [2.0] * 3]
-    assert there.detach().cpu().numpy().sum() == 36.0 and torch.zeros(2).copy_(there[0, :2].detach()).tolist() == [0.0, 1.0]
+    assert there.detach().cpu().numpy().sum() == 36.0 and torch.zeros(2).copy_(there[0, :2].detach()).tolist() == [
+        0.0,
+        1.0,
+    ]
 
 
 @pytest.mark.slow
 def test_everything_runs_on_a_pretended_device():
-    words = ["-q", "-p", "no:cacheprovider", "-m", "slow or not slow", "-k", "pretend and not everything", str(Path(__file__).parent)]
+    words = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "slow or not slow",
+        "-k",
+        "pretend and not everything",
+        str(Path(__file__).parent),
+    ]
     environment = os.environ | {"DP3D_PRETEND": "1"}
     command = [sys.executable, "-m", "pytest", *words]
     run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)

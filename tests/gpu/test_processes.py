@@ -1,4 +1,5 @@
-"""What only a GPU can show: processes that share one, messages over NCCL, and how much memory the largest template takes."""
+"""What only a GPU can show: processes that share one, messages over NCCL, and how much memory the largest template
+takes."""
 
 import numpy as np
 import pytest

@@ -19,6 +19,12 @@ COMMANDS = (
 @pytest.mark.parametrize("device", ["cuda", "cuda:3", "gpu"])
 def test_a_device_that_is_not_here_is_told(command, device, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    told = run(f"{command} --set device={device}" if "adopt" in command or "evaluate-cse" in command else f"{command} --device {device}")
+    told = run(
+        f"{command} --set device={device}"
+        if "adopt" in command or "evaluate-cse" in command
+        else f"{command} --device {device}"
+    )
     assert told.exit_code == 2, told.output
-    assert f"no device '{device}' here" in told.output and "--device cpu" in told.output and "Traceback" not in told.output
+    assert (
+        f"no device '{device}' here" in told.output and "--device cpu" in told.output and "Traceback" not in told.output
+    )

@@ -57,11 +57,16 @@ def inline_commands(path: Path) -> list[str]:
 
 
 def runnable(path: Path, slow: bool) -> list[Block]:
-    """The blocks of a page that a test runs in order in one folder: fenced as `sh run`, and `sh run slow` where asked for."""
+    """The blocks of a page that a test runs in order in one folder: fenced as `sh run`, and `sh run slow` where asked
+    for."""
     wanted = ("sh run", "sh run slow") if slow else ("sh run",)
     return [block for block in blocks(path) if block.info in wanted]
 
 
 def pages_to_run(slow: bool) -> list[Path]:
     """The pages that have such blocks."""
-    return [path for path in documents() if any(block.info == ("sh run slow" if slow else "sh run") for block in blocks(path))]
+    return [
+        path
+        for path in documents()
+        if any(block.info == ("sh run slow" if slow else "sh run") for block in blocks(path))
+    ]

@@ -45,12 +45,15 @@ def test_inline_commands_exist(path):
 
 
 def run_page(path: Path, folder: Path, slow: bool) -> None:
-    """Run a page's blocks as a user would: one after the other in an empty folder, with the programs of this environment."""
+    """Run a page's blocks as a user would: one after the other in an empty folder, with the programs of this
+    environment."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     environment |= {"DP3D_WORKSPACE": str(folder / "dp3d-out"), "PYTHONPATH": str(ROOT)}
     for block in runnable(path, slow):
         script = "set -e\n" + block.text.replace("$ ", "")
-        run = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        run = subprocess.run(
+            ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
         assert run.returncode == 0, f"{block}\n{run.stdout}{run.stderr}"
 
 
@@ -100,6 +103,10 @@ def test_every_page_is_reachable_from_the_readme():
 def test_exit_codes_of_the_documents_are_those_of_the_errors():
     text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     told = {name: int(code) for code, name in re.findall(r"^\| (\d+) \| `(\w+)`", text, re.MULTILINE)}
-    kinds = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.Dp3dError)}
+    kinds = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.Dp3dError)
+    }
     families = {name: kind.exit_code for name, kind in kinds.items() if errors.Dp3dError in kind.__bases__}
     assert told == families | {"Dp3dError": 1}

@@ -16,8 +16,11 @@ CONCRETE = [name for name in CLASSES if name != "Dp3dError"]
 
 
 def mentions(folder: str, pattern: str, skip: str = "") -> bool:
-    return any(re.search(pattern, path.read_text(encoding="utf-8"), re.DOTALL)
-               for path in modules(folder) if not skip or skip not in short(path))
+    return any(
+        re.search(pattern, path.read_text(encoding="utf-8"), re.DOTALL)
+        for path in modules(folder)
+        if not skip or skip not in short(path)
+    )
 
 
 @pytest.mark.parametrize("name", CONCRETE)
@@ -33,7 +36,9 @@ def test_the_project_raises_it(name):
     pattern = rf"(raise|return|partial\() *{name}\b|= {name}\b|\({name}, |{name} if |else {name}\b"
     packages = ("dp3d_data", "dp3d_model", "pipelines")
     parent = any(name in {base.__name__ for base in kind.__mro__[1:]} for kind in CLASSES.values())
-    assert parent or any(mentions(package, pattern, skip="dp3d_data/errors.py") for package in packages), f"nothing raises {name}"
+    assert parent or any(mentions(package, pattern, skip="dp3d_data/errors.py") for package in packages), (
+        f"nothing raises {name}"
+    )
 
 
 def test_exit_codes_tell_the_families_apart():
@@ -52,7 +57,11 @@ def test_subclasses_keep_the_exit_code_of_their_family():
 
 def test_message_has_path_what_got_expected_and_mend():
     error = CheckpointError("not a checkpoint", got="a JPEG", expected="a .pkl or .pth file", path="weights.pth")
-    assert str(error).splitlines()[:3] == ["weights.pth: not a checkpoint", "  got: a JPEG", "  expected: a .pkl or .pth file"]
+    assert str(error).splitlines()[:3] == [
+        "weights.pth: not a checkpoint",
+        "  got: a JPEG",
+        "  expected: a .pkl or .pth file",
+    ]
     assert str(error).splitlines()[3].startswith("  mend: ")
 
 
@@ -70,7 +79,9 @@ def commands_in_hints():
     """Every `dp3d-...` command that a message, hint or docstring of the packages names."""
     for path in modules():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            for found in re.finditer(r"\b(dp3d-(?:data|model)) ([a-z][a-z0-9-]*(?: [a-z][a-z-]*)?)((?: --[a-z-]+| [A-Z]+\b)*)", line):
+            for found in re.finditer(
+                r"\b(dp3d-(?:data|model)) ([a-z][a-z0-9-]*(?: [a-z][a-z-]*)?)((?: --[a-z-]+| [A-Z]+\b)*)", line
+            ):
                 yield f"{path.relative_to(ROOT)}:{number}", found[0]
 
 

@@ -24,7 +24,10 @@ def test_every_command_says_what_it_does(commands):
 
 
 def test_no_command_shows_more_options_than_a_user_can_read(commands):
-    counts = {name: sum(isinstance(one, click.Option) and not one.hidden for one in command.params) for name, command in commands.items()}
+    counts = {
+        name: sum(isinstance(one, click.Option) and not one.hidden for one in command.params)
+        for name, command in commands.items()
+    }
     assert not {name: count for name, count in counts.items() if count > MOST}
     assert sum(counts.values()) <= MOST_IN_ALL
 
@@ -87,7 +90,9 @@ def test_every_setting_has_a_text():
             call = field.value
             if ast.unparse(field.annotation).endswith("Config"):  # a section
                 continue
-            if not (isinstance(call, ast.Call) and ast.unparse(call.func) in ("setting", "rare") and len(call.args) == 2):
+            if not (
+                isinstance(call, ast.Call) and ast.unparse(call.func) in ("setting", "rare") and len(call.args) == 2
+            ):
                 wrong.append(f"{place}: declare it with setting(default, help) or rare(default, help)")
             elif not ast.unparse(call.args[1]).strip("'\"f "):
                 wrong.append(f"{place}: empty help")
@@ -95,6 +100,9 @@ def test_every_setting_has_a_text():
 
 
 def test_every_configuration_is_frozen():
-    wrong = [f"{short(path)}:{node.lineno} {node.name}" for path, node in config_classes()
-             if not any("frozen=True" in ast.unparse(decorator) for decorator in node.decorator_list)]
+    wrong = [
+        f"{short(path)}:{node.lineno} {node.name}"
+        for path, node in config_classes()
+        if not any("frozen=True" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
     assert not wrong, wrong

@@ -8,7 +8,10 @@ import pytest
 
 from tests.shared import ROOT
 
-HEAVY = "torch torchvision dask distributed detectron2 trimesh scipy pyarrow numpy faiss PIL matplotlib embreex mujoco pandas".split()
+HEAVY = (
+    "torch torchvision dask distributed detectron2 trimesh scipy pyarrow numpy faiss PIL matplotlib embreex mujoco"
+    " pandas".split()
+)
 
 PROBE = """
 import json, sys
@@ -22,11 +25,16 @@ for name, command in all_commands().items():
 print(json.dumps([codes, {name: loaded for name, loaded in blame.items() if loaded}]))
 """
 
-LIGHT = "dp3d_data.errors dp3d_data.config pipelines.cli.commandline dp3d_data.categories pipelines.cli.data pipelines.cli.model".split()
+LIGHT = (
+    "dp3d_data.errors dp3d_data.config pipelines.cli.commandline dp3d_data.categories pipelines.cli.data"
+    " pipelines.cli.model".split()
+)
 
 
 def python(code: str, *arguments: str) -> str:
-    run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout
 

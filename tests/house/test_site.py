@@ -15,8 +15,14 @@ def test_public_names_exist_and_have_docstrings(package):
     for name, place in names.items():
         assert place.startswith(package.partition(".")[0]) and place.rpartition(".")[2] == name
         home, _, own = place.rpartition(".")
-        found = import_module(place) if inspect.ismodule(getattr(import_module(home), own, None)) else getattr(import_module(home), own)
-        assert not (inspect.isclass(found) or inspect.isroutine(found)) or inspect.getdoc(found), f"{package}.{name} has no docstring"
+        found = (
+            import_module(place)
+            if inspect.ismodule(getattr(import_module(home), own, None))
+            else getattr(import_module(home), own)
+        )
+        assert not (inspect.isclass(found) or inspect.isroutine(found)) or inspect.getdoc(found), (
+            f"{package}.{name} has no docstring"
+        )
 
 
 @pytest.mark.slow
@@ -34,6 +40,8 @@ def test_the_site_builds_without_a_broken_link(tmp_path):
 
 def test_broken_links_are_found(tmp_path):
     """A missing file, a missing anchor; what is there, and other hosts, are no faults."""
-    (tmp_path / "a.html").write_text('<h1 id="top"><a href="b.html#here">1</a><a href="b.html#gone">2</a><img src="c.png">')
+    (tmp_path / "a.html").write_text(
+        '<h1 id="top"><a href="b.html#here">1</a><a href="b.html#gone">2</a><img src="c.png">'
+    )
     (tmp_path / "b.html").write_text('<p id="here"><a href="https://example.org/x">4</a><a href="a.html">5</a>')
     assert list(broken_links(tmp_path)) == ["a.html: b.html#gone", "a.html: c.png"]

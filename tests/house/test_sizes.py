@@ -1,11 +1,11 @@
-"""Small pieces: functions mostly under 40 lines and never over 60, files mostly under 300 lines and never over 350."""
+"""Small pieces: functions mostly under 40 lines and never over 60, files mostly under 300 lines and never over 450."""
 
 import ast
 
 from tests.house.source_tree import modules, short, tree
 
 FUNCTION, FUNCTION_MOSTLY = 60, 40
-FILE, FILE_MOSTLY = 350, 300
+FILE, FILE_MOSTLY = 450, 300
 
 
 def function_lengths():

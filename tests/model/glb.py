@@ -44,7 +44,9 @@ def skinned(content, array):
         place[:3, :3], place[:3, 3] = Rotation.from_quat(node["rotation"]).as_matrix(), node["translation"]
         moves.append(place @ bind)
     placed = []
-    for point, joints, weights in zip(*(array(primitive[name]) for name in ("POSITION", "JOINTS_0", "WEIGHTS_0")), strict=True):
+    for point, joints, weights in zip(
+        *(array(primitive[name]) for name in ("POSITION", "JOINTS_0", "WEIGHTS_0")), strict=True
+    ):
         matrix = sum(weight * moves[joint] for joint, weight in zip(joints, weights, strict=True))
         placed.append((matrix @ np.append(point, 1.0))[:3])
     return np.array(placed)

@@ -21,8 +21,8 @@ SIZE = 400
 def pinhole_instances(surface, near, far, count=40, seed=0, bend=0.15, aside=0.3, oblong=0.05):
     """The toy's bodies at `near` to `far` body lengths from a pinhole, up to `aside` of the distance off its axis.
 
-    Pixels are up to `oblong` from square. The focal length makes every body about as large in the image. Truth is centred, as that
-    of `project` is.
+    Pixels are up to `oblong` from square. The focal length makes every body about as large in the image. Truth is
+    centred, as that of `project` is.
     """
     world = toy_instances(surface, count, seed, bend)
     rng = np.random.default_rng(seed)
@@ -51,14 +51,17 @@ def pinhole_instances(surface, near, far, count=40, seed=0, bend=0.15, aside=0.3
 
 
 def pinhole_shards(root: Path, world: KeypointBatch) -> Path:
-    """The same through the writer of runs and shards, with the projection that brings the true vertices into the image."""
+    """The same through the writer of runs and shards, with the projection that brings the true vertices into the
+    image."""
     vertices, faces = blob()
     template = make_template("blob", vertices, faces)
     rows = [_row(world, template, index) for index in range(len(world))]
     writer = RunWriter(root / "run", kind="project", recipe="0123456789ab")
     writer.commit(0, rows, inputs=len(rows))
     writer.finish(template=template, category="dog", config={"model": "truth"})
-    plan = ShardPlan(shard_bytes=40_000, filters=FilterConfig(min_visible_vertices=4, max_edges=4), split_ratio=0.7, seed=0)
+    plan = ShardPlan(
+        shard_bytes=40_000, filters=FilterConfig(min_visible_vertices=4, max_edges=4), split_ratio=0.7, seed=0
+    )
     build([root / "run"], root / "shards", "dog", plan, overwrite=True, say=lambda line: None)
     return root / "shards"
 

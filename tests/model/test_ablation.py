@@ -1,6 +1,5 @@
 """Rows of an ablation, and experiments that are found again and go on."""
 
-
 import pytest
 
 from dp3d_data.config import changed
@@ -9,7 +8,15 @@ from dp3d_data.files import read_json
 from dp3d_model.config import preset, preset_values
 from dp3d_model.experiments.ablation import Ablation, examples, run_ablation, with_steps
 from dp3d_model.experiments.figures import draw_halves, draw_noise
-from dp3d_model.experiments.robustness import Grid, judged, lose_lower_halves, measure_noise, noise_markdown, ratios, train_noise
+from dp3d_model.experiments.robustness import (
+    Grid,
+    judged,
+    lose_lower_halves,
+    measure_noise,
+    noise_markdown,
+    ratios,
+    train_noise,
+)
 from dp3d_model.experiments.rows import OTHERS, SETS, added_row, chosen_rows, rows_of
 from dp3d_model.experiments.runs import Runs
 from dp3d_model.lifting.model_file import load_model
@@ -64,8 +71,16 @@ def test_rows_are_chosen_by_name_and_by_set():
 
 def test_a_row_in_words():
     row = added_row(preset("quick"), "Wide and deep: model.width=2048, model.blocks=8, model.camera=learned")
-    assert (row.key, row.config.model.width, row.config.model.blocks, row.config.model.camera) == ("wide-and-deep", 2048, 8, "learned")
-    assert added_row(preset("quick"), "slow:optim.learning-rate=1e-5,model.network=false").config.optim.learning_rate == 1e-5
+    assert (row.key, row.config.model.width, row.config.model.blocks, row.config.model.camera) == (
+        "wide-and-deep",
+        2048,
+        8,
+        "learned",
+    )
+    assert (
+        added_row(preset("quick"), "slow:optim.learning-rate=1e-5,model.network=false").config.optim.learning_rate
+        == 1e-5
+    )
     for words in ("wide", "wide:", ":model.width=3"):
         with pytest.raises(UsageError, match="not a row"):
             added_row(preset("quick"), words)
@@ -89,7 +104,10 @@ def test_steps_are_those_of_the_base_and_time_is_shared_with_other_methods(tmp_p
     assert len(paces) == 2
     again = {row.key: row.config.optim.steps for row in with_steps(Ablation(rows, TEST, "test"), runs(tmp_path))}
     assert again == found
-    timed = {row.key: row.config.optim.steps for row in with_steps(Ablation(rows, TEST, "test", minutes=0.01), runs(tmp_path))}
+    timed = {
+        row.key: row.config.optim.steps
+        for row in with_steps(Ablation(rows, TEST, "test", minutes=0.01), runs(tmp_path))
+    }
     assert timed["full"] == timed["linear"] == max(1, round(0.6 / runs(tmp_path).pace(full)))
 
 

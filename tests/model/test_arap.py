@@ -37,7 +37,9 @@ def test_agrees_with_the_loop():
     surface = toy_surface(subdivisions=1)
     posed = wave(surface.vertices, 0.15)
     fast = float(arap_loss(OneRings(surface), posed[None], surface.vertices[None], 0.01))
-    slow = arap_by_loop(surface.vertices.double().numpy(), surface.faces.numpy(), posed.double().numpy(), 0.01, REFERENCE_LENGTH)
+    slow = arap_by_loop(
+        surface.vertices.double().numpy(), surface.faces.numpy(), posed.double().numpy(), 0.01, REFERENCE_LENGTH
+    )
     assert math.isclose(fast, slow, rel_tol=1e-4)
 
 
@@ -54,7 +56,9 @@ def test_turning_the_result_changes_nothing():
     posed = wave(surface.vertices)[None]
     turned = posed @ random_rotations(1, "uniform", torch.Generator().manual_seed(4)).transpose(1, 2) + 3.0
     still = surface.vertices[None]
-    assert math.isclose(float(arap_loss(rings, posed, still, 0.01)), float(arap_loss(rings, turned, still, 0.01)), rel_tol=1e-3)
+    assert math.isclose(
+        float(arap_loss(rings, posed, still, 0.01)), float(arap_loss(rings, turned, still, 0.01)), rel_tol=1e-3
+    )
 
 
 def test_a_mirror_image_is_not_rigid():
@@ -85,9 +89,12 @@ def test_the_resolution_of_the_mesh_does_not_matter():
 
 @pytest.mark.parametrize("faces", [1700, 5000])
 def test_another_meshing_does_not_matter(faces):
-    """Within 5 %, for a smooth deformation: a fine regular mesh, the same decimated, and each of its faces split in four."""
+    """Within 5 %, for a smooth deformation: a fine regular mesh, the same decimated, and each of its faces split in
+    four."""
     regular = trimesh.creation.icosphere(subdivisions=5, radius=0.5)
-    coarse = trimesh.Trimesh(*fast_simplification.simplify(regular.vertices, regular.faces, target_count=faces), process=False)
+    coarse = trimesh.Trimesh(
+        *fast_simplification.simplify(regular.vertices, regular.faces, target_count=faces), process=False
+    )
     values = []
     for mesh in (regular, coarse, coarse.subdivide()):
         surface = surface_of_mesh(mesh)
@@ -148,8 +155,12 @@ def test_gradient():
     posed = wave(still).requires_grad_()
     turn = torch.eye(3, dtype=torch.float64).expand(1, 42, 3, 3)
     drawn = torch.arange(0, 42, 5)
-    assert torch.autograd.gradcheck(lambda x, y: arap_loss(rings, x, y, 0.01, turn, drawn), (posed, still.clone().requires_grad_()))
-    assert torch.autograd.gradcheck(lambda x, y: arap_loss(rings, x, y, 0.01, turn), (posed, still[0].clone().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        lambda x, y: arap_loss(rings, x, y, 0.01, turn, drawn), (posed, still.clone().requires_grad_())
+    )
+    assert torch.autograd.gradcheck(
+        lambda x, y: arap_loss(rings, x, y, 0.01, turn), (posed, still[0].clone().requires_grad_())
+    )
 
 
 def test_the_gradient_is_that_of_plain_operations():
@@ -163,7 +174,9 @@ def test_the_gradient_is_that_of_plain_operations():
         ring, weight, length = (part[k, :degree] for part in (rings.neighbours, rings.weights, rings.lengths))
         moved, still = ((x[:, ring] - x[:, k : k + 1]) / length[:, None] for x in (posed, rest))
         turns = nearest_rotation(torch.einsum("d,nda,ndb->nab", weight, moved, still))
-        total = total + (weight * pseudo_huber(REFERENCE_LENGTH * (moved - still @ turns.transpose(1, 2)), 0.01)).sum() / 2
+        total = (
+            total + (weight * pseudo_huber(REFERENCE_LENGTH * (moved - still @ turns.transpose(1, 2)), 0.01)).sum() / 2
+        )
         mass = mass + weight.sum()
     expected = torch.autograd.grad(total / mass, [posed, rest])
     loss = arap_loss(rings, posed, rest, 0.01)

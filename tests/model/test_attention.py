@@ -34,7 +34,9 @@ def test_regions_are_means_over_the_visible_surface():
     pooled = encoder.pooled(values * world.visible[..., None], world.visible.float())
     queries, places = encoder.queries.detach().numpy(), encoder.description.numpy()
     for i in range(2):
-        expected = attention_by_loop(queries, places, SURFACE.vertex_areas.numpy(), values[i].numpy(), world.visible[i].numpy())
+        expected = attention_by_loop(
+            queries, places, SURFACE.vertex_areas.numpy(), values[i].numpy(), world.visible[i].numpy()
+        )
         assert torch.allclose(pooled[i], torch.tensor(expected).float(), atol=1e-4)
 
 
@@ -57,7 +59,9 @@ def test_gradients_of_the_attention():
 def test_permuting_vertices_with_their_descriptions_changes_nothing(passes):
     order = torch.randperm(len(SURFACE.vertices), generator=torch.Generator().manual_seed(3))
     place = order.argsort()
-    mixed = Surface("mixed", "m1x3" * 4, SURFACE.vertices[order], place[SURFACE.faces.long()].int(), SURFACE.functions[order])
+    mixed = Surface(
+        "mixed", "m1x3" * 4, SURFACE.vertices[order], place[SURFACE.faces.long()].int(), SURFACE.functions[order]
+    )
     lifter, world = stirred({"model.passes": passes}), toy_instances(SURFACE, count=4)
     before = lift(lifter, world)[0][1]
     other = lifter.on(mixed)
@@ -86,9 +90,13 @@ def test_turning_the_image_turns_the_answer():
 def test_another_meshing_gives_nearly_the_same_answer(encoder, passes, most):
     """A mesh of a quarter of the vertices, all on the surface, against the finer one's answer at the same places.
 
-    Seen with a network of random weights: 4 % of what it moves for attention, 11 % in two passes; 12 % and 16 % for patches.
+    Seen with a network of random weights: 4 % of what it moves for attention, 11 % in two passes; 12 % and 16 % for
+    patches.
     """
-    lifter, fine = stirred({"model.encoder": encoder, "model.passes": passes}), toy_instances(SURFACE, count=6, bend=0.3)
+    lifter, fine = (
+        stirred({"model.encoder": encoder, "model.passes": passes}),
+        toy_instances(SURFACE, count=6, bend=0.3),
+    )
     vertices, faces = blob(2)
     template = make_template("coarse", vertices, faces)
     other = lifter_for(lifter, template, remeshed=True)

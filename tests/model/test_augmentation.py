@@ -86,7 +86,9 @@ def test_vertices_turn_and_flip_as_their_keypoints_do():
     batch = KeypointBatch(body[..., :2], visible, true_vertices=body)
     around, whole = turned(batch, angle), mirrored(batch, symmetry, chosen)
     for changed in (around, whole):
-        assert torch.equal(changed.true_vertices[..., :2], changed.keypoints) and not torch.equal(changed.keypoints, batch.keypoints)
+        assert torch.equal(changed.true_vertices[..., :2], changed.keypoints) and not torch.equal(
+            changed.keypoints, batch.keypoints
+        )
     assert torch.equal(around.true_vertices[..., 2], body[..., 2])
     assert torch.equal(whole.true_vertices[chosen][..., 2], body[chosen][:, symmetry, 2])
 
@@ -102,7 +104,10 @@ def test_a_mirror_takes_weights_and_the_principal_point_along():
 
 def test_a_warp_is_smooth_and_as_large_as_the_box_says():
     surface = toy_surface(subdivisions=3)
-    keypoints, visible = 100.0 * torch.rand(200, len(surface.vertices), 2, generator=generator()), torch.ones(200, len(surface.vertices))
+    keypoints, visible = (
+        100.0 * torch.rand(200, len(surface.vertices), 2, generator=generator()),
+        torch.ones(200, len(surface.vertices)),
+    )
     moved = warp(KeypointBatch(keypoints, visible.bool()), 0.1, surface.functions, generator(1)).keypoints - keypoints
     assert 3.0 < float(moved.std((1, 2)).mean()) < 7.0  # half of 0.1 of a box of 100, in the mean
     a, b = surface.faces.long()[:, 0], surface.faces.long()[:, 1]

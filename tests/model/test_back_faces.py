@@ -1,4 +1,5 @@
-"""What visibility says: normals, the back-face penalty and the silhouette loss, against loops and on shapes whose answer is known."""
+"""What visibility says: normals, the back-face penalty and the silhouette loss, against loops and on shapes whose
+answer is known."""
 
 import math
 
@@ -41,7 +42,10 @@ def test_normals_agree_with_the_loop(part):
 
 def test_normals_turn_with_the_shape_and_point_outward():
     surface = sphere()
-    turn, everything = random_rotations(1, "uniform", torch.Generator().manual_seed(2)), torch.arange(len(surface.vertices))
+    turn, everything = (
+        random_rotations(1, "uniform", torch.Generator().manual_seed(2)),
+        torch.arange(len(surface.vertices)),
+    )
     normals = Normals(surface)
     still = normals(surface.vertices[None], everything, None)
     assert ((still[0] * surface.vertices).sum(1) > 0.49).all()
@@ -71,11 +75,14 @@ def test_the_silhouette_loss_agrees_with_the_loop():
     projected, hidden, keypoints, visible = scene()
     expected = silhouette_by_loop(*(part.numpy() for part in (projected, hidden, keypoints, visible)), 0.2, 0.01)
     assert expected > 0
-    assert math.isclose(float(silhouette_loss(projected, hidden, keypoints, visible, 0.2, 0.01)), expected, rel_tol=1e-9)
+    assert math.isclose(
+        float(silhouette_loss(projected, hidden, keypoints, visible, 0.2, 0.01)), expected, rel_tol=1e-9
+    )
 
 
 def test_the_silhouette_loss_costs_nothing_inside():
-    """A law: the far side of a sphere lies behind its near side; moved out of the outline it costs, and seen vertices never do."""
+    """A law: the far side of a sphere lies behind its near side; moved out of the outline it costs, and seen vertices
+    never do."""
     surface = sphere()
     points, slack = outline_points(surface, 384)
     near = surface.vertices[:, 2] < 0
@@ -90,7 +97,10 @@ def test_the_silhouette_loss_costs_nothing_inside():
 def test_turning_the_image_changes_no_silhouette_loss():
     projected, hidden, keypoints, visible = scene()
     turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
-    values = [silhouette_loss(projected @ r, hidden, keypoints @ r + 0.0, visible, 0.2, 0.01) for r in (turn, torch.eye(2).double())]
+    values = [
+        silhouette_loss(projected @ r, hidden, keypoints @ r + 0.0, visible, 0.2, 0.01)
+        for r in (turn, torch.eye(2).double())
+    ]
     assert math.isclose(*map(float, values), rel_tol=1e-9)
 
 

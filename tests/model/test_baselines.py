@@ -1,4 +1,5 @@
-"""The models to compare with: rigid template, per-instance fit, linear model and C3DPO, all through the one interface."""
+"""The models to compare with: rigid template, per-instance fit, linear model and C3DPO, all through the one
+interface."""
 
 from functools import reduce
 from operator import or_
@@ -41,7 +42,9 @@ def test_the_preset_rigid_is_the_template_under_its_closed_form_camera():
     world = toy_instances(surface, bend=0.3)
     lifter = Lifter(surface, small("rigid")).eval()
     seen = lifter.normalise(world)
-    assert torch.allclose(refined(lifter, seen).in_camera(), surface.vertices @ seen.camera.rotation.transpose(1, 2), atol=1e-6)
+    assert torch.allclose(
+        refined(lifter, seen).in_camera(), surface.vertices @ seen.camera.rotation.transpose(1, 2), atol=1e-6
+    )
 
 
 def test_the_fit_explains_more_of_the_keypoints_than_the_rigid_template():
@@ -80,12 +83,25 @@ def test_the_rings_of_a_step_are_drawn_by_the_step_alone():
 def test_the_numbers_of_c3dpo():
     one = preset("c3dpo")
     own = one.model
-    assert (own.body, own.basis_shapes, own.rotations, own.camera, own.network_input) == ("basis", 10, "log", "learned", "keypoints")
-    assert (one.optim.optimiser, one.optim.momentum, one.optim.learning_rate, one.optim.batch) == ("sgd", 0.9, 0.001, 256)
+    assert (own.body, own.basis_shapes, own.rotations, own.camera, own.network_input) == (
+        "basis",
+        10,
+        "log",
+        "learned",
+        "keypoints",
+    )
+    assert (one.optim.optimiser, one.optim.momentum, one.optim.learning_rate, one.optim.batch) == (
+        "sgd",
+        0.9,
+        0.001,
+        256,
+    )
     assert (one.loss.canonical, one.loss.canonical_copies, one.loss.arap, one.loss.entropy) == (1.0, 4, 0.0, 0.0)
     own, recipe = preset_values("c3dpo-adamw"), ("optim.batch", "loss.canonical_copies", "optim.learning_rate")
     paper = preset_values("c3dpo")
-    assert {name: paper[name] for name in own if name not in recipe} == {name: own[name] for name in own if name not in recipe}
+    assert {name: paper[name] for name in own if name not in recipe} == {
+        name: own[name] for name in own if name not in recipe
+    }
     assert preset("c3dpo-adamw").optim.optimiser == "adamw"
 
 
@@ -93,7 +109,9 @@ def test_c3dpo_learns_a_body_without_a_template(tmp_path):
     """It starts from noise that is no body at all, and comes nearer to the keypoints."""
     surface = toy_surface(subdivisions=1)
     world = toy_instances(surface, 64)
-    config = small("c3dpo-adamw", {"optim.steps": 100, "optim.batch": 32, "optim.learning_rate": 0.003, "optim.warmup": 1})
+    config = small(
+        "c3dpo-adamw", {"optim.steps": 100, "optim.batch": 32, "optim.learning_rate": 0.003, "optim.warmup": 1}
+    )
     trainer = Trainer(surface, source_of(world), config, tmp_path)
     seen = trainer.objective.lifter.normalise(world)
     first = trainer.objective(seen, seen, torch.Generator().manual_seed(0))

@@ -34,7 +34,8 @@ def test_posing_agrees_with_the_loop():
 
 @pytest.mark.parametrize("name", BODIES)
 def test_every_body_keeps_the_contract(name):
-    """Numbers give shapes with a motion from rest to posed; single vertices, single instances and gradients agree with the whole."""
+    """Numbers give shapes with a motion from rest to posed; single vertices, single instances and gradients agree with
+    the whole."""
     surface = toy_surface()
     body = make_body(surface, tiny({"model.body": name})).eval()
     numbers = (0.1 * torch.randn(3, body.size, generator=torch.Generator().manual_seed(0))).requires_grad_()
@@ -69,7 +70,9 @@ def test_one_motion_for_all_parts_is_rigid():
         blend(weights, motions_about(rotations.expand(2, 5, 3, 3), translations.expand(2, 5, 3), torch.zeros(5, 3))),
         surface.vertices.expand(2, -1, -1),
     )
-    assert torch.allclose(torch.cdist(moved, moved), torch.cdist(surface.vertices, surface.vertices).expand(2, -1, -1), atol=1e-3)
+    assert torch.allclose(
+        torch.cdist(moved, moved), torch.cdist(surface.vertices, surface.vertices).expand(2, -1, -1), atol=1e-3
+    )
 
 
 def test_parts_are_a_soft_assignment_that_follows_the_seeds():
@@ -83,10 +86,13 @@ def test_parts_are_a_soft_assignment_that_follows_the_seeds():
 
 
 def test_seeds_do_not_cross_the_air():
-    """Two bodies nearly touching each other are far apart, as no path joins them; within one, distance is at least straight."""
+    """Two bodies nearly touching each other are far apart, as no path joins them; within one, distance is at least
+    straight."""
     one = toy_surface()
     vertices = torch.cat([one.vertices, one.vertices + torch.tensor([0.0, 0.6, 0.0])])
-    pair = replace(one, vertices=vertices, faces=torch.cat([one.faces, one.faces + 162]), functions=one.functions.repeat(2, 1))
+    pair = replace(
+        one, vertices=vertices, faces=torch.cat([one.faces, one.faces + 162]), functions=one.functions.repeat(2, 1)
+    )
     seeds, distance = spread_seeds(pair, 2)
     assert (seeds < 162).sum() == 1
     home = (torch.arange(324) >= 162) == (seeds[0] >= 162)
@@ -98,7 +104,9 @@ def test_seeds_do_not_cross_the_air():
 def test_least_squares_on_the_basis():
     surface = toy_surface()
     known = torch.randn(12, 3)
-    assert torch.allclose(fit_linear(surface.functions, surface.functions @ known, surface.vertex_areas), known, atol=1e-4)
+    assert torch.allclose(
+        fit_linear(surface.functions, surface.functions @ known, surface.vertex_areas), known, atol=1e-4
+    )
 
 
 def test_part_centres_of_crisp_parts_are_their_centres_of_area():

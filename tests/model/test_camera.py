@@ -17,7 +17,10 @@ def test_a_rigid_template_gives_its_camera_back():
     expected = (torch.linalg.pinv(surface.vertices) @ world.true_vertices).transpose(1, 2)
     assert torch.allclose(camera.rotation, expected, atol=1e-4)
     assert torch.allclose(camera.scale, world.true_scale, rtol=1e-4)
-    again = camera.scale[:, None, None] * (surface.vertices @ camera.rotation.transpose(1, 2))[..., :2] + camera.translation[:, None]
+    again = (
+        camera.scale[:, None, None] * (surface.vertices @ camera.rotation.transpose(1, 2))[..., :2]
+        + camera.translation[:, None]
+    )
     assert torch.allclose(again, world.keypoints, atol=0.05)
 
 
@@ -26,7 +29,9 @@ def test_agrees_with_least_squares_and_svd():
     world = toy_instances(surface, count=12, bend=0.3)
     camera = fit_camera(surface.vertices, world.keypoints, world.visible)
     for i in range(12):
-        rotation, scale = camera_by_least_squares(surface.vertices.numpy(), world.keypoints[i].numpy(), world.visible[i].numpy())
+        rotation, scale = camera_by_least_squares(
+            surface.vertices.numpy(), world.keypoints[i].numpy(), world.visible[i].numpy()
+        )
         assert np.abs(camera.rotation[i].numpy() - rotation).max() < 1e-4
         assert abs(float(camera.scale[i]) / scale - 1) < 1e-4
 
@@ -47,7 +52,8 @@ def test_invisible_keypoints_do_not_matter():
     world = toy_instances(surface, count=5)
     spoiled = torch.where(world.visible[..., None], world.keypoints, torch.nan)
     assert torch.equal(
-        fit_camera(surface.vertices, spoiled, world.visible).rotation, fit_camera(surface.vertices, world.keypoints, world.visible).rotation
+        fit_camera(surface.vertices, spoiled, world.visible).rotation,
+        fit_camera(surface.vertices, world.keypoints, world.visible).rotation,
     )
 
 

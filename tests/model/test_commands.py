@@ -28,7 +28,11 @@ TRAIN = ["train", *OPTIONS, "--steps", "6", "--batch", "16", "--set", "run.save_
 def given(name, value):
     """The words of TRAIN with another value of a setting."""
     other = [word for word in TRAIN if word.startswith(f"{name}=")]
-    return [f"{name}={value}" if word in other else word for word in TRAIN] if other else [*TRAIN, "--set", f"{name}={value}"]
+    return (
+        [f"{name}={value}" if word in other else word for word in TRAIN]
+        if other
+        else [*TRAIN, "--set", f"{name}={value}"]
+    )
 
 
 def rows_of(template, world, truth=True):
@@ -79,7 +83,9 @@ def test_the_three_commands_follow_each_other_without_paths(workspace):
     trained = run(*TRAIN)
     assert trained.exit_code == 0, trained.output
     assert "starts at step 0 of 6" in trained.output
-    assert {"model.pt", "config.toml", "metrics.jsonl", "parts.png"} <= {path.name for path in (workspace / "model").iterdir()}
+    assert {"model.pt", "config.toml", "metrics.jsonl", "parts.png"} <= {
+        path.name for path in (workspace / "model").iterdir()
+    }
     measured = run("evaluate")
     assert measured.exit_code == 0, measured.output
     result = json.loads((workspace / "evaluation" / "evaluation.json").read_text())
@@ -94,7 +100,9 @@ def test_the_three_commands_follow_each_other_without_paths(workspace):
 def test_a_log_file_shows_how_far_a_training_is(workspace, monkeypatch):
     monkeypatch.setattr("pipelines.cli.train.SILENCE", 0.0)
     lines = [line for line in run(*TRAIN).output.splitlines() if line.startswith("  step ")]
-    assert [line.split(" · ")[0] for line in lines] == [f"  step {step} of 6" for step in range(1, 7)] and "loss" in lines[0]
+    assert [line.split(" · ")[0] for line in lines] == [
+        f"  step {step} of 6" for step in range(1, 7)
+    ] and "loss" in lines[0]
 
 
 def test_another_meshing_of_the_template_only_where_asked_for(workspace, tmp_path):
@@ -144,7 +152,10 @@ def test_a_preset_gives_way_to_the_file_and_the_file_to_the_command_line(workspa
 def test_missing_inputs_name_the_next_command(workspace):
     nothing = run("evaluate")  # the embedded model is of another template
     assert nothing.exit_code == 6
-    assert "the shards belong to another template than the model" in nothing.stderr and "dp3d-model train" in nothing.stderr
+    assert (
+        "the shards belong to another template than the model" in nothing.stderr
+        and "dp3d-model train" in nothing.stderr
+    )
     unknown = run("evaluate", "--category", "bear")
     assert unknown.exit_code == 3 and "dp3d-model train" in unknown.stderr
     absent = run("train", "--shards", str(workspace / "nowhere"))
@@ -183,7 +194,14 @@ def test_files_that_are_no_models(workspace, tmp_path):
 
 def test_models_are_compared_ablated_and_made_worse(workspace):
     run(*TRAIN)
-    several = run("evaluate", "--compare", "one=" + str(workspace / "model"), str(workspace / "model" / "model.pt"), "--set", "count=5")
+    several = run(
+        "evaluate",
+        "--compare",
+        "one=" + str(workspace / "model"),
+        str(workspace / "model" / "model.pt"),
+        "--set",
+        "count=5",
+    )
     assert several.exit_code == 0, several.output
     result = json.loads((workspace / "evaluation" / "evaluation.json").read_text())
     assert list(result["models"]) == ["rigid template", "one", "model.pt"]
@@ -223,7 +241,17 @@ def test_a_training_starts_from_another_model(workspace, tmp_path):
     """The settings of the network are that model's, whatever the preset; after no learning the answers are too."""
     assert run(*TRAIN).exit_code == 0
     first = load_model(workspace / "model")
-    words = ["train", "--init", str(workspace / "model"), "--steps", "2", "--learning-rate", "0", "--out", str(tmp_path / "again")]
+    words = [
+        "train",
+        "--init",
+        str(workspace / "model"),
+        "--steps",
+        "2",
+        "--learning-rate",
+        "0",
+        "--out",
+        str(tmp_path / "again"),
+    ]
     again = run(*words)
     assert again.exit_code == 0, again.output
     second = load_model(tmp_path / "again")

@@ -53,7 +53,9 @@ def test_patches_average_their_visible_vertices():
 def test_the_supplement_reads_keypoints(camera):
     surface = toy_surface()
     world = toy_instances(surface, count=4)
-    lifter = Lifter(surface, tiny({"model.network_input": "keypoints", "model.camera": camera, "model.input_cells": 0})).eval()
+    lifter = Lifter(
+        surface, tiny({"model.network_input": "keypoints", "model.camera": camera, "model.input_cells": 0})
+    ).eval()
     seen = lifter.normalise(world)
     assert lifter.encoder(seen).shape == (4, 3 * 162 + 6)
     if camera == "learned":

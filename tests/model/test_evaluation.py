@@ -171,7 +171,13 @@ def test_several_models_stand_beside_the_rigid_template(tmp_path):
     assert set(result["uncertainty"]) == {"noisy"}
     write_report(result, tmp_path)
     text = (tmp_path / "evaluation.md").read_text()
-    for words in ("| noisy |", "15 groups", "hardest and easiest for noisy", "## Predicted noise", "noisy, vertices in ten bins"):
+    for words in (
+        "| noisy |",
+        "15 groups",
+        "hardest and easiest for noisy",
+        "## Predicted noise",
+        "noisy, vertices in ten bins",
+    ):
         assert words in text
     with pytest.raises(TemplateMismatch, match="models of different templates cannot be compared"):
         evaluate({"one": noisy, "two": Lifter(replace(surface, content_hash="0ther"), tiny()).eval()}, world)

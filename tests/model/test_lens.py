@@ -53,7 +53,13 @@ def test_the_solved_translation_is_the_least_squares_one():
     points, keypoints, visible, lens = random_placement()
     shift, distance = solve_placement(points, keypoints, visible, lens)
     for i in range(len(points)):
-        pieces = (points[i].numpy(), keypoints[i].numpy(), visible[i].numpy(), float(lens.nearness[i]), lens.axis[i].numpy())
+        pieces = (
+            points[i].numpy(),
+            keypoints[i].numpy(),
+            visible[i].numpy(),
+            float(lens.nearness[i]),
+            lens.axis[i].numpy(),
+        )
         expected_shift, expected = placement_by_least_squares(*pieces)
         assert abs(float(distance[i]) - expected) < 1e-9
         assert np.abs(shift[i].numpy() - expected_shift).max() < 1e-9
@@ -63,7 +69,13 @@ def test_bodies_are_placed_like_the_slow_twin():
     points, keypoints, visible, lens = random_placement()
     placed = place(0.3 * points, keypoints, visible, lens)
     for i in range(len(points)):
-        pieces = (0.3 * points[i].numpy(), keypoints[i].numpy(), visible[i].numpy(), float(lens.nearness[i]), lens.axis[i].numpy())
+        pieces = (
+            0.3 * points[i].numpy(),
+            keypoints[i].numpy(),
+            visible[i].numpy(),
+            float(lens.nearness[i]),
+            lens.axis[i].numpy(),
+        )
         assert np.abs(placed[i].numpy() - place_by_loop(*pieces)).max() < 1e-9
 
 
@@ -75,7 +87,8 @@ def test_gradients_of_the_solved_translation():
 
 
 def test_every_visible_point_lies_before_the_pinhole():
-    """Keypoints that only a body behind the viewer could give: the distance stops where the nearest point would reach it."""
+    """Keypoints that only a body behind the viewer could give: the distance stops where the nearest point would reach
+    it."""
     points, keypoints, visible, lens = random_placement()
     _, distance = solve_placement(points, -5.0 * keypoints, visible, lens)
     depth = points[..., 2] - (points[..., 2] * visible).sum(1, keepdim=True) / visible.sum(1, keepdim=True)
@@ -89,7 +102,10 @@ def test_the_turned_camera_looks_at_the_object():
     assert torch.allclose(turn @ turn.transpose(1, 2), torch.eye(3).expand(6, 3, 3), atol=1e-5)
     assert torch.allclose(per_focal, 1.0 / world.intrinsics[:, :2].prod(1).sqrt())
     for i in range(6):
-        rays = np.append(seen[i].numpy() * float(per_focal[i]), np.ones((SURFACE.vertices.shape[0], 1)), axis=1) @ turn[i].numpy().T
+        rays = (
+            np.append(seen[i].numpy() * float(per_focal[i]), np.ones((SURFACE.vertices.shape[0], 1)), axis=1)
+            @ turn[i].numpy().T
+        )
         again = pinhole_by_loop(rays, world.intrinsics[i, :2].numpy(), world.intrinsics[i, 2:].numpy())
         assert np.abs(again - world.keypoints[i].numpy()).max() < 0.02
 
@@ -103,7 +119,9 @@ def test_other_keypoints_of_the_same_cameras_come_in_the_same_units():
 
 
 def test_the_smallest_turn():
-    direction = torch.nn.functional.normalize(torch.tensor([[0.3, -0.5, 1.0], [0.0, 0.0, 1.0]], dtype=torch.float64), dim=1)
+    direction = torch.nn.functional.normalize(
+        torch.tensor([[0.3, -0.5, 1.0], [0.0, 0.0, 1.0]], dtype=torch.float64), dim=1
+    )
     turn = rotation_to(direction)
     assert torch.allclose(turn[:, :, 2], direction) and torch.allclose(turn[1], torch.eye(3, dtype=torch.float64))
     assert torch.allclose(turn @ turn.transpose(1, 2), torch.eye(3, dtype=torch.float64).expand(2, 3, 3))
@@ -113,7 +131,7 @@ def test_a_rigid_body_before_a_pinhole_gives_its_pose_and_distance_back():
     world = pinhole_instances(SURFACE, 2, 4, count=10, bend=0.0)
     seen = normalise(SURFACE, world, "closed-form")
     lifter = Lifter(SURFACE, tiny({"model.body": "rigid", "model.projection": "perspective"})).eval()
-    (_, lifted), = lift(lifter, world)
+    ((_, lifted),) = lift(lifter, world)
     centred = lifted.in_camera() - lifted.in_camera().mean(1, keepdim=True)
     assert (centred - world.true_vertices).abs().max() < 5e-3
     assert torch.allclose(lifted.scale(seen), world.true_scale, rtol=5e-3)
@@ -173,7 +191,9 @@ def test_perspective_shards_train_and_beat_parallel_rays_on_near_cameras(near, f
     surface, world = surface_of(reader.template, reader.basis.functions, 12), reader.split("train")
     errors = {}
     for projection in ("orthographic", "perspective"):
-        settings = tiny({"model.projection": projection, "optim.steps": 40, "optim.learning_rate": 3e-3, "loss.canonical": 0.0})
+        settings = tiny(
+            {"model.projection": projection, "optim.steps": 40, "optim.learning_rate": 3e-3, "loss.canonical": 0.0}
+        )
         lifter = Trainer(surface, source_of(world), settings, tmp_path / projection, threads=0).run()
         errors[projection] = score_model(lifter, reader.split("val").with_truth()).means()["given"]["mpjpe"]
     ratio = errors["perspective"] / errors["orthographic"]

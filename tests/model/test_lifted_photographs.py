@@ -95,7 +95,9 @@ def test_annotated_renders_from_detected_and_given_boxes(tmp_path):
     entries, _ = annotate(tmp_path, dogs)
     (tmp_path / "Images" / entries[-1]["img_path"]).unlink()
     surface = surface_of(body, np.ones((body.num_vertices, 1), np.float32), 1)
-    given = AnnotatedInput(source="stanford-extra", path=str(tmp_path / "annotation.json"), images=str(tmp_path / "Images"))
+    given = AnnotatedInput(
+        source="stanford-extra", path=str(tmp_path / "annotation.json"), images=str(tmp_path / "Images")
+    )
     scores = run({"model": Lifter(surface, preset("rigid"))}, given, tmp_path / "out")
     for boxes in ("detected", "given"):
         whole = scores[f"model, {boxes}"]
@@ -104,11 +106,16 @@ def test_annotated_renders_from_detected_and_given_boxes(tmp_path):
         assert (tmp_path / "out" / f"photographs-model-{boxes}.jpg").is_file()
     assert scores["model, given"]["found"] == 2 and scores["model, given"]["silhouette_iou"] > 0.3
     assert "| Nose |" in (tmp_path / "out" / "photographs.md").read_text()
-    assert json.loads((tmp_path / "out" / "photographs.json").read_text())["model, given"]["pck_15"] == scores["model, given"]["pck_15"]
+    assert (
+        json.loads((tmp_path / "out" / "photographs.json").read_text())["model, given"]["pck_15"]
+        == scores["model, given"]["pck_15"]
+    )
     coco = as_coco(entries[:2], tmp_path)
     again = run({"model": Lifter(surface, preset("rigid"))}, coco, tmp_path / "coco")
     row = again["model, given"]
-    assert row["annotated_keypoints"] == sum(entry["joints"][16][2] > 0 for entry in entries[:2])  # noses alone have a vertex
+    assert row["annotated_keypoints"] == sum(
+        entry["joints"][16][2] > 0 for entry in entries[:2]
+    )  # noses alone have a vertex
     assert row["silhouette_iou"] == pytest.approx(scores["model, given"]["silhouette_iou"], abs=1e-6)
 
 
@@ -125,7 +132,12 @@ def as_coco(entries, folder):
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "dog"}]}
     (folder / "coco.json").write_text(json.dumps(content))
     (folder / "table.csv").write_text(f"index,vertex,name\n0,{named_keypoints()[16]},nose\n")
-    return AnnotatedInput(source="coco", path=str(folder / "coco.json"), images=str(folder / "Images"), keypoints=str(folder / "table.csv"))
+    return AnnotatedInput(
+        source="coco",
+        path=str(folder / "coco.json"),
+        images=str(folder / "Images"),
+        keypoints=str(folder / "table.csv"),
+    )
 
 
 def test_two_annotations_at_once_are_refused():

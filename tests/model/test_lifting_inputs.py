@@ -45,7 +45,12 @@ def write_arrays(path, instances):
 def write_table(path, instances, **changes):
     rows, vertex = instances.visible.numpy().nonzero()
     points = instances.keypoints.numpy()[rows, vertex].astype(np.float64)
-    columns = {"instance": [instances.ids[i] for i in rows], "vertex": vertex, "x": points[:, 0], "y": points[:, 1]} | changes
+    columns = {
+        "instance": [instances.ids[i] for i in rows],
+        "vertex": vertex,
+        "x": points[:, 0],
+        "y": points[:, 1],
+    } | changes
     table = pa.table({name: values for name, values in columns.items() if values is not None})
     pyarrow.csv.write_csv(table, path) if path.suffix == ".csv" else pq.write_table(table, path)
     return path
@@ -71,7 +76,20 @@ def test_keypoint_files_of_every_kind_hold_the_same(tmp_path, name):
 def test_keypoints_become_files_and_one_table(tmp_path, model):
     _, instances = world(4)
     path = write_table(tmp_path / "keypoints.csv", instances)
-    done = run("predict", "--keypoints", path, "--model", model, "--out", tmp_path / "out", "--format", "table", "--format", "npz", "--rig")
+    done = run(
+        "predict",
+        "--keypoints",
+        path,
+        "--model",
+        model,
+        "--out",
+        tmp_path / "out",
+        "--format",
+        "table",
+        "--format",
+        "npz",
+        "--rig",
+    )
     assert done.exit_code == 0, done.output
     table = pq.read_table(tmp_path / "out" / "predictions.parquet")
     assert table.num_rows == 4
@@ -79,7 +97,9 @@ def test_keypoints_become_files_and_one_table(tmp_path, model):
         (single,) = (tmp_path / "out").glob(f"{i:03d}-*.npz")
         with np.load(single) as arrays:
             assert np.array_equal(np.array(row["vertices"], np.float32).reshape(VERTICES, 3), arrays["vertices"])
-            assert np.array_equal(np.array(row["part_rotations"], np.float32).reshape(4, 3, 3), arrays["part_rotations"])
+            assert np.array_equal(
+                np.array(row["part_rotations"], np.float32).reshape(4, 3, 3), arrays["part_rotations"]
+            )
             assert row["scale"] == arrays["scale"]
         assert row["uncertainty"] is None
     assert "4 instances" in done.output
@@ -96,7 +116,17 @@ def test_photographs_are_lifted_and_a_bad_one_is_a_row_of_the_failures(tmp_path)
     sample = sorted((ROOT / "dp3d_data" / "datasets" / "samples").glob("*.jpg"))[0]
     (photographs / sample.name).write_bytes(sample.read_bytes())
     (photographs / "broken.jpg").write_bytes(sample.read_bytes()[:300])
-    words = ["predict", "--images", photographs, "--model", tmp_path / "model.pt", "--out", tmp_path / "out", "--no-pictures", "--format"]
+    words = [
+        "predict",
+        "--images",
+        photographs,
+        "--model",
+        tmp_path / "model.pt",
+        "--out",
+        tmp_path / "out",
+        "--no-pictures",
+        "--format",
+    ]
     done = run(*words, "glb")
     assert done.exit_code == 0, done.output
     assert "2 images: 1 with instances, 0 rejected, 1 failed" in done.output

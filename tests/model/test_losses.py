@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from dp3d_model.geometry.camera import random_rotations
-from dp3d_model.losses.terms import canonical_loss, entropy_loss, noisy_reprojection_loss, pseudo_huber, reprojection_loss
+from dp3d_model.losses.terms import (
+    canonical_loss,
+    entropy_loss,
+    noisy_reprojection_loss,
+    pseudo_huber,
+    reprojection_loss,
+)
 from dp3d_model.networks.canonicaliser import rotated_copies
 from dp3d_model.networks.uncertainty import NoiseHead
 from tests.references.model import (
@@ -56,7 +62,9 @@ def test_losses_do_not_depend_on_order():
     shuffled = [part[people][:, points] for part in (projected, keypoints, visible)]
     value = float(reprojection_loss(projected, keypoints, visible, 0.01))
     assert math.isclose(float(reprojection_loss(*shuffled, 0.01)), value, rel_tol=1e-9)
-    assert math.isclose(float(reprojection_loss(projected @ turn, keypoints @ turn, visible, 0.01)), value, rel_tol=1e-9)
+    assert math.isclose(
+        float(reprojection_loss(projected @ turn, keypoints @ turn, visible, 0.01)), value, rel_tol=1e-9
+    )
     weights = torch.softmax(torch.randn(11, 4, dtype=torch.float64), 1)
     assert math.isclose(float(entropy_loss(weights[:, [2, 0, 3, 1]])), float(entropy_loss(weights)), rel_tol=1e-9)
 
@@ -77,7 +85,9 @@ def test_below_the_clip_noise_learns_nothing():
     assert not flat.any()
     residual = torch.tensor([[[0.3, 0.4]]], dtype=torch.float64)
     best = (10 * pseudo_huber(residual, 0.01)).requires_grad_()
-    (at_best,) = torch.autograd.grad(noisy_reprojection_loss(residual, 0 * residual, torch.ones(1, 1).bool(), best, 0.01), best)
+    (at_best,) = torch.autograd.grad(
+        noisy_reprojection_loss(residual, 0 * residual, torch.ones(1, 1).bool(), best, 0.01), best
+    )
     assert float(at_best.abs().max()) < 1e-12
 
 
@@ -93,7 +103,9 @@ def test_reprojection_is_the_mean_over_visible_keypoints():
     values = [float(pseudo_huber(projected[i, k] - keypoints[i, k], 0.01)) for i, k in visible.nonzero().tolist()]
     assert math.isclose(float(reprojection_loss(projected, keypoints, visible, 0.01)), sum(values) / len(values))
     spoiled = torch.where(visible[..., None], keypoints, 1e3)
-    assert torch.equal(reprojection_loss(projected, spoiled, visible, 0.01), reprojection_loss(projected, keypoints, visible, 0.01))
+    assert torch.equal(
+        reprojection_loss(projected, spoiled, visible, 0.01), reprojection_loss(projected, keypoints, visible, 0.01)
+    )
 
 
 def test_entropy_of_crisp_and_uniform_parts():
@@ -142,7 +154,9 @@ def test_gradients(form):
     noise = 0.2 + torch.rand(visible.shape, dtype=torch.float64)
     check = torch.autograd.gradcheck
     assert check(lambda p: reprojection_loss(p, keypoints, visible, 0.01), projected.requires_grad_())
-    assert check(lambda p, b: noisy_reprojection_loss(p, keypoints, visible, b, 0.01, form), (projected, noise.requires_grad_()))
+    assert check(
+        lambda p, b: noisy_reprojection_loss(p, keypoints, visible, b, 0.01, form), (projected, noise.requires_grad_())
+    )
     shape = torch.randn(2, 5, 3, dtype=torch.float64)
     assert check(lambda f: canonical_loss(f, shape, 0.01), torch.randn(2, 5, 3, dtype=torch.float64).requires_grad_())
     assert check(lambda c: entropy_loss(torch.softmax(c, 1)), torch.randn(4, 3, dtype=torch.float64).requires_grad_())

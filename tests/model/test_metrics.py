@@ -3,7 +3,14 @@
 import numpy as np
 import torch
 
-from dp3d_model.evaluation.metrics import align_translation, flip_depth, position_error, replace_visible, similarity_error, stress
+from dp3d_model.evaluation.metrics import (
+    align_translation,
+    flip_depth,
+    position_error,
+    replace_visible,
+    similarity_error,
+    stress,
+)
 from dp3d_model.geometry.camera import random_rotations
 from tests.references.model import similarity_error_by_svd, stress_by_loop
 

@@ -1,4 +1,5 @@
-"""model.pt and state.pt: no flipped bit and no cut passes, what is missing is named, two trainings never share a folder."""
+"""model.pt and state.pt: no flipped bit and no cut passes, what is missing is named, two trainings never share a
+folder."""
 
 import json
 
@@ -121,7 +122,9 @@ def test_a_training_holds_its_folder(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("content", [b"junk", b"", b"\x80", b"PK\x03\x04", b"\x80\x02]", b"j\0", bytes(range(256)), b"(" * 1000, b"<html>"])
+@pytest.mark.parametrize(
+    "content", [b"junk", b"", b"\x80", b"PK\x03\x04", b"\x80\x02]", b"j\0", bytes(range(256)), b"(" * 1000, b"<html>"]
+)
 def test_what_is_no_archive_is_no_model(tmp_path, content):
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match="(not a|damaged)"):
@@ -132,7 +135,9 @@ def test_a_refused_file_is_told_without_advice_to_run_it(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pt")
     with pytest.raises(CheckpointError) as refused:
         read_torch(tmp_path / "model.pt", "model file", expected="a model")
-    assert "it asks for torch.nn.modules.linear.Linear" in str(refused.value) and "two options" not in str(refused.value)
+    assert "it asks for torch.nn.modules.linear.Linear" in str(refused.value) and "two options" not in str(
+        refused.value
+    )
 
 
 OLD = {  # settings as version 0.1 kept them, in one table: {new name: value} by old name

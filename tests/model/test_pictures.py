@@ -110,7 +110,8 @@ def test_names_of_files():
 
 
 def test_a_square_of_a_photograph_lies_where_it_should_however_large(tmp_path):
-    """White inside the photograph, grey outside; a square a million times as wide as the photograph is still a small picture."""
+    """White inside the photograph, grey outside; a square a million times as wide as the photograph is still a small
+    picture."""
     white = np.full((20, 40, 3), 255, dtype=np.uint8)
     inside = np.asarray(square_in(white, (-20.0, -10.0, 80.0), 80)) == 255
     expected = np.zeros((80, 80), dtype=bool)

@@ -15,9 +15,15 @@ from tests.processes import together
 
 # Batch normalisation sees 8 instances at a time in both ways.
 SETTINGS = {
-    "model.norm": "batch", "data.keypoint_dropout": 0.3, "data.rotation": 45.0, "data.keypoint_jitter": 0.02, "model.noise": "clipped",
-    "loss.drawn_rings": 0, "optim.steps": 4, "run.save_every": 2,
-}  # fmt: skip
+    "model.norm": "batch",
+    "data.keypoint_dropout": 0.3,
+    "data.rotation": 45.0,
+    "data.keypoint_jitter": 0.02,
+    "model.noise": "clipped",
+    "loss.drawn_rings": 0,
+    "optim.steps": 4,
+    "run.save_every": 2,
+}
 SETTINGS |= {"loss.truth": 0.5}
 
 PROCESS = """
@@ -43,7 +49,9 @@ def source(surface):
     world = toy_instances(surface, 40)
     unknown = torch.arange(40) % 2 == 0
     truth = torch.where(unknown[:, None, None], torch.nan, world.true_vertices)
-    return source_of(replace(world, true_vertices=truth, true_scale=torch.where(unknown, torch.nan, world.true_scale)), truth=True)
+    return source_of(
+        replace(world, true_vertices=truth, true_scale=torch.where(unknown, torch.nan, world.true_scale)), truth=True
+    )
 
 
 def rows(folder):

@@ -1,6 +1,5 @@
 """A skinned glTF read back and skinned again stands where the model put the body."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -64,7 +63,9 @@ def test_other_programs_read_it_with_its_colours(tmp_path):
     mesh = trimesh.load(tmp_path / "dog.glb", process=False, force="mesh")
     assert np.allclose(mesh.vertices, one.rest[:, [1, 2, 0]], atol=1e-5)
     assert np.array_equal(mesh.visual.vertex_colors[:, :3], model_colours(lifter))
-    assert [content["nodes"][joint]["name"] for joint in content["skins"][0]["joints"]] == [f"part-{m}" for m in range(4)]
+    assert [content["nodes"][joint]["name"] for joint in content["skins"][0]["joints"]] == [
+        f"part-{m}" for m in range(4)
+    ]
 
 
 def test_a_body_without_parts_has_no_rig(tmp_path):

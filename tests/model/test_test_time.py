@@ -13,7 +13,15 @@ from dp3d_model.config import preset
 from dp3d_model.evaluation.quality import agreement, silhouette_iou
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import evidence_of, predict
-from dp3d_model.lifting.test_time import HALVES, Evidence, answers_to_halves, halves, learn_prior, own_reprojection, refined
+from dp3d_model.lifting.test_time import (
+    HALVES,
+    Evidence,
+    answers_to_halves,
+    halves,
+    learn_prior,
+    own_reprojection,
+    refined,
+)
 from dp3d_model.losses.silhouettes import silhouettes_of
 from dp3d_model.networks.lifter import Lifter, reproject
 from tests.model.toy import tiny, toy_instances, toy_surface
@@ -26,7 +34,9 @@ def square(size=(120, 100), low=(30, 20), high=(70, 60)):
 
 
 def test_distances_to_a_mask_are_those_of_the_picture_in_other_units():
-    masks = silhouettes_of([encode_pixels(square()), None], torch.tensor([[50.0, 40.0], [0.0, 0.0]]), torch.tensor([20.0, 1.0]))
+    masks = silhouettes_of(
+        [encode_pixels(square()), None], torch.tensor([[50.0, 40.0], [0.0, 0.0]]), torch.tensor([20.0, 1.0])
+    )
     points = torch.tensor([[0.0, 0.0], [0.9, 0.9], [1.5, 0.0], [0.0, -1.4], [-1.3, -1.4]])  # the square is [-1, 1]
     distance = masks.outside(points.expand(2, 5, 2))
     torch.testing.assert_close(distance[0], torch.tensor([0.0, 0.0, 0.5, 0.4, 0.5]), atol=0.06, rtol=0.0)
@@ -67,7 +77,9 @@ def test_the_start_is_the_mean_of_answers_to_halves_that_are_the_same_in_every_b
     seen = lifter.normalise(world)
     parts = list(halves(seen))
     shown = torch.stack([part.visible for part in parts]).float()
-    assert bool((shown.bool() <= seen.visible).all()) and shown.mean() / seen.visible.float().mean() == pytest.approx(0.5, abs=0.05)
+    assert bool((shown.bool() <= seen.visible).all()) and shown.mean() / seen.visible.float().mean() == pytest.approx(
+        0.5, abs=0.05
+    )
     with torch.no_grad():
         mean = sum(lifter.numbers(part) for part in parts) / HALVES
     torch.testing.assert_close(refined(lifter, seen).numbers, mean, atol=1e-5, rtol=1e-4)
@@ -78,7 +90,11 @@ def test_the_start_is_the_mean_of_answers_to_halves_that_are_the_same_in_every_b
 def test_answers_to_halves_agree_less_the_noisier_the_keypoints():
     world = toy_instances(toy_surface(), 24)
     lifter = lifter_with_prior(world)
-    noise = 0.1 * (world.keypoints.amax(1) - world.keypoints.amin(1)).amax(1)[:, None, None] * torch.randn(world.keypoints.shape)
+    noise = (
+        0.1
+        * (world.keypoints.amax(1) - world.keypoints.amin(1)).amax(1)[:, None, None]
+        * torch.randn(world.keypoints.shape)
+    )
     with torch.no_grad():
         seen = [lifter.normalise(each) for each in (world, replace(world, keypoints=world.keypoints + noise))]
         clean, noisy = (agreement(lifter, each, answers_to_halves(lifter, each)) for each in seen)
@@ -109,7 +125,9 @@ def test_the_body_moves_to_its_mask_and_keypoints_within_the_prior():
     world = replace(world, masks=tuple(masks))
     lifter.config = replace(lifter.config, refine=preset("photographs").refine)
     (end,) = predict(lifter, world)
-    before, after = ([silhouette_iou(many.at(i).projected(), faces, masks[i]) for i in range(len(world))] for many in (start, end))
+    before, after = (
+        [silhouette_iou(many.at(i).projected(), faces, masks[i]) for i in range(len(world))] for many in (start, end)
+    )
     assert np.mean(after) > np.mean(before) + 0.02
     np.testing.assert_allclose(end.silhouette_iou, after, atol=1e-5)
 

@@ -41,7 +41,9 @@ def test_seen_surface_has_the_colours_of_the_photograph():
     shown = np.flatnonzero(seen[faces].all(1))
     middle = texture.sample(shown, np.full((len(shown), 3), 1 / 3))
     np.testing.assert_allclose(middle[:, :2], expected[faces[shown]].mean(1), atol=4.0)
-    assert (texture.sample(np.arange(len(faces)), np.full((len(faces), 3), 1 / 3))[:, 2] > 200).all()  # nothing is left black
+    assert (
+        texture.sample(np.arange(len(faces)), np.full((len(faces), 3), 1 / 3))[:, 2] > 200
+    ).all()  # nothing is left black
 
 
 def test_the_other_side_is_filled_from_its_partners():

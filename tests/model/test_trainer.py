@@ -183,9 +183,14 @@ EVERY_LOSS = {
 
 
 def test_known_shapes_teach_what_keypoints_cannot(tmp_path):
-    """Keypoints that are wrong by a fifth of the body, with their truth: the lifted bodies come to the truth, not to the keypoints."""
+    """Keypoints that are wrong by a fifth of the body, with their truth: the lifted bodies come to the truth, not to
+    the keypoints."""
     surface, world = toy_surface(), toy_instances(toy_surface(), 96, bend=0.4)
-    noise = 0.2 * world.true_scale[:, None, None] * torch.randn(world.keypoints.shape, generator=torch.Generator().manual_seed(1))
+    noise = (
+        0.2
+        * world.true_scale[:, None, None]
+        * torch.randn(world.keypoints.shape, generator=torch.Generator().manual_seed(1))
+    )
     seen = replace(world, keypoints=world.keypoints + noise)
     errors = {}
     for weight in (0.0, 10.0):
@@ -216,7 +221,12 @@ def test_parts_of_a_step_add_up_to_the_step(tmp_path, drawn_rings):
     world.true_vertices[::3] = torch.nan
     found = []
     for micro_batch in (0, 5, 3):
-        own = {"model.norm": "layer", "optim.micro_batch": micro_batch, "loss.drawn_rings": drawn_rings, "optim.grad_clip": 0.0}
+        own = {
+            "model.norm": "layer",
+            "optim.micro_batch": micro_batch,
+            "loss.drawn_rings": drawn_rings,
+            "optim.grad_clip": 0.0,
+        }
         config = tiny(own | EVERY_LOSS)
         trainer = Trainer(surface, source_of(world, truth=True), config, tmp_path)
         trainer.objective.train()
@@ -231,7 +241,9 @@ def test_nothing_to_learn_is_done_at_once(tmp_path):
     """Without a network there is no step to make, only a model to write."""
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
     for body in ("rigid", "parts"):
-        trainer = Trainer(surface, source_of(world), tiny({"model.network": False, "model.body": body}), tmp_path / body)
+        trainer = Trainer(
+            surface, source_of(world), tiny({"model.network": False, "model.body": body}), tmp_path / body
+        )
         trainer.run()
         assert (trainer.steps, trainer.step) == (0, 0)
         assert trainer.finished()
@@ -295,7 +307,9 @@ def test_schedules():
     assert learning_rate(cosine, 99, 100) < 0.01 * cosine.optim.learning_rate
 
 
-@pytest.mark.parametrize("name", [name for name in presets() if name not in EVALUATION_ONLY and preset(name).model.network])
+@pytest.mark.parametrize(
+    "name", [name for name in presets() if name not in EVALUATION_ONLY and preset(name).model.network]
+)
 def test_every_preset_makes_a_step(name):
     small = {"model.width": 16, "model.bottleneck": 8, "model.blocks": 1, "model.basis": 8, "model.input_cells": 12}
     surface, world = toy_surface(), toy_instances(toy_surface(), 8)

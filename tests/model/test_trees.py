@@ -76,7 +76,9 @@ def test_neighbours_are_joined():
         weights[10 * part : 10 * part + 13, part] = 1.0
     weights = weights / weights.sum(1, keepdim=True)
     parents = part_tree(weights, torch.ones(40))
-    assert {frozenset(pair) for pair in enumerate(parents) if pair[1] >= 0} == {frozenset(pair) for pair in ((0, 1), (1, 2), (2, 3))}
+    assert {frozenset(pair) for pair in enumerate(parents) if pair[1] >= 0} == {
+        frozenset(pair) for pair in ((0, 1), (1, 2), (2, 3))
+    }
     assert parents.index(-1) in (1, 2)
 
 
@@ -107,7 +109,11 @@ def test_refined_cameras_are_the_least_squares_ones():
     visible = torch.rand(3, 40, generator=generator) > 0.4
     start = random_rotations(3, "uniform", generator).double()
     true = rotation_from_log(0.2 * torch.randn(3, 3, generator=generator, dtype=torch.float64)) @ start
-    keypoints = 1.1 * (posed @ true.transpose(1, 2))[..., :2] + 0.05 * torch.randn(3, 40, 2, generator=generator, dtype=torch.float64) + 0.3
+    keypoints = (
+        1.1 * (posed @ true.transpose(1, 2))[..., :2]
+        + 0.05 * torch.randn(3, 40, 2, generator=generator, dtype=torch.float64)
+        + 0.3
+    )
     rotation, scale = refine_rotation(start, posed, keypoints, visible, 30)
     for i in range(3):
         x, y, seen, first = posed[i].numpy(), keypoints[i].numpy(), visible[i].numpy(), start[i].numpy()

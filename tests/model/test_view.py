@@ -17,7 +17,8 @@ from tests.model.toy import tiny, toy_instances, toy_surface
 
 COLOURS = """(name) => { const c = document.querySelector('canvas.' + name);
   const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const seen = new Set();
-  for (let i = 0; i < d.length; i += 4) if (d[i + 3]) seen.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); return seen.size }"""
+  for (let i = 0; i < d.length; i += 4) if (d[i + 3]) seen.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]);
+  return seen.size }"""
 
 
 HOSTILE = "<img src=x onerror='window.owned = 1'></script>&lt;"
@@ -45,7 +46,14 @@ def test_errors_are_those_of_the_evaluation(surface):
     assert np.allclose([one.mpjpe for one in found], scores["mpjpe"], atol=1e-5)
     assert np.allclose([one.pa for one in found], scores["pa_mpjpe"], atol=1e-5)
     world.true_scale[2] = np.nan
-    assert [one is None for one in errors_of(predict(lifter, world), world)] == [False, False, True, False, False, False]
+    assert [one is None for one in errors_of(predict(lifter, world), world)] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
     assert errors_of([], replace(world, true_vertices=None, true_scale=None)) == [None] * 6
 
 
@@ -64,7 +72,9 @@ def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
             browser.run(f"document.querySelector('[data-layer={layer}]').click()")
             browser.settle()
             seen.append(browser.run(turned))
-        browser.run("document.querySelector('canvas.turn').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft'}))")
+        browser.run(
+            "document.querySelector('canvas.turn').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft'}))"
+        )
         browser.settle()
         seen.append(browser.run(turned))
         assert len(set(seen)) == 5, "layers and keys each change the picture"
@@ -73,8 +83,12 @@ def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
             " const r = c.getBoundingClientRect(); return [r.x, r.y, r.width] })()"
         )
         browser.hover(x + side / 2, y + side / 2)
-        told = re.fullmatch(r"vertex (\d+): ([\d.e-]+) template extents", browser.run("document.querySelector('output').textContent"))
-        assert float(told[2]) == pytest.approx(errors_of(lifted, instances)[0].vertices[int(told[1])], rel=5e-3), "the error of the vertex"
+        told = re.fullmatch(
+            r"vertex (\d+): ([\d.e-]+) template extents", browser.run("document.querySelector('output').textContent")
+        )
+        assert float(told[2]) == pytest.approx(errors_of(lifted, instances)[0].vertices[int(told[1])], rel=5e-3), (
+            "the error of the vertex"
+        )
         assert "PA-MPJPE" in browser.run("document.querySelector('.viewer figcaption').textContent")
         assert HOSTILE in browser.run("document.querySelector('.viewer figcaption').textContent")
         assert browser.run("document.querySelector('h1').textContent") == HOSTILE

@@ -79,10 +79,11 @@ def remoteness_slow(distances: np.ndarray, areas: np.ndarray) -> np.ndarray:
 
 
 def limb_count_slow(values: np.ndarray, faces: np.ndarray, shortest: float) -> int:
-    """How many parts a falling threshold shows, counting a part only once it has risen by `shortest` where it meets another.
+    """How many parts a falling threshold shows, counting a part only once it has risen by `shortest` where it meets
+    another.
 
-    The parts above each threshold are flooded anew. A part that meets higher ones ends; it counts where it had risen enough
-    then. The highest of all always counts.
+    The parts above each threshold are flooded anew. A part that meets higher ones ends; it counts where it had risen
+    enough then. The highest of all always counts.
     """
     count, peaks = 1, []
     links: dict[int, set[int]] = {}
@@ -107,7 +108,8 @@ def limb_count_slow(values: np.ndarray, faces: np.ndarray, shortest: float) -> i
 
 
 def landmark_energy_slow(mapping, source, target, eigenvalues, times=8) -> float:
-    """What landmark_map makes least: landmarks, heat around them, and functions of unlike frequency mapped to each other."""
+    """What landmark_map makes least: landmarks, heat around them, and functions of unlike frequency mapped to each
+    other."""
     count, size = source.shape
     points = 0.0
     for mark in range(count):

@@ -7,8 +7,8 @@ from scipy.spatial.transform import Rotation
 def pose_body_slow(model, pose, betas, translation, scales):
     """One pose: the surface is shaped, the joints are regressed, the pose bends it, the joints' frames carry it.
 
-    The limb scales as their authors write them: the parent's scale is undone before the joint turns, then the joint's own
-    is applied, so that only the offset between the two is stretched by the parent.
+    The limb scales as their authors write them: the parent's scale is undone before the joint turns, then the joint's
+    own is applied, so that only the offset between the two is stretched by the parent.
     """
     turns = Rotation.from_rotvec(pose).as_matrix()
     shaped = model.template.copy()

@@ -11,7 +11,8 @@ from PIL import Image
 
 
 def chart_vertex_slow(label, place, places, bodies, faces, charts):
-    """The body vertex at a place: of the first triangle that contains it the heaviest corner, else the nearest corner."""
+    """The body vertex at a place: of the first triangle that contains it the heaviest corner, else the nearest
+    corner."""
     x, y = (float(value) for value in place)
     own = [[int(corner) for corner in face] for face, chart in zip(faces, charts, strict=True) if chart == label]
     for face in own:
@@ -30,18 +31,24 @@ def chart_vertex_slow(label, place, places, bodies, faces, charts):
 
 
 def read_mat(path):
-    """Places [S, 2], body vertices [S], and chart -> triangles [f, 3], of the file of charts, read without this project."""
+    """Places [S, 2], body vertices [S], and chart -> triangles [f, 3], of the file of charts, read without this
+    project."""
     table = scipy.io.loadmat(path)
     places = np.stack([table["All_U_norm"].ravel(), table["All_V_norm"].ravel()], axis=1)
     charts = table["All_FaceIndices"].ravel()
     faces = table["All_Faces"].astype(int) - 1
-    return places, table["All_vertices"].ravel().astype(int) - 1, {chart: faces[charts == chart] for chart in range(1, 25)}
+    return (
+        places,
+        table["All_vertices"].ravel().astype(int) - 1,
+        {chart: faces[charts == chart] for chart in range(1, 25)},
+    )
 
 
 def chart_keypoints(labels, uv, corner, mat):
     """body vertex -> (mean x, mean y, pixels), pixel by pixel.
 
-    The weight of a triangle's corner is the part of the triangle opposite to it: signed areas instead of a linear system.
+    The weight of a triangle's corner is the part of the triangle opposite to it: signed areas instead of a linear
+    system.
 
     Args:
         labels: [h, w] chart of each pixel, 0 for background.
@@ -55,7 +62,10 @@ def chart_keypoints(labels, uv, corner, mat):
         own, point = triangles[int(labels[row, column])], uv[:, row, column].astype(np.float64)
         vertex = bodies[_corner(point, own, places)]
         sums.setdefault(int(vertex), []).append((column + corner[0] + 0.5, row + corner[1] + 0.5))
-    return {key: (*(math.fsum(axis) / len(sums[key]) for axis in zip(*sums[key], strict=True)), len(sums[key])) for key in sorted(sums)}
+    return {
+        key: (*(math.fsum(axis) / len(sums[key]) for axis in zip(*sums[key], strict=True)), len(sums[key]))
+        for key in sorted(sums)
+    }
 
 
 def _corner(point, faces, places):

@@ -25,7 +25,9 @@ def epoch_slow(order, number):
     for index, buffer in enumerate(buffers):
         places = range(len(buffer))
         if order.shuffle:
-            places = np.random.default_rng(np.random.SeedSequence([order.seed, number, 1 + index])).permutation(len(buffer))
+            places = np.random.default_rng(np.random.SeedSequence([order.seed, number, 1 + index])).permutation(
+                len(buffer)
+            )
         rows += [buffer[place] for place in places]
     return rows
 
@@ -43,11 +45,14 @@ def batches_slow(order, number):
 def take_slow(table, row):
     """Vertex ids and keypoints of one instance."""
     start, stop = int(table.offsets[row]), int(table.offsets[row + 1])
-    return [int(i) for i in table.vertex_ids[start:stop]], [(float(x), float(y)) for x, y in table.keypoints[start:stop]]
+    return [int(i) for i in table.vertex_ids[start:stop]], [
+        (float(x), float(y)) for x, y in table.keypoints[start:stop]
+    ]
 
 
 def intrinsics_by_rq(projection):
-    """fx, fy, cx, cy and skew of P [3, 4] by SciPy's RQ decomposition, signs turned so that the diagonal is positive."""
+    """fx, fy, cx, cy and skew of P [3, 4] by SciPy's RQ decomposition, signs turned so that the diagonal is
+    positive."""
     k, _ = scipy.linalg.rq(projection[:, :3])
     k = k @ np.diag(np.sign(np.diag(k)))
     k = k / k[2, 2]

@@ -10,7 +10,8 @@ def rotation_by_svd(matrix):
 
 
 def camera_by_least_squares(template, keypoints, visible):
-    """Rotation and scale of one instance: affine least squares, then the SVD's orthonormal rows and mean singular value."""
+    """Rotation and scale of one instance: affine least squares, then the SVD's orthonormal rows and mean singular
+    value."""
     x = np.asarray(template, dtype=np.float64)[visible]
     y = np.asarray(keypoints, dtype=np.float64)[visible]
     design = np.concatenate([x, np.ones((len(x), 1))], axis=1)
@@ -68,13 +69,17 @@ def stress_by_loop(predicted, true):
     """The mean over ordered pairs of different vertices of the difference of their distances."""
     k = len(predicted)
     values = [
-        abs(np.linalg.norm(predicted[i] - predicted[j]) - np.linalg.norm(true[i] - true[j])) for i in range(k) for j in range(k) if i != j
+        abs(np.linalg.norm(predicted[i] - predicted[j]) - np.linalg.norm(true[i] - true[j]))
+        for i in range(k)
+        for j in range(k)
+        if i != j
     ]
     return float(np.mean(values))
 
 
 def placement_by_least_squares(points, keypoints, visible, nearness, axis):
-    """One instance: t and d of X_xy + t = (d + nearness Z) (u - axis), one equation for each visible coordinate, solved by LAPACK."""
+    """One instance: t and d of X_xy + t = (d + nearness Z) (u - axis), one equation for each visible coordinate, solved
+    by LAPACK."""
     depth = points[:, 2] - points[visible, 2].mean()
     rows, right = [], []
     for k in np.nonzero(visible)[0]:
@@ -87,7 +92,8 @@ def placement_by_least_squares(points, keypoints, visible, nearness, axis):
 
 
 def place_by_loop(points, keypoints, visible, nearness, axis):
-    """One instance: the mean shift that brings visible points to their keypoints' rays, then every point through the pinhole."""
+    """One instance: the mean shift that brings visible points to their keypoints' rays, then every point through the
+    pinhole."""
     seen = np.nonzero(visible)[0]
     factor = 1.0 + nearness * (points[:, 2] - points[seen, 2].mean())
     shift = np.mean([factor[k] * (keypoints[k] - axis) - points[k, :2] for k in seen], axis=0)
@@ -141,7 +147,8 @@ def reprojection_by_loop(projected, keypoints, visible, epsilon):
 
 
 def noisy_reprojection_by_loop(projected, keypoints, visible, noise, epsilon, literal):
-    """Section C in tenths of the extent, divided by 100; the clip stands in both places unless the formula is taken literally."""
+    """Section C in tenths of the extent, divided by 100; the clip stands in both places unless the formula is taken
+    literally."""
     values = []
     for i, k in np.argwhere(visible):
         b = noise[i, k]
@@ -176,7 +183,9 @@ def normal_by_loop(points, faces, vertex):
 
 def back_face_by_loop(depths, visible, epsilon, margin, scale):
     """L_back_face: what each visible vertex's normal turns away from the viewer, beyond the margin."""
-    values = [pseudo_huber_slow(np.array([scale * max(0.0, depths[i, v] + margin)]), epsilon) for i, v in np.argwhere(visible)]
+    values = [
+        pseudo_huber_slow(np.array([scale * max(0.0, depths[i, v] + margin)]), epsilon) for i, v in np.argwhere(visible)
+    ]
     return sum(values) / max(len(values), 1)
 
 

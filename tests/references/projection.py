@@ -4,7 +4,8 @@ import numpy as np
 
 
 def visible_slow(vertices, faces, normals, tolerance):
-    """A vertex that faces the origin, and no triangle between it, lifted off its surface, and the viewer (Cramer's rule)."""
+    """A vertex that faces the origin, and no triangle between it, lifted off its surface, and the viewer (Cramer's
+    rule)."""
     lift = tolerance * np.ptp(vertices, axis=0).max()
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
     visible = []

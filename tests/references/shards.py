@@ -51,8 +51,14 @@ def dense_slow(rows, num_vertices):
 
 def measure_slow(row):
     """Edges touched and relative spread of one row."""
-    edges = sum([row["box_x0"] <= 0.5, row["box_y0"] <= 0.5,
-                 row["box_x1"] >= row["image_width"] - 0.5, row["box_y1"] >= row["image_height"] - 0.5])
+    edges = sum(
+        [
+            row["box_x0"] <= 0.5,
+            row["box_y0"] <= 0.5,
+            row["box_x1"] >= row["image_width"] - 0.5,
+            row["box_y1"] >= row["image_height"] - 0.5,
+        ]
+    )
     side = max(row["box_x1"] - row["box_x0"], row["box_y1"] - row["box_y0"])
     return edges, sum(float(s) for s in row["spread"]) / len(row["spread"]) / side
 

@@ -27,7 +27,8 @@ def soft_embedding_loss_slow(pixels, vertices, truth, geodesics, embedding_sigma
 
 
 def cycle_loss_slow(here, there, distances, sigma):
-    """Expected distance from each start to where the way there and back ends; softmaxes of squared distances / sigma."""
+    """Expected distance from each start to where the way there and back ends; softmaxes of squared distances /
+    sigma."""
     total = 0.0
     for start, a in enumerate(here):
         for by, share in enumerate(softmax_slow([squared_slow(a, b) / sigma for b in there])):
@@ -37,7 +38,8 @@ def cycle_loss_slow(here, there, distances, sigma):
 
 
 def mirror_loss_slow(pixels, mirrored, vertices, mirror, sigma):
-    """Half the sum of both Kullback-Leibler divergences, one pixel at a time; squared distances, which unit vertices make the same."""
+    """Half the sum of both Kullback-Leibler divergences, one pixel at a time; squared distances, which unit vertices
+    make the same."""
     total = 0.0
     for pixel, other in zip(pixels, mirrored, strict=True):
         here = softmax_slow([squared_slow(pixel, v) / sigma for v in vertices])
@@ -54,7 +56,8 @@ def average_precision_slow(scores, correct, objects):
 
 
 def transfer_errors_slow(seen):
-    """Each keypoint visible in both of each ordered pair, one pixel of the second one's mask at a time; maps as large as their boxes."""
+    """Each keypoint visible in both of each ordered pair, one pixel of the second one's mask at a time; maps as large
+    as their boxes."""
     errors = []
     for to, (there, target) in enumerate(seen):
         x, y, right, bottom = (int(value) for value in there.box)
@@ -68,7 +71,9 @@ def transfer_errors_slow(seen):
                 for row in range(y, bottom):
                     for column in range(x, right):
                         pixel = there.embedding[:, row - y, column - x]
-                        alike = sum(a * b for a, b in zip(pixel, wanted, strict=True)) / math.sqrt(sum(a * a for a in pixel))
+                        alike = sum(a * b for a, b in zip(pixel, wanted, strict=True)) / math.sqrt(
+                            sum(a * a for a in pixel)
+                        )
                         if target.mask[row, column] and alike > best:
                             best, place = alike, (column + 0.5, row + 0.5)
                 errors.append(math.dist(place, (tx, ty)) / math.sqrt(target.mask.sum()))
@@ -76,7 +81,8 @@ def transfer_errors_slow(seen):
 
 
 def placed_keypoints_slow(dense, wanted, geodesics, near=0.02):
-    """The mean of the pixels weighted by exp(-(distance on the surface / near)^2), relative to the nearest, one at a time."""
+    """The mean of the pixels weighted by exp(-(distance on the surface / near)^2), relative to the nearest, one at a
+    time."""
     pixels = [(row, column) for row, line in enumerate(dense.mask) for column, inside in enumerate(line) if inside]
     places = []
     for vertex in wanted:

@@ -4,7 +4,8 @@ import numpy as np
 
 
 def first_hit_slow(vertices, faces, x, y):
-    """Every triangle in turn: the nearest one over a pixel (largest depth is farthest), with its barycentric weights."""
+    """Every triangle in turn: the nearest one over a pixel (largest depth is farthest), with its barycentric
+    weights."""
     best, weights, depth = -1, np.zeros(3), np.inf
     for number, face in enumerate(faces):
         a, b, c = vertices[face]

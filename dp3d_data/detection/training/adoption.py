@@ -27,8 +27,8 @@ WIDTH = 0.05  # of the geodesic targets, template units, and temperature of squa
 class Field:
     """Embeddings over a template: row-normalised functions @ coefficients.
 
-    functions [K, m]: the template's Laplace-Beltrami functions, each of unit mean square over the surface. eigenvalues [m],
-    for a surface of area 1. areas [K]: share of the surface. coefficients [m, D].
+    functions [K, m]: the template's Laplace-Beltrami functions, each of unit mean square over the surface. eigenvalues
+    [m], for a surface of area 1. areas [K]: share of the surface. coefficients [m, D].
     """
 
     functions: Float[np.ndarray, "K m"]
@@ -44,7 +44,8 @@ class Field:
 
 @dataclass(frozen=True)
 class Sight:
-    """Pixels of one animal: the network's embeddings [P, D], places [P, 2] in its longer sides, and true vertices if known."""
+    """Pixels of one animal: the network's embeddings [P, D], places [P, 2] in its longer sides, and true vertices if
+    known."""
 
     embeddings: Float[np.ndarray, "P D"]
     places: Float[np.ndarray, "P 2"]
@@ -86,7 +87,8 @@ def field_from_landmarks(
 
 
 def sight_of(detection, rng: np.random.Generator, vertex_map: Int[np.ndarray, "H W"] | None = None) -> Sight | None:
-    """Some pixels of a detection: of its mask, or with true vertices where `vertex_map` has them; None where there are none."""
+    """Some pixels of a detection: of its mask, or with true vertices where `vertex_map` has them; None where there are
+    none."""
     x, y, width, height = integer_box(detection.region)
     embedding = resize_to(np.asarray(detection.embedding), width, height)
     if vertex_map is None:
@@ -105,10 +107,10 @@ def sight_of(detection, rng: np.random.Generator, vertex_map: Int[np.ndarray, "H
 def pulled_to_photographs(field: Field, sights: Iterable[Sight]) -> Field:
     """One round of expectation and maximisation towards embeddings that were seen (ours).
 
-    Every pixel is shared among the vertices near it in embedding space, and counts for as much as it comes back to itself:
-    from the pixel to its nearest vertex, and from there to the nearest pixel of the same animal. The new field is the
-    smooth one nearest to the mean pixel of each vertex and to the field before. More rounds would draw the field together,
-    as the mean of what is near lies further inside than what it is the mean of.
+    Every pixel is shared among the vertices near it in embedding space, and counts for as much as it comes back to
+    itself: from the pixel to its nearest vertex, and from there to the nearest pixel of the same animal. The new field
+    is the smooth one nearest to the mean pixel of each vertex and to the field before. More rounds would draw the field
+    together, as the mean of what is near lies further inside than what it is the mean of.
     """
     vertices = field.embeddings
     total, count = np.zeros_like(field.functions @ field.coefficients), np.zeros(len(vertices))
@@ -166,7 +168,9 @@ def fitted_to_renders(field: Field, sights: Iterable[Sight], geodesics: Float[np
     return replace(field, coefficients=coefficients.detach().numpy().astype(np.float64))
 
 
-def matching_errors(field: Field, sights: Iterable[Sight], geodesics: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "P"]:
+def matching_errors(
+    field: Field, sights: Iterable[Sight], geodesics: Float[np.ndarray, "K K"]
+) -> Float[np.ndarray, "P"]:
     """Distance on the surface from the matched to the true vertex of every pixel, template units."""
     vertices = field.embeddings
     return np.concatenate([geodesics[nearest_vertices(one.embeddings, vertices), one.vertices] for one in sights])

@@ -1,4 +1,5 @@
-"""Training images from rendered ones: cropped, turned, mirrored, relit, and with an animal of another image laid over."""
+"""Training images from rendered ones: cropped, turned, mirrored, relit, and with an animal of another image laid
+over."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def warped(picture: Picture, source_from_target: Float[np.ndarray, "2 3"], side:
 
     def moved(values: np.ndarray, resample: Image.Resampling, filling: int | tuple[int, int, int] = 0) -> np.ndarray:
         image, numbers = Image.fromarray(values), source_from_target.ravel().tolist()
-        return np.asarray(image.transform((width, height), Image.Transform.AFFINE, numbers, resample, fillcolor=filling))
+        return np.asarray(
+            image.transform((width, height), Image.Transform.AFFINE, numbers, resample, fillcolor=filling)
+        )
 
     # Both maps travel as one, shifted so that nothing is 0 and an area that is brought in from outside shows nothing.
     joint = np.where(picture.objects >= 0, 1 + picture.objects + 256 * picture.vertex_map.astype(np.int64), 0)
@@ -52,7 +55,8 @@ def warped(picture: Picture, source_from_target: Float[np.ndarray, "2 3"], side:
 def similarity(
     scale: float, turn: float, centre: Float[np.ndarray, "2"], place: Float[np.ndarray, "2"]
 ) -> Float[np.ndarray, "2 3"]:
-    """source_from_target of an enlargement by `scale` and a turn that brings `centre` to `place`, pixels and radians."""
+    """source_from_target of an enlargement by `scale` and a turn that brings `centre` to `place`, pixels and
+    radians."""
     inverse = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / scale
     return np.concatenate([inverse, (centre - inverse @ place)[:, None]], axis=1)
 
@@ -107,12 +111,15 @@ def overlaid(rng: np.random.Generator, picture: Picture, other: Picture) -> Pict
 
 
 def coarsened(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
-    """Now and then as if enlarged from a small photograph, or out of focus: how sharp a picture is says nothing of what it shows."""
+    """Now and then as if enlarged from a small photograph, or out of focus: how sharp a picture is says nothing of what
+    it shows."""
     kind = rng.random()
     picture = Image.fromarray(np.ascontiguousarray(image))
     if kind < 0.25:
         small = max(16, int(len(image) * rng.uniform(0.25, 0.7)))
-        picture = picture.resize((small, small), Image.Resampling.BILINEAR).resize(image.shape[1::-1], Image.Resampling.BICUBIC)
+        picture = picture.resize((small, small), Image.Resampling.BILINEAR).resize(
+            image.shape[1::-1], Image.Resampling.BICUBIC
+        )
     elif kind < 0.4:
         picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.5))))
     return np.asarray(picture)

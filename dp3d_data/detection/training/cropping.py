@@ -1,4 +1,5 @@
-"""Square crops around single animals, cut from rendered pictures as the network's second look cuts them from photographs."""
+"""Square crops around single animals, cut from rendered pictures as the network's second look cuts them from
+photographs."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ SHIFT, LOOSE, TIGHT = 0.08, 1.35, 0.85  # how detectors' boxes differ from true 
 class Crop:
     """One animal in the middle of a square.
 
-    image [S, S, 3] RGB. mask [S, S]: its pixels. vertex_map [S, S]: template vertex, -1 where it is unknown or another's.
-    weights [S, S]: of each pixel, larger in and around thin parts.
+    image [S, S, 3] RGB. mask [S, S]: its pixels. vertex_map [S, S]: template vertex, -1 where it is unknown or
+    another's. weights [S, S]: of each pixel, larger in and around thin parts.
     """
 
     image: UInt8[np.ndarray, "S S 3"]
@@ -55,7 +56,8 @@ class Crops:
 
 
 def cropped(rng: np.random.Generator, picture: Picture, chosen: int, side: int, most: float) -> Crop | None:
-    """The animal `chosen` under a box as a detector would give it, turned a little; None where too little is seen of it.
+    """The animal `chosen` under a box as a detector would give it, turned a little; None where too little is seen of
+    it.
 
     Args:
         side: of the crop, pixels.
@@ -75,7 +77,8 @@ def cropped(rng: np.random.Generator, picture: Picture, chosen: int, side: int, 
 
 
 def thin_weights(mask: Bool[np.ndarray, "S S"], most: float) -> Float[np.ndarray, "S S"]:
-    """Weight of each pixel: 1 in thick parts and far from the animal, up to `most` in thin parts and beside them (ours).
+    """Weight of each pixel: 1 in thick parts and far from the animal, up to `most` in thin parts and beside them
+    (ours).
 
     A part's thickness is the largest distance to the border nearby; the weight is inverse to it.
     """
@@ -91,11 +94,19 @@ def thin_weights(mask: Bool[np.ndarray, "S S"], most: float) -> Float[np.ndarray
 
 
 def drawn_points(
-    vertex_map: Int[np.ndarray, "h w"], count: int, rng: np.random.Generator, weights: Float[np.ndarray, "h w"] | None = None
+    vertex_map: Int[np.ndarray, "h w"],
+    count: int,
+    rng: np.random.Generator,
+    weights: Float[np.ndarray, "h w"] | None = None,
 ) -> tuple[Float[np.ndarray, "points 2"], Int[np.ndarray, "points"]]:
-    """Up to `count` object pixels, uniformly or by weight: centres [P, 2] in image pixels, and template vertices [P]."""
+    """Up to `count` object pixels, uniformly or by weight: centres [P, 2] in image pixels, and template vertices
+    [P]."""
     rows, columns = np.nonzero(vertex_map >= 0)
-    shares = None if weights is None or not len(rows) else weights[rows, columns] / weights[rows, columns].sum(dtype=np.float64)
+    shares = (
+        None
+        if weights is None or not len(rows)
+        else weights[rows, columns] / weights[rows, columns].sum(dtype=np.float64)
+    )
     chosen = rng.choice(len(rows), size=min(count, len(rows)), replace=False, p=shares)
     points = np.stack([columns[chosen], rows[chosen]], axis=1).astype(np.float32) + 0.5
     return points, vertex_map[rows[chosen], columns[chosen]].astype(np.int64)

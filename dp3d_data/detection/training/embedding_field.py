@@ -39,7 +39,10 @@ def fit_field(network: Dp3dDenseRCNN, mesh: str, targets: SoftTargets, sigma: fl
     embedder = getattr(network.roi_heads.embedder, f"embedder_{mesh}")
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        start = torch.randn(embedder.embeddings.shape, generator=rng) / torch.arange(1, len(embedder.embeddings) + 1)[:, None]
+        start = (
+            torch.randn(embedder.embeddings.shape, generator=rng)
+            / torch.arange(1, len(embedder.embeddings) + 1)[:, None]
+        )
         embedder.embeddings.copy_(start)
     optimiser = torch.optim.Adam([embedder.embeddings], lr=FIT_RATE)
     value = float("nan")
@@ -58,8 +61,8 @@ def fit_field(network: Dp3dDenseRCNN, mesh: str, targets: SoftTargets, sigma: fl
 def align_field(network: Dp3dDenseRCNN, template: Template, other: Template) -> None:
     """Give a template the embeddings that another one has in the same places, in place (ours).
 
-    Places are shares of the rest pose's box, in which a nose is foremost and feet are lowest in every four-legged animal. So both
-    meshes speak of a head alike from the start, and what is learned of one helps the other.
+    Places are shares of the rest pose's box, in which a nose is foremost and feet are lowest in every four-legged
+    animal. So both meshes speak of a head alike from the start, and what is learned of one helps the other.
     """
     embedder = network.roi_heads.embedder
     places = [(one.vertices - one.vertices.min(axis=0)) / np.ptp(one.vertices, axis=0) for one in (template, other)]

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dp3d_data.detection.training.metrics import average_precision, box_overlaps, mask_overlap, match_detections, share_within, summary
+from dp3d_data.detection.training.metrics import (
+    average_precision,
+    box_overlaps,
+    mask_overlap,
+    match_detections,
+    share_within,
+    summary,
+)
 from dp3d_data.detection.training.readout import placed_keypoints
 from dp3d_data.errors import ShapeError
 from dp3d_data.matching import VertexIndex, match_detection, view_of
@@ -24,8 +31,8 @@ Watch = Callable[[np.ndarray, list["TrueObject"], list, list["Marks"]], None]
 class TrueObject:
     """One object of one image: box xyxy, mask and (where known) template vertex of each pixel and true keypoints.
 
-    groups: what it is scored under beside the whole, such as "view: side". named [n, 3]: annotated keypoints x, y in image
-    pixels and whether each is visible. name: of its image, for pictures.
+    groups: what it is scored under beside the whole, such as "view: side". named [n, 3]: annotated keypoints x, y in
+    image pixels and whether each is visible. name: of its image, for pictures.
     """
 
     box: Float[np.ndarray, "4"]
@@ -65,15 +72,21 @@ class Marks:
 
     @classmethod
     def missed(cls, truth: TrueObject, named_vertices: Int[np.ndarray, "n"] | None) -> Marks:
-        """Of an object that was not found, as far as is known; annotated, visible keypoints count that are vertices of the template."""
+        """Of an object that was not found, as far as is known; annotated, visible keypoints count that are vertices of
+        the template."""
         if named_vertices is None or truth.named is None:
             return cls(truth.groups)
-        return cls(truth.groups, named=np.where((truth.named[:, 2] > 0) & (np.asarray(named_vertices) >= 0), np.inf, np.nan))
+        return cls(
+            truth.groups, named=np.where((truth.named[:, 2] > 0) & (np.asarray(named_vertices) >= 0), np.inf, np.nan)
+        )
 
     def place(self, places: Float[np.ndarray, "n 2"], truth: TrueObject) -> None:
         """Mark where the annotated keypoints were placed."""
         errors = np.linalg.norm(places - truth.annotated()[:, :2], axis=1) / np.sqrt(max(truth.mask.sum(), 1))
-        self.places, self.named = places, errors if self.named is None else np.where(np.isnan(self.named), np.nan, errors)
+        self.places, self.named = (
+            places,
+            errors if self.named is None else np.where(np.isnan(self.named), np.nan, errors),
+        )
 
 
 @dataclass
@@ -116,11 +129,15 @@ class Tally:
 
     @staticmethod
     def _annotated(mine: list[Marks]) -> dict[str, float]:
-        """PCK over the annotated keypoints of all objects, those of objects that were not found missed, and of the found ones."""
+        """PCK over the annotated keypoints of all objects, those of objects that were not found missed, and of the
+        found ones."""
         every = [_asked(one.named) for one in mine if one.named is not None]
         if not every:
             return {}
-        errors, found = np.concatenate(every), [_asked(one.named) for one in mine if one.found and one.named is not None]
+        errors, found = (
+            np.concatenate(every),
+            [_asked(one.named) for one in mine if one.found and one.named is not None],
+        )
         named = {"annotated_keypoints": float(len(errors))}
         for name, share in PCK.items():
             named[name] = share_within(errors, share)
@@ -128,7 +145,8 @@ class Tally:
         return named
 
     def by_keypoint(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Of each annotated keypoint: how many, PCK over all objects, and the median error of those that were placed."""
+        """Of each annotated keypoint: how many, PCK over all objects, and the median error of those that were
+        placed."""
         every = [one.named for one in self.objects if one.named is not None]
         table = np.stack(every, axis=1) if every else np.zeros((0, 0))
         measures = {}
@@ -182,9 +200,10 @@ def examine(
         watch: told of every image, its objects, its detections and what became of the objects.
 
     Returns:
-        Of every object: mask IoU; geodesic errors in the body's extent over pixels of prediction and truth both; errors of
-        pooled keypoints as a share of the box's longer side; errors of annotated keypoints as a share of the square root
-        of the mask's area, infinite where the object was not found.
+        Of every object: mask IoU; geodesic errors in the body's extent over pixels of prediction and truth both; errors
+            of
+        pooled keypoints as a share of the box's longer side; errors of annotated keypoints as a share of the square
+        root of the mask's area, infinite where the object was not found.
     """
     tally, indices = Tally(), dict[int, VertexIndex]()
     for image, objects in images:
@@ -200,13 +219,22 @@ def examine(
             if index >= 0:
                 if detection.class_id not in indices:
                     indices[detection.class_id] = VertexIndex(predictor.vertex_embeddings(detection.class_id))
-                compare(tally.objects[first + index], detection, objects[index], indices[detection.class_id], geodesics, named_vertices)
+                compare(
+                    tally.objects[first + index],
+                    detection,
+                    objects[index],
+                    indices[detection.class_id],
+                    geodesics,
+                    named_vertices,
+                )
         if watch is not None:
             watch(image, objects, found, tally.objects[first:])
     return tally
 
 
-def _detections(predictor, image: np.ndarray, boxes: Float[np.ndarray, "n 4"], score: float, classes: list[int] | None, given: bool):
+def _detections(
+    predictor, image: np.ndarray, boxes: Float[np.ndarray, "n 4"], score: float, classes: list[int] | None, given: bool
+):
     """What the predictor says of an image, and the object (by its box) that each detection hits, or -1."""
     if given:
         return predictor.predict(image, boxes=boxes, classes=classes), np.arange(len(boxes))

@@ -17,7 +17,9 @@ CUT = 0.02  # share of the vertices outside the image
 LITTLE, MUCH = 0.5, 0.8  # of what faces the viewer
 
 
-def grouped_scenes(template: Template, seed: int, size: int, count: int) -> Iterator[tuple[np.ndarray, list[TrueObject]]]:
+def grouped_scenes(
+    template: Template, seed: int, size: int, count: int
+) -> Iterator[tuple[np.ndarray, list[TrueObject]]]:
     """BGR renders of the world that a training of this seed never sees, each with all its animals and their groups."""
     world = training_world(template, seed + HELD_OUT, size)
     for index in range(count):
@@ -33,15 +35,25 @@ def grouped_scenes(template: Template, seed: int, size: int, count: int) -> Iter
 def groups_of(animal: SyntheticInstance, faces: np.ndarray, size: int) -> tuple[str, str, str]:
     """View, share seen and border of one animal (ours).
 
-    The view is where the viewer stands around the body: "front" and "rear" within 45 degrees, "side" between, "above" and
-    "below" beyond STEEP degrees. The share seen is that of the vertices that face a far viewer: what the border, other
-    things and other animals hide is missing.
+    The view is where the viewer stands around the body: "front" and "rear" within 45 degrees, "side" between, "above"
+    and "below" beyond STEEP degrees. The share seen is that of the vertices that face a far viewer: what the border,
+    other things and other animals hide is missing.
     """
     facing = visible_vertices(animal.true_vertices, faces)
     share = (animal.visible & facing).sum() / max(facing.sum(), 1)
-    seen = f"under {LITTLE:.0%}" if share < LITTLE else f"{LITTLE:.0%} to {MUCH:.0%}" if share < MUCH else f"over {MUCH:.0%}"
+    seen = (
+        f"under {LITTLE:.0%}"
+        if share < LITTLE
+        else f"{LITTLE:.0%} to {MUCH:.0%}"
+        if share < MUCH
+        else f"over {MUCH:.0%}"
+    )
     inside = ((animal.keypoints >= 0) & (animal.keypoints < size)).all(axis=1).mean()
-    return f"view: {view_name(animal.camera_from_template)}", f"seen: {seen}", f"border: {'cut' if inside < 1 - CUT else 'whole'}"
+    return (
+        f"view: {view_name(animal.camera_from_template)}",
+        f"seen: {seen}",
+        f"border: {'cut' if inside < 1 - CUT else 'whole'}",
+    )
 
 
 def view_name(camera_from_template: np.ndarray) -> str:

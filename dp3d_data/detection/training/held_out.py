@@ -24,16 +24,22 @@ def rendered_side(spec: ModelSpec, asked: int = 0) -> int:
     return asked or min(spec.min_side, LARGEST)
 
 
-def scenes_with_truth(template: Template, seed: int, size: int, count: int) -> Iterator[tuple[np.ndarray, list[TrueObject]]]:
+def scenes_with_truth(
+    template: Template, seed: int, size: int, count: int
+) -> Iterator[tuple[np.ndarray, list[TrueObject]]]:
     """BGR renders of the world that a training of this seed never sees, each with all its animals."""
     world = training_world(template, seed + HELD_OUT, size)
     for index in range(count):
         scene = world.scene(index)
-        truth = [TrueObject(one.box, one.mask, one.vertex_map, one.keypoints) for one in scene.animals if one.mask.any()]
+        truth = [
+            TrueObject(one.box, one.mask, one.vertex_map, one.keypoints) for one in scene.animals if one.mask.any()
+        ]
         yield np.ascontiguousarray(scene.image[:, :, ::-1]), truth
 
 
-def held_out_measures(network: Dp3dDenseRCNN, start: Start, template: Template, config: TrainCseConfig) -> dict[str, float]:
+def held_out_measures(
+    network: Dp3dDenseRCNN, start: Start, template: Template, config: TrainCseConfig
+) -> dict[str, float]:
     """The measures of `examine` of a copy of the network on `config.evaluate_images` images."""
     mesh_of = {**start.spec.class_to_mesh, **start.learned}
     predictor = DensePredictor(copy.deepcopy(network), start.spec, device=config.device, mesh_of=mesh_of)

@@ -1,4 +1,5 @@
-"""The kinds of animals that one network learns: a template each, the class it is, and whether pixels are matched to it."""
+"""The kinds of animals that one network learns: a template each, the class it is, and whether pixels are matched to
+it."""
 
 from __future__ import annotations
 
@@ -13,7 +14,10 @@ from dp3d_data.geometry import Template, load_template
 
 OTHER = "other"
 ENTRY = re.compile(r"(?P<name>\w+)(?P<matched>[=~])(?P<template>[^:]+?)(:(?P<share>[0-9.]+))?")
-EXPECTED = "CLASS=TEMPLATE, or CLASS~TEMPLATE without matches, each with :SHARE, such as dog=dog:6,dog~husky.glb:1,other~deer.glb"
+EXPECTED = (
+    "CLASS=TEMPLATE, or CLASS~TEMPLATE without matches, each with :SHARE, such as"
+    " dog=dog:6,dog~husky.glb:1,other~deer.glb"
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Losses of a CSE head: soft embedding cross-entropy on geodesic targets, cycles over shapes and pixels, and the mask."""
+"""Losses of a CSE head: soft embedding cross-entropy on geodesic targets, cycles over shapes and pixels, and the
+mask."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class SoftTargets:
 
 
 def soft_targets(geodesics: Float[Tensor, "rows vertices"], sigma: float, kernel: str = "exponential") -> SoftTargets:
-    """Softmax over vertices of -d / sigma ("exponential", Neverova et al., CSE, 2020) or -d^2 / (2 sigma^2) ("gaussian", ours).
+    """Softmax over vertices of -d / sigma ("exponential", Neverova et al., CSE, 2020) or -d^2 / (2 sigma^2)
+    ("gaussian", ours).
 
     The first asks for embeddings whose distance grows like the square root of d, rough at every scale; the second for
     embeddings that are smooth along the surface, which a network learns sooner.
@@ -77,7 +79,8 @@ def mirror_loss(
     mirror: Int[Tensor, "vertices"],
     sigma: float,
 ) -> Float[Tensor, ""]:
-    """Divergence, both ways, of where pixels lie and where those of the mirror image do, left and right exchanged (ours).
+    """Divergence, both ways, of where pixels lie and where those of the mirror image do, left and right exchanged
+    (ours).
 
     Args:
         pixels: embeddings predicted at pixels.
@@ -94,9 +97,13 @@ def mirror_loss(
 
 
 def shape_cycle_loss(
-    here: Float[Tensor, "here dim"], there: Float[Tensor, "there dim"], geodesics: Float[Tensor, "here here"], sigma: float
+    here: Float[Tensor, "here dim"],
+    there: Float[Tensor, "there dim"],
+    geodesics: Float[Tensor, "here here"],
+    sigma: float,
 ) -> Float[Tensor, ""]:
-    """Distance on the surface between where a vertex starts and where it lands by way of another mesh (CSE, shape to shape).
+    """Distance on the surface between where a vertex starts and where it lands by way of another mesh (CSE, shape to
+    shape).
 
     The way there and back is the product of two softmaxes over embedding distances; the mean over starts of the
     expected distance is returned.
@@ -150,7 +157,9 @@ def mask_loss(
     return (F.cross_entropy(logits, (masks >= 0.5).long(), reduction="none") * weights).sum() / weights.sum()
 
 
-def overlap_loss(logits: Float[Tensor, "boxes 2 size size"], masks: Float[Tensor, "boxes size size"]) -> Float[Tensor, ""]:
+def overlap_loss(
+    logits: Float[Tensor, "boxes 2 size size"], masks: Float[Tensor, "boxes size size"]
+) -> Float[Tensor, ""]:
     """One minus the soft Dice overlap of each box's mask (Milletari et al., V-Net, 2016), averaged over boxes.
 
     Cross-entropy counts pixels, this counts animals: the thin and the small weigh as much as the large.

@@ -16,9 +16,7 @@ def box_overlaps(a: Float[np.ndarray, "a 4"], b: Float[np.ndarray, "b 4"]) -> Fl
     return np.where(union > 0, common / np.maximum(union, 1e-12), 0.0)
 
 
-def average_precision(
-    scores: Float[np.ndarray, "found"], correct: Bool[np.ndarray, "found"], objects: int
-) -> float:
+def average_precision(scores: Float[np.ndarray, "found"], correct: Bool[np.ndarray, "found"], objects: int) -> float:
     """Area under the precision-recall curve, precision made monotone, every point used (as COCO, not its 101 samples).
 
     Args:
@@ -36,7 +34,10 @@ def average_precision(
 
 
 def match_detections(
-    found: Float[np.ndarray, "found 4"], scores: Float[np.ndarray, "found"], true: Float[np.ndarray, "true 4"], overlap: float
+    found: Float[np.ndarray, "found 4"],
+    scores: Float[np.ndarray, "found"],
+    true: Float[np.ndarray, "true 4"],
+    overlap: float,
 ) -> Int[np.ndarray, "found"]:
     """Object that each detection hits, or -1: in order of score, each object once, overlap of at least `overlap`."""
     owner = np.full(len(found), -1)
@@ -60,7 +61,11 @@ def summary(errors: Float[np.ndarray, "pixels"]) -> dict[str, float]:
     """Mean and share under 5 % and 10 % of distances given in units of the body's extent."""
     if len(errors) == 0:
         return {"mean": float("nan"), "under_5": 0.0, "under_10": 0.0}
-    return {"mean": float(errors.mean()), "under_5": float((errors < 0.05).mean()), "under_10": float((errors < 0.10).mean())}
+    return {
+        "mean": float(errors.mean()),
+        "under_5": float((errors < 0.05).mean()),
+        "under_10": float((errors < 0.10).mean()),
+    }
 
 
 def share_within(errors: Float[np.ndarray, "n"], most: float) -> float:

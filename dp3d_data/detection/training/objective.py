@@ -1,4 +1,5 @@
-"""One step's losses: proposals and boxes from detectron2; mask and embedding from crops, or from jittered true boxes."""
+"""One step's losses: proposals and boxes from detectron2; mask and embedding from crops, or from jittered true
+boxes."""
 
 from __future__ import annotations
 
@@ -78,7 +79,10 @@ def step_losses(
     features = {name: level.float() for name, level in features.items()}
     if with_boxes:
         truth = batch.by_image(batch.boxes), batch.by_image(batch.classes)
-        losses |= {name: config.box_weight * value for name, value in network.detection_losses(images, features, *truth).items()}
+        losses |= {
+            name: config.box_weight * value
+            for name, value in network.detection_losses(images, features, *truth).items()
+        }
     if batch.crops is not None:
         return losses
     seen = jittered(batch.boxes, images.shape[-1], rng)
@@ -88,8 +92,9 @@ def step_losses(
     losses |= mask_losses(said, masks_in_boxes(batch.masks.float(), seen, said.shape[-1]), None, config)
     inside = _inside(batch.points, seen[batch.owner])
     drawn = batch.owner[inside], batch.vertices[inside], batch.points[inside]
-    return losses | embedding_losses(network.roi_heads.embedder, outputs.embedding.float(), seen, batch.classes, drawn, targets, start,
-                                     config, rng)
+    return losses | embedding_losses(
+        network.roi_heads.embedder, outputs.embedding.float(), seen, batch.classes, drawn, targets, start, config, rng
+    )
 
 
 def crop_losses(
@@ -112,7 +117,12 @@ def crop_losses(
 
 
 def mirror_losses(
-    network: Dp3dDenseRCNN, crops: Crops, pixels: Float[Tensor, "points dim"], targets: Targets, start: Start, config: TrainCseConfig
+    network: Dp3dDenseRCNN,
+    crops: Crops,
+    pixels: Float[Tensor, "points dim"],
+    targets: Targets,
+    start: Start,
+    config: TrainCseConfig,
 ) -> Float[Tensor, ""]:
     """The mirror loss over the points of all meshes whose symmetry is known.
 

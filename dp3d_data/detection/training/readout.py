@@ -15,8 +15,8 @@ def placed_keypoints(
 ) -> Float[np.ndarray, "n 2"]:
     """Image position of each wanted vertex: the mean of the mask's pixels, weighted by exp(-(d / NEAR)^2) (ours).
 
-    d is the distance on the surface from the vertex to the one that a pixel is matched to. Weights are relative, so that a
-    vertex that no pixel is matched to stands where the pixels do whose vertices are nearest to it.
+    d is the distance on the surface from the vertex to the one that a pixel is matched to. Weights are relative, so
+    that a vertex that no pixel is matched to stands where the pixels do whose vertices are nearest to it.
 
     Args:
         dense: matched pixels, at least one.

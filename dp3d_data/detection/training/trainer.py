@@ -60,7 +60,8 @@ class Means:
 
 
 def recipe_of(config: TrainCseConfig, kinds: tuple[Kind, ...], ranks: Ranks = ALONE) -> str:
-    """Fingerprint of everything that decides the weights; where it runs does not, but how many processes share a step does."""
+    """Fingerprint of everything that decides the weights; where it runs does not, but how many processes share a step
+    does."""
     decisive = {name: value for name, value in plain(config).items() if name not in MACHINE_SETTINGS}
     if ranks.count > 1:
         decisive["processes"] = ranks.count
@@ -92,7 +93,11 @@ def fresh_state(network: Dp3dDenseRCNN, config: TrainCseConfig) -> TrainingState
     trunk = {id(one) for one in network.backbone.bottom_up.parameters()}
     groups = [
         {
-            "params": [p for p in network.parameters() if p.requires_grad and (id(p) in trunk) == inside and (p.ndim > 1) == matrix],
+            "params": [
+                p
+                for p in network.parameters()
+                if p.requires_grad and (id(p) in trunk) == inside and (p.ndim > 1) == matrix
+            ],
             "weight_decay": config.weight_decay * matrix,
             "share": config.trunk_rate if inside else 1.0,
         }
@@ -119,8 +124,8 @@ def train(
         targets: soft targets of the templates' vertices.
         report: called with step, losses and seconds every 50 steps.
         score: measures of a network on held-out images, every `config.evaluate_every` steps.
-        ranks: this process among those that share each step: every one has a batch of its own, and the gradients are averaged.
-            The first one reports, scores and saves.
+        ranks: this process among those that share each step: every one has a batch of its own, and the gradients are
+            averaged. The first one reports, scores and saves.
 
     Raises:
         RecipeMismatch: `out` holds a run with other settings or another template.
@@ -144,7 +149,11 @@ def train(
             report(state.step, losses, time.perf_counter() - started)
         if state.step % config.save_every == 0 or state.step == config.steps:
             save_state(state, out, recipe)
-        if score is not None and config.evaluate_every and (state.step % config.evaluate_every == 0 or state.step == config.steps):
+        if (
+            score is not None
+            and config.evaluate_every
+            and (state.step % config.evaluate_every == 0 or state.step == config.steps)
+        ):
             log_metrics(out, state.step, score(state.average))
     return state
 
@@ -216,7 +225,9 @@ def load_state(state: TrainingState, out: Path, recipe: str) -> None:
         content = read_torch(path, "state of a training", expected="what dp3d-data train-cse saves", hint=hint)
         require_keys(content, STATE_KINDS, "state of a training", path, CheckpointError)
         if content["recipe"] != recipe:
-            raise RecipeMismatch("this folder holds another training", got=content["recipe"], expected=recipe, path=path)
+            raise RecipeMismatch(
+                "this folder holds another training", got=content["recipe"], expected=recipe, path=path
+            )
         state.network.load_state_dict(content["network"])
         state.average.load_state_dict(content["average"])
         state.optimiser.load_state_dict(content["optimiser"])
@@ -231,5 +242,9 @@ def log_metrics(out: Path, step: int, losses: dict[str, float]) -> None:
 
 def _on(batch: Batch, device: str) -> Batch:
     moved = {name: value.to(device) for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
-    crops = None if batch.crops is None else replace(batch.crops, **{name: value.to(device) for name, value in vars(batch.crops).items()})
+    crops = (
+        None
+        if batch.crops is None
+        else replace(batch.crops, **{name: value.to(device) for name, value in vars(batch.crops).items()})
+    )
     return replace(batch, **moved, crops=crops)

@@ -20,10 +20,11 @@ def transferred(seen: Sequence[tuple[object, TrueObject]]) -> dict[str, float]:
 
 
 def transfer_errors(seen: Sequence[tuple[object, TrueObject]]) -> Float[np.ndarray, "asked"]:
-    """Of every ordered pair of animals, and every keypoint visible in both: how far from its place in the second one it lands.
+    """Of every ordered pair of animals, and every keypoint visible in both: how far from its place in the second one it
+    lands.
 
-    It lands on the pixel of the second one's true mask whose embedding has the direction nearest to that of the pixel at the
-    keypoint of the first one.
+    It lands on the pixel of the second one's true mask whose embedding has the direction nearest to that of the pixel
+    at the keypoint of the first one.
 
     Args:
         seen: each animal's detection at its true box, with its embedding, and its truth with named keypoints.

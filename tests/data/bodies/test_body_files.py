@@ -1,4 +1,5 @@
-"""Body models in files: the published layouts, our own, the commands, and what is said where one is missing or wrong."""
+"""Body models in files: the published layouts, our own, the commands, and what is said where one is missing or
+wrong."""
 
 import pickle
 from dataclasses import replace
@@ -81,7 +82,9 @@ def test_posing_agrees_with_smplfitter(tmp_path):
     np.save(tmp_path / "kid_template.npy", np.zeros_like(model.template))
     case = random_poses(model, 5)
     given = [torch.tensor(case[name], dtype=torch.float32) for name in ("pose", "betas", "translation")]
-    theirs = smplfitter.BodyModel("smpl", "neutral", model_root=str(tmp_path))(given[0].flatten(1), *given[1:])["vertices"]
+    theirs = smplfitter.BodyModel("smpl", "neutral", model_root=str(tmp_path))(given[0].flatten(1), *given[1:])[
+        "vertices"
+    ]
     ours = pose_body(import_body_model(path), *(case[name] for name in ("pose", "betas", "translation")))
     assert (ours - theirs).abs().max() < 2e-5
 
@@ -115,7 +118,11 @@ def big_dog(betas):
     regressor[:, 0] = 1
     table = np.array([[-1, *[0] * 34], range(35)])
     content = {"v_template": rng.normal(size=(points, 3)), "f": np.arange(30).reshape(10, 3), "weights": weights}
-    return content | {"shapedirs": rng.normal(size=(points, 3, betas)), "J_regressor": regressor, "kintree_table": table}
+    return content | {
+        "shapedirs": rng.normal(size=(points, 3, betas)),
+        "J_regressor": regressor,
+        "kintree_table": table,
+    }
 
 
 BARC, BITE, WLDO = "my_smpl_SMBLD_nbj_v3.pkl", "my_smpl_39dogsnorm_newv3_dog.pkl", "my_smpl_00781_4_all.pkl"
@@ -183,8 +190,11 @@ def test_a_damaged_file_of_ours_is_told(tmp_path):
     path = save_body_model(random_model(), tmp_path / "model.npz")
     with np.load(path) as archive:
         arrays = dict(archive)
-    for change, text in (({"dp3d_body": 9}, "another format"), ({"weights": arrays["weights"] * 3}, "do not sum to 1"),
-                         ({"parents": np.array("a")}, "a damaged body model")):
+    for change, text in (
+        ({"dp3d_body": 9}, "another format"),
+        ({"weights": arrays["weights"] * 3}, "do not sum to 1"),
+        ({"parents": np.array("a")}, "a damaged body model"),
+    ):
         np.savez(path, **{**arrays, **change})
         with pytest.raises(InputCorrupt, match=text):
             load_body_model(path)

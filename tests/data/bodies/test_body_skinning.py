@@ -47,7 +47,9 @@ def test_turning_the_root_turns_the_body_about_its_root_joint():
     turn = Rotation.from_rotvec([0.3, -1.1, 0.4])
     turned["pose"][0, 0] = (turn * Rotation.from_rotvec(case["pose"][0, 0])).as_rotvec()
     root = model.joint_regressor[0] @ (model.template + model.shape_basis @ case["betas"][0])
-    before, after = (pose_body(model, **poses, dtype=DOUBLE)[0].numpy() - case["translation"][0] - root for poses in (case, turned))
+    before, after = (
+        pose_body(model, **poses, dtype=DOUBLE)[0].numpy() - case["translation"][0] - root for poses in (case, turned)
+    )
     np.testing.assert_allclose(after, turn.apply(before), atol=1e-12)
 
 
@@ -58,7 +60,9 @@ def test_a_batch_is_its_poses_and_missing_betas_are_zero():
     full = {**case, "betas": np.pad(case["betas"], ((0, 0), (0, 2)))}
     whole = pose_body(model, **case, dtype=DOUBLE)
     tensors = body_tensors(model, dtype=DOUBLE)
-    single = torch.cat([pose_body(tensors, **{name: value[i : i + 1] for name, value in full.items()}) for i in range(5)])
+    single = torch.cat(
+        [pose_body(tensors, **{name: value[i : i + 1] for name, value in full.items()}) for i in range(5)]
+    )
     torch.testing.assert_close(whole, single, atol=1e-12, rtol=0)
 
 

@@ -34,7 +34,9 @@ def test_the_dogs_skeleton_is_complete():
     assert skeleton.num_joints == 59 and skeleton.num_hinges == 77
     assert (skeleton.weights > 0).sum(axis=1).max() <= 6
     assert np.allclose(np.linalg.norm(skeleton.hinge_axis, axis=1), 1, atol=1e-5)
-    assert (skeleton.hinge_range[:, 0] < 0).all() and (skeleton.hinge_range[:, 1] > 0).all(), "rest lies within the limits"
+    assert (skeleton.hinge_range[:, 0] < 0).all() and (skeleton.hinge_range[:, 1] > 0).all(), (
+        "rest lies within the limits"
+    )
 
 
 def test_every_built_in_template_has_a_licence_and_is_small():
@@ -90,7 +92,9 @@ def test_the_dogs_joints_turn_as_in_the_simulator(tmp_path):
         if not name.startswith("ear_"):
             state.qpos[model.joint(name).qposadr[0]] = angle
     mujoco.mj_kinematics(model, state)
-    frames = joint_frames(skeleton, hinges_to_rotations(skeleton, angles[None]), np.ones((1, skeleton.num_joints, 3)))[0]
+    frames = joint_frames(skeleton, hinges_to_rotations(skeleton, angles[None]), np.ones((1, skeleton.num_joints, 3)))[
+        0
+    ]
     for joint, name in enumerate(skeleton.names):
         if not name.startswith("ear_"):
             assert np.allclose(frames[joint, :3, :3], state.xmat[model.body(name).id].reshape(3, 3), atol=1e-4), name

@@ -61,7 +61,10 @@ def test_shortest_paths_agree_with_the_slow_twin():
 def test_separate_parts_are_infinitely_far():
     vertices, faces = sphere(0)
     both = surface_distances(np.concatenate([vertices, vertices + 5]), np.concatenate([faces, faces + len(vertices)]))
-    assert np.isinf(both[: len(vertices), len(vertices) :]).all() and np.isfinite(both[: len(vertices), : len(vertices)]).all()
+    assert (
+        np.isinf(both[: len(vertices), len(vertices) :]).all()
+        and np.isfinite(both[: len(vertices), : len(vertices)]).all()
+    )
 
 
 def test_a_second_call_reads_the_cache(tmp_path, monkeypatch):

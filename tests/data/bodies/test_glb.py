@@ -1,4 +1,5 @@
-"""GLB files as strangers write them: strides, compression, other files, deep and endless scenes; each read or refused at once."""
+"""GLB files as strangers write them: strides, compression, other files, deep and endless scenes; each read or refused
+at once."""
 
 import json
 import struct
@@ -38,15 +39,25 @@ def written(folder, content):
 
 
 def test_strides_strips_and_mirrors_are_read_as_by_another_reader(tmp_path):
-    nodes = [{"children": [2, 1], "scale": [-2, 1, 1]}, {"mesh": 0}, {"mesh": 0, "matrix": [*np.diag([1.0, 3, 1, 1]).ravel()]}]
-    for change in ({}, {"nodes": nodes}, {"meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "mode": 5}] * 2}]}):
+    nodes = [
+        {"children": [2, 1], "scale": [-2, 1, 1]},
+        {"mesh": 0},
+        {"mesh": 0, "matrix": [*np.diag([1.0, 3, 1, 1]).ravel()]},
+    ]
+    for change in (
+        {},
+        {"nodes": nodes},
+        {"meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "mode": 5}] * 2}]},
+    ):
         path = written(tmp_path, document(**change))
         vertices, faces = read_surface(read_glb(path))
         parts = trimesh.load_scene(path, process=False).dump()
         theirs = np.concatenate([part.triangles for part in parts])
         assert np.allclose(vertices, np.concatenate([part.vertices for part in parts]))
         assert len(faces) == len(theirs)
-        ours, theirs = (np.sort(np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]), axis=0) for t in (vertices[faces], theirs))
+        ours, theirs = (
+            np.sort(np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]), axis=0) for t in (vertices[faces], theirs)
+        )
         assert np.allclose(ours, theirs), "the same triangles, facing the same way"
 
 
@@ -62,7 +73,9 @@ BAD = {
     "length beyond": {"accessors": [{"bufferView": 0, "componentType": 5126, "count": 6, "type": "VEC3"}]},
     "count endless": {"accessors": [{"bufferView": 0, "componentType": 5126, "count": 10**13, "type": "VEC3"}]},
     "count without data": {"accessors": [{"componentType": 5126, "count": 10**13, "type": "VEC3"}]},
-    "sparse": {"accessors": [{"bufferView": 0, "componentType": 5126, "count": 5, "type": "VEC3", "sparse": {"count": 1}}]},
+    "sparse": {
+        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 5, "type": "VEC3", "sparse": {"count": 1}}]
+    },
     "no such vertex": {"meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 0}]}]},
     "nodes that are numbers": {"nodes": [1, 2]},
     "nodes that are none": {"nodes": None},
@@ -73,7 +86,10 @@ BAD = {
     "many": {"nodes": [{"mesh": 0}] * 200_000},
     "no scene": {"scene": 4},
     "extensions of a kind": {"extensionsRequired": 5},
-    "an extension nobody knows": {"extensionsUsed": ["EXT_mesh_gpu_instancing"], "extensionsRequired": ["EXT_mesh_gpu_instancing"]},
+    "an extension nobody knows": {
+        "extensionsUsed": ["EXT_mesh_gpu_instancing"],
+        "extensionsRequired": ["EXT_mesh_gpu_instancing"],
+    },
     "corners that are fractions": {
         "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
         "accessors": [ACCESSOR, {"bufferView": 0, "componentType": 5126, "count": 3, "type": "SCALAR"}],
@@ -110,11 +126,17 @@ def test_nodes_as_deep_as_a_body_has_are_read(tmp_path):
     assert read_mesh(written(tmp_path, document(nodes=nodes))).vertices[:, 0].min() == DEEPEST / 2
 
 
-@pytest.mark.parametrize(("name", "word"), [("KHR_draco_mesh_compression", "Draco"), ("EXT_meshopt_compression", "meshopt")])
+@pytest.mark.parametrize(
+    ("name", "word"), [("KHR_draco_mesh_compression", "Draco"), ("EXT_meshopt_compression", "meshopt")]
+)
 def test_compression_is_named_with_what_to_do(tmp_path, name, word):
     lacking = [{"componentType": 5126, "count": 5, "type": "VEC3"}]
     other = {"bufferViews": [VIEW | {"buffer": 1}], "buffers": [{"byteLength": 80}, {"byteLength": 80}]}
-    for change in ({"extensionsRequired": [name]}, {"extensionsUsed": [name], "accessors": lacking}, {"extensionsUsed": [name]} | other):
+    for change in (
+        {"extensionsRequired": [name]},
+        {"extensionsUsed": [name], "accessors": lacking},
+        {"extensionsUsed": [name]} | other,
+    ):
         with pytest.raises(InputCorrupt, match=f"(?s)compressed by {word}.*mend: .*without compression"):
             import_mesh(written(tmp_path, document(**change)))
 

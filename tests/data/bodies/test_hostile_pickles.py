@@ -20,7 +20,9 @@ from tests.data.bodies.body_pickles import OldPickler, old_pickle, published
 
 MODEL = published(random_model(joints=3, betas=1, divisions=0))
 PICKLES = [old_pickle(MODEL, protocol) for protocol in (0, 1, 2)]
-PICKLES.append(pickle.dumps({"a": np.arange(6.0).reshape(2, 3), "b": [1, {"c": (2.5, "d", {3})}], "e": np.float32(2)}, protocol=5))
+PICKLES.append(
+    pickle.dumps({"a": np.arange(6.0).reshape(2, 3), "b": [1, {"c": (2.5, "d", {3})}], "e": np.float32(2)}, protocol=5)
+)
 
 
 class Call:
@@ -221,7 +223,12 @@ def test_one_text_encoded_many_times_is_refused(tmp_path):
 
 def sparse_matrix(kind="csc_matrix", **state):
     """The pickle of a sparse matrix of 2 x 3 in which something else is said."""
-    state = {"_shape": (2, 3), "data": np.ones(2), "indices": np.array([0, 1]), "indptr": np.array([0, 1, 1, 2])} | state
+    state = {
+        "_shape": (2, 3),
+        "data": np.ones(2),
+        "indices": np.array([0, 1]),
+        "indptr": np.array([0, 1, 1, 2]),
+    } | state
     begin = f"\x80\x02cscipy.sparse\n{kind}\n)\x81".encode("latin1")
     return begin + pickle.dumps(state, protocol=2)[2:-1] + b"b."
 
@@ -229,16 +236,29 @@ def sparse_matrix(kind="csc_matrix", **state):
 @pytest.mark.parametrize(
     "state",
     [
-        {"_shape": (2, -3)}, {"_shape": (2,)}, {"_shape": None}, {"_shape": (1, 3)}, {"_shape": (2, 1 << 40)}, {"_shape": (1 << 40, 3)},
-        {"data": np.ones(3)}, {"data": np.ones((2, 1))}, {"data": np.array(["a", "b"])}, {"data": None}, {"indices": np.array([0, 2])},
-        {"indices": np.array([-1, 1])}, {"indptr": np.array([0, 1 << 40, 1, 2])}, {"indptr": np.array([0, 2, 1, 2])},
-        {"indptr": np.array([0, 1, 1, 3])}, {"indptr": np.array([1, 1, 1, 2])}, {"indptr": np.array([-1, 1, 1, 2])},
+        {"_shape": (2, -3)},
+        {"_shape": (2,)},
+        {"_shape": None},
+        {"_shape": (1, 3)},
+        {"_shape": (2, 1 << 40)},
+        {"_shape": (1 << 40, 3)},
+        {"data": np.ones(3)},
+        {"data": np.ones((2, 1))},
+        {"data": np.array(["a", "b"])},
+        {"data": None},
+        {"indices": np.array([0, 2])},
+        {"indices": np.array([-1, 1])},
+        {"indptr": np.array([0, 1 << 40, 1, 2])},
+        {"indptr": np.array([0, 2, 1, 2])},
+        {"indptr": np.array([0, 1, 1, 3])},
+        {"indptr": np.array([1, 1, 1, 2])},
+        {"indptr": np.array([-1, 1, 1, 2])},
         {"kind": "coo_matrix", "row": np.array([0, 5]), "col": np.array([0, 1])},
         {"kind": "coo_matrix", "row": np.array([0, -1]), "col": np.array([0, 1])},
         {"kind": "coo_matrix", "row": np.array([0]), "col": np.array([0, 1])},
         {"kind": "coo_matrix", "coords": (np.array([0, 1]),)},
     ],
-)  # fmt: skip
+)
 def test_sparse_matrices_that_lie_are_refused(tmp_path, state):
     assert read(sparse_matrix(), tmp_path).tolist() == [[1, 0, 0], [0, 0, 1]]
     with pytest.raises(CheckpointError, match="model.pkl: (not a whole pickle file|this pickle asks for more)"):
@@ -249,11 +269,19 @@ def test_nothing_of_a_pickle_lasts(tmp_path):
     """What one pickle calls its objects and gives them is not seen by the next."""
     one = b"\x80\x02cchumpy.ch\nJ\n)\x81}U\x01aK\1sb."
     first, second = read(one, tmp_path), read(one.replace(b"}U\x01aK\1sb", b""), tmp_path)
-    assert (first.kind, first.state) == ("chumpy.ch.J", {"a": 1}) and (second.kind, second.state) == ("chumpy.ch.J", None)
+    assert (first.kind, first.state) == ("chumpy.ch.J", {"a": 1}) and (second.kind, second.state) == (
+        "chumpy.ch.J",
+        None,
+    )
 
 
 def test_plain_things_come_back_as_they_are(tmp_path):
-    content = {"a": [1, 2.5, None, True, b"raw", {3, 4}, ("x", ["y"])], (1, "k"): frozenset({5}), 7: np.arange(4)[::-1], "l": []}
+    content = {
+        "a": [1, 2.5, None, True, b"raw", {3, 4}, ("x", ["y"])],
+        (1, "k"): frozenset({5}),
+        7: np.arange(4)[::-1],
+        "l": [],
+    }
     content["same"] = content["a"]
     for protocol in range(6):
         found = read(pickle.dumps(content, protocol=protocol), tmp_path)
@@ -262,7 +290,9 @@ def test_plain_things_come_back_as_they_are(tmp_path):
         assert found[7].flags.writeable and type(found[7]) is np.ndarray
 
 
-CHANGES = st.tuples(st.integers(0, 2**16), st.sampled_from(["set", "cut", "insert", "copy"]), st.binary(min_size=1, max_size=8))
+CHANGES = st.tuples(
+    st.integers(0, 2**16), st.sampled_from(["set", "cut", "insert", "copy"]), st.binary(min_size=1, max_size=8)
+)
 
 
 @settings(max_examples=400)
@@ -289,7 +319,16 @@ def test_mutated_pickles_neither_run_nor_hang(tmp_path_factory, raw, changes):
 
 
 OPCODES = [getattr(pickle, name) for name in dir(pickle) if name.isupper() and isinstance(getattr(pickle, name), bytes)]
-PIECES = [*OPCODES, b"cos\nsystem\n", b"cnumpy\ndtype\n", b"cchumpy.ch\nCh\n", b"c__builtin__\nset\n", b"U\x04true", b"K\1", b"N"]
+PIECES = [
+    *OPCODES,
+    b"cos\nsystem\n",
+    b"cnumpy\ndtype\n",
+    b"cchumpy.ch\nCh\n",
+    b"c__builtin__\nset\n",
+    b"U\x04true",
+    b"K\1",
+    b"N",
+]
 
 
 @settings(max_examples=400)

@@ -59,7 +59,9 @@ def test_a_glb_is_joined_placed_and_welded(tmp_path):
     for number, part in enumerate((box.faces[:24], box.faces[24:])):
         half = trimesh.Trimesh(box.vertices, part, process=False)
         half.remove_unreferenced_vertices()
-        scene.add_geometry(half, geom_name=f"half{number}", transform=trimesh.transformations.translation_matrix([0, 5, 0]))
+        scene.add_geometry(
+            half, geom_name=f"half{number}", transform=trimesh.transformations.translation_matrix([0, 5, 0])
+        )
     scene.export(tmp_path / "halves.glb")
     reading = import_mesh(tmp_path / "halves.glb")
     assert reading.template.num_vertices == len(box.vertices) and reading.warnings == ()
@@ -202,7 +204,10 @@ def test_flipping_turns_the_surface_outwards(tmp_path):
 
 def test_obj_comments_and_continued_lines_are_read(tmp_path):
     path = tmp_path / "a.obj"
-    path.write_text("# a \\\nv 0 0 0 # origin\nv 1 \\\n  0 0\nv 0 1 0#up\nv 0 0 1\nf 1 3 \\  \n 2 # one\nf 1//1 2 4\nf 2 3 4\nf 1 4 3 \\\n")
+    path.write_text(
+        "# a \\\nv 0 0 0 # origin\nv 1 \\\n  0 0\nv 0 1 0#up\nv 0 0 1\nf 1 3 \\  \n 2 # one\nf 1//1 2 4\nf 2 3 4\nf 1 4"
+        " 3 \\\n"
+    )
     mesh = read_mesh(path)
     assert mesh.vertices.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]] and len(mesh.faces) == 4
     assert read_mesh(shared("cases/mesh/trailcomment.obj")).vertices.shape == (2930, 3)
@@ -217,17 +222,31 @@ def test_a_pointer_in_the_place_of_a_mesh_is_named(tmp_path, suffix):
 
 def ply(vertices, faces, lines, comment=""):
     """A .ply as text: what its header says, and its lines."""
-    head = f"ply\nformat ascii 1.0\n{comment}element vertex {vertices}\nproperty float x\nproperty float y\nproperty float z\n"
-    return head + f"element face {faces}\nproperty list uchar int vertex_indices\nend_header\n" + "".join(f"{line}\n" for line in lines)
+    head = (
+        f"ply\nformat ascii 1.0\n{comment}element vertex {vertices}\nproperty float x\nproperty float y\nproperty"
+        " float z\n"
+    )
+    return (
+        head
+        + f"element face {faces}\nproperty list uchar int vertex_indices\nend_header\n"
+        + "".join(f"{line}\n" for line in lines)
+    )
 
 
 CORNERS = ["0 0 0", "1 0 0", "0 1 0", "0 0 1"]
 TRIANGLES = ["3 0 2 1", "3 0 1 3", "3 0 3 2", "3 1 2 3"]
 
 
-@pytest.mark.parametrize(("vertices", "faces", "lines"), [
-    (4, 4, CORNERS + TRIANGLES[:3]), (4, 4, CORNERS[:3]), (4, 4, CORNERS), (99_999_999_999, 4, CORNERS + TRIANGLES), (4, 4, []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("vertices", "faces", "lines"),
+    [
+        (4, 4, CORNERS + TRIANGLES[:3]),
+        (4, 4, CORNERS[:3]),
+        (4, 4, CORNERS),
+        (99_999_999_999, 4, CORNERS + TRIANGLES),
+        (4, 4, []),
+    ],
+)
 def test_a_ply_that_was_cut_is_no_mesh(tmp_path, vertices, faces, lines):
     (tmp_path / "a.ply").write_text(ply(vertices, faces, lines))
     with pytest.raises(InputCorrupt, match="not a mesh"):

@@ -11,7 +11,8 @@ from tests.references.world import first_hit_slow
 
 
 def test_each_pixel_shows_the_nearest_triangle():
-    """Against every triangle in turn; a pixel on an edge may show either side of it. The picture's border cuts the mesh."""
+    """Against every triangle in turn; a pixel on an edge may show either side of it. The picture's border cuts the
+    mesh."""
     vertices, faces = blob(1)
     points = vertices * 30.0 + [10.0, 8.0, 3.0]
     hits = cast_pixels(RayScene(points, faces), points, (18, 17))

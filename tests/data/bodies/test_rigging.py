@@ -62,7 +62,10 @@ def test_a_dog_has_the_limbs_of_a_dog(dog):
     assert {f"leg_{row}_{side}_1" for row in ("front", "hind") for side in "LR"} <= names
     assert {"trunk", "head", "muzzle", "ear_L", "ear_R", "tail_1"} <= names
     place = {name: dog.skeleton.rest[joint, :3, 3] for joint, name in enumerate(dog.skeleton.names)}
-    assert place["leg_front_L_1"][0] > place["leg_hind_L_1"][0] and place["leg_front_L_1"][1] > 0 > place["leg_front_R_1"][1]
+    assert (
+        place["leg_front_L_1"][0] > place["leg_hind_L_1"][0]
+        and place["leg_front_L_1"][1] > 0 > place["leg_front_R_1"][1]
+    )
     assert place["head"][0] > place["trunk"][0] > place["tail_1"][0]
 
 

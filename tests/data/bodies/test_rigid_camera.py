@@ -43,7 +43,9 @@ def test_a_rigid_template_leaves_nothing_and_the_residual_is_a_length():
     rotation = rotations(6, 1)
     flat = 120.0 * torch.einsum("nca,ka->nkc", rotation[:, :2], template) + 60.0
     assert float(fit_residual(fit_camera(template, flat, visible), template, flat, visible).max()) < 1e-6
-    camera = Camera(rotation, torch.full((6,), 120.0, dtype=torch.float64), torch.full((6, 2), 60.0, dtype=torch.float64))
+    camera = Camera(
+        rotation, torch.full((6,), 120.0, dtype=torch.float64), torch.full((6, 2), 60.0, dtype=torch.float64)
+    )
     pushed = fit_residual(camera, template, flat + torch.tensor([3.6, 4.8]), visible)
     assert torch.allclose(pushed, torch.full((6,), 0.05, dtype=torch.float64)), "6 pixels at 120 pixels a unit"
 
@@ -56,4 +58,7 @@ def test_the_fit_is_the_least_squares_one():
     camera = fit_camera(template, keypoints, visible)
     for i in range(3):
         rotation, scale = camera_by_least_squares(template.numpy(), keypoints[i].numpy(), visible[i].numpy())
-        assert np.abs(camera.rotation[i].numpy() - rotation).max() < 1e-4 and abs(float(camera.scale[i]) / scale - 1) < 1e-4
+        assert (
+            np.abs(camera.rotation[i].numpy() - rotation).max() < 1e-4
+            and abs(float(camera.scale[i]) / scale - 1) < 1e-4
+        )

@@ -50,7 +50,9 @@ def test_the_way_back_is_topology_alone():
     edges = np.random.default_rng(4).permutation(mesh_edges(template.faces))
     fine = subdivide(template, edges, "fine")
     ends = parents(fine.faces, template.num_vertices)
-    assert np.array_equal(ends[: template.num_vertices], np.repeat(np.arange(template.num_vertices)[:, None], 2, axis=1))
+    assert np.array_equal(
+        ends[: template.num_vertices], np.repeat(np.arange(template.num_vertices)[:, None], 2, axis=1)
+    )
     assert np.array_equal(ends[template.num_vertices :], edges)
     with pytest.raises(TemplateError, match="edges were split"):
         parents(template.faces, template.num_vertices - 7)

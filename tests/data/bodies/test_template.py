@@ -14,7 +14,12 @@ from tests.references.bodies import vertex_areas_slow
 
 
 def same(one: Template, other: Template) -> None:
-    assert (one.name, one.unit, one.factor, one.content_hash) == (other.name, other.unit, other.factor, other.content_hash)
+    assert (one.name, one.unit, one.factor, one.content_hash) == (
+        other.name,
+        other.unit,
+        other.factor,
+        other.content_hash,
+    )
     assert np.array_equal(one.center, other.center)
     assert (one.symmetry is None) == (other.symmetry is None)
     for name in ("parents", "rest", "weights", "hinge_joint", "hinge_axis", "hinge_range"):
@@ -53,7 +58,10 @@ def test_the_hash_sees_every_vertex_and_face():
     moved, swapped = template.vertices.copy(), template.faces[::-1].copy()
     moved[17, 1] = np.nextafter(moved[17, 1], 1)
     hashes = {template.content_hash}
-    hashes |= {Template("dog", moved, template.faces).content_hash, Template("dog", template.vertices, swapped).content_hash}
+    hashes |= {
+        Template("dog", moved, template.faces).content_hash,
+        Template("dog", template.vertices, swapped).content_hash,
+    }
     assert len(hashes) == 3 and all(len(text) == 16 for text in hashes)
 
 

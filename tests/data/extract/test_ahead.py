@@ -52,7 +52,9 @@ def test_groups_have_one_key_keep_the_order_and_lose_nothing(items, size):
     groups = list(gathered(items, lambda item: item[0], size))
     assert all(0 < len(group) <= size and len({key for key, _ in group}) == 1 for group in groups)
     for key in "ab":
-        assert [item for group in groups for item in group if item[0] == key] == [item for item in items if item[0] == key]
+        assert [item for group in groups for item in group if item[0] == key] == [
+            item for item in items if item[0] == key
+        ]
     whole = [len(group) for group in groups if len(group) < size]
     assert len(whole) <= 2
 
@@ -64,7 +66,12 @@ class Together:
 
     def __init__(self, known):
         inner = predictor_of(known)()
-        self.predict, self.class_of, self.vertex_embeddings, self.passes = inner.predict, inner.class_of, inner.vertex_embeddings, []
+        self.predict, self.class_of, self.vertex_embeddings, self.passes = (
+            inner.predict,
+            inner.class_of,
+            inner.vertex_embeddings,
+            [],
+        )
 
     def prepare(self, image):
         return image
@@ -73,7 +80,10 @@ class Together:
         self.passes.append([image.shape for image in images])
         if any(image.max() == 0 for image in images):
             raise RuntimeError("out of memory")
-        return [self.predict(image, boxes=own, score=score, classes=classes) for image, own in zip(images, boxes, strict=True)]
+        return [
+            self.predict(image, boxes=own, score=score, classes=classes)
+            for image, own in zip(images, boxes, strict=True)
+        ]
 
 
 def test_a_pass_that_fails_is_tried_image_by_image(tmp_path):

@@ -1,6 +1,5 @@
 """Whole runs on annotations that are almost right: each is kept, rejected or failed, and costs the others nothing."""
 
-
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -29,7 +28,9 @@ def run(folder, images, **more):
     for path in images.rglob("*.[jp][pn]g"):
         photograph = read_image(path)
         size = photograph.width, photograph.height
-        known[image_key(photograph.pixels[:, :, ::-1])] = [known_object(*size, (0, 0, *size), block=2 + max(size) // 60)]
+        known[image_key(photograph.pixels[:, :, ::-1])] = [
+            known_object(*size, (0, 0, *size), block=2 + max(size) // 60)
+        ]
     values = {"images": (str(images),), "out": str(folder / "run"), "template": str(folder / "ball.npz")}
     config = ExtractConfig(**(values | {"workers": 1, "min_vertices": 5, "overlays": 0} | more))
     return extract(make_plan(config, lambda: SyntheticPredictor(known, 162, CLASSES)))
@@ -100,7 +101,9 @@ def test_files_of_another_kind_end_with_one_error(name):
 )
 def test_the_shared_cases_of_keypoints(name, kept, message, tmp_path):
     path = shared(f"cases/keypoints/{name}.npz")
-    config = ExtractConfig(source="keypoints", path=str(path), template="dog", out=str(tmp_path / "run"), overlays=0, workers=1)
+    config = ExtractConfig(
+        source="keypoints", path=str(path), template="dog", out=str(tmp_path / "run"), overlays=0, workers=1
+    )
     outcome = extract(make_plan(config))
     assert (outcome.instances, outcome.failures, sum(outcome.rejects.values())) == (kept, 4 - kept, 0)
     assert all(message in row["message"] for row in outcome.run.failures().to_pylist())
@@ -119,7 +122,9 @@ def stored(path, orientation, size=(60, 40)):
 def noted(path, size, bbox, **more):
     """A file of one dog, in COCO's form."""
     images = [{"id": 1, "file_name": "a.jpg", "width": size[0], "height": size[1]}]
-    return write_json(path, {"images": images, "annotations": [note(5, 1, 18, bbox, **more)], "categories": COCO_CATEGORIES})
+    return write_json(
+        path, {"images": images, "annotations": [note(5, 1, 18, bbox, **more)], "categories": COCO_CATEGORIES}
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -159,7 +164,9 @@ def test_a_run_notes_what_it_turned(tmp_path):
     assert tables(again)[0] == {"a.jpg#5": (20, 4, 32, 36)} and again.turned == 0
 
 
-@pytest.mark.parametrize(("orientation", "size"), [(1, (40, 60)), (3, (40, 60)), (6, (60, 41)), (6, (120, 80)), (1, (30, 20))])
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(1, (40, 60)), (3, (40, 60)), (6, (60, 41)), (6, (120, 80)), (1, (30, 20))]
+)
 def test_annotations_of_an_image_of_another_size_fail(orientation, size, tmp_path):
     stored(tmp_path / "img" / "a.jpg", orientation)
     path = noted(tmp_path / "a.json", size, [4, 8, 12, 12])
@@ -167,18 +174,32 @@ def test_annotations_of_an_image_of_another_size_fail(orientation, size, tmp_pat
         outcome = run(tmp_path, tmp_path / "img", out=str(tmp_path / next(iter(more))), **more)
         boxes, (message,), rejects = tables(outcome)
         assert message == "the annotations are of an image of another size" and not boxes and not rejects
-    assert run(tmp_path, tmp_path / "img", source="coco", path=str(path), given_boxes=False, out=str(tmp_path / "free")).instances == 1
+    assert (
+        run(
+            tmp_path, tmp_path / "img", source="coco", path=str(path), given_boxes=False, out=str(tmp_path / "free")
+        ).instances
+        == 1
+    )
 
 
 def test_every_source_of_boxes_compares_the_size(tmp_path):
     """StanfordExtra and the XML of Stanford Dogs, one photograph of another size in each."""
     name = "n02099601-golden/n02099601_3.jpg"
     photo(tmp_path / "Images" / name, size=(80, 60))
-    xml = "<annotation><size><width>40</width><height>30</height></size><object><bndbox>{}</bndbox></object></annotation>"
+    xml = (
+        "<annotation><size><width>40</width><height>30</height></size><object><bndbox>{}</bndbox></object></annotation>"
+    )
     corners = "<xmin>4</xmin><ymin>5</ymin><xmax>24</xmax><ymax>15</ymax>"
     (tmp_path / "Annotation" / "n02099601-golden").mkdir(parents=True)
     (tmp_path / "Annotation" / name.removesuffix(".jpg")).write_text(xml.format(corners))
-    entry = {"img_path": name, "img_width": 40, "img_height": 30, "img_bbox": [4, 5, 20, 10], "seg": "", "joints": [[0, 0, 0]]}
+    entry = {
+        "img_path": name,
+        "img_width": 40,
+        "img_height": 30,
+        "img_bbox": [4, 5, 20, 10],
+        "seg": "",
+        "joints": [[0, 0, 0]],
+    }
     extra = write_json(tmp_path / "extra.json", [entry])
     for source, path in (("stanford-dogs", tmp_path), ("stanford-extra", extra)):
         outcome = run(tmp_path, tmp_path / "Images", source=source, path=str(path), out=str(tmp_path / source))
@@ -190,7 +211,9 @@ def test_boxes_far_outside_fail_and_those_just_outside_are_rejected(tmp_path):
     boxes = [[5, 5, 30, 30], [61, 0, 70, 30], [5, 5, 2**40, 30], [-500, 5, 30, 30], [50, 30, 90, 60]]
     path = write_json(tmp_path / "boxes.json", {"a.jpg": boxes})
     found, failures, rejects = tables(run(tmp_path, tmp_path / "img", boxes=str(path)))
-    assert found == {"a.jpg#0": (5, 5, 30, 30), "a.jpg#4": (50, 30, 60, 40)} and rejects == [("a.jpg#1", "box outside the image")]
+    assert found == {"a.jpg#0": (5, 5, 30, 30), "a.jpg#4": (50, 30, 60, 40)} and rejects == [
+        ("a.jpg#1", "box outside the image")
+    ]
     assert failures == [f"a.jpg#{number}: a box far outside its image" for number in (2, 3)]
 
 
@@ -215,7 +238,12 @@ def arrays(path, **more):
     """Keypoints of every vertex of the ball in a box of 4, 8 to 36, 20."""
     spread = np.random.default_rng(0).uniform((4, 8), (36, 20), (1, 162, 2))
     spread[0, :2] = (4, 8), (36, 20)
-    fields = {"keypoints": spread, "visible": np.ones((1, 162), bool), "image": np.array(["a.jpg"]), "size": np.array([[60, 40]])}
+    fields = {
+        "keypoints": spread,
+        "visible": np.ones((1, 162), bool),
+        "image": np.array(["a.jpg"]),
+        "size": np.array([[60, 40]]),
+    }
     np.savez(path, **(fields | more))
     return spread[0]
 
@@ -232,7 +260,12 @@ def test_keypoint_arrays_turn_with_their_photograph(tmp_path):
     found = np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1)
     expected = np.stack([keypoints[:, 1], 60 - keypoints[:, 0]], axis=1)
     np.testing.assert_allclose(found, expected, atol=0.02)
-    assert (row["image_width"], row["image_height"], row["box_x0"], row["box_y1"]) == (40, 60, 8, 56) and outcome.turned == 1
+    assert (row["image_width"], row["image_height"], row["box_x0"], row["box_y1"]) == (
+        40,
+        60,
+        8,
+        56,
+    ) and outcome.turned == 1
     truth = np.reshape(row["true_vertices"], (-1, 3))[:, :2] * row["true_scale"]
     np.testing.assert_allclose(truth - truth.mean(0), found - found.mean(0), atol=0.05)
 
@@ -257,9 +290,14 @@ def test_one_bad_row_of_an_image_costs_the_others_nothing(tmp_path):
     arrays(tmp_path / "k.npz", size=np.array([[60, 40]] * 5 + [[30, 20]]), **more)
     outcome = run(tmp_path, tmp_path / "img", source="keypoints", path=str(tmp_path / "k.npz"))
     boxes, failures, _ = tables(outcome)
-    assert list(boxes) == ["a.jpg#0"] and [text[:9] for text in failures] == [f"a.jpg#{number}: " for number in (1, 2, 3, 4, 5)]
+    assert list(boxes) == ["a.jpg#0"] and [text[:9] for text in failures] == [
+        f"a.jpg#{number}: " for number in (1, 2, 3, 4, 5)
+    ]
     assert [text[9:] for text in failures][::2] == [
-        "the keypoints lie outside their image", "a box without an area", "row 5: another size than its image"]  # fmt: skip
+        "the keypoints lie outside their image",
+        "a box without an area",
+        "row 5: another size than its image",
+    ]
 
 
 def test_turning_is_that_of_pillow():
@@ -282,9 +320,20 @@ def test_the_command_tells_rows_and_images(tmp_path):
     photo(tmp_path / "a.jpg", size=(60, 40))
     arrays(tmp_path / "k.npz", size=np.array([[70, 40]]))
     ball().save(tmp_path / "ball.npz")
-    words = ["extract", "--source", "keypoints", "--path", str(tmp_path / "k.npz"), "--template", str(tmp_path / "ball.npz")]
+    words = [
+        "extract",
+        "--source",
+        "keypoints",
+        "--path",
+        str(tmp_path / "k.npz"),
+        "--template",
+        str(tmp_path / "ball.npz"),
+    ]
     result = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out"), "--set", "overlays=0"])
-    assert "failed 1 (dp3d-data failures)" in result.output and "1 images = 0 with instances + 0 without + 1 failed" in result.output
+    assert (
+        "failed 1 (dp3d-data failures)" in result.output
+        and "1 images = 0 with instances + 0 without + 1 failed" in result.output
+    )
     shown = CliRunner().invoke(main, ["failures", str(tmp_path / "out")])
     assert "got: 70 x 40" in shown.output and "1 failed of 1 images" in shown.output
 
@@ -301,5 +350,3 @@ def test_a_category_given_twice_is_refused():
     for words in (["--category", "cat", "--category", "dog"], ["--score", "0.1", "--score", "0.1"]):
         result = CliRunner().invoke(main, ["extract", *words, "--dry-run"])
         assert result.exit_code == 2 and f"{words[0]} is given 2 times" in result.stderr
-
-

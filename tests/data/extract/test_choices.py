@@ -21,7 +21,13 @@ def photos(tmp_path):
 
 def plan_of(photos, out, **settings):
     folder, known = photos
-    values = {"images": (str(folder),), "template": str(folder.parent / "ball.npz"), "part": 4, "min_vertices": 5, "workers": 1}
+    values = {
+        "images": (str(folder),),
+        "template": str(folder.parent / "ball.npz"),
+        "part": 4,
+        "min_vertices": 5,
+        "workers": 1,
+    }
     return make_plan(ExtractConfig(**values, out=str(out), **settings), predictor_of(known))
 
 
@@ -33,7 +39,11 @@ def test_a_dry_run_writes_nothing_and_counts(photos, tmp_path):
     extract(plan_of(photos, out))
     before = content(out)
     assert estimate(plan_of(photos, out)).todo == 0
-    assert estimate(plan_of(photos, out, score=0.85)).state == estimate(plan_of(photos, out, side=96)).state == "another recipe"
+    assert (
+        estimate(plan_of(photos, out, score=0.85)).state
+        == estimate(plan_of(photos, out, side=96)).state
+        == "another recipe"
+    )
     assert estimate(plan_of(photos, out, overwrite=True)).state == "new"
     assert content(out) == before
 

@@ -1,4 +1,5 @@
-"""Worker processes: a lost one ends the run with a clear error, the choice of their number, and clusters by address or recipe."""
+"""Worker processes: a lost one ends the run with a clear error, the choice of their number, and clusters by address or
+recipe."""
 
 import os
 import subprocess
@@ -37,7 +38,9 @@ class FatalJob:
 @dataclass
 class RefusedJob:
     def start(self):
-        raise TemplateError("template and network do not belong together", got="42 vertices", hint="name it: --template")
+        raise TemplateError(
+            "template and network do not belong together", got="42 vertices", hint="name it: --template"
+        )
 
 
 def test_an_error_of_a_worker_process_arrives_whole():
@@ -72,7 +75,8 @@ def test_a_worker_that_is_started_again_at_the_end_hides_no_error():
 
 @dataclass
 class DeadlyJob:
-    """Inputs are numbers: 13 ends the process; 7 does so where nobody has died of it before, as a machine that is lost once."""
+    """Inputs are numbers: 13 ends the process; 7 does so where nobody has died of it before, as a machine that is lost
+    once."""
 
     folder: object
 
@@ -146,7 +150,13 @@ def test_a_scheduler_that_runs_already_is_used_and_left_alone(tmp_path):
         address = client.scheduler.address
         for folder in (tmp_path / "a", tmp_path / "b"):
             folder.mkdir()
-            make_parts(CountingJob(folder), parts, Place(0, scheduler=address), lambda *counts: told.append(counts), said.append)
+            make_parts(
+                CountingJob(folder),
+                parts,
+                Place(0, scheduler=address),
+                lambda *counts: told.append(counts),
+                said.append,
+            )
         assert len(client.nthreads()) == 2
     names = [path.name.split("-") for path in (tmp_path / "a").iterdir()]
     assert sorted(int(name[0]) for name in names) == list(range(7)) and len(list((tmp_path / "b").iterdir())) == 7
@@ -211,10 +221,18 @@ def test_clusters_start_with_the_options_of_their_recipe(monkeypatch):
 
 
 def test_the_job_script_of_the_slurm_recipe_asks_for_a_gpu_a_job():
-    jobqueue = pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed: pip install 'dp3d[cluster]'")
+    jobqueue = pytest.importorskip(
+        "dask_jobqueue", reason="dask-jobqueue is not installed: pip install 'dp3d[cluster]'"
+    )
     with jobqueue.SLURMCluster(**read_recipe("slurm").options) as started:
         script = started.job_script()
-    for line in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=4", "#SBATCH --gres=gpu:1", "#SBATCH -t 24:00:00", "--lifetime 23h"):
+    for line in (
+        "#SBATCH -p gpu",
+        "#SBATCH --cpus-per-task=4",
+        "#SBATCH --gres=gpu:1",
+        "#SBATCH -t 24:00:00",
+        "--lifetime 23h",
+    ):
         assert line in script
     assert "--nthreads 1" in script
 
@@ -234,4 +252,6 @@ print(*sorted({"torch", "torchvision", "detectron2", "faiss"} & set(sys.modules)
 
 def test_workers_are_not_profiled():
     with cluster.connected(Place(1)) as client:
-        assert client.run(lambda: dask.config.get("distributed.worker.profile.enabled")) == dict.fromkeys(client.nthreads(), False)
+        assert client.run(lambda: dask.config.get("distributed.worker.profile.enabled")) == dict.fromkeys(
+            client.nthreads(), False
+        )

@@ -101,11 +101,25 @@ def test_ctrl_c_ends_two_workers_in_silence(tmp_path):
     folder.mkdir()
     for number in range(30):
         (folder / f"{number}.jpg").symlink_to(ROOT / DOG)
-    words = ["extract", "--images", str(folder), "--out", str(out), "--set", "part=1", "--workers", "2", "--set", "overlays=0"]
+    words = [
+        "extract",
+        "--images",
+        str(folder),
+        "--out",
+        str(out),
+        "--set",
+        "part=1",
+        "--workers",
+        "2",
+        "--set",
+        "overlays=0",
+    ]
     place = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pipelines.cli.data", *words]
     pipes = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
-    obey = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's jobs in the background ignore Ctrl-C, and so do their own
+    obey = partial(
+        signal.signal, signal.SIGINT, signal.SIG_DFL
+    )  # a shell's jobs in the background ignore Ctrl-C, and so do their own
     running = subprocess.Popen(command, env=place, cwd=ROOT, preexec_fn=obey, **pipes)
     for _ in range(600):
         if list(out.glob("instances-*.parquet")):
@@ -118,8 +132,22 @@ def test_ctrl_c_ends_two_workers_in_silence(tmp_path):
 
 def test_a_dry_run_needs_no_gpu_of_the_cluster_s(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    words = ["--images", str(ROOT / DOG), "--out", str(tmp_path / "out"), "--dry-run", "--device", "cuda", "--cluster", "slurm"]
+    words = [
+        "--images",
+        str(ROOT / DOG),
+        "--out",
+        str(tmp_path / "out"),
+        "--dry-run",
+        "--device",
+        "cuda",
+        "--cluster",
+        "slurm",
+    ]
     told = CliRunner().invoke(extract, words)
     assert told.exit_code == 0, told.output
-    assert "4 workers" in told.output and "no cuda here: looked at on the cpu" in told.output and "about 0:00" in told.output
+    assert (
+        "4 workers" in told.output
+        and "no cuda here: looked at on the cpu" in told.output
+        and "about 0:00" in told.output
+    )
     assert CliRunner().invoke(extract, [*words[:-1], "none.toml"]).exit_code == 3

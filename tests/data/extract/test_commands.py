@@ -50,9 +50,15 @@ def test_failures_are_read_back(typed, tmp_path):
     gradient().save(tmp_path / "photos/plain.jpg")
     gradient().convert("L").save(tmp_path / "photos/grey.png")
     make_bad(tmp_path / "photos")
-    assert f"failed {len(BAD)} (dp3d-data failures)" in typed("extract --images photos --template ball.npz --out out").output
+    assert (
+        f"failed {len(BAD)} (dp3d-data failures)"
+        in typed("extract --images photos --template ball.npz --out out").output
+    )
     result = typed("failures out --rejects")
-    assert f"{len(BAD) - 1} failed · read: InputCorrupt" in result.output and "1 failed · read: InputMissing" in result.output
+    assert (
+        f"{len(BAD) - 1} failed · read: InputCorrupt" in result.output
+        and "1 failed · read: InputMissing" in result.output
+    )
     assert "  empty.jpg · read: InputCorrupt\n      the file is empty" in result.output
     assert "3 rejected · nothing found" in result.output
     assert f"{len(BAD)} failed of {5 + 2 + len(BAD)} images in out" in result.output
@@ -91,7 +97,10 @@ def test_a_run_that_keeps_nothing_says_so_and_names_no_next_command(typed, tmp_p
         (tmp_path / f"bad/{number}.jpg").write_text("no image")
     result = typed("extract --images bad --template ball.npz --out out")
     assert result.exit_code == 12 and "next: build-shards" not in result.output
-    assert "no instance was kept\n  got: 3 inputs, 3 of them failed\n  mend: dp3d-data failures out says why" in result.output
+    assert (
+        "no instance was kept\n  got: 3 inputs, 3 of them failed\n  mend: dp3d-data failures out says why"
+        in result.output
+    )
 
 
 def test_weights_and_a_template_of_another_are_refused_before_anything_is_written(tmp_path, monkeypatch):

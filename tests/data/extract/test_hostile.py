@@ -32,7 +32,19 @@ BEGINNINGS = {
 
 def command(folder, out, prefix=()):
     """dp3d-data extract on a folder as a user types it, with a network of random answers."""
-    words = ["extract", "--images", str(folder), "--out", str(out), "--workers", "1", "--set", "overlays=2", "--score", "0.9"]
+    words = [
+        "extract",
+        "--images",
+        str(folder),
+        "--out",
+        str(out),
+        "--workers",
+        "1",
+        "--set",
+        "overlays=2",
+        "--score",
+        "0.9",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     line = [*prefix, sys.executable, "-m", "pipelines.cli.data", *words]
     return subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
@@ -92,7 +104,9 @@ def test_a_full_disk_ends_the_run_with_a_way_out_and_it_goes_on_when_there_is_ro
 
     with monkeypatch.context() as patch:
         patch.setattr("dp3d_data.files.os.fsync", full)
-        with pytest.raises(DiskFull, match=r"the disk is full\n  got: No space left on device\n  mend: make room, then run the same"):
+        with pytest.raises(
+            DiskFull, match=r"the disk is full\n  got: No space left on device\n  mend: make room, then run the same"
+        ):
             run(folder, tmp_path / "out", known, part=2, overlays=1)
     assert len(list((tmp_path / "out").glob("instances-*.parquet"))) >= 1 and not (tmp_path / "out/run.json").exists()
     assert not list((tmp_path / "out").rglob(".*.tmp"))

@@ -35,20 +35,31 @@ def run(name, folder, boxes, template, **more):
     """Extract the recorded photograph with the recorded network and these boxes."""
     record = recorded(name)
     (folder / "photos").mkdir()
-    Image.fromarray(np.ascontiguousarray(record["image_bgr_chw"].transpose(1, 2, 0)[..., ::-1])).save(folder / "photos" / "a.png")
+    Image.fromarray(np.ascontiguousarray(record["image_bgr_chw"].transpose(1, 2, 0)[..., ::-1])).save(
+        folder / "photos" / "a.png"
+    )
     lines = ["image,x0,y0,x1,y1", *(",".join(["a.png", *map(repr, map(float, box))]) for box in boxes)]
     (folder / "boxes.csv").write_text("\n".join(lines))
     template.save(folder / "template.npz")
-    values = {"images": (str(folder / "photos"),), "boxes": str(folder / "boxes.csv"), "template": str(folder / "template.npz")}
+    values = {
+        "images": (str(folder / "photos"),),
+        "boxes": str(folder / "boxes.csv"),
+        "template": str(folder / "template.npz"),
+    }
     values |= {"out": str(folder / "run"), "workers": 1, "min_vertices": 1, "overlays": 0}
     return rows_of(extract(make_plan(ExtractConfig(**values, **more), lambda: recorded_predictor(record))))
 
 
 def assert_keypoints(row, expected, allowed=0):
-    """Every keypoint to 1e-3 pixel, but for `allowed` vertices: a pixel whose choice rounding decides moves two of them."""
+    """Every keypoint to 1e-3 pixel, but for `allowed` vertices: a pixel whose choice rounding decides moves two of
+    them."""
     found = dict(zip(row["vertex_ids"], zip(row["keypoints_x"], row["keypoints_y"], strict=True), strict=True))
     differ = set(found) ^ set(expected)
-    differ |= {vertex for vertex in set(found) & set(expected) if np.abs(np.subtract(found[vertex], expected[vertex][:2])).max() >= 1e-3}
+    differ |= {
+        vertex
+        for vertex in set(found) & set(expected)
+        if np.abs(np.subtract(found[vertex], expected[vertex][:2])).max() >= 1e-3
+    }
     assert len(differ) <= allowed and len(expected) > 20, sorted(differ)
 
 

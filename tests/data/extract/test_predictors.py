@@ -1,4 +1,5 @@
-"""One contract, every predictor: what extract relies on, for the network itself and for the one that knows the answers."""
+"""One contract, every predictor: what extract relies on, for the network itself and for the one that knows the
+answers."""
 
 from dataclasses import replace
 

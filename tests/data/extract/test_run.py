@@ -173,7 +173,9 @@ def test_a_network_that_fails_on_an_image_costs_that_image_only(world, tmp_path)
     make_world(folder, 3)
     gradient(8, 8).save(folder / "tiny.png")
     ball().save(tmp_path / "ball.npz")
-    config = ExtractConfig(images=(str(folder),), out=str(tmp_path / "out"), template=str(tmp_path / "ball.npz"), workers=1)
+    config = ExtractConfig(
+        images=(str(folder),), out=str(tmp_path / "out"), template=str(tmp_path / "ball.npz"), workers=1
+    )
     outcome = extract(make_plan(config, lambda: Faulty(world[1])))
     assert outcome.images.kept == 3 and outcome.images.failed == 1
     row = outcome.run.failures().to_pylist()[0]

@@ -1,4 +1,5 @@
-"""Several categories in one command: one pass over the images, and of each category what a command of its own writes."""
+"""Several categories in one command: one pass over the images, and of each category what a command of its own
+writes."""
 
 import json
 from dataclasses import replace
@@ -26,7 +27,9 @@ from tests.data.inference.small import SMALL, small_network
 
 NINE = GROUPS["lvis-animals"]
 MESHES = {number: f"{name}_42" for number, name in enumerate(NINE)}
-SPEC = replace(SMALL, class_to_mesh=MESHES, class_names=dict(enumerate(NINE)), mesh_sizes=dict.fromkeys(MESHES.values(), 42))
+SPEC = replace(
+    SMALL, class_to_mesh=MESHES, class_names=dict(enumerate(NINE)), mesh_sizes=dict.fromkeys(MESHES.values(), 42)
+)
 
 
 class Counted(DensePredictor):
@@ -61,7 +64,11 @@ def world(tmp_path_factory):
     (folder / "img/broken.png").write_bytes(b"none")
     names = [f"{number}.png" for number in range(5)] + ["broken.png"]
     images = [{"id": number, "file_name": name, "width": 120, "height": 90} for number, name in enumerate(names)]
-    notes = [(image, 1 + kind) for kind in range(len(NINE) - 1) for image in sorted({kind % 6, (kind + 2) % 6, (3 * kind) % 6})]
+    notes = [
+        (image, 1 + kind)
+        for kind in range(len(NINE) - 1)
+        for image in sorted({kind % 6, (kind + 2) % 6, (3 * kind) % 6})
+    ]
     annotations = [
         {"id": n, "image_id": image, "category_id": kind, "bbox": [10 + kind, 5, 60, 70], "iscrowd": 0}
         for n, (image, kind) in enumerate(sorted(notes))
@@ -96,7 +103,9 @@ def alone(world, out, name, **more):
 def read(monkeypatch):
     """The files that are read, in order."""
     files, inner = [], pipelines.annotate.read_image
-    monkeypatch.setattr(pipelines.annotate, "read_image", lambda path, *given: files.append(path) or inner(path, *given))
+    monkeypatch.setattr(
+        pipelines.annotate, "read_image", lambda path, *given: files.append(path) or inner(path, *given)
+    )
     return files
 
 
@@ -198,8 +207,15 @@ def test_the_commands_take_the_same_list(world, tmp_path, monkeypatch):
 
     own = f"--images {world / 'img'} --template {world / 'meshes'} --score 0.05 --min-vertices 1 --workers 1"
     told = typed(f"extract {own} --category lvis-animals")
-    assert "6/6" in told and told.count("6 images = ") == 9 and "next: dp3d-data build-shards --category lvis-animals" in told
-    told = typed("build-shards --category lvis-animals --min-visible-vertices 1 --set max_spread=9 --set max_edges=4 --min-visible-area 0")
+    assert (
+        "6/6" in told
+        and told.count("6 images = ") == 9
+        and "next: dp3d-data build-shards --category lvis-animals" in told
+    )
+    told = typed(
+        "build-shards --category lvis-animals --min-visible-vertices 1 --set max_spread=9 --set max_edges=4"
+        " --min-visible-area 0"
+    )
     built = [name for name in NINE if (workspace(name) / "shards/manifest.json").is_file()]
     assert built and sorted(built + [name for name in NINE if f"{name}: left out: no instance" in told]) == sorted(NINE)
     assert "0 of 6 images to do" in typed(f"extract {own} --category dog,cow --dry-run")

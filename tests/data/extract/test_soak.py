@@ -19,4 +19,7 @@ def test_growth_compares_what_comes_later_with_the_second_tenth():
     flat = [(done, 100) for done in range(101)]
     assert soak.growth(flat, 100) == 1.0
     assert soak.growth([(done, 100 + done) for done in range(101)], 100) == pytest.approx(199 / 120)
-    assert soak.growth(flat[:15], 100) is None and soak.growth([(done, 900 if done < 5 else 100) for done in range(101)], 100) == 1.0
+    assert (
+        soak.growth(flat[:15], 100) is None
+        and soak.growth([(done, 900 if done < 5 else 100) for done in range(101)], 100) == 1.0
+    )

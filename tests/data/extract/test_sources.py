@@ -1,4 +1,5 @@
-"""Whole runs from every source: rows carry source, group, split and box; real results give the vertices of an independent reading."""
+"""Whole runs from every source: rows carry source, group, split and box; real results give the vertices of an
+independent reading."""
 
 import shutil
 from pathlib import Path
@@ -72,7 +73,12 @@ def test_rows_tell_source_group_and_official_split(name, tmp_path):
     assert {row["image_id"] for row in rows.values()} == set(with_boxes)
     for row in rows.values():
         group, split, boxes = expected[row["image_id"]]
-        assert (row["source"], row["group"], row["source_split"], row["split"]) == (source_name(name), group, split, None)
+        assert (row["source"], row["group"], row["source_split"], row["split"]) == (
+            source_name(name),
+            group,
+            split,
+            None,
+        )
         box = tuple(row[f"box_{corner}"] for corner in ("x0", "y0", "x1", "y1"))
         assert box in boxes if boxes else row["score"] == pytest.approx(0.9)
     assert outcome.images.inputs == len(expected) and outcome.images.failed == 0
@@ -85,14 +91,18 @@ def test_instances_are_named_by_their_annotations(tmp_path):
 
 def test_pixels_outside_the_given_masks_are_left_out(tmp_path):
     with_masks = rows_of(run("coco", tmp_path, masks=True, given_boxes=True))
-    assert {name: row["mask_area"] for name, row in with_masks.items()} == dict.fromkeys(with_masks, 200) | {"one.jpg#12": 25}
+    assert {name: row["mask_area"] for name, row in with_masks.items()} == dict.fromkeys(with_masks, 200) | {
+        "one.jpg#12": 25
+    }
     plain = rows_of(run("coco", tmp_path, out=str(tmp_path / "plain"), boxes=""))
     assert all(row["mask_area"] >= 200 for name, row in plain.items() if name != "one.jpg#12")
 
 
 def test_without_given_boxes_objects_are_detected(tmp_path):
     rows = rows_of(run("coco", tmp_path, given_boxes=False))
-    assert all(row["score"] == pytest.approx(0.9) and row["box_x1"] == SIZE[0] for row in rows.values()) and len(rows) == 3
+    assert (
+        all(row["score"] == pytest.approx(0.9) and row["box_x1"] == SIZE[0] for row in rows.values()) and len(rows) == 3
+    )
 
 
 def test_one_side_of_the_official_split(tmp_path):
@@ -110,7 +120,9 @@ def test_sources_that_need_no_network(name, tmp_path):
     outcome = run(name, tmp_path, part=1)
     rows = rows_of(outcome)
     assert outcome.images.inputs == len(EXAMPLES[name].expected) and outcome.images.failed == 0 and rows
-    assert all(row["model"] == source_name(name) if name != "keypoints" else row["model"] == "given" for row in rows.values())
+    assert all(
+        row["model"] == source_name(name) if name != "keypoints" else row["model"] == "given" for row in rows.values()
+    )
 
 
 @pytest.mark.slow
@@ -150,7 +162,8 @@ def real_results(tmp_path):
 
 
 def test_the_real_results_of_image_785(tmp_path):
-    """Distinct vertices and their mean pixels, against a reading of the same files that shares nothing with this project."""
+    """Distinct vertices and their mean pixels, against a reading of the same files that shares nothing with this
+    project."""
     values = real_results(tmp_path)
     outcome = extract(make_plan(ExtractConfig(**values)))
     rows = rows_of(outcome)
@@ -166,7 +179,8 @@ def test_the_real_results_of_image_785(tmp_path):
 
 
 def test_neighbours_on_the_body_are_neighbours_in_image_785(tmp_path):
-    """No edge of the body between two visible vertices is longer than 25 pixels: the figure hangs together, without a leap."""
+    """No edge of the body between two visible vertices is longer than 25 pixels: the figure hangs together, without a
+    leap."""
     values = real_results(tmp_path)
     row = rows_of(extract(make_plan(ExtractConfig(**values))))["000000000785.jpg#0"]
     places = np.full((6890, 2), np.nan)
@@ -185,8 +199,12 @@ def test_images_of_results_that_are_not_there_fail_by_name(tmp_path):
 
 
 def test_the_command(tmp_path):
-    options = [word for key, value in real_results(tmp_path).items() for one in ([value] if isinstance(value, str) else value)
-               for word in (f"--{key}", one)]  # fmt: skip
+    options = [
+        word
+        for key, value in real_results(tmp_path).items()
+        for one in ([value] if isinstance(value, str) else value)
+        for word in (f"--{key}", one)
+    ]
     result = CliRunner().invoke(main, ["extract", *options])
     assert result.exit_code == 0, result.output
     assert "person: 3 images · model iuv-results" in result.output and "failed 2" in result.output
@@ -197,7 +215,10 @@ def test_the_command(tmp_path):
 def test_boxes_where_they_mean_nothing(tmp_path):
     from dp3d_data.errors import UsageError
 
-    for more, match in (({"boxes": "b.csv"}, "has boxes of its own"), ({"boxes": "b.csv", "given_boxes": False}, "given and not wanted")):
+    for more, match in (
+        ({"boxes": "b.csv"}, "has boxes of its own"),
+        ({"boxes": "b.csv", "given_boxes": False}, "given and not wanted"),
+    ):
         with pytest.raises(UsageError, match=match):
             make_plan(ExtractConfig(**(settings("keypoints", tmp_path) | more)))
 
@@ -209,7 +230,10 @@ def test_photographs_in_an_archive(tmp_path):
     direct = rows_of(run("folder", tmp_path))
     keys = [image_key(read_image(path).pixels[:, :, ::-1]) for path in Path(folder).rglob("*.*g")]
     known = {key: [known_object(*SIZE, (0, 0, *SIZE), block=2)] for key in keys}
-    values = settings("folder", tmp_path) | {"images": (f"zip://::{tmp_path / 'photos.zip'}",), "out": str(tmp_path / "zipped")}
+    values = settings("folder", tmp_path) | {
+        "images": (f"zip://::{tmp_path / 'photos.zip'}",),
+        "out": str(tmp_path / "zipped"),
+    }
     zipped = rows_of(extract(make_plan(ExtractConfig(**values), lambda: SyntheticPredictor(known, 162, CLASSES))))
     assert set(direct) == set(zipped) and len(direct) == 2
     for name, row in direct.items():

@@ -1,4 +1,5 @@
-"""A small world whose answers are known: a ball as template, pictures of coloured noise, a vertex map for each object."""
+"""A small world whose answers are known: a ball as template, pictures of coloured noise, a vertex map for each
+object."""
 
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,9 @@ def known_object(width, height, box, vertices=162, block=3, score=0.9):
 
 def picture(folder: Path, index: int, width=60, height=44):
     """A PNG of noise, and its key."""
-    pixels = np.random.default_rng(np.random.SeedSequence([7, index])).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(np.random.SeedSequence([7, index])).integers(
+        0, 256, (height, width, 3), dtype=np.uint8
+    )
     Image.fromarray(pixels).save(folder / f"{index:03d}.png")
     return image_key(pixels[:, :, ::-1])
 
@@ -67,7 +70,14 @@ def run(folder: Path, out: Path, known, advance=lambda *_: None, **settings):
     template = folder.parent / "ball.npz"
     if not template.exists():
         ball().save(template)
-    values = {"images": (str(folder),), "out": str(out), "template": str(template), "workers": 1, "part": 4, "min_vertices": 5}
+    values = {
+        "images": (str(folder),),
+        "out": str(out),
+        "template": str(template),
+        "workers": 1,
+        "part": 4,
+        "min_vertices": 5,
+    }
     config = ExtractConfig(**(values | settings))
     return extract(make_plan(config, predictor_of(known)), advance)
 

@@ -29,7 +29,9 @@ def person(**changes):
 def up3d(root, crop="60 80 0 60 0 80", size=(80, 60), **changes):
     """Every fit and failure of a folder of one image."""
     picture(root / "00001_image.png", size)
-    old_pickle(root / "00001_body.pkl", person(rt=np.zeros(3), t=np.array([0.1, 0.0, 4.5]), f=np.array([1000.0])) | changes)
+    old_pickle(
+        root / "00001_body.pkl", person(rt=np.zeros(3), t=np.array([0.1, 0.0, 4.5]), f=np.array([1000.0])) | changes
+    )
     if crop is not None:
         (root / "00001_fit_crop_info.txt").write_text(crop)
     return list(read_fits("up3d", root))
@@ -114,15 +116,25 @@ def sequence(**changes):
 def test_3dpw_frames_with_an_unaligned_camera_are_failures(tmp_path):
     old_pickle(tmp_path / "sequenceFiles/test/walk.pkl", sequence())
     failed, fit = read_fits("3dpw", tmp_path)
-    assert isinstance(failed, FitFailure) and "campose_valid" in failed.message and failed.instance_id == "walk/image_00000.jpg#0"
+    assert (
+        isinstance(failed, FitFailure)
+        and "campose_valid" in failed.message
+        and failed.instance_id == "walk/image_00000.jpg#0"
+    )
     np.testing.assert_allclose(project(fit.camera, POINT), [2000 * 0.4 / 5 + 540, 1900 * 0 / 5 + 960], atol=1e-9)
     assert fit.image_path is None and fit.image_size is None and fit.split == "test"
 
 
 def test_3dpw_people_of_unknown_gender_and_of_too_few_frames_are_failures(tmp_path):
-    record = sequence(poses=[np.zeros((2, 72))] * 2, trans=[np.zeros((1, 3)), np.zeros((2, 3))], betas=[np.zeros(10)] * 2)
-    old_pickle(tmp_path / "sequenceFiles/train/a.pkl", record | {"genders": ["f", "x"], "campose_valid": [np.ones(2)] * 2})
-    kinds = [(type(fit).__name__, fit.instance_id[-1], getattr(fit, "message", "")) for fit in read_fits("3dpw", tmp_path)]
+    record = sequence(
+        poses=[np.zeros((2, 72))] * 2, trans=[np.zeros((1, 3)), np.zeros((2, 3))], betas=[np.zeros(10)] * 2
+    )
+    old_pickle(
+        tmp_path / "sequenceFiles/train/a.pkl", record | {"genders": ["f", "x"], "campose_valid": [np.ones(2)] * 2}
+    )
+    kinds = [
+        (type(fit).__name__, fit.instance_id[-1], getattr(fit, "message", "")) for fit in read_fits("3dpw", tmp_path)
+    ]
     assert [kind for kind, _, _ in kinds] == ["Fit", "FitFailure", "FitFailure", "FitFailure"]
     assert "unknown gender" in kinds[2][2] and "not the fields expected" in kinds[1][2]
 
@@ -136,7 +148,9 @@ def dog(root, name="fits/n1-pug/n1_2.json", **changes):
 
 def test_dogs_without_rotation_live_in_the_camera_frame(tmp_path):
     (fit,) = dog(tmp_path)
-    np.testing.assert_allclose(project(fit.camera, POINT + fit.translation), [500 * 0.3 / 3.5 + 32, 500 * -0.2 / 3.5 + 24])
+    np.testing.assert_allclose(
+        project(fit.camera, POINT + fit.translation), [500 * 0.3 / 3.5 + 32, 500 * -0.2 / 3.5 + 24]
+    )
     assert fit.image_id == "n1-pug/n1_2.jpg" and fit.group == "n1-pug" and fit.joint_scales is None
 
 
@@ -158,7 +172,10 @@ def test_dogs_without_rotation_live_in_the_camera_frame(tmp_path):
         ({"image_size": [64.5, 48]}, "the size of its image is none"),
         ({"image_size": [0, 48]}, "the size of its image is none"),
         ({"image_size": [3, 48, 64]}, "image_size is out of range"),
-        ({"camera": {"kind": "perspective", "focal": 500, "centre": [1, 2], "skew": 3}}, "of a camera that are not understood, got skew"),
+        (
+            {"camera": {"kind": "perspective", "focal": 500, "centre": [1, 2], "skew": 3}},
+            "of a camera that are not understood, got skew",
+        ),
         ({"camera_distortion": [1, 2], "camera": None}, "of a camera that are not understood, got distortion"),
         ({"delta_v": [1]}, "look like shape, scale or pose and are not understood, got delta_v"),
         ({"quaternions": [1]}, "look like shape, scale or pose and are not understood, got quaternions"),
@@ -213,7 +230,9 @@ def test_3dpw_keeps_every_beta_that_is_not_0(tmp_path, betas):
 
 
 def test_fields_that_only_sound_alike_and_what_was_labelled_do_no_harm(tmp_path):
-    (fit,) = dog(tmp_path, protocol="a", has_pose=True, keypoint_2d=[[1, 2, 1]], legs_PCK=0.5, label=None, beta_scale=None)
+    (fit,) = dog(
+        tmp_path, protocol="a", has_pose=True, keypoint_2d=[[1, 2, 1]], legs_PCK=0.5, label=None, beta_scale=None
+    )
     assert isinstance(fit, Fit)
 
 
@@ -269,7 +288,11 @@ def test_neutral_entries_with_unknown_or_repeated_names_are_failures(tmp_path):
     write_json(tmp_path / "a.json", data)
     good, *failed = read_fits("neutral", tmp_path / "a.json")
     assert isinstance(good, Fit) and good.camera.focal == CAMERA.focal
-    assert ["second fit" in failed[0].message, "bettas" in failed[1].message, failed[2].error] == [True, True, "InputCorrupt"]
+    assert ["second fit" in failed[0].message, "bettas" in failed[1].message, failed[2].error] == [
+        True,
+        True,
+        "InputCorrupt",
+    ]
 
 
 def test_writing_fits_is_whole_or_not_at_all(tmp_path):
@@ -293,7 +316,9 @@ def test_tensors_in_a_pickle_are_numbers(tmp_path, kind):
 
 
 def test_complex_numbers_are_none(tmp_path):
-    old_pickle(tmp_path / "fits/n1-pug/n1_2.pkl", {"pose": np.zeros(105, complex), "betas": np.zeros(20), "trans": np.zeros(3)})
+    old_pickle(
+        tmp_path / "fits/n1-pug/n1_2.pkl", {"pose": np.zeros(105, complex), "betas": np.zeros(20), "trans": np.zeros(3)}
+    )
     (failed,) = read_fits("stanford-dogs", tmp_path)
     assert "complex128 in place of real numbers" in failed.message
 
@@ -320,7 +345,14 @@ def test_annotations_name_no_picture_outside_their_folder(tmp_path):
     ],
 )
 def test_numbers_of_several_animals_and_fields_of_other_forms_are_failures(tmp_path, changes, text):
-    animal = {"img_path": "a.png", "pose": [0.0] * 105, "shape": [0.0] * 20, "trans": [0, 0, 3], "height": 24, "width": 32}
+    animal = {
+        "img_path": "a.png",
+        "pose": [0.0] * 105,
+        "shape": [0.0] * 20,
+        "trans": [0, 0, 3],
+        "height": 24,
+        "width": 32,
+    }
     write_json(tmp_path / "train.json", {"data": [animal, animal | changes]})
     fit, failed = read_fits("animal3d", tmp_path)
     assert isinstance(fit, Fit) and text in failed.message

@@ -16,7 +16,11 @@ def test_the_example_is_read(tmp_path):
     (tmp_path / "example.json").write_text(text)
     first, second = read_fits("neutral", tmp_path / "example.json")
     assert isinstance(first, Fit) and isinstance(second, Fit)
-    assert first.pose.shape == second.pose.shape == (2, 3) and second.camera.scale == 120 and second.group == "rex/0002.jpg"
+    assert (
+        first.pose.shape == second.pose.shape == (2, 3)
+        and second.camera.scale == 120
+        and second.group == "rex/0002.jpg"
+    )
 
 
 def test_every_reader_has_a_row_and_every_field_of_the_json_is_named():

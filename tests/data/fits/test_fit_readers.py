@@ -105,7 +105,9 @@ def test_every_layout_converts_to_neutral_and_back(name, tmp_path):
     again = read("neutral", tmp_path / "neutral.json")
     assert_same_fits(again, fits)
     arrays = ("pose", "betas", "translation")
-    assert all(np.array_equal(getattr(a, key), getattr(b, key)) for a, b in zip(again, fits, strict=True) for key in arrays)
+    assert all(
+        np.array_equal(getattr(a, key), getattr(b, key)) for a, b in zip(again, fits, strict=True) for key in arrays
+    )
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -157,7 +159,9 @@ def test_a_malicious_pickle_is_refused_and_nothing_runs(name, tmp_path):
 def test_random_damage_never_ends_a_reading_with_another_error(name, tmp_path):
     """Bytes of the files changed at random: fits, failures or our own errors, nothing else."""
     TREES[name].write(tmp_path, 7)
-    files = sorted(path for path in tmp_path.rglob("*") if path.suffix in (".pkl", ".json", ".npz", ".npy", ".obj", ".txt"))
+    files = sorted(
+        path for path in tmp_path.rglob("*") if path.suffix in (".pkl", ".json", ".npz", ".npy", ".obj", ".txt")
+    )
     rng, outcomes = np.random.default_rng(8), set()
     for _ in range(10):
         path = files[rng.integers(len(files))]
@@ -187,9 +191,16 @@ def test_a_bad_box_of_human36m_is_one_failure(tmp_path, box):
 
 def test_pictures_of_a_fit_are_opened_with_the_formats_and_limits_of_photographs(tmp_path):
     folder = make_hostile(tmp_path / "pictures")
-    for name, match in (("wide.png", "too many pixels"), ("bomb.png", "too many pixels"), ("postscript.jpg", "not an image")):
+    for name, match in (
+        ("wide.png", "too many pixels"),
+        ("bomb.png", "too many pixels"),
+        ("postscript.jpg", "not an image"),
+    ):
         with pytest.raises(InputCorrupt, match=match):
             picture_size(folder / name)
         with pytest.raises(InputCorrupt, match=match):
             read_mask(folder / name, (64, 48))
-    assert picture_size(folder / "plain.jpg") == (64, 48) and read_mask(folder / "plain.jpg", (64, 48)).shape == (48, 64)
+    assert picture_size(folder / "plain.jpg") == (64, 48) and read_mask(folder / "plain.jpg", (64, 48)).shape == (
+        48,
+        64,
+    )

@@ -13,8 +13,21 @@ CAMERA = FitCamera("perspective", np.eye(3), np.zeros(3), focal=(500, 510), cent
 
 
 def one_fit(**changes) -> Fit:
-    known = {"instance_id": "a/0", "image_id": "a", "image_path": None, "image_size": (128, 96), "group": "a", "split": None}
-    known |= {"body": "smpl", "pose": np.zeros((24, 3)), "betas": np.zeros(10), "translation": np.zeros(3), "camera": CAMERA}
+    known = {
+        "instance_id": "a/0",
+        "image_id": "a",
+        "image_path": None,
+        "image_size": (128, 96),
+        "group": "a",
+        "split": None,
+    }
+    known |= {
+        "body": "smpl",
+        "pose": np.zeros((24, 3)),
+        "betas": np.zeros(10),
+        "translation": np.zeros(3),
+        "camera": CAMERA,
+    }
     return Fit(**(known | changes))
 
 

@@ -67,7 +67,8 @@ def people(rng, joints=24, betas=10):
 
 
 def write_up3d(root: Path, seed: int) -> list[Fit]:
-    """Number 7 was fitted on the whole image, the others on a crop of 32 x 40 pixels at (8, 4), enlarged to 80 x 160."""
+    """Number 7 was fitted on the whole image, the others on a crop of 32 x 40 pixels at (8, 4), enlarged to 80 x
+    160."""
     rng, fits = np.random.default_rng(seed), {}
     folder = root / "up-3d"
     for number in (12, 3, 7):
@@ -79,7 +80,11 @@ def write_up3d(root: Path, seed: int) -> list[Fit]:
         old_pickle(folder / f"{number:05d}_body.pkl", record)
         whole = number == 7
         (folder / f"{number:05d}_fit_crop_info.txt").write_text("48 64 0 48 0 64\n" if whole else "160 80 4 44 8 40\n")
-        view = {"focal": (focal, focal), "centre": (32, 24)} if whole else {"focal": (0.4 * focal, 0.25 * focal), "centre": (24, 24)}
+        view = (
+            {"focal": (focal, focal), "centre": (32, 24)}
+            if whole
+            else {"focal": (0.4 * focal, 0.25 * focal), "centre": (24, 24)}
+        )
         camera = FitCamera("perspective", Rotation.from_rotvec(turn).as_matrix(), place, **view)
         split = {3: "val", 7: "test", 12: "train"}[number]
         extra = up3d_extras(folder, f"{number:05d}", rng) if number == 3 else {}
@@ -113,12 +118,20 @@ def write_3dpw(root: Path, seed: int) -> list[Fit]:
         poses, trans = rng.normal(0, 0.3, (len(genders), frames, 72)), rng.normal(0, 1, (len(genders), frames, 3))
         betas, valid = rng.normal(0, 1, (len(genders), 300)), np.ones((len(genders), frames), dtype=int)
         betas[:, 10:] = 0
-        record = {"sequence": name, "poses": list(poses), "trans": list(trans), "betas": list(betas), "genders": list(genders)}
+        record = {
+            "sequence": name,
+            "poses": list(poses),
+            "trans": list(trans),
+            "betas": list(betas),
+            "genders": list(genders),
+        }
         record |= {"cam_poses": views, "cam_intrinsics": inner, "campose_valid": list(valid), "poses_60Hz": list(poses)}
         old_pickle(root / "sequenceFiles" / folder / f"{name}.pkl", record)
         for person, gender in enumerate(genders):
             for frame in range(frames):
-                camera = FitCamera("perspective", views[frame, :3, :3], views[frame, :3, 3], focal=(1960, 1950), centre=(540, 960))
+                camera = FitCamera(
+                    "perspective", views[frame, :3, :3], views[frame, :3, 3], focal=(1960, 1950), centre=(540, 960)
+                )
                 known = f"{name}/image_{frame:05d}.jpg"
                 body = {"m": "smpl-male", "f": "smpl-female"}[gender]
                 place = image if frame == 0 else None
@@ -141,11 +154,20 @@ def write_human36m(root: Path, seed: int) -> list[Fit]:
             for cam in (1, 2):
                 number += 1
                 name = f"s_{subject:02d}_act_02_subact_01_ca_{cam:02d}/s_{subject:02d}_ca_{cam:02d}_{frame:06d}.jpg"
-                image = {"id": number, "file_name": name, "width": 1000, "height": 1002, "subject": subject, "cam_idx": cam}
+                image = {
+                    "id": number,
+                    "file_name": name,
+                    "width": 1000,
+                    "height": 1002,
+                    "subject": subject,
+                    "cam_idx": cam,
+                }
                 images.append(image | {"action_idx": 2, "subaction_idx": 1, "frame_idx": frame})
                 notes.append({"id": number + 70, "image_id": number, "bbox": [10, 20, 300, 500]})
                 view = cameras[str(cam)]
-                camera = FitCamera("perspective", view["R"], np.array(view["t"]) * 1e-3, focal=(1145, 1143.5), centre=(512.5, 515.5))
+                camera = FitCamera(
+                    "perspective", view["R"], np.array(view["t"]) * 1e-3, focal=(1145, 1143.5), centre=(512.5, 515.5)
+                )
                 place = picture(root / "images" / name) if cam == 1 else None
                 split, box = "test" if subject == 11 else "train", (10, 20, 310, 520)
                 known = (f"{name}#{number + 70}", name, place, (1000, 1002), f"S{subject}", split, "smpl")
@@ -167,21 +189,37 @@ def write_stanford_dogs(root: Path, seed: int) -> list[Fit]:
         image = picture(root / "Images" / breed / f"{name}.jpg")
         turn, place = Rotation.random(random_state=seed + number).as_matrix(), rng.normal(0, 1, 3)
         view = {"rotation": turn, "translation": place, "centre": np.array([32.0, 24.0])}
-        view |= {"kind": "orthographic", "scale": 40.0} if number == 2 else {"kind": "perspective", "focal": np.array([500.0, 510.0])}
+        view |= (
+            {"kind": "orthographic", "scale": 40.0}
+            if number == 2
+            else {"kind": "perspective", "focal": np.array([500.0, 510.0])}
+        )
         if number == 0:
             plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in view.items()}
-            record = {"pose": pose.tolist(), "betas": betas.tolist(), "joint_scales": scales.tolist(), "translation": trans.tolist()}
-            write_json(root / "fits" / breed / f"{name}.json", record | {"camera": plain, "image_size": SIZE, "box": [1, 2, 30, 40]})
+            record = {
+                "pose": pose.tolist(),
+                "betas": betas.tolist(),
+                "joint_scales": scales.tolist(),
+                "translation": trans.tolist(),
+            }
+            write_json(
+                root / "fits" / breed / f"{name}.json",
+                record | {"camera": plain, "image_size": SIZE, "box": [1, 2, 30, 40]},
+            )
         elif number == 1:
             (root / "fits").mkdir(exist_ok=True, parents=True)
             flat = {f"camera_{key}": value for key, value in view.items()}
             both = np.concatenate([betas, scales])
-            np.savez(root / "fits" / f"{breed}_{name}.npz", pose=pose.ravel(), betas=both, trans=trans, imgname=name, **flat)
+            np.savez(
+                root / "fits" / f"{breed}_{name}.npz", pose=pose.ravel(), betas=both, trans=trans, imgname=name, **flat
+            )
         else:
             record = {"global_rotation": pose[0], "joint_rotations": pose[1:], "betas": betas, "log_betascales": scales}
             old_pickle(root / "fits" / breed / f"{name}.pkl", record | {"trans": trans, "camera": view})
             picture(root / "masks" / breed / f"{name}.png")
-        camera = FitCamera(**{key: tuple(value) if key in ("focal", "centre") else value for key, value in view.items()})
+        camera = FitCamera(
+            **{key: tuple(value) if key in ("focal", "centre") else value for key, value in view.items()}
+        )
         known, size = f"{breed}/{name}.jpg", SIZE if number == 0 else None
         mask = root / "masks" / breed / f"{name}.png" if number == 2 else None
         extra = {"joint_scales": scales, "box": (1, 2, 30, 40) if number == 0 else None, "mask_path": mask}
@@ -201,7 +239,9 @@ def write_smalify(root: Path, seed: int) -> list[Fit]:
         old_pickle(root / name / "st10_ep0.pkl", record | {"trans": trans - (0, 0, 5)})
         old_pickle(root / name / "st0_ep0.pkl", record | {"trans": trans})
         focal = 128 * np.sqrt(3)
-        camera = FitCamera("perspective", np.diag([1, -1, -1]), np.array([0, 0, 2.7]), focal=(focal, focal), centre=(128, 128))
+        camera = FitCamera(
+            "perspective", np.diag([1, -1, -1]), np.array([0, 0, 2.7]), focal=(focal, focal), centre=(128, 128)
+        )
         known = (f"{name}#0", name, None, (256, 256), name, None, "smal")
         fits.append(Fit(*known, pose, betas, trans - (0, 0, 5), camera, joint_scales=scales))
     return sorted(fits, key=lambda fit: fit.instance_id)
@@ -214,19 +254,42 @@ def write_wldo(root: Path, seed: int) -> list[Fit]:
     for number, count in enumerate((26, 20, 30)):
         pose, betas, trans = people(rng, 35, count)
         name, zoom = f"n02085620-Chihuahua_n02085620_{number}", float(rng.uniform(-0.2, 0.2))
-        record = {"imgname": f"../data/Images/n02085620-Chihuahua/n02085620_{number}.jpg", "pose": pose.ravel(), "betas": betas}
-        record |= {"camera": np.array([zoom, 112, 112]), "trans": trans, "has_bbox": False, "acc_PCK": 0.8, "legs_PCK": np.ones(4)}
+        record = {
+            "imgname": f"../data/Images/n02085620-Chihuahua/n02085620_{number}.jpg",
+            "pose": pose.ravel(),
+            "betas": betas,
+        }
+        record |= {
+            "camera": np.array([zoom, 112, 112]),
+            "trans": trans,
+            "has_bbox": False,
+            "acc_PCK": 0.8,
+            "legs_PCK": np.ones(4),
+        }
         np.savez(root / f"{name}.npz", **record)
         focal = 2700 * (1 + zoom)
         camera = FitCamera("perspective", np.eye(3), np.array([0, 0, 20.0]), focal=(focal, focal), centre=(112, 112))
-        known = (f"{name}#0", name, None, (224, 224), "n02085620-Chihuahua", None, "smal", pose, betas[:20], trans, camera)
+        known = (
+            f"{name}#0",
+            name,
+            None,
+            (224, 224),
+            "n02085620-Chihuahua",
+            None,
+            "smal",
+            pose,
+            betas[:20],
+            trans,
+            camera,
+        )
         fits.append(Fit(*known, joint_scales=betas[20:26] if count > 20 else None, mirrored=True))
     np.savez(root / "params.npz", pose=np.zeros((3, 105)), betas=np.zeros((3, 26)), camera=np.zeros((3, 3)))
     return fits
 
 
 def write_animal3d(root: Path, seed: int) -> list[Fit]:
-    """Of train.json two animals of one image of known size, of test.json one whose image was enlarged before the fit."""
+    """Of train.json two animals of one image of known size, of test.json one whose image was enlarged before the
+    fit."""
     rng, fits = np.random.default_rng(seed), []
     for split, focal, count in (("train", 900.0, 2), ("test", 1000.0, 1)):
         entries = []
@@ -234,7 +297,12 @@ def write_animal3d(root: Path, seed: int) -> list[Fit]:
             pose, betas, trans = people(rng, 35, 41)
             name = f"images/{split}/n02099601_golden_retriever/n02099601_1.JPEG"
             image, mask = picture(root / name), picture(root / name.replace("images", "masks").replace("JPEG", "png"))
-            entry = {"img_path": name, "mask_path": mask.relative_to(root).as_posix(), "bbox": [4, 5, 30, 20], "supercategory": 1}
+            entry = {
+                "img_path": name,
+                "mask_path": mask.relative_to(root).as_posix(),
+                "bbox": [4, 5, 30, 20],
+                "supercategory": 1,
+            }
             entry |= {"pose": pose.ravel().tolist(), "shape": betas[:20].tolist(), "shape_extra": betas[20:].tolist()}
             entry |= {"trans": trans.tolist(), "keypoint_2d": [[1, 2, 1]] * 26, "with_tail": 1}
             view = {"focal": (focal, focal), "centre": (32, 24)}
@@ -245,24 +313,58 @@ def write_animal3d(root: Path, seed: int) -> list[Fit]:
                 view = {"focal": (250, 250), "centre": (20, 30)}
             entries.append(entry)
             camera = FitCamera("perspective", np.eye(3), np.zeros(3), **view)
-            known = (f"{name}#{number}", name, image, SIZE, str(Path(name).parent), split, "smal", pose, betas, trans, camera)
+            known = (
+                f"{name}#{number}",
+                name,
+                image,
+                SIZE,
+                str(Path(name).parent),
+                split,
+                "smal",
+                pose,
+                betas,
+                trans,
+                camera,
+            )
             fits.append(Fit(*known, box=(4, 5, 34, 25), mask_path=mask))
-        write_json(root / f"{split}.json", {"data": entries, "info": "x"} | ({"flength": focal} if split == "train" else {}))
+        write_json(
+            root / f"{split}.json", {"data": entries, "info": "x"} | ({"flength": focal} if split == "train" else {})
+        )
     return fits[2:] + fits[:2]
 
 
 def write_posed_mesh(root: Path, seed: int) -> list[Fit]:
     """BITE's last step of several with its array; AniMer's, turned over, with a json; one with the folder's camera."""
     rng, fits = np.random.default_rng(seed), []
-    for name, turned, file in (("n1__rex", False, "n1__rex_res_e300"), ("tiger_0", True, "tiger_0"), ("wolf", False, "wolf")):
+    for name, turned, file in (
+        ("n1__rex", False, "n1__rex_res_e300"),
+        ("tiger_0", True, "tiger_0"),
+        ("wolf", False, "wolf"),
+    ):
         vertices = rng.normal(0, 0.3, (4, 3)) + (0, 0, 6)
         path = root / f"{file}.obj"
         write_obj(path, vertices * (1, -1, -1) if turned else vertices)
-        views = {"n1__rex": (2000.5, 256, (128, 128)), "tiger_0": (3906.25, 1000, (480, 520)), "wolf": (700, 300, (150, 150))}
+        views = {
+            "n1__rex": (2000.5, 256, (128, 128)),
+            "tiger_0": (3906.25, 1000, (480, 520)),
+            "wolf": (700, 300, (150, 150)),
+        }
         focal, size, centre = views[name]
         turn = np.diag([1.0, -1, -1]) if turned else np.eye(3)
         camera = FitCamera("perspective", turn, np.zeros(3), focal=(focal, focal), centre=centre)
-        known = (f"{name}#0", name, None, (size, size), name, None, "smal", np.zeros((0, 3)), np.zeros(0), np.zeros(3), camera)
+        known = (
+            f"{name}#0",
+            name,
+            None,
+            (size, size),
+            name,
+            None,
+            "smal",
+            np.zeros((0, 3)),
+            np.zeros(0),
+            np.zeros(3),
+            camera,
+        )
         fits.append(Fit(*known, mesh_path=path))
     for step in ("e000", "e150"):
         write_obj(root / f"n1__rex_res_{step}.obj", np.ones((4, 3)))
@@ -276,7 +378,9 @@ def write_posed_mesh(root: Path, seed: int) -> list[Fit]:
 
 def write_obj(path: Path, vertices, faces=((0, 1, 2), (0, 2, 3))) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f"v {x:.8f} {y:.8f} {z:.8f} 0.6 0.7 0.8" for x, y, z in vertices] + [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in faces]
+    lines = [f"v {x:.8f} {y:.8f} {z:.8f} 0.6 0.7 0.8" for x, y, z in vertices] + [
+        f"f {a + 1} {b + 1} {c + 1}" for a, b, c in faces
+    ]
     path.write_text("# https://github.com/mikedh/trimesh\n" + "\n".join(lines) + "\n")
 
 
@@ -288,7 +392,10 @@ def write_neutral(root: Path, seed: int) -> list[Fit]:
         for number in range(2):
             pose, betas, place = people(rng, count, 7)
             entry = {"instance_id": f"{name}-{number}", "body": body, "pose": pose.tolist(), "betas": betas.tolist()}
-            entry |= {"translation": place.tolist(), "camera": {"kind": "perspective", "focal": 800, "centre": [32, 24]}}
+            entry |= {
+                "translation": place.tolist(),
+                "camera": {"kind": "perspective", "focal": 800, "centre": [32, 24]},
+            }
             entries.append(entry | ({"image": "pictures/x.jpg", "group": "rex", "split": "val"} if number else {}))
             camera = FitCamera("perspective", np.eye(3), np.zeros(3), focal=(800, 800), centre=(32, 24))
             image, group = ("pictures/x.jpg", "rex") if number else (f"{name}-{number}",) * 2

@@ -18,14 +18,19 @@ def recorded(name):
 
 
 def state_of(record):
-    return {key.removeprefix("state/"): torch.from_numpy(record[key]) for key in record.files if key.startswith("state/")}
+    return {
+        key.removeprefix("state/"): torch.from_numpy(record[key]) for key in record.files if key.startswith("state/")
+    }
 
 
 def spec_of(record):
     """The specification of a recorded network: the published one it is based on, with its changes."""
     meta = json.loads(str(record["meta_json"]))
-    features = {key.removeprefix(EMBEDDER).removesuffix(".features"): value.shape
-                for key, value in state_of(record).items() if key.startswith(EMBEDDER) and key.endswith(".features")}
+    features = {
+        key.removeprefix(EMBEDDER).removesuffix(".features"): value.shape
+        for key, value in state_of(record).items()
+        if key.startswith(EMBEDDER) and key.endswith(".features")
+    }
     resnet, decoder = meta["RESNETS"], meta["DECODER"]
     widths = next(iter(features.values()), (0, 256))[1]
     return replace(
@@ -60,7 +65,9 @@ def outputs_of(network, record):
     torch.set_num_threads(2)
     try:
         images = network.normalised(torch.from_numpy(record["image_bgr_chw"])[None])
-        return network.roi_heads.densepose_outputs(network.backbone(images), [torch.from_numpy(record["given_boxes_xyxy"])])
+        return network.roi_heads.densepose_outputs(
+            network.backbone(images), [torch.from_numpy(record["given_boxes_xyxy"])]
+        )
     finally:
         torch.set_num_threads(before)
 
@@ -73,8 +80,8 @@ def difference(ours, theirs):
 def rounding(network, record):
     """How far rounding alone moves a recorded network's outputs, relative; 0 where it cannot.
 
-    The shrunken DeepLab heads normalise groups of one single value (32 channels of 1 x 1 in 32 groups): exactly, that is
-    zero whatever the value; in single precision it is the value's last digits times 316. Scaling the value changes
+    The shrunken DeepLab heads normalise groups of one single value (32 channels of 1 x 1 in 32 groups): exactly, that
+    is zero whatever the value; in single precision it is the value's last digits times 316. Scaling the value changes
     nothing but these digits. The published networks have eight channels in a group and no such trouble.
     """
     aspp = getattr(network.roi_heads.densepose_head, "ASPP", None)

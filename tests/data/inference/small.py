@@ -11,11 +11,31 @@ from dp3d_data.detection import build_network, find_spec, save_weights
 from dp3d_data.detection.spec import ModelSpec
 
 SMALL = ModelSpec(
-    name="small", class_to_mesh={0: "dog"}, mesh_sizes={"dog": 40}, depth=18, stem_channels=8, res2_channels=8, stride_in_1x1=False,
-    norm="BN", fpn_channels=16, box_fc=16, proposals=(50, 20), training_proposals=(200, 100), training_rois=32, detections=10,
-    pooling="ROIAlignV2", decoder_channels=16, decoder_out=16, head_convs=1, head_channels=32, head_norm=True, embed_features=8,
-    min_side=96, max_side=160, pixel_std=(57.375, 57.12, 58.395),
-)  # fmt: skip
+    name="small",
+    class_to_mesh={0: "dog"},
+    mesh_sizes={"dog": 40},
+    depth=18,
+    stem_channels=8,
+    res2_channels=8,
+    stride_in_1x1=False,
+    norm="BN",
+    fpn_channels=16,
+    box_fc=16,
+    proposals=(50, 20),
+    training_proposals=(200, 100),
+    training_rois=32,
+    detections=10,
+    pooling="ROIAlignV2",
+    decoder_channels=16,
+    decoder_out=16,
+    head_convs=1,
+    head_channels=32,
+    head_norm=True,
+    embed_features=8,
+    min_side=96,
+    max_side=160,
+    pixel_std=(57.375, 57.12, 58.395),
+)
 
 
 def small_network(spec=SMALL):

@@ -28,7 +28,9 @@ def test_published_pickles_are_read(tmp_path, protocol):
 
 def test_pickles_of_python_2_are_read(tmp_path):
     """Text of Python 2 is latin-1, arrays hold it as their bytes."""
-    text = pickle.dumps({"a": np.array([1.5, -2.0])}, protocol=2).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    text = pickle.dumps({"a": np.array([1.5, -2.0])}, protocol=2).replace(
+        b"numpy._core.multiarray", b"numpy.core.multiarray"
+    )
     path = tmp_path / "old.pkl"
     path.write_bytes(text)
     assert read_checkpoint(path).state["a"].tolist() == [1.5, -2.0]
@@ -74,7 +76,14 @@ def test_a_torch_file_that_runs_something_is_refused_and_not_run(tmp_path, zippe
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"hello, I am text\n" * 40, b"<!DOCTYPE html><html>not found</html>", b"\x89PNG\r\n\x1a\n" + bytes(90), b"\x80"]
+    "content",
+    [
+        b"",
+        b"hello, I am text\n" * 40,
+        b"<!DOCTYPE html><html>not found</html>",
+        b"\x89PNG\r\n\x1a\n" + bytes(90),
+        b"\x80",
+    ],
 )
 def test_what_is_no_checkpoint_is_told(tmp_path, content):
     path = tmp_path / "weights.pkl"

@@ -20,6 +20,8 @@ def test_a_folded_norm_is_a_norm_after_the_convolution():
         value.uniform_(0.5, 2)
     maps = torch.randn(1, 3, 8, 8, dtype=torch.float64)
     plain = convolution(nn.functional.pad(maps, (0, 1, 0, 1)))
-    mean, var, weight, bias = (one[:, None, None] for one in (norm.running_mean, norm.running_var, norm.weight, norm.bias))
+    mean, var, weight, bias = (
+        one[:, None, None] for one in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
     wanted = (plain - mean) / (var + EPSILON).sqrt() * weight + bias
     assert torch.allclose(normed(convolution, norm, maps), wanted)

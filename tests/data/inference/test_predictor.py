@@ -27,7 +27,9 @@ def picture(height=90, width=120, seed=0):
 def boxes_that_enter(predictor, **settings):
     """Number of boxes that the dense head sees."""
     seen = []
-    hook = predictor.network.roi_heads.densepose_head.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    hook = predictor.network.roi_heads.densepose_head.register_forward_hook(
+        lambda module, inputs, output: seen.append(len(inputs[0]))
+    )
     found = predictor.predict(picture(), **settings)
     hook.remove()
     assert sum(seen) == len(found)
@@ -100,7 +102,9 @@ def test_half_precision_changes_little(predictor):
         DensePredictor(predictor.network, SMALL, precision="float8")
 
 
-@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
+)
 def test_what_is_no_image_is_refused(predictor, image):
     with pytest.raises(ShapeError, match="an image to look at"):
         predictor.predict(image)
@@ -117,11 +121,17 @@ def test_training_gives_losses_and_gradients_everywhere():
     boxes = torch.tensor([[4.0, 5, 60, 50], [10, 8, 90, 60]])
     inputs = network.normalised(images)
     features = network.backbone(inputs)
-    losses = network.detection_losses(inputs, features, list(boxes[:, None].unbind()), [torch.zeros(1, dtype=torch.int64)] * 2)
+    losses = network.detection_losses(
+        inputs, features, list(boxes[:, None].unbind()), [torch.zeros(1, dtype=torch.int64)] * 2
+    )
     assert set(losses) == {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}
     outputs = network.roi_heads.densepose_outputs(features, list(boxes[:, None].unbind()))
     pixels = outputs.embedding.flatten(2).mean(dim=2)
-    total = sum(losses.values()) + outputs.coarse_segm.square().mean() + (pixels @ network.roi_heads.embedder("dog").T).square().mean()
+    total = (
+        sum(losses.values())
+        + outputs.coarse_segm.square().mean()
+        + (pixels @ network.roi_heads.embedder("dog").T).square().mean()
+    )
     total.backward()
     assert not [name for name, value in network.named_parameters() if value.grad is None]
 

@@ -90,7 +90,9 @@ def test_closest_vertices(case):
 def assert_ties(pixels, vertices, ours, theirs, bound=RELATIVE):
     """Wherever the ids differ, the squared distances do not, by more than `bound` of themselves."""
     differ = ours != theirs
-    near, far = (np.square(pixels[differ] - vertices[ids[differ]]).sum(axis=1, dtype=np.float64) for ids in (ours, theirs))
+    near, far = (
+        np.square(pixels[differ] - vertices[ids[differ]]).sum(axis=1, dtype=np.float64) for ids in (ours, theirs)
+    )
     assert (np.abs(near - far) <= bound * far).all()
 
 
@@ -127,10 +129,15 @@ def test_keypoints_of_the_whole_path(case):
     charts = read_charts(shared("data/densepose/UV_Processed.mat"))
     for index, (box, kind) in enumerate(zip(record["given_boxes_xyxy"], record["classes"], strict=True)):
         maps = {key: value[index].numpy() for key, value in vars(outputs).items() if value is not None}
-        detected = SimpleNamespace(box=box, region=box, coarse_segm=maps["coarse_segm"], embedding=maps.get("embedding"), charts=maps)
+        detected = SimpleNamespace(
+            box=box, region=box, coarse_segm=maps["coarse_segm"], embedding=maps.get("embedding"), charts=maps
+        )
         if "chart/0/labels" in record.files:
             labels, uv = record[f"chart/{index}/labels"], np.clip(record[f"chart/{index}/uv"], 0, 1)
-            ours, expected = match_detection(detected, charts), chart_prediction(integer_box(box)[:2], labels, uv, charts)
+            ours, expected = (
+                match_detection(detected, charts),
+                chart_prediction(integer_box(box)[:2], labels, uv, charts),
+            )
             count = charts.num_vertices
         else:
             vertices = network.roi_heads.embedder(("toy_a", "toy_b")[kind]).detach().numpy()

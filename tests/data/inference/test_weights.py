@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.detection import build_network, check_file, find_spec, load_predictor, load_weights, save_weights, shipped_weights
+from dp3d_data.detection import (
+    build_network,
+    check_file,
+    find_spec,
+    load_predictor,
+    load_weights,
+    save_weights,
+    shipped_weights,
+)
 from dp3d_data.detection.classes import class_and_mesh
 from dp3d_data.detection.identify import as_trained
 from dp3d_data.errors import CheckpointError, InputMissing, UsageError, WeightsMismatch
@@ -34,7 +42,11 @@ def test_saved_weights_come_back_in_half_precision(tmp_path):
 def test_a_whole_published_file_is_checked_and_named(animals):
     found = check_file(animals)
     assert found.spec.name == BEARS and found.arrays == 349
-    assert [name.rpartition("animals_")[2] for name in found.others] == ["I0_finetune_i2m_16k", "finetune_16k", "finetune_maskonly_24k"]
+    assert [name.rpartition("animals_")[2] for name in found.others] == [
+        "I0_finetune_i2m_16k",
+        "finetune_16k",
+        "finetune_maskonly_24k",
+    ]
 
 
 def test_constants_of_older_files_do_not_matter(tmp_path):
@@ -61,7 +73,10 @@ def test_one_array_too_few_or_too_many_is_refused(tmp_path):
 
 
 def test_foreign_weights_get_the_nearest_model(tmp_path):
-    layers = {"backbone.bottom_up.res4.22.conv3.weight": (4, 4), "roi_heads.densepose_predictor.u_lowres.weight": (512, 25, 4, 4)}
+    layers = {
+        "backbone.bottom_up.res4.22.conv3.weight": (4, 4),
+        "roi_heads.densepose_predictor.u_lowres.weight": (512, 25, 4, 4),
+    }
     state = {name: np.zeros(shape) for name, shape in layers.items()}
     with pytest.raises(WeightsMismatch, match="nearest model is densepose_rcnn_R_101"):
         check_file(write_pickle(tmp_path / "w.pkl", state))
@@ -69,7 +84,11 @@ def test_foreign_weights_get_the_nearest_model(tmp_path):
 
 @pytest.mark.parametrize(
     ("embeddings", "text"),
-    [(0.0, "40 of 40 vertices with zero embedding"), (1.0, "the same embedding for every vertex"), (float("nan"), "not finite")],
+    [
+        (0.0, "40 of 40 vertices with zero embedding"),
+        (1.0, "the same embedding for every vertex"),
+        (float("nan"), "not finite"),
+    ],
 )
 def test_embeddings_that_say_nothing_are_refused(tmp_path, embeddings, text):
     """Zero embeddings make every pixel vertex 0 without a word, as users of other tools met."""
@@ -89,7 +108,9 @@ def test_class_and_mesh_of_a_category():
     assert class_and_mesh(find_spec("densepose_rcnn_R_50_FPN_s1x"), "person") == (0, "")
 
 
-@pytest.mark.parametrize(("model", "category"), [(BEARS, "person"), ("densepose_rcnn_R_50_FPN_s1x", "dog"), ("narrow-18", "cat")])
+@pytest.mark.parametrize(
+    ("model", "category"), [(BEARS, "person"), ("densepose_rcnn_R_50_FPN_s1x", "dog"), ("narrow-18", "cat")]
+)
 def test_a_network_that_does_not_know_the_category_says_so(model, category):
     with pytest.raises(UsageError, match="does not know|knows people only"):
         class_and_mesh(find_spec(model), category)
@@ -111,10 +132,17 @@ def test_a_category_without_a_network_says_so():
 
 def test_the_side_that_images_are_scaled_to_can_be_chosen():
     own, half = (load_predictor(category="dog", side=side) for side in (0, 96))
-    assert (own.spec.min_side, own.spec.max_side) == (256, 448) and (half.spec.min_side, half.spec.max_side) == (96, 168)
+    assert (own.spec.min_side, own.spec.max_side) == (256, 448) and (half.spec.min_side, half.spec.max_side) == (
+        96,
+        168,
+    )
     image = np.zeros((480, 640, 3), dtype=np.uint8)
     assert own.prepare(image).pixels.shape == (256, 341, 3) and half.prepare(image).pixels.shape == (96, 128, 3)
-    assert own.prepare(image[:, :60]).pixels.shape == (448, 56, 3) and half.prepare(image[:, :60]).pixels.shape == (168, 21, 3)
+    assert own.prepare(image[:, :60]).pixels.shape == (448, 56, 3) and half.prepare(image[:, :60]).pixels.shape == (
+        168,
+        21,
+        3,
+    )
 
 
 def test_a_file_remembers_the_size_of_images_that_it_was_trained_for(tmp_path):

@@ -30,7 +30,10 @@ def test_check_names_the_network_and_the_next_command(tmp_path):
     found = run("check", str(path))
     assert found.exit_code == 0, found.output
     assert "chimps_finetune_4k" in found.output and "extract --category chimpanzee" in found.output
-    assert f"--weights {path} --template MESH\n" in found.output and f"template adopt MESH --weights {path}" in found.output
+    assert (
+        f"--weights {path} --template MESH\n" in found.output
+        and f"template adopt MESH --weights {path}" in found.output
+    )
 
 
 def test_the_next_command_names_no_template_where_it_is_the_category_s_own():

@@ -49,7 +49,9 @@ def test_workers_that_live_on_follow_epoch_and_state(start):
     stream.set_epoch(0)
     batches = iter(loader)
     first = next(batches).index.tolist()
-    stream.load_state_dict(stream.state_after(1))  # in the midst of an epoch: noted for the next start, not for this epoch
+    stream.load_state_dict(
+        stream.state_after(1)
+    )  # in the midst of an epoch: noted for the next start, not for this epoch
     assert [first, *indices(batches)] == orders[0]
     assert indices(loader) == orders[0][1:]
 
@@ -80,6 +82,8 @@ def test_a_table_has_a_length_and_an_index(settings):
 
 def test_torchs_own_shuffling_works_on_a_table():
     table = InstanceDataset(small_shards())
-    loader = DataLoader(table, batch_size=7, shuffle=True, collate_fn=collate, generator=torch.Generator().manual_seed(0))
+    loader = DataLoader(
+        table, batch_size=7, shuffle=True, collate_fn=collate, generator=torch.Generator().manual_seed(0)
+    )
     seen = [row for batch in loader for row in batch.index.tolist()]
     assert sorted(seen) == list(range(len(table))) and seen != sorted(seen)

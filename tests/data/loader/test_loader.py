@@ -1,4 +1,5 @@
-"""The loader: every instance once, the same whatever the threads, taken up again at any batch, nothing damaged let through."""
+"""The loader: every instance once, the same whatever the threads, taken up again at any batch, nothing damaged let
+through."""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -178,7 +179,9 @@ def test_sources_are_joined_one_after_the_other():
     shards = ShardSource(ShardReader(small_shards()), "train")
     rng = np.random.default_rng(0)
     count = shards.num_vertices
-    own = TableSource(InstanceTable.of_arrays(rng.random((9, count, 2), dtype=np.float32), rng.random((9, count)) < 0.5))
+    own = TableSource(
+        InstanceTable.of_arrays(rng.random((9, count, 2), dtype=np.float32), rng.random((9, count)) < 0.5)
+    )
     joined = JoinedSource([shards, own])
     seen = np.concatenate([batch.index for batch in Loader(joined, **SMALL)])
     assert sorted(seen) == list(range(sum(shards.sizes) + 9))

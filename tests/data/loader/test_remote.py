@@ -34,7 +34,9 @@ def test_batches_are_those_of_the_local_folder(bucket, tmp_path):
     copied = {path.name for path in tmp_path.rglob("*.parquet")}
     assert copied and all(name.startswith("val-") for name in copied), "the other split is not fetched"
     bucket.rm([path for path in bucket.ls("/bucket/dogs", detail=False) if path.endswith(".parquet")])
-    assert len(list(Loader(ADDRESS, "val", batch_size=5, cache=tmp_path))) == len(local), "what was copied is not fetched again"
+    assert len(list(Loader(ADDRESS, "val", batch_size=5, cache=tmp_path))) == len(local), (
+        "what was copied is not fetched again"
+    )
 
 
 def test_a_damaged_copy_is_fetched_again_and_damage_at_the_source_is_named(bucket, tmp_path):
@@ -60,7 +62,9 @@ def test_a_manifest_that_names_files_elsewhere_writes_nothing(bucket, tmp_path, 
     content["files"][name] = digest
     if place == "shards":
         content["shards"][0] |= {"name": name, "sha256": digest}
-    bucket.pipe_file("/bucket/dogs/manifest.json", json.dumps(content | {"manifest_sha256": own_hash(content)}).encode())
+    bucket.pipe_file(
+        "/bucket/dogs/manifest.json", json.dumps(content | {"manifest_sha256": own_hash(content)}).encode()
+    )
     for path in ("/bucket/dogs/X", "/X", "/elsewhere/dp3d-X", f"/bucket/dogs/{name}"):
         bucket.pipe_file(path, b"hostile")
     cache = tmp_path / "a" / "b" / "c"

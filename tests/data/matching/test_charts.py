@@ -31,9 +31,17 @@ def test_search_agrees_with_its_twin(seed):
     points = rng.random((120, 2))
     for row in range(60):
         own = faces[np.flatnonzero(charts == labels[row])[rng.integers(0, (charts == labels[row]).sum())]]
-        points[row] = places[own[0]] if row % 3 == 0 else places[own[:2]].mean(axis=0) if row % 3 == 1 else places[own].mean(axis=0)
+        points[row] = (
+            places[own[0]]
+            if row % 3 == 0
+            else places[own[:2]].mean(axis=0)
+            if row % 3 == 1
+            else places[own].mean(axis=0)
+        )
     found = ChartIndex(*parts).search(labels, points)
-    assert found.tolist() == [chart_vertex_slow(label, point, *parts) for label, point in zip(labels, points, strict=True)]
+    assert found.tolist() == [
+        chart_vertex_slow(label, point, *parts) for label, point in zip(labels, points, strict=True)
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,11 @@ def test_chart_keypoints_are_those_of_the_recorded_labels(name):
     """Raw answer of the second box -> charts -> body vertices -> keypoints, against the recorded labels, u and v."""
     mat = shared("data/densepose/UV_Processed.mat")
     recorded = np.load(shared(f"parity/{name}.npz"), allow_pickle=False)
-    raw = {key.removeprefix("densepose_box1/"): recorded[key][0] for key in recorded.files if key.startswith("densepose_box1/")}
+    raw = {
+        key.removeprefix("densepose_box1/"): recorded[key][0]
+        for key in recorded.files
+        if key.startswith("densepose_box1/")
+    }
     box = recorded["given_boxes_xyxy"][1]
     detected = SimpleNamespace(box=box, region=box, coarse_segm=raw["coarse_segm"], charts=raw)
     found = match_detection(detected, read_charts(mat))

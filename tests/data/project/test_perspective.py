@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from dp3d_data.errors import ShapeError
 from dp3d_data.geometry import make_template
 from dp3d_data.geometry.projection import project_orthographic, project_perspective, to_camera, weak_scale
-from dp3d_data.geometry.visibility import TOLERANCE, inside_mask, vertex_areas, vertex_normals, visible_fraction, visible_vertices
+from dp3d_data.geometry.visibility import (
+    TOLERANCE,
+    inside_mask,
+    vertex_areas,
+    vertex_normals,
+    visible_fraction,
+    visible_vertices,
+)
 from tests.data.world.test_visibility import knot, split_cube, turned
 from tests.references.projection import visible_slow
 
@@ -40,12 +47,15 @@ def test_a_pinhole_sees_what_lies_before_it():
 
 @pytest.mark.parametrize("distance", [1.5, 2.0, 4.0, 50.0])
 def test_a_sphere_shows_its_cap(distance):
-    """From distance d a unit sphere shows the cap of height 1 - 1/d: (1 - 1/d) / 2 of its area, a half from far away."""
+    """From distance d a unit sphere shows the cap of height 1 - 1/d: (1 - 1/d) / 2 of its area, a half from far
+    away."""
     ball = trimesh.creation.icosphere(subdivisions=4)
     direction = np.array([0.3, -0.2, 1.0])
     vertices = turned(ball.vertices, 3) + distance * direction / np.linalg.norm(direction)
     visible = visible_vertices(vertices, ball.faces, perspective=True)
-    assert visible_fraction(visible, vertex_areas(vertices, ball.faces)) == pytest.approx((1 - 1 / distance) / 2, abs=0.03)
+    assert visible_fraction(visible, vertex_areas(vertices, ball.faces)) == pytest.approx(
+        (1 - 1 / distance) / 2, abs=0.03
+    )
 
 
 def test_faces_of_a_cube():

@@ -1,4 +1,5 @@
-"""dp3d-data project: rows that agree with the cameras, the same bytes whatever the workers, failures with their reasons."""
+"""dp3d-data project: rows that agree with the cameras, the same bytes whatever the workers, failures with their
+reasons."""
 
 from dataclasses import replace
 
@@ -43,7 +44,11 @@ def test_rows_agree_with_the_cameras(tmp_path):
         np.testing.assert_allclose(points, expected, atol=1e-3)
         np.testing.assert_allclose(seen_by(row), points, atol=2e-3)
         assert row["camera_kind"] == fit.camera.kind and row["true_unit"] == pytest.approx(plan.template.factor)
-        assert row["model"] == "truth" and row["source"] == "neutral" and (row["group"], row["source_split"]) == (fit.group, fit.split)
+        assert (
+            row["model"] == "truth"
+            and row["source"] == "neutral"
+            and (row["group"], row["source_split"]) == (fit.group, fit.split)
+        )
         assert (row["image_width"], row["image_height"]) == SIZE
         assert 0.2 < row["visible_area"] < 0.6 and 0.2 < row["visible_area_posed"] < 0.6
 
@@ -98,7 +103,9 @@ def test_masks_and_images(tmp_path):
     assert seen["keypoints_x"] and max(seen["keypoints_x"]) < 320 and seen["mask_area"] == 320 * 480
     assert len(seen["image_hash"]) == 64 and (seen["image_width"], seen["image_height"]) == SIZE
     (whole,) = rows_of(project(make_plan(settings(tmp_path / "in", [fit], masks=False, overwrite=True)))[0])
-    assert max(whole["keypoints_x"]) > 320 and whole["visible_area"] > seen["visible_area"] and whole["mask_area"] is None
+    assert (
+        max(whole["keypoints_x"]) > 320 and whole["visible_area"] > seen["visible_area"] and whole["mask_area"] is None
+    )
 
 
 def test_fits_that_cannot_be_projected_are_failures(tmp_path):
@@ -122,8 +129,17 @@ def test_fits_that_cannot_be_projected_are_failures(tmp_path):
     run, _ = project(make_plan(settings(tmp_path, fits)))
     assert run.counts["instances"] == 1 and run.counts["failures"] == 9
     texts = [row["message"] for row in run.failures().to_pylist()]
-    wanted = ("before the camera", "nothing of the body", "size of the image", "pose of another shape", "no such mask", "another size")
-    for text, found in zip((*wanted, "not an image", "of an image of another size", "the size of its image is none"), texts, strict=True):
+    wanted = (
+        "before the camera",
+        "nothing of the body",
+        "size of the image",
+        "pose of another shape",
+        "no such mask",
+        "another size",
+    )
+    for text, found in zip(
+        (*wanted, "not an image", "of an image of another size", "the size of its image is none"), texts, strict=True
+    ):
         assert text in found
 
 

@@ -1,4 +1,5 @@
-"""Fits as SMALify, WLDO, Animal3D, BITE and AniMer write them: keypoints against a few lines of each one's own projection."""
+"""Fits as SMALify, WLDO, Animal3D, BITE and AniMer write them: keypoints against a few lines of each one's own
+projection."""
 
 from dataclasses import replace
 
@@ -75,7 +76,8 @@ def test_smalify_looks_from_two_point_seven_and_sees_sixty_degrees(tmp_path):
 
 
 def test_wldo_shows_a_mirror_image(tmp_path):
-    """px = 112 + f x / Z, py = 112 - f y / Z of the network's dog; the dog in the photograph has left and right the other way."""
+    """px = 112 + f x / Z, py = 112 - f y / Z of the network's dog; the dog in the photograph has left and right the
+    other way."""
     pose, betas, scales, trans = numbers(4)
     record = {"imgname": "Images/pug/pug_7.jpg", "pose": pose.ravel(), "betas": np.concatenate([betas, scales])}
     (tmp_path / "run").mkdir()

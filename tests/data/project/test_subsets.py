@@ -35,7 +35,12 @@ def test_lists_of_vertices(tmp_path):
     (tmp_path / "words.txt").write_text("nose tail")
     with pytest.raises(InputCorrupt, match="not a list of vertices"):
         read_subset(tmp_path / "words.txt", 8)
-    for ids, text in (([], "names vertices"), ([8], "names vertices"), ([-1], "names vertices"), ([2, 2], "each vertex once")):
+    for ids, text in (
+        ([], "names vertices"),
+        ([8], "names vertices"),
+        ([-1], "names vertices"),
+        ([2, 2], "each vertex once"),
+    ):
         with pytest.raises(UsageError, match=text):
             checked_ids(np.array(ids, dtype=np.int64), 8)
     with pytest.raises(UsageError, match="no such number of vertices"):

@@ -1,7 +1,8 @@
-"""A build that ends itself by SIGKILL at its n-th rename: python -m tests.data.shards.killed_build ROOT OUT WORKERS WHEN COUNT.
+"""A build that ends itself by SIGKILL at its n-th rename: python -m tests.data.shards.killed_build ROOT OUT WORKERS
+WHEN COUNT.
 
-WHEN is "before" or "after" the rename; COUNT 0 lets it run to its end. The renames are the only instants at which what the
-folder means changes. Written paths can be told instead: WHEN is then a file to append them to.
+WHEN is "before" or "after" the rename; COUNT 0 lets it run to its end. The renames are the only instants at which what
+the folder means changes. Written paths can be told instead: WHEN is then a file to append them to.
 """
 
 import os
@@ -21,7 +22,9 @@ PARTITION_BYTES = 60_000
 def build_there(root: Path, out: Path, workers: int = 1) -> dict:
     """Build from ROOT/extract and ROOT/synth."""
     inputs.PARTITION_BYTES = PARTITION_BYTES
-    return build([root / "extract", root / "synth"], out, "dog", PLAN, overwrite=False, say=lambda line: None, workers=workers)
+    return build(
+        [root / "extract", root / "synth"], out, "dog", PLAN, overwrite=False, say=lambda line: None, workers=workers
+    )
 
 
 def die_at(when: str, count: int) -> None:

@@ -52,7 +52,9 @@ def row(index: int, kind: str = "extract", *, template: Template | None = None, 
     return made | changes
 
 
-def run(folder: Path, rows: list[dict[str, Any]], kind: str = "extract", part: int = 16, template: Template | None = None) -> Run:
+def run(
+    folder: Path, rows: list[dict[str, Any]], kind: str = "extract", part: int = 16, template: Template | None = None
+) -> Run:
     """A finished run of these rows, `part` in a file, each counted as one input."""
     writer = RunWriter(folder, kind=kind, recipe="0123456789ab")
     for index, start in enumerate(range(0, max(len(rows), 1), part)):

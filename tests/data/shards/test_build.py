@@ -40,7 +40,12 @@ def test_every_instance_is_kept_or_has_a_reason(tmp_path):
     run(tmp_path / "run", rows)
     plan = ShardPlan(filters=FilterConfig(min_score=0.5), shard_bytes=10**6, split_ratio=0.8, seed=0)
     manifest = quietly([tmp_path / "run"], tmp_path / "out", plan)
-    assert manifest["account"] == {"inputs": 21, "kept": 18, "failed": 0, "rejected": {"duplicate": 1, "score": 1, "truncated": 1}}
+    assert manifest["account"] == {
+        "inputs": 21,
+        "kept": 18,
+        "failed": 0,
+        "rejected": {"duplicate": 1, "score": 1, "truncated": 1},
+    }
     reader = ShardReader(tmp_path / "out")
     kept = [name for split in reader.splits for name in reader.split(split).ids]
     assert sorted(kept) == sorted(r["instance_id"] for i, r in enumerate(rows) if i not in (3, 5, 20))
@@ -76,7 +81,9 @@ def test_photographs_alone_carry_no_truth():
 def test_same_inputs_same_bytes_wherever_they_lie(tmp_path):
     folders = two_runs(tmp_path / "a")
     quietly(folders, tmp_path / "out")
-    other = [run(tmp_path / "b" / kind, [row(i, kind) for i in range(40)], kind).folder for kind in ("synth", "extract")]
+    other = [
+        run(tmp_path / "b" / kind, [row(i, kind) for i in range(40)], kind).folder for kind in ("synth", "extract")
+    ]
     quietly(other, tmp_path / "again")
     assert contents(tmp_path / "out") == contents(tmp_path / "again")
     assert len(list((tmp_path / "out").glob("train-*.parquet"))) > 1
@@ -205,8 +212,12 @@ def test_duckdb_and_pandas_read_the_shards_as_they_are(tmp_path):
     pattern = str(tmp_path / "out" / "train-*.parquet")
     frame = pandas.concat(pandas.read_parquet(path) for path in sorted((tmp_path / "out").glob("train-*.parquet")))
     assert list(frame.columns) == INSTANCE_SCHEMA.names and len(frame) == manifest["splits"]["train"]["instances"]
-    found = duckdb.sql(f"select instance_id, vertex_ids, keypoints_x, keypoints_y, spread, pixel_counts from '{pattern}'").fetchall()
-    plain = frame[["instance_id", "vertex_ids", "keypoints_x", "keypoints_y", "spread", "pixel_counts"]].itertuples(index=False)
+    found = duckdb.sql(
+        f"select instance_id, vertex_ids, keypoints_x, keypoints_y, spread, pixel_counts from '{pattern}'"
+    ).fetchall()
+    plain = frame[["instance_id", "vertex_ids", "keypoints_x", "keypoints_y", "spread", "pixel_counts"]].itertuples(
+        index=False
+    )
     for rows in (found, plain):
         for name, ids, x, y, spread, counts in rows:
             one = written[name]
@@ -222,7 +233,12 @@ def test_duckdb_and_pandas_read_the_shards_as_they_are(tmp_path):
 
 def test_instances_without_an_image_are_duplicates_by_their_content(tmp_path):
     run(tmp_path / "a", [row(index, "synth") for index in range(20)], "synth")
-    run(tmp_path / "b", [row(index, "synth") | {"instance_id": f"copy{index}"} for index in range(15, 20)], "synth", part=3)
+    run(
+        tmp_path / "b",
+        [row(index, "synth") | {"instance_id": f"copy{index}"} for index in range(15, 20)],
+        "synth",
+        part=3,
+    )
     manifest = quietly([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
     assert manifest["account"]["kept"] == 20 and manifest["account"]["rejected"] == {"duplicate": 5}
 
@@ -237,14 +253,18 @@ def test_the_manifest_tells_what_the_files_hold(tmp_path):
     for entry in manifest["shards"]:
         file = pq.ParquetFile(tmp_path / "out" / entry["name"])
         assert [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)] == entry["row_groups"]
-        assert entry["instances"] == sum(entry["row_groups"]) and entry["bytes"] <= 1.25 * PLAN.shard_bytes  # a footer names each column
+        assert (
+            entry["instances"] == sum(entry["row_groups"]) and entry["bytes"] <= 1.25 * PLAN.shard_bytes
+        )  # a footer names each column
 
 
 def test_the_commands_follow_each_other_without_paths(tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
     two_runs(tmp_path / "dog")
     result = CliRunner().invoke(main, ["build-shards", "--shard-size", "60kB"], catch_exceptions=False)
-    assert result.exit_code == 0 and "kept 80 · rejected 0" in result.output and "next: dp3d-model train" in result.output
+    assert (
+        result.exit_code == 0 and "kept 80 · rejected 0" in result.output and "next: dp3d-model train" in result.output
+    )
     assert CliRunner().invoke(main, ["verify"]).exit_code == 0
     manifest = json.loads((tmp_path / "dog" / "shards" / "manifest.json").read_text())
     assert manifest["statistics"]["score"]["mean"] == pytest.approx(0.9)

@@ -25,9 +25,13 @@ def test_front_matter_is_what_the_hub_expects(shards):
     manifest = read_manifest(shards)
     _, front, text = (shards / CARD).read_text().split("---\n", 2)
     told = yaml.safe_load(front)
-    assert told["pretty_name"] == 'Dogs: "all"' and told["license"] == "cc-by-4.0" and told["size_categories"] == ["n<1K"]
+    assert (
+        told["pretty_name"] == 'Dogs: "all"' and told["license"] == "cc-by-4.0" and told["size_categories"] == ["n<1K"]
+    )
     rows = {split["name"]: split["num_examples"] for split in told["dataset_info"]["splits"]}
-    assert rows == {{"val": "validation"}.get(name, name): split["instances"] for name, split in manifest["splits"].items()}
+    assert rows == {
+        {"val": "validation"}.get(name, name): split["instances"] for name, split in manifest["splits"].items()
+    }
     for file in told["configs"][0]["data_files"]:
         assert list(shards.glob(file["path"]))
     assert manifest["recipe"] in text and "| train |" in text and "`vertex_ids`" in text

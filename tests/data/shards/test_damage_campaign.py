@@ -1,4 +1,5 @@
-"""Each kind of file x 100 flips and cuts x its readers: an error that says so, or the very same content; never a traceback."""
+"""Each kind of file x 100 flips and cuts x its readers: an error that says so, or the very same content; never a
+traceback."""
 
 import copy
 import hashlib
@@ -66,7 +67,13 @@ def no_faults(folder: Path):
 def make_run(root: Path):
     failure = {"image_id": "x", "path": "x.jpg", "stage": "read", "error": "InputCorrupt", "message": "no image"}
     with RunWriter(root / "run", kind="extract", recipe="0123456789ab") as writer:
-        writer.commit(0, [row(0), row(1)], [failure], [{"instance_id": "y#0", "image_id": "y", "reason": "score", "value": 0.5}], inputs=3)
+        writer.commit(
+            0,
+            [row(0), row(1)],
+            [failure],
+            [{"instance_id": "y#0", "image_id": "y", "reason": "score", "value": 0.5}],
+            inputs=3,
+        )
         writer.finish(template=run(root / "other", [row(5)]).template(), category="dog", config={})
     with RunWriter(root / "begun", kind="extract", recipe="0123456789ab") as writer:
         writer.commit(0, [row(0)], inputs=1)
@@ -75,7 +82,9 @@ def make_run(root: Path):
 
 def cse_state():
     network = torch.nn.Linear(7, 5)
-    return TrainingState(network, copy.deepcopy(network), torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9), 3)
+    return TrainingState(
+        network, copy.deepcopy(network), torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9), 3
+    )
 
 
 def state_in(folder: Path):
@@ -112,19 +121,40 @@ def world(tmp_path_factory):
     train = next(shards.glob("train-*.parquet")).name
     whole_run = [lambda: no_faults(made), lambda: said("failures", made, "--rejects"), lambda: said("inspect", made)]
     return {
-        made / "run.json": [lambda: Run.open(made).marker, lambda: Input.open(made), lambda: found_run(made), *whole_run],
+        made / "run.json": [
+            lambda: Run.open(made).marker,
+            lambda: Input.open(made),
+            lambda: found_run(made),
+            *whole_run,
+        ],
         made / "failures.parquet": [lambda: plain(Run.open(made).failures()), *whole_run[:2]],
         made / "rejects.parquet": [lambda: plain(Run.open(made).rejects()), *whole_run[:2]],
         made / "instances-00000.parquet": [
-            lambda: plain(list(Run.open(made).instances())), lambda: said("inspect", made, "--row", "0"), whole_run[0]
+            lambda: plain(list(Run.open(made).instances())),
+            lambda: said("inspect", made, "--row", "0"),
+            whole_run[0],
         ],
-        made / "template.npz": [lambda: plain(Run.open(made).template().vertices), lambda: Input.open(made).load_template().content_hash],
+        made / "template.npz": [
+            lambda: plain(Run.open(made).template().vertices),
+            lambda: Input.open(made).load_template().content_hash,
+        ],
         begun / ".parts" / "start.json": [lambda: found_run(begun)],
         begun / ".parts" / "00000.json": [lambda: check_chunk(begun, 0)],
         begun / ".parts" / "rejects-00000.parquet": [lambda: check_chunk(begun, 0)],
-        shards / "manifest.json": [lambda: reader().manifest, lambda: ShardReader(shards).manifest, lambda: said("inspect", shards)],
-        shards / train: [lambda: plain(reader().tables("train")), lambda: batches_of(shards), lambda: no_faults(shards)],
-        shards / "template.npz": [lambda: plain(reader().template.vertices), lambda: Input.open(shards).load_template().content_hash],
+        shards / "manifest.json": [
+            lambda: reader().manifest,
+            lambda: ShardReader(shards).manifest,
+            lambda: said("inspect", shards),
+        ],
+        shards / train: [
+            lambda: plain(reader().tables("train")),
+            lambda: batches_of(shards),
+            lambda: no_faults(shards),
+        ],
+        shards / "template.npz": [
+            lambda: plain(reader().template.vertices),
+            lambda: Input.open(shards).load_template().content_hash,
+        ],
         shards / "basis.npz": [lambda: plain(list(reader().basis))],
         torch_files / "model.pt": [lambda: plain(load_model(torch_files).state_dict())],
         torch_files / "state.pt": [lambda: plain(read_content(torch_files / "state.pt", "state")["objective"])],
@@ -132,7 +162,7 @@ def world(tmp_path_factory):
         torch_files / "weights.pth": [lambda: plain(read_checkpoint(torch_files / "weights.pth").state)],
         root / "pace.json": [lambda: known_in(root / "pace.json") or None],
         root / "metrics.jsonl": [lambda: lines_in(root / "metrics.jsonl")],
-    }  # fmt: skip
+    }
 
 
 def damages(data: bytes, seed: int):

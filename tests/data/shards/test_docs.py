@@ -13,7 +13,9 @@ def schema_markdown(columns: tuple) -> str:
         single = c.type.value_type if c.is_list else c.type
         kind = {"float": "float32", "double": "float64"}.get(str(single), str(single))
         kind = f"list of {kind}" if c.is_list else kind
-        lines.append(f"| `{c.name}` | {kind} | {'yes' if c.nullable else ''} | {c.text} | {c.unit} | {c.notes.get('step', '')} |")
+        lines.append(
+            f"| `{c.name}` | {kind} | {'yes' if c.nullable else ''} | {c.text} | {c.unit} | {c.notes.get('step', '')} |"
+        )
     return "\n".join(lines) + "\n"
 
 

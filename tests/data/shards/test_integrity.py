@@ -47,7 +47,9 @@ def test_whole_shards_have_no_fault(shards):
     require_files(shards)
 
 
-@pytest.mark.parametrize("name", ["train-00000.parquet", "val-00000.parquet", "basis.npz", "template.npz", "rejects.parquet"])
+@pytest.mark.parametrize(
+    "name", ["train-00000.parquet", "val-00000.parquet", "basis.npz", "template.npz", "rejects.parquet"]
+)
 def test_one_flipped_bit_is_found_and_refused(shards, name):
     rng = np.random.default_rng(0)
     data = bytearray((shards / name).read_bytes())
@@ -136,12 +138,19 @@ def test_counts_and_content_hashes_that_lie_are_found(shards):
     content["splits"]["val"]["instances"] += 1
     table = read_table(shards / "val-00000.parquet")
     column = table.schema.get_field_index("content_hash")
-    write_table(shards / "val-00000.parquet", table.set_column(column, table.schema.field(column), pa.array(["0" * 16] * len(table))))
+    write_table(
+        shards / "val-00000.parquet",
+        table.set_column(column, table.schema.field(column), pa.array(["0" * 16] * len(table))),
+    )
     content["files"]["val-00000.parquet"] = file_digest(shards / "val-00000.parquet")
     content["manifest_sha256"] = own_hash(content)
     (shards / "manifest.json").write_text(json.dumps(content))
     texts = [fault.text for fault in verify(shards)]
-    assert len(texts) == 3 and "is not what its content_hash says" in texts[0] and "kept, the shards listed hold" in texts[2]
+    assert (
+        len(texts) == 3
+        and "is not what its content_hash says" in texts[0]
+        and "kept, the shards listed hold" in texts[2]
+    )
 
 
 def test_faulty_values_are_told():

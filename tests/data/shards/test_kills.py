@@ -29,7 +29,9 @@ def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
     two_runs(root)
     build_there(root, root / "whole")
-    assert not verify(root / "whole") and not (root / "whole" / BUILDING).exists() and not (root / "whole" / LOCK).exists()
+    assert (
+        not verify(root / "whole") and not (root / "whole" / BUILDING).exists() and not (root / "whole" / LOCK).exists()
+    )
     return root, contents(root / "whole")
 
 
@@ -38,7 +40,16 @@ def contents(folder):
 
 
 def start(root, out, when, count, workers=1, **environment):
-    words = [sys.executable, "-m", "tests.data.shards.killed_build", str(root), str(out), str(workers), str(when), str(count)]
+    words = [
+        sys.executable,
+        "-m",
+        "tests.data.shards.killed_build",
+        str(root),
+        str(out),
+        str(workers),
+        str(when),
+        str(count),
+    ]
     settings = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     return subprocess.Popen(words, cwd=ROOT, env=settings, stderr=subprocess.PIPE, start_new_session=True)
 
@@ -114,7 +125,8 @@ def test_two_machines_with_folders_of_their_own_never_write_the_same_file(world,
     root, whole = world
     logs = [tmp_path / "writes-0", tmp_path / "writes-1"]
     running = [
-        start(root, tmp_path / f"out-{number}", log, 0, DP3D_CACHE=str(tmp_path / f"cache-{number}")) for number, log in enumerate(logs)
+        start(root, tmp_path / f"out-{number}", log, 0, DP3D_CACHE=str(tmp_path / f"cache-{number}"))
+        for number, log in enumerate(logs)
     ]
     for one in running:
         assert one.wait(timeout=120) == 0, one.stderr.read().decode()

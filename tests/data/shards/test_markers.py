@@ -1,4 +1,5 @@
-"""run.json and manifest.json: nothing missing, nothing of another kind, no name that leads out of the folder, no flipped bit."""
+"""run.json and manifest.json: nothing missing, nothing of another kind, no name that leads out of the folder, no
+flipped bit."""
 
 import json
 
@@ -27,7 +28,9 @@ def rewritten(path, **changes):
     write_json(path, {key: value for key, value in content.items() if value is not None and key != "sha256"})
 
 
-@pytest.mark.parametrize("key", ["kind", "recipe", "category", "config", "counts", "schema_version", "files", "extra", "template"])
+@pytest.mark.parametrize(
+    "key", ["kind", "recipe", "category", "config", "counts", "schema_version", "files", "extra", "template"]
+)
 def test_a_marker_without_a_key_is_refused_by_every_reader(made, key):
     rewritten(made.folder / "run.json", **{key: None})
     words = "unknown schema version" if key == "schema_version" else f"'{key}' is missing"
@@ -56,7 +59,19 @@ def test_a_marker_with_wrong_values_is_refused(made, changes, words):
         Run.open(made.folder)
 
 
-NAMES = ["../../etc/passwd", "/etc/passwd", "..", "a/b.parquet", "a\\b", "", ".hidden", "x\0y", "c:x", "memory://x", "x\n"]
+NAMES = [
+    "../../etc/passwd",
+    "/etc/passwd",
+    "..",
+    "a/b.parquet",
+    "a\\b",
+    "",
+    ".hidden",
+    "x\0y",
+    "c:x",
+    "memory://x",
+    "x\n",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,7 +138,9 @@ def test_markers_of_earlier_versions_have_no_hash_of_their_own(made):
 
 
 @pytest.mark.parametrize("name", ["rj_kind_only", "rj_list_files", "rj_no_counts"])
-@pytest.mark.parametrize("words", [["failures"], ["verify"], ["inspect"], ["report", "--input"], ["build-shards", "--input"]])
+@pytest.mark.parametrize(
+    "words", [["failures"], ["verify"], ["inspect"], ["report", "--input"], ["build-shards", "--input"]]
+)
 def test_the_markers_that_were_seen_end_in_one_clear_error(tmp_path, name, words):
     out = ["--out", str(tmp_path / "out")] if words[0] in ("report", "build-shards") else []
     result = CliRunner().invoke(main, [*words, str(shared(f"cases/faults/{name}")), *out])

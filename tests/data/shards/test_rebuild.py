@@ -36,7 +36,12 @@ def call(*words):
 
 def rows_of(folder):
     reader = ShardReader(folder)
-    return {one["instance_id"]: one for split in reader.splits for table in reader.tables(split) for one in table.to_pylist()}
+    return {
+        one["instance_id"]: one
+        for split in reader.splits
+        for table in reader.tables(split)
+        for one in table.to_pylist()
+    }
 
 
 def sides(folder):
@@ -44,7 +49,9 @@ def sides(folder):
 
 
 def test_merging_joins_and_leaves_out_what_is_there_twice(folders, tmp_path):
-    result = call("merge", folders / "a", folders / "b", "--out", tmp_path / "out", "--split", "ratio", "--split-ratio", 0.8)
+    result = call(
+        "merge", folders / "a", folders / "b", "--out", tmp_path / "out", "--split", "ratio", "--split-ratio", 0.8
+    )
     assert result.exit_code == 0, result.output
     assert "kept 40 · rejected 8 (duplicate 8)" in result.output
     assert verify(tmp_path / "out") == []
@@ -69,13 +76,17 @@ def test_merged_sides_are_kept_where_they_can_be(folders, tmp_path):
 def test_sides_that_contradict_each_other_are_refused(folders, tmp_path):
     opposite = {name: "train" if side == "val" else "val" for name, side in sides(folders / "a").items()}
     (tmp_path / "list.csv").write_text("".join(f"{name},{side}\n" for name, side in opposite.items()))
-    assert call("split", folders / "whole", "--out", tmp_path / "b", "--split-list", tmp_path / "list.csv").exit_code == 0
+    assert (
+        call("split", folders / "whole", "--out", tmp_path / "b", "--split-list", tmp_path / "list.csv").exit_code == 0
+    )
     assert sides(tmp_path / "b") == opposite
     assert ShardReader(tmp_path / "b").manifest["account"]["rejected"] == {"not in the list of the split": 16}
     shifted = [row(index) | {"instance_id": f"new{index}", "box_x1": 199.0} for index in range(24)]
     run(tmp_path / "run-c", [one | {"group": one["image_hash"]} for one in shifted])
     build([tmp_path / "run-c"], tmp_path / "c", "dog", PLAN, overwrite=False, say=lambda line: None)
-    (tmp_path / "list.csv").write_text("".join(f"{name.replace('extract', 'new')},{side}\n" for name, side in opposite.items()))
+    (tmp_path / "list.csv").write_text(
+        "".join(f"{name.replace('extract', 'new')},{side}\n" for name, side in opposite.items())
+    )
     assert call("split", tmp_path / "c", "--out", tmp_path / "d", "--split-list", tmp_path / "list.csv").exit_code == 0
     result = call("merge", folders / "a", tmp_path / "d", "--out", tmp_path / "out")
     assert result.exit_code == UsageError.exit_code and "tears apart what belongs together" in result.output
@@ -83,16 +94,32 @@ def test_sides_that_contradict_each_other_are_refused(folders, tmp_path):
 
 
 def test_splitting_anew_changes_the_sides_alone(folders, tmp_path):
-    words = ("split", folders / "whole", "--out", tmp_path / "out", "--split-ratio", 0.5, "--test-ratio", 0.25, "--set", "seed=3")
+    words = (
+        "split",
+        folders / "whole",
+        "--out",
+        tmp_path / "out",
+        "--split-ratio",
+        0.5,
+        "--test-ratio",
+        0.25,
+        "--set",
+        "seed=3",
+    )
     assert call(*words).exit_code == 0
     assert ShardReader(tmp_path / "out").splits == ["test", "train", "val"] and verify(tmp_path / "out") == []
     before, after = rows_of(folders / "whole"), rows_of(tmp_path / "out")
-    assert {name: one | {"split": None} for name, one in before.items()} == {n: one | {"split": None} for n, one in after.items()}
+    assert {name: one | {"split": None} for name, one in before.items()} == {
+        n: one | {"split": None} for n, one in after.items()
+    }
     assert sorted(len(ShardReader(tmp_path / "out").split(side)) for side in ("test", "train", "val")) == [10, 10, 20]
 
 
 def test_the_sources_own_split_is_taken(tmp_path):
-    rows = [row(index) | {"source_split": ("train", "test")[index % 4 // 2], "group": f"pair{index // 2}"} for index in range(20)]
+    rows = [
+        row(index) | {"source_split": ("train", "test")[index % 4 // 2], "group": f"pair{index // 2}"}
+        for index in range(20)
+    ]
     run(tmp_path / "run", rows)
     plan = ShardPlan(filters=KEEP_ALL, shard_bytes=10**6, split="official")
     build([tmp_path / "run"], tmp_path / "out", "dog", plan, overwrite=False, say=lambda line: None)
@@ -100,7 +127,16 @@ def test_the_sources_own_split_is_taken(tmp_path):
     run(tmp_path / "breeds", [one | {"group": "breed"} for one in rows])
     with pytest.raises(UsageError, match="tears apart"):
         build([tmp_path / "breeds"], tmp_path / "not", "dog", plan, overwrite=False, say=lambda line: None)
-    words = ("--input", tmp_path / "breeds", "--out", tmp_path / "images", "--split", "official", "--set", "together=image")
+    words = (
+        "--input",
+        tmp_path / "breeds",
+        "--out",
+        tmp_path / "images",
+        "--split",
+        "official",
+        "--set",
+        "together=image",
+    )
     result = call("build-shards", *words)
     assert result.exit_code == 0 and verify(tmp_path / "images") == []
     assert sides(tmp_path / "images") == sides(tmp_path / "out")

@@ -71,7 +71,12 @@ def workspace(tmp_path, monkeypatch):
 
 def test_the_page_stands_alone_and_shows_what_is_there(workspace):
     runs = ["--input", str(workspace / "extract2"), "--input", str(workspace / "synth")]
-    assert CliRunner().invoke(main, ["build-shards", *runs, "--min-visible-vertices", "80"], catch_exceptions=False).exit_code == 0
+    assert (
+        CliRunner()
+        .invoke(main, ["build-shards", *runs, "--min-visible-vertices", "80"], catch_exceptions=False)
+        .exit_code
+        == 0
+    )
     result = CliRunner().invoke(main, ["report", *runs], catch_exceptions=False)
     assert result.exit_code == 0 and "report.html" in result.output
     text = (workspace / "report.html").read_text()
@@ -80,8 +85,21 @@ def test_the_page_stands_alone_and_shows_what_is_there(workspace):
     assert {address[1:] for address in parsed.addresses if address.startswith("#")} <= parsed.ids
     assert "http://" not in text and "https://" not in text and "url(" not in text
     assert text.count("<script") == text.count("</script") == 3, "two of data and the program, nothing of a file name"
-    for words in ("Overview", "Photographs", "Instances", "Learned model", "Distributions", "Azimuth", "Worst", "Left out", "Origin",
-                  "0.0660", "a&b", "arap", "<script>alert(1)</script>"):
+    for words in (
+        "Overview",
+        "Photographs",
+        "Instances",
+        "Learned model",
+        "Distributions",
+        "Azimuth",
+        "Worst",
+        "Left out",
+        "Origin",
+        "0.0660",
+        "a&b",
+        "arap",
+        "<script>alert(1)</script>",
+    ):
         assert words in parsed.text
     assert sum(address.startswith("data:") for address in parsed.addresses) >= 1 + 4 + 1 + 4
 
@@ -118,7 +136,9 @@ def test_colours_are_smooth_and_tell_the_ends_apart():
     colours = colour_by_vertex(template).astype(int)
     edges = np.concatenate([template.faces[:, [0, 1]], template.faces[:, [1, 2]]])
     assert np.abs(colours[edges[:, 0]] - colours[edges[:, 1]]).max() < 128
-    ends = colour_by_position(np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, -0.2, 0], [0, 0.2, 0.3]], dtype=np.float32)).astype(int)
+    ends = colour_by_position(
+        np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, -0.2, 0], [0, 0.2, 0.3]], dtype=np.float32)
+    ).astype(int)
     gaps = [np.abs(ends[a] - ends[b]).sum() for a in range(4) for b in range(a)]
     assert min(gaps) > 60
 
@@ -140,7 +160,14 @@ def test_no_address_of_a_table_is_opened(tmp_path):
     colours = colour_by_vertex(grid_template())
     with socket.create_server(("127.0.0.1", 0)) as server:
         place = f"127.0.0.1:{server.getsockname()[1]}/a.png"
-        for address in (f"http://{place}", f"filecache::http://{place}", f"ftp://{place}", "data:image/png;base64,AAAA", "a\0.png", ""):
+        for address in (
+            f"http://{place}",
+            f"filecache::http://{place}",
+            f"ftp://{place}",
+            "data:image/png;base64,AAAA",
+            "a\0.png",
+            "",
+        ):
             assert local_pixels(address) is None
             assert instance_crop(local_pixels(address), row(0) | {"image_path": address}, colours).size == (300, 300)
         server.settimeout(0.1)

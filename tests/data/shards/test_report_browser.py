@@ -24,8 +24,9 @@ BOX = (
     " const r = c.getBoundingClientRect(); return [r.x, r.y, r.width, r.height] })()"
 )
 COLOURS = (
-    f"(() => {{ const c = {CANVAS}; const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const seen = new Set();"
-    " for (let i = 0; i < d.length; i += 4) seen.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); return seen.size })()"
+    f"(() => {{ const c = {CANVAS}; const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const seen"
+    " = new Set(); for (let i = 0; i < d.length; i += 4) seen.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); return"
+    " seen.size })()"
 )
 
 
@@ -34,7 +35,12 @@ def opened(tmp_path, monkeypatch):
     """The report of a small workspace, open in a browser."""
     monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
     runs = [word for folder in two_runs(tmp_path / "dog") for word in ("--input", str(folder))]
-    assert CliRunner().invoke(main, ["build-shards", *runs, "--min-visible-vertices", "80"], catch_exceptions=False).exit_code == 0
+    assert (
+        CliRunner()
+        .invoke(main, ["build-shards", *runs, "--min-visible-vertices", "80"], catch_exceptions=False)
+        .exit_code
+        == 0
+    )
     assert CliRunner().invoke(main, ["report"], catch_exceptions=False).exit_code == 0
     with Browser(tmp_path / "profile") as browser:
         browser.open(tmp_path / "dog" / "report.html")
@@ -55,7 +61,7 @@ def test_the_page_is_quiet_and_its_template_turns(opened):
     seen.append(pixels(opened))
     opened.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowLeft")
     seen.append(pixels(opened))
-    for button in ('[data-view="0 90"]', 'button[data-layer]:nth-of-type(2)'):
+    for button in ('[data-view="0 90"]', "button[data-layer]:nth-of-type(2)"):
         opened.run(f"document.querySelector('{button}').click()")
         seen.append(pixels(opened))
     assert len(set(seen)) == len(seen), "dragging, keys, views and layers each change the picture"
@@ -80,7 +86,7 @@ def test_nothing_is_wider_than_a_telephone(opened):
 HOSTILE = (
     "<script>window.owned = 1</script>",
     "</script></title></style><img src=x onerror='window.owned = 1'>",
-    "\" onmouseover=window.owned=1 autofocus onfocus=window.owned=1 x=\"",
+    '" onmouseover=window.owned=1 autofocus onfocus=window.owned=1 x="',
     "' style='background: url(http://127.0.0.1:9/x)' '",
     "{0}{name}%s<svg/onload=window.owned=1>&lt;",
 )
@@ -104,8 +110,10 @@ def hostile_workspace(root):
     overlays, extra = root / "run" / "overlays", root / "<img src=x onerror=owned=1>"
     for folder in (overlays, extra):
         folder.mkdir()
-        Image.new("RGB", (9, 9)).save(folder / "\" onload=window.owned=1 <b>.png")
-    (extra / "a.md").write_text("# <script>window.owned = 1</script>\n\n" + "\n\n".join(HOSTILE) + "\n\n|" + "|".join(HOSTILE) + "|\n")
+        Image.new("RGB", (9, 9)).save(folder / '" onload=window.owned=1 <b>.png')
+    (extra / "a.md").write_text(
+        "# <script>window.owned = 1</script>\n\n" + "\n\n".join(HOSTILE) + "\n\n|" + "|".join(HOSTILE) + "|\n"
+    )
     (extra / "b.json").write_text(json.dumps({word: word for word in HOSTILE}))
     return ReportPlan(hostile(0), [root / "run"], root / "shards", [extra])
 

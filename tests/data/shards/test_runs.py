@@ -42,7 +42,11 @@ def test_every_column_is_documented_in_the_file(tmp_path):
     assert schema_problem(schema, INSTANCE_SCHEMA) is None
     texts = json.loads(schema.metadata[FIELDS_KEY])
     for column in INSTANCE_COLUMNS:
-        assert schema.field(column.name).metadata[b"description"].decode() == column.text == texts[column.name]["description"]
+        assert (
+            schema.field(column.name).metadata[b"description"].decode()
+            == column.text
+            == texts[column.name]["description"]
+        )
         assert column.text.endswith(".")
 
 

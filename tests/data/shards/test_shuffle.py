@@ -101,7 +101,12 @@ def test_the_order_is_shuffled_and_another_seed_shuffles_otherwise():
 
 
 def places(groups, positions, names):
-    texts = [pa.array(names), pa.array(["g"] * len(names)), pa.array(["train"] * len(names)), pa.array(["0" * 16] * len(names))]
+    texts = [
+        pa.array(names),
+        pa.array(["g"] * len(names)),
+        pa.array(["train"] * len(names)),
+        pa.array(["0" * 16] * len(names)),
+    ]
     return pa.table([pa.array(groups, pa.int32()), pa.array(positions, pa.int32()), *texts], schema=PLACES)
 
 
@@ -109,7 +114,12 @@ def test_what_is_dealt_is_gathered_in_its_place(tmp_path):
     rows = [row(index, "synth" if index % 3 else "extract") for index in range(30)]
     found = Input.open(run(tmp_path / "run", rows, part=8).folder)
     parts = partitions([found], partition_bytes=0)
-    assert [partition.rows for partition in parts] == [8, 8, 8, 6] and [partition.start for partition in parts] == [0, 8, 16, 24]
+    assert [partition.rows for partition in parts] == [8, 8, 8, 6] and [partition.start for partition in parts] == [
+        0,
+        8,
+        16,
+        24,
+    ]
     order = np.random.default_rng(0).permutation(30)[:25]
     group, position = np.full(30, -1), np.full(30, -1)
     group[order], position[order] = np.arange(25) // 10, np.arange(25) % 10
@@ -124,10 +134,13 @@ def test_what_is_dealt_is_gathered_in_its_place(tmp_path):
         table = dealt.gather(number, count)
         wanted = stored.take(order[10 * number : 10 * number + count])
         assert table.schema.equals(INSTANCE_SCHEMA, check_metadata=True)
-        assert table.column("instance_id").to_pylist() == [f"new{index}" for index in order[10 * number : 10 * number + count]]
-        assert table.drop_columns(["instance_id", "group", "split", "content_hash"]).to_pylist() == wanted.drop_columns(
-            ["instance_id", "group", "split", "content_hash"]
-        ).to_pylist()
+        assert table.column("instance_id").to_pylist() == [
+            f"new{index}" for index in order[10 * number : 10 * number + count]
+        ]
+        assert (
+            table.drop_columns(["instance_id", "group", "split", "content_hash"]).to_pylist()
+            == wanted.drop_columns(["instance_id", "group", "split", "content_hash"]).to_pylist()
+        )
     with pytest.raises(ShardError, match="rows were lost"):
         dealt.gather(2, 6)
     paths[0].unlink()

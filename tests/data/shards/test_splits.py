@@ -13,7 +13,9 @@ from dp3d_data.shards.splits import assign_splits as assign_sides
 from tests.references.shards import components_slow, judge_slow
 
 STRICT = FilterConfig(min_score=0.5, min_cycle=0.5)
-instances = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([None, "1", "2", "3", "4", "5"])), max_size=30)
+instances = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([None, "1", "2", "3", "4", "5"])), max_size=30
+)
 
 
 def assign_splits(groups, images, sources, *, train_ratio, seed=0):
@@ -79,7 +81,9 @@ def test_given_sides_win_and_the_others_go_by_ratio(pairs, seed):
     except UsageError as error:
         assert "tears apart" in error.what
         member, _ = components(groups, images)
-        both = [{side for side, m in zip(given_here, member, strict=True) if m == code and side} for code in set(member)]
+        both = [
+            {side for side, m in zip(given_here, member, strict=True) if m == code and side} for code in set(member)
+        ]
         assert max(len(found) for found in both) == 2
         return
     assert all(side is None or SPLITS[found] == side for found, side in zip(sides, given_here, strict=True))
@@ -96,7 +100,11 @@ def test_a_list_names_instances_images_or_groups(tmp_path):
     columns["group"] = [None, "rex", "rex", "tom"]
     table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
     assert given_splits(SplitRule(by="list", listed=listed), table).to_pylist() == ["train", "val", "test", None]
-    for text, message in (("x", "line 1 names no side"), ("x,left", "line 1 names no side"), ("x,val\nx,test", "line 2 puts a name")):
+    for text, message in (
+        ("x", "line 1 names no side"),
+        ("x,left", "line 1 names no side"),
+        ("x,val\nx,test", "line 2 puts a name"),
+    ):
         path.write_text(text)
         with pytest.raises(InputCorrupt, match=message):
             read_split_list(path)
@@ -127,9 +135,9 @@ def test_the_first_reason_is_named(count, seed):
     )
     reasons, values = judge(STRICT, measures)
     assert reasons == judge_slow(STRICT, measures)
-    assert [np.isnan(value) for reason, value in zip(reasons, values, strict=True) if reason not in (None, "score")] == [False] * sum(
-        reason not in (None, "score") for reason in reasons
-    )
+    assert [
+        np.isnan(value) for reason, value in zip(reasons, values, strict=True) if reason not in (None, "score")
+    ] == [False] * sum(reason not in (None, "score") for reason in reasons)
     assert set(reasons) <= {None, *(entry.reason for entry in FILTERS)}
 
 

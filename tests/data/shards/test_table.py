@@ -88,7 +88,13 @@ def test_instances_are_taken_from_a_batch_with_all_that_belongs_to_them():
     batch = KeypointBatch(keypoints, keypoints[..., 0] > 9, ids=names, masks=(None,) * 4, camera=camera, lens=lens)
     for rows in (slice(1, 3), [1, 2], range(1, 3), torch.tensor([1, 2])):
         some = batch.take(rows)
-        assert len(some) == 2 and some.ids == ("b", "c") and some.masks == (None, None) and some.groups == () and some.boxes is None
+        assert (
+            len(some) == 2
+            and some.ids == ("b", "c")
+            and some.masks == (None, None)
+            and some.groups == ()
+            and some.boxes is None
+        )
         assert torch.equal(some.keypoints, keypoints[1:3]) and torch.equal(some.visible, batch.visible[1:3])
         assert some.camera.scale.tolist() == some.lens.nearness.tolist() == [1.0, 2.0]
     few = batch.at_vertices(torch.tensor([5, 0]))
@@ -117,7 +123,9 @@ def test_a_foreign_vertex_is_refused():
 @given(seed=st.integers(0, 99))
 def test_intrinsics_are_those_of_the_rq_decomposition(seed):
     rng = np.random.default_rng(seed)
-    calibration = np.array([[rng.uniform(100, 5000), 0, rng.uniform(-50, 900)], [0, rng.uniform(100, 5000), 300], [0, 0, 1]])
+    calibration = np.array(
+        [[rng.uniform(100, 5000), 0, rng.uniform(-50, 900)], [0, rng.uniform(100, 5000), 300], [0, 0, 1]]
+    )
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     placed = np.column_stack([rng.uniform(0.1, 3) * turn, rng.normal(size=3)])
     found = intrinsics_of((calibration @ placed)[None])[0]
@@ -125,7 +133,10 @@ def test_intrinsics_are_those_of_the_rq_decomposition(seed):
     np.testing.assert_allclose(found, [fx, fy, cx, cy], rtol=1e-6, atol=1e-6 * fx)
     assert abs(skew) < 1e-6 * fx
     calibration[0, 1] = 0.1 * calibration[0, 0]
-    assert np.isnan(intrinsics_of((calibration @ placed)[None])).all() and np.isnan(intrinsics_of(np.zeros((1, 3, 4)))).all()
+    assert (
+        np.isnan(intrinsics_of((calibration @ placed)[None])).all()
+        and np.isnan(intrinsics_of(np.zeros((1, 3, 4)))).all()
+    )
 
 
 def test_only_pinholes_give_intrinsics():
@@ -134,11 +145,15 @@ def test_only_pinholes_give_intrinsics():
     flat = Camera.orthographic(90.0, np.array([3.0, 4.0]))
     known = [{"camera_kind": c.kind, "camera_matrix": c.matrix.astype(np.float32).ravel()} for c in (pinhole, flat)]
     rows = [row(i, **columns) for i, columns in enumerate([*known, {}])]
-    table = InstanceTable.of(pa.Table.from_batches([instance_batch(rows)]), grid_template().num_vertices, ["intrinsics"])
+    table = InstanceTable.of(
+        pa.Table.from_batches([instance_batch(rows)]), grid_template().num_vertices, ["intrinsics"]
+    )
     np.testing.assert_allclose(table.intrinsics[0], [900, 950, 120, 130], rtol=1e-5)
     assert np.isnan(table.intrinsics[1:]).all()
     batch = KeypointBatch.of(InstanceTable.joined([table.take(np.array([2])), table]))
-    assert batch.intrinsics.shape == (4, 4) and batch.intrinsics[1].isfinite().all() and batch.intrinsics[0].isnan().all()
+    assert (
+        batch.intrinsics.shape == (4, 4) and batch.intrinsics[1].isfinite().all() and batch.intrinsics[0].isnan().all()
+    )
 
 
 def test_arrays_and_fields_that_do_not_fit_are_refused():

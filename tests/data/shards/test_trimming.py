@@ -28,7 +28,13 @@ def rows_of(count, seed):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 7), st.integers(1, 25), st.sampled_from([0.0, 0.005, 0.01]), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 99))
+@given(
+    st.integers(0, 7),
+    st.integers(1, 25),
+    st.sampled_from([0.0, 0.005, 0.01]),
+    st.sampled_from([0.0, 0.3, 1.0]),
+    st.integers(0, 99),
+)
 def test_trimming_equals_the_slow_twin(count, pixels, spread, cycle, seed):
     config = FilterConfig(min_pixels=pixels, max_vertex_spread=spread, min_vertex_cycle=cycle)
     rows = rows_of(count, seed)
@@ -37,7 +43,9 @@ def test_trimming_equals_the_slow_twin(count, pixels, spread, cycle, seed):
     found = cut(table, kept, SHARE)
     assert found.schema == table.schema
     slow = [trim_slow(one, config, SHARE) for one in table.to_pylist()]
-    assert Counter(reason for _, reasons in slow for reason in reasons) == Counter({k: v for k, v in dropped.items() if v})
+    assert Counter(reason for _, reasons in slow for reason in reasons) == Counter(
+        {k: v for k, v in dropped.items() if v}
+    )
     for one, (expected, _) in zip(found.to_pylist(), slow, strict=True):
         assert one.pop("visible_area") == pytest.approx(expected.pop("visible_area"), rel=1e-5)
         assert one == expected
@@ -54,7 +62,15 @@ def test_invisible_vertices_are_counted_and_instances_judged_by_what_is_left(tmp
     told = []
     manifest = build([tmp_path / "run"], tmp_path / "out", "dog", plan, overwrite=False, say=told.append)
     few = int((rows[0]["pixel_counts"] < 5).sum())
-    assert manifest["vertices"] == {"few pixels": few + len(rows[1]["vertex_ids"]), "vertex spread": 0, "vertex cycle": 0}
-    assert manifest["account"]["rejected"] == {"few vertices": 1} and any("made invisible (few pixels" in line for line in told)
-    visible = dict(zip(*(lambda s: (s.ids, s.visible.sum(axis=1)))(ShardReader(tmp_path / "out").split("train")), strict=True))
+    assert manifest["vertices"] == {
+        "few pixels": few + len(rows[1]["vertex_ids"]),
+        "vertex spread": 0,
+        "vertex cycle": 0,
+    }
+    assert manifest["account"]["rejected"] == {"few vertices": 1} and any(
+        "made invisible (few pixels" in line for line in told
+    )
+    visible = dict(
+        zip(*(lambda s: (s.ids, s.visible.sum(axis=1)))(ShardReader(tmp_path / "out").split("train")), strict=True)
+    )
     assert visible == {"extract0": len(rows[0]["vertex_ids"]) - few, "synth2": len(rows[2]["vertex_ids"])}

@@ -90,7 +90,10 @@ def write_lvis(root: Path) -> DatasetOptions:
         {"id": 10, "coco_url": "http://images.cocodataset.org/val2017/000000000010.jpg",
          "flickr_url": "http://farm8.staticflickr.com/70/12_ab_z.jpg", "width": 40, "height": 30},
     ]  # fmt: skip
-    categories = [{"id": 378, "name": "canis_familiaris", "synonyms": ["hound"]}, {"id": 225, "name": "cat", "synonyms": ["cat"]}]
+    categories = [
+        {"id": 378, "name": "canis_familiaris", "synonyms": ["hound"]},
+        {"id": 225, "name": "cat", "synonyms": ["cat"]},
+    ]
     notes = [note(1, 9, 378, BOX), note(2, 10, 378, BOX), note(3, 10, 225, BOX)]
     path = write_json(root / "lvis_v1_train.json", {"images": images, "annotations": notes, "categories": categories})
     return DatasetOptions(path=str(path), images=(str(root), str(root / "flickr")))
@@ -103,7 +106,11 @@ XML = """<annotation><size><width>40</width><height>30</height></size>
 def write_stanford_dogs(root: Path) -> DatasetOptions:
     import scipy.io
 
-    names = ["n02085620-Chihuahua/n02085620_7.jpg", "n02085620-Chihuahua/n02085620_8.jpg", "n02085782-Japanese_spaniel/n02085782_2.jpg"]
+    names = [
+        "n02085620-Chihuahua/n02085620_7.jpg",
+        "n02085620-Chihuahua/n02085620_8.jpg",
+        "n02085782-Japanese_spaniel/n02085782_2.jpg",
+    ]
     for name in names:
         photo(root / "Images" / name)
     for name in names[:2]:
@@ -122,7 +129,9 @@ def write_stanford_extra(root: Path) -> DatasetOptions:
         photo(root / "Images" / name, place)
         joints = [[float(j), 2.0 * j, j % 2] for j in range(24)]
         runs = compressed(rectangle(4, 5, 24, 15))["counts"]
-        entries.append({"img_path": name, "img_width": 40, "img_height": 30, "img_bbox": BOX, "seg": runs, "joints": joints})
+        entries.append(
+            {"img_path": name, "img_width": 40, "img_height": 30, "img_bbox": BOX, "seg": runs, "joints": joints}
+        )
     path = write_json(root / "StanfordExtra_v12.json", entries)
     np.save(root / "train_stanford_StanfordExtra_v12.npy", np.array([1]))
     np.save(root / "test_stanford_StanfordExtra_v12.npy", np.array([0]))
@@ -130,11 +139,17 @@ def write_stanford_extra(root: Path) -> DatasetOptions:
 
 
 def write_human36m(root: Path) -> DatasetOptions:
-    names = [f"s_{s:02d}_act_02_subact_01_ca_01/s_{s:02d}_act_02_subact_01_ca_01_00000{f}.jpg" for s in (1, 9) for f in (1, 6)]
+    names = [
+        f"s_{s:02d}_act_02_subact_01_ca_01/s_{s:02d}_act_02_subact_01_ca_01_00000{f}.jpg"
+        for s in (1, 9)
+        for f in (1, 6)
+    ]
     for name in names:
         photo(root / "images" / name)
     for subject, own in ((1, names[:2]), (9, names[2:])):
-        images = [{"id": n, "file_name": name, "width": 40, "height": 30, "subject": subject} for n, name in enumerate(own)]
+        images = [
+            {"id": n, "file_name": name, "width": 40, "height": 30, "subject": subject} for n, name in enumerate(own)
+        ]
         data = {"images": images, "annotations": [{"id": 70, "image_id": 0, "bbox": BOX}]}
         write_json(root / "annotations" / f"Human36M_subject{subject}_data.json", data)
     return DatasetOptions(path=str(root))
@@ -165,13 +180,19 @@ EXAMPLES = {
     "samples": Example(lambda root: DatasetOptions(), dict.fromkeys(SAMPLES, (None, None, None))),
     "coco": Example(
         write_coco,
-        {"one.jpg": (None, "val", (CORNERS, (30.0, 20.0, 35.0, 25.0))),
-         "two.jpg": (None, "val", (CORNERS, CORNERS)), "crowd.jpg": (None, "val", ())},
+        {
+            "one.jpg": (None, "val", (CORNERS, (30.0, 20.0, 35.0, 25.0))),
+            "two.jpg": (None, "val", (CORNERS, CORNERS)),
+            "crowd.jpg": (None, "val", ()),
+        },
         "annotations/instances_val2017.json",
     ),
     "lvis": Example(
         write_lvis,
-        {"train2017/000000000009.jpg": (None, "train", (CORNERS,)), "val2017/000000000010.jpg": (None, "train", (CORNERS,))},
+        {
+            "train2017/000000000009.jpg": (None, "train", (CORNERS,)),
+            "val2017/000000000010.jpg": (None, "train", (CORNERS,)),
+        },
         "lvis_v1_train.json",
     ),
     "stanford-dogs": Example(
@@ -203,7 +224,10 @@ EXAMPLES = {
     ),
     "up3d": Example(
         write_up3d,
-        {f"{number:05d}_image.png": (f"{number:05d}_image.png", side, None) for number, side in ((3, "train"), (7, "val"), (12, "test"))},
+        {
+            f"{number:05d}_image.png": (f"{number:05d}_image.png", side, None)
+            for number, side in ((3, "train"), (7, "val"), (12, "test"))
+        },
     ),
     "3dpw": Example(
         write_threedpw,
@@ -214,9 +238,14 @@ EXAMPLES = {
         },
     ),
     "iuv-results": Example(
-        write_iuv_results, dict.fromkeys(("000000000785.jpg", "000000000872.jpg"), (None, None, None)), "results.json", ready=True
+        write_iuv_results,
+        dict.fromkeys(("000000000785.jpg", "000000000872.jpg"), (None, None, None)),
+        "results.json",
+        ready=True,
     ),
-    "iuv-images": Example(write_iuv_images, dict.fromkeys(("a.jpg", "alone_IUV.png", "sub/b.png"), (None, None, None)), ready=True),
+    "iuv-images": Example(
+        write_iuv_images, dict.fromkeys(("a.jpg", "alone_IUV.png", "sub/b.png"), (None, None, None)), ready=True
+    ),
     "dump": Example(write_dump, dict.fromkeys(("a.jpg", "b.jpg"), (None, None, None)), "dump.pkl", ready=True),
     "dump of embeddings": Example(write_dump_of_embeddings, {"a.jpg": (None, None, None)}, "dump.pkl", ready=True),
     "keypoints": Example(

@@ -1,4 +1,5 @@
-"""Small files of the correspondences that others make: IUV results and images, dumps of apply_net, arrays of keypoints."""
+"""Small files of the correspondences that others make: IUV results and images, dumps of apply_net, arrays of
+keypoints."""
 
 import base64
 import dataclasses
@@ -43,10 +44,16 @@ def write_iuv_results(root: Path) -> DatasetOptions:
     photo(root / "photos" / "000000000785.jpg")
     photo(root / "photos" / "COCO_val2014_000000000872.jpg")
     entries = [
-        {"image_id": image, "category_id": 1, "score": score, "bbox": [2.5, 3.25, 12, 9], "uv_shape": [3, 9, 12],
-         "uv_data": base64.b64encode(png(iuv_pixels(12, 9, place))).decode()}
+        {
+            "image_id": image,
+            "category_id": 1,
+            "score": score,
+            "bbox": [2.5, 3.25, 12, 9],
+            "uv_shape": [3, 9, 12],
+            "uv_data": base64.b64encode(png(iuv_pixels(12, 9, place))).decode(),
+        }
         for place, (image, score) in enumerate([(785, 0.9), (872, 0.8), (785, 0.7)])
-    ]  # fmt: skip
+    ]
     path = write_json(root / "results.json", entries)
     return people(root, path=str(path), images=(str(root / "photos"),))
 
@@ -67,12 +74,14 @@ def write_iuv_images(root: Path) -> DatasetOptions:
 def reference_classes():
     """Stand-ins under the names that the reference's objects have in a dump, for as long as one is written."""
     made = {
-        "densepose.structures.chart_result": {"DensePoseChartResult": ("labels", "uv"),
-                                              "DensePoseChartResultWithConfidences": ("labels", "uv", "sigma_1", "sigma_2")},
+        "densepose.structures.chart_result": {
+            "DensePoseChartResult": ("labels", "uv"),
+            "DensePoseChartResultWithConfidences": ("labels", "uv", "sigma_1", "sigma_2"),
+        },
         "densepose.structures.cse": {"DensePoseEmbeddingPredictorOutput": ("embedding", "coarse_segm")},
         "densepose.structures.chart": {"DensePoseChartPredictorOutput": ("coarse_segm", "fine_segm", "u", "v")},
         "densepose.data.structures": {"DensePoseResult": ("results", "boxes_xywh")},
-    }  # fmt: skip
+    }
     modules, classes = {}, {}
     for name, kinds in made.items():
         for parent in [".".join(name.split(".")[: depth + 1]) for depth in range(name.count(".") + 1)]:
@@ -104,7 +113,9 @@ def write_dump(root: Path) -> DatasetOptions:
     boxes = [[2.5, 3.5, 14.6, 12.75], [20.0, 4.0, 33.0, 20.0]]
     with reference_classes() as kinds:
         dense = []
-        for kind, (x0, y0, x1, y1) in zip((kinds.DensePoseChartResult, kinds.DensePoseChartResultWithConfidences), boxes, strict=True):
+        for kind, (x0, y0, x1, y1) in zip(
+            (kinds.DensePoseChartResult, kinds.DensePoseChartResultWithConfidences), boxes, strict=True
+        ):
             height, width = int(y1 - y0), int(x1 - x0)
             uv = torch.from_numpy(rng.random((2, height, width), dtype=np.float32))
             dense.append(kind(labels=torch.from_numpy(rng.integers(0, 25, (height, width))), uv=uv))
@@ -120,12 +131,19 @@ def write_dump_of_embeddings(root: Path) -> DatasetOptions:
     boxes = [[2.5, 3.5, 14.6, 12.75], [20.0, 4.0, 33.0, 20.0]]
     with reference_classes() as kinds:
         numbers = [torch.from_numpy(rng.standard_normal((2, depth, 28, 28), dtype=np.float32)) for depth in (16, 2)]
-        torch.save([dump_entry(root / "photos" / "a.jpg", boxes, kinds.DensePoseEmbeddingPredictorOutput(*numbers))], root / "dump.pkl")
+        torch.save(
+            [dump_entry(root / "photos" / "a.jpg", boxes, kinds.DensePoseEmbeddingPredictorOutput(*numbers))],
+            root / "dump.pkl",
+        )
     sizes = {"features": (VERTICES, 20), "embeddings": (20, 16)}
-    state = {f"roi_heads.embedder.embedder_dog_7466.{name}": torch.from_numpy(rng.standard_normal(size, dtype=np.float32))
-             for name, size in sizes.items()}  # fmt: skip
+    state = {
+        f"roi_heads.embedder.embedder_dog_7466.{name}": torch.from_numpy(rng.standard_normal(size, dtype=np.float32))
+        for name, size in sizes.items()
+    }
     torch.save({"model": state}, root / "weights.pth")
-    return DatasetOptions(path=str(root / "dump.pkl"), images=(str(root / "photos"),), weights=str(root / "weights.pth"))
+    return DatasetOptions(
+        path=str(root / "dump.pkl"), images=(str(root / "photos"),), weights=str(root / "weights.pth")
+    )
 
 
 def write_keypoints(root: Path) -> DatasetOptions:
@@ -134,5 +152,7 @@ def write_keypoints(root: Path) -> DatasetOptions:
     names = np.array(["a.jpg", "gone.jpg", "a.jpg"])
     keypoints, visible = rng.uniform(2, 28, (3, VERTICES, 2)).astype(np.float32), rng.random((3, VERTICES)) < 0.7
     known = {"image": names, "group": np.array(["x", "y", "x"]), "split": np.array(["train", "val", "train"])}
-    np.savez(root / "keypoints.npz", keypoints=keypoints, visible=visible, xyz=rng.normal(size=(3, VERTICES, 3)), **known)
+    np.savez(
+        root / "keypoints.npz", keypoints=keypoints, visible=visible, xyz=rng.normal(size=(3, VERTICES, 3)), **known
+    )
     return DatasetOptions(path=str(root / "keypoints.npz"))

@@ -49,7 +49,10 @@ def test_without_a_category_every_coco_box_counts(tmp_path):
         ("[1, 2]", "a json list"),
         ('{"a.jpg": ', "not json"),
         ('{"a.jpg": [[1, 2, 3, 4]], "a.jpg": []}', "'a.jpg' stands twice"),
-        ({"images": [], "annotations": [{"bbox": [1, 2, 3, 4], "image_id": 9}]}, "(?s)not COCO's json.*its image 9 is not in the file"),
+        (
+            {"images": [], "annotations": [{"bbox": [1, 2, 3, 4], "image_id": 9}]},
+            "(?s)not COCO's json.*its image 9 is not in the file",
+        ),
     ],
 )
 def test_files_that_are_no_boxes_say_where(tmp_path, content, text):
@@ -65,10 +68,15 @@ def test_files_that_are_no_boxes_say_where(tmp_path, content, text):
         ("image,x0,y0,x1,y1\na.jpg,nan,2,3,9\na.jpg,1,2,3,4\n", "line 2: not a box"),
         ('{"a.jpg": [[1, 2, 3], [1, 2, 3, 4]]}', "box 0: not a box"),
         ('{"a.jpg": [7, [1, 2, 3, 4]]}', "box 0: not a box"),
-        ({**COCO, "annotations": [{"id": 5, "image_id": 1, "bbox": None}, {"id": 6, "image_id": 1, "bbox": [1, 2, 2, 2]}]},
-         "annotation 5: not a box"),
+        (
+            {
+                **COCO,
+                "annotations": [{"id": 5, "image_id": 1, "bbox": None}, {"id": 6, "image_id": 1, "bbox": [1, 2, 2, 2]}],
+            },
+            "annotation 5: not a box",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_box_that_is_none_is_named_and_the_others_stay(tmp_path, content, fault):
     (record,) = read_boxes(written(tmp_path, content)).attach([ImageRecord("a.jpg", "/data/a.jpg")])[0]
     assert record.boxes == ((1, 2, 3, 4),) and [one[: len(fault)] for one in record.faults] == [fault]
@@ -81,8 +89,13 @@ def test_two_names_of_one_image_join(tmp_path):
 
 
 def test_sizes_of_a_coco_file_come_along(tmp_path):
-    sized = {**COCO, "images": [{"id": 1, "file_name": "a.jpg", "width": 30, "height": 60}, {"id": 2, "file_name": "b.jpg"}]}
-    (a, b), _ = read_boxes(written(tmp_path, sized), "dog").attach([ImageRecord("a.jpg", "/a.jpg"), ImageRecord("b.jpg", "/b.jpg")])
+    sized = {
+        **COCO,
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 30, "height": 60}, {"id": 2, "file_name": "b.jpg"}],
+    }
+    (a, b), _ = read_boxes(written(tmp_path, sized), "dog").attach(
+        [ImageRecord("a.jpg", "/a.jpg"), ImageRecord("b.jpg", "/b.jpg")]
+    )
     assert a.size == (30, 60) and b.size is None and b.crowds == ("annotation 7",)
 
 
@@ -96,7 +109,11 @@ def test_missing_file_of_boxes(tmp_path):
         read_boxes(tmp_path / "none.csv")
 
 
-RECORDS = [ImageRecord("x/a.jpg", "/data/x/a.jpg"), ImageRecord("y/a.jpg", "/data/y/a.jpg"), ImageRecord("b.jpg", "/data/b.jpg")]
+RECORDS = [
+    ImageRecord("x/a.jpg", "/data/x/a.jpg"),
+    ImageRecord("y/a.jpg", "/data/y/a.jpg"),
+    ImageRecord("b.jpg", "/data/b.jpg"),
+]
 
 
 def test_names_mean_ids_or_ends_of_paths(tmp_path):
@@ -117,10 +134,13 @@ def test_boxes_of_other_images(tmp_path):
         read_boxes(written(tmp_path, {"z.jpg": [[1, 2, 3, 4]]})).attach(RECORDS)
 
 
-@pytest.mark.parametrize(("content", "text"), [
-    ("image,x0,y0,x1,y1\na.jpg,1,5,2,5,30,5,40,5\n", "line 2 has more values than the header has columns"),
-    ("image,x0,y0,x1,y1,x0\na.jpg,1,2,30,40,9\n", "the column 'x0' stands twice"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("image,x0,y0,x1,y1\na.jpg,1,5,2,5,30,5,40,5\n", "line 2 has more values than the header has columns"),
+        ("image,x0,y0,x1,y1,x0\na.jpg,1,2,30,40,9\n", "the column 'x0' stands twice"),
+    ],
+)
 def test_a_table_whose_values_could_be_taken_for_others_is_refused(tmp_path, content, text):
     with pytest.raises(InputCorrupt, match=text):
         boxes(written(tmp_path, content, "boxes.csv"))

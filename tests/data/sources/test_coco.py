@@ -44,7 +44,11 @@ def test_masks_of_every_form_are_the_same(tmp_path):
 
 @pytest.mark.parametrize("word", ["dog", "Dog ", "18"])
 def test_a_category_by_name_or_id(word, tmp_path):
-    assert [r.image_id for r in records(write_coco(tmp_path), category_in_file=word)] == ["one.jpg", "two.jpg", "crowd.jpg"]
+    assert [r.image_id for r in records(write_coco(tmp_path), category_in_file=word)] == [
+        "one.jpg",
+        "two.jpg",
+        "crowd.jpg",
+    ]
 
 
 def test_other_categories(tmp_path):
@@ -55,7 +59,9 @@ def test_other_categories(tmp_path):
     with pytest.raises(UsageError, match="(?s)no category 'giraffe'.*got: dog, person"):
         records(options, category="giraffe")
     with pytest.raises(NothingToDo, match="no cat in this file"):
-        records(changed(options, lambda content: content["categories"].append({"id": 3, "name": "cat"})), category="cat")
+        records(
+            changed(options, lambda content: content["categories"].append({"id": 3, "name": "cat"})), category="cat"
+        )
 
 
 def test_lvis_by_synonym_by_name_and_by_the_id_of_the_table(tmp_path):
@@ -69,13 +75,19 @@ def test_lvis_by_synonym_by_name_and_by_the_id_of_the_table(tmp_path):
 
 def test_images_beside_the_json_or_one_folder_above_are_found(tmp_path):
     options = write_lvis(tmp_path)
-    (found, other) = records(options, "lvis", images=())
+    found, other = records(options, "lvis", images=())
     assert found.path.endswith("train2017/000000000009.jpg") and not other.path.endswith("12_ab_z.jpg")
 
 
 @pytest.mark.parametrize(
     ("name", "split"),
-    [("instances_val2017", "val"), ("lvis_v1_train", "train"), ("test", "test"), ("train_val", None), ("trainval35k", None)],
+    [
+        ("instances_val2017", "val"),
+        ("lvis_v1_train", "train"),
+        ("test", "test"),
+        ("train_val", None),
+        ("trainval35k", None),
+    ],
 )
 def test_the_split_that_a_name_says(name, split):
     assert split_in_name(name) == split
@@ -112,9 +124,18 @@ FAULTS = [
     (first(segmentation={"size": [3, 3], "counts": [9]}), "annotation 11: a mask of another size than its image"),
     (first(segmentation=[[1, 2, 2**40, 5, 6, 7]]), "annotation 11: a mask that is no polygon"),
     (first(bbox="1234"), "annotation 11: not a box, got '1234'"),
-    (first(segmentation={"size": [30, 40], "counts": [9, 9]}), "annotation 11: a mask whose runs do not fill the image"),
-    (first(segmentation={"size": [30, 40], "counts": [20, -10, 1190]}), "annotation 11: a mask whose runs do not fill the image"),
-    (first(segmentation={"size": [30, 40], "counts": "PPPP\u00e9"}), "annotation 11: a mask whose runs do not fill the image"),
+    (
+        first(segmentation={"size": [30, 40], "counts": [9, 9]}),
+        "annotation 11: a mask whose runs do not fill the image",
+    ),
+    (
+        first(segmentation={"size": [30, 40], "counts": [20, -10, 1190]}),
+        "annotation 11: a mask whose runs do not fill the image",
+    ),
+    (
+        first(segmentation={"size": [30, 40], "counts": "PPPP\u00e9"}),
+        "annotation 11: a mask whose runs do not fill the image",
+    ),
     (first(keypoints=[1, float("nan"), 2]), "annotation 11: keypoints that are no triples of numbers"),
     (first(keypoints=[[1, 2], [3, 4], [5, 6]]), "annotation 11: keypoints that are no triples of numbers"),
     (first(keypoints=["1", "2", "two"]), "annotation 11: keypoints that are no numbers"),
@@ -139,7 +160,10 @@ def test_an_annotation_that_is_none_is_named_and_the_others_stay(change, fault, 
     [
         (lambda content: content["images"][0].pop("file_name"), "its image has no file_name and no coco_url"),
         (lambda content: content["images"][0].pop("id"), "its image 7 is not in the file"),
-        (lambda content: content["images"][0].update(width=2**40), "the size of its image is none, got 1099511627776 x 30"),
+        (
+            lambda content: content["images"][0].update(width=2**40),
+            "the size of its image is none, got 1099511627776 x 30",
+        ),
         (lambda content: content["images"][0].update(width=0, height=0), "the size of its image is none"),
         (lambda content: content["images"][0].update(width="wide"), "the size of its image is none"),
         (lambda content: content["images"].append({"id": 7, "file_name": "x.jpg"}), "two images have its image_id 7"),
@@ -147,8 +171,11 @@ def test_an_annotation_that_is_none_is_named_and_the_others_stay(change, fault, 
 )
 def test_an_image_that_is_none_fails_with_its_annotations_alone(change, fault, tmp_path):
     found = records(changed(write_coco(tmp_path), change))
-    assert [text for record in found for text in record.faults] == [f"annotation {n}: {text}" for n in (11, 12) for text in [
-        next(one.partition(": ")[2] for record in found for one in record.faults)]]  # fmt: skip
+    assert [text for record in found for text in record.faults] == [
+        f"annotation {n}: {text}"
+        for n in (11, 12)
+        for text in [next(one.partition(": ")[2] for record in found for one in record.faults)]
+    ]
     assert next(one for record in found for one in record.faults).startswith(f"annotation 11: {fault}")
     assert [one.name for record in found for one in record.objects] == ["13", "14"]
 
@@ -168,7 +195,9 @@ def test_one_animal_is_no_crowd_however_it_is_written(crowd, tmp_path):
 def test_names_that_no_file_has_fail_alone(tmp_path):
     """Half a character, a zero byte: json can hold them, a path and a table cannot."""
     for number, name in enumerate(("a\ud800.jpg", "a\0.jpg", "\udc00\ud800.jpg")):
-        options = changed(write_coco(tmp_path / str(number)), lambda content, name=name: content["images"][0].update(file_name=name))
+        options = changed(
+            write_coco(tmp_path / str(number)), lambda content, name=name: content["images"][0].update(file_name=name)
+        )
         found = records(options)
         assert len([one for record in found for one in record.objects]) == 4
         assert found[0].image_id.encode() and size_of(found[0].path) == -1
@@ -212,7 +241,9 @@ def test_a_category_without_an_id_is_an_error_of_the_file(tmp_path):
 
 def test_categories_without_names_must_be_chosen(tmp_path):
     options = changed(write_coco(tmp_path), lambda content: content.pop("categories"))
-    with pytest.raises(UsageError, match="(?s)do not name their categories.*got: category ids 1, 18.*--set category_in_file=ID"):
+    with pytest.raises(
+        UsageError, match="(?s)do not name their categories.*got: category ids 1, 18.*--set category_in_file=ID"
+    ):
         records(options)
     assert len(records(options, category_in_file="1")) == 1
 
@@ -225,7 +256,7 @@ def test_annotations_of_one_id_or_of_none_stay_apart(tmp_path):
         content["annotations"][1].update(id=0, segmentation=[[30, 20, 35, 20, 35, 25, 30, 25]])
         content["annotations"].append(note(..., 7, 18, [1, 1, 3, 3]) | {"id": None})
 
-    (record, *_) = records(changed(write_coco(tmp_path), change), masks=True)
+    record, *_ = records(changed(write_coco(tmp_path), change), masks=True)
     assert [record.instance_id(number) for number in range(3)] == ["one.jpg#0-0", "one.jpg#0-1", "one.jpg#2"]
     assert [one.mask and int(mask_pixels(one.mask).sum()) for one in record.objects] == [200, 25, None]
 
@@ -236,14 +267,18 @@ def test_every_annotation_of_the_category_is_an_object_a_crowd_or_a_fault(data):
     """Whatever is written over whatever part of whatever annotation, as long as one of them can be used."""
     with tempfile.TemporaryDirectory() as folder:
         options = write_coco(Path(folder))
-        junk = st.sampled_from([None, True, "18", "x", "", 7, -1, 2**40, 1e400, [], [1], {}, {"a": 1}, [[1, 2], [3, 4]]])
+        junk = st.sampled_from(
+            [None, True, "18", "x", "", 7, -1, 2**40, 1e400, [], [1], {}, {"a": 1}, [[1, 2], [3, 4]]]
+        )
         keys = st.sampled_from(["id", "image_id", "bbox", "iscrowd", "segmentation", "area", "category_id"])
 
         def change(content):
             for one in content["annotations"][:3]:
                 one[data.draw(keys)] = data.draw(junk)
             if data.draw(st.booleans()):
-                content["images"][0][data.draw(st.sampled_from(["id", "file_name", "width", "height"]))] = data.draw(junk)
+                content["images"][0][data.draw(st.sampled_from(["id", "file_name", "width", "height"]))] = data.draw(
+                    junk
+                )
             change.dogs = sum(map(of_dogs, content["annotations"]))
 
         found = records(changed(options, change), masks=True)
@@ -269,15 +304,28 @@ def test_names_of_addresses_are_decoded(tmp_path):
     [
         ([{"image_id": 1, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 0.9}], "a json list"),
         ({"images": [], "segments": []}, "an object with images, segments"),
-        ({"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "segments_info": [{"bbox": [1, 2, 3, 4]}]}],
-          "categories": COCO_CATEGORIES}, "annotation number 1 of the file: no 'category_id'"),
-        ({"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"id": 3, "image_id": 1, "caption": "a dog"}]},
-         "annotation 3: no 'bbox'"),
+        (
+            {
+                "images": [{"id": 1, "file_name": "a.jpg"}],
+                "annotations": [{"image_id": 1, "segments_info": [{"bbox": [1, 2, 3, 4]}]}],
+                "categories": COCO_CATEGORIES,
+            },
+            "annotation number 1 of the file: no 'category_id'",
+        ),
+        (
+            {
+                "images": [{"id": 1, "file_name": "a.jpg"}],
+                "annotations": [{"id": 3, "image_id": 1, "caption": "a dog"}],
+            },
+            "annotation 3: no 'bbox'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_files_of_other_kinds_say_what_they_are(content, got, tmp_path):
     path = write_json(tmp_path / "other.json", content)
-    with pytest.raises(InputCorrupt, match="(?s)not COCO's json.*expected: COCO's json.*mend: give the file of the instances") as raised:
+    with pytest.raises(
+        InputCorrupt, match="(?s)not COCO's json.*expected: COCO's json.*mend: give the file of the instances"
+    ) as raised:
         records(DatasetOptions(path=str(path)))
     assert f"got: {got}" in str(raised.value)
 

@@ -102,12 +102,16 @@ def test_a_wrong_tree_shows_expected_and_found(name, tmp_path):
 @pytest.mark.parametrize("name", [name for name in TREES if name != "folder"])
 def test_a_source_without_a_path_says_what_it_takes(name, tmp_path):
     options = EXAMPLES[name].write(tmp_path)
-    with pytest.raises(UsageError, match=f"(?s)'{source_name(name)}' needs a path.*expected: .*--source {source_name(name)} --path"):
+    with pytest.raises(
+        UsageError, match=f"(?s)'{source_name(name)}' needs a path.*expected: .*--source {source_name(name)} --path"
+    ):
         open_images(source_name(name), replace(options, path="")).records()
 
 
 @pytest.mark.parametrize("name", ANNOTATED)
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1, 2]", b'{"images": 3}', b"\x80\x02garbage", b"PK\x03\x04", b'[{"image_id": []}]'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[1, 2]", b'{"images": 3}', b"\x80\x02garbage", b"PK\x03\x04", b'[{"image_id": []}]']
+)
 def test_a_foreign_annotation_is_one_clear_error(name, content, tmp_path):
     options = EXAMPLES[name].write(tmp_path)
     (tmp_path / EXAMPLES[name].annotation).write_bytes(content)
@@ -123,7 +127,9 @@ def test_annotations_without_their_photographs_show_where_they_were_sought(name,
     options = EXAMPLES[name].write(tmp_path)
     for path in tmp_path.rglob("*.jpg"):
         path.rename(path.with_suffix(".moved"))
-    with pytest.raises(InputMissing, match="(?s)none of the annotated images is here.*got: .*has .*expected: .*jpg.*--images"):
+    with pytest.raises(
+        InputMissing, match="(?s)none of the annotated images is here.*got: .*has .*expected: .*jpg.*--images"
+    ):
         open_images(source_name(name), options).records()
 
 
@@ -172,7 +178,10 @@ def test_ready_instances(name, tmp_path):
                 assert one.found.ids.max() < count
                 assert np.array_equal(one.found.keypoints, other.found.keypoints)
             else:
-                assert isinstance(one.found, DensePrediction) and one.found.vertex_ids[one.found.mask].max(initial=0) < count
+                assert (
+                    isinstance(one.found, DensePrediction)
+                    and one.found.vertex_ids[one.found.mask].max(initial=0) < count
+                )
                 assert np.array_equal(one.found.vertex_ids, other.found.vertex_ids) and one.found.mask.any()
     assert total >= 2
 

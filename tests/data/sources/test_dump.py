@@ -20,7 +20,15 @@ from dp3d_data.matching import chart_pixels, nearest_vertices, resize_to
 from dp3d_data.matching.charts import read_charts
 from dp3d_data.unpickling import read_pickle
 from tests.data.sources.pictures import photo
-from tests.data.sources.ready_examples import dump_entry, iuv_pixels, people, png, reference_classes, write_dump, write_dump_of_embeddings
+from tests.data.sources.ready_examples import (
+    dump_entry,
+    iuv_pixels,
+    people,
+    png,
+    reference_classes,
+    write_dump,
+    write_dump_of_embeddings,
+)
 
 SIZE = (40, 30)
 
@@ -41,7 +49,9 @@ def test_labels_and_places_become_body_vertices(tmp_path):
     inside = labels > 0
     assert np.array_equal(found[0].found.mask, inside) and found[0].found.origin == (2, 3) and not nothing
     assert np.array_equal(found[0].found.vertex_ids[inside], charts.search(labels[inside], uv[:, inside].T))
-    assert [one.score for one in found] == pytest.approx([0.9, 0.6]) and found[0].box == pytest.approx((2.5, 3.5, 14.6, 12.75))
+    assert [one.score for one in found] == pytest.approx([0.9, 0.6]) and found[0].box == pytest.approx(
+        (2.5, 3.5, 14.6, 12.75)
+    )
     assert not [name for name in sys.modules if name.partition(".")[0] == "densepose"]
 
 
@@ -67,8 +77,10 @@ def test_raw_charts_and_encoded_results(tmp_path):
     photo(tmp_path / "a.jpg")
     photo(tmp_path / "b.jpg")
     boxes, pixels = [[2.5, 3.5, 14.6, 12.75]], iuv_pixels(12, 9)
-    maps = {name: torch.from_numpy(rng.standard_normal((1, depth, 28, 28), dtype=np.float32))
-            for name, depth in (("coarse_segm", 2), ("fine_segm", 25), ("u", 25), ("v", 25))}  # fmt: skip
+    maps = {
+        name: torch.from_numpy(rng.standard_normal((1, depth, 28, 28), dtype=np.float32))
+        for name, depth in (("coarse_segm", 2), ("fine_segm", 25), ("u", 25), ("v", 25))
+    }
     text = base64.encodebytes(png(pixels)).decode()
     with reference_classes() as kinds:
         raw = kinds.DensePoseChartPredictorOutput(**maps)
@@ -78,10 +90,14 @@ def test_raw_charts_and_encoded_results(tmp_path):
     charts = read_charts(options.charts)
     (from_maps,), (from_text,) = instances(options, charts, 6890)
     labels, uv = chart_pixels(boxes[0], *(maps[name][0].numpy() for name in ("coarse_segm", "fine_segm", "u", "v")))
-    assert np.array_equal(from_maps.found.vertex_ids[labels > 0], charts.search(labels[labels > 0], uv[:, labels > 0].T))
+    assert np.array_equal(
+        from_maps.found.vertex_ids[labels > 0], charts.search(labels[labels > 0], uv[:, labels > 0].T)
+    )
     inside = pixels[..., 0] > 0
     assert np.array_equal(from_text.found.mask, inside)
-    assert np.array_equal(from_text.found.vertex_ids[inside], charts.search(pixels[inside][:, 0].astype(int), pixels[inside][:, 1:] / 255))
+    assert np.array_equal(
+        from_text.found.vertex_ids[inside], charts.search(pixels[inside][:, 0].astype(int), pixels[inside][:, 1:] / 255)
+    )
 
 
 def test_what_a_dump_needs_is_asked_for(tmp_path):
@@ -104,7 +120,9 @@ def as_plain_pickle(path, protocol):
 
 
 def same(one, other):
-    masks, vertices = zip(*((each.found.mask, each.found.vertex_ids * each.found.mask) for each in (one, other)), strict=True)
+    masks, vertices = zip(
+        *((each.found.mask, each.found.vertex_ids * each.found.mask) for each in (one, other)), strict=True
+    )
     named = (one.name, one.box, one.score) == (other.name, other.box, other.score)
     return named and np.array_equal(*masks) and np.array_equal(*vertices)
 
@@ -137,7 +155,9 @@ def test_plain_pickles_of_encoded_results_are_read(tmp_path):
     texts = [base64.encodebytes(png(one)).decode() for one in pixels]
     with reference_classes() as kinds:
         boxes = [[2.5, 3.5, 14.6, 12.75], [20.0, 4.0, 26.0, 9.0]]
-        dense = kinds.DensePoseResult([((3, 9, 12), texts[0]), ((3, 5, 6), texts[1])], [[2.5, 3.5, 12.1, 9.25], [20.0, 4.0, 6.0, 5.0]])
+        dense = kinds.DensePoseResult(
+            [((3, 9, 12), texts[0]), ((3, 5, 6), texts[1])], [[2.5, 3.5, 12.1, 9.25], [20.0, 4.0, 6.0, 5.0]]
+        )
         (tmp_path / "dump.pkl").write_bytes(pickle.dumps([dump_entry("a.jpg", boxes, dense)], protocol=3))
     options = people(tmp_path, path=str(tmp_path / "dump.pkl"))
     ((good, bad),) = instances(options, read_charts(options.charts), 6890)
@@ -168,7 +188,10 @@ def test_a_detection_that_cannot_be_read_fails_alone(tmp_path, plain):
         boxes = [[0.0, 0.0, 9.0, 9.0]] * len(cases) + [[1.0, 2.0, 10.0, 11.0]]
         boxes[len(cases) - 1] = [float("nan"), 0.0, 9.0, 9.0]
         last = kinds.DensePoseChartResult(torch.ones(9, 9, dtype=torch.long), torch.zeros(2, 9, 9))
-        entries = [dump_entry("a.jpg", boxes, [*(case for case, _ in cases), last]), dump_entry("b.jpg", boxes[:1], [cases[2][0]])]
+        entries = [
+            dump_entry("a.jpg", boxes, [*(case for case, _ in cases), last]),
+            dump_entry("b.jpg", boxes[:1], [cases[2][0]]),
+        ]
         torch.save(entries, tmp_path / "dump.pkl")
     if plain:
         as_plain_pickle(tmp_path / "dump.pkl", 4)
@@ -243,7 +266,9 @@ def test_a_plain_dump_that_would_run_something_is_refused(tmp_path, monkeypatch,
     for item in (Runs(os.system, "touch ran"), Runs(eval, "1"), Runs(torch.load, "dump.pkl"), Runs(io.BytesIO, b"")):
         with reference_classes() as kinds:
             dense = [kinds.DensePoseChartResult(item, None)]
-            (tmp_path / "dump.pkl").write_bytes(pickle.dumps([dump_entry("a.jpg", [[0.0, 0.0, 9.0, 9.0]], dense)], protocol=protocol))
+            (tmp_path / "dump.pkl").write_bytes(
+                pickle.dumps([dump_entry("a.jpg", [[0.0, 0.0, 9.0, 9.0]], dense)], protocol=protocol)
+            )
         with pytest.raises(UnsafePickle, match="dump.pkl: this pickle asks for more than arrays") as caught:
             open_images("dump", DatasetOptions(path=str(tmp_path / "dump.pkl"))).records()
         assert caught.value.hint
@@ -258,8 +283,17 @@ def test_storages_in_plain_pickles_are_read_by_the_same_rules(tmp_path, monkeypa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         raw = good.storage().__reduce__()[1][0]
-    cases = [raw[:-1], raw + b"1", raw[:40], b"", stored(Runs(os.system, "touch ran")), stored(Stored(raw)), stored(7, pickle.dumps([])),
-             raw.replace(b"FloatStorage", b"HalfStorage"), re.sub(rb"(?<=little_endianq.)\x88", b"\x89", raw)]  # fmt: skip
+    cases = [
+        raw[:-1],
+        raw + b"1",
+        raw[:40],
+        b"",
+        stored(Runs(os.system, "touch ran")),
+        stored(Stored(raw)),
+        stored(7, pickle.dumps([])),
+        raw.replace(b"FloatStorage", b"HalfStorage"),
+        re.sub(rb"(?<=little_endianq.)\x88", b"\x89", raw),
+    ]
     assert len(set(cases)) == len(cases) and raw not in cases
     for case in cases:
         tensor = Runs(torch._utils._rebuild_tensor_v2, Stored(case), 0, (4,), (1,), False, {})
@@ -273,10 +307,15 @@ def test_storages_in_plain_pickles_are_read_by_the_same_rules(tmp_path, monkeypa
 
 def tensor_pickle(count, offset, shape, strides):
     """The instructions of one float tensor of storage 0, written by hand."""
+
     def numbers(values):
         return b"(" + b"".join(b"J" + int(value).to_bytes(4, "little", signed=True) for value in values) + b"t"
 
-    storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" + numbers([count])[1:-1] + b"tQ"
+    storage = (
+        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+        + numbers([count])[1:-1]
+        + b"tQ"
+    )
     parts = storage + numbers([offset])[1:-1] + numbers(shape) + numbers(strides)
     return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + parts + b"\x89ccollections\nOrderedDict\n)RtR."
 
@@ -285,7 +324,14 @@ def test_tensors_stay_within_their_storage(tmp_path):
     data = np.arange(6, dtype="<f4").tobytes()
     tensor = read_pickle(archive_with(tmp_path / "ok.pkl", tensor_pickle(6, 1, (2, 2), (2, 1)), s0=data))
     assert tensor.array().tolist() == [[1, 2], [3, 4]]
-    outside = [(5, (2,), (1,)), (0, (7,), (0,)), (0, (2, 2), (5, 1)), (-1, (2,), (1,)), (0, (2,), (-1,)), (0, (9, 9), (0, 0))]
+    outside = [
+        (5, (2,), (1,)),
+        (0, (7,), (0,)),
+        (0, (2, 2), (5, 1)),
+        (-1, (2,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (9, 9), (0, 0)),
+    ]
     outside += [(0, (2, 2), (1,)), (7, (0,), (1,)), (2**30, (1,), (1,)), (0, (2,), (2**30,))]
     for case in outside:
         path = archive_with(tmp_path / "bad.pkl", tensor_pickle(6, *case), s0=data)
@@ -302,7 +348,9 @@ def test_archives_that_unfold_are_refused(tmp_path):
     for name in ("data.pkl", "data/0"):
         with zipfile.ZipFile(tmp_path / "dump.pkl", "w") as archive:
             for each, content in (("data.pkl", tensor_pickle(6, 0, (6,), (1,))), ("data/0", bytes(24))):
-                archive.writestr(f"archive/{each}", content, zipfile.ZIP_DEFLATED if each == name else zipfile.ZIP_STORED)
+                archive.writestr(
+                    f"archive/{each}", content, zipfile.ZIP_DEFLATED if each == name else zipfile.ZIP_STORED
+                )
         with pytest.raises(CheckpointError, match="not a whole torch archive|not all there"):
             read_pickle(tmp_path / "dump.pkl").array()
 

@@ -59,9 +59,15 @@ PLAIN = np.asarray(gradient()).astype(int)
 RAMP = np.linspace(0, 255, 64 * 48).reshape(48, 64, 1).repeat(3, axis=2)
 # File -> the picture in it, and the mean error that its compression may make.
 MODES = {
-    "plain.jpg": (PLAIN, 12), "wrong_extension.png": (PLAIN, 12), "broken_exif.jpg": (PLAIN, 12), "animated.webp": (PLAIN, 12),
-    "cmyk.jpg": (PLAIN, 12), "sixteen.png": (RAMP, 1), "float.tif": (RAMP, 1), "sixteen_rgb.png": (np.full((48, 64, 3), 128), 1),
-}  # fmt: skip
+    "plain.jpg": (PLAIN, 12),
+    "wrong_extension.png": (PLAIN, 12),
+    "broken_exif.jpg": (PLAIN, 12),
+    "animated.webp": (PLAIN, 12),
+    "cmyk.jpg": (PLAIN, 12),
+    "sixteen.png": (RAMP, 1),
+    "float.tif": (RAMP, 1),
+    "sixteen_rgb.png": (np.full((48, 64, 3), 128), 1),
+}
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -70,7 +76,9 @@ def test_modes_keep_the_picture(folder, name):
     found = read_image(folder / name).pixels
     assert found.dtype == np.uint8 and found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).mean() < tolerance
-    assert np.abs(found[::-1, ::-1].astype(int) - expected).mean() > 5 or np.ptp(expected) == 0, "the tolerance tells pictures apart"
+    assert np.abs(found[::-1, ::-1].astype(int) - expected).mean() > 5 or np.ptp(expected) == 0, (
+        "the tolerance tells pictures apart"
+    )
 
 
 def test_transparent_parts_lie_on_white(folder):
@@ -107,7 +115,9 @@ def sixteen(path, values):
     kind = {1: 0, 3: 2, 4: 6}[values.shape[2]]
     header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    coded = [struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in parts]
+    coded = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in parts
+    ]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(coded))
 
 

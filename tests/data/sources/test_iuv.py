@@ -109,6 +109,8 @@ def test_iuv_images_that_are_none(tmp_path):
     Image.fromarray(iuv_pixels(20, 20)).save(tmp_path / "numbers_INDS.png")
     found = instances("iuv-images", people(tmp_path, path=str(tmp_path)))
     assert list(found) == ["grey_IUV.png", "noise_IUV.png", "numbers_IUV.png", "small.jpg"]
-    for name, match in zip(found, ["not an IUV image", "a channel of parts", "numbers of the people", "another size"], strict=True):
+    for name, match in zip(
+        found, ["not an IUV image", "a channel of parts", "numbers of the people", "another size"], strict=True
+    ):
         with pytest.raises(InputCorrupt, match=match):
             found[name]()

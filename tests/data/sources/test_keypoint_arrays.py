@@ -35,7 +35,11 @@ def test_the_least_that_is_needed(tmp_path):
 
 
 def test_all_that_may_be_known(tmp_path):
-    known = {"size": np.array([[50, 40], [50, 40]]), "box": np.array([[0, 1, 20, 30], [2, 3, 4, 5]]), "score": np.array([0.5, 0.25])}
+    known = {
+        "size": np.array([[50, 40], [50, 40]]),
+        "box": np.array([[0, 1, 20, 30], [2, 3, 4, 5]]),
+        "score": np.array([0.5, 0.25]),
+    }
     records, reader = opened(tmp_path, visible=np.arange(18).reshape(2, 9) % 3, group=np.array(["v", ""]), **known)
     assert [record.group for record in records] == ["v", None]
     (one,) = reader.instances(records[1], reader.size(records[1]))
@@ -95,7 +99,9 @@ def test_the_scale_of_known_points_is_that_of_their_projection():
     template = make_template("t", points, rng.integers(0, 30, (9, 3)), unit="m")
     ids = np.flatnonzero(rng.random(30) < 0.6)
     seen = points + (0, 0, 9)
-    view = VertexView(ids.astype(np.int32), 37.0 * seen[ids, :2] + (5, 6), np.ones(len(ids), np.int32), np.zeros(len(ids)))
+    view = VertexView(
+        ids.astype(np.int32), 37.0 * seen[ids, :2] + (5, 6), np.ones(len(ids), np.int32), np.zeros(len(ids))
+    )
     truth = truth_of(seen, view, template)
     assert truth.scale == pytest.approx(37.0 * template.factor) and truth.unit == template.factor
     np.testing.assert_allclose(truth.vertices * template.factor, points - points.mean(axis=0), atol=1e-9)

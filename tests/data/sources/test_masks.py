@@ -52,12 +52,24 @@ def test_polygons_in_every_form_are_the_same(form):
 @pytest.mark.parametrize(
     "form",
     [
-        [[1, 2, 3, 4]], [[1, 2], [3, 4]], [1, 2], [[4, 5, 24, 5, 24, 15, 4]], [[4, 5, 24, 5, 24, float("nan")]], [[4, 5, 24, 5, 2**40, 9]],
-        [{"a": 1}], "polygon", 7, [[4, 5, 24, 5, None, 9]], [[[4, 5], [24, 5, 6], [24, 15]]], {"counts": [1, "x"]},
+        [[1, 2, 3, 4]],
+        [[1, 2], [3, 4]],
+        [1, 2],
+        [[4, 5, 24, 5, 24, 15, 4]],
+        [[4, 5, 24, 5, 24, float("nan")]],
+        [[4, 5, 24, 5, 2**40, 9]],
+        [{"a": 1}],
+        "polygon",
+        7,
+        [[4, 5, 24, 5, None, 9]],
+        [[[4, 5], [24, 5, 6], [24, 15]]],
+        {"counts": [1, "x"]},
         {"size": 3, "counts": "a"},
-        {"size": [2**20, 2**20], "counts": "a"}, {"size": [0, 0], "counts": "a"}, {"size": [-30, -40], "counts": "a"},
+        {"size": [2**20, 2**20], "counts": "a"},
+        {"size": [0, 0], "counts": "a"},
+        {"size": [-30, -40], "counts": "a"},
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("size", [(40, 30), None])
 def test_masks_that_are_none_are_refused(form, size):
     """With or without a size of the image; nothing is allocated for it."""
@@ -84,7 +96,9 @@ def test_no_mask_is_none():
         assert segmentation_mask(nothing, (40, 30)) is None
 
 
-@pytest.mark.parametrize("counts", [b"", b"1", b"~~~~~~", b"PPYo0", b"o" * 10**6, encode_runs([1200, 1]), encode_runs([600, 700, 5])])
+@pytest.mark.parametrize(
+    "counts", [b"", b"1", b"~~~~~~", b"PPYo0", b"o" * 10**6, encode_runs([1200, 1]), encode_runs([600, 700, 5])]
+)
 def test_runs_that_do_not_fill_the_image_are_refused(counts):
     """Whatever the text says, no more is allocated than the image has pixels."""
     with pytest.raises(InputCorrupt, match="do not fill the image"):

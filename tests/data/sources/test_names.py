@@ -9,7 +9,9 @@ from dp3d_data.datasets.trees import find_image
 from tests.shared import shared
 
 
-@pytest.mark.parametrize("name", ["../secret.jpg", "a/../../secret.jpg", "/secret.jpg", "../../../../../../../etc/passwd", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "name", ["../secret.jpg", "a/../../secret.jpg", "/secret.jpg", "../../../../../../../etc/passwd", "/etc/passwd"]
+)
 def test_no_name_leads_out_of_the_folder(tmp_path, name):
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     (tmp_path / "img").mkdir()

@@ -43,16 +43,22 @@ def dogs(tmp_path, **changes):
     """The record of a dog, its entry changed."""
     picture(tmp_path / "Images" / "n1-pug" / "n1_2.jpg", (40, 30))
     entry = {"img_path": "n1-pug/n1_2.jpg", "img_width": 40, "img_height": 30, "img_bbox": [4, 5, 20, 10], "seg": "PY1"}
-    (tmp_path / "dogs.json").write_text(json.dumps([entry | {"joints": [[1, 2, 1]] * 24}, entry | {"joints": [[1, 2, 1]] * 24} | changes]))
+    (tmp_path / "dogs.json").write_text(
+        json.dumps([entry | {"joints": [[1, 2, 1]] * 24}, entry | {"joints": [[1, 2, 1]] * 24} | changes])
+    )
     (record,) = open_images("stanford-extra", DatasetOptions(path=str(tmp_path / "dogs.json"))).records()
     return record
 
 
-@pytest.mark.parametrize("joints", [[[1, 2]] * 24, [[1, 2, float("nan")]] * 24, None, [[1, 2, 1, 0]] * 3, "123", {"a": 1}, [None]])
+@pytest.mark.parametrize(
+    "joints", [[[1, 2]] * 24, [[1, 2, float("nan")]] * 24, None, [[1, 2, 1, 0]] * 3, "123", {"a": 1}, [None]]
+)
 def test_joints_that_are_no_triples_are_a_fault(tmp_path, joints):
     record = dogs(tmp_path, joints=joints)
     assert len(record.objects) == 1
-    assert [fault.partition(", got")[0].startswith("entry 1: keypoints that are no") for fault in record.faults] == [True]
+    assert [fault.partition(", got")[0].startswith("entry 1: keypoints that are no") for fault in record.faults] == [
+        True
+    ]
 
 
 @pytest.mark.parametrize("numbers", [[0.5], [np.nan], [-1.0], ["a"]])

@@ -8,7 +8,13 @@ import pytest
 
 from dp3d_data.datasets import DatasetOptions, open_images
 from dp3d_data.errors import InputCorrupt
-from tests.data.sources.examples import write_human36m, write_stanford_dogs, write_stanford_extra, write_threedpw, write_up3d
+from tests.data.sources.examples import (
+    write_human36m,
+    write_stanford_dogs,
+    write_stanford_extra,
+    write_threedpw,
+    write_up3d,
+)
 from tests.data.sources.pictures import photo, write_json
 
 
@@ -56,7 +62,10 @@ def test_frames_of_human36m_by_folders_of_subjects(tmp_path):
         photo(tmp_path / f"S{subject}" / "Walking 1.58860488" / "000001.jpg")
     photo(tmp_path / "S1_Posing.png")
     photo(tmp_path / "Scene" / "x.jpg")
-    found = {record.image_id.split("/")[0]: (record.group, record.split, record.objects) for record in records("human36m", tmp_path)}
+    found = {
+        record.image_id.split("/")[0]: (record.group, record.split, record.objects)
+        for record in records("human36m", tmp_path)
+    }
     assert found == {
         "S1": ("S1", "train", None),
         "S5": ("S5", "train", None),
@@ -95,7 +104,9 @@ def test_an_xml_that_swells_is_refused(tmp_path):
     options = write_stanford_dogs(tmp_path)
     entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 20 if n else "x" * 1000}">' for n in range(9))
     path = tmp_path / "Annotation" / "n02085620-Chihuahua" / "n02085620_7"
-    path.write_text(f"<!DOCTYPE a [{entities}]><annotation><object><bndbox><xmin>&e8;</xmin></bndbox></object></annotation>")
+    path.write_text(
+        f"<!DOCTYPE a [{entities}]><annotation><object><bndbox><xmin>&e8;</xmin></bndbox></object></annotation>"
+    )
     assert faults(options)[0].startswith("n02085620_7: not an annotation of Stanford Dogs")
 
 
@@ -106,7 +117,9 @@ def faults(options):
     return first.faults
 
 
-@pytest.mark.parametrize("content", [b"", b"<annotation>", b"\x93NUMPY\x01\x00", b"{}", b'<?xml version="1.0" encoding="no"?><a/>'])
+@pytest.mark.parametrize(
+    "content", [b"", b"<annotation>", b"\x93NUMPY\x01\x00", b"{}", b'<?xml version="1.0" encoding="no"?><a/>']
+)
 def test_an_xml_that_is_none_is_a_fault_of_its_photograph(content, tmp_path):
     options = write_stanford_dogs(tmp_path)
     (tmp_path / "Annotation" / "n02085620-Chihuahua" / "n02085620_7").write_bytes(content)
@@ -170,6 +183,10 @@ def test_a_bad_box_of_human36m_is_one_fault_of_its_frame(tmp_path, box):
     data["annotations"].append({"id": 72, "image_id": 1})
     path.write_text(json.dumps(data))
     first, second, *others = records("human36m", tmp_path)
-    assert [one.name for one in first.objects] == ["70"] and len(first.faults) == 1 and "annotation 71: not a box" in first.faults[0]
+    assert (
+        [one.name for one in first.objects] == ["70"]
+        and len(first.faults) == 1
+        and "annotation 71: not a box" in first.faults[0]
+    )
     assert second.objects == () and second.faults == ("annotation 72: no 'bbox'",)
     assert len(others) == 2 and not any(record.faults for record in others)

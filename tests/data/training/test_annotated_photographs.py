@@ -1,4 +1,5 @@
-"""evaluate-cse on annotated photographs whose right answer is known: renders, annotated at the projections of named vertices."""
+"""evaluate-cse on annotated photographs whose right answer is known: renders, annotated at the projections of named
+vertices."""
 
 import json
 
@@ -36,7 +37,8 @@ def dogs():
 
 
 def annotate(folder, dogs):
-    """StanfordExtra's json and photographs of renders, and the network that knows them; keypoints are visible where their vertex is."""
+    """StanfordExtra's json and photographs of renders, and the network that knows them; keypoints are visible where
+    their vertex is."""
     ids, entries, known = named_keypoints(), [], {}
     for number, (image, one) in enumerate(dogs):
         path = folder / "Images" / "n1-render" / f"{number}.png"
@@ -47,18 +49,24 @@ def annotate(folder, dogs):
         height, width = one.mask.shape
         entries.append(
             {
-                "img_path": f"n1-render/{number}.png", "img_width": width, "img_height": height, "img_bbox": [x0, y0, x1 - x0, y1 - y0],
-                "joints": np.column_stack([one.keypoints[ids], seen]).tolist(), "is_multiple_dogs": False,
+                "img_path": f"n1-render/{number}.png",
+                "img_width": width,
+                "img_height": height,
+                "img_bbox": [x0, y0, x1 - x0, y1 - y0],
+                "joints": np.column_stack([one.keypoints[ids], seen]).tolist(),
+                "is_multiple_dogs": False,
                 "seg": coco_mask.encode(np.asfortranarray(one.mask.astype(np.uint8)))["counts"].decode(),
             }
-        )  # fmt: skip
+        )
         known[image_key(image)] = [KnownObject(tuple(one.box), np.where(one.mask, one.vertex_map, -1))]
     (folder / "annotation.json").write_text(json.dumps(entries))
     return entries, known
 
 
 def run(monkeypatch, folder, known, *words):
-    monkeypatch.setattr(command, "load_predictor", lambda *_, **__: Knowing(known, load_template("dog").num_vertices, {"dog": 0}))
+    monkeypatch.setattr(
+        command, "load_predictor", lambda *_, **__: Knowing(known, load_template("dog").num_vertices, {"dog": 0})
+    )
     given = ["--count", "0", "--stanford-extra", str(folder / "annotation.json"), "--images", str(folder / "Images")]
     result = CliRunner().invoke(evaluate_cse, [*given, "--out", str(folder / "out.json"), *words])
     assert result.exit_code == 0, result.output
@@ -100,11 +108,17 @@ def test_a_faulty_annotation_beside_others_is_left_out_alone(tmp_path, monkeypat
     entries, known = annotate(tmp_path, dogs)
     whole = run(monkeypatch, tmp_path, known)[0]["photographs"]
     entries.append(entries[0] | {"img_bbox": [5, 5, -3, 8]})
-    entries.append(entries[1] | {"seg": coco_mask.encode(np.zeros((128, 128), dtype=np.uint8, order="F"))["counts"].decode()})
+    entries.append(
+        entries[1] | {"seg": coco_mask.encode(np.zeros((128, 128), dtype=np.uint8, order="F"))["counts"].decode()}
+    )
     (tmp_path / "annotation.json").write_text(json.dumps(entries))
     scores, output = run(monkeypatch, tmp_path, known)
     found = scores["photographs"]
-    assert found["left_out"] == {} and found["objects"] == whole["objects"] == len(dogs) and found["pck_10"] == whole["pck_10"]
+    assert (
+        found["left_out"] == {}
+        and found["objects"] == whole["objects"] == len(dogs)
+        and found["pck_10"] == whole["pck_10"]
+    )
     assert len(found["annotations_left_out"]) == 2 and whole["annotations_left_out"] == {}
     assert "an annotation that cannot be used" in output and f"left out: {entries[0]['img_path']}" in output
 
@@ -150,7 +164,9 @@ def seen_with_keypoints(dogs):
     common = np.array(sorted(set.intersection(*({*one.vertex_map[one.mask].tolist()} for _, one in dogs))))
     seen = []
     for image, one in dogs:
-        network = SyntheticPredictor({image_key(image): [KnownObject(tuple(one.box), one.vertex_map)]}, body.num_vertices, {"dog": 0})
+        network = SyntheticPredictor(
+            {image_key(image): [KnownObject(tuple(one.box), one.vertex_map)]}, body.num_vertices, {"dog": 0}
+        )
         places = [np.argwhere(one.mask & (one.vertex_map == vertex))[0][::-1] + 0.5 for vertex in common]
         named = np.column_stack([places, np.ones(len(common))])
         seen.append((network.predict(image, boxes=np.array([one.box]))[0], TrueObject(one.box, one.mask, named=named)))

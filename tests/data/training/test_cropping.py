@@ -21,11 +21,16 @@ def test_a_picture_is_rendered_once_and_another_world_has_its_own(tmp_path, monk
     asked, dog = [], load_template("dog")
     maps = np.arange(-1, 15, dtype=np.int32).reshape(4, 4)
     monkeypatch.setattr(Renders, "world", None)
-    monkeypatch.setattr(renders, "rendered", lambda world, index: asked.append(index) or Picture(
-        np.full((4, 4, 3), index, np.uint8), maps, maps))
+    monkeypatch.setattr(
+        renders,
+        "rendered",
+        lambda world, index: asked.append(index) or Picture(np.full((4, 4, 3), index, np.uint8), maps, maps),
+    )
     first = Renders(dog, tmp_path, 1, 64).picture(7)
     again = Renders(dog, tmp_path, 1, 64).picture(7)
-    assert asked == [7] and np.array_equal(first.vertex_map, again.vertex_map) and np.array_equal(first.image, again.image)
+    assert (
+        asked == [7] and np.array_equal(first.vertex_map, again.vertex_map) and np.array_equal(first.image, again.image)
+    )
     Renders(dog, tmp_path, 2, 64).picture(7)
     assert asked == [7, 7] and not list(tmp_path.rglob("*.part"))
 
@@ -35,7 +40,9 @@ def test_a_render_of_a_large_mesh_keeps_its_vertices(tmp_path, monkeypatch):
     from dp3d_data.detection.training import renders
     from dp3d_data.geometry import load_template
 
-    large = Picture(np.zeros((4, 4, 3), dtype=np.uint8), np.full((4, 4), 200, np.int32), np.full((4, 4), 70_000, np.int32))
+    large = Picture(
+        np.zeros((4, 4, 3), dtype=np.uint8), np.full((4, 4), 200, np.int32), np.full((4, 4), 70_000, np.int32)
+    )
     monkeypatch.setattr(renders, "rendered", lambda world, index: large)
     monkeypatch.setattr(renders, "training_world", lambda *arguments, **settings: None)
     again = renders.Renders(load_template("dog"), tmp_path, 0, 64).picture(0)

@@ -39,11 +39,14 @@ def test_a_perfect_answer_scores_perfectly(scene):
 
 
 def test_mirrored_vertices_and_false_boxes_cost(scene):
-    """Left taken for right keeps the mask and loses the surface; a false box with a higher score halves the precision."""
+    """Left taken for right keeps the mask and loses the surface; a false box with a higher score halves the
+    precision."""
     dog, images, truth = scene
     swapped = [np.where(one.vertex_map >= 0, dog.symmetry[np.maximum(one.vertex_map, 0)], -1) for one in truth]
     false = [KnownObject((0.0, 0.0, 4.0, 4.0), np.full((96, 96), -1), score=1.0)] * 4
-    answers = [[lie, KnownObject(tuple(one.box), ids, score=0.5)] for one, ids, lie in zip(truth, swapped, false, strict=True)]
+    answers = [
+        [lie, KnownObject(tuple(one.box), ids, score=0.5)] for one, ids, lie in zip(truth, swapped, false, strict=True)
+    ]
     pairs = list(zip(images, ([one] for one in truth), strict=True))
     scores = evaluate(predictor_of(dog, images, answers), pairs, geodesic_distances(dog))
     assert scores["ap50"] == pytest.approx(0.5)
@@ -73,10 +76,15 @@ def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_pa
     folder, out = shared("data/stanford_extra"), tmp_path / "scores.json"
     words = ["--weights", str(tmp_path / "random.pth"), "--count", "2", "--set", "size=64"]
     photographs = ["--stanford-extra", str(folder / "StanfordExtra_sample.json")]
-    result = CliRunner().invoke(evaluate_cse, [*words, *photographs, "--images", str(folder / "images"), "--out", str(out)])
+    result = CliRunner().invoke(
+        evaluate_cse, [*words, *photographs, "--images", str(folder / "images"), "--out", str(out)]
+    )
     assert result.exit_code == 0, result.output
     scores = json.loads(out.read_text())
-    assert scores["synthetic"]["objects"] == 2 and scores["photographs"]["objects"] == scores["photographs"]["on_disk"] >= 5
+    assert (
+        scores["synthetic"]["objects"] == 2
+        and scores["photographs"]["objects"] == scores["photographs"]["on_disk"] >= 5
+    )
     assert scores["photographs"]["annotated_keypoints"] > 50
     assert CliRunner().invoke(evaluate_cse, [*words, *photographs]).exit_code == 2
     twice = CliRunner().invoke(evaluate_cse, [*words, "--beside", str(tmp_path / "random.pth"), "--out", str(out)])

@@ -35,7 +35,9 @@ def random_case(seed, points=5, vertices=7):
 @pytest.mark.parametrize("seed", range(3))
 def test_soft_embedding_loss_equals_its_slow_twin(seed, kernel):
     pixels, field, truth, geodesics = random_case(seed)
-    slow = soft_embedding_loss_slow(pixels.tolist(), field.tolist(), truth.tolist(), geodesics.tolist(), 0.5, 0.3, kernel)
+    slow = soft_embedding_loss_slow(
+        pixels.tolist(), field.tolist(), truth.tolist(), geodesics.tolist(), 0.5, 0.3, kernel
+    )
     fast = soft_embedding_loss(pixels, field, truth, soft_targets(geodesics, 0.3, kernel), 0.5)
     assert float(fast) == pytest.approx(slow, rel=1e-9)
 
@@ -98,7 +100,12 @@ def mirrored_case(seed):
     pixels, field, *_ = random_case(seed)
     turned = field * torch.tensor([1.0, 1, 1, -1], dtype=torch.float64)
     field, mirror = torch.cat([field, turned]), torch.arange(14).roll(7)
-    return pixels, torch.randn(pixels.shape, generator=torch.Generator().manual_seed(seed + 9), dtype=torch.float64), field, mirror
+    return (
+        pixels,
+        torch.randn(pixels.shape, generator=torch.Generator().manual_seed(seed + 9), dtype=torch.float64),
+        field,
+        mirror,
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -110,12 +117,15 @@ def test_mirror_loss_equals_its_slow_twin(seed):
 
 def test_mirror_loss_vanishes_where_left_and_right_are_exchanged():
     pixels, _, field, mirror = mirrored_case(1)
-    assert float(mirror_loss(pixels, pixels * torch.tensor([1.0, 1, 1, -1]), field, mirror, 0.5)) == pytest.approx(0, abs=1e-12)
+    assert float(mirror_loss(pixels, pixels * torch.tensor([1.0, 1, 1, -1]), field, mirror, 0.5)) == pytest.approx(
+        0, abs=1e-12
+    )
     assert float(mirror_loss(pixels, pixels, field, mirror, 0.5)) > 0.01
 
 
 def test_overlap_loss_is_one_minus_dice_of_each_box():
-    """Sure answers: the same mask has none, half of a mask that is itself a half 1/3, a mask elsewhere all; small ones count alike."""
+    """Sure answers: the same mask has none, half of a mask that is itself a half 1/3, a mask elsewhere all; small ones
+    count alike."""
     true = torch.zeros(3, 40, 40)
     true[0, :20], true[1, :20], true[2, :2] = 1, 1, 1
     said = torch.zeros(3, 40, 40)

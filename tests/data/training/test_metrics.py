@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dp3d_data.detection.training.metrics import average_precision, box_overlaps, mask_overlap, match_detections, summary
+from dp3d_data.detection.training.metrics import (
+    average_precision,
+    box_overlaps,
+    mask_overlap,
+    match_detections,
+    summary,
+)
 from tests.references.training import average_precision_slow
 
 

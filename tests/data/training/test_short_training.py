@@ -9,8 +9,16 @@ from dp3d_data.detection.training.recipe import TrainCseConfig
 from pipelines.train_cse import run
 
 SHORT = TrainCseConfig(
-    image_size=128, renders=400, model="narrow-18",
-    steps=300, warmup=50, points=64, mask_weight=3.0, ema_decay=0.98, evaluate_every=300, evaluate_images=30
+    image_size=128,
+    renders=400,
+    model="narrow-18",
+    steps=300,
+    warmup=50,
+    points=64,
+    mask_weight=3.0,
+    ema_decay=0.98,
+    evaluate_every=300,
+    evaluate_images=30,
 )
 
 

@@ -69,7 +69,11 @@ def test_weights_of_the_same_mesh_are_taken_whole(shipped):
 
 def test_fresh_embeddings_change_nothing_but_the_embeddings(shipped):
     begun = start(load_template("dog"), weights="narrow-18", fresh_embeddings=True)
-    changed = [name for name, value in begun.network.state_dict().items() if not torch.equal(value, shipped[name].to(value.dtype))]
+    changed = [
+        name
+        for name, value in begun.network.state_dict().items()
+        if not torch.equal(value, shipped[name].to(value.dtype))
+    ]
     assert changed and all("embedder_dog" in name for name in changed)
 
 
@@ -121,13 +125,16 @@ def test_a_grown_network_begins_as_the_one_it_grew_from():
 
 def test_a_grown_network_with_fresh_embeddings():
     settings = {"model": "narrow-34-dl", "weights": "narrow-18-dl", "take": "grown"}
-    one, other = (start(load_template("dog"), **settings, fresh_embeddings=fresh).network.state_dict() for fresh in (False, True))
+    one, other = (
+        start(load_template("dog"), **settings, fresh_embeddings=fresh).network.state_dict() for fresh in (False, True)
+    )
     changed = {name for name, value in one.items() if not torch.equal(value, other[name])}
     assert "roi_heads.embedder.embedder_dog.embeddings" in changed and all("embedder_dog" in name for name in changed)
 
 
 def test_layers_of_a_grown_network_learn():
-    """They add nothing at first, and their last scale has a gradient: the others have theirs once it is no longer zero."""
+    """They add nothing at first, and their last scale has a gradient: the others have theirs once it is no longer
+    zero."""
     grown = start(load_template("dog"), model="narrow-34-dl", weights="narrow-18-dl", take="grown").network
     images = torch.randint(256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     grown.train().backbone(grown.normalised(images))["p2"].square().mean().backward()
@@ -147,7 +154,10 @@ def test_everything_but_the_meshes_goes_to_another_animal(ball, shipped):
     taken = {name for name in state if "embedder" not in name}
     assert taken == {name for name in shipped if "embedder" not in name}
     assert all(torch.equal(state[name], shipped[name].to(state[name].dtype)) for name in taken)
-    assert {name.removeprefix("roi_heads.embedder.embedder_ball.") for name in set(state) - taken} == {"features", "embeddings"}
+    assert {name.removeprefix("roi_heads.embedder.embedder_ball.") for name in set(state) - taken} == {
+        "features",
+        "embeddings",
+    }
 
 
 def test_a_network_is_for_images_of_the_size_that_it_is_trained_on(ball):

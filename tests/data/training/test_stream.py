@@ -1,4 +1,5 @@
-"""The stream of training batches: the same whatever the processes, each rendered image used a few times, truth that fits."""
+"""The stream of training batches: the same whatever the processes, each rendered image used a few times, truth that
+fits."""
 
 from dataclasses import replace
 
@@ -21,7 +22,9 @@ def dog():
 
 def same(a, b):
     pairs = zip(vars(a).values(), vars(b).values(), strict=True)
-    return all(torch.equal(one, two) if isinstance(one, torch.Tensor) else one is two or same(one, two) for one, two in pairs)
+    return all(
+        torch.equal(one, two) if isinstance(one, torch.Tensor) else one is two or same(one, two) for one, two in pairs
+    )
 
 
 def test_a_batch_depends_on_its_step_alone(dog):
@@ -52,7 +55,9 @@ def test_boxes_hug_masks_and_belong_to_images(dog):
     for box, mask in zip(batch.boxes, batch.masks, strict=True):
         x0, y0, x1, y1 = box.int().tolist()
         assert mask[y0:y1, x0:x1].sum() == mask.sum() and mask[y0, :].any() and mask[:, x1 - 1].any()
-    assert [len(each) for each in batch.by_image(batch.boxes)] == [int((batch.image_of == i).sum()) for i in range(TINY.batch)]
+    assert [len(each) for each in batch.by_image(batch.boxes)] == [
+        int((batch.image_of == i).sum()) for i in range(TINY.batch)
+    ]
 
 
 def test_no_pixel_shows_two_objects(dog):

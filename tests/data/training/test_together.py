@@ -19,9 +19,18 @@ from pipelines.train_cse import run
 from tests.processes import together
 
 TINY = TrainCseConfig(
-    model="narrow-18-dl", image_size=64, batch=2, steps=2, points=16, save_every=1, workers=0, warmup=1, precision="float32", renders=6,
+    model="narrow-18-dl",
+    image_size=64,
+    batch=2,
+    steps=2,
+    points=16,
+    save_every=1,
+    workers=0,
+    warmup=1,
+    precision="float32",
+    renders=6,
     learning_rate=1e-4,
-)  # fmt: skip
+)
 
 PROCESS = """
 import sys
@@ -85,14 +94,18 @@ def test_gradients_are_averaged_and_not_added(tmp_path):
         start = start_of(kinds, config, targets)
         state = fresh_state(start.network, config)
         one_step(state, batch, targets, start, config, tmp_path, ranks)
-        sizes.append(sum(float(one.grad.norm()) ** 2 for one in state.network.parameters() if one.grad is not None) ** 0.5)
+        sizes.append(
+            sum(float(one.grad.norm()) ** 2 for one in state.network.parameters() if one.grad is not None) ** 0.5
+        )
     assert 0 < sizes[0] < 4.9
     assert sizes[1] == pytest.approx(sizes[0], rel=1e-4)
 
 
 def test_they_deal_out_the_stream_of_one():
     dog = (Kind("dog", load_template("dog"), True, 1.0),)
-    first, second, alone = (SyntheticBatches(dog, TINY, False, 0, ranks) for ranks in (Ranks(0, 2), Ranks(1, 2), Ranks()))
+    first, second, alone = (
+        SyntheticBatches(dog, TINY, False, 0, ranks) for ranks in (Ranks(0, 2), Ranks(1, 2), Ranks())
+    )
     for batch, number in ((first[0], 0), (second[0], 1), (first[2], 4), (second[2], 5)):
         assert torch.equal(batch.images, alone[number].images) and torch.equal(batch.points, alone[number].points)
 

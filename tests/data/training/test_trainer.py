@@ -16,8 +16,17 @@ from pipelines.train_cse import run
 from tests.shared import ROOT
 
 TINY = TrainCseConfig(
-    image_size=64, batch=2, steps=3, points=16, save_every=1, workers=0, warmup=1, precision="float32", renders=6,
-    model="narrow-18", box_every=2
+    image_size=64,
+    batch=2,
+    steps=3,
+    points=16,
+    save_every=1,
+    workers=0,
+    warmup=1,
+    precision="float32",
+    renders=6,
+    model="narrow-18",
+    box_every=2,
 )
 
 
@@ -104,6 +113,9 @@ def test_a_network_that_looks_again_learns_at_two_scales_and_from_mirror_images(
 
 
 def test_the_recipes_of_the_embedded_network_are_read_and_follow_each_other():
-    first, second = (from_toml(TrainCseConfig, ROOT / "pipelines/recipes" / f"{name}.toml") for name in ("animals-2-start", "animals-2"))
+    first, second = (
+        from_toml(TrainCseConfig, ROOT / "pipelines/recipes" / f"{name}.toml")
+        for name in ("animals-2-start", "animals-2")
+    )
     assert (first.model, first.trunk, first.freeze) == ("animals-2", "lite0", 5) and first.kinds.startswith("dog=dog")
     assert second.weights == f"{first.out}/weights.pth" and (second.model, second.kinds) == (first.model, first.kinds)

@@ -50,8 +50,14 @@ def caffe2_names(name):
 def caffe2_file(path, name):
     own = build_network(find_spec(name)).backbone.bottom_up.state_dict()
     rng = torch.Generator().manual_seed(2)
-    state = {caffe2_names(key): torch.rand(value.shape, generator=rng).numpy() for key, value in own.items() if "running" not in key}
-    path.write_bytes(pickle.dumps({**state, "fc1000_w": state["conv1_w"], "fc1000_b": state["res_conv1_bn_b"]}, protocol=2))
+    state = {
+        caffe2_names(key): torch.rand(value.shape, generator=rng).numpy()
+        for key, value in own.items()
+        if "running" not in key
+    }
+    path.write_bytes(
+        pickle.dumps({**state, "fc1000_w": state["conv1_w"], "fc1000_b": state["res_conv1_bn_b"]}, protocol=2)
+    )
     return path
 
 
@@ -66,7 +72,8 @@ def test_a_trunk_of_caffe2_is_read_as_detectron2_reads_it(tmp_path):
 
 @pytest.mark.parametrize("renamed", [False, True], ids=["torchvision", "R-50.pkl of detectron2"])
 def test_a_trunk_of_torchvision_says_of_a_photograph_what_torchvision_says(tmp_path, renamed):
-    """It knows red, green, blue of unit spread, strides in its 3 x 3 convolutions, and is one function whoever runs it."""
+    """It knows red, green, blue of unit spread, strides in its 3 x 3 convolutions, and is one function whoever runs
+    it."""
     torch.manual_seed(3)
     published = torchvision.models.resnet50(weights=None).eval()
     for one in published.modules():
@@ -75,8 +82,17 @@ def test_a_trunk_of_torchvision_says_of_a_photograph_what_torchvision_says(tmp_p
             one.running_var.uniform_(0.8, 1.2)
     path, state = tmp_path / "R-50.pkl", published.state_dict()
     if renamed:
-        layers = {"layer1": "res2", "layer2": "res3", "layer3": "res4", "layer4": "res5", "bn1": "conv1.norm", "bn2": "conv2.norm",
-                  "bn3": "conv3.norm", "downsample.0": "shortcut", "downsample.1": "shortcut.norm"}  # fmt: skip
+        layers = {
+            "layer1": "res2",
+            "layer2": "res3",
+            "layer3": "res4",
+            "layer4": "res5",
+            "bn1": "conv1.norm",
+            "bn2": "conv2.norm",
+            "bn3": "conv3.norm",
+            "downsample.0": "shortcut",
+            "downsample.1": "shortcut.norm",
+        }
         names = {name: name if "layer" in name else f"stem.{name}" for name in state}
         for theirs, ours in layers.items():
             names = {key: name.replace(theirs, ours) for key, name in names.items()}
@@ -121,12 +137,20 @@ def test_lite2_is_a_choice_and_its_weights_are_read_again(tmp_path, monkeypatch)
     (package / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     start = started("lite2")
-    assert (start.spec.name, start.spec.trunk, len(start.network.backbone.bottom_up._blocks)) == ("animals-2", "lite2", 21)
+    assert (start.spec.name, start.spec.trunk, len(start.network.backbone.bottom_up._blocks)) == (
+        "animals-2",
+        "lite2",
+        21,
+    )
     taken = start.network.backbone.bottom_up.state_dict()
     assert torch.equal(taken["_conv_stem.weight"], published["_conv_stem.weight"].flip(1))
     assert all(torch.equal(taken[name], value) for name, value in published.items() if name != "_conv_stem.weight")
     save_weights(start.network, start.spec, tmp_path / "w.pth")
-    assert load_predictor("", tmp_path / "w.pth").spec.trunk == load_predictor("animals-2", tmp_path / "w.pth").spec.trunk == "lite2"
+    assert (
+        load_predictor("", tmp_path / "w.pth").spec.trunk
+        == load_predictor("animals-2", tmp_path / "w.pth").spec.trunk
+        == "lite2"
+    )
 
 
 def test_a_file_of_lite2_is_one_too(tmp_path):
@@ -149,7 +173,9 @@ def test_blocks_of_a_resnet_have_no_numbers_to_freeze():
         started("", model="narrow-18", freeze=2)
 
 
-@pytest.mark.parametrize("shape", [{"trunk": "vgg"}, {"trunk": "resnet"}, {"depth": 3}, {"head_context": "yes"}, "lite2", 3])
+@pytest.mark.parametrize(
+    "shape", [{"trunk": "vgg"}, {"trunk": "resnet"}, {"depth": 3}, {"head_context": "yes"}, "lite2", 3]
+)
 def test_a_shape_that_no_training_has_is_told(shape):
     with pytest.raises(CheckpointError, match="no shape"):
         as_trained(find_spec("animals-2"), {"shape": shape})

@@ -48,7 +48,9 @@ def test_the_sun_is_the_brightest_place_and_the_view_finds_it_there(tmp_path):
     toward = bright_spot(tmp_path)
     place = panorama(tmp_path / "lamp.png")
     assert place.sun @ toward > 0.999 and (place.sun_colour > 0).all()
-    view = view_rotation(np.arctan2(-toward[1], -toward[0]), -np.arcsin(toward[2]), 0.0)  # the camera looks along `toward`
+    view = view_rotation(
+        np.arctan2(-toward[1], -toward[0]), -np.arcsin(toward[2]), 0.0
+    )  # the camera looks along `toward`
     np.testing.assert_allclose(view @ toward, [0, 0, 1], atol=1e-9)
     picture = place_view(np.random.default_rng(1), place, view, 64)
     assert picture.shape == (64, 64, 3) and picture.min() >= 0 and picture.max() <= 1
@@ -72,7 +74,9 @@ def test_panoramas_stand_behind_the_animal(tmp_path):
     dog = load_template("dog")
     world = World(dog, WorldConfig(size=64, environments=str(tmp_path)))
     assert not np.array_equal(world.sample(0).image, World(dog, WorldConfig(size=64)).sample(0).image)
-    np.testing.assert_array_equal(world.sample(3).image, World(dog, WorldConfig(size=64, environments=str(tmp_path))).sample(3).image)
+    np.testing.assert_array_equal(
+        world.sample(3).image, World(dog, WorldConfig(size=64, environments=str(tmp_path))).sample(3).image
+    )
 
 
 def test_exr_panoramas_are_read_in_linear_light(tmp_path):

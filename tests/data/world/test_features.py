@@ -52,7 +52,9 @@ def test_other_bodies_have_features_too(name):
 def test_a_collar_is_on_the_neck(dog):
     body, coat = body_map(dog), random_coat(np.random.default_rng(0))
     plain = coat_colours(replace(coat, gear=()), body, dog.vertices, body.stacked())
-    worn = coat_colours(replace(coat, gear=(Band("neck", 0.4, 0.6, np.array([0.9, 0.1, 0.9])),)), body, dog.vertices, body.stacked())
+    worn = coat_colours(
+        replace(coat, gear=(Band("neck", 0.4, 0.6, np.array([0.9, 0.1, 0.9])),)), body, dog.vertices, body.stacked()
+    )
     changed = np.abs(worn - plain).max(axis=1) > 0
     assert changed.sum() > 5
     assert dog.vertices[changed, 0].min() > 0.2 and not (changed & (role_weights(dog.skeleton)["leg"] > 0.5)).any()

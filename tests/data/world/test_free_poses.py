@@ -45,5 +45,7 @@ def test_every_kind_moves_what_it_should(kind):
 
 
 def test_the_same_seed_gives_the_same_pose():
-    first, second = (random_pose(np.random.default_rng(3), SKELETON, random_proportions(np.random.default_rng(0))) for _ in range(2))
+    first, second = (
+        random_pose(np.random.default_rng(3), SKELETON, random_proportions(np.random.default_rng(0))) for _ in range(2)
+    )
     assert first.kind == second.kind and np.array_equal(first.local_rotations, second.local_rotations)

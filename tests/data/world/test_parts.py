@@ -47,7 +47,9 @@ def test_whole_animals_lie_in_the_image(seed):
 def test_poses_keep_the_limits_of_the_hinges(kind, monkeypatch):
     skeleton = load_template("dog").skeleton
     seen = []
-    monkeypatch.setattr(poses, "hinges_to_rotations", lambda s, angles: seen.append(angles) or np.zeros((s.num_joints, 3, 3)))
+    monkeypatch.setattr(
+        poses, "hinges_to_rotations", lambda s, angles: seen.append(angles) or np.zeros((s.num_joints, 3, 3))
+    )
     for seed in range(5):
         rng = np.random.default_rng(seed)
         assert random_pose(rng, skeleton, random_proportions(rng), (kind,)).kind == kind
@@ -64,9 +66,21 @@ def test_angles_are_addressed_by_parts_of_names():
 
 @pytest.mark.parametrize(
     ("name", "role"),
-    [("upper_leg_L", "leg"), ("Ca_7", "tail"), ("C_3", "neck"), ("skull", "head"), ("Ear2.L", "ear"), ("FrontShoulder.R", "shoulder"),
-     ("b_Neck_04", "neck"), ("b_LeftForeArm_010", "leg"), ("Torso2", "trunk"), ("L_3", "trunk"), ("finger_R", "toe"), ("xyz", "other")],
-)  # fmt: skip
+    [
+        ("upper_leg_L", "leg"),
+        ("Ca_7", "tail"),
+        ("C_3", "neck"),
+        ("skull", "head"),
+        ("Ear2.L", "ear"),
+        ("FrontShoulder.R", "shoulder"),
+        ("b_Neck_04", "neck"),
+        ("b_LeftForeArm_010", "leg"),
+        ("Torso2", "trunk"),
+        ("L_3", "trunk"),
+        ("finger_R", "toe"),
+        ("xyz", "other"),
+    ],
+)
 def test_names_of_joints_tell_their_role(name, role):
     assert joint_role(name) == role
 
@@ -125,5 +139,7 @@ def test_photographs_are_bytes(seed):
 def test_occluders_leave_half_of_the_animal(seed):
     mask = np.zeros((64, 64), dtype=bool)
     mask[20:50, 10:50] = True
-    hidden = occluders(np.random.default_rng(seed), np.zeros((64, 64, 3), dtype=np.float32), mask, np.array([12.0, 25.0]))
+    hidden = occluders(
+        np.random.default_rng(seed), np.zeros((64, 64, 3), dtype=np.float32), mask, np.array([12.0, 25.0])
+    )
     assert (hidden & mask).sum() <= 0.5 * mask.sum()

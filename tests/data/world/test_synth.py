@@ -22,7 +22,11 @@ SMALL = {"count": 9, "part": 3, "size": 64, "overlays": 2}
 
 def digests(folder):
     """Content of every file by its path inside the folder."""
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path, monkeypatch):
@@ -55,7 +59,10 @@ def test_rows_agree_with_the_images(tmp_path):
         assert (vertex_map >= 0).sum() == row["mask_area"]
         truth = np.array(row["true_vertices"]).reshape(-1, 3)
         assert len(truth) == template.num_vertices
-        moved = np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1) - row["true_scale"] * truth[row["vertex_ids"], :2]
+        moved = (
+            np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1)
+            - row["true_scale"] * truth[row["vertex_ids"], :2]
+        )
         assert np.ptp(moved, axis=0).max() < 0.05
         np.testing.assert_allclose(seen_by(row), np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1), atol=0.05)
         assert row["model"] == "truth" and row["source"] == "synth" and min(row["pixel_counts"]) >= 1
@@ -102,11 +109,21 @@ def test_a_category_without_template_wants_one():
         make_plan(SynthConfig(category="zebra"))
 
 
-ANNOTATED = {"count": 6, "part": 3, "size": 128, "overlays": 0, "companions": 0.5, "seed": 5, "identity_images": 1, "annotate": True}
+ANNOTATED = {
+    "count": 6,
+    "part": 3,
+    "size": 128,
+    "overlays": 0,
+    "companions": 0.5,
+    "seed": 5,
+    "identity_images": 1,
+    "annotate": True,
+}
 
 
 def test_a_network_looks_at_the_world(tmp_path, monkeypatch):
-    """Its keypoints with the truth of the animal that they are of, whatever the workers; every image is accounted for."""
+    """Its keypoints with the truth of the animal that they are of, whatever the workers; every image is accounted
+    for."""
     found = []
     for workers in (1, 2):
         (tmp_path / str(workers)).mkdir()
@@ -136,8 +153,12 @@ def test_detections_of_no_animal_are_rejected(tmp_path):
     animal = scene.animals[0]
     row = {"image_id": "0", "image_height": 128, "image_width": 128, "camera_kind": None}
     shown, elsewhere = encode_pixels(animal.mask), encode_pixels(np.eye(128, dtype=bool))
-    rows = Rows([{**row, "instance_id": name, "score": score, "mask": mask.counts.decode()}
-                 for name, score, mask in (("low", 0.5, shown), ("high", 0.9, shown), ("beside", 0.8, elsewhere))])  # fmt: skip
+    rows = Rows(
+        [
+            {**row, "instance_id": name, "score": score, "mask": mask.counts.decode()}
+            for name, score, mask in (("low", 0.5, shown), ("high", 0.9, shown), ("beside", 0.8, elsewhere))
+        ]
+    )
     kept = with_truth(rows, scene, plan.template)
     assert [one["instance_id"] for one in kept.instances] == ["high"] and kept.instances[0]["group"] == animal.group
     assert sorted(one["instance_id"] for one in kept.rejects) == ["beside", "low"]

@@ -57,7 +57,9 @@ def test_the_nearer_of_two_plates_is_half():
     faces = np.array([t for c in cells for t in ((c, c + 5, c + 6), (c, c + 6, c + 1))])
     if vertex_normals(plate, faces)[0, 2] > 0:
         faces = faces[:, ::-1]
-    template = make_template("plates", np.concatenate([plate, 0.99 * plate + [0.02, 0.02, 2]]), np.concatenate([faces, faces + 25]))
+    template = make_template(
+        "plates", np.concatenate([plate, 0.99 * plate + [0.02, 0.02, 2]]), np.concatenate([faces, faces + 25])
+    )
     visible = visible_vertices(template.vertices, template.faces)
     assert visible[:25].all() and not visible[25:].any()
     assert visible_fraction(visible, template.vertex_areas) == pytest.approx(0.5, abs=0.01)
