@@ -9,6 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
+
 from dp3d_data.shards.build import Building, Dealt, deal, write_shard
 from dp3d_data.shards.files import read_arrow
 from dp3d_data.shards.index import Trim, write_index
@@ -32,6 +35,7 @@ class StageJob:
     Attributes:
         num_pieces: of all inputs.
         trim: the filters of vertices; its area shares are those of all template vertices.
+        patches: of the template, where near-duplicates are looked for.
     """
 
     out: Path
@@ -39,6 +43,7 @@ class StageJob:
     stage: Stage
     num_pieces: int
     trim: Trim
+    patches: Int[np.ndarray, "K"] | None = None
 
     @property
     def num_vertices(self) -> int:
@@ -63,7 +68,7 @@ class StageParts:
         job, building = self.job, self.building
         for one in part:
             if job.stage is Stage.INDEX:
-                write_index(building.index_path(index), one, job.num_vertices, job.trim)
+                write_index(building.index_path(index), one, job.num_vertices, job.trim, job.patches)
             elif job.stage is Stage.DEAL:
                 deal(one, read_arrow(building.places_path(index)), building.rows_path(index), job.trim)
             else:

@@ -32,6 +32,7 @@ from dp3d_data.shards.files import (
 from dp3d_data.shards.index import Index, Trim, read_index
 from dp3d_data.shards.inputs import SHARDS, Input, Partition, open_inputs, partitions
 from dp3d_data.shards.integrity import verify
+from dp3d_data.shards.likeness import patches_of
 from dp3d_data.shards.plan import Decision, Layout, decide, lay_out, reject_table
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
@@ -61,6 +62,7 @@ class ShardPlan:
     split: str = "ratio"
     together: str = "group"
     listed: dict[str, str] | None = None
+    left_out: frozenset[str] = frozenset()
 
     @property
     def rule(self) -> SplitRule:
@@ -71,12 +73,14 @@ class ShardPlan:
             seed=self.seed,
             together=self.together,
             listed=self.listed,
+            left_out=self.left_out,
         )
 
     def settings(self) -> dict[str, Any]:
         """Plain values for the manifest; of a list its size and fingerprint."""
         listed = None if self.listed is None else {"names": len(self.listed), "digest": fingerprint(self.listed)}
-        return plain(replace(self, listed=None)) | {"listed": listed}
+        left = {"names": len(self.left_out), "digest": fingerprint(sorted(self.left_out))} if self.left_out else None
+        return plain(replace(self, listed=None, left_out=frozenset())) | {"listed": listed, "left_out": left}
 
 
 def recipe_of(inputs: Sequence[Input], plan: ShardPlan) -> str:
@@ -131,7 +135,8 @@ def _build(
             "no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help"
         )
     trim = Trim(plan.filters, template.area_shares)
-    job = StageJob(out, building.recipe, Stage.INDEX, len(parts), trim)
+    patches = patches_of(template) if plan.filters.near_duplicates else None
+    job = StageJob(out, building.recipe, Stage.INDEX, len(parts), trim, patches)
     with crew(Place(worker_count(workers, len(parts), "cpu")), say) as make:
         make(job, {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}, _quiet)
         index = read_index([building.index_path(number) for number in range(len(parts))])

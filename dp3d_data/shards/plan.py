@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
-from dp3d_data.filters import DUPLICATE, NOT_LISTED, FilterConfig, judge
+from dp3d_data.filters import DUPLICATE, LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED, FilterConfig, judge
 from dp3d_data.shards.index import Index
+from dp3d_data.shards.likeness import near_duplicates
 from dp3d_data.shards.schema import REJECT_SCHEMA
-from dp3d_data.shards.splits import SPLITS, SplitRule, assign_splits, given_splits
+from dp3d_data.shards.splits import SPLITS, SplitRule, assign_splits, given_splits, in_list
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Decision:
 
 
 def decide(index: Index, filters: FilterConfig, rule: SplitRule) -> Decision:
-    """Filter, remove exact duplicates (same content, or same image content, each with the same box), and split the
-    rest.
+    """Filter, remove exact duplicates (same content, or same image content, each with the same box) and near ones, and
+    split the rest.
 
     Raises:
         UsageError: a given split tears apart what belongs together, or names an unknown split.
@@ -57,9 +58,15 @@ def decide(index: Index, filters: FilterConfig, rule: SplitRule) -> Decision:
     given = given_splits(rule, index.table)
     if given is not None and rule.by == "list":
         _leave_out(reasons, given.is_null().to_numpy(zero_copy_only=False), NOT_LISTED)
+    if rule.left_out:
+        _leave_out(reasons, in_list(rule.left_out, index.table), LISTED_OUT)
     for name in ("image_hash", "content"):
         open_rows = np.array([reason is None for reason in reasons], dtype=bool)
         _leave_out(reasons, repeated(index.table.column(name), index.boxes, open_rows), DUPLICATE)
+    if filters.near_duplicates:
+        rows = np.flatnonzero([reason is None for reason in reasons])
+        first, values[rows] = near_duplicates(index.shapes[rows], filters.near_duplicates)
+        _leave_out(reasons, np.isin(np.arange(len(index)), rows[first >= 0]), NEAR_DUPLICATE)
     kept = np.flatnonzero([reason is None for reason in reasons])
     columns = {
         name: index.table.column(name).combine_chunks() for name in ("instance_id", "group", "image_hash", "source")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
@@ -20,6 +20,8 @@ TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
 RULES = ("ratio", "official", "kept", "list")
 TOGETHER = ("group", "image")
+# Columns whose values a list may name.
+LISTABLE = ("instance_id", "image_id", "group")
 Names = Sequence[str | None] | pa.ChunkedArray | pa.Array
 
 
@@ -34,6 +36,7 @@ class SplitRule:
         seed: another seed, another division by ratio.
         together: "group" keeps groups and images in one split, "image" images alone.
         listed: split of instance ids, image ids or groups, for "list".
+        left_out: instance ids, image ids and groups that are in no split.
     """
 
     by: str = "ratio"
@@ -42,6 +45,7 @@ class SplitRule:
     seed: int = 0
     together: str = "group"
     listed: dict[str, str] | None = None
+    left_out: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.train + self.test > 1 + 1e-9:
@@ -76,6 +80,28 @@ def read_split_list(path: str | Path) -> dict[str, str]:
     return listed
 
 
+def read_names(path: str | Path) -> frozenset[str]:
+    """Names from a text file, a line each; # begins a comment.
+
+    Raises:
+        InputMissing: no such file.
+        InputCorrupt: not one name in it.
+    """
+    lines = read_text(path, "list of names").split("\n")
+    names = frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if not names:
+        raise InputCorrupt("a list without names", expected="an instance id, image id or group a line", path=path)
+    return names
+
+
+def in_list(names: frozenset[str], table: pa.Table) -> Bool[np.ndarray, "N"]:
+    """Which rows of an index have one of the names as instance id, image id or group."""
+    keys, found = pa.array(sorted(names), pa.string()), np.zeros(table.num_rows, dtype=bool)
+    for column in LISTABLE:
+        found |= _one(pc.is_in(table.column(column), value_set=keys)).to_numpy(zero_copy_only=False)
+    return found
+
+
 def given_splits(rule: SplitRule, table: pa.Table) -> pa.Array | None:
     """The split of each row of an index that the rule takes as given, null where there is none; None where it takes
     none.
@@ -88,7 +114,7 @@ def given_splits(rule: SplitRule, table: pa.Table) -> pa.Array | None:
     if rule.by == "list":
         listed = rule.listed or {}
         keys, splits = pa.array(list(listed), pa.string()), pa.array(list(listed.values()), pa.string())
-        columns = (table.column(name) for name in ("instance_id", "image_id", "group"))
+        columns = (table.column(name) for name in LISTABLE)
         return _one(
             pc.coalesce(*(pc.take(splits, pc.index_in(column, value_set=keys, skip_nulls=True)) for column in columns))
         )

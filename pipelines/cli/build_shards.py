@@ -35,6 +35,9 @@ class SplitOptions:
         "File of names and sides, a line each: NAME,train; an instance id, image id or group. The rest is left out.",
         group="Split",
     )
+    leave_out: str | None = setting(
+        None, "File of names to leave out, a line each: an instance id, image id or group.", group="Split"
+    )
     split_ratio: float = setting(0.9, "Share of instances that train.", group="Split", minimum=0, maximum=1)
     test_ratio: float = setting(
         0.0, "Share of instances kept for a test; the rest is for validation.", group="Split", minimum=0, maximum=1
@@ -56,10 +59,10 @@ class SplitOptions:
 
         Raises:
             ConfigError: no size.
-            InputMissing, InputCorrupt: no list of a split.
+            InputMissing, InputCorrupt: no list of a split, or of names.
             UsageError: a list and another rule.
         """
-        from dp3d_data.shards.splits import read_split_list
+        from dp3d_data.shards.splits import read_names, read_split_list
         from pipelines.shards import ShardPlan
 
         if self.split_list and self.split != "ratio":
@@ -76,6 +79,7 @@ class SplitOptions:
             split="list" if self.split_list else self.split,
             together=self.together,
             listed=read_split_list(self.split_list) if self.split_list else None,
+            left_out=read_names(self.leave_out) if self.leave_out else frozenset(),
         )
 
 
