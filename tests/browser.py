@@ -114,8 +114,12 @@ class Browser:
 
     def open(self, path: Path) -> None:
         """Open a file from disk and wait until it is drawn."""
+        self.visit(path.absolute().as_uri())
+
+    def visit(self, address: str) -> None:
+        """Open an address and wait until it is drawn."""
         self._loaded = False
-        self.call("Page.navigate", url=path.absolute().as_uri())
+        self.call("Page.navigate", url=address)
         while not self._loaded:
             self._receive()
         self.settle()

@@ -1,9 +1,10 @@
 """How alike two instances are: visible keypoints up to shift, scale and turn in the image; and near-duplicates.
 
-The shape of an instance is a complex number for each of PATCHES patches of the template: the mean x + i y of its visible
-keypoints, relative to their common mean, times the root of the patch's visible share; all scaled to length 1. The
-distance of two shapes, the least over all turns of one in the image, is Procrustes' (Kendall's preshapes): about 0.05
-where keypoints differ by 5 % of the animal's radius, at most 1.41. What only one of the two shows counts as different.
+The shape of an instance is a complex number for each of PATCHES patches of the template: the mean x + i y of its
+visible keypoints, relative to their common mean, times the root of the patch's visible share; all scaled to length 1.
+The distance of two shapes, the least over all turns of one in the image, is Procrustes' (Kendall's preshapes): about
+0.05 where keypoints differ by 5 % of the animal's radius, at most 1.41. What only one of the two shows counts as
+different.
 """
 
 from __future__ import annotations

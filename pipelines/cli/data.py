@@ -25,6 +25,7 @@ COMMANDS = {
     "merge": (f"{_ROOM}.merge:merge", "Join folders of shards into one; duplicates are left out."),
     "split": (f"{_ROOM}.split:split", "Divide shards into new sides, in a new folder."),
     "inspect": (f"{_ROOM}.inspect:inspect", "What a folder of shards holds: summary, one instance, statistics."),
+    "explore": (f"{_ROOM}.explore:explore", "Look through instances on a page, compare and choose among them."),
     "verify": (f"{_ROOM}.verify:verify", "Check every file of a shard folder against its manifest."),
     "report": (f"{_ROOM}.report:report", "Statistics and overlays of a folder on one HTML page."),
 }

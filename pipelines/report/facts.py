@@ -95,14 +95,14 @@ def _facts(
     seen = np.zeros(template.num_vertices if template else 0, dtype=np.int64)
     for table in tables:
         ids += table.column("instance_id").to_pylist()
-        parts.append(_columns(table, template))
+        parts.append(measured(table, template))
         if template:
             seen += np.bincount(list_values(table.column("vertex_ids"))[1], minlength=len(seen))[: len(seen)]
     columns = {column: np.concatenate([part[column] for part in parts]) for column in (parts[0] if parts else ())}
     return Facts(name, is_run, files, ids, columns, seen)
 
 
-def _columns(table: pa.Table, template: Template | None) -> dict[str, np.ndarray]:
+def measured(table: pa.Table, template: Template | None) -> dict[str, np.ndarray]:
     """What is measured of each instance of a table; the closed-form cameras a few thousand at a time."""
     measures = measure(table.select(COLUMNS))
     found = {
