@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float
 
 from dp3d_data.shards.build import Building, Dealt, deal, write_shard
 from dp3d_data.shards.files import read_arrow
@@ -43,7 +43,7 @@ class StageJob:
     stage: Stage
     num_pieces: int
     trim: Trim
-    patches: Int[np.ndarray, "K"] | None = None
+    patches: Float[np.ndarray, "K P"] | None = None
 
     @property
     def num_vertices(self) -> int:

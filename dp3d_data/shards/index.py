@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Bool, Complex, Float
 
 from dp3d_data.filters import VERTEX_FILTERS, FilterConfig, Measures, VertexMeasures, judge_vertices
 from dp3d_data.shards.files import read_arrow, table_options, write_arrow
@@ -69,7 +69,7 @@ _RAW, _ENCODED, _DROPPED = b"dp3d.sample_raw", b"dp3d.sample_encoded", b"dp3d.dr
 
 
 def write_index(
-    path: Path, partition: Partition, num_vertices: int, trim: Trim, patches: Int[np.ndarray, "K"] | None = None
+    path: Path, partition: Partition, num_vertices: int, trim: Trim, patches: Float[np.ndarray, "K P"] | None = None
 ) -> Path:
     """Check the files of a partition and write the index of its rows, as the filters of vertices leave them.
 
@@ -88,7 +88,7 @@ def write_index(
     return write_arrow(path, table.replace_schema_metadata(notes))
 
 
-def index_table(table: pa.Table, num_vertices: int, patches: Int[np.ndarray, "K"] | None = None) -> pa.Table:
+def index_table(table: pa.Table, num_vertices: int, patches: Float[np.ndarray, "K P"] | None = None) -> pa.Table:
     """The index of some instances: KEPT, the filters' measures, the hash of the content, the bytes of the raw row, and
     where there are patches the shape."""
     measures = measure(table)

@@ -1,10 +1,10 @@
 """How alike two instances are: visible keypoints up to shift, scale and turn in the image; and near-duplicates.
 
-The shape of an instance is a complex number for each of PATCHES patches of the template: the mean x + i y of its
-visible keypoints, relative to their common mean, times the root of the patch's visible share; all scaled to length 1.
-The distance of two shapes, the least over all turns of one in the image, is Procrustes' (Kendall's preshapes): about
-0.05 where keypoints differ by 5 % of the animal's radius, at most 1.41. What only one of the two shows counts as
-different.
+The shape of an instance is a complex number for each of PATCHES overlapping patches of the template: the mean x + i y
+of its visible keypoints, relative to their common mean, times the root of the patch's visible share; all scaled to
+length 1. The distance of two shapes, the least over all turns of one in the image, is Procrustes' (Kendall's
+preshapes): about 0.05 where keypoints differ by 5 % of the animal's radius, at most 1.41. What only one of the two
+shows counts as different.
 """
 
 from __future__ import annotations
@@ -19,30 +19,34 @@ from dp3d_data.shards.table import keypoint_lists
 
 PATCHES = 32
 AXES = 16
+WIDTH = 0.7  # of a patch's bell, in distances between patches
 _CHUNK, _SAMPLE = 1 << 12, 1000
 _SLACK = 1e-5  # rounding
 
 
-def patches_of(template: Template) -> Int[np.ndarray, "K"]:
-    """The patch of each vertex: the nearest of PATCHES vertices spread over the template."""
-    from scipy.spatial import cKDTree
+def patches_of(template: Template) -> Float[np.ndarray, "K P"]:
+    """How much of each vertex lies in each patch: a bell around each of PATCHES vertices spread over the template."""
+    centres = template.vertices[farthest_vertices(template.vertices, min(PATCHES, template.num_vertices))]
+    apart = np.linalg.norm(centres[:, None] - centres, axis=2) + np.diag(np.full(len(centres), np.inf))
+    width = WIDTH * np.median(apart.min(axis=1)) if len(centres) > 1 else 1.0
+    squares = np.square(template.vertices[:, None] - centres).sum(axis=2) / max(width, 1e-9) ** 2
+    weights = np.exp(-(squares - squares.min(axis=1, keepdims=True)) / 2)
+    return weights / weights.sum(axis=1, keepdims=True)
 
-    centres = farthest_vertices(template.vertices, min(PATCHES, template.num_vertices))
-    return cKDTree(template.vertices[centres]).query(template.vertices)[1].astype(np.int32)
 
-
-def shapes_of(table: pa.Table, patches: Int[np.ndarray, "K"]) -> Complex[np.ndarray, "N P"]:
+def shapes_of(table: pa.Table, patches: Float[np.ndarray, "K P"]) -> Complex[np.ndarray, "N P"]:
     """The shape of each row of an instance table, complex64; zeros where no two places are visible."""
+    from scipy.sparse import csr_array
+
     offsets, ids, x, y = keypoint_lists(table)
-    sizes = np.bincount(patches)
-    count, place = len(offsets) - 1, np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)) * len(sizes)
-    place += patches[ids]
+    size = len(offsets) - 1, len(patches)
     seen, right, down = (
-        np.bincount(place, weights=values, minlength=count * len(sizes)).reshape(count, -1) for values in (None, x, y)
+        csr_array((values.astype(np.float64), ids, offsets), shape=size) @ patches
+        for values in (np.ones(len(ids)), x, y)
     )
-    points = (right + 1j * down) / np.maximum(seen, 1)
-    share = seen / sizes
-    points -= (share * points).sum(axis=1, keepdims=True) / np.maximum(share.sum(axis=1, keepdims=True), 1e-9)
+    points = (right + 1j * down) / np.maximum(seen, 1e-12)
+    share = seen / patches.sum(axis=0)
+    points -= (share * points).sum(axis=1, keepdims=True) / np.maximum(share.sum(axis=1, keepdims=True), 1e-12)
     points *= np.sqrt(share)
     length = np.sqrt((np.abs(points) ** 2).sum(axis=1, keepdims=True))
     whole = np.isfinite(length) & (length > 1e-3)
