@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Complex, Float, Int
-from PIL import Image
 
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import UsageError
@@ -26,8 +25,8 @@ from dp3d_data.shards.inputs import Input, Partition, partitions
 from dp3d_data.shards.likeness import distances, near_duplicates, patches_of, shapes_of
 from dp3d_data.shards.schema import COLUMNS as SCHEMA
 from dp3d_data.shards.table import KEYPOINT_COLUMNS, list_values
-from dp3d_model.export.pictures import crop_box, draw_points, square_in
 from pipelines.report.facts import SHOWN, measured
+from pipelines.report.sections import instance_crop
 
 TEXTS = ("instance_id", "image_id", "group", "image_path")
 KINDS = ("split", "category", "source", "model", "source_split", "source_dataset", "source_quality", "camera_kind")
@@ -35,7 +34,7 @@ STORED = ("score", "visible_area", "visible_area_posed", "mask_area", "image_wid
 # What is measured of an instance: column -> unit, and what it says.
 MADE = {
     "view": ("", "Where the closed-form camera stands: front, left, right, rear, above or below."),
-    "left_out": ("", "Why build-shards with its default filters would leave it out; - where it would keep it."),
+    "left_out": ("", "Why build-shards with its default filters would leave it out, or kept."),
     "visible_vertices": ("", "Number of visible vertices."),
     "confidence": ("0..1", "Mean confidence of its vertices; none where the network does not say."),
     "cycle": ("0..1", "Mean cycle weight of its vertices; none where no embeddings were compared."),
@@ -46,7 +45,7 @@ MADE = {
     "elevation": ("degrees", "Elevation of the viewer."),
     "residual": ("template units", "What the rigid template leaves of the keypoints."),
 }
-NOTHING, STEEP, MARGIN = "-", 50.0, 0.12
+NOTHING, KEPT, STEEP, PALE = "-", "kept", 50.0, 0.15
 DOTS = 2  # most of them, for each pixel of a picture's side
 _READ = list(dict.fromkeys([*TEXTS, *KINDS, *STORED, *COLUMNS, *KEYPOINT_COLUMNS, "confidence"]))
 
@@ -186,22 +185,14 @@ class Catalogue:
         return found
 
     def picture(self, row: int, side: int, dots: bool) -> bytes:
-        """JPEG of the square around the keypoints of an instance; grey where there is no photograph."""
+        """JPEG of the square around an instance; its keypoints alone where there is no photograph."""
         one = self.stored(row)
-        points = np.stack([one["keypoints_x"], one["keypoints_y"]], axis=1).astype(np.float64).reshape(-1, 2)
-        corners = np.array([[one["box_x0"], one["box_y0"]], [one["box_x1"], one["box_y1"]]])
-        left, top, width = crop_box(points if len(points) else corners, MARGIN)
         pixels = _photograph(one["image_path"] or "")
-        blank = pixels is None
-        square = square_in(np.full((1, 1, 3), 245, np.uint8) if blank else pixels, (left, top, width), side)
-        drawn = np.asarray(square)
-        if (dots or blank) and len(points):
-            thin = slice(None, None, -(-len(points) // (side * DOTS)))
-            places, colours = (points[thin] - [left, top]) * (side / width), self.colours[one["vertex_ids"]][thin]
-            for x, y in np.ndindex(*2 * (max(round(side / 360), 1),)):
-                drawn = draw_points(drawn, places + (2 * x, 2 * y), colours)
+        shown = dots or pixels is None
+        thin = slice(None, None, -(-len(one["vertex_ids"]) // (side * DOTS)) or 1) if shown else slice(0)
+        row_shown = one | {name: one[name][thin] for name in KEYPOINT_COLUMNS}
         stream = io.BytesIO()
-        Image.fromarray(drawn).save(stream, "JPEG", quality=84)
+        instance_crop(pixels, row_shown, self.colours, side, PALE if shown else 0).save(stream, "JPEG", quality=84)
         return stream.getvalue()
 
 
@@ -230,7 +221,7 @@ def _measured(table: pa.Table, template: Template) -> dict[str, np.ndarray]:
     found["cycle"] = np.where(table.column("cycle").is_valid().to_numpy(), measures.cycle, np.nan)
     found["confidence"] = _row_means(table.column("confidence"))
     found["view"] = views(found["azimuth"], found["elevation"])
-    found["left_out"] = np.array([reason or NOTHING for reason in reasons], dtype=object)
+    found["left_out"] = np.array([reason or KEPT for reason in reasons], dtype=object)
     return found
 
 

@@ -52,7 +52,7 @@ def test_filters_find_what_the_table_says(catalogue):
     assert found(catalogue, text="AGAIN3") == [83]
     assert found(catalogue, text="image4") == [8, 9, 80 + 8, 80 + 9]
     assert found(catalogue, kinds={"source_dataset": ["of mine"]}) == [5]
-    assert found(catalogue, kinds={"left_out": ["-"], "view": []}) == []
+    assert found(catalogue, kinds={"left_out": ["kept"], "view": []}) == []
     assert found(catalogue, numbers={"cycle": [0.2, None]}) == [5], "an unknown value is in no range"
     assert found(catalogue, numbers={"score": [0.095, 0.125]}) == [10, 11, 12]
     assert found(catalogue, only=[7, 3]) == [3, 7]
