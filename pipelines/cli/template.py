@@ -15,6 +15,7 @@ _ROOM = "pipelines.cli"
 
 LATER = {
     "rig": (f"{_ROOM}.template_rig:rig", "Give a bare mesh a skeleton."),
+    "landmarks": (f"{_ROOM}.template_landmarks:landmarks", "Find landmarks in photographs and on a mesh, for adopt."),
     "adopt": (f"{_ROOM}.template_adopt:adopt", "Carry a network's embeddings to a mesh of yours."),
 }
 

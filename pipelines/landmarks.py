@@ -1,0 +1,264 @@
+"""Landmarks for template adopt: from keypoints that a dataset names, or from clicks on photographs and on the mesh."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dp3d_data.datasets import DatasetOptions, open_images
+from dp3d_data.datasets.coco_file import category_ids, key_of, read_coco
+from dp3d_data.datasets.images import MIRRORS, read_image, turn_of, turned_record
+from dp3d_data.errors import Dp3dError, InputCorrupt, NothingToDo, UsageError
+from dp3d_data.files import write_text
+from dp3d_data.geometry.colours import colour_by_vertex
+from dp3d_data.geometry.subsets import DOG, keypoint_names
+from dp3d_data.geometry.template import Template
+from dp3d_data.limits import parse_csv
+from dp3d_data.matching.named_points import name_key, read_named_vertices
+from dp3d_data.records import GivenObject, ImageRecord
+from pipelines.local_page import Reply
+from pipelines.report.page import asset, html, page
+from pipelines.report.viewer import SCRIPT, Body, Layer, safe_json, viewer
+
+COLUMNS = ("name", "vertex", "image", "x", "y")
+# What a page asks for: spread over the body, and both sides.
+ASKED = (
+    "Nose",
+    "Left ear tip",
+    "Right ear tip",
+    "Withers",
+    "Chest",
+    "Belly",
+    "Tail start",
+    "Tail end",
+    "Left front leg: paw",
+    "Right front leg: paw",
+    "Left rear leg: paw",
+    "Right rear leg: paw",
+)
+SIDE = 1400  # of photographs on the page
+LEAST = 3  # keypoints of an animal that is worth its photograph
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A named vertex of the template, and where it is in a photograph (image pixels, x right, y down)."""
+
+    name: str
+    vertex: int
+    image: str = ""
+    x: float = 0.0
+    y: float = 0.0
+
+
+def write_marks(path: str | Path, marks: Sequence[Mark]) -> Path:
+    """The csv that `template adopt --landmarks` reads; photographs are named from its folder. Without any photograph a
+    table of named vertices."""
+    folder = Path(path).absolute().parent
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    photographs = any(mark.image for mark in marks)
+    rows.writerow(COLUMNS if photographs else COLUMNS[:2])
+    for mark in marks:
+        place = [os.path.relpath(os.path.abspath(mark.image), folder), f"{mark.x:.1f}", f"{mark.y:.1f}"]
+        rows.writerow([mark.name, mark.vertex, *(place if photographs else ())])
+    return write_text(path, text.getvalue())
+
+
+def marks_of_keypoints(
+    annotations: str | Path, table: Mapping[str, int], options: DatasetOptions, photographs: int, say: Say
+) -> list[Mark]:
+    """Landmarks from annotated keypoints whose names the table knows: of the animals that show most of them, one a
+    photograph.
+
+    Args:
+        annotations: StanfordExtra's json, or COCO's whose category names its keypoints, as AP-10K has it.
+        photographs: how many of them.
+        say: told of names that the table lacks, and of photographs that cannot be used.
+
+    Raises:
+        InputMissing, InputCorrupt, UsageError: no such annotations, or none of the names is in the table.
+        NothingToDo: no photograph with three of the keypoints.
+    """
+    names, records = _named_records(annotations, options)
+    known = {name_key(name): (name, vertex) for name, vertex in table.items()}
+    wanted = {number: known[name_key(name)] for number, name in enumerate(names) if name_key(name) in known}
+    if not wanted:
+        raise UsageError("the table has none of the keypoints", got=", ".join(table), expected=", ".join(names))
+    if missing := [name for number, name in enumerate(names) if number not in wanted]:
+        say(f"  not in the table: {', '.join(missing)}")
+    found: list[Mark] = []
+    for record, number in _most_shown(records, wanted):
+        try:
+            found += _marks(record, number, wanted)
+            photographs -= 1
+        except Dp3dError as error:
+            say(f"  left out: {error}")
+        if photographs <= 0:
+            return found
+    if not found:
+        raise NothingToDo(f"no photograph shows {LEAST} of the keypoints", path=annotations)
+    return found
+
+
+def _named_records(annotations: str | Path, options: DatasetOptions) -> tuple[Sequence[str], list[ImageRecord]]:
+    """The names of the keypoints of a file, and its images with their animals."""
+    content = read_coco(Path(annotations))
+    if isinstance(content, list):
+        return keypoint_names(), open_images("stanford-extra", options).records()
+    records = open_images("coco", options).records()
+    categories = content.get("categories") or ()
+    ids = category_ids(categories, options.category_in_file or options.category, Path(annotations))
+    for entry in categories:
+        names = entry.get("keypoints") if ids is None or key_of(entry["id"]) in ids else None
+        if names and isinstance(names, list):
+            return [str(name) for name in names], records
+    expected = 'a category with "keypoints", a list of their names, as in AP-10K'
+    raise InputCorrupt("the keypoints have no names", expected=expected, path=annotations)
+
+
+def _shown(one: GivenObject, wanted: Iterable[int]) -> list[int]:
+    """The wanted keypoints of an animal that are visible; of visibility 1, which is "hidden" in COCO, where no one has
+    2."""
+    points = one.keypoints or ()
+    best = min(max((seen for _, _, seen in points), default=0), 2)
+    return [number for number in wanted if best > 0 and number < len(points) and points[number][2] >= best]
+
+
+def _most_shown(records: Sequence[ImageRecord], wanted: Mapping[int, Any]) -> list[tuple[ImageRecord, int]]:
+    """Image and number of its animal that shows most, those that show most first; others of the image are left out."""
+    found = []
+    for record in records:
+        counts = [len(_shown(one, wanted)) for one in record.objects or ()]
+        if counts and max(counts) >= LEAST:
+            found.append((record, counts.index(max(counts)), max(counts)))
+    return [(record, number) for record, number, _ in sorted(found, key=lambda one: -one[2])]
+
+
+def _marks(record: ImageRecord, number: int, wanted: Mapping[int, tuple[str, int]]) -> list[Mark]:
+    """The landmarks of one animal in the upright photograph.
+
+    Raises:
+        InputMissing, InputCorrupt: no such photograph, one of another size, or one whose sides EXIF exchanges.
+    """
+    photograph = read_image(record.path)
+    if turn_of(record.size, photograph) in MIRRORS:
+        raise InputCorrupt("keypoints of a photograph that EXIF mirrors", path=record.path)
+    one = (turned_record(record, photograph).objects or ())[number]
+    points = one.keypoints or ()
+    return [Mark(*wanted[i], record.path, *points[i][:2]) for i in _shown(one, wanted)]
+
+
+def table_for(path: str | None, template: Template) -> dict[str, int]:
+    """The named vertices of a template: those of a file, or of the built-in dog.
+
+    Raises:
+        UsageError: another template, and no file.
+    """
+    from dp3d_data.geometry.builtin import load_template
+
+    if path:
+        return read_named_vertices(path, template.num_vertices)
+    if template.content_hash != load_template("dog").content_hash:
+        first = f"dp3d-data template landmarks {template.name} --out names.csv"
+        hint = f"click them on the mesh: {first}; then give --table names.csv"
+        raise UsageError("nothing says which vertex a name is", got=template.name, hint=hint)
+    return read_named_vertices(DOG, template.num_vertices)
+
+
+class LandmarkPage:
+    """The page of clicks: a photograph on the left, the mesh on the right, a landmark a line.
+
+    Args:
+        mesh: as the user names the template.
+        photographs: files to click on; none where vertices alone are named.
+        out: the csv, whose landmarks are there again when the page is opened again.
+    """
+
+    def __init__(self, mesh: str, template: Template, photographs: Sequence[str], out: Path) -> None:
+        self.mesh, self.template, self.photographs, self.out = mesh, template, photographs, out
+        self.gets = {"": self.page, "photograph": self.photograph}
+        self.posts = {"save": self.save}
+
+    def page(self, _: Mapping[str, Any]) -> Reply:
+        """The whole page but the photographs."""
+        colours = {"vertices": colour_by_vertex(self.template)}
+        layers = [Layer("vertices", "Click where the landmark is.")]
+        body = viewer(self.template.faces, layers, [Body(self.template.vertices, self.template.name, colours)])
+        names = [Path(path).name for path in self.photographs]
+        facts = {"photographs": names, "marks": self.marks(), "asked": ASKED, "out": str(self.out)}
+        inner = html(asset("landmarks.html"), viewer=body, facts=safe_json(facts))
+        words = "choose a landmark, click it in a photograph and on the mesh; left is the animal's own left"
+        title, script = f"{self.template.name}: landmarks", SCRIPT + asset("landmarks.js")
+        return Reply(
+            page(title, words, [("Landmarks", inner)], "dp3d", script, served=True), "text/html; charset=utf-8"
+        )
+
+    def marks(self) -> list[dict[str, Any]]:
+        """What the file holds, as the page has it; nothing where there is none, or none that is read."""
+        try:
+            rows = [row for _, row in parse_csv(self.out.read_text(encoding="utf-8-sig"))]
+            known = {os.path.abspath(path): number for number, path in enumerate(self.photographs)}
+            return [self._known(row, known) for row in rows]
+        except (OSError, ValueError, KeyError, TypeError, Dp3dError, csv.Error):
+            return []
+
+    def _known(self, row: Mapping[str, Any], photographs: Mapping[str, int]) -> dict[str, Any]:
+        place = os.path.abspath(self.out.absolute().parent / (row.get("image") or ""))
+        point = None
+        if place in photographs:
+            found = read_image(place)
+            point = {"x": float(row["x"]) / found.width, "y": float(row["y"]) / found.height}
+            point["photograph"] = photographs[place]
+        return {"name": row["name"] or "", "vertex": int(row["vertex"]), "point": point}
+
+    def photograph(self, words: Mapping[str, Any]) -> Reply:
+        """A photograph upright, at most SIDE pixels large; its own size tells the page the scale."""
+        image = Image.fromarray(read_image(self._path(words["number"])).pixels)
+        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=88)
+        return Reply(stream.getvalue(), "image/jpeg", kept=True)
+
+    def _path(self, number: Any) -> str:
+        number = int(number)
+        if not 0 <= number < len(self.photographs):
+            raise UsageError("no such photograph", got=number, expected=f"0..{len(self.photographs) - 1}")
+        return self.photographs[number]
+
+    def save(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the landmarks, with x and y in shares of the photograph's sides, and tell the command.
+
+        Raises:
+            UsageError: none, one without a name, or a vertex or photograph that is not there.
+        """
+        marks = [self._mark(one) for one in wanted["marks"]]
+        if not marks:
+            raise UsageError("no landmark is whole", hint="a landmark has a point in a photograph and one on the mesh")
+        path = write_marks(self.out, marks)
+        words = ["dp3d-data", "template"]
+        words += ["adopt", self.mesh, "--landmarks"] if self.photographs else ["landmarks", self.mesh, "--table"]
+        how = shlex.join([*words, str(path)])
+        return {"path": str(path), "count": len(marks), "command": how}
+
+    def _mark(self, one: Mapping[str, Any]) -> Mark:
+        name, vertex = " ".join(str(one["name"]).split()), int(one["vertex"])
+        if not name or not 0 <= vertex < self.template.num_vertices:
+            raise UsageError("no landmark", got=f"{name or 'no name'}, vertex {vertex}")
+        if not self.photographs:
+            return Mark(name, vertex)
+        path = self._path(one["photograph"])
+        found = read_image(path)
+        x, y = float(one["x"]) * found.width, float(one["y"]) * found.height
+        if not (0 <= x <= found.width and 0 <= y <= found.height):
+            raise UsageError("a point outside of its photograph", got=f"{x:.0f}, {y:.0f}", path=path)
+        return Mark(name, vertex, path, x, y)
