@@ -166,7 +166,7 @@ class Catalogue:
         if name in self.numbers:
             values = self.numbers[name][rows]
             return np.argsort(np.where(np.isnan(values), np.inf, -values if down else values), kind="stable")
-        column = (self.kinds | self.texts)[name].take(pa.array(rows))
+        column = {**self.kinds, **self.texts}[name].take(pa.array(rows))
         ranks = pc.rank(column, sort_keys="ascending", tiebreaker="dense").to_numpy().astype(np.int64)
         return np.argsort(-ranks if down else ranks, kind="stable")
 

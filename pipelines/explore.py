@@ -83,7 +83,7 @@ class Explorer:
         if name in self.catalogue.numbers:
             value = float(self.catalogue.numbers[name][row])
             return NOTHING if np.isnan(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-        return (self.catalogue.kinds | self.catalogue.texts)[name][row].as_py() or NOTHING
+        return {**self.catalogue.kinds, **self.catalogue.texts}[name][row].as_py() or NOTHING
 
     def picture(self, words: Mapping[str, Any]) -> Reply:
         """One instance, small or large, with or without its keypoints."""

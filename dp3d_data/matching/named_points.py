@@ -41,6 +41,7 @@ def name_key(name: str) -> frozenset[str]:
     (AP-10K).
     """
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    spaced = re.sub(r"(tail|ear)(base|root|start|tip|end)", r"\1 \2", spaced)
     words = {_WORDS.get(word, word) for word in re.findall(r"[^\W_]+", spaced)} - {""}
     if "knee" in words:
         words = words - {"knee"} | ({"middle"} if words & {"front", "rear"} else {"rear", "top"})

@@ -34,6 +34,7 @@ KEYPOINTS = ["L_Eye", "R_Eye", "Nose", "Root of tail", "L_Elbow", "L_F_Paw", "L_
         ("right hind foot", "Right rear leg: paw"),
         ("tail_base", "Tail start"),
         ("TailBase", "Tail start"),
+        ("tailbase", "Tail start"),
         ("Root of tail", "Tail start"),
         ("tail_tip", "Tail end"),
         ("L_EarBase", "Base of left ear"),
