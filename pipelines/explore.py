@@ -134,7 +134,7 @@ class Explorer:
                 raise UsageError("a list holds a name a line, without space around it", got=repr(name))
             name = f" {name}" if name.startswith("#") else name
             own = self._text("split", row) if side == "as it is" else side
-            lines.append(name if side == "out" else f"{name},{own}")
+            lines.append(f"{name},{own}")
         return "\n".join(lines) + "\n"
 
     def _command(self, path: Path, side: str) -> str:
@@ -142,7 +142,7 @@ class Explorer:
         found = self.catalogue.found
         words = ["dp3d-data", "build-shards", "--input", str(found.folder), "--out", f"{found.folder}-chosen"]
         kept = ["--split", "kept"] if found.kind == SHARDS else []
-        words += [*kept, "--leave-out", str(path)] if side == "out" else ["--split-list", str(path)]
+        words += [*(kept if side == "out" else []), "--split-list", str(path)]
         return shlex.join(words)
 
 

@@ -18,6 +18,7 @@ from dp3d_data.files import read_text
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
+OUT = "out"  # of a list: in no split
 RULES = ("ratio", "official", "kept", "list")
 TOGETHER = ("group", "image")
 # Columns whose values a list may name.
@@ -56,7 +57,7 @@ class SplitRule:
 
 
 def read_split_list(path: str | Path) -> dict[str, str]:
-    """Sides from a text file: on each line a name, a tab or comma, and train, val or test; # begins a comment.
+    """Sides from a text file: on each line a name, a tab or comma, and train, val, test or out; # begins a comment.
 
     Raises:
         InputMissing: no such file.
@@ -69,29 +70,18 @@ def read_split_list(path: str | Path) -> dict[str, str]:
             continue
         at = max(line.rfind("\t"), line.rfind(","))
         name, split = line[:at].strip(), line[at + 1 :].strip().lower()
-        if at < 0 or not name or split not in SPLITS:
+        if at < 0 or not name or split not in (*SPLITS, OUT):
             raise InputCorrupt(
-                f"line {number} names no side", got=line, expected="name,train or name,val or name,test", path=path
+                f"line {number} names no side",
+                got=line,
+                expected="name,train or name,val, name,test or name,out",
+                path=path,
             )
         if listed.setdefault(name, split) != split:
             raise InputCorrupt(
                 f"line {number} puts a name on a second side", got=line, expected=f"{name},{listed[name]}", path=path
             )
     return listed
-
-
-def read_names(path: str | Path) -> frozenset[str]:
-    """Names from a text file, a line each; # begins a comment.
-
-    Raises:
-        InputMissing: no such file.
-        InputCorrupt: not one name in it.
-    """
-    lines = read_text(path, "list of names").split("\n")
-    names = frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))
-    if not names:
-        raise InputCorrupt("a list without names", expected="an instance id, image id or group a line", path=path)
-    return names
 
 
 def in_list(names: frozenset[str], table: pa.Table) -> Bool[np.ndarray, "N"]:

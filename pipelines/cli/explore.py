@@ -33,7 +33,7 @@ def explore(shards: str | None, config: ExploreConfig) -> None:
     """Look through SHARDS, a folder of build-shards, extract, synth or project, on a page of this machine.
 
     Photographs with their keypoints in a grid: filter and sort by any column, see what is like an instance and what is
-    nearly the same, choose, and save the choice as a list for build-shards (--split-list, --leave-out). Nothing leaves
+    nearly the same, choose, and save the choice as a list for build-shards --split-list. Nothing leaves
     this machine; Ctrl-C ends it.
     """
     from pipelines.catalogue import Catalogue

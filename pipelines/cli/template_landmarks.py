@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dp3d_data.config import setting, workspace
+from dp3d_data.config import rare, setting, workspace
 from dp3d_data.errors import NothingToDo
 from pipelines.cli.commandline import command, config_options, say
 
@@ -36,11 +36,11 @@ class LandmarkConfig:
         "csv of names and vertices: name,vertex. Default: the built-in dog's, for it.",
         group="Annotated keypoints",
     )
-    photographs: int = setting(6, "How many annotated animals are taken.", group="Annotated keypoints", minimum=1)
+    photographs: int = rare(6, "How many annotated animals are taken.", group="Annotated keypoints", minimum=1)
     category: str = setting("dog", "Category of the animals.", group="Annotated keypoints")
-    category_in_file: str = setting("", "Its name or id in the file, where it differs.", group="Annotated keypoints")
-    port: int = setting(0, "Port that the page is served at; 0 for any.", group="Page", minimum=0, maximum=65535)
-    browser: bool = setting(True, "Open the page in a browser.", group="Page")
+    category_in_file: str = rare("", "Its name or id in the file, where it differs.", group="Annotated keypoints")
+    port: int = rare(0, "Port that the page is served at; 0 for any.", group="Page", minimum=0, maximum=65535)
+    browser: bool = rare(True, "Open the page in a browser.", group="Page")
 
 
 @command("landmarks", writes="file", example=EXAMPLE)

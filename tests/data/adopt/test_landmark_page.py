@@ -119,7 +119,7 @@ def test_named_keypoints_become_landmarks(tmp_path):
     dog = table_for(None, load_template("dog"))
     assert marks[0] == Landmark(2, dog["Left eye"], None, out.parent / ".." / "a.jpg", (5.0, 10.0))
     assert [mark.image.name for mark in marks] == ["a.jpg"] * 8 + ["b.jpg"] * 3, "what is hidden is left out"
-    one = landmarks("dog", "--from-keypoints", tmp_path / "ap10k.json", "--out", out, "--photographs", 1)
+    one = landmarks("dog", "--from-keypoints", tmp_path / "ap10k.json", "--out", out, "--set", "photographs=1")
     assert "8 landmarks, 8 names in 1 photographs" in one.output
 
 

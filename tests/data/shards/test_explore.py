@@ -231,8 +231,8 @@ def test_clicks_find_choose_and_save(catalogue, tmp_path):
         click("dialog .close")
         browser.run("(s => { s.value = 'out'; s.dispatchEvent(new Event('change')) })(document.querySelector('.side'))")
         click(".save")
-        wait("document.querySelector('.told').textContent.includes('--leave-out')")
-        assert (tmp_path / "leave-out.txt").read_text().splitlines()[1:] == [f"again{i}" for i in range(10)]
+        wait("document.querySelector('.told').textContent.includes('--split-list')")
+        assert (tmp_path / "leave-out.txt").read_text().splitlines()[1:] == [f"again{i},out" for i in range(10)]
         assert browser.complaints == []
         assert all(address.startswith((server.address, "data:")) for address in browser.requests)
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from dp3d_data.files import read_json
-from dp3d_data.filters import LISTED_OUT, NEAR_DUPLICATE
+from dp3d_data.filters import LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED
 from dp3d_data.shards.instances import instance_batch
 from dp3d_data.shards.likeness import distances, near_duplicates, patches_of, shapes_of
 from pipelines.cli.data import main
@@ -111,17 +111,18 @@ def test_a_build_leaves_near_duplicates_out_and_accounts_for_them(tmp_path):
 def test_a_list_leaves_out_whatever_the_split(tmp_path):
     burst(tmp_path / "run")
     names = tmp_path / "out.txt"
-    names.write_text("# of no use\nagain3\n\nimage0\n")
-    found = built(tmp_path / "run", tmp_path / "shards", "--leave-out", str(names))
+    names.write_text("# of no use\nagain3,out\n\nimage0\tout\n")
+    found = built(tmp_path / "run", tmp_path / "shards", "--split-list", str(names))
+    assert set(found["splits"]) == {"train", "val"}, "the rest goes by ratio"
     assert found["account"]["rejected"] == {LISTED_OUT: 3}
     left = {one["instance_id"] for one in pq.read_table(tmp_path / "shards" / "rejects.parquet").to_pylist()}
     assert left == {"again3", "extract0", "extract1"}
     assert found["settings"]["left_out"]["names"] == 2
 
 
-def test_an_empty_list_is_refused(tmp_path):
+def test_a_list_may_leave_out_and_divide(tmp_path):
     burst(tmp_path / "run")
-    (tmp_path / "out.txt").write_text("# nothing\n")
-    words = ["build-shards", "--input", str(tmp_path / "run"), "--out", str(tmp_path / "s")]
-    result = CliRunner().invoke(main, [*words, "--leave-out", str(tmp_path / "out.txt")])
-    assert result.exit_code == 4 and "a list without names" in result.output
+    names = tmp_path / "list.txt"
+    names.write_text("image0,val\nextract0,out\nimage1,train\n")
+    found = built(tmp_path / "run", tmp_path / "shards", "--split-list", str(names))
+    assert found["account"]["kept"] == 3 and found["account"]["rejected"] == {LISTED_OUT: 1, NOT_LISTED: 16}
