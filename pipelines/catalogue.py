@@ -18,15 +18,14 @@ from jaxtyping import Complex, Float, Int
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import UsageError
 from dp3d_data.filters import FilterConfig, judge
-from dp3d_data.geometry.colours import colour_by_vertex
+from dp3d_data.geometry.renderer import colour_by_vertex
 from dp3d_data.geometry.template import Template
 from dp3d_data.shards.index import COLUMNS, measure
 from dp3d_data.shards.inputs import Input, Partition, partitions
 from dp3d_data.shards.likeness import distances, near_duplicates, patches_of, shapes_of
 from dp3d_data.shards.schema import COLUMNS as SCHEMA
 from dp3d_data.shards.table import KEYPOINT_COLUMNS, list_values
-from pipelines.report.facts import SHOWN, measured
-from pipelines.report.sections import instance_crop
+from pipelines.report.sections import SHOWN, instance_crop, measured
 
 TEXTS = ("instance_id", "image_id", "group", "image_path")
 KINDS = ("split", "category", "source", "model", "source_split", "source_dataset", "source_quality", "camera_kind")

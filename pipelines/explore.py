@@ -13,7 +13,7 @@ import numpy as np
 from dp3d_data.errors import UsageError
 from dp3d_data.files import write_text
 from dp3d_data.shards.inputs import SHARDS
-from dp3d_data.shards.splits import SPLITS
+from dp3d_data.shards.plan import SPLITS
 from pipelines.catalogue import NOTHING, Catalogue, unit_and_text
 from pipelines.local_page import Reply
 from pipelines.report.page import asset, html, page

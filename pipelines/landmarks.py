@@ -18,11 +18,11 @@ from dp3d_data.datasets.coco_file import category_ids, key_of, read_coco
 from dp3d_data.datasets.images import MIRRORS, read_image, turn_of, turned_record
 from dp3d_data.errors import Dp3dError, InputCorrupt, NothingToDo, UsageError
 from dp3d_data.files import write_text
-from dp3d_data.geometry.colours import colour_by_vertex
+from dp3d_data.geometry.renderer import colour_by_vertex
 from dp3d_data.geometry.subsets import DOG, keypoint_names
 from dp3d_data.geometry.template import Template
 from dp3d_data.limits import parse_csv
-from dp3d_data.matching.named_points import name_key, read_named_vertices
+from dp3d_data.matching.landmarks import name_key, read_named_vertices
 from dp3d_data.records import GivenObject, ImageRecord
 from pipelines.local_page import Reply
 from pipelines.report.page import asset, html, page

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dp3d_model.geometry.rotation_fit import fit_entries
+from dp3d_model.geometry.camera import fit_entries
 from dp3d_model.geometry.surface import Surface
 
 REFERENCE_LENGTH = 0.1

@@ -11,21 +11,24 @@ from torch import Tensor, nn
 
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
-from dp3d_model.geometry.rotation_fit import nearest_rotation
+from dp3d_model.geometry.camera import nearest_rotation
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.losses.arap import OneRings, arap_loss
-from dp3d_model.losses.back_faces import Normals, back_face_loss, outline_points, silhouette_loss
-from dp3d_model.losses.cycle import cycle_loss, other_views
 from dp3d_model.losses.terms import (
+    Normals,
+    back_face_loss,
     canonical_loss,
+    cycle_loss,
     entropy_loss,
     noisy_reprojection_loss,
+    other_views,
+    outline_points,
     pseudo_huber,
     reprojection_loss,
     shape_loss,
+    silhouette_loss,
 )
-from dp3d_model.networks.canonicaliser import Canonicaliser, rotated_copies
-from dp3d_model.networks.lifter import Lifted, Lifter, reproject
+from dp3d_model.networks.lifter import Canonicaliser, Lifted, Lifter, reproject, rotated_copies
 
 OUTLINE_POINTS = 384
 # Weight of the logarithm of the scale beside the distance to the true vertices.

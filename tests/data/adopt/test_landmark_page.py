@@ -11,12 +11,11 @@ from PIL import Image
 from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.geometry import load_template
-from dp3d_data.matching.landmarks import Landmark, read_landmarks
-from dp3d_data.matching.named_points import name_key, read_named_vertices
+from dp3d_data.matching.landmarks import Landmark, name_key, read_landmarks, read_named_vertices
 from pipelines.adopt import _agreed, _cse_vertices
-from pipelines.adopt_settings import AdoptConfig
 from pipelines.cli.data import main
 from pipelines.landmarks import LandmarkPage, Mark, table_for, write_marks
+from pipelines.settings import AdoptConfig
 from tests.browser import Browser
 from tests.data.shards.test_explore import reply, served
 from tests.shared import shared
