@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from jaxtyping import Complex, Float, Int
 
 from dp3d_data.datasets.images import local_pixels
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import NothingToDo
 from dp3d_data.filters import FilterConfig, judge
 from dp3d_data.geometry.renderer import colour_by_vertex
 from dp3d_data.geometry.template import Template
@@ -97,7 +97,7 @@ class Catalogue:
                 shapes.append(shapes_of(table, patches))
                 done(table.num_rows)
         if not stored:
-            raise UsageError("no instances to look at", got="an empty folder", path=found.folder)
+            raise NothingToDo("no instances to look at", path=found.folder)
         table = pa.concat_tables(stored).combine_chunks()
         columns = {name: np.concatenate([one[name] for one in made]) for name in made[0]}
         numbers = {name: _numbers(table.column(name)) for name in STORED} | columns
@@ -131,6 +131,8 @@ class Catalogue:
         kept = self._kept(query)
         distance, order = None, np.arange(len(self))
         if query.get("near"):
+            if not 0 < float(query["near"]) <= 2:
+                raise ValueError("a distance from 0 to 2")
             first, distance = self.near(float(query["near"]))
             home = np.where(first < 0, order, first)
             several = np.bincount(home, minlength=len(self))[home] > 1

@@ -49,13 +49,14 @@ class Explorer:
         return Reply(text, "text/html; charset=utf-8")
 
     def facts(self) -> dict[str, Any]:
-        """The columns: of few values with their counts, of numbers with their histogram; and the choice of sides."""
+        """The columns that vary: of few values with counts, of numbers with histogram; and the choice of sides."""
         kinds = {}
         for name, column in self.catalogue.kinds.items():
             counts = {one["values"]: one["counts"] for one in column.value_counts().to_pylist()}
             if 1 < len(counts) <= MOST_KINDS:
                 kinds[name] = dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-        numbers = {name: _histogram(values) for name, values in self.catalogue.numbers.items()}
+        known = {name: values[np.isfinite(values)] for name, values in self.catalogue.numbers.items()}
+        numbers = {name: _histogram(values) for name, values in known.items() if values.min() < values.max()}
         words = {name: unit_and_text(name) for name in (*self.catalogue.kinds, *numbers)}
         own = self.catalogue.kinds["split"].unique().to_pylist() != [NOTHING]
         sides = [*(["as it is"] if own else []), *SPLITS]
@@ -147,7 +148,5 @@ class Explorer:
 
 
 def _histogram(values: np.ndarray) -> dict[str, Any]:
-    known = values[np.isfinite(values)]
-    low, high = float(known.min()), float(known.max())
-    counts, _ = np.histogram(known, BINS, (low, high if high > low else low + 1))
-    return {"low": low, "high": high, "counts": counts.tolist()}
+    counts, ends = np.histogram(values, BINS)
+    return {"low": float(ends[0]), "high": float(ends[-1]), "counts": counts.tolist()}

@@ -190,7 +190,15 @@ def test_the_server_answers_its_own_page_alone(catalogue, tmp_path):
         assert reply(server, home, host="evil.example")[0] == 404, "a name that was bound again"
         assert reply(server, home, host="localhost:1234")[0] == 200, "a tunnel"
         assert reply(server, f"{home}rows")[0] == 404, "posted alone"
-        for body in ("[]", "{", '{"numbers": {"score": 3}}', '{"sort": "nothing"}', '{"start": "x"}'):
+        for body in (
+            "[]",
+            "{",
+            '{"numbers": {"score": 3}}',
+            '{"sort": "nothing"}',
+            '{"start": "x"}',
+            '{"near": NaN}',
+            '{"near": -1}',
+        ):
             status, text = reply(server, f"{home}rows", body=body)
             assert status == 400 and "error" in json.loads(text), body
         assert reply(server, f"{home}picture?row=9999&size=small")[0] == 400
