@@ -100,18 +100,19 @@ class PartsBody(Body):
     begins; joints follow the learned parts.
     """
 
+    vertices: torch.Tensor
+    functions: torch.Tensor
+    areas: torch.Tensor
+
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
         self.size = (rotation_size(config.model.rotations) + 3) * config.model.parts + config.model.blendshapes
         self.parts = Parts(surface, config.model.parts, config.model.sharpness)
         self.blendshapes = Blendshapes(surface.functions.shape[1], config.model.blendshapes)
         self.num_parts, self.pivot, self.form = config.model.parts, config.model.pivot, config.model.rotations
-        for name, value in (
-            ("vertices", surface.vertices),
-            ("functions", surface.functions),
-            ("areas", surface.vertex_areas),
-        ):
-            self.register_buffer(name, value, persistent=False)
+        self.register_buffer("vertices", surface.vertices, persistent=False)
+        self.register_buffer("functions", surface.functions, persistent=False)
+        self.register_buffer("areas", surface.vertex_areas, persistent=False)
         with torch.no_grad():
             self.parents = part_tree(self.parts(self.functions), self.areas) if self.pivot == "joint" else ()
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import preset
 from dp3d_model.evaluation import metrics
@@ -107,11 +108,11 @@ def score_shapes(
 ) -> Scores:
     """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some
     vertices."""
-    true = metrics.align_translation(truth.true_vertices, truth.visible)
+    true = metrics.align_translation(present(truth.true_vertices), truth.visible)
     shown = torch.where(truth.visible[..., None], truth.keypoints, 0.0)
     pixels = shown - visible_mean(shown, truth.visible)[:, None]
-    result = {}
-    for kind, unit in (("given", truth.true_scale), ("estimated", scale)):
+    result: dict[str, Any] = {}
+    for kind, unit in (("given", present(truth.true_scale)), ("estimated", scale)):
         predicted = metrics.align_translation(shape * (scale / unit)[:, None, None], truth.visible)
         keypoints = pixels / unit[:, None, None]
         result[kind] = _errors(predicted, true, keypoints, truth.visible, points)
@@ -188,7 +189,7 @@ def common_surface(lifters: Mapping[str, Lifter]) -> Surface:
 
 def summary(models: Mapping[str, Scores], truth: KeypointBatch, surface: Surface) -> dict[str, Any]:
     """The scores of models on the same instances as plain numbers."""
-    view = (view_of(surface, truth.true_vertices) + 180.0 / VIEWS).div(360.0 / VIEWS).long() % VIEWS
+    view = (view_of(surface, present(truth.true_vertices)) + 180.0 / VIEWS).div(360.0 / VIEWS).long() % VIEWS
     share = (truth.visible.float() @ surface.vertex_areas) / surface.vertex_areas.sum()
     bins = (share * 20).long().clamp(0, 19)
     return {
@@ -332,9 +333,9 @@ def errors_of(lifted: Iterable[Prediction], instances: KeypointBatch) -> list[Er
 
 def _vertex_errors(many: Prediction, some: KeypointBatch) -> list[Errors | None]:
     shape = torch.from_numpy(many.vertices @ many.camera_from_template.transpose(0, 2, 1))
-    scale = torch.from_numpy(many.scale) / some.true_scale
+    scale = torch.from_numpy(many.scale) / present(some.true_scale)
     predicted = align_translation(shape * scale[:, None, None], some.visible)
-    true = align_translation(some.true_vertices, some.visible)
+    true = align_translation(present(some.true_vertices), some.visible)
     distance, similar = (
         (predicted - true).norm(dim=2).numpy(),
         similarity_error(predicted.nan_to_num(), true.nan_to_num()).numpy(),

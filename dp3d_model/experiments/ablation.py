@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from dp3d_data.config import changed, file_digest, fingerprint, flat, from_words, plain
 from dp3d_data.errors import UsageError
 from dp3d_data.files import write_text
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig, preset, preset_values
 from dp3d_model.evaluation.evaluator import METRICS, lift, score_model, score_rigid
@@ -188,12 +190,12 @@ def run_ablation(ablation: Ablation, runs: Runs, say: Callable[[str], None]) -> 
     }
     base = ablation.rows[0].config
     some = examples(ablation.test, ablation.examples, score_rigid(runs.surface, ablation.test).given["mpjpe"])
-    shapes = {"truth": align_translation(some.true_vertices, some.visible)}
+    shapes = {"truth": align_translation(present(some.true_vertices), some.visible)}
     for row in with_steps(ablation, runs):
         lifter = runs.trained(row.key, row.config)
         folder = runs.run_folder(row.key)
         recipe = fingerprint(file_digest(folder / MODEL_FILE), ablation.test_identity, MEASURE)
-        means = kept(folder / "scores.json", recipe, lambda lifter=lifter: score_model(lifter, ablation.test).means())
+        means = kept(folder / "scores.json", recipe, partial(_means, lifter, ablation.test))
         result["rows"][row.key] = {
             "title": row.title,
             "steps": row.config.optim.steps,
@@ -281,5 +283,9 @@ def lifted_as_measured(lifter: Lifter, some: KeypointBatch) -> torch.Tensor:
     """The shapes [N, K, 3] of a few instances in the camera frame, template units, scale given, aligned as for the
     errors."""
     seen, lifted = lift(lifter, some, len(some))[0]
-    scale = lifted.scale(seen).cpu() / some.true_scale
+    scale = lifted.scale(seen).cpu() / present(some.true_scale)
     return align_translation(lifted.in_camera().cpu() * scale[:, None, None], some.visible)
+
+
+def _means(lifter: Lifter, test: KeypointBatch) -> dict[str, dict[str, float]]:
+    return score_model(lifter, test).means()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from jaxtyping import Bool, Float, Integer
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.files import write_text
 from dp3d_data.loader import InstanceTable, Source
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation.evaluator import STRESS_POINTS, Scores, score_model
@@ -185,9 +187,7 @@ def measure_noise(
         for cell in cells:
             recipe = fingerprint(digest, identity, cell, MEASURE)
             path = folder / "cells" / f"{recipe}.json"
-            measured = kept(
-                path, recipe, lambda lifter=lifter, cell=cell, lower=lower: _measured(lifter, test, cell, lower)
-            )
+            measured = kept(path, recipe, partial(_measured, lifter, test, cell, lower))
             rows.append({"noise": cell.noise, "hidden": cell.hidden} | measured)
             progress(name, len(rows), len(cells))
         found["models"][name] = rows
@@ -249,7 +249,7 @@ def _trained_and_measured(
 def _halves(scores: Scores, surface: Surface, lower: np.ndarray) -> dict[str, float]:
     """The means, and the mean errors of well-spread vertices of the upper and of the lower half."""
     below = lower[farthest_points(surface.vertices, STRESS_POINTS).numpy()]
-    errors = scores.vertex_errors.double().numpy().mean(0)
+    errors = present(scores.vertex_errors).double().numpy().mean(0)
     halves = {"upper": round(float(errors[~below].mean()), 6), "lower": round(float(errors[below].mean()), 6)}
     return {name: scores.means()["given"][name] for name in SHOWN} | halves
 

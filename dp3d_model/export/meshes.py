@@ -7,7 +7,7 @@ import struct
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +48,7 @@ def export_mesh(
     points = vertices[:, [1, 2, 0]] if kind == "glb" else vertices
     opaque = np.concatenate([colours, np.full((len(colours), 1), 255, dtype=np.uint8)], axis=1)
     mesh = trimesh.Trimesh(points, faces, vertex_colors=opaque, process=False)
-    content = mesh.export(file_type=kind)
+    content = cast(bytes, mesh.export(file_type=kind))
     return write_whole(path, lambda stream: stream.write(content))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from dp3d_data.errors import NothingToDo
 from dp3d_data.files import write_arrays
 from dp3d_data.geometry.template import Template
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_data.shards.reader import ShardReader, whole_batch
 from dp3d_data.shards.runs import MARKER, Run
@@ -137,7 +139,8 @@ class Prediction:
 
     def save(self, path: Path) -> Path:
         """Write an .npz without pickles."""
-        return write_arrays(path, **self.arrays())
+        arrays: dict[str, Any] = self.arrays()
+        return write_arrays(path, **arrays)
 
 
 def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Iterator[Prediction]:
@@ -180,16 +183,17 @@ def measured(
 
 def evidence_of(instances: KeypointBatch, seen: KeypointBatch) -> Evidence:
     """The weights and masks of normalised instances."""
-    weights = None if instances.weights is None else instances.weights.to(seen.centre.device)
+    centre = present(seen.centre)
+    weights = None if instances.weights is None else instances.weights.to(centre.device)
     return Evidence(
-        weights, silhouettes_of(instances.masks, seen.centre, seen.camera.scale) if seen.lens is None else None
+        weights, silhouettes_of(instances.masks, centre, present(seen.camera).scale) if seen.lens is None else None
     )
 
 
 def _prediction(lifter: Lifter, seen: KeypointBatch, lifted: Lifted) -> Prediction:
     shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(seen)
     count = len(lifted.posed)
-    shift = 0.0 if lifted.shift is None else seen.camera.scale[:, None] * lifted.shift
+    shift = 0.0 if lifted.shift is None else present(seen.camera).scale[:, None] * lifted.shift
     flat = scale[:, None, None] * (lifted.posed @ rotation[:, :2].transpose(1, 2))
     with torch.no_grad():
         noise = lifter.predicted_noise(lifted)
@@ -200,7 +204,7 @@ def _prediction(lifter: Lifter, seen: KeypointBatch, lifted: Lifted) -> Predicti
         "rest": shape.rest,
         "camera_from_template": rotation,
         "scale": scale,
-        "translation": seen.centre - visible_mean(flat, seen.visible) + shift,
+        "translation": present(seen.centre) - visible_mean(flat, seen.visible) + shift,
         "part_rotations": parts.rotations if parts else flat.new_zeros(count, 0, 3, 3),
         "part_translations": parts.translations if parts else flat.new_zeros(count, 0, 3),
         "blendshapes": parts.coefficients if parts else flat.new_zeros(count, 0),
@@ -217,5 +221,5 @@ def _pinholes(seen: KeypointBatch, lifted: Lifted) -> tuple[Tensor, Tensor]:
     count, position = len(lifted.posed), lifted.position(seen)
     if seen.intrinsics is None or position is None:
         return torch.full((count, 4), torch.nan), torch.full((count, 3), torch.nan)
-    known = (seen.lens.nearness > 0)[:, None]
+    known = (present(seen.lens).nearness > 0)[:, None]
     return torch.where(known, seen.intrinsics, torch.nan), torch.where(known, position, torch.nan)

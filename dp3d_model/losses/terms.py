@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.metrics import align_translation
 from dp3d_model.geometry.surface import Surface, farthest_points
@@ -107,7 +108,7 @@ def cycle_loss(
     """L_cycle: the distance of what is lifted to what was projected, template units; see `shape_loss`."""
     again = lifter.normalise(KeypointBatch(turned.shapes[..., :2], turned.visible))
     found = lifter(again, chosen)
-    shape = (again.camera.scale * found.log_scale.exp())[:, None, None] * found.in_camera()
+    shape = (present(again.camera).scale * found.log_scale.exp())[:, None, None] * found.in_camera()
     true, visible = (
         (turned.shapes, turned.visible) if chosen is None else (turned.shapes[:, chosen], turned.visible[:, chosen])
     )
@@ -120,6 +121,8 @@ SCALE = 0.1  # template units that a wrong cosine of 1 counts as
 
 class Normals(nn.Module):
     """The faces around each vertex of the template, so that normals of drawn vertices can be found."""
+
+    corners: torch.Tensor
 
     def __init__(self, surface: Surface) -> None:
         super().__init__()

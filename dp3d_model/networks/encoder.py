@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.perspective import place
@@ -34,6 +35,11 @@ class Encoder(torch.nn.Module):
     Vertices are averaged over `cells` patches around well-spread seeds (ours), so that the input neither grows with the
     template nor depends on which vertices of a patch are seen; 0 cells feeds every vertex.
     """
+
+    seeds: torch.Tensor
+    vertices: torch.Tensor
+    owner: torch.Tensor
+    share: torch.Tensor
 
     def __init__(self, surface: Surface, kind: str, cells: int) -> None:
         super().__init__()
@@ -74,7 +80,7 @@ class Encoder(torch.nn.Module):
             rotation: the camera of that answer.
         """
         shown = inputs.visible[..., None].to(inputs.keypoints.dtype)
-        rotation = inputs.camera.rotation if rotation is None else rotation
+        rotation = present(inputs.camera).rotation if rotation is None else rotation
         rows = rotation[:, :2]
         if self.kind == "residual":
             pooled = self._pool(
@@ -120,6 +126,10 @@ class SurfaceAttention(nn.Module):
         surface: the template; regions start around well-spread vertices of it.
     """
 
+    vertices: torch.Tensor
+    description: torch.Tensor
+    log_areas: torch.Tensor
+
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
         self.latents = config.model.latents
@@ -147,7 +157,7 @@ class SurfaceAttention(nn.Module):
         rotation: Float[Tensor, "n 3 3"] | None = None,
     ) -> Float[Tensor, "n i"]:
         """The numbers that the trunk reads; the arguments are those of Encoder."""
-        rotation = inputs.camera.rotation if rotation is None else rotation
+        rotation = present(inputs.camera).rotation if rotation is None else rotation
         pooled = self.pooled(
             residual(inputs, self.vertices, rotation, placed), inputs.visible.to(inputs.keypoints.dtype)
         )

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.bodies import Body, Shape, make_body
 from dp3d_model.config import TrainConfig
@@ -28,6 +29,8 @@ class Canonicaliser(nn.Module):
 
     It reads the vertices at `input_cells` well-spread seeds (ours; 0 reads all, as the supplement does).
     """
+
+    seeds: torch.Tensor
 
     def __init__(self, surface: Surface, config: TrainConfig, size: int) -> None:
         super().__init__()
@@ -104,11 +107,12 @@ class Lifted:
 
     def scale(self, inputs: KeypointBatch) -> Float[Tensor, "n"]:
         """Image pixels per template unit; before a pinhole, at the mean depth of all vertices."""
-        scale, position = inputs.camera.scale * self.log_scale.exp(), self.position(inputs)
+        unit, position = present(inputs.camera).scale, self.position(inputs)
+        scale = unit * self.log_scale.exp()
         if inputs.lens is None or position is None:
             return scale
         depth = position[:, 2] + self.in_camera()[..., 2].mean(1)
-        return torch.where(inputs.lens.nearness > 0, inputs.camera.scale / (inputs.lens.nearness * depth), scale)
+        return torch.where(inputs.lens.nearness > 0, unit / (inputs.lens.nearness * depth), scale)
 
     def position(self, inputs: KeypointBatch) -> Float[Tensor, "n 3"] | None:
         """Where the template's origin lies before each pinhole, in the frame of the image's camera, template units.
@@ -136,6 +140,10 @@ class Lifter(nn.Module):
     the image turns the answer), and of a scale. With several passes each reads what the last answer leaves, and adds a
     correction (ours).
     """
+
+    functions: torch.Tensor
+    prior_mean: torch.Tensor
+    prior_directions: torch.Tensor
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
@@ -189,7 +197,7 @@ class Lifter(nn.Module):
         config, size = self.config, self.body.size
         refined = config.model.camera_steps > 0
         shape = self.body(numbers[:, :size], None if refined else chosen)
-        rotation = inputs.camera.rotation @ rotation_from(numbers[:, size:-1], config.model.rotations)
+        rotation = present(inputs.camera).rotation @ rotation_from(numbers[:, size:-1], config.model.rotations)
         if refined:
             flat = straightened(shape.posed, rotation, inputs)
             rotation, _ = refine_rotation(rotation, shape.posed, flat, inputs.visible, config.model.camera_steps)
