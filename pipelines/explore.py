@@ -124,7 +124,7 @@ class Explorer:
         if side not in ("out", *self.facts()["sides"]):
             raise UsageError("no such side", got=side, expected=", ".join(("out", *self.facts()["sides"])))
         self.lists.mkdir(parents=True, exist_ok=True)
-        path = write_text(self.lists / str(wanted["name"]), self._list(rows, side))
+        path = write_text(_free(self.lists / str(wanted["name"])), self._list(rows, side))
         return {"path": str(path), "command": self._command(path, side), "count": str(len(rows))}
 
     def _list(self, rows: np.ndarray, side: str) -> str:
@@ -145,6 +145,14 @@ class Explorer:
         kept = ["--split", "kept"] if found.kind == SHARDS else []
         words += [*(kept if side == "out" else []), "--split-list", str(path)]
         return shlex.join(words)
+
+
+def _free(path: Path) -> Path:
+    """The path, or with a number behind its name where there is such a file."""
+    number, free = 2, path
+    while free.exists():
+        number, free = number + 1, path.with_stem(f"{path.stem}-{number}")
+    return free
 
 
 def _histogram(values: np.ndarray) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from dp3d_data.datasets import DatasetOptions, open_images
 from dp3d_data.datasets.coco_file import category_ids, key_of, read_coco
 from dp3d_data.datasets.images import MIRRORS, read_image, turn_of, turned_record
 from dp3d_data.errors import Dp3dError, InputCorrupt, NothingToDo, UsageError
-from dp3d_data.files import write_text
+from dp3d_data.files import read_text, write_text
 from dp3d_data.geometry.renderer import colour_by_vertex
 from dp3d_data.geometry.subsets import DOG, keypoint_names
 from dp3d_data.geometry.template import Template
 from dp3d_data.limits import parse_csv
-from dp3d_data.matching.landmarks import name_key, read_named_vertices
+from dp3d_data.matching.landmarks import name_key, read_landmarks, read_named_vertices
 from dp3d_data.records import GivenObject, ImageRecord
 from pipelines.local_page import Reply
 from pipelines.report.page import asset, html, page
@@ -45,6 +45,7 @@ ASKED = (
     "Right rear leg: paw",
 )
 SIDE = 1400  # of photographs on the page
+MOST_VERTICES = 1 << 31  # of a checkpoint's mesh, which nobody opens here
 LEAST = 3  # keypoints of an animal that is worth its photograph
 Say = Callable[[str], None]
 
@@ -72,6 +73,25 @@ def write_marks(path: str | Path, marks: Sequence[Mark]) -> Path:
         place = [os.path.relpath(os.path.abspath(mark.image), folder), f"{mark.x:.1f}", f"{mark.y:.1f}"]
         rows.writerow([mark.name, mark.vertex, *(place if photographs else ())])
     return write_text(path, text.getvalue())
+
+
+def read_marks(path: Path, vertices: int) -> list[Mark]:
+    """The landmarks of a csv that `write_marks`, or a person, has written; photographs as absolute paths.
+
+    Raises:
+        InputMissing, InputCorrupt: no such photograph, or a row that is no landmark; names the line.
+        UsageError: landmarks on the checkpoint's mesh, which no photograph shows.
+    """
+    text = read_text(path, "file of landmarks")
+    if "image" not in text.partition("\n")[0] and "cse_vertex" not in text.partition("\n")[0]:
+        return [Mark(*pair) for pair in read_named_vertices(path, vertices).items()]
+    marks = read_landmarks(path, vertices, MOST_VERTICES)
+    if any(mark.cse_vertex is not None for mark in marks):
+        hint = "name another file, so that these stay: --out FILE"
+        raise UsageError("landmarks without photographs, which a page cannot show", path=path, hint=hint)
+    names = [(row.get("name") or "").strip() or f"vertex {row['vertex']}" for _, row in parse_csv(text)]
+    points = [(mark.vertex, os.path.abspath(str(mark.image)), *(mark.point or (0.0, 0.0))) for mark in marks]
+    return [Mark(name, *point) for name, point in zip(names, points, strict=True)]
 
 
 def marks_of_keypoints(
@@ -182,10 +202,29 @@ class LandmarkPage:
         mesh: as the user names the template.
         photographs: files to click on; none where vertices alone are named.
         out: the csv, whose landmarks are there again when the page is opened again.
+        table: vertices whose names are known.
+
+    Raises:
+        InputMissing, InputCorrupt, UsageError: `out` holds what a page cannot show, and would lose.
     """
 
-    def __init__(self, mesh: str, template: Template, photographs: Sequence[str], out: Path) -> None:
-        self.mesh, self.template, self.photographs, self.out = mesh, template, photographs, out
+    def __init__(
+        self,
+        mesh: str,
+        template: Template,
+        photographs: Sequence[str],
+        out: Path,
+        table: Mapping[str, int] | None = None,
+    ) -> None:
+        self.mesh, self.template, self.out = mesh, template, out
+        self.saved = read_marks(out, template.num_vertices) if out.is_file() else []
+        if photographs and any(not mark.image for mark in self.saved):
+            hint = f"name another file for the landmarks: --table {out} --out FILE"
+            raise UsageError("this file is a table of named vertices", path=out, hint=hint)
+        known = {mark.name for mark in self.saved}
+        self.table = [Mark(name, vertex) for name, vertex in (table or {}).items() if name not in known]
+        others = [mark.image for mark in self.saved if mark.image]
+        self.photographs = list(dict.fromkeys(os.path.abspath(path) for path in [*photographs, *others]))
         self.gets = {"": self.page, "photograph": self.photograph}
         self.posts = {"save": self.save}
 
@@ -204,22 +243,16 @@ class LandmarkPage:
         )
 
     def marks(self) -> list[dict[str, Any]]:
-        """What the file holds, as the page has it; nothing where there is none, or none that is read."""
-        try:
-            rows = [row for _, row in parse_csv(self.out.read_text(encoding="utf-8-sig"))]
-            known = {os.path.abspath(path): number for number, path in enumerate(self.photographs)}
-            return [self._known(row, known) for row in rows]
-        except (OSError, ValueError, KeyError, TypeError, Dp3dError, csv.Error):
-            return []
-
-    def _known(self, row: Mapping[str, Any], photographs: Mapping[str, int]) -> dict[str, Any]:
-        place = os.path.abspath(self.out.absolute().parent / (row.get("image") or ""))
-        point = None
-        if place in photographs:
-            found = read_image(place)
-            point = {"x": float(row["x"]) / found.width, "y": float(row["y"]) / found.height}
-            point["photograph"] = photographs[place]
-        return {"name": row["name"] or "", "vertex": int(row["vertex"]), "point": point}
+        """What the file holds, as the page has it: points in shares of the photograph's sides."""
+        found: list[dict[str, Any]] = []
+        for mark in [*self.saved, *self.table]:
+            point = None
+            if mark.image:
+                seen = read_image(mark.image)
+                number = self.photographs.index(mark.image)
+                point = {"photograph": number, "x": mark.x / seen.width, "y": mark.y / seen.height}
+            found.append({"name": mark.name, "vertex": mark.vertex, "point": point})
+        return found
 
     def photograph(self, words: Mapping[str, Any]) -> Reply:
         """A photograph upright, at most SIDE pixels large; its own size tells the page the scale."""
@@ -244,7 +277,7 @@ class LandmarkPage:
         marks = [self._mark(one) for one in wanted["marks"]]
         if not marks:
             raise UsageError("no landmark is whole", hint="a landmark has a point in a photograph and one on the mesh")
-        path = write_marks(self.out, marks)
+        path, self.saved = write_marks(self.out, marks), marks
         words = ["dp3d-data", "template"]
         words += ["adopt", self.mesh, "--landmarks"] if self.photographs else ["landmarks", self.mesh, "--table"]
         how = shlex.join([*words, str(path)])

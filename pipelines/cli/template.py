@@ -260,6 +260,7 @@ def landmarks(config: LandmarkConfig, mesh: str) -> None:
     """
     from dp3d_data.datasets import DatasetOptions
     from dp3d_data.datasets.folder import Folder
+    from dp3d_data.datasets.locations import is_address
     from dp3d_data.geometry import load_template
     from pipelines.landmarks import LandmarkPage, marks_of_keypoints, table_for, write_marks
     from pipelines.local_page import LocalPage
@@ -275,15 +276,18 @@ def landmarks(config: LandmarkConfig, mesh: str) -> None:
             category_in_file=config.category_in_file,
         )
         marks = marks_of_keypoints(config.from_keypoints, table, options, config.photographs, say)
+        if config.out is None and out.exists():
+            raise UsageError("landmarks of this mesh are there", path=out, hint="name another file: --out FILE")
         write_marks(out, marks)
         named, seen = len({mark.name for mark in marks}), len({mark.image for mark in marks})
         say(f"{template.name}: {len(marks)} landmarks, {named} names in {seen} photographs")
         say(f"  written to {out} · next: dp3d-data template adopt {mesh} --landmarks {out}")
         return
-    found = [record.path for record in Folder(DatasetOptions(images=config.images)).records()] if config.images else []
+    records = Folder(DatasetOptions(images=config.images)).records() if config.images else []
+    found = [record.path for record in records if not is_address(record.path)]
     if config.images and not found:
-        raise NothingToDo("no photographs", got=", ".join(config.images))
-    page = LandmarkPage(mesh, template, found, out)
+        raise NothingToDo("no photographs on this machine", got=", ".join(config.images))
+    page = LandmarkPage(mesh, template, found, out, table_for(config.table, template) if config.table else None)
     server = LocalPage(page.gets, page.posts, config.port)
     say(f"{template.name}: {template.num_vertices} vertices · {len(found)} photographs")
     say(f"  open {server.address}\n  saved to {out} · Ctrl-C ends this")

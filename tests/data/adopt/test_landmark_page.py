@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
-from dp3d_data.errors import InputCorrupt, UsageError
+from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
 from dp3d_data.geometry import load_template
 from dp3d_data.matching.landmarks import Landmark, name_key, read_landmarks, read_named_vertices
 from pipelines.adopt import _agreed, _cse_vertices
@@ -190,7 +190,28 @@ def test_what_is_saved_is_read_by_adopt_and_by_the_page(pages):
     assert "template adopt dog --landmarks" in pages.save({"marks": wanted})["command"]
     [mark] = read_landmarks(pages.out, 10, 10)
     assert (mark.vertex, mark.point, mark.image.name) == (5, (200.0, 75.0), "b.png")
-    assert pages.marks() == [{"name": "a, nose", "vertex": 5, "point": {"photograph": 1, "x": 0.5, "y": 0.25}}]
+    again = LandmarkPage("dog", pages.template, [], pages.out)
+    assert again.photographs == pages.photographs[1:], "those of the file are there though nobody names them"
+    again = LandmarkPage("dog", pages.template, pages.photographs, pages.out, {"tail": 4})
+    assert again.marks().pop() == {"name": "tail", "vertex": 4, "point": None}
+    assert again.marks()[:1] == [{"name": "a, nose", "vertex": 5, "point": {"photograph": 1, "x": 0.5, "y": 0.25}}]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("name,vertex,cse_vertex\nnose,1,2\n", UsageError), ("name,vertex\nnose,1\n", UsageError),
+     ("vertex,image,x,y\n1,none.png,2,3\n", InputMissing), ("not,a\ntable\n", InputCorrupt)],
+)  # fmt: skip
+def test_a_file_that_the_page_would_lose_is_refused(pages, text, error):
+    pages.out.write_text(text)
+    with pytest.raises(error):
+        LandmarkPage("dog", pages.template, pages.photographs, pages.out)
+
+
+def test_landmarks_without_names_keep_their_points(pages):
+    pages.out.write_text('vertex,image,x,y\n3,"photos, of mine/a.png",40,30\n')
+    [mark] = LandmarkPage("dog", pages.template, [], pages.out).marks()
+    assert mark == {"name": "vertex 3", "vertex": 3, "point": {"photograph": 0, "x": 0.1, "y": 0.1}}
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,13 @@ def test_a_list_that_is_saved_is_one_that_a_build_takes(catalogue, tmp_path):
         assert account["kept"] + account["rejected"].get("duplicate", 0) == kept
 
 
+def test_lists_that_are_there_stay(catalogue, tmp_path):
+    explorer = Explorer(catalogue, tmp_path)
+    paths = [explorer.save({"rows": [i], "side": "val", "name": "a.txt"})["path"] for i in range(3)]
+    assert [tmp_path / name for name in ("a.txt", "a-2.txt", "a-3.txt")] == [type(tmp_path)(path) for path in paths]
+    assert (tmp_path / "a.txt").read_text().splitlines()[1] == "extract0,val"
+
+
 def test_a_list_keeps_the_sides_of_shards(folder, tmp_path):
     words = ["build-shards", "--input", str(folder / "run"), "--out", str(tmp_path / "shards")]
     assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
