@@ -96,7 +96,7 @@ class Catalogue:
                 made.append(_measured(table, template))
                 shapes.append(shapes_of(table, patches))
                 done(table.num_rows)
-        if not stored:
+        if not sum(map(len, stored)):
             raise NothingToDo("no instances to look at", path=found.folder)
         table = pa.concat_tables(stored).combine_chunks()
         columns = {name: np.concatenate([one[name] for one in made]) for name in made[0]}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from dp3d_data.errors import UsageError
 from dp3d_data.files import write_text
@@ -42,9 +43,7 @@ class Explorer:
         category = self.catalogue.kinds["category"].unique().to_pylist()
         title = f"{', '.join(category[:3])}: {len(self.catalogue):,} instances"
         words = f"{found.folder} · {found.kind} · template {self.catalogue.template.name}"
-        body = html(asset("explore.html")) + html(
-            '<script type="application/json">{}</script>', safe_json(self.facts())
-        )
+        body = html(asset("explore.html"), style=Markup(asset("explore.css")), facts=safe_json(self.facts()))
         text = page(title, words, [("Instances", body)], "dp3d", asset("explore.js"), served=True)
         return Reply(text, "text/html; charset=utf-8")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from PIL import Image
 
 from dp3d_data.datasets import DatasetOptions, open_images
@@ -235,7 +236,8 @@ class LandmarkPage:
         body = viewer(self.template.faces, layers, [Body(self.template.vertices, self.template.name, colours)])
         names = [Path(path).name for path in self.photographs]
         facts = {"photographs": names, "marks": self.marks(), "asked": ASKED, "out": str(self.out)}
-        inner = html(asset("landmarks.html"), viewer=body, facts=safe_json(facts))
+        style = Markup(asset("landmarks.css"))
+        inner = html(asset("landmarks.html"), style=style, viewer=body, facts=safe_json(facts))
         words = "choose a landmark, click it in a photograph and on the mesh; left is the animal's own left"
         title, script = f"{self.template.name}: landmarks", SCRIPT + asset("landmarks.js")
         return Reply(

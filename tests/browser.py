@@ -128,6 +128,13 @@ class Browser:
         """Wait for two frames."""
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
 
+    def wait(self, condition: str) -> None:
+        """Wait until an expression in the page is true; an error where it never is."""
+        self.run(
+            f"new Promise((done, lost) => {{ const ends = Date.now() + {1000 * PATIENCE / 2}; const look = () =>"
+            f" ({condition}) ? done(1) : Date.now() > ends ? lost({condition!r}) : setTimeout(look, 25); look() }})"
+        )
+
     def run(self, script: str):
         """The value of an expression in the page."""
         answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)

@@ -257,8 +257,7 @@ def test_clicks_make_pairs(pages, tmp_path):
         assert browser.run(current) == "Left ear tip", "beside the body is no vertex"
         browser.run("document.querySelector('[data-step=\"1\"]').click()")
         browser.run("document.querySelector('.save').click()")
-        browser.run("new Promise(done => setTimeout(done, 500))")
-        assert "1 landmarks written" in browser.run("document.querySelector('.list .told').textContent")
+        browser.wait("document.querySelector('.list .told').textContent.startsWith('1 landmarks written')")
         assert browser.complaints == []
     [mark] = read_landmarks(pages.out, 3123, 3123)
     assert np.allclose(mark.point, (100, 150), atol=2) and mark.image.name == "a.png"

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.files import read_json
 from dp3d_data.shards.likeness import distances
+from dp3d_data.shards.schema import PER_VERTEX
 from pipelines.catalogue import Catalogue, views
 from pipelines.cli.data import main
 from pipelines.explore import Explorer
@@ -78,6 +79,32 @@ def test_likeness_orders_and_near_duplicates_stand_together(catalogue):
     assert found(catalogue, near=0.1) == pairs
     assert found(catalogue, near=0.1, repeats=True) == list(range(80, 90))
     assert found(catalogue, near=0.0001) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"box_x0": np.nan},
+        {"box_x1": 1e30},
+        {"score": np.inf},
+        {"keypoints_x": np.full(len(row(0)["keypoints_x"]), np.nan, np.float32)},
+        {name: row(0)[name][:0] for name in PER_VERTEX[:-2]},
+    ],
+)
+def test_rows_that_are_odd_are_shown_with_the_others(tmp_path, changes):
+    run(tmp_path / "run", [row(0) | {"confidence": None, "cycle": None} | changes, row(1)])
+    explorer = Explorer(Catalogue.read(tmp_path / "run"), tmp_path)
+    for query in ({}, {"near": 0.1}, {"like": 0}, {"sort": "score", "down": True}):
+        json.dumps(explorer.rows(query), allow_nan=False)
+    for place in (0, 1):
+        json.dumps(explorer.one({"row": place}), allow_nan=False)
+        assert explorer.picture({"row": place, "size": "small", "dots": "1"}).body
+
+
+def test_an_empty_run_is_nothing_to_look_at(tmp_path):
+    run(tmp_path / "run", [])
+    with pytest.raises(NothingToDo, match="no instances to look at"):
+        Catalogue.read(tmp_path / "run")
 
 
 def test_views_have_names():
@@ -217,11 +244,7 @@ def test_clicks_find_choose_and_save(catalogue, tmp_path):
     with served(Explorer(catalogue, tmp_path)) as server, Browser(tmp_path / "profile") as browser:
         browser.visit(server.address)
 
-        def wait(script):
-            browser.run(
-                f"new Promise((done, lost) => {{ let n = 0; const t = () => ({script}) ? done(1) : n++ > 400 ? lost() :"
-                " setTimeout(t, 25); t(); })"
-            )
+        wait = browser.wait
 
         def click(place):
             browser.run(f"document.querySelector({place!r}).click()")
@@ -259,9 +282,9 @@ def test_hostile_names_are_text(tmp_path):
     explorer = Explorer(Catalogue.read(tmp_path / "run"), tmp_path)
     with served(explorer) as server, Browser(tmp_path / "profile") as browser:
         browser.visit(server.address)
-        browser.run("new Promise(done => setTimeout(done, 700))")
+        browser.wait("document.querySelectorAll('.cell').length === 5")
         browser.run("document.querySelector('.cell .open').click()")
-        browser.run("new Promise(done => setTimeout(done, 700))")
+        browser.wait("document.querySelector('dialog').open")
         text = browser.run("document.body.textContent")
         assert all(name in text for name in names)
         assert browser.run("typeof window.owned") == "undefined" and browser.complaints == []
