@@ -222,8 +222,10 @@ class LandmarkPage:
         if photographs and any(not mark.image for mark in self.saved):
             hint = f"name another file for the landmarks: --table {out} --out FILE"
             raise UsageError("this file is a table of named vertices", path=out, hint=hint)
-        known = {mark.name for mark in self.saved}
-        self.table = [Mark(name, vertex) for name, vertex in (table or {}).items() if name not in known]
+        known = {name_key(mark.name) for mark in self.saved}
+        self.table = [Mark(name, vertex) for name, vertex in (table or {}).items() if name_key(name) not in known]
+        known |= {name_key(mark.name) for mark in self.table}
+        self.asked = [] if table else [name for name in ASKED if name_key(name) not in known]
         others = [mark.image for mark in self.saved if mark.image]
         self.photographs = list(dict.fromkeys(os.path.abspath(path) for path in [*photographs, *others]))
         self.gets = {"": self.page, "photograph": self.photograph}
@@ -235,7 +237,7 @@ class LandmarkPage:
         layers = [Layer("vertices", "Click where the landmark is.")]
         body = viewer(self.template.faces, layers, [Body(self.template.vertices, self.template.name, colours)])
         names = [Path(path).name for path in self.photographs]
-        facts = {"photographs": names, "marks": self.marks(), "asked": ASKED, "out": str(self.out)}
+        facts = {"photographs": names, "marks": self.marks(), "asked": self.asked, "out": str(self.out)}
         style = Markup(asset("landmarks.css"))
         inner = html(asset("landmarks.html"), style=style, viewer=body, facts=safe_json(facts))
         words = "choose a landmark, click it in a photograph and on the mesh; left is the animal's own left"

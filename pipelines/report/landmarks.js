@@ -10,7 +10,7 @@
     return element;
   };
   const marks = facts.marks.map(({ name, vertex, point }) => ({ name, vertex, point }));
-  for (const name of facts.asked) if (!marks.some((mark) => mark.name === name)) marks.push({ name, vertex: null, point: null });
+  for (const name of facts.asked) marks.push({ name, vertex: null, point: null });
   const whole = (mark) => mark.vertex !== null && (mark.point !== null || !pictures);
   const colour = (place) => `hsl(${(place * 137.5) % 360} 80% 42%)`;
 

@@ -193,6 +193,7 @@ def test_what_is_saved_is_read_by_adopt_and_by_the_page(pages):
     again = LandmarkPage("dog", pages.template, [], pages.out)
     assert again.photographs == pages.photographs[1:], "those of the file are there though nobody names them"
     again = LandmarkPage("dog", pages.template, pages.photographs, pages.out, {"tail": 4})
+    assert again.asked == [] and len(LandmarkPage("dog", pages.template, [], pages.out).asked) == 12
     assert again.marks().pop() == {"name": "tail", "vertex": 4, "point": None}
     assert again.marks()[:1] == [{"name": "a, nose", "vertex": 5, "point": {"photograph": 1, "x": 0.5, "y": 0.25}}]
 
