@@ -131,3 +131,17 @@ def near_duplicates_slow(shapes, threshold, distance):
         if not near:
             kept.append(row)
     return first
+
+
+def shape_slow(ids, points, patches):
+    """One instance, patch after patch; points are x + i y."""
+    places, shares = [], []
+    for patch in range(len(patches[0])):
+        own = [(patches[k][patch], point) for k, point in zip(ids, points, strict=True)]
+        mass = sum(weight for weight, _ in own)
+        places.append(sum(weight * point for weight, point in own) / mass)
+        shares.append(mass / sum(row[patch] for row in patches))
+    middle = sum(share * place for share, place in zip(shares, places, strict=True)) / sum(shares)
+    shape = [math.sqrt(share) * (place - middle) for share, place in zip(shares, places, strict=True)]
+    length = math.sqrt(sum(abs(value) ** 2 for value in shape))
+    return [value / length for value in shape]

@@ -12,7 +12,7 @@ from dp3d_data.shards.instances import instance_batch
 from dp3d_data.shards.likeness import distances, near_duplicates, patches_of, shapes_of
 from pipelines.cli.data import main
 from tests.data.shards.samples import grid_template, row, run
-from tests.references.shards import near_duplicates_slow, shape_distance_slow
+from tests.references.shards import near_duplicates_slow, shape_distance_slow, shape_slow
 
 PATCHES = patches_of(grid_template())
 
@@ -42,6 +42,19 @@ def test_a_mirrored_instance_is_another():
     mirrored = one | {"keypoints_x": 256 - one["keypoints_x"]}
     both = shapes([one, mirrored])
     assert distances(both[0], both)[1] > 0.3
+
+
+def test_shapes_are_those_of_the_slow_twin():
+    for index in range(3):
+        one = row(index)
+        slow = shape_slow(one["vertex_ids"], one["keypoints_x"] + 1j * one["keypoints_y"], PATCHES)
+        assert np.allclose(shapes([one])[0], slow, atol=1e-5)
+    assert np.allclose(PATCHES.sum(axis=1), 1) and PATCHES.shape == (grid_template().num_vertices, 32)
+
+
+def test_shapes_do_not_depend_on_their_neighbours():
+    rows = [row(index) for index in range(6)]
+    assert np.array_equal(shapes(rows), np.concatenate([shapes(rows[:2]), shapes(rows[2:])]))
 
 
 def test_distances_are_those_of_the_slow_twin():
