@@ -1,11 +1,11 @@
-"""What travels between the rooms: images, detections, dense predictions and visible vertices, with their units and
+"""What travels between the packages: images, detections, dense predictions and visible vertices, with their units and
 frames."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 
 
 Box = tuple[float, float, float, float]
+Value = TypeVar("Value")
+
+
+def present(value: Value | None) -> Value:
+    """What is None for some instances, where these must have it: the camera of a normalised batch, the true shape."""
+    if value is None:
+        raise ValueError("these instances lack what is asked of them")
+    return value
 
 
 @dataclass(frozen=True)

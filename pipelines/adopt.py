@@ -25,16 +25,16 @@ from dp3d_data.detection.training.adoption import (
     pulled_to_photographs,
     sight_of,
 )
-from dp3d_data.detection.training.held_out import rendered_side
+from dp3d_data.detection.training.evaluation import rendered_side
 from dp3d_data.detection.training.metrics import summary
-from dp3d_data.detection.training.renders import training_world
+from dp3d_data.detection.training.stream import training_world
 from dp3d_data.errors import Dp3dError, InputCorrupt, NothingToDo, UsageError
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.builtin import SUFFIXES, builtin_names, free_path
-from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.matching import integer_box, nearest_vertices, resize_to
 from dp3d_data.matching.landmarks import Landmark, read_landmarks
-from pipelines.adopt_settings import AdoptConfig
+from pipelines.settings import AdoptConfig
 
 HELD_BACK = 0.25  # renders beside those of the fit, for its measure
 

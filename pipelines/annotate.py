@@ -19,7 +19,6 @@ from dp3d_data.matching.charts import read_charts, require_person
 from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, RunLength, VertexView, as_box
 from dp3d_data.run_lengths import encode_placed, mask_pixels
 from dp3d_data.shards import Correspondence, ImageInfo, instance_row
-from pipelines.extract_settings import ExtractConfig
 from pipelines.rows import (
     EMPTY_MASK,
     FEW_VERTICES,
@@ -33,6 +32,7 @@ from pipelines.rows import (
     failure_row,
     readable,
 )  # fmt: skip
+from pipelines.settings import ExtractConfig
 
 T = TypeVar("T")
 

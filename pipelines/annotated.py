@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib.colors import hsv_to_rgb
+from PIL import Image, ImageDraw
 
 from dp3d_data.datasets import DatasetOptions, open_images
-from dp3d_data.datasets.addresses import is_file
 from dp3d_data.datasets.images import read_image, turned_record
-from dp3d_data.detection.training.evaluation import TrueObject
+from dp3d_data.datasets.locations import is_file
+from dp3d_data.detection.training.evaluation import Marks, on_image
+from dp3d_data.detection.training.metrics import TrueObject
 from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
+from dp3d_data.files import write_picture
+from dp3d_data.geometry import Template
+from dp3d_data.geometry.renderer import colour_by_vertex
+from dp3d_data.matching import match_detection
 from dp3d_data.records import GivenObject, ImageRecord
 from dp3d_data.run_lengths import mask_pixels
 
 Pixels = UInt8[np.ndarray, "h w 3"]
+Colour = tuple[int, int, int]
+LONGEST, TILE = 480, 320
+COLUMNS, MOST = 5, 100  # of the sheet
+FOUND, TRUE = (255, 255, 255), (255, 210, 0)
 
 
 class Photographs:
@@ -128,3 +140,168 @@ def _true_object(one: GivenObject, record: ImageRecord, shape: tuple[int, ...]) 
         raise InputCorrupt("an annotated box without an area", got=box.tolist(), path=record.path)
     named = None if one.keypoints is None else np.array(one.keypoints, dtype=np.float64).reshape(-1, 3)
     return TrueObject(box, mask, named=named, name=record.image_id)
+
+
+class Pictures:
+    """Draws the first images that it is told of; see `dp3d_data.detection.training.evaluation.examine`.
+
+    Args:
+        folder: where to; empty to draw nothing.
+        count: most images, each a picture of its own.
+        score: detections below are not drawn.
+        template: whose colours the vertices get; None to mark the mask alone.
+        sheet: also keep a tile of every photograph, up to MOST, for `sheet`.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        part: str,
+        count: int,
+        predictor,
+        template: Template | None,
+        score: float = 0.5,
+        sheet: bool = False,
+    ) -> None:
+        self.folder, self.part, self.left, self.score = folder, part, count if folder else 0, score
+        self.predictor, self.drawn = predictor, 0
+        self.colours = None if template is None else colour_by_vertex(template)
+        self.tiles: list[Image.Image] | None = [] if sheet and folder else None
+
+    def __call__(
+        self, image: np.ndarray, objects: list[TrueObject], found: list, marks: list[Marks], name: str = ""
+    ) -> None:
+        """One BGR image, its objects, its detections, what became of the objects, and its name where no object tells
+        it."""
+        tiles = self.tiles if self.tiles is not None and len(self.tiles) < MOST else None
+        if self.drawn >= self.left and tiles is None:
+            return
+        photograph = np.ascontiguousarray(image[:, :, ::-1])
+        shown = sorted((one for one in found if one.score >= self.score), key=lambda one: one.score)
+        if tiles is not None:
+            tiles.append(self._tile(photograph, objects, shown, marks, name))
+        if self.drawn < self.left:
+            self._draw(photograph, objects, shown)
+            self.drawn += 1
+
+    def sheet(self) -> None:
+        """Write the tiles on one page."""
+        if self.tiles:
+            write_picture(Path(self.folder) / f"{self.part}-sheet.jpg", contact_sheet(self.tiles), quality=88)
+
+    def _draw(self, photograph: np.ndarray, objects: list[TrueObject], shown: list) -> None:
+        answer, truth = photograph // 3, photograph // 3
+        self._paint_found(answer, shown)
+        for one in objects:
+            self._paint(
+                truth,
+                one.vertex_map if one.vertex_map is not None else np.where(one.mask, 0, -1),
+                one.vertex_map is not None,
+            )
+        boxes = [one.box for one in shown], [one.box for one in objects]
+        panels = [framed(photograph, []), framed(answer, boxes[0], FOUND), framed(truth, boxes[1], TRUE)]
+        together = np.concatenate([np.asarray(panel) for panel in panels], axis=1)
+        write_picture(Path(self.folder) / f"{self.part}-{self.drawn:03d}.jpg", together, quality=88)
+
+    def _tile(
+        self, photograph: np.ndarray, objects: list[TrueObject], shown: list, marks: list[Marks], name: str
+    ) -> Image.Image:
+        """The photograph under its matched surface, and a line from each true keypoint (ring) to the predicted one
+        (dot)."""
+        painted = photograph.copy()
+        self._paint_found(painted, shown)
+        mixed = (photograph.astype(np.uint16) * 2 + painted.astype(np.uint16) * 3) // 5
+        tile = framed(mixed.astype(np.uint8), [one.box for one in shown], longest=TILE)
+        return finished(tile, photograph.shape[1], objects, marks, name, f"{len(shown)} found")
+
+    def _paint_found(self, canvas: np.ndarray, shown: list) -> None:
+        for detection in shown:
+            dense = match_detection(detection, self.predictor.vertex_embeddings(detection.class_id))
+            self._paint(canvas, on_image(dense, canvas.shape[:2]))
+
+    def _paint(self, canvas: np.ndarray, ids: np.ndarray, vertices: bool = True) -> None:
+        inside = ids >= 0
+        if self.colours is None or not vertices or ids.max(initial=-1) >= len(self.colours):
+            canvas[inside] = 200
+        else:
+            canvas[inside] = self.colours[ids[inside]]
+
+
+def finished(
+    tile: Image.Image, width: int, objects: list[TrueObject], marks: list[Marks], name: str = "", said: str = ""
+) -> Image.Image:
+    """A tile of a photograph, so many pixels wide before, with the keypoints of its objects and a caption; `said` where
+    it has none."""
+    scale = tile.width / width
+    for one, mark in zip(objects, marks, strict=True):
+        if one.named is not None:
+            asked = one.named[:, 2] > 0 if mark.named is None else ~np.isnan(mark.named)
+            draw_keypoints(tile, scale * one.named[:, :2], None if mark.places is None else scale * mark.places, asked)
+    return captioned(tile, objects[0].name if objects else name, "; ".join(map(_said, marks)) or said)
+
+
+def contact_sheet(tiles: list[Image.Image], columns: int = COLUMNS) -> Image.Image:
+    """Pictures side by side in rows, each as high as its highest."""
+    columns = min(columns, len(tiles))
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    width, heights = max(tile.width for tile in tiles), [max(tile.height for tile in row) for row in rows]
+    page = Image.new("RGB", (columns * width, sum(heights)), "white")
+    for number, row in enumerate(rows):
+        for place, tile in enumerate(row):
+            page.paste(tile, (place * width, sum(heights[:number])))
+    return page
+
+
+def draw_keypoints(picture: Image.Image, true: np.ndarray, places: np.ndarray | None, asked: np.ndarray) -> None:
+    """A ring at each true keypoint that is asked for, a line from it to a dot at the predicted one; pixels of the
+    picture."""
+    draw = ImageDraw.Draw(picture)
+    hues = np.arange(len(true)) / max(len(true), 1)
+    colours = np.round(255 * hsv_to_rgb(np.stack([hues, np.full(len(true), 0.9), np.ones(len(true))], axis=1))).astype(
+        int
+    )
+    for number in np.flatnonzero(asked):
+        colour = tuple(colours[number].tolist())
+        if places is not None:
+            draw.line([*true[number].tolist(), *places[number].tolist()], fill=colour, width=1)
+            _circle(draw, places[number], 2.5, fill=colour, outline=(0, 0, 0))
+        _circle(draw, true[number], 4.5, outline=(0, 0, 0), width=3)
+        _circle(draw, true[number], 4.5, outline=colour, width=2)
+
+
+def captioned(tile: Image.Image, *lines: str) -> Image.Image:
+    """The picture above lines of text."""
+    page = Image.new("RGB", (tile.width, tile.height + 14 * len(lines) + 4), "white")
+    page.paste(tile, (0, 0))
+    for number, line in enumerate(lines):
+        ImageDraw.Draw(page).text((4, tile.height + 2 + 14 * number), line[-tile.width // 6 :], fill=(20, 20, 20))
+    return page
+
+
+def _said(mark: Marks) -> str:
+    """What became of one object, in a few words."""
+    if not mark.found:
+        return "not found"
+    text = f"IoU {mark.mask_overlap:.2f}"
+    if mark.named is not None and (asked := mark.named[~np.isnan(mark.named)]).size:
+        text += f", {int((asked <= 0.15).sum())} of {len(asked)} within 0.15"
+    return text
+
+
+def _circle(draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, **style) -> None:
+    x, y = (float(value) for value in centre)
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), **style)
+
+
+def framed(
+    pixels: UInt8[np.ndarray, "h w 3"], boxes: list, colour: Colour = FOUND, longest: int = LONGEST
+) -> Image.Image:
+    """At most `longest` pixels wide or high, with boxes."""
+    scale = min(1.0, longest / max(pixels.shape[:2]))
+    picture = Image.fromarray(pixels).resize(
+        (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
+    )
+    draw = ImageDraw.Draw(picture)
+    for box in boxes:
+        draw.rectangle([float(value) * scale for value in box], outline=colour, width=2)
+    return picture

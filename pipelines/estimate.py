@@ -17,10 +17,10 @@ from dp3d_data.records import ImageRecord
 from dp3d_data.shards import INSTANCE_SCHEMA, Run, instance_batch
 from dp3d_data.shards.files import table_options
 from dp3d_data.shards.runs import MARKER, done_chunks, found_run
-from pipelines.ahead import Views, annotate_views
 from pipelines.annotate import Rows, limited_threads
 from pipelines.extract import Plan
 from pipelines.extract_parts import Chunks, annotators_of
+from pipelines.inputs import Views, annotate_views
 
 PROBES = 4
 # An overlay of 960 pixels as JPEG.

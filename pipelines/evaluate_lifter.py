@@ -1,5 +1,9 @@
-"""Score lifted photographs against their annotation: the reprojected silhouette and the named vertices, from detected
-and given boxes."""
+"""Score lifted photographs against their annotation: the reprojected silhouette and the named keypoints, with pictures.
+
+keypoints.
+
+and given boxes.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +17,20 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from dp3d_data.detection.training.evaluation import AP_OVERLAP, Marks, Tally, TrueObject
-from dp3d_data.detection.training.metrics import mask_overlap, match_detections
+from dp3d_data.detection.training.evaluation import AP_OVERLAP, Marks, Tally
+from dp3d_data.detection.training.metrics import TrueObject, mask_overlap, match_detections
 from dp3d_data.errors import InputCorrupt, NothingToDo
 from dp3d_data.files import write_picture, write_text
 from dp3d_data.geometry.renderer import silhouette
 from dp3d_model.config import preset
 from dp3d_model.evaluation.evaluator import RIGID, common_surface
 from dp3d_model.evaluation.report import table
-from dp3d_model.lifting.inputs import open_to_lift, template_of
-from dp3d_model.lifting.prediction import predict
+from dp3d_model.lifting.prediction import open_to_lift, predict, template_of
 from dp3d_model.networks.lifter import Lifter
-from pipelines.annotated import Photographs, annotated
-from pipelines.evaluate_cse import named_of, numbers
-from pipelines.evaluation_pictures import FOUND, MOST, TILE, TRUE, contact_sheet, finished, framed
-from pipelines.extract_settings import ExtractConfig
+from pipelines.annotated import FOUND, MOST, TILE, TRUE, Photographs, annotated, contact_sheet, finished, framed
+from pipelines.cse import named_of, numbers
 from pipelines.lift import from_annotated
+from pipelines.settings import ExtractConfig
 
 BOXES = ("detected", "given")
 Scores = dict[str, dict[str, Any]]

@@ -23,15 +23,13 @@ from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run
 from pipelines.annotate import Annotator, Predictor, RowMaker, require_same_template
+from pipelines.annotators import OwnRowMaker, ReadyAnnotator, own_version
 from pipelines.clusters import read_recipe
-from pipelines.extract_parts import deadly_images, make_together
-from pipelines.extract_settings import ExtractConfig
+from pipelines.extract_parts import Outcome, deadly_images, make_together, outcome
 from pipelines.inputs import Inputs, find_inputs_of, parts_of
-from pipelines.outcome import Outcome, outcome
 from pipelines.overlays import draw_overlays
-from pipelines.own_annotators import OwnRowMaker, own_version
 from pipelines.parts import Advance, Place, begin_run, finish_run, worker_count
-from pipelines.ready import ReadyAnnotator
+from pipelines.settings import ExtractConfig
 
 # Raised when the rows of the same image may differ from those of earlier versions.
 CODE_VERSION = 2

@@ -1,24 +1,28 @@
-"""The parts of an extraction: one pass over the images for all categories, a table of its own for each."""
+"""The parts of an extraction: one pass over the images for all categories, a table of its own for each, and what became
+of every image."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dp3d_data.errors import WorkerLost
+from dp3d_data.filters import Account
 from dp3d_data.records import ImageRecord
-from dp3d_data.shards import RunWriter
+from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.run_writer import amend, failed_in
 from dp3d_data.shards.runs import HASHED, changed_images, chunk_path, done_chunks, instance_path
-from pipelines.ahead import Views, annotate_views
 from pipelines.annotate import RowMaker, Rows, failure_row, limited_threads
+from pipelines.inputs import Views, annotate_views
 from pipelines.parts import Advance, make_parts, missing_parts
 
 if TYPE_CHECKING:
     from pipelines.extract import Plan
+
 
 # The stage of an image that ends its worker process.
 WORKER = "worker"
@@ -144,3 +148,45 @@ def deadly_images(folder: Path) -> set[str]:
     """The images of an unfinished run that end a worker process: this one is not to look at them."""
     tables = (read_table(chunk_path(folder, "failures", index)) for index in done_chunks(folder))
     return {row["image_id"] for table in tables for row in table.to_pylist() if row["stage"] == WORKER}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run holds.
+
+    Attributes:
+        images: by fate: one with an instance is kept, of the others one with a failure has failed.
+        instances, failures: rows of the tables; a failure is of an image, an annotation or a detection.
+        rejects: rows by reason.
+        turned: images that are kept and whose annotations were turned as EXIF turns the photograph.
+        fresh: whether the run was made now.
+    """
+
+    run: Run
+    images: Account
+    instances: int
+    rejects: dict[str, int]
+    failures: int
+    turned: int
+    fresh: bool
+
+
+def outcome(run: Run, records: Sequence[ImageRecord], fresh: bool) -> Outcome:
+    """The account of a finished run of these images: every one is kept, failed, or rejected for its first reason.
+
+    Raises:
+        Unaccounted: images disappeared.
+    """
+    widths: dict[str, int] = {}
+    for table in run.instances(["image_id", "image_width"]):
+        widths.update(zip(table["image_id"].to_pylist(), table["image_width"].to_pylist(), strict=True))
+    failures = run.failures()["image_id"].to_pylist()
+    failed, rejects = set(failures) - set(widths), run.rejects()
+    reasons: dict[str, str] = {}
+    for image, reason in zip(rejects["image_id"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
+        if image not in widths and image not in failed:
+            reasons.setdefault(image, reason)
+    images = Account(len(records), len(widths), dict(Counter(reasons.values())), len(failed)).check()
+    by_reason = Counter(rejects["reason"].to_pylist())
+    turned = sum(one.size is not None and one.size[0] != widths.get(one.image_id, one.size[0]) for one in records)
+    return Outcome(run, images, run.counts["instances"], dict(by_reason), len(failures), turned, fresh)

@@ -17,8 +17,8 @@ from dp3d_data.files import read_text, write_arrays
 from dp3d_data.geometry import Template
 from dp3d_data.shards.runs import found_run
 from pipelines.extract import Outcome, extract, make_plan
-from pipelines.extract_settings import ExtractConfig
 from pipelines.parts import Advance
+from pipelines.settings import ExtractConfig
 
 COLUMNS = {"instance": pa.string(), "vertex": pa.int64(), "x": pa.float64(), "y": pa.float64()}
 EXPECTED = "a row for each visible keypoint: instance, vertex, x, y (image pixels), and image where there is one"

@@ -15,8 +15,7 @@ from dp3d_data.datasets.images import read_image
 from dp3d_data.errors import Dp3dError
 from dp3d_data.files import write_picture
 from dp3d_data.geometry import Template
-from dp3d_data.geometry.colours import colour_by_vertex
-from dp3d_data.geometry.renderer import BACKGROUND, turntable
+from dp3d_data.geometry.renderer import BACKGROUND, colour_by_vertex, turntable
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.runs import OVERLAYS

@@ -27,11 +27,10 @@ from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import Correspondence, ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
-from pipelines.fit_bodies import Bodies, Poser, check_labels, load_bodies
-from pipelines.fit_views import Noise, fit_view, vertex_view
+from pipelines.fits import Bodies, Noise, Poser, check_labels, fit_view, load_bodies, vertex_view
 from pipelines.overlays import draw_overlays
 from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_parts, part_size, worker_count
-from pipelines.project_settings import ProjectConfig
+from pipelines.settings import ProjectConfig
 
 CODE_VERSION = 2
 TRUTH = "truth"

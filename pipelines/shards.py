@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dp3d_data.config import file_digest, fingerprint, plain
-from dp3d_data.errors import NothingToDo, RecipeMismatch, ShardError, UsageError
+from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, ShardError, UsageError
 from dp3d_data.files import locked
 from dp3d_data.filters import Account, FilterConfig
-from dp3d_data.shards.build import PLACES, Building, ShardEntry, discard_shards
+from dp3d_data.shards.build import PLACES, Building, Dealt, ShardEntry, deal, discard_shards, write_shard
 from dp3d_data.shards.files import (
     BASIS,
     MANIFEST,
     REJECTS,
     Basis,
+    read_arrow,
     read_manifest,
     template_basis,
     write_arrow,
@@ -29,20 +32,19 @@ from dp3d_data.shards.files import (
     write_manifest,
     write_table,
 )
-from dp3d_data.shards.index import Index, Trim, read_index
+from dp3d_data.shards.index import Index, Trim, read_index, write_index
 from dp3d_data.shards.inputs import SHARDS, Input, Partition, open_inputs, partitions
 from dp3d_data.shards.integrity import verify
-from dp3d_data.shards.plan import Decision, Layout, decide, lay_out, reject_table
+from dp3d_data.shards.plan import SPLITS, Decision, Layout, PlannedShard, SplitRule, decide, lay_out, reject_table
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
-from dp3d_data.shards.splits import SPLITS, SplitRule
 from dp3d_data.shards.statistics import Statistics
-from pipelines.parts import Place, crew, worker_count
-from pipelines.shard_parts import Stage, StageJob
+from pipelines.parts import Advance, Place, crew, worker_count
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
+
 
 Say = Callable[[str], None]
 # Raised when the same inputs and settings may give other bytes than before.
@@ -284,3 +286,91 @@ def _contents(out: Path, template: Template, entries: Sequence[ShardEntry], stat
             "mean_radius_px": statistics.mean_radius(),
         },
     }
+
+
+class Stage(Enum):
+    """INDEX reads what a build decides on; DEAL gives the rows of a partition to their row groups; GATHER writes a
+    shard."""
+
+    INDEX = "index"
+    DEAL = "deal"
+    GATHER = "gather"
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """What every process must know; see `pipelines.parts.Job`. A part is one Partition, in GATHER one PlannedShard.
+
+    Attributes:
+        num_pieces: of all inputs.
+        trim: the filters of vertices; its area shares are those of all template vertices.
+    """
+
+    out: Path
+    recipe: str
+    stage: Stage
+    num_pieces: int
+    trim: Trim
+
+    @property
+    def num_vertices(self) -> int:
+        return len(self.trim.area_shares)
+
+    def start(self) -> StageParts:
+        """Nothing to load."""
+        return StageParts(self)
+
+
+class StageParts:
+    """Makes the parts of a stage; see `pipelines.parts.PartMaker`."""
+
+    def __init__(self, job: StageJob) -> None:
+        self.job, self.building = job, Building(job.out, job.recipe)
+
+    def probe(self, one: Any) -> None:
+        """No partition and no shard can be left out, so none is to blame."""
+
+    def make(self, index: int, part: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
+        """Make one index, one dealt partition, or one shard."""
+        job, building = self.job, self.building
+        for one in part:
+            if job.stage is Stage.INDEX:
+                write_index(building.index_path(index), one, job.num_vertices, job.trim)
+            elif job.stage is Stage.DEAL:
+                deal(one, read_arrow(building.places_path(index)), building.rows_path(index), job.trim)
+            else:
+                self._gather(one)
+        advance(len(part), 0, 0)
+
+    def _gather(self, shard: PlannedShard) -> None:
+        groups = (self._dealt.gather(shard.first + number, rows) for number, rows in enumerate(shard.rows))
+        entry, statistics = write_shard(self.job.out / shard.name, shard.split, groups, self.job.num_vertices)
+        self.building.note(entry, statistics.state())
+
+    @cached_property
+    def _dealt(self) -> Dealt:
+        return Dealt([self.building.rows_path(number) for number in range(self.job.num_pieces)])
+
+
+def rebuild(
+    folders: Sequence[str], out: str, plan: ShardPlan, *, overwrite: bool, say: Callable[[str], None], workers: int = 1
+) -> dict[str, Any]:
+    """Build shards from shards and return their manifest.
+
+    Raises:
+        UsageError: no folder to write to, or shards of several categories.
+        InputMissing, ShardError: a folder holds no finished shards, or damaged ones.
+        What `pipelines.shards.build` raises.
+    """
+    if not out:
+        raise UsageError("no folder to write to", expected="a new folder", hint="name one: --out DIR")
+    for folder in folders:
+        if not (Path(folder) / MANIFEST).is_file():
+            hint = "build the shards, or finish a build that was stopped: dp3d-data build-shards"
+            raise InputMissing("no manifest.json here, so these are no finished shards", path=folder, hint=hint)
+    categories = sorted({read_manifest(folder)["category"] for folder in folders})
+    if len(categories) > 1:
+        raise UsageError("these shards are of several categories", got=", ".join(categories), expected="one category")
+    manifest = build(folders, Path(out), categories[0], plan, overwrite=overwrite, say=say, workers=workers)
+    say(f"  written to {out} · next: dp3d-data verify {out}")
+    return manifest

@@ -12,9 +12,8 @@ import numpy as np
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.files import write_whole
 from dp3d_data.shards.batch import KeypointBatch
-from dp3d_model.evaluation.vertex_errors import Errors, errors_of
-from dp3d_model.export.gallery import figures_text, model_colours, photograph_texture
-from dp3d_model.export.pictures import crop_box, square_in
+from dp3d_model.evaluation.evaluator import Errors, errors_of
+from dp3d_model.export.gallery import crop_box, figures_text, model_colours, photograph_texture, square_in
 from dp3d_model.lifting.prediction import Prediction
 from dp3d_model.networks.lifter import Lifter
 from pipelines.report.page import cards, jpeg_address, page

@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 CHECKED = [
     "dp3d_data.matching",
     "dp3d_data.geometry",
-    "dp3d_data.loader.order",
+    "dp3d_data.loader.loader",
     "dp3d_data.shards.batch",
     "dp3d_data.shards.table",
     "dp3d_data.detection.training.losses",

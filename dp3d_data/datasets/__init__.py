@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from dp3d_data.datasets.trees import existing
+from dp3d_data.datasets.locations import existing
 from dp3d_data.errors import UsageError
 from dp3d_data.plugins import load
 from dp3d_data.records import Box, DensePrediction, ImageRecord, VertexView

@@ -12,9 +12,18 @@ import numpy as np
 
 from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import corners, size_of_image
-from dp3d_data.datasets.fit_fields import fit_camera, smal_numbers, take
-from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, one_number, picture_size
-from dp3d_data.datasets.trees import SPLITS, below, read_json, wrong_tree
+from dp3d_data.datasets.fits import (
+    Fit,
+    FitCamera,
+    FitFailure,
+    attempt,
+    fit_camera,
+    one_number,
+    picture_size,
+    smal_numbers,
+    take,
+)
+from dp3d_data.datasets.locations import SPLITS, below, read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
 
 EXPECTED = 'train.json or test.json with {"data": [{"img_path", "pose", "shape", "trans", ...}]}, beside images/'

@@ -1,5 +1,7 @@
-"""What a file says of one image, annotation by annotation: an object (box, mask, keypoints), a crowd, or a fault that
-names it."""
+"""What a file says of one image, annotation by annotation; and boxes given by the user instead of detections.
+
+names it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes given by the user instead of detections: COCO-style json, plain json or csv."""
+"""New."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from dp3d_data.datasets.annotations import (
     size_of_image,
 )
 from dp3d_data.datasets.coco_file import EXPECTED, Entries, ids_of, key_of, read_coco, tags_of
-from dp3d_data.datasets.trees import find_image, require_images
+from dp3d_data.datasets.locations import find_image, require_images
 from dp3d_data.errors import InputCorrupt, NothingToDo
 from dp3d_data.records import GivenObject, ImageRecord
 

@@ -13,10 +13,9 @@ import numpy as np
 
 from dp3d_data.config import file_digest
 from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
-from dp3d_data.datasets.addresses import is_address, is_file
 from dp3d_data.datasets.annotations import MALFORMED, in_words, instance_of
 from dp3d_data.datasets.iuv import decode_png, finite, from_text
-from dp3d_data.datasets.trees import find_image, require_images
+from dp3d_data.datasets.locations import find_image, is_address, is_file, require_images
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, TemplateError, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, chart_pixels, chart_prediction, dense_prediction, integer_box
 from dp3d_data.matching.charts import require_person

@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.addresses import fixed_part, is_address, is_folder, listed
 from dp3d_data.datasets.images import NEED_HEIF, readable_formats
+from dp3d_data.datasets.locations import fixed_part, is_address, is_folder, listed
 from dp3d_data.errors import InputMissing, NothingToDo
 from dp3d_data.records import ImageRecord
 

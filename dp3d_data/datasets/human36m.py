@@ -11,10 +11,9 @@ import numpy as np
 
 from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import Annotations, corners
-from dp3d_data.datasets.fit_fields import joints, refuse_unknown, take
-from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, vector
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, joints, refuse_unknown, take, vector
 from dp3d_data.datasets.folder import walk_images
-from dp3d_data.datasets.trees import below, read_json, wrong_tree
+from dp3d_data.datasets.locations import below, read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import GivenObject, ImageRecord
 

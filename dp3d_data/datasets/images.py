@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dp3d_data.datasets import ReadyInstance
-from dp3d_data.datasets.addresses import is_address, read_bytes
+from dp3d_data.datasets.locations import is_address, read_bytes
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
 from dp3d_data.records import Box, GivenObject, ImageRecord, RunLength, VertexView
 from dp3d_data.run_lengths import encode_pixels, mask_pixels

@@ -20,7 +20,7 @@ from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
 from dp3d_data.datasets.annotations import MALFORMED, corners, in_words, instance_of
 from dp3d_data.datasets.folder import extensions, walk_images
 from dp3d_data.datasets.images import MAX_PIXELS
-from dp3d_data.datasets.trees import find_image, read_json, require_images, wrong_tree
+from dp3d_data.datasets.locations import find_image, read_json, require_images, wrong_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, chart_prediction, integer_box
 from dp3d_data.matching.charts import require_person

@@ -14,9 +14,8 @@ from jaxtyping import Float
 
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
-from dp3d_data.datasets.addresses import is_file
 from dp3d_data.datasets.annotations import instance_of, size_of_image
-from dp3d_data.datasets.trees import find_image, wrong_tree
+from dp3d_data.datasets.locations import find_image, is_file, wrong_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, TemplateError
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, read_arrays

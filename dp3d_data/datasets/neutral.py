@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.fit_fields import fit_camera, joints, take
-from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt
-from dp3d_data.datasets.trees import read_json, wrong_tree
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, fit_camera, joints, take
+from dp3d_data.datasets.locations import read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.files import write_text
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.fit_fields import take
-from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, one_number
-from dp3d_data.datasets.trees import read_json, wrong_tree
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, one_number, take
+from dp3d_data.datasets.locations import read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import require_no_pointer
 from dp3d_data.geometry.mesh_files import read_mesh

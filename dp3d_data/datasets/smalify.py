@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.fit_fields import plain_fields, smal_numbers
-from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt
-from dp3d_data.datasets.trees import wrong_tree
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, plain_fields, smal_numbers
+from dp3d_data.datasets.locations import wrong_tree
 from dp3d_data.unpickling import read_pickle
 
 LAST = "st10_ep0.pkl"

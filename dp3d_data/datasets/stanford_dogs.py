@@ -12,10 +12,9 @@ import numpy as np
 
 from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import Annotations, box_of, in_words, size_of_image
-from dp3d_data.datasets.fit_fields import fit_camera, plain_fields, read_fields, smal_numbers
-from dp3d_data.datasets.fits import Fit, FitFailure, attempt
+from dp3d_data.datasets.fits import Fit, FitFailure, attempt, fit_camera, plain_fields, read_fields, smal_numbers
 from dp3d_data.datasets.folder import walk_images
-from dp3d_data.datasets.trees import split_lists, wrong_tree
+from dp3d_data.datasets.locations import split_lists, wrong_tree
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import GivenObject, ImageRecord
 

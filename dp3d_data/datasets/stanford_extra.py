@@ -9,8 +9,8 @@ import numpy as np
 
 from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import Annotations, corners, keypoints_of, segmentation_mask, size_of_image
+from dp3d_data.datasets.locations import SPLITS, find_image, read_json, require_images
 from dp3d_data.datasets.stanford_dogs import breed, images_folder
-from dp3d_data.datasets.trees import SPLITS, find_image, read_json, require_images
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.limits import DAMAGE
 from dp3d_data.records import GivenObject, ImageRecord

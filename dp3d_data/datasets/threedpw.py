@@ -11,10 +11,19 @@ import numpy as np
 
 from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import MALFORMED
-from dp3d_data.datasets.fit_fields import joints, refuse_unknown, take
-from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, failure, picture_size
+from dp3d_data.datasets.fits import (
+    Fit,
+    FitCamera,
+    FitFailure,
+    attempt,
+    failure,
+    joints,
+    picture_size,
+    refuse_unknown,
+    take,
+)
 from dp3d_data.datasets.folder import walk_images
-from dp3d_data.datasets.trees import wrong_tree
+from dp3d_data.datasets.locations import wrong_tree
 from dp3d_data.errors import Dp3dError, InputCorrupt
 from dp3d_data.records import ImageRecord
 from dp3d_data.unpickling import read_pickle

@@ -11,9 +11,20 @@ import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.fit_fields import axis_angle, joints, refuse_unknown, take
-from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, one_number, picture_size, vector
-from dp3d_data.datasets.trees import split_lists, wrong_tree
+from dp3d_data.datasets.fits import (
+    Fit,
+    FitCamera,
+    FitFailure,
+    attempt,
+    axis_angle,
+    joints,
+    one_number,
+    picture_size,
+    refuse_unknown,
+    take,
+    vector,
+)
+from dp3d_data.datasets.locations import split_lists, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import read_text, require_no_pointer
 from dp3d_data.records import ImageRecord

@@ -9,9 +9,20 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.fit_fields import LIMBS, SMAL_BETAS, plain_fields, read_fields, smal_numbers, take
-from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, vector
-from dp3d_data.datasets.trees import wrong_tree
+from dp3d_data.datasets.fits import (
+    LIMBS,
+    SMAL_BETAS,
+    Fit,
+    FitCamera,
+    FitFailure,
+    attempt,
+    plain_fields,
+    read_fields,
+    smal_numbers,
+    take,
+    vector,
+)
+from dp3d_data.datasets.locations import wrong_tree
 from dp3d_data.errors import InputCorrupt, ShapeError
 
 EXPECTED = "BREED_NAME.npz with imgname, pose, betas, camera and trans, in this folder"

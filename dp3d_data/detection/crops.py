@@ -1,15 +1,99 @@
-"""Square crops of boxes for a second look, and their maps brought back to the image."""
+"""Photographs as a network wants them: resized, its last pass, and square crops of boxes for a second look."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from PIL import Image as PillowImage
+
+
+def network_size(height: int, width: int, min_side: int, max_side: int) -> tuple[int, int]:
+    """(height, width) with the shortest side `min_side`, unless the longest would pass `max_side` (detectron2's
+    rule)."""
+    scale = min_side / min(height, width)
+    if round(max(height, width) * scale, 6) > max_side:
+        scale = max_side / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def resized(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Bilinear, with the area of each pixel taken into account when it shrinks (Pillow's)."""
+    if image.shape[:2] == size:
+        return np.ascontiguousarray(image)
+    return np.asarray(
+        Image.fromarray(np.ascontiguousarray(image)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    )
+
+
+Pixels = UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A photograph at the network's size; its own pixels are no longer needed.
+
+    Attributes:
+        pixels: [h, w, 3] BGR, 0..255.
+        height, width: of the photograph, pixels.
+        shape: rows and columns with the padding that the backbone asks for; photographs of one shape can share a pass.
+        source: [H, W, 3] BGR, what crops are cut from; None where the network takes no second look.
+    """
+
+    pixels: Pixels
+    height: int
+    width: int
+    shape: tuple[int, int]
+    source: Pixels | None = None
+
+    @property
+    def scale(self) -> Float[np.ndarray, "4"]:
+        """Pixels of the network's input for one of the photograph: x, y, x, y."""
+        rows, columns = self.pixels.shape[:2]
+        return np.array([columns / self.width, rows / self.height] * 2, dtype=np.float32)
+
+
+@dataclass
+class Pass:
+    """What the whole network says of photographs of one shape, before a category is asked for.
+
+    Attributes:
+        photographs: in order.
+        score: boxes below it are not looked at.
+        inputs: pixels of all of them, as the backbone takes them.
+        features: level -> what the backbone says.
+        detected: what the box branch says of each; None until it is asked.
+    """
+
+    photographs: Sequence[Prepared]
+    score: float
+    inputs: torch.Tensor
+    features: dict[str, torch.Tensor]
+    detected: list[Any] | None = None
+
+
+class LastPass:
+    """Holds one pass, so that who asks for one category after the other of the same photographs needs it once."""
+
+    def __init__(self) -> None:
+        self._held: Pass | None = None
+
+    def of(self, photographs: Sequence[Prepared], score: float, make: Callable[[], Pass]) -> Pass:
+        """The pass that is held where it is of these very photographs, else a new one, which is held."""
+        held = self._held
+        if held is None or score != held.score or list(map(id, photographs)) != list(map(id, held.photographs)):
+            self._held = held = None  # two passes would need twice the memory
+            self._held = held = make()
+        return held
+
 
 MARGIN = 1.25  # side of a crop over the longer side of its box
 SOURCE_SIDE = 1024  # photographs are cut from at most this size: a crop needs no more
-Image = UInt8[np.ndarray, "h w 3"]
 Square = tuple[float, float, float]
 
 
@@ -21,7 +105,7 @@ def square_of(box: Float[np.ndarray, "4"]) -> Square:
 
 
 def crop_of(
-    image: Image, square: Square, side: int, filling: tuple[float, float, float]
+    image: Pixels, square: Square, side: int, filling: tuple[float, float, float]
 ) -> UInt8[np.ndarray, "side side 3"]:
     """The square, scaled with the area of each pixel taken into account; what lies beyond the image has one colour."""
     left, top, extent = square

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from dp3d_data.detection.checkpoint import Checkpoint, read_checkpoint
 from dp3d_data.detection.identify import EMBEDDER
+from dp3d_data.detection.weights import Checkpoint, read_checkpoint
 from dp3d_data.errors import CheckpointError
 
 

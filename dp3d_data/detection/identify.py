@@ -1,4 +1,4 @@
-"""Which network a state dict belongs to, from its names and shapes."""
+"""Which network a file of weights belongs to, and what zoo check tells of it."""
 
 from __future__ import annotations
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from jaxtyping import Float
+
 from dp3d_data.categories import category as category_named
-from dp3d_data.detection.checkpoint import Checkpoint, read_checkpoint, template_hash
-from dp3d_data.detection.classes import class_and_mesh
-from dp3d_data.detection.identify import as_trained, guess_spec, nearest_spec
+from dp3d_data.detection.identify import as_trained, guess_spec, matching_specs, nearest_spec
 from dp3d_data.detection.network import build_network
 from dp3d_data.detection.predictor import DensePredictor
-from dp3d_data.detection.shipped import shipped_weights
-from dp3d_data.detection.spec import ModelSpec
-from dp3d_data.detection.weights import fill, mismatch
-from dp3d_data.detection.zoo import find_spec
+from dp3d_data.detection.spec import ModelSpec, class_and_mesh
+from dp3d_data.detection.weights import Checkpoint, fill, mismatch, read_checkpoint, save_weights, template_hash
+from dp3d_data.detection.zoo import find_spec, shipped_weights
 from dp3d_data.device import require_device
 from dp3d_data.errors import UsageError, WeightsMismatch
 
@@ -122,3 +123,75 @@ def _spec(model: str, checkpoint: Checkpoint, path: Path) -> ModelSpec:
         error: WeightsMismatch = mismatch(shapes, nearest_spec(shapes)[0], path)
         raise error
     return spec
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file that was read, loaded into its network and found good.
+
+    Attributes:
+        spec: the network it was loaded into.
+        others: names of other networks of the same shape.
+        arrays, parameters: how many it holds.
+        notes: what this project wrote beside the weights.
+    """
+
+    spec: ModelSpec
+    others: list[str]
+    arrays: int
+    parameters: int
+    notes: dict
+
+
+def check_file(path: str | Path, model: str | None = None) -> Checked:
+    """Read a file of weights, load it strictly and look at its embeddings.
+
+    Raises:
+        InputMissing, UnsafePickle, CheckpointError: it cannot be read.
+        WeightsMismatch: it does not belong to `model`, or to any network of the table.
+    """
+    checkpoint = read_checkpoint(path)
+    shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
+    spec = as_trained(find_spec(model), checkpoint.notes) if model else guess_spec(shapes, checkpoint.notes)
+    if spec is None:
+        raise mismatch(shapes, nearest_spec(shapes)[0], path)
+    fill(build_network(spec, "meta"), spec, checkpoint, path)
+    others = [one.name for one in matching_specs(shapes) if one.name != spec.name]
+    return Checked(
+        spec, others, len(shapes), sum(value.numel() for value in checkpoint.state.values()), checkpoint.notes
+    )
+
+
+def save_adopted(
+    predictor: DensePredictor,
+    class_id: int,
+    mesh: str,
+    features: Float[np.ndarray, "K F"],
+    embeddings: Float[np.ndarray, "F D"],
+    path: str | Path,
+    **notes: Any,
+) -> None:
+    """Write the predictor's weights with another mesh for a class: its own mesh goes, all else stays.
+
+    Args:
+        mesh: name of the new mesh.
+        features: functions over its vertices; missing columns up to the network's number are zeros.
+        embeddings: what they are multiplied with.
+        notes: written beside the weights, such as template_hashes.
+    """
+    spec, old = predictor.spec, predictor.mesh_of[class_id]
+    others = {name: size for name, size in spec.mesh_sizes.items() if name not in (old, mesh)}
+    classes = {
+        number: mesh if number == class_id or name == old else name for number, name in spec.class_to_mesh.items()
+    }
+    new = replace(spec, class_to_mesh=classes, mesh_sizes={**others, mesh: len(features)})
+    network = build_network(new)
+    kept = {name: value for name, value in predictor.network.state_dict().items() if f"embedder_{old}." not in name}
+    network.load_state_dict(kept, strict=False)
+    own = getattr(network.roi_heads.embedder, f"embedder_{mesh}")
+    with torch.no_grad():
+        own.features.zero_()
+        own.embeddings.zero_()
+        own.features[:, : features.shape[1]] = torch.from_numpy(np.asarray(features, dtype=np.float32))
+        own.embeddings[: len(embeddings)] = torch.from_numpy(np.asarray(embeddings, dtype=np.float32))
+    save_weights(network, new, path, **notes)

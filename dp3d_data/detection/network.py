@@ -13,10 +13,9 @@ from detectron2.utils.events import EventStorage
 from jaxtyping import Float, Int, UInt8
 from torch import nn
 
-from dp3d_data.detection.backbone import BLOCKS, build_dp3d_narrow_resnet_fpn
-from dp3d_data.detection.efficientnet import build_dp3d_efficientnet_fpn
-from dp3d_data.detection.outputs import Outputs
-from dp3d_data.detection.roi_heads import Dp3dDenseROIHeads
+from dp3d_data.detection.backbones import BLOCKS, build_dp3d_efficientnet_fpn, build_dp3d_narrow_resnet_fpn
+from dp3d_data.detection.dense_layers import Outputs
+from dp3d_data.detection.heads import Dp3dDenseROIHeads
 from dp3d_data.detection.spec import ModelSpec
 
 ANCHORS = {"p2": 32, "p3": 64, "p4": 128, "p5": 256, "p6": 512}  # sides, pixels; halved where the finest level is p3

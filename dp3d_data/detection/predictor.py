@@ -1,29 +1,96 @@
-"""Photographs in, boxes with dense maps out; only boxes of the wanted class above the score enter the dense head."""
+"""Photographs in, boxes with dense maps out; only boxes of the wanted class above the score, each animal once."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.ndimage import label
 from torchvision.ops import nms
 
-from dp3d_data.detection.checkpoint import template_hash
-from dp3d_data.detection.classes import class_and_mesh
-from dp3d_data.detection.crops import SOURCE_SIDE, Square, crop_of, part_of_maps, region_of, square_of
-from dp3d_data.detection.duplicates import once, tightened
+from dp3d_data.detection.crops import (
+    SOURCE_SIDE,
+    LastPass,
+    Pass,
+    Pixels,
+    Prepared,
+    Square,
+    crop_of,
+    network_size,
+    part_of_maps,
+    region_of,
+    resized,
+    square_of,
+)
+from dp3d_data.detection.dense_layers import Outputs
 from dp3d_data.detection.network import Dp3dDenseRCNN
-from dp3d_data.detection.outputs import Outputs
-from dp3d_data.detection.passes import Image, LastPass, Pass, Prepared
-from dp3d_data.detection.resizing import network_size, resized
-from dp3d_data.detection.spec import ModelSpec
+from dp3d_data.detection.spec import ModelSpec, class_and_mesh
+from dp3d_data.detection.weights import template_hash
 from dp3d_data.errors import ShapeError, UsageError
 from dp3d_data.records import Box, as_box
+
+SPECK = 0.02
+SAME_MASK, GRID = 0.6, 96  # overlap of two masks of one animal; cells a side that masks are compared on
+
+
+def tightened(detection: RawDetection) -> RawDetection:
+    """The detection without the specks of its mask, and with the box around the rest (ours).
+
+    A second look finds boxes better than the first one. Parts that hang together and hold less than a fiftieth of the
+    largest one's cells are specks; without a mask all stays.
+    """
+    mask = detection.coarse_segm[1] > detection.coarse_segm[0]
+    if not mask.any():
+        return detection
+    parts = label(mask, np.ones((3, 3)))[0]
+    sizes = np.bincount(parts[mask])
+    kept = mask & (sizes >= SPECK * sizes.max())[parts]
+    x0, y0, x1, y1 = detection.region or detection.box
+    edges = []
+    for axis, start, end in ((0, x0, x1), (1, y0, y1)):
+        filled = np.flatnonzero(kept.any(axis=axis))
+        step = (end - start) / mask.shape[1 - axis]
+        edges.append((start + filled[0] * step, start + (filled[-1] + 1) * step))
+    coarse = np.where(mask & ~kept, detection.coarse_segm[::-1], detection.coarse_segm)
+    return replace(detection, box=(edges[0][0], edges[1][0], edges[0][1], edges[1][1]), coarse_segm=coarse)
+
+
+def once(detections: list[RawDetection]) -> list[RawDetection]:
+    """Detections without those that show an animal again: whose mask overlaps that of a better one (ours).
+
+    A second look at the box of a head finds the whole animal again; boxes alone do not tell that from two animals.
+    """
+    kept: list[tuple[RawDetection, np.ndarray]] = []
+    corners = np.array([one.region for one in detections]).reshape(-1, 4)
+    low, high = corners[:, :2].min(axis=0, initial=np.inf), corners[:, 2:].max(axis=0, initial=0)
+    for one in sorted(detections, key=lambda each: -each.score):
+        mask = _coarse_mask(one, low, high)
+        if all((mask & other).sum() <= SAME_MASK * (mask | other).sum() for _, other in kept):
+            kept.append((one, mask))
+    names = {id(one) for one, _ in kept}
+    return [one for one in detections if id(one) in names]
+
+
+def _coarse_mask(
+    detection: RawDetection, low: Float[np.ndarray, "2"], high: Float[np.ndarray, "2"]
+) -> Bool[np.ndarray, "grid grid"]:
+    """The mask on a grid over a part of the photograph; what lies outside the detection's region is none of it."""
+    x0, y0, x1, y1 = detection.region or detection.box
+    side = detection.coarse_segm.shape[-1]
+    share = (np.arange(GRID) + 0.5) / GRID
+    columns = (low[0] + share * (high[0] - low[0]) - x0) / max(x1 - x0, 1e-6) * side
+    rows = (low[1] + share * (high[1] - low[1]) - y0) / max(y1 - y0, 1e-6) * side
+    inside = ((rows >= 0) & (rows < side))[:, None] & ((columns >= 0) & (columns < side))
+    object_wins = detection.coarse_segm[1] > detection.coarse_segm[0]
+    picked = object_wins[np.clip(rows, 0, side - 1).astype(int)][:, np.clip(columns, 0, side - 1).astype(int)]
+    return picked & inside
+
 
 BOXES_AT_ONCE = 16
 SAME_BOX = 0.7  # overlap of two boxes of one animal, whatever their classes
@@ -140,7 +207,7 @@ class DensePredictor:
         """
         return class_and_mesh(self.spec, category)[0]
 
-    def prepare(self, image: Image) -> Prepared:
+    def prepare(self, image: Pixels) -> Prepared:
         """A photograph at the network's size; any thread may do this while the network works.
 
         Args:
@@ -163,7 +230,7 @@ class DensePredictor:
 
     def predict(
         self,
-        image: Image | Prepared,
+        image: Pixels | Prepared,
         boxes: Boxes | None = None,
         score: float = 0.5,
         classes: Iterable[int] | None = None,
@@ -184,7 +251,7 @@ class DensePredictor:
     @torch.inference_mode()
     def predict_many(
         self,
-        images: Sequence[Image | Prepared],
+        images: Sequence[Pixels | Prepared],
         boxes: Sequence[Boxes | None] | None = None,
         score: float = 0.5,
         classes: Iterable[int] | None = None,
@@ -249,7 +316,7 @@ class DensePredictor:
             looked.detected = self.network.detect(looked.inputs, sizes, looked.features)
         return looked.detected
 
-    def _input(self, pixels: Image) -> torch.Tensor:
+    def _input(self, pixels: Pixels) -> torch.Tensor:
         pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
         return self.network.normalised(torch.from_numpy(pixels).to(self.device))
 
@@ -310,7 +377,7 @@ class DensePredictor:
             parts.append(_arrays(outputs))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
-    def _crop(self, photograph: Prepared, square: Square) -> Image:
+    def _crop(self, photograph: Prepared, square: Square) -> Pixels:
         if photograph.source is None:
             raise ShapeError(
                 "a photograph prepared for another network", expected="what prepare of this predictor gives"

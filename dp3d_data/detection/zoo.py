@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from dp3d_data.detection.spec import ModelSpec
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import InputMissing, UsageError
 
 PUBLISHER = "https://dl.fbaipublicfiles.com/densepose/"
 ANIMALS_4K = (
@@ -201,3 +202,29 @@ OWN = (
         "narrow-34-dl", "dog", 3123, "one kind, to train from nothing; larger", depth=34, head="deeplab", non_local=True
     ),
 )
+
+
+FOLDER = Path(__file__).parent / "data"
+
+
+def shipped_path(spec: ModelSpec) -> Path:
+    """Where a network's weights lie if they are shipped."""
+    return FOLDER / f"{spec.name}.pth"
+
+
+def shipped_weights(spec: ModelSpec) -> Path:
+    """The weights that come with the project.
+
+    Raises:
+        InputMissing: this network's do not; says where to get them.
+    """
+    path = shipped_path(spec)
+    if path.is_file():
+        return path
+    if spec.checkpoint_url:
+        hint = f"curl -fLO {spec.checkpoint_url} and give the file: --weights {spec.checkpoint_url.rpartition('/')[2]}"
+    elif spec.name.startswith("cse/"):
+        hint = "its weights were never published; choose another: dp3d-data zoo list"
+    else:
+        hint = "train it: dp3d-data train-cse --category dog, and give the file: --weights FILE"
+    raise InputMissing(f"the weights of {spec.name} are not here", expected=path, hint=hint)

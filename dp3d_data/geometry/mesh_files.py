@@ -16,8 +16,7 @@ from dp3d_data.files import read_text, require_no_pointer, write_text, write_who
 from dp3d_data.geometry.gltf import is_rigged, read_glb, read_surface
 from dp3d_data.geometry.rigs import TEMPLATE_FROM_GLTF, read_rigged_glb
 from dp3d_data.geometry.symmetry import detect_symmetry, guessed_axes
-from dp3d_data.geometry.template import Template, make_template
-from dp3d_data.geometry.validation import check_mesh
+from dp3d_data.geometry.template import Template, check_mesh, make_template
 from dp3d_data.limits import DAMAGE
 
 SUFFIXES = (".obj", ".ply", ".glb")
@@ -198,7 +197,7 @@ def _mended(mesh: Mesh, weld: bool, clean: bool, flip: bool) -> tuple[Mesh, list
         notes.append(f"{int((~whole).sum())} faces name a vertex twice and were dropped")
         faces = faces[whole]
     if clean and inside and len(faces):
-        from dp3d_data.geometry.geodesics import component_labels
+        from dp3d_data.geometry.template import component_labels
 
         labels = component_labels(len(vertices), faces)[faces[:, 0]]
         kept = faces[labels == np.bincount(labels).argmax()]

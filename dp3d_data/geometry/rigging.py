@@ -1,5 +1,7 @@
-"""A skeleton for a bare mesh: limbs found on its surface, bones in their middles, soft skin weights, hinges with
-limits."""
+"""A skeleton for a bare mesh: limbs found on its surface, bones in their middles, soft skin.
+
+limits.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.geometry.bones import Chain, chains_of, name_limbs, partners, pruned, skin_weights
-from dp3d_data.geometry.geodesics import component_labels, geodesic_distances
-from dp3d_data.geometry.limbs import Limb, find_limbs, remoteness
+from dp3d_data.geometry.bones import (
+    Chain,
+    Limb,
+    chains_of,
+    find_limbs,
+    name_limbs,
+    partners,
+    pruned,
+    remoteness,
+    skin_weights,
+)
+from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.geometry.skeleton import Skeleton
-from dp3d_data.geometry.template import Template
+from dp3d_data.geometry.template import Template, component_labels
 
 SHORTEST = 0.03  # least rise of a limb, template units
 AXES = {"tilt": (1.0, 0, 0), "swing": (0, 1.0, 0), "turn": (0, 0, 1.0)}

@@ -22,8 +22,7 @@ from dp3d_data.geometry.gltf import (
 from dp3d_data.geometry.skeleton import Clip, Skeleton
 from dp3d_data.geometry.skinning import joint_frames
 from dp3d_data.geometry.symmetry import detect_symmetry
-from dp3d_data.geometry.template import Template, make_template
-from dp3d_data.geometry.validation import check_mesh
+from dp3d_data.geometry.template import Template, check_mesh, make_template
 from dp3d_data.limits import DAMAGE
 
 TEMPLATE_FROM_GLTF = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])

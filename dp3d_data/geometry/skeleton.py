@@ -1,4 +1,4 @@
-"""A skeleton: a tree of joints with rest frames, skin weights, limited hinges and recorded clips."""
+"""A skeleton and what it does to a surface: joints with limits and clips, linear blend skinning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear blend skinning: rotations of the joints to positions of the vertices."""
+"""New."""
 
 from __future__ import annotations
 

@@ -2,9 +2,16 @@
 out."""
 
 from dp3d_data.matching.charts import ChartIndex, chart_pixels
-from dp3d_data.matching.dense import chart_prediction, cut_to, dense_prediction, match_detection, view_of
+from dp3d_data.matching.dense import (
+    chart_prediction,
+    cut_to,
+    cycle_weights,
+    dense_prediction,
+    match_detection,
+    pool_pixels,
+    view_of,
+)
 from dp3d_data.matching.nearest import VertexIndex, nearest_vertices
-from dp3d_data.matching.pooling import cycle_weights, pool_pixels
 from dp3d_data.matching.resampling import integer_box, object_mask, resize_to
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A network's fixed-size answer resized to the pixels of its box."""
+"""New."""
 
 from __future__ import annotations
 

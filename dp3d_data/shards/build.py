@@ -26,9 +26,9 @@ from dp3d_data.files import read_json, sweep, write_json, write_whole
 from dp3d_data.shards.files import BASIS, MANIFEST, REJECTS, table_options
 from dp3d_data.shards.index import Trim, rounded
 from dp3d_data.shards.inputs import Partition
+from dp3d_data.shards.plan import SPLITS
 from dp3d_data.shards.runs import TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_SCHEMA
-from dp3d_data.shards.splits import SPLITS
 from dp3d_data.shards.statistics import Statistics
 
 BUILDING = ".building"

@@ -19,8 +19,16 @@ from dp3d_data.synthesis.cameras import Camera, placed_camera, random_view
 from dp3d_data.synthesis.coats import Coat, body_map, coat_colours, random_coat
 from dp3d_data.synthesis.config import WorldConfig
 from dp3d_data.synthesis.effects import SolidNoise, matted, photographed, pixel_noise
-from dp3d_data.synthesis.environments import panorama_paths, place_view, random_panorama
-from dp3d_data.synthesis.light import Light, place_light, random_light, shaded, vertex_shading
+from dp3d_data.synthesis.environments import (
+    Light,
+    panorama_paths,
+    place_light,
+    place_view,
+    random_light,
+    random_panorama,
+    shaded,
+    vertex_shading,
+)
 from dp3d_data.synthesis.poses import pose_kinds, random_pose
 from dp3d_data.synthesis.proportions import Proportions, featured, fluffed, joint_scales, random_proportions
 from dp3d_data.synthesis.shapes import occluders

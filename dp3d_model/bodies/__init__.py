@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dp3d_data.plugins import load
-from dp3d_model.bodies.parts_body import PartsBody
+from dp3d_model.bodies.parts import PartsBody
 from dp3d_model.bodies.plain import BasisBody, LinearBody, RigidBody
 from dp3d_model.bodies.shape import Body, PartMotions, Shape
 from dp3d_model.config import TrainConfig

@@ -15,6 +15,8 @@ from dp3d_model.geometry.surface import Surface
 class RigidBody(Body):
     """The template as it is; needs no number. The baseline that every model must beat (ours)."""
 
+    vertices: torch.Tensor
+
     size = 0
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
@@ -34,12 +36,15 @@ class LinearBody(Body):
     tenth of its extent (ours).
     """
 
+    vertices: torch.Tensor
+    functions: torch.Tensor
+
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
         self.count = surface.functions.shape[1]
         self.size = 3 * self.count
-        for name, value in (("vertices", surface.vertices), ("functions", surface.functions)):
-            self.register_buffer(name, value, persistent=False)
+        self.register_buffer("vertices", surface.vertices, persistent=False)
+        self.register_buffer("functions", surface.functions, persistent=False)
 
     def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
         pick = slice(None) if chosen is None else chosen
@@ -61,6 +66,8 @@ class BasisBody(Body):
     our optimiser at a learning rate of 0.005 (its shapes start from nothing), with our batch and one rotation a shape,
     whose steps are cheaper. The shapes' canonical frame is their own, not the template's.
     """
+
+    vertices: torch.Tensor
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ group."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,15 +14,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import preset
 from dp3d_model.evaluation import metrics
-from dp3d_model.evaluation.quality import FIGURES, calibrate, features, spread_of
-from dp3d_model.evaluation.reliability import rank_correlation, reliability
+from dp3d_model.evaluation.metrics import align_translation, similarity_error
+from dp3d_model.evaluation.quality import FIGURES, calibrate, features, rank_correlation, reliability, spread_of
+from dp3d_model.geometry.camera import nearest_rotation
 from dp3d_model.geometry.perspective import visible_mean
-from dp3d_model.geometry.rotation_fit import nearest_rotation
 from dp3d_model.geometry.surface import Surface, farthest_points
-from dp3d_model.lifting.prediction import evidence_of, predict
+from dp3d_model.lifting.prediction import Prediction, evidence_of, predict
 from dp3d_model.lifting.test_time import refined
 from dp3d_model.networks.lifter import Lifted, Lifter
 
@@ -107,11 +108,11 @@ def score_shapes(
 ) -> Scores:
     """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some
     vertices."""
-    true = metrics.align_translation(truth.true_vertices, truth.visible)
+    true = metrics.align_translation(present(truth.true_vertices), truth.visible)
     shown = torch.where(truth.visible[..., None], truth.keypoints, 0.0)
     pixels = shown - visible_mean(shown, truth.visible)[:, None]
-    result = {}
-    for kind, unit in (("given", truth.true_scale), ("estimated", scale)):
+    result: dict[str, Any] = {}
+    for kind, unit in (("given", present(truth.true_scale)), ("estimated", scale)):
         predicted = metrics.align_translation(shape * (scale / unit)[:, None, None], truth.visible)
         keypoints = pixels / unit[:, None, None]
         result[kind] = _errors(predicted, true, keypoints, truth.visible, points)
@@ -188,7 +189,7 @@ def common_surface(lifters: Mapping[str, Lifter]) -> Surface:
 
 def summary(models: Mapping[str, Scores], truth: KeypointBatch, surface: Surface) -> dict[str, Any]:
     """The scores of models on the same instances as plain numbers."""
-    view = (view_of(surface, truth.true_vertices) + 180.0 / VIEWS).div(360.0 / VIEWS).long() % VIEWS
+    view = (view_of(surface, present(truth.true_vertices)) + 180.0 / VIEWS).div(360.0 / VIEWS).long() % VIEWS
     share = (truth.visible.float() @ surface.vertex_areas) / surface.vertex_areas.sum()
     bins = (share * 20).long().clamp(0, 19)
     return {
@@ -298,3 +299,47 @@ def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[s
     found = copy.copy(lifter)
     found.calibration = calibrate(values, error)
     return found, figures
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of one instance, in template extents, with the scale given (the reconstruction in pixels divided by the true
+    scale).
+
+    Attributes:
+        vertices: [K] the distance of each vertex to the truth, mean depth and visible translation aligned.
+        mpjpe: their mean.
+        pa: PA-MPJPE, the mean after the best similarity.
+    """
+
+    vertices: Float[np.ndarray, "k"]
+    mpjpe: float
+    pa: float
+
+
+def errors_of(lifted: Iterable[Prediction], instances: KeypointBatch) -> list[Errors | None]:
+    """The errors of each instance; None where its truth is unknown.
+
+    Args:
+        lifted: what `predict` gave of these instances, batch by batch.
+    """
+    if instances.true_vertices is None:
+        return [None] * len(instances)
+    found: list[Errors | None] = []
+    for many in lifted:
+        found += _vertex_errors(many, instances.take(range(len(found), len(found) + len(many.scale))))
+    return found
+
+
+def _vertex_errors(many: Prediction, some: KeypointBatch) -> list[Errors | None]:
+    shape = torch.from_numpy(many.vertices @ many.camera_from_template.transpose(0, 2, 1))
+    scale = torch.from_numpy(many.scale) / present(some.true_scale)
+    predicted = align_translation(shape * scale[:, None, None], some.visible)
+    true = align_translation(present(some.true_vertices), some.visible)
+    distance, similar = (
+        (predicted - true).norm(dim=2).numpy(),
+        similarity_error(predicted.nan_to_num(), true.nan_to_num()).numpy(),
+    )
+    known = np.isfinite(distance).all(1)
+    rows = zip(distance, similar, known, strict=True)
+    return [Errors(one, float(one.mean()), float(after)) if here else None for one, after, here in rows]

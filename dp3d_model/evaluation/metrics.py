@@ -1,4 +1,4 @@
-"""Errors of lifted shapes against the truth: position, position after a similarity, stress."""
+"""Errors of lifted shapes against the truth, by instance and by vertex."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dp3d_model.geometry.camera import nearest_rotation
 from dp3d_model.geometry.perspective import visible_mean
-from dp3d_model.geometry.rotation_fit import nearest_rotation
 
 
 def align_translation(shape: Float[Tensor, "n k 3"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, "n k 3"]:

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dp3d_data.files import write_figure
-from dp3d_data.geometry.colours import VALUES, colour_by_value
-from dp3d_data.geometry.renderer import render
+from dp3d_data.geometry.renderer import VALUES, colour_by_value, render
 from dp3d_model.experiments.robustness import BARS, ratios
 
 ERROR_SHOWN = 0.15  # template extents at the end of the colour scale

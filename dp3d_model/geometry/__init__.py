@@ -1,7 +1,6 @@
 """The template as tensors, cameras and rotations."""
 
-from dp3d_model.geometry.camera import random_rotations, rotation_from_6d, rotation_from_log
-from dp3d_model.geometry.rotation_fit import nearest_rotation
+from dp3d_model.geometry.camera import nearest_rotation, random_rotations, rotation_from_6d, rotation_from_log
 from dp3d_model.geometry.surface import Surface, farthest_points, spread_seeds, surface_of
 
 __all__ = [

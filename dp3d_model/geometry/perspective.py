@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dp3d_data.geometry.rigid_camera import Camera, Lens, fit_camera
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.geometry.surface import Surface
 
@@ -52,12 +53,12 @@ def normalise(surface: Surface, batch: KeypointBatch, camera_mode: str = "closed
 def in_units_of(inputs: KeypointBatch, targets: KeypointBatch) -> KeypointBatch:
     """Targets (image pixels) of the same instances and cameras, in the units and about the origin of normalised
     inputs."""
-    keypoints, origin = targets.keypoints, inputs.centre[:, None]
+    keypoints, origin = targets.keypoints, present(inputs.centre)[:, None]
     if inputs.lens is not None and targets.intrinsics is not None:
         keypoints = through(about_the_axis(targets), inputs.lens.turn)
         pinhole = (inputs.lens.nearness > 0)[:, None, None]
-        origin = torch.where(pinhole, -inputs.lens.axis[:, None] * inputs.camera.scale[:, None, None], origin)
-    units = (keypoints - origin) / inputs.camera.scale[:, None, None]
+        origin = torch.where(pinhole, -inputs.lens.axis[:, None] * present(inputs.camera).scale[:, None, None], origin)
+    units = (keypoints - origin) / present(inputs.camera).scale[:, None, None]
     found = replace(
         inputs,
         keypoints=torch.where(targets.visible[..., None], units, torch.zeros_like(units)),
@@ -65,7 +66,7 @@ def in_units_of(inputs: KeypointBatch, targets: KeypointBatch) -> KeypointBatch:
     )
     if targets.true_vertices is None or targets.true_scale is None:
         return found
-    factor = targets.true_scale / inputs.camera.scale
+    factor = targets.true_scale / present(inputs.camera).scale
     return replace(found, true_vertices=factor[:, None, None] * targets.true_vertices, true_scale=factor)
 
 
@@ -84,7 +85,8 @@ def turned_towards(batch: KeypointBatch) -> tuple[Float[Tensor, "n k 2"], Float[
         the focal length sqrt(fx fy), 0 where unknown.
     """
     batch = about_the_axis(batch)
-    known, length = batch.intrinsics.isfinite().all(1), batch.intrinsics[:, 0]
+    intrinsics = present(batch.intrinsics)
+    known, length = intrinsics.isfinite().all(1), intrinsics[:, 0]
     flat = batch.keypoints / torch.where(known, length, torch.ones_like(length))[:, None, None]
     ahead = torch.nn.functional.pad(visible_mean(flat, batch.visible), (0, 1), value=1.0)
     turn = rotation_to(torch.nn.functional.normalize(ahead, dim=1))
@@ -110,7 +112,8 @@ def about_the_axis(batch: KeypointBatch) -> KeypointBatch:
 
 def through(batch: KeypointBatch, turn: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n k 2"]:
     """Pixels of turned cameras from a batch of about_the_axis; the same where the camera is unknown."""
-    known, length = batch.intrinsics.isfinite().all(1), batch.intrinsics[:, 0]
+    intrinsics = present(batch.intrinsics)
+    known, length = intrinsics.isfinite().all(1), intrinsics[:, 0]
     length = torch.where(known, length, torch.ones_like(length))[:, None, None]
     rays = torch.nn.functional.pad(batch.keypoints / length, (0, 1), value=1.0) @ turn
     return torch.where(known[:, None, None], length * rays[..., :2] / rays[..., 2:].clamp_min(1e-3), batch.keypoints)

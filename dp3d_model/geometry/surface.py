@@ -1,4 +1,7 @@
-"""The template as the model sees it: tensors of vertices, faces, areas and Laplace-Beltrami functions."""
+"""The template as the model sees it, and carried to another meshing.
+
+surface.
+"""
 
 from __future__ import annotations
 

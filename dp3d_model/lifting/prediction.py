@@ -1,23 +1,75 @@
-"""Lifted instances in numpy: bodies, cameras, part motions and uncertainty, ready for files and pictures."""
+"""Lifted instances in numpy, from shards or the run folder of dp3d-data extract, ready for files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dp3d_data.errors import NothingToDo
 from dp3d_data.files import write_arrays
+from dp3d_data.geometry.template import Template
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
+from dp3d_data.shards.reader import ShardReader, whole_batch
+from dp3d_data.shards.runs import MARKER, Run
 from dp3d_model.evaluation.quality import FIGURES, agreement, features, reprojection, silhouette_iou, stretched
 from dp3d_model.geometry.perspective import visible_mean
+from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.test_time import Evidence, answers_to_halves, refined
 from dp3d_model.losses.silhouettes import silhouettes_of
 from dp3d_model.networks.lifter import Lifted, Lifter
+
+
+@dataclass(frozen=True)
+class ToLift:
+    """Instances, the template whose vertices they see, and where they lie."""
+
+    instances: KeypointBatch
+    template: Template
+    source: Path
+
+
+def open_to_lift(source: str | Path, split: str = "all") -> ToLift:
+    """The instances of shards, or of a finished run.
+
+    Args:
+        split: of shards; "all" takes every split. A run has none.
+
+    Raises:
+        InputMissing: neither shards nor a finished run.
+        UsageError: no such split.
+        ShardError: a file is missing or damaged.
+        NothingToDo: a run without an instance.
+    """
+    if (Path(source) / MARKER).is_file():
+        return _of_run(Path(source))
+    reader = ShardReader(source)
+    return ToLift(reader.split(split), reader.template, Path(source))
+
+
+def _of_run(folder: Path) -> ToLift:
+    run = Run.open(folder)
+    template = run.template()
+    tables = [table for table in run.instances() if table.num_rows]
+    if not tables:
+        counts = run.counts
+        got = f"{counts['inputs']} inputs, {counts['rejects']} rejects, {counts['failures']} failures"
+        hint = f"see why: dp3d-data failures {folder}"
+        raise NothingToDo("no instance to lift", got=got, hint=hint, path=folder)
+    return ToLift(whole_batch(tables, template.num_vertices), template, folder)
+
+
+def template_of(surface: Surface) -> Template:
+    """The model's own template, for what must know it before there are shards."""
+    return Template(surface.name, surface.vertices.numpy(), surface.faces.numpy(), surface.unit, surface.factor)
+
 
 BATCH = 256
 
@@ -87,7 +139,8 @@ class Prediction:
 
     def save(self, path: Path) -> Path:
         """Write an .npz without pickles."""
-        return write_arrays(path, **self.arrays())
+        arrays: dict[str, Any] = self.arrays()
+        return write_arrays(path, **arrays)
 
 
 def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Iterator[Prediction]:
@@ -130,16 +183,17 @@ def measured(
 
 def evidence_of(instances: KeypointBatch, seen: KeypointBatch) -> Evidence:
     """The weights and masks of normalised instances."""
-    weights = None if instances.weights is None else instances.weights.to(seen.centre.device)
+    centre = present(seen.centre)
+    weights = None if instances.weights is None else instances.weights.to(centre.device)
     return Evidence(
-        weights, silhouettes_of(instances.masks, seen.centre, seen.camera.scale) if seen.lens is None else None
+        weights, silhouettes_of(instances.masks, centre, present(seen.camera).scale) if seen.lens is None else None
     )
 
 
 def _prediction(lifter: Lifter, seen: KeypointBatch, lifted: Lifted) -> Prediction:
     shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(seen)
     count = len(lifted.posed)
-    shift = 0.0 if lifted.shift is None else seen.camera.scale[:, None] * lifted.shift
+    shift = 0.0 if lifted.shift is None else present(seen.camera).scale[:, None] * lifted.shift
     flat = scale[:, None, None] * (lifted.posed @ rotation[:, :2].transpose(1, 2))
     with torch.no_grad():
         noise = lifter.predicted_noise(lifted)
@@ -150,7 +204,7 @@ def _prediction(lifter: Lifter, seen: KeypointBatch, lifted: Lifted) -> Predicti
         "rest": shape.rest,
         "camera_from_template": rotation,
         "scale": scale,
-        "translation": seen.centre - visible_mean(flat, seen.visible) + shift,
+        "translation": present(seen.centre) - visible_mean(flat, seen.visible) + shift,
         "part_rotations": parts.rotations if parts else flat.new_zeros(count, 0, 3, 3),
         "part_translations": parts.translations if parts else flat.new_zeros(count, 0, 3),
         "blendshapes": parts.coefficients if parts else flat.new_zeros(count, 0),
@@ -167,5 +221,5 @@ def _pinholes(seen: KeypointBatch, lifted: Lifted) -> tuple[Tensor, Tensor]:
     count, position = len(lifted.posed), lifted.position(seen)
     if seen.intrinsics is None or position is None:
         return torch.full((count, 4), torch.nan), torch.full((count, 3), torch.nan)
-    known = (seen.lens.nearness > 0)[:, None]
+    known = (present(seen.lens).nearness > 0)[:, None]
     return torch.where(known, seen.intrinsics, torch.nan), torch.where(known, position, torch.nan)

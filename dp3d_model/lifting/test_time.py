@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.surface import farthest_points
@@ -128,7 +129,7 @@ def _fit(lifter: Lifter, seen: KeypointBatch, evidence: Evidence, free: _Free) -
             loss = (
                 loss
                 + config.refine.silhouette
-                * silhouette_cost(projected[:, outline], evidence.silhouettes, config.loss.epsilon).sum()
+                * silhouette_cost(projected[:, outline], present(evidence.silhouettes), config.loss.epsilon).sum()
             )
         if config.refine.arap:
             # The mean over instances times their number: a sum, in which each has the same weight whatever the batch.

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dp3d_model.geometry.rotation_fit import fit_entries
+from dp3d_data.records import present
+from dp3d_model.geometry.camera import fit_entries
 from dp3d_model.geometry.surface import Surface
 
 REFERENCE_LENGTH = 0.1
@@ -21,6 +22,11 @@ class OneRings(nn.Module):
     third of the triangles around it, so that neither resolution nor the shape of the triangles matters (ours;
     |cotangent| without the second made irregular meshes up to 16 % cheaper); padding weighs 0.
     """
+
+    neighbours: torch.Tensor
+    degrees: torch.Tensor
+    lengths: torch.Tensor
+    weights: torch.Tensor
 
     def __init__(self, surface: Surface) -> None:
         super().__init__()
@@ -107,8 +113,9 @@ class _Side:
         if self.rows.shape[2] == 1:
             slope = slope.sum(3, keepdim=True)
         slope = slope / chunk.lengths
-        self.total.index_add_(0, chunk.heads.ravel(), slope.flatten(0, 1))
-        self.total.index_add_(0, chunk.tails, slope.sum(1), alpha=-1.0)
+        total = present(self.total)
+        total.index_add_(0, chunk.heads.ravel(), slope.flatten(0, 1))
+        total.index_add_(0, chunk.tails, slope.sum(1), alpha=-1.0)
 
     def gradient(self) -> Tensor | None:
         """As the points came."""

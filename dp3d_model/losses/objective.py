@@ -9,23 +9,27 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
-from dp3d_model.geometry.rotation_fit import nearest_rotation
+from dp3d_model.geometry.camera import nearest_rotation
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.losses.arap import OneRings, arap_loss
-from dp3d_model.losses.back_faces import Normals, back_face_loss, outline_points, silhouette_loss
-from dp3d_model.losses.cycle import cycle_loss, other_views
 from dp3d_model.losses.terms import (
+    Normals,
+    back_face_loss,
     canonical_loss,
+    cycle_loss,
     entropy_loss,
     noisy_reprojection_loss,
+    other_views,
+    outline_points,
     pseudo_huber,
     reprojection_loss,
     shape_loss,
+    silhouette_loss,
 )
-from dp3d_model.networks.canonicaliser import Canonicaliser, rotated_copies
-from dp3d_model.networks.lifter import Lifted, Lifter, reproject
+from dp3d_model.networks.lifter import Canonicaliser, Lifted, Lifter, reproject, rotated_copies
 
 OUTLINE_POINTS = 384
 # Weight of the logarithm of the scale beside the distance to the true vertices.
@@ -56,6 +60,9 @@ class Objective(nn.Module):
     total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement), and our L_cycle, L_truth, L_back_face and
     L_silhouette; a weight of 0 skips the loss and its cost.
     """
+
+    vertices: torch.Tensor
+    outline: torch.Tensor
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
@@ -149,20 +156,20 @@ class Objective(nn.Module):
     def _truth(self, lifted: Lifted, inputs: KeypointBatch, targets: KeypointBatch) -> Tensor:
         """The mean over the batch of the distance to the true vertices, and of the scale to the true one; 0 where they
         are not known."""
-        known = targets.true_vertices.isfinite().all(2).all(1)
-        found, factor = lifted.log_scale.exp()[:, None, None] * lifted.in_camera(), targets.true_scale.log()
+        known = present(targets.true_vertices).isfinite().all(2).all(1)
+        found, factor = lifted.log_scale.exp()[:, None, None] * lifted.in_camera(), present(targets.true_scale).log()
         scale = pseudo_huber(
             (lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach()))[:, None],
             self.config.loss.epsilon,
         )
-        true = torch.where(known[:, None, None], targets.true_vertices, found.detach())
+        true = torch.where(known[:, None, None], present(targets.true_vertices), found.detach())
         return (shape_loss(found, true, inputs.visible, self.config.loss.epsilon) + SCALE_SHARE * scale).mean()
 
     def _back_face(
         self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None
     ) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
-        normal = self.normals(lifted.posed, middle, chosen)
+        normal = present(self.normals)(lifted.posed, middle, chosen)
         away = (normal * lifted.rotation[:, None, 2]).sum(2)
         return back_face_loss(away, targets.visible[:, middle], self.config.loss.epsilon)
 
@@ -186,7 +193,9 @@ class Objective(nn.Module):
         shape, turned = rotated_copies(
             posed, self.config.loss.canonical_copies, self.config.loss.canonical_law, generator, first, count
         )
-        return canonical_loss(self.canonicaliser(self.lifter.body, turned, chosen), shape, self.config.loss.epsilon)
+        return canonical_loss(
+            present(self.canonicaliser)(self.lifter.body, turned, chosen), shape, self.config.loss.epsilon
+        )
 
     def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         template = self.vertices if chosen is None else self.vertices[chosen]
@@ -194,7 +203,7 @@ class Objective(nn.Module):
         rotations = (
             nearest_rotation(lifted.shape.motions[..., :3]) if self.config.loss.arap_rotations == "blended" else None
         )
-        return arap_loss(self.rings, lifted.posed, rest, self.config.loss.epsilon, rotations, centres, chosen)
+        return arap_loss(present(self.rings), lifted.posed, rest, self.config.loss.epsilon, rotations, centres, chosen)
 
 
 def _weight(

@@ -1,4 +1,4 @@
-"""Phi: from what is seen of an instance to its camera and the shape of its body."""
+"""Phi, from what is seen of an instance to its camera and shape; and Psi, which canonicalises the shape."""
 
 from __future__ import annotations
 
@@ -10,19 +10,63 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
-from dp3d_model.bodies import Shape, make_body
+from dp3d_model.bodies import Body, Shape, make_body
 from dp3d_model.config import TrainConfig
-from dp3d_model.geometry.camera import refine_rotation, rotation_from, rotation_size
+from dp3d_model.geometry.camera import random_rotations, refine_rotation, rotation_from, rotation_size
 from dp3d_model.geometry.perspective import centred, depth_factor, normalise, place, solve_placement, visible_mean
-from dp3d_model.geometry.surface import Surface
-from dp3d_model.networks.attention import SurfaceAttention
-from dp3d_model.networks.encoder import Encoder
-from dp3d_model.networks.mlp import Trunk
-from dp3d_model.networks.uncertainty import NoiseHead
+from dp3d_model.geometry.surface import Surface, farthest_points
+from dp3d_model.networks.encoder import Encoder, SurfaceAttention
+from dp3d_model.networks.mlp import NoiseHead, Trunk
 
 if TYPE_CHECKING:
     from dp3d_model.evaluation.quality import Calibration
+
+
+class Canonicaliser(nn.Module):
+    """From a rotated posed shape to the numbers of the body that give it back unrotated.
+
+    It reads the vertices at `input_cells` well-spread seeds (ours; 0 reads all, as the supplement does).
+    """
+
+    seeds: torch.Tensor
+
+    def __init__(self, surface: Surface, config: TrainConfig, size: int) -> None:
+        super().__init__()
+        count = min(config.model.input_cells, len(surface.vertices)) or len(surface.vertices)
+        self.register_buffer("seeds", farthest_points(surface.vertices, count), persistent=False)
+        self.trunk = Trunk(
+            3 * count, size, config.model.width, config.model.bottleneck, config.model.blocks, config.model.norm
+        )
+
+    def forward(
+        self, body: Body, rotated: Float[Tensor, "n k 3"], chosen: Int[Tensor, "k"] | None = None
+    ) -> Float[Tensor, "n k 3"]:
+        """The shape as it was before its rotation; `chosen` are the K template vertices given, ascending, all seeds
+        among them."""
+        places = self.seeds if chosen is None else torch.searchsorted(chosen, self.seeds)
+        return body(self.trunk(rotated[:, places].flatten(1)), chosen).posed
+
+
+def rotated_copies(
+    posed: Float[Tensor, "n k 3"],
+    copies: int,
+    law: str,
+    generator: torch.Generator,
+    first: int = 0,
+    whole: int | None = None,
+) -> tuple[Float[Tensor, "m k 3"], Float[Tensor, "m k 3"]]:
+    """Each shape `copies` times, centred: once as it is and once under a random rotation.
+
+    Args:
+        first, whole: where these shapes begin in a batch, and how many that has: each is turned as in one piece.
+    """
+    count = whole or len(posed)
+    rotations = random_rotations(copies * count, law, generator).to(posed).reshape(copies, count, 3, 3)
+    centred = (posed - posed.mean(1, keepdim=True)).repeat(copies, 1, 1)
+    return centred, centred @ rotations[:, first : first + len(posed)].flatten(0, 1).transpose(1, 2)
+
 
 MAX_LOG_SCALE = 1.0
 
@@ -63,11 +107,12 @@ class Lifted:
 
     def scale(self, inputs: KeypointBatch) -> Float[Tensor, "n"]:
         """Image pixels per template unit; before a pinhole, at the mean depth of all vertices."""
-        scale, position = inputs.camera.scale * self.log_scale.exp(), self.position(inputs)
+        unit, position = present(inputs.camera).scale, self.position(inputs)
+        scale = unit * self.log_scale.exp()
         if inputs.lens is None or position is None:
             return scale
         depth = position[:, 2] + self.in_camera()[..., 2].mean(1)
-        return torch.where(inputs.lens.nearness > 0, inputs.camera.scale / (inputs.lens.nearness * depth), scale)
+        return torch.where(inputs.lens.nearness > 0, unit / (inputs.lens.nearness * depth), scale)
 
     def position(self, inputs: KeypointBatch) -> Float[Tensor, "n 3"] | None:
         """Where the template's origin lies before each pinhole, in the frame of the image's camera, template units.
@@ -95,6 +140,10 @@ class Lifter(nn.Module):
     the image turns the answer), and of a scale. With several passes each reads what the last answer leaves, and adds a
     correction (ours).
     """
+
+    functions: torch.Tensor
+    prior_mean: torch.Tensor
+    prior_directions: torch.Tensor
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
@@ -148,7 +197,7 @@ class Lifter(nn.Module):
         config, size = self.config, self.body.size
         refined = config.model.camera_steps > 0
         shape = self.body(numbers[:, :size], None if refined else chosen)
-        rotation = inputs.camera.rotation @ rotation_from(numbers[:, size:-1], config.model.rotations)
+        rotation = present(inputs.camera).rotation @ rotation_from(numbers[:, size:-1], config.model.rotations)
         if refined:
             flat = straightened(shape.posed, rotation, inputs)
             rotation, _ = refine_rotation(rotation, shape.posed, flat, inputs.visible, config.model.camera_steps)

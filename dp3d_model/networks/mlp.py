@@ -1,4 +1,4 @@
-"""The fully connected trunk that Phi and Psi share (supplement, section A; C3DPO's)."""
+"""Fully connected networks: what Phi and Psi share (supplement, section A; C3DPO's), and how noisy each keypoint is."""
 
 from __future__ import annotations
 
@@ -78,3 +78,17 @@ def recalibrate(network: nn.Module, forward: Callable[[Any], object], batches: I
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
+
+
+class NoiseHead(nn.Module):
+    """A two-layer perceptron with softplus from phi_k and the predicted motion of vertex k to its noise b_k > 0."""
+
+    def __init__(self, functions: int, hidden: int = 16) -> None:
+        super().__init__()
+        self.of_vertex = nn.Linear(functions, hidden)
+        self.of_motion = nn.Linear(12, hidden, bias=False)
+        self.out = nn.Linear(hidden, 1)
+
+    def forward(self, functions: Float[Tensor, "k j"], motions: Float[Tensor, "n k 3 4"]) -> Float[Tensor, "n k"]:
+        hidden = torch.relu(self.of_vertex(functions) + self.of_motion(motions.flatten(2)))
+        return nn.functional.softplus(self.out(hidden))[..., 0]

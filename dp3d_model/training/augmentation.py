@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -92,7 +93,7 @@ def mirrored(batch: KeypointBatch, symmetry: Int[Tensor, "k"], chosen: Bool[Tens
     pairs = (
         (name, getattr(batch, name)) for name in ("keypoints", "visible", "weights", "intrinsics", "true_vertices")
     )
-    mixed = {
+    mixed: dict[str, Any] = {
         name: torch.where(chosen.view(-1, *[1] * (own.dim() - 1)), getattr(other, name), own)
         for name, own in pairs
         if own is not None

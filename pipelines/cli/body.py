@@ -7,10 +7,10 @@ import re
 import click
 
 from dp3d_data.errors import UsageError
-from pipelines.cli.commandline import GroupedOption, LazyGroup, command, say, say_table
+from pipelines.cli.commandline import GroupedOption, command, say, say_table
 
 
-@click.group(cls=LazyGroup, context_settings={"max_content_width": 110})
+@click.group(context_settings={"max_content_width": 110})
 def body() -> None:
     """Body models of your own files: SMPL of people, SMAL of animals. None is shipped; see docs/body_models.md."""
 
@@ -48,7 +48,7 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
     for label, value in _facts(model):
         say(f"{label:>12}  {value}")
     if picture:
-        from dp3d_data.geometry.colours import colour_by_vertex
+        from dp3d_data.geometry.renderer import colour_by_vertex
         from pipelines.cli.template import write_turntables
 
         body = rest_template(model)
@@ -92,8 +92,8 @@ def import_body(
     """
     from dataclasses import replace
 
-    from dp3d_data.bodies.family import family_model, symmetric_model
     from dp3d_data.bodies.files import bodies_folder, import_body_model, save_body_model
+    from dp3d_data.bodies.model import family_model, symmetric_model
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise UsageError("this is no name for a body model", got=repr(name), expected="letters, digits, - and _")

@@ -1,4 +1,4 @@
-"""dp3d-data doctor: what is installed, found and missing, with the command that mends each."""
+"""dp3d-data doctor and install-detectron2: what is installed, found and missing, with the command that mends each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pipelines.cli.commandline import command, say
 
 if TYPE_CHECKING:
     from pipelines.doctor import Finding
+
 
 MARKS = {"ok": "ok     ", "missing": "MISSING", "absent": "absent "}
 
@@ -54,3 +55,14 @@ def show(findings: list[Finding]) -> None:
         say(f"  {MARKS[finding.state]} {finding.name:<{width}}  {finding.detail}")
         if finding.mend:
             say(f"          mend: {finding.mend}")
+
+
+@command("install-detectron2", example="dp3d-data install-detectron2")
+def install_detectron2() -> None:
+    """Install detectron2's Python code into the Python that runs this command, without a compiler, pinned by hash.
+
+    One that is there is left alone. Needs pip and the package registry.
+    """
+    from dp3d_data.detection.install_detectron2 import install
+
+    say(f"detectron2 is {install()}")

@@ -111,7 +111,7 @@ def on_shards(
     from dp3d_model.evaluation.evaluator import evaluate as measure
     from dp3d_model.evaluation.evaluator import evaluate_unknown
     from dp3d_model.evaluation.report import write_report, write_unknown
-    from dp3d_model.geometry.remeshing import lifter_for
+    from dp3d_model.lifting.model_file import lifter_for
 
     reader = ShardReader(source)
     lifters = {name: lifter_for(lifter, reader.template, remeshed, source) for name, lifter in lifters.items()}

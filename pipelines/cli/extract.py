@@ -1,11 +1,14 @@
-"""dp3d-data extract: photographs to visible template keypoints."""
+"""dp3d-data extract, synth and project: photographs, rendered worlds and published fits to runs of keypoints."""
 
 from __future__ import annotations
 
+import click
+
 from dp3d_data.categories import categories
 from dp3d_data.config import workspace
+from dp3d_data.errors import NothingToDo
 from pipelines.cli.commandline import command, config_options, each, next_step, say
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig, ProjectConfig, SynthConfig
 
 EXAMPLE = """
 dp3d-data extract --category dog
@@ -41,7 +44,9 @@ def extract(config: ExtractConfig) -> None:
     if config.dry_run:
         _dry_run(plans, config)
         return
-    with _progress(len({record.image_id for plan in plans for record in plan.records})) as advance:
+    with _progress(
+        "extract", len({record.image_id for plan in plans for record in plan.records}), "images/s"
+    ) as advance:
         outcomes = extract_all(plans, advance, say)
     told = dict(zip((plan.config.category for plan in plans), outcomes, strict=True))
     each(list(told), lambda name: _summary(told[name], name, alone=len(names) == 1))
@@ -97,7 +102,7 @@ def _dry_run(plans, config: ExtractConfig) -> None:
         say("  that is more than is free: choose another folder with --out")
 
 
-def _progress(total: int):
+def _progress(name: str, total: int, unit: str):
     """A bar with count, rate, failures and remaining time; in a file or pipe only its last state."""
     from contextlib import contextmanager
 
@@ -113,16 +118,16 @@ def _progress(total: int):
 
     @contextmanager
     def bar():
-        columns = (TextColumn("extract"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        columns = (TextColumn(name), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
         last = TextColumn("failed {task.fields[failed]}"), TimeElapsedColumn(), TimeRemainingColumn()
         with Progress(*columns, *last, console=Console()) as progress:
-            task = progress.add_task("extract", total=total, rate="", failed=0)
+            task = progress.add_task(name, total=total, rate="", failed=0)
 
             def advance(inputs: int, instances: int, failures: int) -> None:
                 row = progress.tasks[0]
                 progress.update(task, advance=inputs, failed=row.fields["failed"] + failures)
                 rate = row.completed / max(row.elapsed or 0.0, 1e-9)
-                progress.update(task, rate=f"{rate:.1f} images/s")
+                progress.update(task, rate=f"{rate:.1f} {unit}")
 
             yield advance
 
@@ -150,3 +155,81 @@ def _summary(outcome, category: str, alone: bool) -> None:
     line = f"dp3d-data build-shards --category {category}{own}"
     then = next_step(outcome.instances, images.inputs, images.failed, folder, line)
     say(f"  written to {folder}" + (f" · {then}" if alone or not outcome.instances else ""))
+
+
+SYNTH_EXAMPLE = """
+dp3d-data synth --category dog --count 1000
+dp3d-data synth --category dog --count 20000 --no-images
+dp3d-data synth --category dog --template husky.glb --count 200 --vertex-maps --out husky/
+"""
+
+
+@command("synth", example=SYNTH_EXAMPLE)
+@config_options(SynthConfig)
+def synth(config: SynthConfig) -> None:
+    """Render animals of many shapes, coats and poses in many scenes, with keypoints, vertex maps and true 3D vertices.
+
+    The same seed gives the same files, whatever the number of workers. A run that was stopped goes on where it stopped
+    when the same command is given again.
+    """
+    from pipelines.synth import make_plan
+    from pipelines.synth import synth as make_world
+
+    plan = make_plan(config)
+    what = "images" if config.images else "views without images"
+    words = [f"{config.category}: {config.count} {what}", f"template {plan.template.name}", f"seed {config.seed}"]
+    say(" · ".join([*words, f"{plan.workers} worker{'s' * (plan.workers != 1)}", f"recipe {plan.recipe}"]))
+    with _progress("synth", config.count, "instances/s") as advance:
+        result, fresh = make_world(plan, advance, say)
+    if not fresh:
+        say("  this run was finished before; nothing to do (--overwrite makes it anew)")
+    say(
+        f"  kept {result.counts['instances']} instances of {result.counts['inputs']} · failed"
+        f" {result.counts['failures']}"
+    )
+    say(f"  written to {result.folder} · next: dp3d-data build-shards --category {config.category}")
+
+
+PROJECT_EXAMPLE = """
+dp3d-data project --dataset stanford-dogs --root DOGS --body smal-dog
+dp3d-data project --category person --dataset up3d --root up-3d --body smpl --vertex-list points79.txt
+dp3d-data project --category person --dataset 3dpw --root 3DPW --body smpl --body smpl-male=smpl-male --noise 0.01
+"""
+
+
+@command("project", example=PROJECT_EXAMPLE)
+@config_options(ProjectConfig)
+def project(config: ProjectConfig) -> None:
+    """Pose a body model by published fits and keep the vertices that each camera sees.
+
+    The same fits, body and seed give the same files, whatever the number of workers. A run that was stopped goes on
+    where it stopped when the same command is given again. build-shards leaves out what shows under a tenth of its area.
+    """
+    from pipelines.project import make_plan
+    from pipelines.project import project as run
+
+    plan = make_plan(config)
+    vertices = plan.template.num_vertices
+    kept = f"{vertices} vertices" if plan.subset is None else f"{len(plan.subset)} of {vertices} vertices"
+    words = [f"{config.category}: {len(plan.fits)} fits of {config.dataset}", f"body {plan.template.name}", kept]
+    say(" · ".join([*words, f"{plan.workers} worker{'s' * (plan.workers != 1)}", f"recipe {plan.recipe}"]))
+    with click.progressbar(length=len(plan.fits), label="project") as bar:
+        result, fresh = run(plan, lambda inputs, *_: bar.update(inputs), say)
+    if not fresh:
+        say("  this run was finished before; nothing to do (--overwrite makes it anew)")
+    counts = result.counts
+    failed = f"failed {counts['failures']}" + (f" (dp3d-data failures {result.folder})" if counts["failures"] else "")
+    say(f"  kept {counts['instances']} instances of {counts['inputs']} · {failed}")
+    if not counts["instances"]:
+        hint = f"see why: dp3d-data failures {result.folder}"
+        raise NothingToDo(
+            "no fit gave an instance", got=f"{counts['failures']} failures of {counts['inputs']} fits", hint=hint
+        )
+    few = (
+        ""
+        if plan.subset is None or len(plan.subset) >= 200
+        else f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
+    )
+    line = f"dp3d-data build-shards --category {config.category}{few}"
+    then = next_step(counts["instances"], counts["inputs"], counts["failures"], result.folder, line)
+    say(f"  written to {result.folder} · {then}")

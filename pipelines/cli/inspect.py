@@ -1,13 +1,14 @@
-"""dp3d-data inspect: what a folder of shards or of a run holds."""
+"""dp3d-data inspect, failures and report: what runs and shards hold."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from dp3d_data.config import setting, workspace
+from dp3d_data.config import rare, setting, workspace
 from dp3d_data.errors import InputMissing, UsageError
 from pipelines.cli.commandline import command, config_options, say
 
@@ -47,3 +48,97 @@ def inspect(path: str | None, config: InspectConfig) -> None:
         lines += statistics_lines(found)
     for line in lines or summary_lines(found):
         say(line)
+
+
+@command("failures", example="dp3d-data failures dp3d-out/dog/extract")
+@click.argument("folder", required=False)
+@click.option("--category", default="dog", help="Look into this category's last extraction, where no folder is given.")
+@click.option("--rejects", is_flag=True, help="Show what was left out on purpose too, with the reason.")
+@click.option("--limit", default=50, type=click.IntRange(min=0), help="Rows shown of each table; 0 for all.")
+def failures(folder: str | None, category: str, rejects: bool, limit: int) -> None:
+    """Print the failures table of a finished run: image, step, error.
+
+    FOLDER is the --out of extract; the tables themselves are failures.parquet and rejects.parquet in it.
+    """
+    from dp3d_data.config import workspace
+    from dp3d_data.shards import Run
+
+    run = Run.open(folder or workspace(category) / "extract")
+    rows = run.failures().to_pylist()
+    _table([(row["image_id"], f"{row['stage']}: {row['error']}", row["message"]) for row in rows], "failed", limit)
+    if rejects:
+        rows = run.rejects().to_pylist()
+        values = ["" if row["value"] is None else f"{row['value']:g}" for row in rows]
+        entries = [(row["instance_id"], row["reason"], value) for row, value in zip(rows, values, strict=True)]
+        _table(entries, "rejected", limit)
+    failed, images = run.counts["failures"], len({row["image_id"] for row in run.failures().to_pylist()})
+    of = "" if failed == images else f" failures in {images}"
+    say(f"{failed}{of or ' failed'} of {run.counts['inputs']} images in {run.folder}")
+
+
+def _table(entries: list[tuple[str, str, str]], word: str, limit: int) -> None:
+    """Entries as name, kind and detail, after a count of each kind."""
+    for kind, count in Counter(kind for _, kind, _ in entries).most_common():
+        say(f"{count} {word} · {kind}")
+    shown = entries[:limit] if limit else entries
+    for name, kind, detail in shown:
+        say("  " + f"{name} · {kind}".replace("\n", "\\n"))
+        for line in detail.splitlines():
+            say(f"      {line.strip()}")
+    if len(shown) < len(entries):
+        say(f"  and {len(entries) - len(shown)} more: --limit 0")
+
+
+RUNS = ("extract", "synth", "project")
+EXTRAS = ("model", "predictions", "evaluation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """What the page shows and where it goes."""
+
+    category: str = setting("dog", "Category whose part of the workspace is shown.", group="Input and output")
+    input: tuple[str, ...] = setting(
+        (), "Folder of extract or synth; again for more. Default: all in the workspace.", group="Input and output"
+    )
+    shards: str | None = setting(
+        None, "Folder of build-shards. Default: <workspace>/<category>/shards.", group="Input and output"
+    )
+    extra: tuple[str, ...] = rare(
+        (),
+        "Folder whose pictures, Markdown and JSON are shown; again for more. Default: model, predictions, evaluation.",
+        group="Input and output",
+    )
+    out: str | None = setting(
+        None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output"
+    )
+    title: str | None = rare(None, "Name of the dataset in its card. Default: from the category.", group="Dataset card")
+    licence: str = rare(
+        "unknown", "Licence of the dataset in its card, as the Hugging Face hub names it.", group="Dataset card"
+    )
+    pictures: int = rare(24, "Most pictures of each section; large ones count twice.", minimum=0)
+
+
+@command("report", writes="file", example="dp3d-data report --category dog")
+@config_options(ReportConfig)
+def report(config: ReportConfig) -> None:
+    """Write one HTML page that needs no network: counts, reasons, distributions, the template to be turned, photographs
+    with their keypoints, the worst and the rejected, and what the model has learned.
+
+    Shards get a dataset card beside them: README.md, as the Hugging Face hub reads it.
+    """
+    from dp3d_data.shards.files import MANIFEST, read_manifest
+    from pipelines.report.writer import ReportPlan, write_card, write_report
+
+    root = workspace(config.category)
+    runs = [Path(name) for name in config.input] or [
+        root / name for name in RUNS if (root / name / "run.json").is_file()
+    ]
+    extras = [Path(name) for name in config.extra] or [root / name for name in EXTRAS]
+    shards = Path(config.shards) if config.shards else root / "shards"
+    plan = ReportPlan(config.category, runs, shards, extras, config.pictures)
+    out = write_report(plan, Path(config.out) if config.out else root / "report.html")
+    say(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    if (shards / MANIFEST).is_file():
+        title = config.title or f"{config.category.capitalize()}: keypoints on a template mesh"
+        say(f"dataset card: {write_card(shards, read_manifest(shards), title, config.licence)}")

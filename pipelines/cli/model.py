@@ -14,8 +14,8 @@ COMMANDS = {
         "pipelines.cli.predict:predict",
         "Lift photographs, keypoints or shards: meshes, rigs, tables, pictures.",
     ),
-    "view": ("pipelines.cli.view:view", "Show lifted instances on one HTML page, to look at and to turn."),
-    "calibrate": ("pipelines.cli.calibrate:calibrate", "Teach a model how sure to be of its answers."),
+    "view": ("pipelines.cli.predict:view", "Show lifted instances on one HTML page, to look at and to turn."),
+    "calibrate": ("pipelines.cli.predict:calibrate", "Teach a model how sure to be of its answers."),
     "study": ("pipelines.cli.study:study", "Ablations and robustness of a recipe: many trainings in one table."),
 }
 

@@ -1,4 +1,4 @@
-"""dp3d-model predict: photographs, keypoints or shards to meshes, rigs, tables and pictures."""
+"""dp3d-model predict, view and calibrate: a trained model at work."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from dp3d_data.config import workspace
-from pipelines.cli.commandline import command, config_options, say
-from pipelines.extract_settings import ExtractConfig
-from pipelines.lift_settings import LiftConfig, PredictConfig
+from pipelines.cli.commandline import GroupedOption, command, config_options, say
+from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, ViewConfig
 
 if TYPE_CHECKING:
     from dp3d_data.shards.batch import KeypointBatch
     from dp3d_model.config import TrainConfig
     from dp3d_model.networks.lifter import Lifter
+
 
 EXAMPLE = """
 dp3d-model predict --images photos/
@@ -67,9 +67,8 @@ def model_and_instances(folder: Path, count: int, config: LiftConfig) -> tuple[L
     """
     from dp3d_data.device import require_device
     from dp3d_model.export.gallery import photographs_first
-    from dp3d_model.geometry.remeshing import lifter_for
-    from dp3d_model.lifting.inputs import open_to_lift
-    from dp3d_model.lifting.model_file import embedded_model, find_model, load_model
+    from dp3d_model.lifting.model_file import embedded_model, find_model, lifter_for, load_model
+    from dp3d_model.lifting.prediction import open_to_lift
 
     config.require_one_input()
     require_device(config.device)
@@ -102,7 +101,7 @@ def with_optimisation(config: TrainConfig, wanted: bool, by_default: bool) -> Tr
 
 def _extracted(lifter: Lifter, folder: Path, given: LiftConfig) -> Path:
     """The run folder of photographs or of a keypoint file."""
-    from dp3d_model.lifting.inputs import template_of
+    from dp3d_model.lifting.prediction import template_of
     from pipelines.lift import from_keypoints, from_photographs
 
     config = ExtractConfig(
@@ -119,3 +118,81 @@ def _extracted(lifter: Lifter, folder: Path, given: LiftConfig) -> Path:
         " failed"
     )
     return outcome.run.folder
+
+
+VIEW_EXAMPLE = """
+dp3d-model view --category dog --count 8
+dp3d-model view --images photos/
+"""
+
+
+@command("view", example=VIEW_EXAMPLE)
+@config_options(ViewConfig)
+def view(config: ViewConfig) -> None:
+    """Show lifted instances on one self-contained page, view.html.
+
+    Each stands beside its photograph with the keypoints, from the photograph's camera and turning, coloured by part, by
+    visibility, and by error where the truth is known. The page fetches nothing and needs no WebGL.
+    """
+    from dp3d_model.lifting.prediction import predict
+    from pipelines.view import write_view
+
+    folder = config.folder("view")
+    lifter, instances = model_and_instances(folder, config.count, config)
+    lifted = list(predict(lifter, instances))
+    path = write_view(lifter, instances, lifted, folder / "view.html", f"{config.category}: lifted instances")
+    say(f"  written to {path}")
+
+
+CALIBRATE_EXAMPLE = """
+dp3d-data synth --annotate --count 500 --seed 7 --out world/
+dp3d-model calibrate --shards world/
+"""
+
+
+@command("calibrate", writes="file", example=CALIBRATE_EXAMPLE)
+@click.option(
+    "--shards",
+    metavar="PATH",
+    cls=GroupedOption,
+    group="Input",
+    help="Shards or run with truth.  [default: the category's]",
+)
+@click.option(
+    "--model",
+    metavar="PATH",
+    cls=GroupedOption,
+    group="Input",
+    help="Model file or folder.  [default: the workspace's]",
+)
+@click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
+@click.option(
+    "--split", default="all", cls=GroupedOption, group="Input", help='Split of shards; "all" takes every split.'
+)
+@click.option(
+    "--out", metavar="FILE", cls=GroupedOption, group="Output", help="Model file to write.  [default: the model itself]"
+)
+@click.option(
+    "--half", is_flag=True, cls=GroupedOption, group="Output", help="Keep the weights in 16 bits, for half the space."
+)
+def calibrate(shards: str | None, model: str | None, category: str, split: str, out: str | None, half: bool) -> None:
+    """Compare what a model says of its answers with their true errors, and keep what was learned in the model file.
+
+    From then on every prediction carries a confidence: the probability that the mean error is below a tenth of the
+    body's extent. The instances should be new to the model, and seen by the network whose keypoints it will lift:
+    dp3d-data synth --annotate.
+    """
+    from dp3d_model.evaluation.evaluator import calibrated
+    from dp3d_model.lifting.model_file import check_template, load_model, model_path, origin_of, save_model
+    from dp3d_model.lifting.prediction import open_to_lift
+
+    path = model_path(model or workspace(category) / "model")
+    lifter = load_model(path)
+    found = open_to_lift(shards or workspace(category) / "shards", split)
+    check_template(lifter, found.template.name, found.template.content_hash, found.source)
+    lifter, result = calibrated(lifter, found.instances.with_truth())
+    target = save_model(lifter, Path(out) if out else path, **origin_of(path), half=half)
+    say(f"{category}: {result['instances']} instances with truth · mean error {result['error']:.4f} template extents")
+    say(f"  rank correlation of confidence and error {result['rank_correlation']:.2f}")
+    say(f"  mean error of the surest half {result['surest_half']:.4f}, of the best half {result['best_half']:.4f}")
+    say(f"  written to {target}")

@@ -11,7 +11,7 @@ from dp3d_data.config import workspace
 from dp3d_model.config import presets
 from pipelines.cli.commandline import LazyGroup, command, config_options, say
 from pipelines.cli.evaluate import named_runs
-from pipelines.learning_settings import AblationConfig, RobustnessConfig, StudyConfig
+from pipelines.settings import AblationConfig, RobustnessConfig, StudyConfig
 
 if TYPE_CHECKING:
     from dp3d_model.experiments.robustness import Grid
@@ -48,8 +48,7 @@ def ablation(config: AblationConfig) -> None:
     found again, and a stopped row goes on where it stopped. Writes ablation.json, ablation.md, ablation.png and
     ablation-examples.png; each row is an ordinary run in DIR/runs.
     """
-    from dp3d_model.experiments.ablation import Ablation, run_ablation
-    from dp3d_model.experiments.rows import chosen_rows
+    from dp3d_model.experiments.ablation import Ablation, chosen_rows, run_ablation
 
     rows = chosen_rows(config.recipe(), config.row, config.add)
     folder = config.folder("ablation")

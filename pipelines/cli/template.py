@@ -9,17 +9,11 @@ import click
 
 from dp3d_data.errors import UsageError
 from dp3d_data.files import write_picture
-from pipelines.cli.commandline import GroupedOption, LazyGroup, command, say, say_table
-
-_ROOM = "pipelines.cli"
-
-LATER = {
-    "rig": (f"{_ROOM}.template_rig:rig", "Give a bare mesh a skeleton."),
-    "adopt": (f"{_ROOM}.template_adopt:adopt", "Carry a network's embeddings to a mesh of yours."),
-}
+from pipelines.cli.commandline import GroupedOption, command, config_options, say, say_table
+from pipelines.settings import AdoptConfig
 
 
-@click.group(cls=LazyGroup, lazy=LATER, context_settings={"max_content_width": 110})
+@click.group(context_settings={"max_content_width": 110})
 def template() -> None:
     """The meshes whose vertices are the keypoints: one is built in, others are imported into the workspace."""
 
@@ -53,7 +47,7 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
     for label, value in _facts(body):
         say(f"{label:>12}  {value}")
     if picture:
-        from dp3d_data.geometry.colours import colour_by_vertex
+        from dp3d_data.geometry.renderer import colour_by_vertex
 
         write_turntables(picture, [body.vertices], body.faces, colour_by_vertex(body))
     if mesh:
@@ -123,5 +117,102 @@ def write_turntables(path: str, shapes: Sequence, faces, colours) -> None:
     say(f"  picture written to {path}")
 
 
-for _command in (list_templates, show, import_template):
+@command("rig", example="dp3d-data template rig spot.obj --name spot --picture spot.png")
+@click.argument("mesh")
+@click.option("--name", required=True, help="Name of the template in the workspace.")
+@click.option(
+    "--axes", default="", help="The file's axes that point forward, left and up; told from the shape where empty."
+)
+@click.option(
+    "--picture",
+    metavar="PNG",
+    cls=GroupedOption,
+    group="Output",
+    help="Write a picture of the parts and of random poses.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a template of that name.")
+def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -> None:
+    """Find the limbs of a bare mesh and give it joints, soft skin weights and limits. MESH is a file or a template's
+    name.
+
+    Legs, head, tail and ears are told by where they lie, so the mesh should stand upright: look at the picture. The
+    vertices stay as they are. dp3d-data synth and train-cse do the same for a bare mesh on their own.
+    """
+    from dataclasses import replace
+
+    from dp3d_data.geometry.builtin import free_path, load_template
+    from dp3d_data.geometry.mesh_files import SUFFIXES, import_mesh
+    from dp3d_data.geometry.rigging import rigged
+
+    path = free_path(name, overwrite)
+    if mesh.lower().endswith(SUFFIXES):
+        reading = import_mesh(mesh, name, axes=axes)
+        body = reading.template
+        for warning in reading.warnings:
+            say(f"warning: {warning}", err=True)
+    else:
+        body = load_template(mesh)
+    bones = "found" if body.skeleton is None else "the mesh's own"
+    body = rigged(replace(body, name=name))
+    body.save(path)
+    say(f"{name}: {body.num_vertices} vertices · {body.skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
+    say(f"  joints {', '.join(body.skeleton.names)}")
+    if picture:
+        draw_rig(body, picture)
+    say(f"  written to {path} · next: dp3d-data synth --template {name}")
+
+
+def draw_rig(body, path: str) -> None:
+    """The rest pose and three random poses, one a row, coloured by the joints that move the skin."""
+    import numpy as np
+
+    from dp3d_data.geometry import pose_vertices
+    from dp3d_data.geometry.renderer import colour_by_part
+    from dp3d_data.synthesis.poses import random_pose
+    from dp3d_data.synthesis.proportions import random_proportions
+
+    rng, shapes = np.random.default_rng(0), [body.vertices]
+    for _ in range(3):
+        pose = random_pose(rng, body.skeleton, random_proportions(rng, 0.0))
+        shapes.append(pose_vertices(body, pose.local_rotations) @ pose.stance.T)
+    write_turntables(path, shapes, body.faces, colour_by_part(np.asarray(body.skeleton.weights)))
+
+
+EXAMPLE = """
+dp3d-data template adopt husky.glb --landmarks husky.csv
+dp3d-data template adopt dog.obj --weights model_final_421d28.pkl --landmarks dog.csv --images photos/ --renders 0
+dp3d-data template adopt meshes/ --weights model_final_421d28.pkl
+"""
+
+
+@command("adopt", writes="file", example=EXAMPLE)
+@click.argument("mesh")
+@config_options(AdoptConfig)
+def adopt(config: AdoptConfig, mesh: str) -> None:
+    """Carry a network's CSE embeddings to a mesh of yours. MESH is a file, a template's name, or a folder of meshes.
+
+    The geometry of the network's own mesh is not needed: its checkpoint holds spectral functions, a dozen landmarks
+    tell how they lie on your mesh, and what the network sees in photographs and in renders of your mesh refines it. The
+    result is a file of weights that knows your vertices: extract, evaluate-cse and train-cse take it with --weights. Of
+    a folder, each mesh that is named after a category (horse.obj, with landmarks in horse.csv) is adopted into the same
+    file.
+    """
+    from dp3d_data.geometry.builtin import is_folder_of_templates
+    from pipelines.adopt import run, run_folder
+
+    if is_folder_of_templates(mesh):
+        adopted = run_folder(mesh, config, say)
+        weights = next(iter(adopted.values())).weights
+        say(f"  templates {', '.join(one.template for one in adopted.values())} · weights written to {weights}")
+        say(f"  next: dp3d-data extract --category {','.join(adopted)} --weights {weights}")
+        return
+    result = run(mesh, config, say)
+    say(f"  template {result.template} · weights written to {result.weights}")
+    say(
+        f"  next: dp3d-data extract --category {config.category} --template {result.template} --weights"
+        f" {result.weights}"
+    )
+
+
+for _command in (list_templates, show, import_template, rig, adopt):
     template.add_command(_command)

@@ -12,7 +12,7 @@ from dp3d_data.config import changed, workspace
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, TemplateMismatch
 from dp3d_model.config import TrainConfig, presets
 from pipelines.cli.commandline import command, config_options, each, say
-from pipelines.learning_settings import TrainingConfig
+from pipelines.settings import TrainingConfig
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
@@ -37,7 +37,7 @@ def train(config: TrainingConfig) -> None:
     several GPUs or
     machines: torchrun --nproc-per-node 4 -m pipelines.cli.model train --device cuda ...
     """
-    from dp3d_data.datasets.addresses import is_address
+    from dp3d_data.datasets.locations import is_address
     from dp3d_data.ranks import join_ranks, leave_ranks
     from dp3d_model.training.trainer import Trainer
 
@@ -151,8 +151,8 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
     import pyarrow as pa
 
     from dp3d_data.loader import InstanceTable, TableSource
+    from pipelines.settings import SynthConfig
     from pipelines.synth import make_plan, synth
-    from pipelines.synth_settings import SynthConfig
 
     out = workspace(category) / "mix"
     plan = make_plan(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from pipelines.cli.commandline import LazyGroup, command, say, say_table
+from pipelines.cli.commandline import command, say, say_table
 
 
-@click.group(cls=LazyGroup, context_settings={"max_content_width": 110})
+@click.group(context_settings={"max_content_width": 110})
 def zoo() -> None:
     """The networks that can be built: those published for DensePose, and the one that this project ships."""
 
@@ -76,7 +76,7 @@ def check(file: str, model: str) -> None:
 
 
 def _weights(spec) -> str:
-    from dp3d_data.detection.shipped import shipped_path
+    from dp3d_data.detection.zoo import shipped_path
 
     if shipped_path(spec).is_file():
         return "shipped"
@@ -99,7 +99,7 @@ def _category_of(spec) -> str:
 def _template_of(category: str, notes: dict) -> str:
     """The option that names the weights' template; none where it is the category's own."""
     from dp3d_data.categories import CATEGORIES
-    from dp3d_data.detection.checkpoint import template_hash
+    from dp3d_data.detection.weights import template_hash
     from dp3d_data.geometry import load_template
 
     own = CATEGORIES[category].template
@@ -107,7 +107,7 @@ def _template_of(category: str, notes: dict) -> str:
 
 
 def _facts(spec) -> list[tuple[str, str]]:
-    from dp3d_data.detection.shipped import shipped_path
+    from dp3d_data.detection.zoo import shipped_path
 
     confidence = [spec.uv_confidence or "", "segmentation" if spec.segm_confidence else ""]
     looks = (

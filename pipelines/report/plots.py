@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from pipelines.report import page
-from pipelines.report.facts import Facts
+from pipelines.report.sections import Facts
 
 SERIES = ("#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777", "#0891b2")
 BINS, WEDGES = 24, 24

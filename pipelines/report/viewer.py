@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from markupsafe import Markup
 
-from dp3d_data.geometry.colours import colour_by_value
+from dp3d_data.geometry.renderer import colour_by_value
 from pipelines.report.page import asset, html, joined
 
 SCRIPT = asset("viewer.js")

@@ -21,7 +21,7 @@ from dp3d_data.detection import DensePredictor, build_network, find_spec
 from dp3d_data.geometry import Template, make_template
 from dp3d_data.matching import integer_box, object_mask, pool_pixels, resize_to
 from pipelines.extract import extract, make_plan
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig
 from tests.bench.matching_rate import distance_matrix
 from tests.bench.photographs import make_photographs
 

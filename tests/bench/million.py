@@ -33,7 +33,7 @@ from dp3d_data.filters import FilterConfig
 from dp3d_data.shards.runs import done_chunks
 from pipelines.estimate import estimate
 from pipelines.extract import extract, make_plan
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig
 from pipelines.shards import ShardPlan, build
 from tests.data.extract.world import ball
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dp3d_model.geometry.rotation_fit import nearest_rotation
+from dp3d_model.geometry.camera import nearest_rotation
 
 COUNT, ROUNDS = 512 * 1000, 5
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from dp3d_data.errors import Dp3dError
 from pipelines.project import make_plan as make_project
 from pipelines.project import project
-from pipelines.rebuild import rebuild
+from pipelines.settings import SynthConfig
+from pipelines.shards import rebuild
 from pipelines.synth import make_plan as make_synth
 from pipelines.synth import synth
-from pipelines.synth_settings import SynthConfig
 from tests.data.extract.world import make_world
 from tests.data.extract.world import run as extract
 from tests.data.project.dogs import dog_fit, settings

@@ -8,13 +8,13 @@ import pytest
 
 from dp3d_data.config import read_toml
 from dp3d_data.datasets.boxes import read_boxes
-from dp3d_data.datasets.trees import read_json, split_lists
+from dp3d_data.datasets.locations import read_json, split_lists
 from dp3d_data.errors import ConfigError, Dp3dError, InputCorrupt, InputMissing
 from dp3d_data.files import read_text
 from dp3d_data.geometry.mesh_files import read_mesh
 from dp3d_data.geometry.subsets import named_keypoints, read_subset
 from dp3d_data.matching.landmarks import read_landmarks
-from dp3d_data.shards.splits import read_split_list
+from dp3d_data.shards.plan import read_split_list
 from pipelines.lift import _read as read_table
 from tests.house.source_tree import modules, short
 from tests.shared import shared

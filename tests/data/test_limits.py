@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dp3d_data.bodies.files import load_body_model
 from dp3d_data.config import read_toml
-from dp3d_data.datasets import DatasetOptions, open_images, trees
+from dp3d_data.datasets import DatasetOptions, locations, open_images
 from dp3d_data.datasets.boxes import read_boxes
 from dp3d_data.errors import ConfigError, InputCorrupt, InputMissing, ShardError
 from dp3d_data.files import read_json
@@ -208,7 +208,7 @@ def test_plain_toml_is_read():
 
 
 JSON_READERS = {
-    "a.json": lambda path: trees.read_json(path, "json"),
+    "a.json": lambda path: locations.read_json(path, "json"),
     "boxes.json": read_boxes,
     "fits.json": lambda path: list(read_fits("neutral", path)),
     "coco.json": lambda path: open_images("coco", DatasetOptions(path=str(path), images=(str(path.parent),))).records(),

@@ -4,7 +4,7 @@ import pytest
 
 from dp3d_data.bodies.files import load_body_model
 from dp3d_data.detection import load_predictor
-from dp3d_data.detection.checkpoint import read_checkpoint
+from dp3d_data.detection.weights import read_checkpoint
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import require_no_pointer
 from dp3d_data.torch_files import read_torch

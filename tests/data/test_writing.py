@@ -19,7 +19,7 @@ from dp3d_data.geometry.cache import cached_arrays
 from dp3d_data.geometry.mesh_files import write_mesh
 from dp3d_data.shards.files import write_arrow, write_table
 from dp3d_data.torch_files import write_torch
-from dp3d_model.export.table import PredictionTable
+from dp3d_model.export.meshes import PredictionTable
 from tests.data.project.dogs import dog_fit
 from tests.data.shards.samples import grid_template
 

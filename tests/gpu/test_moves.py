@@ -8,7 +8,7 @@ import torch
 
 from dp3d_data.detection import DensePredictor
 from dp3d_data.detection.training import trainer
-from dp3d_data.detection.training.cropping import Crops
+from dp3d_data.detection.training.compose import Crops
 from dp3d_data.detection.training.stream import batch_of
 from dp3d_data.loader import KeypointBatch, Loader
 from dp3d_model.bodies import BODIES

@@ -9,7 +9,7 @@ import torch
 
 from dp3d_data.detection import DensePredictor, load_predictor
 from dp3d_data.detection.training.recipe import TrainCseConfig
-from pipelines.train_cse import run
+from pipelines.cse import train_cse
 from tests.data.inference.small import SMALL, small_network
 from tests.gpu.devices import ANYWHERE, ELSEWHERE
 
@@ -108,8 +108,8 @@ TRAININGS = {
 @pytest.mark.parametrize("changes", TRAININGS.values(), ids=TRAININGS)
 def test_training_runs_and_goes_on(device, changes, tmp_path):
     config = replace(TINY, device=device, out=str(tmp_path), **changes)
-    run(config, lambda text: None)
-    run(replace(config, save_every=7), lambda text: None)
+    train_cse(config, lambda text: None)
+    train_cse(replace(config, save_every=7), lambda text: None)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 2 and np.isfinite([*lines[0].values()]).all()
     weights = torch.load(tmp_path / "state.pth", weights_only=True)["average"]

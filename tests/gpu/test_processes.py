@@ -7,11 +7,10 @@ import torch
 
 from dp3d_data.detection import load_predictor
 from dp3d_model.config import preset
-from dp3d_model.lifting.inputs import open_to_lift
-from dp3d_model.lifting.prediction import predict
+from dp3d_model.lifting.prediction import open_to_lift, predict
 from dp3d_model.training.trainer import Trainer
 from pipelines.extract import extract, make_plan
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig
 from tests.bench.photographs import make_photographs
 from tests.bench.predict_rate import sphere, world
 from tests.gpu.devices import ANYWHERE, CUDA

@@ -6,7 +6,17 @@ from dp3d_data.config import changed
 from dp3d_data.errors import ConfigError, RecipeMismatch, UsageError
 from dp3d_data.files import read_json
 from dp3d_model.config import preset, preset_values
-from dp3d_model.experiments.ablation import Ablation, examples, run_ablation, with_steps
+from dp3d_model.experiments.ablation import (
+    OTHERS,
+    SETS,
+    Ablation,
+    added_row,
+    chosen_rows,
+    examples,
+    rows_of,
+    run_ablation,
+    with_steps,
+)
 from dp3d_model.experiments.figures import draw_halves, draw_noise
 from dp3d_model.experiments.robustness import (
     Grid,
@@ -17,8 +27,7 @@ from dp3d_model.experiments.robustness import (
     ratios,
     train_noise,
 )
-from dp3d_model.experiments.rows import OTHERS, SETS, added_row, chosen_rows, rows_of
-from dp3d_model.experiments.runs import Runs
+from dp3d_model.experiments.study import Runs
 from dp3d_model.lifting.model_file import load_model
 from dp3d_model.networks.lifter import Lifter
 from tests.model.toy import source_of, tiny, toy_instances, toy_surface

@@ -7,8 +7,7 @@ import pytest
 import torch
 import trimesh
 
-from dp3d_model.geometry.camera import random_rotations
-from dp3d_model.geometry.rotation_fit import nearest_rotation
+from dp3d_model.geometry.camera import nearest_rotation, random_rotations
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.losses.arap import REFERENCE_LENGTH, OneRings, arap_loss
 from dp3d_model.losses.terms import pseudo_huber

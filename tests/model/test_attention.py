@@ -8,9 +8,9 @@ import torch
 from dp3d_data.errors import TemplateMismatch
 from dp3d_data.geometry.template import make_template
 from dp3d_model.evaluation.evaluator import lift
-from dp3d_model.geometry.remeshing import carried, lifter_for, nearest_points
 from dp3d_model.geometry.surface import Surface
-from dp3d_model.networks.attention import SurfaceAttention, spread_regions
+from dp3d_model.lifting.model_file import carried, lifter_for, nearest_points
+from dp3d_model.networks.encoder import SurfaceAttention, spread_regions
 from dp3d_model.networks.lifter import Lifter
 from tests.model.toy import blob, tiny, toy_instances, toy_surface
 from tests.references.model import attention_by_loop, nearest_point_by_search

@@ -9,7 +9,7 @@ import trimesh
 
 from dp3d_model.geometry.camera import random_rotations
 from dp3d_model.geometry.surface import Surface
-from dp3d_model.losses.back_faces import MARGIN, SCALE, Normals, back_face_loss, outline_points, silhouette_loss
+from dp3d_model.losses.terms import MARGIN, SCALE, Normals, back_face_loss, outline_points, silhouette_loss
 from tests.model.toy import toy_surface
 from tests.references.model import back_face_by_loop, normal_by_loop, silhouette_by_loop
 

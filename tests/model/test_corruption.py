@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dp3d_data.loader import InstanceTable, TableSource
-from dp3d_model.experiments.corruption import CorruptedSource, Corruption, corrupted, lower_half
+from dp3d_model.experiments.robustness import CorruptedSource, Corruption, corrupted, lower_half
 from tests.model.toy import source_of, toy_instances, toy_surface
 
 SURFACE = toy_surface()

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dp3d_model.losses.cycle import cycle_loss, other_views
 from dp3d_model.losses.objective import Objective
+from dp3d_model.losses.terms import cycle_loss, other_views
 from dp3d_model.networks.lifter import Lifter
 from tests.model.toy import tiny, toy_instances, toy_surface
 

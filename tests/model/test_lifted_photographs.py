@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.detection.training.evaluation import TrueObject
-from dp3d_data.detection.training.grouping import grouped_scenes
+from dp3d_data.detection.training.evaluation import grouped_scenes
+from dp3d_data.detection.training.metrics import TrueObject
 from dp3d_data.errors import NothingToDo
 from dp3d_data.geometry import load_template, make_template
 from dp3d_data.geometry.renderer import silhouette

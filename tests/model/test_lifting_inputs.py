@@ -12,8 +12,8 @@ from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo
 from dp3d_data.geometry import load_template, make_template
 from dp3d_data.shards import Run
 from dp3d_model.geometry.surface import surface_of
-from dp3d_model.lifting.inputs import open_to_lift, template_of
 from dp3d_model.lifting.model_file import save_model
+from dp3d_model.lifting.prediction import open_to_lift, template_of
 from dp3d_model.networks.lifter import Lifter
 from pipelines.cli.model import main
 from pipelines.lift import from_keypoints, table_to_arrays

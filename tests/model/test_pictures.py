@@ -9,9 +9,16 @@ from PIL import Image
 
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import UsageError
-from dp3d_model.export.gallery import Output, draw_parts, photographs_first, safe_name, write_predictions
+from dp3d_model.export.gallery import (
+    Output,
+    beside_photograph,
+    draw_parts,
+    photographs_first,
+    safe_name,
+    square_in,
+    write_predictions,
+)
 from dp3d_model.export.meshes import export_mesh
-from dp3d_model.export.pictures import beside_photograph, square_in
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter

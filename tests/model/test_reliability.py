@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from dp3d_model.evaluation.reliability import calibration, rank_correlation, reliability, sparsification
+from dp3d_model.evaluation.quality import calibration, rank_correlation, reliability, sparsification
 
 
 def test_ranks_agree_with_scipy_also_where_values_are_equal():

@@ -7,7 +7,7 @@ import trimesh
 
 from dp3d_data.errors import UsageError
 from dp3d_model.export.gallery import Output, model_colours, part_weights, write_predictions
-from dp3d_model.export.rig import strongest, write_rig
+from dp3d_model.export.meshes import strongest, write_rig
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
 from tests.model.glb import read_glb, skinned

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_model.geometry.rotation_fit import nearest_rotation
+from dp3d_model.geometry.camera import nearest_rotation
 from tests.references.model import rotation_by_svd
 
 

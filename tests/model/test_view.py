@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dp3d_model.evaluation.evaluator import score_model
-from dp3d_model.evaluation.vertex_errors import errors_of
+from dp3d_model.evaluation.evaluator import errors_of, score_model
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
 from pipelines.view import write_view

@@ -1,14 +1,21 @@
-"""How well a CSE network finds, cuts out and matches animals whose truth is known, as a whole and by group."""
+"""How well a CSE network finds, cuts out and matches animals whose truth is known, as a whole and in groups."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
+from dp3d_data.detection import DensePredictor, ModelSpec
+from dp3d_data.detection.network import Dp3dDenseRCNN
+from dp3d_data.detection.training.adoption import placed_keypoints
+from dp3d_data.detection.training.losses import Start
 from dp3d_data.detection.training.metrics import (
+    PCK,
+    TrueObject,
     average_precision,
     box_overlaps,
     mask_overlap,
@@ -16,42 +23,72 @@ from dp3d_data.detection.training.metrics import (
     share_within,
     summary,
 )
-from dp3d_data.detection.training.readout import placed_keypoints
-from dp3d_data.errors import ShapeError
+from dp3d_data.detection.training.recipe import TrainCseConfig
+from dp3d_data.detection.training.stream import HELD_OUT, training_world
+from dp3d_data.geometry import Template
+from dp3d_data.geometry.laplacian import geodesic_distances
+from dp3d_data.geometry.visibility import visible_vertices
 from dp3d_data.matching import VertexIndex, match_detection, view_of
+from dp3d_data.synthesis.sample import SyntheticInstance
+
+STEEP = 50.0  # degrees of elevation from which a view is from above or below
+CUT = 0.02  # share of the vertices outside the image
+LITTLE, MUCH = 0.5, 0.8  # of what faces the viewer
+
+
+def grouped_scenes(
+    template: Template, seed: int, size: int, count: int
+) -> Iterator[tuple[np.ndarray, list[TrueObject]]]:
+    """BGR renders of the world that a training of this seed never sees, each with all its animals and their groups."""
+    world = training_world(template, seed + HELD_OUT, size)
+    for index in range(count):
+        scene = world.scene(index)
+        truth = []
+        for one in scene.animals:
+            if one.mask.any():
+                groups = groups_of(one, template.faces, size)
+                truth.append(TrueObject(np.asarray(one.box), one.mask, one.vertex_map, one.keypoints, groups))
+        yield np.ascontiguousarray(scene.image[:, :, ::-1]), truth
+
+
+def groups_of(animal: SyntheticInstance, faces: np.ndarray, size: int) -> tuple[str, str, str]:
+    """View, share seen and border of one animal (ours).
+
+    The view is where the viewer stands around the body: "front" and "rear" within 45 degrees, "side" between, "above"
+    and "below" beyond STEEP degrees. The share seen is that of the vertices that face a far viewer: what the border,
+    other things and other animals hide is missing.
+    """
+    facing = visible_vertices(animal.true_vertices, faces)
+    share = (animal.visible & facing).sum() / max(facing.sum(), 1)
+    seen = (
+        f"under {LITTLE:.0%}"
+        if share < LITTLE
+        else f"{LITTLE:.0%} to {MUCH:.0%}"
+        if share < MUCH
+        else f"over {MUCH:.0%}"
+    )
+    inside = ((animal.keypoints >= 0) & (animal.keypoints < size)).all(axis=1).mean()
+    return (
+        f"view: {view_name(animal.camera_from_template)}",
+        f"seen: {seen}",
+        f"border: {'cut' if inside < 1 - CUT else 'whole'}",
+    )
+
+
+def view_name(camera_from_template: np.ndarray) -> str:
+    """front, side, rear, above or below: where the viewer stands in the template frame (x forward, y left, z up)."""
+    toward = -np.asarray(camera_from_template)[2]
+    elevation = np.rad2deg(np.arcsin(np.clip(toward[2], -1, 1)))
+    if abs(elevation) > STEEP:
+        return "above" if elevation > 0 else "below"
+    azimuth = abs(np.rad2deg(np.arctan2(toward[1], toward[0])))
+    return "front" if azimuth < 45 else "rear" if azimuth > 135 else "side"
+
 
 AP_OVERLAP = 0.5
-PCK = {"pck_10": 0.10, "pck_15": 0.15}
 
 Images = Iterable[tuple[np.ndarray, list["TrueObject"]]]
 Watch = Callable[[np.ndarray, list["TrueObject"], list, list["Marks"]], None]
-
-
-@dataclass(frozen=True)
-class TrueObject:
-    """One object of one image: box xyxy, mask and (where known) template vertex of each pixel and true keypoints.
-
-    groups: what it is scored under beside the whole, such as "view: side". named [n, 3]: annotated keypoints x, y in
-    image pixels and whether each is visible. name: of its image, for pictures.
-    """
-
-    box: Float[np.ndarray, "4"]
-    mask: Bool[np.ndarray, "h w"]
-    vertex_map: Int[np.ndarray, "h w"] | None = None
-    keypoints: Float[np.ndarray, "vertices 2"] | None = None
-    groups: tuple[str, ...] = ()
-    named: Float[np.ndarray, "n 3"] | None = None
-    name: str = ""
-
-    def annotated(self) -> Float[np.ndarray, "n 3"]:
-        """Its annotated keypoints.
-
-        Raises:
-            ShapeError: it has none.
-        """
-        if self.named is None:
-            raise ShapeError("an object without annotated keypoints", got=self.name)
-        return self.named
 
 
 @dataclass
@@ -278,3 +315,34 @@ def on_image(dense, shape: tuple[int, int]) -> Int[np.ndarray, "h w"]:
         part = slice(top - y, bottom - y), slice(left - x, right - x)
         canvas[top:bottom, left:right] = np.where(dense.mask[part], dense.vertex_ids[part], -1)
     return canvas
+
+
+LARGEST = 320
+
+
+def rendered_side(spec: ModelSpec, asked: int = 0) -> int:
+    """Side of renders that a network is to look at, pixels: the one asked for, or its own, at most LARGEST."""
+    return asked or min(spec.min_side, LARGEST)
+
+
+def scenes_with_truth(
+    template: Template, seed: int, size: int, count: int
+) -> Iterator[tuple[np.ndarray, list[TrueObject]]]:
+    """BGR renders of the world that a training of this seed never sees, each with all its animals."""
+    world = training_world(template, seed + HELD_OUT, size)
+    for index in range(count):
+        scene = world.scene(index)
+        truth = [
+            TrueObject(one.box, one.mask, one.vertex_map, one.keypoints) for one in scene.animals if one.mask.any()
+        ]
+        yield np.ascontiguousarray(scene.image[:, :, ::-1]), truth
+
+
+def held_out_measures(
+    network: Dp3dDenseRCNN, start: Start, template: Template, config: TrainCseConfig
+) -> dict[str, float]:
+    """The measures of `examine` of a copy of the network on `config.evaluate_images` images."""
+    mesh_of = {**start.spec.class_to_mesh, **start.learned}
+    predictor = DensePredictor(copy.deepcopy(network), start.spec, device=config.device, mesh_of=mesh_of)
+    images = scenes_with_truth(template, config.seed, config.image_size, config.evaluate_images)
+    return examine(predictor, images, geodesic_distances(template), classes=sorted(mesh_of)).result()

@@ -15,15 +15,13 @@ import torch
 from dp3d_data.config import fingerprint, plain
 from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.training.kinds import Kind
-from dp3d_data.detection.training.losses import SoftTargets, soft_targets
-from dp3d_data.detection.training.objective import step_losses
+from dp3d_data.detection.training.losses import SoftTargets, Start, soft_targets, step_losses
 from dp3d_data.detection.training.recipe import MACHINE_SETTINGS, TrainCseConfig
-from dp3d_data.detection.training.start import Start
+from dp3d_data.detection.training.start import tune_trunk
 from dp3d_data.detection.training.stream import Batch, batches
-from dp3d_data.detection.training.trunks import tune_trunk
 from dp3d_data.errors import CheckpointError, RecipeMismatch, TrainingDiverged
 from dp3d_data.files import require_keys
-from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.logs import append_line, trim_lines
 from dp3d_data.ranks import ALONE, Ranks
 from dp3d_data.torch_files import read_torch, write_torch

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dp3d_data.detection import load_predictor
-from dp3d_data.detection.classes import class_and_mesh
 from dp3d_data.detection.identify import as_trained
+from dp3d_data.detection.spec import class_and_mesh
 from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
 from dp3d_data.detection.training.adoption import (
     Sight,
@@ -23,13 +23,12 @@ from dp3d_data.detection.training.adoption import (
 from dp3d_data.detection.zoo import find_spec
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.geometry import load_template
-from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.matching.landmarks import Landmark, read_landmarks
 from pipelines.adopt import _cse_vertex, run
-from pipelines.adopt_settings import AdoptConfig
 from pipelines.cli.template import template
 from pipelines.extract import extract_all, make_plans
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import AdoptConfig, ExtractConfig
 from tests.data.bodies.shapes import arm
 from tests.shared import ROOT, shared
 

@@ -10,7 +10,7 @@ from dp3d_data.detection import load_predictor
 from dp3d_data.detection.training.adoption import blank_field, field_from_landmarks
 from dp3d_data.errors import UsageError
 from dp3d_data.geometry import load_template, make_template, pose_vertices
-from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.matching.functional_maps import (
     Spectrum,
     bare_spectrum,

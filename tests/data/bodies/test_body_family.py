@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.bodies.family import family_model, symmetric_model
 from dp3d_data.bodies.files import load_body_model
+from dp3d_data.bodies.model import family_model, symmetric_model
 from dp3d_data.errors import InputCorrupt, InputMissing, ShapeError
 from pipelines.cli.body import body
 from tests.data.bodies.body_arrays import random_model, sphere

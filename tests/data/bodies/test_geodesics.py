@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dp3d_data.geometry import load_template
-from dp3d_data.geometry.geodesics import geodesic_distances, surface_distances, surface_graph
+from dp3d_data.geometry.laplacian import geodesic_distances, surface_distances, surface_graph
 from tests.data.bodies.shapes import arm, sphere
 from tests.references.bodies import shortest_paths_slow
 
@@ -71,5 +71,5 @@ def test_a_second_call_reads_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("DP3D_CACHE", str(tmp_path))
     first = geodesic_distances(arm())
     assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.setattr("dp3d_data.geometry.geodesics.surface_distances", None)
+    monkeypatch.setattr("dp3d_data.geometry.laplacian.surface_distances", None)
     assert geodesic_distances(arm()).tobytes() == first.tobytes()

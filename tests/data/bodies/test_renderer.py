@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from dp3d_data.geometry.colours import colour_by_part, colour_by_value
-from dp3d_data.geometry.renderer import cast_pixels, render, silhouette, template_view, turntable
+from dp3d_data.geometry.renderer import (
+    cast_pixels,
+    colour_by_part,
+    colour_by_value,
+    render,
+    silhouette,
+    template_view,
+    turntable,
+)
 from dp3d_data.geometry.visibility import RayScene
 from tests.model.toy import blob
 from tests.references.world import first_hit_slow

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.geometry import Template, load_template, make_template, pose_vertices
-from dp3d_data.geometry.geodesics import geodesic_distances
-from dp3d_data.geometry.limbs import find_limbs, remoteness
+from dp3d_data.geometry.bones import find_limbs, remoteness
+from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.geometry.mesh_files import axes_matrix, import_mesh, write_mesh
 from dp3d_data.geometry.rigging import hinges_of, limits_of, rerooted, rigged
 from dp3d_data.geometry.symmetry import guessed_axes

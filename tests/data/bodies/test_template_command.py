@@ -6,9 +6,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dp3d_data.geometry import Template, load_template
-from dp3d_data.geometry.colours import colour_by_vertex
 from dp3d_data.geometry.mesh_files import import_mesh, write_mesh
-from dp3d_data.geometry.renderer import BACKGROUND, turntable, view_from
+from dp3d_data.geometry.renderer import BACKGROUND, colour_by_vertex, turntable, view_from
 from pipelines.cli.template import template
 from tests.data.bodies.shapes import arm
 

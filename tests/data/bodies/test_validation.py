@@ -5,7 +5,7 @@ import pytest
 
 from dp3d_data.errors import MeshInvalid, MeshIsEmpty
 from dp3d_data.geometry import load_template
-from dp3d_data.geometry.validation import MOST_VERTICES, check_mesh
+from dp3d_data.geometry.template import MOST_VERTICES, check_mesh
 from tests.data.bodies.shapes import sphere
 
 VERTICES, FACES = sphere(1)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.records import ImageRecord
-from pipelines.ahead import ahead, annotate_all, gathered
 from pipelines.annotate import Annotator
-from pipelines.extract_settings import ExtractConfig
+from pipelines.inputs import ahead, annotate_all, gathered
+from pipelines.settings import ExtractConfig
 from tests.data.extract.world import CLASSES, ball, make_world, predictor_of
 
 

@@ -13,8 +13,8 @@ from dp3d_data.run_lengths import encode_pixels, mask_pixels
 from pipelines.annotate import Annotator
 from pipelines.cli.data import main
 from pipelines.extract import extract, make_plan
-from pipelines.extract_settings import ExtractConfig
 from pipelines.inputs import find_inputs
+from pipelines.settings import ExtractConfig
 from tests.data.extract.world import CLASSES, ball, known_object
 from tests.data.sources.examples import COCO_CATEGORIES, note
 from tests.data.sources.pictures import photo, write_json

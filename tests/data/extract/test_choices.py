@@ -7,7 +7,7 @@ import pytest
 from dp3d_data.errors import InputMissing, RecipeMismatch
 from pipelines.estimate import estimate
 from pipelines.extract import extract, make_plan
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig
 from tests.data.extract.world import ball, content, make_world, predictor_of, run
 
 

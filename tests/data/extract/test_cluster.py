@@ -241,7 +241,7 @@ def test_the_process_that_only_hands_out_work_imports_no_network():
     code = """
 import sys
 from pipelines.extract import make_plan
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig
 import pipelines.cluster
 assert make_plan(ExtractConfig(workers=2)).workers == 1  # the embedded samples are one part
 print(*sorted({"torch", "torchvision", "detectron2", "faiss"} & set(sys.modules)))

@@ -13,7 +13,7 @@ from dp3d_data.matching import integer_box, view_of
 from dp3d_data.records import DensePrediction
 from pipelines.annotate import Annotator
 from pipelines.extract import extract, make_plan
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig
 from tests.data.extract.test_sources import person, rows_of
 from tests.data.extract.world import ball
 from tests.data.inference.recorded import network_of, recorded, spec_of

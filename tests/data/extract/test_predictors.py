@@ -12,7 +12,7 @@ from dp3d_data.errors import UsageError
 from dp3d_data.matching import match_detection
 from dp3d_data.records import GivenObject, ImageRecord
 from pipelines.annotate import Annotator
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig
 from tests.data.extract.world import CLASSES, ball, known_object
 
 VERTICES = 162

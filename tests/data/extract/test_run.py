@@ -9,7 +9,7 @@ from dp3d_data.errors import NothingToDo, RecipeMismatch, TemplateError, UsageEr
 from dp3d_data.shards import Run
 from pipelines.annotate import Annotator
 from pipelines.extract import make_plan
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig
 from tests.data.extract.world import ball, content, make_world, predictor_of, run
 from tests.data.hostile import BAD, GOOD, make_hostile
 

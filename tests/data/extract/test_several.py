@@ -21,7 +21,7 @@ from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.geometry import make_template
 from pipelines.cli.data import main
 from pipelines.extract import extract, extract_all, make_plan, make_plans
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig
 from tests.data.extract.world import content
 from tests.data.inference.small import SMALL, small_network
 

@@ -15,7 +15,7 @@ from dp3d_data.geometry.subdivision import mesh_edges
 from dp3d_data.matching.charts import read_charts
 from pipelines.cli.data import main
 from pipelines.extract import extract, make_plan
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig
 from tests.data.bodies.body_arrays import sphere
 from tests.data.extract.world import CLASSES, ball, content, known_object
 from tests.data.sources.examples import EXAMPLES, source_name

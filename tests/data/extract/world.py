@@ -11,7 +11,7 @@ from PIL import Image
 from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
 from dp3d_data.geometry import make_template
 from pipelines.extract import extract, make_plan
-from pipelines.extract_settings import ExtractConfig
+from pipelines.settings import ExtractConfig
 
 CLASSES = {"dog": 3}
 

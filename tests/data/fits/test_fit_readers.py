@@ -12,7 +12,7 @@ from dp3d_data.datasets.fits import Fit, FitFailure, picture_size
 from dp3d_data.datasets.neutral import write_fits
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
 from pipelines.project import make_plan, read_mask
-from pipelines.project_settings import ProjectConfig
+from pipelines.settings import ProjectConfig
 from tests.data.fits.trees import TREES, read_fits, same_fit
 from tests.data.hostile import make_hostile
 

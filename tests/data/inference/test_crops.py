@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from dp3d_data.detection.crops import MARGIN, crop_of, part_of_maps, region_of, square_of
-from dp3d_data.detection.duplicates import tightened
-from dp3d_data.detection.predictor import RawDetection
+from dp3d_data.detection.predictor import RawDetection, tightened
 
 SQUARES = [(10.0, 20.0, 32.0), (-7.5, 3.25, 40.0), (70.0, 50.0, 48.0)]
 WIDTH, HEIGHT = 100, 80

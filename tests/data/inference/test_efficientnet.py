@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from dp3d_data.detection.efficientnet import EPSILON, EfficientNetLite, FrozenBatchNorm2d, normed
+from dp3d_data.detection.backbones import EPSILON, EfficientNetLite, FrozenBatchNorm2d, normed
 
 
 def test_levels_of_odd_sizes_round_up():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.detection import DensePredictor
-from dp3d_data.detection.resizing import network_size, resized
+from dp3d_data.detection.crops import network_size, resized
 from dp3d_data.errors import ShapeError, UsageError
 from tests.data.inference.recorded import network_of, outputs_of, recorded, spec_of
 from tests.data.inference.small import SMALL, small_network

@@ -15,8 +15,8 @@ from dp3d_data.detection import (
     save_weights,
     shipped_weights,
 )
-from dp3d_data.detection.classes import class_and_mesh
 from dp3d_data.detection.identify import as_trained
+from dp3d_data.detection.spec import class_and_mesh
 from dp3d_data.errors import CheckpointError, InputMissing, UsageError, WeightsMismatch
 from tests.data.inference.small import SMALL, small_network, write_pickle, write_published
 

@@ -75,7 +75,7 @@ def test_unknown_model_names_the_near_ones():
 def test_the_non_local_block_starts_as_nothing():
     import torch
 
-    from dp3d_data.detection.non_local import NonLocal
+    from dp3d_data.detection.dense_layers import NonLocal
 
     maps = torch.randn(2, 64, 8, 8)
     assert torch.equal(NonLocal(64)(maps), maps)

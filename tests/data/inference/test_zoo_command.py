@@ -3,8 +3,7 @@
 from click.testing import CliRunner
 
 from dp3d_data.detection import save_weights
-from dp3d_data.detection.shipped import shipped_path
-from dp3d_data.detection.zoo import find_spec, zoo_specs
+from dp3d_data.detection.zoo import find_spec, shipped_path, zoo_specs
 from pipelines.cli.zoo import zoo
 from tests.data.inference.small import small_network, write_published
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.errors import UsageError
-from dp3d_data.loader.order import Order
+from dp3d_data.loader.loader import Order
 from tests.references.loader import batches_slow, epoch_slow
 
 orders = st.builds(

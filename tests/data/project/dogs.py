@@ -9,7 +9,7 @@ from dp3d_data.bodies.files import save_body_model
 from dp3d_data.bodies.model import DOG_JOINTS, DOG_SCALES, BodyModel, dog_scale_basis
 from dp3d_data.datasets.fits import Fit, FitCamera
 from dp3d_data.datasets.neutral import write_fits
-from pipelines.project_settings import ProjectConfig
+from pipelines.settings import ProjectConfig
 from tests.data.bodies.body_arrays import random_model
 
 SIZE = (640, 480)

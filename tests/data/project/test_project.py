@@ -12,7 +12,7 @@ from dp3d_data.bodies.files import save_body_model
 from dp3d_data.datasets.fits import FitCamera
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, UsageError
 from pipelines.cli.data import main
-from pipelines.fit_bodies import Poser, load_bodies
+from pipelines.fits import Poser, load_bodies
 from pipelines.project import make_plan, project
 from tests.data.bodies.body_arrays import random_model
 from tests.data.project.dogs import SIZE, dog_fit, dog_model, settings

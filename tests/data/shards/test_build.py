@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-import pipelines.shard_parts as shard_parts
+import pipelines.shards as shard_parts
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, UsageError
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import INSTANCE_SCHEMA, ShardReader, instance_batch, verify
 from dp3d_data.shards.index import measure
 from dp3d_data.shards.plan import unique_names
 from dp3d_data.shards.reader import whole_batch
-from pipelines.cli.build_shards import parse_size
 from pipelines.cli.data import main
+from pipelines.cli.shards import parse_size
 from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template, row, run, two_runs
 from tests.references.shards import dense_slow, measure_slow

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from dp3d_data.shards import verify
 from dp3d_data.shards.files import read_manifest
 from pipelines.cli.data import main
-from pipelines.report.card import CARD, card
+from pipelines.report.writer import CARD, card
 from tests.data.shards.samples import two_runs
 
 

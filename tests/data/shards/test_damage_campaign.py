@@ -11,8 +11,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dp3d_data.detection.checkpoint import read_checkpoint
 from dp3d_data.detection.training.trainer import TrainingState, load_state, save_state
+from dp3d_data.detection.weights import read_checkpoint
 from dp3d_data.errors import Dp3dError
 from dp3d_data.files import write_json
 from dp3d_data.loader import Loader
@@ -21,7 +21,7 @@ from dp3d_data.shards import Run, RunWriter, ShardReader, verify
 from dp3d_data.shards.inputs import Input
 from dp3d_data.shards.runs import check_chunk, found_run
 from dp3d_data.torch_files import write_torch
-from dp3d_model.experiments.runs import known_in
+from dp3d_model.experiments.study import known_in
 from dp3d_model.lifting.model_file import load_model, read_content
 from dp3d_model.training.trainer import Trainer
 from pipelines.cli.data import main

@@ -11,8 +11,8 @@ from PIL import Image
 
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import InputCorrupt, NothingToDo
-from dp3d_data.geometry.colours import colour_by_position, colour_by_vertex
-from dp3d_model.export.pictures import square_in
+from dp3d_data.geometry.renderer import colour_by_position, colour_by_vertex
+from dp3d_model.export.gallery import square_in
 from pipelines.cli.data import main
 from pipelines.report import page
 from pipelines.report.page import shown_file

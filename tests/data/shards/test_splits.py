@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from dp3d_data.errors import InputCorrupt, InputMissing, Unaccounted, UsageError
 from dp3d_data.filters import FILTERS, Account, FilterConfig, Measures, judge
-from dp3d_data.shards.splits import SPLITS, SplitRule, components, given_splits, read_split_list
-from dp3d_data.shards.splits import assign_splits as assign_sides
+from dp3d_data.shards.plan import SPLITS, SplitRule, components, given_splits, read_split_list
+from dp3d_data.shards.plan import assign_splits as assign_sides
 from tests.references.shards import components_slow, judge_slow
 
 STRICT = FilterConfig(min_score=0.5, min_cycle=0.5)

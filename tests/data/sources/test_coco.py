@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp3d_data.datasets import DatasetOptions, open_images
-from dp3d_data.datasets.addresses import size_of
 from dp3d_data.datasets.coco import split_in_name
 from dp3d_data.datasets.images import read_image
+from dp3d_data.datasets.locations import size_of
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo, UsageError
 from dp3d_data.run_lengths import mask_pixels
 from tests.data.sources.examples import COCO_CATEGORIES, note, rectangle, write_coco, write_lvis

@@ -14,8 +14,8 @@ from dp3d_data.datasets.images import read_image
 from dp3d_data.errors import Dp3dError, InputMissing, NothingToDo, UsageError
 from dp3d_data.records import DensePrediction, VertexView
 from dp3d_data.shards.instances import check_view
-from pipelines.extract_settings import ExtractConfig
-from pipelines.ready import given_index
+from pipelines.annotators import given_index
+from pipelines.settings import ExtractConfig
 from tests.data.sources.examples import EXAMPLES, source_name
 from tests.data.sources.ready_examples import VERTICES
 from tests.shared import ROOT

@@ -393,6 +393,6 @@ def test_detections_without_boxes_are_a_failure_and_no_address_is_asked(tmp_path
             del entries[0][key]
         entries[1]["file_name"] = "http://127.0.0.1:9/b.jpg"
         torch.save(entries, tmp_path / "dump.pkl")
-    monkeypatch.setattr("dp3d_data.datasets.addresses.file_system", lambda address: pytest.fail(f"asked {address}"))
+    monkeypatch.setattr("dp3d_data.datasets.locations.file_system", lambda address: pytest.fail(f"asked {address}"))
     with pytest.raises(InputCorrupt, match="pred_boxes_XYXY"):
         instances(options, read_charts(options.charts), 6890)

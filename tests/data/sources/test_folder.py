@@ -8,8 +8,8 @@ import pytest
 from dp3d_data.datasets import DatasetOptions, folder
 from dp3d_data.datasets.folder import Folder
 from dp3d_data.errors import InputMissing, NothingToDo
-from pipelines.extract_settings import ExtractConfig
 from pipelines.inputs import find_inputs
+from pipelines.settings import ExtractConfig
 from tests.data.hostile import BAD, GOOD, gradient, make_hostile
 
 

@@ -9,7 +9,7 @@ from dp3d_data.datasets import BadInstance, DatasetOptions, open_images
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.geometry import make_template
 from dp3d_data.records import VertexView
-from pipelines.ready import truth_of
+from pipelines.annotators import truth_of
 from tests.data.sources.pictures import SIZE
 
 FIELDS = {"keypoints": np.random.default_rng(0).uniform(1, 20, (2, 9, 2)), "visible": np.ones((2, 9), bool)}

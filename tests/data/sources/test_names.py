@@ -5,7 +5,7 @@ import os
 import pytest
 
 from dp3d_data.datasets import DatasetOptions, open_images
-from dp3d_data.datasets.trees import find_image
+from dp3d_data.datasets.locations import find_image
 from tests.shared import shared
 
 

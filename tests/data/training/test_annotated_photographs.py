@@ -9,17 +9,16 @@ from click.testing import CliRunner
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-import pipelines.evaluate_cse as command
+import pipelines.cse as command
 from dp3d_data.detection import find_spec
 from dp3d_data.detection.synthetic import KnownDetection, KnownObject, SyntheticPredictor, image_key
-from dp3d_data.detection.training.evaluation import TrueObject
-from dp3d_data.detection.training.grouping import grouped_scenes
-from dp3d_data.detection.training.readout import placed_keypoints
-from dp3d_data.detection.training.transfer import transfer_errors, transferred
+from dp3d_data.detection.training.adoption import placed_keypoints
+from dp3d_data.detection.training.evaluation import grouped_scenes
+from dp3d_data.detection.training.metrics import TrueObject, transfer_errors, transferred
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.subsets import keypoint_names, named_keypoints
 from dp3d_data.records import DensePrediction
-from pipelines.cli.evaluate_cse import evaluate_cse
+from pipelines.cli.cse import evaluate_cse
 from tests.references.training import placed_keypoints_slow, transfer_errors_slow
 
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from dp3d_data.detection.training import renders
-from dp3d_data.detection.training.compose import Picture
-from dp3d_data.detection.training.cropping import thin_weights
-from dp3d_data.detection.training.renders import Renders
+from dp3d_data.detection.training import stream
+from dp3d_data.detection.training.compose import Picture, thin_weights
+from dp3d_data.detection.training.stream import Renders
 from dp3d_data.geometry import load_template
 
 
@@ -22,7 +21,7 @@ def test_a_picture_is_rendered_once_and_another_world_has_its_own(tmp_path, monk
     maps = np.arange(-1, 15, dtype=np.int32).reshape(4, 4)
     monkeypatch.setattr(Renders, "world", None)
     monkeypatch.setattr(
-        renders,
+        stream,
         "rendered",
         lambda world, index: asked.append(index) or Picture(np.full((4, 4, 3), index, np.uint8), maps, maps),
     )
@@ -37,13 +36,13 @@ def test_a_picture_is_rendered_once_and_another_world_has_its_own(tmp_path, monk
 
 def test_a_render_of_a_large_mesh_keeps_its_vertices(tmp_path, monkeypatch):
     """More vertices than two bytes count."""
-    from dp3d_data.detection.training import renders
+    from dp3d_data.detection.training import stream
     from dp3d_data.geometry import load_template
 
     large = Picture(
         np.zeros((4, 4, 3), dtype=np.uint8), np.full((4, 4), 200, np.int32), np.full((4, 4), 70_000, np.int32)
     )
-    monkeypatch.setattr(renders, "rendered", lambda world, index: large)
-    monkeypatch.setattr(renders, "training_world", lambda *arguments, **settings: None)
-    again = renders.Renders(load_template("dog"), tmp_path, 0, 64).picture(0)
+    monkeypatch.setattr(stream, "rendered", lambda world, index: large)
+    monkeypatch.setattr(stream, "training_world", lambda *arguments, **settings: None)
+    again = stream.Renders(load_template("dog"), tmp_path, 0, 64).picture(0)
     assert (again.vertex_map == 70_000).all() and (again.objects == 200).all()

@@ -5,11 +5,10 @@ import pytest
 
 from dp3d_data.categories import CATEGORIES
 from dp3d_data.detection import find_spec, load_predictor, shipped_weights
-from dp3d_data.detection.training.evaluation import evaluate
-from dp3d_data.detection.training.held_out import scenes_with_truth
+from dp3d_data.detection.training.evaluation import evaluate, scenes_with_truth
 from dp3d_data.detection.training.metrics import box_overlaps
 from dp3d_data.geometry import load_template
-from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.geometry.laplacian import geodesic_distances
 from pipelines.annotated import annotated
 from tests.shared import shared
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
-from dp3d_data.detection.training.evaluation import TrueObject, evaluate
+from dp3d_data.detection.training.evaluation import evaluate
+from dp3d_data.detection.training.metrics import TrueObject
 from dp3d_data.geometry import load_template
-from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.synthesis import World, WorldConfig
 
 
@@ -65,8 +66,8 @@ def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_pa
     from click.testing import CliRunner
 
     from dp3d_data.detection import build_network, find_spec, save_weights
-    from dp3d_data.detection.training.embedding_field import use_spectrum
-    from pipelines.cli.evaluate_cse import evaluate_cse
+    from dp3d_data.detection.training.adoption import use_spectrum
+    from pipelines.cli.cse import evaluate_cse
     from tests.shared import shared
 
     spec = find_spec("narrow-18")
@@ -95,9 +96,9 @@ def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_pa
 
 
 def test_two_networks_of_different_sizes_see_the_same_images(tmp_path, monkeypatch):
-    import pipelines.evaluate_cse as command
+    import pipelines.cse as command
     from dp3d_data.detection import find_spec, save_weights
-    from dp3d_data.detection.training.evaluate_recipe import EvaluateCseConfig
+    from dp3d_data.detection.training.recipe import EvaluateCseConfig
     from tests.data.inference.small import made_weights, small_network
 
     spec = find_spec("narrow-18").looking_at(96)

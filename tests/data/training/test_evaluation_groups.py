@@ -6,15 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
-from dp3d_data.detection.training.evaluation import Marks, Tally, TrueObject, examine
-from dp3d_data.detection.training.grouping import grouped_scenes, view_name
-from dp3d_data.detection.training.metrics import share_within
+from dp3d_data.detection.training.evaluation import Marks, Tally, examine, grouped_scenes, view_name
+from dp3d_data.detection.training.metrics import TrueObject, share_within
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.geometry import load_template
-from dp3d_data.geometry.geodesics import geodesic_distances
+from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.geometry.subsets import DOG, named_keypoints
 from dp3d_data.synthesis.cameras import view_rotation
-from pipelines.evaluation_pictures import Pictures
+from pipelines.annotated import Pictures
 
 
 @pytest.fixture(scope="module")

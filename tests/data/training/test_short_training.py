@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from dp3d_data.detection.training.recipe import TrainCseConfig
-from pipelines.train_cse import run
+from pipelines.cse import train_cse
 
 SHORT = TrainCseConfig(
     image_size=128,
@@ -25,7 +25,7 @@ SHORT = TrainCseConfig(
 @pytest.mark.slow
 def test_a_short_training_learns_boxes_masks_and_vertices(tmp_path):
     """Chance: no box, and a mean distance of 0.50 of the extent between random vertices, 5 % of them within a tenth."""
-    run(replace(SHORT, out=str(tmp_path)), lambda text: None)
+    train_cse(replace(SHORT, out=str(tmp_path)), lambda text: None)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     first, measures = lines[0], lines[-1]
     last = next(line for line in reversed(lines) if "mask" in line)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dp3d_data.detection import build_network, find_spec, load_weights, read_checkpoint
-from dp3d_data.detection.training.embedding_field import fit_field, use_spectrum
+from dp3d_data.detection.training.adoption import fit_field, use_spectrum
 from dp3d_data.detection.training.kinds import Kind
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import OWN, start_of

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from dp3d_data.detection.training.kinds import Kind
-from dp3d_data.detection.training.objective import step_losses
+from dp3d_data.detection.training.losses import step_losses
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import start_of
 from dp3d_data.detection.training.stream import SyntheticBatches
 from dp3d_data.detection.training.trainer import fresh_state, learning_rate, one_step, recipe_of, targets_of
 from dp3d_data.geometry import load_template
 from dp3d_data.ranks import Ranks
-from pipelines import train_cse as pipeline
-from pipelines.train_cse import run
+from pipelines import cse as pipeline
+from pipelines.cse import train_cse
 from tests.processes import together
 
 TINY = TrainCseConfig(
@@ -36,10 +36,10 @@ PROCESS = """
 import sys
 from dataclasses import replace
 import torch
-from pipelines.train_cse import run
+from pipelines.cse import train_cse
 from tests.data.training.test_together import TINY
 torch.set_num_threads(1)
-run(replace(TINY, out=sys.argv[1]), lambda line: None)
+train_cse(replace(TINY, out=sys.argv[1]), lambda line: None)
 """
 
 
@@ -119,7 +119,7 @@ def test_a_run_of_two_is_not_gone_on_with_by_one(tmp_path):
 def test_the_file_of_settings_keeps_the_device_that_was_asked_for(tmp_path, monkeypatch):
     """In each process "cuda" is another GPU: a file that named the first one's would send all of them there."""
     monkeypatch.setattr(pipeline, "join_ranks", lambda device: (Ranks(), "cpu"))
-    run(replace(TINY, steps=1, device="cuda", out=str(tmp_path)), lambda line: None)
+    train_cse(replace(TINY, steps=1, device="cuda", out=str(tmp_path)), lambda line: None)
     assert 'device = "cuda"' in (tmp_path / "config.toml").read_text()
 
 
@@ -127,4 +127,4 @@ def test_a_device_that_is_not_there(tmp_path):
     from dp3d_data.errors import UsageError
 
     with pytest.raises(UsageError, match="no device 'bathtub' here"):
-        run(replace(TINY, device="bathtub", out=str(tmp_path)), lambda line: None)
+        train_cse(replace(TINY, device="bathtub", out=str(tmp_path)), lambda line: None)

@@ -12,7 +12,7 @@ from dp3d_data.detection import load_predictor
 from dp3d_data.detection.training import trainer
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.errors import RecipeMismatch, TrainingDiverged
-from pipelines.train_cse import run
+from pipelines.cse import train_cse
 from tests.shared import ROOT
 
 TINY = TrainCseConfig(
@@ -32,7 +32,7 @@ TINY = TrainCseConfig(
 
 def run_quietly(config: TrainCseConfig, out: Path) -> dict[str, torch.Tensor]:
     """The weights that a run ends with."""
-    run(replace(config, out=str(out)), lambda text: None)
+    train_cse(replace(config, out=str(out)), lambda text: None)
     return torch.load(out / "state.pth", weights_only=True)["average"]
 
 

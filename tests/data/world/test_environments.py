@@ -12,8 +12,16 @@ from dp3d_data.errors import DependencyMissing, InputMissing, NothingToDo
 from dp3d_data.geometry import load_template
 from dp3d_data.synthesis import World, WorldConfig
 from dp3d_data.synthesis.cameras import view_rotation
-from dp3d_data.synthesis.environments import _sphere, irradiance, panorama, panorama_paths, place_view
-from dp3d_data.synthesis.light import place_light, random_light, shaded
+from dp3d_data.synthesis.environments import (
+    _sphere,
+    irradiance,
+    panorama,
+    panorama_paths,
+    place_light,
+    place_view,
+    random_light,
+    shaded,
+)
 from tests.shared import shared
 
 

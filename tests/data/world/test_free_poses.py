@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.rigging import rigged
-from dp3d_data.synthesis import free_poses
-from dp3d_data.synthesis.free_poses import free_angles, is_free
-from dp3d_data.synthesis.poses import random_pose
+from dp3d_data.synthesis.poses import FREE_KINDS, free_angles, is_free, random_pose
 from dp3d_data.synthesis.proportions import random_proportions
 from tests.shared import shared
 
@@ -23,14 +21,14 @@ def test_only_automatic_rigs_are_posed_so():
     assert not is_free(rigged(load_template(shared("data/rigs/husky.glb"))).skeleton)
 
 
-@given(st.integers(0, 2**31), st.sampled_from(sorted(free_poses.KINDS)))
+@given(st.integers(0, 2**31), st.sampled_from(sorted(FREE_KINDS)))
 def test_angles_keep_the_limits(seed, kind):
     angles, _ = free_angles(np.random.default_rng(seed), SKELETON, kind)
     low, high = SKELETON.hinge_range.T
     assert ((angles >= low - 1e-6) & (angles <= high + 1e-6)).all()
 
 
-@pytest.mark.parametrize("kind", list(free_poses.KINDS))
+@pytest.mark.parametrize("kind", list(FREE_KINDS))
 def test_every_kind_moves_what_it_should(kind):
     drawn = np.array([free_angles(np.random.default_rng(seed), SKELETON, kind)[0] for seed in range(40)])
     spread = dict(zip(SKELETON.hinge_names, drawn.std(axis=0), strict=True))

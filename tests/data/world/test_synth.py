@@ -13,9 +13,8 @@ from dp3d_data.run_lengths import encode_pixels, mask_pixels
 from dp3d_data.synthesis import World
 from pipelines.cli.data import main
 from pipelines.rows import Rows
-from pipelines.synth import make_plan, synth
-from pipelines.synth_settings import SynthConfig
-from pipelines.synth_truth import with_truth
+from pipelines.settings import SynthConfig
+from pipelines.synth import make_plan, synth, with_truth
 
 SMALL = {"count": 9, "part": 3, "size": 64, "overlays": 2}
 

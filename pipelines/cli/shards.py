@@ -1,19 +1,24 @@
-"""dp3d-data build-shards: extracted and synthetic instances to shards that a model trains on."""
+"""dp3d-data build-shards, merge, split and verify: instances to shards that a model trains on, and shards anew."""
 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from dp3d_data.categories import SEVERAL, categories, folder_of
 from dp3d_data.config import rare, setting, workspace
-from dp3d_data.errors import ConfigError, UsageError
-from dp3d_data.filters import FilterConfig
+from dp3d_data.errors import ConfigError, InputMissing, ShardError, UsageError
+from dp3d_data.filters import KEEP_ALL, FilterConfig
 from pipelines.cli.commandline import command, config_options, each, say
 
 if TYPE_CHECKING:
     from pipelines.shards import ShardPlan
+
 
 RUNS = ("extract", "synth", "project")
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -59,7 +64,7 @@ class SplitOptions:
             InputMissing, InputCorrupt: no list of a split.
             UsageError: a list and another rule.
         """
-        from dp3d_data.shards.splits import read_split_list
+        from dp3d_data.shards.plan import read_split_list
         from pipelines.shards import ShardPlan
 
         if self.split_list and self.split != "ratio":
@@ -142,3 +147,74 @@ def parse_size(text: str) -> int:
     if unit is None or not (size := int(float(match[1]) * unit)):
         raise ConfigError("not a size", got=text, expected="a number with B, kB, MB, GB, KiB, MiB or GiB, such as 64MB")
     return size
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig(SplitOptions):
+    """Where the joined shards go, and how they are divided."""
+
+    out: str = setting("", "Folder of the new shards.", group="Input and output")
+    overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
+    split: str = setting(
+        "kept",
+        "Sides as they are (kept), by ratio, or as the source says (official); what has no such side goes by ratio.",
+        group="Split", choices=("kept", "ratio", "official"),
+    )  # fmt: skip
+
+
+@command("merge", example="dp3d-data merge shards-a shards-b --out shards")
+@click.argument("shards", nargs=-1, required=True)
+@config_options(MergeConfig)
+def merge(shards: tuple[str, ...], config: MergeConfig) -> None:
+    """Join SHARDS, folders of build-shards with one template, into one shuffled folder; exact duplicates are left out.
+
+    The inputs stay as they are. Shards of an earlier schema version become shards of today's.
+    """
+    from pipelines.shards import rebuild
+
+    plan = config.plan(KEEP_ALL)
+    rebuild(shards, config.out, plan, overwrite=config.overwrite, say=say, workers=config.workers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig(SplitOptions):
+    """Where the divided shards go, and how they are divided."""
+
+    out: str = setting("", "Folder of the new shards.", group="Input and output")
+    overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
+
+
+@command("split", example="dp3d-data split shards --out shards-5 --split-ratio 0.8 --test-ratio 0.1 --set seed=5")
+@click.argument("shards")
+@config_options(SplitConfig)
+def split(shards: str, config: SplitConfig) -> None:
+    """Divide the instances of SHARDS, a folder of build-shards, into new sides in a new folder.
+
+    What belongs together stays together, as in build-shards.
+    """
+    from pipelines.shards import rebuild
+
+    plan = config.plan(KEEP_ALL)
+    rebuild((shards,), config.out, plan, overwrite=config.overwrite, say=say, workers=config.workers)
+
+
+@command("verify", example="dp3d-data verify dp3d-out/dog/shards")
+@click.argument("path", required=False)
+@click.option("--category", default="dog", help="Category whose shards are checked where no path is given.")
+def verify(path: str | None, category: str) -> None:
+    """Check every file of PATH against its hash, its schema and the template; name each one that is bad.
+
+    PATH is a folder of build-shards, extract or synth; by default the shards in the workspace.
+    """
+    from dp3d_data.shards.integrity import verify as find_faults
+
+    folder = Path(path) if path else workspace(category) / "shards"
+    if not folder.is_dir():
+        raise InputMissing("no such folder", path=folder, hint="build the shards: dp3d-data build-shards")
+    faults = find_faults(folder)
+    for fault in faults:
+        say(f"{folder / fault.file}: {fault.text}", err=True)
+    if faults:
+        say(f"{len(faults)} faults; build the shards again, or fetch the files again", err=True)
+        sys.exit(ShardError.exit_code)
+    say(f"{folder}: every file is what the manifest says")

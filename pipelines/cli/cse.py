@@ -1,12 +1,28 @@
-"""dp3d-data evaluate-cse: score a CSE network on held-out synthetic images and on annotated photographs."""
+"""dp3d-data train-cse and evaluate-cse: CSE networks from synthetic images alone, and their scores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from dp3d_data.detection.training.evaluate_recipe import EvaluateCseConfig
+from dp3d_data.detection.training.recipe import EvaluateCseConfig, TrainCseConfig
 from pipelines.cli.commandline import command, config_options, say, say_table
+
+
+@command("train-cse", example="dp3d-data train-cse --category dog --config pipelines/recipes/dog-synth-2-trunk.toml")
+@config_options(TrainCseConfig)
+def train_cse(config: TrainCseConfig) -> None:
+    """Train a CSE network on synthetic images of a template.
+
+    The world renders the template in sampled poses, proportions, coats and scenes; the network learns boxes, masks and
+    the embedding of every pixel. A run that was stopped goes on where it stopped when the same command is given again.
+    In several processes, each with a batch of its own: torchrun --nproc-per-node 2 -m pipelines.cli.data train-cse.
+    """
+    from pipelines import cse
+
+    result = cse.train_cse(config, say)
+    say(f"  weights written to {result} · next: dp3d-data evaluate-cse --weights {result}")
+
 
 EXAMPLE = """
 dp3d-data evaluate-cse --count 200 --out scores.json --pictures overlays/
@@ -42,9 +58,9 @@ def evaluate_cse(config: EvaluateCseConfig) -> None:
     rightly (PCK), each by itself too, keypoints carried from photograph to photograph by their embeddings, and spurious
     detections, which are counted on photographs without the animal too.
     """
-    from pipelines.evaluate_cse import BESIDE, RATIO, run
+    from pipelines import cse
 
-    scores = run(config)
+    scores = cse.evaluate_cse(config)
     tables = {title: part for title, part in scores.items() if not title.endswith("without")}
     photographs = [title for title in tables if "photographs" in title]
     for titles in ([title for title in tables if title not in photographs], photographs):
@@ -53,8 +69,11 @@ def evaluate_cse(config: EvaluateCseConfig) -> None:
     for title, measures in scores.items():
         for line in _lines(title, measures):
             say(f"  {line}")
-    if RATIO in scores.get("synthetic", {}):
-        say(f"  geodesic error {scores['synthetic'][RATIO]:.3f} times that of {config.beside} ({BESIDE.rstrip(', ')})")
+    if cse.RATIO in scores.get("synthetic", {}):
+        say(
+            f"  geodesic error {scores['synthetic'][cse.RATIO]:.3f} times that of {config.beside}"
+            f" ({cse.BESIDE.rstrip(', ')})"
+        )
     for folder, what in ((config.pictures, "overlays"), (config.out, "measures")):
         if folder:
             say(f"  {what} written to {folder}")

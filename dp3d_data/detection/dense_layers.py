@@ -1,0 +1,248 @@
+"""Layers of the dense branch: decoder, context, predictors, embeddings of the vertices, and what is said of each
+box."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from detectron2.layers import Conv2d
+from fvcore.nn.weight_init import c2_msra_fill
+from jaxtyping import Float
+from torch import nn
+
+from dp3d_data.detection.spec import ModelSpec
+
+Maps = Float[torch.Tensor, "boxes channels side side"]
+
+
+@dataclass
+class EmbeddingOutputs:
+    """CSE: scores of background and object, and the embedding of each pixel (not of unit norm)."""
+
+    coarse_segm: Maps
+    embedding: Maps
+
+
+@dataclass
+class ChartOutputs:
+    """Charts: coarse and fine segmentation scores, u and v of every chart, and the confidences that the model has.
+
+    Attributes:
+        sigma_2, kappa_u, kappa_v: before the softplus that makes variances of them.
+        fine_segm_confidence, coarse_segm_confidence: positive; the segmentations are multiplied by them already.
+    """
+
+    coarse_segm: Maps
+    fine_segm: Maps
+    u: Maps
+    v: Maps
+    sigma_2: Maps | None = None
+    kappa_u: Maps | None = None
+    kappa_v: Maps | None = None
+    fine_segm_confidence: Maps | None = None
+    coarse_segm_confidence: Maps | None = None
+
+
+Outputs = EmbeddingOutputs | ChartOutputs
+
+
+COMMON_STRIDE = 4
+
+
+class Decoder(nn.Module):
+    """p2..p5 to one map of stride 4.
+
+    Args:
+        strides: stride of each level by name, in order.
+        in_channels: of every level.
+        channels: inside.
+        out_channels: of the result.
+    """
+
+    def __init__(self, strides: dict[str, int], in_channels: int, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.levels = list(strides)
+        for name, stride in strides.items():
+            self.add_module(name, _to_common_stride(stride, in_channels, channels))
+        self.predictor = Conv2d(channels, out_channels, kernel_size=1)
+        c2_msra_fill(self.predictor)
+
+    def forward(self, features: dict[str, Float[torch.Tensor, "n c h w"]]) -> Float[torch.Tensor, "n out h4 w4"]:
+        """Sum of the levels at stride 4, mixed."""
+        total = sum(getattr(self, name)(features[name]) for name in self.levels)
+        return self.predictor(total)
+
+
+def _to_common_stride(stride: int, in_channels: int, channels: int) -> nn.Sequential:
+    """One convolution for each doubling, at least one; each doubles the resolution where it must grow."""
+    doublings = int(math.log2(stride // COMMON_STRIDE))
+    steps: list[nn.Module] = []
+    for index in range(max(1, doublings)):
+        convolution = Conv2d(
+            in_channels if index == 0 else channels, channels, kernel_size=3, padding=1, activation=nn.functional.relu
+        )
+        c2_msra_fill(convolution)
+        steps.append(convolution)
+        if doublings:
+            steps.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+    return nn.Sequential(*steps)
+
+
+RATES = (6, 12, 56)
+GROUPS = 32
+
+
+class Pooled(nn.Sequential):
+    """The mean of the map, mixed and spread over the map again."""
+
+    def forward(self, features: Float[torch.Tensor, "n c h w"]) -> Float[torch.Tensor, "n d h w"]:
+        """Every pixel gets the same vector."""
+        mixed = super().forward(features)
+        return nn.functional.interpolate(mixed, size=features.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class Aspp(nn.Module):
+    """A 1x1 convolution, three dilated ones and the mean, side by side, then mixed."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        branches: list[nn.Module] = [nn.Sequential(*_branch(in_channels, channels))]
+        branches += [nn.Sequential(*_branch(in_channels, channels, rate)) for rate in RATES]
+        branches.append(Pooled(nn.AdaptiveAvgPool2d(1), *_branch(in_channels, channels)))
+        self.convs = nn.ModuleList(branches)
+        self.project = nn.Sequential(nn.Conv2d(len(branches) * channels, channels, 1, bias=False), nn.ReLU())
+
+    def forward(self, features: Float[torch.Tensor, "n c h w"]) -> Float[torch.Tensor, "n d h w"]:
+        """Same height and width."""
+        return self.project(torch.cat([branch(features) for branch in self.convs], dim=1))
+
+
+def _branch(in_channels: int, channels: int, rate: int | None = None) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Convolution (dilated where a rate is given), GroupNorm, ReLU."""
+    kernel, padding, dilation = (1, 0, 1) if rate is None else (3, rate, rate)
+    conv = nn.Conv2d(in_channels, channels, kernel, padding=padding, dilation=dilation, bias=False)
+    return conv, nn.GroupNorm(GROUPS, channels), nn.ReLU()
+
+
+class NonLocal(nn.Module):
+    """Attention over the map, added to its input; starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = max(1, channels // 2)
+        self.theta = nn.Conv2d(channels, inner, 1)
+        self.phi = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.MaxPool2d(2))
+        self.g = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.MaxPool2d(2))
+        self.W = nn.Sequential(nn.Conv2d(inner, channels, 1), norm := nn.GroupNorm(GROUPS, channels))
+        nn.init.zeros_(norm.weight)
+        nn.init.zeros_(norm.bias)
+
+    def forward(self, features: Float[torch.Tensor, "n c h w"]) -> Float[torch.Tensor, "n c h w"]:
+        """Same shape."""
+        query = self.theta(features).flatten(2).transpose(1, 2)
+        key, value = self.phi(features).flatten(2), self.g(features).flatten(2).transpose(1, 2)
+        gathered = torch.softmax(query @ key, dim=-1) @ value
+        shape = (len(features), -1, *features.shape[-2:])
+        return features + self.W(gathered.transpose(1, 2).reshape(shape))
+
+
+CONFIDENCE_FLOOR = 0.01
+
+
+def low_resolution(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
+    """Kernel 4, stride 2: twice as wide.
+
+    It starts near zero (ours): with weights of unit gain the first embedding losses are so steep that the head dies.
+    """
+    layer = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
+    nn.init.normal_(layer.weight, std=0.001)
+    layer.bias = nn.Parameter(torch.zeros(out_channels))
+    return layer
+
+
+def widened(maps: Maps) -> Maps:
+    """Twice as wide, bilinear, in single precision."""
+    return nn.functional.interpolate(maps.float(), scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class EmbeddingPredictor(nn.Module):
+    """Coarse segmentation and embedding."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.last = widened if spec.head != "crop" else torch.Tensor.float
+        self.coarse_segm_lowres = low_resolution(spec.head_channels, spec.coarse_channels)
+        self.embed_lowres = low_resolution(spec.head_channels, spec.embed_size)
+
+    def forward(self, features: Float[torch.Tensor, "boxes d s s"]) -> EmbeddingOutputs:
+        """Maps of side 4 s; of a "crop" head, 2 s."""
+        return EmbeddingOutputs(self.last(self.coarse_segm_lowres(features)), self.last(self.embed_lowres(features)))
+
+
+class ChartPredictor(nn.Module):
+    """Coarse and fine segmentation, u, v, and the confidences of the WC1, WC2 and M variants."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        charts = spec.patches + 1
+        sizes = {"ann_index": spec.coarse_channels, "index_uv": charts, "u": charts, "v": charts}
+        if spec.uv_confidence:
+            sizes["sigma_2"] = charts
+        if spec.uv_confidence == "indep_aniso":
+            sizes |= {"kappa_u": charts, "kappa_v": charts}
+        if spec.segm_confidence:
+            sizes |= {"fine_segm_confidence": 1, "coarse_segm_confidence": 1}
+        self.names = list(sizes)
+        for name, channels in sizes.items():
+            self.add_module(f"{name}_lowres", low_resolution(spec.head_channels, channels))
+
+    def forward(self, features: Float[torch.Tensor, "boxes d s s"]) -> ChartOutputs:
+        """Maps of side 4 s."""
+        maps = {name: widened(getattr(self, f"{name}_lowres")(features)) for name in self.names}
+        maps["coarse_segm"], maps["fine_segm"] = maps.pop("ann_index"), maps.pop("index_uv")
+        for name in ("fine_segm", "coarse_segm"):
+            if f"{name}_confidence" in maps:
+                confidence = nn.functional.softplus(maps[f"{name}_confidence"]) + CONFIDENCE_FLOOR
+                maps[f"{name}_confidence"] = confidence
+                maps[name] = maps[name] * confidence
+        return ChartOutputs(**maps)
+
+
+def dense_predictor(spec: ModelSpec) -> nn.Module:
+    """The predictor that a specification asks for."""
+    return EmbeddingPredictor(spec) if spec.kind == "cse" else ChartPredictor(spec)
+
+
+class MeshEmbedder(nn.Module):
+    """One mesh: features [K, F] (Laplace-Beltrami eigenfunctions, not trained) and embeddings [F, D]."""
+
+    features: torch.Tensor
+
+    def __init__(self, num_vertices: int, num_features: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("features", torch.zeros(num_vertices, num_features))
+        self.embeddings = nn.Parameter(torch.randn(num_features, size) / num_features**0.5)
+
+    def forward(self) -> Float[torch.Tensor, "vertices dim"]:
+        """Row-normalised features @ embeddings."""
+        return nn.functional.normalize(self.features @ self.embeddings, dim=1, eps=1e-6)
+
+
+class Embedder(nn.Module):
+    """The meshes of a network, by name."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.meshes = tuple(spec.mesh_sizes)
+        for name, count in spec.mesh_sizes.items():
+            self.add_module(f"embedder_{name}", MeshEmbedder(count, spec.embed_features, spec.embed_size))
+
+    def forward(self, mesh: str) -> Float[torch.Tensor, "vertices dim"]:
+        """Unit embeddings [K, D] of a mesh's vertices."""
+        return getattr(self, f"embedder_{mesh}")()
+
+    def features(self, mesh: str) -> Float[torch.Tensor, "vertices functions"]:
+        """The mesh functions [K, F] themselves, to be filled in place."""
+        return getattr(self, f"embedder_{mesh}").features

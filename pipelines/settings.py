@@ -1,0 +1,431 @@
+"""The settings of the commands. Light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from dp3d_data.categories import SCORE, SEVERAL
+from dp3d_data.config import rare, setting, workspace
+from dp3d_data.errors import UsageError
+from dp3d_data.synthesis.config import WorldConfig
+from dp3d_model.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """Which photographs, which network, what to keep, and how to run."""
+
+    category: str = setting("dog", f"Kind of animal to look for. {SEVERAL}", group="Input")
+    source: str = setting(
+        "", "Kind of input; docs/datasets.md lists them. None: folder, or the embedded samples.", group="Input"
+    )
+    path: str = setting("", "File of annotations or results, or root folder of the dataset.", group="Input")
+    images: tuple[str, ...] = setting(
+        (), "Folder, file, pattern or address of photographs; may be repeated.", group="Input"
+    )
+    split: str = setting("", "Only this side of the dataset's own split: train, val or test.", group="Input")
+    category_in_file: str = rare("", "Name or id of the category in the annotations, where it differs.", group="Input")
+    given_boxes: bool = rare(True, "Take the boxes that the source gives; without, detect.", group="Input")
+    masks: bool = setting(False, "Keep only pixels inside the masks that the source gives.", group="Input")
+    boxes: str = setting("", "Boxes instead of detections: COCO's json, plain json or csv.", group="Input")
+    max_pixels: int = rare(100_000_000, "Images with more pixels fail.", group="Input", minimum=1, maximum=300_000_000)
+    model: str = setting("", "Network: dp3d-data zoo list. None: the category's embedded one.", group="Network")
+    weights: str = setting("", "Checkpoint, .pth or .pkl. None: the embedded one.", group="Network")
+    template: str = setting(
+        "", "Template, by name or file, or a folder with a file for each category. None: built-in.", group="Network"
+    )
+    charts: str = setting(
+        "", "Which body vertex lies where on the charts of people: UV_Processed.mat.", group="Network"
+    )
+    score: float = setting(
+        SCORE, "Detections below this score are not looked at.", group="Network", minimum=0, maximum=1
+    )
+    side: int = rare(
+        0,
+        "Shortest side that images are scaled to for the network. 0: its own.",
+        group="Network",
+        minimum=0,
+        maximum=4000,
+    )
+    min_vertices: int = setting(20, "Instances with fewer visible vertices are rejected.", group="Filters", minimum=1)
+    cycle: bool = rare(True, "Weigh keypoints forward and backward: pixel, vertex, pixel.", group="Filters")
+    out: str = setting(
+        "", "Folder of the results. None: extract in the category's part of the workspace.", group="Output"
+    )
+    overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
+    retry_failed: bool = setting(
+        False, "Try the failed images of a finished run again, and only these.", group="Output"
+    )
+    dry_run: bool = setting(False, "Say what would be done and estimate time and space; write nothing.", group="Output")
+    overlays: int = rare(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
+    part: int = rare(32, "Images per part; a killed run loses no finished part.", group="Output", minimum=1)
+    device: str = setting("cpu", "cpu, cuda (each process its own GPU) or cuda:N.", group="Machine")
+    workers: int = setting(
+        0, "Processes, each with its own network. 0: by cores, GPUs and work.", group="Machine", minimum=0
+    )
+    scheduler: str = rare("", "Address of a running Dask scheduler, whose workers do the work.", group="Machine")
+    cluster: str = setting(
+        "", "Cluster to start: slurm, cuda, or a file as pipelines/recipes/slurm.toml.", group="Machine"
+    )
+    readers: int = rare(
+        0, "Threads of each process that decode ahead. 0: 1 on the CPU, else 4.", group="Machine", minimum=0
+    )
+    batch: int = rare(0, "Images of one shape in a pass. 0: 1 on the CPU, else 8.", group="Machine", minimum=0)
+    precision: str = rare(
+        "float32",
+        "Numbers inside the network; the 16-bit ones are for GPUs.",
+        group="Machine",
+        choices=("float32", "bfloat16", "float16"),
+    )
+    channels_last: bool = rare(False, "Memory order that tensor cores like.", group="Machine")
+    compile: bool = rare(False, "Compile the backbone: pays in long runs of few image shapes.", group="Machine")
+    threads: int = rare(
+        1, "Threads of each process; their number may change last bits of the results.", group="Machine", minimum=1
+    )
+
+    def result(self) -> dict[str, object]:
+        """The settings that shape the results: not where they go, nor how fast they come, nor where the inputs lie."""
+        names = (
+            "category",
+            "masks",
+            "max_pixels",
+            "score",
+            "side",
+            "min_vertices",
+            "overlays",
+            "part",
+            "precision",
+            "cycle",
+        )
+        return {name: getattr(self, name) for name in names}
+
+    def portable(self) -> ExtractConfig:
+        """The settings without those of this machine and this folder, as they are kept beside the results."""
+        once = {"out": "", "overwrite": False, "retry_failed": False, "dry_run": False}
+        machine = {"workers": 0, "threads": 1, "scheduler": "", "cluster": "", "readers": 0, "batch": 0}
+        return replace(self, **once, **machine, channels_last=False, compile=False)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the workers may be on other machines."""
+        return bool(self.scheduler or self.cluster)
+
+    @property
+    def images_a_pass(self) -> int:
+        """Images that may share a pass through the network."""
+        return self.batch or (1 if self.device == "cpu" else 8)
+
+    @property
+    def reading_threads(self) -> int:
+        """Threads that decode ahead of the network."""
+        return self.readers or (1 if self.device == "cpu" else 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningConfig(TrainConfig):
+    """What is learned from, where results lie, and the recipe of the model."""
+
+    category: str = setting("dog", "Whose part of the workspace to use.", group="Input")
+    shards: str = setting("", "Shards to learn from, also at an fsspec address. None: the category's.", group="Input")
+    split: str = rare("train", "Split to learn from.", group="Input")
+    threads: int = rare(1, "Threads that read ahead.", group="Input", minimum=0)
+    out: str = setting("", "Folder of the results. None: in the category's part of the workspace.", group="Output")
+    overwrite: bool = setting(False, "Discard what another recipe left in that folder.", group="Output")
+
+    def recipe(self) -> TrainConfig:
+        """The settings of the model alone."""
+        return TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
+
+    def source(self) -> str:
+        """The shards to learn from."""
+        return self.shards or str(workspace(self.category) / "shards")
+
+    def folder(self, name: str) -> Path:
+        """The folder of the results, NAME in the workspace where none is given."""
+        return Path(self.out) if self.out else workspace(self.category) / name
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(LearningConfig):
+    """One training."""
+
+    device: str = setting("cpu", "Where to compute: cpu, cuda, cuda:1, ...", group="Input")
+    init: str = setting(
+        "",
+        "Start from this model's weights and settings of the network; embedded: the one that comes with the package.",
+        group="Input",
+    )
+    mix: str = setting(
+        "",
+        "synth: learn from synthetic views with their truth too, made in the workspace where they are not there yet.",
+        group="Input",
+        choices=("", "synth"),
+    )
+    resume: bool = setting(False, "Go on from the saved state with other settings.", group="Output")
+    tensorboard: bool = rare(False, "Write event files for TensorBoard too.", group="Output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig(LearningConfig):
+    """Several trainings, measured on the same instances."""
+
+    test_shards: str = setting("", "Shards with truth to measure on. None: those of --shards.", group="Input")
+    test_split: str = rare("val", "Split to measure on.", group="Input")
+    count: int = rare(0, "First test instances; 0 takes all.", group="Input", minimum=0)
+
+    def test_source(self) -> str:
+        """The shards to measure on."""
+        return self.test_shards or self.source()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationConfig(StudyConfig):
+    """The rows of an ablation."""
+
+    row: tuple[str, ...] = setting((), "Row, or supplement, or ours; again for more. None: all.", group="Rows")
+    add: tuple[str, ...] = setting((), "Another row: NAME:setting=value,...; again for more.", group="Rows")
+    minutes: float = setting(
+        0.0,
+        "Training time of the full model; the steps that fit are those of every variant. 0: the recipe's steps.",
+        group="Rows",
+        minimum=0,
+    )
+    examples: int = rare(5, "Instances that are drawn.", group="Rows", minimum=1)
+
+
+FIGURES = ("noise", "training-noise", "lower-half")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustnessConfig(StudyConfig):
+    """What makes keypoints worse, and how much."""
+
+    figure: tuple[str, ...] = setting(FIGURES[:1], "What to measure; again for more.", group="Figures", choices=FIGURES)
+    models: tuple[str, ...] = setting(
+        (), "Model, also as NAME=PATH; again for more. None: the category's.", group="Input"
+    )
+    levels: tuple[float, ...] = rare(
+        (0.0, 1.0, 2.0, 5.0, 10.0), "Noise, % of the box.", group="Figures", minimum=0, maximum=100
+    )
+    hidden: tuple[float, ...] = rare(
+        (0.0, 50.0, 80.0, 90.0, 95.0), "Hidden keypoints, %.", group="Figures", minimum=0, maximum=100
+    )
+    rates: tuple[float, ...] = rare(
+        (0.0, 25.0, 50.0, 75.0, 100.0), "Lost lower halves, %.", group="Figures", minimum=0, maximum=100
+    )
+    up: str = rare("z", "Upward axis of the template.", group="Figures", choices=("x", "y", "z"))
+
+
+FORMATS = ("glb", "obj", "ply", "npz", "turn", "table")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiftConfig:
+    """What is lifted, and by which model."""
+
+    shards: str = setting(
+        "",
+        "Run folder of extract, synth or project, or shards. None: the category's shards, else the sample photographs.",
+        group="Input",
+    )
+    images: tuple[str, ...] = setting(
+        (), "Folder, file or pattern of photographs, extracted first; may be repeated.", group="Input"
+    )
+    keypoints: str = setting("", "Keypoints of template vertices: .npz, .csv or .parquet (docs/use.md).", group="Input")
+    model: str = setting("", "Model file or folder. None: the workspace's or embedded one.", group="Input")
+    category: str = setting("dog", "Whose part of the workspace to use.", group="Input")
+    device: str = setting("cpu", "Where to compute: cpu, cuda, cuda:1, ...", group="Input")
+    split: str = rare("all", 'Split of shards; "all" takes every split.', group="Input")
+    optimise: bool | None = setting(
+        None,
+        "Fit each instance to its own keypoints and mask after the network. None: photographs, and as the model says.",
+        group="Input",
+    )
+    remeshed: bool = rare(False, "Accept shards on another meshing of the template.", group="Input")
+    score: float = rare(
+        ExtractConfig.score,
+        "Detections in photographs below this score are not looked at.",
+        group="Input",
+        minimum=0,
+        maximum=1,
+    )
+    min_vertices: int = rare(
+        20,
+        "Instances of photographs and keypoint files with fewer visible vertices are rejected.",
+        group="Input",
+        minimum=1,
+    )
+    out: str = setting("", "Folder of the results. None: in the category's part of the workspace.", group="Output")
+
+    def require_one_input(self) -> None:
+        """Refuse more than one kind of input.
+
+        Raises:
+            UsageError: they are named.
+        """
+        named = [f"--{name}" for name in ("shards", "images", "keypoints") if getattr(self, name)]
+        if len(named) > 1:
+            raise UsageError(
+                "more than one kind of input",
+                got=" and ".join(named),
+                expected="one of --shards, --images and --keypoints",
+            )
+
+    def folder(self, name: str) -> Path:
+        """The folder of the results, NAME in the workspace where none is given."""
+        return Path(self.out) if self.out else workspace(self.category) / name
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(LiftConfig):
+    """What is written of each instance."""
+
+    format: tuple[str, ...] = setting(
+        ("glb", "npz"),
+        "Files to write; turn is an animated picture, table one predictions.parquet of all; may be repeated.",
+        group="Output",
+        choices=FORMATS,
+    )
+    rig: bool = setting(False, "GLB files with a skeleton: a joint for each part.", group="Output")
+    count: int = setting(24, "Instances to write; 0 for all.", group="Output", minimum=0)
+    pictures: bool = setting(True, "Draw each instance, and a page.", group="Output")
+    min_confidence: float = setting(
+        0.1, "Instances that the model is less sure of are rejected.", group="Output", minimum=0, maximum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewConfig(LiftConfig):
+    """How many instances are shown."""
+
+    count: int = setting(12, "Instances to show; 0 for all.", group="Output", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectConfig:
+    """Which fits of which body, the vertices to keep, the noise, and how to run."""
+
+    category: str = setting("dog", "Kind of animal, or person.", group="Input")
+    dataset: str = setting("neutral", "Dataset or layout of the fits; docs/fits.md lists them.", group="Input")
+    root: str = setting("", "Folder of the dataset.", group="Input")
+    body: tuple[str, ...] = setting(
+        (),
+        "Body model: an imported name or a file. Again as BODY=NAME for the fits of another body, such as"
+        " smpl-male=FILE.",
+        group="Input",
+    )
+    split: str = setting(
+        "", "Only fits of this side of the dataset's own split, such as train. None: all.", group="Input"
+    )
+    masks: bool = rare(
+        True, "Hide vertices that fall outside the instance's mask, where there is one.", group="Vertices"
+    )
+    vertices: int = setting(
+        0, "Keep so many vertices, spread evenly over the template. 0: all.", group="Vertices", minimum=0
+    )
+    vertex_list: str = setting("", "Keep the vertices whose ids this text file lists.", group="Vertices")
+    noise: float = setting(
+        0.0, "Gaussian noise on keypoints, as a share of the box's longer side.", group="Noise", minimum=0
+    )
+    hide: float = rare(
+        0.0, "Share of each instance's visible vertices to hide at random.", group="Noise", minimum=0, maximum=1
+    )
+    hide_lower: float = rare(
+        0.0,
+        "Share of instances whose lower half, in canonical orientation, is hidden.",
+        group="Noise",
+        minimum=0,
+        maximum=1,
+    )
+    up: str = rare(
+        "",
+        "Axis of the body model that points up. None: y for SMPL, z for SMAL.",
+        group="Noise",
+        choices=("", "x", "y", "z"),
+    )
+    seed: int = setting(0, "Seed of the noise.", group="Noise", minimum=0)
+    out: str = setting(
+        "", "Folder of the results. None: project in the category's part of the workspace.", group="Output"
+    )
+    overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
+    overlays: int = rare(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
+    part: int = rare(
+        0,
+        "Fits per part; a killed run loses no finished part. 0: a sixteenth of them, 10 to 250.",
+        group="Output",
+        minimum=0,
+    )
+    workers: int = setting(0, "Processes. 0: one per core.", group="Machine", minimum=0)
+
+    def portable(self) -> ProjectConfig:
+        """The settings without those of this machine and its folders, as they are kept beside the results."""
+        return replace(self, root="", body=(), vertex_list="", out="", overwrite=False, workers=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthConfig(WorldConfig):
+    """Which animal, how many images of it, what to keep, and how to run."""
+
+    category: str = setting("dog", "Kind of animal.", group="Input")
+    template: str = setting("", "Rigged template: a built-in name or a file. None: the category's own.", group="Input")
+    count: int = setting(200, "Number of instances.", group="Input", minimum=1)
+    images: bool = setting(
+        True, "Render images; without them only keypoints and their truth are made, faster.", group="Output"
+    )
+    annotate: bool = setting(
+        False,
+        "Keep the keypoints that a network finds in the images, with their truth, in place of exact ones.",
+        group="Output",
+    )
+    weights: str = rare("", "Checkpoint of that network. None: the category's embedded one.", group="Input")
+    vertex_maps: bool = setting(
+        False, "Keep the template vertex of every pixel, as .npz beside the images.", group="Output"
+    )
+    out: str = setting(
+        "", "Folder of the results. None: synth in the category's part of the workspace.", group="Output"
+    )
+    overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
+    overlays: int = rare(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
+    part: int = rare(
+        0,
+        "Instances per part; a killed run loses no finished part. 0: a sixteenth of them, 10 to 250.",
+        group="Output",
+        minimum=0,
+    )
+    workers: int = setting(0, "Processes. 0: one per core.", group="Machine", minimum=0)
+
+    def world(self) -> WorldConfig:
+        """The part of the settings that shapes the world."""
+        return WorldConfig(**{field.name: getattr(self, field.name) for field in fields(WorldConfig)})
+
+    def portable(self) -> SynthConfig:
+        """The settings without those of this machine and this folder, as they are kept beside the results."""
+        return replace(self, out="", overwrite=False, workers=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdoptConfig:
+    """Whose embeddings to carry over, and what tells where they belong."""
+
+    name: str = setting("", "Name of the template in the workspace; the mesh's own where empty.", group="Template")
+    category: str = setting("dog", "Category of the network.", group="Network")
+    model: str = setting(
+        "", "Network: dp3d-data zoo list. None: what the weights fit, or the category's embedded one.", group="Network"
+    )
+    weights: str = setting("", "Checkpoint, .pth or .pkl. None: the embedded one.", group="Network")
+    landmarks: str = setting("", "csv: vertex,cse_vertex or vertex,image,x,y.", group="Evidence")
+    images: tuple[str, ...] = setting((), "Photographs without annotation: folder, file or pattern.", group="Evidence")
+    renders: int = setting(
+        200, "Renders of the template that the network looks at; 0 for none.", group="Evidence", minimum=0
+    )
+    size: int = rare(
+        0, "Side of the renders, pixels. 0: what the network looks at, at most 320.", group="Evidence", minimum=0
+    )
+    seed: int = rare(0, "Seed of renders and order.", group="Evidence", minimum=0)
+    score: float = rare(0.5, "Detections below this score are not looked at.", group="Evidence", minimum=0, maximum=1)
+    device: str = rare("cpu", "cpu, cuda or cuda:N.", group="Machine")
+    out: str = setting(
+        "", "File of the new weights. None: adopt/NAME.pth in the category's part of the workspace.", group="Output"
+    )
+    overwrite: bool = setting(False, "Replace a template of that name.", group="Output")
