@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dp3d_data.shards.batch import KeypointBatch
-from dp3d_model.geometry.camera import random_rotations, rotation_from_6d, rotation_from_log
-from dp3d_model.geometry.rotation_fit import nearest_rotation
+from dp3d_model.geometry.camera import nearest_rotation, random_rotations, rotation_from_6d, rotation_from_log
 from dp3d_model.losses.terms import pseudo_huber
 from dp3d_model.networks.mlp import Trunk
 

@@ -2,8 +2,8 @@
 [--count 20000] [--contender NAME ...].
 
 The same instances, 1,000 vertices of which 42 % are visible, shuffled, batches of 256 as dense tensors, from a warm
-page cache; see loading_peers.py. Printed for each, in one process and with two workers: instances a second of the best of
-three epochs, on the clock and for each second of the processors (which a busy machine does not change), seconds from
+page cache; see loading_peers.py. Printed for each, in one process and with two workers: instances a second of the best
+of three epochs, on the clock and for each second of the processors (which a busy machine changes less), seconds from
 opening to the first batch, the most memory of the process and its workers above that of the
 imports (pages that several share count once), and bytes on disk. Each figure comes from a process of its own.
 """
