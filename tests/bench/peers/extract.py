@@ -2,9 +2,9 @@
 [--images 3].
 
 Both have the same weights, written to a file and loaded by each in its own way, the same photographs, the CPU and one
-thread. The plain loop is what DensePose's users write: DefaultPredictor for one image after the other, the dense head on
-every box that the settings keep, each pixel of each mask matched by a matrix of distances to the vertices, means over
-the pixels of a vertex. Weights are random and scores rigged: 24 boxes an image lie above detectron2's threshold of
+thread. The plain loop is what DensePose's users write: DefaultPredictor for one image after the other, the dense head
+on every box that the settings keep, each pixel of each mask matched by a matrix of distances to the vertices, means
+over the pixels of a vertex. Weights are random and scores rigged: 24 boxes an image lie above detectron2's threshold of
 0.05, two above 0.5, so the loop stands twice: as detectron2 comes, and with its threshold at 0.5, where both do the
 same work.
 """

@@ -21,9 +21,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from tests.bench.loader_rate import build
 from tests.bench.peers import peer, versions
-from tests.bench.peers.loading_peers import CONTENDERS
+from tests.bench.peers.loading_peers import CONTENDERS, build_shards
 
 ROUNDS = 3
 
@@ -139,7 +138,7 @@ def main() -> None:
     columns = "rate | a processor second | first batch | memory"
     print(f"\n| | one process: {columns} | two workers: {columns} | disk |\n|---|{'---:|' * 9}", flush=True)
     with tempfile.TemporaryDirectory() as place:
-        shards = build(Path(place), options.count)
+        shards = build_shards(Path(place), options.count)
         found = {}
         for name in names:
             found[name] = row(name, shards, Path(place))

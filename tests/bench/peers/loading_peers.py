@@ -6,6 +6,8 @@ batch, to use workers or to take up a training again, that is what is done here.
 """
 
 import io
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from dp3d_data.loader import Loader, ShardReader
 from dp3d_data.shards.table import InstanceTable, keypoint_lists
+from tests.bench.many_instances import write_run
 
 VERTICES, BATCH, BUFFER = 1000, 256, 4096
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -79,6 +82,24 @@ def of_columns(columns: dict[str, Any]) -> Batch:
     """The columns of some rows."""
     points = [np.asarray(row, dtype=np.float32).reshape(-1, 2) for row in columns["xy"]]
     return dense(list(columns["ids"]), points, columns["number"])
+
+
+def build_shards(folder: Path, count: int) -> Path:
+    """Shards of `count` posed tori, one split."""
+    write_run(folder / "run", count)
+    words = [
+        "build-shards",
+        "--input",
+        str(folder / "run"),
+        "--out",
+        str(folder / "shards"),
+        "--shard-size",
+        "32MB",
+        "--split-ratio",
+        "1",
+    ]
+    subprocess.run([sys.executable, "-m", "pipelines.cli.data", *words], check=True, capture_output=True)
+    return folder / "shards"
 
 
 def rows_of(shards: Path) -> Iterator[dict[str, Any]]:

@@ -20,9 +20,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.bench.loader_rate import build
 from tests.bench.peers import peer, versions
-from tests.bench.peers.loading_peers import BATCH, CONTENDERS
+from tests.bench.peers.loading_peers import BATCH, CONTENDERS, build_shards
 
 LEFT_OUT = {"dp3d, memory=False"}
 
@@ -96,7 +95,7 @@ def main() -> None:
     print(f"{options.count} instances an epoch, batches of {BATCH}, {options.kills} kills\n", flush=True)
     print("| | one process | two workers |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as place:
-        shards = build(Path(place), options.count)
+        shards = build_shards(Path(place), options.count)
         for name in names:
             contender = CONTENDERS[name]
             folder = Path(place) / contender.module
