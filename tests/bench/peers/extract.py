@@ -12,6 +12,7 @@ same work.
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,12 +75,6 @@ def plain_loop(predictor: DefaultPredictor, vertices: np.ndarray, paths: list[Pa
     return count
 
 
-def timed(work) -> tuple[int, float, float]:
-    """The answer of some work, and its wall and processor seconds."""
-    began = time.perf_counter(), time.process_time()
-    return work(), time.perf_counter() - began[0], time.process_time() - began[1]
-
-
 def ours(predictor: DensePredictor, root: Path) -> int:
     """Instances that extract finds."""
     given = {"images": (str(root / "photographs"),), "template": str(root / "ball.npz"), "out": str(root / "out")}
@@ -101,19 +96,24 @@ def main() -> None:
         ball().save(root / "ball.npz")
         torch.save({"model": predictor.network.state_dict()}, root / "weights.pth")
         paths, vertices = sorted((root / "photographs").rglob("*.jpg")), predictor.vertex_embeddings(kind)
-        found = {"dp3d-data extract": timed(lambda: ours(predictor, root))}
+        about = f"{options.images} photographs of 1066 x 800, one thread"
+        print(f"{versions('torch', 'sal-detectron2', 'detectron2')}; {about}\n")
+        print("| | boxes | s an image | s of the processor | times ours |\n|---|---:|---:|---:|---:|", flush=True)
+        own = _line("dp3d-data extract", options.images, lambda: ours(predictor, root), 0.0)
         for score in (0.5, 0.05):
             loop = default_predictor(root / "weights.pth", score, kind)
             name = f"DefaultPredictor, boxes above {score}"
-            found[name] = timed(lambda loop=loop: plain_loop(loop, vertices, paths))
-    print(
-        f"{versions('torch', 'sal-detectron2', 'detectron2')}; {options.images} photographs of 1066 x 800, one thread\n"
-    )
-    print("| | instances | s an image | s of the processor | times ours |\n|---|---:|---:|---:|---:|")
-    own = found["dp3d-data extract"][2]
-    for name, (count, clock, busy) in found.items():
-        figures = f"{clock / options.images:.2f} | {busy / options.images:.2f} | {busy / own:.2f}"
-        print(f"| {name} | {count} | {figures} |")
+            _line(name, options.images, lambda loop=loop: plain_loop(loop, vertices, paths), own)
+
+
+def _line(name: str, images: int, work: Callable[[], int], own: float) -> float:
+    """One line of the table; processor seconds."""
+    began = time.perf_counter(), time.process_time()
+    count = work()
+    clock, busy = time.perf_counter() - began[0], time.process_time() - began[1]
+    figures = f"{clock / images:.2f} | {busy / images:.2f} | {busy / (own or busy):.2f}"
+    print(f"| {name} | {count} | {figures} |", flush=True)
+    return busy
 
 
 if __name__ == "__main__":
