@@ -33,9 +33,8 @@ SILENCE = 30.0
 def train(config: TrainingConfig) -> None:
     """Learn the model from shards.
 
-    A run that was stopped goes on where it stopped when the same command is given again, with the same losses. On
-    several GPUs or
-    machines: torchrun --nproc-per-node 4 -m pipelines.cli.model train --device cuda ...
+    A run that was stopped goes on where it stopped when the same command is given again, with the same losses.
+    On several GPUs or machines: torchrun --nproc-per-node 4 -m pipelines.cli.model train --device cuda ...
     """
     from dp3d_data.datasets.locations import is_address
     from dp3d_data.ranks import join_ranks, leave_ranks

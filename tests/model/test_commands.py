@@ -97,6 +97,20 @@ def test_the_three_commands_follow_each_other_without_paths(workspace):
     assert (workspace / "predictions" / "lifted.png").is_file()
 
 
+def test_a_list_of_categories_trains_a_model_each(workspace):
+    """Each model is the one that a command of its own trains; a category without shards is told and left out."""
+    alone = run(*TRAIN)
+    assert alone.exit_code == 0, alone.output
+    model = (workspace / "model" / "model.pt").read_bytes()
+    shutil.rmtree(workspace / "model")
+    shutil.copytree(workspace / "shards", workspace.parent / "cow" / "shards")
+    told = run(*TRAIN, "--category", "dog,horse,cow")
+    assert told.exit_code == 0 and "horse: left out: " in told.output, told.output
+    for name in ("dog", "cow"):
+        assert f"next: dp3d-model evaluate --category {name}" in told.output
+        assert (workspace.parent / name / "model" / "model.pt").read_bytes() == model
+
+
 def test_a_log_file_shows_how_far_a_training_is(workspace, monkeypatch):
     monkeypatch.setattr("pipelines.cli.train.SILENCE", 0.0)
     lines = [line for line in run(*TRAIN).output.splitlines() if line.startswith("  step ")]

@@ -88,6 +88,7 @@ def test_shards_without_truth_are_measured_as_far_as_can_be(tmp_path, monkeypatc
     assert "| rigid template |" in (tmp_path / "dog" / "evaluation" / "evaluation.md").read_text()
 
 
+@pytest.mark.slow
 def test_annotated_renders_from_detected_and_given_boxes(tmp_path):
     """Through the embedded network: the rigid dog covers most of a rendered one; a photograph less is said."""
     body = load_template("dog")

@@ -75,6 +75,7 @@ def test_the_page_is_quiet_and_its_template_turns(opened):
     assert all(address.startswith(("file:", "data:")) for address in opened.requests)
 
 
+@pytest.mark.slow
 def test_nothing_is_wider_than_a_telephone(opened):
     opened.call("Emulation.setDeviceMetricsOverride", width=400, height=800, deviceScaleFactor=2, mobile=True)
     opened.settle()
