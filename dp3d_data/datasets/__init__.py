@@ -3,7 +3,7 @@ say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
@@ -115,14 +115,6 @@ class HasImages(Protocol):
 
 
 @runtime_checkable
-class HasCategories(HasImages, Protocol):
-    """A dataset whose images, or whose objects, depend on the category."""
-
-    def records_of(self, names: Sequence[str]) -> list[dict[str, ImageRecord]]:
-        """The images of any of these categories, in a fixed order: category -> the record with its objects."""
-
-
-@runtime_checkable
 class HasCorrespondences(HasImages, Protocol):
     """A dataset that brings correspondences: no network is needed.
 
@@ -188,21 +180,18 @@ class BadInstance:
     error: Exception
 
 
-class InstanceReader(Protocol):
-    """Reads the correspondences of a dataset; lives as long as a process."""
+@dataclass(frozen=True)
+class InstanceReader:
+    """Reads the correspondences of a dataset; lives as long as a process.
 
-    def instances(self, record: ImageRecord, size: tuple[int, int]) -> Sequence[ReadyInstance | BadInstance]:
-        """The instances of one image, in a fixed order.
+    Attributes:
+        instances: an image, and its (width, height) in upright pixels -> its instances, in a fixed order. What it
+            raises, InputCorrupt for example, is a row of the failures table.
+        size: an image that is not there -> its (width, height) in pixels.
+    """
 
-        Args:
-            size: (width, height) of the upright image in pixels.
-
-        Raises:
-            InputCorrupt: what the dataset has for this image cannot be read; a row of the failures table.
-        """
-
-    def size(self, record: ImageRecord) -> tuple[int, int]:
-        """(width, height) in pixels of an image that is not there."""
+    instances: Callable[[ImageRecord, tuple[int, int]], Sequence[ReadyInstance | BadInstance]]
+    size: Callable[[ImageRecord], tuple[int, int]]
 
 
 GROUP = "dp3d.datasets"  # entry points: classes made from `DatasetOptions`
@@ -256,18 +245,3 @@ def open_fits(name: str, options: DatasetOptions) -> HasFits:
     if not isinstance(found, HasFits):
         raise UsageError(f"the dataset {name!r} has no fits", expected=f"{type(found).__name__} with name and fits()")
     return found
-
-
-__all__ = [
-    "BadInstance",
-    "Dataset",
-    "DatasetOptions",
-    "HasCategories",
-    "HasCorrespondences",
-    "HasFits",
-    "HasImages",
-    "InstanceReader",
-    "ReadyInstance",
-    "open_fits",
-    "open_images",
-]

@@ -182,6 +182,11 @@ def walk_images(
             yield path
 
 
+def names_below(folder: Path) -> list[str]:
+    """The images below a folder, as names in it, by name."""
+    return [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
+
+
 def _fixed_part(pattern: str) -> str:
     """The folders of a pattern before its first wildcard."""
     while glob.has_magic(pattern):

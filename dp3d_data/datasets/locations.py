@@ -183,6 +183,16 @@ def existing(root: str | Path, expected: object = None) -> Path:
     return root
 
 
+def present(path: Path) -> Path | None:
+    """The path of a file that is there, else None."""
+    return path if path.is_file() else None
+
+
+def subfolder(root: Path, *names: str) -> Path:
+    """The first of these folders that is there; the root itself without one."""
+    return next((root / name for name in names if (root / name).is_dir()), root)
+
+
 def contents(folder: Path) -> str:
     """The first names of a folder; the name of anything else."""
     if not folder.is_dir():
