@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from dp3d_data.datasets.locations import existing
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import InputMissing, UsageError
 from dp3d_data.plugins import load
 from dp3d_data.records import Box, DensePrediction, ImageRecord, VertexView
 
@@ -77,7 +76,10 @@ class Dataset:
             UsageError: none was given.
             InputMissing: no such file or folder.
         """
-        return existing(self.path(expected), expected)
+        root = self.path(expected)
+        if not root.exists():
+            raise InputMissing("no such folder", expected=expected, path=root)
+        return root
 
     def require_charts(self) -> None:
         """Refuse charts of anything but people, and people without their charts.
@@ -86,9 +88,8 @@ class Dataset:
             UsageError: another category, or no file of charts.
         """
         if self.options.category != "person":
-            raise UsageError(
-                "charts are of people", got=f"--category {self.options.category}", expected="--category person"
-            )
+            got = f"--category {self.options.category}"
+            raise UsageError("charts are of people", got=got, expected="--category person")
         if not self.options.charts:
             hint = "say which body vertex lies where: --charts UV_Processed.mat"
             raise UsageError(f"the dataset {self.name!r} needs the charts of the body", hint=hint)
@@ -106,7 +107,8 @@ class HasImages(Protocol):
 
         Raises:
             InputMissing: a path does not exist, or holds another layout; the message shows expected and found.
-            InputCorrupt: a file that speaks for many images cannot be read.
+            InputCorrupt: a file that speaks for many images cannot be read, or nothing in it can be used.
+            UsageError: an option that it needs is missing, or the file has no such category.
             NothingToDo: there is no image.
         """
 
@@ -229,9 +231,8 @@ def open_images(name: str, options: DatasetOptions) -> HasImages:
     """
     found = load(GROUP, name, IMAGES)(options)
     if not isinstance(found, HasImages):
-        raise UsageError(
-            f"the dataset {name!r} has no images", expected=f"{type(found).__name__} with name, records() and digest()"
-        )
+        expected = f"{type(found).__name__} with name, records() and digest()"
+        raise UsageError(f"the dataset {name!r} has no images", expected=expected)
     return found
 
 

@@ -233,13 +233,11 @@ def _from_runs(segmentation: dict[str, Any], size: tuple[int, int] | None) -> Ru
         if isinstance(counts, list):
             counts = encode_runs([int(value) for value in counts])
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputCorrupt(
-            "a mask without size or run lengths", got=repr(segmentation)[:80], expected="COCO's size and counts"
-        ) from error
+        got, expected = repr(segmentation)[:80], "COCO's size and counts"
+        raise InputCorrupt("a mask without size or run lengths", got=got, expected=expected) from error
     if size not in (None, (columns, rows)):
-        raise InputCorrupt(
-            "a mask of another size than its image", got=f"{columns} x {rows}", expected=f"{size[0]} x {size[1]}"
-        )
+        got, expected = f"{columns} x {rows}", f"{size[0]} x {size[1]}"
+        raise InputCorrupt("a mask of another size than its image", got=got, expected=expected)
     if isinstance(counts, str):
         counts = counts.encode("ascii", "replace")
     if not isinstance(counts, bytes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -50,12 +51,6 @@ class Coco(Dataset):
 
         Annotations that cannot be used are faults of their image; those of no image are faults of a record without a
         file.
-
-        Raises:
-            InputMissing: no such json, or none of its images is there.
-            InputCorrupt: not COCO's json, or not one annotation in it that can be used.
-            UsageError: no such category in the file; names the near match.
-            NothingToDo: no annotation of the category.
         """
         return [views[self.options.category] for views in self.records_of((self.options.category,))]
 
@@ -64,9 +59,6 @@ class Coco(Dataset):
         with its objects.
 
         Of several categories the file may lack some, in names or in annotations.
-
-        Raises:
-            InputMissing, InputCorrupt, UsageError, NothingToDo: as `records`.
         """
         path = self.path(EXPECTED)
         content = read_coco(path)
@@ -224,10 +216,7 @@ def _names(image: Mapping[str, Any]) -> list[str]:
 
 
 def _require_unique(records: Sequence[ImageRecord], path: Path) -> None:
-    seen: set[str] = set()
-    for record in records:
-        if record.image_id in seen:
-            raise InputCorrupt(
-                "two images share a name", got=record.image_id, expected="a file_name for each image", path=path
-            )
-        seen.add(record.image_id)
+    names = Counter(record.image_id for record in records)
+    if len(names) < len(records):
+        got, expected = names.most_common(1)[0][0], "a file_name for each image"
+        raise InputCorrupt("two images share a name", got=got, expected=expected, path=path)

@@ -41,15 +41,7 @@ class Dump(Dataset):
     model = "dump"
 
     def records(self) -> list[ImageRecord]:
-        """Every image of the dump, in its order.
-
-        Raises:
-            InputMissing, CheckpointError, UnsafePickle: no such file, no pickle or torch archive, or one that wants to
-            run something.
-            InputCorrupt: another content, or no image whose detections can be read.
-            UsageError: what its detections need was not given.
-            NothingToDo: no image.
-        """
+        """Every image of the dump, in its order."""
         entries = read_dump(self.path(EXPECTED))
         if not entries:
             raise NothingToDo("no image in this dump", path=self.options.path)

@@ -73,7 +73,7 @@ class Fit:
         image_id: stable name of the image; instances of one image share it.
         image_path: where the image lies, None where the dataset's images are not at hand.
         image_size: (width, height) pixels, None where nothing says it.
-        group: what must stay on one side of a split: sequence, subject, breed.
+        group: what must stay in one split: sequence, subject, breed.
         split: the dataset's own split, None without.
         body: model that the numbers belong to: "smpl", "smpl-male", "smpl-female", "smal".
         pose: [J, 3] axis-angle, radians, the root's first.

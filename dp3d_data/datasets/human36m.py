@@ -50,12 +50,7 @@ class Human36M(Dataset):
     name = "human36m"
 
     def records(self) -> list[ImageRecord]:
-        """Every frame by path.
-
-        Raises:
-            InputMissing: no such folder, or no frame whose path tells the subject.
-            InputCorrupt: annotations that cannot be read.
-        """
+        """Every frame by path."""
         root = self.root(IMAGES)
         folder = subfolder(root, "images")
         names = names_below(folder)

@@ -45,12 +45,7 @@ class IuvResults(Dataset):
     model = "iuv-results"
 
     def records(self) -> list[ImageRecord]:
-        """Every image that has a result, in the order of the file.
-
-        Raises:
-            UsageError: no charts, or another category than people.
-            InputMissing, InputCorrupt: no such file, or another format.
-        """
+        """Every image that has a result, in the order of the file."""
         self.require_charts()
         path = self.path(RESULTS)
         results = self.results()
@@ -135,12 +130,7 @@ class IuvImages(Dataset):
     model = "iuv-images"
 
     def records(self) -> list[ImageRecord]:
-        """Every IUV image by path.
-
-        Raises:
-            UsageError: no charts, or another category than people.
-            InputMissing: no such folder, or no IUV image in it; shows expected and found.
-        """
+        """Every IUV image by path."""
         self.require_charts()
         return [record for record, _ in self.pairs()]
 
@@ -201,9 +191,8 @@ def body_charts(index: VertexIndex | ChartIndex | None, num_vertices: int) -> Ch
         UsageError, TemplateError: no charts, or another template.
     """
     if not isinstance(index, ChartIndex):
-        raise UsageError(
-            "IUV needs the charts of the body", hint="say which body vertex lies where: --charts UV_Processed.mat"
-        )
+        hint = "say which body vertex lies where: --charts UV_Processed.mat"
+        raise UsageError("IUV needs the charts of the body", hint=hint)
     require_person(num_vertices)
     return index
 

@@ -48,13 +48,7 @@ class KeypointArrays(Dataset):
     model = "given"
 
     def records(self) -> list[ImageRecord]:
-        """The images in the order of the files' names and rows.
-
-        Raises:
-            InputMissing: no such file, or a folder without one.
-            InputCorrupt: other arrays than expected; shows expected and got.
-            NothingToDo: no row.
-        """
+        """The images in the order of the files' names and rows."""
         root = self.root(EXPECTED)
         folder = root if root.is_dir() else root.parent
         folders = [*self.options.images, str(folder)]
@@ -187,9 +181,9 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise InputCorrupt("not an array of keypoints", got=got, expected=EXPECTED, hint=HINT, path=path)
     count, vertices = (*found["keypoints"], 0, 0)[:2]
     for name, shape in found.items():
-        got, wanted = list(shape), [count, *(vertices if part == "V" else part for part in SHAPES[name])]
-        if got != wanted:
-            raise InputCorrupt(f"{name} has another shape", got=got, expected=wanted, hint=HINT, path=path)
+        has, wanted = list(shape), [count, *(vertices if part == "V" else part for part in SHAPES[name])]
+        if has != wanted:
+            raise InputCorrupt(f"{name} has another shape", got=has, expected=wanted, hint=HINT, path=path)
     return found
 
 

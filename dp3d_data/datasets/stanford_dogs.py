@@ -57,12 +57,7 @@ class StanfordDogs(Dataset):
     name = "stanford-dogs"
 
     def records(self) -> list[ImageRecord]:
-        """Every image below the folder of images, by path.
-
-        Raises:
-            InputMissing: no such folder, or no photograph in a folder of a breed; shows expected and found.
-            InputCorrupt: a list that cannot be read; an XML that cannot be is a fault of its image.
-        """
+        """Every image below the folder of images, by path."""
         root = self.root(IMAGES)
         folder = images_folder(root)
         names = [name for name in names_below(folder) if name.count("/") == 1]

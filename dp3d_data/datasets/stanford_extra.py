@@ -31,12 +31,7 @@ class StanfordExtra(Dataset):
     name = "stanford-extra"
 
     def records(self) -> list[ImageRecord]:
-        """The photographs in the order of the json, each with its dogs.
-
-        Raises:
-            InputMissing: no such json, or none of its photographs is there.
-            InputCorrupt: not StanfordExtra's json, or a list of other numbers.
-        """
+        """The photographs in the order of the json, each with its dogs."""
         path = self.path(EXPECTED)
         entries = read_json(path, EXPECTED, HINT)
         if not isinstance(entries, list):

@@ -51,11 +51,7 @@ class ThreeDPW(Dataset):
     name = "3dpw"
 
     def records(self) -> list[ImageRecord]:
-        """Every image by sequence and frame.
-
-        Raises:
-            InputMissing: no such folder, or no image in it.
-        """
+        """Every image by sequence and frame."""
         root = self.root(EXPECTED)
         folder = subfolder(root, "imageFiles")
         names = [name for name in names_below(folder) if name.count("/") == 1]

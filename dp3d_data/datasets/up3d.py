@@ -51,11 +51,7 @@ class Up3d(Dataset):
     name = "up3d"
 
     def records(self) -> list[ImageRecord]:
-        """Every NNNNN_image.png by name.
-
-        Raises:
-            InputMissing: no such folder, or no image in it.
-        """
+        """Every NNNNN_image.png by name."""
         folder = subfolder(self.root(IMAGES), "up-3d")
         names, splits = sorted(path.name for path in folder.glob(f"*{IMAGE}")), official_splits(folder)
         if not names:
