@@ -246,3 +246,17 @@ def open_fits(name: str, options: DatasetOptions) -> HasFits:
     if not isinstance(found, HasFits):
         raise UsageError(f"the dataset {name!r} has no fits", expected=f"{type(found).__name__} with name and fits()")
     return found
+
+
+__all__ = [
+    "BadInstance",
+    "Dataset",
+    "DatasetOptions",
+    "HasCorrespondences",
+    "HasFits",
+    "HasImages",
+    "InstanceReader",
+    "ReadyInstance",
+    "open_fits",
+    "open_images",
+]

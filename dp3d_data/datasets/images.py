@@ -302,56 +302,58 @@ def turned_record(record: ImageRecord, photograph: Photograph) -> ImageRecord:
     Raises:
         InputCorrupt: its annotations are of another image.
     """
-    turn = turn_of(record.size, photograph)
-    if not turn or record.size is None:
+    orientation = turn_of(record.size, photograph)
+    if not orientation or record.size is None:
         return record
-    objects = tuple(_turned_object(one, turn, record.size) for one in record.objects or ())
+    objects = tuple(_turned_object(one, orientation, record.size) for one in record.objects or ())
     return replace(record, objects=objects, size=record.size[::-1])
 
 
-def turned_instance(one: ReadyInstance, turn: int, size: tuple[int, int]) -> ReadyInstance:
+def turned_instance(one: ReadyInstance, orientation: int, size: tuple[int, int]) -> ReadyInstance:
     """An instance with its box, keypoints and true points turned.
 
     Raises:
         InputCorrupt: a photograph that EXIF mirrors, in which left and right of the body were exchanged; pixels of a
             dense prediction.
     """
-    if turn in MIRRORS or not isinstance(one.found, VertexView):
+    if orientation in MIRRORS or not isinstance(one.found, VertexView):
         expected = "keypoints of the upright photograph"
         raise InputCorrupt("keypoints of a photograph that EXIF mirrors", expected=expected)
-    view = replace(one.found, keypoints=turned_points(one.found.keypoints, turn, size))
+    view = replace(one.found, keypoints=turned_points(one.found.keypoints, orientation, size))
     points = None
     if one.points is not None:
-        points = np.concatenate([turned_points(one.points[:, :2], turn, (0, 0)), one.points[:, 2:]], axis=1)
-    return replace(one, box=_turned_box(one.box, turn, size), found=view, points=points)
+        points = np.concatenate([turned_points(one.points[:, :2], orientation, (0, 0)), one.points[:, 2:]], axis=1)
+    return replace(one, box=_turned_box(one.box, orientation, size), found=view, points=points)
 
 
-def turned_points(points: Float[np.ndarray, "N 2"], turn: int, size: tuple[int, int]) -> Float[np.ndarray, "N 2"]:
+def turned_points(
+    points: Float[np.ndarray, "N 2"], orientation: int, size: tuple[int, int]
+) -> Float[np.ndarray, "N 2"]:
     """Points of the stored image, in pixels of the upright one.
 
     Args:
         size: (width, height) of the stored image.
     """
-    x = size[1] - points[:, 1] if turn in (6, 7) else points[:, 1]
-    y = size[0] - points[:, 0] if turn in (7, 8) else points[:, 0]
+    x = size[1] - points[:, 1] if orientation in (6, 7) else points[:, 1]
+    y = size[0] - points[:, 0] if orientation in (7, 8) else points[:, 0]
     return np.stack([x, y], axis=1)
 
 
-def _turned_box(box: Box, turn: int, size: tuple[int, int]) -> Box:
-    ends = turned_points(np.array(box, dtype=np.float64).reshape(2, 2), turn, size)
+def _turned_box(box: Box, orientation: int, size: tuple[int, int]) -> Box:
+    ends = turned_points(np.array(box, dtype=np.float64).reshape(2, 2), orientation, size)
     (x0, y0), (x1, y1) = ends.min(axis=0).tolist(), ends.max(axis=0).tolist()
     return x0, y0, x1, y1
 
 
-def _turned_object(one: GivenObject, turn: int, size: tuple[int, int]) -> GivenObject:
-    mask = None if one.mask is None else _turned_mask(one.mask, turn)
+def _turned_object(one: GivenObject, orientation: int, size: tuple[int, int]) -> GivenObject:
+    mask = None if one.mask is None else _turned_mask(one.mask, orientation)
     keypoints = one.keypoints
     if keypoints is not None:
-        places = turned_points(np.array(keypoints)[:, :2], turn, size).tolist()
+        places = turned_points(np.array(keypoints)[:, :2], orientation, size).tolist()
         keypoints = tuple((x, y, seen) for (x, y), (_, _, seen) in zip(places, keypoints, strict=True))
-    return replace(one, box=_turned_box(one.box, turn, size), mask=mask, keypoints=keypoints)
+    return replace(one, box=_turned_box(one.box, orientation, size), mask=mask, keypoints=keypoints)
 
 
-def _turned_mask(mask: RunLength, turn: int) -> RunLength:
+def _turned_mask(mask: RunLength, orientation: int) -> RunLength:
     pixels = mask_pixels(mask).T
-    return encode_pixels(pixels[:: -1 if turn in (7, 8) else 1, :: -1 if turn in (6, 7) else 1])
+    return encode_pixels(pixels[:: -1 if orientation in (7, 8) else 1, :: -1 if orientation in (6, 7) else 1])

@@ -23,8 +23,6 @@ from dp3d_data.shards.schema import REJECT_SCHEMA
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
-RULES = ("ratio", "official", "kept", "list")
-TOGETHER = ("group", "image")
 Names: TypeAlias = Sequence[str | None] | pa.ChunkedArray | pa.Array
 
 

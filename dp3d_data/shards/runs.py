@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.config import file_digest
 from dp3d_data.errors import Dp3dError, InputMissing, ShardError
 from dp3d_data.files import bare_name, check_digest, read_json, require_keys, write_json
 from dp3d_data.shards.files import read_table
@@ -68,11 +67,6 @@ class Run:
     def counts(self) -> dict[str, int]:
         """inputs (images), instances, rejects, failures."""
         return self.marker["counts"]
-
-    @cached_property
-    def digest(self) -> str:
-        """Fingerprint of the run's content, wherever it lies."""
-        return fingerprint(self.kind, self.marker["recipe"], self.marker["files"])
 
     @property
     def instance_files(self) -> list[Path]:

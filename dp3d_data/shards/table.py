@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int, Integer
 
-from dp3d_data.errors import ShardError, UsageError
+from dp3d_data.errors import ShapeError, ShardError, UsageError
 from dp3d_data.records import RunLength
 
 # Skew over focal length above which a camera is no pinhole with square angles.
@@ -97,6 +97,29 @@ class InstanceTable:
             columns["weights"] = cycle_weights(table, offsets)
         index = np.arange(first, first + table.num_rows)
         return InstanceTable(num_vertices, offsets, vertex_ids, np.stack([x, y], axis=1), index, **columns)
+
+    @staticmethod
+    def of_arrays(keypoints: np.ndarray, visible: np.ndarray, intrinsics: np.ndarray | None = None) -> InstanceTable:
+        """Dense arrays as a table.
+
+        Args:
+            keypoints: [N, K, 2] image pixels; values where not visible do not matter.
+            visible: [N, K].
+            intrinsics: [N, 4] fx, fy, cx, cy, image pixels; NaN where unknown.
+
+        Raises:
+            ShapeError: the arrays do not belong together.
+        """
+        if keypoints.shape != (*visible.shape, 2):
+            got = f"{keypoints.shape} and {visible.shape}"
+            raise ShapeError("keypoints and visibility differ", got=got, expected="[N, K, 2] and [N, K]")
+        rows, vertex_ids = np.nonzero(visible)
+        offsets = _offsets(np.bincount(rows, minlength=len(visible)))
+        points = np.ascontiguousarray(keypoints[rows, vertex_ids], dtype=np.float32)
+        index = np.arange(len(visible))
+        return InstanceTable(
+            visible.shape[1], offsets, vertex_ids.astype(np.int32), points, index, intrinsics=intrinsics
+        )
 
     @staticmethod
     def joined(tables: Sequence[InstanceTable]) -> InstanceTable:

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.loader import TableSource
+from dp3d_data.loader import InstanceTable, TableSource
 from dp3d_model.experiments.robustness import CorruptedSource, Corruption, corrupted, lower_half
 from tests.model.toy import source_of, toy_instances, toy_surface
-from tests.tables import table_of
 
 SURFACE = toy_surface()
 LOWER = lower_half(SURFACE.vertices.numpy())
@@ -35,7 +34,7 @@ def test_an_instance_is_corrupted_alone(cell):
     alone = corrupted(one.take(order), cell, LOWER)
     assert torch.equal(alone.visible, together.visible[order])
     assert torch.equal(alone.keypoints, together.keypoints[order])
-    table = table_of(one.keypoints.numpy(), one.visible.numpy())
+    table = InstanceTable.of_arrays(one.keypoints.numpy(), one.visible.numpy())
     weights = np.arange(len(table.vertex_ids), dtype=np.float32)
     table = replace(table, ids=np.array(one.ids, dtype=object), weights=weights)
     keypoints, visible, trust = CorruptedSource(TableSource(table), cell, LOWER).read(0).dense()

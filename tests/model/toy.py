@@ -9,11 +9,10 @@ import scipy.linalg
 import torch
 import trimesh
 
-from dp3d_data.loader import KeypointBatch, TableSource
+from dp3d_data.loader import InstanceTable, KeypointBatch, TableSource
 from dp3d_model.config import preset
 from dp3d_model.geometry.camera import random_rotations
 from dp3d_model.geometry.surface import Surface
-from tests.tables import table_of
 
 TINY = {
     "model.width": 32,
@@ -61,7 +60,7 @@ def toy_surface(basis=12, subdivisions=2):
 def source_of(batch, truth=False):
     """A batch to learn from, with its true shapes where they are asked for."""
     intrinsics = None if batch.intrinsics is None else batch.intrinsics.numpy()
-    table = table_of(batch.keypoints.numpy(), batch.visible.numpy(), intrinsics)
+    table = InstanceTable.of_arrays(batch.keypoints.numpy(), batch.visible.numpy(), intrinsics)
     if truth and batch.true_vertices is not None:
         table = replace(table, true_vertices=batch.true_vertices.numpy(), true_scale=batch.true_scale.numpy())
     return TableSource(table)

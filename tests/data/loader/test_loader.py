@@ -8,11 +8,10 @@ import torch
 
 import dp3d_data.loader.loader as loader_module
 from dp3d_data.errors import RecipeMismatch, ShardError, UsageError
-from dp3d_data.loader import JoinedSource, KeypointBatch, Loader, ShardSource, TableSource
+from dp3d_data.loader import InstanceTable, JoinedSource, KeypointBatch, Loader, ShardSource, TableSource
 from dp3d_data.shards import ShardReader
 from tests.data.loader.samples import shards_in, small_shards
 from tests.shared import ROOT
-from tests.tables import table_of
 
 EVERYTHING = ("ids", "groups", "boxes", "truth", "intrinsics", "weights", "image_paths", "masks")
 SMALL = {"batch_size": 7, "shuffle_buffer": 12, "seed": 3}
@@ -169,7 +168,7 @@ def test_arrays_can_be_loaded_like_shards():
     generator = torch.Generator().manual_seed(0)
     visible = torch.rand(20, 30, generator=generator) > 0.5
     keypoints = torch.where(visible[..., None], torch.rand(20, 30, 2, generator=generator), 0.0)
-    source = TableSource(table_of(keypoints.numpy(), visible.numpy()))
+    source = TableSource(InstanceTable.of_arrays(keypoints.numpy(), visible.numpy()))
     for batch in Loader(source, batch_size=6, shuffle_buffer=0):
         assert torch.equal(batch.keypoints, keypoints[batch.index]) and torch.equal(batch.visible, visible[batch.index])
     with pytest.raises(ShardError, match="too few instances"):
@@ -180,13 +179,15 @@ def test_sources_are_joined_one_after_the_other():
     shards = ShardSource(ShardReader(small_shards()), "train")
     rng = np.random.default_rng(0)
     count = shards.num_vertices
-    own = TableSource(table_of(rng.random((9, count, 2), dtype=np.float32), rng.random((9, count)) < 0.5))
+    own = TableSource(
+        InstanceTable.of_arrays(rng.random((9, count, 2), dtype=np.float32), rng.random((9, count)) < 0.5)
+    )
     joined = JoinedSource([shards, own])
     seen = np.concatenate([batch.index for batch in Loader(joined, **SMALL)])
     assert sorted(seen) == list(range(sum(shards.sizes) + 9))
     last = joined.read(len(joined.sizes) - 1)
     np.testing.assert_array_equal(last.keypoints, own.table.keypoints)
     assert joined.identity not in (shards.identity, own.identity)
-    other = TableSource(table_of(np.zeros((2, 5, 2), np.float32), np.ones((2, 5), bool)))
+    other = TableSource(InstanceTable.of_arrays(np.zeros((2, 5, 2), np.float32), np.ones((2, 5), bool)))
     with pytest.raises(ShardError, match="different templates"):
         JoinedSource([shards, other])

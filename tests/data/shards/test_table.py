@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.errors import ShardError, UsageError
+from dp3d_data.errors import ShapeError, ShardError, UsageError
 from dp3d_data.geometry.rigid_camera import Camera as Camera3D
 from dp3d_data.geometry.rigid_camera import Lens
 from dp3d_data.shards.batch import KeypointBatch, _scattered, collate
@@ -17,7 +17,6 @@ from dp3d_data.shards.instances import Camera, instance_batch
 from dp3d_data.shards.table import InstanceTable, columns_of, intrinsics_of
 from tests.data.shards.samples import grid_template, row
 from tests.references.loader import intrinsics_by_rq, take_slow
-from tests.tables import table_of
 
 K = 9
 
@@ -25,7 +24,7 @@ K = 9
 def random_table(seed, count):
     rng = np.random.default_rng(seed)
     visible = rng.random((count, K)) < rng.choice([0.0, 0.4, 1.0], size=(count, 1))
-    return table_of(rng.normal(size=(count, K, 2)).astype(np.float32), visible)
+    return InstanceTable.of_arrays(rng.normal(size=(count, K, 2)).astype(np.float32), visible)
 
 
 @given(seed=st.integers(0, 99), count=st.integers(1, 7), rows=st.lists(st.integers(0, 6), max_size=9))
@@ -43,7 +42,7 @@ def test_dense_arrays_come_back(seed, count):
     visible = rng.random((count, K)) < 0.5
     keypoints = np.where(visible[..., None], rng.normal(size=(count, K, 2)), 0).astype(np.float32)
     weights = rng.random(int(visible.sum()), dtype=np.float32)
-    table = replace(table_of(keypoints, visible), weights=weights)
+    table = replace(InstanceTable.of_arrays(keypoints, visible), weights=weights)
     found, seen, trust = table.dense()
     np.testing.assert_array_equal(found, keypoints)
     np.testing.assert_array_equal(seen, visible)
@@ -157,6 +156,8 @@ def test_only_pinholes_give_intrinsics():
     )
 
 
-def test_an_unknown_field_is_refused():
+def test_arrays_and_fields_that_do_not_fit_are_refused():
+    with pytest.raises(ShapeError, match="keypoints and visibility differ"):
+        InstanceTable.of_arrays(np.zeros((2, 3, 2), np.float32), np.zeros((2, 4), bool))
     with pytest.raises(UsageError, match="no field 'colour'"):
         columns_of(["colour"])
