@@ -46,6 +46,7 @@ class Photographs:
     """
 
     def __init__(self, source: str, options: DatasetOptions) -> None:
+        self.source, self.options = source, options
         records = open_images(source, options).records()
         self.listed, self.records = len(records), [record for record in records if is_file(record.path)]
         self.left_out: dict[str, str] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -31,13 +32,56 @@ FEWEST_LABELS = 4
 
 @dataclass(frozen=True)
 class Bodies:
-    """The model for all fits, and those for the fits of a named body such as smpl-male."""
+    """The model for all fits, and those for the fits of a named body such as smpl-male; poses them, and keeps what that
+    takes for the life of a process."""
 
     main: BodyModel
     named: dict[str, BodyModel]
 
     def of(self, fit: Fit) -> BodyModel:
         return self.named.get(fit.body, self.main)
+
+    def pose(self, fit: Fit) -> Float[np.ndarray, "K 3"]:
+        """The posed vertices in the fit's world, metres; one fit at a time, so that its bytes depend on no other.
+
+        Raises:
+            ShapeError: a fit that does not fit its model.
+            InputMissing, InputCorrupt: of the file of a posed surface.
+        """
+        model = self.of(fit)
+        if fit.mesh_path is not None:
+            posed = posed_surface(fit.mesh_path, model)
+        else:
+            scales = None if fit.joint_scales is None else joint_scales(model, fit.joint_scales[None])
+            posed = pose_body(self._tensors_of(fit), fit.pose[None], fit.betas[None], None, scales)
+            posed = posed[0].numpy().astype(np.float64)
+        posed = posed + fit.translation
+        if not fit.mirrored:
+            return posed
+        if (mirror := self._mirror_of(fit)) is None:
+            expected = "one whose left half mirrors its right in y"
+            raise ShapeError("a mirrored fit needs a symmetric body model", got=model.name, expected=expected)
+        return posed[mirror] * MIRROR
+
+    @cached_property
+    def _tensors(self) -> dict[str, BodyTensors]:
+        return {}
+
+    @cached_property
+    def _mirrors(self) -> dict[str, Int[np.ndarray, "K"] | None]:
+        return {}
+
+    def _tensors_of(self, fit: Fit) -> BodyTensors:
+        name = fit.body if fit.body in self.named else ""
+        if name not in self._tensors:
+            self._tensors[name] = body_tensors(self.of(fit))
+        return self._tensors[name]
+
+    def _mirror_of(self, fit: Fit) -> Int[np.ndarray, "K"] | None:
+        name, model = fit.body if fit.body in self.named else "", self.of(fit)
+        if name not in self._mirrors:
+            self._mirrors[name] = mirrored_vertices(model.template, model.faces)
+        return self._mirrors[name]
 
 
 def load_bodies(words: Sequence[str]) -> Bodies:
@@ -61,49 +105,6 @@ def load_bodies(words: Sequence[str]) -> Bodies:
             got = f"{main.name} and {name}={model.name}"
             raise UsageError("these body models do not share their faces", got=got, expected="models of one topology")
     return Bodies(main, named)
-
-
-class Poser:
-    """Poses fits; holds the models as tensors for the life of a process."""
-
-    def __init__(self, bodies: Bodies) -> None:
-        self.bodies = bodies
-        self._tensors: dict[str, BodyTensors] = {}
-        self._mirrors: dict[str, Int[np.ndarray, "K"] | None] = {}
-
-    def pose(self, fit: Fit) -> Float[np.ndarray, "K 3"]:
-        """The posed vertices in the fit's world, metres; one fit at a time, so that its bytes depend on no other.
-
-        Raises:
-            ShapeError: a fit that does not fit its model.
-            InputMissing, InputCorrupt: of the file of a posed surface.
-        """
-        model = self.bodies.of(fit)
-        posed = self._posed(fit, model) if fit.mesh_path is None else posed_surface(fit.mesh_path, model)
-        posed = posed + fit.translation
-        return posed[self._mirror(fit, model)] * MIRROR if fit.mirrored else posed
-
-    def _posed(self, fit: Fit, model: BodyModel) -> Float[np.ndarray, "K 3"]:
-        key = _key(fit, self.bodies)
-        if key not in self._tensors:
-            self._tensors[key] = body_tensors(model)
-        scales = None if fit.joint_scales is None else joint_scales(model, fit.joint_scales[None])
-        posed = pose_body(self._tensors[key], fit.pose[None], fit.betas[None], None, scales)
-        return posed[0].numpy().astype(np.float64)
-
-    def _mirror(self, fit: Fit, model: BodyModel) -> Int[np.ndarray, "K"]:
-        key = _key(fit, self.bodies)
-        if key not in self._mirrors:
-            self._mirrors[key] = mirrored_vertices(model.template, model.faces)
-        mirror = self._mirrors[key]
-        if mirror is None:
-            expected = "one whose left half mirrors its right in y"
-            raise ShapeError("a mirrored fit needs a symmetric body model", got=model.name, expected=expected)
-        return mirror
-
-
-def _key(fit: Fit, bodies: Bodies) -> str:
-    return fit.body if fit.body in bodies.named else ""
 
 
 def posed_surface(path: Path, model: BodyModel) -> Float[np.ndarray, "K 3"]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,8 @@ from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
 from dp3d_data.shards.statistics import Statistics
-from pipelines.parts import Advance, Place, crew, worker_count
+from pipelines.annotate import Advance
+from pipelines.chunks import Executor, submitting, worker_count
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 # Raised when the same inputs and settings may give other bytes than before.
 CODE_VERSION = 1
+# The stages of a build: read what it decides on; give the rows of each partition to their row groups; write each shard.
+INDEX, DEAL, GATHER = "index", "deal", "gather"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +135,10 @@ def _build(
             "no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help"
         )
     trim = Trim(plan.filters, template.area_shares)
-    job = StageJob(out, building.recipe, Stage.INDEX, len(parts), trim)
-    with crew(Place(worker_count(workers, len(parts), "cpu")), say) as make:
-        make(job, {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}, _quiet)
+    stage = partial(StageChunks, building, partitions=len(parts), trim=trim)
+    with submitting(Executor(worker_count(workers, len(parts), "cpu")), len(parts), say) as make:
+        todo = {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}
+        make(stage(INDEX), todo, _quiet)
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
         account = _account(index, decision)
@@ -144,9 +147,9 @@ def _build(
         )
         todo = {n: [partition] for n, partition in enumerate(parts) if not building.rows_path(n).is_file()}
         _write_places(building, [(number, partition) for number, (partition,) in todo.items()], index, decision, layout)
-        make(replace(job, stage=Stage.DEAL), todo, _quiet)
+        make(stage(DEAL), todo, _quiet)
         planned = {n: [shard] for n, shard in enumerate(layout.shards) if building.noted(shard.name) is None}
-        make(replace(job, stage=Stage.GATHER), planned, _quiet)
+        make(stage(GATHER), planned, _quiet)
     entries, statistics = _gathered(building, layout, template.num_vertices)
     _write_companions(out, inputs, template, reject_table(index, decision))
     head: dict[str, Any] = {
@@ -288,68 +291,45 @@ def _contents(out: Path, template: Template, entries: Sequence[ShardEntry], stat
     }
 
 
-class Stage(Enum):
-    """INDEX reads what a build decides on; DEAL gives the rows of a partition to their row groups; GATHER writes a
-    shard."""
-
-    INDEX = "index"
-    DEAL = "deal"
-    GATHER = "gather"
-
-
 @dataclass(frozen=True)
-class StageJob:
-    """What every process must know; see `pipelines.parts.Job`. A part is one Partition, in GATHER one PlannedShard.
+class StageChunks:
+    """Makes the chunks of a stage; see `pipelines.chunks.ChunkMaker`. A chunk is one Partition, in GATHER one
+    PlannedShard.
 
     Attributes:
-        num_pieces: of all inputs.
+        partitions: how many there are of all inputs.
         trim: the filters of vertices; its area shares are those of all template vertices.
     """
 
-    out: Path
-    recipe: str
-    stage: Stage
-    num_pieces: int
+    building: Building
+    stage: str
+    partitions: int
     trim: Trim
 
-    @property
-    def num_vertices(self) -> int:
-        return len(self.trim.area_shares)
-
-    def start(self) -> StageParts:
-        """Nothing to load."""
-        return StageParts(self)
-
-
-class StageParts:
-    """Makes the parts of a stage; see `pipelines.parts.PartMaker`."""
-
-    def __init__(self, job: StageJob) -> None:
-        self.job, self.building = job, Building(job.out, job.recipe)
-
-    def probe(self, one: Any) -> None:
+    def probe(self, inputs: Sequence[Any]) -> None:
         """No partition and no shard can be left out, so none is to blame."""
 
-    def make(self, index: int, part: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
+    def make(self, index: int, chunk: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
         """Make one index, one dealt partition, or one shard."""
-        job, building = self.job, self.building
-        for one in part:
-            if job.stage is Stage.INDEX:
-                write_index(building.index_path(index), one, job.num_vertices, job.trim)
-            elif job.stage is Stage.DEAL:
-                deal(one, read_arrow(building.places_path(index)), building.rows_path(index), job.trim)
+        building, trim = self.building, self.trim
+        for one in chunk:
+            if self.stage == INDEX:
+                write_index(building.index_path(index), one, len(trim.area_shares), trim)
+            elif self.stage == DEAL:
+                deal(one, read_arrow(building.places_path(index)), building.rows_path(index), trim)
             else:
                 self._gather(one)
-        advance(len(part), 0, 0)
+        advance(len(chunk), 0, 0)
 
     def _gather(self, shard: PlannedShard) -> None:
         groups = (self._dealt.gather(shard.first + number, rows) for number, rows in enumerate(shard.rows))
-        entry, statistics = write_shard(self.job.out / shard.name, shard.split, groups, self.job.num_vertices)
+        path = self.building.out / shard.name
+        entry, statistics = write_shard(path, shard.split, groups, len(self.trim.area_shares))
         self.building.note(entry, statistics.state())
 
     @cached_property
     def _dealt(self) -> Dealt:
-        return Dealt([self.building.rows_path(number) for number in range(self.job.num_pieces)])
+        return Dealt([self.building.rows_path(number) for number in range(self.partitions)])
 
 
 def rebuild(

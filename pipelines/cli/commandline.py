@@ -12,8 +12,8 @@ import stat
 import sys
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,33 @@ def say_table(head: Sequence[str], rows: Iterable[Sequence[object]], width: int 
     for row in rows:
         table.add_row(*(Text(visible(str(cell))) for cell in row))
     Console(width=width, highlight=False).print(table)
+
+
+@contextmanager
+def progress(name: str, total: int, unit: str) -> Iterator[Callable[[int, int, int], None]]:
+    """A bar with count, rate, failures and remaining time, told of inputs, instances and failures that are finished; in
+    a file or pipe only its last state."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(name), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    last = TextColumn("failed {task.fields[failed]}"), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, *last, console=Console()) as bar:
+        task = bar.add_task(name, total=total, rate="", failed=0)
+
+        def advance(inputs: int, instances: int = 0, failures: int = 0) -> None:
+            row = bar.tasks[0]
+            bar.update(task, advance=inputs, failed=row.fields["failed"] + failures)
+            bar.update(task, rate=f"{row.completed / max(row.elapsed or 0.0, 1e-9):.1f} {unit}")
+
+        yield advance
 
 
 class GroupedOption(click.Option):

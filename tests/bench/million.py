@@ -132,7 +132,7 @@ def main() -> None:
         }
         config = ExtractConfig(**given, part=options.part, workers=options.workers, overlays=0)
         plan = timed("plan", count, lambda: make_plan(config, partial(Sleeping, options.seconds)))
-        print(f"  memory {psutil.Process().memory_info().rss / 1e6:.0f} MB, {len(plan.parts)} parts")
+        print(f"  memory {psutil.Process().memory_info().rss / 1e6:.0f} MB, {len(plan.chunks)} chunks")
         with Watch(root / "run", options.kill_after) as watch:
             outcome = timed("extract", count, lambda: extract(plan))
         own, *others = watch.most.values()
