@@ -94,11 +94,9 @@ class Photographs:
     def account(self) -> dict[str, Any]:
         """How many photographs are listed, how many are on disk, and what was left out: photographs, single
         annotations."""
-        return {"listed": self.listed, "on_disk": len(self.records), **self._left_out()}
-
-    def _left_out(self) -> dict[str, dict[str, str]]:
-        both = {"left_out": self.left_out, "annotations_left_out": self.annotations_left_out}
-        return {name: dict(sorted(found.items())) for name, found in both.items()}
+        left_out = {"left_out": self.left_out, "annotations_left_out": self.annotations_left_out}
+        told = {name: dict(sorted(found.items())) for name, found in left_out.items()}
+        return {"listed": self.listed, "on_disk": len(self.records), **told}
 
 
 def annotated(source: str, path: str, images: str, category: str = "dog") -> Photographs:

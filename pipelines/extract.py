@@ -28,7 +28,7 @@ from pipelines.chunks import Executor, begin_run, finish_run, missing_chunks, su
 from pipelines.chunks import Plan as ChunkPlan
 from pipelines.clusters import read_recipe
 from pipelines.extract_parts import ExtractChunks, Outcome, SharedChunks, deadly_images, outcome
-from pipelines.inputs import Inputs, chunk_ends, find_inputs_of
+from pipelines.inputs import Inputs, chunk_ends, find_inputs
 from pipelines.overlays import draw_overlays
 from pipelines.settings import ExtractConfig
 
@@ -86,7 +86,7 @@ class Plan(ChunkPlan):
         config = self.config
         workers = config.workers
         if config.cluster:
-            workers = workers or read_recipe(config.cluster).workers
+            workers = workers or read_recipe(config.cluster)[1]
         elif not config.scheduler:
             workers = worker_count(workers, len(self.chunks), config.device)
         return Executor(workers, config.device, config.scheduler, config.cluster)
@@ -117,7 +117,7 @@ def make_plans(config: ExtractConfig, make_predictor: MakePredictor | None = Non
     """
     config, names = _for_here(config), categories(config.category)
     plans = []
-    for name, inputs in find_inputs_of(config, names).items():
+    for name, inputs in find_inputs(config, names).items():
         out = folder_of(config.out, name, names) if config.out else workspace(name) / "extract"
         plans.append(_plan(replace(config, category=name), inputs, out, make_predictor))
     if len(plans) > 1 and make_predictor is None and (config.weights or config.model):

@@ -18,12 +18,13 @@ from dp3d_data.datasets.fits import Fit, FitCamera
 from dp3d_data.errors import InputCorrupt, ShapeError, UsageError
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.mesh_files import read_mesh
-from dp3d_data.geometry.perturbation import hide_share, lower_half, move_keypoints
+from dp3d_data.geometry.perturbation import hide_share, move_keypoints
 from dp3d_data.geometry.projection import project_orthographic, project_perspective, to_camera, weak_scale
 from dp3d_data.geometry.symmetry import mirrored_vertices
 from dp3d_data.geometry.visibility import inside_mask, vertex_areas, visible_fraction, visible_vertices
 from dp3d_data.records import VertexView
 from dp3d_data.shards.instances import Camera, Truth
+from pipelines.settings import ProjectConfig
 
 # What a mirrored fit's surface is multiplied by, after left and right have swapped.
 MIRROR = np.array([1.0, -1.0, 1.0])
@@ -249,32 +250,21 @@ def _box(keypoints: Float[np.ndarray, "K 2"], size: tuple[int, int]) -> Box:
     return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
 
-@dataclass(frozen=True)
-class Noise:
-    """The supplement's section E; `below` marks the lower half of the rest template."""
+def with_noise(
+    view: FitView, below: Bool[np.ndarray, "K"], config: ProjectConfig, index: int
+) -> tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]:
+    """Keypoints and visibility of fit `index` with the noise of the supplement's section E, a function of the seed and
+    the index alone.
 
-    sigma: float
-    hide: float
-    hide_lower: float
-    seed: int
-    below: Bool[np.ndarray, "K"]
-
-    @staticmethod
-    def make(template: Template, up: str, *, sigma: float, hide: float, hide_lower: float, seed: int) -> Noise:
-        return Noise(sigma, hide, hide_lower, seed, lower_half(template.vertices, "xyz".index(up)))
-
-    def apply(
-        self, keypoints: Float[np.ndarray, "K 2"], visible: Bool[np.ndarray, "K"], box: Box, index: int
-    ) -> tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]:
-        """Keypoints and visibility of fit `index` with noise, a function of the seed and the index alone."""
-        moved, hidden, lower = (
-            np.random.default_rng(sequence) for sequence in np.random.SeedSequence([self.seed, index]).spawn(3)
-        )
-        if self.sigma:
-            keypoints = move_keypoints(keypoints, box, self.sigma, moved)
-        if self.hide_lower and lower.random() < self.hide_lower:
-            visible = visible & ~self.below
-        return keypoints, hide_share(visible, self.hide, hidden)
+    Args:
+        below: the lower half of the rest template.
+    """
+    moved, hidden, lower = (
+        np.random.default_rng(sequence) for sequence in np.random.SeedSequence([config.seed, index]).spawn(3)
+    )
+    keypoints = move_keypoints(view.keypoints, view.box, config.noise, moved) if config.noise else view.keypoints
+    lost = config.hide_lower and lower.random() < config.hide_lower
+    return keypoints, hide_share(view.visible & ~below if lost else view.visible, config.hide, hidden)
 
 
 def vertex_view(

@@ -68,23 +68,14 @@ class Inputs:
         return [self.source.name, self.source.digest(), self._digests[sizes], *([list(self.ends)] if self.ends else [])]
 
 
-def find_inputs(config: ExtractConfig) -> Inputs:
-    """The images that the settings name: of the wanted split, with the boxes that are wanted.
-
-    Raises:
-        UsageError, InputMissing, InputCorrupt, NothingToDo: of the source, or of the file of boxes.
-        NothingToDo: no image of the wanted split; names the splits that there are.
-    """
-    return find_inputs_of(config, (config.category,))[config.category]
-
-
-def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, Inputs]:
+def find_inputs(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, Inputs]:
     """Category -> its images, of several categories; a file that speaks for all of them is read once.
 
     Of several, those that the source has no image of are left out.
 
     Raises:
-        UsageError, InputMissing, InputCorrupt, NothingToDo: as `find_inputs`.
+        UsageError, InputMissing, InputCorrupt, NothingToDo: of the source, or of the file of boxes.
+        NothingToDo: no image of the wanted split; names the splits that there are.
         UsageError: nothing tells the objects of these categories apart.
     """
     if config.boxes and not config.given_boxes:
@@ -108,8 +99,9 @@ def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, I
         if records and id(records) not in made:
             made[id(records)] = Inputs(source, tuple(_chosen(records, config)), notes=notes)
     inputs = {name: made[id(records)] for name, records in found.items() if records}
-    if config.boxes:
-        inputs = {name: _boxed(one, config, name) for name, one in inputs.items()}
+    for name, one in inputs.items() if config.boxes else ():
+        boxed, unmatched = read_boxes(config.boxes, config.category_in_file or name).attach(one.records)
+        inputs[name] = replace(one, records=tuple(boxed), unmatched=tuple(unmatched))
     if len(inputs) > 1:
         _require_told_apart(inputs)
     return (
@@ -177,12 +169,6 @@ def _chosen(records: list[ImageRecord], config: ExtractConfig) -> list[ImageReco
     return [
         replace(record, objects=None, size=None, faults=(), crowds=()) if record.path else record for record in records
     ]
-
-
-def _boxed(inputs: Inputs, config: ExtractConfig, name: str) -> Inputs:
-    """The images with the boxes of the user's file."""
-    records, unmatched = read_boxes(config.boxes, config.category_in_file or name).attach(inputs.records)
-    return replace(inputs, records=tuple(records), unmatched=tuple(unmatched))
 
 
 def _unread(kinds: Counter[str]) -> tuple[str, ...]:

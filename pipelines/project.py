@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from dp3d_data.bodies.model import BodyModel, rest_template
 from dp3d_data.config import file_digest, fingerprint, plain, workspace
@@ -22,6 +22,7 @@ from dp3d_data.datasets.images import open_image, read_image
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError, WorkerLost
 from dp3d_data.files import require_no_pointer
 from dp3d_data.geometry import Template
+from dp3d_data.geometry.perturbation import lower_half
 from dp3d_data.geometry.subsets import farthest_vertices, read_subset
 from dp3d_data.records import Detection, ImageRecord, as_box
 from dp3d_data.run_lengths import encode_pixels
@@ -30,7 +31,7 @@ from dp3d_data.shards.instances import Correspondence, ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.annotate import Advance
 from pipelines.chunks import Plan, begin_run, finish_run, make_missing_chunks, regular_chunks
-from pipelines.fits import Bodies, Noise, check_labels, fit_view, load_bodies, vertex_view
+from pipelines.fits import Bodies, check_labels, fit_view, load_bodies, vertex_view, with_noise
 from pipelines.overlays import draw_overlays
 from pipelines.settings import ProjectConfig
 
@@ -58,12 +59,10 @@ class ProjectPlan(Plan):
         return {fit.image_id: fit.image_path for fit in fits if isinstance(fit, Fit) and fit.image_path is not None}
 
     @cached_property
-    def noise(self) -> Noise:
-        config = self.config
-        up = config.up or ("z" if self.bodies.main.kind == "smal" else "y")
-        return Noise.make(
-            self.template, up, sigma=config.noise, hide=config.hide, hide_lower=config.hide_lower, seed=config.seed
-        )
+    def below(self) -> Bool[np.ndarray, "K"]:
+        """The lower half of the rest template."""
+        up = self.config.up or ("z" if self.bodies.main.kind == "smal" else "y")
+        return lower_half(self.template.vertices, "xyz".index(up))
 
 
 def make_plan(config: ProjectConfig) -> ProjectPlan:
@@ -190,7 +189,7 @@ class ProjectChunks:
         posed = plan.bodies.pose(fit)
         check_labels(fit, plan.bodies.of(fit), posed)
         view = fit_view(posed, plan.template, fit.camera, size, fit.box, mask)
-        keypoints, visible = plan.noise.apply(view.keypoints, view.visible, view.box, number)
+        keypoints, visible = with_noise(view, plan.below, plan.config, number)
         path, digest = None, None
         if fit.image_path is not None and fit.image_path.is_file():
             check_photograph(fit.image_path, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from dp3d_data.categories import SCORE, SEVERAL
 from dp3d_data.config import rare, setting, workspace
@@ -74,8 +75,8 @@ class ExtractConfig:
 
     def portable(self) -> ExtractConfig:
         """The settings without those of this machine and this folder, as they are kept beside the results."""
-        once = {"out": "", "overwrite": False, "retry_failed": False, "dry_run": False}
-        machine = {"workers": 0, "threads": 1, "scheduler": "", "cluster": "", "readers": 0, "batch": 0}
+        once: dict[str, Any] = {"out": "", "overwrite": False, "retry_failed": False, "dry_run": False}
+        machine: dict[str, Any] = {"workers": 0, "threads": 1, "scheduler": "", "cluster": "", "readers": 0, "batch": 0}
         return replace(self, **once, **machine, channels_last=False, compile=False)
 
     @property

@@ -22,7 +22,6 @@ from dp3d_data.shards.files import (
     BASIS,
     MANIFEST,
     REJECTS,
-    Basis,
     read_arrow,
     read_manifest,
     template_basis,
@@ -138,7 +137,7 @@ def _build(
     stage = partial(StageChunks, building, partitions=len(parts), trim=trim)
     with submitting(Executor(worker_count(workers, len(parts), "cpu")), len(parts), say) as make:
         todo = {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}
-        make(stage(INDEX), todo, _quiet)
+        make(stage(INDEX), todo, lambda *_: None)
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
         account = _account(index, decision)
@@ -147,11 +146,14 @@ def _build(
         )
         todo = {n: [partition] for n, partition in enumerate(parts) if not building.rows_path(n).is_file()}
         _write_places(building, [(number, partition) for number, (partition,) in todo.items()], index, decision, layout)
-        make(stage(DEAL), todo, _quiet)
+        make(stage(DEAL), todo, lambda *_: None)
         planned = {n: [shard] for n, shard in enumerate(layout.shards) if building.noted(shard.name) is None}
-        make(stage(GATHER), planned, _quiet)
+        make(stage(GATHER), planned, lambda *_: None)
     entries, statistics = _gathered(building, layout, template.num_vertices)
-    _write_companions(out, inputs, template, reject_table(index, decision))
+    template.save(out / TEMPLATE)
+    earlier = next((one for one in inputs if one.kind == SHARDS), None)  # models may have been trained on its basis
+    write_basis(out / BASIS, ShardReader(earlier.folder).basis if earlier else template_basis(template))
+    write_table(out / REJECTS, reject_table(index, decision))
     head: dict[str, Any] = {
         "category": category,
         "recipe": building.recipe,
@@ -159,7 +161,10 @@ def _build(
         "account": asdict(account),
     }
     head |= {"vertices": dict(index.dropped), "subset": inputs[0].subset}
-    head |= {"inputs": [_input(one) for one in inputs], "splits": _splits(decision, entries)}
+    head |= {
+        "inputs": [{name: getattr(one, name) for name in ("kind", "recipe", "digest", "counts")} for one in inputs],
+        "splits": _splits(decision, entries),
+    }
     write_manifest(out, head | _contents(out, template, entries, statistics))
     building.end()
     for name in decision.split_names:
@@ -184,10 +189,6 @@ def _gathered(building: Building, layout: Layout, num_vertices: int) -> tuple[li
         entries.append(noted[0])
         statistics.merge(Statistics.from_state(noted[1]))
     return entries, statistics
-
-
-def _quiet(inputs: int, instances: int, failures: int) -> None:
-    """Progress that nobody watches."""
 
 
 def _check_out(out: Path, inputs: Sequence[Input]) -> None:
@@ -236,23 +237,6 @@ def _write_places(
     places = pa.table(columns, schema=PLACES)
     for number, partition in todo:
         write_arrow(building.places_path(number), places.slice(partition.start, partition.rows))
-
-
-def _basis(inputs: Sequence[Input], template: Template) -> Basis:
-    """That of the first shards among the inputs, on which models may have been trained; else a new one."""
-    earlier = next((one for one in inputs if one.kind == SHARDS), None)
-    return template_basis(template) if earlier is None else ShardReader(earlier.folder).basis
-
-
-def _write_companions(out: Path, inputs: Sequence[Input], template: Template, rejects: pa.Table) -> None:
-    """Template, basis and the table of rejects."""
-    template.save(out / TEMPLATE)
-    write_basis(out / BASIS, _basis(inputs, template))
-    write_table(out / REJECTS, rejects)
-
-
-def _input(one: Input) -> dict[str, Any]:
-    return {"kind": one.kind, "recipe": one.recipe, "digest": one.digest, "counts": one.counts}
 
 
 def _splits(decision: Decision, entries: Sequence[ShardEntry]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def report(config: ReportConfig) -> None:
     Shards get a dataset card beside them: README.md, as the Hugging Face hub reads it.
     """
     from dp3d_data.shards.files import MANIFEST, read_manifest
-    from pipelines.report.writer import ReportPlan, write_card, write_report
+    from pipelines.report.writer import write_card, write_report
 
     root = workspace(config.category)
     runs = [Path(name) for name in config.input] or [
@@ -136,8 +136,8 @@ def report(config: ReportConfig) -> None:
     ]
     extras = [Path(name) for name in config.extra] or [root / name for name in EXTRAS]
     shards = Path(config.shards) if config.shards else root / "shards"
-    plan = ReportPlan(config.category, runs, shards, extras, config.pictures)
-    out = write_report(plan, Path(config.out) if config.out else root / "report.html")
+    out = Path(config.out) if config.out else root / "report.html"
+    write_report(out, config.category, runs, shards, extras, config.pictures)
     say(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
     if (shards / MANIFEST).is_file():
         title = config.title or f"{config.category.capitalize()}: keypoints on a template mesh"

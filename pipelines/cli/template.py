@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dp3d_data.errors import UsageError
 from dp3d_data.files import write_picture
-from pipelines.cli.commandline import GroupedOption, command, config_options, say, say_table
+from pipelines.cli.commandline import GroupedOption, command, config_options, say, say_facts, say_table
 from pipelines.settings import AdoptConfig
+
+if TYPE_CHECKING:
+    from dp3d_data.geometry import Template
+
+
+def surface_options(function: Callable) -> Callable:
+    """--picture and --mesh, which `write_surface` writes."""
+    text = "Write the surface as .obj, .ply or .glb."
+    function = click.option("--mesh", metavar="FILE", cls=GroupedOption, group="Output", help=text)(function)
+    text = "Write a picture from six sides."
+    return click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help=text)(function)
 
 
 @click.group(context_settings={"max_content_width": 110})
@@ -35,25 +47,14 @@ def list_templates() -> None:
 
 @command("show", example="dp3d-data template show dog --picture dog.png")
 @click.argument("name", default="dog")
-@click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help="Write a picture from six sides.")
-@click.option(
-    "--mesh", metavar="FILE", cls=GroupedOption, group="Output", help="Write the surface as .obj, .ply or .glb."
-)
+@surface_options
 def show(name: str, picture: str | None, mesh: str | None) -> None:
     """Say what is known of a template. NAME is a template's name, or an .npz, .obj, .ply or .glb file."""
     from dp3d_data.geometry.builtin import load_template
 
     body = load_template(name)
-    for label, value in _facts(body):
-        say(f"{label:>12}  {value}")
-    if picture:
-        from dp3d_data.geometry.renderer import colour_by_vertex
-
-        write_turntables(picture, [body.vertices], body.faces, colour_by_vertex(body))
-    if mesh:
-        from dp3d_data.geometry.mesh_files import write_mesh
-
-        say(f"  mesh written to {write_mesh(body, mesh)}")
+    say_facts(_facts(body))
+    write_surface(body, picture, mesh)
 
 
 @command("import", example="dp3d-data template import spot.obj --name spot --axes=-z-x+y")
@@ -84,12 +85,11 @@ def import_template(mesh: str, name: str, overwrite: bool, **reading) -> None:
     for warning in result.warnings:
         say(f"warning: {warning}", err=True)
     result.template.save(path)
-    for label, value in _facts(result.template):
-        say(f"{label:>12}  {value}")
+    say_facts(_facts(result.template))
     say(f"  written to {path} · look at it: dp3d-data template show {name} --picture {name}.png")
 
 
-def _facts(body) -> list[tuple[str, str]]:
+def _facts(body: Template) -> list[tuple[str, str]]:
     size = " x ".join(f"{extent:.3f}" for extent in body.vertices.max(axis=0) - body.vertices.min(axis=0))
     metres = f", {body.factor:.3f} {'m' if body.unit == 'm' else 'source units'} per template unit"
     rows = [
@@ -103,6 +103,17 @@ def _facts(body) -> list[tuple[str, str]]:
     clips = ", ".join(f"{name} ({len(clip.times)})" for name, clip in body.skeleton.clips.items())
     rows.append(("skeleton", f"{body.skeleton.num_joints} joints, {body.skeleton.num_hinges} limited hinges"))
     return [*rows, ("clips", clips or "none")]
+
+
+def write_surface(body: Template, picture: str | None, mesh: str | None) -> None:
+    """What `surface_options` ask for."""
+    from dp3d_data.geometry.mesh_files import write_mesh
+    from dp3d_data.geometry.renderer import colour_by_vertex
+
+    if picture:
+        write_turntables(picture, [body.vertices], body.faces, colour_by_vertex(body))
+    if mesh:
+        say(f"  mesh written to {write_mesh(body, mesh)}")
 
 
 def write_turntables(path: str, shapes: Sequence, faces, colours) -> None:
@@ -162,7 +173,7 @@ def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -
     say(f"  written to {path} · next: dp3d-data synth --template {name}")
 
 
-def draw_rig(body, path: str) -> None:
+def draw_rig(body: Template, path: str) -> None:
     """The rest pose and three random poses, one a row, coloured by the joints that move the skin."""
     import numpy as np
 

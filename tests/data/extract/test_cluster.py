@@ -161,7 +161,7 @@ def test_an_address_where_nobody_answers(monkeypatch):
 
 def test_shipped_recipes_are_read_and_name_their_kind():
     assert SHIPPED == ("cuda", "slurm")
-    assert read_recipe("cuda").kind == "cuda" and read_recipe("slurm").workers == 4
+    assert read_recipe("cuda")[0] == "cuda" and read_recipe("slurm")[1] == 4
     assert set(SHIPPED) <= set(KINDS)
 
 
@@ -204,7 +204,7 @@ def test_clusters_start_with_the_options_of_their_recipe(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=Fake))
     monkeypatch.setitem(sys.modules, "dask_cuda", types.SimpleNamespace(LocalCUDACluster=Fake))
     assert start_cluster("slurm").jobs == 4 and start_cluster("slurm", 9).jobs == 9
-    assert start_cluster("slurm").options == read_recipe("slurm").options
+    assert start_cluster("slurm").options == read_recipe("slurm")[2]
     assert "n_workers" not in start_cluster("cuda").options and start_cluster("cuda", 2).options["n_workers"] == 2
 
 
@@ -212,7 +212,7 @@ def test_the_job_script_of_the_slurm_recipe_asks_for_a_gpu_a_job():
     jobqueue = pytest.importorskip(
         "dask_jobqueue", reason="dask-jobqueue is not installed: pip install 'dp3d[cluster]'"
     )
-    with jobqueue.SLURMCluster(**read_recipe("slurm").options) as started:
+    with jobqueue.SLURMCluster(**read_recipe("slurm")[2]) as started:
         script = started.job_script()
     for line in (
         "#SBATCH -p gpu",
