@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ from dp3d_data.shards.files import (
     BASIS,
     MANIFEST,
     REJECTS,
-    Basis,
     read_arrow,
     read_manifest,
     template_basis,
@@ -42,7 +40,8 @@ from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
 from dp3d_data.shards.statistics import Statistics
-from pipelines.parts import Advance, Place, crew, worker_count
+from pipelines.annotate import Advance
+from pipelines.chunks import Executor, submitting, worker_count
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
@@ -51,6 +50,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 # Raised when the same inputs and settings may give other bytes than before.
 CODE_VERSION = 1
+# The stages of a build: read what it decides on; give the rows of each partition to their row groups; write each shard.
+INDEX, DEAL, GATHER = "index", "deal", "gather"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +139,10 @@ def _build(
             "no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help"
         )
     patches = patches_of(template) if plan.filters.near_duplicates else None
-    job = StageJob(out, building.recipe, Stage.INDEX, len(parts), plan.filters, template.area_shares, patches)
-    with crew(Place(worker_count(workers, len(parts), "cpu")), say) as make:
-        make(job, {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}, _quiet)
+    stage = StageChunks(building, INDEX, len(parts), plan.filters, template.area_shares, patches)
+    with submitting(Executor(worker_count(workers, len(parts), "cpu")), len(parts), say) as make:
+        todo = {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}
+        make(stage, todo, lambda *_: None)
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
         account = _account(index, decision)
@@ -151,11 +153,14 @@ def _build(
         places = _places(index, decision, group, position)
         for number, (partition,) in todo.items():
             write_arrow(building.places_path(number), places.slice(partition.start, partition.rows))
-        make(replace(job, stage=Stage.DEAL), todo, _quiet)
+        make(replace(stage, stage=DEAL), todo, lambda *_: None)
         planned = {n: [shard] for n, shard in enumerate(shards) if building.noted(shard.name) is None}
-        make(replace(job, stage=Stage.GATHER), planned, _quiet)
+        make(replace(stage, stage=GATHER), planned, lambda *_: None)
     entries, statistics = _gathered(building, shards, template.num_vertices)
-    _write_companions(out, inputs, template, reject_table(index, decision))
+    template.save(out / TEMPLATE)
+    earlier = next((one for one in inputs if one.kind == SHARDS), None)  # models may have been trained on its basis
+    write_basis(out / BASIS, ShardReader(earlier.folder).basis if earlier else template_basis(template))
+    write_table(out / REJECTS, reject_table(index, decision))
     head: dict[str, Any] = {
         "category": category,
         "recipe": building.recipe,
@@ -163,7 +168,10 @@ def _build(
         "account": asdict(account),
     }
     head |= {"vertices": dict(index.dropped), "subset": inputs[0].subset}
-    head |= {"inputs": [_input(one) for one in inputs], "splits": _splits(decision, entries)}
+    head |= {
+        "inputs": [{name: getattr(one, name) for name in ("kind", "recipe", "digest", "counts")} for one in inputs],
+        "splits": _splits(decision, entries),
+    }
     write_manifest(out, head | _contents(out, template, entries, statistics))
     building.end()
     for name in decision.split_names:
@@ -190,10 +198,6 @@ def _gathered(
         entries.append(noted[0])
         statistics.merge(Statistics.from_state(noted[1]))
     return entries, statistics
-
-
-def _quiet(inputs: int, instances: int, failures: int) -> None:
-    """Progress that nobody watches."""
 
 
 def _check_out(out: Path, inputs: Sequence[Input]) -> None:
@@ -240,23 +244,6 @@ def _places(index: Index, decision: Decision, group: np.ndarray, position: np.nd
     return pa.table(columns, schema=PLACES)
 
 
-def _basis(inputs: Sequence[Input], template: Template) -> Basis:
-    """That of the first shards among the inputs, on which models may have been trained; else a new one."""
-    earlier = next((one for one in inputs if one.kind == SHARDS), None)
-    return template_basis(template) if earlier is None else ShardReader(earlier.folder).basis
-
-
-def _write_companions(out: Path, inputs: Sequence[Input], template: Template, rejects: pa.Table) -> None:
-    """Template, basis and the table of rejects."""
-    template.save(out / TEMPLATE)
-    write_basis(out / BASIS, _basis(inputs, template))
-    write_table(out / REJECTS, rejects)
-
-
-def _input(one: Input) -> dict[str, Any]:
-    return {"kind": one.kind, "recipe": one.recipe, "digest": one.digest, "counts": one.counts}
-
-
 def _splits(decision: Decision, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Instances, shards and groups of each split."""
     result = {}
@@ -296,70 +283,50 @@ def _contents(
     }
 
 
-class Stage(Enum):
-    """INDEX reads what a build decides on; DEAL gives the rows of a partition to their row groups; GATHER writes a
-    shard."""
-
-    INDEX = "index"
-    DEAL = "deal"
-    GATHER = "gather"
-
-
 @dataclass(frozen=True)
-class StageJob:
-    """What every process must know; see `pipelines.parts.Job`. A part is one Partition, in GATHER one PlannedShard.
+class StageChunks:
+    """Makes the chunks of a stage; see `pipelines.chunks.ChunkMaker`. A chunk is one Partition, in GATHER one
+    PlannedShard.
 
     Attributes:
-        num_pieces: of all inputs.
+        partitions: how many there are of all inputs.
         filters: those of vertices are used.
         area_shares: [K] each template vertex's share of the surface area.
         patches: of the template, where near-duplicates are looked for.
     """
 
-    out: Path
-    recipe: str
-    stage: Stage
-    num_pieces: int
+    building: Building
+    stage: str
+    partitions: int
     filters: FilterConfig
     area_shares: Float[np.ndarray, "K"]
     patches: Float[np.ndarray, "K P"] | None = None
 
-    def start(self) -> StageParts:
-        """Nothing to load."""
-        return StageParts(self)
-
-
-class StageParts:
-    """Makes the parts of a stage; see `pipelines.parts.PartMaker`."""
-
-    def __init__(self, job: StageJob) -> None:
-        self.job, self.building = job, Building(job.out, job.recipe)
-
-    def probe(self, one: Any) -> None:
+    def probe(self, inputs: Sequence[Any]) -> None:
         """No partition and no shard can be left out, so none is to blame."""
 
-    def make(self, index: int, part: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
+    def make(self, index: int, chunk: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
         """Make one index, one dealt partition, or one shard."""
-        job, building = self.job, self.building
-        for one in part:
-            if job.stage is Stage.INDEX:
-                write_index(building.index_path(index), one, job.filters, job.area_shares, job.patches)
-            elif job.stage is Stage.DEAL:
+        building = self.building
+        for one in chunk:
+            if self.stage == INDEX:
+                write_index(building.index_path(index), one, self.filters, self.area_shares, self.patches)
+            elif self.stage == DEAL:
                 places = read_arrow(building.places_path(index))
-                deal(one, places, building.rows_path(index), job.filters, job.area_shares)
+                deal(one, places, building.rows_path(index), self.filters, self.area_shares)
             else:
                 self._gather(one)
-        advance(len(part), 0, 0)
+        advance(len(chunk), 0, 0)
 
     def _gather(self, shard: PlannedShard) -> None:
         groups = (self._dealt.gather(shard.first + number, rows) for number, rows in enumerate(shard.rows))
-        path, count = self.job.out / shard.name, len(self.job.area_shares)
-        entry, statistics = write_shard(path, shard.split, groups, count)
+        path = self.building.out / shard.name
+        entry, statistics = write_shard(path, shard.split, groups, len(self.area_shares))
         self.building.note(entry, statistics.state())
 
     @cached_property
     def _dealt(self) -> Dealt:
-        return Dealt([self.building.rows_path(number) for number in range(self.job.num_pieces)])
+        return Dealt([self.building.rows_path(number) for number in range(self.partitions)])
 
 
 def rebuild(

@@ -43,7 +43,8 @@ def inspect(path: str | None, config: InspectConfig) -> None:
     found = Input.open(folder)
     lines: list[str] = []
     if config.instance is not None or config.row is not None:
-        lines += row_lines(find_row(found, config.instance if config.row is None else config.row))
+        asked: str | int = config.row if config.row is not None else config.instance or ""
+        lines += row_lines(find_row(found, asked))
     if config.statistics:
         lines += statistics_lines(found)
     for line in lines or summary_lines(found):
@@ -128,7 +129,7 @@ def report(config: ReportConfig) -> None:
     Shards get a dataset card beside them: README.md, as the Hugging Face hub reads it.
     """
     from dp3d_data.shards.files import MANIFEST, read_manifest
-    from pipelines.report.writer import ReportPlan, write_card, write_report
+    from pipelines.report.writer import write_card, write_report
 
     root = workspace(config.category)
     runs = [Path(name) for name in config.input] or [
@@ -136,8 +137,8 @@ def report(config: ReportConfig) -> None:
     ]
     extras = [Path(name) for name in config.extra] or [root / name for name in EXTRAS]
     shards = Path(config.shards) if config.shards else root / "shards"
-    plan = ReportPlan(config.category, runs, shards, extras, config.pictures)
-    out = write_report(plan, Path(config.out) if config.out else root / "report.html")
+    out = Path(config.out) if config.out else root / "report.html"
+    write_report(out, config.category, runs, shards, extras, config.pictures)
     say(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
     if (shards / MANIFEST).is_file():
         title = config.title or f"{config.category.capitalize()}: keypoints on a template mesh"

@@ -90,8 +90,8 @@ class SplitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardOptions(SplitOptions):
-    """Inputs, split and size of shards."""
+class BuildShardsConfig(FilterConfig, SplitOptions):
+    """Inputs, split and size of shards, and the filters."""
 
     category: str = setting("dog", f"Category whose part of the workspace is used. {SEVERAL}", group="Input and output")
     input: tuple[str, ...] = setting(
@@ -103,11 +103,6 @@ class ShardOptions(SplitOptions):
         None, "Folder of the shards. Default: <workspace>/<category>/shards.", group="Input and output"
     )
     overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildShardsConfig(FilterConfig, ShardOptions):
-    """Inputs, split and size of shards, and the filters."""
 
     @property
     def filters(self) -> FilterConfig:
@@ -149,17 +144,23 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?i?b?)\s*", text.lower())
     unit = _UNITS.get(match[2], _UNITS.get(match[2] + "b")) if match else None
-    if unit is None or not (size := int(float(match[1]) * unit)):
+    if match is None or unit is None or not (size := int(float(match[1]) * unit)):
         raise ConfigError("not a size", got=text, expected="a number with B, kB, MB, GB, KiB, MiB or GiB, such as 64MB")
     return size
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeConfig(SplitOptions):
-    """Where the joined shards go, and how they are divided."""
+class SplitConfig(SplitOptions):
+    """Where the divided shards go, and how they are divided."""
 
     out: str = setting("", "Folder of the new shards.", group="Input and output")
     overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig(SplitConfig):
+    """Where the joined shards go, and how they are divided."""
+
     split: str = setting(
         "kept",
         "Sides as they are (kept), by ratio, or as the source says (official); what has no such side goes by ratio.",
@@ -179,14 +180,6 @@ def merge(shards: tuple[str, ...], config: MergeConfig) -> None:
 
     plan = config.plan(KEEP_ALL)
     rebuild(shards, config.out, plan, overwrite=config.overwrite, say=say, workers=config.workers)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig(SplitOptions):
-    """Where the divided shards go, and how they are divided."""
-
-    out: str = setting("", "Folder of the new shards.", group="Input and output")
-    overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
 
 
 @command("split", example="dp3d-data split shards --out shards-5 --split-ratio 0.8 --test-ratio 0.1 --set seed=5")

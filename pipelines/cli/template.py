@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dp3d_data.config import rare, setting, workspace
 from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.files import write_picture
-from pipelines.cli.commandline import GroupedOption, command, config_options, say, say_table
+from dp3d_data.records import present
+from pipelines.cli.commandline import GroupedOption, command, config_options, say, say_facts, say_table
 from pipelines.settings import AdoptConfig
+
+if TYPE_CHECKING:
+    from dp3d_data.geometry import Template
+
+
+def surface_options(function: Callable) -> Callable:
+    """--picture and --mesh, which `write_surface` writes."""
+    text = "Write the surface as .obj, .ply or .glb."
+    function = click.option("--mesh", metavar="FILE", cls=GroupedOption, group="Output", help=text)(function)
+    text = "Write a picture from six sides."
+    return click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help=text)(function)
 
 
 @click.group(context_settings={"max_content_width": 110})
@@ -37,25 +50,14 @@ def list_templates() -> None:
 
 @command("show", example="dp3d-data template show dog --picture dog.png")
 @click.argument("name", default="dog")
-@click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help="Write a picture from six sides.")
-@click.option(
-    "--mesh", metavar="FILE", cls=GroupedOption, group="Output", help="Write the surface as .obj, .ply or .glb."
-)
+@surface_options
 def show(name: str, picture: str | None, mesh: str | None) -> None:
     """Say what is known of a template. NAME is a template's name, or an .npz, .obj, .ply or .glb file."""
     from dp3d_data.geometry.builtin import load_template
 
     body = load_template(name)
-    for label, value in _facts(body):
-        say(f"{label:>12}  {value}")
-    if picture:
-        from dp3d_data.geometry.renderer import colour_by_vertex
-
-        write_turntables(picture, [body.vertices], body.faces, colour_by_vertex(body))
-    if mesh:
-        from dp3d_data.geometry.mesh_files import write_mesh
-
-        say(f"  mesh written to {write_mesh(body, mesh)}")
+    say_facts(_facts(body))
+    write_surface(body, picture, mesh)
 
 
 @command("import", example="dp3d-data template import spot.obj --name spot --axes=-z-x+y")
@@ -86,12 +88,11 @@ def import_template(mesh: str, name: str, overwrite: bool, **reading) -> None:
     for warning in result.warnings:
         say(f"warning: {warning}", err=True)
     result.template.save(path)
-    for label, value in _facts(result.template):
-        say(f"{label:>12}  {value}")
+    say_facts(_facts(result.template))
     say(f"  written to {path} · look at it: dp3d-data template show {name} --picture {name}.png")
 
 
-def _facts(body) -> list[tuple[str, str]]:
+def _facts(body: Template) -> list[tuple[str, str]]:
     size = " x ".join(f"{extent:.3f}" for extent in body.vertices.max(axis=0) - body.vertices.min(axis=0))
     metres = f", {body.factor:.3f} {'m' if body.unit == 'm' else 'source units'} per template unit"
     rows = [
@@ -105,6 +106,17 @@ def _facts(body) -> list[tuple[str, str]]:
     clips = ", ".join(f"{name} ({len(clip.times)})" for name, clip in body.skeleton.clips.items())
     rows.append(("skeleton", f"{body.skeleton.num_joints} joints, {body.skeleton.num_hinges} limited hinges"))
     return [*rows, ("clips", clips or "none")]
+
+
+def write_surface(body: Template, picture: str | None, mesh: str | None) -> None:
+    """What `surface_options` ask for."""
+    from dp3d_data.geometry.mesh_files import write_mesh
+    from dp3d_data.geometry.renderer import colour_by_vertex
+
+    if picture:
+        write_turntables(picture, [body.vertices], body.faces, colour_by_vertex(body))
+    if mesh:
+        say(f"  mesh written to {write_mesh(body, mesh)}")
 
 
 def write_turntables(path: str, shapes: Sequence, faces, colours) -> None:
@@ -157,14 +169,15 @@ def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -
     bones = "found" if body.skeleton is None else "the mesh's own"
     body = rigged(replace(body, name=name))
     body.save(path)
-    say(f"{name}: {body.num_vertices} vertices · {body.skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
-    say(f"  joints {', '.join(body.skeleton.names)}")
+    skeleton = present(body.skeleton)
+    say(f"{name}: {body.num_vertices} vertices · {skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
+    say(f"  joints {', '.join(skeleton.names)}")
     if picture:
         draw_rig(body, picture)
     say(f"  written to {path} · next: dp3d-data synth --template {name}")
 
 
-def draw_rig(body, path: str) -> None:
+def draw_rig(body: Template, path: str) -> None:
     """The rest pose and three random poses, one a row, coloured by the joints that move the skin."""
     import numpy as np
 
@@ -173,11 +186,11 @@ def draw_rig(body, path: str) -> None:
     from dp3d_data.synthesis.poses import random_pose
     from dp3d_data.synthesis.proportions import random_proportions
 
-    rng, shapes = np.random.default_rng(0), [body.vertices]
+    rng, shapes, skeleton = np.random.default_rng(0), [body.vertices], present(body.skeleton)
     for _ in range(3):
-        pose = random_pose(rng, body.skeleton, random_proportions(rng, 0.0))
+        pose = random_pose(rng, skeleton, random_proportions(rng, 0.0))
         shapes.append(pose_vertices(body, pose.local_rotations) @ pose.stance.T)
-    write_turntables(path, shapes, body.faces, colour_by_part(np.asarray(body.skeleton.weights)))
+    write_turntables(path, shapes, body.faces, colour_by_part(np.asarray(skeleton.weights)))
 
 
 EXAMPLE = """

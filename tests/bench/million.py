@@ -154,7 +154,7 @@ def run(root: Path, options: argparse.Namespace) -> None:
     """Plan and extract, with what it took."""
     count = options.images
     plan = timed("plan", count, lambda: make_plan(settings(root, options), partial(Sleeping, options.seconds)))
-    print(f"  memory {psutil.Process().memory_info().rss / 1e6:.0f} MB, {len(plan.parts)} chunks", flush=True)
+    print(f"  memory {psutil.Process().memory_info().rss / 1e6:.0f} MB, {len(plan.chunks)} chunks", flush=True)
     with Watch(root / "run", options.kill_after) as watch:
         outcome = timed("extract", count, lambda: extract(plan))
     own, *others = watch.most.values()
