@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Float
 
 from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, ShardError, UsageError
@@ -35,6 +36,7 @@ from dp3d_data.shards.files import (
 from dp3d_data.shards.index import Index, Trim, read_index, write_index
 from dp3d_data.shards.inputs import SHARDS, Input, Partition, open_inputs, partitions
 from dp3d_data.shards.integrity import verify
+from dp3d_data.shards.likeness import patches_of
 from dp3d_data.shards.plan import SPLITS, Decision, Layout, PlannedShard, SplitRule, decide, lay_out, reject_table
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
@@ -63,6 +65,7 @@ class ShardPlan:
     split: str = "ratio"
     together: str = "group"
     listed: dict[str, str] | None = None
+    left_out: frozenset[str] = frozenset()
 
     @property
     def rule(self) -> SplitRule:
@@ -73,12 +76,14 @@ class ShardPlan:
             seed=self.seed,
             together=self.together,
             listed=self.listed,
+            left_out=self.left_out,
         )
 
     def settings(self) -> dict[str, Any]:
         """Plain values for the manifest; of a list its size and fingerprint."""
         listed = None if self.listed is None else {"names": len(self.listed), "digest": fingerprint(self.listed)}
-        return plain(replace(self, listed=None)) | {"listed": listed}
+        left = {"names": len(self.left_out), "digest": fingerprint(sorted(self.left_out))} if self.left_out else None
+        return plain(replace(self, listed=None, left_out=frozenset())) | {"listed": listed, "left_out": left}
 
 
 def recipe_of(inputs: Sequence[Input], plan: ShardPlan) -> str:
@@ -133,7 +138,8 @@ def _build(
             "no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help"
         )
     trim = Trim(plan.filters, template.area_shares)
-    job = StageJob(out, building.recipe, Stage.INDEX, len(parts), trim)
+    patches = patches_of(template) if plan.filters.near_duplicates else None
+    job = StageJob(out, building.recipe, Stage.INDEX, len(parts), trim, patches)
     with crew(Place(worker_count(workers, len(parts), "cpu")), say) as make:
         make(job, {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}, _quiet)
         index = read_index([building.index_path(number) for number in range(len(parts))])
@@ -304,6 +310,7 @@ class StageJob:
     Attributes:
         num_pieces: of all inputs.
         trim: the filters of vertices; its area shares are those of all template vertices.
+        patches: of the template, where near-duplicates are looked for.
     """
 
     out: Path
@@ -311,6 +318,7 @@ class StageJob:
     stage: Stage
     num_pieces: int
     trim: Trim
+    patches: Float[np.ndarray, "K P"] | None = None
 
     @property
     def num_vertices(self) -> int:
@@ -335,7 +343,7 @@ class StageParts:
         job, building = self.job, self.building
         for one in part:
             if job.stage is Stage.INDEX:
-                write_index(building.index_path(index), one, job.num_vertices, job.trim)
+                write_index(building.index_path(index), one, job.num_vertices, job.trim, job.patches)
             elif job.stage is Stage.DEAL:
                 deal(one, read_arrow(building.places_path(index)), building.rows_path(index), job.trim)
             else:

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 
 from dp3d_data.filters import VERTEX_FILTERS, FilterConfig, Measures, VertexMeasures, judge_vertices
 from dp3d_data.shards.files import read_arrow, table_options, write_arrow
 from dp3d_data.shards.inputs import Partition
+from dp3d_data.shards.likeness import shapes_of
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, PER_VERTEX, PIXEL_STEP, Column
 from dp3d_data.shards.table import boxes, cycle_weights, keypoint_lists, list_values
 
@@ -67,30 +68,38 @@ SAMPLE = 256
 _RAW, _ENCODED, _DROPPED = b"dp3d.sample_raw", b"dp3d.sample_encoded", b"dp3d.dropped_vertices"
 
 
-def write_index(path: Path, partition: Partition, num_vertices: int, trim: Trim) -> Path:
+def write_index(
+    path: Path, partition: Partition, num_vertices: int, trim: Trim, patches: Float[np.ndarray, "K P"] | None = None
+) -> Path:
     """Check the files of a partition and write the index of its rows, as the filters of vertices leave them.
+
+    Args:
+        patches: of `likeness.patches_of`, where near-duplicates are looked for.
 
     Raises:
         InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
     """
     partition.check_files()
     dropped = no_vertices_dropped()
-    parts = [index_table(table, num_vertices) for table in trim.tables(partition.tables(_READ), dropped)]
+    parts = [index_table(table, num_vertices, patches) for table in trim.tables(partition.tables(_READ), dropped)]
     raw, encoded = _sample(partition, num_vertices, trim)
     table = pa.concat_tables(parts) if parts else pa.table({})
     notes = {_RAW: str(raw), _ENCODED: str(encoded), _DROPPED: json.dumps(dropped)}
     return write_arrow(path, table.replace_schema_metadata(notes))
 
 
-def index_table(table: pa.Table, num_vertices: int) -> pa.Table:
-    """The index of some instances: KEPT, the filters' measures, the hash of the content and the bytes of the raw
-    row."""
+def index_table(table: pa.Table, num_vertices: int, patches: Float[np.ndarray, "K P"] | None = None) -> pa.Table:
+    """The index of some instances: KEPT, the filters' measures, the hash of the content, the bytes of the raw row, and
+    where there are patches the shape."""
     measures = measure(table)
     columns = {name: table.column(name) for name in KEPT}
     columns |= {name: pa.array(getattr(measures, name)) for name in MEASURES}
     columns["content"] = pa.array(content_hashes(table), type=pa.string())
     with_truth = table.column("true_scale").is_valid().to_numpy()
     columns["bytes"] = pa.array(raw_bytes(measures.visible_vertices, with_truth, num_vertices))
+    if patches is not None:
+        shapes = shapes_of(table, patches)
+        columns["shape"] = pa.FixedSizeListArray.from_arrays(shapes.view(np.float32).ravel(), 2 * shapes.shape[1])
     return pa.table(columns)
 
 
@@ -115,7 +124,7 @@ class Index:
     """All instances of some inputs, in order of input, file and row.
 
     Attributes:
-        table: KEPT, MEASURES, content and bytes.
+        table: KEPT, MEASURES, content, bytes, and shape where near-duplicates are looked for.
         ratio: encoded bytes per raw byte, as a sample has it.
         dropped: vertices made invisible, by reason.
     """
@@ -129,6 +138,12 @@ class Index:
 
     def numbers(self, name: str) -> np.ndarray:
         return self.table.column(name).to_numpy()
+
+    @property
+    def shapes(self) -> Complex[np.ndarray, "N P"]:
+        """See `likeness`."""
+        values = self.table.column("shape").combine_chunks().flatten().to_numpy()
+        return values.reshape(len(self), -1).view(np.complex64)
 
     @property
     def boxes(self) -> np.ndarray:

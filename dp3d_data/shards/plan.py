@@ -19,14 +19,18 @@ from jaxtyping import Bool, Float, Int
 
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
-from dp3d_data.filters import DUPLICATE, NOT_LISTED, FilterConfig, judge
+from dp3d_data.filters import DUPLICATE, LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED, FilterConfig, judge
 from dp3d_data.shards.index import Index
+from dp3d_data.shards.likeness import near_duplicates
 from dp3d_data.shards.schema import REJECT_SCHEMA
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
+OUT = "out"  # of a list: in no split
 RULES = ("ratio", "official", "kept", "list")
 TOGETHER = ("group", "image")
+# Columns whose values a list may name.
+LISTABLE = ("instance_id", "image_id", "group")
 Names = Sequence[str | None] | pa.ChunkedArray | pa.Array
 
 
@@ -41,6 +45,7 @@ class SplitRule:
         seed: another seed, another division by ratio.
         together: "group" keeps groups and images in one split, "image" images alone.
         listed: split of instance ids, image ids or groups, for "list".
+        left_out: instance ids, image ids and groups that are in no split.
     """
 
     by: str = "ratio"
@@ -49,6 +54,7 @@ class SplitRule:
     seed: int = 0
     together: str = "group"
     listed: dict[str, str] | None = None
+    left_out: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.train + self.test > 1 + 1e-9:
@@ -59,7 +65,7 @@ class SplitRule:
 
 
 def read_split_list(path: str | Path) -> dict[str, str]:
-    """Sides from a text file: on each line a name, a tab or comma, and train, val or test; # begins a comment.
+    """Sides from a text file: on each line a name, a tab or comma, and train, val, test or out; # begins a comment.
 
     Raises:
         InputMissing: no such file.
@@ -72,15 +78,26 @@ def read_split_list(path: str | Path) -> dict[str, str]:
             continue
         at = max(line.rfind("\t"), line.rfind(","))
         name, split = line[:at].strip(), line[at + 1 :].strip().lower()
-        if at < 0 or not name or split not in SPLITS:
+        if at < 0 or not name or split not in (*SPLITS, OUT):
             raise InputCorrupt(
-                f"line {number} names no side", got=line, expected="name,train or name,val or name,test", path=path
+                f"line {number} names no side",
+                got=line,
+                expected="name,train or name,val, name,test or name,out",
+                path=path,
             )
         if listed.setdefault(name, split) != split:
             raise InputCorrupt(
                 f"line {number} puts a name on a second side", got=line, expected=f"{name},{listed[name]}", path=path
             )
     return listed
+
+
+def in_list(names: frozenset[str], table: pa.Table) -> Bool[np.ndarray, "N"]:
+    """Which rows of an index have one of the names as instance id, image id or group."""
+    keys, found = pa.array(sorted(names), pa.string()), np.zeros(table.num_rows, dtype=bool)
+    for column in LISTABLE:
+        found |= _one(pc.is_in(table.column(column), value_set=keys)).to_numpy(zero_copy_only=False)
+    return found
 
 
 def given_splits(rule: SplitRule, table: pa.Table) -> pa.Array | None:
@@ -95,7 +112,7 @@ def given_splits(rule: SplitRule, table: pa.Table) -> pa.Array | None:
     if rule.by == "list":
         listed = rule.listed or {}
         keys, splits = pa.array(list(listed), pa.string()), pa.array(list(listed.values()), pa.string())
-        columns = (table.column(name) for name in ("instance_id", "image_id", "group"))
+        columns = (table.column(name) for name in LISTABLE)
         return _one(
             pc.coalesce(*(pc.take(splits, pc.index_in(column, value_set=keys, skip_nulls=True)) for column in columns))
         )
@@ -241,8 +258,8 @@ class Decision:
 
 
 def decide(index: Index, filters: FilterConfig, rule: SplitRule) -> Decision:
-    """Filter, remove exact duplicates (same content, or same image content, each with the same box), and split the
-    rest.
+    """Filter, remove exact duplicates (same content, or same image content, each with the same box) and near ones, and
+    split the rest.
 
     Raises:
         UsageError: a given split tears apart what belongs together, or names an unknown split.
@@ -251,9 +268,15 @@ def decide(index: Index, filters: FilterConfig, rule: SplitRule) -> Decision:
     given = given_splits(rule, index.table)
     if given is not None and rule.by == "list":
         _leave_out(reasons, given.is_null().to_numpy(zero_copy_only=False), NOT_LISTED)
+    if rule.left_out:
+        _leave_out(reasons, in_list(rule.left_out, index.table), LISTED_OUT)
     for name in ("image_hash", "content"):
         open_rows = np.array([reason is None for reason in reasons], dtype=bool)
         _leave_out(reasons, repeated(index.table.column(name), index.boxes, open_rows), DUPLICATE)
+    if filters.near_duplicates:
+        rows = np.flatnonzero([reason is None for reason in reasons])
+        first, values[rows] = near_duplicates(index.shapes[rows], filters.near_duplicates)
+        _leave_out(reasons, np.isin(np.arange(len(index)), rows[first >= 0]), NEAR_DUPLICATE)
     kept = np.flatnonzero([reason is None for reason in reasons])
     columns = {
         name: index.table.column(name).combine_chunks() for name in ("instance_id", "group", "image_hash", "source")

@@ -37,7 +37,8 @@ class SplitOptions:
     )
     split_list: str | None = setting(
         None,
-        "File of names and sides, a line each: NAME,train; an instance id, image id or group. The rest is left out.",
+        "File of names and sides, a line each: NAME,train; an instance id, image id or group. The rest is left out."
+        " NAME,out leaves NAME out; where nothing else is listed, the rest goes as without a list.",
         group="Split",
     )
     split_ratio: float = setting(0.9, "Share of instances that train.", group="Split", minimum=0, maximum=1)
@@ -64,10 +65,13 @@ class SplitOptions:
             InputMissing, InputCorrupt: no list of a split.
             UsageError: a list and another rule.
         """
-        from dp3d_data.shards.plan import read_split_list
+        from dp3d_data.shards.plan import OUT, read_split_list
         from pipelines.shards import ShardPlan
 
-        if self.split_list and self.split != "ratio":
+        listed = read_split_list(self.split_list) if self.split_list else {}
+        left_out = frozenset(name for name, split in listed.items() if split == OUT)
+        listed = {name: split for name, split in listed.items() if split != OUT}
+        if listed and self.split != "ratio":
             hint = "leave one of --split and --split-list away"
             raise UsageError(
                 "two rules for one split", got=f"--split {self.split} and --split-list", expected="one", hint=hint
@@ -78,9 +82,10 @@ class SplitOptions:
             split_ratio=self.split_ratio,
             test_ratio=self.test_ratio,
             seed=self.seed,
-            split="list" if self.split_list else self.split,
+            split="list" if listed or (self.split_list and not left_out) else self.split,
             together=self.together,
-            listed=read_split_list(self.split_list) if self.split_list else None,
+            listed=listed or None,
+            left_out=left_out,
         )
 
 

@@ -108,14 +108,14 @@ def _facts(
     seen = np.zeros(template.num_vertices if template else 0, dtype=np.int64)
     for table in tables:
         ids += table.column("instance_id").to_pylist()
-        parts.append(_columns(table, template))
+        parts.append(measured(table, template))
         if template:
             seen += np.bincount(list_values(table.column("vertex_ids"))[1], minlength=len(seen))[: len(seen)]
     columns = {column: np.concatenate([part[column] for part in parts]) for column in (parts[0] if parts else ())}
     return Facts(name, is_run, files, ids, columns, seen)
 
 
-def _columns(table: pa.Table, template: Template | None) -> dict[str, np.ndarray]:
+def measured(table: pa.Table, template: Template | None) -> dict[str, np.ndarray]:
     """What is measured of each instance of a table; the closed-form cameras a few thousand at a time."""
     measures = measure(table.select(COLUMNS))
     found = {
@@ -262,7 +262,7 @@ def _figures(facts: Facts, words: Mapping[int, str], template: Template) -> list
 
 
 def instance_crop(
-    pixels: np.ndarray | None, row: Mapping[str, Any], colours: np.ndarray, side: int = 300
+    pixels: np.ndarray | None, row: Mapping[str, Any], colours: np.ndarray, side: int = 300, pale: float = 0.25
 ) -> Image.Image:
     """A square around the box of an instance, side x side, paled, with keypoints in their vertices' colours.
 
@@ -270,13 +270,14 @@ def instance_crop(
         pixels: [H, W, 3] RGB of the whole image; None: a plain ground.
         row: a row of the instance table.
         colours: [K, 3] RGB of the template's vertices.
+        pale: how much of white is mixed in.
     """
     x0, y0, x1, y1 = (float(row[name]) for name in ("box_x0", "box_y0", "box_x1", "box_y1"))
     extent = 1.1 * max(x1 - x0, y1 - y0, 1)
     left, top, scale = (x0 + x1 - extent) / 2, (y0 + y1 - extent) / 2, side / extent
     part = Image.new("RGB", (side, side), _GROUND)
     if pixels is not None:
-        part = Image.blend(square_in(pixels, (left, top, extent), side), Image.new("RGB", part.size, "white"), 0.25)
+        part = Image.blend(square_in(pixels, (left, top, extent), side), Image.new("RGB", part.size, "white"), pale)
     draw, radius = ImageDraw.Draw(part), max(side / 200, 1.2)
     for vertex, x, y in zip(row["vertex_ids"], row["keypoints_x"], row["keypoints_y"], strict=True):
         u, v = (x - left) * scale, (y - top) * scale
