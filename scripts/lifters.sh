@@ -15,7 +15,7 @@ world() { # category, count, seed, name: renders as the embedded network sees th
 lifter() { # category, split ratio, steps
     dp3d-data build-shards --category "$1" --input "$out/$1-world" --split-ratio "$2" --out "$out/$1-shards"
     dp3d-model train --category "$1" --preset photographs --steps "$3" --shards "$out/$1-shards" --out "$out/$1-model"
-    dp3d-model calibrate --category "$1" --model "$out/$1-model" --shards "$out/$1-test" --half --out "dp3d_model/data/$1.pt"
+    dp3d-model calibrate --category "$1" --model "$out/$1-model" --shards "$out/$1-test" --small --out "dp3d_model/data/$1.pt"
 }
 
 world dog 11000 61 dog-world

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from dp3d_data.config import changed, declared, flat, former_names, plain
-from dp3d_data.errors import CheckpointError, ConfigError, FolderBusy, InputMissing, RecipeMismatch
+from dp3d_data.errors import CheckpointError, ConfigError, FolderBusy, InputMissing, RecipeMismatch, WeightsMismatch
 from dp3d_data.files import locked
 from dp3d_data.torch_files import check_archive, read_torch, write_torch
 from dp3d_model.config import TrainConfig, preset
-from dp3d_model.lifting.model_file import embedded_model, load_model, read_config, read_content
+from dp3d_model.lifting.model_file import embedded_model, load_model, read_config, read_content, save_model
+from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.trainer import Trainer
 from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
@@ -169,6 +170,24 @@ def test_settings_by_their_former_names_are_read():
 def test_every_setting_of_version_0_1_has_a_place():
     """Each by one former name."""
     assert set(former_names(TrainConfig).values()) == set(declared(TrainConfig))
+
+
+def test_a_small_file_keeps_large_matrices_in_eight_bits(tmp_path):
+    """Each number to half of what one of the 255 steps of its row is worth; what fits no matrix is refused."""
+    lifter = Lifter(toy_surface(), tiny({"model.width": 128})).eval()
+    lifter.trunks[0].head.weight.data[3] *= 1e4
+    plain_size, path = (save_model(lifter, tmp_path / f"{small}.pt", small=small) for small in (False, True))
+    assert path.stat().st_size < 0.6 * plain_size.stat().st_size
+    again = load_model(path).state_dict()
+    for name, value in lifter.state_dict().items():
+        most = value.abs().amax(-1, keepdim=True) if value.dim() else value.abs()
+        assert ((again[name] - value).abs() <= most / 253.0 + 1e-6).all(), name
+    content = read_content(path, "model")
+    assert content["format"] == 2 and content["weights"]["trunks.0.stem.0.weight"].dtype == torch.int8
+    content["weights"]["trunks.0.stem.0.weight.step"] = torch.ones(3)
+    write_torch(path, content)
+    with pytest.raises(WeightsMismatch):
+        load_model(path)
 
 
 @pytest.mark.parametrize("category", ["dog", "cow"])
