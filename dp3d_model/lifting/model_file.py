@@ -37,6 +37,8 @@ KINDS = {
     },
     "state": {"recipe": str, "config": dict, "step": int, "objective": dict, "optimiser": dict, "average": dict},
 }
+# Of the figures that a calibration was learned on; one of other figures says nothing of these.
+CALIBRATION_VERSION = 2
 CALIBRATION_KINDS = {"usual": torch.Tensor, "spread": torch.Tensor, "slopes": torch.Tensor}
 TEMPLATE_KINDS = {"name": str, "hash": str, "unit": str, "factor": (int, float)}
 
@@ -70,7 +72,8 @@ def save_model(
         "calibration": (
             None
             if calibration is None
-            else {name: torch.from_numpy(value) for name, value in vars(calibration).items()}
+            else {"version": CALIBRATION_VERSION}
+            | {name: torch.from_numpy(value) for name, value in vars(calibration).items()}
         ),
     }
     return write_torch(path, content)
@@ -122,9 +125,9 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
     load_weights(lifter, unpacked_weights(content["weights"]), path)
     if content.get("calibration"):
         require_keys(content["calibration"], CALIBRATION_KINDS, "calibration of a model file", path, CheckpointError)
-        found = Calibration(**{name: value.numpy() for name, value in content["calibration"].items()})
-        # One of other figures, as earlier versions made, says nothing of these.
-        lifter.calibration = found if len(found.usual) == len(FEATURES) else None
+        found = Calibration(**{name: content["calibration"][name].numpy() for name in CALIBRATION_KINDS})
+        known = content["calibration"].get("version") == CALIBRATION_VERSION and len(found.usual) == len(FEATURES)
+        lifter.calibration = found if known else None
     return lifter.to(device).eval()
 
 

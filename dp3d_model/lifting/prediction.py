@@ -158,8 +158,8 @@ def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Ite
         with torch.no_grad():
             seen = lifter.normalise(own)
             answers = answers_to_halves(lifter, seen)
-        found = _prediction(lifter, seen, refined(lifter, seen, evidence_of(own, seen), answers))
-        yield measured(lifter, found, own, agreement(lifter, seen, answers))
+        lifted = refined(lifter, seen, evidence_of(own, seen), answers)
+        yield measured(lifter, _prediction(lifter, seen, lifted), own, agreement(lifter, seen, answers, lifted))
 
 
 def network_alone(lifter: Lifter) -> Lifter:

@@ -97,8 +97,11 @@ def test_answers_to_halves_agree_less_the_noisier_the_keypoints():
     )
     with torch.no_grad():
         seen = [lifter.normalise(each) for each in (world, replace(world, keypoints=world.keypoints + noise))]
-        clean, noisy = (agreement(lifter, each, answers_to_halves(lifter, each)) for each in seen)
-    assert noisy.mean() > 1.2 * clean.mean() > 0
+        clean, noisy = (agreement(lifter, each, answers_to_halves(lifter, each), lifter(each)) for each in seen)
+        assert noisy.mean() > 1.2 * clean.mean() > 0
+        away = replace(lifter(seen[0]), log_scale=torch.full((24,), 0.5))
+        moved = agreement(lifter, seen[0], answers_to_halves(lifter, seen[0]), away)
+    assert moved.mean() > 2.0 * clean.mean(), "an answer that none of the halves gives"
 
 
 def test_a_prior_holds_the_answers_it_was_learned_from():
