@@ -81,7 +81,7 @@ def save_model(
 
 def packed_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Large matrices as whole numbers of 8 bits, with what one of them is worth in each row; the rest in 16 bits."""
-    packed = {}
+    packed: dict[str, torch.Tensor] = {}
     for name, value in weights.items():
         if value.is_floating_point() and value.dim() == 2 and value.numel() >= LEAST_PACKED:
             step = (value.abs().amax(1, keepdim=True) / 127.0).clamp_min(1e-12)
