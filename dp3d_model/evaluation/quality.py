@@ -21,7 +21,7 @@ from dp3d_data.run_lengths import mask_pixels
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.lifting.test_time import halves
-from dp3d_model.networks.lifter import Lifter
+from dp3d_model.networks.lifter import Lifted, Lifter
 
 STRETCH = 1.5
 # Side of the pictures in which silhouettes are compared, pixels.
@@ -32,7 +32,7 @@ FIGURES = {
     "reprojection": "reprojection error, share of the keypoints' longer side",
     "silhouette_iou": "overlap of the silhouette with the network's mask",
     "stretched": "share of edges more than half longer than the template's",
-    "agreement": "distance between the lifts of random halves of the keypoints, template extents",
+    "agreement": "distance of the lifts of random halves of the keypoints to the answer, template extents",
     "confidence": "probability that the mean error is below a tenth of the extent",
 }
 
@@ -81,21 +81,27 @@ def stretched(vertices: Float[np.ndarray, "n k 3"], surface: Surface) -> Float[n
     return (posed > STRETCH * rest).mean(-1)
 
 
-def agreement(lifter: Lifter, seen: KeypointBatch, answers: Float[Tensor, "halves n d"]) -> Float[np.ndarray, "n"]:
-    """How far what the network makes of random halves of the keypoints lies from the mean of it, template extents.
+def agreement(
+    lifter: Lifter, seen: KeypointBatch, answers: Float[Tensor, "halves n d"], lifted: Lifted
+) -> Float[np.ndarray, "n"]:
+    """How far what the network makes of random halves of the keypoints lies from the answer, template extents.
+
+    So it grows both where the halves differ and where test-time optimisation went away from what they say.
 
     Args:
         seen: normalised instances.
         answers: see `dp3d_model.lifting.test_time.answers_to_halves`.
+        lifted: the answer.
     """
     chosen, found = farthest_points(lifter.surface.vertices, POINTS), []
     with torch.no_grad():
+        found.append(lifted.log_scale.exp()[:, None, None] * lifted.in_camera()[:, chosen])
         for half, numbers in zip(halves(seen), answers, strict=True):
-            lifted = lifter.decode(numbers, half, chosen)
-            found.append(lifted.log_scale.exp()[:, None, None] * lifted.in_camera())
+            one = lifter.decode(numbers, half, chosen)
+            found.append(one.log_scale.exp()[:, None, None] * one.in_camera())
     points = torch.stack(found)
     points = points - points.mean(2, keepdim=True)
-    return (points - points.mean(0)).norm(dim=3).mean((0, 2)).cpu().numpy()
+    return (points[1:] - points[0]).norm(dim=3).mean((0, 2)).cpu().numpy()
 
 
 # The figures that confidence is made of.

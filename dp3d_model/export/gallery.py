@@ -329,7 +329,7 @@ def figures_text(prediction: Prediction) -> str:
         "reprojection": "keypoints off by {:.1%}",
         "silhouette_iou": "silhouette {:.2f}",
         "stretched": "stretched edges {:.1%}",
-        "agreement": "halves of the keypoints differ by {:.3f}",
+        "agreement": "halves of the keypoints say otherwise by {:.3f}",
     }
     values = {name: float(getattr(prediction, name)) for name in words}
     return "".join(f"  ·  {text.format(values[name])}" for name, text in words.items() if np.isfinite(values[name]))

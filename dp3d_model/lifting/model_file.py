@@ -22,6 +22,8 @@ from dp3d_model.geometry.surface import Surface, surface_of
 from dp3d_model.networks.lifter import Lifter
 
 FORMAT = 1
+# Of a model whose large matrices are kept in 8 bits: name is whole numbers, name + STEP what one is worth in each row.
+SMALL_FORMAT, STEP, LEAST_PACKED = 2, ".step", 1 << 12
 MODEL_FILE = "model.pt"
 KINDS = {
     "model": {
@@ -35,22 +37,24 @@ KINDS = {
     },
     "state": {"recipe": str, "config": dict, "step": int, "objective": dict, "optimiser": dict, "average": dict},
 }
+# Of the figures that a calibration was learned on; one of other figures says nothing of these.
+CALIBRATION_VERSION = 2
 CALIBRATION_KINDS = {"usual": torch.Tensor, "spread": torch.Tensor, "slopes": torch.Tensor}
 TEMPLATE_KINDS = {"name": str, "hash": str, "unit": str, "factor": (int, float)}
 
 
 def save_model(
-    lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None, half: bool = False
+    lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None, small: bool = False
 ) -> Path:
     """Write everything that lifting needs; the file appears whole or not at all.
 
     Args:
-        half: keep the weights and functions in 16 bits, for half the space.
+        small: keep large matrices in 8 bits and the rest in 16, for a third of the space.
     """
     surface, calibration = lifter.surface, lifter.calibration
-    small = (lambda value: value.half() if value.is_floating_point() else value) if half else (lambda value: value)
+    weights, functions = lifter.state_dict(), surface.functions
     content = {
-        "format": FORMAT,
+        "format": SMALL_FORMAT if small else FORMAT,
         "recipe": recipe,
         "trained": trained or {},
         "config": plain(lifter.config),
@@ -62,16 +66,39 @@ def save_model(
         },
         "vertices": surface.vertices,
         "faces": surface.faces,
-        "functions": small(surface.functions),
+        "functions": functions.half() if small else functions,
         "symmetry": surface.symmetry,
-        "weights": {name: small(value) for name, value in lifter.state_dict().items()},
+        "weights": packed_weights(weights) if small else weights,
         "calibration": (
             None
             if calibration is None
-            else {name: torch.from_numpy(value) for name, value in vars(calibration).items()}
+            else {"version": CALIBRATION_VERSION}
+            | {name: torch.from_numpy(value) for name, value in vars(calibration).items()}
         ),
     }
     return write_torch(path, content)
+
+
+def packed_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Large matrices as whole numbers of 8 bits, with what one of them is worth in each row; the rest in 16 bits."""
+    packed: dict[str, torch.Tensor] = {}
+    for name, value in weights.items():
+        if value.is_floating_point() and value.dim() == 2 and value.numel() >= LEAST_PACKED:
+            step = (value.abs().amax(1, keepdim=True) / 127.0).clamp_min(1e-12)
+            packed |= {name: (value / step).round().to(torch.int8), name + STEP: step}
+        else:
+            packed[name] = value.half() if value.is_floating_point() else value
+    return packed
+
+
+def unpacked_weights(packed: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What `packed_weights` was given, to a 250th of each row's largest; other weights as they are."""
+    weights = dict(packed)
+    for name in (name for name in packed if name + STEP in packed):
+        value, step = packed[name], packed[name + STEP]
+        if isinstance(value, torch.Tensor) and isinstance(step, torch.Tensor) and step.shape == (*value.shape[:1], 1):
+            weights[name] = value.float() * weights.pop(name + STEP)
+    return weights
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Lifter:
@@ -95,12 +122,12 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
         content.get("symmetry"),
     )
     lifter = Lifter(surface, read_config(content["config"], path))
-    load_weights(lifter, content["weights"], path)
+    load_weights(lifter, unpacked_weights(content["weights"]), path)
     if content.get("calibration"):
         require_keys(content["calibration"], CALIBRATION_KINDS, "calibration of a model file", path, CheckpointError)
-        found = Calibration(**{name: value.numpy() for name, value in content["calibration"].items()})
-        # One of other figures, as earlier versions made, says nothing of these.
-        lifter.calibration = found if len(found.usual) == len(FEATURES) else None
+        found = Calibration(**{name: content["calibration"][name].numpy() for name in CALIBRATION_KINDS})
+        known = content["calibration"].get("version") == CALIBRATION_VERSION and len(found.usual) == len(FEATURES)
+        lifter.calibration = found if known else None
     return lifter.to(device).eval()
 
 
@@ -153,7 +180,8 @@ def read_content(path: str | Path, kind: str) -> dict[str, Any]:
         "train one: dp3d-model train",
     )
     content = read_torch(path, f"{kind} file", expected=expected, hint=hint)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    formats = (FORMAT, SMALL_FORMAT) if kind == "model" else (FORMAT,)
+    if not isinstance(content, dict) or content.get("format") not in formats:
         raise CheckpointError(f"not a {kind} file", expected=expected, hint=hint, path=path)
     require_keys(content, KINDS[kind], f"{kind} file", path, CheckpointError)
     if kind == "model":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -157,8 +158,16 @@ def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Ite
         with torch.no_grad():
             seen = lifter.normalise(own)
             answers = answers_to_halves(lifter, seen)
-        found = _prediction(lifter, seen, refined(lifter, seen, evidence_of(own, seen), answers))
-        yield measured(lifter, found, own, agreement(lifter, seen, answers))
+        lifted = refined(lifter, seen, evidence_of(own, seen), answers)
+        yield measured(lifter, _prediction(lifter, seen, lifted), own, agreement(lifter, seen, answers, lifted))
+
+
+def network_alone(lifter: Lifter) -> Lifter:
+    """The same model without test-time optimisation; its confidence speaks of optimised answers, and stays away."""
+    other = copy.copy(lifter)
+    other.config = replace(lifter.config, refine=replace(lifter.config.refine, steps=0))
+    other.calibration = None
+    return other
 
 
 def measured(

@@ -155,8 +155,8 @@ dp3d-model calibrate --shards world/
 @_input("--category", default="dog", help="Whose part of the workspace to use.")
 @_input("--split", default="all", help='Split of shards; "all" takes every split.')
 @_output("--out", metavar="FILE", help="Model file to write.  [default: the model itself]")
-@_output("--half", is_flag=True, help="Keep the weights in 16 bits, for half the space.")
-def calibrate(shards: str | None, model: str | None, category: str, split: str, out: str | None, half: bool) -> None:
+@_output("--small", is_flag=True, help="Keep the weights in 8 bits, for a third of the space.")
+def calibrate(shards: str | None, model: str | None, category: str, split: str, out: str | None, small: bool) -> None:
     """Compare what a model says of its answers with their true errors, and keep what was learned in the model file.
 
     From then on every prediction carries a confidence: the probability that the mean error is below a tenth of the
@@ -172,7 +172,7 @@ def calibrate(shards: str | None, model: str | None, category: str, split: str, 
     found = open_to_lift(shards or workspace(category) / "shards", split)
     check_template(lifter, found.template.name, found.template.content_hash, found.source)
     lifter, result = calibrated(lifter, found.instances.with_truth())
-    target = save_model(lifter, Path(out) if out else path, **origin_of(path), half=half)
+    target = save_model(lifter, Path(out) if out else path, **origin_of(path), small=small)
     say(f"{category}: {result['instances']} instances with truth · mean error {result['error']:.4f} template extents")
     say(f"  rank correlation of confidence and error {result['rank_correlation']:.2f}")
     say(f"  mean error of the surest half {result['surest_half']:.4f}, of the best half {result['best_half']:.4f}")

@@ -113,11 +113,12 @@ def opened(
     surface = (
         surface_of(reader.template, reader.basis.functions, config.model.basis) if start is None else start.surface
     )
-    if mixed:
-        return JoinedSource([source, synthetic_views(category, reader.template, fields)]), surface
     if sum(source.sizes) < FEW:
         mend = f"dp3d-model train --category {category} --init embedded --mix synth"
-        say(f"{category}: {sum(source.sizes)} instances are few to learn from; better: {mend}")
+        better = "more photographs" if mixed else mend
+        say(f"{category}: {sum(source.sizes)} instances are few to learn from; better: {better}")
+    if mixed:
+        return JoinedSource([source, synthetic_views(category, reader.template, fields)]), surface
     return source, surface
 
 

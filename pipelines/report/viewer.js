@@ -87,8 +87,9 @@
     }
   }
 
-  function figureOf(element, shared, state) {
-    const data = content(element), vertices = reals(data.vertices), faces = shared.faces;
+  // A body as a figure shows it: its surface, its colours, and the room that it takes.
+  function stageOf(data, shared) {
+    const vertices = reals(data.vertices), faces = shared.faces;
     const body = { vertices, faces, normals: normalsOf(vertices, faces) };
     const values = Object.fromEntries(Object.entries(data.values).map(([title, text]) => [title, reals(text)]));
     const tints = Object.fromEntries(Object.entries(data.colours).map(([title, text]) => [title, bytes(text)]));
@@ -99,7 +100,6 @@
         tints[title].set(shared.ramp.subarray(at, at + 3), 3 * k);
       });
     }
-    const tint = (title) => tints[title] || Object.values(tints)[0];
     const low = [Infinity, Infinity, Infinity], high = low.map((value) => -value);
     vertices.forEach((value, i) => {
       low[i % 3] = Math.min(low[i % 3], value);
@@ -110,7 +110,16 @@
     for (let i = 0; i < vertices.length; i += 3) {
       round = Math.max(round, Math.hypot(vertices[i] - centre[0], vertices[i + 1] - centre[1]));
     }
-    const seen = data.seen, turn = element.querySelector(".turn"), others = ["keypoints", "over", "alone"];
+    return { body, values, tints, centre, tall, round, seen: data.seen };
+  }
+
+  function figureOf(element, shared, state) {
+    const stages = content(element).map((data) => stageOf(data, shared)), last = stages[stages.length - 1];
+    const captions = element.querySelectorAll("figcaption"), seen = last.seen;
+    const { centre, round, tall } = last, { faces } = shared;
+    const now = () => stages[Math.min(state.stage, stages.length - 1)];
+    const tint = (title) => now().tints[title] || Object.values(now().tints)[0];
+    const turn = element.querySelector(".turn"), others = ["keypoints", "over", "alone"];
     const [keypoints, over, alone] = others.map((name) => element.querySelector(`.${name}`));
     const home = { azimuth: Math.PI / 3, elevation: 0.25, zoom: 1 };
     if (seen) home.azimuth = Math.atan2(-seen.camera[7], -seen.camera[6]) - ASIDE;
@@ -136,7 +145,7 @@
 
     function drawTurned() {
       const context = sheet(turn), width = finer() * turn.width, height = finer() * turn.height;
-      const scale = scaleOf(width, height);
+      const scale = scaleOf(width, height), { body } = now();
       const rows = axes(stand.azimuth, stand.elevation);
       const found = paint(body, tint(state.layer), rows, centre, scale, [width / 2, height / 2], width, height);
       context.drawImage(found, 0, 0, turn.width, turn.height);
@@ -173,14 +182,15 @@
         dots.fillStyle = `rgb(${shown[3 * k]} ${shown[3 * k + 1]} ${shown[3 * k + 2]})`;
         dots.fillRect(points[2 * i] * side - size / 2, points[2 * i + 1] * side - size / 2, size, size);
       });
-      const fine = finer() * side, shift = seen.shift.map((x) => fine * x);
-      const found = paint(body, tint(state.layer), seen.camera, [0, 0, 0], fine * seen.scale, shift, fine, fine);
+      const { body, seen: from } = now(), fine = finer() * side, shift = from.shift.map((x) => fine * x);
+      const found = paint(body, tint(state.layer), from.camera, [0, 0, 0], fine * from.scale, shift, fine, fine);
       clear.drawImage(found, 0, 0, side, side);
       above.globalAlpha = OVER;
       above.drawImage(found, 0, 0, side, side);
     }
 
     function draw() {
+      captions.forEach((caption, i) => (caption.hidden = stages[i] !== now()));
       if (whole && seen) drawSeen();
       drawTurned();
       waiting = whole = false;
@@ -216,7 +226,7 @@
     function tell(event) {
       const nearest = vertexAt(event);
       if (nearest === undefined) return state.say("");
-      const layer = shared.layers.find(({ title }) => title === state.layer), held = values[state.layer];
+      const layer = shared.layers.find(({ title }) => title === state.layer), held = now().values[state.layer];
       const value = held ? `: ${+(held[nearest] * layer.factor).toPrecision(3)} ${layer.unit}` : "";
       state.say(`vertex ${nearest}${value}`);
     }
@@ -268,7 +278,7 @@
     const legends = element.querySelectorAll(".scale");
     shared.faces = new Int32Array(bytes(shared.faces).buffer);
     shared.ramp = bytes(shared.ramp);
-    const state = { layer: shared.layers[0].title };
+    const state = { layer: shared.layers[0].title, stage: 1 };
     state.say = (text) => (output.textContent = text || shared.layers.find(({ title }) => title === state.layer).text);
     const figures = [...element.querySelectorAll("figure")].map((figure) => figureOf(figure, shared, state));
     const buttons = element.querySelectorAll("button[data-layer]");
@@ -280,11 +290,18 @@
       figures.forEach((figure) => figure.request(true));
     }
     buttons.forEach((button) => button.addEventListener("click", () => choose(button.dataset.layer)));
+    const stages = element.querySelectorAll("button[data-stage]");
+    function reach(stage) {
+      state.stage = stage;
+      stages.forEach((button) => button.setAttribute("aria-pressed", +button.dataset.stage === stage));
+      choose(state.layer);
+    }
+    stages.forEach((button) => button.addEventListener("click", () => reach(+button.dataset.stage)));
     element.querySelectorAll("button[data-view]").forEach((button) => button.addEventListener("click", () => {
       const [azimuth, elevation] = button.dataset.view.split(" ").map((degrees) => (degrees * Math.PI) / 180);
       figures.forEach((figure) => figure.look({ azimuth, elevation }));
     }));
-    choose(state.layer);
+    reach(state.stage);
   }
 
   document.querySelectorAll(".viewer").forEach(viewer);

@@ -57,6 +57,7 @@ class Body:
         vertices: template frame.
         caption: its name, and what is known of it; below it where `seen`.
         arrays: title of a layer -> RGB [K, 3] uint8, or values [K].
+        before: as it was before the last step, from a camera of its own in `seen`; a button shows it.
         seen: photograph (a data address or None), ids, keypoints, camera, scale and shift, see `view.py`; None for the
             body alone.
     """
@@ -65,16 +66,26 @@ class Body:
     caption: str
     arrays: Mapping[str, np.ndarray]
     seen: Mapping[str, Any] | None = None
+    before: Body | None = None
 
 
-def viewer(faces: Int[np.ndarray, "F 3"], layers: Sequence[Layer], bodies: Sequence[Body]) -> Markup:
-    """The bodies of one topology; the page needs the program SCRIPT once at its end."""
+def viewer(
+    faces: Int[np.ndarray, "F 3"], layers: Sequence[Layer], bodies: Sequence[Body], stages: tuple[str, str] = ("", "")
+) -> Markup:
+    """The bodies of one topology; the page needs the program SCRIPT once at its end.
+
+    Args:
+        stages: what the buttons say that show the bodies as they were before, and as they are.
+    """
     shared = {
         "faces": packed(faces, "<i4"),
         "ramp": packed(colour_by_value(np.linspace(0, 1, 256)), "u1"),
         "layers": [asdict(layer) for layer in layers],
     }
     buttons = joined(html('<button type="button" data-layer="{0}">{0}</button>', layer.title) for layer in layers)
+    if any(body.before for body in bodies):
+        stage = '<button type="button" data-stage="{}">{}</button>'
+        buttons += html('<span class="stages">{}</span>', joined(html(stage, i, name) for i, name in enumerate(stages)))
     button = '<button type="button" data-view="{} {}">{}</button>'
     views = joined(html(button, azimuth, elevation, name) for name, (azimuth, elevation) in VIEWS.items())
     return html(_VIEWER, buttons, views, joined(map(_legend, layers)), joined(map(_figure, bodies)), safe_json(shared))
@@ -92,16 +103,20 @@ def _legend(layer: Layer) -> Markup:
 
 def _figure(body: Body) -> Markup:
     """The canvases of a body: where it was seen its keypoints, the body over them and alone; last it turns."""
-    data = {
+    shown = [body.before, body] if body.before else [body]
+    names = ("keypoints", "over", "alone") if body.seen else ()
+    canvases = joined(html('<canvas class="{}"></canvas>', name) for name in names) + html(_TURNING, body.caption)
+    captions = joined(html("<figcaption>{}</figcaption>", one.caption) for one in shown if body.seen)
+    return html(_BODY, canvases, captions, safe_json([_data(one) for one in shown]))
+
+
+def _data(body: Body) -> dict[str, Any]:
+    return {
         "vertices": packed(body.vertices, "<f4"),
         "values": {title: packed(values, "<f4") for title, values in body.arrays.items() if values.ndim == 1},
         "colours": {title: packed(colours, "u1") for title, colours in body.arrays.items() if colours.ndim == 2},
         "seen": body.seen,
     }
-    names = ("keypoints", "over", "alone") if body.seen else ()
-    canvases = joined(html('<canvas class="{}"></canvas>', name) for name in names) + html(_TURNING, body.caption)
-    caption = html("<figcaption>{}</figcaption>", body.caption) if body.seen else ""
-    return html(_BODY, canvases, caption, safe_json(data))
 
 
 def safe_json(data: object) -> Markup:

@@ -285,6 +285,7 @@ def test_views_are_mixed_in_with_their_truth(tmp_path, monkeypatch):
     mixed = run("train", "--mix", "synth", *OPTIONS, "--steps", "2", "--batch", "16", "--set", "run.log_every=1")
     assert mixed.exit_code == 0, mixed.output
     assert "24 synthetic views" in mixed.output
+    assert "instances are few to learn from; better: more photographs" in mixed.output
     rows = [json.loads(line) for line in (tmp_path / "dog" / "model" / "metrics.jsonl").read_text().splitlines()]
     assert all(row["truth"] > 0 and row["reprojection"] > 0 for row in rows)
 

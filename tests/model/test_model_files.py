@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from dp3d_data.config import changed, declared, flat, former_names, plain
-from dp3d_data.errors import CheckpointError, ConfigError, FolderBusy, InputMissing, RecipeMismatch
+from dp3d_data.errors import CheckpointError, ConfigError, FolderBusy, InputMissing, RecipeMismatch, WeightsMismatch
 from dp3d_data.files import locked
 from dp3d_data.torch_files import check_archive, read_torch, write_torch
 from dp3d_model.config import TrainConfig, preset
-from dp3d_model.lifting.model_file import embedded_model, load_model, read_config, read_content
+from dp3d_model.evaluation.quality import Calibration
+from dp3d_model.lifting.model_file import embedded_model, load_model, read_config, read_content, save_model
+from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.trainer import Trainer
 from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
@@ -171,15 +173,46 @@ def test_every_setting_of_version_0_1_has_a_place():
     assert set(former_names(TrainConfig).values()) == set(declared(TrainConfig))
 
 
+def test_a_small_file_keeps_large_matrices_in_eight_bits(tmp_path):
+    """Each number to half of what one of the 255 steps of its row is worth; what fits no matrix is refused."""
+    lifter = Lifter(toy_surface(), tiny({"model.width": 128})).eval()
+    lifter.trunks[0].head.weight.data[3] *= 1e4
+    plain_size, path = (save_model(lifter, tmp_path / f"{small}.pt", small=small) for small in (False, True))
+    assert path.stat().st_size < 0.6 * plain_size.stat().st_size
+    again = load_model(path).state_dict()
+    for name, value in lifter.state_dict().items():
+        most = value.abs().amax(-1, keepdim=True) if value.dim() else value.abs()
+        assert ((again[name] - value).abs() <= most / 253.0 + 1e-6).all(), name
+    content = read_content(path, "model")
+    assert content["format"] == 2 and content["weights"]["trunks.0.stem.0.weight"].dtype == torch.int8
+    content["weights"]["trunks.0.stem.0.weight.step"] = torch.ones(3)
+    write_torch(path, content)
+    with pytest.raises(WeightsMismatch):
+        load_model(path)
+
+
 @pytest.mark.parametrize("category", ["dog", "cow"])
-def test_embedded_models_hold_former_names_and_are_read(category):
-    content = read_content(embedded_model(category), "model")
-    assert not any("." in name or isinstance(value, dict) for name, value in content["config"].items())
-    config = load_model(embedded_model(category)).config
-    now = former_names(TrainConfig)
-    found = flat(plain(config))
-    assert {name: found[now[name]] for name in content["config"]} == content["config"]
-    assert config.refine == preset("photographs").refine and config.model == preset("photographs").model
+def test_embedded_models_are_small_and_know_how_sure_they_are(category):
+    lifter, usual = load_model(embedded_model(category)), preset("photographs")
+    assert lifter.config.refine == usual.refine and lifter.config.model == usual.model
+    assert lifter.calibration is not None and embedded_model(category).stat().st_size < 3.2e6
+
+
+def test_a_model_of_an_earlier_version_is_read(tmp_path):
+    """Settings by former names in one table, weights in 16 bits, and a calibration of figures that meant other things,
+    which does not count."""
+    lifter = Lifter(toy_surface(), tiny()).eval()
+    lifter.calibration = Calibration(np.zeros(3), np.ones(3), np.ones(4))
+    content = read_content(save_model(lifter, tmp_path / "model.pt"), "model")
+    assert load_model(tmp_path / "model.pt").calibration is not None
+    found, now = flat(plain(lifter.config)), former_names(TrainConfig)
+    content["config"] = {old: found[name] for old, name in now.items()}
+    content["weights"] = {name: value.half() for name, value in content["weights"].items()}
+    del content["calibration"]["version"]
+    again = load_model(write_torch(tmp_path / "old.pt", content))
+    assert again.config == lifter.config and again.calibration is None
+    for name, value in lifter.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, atol=1e-3, rtol=1e-3)
 
 
 def test_a_state_of_former_names_is_another_recipe_that_resume_accepts(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dp3d_model.evaluation.evaluator import errors_of, score_model
-from dp3d_model.lifting.prediction import predict
+from dp3d_model.lifting.prediction import network_alone, predict
 from dp3d_model.networks.lifter import Lifter
 from pipelines.view import write_view
 from tests.browser import Browser
@@ -94,3 +94,33 @@ def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
         assert browser.run("typeof window.owned") == "undefined"
         assert [text for text in browser.complaints if "GPU stall" not in text] == []
         assert all(address.startswith(("file:", "data:")) for address in browser.requests)
+        assert browser.run("document.querySelector('[data-stage]')") is None, "nothing was optimised"
+
+
+def test_a_button_shows_what_the_network_alone_says(tmp_path, surface):
+    """The figures beside the body are those of the answer that is shown, and so is the mean error of the page."""
+    lifter = Lifter(surface, tiny({"refine.steps": 3, "refine.learning_rate": 0.05})).eval()
+    instances = with_photograph(toy_instances(surface, 2), tmp_path)
+    alone = list(predict(network_alone(lifter), instances))
+    assert np.isnan(alone[0].confidence).all(), "confidence speaks of optimised answers"
+    path = write_view(lifter, instances, list(predict(lifter, instances)), tmp_path / "view.html", "dogs")
+    before, after = (
+        f"MPJPE {errors_of(own, instances)[0].mpjpe:.4f}" for own in (alone, list(predict(lifter, instances)))
+    )
+    assert before != after
+    shown = "[...document.querySelectorAll('.viewer figure')[0].querySelectorAll('figcaption')]"
+    shown = f"{shown}.filter((c) => !c.hidden).map((c) => c.textContent)"
+    drawn = "document.querySelector('canvas.over').toDataURL() + document.querySelector('canvas.turn').toDataURL()"
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(path)
+        [caption], optimised = browser.run(shown), browser.run(drawn)
+        assert after in caption
+        browser.run("document.querySelector('[data-stage=\"0\"]').click()")
+        browser.settle()
+        [caption], network = browser.run(shown), browser.run(drawn)
+        assert before in caption and network != optimised
+        assert browser.run(f"({COLOURS})('keypoints')") > 20, "the photograph stays"
+        browser.run("document.querySelector('[data-stage=\"1\"]').click()")
+        browser.settle()
+        assert browser.run(drawn) == optimised
+        assert [text for text in browser.complaints if "GPU stall" not in text] == []
