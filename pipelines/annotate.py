@@ -18,7 +18,7 @@ from dp3d_data.matching import ChartIndex, VertexIndex, cut_to, match_detection,
 from dp3d_data.matching.charts import read_charts, require_person
 from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, RunLength, VertexView, as_box
 from dp3d_data.run_lengths import encode_placed, mask_pixels
-from dp3d_data.shards import Correspondence, ImageInfo, instance_row
+from dp3d_data.shards import ImageInfo, instance_row
 from pipelines.rows import (
     EMPTY_MASK,
     FEW_VERTICES,
@@ -137,8 +137,7 @@ class RowMaker(ABC):
     """
 
     def __init__(self, config: ExtractConfig, template: Template, model: str) -> None:
-        self.config, self.template = config, template
-        self.origin = Correspondence(template.name, template.content_hash, model)
+        self.config, self.template, self.model = config, template, model
         self.area_shares = template.area_shares
 
     @abstractmethod
@@ -170,7 +169,8 @@ class RowMaker(ABC):
             rows.reject(instance_id, info.image_id, FEW_VERTICES, float(len(found.ids)))
         else:
             known = {"visible_area": float(self.area_shares[found.ids].sum()), **known}
-            rows.instances.append(instance_row(instance_id, info, detection, found, self.origin, mask=mask, **known))
+            row = instance_row(instance_id, info, detection, found, self.template, self.model, mask=mask, **known)
+            rows.instances.append(row)
 
 
 class Annotator(RowMaker):

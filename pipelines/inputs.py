@@ -11,8 +11,9 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 
-from dp3d_data.datasets import DatasetOptions, HasCategories, HasCorrespondences, HasImages, open_images
-from dp3d_data.datasets.boxes import read_boxes
+from dp3d_data.datasets import DatasetOptions, HasCorrespondences, HasImages, open_images
+from dp3d_data.datasets.boxes import attach_boxes, read_boxes
+from dp3d_data.datasets.coco import Coco
 from dp3d_data.datasets.folder import SOMETIMES, Folder
 from dp3d_data.datasets.images import NEED_HEIF
 from dp3d_data.datasets.locations import size_of
@@ -101,7 +102,7 @@ def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, I
         raise UsageError(
             f"the dataset {source.name!r} is of one category", got=", ".join(names), hint="choose one: --category NAME"
         )
-    images = source.records_of(names) if isinstance(source, HasCategories) else []
+    images = source.records_of(names) if isinstance(source, Coco) else []
     found = dict.fromkeys(names, source.records()) if not images else {
         name: [views[name] for views in images if name in views] for name in names
     }  # fmt: skip
@@ -184,7 +185,8 @@ def _chosen(records: list[ImageRecord], config: ExtractConfig) -> list[ImageReco
 
 def _boxed(inputs: Inputs, config: ExtractConfig, name: str) -> Inputs:
     """The images with the boxes of the user's file."""
-    records, strangers = read_boxes(config.boxes, config.category_in_file or name).attach(inputs.records)
+    boxes = read_boxes(config.boxes, config.category_in_file or name)
+    records, strangers = attach_boxes(boxes, inputs.records, config.boxes)
     return replace(inputs, records=tuple(records), strangers=tuple(strangers))
 
 

@@ -25,7 +25,7 @@ from dp3d_data.geometry.subsets import farthest_vertices, read_subset
 from dp3d_data.records import Detection, ImageRecord, as_box
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.instances import Correspondence, ImageInfo, instance_row
+from dp3d_data.shards.instances import ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.fits import Bodies, Noise, Poser, check_labels, fit_view, load_bodies, vertex_view
 from pipelines.overlays import draw_overlays
@@ -225,7 +225,8 @@ class ProjectParts:
             ImageInfo(fit.image_id, *size, path, digest, plan.config.dataset, *told),
             Detection(as_box(np.asarray(view.box, dtype=np.float32)), 1.0, plan.config.category),
             vertex_view(keypoints, visible, plan.subset),
-            Correspondence(plan.template.name, plan.template.content_hash, TRUTH),
+            plan.template,
+            TRUTH,
             visible_area=view.area,
             visible_area_posed=view.posed_area,
             mask=None if mask is None else encode_pixels(mask),

@@ -19,7 +19,7 @@ from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, ShardError, UsageError
 from dp3d_data.files import locked
 from dp3d_data.filters import Account, FilterConfig
-from dp3d_data.shards.build import PLACES, Building, Dealt, ShardEntry, deal, discard_shards, write_shard
+from dp3d_data.shards.build import PLACES, Building, Dealt, deal, discard_shards, write_shard
 from dp3d_data.shards.files import (
     BASIS,
     MANIFEST,
@@ -33,11 +33,11 @@ from dp3d_data.shards.files import (
     write_manifest,
     write_table,
 )
-from dp3d_data.shards.index import Index, Trim, read_index, write_index
-from dp3d_data.shards.inputs import SHARDS, Input, Partition, open_inputs, partitions
+from dp3d_data.shards.index import Index, read_index, write_index
+from dp3d_data.shards.inputs import SHARDS, Input, open_inputs, partitions
 from dp3d_data.shards.integrity import verify
 from dp3d_data.shards.likeness import patches_of
-from dp3d_data.shards.plan import SPLITS, Decision, Layout, PlannedShard, SplitRule, decide, lay_out, reject_table
+from dp3d_data.shards.plan import SPLITS, Decision, PlannedShard, SplitRule, decide, lay_out, reject_table
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
@@ -137,23 +137,24 @@ def _build(
         raise NothingToDo(
             "no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help"
         )
-    trim = Trim(plan.filters, template.area_shares)
     patches = patches_of(template) if plan.filters.near_duplicates else None
-    job = StageJob(out, building.recipe, Stage.INDEX, len(parts), trim, patches)
+    job = StageJob(out, building.recipe, Stage.INDEX, len(parts), plan.filters, template.area_shares, patches)
     with crew(Place(worker_count(workers, len(parts), "cpu")), say) as make:
         make(job, {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}, _quiet)
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
         account = _account(index, decision)
-        layout = lay_out(
+        group, position, shards = lay_out(
             decision.splits, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
         )
         todo = {n: [partition] for n, partition in enumerate(parts) if not building.rows_path(n).is_file()}
-        _write_places(building, [(number, partition) for number, (partition,) in todo.items()], index, decision, layout)
+        places = _places(index, decision, group, position)
+        for number, (partition,) in todo.items():
+            write_arrow(building.places_path(number), places.slice(partition.start, partition.rows))
         make(replace(job, stage=Stage.DEAL), todo, _quiet)
-        planned = {n: [shard] for n, shard in enumerate(layout.shards) if building.noted(shard.name) is None}
+        planned = {n: [shard] for n, shard in enumerate(shards) if building.noted(shard.name) is None}
         make(replace(job, stage=Stage.GATHER), planned, _quiet)
-    entries, statistics = _gathered(building, layout, template.num_vertices)
+    entries, statistics = _gathered(building, shards, template.num_vertices)
     _write_companions(out, inputs, template, reject_table(index, decision))
     head: dict[str, Any] = {
         "category": category,
@@ -166,7 +167,7 @@ def _build(
     write_manifest(out, head | _contents(out, template, entries, statistics))
     building.end()
     for name in decision.split_names:
-        say(f"  {name}: {sum(entry.instances for entry in entries if entry.split == name)} instances")
+        say(f"  {name}: {sum(entry['instances'] for entry in entries if entry['split'] == name)} instances")
     if index.dropped.total():
         reasons = ", ".join(f"{reason} {count}" for reason, count in index.dropped.items())
         say(f"  {index.dropped.total()} vertices made invisible ({reasons})")
@@ -174,10 +175,12 @@ def _build(
     return read_manifest(out)
 
 
-def _gathered(building: Building, layout: Layout, num_vertices: int) -> tuple[list[ShardEntry], Statistics]:
+def _gathered(
+    building: Building, shards: Sequence[PlannedShard], num_vertices: int
+) -> tuple[list[dict[str, Any]], Statistics]:
     """All shards in order, and what they hold together."""
     entries, statistics = [], Statistics(num_vertices)
-    for shard in layout.shards:
+    for shard in shards:
         noted = building.noted(shard.name)
         if noted is None:
             hint = "run the same command again"
@@ -229,16 +232,12 @@ def _account(index: Index, decision: Decision) -> Account:
     return account
 
 
-def _write_places(
-    building: Building, todo: Sequence[tuple[int, Partition]], index: Index, decision: Decision, layout: Layout
-) -> None:
-    """What each partition must know to deal its rows."""
+def _places(index: Index, decision: Decision, group: np.ndarray, position: np.ndarray) -> pa.Table:
+    """PLACES of all rows: what each partition must know to deal its own."""
     split = pa.array(np.where(decision.splits < 0, len(SPLITS), decision.splits))
-    columns = [pa.array(layout.group), pa.array(layout.position), decision.names, decision.groups]
+    columns = [pa.array(group), pa.array(position), decision.names, decision.groups]
     columns += [pc.take(pa.array([*SPLITS, None], pa.string()), split), index.table.column("content")]
-    places = pa.table(columns, schema=PLACES)
-    for number, partition in todo:
-        write_arrow(building.places_path(number), places.slice(partition.start, partition.rows))
+    return pa.table(columns, schema=PLACES)
 
 
 def _basis(inputs: Sequence[Input], template: Template) -> Basis:
@@ -258,18 +257,20 @@ def _input(one: Input) -> dict[str, Any]:
     return {"kind": one.kind, "recipe": one.recipe, "digest": one.digest, "counts": one.counts}
 
 
-def _splits(decision: Decision, entries: Sequence[ShardEntry]) -> dict[str, Any]:
+def _splits(decision: Decision, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Instances, shards and groups of each split."""
     result = {}
     for name in decision.split_names:
         groups = decision.groups.filter(pa.array(decision.splits == SPLITS.index(name)))
-        shards = [entry for entry in entries if entry.split == name]
-        instances = sum(entry.instances for entry in shards)
+        shards = [entry for entry in entries if entry["split"] == name]
+        instances = sum(entry["instances"] for entry in shards)
         result[name] = {"instances": instances, "shards": len(shards), "groups": pc.count_distinct(groups).as_py()}
     return result
 
 
-def _contents(out: Path, template: Template, entries: Sequence[ShardEntry], statistics: Statistics) -> dict[str, Any]:
+def _contents(
+    out: Path, template: Template, entries: Sequence[dict[str, Any]], statistics: Statistics
+) -> dict[str, Any]:
     """The part of the manifest that describes the files."""
     return {
         "template": {
@@ -281,8 +282,9 @@ def _contents(out: Path, template: Template, entries: Sequence[ShardEntry], stat
             "factor": template.factor,
         },
         "basis": {"file": BASIS},
-        "shards": [asdict(entry) for entry in entries],
-        "files": {e.name: e.sha256 for e in entries} | {n: file_digest(out / n) for n in (TEMPLATE, BASIS, REJECTS)},
+        "shards": list(entries),
+        "files": {one["name"]: one["sha256"] for one in entries}
+        | {name: file_digest(out / name) for name in (TEMPLATE, BASIS, REJECTS)},
         "precision": {column.name: column.step for column in INSTANCE_COLUMNS if column.step},
         "statistics": statistics.summary(),
         "visible_counts": statistics.visible.tolist(),
@@ -309,7 +311,8 @@ class StageJob:
 
     Attributes:
         num_pieces: of all inputs.
-        trim: the filters of vertices; its area shares are those of all template vertices.
+        filters: those of vertices are used.
+        area_shares: [K] each template vertex's share of the surface area.
         patches: of the template, where near-duplicates are looked for.
     """
 
@@ -317,12 +320,9 @@ class StageJob:
     recipe: str
     stage: Stage
     num_pieces: int
-    trim: Trim
+    filters: FilterConfig
+    area_shares: Float[np.ndarray, "K"]
     patches: Float[np.ndarray, "K P"] | None = None
-
-    @property
-    def num_vertices(self) -> int:
-        return len(self.trim.area_shares)
 
     def start(self) -> StageParts:
         """Nothing to load."""
@@ -343,16 +343,18 @@ class StageParts:
         job, building = self.job, self.building
         for one in part:
             if job.stage is Stage.INDEX:
-                write_index(building.index_path(index), one, job.num_vertices, job.trim, job.patches)
+                write_index(building.index_path(index), one, job.filters, job.area_shares, job.patches)
             elif job.stage is Stage.DEAL:
-                deal(one, read_arrow(building.places_path(index)), building.rows_path(index), job.trim)
+                places = read_arrow(building.places_path(index))
+                deal(one, places, building.rows_path(index), job.filters, job.area_shares)
             else:
                 self._gather(one)
         advance(len(part), 0, 0)
 
     def _gather(self, shard: PlannedShard) -> None:
         groups = (self._dealt.gather(shard.first + number, rows) for number, rows in enumerate(shard.rows))
-        entry, statistics = write_shard(self.job.out / shard.name, shard.split, groups, self.job.num_vertices)
+        path, count = self.job.out / shard.name, len(self.job.area_shares)
+        entry, statistics = write_shard(path, shard.split, groups, count)
         self.building.note(entry, statistics.state())
 
     @cached_property

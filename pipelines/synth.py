@@ -20,7 +20,7 @@ from dp3d_data.geometry import Template, load_template
 from dp3d_data.records import Detection, ImageRecord, RunLength, VertexView, as_box
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Truth, instance_row, truth_columns
+from dp3d_data.shards.instances import Camera, ImageInfo, Truth, instance_row, truth_columns
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.synthesis import PicturedInstance, SyntheticInstance, SyntheticScene, World
 from dp3d_data.synthesis.backgrounds import photo_paths
@@ -255,7 +255,8 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any
         ImageInfo(name, size, size, path, digest, "synth", instance.group),
         Detection(as_box(instance.box), 1.0, plan.config.category),
         view,
-        Correspondence(plan.template.name, plan.template.content_hash, TRUTH),
+        plan.template,
+        TRUTH,
         visible_area=instance.visible_area,
         mask=None if instance.mask is None else encode_pixels(instance.mask),
         truth=known_truth(plan.template, instance),

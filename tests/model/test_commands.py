@@ -12,7 +12,7 @@ from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, We
 from dp3d_data.filters import FilterConfig
 from dp3d_data.geometry import load_template, make_template
 from dp3d_data.records import Detection, VertexView
-from dp3d_data.shards import Correspondence, ImageInfo, RunWriter, ShardReader, Truth, instance_row
+from dp3d_data.shards import ImageInfo, RunWriter, ShardReader, Truth, instance_row
 from dp3d_data.torch_files import write_torch
 from dp3d_model.geometry.surface import surface_of
 from dp3d_model.lifting.model_file import check_template, load_model
@@ -46,7 +46,8 @@ def rows_of(template, world, truth=True):
             ImageInfo(name, 512, 512, None, None, "synth"),
             Detection((*map(float, low), *map(float, high)), 1.0, "dog"),
             view,
-            Correspondence(template.name, template.content_hash, "truth"),
+            template,
+            "truth",
             visible_area=0.5,
             truth=Truth(world.true_vertices[i].numpy(), float(world.true_scale[i])) if truth else None,
         )
