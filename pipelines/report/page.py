@@ -62,7 +62,8 @@ def page(
     section = '<section id="{}"><h2>{}</h2>\n{}</section>'
     bodies = joined((html(section, anchor(name), name, inner) for name, inner in sections), "\n")
     policy = (SERVED if served else POLICY).format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
-    words = {"title": title, "subtitle": subtitle, "footer": footer, "policy": policy}
+    icon = Markup('<link rel="icon" href="data:,">') if served else ""  # of which a server would be asked
+    words = {"icon": icon, "title": title, "subtitle": subtitle, "footer": footer, "policy": policy}
     text = html(
         asset("page.html"), style=Markup(asset("page.css")), links=links, bodies=bodies, script=Markup(script), **words
     )

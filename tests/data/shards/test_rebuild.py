@@ -158,7 +158,8 @@ def test_mistakes_are_told(folders, tmp_path):
     missing = call("split", tmp_path, "--out", tmp_path / "out")
     assert missing.exit_code == InputMissing.exit_code and "no finished shards" in missing.output
     assert "replace their own input" in call("split", folders / "a", "--out", folders / "a").output
-    both = call("build-shards", "--split", "kept", "--split-list", "x.csv")
+    (tmp_path / "x.csv").write_text("a,train\n")
+    both = call("build-shards", "--split", "kept", "--split-list", tmp_path / "x.csv")
     assert both.exit_code == UsageError.exit_code and "two rules for one split" in both.output
 
 
