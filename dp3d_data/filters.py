@@ -37,6 +37,14 @@ class FilterConfig:
         minimum=0,
     )
     min_cycle: float = rare(0.0, "Lowest mean cycle weight, where there is one.", group="Filters", minimum=0, maximum=1)
+    near_duplicates: float = setting(
+        0.0,
+        "Instances whose keypoints, up to shift, scale and turn, lie nearer to those of an earlier one; 0: none. 0.1 is"
+        " one photograph again, or the next of a burst.",
+        group="Filters",
+        minimum=0,
+        maximum=1,
+    )
     min_pixels: int = rare(1, "Vertices with fewer pixels become invisible.", group="Filters of vertices", minimum=1)
     max_vertex_spread: float = rare(
         0.0,
@@ -131,9 +139,9 @@ VERTEX_FILTERS: dict[str, Callable[[FilterConfig, VertexMeasures], np.ndarray]] 
 }
 
 # Reasons that need more than one instance to be seen.
-DUPLICATE = "duplicate"
-# Reason of a split by list.
-NOT_LISTED = "not in the list of the split"
+DUPLICATE, NEAR_DUPLICATE = "duplicate", "near duplicate"
+# Reasons of lists.
+NOT_LISTED, LISTED_OUT = "not in the list of the split", "in the list to leave out"
 
 
 def judge(config: FilterConfig, measures: Measures) -> tuple[list[str | None], Float[np.ndarray, "N"]]:

@@ -7,6 +7,7 @@ import io
 import math
 import pickle
 import pickletools
+import warnings
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -155,7 +156,9 @@ def _read(
     size = stream.tell() - start
     stream.seek(start)
     try:
-        item = _Reader(stream, packages, known or _KNOWN, storage).load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of escapes in a damaged text
+            item = _Reader(stream, packages, known or _KNOWN, storage).load()
     except (TypeError, AttributeError) as error:  # a call of what is no class, a state or items for what takes none
         raise refused(str(error)) from None
     stream.seek(start + size)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -144,10 +145,9 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
 
     if config.landmarks:
         marks = read_landmarks(config.landmarks, template.num_vertices, len(embeddings))
-        ids = np.array([_cse_vertex(mark, predictor, class_id, config) for mark in marks], dtype=np.int64)
+        own, ids = _cse_vertices(marks, predictor, class_id, config, say)
         features = predictor.network.roi_heads.embedder.features(predictor.mesh_of[class_id]).float().cpu().numpy()
-        own = np.array([mark.vertex for mark in marks], dtype=np.int64)
-        field = measure(f"{len(marks)} landmarks", field_from_landmarks(field, features, embeddings, ids, own))
+        field = measure(f"{len(own)} landmarks", field_from_landmarks(field, features, embeddings, ids, own))
     elif seen:
         field = measure("mean of the renders", mean_field(field, seen))
     if config.images:
@@ -158,16 +158,61 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
     return field, measures
 
 
-def _cse_vertex(mark: Landmark, predictor: DensePredictor, class_id: int, config: AdoptConfig) -> int:
-    """The vertex of the checkpoint's mesh that a landmark means; in a photograph, the one that the network sees
-    there."""
+def _cse_vertices(
+    marks: Sequence[Landmark], predictor: DensePredictor, class_id: int, config: AdoptConfig, say: Say
+) -> tuple[np.ndarray, np.ndarray]:
+    """The vertices of the template that have landmarks, ascending, and of each the vertex of the checkpoint's mesh: of
+    several rows the one whose embedding is most like the others'.
+
+    Rows whose photograph shows the network nothing there are told and left out.
+
+    Raises:
+        InputCorrupt: not one row is left.
+    """
+    found: dict[int, list[int]] = {}
+    seen: dict[Path, Any] = {}
+    trouble: InputCorrupt | None = None
+    for mark in marks:
+        try:
+            found.setdefault(mark.vertex, []).append(_cse_vertex(mark, predictor, class_id, config, seen))
+        except InputCorrupt as error:
+            trouble = error
+            say(f"  left out: {error}")
+    vertices = np.array(sorted(own for own, ids in found.items() if ids), dtype=np.int64)
+    if trouble is not None and not len(vertices):
+        raise trouble
+    embeddings = predictor.vertex_embeddings(class_id)
+    return vertices, np.array([_agreed(found[own], embeddings) for own in vertices.tolist()], dtype=np.int64)
+
+
+def _agreed(ids: Sequence[int], embeddings: np.ndarray) -> int:
+    """The one whose embedding is most like those of all; the first of equal ones."""
+    own = embeddings[list(ids)]
+    return ids[int(np.argmax((own @ own.T).sum(axis=1)))]
+
+
+def _cse_vertex(
+    mark: Landmark,
+    predictor: DensePredictor,
+    class_id: int,
+    config: AdoptConfig,
+    seen: dict[Path, Any] | None = None,
+) -> int:
+    """The vertex of the checkpoint's mesh that a landmark means; in a photograph, the one that the network sees there.
+
+    Args:
+        seen: what the network has found in photographs; those looked at now are added.
+    """
     if mark.cse_vertex is not None:
         return mark.cse_vertex
     if mark.image is None or mark.point is None:
         raise InputCorrupt(f"line {mark.line}: neither a vertex nor a point of a photograph", path=config.landmarks)
-    image = np.ascontiguousarray(read_image(mark.image).pixels[:, :, ::-1])
+    seen = {} if seen is None else seen
+    if mark.image not in seen:
+        image = np.ascontiguousarray(read_image(mark.image).pixels[:, :, ::-1])
+        seen[mark.image] = list(predictor.predict(image, score=config.score, classes=[class_id]))
     x, y = mark.point
-    for detection in predictor.predict(image, score=config.score, classes=[class_id]):
+    for detection in seen[mark.image]:
         left, top, width, height = integer_box(detection.region)
         column, row = int(np.floor(x)) - left, int(np.floor(y)) - top
         if 0 <= column < width and 0 <= row < height:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any, Generic, Protocol, TypeVar
+from functools import cache, partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,9 +18,9 @@ from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
 from dp3d_data.geometry import Template
 from dp3d_data.matching import ChartIndex, VertexIndex, cut_to, match_detection, view_of
 from dp3d_data.matching.charts import read_charts, require_person
-from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, RunLength, VertexView, as_box
+from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView, as_box
 from dp3d_data.run_lengths import encode_placed, mask_pixels
-from dp3d_data.shards import Correspondence, ImageInfo, instance_row
+from dp3d_data.shards import ImageInfo, instance_row
 from pipelines.rows import (
     EMPTY_MASK,
     FEW_VERTICES,
@@ -27,18 +29,17 @@ from pipelines.rows import (
     OUTSIDE,
     Rows,
     annotation_rows,
-    attempt,
-    caught,
     failure_row,
     readable,
 )  # fmt: skip
 from pipelines.settings import ExtractConfig
 
-T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Predictor(Protocol):
-    """What extract asks of a network; one that looks at single images only needs `predict`, see `OneByOne`.
+    """What extract asks of a network.
 
     Attributes:
         template_hash: content hash of the template it was trained for; empty where unknown.
@@ -66,55 +67,18 @@ class Predictor(Protocol):
         """The class id that means the category."""
 
 
-class OneByOne:
-    """A predictor with `predict(image, boxes=, score=, classes=)` alone, asked for one image after the other."""
-
-    def __init__(self, predictor: Any) -> None:
-        self.predict, self.template_hash = predictor.predict, predictor.template_hash
-        self.vertex_embeddings, self.class_of = predictor.vertex_embeddings, predictor.class_of
-
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        """The image as it is."""
-        return image
-
-    def predict_many(
-        self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None
-    ) -> list[list[Any]]:
-        """Detections of each image."""
-        pairs = zip(images, boxes, strict=True)
-        return [self.predict(image, boxes=own, score=score, classes=classes) for image, own in pairs]
-
-
-class Once(Generic[T]):
-    """A step that is taken when somebody first asks; whoever asks again has the same answer, or the same error."""
-
-    def __init__(self, step: Callable[[], T]) -> None:
-        self._step = step
-
-    @cached_property
-    def _answer(self) -> T | Exception:
-        return caught(self._step)
-
-    def __call__(self) -> T:
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        return self._answer
-
-
-class Opened:
-    """An image that is read, and prepared for a network, when somebody first asks, and then once for all categories."""
-
-    def __init__(self, path: str, max_pixels: int, prepare: Callable[[np.ndarray], Any]) -> None:
-        self.photograph = Once(lambda: read_image(path, max_pixels))
-        self.prepared = Once(lambda: prepare(np.ascontiguousarray(self.photograph().pixels[:, :, ::-1])))
+# Category -> the record of one image in it: the same file, with the objects of that category.
+Views = dict[str, ImageRecord]
+# inputs, instances and failures that were finished since the last call
+Advance = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)
-class Look:
-    """An image that is read and waits for the network.
+class PreparedImage:
+    """An image that waits for the network.
 
     Attributes:
-        image: as the network wants it.
+        pixels: as the network wants them.
         numbers: which objects of the record are looked at; None to detect.
         boxes: their boxes [N, 4] inside the image, xyxy in its pixels; None to detect.
         rows: what was rejected and what failed so far.
@@ -122,7 +86,7 @@ class Look:
 
     record: ImageRecord
     info: ImageInfo
-    image: Any
+    pixels: Any
     numbers: list[int] | None
     boxes: np.ndarray | None
     rows: Rows
@@ -137,8 +101,7 @@ class RowMaker(ABC):
     """
 
     def __init__(self, config: ExtractConfig, template: Template, model: str) -> None:
-        self.config, self.template = config, template
-        self.origin = Correspondence(template.name, template.content_hash, model)
+        self.config, self.template, self.model = config, template, model
         self.area_shares = template.area_shares
 
     @abstractmethod
@@ -170,7 +133,8 @@ class RowMaker(ABC):
             rows.reject(instance_id, info.image_id, FEW_VERTICES, float(len(found.ids)))
         else:
             known = {"visible_area": float(self.area_shares[found.ids].sum()), **known}
-            rows.instances.append(instance_row(instance_id, info, detection, found, self.origin, mask=mask, **known))
+            row = instance_row(instance_id, info, detection, found, self.template, self.model, mask=mask, **known)
+            rows.instances.append(row)
 
 
 class Annotator(RowMaker):
@@ -185,9 +149,9 @@ class Annotator(RowMaker):
         TemplateError: the network's vertices are those of another template.
     """
 
-    def __init__(self, config: ExtractConfig, predictor: Any, template: Template, model: str) -> None:
+    def __init__(self, config: ExtractConfig, predictor: Predictor, template: Template, model: str) -> None:
         super().__init__(config, template, model)
-        self.predictor: Predictor = predictor if hasattr(predictor, "predict_many") else OneByOne(predictor)
+        self.predictor = predictor
         self.class_id = predictor.class_of(config.category)
         self.index = index_of(predictor, self.class_id, config)
         if isinstance(self.index, ChartIndex):
@@ -197,32 +161,18 @@ class Annotator(RowMaker):
 
     def annotate(self, record: ImageRecord) -> Rows:
         """The rows of one image; never raises for what is wrong with the image."""
-        look = self.look(record, self.opened(record.path))
-        return look if isinstance(look, Rows) else self.annotate_together([look])[0]
+        return annotate_views({"": self}, [{"": record}])[0][""]
 
-    def opened(self, path: str) -> Opened:
-        """An image, not read yet."""
-        return Opened(path, self.config.max_pixels, self.predictor.prepare)
+    def prepared(self, record: ImageRecord, photograph: Photograph, pixels: Any) -> PreparedImage | Rows:
+        """An image that is read; its rows where there is no object to look at.
 
-    def look(self, record: ImageRecord, opened: Opened) -> Look | Rows:
-        """An image as the network wants it; its rows where there is nothing to detect. Never raises; threads call
-        it."""
-        return attempt(record, "read", lambda: self._look(record, opened))
+        Args:
+            pixels: gives them as the network wants them.
 
-    def annotate_together(self, looks: Sequence[Look]) -> list[Rows]:
-        """The rows of images that share a pass; where the pass fails, each image has its own, so that one costs the
-        others nothing."""
-        found = attempt(looks[0].record, "detect", lambda: self._detect(looks))
-        if not isinstance(found, Rows):
-            pairs = zip(looks, found, strict=True)
-            return [attempt(look.record, "match", partial(self._match, look, own)) for look, own in pairs]
-        return [found] if len(looks) == 1 else [self.annotate_together([look])[0] for look in looks]
-
-    def _look(self, record: ImageRecord, opened: Opened) -> Look | Rows:
+        Raises:
+            InputCorrupt: annotations of an image of another size.
+        """
         rows, numbers, boxes = annotation_rows(record), None, None
-        if not record.path:
-            return rows  # annotations of an image that their file does not have
-        photograph = opened.photograph()
         record = turned_record(record, photograph)
         if record.boxes is not None:
             kept = _inside(rows, record, photograph)
@@ -231,43 +181,146 @@ class Annotator(RowMaker):
                     rows.reject(record.image_id, record.image_id, NO_BOX)
                 return rows
             numbers, boxes = list(kept), np.array(list(kept.values()), dtype=np.float32)
-        return Look(record, image_info(record, photograph), opened.prepared(), numbers, boxes, rows)
+        return PreparedImage(record, image_info(record, photograph), pixels(), numbers, boxes, rows)
 
-    def _detect(self, looks: Sequence[Look]) -> list[list[tuple[int, Any]]]:
-        """Numbered detections of each image, best first or in the order of the given boxes."""
-        images, boxes = [look.image for look in looks], [look.boxes for look in looks]
-        answers = self.predictor.predict_many(images, boxes, score=self.config.score, classes=[self.class_id])
-        return [_numbered(look, found) for look, found in zip(looks, answers, strict=True)]
+    def annotate_together(self, images: Sequence[PreparedImage]) -> list[Rows]:
+        """The rows of images that share a pass; where the pass fails, each image has its own, so that one costs the
+        others nothing."""
+        if not images:
+            return []
+        failed = Rows()
+        with failed.failing(images[0].record, "detect"):
+            pixels, boxes = [image.pixels for image in images], [image.boxes for image in images]
+            answers = self.predictor.predict_many(pixels, boxes, score=self.config.score, classes=[self.class_id])
+            found = [_numbered(image, own) for image, own in zip(images, answers, strict=True)]
+            return [self._match(image, own) for image, own in zip(images, found, strict=True)]
+        return [failed] if len(images) == 1 else [self.annotate_together([image])[0] for image in images]
 
-    def _match(self, look: Look, found: Sequence[tuple[int, Any]]) -> Rows:
+    def _match(self, image: PreparedImage, found: Sequence[tuple[int, Any]]) -> Rows:
         """The rows of one image; an image without detections is rejected, a detection that fails costs the others
         nothing."""
-        rows, record = look.rows, look.record
+        rows, record = image.rows, image.record
         if not found:
             rows.reject(record.image_id, record.image_id, NOTHING_FOUND)
         for number, detected in found:
             instance_id = record.instance_id(number)
-            step = partial(
-                self._match_one, look, instance_id, record.objects[number].mask if record.objects else None, detected
-            )
-            rows.add(attempt(record, "match", step, instance_id))
-        return rows
-
-    def _match_one(self, look: Look, instance_id: str, mask: RunLength | None, detected: Any) -> Rows:
-        """The row of one detection, or the reason for none: pixels to vertices, pooled."""
-        rows = Rows()
-        dense = match_detection(detected, self.index, self.config.cycle)
-        if mask is not None:
-            dense = cut_to(dense, mask_pixels(mask), (look.info.width, look.info.height))
-        score = float(detected.score) if look.boxes is None else 1.0
-        detection = Detection(as_box(detected.box), score, self.config.category)
-        self.add_instance(rows, instance_id, look.info, detection, dense)
+            with rows.failing(record, "match", instance_id):
+                dense = match_detection(detected, self.index, self.config.cycle)
+                if record.objects and (mask := record.objects[number].mask) is not None:
+                    dense = cut_to(dense, mask_pixels(mask), (image.info.width, image.info.height))
+                score = float(detected.score) if image.boxes is None else 1.0
+                detection = Detection(as_box(detected.box), score, self.config.category)
+                self.add_instance(rows, instance_id, image.info, detection, dense)
         return rows
 
 
-def _numbered(look: Look, found: Sequence[Any]) -> list[tuple[int, Any]]:
-    if look.numbers is not None:
-        return list(zip(look.numbers, found, strict=True))
+def annotate_views(
+    annotators: Mapping[str, RowMaker], images: Sequence[Views], advance: Advance = lambda *_: None
+) -> list[dict[str, Rows]]:
+    """The rows of each image in each category that it has a record in; an image is read once for all of them.
+
+    Args:
+        annotators: by category; all share a network, whose pass the categories of an image share too.
+    """
+    found, first = list[dict[str, Rows]]({} for _ in images), next(iter(annotators.values()))
+    if not isinstance(first, Annotator):
+        for own, views in zip(found, images, strict=True):
+            own |= {name: annotators[name].annotate(record) for name, record in views.items()}
+            _tell(advance, own)
+        return found
+    networks = {name: one for name, one in annotators.items() if isinstance(one, Annotator)}
+    size, threads = first.config.images_a_pass, first.config.reading_threads
+    prepared = prefetched(partial(_prepared, networks), images, threads=threads, depth=size + 2 * threads)
+    for group in bucketed(enumerate(prepared), lambda one: _shape(one[1][0]), size):
+        for place, (_, rows) in group:
+            found[place] = rows
+        for name, annotator in networks.items():
+            places = [place for place, (todo, _) in group if name in todo]
+            own_rows = annotator.annotate_together([todo[name] for _, (todo, _) in group if name in todo])
+            for place, one in zip(places, own_rows, strict=True):
+                found[place][name] = one
+        for place, _ in group:
+            _tell(advance, found[place])
+    return found
+
+
+def _tell(advance: Advance, found: Mapping[str, Rows]) -> None:
+    """One more image is finished."""
+    advance(1, sum(len(rows.instances) for rows in found.values()), sum(len(rows.failures) for rows in found.values()))
+
+
+def _shape(todo: Mapping[str, PreparedImage]) -> Hashable:
+    """What images share that share a pass; None where there is nothing to look at."""
+    return next((image.pixels.shape for image in todo.values()), None)
+
+
+def _prepared(annotators: Mapping[str, Annotator], views: Views) -> tuple[dict[str, PreparedImage], dict[str, Rows]]:
+    """An image in each category that has a record of it, read and made ready for the network once; and the rows of
+    those in which there is nothing to look at. Threads call it, and it never raises."""
+    first, record = next(iter(annotators.values())), next(iter(views.values()))
+    if not record.path:  # annotations of an image that their file does not have
+        return {}, {name: annotation_rows(one) for name, one in views.items()}
+    failed, photograph = Rows(), None
+    with failed.failing(record, "read"):
+        photograph = read_image(record.path, first.config.max_pixels)
+    if photograph is None:
+        return {}, dict.fromkeys(views, failed)
+    upright = photograph.pixels
+    pixels = cache(lambda: first.predictor.prepare(np.ascontiguousarray(upright[:, :, ::-1])))
+    todo: dict[str, PreparedImage] = {}
+    done: dict[str, Rows] = {}
+    for name, record in views.items():
+        failed = Rows()
+        with failed.failing(record, "read"):
+            one = annotators[name].prepared(record, photograph, pixels)
+            if isinstance(one, PreparedImage):
+                todo[name] = one
+            else:
+                failed = one
+        if name not in todo:
+            done[name] = failed
+    return todo, done
+
+
+def prefetched(step: Callable[[Item], Result], items: Iterable[Item], *, threads: int, depth: int) -> Iterator[Result]:
+    """The results of `step` in the order of the items, made by threads while the caller works on earlier ones.
+
+    Args:
+        step: what to do with each item; threads call it.
+        threads: how many items are worked on at once.
+        depth: most results that are unfinished or wait to be fetched, so that memory stays bounded.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="dp3d-reader")
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(step, item))
+            if len(waiting) >= depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def bucketed(items: Iterable[Item], key: Callable[[Item], Hashable], size: int) -> Iterator[list[Item]]:
+    """Groups of up to `size` items with the same key: each as soon as it is full, the rest at the end.
+
+    The groups depend on the order of the items alone, so the same images share a pass in every run.
+    """
+    buckets: dict[Hashable, list[Item]] = {}
+    for item in items:
+        bucket = buckets.setdefault(key(item), [])
+        bucket.append(item)
+        if len(bucket) == size:
+            yield buckets.pop(key(item))
+    yield from buckets.values()
+
+
+def _numbered(image: PreparedImage, found: Sequence[Any]) -> list[tuple[int, Any]]:
+    """Numbered detections of an image, in the order of the given boxes, else best first."""
+    if image.numbers is not None:
+        return list(zip(image.numbers, found, strict=True))
     return list(enumerate(sorted(found, key=lambda one: (-float(one.score), *map(float, one.box)))))
 
 

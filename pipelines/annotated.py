@@ -46,6 +46,7 @@ class Photographs:
     """
 
     def __init__(self, source: str, options: DatasetOptions) -> None:
+        self.source, self.options = source, options
         records = open_images(source, options).records()
         self.listed, self.records = len(records), [record for record in records if is_file(record.path)]
         self.left_out: dict[str, str] = {}
@@ -93,11 +94,9 @@ class Photographs:
     def account(self) -> dict[str, Any]:
         """How many photographs are listed, how many are on disk, and what was left out: photographs, single
         annotations."""
-        return {"listed": self.listed, "on_disk": len(self.records), **self._left_out()}
-
-    def _left_out(self) -> dict[str, dict[str, str]]:
-        both = {"left_out": self.left_out, "annotations_left_out": self.annotations_left_out}
-        return {name: dict(sorted(found.items())) for name, found in both.items()}
+        left_out = {"left_out": self.left_out, "annotations_left_out": self.annotations_left_out}
+        told = {name: dict(sorted(found.items())) for name, found in left_out.items()}
+        return {"listed": self.listed, "on_disk": len(self.records), **told}
 
 
 def annotated(source: str, path: str, images: str, category: str = "dog") -> Photographs:

@@ -1,12 +1,8 @@
-"""Annotators that need no network of ours: ready correspondences of a dataset, and those of other packages.
-
-`extract`.
-"""
+"""Annotators that need no network of ours: ready correspondences of a dataset, and those of other packages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from importlib.metadata import entry_points
 from typing import Protocol
 
@@ -24,7 +20,7 @@ from dp3d_data.plugins import load
 from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView
 from dp3d_data.shards import ImageInfo, Truth
 from pipelines.annotate import RowMaker, box_problem, image_info
-from pipelines.rows import NOTHING_FOUND, Rows, annotation_rows, attempt, failure_row
+from pipelines.rows import NOTHING_FOUND, Rows, annotation_rows, failure_row
 from pipelines.settings import ExtractConfig
 
 GROUP = "dp3d.annotators"
@@ -75,13 +71,18 @@ class ReadyAnnotator(RowMaker):
         """The rows of one image; never raises for what is wrong with the image."""
         if record.faults and not record.path:
             return annotation_rows(record)  # those of no image
-        photograph = attempt(record, "read", lambda: self._read(record))
-        if isinstance(photograph, Rows):
-            return photograph
-        found = attempt(record, "detect", lambda: self._instances(record, photograph))
-        if isinstance(found, Rows):
-            return found
-        return attempt(record, "match", lambda: self._match(record, photograph, found))
+        failed = Rows()
+        with failed.failing(record, "read"):
+            photograph = self._read(record)
+        if failed.failures:
+            return failed
+        with failed.failing(record, "detect"):
+            found = self._instances(record, photograph)
+        if failed.failures:
+            return failed
+        with failed.failing(record, "match"):
+            return self._match(record, photograph, found)
+        return failed
 
     def _read(self, record: ImageRecord) -> Photograph:
         """The photograph; where there is none, an empty one of the size that the source tells."""
@@ -111,19 +112,18 @@ class ReadyAnnotator(RowMaker):
             if isinstance(one, BadInstance):
                 rows.failures.append(failure_row(record, "detect", one.error, instance_id))
             else:
-                rows.add(attempt(record, "match", partial(self._match_one, one, instance_id, info), instance_id))
+                with rows.failing(record, "match", instance_id):
+                    self._add(rows, one, instance_id, info)
         return rows
 
-    def _match_one(self, one: ReadyInstance, instance_id: str, info: ImageInfo) -> Rows:
+    def _add(self, rows: Rows, one: ReadyInstance, instance_id: str, info: ImageInfo) -> None:
         """The row of one instance, or the reason for none."""
-        rows = Rows()
         detection = Detection(one.box, one.score, self.config.category)
         view = view_of(one.found, self.template.num_vertices) if isinstance(one.found, DensePrediction) else one.found
         if len(view.ids) >= self.config.min_vertices:
             require_inside(one.box, view.keypoints, (info.width, info.height))
         truth = None if one.points is None else truth_of(one.points, view, self.template)
         self.add_instance(rows, instance_id, info, detection, one.found, truth=truth)
-        return rows
 
 
 def require_inside(box: Box, keypoints: Float[np.ndarray, "V 2"], size: tuple[int, int]) -> None:

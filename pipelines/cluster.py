@@ -1,4 +1,4 @@
-"""Dask workers, here or on a cluster: each holds one part maker on one device for its life, and only counts leave
+"""Dask workers, here or on a cluster: each holds one chunk maker on one device for its life, and only counts leave
 it."""
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cached_property
 from multiprocessing import resource_tracker
 from typing import Any, cast
 
@@ -22,8 +21,9 @@ from distributed.client import FuturesCancelledError
 from distributed.worker import Worker
 
 from dp3d_data.errors import UsageError, WorkerLost
+from pipelines.annotate import Advance
+from pipelines.chunks import ChunkMaker, Chunks, Executor, visible_gpus
 from pipelines.clusters import start_cluster
-from pipelines.parts import Advance, Job, PartMaker, Parts, Place, visible_gpus
 
 # One thread in each process. Dask's own list also trims memory after each array, which costs renderers half of their
 # time. What torch has to say of detectron2's own calls is no news to the user.
@@ -49,44 +49,37 @@ START = "dask worker ADDRESS --nthreads 1"
 Counts = tuple[int, int, int]
 
 
-class Resident(WorkerPlugin):
-    """One part maker per worker process, started with its first task; it works on one part at a time.
+class WorkerState(WorkerPlugin):
+    """One chunk maker per worker process; it works on one chunk at a time.
 
     Args:
         name: tells this run from others that use the same workers.
     """
 
-    def __init__(self, name: str, job: Job) -> None:
-        self.name, self.job = name, job
+    def __init__(self, name: str, maker: ChunkMaker) -> None:
+        self.name, self.maker = name, maker
 
     def setup(self, worker: Worker) -> None:
         """The worker has joined."""
         self.lock = threading.Lock()
 
-    @cached_property
-    def maker(self) -> PartMaker:
-        """The network, loaded."""
-        return self.job.start()
-
-    def make(self, index: int, part: Sequence[Any], lost: Collection[int] = ()) -> Counts:
-        """Make a part; its rows are written here, only the counts go back."""
-        seen: list[Counts] = [(0, 0, 0)]
+    def make(self, index: int, chunk: Sequence[Any], lost: Collection[int] = ()) -> Counts:
+        """Make a chunk; its rows are written here, only the counts go back."""
+        told: list[Counts] = [(0, 0, 0)]
         with self.lock:
-            self.maker.make(index, part, lambda *counts: seen.append(counts), lost)
-        inputs, instances, failures = (sum(column) for column in zip(*seen, strict=True))
+            self.maker.make(index, chunk, lambda *counts: told.append(counts), lost)
+        inputs, instances, failures = (sum(column) for column in zip(*told, strict=True))
         return inputs, instances, failures
 
     def probe(self, inputs: Sequence[Any]) -> Counts:
         """Load the network and work on inputs in vain."""
         with self.lock:
-            maker = self.maker
-            for one in inputs:
-                maker.probe(one)
+            self.maker.probe(inputs)
         return 0, 0, 0
 
 
 @contextmanager
-def connected(place: Place) -> Iterator[Client]:
+def connected(executor: Executor) -> Iterator[Client]:
     """A client of the workers: of a running scheduler, of a cluster that is started, or of processes on this machine.
 
     What is started here ends with the block. Nothing here touches a GPU.
@@ -97,12 +90,12 @@ def connected(place: Place) -> Iterator[Client]:
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is an error of ours
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(SETTINGS))
-        if place.scheduler:
-            cluster: Any = place.scheduler
-        elif place.cluster:
-            cluster = stack.enter_context(start_cluster(place.cluster, place.workers))
+        if executor.scheduler:
+            cluster: Any = executor.scheduler
+        elif executor.cluster:
+            cluster = stack.enter_context(start_cluster(executor.cluster, executor.workers))
         else:
-            cluster = stack.enter_context(local_cluster(place))
+            cluster = stack.enter_context(local_cluster(executor))
         yield stack.enter_context(_client(cluster))
 
 
@@ -128,14 +121,14 @@ def _client(cluster: Any) -> Client:
         ) from error
 
 
-def local_cluster(place: Place) -> SpecCluster:
+def local_cluster(executor: Executor) -> SpecCluster:
     """Worker processes on this machine, each with its own GPU where the device is "cuda".
 
     Workers log next to nothing: one that takes seconds to unload torch is ended, which is no news, and errors come
     back. Ctrl-C is for this process alone, which ends them: they inherit a mask that holds it back.
     """
-    gpus = visible_gpus() if place.device == "cuda" else []
-    workers = {number: {"cls": Nanny, "options": worker_options(number, gpus)} for number in range(place.workers)}
+    gpus = visible_gpus() if executor.device == "cuda" else []
+    workers = {number: {"cls": Nanny, "options": worker_options(number, gpus)} for number in range(executor.workers)}
     options = {"host": "127.0.0.1", "port": 0, "dashboard": True, "dashboard_address": "127.0.0.1:0"}
     resource_tracker.ensure_running()  # the first process of a thread would start it, and lift the mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -160,23 +153,23 @@ def dashboard(client: Client) -> str:
     return "no dashboard: it needs bokeh (pip install 'dp3d[dashboard]')"
 
 
-def make_on(client: Client, job: Job, parts: Parts, advance: Advance, say: Callable[[str], None]) -> None:
-    """Make the parts on the workers; the first error of a part is raised here.
+def make_on(client: Client, maker: ChunkMaker, chunks: Chunks, advance: Advance, say: Callable[[str], None]) -> None:
+    """Make the chunks on the workers; the first error of a chunk is raised here.
 
-    A part whose workers die is made at the end, when nothing else is at work: its inputs are tried one by one, and
+    A chunk whose workers die is made at the end, when nothing else is at work: its inputs are tried one by one, and
     those whose workers die again are rows of failures.
 
     Raises:
         WorkerLost: workers die whatever they work on, or the scheduler is gone.
     """
-    if not parts:
+    if not chunks:
         return
     name = f"dp3d-{uuid.uuid4().hex}"
     with _scheduler_needed(client):
-        client.register_plugin(Resident(name, job))
+        client.register_plugin(WorkerState(name, maker))
     tasks, killed, made = Tasks(client, name, say), [], False
     try:
-        for index, counts in tasks.answers((index, "make", (index, part)) for index, part in parts.items()):
+        for index, counts in tasks.answers((index, "make", (index, chunk)) for index, chunk in chunks.items()):
             if counts is not None:
                 made = True
                 advance(*counts)
@@ -185,23 +178,23 @@ def make_on(client: Client, job: Job, parts: Parts, advance: Advance, say: Calla
             else:
                 raise WorkerLost("each worker process was ended from outside while it loaded the network")
         for index in killed:
-            advance(*_spared(tasks, index, parts[index]))
+            advance(*_spared(tasks, index, chunks[index]))
     finally:
         with suppress(OSError, CancelledError, RuntimeError):  # a worker or a scheduler that is gone cannot be told
             client.unregister_worker_plugin(name)
 
 
-def _spared(tasks: Tasks, index: int, part: Sequence[Any]) -> Counts:
-    """Make a part that ended its workers, without the inputs that do so."""
-    lost = [place for place, one in enumerate(part) if tasks.alone("probe", [one]) is None]
-    counts = tasks.alone("make", index, part, lost)
+def _spared(tasks: Tasks, index: int, chunk: Sequence[Any]) -> Counts:
+    """Make a chunk that ended its workers, without the inputs that do so."""
+    lost = [place for place, one in enumerate(chunk) if tasks.alone("probe", [one]) is None]
+    counts = tasks.alone("make", index, chunk, lost)
     if counts is None:
-        raise WorkerLost("worker processes were ended from outside", got=f"part {index}, each time that it was made")
+        raise WorkerLost("worker processes were ended from outside", got=f"chunk {index}, each time that it was made")
     return counts
 
 
 class Tasks:
-    """Calls of the residents of a run.
+    """Calls of the worker states of a run.
 
     Args:
         say: told where no worker comes.
@@ -264,5 +257,5 @@ def _scheduler_needed(client: Client) -> Iterator[None]:
 
 
 def _call(name: str, method: str, *arguments: Any) -> Counts:
-    """Call a method of the resident on a worker."""
-    return getattr(cast(Resident, get_worker().plugins[name]), method)(*arguments)
+    """Call a method of the run's state on a worker."""
+    return getattr(cast(WorkerState, get_worker().plugins[name]), method)(*arguments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +25,12 @@ KINDS = {
 SHIPPED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem in KINDS))
 
 
-@dataclass(frozen=True)
-class ClusterRecipe:
-    """What a file says.
-
-    Attributes:
-        kind: one of KINDS.
-        workers: workers (of a batch system: jobs) to start; 0 leaves it to the class.
-        options: passed to the class as they are.
-    """
-
-    kind: str
-    workers: int
-    options: dict[str, Any]
-
-
-def read_recipe(name: str) -> ClusterRecipe:
+def read_recipe(name: str) -> tuple[str, int, dict[str, Any]]:
     """A recipe by the name of a shipped one, or by its file.
+
+    Returns:
+        Its kind, one of KINDS; the workers (of a batch system: jobs) to start, 0 to leave it to the class; and the
+        options of the class.
 
     Raises:
         InputMissing: neither.
@@ -70,7 +58,7 @@ def read_recipe(name: str) -> ClusterRecipe:
     if type(workers) is not int or workers < 0 or not isinstance(options, dict):
         got = f"workers {workers!r}, options {options!r}"
         raise ConfigError("a cluster has a number of workers and a table of options", got=got, path=path)
-    return ClusterRecipe(kind, workers, options)
+    return kind, workers, options
 
 
 def start_cluster(name: str, workers: int = 0) -> AbstractContextManager[Any]:
@@ -83,22 +71,22 @@ def start_cluster(name: str, workers: int = 0) -> AbstractContextManager[Any]:
         InputMissing, ConfigError: see `read_recipe`; options that the class does not know.
         DependencyMissing: the class's package is not installed.
     """
-    recipe = read_recipe(name)
-    module, attribute = KINDS[recipe.kind]
+    kind, count, options = read_recipe(name)
+    module, attribute = KINDS[kind]
     try:
         make = getattr(importlib.import_module(module), attribute)
     except ImportError as error:
         hint = "pip install 'dp3d[cluster]'"
-        raise DependencyMissing(f"{recipe.kind} clusters need {module}", got=error, hint=hint) from error
-    count = workers or recipe.workers
-    own = {"n_workers": count} if count and recipe.kind == "cuda" else {}
+        raise DependencyMissing(f"{kind} clusters need {module}", got=error, hint=hint) from error
+    count = workers or count
+    own = {"n_workers": count} if count and kind == "cuda" else {}
     try:
-        cluster = make(**(recipe.options | own))
+        cluster = make(**(options | own))
     except (TypeError, ValueError) as error:
         hint = f"the options are those of {module}.{attribute}"
         raise ConfigError(
             "the cluster cannot be started with these options", got=error, hint=hint, path=name
         ) from error
-    if count and recipe.kind != "cuda":
+    if count and kind != "cuda":
         cluster.scale(jobs=count)
     return cluster

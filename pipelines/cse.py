@@ -33,10 +33,6 @@ from dp3d_data.ranks import Ranks, join_ranks, leave_ranks
 from pipelines.annotated import Photographs, Pictures, annotated
 
 
-def silent(line: str) -> None:
-    """What processes other than the first say."""
-
-
 def train_cse(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
     """Train, or go on training, and write half-precision weights; returns their path.
 
@@ -61,7 +57,7 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
         sweep(out)
         write_text(out / "config.toml", to_toml(config))
     else:
-        say = silent
+        say = lambda _: None  # noqa: E731 - the first process speaks
     config = replace(config, device=device)  # the file keeps what was asked for: "cuda" is another GPU in each process
     targets = targets_of(kinds, config)
     start = start_of(kinds, config, targets)

@@ -17,10 +17,9 @@ from dp3d_data.records import ImageRecord
 from dp3d_data.shards import INSTANCE_SCHEMA, Run, instance_batch
 from dp3d_data.shards.files import table_options
 from dp3d_data.shards.runs import MARKER, done_chunks, found_run
-from pipelines.annotate import Rows, limited_threads
+from pipelines.annotate import Rows, Views, annotate_views, limited_threads
 from pipelines.extract import Plan
-from pipelines.extract_parts import Chunks, annotators_of
-from pipelines.inputs import Views, annotate_views
+from pipelines.extract_parts import SharedChunks, annotators_of
 
 PROBES = 4
 # An overlay of 960 pixels as JPEG.
@@ -38,7 +37,7 @@ class Estimate:
             not finished.
         images: of the plan.
         todo: images that are still to be worked on.
-        parts: number of parts to make.
+        chunks: number of chunks to make.
         looked_at: number of images that were worked on.
         probed: what came of them.
         seconds: from the start of the command to its end.
@@ -49,7 +48,7 @@ class Estimate:
     state: str
     images: int
     todo: int
-    parts: int
+    chunks: int
     looked_at: int
     probed: Rows
     seconds: float
@@ -63,14 +62,14 @@ def estimate(*plans: Plan) -> Estimate:
     Raises:
         CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.
     """
-    states, todo = zip(*(unfinished_parts(plan) for plan in plans), strict=True)
-    chunks = Chunks({plan.config.category: missing for plan, missing in zip(plans, todo, strict=True)})
+    states, todo = zip(*(unfinished_chunks(plan) for plan in plans), strict=True)
+    chunks = SharedChunks({plan.config.category: missing for plan, missing in zip(plans, todo, strict=True)})
     images, first = [views for chunk in chunks.values() for views in chunk], plans[0]
     rows, seconds, disk_bytes, looked_at = Rows(), 0.0, 0, min(PROBES, len(images))
     if images:
         loading, an_image, rows = probe(plans, images)
-        starting = loading + (0 if first.place.here else CLUSTER_SECONDS)
-        seconds = starting + an_image * len(images) / max(first.workers, 1)
+        starting = loading + (0 if first.executor.here else CLUSTER_SECONDS)
+        seconds = starting + an_image * len(images) / max(first.executor.workers, 1)
         pictures = PICTURE_BYTES * sum(min(plan.config.overlays, len(plan.records)) for plan in plans)
         empty = encoded_bytes([])
         files = empty * sum(len(missing) for missing in todo)
@@ -82,23 +81,23 @@ def estimate(*plans: Plan) -> Estimate:
     )
 
 
-def unfinished_parts(plan: Plan) -> tuple[str, dict[int, Sequence[ImageRecord]]]:
-    """What the plan's folder holds, and what remains to be done of each part; nothing is written."""
-    found, parts = found_run(plan.out), dict[int, Sequence[ImageRecord]](enumerate(plan.parts))
+def unfinished_chunks(plan: Plan) -> tuple[str, dict[int, Sequence[ImageRecord]]]:
+    """What the plan's folder holds, and what remains to be done of each chunk; nothing is written."""
+    found, chunks = found_run(plan.out), dict[int, Sequence[ImageRecord]](enumerate(plan.chunks))
     if found is None or plan.config.overwrite:
-        return "new", parts
+        return "new", chunks
     finished = (plan.out / MARKER).is_file()
     if finished and plan.config.retry_failed:
         failed = set(Run.open(plan.out).failures()["image_id"].to_pylist())
-        kept = {index: [record for record in part if record.image_id in failed] for index, part in parts.items()}
-        return "finished", {index: part for index, part in kept.items() if part}
+        kept = {index: [record for record in chunk if record.image_id in failed] for index, chunk in chunks.items()}
+        return "finished", {index: chunk for index, chunk in kept.items() if chunk}
     if found != ("extract", plan.recipe):
-        return "another recipe", parts
+        return "another recipe", chunks
     done = done_chunks(plan.out)
     return (
         ("finished", {})
         if finished
-        else ("unfinished", {index: part for index, part in parts.items() if index not in done})
+        else ("unfinished", {index: chunk for index, chunk in chunks.items() if index not in done})
     )
 
 

@@ -1,15 +1,9 @@
-"""Score lifted photographs against their annotation: the reprojected silhouette and the named keypoints, with pictures.
-
-keypoints.
-
-and given boxes.
-"""
+"""Score lifted photographs against their annotation: the reprojected silhouette and the named keypoints."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,59 +21,38 @@ from dp3d_model.evaluation.evaluator import RIGID, common_surface
 from dp3d_model.evaluation.report import table
 from dp3d_model.lifting.prediction import open_to_lift, predict, template_of
 from dp3d_model.networks.lifter import Lifter
-from pipelines.annotated import FOUND, MOST, TILE, TRUE, Photographs, annotated, contact_sheet, finished, framed
+from pipelines.annotated import FOUND, MOST, TILE, TRUE, Photographs, contact_sheet, finished, framed
 from pipelines.cse import named_of, numbers
 from pipelines.lift import from_annotated
-from pipelines.settings import ExtractConfig
 
 BOXES = ("detected", "given")
 Scores = dict[str, dict[str, Any]]
 Lifted = tuple[np.ndarray, np.ndarray]  # box xyxy and projected vertices [K, 3], image pixels
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnnotatedInput:
-    """What to measure on.
-
-    Attributes:
-        source: "stanford-extra" or "coco".
-        path, images: its json, and the folder of its photographs.
-        keypoints: table of the vertex of each keypoint; empty for the built-in dog's 24.
-    """
-
-    source: str
-    path: str
-    images: str
-    keypoints: str = ""
-    category: str = "dog"
-
-    def photographs(self) -> Photographs:
-        """Those that are on disk, with their truth."""
-        return annotated(self.source, self.path, self.images, self.category)
-
-
-def run(lifters: Mapping[str, Lifter], given: AnnotatedInput, out: Path) -> Scores:
+def run(lifters: Mapping[str, Lifter], photographs: Photographs, out: Path, keypoints: str = "") -> Scores:
     """Measures by part, of every model and the rigid template: "model, detected", "model, given", "model, given, Nose"
     and so on.
 
     Writes photographs.json, photographs.md and, for each model and kind of boxes, a sheet of pictures. The photographs
     are extracted into out/detected and out/given.
 
+    Args:
+        keypoints: table of the vertex of each keypoint; empty for the built-in dog's 24.
+
     Raises:
-        As `pipelines.annotated.annotated`; TemplateMismatch: models of different templates.
+        As their source; TemplateMismatch: models of different templates.
     """
     surface = common_surface(lifters)
     scores: Scores = {}
     for boxes in BOXES:
-        settings = ExtractConfig(category=given.category)
         try:
-            from_annotated(
-                given.source, given.path, given.images, template_of(surface), out / boxes, settings, boxes == "given"
-            )
+            from_annotated(photographs, template_of(surface), out / boxes, given_boxes=boxes == "given")
         except NothingToDo:
             pass  # nothing was found: every animal is missed
         for name, lifter in {RIGID: Lifter(surface, preset("rigid")), **lifters}.items():
-            scores |= _scored(f"{name}, {boxes}", lifter, given, out, _lifted(lifter, out / boxes / "extract"))
+            lifted = _lifted(lifter, out / boxes / "extract")
+            scores |= _scored(f"{name}, {boxes}", lifter, photographs, keypoints, out, lifted)
     write_text(out / "photographs.json", json.dumps(numbers(scores), indent=1) + "\n")
     write_text(out / "photographs.md", markdown(scores))
     return scores
@@ -103,16 +76,23 @@ def _lifted(lifter: Lifter, folder: Path) -> dict[str, list[Lifted]]:
     return found
 
 
-def _scored(title: str, lifter: Lifter, given: AnnotatedInput, out: Path, lifted: dict[str, list[Lifted]]) -> Scores:
+def _scored(
+    title: str,
+    lifter: Lifter,
+    photographs: Photographs,
+    keypoints: str,
+    out: Path,
+    lifted: dict[str, list[Lifted]],
+) -> Scores:
     """The measures of one model, and its sheet."""
-    photographs, faces = given.photographs(), lifter.surface.faces.numpy()
+    faces = lifter.surface.faces.numpy()
     tally = Tally()
     tiles: list[Image.Image] = []
     ids: np.ndarray | None = None
     names: tuple[str, ...] = ()
     for record, image, objects in photographs.read():
         if not names and objects[0].named is not None:
-            ids, names = named_of(given.keypoints, template_of(lifter.surface), len(objects[0].named))
+            ids, names = named_of(keypoints, template_of(lifter.surface), len(objects[0].named))
         marks, masks = compare(lifted.get(record.path, []), objects, faces, ids)
         tally.objects += marks
         if len(tiles) < MOST:

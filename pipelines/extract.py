@@ -1,4 +1,4 @@
-"""Photographs to visible template keypoints: plan, parts, overlays, account."""
+"""Photographs to visible template keypoints: plan, chunks, overlays, tally."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError
 from dp3d_data.files import locked
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.builtin import first_imported, is_folder_of_templates, template_in
-from dp3d_data.records import ImageRecord
+from dp3d_data.records import ImageRecord, present
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run
-from pipelines.annotate import Annotator, Predictor, RowMaker, require_same_template
+from pipelines.annotate import Advance, Annotator, Predictor, RowMaker, require_same_template
 from pipelines.annotators import OwnRowMaker, ReadyAnnotator, own_version
+from pipelines.chunks import Executor, begin_run, finish_run, missing_chunks, submitting, worker_count
+from pipelines.chunks import Plan as ChunkPlan
 from pipelines.clusters import read_recipe
-from pipelines.extract_parts import Outcome, deadly_images, make_together, outcome
-from pipelines.inputs import Inputs, find_inputs_of, parts_of
+from pipelines.extract_parts import ExtractChunks, Outcome, SharedChunks, deadly_images, outcome
+from pipelines.inputs import Inputs, chunk_ends, find_inputs
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, Place, begin_run, finish_run, worker_count
 from pipelines.settings import ExtractConfig
 
 # Raised when the rows of the same image may differ from those of earlier versions.
@@ -38,26 +39,21 @@ MakePredictor = Callable[[], Predictor]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(ChunkPlan):
     """What a run will do, decided before anything is written.
 
     Attributes:
         inputs: the images, in order, and where they come from.
         model: name of the network, as rows carry it.
         make_predictor: loads the network, called once in each process; None for a source that needs none.
-        recipe: fingerprint of all that shapes the result.
-        work: the same without the sizes of the image files, since a failed image may be mended and tried again.
-        out: folder of the results.
+        work: the recipe without the sizes of the image files, since a failed image may be mended and tried again.
     """
 
     config: ExtractConfig
     inputs: Inputs
-    template: Template
     model: str
     make_predictor: MakePredictor | None
-    recipe: str
     work: str
-    out: Path
 
     @property
     def records(self) -> tuple[ImageRecord, ...]:
@@ -73,34 +69,31 @@ class Plan:
             return ReadyAnnotator(self.config, source, self.template, self.model)
         if predictor is None and self.make_predictor is not None:
             predictor = self.make_predictor()
-        return Annotator(self.config, predictor, self.template, self.model)
+        return Annotator(self.config, present(predictor), self.template, self.model)
 
     def without_records(self) -> Plan:
         """What a process must know: the images travel with the tasks."""
         return replace(self, inputs=replace(self.inputs, records=()))
 
     @property
-    def parts(self) -> list[tuple[ImageRecord, ...]]:
-        ends = self.inputs.ends or parts_of(len(self.records), self.config.part)
+    def chunks(self) -> list[tuple[ImageRecord, ...]]:
+        ends = self.inputs.ends or chunk_ends(len(self.records), self.config.part)
         return [self.records[start:end] for start, end in pairwise((0, *ends))]
 
     @property
-    def workers(self) -> int:
-        """Processes that will work; 0 where a cluster has as many as it has."""
+    def executor(self) -> Executor:
+        """This machine or a cluster; 0 workers where a cluster has as many as it has."""
         config = self.config
+        workers = config.workers
         if config.cluster:
-            return config.workers or read_recipe(config.cluster).workers
-        if config.scheduler:
-            return config.workers
-        return worker_count(config.workers, len(self.parts), config.device)
+            workers = workers or read_recipe(config.cluster)[1]
+        elif not config.scheduler:
+            workers = worker_count(workers, len(self.chunks), config.device)
+        return Executor(workers, config.device, config.scheduler, config.cluster)
 
-    @property
-    def place(self) -> Place:
-        return Place(self.workers, self.config.device, self.config.scheduler, self.config.cluster)
-
-    def images(self, part: Sequence[ImageRecord]) -> dict[str, str]:
-        """The photographs of a part."""
-        return {record.image_id: record.path for record in part}
+    def images(self, chunk: Sequence[ImageRecord]) -> dict[str, str]:
+        """The photographs of a chunk."""
+        return {record.image_id: record.path for record in chunk}
 
 
 def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> Plan:
@@ -124,7 +117,7 @@ def make_plans(config: ExtractConfig, make_predictor: MakePredictor | None = Non
     """
     config, names = _for_here(config), categories(config.category)
     plans = []
-    for name, inputs in find_inputs_of(config, names).items():
+    for name, inputs in find_inputs(config, names).items():
         out = folder_of(config.out, name, names) if config.out else workspace(name) / "extract"
         plans.append(_plan(replace(config, category=name), inputs, out, make_predictor))
     if len(plans) > 1 and make_predictor is None and (config.weights or config.model):
@@ -147,7 +140,7 @@ def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: Make
         require_own_template(config, template)
     shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
     work, recipe = (fingerprint(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
-    return Plan(config, inputs, template, model, make_predictor, recipe, work, out)
+    return Plan(config, template, recipe, out, inputs, model, make_predictor, work)
 
 
 def _require_told_apart(plans: Sequence[Plan]) -> None:
@@ -271,7 +264,7 @@ def retry(plan: Plan) -> int:
             raise RecipeMismatch(
                 "the failed images here are those of another recipe", got=work, expected=plan.work, path=plan.out
             )
-        return reopen(run, [[record.image_id for record in part] for part in plan.parts], plan.recipe)
+        return reopen(run, [[record.image_id for record in chunk] for chunk in plan.chunks], plan.recipe)
 
 
 def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None) -> Outcome:
@@ -299,15 +292,23 @@ def extract_all(
         if plan.config.retry_failed:
             say(f"{retry(plan)} failed images to try again")
     with ExitStack() as held:
-        writers = [held.enter_context(begin_run(plan, "extract")) for plan in plans]
-        begun = [(plan, writer) for plan, writer in zip(plans, writers, strict=True) if not writer.complete]
-        for model in dict.fromkeys(plan.model for plan, _ in begun):
-            make_together([pair for pair in begun if pair[0].model == model], advance, say)
-        return [_ended(plan, writer) for plan, writer in zip(plans, writers, strict=True)]
+        writers = {plan.config.category: held.enter_context(begin_run(plan, "extract")) for plan in plans}
+        begun = {plan.config.category: plan for plan in plans if not writers[plan.config.category].complete}
+        for model in dict.fromkeys(plan.model for plan in begun.values()):
+            own = {name: plan for name, plan in begun.items() if plan.model == model}
+            missing = SharedChunks({name: missing_chunks(plan, writers[name]) for name, plan in own.items()})
+            everything = {record.image_id for plan in own.values() for record in plan.records}
+            if done := len(everything) - sum(map(len, missing.values())):
+                advance(done, 0, 0)
+            known = {name: plan.without_records() for name, plan in own.items()}
+            maker = ExtractChunks(known, {name: writers[name] for name in own})
+            with submitting(next(iter(own.values())).executor, len(missing), say) as make:
+                make(maker, missing, advance)
+        return [_ended(plan, writers[plan.config.category]) for plan in plans]
 
 
 def _ended(plan: Plan, writer: RunWriter) -> Outcome:
-    """Overlays, marker and account of a run whose parts are all there."""
+    """Overlays, marker and tally of a run whose chunks are all there."""
     if writer.complete:
         return outcome(Run.open(plan.out), plan.records, fresh=False)
     deadly = deadly_images(plan.out)
@@ -316,7 +317,7 @@ def _ended(plan: Plan, writer: RunWriter) -> Outcome:
     extra = {
         "model": plan.model,
         "images": len(plan.records),
-        "boxes_of_no_image": len(plan.inputs.strangers),
+        "boxes_of_no_image": len(plan.inputs.unmatched),
         "work": plan.work,
     }
     return outcome(finish_run(plan, writer, extra), plan.records, fresh=True)

@@ -1,11 +1,12 @@
-"""The parts of an extraction: one pass over the images for all categories, a table of its own for each, and what became
-of every image."""
+"""The chunks of an extraction: one pass over the images for all categories, a table of its own for each, and the tally
+of all images."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,8 @@ from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.run_writer import amend, failed_in
 from dp3d_data.shards.runs import HASHED, changed_images, chunk_path, done_chunks, instance_path
-from pipelines.annotate import RowMaker, Rows, failure_row, limited_threads
-from pipelines.inputs import Views, annotate_views
-from pipelines.parts import Advance, make_parts, missing_parts
+from pipelines.annotate import Advance, RowMaker, Views, annotate_views, limited_threads
+from pipelines.rows import Rows, failure_row
 
 if TYPE_CHECKING:
     from pipelines.extract import Plan
@@ -26,34 +26,24 @@ if TYPE_CHECKING:
 
 # The stage of an image that ends its worker process.
 WORKER = "worker"
-
-
-def make_together(begun: Sequence[tuple[Plan, RunWriter]], advance: Advance, say: Callable[[str], None]) -> None:
-    """Make the parts that runs of several categories with one network lack, those of one number together."""
-    plans = {plan.config.category: plan for plan, _ in begun}
-    writers = {plan.config.category: writer for plan, writer in begun}
-    chunks = Chunks({name: missing_parts(plan, writers[name]) for name, plan in plans.items()})
-    first, everything = begun[0][0], {record.image_id for plan in plans.values() for record in plan.records}
-    if done := len(everything) - sum(len(chunk) for chunk in chunks.values()):
-        advance(done, 0, 0)
-    job = ExtractJob({name: plan.without_records() for name, plan in plans.items()}, writers)
-    make_parts(job, chunks, replace(first.place, workers=min(first.place.workers, max(len(chunks), 1))), advance, say)
+DEADLY = "the worker process ended each time that it worked on this image"
+OPENS = "see whether it opens elsewhere"
 
 
 @dataclass(frozen=True)
-class Chunks(Mapping[int, list[Views]]):
-    """Number -> the images of all parts of that number that are missing; put together when it is asked for.
+class SharedChunks(Mapping[int, list[Views]]):
+    """Number -> the images of all chunks of that number that are missing; put together when it is asked for.
 
     Attributes:
-        missing: category -> number -> images of the part.
+        missing: category -> number -> images of the chunk.
     """
 
     missing: Mapping[str, Mapping[int, Sequence[ImageRecord]]]
 
     def __getitem__(self, index: int) -> list[Views]:
         images: dict[str, Views] = {}
-        for name, parts in self.missing.items():
-            for record in parts.get(index, ()):
+        for name, chunks in self.missing.items():
+            for record in chunks.get(index, ()):
                 images.setdefault(record.image_id, {})[name] = record
         return list(images.values())
 
@@ -65,16 +55,58 @@ class Chunks(Mapping[int, list[Views]]):
 
 
 @dataclass(frozen=True)
-class ExtractJob:
-    """What every process must know, by category; see `pipelines.parts.Job`."""
+class ExtractChunks:
+    """Makes the chunks of an extraction; see `pipelines.chunks.ChunkMaker`.
+
+    Attributes:
+        plans, writers: of each category; all have one network.
+    """
 
     plans: Mapping[str, Plan]
     writers: Mapping[str, RunWriter]
 
-    def start(self) -> ExtractParts:
-        """Load the network."""
-        with limited_threads(next(iter(self.plans.values())).config.threads):
-            return ExtractParts(annotators_of(self.plans), self.writers)
+    @cached_property
+    def annotators(self) -> Mapping[str, RowMaker]:
+        """What turns images into rows of each category: the network, loaded once, or a source that needs none."""
+        with limited_threads(self.threads):
+            return annotators_of(self.plans)
+
+    @property
+    def threads(self) -> int:
+        """Threads of each process."""
+        return next(iter(self.plans.values())).config.threads
+
+    def make(self, index: int, chunk: Sequence[Views], advance: Advance, lost: Collection[int] = ()) -> None:
+        """Annotate the images of the chunks of one number, or those of them that failed before, and write their
+        tables."""
+        records = {name: [views[name] for views in chunk if name in views] for name in self.writers}
+        open_writers = {name: writer for name, writer in self.writers.items() if not writer.holds(index)}
+        wanted = {name: _wanted(writer, index, records[name]) for name, writer in open_writers.items()}
+        rows, todo = {name: Rows() for name in wanted}, []
+        for place, views in enumerate(chunk):
+            views = {name: record for name, record in views.items() if record.image_id in wanted.get(name, ())}
+            if views and place not in lost:
+                todo.append(views)
+                continue
+            for name, record in views.items():
+                rows[name].failures.append(failure_row(record, WORKER, WorkerLost(DEADLY, hint=OPENS)))
+            advance(1, 0, len(views))
+        with limited_threads(self.threads):
+            found = annotate_views(self.annotators, todo, advance)
+        for name, own in (pair for one in found for pair in one.items()):
+            rows[name].add(own)
+        for name, writer in open_writers.items():
+            names = [record.image_id for record in records[name]]
+            if writer.retries:
+                amend(writer, index, names, wanted[name], vars(rows[name]))
+            else:
+                writer.commit(index, **vars(rows[name]), inputs=len(names))
+
+    def probe(self, inputs: Sequence[Views]) -> None:
+        """Annotate images, and keep nothing."""
+        annotators = self.annotators
+        with limited_threads(self.threads):
+            annotate_views(annotators, inputs)
 
 
 def annotators_of(plans: Mapping[str, Plan]) -> dict[str, RowMaker]:
@@ -87,61 +119,12 @@ def annotators_of(plans: Mapping[str, Plan]) -> dict[str, RowMaker]:
     return {name: plan.annotator(own(name)) for name, plan in plans.items()}
 
 
-@dataclass(frozen=True)
-class ExtractParts:
-    """Makes the parts of an extraction; see `pipelines.parts.PartMaker`."""
-
-    annotators: Mapping[str, RowMaker]
-    writers: Mapping[str, RunWriter]
-
-    def make(self, index: int, part: Sequence[Views], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Annotate the images of the parts of one number, or those of them that failed before, and write their
-        tables."""
-        records = {name: [views[name] for views in part if name in views] for name in self.writers}
-        wanted = {
-            name: self._wanted(writer, index, records[name])
-            for name, writer in self.writers.items()
-            if not writer.holds(index)
-        }
-        rows, todo = {name: Rows() for name in wanted}, []
-        for place, views in enumerate(part):
-            views = {name: record for name, record in views.items() if record.image_id in wanted.get(name, ())}
-            if views and place not in lost:
-                todo.append(views)
-                continue
-            for name, record in views.items():
-                error = WorkerLost(
-                    "the worker process ended each time that it worked on this image",
-                    hint="see whether it opens elsewhere",
-                )
-                rows[name].add(Rows(failures=[failure_row(record, WORKER, error)]))
-            advance(1, 0, len(views))
-        for found in self._annotated(todo, advance):
-            for name, own in found.items():
-                rows[name].add(own)
-        for name, images in wanted.items():
-            self._write(self.writers[name], index, [record.image_id for record in records[name]], images, rows[name])
-
-    def probe(self, one: Views) -> None:
-        """Annotate an image."""
-        self._annotated([one])
-
-    def _annotated(self, images: Sequence[Views], advance: Advance = lambda *_: None) -> list[dict[str, Rows]]:
-        with limited_threads(next(iter(self.annotators.values())).config.threads):
-            return annotate_views(self.annotators, images, advance)
-
-    def _wanted(self, writer: RunWriter, index: int, part: Sequence[ImageRecord]) -> set[str]:
-        """The images of a part that are to be worked on."""
-        if not writer.retries:
-            return {record.image_id for record in part}
-        table = read_table(instance_path(writer.folder, index), HASHED)
-        return failed_in(writer.folder, index) | set(changed_images(table, {one.image_id: one.path for one in part}))
-
-    def _write(self, writer: RunWriter, index: int, names: Sequence[str], wanted: set[str], rows: Rows) -> None:
-        if writer.retries:
-            amend(writer, index, names, wanted, vars(rows))
-        else:
-            writer.commit(index, rows.instances, rows.failures, rows.rejects, inputs=len(names))
+def _wanted(writer: RunWriter, index: int, records: Sequence[ImageRecord]) -> set[str]:
+    """The images of a chunk that are to be worked on."""
+    if not writer.retries:
+        return {record.image_id for record in records}
+    table = read_table(instance_path(writer.folder, index), HASHED)
+    return failed_in(writer.folder, index) | set(changed_images(table, {one.image_id: one.path for one in records}))
 
 
 def deadly_images(folder: Path) -> set[str]:

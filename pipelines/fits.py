@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -17,12 +18,13 @@ from dp3d_data.datasets.fits import Fit, FitCamera
 from dp3d_data.errors import InputCorrupt, ShapeError, UsageError
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.mesh_files import read_mesh
-from dp3d_data.geometry.perturbation import hide_share, lower_half, move_keypoints
+from dp3d_data.geometry.perturbation import hide_share, move_keypoints
 from dp3d_data.geometry.projection import project_orthographic, project_perspective, to_camera, weak_scale
 from dp3d_data.geometry.symmetry import mirrored_vertices
 from dp3d_data.geometry.visibility import inside_mask, vertex_areas, visible_fraction, visible_vertices
 from dp3d_data.records import VertexView
 from dp3d_data.shards.instances import Camera, Truth
+from pipelines.settings import ProjectConfig
 
 # What a mirrored fit's surface is multiplied by, after left and right have swapped.
 MIRROR = np.array([1.0, -1.0, 1.0])
@@ -31,13 +33,56 @@ FEWEST_LABELS = 4
 
 @dataclass(frozen=True)
 class Bodies:
-    """The model for all fits, and those for the fits of a named body such as smpl-male."""
+    """The model for all fits, and those for the fits of a named body such as smpl-male; poses them, and keeps what that
+    takes for the life of a process."""
 
     main: BodyModel
     named: dict[str, BodyModel]
 
     def of(self, fit: Fit) -> BodyModel:
         return self.named.get(fit.body, self.main)
+
+    def pose(self, fit: Fit) -> Float[np.ndarray, "K 3"]:
+        """The posed vertices in the fit's world, metres; one fit at a time, so that its bytes depend on no other.
+
+        Raises:
+            ShapeError: a fit that does not fit its model.
+            InputMissing, InputCorrupt: of the file of a posed surface.
+        """
+        model = self.of(fit)
+        if fit.mesh_path is not None:
+            posed = posed_surface(fit.mesh_path, model)
+        else:
+            scales = None if fit.joint_scales is None else joint_scales(model, fit.joint_scales[None])
+            many = pose_body(self._tensors_of(fit), fit.pose[None], fit.betas[None], None, scales)
+            posed = many[0].numpy().astype(np.float64)
+        posed = posed + fit.translation
+        if not fit.mirrored:
+            return posed
+        if (mirror := self._mirror_of(fit)) is None:
+            expected = "one whose left half mirrors its right in y"
+            raise ShapeError("a mirrored fit needs a symmetric body model", got=model.name, expected=expected)
+        return posed[mirror] * MIRROR
+
+    @cached_property
+    def _tensors(self) -> dict[str, BodyTensors]:
+        return {}
+
+    @cached_property
+    def _mirrors(self) -> dict[str, Int[np.ndarray, "K"] | None]:
+        return {}
+
+    def _tensors_of(self, fit: Fit) -> BodyTensors:
+        name = fit.body if fit.body in self.named else ""
+        if name not in self._tensors:
+            self._tensors[name] = body_tensors(self.of(fit))
+        return self._tensors[name]
+
+    def _mirror_of(self, fit: Fit) -> Int[np.ndarray, "K"] | None:
+        name, model = fit.body if fit.body in self.named else "", self.of(fit)
+        if name not in self._mirrors:
+            self._mirrors[name] = mirrored_vertices(model.template, model.faces)
+        return self._mirrors[name]
 
 
 def load_bodies(words: Sequence[str]) -> Bodies:
@@ -61,49 +106,6 @@ def load_bodies(words: Sequence[str]) -> Bodies:
             got = f"{main.name} and {name}={model.name}"
             raise UsageError("these body models do not share their faces", got=got, expected="models of one topology")
     return Bodies(main, named)
-
-
-class Poser:
-    """Poses fits; holds the models as tensors for the life of a process."""
-
-    def __init__(self, bodies: Bodies) -> None:
-        self.bodies = bodies
-        self._tensors: dict[str, BodyTensors] = {}
-        self._mirrors: dict[str, Int[np.ndarray, "K"] | None] = {}
-
-    def pose(self, fit: Fit) -> Float[np.ndarray, "K 3"]:
-        """The posed vertices in the fit's world, metres; one fit at a time, so that its bytes depend on no other.
-
-        Raises:
-            ShapeError: a fit that does not fit its model.
-            InputMissing, InputCorrupt: of the file of a posed surface.
-        """
-        model = self.bodies.of(fit)
-        posed = self._posed(fit, model) if fit.mesh_path is None else posed_surface(fit.mesh_path, model)
-        posed = posed + fit.translation
-        return posed[self._mirror(fit, model)] * MIRROR if fit.mirrored else posed
-
-    def _posed(self, fit: Fit, model: BodyModel) -> Float[np.ndarray, "K 3"]:
-        key = _key(fit, self.bodies)
-        if key not in self._tensors:
-            self._tensors[key] = body_tensors(model)
-        scales = None if fit.joint_scales is None else joint_scales(model, fit.joint_scales[None])
-        posed = pose_body(self._tensors[key], fit.pose[None], fit.betas[None], None, scales)
-        return posed[0].numpy().astype(np.float64)
-
-    def _mirror(self, fit: Fit, model: BodyModel) -> Int[np.ndarray, "K"]:
-        key = _key(fit, self.bodies)
-        if key not in self._mirrors:
-            self._mirrors[key] = mirrored_vertices(model.template, model.faces)
-        mirror = self._mirrors[key]
-        if mirror is None:
-            expected = "one whose left half mirrors its right in y"
-            raise ShapeError("a mirrored fit needs a symmetric body model", got=model.name, expected=expected)
-        return mirror
-
-
-def _key(fit: Fit, bodies: Bodies) -> str:
-    return fit.body if fit.body in bodies.named else ""
 
 
 def posed_surface(path: Path, model: BodyModel) -> Float[np.ndarray, "K 3"]:
@@ -248,32 +250,21 @@ def _box(keypoints: Float[np.ndarray, "K 2"], size: tuple[int, int]) -> Box:
     return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
 
-@dataclass(frozen=True)
-class Noise:
-    """The supplement's section E; `below` marks the lower half of the rest template."""
+def with_noise(
+    view: FitView, below: Bool[np.ndarray, "K"], config: ProjectConfig, index: int
+) -> tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]:
+    """Keypoints and visibility of fit `index` with the noise of the supplement's section E, a function of the seed and
+    the index alone.
 
-    sigma: float
-    hide: float
-    hide_lower: float
-    seed: int
-    below: Bool[np.ndarray, "K"]
-
-    @staticmethod
-    def make(template: Template, up: str, *, sigma: float, hide: float, hide_lower: float, seed: int) -> Noise:
-        return Noise(sigma, hide, hide_lower, seed, lower_half(template.vertices, "xyz".index(up)))
-
-    def apply(
-        self, keypoints: Float[np.ndarray, "K 2"], visible: Bool[np.ndarray, "K"], box: Box, index: int
-    ) -> tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]:
-        """Keypoints and visibility of fit `index` with noise, a function of the seed and the index alone."""
-        moved, hidden, lower = (
-            np.random.default_rng(sequence) for sequence in np.random.SeedSequence([self.seed, index]).spawn(3)
-        )
-        if self.sigma:
-            keypoints = move_keypoints(keypoints, box, self.sigma, moved)
-        if self.hide_lower and lower.random() < self.hide_lower:
-            visible = visible & ~self.below
-        return keypoints, hide_share(visible, self.hide, hidden)
+    Args:
+        below: the lower half of the rest template.
+    """
+    moved, hidden, lower = (
+        np.random.default_rng(sequence) for sequence in np.random.SeedSequence([config.seed, index]).spawn(3)
+    )
+    keypoints = move_keypoints(view.keypoints, view.box, config.noise, moved) if config.noise else view.keypoints
+    lost = config.hide_lower and lower.random() < config.hide_lower
+    return keypoints, hide_share(view.visible & ~below if lost else view.visible, config.hide, hidden)
 
 
 def vertex_view(

@@ -1,25 +1,23 @@
-"""What an extraction works on: the images of a source with what is known of them, read ahead in bounded numbers."""
+"""What an extraction works on: the images of a source with what is known of them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import Any, TypeVar
+from typing import Any
 
-from dp3d_data.datasets import DatasetOptions, HasCategories, HasCorrespondences, HasImages, open_images
-from dp3d_data.datasets.boxes import read_boxes
+from dp3d_data.datasets import DatasetOptions, HasCorrespondences, HasImages, open_images
+from dp3d_data.datasets.boxes import attach_boxes, read_boxes
+from dp3d_data.datasets.coco import Coco
 from dp3d_data.datasets.folder import SOMETIMES, Folder
 from dp3d_data.datasets.images import NEED_HEIF
 from dp3d_data.datasets.locations import size_of
 from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.records import ImageRecord
-from pipelines.annotate import Rows
-from pipelines.parts import Advance
 from pipelines.settings import ExtractConfig
 
 
@@ -30,15 +28,15 @@ class Inputs:
     Attributes:
         source: where they come from; `HasCorrespondences` where it needs no network.
         records: the images, in order.
-        strangers: names in the user's file of boxes that are none of the images.
+        unmatched: names in the user's file of boxes that are none of the images.
         notes: what the user should know of the input, a line each.
-        ends: where parts end among the records, if they are shared with categories of other images; empty where they
+        ends: where chunks end among the records, if they are shared with categories of other images; empty where they
             are regular.
     """
 
     source: HasImages
     records: tuple[ImageRecord, ...]
-    strangers: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     ends: tuple[int, ...] = ()
 
@@ -71,23 +69,14 @@ class Inputs:
         return [self.source.name, self.source.digest(), self._digests[sizes], *([list(self.ends)] if self.ends else [])]
 
 
-def find_inputs(config: ExtractConfig) -> Inputs:
-    """The images that the settings name: of the wanted split, with the boxes that are wanted.
-
-    Raises:
-        UsageError, InputMissing, InputCorrupt, NothingToDo: of the source, or of the file of boxes.
-        NothingToDo: no image of the wanted split; names the splits that there are.
-    """
-    return find_inputs_of(config, (config.category,))[config.category]
-
-
-def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, Inputs]:
+def find_inputs(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, Inputs]:
     """Category -> its images, of several categories; a file that speaks for all of them is read once.
 
     Of several, those that the source has no image of are left out.
 
     Raises:
-        UsageError, InputMissing, InputCorrupt, NothingToDo: as `find_inputs`.
+        UsageError, InputMissing, InputCorrupt, NothingToDo: of the source, or of the file of boxes.
+        NothingToDo: no image of the wanted split; names the splits that there are.
         UsageError: nothing tells the objects of these categories apart.
     """
     if config.boxes and not config.given_boxes:
@@ -101,7 +90,7 @@ def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, I
         raise UsageError(
             f"the dataset {source.name!r} is of one category", got=", ".join(names), hint="choose one: --category NAME"
         )
-    images = source.records_of(names) if isinstance(source, HasCategories) else []
+    images = source.records_of(names) if isinstance(source, Coco) else []
     found = dict.fromkeys(names, source.records()) if not images else {
         name: [views[name] for views in images if name in views] for name in names
     }  # fmt: skip
@@ -111,8 +100,10 @@ def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, I
         if records and id(records) not in made:
             made[id(records)] = Inputs(source, tuple(_chosen(records, config)), notes=notes)
     inputs = {name: made[id(records)] for name, records in found.items() if records}
-    if config.boxes:
-        inputs = {name: _boxed(one, config, name) for name, one in inputs.items()}
+    for name, one in inputs.items() if config.boxes else ():
+        boxes = read_boxes(config.boxes, config.category_in_file or name)
+        boxed, unmatched = attach_boxes(boxes, one.records, config.boxes)
+        inputs[name] = replace(one, records=tuple(boxed), unmatched=tuple(unmatched))
     if len(inputs) > 1:
         _require_told_apart(inputs)
     return (
@@ -122,13 +113,13 @@ def find_inputs_of(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, I
     )
 
 
-def parts_of(count: int, size: int) -> tuple[int, ...]:
-    """Where the parts of so many images end: each has `size`, the last the rest."""
+def chunk_ends(count: int, size: int) -> tuple[int, ...]:
+    """Where the chunks of so many images end: each has `size`, the last the rest."""
     return tuple(min(end, count) for end in range(size, count + size, size))
 
 
 def _cut_together(inputs: dict[str, Inputs], order: Iterable[str], size: int) -> dict[str, Inputs]:
-    """Inputs whose parts of one number are of the same images, `size` of all that some category has.
+    """Inputs whose chunks of one number are of the same images, `size` of all that some category has.
 
     Args:
         order: ids of all images, as the source has them; none where every category has every image.
@@ -136,13 +127,13 @@ def _cut_together(inputs: dict[str, Inputs], order: Iterable[str], size: int) ->
     held = {name: {record.image_id for record in one.records} for name, one in inputs.items()}
     wanted = set().union(*held.values())
     images = [image for image in order if image in wanted]
-    chunks = [images[start:end] for start, end in pairwise((0, *parts_of(len(images), size)))]
+    chunks = [images[start:end] for start, end in pairwise((0, *chunk_ends(len(images), size)))]
     cut = {}
     for name, one in inputs.items():
         ends = tuple(accumulate(sum(image in held[name] for image in chunk) for chunk in chunks))
         place = {image: number for number, image in enumerate(images)}
         records = tuple(sorted(one.records, key=lambda record: place[record.image_id])) if images else one.records
-        cut[name] = replace(one, records=records, ends=() if ends == parts_of(len(records), size) else ends)
+        cut[name] = replace(one, records=records, ends=() if ends == chunk_ends(len(records), size) else ends)
     return cut
 
 
@@ -182,12 +173,6 @@ def _chosen(records: list[ImageRecord], config: ExtractConfig) -> list[ImageReco
     ]
 
 
-def _boxed(inputs: Inputs, config: ExtractConfig, name: str) -> Inputs:
-    """The images with the boxes of the user's file."""
-    records, strangers = read_boxes(config.boxes, config.category_in_file or name).attach(inputs.records)
-    return replace(inputs, records=tuple(records), strangers=tuple(strangers))
-
-
 def _unread(kinds: Counter[str]) -> tuple[str, ...]:
     """What is said of images in folders whose formats are not read."""
     if not kinds:
@@ -209,94 +194,3 @@ def _of_split(records: list[ImageRecord], split: str) -> list[ImageRecord]:
             hint="leave out --split",
         )
     return chosen
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-# Category -> the record of one image in it: the same file, with the objects of that category.
-Views = dict[str, ImageRecord]
-
-
-def ahead(step: Callable[[Item], Result], items: Iterable[Item], *, threads: int, depth: int) -> Iterator[Result]:
-    """The results of `step` in the order of the items, made by threads while the caller works on earlier ones.
-
-    Args:
-        step: what to do with each item; threads call it.
-        threads: how many items are worked on at once.
-        depth: most results that are unfinished or wait to be fetched, so that memory stays bounded.
-    """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="dp3d-reader")
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(step, item))
-            if len(waiting) >= depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def gathered(items: Iterable[Item], key: Callable[[Item], Hashable], size: int) -> Iterator[list[Item]]:
-    """Groups of up to `size` items with the same key: each as soon as it is full, the rest at the end.
-
-    The groups depend on the order of the items alone, so the same images share a pass in every run.
-    """
-    open_groups: dict[Hashable, list[Item]] = {}
-    for item in items:
-        group = open_groups.setdefault(key(item), [])
-        group.append(item)
-        if len(group) == size:
-            yield open_groups.pop(key(item))
-    yield from open_groups.values()
-
-
-def annotate_all(annotator: Any, records: Sequence[ImageRecord], advance: Advance = lambda *_: None) -> list[Rows]:
-    """The rows of each image, in order, by an `Annotator`, or by anything that can `annotate(record)`."""
-    return [rows[""] for rows in annotate_views({"": annotator}, [{"": record} for record in records], advance)]
-
-
-def annotate_views(
-    annotators: Mapping[str, Any], images: Sequence[Views], advance: Advance = lambda *_: None
-) -> list[dict[str, Rows]]:
-    """The rows of each image in each category that it has a record in; an image is read once for all of them.
-
-    Args:
-        annotators: category -> its `Annotator`; all of them share a network, whose pass they share too.
-    """
-    first = next(iter(annotators.values()))
-    if not hasattr(first, "annotate_together"):
-        return [
-            _told({name: annotators[name].annotate(one) for name, one in views.items()}, advance) for views in images
-        ]
-    found: list[dict[str, Rows]] = [{} for _ in images]
-    together, readers = first.config.images_a_pass, first.config.reading_threads
-
-    def look(views: Views) -> dict[str, Any]:
-        opened = first.opened(next(iter(views.values())).path)
-        return {name: annotators[name].look(record, opened) for name, record in views.items()}
-
-    def waiting() -> Iterator[tuple[int, dict[str, Any]]]:
-        for place, looks in enumerate(ahead(look, images, threads=readers, depth=together + 2 * readers)):
-            found[place] = {name: one for name, one in looks.items() if isinstance(one, Rows)}
-            if len(found[place]) < len(looks):
-                yield place, {name: one for name, one in looks.items() if name not in found[place]}
-            else:
-                _told(found[place], advance)
-
-    for group in gathered(waiting(), lambda item: next(iter(item[1].values())).image.shape, together):
-        for name, annotator in annotators.items():
-            own = [(place, looks[name]) for place, looks in group if name in looks]
-            for (place, _), rows in zip(
-                own, annotator.annotate_together([one for _, one in own]) if own else (), strict=True
-            ):
-                found[place][name] = rows
-        for place, _ in group:
-            _told(found[place], advance)
-    return found
-
-
-def _told(found: dict[str, Rows], advance: Advance) -> dict[str, Rows]:
-    advance(1, sum(len(rows.instances) for rows in found.values()), sum(len(rows.failures) for rows in found.values()))
-    return found

@@ -16,8 +16,9 @@ from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo
 from dp3d_data.files import read_text, write_arrays
 from dp3d_data.geometry import Template
 from dp3d_data.shards.runs import found_run
+from pipelines.annotate import Advance
+from pipelines.annotated import Photographs
 from pipelines.extract import Outcome, extract, make_plan
-from pipelines.parts import Advance
 from pipelines.settings import ExtractConfig
 
 COLUMNS = {"instance": pa.string(), "vertex": pa.int64(), "x": pa.float64(), "y": pa.float64()}
@@ -64,21 +65,16 @@ def from_keypoints(path: str | Path, template: Template, out: Path, settings: Ex
     return _extracted(config, template, out, lambda *_: None)
 
 
-def from_annotated(
-    source: str,
-    path: str,
-    images: str,
-    template: Template,
-    out: Path,
-    settings: ExtractConfig | None = None,
-    given_boxes: bool = False,
-) -> Outcome:
+def from_annotated(photographs: Photographs, template: Template, out: Path, given_boxes: bool = False) -> Outcome:
     """Extract annotated photographs into a run folder, at the annotated boxes or at detected ones.
 
     Raises:
-        InputMissing, InputCorrupt, NothingToDo: as the source.
+        InputMissing, InputCorrupt, NothingToDo: as their source.
     """
-    config = replace(settings or ExtractConfig(), source=source, path=path, images=(images,), given_boxes=given_boxes)
+    own = photographs.options
+    config = ExtractConfig(
+        category=own.category, source=photographs.source, path=own.path, images=own.images, given_boxes=given_boxes
+    )
     return _extracted(config, template, out, lambda *_: None)
 
 

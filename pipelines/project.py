@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from dp3d_data.bodies.model import BodyModel, rest_template
 from dp3d_data.config import file_digest, fingerprint, plain, workspace
@@ -21,15 +22,17 @@ from dp3d_data.datasets.images import open_image, read_image
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, UsageError, WorkerLost
 from dp3d_data.files import require_no_pointer
 from dp3d_data.geometry import Template
+from dp3d_data.geometry.perturbation import lower_half
 from dp3d_data.geometry.subsets import farthest_vertices, read_subset
 from dp3d_data.records import Detection, ImageRecord, as_box
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.instances import Correspondence, ImageInfo, instance_row
+from dp3d_data.shards.instances import ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
-from pipelines.fits import Bodies, Noise, Poser, check_labels, fit_view, load_bodies, vertex_view
+from pipelines.annotate import Advance
+from pipelines.chunks import Plan, begin_run, finish_run, make_missing_chunks, regular_chunks
+from pipelines.fits import Bodies, check_labels, fit_view, load_bodies, vertex_view, with_noise
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_parts, part_size, worker_count
 from pipelines.settings import ProjectConfig
 
 CODE_VERSION = 2
@@ -37,44 +40,29 @@ TRUTH = "truth"
 
 
 @dataclass(frozen=True)
-class ProjectPlan:
-    """All that determines a run: settings, bodies, fits in order, the vertices to keep (None: all), recipe and
-    folder."""
+class ProjectPlan(Plan):
+    """What a run will project: bodies, fits in order, and the vertices to keep (None: all)."""
 
     config: ProjectConfig
     bodies: Bodies
-    template: Template
     fits: tuple[Fit | FitFailure, ...]
     subset: Int[np.ndarray, "V"] | None
-    recipe: str
-    out: Path
 
     @property
-    def parts(self) -> list[range]:
-        """The indices of the fits of each part."""
-        count, size = len(self.fits), part_size(self.config.part, len(self.fits))
-        return [range(start, min(start + size, count)) for start in range(0, count, size)]
+    def chunks(self) -> list[range]:
+        """The indices of the fits of each chunk."""
+        return regular_chunks(self.config.part, len(self.fits))
 
-    @property
-    def workers(self) -> int:
-        return worker_count(self.config.workers, len(self.parts), "cpu")
-
-    @property
-    def place(self) -> Place:
-        return Place(self.workers)
-
-    def images(self, part: Sequence[int]) -> dict[str, Path]:
-        """The photographs that the fits of a part name."""
-        fits = (self.fits[number] for number in part)
+    def images(self, chunk: Sequence[int]) -> dict[str, Path]:
+        """The photographs that the fits of a chunk name."""
+        fits = (self.fits[number] for number in chunk)
         return {fit.image_id: fit.image_path for fit in fits if isinstance(fit, Fit) and fit.image_path is not None}
 
-    @property
-    def noise(self) -> Noise:
-        config = self.config
-        up = config.up or ("z" if self.bodies.main.kind == "smal" else "y")
-        return Noise.make(
-            self.template, up, sigma=config.noise, hide=config.hide, hide_lower=config.hide_lower, seed=config.seed
-        )
+    @cached_property
+    def below(self) -> Bool[np.ndarray, "K"]:
+        """The lower half of the rest template."""
+        up = self.config.up or ("z" if self.bodies.main.kind == "smal" else "y")
+        return lower_half(self.template.vertices, "xyz".index(up))
 
 
 def make_plan(config: ProjectConfig) -> ProjectPlan:
@@ -104,7 +92,7 @@ def make_plan(config: ProjectConfig) -> ProjectPlan:
     models = {"": body_digest(bodies.main)} | {name: body_digest(model) for name, model in bodies.named.items()}
     recipe = fingerprint("project", CODE_VERSION, SCHEMA_VERSION, kept, models, digest)
     out = Path(config.out) if config.out else workspace(config.category) / "project"
-    return ProjectPlan(config, bodies, template, fits, subset, recipe, out)
+    return ProjectPlan(config, template, recipe, out, bodies, fits, subset)
 
 
 def _subset(config: ProjectConfig, template: Template) -> Int[np.ndarray, "V"] | None:
@@ -156,30 +144,16 @@ def _flat(values: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 @dataclass(frozen=True)
-class ProjectJob:
-    """What every process must know; see `pipelines.parts.Job`."""
+class ProjectChunks:
+    """Makes the chunks of a run; see `pipelines.chunks.ChunkMaker`."""
 
     plan: ProjectPlan
     writer: RunWriter
 
-    def start(self) -> ProjectParts:
-        """Bring the body models into torch."""
-        return ProjectParts(self.plan, self.writer, Poser(self.plan.bodies), self.plan.noise)
-
-
-@dataclass(frozen=True)
-class ProjectParts:
-    """Makes the parts of a run; see `pipelines.parts.PartMaker`."""
-
-    plan: ProjectPlan
-    writer: RunWriter
-    poser: Poser
-    noise: Noise
-
-    def make(self, index: int, part: Sequence[int], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Project the fits of one part and write their rows; a fit that cannot be projected is a row of failures."""
+    def make(self, index: int, chunk: Sequence[int], advance: Advance, lost: Collection[int] = ()) -> None:
+        """Project the fits of one chunk and write their rows; a fit that cannot be projected is a row of failures."""
         rows, failures = [], []
-        for place, number in enumerate(part):
+        for place, number in enumerate(chunk):
             fit = self.plan.fits[number]
             if isinstance(fit, FitFailure):
                 failures.append(_failure(fit.image_id, fit.path, "read", fit.error, fit.message))
@@ -198,23 +172,24 @@ class ProjectParts:
                     )
                 )
                 advance(1, 0, 1)
-        self.writer.commit(index, rows, failures, inputs=len(part))
+        self.writer.commit(index, rows, failures, inputs=len(chunk))
 
-    def probe(self, one: int) -> None:
-        """Project a fit."""
-        fit = self.plan.fits[one]
-        if isinstance(fit, Fit):
-            with suppress(Dp3dError):
-                self._row(fit, one)
+    def probe(self, inputs: Sequence[int]) -> None:
+        """Project fits, and keep no row."""
+        for number in inputs:
+            fit = self.plan.fits[number]
+            if isinstance(fit, Fit):
+                with suppress(Dp3dError):
+                    self._row(fit, number)
 
     def _row(self, fit: Fit, number: int) -> dict[str, Any]:
         plan = self.plan
         size = image_size(fit)
         mask = read_mask(fit.mask_path, size) if plan.config.masks and fit.mask_path is not None else None
-        posed = self.poser.pose(fit)
+        posed = plan.bodies.pose(fit)
         check_labels(fit, plan.bodies.of(fit), posed)
         view = fit_view(posed, plan.template, fit.camera, size, fit.box, mask)
-        keypoints, visible = self.noise.apply(view.keypoints, view.visible, view.box, number)
+        keypoints, visible = with_noise(view, plan.below, plan.config, number)
         path, digest = None, None
         if fit.image_path is not None and fit.image_path.is_file():
             check_photograph(fit.image_path, size)
@@ -225,7 +200,8 @@ class ProjectParts:
             ImageInfo(fit.image_id, *size, path, digest, plan.config.dataset, *told),
             Detection(as_box(np.asarray(view.box, dtype=np.float32)), 1.0, plan.config.category),
             vertex_view(keypoints, visible, plan.subset),
-            Correspondence(plan.template.name, plan.template.content_hash, TRUTH),
+            plan.template,
+            TRUTH,
             visible_area=view.area,
             visible_area_posed=view.posed_area,
             mask=None if mask is None else encode_pixels(mask),
@@ -307,7 +283,7 @@ def project(
     with begin_run(plan, "project") as writer:
         if writer.complete:
             return Run.open(plan.out), False
-        make_missing_parts(plan, ProjectJob(plan, writer), writer, advance, say)
+        make_missing_chunks(plan, ProjectChunks(plan, writer), writer, advance, say)
         paths = plan.images(range(len(plan.fits)))
         records = [ImageRecord(name, str(path), plan.config.dataset) for name, path in paths.items() if path.is_file()]
         if records:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from dp3d_data.errors import Dp3dError, InputCorrupt
 from dp3d_data.records import ImageRecord
@@ -15,8 +16,6 @@ OUTSIDE = "box outside the image"
 EMPTY_MASK = "empty mask"
 CROWD = "crowd"
 FEW_VERTICES = "few vertices"
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -33,23 +32,18 @@ class Rows:
         self.failures += other.failures
         self.rejects += other.rejects
 
+    @contextmanager
+    def failing(self, record: ImageRecord, stage: str, instance_id: str | None = None) -> Iterator[None]:
+        """What goes wrong in the block, for whatever reason, ends it and is a row of failures of the image, or of one
+        instance."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - one bad image never ends a run
+            self.failures.append(failure_row(record, stage, error, instance_id))
+
     def reject(self, instance_id: str, image_id: str, reason: str, value: float | None = None) -> None:
         """Note an instance, or an image as a whole, that is left out."""
         self.rejects.append({"instance_id": instance_id, "image_id": image_id, "reason": reason, "value": value})
-
-
-def caught(step: Callable[[], T]) -> T | Exception:
-    """What `step` gives, or the error that ends it."""
-    try:
-        return step()
-    except Exception as error:  # noqa: BLE001 - one bad image never ends a run: it becomes a row of failures
-        return error
-
-
-def attempt(record: ImageRecord, stage: str, step: Callable[[], T], instance_id: str | None = None) -> T | Rows:
-    """What `step` gives; where it fails, for whatever reason, the row of failures of the image, or of one instance."""
-    found = caught(step)
-    return Rows(failures=[failure_row(record, stage, found, instance_id)]) if isinstance(found, Exception) else found
 
 
 def annotation_rows(record: ImageRecord) -> Rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from dp3d_data.categories import SCORE, SEVERAL
 from dp3d_data.config import rare, setting, workspace
@@ -17,59 +18,41 @@ class ExtractConfig:
     """Which photographs, which network, what to keep, and how to run."""
 
     category: str = setting("dog", f"Kind of animal to look for. {SEVERAL}", group="Input")
-    source: str = setting(
-        "", "Kind of input; docs/datasets.md lists them. None: folder, or the embedded samples.", group="Input"
-    )
+    source: str = setting("", "Kind of input, see docs/datasets.md. None: folder, or the samples.", group="Input")
     path: str = setting("", "File of annotations or results, or root folder of the dataset.", group="Input")
     images: tuple[str, ...] = setting(
-        (), "Folder, file, pattern or address of photographs; may be repeated.", group="Input"
+        (), "Folder, file, pattern or address of photographs; again for more.", group="Input"
     )
-    split: str = setting("", "Only this side of the dataset's own split: train, val or test.", group="Input")
-    category_in_file: str = rare("", "Name or id of the category in the annotations, where it differs.", group="Input")
+    split: str = setting("", "Only this of the dataset's own splits: train, val or test.", group="Input")
+    category_in_file: str = rare("", "Name or id of the category there, where it differs.", group="Input")
     given_boxes: bool = rare(True, "Take the boxes that the source gives; without, detect.", group="Input")
     masks: bool = setting(False, "Keep only pixels inside the masks that the source gives.", group="Input")
     boxes: str = setting("", "Boxes instead of detections: COCO's json, plain json or csv.", group="Input")
     max_pixels: int = rare(100_000_000, "Images with more pixels fail.", group="Input", minimum=1, maximum=300_000_000)
     model: str = setting("", "Network: dp3d-data zoo list. None: the category's embedded one.", group="Network")
     weights: str = setting("", "Checkpoint, .pth or .pkl. None: the embedded one.", group="Network")
-    template: str = setting(
-        "", "Template, by name or file, or a folder with a file for each category. None: built-in.", group="Network"
-    )
-    charts: str = setting(
-        "", "Which body vertex lies where on the charts of people: UV_Processed.mat.", group="Network"
-    )
+    template: str = setting("", "Name, file, or folder with a file a category. None: built-in.", group="Network")
+    charts: str = setting("", "Where the vertices lie on the charts of people: UV_Processed.mat.", group="Network")
     score: float = setting(
         SCORE, "Detections below this score are not looked at.", group="Network", minimum=0, maximum=1
     )
     side: int = rare(
-        0,
-        "Shortest side that images are scaled to for the network. 0: its own.",
-        group="Network",
-        minimum=0,
-        maximum=4000,
+        0, "Shortest side of images for the network. 0: its own.", group="Network", minimum=0, maximum=4000
     )
     min_vertices: int = setting(20, "Instances with fewer visible vertices are rejected.", group="Filters", minimum=1)
     cycle: bool = rare(True, "Weigh keypoints forward and backward: pixel, vertex, pixel.", group="Filters")
-    out: str = setting(
-        "", "Folder of the results. None: extract in the category's part of the workspace.", group="Output"
-    )
+    out: str = setting("", "Folder of the results. None: extract in the workspace of the category.", group="Output")
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
-    retry_failed: bool = setting(
-        False, "Try the failed images of a finished run again, and only these.", group="Output"
-    )
-    dry_run: bool = setting(False, "Say what would be done and estimate time and space; write nothing.", group="Output")
+    retry_failed: bool = setting(False, "Try the failed images of a finished run again.", group="Output")
+    dry_run: bool = setting(False, "Estimate time and space; write nothing.", group="Output")
     overlays: int = rare(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
-    part: int = rare(32, "Images per part; a killed run loses no finished part.", group="Output", minimum=1)
+    part: int = rare(32, "Images per chunk; a killed run loses no finished chunk.", group="Output", minimum=1)
     device: str = setting("cpu", "cpu, cuda (each process its own GPU) or cuda:N.", group="Machine")
-    workers: int = setting(
-        0, "Processes, each with its own network. 0: by cores, GPUs and work.", group="Machine", minimum=0
-    )
+    workers: int = setting(0, "Processes, each with a network. 0: by cores, GPUs and work.", group="Machine", minimum=0)
     scheduler: str = rare("", "Address of a running Dask scheduler, whose workers do the work.", group="Machine")
-    cluster: str = setting(
-        "", "Cluster to start: slurm, cuda, or a file as pipelines/recipes/slurm.toml.", group="Machine"
-    )
+    cluster: str = setting("", "Cluster to start: slurm, cuda, or a file as recipes/slurm.toml.", group="Machine")
     readers: int = rare(
-        0, "Threads of each process that decode ahead. 0: 1 on the CPU, else 4.", group="Machine", minimum=0
+        0, "Threads of a process that decode ahead. 0: 1 on the CPU, else 4.", group="Machine", minimum=0
     )
     batch: int = rare(0, "Images of one shape in a pass. 0: 1 on the CPU, else 8.", group="Machine", minimum=0)
     precision: str = rare(
@@ -86,24 +69,14 @@ class ExtractConfig:
 
     def result(self) -> dict[str, object]:
         """The settings that shape the results: not where they go, nor how fast they come, nor where the inputs lie."""
-        names = (
-            "category",
-            "masks",
-            "max_pixels",
-            "score",
-            "side",
-            "min_vertices",
-            "overlays",
-            "part",
-            "precision",
-            "cycle",
-        )
+        network = "category", "masks", "max_pixels", "score", "side", "precision", "cycle"
+        names = (*network, "min_vertices", "overlays", "part")
         return {name: getattr(self, name) for name in names}
 
     def portable(self) -> ExtractConfig:
         """The settings without those of this machine and this folder, as they are kept beside the results."""
-        once = {"out": "", "overwrite": False, "retry_failed": False, "dry_run": False}
-        machine = {"workers": 0, "threads": 1, "scheduler": "", "cluster": "", "readers": 0, "batch": 0}
+        once: dict[str, Any] = {"out": "", "overwrite": False, "retry_failed": False, "dry_run": False}
+        machine: dict[str, Any] = {"workers": 0, "threads": 1, "scheduler": "", "cluster": "", "readers": 0, "batch": 0}
         return replace(self, **once, **machine, channels_last=False, compile=False)
 
     @property
@@ -151,16 +124,9 @@ class TrainingConfig(LearningConfig):
     """One training."""
 
     device: str = setting("cpu", "Where to compute: cpu, cuda, cuda:1, ...", group="Input")
-    init: str = setting(
-        "",
-        "Start from this model's weights and settings of the network; embedded: the one that comes with the package.",
-        group="Input",
-    )
+    init: str = setting("", "Start from this model's weights and network; embedded: the shipped one.", group="Input")
     mix: str = setting(
-        "",
-        "synth: learn from synthetic views with their truth too, made in the workspace where they are not there yet.",
-        group="Input",
-        choices=("", "synth"),
+        "", "synth: learn from synthetic views with their truth too.", group="Input", choices=("", "synth")
     )
     resume: bool = setting(False, "Go on from the saved state with other settings.", group="Output")
     tensorboard: bool = rare(False, "Write event files for TensorBoard too.", group="Output")
@@ -186,10 +152,7 @@ class AblationConfig(StudyConfig):
     row: tuple[str, ...] = setting((), "Row, or supplement, or ours; again for more. None: all.", group="Rows")
     add: tuple[str, ...] = setting((), "Another row: NAME:setting=value,...; again for more.", group="Rows")
     minutes: float = setting(
-        0.0,
-        "Training time of the full model; the steps that fit are those of every variant. 0: the recipe's steps.",
-        group="Rows",
-        minimum=0,
+        0.0, "Training time of the full model, whose steps all take. 0: the recipe's steps.", group="Rows", minimum=0
     )
     examples: int = rare(5, "Instances that are drawn.", group="Rows", minimum=1)
 
@@ -202,9 +165,7 @@ class RobustnessConfig(StudyConfig):
     """What makes keypoints worse, and how much."""
 
     figure: tuple[str, ...] = setting(FIGURES[:1], "What to measure; again for more.", group="Figures", choices=FIGURES)
-    models: tuple[str, ...] = setting(
-        (), "Model, also as NAME=PATH; again for more. None: the category's.", group="Input"
-    )
+    models: tuple[str, ...] = setting((), "Model, or NAME=PATH; again for more. None: the category's.", group="Input")
     levels: tuple[float, ...] = rare(
         (0.0, 1.0, 2.0, 5.0, 10.0), "Noise, % of the box.", group="Figures", minimum=0, maximum=100
     )
@@ -224,38 +185,21 @@ FORMATS = ("glb", "obj", "ply", "npz", "turn", "table")
 class LiftConfig:
     """What is lifted, and by which model."""
 
-    shards: str = setting(
-        "",
-        "Run folder of extract, synth or project, or shards. None: the category's shards, else the sample photographs.",
-        group="Input",
-    )
-    images: tuple[str, ...] = setting(
-        (), "Folder, file or pattern of photographs, extracted first; may be repeated.", group="Input"
-    )
-    keypoints: str = setting("", "Keypoints of template vertices: .npz, .csv or .parquet (docs/use.md).", group="Input")
+    shards: str = setting("", "Run folder, or shards. None: the category's shards, else the samples.", group="Input")
+    images: tuple[str, ...] = setting((), "Folder, file or pattern of photographs; again for more.", group="Input")
+    keypoints: str = setting("", "Keypoints of vertices: .npz, .csv or .parquet (docs/use.md).", group="Input")
     model: str = setting("", "Model file or folder. None: the workspace's or embedded one.", group="Input")
     category: str = setting("dog", "Whose part of the workspace to use.", group="Input")
     device: str = setting("cpu", "Where to compute: cpu, cuda, cuda:1, ...", group="Input")
     split: str = rare("all", 'Split of shards; "all" takes every split.', group="Input")
     optimise: bool | None = setting(
-        None,
-        "Fit each instance to its own keypoints and mask after the network. None: photographs, and as the model says.",
-        group="Input",
+        None, "Fit each to its keypoints and mask. None: photographs, and as the model says.", group="Input"
     )
     remeshed: bool = rare(False, "Accept shards on another meshing of the template.", group="Input")
     score: float = rare(
-        ExtractConfig.score,
-        "Detections in photographs below this score are not looked at.",
-        group="Input",
-        minimum=0,
-        maximum=1,
+        ExtractConfig.score, "Least score of detections in photographs.", group="Input", minimum=0, maximum=1
     )
-    min_vertices: int = rare(
-        20,
-        "Instances of photographs and keypoint files with fewer visible vertices are rejected.",
-        group="Input",
-        minimum=1,
-    )
+    min_vertices: int = rare(20, "Fewest visible vertices of an instance.", group="Input", minimum=1)
     out: str = setting("", "Folder of the results. None: in the category's part of the workspace.", group="Output")
 
     def require_one_input(self) -> None:
@@ -283,16 +227,14 @@ class PredictConfig(LiftConfig):
 
     format: tuple[str, ...] = setting(
         ("glb", "npz"),
-        "Files to write; turn is an animated picture, table one predictions.parquet of all; may be repeated.",
+        "Files to write; turn is animated, table one predictions.parquet; again for more.",
         group="Output",
         choices=FORMATS,
     )
     rig: bool = setting(False, "GLB files with a skeleton: a joint for each part.", group="Output")
     count: int = setting(24, "Instances to write; 0 for all.", group="Output", minimum=0)
     pictures: bool = setting(True, "Draw each instance, and a page.", group="Output")
-    min_confidence: float = setting(
-        0.1, "Instances that the model is less sure of are rejected.", group="Output", minimum=0, maximum=1
-    )
+    min_confidence: float = setting(0.1, "Least confidence of an instance.", group="Output", minimum=0, maximum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,29 +257,15 @@ class ProjectConfig:
         " smpl-male=FILE.",
         group="Input",
     )
-    split: str = setting(
-        "", "Only fits of this side of the dataset's own split, such as train. None: all.", group="Input"
-    )
-    masks: bool = rare(
-        True, "Hide vertices that fall outside the instance's mask, where there is one.", group="Vertices"
-    )
-    vertices: int = setting(
-        0, "Keep so many vertices, spread evenly over the template. 0: all.", group="Vertices", minimum=0
-    )
+    split: str = setting("", "Only fits of this of the dataset's own splits. None: all.", group="Input")
+    masks: bool = rare(True, "Hide vertices outside the mask of the instance, if it has one.", group="Vertices")
+    vertices: int = setting(0, "Keep so many vertices, spread over the template. 0: all.", group="Vertices", minimum=0)
     vertex_list: str = setting("", "Keep the vertices whose ids this text file lists.", group="Vertices")
     noise: float = setting(
-        0.0, "Gaussian noise on keypoints, as a share of the box's longer side.", group="Noise", minimum=0
+        0.0, "Gaussian noise on keypoints, share of the box's longer side.", group="Noise", minimum=0
     )
-    hide: float = rare(
-        0.0, "Share of each instance's visible vertices to hide at random.", group="Noise", minimum=0, maximum=1
-    )
-    hide_lower: float = rare(
-        0.0,
-        "Share of instances whose lower half, in canonical orientation, is hidden.",
-        group="Noise",
-        minimum=0,
-        maximum=1,
-    )
+    hide: float = rare(0.0, "Share of the visible vertices to hide at random.", group="Noise", minimum=0, maximum=1)
+    hide_lower: float = rare(0.0, "Share of instances whose lower half is hidden.", group="Noise", minimum=0, maximum=1)
     up: str = rare(
         "",
         "Axis of the body model that points up. None: y for SMPL, z for SMAL.",
@@ -345,17 +273,10 @@ class ProjectConfig:
         choices=("", "x", "y", "z"),
     )
     seed: int = setting(0, "Seed of the noise.", group="Noise", minimum=0)
-    out: str = setting(
-        "", "Folder of the results. None: project in the category's part of the workspace.", group="Output"
-    )
+    out: str = setting("", "Folder of the results. None: project in the workspace of the category.", group="Output")
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
     overlays: int = rare(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
-    part: int = rare(
-        0,
-        "Fits per part; a killed run loses no finished part. 0: a sixteenth of them, 10 to 250.",
-        group="Output",
-        minimum=0,
-    )
+    part: int = rare(0, "Fits per chunk. 0: a sixteenth of them, 10 to 250.", group="Output", minimum=0)
     workers: int = setting(0, "Processes. 0: one per core.", group="Machine", minimum=0)
 
     def portable(self) -> ProjectConfig:
@@ -370,29 +291,16 @@ class SynthConfig(WorldConfig):
     category: str = setting("dog", "Kind of animal.", group="Input")
     template: str = setting("", "Rigged template: a built-in name or a file. None: the category's own.", group="Input")
     count: int = setting(200, "Number of instances.", group="Input", minimum=1)
-    images: bool = setting(
-        True, "Render images; without them only keypoints and their truth are made, faster.", group="Output"
-    )
+    images: bool = setting(True, "Render images; without, only keypoints and their truth.", group="Output")
     annotate: bool = setting(
-        False,
-        "Keep the keypoints that a network finds in the images, with their truth, in place of exact ones.",
-        group="Output",
+        False, "Keep the keypoints that a network finds in the images, not exact ones.", group="Output"
     )
     weights: str = rare("", "Checkpoint of that network. None: the category's embedded one.", group="Input")
-    vertex_maps: bool = setting(
-        False, "Keep the template vertex of every pixel, as .npz beside the images.", group="Output"
-    )
-    out: str = setting(
-        "", "Folder of the results. None: synth in the category's part of the workspace.", group="Output"
-    )
+    vertex_maps: bool = setting(False, "Keep the template vertex of every pixel, as .npz.", group="Output")
+    out: str = setting("", "Folder of the results. None: synth in the workspace of the category.", group="Output")
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
     overlays: int = rare(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
-    part: int = rare(
-        0,
-        "Instances per part; a killed run loses no finished part. 0: a sixteenth of them, 10 to 250.",
-        group="Output",
-        minimum=0,
-    )
+    part: int = rare(0, "Instances per chunk. 0: a sixteenth of them, 10 to 250.", group="Output", minimum=0)
     workers: int = setting(0, "Processes. 0: one per core.", group="Machine", minimum=0)
 
     def world(self) -> WorldConfig:
@@ -410,22 +318,14 @@ class AdoptConfig:
 
     name: str = setting("", "Name of the template in the workspace; the mesh's own where empty.", group="Template")
     category: str = setting("dog", "Category of the network.", group="Network")
-    model: str = setting(
-        "", "Network: dp3d-data zoo list. None: what the weights fit, or the category's embedded one.", group="Network"
-    )
+    model: str = setting("", "Network: dp3d-data zoo list. None: of the weights, or the embedded one.", group="Network")
     weights: str = setting("", "Checkpoint, .pth or .pkl. None: the embedded one.", group="Network")
     landmarks: str = setting("", "csv: vertex,cse_vertex or vertex,image,x,y.", group="Evidence")
     images: tuple[str, ...] = setting((), "Photographs without annotation: folder, file or pattern.", group="Evidence")
-    renders: int = setting(
-        200, "Renders of the template that the network looks at; 0 for none.", group="Evidence", minimum=0
-    )
-    size: int = rare(
-        0, "Side of the renders, pixels. 0: what the network looks at, at most 320.", group="Evidence", minimum=0
-    )
+    renders: int = setting(200, "Renders of the template for the network; 0 for none.", group="Evidence", minimum=0)
+    size: int = rare(0, "Side of the renders, pixels. 0: the network's, at most 320.", group="Evidence", minimum=0)
     seed: int = rare(0, "Seed of renders and order.", group="Evidence", minimum=0)
     score: float = rare(0.5, "Detections below this score are not looked at.", group="Evidence", minimum=0, maximum=1)
     device: str = rare("cpu", "cpu, cuda or cuda:N.", group="Machine")
-    out: str = setting(
-        "", "File of the new weights. None: adopt/NAME.pth in the category's part of the workspace.", group="Output"
-    )
+    out: str = setting("", "File of the new weights. None: adopt/NAME.pth in the workspace.", group="Output")
     overwrite: bool = setting(False, "Replace a template of that name.", group="Output")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Float
 
 from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, ShardError, UsageError
 from dp3d_data.files import locked
 from dp3d_data.filters import Account, FilterConfig
-from dp3d_data.shards.build import PLACES, Building, Dealt, ShardEntry, deal, discard_shards, write_shard
+from dp3d_data.shards.build import PLACES, Building, Dealt, deal, discard_shards, write_shard
 from dp3d_data.shards.files import (
     BASIS,
     MANIFEST,
     REJECTS,
-    Basis,
     read_arrow,
     read_manifest,
     template_basis,
@@ -32,15 +31,17 @@ from dp3d_data.shards.files import (
     write_manifest,
     write_table,
 )
-from dp3d_data.shards.index import Index, Trim, read_index, write_index
-from dp3d_data.shards.inputs import SHARDS, Input, Partition, open_inputs, partitions
+from dp3d_data.shards.index import Index, read_index, write_index
+from dp3d_data.shards.inputs import SHARDS, Input, open_inputs, partitions
 from dp3d_data.shards.integrity import verify
-from dp3d_data.shards.plan import SPLITS, Decision, Layout, PlannedShard, SplitRule, decide, lay_out, reject_table
+from dp3d_data.shards.likeness import patches_of
+from dp3d_data.shards.plan import SPLITS, Decision, PlannedShard, SplitRule, decide, lay_out, reject_table
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
 from dp3d_data.shards.statistics import Statistics
-from pipelines.parts import Advance, Place, crew, worker_count
+from pipelines.annotate import Advance
+from pipelines.chunks import Executor, submitting, worker_count
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 # Raised when the same inputs and settings may give other bytes than before.
 CODE_VERSION = 1
+# The stages of a build: read what it decides on; give the rows of each partition to their row groups; write each shard.
+INDEX, DEAL, GATHER = "index", "deal", "gather"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ class ShardPlan:
     split: str = "ratio"
     together: str = "group"
     listed: dict[str, str] | None = None
+    left_out: frozenset[str] = frozenset()
 
     @property
     def rule(self) -> SplitRule:
@@ -73,12 +77,14 @@ class ShardPlan:
             seed=self.seed,
             together=self.together,
             listed=self.listed,
+            left_out=self.left_out,
         )
 
     def settings(self) -> dict[str, Any]:
         """Plain values for the manifest; of a list its size and fingerprint."""
         listed = None if self.listed is None else {"names": len(self.listed), "digest": fingerprint(self.listed)}
-        return plain(replace(self, listed=None)) | {"listed": listed}
+        left = {"names": len(self.left_out), "digest": fingerprint(sorted(self.left_out))} if self.left_out else None
+        return plain(replace(self, listed=None, left_out=frozenset())) | {"listed": listed, "left_out": left}
 
 
 def recipe_of(inputs: Sequence[Input], plan: ShardPlan) -> str:
@@ -132,23 +138,29 @@ def _build(
         raise NothingToDo(
             "no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help"
         )
-    trim = Trim(plan.filters, template.area_shares)
-    job = StageJob(out, building.recipe, Stage.INDEX, len(parts), trim)
-    with crew(Place(worker_count(workers, len(parts), "cpu")), say) as make:
-        make(job, {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}, _quiet)
+    patches = patches_of(template) if plan.filters.near_duplicates else None
+    stage = StageChunks(building, INDEX, len(parts), plan.filters, template.area_shares, patches)
+    with submitting(Executor(worker_count(workers, len(parts), "cpu")), len(parts), say) as make:
+        todo = {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}
+        make(stage, todo, lambda *_: None)
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
         account = _account(index, decision)
-        layout = lay_out(
+        group, position, shards = lay_out(
             decision.splits, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
         )
         todo = {n: [partition] for n, partition in enumerate(parts) if not building.rows_path(n).is_file()}
-        _write_places(building, [(number, partition) for number, (partition,) in todo.items()], index, decision, layout)
-        make(replace(job, stage=Stage.DEAL), todo, _quiet)
-        planned = {n: [shard] for n, shard in enumerate(layout.shards) if building.noted(shard.name) is None}
-        make(replace(job, stage=Stage.GATHER), planned, _quiet)
-    entries, statistics = _gathered(building, layout, template.num_vertices)
-    _write_companions(out, inputs, template, reject_table(index, decision))
+        places = _places(index, decision, group, position)
+        for number, (partition,) in todo.items():
+            write_arrow(building.places_path(number), places.slice(partition.start, partition.rows))
+        make(replace(stage, stage=DEAL), todo, lambda *_: None)
+        planned = {n: [shard] for n, shard in enumerate(shards) if building.noted(shard.name) is None}
+        make(replace(stage, stage=GATHER), planned, lambda *_: None)
+    entries, statistics = _gathered(building, shards, template.num_vertices)
+    template.save(out / TEMPLATE)
+    earlier = next((one for one in inputs if one.kind == SHARDS), None)  # models may have been trained on its basis
+    write_basis(out / BASIS, ShardReader(earlier.folder).basis if earlier else template_basis(template))
+    write_table(out / REJECTS, reject_table(index, decision))
     head: dict[str, Any] = {
         "category": category,
         "recipe": building.recipe,
@@ -156,11 +168,14 @@ def _build(
         "account": asdict(account),
     }
     head |= {"vertices": dict(index.dropped), "subset": inputs[0].subset}
-    head |= {"inputs": [_input(one) for one in inputs], "splits": _splits(decision, entries)}
+    head |= {
+        "inputs": [{name: getattr(one, name) for name in ("kind", "recipe", "digest", "counts")} for one in inputs],
+        "splits": _splits(decision, entries),
+    }
     write_manifest(out, head | _contents(out, template, entries, statistics))
     building.end()
     for name in decision.split_names:
-        say(f"  {name}: {sum(entry.instances for entry in entries if entry.split == name)} instances")
+        say(f"  {name}: {sum(entry['instances'] for entry in entries if entry['split'] == name)} instances")
     if index.dropped.total():
         reasons = ", ".join(f"{reason} {count}" for reason, count in index.dropped.items())
         say(f"  {index.dropped.total()} vertices made invisible ({reasons})")
@@ -168,10 +183,12 @@ def _build(
     return read_manifest(out)
 
 
-def _gathered(building: Building, layout: Layout, num_vertices: int) -> tuple[list[ShardEntry], Statistics]:
+def _gathered(
+    building: Building, shards: Sequence[PlannedShard], num_vertices: int
+) -> tuple[list[dict[str, Any]], Statistics]:
     """All shards in order, and what they hold together."""
     entries, statistics = [], Statistics(num_vertices)
-    for shard in layout.shards:
+    for shard in shards:
         noted = building.noted(shard.name)
         if noted is None:
             hint = "run the same command again"
@@ -181,10 +198,6 @@ def _gathered(building: Building, layout: Layout, num_vertices: int) -> tuple[li
         entries.append(noted[0])
         statistics.merge(Statistics.from_state(noted[1]))
     return entries, statistics
-
-
-def _quiet(inputs: int, instances: int, failures: int) -> None:
-    """Progress that nobody watches."""
 
 
 def _check_out(out: Path, inputs: Sequence[Input]) -> None:
@@ -223,47 +236,28 @@ def _account(index: Index, decision: Decision) -> Account:
     return account
 
 
-def _write_places(
-    building: Building, todo: Sequence[tuple[int, Partition]], index: Index, decision: Decision, layout: Layout
-) -> None:
-    """What each partition must know to deal its rows."""
+def _places(index: Index, decision: Decision, group: np.ndarray, position: np.ndarray) -> pa.Table:
+    """PLACES of all rows: what each partition must know to deal its own."""
     split = pa.array(np.where(decision.splits < 0, len(SPLITS), decision.splits))
-    columns = [pa.array(layout.group), pa.array(layout.position), decision.names, decision.groups]
+    columns = [pa.array(group), pa.array(position), decision.names, decision.groups]
     columns += [pc.take(pa.array([*SPLITS, None], pa.string()), split), index.table.column("content")]
-    places = pa.table(columns, schema=PLACES)
-    for number, partition in todo:
-        write_arrow(building.places_path(number), places.slice(partition.start, partition.rows))
+    return pa.table(columns, schema=PLACES)
 
 
-def _basis(inputs: Sequence[Input], template: Template) -> Basis:
-    """That of the first shards among the inputs, on which models may have been trained; else a new one."""
-    earlier = next((one for one in inputs if one.kind == SHARDS), None)
-    return template_basis(template) if earlier is None else ShardReader(earlier.folder).basis
-
-
-def _write_companions(out: Path, inputs: Sequence[Input], template: Template, rejects: pa.Table) -> None:
-    """Template, basis and the table of rejects."""
-    template.save(out / TEMPLATE)
-    write_basis(out / BASIS, _basis(inputs, template))
-    write_table(out / REJECTS, rejects)
-
-
-def _input(one: Input) -> dict[str, Any]:
-    return {"kind": one.kind, "recipe": one.recipe, "digest": one.digest, "counts": one.counts}
-
-
-def _splits(decision: Decision, entries: Sequence[ShardEntry]) -> dict[str, Any]:
+def _splits(decision: Decision, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Instances, shards and groups of each split."""
     result = {}
     for name in decision.split_names:
         groups = decision.groups.filter(pa.array(decision.splits == SPLITS.index(name)))
-        shards = [entry for entry in entries if entry.split == name]
-        instances = sum(entry.instances for entry in shards)
+        shards = [entry for entry in entries if entry["split"] == name]
+        instances = sum(entry["instances"] for entry in shards)
         result[name] = {"instances": instances, "shards": len(shards), "groups": pc.count_distinct(groups).as_py()}
     return result
 
 
-def _contents(out: Path, template: Template, entries: Sequence[ShardEntry], statistics: Statistics) -> dict[str, Any]:
+def _contents(
+    out: Path, template: Template, entries: Sequence[dict[str, Any]], statistics: Statistics
+) -> dict[str, Any]:
     """The part of the manifest that describes the files."""
     return {
         "template": {
@@ -275,8 +269,9 @@ def _contents(out: Path, template: Template, entries: Sequence[ShardEntry], stat
             "factor": template.factor,
         },
         "basis": {"file": BASIS},
-        "shards": [asdict(entry) for entry in entries],
-        "files": {e.name: e.sha256 for e in entries} | {n: file_digest(out / n) for n in (TEMPLATE, BASIS, REJECTS)},
+        "shards": list(entries),
+        "files": {one["name"]: one["sha256"] for one in entries}
+        | {name: file_digest(out / name) for name in (TEMPLATE, BASIS, REJECTS)},
         "precision": {column.name: column.step for column in INSTANCE_COLUMNS if column.step},
         "statistics": statistics.summary(),
         "visible_counts": statistics.visible.tolist(),
@@ -288,68 +283,50 @@ def _contents(out: Path, template: Template, entries: Sequence[ShardEntry], stat
     }
 
 
-class Stage(Enum):
-    """INDEX reads what a build decides on; DEAL gives the rows of a partition to their row groups; GATHER writes a
-    shard."""
-
-    INDEX = "index"
-    DEAL = "deal"
-    GATHER = "gather"
-
-
 @dataclass(frozen=True)
-class StageJob:
-    """What every process must know; see `pipelines.parts.Job`. A part is one Partition, in GATHER one PlannedShard.
+class StageChunks:
+    """Makes the chunks of a stage; see `pipelines.chunks.ChunkMaker`. A chunk is one Partition, in GATHER one
+    PlannedShard.
 
     Attributes:
-        num_pieces: of all inputs.
-        trim: the filters of vertices; its area shares are those of all template vertices.
+        partitions: how many there are of all inputs.
+        filters: those of vertices are used.
+        area_shares: [K] each template vertex's share of the surface area.
+        patches: of the template, where near-duplicates are looked for.
     """
 
-    out: Path
-    recipe: str
-    stage: Stage
-    num_pieces: int
-    trim: Trim
+    building: Building
+    stage: str
+    partitions: int
+    filters: FilterConfig
+    area_shares: Float[np.ndarray, "K"]
+    patches: Float[np.ndarray, "K P"] | None = None
 
-    @property
-    def num_vertices(self) -> int:
-        return len(self.trim.area_shares)
-
-    def start(self) -> StageParts:
-        """Nothing to load."""
-        return StageParts(self)
-
-
-class StageParts:
-    """Makes the parts of a stage; see `pipelines.parts.PartMaker`."""
-
-    def __init__(self, job: StageJob) -> None:
-        self.job, self.building = job, Building(job.out, job.recipe)
-
-    def probe(self, one: Any) -> None:
+    def probe(self, inputs: Sequence[Any]) -> None:
         """No partition and no shard can be left out, so none is to blame."""
 
-    def make(self, index: int, part: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
+    def make(self, index: int, chunk: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
         """Make one index, one dealt partition, or one shard."""
-        job, building = self.job, self.building
-        for one in part:
-            if job.stage is Stage.INDEX:
-                write_index(building.index_path(index), one, job.num_vertices, job.trim)
-            elif job.stage is Stage.DEAL:
-                deal(one, read_arrow(building.places_path(index)), building.rows_path(index), job.trim)
+        building = self.building
+        for one in chunk:
+            if self.stage == INDEX:
+                write_index(building.index_path(index), one, self.filters, self.area_shares, self.patches)
+            elif self.stage == DEAL:
+                places = read_arrow(building.places_path(index))
+                deal(one, places, building.rows_path(index), self.filters, self.area_shares)
             else:
                 self._gather(one)
-        advance(len(part), 0, 0)
+        advance(len(chunk), 0, 0)
 
     def _gather(self, shard: PlannedShard) -> None:
         groups = (self._dealt.gather(shard.first + number, rows) for number, rows in enumerate(shard.rows))
-        entry, statistics = write_shard(self.job.out / shard.name, shard.split, groups, self.job.num_vertices)
+        path = self.building.out / shard.name
+        entry, statistics = write_shard(path, shard.split, groups, len(self.area_shares))
         self.building.note(entry, statistics.state())
 
     @cached_property
     def _dealt(self) -> Dealt:
-        return Dealt([self.building.rows_path(number) for number in range(self.job.num_pieces)])
+        return Dealt([self.building.rows_path(number) for number in range(self.partitions)])
 
 
 def rebuild(

@@ -3,67 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint, plain, workspace
 from dp3d_data.errors import UsageError, WorkerLost
-from dp3d_data.files import write_whole
+from dp3d_data.files import write_arrays, write_picture
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.records import Detection, ImageRecord, RunLength, VertexView, as_box
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Truth, instance_row, truth_columns
+from dp3d_data.shards.instances import Camera, ImageInfo, Truth, instance_row, truth_columns
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.synthesis import PicturedInstance, SyntheticInstance, SyntheticScene, World
 from dp3d_data.synthesis.backgrounds import photo_paths
-from pipelines.annotate import Annotator, RowMaker, limited_threads
+from pipelines.annotate import Advance, Annotator, limited_threads
+from pipelines.chunks import Plan, begin_run, finish_run, make_missing_chunks, regular_chunks
 from pipelines.extract import MakePredictor, network_of, require_own_template
 from pipelines.overlays import draw_overlays
-from pipelines.parts import Advance, Place, begin_run, finish_run, make_missing_parts, part_size, worker_count
 from pipelines.rows import Rows
 from pipelines.settings import ExtractConfig, SynthConfig
 
 # Least overlap (intersection over union) of a detection's mask with an animal that it is taken for.
 OVERLAP = 0.4
 NO_ANIMAL = "no animal of the world"
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """How a network looks at the images of a world: its settings, the template of its answers, its name and how it is
-    loaded."""
-
-    config: ExtractConfig
-    template: Template
-    model: str
-    digest: str
-    make_predictor: MakePredictor
-
-    def annotator(self) -> Annotator:
-        """Load the network."""
-        with limited_threads(self.config.threads):
-            return Annotator(self.config, self.make_predictor(), self.template, self.model)
-
-
-def annotation_of(category: str, weights: str, template: Template) -> Annotation:
-    """Find the network.
-
-    Raises:
-        InputMissing, CheckpointError: no weights.
-        TemplateError: weights of another template.
-    """
-    config = ExtractConfig(category=category, weights=weights, template=template.name)
-    make_predictor, model, digest = network_of(config)
-    require_own_template(config, template)
-    return Annotation(config, template, model, digest, make_predictor)
 
 
 def with_truth(rows: Rows, scene: SyntheticScene, template: Template) -> Rows:
@@ -104,33 +73,20 @@ TRUTH = "truth"
 
 
 @dataclass(frozen=True)
-class SynthPlan:
-    """All that determines a run: settings, template, recipe, where the results go, and how a network looks at them, if
-    one does."""
+class SynthPlan(Plan):
+    """What a world will be, decided before anything is written.
+
+    Attributes:
+        make_annotator: loads the network that looks at its images; None where none does.
+    """
 
     config: SynthConfig
-    template: Template
-    recipe: str
-    out: Path
-    annotation: Annotation | None = None
+    make_annotator: Callable[[], Annotator] | None = None
 
     @property
-    def parts(self) -> list[range]:
-        """The indices of the instances of each part."""
-        count, size = self.config.count, part_size(self.config.part, self.config.count)
-        return [range(start, min(start + size, count)) for start in range(0, count, size)]
-
-    @property
-    def workers(self) -> int:
-        return worker_count(self.config.workers, len(self.parts), "cpu")
-
-    @property
-    def place(self) -> Place:
-        return Place(self.workers)
-
-    def images(self, part: Sequence[int]) -> dict[str, Path]:
-        """None: a world is made of no photographs but backgrounds, which the recipe knows by their content."""
-        return {}
+    def chunks(self) -> list[range]:
+        """The indices of the instances of each chunk."""
+        return regular_chunks(self.config.part, self.config.count)
 
 
 def make_plan(config: SynthConfig) -> SynthPlan:
@@ -150,17 +106,26 @@ def make_plan(config: SynthConfig) -> SynthPlan:
     World(template, config.world())
     names = ("category", "count", "images", "vertex_maps", "overlays", "part")
     kept = {name: getattr(config, name) for name in names}
-    annotation = annotation_of(config.category, config.weights, template) if config.annotate else None
-    if config.annotate and not config.images:
-        raise UsageError("a network looks at images", got="--annotate with --no-images", expected="one of them")
-    if annotation:
-        kept["annotated by"] = annotation.model, annotation.digest
+    make_annotator = None
+    if config.annotate:
+        if not config.images:
+            raise UsageError("a network looks at images", got="--annotate with --no-images", expected="one of them")
+        own = ExtractConfig(category=config.category, weights=config.weights, template=template.name)
+        make_predictor, *kept["annotated by"] = network_of(own)
+        require_own_template(own, template)
+        make_annotator = partial(_annotator, own, template, kept["annotated by"][0], make_predictor)
     world = plain(config.world()) | {"backgrounds": photographs(config.backgrounds)}
     recipe = fingerprint(
         "synth", CODE_VERSION, SCHEMA_VERSION, kept, world, template.content_hash, skeleton_digest(template)
     )
     out = Path(config.out) if config.out else workspace(config.category) / "synth"
-    return SynthPlan(config, template, recipe, out, annotation)
+    return SynthPlan(config, template, recipe, out, make_annotator)
+
+
+def _annotator(config: ExtractConfig, template: Template, model: str, make_predictor: MakePredictor) -> Annotator:
+    """Load the network that looks at the images of a world."""
+    with limited_threads(config.threads):
+        return Annotator(config, make_predictor(), template, model)
 
 
 def photographs(folder: str) -> list[tuple[str, str]]:
@@ -180,58 +145,50 @@ def skeleton_digest(template: Template) -> str:
 
 
 @dataclass(frozen=True)
-class SynthJob:
-    """What every process must know; see `pipelines.parts.Job`."""
+class SynthChunks:
+    """Makes the chunks of a world; see `pipelines.chunks.ChunkMaker`."""
 
     plan: SynthPlan
     writer: RunWriter
 
-    def start(self) -> SynthParts:
-        """Build the world, and load the network that looks at it."""
-        plan = self.plan
-        world = World(plan.template, plan.config.world())
-        return SynthParts(plan, self.writer, world, plan.annotation.annotator() if plan.annotation else None)
+    @cached_property
+    def world(self) -> World:
+        """The world, built once in each process."""
+        return World(self.plan.template, self.plan.config.world())
 
+    @cached_property
+    def annotator(self) -> Annotator | None:
+        """The network that looks at it, loaded once in each process."""
+        return self.plan.make_annotator() if self.plan.make_annotator else None
 
-@dataclass(frozen=True)
-class SynthParts:
-    """Makes the parts of a world; see `pipelines.parts.PartMaker`."""
-
-    plan: SynthPlan
-    writer: RunWriter
-    world: World
-    annotator: RowMaker | None = None
-
-    def make(self, index: int, part: Sequence[int], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Render the instances of one part and write their rows."""
+    def make(self, index: int, chunk: Sequence[int], advance: Advance, lost: Collection[int] = ()) -> None:
+        """Render the instances of one chunk and write their rows."""
         if lost:
             raise WorkerLost(
-                "the worker process ended each time that it rendered an instance", got=[part[place] for place in lost]
+                "the worker process ended each time that it rendered an instance", got=[chunk[place] for place in lost]
             )
         rows = Rows()
-        for number in part:
+        for number in chunk:
             found = self._rows(number)
             rows.add(found)
             advance(1, len(found.instances), len(found.failures))
-        self.writer.commit(index, rows.instances, rows.failures, rows.rejects, inputs=len(part))
+        self.writer.commit(index, **vars(rows), inputs=len(chunk))
 
-    def probe(self, one: int) -> None:
-        """Make the rows of an instance."""
-        self._rows(one)
+    def probe(self, inputs: Sequence[int]) -> None:
+        """Make the rows of instances, and keep none."""
+        _ = self.world, self.annotator
+        for number in inputs:
+            self._rows(number)
 
     def _rows(self, number: int) -> Rows:
-        if self.annotator is None:
-            return Rows([synthetic_row(self.plan, self.world.sample(number, render_image=self.plan.config.images))])
-        return self._annotated(self.annotator, self.world.scene(number))
-
-    def _annotated(self, annotator: RowMaker, scene: SyntheticScene) -> Rows:
-        """What the network finds in a scene, with the truth of the animals that it found."""
+        """The exact row of an instance; or what the network finds in its scene, with the truth of the animals found."""
         plan = self.plan
+        if self.annotator is None:
+            return Rows([synthetic_row(plan, self.world.sample(number, render_image=plan.config.images))])
+        scene = self.world.scene(number)
         first = scene.animals[0]
-        path, _ = write_picture(plan.out, first)
-        if plan.config.vertex_maps:
-            write_vertex_map(plan.out, first)
-        rows = annotator.annotate(ImageRecord(image_name(first.index), str(path), "synth", first.group))
+        path = write_image(plan, first)
+        rows = self.annotator.annotate(ImageRecord(image_name(first.index), str(path), "synth", first.group))
         return with_truth(rows, scene, plan.template)
 
 
@@ -242,12 +199,10 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any
     name = image_name(instance.index)
     counts = np.ones(len(instance.visible), dtype=np.int32)
     if isinstance(instance, PicturedInstance):
-        target, digest = write_picture(plan.out, instance)
-        path = str(target)
+        target = write_image(plan, instance)
+        path, digest = str(target), file_digest(target)
         shown = instance.vertex_map[instance.vertex_map >= 0]
         counts = np.maximum(np.bincount(shown, minlength=len(counts)), 1).astype(np.int32)
-        if plan.config.vertex_maps:
-            write_vertex_map(plan.out, instance)
     ids = np.flatnonzero(instance.visible).astype(np.int32)
     view = VertexView(ids, instance.keypoints[ids], counts[ids], np.zeros(len(ids), dtype=np.float32))
     return instance_row(
@@ -255,7 +210,8 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any
         ImageInfo(name, size, size, path, digest, "synth", instance.group),
         Detection(as_box(instance.box), 1.0, plan.config.category),
         view,
-        Correspondence(plan.template.name, plan.template.content_hash, TRUTH),
+        plan.template,
+        TRUTH,
         visible_area=instance.visible_area,
         mask=None if instance.mask is None else encode_pixels(instance.mask),
         truth=known_truth(plan.template, instance),
@@ -267,26 +223,12 @@ def image_name(index: int) -> str:
     return f"{index:07d}"
 
 
-def write_picture(out: Path, instance: PicturedInstance) -> tuple[Path, str]:
-    """The image as JPEG, and the digest of its bytes."""
-    target, content = out / f"images/{image_name(instance.index)}.jpg", jpeg(instance.image)
-    write_whole(target, lambda stream: stream.write(content))
-    return target, hashlib.sha256(content).hexdigest()
-
-
-def write_vertex_map(out: Path, instance: PicturedInstance) -> None:
-    """The template vertex of every pixel."""
-    write_whole(
-        out / f"vertex_maps/{image_name(instance.index)}.npz",
-        lambda s: np.savez_compressed(s, vertex_map=instance.vertex_map),
-    )
-
-
-def jpeg(image: np.ndarray) -> bytes:
-    """An RGB image as JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()
+def write_image(plan: SynthPlan, instance: PicturedInstance) -> Path:
+    """The image as JPEG, and where they are wanted the template vertices of its pixels; the path of the image."""
+    name = image_name(instance.index)
+    if plan.config.vertex_maps:
+        write_arrays(plan.out / f"vertex_maps/{name}.npz", vertex_map=instance.vertex_map)
+    return write_picture(plan.out / f"images/{name}.jpg", instance.image, quality=QUALITY)
 
 
 def synth(
@@ -304,7 +246,7 @@ def synth(
     with begin_run(plan, "synth") as writer:
         if writer.complete:
             return Run.open(plan.out), False
-        make_missing_parts(plan, SynthJob(plan, writer), writer, advance, say)
+        make_missing_chunks(plan, SynthChunks(plan, writer), writer, advance, say)
         if plan.config.images:
             names = [image_name(index) for index in range(plan.config.count)]
             records = [ImageRecord(name, str(plan.out / f"images/{name}.jpg"), "synth") for name in names]

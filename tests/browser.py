@@ -114,8 +114,12 @@ class Browser:
 
     def open(self, path: Path) -> None:
         """Open a file from disk and wait until it is drawn."""
+        self.visit(path.absolute().as_uri())
+
+    def visit(self, address: str) -> None:
+        """Open an address and wait until it is drawn."""
         self._loaded = False
-        self.call("Page.navigate", url=path.absolute().as_uri())
+        self.call("Page.navigate", url=address)
         while not self._loaded:
             self._receive()
         self.settle()
@@ -123,6 +127,13 @@ class Browser:
     def settle(self) -> None:
         """Wait for two frames."""
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+
+    def wait(self, condition: str) -> None:
+        """Wait until an expression in the page is true; an error where it never is."""
+        self.run(
+            f"new Promise((done, lost) => {{ const ends = Date.now() + {1000 * PATIENCE / 2}; const look = () =>"
+            f" ({condition}) ? done(1) : Date.now() > ends ? lost({condition!r}) : setTimeout(look, 25); look() }})"
+        )
 
     def run(self, script: str):
         """The value of an expression in the page."""

@@ -3,13 +3,12 @@ say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from dp3d_data.datasets.locations import existing
-from dp3d_data.errors import UsageError
+from dp3d_data.errors import InputMissing, UsageError
 from dp3d_data.plugins import load
 from dp3d_data.records import Box, DensePrediction, ImageRecord, VertexView
 
@@ -77,7 +76,10 @@ class Dataset:
             UsageError: none was given.
             InputMissing: no such file or folder.
         """
-        return existing(self.path(expected), expected)
+        root = self.path(expected)
+        if not root.exists():
+            raise InputMissing("no such folder", expected=expected, path=root)
+        return root
 
     def require_charts(self) -> None:
         """Refuse charts of anything but people, and people without their charts.
@@ -86,9 +88,8 @@ class Dataset:
             UsageError: another category, or no file of charts.
         """
         if self.options.category != "person":
-            raise UsageError(
-                "charts are of people", got=f"--category {self.options.category}", expected="--category person"
-            )
+            got = f"--category {self.options.category}"
+            raise UsageError("charts are of people", got=got, expected="--category person")
         if not self.options.charts:
             hint = "say which body vertex lies where: --charts UV_Processed.mat"
             raise UsageError(f"the dataset {self.name!r} needs the charts of the body", hint=hint)
@@ -106,20 +107,13 @@ class HasImages(Protocol):
 
         Raises:
             InputMissing: a path does not exist, or holds another layout; the message shows expected and found.
-            InputCorrupt: a file that speaks for many images cannot be read.
+            InputCorrupt: a file that speaks for many images cannot be read, or nothing in it can be used.
+            UsageError: an option that it needs is missing, or the file has no such category.
             NothingToDo: there is no image.
         """
 
     def digest(self) -> str:
         """Fingerprint of what shapes the results besides records and images; empty where there is nothing."""
-
-
-@runtime_checkable
-class HasCategories(HasImages, Protocol):
-    """A dataset whose images, or whose objects, depend on the category."""
-
-    def records_of(self, names: Sequence[str]) -> list[dict[str, ImageRecord]]:
-        """The images of any of these categories, in a fixed order: category -> the record with its objects."""
 
 
 @runtime_checkable
@@ -188,21 +182,18 @@ class BadInstance:
     error: Exception
 
 
-class InstanceReader(Protocol):
-    """Reads the correspondences of a dataset; lives as long as a process."""
+@dataclass(frozen=True)
+class InstanceReader:
+    """Reads the correspondences of a dataset; lives as long as a process.
 
-    def instances(self, record: ImageRecord, size: tuple[int, int]) -> Sequence[ReadyInstance | BadInstance]:
-        """The instances of one image, in a fixed order.
+    Attributes:
+        instances: an image, and its (width, height) in upright pixels -> its instances, in a fixed order. What it
+            raises, InputCorrupt for example, is a row of the failures table.
+        size: an image that is not there -> its (width, height) in pixels.
+    """
 
-        Args:
-            size: (width, height) of the upright image in pixels.
-
-        Raises:
-            InputCorrupt: what the dataset has for this image cannot be read; a row of the failures table.
-        """
-
-    def size(self, record: ImageRecord) -> tuple[int, int]:
-        """(width, height) in pixels of an image that is not there."""
+    instances: Callable[[ImageRecord, tuple[int, int]], Sequence[ReadyInstance | BadInstance]]
+    size: Callable[[ImageRecord], tuple[int, int]]
 
 
 GROUP = "dp3d.datasets"  # entry points: classes made from `DatasetOptions`
@@ -240,9 +231,8 @@ def open_images(name: str, options: DatasetOptions) -> HasImages:
     """
     found = load(GROUP, name, IMAGES)(options)
     if not isinstance(found, HasImages):
-        raise UsageError(
-            f"the dataset {name!r} has no images", expected=f"{type(found).__name__} with name, records() and digest()"
-        )
+        expected = f"{type(found).__name__} with name, records() and digest()"
+        raise UsageError(f"the dataset {name!r} has no images", expected=expected)
     return found
 
 
@@ -262,7 +252,6 @@ __all__ = [
     "BadInstance",
     "Dataset",
     "DatasetOptions",
-    "HasCategories",
     "HasCorrespondences",
     "HasFits",
     "HasImages",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,7 +22,7 @@ from dp3d_data.datasets.fits import (
     smal_numbers,
     take,
 )
-from dp3d_data.datasets.locations import SPLITS, below, read_json, wrong_tree
+from dp3d_data.datasets.locations import SPLITS, below, present, read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
 
 EXPECTED = 'train.json or test.json with {"data": [{"img_path", "pose", "shape", "trans", ...}]}, beside images/'
@@ -62,24 +61,23 @@ class Animal3D(Dataset):
                 identity, split = f"{image}#{seen[image]}", path.stem if path.stem in SPLITS else None
                 seen[image] += 1
                 known = {"instance_id": identity, "image_id": image, "split": split}
-                yield attempt(identity, image, path, partial(_fit, fields, known, path.parent, focal))
+                yield attempt(identity, image, path, _fit, fields, known, path.parent, focal)
 
 
 def _fit(fields: dict[str, Any], known: dict[str, Any], folder: Path, focal: Any) -> Fit:
     image = below(folder, str(take(fields, "img_path")))
-    mask = below(folder, str(fields["mask_path"])) if fields.get("mask_path") else None
     numbers = smal_numbers(fields)
     size = _size(fields, image)
     return Fit(
         **known,
         **numbers,
-        image_path=image if image.is_file() else None,
+        image_path=present(image),
         image_size=size,
         group=PurePosixPath(known["image_id"]).parent.as_posix(),
         body="smal",
         camera=_camera(fields, one_number("flength", focal), numbers["translation"], size),
         box=None if fields.get("bbox") is None else corners(fields["bbox"]),
-        mask_path=mask if mask is not None and mask.is_file() else None,
+        mask_path=present(below(folder, str(fields["mask_path"]))) if fields.get("mask_path") else None,
     )
 
 
@@ -119,9 +117,8 @@ def _own_camera(fields: dict[str, Any], focal: float, translation: np.ndarray) -
     error, scale, centre = min(found)
     if not error <= TOLERANCE:
         got, expected = f"{error:.1f} pixels off", f"at most {TOLERANCE:g} pixels from reproj_kp_2d"
-        raise InputCorrupt(
-            "keypoint_3d and reproj_kp_2d belong to no camera of this focal length", got=got, expected=expected
-        )
+        what = "keypoint_3d and reproj_kp_2d belong to no camera of this focal length"
+        raise InputCorrupt(what, got=got, expected=expected)
     return FitCamera("perspective", np.eye(3), np.zeros(3), focal=(scale * focal, scale * focal), centre=centre)
 
 

@@ -1,13 +1,12 @@
-"""What a file says of one image, annotation by annotation; and boxes given by the user instead of detections.
-
-names it.
-"""
+"""What a file says of one image, annotation by annotation: boxes, masks, keypoints, sizes, and what is wrong."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from dp3d_data.datasets import BadInstance, ReadyInstance
@@ -25,10 +24,12 @@ LEAST, FAR = 6, 4
 
 @dataclass
 class Annotations:
-    """The annotations of one image, gathered one by one; see `ImageRecord` for the fields.
+    """The annotations of one image, gathered one by one; see `ImageRecord` for the other fields.
 
     Attributes:
         trouble: why no annotation of the image can be used; empty where they can.
+        names: what the image may be called on disk, where the file of annotations says it; the first is its id.
+        listed: whether that file has the image; else it is named by annotations alone.
     """
 
     size: tuple[int, int] | None = None
@@ -36,13 +37,15 @@ class Annotations:
     faults: list[str] = field(default_factory=list)
     crowds: list[str] = field(default_factory=list)
     trouble: str = ""
+    names: list[str] = field(default_factory=list)
+    listed: bool = True
 
-    def add(self, name: str, make: Callable[[], GivenObject]) -> None:
+    def add(self, name: str, make: Callable[..., GivenObject], *arguments: Any) -> None:
         """The object that `make` gives; what is wrong with it becomes a fault of that name."""
         try:
             if self.trouble:
                 raise InputCorrupt(self.trouble)
-            self.objects.append(make())
+            self.objects.append(make(*arguments))
         except MALFORMED as error:
             self.faults.append(f"{name}: {in_words(error)}")
 
@@ -64,46 +67,44 @@ class Annotations:
         )
 
 
-def instance_of(name: str, make: Callable[[], ReadyInstance]) -> ReadyInstance | BadInstance:
+def instance_of(name: str, make: Callable[..., ReadyInstance], *arguments: Any) -> ReadyInstance | BadInstance:
     """The instance that `make` gives, or what is wrong with it."""
     try:
-        return make()
+        return make(*arguments)
     except MALFORMED as error:
         return BadInstance(name, error)
+
+
+@contextmanager
+def reading(
+    what: str,
+    expected: object = None,
+    hint: str | None = None,
+    path: str | Path | None = None,
+    errors: tuple[type[Exception], ...] = MALFORMED,
+) -> Iterator[None]:
+    """What values of another form raise in the block comes out as one InputCorrupt, which says `what`."""
+    try:
+        yield
+    except errors as error:
+        raise InputCorrupt(what, got=in_words(error)[:120], expected=expected, hint=hint, path=path) from error
 
 
 def in_words(error: Exception) -> str:
     """One line on what is wrong with an annotation."""
     if isinstance(error, Dp3dError):
-        told = (
-            error.what,
-            f"got {error.got}" if error.got is not None else "",
-            f"expected {error.expected}" if error.expected else "",
-        )
-        return ", ".join(part for part in told if part)
+        got = "" if error.got is None else f", got {error.got}"
+        return error.what + got + (f", expected {error.expected}" if error.expected else "")
     return f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
 
-def box_of(values: Any, expected: str = "x0 < x1 and y0 < y1, in image pixels") -> Box:
+def box_of(values: Any) -> Box:
     """Four numbers as the corners of a box.
 
     Raises:
         InputCorrupt: not four finite numbers, or corners in another order.
     """
-    try:
-        x0, y0, x1, y1 = _numbers(values)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputCorrupt("not a box", got=repr(values)[:80], expected=expected) from error
-    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
-        raise InputCorrupt("not a box", got=repr(values)[:80], expected=expected)
-    return x0, y0, x1, y1
-
-
-def _numbers(values: Any) -> list[float]:
-    """The numbers of a list; the letters of a text and the names of an object are none."""
-    if isinstance(values, (str, bytes, Mapping)):
-        raise TypeError("not a list of numbers")
-    return [float(value) for value in values]
+    return _box(values, "x0 < x1 and y0 < y1, in image pixels")
 
 
 def corners(bbox: Any) -> Box:
@@ -112,12 +113,24 @@ def corners(bbox: Any) -> Box:
     Raises:
         InputCorrupt: not four finite numbers, or no width or height.
     """
-    expected = "x, y, width and height in image pixels, the last two above 0"
-    try:
-        x, y, width, height = _numbers(bbox)
-        return box_of((x, y, x + width, y + height))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputCorrupt("not a box", got=repr(bbox)[:80], expected=expected) from error
+    return _box(bbox, "x, y, width and height in image pixels, the last two above 0", sized=True)
+
+
+def _box(values: Any, expected: str, sized: bool = False) -> Box:
+    with suppress(TypeError, ValueError, OverflowError):
+        x0, y0, x1, y1 = _numbers(values)
+        if sized:
+            x1, y1 = x0 + x1, y0 + y1
+        if all(map(math.isfinite, (x0, y0, x1, y1))) and x0 < x1 and y0 < y1:
+            return x0, y0, x1, y1
+    raise InputCorrupt("not a box", got=repr(values)[:80], expected=expected)
+
+
+def _numbers(values: Any) -> list[float]:
+    """The numbers of a list; the letters of a text and the names of an object are none."""
+    if isinstance(values, (str, bytes, Mapping)):
+        raise TypeError("not a list of numbers")
+    return [float(value) for value in values]
 
 
 def keypoints_of(values: Any) -> tuple[tuple[float, float, float], ...] | None:
@@ -220,13 +233,11 @@ def _from_runs(segmentation: dict[str, Any], size: tuple[int, int] | None) -> Ru
         if isinstance(counts, list):
             counts = encode_runs([int(value) for value in counts])
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputCorrupt(
-            "a mask without size or run lengths", got=repr(segmentation)[:80], expected="COCO's size and counts"
-        ) from error
+        got, expected = repr(segmentation)[:80], "COCO's size and counts"
+        raise InputCorrupt("a mask without size or run lengths", got=got, expected=expected) from error
     if size not in (None, (columns, rows)):
-        raise InputCorrupt(
-            "a mask of another size than its image", got=f"{columns} x {rows}", expected=f"{size[0]} x {size[1]}"
-        )
+        got, expected = f"{columns} x {rows}", f"{size[0]} x {size[1]}"
+        raise InputCorrupt("a mask of another size than its image", got=got, expected=expected)
     if isinstance(counts, str):
         counts = counts.encode("ascii", "replace")
     if not isinstance(counts, bytes):

@@ -1,10 +1,9 @@
-"""New."""
+"""Boxes that the user gives instead of detections: a csv, a json object, or COCO's json."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,57 +20,56 @@ EXPECTED = (
 )
 
 
-@dataclass(frozen=True)
-class BoxFile:
-    """What a file of boxes says of each image, in pixels of the upright image, by the name that the file gives the
-    image."""
+def attach_boxes(
+    boxes: dict[str, Annotations], records: Sequence[ImageRecord], path: str | Path
+) -> tuple[list[ImageRecord], list[str]]:
+    """Give every record its boxes; an image that the file does not name gets none.
 
-    path: str
-    images: dict[str, Annotations]
+    A name means the image whose id, path, or end of path (whole folders) it is, if there is only one.
 
-    def attach(self, records: Iterable[ImageRecord]) -> tuple[list[ImageRecord], list[str]]:
-        """Give every record its boxes; an image that the file does not name gets none.
+    Args:
+        boxes: what the file `path` says of each image; see `read_boxes`.
 
-        A name means the image whose id, path, or end of path (whole folders) it is, if there is only one.
+    Returns:
+        The records, in order, and the names of the file that are no image here.
 
-        Returns:
-            The records, in order, and the names of the file that are no image here.
-
-        Raises:
-            UsageError: no name of the file is an image here, or a name means several.
-        """
-        records = list(records)
-        owners = self._owners(records)
-        if self.images and not owners:
-            got, expected = f"{next(iter(self.images))!r} and others", f"names such as {records[0].image_id!r}"
-            raise UsageError("the boxes are of other images", got=got, expected=expected, path=self.path)
-        mine: dict[str, Annotations] = {}
-        for name, owner in owners.items():
-            mine.setdefault(owner, Annotations()).join(self.images[name])
-        with_boxes = [mine.get(record.image_id, Annotations()).of(record) for record in records]
-        return with_boxes, [name for name in self.images if name not in owners]
-
-    def _owners(self, records: list[ImageRecord]) -> dict[str, str]:
-        """Name in the file -> id of the image."""
-        by_ending: dict[str, set[str]] = {}
-        for record in records:
-            for ending in _endings(record):
-                by_ending.setdefault(ending, set()).add(record.image_id)
-        ids = {record.image_id for record in records}
-        owners: dict[str, str] = {}
-        for name in self.images:
-            meant = {name} if name in ids else by_ending.get(_normal(name), set())
-            if len(meant) > 1:
-                got = " and ".join(sorted(meant)[:2])
-                hint = "write the folder too"
-                raise UsageError(f"{name!r} means several images", got=got, hint=hint, path=self.path)
-            if meant:
-                owners[name] = meant.pop()
-        return owners
+    Raises:
+        UsageError: no name of the file is an image here, or a name means several.
+    """
+    owners = _owners(boxes, records, path)
+    if boxes and not owners:
+        got, expected = f"{next(iter(boxes))!r} and others", f"names such as {records[0].image_id!r}"
+        raise UsageError("the boxes are of other images", got=got, expected=expected, path=path)
+    by_image: dict[str, Annotations] = {}
+    for name, owner in owners.items():
+        by_image.setdefault(owner, Annotations()).join(boxes[name])
+    with_boxes = [by_image.get(record.image_id, Annotations()).of(record) for record in records]
+    return with_boxes, [name for name in boxes if name not in owners]
 
 
-def read_boxes(path: str | Path, category: str | None = None) -> BoxFile:
-    """Read a file of boxes; by its content, not by its name. A box that is none is a fault of its image.
+def _owners(names: Iterable[str], records: Sequence[ImageRecord], path: str | Path) -> dict[str, str]:
+    """Name in the file -> id of the image."""
+    by_ending: dict[str, set[str]] = {}
+    for record in records:
+        parts = PurePosixPath(_normal(Path(record.path).absolute().as_posix())).parts
+        for start in range(len(parts)):  # the path without 0, 1, 2, ... of its first folders
+            by_ending.setdefault("/".join(parts[start:]), set()).add(record.image_id)
+    ids = {record.image_id for record in records}
+    owners: dict[str, str] = {}
+    for name in names:
+        meant = {name} if name in ids else by_ending.get(_normal(name), set())
+        if len(meant) > 1:
+            got = " and ".join(sorted(meant)[:2])
+            raise UsageError(f"{name!r} means several images", got=got, hint="write the folder too", path=path)
+        if meant:
+            owners[name] = meant.pop()
+    return owners
+
+
+def read_boxes(path: str | Path, category: str | None = None) -> dict[str, Annotations]:
+    """What a file of boxes says of each image, by the name that it gives the image, in pixels of the upright image.
+
+    The content decides the form, not the name. A box that is none is a fault of its image.
 
     Args:
         category: of a COCO file that knows categories, only the boxes of this one; crowds are rejected.
@@ -84,11 +82,10 @@ def read_boxes(path: str | Path, category: str | None = None) -> BoxFile:
     path = Path(path)
     require_size(path)
     text = read_text(path, "file of boxes", expected=EXPECTED)
-    reader = _from_json if text.lstrip()[:1] in ("{", "[") else _from_csv
-    return BoxFile(str(path), reader(text, path, category))
+    return _from_json(text, path, category) if text.lstrip()[:1] in ("{", "[") else _from_csv(text, path)
 
 
-def _from_csv(text: str, path: Path, _: str | None) -> dict[str, Annotations]:
+def _from_csv(text: str, path: Path) -> dict[str, Annotations]:
     wanted = ("image", "x0", "y0", "x1", "y1")
     images: dict[str, Annotations] = {}
     head = next(csv.reader(text.split("\n")[:1]), [])
@@ -97,7 +94,7 @@ def _from_csv(text: str, path: Path, _: str | None) -> dict[str, Annotations]:
             raise InputCorrupt("not a file of boxes", got=f"header {head}", expected=EXPECTED, path=path)
         for line, row in parse_csv(text):
             own = images.setdefault(row["image"] or "", Annotations())
-            own.add(f"line {line}", lambda row=row: GivenObject(box_of([row[key] for key in wanted[1:]])))
+            own.add(f"line {line}", _given, [row[key] for key in wanted[1:]])
     except csv.Error as error:
         raise InputCorrupt("not a file of boxes", got=error, expected=EXPECTED, path=path) from error
     return images
@@ -125,16 +122,13 @@ def _from_object(content: Any, path: Path) -> dict[str, Annotations]:
             raise InputCorrupt(f"boxes of {name!r} are no list", got=repr(boxes)[:80], expected=EXPECTED, path=path)
         own = images[name] = Annotations()
         for number, box in enumerate(boxes):
-            own.add(f"box {number}", lambda box=box: GivenObject(box_of(box)))
+            own.add(f"box {number}", _given, box)
     return images
+
+
+def _given(corners: Any) -> GivenObject:
+    return GivenObject(box_of(corners))
 
 
 def _normal(name: str) -> str:
     return str(PurePosixPath(name.replace("\\", "/"))).lstrip("/")
-
-
-def _endings(record: ImageRecord) -> Iterator[str]:
-    """The path of an image without 0, 1, 2, ... of its first folders."""
-    parts = PurePosixPath(_normal(Path(record.path).absolute().as_posix())).parts
-    for start in range(len(parts)):
-        yield "/".join(parts[start:])

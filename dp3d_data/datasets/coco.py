@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
@@ -51,12 +51,6 @@ class Coco(Dataset):
 
         Annotations that cannot be used are faults of their image; those of no image are faults of a record without a
         file.
-
-        Raises:
-            InputMissing: no such json, or none of its images is there.
-            InputCorrupt: not COCO's json, or not one annotation in it that can be used.
-            UsageError: no such category in the file; names the near match.
-            NothingToDo: no annotation of the category.
         """
         return [views[self.options.category] for views in self.records_of((self.options.category,))]
 
@@ -65,26 +59,21 @@ class Coco(Dataset):
         with its objects.
 
         Of several categories the file may lack some, in names or in annotations.
-
-        Raises:
-            InputMissing, InputCorrupt, UsageError, NothingToDo: as `records`.
         """
         path = self.path(EXPECTED)
         content = read_coco(path)
         folders = self.options.images or (str(path.parent), str(path.parent.parent))
-        words = {name: self.options.category_in_file or name for name in names}
-        wanted = {name: (word, self.numbers.get(word)) for name, word in words.items()}
-        side, images = split_in_name(path.stem), []
+        in_file = {name: self.options.category_in_file or name for name in names}
+        wanted = {name: (own, self.numbers.get(own)) for name, own in in_file.items()}
+        split, images = split_in_name(path.stem), []
         for found in coco_images(content, path, wanted, masks=self.options.masks):
             one = next(iter(found.values()))
-            record = ImageRecord(
-                one.names[0], find_image(one.names, folders) if one.listed else "", self.name, split=side
-            )
+            place = find_image(one.names, folders) if one.listed else ""
+            record = ImageRecord(one.names[0], place, self.name, split=split)
             images.append({name: own.of(record) for name, own in found.items()})
         if not images:
-            raise NothingToDo(
-                f"no {' or '.join(names)} in this file", got=f"{len(content['images'])} images", path=path
-            )
+            what, got = f"no {' or '.join(names)} in this file", f"{len(content['images'])} images"
+            raise NothingToDo(what, got=got, path=path)
         records = [next(iter(views.values())) for views in images]
         _require_unique(records, path)
         require_images([record for record in records if record.path], folders, HINT)
@@ -99,22 +88,9 @@ class Lvis(Coco):
     numbers = {name: str(one.lvis_id) for name, one in CATEGORIES.items() if one.lvis_id is not None}
 
 
-@dataclass
-class CocoImage(Annotations):
-    """An image of the file with its annotations of the wanted category.
-
-    Attributes:
-        names: what it may be called on disk; the first is its id.
-        listed: whether the file has this image; else it is named by annotations alone.
-    """
-
-    names: list[str] = field(default_factory=list)
-    listed: bool = True
-
-
 def coco_images(
     content: Any, path: Path, wanted: Mapping[str, tuple[str | None, str | None]], *, masks: bool = False
-) -> list[dict[str, CocoImage]]:
+) -> list[dict[str, Annotations]]:
     """The images that annotations of some categories name, in the order of the file: of each, its annotations by
     category.
 
@@ -128,38 +104,36 @@ def coco_images(
         InputCorrupt: not COCO's json, or not one annotation in it that can be used.
         UsageError: not one of these categories.
     """
-    lists = [content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations")]
-    if not all(isinstance(entries, (list, Entries)) for entries in lists):
-        got = (
-            f"an object with {', '.join(map(str, content))}"[:120]
-            if isinstance(content, dict)
-            else f"a json {type(content).__name__}"
-        )
+    if not isinstance(content, dict):
+        got = f"a json {type(content).__name__}"
         raise InputCorrupt("not COCO's json", got=got, expected=EXPECTED, hint=FORMS, path=path)
-    images, annotations = lists
+    images, annotations = (content.get(key) for key in ("images", "annotations"))
+    if not isinstance(images, (list, Entries)) or not isinstance(annotations, (list, Entries)):
+        got = f"an object with {', '.join(map(str, content))}"[:120]
+        raise InputCorrupt("not COCO's json", got=got, expected=EXPECTED, hint=FORMS, path=path)
     tags = tags_of(annotations, "category_id")
     ids = ids_of(content.get("categories"), wanted, path, tags)
     names_of = {tag: _names_of(tag, ids) for tag in set(tags)}
-    known, found = KnownImages(images), dict[str, dict[str, CocoImage]]()
-    for place, tag in enumerate(tags):
-        note = annotations[place] if names_of[tag] else None
+    places, twice = _places(images)
+    found: dict[str, dict[str, Annotations]] = {}
+    for number, tag in enumerate(tags):
+        note = annotations[number] if names_of[tag] else None
         for name in names_of[tag]:
             key, trouble = _image_key(note)
             views = found.setdefault(key, {})
             if name not in views:
-                views[name] = known.image(key, trouble)
-            _add(views[name], note, place, masks, ids[name] is not None)
-    together = [found[key] for key in sorted(found, key=known.place)]
+                own = f"two images have its image_id {key}" if key in twice else trouble
+                views[name] = _image(images[places[key]], key, own) if key in places else _no_image(key, trouble)
+            _add(views[name], note, number, masks, ids[name] is not None)
+    together = [found[key] for key in sorted(found, key=lambda key: places.get(key, len(images)))]
     every = [image for views in together for image in views.values()]
     if every and not any(image.objects or image.crowds for image in every):
-        got = every[0].faults[0]
-        raise InputCorrupt(
-            "not COCO's json: no annotation of it can be used", got=got, expected=EXPECTED, hint=FORMS, path=path
-        )
+        what, got = "not COCO's json: no annotation of it can be used", every[0].faults[0]
+        raise InputCorrupt(what, got=got, expected=EXPECTED, hint=FORMS, path=path)
     return together
 
 
-def _add(image: CocoImage, note: Any, place: int, masks: bool, by_category: bool) -> None:
+def _add(image: Annotations, note: Any, place: int, masks: bool, by_category: bool) -> None:
     """Put an annotation where it belongs: among the crowds, the objects or the faults."""
     own = note.get("id") if isinstance(note, dict) else None
     name = f"annotation number {place + 1} of the file" if own is None else f"annotation {own}"
@@ -194,38 +168,33 @@ def _image_key(note: Any) -> tuple[str, str]:
         return "", in_words(error)
 
 
-class KnownImages:
-    """The images of a file by id, made when an annotation names them; what is wrong with one is the trouble of its
-    annotations."""
+def _places(entries: Sequence[Any]) -> tuple[dict[str, int], set[str]]:
+    """Id -> place of each image of the file, and the ids of several."""
+    places, twice = dict[str, int](), set[str]()
+    for place, tag in enumerate(tags_of(entries, "id")):
+        with suppress(*MALFORMED):  # no annotation can name it
+            key = key_of(tag)
+            if places.setdefault(key, place) != place:
+                twice.add(key)
+    return places, twice
 
-    def __init__(self, entries: Sequence[Any]) -> None:
-        self._entries, self._places, self._twice = entries, dict[str, int](), set[str]()
-        for place, tag in enumerate(tags_of(entries, "id")):
-            with suppress(*MALFORMED):  # no annotation can name it
-                key = key_of(tag)
-                if self._places.setdefault(key, place) != place:
-                    self._twice.add(key)
 
-    def place(self, key: str) -> int:
-        """Where an image stands in the file; those that are none of it come last, as they were named."""
-        return self._places[key]
+def _image(entry: Any, key: str, trouble: str) -> Annotations:
+    """An image of the file without annotations; what is wrong with it is the trouble of its annotations."""
+    image = Annotations(names=[f"image {key}, which has no file_name"], listed=False)
+    try:
+        image.names, image.listed = _names(entry), True
+        image.size = size_of_image(entry.get("width"), entry.get("height"))
+    except MALFORMED as error:
+        image.trouble = in_words(error)
+    image.trouble = trouble or image.trouble
+    return image
 
-    def image(self, key: str, trouble: str) -> CocoImage:
-        """The image of an id without annotations; one without a file where the file has none of that id."""
-        place = self._places.setdefault(key, len(self._entries) + len(self._places))
-        if place >= len(self._entries):
-            name = "annotations of no image" if trouble else f"image {key}, which is not in the file"
-            return CocoImage(trouble=trouble or f"its image {key} is not in the file", names=[name], listed=False)
-        image = CocoImage(names=[f"image {key}, which has no file_name"], listed=False)
-        try:
-            entry = self._entries[place]
-            image.names, image.listed = _names(entry), True
-            image.size = size_of_image(entry.get("width"), entry.get("height"))
-        except MALFORMED as error:
-            image.trouble = in_words(error)
-        if key in self._twice:
-            image.trouble = f"two images have its image_id {key}"
-        return image
+
+def _no_image(key: str, trouble: str) -> Annotations:
+    """An image without a file, of annotations whose image the file has not."""
+    name = "annotations of no image" if trouble else f"image {key}, which is not in the file"
+    return Annotations(trouble=trouble or f"its image {key} is not in the file", names=[name], listed=False)
 
 
 def split_in_name(stem: str) -> str | None:
@@ -247,10 +216,7 @@ def _names(image: Mapping[str, Any]) -> list[str]:
 
 
 def _require_unique(records: Sequence[ImageRecord], path: Path) -> None:
-    seen: set[str] = set()
-    for record in records:
-        if record.image_id in seen:
-            raise InputCorrupt(
-                "two images share a name", got=record.image_id, expected="a file_name for each image", path=path
-            )
-        seen.add(record.image_id)
+    names = Counter(record.image_id for record in records)
+    if len(names) < len(records):
+        got, expected = names.most_common(1)[0][0], "a file_name for each image"
+        raise InputCorrupt("two images share a name", got=got, expected=expected, path=path)

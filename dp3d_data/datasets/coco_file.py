@@ -70,12 +70,8 @@ def read_coco(path: Path) -> Any:
     text = whole_characters(read_text(path, expected=EXPECTED))
     try:
         return _content(text)
-    except (
-        ValueError,
-        StopIteration,
-        RecursionError,
-    ):  # the plain parser says what is wrong, and takes what only it can
-        try:
+    except (ValueError, StopIteration, RecursionError):
+        try:  # the plain parser says what is wrong, and takes what only it can
             return parse_json(text)
         except ValueError as error:
             raise InputCorrupt("not a json file", got=str(error)[:120], expected=EXPECTED, path=path) from error
@@ -170,9 +166,8 @@ def category_ids(
     ids = by_name.get(_plain(word)) or by_synonym.get(_plain(word)) or {key for key in (word, other) if key in names}
     shared = [key for key in ids if len(names[key]) > 1]
     if shared:
-        raise InputCorrupt(
-            f"two categories have the id {shared[0]}", got=" and ".join(sorted(names[shared[0]])), path=path
-        )
+        got = " and ".join(sorted(names[shared[0]]))
+        raise InputCorrupt(f"two categories have the id {shared[0]}", got=got, path=path)
     if ids:
         return ids
     near = difflib.get_close_matches(_plain(word), [*by_name, *by_synonym], n=1)

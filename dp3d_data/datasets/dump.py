@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.config import file_digest
-from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
-from dp3d_data.datasets.annotations import MALFORMED, in_words, instance_of
+from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstance
+from dp3d_data.datasets.annotations import MALFORMED, in_words, instance_of, reading
 from dp3d_data.datasets.iuv import decode_png, finite, from_text
 from dp3d_data.datasets.locations import find_image, is_address, is_file, require_images
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, NothingToDo, TemplateError, UsageError
@@ -42,15 +41,7 @@ class Dump(Dataset):
     model = "dump"
 
     def records(self) -> list[ImageRecord]:
-        """Every image of the dump, in its order.
-
-        Raises:
-            InputMissing, CheckpointError, UnsafePickle: no such file, no pickle or torch archive, or one that wants to
-            run something.
-            InputCorrupt: another content, or no image whose detections can be read.
-            UsageError: what its detections need was not given.
-            NothingToDo: no image.
-        """
+        """Every image of the dump, in its order."""
         entries = read_dump(self.path(EXPECTED))
         if not entries:
             raise NothingToDo("no image in this dump", path=self.options.path)
@@ -64,20 +55,26 @@ class Dump(Dataset):
         """Of the dump."""
         return file_digest(self.options.path)
 
-    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> DumpReader:
-        """What reads the detections; see `HasCorrespondences`."""
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
+        """What reads the detections, numbered as in the dump; see `HasCorrespondences`."""
         if isinstance(index, ChartIndex):
             require_person(num_vertices)
         elif index is None:
-            raise UsageError(
-                "a dump needs charts or weights", hint="name them: --charts UV_Processed.mat or --weights FILE"
-            )
+            hint = "name them: --charts UV_Processed.mat or --weights FILE"
+            raise UsageError("a dump needs charts or weights", hint=hint)
         elif index.num_vertices != num_vertices:
-            got, expected = f"{num_vertices} vertices", f"the {index.num_vertices} of the weights"
-            raise TemplateError(
-                "template and weights do not belong together", got=got, expected=expected, hint="name it: --template"
-            )
-        return DumpReader(read_dump(self.path(EXPECTED)), index)
+            what, got = "template and weights do not belong together", f"{num_vertices} vertices"
+            expected = f"the {index.num_vertices} of the weights"
+            raise TemplateError(what, got=got, expected=expected, hint="name it: --template")
+        entries = read_dump(self.path(EXPECTED))
+
+        def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
+            return _instances(entries[record.image_id], index)
+
+        def size(record: ImageRecord) -> tuple[int, int]:
+            raise InputCorrupt("no photograph, and a dump does not tell its size", hint=HINT)
+
+        return InstanceReader(instances, size)
 
     def _require_vertices(self, entries: Any) -> None:
         kinds, wrong = set(), None
@@ -89,9 +86,8 @@ class Dump(Dataset):
         if wrong is not None and not kinds:
             raise wrong
         if "embeddings" in kinds and not self.options.weights:
-            raise UsageError(
-                "this dump holds embeddings", hint="name the weights that made it, for their vertices: --weights FILE"
-            )
+            hint = "name the weights that made it, for their vertices: --weights FILE"
+            raise UsageError("this dump holds embeddings", hint=hint)
         if "embeddings" in kinds and self.options.charts:
             raise UsageError("this dump holds embeddings", got="--charts", hint="leave out --charts")
         if kinds - {"embeddings"}:
@@ -125,78 +121,70 @@ def read_dump(path: Path) -> dict[str, dict[str, Any]]:
     return dict(zip(("/".join(part[shared:]) for part in parts), by_path.values(), strict=True))
 
 
-@dataclass(frozen=True)
-class DumpReader:
-    """Reads the detections of an image; see `InstanceReader`."""
+def _instances(entry: Mapping[str, Any], index: VertexIndex | ChartIndex) -> list[ReadyInstance | BadInstance]:
+    """The detections of an image, numbered as in the dump; one that cannot be read costs the others nothing.
 
-    entries: Mapping[str, Mapping[str, Any]]
-    index: VertexIndex | ChartIndex
+    Raises:
+        InputCorrupt: boxes, scores and detections of the image do not belong together.
+    """
+    with reading("not the detections of a dump", EXPECTED, AGAIN):
+        boxes = _array(entry.get("pred_boxes_XYXY", ())).reshape(-1, 4).astype(np.float64)
+        scores = _array(entry.get("scores", ())).ravel().astype(np.float64)
+        if "pred_boxes_XYXY" not in entry and kind_of(entry.get("pred_densepose")):
+            raise KeyError("pred_boxes_XYXY")
+        found = _detections(entry.get("pred_densepose"), len(boxes), index) if len(boxes) else []
+        if not len(boxes) == len(scores) == len(found):
+            raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores, {len(found)} detections")
+    each = enumerate(zip(boxes, scores, found, strict=True))
+    return [instance_of(str(number), _instance, number, *one) for number, one in each]
 
-    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
-        """The detections of an image, numbered as in the dump; one that cannot be read costs the others nothing.
 
-        Raises:
-            InputCorrupt: boxes, scores and detections of the image do not belong together.
-        """
-        entry = self.entries[record.image_id]
-        try:
-            boxes = _array(entry.get("pred_boxes_XYXY", ())).reshape(-1, 4).astype(np.float64)
-            scores = _array(entry.get("scores", ())).ravel().astype(np.float64)
-            if "pred_boxes_XYXY" not in entry and kind_of(entry.get("pred_densepose")):
-                raise KeyError("pred_boxes_XYXY")
-            found = self._found(entry.get("pred_densepose"), len(boxes)) if len(boxes) else []
-            if not len(boxes) == len(scores) == len(found):
-                raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores, {len(found)} detections")
-        except MALFORMED as error:
-            raise InputCorrupt(
-                "not the detections of a dump", got=in_words(error)[:120], expected=EXPECTED, hint=AGAIN
-            ) from error
-        each = enumerate(zip(boxes, scores, found, strict=True))
-        return [instance_of(str(number), partial(_instance, number, *one)) for number, one in each]
+def _detections(dense: Any, count: int, index: Any) -> list[Callable[[Box], DensePrediction]]:
+    """What reads each detection, given its box.
 
-    def size(self, record: ImageRecord) -> tuple[int, int]:
-        """A dump does not tell the size of its images."""
-        raise InputCorrupt("no photograph, and a dump does not tell its size", hint=HINT)
+    Args:
+        index: `VertexIndex` of embeddings, `ChartIndex` of all else.
+    """
+    kind, fields = kind_of(dense), fields_of(dense)
+    if kind == "results":
+        return [partial(_result, one, index) for one in dense]
+    if kind == "encoded":
+        return [partial(_encoded, one, index) for one in fields["results"]]
+    names = CHARTS if kind == "charts" else EMBEDDINGS
+    maps = {name: _array(fields[name]).astype(np.float32) for name in names}
+    if any(len(values) < count for values in maps.values()):
+        raise ValueError(f"{count} boxes, {len(maps['coarse_segm'])} detections")
+    read = _charts if kind == "charts" else _embeddings
+    return [partial(read, {name: values[row] for name, values in maps.items()}, index) for row in range(count)]
 
-    def _found(self, dense: Any, count: int) -> list[Callable[[Box], DensePrediction]]:
-        """What reads each detection, given its box."""
-        kind, fields = kind_of(dense), fields_of(dense)
-        if kind == "results":
-            return [partial(self._result, one) for one in dense]
-        if kind == "encoded":
-            return [partial(self._encoded, one) for one in fields["results"]]
-        names = CHARTS if kind == "charts" else EMBEDDINGS
-        maps = {name: _array(fields[name]).astype(np.float32) for name in names}
-        if any(len(values) < count for values in maps.values()):
-            raise ValueError(f"{count} boxes, {len(maps['coarse_segm'])} detections")
-        read = self._charts if kind == "charts" else self._embeddings
-        return [partial(read, {name: values[row] for name, values in maps.items()}) for row in range(count)]
 
-    def _charts(self, row: dict[str, np.ndarray], box: Box) -> DensePrediction:
-        return self._placed(box, *chart_pixels(box, **row))
+def _charts(row: dict[str, Any], index: ChartIndex, box: Box) -> DensePrediction:
+    return _placed(box, *chart_pixels(box, **row), index)
 
-    def _embeddings(self, row: dict[str, np.ndarray], box: Box) -> DensePrediction:
-        return dense_prediction(box, row["embedding"], row["coarse_segm"], self.index)
 
-    def _result(self, one: Any, box: Box) -> DensePrediction:
-        """Labels and u, v of every pixel of the box."""
-        fields = fields_of(one)
-        labels, places = (_array(fields[name]) for name in ("labels", "uv"))
-        return self._placed(box, labels.astype(np.int64), places.astype(np.float64))
+def _embeddings(row: dict[str, Any], index: VertexIndex, box: Box) -> DensePrediction:
+    return dense_prediction(box, row["embedding"], row["coarse_segm"], index)
 
-    def _encoded(self, one: Any, box: Box) -> DensePrediction:
-        """Shape and a PNG of I, U, V in base64, as dumps of 2019 and 2020 hold them."""
-        pixels = decode_png(from_text(one[1]), "a detection")
-        return self._placed(box, pixels[..., 0].astype(np.int64), pixels[..., 1:].transpose(2, 0, 1) / 255)
 
-    def _placed(self, box: Box, labels: np.ndarray, places: np.ndarray) -> DensePrediction:
-        x, y, width, height = integer_box(box)
-        if labels.shape != (height, width) or places.shape != (2, height, width):
-            got = f"{list(labels.shape)}, its u and v {list(places.shape)}"
-            raise InputCorrupt(
-                "a detection of another size than its box", got=got, expected=[height, width], hint=AGAIN
-            )
-        return chart_prediction((x, y), labels, np.clip(places, 0, 1), self.index)
+def _result(one: Any, index: ChartIndex, box: Box) -> DensePrediction:
+    """Labels and u, v of every pixel of the box."""
+    fields = fields_of(one)
+    labels, places = (_array(fields[name]) for name in ("labels", "uv"))
+    return _placed(box, labels.astype(np.int64), places.astype(np.float64), index)
+
+
+def _encoded(one: Any, index: ChartIndex, box: Box) -> DensePrediction:
+    """Shape and a PNG of I, U, V in base64, as dumps of 2019 and 2020 hold them."""
+    pixels = decode_png(from_text(one[1]), "a detection")
+    return _placed(box, pixels[..., 0].astype(np.int64), pixels[..., 1:].transpose(2, 0, 1) / 255, index)
+
+
+def _placed(box: Box, labels: np.ndarray, places: np.ndarray, index: ChartIndex) -> DensePrediction:
+    x, y, width, height = integer_box(box)
+    if labels.shape != (height, width) or places.shape != (2, height, width):
+        what, got = "a detection of another size than its box", f"{labels.shape}, its u and v {places.shape}"
+        raise InputCorrupt(what, got=got, expected=(height, width), hint=AGAIN)
+    return chart_prediction((x, y), labels, np.clip(places, 0, 1), index)
 
 
 def fields_of(item: Any) -> Mapping[str, Any]:
@@ -218,9 +206,8 @@ def kind_of(dense: Any) -> str:
     for kind, names in (("charts", CHARTS), ("embeddings", EMBEDDINGS), ("encoded", {"results"})):
         if names <= fields:
             return kind
-    raise InputCorrupt(
-        "detections that are neither charts nor embeddings", got=", ".join(sorted(fields)) or type(dense).__name__
-    )
+    got = ", ".join(sorted(fields)) or type(dense).__name__
+    raise InputCorrupt("detections that are neither charts nor embeddings", got=got)
 
 
 def _instance(number: int, numbers: np.ndarray, score: float, read: Callable[[Box], DensePrediction]) -> ReadyInstance:
@@ -229,12 +216,11 @@ def _instance(number: int, numbers: np.ndarray, score: float, read: Callable[[Bo
         x0, y0, x1, y1 = (finite(value) for value in numbers)
         box = x0, y0, x1, y1
         return ReadyInstance(str(number), box, finite(score), read(box))
+    except Dp3dError:
+        raise
     except MALFORMED as error:
-        if isinstance(error, Dp3dError):
-            raise
-        raise InputCorrupt(
-            f"detection {number}: not a detection", got=in_words(error)[:120], expected=EXPECTED, hint=AGAIN
-        ) from error
+        what, got = f"detection {number}: not a detection", in_words(error)[:120]
+        raise InputCorrupt(what, got=got, expected=EXPECTED, hint=AGAIN) from error
 
 
 def _array(value: Any) -> np.ndarray:

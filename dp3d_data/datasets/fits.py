@@ -1,8 +1,5 @@
 """A fit: the pose, shape and camera with which a body model explains one animal or person; and the names that projects
-give its fields.
-
-understands.
-"""
+give its fields."""
 
 from __future__ import annotations
 
@@ -63,9 +60,8 @@ class FitCamera:
             object.__setattr__(self, "scale", _numbers("scale", (self.scale,), 1, positive=True)[0])
         product = self.rotation @ self.rotation.T
         if np.abs(product - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(self.rotation) < 0:
-            raise InputCorrupt(
-                "the camera's rotation is none", got=self.rotation.tolist(), expected="orthonormal, determinant 1"
-            )
+            got = self.rotation.tolist()
+            raise InputCorrupt("the camera's rotation is none", got=got, expected="orthonormal, determinant 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +73,7 @@ class Fit:
         image_id: stable name of the image; instances of one image share it.
         image_path: where the image lies, None where the dataset's images are not at hand.
         image_size: (width, height) pixels, None where nothing says it.
-        group: what must stay on one side of a split: sequence, subject, breed.
+        group: what must stay in one split: sequence, subject, breed.
         split: the dataset's own split, None without.
         body: model that the numbers belong to: "smpl", "smpl-male", "smpl-female", "smal".
         pose: [J, 3] axis-angle, radians, the root's first.
@@ -150,11 +146,9 @@ def _take(record: Any, name: str, shape: tuple[int, ...]) -> None:
         array = real_numbers(getattr(record, name))
     except (TypeError, ValueError) as error:
         raise InputCorrupt(f"{name} is no array of numbers", got=repr(getattr(record, name))[:80]) from error
-    fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
-    if not fits:
-        raise ShapeError(
-            f"{name} has another shape", got=list(array.shape), expected=["any" if n < 0 else n for n in shape]
-        )
+    if array.ndim != len(shape) or any(want not in (-1, got) for want, got in zip(shape, array.shape, strict=True)):
+        expected = ["any" if n < 0 else n for n in shape]
+        raise ShapeError(f"{name} has another shape", got=list(array.shape), expected=expected)
     if not np.isfinite(array).all():
         raise InputCorrupt(f"{name} holds NaN or infinity")
     object.__setattr__(record, name, array)
@@ -209,10 +203,12 @@ def _numbers(name: str, values: Any, count: int, positive: bool = False) -> tupl
     return numbers
 
 
-def attempt(instance_id: str, image_id: str, path: Path, build: Callable[[], Fit]) -> Fit | FitFailure:
+def attempt(
+    instance_id: str, image_id: str, path: Path, build: Callable[..., Fit], *arguments: Any, **named: Any
+) -> Fit | FitFailure:
     """The fit that `build` makes, or why it makes none."""
     try:
-        return build()
+        return build(*arguments, **named)
     except (Dp3dError, *MALFORMED) as error:
         return failure(instance_id, image_id, path, error)
 
@@ -220,9 +216,7 @@ def attempt(instance_id: str, image_id: str, path: Path, build: Callable[[], Fit
 def failure(instance_id: str, image_id: str, path: Path, error: Exception) -> FitFailure:
     """The row of the failures table for an error."""
     if not isinstance(error, Dp3dError):
-        return FitFailure(
-            instance_id, image_id, path, InputCorrupt.__name__, f"not the fields expected: {error!r}"[:200]
-        )
+        error = InputCorrupt(f"not the fields expected: {error!r}"[:200])
     got = "" if error.got in (None, "") else f", got {error.got}"
     return FitFailure(instance_id, image_id, path, type(error).__name__, error.what + got)
 
@@ -272,12 +266,9 @@ def refuse_unknown(fields: Any, known: Collection[str]) -> None:
         InputCorrupt: there is such a field, other than None.
     """
     names = [str(name) for name, value in fields.items() if value is not None] if isinstance(fields, Mapping) else []
-    strange = sorted(
-        name for name in names if SHAPING.search(name) and name not in known and not name.startswith("has_")
-    )
-    if strange:
-        got = ", ".join(strange)[:200]
-        what = "fields that look like shape, scale or pose and are not understood"
+    unknown = sorted(name for name in {*names} - {*known} if SHAPING.search(name) and not name.startswith("has_"))
+    if unknown:
+        what, got = "fields that look like shape, scale or pose and are not understood", ", ".join(unknown)[:200]
         raise InputCorrupt(what, got=got, expected=", ".join(sorted(known)))
 
 
@@ -305,25 +296,21 @@ def fit_camera(fields: Mapping[str, Any]) -> FitCamera:
     if not isinstance(camera, Mapping):
         got = "none" if camera is None else f"{np.size(camera)} numbers without names"
         raise InputCorrupt("no camera with named fields", got=got, expected=EXPECTED, hint=HINT)
-    strange = sorted(str(name) for name, value in camera.items() if value is not None and name not in CAMERA)
-    if strange:
-        got = ", ".join(strange)[:200]
+    unknown = sorted(str(name) for name, value in camera.items() if value is not None and name not in CAMERA)
+    if unknown:
+        got = ", ".join(unknown)[:200]
         raise InputCorrupt("fields of a camera that are not understood", got=got, expected=", ".join(CAMERA))
-    kind = camera.get("kind")
+    kind, focal, scale = camera.get("kind"), camera.get("focal"), camera.get("scale")
     if kind is None or camera.get("centre") is None:
-        raise InputCorrupt(
-            "the camera lacks kind or centre", got=", ".join(map(str, sorted(camera))), expected=EXPECTED
-        )
-    focal, scale = camera.get("focal"), camera.get("scale")
+        got = ", ".join(map(str, sorted(camera)))
+        raise InputCorrupt("the camera lacks kind or centre", got=got, expected=EXPECTED)
+    if focal is not None:
+        focal = tuple(np.broadcast_to(np.ravel(focal), 2) if np.size(focal) == 1 else np.ravel(focal))
     return FitCamera(
         str(kind),
         camera.get("rotation", np.eye(3)),
         np.ravel(camera.get("translation", np.zeros(3))),
-        focal=(
-            None
-            if focal is None
-            else tuple(np.broadcast_to(np.ravel(focal), 2) if np.size(focal) == 1 else np.ravel(focal))
-        ),
+        focal=focal,
         centre=tuple(np.ravel(camera["centre"])),
         scale=None if scale is None else one_number("scale", scale),
     )
@@ -401,9 +388,8 @@ def take(fields: Any, *names: str) -> Any:
     for name in names:
         if fields.get(name) is not None:
             return fields[name]
-    raise InputCorrupt(
-        f"no field {names[0]!r}", got=", ".join(map(str, sorted(fields, key=str)[:20])), expected=" or ".join(names)
-    )
+    got = ", ".join(map(str, sorted(fields, key=str)[:20]))
+    raise InputCorrupt(f"no field {names[0]!r}", got=got, expected=" or ".join(names))
 
 
 def joints(pose: Any) -> Float[np.ndarray, "joints 3"]:
@@ -417,10 +403,3 @@ def joints(pose: Any) -> Float[np.ndarray, "joints 3"]:
     if matrices or array.size == 0 or array.size % 3 or (array.ndim > 1 and array.shape[-1] != 3):
         raise InputCorrupt("pose is no list of axis-angles", got=list(array.shape), expected="3 numbers a joint")
     return array.reshape(-1, 3)
-
-
-def axis_angle(vector: Any) -> Float[np.ndarray, "3 3"]:
-    """The rotation about a vector by its length in radians (Rodrigues)."""
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.from_rotvec(np.asarray(vector, dtype=np.float64).reshape(3)).as_matrix()

@@ -54,12 +54,7 @@ class Folder(Dataset):
         return (*self.options.images, self.options.path) if self.options.path else self.options.images
 
     def records(self) -> list[ImageRecord]:
-        """Every image once.
-
-        Raises:
-            InputMissing: a path that does not exist, a pattern that matches nothing; names the near match.
-            NothingToDo: folders without an image.
-        """
+        """Every image once."""
         found = self._look()
         if not found:
             where = ", ".join(map(str, self.entries)) or "nothing"
@@ -142,9 +137,8 @@ def _expand(entry: str, wanted: frozenset[str]) -> Iterator[tuple[str, str, bool
     elif glob.has_magic(entry):
         matches = sorted(glob.glob(entry, recursive=True))
         if not matches:
-            raise InputMissing(
-                "this pattern matches nothing", path=entry, hint="quote the pattern, or check the folder before it"
-            )
+            hint = "quote the pattern, or check the folder before it"
+            raise InputMissing("this pattern matches nothing", path=entry, hint=hint)
         root = _fixed_part(entry)
         for match in matches:
             folder = os.path.isdir(match)
@@ -180,6 +174,11 @@ def walk_images(
             yield from walk_images(path, wanted, entered)
         elif _extension(name) in wanted:
             yield path
+
+
+def names_below(folder: Path) -> list[str]:
+    """The images below a folder, as names in it, by name."""
+    return [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
 
 
 def _fixed_part(pattern: str) -> str:
@@ -219,8 +218,6 @@ def _near(entry: str) -> str:
     while folder != os.path.dirname(folder) and not os.path.isdir(folder):
         folder, name = os.path.split(folder)
     near = difflib.get_close_matches(name, os.listdir(folder), n=1) if os.access(folder, os.R_OK) else []
-    return (
-        f"did you mean {os.path.join(folder, near[0])!r}?"
-        if near
-        else f"the folder {folder} exists, {name!r} is not in it"
-    )
+    if near:
+        return f"did you mean {os.path.join(folder, near[0])!r}?"
+    return f"the folder {folder} exists, {name!r} is not in it"

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.annotations import Annotations, corners
+from dp3d_data.datasets.annotations import Annotations, corners, reading
 from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, joints, refuse_unknown, take, vector
-from dp3d_data.datasets.folder import walk_images
-from dp3d_data.datasets.locations import below, read_json, wrong_tree
-from dp3d_data.errors import InputCorrupt
+from dp3d_data.datasets.folder import names_below
+from dp3d_data.datasets.locations import below, present, read_json, subfolder, wrong_tree
 from dp3d_data.records import GivenObject, ImageRecord
 
 IMAGES = (
@@ -51,15 +50,10 @@ class Human36M(Dataset):
     name = "human36m"
 
     def records(self) -> list[ImageRecord]:
-        """Every frame by path.
-
-        Raises:
-            InputMissing: no such folder, or no frame whose path tells the subject.
-            InputCorrupt: annotations that cannot be read.
-        """
+        """Every frame by path."""
         root = self.root(IMAGES)
-        folder = root / "images" if (root / "images").is_dir() else root
-        names = [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
+        folder = subfolder(root, "images")
+        names = names_below(folder)
         if not any(map(_SUBJECT.search, names)):
             raise wrong_tree(root, IMAGES, HINT, "no Human3.6M here")
         boxes = _boxes(folder.parent / "annotations")
@@ -81,13 +75,13 @@ class Human36M(Dataset):
     def _record(self, folder: Path, name: str, boxes: dict[str, Annotations] | None) -> ImageRecord:
         found = _SUBJECT.search(name)
         subject = int(found[1] or found[2]) if found else None
-        group, split = (None, None) if subject is None else (f"S{subject}", side(subject))
+        group, split = (None, None) if subject is None else (f"S{subject}", split_of(subject))
         record = ImageRecord(name, str(folder / name), self.name, group, split)
         return record if boxes is None else boxes.get(name, Annotations()).of(record)
 
 
-def side(subject: int) -> str:
-    """The subject's side of protocol 2."""
+def split_of(subject: int) -> str:
+    """The subject's split of protocol 2."""
     return "test" if subject in TEST_SUBJECTS else "train"
 
 
@@ -104,13 +98,11 @@ def notes_and_images(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         InputMissing, InputCorrupt: no such file, or not COCO's images and annotations.
     """
     data = read_json(path, COCO)
-    try:
+    with reading("not the annotations of a subject", COCO, path=path):
         images = {image["id"]: image for image in data["images"]}
         pairs = [(note, images[note["image_id"]]) for note in data["annotations"]]
         if not all(isinstance(image["file_name"], str) and int(note["id"]) >= 0 for note, image in pairs):
             raise ValueError("a file_name that is no text")
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputCorrupt("not the annotations of a subject", got=repr(error), expected=COCO, path=path) from error
     return pairs
 
 
@@ -122,22 +114,24 @@ def _boxes(annotations: Path) -> dict[str, Annotations] | None:
         path = annotations / f"{PREFIX}{subject}{DATA}"
         for note, image in notes_and_images(path):
             frame = boxes.setdefault(image["file_name"], Annotations())
-            frame.add(f"annotation {note['id']}", lambda note=note: GivenObject(corners(note["bbox"]), str(note["id"])))
+            frame.add(f"annotation {note['id']}", _person, note)
     return boxes if found else None
+
+
+def _person(note: dict[str, Any]) -> GivenObject:
+    return GivenObject(corners(note["bbox"]), str(note["id"]))
 
 
 def _fits_of(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFailure]:
     start = f"{PREFIX}{subject}"
-    parameters = next((path for end in PARAMETERS if (path := folder / (start + end)).is_file()), None)
+    parameters = next(filter(Path.is_file, (folder / (start + end) for end in PARAMETERS)), None)
     path, camera = folder / (start + DATA), folder / f"{start}_camera.json"
     if parameters is None or not camera.is_file():
         raise wrong_tree(folder, FITS, HINT)
     cameras, smpl = read_json(camera, FITS), read_json(parameters, FITS)
     for note, image in notes_and_images(path):
         name, number = image["file_name"], int(note["id"])
-        yield attempt(
-            f"{name}#{number}", name, parameters, lambda note=note, image=image: _fit(root, note, image, cameras, smpl)
-        )
+        yield attempt(f"{name}#{number}", name, parameters, _fit, root, note, image, cameras, smpl)
 
 
 def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[str, Any], smpl: dict[str, Any]) -> Fit:
@@ -147,15 +141,15 @@ def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[
         fields = take(fields, str(image[key]))
     refuse_unknown(fields, ("pose", "shape", "trans", "fitted_3d_pose"))
     x, y, width, height = (float(value) for value in note["bbox"])
-    path, camera = below(root / "images", name), take(cameras, str(image["cam_idx"]))
+    camera = take(cameras, str(image["cam_idx"]))
     place = np.ravel(np.asarray(take(camera, "t"), dtype=np.float64)) * METRES
     return Fit(
         instance_id=f"{name}#{int(note['id'])}",
         image_id=name,
-        image_path=path if path.is_file() else None,
+        image_path=present(below(root / "images", name)),
         image_size=(image["width"], image["height"]),
         group=f"S{subject}",
-        split=side(subject),
+        split=split_of(subject),
         body="smpl",
         pose=joints(take(fields, "pose")),
         betas=vector("shape", take(fields, "shape")),

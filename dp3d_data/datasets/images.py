@@ -46,17 +46,9 @@ NEED_HEIF = (
 TURNS = (5, 6, 7, 8)
 MIRRORS = (5, 7)
 
-# Pillow's decoders raise these on damaged files, besides its own OSErrors.
-_DECODER_ERRORS: tuple[type[Exception], ...] = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-)
-_DECODER_ERRORS += (OverflowError, struct.error, zlib.error, MemoryError)
+# What Pillow's decoders raise on damaged files.
+_DECODER_ERRORS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError)
+_DECODER_ERRORS += (OverflowError, MemoryError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -120,7 +112,7 @@ def open_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image
 def local_pixels(path: str | None) -> UInt8[np.ndarray, "height width 3"] | None:
     """The pixels of a photograph that a table names, to be shown; None where no such file can be read.
 
-    Tables come from strangers: only files of this machine are opened, no address, with the formats and limits of
+    Tables come from others: only files of this machine are opened, no address, with the formats and limits of
     `read_image`.
     """
     if not path or is_address(path):
@@ -148,9 +140,8 @@ def _check_file(path: str | Path) -> None:
             kind = "a folder that may not be read" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise InputCorrupt("not an image file", got=kind, path=path)
         if status.st_size > MAX_BYTES:
-            raise InputCorrupt(
-                "the file is too large", got=f"{status.st_size} bytes", expected=f"at most {MAX_BYTES}", path=path
-            )
+            got, expected = f"{status.st_size} bytes", f"at most {MAX_BYTES}"
+            raise InputCorrupt("the file is too large", got=got, expected=expected, path=path)
         with open(path, "rb"):
             pass
     except FileNotFoundError as error:
@@ -204,17 +195,17 @@ def _opened(source: BinaryIO, path: str | Path, max_pixels: int) -> Iterator[Ima
             raise _too_large(error, max_pixels, path) from error
         except UnidentifiedImageError as error:
             expected = "an image file: " + ", ".join(readable_formats())
-            size, start = source.seek(0, os.SEEK_END), source.seek(0) or source.read(16)
+            size = source.seek(0, os.SEEK_END)
+            source.seek(0)
+            start = source.read(16)
             hint = NEED_HEIF if start[4:].startswith(BRANDS) else None
             got = f"{size} bytes that start with {start!r}"
             raise InputCorrupt("not an image", got=got, expected=expected, hint=hint, path=path) from error
         except Dp3dError:
             raise
         except _DECODER_ERRORS as error:
-            got = f"{type(error).__name__}: {error}"
-            raise InputCorrupt(
-                "the image is damaged", got=got, expected="an image that decodes to its end", path=path
-            ) from error
+            got, expected = f"{type(error).__name__}: {error}", "an image that decodes to its end"
+            raise InputCorrupt("the image is damaged", got=got, expected=expected, path=path) from error
 
 
 def _too_large(got: object, max_pixels: int, path: str | Path) -> InputCorrupt:
@@ -301,10 +292,7 @@ def turn_of(size: tuple[int, int] | None, photograph: Photograph) -> int:
     if size == upright[::-1] and photograph.orientation in TURNS:
         return photograph.orientation
     got, expected = f"{size[0]} x {size[1]}", f"{upright[0]} x {upright[1]} pixels, as the photograph has"
-    hint = (
-        "name the folder of the photographs that were annotated (--images FOLDER), or detect instead (--set"
-        " given_boxes=false)"
-    )
+    hint = "name the folder of the annotated photographs: --images FOLDER; or detect instead: --set given_boxes=false"
     raise InputCorrupt("the annotations are of an image of another size", got=got, expected=expected, hint=hint)
 
 
@@ -314,57 +302,58 @@ def turned_record(record: ImageRecord, photograph: Photograph) -> ImageRecord:
     Raises:
         InputCorrupt: its annotations are of another image.
     """
-    turn = turn_of(record.size, photograph)
-    if not turn or record.size is None:
+    orientation = turn_of(record.size, photograph)
+    if not orientation or record.size is None:
         return record
-    objects = tuple(_turned_object(one, turn, record.size) for one in record.objects or ())
+    objects = tuple(_turned_object(one, orientation, record.size) for one in record.objects or ())
     return replace(record, objects=objects, size=record.size[::-1])
 
 
-def turned_instance(one: ReadyInstance, turn: int, size: tuple[int, int]) -> ReadyInstance:
+def turned_instance(one: ReadyInstance, orientation: int, size: tuple[int, int]) -> ReadyInstance:
     """An instance with its box, keypoints and true points turned.
 
     Raises:
         InputCorrupt: a photograph that EXIF mirrors, in which left and right of the body were exchanged; pixels of a
             dense prediction.
     """
-    if turn in MIRRORS or not isinstance(one.found, VertexView):
-        raise InputCorrupt(
-            "keypoints of a photograph that EXIF mirrors", expected="keypoints of the upright photograph"
-        )
-    view = replace(one.found, keypoints=turned_points(one.found.keypoints, turn, size))
+    if orientation in MIRRORS or not isinstance(one.found, VertexView):
+        expected = "keypoints of the upright photograph"
+        raise InputCorrupt("keypoints of a photograph that EXIF mirrors", expected=expected)
+    view = replace(one.found, keypoints=turned_points(one.found.keypoints, orientation, size))
     points = None
     if one.points is not None:
-        points = np.concatenate([turned_points(one.points[:, :2], turn, (0, 0)), one.points[:, 2:]], axis=1)
-    return replace(one, box=_turned_box(one.box, turn, size), found=view, points=points)
+        points = np.concatenate([turned_points(one.points[:, :2], orientation, (0, 0)), one.points[:, 2:]], axis=1)
+    return replace(one, box=_turned_box(one.box, orientation, size), found=view, points=points)
 
 
-def turned_points(points: Float[np.ndarray, "N 2"], turn: int, size: tuple[int, int]) -> Float[np.ndarray, "N 2"]:
+def turned_points(
+    points: Float[np.ndarray, "N 2"], orientation: int, size: tuple[int, int]
+) -> Float[np.ndarray, "N 2"]:
     """Points of the stored image, in pixels of the upright one.
 
     Args:
         size: (width, height) of the stored image.
     """
-    x = size[1] - points[:, 1] if turn in (6, 7) else points[:, 1]
-    y = size[0] - points[:, 0] if turn in (7, 8) else points[:, 0]
+    x = size[1] - points[:, 1] if orientation in (6, 7) else points[:, 1]
+    y = size[0] - points[:, 0] if orientation in (7, 8) else points[:, 0]
     return np.stack([x, y], axis=1)
 
 
-def _turned_box(box: Box, turn: int, size: tuple[int, int]) -> Box:
-    ends = turned_points(np.array(box, dtype=np.float64).reshape(2, 2), turn, size)
+def _turned_box(box: Box, orientation: int, size: tuple[int, int]) -> Box:
+    ends = turned_points(np.array(box, dtype=np.float64).reshape(2, 2), orientation, size)
     (x0, y0), (x1, y1) = ends.min(axis=0).tolist(), ends.max(axis=0).tolist()
     return x0, y0, x1, y1
 
 
-def _turned_object(one: GivenObject, turn: int, size: tuple[int, int]) -> GivenObject:
-    mask = None if one.mask is None else _turned_mask(one.mask, turn)
+def _turned_object(one: GivenObject, orientation: int, size: tuple[int, int]) -> GivenObject:
+    mask = None if one.mask is None else _turned_mask(one.mask, orientation)
     keypoints = one.keypoints
     if keypoints is not None:
-        places = turned_points(np.array(keypoints)[:, :2], turn, size).tolist()
+        places = turned_points(np.array(keypoints)[:, :2], orientation, size).tolist()
         keypoints = tuple((x, y, seen) for (x, y), (_, _, seen) in zip(places, keypoints, strict=True))
-    return replace(one, box=_turned_box(one.box, turn, size), mask=mask, keypoints=keypoints)
+    return replace(one, box=_turned_box(one.box, orientation, size), mask=mask, keypoints=keypoints)
 
 
-def _turned_mask(mask: RunLength, turn: int) -> RunLength:
+def _turned_mask(mask: RunLength, orientation: int) -> RunLength:
     pixels = mask_pixels(mask).T
-    return encode_pixels(pixels[:: -1 if turn in (7, 8) else 1, :: -1 if turn in (6, 7) else 1])
+    return encode_pixels(pixels[:: -1 if orientation in (7, 8) else 1, :: -1 if orientation in (6, 7) else 1])

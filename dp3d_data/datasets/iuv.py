@@ -6,9 +6,7 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +14,15 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dp3d_data.config import file_digest, fingerprint
-from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
-from dp3d_data.datasets.annotations import MALFORMED, corners, in_words, instance_of
+from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstance
+from dp3d_data.datasets.annotations import MALFORMED, corners, instance_of, reading
 from dp3d_data.datasets.folder import extensions, walk_images
 from dp3d_data.datasets.images import MAX_PIXELS
 from dp3d_data.datasets.locations import find_image, read_json, require_images, wrong_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, chart_prediction, integer_box
 from dp3d_data.matching.charts import require_person
-from dp3d_data.records import ImageRecord
+from dp3d_data.records import DensePrediction, ImageRecord
 
 CHARTS = 24
 RESULTS = "DensePose's results: a list of objects with image_id, category_id, score, bbox, uv_shape and uv_data"
@@ -47,12 +45,7 @@ class IuvResults(Dataset):
     model = "iuv-results"
 
     def records(self) -> list[ImageRecord]:
-        """Every image that has a result, in the order of the file.
-
-        Raises:
-            UsageError: no charts, or another category than people.
-            InputMissing, InputCorrupt: no such file, or another format.
-        """
+        """Every image that has a result, in the order of the file."""
         self.require_charts()
         path = self.path(RESULTS)
         results = self.results()
@@ -94,48 +87,36 @@ class IuvResults(Dataset):
     def _category(self) -> int:
         word = self.options.category_in_file or "1"
         if not word.isdecimal():
-            expected = "its category_id; COCO's person is 1"
-            raise UsageError(
-                "results know the number of a category only", got=f"category_in_file {word}", expected=expected
-            )
+            got, expected = f"category_in_file {word}", "its category_id; COCO's person is 1"
+            raise UsageError("results know the number of a category only", got=got, expected=expected)
         return int(word)
 
-    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> IuvResultsReader:
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
         """What reads the results; see `HasCorrespondences`."""
         charts = body_charts(index, num_vertices)
-        return IuvResultsReader({names[0]: entries for names, entries in self.results().items() if names}, charts)
+        results = {names[0]: entries for names, entries in self.results().items() if names}
+
+        def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
+            entries = enumerate(results[record.image_id])
+            return [instance_of(str(number), _result, str(number), entry, charts) for number, entry in entries]
+
+        def size(record: ImageRecord) -> tuple[int, int]:
+            raise InputCorrupt("no photograph, and results do not tell its size", hint=HINT)
+
+        return InstanceReader(instances, size)
 
 
-@dataclass(frozen=True)
-class IuvResultsReader:
-    """Reads the results of an image; see `InstanceReader`."""
-
-    results: Mapping[str, Sequence[Mapping[str, Any]]]
-    index: ChartIndex
-
-    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
-        """The people of an image, numbered as in the file."""
-        entries = enumerate(self.results[record.image_id])
-        return [instance_of(str(number), partial(self._instance, str(number), entry)) for number, entry in entries]
-
-    def _instance(self, name: str, entry: Mapping[str, Any]) -> ReadyInstance:
-        try:
-            box, score = corners(entry["bbox"]), finite(entry.get("score", 1.0))
-            channels, height, width = (int(value) for value in entry["uv_shape"])
-            data = from_text(entry["uv_data"])
-        except MALFORMED as error:
-            raise InputCorrupt(f"result {name}: not a result", got=in_words(error)[:120], expected=RESULTS) from error
-        if channels != 3:
-            raise InputCorrupt(
-                f"result {name}: not I, U and V", got=f"{channels} channels", expected="3 channels in uv_shape"
-            )
-        pixels = decode_png(data, f"result {name}", (width, height))
-        x, y, _, _ = integer_box(box)
-        return ReadyInstance(name, box, score, _prediction((x, y), pixels, self.index, f"result {name}"))
-
-    def size(self, record: ImageRecord) -> tuple[int, int]:
-        """Results without a photograph do not tell its size."""
-        raise InputCorrupt("no photograph, and results do not tell its size", hint=HINT)
+def _result(name: str, entry: Mapping[str, Any], index: ChartIndex) -> ReadyInstance:
+    with reading(f"result {name}: not a result", RESULTS):
+        box, score = corners(entry["bbox"]), finite(entry.get("score", 1.0))
+        channels, height, width = (int(value) for value in entry["uv_shape"])
+        data = from_text(entry["uv_data"])
+    if channels != 3:
+        got = f"{channels} channels"
+        raise InputCorrupt(f"result {name}: not I, U and V", got=got, expected="3 channels in uv_shape")
+    pixels = decode_png(data, f"result {name}", (width, height))
+    x, y, _, _ = integer_box(box)
+    return ReadyInstance(name, box, score, _prediction((x, y), pixels, index, f"result {name}"))
 
 
 class IuvImages(Dataset):
@@ -149,12 +130,7 @@ class IuvImages(Dataset):
     model = "iuv-images"
 
     def records(self) -> list[ImageRecord]:
-        """Every IUV image by path.
-
-        Raises:
-            UsageError: no charts, or another category than people.
-            InputMissing: no such folder, or no IUV image in it; shows expected and found.
-        """
+        """Every IUV image by path."""
         self.require_charts()
         return [record for record, _ in self.pairs()]
 
@@ -174,11 +150,17 @@ class IuvImages(Dataset):
             [(os.path.relpath(path, root), os.path.getsize(path)) for path in files if os.path.isfile(path)]
         )
 
-    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> IuvImagesReader:
-        """What reads the images; see `HasCorrespondences`."""
-        return IuvImagesReader(
-            {record.image_id: path for record, path in self.pairs()}, body_charts(index, num_vertices)
-        )
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
+        """What reads the images: the people of each by their numbers; see `HasCorrespondences`."""
+        charts, places = body_charts(index, num_vertices), {one.image_id: path for one, path in self.pairs()}
+
+        def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance]:
+            return list(_instances(places[record.image_id], size, charts))
+
+        def size(record: ImageRecord) -> tuple[int, int]:
+            raise InputCorrupt("no photograph", path=places[record.image_id])
+
+        return InstanceReader(instances, size)
 
     def _record(self, root: Path, path: str) -> ImageRecord:
         stem = Path(path).relative_to(root).as_posix().removesuffix(ENDING)
@@ -187,33 +169,19 @@ class IuvImages(Dataset):
         return ImageRecord(stem + place.rpartition(stem)[2], place, self.name)
 
 
-@dataclass(frozen=True)
-class IuvImagesReader:
-    """Reads the IUV image of a photograph; see `InstanceReader`."""
-
-    places: Mapping[str, str]
-    index: ChartIndex
-
-    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance]:
-        """The people of an image by their numbers, each in the tight box of its pixels."""
-        path = self.places[record.image_id]
-        pixels = in_order(decode_png(Path(path).read_bytes(), path), path)
-        if pixels.shape[1::-1] != size:
-            got, expected = f"{pixels.shape[1]} x {pixels.shape[0]}", f"{size[0]} x {size[1]} of the photograph"
-            raise InputCorrupt("an IUV image of another size", got=got, expected=expected, path=path)
-        people = _people(path, pixels[..., 0] > 0)
-        return [self._instance(pixels, people, int(number), path) for number in np.unique(people[people > 0])]
-
-    def _instance(self, pixels: np.ndarray, people: np.ndarray, number: int, path: str) -> ReadyInstance:
+def _instances(path: str, size: tuple[int, int], index: ChartIndex) -> Iterator[ReadyInstance]:
+    """The people of an IUV image by their numbers, each in the tight box of its pixels."""
+    pixels = in_order(decode_png(Path(path).read_bytes(), path), path)
+    if pixels.shape[1::-1] != size:
+        got, expected = f"{pixels.shape[1]} x {pixels.shape[0]}", f"{size[0]} x {size[1]} of the photograph"
+        raise InputCorrupt("an IUV image of another size", got=got, expected=expected, path=path)
+    people = _people(path, pixels[..., 0] > 0)
+    for number in np.unique(people[people > 0]).tolist():
         rows, columns = np.nonzero(people == number)
-        y0, y1, x0, x1 = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+        y0, y1, x0, x1 = int(rows.min()), int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1
         own = np.where((people == number)[..., None], pixels, 0)[y0:y1, x0:x1]
         box = float(x0), float(y0), float(x1), float(y1)
-        return ReadyInstance(str(number - 1), box, 1.0, _prediction((int(x0), int(y0)), own, self.index, path))
-
-    def size(self, record: ImageRecord) -> tuple[int, int]:
-        """Never asked for: an IUV image stands for a photograph that is not there."""
-        raise InputCorrupt("no photograph", path=self.places[record.image_id])
+        yield ReadyInstance(str(number - 1), box, 1.0, _prediction((x0, y0), own, index, path))
 
 
 def body_charts(index: VertexIndex | ChartIndex | None, num_vertices: int) -> ChartIndex:
@@ -223,9 +191,8 @@ def body_charts(index: VertexIndex | ChartIndex | None, num_vertices: int) -> Ch
         UsageError, TemplateError: no charts, or another template.
     """
     if not isinstance(index, ChartIndex):
-        raise UsageError(
-            "IUV needs the charts of the body", hint="say which body vertex lies where: --charts UV_Processed.mat"
-        )
+        hint = "say which body vertex lies where: --charts UV_Processed.mat"
+        raise UsageError("IUV needs the charts of the body", hint=hint)
     require_person(num_vertices)
     return index
 
@@ -259,22 +226,21 @@ def decode_png(data: bytes, what: str, size: tuple[int, int] | None = None) -> U
     Raises:
         InputCorrupt: anything else, or too many pixels.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             if image.mode != "RGB" or image.width * image.height > MAX_PIXELS:
                 got = f"{image.mode}, {image.width} x {image.height}"
-                raise InputCorrupt(
-                    f"{what}: not an IUV image", got=got, expected=f"three channels, at most {MAX_PIXELS} pixels"
-                )
+                expected = f"three channels, at most {MAX_PIXELS} pixels"
+                raise InputCorrupt(f"{what}: not an IUV image", got=got, expected=expected)
             if size not in (None, image.size):
                 got, expected = f"{image.width} x {image.height}", f"{size[0]} x {size[1]}, as uv_shape says"
                 raise InputCorrupt(f"{what}: another size than uv_shape", got=got, expected=expected)
             return np.asarray(image)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        if isinstance(error, InputCorrupt):
-            raise
+    except InputCorrupt:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise InputCorrupt(f"{what}: not a PNG", got=str(error)[:120], expected="a whole PNG of I, U and V") from error
 
 
@@ -293,7 +259,7 @@ def in_order(pixels: UInt8[np.ndarray, "h w 3"], what: str) -> UInt8[np.ndarray,
     raise InputCorrupt("not an IUV image", got=got, expected=f"a channel of parts, 0 to {CHARTS}", path=what)
 
 
-def _prediction(origin: tuple[int, int], pixels: np.ndarray, index: ChartIndex, what: str):
+def _prediction(origin: tuple[int, int], pixels: np.ndarray, index: ChartIndex, what: str) -> DensePrediction:
     labels = pixels[..., 0].astype(np.int64)
     if labels.max(initial=0) > CHARTS:
         raise InputCorrupt(f"{what}: not I, U and V", got=f"part {labels.max()}", expected=f"parts 0 to {CHARTS}")
@@ -302,33 +268,25 @@ def _prediction(origin: tuple[int, int], pixels: np.ndarray, index: ChartIndex, 
 
 def _people(path: str, body: np.ndarray) -> np.ndarray:
     """The number of the person at each pixel of a body, from 1."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     place = path.removesuffix(ENDING) + INDICES
     if not os.path.isfile(place):
         return body.astype(np.int64)
-    try:
+    errors = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+    expected = "a PNG of one channel, of the size of the IUV image"
+    with reading("not the numbers of the people", expected, path=place, errors=errors):
         with Image.open(place, formats=["PNG"]) as image:
-            if image.size != body.shape[::-1]:
-                raise ValueError(f"{image.width} x {image.height} pixels")
             numbers = np.asarray(image).astype(np.int64)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        expected = "a PNG of one channel, of the size of the IUV image"
-        raise InputCorrupt(
-            "not the numbers of the people", got=str(error)[:120], expected=expected, path=place
-        ) from error
-    if numbers.ndim != 2:
-        raise InputCorrupt("not the numbers of the people", got=numbers.shape, expected="one channel", path=place)
+        if numbers.shape != body.shape:
+            raise ValueError(f"{image.width} x {image.height} pixels, {image.mode}")
     return np.where(body, numbers, 0)
 
 
 def _names(image_id: Any) -> list[str]:
     """What COCO calls an image of that number; the first is its id here."""
     if isinstance(image_id, str) and not image_id.isdecimal():
-        return (
-            [image_id]
-            if os.path.splitext(image_id)[1].lower() in extensions()
-            else [f"{image_id}.jpg", f"{image_id}.png"]
-        )
+        complete = os.path.splitext(image_id)[1].lower() in extensions()
+        return [image_id] if complete else [f"{image_id}.jpg", f"{image_id}.png"]
     long = f"{int(image_id):012d}.jpg"
     return [long, f"COCO_val2014_{long}", f"COCO_train2014_{long}", f"{image_id}.jpg", f"{image_id}.png"]

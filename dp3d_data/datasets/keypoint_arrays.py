@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.config import file_digest, fingerprint
-from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
-from dp3d_data.datasets.annotations import instance_of, size_of_image
+from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstance
+from dp3d_data.datasets.annotations import instance_of, reading, size_of_image
 from dp3d_data.datasets.locations import find_image, is_file, wrong_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, TemplateError
 from dp3d_data.files import require_no_pointer
@@ -33,7 +32,7 @@ SHAPES: dict[str, tuple[Any, ...]] = {
     "size": (2,), "box": (4,), "score": (),
 }  # fmt: skip
 NEEDED, TEXTS = ("keypoints", "visible"), ("image", "group", "split")
-Rows = dict[str, list[tuple[Path, int]]]
+Arrays = dict[str, np.ndarray]
 
 
 class KeypointArrays(Dataset):
@@ -49,13 +48,7 @@ class KeypointArrays(Dataset):
     model = "given"
 
     def records(self) -> list[ImageRecord]:
-        """The images in the order of the files' names and rows.
-
-        Raises:
-            InputMissing: no such file, or a folder without one.
-            InputCorrupt: other arrays than expected; shows expected and got.
-            NothingToDo: no row.
-        """
+        """The images in the order of the files' names and rows."""
         root = self.root(EXPECTED)
         folder = root if root.is_dir() else root.parent
         folders = [*self.options.images, str(folder)]
@@ -64,11 +57,11 @@ class KeypointArrays(Dataset):
             texts, sizes = _texts(path), _sizes(path)
             for row, image in enumerate(texts["image"]):
                 place = find_image([image], folders) if image else ""
-                known = {key: str(texts[key][row]) or None for key in ("group", "split") if key in texts}
+                group, split = (str(texts[key][row]) or None if key in texts else None for key in ("group", "split"))
                 name = image or _own_name(path, row)
                 path_of_image = place if place and is_file(place) else ""
                 size = sizes[row] if path_of_image else None
-                records.setdefault(name, ImageRecord(name, path_of_image, self.name, size=size, **known))
+                records.setdefault(name, ImageRecord(name, path_of_image, self.name, group, split, size=size))
         if not records:
             raise NothingToDo("no keypoints in these files", path=self.options.path)
         return list(records.values())
@@ -77,19 +70,35 @@ class KeypointArrays(Dataset):
         """Of the files' bytes."""
         return fingerprint([file_digest(path) for path in self.files()])
 
-    def reader(self, num_vertices: int, index: object = None) -> KeypointReader:
-        """What reads the arrays; see `HasCorrespondences`."""
-        rows: Rows = {}
+    def reader(self, num_vertices: int, index: object = None) -> InstanceReader:
+        """What reads the arrays, which holds those of one file at a time; see `HasCorrespondences`."""
+        rows: dict[str, list[tuple[Path, int]]] = {}
         for path in self.files():
             vertices = _shapes(path)["keypoints"][1]
             if vertices != num_vertices:
-                expected = f"{num_vertices}, as the template has"
-                raise TemplateError(
-                    "keypoints of another template", got=f"{vertices} vertices", expected=expected, path=path
-                )
+                got, expected = f"{vertices} vertices", f"{num_vertices}, as the template has"
+                raise TemplateError("keypoints of another template", got=got, expected=expected, path=path)
             for row, image in enumerate(_texts(path)["image"]):
                 rows.setdefault(image or _own_name(path, row), []).append((path, row))
-        return KeypointReader(rows)
+        held: dict[Path, Arrays] = {}
+
+        def arrays(path: Path) -> Arrays:
+            if path not in held:
+                held.clear()  # the memory of one file is given back before the next is read
+                held[path] = _read(path, [name for name in _shapes(path) if name not in TEXTS])
+            return held[path]
+
+        def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
+            places = enumerate(rows[record.image_id])
+            return [
+                instance_of(str(number), _instance, str(number), arrays(path), path, row, size)
+                for number, (path, row) in places
+            ]
+
+        def size(record: ImageRecord) -> tuple[int, int]:
+            return _size((arrays(path), row) for path, row in rows[record.image_id])
+
+        return InstanceReader(instances, size)
 
     def files(self) -> list[Path]:
         """The .npz files by name."""
@@ -100,77 +109,46 @@ class KeypointArrays(Dataset):
         return paths
 
 
-@dataclass
-class KeypointReader:
-    """Reads the rows of an image; holds the arrays of one file at a time; see `InstanceReader`."""
-
-    rows: Mapping[str, list[tuple[Path, int]]]
-    loaded: tuple[Path | None, dict[str, np.ndarray]] = field(default=(None, {}))
-
-    def instances(self, record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
-        """The instances of an image in the order of files and rows."""
-        rows = enumerate(self.rows[record.image_id])
-        return [
-            instance_of(str(number), partial(self._sized, str(number), path, row, size)) for number, (path, row) in rows
-        ]
-
-    def size(self, record: ImageRecord) -> tuple[int, int]:
-        """As the file says; else the keypoints, and boxes with an area, end one pixel before the right and lower
-        edge."""
-        path, row = self.rows[record.image_id][0]
-        if (told := self._told(path, row)) is not None:
+def _size(rows: Iterable[tuple[Arrays, int]]) -> tuple[int, int]:
+    """The size of the image of some rows: as the file of the first says, else so that the keypoints of all, and boxes
+    with an area, end one pixel before the right and lower edge."""
+    ends = [np.zeros(2)]
+    for arrays, row in rows:
+        told = _told(arrays, row) if len(ends) == 1 else None
+        if told is not None:
             return told
-        ends = [end for path, row in self.rows[record.image_id] for end in self._ends(path, row)]
-        width, height = np.ceil(np.max(np.where(np.isfinite(ends), ends, 0), axis=0)) + 1
-        return cast(tuple[int, int], size_of_image(width, height))
-
-    def _ends(self, path: Path, row: int) -> list[np.ndarray]:
-        """The lower right corners of the keypoints of a row, and of its box, if it is one."""
-        keypoints = self._keypoints(path, row)[1]
-        x0, y0, x1, y1 = _box(self._arrays(path), row, keypoints)
-        return [keypoints.max(axis=0, initial=0), np.array([x1, y1] if x0 < x1 and y0 < y1 else [0.0, 0.0])]
-
-    def _told(self, path: Path, row: int) -> tuple[int, int] | None:
-        """The size that the file gives the image of a row."""
-        sizes = self._arrays(path).get("size")
-        return None if sizes is None else size_of_image(*sizes[row].tolist())
-
-    def _sized(self, name: str, path: Path, row: int, size: tuple[int, int]) -> ReadyInstance:
-        told = self._told(path, row)
-        if told not in (None, size):
-            raise InputCorrupt(f"row {row}: another size than its image", got=told, expected=size, path=path)
-        return self._instance(name, path, row)
-
-    def _keypoints(self, path: Path, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """The visible vertices of a row [V], and their keypoints [V, 2]."""
-        arrays = self._arrays(path)
-        ids = np.flatnonzero(arrays["visible"][row] > 0)
-        return ids, arrays["keypoints"][row][ids].astype(np.float64)
-
-    def _instance(self, name: str, path: Path, row: int) -> ReadyInstance:
-        arrays = self._arrays(path)
-        ids, keypoints = self._keypoints(path, row)
-        points = arrays["xyz"][row].astype(np.float64) if "xyz" in arrays else None
-        score = float(arrays["score"][row]) if "score" in arrays else 1.0
-        if (
-            not np.isfinite(keypoints).all()
-            or (points is not None and not np.isfinite(points).all())
-            or not np.isfinite(score)
-        ):
-            raise InputCorrupt(f"row {row}: visible keypoints, xyz or score hold NaN or infinity", path=path)
-        view = VertexView(ids.astype(np.int32), keypoints, np.ones(len(ids), np.int32), np.zeros(len(ids)))
-        return ReadyInstance(name, _box(arrays, row, keypoints), score, view, points)
-
-    def _arrays(self, path: Path) -> dict[str, np.ndarray]:
-        place, arrays = self.loaded
-        if place != path:
-            self.loaded = None, {}  # the memory of one file is given back before the next is read
-            arrays = _read(path, [name for name in _shapes(path) if name not in TEXTS])
-            self.loaded = path, arrays
-        return arrays
+        keypoints = _keypoints(arrays, row)[1]
+        x0, y0, x1, y1 = _box(arrays, row, keypoints)
+        ends += [keypoints.max(axis=0, initial=0), np.array([x1, y1] if x0 < x1 and y0 < y1 else [0.0, 0.0])]
+    width, height = np.ceil(np.max(np.where(np.isfinite(ends), ends, 0), axis=0)) + 1
+    return cast(tuple[int, int], size_of_image(width, height))
 
 
-def _box(arrays: Mapping[str, np.ndarray], row: int, keypoints: Float[np.ndarray, "V 2"]) -> Box:
+def _told(arrays: Arrays, row: int) -> tuple[int, int] | None:
+    """The size that the file gives the image of a row."""
+    return size_of_image(*arrays["size"][row].tolist()) if "size" in arrays else None
+
+
+def _keypoints(arrays: Arrays, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """The visible vertices of a row [V], and their keypoints [V, 2]."""
+    ids = np.flatnonzero(arrays["visible"][row] > 0)
+    return ids, arrays["keypoints"][row][ids].astype(np.float64)
+
+
+def _instance(name: str, arrays: Arrays, path: Path, row: int, size: tuple[int, int]) -> ReadyInstance:
+    told = _told(arrays, row)
+    if told not in (None, size):
+        raise InputCorrupt(f"row {row}: another size than its image", got=told, expected=size, path=path)
+    ids, keypoints = _keypoints(arrays, row)
+    points = arrays["xyz"][row].astype(np.float64) if "xyz" in arrays else None
+    score = float(arrays["score"][row]) if "score" in arrays else 1.0
+    if not all(np.isfinite(values).all() for values in (keypoints, points, score) if values is not None):
+        raise InputCorrupt(f"row {row}: visible keypoints, xyz or score hold NaN or infinity", path=path)
+    view = VertexView(ids.astype(np.int32), keypoints, np.ones(len(ids), np.int32), np.zeros(len(ids)))
+    return ReadyInstance(name, _box(arrays, row, keypoints), score, view, points)
+
+
+def _box(arrays: Arrays, row: int, keypoints: Float[np.ndarray, "V 2"]) -> Box:
     """The box of the file, else that of the visible keypoints."""
     if "box" in arrays:
         corners = arrays["box"][row].astype(np.float64)
@@ -192,27 +170,20 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """
     found: dict[str, tuple[int, ...]] = {}
     require_no_pointer(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in (name.removesuffix(".npy") for name in archive.namelist()):
-                if name in SHAPES:
-                    with archive.open(f"{name}.npy") as stream:
-                        found[name] = _header(stream, name)
-    except DAMAGE as error:
-        raise InputCorrupt(
-            "not a file of arrays", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path
-        ) from error
+    with reading("not a file of arrays", EXPECTED, HINT, path, DAMAGE), zipfile.ZipFile(path) as archive:
+        for name in (name.removesuffix(".npy") for name in archive.namelist()):
+            if name in SHAPES:
+                with archive.open(f"{name}.npy") as stream:
+                    found[name] = _header(stream, name)
     missing = [name for name in NEEDED if name not in found]
     if missing:
         got = "no " + " and no ".join(missing)
         raise InputCorrupt("not an array of keypoints", got=got, expected=EXPECTED, hint=HINT, path=path)
     count, vertices = (*found["keypoints"], 0, 0)[:2]
     for name, shape in found.items():
-        wanted = (count, *(vertices if part == "V" else part for part in SHAPES[name]))
-        if shape != wanted:
-            raise InputCorrupt(
-                f"{name} has another shape", got=list(shape), expected=list(wanted), hint=HINT, path=path
-            )
+        has, wanted = list(shape), [count, *(vertices if part == "V" else part for part in SHAPES[name])]
+        if has != wanted:
+            raise InputCorrupt(f"{name} has another shape", got=has, expected=wanted, hint=HINT, path=path)
     return found
 
 
@@ -228,17 +199,12 @@ def _header(stream: Any, name: str) -> tuple[int, ...]:
 def _sizes(path: Path) -> list[tuple[int, int] | None]:
     """The size (width, height) of the image of each row; None where the file gives none."""
     shapes = _shapes(path)
-    if "size" not in shapes:
-        return [None] * shapes["keypoints"][0]
-    return [_whole(size) for size in _read(path, ["size"])["size"].tolist()]
-
-
-def _whole(size: list[float]) -> tuple[int, int] | None:
-    """A size; None where it is none, which its row says when it is read."""
-    try:
-        return size_of_image(*size)
-    except InputCorrupt:
-        return None
+    sizes: list[tuple[int, int] | None] = [None] * shapes["keypoints"][0]
+    if "size" in shapes:
+        for row, size in enumerate(_read(path, ["size"])["size"].tolist()):
+            with suppress(InputCorrupt):  # its row says so when it is read
+                sizes[row] = size_of_image(*size)
+    return sizes
 
 
 def _texts(path: Path) -> dict[str, np.ndarray]:
@@ -246,13 +212,11 @@ def _texts(path: Path) -> dict[str, np.ndarray]:
     shapes = _shapes(path)
     texts = _read(path, [name for name in TEXTS if name in shapes])
     texts.setdefault("image", np.full(shapes["keypoints"][0], ""))
-    try:
+    with reading("names that are not UTF-8", EXPECTED, HINT, path):
         return {
             name: np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values.astype(str)
             for name, values in texts.items()
         }
-    except UnicodeDecodeError as error:
-        raise InputCorrupt("names that are not UTF-8", got=error, expected=EXPECTED, hint=HINT, path=path) from error
 
 
 def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:

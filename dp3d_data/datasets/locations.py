@@ -38,9 +38,8 @@ def file_system(address: str) -> tuple[Any, str]:
     except ImportError as error:
         raise DependencyMissing("a library that this address needs is missing", got=error, path=address) from error
     except ValueError as error:
-        raise UsageError(
-            "this address cannot be read", got=error, expected="a scheme that fsspec knows", path=address
-        ) from error
+        expected = "a scheme that fsspec knows"
+        raise UsageError("this address cannot be read", got=error, expected=expected, path=address) from error
     except OSError as error:
         hint = "check that the machine is on and answers, and the name and the port"
         raise InputMissing("this address does not answer", got=error, hint=hint, path=address) from error
@@ -58,9 +57,8 @@ def read_bytes(address: str, limit: int) -> bytes:
         with Asking():
             size = system.size(path)
             if size is not None and size > limit:
-                raise InputCorrupt(
-                    "the file is too large", got=f"{size} bytes", expected=f"at most {limit}", path=address
-                )
+                got, expected = f"{size} bytes", f"at most {limit}"
+                raise InputCorrupt("the file is too large", got=got, expected=expected, path=address)
             return system.cat_file(path)
     except FileNotFoundError as error:
         raise InputMissing("no such file", path=address) from error
@@ -121,31 +119,18 @@ def listed(address: str, extensions: frozenset[str]) -> list[str]:
         with Asking():
             folder = system.isdir(place)
             if folder:
-                found = [
-                    one
-                    for one in system.find(place)
-                    if os.path.splitext(one)[1].lower() in extensions and not _hidden(one, place)
-                ]
+                found = [one for one in system.find(place) if os.path.splitext(one)[1].lower() in extensions]
+                found = [one for one in found if "/." not in f"/{one[len(place) :]}"]  # hidden
+            elif any(mark in place for mark in "*?["):
+                found = [one for one in system.glob(place) if not system.isdir(one)]
             else:
-                found = (
-                    system.glob(place)
-                    if any(mark in place for mark in "*?[")
-                    else [place]
-                    if system.isfile(place)
-                    else []
-                )
-                found = [one for one in found if not system.isdir(one)]
+                found = [place] if system.isfile(place) else []
     except OSError as error:
         raise InputCorrupt("this place cannot be listed", got=error, path=address) from error
     if not found and not folder:
         raise InputMissing("nothing is there", path=address)
     rest = "".join(f"::{part}" for part in address.split("::")[1:])
     return [system.unstrip_protocol(path) + rest for path in sorted(found)]
-
-
-def _hidden(path: str, folder: str) -> bool:
-    """Whether a part of the path below the folder starts with a dot."""
-    return any(part.startswith(".") for part in path[len(folder) :].split("/"))
 
 
 def fixed_part(address: str) -> str:
@@ -171,16 +156,14 @@ SHOWN = 6
 SPLITS = ("train", "val", "test")
 
 
-def existing(root: str | Path, expected: object = None) -> Path:
-    """The root itself.
+def present(path: Path) -> Path | None:
+    """The path of a file that is there, else None."""
+    return path if path.is_file() else None
 
-    Raises:
-        InputMissing: there is no such file or folder.
-    """
-    root = Path(root)
-    if not root.exists():
-        raise InputMissing("no such folder", expected=expected, path=root)
-    return root
+
+def subfolder(root: Path, *names: str) -> Path:
+    """The first of these folders that is there; the root itself without one."""
+    return next((root / name for name in names if (root / name).is_dir()), root)
 
 
 def contents(folder: Path) -> str:
@@ -188,10 +171,8 @@ def contents(folder: Path) -> str:
     if not folder.is_dir():
         return folder.name
     names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in folder.iterdir())
-    return (
-        ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-        or "an empty folder"
-    )
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more or "an empty folder"
 
 
 def wrong_tree(root: Path, expected: str, hint: str, what: str = "no fits here") -> InputMissing:
@@ -254,8 +235,7 @@ def require_images(records: Sequence[ImageRecord], folders: Sequence[str], hint:
     """
     if not records or any(is_file(record.path) for record in records):
         return
-    got = "; ".join(
-        f"{folder} has {contents(Path(folder))}" if os.path.isdir(folder) else f"{folder} is no folder"
-        for folder in folders
-    )
+    found = (contents(Path(folder)) if os.path.isdir(folder) else "" for folder in folders)
+    pairs = zip(folders, found, strict=True)
+    got = "; ".join(f"{folder} has {names}" if names else f"{folder} is no folder" for folder, names in pairs)
     raise InputMissing("none of the annotated images is here", got=got, expected=records[0].path, hint=hint)

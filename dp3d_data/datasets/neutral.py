@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, fit_camera, joints, take
+from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, failure, fit_camera, joints, take
 from dp3d_data.datasets.locations import read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.files import write_text
@@ -41,12 +41,10 @@ class Neutral(Dataset):
             for number, fields in enumerate(_entries(path)):
                 identity, image = _identity(fields, path, number)
                 if identity in seen:
-                    yield FitFailure(
-                        identity, image, path, InputCorrupt.__name__, "a second fit of the same instance_id"
-                    )
+                    yield failure(identity, image, path, InputCorrupt("a second fit of the same instance_id"))
                     continue
                 seen.add(identity)
-                yield attempt(identity, image, path, lambda fields=fields, path=path: fit_of(fields, path.parent))
+                yield attempt(identity, image, path, fit_of, fields, path.parent)
 
 
 def fit_of(fields: dict[str, Any], folder: Path) -> Fit:
@@ -96,38 +94,19 @@ def write_fits(path: str | Path, fits: Iterable[Fit]) -> int:
 
 
 def _entry(fit: Fit, folder: Path) -> dict[str, Any]:
-    entry = {
-        "instance_id": fit.instance_id,
-        "image_id": fit.image_id,
-        "image": None if fit.image_path is None else _below(fit.image_path, folder),
-        "image_size": fit.image_size,
-        "group": fit.group,
-        "split": fit.split,
-        "body": fit.body,
-        "pose": None if fit.mesh_path is not None else fit.pose.tolist(),
-        "betas": None if fit.mesh_path is not None else fit.betas.tolist(),
-        "translation": fit.translation.tolist(),
-        "joint_scales": None if fit.joint_scales is None else fit.joint_scales.tolist(),
-        "camera": _camera(fit.camera),
-        "box": fit.box,
-        "mask": None if fit.mask_path is None else _below(fit.mask_path, folder),
-        "mesh": None if fit.mesh_path is None else _below(fit.mesh_path, folder),
-        "mirrored": fit.mirrored or None,
-        "labels": None if fit.labels is None else fit.labels.tolist(),
-        "source_dataset": fit.source_dataset,
-        "source_quality": fit.source_quality,
-    }
-    return {name: value for name, value in entry.items() if value is not None}
+    """The fields that say something, in JSON's types; paths relative to the folder."""
+    fields = {name.removesuffix("_path"): _plain(value, folder) for name, value in vars(fit).items()}
+    needless = {"pose", "betas"} if fit.mesh_path is not None else set()
+    needless |= set() if fit.mirrored else {"mirrored"}
+    return {name: value for name, value in fields.items() if value is not None and name not in needless}
 
 
-def _camera(camera: FitCamera) -> dict[str, Any]:
-    own = {"focal": camera.focal} if camera.kind == "perspective" else {"scale": camera.scale}
-    rotation, translation = np.asarray(camera.rotation).tolist(), np.asarray(camera.translation).tolist()
-    return {"kind": camera.kind, "rotation": rotation, "translation": translation, **own, "centre": camera.centre}
-
-
-def _below(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path, folder)).as_posix()
+def _plain(value: Any, folder: Path) -> Any:
+    if isinstance(value, FitCamera):
+        return {name: _plain(own, folder) for name, own in vars(value).items() if own is not None}
+    if isinstance(value, Path):
+        return Path(os.path.relpath(value, folder)).as_posix()
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _identity(fields: Any, path: Path, number: int) -> tuple[str, str]:
@@ -141,7 +120,6 @@ def _entries(path: Path) -> list[Any]:
     data = read_json(path, EXPECTED, HINT)
     schema = (data.get("schema"), data.get("version")) if isinstance(data, dict) else type(data).__name__
     if schema != (SCHEMA, VERSION) or not isinstance(data.get("fits"), list):
-        raise InputCorrupt(
-            "not a file of fits that this version reads", got=schema, expected=EXPECTED, hint=HINT, path=path
-        )
+        what = "not a file of fits that this version reads"
+        raise InputCorrupt(what, got=schema, expected=EXPECTED, hint=HINT, path=path)
     return data["fits"]

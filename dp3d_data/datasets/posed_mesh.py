@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.datasets import Dataset
+from dp3d_data.datasets.annotations import reading
 from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, one_number, take
 from dp3d_data.datasets.locations import read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
-from dp3d_data.files import require_no_pointer
+from dp3d_data.files import DAMAGE, require_no_pointer
 from dp3d_data.geometry.mesh_files import read_mesh
 
 EXPECTED = (
@@ -44,7 +45,7 @@ class PosedMesh(Dataset):
         if not paths:
             raise wrong_tree(root, EXPECTED, HINT)
         for name, path in sorted((path.with_name(name).relative_to(root).as_posix(), path) for path, name in paths):
-            yield attempt(f"{name}#0", name, path, lambda path=path, name=name: _fit(path, name))
+            yield attempt(f"{name}#0", name, path, _fit, path, name)
 
 
 def _last_steps(paths: list[Path]) -> list[tuple[Path, str]]:
@@ -91,9 +92,8 @@ def _rotation(path: Path) -> np.ndarray:
     if len(depths) and depths.max() < 0:
         return TURNED
     got = f"z from {depths.min():.3g} to {depths.max():.3g}" if len(depths) else "no vertex"
-    raise InputCorrupt(
-        "the surface does not lie before a camera at the origin", got=got, expected="z of one sign", path=path
-    )
+    what = "the surface does not lie before a camera at the origin"
+    raise InputCorrupt(what, got=got, expected="z of one sign", path=path)
 
 
 def _camera_fields(path: Path) -> dict[str, Any]:
@@ -106,28 +106,22 @@ def _camera_fields(path: Path) -> dict[str, Any]:
     step = STEP.fullmatch(path.stem)
     array = f"{step['name']}_flength_{step['step']}.npy" if step else ""
     places = [folder / array for folder in (path.parent / "details", path.parent)] if step else []
-    found = next((place for place in places if place.is_file()), None)
+    found = next(filter(Path.is_file, places), None)
     if found is not None:
         return {"focal": _flength(found), "image_size": (SIDE, SIDE)}
-    file = next(
-        (place for place in (path.with_suffix(".json"), path.with_name("camera.json")) if place.is_file()), None
-    )
+    file = next(filter(Path.is_file, (path.with_suffix(".json"), path.with_name("camera.json"))), None)
     if file is None:
-        raise InputMissing(
-            "no focal length", got=f"no {array or path.stem + '.json'}", expected=EXPECTED, hint=HINT, path=path
-        )
+        got = f"no {array or path.stem + '.json'}"
+        raise InputMissing("no focal length", got=got, expected=EXPECTED, hint=HINT, path=path)
     fields = read_json(file, EXPECTED, HINT)
-    strange = sorted(set(fields) - set(KNOWN)) if isinstance(fields, dict) else [type(fields).__name__]
-    if strange:
-        raise InputCorrupt(
-            "not a camera of a posed surface", got=", ".join(strange), expected=", ".join(KNOWN), path=file
-        )
+    unknown = sorted(set(fields) - set(KNOWN)) if isinstance(fields, dict) else [type(fields).__name__]
+    if unknown:
+        got, expected = ", ".join(unknown), ", ".join(KNOWN)
+        raise InputCorrupt("not a camera of a posed surface", got=got, expected=expected, path=file)
     return fields
 
 
 def _flength(path: Path) -> float:
     require_no_pointer(path)
-    try:
+    with reading("not a focal length", "one number", path=path, errors=DAMAGE):
         return one_number("focal length", np.load(path, allow_pickle=False))
-    except (ValueError, OSError, EOFError, SyntaxError, MemoryError, TypeError, IndexError) as error:
-        raise InputCorrupt("not a focal length", got=str(error)[:80], expected="one number", path=path) from error

@@ -39,7 +39,7 @@ class Smalify(Dataset):
         for path in paths:
             image = path.parent.relative_to(root).as_posix()
             image = path.parent.resolve().name if image == "." else image
-            yield attempt(f"{image}#0", image, path, lambda path=path, image=image: _fit(path, image))
+            yield attempt(f"{image}#0", image, path, _fit, path, image)
 
 
 def _fit(path: Path, image: str) -> Fit:

@@ -11,11 +11,21 @@ from xml.etree import ElementTree
 import numpy as np
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.annotations import Annotations, box_of, in_words, size_of_image
-from dp3d_data.datasets.fits import Fit, FitFailure, attempt, fit_camera, plain_fields, read_fields, smal_numbers
-from dp3d_data.datasets.folder import walk_images
-from dp3d_data.datasets.locations import split_lists, wrong_tree
+from dp3d_data.datasets.annotations import Annotations, box_of, in_words, reading, size_of_image
+from dp3d_data.datasets.fits import (
+    Fit,
+    FitFailure,
+    attempt,
+    failure,
+    fit_camera,
+    plain_fields,
+    read_fields,
+    smal_numbers,
+)
+from dp3d_data.datasets.folder import names_below
+from dp3d_data.datasets.locations import present, split_lists, subfolder, wrong_tree
 from dp3d_data.errors import InputCorrupt
+from dp3d_data.files import DAMAGE
 from dp3d_data.records import GivenObject, ImageRecord
 
 IMAGES = (
@@ -47,16 +57,10 @@ class StanfordDogs(Dataset):
     name = "stanford-dogs"
 
     def records(self) -> list[ImageRecord]:
-        """Every image below the folder of images, by path.
-
-        Raises:
-            InputMissing: no such folder, or no photograph in a folder of a breed; shows expected and found.
-            InputCorrupt: a list that cannot be read; an XML that cannot be is a fault of its image.
-        """
+        """Every image below the folder of images, by path."""
         root = self.root(IMAGES)
         folder = images_folder(root)
-        names = [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
-        names = [name for name in names if name.count("/") == 1]
+        names = [name for name in names_below(folder) if name.count("/") == 1]
         if not names:
             raise wrong_tree(root, IMAGES, HINT, "no Stanford Dogs here")
         notes, splits = folder.parent / "Annotation", official_splits(folder.parent)
@@ -78,21 +82,18 @@ class StanfordDogs(Dataset):
         folder, splits, seen = images_folder(root), split_lists(root), set[str]()
         for image, path in paths:
             if image in seen:
-                yield FitFailure(
-                    f"{image}#0", image, path, InputCorrupt.__name__, "a second fit of the same photograph"
-                )
+                yield failure(f"{image}#0", image, path, InputCorrupt("a second fit of the same photograph"))
                 continue
             seen.add(image)
-            place, mask = folder / image, (root / "masks" / image).with_suffix(".png")
             known: dict[str, Any] = {"instance_id": f"{image}#0", "image_id": image, "group": breed(image)}
-            known |= {"split": splits.get(image), "image_path": place if place.is_file() else None}
-            known["mask_path"] = mask if mask.is_file() else None
-            yield attempt(f"{image}#0", image, path, lambda path=path, known=known: _fit(path, known))
+            known |= {"split": splits.get(image), "image_path": present(folder / image)}
+            known["mask_path"] = present((root / "masks" / image).with_suffix(".png"))
+            yield attempt(f"{image}#0", image, path, _fit, path, known)
 
 
 def images_folder(root: Path) -> Path:
     """The folder of the breeds."""
-    return next((root / name for name in ("Images", "images") if (root / name).is_dir()), root)
+    return subfolder(root, "Images", "images")
 
 
 def breed(image: str) -> str:
@@ -107,10 +108,10 @@ def official_splits(root: Path) -> dict[str, str]:
         InputCorrupt: a list that cannot be read.
     """
     splits: dict[str, str] = {}
-    for side, name in LISTS.items():
-        path = next((place for place in (root / name, root / "lists" / name) if place.is_file()), None)
+    for split, name in LISTS.items():
+        path = present(root / name) or present(root / "lists" / name)
         if path is not None:
-            splits |= dict.fromkeys(_listed(path), side)
+            splits |= dict.fromkeys(_listed(path), split)
     return splits
 
 
@@ -118,14 +119,10 @@ def _listed(path: Path) -> list[str]:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
-    try:
+    expected = "a MATLAB file with file_list, names such as n02085620-Chihuahua/n02085620_10074.jpg"
+    with reading("not a list of Stanford Dogs", expected, HINT, path, (MatReadError, *DAMAGE)):
         cells = loadmat(path, variable_names=["file_list"])["file_list"]
         return [str(np.ravel(cell)[0]) for cell in np.ravel(cells)]
-    except (MatReadError, KeyError, IndexError, ValueError, TypeError, OSError, NotImplementedError, EOFError) as error:
-        expected = "a MATLAB file with file_list, names such as n02085620-Chihuahua/n02085620_10074.jpg"
-        raise InputCorrupt(
-            "not a list of Stanford Dogs", got=repr(error)[:120], expected=expected, hint=HINT, path=path
-        ) from error
 
 
 def _annotations(path: Path) -> Annotations:
@@ -142,11 +139,14 @@ def _annotations(path: Path) -> Annotations:
         found.faults.append(f"{path.name}: {in_words(told)}")
         return found
     for number, node in enumerate(tree.iter("object")):
-        corners = [node.findtext(f"bndbox/{name}") for name in ("xmin", "ymin", "xmax", "ymax")]
-        found.add(f"object {number}", lambda corners=corners: GivenObject(box_of(corners)))
+        found.add(f"object {number}", _dog, node)
     if not found.objects and not found.faults:
         found.faults.append(f"{path.name}: no object, expected {expected}")
     return found
+
+
+def _dog(node: ElementTree.Element) -> GivenObject:
+    return GivenObject(box_of([node.findtext(f"bndbox/{name}") for name in ("xmin", "ymin", "xmax", "ymax")]))
 
 
 def _image_of(path: Path) -> str:

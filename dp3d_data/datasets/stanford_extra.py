@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.annotations import Annotations, corners, keypoints_of, segmentation_mask, size_of_image
+from dp3d_data.datasets.annotations import Annotations, corners, keypoints_of, reading, segmentation_mask, size_of_image
 from dp3d_data.datasets.locations import SPLITS, find_image, read_json, require_images
 from dp3d_data.datasets.stanford_dogs import breed, images_folder
 from dp3d_data.errors import InputCorrupt
@@ -31,44 +31,27 @@ class StanfordExtra(Dataset):
     name = "stanford-extra"
 
     def records(self) -> list[ImageRecord]:
-        """The photographs in the order of the json, each with its dogs.
-
-        Raises:
-            InputMissing: no such json, or none of its photographs is there.
-            InputCorrupt: not StanfordExtra's json, or a list of other numbers.
-        """
+        """The photographs in the order of the json, each with its dogs."""
         path = self.path(EXPECTED)
         entries = read_json(path, EXPECTED, HINT)
         if not isinstance(entries, list):
             got = f"a json {type(entries).__name__}"
             raise InputCorrupt("not StanfordExtra's json", got=got, expected=EXPECTED, hint=HINT, path=path)
-        folders = [str(images_folder(Path(folder))) for folder in self.options.images] or [
-            str(images_folder(path.parent))
-        ]
-        splits = _splits(path, len(entries))
+        folders = [str(images_folder(Path(folder))) for folder in self.options.images or (path.parent,)]
+        official = _splits(path, len(entries))
         dogs: dict[str, Annotations] = {}
-        sides: dict[str, str | None] = {}
+        splits: dict[str, str | None] = {}
         for number, entry in enumerate(entries):
             image = str(entry.get("img_path") or NO_IMAGE) if isinstance(entry, dict) else NO_IMAGE
             dogs.setdefault(image, Annotations()).join(_annotations(entry, number, self.options.masks))
-            sides.setdefault(image, splits.get(number))
-        records = [
-            dog.of(
-                ImageRecord(
-                    image,
-                    find_image([image], folders) if image != NO_IMAGE else "",
-                    self.name,
-                    breed(image),
-                    sides[image],
-                )
-            )
-            for image, dog in dogs.items()
-        ]
+            splits.setdefault(image, official.get(number))
+        records = []
+        for image, dog in dogs.items():
+            place = find_image([image], folders) if image != NO_IMAGE else ""
+            records.append(dog.of(ImageRecord(image, place, self.name, breed(image), splits[image])))
         if records and not any(record.objects for record in records):
-            got = records[0].faults[0]
-            raise InputCorrupt(
-                "not StanfordExtra's json: no entry of it can be used", got=got, expected=EXPECTED, hint=HINT, path=path
-            )
+            what, got = "not StanfordExtra's json: no entry of it can be used", records[0].faults[0]
+            raise InputCorrupt(what, got=got, expected=EXPECTED, hint=HINT, path=path)
         require_images([record for record in records if record.path], folders, IMAGES)
         return records
 
@@ -93,20 +76,15 @@ def _annotations(entry: Any, number: int, masks: bool) -> Annotations:
 def _splits(path: Path, count: int) -> dict[int, str]:
     """Number of an entry -> split, of the lists that are there."""
     splits: dict[int, str] = {}
-    for side in SPLITS:
-        for place in sorted(path.parent.glob(f"{side}_*.npy")):
-            try:
+    for split in SPLITS:
+        for place in sorted(path.parent.glob(f"{split}_*.npy")):
+            with reading("not a list of entries", "whole numbers", path=place, errors=DAMAGE):
                 numbers = np.load(place, allow_pickle=False).ravel()
                 if numbers.dtype.kind not in "iu" and (numbers != np.floor(numbers)).any():
                     raise ValueError(f"{numbers.dtype} numbers that are not whole")
                 numbers = numbers.astype(np.int64)
-            except DAMAGE as error:
-                raise InputCorrupt(
-                    "not a list of entries", got=str(error)[:120], expected="whole numbers", path=place
-                ) from error
             if len(numbers) and not (0 <= numbers.min() and numbers.max() < count):
-                raise InputCorrupt(
-                    "a list of other entries", got=f"up to {numbers.max()}", expected=f"below {count}", path=place
-                )
-            splits |= dict.fromkeys(numbers.tolist(), side)
+                got, expected = f"up to {numbers.max()}", f"below {count}"
+                raise InputCorrupt("a list of other entries", got=got, expected=expected, path=place)
+            splits |= dict.fromkeys(numbers.tolist(), split)
     return splits

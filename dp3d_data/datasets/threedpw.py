@@ -22,8 +22,8 @@ from dp3d_data.datasets.fits import (
     refuse_unknown,
     take,
 )
-from dp3d_data.datasets.folder import walk_images
-from dp3d_data.datasets.locations import wrong_tree
+from dp3d_data.datasets.folder import names_below
+from dp3d_data.datasets.locations import present, subfolder, wrong_tree
 from dp3d_data.errors import Dp3dError, InputCorrupt
 from dp3d_data.records import ImageRecord
 from dp3d_data.unpickling import read_pickle
@@ -51,24 +51,15 @@ class ThreeDPW(Dataset):
     name = "3dpw"
 
     def records(self) -> list[ImageRecord]:
-        """Every image by sequence and frame.
-
-        Raises:
-            InputMissing: no such folder, or no image in it.
-        """
+        """Every image by sequence and frame."""
         root = self.root(EXPECTED)
-        folder = root / "imageFiles" if (root / "imageFiles").is_dir() else root
-        names = [Path(path).relative_to(folder).as_posix() for path in walk_images(str(folder))]
-        names = [name for name in names if name.count("/") == 1]
+        folder = subfolder(root, "imageFiles")
+        names = [name for name in names_below(folder) if name.count("/") == 1]
         if not names:
             raise wrong_tree(root, EXPECTED, HINT, "no 3DPW here")
         splits = {name: split for name, split, _ in sequences(folder.parent)}
-        groups = [name.partition("/")[0] for name in names]
-        pairs = zip(names, groups, strict=True)
-        return [
-            ImageRecord(name, str(folder / name), self.name, group=group, split=splits.get(group))
-            for name, group in pairs
-        ]
+        pairs = [(name, name.partition("/")[0]) for name in names]
+        return [ImageRecord(name, str(folder / name), self.name, group, splits.get(group)) for name, group in pairs]
 
     def fits(self) -> Iterator[Fit | FitFailure]:
         """Every person of every frame: sequences by name, then people, then frames.
@@ -102,14 +93,10 @@ def _sequence(root: Path, name: str, split: str, path: Path) -> Iterator[Fit | F
     for person in range(people):
         for frame in range(frames):
             image = f"{name}/image_{frame:05d}.jpg"
-            identity, place = f"{image}#{person}", root / "imageFiles" / image
-            known: dict[str, Any] = {
-                "instance_id": identity,
-                "image_id": image,
-                "image_path": place if place.is_file() else None,
-            }
-            known |= {"image_size": size, "group": name, "split": split}
-            yield attempt(identity, image, path, lambda p=person, f=frame, known=known: _fit(fields, p, f, known))
+            known: dict[str, Any] = {"instance_id": f"{image}#{person}", "image_id": image}
+            known |= {"image_path": present(root / "imageFiles" / image), "image_size": size}
+            known |= {"group": name, "split": split}
+            yield attempt(known["instance_id"], image, path, _fit, fields, person, frame, known)
 
 
 def _fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any]) -> Fit:
@@ -120,19 +107,14 @@ def _fit(fields: dict[str, Any], person: int, frame: int, known: dict[str, Any])
         raise InputCorrupt("unknown gender", got=repr(gender), expected=" or ".join(GENDERS))
     pose = np.asarray(take(fields, "cam_poses")[frame], dtype=np.float64)
     inner = np.asarray(take(fields, "cam_intrinsics"), dtype=np.float64)
+    focal = inner[0, 0], inner[1, 1]
     return Fit(
         **known,
         body=GENDERS[gender],
         pose=joints(take(fields, "poses")[person][frame]),
         betas=_trimmed(take(fields, "betas")[person]),
         translation=take(fields, "trans")[person][frame],
-        camera=FitCamera(
-            "perspective",
-            pose[:3, :3],
-            pose[:3, 3],
-            focal=(inner[0, 0], inner[1, 1]),
-            centre=(inner[0, 2], inner[1, 2]),
-        ),
+        camera=FitCamera("perspective", pose[:3, :3], pose[:3, 3], focal=focal, centre=(inner[0, 2], inner[1, 2])),
     )
 
 

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from dp3d_data.datasets import Dataset
+from dp3d_data.datasets.annotations import reading
 from dp3d_data.datasets.fits import (
     Fit,
     FitCamera,
     FitFailure,
     attempt,
-    axis_angle,
     joints,
     one_number,
     picture_size,
@@ -24,9 +24,9 @@ from dp3d_data.datasets.fits import (
     take,
     vector,
 )
-from dp3d_data.datasets.locations import split_lists, wrong_tree
+from dp3d_data.datasets.locations import split_lists, subfolder, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
-from dp3d_data.files import read_text, require_no_pointer
+from dp3d_data.files import DAMAGE, read_text, require_no_pointer
 from dp3d_data.records import ImageRecord
 from dp3d_data.unpickling import read_pickle
 
@@ -51,12 +51,8 @@ class Up3d(Dataset):
     name = "up3d"
 
     def records(self) -> list[ImageRecord]:
-        """Every NNNNN_image.png by name.
-
-        Raises:
-            InputMissing: no such folder, or no image in it.
-        """
-        folder = images_folder(self.root(IMAGES))
+        """Every NNNNN_image.png by name."""
+        folder = subfolder(self.root(IMAGES), "up-3d")
         names, splits = sorted(path.name for path in folder.glob(f"*{IMAGE}")), official_splits(folder)
         if not names:
             raise wrong_tree(folder, IMAGES, HINT, "no UP-3D here")
@@ -64,19 +60,14 @@ class Up3d(Dataset):
 
     def fits(self) -> Iterator[Fit | FitFailure]:
         """Every fit in the order of the files' names; one whose pickle, image or crop cannot be read is a failure."""
-        folder = images_folder(self.root(FITS))
+        folder = subfolder(self.root(FITS), "up-3d")
         paths = sorted(folder.glob(f"*{FIT}"))
         if not paths:
             raise wrong_tree(folder, FITS, HINT)
         splits = official_splits(folder)
         for path in paths:
             image = path.with_name(path.name.removesuffix(FIT) + IMAGE)
-            yield attempt(f"{image.name}#0", image.name, path, lambda path=path, image=image: _fit(path, image, splits))
-
-
-def images_folder(root: Path) -> Path:
-    """The folder of the images."""
-    return root / "up-3d" if (root / "up-3d").is_dir() else root
+            yield attempt(f"{image.name}#0", image.name, path, _fit, path, image, splits)
 
 
 def official_splits(folder: Path) -> dict[str, str]:
@@ -133,11 +124,13 @@ def _crop(path: Path, size: tuple[int, int]) -> tuple[int, int, int, int, int, i
 
 def _camera(fields: dict[str, Any], crop: tuple[int, int, int, int, int, int]) -> FitCamera:
     """The camera of the image: the middle of the crop, and the focal length of the resized crop scaled to the image."""
+    from scipy.spatial.transform import Rotation
+
     height, width, top, bottom, left, right = crop
     focal = one_number("f", take(fields, "f"))
     return FitCamera(
         "perspective",
-        axis_angle(take(fields, "rt")),
+        Rotation.from_rotvec(np.asarray(take(fields, "rt"), dtype=np.float64).reshape(3)).as_matrix(),
         vector("t", take(fields, "t")),
         focal=((right - left) / width * focal, (bottom - top) / height * focal),
         centre=((left + right) / 2, (top + bottom) / 2),
@@ -153,10 +146,8 @@ def _labels(path: Path) -> Float[np.ndarray, "joints 3"] | None:
     if not path.is_file():
         return None
     require_no_pointer(path)
-    try:
+    with reading("not an array of joints", "[2 or 3, 14]", path=path, errors=DAMAGE):
         array = np.load(path, allow_pickle=False).astype(np.float64)
-    except (ValueError, OSError, EOFError, SyntaxError, MemoryError, TypeError) as error:
-        raise InputCorrupt("not an array of joints", got=str(error)[:80], expected="[2 or 3, 14]", path=path) from error
     if array.ndim != 2 or len(array) not in (2, 3) or array.shape[1] < len(LABELLED_JOINTS):
         raise InputCorrupt("not an array of joints", got=list(array.shape), expected="[2 or 3, 14]", path=path)
     marked = array[:, : len(LABELLED_JOINTS)].T

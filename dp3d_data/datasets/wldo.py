@@ -48,16 +48,15 @@ class Wldo(Dataset):
         if not paths:
             raise wrong_tree(root, EXPECTED, HINT)
         for path in paths:
-            yield attempt(f"{path.stem}#0", path.stem, path, lambda path=path: _fit(path))
+            yield attempt(f"{path.stem}#0", path.stem, path, _fit, path)
 
 
 def _fit(path: Path) -> Fit:
     fields = plain_fields(read_fields(path))
     betas = vector("betas", take(fields, "betas"))
     if len(betas) != SMAL_BETAS and len(betas) < SMAL_BETAS + LIMBS:
-        raise ShapeError(
-            "betas of another number", got=len(betas), expected=f"{SMAL_BETAS}, or {SMAL_BETAS + LIMBS} and more"
-        )
+        expected = f"{SMAL_BETAS}, or {SMAL_BETAS + LIMBS} and more"
+        raise ShapeError("betas of another number", got=len(betas), expected=expected)
     photograph = PurePosixPath(str(fields.get("imgname", "")).replace("\\", "/"))
     # The renderer takes the first six limb scales; numbers behind them move nothing.
     numbers = smal_numbers(fields | {"betas": betas[: SMAL_BETAS + LIMBS]})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -99,6 +100,14 @@ class SyntheticPredictor:
         if boxes is None:
             return [self._answer(one.box, one) for one in objects if one.score >= score]
         return [self._answer(as_box(box), _most_overlapping(box, objects)) for box in boxes]
+
+    def prepare(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        """The image as it is."""
+        return image
+
+    def predict_many(self, images: Sequence[Any], boxes: Sequence[Any], **settings: Any) -> list[list[KnownDetection]]:
+        """What `predict` says of each image."""
+        return [self.predict(image, boxes=own, **settings) for image, own in zip(images, boxes, strict=True)]
 
     def _answer(self, box: Box, known: KnownObject | None) -> KnownDetection:
         x, y = int(box[0]), int(box[1])

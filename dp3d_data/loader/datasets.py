@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from dp3d_data.errors import UsageError
-from dp3d_data.loader.loader import Loader
+from dp3d_data.loader.loader import Epoch, Loader
 from dp3d_data.loader.source import CachedSource, Source, open_source
 from dp3d_data.shards.batch import Given, KeypointBatch
 from dp3d_data.shards.reader import ShardReader
@@ -50,7 +50,7 @@ class InstanceStream(IterableDataset):
             self.loader.epoch, self.loader.batch = self._stands.tolist()
         self._lives_on = worker is not None
         first, step = (self.loader.batch + worker.id, worker.num_workers) if worker else (self.loader.batch, 1)
-        plan = self.loader.order.epoch(self.loader.epoch)
+        plan = Epoch(self.loader.order, self.loader.epoch)
         return self.loader.batches((plan, number) for number in range(first, len(self.loader), step))
 
     def set_epoch(self, epoch: int) -> None:
@@ -117,7 +117,6 @@ class InstanceDataset(Dataset):
         groups = np.searchsorted(self._edges, rows, "right") - 1
         order = np.argsort(groups, kind="stable")
         owned = {int(group): rows[order[groups[order] == group]] - self._edges[group] for group in np.unique(groups)}
-        found = InstanceTable.joined([self.source.read(group).take(own) for group, own in owned.items()]).take(
-            np.argsort(order)
-        )
+        tables = [self.source.read(group).take(own) for group, own in owned.items()]
+        found = InstanceTable.joined(tables).take(np.argsort(order))
         return found if self.sparse else KeypointBatch.of(found)

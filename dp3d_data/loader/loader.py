@@ -63,12 +63,6 @@ class Order:
             return total // self.batch // self.ranks
         return max(-(-(-(-total // self.batch) - self.rank) // self.ranks), 0)
 
-    def epoch(self, number: int) -> Epoch:
-        return Epoch(self, number)
-
-    def of_rank(self, rank: int, ranks: int) -> Order:
-        return replace(self, rank=rank, ranks=ranks)
-
 
 class Epoch:
     """One epoch of an order.
@@ -91,10 +85,9 @@ class Epoch:
         """What this rank's batch `index` takes: shuffle buffers by number, and rows of each in their order."""
         first = (index * self.order.ranks + self.order.rank) * self.order.batch
         last = min(first + self.order.batch, int(self.edges[-1]))
+        begin, end = np.searchsorted(self.edges, first, "right") - 1, np.searchsorted(self.edges, last, "left")
         found = []
-        for buffer in range(
-            int(np.searchsorted(self.edges, first, "right")) - 1, int(np.searchsorted(self.edges, last, "left"))
-        ):
+        for buffer in range(int(begin), int(end)):
             start = int(self.edges[buffer])
             found.append((buffer, self._shuffle(buffer)[max(first - start, 0) : last - start]))
         return found
@@ -127,7 +120,7 @@ def cut(groups: list[int], sizes: tuple[int, ...], least: int) -> list[tuple[int
 
 SHUFFLE_BUFFER = 8192
 MEMORY = 1 << 30
-# Shuffle buffers read ahead of the one in use, and batches made ahead for each thread.
+# Shuffle buffers prefetched besides the one in use, and batches prefetched for each thread.
 PREFETCHED_BUFFERS, PREFETCHED_BATCHES = 1, 3
 # An epoch, and the number of a batch in it.
 Job = tuple[Epoch, int]
@@ -145,13 +138,13 @@ class Loader:
         batch_size: instances of a batch.
         shuffle, seed: a random order; see Order.
         drop_last: leave out the last batches that do not fill up every rank.
-        threads: that read and decode ahead; 0 works in the caller's thread.
+        threads: that prefetch; 0 works in the caller's thread.
         memory: keep what was read, ragged; by default where that takes less than 1 GiB. It changes no batch.
         shuffle_buffer: instances that are shuffled together, in whole row groups; 0 shuffles the split as one, in
             memory.
         sparse: give InstanceTables, as stored; KeypointBatch.of makes them dense, on any device.
         fields: what else a batch carries; see FIELDS.
-        rank, ranks: whose part of the batches; by default those of torch.distributed where it is in use.
+        rank, ranks: whose batches; by default those of torch.distributed where it is in use.
         cache: where files of a remote address are kept.
 
     Raises:
@@ -208,13 +201,13 @@ class Loader:
     @property
     def recipe(self) -> str:
         """Fingerprint of everything that decides on the batches, except rank and threads."""
-        order = plain(self.order.of_rank(0, self.order.ranks))
+        order = plain(replace(self.order, rank=0))
         order["window"] = order.pop("shuffle_buffer")  # as states of earlier versions have it
         return fingerprint(self.source.identity, order)
 
     def __iter__(self) -> Iterator[Given]:
         """What is left of the present epoch."""
-        plan = self.order.epoch(self.epoch)
+        plan = Epoch(self.order, self.epoch)
         for batch in self.batches((plan, number) for number in range(self.batch, len(self))):
             self.batch += 1
             yield batch
@@ -227,15 +220,14 @@ class Loader:
             ShardError: an epoch has no batch.
         """
         if not len(self):
-            raise ShardError(
-                "too few instances for a batch", got=self.instances, expected=f"at least {self.order.batch}"
-            )
+            expected = f"at least {self.order.batch}"
+            raise ShardError("too few instances for a batch", got=self.instances, expected=expected)
         return self.batches(self._jobs(step))
 
     def _jobs(self, step: int) -> Iterator[Job]:
         first, place = divmod(step, len(self))
         for epoch in count(first):
-            plan = self.order.epoch(epoch)
+            plan = Epoch(self.order, epoch)
             for number in range(place if epoch == first else 0, len(self)):
                 yield plan, number
 
@@ -291,9 +283,7 @@ class Loader:
             RecipeMismatch: other shards, split or settings, whose batches would not be those that are left.
         """
         if state["recipe"] != self.recipe:
-            hint = (
-                "open the same shards with the same batch size, seed, buffer and ranks, or start at an epoch: set_epoch"
-            )
+            hint = "open the same shards with the same settings and ranks, or start at an epoch: set_epoch"
             raise RecipeMismatch("a state of other batches", got=state["recipe"], expected=self.recipe, hint=hint)
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
 

@@ -62,10 +62,8 @@ class ShardSource:
     def __init__(self, reader: ShardReader, split: str, wanted: Sequence[str] = ()) -> None:
         self.reader, entries = reader, reader.entries(split)
         self.wanted, self._columns = tuple(wanted), columns_of(wanted)
-        self.num_vertices = self.reader.num_vertices
-        self.identity = fingerprint(
-            "shards", self.reader.recipe, [[entry["name"], entry["sha256"]] for entry in entries]
-        )
+        self.num_vertices, files = reader.num_vertices, [[entry["name"], entry["sha256"]] for entry in entries]
+        self.identity = fingerprint("shards", reader.recipe, files)
         self._footers: dict[str, pq.FileMetaData] = {}
         self._places: list[tuple[str, int]] = []
         sizes: list[int] = []
@@ -96,9 +94,8 @@ class ShardSource:
                 table = current(table, self._columns)
             return InstanceTable.of(table, self.num_vertices, self.wanted, self._starts[group])
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise ShardError(
-                "cannot be read as a table of instances", got=str(error).splitlines()[0], path=path
-            ) from error
+            got = str(error).splitlines()[0]
+            raise ShardError("cannot be read as a table of instances", got=got, path=path) from error
         except ShardError as error:
             raise ShardError(error.what, got=error.got, expected=error.expected, path=path) from error
 

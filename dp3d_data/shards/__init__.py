@@ -1,7 +1,7 @@
 """Instances on disk: the schema, run folders, shards with their manifest, and the reader."""
 
 from dp3d_data.shards.files import Basis
-from dp3d_data.shards.instances import Camera, Correspondence, ImageInfo, Truth, instance_batch, instance_row
+from dp3d_data.shards.instances import Camera, ImageInfo, Truth, instance_batch, instance_row
 from dp3d_data.shards.integrity import Fault, require_files, verify
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.run_writer import RunWriter
@@ -16,7 +16,6 @@ __all__ = [
     "SCHEMA_VERSION",
     "Basis",
     "Camera",
-    "Correspondence",
     "Fault",
     "ImageInfo",
     "Run",

@@ -65,14 +65,14 @@ class KeypointBatch:
     @staticmethod
     def of(table: InstanceTable, device: str | torch.device = "cpu") -> KeypointBatch:
         """The instances of a table, made dense on a device: the ragged columns travel, a third of the bytes."""
-        if torch.device(device).type == "cpu":
-            dense = dict(zip(("keypoints", "visible", "weights"), map(_tensor, table.dense()), strict=True))
-        else:
-            dense = _scattered(table, device)
-        arrays = ("index", "boxes", "true_vertices", "true_scale", "intrinsics")
-        names = {name: tuple(text or "" for text in _items(table, name)) for name in ("ids", "groups", "image_paths")}
-        rest = {name: _tensor(getattr(table, name), device) for name in arrays}
-        return KeypointBatch(**dense, **rest, **names, masks=tuple(_items(table, "masks")))
+        on_cpu = torch.device(device).type == "cpu"
+        dense = map(_tensor, table.dense()) if on_cpu else _scattered(table, device)
+        columns: dict[str, Any] = dict(zip(("keypoints", "visible", "weights"), dense, strict=True))
+        for name in ("index", "boxes", "true_vertices", "true_scale", "intrinsics"):
+            columns[name] = _tensor(getattr(table, name), device)
+        for name in ("ids", "groups", "image_paths"):
+            columns[name] = tuple(text or "" for text in _items(table, name))
+        return KeypointBatch(**columns, masks=tuple(_items(table, "masks")))
 
     @staticmethod
     def joined(batches: Sequence[KeypointBatch]) -> KeypointBatch:
@@ -107,7 +107,8 @@ class KeypointBatch:
         if chosen is None:
             return self
         own = {name: getattr(self, name) for name in ("keypoints", "visible", "true_vertices", "weights")}
-        return replace(self, **{name: None if values is None else values[:, chosen] for name, values in own.items()})
+        cut: dict[str, Any] = {name: values if values is None else values[:, chosen] for name, values in own.items()}
+        return replace(self, **cut)
 
     def to(self, device: str | torch.device) -> KeypointBatch:
         """The same on another device."""
@@ -123,7 +124,7 @@ class KeypointBatch:
     ) -> KeypointBatch:
         def changed(value: Any) -> Any:
             if isinstance(value, Camera | Lens):
-                return replace(value, **{field.name: change(getattr(value, field.name)) for field in fields(value)})
+                return type(value)(**{field.name: change(getattr(value, field.name)) for field in fields(value)})
             return change(value) if isinstance(value, Tensor) else names(value) if isinstance(value, tuple) else value
 
         return KeypointBatch(**{field.name: changed(getattr(self, field.name)) for field in fields(self)})
@@ -160,7 +161,10 @@ Given = KeypointBatch | InstanceTable
 
 def collate(items: Given | Sequence[Given]) -> Given:
     """Batches, tables, or samples of one instance each, as one; for DataLoader(collate_fn=collate)."""
-    return items if isinstance(items, Given) else type(items[0]).joined(items)
+    if isinstance(items, Given):
+        return items
+    kind: Any = type(items[0])
+    return kind.joined(items)
 
 
 def _blank(batch: KeypointBatch, name: str, example: Tensor) -> Tensor:
@@ -178,7 +182,7 @@ def _tensor(values: np.ndarray | None, device: str | torch.device = "cpu") -> Te
     return None if values is None else torch.from_numpy(values).to(device, non_blocking=True)
 
 
-def _scattered(table: InstanceTable, device: str | torch.device) -> dict[str, Tensor | None]:
+def _scattered(table: InstanceTable, device: str | torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
     """What `InstanceTable.dense` gives, made on the device."""
     shape, places = (len(table), table.num_vertices), torch.from_numpy(table.places()).to(device)
 
@@ -186,10 +190,6 @@ def _scattered(table: InstanceTable, device: str | torch.device) -> dict[str, Te
         dense = values.new_zeros(len(table) * table.num_vertices, *values.shape[1:])
         return dense.index_copy_(0, places, values).view(*shape, *values.shape[1:])
 
-    keypoints, weights = _tensor(table.keypoints, device), _tensor(table.weights, device)
+    keypoints, weights = torch.from_numpy(table.keypoints).to(device, non_blocking=True), _tensor(table.weights, device)
     visible = scattered(torch.ones(len(places), dtype=torch.bool, device=device))
-    return {
-        "keypoints": scattered(keypoints),
-        "visible": visible,
-        "weights": None if weights is None else scattered(weights),
-    }
+    return scattered(keypoints), visible, None if weights is None else scattered(weights)

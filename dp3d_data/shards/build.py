@@ -11,20 +11,21 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from jaxtyping import Float
 
 from dp3d_data.config import file_digest
 from dp3d_data.errors import Dp3dError, InputMissing, ShardError
-from dp3d_data.files import read_json, sweep, write_json, write_whole
-from dp3d_data.shards.files import BASIS, MANIFEST, REJECTS, table_options
-from dp3d_data.shards.index import Trim, rounded
+from dp3d_data.files import check_digest, read_json, require_keys, sweep, write_json, write_whole
+from dp3d_data.filters import FilterConfig
+from dp3d_data.shards.files import BASIS, ENTRY_KINDS, MANIFEST, REJECTS, table_options
+from dp3d_data.shards.index import rounded, trimmed
 from dp3d_data.shards.inputs import Partition
 from dp3d_data.shards.plan import SPLITS
 from dp3d_data.shards.runs import TEMPLATE
@@ -64,22 +65,20 @@ class Building:
     def places_path(self, partition: int) -> Path:
         return self.folder / f"places-{partition:05d}.arrow"
 
-    def note(self, entry: ShardEntry, statistics: dict[str, Any]) -> None:
+    def note(self, entry: dict[str, Any], statistics: dict[str, Any]) -> None:
         """Keep that a shard is finished."""
-        write_json(self._entry_path(entry.name), {"entry": asdict(entry), "statistics": statistics})
+        write_json(self.folder / f"{entry['name']}.json", {"entry": entry, "statistics": statistics})
 
-    def noted(self, name: str) -> tuple[ShardEntry, dict[str, Any]] | None:
-        """A finished shard, if its file is still what was written."""
+    def noted(self, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Entry and statistics of a finished shard, if its file is still what was written."""
+        kinds = {"entry": dict, "statistics": dict}
         try:
-            content = read_json(self._entry_path(name), "note of a shard")
-            entry = ShardEntry(**content["entry"])
-            whole = (self.out / name).is_file() and file_digest(self.out / name) == entry.sha256
-            return (entry, content["statistics"]) if whole else None
-        except (Dp3dError, KeyError, TypeError):
+            content = read_json(self.folder / f"{name}.json", "note of a shard", kinds)
+            require_keys(content["entry"], ENTRY_KINDS, "note of a shard", self.folder)
+            check_digest(file_digest(self.out / name), content["entry"]["sha256"], self.out / name)
+        except (Dp3dError, OSError):
             return None
-
-    def _entry_path(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
+        return content["entry"], content["statistics"]
 
     def end(self) -> None:
         """Drop the traces; the manifest is there."""
@@ -106,28 +105,28 @@ FILLED = ("instance_id", "group", "split", "content_hash")
 PLACES = pa.schema([("row_group", pa.int32()), (_POSITION, pa.int32())] + [(name, pa.string()) for name in FILLED])
 
 
-def deal(partition: Partition, places: pa.Table, path: Path, trim: Trim) -> Path:
+def deal(
+    partition: Partition, places: pa.Table, path: Path, filters: FilterConfig, area_shares: Float[np.ndarray, "K"]
+) -> Path:
     """Write the kept rows of a partition, as shards hold them, ordered by row group and position.
 
     Args:
         places: PLACES of each row of the partition; row group -1 leaves it out.
-        trim: the filters of vertices, as in the index.
+        filters, area_shares: as in the index.
 
     Raises:
         InputMissing, ShardError: a file of the partition is gone or damaged; names it.
     """
     parts, start = [], 0
-    for table in trim.tables(partition.tables()):
+    for table in trimmed(partition.tables(), filters, area_shares):
         here = places.slice(start, table.num_rows)
         start += table.num_rows
         kept = pc.greater_equal(here.column("row_group"), 0)
         if pc.any(kept).as_py():
-            whole = pc.all(kept).as_py()
-            parts.append(_filled(rounded(table if whole else table.filter(kept)), here if whole else here.filter(kept)))
+            parts.append(_filled(rounded(table.filter(kept)), here.filter(kept)))
     if start != len(places):
-        raise ShardError(
-            "the inputs changed while the shards were built", got=f"{start} rows", expected=len(places), path=path
-        )
+        what = "the inputs changed while the shards were built"
+        raise ShardError(what, got=f"{start} rows", expected=len(places), path=path)
     order = places.filter(pc.greater_equal(places.column("row_group"), 0)).select(["row_group", _POSITION])
     ranks = pc.sort_indices(order, sort_keys=[("row_group", "ascending"), (_POSITION, "ascending")])
     group = order.column("row_group").to_numpy()[ranks.to_numpy()]
@@ -138,7 +137,7 @@ def deal(partition: Partition, places: pa.Table, path: Path, trim: Trim) -> Path
 
 
 def _filled(table: pa.Table, here: pa.Table) -> pa.Table:
-    """The rows with their new names, groups, sides and hashes, and with their position."""
+    """The rows with their new names, groups, splits and hashes, and with their position."""
     for name in FILLED:
         table = table.set_column(table.schema.get_field_index(name), INSTANCE_SCHEMA.field(name), here.column(name))
     return table.append_column(_POSITION, here.column(_POSITION)).cast(_schema())
@@ -148,7 +147,7 @@ def _schema() -> pa.Schema:
     return pa.schema([*INSTANCE_SCHEMA, pa.field(_POSITION, pa.int32())])
 
 
-def _write_batches(stream, schema: pa.Schema, rows: pa.Table, bounds: list[int]) -> None:
+def _write_batches(stream: BinaryIO, schema: pa.Schema, rows: pa.Table, bounds: list[int]) -> None:
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
     whole = rows.combine_chunks().to_batches()
     with pa.ipc.new_file(stream, schema, options=options) as sink:
@@ -163,12 +162,11 @@ class Dealt:
         self._batches: dict[int, list[tuple[pa.ipc.RecordBatchFileReader, int]]] = {}
         for path in paths:
             try:
-                # Read, not mapped: mapped pages would count as this process's memory, all partitions of them in the
-                # end.
+                # Read, not mapped: mapped pages of all partitions would count as this process's memory in the end.
                 file = pa.ipc.open_file(pa.OSFile(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
             except (FileNotFoundError, pa.ArrowException) as error:
                 hint = "build again with --overwrite"
-                raise InputMissing("a part of this build is gone or damaged", path=path, hint=hint) from error
+                raise InputMissing("a partition of this build is gone or damaged", path=path, hint=hint) from error
             for number, group in enumerate(json.loads(file.schema.metadata[_GROUPS])):
                 self._batches.setdefault(group, []).append((file, number))
 
@@ -183,31 +181,19 @@ class Dealt:
         position = table.column(_POSITION).to_numpy()
         order = np.argsort(position, kind="stable")
         if not np.array_equal(position[order], np.arange(rows)):
-            hint = "run the command again with --overwrite"
-            raise ShardError(
-                "rows were lost while the shards were built", got=f"{len(position)} rows", expected=rows, hint=hint
-            )
+            got, hint = f"{len(position)} rows", "run the command again with --overwrite"
+            raise ShardError("rows were lost while the shards were built", got=got, expected=rows, hint=hint)
         return table.drop_columns([_POSITION]).take(order).replace_schema_metadata(INSTANCE_SCHEMA.metadata)
 
 
-@dataclass(frozen=True)
-class ShardEntry:
-    """One shard file as the manifest lists it."""
-
-    name: str
-    split: str
-    instances: int
-    row_groups: tuple[int, ...]
-    bytes: int
-    sha256: str
-
-
-def write_shard(path: Path, split: str, groups: Iterable[pa.Table], num_vertices: int) -> tuple[ShardEntry, Statistics]:
-    """Write a shard; one row group is in memory at a time."""
+def write_shard(
+    path: Path, split: str, groups: Iterable[pa.Table], num_vertices: int
+) -> tuple[dict[str, Any], Statistics]:
+    """Write a shard, one row group in memory at a time; its entry in the manifest, and its statistics."""
     statistics = Statistics(num_vertices)
     rows: list[int] = []
 
-    def write(stream) -> None:
+    def write(stream: BinaryIO) -> None:
         with pq.ParquetWriter(stream, INSTANCE_SCHEMA, **table_options(INSTANCE_SCHEMA)) as sink:
             for table in groups:
                 sink.write_table(table, row_group_size=max(table.num_rows, 1))
@@ -215,4 +201,5 @@ def write_shard(path: Path, split: str, groups: Iterable[pa.Table], num_vertices
                 rows.append(table.num_rows)
 
     write_whole(path, write)
-    return ShardEntry(path.name, split, sum(rows), tuple(rows), path.stat().st_size, file_digest(path)), statistics
+    entry: dict[str, Any] = {"name": path.name, "split": split, "instances": sum(rows), "row_groups": rows}
+    return entry | {"bytes": path.stat().st_size, "sha256": file_digest(path)}, statistics

@@ -114,7 +114,7 @@ _KINDS = {
     "account": dict, "inputs": list, "settings": dict, "statistics": dict, "normalisation": dict,
 }  # fmt: skip
 _TEMPLATE_KINDS = {"name": str, "hash": str, "num_vertices": int, "unit": str, "factor": (int, float)}
-_SHARD_KINDS = {"name": str, "split": str, "instances": int, "bytes": int, "sha256": str}
+ENTRY_KINDS = {"name": str, "split": str, "instances": int, "bytes": int, "sha256": str}
 
 
 def own_hash(content: dict[str, Any]) -> str:
@@ -149,7 +149,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     require_keys(content, _KINDS, "manifest", path)
     require_keys(content["template"], _TEMPLATE_KINDS, "template of the manifest", path)
     for entry in content["shards"]:
-        require_keys(entry if isinstance(entry, dict) else {}, _SHARD_KINDS, "list of shards", path)
+        require_keys(entry if isinstance(entry, dict) else {}, ENTRY_KINDS, "list of shards", path)
     for name in (*content["files"], *(entry["name"] for entry in content["shards"])):
         bare_name(name, path)
     return content
@@ -198,9 +198,8 @@ def read_basis(path: str | Path) -> Basis:
         ShardError: damaged.
     """
     if not Path(path).is_file():
-        raise InputMissing(
-            "no basis beside the shards", path=path, hint="build them again: dp3d-data build-shards --overwrite"
-        )
+        hint = "build them again: dp3d-data build-shards --overwrite"
+        raise InputMissing("no basis beside the shards", path=path, hint=hint)
     try:
         arrays = read_arrays(path)
         return Basis(arrays["eigenvalues"], arrays["functions"])

@@ -8,96 +8,77 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 
 from dp3d_data.filters import VERTEX_FILTERS, FilterConfig, Measures, VertexMeasures, judge_vertices
 from dp3d_data.shards.files import read_arrow, table_options, write_arrow
 from dp3d_data.shards.inputs import Partition
+from dp3d_data.shards.likeness import shapes_of
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, PER_VERTEX, PIXEL_STEP, Column
 from dp3d_data.shards.table import boxes, cycle_weights, keypoint_lists, list_values
 
+BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]
 # Taken over from the instances, then derived from them.
-KEPT = [
-    "instance_id",
-    "image_id",
-    "image_hash",
-    "group",
-    "source",
-    "source_split",
-    "split",
-    "box_x0",
-    "box_y0",
-    "box_x1",
-    "box_y1",
-]
+KEPT = ["instance_id", "image_id", "image_hash", "group", "source", "source_split", "split", *BOX]
 MEASURES = list(Measures.__dataclass_fields__)
 # What `measure` reads.
-COLUMNS = [
-    "image_width",
-    "image_height",
-    "model",
-    "score",
-    "visible_area",
-    "spread",
-    "cycle",
-    "box_x0",
-    "box_y0",
-    "box_x1",
-    "box_y1",
-]
-_READ = [
-    *KEPT,
-    "image_width",
-    "image_height",
-    "model",
-    "template_hash",
-    "score",
-    "visible_area",
-    "true_scale",
-    *PER_VERTEX,
-]
+COLUMNS = ["image_width", "image_height", "model", "score", "visible_area", "spread", "cycle", *BOX]
+_READ = list(dict.fromkeys([*KEPT, *COLUMNS, "template_hash", "true_scale", *PER_VERTEX]))
 # Rows of each partition that are encoded to see how large they become.
 SAMPLE = 256
 _RAW, _ENCODED, _DROPPED = b"dp3d.sample_raw", b"dp3d.sample_encoded", b"dp3d.dropped_vertices"
 
 
-def write_index(path: Path, partition: Partition, num_vertices: int, trim: Trim) -> Path:
+def write_index(
+    path: Path,
+    partition: Partition,
+    filters: FilterConfig,
+    area_shares: Float[np.ndarray, "K"],
+    patches: Float[np.ndarray, "K P"] | None = None,
+) -> Path:
     """Check the files of a partition and write the index of its rows, as the filters of vertices leave them.
+
+    Args:
+        area_shares: each template vertex's share of the surface area.
+        patches: of `likeness.patches_of`, where near-duplicates are looked for.
 
     Raises:
         InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
     """
     partition.check_files()
     dropped = no_vertices_dropped()
-    parts = [index_table(table, num_vertices) for table in trim.tables(partition.tables(_READ), dropped)]
-    raw, encoded = _sample(partition, num_vertices, trim)
+    tables = trimmed(partition.tables(_READ), filters, area_shares, dropped)
+    parts = [index_table(table, len(area_shares), patches) for table in tables]
+    first = (table.slice(0, SAMPLE) for table in partition.tables() if table.num_rows)
+    raw, encoded = _sizes(next(trimmed(first, filters, area_shares), None), len(area_shares))
     table = pa.concat_tables(parts) if parts else pa.table({})
     notes = {_RAW: str(raw), _ENCODED: str(encoded), _DROPPED: json.dumps(dropped)}
     return write_arrow(path, table.replace_schema_metadata(notes))
 
 
-def index_table(table: pa.Table, num_vertices: int) -> pa.Table:
-    """The index of some instances: KEPT, the filters' measures, the hash of the content and the bytes of the raw
-    row."""
+def index_table(table: pa.Table, num_vertices: int, patches: Float[np.ndarray, "K P"] | None = None) -> pa.Table:
+    """The index of some instances: KEPT, the filters' measures, the hash of the content, the bytes of the raw row, and
+    where there are patches the shape."""
     measures = measure(table)
     columns = {name: table.column(name) for name in KEPT}
     columns |= {name: pa.array(getattr(measures, name)) for name in MEASURES}
     columns["content"] = pa.array(content_hashes(table), type=pa.string())
     with_truth = table.column("true_scale").is_valid().to_numpy()
     columns["bytes"] = pa.array(raw_bytes(measures.visible_vertices, with_truth, num_vertices))
+    if patches is not None:
+        shapes = shapes_of(table, patches)
+        columns["shape"] = pa.FixedSizeListArray.from_arrays(shapes.view(np.float32).ravel(), 2 * shapes.shape[1])
     return pa.table(columns)
 
 
-def _sample(partition: Partition, num_vertices: int, trim: Trim) -> tuple[int, int]:
-    """Raw bytes of the first rows of a partition, and of their encoded pages."""
-    first = (table.slice(0, SAMPLE) for table in partition.tables() if table.num_rows)
-    table = next(trim.tables(first), None)
+def _sizes(table: pa.Table | None, num_vertices: int) -> tuple[int, int]:
+    """Raw bytes of some rows, and of their encoded pages."""
     if table is None:
         return 0, 0
     stream = io.BytesIO()
@@ -115,7 +96,7 @@ class Index:
     """All instances of some inputs, in order of input, file and row.
 
     Attributes:
-        table: KEPT, MEASURES, content and bytes.
+        table: KEPT, MEASURES, content, bytes, and shape where near-duplicates are looked for.
         ratio: encoded bytes per raw byte, as a sample has it.
         dropped: vertices made invisible, by reason.
     """
@@ -129,6 +110,12 @@ class Index:
 
     def numbers(self, name: str) -> np.ndarray:
         return self.table.column(name).to_numpy()
+
+    @property
+    def shapes(self) -> Complex[np.ndarray, "N P"]:
+        """See `likeness`."""
+        values = self.table.column("shape").combine_chunks().flatten().to_numpy()
+        return values.reshape(len(self), -1).view(np.complex64)
 
     @property
     def boxes(self) -> np.ndarray:
@@ -183,32 +170,26 @@ TRUTH_MODEL = "truth"
 _DEFAULT = FilterConfig()
 
 
-@dataclass(frozen=True)
-class Trim:
-    """The filters of vertices for one template.
+def trimmed(
+    tables: Iterable[pa.Table],
+    filters: FilterConfig,
+    area_shares: Float[np.ndarray, "K"],
+    dropped: Counter[str] | None = None,
+) -> Iterator[pa.Table]:
+    """Tables of instances, which hold all of PER_VERTEX, after the filters of vertices.
 
-    Attributes:
-        config: the settings.
-        area_shares: [K] each template vertex's share of the surface area.
+    Args:
+        area_shares: each template vertex's share of the surface area.
+        dropped: counts the vertices made invisible by reason.
     """
-
-    config: FilterConfig
-    area_shares: Float[np.ndarray, "K"] = field(repr=False)
-
-    def tables(self, tables: Iterable[pa.Table], dropped: Counter[str] | None = None) -> Iterator[pa.Table]:
-        """Tables of instances, which hold all of PER_VERTEX, after the filters.
-
-        Args:
-            dropped: counts the vertices made invisible by reason.
-        """
-        if not trims(self.config):
-            yield from tables
-            return
-        for table in tables:
-            kept, reasons = judge_table(table, self.config)
-            if dropped is not None:
-                dropped.update(reasons)
-            yield cut(table, kept, self.area_shares)
+    if not trims(filters):
+        yield from tables
+        return
+    for table in tables:
+        kept, reasons = judge_table(table, filters)
+        if dropped is not None:
+            dropped.update(reasons)
+        yield cut(table, kept, area_shares)
 
 
 def trims(config: FilterConfig) -> bool:
@@ -224,10 +205,10 @@ def judge_table(table: pa.Table, config: FilterConfig) -> tuple[Bool[np.ndarray,
     corners = boxes(table).astype(np.float64)
     side = np.maximum((corners[:, 2:] - corners[:, :2]).max(axis=1), 1e-9)
     spread = list_values(table.column("spread"))[1] / side[owner]
-    seen = np.array([model != TRUTH_MODEL for model in table.column("model").to_pylist()], dtype=bool)[owner]
+    judged = np.array([model != TRUTH_MODEL for model in table.column("model").to_pylist()], dtype=bool)[owner]
     kept = np.ones(len(pixels), dtype=bool)
-    measures = VertexMeasures(pixels[seen], spread[seen], cycle_weights(table, offsets)[seen])
-    kept[seen], dropped = judge_vertices(config, measures)
+    measures = VertexMeasures(pixels[judged], spread[judged], cycle_weights(table, offsets)[judged])
+    kept[judged], dropped = judge_vertices(config, measures)
     return kept, dropped
 
 
@@ -284,10 +265,7 @@ def rounded(table: pa.Table) -> pa.Table:
     """A table with each column that has a step on its grid."""
     for column in INSTANCE_COLUMNS:
         if column.step and column.name in table.column_names:
-            position = table.schema.get_field_index(column.name)
-            table = table.set_column(
-                position, table.schema.field(position), _rounded(table.column(column.name), column)
-            )
+            table = _with(table, column.name, _rounded(table.column(column.name), column))
     return table
 
 
@@ -296,10 +274,8 @@ def _rounded(values: pa.ChunkedArray, column: Column) -> pa.Array:
     if lists.null_count == len(lists):
         return lists
     offsets, flat = list_values(lists)
-    nulls = lists.is_null() if lists.null_count else None
-    return pa.ListArray.from_arrays(
-        pa.array(offsets.astype(np.int32)), pa.array(on_grid(flat, column.step)), type=column.type, mask=nulls
-    )
+    nulls, ends = lists.is_null() if lists.null_count else None, pa.array(offsets.astype(np.int32))
+    return pa.ListArray.from_arrays(ends, pa.array(on_grid(flat, column.step)), type=column.type, mask=nulls)
 
 
 def content_hashes(table: pa.Table) -> list[str]:
@@ -307,22 +283,19 @@ def content_hashes(table: pa.Table) -> list[str]:
     little-endian."""
     offsets, ids, *axes = keypoint_lists(table)
     arrays = (ids.astype("<i4"), *(on_grid(axis, PIXEL_STEP) for axis in axes))
-    lists = [memoryview(np.ascontiguousarray(values)).cast("B") for values in arrays]
+    lists = [memoryview(np.ascontiguousarray(values).data).cast("B") for values in arrays]
     ends = (4 * offsets).tolist()
     heads = {name: hashlib.sha256(name.encode()) for name in table.column("template_hash").unique().to_pylist()}
     names = table.column("template_hash").to_pylist()
-    return [_digest(heads[name], lists, start, stop) for name, start, stop in zip(names, ends, ends[1:], strict=False)]
+    found = []
+    for name, start, stop in zip(names, ends, ends[1:], strict=False):
+        digest = heads[name].copy()
+        for values in lists:
+            digest.update(values[start:stop])
+        found.append(digest.hexdigest()[:16])
+    return found
 
 
-def _digest(head, lists: list[memoryview], start: int, stop: int) -> str:
-    digest = head.copy()
-    for values in lists:
-        digest.update(values[start:stop])
-    return digest.hexdigest()[:16]
-
-
-def raw_bytes(
-    visible: np.ndarray, with_truth: np.ndarray, num_vertices: int, per_vertex: int = len(PER_VERTEX)
-) -> np.ndarray:
+def raw_bytes(visible: np.ndarray, with_truth: np.ndarray, num_vertices: int) -> np.ndarray:
     """Bytes [N] of rows as uncompressed 4-byte numbers: their lists, and ROW_BYTES for the rest."""
-    return ROW_BYTES + 4 * (per_vertex * visible.astype(np.int64) + 3 * num_vertices * with_truth.astype(np.int64))
+    return ROW_BYTES + 4 * (len(PER_VERTEX) * visible.astype(np.int64) + 3 * num_vertices * with_truth.astype(np.int64))

@@ -83,11 +83,8 @@ class Input:
 
 def _of_shards(folder: Path, manifest: dict[str, Any]) -> Input:
     files = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
-    template = {
-        "name": manifest["template"]["name"],
-        "hash": manifest["template"]["hash"],
-        "sha256": manifest["files"].get(TEMPLATE),
-    }
+    template = {name: manifest["template"][name] for name in ("name", "hash")}
+    template["sha256"] = manifest["files"].get(TEMPLATE)
     counts = {"instances": sum(entry["instances"] for entry in manifest["shards"])}
     return Input(folder, SHARDS, manifest["recipe"], files, template, manifest.get("subset"), counts)
 
@@ -161,10 +158,8 @@ def partitions(inputs: Sequence[Input], partition_bytes: int | None = None) -> l
     limit = PARTITION_BYTES if partition_bytes is None else partition_bytes
     for path, digest in ((one.folder / name, digest) for one in inputs for name, digest in one.files.items()):
         with open_parquet(path) as file:
-            sizes = [
-                (file.metadata.row_group(g).num_rows, file.metadata.row_group(g).total_byte_size)
-                for g in range(file.num_row_groups)
-            ]
+            groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+            sizes = [(group.num_rows, group.total_byte_size) for group in groups]
         first = 0
         for group, (count, size) in enumerate(sizes):
             if held and held + size > limit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ from dp3d_data.errors import ShapeError, readable
 from dp3d_data.records import Detection, RunLength, VertexView
 from dp3d_data.run_lengths import area
 from dp3d_data.shards.schema import INSTANCE_SCHEMA
+
+if TYPE_CHECKING:
+    from dp3d_data.geometry.template import Template
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,6 @@ class ImageInfo:
     split: str | None = None
     dataset: str | None = None
     quality: str | None = None
-
-
-@dataclass(frozen=True)
-class Correspondence:
-    """Where vertex ids come from: the template they name and the model that found them ("truth" in a synthetic
-    world)."""
-
-    template: str
-    template_hash: str
-    model: str
 
 
 @dataclass(frozen=True)
@@ -92,7 +85,8 @@ def instance_row(
     image: ImageInfo,
     detection: Detection,
     view: VertexView,
-    origin: Correspondence,
+    template: Template,
+    model: str,
     *,
     visible_area: float,
     visible_area_posed: float | None = None,
@@ -102,6 +96,7 @@ def instance_row(
     """One row of the instance table; lists stay numpy arrays.
 
     Args:
+        template, model: whose vertices the ids are, and what found them ("truth" in a synthetic world).
         visible_area: share of the template's surface area that is visible, 0..1.
         visible_area_posed: the same of the posed surface's own area, where the shape is known.
         mask: the object's pixels, where a mask was made.
@@ -120,9 +115,9 @@ def instance_row(
         "image_height": int(image.height),
         "source": image.source,
         "category": detection.category,
-        "template": origin.template,
-        "template_hash": origin.template_hash,
-        "model": origin.model,
+        "template": template.name,
+        "template_hash": template.content_hash,
+        "model": model,
         "group": image.group,
         "source_split": image.split,
         "source_dataset": image.dataset,
@@ -147,7 +142,7 @@ def instance_row(
 
 
 def truth_columns(truth: Truth | None) -> dict[str, Any]:
-    """The part of a row that says what is known of the geometry."""
+    """The columns of a row that say what is known of the geometry."""
     camera = None if truth is None else truth.camera
     return {
         "camera_kind": None if camera is None else camera.kind,
@@ -192,14 +187,13 @@ def rows_batch(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.RecordBa
     unknown = sorted({key for row in rows for key in row} - set(schema.names))
     if unknown:
         raise ShapeError("unknown columns in a row", got=", ".join(unknown), expected=", ".join(schema.names))
-    arrays = [_column([row.get(field.name) for row in rows], field.type) for field in schema]
+    arrays = []
+    for field in schema:
+        values = [row.get(field.name) for row in rows]
+        if pa.types.is_string(field.type):
+            values = [readable(value) if isinstance(value, str) else value for value in values]
+        arrays.append(pa.array(values, type=field.type))
     empty = [field.name for field, array in zip(schema, arrays, strict=True) if array.null_count and not field.nullable]
     if empty:
         raise ShapeError("a column that is always filled holds null", got=", ".join(empty))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    if pa.types.is_string(kind):
-        values = [readable(value) if isinstance(value, str) else value for value in values]
-    return pa.array(values, type=kind)

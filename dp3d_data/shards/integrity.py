@@ -52,12 +52,11 @@ def verify(folder: str | Path) -> list[Fault]:
     damaged = {fault.file for fault in faults}
     if not damaged & {TEMPLATE, BASIS}:
         faults += _template_faults(folder, manifest)
-    seen = _Seen(manifest.get("settings", {}).get("together", "group"))
+    repeats = _Repeats(manifest.get("settings", {}).get("together", "group"))
     for entry in manifest["shards"]:
         if entry["name"] not in damaged:
-            faults += [
-                Fault(entry["name"], text) for text in shard_faults(folder / entry["name"], entry, manifest, seen)
-            ]
+            texts = shard_faults(folder / entry["name"], entry, manifest, repeats)
+            faults += [Fault(entry["name"], text) for text in texts]
     return faults + [Fault(MANIFEST, text) for text in _count_faults(manifest)]
 
 
@@ -114,9 +113,8 @@ def _template_faults(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
         yield Fault(Path(error.path or TEMPLATE).name, error.what)
         return
     if template.content_hash != manifest["template"]["hash"]:
-        yield Fault(
-            TEMPLATE, f"another template: {template.content_hash}, the manifest has {manifest['template']['hash']}"
-        )
+        expected = manifest["template"]["hash"]
+        yield Fault(TEMPLATE, f"another template: {template.content_hash}, the manifest has {expected}")
     if len(basis.functions) != template.num_vertices or not np.isfinite(basis.functions).all():
         yield Fault(BASIS, f"not a finite basis of {template.num_vertices} vertices: {basis.functions.shape}")
 
@@ -127,37 +125,34 @@ def _count_faults(manifest: dict[str, Any]) -> Iterator[str]:
         entries = [entry for entry in manifest["shards"] if entry["split"] == name]
         found = sum(entry["instances"] for entry in entries)
         if (found, len(entries)) != (split["instances"], split["shards"]):
-            yield (
-                f"{name} has {split['instances']} instances in {split['shards']} shards, the shards listed {found} in"
-                f" {len(entries)}"
-            )
+            announced = f"{name} has {split['instances']} instances in {split['shards']} shards"
+            yield f"{announced}, the shards listed {found} in {len(entries)}"
     kept, found = manifest["account"]["kept"], sum(entry["instances"] for entry in manifest["shards"])
     if kept != found:
         yield f"{kept} instances kept, the shards listed hold {found}"
 
 
-class _Seen:
-    """What must not repeat across shards: instance ids, and groups or images on two sides of the split."""
+class _Repeats:
+    """What must not repeat across shards: instance ids, and groups or images in two splits."""
 
     def __init__(self, together: str) -> None:
         self.kinds = ("group", "image_hash") if together == "group" else ("image_hash",)
         self.ids: set[str] = set()
-        self.side: dict[str, str] = {}
+        self.splits: dict[str, str] = {}
 
     def faults(self, table: pa.Table, split: str) -> Iterator[str]:
-        ids = table.column("instance_id").to_pylist()
-        known, count = len(self.ids), len(ids)
-        self.ids.update(ids)
-        if len(self.ids) < known + count:
-            yield f"{known + count - len(self.ids)} instance ids twice"
+        expected = len(self.ids) + table.num_rows
+        self.ids.update(table.column("instance_id").to_pylist())
+        if len(self.ids) < expected:
+            yield f"{expected - len(self.ids)} instance ids twice"
         for kind in self.kinds:
             keys = table.column(kind).drop_null().unique().to_pylist()
-            torn = [key for key in keys if self.side.setdefault(f"{kind} {key}", split) != split]
+            torn = [key for key in keys if self.splits.setdefault(f"{kind} {key}", split) != split]
             if torn:
-                yield f"{kind} {torn[0]} lies on both sides of the split"
+                yield f"{kind} {torn[0]} lies in two splits"
 
 
-def shard_faults(path: Path, entry: dict[str, Any], manifest: dict[str, Any], seen: _Seen) -> Iterator[str]:
+def shard_faults(path: Path, entry: dict[str, Any], manifest: dict[str, Any], repeats: _Repeats) -> Iterator[str]:
     """What is wrong with the content of one shard, whose row groups are read one after the other."""
     rows, texts = 0, dict[str, None]()
     try:
@@ -166,7 +161,7 @@ def shard_faults(path: Path, entry: dict[str, Any], manifest: dict[str, Any], se
                 table = read_group(file, path, group)
                 rows += table.num_rows
                 texts |= dict.fromkeys(_group_faults(table, entry, manifest))
-                texts |= dict.fromkeys(seen.faults(table, entry["split"]))
+                texts |= dict.fromkeys(repeats.faults(table, entry["split"]))
     except Dp3dError as error:
         yield f"{error.what}: {error.got}"
         return
@@ -185,10 +180,8 @@ def _group_faults(table: pa.Table, entry: dict[str, Any], manifest: dict[str, An
     if not faults and manifest["schema_version"] >= HASHED:
         wrong = [a != b for a, b in zip(table.column("content_hash").to_pylist(), content_hashes(table), strict=True)]
         if any(wrong):
-            yield (
-                f"instance {table.column('instance_id')[wrong.index(True)]}: its content is not what its content_hash"
-                " says"
-            )
+            name = table.column("instance_id")[wrong.index(True)]
+            yield f"instance {name}: its content is not what its content_hash says"
 
 
 def value_faults(table: pa.Table, num_vertices: int) -> Iterator[str]:

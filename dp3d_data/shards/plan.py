@@ -1,7 +1,5 @@
-"""What becomes of each instance: left out for a named reason, or kept in a split; what belongs together stays together.
-
-and a shard.
-"""
+"""What becomes of each instance: left out for a named reason, or kept in a split and a shard; what belongs together
+stays together."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +17,17 @@ from jaxtyping import Bool, Float, Int
 
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
-from dp3d_data.filters import DUPLICATE, NOT_LISTED, FilterConfig, judge
+from dp3d_data.filters import DUPLICATE, LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED, FilterConfig, judge
 from dp3d_data.shards.index import Index
+from dp3d_data.shards.likeness import near_duplicates
 from dp3d_data.shards.schema import REJECT_SCHEMA
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
-RULES = ("ratio", "official", "kept", "list")
-TOGETHER = ("group", "image")
-Names = Sequence[str | None] | pa.ChunkedArray | pa.Array
+OUT = "out"  # of a list: in no split
+# Columns whose values a list may name.
+LISTABLE = ("instance_id", "image_id", "group")
+Names: TypeAlias = Sequence[str | None] | pa.ChunkedArray | pa.Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class SplitRule:
         seed: another seed, another division by ratio.
         together: "group" keeps groups and images in one split, "image" images alone.
         listed: split of instance ids, image ids or groups, for "list".
+        left_out: instance ids, image ids and groups that are in no split.
     """
 
     by: str = "ratio"
@@ -49,17 +50,16 @@ class SplitRule:
     seed: int = 0
     together: str = "group"
     listed: dict[str, str] | None = None
+    left_out: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.train + self.test > 1 + 1e-9:
-            expected = "at most 1 together; the rest is for validation"
-            raise UsageError(
-                "the shares of the split exceed the whole", got=f"{self.train} + {self.test}", expected=expected
-            )
+            got, expected = f"{self.train} + {self.test}", "at most 1 together; the rest is for validation"
+            raise UsageError("the shares of the split exceed the whole", got=got, expected=expected)
 
 
 def read_split_list(path: str | Path) -> dict[str, str]:
-    """Sides from a text file: on each line a name, a tab or comma, and train, val or test; # begins a comment.
+    """Splits from a text file: on each line a name, a tab or comma, and train, val, test or out; # begins a comment.
 
     Raises:
         InputMissing: no such file.
@@ -72,15 +72,21 @@ def read_split_list(path: str | Path) -> dict[str, str]:
             continue
         at = max(line.rfind("\t"), line.rfind(","))
         name, split = line[:at].strip(), line[at + 1 :].strip().lower()
-        if at < 0 or not name or split not in SPLITS:
-            raise InputCorrupt(
-                f"line {number} names no side", got=line, expected="name,train or name,val or name,test", path=path
-            )
+        if at < 0 or not name or split not in (*SPLITS, OUT):
+            expected = "name,train or name,val, name,test or name,out"
+            raise InputCorrupt(f"line {number} names no split", got=line, expected=expected, path=path)
         if listed.setdefault(name, split) != split:
-            raise InputCorrupt(
-                f"line {number} puts a name on a second side", got=line, expected=f"{name},{listed[name]}", path=path
-            )
+            expected = f"{name},{listed[name]}"
+            raise InputCorrupt(f"line {number} puts a name in a second split", got=line, expected=expected, path=path)
     return listed
+
+
+def in_list(names: frozenset[str], table: pa.Table) -> Bool[np.ndarray, "N"]:
+    """Which rows of an index have one of the names as instance id, image id or group."""
+    keys, found = pa.array(sorted(names), pa.string()), np.zeros(table.num_rows, dtype=bool)
+    for column in LISTABLE:
+        found |= _one(pc.is_in(table.column(column), value_set=keys)).to_numpy(zero_copy_only=False)
+    return found
 
 
 def given_splits(rule: SplitRule, table: pa.Table) -> pa.Array | None:
@@ -95,17 +101,15 @@ def given_splits(rule: SplitRule, table: pa.Table) -> pa.Array | None:
     if rule.by == "list":
         listed = rule.listed or {}
         keys, splits = pa.array(list(listed), pa.string()), pa.array(list(listed.values()), pa.string())
-        columns = (table.column(name) for name in ("instance_id", "image_id", "group"))
+        columns = (table.column(name) for name in LISTABLE)
         return _one(
             pc.coalesce(*(pc.take(splits, pc.index_in(column, value_set=keys, skip_nulls=True)) for column in columns))
         )
     given = _one(table.column("source_split" if rule.by == "official" else "split"))
-    strange = sorted(set(given.unique().to_pylist()) - {*SPLITS, None})
-    if strange:
+    unknown = sorted(set(given.unique().to_pylist()) - {*SPLITS, None})
+    if unknown:
         hint = "divide them by ratio, or by a list of your own: dp3d-data build-shards --split-list FILE"
-        raise UsageError(
-            "the source names an unknown side of its split", got=strange[0], expected=", ".join(SPLITS), hint=hint
-        )
+        raise UsageError("the source names an unknown split", got=unknown[0], expected=", ".join(SPLITS), hint=hint)
     return given
 
 
@@ -131,13 +135,15 @@ def components(groups: Names, images: Names) -> tuple[Int[np.ndarray, "N"], list
 
 def _codes(names: Names) -> tuple[np.ndarray, list[str]]:
     """A number for each name, -1 for null, and the names by number."""
-    array = _one(names if isinstance(names, (pa.ChunkedArray, pa.Array)) else pa.array(names, pa.string()))
-    encoded = array.dictionary_encode()
+    encoded = _one(names).dictionary_encode()
     return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def _one(array: pa.ChunkedArray | pa.Array) -> pa.Array:
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+def _one(names: Names) -> pa.Array:
+    """Names as one array."""
+    if isinstance(names, pa.ChunkedArray):
+        return names.combine_chunks()
+    return names if isinstance(names, pa.Array) else pa.array(names, pa.string())
 
 
 def assign_splits(
@@ -161,9 +167,7 @@ def assign_splits(
     member, names = components(groups, images)
     split = np.full(len(names), -1)
     if given is not None:
-        _take_given(
-            split, member, names, _one(given if isinstance(given, pa.Array) else pa.array(given, pa.string())), rule
-        )
+        _take_given(split, member, names, _one(given), rule)
     sizes = np.bincount(member, minlength=len(names))
     source, _ = _codes(sources)
     first = np.full(len(names), len(member))
@@ -176,17 +180,15 @@ def assign_splits(
 
 def _take_given(split: np.ndarray, member: np.ndarray, names: list[str], given: pa.Array, rule: SplitRule) -> None:
     code = pc.index_in(given, value_set=pa.array(SPLITS)).fill_null(-1).to_numpy(zero_copy_only=False)
-    known = code >= 0
-    split[member[known]] = code[known]
-    torn = np.flatnonzero(known & (split[member] != code))
+    given_rows = code >= 0
+    split[member[given_rows]] = code[given_rows]
+    torn = np.flatnonzero(given_rows & (split[member] != code))
     if len(torn):
         name = names[member[torn[0]]]
-        got = f"{name!r} on {SPLITS[code[torn[0]]]} and on {SPLITS[split[member[torn[0]]]]}"
+        got = f"{name!r} in {SPLITS[code[torn[0]]]} and in {SPLITS[split[member[torn[0]]]]}"
         image = ", or keep images together alone: --set together=image" if rule.together == "group" else ""
-        hint = f"divide anew: --split ratio{image}"
-        raise UsageError(
-            "the given split tears apart what belongs together", got=got, expected="one side for each group", hint=hint
-        )
+        what, hint = "the given split tears apart what belongs together", f"divide anew: --split ratio{image}"
+        raise UsageError(what, got=got, expected="one split for each group", hint=hint)
 
 
 def _divide(split: np.ndarray, free: np.ndarray, sizes: np.ndarray, names: list[str], rule: SplitRule) -> None:
@@ -202,12 +204,8 @@ def _divide(split: np.ndarray, free: np.ndarray, sizes: np.ndarray, names: list[
         if chosen != TRAIN:
             taken[chosen] += size
     rest = [code for code in order if SPLITS[split[code]] != TEST]
-    if (
-        len(rest) > 1
-        and rule.train > 0
-        and rule.train + rule.test < 1
-        and len({int(split[code]) for code in rest}) == 1
-    ):
+    both_wanted = rule.train > 0 and rule.train + rule.test < 1
+    if len(rest) > 1 and both_wanted and len({int(split[code]) for code in rest}) == 1:
         smallest = min(rest, key=lambda code: int(sizes[code]))
         split[smallest] = SPLITS.index(VAL if SPLITS[split[smallest]] == TRAIN else TRAIN)
 
@@ -241,8 +239,8 @@ class Decision:
 
 
 def decide(index: Index, filters: FilterConfig, rule: SplitRule) -> Decision:
-    """Filter, remove exact duplicates (same content, or same image content, each with the same box), and split the
-    rest.
+    """Filter, remove exact duplicates (same content, or same image content, each with the same box) and near ones, and
+    split the rest.
 
     Raises:
         UsageError: a given split tears apart what belongs together, or names an unknown split.
@@ -251,9 +249,15 @@ def decide(index: Index, filters: FilterConfig, rule: SplitRule) -> Decision:
     given = given_splits(rule, index.table)
     if given is not None and rule.by == "list":
         _leave_out(reasons, given.is_null().to_numpy(zero_copy_only=False), NOT_LISTED)
+    if rule.left_out:
+        _leave_out(reasons, in_list(rule.left_out, index.table), LISTED_OUT)
     for name in ("image_hash", "content"):
         open_rows = np.array([reason is None for reason in reasons], dtype=bool)
         _leave_out(reasons, repeated(index.table.column(name), index.boxes, open_rows), DUPLICATE)
+    if filters.near_duplicates:
+        rows = np.flatnonzero([reason is None for reason in reasons])
+        first, values[rows] = near_duplicates(index.shapes[rows], filters.near_duplicates)
+        _leave_out(reasons, np.isin(np.arange(len(index)), rows[first >= 0]), NEAR_DUPLICATE)
     kept = np.flatnonzero([reason is None for reason in reasons])
     columns = {
         name: index.table.column(name).combine_chunks() for name in ("instance_id", "group", "image_hash", "source")
@@ -338,24 +342,9 @@ class PlannedShard:
     rows: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The place of each instance.
-
-    Attributes:
-        group: [N] row group over all shards, -1 where left out.
-        position: [N] row within the group.
-        shards: in order of split and number; their row groups follow each other.
-    """
-
-    group: Int[np.ndarray, "N"]
-    position: Int[np.ndarray, "N"]
-    shards: tuple[PlannedShard, ...]
-
-
 def lay_out(
     splits: Int[np.ndarray, "N"], sizes: Int[np.ndarray, "N"], *, ratio: float, shard_bytes: int, seed: int
-) -> Layout:
+) -> tuple[Int[np.ndarray, "N"], Int[np.ndarray, "N"], list[PlannedShard]]:
     """Shuffle each split and cut it into row groups and shards.
 
     Args:
@@ -363,6 +352,10 @@ def lay_out(
         sizes: raw bytes of each instance.
         ratio: encoded bytes per raw byte.
         shard_bytes: size on disk that a shard should not exceed; a single row group may.
+
+    Returns:
+        The row group [N] of each instance over all shards, -1 where left out; its row [N] in the group; and the shards
+        in order of split and number, whose row groups follow each other.
     """
     group, position = np.full(len(splits), -1, dtype=np.int32), np.full(len(splits), -1, dtype=np.int32)
     shards: list[PlannedShard] = []
@@ -379,7 +372,7 @@ def lay_out(
             name = f"{SPLITS[split]}-{number:05d}.parquet"
             shards.append(PlannedShard(name, SPLITS[split], first + start, tuple(counts[start:stop].tolist())))
         first += len(counts)
-    return Layout(group, position, tuple(shards))
+    return group, position, shards
 
 
 def _row_groups(sizes: Int[np.ndarray, "n"], group_bytes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -391,8 +384,8 @@ def _row_groups(sizes: Int[np.ndarray, "n"], group_bytes: int) -> tuple[np.ndarr
 
 def _shard_bounds(encoded: np.ndarray, shard_bytes: int) -> list[tuple[int, int]]:
     """Runs of row groups of about equal bytes, as few as stay below the limit."""
-    room = max(shard_bytes - _FILE_BYTES, 1)
-    count = min(max(int(np.ceil(encoded.sum() / room)), 1), len(encoded))
+    limit = max(shard_bytes - _FILE_BYTES, 1)
+    count = min(max(int(np.ceil(encoded.sum() / limit)), 1), len(encoded))
     middle = np.cumsum(encoded) - encoded / 2
     shard = np.minimum((middle * count / encoded.sum()).astype(int), count - 1)
     starts = np.flatnonzero(np.concatenate([[True], np.diff(shard) > 0]))

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from dp3d_data.config import cache_dir, file_digest
-from dp3d_data.errors import Asking, DependencyMissing, InputMissing, ShardError, UsageError
+from dp3d_data.datasets.locations import file_system, is_address
+from dp3d_data.errors import Asking, InputMissing, ShardError, UsageError
 from dp3d_data.files import check_digest, write_whole
 from dp3d_data.shards.files import BASIS, MANIFEST, Basis, no_shards, read_basis, read_manifest, read_table
 from dp3d_data.shards.runs import TEMPLATE, stored_template
@@ -153,10 +154,10 @@ class ShardReader:
 
     def _mirror(self, cache: Path) -> Path:
         """The local folder that stands for a remote one, named by its manifest: other shards never mix with it."""
-        filesystem, root = open_address(self.address)
+        filesystem, root = file_system(self.address)
         try:
             with Asking():
-                data = filesystem.cat_file(f"{root}/{MANIFEST}")
+                data = filesystem.cat_file(f"{root.rstrip('/')}/{MANIFEST}")
         except (FileNotFoundError, IsADirectoryError) as error:
             raise no_shards(self.address) from error
         except OSError as error:
@@ -179,9 +180,9 @@ class ShardReader:
 
     def _blocks(self, name: str) -> Iterator[bytes]:
         """The content of a file at the address, block by block."""
-        filesystem, root = open_address(self.address)
+        filesystem, root = file_system(self.address)
         try:
-            with Asking(), filesystem.open(f"{root}/{name}", "rb") as source:
+            with Asking(), filesystem.open(f"{root.rstrip('/')}/{name}", "rb") as source:
                 while block := source.read(_BLOCK):
                     yield block
         except FileNotFoundError as error:
@@ -209,26 +210,4 @@ def whole_batch(tables: list[pa.Table], num_vertices: int) -> KeypointBatch:
 
 def is_remote(address: str) -> bool:
     """Whether an address names a file system other than the local one: s3://..., memory://..., a chain with ::."""
-    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)", address)) and not address.startswith(
-        ("file://", "local://")
-    )
-
-
-def open_address(address: str) -> tuple[Any, str]:
-    """The file system of an address and the path in it.
-
-    Raises:
-        DependencyMissing: its library is not installed.
-        InputMissing: the machine refuses the connection.
-    """
-    import fsspec
-
-    try:
-        with Asking():
-            filesystem, root = fsspec.core.url_to_fs(address)
-    except (ImportError, ValueError) as error:
-        hint = "pip install the library that fsspec names for this protocol, for example s3fs"
-        raise DependencyMissing("no file system for this address", got=error, path=address, hint=hint) from error
-    except OSError as error:
-        raise InputMissing("this address does not answer", got=error, path=address) from error
-    return filesystem, root.rstrip("/")
+    return is_address(address) and not address.startswith(("file://", "local://"))

@@ -85,10 +85,8 @@ class RunWriter:
         found, own = found_run(self.folder), (self.kind, self.recipe)
         if found not in (None, own):
             if self.complete or self.done:
-                got, expected = (f"{a} {b}" for a, b in (found, own))
-                raise RecipeMismatch(
-                    "this folder holds the results of another recipe", got=got, expected=expected, path=self.folder
-                )
+                what, (got, expected) = "this folder holds the results of another recipe", map(" ".join, (found, own))
+                raise RecipeMismatch(what, got=got, expected=expected, path=self.folder)
             discard_run(self.folder)
         if self.complete:
             tidy(self.folder)
@@ -122,7 +120,7 @@ class RunWriter:
         return done_chunks(self.folder)
 
     def holds(self, index: int) -> bool:
-        """Whether a part is committed."""
+        """Whether a chunk is committed."""
         return marker_path(self.folder, index).is_file()
 
     def commit(
@@ -139,12 +137,10 @@ class RunWriter:
         Args:
             instances: rows, or a batch of INSTANCE_SCHEMA.
         """
-        rows = {"instances": instances, "rejects": rejects, "failures": failures}
-        tables = {
-            name: one if isinstance(one, pa.RecordBatch) else rows_batch(one, SCHEMAS[name])
-            for name, one in rows.items()
-        }
-        self.commit_tables(index, tables, inputs=inputs)
+        batch = instances if isinstance(instances, pa.RecordBatch) else rows_batch(instances, SCHEMAS["instances"])
+        rest = {"rejects": rejects, "failures": failures}
+        tables = {name: rows_batch(rows, SCHEMAS[name]) for name, rows in rest.items()}
+        self.commit_tables(index, {"instances": batch, **tables}, inputs=inputs)
 
     def commit_tables(self, index: int, tables: dict[str, pa.Table | pa.RecordBatch], *, inputs: int) -> None:
         """Write chunk `index` from its tables "instances", "rejects" and "failures"; the marker comes last.
@@ -161,11 +157,8 @@ class RunWriter:
 
     def _require_own(self) -> None:
         if found_run(self.folder) != (self.kind, self.recipe) or self.complete:
-            raise RecipeMismatch(
-                "this folder was given to another run meanwhile",
-                expected=f"{self.kind} {self.recipe}",
-                path=self.folder,
-            )
+            what, expected = "this folder was given to another run meanwhile", f"{self.kind} {self.recipe}"
+            raise RecipeMismatch(what, expected=expected, path=self.folder)
 
     def finish(
         self,
@@ -193,11 +186,8 @@ class RunWriter:
         self._require_own()
         done = sorted(self.done)
         if done != list(range(len(done) if chunks is None else chunks)):
-            got, hint = (
-                f"{len(done)} parts: {str(done)[:60]}",
-                "run the same command again: it makes the parts that are missing",
-            )
-            raise Unaccounted("parts of this run are missing", got=got, expected=chunks, hint=hint, path=self.folder)
+            got, hint = f"{len(done)} chunks: {str(done)[:60]}", "run the same command again: it makes what is missing"
+            raise Unaccounted("chunks of this run are missing", got=got, expected=chunks, hint=hint, path=self.folder)
         counts, names = dict.fromkeys(COUNTS, 0), ["failures.parquet", "rejects.parquet"]
         for index in done:
             chunk = check_chunk(self.folder, index)
@@ -206,9 +196,11 @@ class RunWriter:
             tables = [read_table(chunk_path(self.folder, name, index)) for index in done]
             write_table(self.folder / f"{name}.parquet", pa.concat_tables([SCHEMAS[name].empty_table(), *tables]))
         names += [instance_path(self.folder, index).name for index in done]
+        notes = None
         if template is not None:
             template.save(self.folder / TEMPLATE)
             names.append(TEMPLATE)
+            notes = {"file": TEMPLATE, "name": template.name, "hash": template.content_hash}
         marker = {
             "kind": self.kind,
             "recipe": self.recipe,
@@ -216,9 +208,7 @@ class RunWriter:
             "config": config,
             "counts": counts,
             "schema_version": SCHEMA_VERSION,
-            "template": None
-            if template is None
-            else {"file": TEMPLATE, "name": template.name, "hash": template.content_hash},
+            "template": notes,
             "files": {name: file_digest(self.folder / name) for name in names},
             "extra": extra or {},
         }
@@ -229,19 +219,14 @@ class RunWriter:
 
 
 def tidy(folder: Path) -> None:
-    """Drop what only an unfinished run needs, and what killed writers left."""
-    remove_chunks(folder)
-    sweep(folder)
-
-
-def remove_chunks(folder: Path) -> None:
-    """Drop the chunks of an unfinished run, what names the run last."""
+    """Drop what only an unfinished run needs, what names the run last, and what killed writers left."""
     chunks = folder / CHUNKS
     if chunks.is_dir():
         for path in sorted(chunks.iterdir(), key=lambda path: path.name == START):
             if _CHUNK.fullmatch(path.name) or path.suffix == ".tmp":
                 path.unlink()
         chunks.rmdir()
+    sweep(folder)
 
 
 def discard_run(folder: Path) -> None:
@@ -314,9 +299,8 @@ def amend(
         rows: new rows of "instances", "rejects" and "failures".
     """
     old = {name: read_table(path) for name, path in chunk_files(writer.folder, index).items()}
-    tables = {
-        name: _merged(table, rows_batch(rows[name], SCHEMAS[name]), names, retried) for name, table in old.items()
-    }
+    new = {name: rows_batch(rows[name], SCHEMAS[name]) for name in old}
+    tables = {name: _merged(table, new[name], names, retried) for name, table in old.items()}
     writer.commit_tables(index, tables, inputs=len(names))
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.config import file_digest
 from dp3d_data.errors import Dp3dError, InputMissing, ShardError
 from dp3d_data.files import bare_name, check_digest, read_json, require_keys, write_json
 from dp3d_data.shards.files import read_table
@@ -53,16 +52,11 @@ class Run:
         """
         folder = Path(folder)
         if not (folder / MARKER).is_file():
-            unfinished = (folder / CHUNKS).is_dir()
-            what = (
-                "this run was not finished"
-                if unfinished
-                else "no run.json here, so this is no folder of extract, synth or project"
-            )
-            hint = (
-                "run the same command again: it goes on where it stopped" if unfinished else "dp3d-data extract --help"
-            )
-            raise InputMissing(what, path=folder, hint=hint)
+            if (folder / CHUNKS).is_dir():
+                hint = "run the same command again: it goes on where it stopped"
+                raise InputMissing("this run was not finished", path=folder, hint=hint)
+            what = "no run.json here, so this is no folder of extract, synth or project"
+            raise InputMissing(what, path=folder, hint="dp3d-data extract --help")
         return Run(folder, read_marker(folder / MARKER))
 
     @property
@@ -73,11 +67,6 @@ class Run:
     def counts(self) -> dict[str, int]:
         """inputs (images), instances, rejects, failures."""
         return self.marker["counts"]
-
-    @cached_property
-    def digest(self) -> str:
-        """Fingerprint of the run's content, wherever it lies."""
-        return fingerprint(self.kind, self.marker["recipe"], self.marker["files"])
 
     @property
     def instance_files(self) -> list[Path]:
@@ -92,9 +81,7 @@ class Run:
         """
         for path in self.instance_files:
             table = self.table(path.name, columns)
-            wanted = (
-                INSTANCE_SCHEMA if columns is None else pa.schema([INSTANCE_SCHEMA.field(name) for name in columns])
-            )
+            wanted = pa.schema([INSTANCE_SCHEMA.field(name) for name in columns or INSTANCE_SCHEMA.names])
             problem = schema_problem(table.schema, wanted)
             if problem:
                 raise ShardError("not a table of instances", got=problem, path=path)
@@ -250,7 +237,7 @@ def check_chunk(folder: Path, index: int) -> dict[str, Any]:
     marker = read_json(marker_path(folder, index), "part marker", {**COUNTS, "files": dict})
     for path in chunk_files(folder, index).values():
         if not path.is_file():
-            raise InputMissing("a table of a part is gone", path=path, hint="run the same command again")
+            raise InputMissing("a table of a chunk is gone", path=path, hint="run the same command again")
         check_digest(file_digest(path), marker["files"].get(path.name), path)
     return marker
 
@@ -272,10 +259,10 @@ def changed_images(table: pa.Table, images: Mapping[str, str | Path | None]) -> 
         table: rows with image_id and image_hash.
         images: where each image lies now; one that is elsewhere than in a local file is not looked at.
     """
-    pairs = dict(zip(table["image_id"].to_pylist(), table["image_hash"].to_pylist(), strict=True))
-    known = {
-        name: (Path(path), digest)
-        for name, digest in pairs.items()
-        if digest is not None and (path := images.get(name)) is not None
-    }
-    return [name for name, (path, digest) in known.items() if path.is_file() and file_digest(path) != digest]
+    digests = dict(zip(table["image_id"].to_pylist(), table["image_hash"].to_pylist(), strict=True))
+    changed = []
+    for name, digest in digests.items():
+        path = images.get(name)
+        if digest is not None and path is not None and Path(path).is_file() and file_digest(Path(path)) != digest:
+            changed.append(name)
+    return changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -69,59 +70,47 @@ _INTS, _FLOATS = _list(pa.int32()), _list(pa.float32())
 _DICTIONARY, _SPLIT, _DELTA = "DICTIONARY", "BYTE_STREAM_SPLIT", "DELTA_BINARY_PACKED"
 _PIXELS = "image pixels, x right, y down; pixel (0, 0) has its centre at (0.5, 0.5)"
 
+
+def _text(name: str, text: str, **rest: Any) -> Column:
+    return Column(name, _STRING, text, **rest)
+
+
+def _label(name: str, text: str, **rest: Any) -> Column:
+    """A text that many rows share."""
+    return Column(name, _STRING, text, encoding=_DICTIONARY, **rest)
+
+
+def _numbers(name: str, text: str, unit: str, **rest: Any) -> Column:
+    return Column(name, _FLOATS, text, unit, encoding=_SPLIT, **rest)
+
+
 INSTANCE_COLUMNS = (
-    Column("instance_id", _STRING, "Unique name of the instance."),
-    Column("image_id", _STRING, "Name of the image inside its source."),
-    Column("image_path", _STRING, "Where the image was read; null where no image was made.", nullable=True),
-    Column(
-        "image_hash", _STRING, "SHA-256 of the image file's bytes, hex; null where no image was made.", nullable=True
-    ),
+    _text("instance_id", "Unique name of the instance."),
+    _text("image_id", "Name of the image inside its source."),
+    _text("image_path", "Where the image was read; null where no image was made.", nullable=True),
+    _text("image_hash", "SHA-256 of the image file's bytes, hex; null where no image was made.", nullable=True),
     Column("image_width", _INT, "Width of the image.", "pixels"),
     Column("image_height", _INT, "Height of the image.", "pixels"),
-    Column("source", _STRING, "Kind of source: folder, synth, ...", encoding=_DICTIONARY),
-    Column("category", _STRING, "Category of the object.", encoding=_DICTIONARY),
-    Column("template", _STRING, "Name of the template whose vertices the ids are.", encoding=_DICTIONARY),
-    Column(
-        "template_hash",
-        _STRING,
-        "Content hash of the template: 16 hex digits of SHA-256 over vertices and faces.",
-        encoding=_DICTIONARY,
-    ),
-    Column(
-        "model", _STRING, 'Network that made the correspondences; "truth" for a synthetic world.', encoding=_DICTIONARY
-    ),
-    Column(
-        "group",
-        _STRING,
-        "What stays on one side of a split: video, breed, subject; null where unknown.",
-        nullable=True,
-        encoding=_DICTIONARY,
-    ),
-    Column(
-        "source_split",
-        _STRING,
-        "Side that the source itself gives; null where it gives none.",
-        nullable=True,
-        encoding=_DICTIONARY,
-    ),
-    Column(
+    _label("source", "Kind of source: folder, synth, ..."),
+    _label("category", "Category of the object."),
+    _label("template", "Name of the template whose vertices the ids are."),
+    _label("template_hash", "Content hash of the template: 16 hex digits of SHA-256 over vertices and faces."),
+    _label("model", 'Network that made the correspondences; "truth" for a synthetic world.'),
+    _label("group", "What stays on one side of a split: video, breed, subject; null where unknown.", nullable=True),
+    _label("source_split", "Side that the source itself gives; null where it gives none.", nullable=True),
+    _label(
         "source_dataset",
-        _STRING,
         'Where the source says that the image comes from, such as "mpii 17" of UP-3D; null where it says nothing.',
         nullable=True,
-        encoding=_DICTIONARY,
     ),
-    Column(
+    _label(
         "source_quality",
-        _STRING,
         "What the source says of how good its annotation is; null where it says nothing.",
         nullable=True,
-        encoding=_DICTIONARY,
     ),
-    Column("split", _STRING, "Side of the split; null until shards are built.", nullable=True, encoding=_DICTIONARY),
-    Column(
+    _label("split", "Side of the split; null until shards are built.", nullable=True),
+    _text(
         "content_hash",
-        _STRING,
         "16 hex digits of SHA-256 over template_hash, vertex_ids and keypoints as stored; null until shards are built.",
         nullable=True,
     ),
@@ -131,9 +120,8 @@ INSTANCE_COLUMNS = (
     Column("box_y1", _FLOAT, "Bottom edge of the box.", "image pixels"),
     Column("score", _FLOAT, "Score of the detection; 1 where the box was given.", "0..1"),
     Column("mask_area", _INT, "Number of pixels of the object; null where no mask was made.", "pixels", nullable=True),
-    Column(
+    _text(
         "mask",
-        _STRING,
         "The object's pixels, as COCO's run-length text of an image of this size; null where no mask was made.",
         nullable=True,
     ),
@@ -145,65 +133,40 @@ INSTANCE_COLUMNS = (
         "0..1",
         nullable=True,
     ),
-    Column(
-        "camera_kind",
-        _STRING,
-        "Kind of the known camera: orthographic or perspective; null where unknown.",
-        nullable=True,
-        encoding=_DICTIONARY,
-    ),
-    Column(
+    _label("camera_kind", "Kind of the known camera: orthographic or perspective; null where unknown.", nullable=True),
+    _numbers(
         "camera_matrix",
-        _FLOATS,
         "Projection P [3, 4], row by row: P @ (x, y, z, 1) of a true vertex is (u w, v w, w) with "
         "(u, v) in the image; null where unknown.",
         "image pixels from template units",
         nullable=True,
-        encoding=_SPLIT,
     ),
     Column(
         "vertex_ids", _INTS, "Visible template vertices, ascending; all other vertices are invisible.", encoding=_DELTA
     ),
-    Column(
-        "keypoints_x", _FLOATS, "x of the mean pixel of each visible vertex.", _PIXELS, encoding=_SPLIT, step=PIXEL_STEP
-    ),
-    Column(
-        "keypoints_y", _FLOATS, "y of the mean pixel of each visible vertex.", _PIXELS, encoding=_SPLIT, step=PIXEL_STEP
-    ),
+    _numbers("keypoints_x", "x of the mean pixel of each visible vertex.", _PIXELS, step=PIXEL_STEP),
+    _numbers("keypoints_y", "y of the mean pixel of each visible vertex.", _PIXELS, step=PIXEL_STEP),
     Column("pixel_counts", _INTS, "Number of pixels matched to each visible vertex.", "pixels", encoding=_DICTIONARY),
-    Column(
-        "spread",
-        _FLOATS,
-        "Root mean square distance of these pixels to their mean.",
-        "image pixels",
-        encoding=_SPLIT,
-        step=PIXEL_STEP,
-    ),
-    Column(
+    _numbers("spread", "Root mean square distance of these pixels to their mean.", "image pixels", step=PIXEL_STEP),
+    _numbers(
         "confidence",
-        _FLOATS,
         "How sure the network is of each visible vertex; null where it does not say.",
         "0..1",
         nullable=True,
-        encoding=_SPLIT,
         step=PIXEL_STEP / 4,
     ),
-    Column(
+    _numbers(
         "cycle",
-        _FLOATS,
         "Mean forward-backward weight (pixel, vertex, pixel) of these pixels; null where no embeddings were compared.",
         "0..1",
         nullable=True,
-        encoding=_SPLIT,
         step=PIXEL_STEP / 4,
     ),
-    Column(
+    _numbers(
         "true_vertices",
-        _FLOATS,
         "True position of every template vertex, x0 y0 z0 x1 ...; null where unknown.",
         "template units, camera frame: x right, y down, z away from the viewer",
         nullable=True,
-        encoding=_SPLIT,
         step=TRUTH_STEP,
     ),
     Column(
@@ -217,17 +180,17 @@ INSTANCE_COLUMNS = (
 )
 
 FAILURE_COLUMNS = (
-    Column("image_id", _STRING, "Name of the input that could not be processed."),
-    Column("path", _STRING, "Where it lies.", nullable=True),
-    Column("stage", _STRING, "Step that failed: read, detect, match, ...", encoding=_DICTIONARY),
-    Column("error", _STRING, "Class of the error.", encoding=_DICTIONARY),
-    Column("message", _STRING, "What the error says."),
+    _text("image_id", "Name of the input that could not be processed."),
+    _text("path", "Where it lies.", nullable=True),
+    _label("stage", "Step that failed: read, detect, match, ..."),
+    _label("error", "Class of the error."),
+    _text("message", "What the error says."),
 )
 
 REJECT_COLUMNS = (
-    Column("instance_id", _STRING, "Name of the instance that was left out."),
-    Column("image_id", _STRING, "Name of its image."),
-    Column("reason", _STRING, 'Named reason, for example "few vertices".', encoding=_DICTIONARY),
+    _text("instance_id", "Name of the instance that was left out."),
+    _text("image_id", "Name of its image."),
+    _label("reason", 'Named reason, for example "few vertices".'),
     Column("value", pa.float64(), "The measured value that decided; null where the reason has none.", nullable=True),
 )
 

@@ -29,14 +29,14 @@ class ColumnStatistics:
         """Add a column of numbers, of lists of numbers, or of text (rows and nulls only)."""
         array = column.combine_chunks()
         flat = array.flatten() if pa.types.is_list(array.type) else array.drop_null()
-        part = ColumnStatistics(len(column), column.null_count, len(flat))
+        own = ColumnStatistics(len(column), column.null_count, len(flat))
         if len(flat) and (pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type)):
             numbers = flat.to_numpy(zero_copy_only=False)
-            part.low, part.high = float(numbers.min()), float(numbers.max())
+            own.low, own.high = float(numbers.min()), float(numbers.max())
             numbers = numbers.astype(np.float64)
-            part.total = float(numbers.sum())
-            part.squares = float(np.square(numbers, out=numbers).sum())
-        self.merge(part)
+            own.total = float(numbers.sum())
+            own.squares = float(np.square(numbers, out=numbers).sum())
+        self.merge(own)
 
     def merge(self, other: ColumnStatistics) -> None:
         """Add what another one has seen."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -81,7 +82,9 @@ class InstanceTable:
             got = int(vertex_ids.min() if vertex_ids.min() < 0 else vertex_ids.max())
             raise ShardError("vertex id outside the template", got=got, expected=f"0..{num_vertices - 1}")
         names = [name for name in ("ids", "groups", "image_paths") if name in wanted]
-        columns = {name: np.array(table.column(FIELDS[name][0]).to_pylist(), dtype=object) for name in names}
+        columns: dict[str, Any] = {}
+        for name in names:
+            columns[name] = np.array(table.column(FIELDS[name][0]).to_pylist(), dtype=object)
         if "masks" in wanted:
             columns["masks"] = _masks(table)
         if "boxes" in wanted:
@@ -123,11 +126,10 @@ class InstanceTable:
         """One after the other; all have the same columns."""
         if len(tables) == 1:
             return tables[0]
-        columns = {
-            name: [getattr(table, name) for table in tables]
-            for name in (field.name for field in fields(InstanceTable)[2:])
-        }
-        joined = {name: None if values[0] is None else np.concatenate(values) for name, values in columns.items()}
+        joined: dict[str, Any] = {}
+        for name in (field.name for field in fields(InstanceTable)[2:]):
+            values = [getattr(table, name) for table in tables]
+            joined[name] = None if values[0] is None else np.concatenate(values)
         offsets = _offsets(np.concatenate([np.diff(table.offsets) for table in tables]))
         return InstanceTable(tables[0].num_vertices, offsets, **joined)
 
@@ -141,7 +143,7 @@ class InstanceTable:
         keypoints = pairs.view(np.float32).reshape(-1, 2)
         weights = None if self.weights is None else self.weights[entries]
         columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _RAGGED}
-        taken = {name: None if values is None else values[rows] for name, values in columns.items()}
+        taken: dict[str, Any] = {name: None if own is None else own[rows] for name, own in columns.items()}
         return InstanceTable(self.num_vertices, offsets, self.vertex_ids[entries], keypoints, weights=weights, **taken)
 
     def places(self) -> Int[np.ndarray, "V"]:
@@ -211,9 +213,8 @@ def cycle_weights(table: pa.Table, offsets: Int[np.ndarray, "n_plus_1"]) -> Floa
     lengths, known = np.diff(offsets), column.is_valid().to_numpy(zero_copy_only=False)
     given = list_values(column)[1]
     if len(given) != lengths[known].sum():
-        raise ShardError(
-            "vertex_ids and cycle differ in length", got=f"{lengths[known].sum()} ids, {len(given)} weights"
-        )
+        got = f"{lengths[known].sum()} ids, {len(given)} weights"
+        raise ShardError("vertex_ids and cycle differ in length", got=got)
     values = np.ones(int(offsets[-1]), dtype=np.float32)
     values[np.repeat(known, lengths)] = given
     return values
@@ -227,9 +228,8 @@ def boxes(table: pa.Table) -> Float[np.ndarray, "N 4"]:
 def _masks(table: pa.Table) -> np.ndarray:
     """The mask of each row; None where it has none."""
     found = np.empty(table.num_rows, dtype=object)
-    for row, (runs, height, width) in enumerate(
-        zip(*(table.column(name).to_pylist() for name in FIELDS["masks"]), strict=True)
-    ):
+    columns = (table.column(name).to_pylist() for name in FIELDS["masks"])
+    for row, (runs, height, width) in enumerate(zip(*columns, strict=True)):
         found[row] = None if runs is None else RunLength(height, width, runs.encode())
     return found
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import click
 
 from dp3d_data.errors import UsageError
-from pipelines.cli.commandline import GroupedOption, command, say, say_table
+from pipelines.cli.commandline import command, say, say_facts, say_table
+from pipelines.cli.template import surface_options, write_surface
+
+if TYPE_CHECKING:
+    from dp3d_data.bodies.model import BodyModel
 
 
 @click.group(context_settings={"max_content_width": 110})
@@ -35,28 +40,15 @@ def list_bodies() -> None:
 
 @command("show", example="dp3d-data body show smal-dog --picture dog.png")
 @click.argument("name")
-@click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help="Write a picture from six sides.")
-@click.option(
-    "--mesh", metavar="FILE", cls=GroupedOption, group="Output", help="Write the surface as .obj, .ply or .glb."
-)
+@surface_options
 def show(name: str, picture: str | None, mesh: str | None) -> None:
     """Say what is known of a body model. NAME is its name in the workspace, or a .pkl or .npz file."""
     from dp3d_data.bodies.files import load_body_model
     from dp3d_data.bodies.model import rest_template
 
     model = load_body_model(name)
-    for label, value in _facts(model):
-        say(f"{label:>12}  {value}")
-    if picture:
-        from dp3d_data.geometry.renderer import colour_by_vertex
-        from pipelines.cli.template import write_turntables
-
-        body = rest_template(model)
-        write_turntables(picture, [body.vertices], body.faces, colour_by_vertex(body))
-    if mesh:
-        from dp3d_data.geometry.mesh_files import write_mesh
-
-        say(f"  mesh written to {write_mesh(rest_template(model), mesh)}")
+    say_facts(_facts(model))
+    write_surface(rest_template(model), picture, mesh)
 
 
 @command("import", example="dp3d-data body import smal_CVPR2017.pkl --name smal")
@@ -106,8 +98,7 @@ def import_body(
         model = replace(model, shape_basis=model.shape_basis[..., :betas])
     model = symmetric_model(model) if symmetric else model
     save_body_model(model, path)
-    for label, value in _facts(model):
-        say(f"{label:>12}  {value}")
+    say_facts(_facts(model))
     say(f"  written to {path} · look at it: dp3d-data body show {name} --picture {name}.png")
 
 
@@ -150,7 +141,7 @@ def make_template(body: str, name: str, weights: str | None, overwrite: bool) ->
     say(f"  written to {path} · next: dp3d-data extract --category person --template {name}")
 
 
-def _facts(model) -> list[tuple[str, str]]:
+def _facts(model: BodyModel) -> list[tuple[str, str]]:
     from dp3d_data.bodies.model import rest_template
 
     size = " x ".join(f"{extent:.3f}" for extent in model.template.max(axis=0) - model.template.min(axis=0))

@@ -12,8 +12,8 @@ import stat
 import sys
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,12 @@ def say(text: str, err: bool = False) -> None:
     click.echo(visible(text), err=err)
 
 
+def say_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Names and what is known of them, a line each."""
+    for name, value in facts:
+        say(f"{name:>12}  {value}")
+
+
 def say_table(head: Sequence[str], rows: Iterable[Sequence[object]], width: int = 120) -> None:
     """Rows under their headings; nothing in them is executed, neither by the terminal nor as rich's own marks."""
     from rich.console import Console
@@ -52,6 +58,36 @@ def say_table(head: Sequence[str], rows: Iterable[Sequence[object]], width: int 
     for row in rows:
         table.add_row(*(Text(visible(str(cell))) for cell in row))
     Console(width=width, highlight=False).print(table)
+
+
+@contextmanager
+def progress(name: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
+    """A bar with count, rate, failures and remaining time, told of inputs, instances and failures that are finished; in
+    a file or pipe only its last state."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(name), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    last = TextColumn("{task.fields[fate]}"), TimeElapsedColumn(), TimeRemainingColumn()
+    failed = 0
+    with Progress(*columns, *last, console=Console()) as bar:
+        task = bar.add_task(name, total=total, rate="", fate="")
+
+        def advance(inputs: int, instances: int = 0, failures: int | None = None) -> None:
+            nonlocal failed
+            failed += failures or 0
+            bar.update(task, advance=inputs, fate="" if failures is None else f"failed {failed}")
+            row = bar.tasks[0]
+            bar.update(task, rate=f"{row.completed / max(row.elapsed or 0.0, 1e-9):.1f} {unit}")
+
+        yield advance
 
 
 class GroupedOption(click.Option):
@@ -94,7 +130,8 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         except click.UsageError as error:
             if "extra argument" in error.message:
-                error.message += ". An option takes one value: give it again for the next, or a pattern in quotes."
+                more = "An option takes one value: give it again for the next, or a pattern in quotes."
+                raise click.UsageError(f"{error.message}. {more}", error.ctx) from None
             raise
 
     def _setting_of(self, option: str) -> str | None:
@@ -199,7 +236,7 @@ def each(names: Sequence[str], work: Callable[[str], None]) -> None:
             say(f"{name}: left out: {error}")
 
 
-def next_step(kept: int, inputs: int, failed: int, folder: object, command: str) -> str:
+def next_step(kept: int, inputs: int, failed: int, folder: Path, command: str) -> str:
     """What to do after a run: the command that works on what was kept, or what may help where nothing was.
 
     Raises:

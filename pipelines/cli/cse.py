@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,14 +106,13 @@ def _print(scores: dict[str, dict[str, Any]]) -> None:
     """One row a part, the columns that any part has."""
     held = [name for name in COLUMNS if any(name in measures for measures in scores.values())]
     rows = [
-        (_row_name(title), *(_text(name, measures[name]) if name in measures else "" for name in held))
+        (
+            re.sub("(synthetic|photographs), ", "  ", title, count=1),
+            *(_text(name, measures[name]) if name in measures else "" for name in held),
+        )
         for title, measures in scores.items()
     ]
     say_table(("images", *(COLUMNS[name] for name in held)), rows, width=150)
-
-
-def _row_name(title: str) -> str:
-    return title.replace("synthetic, ", "  ", 1).replace("photographs, ", "  ", 1)
 
 
 def _text(name: str, value: float) -> str:

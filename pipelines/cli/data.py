@@ -26,6 +26,7 @@ COMMANDS = {
     "merge": ("pipelines.cli.shards:merge", "Join folders of shards into one; duplicates are left out."),
     "split": ("pipelines.cli.shards:split", "Divide shards into new sides, in a new folder."),
     "inspect": ("pipelines.cli.inspect:inspect", "What a folder of shards holds: summary, one instance, statistics."),
+    "explore": ("pipelines.cli.inspect:explore", "Look through instances on a page, compare and choose among them."),
     "verify": ("pipelines.cli.shards:verify", "Check every file of a shard folder against its manifest."),
     "report": ("pipelines.cli.inspect:report", "Statistics and overlays of a folder on one HTML page."),
 }

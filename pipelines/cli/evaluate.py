@@ -93,10 +93,8 @@ def evaluate(config: EvaluateConfig, runs: tuple[str, ...]) -> None:
     category, root = config.category, workspace(config.category)
     folder = Path(config.out) if config.out else root / "evaluation"
     lifters = {name: load_model(path) for name, path in paths.items()}
-    if path := config.stanford_extra or config.coco:
-        source = "stanford-extra" if config.stanford_extra else "coco"
-        photographs = {"images": config.images, "keypoints": config.keypoints, "category": category}
-        on_photographs(lifters, folder, source=source, path=path, **photographs)
+    if config.stanford_extra or config.coco:
+        on_photographs(lifters, folder, config)
     else:
         shards = Path(config.shards) if config.shards else root / "shards"
         on_shards(lifters, shards, config.split, config.count, config.remeshed, category, folder)
@@ -130,16 +128,18 @@ def on_shards(
         say(f"  {name}: {' · '.join(figures)}")
 
 
-def on_photographs(lifters: dict[str, Lifter], folder: Path, **given: str) -> None:
+def on_photographs(lifters: dict[str, Lifter], folder: Path, config: EvaluateConfig) -> None:
     """Measure on annotated photographs; a line for each model and kind of boxes."""
-    from pipelines.evaluate_lifter import AnnotatedInput, run
+    from pipelines.annotated import annotated
+    from pipelines.evaluate_lifter import run
 
-    parts = {
-        title: part for title, part in run(lifters, AnnotatedInput(**given), folder).items() if "silhouette_iou" in part
-    }
+    source, path = ("stanford-extra", config.stanford_extra) if config.stanford_extra else ("coco", config.coco)
+    photographs = annotated(source, path, config.images, config.category)
+    scores = run(lifters, photographs, folder, config.keypoints)
+    parts = {title: part for title, part in scores.items() if "silhouette_iou" in part}
     first = next(iter(parts.values()))
     say(
-        f"{given['category']}: {first['listed']} photographs listed, {first['on_disk']} on disk,"
+        f"{config.category}: {first['listed']} photographs listed, {first['on_disk']} on disk,"
         f" {len(first['left_out'])} left out"
     )
     for name, why in (first["left_out"] | first["annotations_left_out"]).items():

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING
 
 from dp3d_data.categories import categories
 from dp3d_data.config import workspace
 from dp3d_data.errors import NothingToDo
-from pipelines.cli.commandline import command, config_options, each, next_step, say
+from pipelines.cli.commandline import command, config_options, each, next_step, progress, say
 from pipelines.settings import ExtractConfig, ProjectConfig, SynthConfig
 
+if TYPE_CHECKING:
+    from pipelines.chunks import Plan
+    from pipelines.extract import Plan as ExtractPlan
+    from pipelines.extract_parts import Outcome
+
+FINISHED = "  this run was finished before; nothing to do (--overwrite makes it anew)"
 EXAMPLE = """
 dp3d-data extract --category dog
 dp3d-data extract --category dog --images photos/ --images 'more/*.png' --out dogs/
@@ -36,7 +42,12 @@ def extract(config: ExtractConfig) -> None:
 
     plans = make_plans(config)
     for plan in plans:
-        _announce(plan)
+        images, unmatched = len(plan.records), plan.inputs.unmatched
+        _announce(plan, f"{plan.config.category}: {images} image{'s' * (images != 1)}", f"model {plan.model}")
+        if unmatched:
+            say(f"  {len(unmatched)} names in {config.boxes} are none of these images, for example {unmatched[0]!r}")
+        for note in plan.inputs.notes:
+            say(f"  {note}")
     names, found = categories(config.category), {plan.config.category for plan in plans}
     for name in names:
         if name not in found:
@@ -44,9 +55,8 @@ def extract(config: ExtractConfig) -> None:
     if config.dry_run:
         _dry_run(plans, config)
         return
-    with _progress(
-        "extract", len({record.image_id for plan in plans for record in plan.records}), "images/s"
-    ) as advance:
+    everything = {record.image_id for plan in plans for record in plan.records}
+    with progress("extract", len(everything), "images/s") as advance:
         outcomes = extract_all(plans, advance, say)
     told = dict(zip((plan.config.category for plan in plans), outcomes, strict=True))
     each(list(told), lambda name: _summary(told[name], name, alone=len(names) == 1))
@@ -55,25 +65,17 @@ def extract(config: ExtractConfig) -> None:
         say(f"  next: dp3d-data build-shards --category {config.category}{own}")
 
 
-def _announce(plan) -> None:
-    """What was understood."""
-    images, strangers = len(plan.records), plan.inputs.strangers
-    words = [f"{plan.config.category}: {images} image{'s' * (images != 1)}", f"model {plan.model}"]
-    say(" · ".join([*words, _workers(plan), f"recipe {plan.recipe}"]))
-    if strangers:
-        say(f"  {len(strangers)} names in {plan.config.boxes} are none of these images, for example {strangers[0]!r}")
-    for note in plan.inputs.notes:
-        say(f"  {note}")
+def _announce(plan: Plan, *words: str) -> None:
+    """What was understood, with how many processes work, and on which device where it is not the CPU."""
+    executor = plan.executor
+    workers = (
+        f"{executor.workers} worker{'s' * (executor.workers != 1)}" if executor.workers else "the cluster's workers"
+    )
+    on = "" if executor.device == "cpu" else f" on {executor.device}"
+    say(" · ".join([*words, workers + on, f"recipe {plan.recipe}"]))
 
 
-def _workers(plan) -> str:
-    """How many processes work, and on which device where it is not the CPU."""
-    count, device = plan.workers, plan.config.device
-    words = f"{count} worker{'s' * (count != 1)}" if count else "the cluster's workers"
-    return words if device == "cpu" else f"{words} on {device}"
-
-
-def _dry_run(plans, config: ExtractConfig) -> None:
+def _dry_run(plans: list[ExtractPlan], config: ExtractConfig) -> None:
     """What the folders hold, what remains to be done, and the time and space that it takes."""
     from datetime import timedelta
 
@@ -89,7 +91,7 @@ def _dry_run(plans, config: ExtractConfig) -> None:
         "another recipe": "this folder holds another recipe: it will be refused without --out or --overwrite",
     }
     say(f"dry run, nothing is written · {', '.join(str(plan.out) for plan in plans)}: {states[told.state]}")
-    say(f"  {told.todo} of {told.images} images to do, in {told.parts} part{'s' * (told.parts != 1)}")
+    say(f"  {told.todo} of {told.images} images to do, in {told.chunks} chunk{'s' * (told.chunks != 1)}")
     if not told.todo:
         return
     kept, rejected, failed = told.probed.instances, told.probed.rejects, told.probed.failures
@@ -102,45 +104,13 @@ def _dry_run(plans, config: ExtractConfig) -> None:
         say("  that is more than is free: choose another folder with --out")
 
 
-def _progress(name: str, total: int, unit: str):
-    """A bar with count, rate, failures and remaining time; in a file or pipe only its last state."""
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    @contextmanager
-    def bar():
-        columns = (TextColumn(name), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-        last = TextColumn("failed {task.fields[failed]}"), TimeElapsedColumn(), TimeRemainingColumn()
-        with Progress(*columns, *last, console=Console()) as progress:
-            task = progress.add_task(name, total=total, rate="", failed=0)
-
-            def advance(inputs: int, instances: int, failures: int) -> None:
-                row = progress.tasks[0]
-                progress.update(task, advance=inputs, failed=row.fields["failed"] + failures)
-                rate = row.completed / max(row.elapsed or 0.0, 1e-9)
-                progress.update(task, rate=f"{rate:.1f} {unit}")
-
-            yield advance
-
-    return bar()
-
-
-def _summary(outcome, category: str, alone: bool) -> None:
+def _summary(outcome: Outcome, category: str, alone: bool) -> None:
     """What became of every image, where the result lies and, of a category alone, what comes next."""
     images, folder = outcome.images, outcome.run.folder
     if not alone:
         say(f"{category}:")
     if not outcome.fresh:
-        say("  this run was finished before; nothing to do (--overwrite makes it anew)")
+        say(FINISHED)
     reasons = ", ".join(f"{reason} {count}" for reason, count in outcome.rejects.items())
     rejected = f"rejected {sum(outcome.rejects.values())}" + (f" ({reasons})" if reasons else "")
     failed = f"failed {outcome.failures}" + (" (dp3d-data failures)" if outcome.failures else "")
@@ -178,11 +148,11 @@ def synth(config: SynthConfig) -> None:
     plan = make_plan(config)
     what = "images" if config.images else "views without images"
     words = [f"{config.category}: {config.count} {what}", f"template {plan.template.name}", f"seed {config.seed}"]
-    say(" · ".join([*words, f"{plan.workers} worker{'s' * (plan.workers != 1)}", f"recipe {plan.recipe}"]))
-    with _progress("synth", config.count, "instances/s") as advance:
+    _announce(plan, *words)
+    with progress("synth", config.count, "instances/s") as advance:
         result, fresh = make_world(plan, advance, say)
     if not fresh:
-        say("  this run was finished before; nothing to do (--overwrite makes it anew)")
+        say(FINISHED)
     say(
         f"  kept {result.counts['instances']} instances of {result.counts['inputs']} · failed"
         f" {result.counts['failures']}"
@@ -212,11 +182,11 @@ def project(config: ProjectConfig) -> None:
     vertices = plan.template.num_vertices
     kept = f"{vertices} vertices" if plan.subset is None else f"{len(plan.subset)} of {vertices} vertices"
     words = [f"{config.category}: {len(plan.fits)} fits of {config.dataset}", f"body {plan.template.name}", kept]
-    say(" · ".join([*words, f"{plan.workers} worker{'s' * (plan.workers != 1)}", f"recipe {plan.recipe}"]))
-    with click.progressbar(length=len(plan.fits), label="project") as bar:
-        result, fresh = run(plan, lambda inputs, *_: bar.update(inputs), say)
+    _announce(plan, *words)
+    with progress("project", len(plan.fits), "fits/s") as advance:
+        result, fresh = run(plan, advance, say)
     if not fresh:
-        say("  this run was finished before; nothing to do (--overwrite makes it anew)")
+        say(FINISHED)
     counts = result.counts
     failed = f"failed {counts['failures']}" + (f" (dp3d-data failures {result.folder})" if counts["failures"] else "")
     say(f"  kept {counts['instances']} instances of {counts['inputs']} · {failed}")

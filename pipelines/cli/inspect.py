@@ -1,4 +1,4 @@
-"""dp3d-data inspect, failures and report: what runs and shards hold."""
+"""dp3d-data inspect, failures, report and explore: what runs and shards hold."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def inspect(path: str | None, config: InspectConfig) -> None:
     found = Input.open(folder)
     lines: list[str] = []
     if config.instance is not None or config.row is not None:
-        lines += row_lines(find_row(found, config.instance if config.row is None else config.row))
+        asked: str | int = config.row if config.row is not None else config.instance or ""
+        lines += row_lines(find_row(found, asked))
     if config.statistics:
         lines += statistics_lines(found)
     for line in lines or summary_lines(found):
@@ -128,7 +129,7 @@ def report(config: ReportConfig) -> None:
     Shards get a dataset card beside them: README.md, as the Hugging Face hub reads it.
     """
     from dp3d_data.shards.files import MANIFEST, read_manifest
-    from pipelines.report.writer import ReportPlan, write_card, write_report
+    from pipelines.report.writer import write_card, write_report
 
     root = workspace(config.category)
     runs = [Path(name) for name in config.input] or [
@@ -136,9 +137,49 @@ def report(config: ReportConfig) -> None:
     ]
     extras = [Path(name) for name in config.extra] or [root / name for name in EXTRAS]
     shards = Path(config.shards) if config.shards else root / "shards"
-    plan = ReportPlan(config.category, runs, shards, extras, config.pictures)
-    out = write_report(plan, Path(config.out) if config.out else root / "report.html")
+    out = Path(config.out) if config.out else root / "report.html"
+    write_report(out, config.category, runs, shards, extras, config.pictures)
     say(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
     if (shards / MANIFEST).is_file():
         title = config.title or f"{config.category.capitalize()}: keypoints on a template mesh"
         say(f"dataset card: {write_card(shards, read_manifest(shards), title, config.licence)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreConfig:
+    """Where lists go, and how the page is shown."""
+
+    category: str = setting("dog", "Category whose shards are shown where no folder is given.")
+    out: str | None = setting(
+        None, "Folder of the lists that the page saves. Default: lists in the category's part of the workspace."
+    )
+    port: int = setting(0, "Port on this machine that the page is served at; 0 for any.", minimum=0, maximum=65535)
+    browser: bool = setting(True, "Open the page in a browser.")
+
+
+@command(
+    "explore", example="dp3d-data explore dp3d-out/dog/shards\ndp3d-data explore dp3d-out/dog/extract --no-browser"
+)
+@click.argument("shards", required=False)
+@config_options(ExploreConfig)
+def explore(shards: str | None, config: ExploreConfig) -> None:
+    """Look through SHARDS, a folder of build-shards, extract, synth or project, on a page of this machine.
+
+    Photographs with their keypoints in a grid: filter and sort by any column, see what is like an instance and what is
+    nearly the same, choose, and save the choice as a list for build-shards --split-list. Nothing leaves
+    this machine; Ctrl-C ends it.
+    """
+    from pipelines.catalogue import Catalogue
+    from pipelines.explore import Explorer
+    from pipelines.local_page import LocalPage
+
+    folder = Path(shards) if shards else workspace(config.category) / "shards"
+    if not folder.is_dir():
+        raise InputMissing("no such folder", path=folder, hint="build the shards: dp3d-data build-shards")
+    catalogue = Catalogue.read(folder)
+    say(f"{folder}: {len(catalogue)} instances")
+    out = Path(config.out) if config.out else workspace(catalogue.kinds["category"][0].as_py()) / "lists"
+    explorer = Explorer(catalogue, out)
+    server = LocalPage(explorer.gets, explorer.posts, config.port)
+    say(f"  open {server.address}\n  lists go to {out} · Ctrl-C ends this")
+    server.serve(config.browser)

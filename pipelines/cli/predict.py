@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dp3d_data.config import workspace
-from pipelines.cli.commandline import GroupedOption, command, config_options, say
+from pipelines.cli.commandline import GroupedOption, command, config_options, progress, say
 from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, ViewConfig
 
 if TYPE_CHECKING:
@@ -41,18 +42,16 @@ def predict(config: PredictConfig) -> None:
     folder = config.folder("predictions")
     lifter, instances = model_and_instances(folder, config.count, config)
     output = Output(config.format, config.pictures, config.rig, config.min_confidence)
-    with click.progressbar(length=len(instances), label="lift") as bar:
-        written = write_predictions(lifter, instances, folder, output, bar.update)
+    with progress("lift", len(instances), "instances/s") as advance:
+        written = write_predictions(lifter, instances, folder, output, advance)
     if config.pictures and len(written.kept):
         write_view(
             lifter, written.kept, written.predictions, folder / "view.html", f"{config.category}: lifted instances"
         )
     rejected = f" · rejected {len(written.rejected)}: little confidence (figures.csv)" if written.rejected else ""
     say(f"  wrote {len(written.kept)} of {len(instances)} instances{rejected}")
-    say(
-        f"  written to {folder}: {', '.join(config.format)},"
-        f" figures.csv{', png, lifted.png, view.html' if config.pictures else ''}"
-    )
+    files = [*config.format, "figures.csv", *(["png", "lifted.png", "view.html"] if config.pictures else [])]
+    say(f"  written to {folder}: {', '.join(files)}")
 
 
 def model_and_instances(folder: Path, count: int, config: LiftConfig) -> tuple[Lifter, KeypointBatch]:
@@ -113,10 +112,8 @@ def _extracted(lifter: Lifter, folder: Path, given: LiftConfig) -> Path:
     else:
         outcome = from_photographs(given.images, template, folder, config)
     fate = outcome.images
-    say(
-        f"{fate.inputs} images: {fate.kept} with instances, {sum(fate.rejected.values())} rejected, {fate.failed}"
-        " failed"
-    )
+    rejected = sum(fate.rejected.values())
+    say(f"{fate.inputs} images: {fate.kept} with instances, {rejected} rejected, {fate.failed} failed")
     return outcome.run.folder
 
 
@@ -144,6 +141,8 @@ def view(config: ViewConfig) -> None:
     say(f"  written to {path}")
 
 
+_input = partial(click.option, cls=GroupedOption, group="Input")
+_output = partial(click.option, cls=GroupedOption, group="Output")
 CALIBRATE_EXAMPLE = """
 dp3d-data synth --annotate --count 500 --seed 7 --out world/
 dp3d-model calibrate --shards world/
@@ -151,34 +150,12 @@ dp3d-model calibrate --shards world/
 
 
 @command("calibrate", writes="file", example=CALIBRATE_EXAMPLE)
-@click.option(
-    "--shards",
-    metavar="PATH",
-    cls=GroupedOption,
-    group="Input",
-    help="Shards or run with truth.  [default: the category's]",
-)
-@click.option(
-    "--model",
-    metavar="PATH",
-    cls=GroupedOption,
-    group="Input",
-    help="Model file or folder.  [default: the workspace's]",
-)
-@click.option("--category", default="dog", cls=GroupedOption, group="Input", help="Whose part of the workspace to use.")
-@click.option(
-    "--split", default="all", cls=GroupedOption, group="Input", help='Split of shards; "all" takes every split.'
-)
-@click.option(
-    "--out", metavar="FILE", cls=GroupedOption, group="Output", help="Model file to write.  [default: the model itself]"
-)
-@click.option(
-    "--small",
-    is_flag=True,
-    cls=GroupedOption,
-    group="Output",
-    help="Keep the weights in 8 bits, for a third of the space.",
-)
+@_input("--shards", metavar="PATH", help="Shards or run with truth.  [default: the category's]")
+@_input("--model", metavar="PATH", help="Model file or folder.  [default: the workspace's]")
+@_input("--category", default="dog", help="Whose part of the workspace to use.")
+@_input("--split", default="all", help='Split of shards; "all" takes every split.')
+@_output("--out", metavar="FILE", help="Model file to write.  [default: the model itself]")
+@_output("--small", is_flag=True, help="Keep the weights in 8 bits, for a third of the space.")
 def calibrate(shards: str | None, model: str | None, category: str, split: str, out: str | None, small: bool) -> None:
     """Compare what a model says of its answers with their true errors, and keep what was learned in the model file.
 

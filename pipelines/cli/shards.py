@@ -37,7 +37,8 @@ class SplitOptions:
     )
     split_list: str | None = setting(
         None,
-        "File of names and sides, a line each: NAME,train; an instance id, image id or group. The rest is left out.",
+        "File of names and sides, a line each: NAME,train; an instance id, image id or group. The rest is left out."
+        " NAME,out leaves NAME out; where nothing else is listed, the rest goes as without a list.",
         group="Split",
     )
     split_ratio: float = setting(0.9, "Share of instances that train.", group="Split", minimum=0, maximum=1)
@@ -64,10 +65,13 @@ class SplitOptions:
             InputMissing, InputCorrupt: no list of a split.
             UsageError: a list and another rule.
         """
-        from dp3d_data.shards.plan import read_split_list
+        from dp3d_data.shards.plan import OUT, read_split_list
         from pipelines.shards import ShardPlan
 
-        if self.split_list and self.split != "ratio":
+        listed = read_split_list(self.split_list) if self.split_list else {}
+        left_out = frozenset(name for name, split in listed.items() if split == OUT)
+        listed = {name: split for name, split in listed.items() if split != OUT}
+        if listed and self.split != "ratio":
             hint = "leave one of --split and --split-list away"
             raise UsageError(
                 "two rules for one split", got=f"--split {self.split} and --split-list", expected="one", hint=hint
@@ -78,15 +82,16 @@ class SplitOptions:
             split_ratio=self.split_ratio,
             test_ratio=self.test_ratio,
             seed=self.seed,
-            split="list" if self.split_list else self.split,
+            split="list" if listed or (self.split_list and not left_out) else self.split,
             together=self.together,
-            listed=read_split_list(self.split_list) if self.split_list else None,
+            listed=listed or None,
+            left_out=left_out,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardOptions(SplitOptions):
-    """Inputs, split and size of shards."""
+class BuildShardsConfig(FilterConfig, SplitOptions):
+    """Inputs, split and size of shards, and the filters."""
 
     category: str = setting("dog", f"Category whose part of the workspace is used. {SEVERAL}", group="Input and output")
     input: tuple[str, ...] = setting(
@@ -98,11 +103,6 @@ class ShardOptions(SplitOptions):
         None, "Folder of the shards. Default: <workspace>/<category>/shards.", group="Input and output"
     )
     overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildShardsConfig(FilterConfig, ShardOptions):
-    """Inputs, split and size of shards, and the filters."""
 
     @property
     def filters(self) -> FilterConfig:
@@ -144,17 +144,23 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?i?b?)\s*", text.lower())
     unit = _UNITS.get(match[2], _UNITS.get(match[2] + "b")) if match else None
-    if unit is None or not (size := int(float(match[1]) * unit)):
+    if match is None or unit is None or not (size := int(float(match[1]) * unit)):
         raise ConfigError("not a size", got=text, expected="a number with B, kB, MB, GB, KiB, MiB or GiB, such as 64MB")
     return size
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeConfig(SplitOptions):
-    """Where the joined shards go, and how they are divided."""
+class SplitConfig(SplitOptions):
+    """Where the divided shards go, and how they are divided."""
 
     out: str = setting("", "Folder of the new shards.", group="Input and output")
     overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig(SplitConfig):
+    """Where the joined shards go, and how they are divided."""
+
     split: str = setting(
         "kept",
         "Sides as they are (kept), by ratio, or as the source says (official); what has no such side goes by ratio.",
@@ -174,14 +180,6 @@ def merge(shards: tuple[str, ...], config: MergeConfig) -> None:
 
     plan = config.plan(KEEP_ALL)
     rebuild(shards, config.out, plan, overwrite=config.overwrite, say=say, workers=config.workers)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig(SplitOptions):
-    """Where the divided shards go, and how they are divided."""
-
-    out: str = setting("", "Folder of the new shards.", group="Input and output")
-    overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
 
 
 @command("split", example="dp3d-data split shards --out shards-5 --split-ratio 0.8 --test-ratio 0.1 --set seed=5")

@@ -1,16 +1,31 @@
-"""dp3d-data template: list, look at, import, rig and adopt template meshes."""
+"""dp3d-data template: list, look at, import, rig and adopt template meshes, find their landmarks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from dp3d_data.errors import UsageError
+from dp3d_data.config import rare, setting, workspace
+from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.files import write_picture
-from pipelines.cli.commandline import GroupedOption, command, config_options, say, say_table
+from dp3d_data.records import present
+from pipelines.cli.commandline import GroupedOption, command, config_options, say, say_facts, say_table
 from pipelines.settings import AdoptConfig
+
+if TYPE_CHECKING:
+    from dp3d_data.geometry import Template
+
+
+def surface_options(function: Callable) -> Callable:
+    """--picture and --mesh, which `write_surface` writes."""
+    text = "Write the surface as .obj, .ply or .glb."
+    function = click.option("--mesh", metavar="FILE", cls=GroupedOption, group="Output", help=text)(function)
+    text = "Write a picture from six sides."
+    return click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help=text)(function)
 
 
 @click.group(context_settings={"max_content_width": 110})
@@ -35,25 +50,14 @@ def list_templates() -> None:
 
 @command("show", example="dp3d-data template show dog --picture dog.png")
 @click.argument("name", default="dog")
-@click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help="Write a picture from six sides.")
-@click.option(
-    "--mesh", metavar="FILE", cls=GroupedOption, group="Output", help="Write the surface as .obj, .ply or .glb."
-)
+@surface_options
 def show(name: str, picture: str | None, mesh: str | None) -> None:
     """Say what is known of a template. NAME is a template's name, or an .npz, .obj, .ply or .glb file."""
     from dp3d_data.geometry.builtin import load_template
 
     body = load_template(name)
-    for label, value in _facts(body):
-        say(f"{label:>12}  {value}")
-    if picture:
-        from dp3d_data.geometry.renderer import colour_by_vertex
-
-        write_turntables(picture, [body.vertices], body.faces, colour_by_vertex(body))
-    if mesh:
-        from dp3d_data.geometry.mesh_files import write_mesh
-
-        say(f"  mesh written to {write_mesh(body, mesh)}")
+    say_facts(_facts(body))
+    write_surface(body, picture, mesh)
 
 
 @command("import", example="dp3d-data template import spot.obj --name spot --axes=-z-x+y")
@@ -84,12 +88,11 @@ def import_template(mesh: str, name: str, overwrite: bool, **reading) -> None:
     for warning in result.warnings:
         say(f"warning: {warning}", err=True)
     result.template.save(path)
-    for label, value in _facts(result.template):
-        say(f"{label:>12}  {value}")
+    say_facts(_facts(result.template))
     say(f"  written to {path} · look at it: dp3d-data template show {name} --picture {name}.png")
 
 
-def _facts(body) -> list[tuple[str, str]]:
+def _facts(body: Template) -> list[tuple[str, str]]:
     size = " x ".join(f"{extent:.3f}" for extent in body.vertices.max(axis=0) - body.vertices.min(axis=0))
     metres = f", {body.factor:.3f} {'m' if body.unit == 'm' else 'source units'} per template unit"
     rows = [
@@ -103,6 +106,17 @@ def _facts(body) -> list[tuple[str, str]]:
     clips = ", ".join(f"{name} ({len(clip.times)})" for name, clip in body.skeleton.clips.items())
     rows.append(("skeleton", f"{body.skeleton.num_joints} joints, {body.skeleton.num_hinges} limited hinges"))
     return [*rows, ("clips", clips or "none")]
+
+
+def write_surface(body: Template, picture: str | None, mesh: str | None) -> None:
+    """What `surface_options` ask for."""
+    from dp3d_data.geometry.mesh_files import write_mesh
+    from dp3d_data.geometry.renderer import colour_by_vertex
+
+    if picture:
+        write_turntables(picture, [body.vertices], body.faces, colour_by_vertex(body))
+    if mesh:
+        say(f"  mesh written to {write_mesh(body, mesh)}")
 
 
 def write_turntables(path: str, shapes: Sequence, faces, colours) -> None:
@@ -155,14 +169,15 @@ def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -
     bones = "found" if body.skeleton is None else "the mesh's own"
     body = rigged(replace(body, name=name))
     body.save(path)
-    say(f"{name}: {body.num_vertices} vertices · {body.skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
-    say(f"  joints {', '.join(body.skeleton.names)}")
+    skeleton = present(body.skeleton)
+    say(f"{name}: {body.num_vertices} vertices · {skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
+    say(f"  joints {', '.join(skeleton.names)}")
     if picture:
         draw_rig(body, picture)
     say(f"  written to {path} · next: dp3d-data synth --template {name}")
 
 
-def draw_rig(body, path: str) -> None:
+def draw_rig(body: Template, path: str) -> None:
     """The rest pose and three random poses, one a row, coloured by the joints that move the skin."""
     import numpy as np
 
@@ -171,11 +186,11 @@ def draw_rig(body, path: str) -> None:
     from dp3d_data.synthesis.poses import random_pose
     from dp3d_data.synthesis.proportions import random_proportions
 
-    rng, shapes = np.random.default_rng(0), [body.vertices]
+    rng, shapes, skeleton = np.random.default_rng(0), [body.vertices], present(body.skeleton)
     for _ in range(3):
-        pose = random_pose(rng, body.skeleton, random_proportions(rng, 0.0))
+        pose = random_pose(rng, skeleton, random_proportions(rng, 0.0))
         shapes.append(pose_vertices(body, pose.local_rotations) @ pose.stance.T)
-    write_turntables(path, shapes, body.faces, colour_by_part(np.asarray(body.skeleton.weights)))
+    write_turntables(path, shapes, body.faces, colour_by_part(np.asarray(skeleton.weights)))
 
 
 EXAMPLE = """
@@ -214,5 +229,83 @@ def adopt(config: AdoptConfig, mesh: str) -> None:
     )
 
 
-for _command in (list_templates, show, import_template, rig, adopt):
+@dataclass(frozen=True, kw_only=True)
+class LandmarkConfig:
+    """Where landmarks come from and go to."""
+
+    images: tuple[str, ...] = setting((), "Photographs: folder, file or pattern.", group="Input and output")
+    out: str | None = setting(
+        None, "The csv. Default: <workspace>/<category>/landmarks/NAME.csv.", group="Input and output"
+    )
+    from_keypoints: str | None = setting(
+        None,
+        "Instead of clicks: json of StanfordExtra, or COCO's with names of keypoints, such as AP-10K's.",
+        group="Annotated keypoints",
+    )
+    table: str | None = setting(
+        None,
+        "csv of names and vertices: name,vertex. Default: the built-in dog's, for it.",
+        group="Annotated keypoints",
+    )
+    photographs: int = rare(6, "How many annotated animals are taken.", group="Annotated keypoints", minimum=1)
+    category: str = setting("dog", "Category of the animals.", group="Annotated keypoints")
+    category_in_file: str = rare("", "Its name or id in the file, where it differs.", group="Annotated keypoints")
+    port: int = rare(0, "Port that the page is served at; 0 for any.", group="Page", minimum=0, maximum=65535)
+    browser: bool = rare(True, "Open the page in a browser.", group="Page")
+
+
+LANDMARKS = """
+dp3d-data template landmarks husky.glb --images photos/
+dp3d-data template landmarks husky.glb --out table.csv
+dp3d-data template landmarks husky.glb --from-keypoints StanfordExtra_v12.json --images Images/ --table table.csv
+"""
+
+
+@command("landmarks", writes="file", example=LANDMARKS)
+@click.argument("mesh")
+@config_options(LandmarkConfig)
+def landmarks(config: LandmarkConfig, mesh: str) -> None:
+    """Find landmarks of MESH, a file or a template's name, for template adopt.
+
+    A page of this machine shows photographs and the mesh: click the nose in a photograph and on the mesh, then the
+    next. Without photographs it names vertices alone. With --from-keypoints there is no page: keypoints that a dataset
+    names become landmarks by a table of names and vertices.
+    """
+    from dp3d_data.datasets import DatasetOptions
+    from dp3d_data.datasets.folder import Folder
+    from dp3d_data.datasets.locations import is_address
+    from dp3d_data.geometry import load_template
+    from pipelines.landmarks import LandmarkPage, marks_of_keypoints, table_for, write_marks
+    from pipelines.local_page import LocalPage
+
+    template = load_template(mesh)
+    out = Path(config.out) if config.out else workspace(config.category) / "landmarks" / f"{template.name}.csv"
+    if config.from_keypoints:
+        table = table_for(config.table, template)
+        options = DatasetOptions(
+            path=config.from_keypoints,
+            images=config.images,
+            category=config.category,
+            category_in_file=config.category_in_file,
+        )
+        marks = marks_of_keypoints(config.from_keypoints, table, options, config.photographs, say)
+        if config.out is None and out.exists():
+            raise UsageError("landmarks of this mesh are there", path=out, hint="name another file: --out FILE")
+        write_marks(out, marks)
+        named, seen = len({mark.name for mark in marks}), len({mark.image for mark in marks})
+        say(f"{template.name}: {len(marks)} landmarks, {named} names in {seen} photographs")
+        say(f"  written to {out} · next: dp3d-data template adopt {mesh} --landmarks {out}")
+        return
+    records = Folder(DatasetOptions(images=config.images)).records() if config.images else []
+    found = [record.path for record in records if not is_address(record.path)]
+    if config.images and not found:
+        raise NothingToDo("no photographs on this machine", got=", ".join(config.images))
+    page = LandmarkPage(mesh, template, found, out, table_for(config.table, template) if config.table else None)
+    server = LocalPage(page.gets, page.posts, config.port)
+    say(f"{template.name}: {template.num_vertices} vertices · {len(found)} photographs")
+    say(f"  open {server.address}\n  saved to {out} · Ctrl-C ends this")
+    server.serve(config.browser)
+
+
+for _command in (list_templates, show, import_template, rig, landmarks, adopt):
     template.add_command(_command)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dp3d_data.categories import categories, folder_of
 from dp3d_data.config import changed, workspace
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, TemplateMismatch
+from dp3d_data.records import present
 from dp3d_model.config import TrainConfig, presets
 from pipelines.cli.commandline import command, config_options, each, say
 from pipelines.settings import TrainingConfig
@@ -33,9 +34,8 @@ SILENCE = 30.0
 def train(config: TrainingConfig) -> None:
     """Learn the model from shards.
 
-    A run that was stopped goes on where it stopped when the same command is given again, with the same losses. On
-    several GPUs or
-    machines: torchrun --nproc-per-node 4 -m pipelines.cli.model train --device cuda ...
+    A run that was stopped goes on where it stopped when the same command is given again, with the same losses.
+    On several GPUs or machines: torchrun --nproc-per-node 4 -m pipelines.cli.model train --device cuda ...
     """
     from dp3d_data.datasets.locations import is_address
     from dp3d_data.ranks import join_ranks, leave_ranks
@@ -60,8 +60,8 @@ def train(config: TrainingConfig) -> None:
                 "no shards of this category", path=inputs, hint=f"dp3d-data build-shards --category {name}"
             )
         source, surface = opened(inputs, config.split, name, chosen, start, mixed=bool(config.mix))
-        places = {"threads": config.threads, "device": device, "ranks": ranks, "tensorboard": config.tensorboard}
-        trainer = Trainer(surface, source, chosen, folder, **places)
+        places: dict[str, Any] = {"threads": config.threads, "device": device, "ranks": ranks}
+        trainer = Trainer(surface, source, chosen, folder, tensorboard=config.tensorboard, **places)
         if start is not None:
             trainer.start_from(start)
         if config.overwrite:
@@ -106,7 +106,7 @@ def opened(
         require_files(reader.folder)
     source = ShardSource(reader, split, fields)
     if "intrinsics" in fields:
-        known = np.isfinite(source.read(0).intrinsics).all(1)
+        known = np.isfinite(present(source.read(0).intrinsics)).all(1)
         say(f"{category}: perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
     if start is not None:
         check_template(start, reader.template.name, reader.template.content_hash, address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipelines.cli.commandline import command, say, say_table
+from pipelines.cli.commandline import command, say, say_facts, say_table
 
 
 @click.group(context_settings={"max_content_width": 110})
@@ -32,8 +32,7 @@ def show(name: str) -> None:
     """Say what shapes a network, which meshes it knows and where its weights are. NAME is one of `zoo list`."""
     from dp3d_data.detection import find_spec
 
-    for label, value in _facts(find_spec(name)):
-        say(f"{label:>12}  {value}")
+    say_facts(_facts(find_spec(name)))
 
 
 @command("check", example="dp3d-data zoo check model_final.pkl")

@@ -22,10 +22,12 @@ POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; "
     "base-uri 'none'; form-action 'none'"
 )
+# Of a page that a command serves: its own pictures and answers too.
+SERVED = POLICY.replace("img-src data:", "img-src data: 'self'") + "; connect-src 'self'"
 _WHOLE = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _LARGEST, _LARGEST_ANIMATION = 1_500_000, 20_000_000
 # Ids follow from the content alone, so that a plot has the same bytes each time; its words stay text.
-_PLOT = {"svg.hashsalt": "dp3d", "svg.fonttype": "none"}
+_PLOT: Any = {"svg.hashsalt": "dp3d", "svg.fonttype": "none"}
 
 
 def html(template: str, /, *parts: object, **named: object) -> Markup:
@@ -43,12 +45,23 @@ def asset(name: str) -> str:
     return files("pipelines.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def page(title: str, subtitle: str, sections: Sequence[tuple[str, Markup]], footer: str, script: str = "") -> bytes:
-    """A whole document of (heading, inner HTML), each with an entry in the navigation; `script`, a program, is last."""
+def page(
+    title: str,
+    subtitle: str,
+    sections: Sequence[tuple[str, Markup]],
+    footer: str,
+    script: str = "",
+    served: bool = False,
+) -> bytes:
+    """A whole document of (heading, inner HTML), each with an entry in the navigation; `script`, a program, is last.
+
+    Args:
+        served: by a command, of which it asks more; otherwise the page fetches nothing.
+    """
     links = joined(html('<a href="#{}">{}</a>', anchor(name), name) for name, _ in sections)
     section = '<section id="{}"><h2>{}</h2>\n{}</section>'
     bodies = joined((html(section, anchor(name), name, inner) for name, inner in sections), "\n")
-    policy = POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
+    policy = (SERVED if served else POLICY).format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
     words = {"title": title, "subtitle": subtitle, "footer": footer, "policy": policy}
     text = html(
         asset("page.html"), style=Markup(asset("page.css")), links=links, bodies=bodies, script=Markup(script), **words

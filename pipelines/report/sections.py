@@ -89,7 +89,7 @@ def all_facts(
     """
     found, known = [], {} if template is None else {template.content_hash: template}
     for run in runs:
-        name, own = NAMES.get(run.kind, run.kind), known.get((run.marker["template"] or {}).get("hash"))
+        name, own = NAMES.get(run.kind, run.kind), known.get((run.marker["template"] or {}).get("hash", ""))
         found.append(_facts(name, True, run.instance_files, run.instances(_READ), own))
     if shards is not None and manifest is not None:
         for split in sorted({entry["split"] for entry in manifest["shards"]}):
@@ -108,14 +108,14 @@ def _facts(
     seen = np.zeros(template.num_vertices if template else 0, dtype=np.int64)
     for table in tables:
         ids += table.column("instance_id").to_pylist()
-        parts.append(_columns(table, template))
+        parts.append(measured(table, template))
         if template:
             seen += np.bincount(list_values(table.column("vertex_ids"))[1], minlength=len(seen))[: len(seen)]
     columns = {column: np.concatenate([part[column] for part in parts]) for column in (parts[0] if parts else ())}
     return Facts(name, is_run, files, ids, columns, seen)
 
 
-def _columns(table: pa.Table, template: Template | None) -> dict[str, np.ndarray]:
+def measured(table: pa.Table, template: Template | None) -> dict[str, np.ndarray]:
     """What is measured of each instance of a table; the closed-form cameras a few thousand at a time."""
     measures = measure(table.select(COLUMNS))
     found = {
@@ -123,7 +123,9 @@ def _columns(table: pa.Table, template: Template | None) -> dict[str, np.ndarray
     }
     found["pictured"] = table.column("image_path").is_valid().to_numpy()
     found |= {name: np.full(table.num_rows, np.nan) for name in ("azimuth", "elevation", "residual")}
-    for start in range(0, table.num_rows if template is not None else 0, _CHUNK):
+    for start in range(0, table.num_rows, _CHUNK):
+        if template is None:
+            break
         keypoints, visible, _ = InstanceTable.of(table.slice(start, _CHUNK), template.num_vertices).dense()
         enough = np.flatnonzero(visible.sum(axis=1) >= _LEAST_VERTICES)
         if len(enough):
@@ -262,7 +264,7 @@ def _figures(facts: Facts, words: Mapping[int, str], template: Template) -> list
 
 
 def instance_crop(
-    pixels: np.ndarray | None, row: Mapping[str, Any], colours: np.ndarray, side: int = 300
+    pixels: np.ndarray | None, row: Mapping[str, Any], colours: np.ndarray, side: int = 300, pale: float = 0.25
 ) -> Image.Image:
     """A square around the box of an instance, side x side, paled, with keypoints in their vertices' colours.
 
@@ -270,13 +272,14 @@ def instance_crop(
         pixels: [H, W, 3] RGB of the whole image; None: a plain ground.
         row: a row of the instance table.
         colours: [K, 3] RGB of the template's vertices.
+        pale: how much of white is mixed in.
     """
     x0, y0, x1, y1 = (float(row[name]) for name in ("box_x0", "box_y0", "box_x1", "box_y1"))
     extent = 1.1 * max(x1 - x0, y1 - y0, 1)
     left, top, scale = (x0 + x1 - extent) / 2, (y0 + y1 - extent) / 2, side / extent
     part = Image.new("RGB", (side, side), _GROUND)
     if pixels is not None:
-        part = Image.blend(square_in(pixels, (left, top, extent), side), Image.new("RGB", part.size, "white"), 0.25)
+        part = Image.blend(square_in(pixels, (left, top, extent), side), Image.new("RGB", part.size, "white"), pale)
     draw, radius = ImageDraw.Draw(part), max(side / 200, 1.2)
     for vertex, x, y in zip(row["vertex_ids"], row["keypoints_x"], row["keypoints_y"], strict=True):
         u, v = (x - left) * scale, (y - top) * scale

@@ -116,6 +116,7 @@
   function figureOf(element, shared, state) {
     const stages = content(element).map((data) => stageOf(data, shared)), last = stages[stages.length - 1];
     const captions = element.querySelectorAll("figcaption"), seen = last.seen;
+    const { centre, round, tall } = last, { faces } = shared;
     const now = () => stages[Math.min(state.stage, stages.length - 1)];
     const tint = (title) => now().tints[title] || Object.values(now().tints)[0];
     const turn = element.querySelector(".turn"), others = ["keypoints", "over", "alone"];
@@ -123,7 +124,7 @@
     const home = { azimuth: Math.PI / 3, elevation: 0.25, zoom: 1 };
     if (seen) home.azimuth = Math.atan2(-seen.camera[7], -seen.camera[6]) - ASIDE;
     const stand = { ...home };
-    let photograph = null, waiting = false, whole = false;
+    let photograph = null, waiting = false, whole = false, marks = [], moved = 0;
 
     // How many pixels are painted for one of a canvas; and a canvas as large as it is shown, with the photograph on it.
     const finer = () => (window.devicePixelRatio >= 2 ? 1 : 2);
@@ -139,14 +140,38 @@
       return context;
     }
 
+    const scaleOf = (width, height) =>
+      0.5 * stand.zoom * Math.min(width / round, height / (tall + 0.3 * round)) * (seen ? 0.92 : 1);
+
     function drawTurned() {
       const context = sheet(turn), width = finer() * turn.width, height = finer() * turn.height;
-      const { centre, round, tall } = last, { body } = now();
-      const scale = 0.5 * stand.zoom * Math.min(width / round, height / (tall + 0.3 * round)) * (seen ? 0.92 : 1);
+      const scale = scaleOf(width, height), { body } = now();
       const rows = axes(stand.azimuth, stand.elevation);
       const found = paint(body, tint(state.layer), rows, centre, scale, [width / 2, height / 2], width, height);
       context.drawImage(found, 0, 0, turn.width, turn.height);
+      for (const mark of marks) drawMark(context, mark, width, height);
       painted = turn;
+    }
+
+    // A dot at a vertex with its name; pale where the body hides it.
+    function drawMark(context, { vertex, name, colour: fill }, width, height) {
+      const [x, y, z] = place.subarray(3 * vertex, 3 * vertex + 3), size = turn.clientWidth ? turn.width / turn.clientWidth : 1;
+      const front = depth[Math.min(Math.max(Math.floor(y), 0), height - 1) * width + Math.min(Math.max(Math.floor(x), 0), width - 1)];
+      const [u, v] = [(x * turn.width) / width, (y * turn.height) / height];
+      context.globalAlpha = z > front + 0.04 * scaleOf(width, height) ? 0.25 : 1;
+      context.beginPath();
+      context.arc(u, v, 5 * size, 0, 7);
+      context.fillStyle = fill;
+      context.fill();
+      context.lineWidth = 2 * size;
+      context.strokeStyle = "white";
+      context.stroke();
+      context.font = `${12 * size}px system-ui, sans-serif`;
+      context.lineWidth = 3 * size;
+      context.strokeText(name, u + 8 * size, v + 4 * size);
+      context.fillStyle = "#0f172a";
+      context.fillText(name, u + 8 * size, v + 4 * size);
+      context.globalAlpha = 1;
     }
 
     function drawSeen() {
@@ -187,21 +212,39 @@
       look({ azimuth: stand.azimuth - right, elevation, zoom });
     }
 
-    function tell(event) {
+    // The vertex below the pointer; undefined beside the body.
+    function vertexAt(event) {
       if (painted !== turn) drawTurned();
       const x = Math.floor((event.offsetX * inner.width) / turn.clientWidth);
       const y = Math.floor((event.offsetY * inner.height) / turn.clientHeight);
       const face = owner[y * inner.width + x];
-      if (!(face >= 0)) return state.say("");
+      if (!(face >= 0)) return undefined;
       const off = (k) => Math.hypot(place[3 * k] - x, place[3 * k + 1] - y);
-      const nearest = [...shared.faces.subarray(face, face + 3)].reduce((best, k) => (off(k) < off(best) ? k : best));
+      return [...faces.subarray(face, face + 3)].reduce((best, k) => (off(k) < off(best) ? k : best));
+    }
+
+    function tell(event) {
+      const nearest = vertexAt(event);
+      if (nearest === undefined) return state.say("");
       const layer = shared.layers.find(({ title }) => title === state.layer), held = now().values[state.layer];
       const value = held ? `: ${+(held[nearest] * layer.factor).toPrecision(3)} ${layer.unit}` : "";
       state.say(`vertex ${nearest}${value}`);
     }
 
-    turn.addEventListener("pointerdown", (event) => turn.setPointerCapture(event.pointerId));
+    turn.addEventListener("pointerdown", (event) => {
+      turn.setPointerCapture(event.pointerId);
+      moved = 0;
+    });
+    turn.addEventListener("click", (event) => {
+      const vertex = moved < 4 ? vertexAt(event) : undefined;
+      if (vertex !== undefined) turn.dispatchEvent(new CustomEvent("vertex", { detail: vertex, bubbles: true }));
+    });
+    turn.addEventListener("marks", (event) => {
+      marks = event.detail;
+      request();
+    });
     turn.addEventListener("pointermove", (event) => {
+      moved += Math.hypot(event.movementX, event.movementY);
       if (event.buttons) move(event.movementX * TURN, event.movementY * TURN);
       else tell(event);
     });

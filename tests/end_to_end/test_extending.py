@@ -97,6 +97,7 @@ def test_a_dataset_of_ones_own(package, photos, tmp_path):
     assert (row["source"], row["image_id"]) == ("captions", "white.png")
 
 
+@pytest.mark.slow
 def test_fits_of_ones_own(package, photos, tmp_path):
     settings(photos, [dog_fit(number) for number in range(3)])  # fits.json and body.npz
     (photos / "fits.json").rename(photos / "captions.json")
@@ -116,6 +117,7 @@ def test_fits_of_ones_own(package, photos, tmp_path):
     assert [row["source"] for row in rows] == ["captions"] * 3
 
 
+@pytest.mark.slow
 def test_a_body_of_ones_own(package, tmp_path):
     shards = make_shards(tmp_path, make_template("blob", *blob()))
     words = ["--set", "model.body=stretched", "--steps", 2, "--batch", 4, "--device", "cpu"]

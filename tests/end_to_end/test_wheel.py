@@ -53,6 +53,7 @@ def test_the_wheel_holds_the_repository_s_files_and_runs_alone(tmp_path):
 WITHOUT = "import sys; sys.modules['detectron2'] = None; from pipelines.cli.data import main; main()"
 
 
+@pytest.mark.slow
 def test_without_detectron2_there_is_one_error_with_the_command_that_mends_it(tmp_path):
     words = ("extract", "--images", ROOT / "dp3d_data/datasets/samples/dog.jpg", "--out", tmp_path / "out")
     done = subprocess.run([sys.executable, "-c", WITHOUT, *map(str, words)], capture_output=True, text=True, cwd=ROOT)

@@ -9,7 +9,7 @@ from dp3d_data.filters import FilterConfig
 from dp3d_data.geometry.projection import project_perspective, weak_scale
 from dp3d_data.geometry.template import make_template
 from dp3d_data.records import Detection, VertexView
-from dp3d_data.shards import Correspondence, ImageInfo, RunWriter, Truth, instance_row
+from dp3d_data.shards import ImageInfo, RunWriter, Truth, instance_row
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_data.shards.instances import Camera
 from pipelines.shards import ShardPlan, build
@@ -80,7 +80,8 @@ def _row(world, template, index):
         ImageInfo(f"image{index}", SIZE, SIZE, source="fits", group=f"g{index}"),
         Detection((*low, *high), 1.0, "dog"),
         VertexView(ids, pixels[ids].astype(np.float32), ones.astype(int), 0 * ones),
-        Correspondence(template.name, template.content_hash, "truth"),
+        template,
+        "truth",
         visible_area=len(ids) / len(seen),
         truth=Truth(truth, float(world.true_scale[index]), 1.0, camera if index % 5 else None),
     )

@@ -12,7 +12,7 @@ from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, We
 from dp3d_data.filters import FilterConfig
 from dp3d_data.geometry import load_template, make_template
 from dp3d_data.records import Detection, VertexView
-from dp3d_data.shards import Correspondence, ImageInfo, RunWriter, ShardReader, Truth, instance_row
+from dp3d_data.shards import ImageInfo, RunWriter, ShardReader, Truth, instance_row
 from dp3d_data.torch_files import write_torch
 from dp3d_model.geometry.surface import surface_of
 from dp3d_model.lifting.model_file import check_template, load_model
@@ -46,7 +46,8 @@ def rows_of(template, world, truth=True):
             ImageInfo(name, 512, 512, None, None, "synth"),
             Detection((*map(float, low), *map(float, high)), 1.0, "dog"),
             view,
-            Correspondence(template.name, template.content_hash, "truth"),
+            template,
+            "truth",
             visible_area=0.5,
             truth=Truth(world.true_vertices[i].numpy(), float(world.true_scale[i])) if truth else None,
         )
@@ -95,6 +96,20 @@ def test_the_three_commands_follow_each_other_without_paths(workspace):
     assert lifted.exit_code == 0, lifted.output
     assert len(list((workspace / "predictions").glob("*.glb"))) == 2
     assert (workspace / "predictions" / "lifted.png").is_file()
+
+
+def test_a_list_of_categories_trains_a_model_each(workspace):
+    """Each model is the one that a command of its own trains; a category without shards is told and left out."""
+    alone = run(*TRAIN)
+    assert alone.exit_code == 0, alone.output
+    model = (workspace / "model" / "model.pt").read_bytes()
+    shutil.rmtree(workspace / "model")
+    shutil.copytree(workspace / "shards", workspace.parent / "cow" / "shards")
+    told = run(*TRAIN, "--category", "dog,horse,cow")
+    assert told.exit_code == 0 and "horse: left out: " in told.output, told.output
+    for name in ("dog", "cow"):
+        assert f"next: dp3d-model evaluate --category {name}" in told.output
+        assert (workspace.parent / name / "model" / "model.pt").read_bytes() == model
 
 
 def test_a_log_file_shows_how_far_a_training_is(workspace, monkeypatch):

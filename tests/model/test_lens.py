@@ -180,6 +180,7 @@ def test_predictions_carry_the_pinhole(scale, tmp_path):
     assert np.array_equal(stored["position"], predictions[0].position)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("near", "far", "aside", "oblong"), [(2.0, 4.0, 0.3, 0.05), (3e4, 4e4, 0.0, 0.0)])
 def test_perspective_shards_train_and_beat_parallel_rays_on_near_cameras(near, far, aside, oblong, tmp_path):
     """Through the real writer; every fifth instance keeps its camera to itself. Far away both are the same."""

@@ -18,8 +18,9 @@ from dp3d_model.evaluation.quality import stretched
 from dp3d_model.geometry.surface import surface_of
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
+from pipelines.annotated import annotated
 from pipelines.cli.model import main
-from pipelines.evaluate_lifter import AnnotatedInput, compare, outline, run
+from pipelines.evaluate_lifter import compare, outline, run
 from tests.data.training.test_annotated_photographs import annotate
 from tests.model.test_commands import TRAIN, make_shards
 from tests.model.test_commands import run as command
@@ -88,6 +89,7 @@ def test_shards_without_truth_are_measured_as_far_as_can_be(tmp_path, monkeypatc
     assert "| rigid template |" in (tmp_path / "dog" / "evaluation" / "evaluation.md").read_text()
 
 
+@pytest.mark.slow
 def test_annotated_renders_from_detected_and_given_boxes(tmp_path):
     """Through the embedded network: the rigid dog covers most of a rendered one; a photograph less is said."""
     body = load_template("dog")
@@ -95,9 +97,7 @@ def test_annotated_renders_from_detected_and_given_boxes(tmp_path):
     entries, _ = annotate(tmp_path, dogs)
     (tmp_path / "Images" / entries[-1]["img_path"]).unlink()
     surface = surface_of(body, np.ones((body.num_vertices, 1), np.float32), 1)
-    given = AnnotatedInput(
-        source="stanford-extra", path=str(tmp_path / "annotation.json"), images=str(tmp_path / "Images")
-    )
+    given = annotated("stanford-extra", str(tmp_path / "annotation.json"), str(tmp_path / "Images"))
     scores = run({"model": Lifter(surface, preset("rigid"))}, given, tmp_path / "out")
     for boxes in ("detected", "given"):
         whole = scores[f"model, {boxes}"]
@@ -110,8 +110,8 @@ def test_annotated_renders_from_detected_and_given_boxes(tmp_path):
         json.loads((tmp_path / "out" / "photographs.json").read_text())["model, given"]["pck_15"]
         == scores["model, given"]["pck_15"]
     )
-    coco = as_coco(entries[:2], tmp_path)
-    again = run({"model": Lifter(surface, preset("rigid"))}, coco, tmp_path / "coco")
+    coco, table = as_coco(entries[:2], tmp_path)
+    again = run({"model": Lifter(surface, preset("rigid"))}, coco, tmp_path / "coco", table)
     row = again["model, given"]
     assert row["annotated_keypoints"] == sum(
         entry["joints"][16][2] > 0 for entry in entries[:2]
@@ -132,12 +132,7 @@ def as_coco(entries, folder):
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "dog"}]}
     (folder / "coco.json").write_text(json.dumps(content))
     (folder / "table.csv").write_text(f"index,vertex,name\n0,{named_keypoints()[16]},nose\n")
-    return AnnotatedInput(
-        source="coco",
-        path=str(folder / "coco.json"),
-        images=str(folder / "Images"),
-        keypoints=str(folder / "table.csv"),
-    )
+    return annotated("coco", str(folder / "coco.json"), str(folder / "Images")), str(folder / "table.csv")
 
 
 def test_two_annotations_at_once_are_refused():

@@ -58,6 +58,7 @@ def rows(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_steps_of_one_in_two_parts(tmp_path):
     surface = toy_surface()
     alone = Trainer(surface, source(surface), tiny({"optim.micro_batch": 8} | SETTINGS), tmp_path / "alone").run()

@@ -182,6 +182,7 @@ EVERY_LOSS = {
 }
 
 
+@pytest.mark.slow
 def test_known_shapes_teach_what_keypoints_cannot(tmp_path):
     """Keypoints that are wrong by a fifth of the body, with their truth: the lifted bodies come to the truth, not to
     the keypoints."""

@@ -112,3 +112,36 @@ def trim_slow(row, config, area_share):
     if reasons:
         cut["visible_area"] = sum(float(area_share[vertex]) for vertex in cut["vertex_ids"])
     return dict(row) | cut, reasons
+
+
+def shape_distance_slow(one, other, turns=3600):
+    """The least distance over many turns of the second shape."""
+    angles = [2 * math.pi * k / turns for k in range(turns)]
+    turned = ([value * complex(math.cos(a), math.sin(a)) for value in other] for a in angles)
+    return min(math.sqrt(sum(abs(x - y) ** 2 for x, y in zip(one, place, strict=True))) for place in turned)
+
+
+def near_duplicates_slow(shapes, threshold, distance):
+    """Every shape with every kept one before it."""
+    kept, first = [], []
+    for row, shape in enumerate(shapes):
+        near = [other for other in kept if any(shape) and any(shapes[other])]
+        near = [other for other in near if distance(shape, shapes[other]) < threshold]
+        first.append(near[0] if near else -1)
+        if not near:
+            kept.append(row)
+    return first
+
+
+def shape_slow(ids, points, patches):
+    """One instance, patch after patch; points are x + i y."""
+    places, shares = [], []
+    for patch in range(len(patches[0])):
+        own = [(patches[k][patch], point) for k, point in zip(ids, points, strict=True)]
+        mass = sum(weight for weight, _ in own)
+        places.append(sum(weight * point for weight, point in own) / mass)
+        shares.append(mass / sum(row[patch] for row in patches))
+    middle = sum(share * place for share, place in zip(shares, places, strict=True)) / sum(shares)
+    shape = [math.sqrt(share) * (place - middle) for share, place in zip(shares, places, strict=True)]
+    length = math.sqrt(sum(abs(value) ** 2 for value in shape))
+    return [value / length for value in shape]

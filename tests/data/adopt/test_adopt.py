@@ -122,6 +122,7 @@ def test_an_adopted_mesh_stands_for_its_category_in_a_network_of_nine_kinds():
     assert class_and_mesh(adopted, "cow") == (1, "cow_5002")
 
 
+@pytest.mark.slow
 def test_the_husky_is_adopted_from_twelve_landmarks_and_works(tmp_path):
     """The embedded network, of whose mesh only spectral functions are used, matches renders of a mesh it never saw."""
     mesh = shared("data/rigs/husky.glb")

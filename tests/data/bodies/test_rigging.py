@@ -38,6 +38,7 @@ def test_remoteness_agrees_with_the_slow_twin():
     assert np.allclose(remoteness(distances, body.vertex_areas), remoteness_slow(distances, body.vertex_areas))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**31), st.floats(0.0, 3.0))
 def test_limbs_share_the_surface_and_end_in_each_other(seed, shortest):
     body, values = bumpy(seed)
@@ -47,6 +48,7 @@ def test_limbs_share_the_surface_and_end_in_each_other(seed, shortest):
     assert all(limb.inner > place for place, limb in enumerate(limbs[:-1]))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**31))
 def test_outer_limbs_are_the_peaks_that_rise_high_enough(seed):
     body, values = bumpy(seed)

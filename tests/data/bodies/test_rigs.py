@@ -32,6 +32,7 @@ def test_rigs_are_read_whole(name, vertices, joints, clips, _):
     assert skeleton.rest[left, 1, 3] > 0, "left is left"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "vertices", "joints", "clips", "tolerance"), RIGS)
 def test_clips_follow_the_files_own_skinning(name, vertices, joints, clips, tolerance):
     """Mean distance to glTF's skinning: none for the fox; the husky's paws hang on targets that we tie to its limbs."""

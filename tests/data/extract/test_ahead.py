@@ -9,15 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.records import ImageRecord
-from pipelines.annotate import Annotator
-from pipelines.inputs import ahead, annotate_all, gathered
+from pipelines.annotate import Annotator, annotate_views, bucketed, prefetched
 from pipelines.settings import ExtractConfig
 from tests.data.extract.world import CLASSES, ball, make_world, predictor_of
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 4), st.integers(1, 6))
 def test_results_come_in_order(items, threads, depth):
-    assert list(ahead(lambda item: item + 1, items, threads=threads, depth=depth)) == [item + 1 for item in items]
+    assert list(prefetched(lambda item: item + 1, items, threads=threads, depth=depth)) == [item + 1 for item in items]
 
 
 def test_no_more_than_depth_results_wait():
@@ -28,7 +27,7 @@ def test_no_more_than_depth_results_wait():
         most.append(len(begun) - len(fetched))
         return item
 
-    for item in ahead(step, range(40), threads=3, depth=5):
+    for item in prefetched(step, range(40), threads=3, depth=5):
         fetched.append(item)
         time.sleep(0.001)
     assert max(most) <= 5 + 1
@@ -36,20 +35,20 @@ def test_no_more_than_depth_results_wait():
 
 def test_work_is_done_while_the_caller_is_busy():
     done = threading.Event()
-    results = ahead(lambda item: item if item == 0 else done.set() or item, range(2), threads=1, depth=2)
+    results = prefetched(lambda item: item if item == 0 else done.set() or item, range(2), threads=1, depth=2)
     assert next(results) == 0 and done.wait(5)
 
 
 def test_an_error_of_a_step_arrives_and_ends_the_threads():
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
-        list(ahead(lambda item: 1 // item, [1, 0, 1, 1], threads=2, depth=2))
+        list(prefetched(lambda item: 1 // item, [1, 0, 1, 1], threads=2, depth=2))
     assert threading.active_count() == before
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers()), max_size=30), st.integers(1, 5))
 def test_groups_have_one_key_keep_the_order_and_lose_nothing(items, size):
-    groups = list(gathered(items, lambda item: item[0], size))
+    groups = list(bucketed(items, lambda item: item[0], size))
     assert all(0 < len(group) <= size and len({key for key, _ in group}) == 1 for group in groups)
     for key in "ab":
         assert [item for group in groups for item in group if item[0] == key] == [
@@ -96,7 +95,8 @@ def test_a_pass_that_fails_is_tried_image_by_image(tmp_path):
     predictor = Together(known)
     annotator = Annotator(ExtractConfig(batch=4, min_vertices=5), predictor, ball(), "known")
     told = []
-    rows = annotate_all(annotator, records, lambda *counts: told.append(counts))
+    found = annotate_views({"dog": annotator}, [{"dog": one} for one in records], lambda *counts: told.append(counts))
+    rows = [one["dog"] for one in found]
     assert [len(group) for group in predictor.passes] == [4, 2, 1, 1, 1] and sum(inputs for inputs, _, _ in told) == 7
     failed = {record.image_id: one.failures for record, one in zip(records, rows, strict=True) if one.failures}
     assert list(failed) == ["dark.png"] and failed["dark.png"][0]["message"] == "out of memory"

@@ -86,7 +86,9 @@ def test_the_shared_cases_of_coco(masks, tmp_path):
 def test_files_of_another_kind_end_with_one_error(name):
     folder = shared("cases/coco")
     with pytest.raises(InputCorrupt, match="not COCO's json"):
-        find_inputs(ExtractConfig(source="coco", path=str(folder / f"{name}.json"), images=(str(folder / "img"),)))
+        find_inputs(
+            ExtractConfig(source="coco", path=str(folder / f"{name}.json"), images=(str(folder / "img"),)), ("dog",)
+        )
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_annotations_turn_with_their_photograph(orientation, tmp_path):
     mask = np.zeros((40, 60), bool)
     mask[8:20, 4:36] = True
     one = GivenObject((4.0, 8.0, 36.0, 20.0), "5", encode_pixels(mask), ((4.0, 8.0, 1.0),))
-    (record,) = find_inputs(ExtractConfig(images=(str(tmp_path),))).records
+    (record,) = find_inputs(ExtractConfig(images=(str(tmp_path),)), ("dog",))["dog"].records
     record = turned_record(record.__class__("a.jpg", record.path, objects=(one,), size=(60, 40)), photograph)
     (turned,) = record.objects
     if orientation not in TURNS:

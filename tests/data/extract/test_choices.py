@@ -8,7 +8,7 @@ from dp3d_data.errors import InputMissing, RecipeMismatch
 from pipelines.estimate import estimate
 from pipelines.extract import extract, make_plan
 from pipelines.settings import ExtractConfig
-from tests.data.extract.world import ball, content, make_world, predictor_of, run
+from tests.data.extract.world import OneByOne, ball, content, make_world, predictor_of, run
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def plan_of(photos, out, **settings):
 def test_a_dry_run_writes_nothing_and_counts(photos, tmp_path):
     out = tmp_path / "out"
     told = estimate(plan_of(photos, out))
-    assert (told.state, told.images, told.todo, told.parts, told.looked_at) == ("new", 6, 6, 2, 4)
+    assert (told.state, told.images, told.todo, told.chunks, told.looked_at) == ("new", 6, 6, 2, 4)
     assert told.seconds > 0 and told.disk_bytes > 1000 and told.free_bytes > 0 and not out.exists()
     extract(plan_of(photos, out))
     before = content(out)
@@ -61,7 +61,7 @@ def test_a_dry_run_sees_what_an_unfinished_run_has_done(photos, tmp_path):
     with pytest.raises(Stopped):
         extract(plan_of(photos, tmp_path / "out"), stop)
     told = estimate(plan_of(photos, tmp_path / "out"))
-    assert (told.state, told.todo, told.parts) == ("unfinished", 2, 1)
+    assert (told.state, told.todo, told.chunks) == ("unfinished", 2, 1)
 
 
 def test_only_failed_images_are_tried_again(photos, tmp_path):
@@ -74,7 +74,7 @@ def test_only_failed_images_are_tried_again(photos, tmp_path):
     shutil.copy(tmp_path / "whole.png", folder / "000.png")
     said, seen = [], []
 
-    class Watching:
+    class Watching(OneByOne):
         template_hash = ""
 
         def __init__(self):

@@ -6,38 +6,38 @@ import subprocess
 import sys
 import types
 from dataclasses import dataclass
+from functools import cached_property
 
 import dask
 import pytest
 
 import pipelines.cluster as cluster
 from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, TemplateError, UsageError, WorkerLost
+from pipelines.chunks import Executor, submitting, visible_gpus, worker_count
 from pipelines.cluster import _ended
 from pipelines.clusters import KINDS, SHIPPED, read_recipe, start_cluster
-from pipelines.parts import Place, make_parts, visible_gpus, worker_count
 from tests.shared import ROOT
+
+
+def make_chunks(maker, chunks, executor, advance, say):
+    with submitting(executor, len(chunks), say) as make:
+        make(maker, chunks, advance)
 
 
 @dataclass
 class Fatal:
-    """A part maker whose process ends without a word, as the kernel ends one that asks for too much memory."""
+    """A chunk maker whose process ends without a word, as the kernel ends one that asks for too much memory."""
 
-    def make(self, index, part, advance, lost=()):
+    def make(self, index, chunk, advance, lost=()):
         os._exit(9)
 
-    def probe(self, one):
+    def probe(self, inputs):
         pass
 
 
 @dataclass
-class FatalJob:
-    def start(self):
-        return Fatal()
-
-
-@dataclass
-class RefusedJob:
-    def start(self):
+class Refused:
+    def make(self, index, chunk, advance, lost=()):
         raise TemplateError(
             "template and network do not belong together", got="42 vertices", hint="name it: --template"
         )
@@ -45,20 +45,20 @@ class RefusedJob:
 
 def test_an_error_of_a_worker_process_arrives_whole():
     with pytest.raises(TemplateError, match="do not belong together\n  got: 42 vertices\n  mend: name it"):
-        make_parts(RefusedJob(), {0: [1], 1: [2]}, Place(2), lambda *_: None, lambda _: None)
+        make_chunks(Refused(), {0: [1], 1: [2]}, Executor(2), lambda *_: None, lambda _: None)
 
 
 @dataclass
-class NeverStartsJob:
-    def start(self):
+class NeverStarts(Fatal):
+    def probe(self, inputs):
         os._exit(9)
 
 
 @pytest.mark.slow  # processes are started anew
-@pytest.mark.parametrize(("job", "words"), [(NeverStartsJob(), "while it loaded"), (FatalJob(), "part 0")])
-def test_workers_that_die_whatever_they_do_end_the_run_with_a_way_out(job, words):
+@pytest.mark.parametrize(("maker", "words"), [(NeverStarts(), "while it loaded"), (Fatal(), "chunk 0")])
+def test_workers_that_die_whatever_they_do_end_the_run_with_a_way_out(maker, words):
     with pytest.raises(WorkerLost, match=rf"ended from outside(.|\n)*{words}(.|\n)*--workers 1"):
-        make_parts(job, {0: [1]}, Place(2), lambda *_: None, lambda _: None)
+        make_chunks(maker, {0: [1]}, Executor(2), lambda *_: None, lambda _: None)
 
 
 class Restarting:
@@ -74,29 +74,22 @@ def test_a_worker_that_is_started_again_at_the_end_hides_no_error():
 
 
 @dataclass
-class DeadlyJob:
+class Deadly:
     """Inputs are numbers: 13 ends the process; 7 does so where nobody has died of it before, as a machine that is lost
     once."""
 
     folder: object
 
-    def start(self):
-        return Deadly(self.folder)
-
-
-@dataclass
-class Deadly:
-    folder: object
-
-    def probe(self, one):
-        if one == 13 or (one == 7 and not (self.folder / "died").exists()):
-            (self.folder / "died").touch()
-            os._exit(9)
+    def probe(self, inputs):
+        for one in inputs:
+            if one == 13 or (one == 7 and not (self.folder / "died").exists()):
+                (self.folder / "died").touch()
+                os._exit(9)
 
     def make(self, index, part, advance, lost=()):
         for place, one in enumerate(part):
             if place not in lost:
-                self.probe(one)
+                self.probe([one])
             advance(1, place not in lost, place in lost)
         (self.folder / f"{index}-{'-'.join(map(str, lost))}").touch()
 
@@ -104,7 +97,7 @@ class Deadly:
 @pytest.mark.slow  # processes are started anew
 def test_a_worker_that_dies_costs_the_input_that_ended_it_and_no_other(tmp_path):
     told, parts = [], {0: [1, 2], 1: [12, 13, 14], 2: [6, 7, 8], 3: [3, 4]}
-    make_parts(DeadlyJob(tmp_path), parts, Place(2), lambda *counts: told.append(counts), lambda _: None)
+    make_chunks(Deadly(tmp_path), parts, Executor(2), lambda *counts: told.append(counts), lambda _: None)
     assert {path.name for path in tmp_path.iterdir()} == {"died", "0-", "1-1", "2-", "3-"}
     assert [sum(column) for column in zip(*told, strict=True)] == [10, 9, 1]
 
@@ -125,19 +118,14 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
 
 
 @dataclass
-class CountingJob:
-    """Parts that are their own result: the process that made them is written into a folder."""
-
-    folder: object
-
-    def start(self):
-        return Counting(self.folder, os.getpid())
-
-
-@dataclass
 class Counting:
+    """Chunks that are their own result: the process that made them is written into a folder."""
+
     folder: object
-    pid: int
+
+    @cached_property
+    def pid(self):
+        return os.getpid()
 
     def make(self, index, part, advance, lost=()):
         (self.folder / f"{index}-{self.pid}-{os.getpid()}-{'-'.join(map(str, part))}").touch()
@@ -146,14 +134,14 @@ class Counting:
 
 def test_a_scheduler_that_runs_already_is_used_and_left_alone(tmp_path):
     said, told, parts = [], [], {index: [index, index + 1] for index in range(7)}
-    with cluster.connected(Place(2)) as client:
+    with cluster.connected(Executor(2)) as client:
         address = client.scheduler.address
         for folder in (tmp_path / "a", tmp_path / "b"):
             folder.mkdir()
-            make_parts(
-                CountingJob(folder),
+            make_chunks(
+                Counting(folder),
                 parts,
-                Place(0, scheduler=address),
+                Executor(0, scheduler=address),
                 lambda *counts: told.append(counts),
                 said.append,
             )
@@ -168,12 +156,12 @@ def test_an_address_where_nobody_answers(monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
     for address in ("tcp://127.0.0.1:1", "nonsense"):
         with pytest.raises(UsageError, match=r"no Dask scheduler answers(.|\n)*dask worker ADDRESS"):
-            make_parts(FatalJob(), {0: [1]}, Place(0, scheduler=address), lambda *_: None, lambda _: None)
+            make_chunks(Fatal(), {0: [1]}, Executor(0, scheduler=address), lambda *_: None, lambda _: None)
 
 
 def test_shipped_recipes_are_read_and_name_their_kind():
     assert SHIPPED == ("cuda", "slurm")
-    assert read_recipe("cuda").kind == "cuda" and read_recipe("slurm").workers == 4
+    assert read_recipe("cuda")[0] == "cuda" and read_recipe("slurm")[1] == 4
     assert set(SHIPPED) <= set(KINDS)
 
 
@@ -216,7 +204,7 @@ def test_clusters_start_with_the_options_of_their_recipe(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=Fake))
     monkeypatch.setitem(sys.modules, "dask_cuda", types.SimpleNamespace(LocalCUDACluster=Fake))
     assert start_cluster("slurm").jobs == 4 and start_cluster("slurm", 9).jobs == 9
-    assert start_cluster("slurm").options == read_recipe("slurm").options
+    assert start_cluster("slurm").options == read_recipe("slurm")[2]
     assert "n_workers" not in start_cluster("cuda").options and start_cluster("cuda", 2).options["n_workers"] == 2
 
 
@@ -224,7 +212,7 @@ def test_the_job_script_of_the_slurm_recipe_asks_for_a_gpu_a_job():
     jobqueue = pytest.importorskip(
         "dask_jobqueue", reason="dask-jobqueue is not installed: pip install 'dp3d[cluster]'"
     )
-    with jobqueue.SLURMCluster(**read_recipe("slurm").options) as started:
+    with jobqueue.SLURMCluster(**read_recipe("slurm")[2]) as started:
         script = started.job_script()
     for line in (
         "#SBATCH -p gpu",
@@ -251,7 +239,7 @@ print(*sorted({"torch", "torchvision", "detectron2", "faiss"} & set(sys.modules)
 
 
 def test_workers_are_not_profiled():
-    with cluster.connected(Place(1)) as client:
+    with cluster.connected(Executor(1)) as client:
         assert client.run(lambda: dask.config.get("distributed.worker.profile.enabled")) == dict.fromkeys(
             client.nthreads(), False
         )

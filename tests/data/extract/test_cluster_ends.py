@@ -16,9 +16,9 @@ from dp3d_data.datasets.images import read_image
 from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.errors import WorkerLost
 from dp3d_data.shards import Run
+from pipelines.chunks import Executor
 from pipelines.cli.extract import extract
-from pipelines.parts import Place, make_parts
-from tests.data.extract.test_cluster import CountingJob
+from tests.data.extract.test_cluster import Counting, make_chunks
 from tests.data.extract.world import CLASSES, make_world, run
 from tests.shared import ROOT
 
@@ -91,7 +91,7 @@ def test_a_scheduler_without_workers_says_so_and_one_that_dies_is_one_error(sche
             process.kill()
 
     with pytest.raises(WorkerLost, match=r"the Dask scheduler is gone(.|\n)*goes on where it stopped"):
-        make_parts(CountingJob(tmp_path), {0: [1]}, Place(0, scheduler=address), lambda *_: None, say)
+        make_chunks(Counting(tmp_path), {0: [1]}, Executor(0, scheduler=address), lambda *_: None, say)
     assert len(told) == 2 and "start some: dask worker ADDRESS" in told[1]
 
 

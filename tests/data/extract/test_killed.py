@@ -84,6 +84,7 @@ def test_a_kill_before_an_act_on_the_disk_changes_no_byte(tmp_path, monkeypatch,
     assert every(monkeypatch, step, attempt, check) > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_failed_images_tried_again_give_the_bytes_of_a_run_that_never_failed(tmp_path, monkeypatch, step):
     folder = tmp_path / "photos"

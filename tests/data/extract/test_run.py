@@ -10,7 +10,7 @@ from dp3d_data.shards import Run
 from pipelines.annotate import Annotator
 from pipelines.extract import make_plan
 from pipelines.settings import ExtractConfig
-from tests.data.extract.world import ball, content, make_world, predictor_of, run
+from tests.data.extract.world import OneByOne, ball, content, make_world, predictor_of, run
 from tests.data.hostile import BAD, GOOD, make_hostile
 
 
@@ -150,7 +150,7 @@ def test_a_hostile_folder_ends_with_a_complete_table_of_failures(tmp_path):
     assert outcome.images.inputs == len(GOOD) + len(BAD)
 
 
-class Faulty:
+class Faulty(OneByOne):
     """A network that stumbles over small images."""
 
     template_hash = ""

@@ -60,6 +60,16 @@ def make_world(folder: Path, count: int):
     return known
 
 
+class OneByOne:
+    """A predictor that looks at one image after the other with its `predict`."""
+
+    def prepare(self, image):
+        return image
+
+    def predict_many(self, images, boxes, **settings):
+        return [self.predict(image, boxes=own, **settings) for image, own in zip(images, boxes, strict=True)]
+
+
 def predictor_of(known):
     """A picklable maker of the predictor, as worker processes need it."""
     return partial(SyntheticPredictor, known, 162, CLASSES)

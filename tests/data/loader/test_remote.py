@@ -8,7 +8,7 @@ import os
 import fsspec
 import pytest
 
-from dp3d_data.errors import DependencyMissing, DiskFull, InputMissing, PathUnusable, ShardError
+from dp3d_data.errors import DiskFull, InputMissing, PathUnusable, ShardError, UsageError
 from dp3d_data.loader import Loader, ShardReader
 from dp3d_data.shards.files import own_hash
 from dp3d_data.shards.reader import is_remote
@@ -78,7 +78,7 @@ def test_addresses_without_shards_are_refused(tmp_path):
         Loader("memory://nothing/here", cache=tmp_path)
     with pytest.raises(InputMissing, match="no finished shards"):
         Loader(tmp_path)
-    with pytest.raises(DependencyMissing, match="no file system for this address"):
+    with pytest.raises(UsageError, match="this address cannot be read"):
         Loader("nosuchprotocol://bucket/dogs", cache=tmp_path)
 
 

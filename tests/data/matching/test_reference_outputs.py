@@ -12,6 +12,7 @@ from tests.references.matching import pool_pixels_slow
 from tests.shared import shared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cse", "cse_deeplab"])
 def test_closest_vertices_and_keypoints_are_those_recorded(name):
     recorded = np.load(shared(f"parity/{name}.npz"), allow_pickle=False)

@@ -12,7 +12,7 @@ from dp3d_data.bodies.files import save_body_model
 from dp3d_data.datasets.fits import FitCamera
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, UsageError
 from pipelines.cli.data import main
-from pipelines.fits import Poser, load_bodies
+from pipelines.fits import load_bodies
 from pipelines.project import make_plan, project
 from tests.data.bodies.body_arrays import random_model
 from tests.data.project.dogs import SIZE, dog_fit, dog_model, settings
@@ -31,7 +31,7 @@ def test_rows_agree_with_the_cameras(tmp_path):
     for fit, row in zip(fits, rows_of(run), strict=True):
         ids = np.array(row["vertex_ids"])
         points = np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1)
-        posed = Poser(plan.bodies).pose(fit) @ fit.camera.rotation.T + fit.camera.translation
+        posed = plan.bodies.pose(fit) @ fit.camera.rotation.T + fit.camera.translation
         truth = np.array(row["true_vertices"]).reshape(-1, 3)
         np.testing.assert_allclose(truth * plan.template.factor, posed - posed.mean(axis=0), atol=1e-5)
         if fit.camera.kind == "perspective":

@@ -1,5 +1,7 @@
 """The dataset card: front matter that the hub reads, counts of the manifest, beside shards that stay whole."""
 
+import shutil
+
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -11,13 +13,23 @@ from pipelines.report.writer import CARD, card
 from tests.data.shards.samples import two_runs
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A workspace with shards of two runs, their report and card."""
+    workspace = tmp_path_factory.mktemp("card")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DP3D_WORKSPACE", str(workspace))
+        two_runs(workspace / "dog")
+        for words in (["build-shards"], ["report", "--set", 'title=Dogs: "all"', "--set", "licence=cc-by-4.0"]):
+            assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
+    return workspace
+
+
 @pytest.fixture
-def shards(tmp_path, monkeypatch):
-    """Shards of two runs, with their report and card."""
+def shards(written, tmp_path, monkeypatch):
+    """The shards in a workspace of the test's own."""
     monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
-    two_runs(tmp_path / "dog")
-    for words in (["build-shards"], ["report", "--set", 'title=Dogs: "all"', "--set", "licence=cc-by-4.0"]):
-        assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     return tmp_path / "dog" / "shards"
 
 

@@ -18,7 +18,7 @@ from pipelines.report import page
 from pipelines.report.page import shown_file
 from pipelines.report.sections import instance_crop
 from pipelines.report.viewer import safe_json
-from pipelines.report.writer import ReportPlan, write_report
+from pipelines.report.writer import write_report
 from tests.data.hostile import png_header
 from tests.data.shards.samples import grid_template, row, run, two_runs
 
@@ -112,14 +112,14 @@ def test_same_workspace_same_bytes(workspace):
 
 def test_shards_alone_can_be_reported(workspace, tmp_path):
     CliRunner().invoke(main, ["build-shards", "--min-visible-vertices", "80"])
-    write_report(ReportPlan("dog", [], workspace / "shards"), tmp_path / "r.html")
+    write_report(tmp_path / "r.html", "dog", [], workspace / "shards")
     text = Page((tmp_path / "r.html").read_text()).text
     assert all(words in text for words in ("Shards", "Train split", "Worst", "Left out", "not among the folders"))
 
 
 def test_an_empty_workspace_has_nothing_to_report(tmp_path):
     with pytest.raises(NothingToDo, match="nothing to report"):
-        write_report(ReportPlan("dog", []), tmp_path / "r.html")
+        write_report(tmp_path / "r.html", "dog", [])
 
 
 def test_data_for_the_viewer_cannot_close_its_script():

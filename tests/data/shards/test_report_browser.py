@@ -14,7 +14,7 @@ from dp3d_data.shards.files import read_manifest
 from pipelines.cli.data import main
 from pipelines.report import page, writer
 from pipelines.report.page import html
-from pipelines.report.writer import ReportPlan, write_report
+from pipelines.report.writer import write_report
 from tests.browser import Browser
 from tests.data.shards.samples import grid_template, row, run, two_runs
 
@@ -75,6 +75,7 @@ def test_the_page_is_quiet_and_its_template_turns(opened):
     assert all(address.startswith(("file:", "data:")) for address in opened.requests)
 
 
+@pytest.mark.slow
 def test_nothing_is_wider_than_a_telephone(opened):
     opened.call("Emulation.setDeviceMetricsOverride", width=400, height=800, deviceScaleFactor=2, mobile=True)
     opened.settle()
@@ -97,7 +98,7 @@ def hostile(place: int) -> str:
 
 
 def hostile_workspace(root):
-    """Every name that can be chosen is hostile; returns the plan of its report."""
+    """Every name that can be chosen is hostile; returns what its report is made of."""
     sheet = replace(grid_template(), name=hostile(0))
     photo = root / "photo.png"
     Image.fromarray(np.full((256, 256, 3), 200, np.uint8)).save(photo)
@@ -115,7 +116,7 @@ def hostile_workspace(root):
         "# <script>window.owned = 1</script>\n\n" + "\n\n".join(HOSTILE) + "\n\n|" + "|".join(HOSTILE) + "|\n"
     )
     (extra / "b.json").write_text(json.dumps({word: word for word in HOSTILE}))
-    return ReportPlan(hostile(0), [root / "run"], root / "shards", [extra])
+    return hostile(0), [root / "run"], root / "shards", [extra]
 
 
 def hostile_manifest(folder):
@@ -147,7 +148,7 @@ def test_hostile_names_are_text_wherever_they_stand(tmp_path, monkeypatch):
     words = ["build-shards", "--input", str(tmp_path / "extract"), "--out", str(tmp_path / "shards")]
     assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
     monkeypatch.setattr(writer, "read_manifest", hostile_manifest)
-    write_report(hostile_workspace(tmp_path), tmp_path / "r.html")
+    write_report(tmp_path / "r.html", *hostile_workspace(tmp_path))
     with Browser(tmp_path / "profile") as browser:
         text = harmless(browser, tmp_path / "r.html")
         assert all(word in text for word in HOSTILE)

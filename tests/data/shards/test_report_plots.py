@@ -16,7 +16,7 @@ from dp3d_data.geometry.renderer import template_view
 from dp3d_data.shards import RunWriter
 from pipelines.cli.data import main
 from pipelines.report import page, plots
-from pipelines.report.writer import ReportPlan, write_report
+from pipelines.report.writer import write_report
 from tests.data.shards.samples import grid_template, row
 
 COUNT = {"extract": 37, "synth": 53}
@@ -73,7 +73,7 @@ def report(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "plot", kept)
-        write_report(ReportPlan("dog", folders, root / "shards"), root / "r.html")
+        write_report(root / "r.html", "dog", folders, root / "shards")
     return figures, (root / "r.html").read_text(), root
 
 

@@ -11,7 +11,7 @@ from dp3d_data.errors import InputMissing, ShardError
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import INSTANCE_SCHEMA, instance_batch
 from dp3d_data.shards.build import PLACES, Dealt, deal
-from dp3d_data.shards.index import Trim, content_hashes, on_grid, rounded
+from dp3d_data.shards.index import content_hashes, on_grid, rounded
 from dp3d_data.shards.inputs import Input, partitions
 from dp3d_data.shards.plan import GROUP_BYTES, lay_out, repeated
 from dp3d_data.shards.schema import COLUMNS, PIXEL_STEP, TRUTH_STEP
@@ -78,26 +78,28 @@ def test_repeated_rows_match_the_slow_twin(rows):
 def test_every_kept_instance_has_one_place_on_its_side(sides, seed, shard_bytes, ratio):
     sides = np.array(sides, dtype=int)
     sizes = np.random.default_rng(seed).integers(500, 4000, len(sides))
-    layout = lay_out(sides, sizes, ratio=ratio, shard_bytes=shard_bytes, seed=seed)
-    assert ((layout.group >= 0) == (sides >= 0)).all()
-    planned = {(shard.first + number, place): shard.split for shard in layout.shards
+    group, position, shards = lay_out(sides, sizes, ratio=ratio, shard_bytes=shard_bytes, seed=seed)
+    assert ((group >= 0) == (sides >= 0)).all()
+    planned = {(shard.first + number, place): shard.split for shard in shards
                for number, rows in enumerate(shard.rows) for place in range(rows)}  # fmt: skip
-    taken = list(zip(layout.group[sides >= 0].tolist(), layout.position[sides >= 0].tolist(), strict=True))
+    taken = list(zip(group[sides >= 0].tolist(), position[sides >= 0].tolist(), strict=True))
     assert sorted(taken) == sorted(planned) and len(set(taken)) == len(taken)
     names = ("train", "val", "test")
     assert all(planned[place] == names[side] for place, side in zip(taken, sides[sides >= 0].tolist(), strict=True))
-    for shard in layout.shards:
-        inside = (layout.group >= shard.first) & (layout.group < shard.first + len(shard.rows))
+    for shard in shards:
+        inside = (group >= shard.first) & (group < shard.first + len(shard.rows))
         assert len(shard.rows) == 1 or sizes[inside].sum() * ratio <= 1.6 * shard_bytes
 
 
 def test_the_order_is_shuffled_and_another_seed_shuffles_otherwise():
     sides, sizes = np.zeros(1000, dtype=int), np.full(1000, 8000)
-    one, other = (lay_out(sides, sizes, ratio=0.3, shard_bytes=10**9, seed=seed) for seed in (0, 1))
-    assert abs(np.corrcoef(one.position, np.arange(1000))[0, 1]) < 0.15
-    assert not np.array_equal(one.position, other.position) and one.shards[0].rows == (1000,)
-    many = lay_out(sides, np.full(1000, GROUP_BYTES // 16), ratio=0.3, shard_bytes=10**12, seed=0)
-    assert many.shards[0].rows == (16,) * 62 + (8,)
+    (_, one, shards), (_, other, _) = (
+        lay_out(sides, sizes, ratio=0.3, shard_bytes=10**9, seed=seed) for seed in (0, 1)
+    )
+    assert abs(np.corrcoef(one, np.arange(1000))[0, 1]) < 0.15
+    assert not np.array_equal(one, other) and shards[0].rows == (1000,)
+    _, _, many = lay_out(sides, np.full(1000, GROUP_BYTES // 16), ratio=0.3, shard_bytes=10**12, seed=0)
+    assert many[0].rows == (16,) * 62 + (8,)
 
 
 def places(groups, positions, names):
@@ -123,11 +125,13 @@ def test_what_is_dealt_is_gathered_in_its_place(tmp_path):
     order = np.random.default_rng(0).permutation(30)[:25]
     group, position = np.full(30, -1), np.full(30, -1)
     group[order], position[order] = np.arange(25) // 10, np.arange(25) % 10
-    paths, trim = [], Trim(FilterConfig(), np.full(12, 1 / 12))
+    paths, filters = [], (FilterConfig(), np.full(12, 1 / 12))
     for number, partition in enumerate(parts):
         here = slice(partition.start, partition.start + partition.rows)
         names = [f"new{index}" for index in range(here.start, here.stop)]
-        paths.append(deal(partition, places(group[here], position[here], names), tmp_path / f"{number}.arrow", trim))
+        paths.append(
+            deal(partition, places(group[here], position[here], names), tmp_path / f"{number}.arrow", *filters)
+        )
     dealt = Dealt(paths)
     stored = rounded(table_of(rows))
     for number, count in enumerate((10, 10, 5)):
@@ -144,5 +148,5 @@ def test_what_is_dealt_is_gathered_in_its_place(tmp_path):
     with pytest.raises(ShardError, match="rows were lost"):
         dealt.gather(2, 6)
     paths[0].unlink()
-    with pytest.raises(InputMissing, match="a part of this build is gone"):
+    with pytest.raises(InputMissing, match="a partition of this build is gone"):
         Dealt(paths)

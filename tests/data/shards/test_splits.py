@@ -101,8 +101,8 @@ def test_a_list_names_instances_images_or_groups(tmp_path):
     table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
     assert given_splits(SplitRule(by="list", listed=listed), table).to_pylist() == ["train", "val", "test", None]
     for text, message in (
-        ("x", "line 1 names no side"),
-        ("x,left", "line 1 names no side"),
+        ("x", "line 1 names no split"),
+        ("x,left", "line 1 names no split"),
         ("x,val\nx,test", "line 2 puts a name"),
     ):
         path.write_text(text)

@@ -55,7 +55,7 @@ def test_a_batch_is_the_same_wherever_it_is_made_dense(seed, count):
     table = random_table(seed, count)
     table = replace(table, weights=np.ones(len(table.vertex_ids), np.float32))
     here, there = KeypointBatch.of(table), _scattered(table, "cpu")
-    assert all(torch.equal(there[name], getattr(here, name)) for name in ("keypoints", "visible", "weights"))
+    assert all(map(torch.equal, there, (here.keypoints, here.visible, here.weights)))
 
 
 @given(seeds=st.lists(st.integers(0, 99), min_size=1, max_size=4))

@@ -49,10 +49,10 @@ def test_a_finished_run_is_not_finished_again(tmp_path):
     assert Run.open(tmp_path).counts["instances"] == 6 and verify(tmp_path) == []
 
 
-def test_fewer_parts_than_planned_are_no_run(tmp_path):
+def test_fewer_chunks_than_planned_are_no_run(tmp_path):
     one = writer(tmp_path)
     commit(one)
-    with pytest.raises(Unaccounted, match="parts of this run are missing"):
+    with pytest.raises(Unaccounted, match="chunks of this run are missing"):
         one.finish(**ABOUT, chunks=4)
     marker_path(tmp_path, 1).unlink()
     with pytest.raises(Unaccounted, match=r"2 parts: \[0, 2\]"):
@@ -61,7 +61,7 @@ def test_fewer_parts_than_planned_are_no_run(tmp_path):
     assert one.finish(**ABOUT, chunks=3).counts["inputs"] == 6
 
 
-def test_a_part_that_is_damaged_before_the_end_is_found(tmp_path):
+def test_a_chunk_that_is_damaged_before_the_end_is_found(tmp_path):
     one = writer(tmp_path)
     commit(one)
     path = instance_path(tmp_path, 1)
@@ -72,7 +72,7 @@ def test_a_part_that_is_damaged_before_the_end_is_found(tmp_path):
     with pytest.raises(ShardError, match=r"instances-00001.parquet: damaged or replaced"):
         one.finish(**ABOUT)
     path.unlink()
-    with pytest.raises(InputMissing, match="a table of a part is gone"):
+    with pytest.raises(InputMissing, match="a table of a chunk is gone"):
         one.finish(**ABOUT)
 
 

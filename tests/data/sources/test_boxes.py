@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dp3d_data.datasets.boxes import read_boxes
+from dp3d_data.datasets.boxes import attach_boxes, read_boxes
 from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
 from dp3d_data.records import ImageRecord
 
@@ -26,7 +26,11 @@ def written(folder, content, name="boxes.json"):
 
 
 def boxes(path, category=None):
-    return {name: tuple(one.box for one in own.objects) for name, own in read_boxes(path, category).images.items()}
+    return {name: tuple(one.box for one in own.objects) for name, own in read_boxes(path, category).items()}
+
+
+def attached(path, records, category=None):
+    return attach_boxes(read_boxes(path, category), records, path)
 
 
 def test_the_three_forms_say_the_same(tmp_path):
@@ -78,14 +82,14 @@ def test_files_that_are_no_boxes_say_where(tmp_path, content, text):
     ],
 )
 def test_a_box_that_is_none_is_named_and_the_others_stay(tmp_path, content, fault):
-    (record,) = read_boxes(written(tmp_path, content)).attach([ImageRecord("a.jpg", "/data/a.jpg")])[0]
+    (record,) = attached(written(tmp_path, content), [ImageRecord("a.jpg", "/data/a.jpg")])[0]
     assert record.boxes == ((1, 2, 3, 4),) and [one[: len(fault)] for one in record.faults] == [fault]
 
 
 def test_two_names_of_one_image_join(tmp_path):
     """None replaces the other: by their ends both names are the same photograph."""
-    given = read_boxes(written(tmp_path, {"a.jpg": [[1, 2, 3, 4]], "x/a.jpg": [[5, 6, 7, 8]]}))
-    assert given.attach([ImageRecord("x/a.jpg", "/data/x/a.jpg")])[0][0].boxes == ((1, 2, 3, 4), (5, 6, 7, 8))
+    path = written(tmp_path, {"a.jpg": [[1, 2, 3, 4]], "x/a.jpg": [[5, 6, 7, 8]]})
+    assert attached(path, [ImageRecord("x/a.jpg", "/data/x/a.jpg")])[0][0].boxes == ((1, 2, 3, 4), (5, 6, 7, 8))
 
 
 def test_sizes_of_a_coco_file_come_along(tmp_path):
@@ -93,9 +97,8 @@ def test_sizes_of_a_coco_file_come_along(tmp_path):
         **COCO,
         "images": [{"id": 1, "file_name": "a.jpg", "width": 30, "height": 60}, {"id": 2, "file_name": "b.jpg"}],
     }
-    (a, b), _ = read_boxes(written(tmp_path, sized), "dog").attach(
-        [ImageRecord("a.jpg", "/a.jpg"), ImageRecord("b.jpg", "/b.jpg")]
-    )
+    records = [ImageRecord("a.jpg", "/a.jpg"), ImageRecord("b.jpg", "/b.jpg")]
+    (a, b), _ = attached(written(tmp_path, sized), records, "dog")
     assert a.size == (30, 60) and b.size is None and b.crowds == ("annotation 7",)
 
 
@@ -118,20 +121,20 @@ RECORDS = [
 
 def test_names_mean_ids_or_ends_of_paths(tmp_path):
     box = [[1, 2, 3, 4]]
-    given = read_boxes(written(tmp_path, {"x/a.jpg": box, "data/b.jpg": box, "elsewhere.jpg": box}))
-    records, strangers = given.attach(RECORDS)
+    path = written(tmp_path, {"x/a.jpg": box, "data/b.jpg": box, "elsewhere.jpg": box})
+    records, unmatched = attached(path, RECORDS)
     assert [len(record.boxes) for record in records] == [1, 0, 1]
-    assert strangers == ["elsewhere.jpg"]
+    assert unmatched == ["elsewhere.jpg"]
 
 
 def test_a_name_that_means_two_images(tmp_path):
     with pytest.raises(UsageError, match="'a.jpg' means several images"):
-        read_boxes(written(tmp_path, {"a.jpg": [[1, 2, 3, 4]]})).attach(RECORDS)
+        attached(written(tmp_path, {"a.jpg": [[1, 2, 3, 4]]}), RECORDS)
 
 
 def test_boxes_of_other_images(tmp_path):
     with pytest.raises(UsageError, match="the boxes are of other images"):
-        read_boxes(written(tmp_path, {"z.jpg": [[1, 2, 3, 4]]})).attach(RECORDS)
+        attached(written(tmp_path, {"z.jpg": [[1, 2, 3, 4]]}), RECORDS)
 
 
 @pytest.mark.parametrize(

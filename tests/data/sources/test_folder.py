@@ -110,7 +110,7 @@ def test_images_of_formats_that_are_not_read_are_counted_once(tmp_path, monkeypa
     source = Folder(DatasetOptions(images=(str(tmp_path), str(tmp_path / "deep"))))
     assert [record.image_id for record in source.records()] == ["a.jpg"]
     assert source.unread() == {".heic": 2, ".avif": 1, ".cr2": 1}
-    first, second = find_inputs(ExtractConfig(images=(str(tmp_path),))).notes
+    first, second = find_inputs(ExtractConfig(images=(str(tmp_path),)), ("dog",))["dog"].notes
     assert first == "not read, for their formats: 1 .avif, 1 .cr2, 2 .heic" and "pip install pillow-heif" in second
     assert ids(tmp_path / "b.heic", tmp_path / "*.CR2") == ["b.heic", "e.CR2"]
     (tmp_path / "a.jpg").unlink()

@@ -19,6 +19,7 @@ def test_two_categories_come_with_networks():
     assert EMBEDDED == ["cow", "dog"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", EMBEDDED)
 def test_an_embedded_network_knows_its_template(category):
     entry = CATEGORIES[category]
@@ -30,6 +31,7 @@ def test_an_embedded_network_knows_its_template(category):
     assert scores["geodesic_mean"] < 0.2 and scores["geodesic_under_10"] > 0.5
 
 
+@pytest.mark.slow
 def test_boxes_on_photographs_of_dogs_are_those_of_the_dogs():
     """Specks of a mask, far from the animal, once made boxes wide: 0.80 in the mean."""
     folder = shared("data/stanford_extra")

@@ -74,7 +74,7 @@ def test_no_points_give_a_zero_that_can_be_differentiated():
     ):
         pixels = torch.zeros(0, 4, requires_grad=True)
         loss_of(pixels).backward()
-        assert float(loss_of(pixels)) == 0
+        assert loss_of(pixels).item() == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -131,11 +131,11 @@ def test_overlap_loss_is_one_minus_dice_of_each_box():
     said = torch.zeros(3, 40, 40)
     said[0, :20], said[1, :10], said[2, 2:4] = 1, 1, 1
     logits = 40 * torch.stack([1 - said, said], dim=1)
-    apart = [float(overlap_loss(logits[i : i + 1], true[i : i + 1])) for i in range(3)]
+    apart = [overlap_loss(logits[i : i + 1], true[i : i + 1]).item() for i in range(3)]
     assert apart == pytest.approx([0, 1 / 3, 1], abs=0.01)
-    assert float(overlap_loss(logits, true)) == pytest.approx(sum(apart) / 3, rel=1e-5)
+    assert overlap_loss(logits, true).item() == pytest.approx(sum(apart) / 3, rel=1e-5)
     none = torch.zeros(0, 2, 4, 4, requires_grad=True)
-    assert float(overlap_loss(none, torch.zeros(0, 4, 4))) == 0
+    assert overlap_loss(none, torch.zeros(0, 4, 4)).item() == 0
 
 
 def test_mask_loss_vanishes_on_a_sure_and_right_answer():

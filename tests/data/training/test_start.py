@@ -95,6 +95,7 @@ def test_weights_that_are_not_there_or_none(ball, tmp_path):
         start(ball, weights=str(tmp_path / "empty.pth"))
 
 
+@pytest.mark.slow
 def test_the_trunk_alone_goes_under_a_head_of_its_own(shipped):
     """narrow-18-dl has another dense head than the weights, which are refused as a whole."""
     dog = load_template("dog")
@@ -123,6 +124,7 @@ def test_a_grown_network_begins_as_the_one_it_grew_from():
     assert torch.equal(maps.embedding, same.embedding) and torch.equal(maps.coarse_segm, same.coarse_segm)
 
 
+@pytest.mark.slow
 def test_a_grown_network_with_fresh_embeddings():
     settings = {"model": "narrow-34-dl", "weights": "narrow-18-dl", "take": "grown"}
     one, other = (

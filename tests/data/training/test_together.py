@@ -64,6 +64,7 @@ def two_batches_a_step(config):
     return dict(state.network.named_parameters())
 
 
+@pytest.mark.slow
 def test_two_processes_average_their_gradients_and_one_of_them_writes(tmp_path):
     together(PROCESS, tmp_path)
     saved = torch.load(tmp_path / "state.pth", weights_only=True)
@@ -83,6 +84,7 @@ class Twin(Ranks):
                 parameter.grad *= 2
 
 
+@pytest.mark.slow
 def test_gradients_are_averaged_and_not_added(tmp_path):
     """Adam would hide the difference, clipping and everything else that knows a gradient's size would not."""
     config = replace(TINY, embedding_weight=0.01, mask_weight=0.01, box_weight=0.01)
@@ -116,6 +118,7 @@ def test_a_run_of_two_is_not_gone_on_with_by_one(tmp_path):
     assert recipe_of(TINY, dog, Ranks(0, 2)) == recipe_of(TINY, dog, Ranks(1, 2)) != recipe_of(TINY, dog)
 
 
+@pytest.mark.slow
 def test_the_file_of_settings_keeps_the_device_that_was_asked_for(tmp_path, monkeypatch):
     """In each process "cuda" is another GPU: a file that named the first one's would send all of them there."""
     monkeypatch.setattr(pipeline, "join_ranks", lambda device: (Ranks(), "cpu"))

@@ -59,6 +59,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch
     assert (tmp_path / "stopped" / "weights.pth").is_file()
 
 
+@pytest.mark.slow
 def test_another_recipe_does_not_go_on_in_the_same_folder(tmp_path):
     short = replace(TINY, steps=1)
     run_quietly(short, tmp_path)
@@ -67,6 +68,7 @@ def test_another_recipe_does_not_go_on_in_the_same_folder(tmp_path):
         run_quietly(replace(short, learning_rate=0.5), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
     nan = {"mask": torch.tensor(float("nan"), requires_grad=True)}
     monkeypatch.setattr(trainer, "step_losses", lambda *arguments, **more: nan)
@@ -81,6 +83,7 @@ def test_the_learning_rate_warms_up_and_ends_at_zero():
     assert rates[100] == pytest.approx(0) and all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
 
 
+@pytest.mark.slow
 def test_the_run_is_scored_while_it_trains(tmp_path):
     run_quietly(replace(TINY, steps=2, evaluate_every=2, evaluate_images=2), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -94,6 +97,7 @@ def test_losses_that_only_some_steps_have_are_averaged_over_these():
     assert means.values() == {"mask": 2.0, "box": 5.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", ["", "pixel_cycle", "overlap"])
 def test_some_losses_are_a_choice(tmp_path, chosen):
     settings = {f"{chosen}_weight": 2.0} if chosen else {}
@@ -102,6 +106,7 @@ def test_some_losses_are_a_choice(tmp_path, chosen):
     assert {"pixel_cycle", "overlap"} & set(json.loads(line)) == ({chosen} if chosen else set())
 
 
+@pytest.mark.slow
 def test_a_network_that_looks_again_learns_at_two_scales_and_from_mirror_images(tmp_path):
     """The category alone, without other classes; its weights are read again."""
     crops = {"crops": 2, "crop_size": 64, "second_size": 96, "mirror_weight": 0.5}

@@ -41,6 +41,7 @@ def test_short_muzzles_are_short(dog):
     assert short < dog.vertices[:, 0].max() - 0.03 < long
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cow", "husky.glb", "fox_khronos.glb", "alpaca.glb"])
 def test_other_bodies_have_features_too(name):
     template = rigged(load_template(name if name == "cow" else shared(f"data/rigs/{name}")))

@@ -16,6 +16,7 @@ from tests.shared import shared
 SKELETON = rigged(replace(load_template("dog"), skeleton=None)).skeleton
 
 
+@pytest.mark.slow
 def test_only_automatic_rigs_are_posed_so():
     assert is_free(SKELETON) and not is_free(load_template("dog").skeleton)
     assert not is_free(rigged(load_template(shared("data/rigs/husky.glb"))).skeleton)

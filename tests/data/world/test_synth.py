@@ -120,6 +120,7 @@ ANNOTATED = {
 }
 
 
+@pytest.mark.slow
 def test_a_network_looks_at_the_world(tmp_path, monkeypatch):
     """Its keypoints with the truth of the animal that they are of, whatever the workers; every image is accounted
     for."""

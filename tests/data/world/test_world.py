@@ -145,6 +145,7 @@ def test_perspective_bends_the_projection_only_where_asked(dog):
     assert np.abs(flat - one.keypoints).max() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["husky.glb", "fox_khronos.glb"])
 def test_a_rig_with_clips_has_a_world(name):
     template = load_template(shared(f"data/rigs/{name}"))

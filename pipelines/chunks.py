@@ -1,0 +1,188 @@
+"""The chunks of a run: what makes them, where they are made, and how a run goes on and ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from dp3d_data.config import plain, to_toml
+from dp3d_data.errors import RecipeMismatch
+from dp3d_data.files import write_text
+from dp3d_data.geometry import Template
+from dp3d_data.shards import Run, RunWriter
+from dp3d_data.shards.runs import HASHED, changed_images, is_still_good, marker_path
+from pipelines.annotate import Advance
+
+# index -> the inputs of each chunk that is to be made
+Chunks = Mapping[int, Sequence[Any]]
+
+
+class ChunkMaker(Protocol):
+    """Makes one chunk of a run at a time. It travels to every process once, and keeps there what it loads when it is
+    first asked: a network, a world."""
+
+    def make(self, index: int, chunk: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
+        """Make and write chunk `index` of a plan, telling of every input that is finished.
+
+        Args:
+            lost: places in the chunk of inputs that end their process: rows of failures, never looked at.
+        """
+
+    def probe(self, inputs: Sequence[Any]) -> None:
+        """Load what is needed, work on inputs and write nothing: the process ends, or they are not to blame."""
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Where chunks are made.
+
+    Attributes:
+        workers: processes; one, without a cluster, is this process. 0 with a cluster: as many as it has.
+        device: "cpu", "cuda" (each process on this machine gets a GPU of its own) or "cuda:N".
+        scheduler: address of a running Dask scheduler.
+        cluster: a cluster to start, see `pipelines.clusters`.
+    """
+
+    workers: int = 1
+    device: str = "cpu"
+    scheduler: str = ""
+    cluster: str = ""
+
+    @property
+    def here(self) -> bool:
+        """Whether this process makes the chunks itself."""
+        return self.workers == 1 and not self.scheduler and not self.cluster
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a pipeline decides before anything is written.
+
+    Attributes:
+        recipe: fingerprint of all that shapes the result.
+        out: folder of the results.
+    """
+
+    config: Any
+    template: Template
+    recipe: str
+    out: Path
+
+    @property
+    def chunks(self) -> Sequence[Sequence[Any]]:
+        """The inputs of each chunk."""
+        raise NotImplementedError
+
+    @property
+    def executor(self) -> Executor:
+        """Processes on this machine."""
+        return Executor(worker_count(self.config.workers, len(self.chunks), "cpu"))
+
+    def images(self, chunk: Sequence[Any]) -> dict[str, Any]:
+        """Image id -> file of the photographs that a chunk is made of."""
+        return {}
+
+
+def begin_run(plan: Plan, kind: str) -> RunWriter:
+    """The run of a plan, new, begun before or finished (`complete`); it holds the folder until it is closed.
+
+    Raises:
+        FolderBusy: another process writes there.
+        RecipeMismatch: the folder holds the results of another recipe, or of photographs that have changed since.
+    """
+    writer = RunWriter(plan.out, kind=kind, recipe=plan.recipe, overwrite=plan.config.overwrite)
+    if writer.complete:
+        images = {name: path for chunk in plan.chunks for name, path in plan.images(chunk).items()}
+        for table in Run.open(plan.out).instances(HASHED) if images else ():
+            if changed := next(iter(changed_images(table, images)), None):
+                raise RecipeMismatch("a photograph has changed since this run was made", got=changed, path=plan.out)
+    return writer
+
+
+def missing_chunks(plan: Plan, writer: RunWriter) -> Chunks:
+    """The chunks that an earlier run did not finish, and those that are damaged or whose photographs have changed
+    since."""
+    done, todo = writer.done, {}
+    for index, chunk in enumerate(plan.chunks):
+        if index not in done or not is_still_good(plan.out, index, plan.images(chunk)):
+            marker_path(plan.out, index).unlink(missing_ok=True)
+            todo[index] = chunk
+    return todo
+
+
+def make_missing_chunks(
+    plan: Plan, maker: ChunkMaker, writer: RunWriter, advance: Advance, say: Callable[[str], None]
+) -> None:
+    """Make the chunks of a plan that are missing."""
+    todo = missing_chunks(plan, writer)
+    if done := sum(len(chunk) for index, chunk in enumerate(plan.chunks) if index not in todo):
+        advance(done, 0, 0)
+    with submitting(plan.executor, len(todo), say) as make:
+        make(maker, todo, advance)
+
+
+def finish_run(plan: Plan, writer: RunWriter, extra: dict[str, Any] | None = None) -> Run:
+    """Write the settings, then the marker of a run whose chunks are all there."""
+    kept = plan.config.portable()
+    write_text(plan.out / "config.toml", to_toml(kept))
+    about = {"category": plan.config.category, "config": plain(kept), "extra": extra or {}}
+    return writer.finish(template=plan.template, chunks=len(plan.chunks), **about)
+
+
+@contextmanager
+def submitting(
+    executor: Executor, count: int, say: Callable[[str], None]
+) -> Iterator[Callable[[ChunkMaker, Chunks, Advance], None]]:
+    """What makes `count` chunks, of one maker after the other: this process, or workers that end with the block.
+
+    A chunk is the same wherever it is made. An error that is no input's own fault ends the run; finished chunks stay.
+    """
+    if executor.here or not count:
+        yield make_here
+        return
+    from pipelines.cluster import connected, dashboard, make_on
+
+    with connected(replace(executor, workers=min(executor.workers, count))) as client:
+        say(dashboard(client))
+        yield partial(make_on, client, say=say)
+
+
+def make_here(maker: ChunkMaker, chunks: Chunks, advance: Advance) -> None:
+    """Make the chunks one after the other."""
+    for index, chunk in chunks.items():
+        maker.make(index, chunk, advance)
+
+
+def regular_chunks(asked: int, count: int) -> list[range]:
+    """The numbers below `count` in chunks of as many as asked, or of a sixteenth of them, 10 to 250; the number of
+    processes has no say in it."""
+    size = asked or min(max(-(-count // 16), 10), 250)
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def worker_count(asked: int, chunks: int, device: str) -> int:
+    """Processes to start, never more than chunks.
+
+    Where none are asked for: one for each GPU on "cuda", one on a GPU that is named; on the CPU one per core, at most
+    8, and only where each has two chunks to make, since a process needs seconds to load the network.
+    """
+    if device == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        own_choice = min(cores, 8, chunks // 2)
+    else:
+        own_choice = len(visible_gpus()) if device == "cuda" else 1
+    return max(1, min(asked or own_choice, chunks))
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them; none of them is touched."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(torch.cuda.device_count())) if named is None else named.split(",")
+    return [name for name in names if name]

@@ -1,0 +1,301 @@
+"""Landmarks for template adopt: from keypoints that a dataset names, or from clicks on photographs and on the mesh."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from PIL import Image
+
+from dp3d_data.datasets import DatasetOptions, open_images
+from dp3d_data.datasets.coco_file import category_ids, key_of, read_coco
+from dp3d_data.datasets.images import MIRRORS, read_image, turn_of, turned_record
+from dp3d_data.errors import Dp3dError, InputCorrupt, NothingToDo, UsageError
+from dp3d_data.files import read_text, write_text
+from dp3d_data.geometry.renderer import colour_by_vertex
+from dp3d_data.geometry.subsets import DOG, keypoint_names
+from dp3d_data.geometry.template import Template
+from dp3d_data.limits import parse_csv
+from dp3d_data.matching.landmarks import name_key, read_landmarks, read_named_vertices
+from dp3d_data.records import GivenObject, ImageRecord
+from pipelines.local_page import Reply
+from pipelines.report.page import asset, html, page
+from pipelines.report.viewer import SCRIPT, Body, Layer, safe_json, viewer
+
+COLUMNS = ("name", "vertex", "image", "x", "y")
+# What a page asks for: spread over the body, and both sides.
+ASKED = (
+    "Nose",
+    "Left ear tip",
+    "Right ear tip",
+    "Withers",
+    "Chest",
+    "Belly",
+    "Tail start",
+    "Tail end",
+    "Left front leg: paw",
+    "Right front leg: paw",
+    "Left rear leg: paw",
+    "Right rear leg: paw",
+)
+SIDE = 1400  # of photographs on the page
+MOST_VERTICES = 1 << 31  # of a checkpoint's mesh, which nobody opens here
+LEAST = 3  # keypoints of an animal that is worth its photograph
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A named vertex of the template, and where it is in a photograph (image pixels, x right, y down)."""
+
+    name: str
+    vertex: int
+    image: str = ""
+    x: float = 0.0
+    y: float = 0.0
+
+
+def write_marks(path: str | Path, marks: Sequence[Mark]) -> Path:
+    """The csv that `template adopt --landmarks` reads; photographs are named from its folder. Without any photograph a
+    table of named vertices."""
+    folder = Path(path).absolute().parent
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    photographs = any(mark.image for mark in marks)
+    rows.writerow(COLUMNS if photographs else COLUMNS[:2])
+    for mark in marks:
+        place = [os.path.relpath(os.path.abspath(mark.image), folder), f"{mark.x:.1f}", f"{mark.y:.1f}"]
+        rows.writerow([mark.name, mark.vertex, *(place if photographs else ())])
+    return write_text(path, text.getvalue())
+
+
+def read_marks(path: Path, vertices: int) -> list[Mark]:
+    """The landmarks of a csv that `write_marks`, or a person, has written; photographs as absolute paths.
+
+    Raises:
+        InputMissing, InputCorrupt: no such photograph, or a row that is no landmark; names the line.
+        UsageError: landmarks on the checkpoint's mesh, which no photograph shows.
+    """
+    text = read_text(path, "file of landmarks")
+    if "image" not in text.partition("\n")[0] and "cse_vertex" not in text.partition("\n")[0]:
+        return [Mark(*pair) for pair in read_named_vertices(path, vertices).items()]
+    marks = read_landmarks(path, vertices, MOST_VERTICES)
+    if any(mark.cse_vertex is not None for mark in marks):
+        hint = "name another file, so that these stay: --out FILE"
+        raise UsageError("landmarks without photographs, which a page cannot show", path=path, hint=hint)
+    names = [(row.get("name") or "").strip() or f"vertex {row['vertex']}" for _, row in parse_csv(text)]
+    points = [(mark.vertex, os.path.abspath(str(mark.image)), *(mark.point or (0.0, 0.0))) for mark in marks]
+    return [Mark(name, *point) for name, point in zip(names, points, strict=True)]
+
+
+def marks_of_keypoints(
+    annotations: str | Path, table: Mapping[str, int], options: DatasetOptions, photographs: int, say: Say
+) -> list[Mark]:
+    """Landmarks from annotated keypoints whose names the table knows: of the animals that show most of them, one a
+    photograph.
+
+    Args:
+        annotations: StanfordExtra's json, or COCO's whose category names its keypoints, as AP-10K has it.
+        photographs: how many of them.
+        say: told of names that the table lacks, and of photographs that cannot be used.
+
+    Raises:
+        InputMissing, InputCorrupt, UsageError: no such annotations, or none of the names is in the table.
+        NothingToDo: no photograph with three of the keypoints.
+    """
+    names, records = _named_records(annotations, options)
+    known = {name_key(name): (name, vertex) for name, vertex in table.items()}
+    wanted = {number: known[name_key(name)] for number, name in enumerate(names) if name_key(name) in known}
+    if not wanted:
+        raise UsageError("the table has none of the keypoints", got=", ".join(table), expected=", ".join(names))
+    if missing := [name for number, name in enumerate(names) if number not in wanted]:
+        say(f"  not in the table: {', '.join(missing)}")
+    found: list[Mark] = []
+    for record, number in _most_shown(records, wanted):
+        try:
+            found += _marks(record, number, wanted)
+            photographs -= 1
+        except Dp3dError as error:
+            say(f"  left out: {error}")
+        if photographs <= 0:
+            return found
+    if not found:
+        raise NothingToDo(f"no photograph shows {LEAST} of the keypoints", path=annotations)
+    return found
+
+
+def _named_records(annotations: str | Path, options: DatasetOptions) -> tuple[Sequence[str], list[ImageRecord]]:
+    """The names of the keypoints of a file, and its images with their animals."""
+    content = read_coco(Path(annotations))
+    if isinstance(content, list):
+        return keypoint_names(), open_images("stanford-extra", options).records()
+    records = open_images("coco", options).records()
+    categories = content.get("categories") or ()
+    ids = category_ids(categories, options.category_in_file or options.category, Path(annotations))
+    for entry in categories:
+        names = entry.get("keypoints") if ids is None or key_of(entry["id"]) in ids else None
+        if names and isinstance(names, list):
+            return [str(name) for name in names], records
+    expected = 'a category with "keypoints", a list of their names, as in AP-10K'
+    raise InputCorrupt("the keypoints have no names", expected=expected, path=annotations)
+
+
+def _shown(one: GivenObject, wanted: Iterable[int]) -> list[int]:
+    """The wanted keypoints of an animal that are visible; of visibility 1, which is "hidden" in COCO, where no one has
+    2."""
+    points = one.keypoints or ()
+    best = min(max((seen for _, _, seen in points), default=0), 2)
+    return [number for number in wanted if best > 0 and number < len(points) and points[number][2] >= best]
+
+
+def _most_shown(records: Sequence[ImageRecord], wanted: Mapping[int, Any]) -> list[tuple[ImageRecord, int]]:
+    """Image and number of its animal that shows most, those that show most first; others of the image are left out."""
+    found = []
+    for record in records:
+        counts = [len(_shown(one, wanted)) for one in record.objects or ()]
+        if counts and max(counts) >= LEAST:
+            found.append((record, counts.index(max(counts)), max(counts)))
+    return [(record, number) for record, number, _ in sorted(found, key=lambda one: -one[2])]
+
+
+def _marks(record: ImageRecord, number: int, wanted: Mapping[int, tuple[str, int]]) -> list[Mark]:
+    """The landmarks of one animal in the upright photograph.
+
+    Raises:
+        InputMissing, InputCorrupt: no such photograph, one of another size, or one whose sides EXIF exchanges.
+    """
+    photograph = read_image(record.path)
+    if turn_of(record.size, photograph) in MIRRORS:
+        raise InputCorrupt("keypoints of a photograph that EXIF mirrors", path=record.path)
+    one = (turned_record(record, photograph).objects or ())[number]
+    points = one.keypoints or ()
+    return [Mark(*wanted[i], record.path, *points[i][:2]) for i in _shown(one, wanted)]
+
+
+def table_for(path: str | None, template: Template) -> dict[str, int]:
+    """The named vertices of a template: those of a file, or of the built-in dog.
+
+    Raises:
+        UsageError: another template, and no file.
+    """
+    from dp3d_data.geometry.builtin import load_template
+
+    if path:
+        return read_named_vertices(path, template.num_vertices)
+    if template.content_hash != load_template("dog").content_hash:
+        first = f"dp3d-data template landmarks {template.name} --out names.csv"
+        hint = f"click them on the mesh: {first}; then give --table names.csv"
+        raise UsageError("nothing says which vertex a name is", got=template.name, hint=hint)
+    return read_named_vertices(DOG, template.num_vertices)
+
+
+class LandmarkPage:
+    """The page of clicks: a photograph on the left, the mesh on the right, a landmark a line.
+
+    Args:
+        mesh: as the user names the template.
+        photographs: files to click on; none where vertices alone are named.
+        out: the csv, whose landmarks are there again when the page is opened again.
+        table: vertices whose names are known.
+
+    Raises:
+        InputMissing, InputCorrupt, UsageError: `out` holds what a page cannot show, and would lose.
+    """
+
+    def __init__(
+        self,
+        mesh: str,
+        template: Template,
+        photographs: Sequence[str],
+        out: Path,
+        table: Mapping[str, int] | None = None,
+    ) -> None:
+        self.mesh, self.template, self.out = mesh, template, out
+        self.saved = read_marks(out, template.num_vertices) if out.is_file() else []
+        if photographs and any(not mark.image for mark in self.saved):
+            hint = f"name another file for the landmarks: --table {out} --out FILE"
+            raise UsageError("this file is a table of named vertices", path=out, hint=hint)
+        known = {name_key(mark.name) for mark in self.saved}
+        self.table = [Mark(name, vertex) for name, vertex in (table or {}).items() if name_key(name) not in known]
+        known |= {name_key(mark.name) for mark in self.table}
+        self.asked = [] if table else [name for name in ASKED if name_key(name) not in known]
+        others = [mark.image for mark in self.saved if mark.image]
+        self.photographs = list(dict.fromkeys(os.path.abspath(path) for path in [*photographs, *others]))
+        self.gets = {"": self.page, "photograph": self.photograph}
+        self.posts = {"save": self.save}
+
+    def page(self, _: Mapping[str, Any]) -> Reply:
+        """The whole page but the photographs."""
+        colours = {"vertices": colour_by_vertex(self.template)}
+        layers = [Layer("vertices", "Click where the landmark is.")]
+        body = viewer(self.template.faces, layers, [Body(self.template.vertices, self.template.name, colours)])
+        names = [Path(path).name for path in self.photographs]
+        facts = {"photographs": names, "marks": self.marks(), "asked": self.asked, "out": str(self.out)}
+        style = Markup(asset("landmarks.css"))
+        inner = html(asset("landmarks.html"), style=style, viewer=body, facts=safe_json(facts))
+        words = "choose a landmark, click it in a photograph and on the mesh; left is the animal's own left"
+        title, script = f"{self.template.name}: landmarks", SCRIPT + asset("landmarks.js")
+        return Reply(
+            page(title, words, [("Landmarks", inner)], "dp3d", script, served=True), "text/html; charset=utf-8"
+        )
+
+    def marks(self) -> list[dict[str, Any]]:
+        """What the file holds, as the page has it: points in shares of the photograph's sides."""
+        found: list[dict[str, Any]] = []
+        for mark in [*self.saved, *self.table]:
+            point = None
+            if mark.image:
+                seen = read_image(mark.image)
+                number = self.photographs.index(mark.image)
+                point = {"photograph": number, "x": mark.x / seen.width, "y": mark.y / seen.height}
+            found.append({"name": mark.name, "vertex": mark.vertex, "point": point})
+        return found
+
+    def photograph(self, words: Mapping[str, Any]) -> Reply:
+        """A photograph upright, at most SIDE pixels large; its own size tells the page the scale."""
+        image = Image.fromarray(read_image(self._path(words["number"])).pixels)
+        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=88)
+        return Reply(stream.getvalue(), "image/jpeg", kept=True)
+
+    def _path(self, number: Any) -> str:
+        number = int(number)
+        if not 0 <= number < len(self.photographs):
+            raise UsageError("no such photograph", got=number, expected=f"0..{len(self.photographs) - 1}")
+        return self.photographs[number]
+
+    def save(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the landmarks, with x and y in shares of the photograph's sides, and tell the command.
+
+        Raises:
+            UsageError: none, one without a name, or a vertex or photograph that is not there.
+        """
+        marks = [self._mark(one) for one in wanted["marks"]]
+        if not marks:
+            raise UsageError("no landmark is whole", hint="a landmark has a point in a photograph and one on the mesh")
+        path, self.saved = write_marks(self.out, marks), marks
+        words = ["dp3d-data", "template"]
+        words += ["adopt", self.mesh, "--landmarks"] if self.photographs else ["landmarks", self.mesh, "--table"]
+        how = shlex.join([*words, str(path)])
+        return {"path": str(path), "count": len(marks), "command": how}
+
+    def _mark(self, one: Mapping[str, Any]) -> Mark:
+        name, vertex = " ".join(str(one["name"]).split()), int(one["vertex"])
+        if not name or not 0 <= vertex < self.template.num_vertices:
+            raise UsageError("no landmark", got=f"{name or 'no name'}, vertex {vertex}")
+        if not self.photographs:
+            return Mark(name, vertex)
+        path = self._path(one["photograph"])
+        found = read_image(path)
+        x, y = float(one["x"]) * found.width, float(one["y"]) * found.height
+        if not (0 <= x <= found.width and 0 <= y <= found.height):
+            raise UsageError("a point outside of its photograph", got=f"{x:.0f}, {y:.0f}", path=path)
+        return Mark(name, vertex, path, x, y)

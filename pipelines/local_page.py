@@ -1,0 +1,148 @@
+"""A page that a command shows in a browser of this machine, and what the page asks of it: the one local server.
+
+It listens on 127.0.0.1 alone. Every address begins with a secret that the command tells, and requests whose Host is
+another name are refused, so that no page of a stranger reads the photographs or writes a list.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import webbrowser
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from dp3d_data.errors import Dp3dError, PathUnusable
+
+ADDRESS = "127.0.0.1"
+NAMES = (ADDRESS, "localhost")
+MOST_BYTES = 64 << 20
+FOREVER = "private, max-age=86400, immutable"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What goes to the page; `kept` where it never changes while the command runs."""
+
+    body: bytes
+    kind: str
+    kept: bool = False
+
+
+# What one address does: the words of its query, or of the JSON that was posted -> a Reply, or what becomes JSON.
+Route = Callable[[Mapping[str, Any]], Any]
+
+
+class LocalPage:
+    """A running server of one page.
+
+    Args:
+        gets, posts: address below the secret ("" is the page) -> what it does.
+        port: 0 for any that is free.
+
+    Raises:
+        PathUnusable: the port is taken.
+    """
+
+    def __init__(self, gets: Mapping[str, Route], posts: Mapping[str, Route], port: int = 0) -> None:
+        self.gets, self.posts, self.secret = gets, posts, secrets.token_urlsafe(16)
+        try:
+            self.server = _Server((ADDRESS, port), _Handler)
+            self.server.page = self
+        except (OSError, OverflowError) as error:
+            hint = "choose another: --port 0 takes any that is free"
+            raise PathUnusable(
+                "nobody can listen on this port", got=error, path=f"{ADDRESS}:{port}", hint=hint
+            ) from None
+
+    @property
+    def address(self) -> str:
+        return f"http://{ADDRESS}:{self.server.server_address[1]}/{self.secret}/"
+
+    def serve(self, browser: bool) -> None:
+        """Answer until the process is interrupted."""
+        if browser:
+            open_browser(self.address)
+        try:
+            self.server.serve_forever()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self.server.server_close()
+
+
+def open_browser(address: str) -> None:
+    """Open a window where there is a screen; a browser in the terminal would hold it."""
+    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(address)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    page: LocalPage
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that no longer wants its picture is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+
+    def do_GET(self) -> None:
+        self._answer(self.server.page.gets, lambda: dict(parse_qsl(urlsplit(self.path).query)))
+
+    def do_POST(self) -> None:
+        self._answer(self.server.page.posts, self._posted)
+
+    def _posted(self) -> Mapping[str, Any]:
+        length = int(self.headers.get("Content-Length") or 0)
+        if not 0 <= length <= MOST_BYTES:
+            self.close_connection = True
+            raise ValueError("too long")
+        content = json.loads(self.rfile.read(length) or b"{}")
+        if not isinstance(content, dict):
+            raise ValueError("no object")
+        return content
+
+    def _answer(self, routes: Mapping[str, Route], words: Callable[[], Mapping[str, Any]]) -> None:
+        _, secret, *rest = unquote(urlsplit(self.path).path).split("/", 2)
+        route = routes.get("/".join(rest)) if rest else None
+        known = secrets.compare_digest(secret.encode(), self.server.page.secret.encode())
+        if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in NAMES or not known or route is None:
+            self.close_connection = True
+            self._send(404, Reply(b"not found", "text/plain"))
+            return
+        try:
+            found = route(words())
+        except Dp3dError as error:
+            self._send(400, _json({"error": str(error)}))
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
+            self._send(400, _json({"error": f"not understood: {error}"}))
+        else:
+            self._send(200, found if isinstance(found, Reply) else _json(found))
+
+    def _send(self, status: int, reply: Reply) -> None:
+        self.send_response(status)
+        headers = {"Content-Type": reply.kind, "Content-Length": len(reply.body)}
+        headers |= {"Cache-Control": FOREVER if reply.kept else "no-store", "Referrer-Policy": "no-referrer"}
+        headers |= {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
+        for name, value in headers.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(reply.body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The terminal belongs to the command."""
+
+
+def _json(found: Any) -> Reply:
+    return Reply(json.dumps(found, separators=(",", ":"), allow_nan=False).encode(), "application/json")
