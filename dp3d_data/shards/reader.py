@@ -92,7 +92,7 @@ class ShardReader:
         """
         entries = [entry for entry in self.manifest["shards"] if split in (ALL, entry["split"])]
         if not entries:
-            hint = f"--split {ALL} takes what there is; of few instances a split may stay empty"
+            hint = f"--set split={ALL} takes what there is; of few instances a split may stay empty"
             expected = "one of " + ", ".join([*self.splits, ALL])
             raise UsageError(f"no split {split!r} in these shards", expected=expected, hint=hint)
         return entries

@@ -113,7 +113,7 @@ def test_steps_run_over_the_ends_of_epochs():
 def test_all_splits_at_once():
     counts = [Loader(small_shards(), split).instances for split in ("train", "val", "all")]
     assert counts[0] + counts[1] == counts[2]
-    with pytest.raises(UsageError, match="(?s)no split 'test'.*--split all takes"):
+    with pytest.raises(UsageError, match="(?s)no split 'test'.*--set split=all takes"):
         Loader(small_shards(), "test")
 
 
