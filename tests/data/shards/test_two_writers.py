@@ -55,7 +55,7 @@ def test_fewer_chunks_than_planned_are_no_run(tmp_path):
     with pytest.raises(Unaccounted, match="chunks of this run are missing"):
         one.finish(**ABOUT, chunks=4)
     marker_path(tmp_path, 1).unlink()
-    with pytest.raises(Unaccounted, match=r"2 parts: \[0, 2\]"):
+    with pytest.raises(Unaccounted, match=r"2 chunks: \[0, 2\]"):
         one.finish(**ABOUT)
     commit(one)
     assert one.finish(**ABOUT, chunks=3).counts["inputs"] == 6
