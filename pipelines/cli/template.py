@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -15,6 +15,7 @@ from pipelines.settings import AdoptConfig
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
+    from dp3d_data.geometry.skeleton import Skeleton
 
 
 def surface_options(function: Callable) -> Callable:
@@ -166,14 +167,15 @@ def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -
     bones = "found" if body.skeleton is None else "the mesh's own"
     body = rigged(replace(body, name=name))
     body.save(path)
-    say(f"{name}: {body.num_vertices} vertices · {body.skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
-    say(f"  joints {', '.join(body.skeleton.names)}")
+    skeleton = cast("Skeleton", body.skeleton)
+    say(f"{name}: {body.num_vertices} vertices · {skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
+    say(f"  joints {', '.join(skeleton.names)}")
     if picture:
-        draw_rig(body, picture)
+        draw_rig(body, skeleton, picture)
     say(f"  written to {path} · next: dp3d-data synth --template {name}")
 
 
-def draw_rig(body: Template, path: str) -> None:
+def draw_rig(body: Template, skeleton: Skeleton, path: str) -> None:
     """The rest pose and three random poses, one a row, coloured by the joints that move the skin."""
     import numpy as np
 
@@ -184,9 +186,9 @@ def draw_rig(body: Template, path: str) -> None:
 
     rng, shapes = np.random.default_rng(0), [body.vertices]
     for _ in range(3):
-        pose = random_pose(rng, body.skeleton, random_proportions(rng, 0.0))
+        pose = random_pose(rng, skeleton, random_proportions(rng, 0.0))
         shapes.append(pose_vertices(body, pose.local_rotations) @ pose.stance.T)
-    write_turntables(path, shapes, body.faces, colour_by_part(np.asarray(body.skeleton.weights)))
+    write_turntables(path, shapes, body.faces, colour_by_part(np.asarray(skeleton.weights)))
 
 
 EXAMPLE = """

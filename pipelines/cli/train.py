@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dp3d_data.categories import categories, folder_of
 from dp3d_data.config import changed, workspace
@@ -60,7 +60,12 @@ def train(config: TrainingConfig) -> None:
                 "no shards of this category", path=inputs, hint=f"dp3d-data build-shards --category {name}"
             )
         source, surface = opened(inputs, config.split, name, chosen, start, mixed=bool(config.mix))
-        places = {"threads": config.threads, "device": device, "ranks": ranks, "tensorboard": config.tensorboard}
+        places: dict[str, Any] = {
+            "threads": config.threads,
+            "device": device,
+            "ranks": ranks,
+            "tensorboard": config.tensorboard,
+        }
         trainer = Trainer(surface, source, chosen, folder, **places)
         if start is not None:
             trainer.start_from(start)
@@ -106,8 +111,8 @@ def opened(
         require_files(reader.folder)
     source = ShardSource(reader, split, fields)
     if "intrinsics" in fields:
-        known = np.isfinite(source.read(0).intrinsics).all(1)
-        say(f"{category}: perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
+        known = np.isfinite(np.asarray(source.read(0).intrinsics)).all(axis=1)
+        say(f"{category}: perspective: {int(known.sum())} of the first {known.size} instances know their intrinsics")
     if start is not None:
         check_template(start, reader.template.name, reader.template.content_hash, address)
     surface = (

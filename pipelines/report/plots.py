@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -111,7 +112,7 @@ def rose(series: Series) -> Figure:
     return figure
 
 
-def _look(colour: str) -> dict[str, object]:
+def _look(colour: str) -> dict[str, Any]:
     return {"facecolor": to_rgba(colour, 0.16), "edgecolor": colour, "linewidth": 1.0, "fill": True}
 
 

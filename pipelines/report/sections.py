@@ -89,7 +89,7 @@ def all_facts(
     """
     found, known = [], {} if template is None else {template.content_hash: template}
     for run in runs:
-        name, own = NAMES.get(run.kind, run.kind), known.get((run.marker["template"] or {}).get("hash"))
+        name, own = NAMES.get(run.kind, run.kind), known.get((run.marker["template"] or {}).get("hash", ""))
         found.append(_facts(name, True, run.instance_files, run.instances(_READ), own))
     if shards is not None and manifest is not None:
         for split in sorted({entry["split"] for entry in manifest["shards"]}):
@@ -123,7 +123,9 @@ def _columns(table: pa.Table, template: Template | None) -> dict[str, np.ndarray
     }
     found["pictured"] = table.column("image_path").is_valid().to_numpy()
     found |= {name: np.full(table.num_rows, np.nan) for name in ("azimuth", "elevation", "residual")}
-    for start in range(0, table.num_rows if template is not None else 0, _CHUNK):
+    if template is None:
+        return found
+    for start in range(0, table.num_rows, _CHUNK):
         keypoints, visible, _ = InstanceTable.of(table.slice(start, _CHUNK), template.num_vertices).dense()
         enough = np.flatnonzero(visible.sum(axis=1) >= _LEAST_VERTICES)
         if len(enough):

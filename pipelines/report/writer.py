@@ -158,7 +158,7 @@ def write_report(
         [f"shards {manifest['recipe']}"] if manifest else []
     )
     title = f"{category.capitalize()}: keypoints and shapes"
-    shown = [(name, inner) for name, inner in parts.items() if inner]
+    shown = [(name, Markup(inner)) for name, inner in parts.items() if inner]
     text = page.page(
         title, " · ".join([known, *models]), shown, f"Recipes: {' · '.join(recipes)}", SCRIPT if template else ""
     )
