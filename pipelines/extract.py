@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dp3d_data.categories import categories, category, folder_of
 from dp3d_data.config import file_digest, fingerprint, workspace
@@ -69,7 +69,7 @@ class Plan(ChunkPlan):
             return ReadyAnnotator(self.config, source, self.template, self.model)
         if predictor is None and self.make_predictor is not None:
             predictor = self.make_predictor()
-        return Annotator(self.config, present(predictor), self.template, self.model)
+        return Annotator(self.config, cast(Predictor, predictor), self.template, self.model)
 
     def without_records(self) -> Plan:
         """What a process must know: the images travel with the tasks."""

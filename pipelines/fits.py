@@ -54,8 +54,8 @@ class Bodies:
             posed = posed_surface(fit.mesh_path, model)
         else:
             scales = None if fit.joint_scales is None else joint_scales(model, fit.joint_scales[None])
-            many = pose_body(self._tensors_of(fit), fit.pose[None], fit.betas[None], None, scales)
-            posed = many[0].numpy().astype(np.float64)
+            [tensor] = pose_body(self._tensors_of(fit), fit.pose[None], fit.betas[None], None, scales)
+            posed = tensor.numpy().astype(np.float64)
         posed = posed + fit.translation
         if not fit.mirrored:
             return posed

@@ -24,7 +24,7 @@ COMMANDS = {
     "failures": ("pipelines.cli.inspect:failures", "Read the table of images that a run could not process."),
     "build-shards": ("pipelines.cli.shards:build_shards", "Filter, split, shuffle and write keypoints as shards."),
     "merge": ("pipelines.cli.shards:merge", "Join folders of shards into one; duplicates are left out."),
-    "split": ("pipelines.cli.shards:split", "Divide shards into new sides, in a new folder."),
+    "split": ("pipelines.cli.shards:split", "Divide shards into new splits, in a new folder."),
     "inspect": ("pipelines.cli.inspect:inspect", "What a folder of shards holds: summary, one instance, statistics."),
     "explore": ("pipelines.cli.inspect:explore", "Look through instances on a page, compare and choose among them."),
     "verify": ("pipelines.cli.shards:verify", "Check every file of a shard folder against its manifest."),

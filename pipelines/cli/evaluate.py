@@ -30,9 +30,7 @@ class EvaluateConfig:
     shards: str = setting("", "Shards. None: the category's.", group="Input")
     model: str = setting("", "Model file or folder. None: the workspace's or embedded one.", group="Input")
     compare: tuple[str, ...] = setting(
-        (),
-        "Model file or folder to compare, also as NAME=PATH; again for more, or all of them after one --compare.",
-        group="Input",
+        (), "Model to compare, also as NAME=PATH; again for more, or all after one --compare.", group="Input"
     )
     category: str = setting("dog", "Whose part of the workspace to use.", group="Input")
     split: str = rare("val", 'Split to measure on; "all" takes every split.', group="Input")
@@ -41,12 +39,8 @@ class EvaluateConfig:
     stanford_extra: str = setting("", "StanfordExtra's annotation, json.", group="Photographs")
     coco: str = setting("", "COCO's annotation with masks and keypoints, json.", group="Photographs")
     images: str = setting("", "Folder of the photographs.", group="Photographs")
-    keypoints: str = rare(
-        "", "csv: index,vertex of the annotated keypoints. None: the built-in dog's.", group="Photographs"
-    )
-    out: str = setting(
-        "", "Folder of the report. None: evaluation in the category's part of the workspace.", group="Output"
-    )
+    keypoints: str = rare("", "csv: index,vertex of the keypoints. None: the built-in dog's.", group="Photographs")
+    out: str = setting("", "Folder of the report. None: evaluation in the workspace.", group="Output")
 
     def models(self, more: tuple[str, ...]) -> dict[str, str]:
         """Name -> path of the models.

@@ -30,7 +30,7 @@ def inspect(path: str | None, config: InspectConfig) -> None:
     """Show what PATH holds, a folder of build-shards, extract, synth or project; by default the shards in the
     workspace.
 
-    Without an option: where it comes from, what was kept and left out, its sides, files and template.
+    Without an option: where it comes from, what was kept and left out, its splits, files and template.
     """
     from dp3d_data.shards.inputs import Input
     from pipelines.inspection import find_row, row_lines, statistics_lines, summary_lines
@@ -42,9 +42,9 @@ def inspect(path: str | None, config: InspectConfig) -> None:
         raise UsageError("two rows at once", got="--instance and --row", expected="one of them")
     found = Input.open(folder)
     lines: list[str] = []
-    if config.instance is not None or config.row is not None:
-        asked: str | int = config.row if config.row is not None else config.instance or ""
-        lines += row_lines(find_row(found, asked))
+    wanted = config.instance if config.row is None else config.row
+    if wanted is not None:
+        lines += row_lines(find_row(found, wanted))
     if config.statistics:
         lines += statistics_lines(found)
     for line in lines or summary_lines(found):
@@ -100,23 +100,19 @@ class ReportConfig:
 
     category: str = setting("dog", "Category whose part of the workspace is shown.", group="Input and output")
     input: tuple[str, ...] = setting(
-        (), "Folder of extract or synth; again for more. Default: all in the workspace.", group="Input and output"
+        (), "Run folder; again for more. None: all in the workspace.", group="Input and output"
     )
     shards: str | None = setting(
-        None, "Folder of build-shards. Default: <workspace>/<category>/shards.", group="Input and output"
+        None, "Folder of build-shards. None: shards in the workspace.", group="Input and output"
     )
     extra: tuple[str, ...] = rare(
         (),
-        "Folder whose pictures, Markdown and JSON are shown; again for more. Default: model, predictions, evaluation.",
+        "Folder whose pictures and texts are shown; again for more. None: model, predictions, evaluation.",
         group="Input and output",
     )
-    out: str | None = setting(
-        None, "The HTML file. Default: <workspace>/<category>/report.html.", group="Input and output"
-    )
-    title: str | None = rare(None, "Name of the dataset in its card. Default: from the category.", group="Dataset card")
-    licence: str = rare(
-        "unknown", "Licence of the dataset in its card, as the Hugging Face hub names it.", group="Dataset card"
-    )
+    out: str | None = setting(None, "The HTML file. None: report.html in the workspace.", group="Input and output")
+    title: str | None = rare(None, "Name of the dataset in its card. None: of the category.", group="Dataset card")
+    licence: str = rare("unknown", "Licence in the card, as the Hugging Face hub names it.", group="Dataset card")
     pictures: int = rare(24, "Most pictures of each section; large ones count twice.", minimum=0)
 
 

@@ -30,32 +30,23 @@ class SplitOptions:
 
     split: str = setting(
         "ratio",
-        "Sides by ratio, as the source says (official), or as in earlier shards (kept); what has no such side goes by"
-        " ratio.",
+        "By ratio, by the source (official), or as in earlier shards (kept); what has none goes by ratio.",
         group="Split",
         choices=("ratio", "official", "kept"),
     )
     split_list: str | None = setting(
-        None,
-        "File of names and sides, a line each: NAME,train; an instance id, image id or group. The rest is left out."
-        " NAME,out leaves NAME out; where nothing else is listed, the rest goes as without a list.",
-        group="Split",
+        None, "File of lines NAME,train; an instance id, image id or group. The rest is left out.", group="Split"
     )
     split_ratio: float = setting(0.9, "Share of instances that train.", group="Split", minimum=0, maximum=1)
     test_ratio: float = setting(
-        0.0, "Share of instances kept for a test; the rest is for validation.", group="Split", minimum=0, maximum=1
+        0.0, "Share of instances for a test; the rest is for validation.", group="Split", minimum=0, maximum=1
     )
     together: str = rare(
-        "group",
-        "What never lies on two sides: groups and images, or images alone.",
-        group="Split",
-        choices=("group", "image"),
+        "group", "What no split divides: groups and images, or images alone.", group="Split", choices=("group", "image")
     )
     seed: int = rare(0, "Seed of the split and of the order of instances.", group="Split", minimum=0)
     shard_size: str = setting("64MB", "Size of one shard on disk: 500kB, 64MB, 1GiB.", group="Shards")
-    workers: int = setting(
-        0, "Processes; 0 for one per core where there is enough to do. The result is the same.", minimum=0
-    )
+    workers: int = setting(0, "Processes; 0 for one per core where there is enough to do.", minimum=0)
 
     def plan(self, filters: FilterConfig) -> ShardPlan:
         """What the options mean.
@@ -93,15 +84,11 @@ class SplitOptions:
 class BuildShardsConfig(FilterConfig, SplitOptions):
     """Inputs, split and size of shards, and the filters."""
 
-    category: str = setting("dog", f"Category whose part of the workspace is used. {SEVERAL}", group="Input and output")
+    category: str = setting("dog", f"Whose part of the workspace to use. {SEVERAL}", group="Input and output")
     input: tuple[str, ...] = setting(
-        (),
-        "Folder of extract, synth, project or shards; again for more. Default: all runs in the workspace.",
-        group="Input and output",
+        (), "Run folder or shards; again for more. None: all runs in the workspace.", group="Input and output"
     )
-    out: str | None = setting(
-        None, "Folder of the shards. Default: <workspace>/<category>/shards.", group="Input and output"
-    )
+    out: str | None = setting(None, "Folder of the shards. None: shards in the workspace.", group="Input and output")
     overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
 
     @property
@@ -114,7 +101,7 @@ class BuildShardsConfig(FilterConfig, SplitOptions):
 def build_shards(config: BuildShardsConfig) -> None:
     """Filter, split, shuffle and write the instances of extract, synth and project as Parquet shards.
 
-    Instances of one image, video or subject never lie on both sides of the split; exact duplicates are left out.
+    Instances of one image, video or subject are never divided by the split; exact duplicates are left out.
     A build that was stopped goes on where it was. Of several categories each has shards of its own; a folder that is
     given then holds a folder for each.
     """
@@ -143,8 +130,9 @@ def parse_size(text: str) -> int:
         ConfigError: not a size.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?i?b?)\s*", text.lower())
-    unit = _UNITS.get(match[2], _UNITS.get(match[2] + "b")) if match else None
-    if match is None or unit is None or not (size := int(float(match[1]) * unit)):
+    unit = _UNITS.get(match[2], _UNITS.get(match[2] + "b", 0)) if match else 0
+    size = int(float(match[1]) * unit) if match else 0
+    if not size:
         raise ConfigError("not a size", got=text, expected="a number with B, kB, MB, GB, KiB, MiB or GiB, such as 64MB")
     return size
 
@@ -163,8 +151,8 @@ class MergeConfig(SplitConfig):
 
     split: str = setting(
         "kept",
-        "Sides as they are (kept), by ratio, or as the source says (official); what has no such side goes by ratio.",
-        group="Split", choices=("kept", "ratio", "official"),
+        "As they are (kept), by ratio, or by the source (official); what has none goes by ratio.",
+        group="Split", choices=("kept", "ratio", "official")
     )  # fmt: skip
 
 
@@ -186,7 +174,7 @@ def merge(shards: tuple[str, ...], config: MergeConfig) -> None:
 @click.argument("shards")
 @config_options(SplitConfig)
 def split(shards: str, config: SplitConfig) -> None:
-    """Divide the instances of SHARDS, a folder of build-shards, into new sides in a new folder.
+    """Divide the instances of SHARDS, a folder of build-shards, into new splits in a new folder.
 
     What belongs together stays together, as in build-shards.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -18,6 +18,7 @@ from pipelines.settings import AdoptConfig
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
+    from dp3d_data.geometry.skeleton import Skeleton
 
 
 def surface_options(function: Callable) -> Callable:
@@ -169,15 +170,15 @@ def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -
     bones = "found" if body.skeleton is None else "the mesh's own"
     body = rigged(replace(body, name=name))
     body.save(path)
-    skeleton = present(body.skeleton)
+    skeleton = cast("Skeleton", body.skeleton)
     say(f"{name}: {body.num_vertices} vertices · {skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
     say(f"  joints {', '.join(skeleton.names)}")
     if picture:
-        draw_rig(body, picture)
+        draw_rig(body, skeleton, picture)
     say(f"  written to {path} · next: dp3d-data synth --template {name}")
 
 
-def draw_rig(body: Template, path: str) -> None:
+def draw_rig(body: Template, skeleton: Skeleton, path: str) -> None:
     """The rest pose and three random poses, one a row, coloured by the joints that move the skin."""
     import numpy as np
 

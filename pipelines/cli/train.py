@@ -60,8 +60,13 @@ def train(config: TrainingConfig) -> None:
                 "no shards of this category", path=inputs, hint=f"dp3d-data build-shards --category {name}"
             )
         source, surface = opened(inputs, config.split, name, chosen, start, mixed=bool(config.mix))
-        places: dict[str, Any] = {"threads": config.threads, "device": device, "ranks": ranks}
-        trainer = Trainer(surface, source, chosen, folder, tensorboard=config.tensorboard, **places)
+        places: dict[str, Any] = {
+            "threads": config.threads,
+            "device": device,
+            "ranks": ranks,
+            "tensorboard": config.tensorboard,
+        }
+        trainer = Trainer(surface, source, chosen, folder, **places)
         if start is not None:
             trainer.start_from(start)
         if config.overwrite:
@@ -106,8 +111,8 @@ def opened(
         require_files(reader.folder)
     source = ShardSource(reader, split, fields)
     if "intrinsics" in fields:
-        known = np.isfinite(present(source.read(0).intrinsics)).all(1)
-        say(f"{category}: perspective: {int(known.sum())} of the first {len(known)} instances know their intrinsics")
+        known = np.isfinite(np.asarray(source.read(0).intrinsics)).all(axis=1)
+        say(f"{category}: perspective: {int(known.sum())} of the first {known.size} instances know their intrinsics")
     if start is not None:
         check_template(start, reader.template.name, reader.template.content_hash, address)
     surface = (

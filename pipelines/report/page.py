@@ -27,7 +27,7 @@ SERVED = POLICY.replace("img-src data:", "img-src data: 'self'") + "; connect-sr
 _WHOLE = {".png": "image/png", ".gif": "image/gif", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _LARGEST, _LARGEST_ANIMATION = 1_500_000, 20_000_000
 # Ids follow from the content alone, so that a plot has the same bytes each time; its words stay text.
-_PLOT: Any = {"svg.hashsalt": "dp3d", "svg.fonttype": "none"}
+_PLOT: dict[Any, Any] = {"svg.hashsalt": "dp3d", "svg.fonttype": "none"}
 
 
 def html(template: str, /, *parts: object, **named: object) -> Markup:

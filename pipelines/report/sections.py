@@ -123,9 +123,9 @@ def measured(table: pa.Table, template: Template | None) -> dict[str, np.ndarray
     }
     found["pictured"] = table.column("image_path").is_valid().to_numpy()
     found |= {name: np.full(table.num_rows, np.nan) for name in ("azimuth", "elevation", "residual")}
+    if template is None:
+        return found
     for start in range(0, table.num_rows, _CHUNK):
-        if template is None:
-            break
         keypoints, visible, _ = InstanceTable.of(table.slice(start, _CHUNK), template.num_vertices).dense()
         enough = np.flatnonzero(visible.sum(axis=1) >= _LEAST_VERTICES)
         if len(enough):

@@ -222,14 +222,14 @@ def test_boxes_far_outside_fail_and_those_just_outside_are_rejected(tmp_path):
 def test_one_bad_detection_costs_the_others_nothing(tmp_path, monkeypatch):
     photo(tmp_path / "img" / "a.jpg", size=(60, 40))
     path = write_json(tmp_path / "boxes.json", {"a.jpg": [[1, 1, 20, 20], [5, 5, 30, 30], [9, 9, 40, 40]]})
-    match = Annotator._match_one
+    add = Annotator.add_instance
 
-    def refuse(self, look, instance_id, *rest):
+    def refuse(self, rows, instance_id, *rest):
         if instance_id.endswith("#1"):
             raise ValueError("broken")
-        return match(self, look, instance_id, *rest)
+        return add(self, rows, instance_id, *rest)
 
-    monkeypatch.setattr(Annotator, "_match_one", refuse)
+    monkeypatch.setattr(Annotator, "add_instance", refuse)
     outcome = run(tmp_path, tmp_path / "img", boxes=str(path))
     found, failures, _ = tables(outcome)
     assert list(found) == ["a.jpg#0", "a.jpg#2"] and failures == ["a.jpg#1: broken"]

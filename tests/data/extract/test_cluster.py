@@ -231,7 +231,7 @@ import sys
 from pipelines.extract import make_plan
 from pipelines.settings import ExtractConfig
 import pipelines.cluster
-assert make_plan(ExtractConfig(workers=2)).workers == 1  # the embedded samples are one part
+assert make_plan(ExtractConfig(workers=2)).executor.workers == 1  # the embedded samples are one chunk
 print(*sorted({"torch", "torchvision", "detectron2", "faiss"} & set(sys.modules)))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
