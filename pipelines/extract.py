@@ -18,7 +18,7 @@ from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError
 from dp3d_data.files import locked
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.builtin import first_imported, is_folder_of_templates, template_in
-from dp3d_data.records import ImageRecord, present
+from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run

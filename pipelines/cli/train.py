@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from dp3d_data.categories import categories, folder_of
 from dp3d_data.config import changed, workspace
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, TemplateMismatch
-from dp3d_data.records import present
 from dp3d_model.config import TrainConfig, presets
 from pipelines.cli.commandline import command, config_options, each, say
 from pipelines.settings import TrainingConfig
