@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import nn
 from torchvision.ops import roi_align
 
@@ -395,7 +395,7 @@ def _mixed(config: TrainCseConfig) -> torch.autocast:
     return torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
-def _inside(points: Float[Tensor, "points 2"], boxes: Float[Tensor, "points 4"]) -> Int[Tensor, "points"]:
+def _inside(points: Float[Tensor, "points 2"], boxes: Float[Tensor, "points 4"]) -> Bool[Tensor, "points"]:
     return ((points >= boxes[:, :2]) & (points < boxes[:, 2:])).all(dim=1)
 
 

@@ -12,7 +12,6 @@ from dp3d_data.detection import load_predictor
 from dp3d_data.detection.training import trainer
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.errors import RecipeMismatch, TrainingDiverged
-from dp3d_data.fitting import means
 from pipelines.cse import train_cse
 from tests.shared import ROOT
 
@@ -86,10 +85,6 @@ def test_the_run_is_scored_while_it_trains(tmp_path):
     run_quietly(replace(TINY, steps=2, evaluate_every=2, evaluate_images=2), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert {"ap50", "mask_iou"} <= set(lines[-1]) and lines[-1]["step"] == 2 and lines[-1]["objects"] >= 2
-
-
-def test_losses_that_only_some_steps_have_are_averaged_over_these():
-    assert means([{"mask": 1.0, "box": 5.0}, {"mask": 3.0}]) == {"mask": 2.0, "box": 5.0}
 
 
 @pytest.mark.parametrize("chosen", ["", "pixel_cycle", "overlap"])
