@@ -1,9 +1,4 @@
-"""Losses of a CSE network, and their sum in one step.
-
-mask.
-
-boxes.
-"""
+"""Losses of a CSE network, each by itself and those of one step."""
 
 from __future__ import annotations
 
