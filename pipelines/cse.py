@@ -83,11 +83,11 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
         say("held-out images · " + " ".join(f"{name} {value:.3f}" for name, value in measures.items()))
         return measures
 
-    state = train(start, kinds, targets, config, out, report, score, ranks)
+    network = train(start, kinds, targets, config, out, report, score, ranks)
     path = out / "weights.pth"
     if ranks.writes:
         hashes = {kind.template.name: kind.template.content_hash for kind in kinds if kind.matched}
-        save_weights(state.average, start.spec, path, template_hashes=hashes)
+        save_weights(network, start.spec, path, template_hashes=hashes)
     say(f"trained in {time.perf_counter() - began:.0f} s")
     return path
 

@@ -12,15 +12,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dp3d_data.config import fingerprint, plain, to_toml
-from dp3d_data.errors import NothingToDo, RecipeMismatch, TrainingDiverged
+from dp3d_data.errors import NothingToDo, RecipeMismatch
 from dp3d_data.files import locked, sweep, write_text
+from dp3d_data.fitting import (
+    METRICS_FILE,
+    SPEED_FILE,
+    FitConfig,
+    TrainingLog,
+    TrainingState,
+    copied,
+    fit,
+    optimiser_step,
+)
 from dp3d_data.loader import KeypointBatch, Loader, Source
 from dp3d_data.ranks import Ranks
 from dp3d_data.torch_files import write_torch
-from dp3d_model.config import TrainConfig
+from dp3d_model.config import OptimConfig, TrainConfig
 from dp3d_model.geometry.perspective import about_the_axis, in_units_of
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.model_file import FORMAT, MODEL_FILE, load_weights, read_config, read_content, save_model
@@ -29,22 +39,11 @@ from dp3d_model.losses.objective import Objective, Whole
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.networks.mlp import recalibrate, use_precision
 from dp3d_model.training.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
-from dp3d_model.training.log import METRICS_FILE, SPEED_FILE, Clock, TrainingLog
-from dp3d_model.training.optim import (
-    clip_gradients,
-    learning_rate,
-    make_optimiser,
-    make_scaler,
-    start_average,
-    update_average,
-)
 
 STATE_FILE, CONFIG_FILE, PICTURE_FILE = "state.pt", "config.toml", "parts.png"
 RECALIBRATION = 2048
 # An epoch that no training reaches; its batches recalibrate.
 _ASIDE = 1 << 32
-# The first steps, whose largest loss is what a loss may be; and the least that counts as exploded, template units.
-FIRST_STEPS, LEAST_EXPLOSION = 10, 10.0
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -103,10 +102,21 @@ class Trainer:
         self.objective = Objective(surface, config)
         self.objective.to(self.device)
         use_precision(self.objective, config.optim.precision)
-        self.optimiser = make_optimiser(self.objective, config)
-        self.scaler = make_scaler(config, self.device)
-        self.average = start_average(self.objective.lifter) if config.optim.ema_decay else {}
-        self.step, self.usual = 0, 0.0
+        scaler = torch.amp.GradScaler(self.device.type, enabled=config.optim.precision == "float16")
+        optimiser, average = make_optimiser(self.objective, config.optim), self._fresh_average()
+        self.state = TrainingState(self.objective, optimiser, self.objective.lifter, average, scaler)
+        self.fit_config = FitConfig(
+            steps=self.steps,
+            learning_rate=lambda step: learning_rate(config.optim, step, self.steps),
+            grad_clip=config.optim.grad_clip,
+            ema_decay=config.optim.ema_decay,
+            divergence_factor=config.optim.divergence_factor,
+            save_every=config.run.save_every,
+            log_every=config.run.log_every,
+        )
+
+    def _fresh_average(self) -> dict[str, Tensor]:
+        return copied(self.objective.lifter.named_parameters()) if self.config.optim.ema_decay else {}
 
     def start_from(self, lifter: Lifter) -> None:
         """Begin with the weights of another model of the same shape, before any step.
@@ -118,7 +128,7 @@ class Trainer:
         self.recipe = fingerprint(
             self.recipe, [value.cpu().double().sum().item() for value in lifter.state_dict().values()]
         )
-        self.average = start_average(self.objective.lifter) if self.config.optim.ema_decay else {}
+        self.state.average = self._fresh_average()
 
     def _loader(self, ranks: Ranks) -> Loader:
         seed, shuffled = self.config.run.seed, self.config.data.shuffle_buffer
@@ -147,10 +157,7 @@ class Trainer:
                     "this folder holds a run of another recipe", got=state["recipe"], expected=self.recipe, path=path
                 )
         load_weights(self.objective, state["objective"], path)
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state.get("scaler", {}))
-        self.average = {name: value.to(self.device) for name, value in state["average"].items()}
-        self.step, self.usual = state["step"], state.get("usual", 0.0)
+        self.state.restore(state)
         return True
 
     def _same_shape(self, other: TrainConfig) -> bool:
@@ -191,24 +198,25 @@ class Trainer:
     def _run(self, progress: Progress | None) -> Lifter:
         if self.ranks.writes:
             sweep(self.folder)
-        log = self._begin()
-        batches, clock = self.loader.from_step(self.step), Clock()
-        while self.step < self.steps:
-            batch = clock.waiting(batches)
-            losses = self.train_step(batch)
-            clock.stepped()
-            if log and (self.step % self.config.run.log_every == 0 or self.step == self.steps):
-                log.write(self.step, {"learning_rate": self.optimiser.param_groups[0]["lr"]} | losses, clock.lap())
-            if self.step % self.config.run.save_every == 0 or self.step == self.steps:
-                self.save_state()
-            if progress:
-                progress(self.step, self.steps, losses)
+        log, batches = self._begin(), self.loader.from_step(self.state.step)
+        on_step = progress and (lambda step, losses, row: progress(step, self.steps, losses))
+        self.waited = fit(
+            self.state,
+            self._gradients,
+            batches,
+            self.fit_config,
+            self.folder / STATE_FILE,
+            self.save_state,
+            log=log,
+            ranks=self.ranks,
+            on_step=on_step,
+        )
         batches.close()
-        self.waited = clock.share()
         lifter = self.averaged_lifter()
         if log:
             log.close()
-            save_model(lifter, self.folder / MODEL_FILE, self.recipe, {"steps": self.step, "instances": self.instances})
+            trained = {"steps": self.state.step, "instances": self.instances}
+            save_model(lifter, self.folder / MODEL_FILE, self.recipe, trained)
         self.ranks.wait()
         return lifter
 
@@ -219,32 +227,20 @@ class Trainer:
             return None
         (self.folder / PICTURE_FILE).unlink(missing_ok=True)
         write_text(self.folder / CONFIG_FILE, to_toml(self.config))
-        log = TrainingLog(self.folder, self.step, tensorboard=self.tensorboard)
-        if self.step == 0:
-            self.save_state()
-        return log
+        return TrainingLog(self.folder, self.state.step, tensorboard=self.tensorboard)
 
     def train_step(self, batch: KeypointBatch) -> dict[str, float]:
         """One step of the optimiser; its losses by name, those of the whole batch."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, self.step, self.steps)
-        self.optimiser.zero_grad(set_to_none=True)
-        losses = self._gradients(batch)
-        self.ranks.sum_gradients(self.objective.parameters())
-        self.scaler.unscale_(self.optimiser)
-        norm = clip_gradients(self.objective, self.config.optim.grad_clip)
-        self._check(losses, norm)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        if self.average:
-            update_average(self.average, self.objective.lifter, self.config.optim.ema_decay, self.step)
-        self.step += 1
-        return losses
+        return optimiser_step(self.state, self._gradients, batch, self.fit_config, self.folder / STATE_FILE, self.ranks)
 
-    def _gradients(self, batch: KeypointBatch) -> dict[str, float]:
+    def _gradients(self, batch: KeypointBatch, step: int) -> dict[str, Tensor]:
         """The gradients of the batch's losses, made in parts that fit the memory; every part draws the same random
-        numbers."""
-        generator, count = self._generator(1, self.step), len(batch)
+        numbers.
+
+        Returns:
+            This process's share of each loss of the global batch.
+        """
+        generator, count = self._generator(1, step), len(batch)
         inputs, targets = self.augmented(batch, generator)
         state, sums = generator.get_state(), dict[str, Tensor]()
         parts = math.ceil(count / (self.config.optim.micro_batch or count))
@@ -256,10 +252,10 @@ class Trainer:
             losses = self.objective(
                 *self._normalised(inputs.take(part), targets.take(part)), generator.set_state(state), within
             )
-            self.scaler.scale(losses["total"] * share).backward()
+            self.state.scaler.scale(losses["total"] * share).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + share * value.detach()
-        return dict(zip(sums, self.ranks.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
+        return sums
 
     def augmented(self, batch: KeypointBatch, generator: torch.Generator) -> tuple[KeypointBatch, KeypointBatch]:
         """Inputs of the network and targets of its answer, on the device: the targets are keypoints, or the truth where
@@ -308,26 +304,11 @@ class Trainer:
         same = not (data.keypoint_dropout or data.keypoint_jitter or data.warp or targets.true_vertices is not None)
         return inputs, inputs if same else in_units_of(inputs, targets)
 
-    def _check(self, losses: dict[str, float], norm: float) -> None:
-        """Stop before a step that would spoil the weights."""
-        total, path = losses["total"], self.folder / STATE_FILE
-        if not math.isfinite(total):
-            raise TrainingDiverged(f"the loss is no longer finite at step {self.step}", got=losses, path=path)
-        if not math.isfinite(norm) and (not self.scaler.is_enabled() or self.scaler.get_scale() < 1.0):
-            raise TrainingDiverged(f"the gradient is no longer finite at step {self.step}", got=losses, path=path)
-        if self.step < FIRST_STEPS:
-            self.usual = max(self.usual, total)
-        limit = max(self.config.optim.divergence_factor * self.usual, LEAST_EXPLOSION)
-        if self.config.optim.divergence_factor and total > limit:
-            raise TrainingDiverged(
-                f"the loss exploded at step {self.step}", got=losses, expected=f"a total below {limit:.3g}", path=path
-            )
-
     def averaged_lifter(self) -> Lifter:
         """Phi with the averaged weights and with batch statistics recalibrated for them, on the CPU, ready for
         evaluation."""
         lifter = copy.deepcopy(self.objective.lifter)
-        lifter.load_state_dict(self.average, strict=False)
+        lifter.load_state_dict(self.state.average, strict=False)
         use_precision(lifter, "float32")
         loader = self._loader(Ranks())
         count = max(1, min(self.instances, RECALIBRATION) // loader.order.batch)
@@ -342,20 +323,13 @@ class Trainer:
 
     def save_state(self) -> None:
         """Write everything that resume needs."""
-        if not self.ranks.writes:
-            return
-        state = {
+        content = {
             "format": FORMAT,
             "recipe": self.recipe,
             "config": plain(self.config),
-            "step": self.step,
             "objective": self.objective.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "average": self.average,
-            "usual": self.usual,
         }
-        write_torch(self.folder / STATE_FILE, state)
+        write_torch(self.folder / STATE_FILE, content | self.state.content())
 
     def _generator(self, stream: int, index: int) -> torch.Generator:
         seed = np.random.SeedSequence([self.config.run.seed, stream, index]).generate_state(1, np.uint64)[0]
@@ -371,3 +345,23 @@ def fields_of(config: TrainConfig) -> tuple[str, ...]:
         "weights": model.keypoint_weights,
     }
     return tuple(name for name, needed in wanted.items() if needed)
+
+
+def make_optimiser(module: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
+    """SGD with momentum (supplement) or AdamW; the rigid template has nothing to learn, and an optimiser of nothing."""
+    parameters = list(module.parameters()) or [nn.Parameter(torch.zeros(0))]
+    common = {"lr": optim.learning_rate, "weight_decay": optim.weight_decay}
+    if optim.optimiser == "sgd":
+        return torch.optim.SGD(parameters, momentum=optim.momentum, **common)
+    return torch.optim.AdamW(parameters, **common)
+
+
+def learning_rate(optim: OptimConfig, step: int, steps: int) -> float:
+    """The learning rate of a step: linear warm-up, then a cosine to 0, or a tenth after 80 % of the steps
+    (supplement)."""
+    warm = min(1.0, (step + 1) / (optim.warmup + 1))
+    if optim.schedule == "step":
+        shape = 0.1 if step >= 0.8 * steps else 1.0
+    else:
+        shape = 0.5 + 0.5 * math.cos(math.pi * step / max(steps, 1))
+    return optim.learning_rate * warm * shape

@@ -186,7 +186,7 @@ def _train(trainer: Trainer, resume: bool, what: str) -> None:
     if trainer.ranks.writes:
         several = f" · {trainer.ranks.count} processes" if trainer.ranks.count > 1 else ""
         say(f"{what} · recipe {trainer.recipe}{several}")
-        say(f"  {found}: {trainer.folder}" if done else f"  {found} at step {trainer.step} of {trainer.steps}")
+        say(f"  {found}: {trainer.folder}" if done else f"  {found} at step {trainer.state.step} of {trainer.steps}")
     lifter = None if done else _run(trainer)
     picture = trainer.folder / PICTURE_FILE
     if trainer.ranks.writes and not picture.is_file():
@@ -219,7 +219,7 @@ def _run(trainer: Trainer) -> Lifter:
         TimeRemainingColumn(),
     )
     with Progress(*columns, disable=not trainer.ranks.writes) as bar:
-        task = bar.add_task("", total=trainer.steps, completed=trainer.step)
+        task = bar.add_task("", total=trainer.steps, completed=trainer.state.step)
 
         def show(step: int, steps: int, losses: dict[str, float]) -> None:
             nonlocal said

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from dp3d_data.detection.training.kinds import kinds_of
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import start_of
 from dp3d_data.detection.training.stream import batches
+from dp3d_data.fitting import optimiser_step
 from dp3d_data.matching import VertexIndex, cycle_weights, integer_box, object_mask, resize_to
 from dp3d_model.config import preset
 from dp3d_model.lifting.prediction import predict
@@ -238,9 +240,11 @@ def dense_training(machine: Machine) -> Iterator[Row]:
             targets = cse.targets_of(kinds, config)
             start = start_of(kinds, config, targets)
             state = cse.fresh_state(start.network, config)
-            state.network.train()
-            batch = cse._on(next(batches(kinds, config, 0, again=start.spec.crop_side > 0)), machine.device)
-            step = lambda: cse.one_step(state, batch, targets, start, config, Path(folder))  # noqa: E731, B023
+            state.module.train()
+            gradients, settings = cse.gradients_of(start, targets, config), cse.fit_config(config)
+            batch = next(batches(kinds, config, 0, again=start.spec.crop_side > 0))
+            batch = cse.on_device(batch, machine.device)
+            step = partial(optimiser_step, state, gradients, batch, settings, Path(folder))
             seconds = machine.seconds(step)
         images = config.crops if start.spec.crop_side else config.optim.batch
         yield timing(

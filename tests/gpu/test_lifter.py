@@ -76,8 +76,8 @@ def losses_of(config, folder, device):
             SURFACE, source_of(world(), truth=True), changed(config, {"optim.steps": 3}), folder, device=device
         )
         trainer.resume()
-        while trainer.step < stop:
-            steps.append(trainer.train_step(next(trainer.loader.from_step(trainer.step))))
+        while trainer.state.step < stop:
+            steps.append(trainer.train_step(next(trainer.loader.from_step(trainer.state.step))))
         trainer.save_state()
     trainer.run()
     return steps

@@ -61,4 +61,4 @@ def test_a_dense_network_moves_whole():
 
 def test_a_batch_of_images_moves_whole():
     crops = Crops(**{one.name: torch.zeros(1) for one in fields(Crops)})
-    assert left_behind(trainer._on(batch_of([], 0, 64, crops), "meta")) == []
+    assert left_behind(trainer.on_device(batch_of([], 0, 64, crops), "meta")) == []

@@ -14,8 +14,7 @@ from dp3d_model.config import EVALUATION_ONLY, TrainConfig, preset, presets
 from dp3d_model.evaluation.evaluator import score_model
 from dp3d_model.lifting.model_file import load_model
 from dp3d_model.losses.objective import Objective
-from dp3d_model.training.optim import learning_rate
-from dp3d_model.training.trainer import STATE_FILE, Trainer
+from dp3d_model.training.trainer import STATE_FILE, Trainer, learning_rate
 from tests.model.toy import source_of, tiny, toy_instances, toy_surface
 
 
@@ -60,7 +59,7 @@ def test_a_killed_run_goes_on_to_the_last_bit(tmp_path, changes):
         Trainer(surface, source_of(world), config, tmp_path / "parts").run(kill)
     again = Trainer(surface, source_of(world), config, tmp_path / "parts")
     assert again.resume()
-    assert again.step == 3
+    assert again.state.step == 3
     torch.rand(7)
     lifter = again.run()
     assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (tmp_path / "parts/metrics.jsonl").read_bytes()
@@ -87,7 +86,7 @@ def test_another_recipe_is_refused_unless_asked_for(tmp_path):
     with pytest.raises(RecipeMismatch, match="a run of another recipe"):
         changed.resume()
     assert changed.resume(other_settings=True)
-    assert changed.step == 6
+    assert changed.state.step == 6
     with pytest.raises(RecipeMismatch):
         Trainer(surface, source_of(world), tiny({"model.parts": 3}), tmp_path).resume(other_settings=True)
 
@@ -106,7 +105,7 @@ def test_divergence_keeps_the_last_good_state(tmp_path):
     assert not (tmp_path / "model.pt").exists()
     good = Trainer(surface, source_of(world), tiny(), tmp_path)
     assert good.resume()
-    assert good.step == 3
+    assert good.state.step == 3
     assert all(value.isfinite().all() for value in good.objective.state_dict().values())
     assert (tmp_path / STATE_FILE).is_file()
 
@@ -127,9 +126,9 @@ def test_an_exploding_loss_stops_the_run(tmp_path):
     assert "--resume" in str(caught.value)
     good = Trainer(surface, source_of(world), tiny({"optim.steps": 20}), tmp_path)
     assert good.resume()
-    assert good.step == 12
+    assert good.state.step == 12
     assert float(good.objective.lifter.trunks[0].head.bias.detach().abs().max()) < 1.0
-    assert 0 < good.usual < 1.0
+    assert 0 < good.state.usual < 1.0
 
 
 def test_an_explosion_may_be_allowed(tmp_path):
@@ -151,7 +150,7 @@ def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path):
     trainer.objective.lifter.trunks[0].head.bias.register_hook(lambda gradient: gradient * torch.inf)
     trainer.train_step(batch)
     assert torch.equal(weights_of(trainer.objective.lifter.trunks[0].head), before)
-    assert trainer.scaler.get_scale() == 0.5 * 65536
+    assert trainer.state.scaler.get_scale() == 0.5 * 65536
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -246,7 +245,7 @@ def test_nothing_to_learn_is_done_at_once(tmp_path):
             surface, source_of(world), tiny({"model.network": False, "model.body": body}), tmp_path / body
         )
         trainer.run()
-        assert (trainer.steps, trainer.step) == (0, 0)
+        assert (trainer.steps, trainer.state.step) == (0, 0)
         assert trainer.finished()
         loaded = load_model(tmp_path / body)
         posed = loaded(loaded.normalise(world)).posed
@@ -301,11 +300,11 @@ def test_too_few_instances(tmp_path):
 
 def test_schedules():
     step = preset("stanford-dogs")
-    assert learning_rate(step, 0, 100) == learning_rate(step, 79, 100) == 0.003
-    assert learning_rate(step, 80, 100) == pytest.approx(0.0003)
+    assert learning_rate(step.optim, 0, 100) == learning_rate(step.optim, 79, 100) == 0.003
+    assert learning_rate(step.optim, 80, 100) == pytest.approx(0.0003)
     cosine = tiny({"optim.warmup": 9})
-    assert learning_rate(cosine, 0, 100) == pytest.approx(0.1 * cosine.optim.learning_rate)
-    assert learning_rate(cosine, 99, 100) < 0.01 * cosine.optim.learning_rate
+    assert learning_rate(cosine.optim, 0, 100) == pytest.approx(0.1 * cosine.optim.learning_rate)
+    assert learning_rate(cosine.optim, 99, 100) < 0.01 * cosine.optim.learning_rate
 
 
 @pytest.mark.parametrize(

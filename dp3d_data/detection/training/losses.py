@@ -1,9 +1,4 @@
-"""Losses of a CSE network, and their sum in one step.
-
-mask.
-
-boxes.
-"""
+"""Losses of a CSE network, each by itself and those of one step."""
 
 from __future__ import annotations
 
@@ -12,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import nn
 from torchvision.ops import roi_align
 
@@ -395,7 +390,7 @@ def _mixed(config: TrainCseConfig) -> torch.autocast:
     return torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
-def _inside(points: Float[Tensor, "points 2"], boxes: Float[Tensor, "points 4"]) -> Int[Tensor, "points"]:
+def _inside(points: Float[Tensor, "points 2"], boxes: Float[Tensor, "points 4"]) -> Bool[Tensor, "points"]:
     return ((points >= boxes[:, :2]) & (points < boxes[:, 2:])).all(dim=1)
 
 

@@ -96,6 +96,9 @@ class Renders:
 COMPOSE, CROP = 7, 8
 FIRST, MORE = 512, 3  # renders that the first step draws from, and how many each step adds
 ATTEMPTS = 10
+# Generator of the draws, the picture, and of each of its objects the class and whether its vertices are those of
+# the class's mesh.
+Scene = tuple[np.random.Generator, Picture, list[tuple[int, bool]]]
 
 
 @dataclass(frozen=True)
@@ -127,15 +130,6 @@ class Batch:
     def by_image(self, values: torch.Tensor) -> list[torch.Tensor]:
         """Boxes, classes or others of all objects, for each image."""
         return [values[self.image_of == index] for index in range(len(self.images))]
-
-
-@dataclass(frozen=True)
-class Composed:
-    """A picture whose objects have classes; `matched` where their vertices are those of the class's mesh."""
-
-    picture: Picture
-    classes: dict[int, int]
-    matched: dict[int, bool]
 
 
 class SyntheticBatches(Dataset):
@@ -176,27 +170,29 @@ class SyntheticBatches(Dataset):
         scenes = [self._scene(number, position) for position in range(config.batch)] if with_scenes else []
         return batch_of(scenes, 0 if self.again else config.points, config.image_size, crops)
 
-    def _scene(self, number: int, position: int) -> tuple[np.random.Generator, Composed]:
+    def _scene(self, number: int, position: int) -> Scene:
         rng = self._rng(COMPOSE, number, position)
-        composed = self._composed(rng, number, whole=True)
-        return rng, composed
+        picture, kinds = self._composed(rng, number, whole=True)
+        return rng, picture, [(self.class_ids[kind], self.kinds[kind].matched) for kind in kinds]
 
     def _crop(self, number: int, position: int, side: int) -> tuple[np.random.Generator, Crop, int]:
         for attempt in range(ATTEMPTS):
             rng = self._rng(CROP, number, position, attempt)
-            composed = self._composed(rng, number, whole=False)
-            seen = [name for name in composed.classes if (composed.picture.objects == name).sum() >= LEAST_PIXELS]
-            if not seen:
+            picture, kinds = self._composed(rng, number, whole=False)
+            visible = [name for name in range(len(kinds)) if (picture.objects == name).sum() >= LEAST_PIXELS]
+            if not visible:
                 continue
-            chosen = int(rng.choice(seen))
-            crop = cropped(rng, composed.picture, chosen, side, self.config.thin_weight)
+            chosen = int(rng.choice(visible))
+            crop = cropped(rng, picture, chosen, side, self.config.thin_weight)
             if crop is not None:
-                vertices = crop.vertex_map if composed.matched[chosen] else np.full_like(crop.vertex_map, -1)
-                return rng, replace(crop, vertex_map=vertices), composed.classes[chosen]
+                matched = self.kinds[kinds[chosen]].matched
+                vertices = crop.vertex_map if matched else np.full_like(crop.vertex_map, -1)
+                return rng, replace(crop, vertex_map=vertices), self.class_ids[kinds[chosen]]
         raise AssertionError("no render shows its animal")
 
-    def _composed(self, rng: np.random.Generator, number: int, whole: bool) -> Composed:
-        """A render, cut anew where it stays `whole`, with now and then an animal of another laid over it."""
+    def _composed(self, rng: np.random.Generator, number: int, whole: bool) -> tuple[Picture, list[int]]:
+        """A render, cut anew where it stays `whole`, with now and then an animal of another laid over it; and the kind
+        of each object."""
         kind, picture = self._drawn(rng, number)
         picture = framed(rng, picture) if whole else picture
         kinds = [kind] * (int(picture.objects.max()) + 1)
@@ -205,9 +201,7 @@ class SyntheticBatches(Dataset):
             laid = overlaid(rng, picture, beside)
             kinds += [other] * (laid is not picture)
             picture = laid
-        classes = {name: self.class_ids[kind] for name, kind in enumerate(kinds)}
-        picture = replace(picture, image=relit(rng, coarsened(rng, picture.image)))
-        return Composed(picture, classes, {name: self.kinds[kind].matched for name, kind in enumerate(kinds)})
+        return replace(picture, image=relit(rng, coarsened(rng, picture.image))), kinds
 
     def _drawn(self, rng: np.random.Generator, number: int) -> tuple[int, Picture]:
         """A kind by its share, and one of the renders that are drawn from by now, mirrored in half of the cases."""
@@ -224,24 +218,22 @@ class SyntheticBatches(Dataset):
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
 
 
-def batch_of(
-    scenes: list[tuple[np.random.Generator, Composed]], points: int, side: int, crops: Crops | None = None
-) -> Batch:
-    """Stack pictures of one size; animals of which too little is seen are no objects."""
+def batch_of(scenes: list[Scene], points: int, side: int, crops: Crops | None = None) -> Batch:
+    """Stack pictures of one size; animals of which too little is visible are no objects."""
     masks, image_of, classes, drawn = [], [], [], []
-    for index, (rng, scene) in enumerate(scenes):
-        for name, class_id in scene.classes.items():
-            mask = scene.picture.objects == name
+    for index, (rng, picture, objects) in enumerate(scenes):
+        for name, (class_id, matched) in enumerate(objects):
+            mask = picture.objects == name
             if mask.sum() < LEAST_PIXELS:
                 continue
             masks.append(mask)
             image_of.append(index)
             classes.append(class_id)
-            shown = np.where(mask & scene.matched[name], scene.picture.vertex_map, -1)
+            shown = np.where(mask & matched, picture.vertex_map, -1)
             drawn.append(drawn_points(shown, points, rng))
     stack = np.stack(masks) if masks else np.zeros((0, side, side), dtype=bool)
     owner = np.repeat(np.arange(len(drawn)), [len(vertices) for _, vertices in drawn])
-    images = [scene.picture.image[:, :, ::-1].transpose(2, 0, 1) for _, scene in scenes]
+    images = [picture.image[:, :, ::-1].transpose(2, 0, 1) for _, picture, _ in scenes]
     return Batch(
         torch.from_numpy(np.stack(images) if images else np.zeros((0, 3, side, side), dtype=np.uint8)),
         torch.tensor(image_of, dtype=torch.int64),

@@ -1,4 +1,4 @@
-"""The training loop: resumable to the step, averaged weights, metrics as lines of JSON."""
+"""Training of a CSE network: its optimiser, learning rate, gradients and states."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,42 +19,17 @@ from dp3d_data.detection.training.losses import SoftTargets, Start, soft_targets
 from dp3d_data.detection.training.recipe import MACHINE_SETTINGS, TrainCseConfig
 from dp3d_data.detection.training.start import tune_trunk
 from dp3d_data.detection.training.stream import Batch, batches
-from dp3d_data.errors import CheckpointError, RecipeMismatch, TrainingDiverged
+from dp3d_data.errors import CheckpointError, RecipeMismatch
 from dp3d_data.files import require_keys
+from dp3d_data.fitting import FitConfig, Gradients, Losses, TrainingLog, TrainingState, copied, fit
 from dp3d_data.geometry.laplacian import geodesic_distances
-from dp3d_data.logs import append_line, trim_lines
 from dp3d_data.ranks import ALONE, Ranks
 from dp3d_data.torch_files import read_torch, write_torch
 
 Report = Callable[[int, dict[str, float], float], None]
 Score = Callable[[Dp3dDenseRCNN], dict[str, float]]
+STATE_FILE, GRAD_CLIP, LOG_EVERY = "state.pth", 5.0, 50
 STATE_KINDS = {"recipe": str, "step": int, "network": dict, "average": dict, "optimiser": dict}
-
-
-@dataclass
-class TrainingState:
-    """What a resumed run needs to go on as if it had never stopped."""
-
-    network: Dp3dDenseRCNN
-    average: Dp3dDenseRCNN
-    optimiser: torch.optim.Optimizer
-    step: int = 0
-
-
-class Means:
-    """Means of named numbers, each over the steps that had it: one batch says little."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, losses: dict[str, float]) -> None:
-        for name, value in losses.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
-
-    def values(self) -> dict[str, float]:
-        return {name: total / self._counts[name] for name, total in self._sums.items()}
 
 
 def recipe_of(config: TrainCseConfig, kinds: tuple[Kind, ...], ranks: Ranks = ALONE) -> str:
@@ -102,8 +77,21 @@ def fresh_state(network: Dp3dDenseRCNN, config: TrainCseConfig) -> TrainingState
         for inside in (False, True)
         for matrix in (True, False)
     ]
-    average = copy.deepcopy(network).eval().requires_grad_(False)
-    return TrainingState(network, average, torch.optim.AdamW(groups, lr=config.learning_rate))
+    average = copied(network.state_dict().items())
+    return TrainingState(network, torch.optim.AdamW(groups, lr=config.learning_rate), network, average)
+
+
+def fit_config(config: TrainCseConfig) -> FitConfig:
+    """The settings of the training loop."""
+    return FitConfig(
+        steps=config.steps,
+        learning_rate=lambda step: learning_rate(config, step),
+        grad_clip=GRAD_CLIP,
+        ema_decay=config.ema_decay,
+        save_every=config.save_every,
+        log_every=LOG_EVERY,
+        log_means=True,
+    )
 
 
 def train(
@@ -115,8 +103,8 @@ def train(
     report: Report,
     score: Score | None = None,
     ranks: Ranks = ALONE,
-) -> TrainingState:
-    """Train until the last step, or from where the run in `out` stopped.
+) -> Dp3dDenseRCNN:
+    """Train until the last step, or from where the run in `out` stopped; the network with the averaged weights.
 
     Args:
         targets: soft targets of the templates' vertices.
@@ -127,118 +115,90 @@ def train(
 
     Raises:
         RecipeMismatch: `out` holds a run with other settings or another template.
-        TrainingDiverged: a loss became NaN or infinite; the last saved state is kept.
+        TrainingDiverged: a loss or gradient became NaN or infinite; the last saved state is kept.
     """
     state = fresh_state(start.network.to(config.device), config)
     recipe = recipe_of(config, kinds, ranks)
     load_state(state, out, recipe)
     ranks.wait()
-    state.network.train()
-    started, recent = time.perf_counter(), Means()
-    for batch in batches(kinds, config, state.step, again=start.spec.crop_side > 0, ranks=ranks):
-        losses = one_step(state, _on(batch, config.device), targets, start, config, out, ranks)
-        state.step += 1
-        if not ranks.writes:
-            continue
-        recent.add(losses)
-        if state.step % 50 == 0 or state.step == config.steps:
-            losses, recent = recent.values(), Means()
-            log_metrics(out, state.step, losses)
-            report(state.step, losses, time.perf_counter() - started)
-        if state.step % config.save_every == 0 or state.step == config.steps:
-            save_state(state, out, recipe)
-        if (
-            score is not None
-            and config.evaluate_every
-            and (state.step % config.evaluate_every == 0 or state.step == config.steps)
-        ):
-            log_metrics(out, state.step, score(state.average))
-    return state
+    state.module.train()
+    log, started = TrainingLog(out, state.step) if ranks.writes else None, time.perf_counter()
+
+    def on_step(step: int, losses: Losses, row: Losses | None) -> None:
+        if log and row:
+            report(step, row, time.perf_counter() - started)
+        every = config.evaluate_every
+        if log and score and every and (step % every == 0 or step == config.steps):
+            log.write(step, score(averaged(start.network, state)))
+
+    fit(
+        state,
+        gradients_of(start, targets, config, ranks),
+        batches(kinds, config, state.step, again=start.spec.crop_side > 0, ranks=ranks),
+        fit_config(config),
+        out / STATE_FILE,
+        lambda: save_state(state, out, recipe),
+        log=log,
+        ranks=ranks,
+        on_step=on_step,
+    )
+    return averaged(start.network, state)
 
 
-def one_step(
-    state: TrainingState,
-    batch: Batch,
-    targets: dict[str, SoftTargets],
-    start: Start,
-    config: TrainCseConfig,
-    out: Path,
-    ranks: Ranks = ALONE,
-) -> dict[str, float]:
-    """One optimiser step; returns the losses by name."""
-    for group in state.optimiser.param_groups:
-        group["lr"] = group["share"] * learning_rate(config, state.step)
-    tune_trunk(state.network, config.freeze, state.step >= config.thaw)
-    number = config.seed * 1_000_003 + state.step * ranks.count + ranks.rank
-    torch.manual_seed(number)  # detectron2 draws proposals from the global generator
-    rng = torch.Generator().manual_seed(number)
-    with_boxes = state.step % config.box_every == 0
-    losses = step_losses(state.network, batch, targets, start, config, rng, with_boxes=with_boxes)
-    total = sum(losses.values(), torch.zeros(()))
-    values = {name: float(value.detach()) for name, value in losses.items()} | {"total": float(total.detach())}
-    if not math.isfinite(values["total"]):
-        raise TrainingDiverged(f"the loss is not finite at step {state.step}", got=values, path=out)
-    state.optimiser.zero_grad(set_to_none=True)
-    (total / ranks.count).backward()
-    ranks.sum_gradients(state.network.parameters())
-    torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
-    state.optimiser.step()
-    update_average(state, config.ema_decay)
-    return values
+def gradients_of(
+    start: Start, targets: dict[str, SoftTargets], config: TrainCseConfig, ranks: Ranks = ALONE
+) -> Gradients:
+    """What a step of the loop does with a batch: the losses of its own process count as one of `ranks.count`."""
+    network = start.network
+
+    def gradients(batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        tune_trunk(network, config.freeze, step >= config.thaw)
+        number = config.seed * 1_000_003 + step * ranks.count + ranks.rank
+        torch.manual_seed(number)  # detectron2 draws proposals from the global generator
+        rng, batch = torch.Generator().manual_seed(number), on_device(batch, config.device)
+        with_boxes = step % config.box_every == 0
+        losses = step_losses(network, batch, targets, start, config, rng, with_boxes=with_boxes)
+        losses["total"] = sum(losses.values(), torch.zeros(()))
+        shares = {name: value / ranks.count for name, value in losses.items()}
+        shares["total"].backward()
+        return {name: value.detach() for name, value in shares.items()}
+
+    return gradients
 
 
-@torch.no_grad()
-def update_average(state: TrainingState, decay: float) -> None:
-    """Move the averaged weights; early on the average follows faster, so that it forgets the random start."""
-    decay = min(decay, (1 + state.step) / (10 + state.step))
-    for mean, value in zip(state.average.state_dict().values(), state.network.state_dict().values(), strict=True):
-        if mean.dtype.is_floating_point:
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
+def averaged(network: Dp3dDenseRCNN, state: TrainingState) -> Dp3dDenseRCNN:
+    """A copy of the network with the averaged weights, ready for evaluation."""
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    network.load_state_dict(state.average)
+    return network
 
 
 def save_state(state: TrainingState, out: Path, recipe: str) -> None:
     """Write the state, whole or not at all: a killed run keeps the last whole one."""
-    content = {
-        "recipe": recipe,
-        "step": state.step,
-        "network": state.network.state_dict(),
-        "average": state.average.state_dict(),
-        "optimiser": state.optimiser.state_dict(),
-    }
-    write_torch(out / "state.pth", content)
+    write_torch(out / STATE_FILE, {"recipe": recipe, "network": state.module.state_dict()} | state.content())
 
 
 def load_state(state: TrainingState, out: Path, recipe: str) -> None:
-    """Continue the run in `out`, if there is one; its metrics end where the state does.
+    """Continue the run in `out`, if there is one.
 
     Raises:
         RecipeMismatch: it was started with other settings.
         CheckpointError: the state is damaged.
     """
-    path = out / "state.pth"
-    if path.is_file():
-        hint = "train anew in another folder: --out"
-        content = read_torch(path, "state of a training", expected="what dp3d-data train-cse saves", hint=hint)
-        require_keys(content, STATE_KINDS, "state of a training", path, CheckpointError)
-        if content["recipe"] != recipe:
-            raise RecipeMismatch(
-                "this folder holds another training", got=content["recipe"], expected=recipe, path=path
-            )
-        state.network.load_state_dict(content["network"])
-        state.average.load_state_dict(content["average"])
-        state.optimiser.load_state_dict(content["optimiser"])
-        state.step = content["step"]
-    trim_lines(out / "metrics.jsonl", state.step)
+    path = out / STATE_FILE
+    if not path.is_file():
+        return
+    hint = "train anew in another folder: --out"
+    content = read_torch(path, "state of a training", expected="what dp3d-data train-cse saves", hint=hint)
+    require_keys(content, STATE_KINDS, "state of a training", path, CheckpointError)
+    if content["recipe"] != recipe:
+        raise RecipeMismatch("this folder holds another training", got=content["recipe"], expected=recipe, path=path)
+    state.module.load_state_dict(content["network"])
+    state.restore(content)
 
 
-def log_metrics(out: Path, step: int, losses: dict[str, float]) -> None:
-    """Append one line to metrics.jsonl."""
-    append_line(out / "metrics.jsonl", {"step": step, **{name: round(value, 6) for name, value in losses.items()}})
-
-
-def _on(batch: Batch, device: str) -> Batch:
+def on_device(batch: Batch, device: str) -> Batch:
+    """The batch with all its tensors there."""
     moved = {name: value.to(device) for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
     crops = (
         None

@@ -1,7 +1,6 @@
 """Each kind of file x 100 flips and cuts x its readers: an error that says so, or the very same content; never a
 traceback."""
 
-import copy
 import hashlib
 from pathlib import Path
 
@@ -11,10 +10,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dp3d_data.detection.training.trainer import TrainingState, load_state, save_state
+from dp3d_data.detection.training.trainer import load_state, save_state
 from dp3d_data.detection.weights import read_checkpoint
 from dp3d_data.errors import Dp3dError
 from dp3d_data.files import write_json
+from dp3d_data.fitting import TrainingState, copied
 from dp3d_data.loader import Loader
 from dp3d_data.logs import append_line, trim_lines
 from dp3d_data.shards import Run, RunWriter, ShardReader, verify
@@ -83,14 +83,18 @@ def make_run(root: Path):
 def cse_state():
     network = torch.nn.Linear(7, 5)
     return TrainingState(
-        network, copy.deepcopy(network), torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9), 3
+        network,
+        torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9),
+        network,
+        copied(network.state_dict().items()),
+        step=3,
     )
 
 
 def state_in(folder: Path):
     state = cse_state()
     load_state(state, folder, "recipe")
-    return state.step, plain(state.network.state_dict()), plain(state.average.state_dict())
+    return state.step, plain(state.module.state_dict()), plain(state.average)
 
 
 def batches_of(folder: Path):

@@ -77,7 +77,7 @@ def test_images_are_blue_green_red(dog):
     stream = SyntheticBatches(dog, TINY)
     batch = stream[0]
     rng = np.random.default_rng(np.random.SeedSequence([TINY.seed, 7, 0, 0]))
-    picture = stream._composed(rng, 0, whole=True).picture
+    picture = stream._composed(rng, 0, whole=True)[0]
     np.testing.assert_array_equal(batch.images[0].numpy(), picture.image[:, :, ::-1].transpose(2, 0, 1))
 
 

@@ -11,7 +11,15 @@ from dp3d_data.detection.training.losses import step_losses
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import start_of
 from dp3d_data.detection.training.stream import SyntheticBatches
-from dp3d_data.detection.training.trainer import fresh_state, learning_rate, one_step, recipe_of, targets_of
+from dp3d_data.detection.training.trainer import (
+    fit_config,
+    fresh_state,
+    gradients_of,
+    learning_rate,
+    recipe_of,
+    targets_of,
+)
+from dp3d_data.fitting import optimiser_step
 from dp3d_data.geometry import load_template
 from dp3d_data.ranks import Ranks
 from pipelines import cse as pipeline
@@ -50,7 +58,7 @@ def two_batches_a_step(config):
     targets = targets_of(kinds, config)
     start = start_of(kinds, config, targets)
     state, stream = fresh_state(start.network, config), SyntheticBatches(kinds, config)
-    state.network.train()
+    state.module.train()
     for step in range(config.steps):
         for group in state.optimiser.param_groups:
             group["lr"] = group["share"] * learning_rate(config, step)
@@ -58,10 +66,10 @@ def two_batches_a_step(config):
         for number in (2 * step, 2 * step + 1):
             torch.manual_seed(config.seed * 1_000_003 + number)
             rng = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-            (sum(step_losses(state.network, stream[number], targets, start, config, rng).values()) / 2).backward()
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
+            (sum(step_losses(state.module, stream[number], targets, start, config, rng).values()) / 2).backward()
+        torch.nn.utils.clip_grad_norm_(state.module.parameters(), 5.0)
         state.optimiser.step()
-    return dict(state.network.named_parameters())
+    return dict(state.module.named_parameters())
 
 
 @pytest.mark.slow
@@ -77,6 +85,9 @@ def test_two_processes_average_their_gradients_and_one_of_them_writes(tmp_path):
 
 class Twin(Ranks):
     """One of two processes, the other of which has the same batch."""
+
+    def sum(self, values):
+        return 2 * values
 
     def sum_gradients(self, parameters):
         for parameter in parameters:
@@ -95,9 +106,10 @@ def test_gradients_are_averaged_and_not_added(tmp_path):
     for ranks in (Ranks(), Twin(0, 2)):
         start = start_of(kinds, config, targets)
         state = fresh_state(start.network, config)
-        one_step(state, batch, targets, start, config, tmp_path, ranks)
+        gradients = gradients_of(start, targets, config, ranks)
+        optimiser_step(state, gradients, batch, fit_config(config), tmp_path, ranks)
         sizes.append(
-            sum(float(one.grad.norm()) ** 2 for one in state.network.parameters() if one.grad is not None) ** 0.5
+            sum(float(one.grad.norm()) ** 2 for one in state.module.parameters() if one.grad is not None) ** 0.5
         )
     assert 0 < sizes[0] < 4.9
     assert sizes[1] == pytest.approx(sizes[0], rel=1e-4)
