@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -132,7 +133,7 @@ class Trainer:
 
     def _loader(self, ranks: Ranks) -> Loader:
         seed, shuffled = self.config.run.seed, self.config.data.shuffle_buffer
-        order = {"seed": seed, "shuffle_buffer": shuffled, "drop_last": True, "threads": self.threads}
+        order: dict[str, Any] = {"seed": seed, "shuffle_buffer": shuffled, "drop_last": True, "threads": self.threads}
         fields = fields_of(self.config)
         return Loader(
             self.source, fields=fields, batch_size=ranks.share(self.batch), rank=ranks.rank, ranks=ranks.count, **order
@@ -199,7 +200,11 @@ class Trainer:
         if self.ranks.writes:
             sweep(self.folder)
         log, batches = self._begin(), self.loader.from_step(self.state.step)
-        on_step = progress and (lambda step, losses, row: progress(step, self.steps, losses))
+
+        def on_step(step: int, losses: dict[str, float], _: dict[str, float] | None) -> None:
+            if progress:
+                progress(step, self.steps, losses)
+
         self.waited = fit(
             self.state,
             self._gradients,
@@ -285,7 +290,7 @@ class Trainer:
     def _used(self, batch: KeypointBatch) -> KeypointBatch:
         """What the settings use of a batch, in square pixels about the principal point, where it can be turned and
         mirrored."""
-        unused = {} if self.config.loss.truth else {"true_vertices": None, "true_scale": None}
+        unused: dict[str, Any] = {} if self.config.loss.truth else {"true_vertices": None, "true_scale": None}
         unused |= {} if self.config.model.keypoint_weights else {"weights": None}
         return about_the_axis(replace(batch, **unused))
 
@@ -313,7 +318,7 @@ class Trainer:
         loader = self._loader(Ranks())
         count = max(1, min(self.instances, RECALIBRATION) // loader.order.batch)
         drawn = loader.from_step(_ASIDE * len(loader))
-        batches = [batch.to(self.device) for batch in islice(drawn, count)]
+        batches = [cast(KeypointBatch, batch).to(self.device) for batch in islice(drawn, count)]
         drawn.close()
         recalibrate(lifter, lambda batch: lifter.numbers(lifter.normalise(batch)), batches)
         if self.config.model.network and self.config.model.prior_directions:
@@ -350,7 +355,7 @@ def fields_of(config: TrainConfig) -> tuple[str, ...]:
 def make_optimiser(module: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
     """SGD with momentum (supplement) or AdamW; the rigid template has nothing to learn, and an optimiser of nothing."""
     parameters = list(module.parameters()) or [nn.Parameter(torch.zeros(0))]
-    common = {"lr": optim.learning_rate, "weight_decay": optim.weight_decay}
+    common: dict[str, Any] = {"lr": optim.learning_rate, "weight_decay": optim.weight_decay}
     if optim.optimiser == "sgd":
         return torch.optim.SGD(parameters, momentum=optim.momentum, **common)
     return torch.optim.AdamW(parameters, **common)
