@@ -29,7 +29,7 @@ OnStep = Callable[[int, Losses, Losses | None], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitConfig:
+class FitSettings:
     """How a network is trained.
 
     Attributes:
@@ -169,7 +169,7 @@ def fit(
     state: TrainingState,
     gradients: Gradients,
     batches: Iterator[Any],
-    config: FitConfig,
+    config: FitSettings,
     folder: Path,
     save: Callable[[], None],
     *,
@@ -219,7 +219,7 @@ def means(rows: list[Losses]) -> Losses:
 
 
 def optimiser_step(
-    state: TrainingState, gradients: Gradients, batch: Any, config: FitConfig, folder: Path, ranks: Ranks = ALONE
+    state: TrainingState, gradients: Gradients, batch: Any, config: FitSettings, folder: Path, ranks: Ranks = ALONE
 ) -> Losses:
     """One step of the optimiser; its losses by name, over all processes.
 
@@ -242,7 +242,7 @@ def optimiser_step(
     return losses
 
 
-def _check(state: TrainingState, losses: Losses, norm: float, config: FitConfig, folder: Path) -> None:
+def _check(state: TrainingState, losses: Losses, norm: float, config: FitSettings, folder: Path) -> None:
     """Stop before a step that would spoil the weights."""
     total, scaled = losses["total"], state.scaler.is_enabled() and state.scaler.get_scale() >= 1.0
     if not math.isfinite(total):

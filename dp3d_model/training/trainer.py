@@ -21,7 +21,7 @@ from dp3d_data.files import locked, sweep, write_text
 from dp3d_data.fitting import (
     METRICS_FILE,
     SPEED_FILE,
-    FitConfig,
+    FitSettings,
     TrainingLog,
     TrainingState,
     copied,
@@ -106,7 +106,7 @@ class Trainer:
         scaler = torch.amp.GradScaler(self.device.type, enabled=config.optim.precision == "float16")
         optimiser, average = make_optimiser(self.objective, config.optim), self._fresh_average()
         self.state = TrainingState(self.objective, optimiser, self.objective.lifter, average, scaler)
-        self.fit_config = FitConfig(
+        self.fit_config = FitSettings(
             steps=self.steps,
             learning_rate=lambda step: learning_rate(config.optim, step, self.steps),
             grad_clip=config.optim.grad_clip,

@@ -2,6 +2,7 @@
 half-written."""
 
 import errno
+import json
 import os
 import shutil
 
@@ -9,6 +10,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from dp3d_data.bodies.files import save_body_model
 from dp3d_data.datasets.neutral import write_fits
@@ -25,6 +27,7 @@ SMALL = [*OPTIONS, "--steps", "2", "--batch", "8"]
 STUDY = [*OPTIONS, "--set", "optim.steps=2", "--set", "optim.batch=8"]
 CSE = "dp3d-data evaluate-cse --count 1 --set size=64"
 PROJECT = "dp3d-data project --dataset neutral --root inputs/fits.json --body inputs/body.npz"
+LANDMARKS = "dp3d-data template landmarks dog --from-keypoints inputs/named.json --images inputs"
 # What each command is given besides the option at fault, all of it small; the option; the name that it gets.
 CASES = [
     ("dp3d-data template show dog", "--picture", "a.png"),
@@ -32,6 +35,8 @@ CASES = [
     ("dp3d-data template show dog", "--mesh", "a.ply"),
     ("dp3d-data template rig dog --name own", "--picture", "a.png"),
     ("dp3d-data template adopt dog --renders 1 --name own", "--out", "a.pth"),
+    (LANDMARKS, "--out", "a.csv"),
+    ("dp3d-data explore inputs/shards --no-browser", "--out", "a"),
     ("dp3d-data body show inputs/body.npz", "--picture", "a.png"),
     ("dp3d-data body show inputs/body.npz", "--mesh", "a.glb"),
     ("dp3d-data synth --count 1 --size 64", "--out", "a"),
@@ -67,7 +72,7 @@ OWN = [
     "dp3d-data body import inputs/published.npz --name own",
     "dp3d-data body template inputs/body.npz --name own",
 ]
-SLOW = ("adopt",)  # half a minute of work before it writes; train-cse and evaluate-cse write early
+SLOW = ("adopt", "explore")  # half a minute of work before it writes; serves a page until it is stopped
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +93,18 @@ def prepared(tmp_path_factory):
     (root / "inputs/mesh.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 2 3 4\nf 1 4 3\n")
     keypoints, visible = np.full((1, len(vertices), 2), 9.0), np.ones((1, len(vertices)), dtype=bool)
     np.savez(root / "inputs/keypoints.npz", keypoints=keypoints, visible=visible, image=np.array(["a.png"]))
+    Image.new("RGB", (64, 48)).save(root / "inputs/a.png")
+    dog = {"id": 1, "name": "dog", "keypoints": ["nose", "left_front_paw", "right_front_paw"]}
+    seen = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [4, 4, 40, 40],
+        "keypoints": [9, 9, 2, 30, 40, 2, 25, 41, 2],
+    }
+    image = {"id": 1, "file_name": "a.png", "width": 64, "height": 48}
+    named = {"images": [image], "annotations": [seen], "categories": [dog]}
+    (root / "inputs/named.json").write_text(json.dumps(named))
     previous = os.getcwd()
     os.chdir(root)
     try:

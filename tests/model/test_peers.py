@@ -30,7 +30,7 @@ def test_a_peer_answers_every_point_and_learns(name):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < losses[0]
     network.eval()
     with torch.no_grad():

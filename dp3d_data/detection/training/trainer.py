@@ -21,7 +21,7 @@ from dp3d_data.detection.training.start import tune_trunk
 from dp3d_data.detection.training.stream import Batch, batches
 from dp3d_data.errors import CheckpointError, RecipeMismatch
 from dp3d_data.files import require_keys
-from dp3d_data.fitting import FitConfig, Gradients, Losses, TrainingLog, TrainingState, copied, fit
+from dp3d_data.fitting import FitSettings, Gradients, Losses, TrainingLog, TrainingState, copied, fit
 from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.ranks import ALONE, Ranks
 from dp3d_data.torch_files import read_torch, write_torch
@@ -81,9 +81,9 @@ def fresh_state(network: Dp3dDenseRCNN, config: TrainCseConfig) -> TrainingState
     return TrainingState(network, torch.optim.AdamW(groups, lr=config.learning_rate), network, average)
 
 
-def fit_config(config: TrainCseConfig) -> FitConfig:
+def fit_config(config: TrainCseConfig) -> FitSettings:
     """The settings of the training loop."""
-    return FitConfig(
+    return FitSettings(
         steps=config.steps,
         learning_rate=lambda step: learning_rate(config, step),
         grad_clip=GRAD_CLIP,

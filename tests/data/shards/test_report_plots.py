@@ -219,7 +219,8 @@ def test_bars_account_for_every_input(report):
 
 
 def test_the_template_shows_how_often_each_vertex_is_visible(report):
-    shared, body = sorted(Parts(report[1]).data, key=lambda data: "vertices" in data)
+    shared, stages = sorted(Parts(report[1]).data, key=lambda data: isinstance(data, list))
+    (body,) = stages
     series = {f"Visible: {name}": rows for some in tables(report[2]) for name, rows in some.items()}
     layers = {layer["title"]: layer for layer in shared["layers"]}
     assert set(body["values"]) == set(series) and list(layers)[1:] == list(series)

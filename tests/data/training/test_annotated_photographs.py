@@ -153,7 +153,7 @@ def test_the_side_reaches_the_network(monkeypatch):
         return Knowing({}, load_template("dog").num_vertices, {"dog": 0})
 
     monkeypatch.setattr(command, "load_predictor", loading)
-    command.run(command.EvaluateCseConfig(count=0, side=320, beside="other.pth"))
+    command.evaluate_cse(command.EvaluateCseConfig(count=0, side=320, beside="other.pth"))
     assert asked == [320, 320]
 
 

@@ -106,7 +106,7 @@ def test_two_networks_of_different_sizes_see_the_same_images(tmp_path, monkeypat
     large = str(made_weights("narrow-18"))
     asked = []
     monkeypatch.setattr(command, "grouped_scenes", lambda template, seed, size, count: asked.append(size) or iter(()))
-    command.run(EvaluateCseConfig(weights=str(tmp_path / "small.pth"), beside=large, count=1))
-    command.run(EvaluateCseConfig(weights=large, count=1))
-    command.run(EvaluateCseConfig(weights=large, count=1, size=64))
+    command.evaluate_cse(EvaluateCseConfig(weights=str(tmp_path / "small.pth"), beside=large, count=1))
+    command.evaluate_cse(EvaluateCseConfig(weights=large, count=1))
+    command.evaluate_cse(EvaluateCseConfig(weights=large, count=1, size=64))
     assert asked == [96, 96, 192, 64]

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dp3d_data.errors import TrainingDiverged
-from dp3d_data.fitting import FitConfig, TrainingLog, TrainingState, copied, fit, means
+from dp3d_data.fitting import FitSettings, TrainingLog, TrainingState, copied, fit, means
 
-CONFIG = FitConfig(steps=6, learning_rate=lambda step: 0.1, ema_decay=0.9, save_every=2, log_every=2)
+CONFIG = FitSettings(steps=6, learning_rate=lambda step: 0.1, ema_decay=0.9, save_every=2, log_every=2)
 
 
 def fresh():

@@ -67,6 +67,7 @@ def test_weights_of_the_same_mesh_are_taken_whole(shipped):
         torch.testing.assert_close(value, shipped[name].to(value.dtype))
 
 
+@pytest.mark.slow
 def test_fresh_embeddings_change_nothing_but_the_embeddings(shipped):
     begun = start(load_template("dog"), weights="narrow-18", fresh_embeddings=True)
     changed = [

@@ -36,6 +36,7 @@ def run_quietly(config: TrainCseConfig, out: Path) -> dict[str, torch.Tensor]:
     return torch.load(out / "state.pth", weights_only=True)["average"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch):
     whole = run_quietly(TINY, tmp_path / "whole")
 

