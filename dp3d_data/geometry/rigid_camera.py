@@ -32,16 +32,16 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Lens:
-    """Pinholes turned towards their objects, in template units; parallel rays where nearness is 0.
+class Pinhole:
+    """Pinholes turned towards their objects, in template units; parallel rays where inverse_depth is 0.
 
     Attributes:
-        nearness: [N] one over the distance that the rigid template has; template units.
+        inverse_depth: [N] one over the distance that the rigid template has; template units.
         axis: [N, 2] where the turned camera looks, from the keypoints' origin.
         turn: [N, 3, 3] camera_from_turned: from the turned camera to that of the image.
     """
 
-    nearness: Float[Tensor, "n"]
+    inverse_depth: Float[Tensor, "n"]
     axis: Float[Tensor, "n 2"]
     turn: Float[Tensor, "n 3 3"]
 

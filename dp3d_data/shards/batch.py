@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dp3d_data.errors import NothingToDo
-from dp3d_data.geometry.rigid_camera import Camera, Lens
+from dp3d_data.geometry.rigid_camera import Camera, Pinhole
 from dp3d_data.records import RunLength
 from dp3d_data.shards.table import InstanceTable
 
@@ -39,7 +39,7 @@ class KeypointBatch:
         masks: B masks; None where unknown.
         camera: of the rigid template; with a learned camera its scale and an identity rotation.
         centre: [B, 2] image pixels of the visible keypoints' mean.
-        lens: where any intrinsics are used; keypoints, camera and every answer are those of pinholes turned towards
+        pinhole: where any intrinsics are used; keypoints, camera and every answer are those of pinholes turned towards
             the object.
     """
 
@@ -57,7 +57,7 @@ class KeypointBatch:
     masks: tuple[RunLength | None, ...] = ()
     camera: Camera | None = None
     centre: Float[Tensor, "b 2"] | None = None
-    lens: Lens | None = None
+    pinhole: Pinhole | None = None
 
     def __len__(self) -> int:
         return len(self.visible)
@@ -123,7 +123,7 @@ class KeypointBatch:
         self, change: Callable[[Tensor], Tensor], names: Callable[[tuple], tuple] = lambda values: values
     ) -> KeypointBatch:
         def changed(value: Any) -> Any:
-            if isinstance(value, Camera | Lens):
+            if isinstance(value, Camera | Pinhole):
                 return type(value)(**{field.name: change(getattr(value, field.name)) for field in fields(value)})
             return change(value) if isinstance(value, Tensor) else names(value) if isinstance(value, tuple) else value
 

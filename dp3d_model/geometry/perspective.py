@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dp3d_data.geometry.rigid_camera import Camera, Lens, fit_camera
+from dp3d_data.geometry.rigid_camera import Camera, Pinhole, fit_camera
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.geometry.surface import Surface
@@ -34,7 +34,7 @@ def normalise(surface: Surface, batch: KeypointBatch, camera_mode: str = "closed
     visible, weights, vertices = batch.visible, batch.weights, surface.vertices.to(batch.keypoints.device)
     keypoints = torch.where(visible[..., None], batch.keypoints, torch.zeros_like(batch.keypoints))
     centre = middle = visible_mean(keypoints, visible)
-    lens = None
+    pinhole = None
     if batch.intrinsics is None or not bool(batch.intrinsics.isfinite().all(1).any()):
         camera = fit_camera(vertices, keypoints, visible, weights)
     else:
@@ -42,22 +42,22 @@ def normalise(surface: Surface, batch: KeypointBatch, camera_mode: str = "closed
         camera = fit_perspective(vertices, keypoints, visible, per_focal)
         middle = visible_mean(keypoints, visible)
         axis = torch.where((per_focal > 0)[:, None], -middle / camera.scale[:, None], torch.zeros_like(middle))
-        lens = Lens(per_focal * camera.scale, axis, turn)
+        pinhole = Pinhole(per_focal * camera.scale, axis, turn)
     units = (keypoints - middle[:, None]) / camera.scale[:, None, None] * visible[..., None]
     if camera_mode == "learned":
         camera = replace(camera, rotation=torch.eye(3).to(keypoints).expand(len(keypoints), 3, 3))
     weights = None if weights is None else weights * visible
-    return KeypointBatch(units, visible, weights, batch.intrinsics, camera=camera, centre=centre, lens=lens)
+    return KeypointBatch(units, visible, weights, batch.intrinsics, camera=camera, centre=centre, pinhole=pinhole)
 
 
 def in_units_of(inputs: KeypointBatch, targets: KeypointBatch) -> KeypointBatch:
     """Targets (image pixels) of the same instances and cameras, in the units and about the origin of normalised
     inputs."""
     keypoints, origin = targets.keypoints, present(inputs.centre)[:, None]
-    if inputs.lens is not None and targets.intrinsics is not None:
-        keypoints = through(about_the_axis(targets), inputs.lens.turn)
-        pinhole = (inputs.lens.nearness > 0)[:, None, None]
-        origin = torch.where(pinhole, -inputs.lens.axis[:, None] * present(inputs.camera).scale[:, None, None], origin)
+    if inputs.pinhole is not None and targets.intrinsics is not None:
+        keypoints = through(about_the_axis(targets), inputs.pinhole.turn)
+        near = (inputs.pinhole.inverse_depth > 0)[:, None, None]
+        origin = torch.where(near, -inputs.pinhole.axis[:, None] * present(inputs.camera).scale[:, None, None], origin)
     units = (keypoints - origin) / present(inputs.camera).scale[:, None, None]
     found = replace(
         inputs,
@@ -145,52 +145,61 @@ def fit_perspective(
     return camera
 
 
-def depth_factor(depth: Float[Tensor, "n k"], nearness: Float[Tensor, "n"]) -> Float[Tensor, "n k"]:
+def depth_factor(depth: Float[Tensor, "n k"], inverse_depth: Float[Tensor, "n"]) -> Float[Tensor, "n k"]:
     """Distance of points over that of the visible ones' mean, from depths about that mean; 1 for parallel rays."""
-    return (1.0 + nearness[:, None] * depth).clamp_min(NEAREST)
+    return (1.0 + inverse_depth[:, None] * depth).clamp_min(NEAREST)
 
 
 def place(
-    points: Float[Tensor, "n k 3"], keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], lens: Lens | None
+    points: Float[Tensor, "n k 3"],
+    keypoints: Float[Tensor, "n k 2"],
+    visible: Bool[Tensor, "n k"],
+    pinhole: Pinhole | None,
 ) -> Float[Tensor, "n k 2"]:
     """Where points of the turned camera's frame appear, in the units of the observation, under the best image
     translation.
 
-    u = (X_xy + t) / (1 + nearness Z) + axis, Z the depth about the visible mean, and t the least squares of
-    X_xy + t = (1 + nearness Z) (u - axis) on the visible keypoints; without a lens, parallel rays.
+    u = (X_xy + t) / (1 + inverse_depth Z) + axis, Z the depth about the visible mean, and t the least squares of
+    X_xy + t = (1 + inverse_depth Z) (u - axis) on the visible keypoints; without a pinhole, parallel rays.
     """
     flat = points[..., :2]
-    if lens is None:
+    if pinhole is None:
         return flat - (visible_mean(flat, visible) - visible_mean(keypoints, visible))[:, None]
-    factor, axis = depth_factor(centred(points[..., 2], visible), lens.nearness)[..., None], lens.axis[:, None]
+    factor, axis = (
+        depth_factor(centred(points[..., 2], visible), pinhole.inverse_depth)[..., None],
+        pinhole.axis[:, None],
+    )
     shift = visible_mean(factor * (keypoints - axis) - flat, visible)
     return (flat + shift[:, None]) / factor + axis
 
 
 def solve_placement(
-    points: Float[Tensor, "n k 3"], keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], lens: Lens | None
+    points: Float[Tensor, "n k 3"],
+    keypoints: Float[Tensor, "n k 2"],
+    visible: Bool[Tensor, "n k"],
+    pinhole: Pinhole | None,
 ) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n"]]:
     """All three numbers of the translation, linearly and in closed form: t, and the distance d over that of the rigid
     template.
 
-    The least squares of X_xy + t = (d + nearness Z) (u - axis) on the visible keypoints, Z the depth about the visible
-    mean. Without a lens d is one over the image scale that fits the body best.
+    The least squares of X_xy + t = (d + inverse_depth Z) (u - axis) on the visible keypoints, Z the depth about the
+    visible mean. Without a pinhole d is one over the image scale that fits the body best.
 
     Returns:
         t [N, 2] template units, and d [N], kept so that every visible point lies before the pinhole.
     """
-    seen = keypoints if lens is None else keypoints - lens.axis[:, None]
+    seen = keypoints if pinhole is None else keypoints - pinhole.axis[:, None]
     depth = centred(points[..., 2], visible)
     bent = points[..., :2]
-    if lens is not None:
-        bent = bent - (lens.nearness[:, None] * depth)[..., None] * seen
+    if pinhole is not None:
+        bent = bent - (pinhole.inverse_depth[:, None] * depth)[..., None] * seen
     shown = visible[..., None]
     around, body = centred(seen, visible) * shown, centred(bent, visible) * shown
     distance = (around * body).sum((1, 2)) / around.square().sum((1, 2)).clamp_min(1e-12)
     near = (
         torch.zeros_like(distance)
-        if lens is None
-        else lens.nearness * torch.where(visible, -depth, -torch.inf).max(1).values
+        if pinhole is None
+        else pinhole.inverse_depth * torch.where(visible, -depth, -torch.inf).max(1).values
     )
     distance = torch.maximum(distance, near.detach() + NEAREST)
     return distance[:, None] * visible_mean(seen, visible) - visible_mean(bent, visible), distance

@@ -195,7 +195,7 @@ def evidence_of(instances: KeypointBatch, seen: KeypointBatch) -> Evidence:
     centre = present(seen.centre)
     weights = None if instances.weights is None else instances.weights.to(centre.device)
     return Evidence(
-        weights, silhouettes_of(instances.masks, centre, present(seen.camera).scale) if seen.lens is None else None
+        weights, silhouettes_of(instances.masks, centre, present(seen.camera).scale) if seen.pinhole is None else None
     )
 
 
@@ -230,5 +230,5 @@ def _pinholes(seen: KeypointBatch, lifted: Lifted) -> tuple[Tensor, Tensor]:
     count, position = len(lifted.posed), lifted.position(seen)
     if seen.intrinsics is None or position is None:
         return torch.full((count, 4), torch.nan), torch.full((count, 3), torch.nan)
-    known = (present(seen.lens).nearness > 0)[:, None]
+    known = (present(seen.pinhole).inverse_depth > 0)[:, None]
     return torch.where(known, seen.intrinsics, torch.nan), torch.where(known, position, torch.nan)

@@ -66,7 +66,7 @@ def refined(
         if not lifter.config.refine.steps:
             return lifter(seen)
         start = (answers_to_halves(lifter, seen) if answers is None else answers).mean(0)
-    free = _Free(lifter, start, seen.lens is None)
+    free = _Free(lifter, start, seen.pinhole is None)
     _fit(lifter, seen, evidence, free)
     with torch.no_grad():
         found = free.lifted(lifter, seen)

@@ -22,7 +22,9 @@ def residual(
     """What the rigid template, or an answer that places the vertices, leaves of each keypoint, in tenths of the extent;
     0 where hidden."""
     if placed is None:
-        placed = place(torch.einsum("nca,ka->nkc", rotation, vertices), inputs.keypoints, inputs.visible, inputs.lens)
+        placed = place(
+            torch.einsum("nca,ka->nkc", rotation, vertices), inputs.keypoints, inputs.visible, inputs.pinhole
+        )
     return 10.0 * (inputs.keypoints - placed) * inputs.visible[..., None]
 
 

@@ -77,7 +77,7 @@ class Lifted:
 
     Attributes:
         shape: the deformed bodies, in the template frame.
-        rotation: [N, 3, 3] camera_from_template; where a lens is known, of the camera turned towards the object.
+        rotation: [N, 3, 3] camera_from_template; where a pinhole is known, of the camera turned towards the object.
         log_scale: [N] correction to the rigid camera's scale.
         numbers: [N, D] what the body and the camera were made of.
         turn: [N, 3, 3] from the turned camera to that of the image; None where these are one.
@@ -109,26 +109,26 @@ class Lifted:
         """Image pixels per template unit; before a pinhole, at the mean depth of all vertices."""
         unit, position = present(inputs.camera).scale, self.position(inputs)
         scale = unit * self.log_scale.exp()
-        if inputs.lens is None or position is None:
+        if inputs.pinhole is None or position is None:
             return scale
         depth = position[:, 2] + self.in_camera()[..., 2].mean(1)
-        return torch.where(inputs.lens.nearness > 0, unit / (inputs.lens.nearness * depth), scale)
+        return torch.where(inputs.pinhole.inverse_depth > 0, unit / (inputs.pinhole.inverse_depth * depth), scale)
 
     def position(self, inputs: KeypointBatch) -> Float[Tensor, "n 3"] | None:
         """Where the template's origin lies before each pinhole, in the frame of the image's camera, template units.
 
-        None without a lens, not finite for parallel rays. The inputs have the same vertices as the answer.
+        None without a pinhole, not finite for parallel rays. The inputs have the same vertices as the answer.
         """
-        lens = inputs.lens
-        if lens is None or self.turn is None:
+        pinhole = inputs.pinhole
+        if pinhole is None or self.turn is None:
             return None
         size = self.log_scale.exp()[:, None]
         points = self.posed @ self.rotation.transpose(1, 2)
-        ahead = 1.0 / (lens.nearness[:, None] * size) - visible_mean(points, inputs.visible)[:, 2:]
+        ahead = 1.0 / (pinhole.inverse_depth[:, None] * size) - visible_mean(points, inputs.visible)[:, 2:]
         first = points[:, 0] + torch.cat([torch.zeros_like(points[:, 0, :2]), ahead], dim=1)
         ray = (
-            place(size[..., None] * points, inputs.keypoints, inputs.visible, lens)[:, 0] - lens.axis
-        ) * lens.nearness[:, None]
+            place(size[..., None] * points, inputs.keypoints, inputs.visible, pinhole)[:, 0] - pinhole.axis
+        ) * pinhole.inverse_depth[:, None]
         sideways = ray * first[:, 2:] - first[:, :2]
         return (self.turn @ torch.cat([sideways, ahead], dim=1)[..., None])[..., 0]
 
@@ -207,7 +207,7 @@ class Lifter(nn.Module):
             log_scale = MAX_LOG_SCALE * torch.tanh(numbers[:, -1] / MAX_LOG_SCALE)
         elif config.model.scale == "solved":
             log_scale = solved_log_scale(shape.posed, rotation, inputs.at_vertices(chosen))
-        return Lifted(shape, rotation, log_scale, numbers, None if inputs.lens is None else inputs.lens.turn)
+        return Lifted(shape, rotation, log_scale, numbers, None if inputs.pinhole is None else inputs.pinhole.turn)
 
     def predicted_noise(self, lifted: Lifted, chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k"] | None:
         """How far off each vertex is expected to be, relative to others; None where the model does not say."""
@@ -245,7 +245,7 @@ def reproject(lifted: Lifted, inputs: KeypointBatch) -> Float[Tensor, "n k 2"]:
     """The lifted vertices in the units of the inputs; the image translation is the best one on the visible keypoints,
     and `shift`."""
     points = lifted.log_scale.exp()[:, None, None] * (lifted.posed @ lifted.rotation.transpose(1, 2))
-    placed = place(points, inputs.keypoints, inputs.visible, inputs.lens)
+    placed = place(points, inputs.keypoints, inputs.visible, inputs.pinhole)
     return placed if lifted.shift is None else placed + lifted.shift[:, None]
 
 
@@ -254,7 +254,7 @@ def solved_log_scale(
 ) -> Float[Tensor, "n"]:
     """The correction of the scale that fits each body to its keypoints: its distance, solved along with the image
     translation."""
-    _, distance = solve_placement(posed @ rotation.transpose(1, 2), inputs.keypoints, inputs.visible, inputs.lens)
+    _, distance = solve_placement(posed @ rotation.transpose(1, 2), inputs.keypoints, inputs.visible, inputs.pinhole)
     return (-distance.clamp_min(1e-6).log()).clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 
@@ -262,7 +262,9 @@ def straightened(
     posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], inputs: KeypointBatch
 ) -> Float[Tensor, "n k 2"]:
     """The keypoints as parallel rays would show them of these bodies."""
-    if inputs.lens is None:
+    if inputs.pinhole is None:
         return inputs.keypoints
     depth = centred((posed @ rotation[:, 2, :, None])[..., 0], inputs.visible)
-    return depth_factor(depth, inputs.lens.nearness)[..., None] * (inputs.keypoints - inputs.lens.axis[:, None])
+    return depth_factor(depth, inputs.pinhole.inverse_depth)[..., None] * (
+        inputs.keypoints - inputs.pinhole.axis[:, None]
+    )

@@ -11,7 +11,7 @@ from dp3d_data.shards.batch import collate
 from dp3d_data.shards.reader import ShardReader
 from dp3d_model.evaluation.evaluator import lift, score_model
 from dp3d_model.geometry.perspective import (
-    Lens,
+    Pinhole,
     about_the_axis,
     in_units_of,
     normalise,
@@ -43,22 +43,22 @@ def random_placement(count=3, points=9):
     generator = torch.Generator().manual_seed(1)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
     visible = torch.rand(count, points, generator=generator) < 0.7
-    nearness = 0.2 + 0.2 * torch.rand(count, generator=generator, dtype=torch.float64)
-    lens = Lens(nearness, 0.1 * draw(count, 2), torch.eye(3).expand(count, 3, 3))
+    inverse_depth = 0.2 + 0.2 * torch.rand(count, generator=generator, dtype=torch.float64)
+    pinhole = Pinhole(inverse_depth, 0.1 * draw(count, 2), torch.eye(3).expand(count, 3, 3))
     body = draw(count, points, 3)
-    return body, 0.8 * body[..., :2] + 0.1 * draw(count, points, 2), visible, lens
+    return body, 0.8 * body[..., :2] + 0.1 * draw(count, points, 2), visible, pinhole
 
 
 def test_the_solved_translation_is_the_least_squares_one():
-    points, keypoints, visible, lens = random_placement()
-    shift, distance = solve_placement(points, keypoints, visible, lens)
+    points, keypoints, visible, pinhole = random_placement()
+    shift, distance = solve_placement(points, keypoints, visible, pinhole)
     for i in range(len(points)):
         pieces = (
             points[i].numpy(),
             keypoints[i].numpy(),
             visible[i].numpy(),
-            float(lens.nearness[i]),
-            lens.axis[i].numpy(),
+            float(pinhole.inverse_depth[i]),
+            pinhole.axis[i].numpy(),
         )
         expected_shift, expected = placement_by_least_squares(*pieces)
         assert abs(float(distance[i]) - expected) < 1e-9
@@ -66,34 +66,34 @@ def test_the_solved_translation_is_the_least_squares_one():
 
 
 def test_bodies_are_placed_like_the_slow_twin():
-    points, keypoints, visible, lens = random_placement()
-    placed = place(0.3 * points, keypoints, visible, lens)
+    points, keypoints, visible, pinhole = random_placement()
+    placed = place(0.3 * points, keypoints, visible, pinhole)
     for i in range(len(points)):
         pieces = (
             0.3 * points[i].numpy(),
             keypoints[i].numpy(),
             visible[i].numpy(),
-            float(lens.nearness[i]),
-            lens.axis[i].numpy(),
+            float(pinhole.inverse_depth[i]),
+            pinhole.axis[i].numpy(),
         )
         assert np.abs(placed[i].numpy() - place_by_loop(*pieces)).max() < 1e-9
 
 
 def test_gradients_of_the_solved_translation():
-    points, keypoints, visible, lens = random_placement()
+    points, keypoints, visible, pinhole = random_placement()
     points.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: solve_placement(x, keypoints, visible, lens), (points,))
-    assert torch.autograd.gradcheck(lambda x: place(x, keypoints, visible, lens), (points,))
+    assert torch.autograd.gradcheck(lambda x: solve_placement(x, keypoints, visible, pinhole), (points,))
+    assert torch.autograd.gradcheck(lambda x: place(x, keypoints, visible, pinhole), (points,))
 
 
 def test_every_visible_point_lies_before_the_pinhole():
     """Keypoints that only a body behind the viewer could give: the distance stops where the nearest point would reach
     it."""
-    points, keypoints, visible, lens = random_placement()
-    _, distance = solve_placement(points, -5.0 * keypoints, visible, lens)
+    points, keypoints, visible, pinhole = random_placement()
+    _, distance = solve_placement(points, -5.0 * keypoints, visible, pinhole)
     depth = points[..., 2] - (points[..., 2] * visible).sum(1, keepdim=True) / visible.sum(1, keepdim=True)
-    assert bool(((distance[:, None] + lens.nearness[:, None] * depth)[visible] > 0).all())
-    assert bool(place(points * torch.tensor([1.0, 1.0, 50.0]), keypoints, visible, lens).isfinite().all())
+    assert bool(((distance[:, None] + pinhole.inverse_depth[:, None] * depth)[visible] > 0).all())
+    assert bool(place(points * torch.tensor([1.0, 1.0, 50.0]), keypoints, visible, pinhole).isfinite().all())
 
 
 def test_the_turned_camera_looks_at_the_object():
@@ -158,7 +158,7 @@ def test_instances_without_intrinsics_fall_back_one_by_one():
     assert torch.allclose(both.in_camera()[:4], alone.in_camera(), atol=1e-5)
     assert torch.allclose(both.in_camera()[4:], parallel.in_camera(), atol=1e-5)
     blind = Lifter(SURFACE, tiny()).eval()
-    assert blind.normalise(known).lens is None
+    assert blind.normalise(known).pinhole is None
 
 
 @pytest.mark.parametrize("scale", ["fitted", "solved"])

@@ -77,25 +77,25 @@ def stress_by_loop(predicted, true):
     return float(np.mean(values))
 
 
-def placement_by_least_squares(points, keypoints, visible, nearness, axis):
-    """One instance: t and d of X_xy + t = (d + nearness Z) (u - axis), one equation for each visible coordinate, solved
-    by LAPACK."""
+def placement_by_least_squares(points, keypoints, visible, inverse_depth, axis):
+    """One instance: t and d of X_xy + t = (d + inverse_depth Z) (u - axis), one equation for each visible coordinate,
+    solved by LAPACK."""
     depth = points[:, 2] - points[visible, 2].mean()
     rows, right = [], []
     for k in np.nonzero(visible)[0]:
         for c in range(2):
             seen = keypoints[k, c] - axis[c]
             rows.append([1.0 - c, float(c), -seen])
-            right.append(nearness * depth[k] * seen - points[k, c])
+            right.append(inverse_depth * depth[k] * seen - points[k, c])
     x, y, d = np.linalg.lstsq(np.array(rows), np.array(right), rcond=None)[0]
     return np.array([x, y]), d
 
 
-def place_by_loop(points, keypoints, visible, nearness, axis):
+def place_by_loop(points, keypoints, visible, inverse_depth, axis):
     """One instance: the mean shift that brings visible points to their keypoints' rays, then every point through the
     pinhole."""
     seen = np.nonzero(visible)[0]
-    factor = 1.0 + nearness * (points[:, 2] - points[seen, 2].mean())
+    factor = 1.0 + inverse_depth * (points[:, 2] - points[seen, 2].mean())
     shift = np.mean([factor[k] * (keypoints[k] - axis) - points[k, :2] for k in seen], axis=0)
     return np.array([(points[k, :2] + shift) / factor[k] + axis for k in range(len(points))])
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dp3d_data.errors import ShapeError, ShardError, UsageError
 from dp3d_data.geometry.rigid_camera import Camera as Camera3D
-from dp3d_data.geometry.rigid_camera import Lens
+from dp3d_data.geometry.rigid_camera import Pinhole
 from dp3d_data.shards.batch import KeypointBatch, _scattered, collate
 from dp3d_data.shards.instances import Camera, instance_batch
 from dp3d_data.shards.table import InstanceTable, columns_of, intrinsics_of
@@ -82,10 +82,12 @@ def test_instances_are_taken_from_a_batch_with_all_that_belongs_to_them():
     """By slice, list or tensor, also of a normalised batch; some vertices of it keep their instances."""
     count = 4
     camera = Camera3D(torch.eye(3).expand(count, 3, 3), torch.arange(4.0), torch.zeros(count, 2))
-    lens = Lens(torch.arange(4.0), torch.zeros(count, 2), torch.eye(3).expand(count, 3, 3))
+    pinhole = Pinhole(torch.arange(4.0), torch.zeros(count, 2), torch.eye(3).expand(count, 3, 3))
     keypoints = torch.arange(count * K * 2.0).view(count, K, 2)
     names = tuple("abcd")
-    batch = KeypointBatch(keypoints, keypoints[..., 0] > 9, ids=names, masks=(None,) * 4, camera=camera, lens=lens)
+    batch = KeypointBatch(
+        keypoints, keypoints[..., 0] > 9, ids=names, masks=(None,) * 4, camera=camera, pinhole=pinhole
+    )
     for rows in (slice(1, 3), [1, 2], range(1, 3), torch.tensor([1, 2])):
         some = batch.take(rows)
         assert (
@@ -96,7 +98,7 @@ def test_instances_are_taken_from_a_batch_with_all_that_belongs_to_them():
             and some.boxes is None
         )
         assert torch.equal(some.keypoints, keypoints[1:3]) and torch.equal(some.visible, batch.visible[1:3])
-        assert some.camera.scale.tolist() == some.lens.nearness.tolist() == [1.0, 2.0]
+        assert some.camera.scale.tolist() == some.pinhole.inverse_depth.tolist() == [1.0, 2.0]
     few = batch.at_vertices(torch.tensor([5, 0]))
     assert torch.equal(few.keypoints, keypoints[:, [5, 0]]) and few.visible.shape == (4, 2) and few.camera is camera
     assert batch.at_vertices(None) is batch and torch.equal(batch.to("cpu").camera.scale, camera.scale)
