@@ -38,7 +38,7 @@ class Dp3dError(Exception):
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {self.what}" if self.path is not None else self.what]
-        for label, value in (("got", self.got), ("expected", self.expected), ("mend", self.hint)):
+        for label, value in (("got", self.got), ("expected", self.expected), ("hint", self.hint)):
             if value not in (None, ""):
                 lines.append(f"  {label}: {value}")
         return "\n".join(lines)

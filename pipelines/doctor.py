@@ -36,14 +36,14 @@ class Finding:
         name: what was looked at.
         state: "ok", "missing" (something needed) or "absent" (something optional).
         detail: version, place or reason.
-        mend: the command that mends it; empty where nothing is to be mended.
+        hint: the command that mends it; empty where nothing is to be mended.
     """
 
     group: str
     name: str
     state: str
     detail: str
-    mend: str = ""
+    hint: str = ""
 
 
 def examine() -> list[Finding]:
@@ -60,10 +60,10 @@ def python() -> list[Finding]:
     """The interpreter and the machine."""
     fine = sys.version_info >= (3, 11)
     new = f"{setup()} PYTHON=/path/to/python3.11" if CHECKOUT else f"with Python 3.11 or later: {setup()}"
-    mend = "" if fine else new
+    hint = "" if fine else new
     return [
         Finding(
-            "Python", "python", "ok" if fine else "missing", f"{platform.python_version()} at {sys.executable}", mend
+            "Python", "python", "ok" if fine else "missing", f"{platform.python_version()} at {sys.executable}", hint
         )
     ]
 
@@ -98,8 +98,8 @@ def libraries() -> list[Finding]:
     found = []
     for requirement in (line for line in declared() if "extra ==" not in line):
         name, version, complaint = state_of(requirement)
-        mend = f"pip install '{requirement}'" if complaint else ""
-        found.append(Finding("Libraries", name, "missing" if complaint else "ok", complaint or version, mend))
+        hint = f"pip install '{requirement}'" if complaint else ""
+        found.append(Finding("Libraries", name, "missing" if complaint else "ok", complaint or version, hint))
     return found
 
 
@@ -122,7 +122,7 @@ def extras() -> list[Finding]:
 def native() -> list[Finding]:
     """Libraries with compiled parts are loaded, not only looked up."""
     found = []
-    for name, mend in OWN_IMPORTS.items():
+    for name, hint in OWN_IMPORTS.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter(
@@ -130,7 +130,7 @@ def native() -> list[Finding]:
                 )  # detectron2 compiles functions with torch.jit as it is imported
                 module = importlib.import_module(name)
         except (ImportError, OSError) as error:
-            found.append(Finding("Loaded", name, "missing", str(error).splitlines()[0], mend))
+            found.append(Finding("Loaded", name, "missing", str(error).splitlines()[0], hint))
         else:
             found.append(Finding("Loaded", name, "ok", origin(name, module)))
     return found
@@ -179,8 +179,8 @@ def shipped_model(model: str, category: str) -> Finding:
 
         predictor = load_predictor(model, category=category)
     except (Dp3dError, ImportError, OSError) as error:
-        mend = shipped_again("detection")
-        return Finding("Shipped", f"model {model}", "missing", str(error).splitlines()[0], mend)
+        hint = shipped_again("detection")
+        return Finding("Shipped", f"model {model}", "missing", str(error).splitlines()[0], hint)
     millions = sum(weight.numel() for weight in predictor.network.parameters()) / 1e6
     return Finding("Shipped", f"model {model}", "ok", f"{millions:.1f} million weights, finds {category}")
 
@@ -211,6 +211,6 @@ def folders() -> list[Finding]:
         text = (
             f"{place} · {shutil.disk_usage(parent).free / 2**30:.0f} GiB free" if fine else f"{place} cannot be written"
         )
-        mend = "" if fine else f"export {variable}=/a/folder/you/can/write"
-        found.append(Finding("Folders", name, "ok" if fine else "missing", text, mend))
+        hint = "" if fine else f"export {variable}=/a/folder/you/can/write"
+        found.append(Finding("Folders", name, "ok" if fine else "missing", text, hint))
     return found

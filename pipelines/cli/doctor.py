@@ -38,7 +38,7 @@ def doctor(as_json: bool, brief: bool) -> None:
     if missing:
         names = ", ".join(finding.name for finding in missing)
         raise DependencyMissing(
-            f"{len(missing)} of {len(findings)} things are missing", got=names, hint=missing[0].mend
+            f"{len(missing)} of {len(findings)} things are missing", got=names, hint=missing[0].hint
         )
     if not as_json:
         say(f"doctor: {len(findings)} things looked at, nothing needed is missing")
@@ -53,8 +53,8 @@ def show(findings: list[Finding]) -> None:
             heading = finding.group
             click.secho(heading, bold=True)
         say(f"  {MARKS[finding.state]} {finding.name:<{width}}  {finding.detail}")
-        if finding.mend:
-            say(f"          mend: {finding.mend}")
+        if finding.hint:
+            say(f"          hint: {finding.hint}")
 
 
 @command("install-detectron2", example="dp3d-data install-detectron2")

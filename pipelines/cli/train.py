@@ -118,8 +118,8 @@ def opened(
         surface_of(reader.template, reader.basis.functions, config.model.basis) if start is None else start.surface
     )
     if sum(source.sizes) < FEW:
-        mend = f"dp3d-model train --category {category} --init embedded --mix synth"
-        better = "more photographs" if mixed else mend
+        hint = f"dp3d-model train --category {category} --init embedded --mix synth"
+        better = "more photographs" if mixed else hint
         say(f"{category}: {sum(source.sizes)} instances are few to learn from; better: {better}")
     if mixed:
         return JoinedSource([source, synthetic_views(category, reader.template, fields)]), surface

@@ -100,9 +100,9 @@ def test_words_become_values_of_the_setting_s_type():
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--set", "loss.arapp=1"), 5, "unknown setting 'loss.arapp'   mend: did you mean 'loss.arap'?"),
+        (("--set", "loss.arapp=1"), 5, "unknown setting 'loss.arapp'   hint: did you mean 'loss.arap'?"),
         (("--set", "arap=1"), 5, "did you mean 'loss.arap'?"),
-        (("--set", "arap_weight=1"), 5, "unknown setting 'arap_weight'   mend: since version 0.2 it is 'loss.arap'"),
+        (("--set", "arap_weight=1"), 5, "unknown setting 'arap_weight'   hint: since version 0.2 it is 'loss.arap'"),
         (("--set", "nothing-like-it=1"), 5, "known settings: seed, wide"),
         (("--set", "loss=1"), 5, "unknown setting 'loss'"),
         (("--set", "seed"), 5, "not a setting and its value   got: 'seed'   expected: NAME=VALUE"),
@@ -192,7 +192,7 @@ def test_a_full_disk_a_missing_library_and_ctrl_c_have_their_codes(monkeypatch, 
     for error, code, words in (
         (OSError(28, "No space left on device", "a"), 18, "a: the disk is full"),
         (OSError(122, "Disk quota exceeded", "a"), 18, "the disk is full"),
-        (ModuleNotFoundError("no", name="detectron2.modeling"), 10, "mend: dp3d-data install-detectron2"),
+        (ModuleNotFoundError("no", name="detectron2.modeling"), 10, "hint: dp3d-data install-detectron2"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ):
         with monkeypatch.context() as patch:
@@ -205,7 +205,7 @@ def test_an_error_says_what_got_expected_and_mend():
     import pickle
 
     error = Dp3dError("wrong", got=1, expected=2, hint="do this", path="file")
-    assert str(error) == "file: wrong\n  got: 1\n  expected: 2\n  mend: do this"
+    assert str(error) == "file: wrong\n  got: 1\n  expected: 2\n  hint: do this"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 

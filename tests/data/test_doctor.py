@@ -37,7 +37,7 @@ def test_something_needed_is_missing(findings):
     findings(Finding("Loaded", "embreex", "missing", "No module named 'embreex'", "pip install embreex"))
     result = run()
     assert result.exit_code == 10
-    assert re.search(r"MISSING embreex\s+No module named 'embreex'\n\s+mend: pip install embreex", result.output)
+    assert re.search(r"MISSING embreex\s+No module named 'embreex'\n\s+hint: pip install embreex", result.output)
     assert "1 of 1 things are missing" in result.stderr
 
 
@@ -50,7 +50,7 @@ def test_something_optional_is_absent(findings):
 def test_json_carries_the_whole_finding(findings):
     findings(Finding("Loaded", "faiss", "ok", "1.8"))
     assert json.loads(run("--json").stdout) == [
-        {"group": "Loaded", "name": "faiss", "state": "ok", "detail": "1.8", "mend": ""}
+        {"group": "Loaded", "name": "faiss", "state": "ok", "detail": "1.8", "hint": ""}
     ]
 
 
@@ -68,7 +68,7 @@ def test_a_workspace_that_cannot_be_written(tmp_path, monkeypatch):
     blocked.write_text("not a folder")
     monkeypatch.setenv("DP3D_WORKSPACE", str(blocked / "dp3d"))
     row = next(finding for finding in doctor.folders() if finding.name == "workspace")
-    assert row.state == "missing" and "DP3D_WORKSPACE" in row.mend
+    assert row.state == "missing" and "DP3D_WORKSPACE" in row.hint
 
 
 def test_the_error_names_what_is_missing(findings):
@@ -83,7 +83,7 @@ def test_mends_fit_a_checkout_and_an_installed_wheel(monkeypatch):
     for checkout, words in ((True, "make setup"), (False, "dp3d-data install-detectron2")):
         monkeypatch.setattr(doctor, "CHECKOUT", checkout)
         (found,) = doctor.libraries()
-        assert words in found.mend and (checkout or "make" not in found.mend)
+        assert words in found.hint and (checkout or "make" not in found.hint)
         assert ("git checkout" in doctor.shipped_again("geometry")) is checkout
         monkeypatch.setattr(doctor.sys, "version_info", (3, 10))
-        assert doctor.python()[0].mend.startswith("make setup" if checkout else "with Python 3.11 or later")
+        assert doctor.python()[0].hint.startswith("make setup" if checkout else "with Python 3.11 or later")

@@ -36,7 +36,7 @@ def test_bad_images_become_rows_of_the_failures_table(photos, tmp_path):
 def test_an_empty_folder_is_nothing_to_do(tmp_path):
     (tmp_path / "empty").mkdir()
     result = run(f"dp3d-data extract --category dog --images {tmp_path / 'empty'}")
-    assert result.exit_code == 12 and "empty" in result.stderr and "mend:" in result.stderr
+    assert result.exit_code == 12 and "empty" in result.stderr and "hint:" in result.stderr
 
 
 def test_a_missing_path_is_named(tmp_path):
@@ -47,19 +47,19 @@ def test_a_missing_path_is_named(tmp_path):
 def test_a_checkpoint_that_is_none(photos, tmp_path):
     (tmp_path / "weights.pth").write_text("hello")
     result = run(f"dp3d-data extract --category dog --images {photos} --weights {tmp_path / 'weights.pth'} --workers 1")
-    assert result.exit_code == 7 and "weights.pth" in result.stderr and "mend:" in result.stderr
+    assert result.exit_code == 7 and "weights.pth" in result.stderr and "hint:" in result.stderr
 
 
 def test_a_checkpoint_of_another_model(photos, tmp_path):
     torch.save({"model": {"classifier.weight": torch.zeros(10, 10)}}, tmp_path / "other.pth")
     result = run(f"dp3d-data extract --category dog --images {photos} --weights {tmp_path / 'other.pth'} --workers 1")
-    assert result.exit_code == 7 and "other.pth" in result.stderr and "mend:" in result.stderr
+    assert result.exit_code == 7 and "other.pth" in result.stderr and "hint:" in result.stderr
 
 
 def test_a_template_of_zeros(tmp_path):
     (tmp_path / "zeros.obj").write_text(ZERO_MESH)
     result = run(f"dp3d-data template import {tmp_path / 'zeros.obj'} --name zeros")
-    assert result.exit_code == 6 and "zero" in result.stderr and "mend:" in result.stderr
+    assert result.exit_code == 6 and "zero" in result.stderr and "hint:" in result.stderr
 
 
 def test_a_category_with_a_slip(tmp_path):

@@ -58,6 +58,6 @@ def test_without_detectron2_there_is_one_error_with_the_command_that_mends_it(tm
     words = ("extract", "--images", ROOT / "dp3d_data/datasets/samples/dog.jpg", "--out", tmp_path / "out")
     done = subprocess.run([sys.executable, "-c", WITHOUT, *map(str, words)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 10
-    assert done.stderr.endswith("error: detectron2 is not installed\n  mend: dp3d-data install-detectron2\n"), (
+    assert done.stderr.endswith("error: detectron2 is not installed\n  hint: dp3d-data install-detectron2\n"), (
         done.stderr
     )

@@ -62,7 +62,7 @@ def test_message_has_path_what_got_expected_and_mend():
         "  got: a JPEG",
         "  expected: a .pkl or .pth file",
     ]
-    assert str(error).splitlines()[3].startswith("  mend: ")
+    assert str(error).splitlines()[3].startswith("  hint: ")
 
 
 def test_errors_survive_the_way_between_processes():

@@ -137,7 +137,7 @@ def test_compression_is_named_with_what_to_do(tmp_path, name, word):
         {"extensionsUsed": [name], "accessors": lacking},
         {"extensionsUsed": [name]} | other,
     ):
-        with pytest.raises(InputCorrupt, match=f"(?s)compressed by {word}.*mend: .*without compression"):
+        with pytest.raises(InputCorrupt, match=f"(?s)compressed by {word}.*hint: .*without compression"):
             import_mesh(written(tmp_path, document(**change)))
 
 
@@ -179,7 +179,7 @@ def test_a_mirror_written_as_a_matrix_is_the_same_as_one_written_as_a_scale(tmp_
 @pytest.mark.parametrize("uri", ["body.bin", "http://127.0.0.1:9/body.bin", "../../etc/passwd"])
 def test_arrays_in_another_file_are_not_fetched(tmp_path, uri):
     (tmp_path / "body.bin").write_bytes(bytes(80))
-    with pytest.raises(InputCorrupt, match="(?s)lie in another file.*mend: .*everything inside"):
+    with pytest.raises(InputCorrupt, match="(?s)lie in another file.*hint: .*everything inside"):
         import_mesh(written(tmp_path, document(buffers=[{"byteLength": 80, "uri": uri}])))
 
 

@@ -44,7 +44,7 @@ class Refused:
 
 
 def test_an_error_of_a_worker_process_arrives_whole():
-    with pytest.raises(TemplateError, match="do not belong together\n  got: 42 vertices\n  mend: name it"):
+    with pytest.raises(TemplateError, match="do not belong together\n  got: 42 vertices\n  hint: name it"):
         make_chunks(Refused(), {0: [1], 1: [2]}, Executor(2), lambda *_: None, lambda _: None)
 
 

@@ -98,7 +98,7 @@ def test_a_run_that_keeps_nothing_says_so_and_names_no_next_command(typed, tmp_p
     result = typed("extract --images bad --template ball.npz --out out")
     assert result.exit_code == 12 and "next: build-shards" not in result.output
     assert (
-        "no instance was kept\n  got: 3 inputs, 3 of them failed\n  mend: dp3d-data failures out says why"
+        "no instance was kept\n  got: 3 inputs, 3 of them failed\n  hint: dp3d-data failures out says why"
         in result.output
     )
 

@@ -105,7 +105,7 @@ def test_a_full_disk_ends_the_run_with_a_way_out_and_it_goes_on_when_there_is_ro
     with monkeypatch.context() as patch:
         patch.setattr("dp3d_data.files.os.fsync", full)
         with pytest.raises(
-            DiskFull, match=r"the disk is full\n  got: No space left on device\n  mend: make room, then run the same"
+            DiskFull, match=r"the disk is full\n  got: No space left on device\n  hint: make room, then run the same"
         ):
             run(folder, tmp_path / "out", known, part=2, overlays=1)
     assert len(list((tmp_path / "out").glob("instances-*.parquet"))) >= 1 and not (tmp_path / "out/run.json").exists()

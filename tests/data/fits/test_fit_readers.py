@@ -118,7 +118,7 @@ def test_a_folder_of_something_else_shows_expected_and_found(name, tmp_path):
         read(name, tmp_path)
     for number in range(9):
         (tmp_path / f"holiday_{number}.txt").touch()
-    with pytest.raises(InputMissing, match="(?s)no fits here.*holiday_0.txt.*and 3 more.*mend: "):
+    with pytest.raises(InputMissing, match="(?s)no fits here.*holiday_0.txt.*and 3 more.*hint: "):
         read(name, tmp_path)
 
 

@@ -324,7 +324,7 @@ def test_names_of_addresses_are_decoded(tmp_path):
 def test_files_of_other_kinds_say_what_they_are(content, got, tmp_path):
     path = write_json(tmp_path / "other.json", content)
     with pytest.raises(
-        InputCorrupt, match="(?s)not COCO's json.*expected: COCO's json.*mend: give the file of the instances"
+        InputCorrupt, match="(?s)not COCO's json.*expected: COCO's json.*hint: give the file of the instances"
     ) as raised:
         records(DatasetOptions(path=str(path)))
     assert f"got: {got}" in str(raised.value)

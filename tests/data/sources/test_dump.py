@@ -366,7 +366,7 @@ def test_a_dump_of_another_byte_order_is_told(tmp_path):
 @pytest.mark.parametrize("content", [{"file_name": "a.jpg"}, [1, 2], [{"image": "a.jpg"}], "text", np.zeros(3), None])
 def test_a_plain_pickle_of_something_else_is_told(tmp_path, content):
     (tmp_path / "dump.pkl").write_bytes(pickle.dumps(content))
-    with pytest.raises(InputCorrupt, match="(?s)dump.pkl: not a dump.*file_name, scores.*mend: make the dump again"):
+    with pytest.raises(InputCorrupt, match="(?s)dump.pkl: not a dump.*file_name, scores.*hint: make the dump again"):
         open_images("dump", DatasetOptions(path=str(tmp_path / "dump.pkl"))).records()
 
 

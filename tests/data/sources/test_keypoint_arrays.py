@@ -75,7 +75,7 @@ def test_arrays_that_do_not_belong_together(fields, match, tmp_path):
 
 def test_what_is_missing_is_named(tmp_path):
     np.savez(tmp_path / "k.npz", keypoints=FIELDS["keypoints"])
-    with pytest.raises(InputCorrupt, match="(?s)got: no visible.*expected: an .npz.*mend: write it with numpy"):
+    with pytest.raises(InputCorrupt, match="(?s)got: no visible.*expected: an .npz.*hint: write it with numpy"):
         open_images("keypoints", DatasetOptions(path=str(tmp_path / "k.npz"))).records()
 
 
