@@ -81,10 +81,16 @@ class ShardPlan:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Plain values for the manifest; of a list its size and fingerprint."""
+        """Plain values for the manifest; of a list its size and fingerprint. What came with later versions is left out
+        where it is not used, so that shards of earlier ones are known again."""
         listed = None if self.listed is None else {"names": len(self.listed), "digest": fingerprint(self.listed)}
         left = {"names": len(self.left_out), "digest": fingerprint(sorted(self.left_out))} if self.left_out else None
-        return plain(replace(self, listed=None, left_out=frozenset())) | {"listed": listed, "left_out": left}
+        found = plain(replace(self, listed=None, left_out=frozenset())) | {"listed": listed, "left_out": left}
+        if left is None:
+            del found["left_out"]
+        if not self.filters.near_duplicates:
+            del found["filters"]["near_duplicates"]
+        return found
 
 
 def recipe_of(inputs: Sequence[Input], plan: ShardPlan) -> str:

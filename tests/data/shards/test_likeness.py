@@ -1,16 +1,20 @@
 """Shapes of instances do not know shift, scale and turn; near-duplicates are left out by them; lists leave out too."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from dp3d_data.config import fingerprint
 from dp3d_data.files import read_json
-from dp3d_data.filters import LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED
+from dp3d_data.filters import LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED, FilterConfig
 from dp3d_data.shards.instances import instance_batch
 from dp3d_data.shards.likeness import distances, near_duplicates, patches_of, shapes_of
 from pipelines.cli.data import main
+from pipelines.shards import ShardPlan
 from tests.data.shards.samples import grid_template, row, run
 from tests.references.shards import near_duplicates_slow, shape_distance_slow, shape_slow
 
@@ -139,3 +143,11 @@ def test_a_list_may_leave_out_and_divide(tmp_path):
     names.write_text("image0,val\nextract0,out\nimage1,train\n")
     found = built(tmp_path / "run", tmp_path / "shards", "--split-list", str(names))
     assert found["account"]["kept"] == 3 and found["account"]["rejected"] == {LISTED_OUT: 1, NOT_LISTED: 16}
+
+
+def test_shards_of_earlier_versions_are_known_again():
+    """The fingerprint of settings without near-duplicates and without a list is that of the versions before both."""
+    plan = ShardPlan(filters=FilterConfig(), shard_bytes=9)
+    assert fingerprint(plan.settings()) == "d91cf3d91ea1"
+    others = replace(plan, left_out=frozenset({"a"})), replace(plan, filters=FilterConfig(near_duplicates=0.1))
+    assert len({fingerprint(one.settings()) for one in (plan, *others)}) == 3
