@@ -170,7 +170,7 @@ def fit(
     gradients: Gradients,
     batches: Iterator[Any],
     config: FitSettings,
-    folder: Path,
+    path: Path,
     save: Callable[[], None],
     *,
     log: TrainingLog | None = None,
@@ -181,7 +181,7 @@ def fit(
 
     Args:
         batches: this process's, from the state's step on.
-        folder: of the training, for errors.
+        path: of the state, for errors.
         save: writes the state; also called before the first step, so that there is always one to go back to.
         log: of the process that writes; None for the others.
 
@@ -196,14 +196,15 @@ def fit(
     recent: list[Losses] = []
     clock = Clock()
     while state.step < config.steps:
-        losses = optimiser_step(state, gradients, clock.waiting(batches), config, folder, ranks)
+        losses = optimiser_step(state, gradients, clock.waiting(batches), config, path, ranks)
         clock.stepped()
         recent.append(losses)
         last, row = state.step == config.steps, None
         if state.step % config.log_every == 0 or last:
             row, recent = means(recent) if config.log_means else losses, []
+            speed = clock.lap()
             if log:
-                log.write(state.step, {"learning_rate": state.optimiser.param_groups[0]["lr"]} | row, clock.lap())
+                log.write(state.step, {"learning_rate": state.optimiser.param_groups[0]["lr"]} | row, speed)
         if ranks.writes and (state.step % config.save_every == 0 or last):
             save()
         if on_step:
@@ -219,7 +220,7 @@ def means(rows: list[Losses]) -> Losses:
 
 
 def optimiser_step(
-    state: TrainingState, gradients: Gradients, batch: Any, config: FitSettings, folder: Path, ranks: Ranks = ALONE
+    state: TrainingState, gradients: Gradients, batch: Any, config: FitSettings, path: Path, ranks: Ranks = ALONE
 ) -> Losses:
     """One step of the optimiser; its losses by name, over all processes.
 
@@ -234,7 +235,7 @@ def optimiser_step(
     ranks.sum_gradients(state.module.parameters())
     state.scaler.unscale_(state.optimiser)
     norm = float(nn.utils.clip_grad_norm_(state.module.parameters(), config.grad_clip or math.inf))
-    _check(state, losses, norm, config, folder)
+    _check(state, losses, norm, config, path)
     state.scaler.step(state.optimiser)
     state.scaler.update()
     _update_average(state, config.ema_decay)
@@ -242,19 +243,19 @@ def optimiser_step(
     return losses
 
 
-def _check(state: TrainingState, losses: Losses, norm: float, config: FitSettings, folder: Path) -> None:
+def _check(state: TrainingState, losses: Losses, norm: float, config: FitSettings, path: Path) -> None:
     """Stop before a step that would spoil the weights."""
     total, scaled = losses["total"], state.scaler.is_enabled() and state.scaler.get_scale() >= 1.0
     if not math.isfinite(total):
-        raise TrainingDiverged(f"the loss is no longer finite at step {state.step}", got=losses, path=folder)
+        raise TrainingDiverged(f"the loss is no longer finite at step {state.step}", got=losses, path=path)
     if not math.isfinite(norm) and not scaled:  # loss scaling leaves such a step out, and scales less
-        raise TrainingDiverged(f"the gradient is no longer finite at step {state.step}", got=losses, path=folder)
+        raise TrainingDiverged(f"the gradient is no longer finite at step {state.step}", got=losses, path=path)
     if state.step < FIRST_STEPS:
         state.usual = max(state.usual, total)
     limit = max(config.divergence_factor * state.usual, LEAST_EXPLOSION)
     if config.divergence_factor and total > limit:
         raise TrainingDiverged(
-            f"the loss exploded at step {state.step}", got=losses, expected=f"a total below {limit:.3g}", path=folder
+            f"the loss exploded at step {state.step}", got=losses, expected=f"a total below {limit:.3g}", path=path
         )
 
 

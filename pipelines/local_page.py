@@ -114,8 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
         return content
 
     def _answer(self, routes: Mapping[str, Route], words: Callable[[], Mapping[str, Any]]) -> None:
-        _, secret, *rest = unquote(urlsplit(self.path).path).split("/", 2)
-        route = routes.get("/".join(rest)) if rest else None
+        secret, slash, rest = unquote(urlsplit(self.path).path).removeprefix("/").partition("/")
+        route = routes.get(rest) if slash else None
         known = secrets.compare_digest(secret.encode(), self.server.page.secret.encode())
         if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in NAMES or not known or route is None:
             self.close_connection = True

@@ -22,7 +22,7 @@ from dp3d_data.datasets.fits import (
     smal_numbers,
     take,
 )
-from dp3d_data.datasets.locations import SPLITS, below, present, read_json, wrong_tree
+from dp3d_data.datasets.locations import SPLITS, below, existing, read_json, wrong_tree
 from dp3d_data.errors import InputCorrupt, InputMissing
 
 EXPECTED = 'train.json or test.json with {"data": [{"img_path", "pose", "shape", "trans", ...}]}, beside images/'
@@ -71,13 +71,13 @@ def _fit(fields: dict[str, Any], known: dict[str, Any], folder: Path, focal: Any
     return Fit(
         **known,
         **numbers,
-        image_path=present(image),
+        image_path=existing(image),
         image_size=size,
         group=PurePosixPath(known["image_id"]).parent.as_posix(),
         body="smal",
         camera=_camera(fields, one_number("flength", focal), numbers["translation"], size),
         box=None if fields.get("bbox") is None else corners(fields["bbox"]),
-        mask_path=present(below(folder, str(fields["mask_path"]))) if fields.get("mask_path") else None,
+        mask_path=existing(below(folder, str(fields["mask_path"]))) if fields.get("mask_path") else None,
     )
 
 

@@ -13,7 +13,7 @@ from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.annotations import Annotations, corners, reading
 from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, joints, refuse_unknown, take, vector
 from dp3d_data.datasets.folder import names_below
-from dp3d_data.datasets.locations import below, present, read_json, subfolder, wrong_tree
+from dp3d_data.datasets.locations import below, existing, read_json, subfolder, wrong_tree
 from dp3d_data.records import GivenObject, ImageRecord
 
 IMAGES = (
@@ -146,7 +146,7 @@ def _fit(root: Path, note: dict[str, Any], image: dict[str, Any], cameras: dict[
     return Fit(
         instance_id=f"{name}#{int(note['id'])}",
         image_id=name,
-        image_path=present(below(root / "images", name)),
+        image_path=existing(below(root / "images", name)),
         image_size=(image["width"], image["height"]),
         group=f"S{subject}",
         split=split_of(subject),

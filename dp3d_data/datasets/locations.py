@@ -156,7 +156,7 @@ SHOWN = 6
 SPLITS = ("train", "val", "test")
 
 
-def present(path: Path) -> Path | None:
+def existing(path: Path) -> Path | None:
     """The path of a file that is there, else None."""
     return path if path.is_file() else None
 

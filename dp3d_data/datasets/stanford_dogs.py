@@ -23,7 +23,7 @@ from dp3d_data.datasets.fits import (
     smal_numbers,
 )
 from dp3d_data.datasets.folder import names_below
-from dp3d_data.datasets.locations import present, split_lists, subfolder, wrong_tree
+from dp3d_data.datasets.locations import existing, split_lists, subfolder, wrong_tree
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.files import DAMAGE
 from dp3d_data.records import GivenObject, ImageRecord
@@ -86,8 +86,8 @@ class StanfordDogs(Dataset):
                 continue
             seen.add(image)
             known: dict[str, Any] = {"instance_id": f"{image}#0", "image_id": image, "group": breed(image)}
-            known |= {"split": splits.get(image), "image_path": present(folder / image)}
-            known["mask_path"] = present((root / "masks" / image).with_suffix(".png"))
+            known |= {"split": splits.get(image), "image_path": existing(folder / image)}
+            known["mask_path"] = existing((root / "masks" / image).with_suffix(".png"))
             yield attempt(f"{image}#0", image, path, _fit, path, known)
 
 
@@ -109,7 +109,7 @@ def official_splits(root: Path) -> dict[str, str]:
     """
     splits: dict[str, str] = {}
     for split, name in LISTS.items():
-        path = present(root / name) or present(root / "lists" / name)
+        path = existing(root / name) or existing(root / "lists" / name)
         if path is not None:
             splits |= dict.fromkeys(_listed(path), split)
     return splits

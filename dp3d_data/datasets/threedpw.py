@@ -23,7 +23,7 @@ from dp3d_data.datasets.fits import (
     take,
 )
 from dp3d_data.datasets.folder import names_below
-from dp3d_data.datasets.locations import present, subfolder, wrong_tree
+from dp3d_data.datasets.locations import existing, subfolder, wrong_tree
 from dp3d_data.errors import Dp3dError, InputCorrupt
 from dp3d_data.records import ImageRecord
 from dp3d_data.unpickling import read_pickle
@@ -94,7 +94,7 @@ def _sequence(root: Path, name: str, split: str, path: Path) -> Iterator[Fit | F
         for frame in range(frames):
             image = f"{name}/image_{frame:05d}.jpg"
             known: dict[str, Any] = {"instance_id": f"{image}#{person}", "image_id": image}
-            known |= {"image_path": present(root / "imageFiles" / image), "image_size": size}
+            known |= {"image_path": existing(root / "imageFiles" / image), "image_size": size}
             known |= {"group": name, "split": split}
             yield attempt(known["instance_id"], image, path, _fit, fields, person, frame, known)
 
