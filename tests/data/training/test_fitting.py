@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from dataclasses import replace
 from itertools import repeat
 
@@ -106,3 +107,39 @@ def test_groups_learn_at_their_share_of_the_rate(tmp_path):
     state.optimiser.param_groups[0]["share"] = 0.5
     run(state, tmp_path, replace(CONFIG, steps=1))
     assert state.optimiser.param_groups[0]["lr"] == 0.05
+
+
+def test_averages_follow_the_weights_fast_at_first(tmp_path):
+    """Against one number after the other: decay is (1 + step) / (10 + step), at most `ema_decay`."""
+    state = fresh()
+    expected, steps = state.module.weight.detach().clone(), []
+
+    def follow(step, *_):
+        steps.append((step, state.module.weight.detach().clone()))
+
+    config = replace(CONFIG, steps=4, ema_decay=0.25)
+    fit(state, squares(state), repeat(torch.ones(4, 3)), config, tmp_path, lambda: None, on_step=follow)
+    for step, weight in steps:
+        decay = min(0.25, step / (9 + step))
+        expected = decay * expected + (1 - decay) * weight
+    assert torch.allclose(state.average["weight"], expected) and not torch.allclose(expected, weight)
+
+
+def test_a_loss_is_usual_that_is_no_larger_than_the_largest_of_the_first_steps(tmp_path):
+    losses = {0: 1e4, 11: 2e3}
+    state = fresh()
+    config = replace(CONFIG, steps=12, divergence_factor=2.0)
+    run(state, tmp_path, config, poison=lambda step, loss: loss + losses.get(step, 0.0))
+    assert state.step == 12 and state.usual > 1e4
+
+
+def test_every_process_knows_how_long_it_waited(tmp_path):
+    """Also one that writes no log."""
+
+    def slow():
+        while True:
+            time.sleep(0.01)
+            yield torch.ones(4, 3)
+
+    state = fresh()
+    assert 0.2 < fit(state, squares(state), slow(), CONFIG, tmp_path, lambda: None) <= 1
