@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dp3d_data.detection import DensePredictor, load_predictor
-from dp3d_data.detection.training.recipe import TrainCseConfig
 from pipelines.cse import train_cse
 from tests.data.inference.small import SMALL, small_network
+from tests.data.training.tiny import TINY as SMALLEST
 from tests.gpu.devices import ANYWHERE, ELSEWHERE
 
 PHOTOGRAPHS = [np.random.default_rng(seed).integers(0, 256, (90, 120, 3), dtype=np.uint8) for seed in range(3)]
@@ -68,22 +68,7 @@ def test_a_compiled_backbone_finds_the_same(device):
     )
 
 
-TINY = TrainCseConfig(
-    image_size=64,
-    batch=2,
-    steps=2,
-    points=16,
-    save_every=1,
-    workers=0,
-    warmup=1,
-    precision="float32",
-    renders=4,
-    model="narrow-18",
-    box_every=2,
-    evaluate_every=2,
-    evaluate_images=2,
-    kinds="dog=dog:3, cow=cow:1",
-)
+TINY = replace(SMALLEST, renders=4, box_every=2, evaluate_every=2, evaluate_images=2, kinds="dog=dog:3, cow=cow:1")
 TRAININGS = {
     "images, two templates": {},
     "mixed precision, other losses": {

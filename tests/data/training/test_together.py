@@ -8,7 +8,6 @@ import torch
 
 from dp3d_data.detection.training.kinds import Kind
 from dp3d_data.detection.training.losses import step_losses
-from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import start_of
 from dp3d_data.detection.training.stream import SyntheticBatches
 from dp3d_data.detection.training.trainer import (
@@ -24,21 +23,10 @@ from dp3d_data.geometry import load_template
 from dp3d_data.ranks import Ranks
 from pipelines import cse as pipeline
 from pipelines.cse import train_cse
+from tests.data.training.tiny import TINY as SMALLEST
 from tests.processes import together
 
-TINY = TrainCseConfig(
-    model="narrow-18-dl",
-    image_size=64,
-    batch=2,
-    steps=2,
-    points=16,
-    save_every=1,
-    workers=0,
-    warmup=1,
-    precision="float32",
-    renders=6,
-    learning_rate=1e-4,
-)
+TINY = replace(SMALLEST, model="narrow-18-dl", learning_rate=1e-4)
 
 PROCESS = """
 import sys

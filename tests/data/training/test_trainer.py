@@ -13,21 +13,10 @@ from dp3d_data.detection.training import trainer
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.errors import RecipeMismatch, TrainingDiverged
 from pipelines.cse import train_cse
+from tests.data.training.tiny import TINY as SMALLEST
 from tests.shared import ROOT
 
-TINY = TrainCseConfig(
-    image_size=64,
-    batch=2,
-    steps=3,
-    points=16,
-    save_every=1,
-    workers=0,
-    warmup=1,
-    precision="float32",
-    renders=6,
-    model="narrow-18",
-    box_every=2,
-)
+TINY = replace(SMALLEST, steps=3, box_every=2)
 
 
 def run_quietly(config: TrainCseConfig, out: Path) -> dict[str, torch.Tensor]:
