@@ -48,7 +48,7 @@ class Explorer:
         return Reply(text, "text/html; charset=utf-8")
 
     def facts(self) -> dict[str, Any]:
-        """The columns that vary: of few values with counts, of numbers with histogram; and the choice of sides."""
+        """The columns that vary: of few values with counts, of numbers with histogram; and the choice of splits."""
         kinds = {}
         for name, column in self.catalogue.kinds.items():
             counts = {one["values"]: one["counts"] for one in column.value_counts().to_pylist()}
@@ -57,9 +57,13 @@ class Explorer:
         known = {name: values[np.isfinite(values)] for name, values in self.catalogue.numbers.items()}
         numbers = {name: _histogram(values) for name, values in known.items() if values.min() < values.max()}
         words = {name: unit_and_text(name) for name in (*self.catalogue.kinds, *numbers)}
+        return {"count": len(self.catalogue), "kinds": kinds, "numbers": numbers, "words": words, "splits": self.splits}
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that a list may put instances in."""
         own = self.catalogue.kinds["split"].unique().to_pylist() != [NOTHING]
-        sides = [*(["as it is"] if own else []), *SPLITS]
-        return {"count": len(self.catalogue), "kinds": kinds, "numbers": numbers, "words": words, "sides": sides}
+        return [*(["as it is"] if own else []), *SPLITS]
 
     def rows(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """A screen of instances, from `start` on, with the value that they are sorted by; with `all` every row."""
@@ -110,39 +114,39 @@ class Explorer:
         """Write the chosen instances as a list that build-shards takes, and tell the command.
 
         Args:
-            wanted: rows; name of the file; side: a side of the split, "as it is", or "out" to leave them out.
+            wanted: rows; name of the file; split: one of `splits`, or "out" to leave them out.
 
         Raises:
-            UsageError: nothing chosen, no such side or file name, or a name that no line of a list can hold.
+            UsageError: nothing chosen, no such split or file name, or a name that no line of a list can hold.
         """
-        rows, side = np.unique(np.asarray(wanted["rows"], dtype=np.int64)), str(wanted["side"])
+        rows, split = np.unique(np.asarray(wanted["rows"], dtype=np.int64)), str(wanted["split"])
         if not len(rows):
             raise UsageError("nothing is chosen", hint="choose instances by the boxes in their corners")
         if not _NAME.fullmatch(str(wanted["name"])):
             raise UsageError("no name of a file", got=wanted["name"], expected="letters, digits, - _ . and spaces")
-        if side not in ("out", *self.facts()["sides"]):
-            raise UsageError("no such side", got=side, expected=", ".join(("out", *self.facts()["sides"])))
+        if split not in ("out", *self.splits):
+            raise UsageError("no such split", got=split, expected=", ".join(("out", *self.splits)))
         self.lists.mkdir(parents=True, exist_ok=True)
-        path = write_text(_free(self.lists / str(wanted["name"])), self._list(rows, side))
-        return {"path": str(path), "command": self._command(path, side), "count": str(len(rows))}
+        path = write_text(_free(self.lists / str(wanted["name"])), self._list(rows, split))
+        return {"path": str(path), "command": self._command(path, split), "count": str(len(rows))}
 
-    def _list(self, rows: np.ndarray, side: str) -> str:
+    def _list(self, rows: np.ndarray, split: str) -> str:
         lines = [f"# {len(rows)} instances of {str(self.catalogue.found.folder)!r}"]
         for row in rows.tolist():
             name = self.catalogue.texts["instance_id"][row].as_py()
             if not name or name != name.strip() or "\n" in name:
                 raise UsageError("a list holds a name a line, without space around it", got=repr(name))
             name = f" {name}" if name.startswith("#") else name
-            own = self._text("split", row) if side == "as it is" else side
+            own = self._text("split", row) if split == "as it is" else split
             lines.append(f"{name},{own}")
         return "\n".join(lines) + "\n"
 
-    def _command(self, path: Path, side: str) -> str:
+    def _command(self, path: Path, split: str) -> str:
         """The build that goes on from the list."""
         found = self.catalogue.found
         words = ["dp3d-data", "build-shards", "--input", str(found.folder), "--out", f"{found.folder}-chosen"]
         kept = ["--split", "kept"] if found.kind == SHARDS else []
-        words += [*(kept if side == "out" else []), "--split-list", str(path)]
+        words += [*(kept if split == "out" else []), "--split-list", str(path)]
         return shlex.join(words)
 
 

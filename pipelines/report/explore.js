@@ -170,7 +170,7 @@
   }
 
   async function save() {
-    const found = await ask("save", { rows: [...chosen], side: one(".side").value, name: one(".name").value });
+    const found = await ask("save", { rows: [...chosen], split: one(".split").value, name: one(".name").value });
     if (!found.error) tell(`${found.count} names written to ${found.path} · next: ${found.command}`);
   }
 
@@ -228,16 +228,16 @@
       show();
     });
     one(".save").addEventListener("click", save);
-    one(".side").addEventListener("change", () => {
-      one(".name").value = one(".side").value === "out" ? "leave-out.txt" : "chosen.txt";
+    one(".split").addEventListener("change", () => {
+      one(".name").value = one(".split").value === "out" ? "leave-out.txt" : "chosen.txt";
     });
   }
 
   const names = ["instance_id", ...Object.keys(facts.numbers), ...Object.keys(facts.kinds)];
   one(".sort").append(make("option", { value: "", textContent: "order of the files" }));
   one(".sort").append(...names.map((value) => make("option", { value, textContent: plain(value) })));
-  const side = (value) => make("option", { value, textContent: value === "as it is" ? "keep, split as it is" : `keep as ${value}` });
-  one(".side").append(...facts.sides.map(side), make("option", { value: "out", textContent: "leave out" }));
+  const split = (value) => make("option", { value, textContent: value === "as it is" ? "keep, split as it is" : `keep as ${value}` });
+  one(".split").append(...facts.splits.map(split), make("option", { value: "out", textContent: "leave out" }));
   kindsOf();
   rangesOf();
   wire();

@@ -126,30 +126,30 @@ def test_pictures_show_the_photograph_or_the_keypoints_alone(catalogue):
 
 def test_a_list_that_is_saved_is_one_that_a_build_takes(catalogue, tmp_path):
     explorer = Explorer(catalogue, tmp_path / "lists")
-    for side, kept in (("val", 3), ("out", COUNT - 3)):
-        saved = explorer.save({"rows": [2, 4, 4, 83], "side": side, "name": f"{side}.txt"})
+    for split, kept in (("val", 3), ("out", COUNT - 3)):
+        saved = explorer.save({"rows": [2, 4, 4, 83], "split": split, "name": f"{split}.txt"})
         assert saved["count"] == "3"
         words = saved["command"].split()
-        words[words.index("--out") + 1] = str(tmp_path / side)
+        words[words.index("--out") + 1] = str(tmp_path / split)
         result = CliRunner().invoke(main, words[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output
-        account = read_json(tmp_path / side / "manifest.json", "manifest", seal="manifest_sha256")["account"]
+        account = read_json(tmp_path / split / "manifest.json", "manifest", seal="manifest_sha256")["account"]
         assert account["kept"] + account["rejected"].get("duplicate", 0) == kept
 
 
 def test_lists_that_are_there_stay(catalogue, tmp_path):
     explorer = Explorer(catalogue, tmp_path)
-    paths = [explorer.save({"rows": [i], "side": "val", "name": "a.txt"})["path"] for i in range(3)]
+    paths = [explorer.save({"rows": [i], "split": "val", "name": "a.txt"})["path"] for i in range(3)]
     assert [tmp_path / name for name in ("a.txt", "a-2.txt", "a-3.txt")] == [type(tmp_path)(path) for path in paths]
     assert (tmp_path / "a.txt").read_text().splitlines()[1] == "extract0,val"
 
 
-def test_a_list_keeps_the_sides_of_shards(folder, tmp_path):
+def test_a_list_keeps_the_splits_of_shards(folder, tmp_path):
     words = ["build-shards", "--input", str(folder / "run"), "--out", str(tmp_path / "shards")]
     assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
     catalogue = Catalogue.read(tmp_path / "shards")
     explorer = Explorer(catalogue, tmp_path)
-    explorer.save({"rows": range(len(catalogue)), "side": "as it is", "name": "all.txt"})
+    explorer.save({"rows": range(len(catalogue)), "split": "as it is", "name": "all.txt"})
     again = [
         "split",
         str(tmp_path / "shards"),
@@ -172,10 +172,10 @@ def test_a_list_keeps_the_sides_of_shards(folder, tmp_path):
 @pytest.mark.parametrize(
     "wanted",
     [
-        {"rows": [], "side": "val", "name": "a.txt"},
-        {"rows": [1], "side": "as it is", "name": "a.txt"},
-        {"rows": [1], "side": "val", "name": "../a.txt"},
-        {"rows": [1], "side": "val", "name": ".a"},
+        {"rows": [], "split": "val", "name": "a.txt"},
+        {"rows": [1], "split": "as it is", "name": "a.txt"},
+        {"rows": [1], "split": "val", "name": "../a.txt"},
+        {"rows": [1], "split": "val", "name": ".a"},
     ],
 )
 def test_what_cannot_be_saved_is_refused(catalogue, tmp_path, wanted):
@@ -188,12 +188,12 @@ def test_names_that_begin_a_comment_or_hold_a_line_are_minded(tmp_path):
     rows = [row(i, instance_id=name, image_id=f"i{i}", image_hash=None) for i, name in enumerate(["#1", "a,b", "c\nd"])]
     run(tmp_path / "run", [one | {"image_path": None} for one in rows])
     explorer = Explorer(Catalogue.read(tmp_path / "run"), tmp_path)
-    explorer.save({"rows": [0, 1], "side": "train", "name": "a.txt"})
+    explorer.save({"rows": [0, 1], "split": "train", "name": "a.txt"})
     words = ["build-shards", "--input", str(tmp_path / "run"), "--out", str(tmp_path / "s"), "--split-ratio", "1"]
     result = CliRunner().invoke(main, [*words, "--split-list", str(tmp_path / "a.txt")])
     assert result.exit_code == 0 and "kept 2" in result.output, result.output
     with pytest.raises(UsageError, match="a name a line"):
-        explorer.save({"rows": [2], "side": "train", "name": "a.txt"})
+        explorer.save({"rows": [2], "split": "train", "name": "a.txt"})
 
 
 @contextmanager
@@ -267,7 +267,9 @@ def test_clicks_find_choose_and_save(catalogue, tmp_path):
         wait("document.querySelector('dialog').open && document.querySelectorAll('dialog .similar .cell').length > 5")
         assert "again" in browser.run("document.querySelector('dialog table').textContent")
         click("dialog .close")
-        browser.run("(s => { s.value = 'out'; s.dispatchEvent(new Event('change')) })(document.querySelector('.side'))")
+        browser.run(
+            "(s => { s.value = 'out'; s.dispatchEvent(new Event('change')) })(document.querySelector('.split'))"
+        )
         click(".save")
         wait("document.querySelector('.told').textContent.includes('--split-list')")
         assert (tmp_path / "leave-out.txt").read_text().splitlines()[1:] == [f"again{i},out" for i in range(10)]
