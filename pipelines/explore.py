@@ -57,7 +57,8 @@ class Explorer:
         known = {name: values[np.isfinite(values)] for name, values in self.catalogue.numbers.items()}
         numbers = {name: _histogram(values) for name, values in known.items() if values.min() < values.max()}
         words = {name: unit_and_text(name) for name in (*self.catalogue.kinds, *numbers)}
-        return {"count": len(self.catalogue), "kinds": kinds, "numbers": numbers, "words": words, "splits": self.splits}
+        found = {"kinds": kinds, "numbers": numbers, "words": words}
+        return {"count": len(self.catalogue), "splits": self.splits, **found}
 
     @property
     def splits(self) -> list[str]:
