@@ -39,7 +39,7 @@ class ExtractConfig:
     side: int = rare(
         0, "Shortest side of images for the network. 0: its own.", group="Network", minimum=0, maximum=4000
     )
-    min_vertices: int = setting(20, "Instances with fewer visible vertices are rejected.", group="Filters", minimum=1)
+    min_vertices: int = rare(20, "Instances with fewer visible vertices are rejected.", group="Filters", minimum=1)
     cycle: bool = rare(True, "Weigh keypoints forward and backward: pixel, vertex, pixel.", group="Filters")
     out: str = setting("", "Folder of the results. None: extract in the workspace of the category.", group="Output")
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
@@ -136,7 +136,7 @@ class TrainingConfig(LearningConfig):
 class StudyConfig(LearningConfig):
     """Several trainings, measured on the same instances."""
 
-    test_shards: str = setting("", "Shards with truth to measure on. None: those of --shards.", group="Input")
+    test_shards: str = rare("", "Shards with truth to measure on. None: those of --shards.", group="Input")
     test_split: str = rare("val", "Split to measure on.", group="Input")
     count: int = rare(0, "First test instances; 0 takes all.", group="Input", minimum=0)
 
@@ -272,7 +272,7 @@ class ProjectConfig:
         group="Noise",
         choices=("", "x", "y", "z"),
     )
-    seed: int = setting(0, "Seed of the noise.", group="Noise", minimum=0)
+    seed: int = rare(0, "Seed of the noise.", group="Noise", minimum=0)
     out: str = setting("", "Folder of the results. None: project in the workspace of the category.", group="Output")
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
     overlays: int = rare(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
@@ -296,7 +296,7 @@ class SynthConfig(WorldConfig):
         False, "Keep the keypoints that a network finds in the images, not exact ones.", group="Output"
     )
     weights: str = rare("", "Checkpoint of that network. None: the category's embedded one.", group="Input")
-    vertex_maps: bool = setting(False, "Keep the template vertex of every pixel, as .npz.", group="Output")
+    vertex_maps: bool = rare(False, "Keep the template vertex of every pixel, as .npz.", group="Output")
     out: str = setting("", "Folder of the results. None: synth in the workspace of the category.", group="Output")
     overwrite: bool = setting(False, "Discard what another run left in that folder.", group="Output")
     overlays: int = rare(16, "Number of images drawn with their keypoints.", group="Output", minimum=0)
@@ -318,7 +318,7 @@ class AdoptConfig:
 
     name: str = setting("", "Name of the template in the workspace; the mesh's own where empty.", group="Template")
     category: str = setting("dog", "Category of the network.", group="Network")
-    model: str = setting("", "Network: dp3d-data zoo list. None: of the weights, or the embedded one.", group="Network")
+    model: str = rare("", "Network: dp3d-data zoo list. None: of the weights, or the embedded one.", group="Network")
     weights: str = setting("", "Checkpoint, .pth or .pkl. None: the embedded one.", group="Network")
     landmarks: str = setting("", "csv: vertex,cse_vertex or vertex,image,x,y.", group="Evidence")
     images: tuple[str, ...] = setting((), "Photographs without annotation: folder, file or pattern.", group="Evidence")

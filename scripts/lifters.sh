@@ -9,7 +9,7 @@ out=$2
 
 world() { # category, count, seed, name: renders as the embedded network sees them, with their truth
     dp3d-data synth --annotate --category "$1" --count "$2" --seed "$3" --size 288 --set identity_images=1 --perspective 1 \
-        --companions 0.2 --environments "$places" --set overlays=0 --out "$out/$4"
+        --set companions=0.2 --environments "$places" --set overlays=0 --out "$out/$4"
 }
 
 lifter() { # category, split ratio, steps

@@ -30,9 +30,7 @@ class WorldConfig:
     occluded: float = rare(
         0.35, "Share of the images where something stands before the animal.", group="World", minimum=0, maximum=1
     )
-    companions: float = setting(
-        0.0, "Share of the images with more than one animal.", group="World", minimum=0, maximum=1
-    )
+    companions: float = rare(0.0, "Share of the images with more than one animal.", group="World", minimum=0, maximum=1)
     perspective: float = setting(
         0.0,
         "Strongest perspective: body length over the distance to the nearest point; 2 is half a body length, and "

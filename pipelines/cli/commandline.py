@@ -247,7 +247,11 @@ def next_step(kept: int, inputs: int, failed: int, folder: Path, command: str) -
         raise NothingToDo(
             "no instance was kept", got=f"{inputs} inputs, {failed} of them failed", hint=hint, path=folder
         )
-    return f"next: {command}" if kept else "nothing was kept: lower --score or --min-vertices, or look at the overlays"
+    return (
+        f"next: {command}"
+        if kept
+        else "nothing was kept: lower --score or --set min_vertices=N, or look at the overlays"
+    )
 
 
 class LazyGroup(click.Group):

@@ -130,7 +130,7 @@ def _summary(outcome: Outcome, category: str, alone: bool) -> None:
 SYNTH_EXAMPLE = """
 dp3d-data synth --category dog --count 1000
 dp3d-data synth --category dog --count 20000 --no-images
-dp3d-data synth --category dog --template husky.glb --count 200 --vertex-maps --out husky/
+dp3d-data synth --category dog --template husky.glb --count 200 --set vertex_maps=true --out husky/
 """
 
 

@@ -249,7 +249,7 @@ class LandmarkConfig:
         group="Annotated keypoints",
     )
     photographs: int = rare(6, "How many annotated animals are taken.", group="Annotated keypoints", minimum=1)
-    category: str = setting("dog", "Category of the animals.", group="Annotated keypoints")
+    category: str = rare("dog", "Category of the animals.", group="Annotated keypoints")
     category_in_file: str = rare("", "Its name or id in the file, where it differs.", group="Annotated keypoints")
     port: int = rare(0, "Port that the page is served at; 0 for any.", group="Page", minimum=0, maximum=65535)
     browser: bool = rare(True, "Open the page in a browser.", group="Page")

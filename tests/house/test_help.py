@@ -11,7 +11,7 @@ from dp3d_data.errors import ConfigError
 from tests.house.program_words import all_commands, options, parse
 from tests.house.source_tree import modules, short, tree
 
-MOST, MOST_IN_ALL = 25, 262
+MOST, MOST_IN_ALL = 25, 250
 
 
 @pytest.fixture(scope="module")

@@ -244,7 +244,7 @@ def test_what_cannot_be_compared_is_refused(workspace, tmp_path):
     assert "--compare one two" in both.stderr
     vertices, faces = blob()
     other = make_shards(tmp_path / "other", make_template("other", vertices[:, [1, 0, 2]], faces[:, ::-1]))
-    foreign = run("study", "ablation", "--test-shards", str(other))
+    foreign = run("study", "ablation", "--set", f"test_shards={other}")
     assert foreign.exit_code == 6
     assert "another template than those to learn from" in foreign.stderr
     unknown = run("study", "ablation", "--row", "arapp")

@@ -28,7 +28,7 @@ class TrainCseConfig:
     environments: str = setting(
         "", "Folder of panoramas of places (.exr, .hdr, .jpg), used as backgrounds and light.", group="World"
     )
-    seed: int = setting(0, "Seed of world, order and initial weights.", group="World", minimum=0)
+    seed: int = rare(0, "Seed of world, order and initial weights.", group="World", minimum=0)
     mirror: bool = rare(True, "Mirror half of the images, where the template knows its symmetry.", group="World")
 
     copy_paste: float = rare(
@@ -75,7 +75,7 @@ class TrainCseConfig:
         False, "Fit the template's embeddings anew, even where --weights holds some.", group="Training"
     )
     steps: int = setting(4800, "Optimiser steps.", group="Training", minimum=1)
-    batch: int = setting(8, "Images a step; under torchrun, of each process.", group="Training", minimum=1)
+    batch: int = rare(8, "Images a step; under torchrun, of each process.", group="Training", minimum=1)
     crops: int = rare(
         16, "Crops a step, of each process, for networks that look again at each box.", group="Training", minimum=1
     )
@@ -139,7 +139,7 @@ class TrainCseConfig:
     )
 
     device: str = setting("cpu", "cpu, cuda or cuda:N.", group="Machine")
-    workers: int = setting(1, "Processes that render images beside the training.", group="Machine", minimum=0)
+    workers: int = rare(1, "Processes that render images beside the training.", group="Machine", minimum=0)
     save_every: int = rare(250, "Steps between saved states.", group="Machine", minimum=1)
     evaluate_every: int = rare(
         0, "Steps between evaluations on held-out images; 0 for none.", group="Machine", minimum=0
@@ -159,7 +159,7 @@ class EvaluateCseConfig:
     """What to score, and on what."""
 
     category: str = setting("dog", "Category of the network.", group="Network")
-    model: str = setting(
+    model: str = rare(
         "", "Network: dp3d-data zoo list. None: what the weights fit, or the category's embedded one.", group="Network"
     )
     weights: str = setting("", "Checkpoint to score; empty for the embedded one.", group="Network")

@@ -205,7 +205,7 @@ def test_the_commands_take_the_same_list(world, tmp_path, monkeypatch):
         assert result.exit_code == 0, result.output
         return result.output
 
-    own = f"--images {world / 'img'} --template {world / 'meshes'} --score 0.05 --min-vertices 1 --workers 1"
+    own = f"--images {world / 'img'} --template {world / 'meshes'} --score 0.05 --set min_vertices=1 --workers 1"
     told = typed(f"extract {own} --category lvis-animals")
     assert (
         "6/6" in told
