@@ -77,6 +77,8 @@ def model_and_instances(folder: Path, count: int, config: LiftConfig) -> tuple[L
     wanted = not (shards or config.keypoints) if config.optimise is None else config.optimise
     lifter.config = with_optimisation(lifter.config, wanted, config.optimise is None)
     say(f"{category}: the embedded model" if path == embedded_model(category) else f"{category}: model {path}")
+    if lifter.calibration is None:  # never made, or by an earlier version
+        say(f"  how sure it is is not known: dp3d-model calibrate --model {path}")
     source = Path(shards) if shards else workspace(category) / "shards"
     if config.images or config.keypoints or not (shards or source.is_dir()):
         source = _extracted(lifter, folder, config)

@@ -94,6 +94,7 @@ def test_the_three_commands_follow_each_other_without_paths(workspace):
     assert set(result["models"]) == {"rigid template", "model"}
     lifted = run("predict", "--count", "2", "--format", "glb", "--format", "obj")
     assert lifted.exit_code == 0, lifted.output
+    assert f"dp3d-model calibrate --model {workspace / 'model'}" in lifted.output, "nobody calibrated this model"
     assert len(list((workspace / "predictions").glob("*.glb"))) == 2
     assert (workspace / "predictions" / "lifted.png").is_file()
 

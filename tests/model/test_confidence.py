@@ -6,6 +6,7 @@ import torch
 
 from dp3d_data.errors import NothingToDo
 from dp3d_data.shards.batch import collate
+from dp3d_data.torch_files import write_torch
 from dp3d_model.evaluation.evaluator import calibrated
 from dp3d_model.evaluation.quality import FEATURES, GOOD, calibrate
 from dp3d_model.lifting.model_file import load_model, save_model
@@ -69,3 +70,16 @@ def test_a_calibration_of_other_figures_does_not_count(tmp_path):
     lifter = Lifter(toy_surface(), tiny()).eval()
     lifter.calibration = calibrate(np.column_stack([values, values]), errors)
     assert load_model(save_model(lifter, tmp_path / "model.pt")).calibration is None
+
+
+def test_a_calibration_of_an_earlier_version_does_not_count(tmp_path):
+    """Its agreement was another measure."""
+    lifter = Lifter(toy_surface(), tiny()).eval()
+    lifter.calibration = calibrate(*population())
+    content = torch.load(save_model(lifter, tmp_path / "model.pt"), weights_only=True)
+    assert load_model(tmp_path / "model.pt").calibration is not None
+    for version in (None, 1):
+        old = {name: value for name, value in content["calibration"].items() if name != "version"}
+        old |= {} if version is None else {"version": version}
+        write_torch(tmp_path / "old.pt", content | {"calibration": old})
+        assert load_model(tmp_path / "old.pt").calibration is None
