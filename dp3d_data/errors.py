@@ -155,7 +155,10 @@ class TrainingDiverged(Dp3dError, ArithmeticError):
     """A loss that became NaN or infinite; the last good state is kept."""
 
     exit_code = 13
-    hint = "lower the learning rate (--learning-rate) and start again from the last good state (--resume)"
+    hint = (
+        "lower the learning rate; dp3d-model train then goes on from the last good state (--resume), train-cse begins"
+        " again in another folder (--out)"
+    )
 
 
 class NotFinite(Dp3dError, ArithmeticError):

@@ -303,15 +303,15 @@ def preset_values(name: str) -> dict[str, Any]:
         ConfigError: no such preset, or a data set that is only evaluated on.
     """
     if name in EVALUATION_ONLY:
-        mend = f"dp3d-model train --preset {EVALUATION_ONLY[name]}, then dp3d-model evaluate with the shards of {name}"
+        hint = f"dp3d-model train --preset {EVALUATION_ONLY[name]}, then dp3d-model evaluate with the shards of {name}"
         raise ConfigError(
-            f"{name} is a data set to evaluate on, not to train on", expected=EVALUATION_ONLY[name], hint=mend
+            f"{name} is a data set to evaluate on, not to train on", expected=EVALUATION_ONLY[name], hint=hint
         )
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         near = difflib.get_close_matches(name, presets(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else None
-        raise ConfigError(f"unknown preset {name!r}", expected="one of " + ", ".join(presets()), hint=hint)
+        meant = f"did you mean {near[0]!r}?" if near else None
+        raise ConfigError(f"unknown preset {name!r}", expected="one of " + ", ".join(presets()), hint=meant)
     values = flat(read_toml(path))
     base = values.pop("base", None)
     return (preset_values(base) if base else {}) | values

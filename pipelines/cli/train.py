@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from dp3d_data.categories import categories, folder_of
 from dp3d_data.config import changed, workspace
-from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, TemplateMismatch
-from dp3d_model.config import TrainConfig, presets
+from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, TemplateMismatch, UsageError
+from dp3d_model.config import EVALUATION_ONLY, TrainConfig, preset, presets
 from pipelines.cli.commandline import command, config_options, each, say
 from pipelines.settings import TrainingConfig
 
@@ -46,7 +46,7 @@ def train(config: TrainingConfig) -> None:
     def work(name: str) -> None:
         chosen, start = config.recipe(), initial_model(config.init, name)
         if start is not None:
-            chosen = replace(chosen, model=start.config.model, run=replace(chosen.run, seed=start.config.run.seed))
+            chosen = with_network_of(start, chosen)
         if config.mix:
             chosen = changed(chosen, {"loss.truth": chosen.loss.truth or TRUTH_OF_MIX})
         shards, several = config.shards, len(names) > 1
@@ -145,6 +145,25 @@ def initial_model(init: str, category: str) -> Lifter | None:
             f"no model of {category!r} comes with the package", hint="name one: --init MODEL, or leave it out"
         )
     return load_model(path)
+
+
+def with_network_of(start: Lifter, config: TrainConfig) -> TrainConfig:
+    """The settings with the network of the model that the training begins with.
+
+    Raises:
+        UsageError: they ask for a network that is neither this one nor a preset's.
+    """
+    given, found = vars(config.model), start.config.model
+    known = [found, *(preset(name).model for name in presets() if name not in EVALUATION_ONLY)]
+    changes = min(([name for name in given if given[name] != getattr(one, name)] for one in known), key=len)
+    if changes:
+        raise UsageError(
+            "--init brings its own network, whose settings stay",
+            got={f"model.{name}": given[name] for name in changes},
+            expected={f"model.{name}": getattr(found, name) for name in changes},
+            hint="leave them out, or train without --init",
+        )
+    return replace(config, model=found, run=replace(config.run, seed=start.config.run.seed))
 
 
 def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) -> TableSource:

@@ -246,7 +246,7 @@ def dense_training(machine: Machine) -> Iterator[Row]:
             batch = cse.on_device(batch, machine.device)
             step = partial(optimiser_step, state, gradients, batch, settings, Path(folder))
             seconds = machine.seconds(step)
-        images = config.crops if start.spec.crop_side else config.optim.batch
+        images = config.crops if start.spec.crop_side else config.batch
         yield timing(
             f"{model}, training step {precision}, {images} images",
             seconds,

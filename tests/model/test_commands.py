@@ -277,6 +277,10 @@ def test_a_training_starts_from_another_model(workspace, tmp_path):
     assert "instances are few to learn from" in again.output
     refused = CliRunner().invoke(main, ["train", "--init", "embedded", "--out", str(tmp_path / "other")])
     assert refused.exit_code != 0 and "another template" in refused.output
+    reshaped = run(*words[:-1], str(tmp_path / "reshaped"), "--set", "model.width=64")
+    assert reshaped.exit_code == 2 and "--init brings its own network" in reshaped.stderr
+    assert "got: {'model.width': 64}\n  expected: {'model.width': 32}" in reshaped.stderr
+    assert not (tmp_path / "reshaped").exists()
 
 
 def test_views_are_mixed_in_with_their_truth(tmp_path, monkeypatch):
