@@ -7,15 +7,21 @@ import os
 import re
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dp3d_data.errors import CheckpointError, InputMissing
 from dp3d_data.files import DAMAGE, require_no_pointer, write_whole
 
+if TYPE_CHECKING:
+    import torch
+
 # The checksum of an archive is its comment: the last bytes of a zip, which every reader of zips looks past.
 _TAG, _END = b"dp3d sha256 ", b"PK\x05\x06"
 _COMMENT, _END_BYTES = len(_TAG) + 64, 22
+# Of weights that are kept in 8 bits: name is whole numbers, name + STEP what one is worth in each row.
+STEP, LEAST_PACKED = ".step", 1 << 12
 
 
 def write_torch(path: str | Path, content: Any) -> Path:
@@ -52,6 +58,35 @@ def read_torch(path: str | Path, what: str, *, expected: str, hint: str | None =
     except DAMAGE as error:
         got = refused_global(error) or str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise CheckpointError(f"not a {what}", got=got, expected=expected, hint=hint, path=path) from error
+
+
+def packed_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Large matrices and filters as whole numbers of 8 bits, with what one of them is worth in each row (output
+    channel); the rest in 16 bits."""
+    import torch
+
+    packed: dict[str, torch.Tensor] = {}
+    for name, value in weights.items():
+        if value.is_floating_point() and value.dim() >= 2 and value.numel() >= LEAST_PACKED:
+            largest = value.abs().flatten(1).amax(1).reshape(-1, *[1] * (value.dim() - 1))
+            step = (largest / 127.0).clamp_min(1e-12)
+            packed |= {name: (value / step).round().to(torch.int8), name + STEP: step}
+        else:
+            packed[name] = value.half() if value.is_floating_point() else value
+    return packed
+
+
+def unpacked_weights(packed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What `packed_weights` was given, to a 250th of each row's largest; other weights as they are."""
+    import torch
+
+    weights = dict(packed)
+    for name in (name for name in packed if name + STEP in packed):
+        value, step = packed[name], packed[name + STEP]
+        if isinstance(value, torch.Tensor) and isinstance(step, torch.Tensor):
+            if value.dtype == torch.int8 and step.shape == (*value.shape[:1], *[1] * (value.dim() - 1)):
+                weights[name] = value.float() * weights.pop(name + STEP)
+    return weights
 
 
 def refused_global(error: Exception) -> str:

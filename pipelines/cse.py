@@ -87,7 +87,7 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     path = out / "weights.pth"
     if ranks.writes:
         hashes = {kind.template.name: kind.template.content_hash for kind in kinds if kind.matched}
-        save_weights(network, start.spec, path, template_hashes=hashes)
+        save_weights(network, start.spec, path, config.small, template_hashes=hashes)
     say(f"trained in {time.perf_counter() - began:.0f} s")
     return path
 

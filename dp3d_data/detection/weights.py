@@ -20,7 +20,7 @@ from dp3d_data.detection.spec import ModelSpec
 from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle, WeightsMismatch
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, described
-from dp3d_data.torch_files import check_archive, refused_global, write_torch
+from dp3d_data.torch_files import check_archive, packed_weights, refused_global, unpacked_weights, write_torch
 from dp3d_data.unpickling import read_pickle
 
 EXPECTED = "a .pkl or .pth file with a state dict, bare or under the key 'model'"
@@ -63,7 +63,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not isinstance(state, Mapping) or not state:
         raise CheckpointError("no state dict in this file", got=type(content).__name__, expected=EXPECTED, path=path)
     notes = content.get("dp3d", {}) if isinstance(content, Mapping) else {}
-    return Checkpoint({str(name): _tensor(str(name), value, path) for name, value in state.items()}, dict(notes))
+    tensors = {str(name): _tensor(str(name), value, path) for name, value in unpacked_weights(state).items()}
+    return Checkpoint(tensors, dict(notes))
 
 
 def _is_torch(path: Path) -> bool:
@@ -218,15 +219,19 @@ def check_embeddings(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path) 
         )
 
 
-def save_weights(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path, **notes: Any) -> None:
+def save_weights(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path, small: bool = False, **notes: Any) -> None:
     """Write half-precision weights with the names of network and meshes, the size of images, and the notes, as the
-    templates' hashes."""
-    half = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    half = {name: value.half() if value.is_floating_point() else value for name, value in half.items()}
+    templates' hashes.
+
+    Args:
+        small: keep large matrices and filters in 8 bits, for half the space.
+    """
+    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     classes = {str(key): mesh for key, mesh in spec.class_to_mesh.items()}
     sides = {"min_side": spec.min_side, "max_side": spec.max_side}
     class_names = {str(key): name for key, name in spec.class_names.items()}
     names = {"class_to_mesh": classes, "class_names": class_names, "other_classes": spec.other_classes}
     shape = {name: getattr(spec, name) for name in SHAPE}
     about = {"name": spec.name, "shape": shape, **names, "mesh_sizes": dict(spec.mesh_sizes), **sides, **notes}
-    write_torch(path, {"model": half, "dp3d": about})
+    write_torch(path, {"model": packed_weights(state) if small else half, "dp3d": about})

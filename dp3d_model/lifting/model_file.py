@@ -15,15 +15,15 @@ from dp3d_data.config import former_names, from_mapping, plain, workspace
 from dp3d_data.errors import CheckpointError, TemplateMismatch, WeightsMismatch
 from dp3d_data.files import require_keys
 from dp3d_data.geometry.template import Template
-from dp3d_data.torch_files import read_torch, write_torch
+from dp3d_data.torch_files import packed_weights, read_torch, unpacked_weights, write_torch
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation.quality import FEATURES, Calibration
 from dp3d_model.geometry.surface import Surface, surface_of
 from dp3d_model.networks.lifter import Lifter
 
 FORMAT = 1
-# Of a model whose large matrices are kept in 8 bits: name is whole numbers, name + STEP what one is worth in each row.
-SMALL_FORMAT, STEP, LEAST_PACKED = 2, ".step", 1 << 12
+# Of a model whose large matrices are kept in 8 bits.
+SMALL_FORMAT = 2
 MODEL_FILE = "model.pt"
 KINDS = {
     "model": {
@@ -77,28 +77,6 @@ def save_model(
         ),
     }
     return write_torch(path, content)
-
-
-def packed_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Large matrices as whole numbers of 8 bits, with what one of them is worth in each row; the rest in 16 bits."""
-    packed: dict[str, torch.Tensor] = {}
-    for name, value in weights.items():
-        if value.is_floating_point() and value.dim() == 2 and value.numel() >= LEAST_PACKED:
-            step = (value.abs().amax(1, keepdim=True) / 127.0).clamp_min(1e-12)
-            packed |= {name: (value / step).round().to(torch.int8), name + STEP: step}
-        else:
-            packed[name] = value.half() if value.is_floating_point() else value
-    return packed
-
-
-def unpacked_weights(packed: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What `packed_weights` was given, to a 250th of each row's largest; other weights as they are."""
-    weights = dict(packed)
-    for name in (name for name in packed if name + STEP in packed):
-        value, step = packed[name], packed[name + STEP]
-        if isinstance(value, torch.Tensor) and isinstance(step, torch.Tensor) and step.shape == (*value.shape[:1], 1):
-            weights[name] = value.float() * weights.pop(name + STEP)
-    return weights
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Lifter:

@@ -146,9 +146,21 @@ class TrainCseConfig:
     )
     evaluate_images: int = rare(60, "Images of an evaluation during training.", group="Machine", minimum=1)
     out: str = setting("", "Folder of the run; empty for the workspace.", group="Machine")
+    small: bool = rare(False, "Write large matrices in 8 bits, for half the space.", group="Machine")
 
 
-MACHINE_SETTINGS = ("cache", "rigs", "device", "workers", "save_every", "evaluate_every", "evaluate_images", "out")
+# What changes no step of a training.
+MACHINE_SETTINGS = (
+    "cache",
+    "rigs",
+    "device",
+    "workers",
+    "save_every",
+    "evaluate_every",
+    "evaluate_images",
+    "out",
+    "small",
+)
 
 
 BOXES = ("given", "detected")

@@ -39,6 +39,23 @@ def test_saved_weights_come_back_in_half_precision(tmp_path):
         assert back.dtype == value.dtype and torch.allclose(back.double(), value.double(), rtol=1e-3, atol=1e-6), name
 
 
+def test_small_weights_take_half_the_space_and_lose_a_two_hundredth(tmp_path):
+    """A two-hundredth of the largest number of each output channel at most; small arrays only what 16 bits lose."""
+    network = small_network()
+    save_weights(network, SMALL, tmp_path / "half.pth")
+    save_weights(network, SMALL, tmp_path / "small.pth", small=True)
+    assert (tmp_path / "small.pth").stat().st_size < 0.75 * (tmp_path / "half.pth").stat().st_size
+    other = build_network(SMALL)
+    load_weights(other, SMALL, tmp_path / "small.pth")
+    for name, value in network.state_dict().items():
+        back = other.state_dict()[name]
+        assert back.dtype == value.dtype, name
+        largest = value.abs().double().flatten(1).amax(1) if value.dim() > 1 else value.abs().double()
+        apart = (back.double() - value.double()).abs()
+        apart = apart.flatten(1).amax(1) if value.dim() > 1 else apart
+        assert (apart <= 0.005 * largest + 1e-6).all(), name
+
+
 def test_a_whole_published_file_is_checked_and_named(animals):
     found = check_file(animals)
     assert found.spec.name == BEARS and found.arrays == 349
