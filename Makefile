@@ -32,7 +32,7 @@ test: setup lint
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 test-slow: setup
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow -n $(JOBS) --dist loadfile
 
 test-gpu: setup
 	$(BIN)/python -m pytest -q -rs -m gpu tests/gpu

@@ -57,6 +57,7 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_an_annotator_of_ones_own(package, photos, tmp_path):
     words = [
         "--category",
@@ -78,6 +79,7 @@ def test_an_annotator_of_ones_own(package, photos, tmp_path):
     assert [row[f"box_{corner}"] for corner in ("x0", "y0", "x1", "y1")] == [40, 30, 130, 90]
 
 
+@pytest.mark.slow
 def test_a_dataset_of_ones_own(package, photos, tmp_path):
     words = [
         "--category",

@@ -56,6 +56,7 @@ def folder(tmp_path_factory):
         yield workspace("dog")
 
 
+@pytest.mark.slow
 def test_little_visible_area_is_left_out_with_its_value(folder):
     rejects = {row["instance_id"]: row for row in pq.read_table(folder / "shards" / "rejects.parquet").to_pylist()}
     (row,) = rejects.values()

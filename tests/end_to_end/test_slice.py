@@ -30,6 +30,7 @@ def told(tmp_path_factory):
         yield texts, workspace("dog")
 
 
+@pytest.mark.slow
 def test_every_command_says_where_the_result_lies(told):
     texts, folder = told
     for line, text in texts.items():

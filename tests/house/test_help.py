@@ -82,6 +82,7 @@ def config_classes():
                 yield path, node
 
 
+@pytest.mark.slow
 def test_every_setting_has_a_text():
     wrong = []
     for path, node in config_classes():

@@ -103,6 +103,7 @@ def test_a_row_in_words():
         chosen_rows(preset("quick"), (), ("linear:model.width=3",))
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_the_base_and_time_is_shared_with_other_methods(tmp_path):
     full = base({"optim.epochs": 0})
     rows = [row for row in rows_of(full).values() if row.key in ("full", "linear", "c3dpo", "rigid")]
@@ -120,6 +121,7 @@ def test_steps_are_those_of_the_base_and_time_is_shared_with_other_methods(tmp_p
     assert timed["full"] == timed["linear"] == max(1, round(0.6 / runs(tmp_path).pace(full)))
 
 
+@pytest.mark.slow
 def test_an_ablation_is_written_row_by_row_and_found_again(tmp_path):
     rows = chosen_rows(base(), ("arap", "rigid"), ("flat:model.blendshapes=0",))
     ablation = Ablation(rows, TEST, "test", examples=2)

@@ -147,6 +147,7 @@ def test_given_rotations_are_used():
     assert float(arap_loss(rings, posed, still, 0.01, torch.eye(3).expand(1, 162, 3, 3))) > 1e-3
 
 
+@pytest.mark.slow
 def test_gradient():
     surface = toy_surface(subdivisions=1)
     rings = OneRings(surface).double()

@@ -59,6 +59,7 @@ def test_the_fit_explains_more_of_the_keypoints_than_the_rigid_template():
     assert after.mean() < 0.7 * before.mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"loss.drawn_rings": 30}, {"refine.tie": 0.1}])
 def test_no_instance_depends_on_the_others_of_its_batch(changes):
     """A law: alone, in company, or in another order, an instance is refined to the same shape."""
@@ -105,6 +106,7 @@ def test_the_numbers_of_c3dpo():
     assert preset("c3dpo-adamw").optim.optimiser == "adamw"
 
 
+@pytest.mark.slow
 def test_c3dpo_learns_a_body_without_a_template(tmp_path):
     """It starts from noise that is no body at all, and comes nearer to the keypoints."""
     surface = toy_surface(subdivisions=1)

@@ -99,6 +99,7 @@ def test_the_three_commands_follow_each_other_without_paths(workspace):
     assert (workspace / "predictions" / "lifted.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_list_of_categories_trains_a_model_each(workspace):
     """Each model is the one that a command of its own trains; a category without shards is told and left out."""
     alone = run(*TRAIN)
@@ -121,6 +122,7 @@ def test_a_log_file_shows_how_far_a_training_is(workspace, monkeypatch):
     ] and "loss" in lines[0]
 
 
+@pytest.mark.slow
 def test_another_meshing_of_the_template_only_where_asked_for(workspace, tmp_path):
     """Trained with attention in perspective, measured on a mesh of four times as many vertices."""
     changes = ("model.encoder=attention", "model.latents=4", "model.projection=perspective", "model.scale=solved")
@@ -139,6 +141,7 @@ def test_another_meshing_of_the_template_only_where_asked_for(workspace, tmp_pat
         assert archive["vertices"].shape == (642, 3)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone_and_another_recipe_is_refused(workspace):
     run(*TRAIN)
     before = (workspace / "model" / "model.pt").stat().st_mtime_ns
@@ -208,6 +211,7 @@ def test_files_that_are_no_models(workspace, tmp_path):
         load_model(tmp_path / "partial.pt")
 
 
+@pytest.mark.slow
 def test_models_are_compared_ablated_and_made_worse(workspace):
     run(*TRAIN)
     several = run(
@@ -253,6 +257,7 @@ def test_what_cannot_be_compared_is_refused(workspace, tmp_path):
     assert "did you mean 'arap'" in unknown.stderr
 
 
+@pytest.mark.slow
 def test_a_training_starts_from_another_model(workspace, tmp_path):
     """The settings of the network are that model's, whatever the preset; after no learning the answers are too."""
     assert run(*TRAIN).exit_code == 0

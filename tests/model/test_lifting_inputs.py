@@ -105,6 +105,7 @@ def test_keypoints_become_files_and_one_table(tmp_path, model):
     assert "4 instances" in done.output
 
 
+@pytest.mark.slow
 def test_photographs_are_lifted_and_a_bad_one_is_a_row_of_the_failures(tmp_path):
     template = load_template("dog")
     functions = np.random.default_rng(0).normal(size=(template.num_vertices, 6)).astype(np.float32)

@@ -86,6 +86,7 @@ def test_what_is_no_archive_is_left_to_its_own_reader(tmp_path):
         read_content(tmp_path / "none", "state")
 
 
+@pytest.mark.slow
 def test_a_torn_last_line_ends_no_training(tmp_path):
     class Killed(Exception):
         pass

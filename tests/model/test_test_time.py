@@ -116,6 +116,7 @@ def test_a_prior_holds_the_answers_it_was_learned_from():
     assert torch.allclose(along[:, :4].std(0), torch.ones(4), atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_body_moves_to_its_mask_and_keypoints_within_the_prior():
     surface, world = toy_surface(), toy_instances(toy_surface(), 24)
     lifter = lifter_with_prior(world)
@@ -150,6 +151,7 @@ def test_keypoints_that_are_not_trusted_do_not_pull():
     assert errors[1] < errors[0]
 
 
+@pytest.mark.slow
 def test_instances_move_alone():
     world = toy_instances(toy_surface(), 24)
     lifter = lifter_with_prior(world)

@@ -26,6 +26,7 @@ def weights_of(lifter):
     return torch.cat([value.float().ravel() for value in lifter.state_dict().values()])
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     config = tiny({"optim.steps": 60, "optim.learning_rate": 3e-3})
     trainer = Trainer(toy_surface(), source_of(toy_instances(toy_surface(), 64, bend=0.4)), config, tmp_path)
@@ -34,6 +35,7 @@ def test_it_learns(tmp_path):
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -153,6 +155,7 @@ def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path):
     assert trainer.state.scaler.get_scale() == 0.5 * 65536
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_low_precision_stays_inside_the_network(tmp_path, precision):
     surface, world = toy_surface(), toy_instances(toy_surface(), 64, bend=0.4)

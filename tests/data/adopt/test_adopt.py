@@ -143,6 +143,7 @@ def test_the_husky_is_adopted_from_twelve_landmarks_and_works(tmp_path):
     assert CliRunner().invoke(template, ["adopt", str(mesh), "--name", "rex", "--landmarks", str(HUSKY)]).exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_folder_of_meshes_is_adopted_into_one_file_that_extract_takes(tmp_path, monkeypatch):
     """Two meshes named after categories, each with its landmarks; the templates are found by the weights alone."""
     monkeypatch.chdir(tmp_path)

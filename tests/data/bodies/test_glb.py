@@ -110,6 +110,7 @@ def test_documents_that_lie_are_corrupt_at_once(tmp_path, kind):
     assert caught.value.path == path and time.process_time() - start < 5
 
 
+@pytest.mark.slow
 def test_a_mesh_shown_again_and_again_is_refused(tmp_path):
     """Nine thousand nodes show a mesh of two hundred primitives."""
     primitives = [{"attributes": {"POSITION": 0}, "mode": 5}] * 200

@@ -59,6 +59,7 @@ def test_outer_limbs_are_the_peaks_that_rise_high_enough(seed):
     assert len(leaves) == limb_count_slow(values, body.faces, shortest)
 
 
+@pytest.mark.slow
 def test_a_dog_has_the_limbs_of_a_dog(dog):
     names = set(dog.skeleton.names)
     assert {f"leg_{row}_{side}_1" for row in ("front", "hind") for side in "LR"} <= names
@@ -104,6 +105,7 @@ def test_a_ball_is_one_trunk():
     assert ball.skeleton.names == ("trunk",) and ball.skeleton.num_hinges == 0
 
 
+@pytest.mark.slow
 def test_loose_parts_follow_the_body(dog):
     bead = trimesh.creation.icosphere(1)
     nose = dog.vertices[dog.vertices[:, 0].argmax()]
@@ -139,6 +141,7 @@ def test_a_shape_without_one_mirror_plane_tells_nothing():
     assert guessed_axes(np.random.default_rng(0).standard_normal((60, 3))) == ""
 
 
+@pytest.mark.slow
 def test_a_mesh_that_lies_otherwise_is_turned(tmp_path):
     body = load_template("dog")
     lying = Template("lying", body.vertices @ axes_matrix("-z-x+y"), body.faces)
@@ -149,6 +152,7 @@ def test_a_mesh_that_lies_otherwise_is_turned(tmp_path):
     assert told.warnings == () and np.allclose(told.template.vertices, lying.vertices, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_cow_gets_four_legs_a_head_ears_and_horns():
     cow = rigged(load_template(shared("data/rigs/spot.obj")))
     names = " ".join(cow.skeleton.names)

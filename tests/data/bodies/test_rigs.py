@@ -16,6 +16,7 @@ from tests.shared import shared
 RIGS = [("husky.glb", 962, 49, 12, 0.007), ("fox_khronos.glb", 290, 24, 3, 1e-5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "vertices", "joints", "clips", "_"), RIGS)
 def test_rigs_are_read_whole(name, vertices, joints, clips, _):
     body = load_template(shared(f"data/rigs/{name}"))

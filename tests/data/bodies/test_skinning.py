@@ -39,6 +39,7 @@ def test_turning_the_root_turns_the_whole_body(seed):
     assert np.allclose(after, (before - root[:3, 3]) @ turn.T + root[:3, 3] + shift, atol=1e-5)
 
 
+@pytest.mark.slow
 @given(SEEDS)
 def test_posing_agrees_with_the_slow_twin(seed):
     rng = np.random.default_rng(seed)

@@ -43,6 +43,7 @@ class Refused:
         )
 
 
+@pytest.mark.slow
 def test_an_error_of_a_worker_process_arrives_whole():
     with pytest.raises(TemplateError, match="do not belong together\n  got: 42 vertices\n  hint: name it"):
         make_chunks(Refused(), {0: [1], 1: [2]}, Executor(2), lambda *_: None, lambda _: None)

@@ -50,6 +50,7 @@ def command(folder, out, prefix=()):
     return subprocess.run(line, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_hostile_folder_ends_with_code_0_and_a_complete_table_of_failures(tmp_path):
     from dp3d_data.shards import Run
 
@@ -69,6 +70,7 @@ def test_a_hostile_folder_ends_with_code_0_and_a_complete_table_of_failures(tmp_
     assert f"failed {len(BAD) + 1} (dp3d-data failures)" in finished.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv to give up the rights of root")
 def test_what_may_not_be_read_is_a_row_each(tmp_path):
     folder = tmp_path / "photos"

@@ -68,6 +68,7 @@ def broken(folder):
 STEPS = [5, pytest.param(1, marks=pytest.mark.slow)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_a_kill_before_an_act_on_the_disk_changes_no_byte(tmp_path, monkeypatch, step):
     folder = tmp_path / "photos"

@@ -70,6 +70,7 @@ def test_overlays_show_images_with_and_without_instances(undisturbed):
     assert len(names) == 16
 
 
+@pytest.mark.slow
 def test_two_workers_write_the_same_bytes(undisturbed, world, tmp_path):
     other = run(world[0], tmp_path / "out", world[1], workers=2)
     assert content(other.run.folder) == content(undisturbed.run.folder)

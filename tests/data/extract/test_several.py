@@ -114,6 +114,7 @@ def rows_of(outcome):
     return [row for table in tables for row in table.to_pylist()]
 
 
+@pytest.mark.slow
 def test_nine_categories_write_what_nine_runs_write_and_look_once_at_each_image(world, tmp_path, read):
     Counted.seen = 0
     outcomes = together(world, tmp_path / "nine")
@@ -125,6 +126,7 @@ def test_nine_categories_write_what_nine_runs_write_and_look_once_at_each_image(
         assert outcome.images.inputs == 6 and outcome.images.failed == 1
 
 
+@pytest.mark.slow
 def test_annotated_images_are_read_once_and_give_the_same_rows(world, tmp_path, read):
     outcomes = together(world, tmp_path / "nine", **coco(world))
     assert len(read) == 6 and list(outcomes) == list(NINE[:-1])  # the file has no zebra
@@ -139,6 +141,7 @@ class Stopped(Exception):
     """As if the process had been killed."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3, 6])
 @pytest.mark.parametrize("annotated", [False, True])
 def test_a_stopped_pass_goes_on_and_ends_the_same(world, tmp_path, after, annotated):
@@ -195,6 +198,7 @@ def test_boxes_that_do_not_tell_categories_apart_are_refused(world, tmp_path):
         make_plan(config(world, tmp_path / "out", "dog,cow"), stand_in)
 
 
+@pytest.mark.slow
 def test_the_commands_take_the_same_list(world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pipelines.extract, "network_of", lambda config: (stand_in, "known", "digest"))

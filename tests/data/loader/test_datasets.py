@@ -19,6 +19,7 @@ def indices(batches):
     return [batch.index.tolist() for batch in batches]
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_loaders_batches_in_its_order():
     expected = indices(Loader(small_shards(), **SMALL))
     stream = InstanceStream(small_shards(), **SMALL)
@@ -30,6 +31,7 @@ def test_worker_processes_give_the_loaders_batches_in_its_order():
     assert indices(DataLoader(stream, batch_size=None)) not in (expected, expected[2:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_workers_that_live_on_follow_epoch_and_state(start):

@@ -81,6 +81,7 @@ def test_the_nearer_of_two_plates_is_half():
     assert visible_fraction(visible, template.vertex_areas) == pytest.approx(0.5, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_visibility_agrees_with_a_loop_over_triangles(seed):
     vertices, faces = knot(seed, sections=24)

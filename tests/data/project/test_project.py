@@ -53,6 +53,7 @@ def test_rows_agree_with_the_cameras(tmp_path):
         assert 0.2 < row["visible_area"] < 0.6 and 0.2 < row["visible_area_posed"] < 0.6
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_and_a_stop_give_the_same_bytes(tmp_path):
     fits = [dog_fit(number) for number in range(12)]
     noisy = {"noise": 0.01, "hide": 0.3, "hide_lower": 0.5, "vertices": 100}

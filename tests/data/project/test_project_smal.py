@@ -256,6 +256,7 @@ def test_marked_joints_far_from_the_body_make_a_failure(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_mirror_maps_follow_the_faces():
     """Of a surface with both sides moved a little the map is that of the exact one; of a lopsided one there is none."""
     points, faces = sphere(3)

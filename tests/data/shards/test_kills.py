@@ -99,6 +99,7 @@ def test_killed_at_random_instants_it_goes_on_to_the_same_bytes(world, tmp_path,
     pytest.fail(f"only {killed} of {3 * kills} builds were killed before they ended")
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_no_byte(world, tmp_path):
     root, whole = world
     build_there(root, tmp_path / "out", workers=2)

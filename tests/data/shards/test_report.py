@@ -110,6 +110,7 @@ def test_same_workspace_same_bytes(workspace):
     assert (workspace / "a.html").read_bytes() == (workspace / "b.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_shards_alone_can_be_reported(workspace, tmp_path):
     CliRunner().invoke(main, ["build-shards", "--min-visible-vertices", "80"])
     write_report(tmp_path / "r.html", "dog", [], workspace / "shards")

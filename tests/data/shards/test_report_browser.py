@@ -52,6 +52,7 @@ def pixels(browser):
     return browser.run(f"{CANVAS}.toDataURL()")
 
 
+@pytest.mark.slow
 def test_the_page_is_quiet_and_its_template_turns(opened):
     x, y, width, height = opened.run(BOX)
     middle = (x + width / 2, y + height / 2)

@@ -62,6 +62,7 @@ def test_nothing_found_is_zero_precision(scene):
     assert "geodesic_mean" not in scores
 
 
+@pytest.mark.slow
 def test_the_command_scores_weights_on_held_out_images_and_on_photographs(tmp_path):
     from click.testing import CliRunner
 

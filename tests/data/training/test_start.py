@@ -35,6 +35,7 @@ def start(template, **settings):
     return start_of(kinds, config, targets_of(kinds, config))
 
 
+@pytest.mark.slow
 def test_random_weights_begin_with_a_field_that_knows_the_surface(ball):
     """Vertices near each other have embeddings near each other, and the far ones are told apart."""
     config = TrainCseConfig(model="narrow-18")
@@ -49,6 +50,7 @@ def test_random_weights_begin_with_a_field_that_knows_the_surface(ball):
     assert apart[near].max() < 0.5 * apart[far].min()
 
 
+@pytest.mark.slow
 def test_a_fitted_field_is_far_better_than_a_random_one(ball):
     config = TrainCseConfig(model="narrow-18")
     kinds = (Kind("dog", ball, True, 1.0),)
@@ -78,6 +80,7 @@ def test_fresh_embeddings_change_nothing_but_the_embeddings(shipped):
     assert changed and all("embedder_dog" in name for name in changed)
 
 
+@pytest.mark.slow
 def test_another_mesh_stands_beside_those_of_the_weights(ball, shipped):
     begun = start(ball, weights="narrow-18", category="cow")
     assert begun.spec.class_to_mesh == {0: "ball"} and set(begun.spec.mesh_sizes) == {"dog", "ball"}
@@ -163,6 +166,7 @@ def test_everything_but_the_meshes_goes_to_another_animal(ball, shipped):
     }
 
 
+@pytest.mark.slow
 def test_a_network_is_for_images_of_the_size_that_it_is_trained_on(ball):
     assert start(ball, image_size=288).spec.min_side == 288 and start(ball, image_size=288).spec.max_side == 504
     assert start(load_template("dog"), weights="narrow-18", image_size=128).spec.min_side == 128

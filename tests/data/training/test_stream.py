@@ -35,6 +35,7 @@ def test_a_batch_depends_on_its_step_alone(dog):
     assert same(whole[9], later[5])
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(dog):
     few = replace(TINY, steps=3)
     alone, beside = list(batches(dog, few, 0)), list(batches(dog, replace(few, workers=2), 0))

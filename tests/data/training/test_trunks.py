@@ -60,6 +60,7 @@ def caffe2_file(path, name):
     return path
 
 
+@pytest.mark.slow
 def test_a_trunk_of_caffe2_is_read_as_detectron2_reads_it(tmp_path):
     path = caffe2_file(tmp_path / "R-50.pkl", R50)
     theirs = build_network(find_spec(R50)).backbone.bottom_up
@@ -116,6 +117,7 @@ def test_the_trunk_of_a_whole_checkpoint_is_taken_as_it_is(tmp_path):
     assert all(torch.equal(again[name], value) for name, value in network.backbone.bottom_up.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_deeper_trunk_is_not_cut_to_a_shallower_one(tmp_path):
     """All layers of a ResNet-50 have their names in a ResNet-101 too."""
     path = caffe2_file(tmp_path / "R-101.pkl", R50.replace("R_50", "R_101"))

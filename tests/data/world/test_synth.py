@@ -28,6 +28,7 @@ def digests(folder):
     }
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path, monkeypatch):
     found = []
     for workers in (1, 2):

@@ -177,6 +177,7 @@ def test_folders_of_backgrounds_must_hold_photographs(dog, tmp_path):
         World(dog, WorldConfig(backgrounds=str(tmp_path / "empty")))
 
 
+@pytest.mark.slow
 def test_a_bare_mesh_gets_limbs_of_its_own(dog):
     world = World(replace(dog, skeleton=None), WorldConfig(size=64, truncated=0.0))
     assert world.template.skeleton is not None and world.template.content_hash == dog.content_hash
