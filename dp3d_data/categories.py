@@ -38,9 +38,9 @@ CATEGORIES = {
     entry.name: entry
     for entry in (
         Category("bear", 0, "bear_4936", "bear_4936", 76),
-        Category("cow", 1, "cow_5002", "cow_5002", 80, template="cow", model="animals-2"),
+        Category("cow", 1, "cow_5002", "cow_5002", 80, template="cow", model="animals-3"),
         Category("cat", 2, "cat_5001", "cat_7466", 225),
-        Category("dog", 3, "dog_5002", "dog_7466", 378, template="dog", model="animals-2"),
+        Category("dog", 3, "dog_5002", "dog_7466", 378, template="dog", model="animals-3"),
         Category("elephant", 4, "elephant_5002", "elephant_5002", 422),
         Category("giraffe", 5, "giraffe_5002", "giraffe_5002", 496),
         Category("horse", 6, "horse_5004", "horse_5004", 569),

@@ -167,7 +167,7 @@ def _small(name: str, mesh: str, vertices: int, note: str, **shape: Any) -> Mode
 
 
 ANIMALS = ModelSpec(
-    name="animals-2",
+    name="animals-3",
     class_to_mesh={0: "dog", 1: "cow"},
     class_names={0: "dog", 1: "cow", 2: "other"},
     mesh_sizes={"dog": 3123, "cow": 2930},

@@ -26,7 +26,7 @@ def list_networks(published: bool) -> None:
     )
 
 
-@command("show", example="dp3d-data zoo show animals-2")
+@command("show", example="dp3d-data zoo show animals-3")
 @click.argument("name")
 def show(name: str) -> None:
     """Say what shapes a network, which meshes it knows and where its weights are. NAME is one of `zoo list`."""

@@ -172,12 +172,12 @@ def embedded(machine: Machine) -> Iterator[Row]:
     """The sample photographs through the embedded network, with its second look."""
     images = [np.ascontiguousarray(read_image(one.path).pixels[:, :, ::-1]) for one in Samples().records()]
     for name, speed in dict(list(SPEEDS.items())[:1] if machine.short else SPEEDS).items():
-        predictor = load_predictor("animals-2", device=machine.device, **speed)
+        predictor = load_predictor("animals-3", device=machine.device, **speed)
         prepared = [predictor.prepare(image) for image in images]
         seconds = machine.seconds(
             lambda predictor=predictor, prepared=prepared: predictor.predict_many(prepared)
         ) / len(images)
-        yield timing(f"animals-2, {len(images)} sample photographs, {name}", seconds, f"{1 / seconds:.3g} images/s")
+        yield timing(f"animals-3, {len(images)} sample photographs, {name}", seconds, f"{1 / seconds:.3g} images/s")
 
 
 def lifting(machine: Machine) -> Iterator[Row]:
@@ -230,7 +230,7 @@ def dense_training(machine: Machine) -> Iterator[Row]:
         if machine.short
         else {"image_size": 288, "batch": 8}
     )
-    for model, precision in (("animals-2", "float32"), ("animals-2", "bfloat16"), ("narrow-18", "bfloat16")):
+    for model, precision in (("animals-3", "float32"), ("animals-3", "bfloat16"), ("narrow-18", "bfloat16")):
         config = TrainCseConfig(
             model=model, precision=precision, device=machine.device, renders=4, workers=0, steps=3, **small
         )

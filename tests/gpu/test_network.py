@@ -43,7 +43,7 @@ def test_boxes_and_maps_are_those_of_the_cpu(device):
 def test_the_embedded_network_finds_the_same(device):
     """It looks again at a crop of every box, and asks which of several classes an animal is of."""
     box = [np.array([[5.0, 6, 90, 80]])]
-    here, there = (load_predictor("animals-2", category="dog", device=where) for where in ("cpu", device))
+    here, there = (load_predictor("animals-3", category="dog", device=where) for where in ("cpu", device))
     [[one]], [[other]] = (each.predict_many(PHOTOGRAPHS[:1], box) for each in (here, there))
     assert np.abs(one.embedding - other.embedding).mean() < 2e-2 and one.region == other.region
     here.predict(PHOTOGRAPHS[1], score=0.05), there.predict(PHOTOGRAPHS[1], score=0.05)
@@ -79,8 +79,8 @@ TRAININGS = {
         "evaluate_every": 0,
     },
     "crops, from the embedded network": {
-        "model": "animals-2",
-        "weights": "animals-2",
+        "model": "animals-3",
+        "weights": "animals-3",
         "crops": 2,
         "crop_size": 128,
         "kinds": "dog=dog:3, cow=cow:1, other~dog",

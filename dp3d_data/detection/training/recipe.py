@@ -47,7 +47,7 @@ class TrainCseConfig:
     )
     cache: str = rare("", "Folder where rendered images are kept; empty for the workspace.", group="Machine")
 
-    model: str = setting("animals-2", "Network to train: dp3d-data zoo list.", group="Training")
+    model: str = setting("animals-3", "Network to train: dp3d-data zoo list.", group="Training")
     weights: str = setting(
         "",
         "Start from this checkpoint, or the embedded weights of this name, instead of random weights.",

@@ -105,8 +105,8 @@ def test_a_run_that_keeps_nothing_says_so_and_names_no_next_command(typed, tmp_p
 
 def test_weights_and_a_template_of_another_are_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    weights = ROOT / "dp3d_data/detection/data/animals-2.pth"
-    for words in (f"--weights {weights} --template cow", "--template cow", "--model animals-2 --template cow"):
+    weights = ROOT / "dp3d_data/detection/data/animals-3.pth"
+    for words in (f"--weights {weights} --template cow", "--template cow", "--model animals-3 --template cow"):
         result = CliRunner().invoke(main, ["extract", "--out", "out", *words.split()])
         assert result.exit_code == 6, result.output
         assert "do not belong together" in result.output and "dp3d-data template adopt MESH" in result.output

@@ -51,7 +51,7 @@ def test_settings(name, facts):
     assert spec.segm_confidence == segm["ENABLED"]
 
 
-@pytest.mark.parametrize("name", [*PUBLISHED[::5], "narrow-18-dl", "narrow-34-dl", "animals-2"])
+@pytest.mark.parametrize("name", [*PUBLISHED[::5], "narrow-18-dl", "narrow-34-dl", "animals-3"])
 def test_a_state_is_recognised(name):
     spec = find_spec(name)
     shapes = shapes_of(spec)

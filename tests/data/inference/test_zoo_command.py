@@ -36,7 +36,7 @@ def test_check_names_the_network_and_the_next_command(tmp_path):
 
 
 def test_the_next_command_names_no_template_where_it_is_the_category_s_own():
-    path = shipped_path(find_spec("animals-2"))
+    path = shipped_path(find_spec("animals-3"))
     assert run("check", str(path)).output.endswith(f"--weights {path}\n")
 
 

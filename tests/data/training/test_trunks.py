@@ -140,7 +140,7 @@ def test_lite2_is_a_choice_and_its_weights_are_read_again(tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(tmp_path)
     start = started("lite2")
     assert (start.spec.name, start.spec.trunk, len(start.network.backbone.bottom_up._blocks)) == (
-        "animals-2",
+        "animals-3",
         "lite2",
         21,
     )
@@ -150,14 +150,14 @@ def test_lite2_is_a_choice_and_its_weights_are_read_again(tmp_path, monkeypatch)
     save_weights(start.network, start.spec, tmp_path / "w.pth")
     assert (
         load_predictor("", tmp_path / "w.pth").spec.trunk
-        == load_predictor("animals-2", tmp_path / "w.pth").spec.trunk
+        == load_predictor("animals-3", tmp_path / "w.pth").spec.trunk
         == "lite2"
     )
 
 
 def test_a_file_of_lite2_is_one_too(tmp_path):
     lite_file(tmp_path / "any_name.pth", "lite2")
-    assert shaped(find_spec("animals-2"), str(tmp_path / "any_name.pth")).trunk == "lite2"
+    assert shaped(find_spec("animals-3"), str(tmp_path / "any_name.pth")).trunk == "lite2"
     with pytest.raises(WeightsMismatch, match="no resnet trunk"):
         filled("narrow-18", tmp_path / "any_name.pth")
 
@@ -181,10 +181,10 @@ def test_blocks_of_a_resnet_have_no_numbers_to_freeze():
 )
 def test_a_shape_that_no_training_has_is_told(shape):
     with pytest.raises(CheckpointError, match="no shape"):
-        as_trained(find_spec("animals-2"), {"shape": shape})
+        as_trained(find_spec("animals-3"), {"shape": shape})
 
 
 @pytest.mark.parametrize("others", [-1, "two", None, 10**9])
 def test_a_number_of_classes_that_no_training_has_is_told(others):
     with pytest.raises(CheckpointError, match="no number of classes"):
-        as_trained(find_spec("animals-2"), {"class_names": {}, "other_classes": others})
+        as_trained(find_spec("animals-3"), {"class_names": {}, "other_classes": others})

@@ -138,7 +138,7 @@ def test_a_network_looks_at_the_world(tmp_path, monkeypatch):
     exact, _ = synth(make_plan(SynthConfig(**(ANNOTATED | {"annotate": False}), out="exact", workers=1)))
     truth = {row["group"]: row for table in exact.instances() for row in table.to_pylist()}
     for row in rows:
-        assert row["model"] == "animals-2" and row["cycle"] is not None
+        assert row["model"] == "animals-3" and row["cycle"] is not None
         mask = mask_pixels(RunLength(row["image_height"], row["image_width"], row["mask"].encode()))
         assert mask.sum() == row["mask_area"] > 0
         if row["group"] in truth:  # the animal that the image was made for
