@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the embedded lifters, dp3d_model/data/dog.pt and cow.pt, from nothing: about three hours on two cores.
+# Makes the embedded lifters, dp3d_model/data/dog.pt and cow.pt, from nothing: a good hour on two cores.
 # sh scripts/lifters.sh PLACES OUT
 #   PLACES  folder of panoramas (.exr, Poly Haven, CC0), backgrounds and light of the renders
 #   OUT     folder for worlds, shards and models; a run that was stopped goes on where it stopped
