@@ -227,11 +227,14 @@ def save_weights(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path, smal
         small: keep large matrices and filters in 8 bits, for half the space.
     """
     state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    if small:
+        state = packed_weights(state)
+    else:
+        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     classes = {str(key): mesh for key, mesh in spec.class_to_mesh.items()}
     sides = {"min_side": spec.min_side, "max_side": spec.max_side}
     class_names = {str(key): name for key, name in spec.class_names.items()}
     names = {"class_to_mesh": classes, "class_names": class_names, "other_classes": spec.other_classes}
     shape = {name: getattr(spec, name) for name in SHAPE}
     about = {"name": spec.name, "shape": shape, **names, "mesh_sizes": dict(spec.mesh_sizes), **sides, **notes}
-    write_torch(path, {"model": packed_weights(state) if small else half, "dp3d": about})
+    write_torch(path, {"model": state, "dp3d": about})

@@ -155,7 +155,8 @@ def with_network_of(start: Lifter, config: TrainConfig) -> TrainConfig:
     """
     given, found = vars(config.model), start.config.model
     known = [found, *(preset(name).model for name in presets() if name not in EVALUATION_ONLY)]
-    changes = min(([name for name in given if given[name] != getattr(one, name)] for one in known), key=len)
+    nearest = min(known, key=lambda one: sum(value != getattr(one, name) for name, value in given.items()))
+    changes = [name for name, value in given.items() if value not in (getattr(nearest, name), getattr(found, name))]
     if changes:
         raise UsageError(
             "--init brings its own network, whose settings stay",

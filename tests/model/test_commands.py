@@ -8,15 +8,18 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from dp3d_data.config import changed
 from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, WeightsMismatch
 from dp3d_data.filters import FilterConfig
 from dp3d_data.geometry import load_template, make_template
 from dp3d_data.records import Detection, VertexView
 from dp3d_data.shards import ImageInfo, RunWriter, ShardReader, Truth, instance_row
 from dp3d_data.torch_files import write_torch
+from dp3d_model.config import preset
 from dp3d_model.geometry.surface import surface_of
 from dp3d_model.lifting.model_file import check_template, load_model
 from pipelines.cli.model import main
+from pipelines.cli.train import with_network_of
 from pipelines.shards import ShardPlan, build
 from tests.data.shards.samples import grid_template
 from tests.model.toy import TINY, blob, toy_instances, toy_surface
@@ -286,6 +289,8 @@ def test_a_training_starts_from_another_model(workspace, tmp_path):
     assert reshaped.exit_code == 2 and "--init brings its own network" in reshaped.stderr
     assert "got: {'model.width': 64}\n  expected: {'model.width': 32}" in reshaped.stderr
     assert not (tmp_path / "reshaped").exists()
+    own = changed(preset("quick"), {"model.width": 32})  # what the model has may be asked for
+    assert with_network_of(first, own).model == first.config.model
 
 
 def test_views_are_mixed_in_with_their_truth(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from dp3d_data.config import from_toml
 from dp3d_data.detection import load_predictor
 from dp3d_data.detection.training import trainer
 from dp3d_data.detection.training.recipe import TrainCseConfig
+from dp3d_data.detection.weights import read_checkpoint
 from dp3d_data.errors import RecipeMismatch, TrainingDiverged
 from pipelines.cse import train_cse
 from tests.data.training.tiny import TINY as SMALLEST
@@ -98,6 +99,13 @@ def test_a_network_that_looks_again_learns_at_two_scales_and_from_mirror_images(
     assert json.loads(line)["mirror"] > 0
     predictor = load_predictor("", tmp_path / "weights.pth")
     assert (predictor.spec.name, predictor.spec.num_classes, predictor.class_of("dog")) == ("animals-3", 1, 0)
+
+
+def test_small_weights_are_written_where_they_are_asked_for(tmp_path):
+    run_quietly(replace(TINY, steps=1, small=True), tmp_path)
+    written = torch.load(tmp_path / "weights.pth", weights_only=True)["model"].values()
+    assert any(value.dtype == torch.int8 for value in written)
+    assert not any(value.dtype == torch.int8 for value in read_checkpoint(tmp_path / "weights.pth").state.values())
 
 
 def test_the_recipes_of_the_embedded_network_are_read_and_follow_each_other():
