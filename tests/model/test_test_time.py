@@ -15,14 +15,17 @@ from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import evidence_of, predict
 from dp3d_model.lifting.test_time import (
     HALVES,
+    SLACK,
     Evidence,
     answers_to_halves,
     halves,
     learn_prior,
     own_reprojection,
     refined,
+    silhouette_cost,
 )
 from dp3d_model.losses.silhouettes import silhouettes_of
+from dp3d_model.losses.terms import pseudo_huber
 from dp3d_model.networks.lifter import Lifter, reproject
 from tests.model.toy import tiny, toy_instances, toy_surface
 
@@ -57,6 +60,24 @@ def test_no_mask_at_all_is_no_silhouette():
     assert silhouettes_of([None, None], torch.zeros(2, 2), torch.ones(2)) is None
     empty = silhouettes_of([encode_pixels(np.zeros((4, 4), dtype=bool))], torch.zeros(1, 2), torch.ones(1))
     assert float(empty.outside(torch.ones(1, 3, 2)).sum()) == 0
+
+
+def test_a_mask_left_uncovered_costs_more_than_a_body_that_reaches_beyond_it():
+    """A body larger than its mask by a margin, and one smaller by as much: three times the weight on what is left."""
+    mask = np.zeros((100, 100), dtype=bool)
+    mask[20:80, 20:80] = True
+    one, two = (silhouettes_of([encode_pixels(mask)] * n, torch.zeros(n, 2), torch.full((n,), 100.0)) for n in (1, 2))
+
+    def disc(low, high):
+        lines = torch.linspace(low, high, 60)
+        return torch.stack(torch.meshgrid(lines, lines, indexing="xy"), dim=-1).flatten(0, 1)
+
+    larger, smaller = silhouette_cost(torch.stack([disc(0.1, 0.9), disc(0.3, 0.7)]), two, 0.01)
+    outside = pseudo_huber(one.outside(disc(0.1, 0.9)[None])[..., None], 0.01).mean()
+    inside = pseudo_huber((one.uncovered(disc(0.3, 0.7)[None])[..., None] - SLACK).clamp_min(0.0), 0.01).mean()
+    assert larger == pytest.approx(0.5 * float(outside), rel=1e-3)
+    assert smaller == pytest.approx(1.5 * float(inside), rel=1e-3)
+    assert smaller > larger > 0
 
 
 def lifter_with_prior(world, *changes):
