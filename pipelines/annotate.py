@@ -21,12 +21,13 @@ from dp3d_data.matching.charts import read_charts, require_person
 from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView, as_box
 from dp3d_data.run_lengths import encode_placed, mask_pixels
 from dp3d_data.shards import ImageInfo, instance_row
-from pipelines.rows import (
+from pipelines.chunks import (
     EMPTY_MASK,
     FEW_VERTICES,
     NO_BOX,
     NOTHING_FOUND,
     OUTSIDE,
+    Advance,
     Rows,
     annotation_rows,
     failure_row,
@@ -69,8 +70,6 @@ class Predictor(Protocol):
 
 # Category -> the record of one image in it: the same file, with the objects of that category.
 Views = dict[str, ImageRecord]
-# inputs, instances and failures that were finished since the last call
-Advance = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)

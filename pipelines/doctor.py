@@ -1,7 +1,8 @@
-"""What is installed, found and missing on this machine, and the command that mends each."""
+"""dp3d-data doctor and install-detectron2: what is installed, found and missing, with the command that mends each."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -10,13 +11,15 @@ import platform
 import shutil
 import sys
 import warnings
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import click
+
 from dp3d_data.categories import CATEGORIES
 from dp3d_data.config import cache_dir, workspace
-from dp3d_data.errors import Dp3dError
+from dp3d_data.errors import DependencyMissing, Dp3dError
+from pipelines.cli.commandline import command, say
 
 HERE = Path(__file__).parents[1]
 CHECKOUT = (HERE / "Makefile").is_file() and (HERE / "pyproject.toml").is_file()  # else an installed wheel
@@ -27,7 +30,7 @@ OWN_IMPORTS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Finding:
     """One thing looked at.
 
@@ -156,9 +159,9 @@ def embedded() -> list[Finding]:
     return [shipped_template(name) for name in names] + [shipped_model(model, name) for model, name in models.items()]
 
 
-def shipped_again(room: str) -> str:
-    """The command that brings back files that the project ships in one of its rooms."""
-    return f"git checkout -- dp3d_data/{room}" if CHECKOUT else "pip install --force-reinstall --no-deps dp3d"
+def shipped_again(package: str) -> str:
+    """The command that brings back files that the project ships in one of its packages."""
+    return f"git checkout -- dp3d_data/{package}" if CHECKOUT else "pip install --force-reinstall --no-deps dp3d"
 
 
 def shipped_template(name: str) -> Finding:
@@ -214,3 +217,54 @@ def folders() -> list[Finding]:
         hint = "" if fine else f"export {variable}=/a/folder/you/can/write"
         found.append(Finding("Folders", name, "ok" if fine else "missing", text, hint))
     return found
+
+
+MARKS = {"ok": "ok     ", "missing": "MISSING", "absent": "absent "}
+
+
+@command("doctor", example="dp3d-data doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--brief", is_flag=True, help="Print only what is missing, and one line of summary.")
+def doctor(as_json: bool, brief: bool) -> None:
+    """Say what is installed, what is found, what is missing, and the command that mends each.
+
+    Libraries with compiled parts are loaded and shipped templates and models are read. Exits with code 10 where
+    something needed is missing; what is optional never fails.
+    """
+    findings = examine()
+    missing = [finding for finding in findings if finding.state == "missing"]
+    if as_json:
+        say(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    else:
+        show(missing if brief else findings)
+    if missing:
+        names = ", ".join(finding.name for finding in missing)
+        raise DependencyMissing(
+            f"{len(missing)} of {len(findings)} things are missing", got=names, hint=missing[0].hint
+        )
+    if not as_json:
+        say(f"doctor: {len(findings)} things looked at, nothing needed is missing")
+
+
+def show(findings: list[Finding]) -> None:
+    """Print findings under their headings."""
+    width = max((len(finding.name) for finding in findings), default=0)
+    heading = ""
+    for finding in findings:
+        if finding.group != heading:
+            heading = finding.group
+            click.secho(heading, bold=True)
+        say(f"  {MARKS[finding.state]} {finding.name:<{width}}  {finding.detail}")
+        if finding.hint:
+            say(f"          hint: {finding.hint}")
+
+
+@command("install-detectron2", example="dp3d-data install-detectron2")
+def install_detectron2() -> None:
+    """Install detectron2's Python code into the Python that runs this command, without a compiler, pinned by hash.
+
+    One that is there is left alone. Needs pip and the package registry.
+    """
+    from dp3d_data.detection.install_detectron2 import install
+
+    say(f"detectron2 is {install()}")

@@ -17,7 +17,8 @@ from dp3d_data.records import ImageRecord
 from dp3d_data.shards import INSTANCE_SCHEMA, Run, instance_batch
 from dp3d_data.shards.files import table_options
 from dp3d_data.shards.runs import MARKER, done_chunks, found_run
-from pipelines.annotate import Rows, Views, annotate_views, limited_threads
+from pipelines.annotate import Views, annotate_views, limited_threads
+from pipelines.chunks import Rows
 from pipelines.extract import Plan
 from pipelines.extract_parts import SharedChunks, annotators_of
 

@@ -22,11 +22,10 @@ from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run
-from pipelines.annotate import Advance, Annotator, Predictor, RowMaker, require_same_template
-from pipelines.annotators import OwnRowMaker, ReadyAnnotator, own_version
-from pipelines.chunks import Executor, begin_run, finish_run, missing_chunks, submitting, worker_count
+from pipelines.annotate import Annotator, Predictor, RowMaker, require_same_template
+from pipelines.annotators import ReadyAnnotator, own_annotator, own_version
+from pipelines.chunks import Advance, Executor, begin_run, finish_run, missing_chunks, submitting, worker_count
 from pipelines.chunks import Plan as ChunkPlan
-from pipelines.clusters import read_recipe
 from pipelines.extract_parts import ExtractChunks, Outcome, SharedChunks, deadly_images, outcome
 from pipelines.inputs import Inputs, chunk_ends, find_inputs
 from pipelines.overlays import draw_overlays
@@ -63,7 +62,7 @@ class Plan(ChunkPlan):
         """What turns an image into rows: the network, which is loaded where it is not given, or a source that needs
         none."""
         if own_version(self.config.model):
-            return OwnRowMaker(self.config, self.template, self.model)
+            return ReadyAnnotator(self.config, own_annotator(self.config, self.template), self.template, self.model)
         source = self.inputs.source
         if isinstance(source, HasCorrespondences):
             return ReadyAnnotator(self.config, source, self.template, self.model)
@@ -86,6 +85,8 @@ class Plan(ChunkPlan):
         config = self.config
         workers = config.workers
         if config.cluster:
+            from pipelines.cluster import read_recipe
+
             workers = workers or read_recipe(config.cluster)[1]
         elif not config.scheduler:
             workers = worker_count(workers, len(self.chunks), config.device)

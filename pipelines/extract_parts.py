@@ -17,8 +17,8 @@ from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.run_writer import amend, failed_in
 from dp3d_data.shards.runs import HASHED, changed_images, chunk_path, done_chunks, instance_path
-from pipelines.annotate import Advance, RowMaker, Views, annotate_views, limited_threads
-from pipelines.rows import Rows, failure_row
+from pipelines.annotate import RowMaker, Views, annotate_views, limited_threads
+from pipelines.chunks import Advance, Rows, failure_row
 
 if TYPE_CHECKING:
     from pipelines.extract import Plan

@@ -16,8 +16,8 @@ from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo
 from dp3d_data.files import read_text, write_arrays
 from dp3d_data.geometry import Template
 from dp3d_data.shards.runs import found_run
-from pipelines.annotate import Advance
 from pipelines.annotated import Photographs
+from pipelines.chunks import Advance
 from pipelines.extract import Outcome, extract, make_plan
 from pipelines.settings import ExtractConfig
 

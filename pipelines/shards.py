@@ -40,8 +40,7 @@ from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
 from dp3d_data.shards.statistics import Statistics
-from pipelines.annotate import Advance
-from pipelines.chunks import Executor, submitting, worker_count
+from pipelines.chunks import Advance, Executor, submitting, worker_count
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template

@@ -9,10 +9,10 @@ from pipelines.cli.commandline import LazyGroup
 
 COMMANDS = {
     "doctor": (
-        "pipelines.cli.doctor:doctor",
+        "pipelines.doctor:doctor",
         "What is installed, and the command that mends what is missing.",
     ),
-    "install-detectron2": ("pipelines.cli.doctor:install_detectron2", "Install detectron2 without a compiler."),
+    "install-detectron2": ("pipelines.doctor:install_detectron2", "Install detectron2 without a compiler."),
     "template": ("pipelines.cli.template:template", "List, look at and import template meshes."),
     "body": ("pipelines.cli.body:body", "List, look at and import body models: SMPL, SMAL and its dogs."),
     "zoo": ("pipelines.cli.zoo:zoo", "List the networks, look at one, check a file of weights."),

@@ -142,15 +142,15 @@ def synth(config: SynthConfig) -> None:
     The same seed gives the same files, whatever the number of workers. A run that was stopped goes on where it stopped
     when the same command is given again.
     """
+    from pipelines.chunks import make_run
     from pipelines.synth import make_plan
-    from pipelines.synth import synth as make_world
 
     plan = make_plan(config)
     what = "images" if config.images else "views without images"
     words = [f"{config.category}: {config.count} {what}", f"template {plan.template.name}", f"seed {config.seed}"]
     _announce(plan, *words)
     with progress("synth", config.count, "instances/s") as advance:
-        result, fresh = make_world(plan, advance, say)
+        result, fresh = make_run(plan, advance, say)
     if not fresh:
         say(FINISHED)
     say(
@@ -175,8 +175,8 @@ def project(config: ProjectConfig) -> None:
     The same fits, body and seed give the same files, whatever the number of workers. A run that was stopped goes on
     where it stopped when the same command is given again. build-shards leaves out what shows under a tenth of its area.
     """
+    from pipelines.chunks import make_run
     from pipelines.project import make_plan
-    from pipelines.project import project as run
 
     plan = make_plan(config)
     vertices = plan.template.num_vertices
@@ -184,7 +184,7 @@ def project(config: ProjectConfig) -> None:
     words = [f"{config.category}: {len(plan.fits)} fits of {config.dataset}", f"body {plan.template.name}", kept]
     _announce(plan, *words)
     with progress("project", len(plan.fits), "fits/s") as advance:
-        result, fresh = run(plan, advance, say)
+        result, fresh = make_run(plan, advance, say)
     if not fresh:
         say(FINISHED)
     counts = result.counts

@@ -165,8 +165,7 @@ def explore(shards: str | None, config: ExploreConfig) -> None:
     nearly the same, choose, and save the choice as a list for build-shards --split-list. Nothing leaves
     this machine; Ctrl-C ends it.
     """
-    from pipelines.catalogue import Catalogue
-    from pipelines.explore import Explorer
+    from pipelines.explore import Catalogue, Explorer
     from pipelines.local_page import LocalPage
 
     folder = Path(shards) if shards else workspace(config.category) / "shards"

@@ -176,8 +176,9 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
     import pyarrow as pa
 
     from dp3d_data.loader import InstanceTable, TableSource
+    from pipelines.chunks import make_run
     from pipelines.settings import SynthConfig
-    from pipelines.synth import make_plan, synth
+    from pipelines.synth import make_plan
 
     out = workspace(category) / "mix"
     plan = make_plan(
@@ -189,7 +190,7 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
         got, expected = f"{template.name} {template.content_hash}", f"{plan.template.name} {plan.template.content_hash}"
         raise TemplateMismatch("synthetic views are made of the built-in template alone", got=got, expected=expected)
     say(f"{category}: {MIXED} synthetic views in {out}")
-    run, _ = synth(plan)
+    run, _ = make_run(plan)
     table = pa.concat_tables(run.instances())
     return TableSource(InstanceTable.of(table, template.num_vertices, fields))
 

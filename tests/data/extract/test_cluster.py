@@ -14,8 +14,7 @@ import pytest
 import pipelines.cluster as cluster
 from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, TemplateError, UsageError, WorkerLost
 from pipelines.chunks import Executor, submitting, visible_gpus, worker_count
-from pipelines.cluster import _ended
-from pipelines.clusters import KINDS, SHIPPED, read_recipe, start_cluster
+from pipelines.cluster import KINDS, SHIPPED, _ended, read_recipe, start_cluster
 from tests.shared import ROOT
 
 

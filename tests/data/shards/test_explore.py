@@ -14,9 +14,8 @@ from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.files import read_json
 from dp3d_data.shards.likeness import distances
 from dp3d_data.shards.schema import PER_VERTEX
-from pipelines.catalogue import Catalogue, views
 from pipelines.cli.data import main
-from pipelines.explore import Explorer
+from pipelines.explore import Catalogue, Explorer, views
 from pipelines.local_page import LocalPage
 from tests.browser import Browser
 from tests.data.shards.samples import row, run
