@@ -31,9 +31,8 @@ from dp3d_data.shards.plan import SPLITS
 from dp3d_data.shards.schema import COLUMNS as SCHEMA
 from dp3d_data.shards.table import KEYPOINT_COLUMNS, list_values
 from pipelines.local_page import Reply
-from pipelines.report.page import asset, html, page
+from pipelines.report.page import asset, html, page, safe_json
 from pipelines.report.sections import SHOWN, instance_crop, measured
-from pipelines.report.viewer import safe_json
 
 TEXTS = ("instance_id", "image_id", "group", "image_path")
 KINDS = ("split", "category", "source", "model", "source_split", "source_dataset", "source_quality", "camera_kind")

@@ -26,8 +26,7 @@ from dp3d_data.limits import parse_csv
 from dp3d_data.matching.landmarks import name_key, read_landmarks, read_named_vertices
 from dp3d_data.records import GivenObject, ImageRecord
 from pipelines.local_page import Reply
-from pipelines.report.page import asset, html, page
-from pipelines.report.viewer import SCRIPT, Body, Layer, safe_json, viewer
+from pipelines.report.page import SCRIPT, Body, Layer, asset, html, page, safe_json, viewer
 
 COLUMNS = ("name", "vertex", "image", "x", "y")
 # What a page asks for: spread over the body, and both sides.

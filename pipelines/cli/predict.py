@@ -37,7 +37,7 @@ def predict(config: PredictConfig) -> None:
     dp3d-data failures tells what could not be used.
     """
     from dp3d_model.export.gallery import Output, write_predictions
-    from pipelines.view import write_view
+    from pipelines.lift import write_view
 
     folder = config.folder("predictions")
     lifter, instances = model_and_instances(folder, config.count, config)
@@ -134,7 +134,7 @@ def view(config: ViewConfig) -> None:
     visibility, and by error where the truth is known. The page fetches nothing and needs no WebGL.
     """
     from dp3d_model.lifting.prediction import predict
-    from pipelines.view import write_view
+    from pipelines.lift import write_view
 
     folder = config.folder("view")
     lifter, instances = model_and_instances(folder, config.count, config)

@@ -28,8 +28,7 @@ from dp3d_data.shards.runs import Run
 from dp3d_data.shards.table import KEYPOINT_COLUMNS, InstanceTable, list_values
 from dp3d_model.export.gallery import square_in
 from pipelines.report import page
-from pipelines.report.page import joined
-from pipelines.report.viewer import Body, Layer, viewer
+from pipelines.report.page import Body, Layer, joined, viewer
 
 NAMES = {"extract": "photographs", "synth": "synthetic", "project": "model fits"}
 SHOWN = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *KEYPOINT_COLUMNS]
