@@ -164,11 +164,7 @@ def _cse_vertices(
     """The vertices of the template that have landmarks, ascending, and of each the vertex of the checkpoint's mesh: of
     several rows the one whose embedding is most like the others'.
 
-    Rows whose photograph shows the network nothing there are told and left out.
-
-    Raises:
-        InputCorrupt: not one row is left.
-    """
+    Rows whose photograph shows the network nothing there are told and left out."""
     found: dict[int, list[int]] = {}
     seen: dict[Path, Any] = {}
     trouble: InputCorrupt | None = None

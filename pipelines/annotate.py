@@ -228,7 +228,8 @@ def annotate_views(
             _tell(advance, own)
         return found
     networks = {name: one for name, one in annotators.items() if isinstance(one, Annotator)}
-    size, threads = first.config.images_a_pass, first.config.reading_threads
+    config, (size, threads) = first.config, (1, 1) if first.config.device == "cpu" else (8, 4)
+    size, threads = config.batch or size, config.readers or threads
     prepared = prefetched(partial(_prepared, networks), images, threads=threads, depth=size + 2 * threads)
     for group in bucketed(enumerate(prepared), lambda one: _shape(one[1][0]), size):
         for place, (_, rows) in group:
@@ -259,10 +260,10 @@ def _prepared(annotators: Mapping[str, Annotator], views: Views) -> tuple[dict[s
     first, record = next(iter(annotators.values())), next(iter(views.values()))
     if not record.path:  # annotations of an image that their file does not have
         return {}, {name: annotation_rows(one) for name, one in views.items()}
-    failed, photograph = Rows(), None
+    failed = Rows()
     with failed.failing(record, "read"):
         photograph = read_image(record.path, first.config.max_pixels)
-    if photograph is None:
+    if failed.failures:
         return {}, dict.fromkeys(views, failed)
     upright = photograph.pixels
     pixels = cache(lambda: first.predictor.prepare(np.ascontiguousarray(upright[:, :, ::-1])))

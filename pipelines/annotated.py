@@ -71,11 +71,7 @@ class Photographs:
             yield record, np.ascontiguousarray(pixels[:, :, ::-1]), objects
 
     def _objects(self, record: ImageRecord, shape: tuple[int, ...]) -> list[TrueObject]:
-        """What is annotated in a photograph and can be used; the rest is noted.
-
-        Raises:
-            InputCorrupt: nothing can be used, of a source that annotates.
-        """
+        """What is annotated in a photograph and can be used; the rest is noted."""
         objects: list[TrueObject] = []
         faults = {
             f"{record.image_id}: {text}": InputCorrupt("an annotation that cannot be used", got=text)
@@ -121,11 +117,7 @@ def _line(error: Dp3dError) -> str:
 
 
 def _true_object(one: GivenObject, record: ImageRecord, shape: tuple[int, ...]) -> TrueObject:
-    """An annotated object as truth.
-
-    Raises:
-        InputCorrupt: no mask, one of another size than the photograph, or a box without an area.
-    """
+    """An annotated object as truth."""
     mask = None if one.mask is None else mask_pixels(one.mask)
     if mask is None or not mask.any():
         raise InputCorrupt("an annotated object without a mask", path=record.path)

@@ -36,14 +36,10 @@ class Estimate:
     Attributes:
         state: "new", "unfinished", "finished" or "another recipe": what the folder holds, of several the first that is
             not finished.
-        images: of the plan.
-        todo: images that are still to be worked on.
-        chunks: number of chunks to make.
-        looked_at: number of images that were worked on.
-        probed: what came of them.
+        images, todo, chunks: images of the plan, those still to be worked on, and the chunks of them.
+        looked_at, probed: how many images were worked on, and what came of them.
         seconds: from the start of the command to its end.
-        disk_bytes: of what is still to be written.
-        free_bytes: free where it is to be written.
+        disk_bytes, free_bytes: of what is still to be written, and free there.
     """
 
     state: str
@@ -94,12 +90,10 @@ def unfinished_chunks(plan: Plan) -> tuple[str, dict[int, Sequence[ImageRecord]]
         return "finished", {index: chunk for index, chunk in kept.items() if chunk}
     if found != ("extract", plan.recipe):
         return "another recipe", chunks
+    if finished:
+        return "finished", {}
     done = done_chunks(plan.out)
-    return (
-        ("finished", {})
-        if finished
-        else ("unfinished", {index: chunk for index, chunk in chunks.items() if index not in done})
-    )
+    return "unfinished", {index: chunk for index, chunk in chunks.items() if index not in done}
 
 
 def probe(plans: Sequence[Plan], images: Sequence[Views]) -> tuple[float, float, Rows]:
@@ -125,7 +119,5 @@ def encoded_bytes(rows: Sequence[dict[str, Any]]) -> int:
 
 def free_bytes(folder: Path) -> int:
     """Space that is free where a folder is or would be."""
-    folder = folder.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    place = folder.absolute()
+    return shutil.disk_usage(next(one for one in (place, *place.parents) if one.exists())).free

@@ -30,7 +30,7 @@ from dp3d_data.shards.likeness import distances, near_duplicates, patches_of, sh
 from dp3d_data.shards.plan import SPLITS
 from dp3d_data.shards.schema import COLUMNS as SCHEMA
 from dp3d_data.shards.table import KEYPOINT_COLUMNS, list_values
-from pipelines.local_page import Reply
+from pipelines.local_page import HTML, Reply
 from pipelines.report.page import asset, html, page, safe_json
 from pipelines.report.sections import SHOWN, instance_crop, measured
 
@@ -278,7 +278,7 @@ class Explorer:
         words = f"{found.folder} · {found.kind} · template {self.catalogue.template.name}"
         body = html(asset("explore.html"), style=Markup(asset("explore.css")), facts=safe_json(self.facts()))
         text = page(title, words, [("Instances", body)], "dp3d", asset("explore.js"), served=True)
-        return Reply(text, "text/html; charset=utf-8")
+        return text, HTML, False
 
     def facts(self) -> dict[str, Any]:
         """The columns that vary: of few values with counts, of numbers with histogram; and the choice of splits."""
@@ -326,9 +326,7 @@ class Explorer:
     def picture(self, words: Mapping[str, Any]) -> Reply:
         """One instance, small or large, with or without its keypoints."""
         row = self._row(words)
-        return Reply(
-            self.catalogue.picture(row, SIDES[words["size"]], words.get("dots") == "1"), "image/jpeg", kept=True
-        )
+        return self.catalogue.picture(row, SIDES[words["size"]], words.get("dots") == "1"), "image/jpeg", True
 
     def one(self, words: Mapping[str, Any]) -> dict[str, Any]:
         """All that is known of an instance, and those most like it."""

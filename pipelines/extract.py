@@ -70,10 +70,6 @@ class Plan(ChunkPlan):
             predictor = self.make_predictor()
         return Annotator(self.config, cast(Predictor, predictor), self.template, self.model)
 
-    def without_records(self) -> Plan:
-        """What a process must know: the images travel with the tasks."""
-        return replace(self, inputs=replace(self.inputs, records=()))
-
     @property
     def chunks(self) -> list[tuple[ImageRecord, ...]]:
         ends = self.inputs.ends or chunk_ends(len(self.records), self.config.part)
@@ -145,11 +141,7 @@ def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: Make
 
 
 def _require_told_apart(plans: Sequence[Plan]) -> None:
-    """Refuse to detect several categories with a network that has one class for them.
-
-    Raises:
-        UsageError: it has.
-    """
+    """Refuse to detect several categories with a network that has one class for them."""
     from dp3d_data.detection import trained_for
 
     found: dict[int, str] = {}
@@ -163,11 +155,7 @@ def _require_told_apart(plans: Sequence[Plan]) -> None:
 
 def _for_here(config: ExtractConfig) -> ExtractConfig:
     """The settings, if their device is here, which that of workers elsewhere need not be: then a dry run looks at
-    images on the CPU.
-
-    Raises:
-        UsageError: no such device.
-    """
+    images on the CPU."""
     if config.elsewhere and not config.dry_run:
         return config
     try:
@@ -220,15 +208,15 @@ def _load(model: str, weights: str, **settings: Any) -> Predictor:
 
 def _template(config: ExtractConfig, inputs: Inputs) -> Template:
     """The template that is asked for, by name, file or folder of files; else the one of the workspace, or the built-in
-    one, that is meant.
-
-    Raises:
-        UsageError: there is none.
-    """
+    one, that is meant."""
     folder = is_folder_of_templates(config.template)
     if config.template and not folder:
         return load_template(config.template)
-    mesh = "" if isinstance(inputs.source, HasCorrespondences) or not Path(config.weights).is_file() else _mesh(config)
+    mesh = ""
+    if Path(config.weights).is_file() and not isinstance(inputs.source, HasCorrespondences):
+        from dp3d_data.detection import trained_for
+
+        mesh = trained_for(config.model, config.weights, config.category).mesh
     own = category(config.category).template or ""
     meant = [name for name in (mesh, config.category) if name]
     name = template_in(config.template, meant) if folder else first_imported([mesh] if own else meant) or own
@@ -238,13 +226,6 @@ def _template(config: ExtractConfig, inputs: Inputs) -> Template:
             hint = "make one of your SMPL file: dp3d-data body template FILE --name person; then: --template person"
         raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
     return load_template(name)
-
-
-def _mesh(config: ExtractConfig) -> str:
-    """The mesh that some weights have for the category."""
-    from dp3d_data.detection import trained_for
-
-    return trained_for(config.model, config.weights, config.category).mesh
 
 
 def retry(plan: Plan) -> int:
@@ -301,7 +282,8 @@ def extract_all(
             everything = {record.image_id for plan in own.values() for record in plan.records}
             if done := len(everything) - sum(map(len, missing.values())):
                 advance(done, 0, 0)
-            known = {name: plan.without_records() for name, plan in own.items()}
+            # what a process must know: the images travel with the tasks
+            known = {name: replace(plan, inputs=replace(plan.inputs, records=())) for name, plan in own.items()}
             maker = ExtractChunks(known, {name: writers[name] for name in own})
             with submitting(next(iter(own.values())).executor, len(missing), say) as make:
                 make(maker, missing, advance)
@@ -315,10 +297,6 @@ def _ended(plan: Plan, writer: RunWriter) -> Outcome:
     deadly = deadly_images(plan.out)
     harmless = [record for record in plan.records if record.image_id not in deadly]
     draw_overlays(plan.out, harmless, plan.template, plan.config.overlays)
-    extra = {
-        "model": plan.model,
-        "images": len(plan.records),
-        "boxes_of_no_image": len(plan.inputs.unmatched),
-        "work": plan.work,
-    }
+    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.unmatched)}
+    extra |= {"work": plan.work}
     return outcome(finish_run(plan, writer, extra), plan.records, fresh=True)

@@ -138,11 +138,7 @@ def _cut_together(inputs: dict[str, Inputs], order: Iterable[str], size: int) ->
 
 
 def _require_told_apart(inputs: dict[str, Inputs]) -> None:
-    """Refuse given objects that are the same for all categories: an animal is of one.
-
-    Raises:
-        UsageError: they are.
-    """
+    """Refuse given objects that are the same for all categories: an animal is of one."""
     first, *others = ([record.objects for record in one.records] for one in inputs.values())
     if any(first) and all(other == first for other in others):
         got, hint = ", ".join(inputs), "give one category, or --set given_boxes=false to detect"

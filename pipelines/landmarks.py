@@ -25,7 +25,7 @@ from dp3d_data.geometry.template import Template
 from dp3d_data.limits import parse_csv
 from dp3d_data.matching.landmarks import name_key, read_landmarks, read_named_vertices
 from dp3d_data.records import GivenObject, ImageRecord
-from pipelines.local_page import Reply
+from pipelines.local_page import HTML, Reply
 from pipelines.report.page import SCRIPT, Body, Layer, asset, html, page, safe_json, viewer
 
 COLUMNS = ("name", "vertex", "image", "x", "y")
@@ -165,11 +165,7 @@ def _most_shown(records: Sequence[ImageRecord], wanted: Mapping[int, Any]) -> li
 
 
 def _marks(record: ImageRecord, number: int, wanted: Mapping[int, tuple[str, int]]) -> list[Mark]:
-    """The landmarks of one animal in the upright photograph.
-
-    Raises:
-        InputMissing, InputCorrupt: no such photograph, one of another size, or one whose sides EXIF exchanges.
-    """
+    """The landmarks of one animal in the upright photograph."""
     photograph = read_image(record.path)
     if turn_of(record.size, photograph) in MIRRORS:
         raise InputCorrupt("keypoints of a photograph that EXIF mirrors", path=record.path)
@@ -241,9 +237,7 @@ class LandmarkPage:
         inner = html(asset("landmarks.html"), style=style, viewer=body, facts=safe_json(facts))
         words = "choose a landmark, click it in a photograph and on the mesh; left is the animal's own left"
         title, script = f"{self.template.name}: landmarks", SCRIPT + asset("landmarks.js")
-        return Reply(
-            page(title, words, [("Landmarks", inner)], "dp3d", script, served=True), "text/html; charset=utf-8"
-        )
+        return page(title, words, [("Landmarks", inner)], "dp3d", script, served=True), HTML, False
 
     def marks(self) -> list[dict[str, Any]]:
         """What the file holds, as the page has it: points in shares of the photograph's sides."""
@@ -263,7 +257,7 @@ class LandmarkPage:
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         stream = io.BytesIO()
         image.save(stream, "JPEG", quality=88)
-        return Reply(stream.getvalue(), "image/jpeg", kept=True)
+        return stream.getvalue(), "image/jpeg", True
 
     def _path(self, number: Any) -> str:
         number = int(number)

@@ -84,16 +84,6 @@ class ExtractConfig:
         """Whether the workers may be on other machines."""
         return bool(self.scheduler or self.cluster)
 
-    @property
-    def images_a_pass(self) -> int:
-        """Images that may share a pass through the network."""
-        return self.batch or (1 if self.device == "cpu" else 8)
-
-    @property
-    def reading_threads(self) -> int:
-        """Threads that decode ahead of the network."""
-        return self.readers or (1 if self.device == "cpu" else 4)
-
 
 @dataclass(frozen=True, kw_only=True)
 class LearningConfig(TrainConfig):

@@ -82,11 +82,12 @@ class ShardPlan:
     def settings(self) -> dict[str, Any]:
         """Plain values for the manifest; of a list its size and fingerprint. What came with later versions is left out
         where it is not used, so that shards of earlier ones are known again."""
-        listed = None if self.listed is None else {"names": len(self.listed), "digest": fingerprint(self.listed)}
-        left = {"names": len(self.left_out), "digest": fingerprint(sorted(self.left_out))} if self.left_out else None
-        found = plain(replace(self, listed=None, left_out=frozenset())) | {"listed": listed, "left_out": left}
-        if left is None:
-            del found["left_out"]
+        found = plain(replace(self, listed=None, left_out=frozenset()))
+        del found["left_out"]
+        if self.listed is not None:
+            found["listed"] = {"names": len(self.listed), "digest": fingerprint(self.listed)}
+        if self.left_out:
+            found["left_out"] = {"names": len(self.left_out), "digest": fingerprint(sorted(self.left_out))}
         if not self.filters.near_duplicates:
             del found["filters"]["near_duplicates"]
         return found
@@ -140,9 +141,8 @@ def _build(
     out, template = building.out, inputs[0].load_template()
     parts = partitions(inputs)
     if not sum(partition.rows for partition in parts):
-        raise NothingToDo(
-            "no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help"
-        )
+        got, hint = f"{len(inputs)} empty inputs", "dp3d-data extract --help"
+        raise NothingToDo("no instances to build shards from", got=got, hint=hint)
     patches = patches_of(template) if plan.filters.near_duplicates else None
     stage = StageChunks(building, INDEX, len(parts), plan.filters, template.area_shares, patches)
     with submitting(Executor(worker_count(workers, len(parts), "cpu")), len(parts), say) as make:
@@ -166,17 +166,11 @@ def _build(
     earlier = next((one for one in inputs if one.kind == SHARDS), None)  # models may have been trained on its basis
     write_basis(out / BASIS, ShardReader(earlier.folder).basis if earlier else template_basis(template))
     write_table(out / REJECTS, reject_table(index, decision))
-    head: dict[str, Any] = {
-        "category": category,
-        "recipe": building.recipe,
-        "settings": plan.settings(),
-        "account": asdict(account),
-    }
-    head |= {"vertices": dict(index.dropped), "subset": inputs[0].subset}
-    head |= {
-        "inputs": [{name: getattr(one, name) for name in ("kind", "recipe", "digest", "counts")} for one in inputs],
-        "splits": _splits(decision, entries),
-    }
+    head: dict[str, Any] = {"category": category, "recipe": building.recipe, "settings": plan.settings()}
+    head |= {"account": asdict(account), "vertices": dict(index.dropped), "subset": inputs[0].subset}
+    told = ("kind", "recipe", "digest", "counts")
+    head["inputs"] = [{name: getattr(one, name) for name in told} for one in inputs]
+    head["splits"] = _splits(decision, entries)
     write_manifest(out, head | _contents(out, template, entries, statistics))
     building.end()
     for name in decision.split_names:
@@ -196,10 +190,8 @@ def _gathered(
     for shard in shards:
         noted = building.noted(shard.name)
         if noted is None:
-            hint = "run the same command again"
-            raise ShardError(
-                "a shard was changed while the others were built", path=building.out / shard.name, hint=hint
-            )
+            what, hint = "a shard was changed while the others were built", "run the same command again"
+            raise ShardError(what, path=building.out / shard.name, hint=hint)
         entries.append(noted[0])
         statistics.merge(Statistics.from_state(noted[1]))
     return entries, statistics
@@ -208,9 +200,8 @@ def _gathered(
 def _check_out(out: Path, inputs: Sequence[Input]) -> None:
     hint = "choose another folder: dp3d-data build-shards --out DIR"
     if (out / MARKER).is_file():
-        raise UsageError(
-            "this folder holds a run of extract or synth", got=out, expected="a folder for shards", hint=hint
-        )
+        what = "this folder holds a run of extract or synth"
+        raise UsageError(what, got=out, expected="a folder for shards", hint=hint)
     if any(one.folder.resolve() == out.resolve() for one in inputs):
         raise UsageError("the shards would replace their own input", got=out, expected="another folder", hint=hint)
 
@@ -235,9 +226,8 @@ def _account(index: Index, decision: Decision) -> Account:
     rejected = Counter(reason for reason in decision.reasons if reason is not None)
     account = Account(len(index), int(decision.kept.sum()), dict(sorted(rejected.items()))).check()
     if account.kept == 0:
-        raise NothingToDo(
-            "no instance passes the filters", got=account.line(), hint="loosen them: dp3d-data build-shards --help"
-        )
+        hint = "loosen them: dp3d-data build-shards --help"
+        raise NothingToDo("no instance passes the filters", got=account.line(), hint=hint)
     return account
 
 
@@ -335,7 +325,7 @@ class StageChunks:
 
 
 def rebuild(
-    folders: Sequence[str], out: str, plan: ShardPlan, *, overwrite: bool, say: Callable[[str], None], workers: int = 1
+    folders: Sequence[str], out: str, plan: ShardPlan, *, overwrite: bool, say: Say, workers: int = 1
 ) -> dict[str, Any]:
     """Build shards from shards and return their manifest.
 

@@ -198,17 +198,17 @@ def test_names_that_begin_a_comment_or_hold_a_line_are_minded(tmp_path):
 @contextmanager
 def served(explorer):
     server = LocalPage(explorer.gets, explorer.posts)
-    thread = threading.Thread(target=server.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
         yield server
     finally:
-        server.server.shutdown()
-        server.server.server_close()
+        server.shutdown()
+        server.server_close()
 
 
 def reply(server, path, host=None, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", server.server.server_address[1], timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=20)
     headers = {"Host": host} if host else {}
     connection.request("POST" if body is not None else "GET", path, body, headers)
     answer = connection.getresponse()
@@ -294,6 +294,6 @@ def test_hostile_names_are_text(tmp_path):
 def test_the_command_refuses_what_is_no_folder_and_a_port_that_is_taken(tmp_path, folder):
     assert CliRunner().invoke(main, ["explore", str(tmp_path / "none")]).exit_code == 3
     with served(Explorer(Catalogue.read(folder / "run"), tmp_path)) as server:
-        port = str(server.server.server_address[1])
+        port = str(server.server_address[1])
         result = CliRunner().invoke(main, ["explore", str(folder / "run"), "--port", port, "--no-browser"])
         assert result.exit_code == 19 and "--port 0" in result.output
