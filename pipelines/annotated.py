@@ -23,6 +23,7 @@ from dp3d_data.geometry.renderer import colour_by_vertex
 from dp3d_data.matching import match_detection
 from dp3d_data.records import GivenObject, ImageRecord
 from dp3d_data.run_lengths import mask_pixels
+from pipelines.overlays import draw_circle
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 Colour = tuple[int, int, int]
@@ -96,12 +97,7 @@ class Photographs:
 
 
 def annotated(source: str, path: str, images: str, category: str = "dog") -> Photographs:
-    """The photographs of an annotation.
-
-    Args:
-        source: "stanford-extra" or "coco".
-        path: its json.
-        images: folder that the paths of the json start from.
+    """The photographs in the folder `images` that the json at `path` annotates, of "stanford-extra" or "coco".
 
     Raises:
         UsageError: no folder.
@@ -122,10 +118,9 @@ def _true_object(one: GivenObject, record: ImageRecord, shape: tuple[int, ...]) 
     if mask is None or not mask.any():
         raise InputCorrupt("an annotated object without a mask", path=record.path)
     if mask.shape != shape:
+        what = "an annotation of another size than its photograph"
         got, expected = f"{mask.shape[1]} x {mask.shape[0]}", f"{shape[1]} x {shape[0]}, its photograph's"
-        raise InputCorrupt(
-            "an annotation of another size than its photograph", got=got, expected=expected, path=record.path
-        )
+        raise InputCorrupt(what, got=got, expected=expected, path=record.path)
     box = np.array(one.box)
     if not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
         raise InputCorrupt("an annotated box without an area", got=box.tolist(), path=record.path)
@@ -184,11 +179,8 @@ class Pictures:
         answer, truth = photograph // 3, photograph // 3
         self._paint_found(answer, shown)
         for one in objects:
-            self._paint(
-                truth,
-                one.vertex_map if one.vertex_map is not None else np.where(one.mask, 0, -1),
-                one.vertex_map is not None,
-            )
+            ids = np.where(one.mask, 0, -1) if one.vertex_map is None else one.vertex_map
+            self._paint(truth, ids, one.vertex_map is not None)
         boxes = [one.box for one in shown], [one.box for one in objects]
         panels = [framed(photograph, []), framed(answer, boxes[0], FOUND), framed(truth, boxes[1], TRUE)]
         together = np.concatenate([np.asarray(panel) for panel in panels], axis=1)
@@ -247,17 +239,16 @@ def draw_keypoints(picture: Image.Image, true: np.ndarray, places: np.ndarray | 
     """A ring at each true keypoint that is asked for, a line from it to a dot at the predicted one; pixels of the
     picture."""
     draw = ImageDraw.Draw(picture)
-    hues = np.arange(len(true)) / max(len(true), 1)
-    colours = np.round(255 * hsv_to_rgb(np.stack([hues, np.full(len(true), 0.9), np.ones(len(true))], axis=1))).astype(
-        int
-    )
+    hues = [(number / len(true), 0.9, 1.0) for number in range(len(true))]
+    colours = np.round(255 * hsv_to_rgb(np.reshape(hues, (-1, 3)))).astype(int)
     for number in np.flatnonzero(asked):
-        colour = tuple(colours[number].tolist())
+        colour, point = tuple(colours[number].tolist()), true[number].tolist()
         if places is not None:
-            draw.line([*true[number].tolist(), *places[number].tolist()], fill=colour, width=1)
-            _circle(draw, places[number], 2.5, fill=colour, outline=(0, 0, 0))
-        _circle(draw, true[number], 4.5, outline=(0, 0, 0), width=3)
-        _circle(draw, true[number], 4.5, outline=colour, width=2)
+            place = places[number].tolist()
+            draw.line([*point, *place], fill=colour, width=1)
+            draw_circle(draw, place, 2.5, fill=colour, outline=(0, 0, 0))
+        draw_circle(draw, point, 4.5, outline=(0, 0, 0), width=3)
+        draw_circle(draw, point, 4.5, outline=colour, width=2)
 
 
 def captioned(tile: Image.Image, *lines: str) -> Image.Image:
@@ -279,19 +270,13 @@ def _said(mark: Marks) -> str:
     return text
 
 
-def _circle(draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, **style) -> None:
-    x, y = (float(value) for value in centre)
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), **style)
-
-
 def framed(
     pixels: UInt8[np.ndarray, "h w 3"], boxes: list, colour: Colour = FOUND, longest: int = LONGEST
 ) -> Image.Image:
     """At most `longest` pixels wide or high, with boxes."""
     scale = min(1.0, longest / max(pixels.shape[:2]))
-    picture = Image.fromarray(pixels).resize(
-        (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
-    )
+    size = max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1)
+    picture = Image.fromarray(pixels).resize(size)
     draw = ImageDraw.Draw(picture)
     for box in boxes:
         draw.rectangle([float(value) * scale for value in box], outline=colour, width=2)

@@ -11,6 +11,8 @@ import platform
 import shutil
 import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -64,11 +66,8 @@ def python() -> list[Finding]:
     fine = sys.version_info >= (3, 11)
     new = f"{setup()} PYTHON=/path/to/python3.11" if CHECKOUT else f"with Python 3.11 or later: {setup()}"
     hint = "" if fine else new
-    return [
-        Finding(
-            "Python", "python", "ok" if fine else "missing", f"{platform.python_version()} at {sys.executable}", hint
-        )
-    ]
+    detail = f"{platform.python_version()} at {sys.executable}"
+    return [Finding("Python", "python", "ok" if fine else "missing", detail, hint)]
 
 
 def declared() -> list[str]:
@@ -114,12 +113,11 @@ def extras() -> list[Finding]:
         extra = marker.split("extra ==")[1].strip(" '\")")
         name, _, complaint = state_of(requirement.strip())
         lacking.setdefault(extra, []).extend([name] if complaint else [])
-    return [
-        Finding("Optional", extra, "absent", "lacks " + ", ".join(names), f"pip install 'dp3d[{extra}]'")
-        if names
-        else Finding("Optional", extra, "ok", "complete")
-        for extra, names in lacking.items()
-    ]
+    found = []
+    for extra, names in lacking.items():
+        state, detail = ("absent", "lacks " + ", ".join(names)) if names else ("ok", "complete")
+        found.append(Finding("Optional", extra, state, detail, f"pip install 'dp3d[{extra}]'" if names else ""))
+    return found
 
 
 def native() -> list[Finding]:
@@ -128,9 +126,8 @@ def native() -> list[Finding]:
     for name, hint in OWN_IMPORTS.items():
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", FutureWarning
-                )  # detectron2 compiles functions with torch.jit as it is imported
+                # detectron2 compiles functions with torch.jit as it is imported
+                warnings.simplefilter("ignore", FutureWarning)
                 module = importlib.import_module(name)
         except (ImportError, OSError) as error:
             found.append(Finding("Loaded", name, "missing", str(error).splitlines()[0], hint))
@@ -154,9 +151,11 @@ def origin(name: str, module: object) -> str:
 
 def embedded() -> list[Finding]:
     """Templates and models that the project ships: each is read, not only seen."""
-    names = sorted({entry.template for entry in CATEGORIES.values() if entry.template})
+    templates = sorted({entry.template for entry in CATEGORIES.values() if entry.template})
     models = {entry.model: entry.name for entry in CATEGORIES.values() if entry.model}
-    return [shipped_template(name) for name in names] + [shipped_model(model, name) for model, name in models.items()]
+    found = [_shipped(f"template {name}", "geometry", partial(_template, name)) for name in templates]
+    finders = {model: partial(_model, model, category) for model, category in models.items()}
+    return found + [_shipped(f"model {model}", "detection", read) for model, read in finders.items()]
 
 
 def shipped_again(package: str) -> str:
@@ -164,28 +163,27 @@ def shipped_again(package: str) -> str:
     return f"git checkout -- dp3d_data/{package}" if CHECKOUT else "pip install --force-reinstall --no-deps dp3d"
 
 
-def shipped_template(name: str) -> Finding:
-    """A built-in template, loaded."""
+def _shipped(name: str, package: str, read: Callable[[], str]) -> Finding:
+    """What a file that the project ships turns out to be when it is read."""
+    try:
+        return Finding("Shipped", name, "ok", read())
+    except (Dp3dError, ImportError, OSError) as error:
+        return Finding("Shipped", name, "missing", str(error).splitlines()[0], shipped_again(package))
+
+
+def _template(name: str) -> str:
     from dp3d_data.geometry import load_template
 
-    try:
-        template = load_template(name)
-    except (Dp3dError, OSError) as error:
-        return Finding("Shipped", f"template {name}", "missing", str(error), shipped_again("geometry"))
-    return Finding("Shipped", f"template {name}", "ok", f"{template.num_vertices} vertices, {template.content_hash}")
+    template = load_template(name)
+    return f"{template.num_vertices} vertices, {template.content_hash}"
 
 
-def shipped_model(model: str, category: str) -> Finding:
-    """An embedded model: its weights fill its network."""
-    try:
-        from dp3d_data.detection import load_predictor
+def _model(model: str, category: str) -> str:
+    from dp3d_data.detection import load_predictor
 
-        predictor = load_predictor(model, category=category)
-    except (Dp3dError, ImportError, OSError) as error:
-        hint = shipped_again("detection")
-        return Finding("Shipped", f"model {model}", "missing", str(error).splitlines()[0], hint)
+    predictor = load_predictor(model, category=category)
     millions = sum(weight.numel() for weight in predictor.network.parameters()) / 1e6
-    return Finding("Shipped", f"model {model}", "ok", f"{millions:.1f} million weights, finds {category}")
+    return f"{millions:.1f} million weights, finds {category}"
 
 
 def devices() -> list[Finding]:
@@ -211,9 +209,8 @@ def folders() -> list[Finding]:
         place = path.resolve()
         parent = next(folder for folder in (place, *place.parents) if folder.exists())
         fine = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
-        text = (
-            f"{place} · {shutil.disk_usage(parent).free / 2**30:.0f} GiB free" if fine else f"{place} cannot be written"
-        )
+        free = shutil.disk_usage(parent).free / 2**30
+        text = f"{place} · {free:.0f} GiB free" if fine else f"{place} cannot be written"
         hint = "" if fine else f"export {variable}=/a/folder/you/can/write"
         found.append(Finding("Folders", name, "ok" if fine else "missing", text, hint))
     return found
@@ -238,10 +235,8 @@ def doctor(as_json: bool, brief: bool) -> None:
     else:
         show(missing if brief else findings)
     if missing:
-        names = ", ".join(finding.name for finding in missing)
-        raise DependencyMissing(
-            f"{len(missing)} of {len(findings)} things are missing", got=names, hint=missing[0].hint
-        )
+        what, names = f"{len(missing)} of {len(findings)} things are missing", ", ".join(one.name for one in missing)
+        raise DependencyMissing(what, got=names, hint=missing[0].hint)
     if not as_json:
         say(f"doctor: {len(findings)} things looked at, nothing needed is missing")
 

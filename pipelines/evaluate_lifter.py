@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
 from dp3d_data.detection.training.evaluation import AP_OVERLAP, Marks, Tally
 from dp3d_data.detection.training.metrics import TrueObject, mask_overlap, match_detections
@@ -101,14 +102,11 @@ def _scored(
         name = title.replace(", ", "-").replace(" ", "-").replace("/", "-")
         write_picture(out / f"photographs-{name}.jpg", contact_sheet(tiles), quality=88)
     result = tally.result()
-    whole: dict[str, Any] = {"silhouette_iou": _mean([one.mask_overlap if one.found else 0.0 for one in tally.objects])}
+    overlaps = [one.mask_overlap if one.found else 0.0 for one in tally.objects]
+    whole: dict[str, Any] = {"silhouette_iou": float(np.mean(overlaps)) if overlaps else float("nan")}
     whole["silhouette_iou_found"] = result.pop("mask_iou")
     whole |= {name: value for name, value in result.items() if name != "ap50"} | photographs.account()
     return {title: whole} | {f"{title}, {name}": row for name, row in tally.by_keypoint(names).items()}
-
-
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
 
 
 def compare(
@@ -121,10 +119,8 @@ def compare(
         ids: vertex of each annotated keypoint, -1 for none; None where they are not known.
     """
     marks, masks = [Marks.missed(one, ids) for one in objects], []
-    boxes = np.array([box for box, _ in lifted]).reshape(-1, 4)
-    owner = match_detections(
-        boxes, -np.arange(len(boxes), dtype=float), np.array([one.box for one in objects]), AP_OVERLAP
-    )
+    boxes, scores = np.array([box for box, _ in lifted]).reshape(-1, 4), -np.arange(len(lifted), dtype=float)
+    owner = match_detections(boxes, scores, np.array([one.box for one in objects]), AP_OVERLAP)
     for (_, projected), index in zip(lifted, owner.tolist(), strict=True):
         if index >= 0:
             masks.append(silhouette(projected, faces, *objects[index].mask.shape[::-1]))
@@ -147,8 +143,7 @@ def _tile(image: np.ndarray, objects: list[TrueObject], marks: list[Marks], mask
 
 def outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """The pixels of a mask with a neighbour outside it; beyond the border is outside."""
-    around = np.pad(mask, 1)
-    return mask & ~(around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:])
+    return mask & ~binary_erosion(mask)
 
 
 def markdown(scores: Scores) -> str:
@@ -168,15 +163,9 @@ def markdown(scores: Scores) -> str:
     for name in names:
         parts = [scores.get(f"{title}, {name}", {}) for title in whole]
         by_name.append([name, *(f"{_cell(part.get('pck_10'))} / {_cell(part.get('pck_15'))}" for part in parts)])
-    lines = [
-        "# Lifted photographs",
-        "",
-        *table(["", *columns.values()], rows),
-        "",
-        "## PCK 0.10 / 0.15 of each keypoint",
-        "",
-    ]
-    return "\n".join([*lines, *table(["", *whole], by_name), ""])
+    lines = ["# Lifted photographs", "", *table(["", *columns.values()], rows), ""]
+    lines += ["## PCK 0.10 / 0.15 of each keypoint", "", *table(["", *whole], by_name), ""]
+    return "\n".join(lines)
 
 
 def _cell(value: float | None) -> str:

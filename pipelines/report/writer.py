@@ -86,15 +86,8 @@ def histogram(series: Series, low: float, high: float | None = None) -> Figure:
         counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
         if len(values):
             axes.stairs(100 * counts / len(values), edges, label=name, **_look(colour))
-            axes.plot(
-                np.median(values),
-                1.03,
-                "v",
-                color=colour,
-                markersize=5,
-                transform=axes.get_xaxis_transform(),
-                clip_on=False,
-            )
+            above = axes.get_xaxis_transform()
+            axes.plot(np.median(values), 1.03, "v", color=colour, markersize=5, transform=above, clip_on=False)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
     axes.locator_params(nbins=5)
     axes.spines[["top", "right"]].set_visible(False)
@@ -161,8 +154,8 @@ def card(manifest: Mapping[str, Any], title: str, licence: str) -> str:
         "license": _quoted(licence),
         "category": _quoted(manifest["category"]),
         "size": _SIZES[min(max(len(str(total)) - 3, 0), len(_SIZES) - 1)],
-        "data_files": _lines(f"  - split: {names[name]}\n    path: {_word(name + '-*.parquet')}" for name in splits),
-        "split_rows": _lines(
+        "data_files": "\n".join(f"  - split: {names[name]}\n    path: {_word(name + '-*.parquet')}" for name in splits),
+        "split_rows": "\n".join(
             f"  - name: {names[name]}\n    num_examples: {splits[name]['instances']}" for name in splits
         ),
         "title": _plain(title),
@@ -173,20 +166,16 @@ def card(manifest: Mapping[str, Any], title: str, licence: str) -> str:
         "inputs": f"{tally['inputs']:,}",
         "kept": f"{tally['kept']:,}",
         "reasons": reasons or "none",
-        "splits": _lines(_split(manifest, name) for name in splits),
+        "splits": "\n".join(_split(manifest, name) for name in splits),
         "apart": groups if together else "No image lies in two splits; groups may.",
         "first": _plain(next(iter(splits))).replace('"', " "),
-        "columns": _lines(f"| `{c.name}` | {c.text} | {c.unit} |" for c in INSTANCE_COLUMNS),
-        "statistics": _lines(_statistics(manifest)),
+        "columns": "\n".join(f"| `{c.name}` | {c.text} | {c.unit} |" for c in INSTANCE_COLUMNS),
+        "statistics": "\n".join(_statistics(manifest)),
         "schema_version": manifest["schema_version"],
         "recipe": _plain(manifest["recipe"]),
-        "runs": _lines(map(_run, manifest["inputs"])),
+        "runs": "\n".join(map(_run, manifest["inputs"])),
     }
     return asset("card.md").format_map(told)
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "\n".join(lines)
 
 
 def _quoted(text: str) -> str:
@@ -219,10 +208,9 @@ def _statistics(manifest: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _run(run: Mapping[str, Any]) -> str:
-    counts = " | ".join(
-        f"{run.get('counts', {}).get(name, 0):,}" for name in ("inputs", "instances", "rejects", "failures")
-    )
-    return f"| {_plain(run['kind'])} | `{_plain(run['recipe'])}` | {counts} |"
+    names, counts = ("inputs", "instances", "rejects", "failures"), run.get("counts", {})
+    cells = " | ".join(f"{counts.get(name, 0):,}" for name in names)
+    return f"| {_plain(run['kind'])} | `{_plain(run['recipe'])}` | {cells} |"
 
 
 def write_report(
@@ -266,14 +254,12 @@ def write_report(
     }
     models = sorted({f"model {run.marker['config']['model']}" for run in opened if run.marker["config"].get("model")})
     known = "no template" if template is None else f"template {template.name}, {template.num_vertices:,} vertices"
-    recipes = [f"{run.kind} {run.marker['recipe']}" for run in opened] + (
-        [f"shards {manifest['recipe']}"] if manifest else []
-    )
+    recipes = [f"{run.kind} {run.marker['recipe']}" for run in opened]
+    recipes += [f"shards {manifest['recipe']}"] if manifest else []
     title = f"{category.capitalize()}: keypoints and shapes"
     shown = [(name, Markup(inner)) for name, inner in parts.items() if inner]
-    text = page.page(
-        title, " · ".join([known, *models]), shown, f"Recipes: {' · '.join(recipes)}", SCRIPT if template else ""
-    )
+    words, footer = " · ".join([known, *models]), f"Recipes: {' · '.join(recipes)}"
+    text = page.page(title, words, shown, footer, SCRIPT if template else "")
     return write_whole(out, lambda stream: stream.write(text))
 
 
