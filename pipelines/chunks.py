@@ -73,18 +73,13 @@ def annotation_rows(record: ImageRecord) -> Rows:
 def failure_row(record: ImageRecord, stage: str, error: Exception, instance_id: str | None = None) -> dict[str, Any]:
     """One row of the failures table; the message names the instance, if it is one's, and not the path, which has a
     column of its own."""
-    message = str(error)
+    message, name = str(error), type(error).__name__
     if isinstance(error, Dp3dError) and error.path is not None:
         message = message.removeprefix(f"{error.path}: ")
     if instance_id is not None:
         message = f"{instance_id}: {message}"
-    return {
-        "image_id": record.image_id,
-        "path": readable(record.path),
-        "stage": stage,
-        "error": type(error).__name__,
-        "message": readable(message) or type(error).__name__,
-    }
+    told = {"stage": stage, "error": name, "message": readable(message) or name}
+    return {"image_id": record.image_id, "path": readable(record.path)} | told
 
 
 def readable(value: str) -> str:

@@ -25,7 +25,6 @@ from dp3d_model.export.gallery import crop_box, figures_text, model_colours, pho
 from dp3d_model.lifting.prediction import Prediction, network_alone, predict
 from dp3d_model.networks.lifter import Lifter
 from pipelines.annotated import Photographs
-from pipelines.chunks import Advance
 from pipelines.extract import Outcome, extract, make_plan
 from pipelines.report.page import SCRIPT, Body, Layer, cards, jpeg_address, packed, page, viewer
 from pipelines.settings import ExtractConfig
@@ -36,11 +35,7 @@ TABLES = (".csv", ".parquet")
 
 
 def from_photographs(
-    images: Sequence[str],
-    template: Template,
-    out: Path,
-    settings: ExtractConfig | None = None,
-    advance: Advance = lambda *_: None,
+    images: Sequence[str], template: Template, out: Path, settings: ExtractConfig | None = None
 ) -> Outcome:
     """Extract photographs, those of the package where none are given, into a run folder.
 
@@ -54,7 +49,7 @@ def from_photographs(
         CheckpointError: a network of another template.
     """
     config = replace(settings or ExtractConfig(), images=tuple(images), source="folder" if images else "")
-    return _extracted(config, template, out, advance)
+    return _extracted(config, template, out)
 
 
 def from_keypoints(path: str | Path, template: Template, out: Path, settings: ExtractConfig | None = None) -> Outcome:
@@ -71,7 +66,7 @@ def from_keypoints(path: str | Path, template: Template, out: Path, settings: Ex
         images = (*images, str(path.parent))
         path = table_to_arrays(path, template.num_vertices, out / "keypoints.npz")
     config = replace(settings or ExtractConfig(), images=images, source="keypoints", path=str(path))
-    return _extracted(config, template, out, lambda *_: None)
+    return _extracted(config, template, out)
 
 
 def from_annotated(photographs: Photographs, template: Template, out: Path, given_boxes: bool = False) -> Outcome:
@@ -84,16 +79,16 @@ def from_annotated(photographs: Photographs, template: Template, out: Path, give
     config = ExtractConfig(
         category=own.category, source=photographs.source, path=own.path, images=own.images, given_boxes=given_boxes
     )
-    return _extracted(config, template, out, lambda *_: None)
+    return _extracted(config, template, out)
 
 
-def _extracted(config: ExtractConfig, template: Template, out: Path, advance: Advance) -> Outcome:
+def _extracted(config: ExtractConfig, template: Template, out: Path) -> Outcome:
     """Run in out/extract, discarding what another recipe left there."""
     place = template.save(out / "template.npz")
     plan = make_plan(replace(config, template=str(place), out=str(out / "extract"), overwrite=False))
     if found_run(plan.out) not in (None, ("extract", plan.recipe)):
         plan = replace(plan, config=replace(plan.config, overwrite=True))
-    return extract(plan, advance)
+    return extract(plan)
 
 
 def table_to_arrays(path: Path, num_vertices: int, out: Path) -> Path:
@@ -137,9 +132,9 @@ def _read(path: Path) -> pa.Table:
             kept = pa.table(casts, names=list(COLUMNS))
             if empty := [name for name in COLUMNS if kept[name].null_count]:
                 raise pa.ArrowInvalid(f"rows without {', '.join(empty)}")
-            return (
-                kept.append_column("image", table["image"].cast(pa.string())) if "image" in table.column_names else kept
-            )
+            if "image" in table.column_names:
+                kept = kept.append_column("image", table["image"].cast(pa.string()))
+            return kept
     except (pa.ArrowException, KeyError, OSError) as error:
         raise InputCorrupt(
             "not a table of keypoints", got=str(error).splitlines()[0][:120], expected=EXPECTED, path=path
@@ -155,18 +150,12 @@ def _read_csv(path: Path) -> pa.Table:
 def _check(path: Path, rows: np.ndarray, vertex: np.ndarray, points: np.ndarray, num_vertices: int) -> None:
     outside = (vertex < 0) | (vertex >= num_vertices)
     if outside.any():
-        line, got = int(outside.argmax()), int(vertex[outside][0])
-        raise InputCorrupt(
-            f"row {line}: no such vertex",
-            got=got,
-            expected=f"0 to {num_vertices - 1}, of the model's template",
-            path=path,
-        )
+        got, expected = int(vertex[outside][0]), f"0 to {num_vertices - 1}, of the model's template"
+        raise InputCorrupt(f"row {int(outside.argmax())}: no such vertex", got=got, expected=expected, path=path)
     bad = ~np.isfinite(points).all(1)
     if bad.any():
-        raise InputCorrupt(
-            f"row {int(bad.argmax())}: a keypoint that is no number", got=points[bad][0].tolist(), path=path
-        )
+        what = f"row {int(bad.argmax())}: a keypoint that is no number"
+        raise InputCorrupt(what, got=points[bad][0].tolist(), path=path)
     keys = rows * num_vertices + vertex
     if len(np.unique(keys)) < len(keys):
         first = np.unique(keys, return_index=True)[1]
@@ -211,40 +200,33 @@ def write_view(
     layers = [layer for layer in _layers(measured) if layer.title in shown]
     facts: dict[str, Any] = {"instances": len(bodies), "vertices": len(lifter.surface.vertices)}
     if measured:
-        facts |= {
-            "MPJPE": f"{np.mean([one.mpjpe for one in measured]):.4f}",
-            "PA-MPJPE": f"{np.mean([one.pa for one in measured]):.4f}",
-        }
+        facts["MPJPE"] = f"{np.mean([one.mpjpe for one in measured]):.4f}"
+        facts["PA-MPJPE"] = f"{np.mean([one.pa for one in measured]):.4f}"
     if measured and before:
         facts["MPJPE of the network alone"] = f"{np.mean([one.mpjpe for one in former if one is not None]):.4f}"
     words = "the body from the photograph's camera, over it and alone; the last picture turns by hand"
-    unit = (
-        "Errors are in extents of the template, at the true scale; the best translation is taken off."
-        if measured
-        else ""
-    )
+    unit = "Errors are in extents of the template, at the true scale; the best translation is taken off."
     section = cards(facts) + viewer(lifter.surface.faces.numpy(), layers, bodies, STAGES)
-    text = page(title, words, [("Lifted", section)], f"dp3d · template {lifter.surface.name}. {unit}", SCRIPT)
+    text = page(
+        title,
+        words,
+        [("Lifted", section)],
+        f"dp3d · template {lifter.surface.name}. {unit if measured else ''}",
+        SCRIPT,
+    )
     return write_whole(Path(path), lambda stream: stream.write(text))
 
 
 def _layers(measured: Sequence[Errors]) -> list[Layer]:
     """All colourings; the ramp of errors ends at the next twentieth above almost all of them."""
     largest = max((float(np.quantile(one.vertices, 0.98)) for one in measured), default=0.0)
+    texture = "The photograph on the body; what it does not show is filled in from its other half."
+    top = max(math.ceil(largest * 20.0), 1) / 20.0
     return [
-        Layer(
-            "photograph",
-            "The photograph on the body; what it does not show is filled in from its other half.",
-            dots="parts",
-        ),
+        Layer("photograph", texture, dots="parts"),
         Layer("parts", "The soft parts that the model has learned, each in its colour."),
         Layer("visibility", "The vertices that the photograph shows.", names={"visible": VISIBLE, "hidden": HIDDEN}),
-        Layer(
-            "error",
-            "Distance of each vertex to the truth.",
-            max(math.ceil(largest * 20.0), 1) / 20.0,
-            unit="template extents",
-        ),
+        Layer("error", "Distance of each vertex to the truth.", top, unit="template extents"),
     ]
 
 

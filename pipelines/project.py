@@ -152,16 +152,8 @@ def _subset(config: ProjectConfig, template: Template) -> Int[np.ndarray, "V"] |
 def body_digest(model: BodyModel) -> str:
     """What the recipe knows of a body model: all its numbers."""
     digest = hashlib.sha256(f"{model.name} {model.kind}".encode())
-    for name in (
-        "template",
-        "faces",
-        "shape_basis",
-        "pose_basis",
-        "joint_regressor",
-        "parents",
-        "weights",
-        "scale_basis",
-    ):
+    surface, basis = ("template", "faces", "shape_basis"), ("pose_basis", "joint_regressor")
+    for name in (*surface, *basis, "parents", "weights", "scale_basis"):
         value = getattr(model, name)
         digest.update(b"none" if value is None else np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:16]
@@ -190,13 +182,8 @@ def _flat(values: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _failure(image_id: str, path: Path | None, stage: str, error: str, message: str) -> dict[str, Any]:
-    return {
-        "image_id": image_id,
-        "path": None if path is None else str(path),
-        "stage": stage,
-        "error": error,
-        "message": message,
-    }
+    place = None if path is None else str(path)
+    return {"image_id": image_id, "path": place, "stage": stage, "error": error, "message": message}
 
 
 def image_size(fit: Fit) -> tuple[int, int]:

@@ -57,30 +57,21 @@ def train(config: TrainingConfig) -> None:
             chosen = changed(chosen, {"loss.truth": chosen.loss.truth or TRUTH_OF_MIX})
         shards, several = config.shards, len(names) > 1
         folder = folder_of(config.out, name, names) if config.out else workspace(name) / "model"
-        inputs = (
-            str(folder_of(shards, name, names)) if shards and several else shards or str(workspace(name) / "shards")
-        )
+        inputs = shards or str(workspace(name) / "shards")
+        if shards and several:
+            inputs = str(folder_of(shards, name, names))
         if several and not is_address(inputs) and not Path(inputs).is_dir():
-            raise NothingToDo(
-                "no shards of this category", path=inputs, hint=f"dp3d-data build-shards --category {name}"
-            )
+            hint = f"dp3d-data build-shards --category {name}"
+            raise NothingToDo("no shards of this category", path=inputs, hint=hint)
         source, surface = opened(inputs, config.split, name, chosen, start, mixed=bool(config.mix))
-        places: dict[str, Any] = {
-            "threads": config.threads,
-            "device": device,
-            "ranks": ranks,
-            "tensorboard": config.tensorboard,
-        }
-        trainer = Trainer(surface, source, chosen, folder, **places)
+        places: dict[str, Any] = {"device": device, "ranks": ranks, "tensorboard": config.tensorboard}
+        trainer = Trainer(surface, source, chosen, folder, threads=config.threads, **places)
         if start is not None:
             trainer.start_from(start)
         if config.overwrite:
             trainer.discard()
-        _train(
-            trainer,
-            config.resume,
-            f"{name}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices",
-        )
+        what = f"{trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices"
+        _train(trainer, config.resume, f"{name}: {what}")
         if ranks.writes:
             say(f"  written to {folder} · next: dp3d-model evaluate --category {name}")
 
@@ -120,12 +111,12 @@ def opened(
         say(f"{category}: perspective: {int(known.sum())} of the first {known.size} instances know their intrinsics")
     if start is not None:
         check_template(start, reader.template.name, reader.template.content_hash, address)
-    surface = (
-        surface_of(reader.template, reader.basis.functions, config.model.basis) if start is None else start.surface
-    )
+        surface = start.surface
+    else:
+        surface = surface_of(reader.template, reader.basis.functions, config.model.basis)
     if sum(source.sizes) < FEW:
-        hint = f"dp3d-model train --category {category} --init embedded --mix synth"
-        better = "more photographs" if mixed else hint
+        more = f"dp3d-model train --category {category} --init embedded --mix synth"
+        better = "more photographs" if mixed else more
         say(f"{category}: {sum(source.sizes)} instances are few to learn from; better: {better}")
     if mixed:
         return JoinedSource([source, synthetic_views(category, reader.template, fields)]), surface
@@ -147,9 +138,8 @@ def initial_model(init: str, category: str) -> Lifter | None:
         return load_model(init)
     path = embedded_model(category)
     if path is None:
-        raise InputMissing(
-            f"no model of {category!r} comes with the package", hint="name one: --init MODEL, or leave it out"
-        )
+        hint = "name one: --init MODEL, or leave it out"
+        raise InputMissing(f"no model of {category!r} comes with the package", hint=hint)
     return load_model(path)
 
 
@@ -187,11 +177,8 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
     from pipelines.synth import make_plan
 
     out = workspace(category) / "mix"
-    plan = make_plan(
-        SynthConfig(
-            category=category, count=MIXED, images=False, perspective=1.0, identity_images=1, seed=3, out=str(out)
-        )
-    )
+    views: dict[str, Any] = {"images": False, "perspective": 1.0, "identity_images": 1, "seed": 3}
+    plan = make_plan(SynthConfig(category=category, count=MIXED, out=str(out), **views))
     if plan.template.content_hash != template.content_hash:
         got, expected = f"{template.name} {template.content_hash}", f"{plan.template.name} {plan.template.content_hash}"
         raise TemplateMismatch("synthetic views are made of the built-in template alone", got=got, expected=expected)
@@ -235,17 +222,12 @@ def _resume(trainer: Trainer, other_settings: bool) -> bool:
 def _run(trainer: Trainer) -> Lifter:
     """Train with a line of progress; where it cannot be drawn anew, as in a log file, with another one every so
     often."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich import progress as rich
 
     started = said = time.monotonic()
-    columns = (
-        TextColumn("train"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=not trainer.ranks.writes) as bar:
+    columns = rich.TextColumn("train"), rich.BarColumn(), rich.MofNCompleteColumn()
+    words = rich.TextColumn("{task.description}"), rich.TimeRemainingColumn()
+    with rich.Progress(*columns, *words, disable=not trainer.ranks.writes) as bar:
         task = bar.add_task("", total=trainer.steps, completed=trainer.state.step)
 
         def show(step: int, steps: int, losses: dict[str, float]) -> None:

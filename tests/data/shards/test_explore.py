@@ -97,7 +97,7 @@ def test_rows_that_are_odd_are_shown_with_the_others(tmp_path, changes):
         json.dumps(explorer.rows(query), allow_nan=False)
     for place in (0, 1):
         json.dumps(explorer.one({"row": place}), allow_nan=False)
-        assert explorer.picture({"row": place, "size": "small", "dots": "1"}).body
+        assert explorer.picture({"row": place, "size": "small", "dots": "1"})[0]
 
 
 def test_an_empty_run_is_nothing_to_look_at(tmp_path):
