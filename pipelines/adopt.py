@@ -35,7 +35,7 @@ from dp3d_data.geometry.builtin import SUFFIXES, builtin_names, free_path
 from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.matching import integer_box, nearest_vertices, resize_to
 from dp3d_data.matching.landmarks import Landmark, read_landmarks
-from pipelines.settings import AdoptConfig
+from pipelines.settings import AdoptConfig, place_of
 
 HELD_BACK = 0.25  # renders beside those of the fit, for its measure
 
@@ -68,12 +68,11 @@ def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
     place = None if builtin else free_path(template.name, config.overwrite)
     predictor = load_predictor(config.model, config.weights, category=config.category, device=config.device)
     if predictor.spec.kind != "cse":
-        raise UsageError(
-            "a chart network has no embeddings to carry over", got=predictor.spec.name, hint="dp3d-data zoo list"
-        )
+        what = "a chart network has no embeddings to carry over"
+        raise UsageError(what, got=predictor.spec.name, hint="dp3d-data zoo list")
     class_id = predictor.class_of(config.category)
     field, measures = _field(template, predictor, class_id, config, say)
-    path = Path(config.out) if config.out else workspace(config.category) / "adopt" / f"{template.name}.pth"
+    path = place_of(config.out, config.category, f"adopt/{template.name}.pth")
     path.parent.mkdir(parents=True, exist_ok=True)
     origin = f"{predictor.spec.name}@{file_digest(config.weights)[:8]}" if config.weights else predictor.spec.name
     hashes = {**predictor.notes.get("template_hashes", {}), template.name: template.content_hash}
@@ -99,19 +98,12 @@ def run_folder(folder: str | Path, config: AdoptConfig, say: Say = lambda _: Non
         UsageError: a template of one of the names exists.
     """
     folder = Path(folder)
-    meshes = {
-        path.stem: path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES and path.stem in CATEGORIES
-    }
+    files = sorted(folder.iterdir())
+    meshes = {path.stem: path for path in files if path.suffix.lower() in SUFFIXES and path.stem in CATEGORIES}
     if not meshes:
-        got, expected = (
-            ", ".join(sorted(path.name for path in folder.iterdir())[:6]),
-            "meshes such as horse.obj, beside horse.csv",
-        )
-        raise NothingToDo(
-            "no mesh of a category in this folder", got=got or "an empty folder", expected=expected, path=folder
-        )
+        got = ", ".join(sorted(path.name for path in files)[:6]) or "an empty folder"
+        expected = "meshes such as horse.obj, beside horse.csv"
+        raise NothingToDo("no mesh of a category in this folder", got=got, expected=expected, path=folder)
     prefix = config.name or folder.resolve().name
     names = {kind: f"{prefix}-{kind}" if config.name or kind in builtin_names() else kind for kind in meshes}
     for name in names.values():
@@ -131,15 +123,15 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
     embeddings = predictor.vertex_embeddings(class_id)
     field = blank_field(template, predictor.spec.embed_features, embeddings.shape[1])
     renders = list(_render_sights(template, predictor, class_id, config)) if config.renders else []
-    held_back, seen = renders[: round(HELD_BACK * config.renders)], renders[round(HELD_BACK * config.renders) :]
+    held = round(HELD_BACK * config.renders)
+    held_back, seen = renders[:held], renders[held:]
     geodesics = geodesic_distances(template)
     measures: dict[str, dict[str, float]] = {}
 
     def measure(step: str, now: Field) -> Field:
         if held_back:
-            measures[step] = {
-                name: float(value) for name, value in summary(matching_errors(now, held_back, geodesics)).items()
-            }
+            errors = summary(matching_errors(now, held_back, geodesics))
+            measures[step] = {name: float(value) for name, value in errors.items()}
             say(f"  {step}: " + " · ".join(f"{name} {value:.4f}" for name, value in measures[step].items()))
         return now
 

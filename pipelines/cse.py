@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.categories import category
-from dp3d_data.config import to_toml, workspace
+from dp3d_data.config import to_toml
 from dp3d_data.datasets import DatasetOptions
 from dp3d_data.detection import DensePredictor, load_predictor, save_weights
 from dp3d_data.detection.network import Dp3dDenseRCNN
@@ -31,6 +31,7 @@ from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.geometry.subsets import DOG, keypoint_names, named_keypoints
 from dp3d_data.ranks import Ranks, join_ranks, leave_ranks
 from pipelines.annotated import Photographs, Pictures, annotated
+from pipelines.settings import place_of
 
 
 def train_cse(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
@@ -41,7 +42,7 @@ def train_cse(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
     Raises:
         FolderBusy: another process trains in the folder.
     """
-    out = Path(config.out) if config.out else workspace(config.category) / "train-cse"
+    out = place_of(config.out, config.category, "train-cse")
     ranks, device = join_ranks(config.device)
     try:
         with locked(out) if ranks.writes else nullcontext():
@@ -61,14 +62,10 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     config = replace(config, device=device)  # the file keeps what was asked for: "cuda" is another GPU in each process
     targets = targets_of(kinds, config)
     start = start_of(kinds, config, targets)
-    meshes = ", ".join(
-        f"{kind.template.name} ({kind.template.num_vertices} vertices)" for kind in kinds if kind.matched
-    )
-    images = config.crops if start.spec.crop_side else config.batch
-    say(
-        f"{config.category}: {config.steps} steps of {ranks.count * images} · template {meshes}"
-        f" · recipe {recipe_of(config, kinds, ranks)}"
-    )
+    templates = [kind.template for kind in kinds if kind.matched]
+    meshes = ", ".join(f"{one.name} ({one.num_vertices} vertices)" for one in templates)
+    steps = f"{config.steps} steps of {ranks.count * (config.crops if start.spec.crop_side else config.batch)}"
+    say(f"{config.category}: {steps} · template {meshes} · recipe {recipe_of(config, kinds, ranks)}")
     began = time.perf_counter()
     first: list[int] = []
 
@@ -86,7 +83,7 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     network = train(start, kinds, targets, config, out, report, score, ranks)
     path = out / "weights.pth"
     if ranks.writes:
-        hashes = {kind.template.name: kind.template.content_hash for kind in kinds if kind.matched}
+        hashes = {one.name: one.content_hash for one in templates}
         save_weights(network, start.spec, path, config.small, template_hashes=hashes)
     say(f"trained in {time.perf_counter() - began:.0f} s")
     return path
@@ -117,13 +114,9 @@ def evaluate_cse(config: EvaluateCseConfig) -> Scores:
     scores = scored(config, predictor)
     if config.beside:
         other = scored(replace(config, pictures=""), _loaded(config, config.beside))
-        means = [
-            part["synthetic"]["geodesic_mean"]
-            for part in (scores, other)
-            if "geodesic_mean" in part.get("synthetic", {})
-        ]
-        if len(means) == 2:
-            scores["synthetic"][RATIO] = means[0] / max(means[1], 1e-12)
+        first, second = (part.get("synthetic", {}).get("geodesic_mean") for part in (scores, other))
+        if first is not None and second is not None:
+            scores["synthetic"][RATIO] = first / max(second, 1e-12)
         scores |= {f"{BESIDE}{title}": measures for title, measures in other.items()}
     if config.out:
         write_text(config.out, json.dumps(numbers(scores), indent=2) + "\n")
@@ -136,13 +129,11 @@ def _loaded(config: EvaluateCseConfig, weights: str) -> DensePredictor:
 
 def numbers(scores: Scores) -> Scores:
     """As json has them: what is not finite is null."""
-    return {
-        title: {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in part.items()
-        }
-        for title, part in scores.items()
-    }
+    return {title: {name: _number(value) for name, value in part.items()} for title, part in scores.items()}
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
@@ -160,9 +151,8 @@ def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
     scores: Scores = {}
     if config.count:
         if template is None:
-            raise UsageError(
-                f"no built-in template for {config.category!r}", hint="give the network's template: --template MESH"
-            )
+            hint = "give the network's template: --template MESH"
+            raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
         tally = part.tally("synthetic", grouped_scenes(template, config.seed, config.size, config.count))
         scores["synthetic"] = tally.result()
         scores |= {f"synthetic, {group}": measures for group, measures in tally.by_group().items()}
@@ -191,16 +181,8 @@ class _Part:
         return tally
 
     def _pictures(self, title: str) -> Pictures:
-        config = self.config
-        return Pictures(
-            config.pictures,
-            title,
-            config.pictures_count,
-            self.predictor,
-            self.template,
-            config.score,
-            title != "synthetic",
-        )
+        folder, count, score = self.config.pictures, self.config.pictures_count, self.config.score
+        return Pictures(folder, title, count, self.predictor, self.template, score, title != "synthetic")
 
     def photographs(self) -> Scores:
         """The measures of annotated photographs, as a whole and by keypoint."""
@@ -252,9 +234,7 @@ def belongs(template: Template, predictor: DensePredictor, class_id: int) -> boo
 def named_of(table: str, template: Template | None, count: int = 24) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Vertices and names of the annotated keypoints, by a table or, of the built-in dog, its own; none where they are
     not known."""
-    if template is None:
-        return None, ()
-    if not table and load_template("dog").content_hash != template.content_hash:
+    if template is None or (not table and load_template("dog").content_hash != template.content_hash):
         return None, ()
     place = table or DOG
     return named_keypoints(place, count=count, vertices=template.num_vertices), keypoint_names(place, count=count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +30,7 @@ from dp3d_data.shards.plan import SPLITS
 from dp3d_data.shards.schema import COLUMNS as SCHEMA
 from dp3d_data.shards.table import KEYPOINT_COLUMNS, list_values
 from pipelines.local_page import HTML, Reply
-from pipelines.report.page import asset, html, page, safe_json
+from pipelines.report.page import asset, html, jpeg_bytes, page, safe_json
 from pipelines.report.sections import SHOWN, instance_crop, measured
 
 TEXTS = ("instance_id", "image_id", "group", "image_path")
@@ -199,9 +198,7 @@ class Catalogue:
         shown = dots or pixels is None
         thin = slice(None, None, -(-len(one["vertex_ids"]) // (side * DOTS)) or 1) if shown else slice(0)
         row_shown = one | {name: one[name][thin] for name in KEYPOINT_COLUMNS}
-        stream = io.BytesIO()
-        instance_crop(pixels, row_shown, self.colours, side, PALE if shown else 0).save(stream, "JPEG", quality=84)
-        return stream.getvalue()
+        return jpeg_bytes(instance_crop(pixels, row_shown, self.colours, side, PALE if shown else 0), side, 84)
 
 
 @lru_cache(4)

@@ -26,7 +26,7 @@ from dp3d_data.limits import parse_csv
 from dp3d_data.matching.landmarks import name_key, read_landmarks, read_named_vertices
 from dp3d_data.records import GivenObject, ImageRecord
 from pipelines.local_page import HTML, Reply
-from pipelines.report.page import SCRIPT, Body, Layer, asset, html, page, safe_json, viewer
+from pipelines.report.page import SCRIPT, Body, Layer, asset, html, jpeg_bytes, page, safe_json, viewer
 
 COLUMNS = ("name", "vertex", "image", "x", "y")
 # What a page asks for: spread over the body, and both sides.
@@ -254,10 +254,7 @@ class LandmarkPage:
     def photograph(self, words: Mapping[str, Any]) -> Reply:
         """A photograph upright, at most SIDE pixels large; its own size tells the page the scale."""
         image = Image.fromarray(read_image(self._path(words["number"])).pixels)
-        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-        stream = io.BytesIO()
-        image.save(stream, "JPEG", quality=88)
-        return stream.getvalue(), "image/jpeg", True
+        return jpeg_bytes(image, SIDE, 88), "image/jpeg", True
 
     def _path(self, number: Any) -> str:
         number = int(number)

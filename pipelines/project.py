@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from dp3d_data.bodies.model import BodyModel, rest_template
-from dp3d_data.config import file_digest, fingerprint, plain, workspace
+from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.datasets import DatasetOptions, open_fits
 from dp3d_data.datasets.annotations import size_of_image
 from dp3d_data.datasets.fits import Fit, FitFailure, picture_size
@@ -29,7 +29,7 @@ from dp3d_data.shards.instances import ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.chunks import NumberedPlan, Rows
 from pipelines.fits import Bodies, check_labels, fit_view, load_bodies, vertex_view, with_noise
-from pipelines.settings import ProjectConfig
+from pipelines.settings import ProjectConfig, place_of
 
 CODE_VERSION = 2
 TRUTH = "truth"
@@ -137,7 +137,7 @@ def make_plan(config: ProjectConfig) -> ProjectPlan:
     kept = plain(config.portable()) | {"subset": None if subset is None else subset.tolist()}
     models = {"": body_digest(bodies.main)} | {name: body_digest(model) for name, model in bodies.named.items()}
     recipe = fingerprint("project", CODE_VERSION, SCHEMA_VERSION, kept, models, digest)
-    out = Path(config.out) if config.out else workspace(config.category) / "project"
+    out = place_of(config.out, config.category, "project")
     return ProjectPlan(config, template, recipe, out, bodies, fits, subset)
 
 

@@ -104,10 +104,6 @@ class LearningConfig(TrainConfig):
         """The shards to learn from."""
         return self.shards or str(workspace(self.category) / "shards")
 
-    def folder(self, name: str) -> Path:
-        """The folder of the results, NAME in the workspace where none is given."""
-        return Path(self.out) if self.out else workspace(self.category) / name
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(LearningConfig):
@@ -145,6 +141,11 @@ class AblationConfig(StudyConfig):
         0.0, "Training time of the full model, whose steps all take. 0: the recipe's steps.", group="Rows", minimum=0
     )
     examples: int = rare(5, "Instances that are drawn.", group="Rows", minimum=1)
+
+
+def place_of(out: str | None, category: str, name: str) -> Path:
+    """Where results go: `out`, or NAME in the category's part of the workspace where none is given."""
+    return Path(out) if out else workspace(category) / name
 
 
 FIGURES = ("noise", "training-noise", "lower-half")
@@ -205,10 +206,6 @@ class LiftConfig:
                 got=" and ".join(named),
                 expected="one of --shards, --images and --keypoints",
             )
-
-    def folder(self, name: str) -> Path:
-        """The folder of the results, NAME in the workspace where none is given."""
-        return Path(self.out) if self.out else workspace(self.category) / name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.categories import category
-from dp3d_data.config import file_digest, fingerprint, plain, workspace
+from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import UsageError, WorkerLost
 from dp3d_data.files import write_arrays, write_picture
 from dp3d_data.geometry import Template, load_template
@@ -25,7 +25,7 @@ from dp3d_data.synthesis.backgrounds import photo_paths
 from pipelines.annotate import Annotator, limited_threads
 from pipelines.chunks import NumberedPlan, Rows
 from pipelines.extract import MakePredictor, network_of, require_own_template
-from pipelines.settings import ExtractConfig, SynthConfig
+from pipelines.settings import ExtractConfig, SynthConfig, place_of
 
 # Least overlap (intersection over union) of a detection's mask with an animal that it is taken for.
 OVERLAP = 0.4
@@ -144,7 +144,7 @@ def make_plan(config: SynthConfig) -> SynthPlan:
     recipe = fingerprint(
         "synth", CODE_VERSION, SCHEMA_VERSION, kept, world, template.content_hash, skeleton_digest(template)
     )
-    out = Path(config.out) if config.out else workspace(config.category) / "synth"
+    out = place_of(config.out, config.category, "synth")
     return SynthPlan(config, template, recipe, out, make_annotator)
 
 

@@ -24,11 +24,8 @@ def list_networks(published: bool) -> None:
     from dp3d_data.detection import zoo_specs
 
     rows = [(spec.name, spec.kind, spec.note, _weights(spec)) for spec in zoo_specs().values()]
-    say_table(
-        ("name", "kind", "for", "weights"),
-        [row for row in rows if not (published and row[-1] == "not published")],
-        width=150,
-    )
+    rows = [row for row in rows if not (published and row[-1] == "not published")]
+    say_table(("name", "kind", "for", "weights"), rows, width=150)
 
 
 @command("show", example="dp3d-data zoo show animals-3")
@@ -65,18 +62,14 @@ def check(file: str, model: str) -> None:
     if found.others:
         say("  the same shape have: " + ", ".join(found.others))
     category = _category_of(found.spec)
-    if category:
-        more = (
-            " --charts UV_Processed.mat --template person"
-            if found.spec.kind == "chart"
-            else _template_of(category, found.notes)
-        )
-        say(f"  next: dp3d-data extract --category {category} --model {found.spec.name} --weights {file}{more}")
-    if category and "MESH" in more:
-        say(
-            "  MESH is the template that they were trained for; for another: dp3d-data template adopt MESH --weights"
-            f" {file}"
-        )
+    if not category:
+        return
+    charts = " --charts UV_Processed.mat --template person"
+    more = charts if found.spec.kind == "chart" else _template_of(category, found.notes)
+    say(f"  next: dp3d-data extract --category {category} --model {found.spec.name} --weights {file}{more}")
+    if "MESH" in more:
+        other = f"dp3d-data template adopt MESH --weights {file}"
+        say(f"  MESH is the template that they were trained for; for another: {other}")
 
 
 def _weights(spec) -> str:
@@ -114,11 +107,9 @@ def _facts(spec) -> list[tuple[str, str]]:
     from dp3d_data.detection.zoo import shipped_path
 
     confidence = [spec.uv_confidence or "", "segmentation" if spec.segm_confidence else ""]
-    looks = (
-        f"looks again at crops of {spec.crop_side}"
-        if spec.crop_side
-        else f"pooled {spec.pool_size}, maps {spec.pool_size * 4}"
-    )
+    looks = f"pooled {spec.pool_size}, maps {spec.pool_size * 4}"
+    if spec.crop_side:
+        looks = f"looks again at crops of {spec.crop_side}"
     trunk = f"ResNet-{spec.depth}" if spec.trunk == "resnet" else f"EfficientNet-{spec.trunk.capitalize()}"
     rows = [
         ("network", f"{spec.name}: {spec.note}"),
@@ -202,10 +193,8 @@ def evaluate_cse(config: EvaluateCseConfig) -> None:
         for line in _lines(title, measures):
             say(f"  {line}")
     if cse.RATIO in scores.get("synthetic", {}):
-        say(
-            f"  geodesic error {scores['synthetic'][cse.RATIO]:.3f} times that of {config.beside}"
-            f" ({cse.BESIDE.rstrip(', ')})"
-        )
+        ratio, second = scores["synthetic"][cse.RATIO], f"{config.beside} ({cse.BESIDE.rstrip(', ')})"
+        say(f"  geodesic error {ratio:.3f} times that of {second}")
     for folder, what in ((config.pictures, "overlays"), (config.out, "measures")):
         if folder:
             say(f"  {what} written to {folder}")
@@ -216,33 +205,27 @@ def _lines(title: str, measures: dict[str, Any]) -> Iterator[str]:
     if "on_disk" in measures:
         read = measures["on_disk"] - len(measures["left_out"])
         yield f"{title}: {measures['listed']} listed, {measures['on_disk']} on disk, {read} read"
-        yield from (
-            f"left out: {name}: {why}"
-            for name, why in (measures["left_out"] | measures["annotations_left_out"]).items()
-        )
+        for name, why in (measures["left_out"] | measures["annotations_left_out"]).items():
+            yield f"left out: {name}: {why}"
     if "spurious_on_20" in measures:
         yield f"{title}: {measures['spurious']} spurious detections, {measures['spurious_on_20']:.1f} on 20 photographs"
     elif "spurious" in measures:
         yield f"{title}: {measures['spurious']} spurious detections, on {len(measures['best_scores'])} photographs"
         yield from (f"{name}: score {score:.2f}" for name, score in measures["best_scores"].items())
     if "transfer_pck_10" in measures:
-        carried = (
-            f"{measures['transfer_keypoints']:.0f} keypoints between {measures['transfer_dogs']:.0f} dogs, each to each"
-        )
-        figures = f"PCK 0.10 {measures['transfer_pck_10']:.3f}, 0.15 {measures['transfer_pck_15']:.3f}"
+        keypoints, dogs, *pck = (measures[f"transfer_{name}"] for name in ("keypoints", "dogs", "pck_10", "pck_15"))
+        figures = f"PCK 0.10 {pck[0]:.3f}, 0.15 {pck[1]:.3f}"
+        carried = f"{keypoints:.0f} keypoints between {dogs:.0f} dogs, each to each"
         yield f"{title}: photograph to photograph, true boxes: {figures} ({carried})"
 
 
 def _print(scores: dict[str, dict[str, Any]]) -> None:
     """One row a part, the columns that any part has."""
     held = [name for name in COLUMNS if any(name in measures for measures in scores.values())]
-    rows = [
-        (
-            re.sub("(synthetic|photographs), ", "  ", title, count=1),
-            *(_text(name, measures[name]) if name in measures else "" for name in held),
-        )
-        for title, measures in scores.items()
-    ]
+    rows = []
+    for title, measures in scores.items():
+        cells = [_text(name, measures[name]) if name in measures else "" for name in held]
+        rows.append([re.sub("(synthetic|photographs), ", "  ", title, count=1), *cells])
     say_table(("images", *(COLUMNS[name] for name in held)), rows, width=150)
 
 

@@ -68,10 +68,9 @@ def extract(config: ExtractConfig) -> None:
 def _announce(plan: Plan, *words: str) -> None:
     """What was understood, with how many processes work, and on which device where it is not the CPU."""
     executor = plan.executor
-    workers = (
-        f"{executor.workers} worker{'s' * (executor.workers != 1)}" if executor.workers else "the cluster's workers"
-    )
-    on = "" if executor.device == "cpu" else f" on {executor.device}"
+    workers, on = "the cluster's workers", "" if executor.device == "cpu" else f" on {executor.device}"
+    if executor.workers:
+        workers = f"{executor.workers} worker{'s' * (executor.workers != 1)}"
     say(" · ".join([*words, workers + on, f"recipe {plan.recipe}"]))
 
 
@@ -116,9 +115,8 @@ def _summary(outcome: Outcome, category: str, alone: bool) -> None:
     failed = f"failed {outcome.failures}" + (" (dp3d-data failures)" if outcome.failures else "")
     say(f"  kept {outcome.instances} instances of {images.kept} images · {rejected} · {failed}")
     if outcome.turned:
-        say(
-            f"  {outcome.turned} images: boxes and masks are of the stored photograph, and were turned as its EXIF says"
-        )
+        turned = "boxes and masks are of the stored photograph, and were turned as its EXIF says"
+        say(f"  {outcome.turned} images: {turned}")
     without = sum(images.rejected.values())
     say(f"  {images.inputs} images = {images.kept} with instances + {without} without + {images.failed} failed")
     own = "" if folder == workspace(category) / "extract" else f" --input {folder}"
@@ -153,10 +151,8 @@ def synth(config: SynthConfig) -> None:
         result, fresh = make_run(plan, advance, say)
     if not fresh:
         say(FINISHED)
-    say(
-        f"  kept {result.counts['instances']} instances of {result.counts['inputs']} · failed"
-        f" {result.counts['failures']}"
-    )
+    counts = result.counts
+    say(f"  kept {counts['instances']} instances of {counts['inputs']} · failed {counts['failures']}")
     say(f"  written to {result.folder} · next: dp3d-data build-shards --category {config.category}")
 
 
@@ -191,15 +187,11 @@ def project(config: ProjectConfig) -> None:
     failed = f"failed {counts['failures']}" + (f" (dp3d-data failures {result.folder})" if counts["failures"] else "")
     say(f"  kept {counts['instances']} instances of {counts['inputs']} · {failed}")
     if not counts["instances"]:
-        hint = f"see why: dp3d-data failures {result.folder}"
-        raise NothingToDo(
-            "no fit gave an instance", got=f"{counts['failures']} failures of {counts['inputs']} fits", hint=hint
-        )
-    few = (
-        ""
-        if plan.subset is None or len(plan.subset) >= 200
-        else f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
-    )
+        got = f"{counts['failures']} failures of {counts['inputs']} fits"
+        raise NothingToDo("no fit gave an instance", got=got, hint=f"see why: dp3d-data failures {result.folder}")
+    few = ""
+    if plan.subset is not None and len(plan.subset) < 200:
+        few = f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
     line = f"dp3d-data build-shards --category {config.category}{few}"
     then = next_step(counts["instances"], counts["inputs"], counts["failures"], result.folder, line)
     say(f"  written to {result.folder} · {then}")

@@ -11,6 +11,7 @@ import click
 from dp3d_data.config import rare, setting, workspace
 from dp3d_data.errors import UsageError
 from pipelines.cli.commandline import command, config_options, say, shards_folder
+from pipelines.settings import place_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,7 @@ def report(config: ReportConfig) -> None:
     ]
     extras = [Path(name) for name in config.extra] or [root / name for name in EXTRAS]
     shards = Path(config.shards) if config.shards else root / "shards"
-    out = Path(config.out) if config.out else root / "report.html"
+    out = place_of(config.out, config.category, "report.html")
     write_report(out, config.category, runs, shards, extras, config.pictures)
     say(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
     if (shards / MANIFEST).is_file():
@@ -165,7 +166,7 @@ def explore(shards: str | None, config: ExploreConfig) -> None:
     folder = shards_folder(shards, config.category)
     catalogue = Catalogue.read(folder)
     say(f"{folder}: {len(catalogue)} instances")
-    out = Path(config.out) if config.out else workspace(catalogue.kinds["category"][0].as_py()) / "lists"
+    out = place_of(config.out, catalogue.kinds["category"][0].as_py(), "lists")
     explorer = Explorer(catalogue, out)
     server = LocalPage(explorer.gets, explorer.posts, config.port)
     say(f"  open {server.address}\n  lists go to {out} · Ctrl-C ends this")

@@ -10,7 +10,7 @@ import click
 
 from dp3d_data.config import workspace
 from pipelines.cli.commandline import GroupedOption, command, config_options, progress, say
-from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, ViewConfig
+from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, ViewConfig, place_of
 
 if TYPE_CHECKING:
     from dp3d_data.shards.batch import KeypointBatch
@@ -39,7 +39,7 @@ def predict(config: PredictConfig) -> None:
     from dp3d_model.export.gallery import Output, write_predictions
     from pipelines.lift import write_view
 
-    folder = config.folder("predictions")
+    folder = place_of(config.out, config.category, "predictions")
     lifter, instances = model_and_instances(folder, config.count, config)
     output = Output(config.format, config.pictures, config.rig, config.min_confidence)
     with progress("lift", len(instances), "instances/s") as advance:
@@ -136,7 +136,7 @@ def view(config: ViewConfig) -> None:
     from dp3d_model.lifting.prediction import predict
     from pipelines.lift import write_view
 
-    folder = config.folder("view")
+    folder = place_of(config.out, config.category, "view")
     lifter, instances = model_and_instances(folder, config.count, config)
     lifted = list(predict(lifter, instances))
     path = write_view(lifter, instances, lifted, folder / "view.html", f"{config.category}: lifted instances")

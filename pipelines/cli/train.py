@@ -15,7 +15,7 @@ from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, Template
 from dp3d_model.config import EVALUATION_ONLY, TrainConfig, preset, presets
 from pipelines.cli.commandline import LazyGroup, command, config_options, each, say
 from pipelines.cli.evaluate import named_runs
-from pipelines.settings import AblationConfig, RobustnessConfig, StudyConfig, TrainingConfig
+from pipelines.settings import AblationConfig, RobustnessConfig, StudyConfig, TrainingConfig, place_of
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
@@ -279,7 +279,7 @@ def ablation(config: AblationConfig) -> None:
     from dp3d_model.experiments.ablation import Ablation, chosen_rows, run_ablation
 
     rows = chosen_rows(config.recipe(), config.row, config.add)
-    folder = config.folder("ablation")
+    folder = place_of(config.out, config.category, "ablation")
     opened = _opened(config, folder)
     counts = f"{sum(opened.runs.source.sizes)} instances to learn from, {len(opened.test)} to measure on"
     say(f"{config.category}: {len(rows)} rows · {counts}")
@@ -299,7 +299,7 @@ def robustness(config: RobustnessConfig) -> None:
     training instances (Figure 2), one run at each rate. Writes NAME.json, NAME.md and NAME.png of each; runs lie in
     DIR/runs and go on where they were stopped.
     """
-    folder = config.folder("robustness")
+    folder = place_of(config.out, config.category, "robustness")
     for figure in dict.fromkeys(config.figure):
         if figure == "noise":
             _noise(config, folder)

@@ -69,10 +69,8 @@ def page(
     policy = (SERVED if served else POLICY).format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
     icon = Markup('<link rel="icon" href="data:,">') if served else ""  # of which a server would be asked
     words = {"icon": icon, "title": title, "subtitle": subtitle, "footer": footer, "policy": policy}
-    text = html(
-        asset("page.html"), style=Markup(asset("page.css")), links=links, bodies=bodies, script=Markup(script), **words
-    )
-    return text.encode("utf-8", "replace")
+    parts = {"style": Markup(asset("page.css")), "links": links, "bodies": bodies, "script": Markup(script)}
+    return html(asset("page.html"), **words, **parts).encode("utf-8", "replace")
 
 
 def anchor(name: str) -> str:
@@ -104,11 +102,15 @@ def plot(drawn: Figure, caption: str, words: str = "") -> Markup:
 
 def jpeg_address(image: Image.Image, max_side: int = 720, quality: int = 86) -> str:
     """An image as a JPEG data address, made smaller where it is larger than max_side."""
-    image = image.convert("RGB")
+    return _address("image/jpeg", jpeg_bytes(image.convert("RGB"), max_side, quality))
+
+
+def jpeg_bytes(image: Image.Image, max_side: int, quality: int) -> bytes:
+    """An image as JPEG, made smaller where it is larger than max_side."""
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality)
-    return _address("image/jpeg", stream.getvalue())
+    return stream.getvalue()
 
 
 def shown_file(path: Path, max_side: int = 1200) -> tuple[str, bool]:
