@@ -35,6 +35,7 @@ from dp3d_data.geometry.builtin import SUFFIXES, builtin_names, free_path
 from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.matching import integer_box, nearest_vertices, resize_to
 from dp3d_data.matching.landmarks import Landmark, read_landmarks
+from dp3d_data.records import present
 from pipelines.settings import AdoptConfig, place_of
 
 HELD_BACK = 0.25  # renders beside those of the fit, for its measure
@@ -180,11 +181,7 @@ def _agreed(ids: Sequence[int], embeddings: np.ndarray) -> int:
 
 
 def _cse_vertex(
-    mark: Landmark,
-    predictor: DensePredictor,
-    class_id: int,
-    config: AdoptConfig,
-    seen: dict[Path, Any] | None = None,
+    mark: Landmark, predictor: DensePredictor, class_id: int, config: AdoptConfig, seen: dict[Path, Any] | None = None
 ) -> int:
     """The vertex of the checkpoint's mesh that a landmark means; in a photograph, the one that the network sees there.
 
@@ -193,21 +190,19 @@ def _cse_vertex(
     """
     if mark.cse_vertex is not None:
         return mark.cse_vertex
-    if mark.image is None or mark.point is None:
-        raise InputCorrupt(f"line {mark.line}: neither a vertex nor a point of a photograph", path=config.landmarks)
     seen = {} if seen is None else seen
-    if mark.image not in seen:
-        image = np.ascontiguousarray(read_image(mark.image).pixels[:, :, ::-1])
-        seen[mark.image] = list(predictor.predict(image, score=config.score, classes=[class_id]))
-    x, y = mark.point
-    for detection in seen[mark.image]:
+    path, (x, y) = present(mark.image), present(mark.point)
+    if path not in seen:
+        image = np.ascontiguousarray(read_image(path).pixels[:, :, ::-1])
+        seen[path] = list(predictor.predict(image, score=config.score, classes=[class_id]))
+    for detection in seen[path]:
         left, top, width, height = integer_box(detection.region)
         column, row = int(np.floor(x)) - left, int(np.floor(y)) - top
         if 0 <= column < width and 0 <= row < height:
             pixel = resize_to(np.asarray(detection.embedding), width, height)[row, column]
             return int(nearest_vertices(pixel[None], predictor.vertex_embeddings(class_id))[0])
     hint = "choose a photograph where the animal is found (dp3d-data extract shows it), or lower it: --set score=0.3"
-    got = f"({x}, {y}) lies in no {config.category} of {mark.image.name}"
+    got = f"({x}, {y}) lies in no {config.category} of {path.name}"
     raise InputCorrupt(f"line {mark.line}: the network finds nothing there", got=got, hint=hint, path=config.landmarks)
 
 

@@ -139,11 +139,6 @@ class RowMaker(ABC):
 class Annotator(RowMaker):
     """A network, its vertices and the template, ready for any number of images.
 
-    Args:
-        predictor: the network.
-        template: whose vertices the network's embeddings are.
-        model: the name that rows carry.
-
     Raises:
         TemplateError: the network's vertices are those of another template.
     """
@@ -159,14 +154,10 @@ class Annotator(RowMaker):
             require_same_template(template, self.index.num_vertices, predictor.template_hash)
 
     def annotate(self, record: ImageRecord) -> Rows:
-        """The rows of one image; never raises for what is wrong with the image."""
         return annotate_views({"": self}, [{"": record}])[0][""]
 
     def prepared(self, record: ImageRecord, photograph: Photograph, pixels: Any) -> PreparedImage | Rows:
-        """An image that is read; its rows where there is no object to look at.
-
-        Args:
-            pixels: gives them as the network wants them.
+        """An image that is read, its `pixels` as the network wants them; its rows where there is no object to look at.
 
         Raises:
             InputCorrupt: annotations of an image of another size.
@@ -270,15 +261,14 @@ def _prepared(annotators: Mapping[str, Annotator], views: Views) -> tuple[dict[s
     todo: dict[str, PreparedImage] = {}
     done: dict[str, Rows] = {}
     for name, record in views.items():
-        failed = Rows()
-        with failed.failing(record, "read"):
+        done[name] = Rows()
+        with done[name].failing(record, "read"):
             one = annotators[name].prepared(record, photograph, pixels)
             if isinstance(one, PreparedImage):
                 todo[name] = one
+                del done[name]
             else:
-                failed = one
-        if name not in todo:
-            done[name] = failed
+                done[name] = one
     return todo, done
 
 
@@ -337,9 +327,8 @@ def index_of(predictor: Any, class_id: int, config: ExtractConfig) -> VertexInde
             raise UsageError("this network knows no charts", got=config.charts, hint="leave out --charts")
         return VertexIndex(np.asarray(predictor.vertex_embeddings(class_id)), config.device)
     if not config.charts:
-        raise UsageError(
-            f"{spec.name} answers in charts of the body", hint="say which vertex lies where: --charts UV_Processed.mat"
-        )
+        hint = "say which vertex lies where: --charts UV_Processed.mat"
+        raise UsageError(f"{spec.name} answers in charts of the body", hint=hint)
     return read_charts(config.charts)
 
 
@@ -355,13 +344,10 @@ def require_same_template(template: Template, vertices: int, trained_for: str) -
     """
     if vertices != template.num_vertices or trained_for not in ("", template.content_hash):
         got = f"{template.num_vertices} vertices ({template.name}, {template.content_hash})"
-        expected = f"the {vertices} vertices that the network was trained on" + (
-            f" ({trained_for})" if trained_for else ""
-        )
-        hint = (
-            "give the template of the weights (--template), or carry them to yours: dp3d-data template adopt MESH"
-            " --weights FILE"
-        )
+        expected = f"the {vertices} vertices that the network was trained on"
+        expected += f" ({trained_for})" if trained_for else ""
+        carry = "carry them to yours: dp3d-data template adopt MESH --weights FILE"
+        hint = f"give the template of the weights (--template), or {carry}"
         raise TemplateError("template and network do not belong together", got=got, expected=expected, hint=hint)
 
 
@@ -405,9 +391,8 @@ def box_problem(box: Box, size: tuple[int, int]) -> InputCorrupt | None:
     if not (np.isfinite(box).all() and x0 < x1 and y0 < y1):
         return InputCorrupt("a box without an area", got=got, expected="x0 < x1 and y0 < y1, in image pixels")
     if x0 < -width or y0 < -height or x1 > 2 * width or y1 > 2 * height:
-        return InputCorrupt(
-            "a box far outside its image", got=got, expected=f"a box in an image of {width} x {height} pixels"
-        )
+        expected = f"a box in an image of {width} x {height} pixels"
+        return InputCorrupt("a box far outside its image", got=got, expected=expected)
     return None
 
 

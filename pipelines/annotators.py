@@ -65,8 +65,6 @@ class ReadyAnnotator(RowMaker):
 
     Args:
         source: whose correspondences they are, or what finds them.
-        template: whose vertices they name.
-        model: the name that rows carry.
 
     Raises:
         TemplateError: they are of another template.
@@ -84,7 +82,6 @@ class ReadyAnnotator(RowMaker):
             self.own = source
 
     def annotate(self, record: ImageRecord) -> Rows:
-        """The rows of one image; never raises for what is wrong with the image."""
         if record.faults and not record.path:
             return annotation_rows(record)  # those of no image
         failed = Rows()

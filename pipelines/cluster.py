@@ -115,10 +115,8 @@ def _client(cluster: Any) -> Client:
     try:
         return Client(cluster, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
-        hint = f"start one: dask scheduler, and on each machine: {START}"
-        raise UsageError(
-            "no Dask scheduler answers", got=f"{cluster}: {error}", expected="tcp://HOST:8786", hint=hint
-        ) from error
+        got, hint = f"{cluster}: {error}", f"start one: dask scheduler, and on each machine: {START}"
+        raise UsageError("no Dask scheduler answers", got=got, expected="tcp://HOST:8786", hint=hint) from error
 
 
 def local_cluster(executor: Executor) -> SpecCluster:
@@ -133,9 +131,8 @@ def local_cluster(executor: Executor) -> SpecCluster:
     resource_tracker.ensure_running()  # the first process of a thread would start it, and lift the mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return SpecCluster(
-            workers=workers, scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.ERROR
-        )
+        scheduler = {"cls": Scheduler, "options": options}
+        return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -289,23 +286,17 @@ def read_recipe(name: str) -> tuple[str, int, dict[str, Any]]:
     """
     path = FOLDER / f"{name}.toml" if name in SHIPPED else Path(name)
     if not path.is_file():
-        hint = f"copy {FOLDER / 'slurm.toml'} and fit it to your cluster"
-        raise InputMissing(
-            "no such cluster recipe", got=name, expected=f"a TOML file, or one of {', '.join(SHIPPED)}", hint=hint
-        )
+        expected, hint = f"a TOML file, or one of {', '.join(SHIPPED)}", f"copy {FOLDER / 'slurm.toml'} and fit it"
+        raise InputMissing("no such cluster recipe", got=name, expected=expected, hint=f"{hint} to your cluster")
     values = read_toml(path)
-    unknown = sorted(set(values) - {"kind", "workers", "options"})
-    if unknown:
-        raise ConfigError(
-            f"unknown setting {unknown[0]!r}", expected="kind, workers and the table [options]", path=path
-        )
+    if unknown := sorted(set(values) - {"kind", "workers", "options"}):
+        expected = "kind, workers and the table [options]"
+        raise ConfigError(f"unknown setting {unknown[0]!r}", expected=expected, path=path)
     kind, workers, options = values.get("kind"), values.get("workers", 0), values.get("options", {})
     if kind not in KINDS:
         near = difflib.get_close_matches(str(kind), KINDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(
-            "unknown kind of cluster", got=repr(kind), expected="one of " + ", ".join(KINDS), hint=hint, path=path
-        )
+        expected, hint = "one of " + ", ".join(KINDS), f"did you mean {near[0]!r}?" if near else ""
+        raise ConfigError("unknown kind of cluster", got=repr(kind), expected=expected, hint=hint, path=path)
     if type(workers) is not int or workers < 0 or not isinstance(options, dict):
         got = f"workers {workers!r}, options {options!r}"
         raise ConfigError("a cluster has a number of workers and a table of options", got=got, path=path)
@@ -334,10 +325,9 @@ def start_cluster(name: str, workers: int = 0) -> AbstractContextManager[Any]:
     try:
         cluster = make(**(options | own))
     except (TypeError, ValueError) as error:
+        what = "the cluster cannot be started with these options"
         hint = f"the options are those of {module}.{attribute}"
-        raise ConfigError(
-            "the cluster cannot be started with these options", got=error, hint=hint, path=name
-        ) from error
+        raise ConfigError(what, got=error, hint=hint, path=name) from error
     if count and kind != "cuda":
         cluster.scale(jobs=count)
     return cluster

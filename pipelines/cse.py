@@ -105,9 +105,6 @@ def evaluate_cse(config: EvaluateCseConfig) -> Scores:
 
     With `config.beside` also those of the second checkpoint, their names after BESIDE, and in "synthetic" RATIO, the
     geodesic error of the first over that of the second.
-
-    Raises:
-        As `scored`.
     """
     predictor = _loaded(config, config.weights)
     config = replace(config, size=rendered_side(predictor.spec, config.size))  # the second one sees the same images

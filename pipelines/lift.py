@@ -70,15 +70,10 @@ def from_keypoints(path: str | Path, template: Template, out: Path, settings: Ex
 
 
 def from_annotated(photographs: Photographs, template: Template, out: Path, given_boxes: bool = False) -> Outcome:
-    """Extract annotated photographs into a run folder, at the annotated boxes or at detected ones.
-
-    Raises:
-        InputMissing, InputCorrupt, NothingToDo: as their source.
-    """
-    own = photographs.options
-    config = ExtractConfig(
-        category=own.category, source=photographs.source, path=own.path, images=own.images, given_boxes=given_boxes
-    )
+    """Extract annotated photographs into a run folder, at the annotated boxes or at detected ones."""
+    own, source = photographs.options, photographs.source
+    config = ExtractConfig(category=own.category, source=source, path=own.path, images=own.images)
+    config = replace(config, given_boxes=given_boxes)
     return _extracted(config, template, out)
 
 

@@ -259,24 +259,22 @@ class LazyGroup(click.Group):
         lazy: name -> ("module:attribute", one-line help).
     """
 
-    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.lazy = lazy or {}
+        self.lazy = lazy
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*self.lazy, *super().list_commands(ctx)]
+        return list(self.lazy)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.lazy:
-            return super().get_command(ctx, name)
+            return None
         module, _, attribute = self.lazy[name][0].partition(":")
         return getattr(importlib.import_module(module), attribute)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(name, text) for name, (_, text) in self.lazy.items()]
-        eager = {name: command.get_short_help_str() for name, command in self.commands.items()}
         with formatter.section("Commands"):
-            formatter.write_dl(rows + list(eager.items()))
+            formatter.write_dl([(name, text) for name, (_, text) in self.lazy.items()])
 
 
 def command(name: str | None = None, *, example: str, **kwargs: Any) -> Callable[[Callable], Command]:
@@ -304,18 +302,16 @@ def config_options(
             ctx = click.get_current_context()
             options = {name: kwargs.pop(key) for name, key in common.items()}
             default = click.core.ParameterSource.DEFAULT
-            given = {
-                name: value for name, value in options.items() if ctx.get_parameter_source(common[name]) is not default
-            }
+            told = {name for name in options if ctx.get_parameter_source(common[name]) is not default}
+            given = {name: value for name, value in options.items() if name in told}
             config = from_mapping(cls, presets[kwargs.pop("preset_name")]()) if presets else cls()
             if config_file:
                 config = changed(config, read_toml(config_file), path=config_file)
             config = changed(config, given | _set(cls, words, given))
             if (config_file or words) and isinstance(ctx.command, Command):
                 own = {"out": kwargs["out"]} if "out" in kwargs else {}
-                ctx.command.require_places(
-                    own | {name: getattr(config, name) for name in declared(cls) if "." not in name}
-                )
+                settings = {name: getattr(config, name) for name in declared(cls) if "." not in name}
+                ctx.command.require_places(own | settings)
             return function(*args, config=config, **kwargs)
 
         shown = {name: one for name, one in declared(cls).items() if sections or "." not in name}
