@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,10 @@ from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.matching import integer_box, nearest_vertices, resize_to
 from dp3d_data.matching.landmarks import Landmark, read_landmarks
 from dp3d_data.records import present
+from pipelines.chunks import Say
 from pipelines.settings import AdoptConfig, place_of
 
 HELD_BACK = 0.25  # renders beside those of the fit, for its measure
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,12 @@ from dp3d_data.records import ImageRecord
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.runs import HASHED, changed_images, is_still_good, marker_path
 from pipelines.overlays import draw_overlays
+from pipelines.settings import portable
 
 # inputs, instances and failures that were finished since the last call
 Advance = Callable[[int, int, int], None]
+# told of what the user should know, a line at a time
+Say = Callable[[str], None]
 # index -> the inputs of each chunk that is to be made
 Chunks = Mapping[int, Sequence[Any]]
 NOTHING_FOUND = "nothing found"
@@ -212,9 +215,7 @@ class NumberedChunks:
             self.plan.rows(number)
 
 
-def make_run(
-    plan: NumberedPlan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None
-) -> tuple[Run, bool]:
+def make_run(plan: NumberedPlan, advance: Advance = lambda *_: None, say: Say = lambda _: None) -> tuple[Run, bool]:
     """Run a plan to its end, going on where an earlier run of the same recipe stopped.
 
     Returns:
@@ -266,16 +267,14 @@ def missing_chunks(plan: Plan, writer: RunWriter) -> Chunks:
 
 def finish_run(plan: Plan, writer: RunWriter, extra: dict[str, Any] | None = None) -> Run:
     """Write the settings, then the marker of a run whose chunks are all there."""
-    kept = plan.config.portable()
+    kept = portable(plan.config)
     write_text(plan.out / "config.toml", to_toml(kept))
     about = {"category": plan.config.category, "config": plain(kept), "extra": extra or {}}
     return writer.finish(template=plan.template, chunks=len(plan.chunks), **about)
 
 
 @contextmanager
-def submitting(
-    executor: Executor, count: int, say: Callable[[str], None]
-) -> Iterator[Callable[[ChunkMaker, Chunks, Advance], None]]:
+def submitting(executor: Executor, count: int, say: Say) -> Iterator[Callable[[ChunkMaker, Chunks, Advance], None]]:
     """What makes `count` chunks, of one maker after the other: this process, or workers that end with the block.
 
     A chunk is the same wherever it is made. An error that is no input's own fault ends the run; finished chunks stay.

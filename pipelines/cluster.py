@@ -10,7 +10,7 @@ import logging
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -24,7 +24,7 @@ from distributed.worker import Worker
 
 from dp3d_data.config import read_toml
 from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, UsageError, WorkerLost
-from pipelines.chunks import Advance, ChunkMaker, Chunks, Executor, visible_gpus
+from pipelines.chunks import Advance, ChunkMaker, Chunks, Executor, Say, visible_gpus
 
 # One thread in each process. Dask's own list also trims memory after each array, which costs renderers half of their
 # time. What torch has to say of detectron2's own calls is no news to the user.
@@ -150,7 +150,7 @@ def dashboard(client: Client) -> str:
     return "no dashboard: it needs bokeh (pip install 'dp3d[dashboard]')"
 
 
-def make_on(client: Client, maker: ChunkMaker, chunks: Chunks, advance: Advance, say: Callable[[str], None]) -> None:
+def make_on(client: Client, maker: ChunkMaker, chunks: Chunks, advance: Advance, say: Say) -> None:
     """Make the chunks on the workers; the first error of a chunk is raised here.
 
     A chunk whose workers die is made at the end, when nothing else is at work: its inputs are tried one by one, and
@@ -197,7 +197,7 @@ class Tasks:
         say: told where no worker comes.
     """
 
-    def __init__(self, client: Client, name: str, say: Callable[[str], None]) -> None:
+    def __init__(self, client: Client, name: str, say: Say) -> None:
         self.client, self.name, self.say = client, name, say
 
     def answers(self, calls: Iterable[tuple[int, str, Sequence[Any]]]) -> Iterator[tuple[int, Counts | None]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -31,10 +31,11 @@ from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.geometry.subsets import DOG, keypoint_names, named_keypoints
 from dp3d_data.ranks import Ranks, join_ranks, leave_ranks
 from pipelines.annotated import Photographs, Pictures, annotated
+from pipelines.chunks import Say
 from pipelines.settings import place_of
 
 
-def train_cse(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
+def train_cse(config: TrainCseConfig, say: Say) -> Path:
     """Train, or go on training, and write half-precision weights; returns their path.
 
     Under torchrun every process has a batch of its own in each step, and the first one writes.
@@ -51,7 +52,7 @@ def train_cse(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
         leave_ranks()
 
 
-def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: Callable[[str], None]) -> Path:
+def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: Say) -> Path:
     kinds = kinds_of(config)
     out.mkdir(parents=True, exist_ok=True)
     if ranks.writes:

@@ -24,7 +24,7 @@ from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run
 from pipelines.annotate import Annotator, Predictor, RowMaker, require_same_template
 from pipelines.annotators import ReadyAnnotator, own_annotator, own_version
-from pipelines.chunks import Advance, Executor, begin_run, finish_run, missing_chunks, submitting, worker_count
+from pipelines.chunks import Advance, Executor, Say, begin_run, finish_run, missing_chunks, submitting, worker_count
 from pipelines.chunks import Plan as ChunkPlan
 from pipelines.extract_parts import ExtractChunks, Outcome, SharedChunks, deadly_images, outcome
 from pipelines.inputs import Inputs, chunk_ends, find_inputs
@@ -249,14 +249,12 @@ def retry(plan: Plan) -> int:
         return reopen(run, [[record.image_id for record in chunk] for chunk in plan.chunks], plan.recipe)
 
 
-def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None) -> Outcome:
+def extract(plan: Plan, advance: Advance = lambda *_: None, say: Say = lambda _: None) -> Outcome:
     """Run a plan to its end; see `extract_all`."""
     return extract_all([plan], advance, say)[0]
 
 
-def extract_all(
-    plans: Sequence[Plan], advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None
-) -> list[Outcome]:
+def extract_all(plans: Sequence[Plan], advance: Advance = lambda *_: None, say: Say = lambda _: None) -> list[Outcome]:
     """Run the plans of several categories to their end, in one pass over the images; each goes on where an earlier run
     stopped.
 

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from dp3d_data.geometry.template import Template
 from dp3d_data.limits import parse_csv
 from dp3d_data.matching.landmarks import name_key, read_landmarks, read_named_vertices
 from dp3d_data.records import GivenObject, ImageRecord
+from pipelines.chunks import Say
 from pipelines.local_page import HTML, Reply
 from pipelines.report.page import SCRIPT, Body, Layer, asset, html, jpeg_bytes, page, safe_json, viewer
 
@@ -47,7 +48,6 @@ ASKED = (
 SIDE = 1400  # of photographs on the page
 MOST_VERTICES = 1 << 31  # of a checkpoint's mesh, which nobody opens here
 LEAST = 3  # keypoints of an animal that is worth its photograph
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from dp3d_data.shards.instances import ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.chunks import NumberedPlan, Rows
 from pipelines.fits import Bodies, check_labels, fit_view, load_bodies, vertex_view, with_noise
-from pipelines.settings import ProjectConfig, place_of
+from pipelines.settings import ProjectConfig, place_of, portable
 
 CODE_VERSION = 2
 TRUTH = "truth"
@@ -134,7 +134,7 @@ def make_plan(config: ProjectConfig) -> ProjectPlan:
             "no fits", got=f"{config.root}, split {config.split or 'any'}", hint="dp3d-data project --help"
         )
     digest = hashlib.sha256("".join(map(_fit_digest, fits)).encode()).hexdigest()
-    kept = plain(config.portable()) | {"subset": None if subset is None else subset.tolist()}
+    kept = plain(portable(config)) | {"subset": None if subset is None else subset.tolist()}
     models = {"": body_digest(bodies.main)} | {name: body_digest(model) for name, model in bodies.named.items()}
     recipe = fingerprint("project", CODE_VERSION, SCHEMA_VERSION, kept, models, digest)
     out = place_of(config.out, config.category, "project")

@@ -73,12 +73,6 @@ class ExtractConfig:
         names = (*network, "min_vertices", "overlays", "part")
         return {name: getattr(self, name) for name in names}
 
-    def portable(self) -> ExtractConfig:
-        """The settings without those of this machine and this folder, as they are kept beside the results."""
-        once: dict[str, Any] = {"out": "", "overwrite": False, "retry_failed": False, "dry_run": False}
-        machine: dict[str, Any] = {"workers": 0, "threads": 1, "scheduler": "", "cluster": "", "readers": 0, "batch": 0}
-        return replace(self, **once, **machine, channels_last=False, compile=False)
-
     @property
     def elsewhere(self) -> bool:
         """Whether the workers may be on other machines."""
@@ -141,6 +135,17 @@ class AblationConfig(StudyConfig):
         0.0, "Training time of the full model, whose steps all take. 0: the recipe's steps.", group="Rows", minimum=0
     )
     examples: int = rare(5, "Instances that are drawn.", group="Rows", minimum=1)
+
+
+# Settings of this call, its folders and this machine, which do not shape the results.
+_CALL = ("out", "overwrite", "retry_failed", "dry_run", "root", "body", "vertex_list")
+_MACHINE = ("workers", "threads", "scheduler", "cluster", "readers", "batch", "channels_last", "compile")
+
+
+def portable(config: Any) -> Any:
+    """The settings of a run as they are kept beside its results: those of the call and the machine are the defaults."""
+    local = {one.name: one.default for one in fields(config) if one.name in (*_CALL, *_MACHINE)}
+    return replace(config, **local)
 
 
 def place_of(out: str | None, category: str, name: str) -> Path:
@@ -266,10 +271,6 @@ class ProjectConfig:
     part: int = rare(0, "Fits per chunk. 0: a sixteenth of them, 10 to 250.", group="Output", minimum=0)
     workers: int = setting(0, "Processes. 0: one per core.", group="Machine", minimum=0)
 
-    def portable(self) -> ProjectConfig:
-        """The settings without those of this machine and its folders, as they are kept beside the results."""
-        return replace(self, root="", body=(), vertex_list="", out="", overwrite=False, workers=0)
-
 
 @dataclass(frozen=True, kw_only=True)
 class SynthConfig(WorldConfig):
@@ -293,10 +294,6 @@ class SynthConfig(WorldConfig):
     def world(self) -> WorldConfig:
         """The part of the settings that shapes the world."""
         return WorldConfig(**{field.name: getattr(self, field.name) for field in fields(WorldConfig)})
-
-    def portable(self) -> SynthConfig:
-        """The settings without those of this machine and this folder, as they are kept beside the results."""
-        return replace(self, out="", overwrite=False, workers=0)
 
 
 @dataclass(frozen=True, kw_only=True)

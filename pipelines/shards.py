@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,13 +40,12 @@ from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
 from dp3d_data.shards.statistics import Statistics
-from pipelines.chunks import Advance, Executor, submitting, worker_count
+from pipelines.chunks import Advance, Executor, Say, submitting, worker_count
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
 
 
-Say = Callable[[str], None]
 # Raised when the same inputs and settings may give other bytes than before.
 CODE_VERSION = 1
 # The stages of a build: read what it decides on; give the rows of each partition to their row groups; write each shard.

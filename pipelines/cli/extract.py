@@ -78,7 +78,7 @@ def _dry_run(plans: list[ExtractPlan], config: ExtractConfig) -> None:
     """What the folders hold, what remains to be done, and the time and space that it takes."""
     from datetime import timedelta
 
-    from pipelines.estimate import estimate
+    from pipelines.extract_parts import estimate
 
     if plans[0].config.device != config.device:
         say(f"  no {config.device} here: looked at on the {plans[0].config.device}, so the workers may be faster")
