@@ -44,8 +44,7 @@ HELD_BACK = 0.25  # renders beside those of the fit, for its measure
 
 @dataclass(frozen=True)
 class Adopted:
-    """Where template and weights lie, and the measures after each step: mean, under_5, under_10 on renders held
-    back."""
+    """Where template and weights lie, and mean, under_5, under_10 on held-back renders after each step."""
 
     template: str
     weights: Path

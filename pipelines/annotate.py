@@ -49,8 +49,7 @@ class Predictor(Protocol):
     template_hash: str
 
     def prepare(self, image: np.ndarray) -> Any:
-        """A BGR image [H, W, 3] uint8 as the network wants it, with its `shape`: images of one shape share a pass.
-        Threads call it."""
+        """A BGR image [H, W, 3] uint8 as the network wants it; images of one `shape` share a pass. Threads call it."""
 
     def predict_many(
         self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None
@@ -174,8 +173,7 @@ class Annotator(RowMaker):
         return PreparedImage(record, image_info(record, photograph), pixels(), numbers, boxes, rows)
 
     def annotate_together(self, images: Sequence[PreparedImage]) -> list[Rows]:
-        """The rows of images that share a pass; where the pass fails, each image has its own, so that one costs the
-        others nothing."""
+        """The rows of images that share a pass; where the pass fails, each image has its own."""
         if not images:
             return []
         failed = Rows()
@@ -187,8 +185,7 @@ class Annotator(RowMaker):
         return [failed] if len(images) == 1 else [self.annotate_together([image])[0] for image in images]
 
     def _match(self, image: PreparedImage, found: Sequence[tuple[int, Any]]) -> Rows:
-        """The rows of one image; an image without detections is rejected, a detection that fails costs the others
-        nothing."""
+        """The rows of one image; one without detections is rejected, a detection that fails is a row of its own."""
         rows, record = image.rows, image.record
         if not found:
             rows.reject(record.image_id, record.image_id, NOTHING_FOUND)
@@ -246,8 +243,7 @@ def _shape(todo: Mapping[str, PreparedImage]) -> Hashable:
 
 
 def _prepared(annotators: Mapping[str, Annotator], views: Views) -> tuple[dict[str, PreparedImage], dict[str, Rows]]:
-    """An image in each category that has a record of it, read and made ready for the network once; and the rows of
-    those in which there is nothing to look at. Threads call it, and it never raises."""
+    """An image ready for the network, by category; rows where there is nothing to look at. Never raises."""
     first, record = next(iter(annotators.values())), next(iter(views.values()))
     if not record.path:  # annotations of an image that their file does not have
         return {}, {name: annotation_rows(one) for name, one in views.items()}
@@ -366,8 +362,7 @@ def image_info(record: ImageRecord, photograph: Photograph) -> ImageInfo:
 
 
 def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> dict[int, list[float]]:
-    """Given boxes cut to the image, by number; a box that lies outside is rejected, one that cannot be of this image
-    fails."""
+    """Given boxes cut to the image, by number; one outside is rejected, one that cannot be of this image fails."""
     kept = {}
     width, height = photograph.width, photograph.height
     for number, (x0, y0, x1, y1) in enumerate(record.boxes or ()):
@@ -383,8 +378,7 @@ def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> dict[int
 
 
 def box_problem(box: Box, size: tuple[int, int]) -> InputCorrupt | None:
-    """What is wrong with a box in an image of (width, height): no numbers, no area, or a corner more than the image
-    away from it."""
+    """What is wrong with a box in an image of (width, height): no area, or a corner far outside."""
     x0, y0, x1, y1 = box
     width, height = size
     got = ", ".join(f"{value:g}" for value in box)

@@ -89,8 +89,7 @@ class Photographs:
         return objects
 
     def account(self) -> dict[str, Any]:
-        """How many photographs are listed, how many are on disk, and what was left out: photographs, single
-        annotations."""
+        """How many photographs are listed and on disk, and the photographs and annotations left out."""
         left_out = {"left_out": self.left_out, "annotations_left_out": self.annotations_left_out}
         told = {name: dict(sorted(found.items())) for name, found in left_out.items()}
         return {"listed": self.listed, "on_disk": len(self.records), **told}
@@ -157,8 +156,7 @@ class Pictures:
     def __call__(
         self, image: np.ndarray, objects: list[TrueObject], found: list, marks: list[Marks], name: str = ""
     ) -> None:
-        """One BGR image, its objects, its detections, what became of the objects, and its name where no object tells
-        it."""
+        """One BGR image, its objects, its detections, what became of the objects, and its name without any."""
         tiles = self.tiles if self.tiles is not None and len(self.tiles) < MOST else None
         if self.drawn >= self.left and tiles is None:
             return
@@ -189,8 +187,7 @@ class Pictures:
     def _tile(
         self, photograph: np.ndarray, objects: list[TrueObject], shown: list, marks: list[Marks], name: str
     ) -> Image.Image:
-        """The photograph under its matched surface, and a line from each true keypoint (ring) to the predicted one
-        (dot)."""
+        """The photograph under its matched surface, a line from each true keypoint (ring) to the predicted (dot)."""
         painted = photograph.copy()
         self._paint_found(painted, shown)
         mixed = (photograph.astype(np.uint16) * 2 + painted.astype(np.uint16) * 3) // 5
@@ -213,8 +210,7 @@ class Pictures:
 def finished(
     tile: Image.Image, width: int, objects: list[TrueObject], marks: list[Marks], name: str = "", said: str = ""
 ) -> Image.Image:
-    """A tile of a photograph, so many pixels wide before, with the keypoints of its objects and a caption; `said` where
-    it has none."""
+    """A tile of a photograph that was `width` wide, with the keypoints of its objects, and a caption."""
     scale = tile.width / width
     for one, mark in zip(objects, marks, strict=True):
         if one.named is not None:
@@ -236,8 +232,7 @@ def contact_sheet(tiles: list[Image.Image], columns: int = COLUMNS) -> Image.Ima
 
 
 def draw_keypoints(picture: Image.Image, true: np.ndarray, places: np.ndarray | None, asked: np.ndarray) -> None:
-    """A ring at each true keypoint that is asked for, a line from it to a dot at the predicted one; pixels of the
-    picture."""
+    """A ring at each true keypoint that is asked for, a line from it to a dot at the predicted one."""
     draw = ImageDraw.Draw(picture)
     hues = [(number / len(true), 0.9, 1.0) for number in range(len(true))]
     colours = np.round(255 * hsv_to_rgb(np.reshape(hues, (-1, 3)))).astype(int)

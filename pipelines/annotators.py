@@ -27,21 +27,18 @@ GROUP = "dp3d.annotators"
 
 
 class OwnAnnotator(Protocol):
-    """What an entry point of dp3d.annotators names: a class made from template, category and device, in each process
-    once."""
+    """What an entry point of dp3d.annotators names: a class of which each process makes one."""
 
     def __init__(self, template: Template, category: str, device: str) -> None: ...
 
     def annotate(
         self, image: UInt8[np.ndarray, "H W 3"], boxes: Float[np.ndarray, "N 4"] | None
     ) -> Sequence[ReadyInstance | BadInstance]:
-        """The instances of one upright RGB image, in a fixed order; `boxes`, xyxy in its pixels, where they are
-        given."""
+        """The instances of an upright RGB image, in a fixed order; `boxes`, xyxy in pixels, where they are given."""
 
 
 def own_version(name: str) -> str:
-    """The package that adds an annotator, with its version: blobs@dp3d-example-1.0. Empty if there is none of that
-    name."""
+    """The package that adds an annotator, with its version: blobs@dp3d-example-1.0; empty for none."""
     for point in entry_points(group=GROUP, name=name) if name else ():
         return f"{name}@{point.dist.name}-{point.dist.version}" if point.dist else name
     return ""
@@ -118,8 +115,7 @@ class ReadyAnnotator(RowMaker):
         return [one if isinstance(one, BadInstance) else turned_instance(one, turn, size[::-1]) for one in found]
 
     def _match(self, record: ImageRecord, photograph: Photograph, found: Sequence[ReadyInstance | BadInstance]) -> Rows:
-        """A row, or the reason for none, for each instance with a score that is high enough; one that fails costs the
-        others nothing."""
+        """A row, or the reason for none, for each instance of enough score; one that fails is a row of its own."""
         rows, info = annotation_rows(record), image_info(record, photograph)
         kept = [one for one in found if isinstance(one, BadInstance) or one.score >= self.config.score]
         if not kept and not rows.failures:

@@ -50,8 +50,7 @@ class Rows:
 
     @contextmanager
     def failing(self, record: ImageRecord, stage: str, instance_id: str | None = None) -> Iterator[None]:
-        """What goes wrong in the block, for whatever reason, ends it and is a row of failures of the image, or of one
-        instance."""
+        """What goes wrong in the block ends it and is a row of failures of the image, or of one instance."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - one bad image never ends a run
@@ -74,8 +73,7 @@ def annotation_rows(record: ImageRecord) -> Rows:
 
 
 def failure_row(record: ImageRecord, stage: str, error: Exception, instance_id: str | None = None) -> dict[str, Any]:
-    """One row of the failures table; the message names the instance, if it is one's, and not the path, which has a
-    column of its own."""
+    """One row of the failures table; the message names the instance, if any, and not the path."""
     message, name = str(error), type(error).__name__
     if isinstance(error, Dp3dError) and error.path is not None:
         message = message.removeprefix(f"{error.path}: ")
@@ -91,8 +89,7 @@ def readable(value: str) -> str:
 
 
 class ChunkMaker(Protocol):
-    """Makes one chunk of a run at a time. It travels to every process once, and keeps there what it loads when it is
-    first asked: a network, a world."""
+    """Makes one chunk of a run at a time. It travels to every process once, and keeps there what it loads."""
 
     def make(self, index: int, chunk: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
         """Make and write chunk `index` of a plan, telling of every input that is finished.
@@ -255,8 +252,7 @@ def begin_run(plan: Plan, kind: str) -> RunWriter:
 
 
 def missing_chunks(plan: Plan, writer: RunWriter) -> Chunks:
-    """The chunks that an earlier run did not finish, and those that are damaged or whose photographs have changed
-    since."""
+    """The chunks that are not finished or are damaged, and those whose photographs have changed since."""
     done, todo = writer.done, {}
     for index, chunk in enumerate(plan.chunks):
         if index not in done or not is_still_good(plan.out, index, plan.images(chunk)):

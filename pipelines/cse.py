@@ -162,8 +162,7 @@ def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
 
 
 class _Part:
-    """What the parts of an evaluation share: settings, network, class, and the template where it is the network's
-    own."""
+    """What the parts of an evaluation share; the template only where it is the network's own."""
 
     def __init__(
         self, config: EvaluateCseConfig, predictor: DensePredictor, class_id: int, template: Template | None
@@ -230,8 +229,7 @@ def belongs(template: Template, predictor: DensePredictor, class_id: int) -> boo
 
 
 def named_of(table: str, template: Template | None, count: int = 24) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Vertices and names of the annotated keypoints, by a table or, of the built-in dog, its own; none where they are
-    not known."""
+    """Vertices and names of the annotated keypoints, by a table or the built-in dog's; none where not known."""
     if template is None or (not table and load_template("dog").content_hash != template.content_hash):
         return None, ()
     place = table or DOG

@@ -23,11 +23,10 @@ from dp3d_model.evaluation.report import table
 from dp3d_model.lifting.prediction import open_to_lift, predict, template_of
 from dp3d_model.networks.lifter import Lifter
 from pipelines.annotated import FOUND, MOST, TILE, TRUE, Photographs, contact_sheet, finished, framed
-from pipelines.cse import named_of, numbers
+from pipelines.cse import Scores, named_of, numbers
 from pipelines.lift import from_annotated
 
 BOXES = ("detected", "given")
-Scores = dict[str, dict[str, Any]]
 Lifted = tuple[np.ndarray, np.ndarray]  # box xyxy and projected vertices [K, 3], image pixels
 
 
@@ -131,8 +130,7 @@ def compare(
 
 
 def _tile(image: np.ndarray, objects: list[TrueObject], marks: list[Marks], masks: list[np.ndarray]) -> Image.Image:
-    """The photograph with the outlines of the annotated masks and of the lifted silhouettes, and the keypoints of
-    both."""
+    """The photograph with the outlines of annotated masks and lifted silhouettes, and the keypoints of both."""
     tile = framed(np.ascontiguousarray(image[:, :, ::-1]), [], longest=TILE)
     pixels = np.array(tile)
     for colour, shapes in ((TRUE, [one.mask for one in objects]), (FOUND, masks)):

@@ -59,8 +59,7 @@ class Plan(ChunkPlan):
         return self.inputs.records
 
     def annotator(self, predictor: Predictor | None = None) -> RowMaker:
-        """What turns an image into rows: the network, which is loaded where it is not given, or a source that needs
-        none."""
+        """What turns an image into rows: the network, loaded where it is not given, or a source that needs none."""
         if own_version(self.config.model):
             return ReadyAnnotator(self.config, own_annotator(self.config, self.template), self.template, self.model)
         source = self.inputs.source
@@ -154,8 +153,7 @@ def _require_told_apart(plans: Sequence[Plan]) -> None:
 
 
 def _for_here(config: ExtractConfig) -> ExtractConfig:
-    """The settings, if their device is here, which that of workers elsewhere need not be: then a dry run looks at
-    images on the CPU."""
+    """The settings, if their device is here; a dry run for workers elsewhere looks at images on the CPU."""
     if config.elsewhere and not config.dry_run:
         return config
     try:
@@ -207,8 +205,7 @@ def _load(model: str, weights: str, **settings: Any) -> Predictor:
 
 
 def _template(config: ExtractConfig, inputs: Inputs) -> Template:
-    """The template that is asked for, by name, file or folder of files; else the one of the workspace, or the built-in
-    one, that is meant."""
+    """The template by name, file or folder of files; else the one of the workspace, or the built-in one."""
     folder = is_folder_of_templates(config.template)
     if config.template and not folder:
         return load_template(config.template)

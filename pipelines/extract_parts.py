@@ -73,8 +73,7 @@ class ExtractChunks:
     @cached_property
     def annotators(self) -> Mapping[str, RowMaker]:
         """What turns images into rows of each category: the network, loaded once, or a source that needs none."""
-        with limited_threads(self.threads):
-            return annotators_of(self.plans)
+        return annotators_of(self.plans)
 
     @property
     def threads(self) -> int:
@@ -82,8 +81,7 @@ class ExtractChunks:
         return next(iter(self.plans.values())).config.threads
 
     def make(self, index: int, chunk: Sequence[Views], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Annotate the images of the chunks of one number, or those of them that failed before, and write their
-        tables."""
+        """Annotate the images of one number, or those of them that failed before, and write their tables."""
         records = {name: [views[name] for views in chunk if name in views] for name in self.writers}
         open_writers = {name: writer for name, writer in self.writers.items() if not writer.holds(index)}
         wanted = {name: _wanted(writer, index, records[name]) for name, writer in open_writers.items()}
@@ -109,9 +107,8 @@ class ExtractChunks:
 
     def probe(self, inputs: Sequence[Views]) -> None:
         """Annotate images, and keep nothing."""
-        annotators = self.annotators
         with limited_threads(self.threads):
-            annotate_views(annotators, inputs)
+            annotate_views(self.annotators, inputs)
 
 
 def annotators_of(plans: Mapping[str, Plan]) -> dict[str, RowMaker]:

@@ -34,8 +34,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Bodies:
-    """The model for all fits, and those for the fits of a named body such as smpl-male; poses them, and keeps what that
-    takes for the life of a process."""
+    """The model for all fits, and those for fits of a named body such as smpl-male; keeps what posing takes."""
 
     main: BodyModel
     named: dict[str, BodyModel]

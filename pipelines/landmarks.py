@@ -62,8 +62,7 @@ class Mark:
 
 
 def write_marks(path: str | Path, marks: Sequence[Mark]) -> Path:
-    """The csv that `template adopt --landmarks` reads; photographs are named from its folder. Without any photograph a
-    table of named vertices."""
+    """The csv of `template adopt --landmarks`, with photographs by path from its folder, or without any."""
     folder = Path(path).absolute().parent
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -147,8 +146,7 @@ def _named_records(annotations: str | Path, options: DatasetOptions) -> tuple[Se
 
 
 def _shown(one: GivenObject, wanted: Iterable[int]) -> list[int]:
-    """The wanted keypoints of an animal that are visible; of visibility 1, which is "hidden" in COCO, where no one has
-    2."""
+    """The wanted keypoints of an animal that are visible; of visibility 1, "hidden" in COCO, where none has 2."""
     points = one.keypoints or ()
     best = min(max((seen for _, _, seen in points), default=0), 2)
     return [number for number in wanted if best > 0 and number < len(points) and points[number][2] >= best]

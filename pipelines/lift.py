@@ -234,8 +234,7 @@ def _body(
     parts: np.ndarray,
     framed: Prediction | None = None,
 ) -> Body:
-    """Instance i with the square of its photograph around it, or around another lift of it, whose side is 1 in `seen`;
-    the photograph and keypoints stay with that one."""
+    """Instance i in the square around it, side 1 in `seen`, or around another lift, which has the photograph."""
     visible, projected = instances.visible[i].numpy(), (framed or one).projected()
     keypoints = instances.keypoints[i].numpy()[visible]
     left, top, side = crop_box(np.concatenate([keypoints, projected[:, :2]]))

@@ -79,8 +79,7 @@ class ShardPlan:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Plain values for the manifest; of a list its size and fingerprint. What came with later versions is left out
-        where it is not used, so that shards of earlier ones are known again."""
+        """Plain values for the manifest. What came with later versions is left out where it is not used."""
         found = plain(replace(self, listed=None, left_out=frozenset()))
         del found["left_out"]
         if self.listed is not None:

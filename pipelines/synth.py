@@ -33,8 +33,7 @@ NO_ANIMAL = "no animal of the world"
 
 
 def with_truth(rows: Rows, scene: SyntheticScene, template: Template) -> Rows:
-    """Rows of a scene's image with the truth of the animals that they show, each once and best first; the others are
-    rejected."""
+    """Rows of a scene with the truth of the animals they show, each once, best first; others are rejected."""
     kept, left = Rows(failures=rows.failures, rejects=list(rows.rejects)), list(scene.animals)
     for row in sorted(rows.instances, key=lambda one: (-one["score"], one["instance_id"])):
         found = mask_pixels(RunLength(row["image_height"], row["image_width"], row["mask"].encode()))
@@ -49,19 +48,13 @@ def with_truth(rows: Rows, scene: SyntheticScene, template: Template) -> Rows:
 
 
 def known_truth(template: Template, instance: SyntheticInstance) -> Truth:
-    """Shape, scale and camera of an instance."""
-    camera, scale = _camera(instance)
-    return Truth(instance.true_vertices, scale, template.metres, camera)
-
-
-def _camera(instance: SyntheticInstance) -> tuple[Camera, float]:
-    """The camera of the image, and pixels per template unit: of a pinhole at the mean depth, as `project` has it."""
-    strength, scale = instance.strength, instance.scale
+    """Shape, scale and camera of an instance; the scale of a pinhole is at the mean depth, as `project` has it."""
+    strength, scale, vertices = instance.strength, instance.scale, instance.true_vertices
     if not strength:
-        return Camera.orthographic(scale, instance.translation), scale
+        return Truth(vertices, scale, template.metres, Camera.orthographic(scale, instance.translation))
     x, y = instance.translation
     camera = Camera.perspective((scale / strength, scale / strength), (x, y), 1.0, np.array([0.0, 0.0, 1.0 / strength]))
-    return camera, float(scale / (1.0 + strength * instance.true_vertices[:, 2].mean()))
+    return Truth(vertices, float(scale / (1.0 + strength * vertices[:, 2].mean())), template.metres, camera)
 
 
 CODE_VERSION = 1
@@ -130,8 +123,7 @@ def make_plan(config: SynthConfig) -> SynthPlan:
         raise UsageError("this category has no built-in template", got=config.category, hint=hint)
     template = load_template(name)
     World(template, config.world())
-    names = ("category", "count", "images", "vertex_maps", "overlays", "part")
-    kept = {name: getattr(config, name) for name in names}
+    kept = {name: getattr(config, name) for name in ("category", "count", "images", "vertex_maps", "overlays", "part")}
     make_annotator = None
     if config.annotate:
         if not config.images:
@@ -141,9 +133,8 @@ def make_plan(config: SynthConfig) -> SynthPlan:
         require_own_template(own, template)
         make_annotator = partial(_annotator, own, template, kept["annotated by"][0], make_predictor)
     world = plain(config.world()) | {"backgrounds": photographs(config.backgrounds)}
-    recipe = fingerprint(
-        "synth", CODE_VERSION, SCHEMA_VERSION, kept, world, template.content_hash, skeleton_digest(template)
-    )
+    mesh = template.content_hash, skeleton_digest(template)
+    recipe = fingerprint("synth", CODE_VERSION, SCHEMA_VERSION, kept, world, *mesh)
     out = place_of(config.out, config.category, "synth")
     return SynthPlan(config, template, recipe, out, make_annotator)
 
@@ -171,8 +162,7 @@ def skeleton_digest(template: Template) -> str:
 
 
 def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any]:
-    """Write the image, where there is one, and make the row: keypoints are exact projections, pixel counts at least
-    1."""
+    """Write the image, if any, and make the row: keypoints are exact projections, pixel counts at least 1."""
     size, path, digest = plan.config.size, None, None
     name = image_name(instance.index)
     counts = np.ones(len(instance.visible), dtype=np.int32)

@@ -62,8 +62,7 @@ def say_table(head: Sequence[str], rows: Iterable[Sequence[object]], width: int 
 
 @contextmanager
 def progress(name: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
-    """A bar with count, rate, failures and remaining time, told of inputs, instances and failures that are finished; in
-    a file or pipe only its last state."""
+    """A bar, told of inputs, instances and failures that are finished; in a file or pipe only its last state."""
     from rich import progress as rich
     from rich.console import Console
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dp3d_data.config import rare, setting, workspace
+from dp3d_data.config import rare, setting
 from dp3d_data.errors import UsageError
 from pipelines.cli.commandline import command, config_options, say
 from pipelines.settings import place_of
@@ -82,20 +82,16 @@ def evaluate(config: EvaluateConfig, runs: tuple[str, ...]) -> None:
     paths = config.models(runs)
     from dp3d_model.lifting.model_file import load_model
 
-    category, root = config.category, workspace(config.category)
-    folder = place_of(config.out, category, "evaluation")
+    folder = place_of(config.out, config.category, "evaluation")
     lifters = {name: load_model(path) for name, path in paths.items()}
     if config.stanford_extra or config.coco:
         on_photographs(lifters, folder, config)
     else:
-        shards = Path(config.shards) if config.shards else root / "shards"
-        on_shards(lifters, shards, config.split, config.count, config.remeshed, category, folder)
-    say(f"  written to {folder} · next: dp3d-model predict --category {category}")
+        on_shards(lifters, folder, config)
+    say(f"  written to {folder} · next: dp3d-model predict --category {config.category}")
 
 
-def on_shards(
-    lifters: dict[str, Lifter], source: Path, split: str, count: int, remeshed: bool, category: str, folder: Path
-) -> None:
+def on_shards(lifters: dict[str, Lifter], folder: Path, config: EvaluateConfig) -> None:
     """Measure on instances whose true shapes are known, or, where none is, what can be measured without."""
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.evaluation.evaluator import evaluate as measure
@@ -103,18 +99,19 @@ def on_shards(
     from dp3d_model.evaluation.report import write_report, write_unknown
     from dp3d_model.lifting.model_file import lifter_for
 
+    source = place_of(config.shards, config.category, "shards")
     reader = ShardReader(source)
-    lifters = {name: lifter_for(lifter, reader.template, remeshed, source) for name, lifter in lifters.items()}
-    instances = reader.split(split)
-    instances = instances.take(range(min(count, len(instances)))) if count else instances
+    lifters = {name: lifter_for(lifter, reader.template, config.remeshed, source) for name, lifter in lifters.items()}
+    instances = reader.split(config.split)
+    instances = instances.take(range(min(config.count, len(instances)))) if config.count else instances
     if bool(instances.known.any()):
         result = measure(lifters, instances)
         write_report(result, folder)
-        say_figures(result, category)
+        say_figures(result, config.category)
         return
     result = evaluate_unknown(lifters, instances)
     write_unknown(result, folder)
-    say(f"{category}: {result['instances']} instances without truth · median (worst)")
+    say(f"{config.category}: {result['instances']} instances without truth · median (worst)")
     for name, own in result["models"].items():
         figures = (f"{measure} {values['median']:.4f} ({values['worst']:.4f})" for measure, values in own.items())
         say(f"  {name}: {' · '.join(figures)}")

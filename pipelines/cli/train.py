@@ -189,8 +189,7 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
 
 
 def _train(trainer: Trainer, resume: bool, what: str) -> None:
-    """Say what is there, and do what is left, the picture of the parts last; only the first of several processes speaks
-    and draws."""
+    """Say what is there, and do what is left, the picture of the parts last; the first process speaks and draws."""
     from dp3d_model.export.gallery import draw_parts
     from dp3d_model.lifting.model_file import load_model
     from dp3d_model.training.trainer import PICTURE_FILE
@@ -220,8 +219,7 @@ def _resume(trainer: Trainer, other_settings: bool) -> bool:
 
 
 def _run(trainer: Trainer) -> Lifter:
-    """Train with a line of progress; where it cannot be drawn anew, as in a log file, with another one every so
-    often."""
+    """Train with a line of progress; where it cannot be drawn anew, with another one every so often."""
     from rich import progress as rich
 
     started = said = time.monotonic()
