@@ -126,22 +126,31 @@ class Executor:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pipeline decides before anything is written.
+    """What a pipeline decides before anything is written. Its inputs are numbers, where it does not say otherwise: of
+    fits, or of the instances of a world.
 
     Attributes:
+        kind: of the run.
         recipe: fingerprint of all that shapes the result.
         out: folder of the results.
     """
 
+    kind: ClassVar[str]
     config: Any
     template: Template
     recipe: str
     out: Path
 
     @property
-    def chunks(self) -> Sequence[Sequence[Any]]:
-        """The inputs of each chunk."""
+    def count(self) -> int:
+        """Number of inputs."""
         raise NotImplementedError
+
+    @property
+    def chunks(self) -> Sequence[Sequence[Any]]:
+        """The inputs of each chunk: as many as asked, or a sixteenth of them, 10 to 250, for any number of workers."""
+        size = self.config.part or min(max(-(-self.count // 16), 10), 250)
+        return [range(start, min(start + size, self.count)) for start in range(0, self.count, size)]
 
     @property
     def executor(self) -> Executor:
@@ -152,27 +161,6 @@ class Plan:
         """Image id -> file of the photographs that a chunk is made of."""
         return {}
 
-
-class NumberedPlan(Plan):
-    """A plan whose inputs are numbers: fits, or instances of a world.
-
-    Attributes:
-        kind: of the run.
-    """
-
-    kind: ClassVar[str]
-
-    @property
-    def count(self) -> int:
-        """Number of inputs."""
-        raise NotImplementedError
-
-    @property
-    def chunks(self) -> list[range]:
-        """The numbers of each chunk: as many as asked, or a sixteenth of them, 10 to 250, for any number of workers."""
-        size = self.config.part or min(max(-(-self.count // 16), 10), 250)
-        return [range(start, min(start + size, self.count)) for start in range(0, self.count, size)]
-
     def load(self) -> None:
         """Load what a process needs."""
 
@@ -182,7 +170,7 @@ class NumberedPlan(Plan):
 
     def photographs(self) -> list[ImageRecord]:
         """What overlays are drawn of."""
-        raise NotImplementedError
+        return []
 
     def extra(self) -> dict[str, Any]:
         """What else the marker keeps."""
@@ -191,9 +179,9 @@ class NumberedPlan(Plan):
 
 @dataclass(frozen=True)
 class NumberedChunks:
-    """Makes the chunks of a numbered plan; see `ChunkMaker`."""
+    """Makes the chunks of a plan whose inputs are numbers; see `ChunkMaker`."""
 
-    plan: NumberedPlan
+    plan: Plan
     writer: RunWriter
 
     def make(self, index: int, chunk: Sequence[int], advance: Advance, lost: Collection[int] = ()) -> None:
@@ -212,7 +200,7 @@ class NumberedChunks:
             self.plan.rows(number)
 
 
-def make_run(plan: NumberedPlan, advance: Advance = lambda *_: None, say: Say = lambda _: None) -> tuple[Run, bool]:
+def make_run(plan: Plan, advance: Advance = lambda *_: None, say: Say = lambda _: None) -> tuple[Run, bool]:
     """Run a plan to its end, going on where an earlier run of the same recipe stopped.
 
     Returns:
@@ -222,7 +210,7 @@ def make_run(plan: NumberedPlan, advance: Advance = lambda *_: None, say: Say = 
         FolderBusy: another process writes in the folder.
         RecipeMismatch: the folder holds the results of another recipe.
     """
-    with begin_run(plan, plan.kind) as writer:
+    with begin_run(plan) as writer:
         if writer.complete:
             return Run.open(plan.out), False
         todo = missing_chunks(plan, writer)
@@ -235,14 +223,14 @@ def make_run(plan: NumberedPlan, advance: Advance = lambda *_: None, say: Say = 
         return finish_run(plan, writer, plan.extra()), True
 
 
-def begin_run(plan: Plan, kind: str) -> RunWriter:
+def begin_run(plan: Plan) -> RunWriter:
     """The run of a plan, new, begun before or finished (`complete`); it holds the folder until it is closed.
 
     Raises:
         FolderBusy: another process writes there.
         RecipeMismatch: the folder holds the results of another recipe, or of photographs that have changed since.
     """
-    writer = RunWriter(plan.out, kind=kind, recipe=plan.recipe, overwrite=plan.config.overwrite)
+    writer = RunWriter(plan.out, kind=plan.kind, recipe=plan.recipe, overwrite=plan.config.overwrite)
     if writer.complete:
         images = {name: path for chunk in plan.chunks for name, path in plan.images(chunk).items()}
         for table in Run.open(plan.out).instances(HASHED) if images else ():

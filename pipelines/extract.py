@@ -48,6 +48,7 @@ class Plan(ChunkPlan):
         work: the recipe without the sizes of the image files, since a failed image may be mended and tried again.
     """
 
+    kind = "extract"
     config: ExtractConfig
     inputs: Inputs
     model: str
@@ -269,7 +270,7 @@ def extract_all(plans: Sequence[Plan], advance: Advance = lambda *_: None, say: 
         if plan.config.retry_failed:
             say(f"{retry(plan)} failed images to try again")
     with ExitStack() as held:
-        writers = {plan.config.category: held.enter_context(begin_run(plan, "extract")) for plan in plans}
+        writers = {plan.config.category: held.enter_context(begin_run(plan)) for plan in plans}
         begun = {plan.config.category: plan for plan in plans if not writers[plan.config.category].complete}
         for model in dict.fromkeys(plan.model for plan in begun.values()):
             own = {name: plan for name, plan in begun.items() if plan.model == model}

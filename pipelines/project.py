@@ -27,7 +27,7 @@ from dp3d_data.records import Detection, ImageRecord, as_box
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards.instances import ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
-from pipelines.chunks import NumberedPlan, Rows
+from pipelines.chunks import Plan, Rows
 from pipelines.fits import Bodies, check_labels, fit_view, load_bodies, vertex_view, with_noise
 from pipelines.settings import ProjectConfig, place_of, portable
 
@@ -36,7 +36,7 @@ TRUTH = "truth"
 
 
 @dataclass(frozen=True)
-class ProjectPlan(NumberedPlan):
+class ProjectPlan(Plan):
     """What a run will project: bodies, fits in order, and the vertices to keep (None: all)."""
 
     kind = "project"

@@ -23,7 +23,7 @@ from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.synthesis import PicturedInstance, SyntheticInstance, SyntheticScene, World
 from dp3d_data.synthesis.backgrounds import photo_paths
 from pipelines.annotate import Annotator, limited_threads
-from pipelines.chunks import NumberedPlan, Rows
+from pipelines.chunks import Plan, Rows
 from pipelines.extract import MakePredictor, network_of, require_own_template
 from pipelines.settings import ExtractConfig, SynthConfig, place_of
 
@@ -63,7 +63,7 @@ TRUTH = "truth"
 
 
 @dataclass(frozen=True)
-class SynthPlan(NumberedPlan):
+class SynthPlan(Plan):
     """What a world will be, decided before anything is written.
 
     Attributes:
