@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,8 @@ from pipelines.settings import AdoptConfig, place_of
 HELD_BACK = 0.25  # renders beside those of the fit, for its measure
 
 
-@dataclass(frozen=True)
-class Adopted:
-    """Where template and weights lie, and mean, under_5, under_10 on held-back renders after each step."""
-
-    template: str
-    weights: Path
-    measures: dict[str, dict[str, float]]
+# Name of the template, file of the weights, and mean, under_5, under_10 on held-back renders after each step.
+Adopted = tuple[str, Path, dict[str, dict[str, float]]]
 
 
 def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
@@ -79,7 +74,7 @@ def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
     save_adopted(predictor, class_id, template.name, field.functions, field.coefficients, path, **notes)
     if place is not None:
         template.save(place)
-    return Adopted(template.name, path, measures)
+    return template.name, path, measures
 
 
 def run_folder(folder: str | Path, config: AdoptConfig, say: Say = lambda _: None) -> dict[str, Adopted]:

@@ -218,14 +218,13 @@ def adopt(config: AdoptConfig, mesh: str) -> None:
 
     if is_folder_of_templates(mesh):
         adopted = run_folder(mesh, config, say)
-        weights = next(iter(adopted.values())).weights
-        say(f"  templates {', '.join(one.template for one in adopted.values())} · weights written to {weights}")
+        _, weights, _ = next(iter(adopted.values()))
+        say(f"  templates {', '.join(name for name, *_ in adopted.values())} · weights written to {weights}")
         say(f"  next: dp3d-data extract --category {','.join(adopted)} --weights {weights}")
         return
-    result = run(mesh, config, say)
-    say(f"  template {result.template} · weights written to {result.weights}")
-    asked = f"--category {config.category} --template {result.template} --weights {result.weights}"
-    say(f"  next: dp3d-data extract {asked}")
+    name, weights, _ = run(mesh, config, say)
+    say(f"  template {name} · weights written to {weights}")
+    say(f"  next: dp3d-data extract --category {config.category} --template {name} --weights {weights}")
 
 
 @dataclass(frozen=True, kw_only=True)
