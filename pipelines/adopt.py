@@ -118,7 +118,7 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
     field = blank_field(template, predictor.spec.embed_features, embeddings.shape[1])
     renders = list(_render_sights(template, predictor, class_id, config)) if config.renders else []
     held = round(HELD_BACK * config.renders)
-    held_back, seen = renders[:held], renders[held:]
+    held_back, renders = renders[:held], renders[held:]
     geodesics = geodesic_distances(template)
     measures: dict[str, dict[str, float]] = {}
 
@@ -134,13 +134,13 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
         own, ids = _cse_vertices(marks, predictor, class_id, config, say)
         features = predictor.network.roi_heads.embedder.features(predictor.mesh_of[class_id]).float().cpu().numpy()
         field = measure(f"{len(own)} landmarks", field_from_landmarks(field, features, embeddings, ids, own))
-    elif seen:
-        field = measure("mean of the renders", mean_field(field, seen))
+    elif renders:
+        field = measure("mean of the renders", mean_field(field, renders))
     if config.images:
         photographs = list(_photograph_sights(predictor, class_id, config, say))
         field = measure(f"{len(photographs)} animals of photographs", pulled_to_photographs(field, photographs))
-    if seen:
-        field = measure(f"{len(seen)} animals of renders", fitted_to_renders(field, seen, geodesics, config.seed))
+    if renders:
+        field = measure(f"{len(renders)} animals of renders", fitted_to_renders(field, renders, geodesics, config.seed))
     return field, measures
 
 
@@ -152,11 +152,11 @@ def _cse_vertices(
 
     Rows whose photograph shows the network nothing there are told and left out."""
     found: dict[int, list[int]] = {}
-    seen: dict[Path, Any] = {}
+    cache: dict[Path, Any] = {}
     trouble: InputCorrupt | None = None
     for mark in marks:
         try:
-            found.setdefault(mark.vertex, []).append(_cse_vertex(mark, predictor, class_id, config, seen))
+            found.setdefault(mark.vertex, []).append(_cse_vertex(mark, predictor, class_id, config, cache))
         except InputCorrupt as error:
             trouble = error
             say(f"  left out: {error}")
@@ -174,21 +174,25 @@ def _agreed(ids: Sequence[int], embeddings: np.ndarray) -> int:
 
 
 def _cse_vertex(
-    mark: Landmark, predictor: DensePredictor, class_id: int, config: AdoptConfig, seen: dict[Path, Any] | None = None
+    mark: Landmark,
+    predictor: DensePredictor,
+    class_id: int,
+    config: AdoptConfig,
+    cache: dict[Path, Any] | None = None,
 ) -> int:
     """The vertex of the checkpoint's mesh that a landmark means; in a photograph, the one that the network sees there.
 
     Args:
-        seen: what the network has found in photographs; those looked at now are added.
+        cache: what the network has found in photographs; those looked at now are added.
     """
     if mark.cse_vertex is not None:
         return mark.cse_vertex
-    seen = {} if seen is None else seen
+    cache = {} if cache is None else cache
     path, (x, y) = present(mark.image), present(mark.point)
-    if path not in seen:
+    if path not in cache:
         image = np.ascontiguousarray(read_image(path).pixels[:, :, ::-1])
-        seen[path] = list(predictor.predict(image, score=config.score, classes=[class_id]))
-    for detection in seen[path]:
+        cache[path] = list(predictor.predict(image, score=config.score, classes=[class_id]))
+    for detection in cache[path]:
         left, top, width, height = integer_box(detection.region)
         column, row = int(np.floor(x)) - left, int(np.floor(y)) - top
         if 0 <= column < width and 0 <= row < height:

@@ -141,14 +141,14 @@ class Pictures:
     def __init__(
         self,
         folder: str,
-        part: str,
+        title: str,
         count: int,
         predictor,
         template: Template | None,
         score: float = 0.5,
         sheet: bool = False,
     ) -> None:
-        self.folder, self.part, self.left, self.score = folder, part, count if folder else 0, score
+        self.folder, self.title, self.left, self.score = folder, title, count if folder else 0, score
         self.predictor, self.drawn = predictor, 0
         self.colours = None if template is None else colour_by_vertex(template)
         self.tiles: list[Image.Image] | None = [] if sheet and folder else None
@@ -171,7 +171,7 @@ class Pictures:
     def sheet(self) -> None:
         """Write the tiles on one page."""
         if self.tiles:
-            write_picture(Path(self.folder) / f"{self.part}-sheet.jpg", contact_sheet(self.tiles), quality=88)
+            write_picture(Path(self.folder) / f"{self.title}-sheet.jpg", contact_sheet(self.tiles), quality=88)
 
     def _draw(self, photograph: np.ndarray, objects: list[TrueObject], shown: list) -> None:
         answer, truth = photograph // 3, photograph // 3
@@ -182,7 +182,7 @@ class Pictures:
         boxes = [one.box for one in shown], [one.box for one in objects]
         panels = [framed(photograph, []), framed(answer, boxes[0], FOUND), framed(truth, boxes[1], TRUE)]
         together = np.concatenate([np.asarray(panel) for panel in panels], axis=1)
-        write_picture(Path(self.folder) / f"{self.part}-{self.drawn:03d}.jpg", together, quality=88)
+        write_picture(Path(self.folder) / f"{self.title}-{self.drawn:03d}.jpg", together, quality=88)
 
     def _tile(
         self, photograph: np.ndarray, objects: list[TrueObject], shown: list, marks: list[Marks], name: str

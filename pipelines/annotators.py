@@ -57,7 +57,7 @@ def own_annotator(config: ExtractConfig, template: Template) -> OwnAnnotator:
 SLACK = 1.0
 
 
-class ReadyAnnotator(RowMaker):
+class PrecomputedAnnotator(RowMaker):
     """What others have found, in the place of a network.
 
     Args:

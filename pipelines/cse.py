@@ -145,23 +145,23 @@ def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
     name = config.template or category(config.category).template
     template = load_template(name) if name else None
     own = template is not None and belongs(template, predictor, class_id)
-    part = _Part(config, predictor, class_id, template if own else None)
+    evaluation = _Evaluation(config, predictor, class_id, template if own else None)
     scores: Scores = {}
     if config.count:
         if template is None:
             hint = "give the network's template: --template MESH"
             raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
-        tally = part.tally("synthetic", grouped_scenes(template, config.seed, config.size, config.count))
+        tally = evaluation.tally("synthetic", grouped_scenes(template, config.seed, config.size, config.count))
         scores["synthetic"] = tally.result()
         scores |= {f"synthetic, {group}": measures for group, measures in tally.by_group().items()}
     if config.stanford_extra:
-        scores |= part.photographs()
+        scores |= evaluation.photographs()
     if config.without:
-        scores["without"] = part.without()
+        scores["without"] = evaluation.without()
     return scores
 
 
-class _Part:
+class _Evaluation:
     """What the parts of an evaluation share; the template only where it is the network's own."""
 
     def __init__(
@@ -187,14 +187,16 @@ class _Part:
         photographs = annotated("stanford-extra", config.stanford_extra, config.images, config.category)
         ids, names = named_of(config.keypoints, self.template)
         tally = self.tally("photographs", photographs, named_vertices=ids, given=given)
-        whole: dict[str, Any] = tally.result()
+        overall: dict[str, Any] = tally.result()
         if given:
-            whole = {name: value for name, value in whole.items() if name not in OF_DETECTION}
+            overall = {name: value for name, value in overall.items() if name not in OF_DETECTION}
         else:
             spurious = tally.spurious(config.score)
-            whole |= {"spurious": spurious, "spurious_on_20": TWENTY * spurious / max(tally.images, 1)}
-        whole |= self._transfer(photographs) | {"boxes": config.boxes} | photographs.account()
-        return {"photographs": whole} | {f"photographs, {name}": row for name, row in tally.by_keypoint(names).items()}
+            overall |= {"spurious": spurious, "spurious_on_20": TWENTY * spurious / max(tally.images, 1)}
+        overall |= self._transfer(photographs) | {"boxes": config.boxes} | photographs.account()
+        return {"photographs": overall} | {
+            f"photographs, {name}": row for name, row in tally.by_keypoint(names).items()
+        }
 
     def _transfer(self, photographs: Photographs) -> dict[str, float]:
         """Photograph to photograph, at the true boxes."""

@@ -102,10 +102,10 @@ def _scored(
         write_picture(out / f"photographs-{name}.jpg", contact_sheet(tiles), quality=88)
     result = tally.result()
     overlaps = [one.mask_overlap if one.found else 0.0 for one in tally.objects]
-    whole: dict[str, Any] = {"silhouette_iou": float(np.mean(overlaps)) if overlaps else float("nan")}
-    whole["silhouette_iou_found"] = result.pop("mask_iou")
-    whole |= {name: value for name, value in result.items() if name != "ap50"} | photographs.account()
-    return {title: whole} | {f"{title}, {name}": row for name, row in tally.by_keypoint(names).items()}
+    overall: dict[str, Any] = {"silhouette_iou": float(np.mean(overlaps)) if overlaps else float("nan")}
+    overall["silhouette_iou_found"] = result.pop("mask_iou")
+    overall |= {name: value for name, value in result.items() if name != "ap50"} | photographs.account()
+    return {title: overall} | {f"{title}, {name}": row for name, row in tally.by_keypoint(names).items()}
 
 
 def compare(
@@ -146,7 +146,7 @@ def outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
 def markdown(scores: Scores) -> str:
     """The figures for people: a table of the whole, and one of the keypoints."""
-    whole = {title: part for title, part in scores.items() if "silhouette_iou" in part}
+    overall = {title: part for title, part in scores.items() if "silhouette_iou" in part}
     columns = {
         "objects": "animals",
         "found": "found",
@@ -155,14 +155,14 @@ def markdown(scores: Scores) -> str:
         "pck_10": "PCK 0.10",
         "pck_15": "PCK 0.15",
     }
-    rows = [[title, *(_cell(part.get(name)) for name in columns)] for title, part in whole.items()]
-    names = list(dict.fromkeys(title.rpartition(", ")[2] for title in scores if title not in whole))
+    rows = [[title, *(_cell(part.get(name)) for name in columns)] for title, part in overall.items()]
+    names = list(dict.fromkeys(title.rpartition(", ")[2] for title in scores if title not in overall))
     by_name: list[list[str]] = []
     for name in names:
-        parts = [scores.get(f"{title}, {name}", {}) for title in whole]
+        parts = [scores.get(f"{title}, {name}", {}) for title in overall]
         by_name.append([name, *(f"{_cell(part.get('pck_10'))} / {_cell(part.get('pck_15'))}" for part in parts)])
     lines = ["# Lifted photographs", "", *table(["", *columns.values()], rows), ""]
-    lines += ["## PCK 0.10 / 0.15 of each keypoint", "", *table(["", *whole], by_name), ""]
+    lines += ["## PCK 0.10 / 0.15 of each keypoint", "", *table(["", *overall], by_name), ""]
     return "\n".join(lines)
 
 

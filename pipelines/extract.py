@@ -23,7 +23,7 @@ from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run
 from pipelines.annotate import Annotator, Predictor, RowMaker, require_same_template
-from pipelines.annotators import ReadyAnnotator, own_annotator, own_version
+from pipelines.annotators import PrecomputedAnnotator, own_annotator, own_version
 from pipelines.chunks import Advance, Executor, Say, begin_run, finish_run, missing_chunks, submitting, worker_count
 from pipelines.chunks import Plan as ChunkPlan
 from pipelines.extract_parts import ExtractChunks, Outcome, SharedChunks, deadly_images, outcome
@@ -62,10 +62,12 @@ class Plan(ChunkPlan):
     def annotator(self, predictor: Predictor | None = None) -> RowMaker:
         """What turns an image into rows: the network, loaded where it is not given, or a source that needs none."""
         if own_version(self.config.model):
-            return ReadyAnnotator(self.config, own_annotator(self.config, self.template), self.template, self.model)
+            return PrecomputedAnnotator(
+                self.config, own_annotator(self.config, self.template), self.template, self.model
+            )
         source = self.inputs.source
         if isinstance(source, HasCorrespondences):
-            return ReadyAnnotator(self.config, source, self.template, self.model)
+            return PrecomputedAnnotator(self.config, source, self.template, self.model)
         if predictor is None and self.make_predictor is not None:
             predictor = self.make_predictor()
         return Annotator(self.config, cast(Predictor, predictor), self.template, self.model)

@@ -157,7 +157,7 @@ class Outcome:
 
 
 def outcome(run: Run, records: Sequence[ImageRecord], fresh: bool) -> Outcome:
-    """The account of a finished run of these images: every one is kept, failed, or rejected for its first reason.
+    """The tally of a finished run of these images: every one is kept, failed, or rejected for its first reason.
 
     Raises:
         Unaccounted: images disappeared.

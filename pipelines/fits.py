@@ -148,8 +148,8 @@ def check_labels(fit: Fit, model: BodyModel, posed: Float[np.ndarray, "K 3"]) ->
             "marked joints that the body does not have", got=ids.tolist(), expected=f"0 to {model.num_joints - 1}"
         )
     joints = model.joint_regressor[ids] @ posed
-    seen = project_perspective(to_camera(joints, camera.rotation, camera.translation), camera.focal, camera.centre)
-    off = float(np.median(np.linalg.norm(seen - fit.labels[:, 1:], axis=1)))
+    projected = project_perspective(to_camera(joints, camera.rotation, camera.translation), camera.focal, camera.centre)
+    off = float(np.median(np.linalg.norm(projected - fit.labels[:, 1:], axis=1)))
     limit = float(np.ptp(fit.labels[:, 1:], axis=0).max()) / 4
     if off > limit:
         got, expected = f"{off:.0f} pixels off (median of {len(fit.labels)})", f"at most {limit:.0f}"
@@ -199,24 +199,24 @@ def fit_view(
         ShapeError: a vertex does not lie before a perspective camera.
         InputCorrupt: nothing of the body lies in the image.
     """
-    seen = to_camera(vertices, camera.rotation, camera.translation)
+    points = to_camera(vertices, camera.rotation, camera.translation)
     perspective = camera.kind == "perspective"
     if perspective:
         focal = cast(tuple[float, float], camera.focal)
-        keypoints, scale = project_perspective(seen, focal, camera.centre), weak_scale(seen, focal)
+        keypoints, scale = project_perspective(points, focal, camera.centre), weak_scale(points, focal)
     else:
         scale = cast(float, camera.scale)
-        keypoints = project_orthographic(seen, scale, camera.centre)
-    visible = visible_vertices(seen, template.faces, perspective=perspective)
+        keypoints = project_orthographic(points, scale, camera.centre)
+    visible = visible_vertices(points, template.faces, perspective=perspective)
     visible &= (keypoints >= 0).all(axis=1) & (keypoints < size).all(axis=1)
     if mask is not None:
         visible &= inside_mask(keypoints, mask)
-    middle = seen.mean(axis=0)
+    middle = points.mean(axis=0)
     truth = Truth(
-        (seen - middle) / template.factor, scale * template.factor, template.metres, _camera(camera, template, middle)
+        (points - middle) / template.factor, scale * template.factor, template.metres, _camera(camera, template, middle)
     )
     area = visible_fraction(visible, template.vertex_areas)
-    posed_area = visible_fraction(visible, vertex_areas(seen, template.faces))
+    posed_area = visible_fraction(visible, vertex_areas(points, template.faces))
     return FitView(keypoints, visible, area, posed_area, box or _box(keypoints, size), truth)
 
 

@@ -27,13 +27,13 @@ def summary_lines(found: Input) -> list[str]:
         size = _size(sum((found.folder / file).stat().st_size for file in found.files))
         return [*lines, f"  {counts}", f"  {template}", f"  {len(found.files)} files, {size}"]
     manifest = read_manifest(found.folder)
-    template, account = manifest["template"], manifest["account"]
+    template, tally = manifest["template"], manifest["account"]
     for name, split in manifest["splits"].items():
         files = [entry for entry in manifest["shards"] if entry["split"] == name]
         size = _size(sum(entry["bytes"] for entry in files))
         held = f"{split['instances']} instances of {split['groups']} groups"
         lines.append(f"  {name}: {held} in {len(files)} shards, {size}")
-    lines.append(f"  {Account(**account).line()}")
+    lines.append(f"  {Account(**tally).line()}")
     for one in manifest["inputs"]:
         lines.append(f"  from {one['kind']} {one['recipe']}: {one['counts']['instances']} instances")
     unit = f"{template['factor']:.4g} m a unit" if template["unit"] == "m" else "unit unknown"

@@ -148,7 +148,7 @@ def _build(
         make(stage, todo, lambda *_: None)
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
-        account = _account(index, decision)
+        tally = _tally(index, decision)
         group, position, shards = lay_out(
             decision.splits, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
         )
@@ -165,7 +165,7 @@ def _build(
     write_basis(out / BASIS, ShardReader(earlier.folder).basis if earlier else template_basis(template))
     write_table(out / REJECTS, reject_table(index, decision))
     head: dict[str, Any] = {"category": category, "recipe": building.recipe, "settings": plan.settings()}
-    head |= {"account": asdict(account), "vertices": dict(index.dropped), "subset": inputs[0].subset}
+    head |= {"account": asdict(tally), "vertices": dict(index.dropped), "subset": inputs[0].subset}
     told = ("kind", "recipe", "digest", "counts")
     head["inputs"] = [{name: getattr(one, name) for name in told} for one in inputs]
     head["splits"] = _splits(decision, entries)
@@ -176,7 +176,7 @@ def _build(
     if index.dropped.total():
         reasons = ", ".join(f"{reason} {count}" for reason, count in index.dropped.items())
         say(f"  {index.dropped.total()} vertices made invisible ({reasons})")
-    say(f"  {account.line()}")
+    say(f"  {tally.line()}")
     return read_manifest(out)
 
 
@@ -220,13 +220,13 @@ def _already_built(out: Path, recipe: str, overwrite: bool) -> bool:
     return False
 
 
-def _account(index: Index, decision: Decision) -> Account:
+def _tally(index: Index, decision: Decision) -> Account:
     rejected = Counter(reason for reason in decision.reasons if reason is not None)
-    account = Account(len(index), int(decision.kept.sum()), dict(sorted(rejected.items()))).check()
-    if account.kept == 0:
+    tally = Account(len(index), int(decision.kept.sum()), dict(sorted(rejected.items()))).check()
+    if tally.kept == 0:
         hint = "loosen them: dp3d-data build-shards --help"
-        raise NothingToDo("no instance passes the filters", got=account.line(), hint=hint)
-    return account
+        raise NothingToDo("no instance passes the filters", got=tally.line(), hint=hint)
+    return tally
 
 
 def _places(index: Index, decision: Decision, group: np.ndarray, position: np.ndarray) -> pa.Table:
