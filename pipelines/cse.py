@@ -194,9 +194,8 @@ class _Evaluation:
             spurious = tally.spurious(config.score)
             overall |= {"spurious": spurious, "spurious_on_20": TWENTY * spurious / max(tally.images, 1)}
         overall |= self._transfer(photographs) | {"boxes": config.boxes} | photographs.account()
-        return {"photographs": overall} | {
-            f"photographs, {name}": row for name, row in tally.by_keypoint(names).items()
-        }
+        rows = tally.by_keypoint(names)
+        return {"photographs": overall} | {f"photographs, {name}": row for name, row in rows.items()}
 
     def _transfer(self, photographs: Photographs) -> dict[str, float]:
         """Photograph to photograph, at the true boxes."""

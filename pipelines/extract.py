@@ -61,13 +61,11 @@ class Plan(ChunkPlan):
 
     def annotator(self, predictor: Predictor | None = None) -> RowMaker:
         """What turns an image into rows: the network, loaded where it is not given, or a source that needs none."""
-        if own_version(self.config.model):
-            return PrecomputedAnnotator(
-                self.config, own_annotator(self.config, self.template), self.template, self.model
-            )
-        source = self.inputs.source
+        config, source = self.config, self.inputs.source
+        if own_version(config.model):
+            return PrecomputedAnnotator(config, own_annotator(config, self.template), self.template, self.model)
         if isinstance(source, HasCorrespondences):
-            return PrecomputedAnnotator(self.config, source, self.template, self.model)
+            return PrecomputedAnnotator(config, source, self.template, self.model)
         if predictor is None and self.make_predictor is not None:
             predictor = self.make_predictor()
         return Annotator(self.config, cast(Predictor, predictor), self.template, self.model)
