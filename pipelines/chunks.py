@@ -26,6 +26,7 @@ Advance = Callable[[int, int, int], None]
 Say = Callable[[str], None]
 # index -> the inputs of each chunk that is to be made
 Chunks = Mapping[int, Sequence[Any]]
+# why an image or an instance is left out
 NOTHING_FOUND = "nothing found"
 NO_BOX = "no box"
 OUTSIDE = "box outside the image"
