@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +35,15 @@ from dp3d_data.geometry.builtin import SUFFIXES, builtin_names, free_path
 from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.matching import integer_box, nearest_vertices, resize_to
 from dp3d_data.matching.landmarks import Landmark, read_landmarks
-from pipelines.settings import AdoptConfig
+from dp3d_data.records import present
+from pipelines.chunks import Say
+from pipelines.settings import AdoptConfig, place_of
 
 HELD_BACK = 0.25  # renders beside those of the fit, for its measure
 
-Say = Callable[[str], None]
 
-
-@dataclass(frozen=True)
-class Adopted:
-    """Where template and weights lie, and the measures after each step: mean, under_5, under_10 on renders held
-    back."""
-
-    template: str
-    weights: Path
-    measures: dict[str, dict[str, float]]
+# Name of the template, file of the weights, and mean, under_5, under_10 on held-back renders after each step.
+Adopted = tuple[str, Path, dict[str, dict[str, float]]]
 
 
 def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
@@ -68,12 +62,11 @@ def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
     place = None if builtin else free_path(template.name, config.overwrite)
     predictor = load_predictor(config.model, config.weights, category=config.category, device=config.device)
     if predictor.spec.kind != "cse":
-        raise UsageError(
-            "a chart network has no embeddings to carry over", got=predictor.spec.name, hint="dp3d-data zoo list"
-        )
+        what = "a chart network has no embeddings to carry over"
+        raise UsageError(what, got=predictor.spec.name, hint="dp3d-data zoo list")
     class_id = predictor.class_of(config.category)
     field, measures = _field(template, predictor, class_id, config, say)
-    path = Path(config.out) if config.out else workspace(config.category) / "adopt" / f"{template.name}.pth"
+    path = place_of(config.out, config.category, f"adopt/{template.name}.pth")
     path.parent.mkdir(parents=True, exist_ok=True)
     origin = f"{predictor.spec.name}@{file_digest(config.weights)[:8]}" if config.weights else predictor.spec.name
     hashes = {**predictor.notes.get("template_hashes", {}), template.name: template.content_hash}
@@ -81,7 +74,7 @@ def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
     save_adopted(predictor, class_id, template.name, field.functions, field.coefficients, path, **notes)
     if place is not None:
         template.save(place)
-    return Adopted(template.name, path, measures)
+    return template.name, path, measures
 
 
 def run_folder(folder: str | Path, config: AdoptConfig, say: Say = lambda _: None) -> dict[str, Adopted]:
@@ -99,19 +92,12 @@ def run_folder(folder: str | Path, config: AdoptConfig, say: Say = lambda _: Non
         UsageError: a template of one of the names exists.
     """
     folder = Path(folder)
-    meshes = {
-        path.stem: path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES and path.stem in CATEGORIES
-    }
+    files = sorted(folder.iterdir())
+    meshes = {path.stem: path for path in files if path.suffix.lower() in SUFFIXES and path.stem in CATEGORIES}
     if not meshes:
-        got, expected = (
-            ", ".join(sorted(path.name for path in folder.iterdir())[:6]),
-            "meshes such as horse.obj, beside horse.csv",
-        )
-        raise NothingToDo(
-            "no mesh of a category in this folder", got=got or "an empty folder", expected=expected, path=folder
-        )
+        got = ", ".join(sorted(path.name for path in files)[:6]) or "an empty folder"
+        expected = "meshes such as horse.obj, beside horse.csv"
+        raise NothingToDo("no mesh of a category in this folder", got=got, expected=expected, path=folder)
     prefix = config.name or folder.resolve().name
     names = {kind: f"{prefix}-{kind}" if config.name or kind in builtin_names() else kind for kind in meshes}
     for name in names.values():
@@ -131,15 +117,15 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
     embeddings = predictor.vertex_embeddings(class_id)
     field = blank_field(template, predictor.spec.embed_features, embeddings.shape[1])
     renders = list(_render_sights(template, predictor, class_id, config)) if config.renders else []
-    held_back, seen = renders[: round(HELD_BACK * config.renders)], renders[round(HELD_BACK * config.renders) :]
+    held = round(HELD_BACK * config.renders)
+    held_back, renders = renders[:held], renders[held:]
     geodesics = geodesic_distances(template)
     measures: dict[str, dict[str, float]] = {}
 
     def measure(step: str, now: Field) -> Field:
         if held_back:
-            measures[step] = {
-                name: float(value) for name, value in summary(matching_errors(now, held_back, geodesics)).items()
-            }
+            errors = summary(matching_errors(now, held_back, geodesics))
+            measures[step] = {name: float(value) for name, value in errors.items()}
             say(f"  {step}: " + " · ".join(f"{name} {value:.4f}" for name, value in measures[step].items()))
         return now
 
@@ -148,13 +134,13 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
         own, ids = _cse_vertices(marks, predictor, class_id, config, say)
         features = predictor.network.roi_heads.embedder.features(predictor.mesh_of[class_id]).float().cpu().numpy()
         field = measure(f"{len(own)} landmarks", field_from_landmarks(field, features, embeddings, ids, own))
-    elif seen:
-        field = measure("mean of the renders", mean_field(field, seen))
+    elif renders:
+        field = measure("mean of the renders", mean_field(field, renders))
     if config.images:
         photographs = list(_photograph_sights(predictor, class_id, config, say))
         field = measure(f"{len(photographs)} animals of photographs", pulled_to_photographs(field, photographs))
-    if seen:
-        field = measure(f"{len(seen)} animals of renders", fitted_to_renders(field, seen, geodesics, config.seed))
+    if renders:
+        field = measure(f"{len(renders)} animals of renders", fitted_to_renders(field, renders, geodesics, config.seed))
     return field, measures
 
 
@@ -164,17 +150,13 @@ def _cse_vertices(
     """The vertices of the template that have landmarks, ascending, and of each the vertex of the checkpoint's mesh: of
     several rows the one whose embedding is most like the others'.
 
-    Rows whose photograph shows the network nothing there are told and left out.
-
-    Raises:
-        InputCorrupt: not one row is left.
-    """
+    Rows whose photograph shows the network nothing there are told and left out."""
     found: dict[int, list[int]] = {}
-    seen: dict[Path, Any] = {}
+    cache: dict[Path, Any] = {}
     trouble: InputCorrupt | None = None
     for mark in marks:
         try:
-            found.setdefault(mark.vertex, []).append(_cse_vertex(mark, predictor, class_id, config, seen))
+            found.setdefault(mark.vertex, []).append(_cse_vertex(mark, predictor, class_id, config, cache))
         except InputCorrupt as error:
             trouble = error
             say(f"  left out: {error}")
@@ -196,30 +178,28 @@ def _cse_vertex(
     predictor: DensePredictor,
     class_id: int,
     config: AdoptConfig,
-    seen: dict[Path, Any] | None = None,
+    cache: dict[Path, Any] | None = None,
 ) -> int:
     """The vertex of the checkpoint's mesh that a landmark means; in a photograph, the one that the network sees there.
 
     Args:
-        seen: what the network has found in photographs; those looked at now are added.
+        cache: what the network has found in photographs; those looked at now are added.
     """
     if mark.cse_vertex is not None:
         return mark.cse_vertex
-    if mark.image is None or mark.point is None:
-        raise InputCorrupt(f"line {mark.line}: neither a vertex nor a point of a photograph", path=config.landmarks)
-    seen = {} if seen is None else seen
-    if mark.image not in seen:
-        image = np.ascontiguousarray(read_image(mark.image).pixels[:, :, ::-1])
-        seen[mark.image] = list(predictor.predict(image, score=config.score, classes=[class_id]))
-    x, y = mark.point
-    for detection in seen[mark.image]:
+    cache = {} if cache is None else cache
+    path, (x, y) = present(mark.image), present(mark.point)
+    if path not in cache:
+        image = np.ascontiguousarray(read_image(path).pixels[:, :, ::-1])
+        cache[path] = list(predictor.predict(image, score=config.score, classes=[class_id]))
+    for detection in cache[path]:
         left, top, width, height = integer_box(detection.region)
         column, row = int(np.floor(x)) - left, int(np.floor(y)) - top
         if 0 <= column < width and 0 <= row < height:
             pixel = resize_to(np.asarray(detection.embedding), width, height)[row, column]
             return int(nearest_vertices(pixel[None], predictor.vertex_embeddings(class_id))[0])
     hint = "choose a photograph where the animal is found (dp3d-data extract shows it), or lower it: --set score=0.3"
-    got = f"({x}, {y}) lies in no {config.category} of {mark.image.name}"
+    got = f"({x}, {y}) lies in no {config.category} of {path.name}"
     raise InputCorrupt(f"line {mark.line}: the network finds nothing there", got=got, hint=hint, path=config.landmarks)
 
 

@@ -21,12 +21,13 @@ from dp3d_data.matching.charts import read_charts, require_person
 from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView, as_box
 from dp3d_data.run_lengths import encode_placed, mask_pixels
 from dp3d_data.shards import ImageInfo, instance_row
-from pipelines.rows import (
+from pipelines.chunks import (
     EMPTY_MASK,
     FEW_VERTICES,
     NO_BOX,
     NOTHING_FOUND,
     OUTSIDE,
+    Advance,
     Rows,
     annotation_rows,
     failure_row,
@@ -48,8 +49,7 @@ class Predictor(Protocol):
     template_hash: str
 
     def prepare(self, image: np.ndarray) -> Any:
-        """A BGR image [H, W, 3] uint8 as the network wants it, with its `shape`: images of one shape share a pass.
-        Threads call it."""
+        """A BGR image [H, W, 3] uint8 as the network wants it; images of one `shape` share a pass. Threads call it."""
 
     def predict_many(
         self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None
@@ -69,8 +69,6 @@ class Predictor(Protocol):
 
 # Category -> the record of one image in it: the same file, with the objects of that category.
 Views = dict[str, ImageRecord]
-# inputs, instances and failures that were finished since the last call
-Advance = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -140,11 +138,6 @@ class RowMaker(ABC):
 class Annotator(RowMaker):
     """A network, its vertices and the template, ready for any number of images.
 
-    Args:
-        predictor: the network.
-        template: whose vertices the network's embeddings are.
-        model: the name that rows carry.
-
     Raises:
         TemplateError: the network's vertices are those of another template.
     """
@@ -160,14 +153,10 @@ class Annotator(RowMaker):
             require_same_template(template, self.index.num_vertices, predictor.template_hash)
 
     def annotate(self, record: ImageRecord) -> Rows:
-        """The rows of one image; never raises for what is wrong with the image."""
         return annotate_views({"": self}, [{"": record}])[0][""]
 
     def prepared(self, record: ImageRecord, photograph: Photograph, pixels: Any) -> PreparedImage | Rows:
-        """An image that is read; its rows where there is no object to look at.
-
-        Args:
-            pixels: gives them as the network wants them.
+        """An image that is read, its `pixels` as the network wants them; its rows where there is no object to look at.
 
         Raises:
             InputCorrupt: annotations of an image of another size.
@@ -184,8 +173,7 @@ class Annotator(RowMaker):
         return PreparedImage(record, image_info(record, photograph), pixels(), numbers, boxes, rows)
 
     def annotate_together(self, images: Sequence[PreparedImage]) -> list[Rows]:
-        """The rows of images that share a pass; where the pass fails, each image has its own, so that one costs the
-        others nothing."""
+        """The rows of images that share a pass; where the pass fails, each image has its own."""
         if not images:
             return []
         failed = Rows()
@@ -197,8 +185,7 @@ class Annotator(RowMaker):
         return [failed] if len(images) == 1 else [self.annotate_together([image])[0] for image in images]
 
     def _match(self, image: PreparedImage, found: Sequence[tuple[int, Any]]) -> Rows:
-        """The rows of one image; an image without detections is rejected, a detection that fails costs the others
-        nothing."""
+        """The rows of one image; one without detections is rejected, a detection that fails is a row of its own."""
         rows, record = image.rows, image.record
         if not found:
             rows.reject(record.image_id, record.image_id, NOTHING_FOUND)
@@ -229,7 +216,8 @@ def annotate_views(
             _tell(advance, own)
         return found
     networks = {name: one for name, one in annotators.items() if isinstance(one, Annotator)}
-    size, threads = first.config.images_a_pass, first.config.reading_threads
+    config, (size, threads) = first.config, (1, 1) if first.config.device == "cpu" else (8, 4)
+    size, threads = config.batch or size, config.readers or threads
     prepared = prefetched(partial(_prepared, networks), images, threads=threads, depth=size + 2 * threads)
     for group in bucketed(enumerate(prepared), lambda one: _shape(one[1][0]), size):
         for place, (_, rows) in group:
@@ -255,30 +243,28 @@ def _shape(todo: Mapping[str, PreparedImage]) -> Hashable:
 
 
 def _prepared(annotators: Mapping[str, Annotator], views: Views) -> tuple[dict[str, PreparedImage], dict[str, Rows]]:
-    """An image in each category that has a record of it, read and made ready for the network once; and the rows of
-    those in which there is nothing to look at. Threads call it, and it never raises."""
+    """An image ready for the network, by category; rows where there is nothing to look at. Never raises."""
     first, record = next(iter(annotators.values())), next(iter(views.values()))
     if not record.path:  # annotations of an image that their file does not have
         return {}, {name: annotation_rows(one) for name, one in views.items()}
-    failed, photograph = Rows(), None
+    failed = Rows()
     with failed.failing(record, "read"):
         photograph = read_image(record.path, first.config.max_pixels)
-    if photograph is None:
+    if failed.failures:
         return {}, dict.fromkeys(views, failed)
     upright = photograph.pixels
     pixels = cache(lambda: first.predictor.prepare(np.ascontiguousarray(upright[:, :, ::-1])))
     todo: dict[str, PreparedImage] = {}
     done: dict[str, Rows] = {}
     for name, record in views.items():
-        failed = Rows()
-        with failed.failing(record, "read"):
+        done[name] = Rows()
+        with done[name].failing(record, "read"):
             one = annotators[name].prepared(record, photograph, pixels)
             if isinstance(one, PreparedImage):
                 todo[name] = one
+                del done[name]
             else:
-                failed = one
-        if name not in todo:
-            done[name] = failed
+                done[name] = one
     return todo, done
 
 
@@ -337,9 +323,8 @@ def index_of(predictor: Any, class_id: int, config: ExtractConfig) -> VertexInde
             raise UsageError("this network knows no charts", got=config.charts, hint="leave out --charts")
         return VertexIndex(np.asarray(predictor.vertex_embeddings(class_id)), config.device)
     if not config.charts:
-        raise UsageError(
-            f"{spec.name} answers in charts of the body", hint="say which vertex lies where: --charts UV_Processed.mat"
-        )
+        hint = "say which vertex lies where: --charts UV_Processed.mat"
+        raise UsageError(f"{spec.name} answers in charts of the body", hint=hint)
     return read_charts(config.charts)
 
 
@@ -355,13 +340,10 @@ def require_same_template(template: Template, vertices: int, trained_for: str) -
     """
     if vertices != template.num_vertices or trained_for not in ("", template.content_hash):
         got = f"{template.num_vertices} vertices ({template.name}, {template.content_hash})"
-        expected = f"the {vertices} vertices that the network was trained on" + (
-            f" ({trained_for})" if trained_for else ""
-        )
-        hint = (
-            "give the template of the weights (--template), or carry them to yours: dp3d-data template adopt MESH"
-            " --weights FILE"
-        )
+        expected = f"the {vertices} vertices that the network was trained on"
+        expected += f" ({trained_for})" if trained_for else ""
+        carry = "carry them to yours: dp3d-data template adopt MESH --weights FILE"
+        hint = f"give the template of the weights (--template), or {carry}"
         raise TemplateError("template and network do not belong together", got=got, expected=expected, hint=hint)
 
 
@@ -380,8 +362,7 @@ def image_info(record: ImageRecord, photograph: Photograph) -> ImageInfo:
 
 
 def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> dict[int, list[float]]:
-    """Given boxes cut to the image, by number; a box that lies outside is rejected, one that cannot be of this image
-    fails."""
+    """Given boxes cut to the image, by number; one outside is rejected, one that cannot be of this image fails."""
     kept = {}
     width, height = photograph.width, photograph.height
     for number, (x0, y0, x1, y1) in enumerate(record.boxes or ()):
@@ -397,17 +378,15 @@ def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> dict[int
 
 
 def box_problem(box: Box, size: tuple[int, int]) -> InputCorrupt | None:
-    """What is wrong with a box in an image of (width, height): no numbers, no area, or a corner more than the image
-    away from it."""
+    """What is wrong with a box in an image of (width, height): no area, or a corner far outside."""
     x0, y0, x1, y1 = box
     width, height = size
     got = ", ".join(f"{value:g}" for value in box)
     if not (np.isfinite(box).all() and x0 < x1 and y0 < y1):
         return InputCorrupt("a box without an area", got=got, expected="x0 < x1 and y0 < y1, in image pixels")
     if x0 < -width or y0 < -height or x1 > 2 * width or y1 > 2 * height:
-        return InputCorrupt(
-            "a box far outside its image", got=got, expected=f"a box in an image of {width} x {height} pixels"
-        )
+        expected = f"a box in an image of {width} x {height} pixels"
+        return InputCorrupt("a box far outside its image", got=got, expected=expected)
     return None
 
 

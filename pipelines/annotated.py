@@ -23,6 +23,7 @@ from dp3d_data.geometry.renderer import colour_by_vertex
 from dp3d_data.matching import match_detection
 from dp3d_data.records import GivenObject, ImageRecord
 from dp3d_data.run_lengths import mask_pixels
+from pipelines.overlays import draw_circle
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 Colour = tuple[int, int, int]
@@ -71,11 +72,7 @@ class Photographs:
             yield record, np.ascontiguousarray(pixels[:, :, ::-1]), objects
 
     def _objects(self, record: ImageRecord, shape: tuple[int, ...]) -> list[TrueObject]:
-        """What is annotated in a photograph and can be used; the rest is noted.
-
-        Raises:
-            InputCorrupt: nothing can be used, of a source that annotates.
-        """
+        """What is annotated in a photograph and can be used; the rest is noted."""
         objects: list[TrueObject] = []
         faults = {
             f"{record.image_id}: {text}": InputCorrupt("an annotation that cannot be used", got=text)
@@ -92,20 +89,14 @@ class Photographs:
         return objects
 
     def account(self) -> dict[str, Any]:
-        """How many photographs are listed, how many are on disk, and what was left out: photographs, single
-        annotations."""
+        """How many photographs are listed and on disk, and the photographs and annotations left out."""
         left_out = {"left_out": self.left_out, "annotations_left_out": self.annotations_left_out}
         told = {name: dict(sorted(found.items())) for name, found in left_out.items()}
         return {"listed": self.listed, "on_disk": len(self.records), **told}
 
 
 def annotated(source: str, path: str, images: str, category: str = "dog") -> Photographs:
-    """The photographs of an annotation.
-
-    Args:
-        source: "stanford-extra" or "coco".
-        path: its json.
-        images: folder that the paths of the json start from.
+    """The photographs in the folder `images` that the json at `path` annotates, of "stanford-extra" or "coco".
 
     Raises:
         UsageError: no folder.
@@ -121,19 +112,14 @@ def _line(error: Dp3dError) -> str:
 
 
 def _true_object(one: GivenObject, record: ImageRecord, shape: tuple[int, ...]) -> TrueObject:
-    """An annotated object as truth.
-
-    Raises:
-        InputCorrupt: no mask, one of another size than the photograph, or a box without an area.
-    """
+    """An annotated object as truth."""
     mask = None if one.mask is None else mask_pixels(one.mask)
     if mask is None or not mask.any():
         raise InputCorrupt("an annotated object without a mask", path=record.path)
     if mask.shape != shape:
+        what = "an annotation of another size than its photograph"
         got, expected = f"{mask.shape[1]} x {mask.shape[0]}", f"{shape[1]} x {shape[0]}, its photograph's"
-        raise InputCorrupt(
-            "an annotation of another size than its photograph", got=got, expected=expected, path=record.path
-        )
+        raise InputCorrupt(what, got=got, expected=expected, path=record.path)
     box = np.array(one.box)
     if not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
         raise InputCorrupt("an annotated box without an area", got=box.tolist(), path=record.path)
@@ -155,14 +141,14 @@ class Pictures:
     def __init__(
         self,
         folder: str,
-        part: str,
+        title: str,
         count: int,
         predictor,
         template: Template | None,
         score: float = 0.5,
         sheet: bool = False,
     ) -> None:
-        self.folder, self.part, self.left, self.score = folder, part, count if folder else 0, score
+        self.folder, self.title, self.left, self.score = folder, title, count if folder else 0, score
         self.predictor, self.drawn = predictor, 0
         self.colours = None if template is None else colour_by_vertex(template)
         self.tiles: list[Image.Image] | None = [] if sheet and folder else None
@@ -170,8 +156,7 @@ class Pictures:
     def __call__(
         self, image: np.ndarray, objects: list[TrueObject], found: list, marks: list[Marks], name: str = ""
     ) -> None:
-        """One BGR image, its objects, its detections, what became of the objects, and its name where no object tells
-        it."""
+        """One BGR image, its objects, its detections, what became of the objects, and its name without any."""
         tiles = self.tiles if self.tiles is not None and len(self.tiles) < MOST else None
         if self.drawn >= self.left and tiles is None:
             return
@@ -186,27 +171,23 @@ class Pictures:
     def sheet(self) -> None:
         """Write the tiles on one page."""
         if self.tiles:
-            write_picture(Path(self.folder) / f"{self.part}-sheet.jpg", contact_sheet(self.tiles), quality=88)
+            write_picture(Path(self.folder) / f"{self.title}-sheet.jpg", contact_sheet(self.tiles), quality=88)
 
     def _draw(self, photograph: np.ndarray, objects: list[TrueObject], shown: list) -> None:
         answer, truth = photograph // 3, photograph // 3
         self._paint_found(answer, shown)
         for one in objects:
-            self._paint(
-                truth,
-                one.vertex_map if one.vertex_map is not None else np.where(one.mask, 0, -1),
-                one.vertex_map is not None,
-            )
+            ids = np.where(one.mask, 0, -1) if one.vertex_map is None else one.vertex_map
+            self._paint(truth, ids, one.vertex_map is not None)
         boxes = [one.box for one in shown], [one.box for one in objects]
         panels = [framed(photograph, []), framed(answer, boxes[0], FOUND), framed(truth, boxes[1], TRUE)]
         together = np.concatenate([np.asarray(panel) for panel in panels], axis=1)
-        write_picture(Path(self.folder) / f"{self.part}-{self.drawn:03d}.jpg", together, quality=88)
+        write_picture(Path(self.folder) / f"{self.title}-{self.drawn:03d}.jpg", together, quality=88)
 
     def _tile(
         self, photograph: np.ndarray, objects: list[TrueObject], shown: list, marks: list[Marks], name: str
     ) -> Image.Image:
-        """The photograph under its matched surface, and a line from each true keypoint (ring) to the predicted one
-        (dot)."""
+        """The photograph under its matched surface, a line from each true keypoint (ring) to the predicted (dot)."""
         painted = photograph.copy()
         self._paint_found(painted, shown)
         mixed = (photograph.astype(np.uint16) * 2 + painted.astype(np.uint16) * 3) // 5
@@ -229,8 +210,7 @@ class Pictures:
 def finished(
     tile: Image.Image, width: int, objects: list[TrueObject], marks: list[Marks], name: str = "", said: str = ""
 ) -> Image.Image:
-    """A tile of a photograph, so many pixels wide before, with the keypoints of its objects and a caption; `said` where
-    it has none."""
+    """A tile of a photograph that was `width` wide, with the keypoints of its objects, and a caption."""
     scale = tile.width / width
     for one, mark in zip(objects, marks, strict=True):
         if one.named is not None:
@@ -252,20 +232,18 @@ def contact_sheet(tiles: list[Image.Image], columns: int = COLUMNS) -> Image.Ima
 
 
 def draw_keypoints(picture: Image.Image, true: np.ndarray, places: np.ndarray | None, asked: np.ndarray) -> None:
-    """A ring at each true keypoint that is asked for, a line from it to a dot at the predicted one; pixels of the
-    picture."""
+    """A ring at each true keypoint that is asked for, a line from it to a dot at the predicted one."""
     draw = ImageDraw.Draw(picture)
-    hues = np.arange(len(true)) / max(len(true), 1)
-    colours = np.round(255 * hsv_to_rgb(np.stack([hues, np.full(len(true), 0.9), np.ones(len(true))], axis=1))).astype(
-        int
-    )
+    hues = [(number / len(true), 0.9, 1.0) for number in range(len(true))]
+    colours = np.round(255 * hsv_to_rgb(np.reshape(hues, (-1, 3)))).astype(int)
     for number in np.flatnonzero(asked):
-        colour = tuple(colours[number].tolist())
+        colour, point = tuple(colours[number].tolist()), true[number].tolist()
         if places is not None:
-            draw.line([*true[number].tolist(), *places[number].tolist()], fill=colour, width=1)
-            _circle(draw, places[number], 2.5, fill=colour, outline=(0, 0, 0))
-        _circle(draw, true[number], 4.5, outline=(0, 0, 0), width=3)
-        _circle(draw, true[number], 4.5, outline=colour, width=2)
+            place = places[number].tolist()
+            draw.line([*point, *place], fill=colour, width=1)
+            draw_circle(draw, place, 2.5, fill=colour, outline=(0, 0, 0))
+        draw_circle(draw, point, 4.5, outline=(0, 0, 0), width=3)
+        draw_circle(draw, point, 4.5, outline=colour, width=2)
 
 
 def captioned(tile: Image.Image, *lines: str) -> Image.Image:
@@ -287,19 +265,13 @@ def _said(mark: Marks) -> str:
     return text
 
 
-def _circle(draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, **style) -> None:
-    x, y = (float(value) for value in centre)
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), **style)
-
-
 def framed(
     pixels: UInt8[np.ndarray, "h w 3"], boxes: list, colour: Colour = FOUND, longest: int = LONGEST
 ) -> Image.Image:
     """At most `longest` pixels wide or high, with boxes."""
     scale = min(1.0, longest / max(pixels.shape[:2]))
-    picture = Image.fromarray(pixels).resize(
-        (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
-    )
+    size = max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1)
+    picture = Image.fromarray(pixels).resize(size)
     draw = ImageDraw.Draw(picture)
     for box in boxes:
         draw.rectangle([float(value) * scale for value in box], outline=colour, width=2)

@@ -10,65 +10,75 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dp3d_data.categories import category
-from dp3d_data.datasets import BadInstance, HasCorrespondences, ReadyInstance
+from dp3d_data.datasets import BadInstance, HasCorrespondences, InstanceReader, ReadyInstance
 from dp3d_data.datasets.images import Photograph, read_image, turn_of, turned_instance, turned_record
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.geometry import Template
 from dp3d_data.matching import ChartIndex, VertexIndex, view_of
 from dp3d_data.matching.charts import read_charts
 from dp3d_data.plugins import load
-from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView
+from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView, present
 from dp3d_data.shards import ImageInfo, Truth
 from pipelines.annotate import RowMaker, box_problem, image_info
-from pipelines.rows import NOTHING_FOUND, Rows, annotation_rows, failure_row
+from pipelines.chunks import NOTHING_FOUND, Rows, annotation_rows, failure_row
 from pipelines.settings import ExtractConfig
 
 GROUP = "dp3d.annotators"
 
 
 class OwnAnnotator(Protocol):
-    """What an entry point of dp3d.annotators names: a class made from template, category and device, in each process
-    once."""
+    """What an entry point of dp3d.annotators names: a class of which each process makes one."""
 
     def __init__(self, template: Template, category: str, device: str) -> None: ...
 
     def annotate(
         self, image: UInt8[np.ndarray, "H W 3"], boxes: Float[np.ndarray, "N 4"] | None
     ) -> Sequence[ReadyInstance | BadInstance]:
-        """The instances of one upright RGB image, in a fixed order; `boxes`, xyxy in its pixels, where they are
-        given."""
+        """The instances of an upright RGB image, in a fixed order; `boxes`, xyxy in pixels, where they are given."""
 
 
 def own_version(name: str) -> str:
-    """The package that adds an annotator, with its version: blobs@dp3d-example-1.0. Empty if there is none of that
-    name."""
+    """The package that adds an annotator, with its version: blobs@dp3d-example-1.0; empty for none."""
     for point in entry_points(group=GROUP, name=name) if name else ():
         return f"{name}@{point.dist.name}-{point.dist.version}" if point.dist else name
     return ""
+
+
+def own_annotator(config: ExtractConfig, template: Template) -> OwnAnnotator:
+    """The annotator of another package that the settings name.
+
+    Raises:
+        UsageError, DependencyMissing: there is none, or its package cannot be imported.
+    """
+    return load(GROUP, config.model, {})(template, config.category, config.device)
 
 
 # Pixels by which a keypoint may miss the edge of its image or box.
 SLACK = 1.0
 
 
-class ReadyAnnotator(RowMaker):
+class PrecomputedAnnotator(RowMaker):
     """What others have found, in the place of a network.
 
     Args:
-        source: whose correspondences they are.
-        template: whose vertices they name.
-        model: the name that rows carry.
+        source: whose correspondences they are, or what finds them.
 
     Raises:
         TemplateError: they are of another template.
     """
 
-    def __init__(self, config: ExtractConfig, source: HasCorrespondences, template: Template, model: str) -> None:
+    def __init__(
+        self, config: ExtractConfig, source: HasCorrespondences | OwnAnnotator, template: Template, model: str
+    ) -> None:
         super().__init__(config, template, model)
-        self.reader = source.reader(template.num_vertices, given_index(config))
+        self.own: OwnAnnotator | None = None
+        self.reader: InstanceReader | None = None
+        if isinstance(source, HasCorrespondences):
+            self.reader = source.reader(template.num_vertices, given_index(config))
+        else:
+            self.own = source
 
     def annotate(self, record: ImageRecord) -> Rows:
-        """The rows of one image; never raises for what is wrong with the image."""
         if record.faults and not record.path:
             return annotation_rows(record)  # those of no image
         failed = Rows()
@@ -86,23 +96,26 @@ class ReadyAnnotator(RowMaker):
 
     def _read(self, record: ImageRecord) -> Photograph:
         """The photograph; where there is none, an empty one of the size that the source tells."""
-        if record.path:
+        if record.path or self.reader is None:
             return read_image(record.path, self.config.max_pixels)
         width, height = self.reader.size(record)
         return Photograph(np.broadcast_to(np.uint8(0), (height, width, 3)), "")
 
     def _instances(self, record: ImageRecord, photograph: Photograph) -> list[ReadyInstance | BadInstance]:
-        """What the source has for an image, in pixels of the upright photograph."""
+        """What there is for an image, in pixels of the upright photograph."""
+        if self.own is not None:
+            boxes = turned_record(record, photograph).boxes
+            given = None if boxes is None else np.array(boxes, dtype=np.float32).reshape(-1, 4)
+            return list(self.own.annotate(photograph.pixels, given))
         turn = turn_of(record.size, photograph)
         size = photograph.width, photograph.height
-        found = self.reader.instances(record, size[::-1] if turn else size)
+        found = present(self.reader).instances(record, size[::-1] if turn else size)
         if not turn:
             return list(found)
         return [one if isinstance(one, BadInstance) else turned_instance(one, turn, size[::-1]) for one in found]
 
     def _match(self, record: ImageRecord, photograph: Photograph, found: Sequence[ReadyInstance | BadInstance]) -> Rows:
-        """A row, or the reason for none, for each instance with a score that is high enough; one that fails costs the
-        others nothing."""
+        """A row, or the reason for none, for each instance of enough score; one that fails is a row of its own."""
         rows, info = annotation_rows(record), image_info(record, photograph)
         kept = [one for one in found if isinstance(one, BadInstance) or one.score >= self.config.score]
         if not kept and not rows.failures:
@@ -171,26 +184,3 @@ def truth_of(points: Float[np.ndarray, "K 3"], view: VertexView, template: Templ
     keypoints = view.keypoints - view.keypoints.mean(axis=0)
     scale = float((seen * keypoints).sum() / spread) if spread > 0 else 0.0
     return Truth(placed, scale, template.factor if template.unit == "m" else None)
-
-
-class OwnRowMaker(ReadyAnnotator):
-    """Rows of what an annotator of another package finds.
-
-    Args:
-        model: the name that rows carry, as `own_version` gives it.
-
-    Raises:
-        UsageError, DependencyMissing: no such annotator, or its package cannot be imported.
-    """
-
-    def __init__(self, config: ExtractConfig, template: Template, model: str) -> None:
-        RowMaker.__init__(self, config, template, model)
-        self.annotator: OwnAnnotator = load(GROUP, config.model, {})(template, config.category, config.device)
-
-    def _read(self, record: ImageRecord) -> Photograph:
-        return read_image(record.path, self.config.max_pixels)
-
-    def _instances(self, record: ImageRecord, photograph: Photograph) -> list[ReadyInstance | BadInstance]:
-        boxes = turned_record(record, photograph).boxes
-        given = None if boxes is None else np.array(boxes, dtype=np.float32).reshape(-1, 4)
-        return list(self.annotator.annotate(photograph.pixels, given))

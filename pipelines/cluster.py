@@ -3,16 +3,18 @@ it."""
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import itertools
 import logging
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any, cast
 
 import dask
@@ -20,10 +22,9 @@ from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecClus
 from distributed.client import FuturesCancelledError
 from distributed.worker import Worker
 
-from dp3d_data.errors import UsageError, WorkerLost
-from pipelines.annotate import Advance
-from pipelines.chunks import ChunkMaker, Chunks, Executor, visible_gpus
-from pipelines.clusters import start_cluster
+from dp3d_data.config import read_toml
+from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, UsageError, WorkerLost
+from pipelines.chunks import Advance, ChunkMaker, Chunks, Executor, Say, visible_gpus
 
 # One thread in each process. Dask's own list also trims memory after each array, which costs renderers half of their
 # time. What torch has to say of detectron2's own calls is no news to the user.
@@ -95,7 +96,7 @@ def connected(executor: Executor) -> Iterator[Client]:
         elif executor.cluster:
             cluster = stack.enter_context(start_cluster(executor.cluster, executor.workers))
         else:
-            cluster = stack.enter_context(local_cluster(executor))
+            cluster = stack.enter_context(_ended(local_cluster(executor)))
         yield stack.enter_context(_client(cluster))
 
 
@@ -105,9 +106,8 @@ def _ended(cluster: SpecCluster) -> Iterator[SpecCluster]:
     try:
         yield cluster
     finally:
-        with suppress(
-            AssertionError
-        ):  # a worker that died and is being started again cannot be joined; it ends with this process
+        # a worker that died and is being started again cannot be joined; it ends with this process
+        with suppress(AssertionError):
             cluster.close()
 
 
@@ -115,10 +115,8 @@ def _client(cluster: Any) -> Client:
     try:
         return Client(cluster, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
-        hint = f"start one: dask scheduler, and on each machine: {START}"
-        raise UsageError(
-            "no Dask scheduler answers", got=f"{cluster}: {error}", expected="tcp://HOST:8786", hint=hint
-        ) from error
+        got, hint = f"{cluster}: {error}", f"start one: dask scheduler, and on each machine: {START}"
+        raise UsageError("no Dask scheduler answers", got=got, expected="tcp://HOST:8786", hint=hint) from error
 
 
 def local_cluster(executor: Executor) -> SpecCluster:
@@ -133,9 +131,8 @@ def local_cluster(executor: Executor) -> SpecCluster:
     resource_tracker.ensure_running()  # the first process of a thread would start it, and lift the mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return SpecCluster(
-            workers=workers, scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.ERROR
-        )
+        scheduler = {"cls": Scheduler, "options": options}
+        return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -153,7 +150,7 @@ def dashboard(client: Client) -> str:
     return "no dashboard: it needs bokeh (pip install 'dp3d[dashboard]')"
 
 
-def make_on(client: Client, maker: ChunkMaker, chunks: Chunks, advance: Advance, say: Callable[[str], None]) -> None:
+def make_on(client: Client, maker: ChunkMaker, chunks: Chunks, advance: Advance, say: Say) -> None:
     """Make the chunks on the workers; the first error of a chunk is raised here.
 
     A chunk whose workers die is made at the end, when nothing else is at work: its inputs are tried one by one, and
@@ -200,7 +197,7 @@ class Tasks:
         say: told where no worker comes.
     """
 
-    def __init__(self, client: Client, name: str, say: Callable[[str], None]) -> None:
+    def __init__(self, client: Client, name: str, say: Say) -> None:
         self.client, self.name, self.say = client, name, say
 
     def answers(self, calls: Iterable[tuple[int, str, Sequence[Any]]]) -> Iterator[tuple[int, Counts | None]]:
@@ -259,3 +256,78 @@ def _scheduler_needed(client: Client) -> Iterator[None]:
 def _call(name: str, method: str, *arguments: Any) -> Counts:
     """Call a method of the run's state on a worker."""
     return getattr(cast(WorkerState, get_worker().plugins[name]), method)(*arguments)
+
+
+# Clusters that can be started: a TOML file says which kind, how many workers, and the options of its Dask class.
+FOLDER = Path(__file__).with_name("recipes")
+# kind -> module, class
+KINDS = {
+    "cuda": ("dask_cuda", "LocalCUDACluster"),
+    "slurm": ("dask_jobqueue", "SLURMCluster"),
+    "pbs": ("dask_jobqueue", "PBSCluster"),
+    "lsf": ("dask_jobqueue", "LSFCluster"),
+    "sge": ("dask_jobqueue", "SGECluster"),
+    "htcondor": ("dask_jobqueue", "HTCondorCluster"),
+}
+# Recipes that come with the project, by name.
+SHIPPED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem in KINDS))
+
+
+def read_recipe(name: str) -> tuple[str, int, dict[str, Any]]:
+    """A recipe by the name of a shipped one, or by its file.
+
+    Returns:
+        Its kind, one of KINDS; the workers (of a batch system: jobs) to start, 0 to leave it to the class; and the
+        options of the class.
+
+    Raises:
+        InputMissing: neither.
+        ConfigError: not TOML, an unknown kind or key.
+    """
+    path = FOLDER / f"{name}.toml" if name in SHIPPED else Path(name)
+    if not path.is_file():
+        expected, hint = f"a TOML file, or one of {', '.join(SHIPPED)}", f"copy {FOLDER / 'slurm.toml'} and fit it"
+        raise InputMissing("no such cluster recipe", got=name, expected=expected, hint=f"{hint} to your cluster")
+    values = read_toml(path)
+    if unknown := sorted(set(values) - {"kind", "workers", "options"}):
+        expected = "kind, workers and the table [options]"
+        raise ConfigError(f"unknown setting {unknown[0]!r}", expected=expected, path=path)
+    kind, workers, options = values.get("kind"), values.get("workers", 0), values.get("options", {})
+    if kind not in KINDS:
+        near = difflib.get_close_matches(str(kind), KINDS, n=1)
+        expected, hint = "one of " + ", ".join(KINDS), f"did you mean {near[0]!r}?" if near else ""
+        raise ConfigError("unknown kind of cluster", got=repr(kind), expected=expected, hint=hint, path=path)
+    if type(workers) is not int or workers < 0 or not isinstance(options, dict):
+        got = f"workers {workers!r}, options {options!r}"
+        raise ConfigError("a cluster has a number of workers and a table of options", got=got, path=path)
+    return kind, workers, options
+
+
+def start_cluster(name: str, workers: int = 0) -> AbstractContextManager[Any]:
+    """Start the cluster of a recipe; it ends with the block.
+
+    Args:
+        workers: instead of the recipe's number; 0 keeps it.
+
+    Raises:
+        InputMissing, ConfigError: see `read_recipe`; options that the class does not know.
+        DependencyMissing: the class's package is not installed.
+    """
+    kind, count, options = read_recipe(name)
+    module, attribute = KINDS[kind]
+    try:
+        make = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        hint = "pip install 'dp3d[cluster]'"
+        raise DependencyMissing(f"{kind} clusters need {module}", got=error, hint=hint) from error
+    count = workers or count
+    own = {"n_workers": count} if count and kind == "cuda" else {}
+    try:
+        cluster = make(**(options | own))
+    except (TypeError, ValueError) as error:
+        what = "the cluster cannot be started with these options"
+        hint = f"the options are those of {module}.{attribute}"
+        raise ConfigError(what, got=error, hint=hint, path=name) from error
+    if count and kind != "cuda":
+        cluster.scale(jobs=count)
+    return cluster

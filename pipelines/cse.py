@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.categories import category
-from dp3d_data.config import to_toml, workspace
+from dp3d_data.config import to_toml
 from dp3d_data.datasets import DatasetOptions
 from dp3d_data.detection import DensePredictor, load_predictor, save_weights
 from dp3d_data.detection.network import Dp3dDenseRCNN
@@ -31,9 +31,11 @@ from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.geometry.subsets import DOG, keypoint_names, named_keypoints
 from dp3d_data.ranks import Ranks, join_ranks, leave_ranks
 from pipelines.annotated import Photographs, Pictures, annotated
+from pipelines.chunks import Say
+from pipelines.settings import place_of
 
 
-def train_cse(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
+def train_cse(config: TrainCseConfig, say: Say) -> Path:
     """Train, or go on training, and write half-precision weights; returns their path.
 
     Under torchrun every process has a batch of its own in each step, and the first one writes.
@@ -41,7 +43,7 @@ def train_cse(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
     Raises:
         FolderBusy: another process trains in the folder.
     """
-    out = Path(config.out) if config.out else workspace(config.category) / "train-cse"
+    out = place_of(config.out, config.category, "train-cse")
     ranks, device = join_ranks(config.device)
     try:
         with locked(out) if ranks.writes else nullcontext():
@@ -50,7 +52,7 @@ def train_cse(config: TrainCseConfig, say: Callable[[str], None]) -> Path:
         leave_ranks()
 
 
-def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: Callable[[str], None]) -> Path:
+def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: Say) -> Path:
     kinds = kinds_of(config)
     out.mkdir(parents=True, exist_ok=True)
     if ranks.writes:
@@ -61,14 +63,10 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     config = replace(config, device=device)  # the file keeps what was asked for: "cuda" is another GPU in each process
     targets = targets_of(kinds, config)
     start = start_of(kinds, config, targets)
-    meshes = ", ".join(
-        f"{kind.template.name} ({kind.template.num_vertices} vertices)" for kind in kinds if kind.matched
-    )
-    images = config.crops if start.spec.crop_side else config.batch
-    say(
-        f"{config.category}: {config.steps} steps of {ranks.count * images} · template {meshes}"
-        f" · recipe {recipe_of(config, kinds, ranks)}"
-    )
+    templates = [kind.template for kind in kinds if kind.matched]
+    meshes = ", ".join(f"{one.name} ({one.num_vertices} vertices)" for one in templates)
+    steps = f"{config.steps} steps of {ranks.count * (config.crops if start.spec.crop_side else config.batch)}"
+    say(f"{config.category}: {steps} · template {meshes} · recipe {recipe_of(config, kinds, ranks)}")
     began = time.perf_counter()
     first: list[int] = []
 
@@ -86,7 +84,7 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     network = train(start, kinds, targets, config, out, report, score, ranks)
     path = out / "weights.pth"
     if ranks.writes:
-        hashes = {kind.template.name: kind.template.content_hash for kind in kinds if kind.matched}
+        hashes = {one.name: one.content_hash for one in templates}
         save_weights(network, start.spec, path, config.small, template_hashes=hashes)
     say(f"trained in {time.perf_counter() - began:.0f} s")
     return path
@@ -108,22 +106,15 @@ def evaluate_cse(config: EvaluateCseConfig) -> Scores:
 
     With `config.beside` also those of the second checkpoint, their names after BESIDE, and in "synthetic" RATIO, the
     geodesic error of the first over that of the second.
-
-    Raises:
-        As `scored`.
     """
     predictor = _loaded(config, config.weights)
     config = replace(config, size=rendered_side(predictor.spec, config.size))  # the second one sees the same images
     scores = scored(config, predictor)
     if config.beside:
         other = scored(replace(config, pictures=""), _loaded(config, config.beside))
-        means = [
-            part["synthetic"]["geodesic_mean"]
-            for part in (scores, other)
-            if "geodesic_mean" in part.get("synthetic", {})
-        ]
-        if len(means) == 2:
-            scores["synthetic"][RATIO] = means[0] / max(means[1], 1e-12)
+        first, second = (part.get("synthetic", {}).get("geodesic_mean") for part in (scores, other))
+        if first is not None and second is not None:
+            scores["synthetic"][RATIO] = first / max(second, 1e-12)
         scores |= {f"{BESIDE}{title}": measures for title, measures in other.items()}
     if config.out:
         write_text(config.out, json.dumps(numbers(scores), indent=2) + "\n")
@@ -136,13 +127,11 @@ def _loaded(config: EvaluateCseConfig, weights: str) -> DensePredictor:
 
 def numbers(scores: Scores) -> Scores:
     """As json has them: what is not finite is null."""
-    return {
-        title: {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in part.items()
-        }
-        for title, part in scores.items()
-    }
+    return {title: {name: _number(value) for name, value in part.items()} for title, part in scores.items()}
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
@@ -156,26 +145,24 @@ def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
     name = config.template or category(config.category).template
     template = load_template(name) if name else None
     own = template is not None and belongs(template, predictor, class_id)
-    part = _Part(config, predictor, class_id, template if own else None)
+    evaluation = _Evaluation(config, predictor, class_id, template if own else None)
     scores: Scores = {}
     if config.count:
         if template is None:
-            raise UsageError(
-                f"no built-in template for {config.category!r}", hint="give the network's template: --template MESH"
-            )
-        tally = part.tally("synthetic", grouped_scenes(template, config.seed, config.size, config.count))
+            hint = "give the network's template: --template MESH"
+            raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
+        tally = evaluation.tally("synthetic", grouped_scenes(template, config.seed, config.size, config.count))
         scores["synthetic"] = tally.result()
         scores |= {f"synthetic, {group}": measures for group, measures in tally.by_group().items()}
     if config.stanford_extra:
-        scores |= part.photographs()
+        scores |= evaluation.photographs()
     if config.without:
-        scores["without"] = part.without()
+        scores["without"] = evaluation.without()
     return scores
 
 
-class _Part:
-    """What the parts of an evaluation share: settings, network, class, and the template where it is the network's
-    own."""
+class _Evaluation:
+    """What the parts of an evaluation share; the template only where it is the network's own."""
 
     def __init__(
         self, config: EvaluateCseConfig, predictor: DensePredictor, class_id: int, template: Template | None
@@ -191,16 +178,8 @@ class _Part:
         return tally
 
     def _pictures(self, title: str) -> Pictures:
-        config = self.config
-        return Pictures(
-            config.pictures,
-            title,
-            config.pictures_count,
-            self.predictor,
-            self.template,
-            config.score,
-            title != "synthetic",
-        )
+        folder, count, score = self.config.pictures, self.config.pictures_count, self.config.score
+        return Pictures(folder, title, count, self.predictor, self.template, score, title != "synthetic")
 
     def photographs(self) -> Scores:
         """The measures of annotated photographs, as a whole and by keypoint."""
@@ -208,14 +187,15 @@ class _Part:
         photographs = annotated("stanford-extra", config.stanford_extra, config.images, config.category)
         ids, names = named_of(config.keypoints, self.template)
         tally = self.tally("photographs", photographs, named_vertices=ids, given=given)
-        whole: dict[str, Any] = tally.result()
+        overall: dict[str, Any] = tally.result()
         if given:
-            whole = {name: value for name, value in whole.items() if name not in OF_DETECTION}
+            overall = {name: value for name, value in overall.items() if name not in OF_DETECTION}
         else:
             spurious = tally.spurious(config.score)
-            whole |= {"spurious": spurious, "spurious_on_20": TWENTY * spurious / max(tally.images, 1)}
-        whole |= self._transfer(photographs) | {"boxes": config.boxes} | photographs.account()
-        return {"photographs": whole} | {f"photographs, {name}": row for name, row in tally.by_keypoint(names).items()}
+            overall |= {"spurious": spurious, "spurious_on_20": TWENTY * spurious / max(tally.images, 1)}
+        overall |= self._transfer(photographs) | {"boxes": config.boxes} | photographs.account()
+        rows = tally.by_keypoint(names)
+        return {"photographs": overall} | {f"photographs, {name}": row for name, row in rows.items()}
 
     def _transfer(self, photographs: Photographs) -> dict[str, float]:
         """Photograph to photograph, at the true boxes."""
@@ -250,11 +230,8 @@ def belongs(template: Template, predictor: DensePredictor, class_id: int) -> boo
 
 
 def named_of(table: str, template: Template | None, count: int = 24) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Vertices and names of the annotated keypoints, by a table or, of the built-in dog, its own; none where they are
-    not known."""
-    if template is None:
-        return None, ()
-    if not table and load_template("dog").content_hash != template.content_hash:
+    """Vertices and names of the annotated keypoints, by a table or the built-in dog's; none where not known."""
+    if template is None or (not table and load_template("dog").content_hash != template.content_hash):
         return None, ()
     place = table or DOG
     return named_keypoints(place, count=count, vertices=template.num_vertices), keypoint_names(place, count=count)

@@ -1,7 +1,8 @@
-"""What is installed, found and missing on this machine, and the command that mends each."""
+"""dp3d-data doctor and install-detectron2: what is installed, found and missing, with the command that mends each."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -10,13 +11,17 @@ import platform
 import shutil
 import sys
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+import click
+
 from dp3d_data.categories import CATEGORIES
 from dp3d_data.config import cache_dir, workspace
-from dp3d_data.errors import Dp3dError
+from dp3d_data.errors import DependencyMissing, Dp3dError
+from pipelines.cli.commandline import command, say
 
 HERE = Path(__file__).parents[1]
 CHECKOUT = (HERE / "Makefile").is_file() and (HERE / "pyproject.toml").is_file()  # else an installed wheel
@@ -27,7 +32,7 @@ OWN_IMPORTS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Finding:
     """One thing looked at.
 
@@ -61,11 +66,8 @@ def python() -> list[Finding]:
     fine = sys.version_info >= (3, 11)
     new = f"{setup()} PYTHON=/path/to/python3.11" if CHECKOUT else f"with Python 3.11 or later: {setup()}"
     hint = "" if fine else new
-    return [
-        Finding(
-            "Python", "python", "ok" if fine else "missing", f"{platform.python_version()} at {sys.executable}", hint
-        )
-    ]
+    detail = f"{platform.python_version()} at {sys.executable}"
+    return [Finding("Python", "python", "ok" if fine else "missing", detail, hint)]
 
 
 def declared() -> list[str]:
@@ -111,12 +113,11 @@ def extras() -> list[Finding]:
         extra = marker.split("extra ==")[1].strip(" '\")")
         name, _, complaint = state_of(requirement.strip())
         lacking.setdefault(extra, []).extend([name] if complaint else [])
-    return [
-        Finding("Optional", extra, "absent", "lacks " + ", ".join(names), f"pip install 'dp3d[{extra}]'")
-        if names
-        else Finding("Optional", extra, "ok", "complete")
-        for extra, names in lacking.items()
-    ]
+    found = []
+    for extra, names in lacking.items():
+        state, detail = ("absent", "lacks " + ", ".join(names)) if names else ("ok", "complete")
+        found.append(Finding("Optional", extra, state, detail, f"pip install 'dp3d[{extra}]'" if names else ""))
+    return found
 
 
 def native() -> list[Finding]:
@@ -125,9 +126,8 @@ def native() -> list[Finding]:
     for name, hint in OWN_IMPORTS.items():
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", FutureWarning
-                )  # detectron2 compiles functions with torch.jit as it is imported
+                # detectron2 compiles functions with torch.jit as it is imported
+                warnings.simplefilter("ignore", FutureWarning)
                 module = importlib.import_module(name)
         except (ImportError, OSError) as error:
             found.append(Finding("Loaded", name, "missing", str(error).splitlines()[0], hint))
@@ -151,38 +151,39 @@ def origin(name: str, module: object) -> str:
 
 def embedded() -> list[Finding]:
     """Templates and models that the project ships: each is read, not only seen."""
-    names = sorted({entry.template for entry in CATEGORIES.values() if entry.template})
+    templates = sorted({entry.template for entry in CATEGORIES.values() if entry.template})
     models = {entry.model: entry.name for entry in CATEGORIES.values() if entry.model}
-    return [shipped_template(name) for name in names] + [shipped_model(model, name) for model, name in models.items()]
+    found = [_shipped(f"template {name}", "geometry", partial(_template, name)) for name in templates]
+    finders = {model: partial(_model, model, category) for model, category in models.items()}
+    return found + [_shipped(f"model {model}", "detection", read) for model, read in finders.items()]
 
 
-def shipped_again(room: str) -> str:
-    """The command that brings back files that the project ships in one of its rooms."""
-    return f"git checkout -- dp3d_data/{room}" if CHECKOUT else "pip install --force-reinstall --no-deps dp3d"
+def shipped_again(package: str) -> str:
+    """The command that brings back files that the project ships in one of its packages."""
+    return f"git checkout -- dp3d_data/{package}" if CHECKOUT else "pip install --force-reinstall --no-deps dp3d"
 
 
-def shipped_template(name: str) -> Finding:
-    """A built-in template, loaded."""
+def _shipped(name: str, package: str, read: Callable[[], str]) -> Finding:
+    """What a file that the project ships turns out to be when it is read."""
+    try:
+        return Finding("Shipped", name, "ok", read())
+    except (Dp3dError, ImportError, OSError) as error:
+        return Finding("Shipped", name, "missing", str(error).splitlines()[0], shipped_again(package))
+
+
+def _template(name: str) -> str:
     from dp3d_data.geometry import load_template
 
-    try:
-        template = load_template(name)
-    except (Dp3dError, OSError) as error:
-        return Finding("Shipped", f"template {name}", "missing", str(error), shipped_again("geometry"))
-    return Finding("Shipped", f"template {name}", "ok", f"{template.num_vertices} vertices, {template.content_hash}")
+    template = load_template(name)
+    return f"{template.num_vertices} vertices, {template.content_hash}"
 
 
-def shipped_model(model: str, category: str) -> Finding:
-    """An embedded model: its weights fill its network."""
-    try:
-        from dp3d_data.detection import load_predictor
+def _model(model: str, category: str) -> str:
+    from dp3d_data.detection import load_predictor
 
-        predictor = load_predictor(model, category=category)
-    except (Dp3dError, ImportError, OSError) as error:
-        hint = shipped_again("detection")
-        return Finding("Shipped", f"model {model}", "missing", str(error).splitlines()[0], hint)
+    predictor = load_predictor(model, category=category)
     millions = sum(weight.numel() for weight in predictor.network.parameters()) / 1e6
-    return Finding("Shipped", f"model {model}", "ok", f"{millions:.1f} million weights, finds {category}")
+    return f"{millions:.1f} million weights, finds {category}"
 
 
 def devices() -> list[Finding]:
@@ -208,9 +209,57 @@ def folders() -> list[Finding]:
         place = path.resolve()
         parent = next(folder for folder in (place, *place.parents) if folder.exists())
         fine = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
-        text = (
-            f"{place} · {shutil.disk_usage(parent).free / 2**30:.0f} GiB free" if fine else f"{place} cannot be written"
-        )
+        free = shutil.disk_usage(parent).free / 2**30
+        text = f"{place} · {free:.0f} GiB free" if fine else f"{place} cannot be written"
         hint = "" if fine else f"export {variable}=/a/folder/you/can/write"
         found.append(Finding("Folders", name, "ok" if fine else "missing", text, hint))
     return found
+
+
+MARKS = {"ok": "ok     ", "missing": "MISSING", "absent": "absent "}
+
+
+@command("doctor", example="dp3d-data doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--brief", is_flag=True, help="Print only what is missing, and one line of summary.")
+def doctor(as_json: bool, brief: bool) -> None:
+    """Say what is installed, what is found, what is missing, and the command that mends each.
+
+    Libraries with compiled parts are loaded and shipped templates and models are read. Exits with code 10 where
+    something needed is missing; what is optional never fails.
+    """
+    findings = examine()
+    missing = [finding for finding in findings if finding.state == "missing"]
+    if as_json:
+        say(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    else:
+        show(missing if brief else findings)
+    if missing:
+        what, names = f"{len(missing)} of {len(findings)} things are missing", ", ".join(one.name for one in missing)
+        raise DependencyMissing(what, got=names, hint=missing[0].hint)
+    if not as_json:
+        say(f"doctor: {len(findings)} things looked at, nothing needed is missing")
+
+
+def show(findings: list[Finding]) -> None:
+    """Print findings under their headings."""
+    width = max((len(finding.name) for finding in findings), default=0)
+    heading = ""
+    for finding in findings:
+        if finding.group != heading:
+            heading = finding.group
+            click.secho(heading, bold=True)
+        say(f"  {MARKS[finding.state]} {finding.name:<{width}}  {finding.detail}")
+        if finding.hint:
+            say(f"          hint: {finding.hint}")
+
+
+@command("install-detectron2", example="dp3d-data install-detectron2")
+def install_detectron2() -> None:
+    """Install detectron2's Python code into the Python that runs this command, without a compiler, pinned by hash.
+
+    One that is there is left alone. Needs pip and the package registry.
+    """
+    from dp3d_data.detection.install_detectron2 import install
+
+    say(f"detectron2 is {install()}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
 from dp3d_data.detection.training.evaluation import AP_OVERLAP, Marks, Tally
 from dp3d_data.detection.training.metrics import TrueObject, mask_overlap, match_detections
@@ -22,11 +23,10 @@ from dp3d_model.evaluation.report import table
 from dp3d_model.lifting.prediction import open_to_lift, predict, template_of
 from dp3d_model.networks.lifter import Lifter
 from pipelines.annotated import FOUND, MOST, TILE, TRUE, Photographs, contact_sheet, finished, framed
-from pipelines.cse import named_of, numbers
+from pipelines.cse import Scores, named_of, numbers
 from pipelines.lift import from_annotated
 
 BOXES = ("detected", "given")
-Scores = dict[str, dict[str, Any]]
 Lifted = tuple[np.ndarray, np.ndarray]  # box xyxy and projected vertices [K, 3], image pixels
 
 
@@ -101,14 +101,11 @@ def _scored(
         name = title.replace(", ", "-").replace(" ", "-").replace("/", "-")
         write_picture(out / f"photographs-{name}.jpg", contact_sheet(tiles), quality=88)
     result = tally.result()
-    whole: dict[str, Any] = {"silhouette_iou": _mean([one.mask_overlap if one.found else 0.0 for one in tally.objects])}
-    whole["silhouette_iou_found"] = result.pop("mask_iou")
-    whole |= {name: value for name, value in result.items() if name != "ap50"} | photographs.account()
-    return {title: whole} | {f"{title}, {name}": row for name, row in tally.by_keypoint(names).items()}
-
-
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
+    overlaps = [one.mask_overlap if one.found else 0.0 for one in tally.objects]
+    overall: dict[str, Any] = {"silhouette_iou": float(np.mean(overlaps)) if overlaps else float("nan")}
+    overall["silhouette_iou_found"] = result.pop("mask_iou")
+    overall |= {name: value for name, value in result.items() if name != "ap50"} | photographs.account()
+    return {title: overall} | {f"{title}, {name}": row for name, row in tally.by_keypoint(names).items()}
 
 
 def compare(
@@ -121,10 +118,8 @@ def compare(
         ids: vertex of each annotated keypoint, -1 for none; None where they are not known.
     """
     marks, masks = [Marks.missed(one, ids) for one in objects], []
-    boxes = np.array([box for box, _ in lifted]).reshape(-1, 4)
-    owner = match_detections(
-        boxes, -np.arange(len(boxes), dtype=float), np.array([one.box for one in objects]), AP_OVERLAP
-    )
+    boxes, scores = np.array([box for box, _ in lifted]).reshape(-1, 4), -np.arange(len(lifted), dtype=float)
+    owner = match_detections(boxes, scores, np.array([one.box for one in objects]), AP_OVERLAP)
     for (_, projected), index in zip(lifted, owner.tolist(), strict=True):
         if index >= 0:
             masks.append(silhouette(projected, faces, *objects[index].mask.shape[::-1]))
@@ -135,8 +130,7 @@ def compare(
 
 
 def _tile(image: np.ndarray, objects: list[TrueObject], marks: list[Marks], masks: list[np.ndarray]) -> Image.Image:
-    """The photograph with the outlines of the annotated masks and of the lifted silhouettes, and the keypoints of
-    both."""
+    """The photograph with the outlines of annotated masks and lifted silhouettes, and the keypoints of both."""
     tile = framed(np.ascontiguousarray(image[:, :, ::-1]), [], longest=TILE)
     pixels = np.array(tile)
     for colour, shapes in ((TRUE, [one.mask for one in objects]), (FOUND, masks)):
@@ -147,13 +141,12 @@ def _tile(image: np.ndarray, objects: list[TrueObject], marks: list[Marks], mask
 
 def outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """The pixels of a mask with a neighbour outside it; beyond the border is outside."""
-    around = np.pad(mask, 1)
-    return mask & ~(around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:])
+    return mask & ~binary_erosion(mask)
 
 
 def markdown(scores: Scores) -> str:
     """The figures for people: a table of the whole, and one of the keypoints."""
-    whole = {title: part for title, part in scores.items() if "silhouette_iou" in part}
+    overall = {title: part for title, part in scores.items() if "silhouette_iou" in part}
     columns = {
         "objects": "animals",
         "found": "found",
@@ -162,21 +155,15 @@ def markdown(scores: Scores) -> str:
         "pck_10": "PCK 0.10",
         "pck_15": "PCK 0.15",
     }
-    rows = [[title, *(_cell(part.get(name)) for name in columns)] for title, part in whole.items()]
-    names = list(dict.fromkeys(title.rpartition(", ")[2] for title in scores if title not in whole))
+    rows = [[title, *(_cell(part.get(name)) for name in columns)] for title, part in overall.items()]
+    names = list(dict.fromkeys(title.rpartition(", ")[2] for title in scores if title not in overall))
     by_name: list[list[str]] = []
     for name in names:
-        parts = [scores.get(f"{title}, {name}", {}) for title in whole]
+        parts = [scores.get(f"{title}, {name}", {}) for title in overall]
         by_name.append([name, *(f"{_cell(part.get('pck_10'))} / {_cell(part.get('pck_15'))}" for part in parts)])
-    lines = [
-        "# Lifted photographs",
-        "",
-        *table(["", *columns.values()], rows),
-        "",
-        "## PCK 0.10 / 0.15 of each keypoint",
-        "",
-    ]
-    return "\n".join([*lines, *table(["", *whole], by_name), ""])
+    lines = ["# Lifted photographs", "", *table(["", *columns.values()], rows), ""]
+    lines += ["## PCK 0.10 / 0.15 of each keypoint", "", *table(["", *overall], by_name), ""]
+    return "\n".join(lines)
 
 
 def _cell(value: float | None) -> str:

@@ -22,11 +22,10 @@ from dp3d_data.records import ImageRecord
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run
-from pipelines.annotate import Advance, Annotator, Predictor, RowMaker, require_same_template
-from pipelines.annotators import OwnRowMaker, ReadyAnnotator, own_version
-from pipelines.chunks import Executor, begin_run, finish_run, missing_chunks, submitting, worker_count
+from pipelines.annotate import Annotator, Predictor, RowMaker, require_same_template
+from pipelines.annotators import PrecomputedAnnotator, own_annotator, own_version
+from pipelines.chunks import Advance, Executor, Say, begin_run, finish_run, missing_chunks, submitting, worker_count
 from pipelines.chunks import Plan as ChunkPlan
-from pipelines.clusters import read_recipe
 from pipelines.extract_parts import ExtractChunks, Outcome, SharedChunks, deadly_images, outcome
 from pipelines.inputs import Inputs, chunk_ends, find_inputs
 from pipelines.overlays import draw_overlays
@@ -49,6 +48,7 @@ class Plan(ChunkPlan):
         work: the recipe without the sizes of the image files, since a failed image may be mended and tried again.
     """
 
+    kind = "extract"
     config: ExtractConfig
     inputs: Inputs
     model: str
@@ -60,20 +60,15 @@ class Plan(ChunkPlan):
         return self.inputs.records
 
     def annotator(self, predictor: Predictor | None = None) -> RowMaker:
-        """What turns an image into rows: the network, which is loaded where it is not given, or a source that needs
-        none."""
-        if own_version(self.config.model):
-            return OwnRowMaker(self.config, self.template, self.model)
-        source = self.inputs.source
+        """What turns an image into rows: the network, loaded where it is not given, or a source that needs none."""
+        config, source = self.config, self.inputs.source
+        if own_version(config.model):
+            return PrecomputedAnnotator(config, own_annotator(config, self.template), self.template, self.model)
         if isinstance(source, HasCorrespondences):
-            return ReadyAnnotator(self.config, source, self.template, self.model)
+            return PrecomputedAnnotator(config, source, self.template, self.model)
         if predictor is None and self.make_predictor is not None:
             predictor = self.make_predictor()
         return Annotator(self.config, cast(Predictor, predictor), self.template, self.model)
-
-    def without_records(self) -> Plan:
-        """What a process must know: the images travel with the tasks."""
-        return replace(self, inputs=replace(self.inputs, records=()))
 
     @property
     def chunks(self) -> list[tuple[ImageRecord, ...]]:
@@ -86,6 +81,8 @@ class Plan(ChunkPlan):
         config = self.config
         workers = config.workers
         if config.cluster:
+            from pipelines.cluster import read_recipe
+
             workers = workers or read_recipe(config.cluster)[1]
         elif not config.scheduler:
             workers = worker_count(workers, len(self.chunks), config.device)
@@ -144,11 +141,7 @@ def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: Make
 
 
 def _require_told_apart(plans: Sequence[Plan]) -> None:
-    """Refuse to detect several categories with a network that has one class for them.
-
-    Raises:
-        UsageError: it has.
-    """
+    """Refuse to detect several categories with a network that has one class for them."""
     from dp3d_data.detection import trained_for
 
     found: dict[int, str] = {}
@@ -161,12 +154,7 @@ def _require_told_apart(plans: Sequence[Plan]) -> None:
 
 
 def _for_here(config: ExtractConfig) -> ExtractConfig:
-    """The settings, if their device is here, which that of workers elsewhere need not be: then a dry run looks at
-    images on the CPU.
-
-    Raises:
-        UsageError: no such device.
-    """
+    """The settings, if their device is here; a dry run for workers elsewhere looks at images on the CPU."""
     if config.elsewhere and not config.dry_run:
         return config
     try:
@@ -218,16 +206,15 @@ def _load(model: str, weights: str, **settings: Any) -> Predictor:
 
 
 def _template(config: ExtractConfig, inputs: Inputs) -> Template:
-    """The template that is asked for, by name, file or folder of files; else the one of the workspace, or the built-in
-    one, that is meant.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """The template by name, file or folder of files; else the one of the workspace, or the built-in one."""
     folder = is_folder_of_templates(config.template)
     if config.template and not folder:
         return load_template(config.template)
-    mesh = "" if isinstance(inputs.source, HasCorrespondences) or not Path(config.weights).is_file() else _mesh(config)
+    mesh = ""
+    if Path(config.weights).is_file() and not isinstance(inputs.source, HasCorrespondences):
+        from dp3d_data.detection import trained_for
+
+        mesh = trained_for(config.model, config.weights, config.category).mesh
     own = category(config.category).template or ""
     meant = [name for name in (mesh, config.category) if name]
     name = template_in(config.template, meant) if folder else first_imported([mesh] if own else meant) or own
@@ -237,13 +224,6 @@ def _template(config: ExtractConfig, inputs: Inputs) -> Template:
             hint = "make one of your SMPL file: dp3d-data body template FILE --name person; then: --template person"
         raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
     return load_template(name)
-
-
-def _mesh(config: ExtractConfig) -> str:
-    """The mesh that some weights have for the category."""
-    from dp3d_data.detection import trained_for
-
-    return trained_for(config.model, config.weights, config.category).mesh
 
 
 def retry(plan: Plan) -> int:
@@ -267,14 +247,12 @@ def retry(plan: Plan) -> int:
         return reopen(run, [[record.image_id for record in chunk] for chunk in plan.chunks], plan.recipe)
 
 
-def extract(plan: Plan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None) -> Outcome:
+def extract(plan: Plan, advance: Advance = lambda *_: None, say: Say = lambda _: None) -> Outcome:
     """Run a plan to its end; see `extract_all`."""
     return extract_all([plan], advance, say)[0]
 
 
-def extract_all(
-    plans: Sequence[Plan], advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None
-) -> list[Outcome]:
+def extract_all(plans: Sequence[Plan], advance: Advance = lambda *_: None, say: Say = lambda _: None) -> list[Outcome]:
     """Run the plans of several categories to their end, in one pass over the images; each goes on where an earlier run
     stopped.
 
@@ -292,7 +270,7 @@ def extract_all(
         if plan.config.retry_failed:
             say(f"{retry(plan)} failed images to try again")
     with ExitStack() as held:
-        writers = {plan.config.category: held.enter_context(begin_run(plan, "extract")) for plan in plans}
+        writers = {plan.config.category: held.enter_context(begin_run(plan)) for plan in plans}
         begun = {plan.config.category: plan for plan in plans if not writers[plan.config.category].complete}
         for model in dict.fromkeys(plan.model for plan in begun.values()):
             own = {name: plan for name, plan in begun.items() if plan.model == model}
@@ -300,7 +278,8 @@ def extract_all(
             everything = {record.image_id for plan in own.values() for record in plan.records}
             if done := len(everything) - sum(map(len, missing.values())):
                 advance(done, 0, 0)
-            known = {name: plan.without_records() for name, plan in own.items()}
+            # what a process must know: the images travel with the tasks
+            known = {name: replace(plan, inputs=replace(plan.inputs, records=())) for name, plan in own.items()}
             maker = ExtractChunks(known, {name: writers[name] for name in own})
             with submitting(next(iter(own.values())).executor, len(missing), say) as make:
                 make(maker, missing, advance)
@@ -314,10 +293,6 @@ def _ended(plan: Plan, writer: RunWriter) -> Outcome:
     deadly = deadly_images(plan.out)
     harmless = [record for record in plan.records if record.image_id not in deadly]
     draw_overlays(plan.out, harmless, plan.template, plan.config.overlays)
-    extra = {
-        "model": plan.model,
-        "images": len(plan.records),
-        "boxes_of_no_image": len(plan.inputs.unmatched),
-        "work": plan.work,
-    }
+    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.unmatched)}
+    extra |= {"work": plan.work}
     return outcome(finish_run(plan, writer, extra), plan.records, fresh=True)

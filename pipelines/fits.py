@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dp3d_data.bodies.files import load_body_model
 from dp3d_data.bodies.model import BodyModel, joint_scales
-from dp3d_data.bodies.posing import BodyTensors, body_tensors, pose_body
+from dp3d_data.bodies.posing import body_tensors, pose_body
 from dp3d_data.datasets.fits import Fit, FitCamera
 from dp3d_data.errors import InputCorrupt, ShapeError, UsageError
 from dp3d_data.geometry import Template
@@ -29,12 +29,12 @@ from pipelines.settings import ProjectConfig
 # What a mirrored fit's surface is multiplied by, after left and right have swapped.
 MIRROR = np.array([1.0, -1.0, 1.0])
 FEWEST_LABELS = 4
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class Bodies:
-    """The model for all fits, and those for the fits of a named body such as smpl-male; poses them, and keeps what that
-    takes for the life of a process."""
+    """The model for all fits, and those for fits of a named body such as smpl-male; keeps what posing takes."""
 
     main: BodyModel
     named: dict[str, BodyModel]
@@ -54,35 +54,31 @@ class Bodies:
             posed = posed_surface(fit.mesh_path, model)
         else:
             scales = None if fit.joint_scales is None else joint_scales(model, fit.joint_scales[None])
-            [tensor] = pose_body(self._tensors_of(fit), fit.pose[None], fit.betas[None], None, scales)
+            tensors = self._kept(body_tensors, fit)
+            [tensor] = pose_body(tensors, fit.pose[None], fit.betas[None], None, scales)
             posed = tensor.numpy().astype(np.float64)
         posed = posed + fit.translation
         if not fit.mirrored:
             return posed
-        if (mirror := self._mirror_of(fit)) is None:
+        if (mirror := self._kept(_mirror, fit)) is None:
             expected = "one whose left half mirrors its right in y"
             raise ShapeError("a mirrored fit needs a symmetric body model", got=model.name, expected=expected)
         return posed[mirror] * MIRROR
 
     @cached_property
-    def _tensors(self) -> dict[str, BodyTensors]:
+    def _made(self) -> dict[Any, Any]:
         return {}
 
-    @cached_property
-    def _mirrors(self) -> dict[str, Int[np.ndarray, "K"] | None]:
-        return {}
+    def _kept(self, make: Callable[[BodyModel], Made], fit: Fit) -> Made:
+        """What is made of the model of a fit, once."""
+        key = make, fit.body if fit.body in self.named else ""
+        if key not in self._made:
+            self._made[key] = make(self.of(fit))
+        return self._made[key]
 
-    def _tensors_of(self, fit: Fit) -> BodyTensors:
-        name = fit.body if fit.body in self.named else ""
-        if name not in self._tensors:
-            self._tensors[name] = body_tensors(self.of(fit))
-        return self._tensors[name]
 
-    def _mirror_of(self, fit: Fit) -> Int[np.ndarray, "K"] | None:
-        name, model = fit.body if fit.body in self.named else "", self.of(fit)
-        if name not in self._mirrors:
-            self._mirrors[name] = mirrored_vertices(model.template, model.faces)
-        return self._mirrors[name]
+def _mirror(model: BodyModel) -> Int[np.ndarray, "K"] | None:
+    return mirrored_vertices(model.template, model.faces)
 
 
 def load_bodies(words: Sequence[str]) -> Bodies:
@@ -143,12 +139,8 @@ def check_labels(fit: Fit, model: BodyModel, posed: Float[np.ndarray, "K 3"]) ->
         ShapeError: a joint that the model does not have.
         InputCorrupt: half of them lie farther off than a quarter of the marked joints' extent.
     """
-    if (
-        fit.labels is None
-        or len(fit.labels) < FEWEST_LABELS
-        or fit.camera.kind != "perspective"
-        or fit.camera.focal is None
-    ):
+    camera = fit.camera
+    if fit.labels is None or len(fit.labels) < FEWEST_LABELS or camera.kind != "perspective" or camera.focal is None:
         return
     ids = fit.labels[:, 0].astype(int)
     if ids.min() < 0 or ids.max() >= model.num_joints:
@@ -156,10 +148,8 @@ def check_labels(fit: Fit, model: BodyModel, posed: Float[np.ndarray, "K 3"]) ->
             "marked joints that the body does not have", got=ids.tolist(), expected=f"0 to {model.num_joints - 1}"
         )
     joints = model.joint_regressor[ids] @ posed
-    seen = project_perspective(
-        to_camera(joints, fit.camera.rotation, fit.camera.translation), fit.camera.focal, fit.camera.centre
-    )
-    off = float(np.median(np.linalg.norm(seen - fit.labels[:, 1:], axis=1)))
+    projected = project_perspective(to_camera(joints, camera.rotation, camera.translation), camera.focal, camera.centre)
+    off = float(np.median(np.linalg.norm(projected - fit.labels[:, 1:], axis=1)))
     limit = float(np.ptp(fit.labels[:, 1:], axis=0).max()) / 4
     if off > limit:
         got, expected = f"{off:.0f} pixels off (median of {len(fit.labels)})", f"at most {limit:.0f}"
@@ -209,27 +199,25 @@ def fit_view(
         ShapeError: a vertex does not lie before a perspective camera.
         InputCorrupt: nothing of the body lies in the image.
     """
-    seen = to_camera(vertices, camera.rotation, camera.translation)
+    points = to_camera(vertices, camera.rotation, camera.translation)
     perspective = camera.kind == "perspective"
     if perspective:
         focal = cast(tuple[float, float], camera.focal)
-        keypoints, scale = project_perspective(seen, focal, camera.centre), weak_scale(seen, focal)
+        keypoints, scale = project_perspective(points, focal, camera.centre), weak_scale(points, focal)
     else:
         scale = cast(float, camera.scale)
-        keypoints = project_orthographic(seen, scale, camera.centre)
-    visible = visible_vertices(seen, template.faces, perspective=perspective)
+        keypoints = project_orthographic(points, scale, camera.centre)
+    visible = visible_vertices(points, template.faces, perspective=perspective)
     visible &= (keypoints >= 0).all(axis=1) & (keypoints < size).all(axis=1)
     if mask is not None:
         visible &= inside_mask(keypoints, mask)
-    middle = seen.mean(axis=0)
+    middle = points.mean(axis=0)
     truth = Truth(
-        (seen - middle) / template.factor, scale * template.factor, template.metres, _camera(camera, template, middle)
+        (points - middle) / template.factor, scale * template.factor, template.metres, _camera(camera, template, middle)
     )
-    areas = (
-        visible_fraction(visible, template.vertex_areas),
-        visible_fraction(visible, vertex_areas(seen, template.faces)),
-    )
-    return FitView(keypoints, visible, *areas, box or _box(keypoints, size), truth)
+    area = visible_fraction(visible, template.vertex_areas)
+    posed_area = visible_fraction(visible, vertex_areas(points, template.faces))
+    return FitView(keypoints, visible, area, posed_area, box or _box(keypoints, size), truth)
 
 
 def _camera(camera: FitCamera, template: Template, middle: Float[np.ndarray, "3"]) -> Camera:

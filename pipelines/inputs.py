@@ -20,6 +20,9 @@ from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.records import ImageRecord
 from pipelines.settings import ExtractConfig
 
+# What the recipe knows of an image, besides the size of its file.
+FACTS = ("image_id", "group", "split", "objects", "size", "faults", "crowds")
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -45,18 +48,10 @@ class Inputs:
         """Whether sizes count -> the digest of the facts of all images."""
         digests = {sizes: hashlib.sha256() for sizes in (False, True)}
         for number, record in enumerate(self.records):
-            told = (
-                record.image_id,
-                record.group,
-                record.split,
-                record.objects,
-                record.size,
-                record.faults,
-                record.crowds,
-            )
+            known = [getattr(record, name) for name in FACTS]
             size = size_of(record.path) if record.path else None
             for sizes, digest in digests.items():
-                digest.update(("\n" * (number > 0) + repr((*told, size if sizes else None))).encode())
+                digest.update(("\n" * (number > 0) + repr((*known, size if sizes else None))).encode())
         return {sizes: digest.hexdigest() for sizes, digest in digests.items()}
 
     def facts(self, sizes: bool = True) -> list[Any]:
@@ -80,16 +75,14 @@ def find_inputs(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, Inpu
         UsageError: nothing tells the objects of these categories apart.
     """
     if config.boxes and not config.given_boxes:
-        raise UsageError(
-            "boxes are given and not wanted", got="--boxes and --set given_boxes=false", expected="one of them"
-        )
+        got = "--boxes and --set given_boxes=false"
+        raise UsageError("boxes are given and not wanted", got=got, expected="one of them")
     source = _source(replace(config, category=names[0]))
     if config.boxes and isinstance(source, HasCorrespondences):
         raise UsageError(f"the dataset {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
     if len(names) > 1 and isinstance(source, HasCorrespondences):
-        raise UsageError(
-            f"the dataset {source.name!r} is of one category", got=", ".join(names), hint="choose one: --category NAME"
-        )
+        got, hint = ", ".join(names), "choose one: --category NAME"
+        raise UsageError(f"the dataset {source.name!r} is of one category", got=got, hint=hint)
     images = source.records_of(names) if isinstance(source, Coco) else []
     found = dict.fromkeys(names, source.records()) if not images else {
         name: [views[name] for views in images if name in views] for name in names
@@ -106,11 +99,9 @@ def find_inputs(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, Inpu
         inputs[name] = replace(one, records=tuple(boxed), unmatched=tuple(unmatched))
     if len(inputs) > 1:
         _require_told_apart(inputs)
-    return (
-        _cut_together(inputs, [next(iter(views.values())).image_id for views in images], config.part)
-        if len(names) > 1
-        else inputs
-    )
+    if len(names) == 1:
+        return inputs
+    return _cut_together(inputs, [next(iter(views.values())).image_id for views in images], config.part)
 
 
 def chunk_ends(count: int, size: int) -> tuple[int, ...]:
@@ -138,11 +129,7 @@ def _cut_together(inputs: dict[str, Inputs], order: Iterable[str], size: int) ->
 
 
 def _require_told_apart(inputs: dict[str, Inputs]) -> None:
-    """Refuse given objects that are the same for all categories: an animal is of one.
-
-    Raises:
-        UsageError: they are.
-    """
+    """Refuse given objects that are the same for all categories: an animal is of one."""
     first, *others = ([record.objects for record in one.records] for one in inputs.values())
     if any(first) and all(other == first for other in others):
         got, hint = ", ".join(inputs), "give one category, or --set given_boxes=false to detect"
@@ -168,9 +155,8 @@ def _chosen(records: list[ImageRecord], config: ExtractConfig) -> list[ImageReco
     records = _of_split(records, config.split) if config.split else records
     if config.given_boxes:
         return records
-    return [
-        replace(record, objects=None, size=None, faults=(), crowds=()) if record.path else record for record in records
-    ]
+    bare: dict[str, Any] = {"objects": None, "size": None, "faults": (), "crowds": ()}
+    return [replace(record, **bare) if record.path else record for record in records]
 
 
 def _unread(kinds: Counter[str]) -> tuple[str, ...]:
@@ -178,19 +164,14 @@ def _unread(kinds: Counter[str]) -> tuple[str, ...]:
     if not kinds:
         return ()
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return (
-        f"not read, for their formats: {told}",
-        *([NEED_HEIF] if kinds.keys() & {*SOMETIMES["AVIF"], *SOMETIMES["HEIF"]} else []),
-    )
+    more = (NEED_HEIF,) if kinds.keys() & {*SOMETIMES["AVIF"], *SOMETIMES["HEIF"]} else ()
+    return (f"not read, for their formats: {told}", *more)
 
 
 def _of_split(records: list[ImageRecord], split: str) -> list[ImageRecord]:
     chosen = [record for record in records if record.split == split]
     if not chosen:
         there = sorted({record.split for record in records if record.split is not None})
-        raise NothingToDo(
-            f"no image of the split {split!r}",
-            got=", ".join(there) or "a dataset without splits",
-            hint="leave out --split",
-        )
+        got = ", ".join(there) or "a dataset without splits"
+        raise NothingToDo(f"no image of the split {split!r}", got=got, hint="leave out --split")
     return chosen

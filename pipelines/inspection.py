@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow as pa
 from dp3d_data.errors import UsageError
 from dp3d_data.filters import Account
 from dp3d_data.shards.files import read_manifest
-from dp3d_data.shards.inputs import SHARDS, Input, Partition, partitions
+from dp3d_data.shards.inputs import SHARDS, Input, partitions
 from dp3d_data.shards.schema import INSTANCE_COLUMNS
 from dp3d_data.shards.statistics import Statistics
 
@@ -28,14 +27,13 @@ def summary_lines(found: Input) -> list[str]:
         size = _size(sum((found.folder / file).stat().st_size for file in found.files))
         return [*lines, f"  {counts}", f"  {template}", f"  {len(found.files)} files, {size}"]
     manifest = read_manifest(found.folder)
-    template, account = manifest["template"], manifest["account"]
+    template, tally = manifest["template"], manifest["account"]
     for name, split in manifest["splits"].items():
         files = [entry for entry in manifest["shards"] if entry["split"] == name]
-        room = _size(sum(entry["bytes"] for entry in files))
-        lines.append(
-            f"  {name}: {split['instances']} instances of {split['groups']} groups in {len(files)} shards, {room}"
-        )
-    lines.append(f"  {Account(**account).line()}")
+        size = _size(sum(entry["bytes"] for entry in files))
+        held = f"{split['instances']} instances of {split['groups']} groups"
+        lines.append(f"  {name}: {held} in {len(files)} shards, {size}")
+    lines.append(f"  {Account(**tally).line()}")
     for one in manifest["inputs"]:
         lines.append(f"  from {one['kind']} {one['recipe']}: {one['counts']['instances']} instances")
     unit = f"{template['factor']:.4g} m a unit" if template["unit"] == "m" else "unit unknown"
@@ -62,28 +60,18 @@ def find_row(found: Input, wanted: str | int) -> dict[str, Any]:
         UsageError: there is none.
         InputMissing, ShardError: a file is gone or damaged; names it.
     """
-    for partition, start, ids in _named_groups(found):
-        at = ids.index(wanted).as_py() if isinstance(wanted, str) else wanted - start
-        if 0 <= at < len(ids):
-            [table] = partition.tables()
-            return {name: _value(table.column(name)[at]) for name in table.column_names}
+    for partition in partitions([found], partition_bytes=0):
+        partition.check_files()
+        if partition.rows:
+            ids = pa.concat_tables(partition.tables(["instance_id"])).column(0)
+            at = ids.index(wanted).as_py() if isinstance(wanted, str) else wanted - partition.start
+            if 0 <= at < len(ids):
+                table = pa.concat_tables(partition.tables())
+                return {name: _value(table.column(name)[at]) for name in table.column_names}
     what = f"no instance {wanted!r}" if isinstance(wanted, str) else f"no row {wanted}"
     raise UsageError(
         what, expected=f"one of {found.counts['instances']} instances", hint="dp3d-data inspect PATH --row 0"
     )
-
-
-def _named_groups(found: Input) -> Iterator[tuple[Partition, int, pa.ChunkedArray]]:
-    """Each row group with its first row and its instance ids."""
-    for partition in partitions([found], partition_bytes=0):
-        partition.check_files()
-        start = partition.start
-        for path, digest, groups in partition.parts:
-            for group in groups:
-                one = Partition(start, 0, ((path, digest, (group,)),))
-                [table] = one.tables(["instance_id"])
-                yield one, start, table.column("instance_id")
-                start += table.num_rows
 
 
 def _value(scalar: pa.Scalar) -> Any:

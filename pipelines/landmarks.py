@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ from dp3d_data.geometry.template import Template
 from dp3d_data.limits import parse_csv
 from dp3d_data.matching.landmarks import name_key, read_landmarks, read_named_vertices
 from dp3d_data.records import GivenObject, ImageRecord
-from pipelines.local_page import Reply
-from pipelines.report.page import asset, html, page
-from pipelines.report.viewer import SCRIPT, Body, Layer, safe_json, viewer
+from pipelines.chunks import Say
+from pipelines.local_page import HTML, Reply
+from pipelines.report.page import SCRIPT, Body, Layer, asset, html, jpeg_bytes, page, safe_json, viewer
 
 COLUMNS = ("name", "vertex", "image", "x", "y")
 # What a page asks for: spread over the body, and both sides.
@@ -48,7 +48,6 @@ ASKED = (
 SIDE = 1400  # of photographs on the page
 MOST_VERTICES = 1 << 31  # of a checkpoint's mesh, which nobody opens here
 LEAST = 3  # keypoints of an animal that is worth its photograph
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,7 @@ class Mark:
 
 
 def write_marks(path: str | Path, marks: Sequence[Mark]) -> Path:
-    """The csv that `template adopt --landmarks` reads; photographs are named from its folder. Without any photograph a
-    table of named vertices."""
+    """The csv of `template adopt --landmarks`, with photographs by path from its folder, or without any."""
     folder = Path(path).absolute().parent
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -148,8 +146,7 @@ def _named_records(annotations: str | Path, options: DatasetOptions) -> tuple[Se
 
 
 def _shown(one: GivenObject, wanted: Iterable[int]) -> list[int]:
-    """The wanted keypoints of an animal that are visible; of visibility 1, which is "hidden" in COCO, where no one has
-    2."""
+    """The wanted keypoints of an animal that are visible; of visibility 1, "hidden" in COCO, where none has 2."""
     points = one.keypoints or ()
     best = min(max((seen for _, _, seen in points), default=0), 2)
     return [number for number in wanted if best > 0 and number < len(points) and points[number][2] >= best]
@@ -166,11 +163,7 @@ def _most_shown(records: Sequence[ImageRecord], wanted: Mapping[int, Any]) -> li
 
 
 def _marks(record: ImageRecord, number: int, wanted: Mapping[int, tuple[str, int]]) -> list[Mark]:
-    """The landmarks of one animal in the upright photograph.
-
-    Raises:
-        InputMissing, InputCorrupt: no such photograph, one of another size, or one whose sides EXIF exchanges.
-    """
+    """The landmarks of one animal in the upright photograph."""
     photograph = read_image(record.path)
     if turn_of(record.size, photograph) in MIRRORS:
         raise InputCorrupt("keypoints of a photograph that EXIF mirrors", path=record.path)
@@ -242,9 +235,7 @@ class LandmarkPage:
         inner = html(asset("landmarks.html"), style=style, viewer=body, facts=safe_json(facts))
         words = "choose a landmark, click it in a photograph and on the mesh; left is the animal's own left"
         title, script = f"{self.template.name}: landmarks", SCRIPT + asset("landmarks.js")
-        return Reply(
-            page(title, words, [("Landmarks", inner)], "dp3d", script, served=True), "text/html; charset=utf-8"
-        )
+        return page(title, words, [("Landmarks", inner)], "dp3d", script, served=True), HTML, False
 
     def marks(self) -> list[dict[str, Any]]:
         """What the file holds, as the page has it: points in shares of the photograph's sides."""
@@ -261,10 +252,7 @@ class LandmarkPage:
     def photograph(self, words: Mapping[str, Any]) -> Reply:
         """A photograph upright, at most SIDE pixels large; its own size tells the page the scale."""
         image = Image.fromarray(read_image(self._path(words["number"])).pixels)
-        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-        stream = io.BytesIO()
-        image.save(stream, "JPEG", quality=88)
-        return Reply(stream.getvalue(), "image/jpeg", kept=True)
+        return jpeg_bytes(image, SIDE, 88), "image/jpeg", True
 
     def _path(self, number: Any) -> str:
         number = int(number)

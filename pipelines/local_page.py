@@ -12,7 +12,6 @@ import secrets
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -25,20 +24,14 @@ MOST_BYTES = 64 << 20
 FOREVER = "private, max-age=86400, immutable"
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What goes to the page; `kept` where it never changes while the command runs."""
-
-    body: bytes
-    kind: str
-    kept: bool = False
-
-
+# What goes to the page: bytes, their type, and whether they never change while the command runs.
+Reply = tuple[bytes, str, bool]
 # What one address does: the words of its query, or of the JSON that was posted -> a Reply, or what becomes JSON.
 Route = Callable[[Mapping[str, Any]], Any]
+HTML = "text/html; charset=utf-8"
 
 
-class LocalPage:
+class LocalPage(ThreadingHTTPServer):
     """A running server of one page.
 
     Args:
@@ -49,11 +42,12 @@ class LocalPage:
         PathUnusable: the port is taken.
     """
 
+    daemon_threads = True
+
     def __init__(self, gets: Mapping[str, Route], posts: Mapping[str, Route], port: int = 0) -> None:
         self.gets, self.posts, self.secret = gets, posts, secrets.token_urlsafe(16)
         try:
-            self.server = _Server((ADDRESS, port), _Handler)
-            self.server.page = self
+            super().__init__((ADDRESS, port), _Handler)
         except (OSError, OverflowError) as error:
             hint = "choose another: --port 0 takes any that is free"
             raise PathUnusable(
@@ -62,18 +56,23 @@ class LocalPage:
 
     @property
     def address(self) -> str:
-        return f"http://{ADDRESS}:{self.server.server_address[1]}/{self.secret}/"
+        return f"http://{ADDRESS}:{self.server_address[1]}/{self.secret}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that no longer wants its picture is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def serve(self, browser: bool) -> None:
         """Answer until the process is interrupted."""
         if browser:
             open_browser(self.address)
         try:
-            self.server.serve_forever()
+            self.serve_forever()
         except KeyboardInterrupt:
             pass
         finally:
-            self.server.server_close()
+            self.server_close()
 
 
 def open_browser(address: str) -> None:
@@ -82,26 +81,16 @@ def open_browser(address: str) -> None:
         webbrowser.open(address)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    page: LocalPage
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that no longer wants its picture is no error."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: LocalPage
     protocol_version = "HTTP/1.1"
     timeout = 60
 
     def do_GET(self) -> None:
-        self._answer(self.server.page.gets, lambda: dict(parse_qsl(urlsplit(self.path).query)))
+        self._answer(self.server.gets, lambda: dict(parse_qsl(urlsplit(self.path).query)))
 
     def do_POST(self) -> None:
-        self._answer(self.server.page.posts, self._posted)
+        self._answer(self.server.posts, self._posted)
 
     def _posted(self) -> Mapping[str, Any]:
         length = int(self.headers.get("Content-Length") or 0)
@@ -116,10 +105,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, routes: Mapping[str, Route], words: Callable[[], Mapping[str, Any]]) -> None:
         secret, slash, rest = unquote(urlsplit(self.path).path).removeprefix("/").partition("/")
         route = routes.get(rest) if slash else None
-        known = secrets.compare_digest(secret.encode(), self.server.page.secret.encode())
+        known = secrets.compare_digest(secret.encode(), self.server.secret.encode())
         if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in NAMES or not known or route is None:
             self.close_connection = True
-            self._send(404, Reply(b"not found", "text/plain"))
+            self._send(404, (b"not found", "text/plain", False))
             return
         try:
             found = route(words())
@@ -128,21 +117,22 @@ class _Handler(BaseHTTPRequestHandler):
         except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             self._send(400, _json({"error": f"not understood: {error}"}))
         else:
-            self._send(200, found if isinstance(found, Reply) else _json(found))
+            self._send(200, found if isinstance(found, tuple) else _json(found))
 
     def _send(self, status: int, reply: Reply) -> None:
+        body, kind, kept = reply
         self.send_response(status)
-        headers = {"Content-Type": reply.kind, "Content-Length": len(reply.body)}
-        headers |= {"Cache-Control": FOREVER if reply.kept else "no-store", "Referrer-Policy": "no-referrer"}
+        headers = {"Content-Type": kind, "Content-Length": len(body)}
+        headers |= {"Cache-Control": FOREVER if kept else "no-store", "Referrer-Policy": "no-referrer"}
         headers |= {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
         for name, value in headers.items():
             self.send_header(name, str(value))
         self.end_headers()
-        self.wfile.write(reply.body)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """The terminal belongs to the command."""
 
 
 def _json(found: Any) -> Reply:
-    return Reply(json.dumps(found, separators=(",", ":"), allow_nan=False).encode(), "application/json")
+    return json.dumps(found, separators=(",", ":"), allow_nan=False).encode(), "application/json", False

@@ -117,9 +117,14 @@ def _draw_instance(draw: ImageDraw.ImageDraw, row: dict[str, Any], scale: float,
     draw.rectangle((x0, y0, max(x1, x0), max(y1, y0)), outline=(255, 255, 255), width=2)
     radius = float(np.clip(np.hypot(x1 - x0, y1 - y0) / 180, 1.2, 5.0))
     for vertex, x, y in zip(row["vertex_ids"], row["keypoints_x"], row["keypoints_y"], strict=True):
-        circle = scale * x - radius, scale * y - radius, scale * x + radius, scale * y + radius
-        draw.ellipse(circle, fill=tuple(int(value) for value in colours[vertex]))
+        draw_circle(draw, (scale * x, scale * y), radius, fill=tuple(colours[vertex].tolist()))
     _label(draw, (x0 + 4, y0 + 4), f"{row['score']:.2f} · {len(row['vertex_ids'])} vertices")
+
+
+def draw_circle(draw: ImageDraw.ImageDraw, centre: Sequence[float], radius: float, **style: Any) -> None:
+    """A ring or a dot, in pixels of the picture."""
+    x, y = centre
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), **style)
 
 
 def _label(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from dp3d_data.bodies.model import BodyModel, rest_template
-from dp3d_data.config import file_digest, fingerprint, plain, workspace
+from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.datasets import DatasetOptions, open_fits
 from dp3d_data.datasets.annotations import size_of_image
 from dp3d_data.datasets.fits import Fit, FitFailure, picture_size
@@ -26,14 +25,11 @@ from dp3d_data.geometry.perturbation import lower_half
 from dp3d_data.geometry.subsets import farthest_vertices, read_subset
 from dp3d_data.records import Detection, ImageRecord, as_box
 from dp3d_data.run_lengths import encode_pixels
-from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
-from pipelines.annotate import Advance
-from pipelines.chunks import Plan, begin_run, finish_run, make_missing_chunks, regular_chunks
+from pipelines.chunks import Plan, Rows
 from pipelines.fits import Bodies, check_labels, fit_view, load_bodies, vertex_view, with_noise
-from pipelines.overlays import draw_overlays
-from pipelines.settings import ProjectConfig
+from pipelines.settings import ProjectConfig, place_of, portable
 
 CODE_VERSION = 2
 TRUTH = "truth"
@@ -43,15 +39,15 @@ TRUTH = "truth"
 class ProjectPlan(Plan):
     """What a run will project: bodies, fits in order, and the vertices to keep (None: all)."""
 
+    kind = "project"
     config: ProjectConfig
     bodies: Bodies
     fits: tuple[Fit | FitFailure, ...]
     subset: Int[np.ndarray, "V"] | None
 
     @property
-    def chunks(self) -> list[range]:
-        """The indices of the fits of each chunk."""
-        return regular_chunks(self.config.part, len(self.fits))
+    def count(self) -> int:
+        return len(self.fits)
 
     def images(self, chunk: Sequence[int]) -> dict[str, Path]:
         """The photographs that the fits of a chunk name."""
@@ -63,6 +59,56 @@ class ProjectPlan(Plan):
         """The lower half of the rest template."""
         up = self.config.up or ("z" if self.bodies.main.kind == "smal" else "y")
         return lower_half(self.template.vertices, "xyz".index(up))
+
+    def rows(self, number: int, lost: bool = False) -> Rows:
+        """The row of a fit; a fit that cannot be projected is a row of failures."""
+        fit = self.fits[number]
+        if isinstance(fit, FitFailure):
+            return Rows(failures=[_failure(fit.image_id, fit.path, "read", fit.error, fit.message)])
+        try:
+            if lost:
+                raise WorkerLost("the worker process ended each time that it worked on this fit")
+            return Rows([self._row(fit, number)])
+        except Dp3dError as error:
+            detail = error.what if error.got in (None, "") else f"{error.what}, got {error.got}"
+            message = f"{fit.instance_id}: {detail}"
+            return Rows(failures=[_failure(fit.image_id, fit.image_path, "project", type(error).__name__, message)])
+
+    def _row(self, fit: Fit, number: int) -> dict[str, Any]:
+        size = image_size(fit)
+        mask = read_mask(fit.mask_path, size) if self.config.masks and fit.mask_path is not None else None
+        posed = self.bodies.pose(fit)
+        check_labels(fit, self.bodies.of(fit), posed)
+        view = fit_view(posed, self.template, fit.camera, size, fit.box, mask)
+        keypoints, visible = with_noise(view, self.below, self.config, number)
+        path, digest = None, None
+        if fit.image_path is not None and fit.image_path.is_file():
+            check_photograph(fit.image_path, size)
+            path, digest = str(fit.image_path), file_digest(fit.image_path)
+        told = (fit.group, fit.split, fit.source_dataset, fit.source_quality)
+        return instance_row(
+            fit.instance_id,
+            ImageInfo(fit.image_id, *size, path, digest, self.config.dataset, *told),
+            Detection(as_box(np.asarray(view.box, dtype=np.float32)), 1.0, self.config.category),
+            vertex_view(keypoints, visible, self.subset),
+            self.template,
+            TRUTH,
+            visible_area=view.area,
+            visible_area_posed=view.posed_area,
+            mask=None if mask is None else encode_pixels(mask),
+            truth=view.truth,
+        )
+
+    def photographs(self) -> list[ImageRecord]:
+        paths = self.images(range(self.count))
+        return [ImageRecord(name, str(path), self.config.dataset) for name, path in paths.items() if path.is_file()]
+
+    def extra(self) -> dict[str, Any]:
+        """How the vertices were chosen, and the map: entry i of `vertices` is the template vertex of point i."""
+        if self.subset is None:
+            return {}
+        how = "list" if self.config.vertex_list else "farthest"
+        return {"subset": {"how": how, "count": len(self.subset), "vertices": self.subset.tolist()}}
 
 
 def make_plan(config: ProjectConfig) -> ProjectPlan:
@@ -88,10 +134,10 @@ def make_plan(config: ProjectConfig) -> ProjectPlan:
             "no fits", got=f"{config.root}, split {config.split or 'any'}", hint="dp3d-data project --help"
         )
     digest = hashlib.sha256("".join(map(_fit_digest, fits)).encode()).hexdigest()
-    kept = plain(config.portable()) | {"subset": None if subset is None else subset.tolist()}
+    kept = plain(portable(config)) | {"subset": None if subset is None else subset.tolist()}
     models = {"": body_digest(bodies.main)} | {name: body_digest(model) for name, model in bodies.named.items()}
     recipe = fingerprint("project", CODE_VERSION, SCHEMA_VERSION, kept, models, digest)
-    out = Path(config.out) if config.out else workspace(config.category) / "project"
+    out = place_of(config.out, config.category, "project")
     return ProjectPlan(config, template, recipe, out, bodies, fits, subset)
 
 
@@ -106,16 +152,8 @@ def _subset(config: ProjectConfig, template: Template) -> Int[np.ndarray, "V"] |
 def body_digest(model: BodyModel) -> str:
     """What the recipe knows of a body model: all its numbers."""
     digest = hashlib.sha256(f"{model.name} {model.kind}".encode())
-    for name in (
-        "template",
-        "faces",
-        "shape_basis",
-        "pose_basis",
-        "joint_regressor",
-        "parents",
-        "weights",
-        "scale_basis",
-    ):
+    surface, basis = ("template", "faces", "shape_basis"), ("pose_basis", "joint_regressor")
+    for name in (*surface, *basis, "parents", "weights", "scale_basis"):
         value = getattr(model, name)
         digest.update(b"none" if value is None else np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:16]
@@ -143,80 +181,9 @@ def _flat(values: dict[str, Any]) -> list[tuple[str, Any]]:
     return pairs
 
 
-@dataclass(frozen=True)
-class ProjectChunks:
-    """Makes the chunks of a run; see `pipelines.chunks.ChunkMaker`."""
-
-    plan: ProjectPlan
-    writer: RunWriter
-
-    def make(self, index: int, chunk: Sequence[int], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Project the fits of one chunk and write their rows; a fit that cannot be projected is a row of failures."""
-        rows, failures = [], []
-        for place, number in enumerate(chunk):
-            fit = self.plan.fits[number]
-            if isinstance(fit, FitFailure):
-                failures.append(_failure(fit.image_id, fit.path, "read", fit.error, fit.message))
-                advance(1, 0, 1)
-                continue
-            try:
-                if place in lost:
-                    raise WorkerLost("the worker process ended each time that it worked on this fit")
-                rows.append(self._row(fit, number))
-                advance(1, 1, 0)
-            except Dp3dError as error:
-                detail = error.what if error.got in (None, "") else f"{error.what}, got {error.got}"
-                failures.append(
-                    _failure(
-                        fit.image_id, fit.image_path, "project", type(error).__name__, f"{fit.instance_id}: {detail}"
-                    )
-                )
-                advance(1, 0, 1)
-        self.writer.commit(index, rows, failures, inputs=len(chunk))
-
-    def probe(self, inputs: Sequence[int]) -> None:
-        """Project fits, and keep no row."""
-        for number in inputs:
-            fit = self.plan.fits[number]
-            if isinstance(fit, Fit):
-                with suppress(Dp3dError):
-                    self._row(fit, number)
-
-    def _row(self, fit: Fit, number: int) -> dict[str, Any]:
-        plan = self.plan
-        size = image_size(fit)
-        mask = read_mask(fit.mask_path, size) if plan.config.masks and fit.mask_path is not None else None
-        posed = plan.bodies.pose(fit)
-        check_labels(fit, plan.bodies.of(fit), posed)
-        view = fit_view(posed, plan.template, fit.camera, size, fit.box, mask)
-        keypoints, visible = with_noise(view, plan.below, plan.config, number)
-        path, digest = None, None
-        if fit.image_path is not None and fit.image_path.is_file():
-            check_photograph(fit.image_path, size)
-            path, digest = str(fit.image_path), file_digest(fit.image_path)
-        told = (fit.group, fit.split, fit.source_dataset, fit.source_quality)
-        return instance_row(
-            fit.instance_id,
-            ImageInfo(fit.image_id, *size, path, digest, plan.config.dataset, *told),
-            Detection(as_box(np.asarray(view.box, dtype=np.float32)), 1.0, plan.config.category),
-            vertex_view(keypoints, visible, plan.subset),
-            plan.template,
-            TRUTH,
-            visible_area=view.area,
-            visible_area_posed=view.posed_area,
-            mask=None if mask is None else encode_pixels(mask),
-            truth=view.truth,
-        )
-
-
 def _failure(image_id: str, path: Path | None, stage: str, error: str, message: str) -> dict[str, Any]:
-    return {
-        "image_id": image_id,
-        "path": None if path is None else str(path),
-        "stage": stage,
-        "error": error,
-        "message": message,
-    }
+    place = None if path is None else str(path)
+    return {"image_id": image_id, "path": place, "stage": stage, "error": error, "message": message}
 
 
 def image_size(fit: Fit) -> tuple[int, int]:
@@ -266,33 +233,3 @@ def read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     if mask.shape != size[::-1]:
         raise InputCorrupt("the mask has another size than the image", got=mask.shape[::-1], expected=size, path=path)
     return mask
-
-
-def project(
-    plan: ProjectPlan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None
-) -> tuple[Run, bool]:
-    """Run a plan to its end, going on where an earlier run of the same recipe stopped.
-
-    Returns:
-        The finished run, and whether anything was made now.
-
-    Raises:
-        FolderBusy: another process writes in the folder.
-        RecipeMismatch: the folder holds the results of another recipe.
-    """
-    with begin_run(plan, "project") as writer:
-        if writer.complete:
-            return Run.open(plan.out), False
-        make_missing_chunks(plan, ProjectChunks(plan, writer), writer, advance, say)
-        paths = plan.images(range(len(plan.fits)))
-        records = [ImageRecord(name, str(path), plan.config.dataset) for name, path in paths.items() if path.is_file()]
-        if records:
-            draw_overlays(plan.out, records, plan.template, plan.config.overlays)
-        extra = {} if plan.subset is None else {"subset": _subset_map(plan.config, plan.subset)}
-        return finish_run(plan, writer, extra), True
-
-
-def _subset_map(config: ProjectConfig, subset: Int[np.ndarray, "V"]) -> dict[str, Any]:
-    """How the vertices were chosen, and the map: entry i of `vertices` is the template vertex of point i."""
-    how = "list" if config.vertex_list else "farthest"
-    return {"how": how, "count": len(subset), "vertices": subset.tolist()}

@@ -73,26 +73,10 @@ class ExtractConfig:
         names = (*network, "min_vertices", "overlays", "part")
         return {name: getattr(self, name) for name in names}
 
-    def portable(self) -> ExtractConfig:
-        """The settings without those of this machine and this folder, as they are kept beside the results."""
-        once: dict[str, Any] = {"out": "", "overwrite": False, "retry_failed": False, "dry_run": False}
-        machine: dict[str, Any] = {"workers": 0, "threads": 1, "scheduler": "", "cluster": "", "readers": 0, "batch": 0}
-        return replace(self, **once, **machine, channels_last=False, compile=False)
-
     @property
     def elsewhere(self) -> bool:
         """Whether the workers may be on other machines."""
         return bool(self.scheduler or self.cluster)
-
-    @property
-    def images_a_pass(self) -> int:
-        """Images that may share a pass through the network."""
-        return self.batch or (1 if self.device == "cpu" else 8)
-
-    @property
-    def reading_threads(self) -> int:
-        """Threads that decode ahead of the network."""
-        return self.readers or (1 if self.device == "cpu" else 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +97,6 @@ class LearningConfig(TrainConfig):
     def source(self) -> str:
         """The shards to learn from."""
         return self.shards or str(workspace(self.category) / "shards")
-
-    def folder(self, name: str) -> Path:
-        """The folder of the results, NAME in the workspace where none is given."""
-        return Path(self.out) if self.out else workspace(self.category) / name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +135,22 @@ class AblationConfig(StudyConfig):
         0.0, "Training time of the full model, whose steps all take. 0: the recipe's steps.", group="Rows", minimum=0
     )
     examples: int = rare(5, "Instances that are drawn.", group="Rows", minimum=1)
+
+
+# Settings of this call, its folders and this machine, which do not shape the results.
+_CALL = ("out", "overwrite", "retry_failed", "dry_run", "root", "body", "vertex_list")
+_MACHINE = ("workers", "threads", "scheduler", "cluster", "readers", "batch", "channels_last", "compile")
+
+
+def portable(config: Any) -> Any:
+    """The settings of a run as they are kept beside its results: those of the call and the machine are the defaults."""
+    local = {one.name: one.default for one in fields(config) if one.name in (*_CALL, *_MACHINE)}
+    return replace(config, **local)
+
+
+def place_of(out: str | None, category: str, name: str) -> Path:
+    """Where results go: `out`, or NAME in the category's part of the workspace where none is given."""
+    return Path(out) if out else workspace(category) / name
 
 
 FIGURES = ("noise", "training-noise", "lower-half")
@@ -216,10 +212,6 @@ class LiftConfig:
                 expected="one of --shards, --images and --keypoints",
             )
 
-    def folder(self, name: str) -> Path:
-        """The folder of the results, NAME in the workspace where none is given."""
-        return Path(self.out) if self.out else workspace(self.category) / name
-
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(LiftConfig):
@@ -279,10 +271,6 @@ class ProjectConfig:
     part: int = rare(0, "Fits per chunk. 0: a sixteenth of them, 10 to 250.", group="Output", minimum=0)
     workers: int = setting(0, "Processes. 0: one per core.", group="Machine", minimum=0)
 
-    def portable(self) -> ProjectConfig:
-        """The settings without those of this machine and its folders, as they are kept beside the results."""
-        return replace(self, root="", body=(), vertex_list="", out="", overwrite=False, workers=0)
-
 
 @dataclass(frozen=True, kw_only=True)
 class SynthConfig(WorldConfig):
@@ -306,10 +294,6 @@ class SynthConfig(WorldConfig):
     def world(self) -> WorldConfig:
         """The part of the settings that shapes the world."""
         return WorldConfig(**{field.name: getattr(self, field.name) for field in fields(WorldConfig)})
-
-    def portable(self) -> SynthConfig:
-        """The settings without those of this machine and this folder, as they are kept beside the results."""
-        return replace(self, out="", overwrite=False, workers=0)
 
 
 @dataclass(frozen=True, kw_only=True)

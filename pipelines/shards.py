@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,14 +40,12 @@ from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
 from dp3d_data.shards.statistics import Statistics
-from pipelines.annotate import Advance
-from pipelines.chunks import Executor, submitting, worker_count
+from pipelines.chunks import Advance, Executor, Say, submitting, worker_count
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
 
 
-Say = Callable[[str], None]
 # Raised when the same inputs and settings may give other bytes than before.
 CODE_VERSION = 1
 # The stages of a build: read what it decides on; give the rows of each partition to their row groups; write each shard.
@@ -81,13 +79,13 @@ class ShardPlan:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Plain values for the manifest; of a list its size and fingerprint. What came with later versions is left out
-        where it is not used, so that shards of earlier ones are known again."""
-        listed = None if self.listed is None else {"names": len(self.listed), "digest": fingerprint(self.listed)}
-        left = {"names": len(self.left_out), "digest": fingerprint(sorted(self.left_out))} if self.left_out else None
-        found = plain(replace(self, listed=None, left_out=frozenset())) | {"listed": listed, "left_out": left}
-        if left is None:
-            del found["left_out"]
+        """Plain values for the manifest. What came with later versions is left out where it is not used."""
+        found = plain(replace(self, listed=None, left_out=frozenset()))
+        del found["left_out"]
+        if self.listed is not None:
+            found["listed"] = {"names": len(self.listed), "digest": fingerprint(self.listed)}
+        if self.left_out:
+            found["left_out"] = {"names": len(self.left_out), "digest": fingerprint(sorted(self.left_out))}
         if not self.filters.near_duplicates:
             del found["filters"]["near_duplicates"]
         return found
@@ -141,9 +139,8 @@ def _build(
     out, template = building.out, inputs[0].load_template()
     parts = partitions(inputs)
     if not sum(partition.rows for partition in parts):
-        raise NothingToDo(
-            "no instances to build shards from", got=f"{len(inputs)} empty inputs", hint="dp3d-data extract --help"
-        )
+        got, hint = f"{len(inputs)} empty inputs", "dp3d-data extract --help"
+        raise NothingToDo("no instances to build shards from", got=got, hint=hint)
     patches = patches_of(template) if plan.filters.near_duplicates else None
     stage = StageChunks(building, INDEX, len(parts), plan.filters, template.area_shares, patches)
     with submitting(Executor(worker_count(workers, len(parts), "cpu")), len(parts), say) as make:
@@ -151,7 +148,7 @@ def _build(
         make(stage, todo, lambda *_: None)
         index = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
-        account = _account(index, decision)
+        tally = _tally(index, decision)
         group, position, shards = lay_out(
             decision.splits, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
         )
@@ -167,17 +164,11 @@ def _build(
     earlier = next((one for one in inputs if one.kind == SHARDS), None)  # models may have been trained on its basis
     write_basis(out / BASIS, ShardReader(earlier.folder).basis if earlier else template_basis(template))
     write_table(out / REJECTS, reject_table(index, decision))
-    head: dict[str, Any] = {
-        "category": category,
-        "recipe": building.recipe,
-        "settings": plan.settings(),
-        "account": asdict(account),
-    }
-    head |= {"vertices": dict(index.dropped), "subset": inputs[0].subset}
-    head |= {
-        "inputs": [{name: getattr(one, name) for name in ("kind", "recipe", "digest", "counts")} for one in inputs],
-        "splits": _splits(decision, entries),
-    }
+    head: dict[str, Any] = {"category": category, "recipe": building.recipe, "settings": plan.settings()}
+    head |= {"account": asdict(tally), "vertices": dict(index.dropped), "subset": inputs[0].subset}
+    told = ("kind", "recipe", "digest", "counts")
+    head["inputs"] = [{name: getattr(one, name) for name in told} for one in inputs]
+    head["splits"] = _splits(decision, entries)
     write_manifest(out, head | _contents(out, template, entries, statistics))
     building.end()
     for name in decision.split_names:
@@ -185,7 +176,7 @@ def _build(
     if index.dropped.total():
         reasons = ", ".join(f"{reason} {count}" for reason, count in index.dropped.items())
         say(f"  {index.dropped.total()} vertices made invisible ({reasons})")
-    say(f"  {account.line()}")
+    say(f"  {tally.line()}")
     return read_manifest(out)
 
 
@@ -197,10 +188,8 @@ def _gathered(
     for shard in shards:
         noted = building.noted(shard.name)
         if noted is None:
-            hint = "run the same command again"
-            raise ShardError(
-                "a shard was changed while the others were built", path=building.out / shard.name, hint=hint
-            )
+            what, hint = "a shard was changed while the others were built", "run the same command again"
+            raise ShardError(what, path=building.out / shard.name, hint=hint)
         entries.append(noted[0])
         statistics.merge(Statistics.from_state(noted[1]))
     return entries, statistics
@@ -209,9 +198,8 @@ def _gathered(
 def _check_out(out: Path, inputs: Sequence[Input]) -> None:
     hint = "choose another folder: dp3d-data build-shards --out DIR"
     if (out / MARKER).is_file():
-        raise UsageError(
-            "this folder holds a run of extract or synth", got=out, expected="a folder for shards", hint=hint
-        )
+        what = "this folder holds a run of extract or synth"
+        raise UsageError(what, got=out, expected="a folder for shards", hint=hint)
     if any(one.folder.resolve() == out.resolve() for one in inputs):
         raise UsageError("the shards would replace their own input", got=out, expected="another folder", hint=hint)
 
@@ -232,14 +220,13 @@ def _already_built(out: Path, recipe: str, overwrite: bool) -> bool:
     return False
 
 
-def _account(index: Index, decision: Decision) -> Account:
+def _tally(index: Index, decision: Decision) -> Account:
     rejected = Counter(reason for reason in decision.reasons if reason is not None)
-    account = Account(len(index), int(decision.kept.sum()), dict(sorted(rejected.items()))).check()
-    if account.kept == 0:
-        raise NothingToDo(
-            "no instance passes the filters", got=account.line(), hint="loosen them: dp3d-data build-shards --help"
-        )
-    return account
+    tally = Account(len(index), int(decision.kept.sum()), dict(sorted(rejected.items()))).check()
+    if tally.kept == 0:
+        hint = "loosen them: dp3d-data build-shards --help"
+        raise NothingToDo("no instance passes the filters", got=tally.line(), hint=hint)
+    return tally
 
 
 def _places(index: Index, decision: Decision, group: np.ndarray, position: np.ndarray) -> pa.Table:
@@ -336,7 +323,7 @@ class StageChunks:
 
 
 def rebuild(
-    folders: Sequence[str], out: str, plan: ShardPlan, *, overwrite: bool, say: Callable[[str], None], workers: int = 1
+    folders: Sequence[str], out: str, plan: ShardPlan, *, overwrite: bool, say: Say, workers: int = 1
 ) -> dict[str, Any]:
     """Build shards from shards and return their manifest.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,23 +12,20 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.categories import category
-from dp3d_data.config import file_digest, fingerprint, plain, workspace
+from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import UsageError, WorkerLost
 from dp3d_data.files import write_arrays, write_picture
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.records import Detection, ImageRecord, RunLength, VertexView, as_box
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
-from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.instances import Camera, ImageInfo, Truth, instance_row, truth_columns
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.synthesis import PicturedInstance, SyntheticInstance, SyntheticScene, World
 from dp3d_data.synthesis.backgrounds import photo_paths
-from pipelines.annotate import Advance, Annotator, limited_threads
-from pipelines.chunks import Plan, begin_run, finish_run, make_missing_chunks, regular_chunks
+from pipelines.annotate import Annotator, limited_threads
+from pipelines.chunks import Plan, Rows
 from pipelines.extract import MakePredictor, network_of, require_own_template
-from pipelines.overlays import draw_overlays
-from pipelines.rows import Rows
-from pipelines.settings import ExtractConfig, SynthConfig
+from pipelines.settings import ExtractConfig, SynthConfig, place_of
 
 # Least overlap (intersection over union) of a detection's mask with an animal that it is taken for.
 OVERLAP = 0.4
@@ -36,8 +33,7 @@ NO_ANIMAL = "no animal of the world"
 
 
 def with_truth(rows: Rows, scene: SyntheticScene, template: Template) -> Rows:
-    """Rows of a scene's image with the truth of the animals that they show, each once and best first; the others are
-    rejected."""
+    """Rows of a scene with the truth of the animals they show, each once, best first; others are rejected."""
     kept, left = Rows(failures=rows.failures, rejects=list(rows.rejects)), list(scene.animals)
     for row in sorted(rows.instances, key=lambda one: (-one["score"], one["instance_id"])):
         found = mask_pixels(RunLength(row["image_height"], row["image_width"], row["mask"].encode()))
@@ -52,19 +48,13 @@ def with_truth(rows: Rows, scene: SyntheticScene, template: Template) -> Rows:
 
 
 def known_truth(template: Template, instance: SyntheticInstance) -> Truth:
-    """Shape, scale and camera of an instance."""
-    camera, scale = _camera(instance)
-    return Truth(instance.true_vertices, scale, template.metres, camera)
-
-
-def _camera(instance: SyntheticInstance) -> tuple[Camera, float]:
-    """The camera of the image, and pixels per template unit: of a pinhole at the mean depth, as `project` has it."""
-    strength, scale = instance.strength, instance.scale
+    """Shape, scale and camera of an instance; the scale of a pinhole is at the mean depth, as `project` has it."""
+    strength, scale, vertices = instance.strength, instance.scale, instance.true_vertices
     if not strength:
-        return Camera.orthographic(scale, instance.translation), scale
+        return Truth(vertices, scale, template.metres, Camera.orthographic(scale, instance.translation))
     x, y = instance.translation
     camera = Camera.perspective((scale / strength, scale / strength), (x, y), 1.0, np.array([0.0, 0.0, 1.0 / strength]))
-    return camera, float(scale / (1.0 + strength * instance.true_vertices[:, 2].mean()))
+    return Truth(vertices, float(scale / (1.0 + strength * vertices[:, 2].mean())), template.metres, camera)
 
 
 CODE_VERSION = 1
@@ -80,13 +70,42 @@ class SynthPlan(Plan):
         make_annotator: loads the network that looks at its images; None where none does.
     """
 
+    kind = "synth"
     config: SynthConfig
     make_annotator: Callable[[], Annotator] | None = None
 
     @property
-    def chunks(self) -> list[range]:
-        """The indices of the instances of each chunk."""
-        return regular_chunks(self.config.part, self.config.count)
+    def count(self) -> int:
+        return self.config.count
+
+    @cached_property
+    def world(self) -> World:
+        """The world, built once in each process."""
+        return World(self.template, self.config.world())
+
+    @cached_property
+    def annotator(self) -> Annotator | None:
+        """The network that looks at it, loaded once in each process."""
+        return self.make_annotator() if self.make_annotator else None
+
+    def load(self) -> None:
+        _ = self.world, self.annotator
+
+    def rows(self, number: int, lost: bool = False) -> Rows:
+        """The exact row of an instance; or what the network finds in its scene, with the truth of the animals found."""
+        if lost:
+            raise WorkerLost("the worker process ended each time that it rendered an instance", got=number)
+        if self.annotator is None:
+            return Rows([synthetic_row(self, self.world.sample(number, render_image=self.config.images))])
+        scene = self.world.scene(number)
+        first = scene.animals[0]
+        path = write_image(self, first)
+        rows = self.annotator.annotate(ImageRecord(image_name(first.index), str(path), "synth", first.group))
+        return with_truth(rows, scene, self.template)
+
+    def photographs(self) -> list[ImageRecord]:
+        names = map(image_name, range(self.count if self.config.images else 0))
+        return [ImageRecord(name, str(self.out / f"images/{name}.jpg"), "synth") for name in names]
 
 
 def make_plan(config: SynthConfig) -> SynthPlan:
@@ -104,8 +123,7 @@ def make_plan(config: SynthConfig) -> SynthPlan:
         raise UsageError("this category has no built-in template", got=config.category, hint=hint)
     template = load_template(name)
     World(template, config.world())
-    names = ("category", "count", "images", "vertex_maps", "overlays", "part")
-    kept = {name: getattr(config, name) for name in names}
+    kept = {name: getattr(config, name) for name in ("category", "count", "images", "vertex_maps", "overlays", "part")}
     make_annotator = None
     if config.annotate:
         if not config.images:
@@ -115,10 +133,9 @@ def make_plan(config: SynthConfig) -> SynthPlan:
         require_own_template(own, template)
         make_annotator = partial(_annotator, own, template, kept["annotated by"][0], make_predictor)
     world = plain(config.world()) | {"backgrounds": photographs(config.backgrounds)}
-    recipe = fingerprint(
-        "synth", CODE_VERSION, SCHEMA_VERSION, kept, world, template.content_hash, skeleton_digest(template)
-    )
-    out = Path(config.out) if config.out else workspace(config.category) / "synth"
+    mesh = template.content_hash, skeleton_digest(template)
+    recipe = fingerprint("synth", CODE_VERSION, SCHEMA_VERSION, kept, world, *mesh)
+    out = place_of(config.out, config.category, "synth")
     return SynthPlan(config, template, recipe, out, make_annotator)
 
 
@@ -144,57 +161,8 @@ def skeleton_digest(template: Template) -> str:
     return hashlib.sha256(b"".join(np.asarray(array, dtype="<f4").tobytes() for array in arrays)).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class SynthChunks:
-    """Makes the chunks of a world; see `pipelines.chunks.ChunkMaker`."""
-
-    plan: SynthPlan
-    writer: RunWriter
-
-    @cached_property
-    def world(self) -> World:
-        """The world, built once in each process."""
-        return World(self.plan.template, self.plan.config.world())
-
-    @cached_property
-    def annotator(self) -> Annotator | None:
-        """The network that looks at it, loaded once in each process."""
-        return self.plan.make_annotator() if self.plan.make_annotator else None
-
-    def make(self, index: int, chunk: Sequence[int], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Render the instances of one chunk and write their rows."""
-        if lost:
-            raise WorkerLost(
-                "the worker process ended each time that it rendered an instance", got=[chunk[place] for place in lost]
-            )
-        rows = Rows()
-        for number in chunk:
-            found = self._rows(number)
-            rows.add(found)
-            advance(1, len(found.instances), len(found.failures))
-        self.writer.commit(index, **vars(rows), inputs=len(chunk))
-
-    def probe(self, inputs: Sequence[int]) -> None:
-        """Make the rows of instances, and keep none."""
-        _ = self.world, self.annotator
-        for number in inputs:
-            self._rows(number)
-
-    def _rows(self, number: int) -> Rows:
-        """The exact row of an instance; or what the network finds in its scene, with the truth of the animals found."""
-        plan = self.plan
-        if self.annotator is None:
-            return Rows([synthetic_row(plan, self.world.sample(number, render_image=plan.config.images))])
-        scene = self.world.scene(number)
-        first = scene.animals[0]
-        path = write_image(plan, first)
-        rows = self.annotator.annotate(ImageRecord(image_name(first.index), str(path), "synth", first.group))
-        return with_truth(rows, scene, plan.template)
-
-
 def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any]:
-    """Write the image, where there is one, and make the row: keypoints are exact projections, pixel counts at least
-    1."""
+    """Write the image, if any, and make the row: keypoints are exact projections, pixel counts at least 1."""
     size, path, digest = plan.config.size, None, None
     name = image_name(instance.index)
     counts = np.ones(len(instance.visible), dtype=np.int32)
@@ -229,26 +197,3 @@ def write_image(plan: SynthPlan, instance: PicturedInstance) -> Path:
     if plan.config.vertex_maps:
         write_arrays(plan.out / f"vertex_maps/{name}.npz", vertex_map=instance.vertex_map)
     return write_picture(plan.out / f"images/{name}.jpg", instance.image, quality=QUALITY)
-
-
-def synth(
-    plan: SynthPlan, advance: Advance = lambda *_: None, say: Callable[[str], None] = lambda _: None
-) -> tuple[Run, bool]:
-    """Run a plan to its end, going on where an earlier run of the same recipe stopped.
-
-    Returns:
-        The finished run, and whether anything was made now.
-
-    Raises:
-        FolderBusy: another process writes in the folder.
-        RecipeMismatch: the folder holds the results of another recipe.
-    """
-    with begin_run(plan, "synth") as writer:
-        if writer.complete:
-            return Run.open(plan.out), False
-        make_missing_chunks(plan, SynthChunks(plan, writer), writer, advance, say)
-        if plan.config.images:
-            names = [image_name(index) for index in range(plan.config.count)]
-            records = [ImageRecord(name, str(plan.out / f"images/{name}.jpg"), "synth") for name in names]
-            draw_overlays(plan.out, records, plan.template, plan.config.overlays)
-        return finish_run(plan, writer), True

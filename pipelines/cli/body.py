@@ -135,9 +135,8 @@ def make_template(body: str, name: str, weights: str | None, overwrite: bool) ->
         features = read_features(weights, category("person").mesh_4k)
         template = subdivide(template, edges_in_order(features, template.faces), name)
     template.save(path)
-    say(
-        f"{template.name}: {template.num_vertices} vertices, {len(template.faces)} faces · hash {template.content_hash}"
-    )
+    size = f"{template.num_vertices} vertices, {len(template.faces)} faces"
+    say(f"{template.name}: {size} · hash {template.content_hash}")
     say(f"  written to {path} · next: dp3d-data extract --category person --template {name}")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from dp3d_data.config import Declared, changed, declared, former_names, from_mapping, from_words, read_toml, workspace
-from dp3d_data.errors import Dp3dError, NothingToDo, PathUnusable, UsageError, own_error
+from dp3d_data.errors import Dp3dError, InputMissing, NothingToDo, PathUnusable, UsageError, own_error
 
 # Options beside --out that name what a command writes, where they are texts.
 WRITTEN = {"picture": "file", "mesh": "file", "pictures": "folder"}
@@ -62,22 +62,16 @@ def say_table(head: Sequence[str], rows: Iterable[Sequence[object]], width: int 
 
 @contextmanager
 def progress(name: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
-    """A bar with count, rate, failures and remaining time, told of inputs, instances and failures that are finished; in
-    a file or pipe only its last state."""
+    """A bar, told of inputs, instances and failures that are finished; in a file or pipe only its last state."""
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (TextColumn(name), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    last = TextColumn("{task.fields[fate]}"), TimeElapsedColumn(), TimeRemainingColumn()
+    columns = rich.TextColumn(name), rich.BarColumn(24), rich.MofNCompleteColumn()
+    words = rich.TextColumn("{task.fields[rate]}"), rich.TextColumn("{task.fields[fate]}")
     failed = 0
-    with Progress(*columns, *last, console=Console()) as bar:
+    with rich.Progress(
+        *columns, *words, rich.TimeElapsedColumn(), rich.TimeRemainingColumn(), console=Console()
+    ) as bar:
         task = bar.add_task(name, total=total, rate="", fate="")
 
         def advance(inputs: int, instances: int = 0, failures: int | None = None) -> None:
@@ -136,18 +130,16 @@ class Command(click.Command):
 
     def _setting_of(self, option: str) -> str | None:
         """The setting that was an option once, or is none because few need it."""
-        known, leaf = (
-            declared(self.settings) if self.settings else {},
-            option.removeprefix("--").removeprefix("no-").replace("-", "_"),
-        )
-        found = former_names(self.settings).get(leaf) if self.settings else None
-        return found or next((name for name, one in known.items() if one.leaf == leaf), None)
+        if self.settings is None:
+            return None
+        leaf = option.removeprefix("--").removeprefix("no-").replace("-", "_")
+        found = former_names(self.settings).get(leaf)
+        return found or next((name for name, one in declared(self.settings).items() if one.leaf == leaf), None)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record := parameter.get_help_record(ctx):
                 groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
         general = groups.pop("Options", [])
         for title, rows in [*groups.items(), ("Options", general)]:
@@ -166,10 +158,8 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             options = {one.name for one in self.params if isinstance(one, click.Option)}
-            self.require_places(
-                {name: value for name, value in ctx.params.items() if name in options},
-                bool(ctx.params.get("config_file")),
-            )
+            given = {name: value for name, value in ctx.params.items() if name in options}
+            self.require_places(given, bool(ctx.params.get("config_file")))
             return super().invoke(ctx)
         except (Dp3dError, OSError, ImportError, ValueError) as error:
             own = own_error(error)
@@ -219,6 +209,18 @@ def require_place(path: str | Path, kind: str = "") -> None:
         raise PathUnusable("nothing can be written here", path=folder)
 
 
+def shards_folder(path: str | None, category: str) -> Path:
+    """The folder that a command looks at: the one given, else the category's shards in the workspace.
+
+    Raises:
+        InputMissing: there is none.
+    """
+    folder = Path(path) if path else workspace(category) / "shards"
+    if not folder.is_dir():
+        raise InputMissing("no such folder", path=folder, hint="build the shards: dp3d-data build-shards")
+    return folder
+
+
 def each(names: Sequence[str], work: Callable[[str], None]) -> None:
     """Do the work of each category; of several, those that have nothing to work on are told and left out.
 
@@ -243,15 +245,10 @@ def next_step(kept: int, inputs: int, failed: int, folder: Path, command: str) -
         NothingToDo: every input failed.
     """
     if failed and failed >= inputs:
-        hint = f"dp3d-data failures {folder} says why"
-        raise NothingToDo(
-            "no instance was kept", got=f"{inputs} inputs, {failed} of them failed", hint=hint, path=folder
-        )
-    return (
-        f"next: {command}"
-        if kept
-        else "nothing was kept: lower --score or --set min_vertices=N, or look at the overlays"
-    )
+        got, hint = f"{inputs} inputs, {failed} of them failed", f"dp3d-data failures {folder} says why"
+        raise NothingToDo("no instance was kept", got=got, hint=hint, path=folder)
+    nothing = "nothing was kept: lower --score or --set min_vertices=N, or look at the overlays"
+    return f"next: {command}" if kept else nothing
 
 
 class LazyGroup(click.Group):
@@ -261,24 +258,22 @@ class LazyGroup(click.Group):
         lazy: name -> ("module:attribute", one-line help).
     """
 
-    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.lazy = lazy or {}
+        self.lazy = lazy
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*self.lazy, *super().list_commands(ctx)]
+        return list(self.lazy)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.lazy:
-            return super().get_command(ctx, name)
+            return None
         module, _, attribute = self.lazy[name][0].partition(":")
         return getattr(importlib.import_module(module), attribute)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(name, text) for name, (_, text) in self.lazy.items()]
-        eager = {name: command.get_short_help_str() for name, command in self.commands.items()}
         with formatter.section("Commands"):
-            formatter.write_dl(rows + list(eager.items()))
+            formatter.write_dl([(name, text) for name, (_, text) in self.lazy.items()])
 
 
 def command(name: str | None = None, *, example: str, **kwargs: Any) -> Callable[[Callable], Command]:
@@ -306,18 +301,16 @@ def config_options(
             ctx = click.get_current_context()
             options = {name: kwargs.pop(key) for name, key in common.items()}
             default = click.core.ParameterSource.DEFAULT
-            given = {
-                name: value for name, value in options.items() if ctx.get_parameter_source(common[name]) is not default
-            }
+            told = {name for name in options if ctx.get_parameter_source(common[name]) is not default}
+            given = {name: value for name, value in options.items() if name in told}
             config = from_mapping(cls, presets[kwargs.pop("preset_name")]()) if presets else cls()
             if config_file:
                 config = changed(config, read_toml(config_file), path=config_file)
             config = changed(config, given | _set(cls, words, given))
             if (config_file or words) and isinstance(ctx.command, Command):
                 own = {"out": kwargs["out"]} if "out" in kwargs else {}
-                ctx.command.require_places(
-                    own | {name: getattr(config, name) for name in declared(cls) if "." not in name}
-                )
+                settings = {name: getattr(config, name) for name in declared(cls) if "." not in name}
+                ctx.command.require_places(own | settings)
             return function(*args, config=config, **kwargs)
 
         shown = {name: one for name, one in declared(cls).items() if sections or "." not in name}
@@ -335,26 +328,15 @@ def config_options(
             run = option("--preset", "preset_name", default=names[0], type=click.Choice(names), help=text)(run)
         for name in reversed(common):
             run = _option(declared(cls)[name], common[name])(run)
-        return click.option(
-            "--help-all",
-            is_flag=True,
-            is_eager=True,
-            hidden=True,
-            expose_value=False,
-            callback=_help_all,
-            help="Show every setting and exit.",
-        )(run)
+        text = "Show every setting and exit."
+        shown_all = functools.partial(click.option, is_flag=True, is_eager=True, hidden=True, expose_value=False)
+        return shown_all("--help-all", callback=_help_all, help=text)(run)
 
     return decorate
 
 
 def _set(cls: type, words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of --set.
-
-    Raises:
-        ConfigError: see `from_words`.
-        UsageError: one is given as an option too.
-    """
+    """The values of --set."""
     found = from_words(cls, words)
     if twice := sorted(found.keys() & given.keys()):
         name = twice[0]

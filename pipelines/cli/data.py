@@ -9,13 +9,13 @@ from pipelines.cli.commandline import LazyGroup
 
 COMMANDS = {
     "doctor": (
-        "pipelines.cli.doctor:doctor",
+        "pipelines.doctor:doctor",
         "What is installed, and the command that mends what is missing.",
     ),
-    "install-detectron2": ("pipelines.cli.doctor:install_detectron2", "Install detectron2 without a compiler."),
+    "install-detectron2": ("pipelines.doctor:install_detectron2", "Install detectron2 without a compiler."),
     "template": ("pipelines.cli.template:template", "List, look at and import template meshes."),
     "body": ("pipelines.cli.body:body", "List, look at and import body models: SMPL, SMAL and its dogs."),
-    "zoo": ("pipelines.cli.zoo:zoo", "List the networks, look at one, check a file of weights."),
+    "zoo": ("pipelines.cli.cse:zoo", "List the networks, look at one, check a file of weights."),
     "synth": ("pipelines.cli.extract:synth", "Render a synthetic world of a rigged template, with its truth."),
     "train-cse": ("pipelines.cli.cse:train_cse", "Train a CSE network on the synthetic world."),
     "evaluate-cse": ("pipelines.cli.cse:evaluate_cse", "Measure a CSE network on renders whose truth is known."),

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dp3d_data.config import rare, setting, workspace
+from dp3d_data.config import rare, setting
 from dp3d_data.errors import UsageError
 from pipelines.cli.commandline import command, config_options, say
+from pipelines.settings import place_of
 
 if TYPE_CHECKING:
     from dp3d_model.networks.lifter import Lifter
@@ -51,17 +52,14 @@ class EvaluateConfig:
         from dp3d_model.lifting.model_file import find_model
 
         if more and not self.compare:
-            raise UsageError(
-                "models to compare stand after --compare", got=" ".join(more), hint=f"--compare {' '.join(more)}"
-            )
+            got = " ".join(more)
+            raise UsageError("models to compare stand after --compare", got=got, hint=f"--compare {got}")
         if self.model and self.compare:
             hint = f"--compare {self.model} {' '.join(self.compare + more)}"
             raise UsageError("--model is one model, --compare several", hint=hint)
-        return (
-            named_runs(self.compare + more)
-            if self.compare
-            else {"model": str(find_model(self.category, self.model or None))}
-        )
+        if self.compare:
+            return named_runs(self.compare + more)
+        return {"model": str(find_model(self.category, self.model or None))}
 
 
 @command("evaluate", example=EXAMPLE)
@@ -84,20 +82,16 @@ def evaluate(config: EvaluateConfig, runs: tuple[str, ...]) -> None:
     paths = config.models(runs)
     from dp3d_model.lifting.model_file import load_model
 
-    category, root = config.category, workspace(config.category)
-    folder = Path(config.out) if config.out else root / "evaluation"
+    folder = place_of(config.out, config.category, "evaluation")
     lifters = {name: load_model(path) for name, path in paths.items()}
     if config.stanford_extra or config.coco:
         on_photographs(lifters, folder, config)
     else:
-        shards = Path(config.shards) if config.shards else root / "shards"
-        on_shards(lifters, shards, config.split, config.count, config.remeshed, category, folder)
-    say(f"  written to {folder} · next: dp3d-model predict --category {category}")
+        on_shards(lifters, folder, config)
+    say(f"  written to {folder} · next: dp3d-model predict --category {config.category}")
 
 
-def on_shards(
-    lifters: dict[str, Lifter], source: Path, split: str, count: int, remeshed: bool, category: str, folder: Path
-) -> None:
+def on_shards(lifters: dict[str, Lifter], folder: Path, config: EvaluateConfig) -> None:
     """Measure on instances whose true shapes are known, or, where none is, what can be measured without."""
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.evaluation.evaluator import evaluate as measure
@@ -105,18 +99,19 @@ def on_shards(
     from dp3d_model.evaluation.report import write_report, write_unknown
     from dp3d_model.lifting.model_file import lifter_for
 
+    source = place_of(config.shards, config.category, "shards")
     reader = ShardReader(source)
-    lifters = {name: lifter_for(lifter, reader.template, remeshed, source) for name, lifter in lifters.items()}
-    instances = reader.split(split)
-    instances = instances.take(range(min(count, len(instances)))) if count else instances
+    lifters = {name: lifter_for(lifter, reader.template, config.remeshed, source) for name, lifter in lifters.items()}
+    instances = reader.split(config.split)
+    instances = instances.take(range(min(config.count, len(instances)))) if config.count else instances
     if bool(instances.known.any()):
         result = measure(lifters, instances)
         write_report(result, folder)
-        say_figures(result, category)
+        say_figures(result, config.category)
         return
     result = evaluate_unknown(lifters, instances)
     write_unknown(result, folder)
-    say(f"{category}: {result['instances']} instances without truth · median (worst)")
+    say(f"{config.category}: {result['instances']} instances without truth · median (worst)")
     for name, own in result["models"].items():
         figures = (f"{measure} {values['median']:.4f} ({values['worst']:.4f})" for measure, values in own.items())
         say(f"  {name}: {' · '.join(figures)}")
@@ -132,10 +127,8 @@ def on_photographs(lifters: dict[str, Lifter], folder: Path, config: EvaluateCon
     scores = run(lifters, photographs, folder, config.keypoints)
     parts = {title: part for title, part in scores.items() if "silhouette_iou" in part}
     first = next(iter(parts.values()))
-    say(
-        f"{config.category}: {first['listed']} photographs listed, {first['on_disk']} on disk,"
-        f" {len(first['left_out'])} left out"
-    )
+    there = f"{first['listed']} photographs listed, {first['on_disk']} on disk, {len(first['left_out'])} left out"
+    say(f"{config.category}: {there}")
     for name, why in (first["left_out"] | first["annotations_left_out"]).items():
         say(f"  left out: {name}: {why}")
     for title, part in parts.items():
@@ -170,9 +163,6 @@ def named_runs(runs: tuple[str, ...]) -> dict[str, str]:
     named = [(name or "/".join(part[-depth:]), path) for (name, path), part in zip(given, parts, strict=True)]
     doubled = sorted({name for name, _ in named if sum(name == other for other, _ in named) > 1})
     if doubled:
-        raise UsageError(
-            "two models have one name",
-            got=doubled[0],
-            hint=f"name them: --compare one={given[0][1]} two={given[-1][1]}",
-        )
+        hint = f"name them: --compare one={given[0][1]} two={given[-1][1]}"
+        raise UsageError("two models have one name", got=doubled[0], hint=hint)
     return dict(named)

@@ -68,10 +68,9 @@ def extract(config: ExtractConfig) -> None:
 def _announce(plan: Plan, *words: str) -> None:
     """What was understood, with how many processes work, and on which device where it is not the CPU."""
     executor = plan.executor
-    workers = (
-        f"{executor.workers} worker{'s' * (executor.workers != 1)}" if executor.workers else "the cluster's workers"
-    )
-    on = "" if executor.device == "cpu" else f" on {executor.device}"
+    workers, on = "the cluster's workers", "" if executor.device == "cpu" else f" on {executor.device}"
+    if executor.workers:
+        workers = f"{executor.workers} worker{'s' * (executor.workers != 1)}"
     say(" · ".join([*words, workers + on, f"recipe {plan.recipe}"]))
 
 
@@ -79,7 +78,7 @@ def _dry_run(plans: list[ExtractPlan], config: ExtractConfig) -> None:
     """What the folders hold, what remains to be done, and the time and space that it takes."""
     from datetime import timedelta
 
-    from pipelines.estimate import estimate
+    from pipelines.extract_parts import estimate
 
     if plans[0].config.device != config.device:
         say(f"  no {config.device} here: looked at on the {plans[0].config.device}, so the workers may be faster")
@@ -116,9 +115,8 @@ def _summary(outcome: Outcome, category: str, alone: bool) -> None:
     failed = f"failed {outcome.failures}" + (" (dp3d-data failures)" if outcome.failures else "")
     say(f"  kept {outcome.instances} instances of {images.kept} images · {rejected} · {failed}")
     if outcome.turned:
-        say(
-            f"  {outcome.turned} images: boxes and masks are of the stored photograph, and were turned as its EXIF says"
-        )
+        turned = "boxes and masks are of the stored photograph, and were turned as its EXIF says"
+        say(f"  {outcome.turned} images: {turned}")
     without = sum(images.rejected.values())
     say(f"  {images.inputs} images = {images.kept} with instances + {without} without + {images.failed} failed")
     own = "" if folder == workspace(category) / "extract" else f" --input {folder}"
@@ -142,21 +140,19 @@ def synth(config: SynthConfig) -> None:
     The same seed gives the same files, whatever the number of workers. A run that was stopped goes on where it stopped
     when the same command is given again.
     """
+    from pipelines.chunks import make_run
     from pipelines.synth import make_plan
-    from pipelines.synth import synth as make_world
 
     plan = make_plan(config)
     what = "images" if config.images else "views without images"
     words = [f"{config.category}: {config.count} {what}", f"template {plan.template.name}", f"seed {config.seed}"]
     _announce(plan, *words)
     with progress("synth", config.count, "instances/s") as advance:
-        result, fresh = make_world(plan, advance, say)
+        result, fresh = make_run(plan, advance, say)
     if not fresh:
         say(FINISHED)
-    say(
-        f"  kept {result.counts['instances']} instances of {result.counts['inputs']} · failed"
-        f" {result.counts['failures']}"
-    )
+    counts = result.counts
+    say(f"  kept {counts['instances']} instances of {counts['inputs']} · failed {counts['failures']}")
     say(f"  written to {result.folder} · next: dp3d-data build-shards --category {config.category}")
 
 
@@ -175,8 +171,8 @@ def project(config: ProjectConfig) -> None:
     The same fits, body and seed give the same files, whatever the number of workers. A run that was stopped goes on
     where it stopped when the same command is given again. build-shards leaves out what shows under a tenth of its area.
     """
+    from pipelines.chunks import make_run
     from pipelines.project import make_plan
-    from pipelines.project import project as run
 
     plan = make_plan(config)
     vertices = plan.template.num_vertices
@@ -184,22 +180,18 @@ def project(config: ProjectConfig) -> None:
     words = [f"{config.category}: {len(plan.fits)} fits of {config.dataset}", f"body {plan.template.name}", kept]
     _announce(plan, *words)
     with progress("project", len(plan.fits), "fits/s") as advance:
-        result, fresh = run(plan, advance, say)
+        result, fresh = make_run(plan, advance, say)
     if not fresh:
         say(FINISHED)
     counts = result.counts
     failed = f"failed {counts['failures']}" + (f" (dp3d-data failures {result.folder})" if counts["failures"] else "")
     say(f"  kept {counts['instances']} instances of {counts['inputs']} · {failed}")
     if not counts["instances"]:
-        hint = f"see why: dp3d-data failures {result.folder}"
-        raise NothingToDo(
-            "no fit gave an instance", got=f"{counts['failures']} failures of {counts['inputs']} fits", hint=hint
-        )
-    few = (
-        ""
-        if plan.subset is None or len(plan.subset) >= 200
-        else f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
-    )
+        got = f"{counts['failures']} failures of {counts['inputs']} fits"
+        raise NothingToDo("no fit gave an instance", got=got, hint=f"see why: dp3d-data failures {result.folder}")
+    few = ""
+    if plan.subset is not None and len(plan.subset) < 200:
+        few = f" --min-visible-vertices {max(len(plan.subset) // 8, 1)}"
     line = f"dp3d-data build-shards --category {config.category}{few}"
     then = next_step(counts["instances"], counts["inputs"], counts["failures"], result.folder, line)
     say(f"  written to {result.folder} · {then}")

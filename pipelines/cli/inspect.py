@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from dp3d_data.config import rare, setting, workspace
-from dp3d_data.errors import InputMissing, UsageError
-from pipelines.cli.commandline import command, config_options, say
+from dp3d_data.errors import UsageError
+from pipelines.cli.commandline import command, config_options, say, shards_folder
+from pipelines.settings import place_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +36,13 @@ def inspect(path: str | None, config: InspectConfig) -> None:
     from dp3d_data.shards.inputs import Input
     from pipelines.inspection import find_row, row_lines, statistics_lines, summary_lines
 
-    folder = Path(path) if path else workspace(config.category) / "shards"
-    if not folder.is_dir():
-        raise InputMissing("no such folder", path=folder, hint="build the shards: dp3d-data build-shards")
+    folder = shards_folder(path, config.category)
     if config.instance is not None and config.row is not None:
         raise UsageError("two rows at once", got="--instance and --row", expected="one of them")
     found = Input.open(folder)
-    lines: list[str] = []
     wanted = config.instance if config.row is None else config.row
-    if wanted is not None:
-        lines += row_lines(find_row(found, wanted))
-    if config.statistics:
-        lines += statistics_lines(found)
+    lines = [] if wanted is None else row_lines(find_row(found, wanted))
+    lines += statistics_lines(found) if config.statistics else []
     for line in lines or summary_lines(found):
         say(line)
 
@@ -61,7 +57,6 @@ def failures(folder: str | None, category: str, rejects: bool, limit: int) -> No
 
     FOLDER is the --out of extract; the tables themselves are failures.parquet and rejects.parquet in it.
     """
-    from dp3d_data.config import workspace
     from dp3d_data.shards import Run
 
     run = Run.open(folder or workspace(category) / "extract")
@@ -133,7 +128,7 @@ def report(config: ReportConfig) -> None:
     ]
     extras = [Path(name) for name in config.extra] or [root / name for name in EXTRAS]
     shards = Path(config.shards) if config.shards else root / "shards"
-    out = Path(config.out) if config.out else root / "report.html"
+    out = place_of(config.out, config.category, "report.html")
     write_report(out, config.category, runs, shards, extras, config.pictures)
     say(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
     if (shards / MANIFEST).is_file():
@@ -165,16 +160,13 @@ def explore(shards: str | None, config: ExploreConfig) -> None:
     nearly the same, choose, and save the choice as a list for build-shards --split-list. Nothing leaves
     this machine; Ctrl-C ends it.
     """
-    from pipelines.catalogue import Catalogue
-    from pipelines.explore import Explorer
+    from pipelines.explore import Catalogue, Explorer
     from pipelines.local_page import LocalPage
 
-    folder = Path(shards) if shards else workspace(config.category) / "shards"
-    if not folder.is_dir():
-        raise InputMissing("no such folder", path=folder, hint="build the shards: dp3d-data build-shards")
+    folder = shards_folder(shards, config.category)
     catalogue = Catalogue.read(folder)
     say(f"{folder}: {len(catalogue)} instances")
-    out = Path(config.out) if config.out else workspace(catalogue.kinds["category"][0].as_py()) / "lists"
+    out = place_of(config.out, catalogue.kinds["category"][0].as_py(), "lists")
     explorer = Explorer(catalogue, out)
     server = LocalPage(explorer.gets, explorer.posts, config.port)
     say(f"  open {server.address}\n  lists go to {out} · Ctrl-C ends this")

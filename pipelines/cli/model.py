@@ -16,7 +16,7 @@ COMMANDS = {
     ),
     "view": ("pipelines.cli.predict:view", "Show lifted instances on one HTML page, to look at and to turn."),
     "calibrate": ("pipelines.cli.predict:calibrate", "Teach a model how sure to be of its answers."),
-    "study": ("pipelines.cli.study:study", "Ablations and robustness of a recipe: many trainings in one table."),
+    "study": ("pipelines.cli.train:study", "Ablations and robustness of a recipe: many trainings in one table."),
 }
 
 

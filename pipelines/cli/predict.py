@@ -10,7 +10,7 @@ import click
 
 from dp3d_data.config import workspace
 from pipelines.cli.commandline import GroupedOption, command, config_options, progress, say
-from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, ViewConfig
+from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, ViewConfig, place_of
 
 if TYPE_CHECKING:
     from dp3d_data.shards.batch import KeypointBatch
@@ -37,9 +37,9 @@ def predict(config: PredictConfig) -> None:
     dp3d-data failures tells what could not be used.
     """
     from dp3d_model.export.gallery import Output, write_predictions
-    from pipelines.view import write_view
+    from pipelines.lift import write_view
 
-    folder = config.folder("predictions")
+    folder = place_of(config.out, config.category, "predictions")
     lifter, instances = model_and_instances(folder, config.count, config)
     output = Output(config.format, config.pictures, config.rig, config.min_confidence)
     with progress("lift", len(instances), "instances/s") as advance:
@@ -134,9 +134,9 @@ def view(config: ViewConfig) -> None:
     visibility, and by error where the truth is known. The page fetches nothing and needs no WebGL.
     """
     from dp3d_model.lifting.prediction import predict
-    from pipelines.view import write_view
+    from pipelines.lift import write_view
 
-    folder = config.folder("view")
+    folder = place_of(config.out, config.category, "view")
     lifter, instances = model_and_instances(folder, config.count, config)
     lifted = list(predict(lifter, instances))
     path = write_view(lifter, instances, lifted, folder / "view.html", f"{config.category}: lifted instances")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dp3d_data.categories import SEVERAL, categories, folder_of
 from dp3d_data.config import rare, setting, workspace
-from dp3d_data.errors import ConfigError, InputMissing, ShardError, UsageError
+from dp3d_data.errors import ConfigError, ShardError, UsageError
 from dp3d_data.filters import KEEP_ALL, FilterConfig
-from pipelines.cli.commandline import command, config_options, each, say
+from pipelines.cli.commandline import command, config_options, each, say, shards_folder
 
 if TYPE_CHECKING:
     from pipelines.shards import ShardPlan
@@ -63,10 +62,8 @@ class SplitOptions:
         left_out = frozenset(name for name, split in listed.items() if split == OUT)
         listed = {name: split for name, split in listed.items() if split != OUT}
         if listed and self.split != "ratio":
-            hint = "leave one of --split and --split-list away"
-            raise UsageError(
-                "two rules for one split", got=f"--split {self.split} and --split-list", expected="one", hint=hint
-            )
+            got, hint = f"--split {self.split} and --split-list", "leave one of --split and --split-list away"
+            raise UsageError("two rules for one split", got=got, expected="one", hint=hint)
         return ShardPlan(
             filters=filters,
             shard_bytes=parse_size(self.shard_size),
@@ -194,9 +191,7 @@ def verify(path: str | None, category: str) -> None:
     """
     from dp3d_data.shards.integrity import verify as find_faults
 
-    folder = Path(path) if path else workspace(category) / "shards"
-    if not folder.is_dir():
-        raise InputMissing("no such folder", path=folder, hint="build the shards: dp3d-data build-shards")
+    folder = shards_folder(path, category)
     faults = find_faults(folder)
     for fault in faults:
         say(f"{folder / fault.file}: {fault.text}", err=True)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from dp3d_data.config import rare, setting, workspace
+from dp3d_data.config import rare, setting
 from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.files import write_picture
 from dp3d_data.records import present
 from pipelines.cli.commandline import GroupedOption, command, config_options, say, say_facts, say_table
-from pipelines.settings import AdoptConfig
+from pipelines.settings import AdoptConfig, place_of
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
@@ -218,16 +218,13 @@ def adopt(config: AdoptConfig, mesh: str) -> None:
 
     if is_folder_of_templates(mesh):
         adopted = run_folder(mesh, config, say)
-        weights = next(iter(adopted.values())).weights
-        say(f"  templates {', '.join(one.template for one in adopted.values())} · weights written to {weights}")
+        _, weights, _ = next(iter(adopted.values()))
+        say(f"  templates {', '.join(name for name, *_ in adopted.values())} · weights written to {weights}")
         say(f"  next: dp3d-data extract --category {','.join(adopted)} --weights {weights}")
         return
-    result = run(mesh, config, say)
-    say(f"  template {result.template} · weights written to {result.weights}")
-    say(
-        f"  next: dp3d-data extract --category {config.category} --template {result.template} --weights"
-        f" {result.weights}"
-    )
+    name, weights, _ = run(mesh, config, say)
+    say(f"  template {name} · weights written to {weights}")
+    say(f"  next: dp3d-data extract --category {config.category} --template {name} --weights {weights}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +277,7 @@ def landmarks(config: LandmarkConfig, mesh: str) -> None:
     from pipelines.local_page import LocalPage
 
     template = load_template(mesh)
-    out = Path(config.out) if config.out else workspace(config.category) / "landmarks" / f"{template.name}.csv"
+    out = place_of(config.out, config.category, f"landmarks/{template.name}.csv")
     if config.from_keypoints:
         table = table_for(config.table, template)
         options = DatasetOptions(

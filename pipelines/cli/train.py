@@ -1,4 +1,4 @@
-"""dp3d-model train: the parts model from shards."""
+"""dp3d-model train and study: the parts model from shards; many trainings of one recipe in one table."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from dp3d_data.categories import categories, folder_of
 from dp3d_data.config import changed, workspace
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, TemplateMismatch, UsageError
 from dp3d_model.config import EVALUATION_ONLY, TrainConfig, preset, presets
-from pipelines.cli.commandline import command, config_options, each, say
-from pipelines.settings import TrainingConfig
+from pipelines.cli.commandline import LazyGroup, command, config_options, each, say
+from pipelines.cli.evaluate import named_runs
+from pipelines.settings import AblationConfig, RobustnessConfig, StudyConfig, TrainingConfig, place_of
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
     from dp3d_data.loader import Source, TableSource
+    from dp3d_model.experiments.robustness import Grid
+    from dp3d_model.experiments.study import Study
     from dp3d_model.geometry.surface import Surface
     from dp3d_model.networks.lifter import Lifter
     from dp3d_model.training.trainer import Trainer
+
 
 # Instances below which a training by itself is not worth much, synthetic views beside them, and the weight of their
 # truth.
@@ -51,30 +57,21 @@ def train(config: TrainingConfig) -> None:
             chosen = changed(chosen, {"loss.truth": chosen.loss.truth or TRUTH_OF_MIX})
         shards, several = config.shards, len(names) > 1
         folder = folder_of(config.out, name, names) if config.out else workspace(name) / "model"
-        inputs = (
-            str(folder_of(shards, name, names)) if shards and several else shards or str(workspace(name) / "shards")
-        )
+        inputs = shards or str(workspace(name) / "shards")
+        if shards and several:
+            inputs = str(folder_of(shards, name, names))
         if several and not is_address(inputs) and not Path(inputs).is_dir():
-            raise NothingToDo(
-                "no shards of this category", path=inputs, hint=f"dp3d-data build-shards --category {name}"
-            )
+            hint = f"dp3d-data build-shards --category {name}"
+            raise NothingToDo("no shards of this category", path=inputs, hint=hint)
         source, surface = opened(inputs, config.split, name, chosen, start, mixed=bool(config.mix))
-        places: dict[str, Any] = {
-            "threads": config.threads,
-            "device": device,
-            "ranks": ranks,
-            "tensorboard": config.tensorboard,
-        }
-        trainer = Trainer(surface, source, chosen, folder, **places)
+        places: dict[str, Any] = {"device": device, "ranks": ranks, "tensorboard": config.tensorboard}
+        trainer = Trainer(surface, source, chosen, folder, threads=config.threads, **places)
         if start is not None:
             trainer.start_from(start)
         if config.overwrite:
             trainer.discard()
-        _train(
-            trainer,
-            config.resume,
-            f"{name}: {trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices",
-        )
+        what = f"{trainer.instances} instances · {surface.name}, {len(surface.vertices)} vertices"
+        _train(trainer, config.resume, f"{name}: {what}")
         if ranks.writes:
             say(f"  written to {folder} · next: dp3d-model evaluate --category {name}")
 
@@ -114,12 +111,12 @@ def opened(
         say(f"{category}: perspective: {int(known.sum())} of the first {known.size} instances know their intrinsics")
     if start is not None:
         check_template(start, reader.template.name, reader.template.content_hash, address)
-    surface = (
-        surface_of(reader.template, reader.basis.functions, config.model.basis) if start is None else start.surface
-    )
+        surface = start.surface
+    else:
+        surface = surface_of(reader.template, reader.basis.functions, config.model.basis)
     if sum(source.sizes) < FEW:
-        hint = f"dp3d-model train --category {category} --init embedded --mix synth"
-        better = "more photographs" if mixed else hint
+        more = f"dp3d-model train --category {category} --init embedded --mix synth"
+        better = "more photographs" if mixed else more
         say(f"{category}: {sum(source.sizes)} instances are few to learn from; better: {better}")
     if mixed:
         return JoinedSource([source, synthetic_views(category, reader.template, fields)]), surface
@@ -141,9 +138,8 @@ def initial_model(init: str, category: str) -> Lifter | None:
         return load_model(init)
     path = embedded_model(category)
     if path is None:
-        raise InputMissing(
-            f"no model of {category!r} comes with the package", hint="name one: --init MODEL, or leave it out"
-        )
+        hint = "name one: --init MODEL, or leave it out"
+        raise InputMissing(f"no model of {category!r} comes with the package", hint=hint)
     return load_model(path)
 
 
@@ -176,27 +172,24 @@ def synthetic_views(category: str, template: Template, fields: tuple[str, ...]) 
     import pyarrow as pa
 
     from dp3d_data.loader import InstanceTable, TableSource
+    from pipelines.chunks import make_run
     from pipelines.settings import SynthConfig
-    from pipelines.synth import make_plan, synth
+    from pipelines.synth import make_plan
 
     out = workspace(category) / "mix"
-    plan = make_plan(
-        SynthConfig(
-            category=category, count=MIXED, images=False, perspective=1.0, identity_images=1, seed=3, out=str(out)
-        )
-    )
+    views: dict[str, Any] = {"images": False, "perspective": 1.0, "identity_images": 1, "seed": 3}
+    plan = make_plan(SynthConfig(category=category, count=MIXED, out=str(out), **views))
     if plan.template.content_hash != template.content_hash:
         got, expected = f"{template.name} {template.content_hash}", f"{plan.template.name} {plan.template.content_hash}"
         raise TemplateMismatch("synthetic views are made of the built-in template alone", got=got, expected=expected)
     say(f"{category}: {MIXED} synthetic views in {out}")
-    run, _ = synth(plan)
+    run, _ = make_run(plan)
     table = pa.concat_tables(run.instances())
     return TableSource(InstanceTable.of(table, template.num_vertices, fields))
 
 
 def _train(trainer: Trainer, resume: bool, what: str) -> None:
-    """Say what is there, and do what is left, the picture of the parts last; only the first of several processes speaks
-    and draws."""
+    """Say what is there, and do what is left, the picture of the parts last; the first process speaks and draws."""
     from dp3d_model.export.gallery import draw_parts
     from dp3d_model.lifting.model_file import load_model
     from dp3d_model.training.trainer import PICTURE_FILE
@@ -226,19 +219,13 @@ def _resume(trainer: Trainer, other_settings: bool) -> bool:
 
 
 def _run(trainer: Trainer) -> Lifter:
-    """Train with a line of progress; where it cannot be drawn anew, as in a log file, with another one every so
-    often."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """Train with a line of progress; where it cannot be drawn anew, with another one every so often."""
+    from rich import progress as rich
 
     started = said = time.monotonic()
-    columns = (
-        TextColumn("train"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=not trainer.ranks.writes) as bar:
+    columns = rich.TextColumn("train"), rich.BarColumn(), rich.MofNCompleteColumn()
+    words = rich.TextColumn("{task.description}"), rich.TimeRemainingColumn()
+    with rich.Progress(*columns, *words, disable=not trainer.ranks.writes) as bar:
         task = bar.add_task("", total=trainer.steps, completed=trainer.state.step)
 
         def show(step: int, steps: int, losses: dict[str, float]) -> None:
@@ -254,3 +241,137 @@ def _run(trainer: Trainer) -> Lifter:
         seconds = time.monotonic() - started
         say(f"  {trainer.steps} steps in {seconds:.0f} s · {trainer.waited:.1%} of the time waiting for batches")
     return lifter
+
+
+COMMANDS = {
+    "ablation": (
+        "pipelines.cli.train:ablation",
+        "Train variants of a recipe and other methods; compare them in one table.",
+    ),
+    "robustness": ("pipelines.cli.train:robustness", "Errors over noisy, hidden and one-sided keypoints."),
+}
+ABLATIONS = """
+dp3d-model study ablation --set optim.steps=400 --row supplement
+dp3d-model study ablation --preset best --minutes 30 --add "wide:model.width=2048,model.blocks=4"
+"""
+FIGURES = """
+dp3d-model study robustness --category dog
+dp3d-model study robustness --figure lower-half --set optim.steps=400
+"""
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"max_content_width": 110})
+def study() -> None:
+    """Studies of a recipe: --preset, --config and --set say which, as in dp3d-model train."""
+
+
+@command("ablation", example=ABLATIONS)
+@config_options(AblationConfig, presets(), sections=False)
+def ablation(config: AblationConfig) -> None:
+    """Train the full model, each variant of it and other methods, and measure all on the same instances.
+
+    Every variant has the steps of the full model; C3DPO has as many as take the same time. What is trained already is
+    found again, and a stopped row goes on where it stopped. Writes ablation.json, ablation.md, ablation.png and
+    ablation-examples.png; each row is an ordinary run in DIR/runs.
+    """
+    from dp3d_model.experiments.ablation import Ablation, chosen_rows, run_ablation
+
+    rows = chosen_rows(config.recipe(), config.row, config.add)
+    folder = place_of(config.out, config.category, "ablation")
+    opened = _opened(config, folder)
+    counts = f"{sum(opened.runs.source.sizes)} instances to learn from, {len(opened.test)} to measure on"
+    say(f"{config.category}: {len(rows)} rows · {counts}")
+    with opened.report.progress():
+        asked = Ablation(rows, opened.test, opened.test_identity, config.minutes, config.examples)
+        run_ablation(asked, opened.runs, opened.report.say)
+    say(f"  written to {folder} · next: open {folder / 'ablation.png'}")
+
+
+@command("robustness", example=FIGURES)
+@config_options(RobustnessConfig, presets(), sections=False)
+def robustness(config: RobustnessConfig) -> None:
+    """Measure how errors grow as keypoints get worse.
+
+    noise: Gaussian noise and hidden keypoints when measuring (Figure 1 of the supplement). training-noise: the same
+    when learning, one run in each cell. lower-half: the lower half of the body hidden in a growing share of the
+    training instances (Figure 2), one run at each rate. Writes NAME.json, NAME.md and NAME.png of each; runs lie in
+    DIR/runs and go on where they were stopped.
+    """
+    folder = place_of(config.out, config.category, "robustness")
+    for figure in dict.fromkeys(config.figure):
+        if figure == "noise":
+            _noise(config, folder)
+        else:
+            _learnt(figure, config, folder)
+    say(f"  written to {folder}")
+
+
+def _opened(config: StudyConfig, folder: Path, fields: tuple[str, ...] = ()) -> Study:
+    """The shards of a study, opened."""
+    from dp3d_model.experiments.study import Inputs, open_study
+
+    inputs = Inputs(config.source(), config.split, config.test_source(), config.test_split, config.count)
+    return open_study(inputs, folder, config.threads, config.overwrite, fields)
+
+
+def _noise(config: RobustnessConfig, folder: Path) -> None:
+    """Figure 1, corrupted when measuring."""
+    from dp3d_data.config import file_digest
+    from dp3d_data.shards.reader import ShardReader
+    from dp3d_model.experiments import robustness as work
+    from dp3d_model.experiments.study import Report, open_test
+    from dp3d_model.lifting.model_file import check_template, load_model, model_path
+
+    source = config.test_source()
+    named = named_runs(config.models or (str(workspace(config.category) / "model"),))
+    lifters = {name: (load_model(path), file_digest(model_path(path))) for name, path in named.items()}
+    reader, report = ShardReader(source), Report()
+    for lifter, _ in lifters.values():
+        check_template(lifter, reader.template.name, reader.template.content_hash, source)
+    test, identity = open_test(reader, config.test_split, config.count)
+    with report.progress():
+        result = work.measure_noise(lifters, test, identity, _grid(config), folder, report.show)
+    _write_noise(result, folder, "noise", "Noise and hidden keypoints")
+    for name, rows in result["models"].items():
+        say(f"{name}: clean MPJPE {rows[0]['mpjpe']:.4f} on {len(test)} instances")
+        for line in work.judged(rows):
+            say(f"  {line}")
+
+
+def _learnt(figure: str, config: RobustnessConfig, folder: Path) -> None:
+    """Figure 1, corrupted when learning, or Figure 2."""
+    from dp3d_model.experiments import robustness as work
+    from dp3d_model.experiments.figures import draw_halves
+
+    opened, recipe = _opened(config, folder, fields=("ids",)), config.recipe()
+    test, tell = (opened.test, opened.test_identity), opened.report.say
+    with opened.report.progress():
+        if figure == "lower-half":
+            rates = [rate / 100.0 for rate in config.rates]
+            result = work.lose_lower_halves(recipe, opened.runs, *test, rates, recipe.run.seed, config.up, tell)
+        else:
+            result = work.train_noise(recipe, opened.runs, *test, _grid(config), tell)
+    if figure == "lower-half":
+        work.write(result, work.halves_markdown(result), folder, figure)
+        draw_halves(result, folder / f"{figure}.png")
+    else:
+        _write_noise(result, folder, figure, "Noise and hidden keypoints in training")
+
+
+def _write_noise(result: dict[str, Any], folder: Path, name: str, title: str) -> None:
+    """Figure 1 as json, Markdown and picture."""
+    from dp3d_model.experiments import robustness as work
+    from dp3d_model.experiments.figures import draw_noise
+
+    work.write(result, work.noise_markdown(result, title), folder, name)
+    draw_noise(result, folder / f"{name}.png", title)
+
+
+def _grid(config: RobustnessConfig) -> Grid:
+    """The levels asked for, with the clean case first."""
+    from dp3d_model.experiments.robustness import Grid
+
+    noise, hidden = (
+        tuple(sorted({0.0, *(value / 100.0 for value in values)})) for values in (config.levels, config.hidden)
+    )
+    return Grid(noise, hidden, config.run.seed)

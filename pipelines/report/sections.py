@@ -27,9 +27,9 @@ from dp3d_data.shards.index import COLUMNS, measure
 from dp3d_data.shards.runs import Run
 from dp3d_data.shards.table import KEYPOINT_COLUMNS, InstanceTable, list_values
 from dp3d_model.export.gallery import square_in
+from pipelines.overlays import draw_circle
 from pipelines.report import page
-from pipelines.report.page import joined
-from pipelines.report.viewer import Body, Layer, viewer
+from pipelines.report.page import Body, Layer, joined, viewer
 
 NAMES = {"extract": "photographs", "synth": "synthetic", "project": "model fits"}
 SHOWN = ["instance_id", "image_path", "box_x0", "box_y0", "box_x1", "box_y1", "score", *KEYPOINT_COLUMNS]
@@ -139,14 +139,10 @@ def _cameras(template: Template, keypoints: np.ndarray, visible: np.ndarray) -> 
 
     from dp3d_data.geometry.rigid_camera import fit_camera, fit_residual, view_angles
 
-    vertices, points, shown = (
-        torch.from_numpy(template.vertices),
-        torch.from_numpy(keypoints),
-        torch.from_numpy(visible),
-    )
-    camera = fit_camera(vertices, points, shown)
+    observed = [torch.from_numpy(values) for values in (template.vertices, keypoints, visible)]
+    camera = fit_camera(*observed)
     azimuth, elevation = view_angles(camera.rotation)
-    residual = fit_residual(camera, vertices, points, shown)
+    residual = fit_residual(camera, *observed)
     return {"azimuth": azimuth.numpy(), "elevation": elevation.numpy(), "residual": residual.numpy()}
 
 
@@ -282,18 +278,17 @@ def instance_crop(
         part = Image.blend(square_in(pixels, (left, top, extent), side), Image.new("RGB", part.size, "white"), pale)
     draw, radius = ImageDraw.Draw(part), max(side / 200, 1.2)
     for vertex, x, y in zip(row["vertex_ids"], row["keypoints_x"], row["keypoints_y"], strict=True):
-        u, v = (x - left) * scale, (y - top) * scale
-        draw.ellipse((u - radius, v - radius, u + radius, v + radius), fill=tuple(colours[vertex].tolist()))
+        centre = (x - left) * scale, (y - top) * scale
+        draw_circle(draw, centre, radius, fill=tuple(colours[vertex].tolist()))
     return part
 
 
 def overlays(runs: Sequence[Run], limit: int) -> Markup:
     """Whole photographs with their keypoints, as extract has drawn them."""
-    shown = [path for run in runs for path in run.overlays][:limit]
-    names = ("" if path.stem.isdigit() else path.stem for path in shown)
-    return page.grid(
-        [page.figure(page.shown_file(path, 900)[0], name) for path, name in zip(shown, names, strict=True)], 340
-    )
+    figures = []
+    for path in [path for run in runs for path in run.overlays][:limit]:
+        figures.append(page.figure(page.shown_file(path, 900)[0], "" if path.stem.isdigit() else path.stem))
+    return page.grid(figures, 340)
 
 
 def problems(runs: Sequence[Run], limit: int = 100) -> Markup:
@@ -316,14 +311,12 @@ def problems(runs: Sequence[Run], limit: int = 100) -> Markup:
 def origin(manifest: Mapping[str, Any]) -> Markup:
     """What the shards were made of and with, and every file with its hash."""
     template = manifest["template"]
+    unit = f"{template['factor']:.4g} {template['unit']}" if template["unit"] != "unknown" else "unknown"
     facts = [
         ("recipe", manifest["recipe"]),
         ("schema version", manifest["schema_version"]),
         ("template", f"{template['name']} · {template['num_vertices']:,} vertices · {template['hash']}"),
-        (
-            "template unit",
-            f"{template['factor']:.4g} {template['unit']}" if template["unit"] != "unknown" else "unknown",
-        ),
+        ("template unit", unit),
     ]
     settings = page.folded("Settings", page.written(json.dumps(manifest["settings"], indent=2, ensure_ascii=False)))
     entries = [

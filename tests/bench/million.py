@@ -31,8 +31,8 @@ from PIL import Image
 from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards.runs import done_chunks
-from pipelines.estimate import estimate
 from pipelines.extract import extract, make_plan
+from pipelines.extract_parts import estimate
 from pipelines.settings import ExtractConfig
 from pipelines.shards import ShardPlan, build
 from tests.data.extract.world import ball

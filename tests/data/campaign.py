@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dp3d_data.errors import Dp3dError
+from pipelines.chunks import make_run as project
+from pipelines.chunks import make_run as synth
 from pipelines.project import make_plan as make_project
-from pipelines.project import project
 from pipelines.settings import SynthConfig
 from pipelines.shards import rebuild
 from pipelines.synth import make_plan as make_synth
-from pipelines.synth import synth
 from tests.data.extract.world import make_world
 from tests.data.extract.world import run as extract
 from tests.data.project.dogs import dog_fit, settings

@@ -10,7 +10,7 @@ from PIL import Image
 from dp3d_model.evaluation.evaluator import errors_of, score_model
 from dp3d_model.lifting.prediction import network_alone, predict
 from dp3d_model.networks.lifter import Lifter
-from pipelines.view import write_view
+from pipelines.lift import write_view
 from tests.browser import Browser
 from tests.model.toy import tiny, toy_instances, toy_surface
 

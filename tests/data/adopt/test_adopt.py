@@ -133,7 +133,7 @@ def test_the_husky_is_adopted_from_twelve_landmarks_and_works(tmp_path):
     photographs = (str(broken), str(shared("data/photos/dog.jpg")))
     config = AdoptConfig(landmarks=str(HUSKY), renders=8, size=96, images=photographs, out=str(out), name="rex")
     result = run(str(mesh), config, said.append)
-    assert list(result.measures)[0] == "12 landmarks" and len(result.measures) == 3
+    assert list(result[2])[0] == "12 landmarks" and len(result[2]) == 3
     assert len(said) == 4 and any("left out" in line and "broken.jpg" in line for line in said)
     predictor = load_predictor("", out, category="dog")
     body = load_template("rex")

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from dp3d_data.errors import InputMissing, RecipeMismatch
-from pipelines.estimate import estimate
 from pipelines.extract import extract, make_plan
+from pipelines.extract_parts import estimate
 from pipelines.settings import ExtractConfig
 from tests.data.extract.world import OneByOne, ball, content, make_world, predictor_of, run
 

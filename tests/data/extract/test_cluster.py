@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import types
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,8 +15,7 @@ import pytest
 import pipelines.cluster as cluster
 from dp3d_data.errors import ConfigError, DependencyMissing, InputMissing, TemplateError, UsageError, WorkerLost
 from pipelines.chunks import Executor, submitting, visible_gpus, worker_count
-from pipelines.cluster import _ended
-from pipelines.clusters import KINDS, SHIPPED, read_recipe, start_cluster
+from pipelines.cluster import KINDS, SHIPPED, read_recipe, start_cluster
 from tests.shared import ROOT
 
 
@@ -69,8 +69,10 @@ class Restarting:
         raise AssertionError("can only join a started process")
 
 
-def test_a_worker_that_is_started_again_at_the_end_hides_no_error():
-    with pytest.raises(WorkerLost), _ended(Restarting()):
+def test_a_worker_that_is_started_again_at_the_end_hides_no_error(monkeypatch):
+    monkeypatch.setattr(cluster, "local_cluster", lambda _: Restarting())
+    monkeypatch.setattr(cluster, "_client", nullcontext)
+    with pytest.raises(WorkerLost), cluster.connected(Executor(2)):
         raise WorkerLost("worker processes were ended from outside")
 
 

@@ -4,7 +4,7 @@ from click.testing import CliRunner
 
 from dp3d_data.detection import save_weights
 from dp3d_data.detection.zoo import find_spec, shipped_path, zoo_specs
-from pipelines.cli.zoo import zoo
+from pipelines.cli.cse import zoo
 from tests.data.inference.small import small_network, write_published
 
 

@@ -11,9 +11,10 @@ from PIL import Image
 from dp3d_data.bodies.files import save_body_model
 from dp3d_data.datasets.fits import FitCamera
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, UsageError
+from pipelines.chunks import make_run as project
 from pipelines.cli.data import main
 from pipelines.fits import load_bodies
-from pipelines.project import make_plan, project
+from pipelines.project import make_plan
 from tests.data.bodies.body_arrays import random_model
 from tests.data.project.dogs import SIZE, dog_fit, dog_model, settings
 from tests.data.world.test_synth import digests, seen_by

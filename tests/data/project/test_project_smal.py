@@ -11,7 +11,8 @@ from dp3d_data.bodies.files import save_body_model
 from dp3d_data.datasets.fits import FitCamera
 from dp3d_data.geometry.symmetry import mirrored_vertices
 from dp3d_data.unpickling import read_pickle
-from pipelines.project import make_plan, project
+from pipelines.chunks import make_run as project
+from pipelines.project import make_plan
 from tests.data.bodies.body_arrays import random_model, sphere
 from tests.data.fits.trees import old_pickle, write_json, write_obj
 from tests.data.project.dogs import dog_fit, dog_model, settings

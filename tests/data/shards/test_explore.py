@@ -14,9 +14,8 @@ from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.files import read_json
 from dp3d_data.shards.likeness import distances
 from dp3d_data.shards.schema import PER_VERTEX
-from pipelines.catalogue import Catalogue, views
 from pipelines.cli.data import main
-from pipelines.explore import Explorer
+from pipelines.explore import Catalogue, Explorer, views
 from pipelines.local_page import LocalPage
 from tests.browser import Browser
 from tests.data.shards.samples import row, run
@@ -98,7 +97,7 @@ def test_rows_that_are_odd_are_shown_with_the_others(tmp_path, changes):
         json.dumps(explorer.rows(query), allow_nan=False)
     for place in (0, 1):
         json.dumps(explorer.one({"row": place}), allow_nan=False)
-        assert explorer.picture({"row": place, "size": "small", "dots": "1"}).body
+        assert explorer.picture({"row": place, "size": "small", "dots": "1"})[0]
 
 
 def test_an_empty_run_is_nothing_to_look_at(tmp_path):
@@ -199,17 +198,17 @@ def test_names_that_begin_a_comment_or_hold_a_line_are_minded(tmp_path):
 @contextmanager
 def served(explorer):
     server = LocalPage(explorer.gets, explorer.posts)
-    thread = threading.Thread(target=server.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
         yield server
     finally:
-        server.server.shutdown()
-        server.server.server_close()
+        server.shutdown()
+        server.server_close()
 
 
 def reply(server, path, host=None, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", server.server.server_address[1], timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=20)
     headers = {"Host": host} if host else {}
     connection.request("POST" if body is not None else "GET", path, body, headers)
     answer = connection.getresponse()
@@ -295,6 +294,6 @@ def test_hostile_names_are_text(tmp_path):
 def test_the_command_refuses_what_is_no_folder_and_a_port_that_is_taken(tmp_path, folder):
     assert CliRunner().invoke(main, ["explore", str(tmp_path / "none")]).exit_code == 3
     with served(Explorer(Catalogue.read(folder / "run"), tmp_path)) as server:
-        port = str(server.server.server_address[1])
+        port = str(server.server_address[1])
         result = CliRunner().invoke(main, ["explore", str(folder / "run"), "--port", port, "--no-browser"])
         assert result.exit_code == 19 and "--port 0" in result.output

@@ -15,9 +15,8 @@ from dp3d_data.geometry.renderer import colour_by_position, colour_by_vertex
 from dp3d_model.export.gallery import square_in
 from pipelines.cli.data import main
 from pipelines.report import page
-from pipelines.report.page import shown_file
+from pipelines.report.page import safe_json, shown_file
 from pipelines.report.sections import instance_crop
-from pipelines.report.viewer import safe_json
 from pipelines.report.writer import write_report
 from tests.data.hostile import png_header
 from tests.data.shards.samples import grid_template, row, run, two_runs

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from dp3d_data.geometry.renderer import template_view
 from dp3d_data.shards import RunWriter
 from pipelines.cli.data import main
-from pipelines.report import page, plots
+from pipelines.report import page
+from pipelines.report import writer as plots
 from pipelines.report.writer import write_report
 from tests.data.shards.samples import grid_template, row
 

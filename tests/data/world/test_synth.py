@@ -11,10 +11,11 @@ from dp3d_data.errors import RecipeMismatch, TemplateError, UsageError
 from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
 from dp3d_data.synthesis import World
+from pipelines.chunks import Rows
+from pipelines.chunks import make_run as synth
 from pipelines.cli.data import main
-from pipelines.rows import Rows
 from pipelines.settings import SynthConfig
-from pipelines.synth import make_plan, synth, with_truth
+from pipelines.synth import make_plan, with_truth
 
 SMALL = {"count": 9, "part": 3, "size": 64, "overlays": 2}
 
