@@ -18,7 +18,7 @@ from dp3d_data.config import file_digest, fingerprint, plain
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, ShardError, UsageError
 from dp3d_data.files import locked
 from dp3d_data.filters import Account, FilterConfig
-from dp3d_data.shards.build import PLACES, Building, Dealt, deal, discard_shards, write_shard
+from dp3d_data.shards.build import PLACES, Building, Dealt, deal, discard_shards, gather, open_dealt, write_shard
 from dp3d_data.shards.files import (
     BASIS,
     MANIFEST,
@@ -31,7 +31,7 @@ from dp3d_data.shards.files import (
     write_manifest,
     write_table,
 )
-from dp3d_data.shards.index import Index, read_index, write_index
+from dp3d_data.shards.index import read_index, write_index
 from dp3d_data.shards.inputs import SHARDS, Input, open_inputs, partitions
 from dp3d_data.shards.integrity import verify
 from dp3d_data.shards.likeness import patches_of
@@ -39,7 +39,7 @@ from dp3d_data.shards.plan import SPLITS, Decision, PlannedShard, SplitRule, dec
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
-from dp3d_data.shards.statistics import Statistics
+from dp3d_data.shards.statistics import joined_sums, summary
 from pipelines.annotate import Advance
 from pipelines.chunks import Executor, submitting, worker_count
 
@@ -149,11 +149,11 @@ def _build(
     with submitting(Executor(worker_count(workers, len(parts), "cpu")), len(parts), say) as make:
         todo = {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}
         make(stage, todo, lambda *_: None)
-        index = read_index([building.index_path(number) for number in range(len(parts))])
+        index, ratio, dropped = read_index([building.index_path(number) for number in range(len(parts))])
         decision = decide(index, plan.filters, plan.rule)
         account = _account(index, decision)
         group, position, shards = lay_out(
-            decision.splits, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
+            decision.splits, index.column("bytes").to_numpy(), ratio=ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
         )
         todo = {n: [partition] for n, partition in enumerate(parts) if not building.rows_path(n).is_file()}
         places = _places(index, decision, group, position)
@@ -162,7 +162,7 @@ def _build(
         make(replace(stage, stage=DEAL), todo, lambda *_: None)
         planned = {n: [shard] for n, shard in enumerate(shards) if building.noted(shard.name) is None}
         make(replace(stage, stage=GATHER), planned, lambda *_: None)
-    entries, statistics = _gathered(building, shards, template.num_vertices)
+    entries, sums = _gathered(building, shards)
     template.save(out / TEMPLATE)
     earlier = next((one for one in inputs if one.kind == SHARDS), None)  # models may have been trained on its basis
     write_basis(out / BASIS, ShardReader(earlier.folder).basis if earlier else template_basis(template))
@@ -173,27 +173,25 @@ def _build(
         "settings": plan.settings(),
         "account": asdict(account),
     }
-    head |= {"vertices": dict(index.dropped), "subset": inputs[0].subset}
+    head |= {"vertices": dict(dropped), "subset": inputs[0].subset}
     head |= {
         "inputs": [{name: getattr(one, name) for name in ("kind", "recipe", "digest", "counts")} for one in inputs],
         "splits": _splits(decision, entries),
     }
-    write_manifest(out, head | _contents(out, template, entries, statistics))
+    write_manifest(out, head | _contents(out, template, entries, sums))
     building.end()
     for name in decision.split_names:
         say(f"  {name}: {sum(entry['instances'] for entry in entries if entry['split'] == name)} instances")
-    if index.dropped.total():
-        reasons = ", ".join(f"{reason} {count}" for reason, count in index.dropped.items())
-        say(f"  {index.dropped.total()} vertices made invisible ({reasons})")
+    if dropped.total():
+        reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
+        say(f"  {dropped.total()} vertices made invisible ({reasons})")
     say(f"  {account.line()}")
     return read_manifest(out)
 
 
-def _gathered(
-    building: Building, shards: Sequence[PlannedShard], num_vertices: int
-) -> tuple[list[dict[str, Any]], Statistics]:
-    """All shards in order, and what they hold together."""
-    entries, statistics = [], Statistics(num_vertices)
+def _gathered(building: Building, shards: Sequence[PlannedShard]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """All shards in order, and what they hold together: see `table_sums`."""
+    entries, sums = [], dict[str, Any]()
     for shard in shards:
         noted = building.noted(shard.name)
         if noted is None:
@@ -202,8 +200,8 @@ def _gathered(
                 "a shard was changed while the others were built", path=building.out / shard.name, hint=hint
             )
         entries.append(noted[0])
-        statistics.merge(Statistics.from_state(noted[1]))
-    return entries, statistics
+        sums = joined_sums(sums, noted[1])
+    return entries, sums
 
 
 def _check_out(out: Path, inputs: Sequence[Input]) -> None:
@@ -232,7 +230,7 @@ def _already_built(out: Path, recipe: str, overwrite: bool) -> bool:
     return False
 
 
-def _account(index: Index, decision: Decision) -> Account:
+def _account(index: pa.Table, decision: Decision) -> Account:
     rejected = Counter(reason for reason in decision.reasons if reason is not None)
     account = Account(len(index), int(decision.kept.sum()), dict(sorted(rejected.items()))).check()
     if account.kept == 0:
@@ -242,11 +240,11 @@ def _account(index: Index, decision: Decision) -> Account:
     return account
 
 
-def _places(index: Index, decision: Decision, group: np.ndarray, position: np.ndarray) -> pa.Table:
+def _places(index: pa.Table, decision: Decision, group: np.ndarray, position: np.ndarray) -> pa.Table:
     """PLACES of all rows: what each partition must know to deal its own."""
     split = pa.array(np.where(decision.splits < 0, len(SPLITS), decision.splits))
     columns = [pa.array(group), pa.array(position), decision.names, decision.groups]
-    columns += [pc.take(pa.array([*SPLITS, None], pa.string()), split), index.table.column("content")]
+    columns += [pc.take(pa.array([*SPLITS, None], pa.string()), split), index.column("content")]
     return pa.table(columns, schema=PLACES)
 
 
@@ -261,10 +259,9 @@ def _splits(decision: Decision, entries: Sequence[dict[str, Any]]) -> dict[str, 
     return result
 
 
-def _contents(
-    out: Path, template: Template, entries: Sequence[dict[str, Any]], statistics: Statistics
-) -> dict[str, Any]:
+def _contents(out: Path, template: Template, entries: Sequence[dict[str, Any]], sums: dict[str, Any]) -> dict[str, Any]:
     """The part of the manifest that describes the files."""
+    radius = sums["radius"]
     return {
         "template": {
             "file": TEMPLATE,
@@ -279,12 +276,12 @@ def _contents(
         "files": {one["name"]: one["sha256"] for one in entries}
         | {name: file_digest(out / name) for name in (TEMPLATE, BASIS, REJECTS)},
         "precision": {column.name: column.step for column in INSTANCE_COLUMNS if column.step},
-        "statistics": statistics.summary(),
-        "visible_counts": statistics.visible.tolist(),
+        "statistics": {name: summary(column) for name, column in sums["columns"].items()},
+        "visible_counts": sums["visible"],
         "normalisation": {
             "applied": "none: keypoints are image pixels as measured",
             "suggested": "subtract the mean of an instance's visible keypoints, divide by its root mean square radius",
-            "mean_radius_px": statistics.mean_radius(),
+            "mean_radius_px": float(f"{radius['total'] / radius['values']:.7g}") if radius["values"] else 0.0,
         },
     }
 
@@ -325,14 +322,14 @@ class StageChunks:
         advance(len(chunk), 0, 0)
 
     def _gather(self, shard: PlannedShard) -> None:
-        groups = (self._dealt.gather(shard.first + number, rows) for number, rows in enumerate(shard.rows))
+        groups = (gather(self._dealt, shard.first + number, rows) for number, rows in enumerate(shard.rows))
         path = self.building.out / shard.name
-        entry, statistics = write_shard(path, shard.split, groups, len(self.area_shares))
-        self.building.note(entry, statistics.state())
+        entry, sums = write_shard(path, shard.split, groups, len(self.area_shares))
+        self.building.note(entry, sums)
 
     @cached_property
     def _dealt(self) -> Dealt:
-        return Dealt([self.building.rows_path(number) for number in range(self.partitions)])
+        return open_dealt([self.building.rows_path(number) for number in range(self.partitions)])
 
 
 def rebuild(

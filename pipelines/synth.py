@@ -19,7 +19,15 @@ from dp3d_data.geometry import Template, load_template
 from dp3d_data.records import Detection, ImageRecord, RunLength, VertexView, as_box
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
 from dp3d_data.shards import Run, RunWriter
-from dp3d_data.shards.instances import Camera, ImageInfo, Truth, instance_row, truth_columns
+from dp3d_data.shards.instances import (
+    ImageInfo,
+    KnownCamera,
+    Truth,
+    instance_row,
+    orthographic_camera,
+    perspective_camera,
+    truth_columns,
+)
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.synthesis import PicturedInstance, SyntheticInstance, SyntheticScene, World
 from dp3d_data.synthesis.backgrounds import photo_paths
@@ -57,13 +65,13 @@ def known_truth(template: Template, instance: SyntheticInstance) -> Truth:
     return Truth(instance.true_vertices, scale, template.metres, camera)
 
 
-def _camera(instance: SyntheticInstance) -> tuple[Camera, float]:
+def _camera(instance: SyntheticInstance) -> tuple[KnownCamera, float]:
     """The camera of the image, and pixels per template unit: of a pinhole at the mean depth, as `project` has it."""
     strength, scale = instance.strength, instance.scale
     if not strength:
-        return Camera.orthographic(scale, instance.translation), scale
+        return orthographic_camera(scale, instance.translation), scale
     x, y = instance.translation
-    camera = Camera.perspective((scale / strength, scale / strength), (x, y), 1.0, np.array([0.0, 0.0, 1.0 / strength]))
+    camera = perspective_camera((scale / strength, scale / strength), (x, y), 1.0, np.array([0.0, 0.0, 1.0 / strength]))
     return camera, float(scale / (1.0 + strength * instance.true_vertices[:, 2].mean()))
 
 

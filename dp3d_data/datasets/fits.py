@@ -64,6 +64,16 @@ class FitCamera:
             raise InputCorrupt("the camera's rotation is none", got=got, expected="orthonormal, determinant 1")
 
 
+def pinhole(focal: Any, centre: Any, rotation: Any = None, translation: Any = (0.0, 0.0, 0.0)) -> FitCamera:
+    """A perspective camera, by default at the origin of the fit's world; see `FitCamera`.
+
+    Args:
+        focal: pixels; one number for both axes, or (fx, fy).
+    """
+    both = (focal, focal) if isinstance(focal, float) else focal
+    return FitCamera("perspective", np.eye(3) if rotation is None else rotation, translation, both, centre)
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """One instance of a dataset of fits.

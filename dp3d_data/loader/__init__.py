@@ -1,7 +1,6 @@
 """Shards as batches for torch: the loader, and datasets for torch's own DataLoader."""
 
-from dp3d_data.loader.datasets import InstanceDataset, InstanceStream
-from dp3d_data.loader.loader import Loader
+from dp3d_data.loader.loader import InstanceDataset, InstanceStream, Loader
 from dp3d_data.loader.source import CachedSource, JoinedSource, ShardSource, Source, TableSource
 from dp3d_data.shards.batch import KeypointBatch, collate
 from dp3d_data.shards.reader import ShardReader

@@ -1,7 +1,7 @@
 """Instances on disk: the schema, run folders, shards with their manifest, and the reader."""
 
 from dp3d_data.shards.files import Basis
-from dp3d_data.shards.instances import Camera, ImageInfo, Truth, instance_batch, instance_row
+from dp3d_data.shards.instances import ImageInfo, Truth, instance_batch, instance_row
 from dp3d_data.shards.integrity import Fault, require_files, verify
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.run_writer import RunWriter
@@ -15,7 +15,6 @@ __all__ = [
     "REJECT_SCHEMA",
     "SCHEMA_VERSION",
     "Basis",
-    "Camera",
     "Fault",
     "ImageInfo",
     "Run",

@@ -52,10 +52,10 @@ def verify(folder: str | Path) -> list[Fault]:
     damaged = {fault.file for fault in faults}
     if not damaged & {TEMPLATE, BASIS}:
         faults += _template_faults(folder, manifest)
-    repeats = _Repeats(manifest.get("settings", {}).get("together", "group"))
+    names: dict[str, str] = {}
     for entry in manifest["shards"]:
         if entry["name"] not in damaged:
-            texts = shard_faults(folder / entry["name"], entry, manifest, repeats)
+            texts = shard_faults(folder / entry["name"], entry, manifest, names)
             faults += [Fault(entry["name"], text) for text in texts]
     return faults + [Fault(MANIFEST, text) for text in _count_faults(manifest)]
 
@@ -132,28 +132,26 @@ def _count_faults(manifest: dict[str, Any]) -> Iterator[str]:
         yield f"{kept} instances kept, the shards listed hold {found}"
 
 
-class _Repeats:
-    """What must not repeat across shards: instance ids, and groups or images in two splits."""
-
-    def __init__(self, together: str) -> None:
-        self.kinds = ("group", "image_hash") if together == "group" else ("image_hash",)
-        self.ids: set[str] = set()
-        self.splits: dict[str, str] = {}
-
-    def faults(self, table: pa.Table, split: str) -> Iterator[str]:
-        expected = len(self.ids) + table.num_rows
-        self.ids.update(table.column("instance_id").to_pylist())
-        if len(self.ids) < expected:
-            yield f"{expected - len(self.ids)} instance ids twice"
-        for kind in self.kinds:
-            keys = table.column(kind).drop_null().unique().to_pylist()
-            torn = [key for key in keys if self.splits.setdefault(f"{kind} {key}", split) != split]
-            if torn:
-                yield f"{kind} {torn[0]} lies in two splits"
+def _repeats(table: pa.Table, split: str, names: dict[str, str], group_too: bool) -> Iterator[str]:
+    """Instance ids that came before, and images, or groups too, that came in another split."""
+    expected = len(names) + table.num_rows
+    names |= {f"instance_id {name}": split for name in table.column("instance_id").to_pylist()}
+    if len(names) < expected:
+        yield f"{expected - len(names)} instance ids twice"
+    for kind in ("group", "image_hash") if group_too else ("image_hash",):
+        keys = table.column(kind).drop_null().unique().to_pylist()
+        torn = [key for key in keys if names.setdefault(f"{kind} {key}", split) != split]
+        if torn:
+            yield f"{kind} {torn[0]} lies in two splits"
 
 
-def shard_faults(path: Path, entry: dict[str, Any], manifest: dict[str, Any], repeats: _Repeats) -> Iterator[str]:
-    """What is wrong with the content of one shard, whose row groups are read one after the other."""
+def shard_faults(path: Path, entry: dict[str, Any], manifest: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
+    """What is wrong with the content of one shard, whose row groups are read one after the other.
+
+    Args:
+        names: the instance ids, groups and images of all shards before, with their splits; those of this one are added.
+    """
+    group_too = manifest.get("settings", {}).get("together", "group") == "group"
     rows, texts = 0, dict[str, None]()
     try:
         with open_parquet(path) as file:
@@ -161,7 +159,7 @@ def shard_faults(path: Path, entry: dict[str, Any], manifest: dict[str, Any], re
                 table = read_group(file, path, group)
                 rows += table.num_rows
                 texts |= dict.fromkeys(_group_faults(table, entry, manifest))
-                texts |= dict.fromkeys(repeats.faults(table, entry["split"]))
+                texts |= dict.fromkeys(_repeats(table, entry["split"], names, group_too))
     except Dp3dError as error:
         yield f"{error.what}: {error.got}"
         return

@@ -17,10 +17,11 @@ from jaxtyping import Bool, Float, Int
 
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
-from dp3d_data.filters import DUPLICATE, LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED, FilterConfig, judge
-from dp3d_data.shards.index import Index
+from dp3d_data.filters import DUPLICATE, LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED, FilterConfig, Measures, judge
+from dp3d_data.shards.index import MEASURES
 from dp3d_data.shards.likeness import near_duplicates
 from dp3d_data.shards.schema import REJECT_SCHEMA
+from dp3d_data.shards.table import boxes
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
@@ -238,30 +239,32 @@ class Decision:
         return sorted(SPLITS[code] for code in np.unique(self.splits[self.kept]))
 
 
-def decide(index: Index, filters: FilterConfig, rule: SplitRule) -> Decision:
+def decide(index: pa.Table, filters: FilterConfig, rule: SplitRule) -> Decision:
     """Filter, remove exact duplicates (same content, or same image content, each with the same box) and near ones, and
     split the rest.
+
+    Args:
+        index: of `read_index`.
 
     Raises:
         UsageError: a given split tears apart what belongs together, or names an unknown split.
     """
-    reasons, values = judge(filters, index.measures)
-    given = given_splits(rule, index.table)
+    reasons, values = judge(filters, Measures(**{name: index.column(name).to_numpy() for name in MEASURES}))
+    given = given_splits(rule, index)
     if given is not None and rule.by == "list":
         _leave_out(reasons, given.is_null().to_numpy(zero_copy_only=False), NOT_LISTED)
     if rule.left_out:
-        _leave_out(reasons, in_list(rule.left_out, index.table), LISTED_OUT)
+        _leave_out(reasons, in_list(rule.left_out, index), LISTED_OUT)
     for name in ("image_hash", "content"):
         open_rows = np.array([reason is None for reason in reasons], dtype=bool)
-        _leave_out(reasons, repeated(index.table.column(name), index.boxes, open_rows), DUPLICATE)
+        _leave_out(reasons, repeated(index.column(name), boxes(index), open_rows), DUPLICATE)
     if filters.near_duplicates:
         rows = np.flatnonzero([reason is None for reason in reasons])
-        first, values[rows] = near_duplicates(index.shapes[rows], filters.near_duplicates)
+        shapes = index.column("shape").combine_chunks().flatten().to_numpy().reshape(len(index), -1).view(np.complex64)
+        first, values[rows] = near_duplicates(shapes[rows], filters.near_duplicates)
         _leave_out(reasons, np.isin(np.arange(len(index)), rows[first >= 0]), NEAR_DUPLICATE)
     kept = np.flatnonzero([reason is None for reason in reasons])
-    columns = {
-        name: index.table.column(name).combine_chunks() for name in ("instance_id", "group", "image_hash", "source")
-    }
+    columns = {name: index.column(name).combine_chunks() for name in ("instance_id", "group", "image_hash", "source")}
     groups = pc.coalesce(columns["group"], columns["image_hash"], columns["instance_id"])
     splits = np.full(len(index), -1)
     splits[kept] = assign_splits(
@@ -313,13 +316,13 @@ def unique_names(names: pa.Array) -> pa.Array:
     return pa.array(result, pa.string())
 
 
-def reject_table(index: Index, decision: Decision) -> pa.Table:
+def reject_table(index: pa.Table, decision: Decision) -> pa.Table:
     """The rows that are left out, with their reason and the value that decided."""
     rows = pa.array(np.flatnonzero(~decision.kept))
     values = pa.array(decision.values[rows.to_numpy()])
     columns = {
         "instance_id": decision.names.take(rows),
-        "image_id": index.table.column("image_id").combine_chunks().take(rows),
+        "image_id": index.column("image_id").combine_chunks().take(rows),
         "reason": pa.array([decision.reasons[row] for row in rows.to_pylist()], pa.string()),
         "value": pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values),
     }
