@@ -16,7 +16,7 @@ from dp3d_data.records import ImageRecord
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.files import read_table
 from dp3d_data.shards.run_writer import amend, failed_in
-from dp3d_data.shards.runs import HASHED, changed_images, chunk_path, done_chunks, instance_path
+from dp3d_data.shards.runs import HASHED, changed_images, chunk_path, done_chunks
 from pipelines.annotate import Advance, RowMaker, Views, annotate_views, limited_threads
 from pipelines.rows import Rows, failure_row
 
@@ -123,7 +123,7 @@ def _wanted(writer: RunWriter, index: int, records: Sequence[ImageRecord]) -> se
     """The images of a chunk that are to be worked on."""
     if not writer.retries:
         return {record.image_id for record in records}
-    table = read_table(instance_path(writer.folder, index), HASHED)
+    table = read_table(chunk_path(writer.folder, "instances", index), HASHED)
     return failed_in(writer.folder, index) | set(changed_images(table, {one.image_id: one.path for one in records}))
 
 

@@ -282,20 +282,6 @@ def refuse_unknown(fields: Any, known: Collection[str]) -> None:
         raise InputCorrupt(what, got=got, expected=", ".join(sorted(known)))
 
 
-def plain_fields(fields: Any) -> dict[str, Any]:
-    """The fields with `camera_kind`, `camera_focal`, ... gathered in `camera`, and tensors as arrays.
-
-    Raises:
-        InputCorrupt: no mapping.
-    """
-    if not isinstance(fields, Mapping):
-        raise InputCorrupt("not a record with named fields", got=type(fields).__name__)
-    fields = {name: value.array() if isinstance(value, Tensor) else value for name, value in fields.items()}
-    flat = {str(name).removeprefix(PREFIX): value for name, value in fields.items() if str(name).startswith(PREFIX)}
-    plain = {str(name): value for name, value in fields.items() if not str(name).startswith(PREFIX)}
-    return plain | ({"camera": flat} if flat else {})
-
-
 def fit_camera(fields: Mapping[str, Any]) -> FitCamera:
     """The camera in `camera`; without rotation and translation the fit's world is the camera's frame.
 
@@ -372,19 +358,25 @@ def _only(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return take(fields, *names)
 
 
-def read_fields(path: Path) -> Any:
-    """The named numbers of a .pkl, .json or .npz, of the last without object arrays.
+def read_fields(path: Path) -> dict[str, Any]:
+    """The named numbers of a .pkl, .json or .npz (without object arrays); `camera_kind`, `camera_focal`, ... stand in
+    `camera`, tensors are arrays.
 
     Raises:
-        InputMissing, InputCorrupt, UnsafePickle, CheckpointError: no such file, or none of arrays.
+        InputMissing, InputCorrupt, UnsafePickle, CheckpointError: no such file, or none of named numbers.
     """
     require_no_pointer(path)
-    if path.suffix == ".pkl":
-        return read_pickle(path)
-    if path.suffix == ".json":
-        return read_json(path, "named numbers of a fit")
-    arrays = read_arrays(path, what="the file cannot be read")
-    return {name: array.item() if array.ndim == 0 else array for name, array in arrays.items()}
+    if path.suffix == ".npz":
+        arrays = read_arrays(path, what="the file cannot be read")
+        fields: Any = {name: array.item() if array.ndim == 0 else array for name, array in arrays.items()}
+    else:
+        fields = read_json(path, "named numbers of a fit") if path.suffix == ".json" else read_pickle(path)
+    if not isinstance(fields, Mapping):
+        raise InputCorrupt("not a record with named fields", got=type(fields).__name__)
+    fields = {str(name): one.array() if isinstance(one, Tensor) else one for name, one in fields.items()}
+    flat = {name.removeprefix(PREFIX): one for name, one in fields.items() if name.startswith(PREFIX)}
+    plain = {name: one for name, one in fields.items() if not name.startswith(PREFIX)}
+    return plain | ({"camera": flat} if flat else {})
 
 
 def take(fields: Any, *names: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dp3d_data.errors import Asking, DependencyMissing, InputCorrupt, InputMissing, UsageError
+from dp3d_data.errors import DependencyMissing, InputCorrupt, InputMissing, UsageError, asking
 from dp3d_data.files import read_text
 from dp3d_data.limits import parse_json, require_size
 from dp3d_data.records import ImageRecord
@@ -33,7 +33,7 @@ def file_system(address: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        with Asking():
+        with asking():
             return fsspec.core.url_to_fs(address)
     except ImportError as error:
         raise DependencyMissing("a library that this address needs is missing", got=error, path=address) from error
@@ -54,7 +54,7 @@ def read_bytes(address: str, limit: int) -> bytes:
     """
     system, path = file_system(address)
     try:
-        with Asking():
+        with asking():
             size = system.size(path)
             if size is not None and size > limit:
                 got, expected = f"{size} bytes", f"at most {limit}"
@@ -72,7 +72,7 @@ def is_file(path: str) -> bool:
         return os.path.isfile(path)
     try:
         system, place = file_system(path)
-        with Asking():
+        with asking():
             return bool(system.isfile(place))
     except OSError:
         return False
@@ -82,7 +82,7 @@ def is_folder(address: str) -> bool:
     """Whether an address is a folder's; one that cannot be asked is none."""
     system, place = file_system(address)
     try:
-        with Asking():
+        with asking():
             return bool(system.isdir(place))
     except OSError:
         return False
@@ -94,7 +94,7 @@ def size_of(path: str) -> int:
         if not is_address(path):
             return os.stat(path).st_size if "\0" not in path else -1
         system, place = file_system(path)
-        with Asking():
+        with asking():
             size = system.size(place)
     except OSError:
         return -1
@@ -116,7 +116,7 @@ def listed(address: str, extensions: frozenset[str]) -> list[str]:
     """
     system, place = file_system(address)
     try:
-        with Asking():
+        with asking():
             folder = system.isdir(place)
             if folder:
                 found = [one for one in system.find(place) if os.path.splitext(one)[1].lower() in extensions]
@@ -141,7 +141,7 @@ def fixed_part(address: str) -> str:
     """
     system, place = file_system(address)
     try:
-        with Asking():
+        with asking():
             while any(mark in place for mark in "*?[") or not system.isdir(place):
                 if "/" not in place.strip("/"):
                     place = ""

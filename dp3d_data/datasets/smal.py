@@ -23,7 +23,6 @@ from dp3d_data.datasets.fits import (
     one_number,
     picture_size,
     pinhole,
-    plain_fields,
     read_fields,
     smal_numbers,
     take,
@@ -33,7 +32,6 @@ from dp3d_data.datasets.locations import SPLITS, below, existing, read_json, wro
 from dp3d_data.errors import InputCorrupt, InputMissing, ShapeError
 from dp3d_data.files import DAMAGE, require_no_pointer
 from dp3d_data.geometry.mesh_files import read_mesh
-from dp3d_data.unpickling import read_pickle
 
 TURNED = np.diag([1.0, -1.0, -1.0])
 
@@ -68,7 +66,7 @@ class Smalify(Dataset):
 
 def _smalify(path: Path, image: str) -> Fit:
     return Fit(
-        **smal_numbers(plain_fields(read_pickle(path))),
+        **smal_numbers(read_fields(path)),
         instance_id=f"{image}#0",
         image_id=image,
         image_path=None,
@@ -107,7 +105,7 @@ class Wldo(Dataset):
 
 
 def _wldo(path: Path) -> Fit:
-    fields = plain_fields(read_fields(path))
+    fields = read_fields(path)
     betas = vector("betas", take(fields, "betas"))
     if len(betas) != SMAL_BETAS and len(betas) < SMAL_BETAS + LIMBS:
         expected = f"{SMAL_BETAS}, or {SMAL_BETAS + LIMBS} and more"

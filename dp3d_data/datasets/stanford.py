@@ -27,7 +27,6 @@ from dp3d_data.datasets.fits import (
     attempt,
     failure,
     fit_camera,
-    plain_fields,
     read_fields,
     smal_numbers,
 )
@@ -177,7 +176,7 @@ def _image_of(path: Path) -> str:
 
 
 def _fit(path: Path, known: dict[str, Any]) -> Fit:
-    fields = plain_fields(read_fields(path))
+    fields = read_fields(path)
     return Fit(
         **known,
         **smal_numbers(fields),

@@ -56,14 +56,9 @@ class Building:
         except Dp3dError:
             return None
 
-    def index_path(self, partition: int) -> Path:
-        return self.folder / f"index-{partition:05d}.arrow"
-
-    def rows_path(self, partition: int) -> Path:
-        return self.folder / f"rows-{partition:05d}.arrow"
-
-    def places_path(self, partition: int) -> Path:
-        return self.folder / f"places-{partition:05d}.arrow"
+    def path(self, what: str, partition: int) -> Path:
+        """Where the "index", the "places" or the dealt "rows" of a partition lie."""
+        return self.folder / f"{what}-{partition:05d}.arrow"
 
     def note(self, entry: dict[str, Any], statistics: dict[str, Any]) -> None:
         """Keep that a shard is finished."""

@@ -196,13 +196,9 @@ HASHED = ["image_id", "image_hash"]
 COUNTS = {"inputs": int, "instances": int, "rejects": int, "failures": int}
 
 
-def instance_path(folder: Path, index: int) -> Path:
-    return Path(folder) / f"instances-{index:05d}.parquet"
-
-
 def chunk_path(folder: Path, table: str, index: int) -> Path:
-    """Where the failures or rejects of a chunk lie until the run is finished."""
-    return Path(folder) / CHUNKS / f"{table}-{index:05d}.parquet"
+    """Where the instances of a chunk lie, and its failures or rejects until the run is finished."""
+    return Path(folder) / ("" if table == "instances" else CHUNKS) / f"{table}-{index:05d}.parquet"
 
 
 def done_chunks(folder: Path) -> set[int]:
@@ -217,9 +213,7 @@ def marker_path(folder: Path, index: int) -> Path:
 
 def chunk_files(folder: Path, index: int) -> dict[str, Path]:
     """The tables of a chunk, failures last."""
-    return {"instances": instance_path(folder, index)} | {
-        name: chunk_path(folder, name, index) for name in ("rejects", "failures")
-    }
+    return {name: chunk_path(folder, name, index) for name in ("instances", "rejects", "failures")}
 
 
 def mark_chunk(folder: Path, index: int, counts: Mapping[str, int]) -> None:
@@ -246,7 +240,7 @@ def is_still_good(folder: Path, index: int, images: Mapping[str, str | Path | No
     """Whether a finished chunk is what was written, of images that are still what they were."""
     try:
         check_chunk(folder, index)
-        table = read_table(instance_path(folder, index), HASHED)
+        table = read_table(chunk_path(folder, "instances", index), HASHED)
     except Dp3dError:
         return False
     return not changed_images(table, images)
