@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dp3d_data.categories import category
-from dp3d_data.datasets import BadInstance, HasCorrespondences, ReadyInstance
+from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
 from dp3d_data.datasets.images import Photograph, read_image, turn_of, turned_instance, turned_record
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.geometry import Template
@@ -63,7 +63,7 @@ class ReadyAnnotator(RowMaker):
         TemplateError: they are of another template.
     """
 
-    def __init__(self, config: ExtractConfig, source: HasCorrespondences, template: Template, model: str) -> None:
+    def __init__(self, config: ExtractConfig, source: Dataset, template: Template, model: str) -> None:
         super().__init__(config, template, model)
         self.reader = source.reader(template.num_vertices, given_index(config))
 

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from dp3d_data.categories import categories, category, folder_of
 from dp3d_data.config import file_digest, fingerprint, workspace
-from dp3d_data.datasets import HasCorrespondences
 from dp3d_data.device import require_device
 from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError
 from dp3d_data.files import locked
@@ -65,7 +64,7 @@ class Plan(ChunkPlan):
         if own_version(self.config.model):
             return OwnRowMaker(self.config, self.template, self.model)
         source = self.inputs.source
-        if isinstance(source, HasCorrespondences):
+        if source.model:
             return ReadyAnnotator(self.config, source, self.template, self.model)
         if predictor is None and self.make_predictor is not None:
             predictor = self.make_predictor()
@@ -129,7 +128,7 @@ def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: Make
     """The plan of one category."""
     template = _template(config, inputs)
     model, digest = config.model or "given", file_digest(config.charts) if config.charts else ""
-    if isinstance(inputs.source, HasCorrespondences):
+    if inputs.source.model:
         make_predictor, model = None, config.model or inputs.source.model
         digest += file_digest(config.weights) if config.weights else ""
     elif own := own_version(config.model):
@@ -227,7 +226,7 @@ def _template(config: ExtractConfig, inputs: Inputs) -> Template:
     folder = is_folder_of_templates(config.template)
     if config.template and not folder:
         return load_template(config.template)
-    mesh = "" if isinstance(inputs.source, HasCorrespondences) or not Path(config.weights).is_file() else _mesh(config)
+    mesh = "" if inputs.source.model or not Path(config.weights).is_file() else _mesh(config)
     own = category(config.category).template or ""
     meant = [name for name in (mesh, config.category) if name]
     name = template_in(config.template, meant) if folder else first_imported([mesh] if own else meant) or own

@@ -1,12 +1,11 @@
-"""Datasets: one class each, made from `DatasetOptions`; it has images, fits or correspondences, as its protocols
-say."""
+"""Datasets: one class each, made from `DatasetOptions`; it has images, fits or correspondences."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar
 
 from dp3d_data.errors import InputMissing, UsageError
 from dp3d_data.plugins import load
@@ -45,18 +44,55 @@ class DatasetOptions:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What the datasets here stand on; one of another package may.
+    """A dataset: it has images, with boxes and masks where it has them, fits of a body model, or both; where it brings
+    correspondences, no network is needed.
 
     Attributes:
         name: the word that the user types and that records and tables carry, for example "folder".
+        model: name of what made its correspondences, as rows carry it; empty where it brings none.
     """
 
     options: DatasetOptions = DatasetOptions()
     name: ClassVar[str]
+    model: ClassVar[str] = ""
+
+    def records(self) -> list[ImageRecord]:
+        """Every image once, in a fixed order, with unique ids that do not depend on the working directory; opens no
+        image.
+
+        Raises:
+            InputMissing: a path does not exist, or holds another layout; the message shows expected and found.
+            InputCorrupt: a file that speaks for many images cannot be read, or nothing in it can be used.
+            UsageError: an option that it needs is missing, or the file has no such category.
+            NothingToDo: there is no image.
+        """
+        raise NotImplementedError
 
     def digest(self) -> str:
-        """Nothing: the records say it all."""
+        """Fingerprint of what shapes the results besides records and images; empty where there is nothing."""
         return ""
+
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
+        """What reads its correspondences; made once in each process.
+
+        Args:
+            num_vertices: of the template whose vertices they are.
+            index: what pixels are matched to: the charts of --charts, the vertices of --weights, else None.
+
+        Raises:
+            TemplateError: they are of another template.
+            UsageError: no index, where one is needed.
+        """
+        raise NotImplementedError
+
+    def fits(self) -> Iterator[Fit | FitFailure]:
+        """Every fit once, in an order that depends on names alone; one that cannot be read is a failure.
+
+        Raises:
+            InputMissing: the folder or what the layout needs is not there; the message shows expected and found.
+            InputCorrupt: an index file that speaks for many fits is unreadable.
+        """
+        raise NotImplementedError
 
     def path(self, expected: str) -> Path:
         """The path of the options.
@@ -93,65 +129,6 @@ class Dataset:
         if not self.options.charts:
             hint = "say which body vertex lies where: --charts UV_Processed.mat"
             raise UsageError(f"the dataset {self.name!r} needs the charts of the body", hint=hint)
-
-
-@runtime_checkable
-class HasImages(Protocol):
-    """A dataset of images, with boxes and masks where it has them."""
-
-    name: ClassVar[str]
-
-    def records(self) -> list[ImageRecord]:
-        """Every image once, in a fixed order, with unique ids that do not depend on the working directory; opens no
-        image.
-
-        Raises:
-            InputMissing: a path does not exist, or holds another layout; the message shows expected and found.
-            InputCorrupt: a file that speaks for many images cannot be read, or nothing in it can be used.
-            UsageError: an option that it needs is missing, or the file has no such category.
-            NothingToDo: there is no image.
-        """
-
-    def digest(self) -> str:
-        """Fingerprint of what shapes the results besides records and images; empty where there is nothing."""
-
-
-@runtime_checkable
-class HasCorrespondences(HasImages, Protocol):
-    """A dataset that brings correspondences: no network is needed.
-
-    Attributes:
-        model: name of what made them, as rows carry it.
-    """
-
-    model: ClassVar[str]
-
-    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads them; made once in each process.
-
-        Args:
-            num_vertices: of the template whose vertices they are.
-            index: what pixels are matched to: the charts of --charts, the vertices of --weights, else None.
-
-        Raises:
-            TemplateError: they are of another template.
-            UsageError: no index, where one is needed.
-        """
-
-
-@runtime_checkable
-class HasFits(Protocol):
-    """A dataset of body models fitted to images."""
-
-    name: ClassVar[str]
-
-    def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every fit once, in an order that depends on names alone; one that cannot be read is a failure.
-
-        Raises:
-            InputMissing: the folder or what the layout needs is not there; the message shows expected and found.
-            InputCorrupt: an index file that speaks for many fits is unreadable.
-        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,29 +199,30 @@ FITS: dict[str, str] = {
 }
 
 
-def open_images(name: str, options: DatasetOptions) -> HasImages:
-    """The images of a dataset: one of the project's, or one that another package adds.
+def open_images(name: str, options: DatasetOptions) -> Dataset:
+    """A dataset of images: one of the project's, or one that another package adds.
 
     Raises:
         UsageError: no such dataset, with the near match, or it has no images; or options that it needs are missing.
         DependencyMissing: the package that adds it cannot be imported.
     """
-    found = load(GROUP, name, IMAGES)(options)
-    if not isinstance(found, HasImages):
-        expected = f"{type(found).__name__} with name, records() and digest()"
-        raise UsageError(f"the dataset {name!r} has no images", expected=expected)
-    return found
+    return _opened(name, options, IMAGES, "images", Dataset.records)
 
 
-def open_fits(name: str, options: DatasetOptions) -> HasFits:
-    """The fits of a dataset, as `open_images`.
+def open_fits(name: str, options: DatasetOptions) -> Dataset:
+    """A dataset of fits, as `open_images`.
 
     Raises:
         UsageError, DependencyMissing: as `open_images`.
     """
-    found = load(GROUP, name, FITS)(options)
-    if not isinstance(found, HasFits):
-        raise UsageError(f"the dataset {name!r} has no fits", expected=f"{type(found).__name__} with name and fits()")
+    return _opened(name, options, FITS, "fits", Dataset.fits)
+
+
+def _opened(name: str, options: DatasetOptions, own: dict[str, str], what: str, method: Callable) -> Dataset:
+    found = load(GROUP, name, own)(options)
+    if not isinstance(found, Dataset) or getattr(type(found), method.__name__) is method:
+        expected = f"{type(found).__name__} as a Dataset with {method.__name__}()"
+        raise UsageError(f"the dataset {name!r} has no {what}", expected=expected)
     return found
 
 
@@ -252,9 +230,6 @@ __all__ = [
     "BadInstance",
     "Dataset",
     "DatasetOptions",
-    "HasCorrespondences",
-    "HasFits",
-    "HasImages",
     "InstanceReader",
     "ReadyInstance",
     "open_fits",

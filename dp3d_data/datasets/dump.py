@@ -56,7 +56,7 @@ class Dump(Dataset):
         return file_digest(self.options.path)
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads the detections, numbered as in the dump; see `HasCorrespondences`."""
+        """What reads the detections, numbered as in the dump; see `Dataset.reader`."""
         if isinstance(index, ChartIndex):
             require_person(num_vertices)
         elif index is None:

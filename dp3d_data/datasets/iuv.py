@@ -92,7 +92,7 @@ class IuvResults(Dataset):
         return int(word)
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads the results; see `HasCorrespondences`."""
+        """What reads the results; see `Dataset.reader`."""
         charts = body_charts(index, num_vertices)
         results = {names[0]: entries for names, entries in self.results().items() if names}
 
@@ -151,7 +151,7 @@ class IuvImages(Dataset):
         )
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads the images: the people of each by their numbers; see `HasCorrespondences`."""
+        """What reads the images: the people of each by their numbers; see `Dataset.reader`."""
         charts, places = body_charts(index, num_vertices), {one.image_id: path for one, path in self.pairs()}
 
         def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance]:

@@ -71,7 +71,7 @@ class KeypointArrays(Dataset):
         return fingerprint([file_digest(path) for path in self.files()])
 
     def reader(self, num_vertices: int, index: object = None) -> InstanceReader:
-        """What reads the arrays, which holds those of one file at a time; see `HasCorrespondences`."""
+        """What reads the arrays, which holds those of one file at a time; see `Dataset.reader`."""
         rows: dict[str, list[tuple[Path, int]]] = {}
         for path in self.files():
             vertices = _shapes(path)["keypoints"][1]

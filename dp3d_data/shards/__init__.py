@@ -2,7 +2,7 @@
 
 from dp3d_data.shards.files import Basis
 from dp3d_data.shards.instances import ImageInfo, Truth, instance_batch, instance_row
-from dp3d_data.shards.integrity import Fault, require_files, verify
+from dp3d_data.shards.integrity import require_files, verify
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.run_writer import RunWriter
 from dp3d_data.shards.runs import Run
@@ -15,7 +15,6 @@ __all__ = [
     "REJECT_SCHEMA",
     "SCHEMA_VERSION",
     "Basis",
-    "Fault",
     "ImageInfo",
     "Run",
     "RunWriter",

@@ -59,7 +59,7 @@ def said(*words):
 def no_faults(folder: Path):
     faults = verify(folder)
     if faults:
-        raise Dp3dError(faults[0].text)
+        raise Dp3dError(faults[0][1])
     return faults
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp3d_data.datasets import IMAGES, DatasetOptions, HasCorrespondences, open_images
+from dp3d_data.datasets import IMAGES, DatasetOptions, open_images
 from dp3d_data.datasets.images import read_image
 from dp3d_data.errors import Dp3dError, InputMissing, NothingToDo, UsageError
 from dp3d_data.records import DensePrediction, VertexView
@@ -160,7 +160,7 @@ def reader_of(name, folder):
 def test_ready_instances(name, tmp_path):
     """The same each time; names unique in their image; vertices of the template; a view that rows can hold."""
     source, reader, count = reader_of(name, tmp_path)
-    assert isinstance(source, HasCorrespondences) and source.model
+    assert source.model
     total = 0
     for record in source.records():
         if record.path:
