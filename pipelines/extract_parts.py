@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dp3d_data.errors import WorkerLost
-from dp3d_data.filters import Account
+from dp3d_data.filters import Tally
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.files import read_table
@@ -146,7 +146,7 @@ class Outcome:
     """
 
     run: Run
-    images: Account
+    images: Tally
     instances: int
     rejects: dict[str, int]
     failures: int
@@ -169,7 +169,7 @@ def outcome(run: Run, records: Sequence[ImageRecord], fresh: bool) -> Outcome:
     for image, reason in zip(rejects["image_id"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
         if image not in widths and image not in failed:
             reasons.setdefault(image, reason)
-    images = Account(len(records), len(widths), dict(Counter(reasons.values())), len(failed)).check()
+    images = Tally(len(records), len(widths), dict(Counter(reasons.values())), len(failed)).check()
     by_reason = Counter(rejects["reason"].to_pylist())
     turned = sum(one.size is not None and one.size[0] != widths.get(one.image_id, one.size[0]) for one in records)
     return Outcome(run, images, run.counts["instances"], dict(by_reason), len(failures), turned, fresh)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dp3d_data.errors import UsageError
-from dp3d_data.filters import Account
+from dp3d_data.filters import Tally
 from dp3d_data.shards.files import read_manifest
 from dp3d_data.shards.inputs import SHARDS, Input, Partition, partitions
 from dp3d_data.shards.schema import INSTANCE_COLUMNS
@@ -35,7 +35,7 @@ def summary_lines(found: Input) -> list[str]:
         lines.append(
             f"  {name}: {split['instances']} instances of {split['groups']} groups in {len(files)} shards, {room}"
         )
-    lines.append(f"  {Account(**account).line()}")
+    lines.append(f"  {Tally(**account).line()}")
     for one in manifest["inputs"]:
         lines.append(f"  from {one['kind']} {one['recipe']}: {one['counts']['instances']} instances")
     unit = f"{template['factor']:.4g} m a unit" if template["unit"] == "m" else "unit unknown"

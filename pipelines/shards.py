@@ -17,7 +17,7 @@ from jaxtyping import Float
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, ShardError, UsageError
 from dp3d_data.files import locked
-from dp3d_data.filters import Account, FilterConfig
+from dp3d_data.filters import FilterConfig, Tally
 from dp3d_data.shards.build import (
     FILLED,
     PLACES,
@@ -122,7 +122,7 @@ def _build(
         make(stage, todo, lambda *_: None)
         index, ratio, dropped = read_index([building.path("index", number) for number in range(len(parts))])
         decision = decide(index, plan)
-        account = _account(decision)
+        tally = _tally(decision)
         splits = pc.index_in(decision.column("split"), value_set=pa.array(SPLITS)).fill_null(-1).to_numpy()
         group, position, shards = lay_out(
             splits, index.column("bytes").to_numpy(), ratio=ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
@@ -144,7 +144,7 @@ def _build(
         "category": category,
         "recipe": building.recipe,
         "settings": plan.settings(),
-        "account": asdict(account),
+        "account": asdict(tally),
     }
     head |= {"vertices": dict(dropped), "subset": inputs[0].subset}
     head |= {
@@ -158,7 +158,7 @@ def _build(
     if dropped.total():
         reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
         say(f"  {dropped.total()} vertices made invisible ({reasons})")
-    say(f"  {account.line()}")
+    say(f"  {tally.line()}")
     return read_manifest(out)
 
 
@@ -203,15 +203,15 @@ def _already_built(out: Path, recipe: str, overwrite: bool) -> bool:
     return False
 
 
-def _account(decision: pa.Table) -> Account:
+def _tally(decision: pa.Table) -> Tally:
     rejected = Counter(decision.column("reason").drop_null().to_pylist())
     kept = len(decision) - decision.column("split").null_count
-    account = Account(len(decision), kept, dict(sorted(rejected.items()))).check()
-    if account.kept == 0:
+    tally = Tally(len(decision), kept, dict(sorted(rejected.items()))).check()
+    if tally.kept == 0:
         raise NothingToDo(
-            "no instance passes the filters", got=account.line(), hint="loosen them: dp3d-data build-shards --help"
+            "no instance passes the filters", got=tally.line(), hint="loosen them: dp3d-data build-shards --help"
         )
-    return account
+    return tally
 
 
 def _splits(decision: pa.Table, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:

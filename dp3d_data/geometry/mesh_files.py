@@ -28,11 +28,6 @@ _DAMAGE: tuple[type[Exception], ...] = (*DAMAGE, NameError)
 Mesh = tuple[Float[np.ndarray, "K 3"], Int[np.ndarray, "F 3"]]
 
 
-def read_mesh_template(path: str | Path, name: str | None = None) -> Template:
-    """A template from a mesh file, or from a skinned .glb with its skeleton and clips; see import_mesh."""
-    return import_mesh(path, name)[0]
-
-
 def import_mesh(
     path: str | Path,
     name: str | None = None,

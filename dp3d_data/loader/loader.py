@@ -174,7 +174,8 @@ class Loader:
     ) -> None:
         source = open_source(shards, split, fields, cache)
         if memory is None:
-            memory = bytes_held(source, fields) <= MEMORY
+            number = 10 + 12 * ("truth" in fields) + 4 * ("weights" in fields)  # bytes of a vertex, if all are visible
+            memory = sum(source.sizes) * source.num_vertices * number <= MEMORY
         self.source: Source = CachedSource(source) if memory else source
         here, all_ranks = ranks_in_use()
         self.order = Order(
@@ -295,11 +296,6 @@ def _submitted(pool: Executor | None, task: Callable[..., Any], *arguments: Any)
     done: Future[Any] = Future()
     done.set_result(task(*arguments))
     return done
-
-
-def bytes_held(source: Source, wanted: Sequence[str]) -> int:
-    """Most memory that all instances of a source can take when held: every vertex visible."""
-    return sum(source.sizes) * source.num_vertices * (10 + 12 * ("truth" in wanted) + 4 * ("weights" in wanted))
 
 
 def ranks_in_use() -> tuple[int, int]:

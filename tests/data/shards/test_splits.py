@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.errors import InputCorrupt, InputMissing, Unaccounted, UsageError
-from dp3d_data.filters import FILTERS, Account, FilterConfig, Measures, judge
+from dp3d_data.filters import FILTERS, FilterConfig, Measures, Tally, judge
 from dp3d_data.shards.plan import SPLITS, ShardPlan, components, given_splits, read_split_list
 from dp3d_data.shards.plan import assign_splits as assign_sides
 from tests.references.shards import components_slow, judge_slow
@@ -142,6 +142,6 @@ def test_the_first_reason_is_named(count, seed):
 
 
 def test_an_account_that_does_not_add_up_is_a_fault():
-    assert Account(5, 2, {"score": 2}, 1).check().line() == "kept 2 · rejected 2 (score 2) · failed 1"
+    assert Tally(5, 2, {"score": 2}, 1).check().line() == "kept 2 · rejected 2 (score 2) · failed 1"
     with pytest.raises(Unaccounted, match="2 kept \\+ 1 rejected \\+ 0 failed = 3"):
-        Account(4, 2, {"score": 1}).check()
+        Tally(4, 2, {"score": 1}).check()
