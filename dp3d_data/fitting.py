@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dp3d_data.errors import TrainingDiverged, UsageError
-from dp3d_data.files import write_whole
+from dp3d_data.files import append_line, trim_lines
 from dp3d_data.ranks import ALONE, Ranks
 
 METRICS_FILE, SPEED_FILE, TENSORBOARD_FOLDER = "metrics.jsonl", "speed.jsonl", "tensorboard"
@@ -123,29 +122,6 @@ class TrainingLog:
         """Write what is held back."""
         if self._events:
             self._events.close()
-
-
-def trim_lines(path: Path, step: int) -> None:
-    """Keep the lines of a log that are whole and of no later step: what a training that goes on from there writes
-    after."""
-    if path.is_file():
-        lines = path.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
-        if kept != lines:
-            write_whole(path, lambda stream: stream.writelines(kept))
-
-
-def _step_of(line: bytes) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return float("inf")
-
-
-def append_line(path: Path, content: Mapping[str, Any]) -> None:
-    """One more line of JSON; a kill in between tears this line alone, and trim_lines drops it."""
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(content) + "\n")
 
 
 def _events(folder: Path, step: int) -> Any:

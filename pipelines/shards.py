@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, ShardError, UsageError
-from dp3d_data.files import locked
+from dp3d_data.files import locked, write_arrays
 from dp3d_data.filters import FilterConfig, Tally
 from dp3d_data.shards.build import (
     FILLED,
@@ -37,7 +37,6 @@ from dp3d_data.shards.files import (
     read_manifest,
     template_basis,
     write_arrow,
-    write_basis,
     write_manifest,
     write_table,
 )
@@ -137,7 +136,8 @@ def _build(
     entries, sums = _gathered(building, shards)
     template.save(out / TEMPLATE)
     earlier = next((one for one in inputs if one.kind == SHARDS), None)  # models may have been trained on its basis
-    write_basis(out / BASIS, ShardReader(earlier.folder).basis if earlier else template_basis(template))
+    basis = ShardReader(earlier.folder).basis if earlier else template_basis(template)
+    write_arrays(out / BASIS, compressed=False, **basis._asdict())
     rejects = decision.filter(decision.column("split").is_null()).select(REJECT_SCHEMA.names)
     write_table(out / REJECTS, rejects.cast(REJECT_SCHEMA).combine_chunks())
     head: dict[str, Any] = {

@@ -18,7 +18,7 @@ from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstan
 from dp3d_data.datasets.annotations import MALFORMED, corners, instance_of, reading
 from dp3d_data.datasets.folder import extensions, walk_images
 from dp3d_data.datasets.images import MAX_PIXELS
-from dp3d_data.datasets.locations import find_image, read_json, require_images, wrong_tree
+from dp3d_data.datasets.locations import find_image, read_json, require_images, require_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, chart_prediction, integer_box
 from dp3d_data.matching.charts import require_person
@@ -138,8 +138,7 @@ class IuvImages(Dataset):
         """Every record with the path of its IUV image."""
         root = self.root(IMAGES)
         paths = [path for path in walk_images(str(root)) if path.endswith(ENDING)]
-        if not paths:
-            raise wrong_tree(root, IMAGES, "IUV images come from DensePose's tools", "no IUV images here")
+        require_tree(paths, root, IMAGES, "IUV images come from DensePose's tools", "no IUV images here")
         return [(self._record(root, path), path) for path in paths]
 
     def digest(self) -> str:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstance
 from dp3d_data.datasets.annotations import instance_of, reading, size_of_image
-from dp3d_data.datasets.locations import find_image, is_file, wrong_tree
+from dp3d_data.datasets.locations import find_image, is_file, require_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, TemplateError
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, read_arrays
@@ -104,8 +104,7 @@ class KeypointArrays(Dataset):
         """The .npz files by name."""
         root = self.root(EXPECTED)
         paths = sorted(root.glob("*.npz")) if root.is_dir() else [root]
-        if not paths:
-            raise wrong_tree(root, EXPECTED, HINT, "no arrays of keypoints here")
+        require_tree(paths, root, EXPECTED, HINT, "no arrays of keypoints here")
         return paths
 
 

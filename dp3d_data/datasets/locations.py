@@ -171,9 +171,14 @@ def contents(folder: Path) -> str:
     return ", ".join(names[:SHOWN]) + more or "an empty folder"
 
 
-def wrong_tree(root: Path, expected: str, hint: str, what: str = "no fits here") -> InputMissing:
-    """The error for a folder that does not hold a layout: what was expected and what lies there."""
-    return InputMissing(what, got=contents(root), expected=expected, hint=hint, path=root)
+def require_tree(found: object, root: Path, expected: str, hint: str, what: str = "no fits here") -> None:
+    """Refuse a folder in which nothing of a layout was found: the error says what was expected and what lies there.
+
+    Raises:
+        InputMissing: `found` is empty.
+    """
+    if not found:
+        raise InputMissing(what, got=contents(root), expected=expected, hint=hint, path=root)
 
 
 def split_lists(root: Path, names: Iterable[str] = SPLITS) -> dict[str, str]:

@@ -27,7 +27,7 @@ from dp3d_data.datasets.fits import (
     vector,
 )
 from dp3d_data.datasets.folder import names_below
-from dp3d_data.datasets.locations import below, existing, read_json, split_lists, subfolder, wrong_tree
+from dp3d_data.datasets.locations import below, existing, read_json, require_tree, split_lists, subfolder
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
 from dp3d_data.files import DAMAGE, read_text, require_no_pointer
 from dp3d_data.records import GivenObject, ImageRecord
@@ -71,8 +71,7 @@ class Human36M(Dataset):
         root = self.root(H36M_IMAGES)
         folder = subfolder(root, "images")
         names = names_below(folder)
-        if not any(map(SUBJECT.search, names)):
-            raise wrong_tree(root, H36M_IMAGES, H36M_HINT, "no Human3.6M here")
+        require_tree(any(map(SUBJECT.search, names)), root, H36M_IMAGES, H36M_HINT, "no Human3.6M here")
         boxes = _h36m_boxes(folder.parent / "annotations")
         return [self._record(folder, name, boxes) for name in names]
 
@@ -84,8 +83,7 @@ class Human36M(Dataset):
         root = self.root(H36M_FITS)
         folder = root / "annotations"
         numbers = subjects(folder)
-        if not numbers:
-            raise wrong_tree(root, H36M_FITS, H36M_HINT)
+        require_tree(numbers, root, H36M_FITS, H36M_HINT)
         for subject in numbers:
             yield from _h36m_fits(root, folder, subject)
 
@@ -141,14 +139,13 @@ def _marked_person(note: dict[str, Any]) -> GivenObject:
 
 def _h36m_fits(root: Path, folder: Path, subject: int) -> Iterator[Fit | FitFailure]:
     start = f"{PREFIX}{subject}"
-    parameters = next(filter(Path.is_file, (folder / (start + end) for end in PARAMETERS)), None)
+    parameters = [folder / (start + end) for end in PARAMETERS if (folder / (start + end)).is_file()]
     path, camera = folder / (start + DATA), folder / f"{start}_camera.json"
-    if parameters is None or not camera.is_file():
-        raise wrong_tree(folder, H36M_FITS, H36M_HINT)
-    cameras, smpl = read_json(camera, H36M_FITS), read_json(parameters, H36M_FITS)
+    require_tree(parameters and camera.is_file(), folder, H36M_FITS, H36M_HINT)
+    cameras, smpl = read_json(camera, H36M_FITS), read_json(parameters[0], H36M_FITS)
     for note, image in notes_and_images(path):
         name, number = image["file_name"], int(note["id"])
-        yield attempt(f"{name}#{number}", name, parameters, _h36m_fit, root, note, image, cameras, smpl)
+        yield attempt(f"{name}#{number}", name, parameters[0], _h36m_fit, root, note, image, cameras, smpl)
 
 
 def _h36m_fit(
@@ -205,8 +202,7 @@ class ThreeDPW(Dataset):
         root = self.root(THREEDPW)
         folder = subfolder(root, "imageFiles")
         names = [name for name in names_below(folder) if name.count("/") == 1]
-        if not names:
-            raise wrong_tree(root, THREEDPW, THREEDPW_HINT, "no 3DPW here")
+        require_tree(names, root, THREEDPW, THREEDPW_HINT, "no 3DPW here")
         splits = {name: split for name, split, _ in sequences(folder.parent)}
         pairs = [(name, name.partition("/")[0]) for name in names]
         return [ImageRecord(name, str(folder / name), self.name, group, splits.get(group)) for name, group in pairs]
@@ -218,8 +214,7 @@ class ThreeDPW(Dataset):
         """
         root = self.root(THREEDPW)
         paths = sequences(root)
-        if not paths:
-            raise wrong_tree(root, THREEDPW, THREEDPW_HINT)
+        require_tree(paths, root, THREEDPW, THREEDPW_HINT)
         for name, split, path in paths:
             yield from _fits_of_sequence(root, name, split, path)
 
@@ -300,16 +295,14 @@ class Up3d(Dataset):
         """Every NNNNN_image.png by name."""
         folder = subfolder(self.root(UP3D_IMAGES), "up-3d")
         names, splits = sorted(path.name for path in folder.glob(f"*{IMAGE_ENDING}")), official_splits(folder)
-        if not names:
-            raise wrong_tree(folder, UP3D_IMAGES, UP3D_HINT, "no UP-3D here")
+        require_tree(names, folder, UP3D_IMAGES, UP3D_HINT, "no UP-3D here")
         return [ImageRecord(name, str(folder / name), self.name, group=name, split=splits.get(name)) for name in names]
 
     def fits(self) -> Iterator[Fit | FitFailure]:
         """Every fit in the order of the files' names; one whose pickle, image or crop cannot be read is a failure."""
         folder = subfolder(self.root(UP3D_FITS), "up-3d")
         paths = sorted(folder.glob(f"*{FIT_ENDING}"))
-        if not paths:
-            raise wrong_tree(folder, UP3D_FITS, UP3D_HINT)
+        require_tree(paths, folder, UP3D_FITS, UP3D_HINT)
         splits = official_splits(folder)
         for path in paths:
             image = path.with_name(path.name.removesuffix(FIT_ENDING) + IMAGE_ENDING)

@@ -28,7 +28,7 @@ from dp3d_data.datasets.fits import (
     take,
     vector,
 )
-from dp3d_data.datasets.locations import SPLITS, below, existing, read_json, wrong_tree
+from dp3d_data.datasets.locations import SPLITS, below, existing, read_json, require_tree
 from dp3d_data.errors import InputCorrupt, InputMissing, ShapeError
 from dp3d_data.files import DAMAGE, require_no_pointer
 from dp3d_data.geometry.mesh_files import read_mesh
@@ -56,8 +56,7 @@ class Smalify(Dataset):
         """Every image in the order of the names; one whose pickle cannot be read is a failure."""
         root = self.root(SMALIFY)
         paths = sorted(root.rglob(LAST), key=lambda path: path.parts)
-        if not paths:
-            raise wrong_tree(root, SMALIFY, SMALIFY_HINT)
+        require_tree(paths, root, SMALIFY, SMALIFY_HINT)
         for path in paths:
             image = path.parent.relative_to(root).as_posix()
             image = path.parent.resolve().name if image == "." else image
@@ -98,8 +97,7 @@ class Wldo(Dataset):
         """Every file in the order of the names; one that cannot be read is a failure."""
         root = self.root(WLDO)
         paths = sorted(path for path in root.glob("*.npz") if path.name != SUMMARY)
-        if not paths:
-            raise wrong_tree(root, WLDO, WLDO_HINT)
+        require_tree(paths, root, WLDO, WLDO_HINT)
         for path in paths:
             yield attempt(f"{path.stem}#0", path.stem, path, _wldo, path)
 
@@ -162,8 +160,7 @@ class Animal3D(Dataset):
         files = {
             path: one for path, one in contents.items() if isinstance(one, dict) and isinstance(one.get("data"), list)
         }
-        if not files:
-            raise wrong_tree(root, ANIMAL3D, ANIMAL3D_HINT)
+        require_tree(files, root, ANIMAL3D, ANIMAL3D_HINT)
         count: Counter[str] = Counter()
         for path, content in files.items():
             focal = content.get("flength", FOCAL)
@@ -275,8 +272,7 @@ class PosedMesh(Dataset):
         """Every surface in the order of the names, of BITE's steps the last; one that cannot be read is a failure."""
         root = self.root(POSED_MESH)
         paths = _last_steps(sorted(root.rglob("*.obj")))
-        if not paths:
-            raise wrong_tree(root, POSED_MESH, POSED_MESH_HINT)
+        require_tree(paths, root, POSED_MESH, POSED_MESH_HINT)
         for name, path in sorted((path.with_name(name).relative_to(root).as_posix(), path) for path, name in paths):
             yield attempt(f"{name}#0", name, path, _posed_mesh, path, name)
 

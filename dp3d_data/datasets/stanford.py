@@ -37,9 +37,9 @@ from dp3d_data.datasets.locations import (
     find_image,
     read_json,
     require_images,
+    require_tree,
     split_lists,
     subfolder,
-    wrong_tree,
 )
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.files import DAMAGE
@@ -78,8 +78,7 @@ class StanfordDogs(Dataset):
         root = self.root(IMAGES)
         folder = images_folder(root)
         names = [name for name in names_below(folder) if name.count("/") == 1]
-        if not names:
-            raise wrong_tree(root, IMAGES, DOGS_HINT, "no Stanford Dogs here")
+        require_tree(names, root, IMAGES, DOGS_HINT, "no Stanford Dogs here")
         notes, splits = folder.parent / "Annotation", official_splits(folder.parent)
         records = [ImageRecord(name, str(folder / name), self.name, breed(name), splits.get(name)) for name in names]
         if not notes.is_dir():
@@ -94,8 +93,7 @@ class StanfordDogs(Dataset):
             for path in (root / "fits").rglob("*")
             if path.suffix in ENDINGS
         )
-        if not paths:
-            raise wrong_tree(root, FITS, FITS_HINT)
+        require_tree(paths, root, FITS, FITS_HINT)
         folder, splits, seen = images_folder(root), split_lists(root), set[str]()
         for image, path in paths:
             if image in seen:

@@ -211,13 +211,8 @@ def template_basis(template: Template, count: int = COUNT) -> Basis:
     return Basis(np.asarray(eigenvalues, dtype=np.float64), np.asarray(functions, dtype=np.float32))
 
 
-def write_basis(path: Path, basis: Basis) -> Path:
-    """Write an .npz without pickles; same basis, same bytes."""
-    return write_whole(path, lambda stream: np.savez(stream, eigenvalues=basis.eigenvalues, functions=basis.functions))
-
-
 def read_basis(path: str | Path) -> Basis:
-    """Read what write_basis wrote.
+    """The basis beside shards, an .npz of its two arrays.
 
     Raises:
         InputMissing: no such file.

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from dp3d_data.detection.training.trainer import load_state, save_state
 from dp3d_data.detection.weights import read_checkpoint
 from dp3d_data.errors import Dp3dError
-from dp3d_data.files import write_json
-from dp3d_data.fitting import TrainingState, append_line, copied, trim_lines
+from dp3d_data.files import append_line, trim_lines, write_json
+from dp3d_data.fitting import TrainingState, copied
 from dp3d_data.loader import Loader
 from dp3d_data.shards import Run, RunWriter, ShardReader, verify
 from dp3d_data.shards.inputs import Input
