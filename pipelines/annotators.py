@@ -65,7 +65,7 @@ class ReadyAnnotator(RowMaker):
 
     def __init__(self, config: ExtractConfig, source: Dataset, template: Template, model: str) -> None:
         super().__init__(config, template, model)
-        self.reader = source.reader(template.num_vertices, given_index(config))
+        self.source, self.reader = source, source.reader(template.num_vertices, given_index(config))
 
     def annotate(self, record: ImageRecord) -> Rows:
         """The rows of one image; never raises for what is wrong with the image."""
@@ -88,14 +88,14 @@ class ReadyAnnotator(RowMaker):
         """The photograph; where there is none, an empty one of the size that the source tells."""
         if record.path:
             return read_image(record.path, self.config.max_pixels)
-        width, height = self.reader.size(record)
+        width, height = self.source.size_of(record)
         return Photograph(np.broadcast_to(np.uint8(0), (height, width, 3)), "")
 
     def _instances(self, record: ImageRecord, photograph: Photograph) -> list[ReadyInstance | BadInstance]:
         """What the source has for an image, in pixels of the upright photograph."""
         turn = turn_of(record.size, photograph)
         size = photograph.width, photograph.height
-        found = self.reader.instances(record, size[::-1] if turn else size)
+        found = self.reader(record, size[::-1] if turn else size)
         if not turn:
             return list(found)
         return [one if isinstance(one, BadInstance) else turned_instance(one, turn, size[::-1]) for one in found]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from dp3d_data.errors import InputMissing, UsageError
+from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
 from dp3d_data.plugins import load
 from dp3d_data.records import Box, DensePrediction, ImageRecord, VertexView
 
@@ -85,6 +85,15 @@ class Dataset:
         """
         raise NotImplementedError
 
+    def size_of(self, record: ImageRecord) -> tuple[int, int]:
+        """(width, height) in pixels of an image that is not there, as its correspondences tell.
+
+        Raises:
+            InputCorrupt: they do not.
+        """
+        hint = "name the folder of the photographs: --images FOLDER"
+        raise InputCorrupt(f"no photograph, and {self.name} does not tell its size", hint=hint)
+
     def fits(self) -> Iterator[Fit | FitFailure]:
         """Every fit once, in an order that depends on names alone; one that cannot be read is a failure.
 
@@ -159,18 +168,9 @@ class BadInstance:
     error: Exception
 
 
-@dataclass(frozen=True)
-class InstanceReader:
-    """Reads the correspondences of a dataset; lives as long as a process.
-
-    Attributes:
-        instances: an image, and its (width, height) in upright pixels -> its instances, in a fixed order. What it
-            raises, InputCorrupt for example, is a row of the failures table.
-        size: an image that is not there -> its (width, height) in pixels.
-    """
-
-    instances: Callable[[ImageRecord, tuple[int, int]], Sequence[ReadyInstance | BadInstance]]
-    size: Callable[[ImageRecord], tuple[int, int]]
+# An image and its (width, height) in upright pixels -> its instances, in a fixed order. What it raises, such as
+# InputCorrupt, is a row of the failures table.
+InstanceReader: TypeAlias = Callable[[ImageRecord, tuple[int, int]], Sequence[ReadyInstance | BadInstance]]
 
 
 GROUP = "dp3d.datasets"  # entry points: classes made from `DatasetOptions`

@@ -100,10 +100,7 @@ class IuvResults(Dataset):
             entries = enumerate(results[record.image_id])
             return [instance_of(str(number), _result, str(number), entry, charts) for number, entry in entries]
 
-        def size(record: ImageRecord) -> tuple[int, int]:
-            raise InputCorrupt("no photograph, and results do not tell its size", hint=HINT)
-
-        return InstanceReader(instances, size)
+        return instances
 
 
 def _result(name: str, entry: Mapping[str, Any], index: ChartIndex) -> ReadyInstance:
@@ -156,10 +153,7 @@ class IuvImages(Dataset):
         def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance]:
             return list(_instances(places[record.image_id], size, charts))
 
-        def size(record: ImageRecord) -> tuple[int, int]:
-            raise InputCorrupt("no photograph", path=places[record.image_id])
-
-        return InstanceReader(instances, size)
+        return instances
 
     def _record(self, root: Path, path: str) -> ImageRecord:
         stem = Path(path).relative_to(root).as_posix().removesuffix(ENDING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,33 +73,42 @@ class KeypointArrays(Dataset):
 
     def reader(self, num_vertices: int, index: object = None) -> InstanceReader:
         """What reads the arrays, which holds those of one file at a time; see `Dataset.reader`."""
-        rows: dict[str, list[tuple[Path, int]]] = {}
         for path in self.files():
             vertices = _shapes(path)["keypoints"][1]
             if vertices != num_vertices:
                 got, expected = f"{vertices} vertices", f"{num_vertices}, as the template has"
                 raise TemplateError("keypoints of another template", got=got, expected=expected, path=path)
-            for row, image in enumerate(_texts(path)["image"]):
-                rows.setdefault(image or _own_name(path, row), []).append((path, row))
-        held: dict[Path, Arrays] = {}
-
-        def arrays(path: Path) -> Arrays:
-            if path not in held:
-                held.clear()  # the memory of one file is given back before the next is read
-                held[path] = _read(path, [name for name in _shapes(path) if name not in TEXTS])
-            return held[path]
 
         def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
-            places = enumerate(rows[record.image_id])
             return [
-                instance_of(str(number), _instance, str(number), arrays(path), path, row, size)
-                for number, (path, row) in places
+                instance_of(str(number), _instance, str(number), self._arrays(path), path, row, size)
+                for number, (path, row) in enumerate(self._rows[record.image_id])
             ]
 
-        def size(record: ImageRecord) -> tuple[int, int]:
-            return _size((arrays(path), row) for path, row in rows[record.image_id])
+        return instances
 
-        return InstanceReader(instances, size)
+    def size_of(self, record: ImageRecord) -> tuple[int, int]:
+        """As the file of the first row of the image says, else large enough for its keypoints and boxes."""
+        return _size((self._arrays(path), row) for path, row in self._rows[record.image_id])
+
+    @cached_property
+    def _rows(self) -> dict[str, list[tuple[Path, int]]]:
+        """Image -> its rows."""
+        rows: dict[str, list[tuple[Path, int]]] = {}
+        for path in self.files():
+            for row, image in enumerate(_texts(path)["image"]):
+                rows.setdefault(image or _own_name(path, row), []).append((path, row))
+        return rows
+
+    @cached_property
+    def _held(self) -> dict[Path, Arrays]:
+        return {}
+
+    def _arrays(self, path: Path) -> Arrays:
+        if path not in self._held:
+            self._held.clear()  # the memory of one file is given back before the next is read
+            self._held[path] = _read(path, [name for name in _shapes(path) if name not in TEXTS])
+        return self._held[path]
 
     def files(self) -> list[Path]:
         """The .npz files by name."""

@@ -167,8 +167,8 @@ def test_ready_instances(name, tmp_path):
             photograph = read_image(record.path)
             size = photograph.width, photograph.height
         else:
-            size = reader.size(record)
-        found, again = reader.instances(record, size), reader.instances(record, size)
+            size = source.size_of(record)
+        found, again = reader(record, size), reader(record, size)
         assert len({one.name for one in found}) == len(found)
         total += len(found)
         for one, other in zip(found, again, strict=True):
