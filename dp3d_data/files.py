@@ -285,14 +285,19 @@ def append_line(path: Path, content: Mapping[str, Any]) -> None:
         stream.write(json.dumps(content) + "\n")
 
 
-def require_no_pointer(path: str | Path) -> None:
+def require_no_pointer(path: str | Path, what: str = "", hint: str | None = None) -> None:
     """Refuse a pointer of Git LFS or git-annex in the place of a file; every reader of a binary file asks here first.
+
+    Args:
+        what, hint: of the error where there is no such file.
 
     Raises:
         InputMissing: no such file, or one that may not be read.
         InputCorrupt: it is a pointer; says how the file is fetched.
     """
     path = Path(path)
+    if what and not path.is_file():
+        raise InputMissing(f"no such {what}", path=path, hint=hint)
     try:
         with open(path, "rb") as stream:
             start = stream.read(max(map(len, POINTERS)))

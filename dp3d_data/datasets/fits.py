@@ -15,7 +15,7 @@ from jaxtyping import Float
 from dp3d_data.datasets.annotations import MALFORMED, size_of_image
 from dp3d_data.datasets.images import open_image
 from dp3d_data.datasets.locations import read_json
-from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, ShapeError
+from dp3d_data.errors import Dp3dError, InputCorrupt, ShapeError
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import read_arrays
 from dp3d_data.unpickling import Tensor, read_pickle
@@ -238,9 +238,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         InputMissing: no such file.
         InputCorrupt: no image, one of too many pixels, or a pointer in its place.
     """
-    if not path.is_file():
-        raise InputMissing("no such image", path=path)
-    require_no_pointer(path)
+    require_no_pointer(path, "image")
     with open_image(path) as image:
         return image.size
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
+from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
 from dp3d_data.files import read_text, require_no_pointer, write_text, write_whole
 from dp3d_data.geometry.gltf import is_rigged, read_glb, read_surface
 from dp3d_data.geometry.rigs import TEMPLATE_FROM_GLTF, read_rigged_glb
@@ -150,9 +150,7 @@ def axes_matrix(axes: str) -> Float[np.ndarray, "3 3"]:
 def _check_file(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError("no such mesh format", got=path.suffix or "no suffix", expected=" ".join(SUFFIXES), path=path)
-    if not path.is_file():
-        raise InputMissing("no such mesh file", path=path)
-    require_no_pointer(path)
+    require_no_pointer(path, "mesh file")
     size = path.stat().st_size
     if size == 0:
         raise InputCorrupt("the file is empty", got="0 bytes", expected=f"a {path.suffix} mesh", path=path)
