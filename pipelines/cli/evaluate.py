@@ -109,7 +109,7 @@ def on_shards(
     lifters = {name: lifter_for(lifter, reader.template, remeshed, source) for name, lifter in lifters.items()}
     instances = reader.split(split)
     instances = instances.take(range(min(count, len(instances)))) if count else instances
-    if bool(instances.known.any()):
+    if bool(instances.has_truth.any()):
         result = measure(lifters, instances)
         write_report(result, folder)
         say_figures(result, category)

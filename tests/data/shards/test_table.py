@@ -102,7 +102,7 @@ def test_instances_are_taken_from_a_batch_with_all_that_belongs_to_them():
     few = batch.at_vertices(torch.tensor([5, 0]))
     assert torch.equal(few.keypoints, keypoints[:, [5, 0]]) and few.visible.shape == (4, 2) and few.camera is camera
     assert batch.at_vertices(None) is batch and torch.equal(batch.to("cpu").camera.scale, camera.scale)
-    assert KeypointBatch(keypoints, batch.visible).known.tolist() == [False] * 4
+    assert KeypointBatch(keypoints, batch.visible).has_truth.tolist() == [False] * 4
 
 
 def test_groups_have_numbers_that_depend_on_their_names_alone():
