@@ -159,16 +159,6 @@ def to_toml(config: Any) -> str:
     return "".join(lines + sections)
 
 
-def from_toml(cls: type[Config], path: str | Path) -> Config:
-    """Read a configuration from TOML.
-
-    Raises:
-        InputMissing: no such file.
-        ConfigError: not TOML, an unknown key (with the near match), a wrong type or a value out of range.
-    """
-    return from_mapping(cls, read_toml(path), path=path)
-
-
 def read_toml(path: str | Path) -> dict[str, Any]:
     """The tables of a TOML file.
 

@@ -262,14 +262,42 @@ def read_json(
     return content
 
 
-def require_no_pointer(path: str | Path) -> None:
+def trim_lines(path: Path, step: int) -> None:
+    """Keep the lines of a log that are whole and of no later step: what a training that goes on from there writes
+    after."""
+    if path.is_file():
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
+        if kept != lines:
+            write_whole(path, lambda stream: stream.writelines(kept))
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return float("inf")
+
+
+def append_line(path: Path, content: Mapping[str, Any]) -> None:
+    """One more line of JSON; a kill in between tears this line alone, and trim_lines drops it."""
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(content) + "\n")
+
+
+def require_no_pointer(path: str | Path, what: str = "", hint: str | None = None) -> None:
     """Refuse a pointer of Git LFS or git-annex in the place of a file; every reader of a binary file asks here first.
+
+    Args:
+        what, hint: of the error where there is no such file.
 
     Raises:
         InputMissing: no such file, or one that may not be read.
         InputCorrupt: it is a pointer; says how the file is fetched.
     """
     path = Path(path)
+    if what and not path.is_file():
+        raise InputMissing(f"no such {what}", path=path, hint=hint)
     try:
         with open(path, "rb") as stream:
             start = stream.read(max(map(len, POINTERS)))

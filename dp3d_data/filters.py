@@ -1,9 +1,10 @@
-"""Keep an instance, or leave it out for a named reason and a value; and the account that nothing disappears."""
+"""Keep an instance, or leave it out for a named reason and a value; and the tally that nothing disappears."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dp3d_data.config import rare, setting
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
 
+_rare = partial(rare, group="Filters", minimum=0)
+_vertex = partial(rare, group="Filters of vertices")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FilterConfig:
     """What an instance must satisfy."""
 
-    min_score: float = rare(
-        0.0, "Lowest score of a detection; extract has its own.", group="Filters", minimum=0, maximum=1
-    )
+    min_score: float = _rare(0.0, "Lowest score of a detection; extract has its own.", maximum=1)
     min_visible_vertices: int = setting(50, "Fewest visible vertices.", group="Filters", minimum=0)
     min_visible_area: float = setting(
         0.1,
@@ -29,14 +32,9 @@ class FilterConfig:
         minimum=0,
         maximum=1,
     )
-    max_edges: int = rare(2, "Most edges of the image that the box may touch.", group="Filters", minimum=0, maximum=4)
-    max_spread: float = rare(
-        0.1,
-        "Largest mean spread of a vertex's pixels, as a share of the box's longer side.",
-        group="Filters",
-        minimum=0,
-    )
-    min_cycle: float = rare(0.0, "Lowest mean cycle weight, where there is one.", group="Filters", minimum=0, maximum=1)
+    max_edges: int = _rare(2, "Most edges of the image that the box may touch.", maximum=4)
+    max_spread: float = _rare(0.1, "Largest mean spread of a vertex's pixels, as a share of the box's longer side.")
+    min_cycle: float = _rare(0.0, "Lowest mean cycle weight, where there is one.", maximum=1)
     near_duplicates: float = setting(
         0.0,
         "Instances whose keypoints, up to shift, scale and turn, lie nearer to those of an earlier one; 0: none. 0.1 is"
@@ -45,20 +43,11 @@ class FilterConfig:
         minimum=0,
         maximum=1,
     )
-    min_pixels: int = rare(1, "Vertices with fewer pixels become invisible.", group="Filters of vertices", minimum=1)
-    max_vertex_spread: float = rare(
-        0.0,
-        "Vertices whose pixels spread over more of the box's longer side become invisible; 0: none.",
-        group="Filters of vertices",
-        minimum=0,
+    min_pixels: int = _vertex(1, "Vertices with fewer pixels become invisible.", minimum=1)
+    max_vertex_spread: float = _vertex(
+        0.0, "Vertices whose pixels spread over more of the box's longer side become invisible; 0: none.", minimum=0
     )
-    min_vertex_cycle: float = rare(
-        0.0,
-        "Vertices with a lower cycle weight become invisible.",
-        group="Filters of vertices",
-        minimum=0,
-        maximum=1,
-    )
+    min_vertex_cycle: float = _vertex(0.0, "Vertices with a lower cycle weight become invisible.", minimum=0, maximum=1)
 
 
 # What passes every instance whose values are numbers.
@@ -88,21 +77,6 @@ class Measures:
     cycle: Float[np.ndarray, "N"]
 
 
-@dataclass(frozen=True)
-class VertexMeasures:
-    """What the filters of vertices look at, one value per visible vertex of pixels; a known shape is not filtered.
-
-    Attributes:
-        pixels: number of pixels.
-        spread: of the pixels, divided by the box's longer side.
-        cycle: weight, 0..1; 1 where there is none.
-    """
-
-    pixels: Int[np.ndarray, "V"]
-    spread: Float[np.ndarray, "V"]
-    cycle: Float[np.ndarray, "V"]
-
-
 def _below(value: Float[np.ndarray, "N"], least: float) -> Bool[np.ndarray, "N"]:
     """Strictly below, in the single precision of the tables: exactly the threshold is kept."""
     import numpy as np
@@ -110,33 +84,17 @@ def _below(value: Float[np.ndarray, "N"], least: float) -> Bool[np.ndarray, "N"]
     return np.asarray(value, dtype=np.float32) < np.float32(least)
 
 
-@dataclass(frozen=True)
-class Filter:
-    """A named reason: the value it looks at and whether the instance fails."""
-
-    reason: str
-    value: Callable[[Measures], np.ndarray]
-    fails: Callable[[FilterConfig, Measures], np.ndarray]
-
-
-FILTERS = (
-    Filter("score", lambda m: m.score, lambda c, m: m.score < c.min_score),
-    Filter("few vertices", lambda m: m.visible_vertices, lambda c, m: m.visible_vertices < c.min_visible_vertices),
-    Filter(
-        "small visible area",
-        lambda m: m.visible_area,
-        lambda c, m: m.known_shape & _below(m.visible_area, c.min_visible_area),
-    ),
-    Filter("truncated", lambda m: m.edges, lambda c, m: m.edges > c.max_edges),
-    Filter("spread", lambda m: m.spread, lambda c, m: m.spread > c.max_spread),
-    Filter("cycle", lambda m: m.cycle, lambda c, m: _below(m.cycle, c.min_cycle)),
-)
-# Reason -> whether a vertex fails.
-VERTEX_FILTERS: dict[str, Callable[[FilterConfig, VertexMeasures], np.ndarray]] = {
-    "few pixels": lambda c, m: m.pixels < c.min_pixels,
-    "vertex spread": lambda c, m: (m.spread > c.max_vertex_spread) & (c.max_vertex_spread > 0),
-    "vertex cycle": lambda c, m: _below(m.cycle, c.min_vertex_cycle),
+# Reason -> the measure that is looked at, and whether an instance fails.
+FILTERS: dict[str, tuple[str, Callable[[FilterConfig, Measures], np.ndarray]]] = {
+    "score": ("score", lambda c, m: m.score < c.min_score),
+    "few vertices": ("visible_vertices", lambda c, m: m.visible_vertices < c.min_visible_vertices),
+    "small visible area": ("visible_area", lambda c, m: m.known_shape & _below(m.visible_area, c.min_visible_area)),
+    "truncated": ("edges", lambda c, m: m.edges > c.max_edges),
+    "spread": ("spread", lambda c, m: m.spread > c.max_spread),
+    "cycle": ("cycle", lambda c, m: _below(m.cycle, c.min_cycle)),
 }
+# Why a vertex becomes invisible, in the order of `judge_vertices`.
+VERTEX_FILTERS = ("few pixels", "vertex spread", "vertex cycle")
 
 # Reasons that need more than one instance to be seen.
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near duplicate"
@@ -154,29 +112,38 @@ def judge(config: FilterConfig, measures: Measures) -> tuple[list[str | None], F
     count = len(measures.score)
     reasons: list[str | None] = [None] * count
     values = np.full(count, np.nan)
-    for entry in FILTERS:
-        value = np.asarray(entry.value(measures), dtype=np.float64)
-        for index in np.flatnonzero(entry.fails(config, measures) | np.isnan(value)):
+    for reason, (name, fails) in FILTERS.items():
+        value = np.asarray(getattr(measures, name), dtype=np.float64)
+        for index in np.flatnonzero(fails(config, measures) | np.isnan(value)):
             if reasons[index] is None:
-                reasons[index], values[index] = entry.reason, value[index]
+                reasons[index], values[index] = reason, value[index]
     return reasons, values
 
 
-def judge_vertices(config: FilterConfig, measures: VertexMeasures) -> tuple[Bool[np.ndarray, "V"], dict[str, int]]:
-    """Which vertices stay visible, and how many do not, each for the first reason that holds."""
+def judge_vertices(
+    config: FilterConfig, pixels: Int[np.ndarray, "V"], spread: Float[np.ndarray, "V"], cycle: Float[np.ndarray, "V"]
+) -> tuple[Bool[np.ndarray, "V"], dict[str, int]]:
+    """Which visible vertices stay so, and how many do not, each for the first reason that holds.
+
+    Args:
+        pixels: number of pixels of each vertex; those of a known shape are not asked for.
+        spread: of the pixels, divided by the box's longer side.
+        cycle: weight, 0..1; 1 where there is none.
+    """
     import numpy as np
 
-    kept = np.ones(len(measures.pixels), dtype=bool)
-    dropped = {}
-    for reason, fails in VERTEX_FILTERS.items():
-        failing = kept & fails(config, measures)
+    kept, dropped = np.ones(len(pixels), dtype=bool), {}
+    wide = (spread > config.max_vertex_spread) & (config.max_vertex_spread > 0)
+    fails = (pixels < config.min_pixels, wide, _below(cycle, config.min_vertex_cycle))
+    for reason, failing in zip(VERTEX_FILTERS, fails, strict=True):
+        failing = kept & failing
         dropped[reason] = int(failing.sum())
         kept &= ~failing
     return kept, dropped
 
 
 @dataclass(frozen=True)
-class Account:
+class Tally:
     """Where every input went."""
 
     inputs: int
@@ -184,8 +151,8 @@ class Account:
     rejected: dict[str, int] = field(default_factory=dict)
     failed: int = 0
 
-    def check(self) -> Account:
-        """Return the account itself.
+    def check(self) -> Tally:
+        """Return the tally itself.
 
         Raises:
             Unaccounted: inputs are not kept + rejected + failed.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dp3d_data.errors import TrainingDiverged, UsageError
-from dp3d_data.logs import append_line, trim_lines
+from dp3d_data.files import append_line, trim_lines
 from dp3d_data.ranks import ALONE, Ranks
 
 METRICS_FILE, SPEED_FILE, TENSORBOARD_FOLDER = "metrics.jsonl", "speed.jsonl", "tensorboard"
@@ -133,38 +133,6 @@ def _events(folder: Path, step: int) -> Any:
     return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
 
-class Clock:
-    """Time of the steps, and the part of it spent waiting for batches; of the last lap and of all."""
-
-    def __init__(self) -> None:
-        self._mark = time.perf_counter()
-        self._waited = self._seconds = self._all_waited = self._all_seconds = 0.0
-        self._steps = 0
-
-    def waiting(self, batches: Iterator[Any]) -> Any:
-        """The next batch; the time until it is there counts as waiting."""
-        began = time.perf_counter()
-        batch = next(batches)
-        self._waited += time.perf_counter() - began
-        return batch
-
-    def stepped(self) -> None:
-        """A step has ended; what has passed since the last one is its time."""
-        now = time.perf_counter()
-        self._seconds, self._mark, self._steps = self._seconds + now - self._mark, now, self._steps + 1
-
-    def lap(self) -> dict[str, float]:
-        """Seconds a step and the share of them spent waiting since the last lap."""
-        found = {"seconds": self._seconds / max(self._steps, 1), "waited": self._waited / max(self._seconds, 1e-9)}
-        self._all_waited, self._all_seconds = self._all_waited + self._waited, self._all_seconds + self._seconds
-        self._waited, self._seconds, self._steps = 0.0, 0.0, 0
-        return found
-
-    def share(self) -> float:
-        """The share of all laps spent waiting."""
-        return self._all_waited / max(self._all_seconds, 1e-9)
-
-
 def fit(
     state: TrainingState,
     gradients: Gradients,
@@ -194,22 +162,30 @@ def fit(
     if ranks.writes and state.step == 0:
         save()
     recent: list[Losses] = []
-    clock = Clock()
+    spans: list[float] = []  # seconds of each step since the last line, and those that it waited for its batch
+    waits: list[float] = []
+    waited, seconds, mark = 0.0, 0.0, time.perf_counter()
     while state.step < config.steps:
-        losses = optimiser_step(state, gradients, clock.waiting(batches), config, path, ranks)
-        clock.stepped()
+        began = time.perf_counter()
+        batch = next(batches)
+        waits.append(time.perf_counter() - began)
+        losses = optimiser_step(state, gradients, batch, config, path, ranks)
+        now = time.perf_counter()
+        spans.append(now - mark)
+        mark = now
         recent.append(losses)
         last, row = state.step == config.steps, None
         if state.step % config.log_every == 0 or last:
             row, recent = means(recent) if config.log_means else losses, []
-            speed = clock.lap()
+            speed = {"seconds": sum(spans) / len(spans), "waited": sum(waits) / max(sum(spans), 1e-9)}
+            waited, seconds, waits, spans = waited + sum(waits), seconds + sum(spans), [], []
             if log:
                 log.write(state.step, {"learning_rate": state.optimiser.param_groups[0]["lr"]} | row, speed)
         if ranks.writes and (state.step % config.save_every == 0 or last):
             save()
         if on_step:
             on_step(state.step, losses, row)
-    return clock.share()
+    return waited / max(seconds, 1e-9)
 
 
 def means(rows: list[Losses]) -> Losses:

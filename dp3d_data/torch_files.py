@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from dp3d_data.errors import CheckpointError, InputMissing
+from dp3d_data.errors import CheckpointError
 from dp3d_data.files import DAMAGE, require_no_pointer, write_whole
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def read_torch(path: str | Path, what: str, *, expected: str, hint: str | None =
     import torch
 
     path = Path(path)
-    if not path.is_file():
-        raise InputMissing(f"no such {what}", path=path, hint=hint)
-    require_no_pointer(path)
+    require_no_pointer(path, what, hint)
     check_archive(path, what)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

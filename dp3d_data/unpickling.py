@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from dp3d_data.errors import CheckpointError, InputMissing
+from dp3d_data.errors import CheckpointError
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, described
 from dp3d_data.pickled_arrays import number_type, plain_key, refused, whole_numbers, worked_out
@@ -122,9 +122,7 @@ def read_pickle(path: str | Path, packages: tuple[str, ...] = ()) -> Any:
         InputCorrupt: a pointer in the place of the file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such file", path=path)
-    require_no_pointer(path)
+    require_no_pointer(path, "file")
     packages = ("chumpy", "scipy.sparse", *packages)
     what, expected = "not a whole pickle file", "a .pkl of arrays"
     try:

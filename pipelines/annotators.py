@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dp3d_data.categories import category
-from dp3d_data.datasets import BadInstance, HasCorrespondences, InstanceReader, ReadyInstance
+from dp3d_data.datasets import BadInstance, Dataset, ReadyInstance
 from dp3d_data.datasets.images import Photograph, read_image, turn_of, turned_instance, turned_record
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.geometry import Template
@@ -67,16 +67,10 @@ class PrecomputedAnnotator(RowMaker):
         TemplateError: they are of another template.
     """
 
-    def __init__(
-        self, config: ExtractConfig, source: HasCorrespondences | OwnAnnotator, template: Template, model: str
-    ) -> None:
+    def __init__(self, config: ExtractConfig, source: Dataset | OwnAnnotator, template: Template, model: str) -> None:
         super().__init__(config, template, model)
-        self.own: OwnAnnotator | None = None
-        self.reader: InstanceReader | None = None
-        if isinstance(source, HasCorrespondences):
-            self.reader = source.reader(template.num_vertices, given_index(config))
-        else:
-            self.own = source
+        self.source = source
+        self.reader = source.reader(template.num_vertices, given_index(config)) if isinstance(source, Dataset) else None
 
     def annotate(self, record: ImageRecord) -> Rows:
         if record.faults and not record.path:
@@ -96,20 +90,20 @@ class PrecomputedAnnotator(RowMaker):
 
     def _read(self, record: ImageRecord) -> Photograph:
         """The photograph; where there is none, an empty one of the size that the source tells."""
-        if record.path or self.reader is None:
+        if record.path or not isinstance(self.source, Dataset):
             return read_image(record.path, self.config.max_pixels)
-        width, height = self.reader.size(record)
+        width, height = self.source.size_of(record)
         return Photograph(np.broadcast_to(np.uint8(0), (height, width, 3)), "")
 
     def _instances(self, record: ImageRecord, photograph: Photograph) -> list[ReadyInstance | BadInstance]:
         """What there is for an image, in pixels of the upright photograph."""
-        if self.own is not None:
+        if not isinstance(self.source, Dataset):
             boxes = turned_record(record, photograph).boxes
             given = None if boxes is None else np.array(boxes, dtype=np.float32).reshape(-1, 4)
-            return list(self.own.annotate(photograph.pixels, given))
+            return list(self.source.annotate(photograph.pixels, given))
         turn = turn_of(record.size, photograph)
         size = photograph.width, photograph.height
-        found = present(self.reader).instances(record, size[::-1] if turn else size)
+        found = present(self.reader)(record, size[::-1] if turn else size)
         if not turn:
             return list(found)
         return [one if isinstance(one, BadInstance) else turned_instance(one, turn, size[::-1]) for one in found]

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from dp3d_data.categories import categories, category, folder_of
 from dp3d_data.config import file_digest, fingerprint, workspace
-from dp3d_data.datasets import HasCorrespondences
 from dp3d_data.device import require_device
 from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError
 from dp3d_data.files import locked
@@ -64,7 +63,7 @@ class Plan(ChunkPlan):
         config, source = self.config, self.inputs.source
         if own_version(config.model):
             return PrecomputedAnnotator(config, own_annotator(config, self.template), self.template, self.model)
-        if isinstance(source, HasCorrespondences):
+        if source.model:
             return PrecomputedAnnotator(config, source, self.template, self.model)
         if predictor is None and self.make_predictor is not None:
             predictor = self.make_predictor()
@@ -126,7 +125,7 @@ def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: Make
     """The plan of one category."""
     template = _template(config, inputs)
     model, digest = config.model or "given", file_digest(config.charts) if config.charts else ""
-    if isinstance(inputs.source, HasCorrespondences):
+    if inputs.source.model:
         make_predictor, model = None, config.model or inputs.source.model
         digest += file_digest(config.weights) if config.weights else ""
     elif own := own_version(config.model):
@@ -211,7 +210,7 @@ def _template(config: ExtractConfig, inputs: Inputs) -> Template:
     if config.template and not folder:
         return load_template(config.template)
     mesh = ""
-    if Path(config.weights).is_file() and not isinstance(inputs.source, HasCorrespondences):
+    if Path(config.weights).is_file() and not inputs.source.model:
         from dp3d_data.detection import trained_for
 
         mesh = trained_for(config.model, config.weights, config.category).mesh

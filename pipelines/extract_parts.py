@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dp3d_data.errors import WorkerLost
-from dp3d_data.filters import Account
+from dp3d_data.filters import Tally
 from dp3d_data.records import ImageRecord
 from dp3d_data.shards import INSTANCE_SCHEMA, Run, RunWriter, instance_batch
 from dp3d_data.shards.files import read_table, table_options
 from dp3d_data.shards.run_writer import amend, failed_in
-from dp3d_data.shards.runs import HASHED, MARKER, changed_images, chunk_path, done_chunks, found_run, instance_path
+from dp3d_data.shards.runs import HASHED, MARKER, changed_images, chunk_path, done_chunks, found_run
 from pipelines.annotate import RowMaker, Views, annotate_views, limited_threads
 from pipelines.chunks import Advance, Rows, failure_row
 
@@ -125,7 +125,7 @@ def _wanted(writer: RunWriter, index: int, records: Sequence[ImageRecord]) -> se
     """The images of a chunk that are to be worked on."""
     if not writer.retries:
         return {record.image_id for record in records}
-    table = read_table(instance_path(writer.folder, index), HASHED)
+    table = read_table(chunk_path(writer.folder, "instances", index), HASHED)
     return failed_in(writer.folder, index) | set(changed_images(table, {one.image_id: one.path for one in records}))
 
 
@@ -148,7 +148,7 @@ class Outcome:
     """
 
     run: Run
-    images: Account
+    images: Tally
     instances: int
     rejects: dict[str, int]
     failures: int
@@ -171,7 +171,7 @@ def outcome(run: Run, records: Sequence[ImageRecord], fresh: bool) -> Outcome:
     for image, reason in zip(rejects["image_id"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
         if image not in widths and image not in failed:
             reasons.setdefault(image, reason)
-    images = Account(len(records), len(widths), dict(Counter(reasons.values())), len(failed)).check()
+    images = Tally(len(records), len(widths), dict(Counter(reasons.values())), len(failed)).check()
     by_reason = Counter(rejects["reason"].to_pylist())
     turned = sum(one.size is not None and one.size[0] != widths.get(one.image_id, one.size[0]) for one in records)
     return Outcome(run, images, run.counts["instances"], dict(by_reason), len(failures), turned, fresh)

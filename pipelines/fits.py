@@ -18,12 +18,18 @@ from dp3d_data.datasets.fits import Fit, FitCamera
 from dp3d_data.errors import InputCorrupt, ShapeError, UsageError
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.mesh_files import read_mesh
-from dp3d_data.geometry.perturbation import hide_share, move_keypoints
-from dp3d_data.geometry.projection import project_orthographic, project_perspective, to_camera, weak_scale
+from dp3d_data.geometry.projection import (
+    hide_share,
+    move_keypoints,
+    project_orthographic,
+    project_perspective,
+    to_camera,
+    weak_scale,
+)
 from dp3d_data.geometry.symmetry import mirrored_vertices
 from dp3d_data.geometry.visibility import inside_mask, vertex_areas, visible_fraction, visible_vertices
 from dp3d_data.records import VertexView
-from dp3d_data.shards.instances import Camera, Truth
+from dp3d_data.shards.instances import KnownCamera, Truth, orthographic_camera, perspective_camera
 from pipelines.settings import ProjectConfig
 
 # What a mirrored fit's surface is multiplied by, after left and right have swapped.
@@ -110,16 +116,14 @@ def posed_surface(path: Path, model: BodyModel) -> Float[np.ndarray, "K 3"]:
     Raises:
         InputMissing, InputCorrupt: no such file, no mesh, or one of other vertices or faces than the model's.
     """
-    mesh = read_mesh(path)
-    if len(mesh.vertices) != model.num_vertices:
+    vertices, faces = read_mesh(path)
+    if len(vertices) != model.num_vertices:
         expected = f"{model.num_vertices}, those of {model.name}"
-        raise InputCorrupt(
-            "a surface of another number of vertices", got=len(mesh.vertices), expected=expected, path=path
-        )
-    if not np.array_equal(_rolled(mesh.faces), _rolled(model.faces)):
-        got, expected = f"{len(mesh.faces)} faces", f"the {len(model.faces)} of {model.name}"
+        raise InputCorrupt("a surface of another number of vertices", got=len(vertices), expected=expected, path=path)
+    if not np.array_equal(_rolled(faces), _rolled(model.faces)):
+        got, expected = f"{len(faces)} faces", f"the {len(model.faces)} of {model.name}"
         raise InputCorrupt("a surface with other faces than the body model's", got=got, expected=expected, path=path)
-    return np.asarray(mesh.vertices, dtype=np.float64)
+    return np.asarray(vertices, dtype=np.float64)
 
 
 def _rolled(faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "F 3"]:
@@ -220,12 +224,12 @@ def fit_view(
     return FitView(keypoints, visible, area, posed_area, box or _box(keypoints, size), truth)
 
 
-def _camera(camera: FitCamera, template: Template, middle: Float[np.ndarray, "3"]) -> Camera:
+def _camera(camera: FitCamera, template: Template, middle: Float[np.ndarray, "3"]) -> KnownCamera:
     """The camera as it sees the true vertices, which are centred and in template units."""
     if camera.kind == "perspective":
-        return Camera.perspective(cast(tuple[float, float], camera.focal), camera.centre, template.factor, middle)
+        return perspective_camera(cast(tuple[float, float], camera.focal), camera.centre, template.factor, middle)
     scale = cast(float, camera.scale)
-    return Camera.orthographic(scale * template.factor, scale * middle[:2] + camera.centre)
+    return orthographic_camera(scale * template.factor, scale * middle[:2] + camera.centre)
 
 
 def _box(keypoints: Float[np.ndarray, "K 2"], size: tuple[int, int]) -> Box:

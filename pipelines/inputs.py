@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 
-from dp3d_data.datasets import DatasetOptions, HasCorrespondences, HasImages, open_images
+from dp3d_data.datasets import Dataset, DatasetOptions, open_images
 from dp3d_data.datasets.boxes import attach_boxes, read_boxes
 from dp3d_data.datasets.coco import Coco
 from dp3d_data.datasets.folder import SOMETIMES, Folder
@@ -29,7 +29,7 @@ class Inputs:
     """The images of a run.
 
     Attributes:
-        source: where they come from; `HasCorrespondences` where it needs no network.
+        source: where they come from; with a `model` it needs no network.
         records: the images, in order.
         unmatched: names in the user's file of boxes that are none of the images.
         notes: what the user should know of the input, a line each.
@@ -37,7 +37,7 @@ class Inputs:
             are regular.
     """
 
-    source: HasImages
+    source: Dataset
     records: tuple[ImageRecord, ...]
     unmatched: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -78,9 +78,9 @@ def find_inputs(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, Inpu
         got = "--boxes and --set given_boxes=false"
         raise UsageError("boxes are given and not wanted", got=got, expected="one of them")
     source = _source(replace(config, category=names[0]))
-    if config.boxes and isinstance(source, HasCorrespondences):
+    if config.boxes and source.model:
         raise UsageError(f"the dataset {source.name!r} has boxes of its own", got="--boxes", hint="leave out --boxes")
-    if len(names) > 1 and isinstance(source, HasCorrespondences):
+    if len(names) > 1 and source.model:
         got, hint = ", ".join(names), "choose one: --category NAME"
         raise UsageError(f"the dataset {source.name!r} is of one category", got=got, hint=hint)
     images = source.records_of(names) if isinstance(source, Coco) else []
@@ -136,7 +136,7 @@ def _require_told_apart(inputs: dict[str, Inputs]) -> None:
         raise UsageError("nothing says which of these objects are of which category", got=got, hint=hint)
 
 
-def _source(config: ExtractConfig) -> HasImages:
+def _source(config: ExtractConfig) -> Dataset:
     """The source that the settings name."""
     options = DatasetOptions(
         path=config.path,

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from dp3d_data.errors import UsageError
-from dp3d_data.filters import Account
+from dp3d_data.filters import Tally
 from dp3d_data.shards.files import read_manifest
 from dp3d_data.shards.inputs import SHARDS, Input, partitions
 from dp3d_data.shards.schema import INSTANCE_COLUMNS
-from dp3d_data.shards.statistics import Statistics
+from dp3d_data.shards.statistics import joined_sums, summary, table_sums
 
 # Entries of a list that are shown.
 SHOWN = 6
@@ -33,7 +33,7 @@ def summary_lines(found: Input) -> list[str]:
         size = _size(sum(entry["bytes"] for entry in files))
         held = f"{split['instances']} instances of {split['groups']} groups"
         lines.append(f"  {name}: {held} in {len(files)} shards, {size}")
-    lines.append(f"  {Account(**tally).line()}")
+    lines.append(f"  {Tally(**tally).line()}")
     for one in manifest["inputs"]:
         lines.append(f"  from {one['kind']} {one['recipe']}: {one['counts']['instances']} instances")
     unit = f"{template['factor']:.4g} m a unit" if template["unit"] == "m" else "unit unknown"
@@ -95,18 +95,18 @@ def _shown(value: Any) -> str:
 def statistics_lines(found: Input) -> list[str]:
     """Statistics of each column as a table: those of the manifest, or counted now for a run."""
     if found.kind == SHARDS:
-        summary = read_manifest(found.folder)["statistics"]
+        statistics = read_manifest(found.folder)["statistics"]
     else:
-        statistics = Statistics(0)
+        sums: dict[str, Any] = {"columns": {}}
         for partition in partitions([found]):
             partition.check_files()
             for table in partition.tables():
-                statistics.add(table)
-        summary = statistics.summary()
+                sums = joined_sums(sums, table_sums(table, 0))
+        statistics = {name: summary(column) for name, column in sums["columns"].items()}
     lines = [
         f"{'column':<18} {'rows':>10} {'nulls':>10} {'values':>12} {'min':>12} {'max':>12} {'mean':>12} {'std':>12}"
     ]
-    for name, values in summary.items():
+    for name, values in statistics.items():
         numbers = [f"{values[key]:>12.6g}" if key in values else f"{'-':>12}" for key in ("min", "max", "mean", "std")]
         lines.append(
             f"{name:<18} {values['rows']:>10} {values['nulls']:>10} {values.get('values', '-'):>12} {' '.join(numbers)}"

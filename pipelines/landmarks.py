@@ -15,7 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from dp3d_data.datasets import DatasetOptions, open_images
-from dp3d_data.datasets.coco_file import category_ids, key_of, read_coco
+from dp3d_data.datasets.coco import category_ids, key_of, read_coco
 from dp3d_data.datasets.images import MIRRORS, read_image, turn_of, turned_record
 from dp3d_data.errors import Dp3dError, InputCorrupt, NothingToDo, UsageError
 from dp3d_data.files import read_text, write_text

@@ -14,11 +14,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float
 
-from dp3d_data.config import file_digest, fingerprint, plain
+from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, ShardError, UsageError
-from dp3d_data.files import locked
-from dp3d_data.filters import Account, FilterConfig
-from dp3d_data.shards.build import PLACES, Building, Dealt, deal, discard_shards, write_shard
+from dp3d_data.files import locked, write_arrays
+from dp3d_data.filters import FilterConfig, Tally
+from dp3d_data.shards.build import (
+    FILLED,
+    PLACES,
+    Building,
+    Dealt,
+    deal,
+    discard_shards,
+    gather,
+    open_dealt,
+    write_shard,
+)
 from dp3d_data.shards.files import (
     BASIS,
     MANIFEST,
@@ -27,19 +37,18 @@ from dp3d_data.shards.files import (
     read_manifest,
     template_basis,
     write_arrow,
-    write_basis,
     write_manifest,
     write_table,
 )
-from dp3d_data.shards.index import Index, read_index, write_index
+from dp3d_data.shards.index import read_index, write_index
 from dp3d_data.shards.inputs import SHARDS, Input, open_inputs, partitions
 from dp3d_data.shards.integrity import verify
 from dp3d_data.shards.likeness import patches_of
-from dp3d_data.shards.plan import SPLITS, Decision, PlannedShard, SplitRule, decide, lay_out, reject_table
+from dp3d_data.shards.plan import SPLITS, PlannedShard, ShardPlan, decide, lay_out
 from dp3d_data.shards.reader import ShardReader
 from dp3d_data.shards.runs import MARKER, TEMPLATE
-from dp3d_data.shards.schema import INSTANCE_COLUMNS, SCHEMA_VERSION
-from dp3d_data.shards.statistics import Statistics
+from dp3d_data.shards.schema import INSTANCE_COLUMNS, REJECT_SCHEMA, SCHEMA_VERSION
+from dp3d_data.shards.statistics import joined_sums, summary
 from pipelines.chunks import Advance, Executor, Say, submitting, worker_count
 
 if TYPE_CHECKING:
@@ -50,45 +59,6 @@ if TYPE_CHECKING:
 CODE_VERSION = 1
 # The stages of a build: read what it decides on; give the rows of each partition to their row groups; write each shard.
 INDEX, DEAL, GATHER = "index", "deal", "gather"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardPlan:
-    """What shapes the shards besides the instances themselves; see SplitRule for the split."""
-
-    filters: FilterConfig
-    shard_bytes: int
-    split_ratio: float = 0.9
-    test_ratio: float = 0.0
-    seed: int = 0
-    split: str = "ratio"
-    together: str = "group"
-    listed: dict[str, str] | None = None
-    left_out: frozenset[str] = frozenset()
-
-    @property
-    def rule(self) -> SplitRule:
-        return SplitRule(
-            by=self.split,
-            train=self.split_ratio,
-            test=self.test_ratio,
-            seed=self.seed,
-            together=self.together,
-            listed=self.listed,
-            left_out=self.left_out,
-        )
-
-    def settings(self) -> dict[str, Any]:
-        """Plain values for the manifest. What came with later versions is left out where it is not used."""
-        found = plain(replace(self, listed=None, left_out=frozenset()))
-        del found["left_out"]
-        if self.listed is not None:
-            found["listed"] = {"names": len(self.listed), "digest": fingerprint(self.listed)}
-        if self.left_out:
-            found["left_out"] = {"names": len(self.left_out), "digest": fingerprint(sorted(self.left_out))}
-        if not self.filters.near_duplicates:
-            del found["filters"]["near_duplicates"]
-        return found
 
 
 def recipe_of(inputs: Sequence[Input], plan: ShardPlan) -> str:
@@ -144,55 +114,56 @@ def _build(
     patches = patches_of(template) if plan.filters.near_duplicates else None
     stage = StageChunks(building, INDEX, len(parts), plan.filters, template.area_shares, patches)
     with submitting(Executor(worker_count(workers, len(parts), "cpu")), len(parts), say) as make:
-        todo = {n: [partition] for n, partition in enumerate(parts) if not building.index_path(n).is_file()}
+        todo = {n: [partition] for n, partition in enumerate(parts) if not building.path("index", n).is_file()}
         make(stage, todo, lambda *_: None)
-        index = read_index([building.index_path(number) for number in range(len(parts))])
-        decision = decide(index, plan.filters, plan.rule)
-        tally = _tally(index, decision)
+        index, ratio, dropped = read_index([building.path("index", number) for number in range(len(parts))])
+        decision = decide(index, plan)
+        tally = _tally(decision)
+        splits = pc.index_in(decision.column("split"), value_set=pa.array(SPLITS)).fill_null(-1).to_numpy()
         group, position, shards = lay_out(
-            decision.splits, index.numbers("bytes"), ratio=index.ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
+            splits, index.column("bytes").to_numpy(), ratio=ratio, shard_bytes=plan.shard_bytes, seed=plan.seed
         )
-        todo = {n: [partition] for n, partition in enumerate(parts) if not building.rows_path(n).is_file()}
-        places = _places(index, decision, group, position)
+        todo = {n: [partition] for n, partition in enumerate(parts) if not building.path("rows", n).is_file()}
+        places = pa.table([pa.array(group), pa.array(position), *decision.select(list(FILLED)).columns], schema=PLACES)
         for number, (partition,) in todo.items():
-            write_arrow(building.places_path(number), places.slice(partition.start, partition.rows))
+            write_arrow(building.path("places", number), places.slice(partition.start, partition.rows))
         make(replace(stage, stage=DEAL), todo, lambda *_: None)
         planned = {n: [shard] for n, shard in enumerate(shards) if building.noted(shard.name) is None}
         make(replace(stage, stage=GATHER), planned, lambda *_: None)
-    entries, statistics = _gathered(building, shards, template.num_vertices)
+    entries, sums = _gathered(building, shards)
     template.save(out / TEMPLATE)
     earlier = next((one for one in inputs if one.kind == SHARDS), None)  # models may have been trained on its basis
-    write_basis(out / BASIS, ShardReader(earlier.folder).basis if earlier else template_basis(template))
-    write_table(out / REJECTS, reject_table(index, decision))
+    basis = ShardReader(earlier.folder).basis if earlier else template_basis(template)
+    write_arrays(out / BASIS, compressed=False, **basis._asdict())
+    rejects = decision.filter(decision.column("split").is_null()).select(REJECT_SCHEMA.names)
+    write_table(out / REJECTS, rejects.cast(REJECT_SCHEMA).combine_chunks())
     head: dict[str, Any] = {"category": category, "recipe": building.recipe, "settings": plan.settings()}
-    head |= {"account": asdict(tally), "vertices": dict(index.dropped), "subset": inputs[0].subset}
+    head |= {"account": asdict(tally), "vertices": dict(dropped), "subset": inputs[0].subset}
     told = ("kind", "recipe", "digest", "counts")
     head["inputs"] = [{name: getattr(one, name) for name in told} for one in inputs]
     head["splits"] = _splits(decision, entries)
-    write_manifest(out, head | _contents(out, template, entries, statistics))
+    write_manifest(out, head | _contents(out, template, entries, sums))
     building.end()
-    for name in decision.split_names:
-        say(f"  {name}: {sum(entry['instances'] for entry in entries if entry['split'] == name)} instances")
-    if index.dropped.total():
-        reasons = ", ".join(f"{reason} {count}" for reason, count in index.dropped.items())
-        say(f"  {index.dropped.total()} vertices made invisible ({reasons})")
+    for name, split in head["splits"].items():
+        say(f"  {name}: {split['instances']} instances")
+    if dropped.total():
+        reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
+        say(f"  {dropped.total()} vertices made invisible ({reasons})")
     say(f"  {tally.line()}")
     return read_manifest(out)
 
 
-def _gathered(
-    building: Building, shards: Sequence[PlannedShard], num_vertices: int
-) -> tuple[list[dict[str, Any]], Statistics]:
-    """All shards in order, and what they hold together."""
-    entries, statistics = [], Statistics(num_vertices)
+def _gathered(building: Building, shards: Sequence[PlannedShard]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """All shards in order, and what they hold together: see `table_sums`."""
+    entries, sums = [], dict[str, Any]()
     for shard in shards:
         noted = building.noted(shard.name)
         if noted is None:
             what, hint = "a shard was changed while the others were built", "run the same command again"
             raise ShardError(what, path=building.out / shard.name, hint=hint)
         entries.append(noted[0])
-        statistics.merge(Statistics.from_state(noted[1]))
-    return entries, statistics
+        sums = joined_sums(sums, noted[1])
+    return entries, sums
 
 
 def _check_out(out: Path, inputs: Sequence[Input]) -> None:
@@ -220,38 +191,30 @@ def _already_built(out: Path, recipe: str, overwrite: bool) -> bool:
     return False
 
 
-def _tally(index: Index, decision: Decision) -> Account:
-    rejected = Counter(reason for reason in decision.reasons if reason is not None)
-    tally = Account(len(index), int(decision.kept.sum()), dict(sorted(rejected.items()))).check()
+def _tally(decision: pa.Table) -> Tally:
+    rejected = Counter(decision.column("reason").drop_null().to_pylist())
+    kept = len(decision) - decision.column("split").null_count
+    tally = Tally(len(decision), kept, dict(sorted(rejected.items()))).check()
     if tally.kept == 0:
         hint = "loosen them: dp3d-data build-shards --help"
         raise NothingToDo("no instance passes the filters", got=tally.line(), hint=hint)
     return tally
 
 
-def _places(index: Index, decision: Decision, group: np.ndarray, position: np.ndarray) -> pa.Table:
-    """PLACES of all rows: what each partition must know to deal its own."""
-    split = pa.array(np.where(decision.splits < 0, len(SPLITS), decision.splits))
-    columns = [pa.array(group), pa.array(position), decision.names, decision.groups]
-    columns += [pc.take(pa.array([*SPLITS, None], pa.string()), split), index.table.column("content")]
-    return pa.table(columns, schema=PLACES)
-
-
-def _splits(decision: Decision, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Instances, shards and groups of each split."""
+def _splits(decision: pa.Table, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Instances, shards and groups of each split that holds instances, in order of name."""
     result = {}
-    for name in decision.split_names:
-        groups = decision.groups.filter(pa.array(decision.splits == SPLITS.index(name)))
+    for name in sorted({entry["split"] for entry in entries}):
+        groups = decision.filter(pc.equal(decision.column("split"), name)).column("group")
         shards = [entry for entry in entries if entry["split"] == name]
         instances = sum(entry["instances"] for entry in shards)
         result[name] = {"instances": instances, "shards": len(shards), "groups": pc.count_distinct(groups).as_py()}
     return result
 
 
-def _contents(
-    out: Path, template: Template, entries: Sequence[dict[str, Any]], statistics: Statistics
-) -> dict[str, Any]:
+def _contents(out: Path, template: Template, entries: Sequence[dict[str, Any]], sums: dict[str, Any]) -> dict[str, Any]:
     """The part of the manifest that describes the files."""
+    radius = sums["radius"]
     return {
         "template": {
             "file": TEMPLATE,
@@ -266,12 +229,12 @@ def _contents(
         "files": {one["name"]: one["sha256"] for one in entries}
         | {name: file_digest(out / name) for name in (TEMPLATE, BASIS, REJECTS)},
         "precision": {column.name: column.step for column in INSTANCE_COLUMNS if column.step},
-        "statistics": statistics.summary(),
-        "visible_counts": statistics.visible.tolist(),
+        "statistics": {name: summary(column) for name, column in sums["columns"].items()},
+        "visible_counts": sums["visible"],
         "normalisation": {
             "applied": "none: keypoints are image pixels as measured",
             "suggested": "subtract the mean of an instance's visible keypoints, divide by its root mean square radius",
-            "mean_radius_px": statistics.mean_radius(),
+            "mean_radius_px": float(f"{radius['total'] / radius['values']:.7g}") if radius["values"] else 0.0,
         },
     }
 
@@ -303,23 +266,23 @@ class StageChunks:
         building = self.building
         for one in chunk:
             if self.stage == INDEX:
-                write_index(building.index_path(index), one, self.filters, self.area_shares, self.patches)
+                write_index(building.path("index", index), one, self.filters, self.area_shares, self.patches)
             elif self.stage == DEAL:
-                places = read_arrow(building.places_path(index))
-                deal(one, places, building.rows_path(index), self.filters, self.area_shares)
+                places = read_arrow(building.path("places", index))
+                deal(one, places, building.path("rows", index), self.filters, self.area_shares)
             else:
                 self._gather(one)
         advance(len(chunk), 0, 0)
 
     def _gather(self, shard: PlannedShard) -> None:
-        groups = (self._dealt.gather(shard.first + number, rows) for number, rows in enumerate(shard.rows))
+        groups = (gather(self._dealt, shard.first + number, rows) for number, rows in enumerate(shard.rows))
         path = self.building.out / shard.name
-        entry, statistics = write_shard(path, shard.split, groups, len(self.area_shares))
-        self.building.note(entry, statistics.state())
+        entry, sums = write_shard(path, shard.split, groups, len(self.area_shares))
+        self.building.note(entry, sums)
 
     @cached_property
     def _dealt(self) -> Dealt:
-        return Dealt([self.building.rows_path(number) for number in range(self.partitions)])
+        return open_dealt([self.building.path("rows", number) for number in range(self.partitions)])
 
 
 def rebuild(

@@ -18,7 +18,14 @@ from dp3d_data.files import write_arrays, write_picture
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.records import Detection, ImageRecord, RunLength, VertexView, as_box
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
-from dp3d_data.shards.instances import Camera, ImageInfo, Truth, instance_row, truth_columns
+from dp3d_data.shards.instances import (
+    ImageInfo,
+    Truth,
+    instance_row,
+    orthographic_camera,
+    perspective_camera,
+    truth_columns,
+)
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from dp3d_data.synthesis import PicturedInstance, SyntheticInstance, SyntheticScene, World
 from dp3d_data.synthesis.backgrounds import photo_paths
@@ -51,9 +58,9 @@ def known_truth(template: Template, instance: SyntheticInstance) -> Truth:
     """Shape, scale and camera of an instance; the scale of a pinhole is at the mean depth, as `project` has it."""
     strength, scale, vertices = instance.strength, instance.scale, instance.true_vertices
     if not strength:
-        return Truth(vertices, scale, template.metres, Camera.orthographic(scale, instance.translation))
+        return Truth(vertices, scale, template.metres, orthographic_camera(scale, instance.translation))
     x, y = instance.translation
-    camera = Camera.perspective((scale / strength, scale / strength), (x, y), 1.0, np.array([0.0, 0.0, 1.0 / strength]))
+    camera = perspective_camera((scale / strength, scale / strength), (x, y), 1.0, np.array([0.0, 0.0, 1.0 / strength]))
     return Truth(vertices, float(scale / (1.0 + strength * vertices[:, 2].mean())), template.metres, camera)
 
 

@@ -1,14 +1,13 @@
-"""Datasets: one class each, made from `DatasetOptions`; it has images, fits or correspondences, as its protocols
-say."""
+"""Datasets: one class each, made from `DatasetOptions`; it has images, fits or correspondences."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from dp3d_data.errors import InputMissing, UsageError
+from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
 from dp3d_data.plugins import load
 from dp3d_data.records import Box, DensePrediction, ImageRecord, VertexView
 
@@ -45,18 +44,64 @@ class DatasetOptions:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What the datasets here stand on; one of another package may.
+    """A dataset: it has images, with boxes and masks where it has them, fits of a body model, or both; where it brings
+    correspondences, no network is needed.
 
     Attributes:
         name: the word that the user types and that records and tables carry, for example "folder".
+        model: name of what made its correspondences, as rows carry it; empty where it brings none.
     """
 
     options: DatasetOptions = DatasetOptions()
     name: ClassVar[str]
+    model: ClassVar[str] = ""
+
+    def records(self) -> list[ImageRecord]:
+        """Every image once, in a fixed order, with unique ids that do not depend on the working directory; opens no
+        image.
+
+        Raises:
+            InputMissing: a path does not exist, or holds another layout; the message shows expected and found.
+            InputCorrupt: a file that speaks for many images cannot be read, or nothing in it can be used.
+            UsageError: an option that it needs is missing, or the file has no such category.
+            NothingToDo: there is no image.
+        """
+        raise NotImplementedError
 
     def digest(self) -> str:
-        """Nothing: the records say it all."""
+        """Fingerprint of what shapes the results besides records and images; empty where there is nothing."""
         return ""
+
+    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
+        """What reads its correspondences; made once in each process.
+
+        Args:
+            num_vertices: of the template whose vertices they are.
+            index: what pixels are matched to: the charts of --charts, the vertices of --weights, else None.
+
+        Raises:
+            TemplateError: they are of another template.
+            UsageError: no index, where one is needed.
+        """
+        raise NotImplementedError
+
+    def size_of(self, record: ImageRecord) -> tuple[int, int]:
+        """(width, height) in pixels of an image that is not there, as its correspondences tell.
+
+        Raises:
+            InputCorrupt: they do not.
+        """
+        hint = "name the folder of the photographs: --images FOLDER"
+        raise InputCorrupt(f"no photograph, and {self.name} does not tell its size", hint=hint)
+
+    def fits(self) -> Iterator[Fit | FitFailure]:
+        """Every fit once, in an order that depends on names alone; one that cannot be read is a failure.
+
+        Raises:
+            InputMissing: the folder or what the layout needs is not there; the message shows expected and found.
+            InputCorrupt: an index file that speaks for many fits is unreadable.
+        """
+        raise NotImplementedError
 
     def path(self, expected: str) -> Path:
         """The path of the options.
@@ -95,65 +140,6 @@ class Dataset:
             raise UsageError(f"the dataset {self.name!r} needs the charts of the body", hint=hint)
 
 
-@runtime_checkable
-class HasImages(Protocol):
-    """A dataset of images, with boxes and masks where it has them."""
-
-    name: ClassVar[str]
-
-    def records(self) -> list[ImageRecord]:
-        """Every image once, in a fixed order, with unique ids that do not depend on the working directory; opens no
-        image.
-
-        Raises:
-            InputMissing: a path does not exist, or holds another layout; the message shows expected and found.
-            InputCorrupt: a file that speaks for many images cannot be read, or nothing in it can be used.
-            UsageError: an option that it needs is missing, or the file has no such category.
-            NothingToDo: there is no image.
-        """
-
-    def digest(self) -> str:
-        """Fingerprint of what shapes the results besides records and images; empty where there is nothing."""
-
-
-@runtime_checkable
-class HasCorrespondences(HasImages, Protocol):
-    """A dataset that brings correspondences: no network is needed.
-
-    Attributes:
-        model: name of what made them, as rows carry it.
-    """
-
-    model: ClassVar[str]
-
-    def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads them; made once in each process.
-
-        Args:
-            num_vertices: of the template whose vertices they are.
-            index: what pixels are matched to: the charts of --charts, the vertices of --weights, else None.
-
-        Raises:
-            TemplateError: they are of another template.
-            UsageError: no index, where one is needed.
-        """
-
-
-@runtime_checkable
-class HasFits(Protocol):
-    """A dataset of body models fitted to images."""
-
-    name: ClassVar[str]
-
-    def fits(self) -> Iterator[Fit | FitFailure]:
-        """Every fit once, in an order that depends on names alone; one that cannot be read is a failure.
-
-        Raises:
-            InputMissing: the folder or what the layout needs is not there; the message shows expected and found.
-            InputCorrupt: an index file that speaks for many fits is unreadable.
-        """
-
-
 @dataclass(frozen=True, eq=False)
 class ReadyInstance:
     """One instance with its correspondences: the vertex of every pixel, or the visible vertices themselves.
@@ -182,18 +168,9 @@ class BadInstance:
     error: Exception
 
 
-@dataclass(frozen=True)
-class InstanceReader:
-    """Reads the correspondences of a dataset; lives as long as a process.
-
-    Attributes:
-        instances: an image, and its (width, height) in upright pixels -> its instances, in a fixed order. What it
-            raises, InputCorrupt for example, is a row of the failures table.
-        size: an image that is not there -> its (width, height) in pixels.
-    """
-
-    instances: Callable[[ImageRecord, tuple[int, int]], Sequence[ReadyInstance | BadInstance]]
-    size: Callable[[ImageRecord], tuple[int, int]]
+# An image and its (width, height) in upright pixels -> its instances, in a fixed order. What it raises, such as
+# InputCorrupt, is a row of the failures table.
+InstanceReader: TypeAlias = Callable[[ImageRecord, tuple[int, int]], Sequence[ReadyInstance | BadInstance]]
 
 
 GROUP = "dp3d.datasets"  # entry points: classes made from `DatasetOptions`
@@ -202,49 +179,50 @@ IMAGES: dict[str, str] = {
     "samples": "dp3d_data.datasets.folder:Samples",
     "coco": "dp3d_data.datasets.coco:Coco",
     "lvis": "dp3d_data.datasets.coco:Lvis",
-    "stanford-dogs": "dp3d_data.datasets.stanford_dogs:StanfordDogs",
-    "stanford-extra": "dp3d_data.datasets.stanford_extra:StanfordExtra",
-    "human36m": "dp3d_data.datasets.human36m:Human36M",
-    "up3d": "dp3d_data.datasets.up3d:Up3d",
-    "3dpw": "dp3d_data.datasets.threedpw:ThreeDPW",
+    "stanford-dogs": "dp3d_data.datasets.stanford:StanfordDogs",
+    "stanford-extra": "dp3d_data.datasets.stanford:StanfordExtra",
+    "human36m": "dp3d_data.datasets.people:Human36M",
+    "up3d": "dp3d_data.datasets.people:Up3d",
+    "3dpw": "dp3d_data.datasets.people:ThreeDPW",
     "iuv-results": "dp3d_data.datasets.iuv:IuvResults",
     "iuv-images": "dp3d_data.datasets.iuv:IuvImages",
     "dump": "dp3d_data.datasets.dump:Dump",
     "keypoints": "dp3d_data.datasets.keypoint_arrays:KeypointArrays",
 }
 FITS: dict[str, str] = {
-    "smalify": "dp3d_data.datasets.smalify:Smalify",
-    "wldo": "dp3d_data.datasets.wldo:Wldo",
-    "animal3d": "dp3d_data.datasets.animal3d:Animal3D",
-    "posed-mesh": "dp3d_data.datasets.posed_mesh:PosedMesh",
+    "smalify": "dp3d_data.datasets.smal:Smalify",
+    "wldo": "dp3d_data.datasets.smal:Wldo",
+    "animal3d": "dp3d_data.datasets.smal:Animal3D",
+    "posed-mesh": "dp3d_data.datasets.smal:PosedMesh",
     "neutral": "dp3d_data.datasets.neutral:Neutral",
     **{name: IMAGES[name] for name in ("stanford-dogs", "up3d", "human36m", "3dpw")},
 }
 
 
-def open_images(name: str, options: DatasetOptions) -> HasImages:
-    """The images of a dataset: one of the project's, or one that another package adds.
+def open_images(name: str, options: DatasetOptions) -> Dataset:
+    """A dataset of images: one of the project's, or one that another package adds.
 
     Raises:
         UsageError: no such dataset, with the near match, or it has no images; or options that it needs are missing.
         DependencyMissing: the package that adds it cannot be imported.
     """
-    found = load(GROUP, name, IMAGES)(options)
-    if not isinstance(found, HasImages):
-        expected = f"{type(found).__name__} with name, records() and digest()"
-        raise UsageError(f"the dataset {name!r} has no images", expected=expected)
-    return found
+    return _opened(name, options, IMAGES, "images", Dataset.records)
 
 
-def open_fits(name: str, options: DatasetOptions) -> HasFits:
-    """The fits of a dataset, as `open_images`.
+def open_fits(name: str, options: DatasetOptions) -> Dataset:
+    """A dataset of fits, as `open_images`.
 
     Raises:
         UsageError, DependencyMissing: as `open_images`.
     """
-    found = load(GROUP, name, FITS)(options)
-    if not isinstance(found, HasFits):
-        raise UsageError(f"the dataset {name!r} has no fits", expected=f"{type(found).__name__} with name and fits()")
+    return _opened(name, options, FITS, "fits", Dataset.fits)
+
+
+def _opened(name: str, options: DatasetOptions, own: dict[str, str], what: str, method: Callable) -> Dataset:
+    found = load(GROUP, name, own)(options)
+    if not isinstance(found, Dataset) or getattr(type(found), method.__name__) is method:
+        expected = f"{type(found).__name__} as a Dataset with {method.__name__}()"
+        raise UsageError(f"the dataset {name!r} has no {what}", expected=expected)
     return found
 
 
@@ -252,9 +230,6 @@ __all__ = [
     "BadInstance",
     "Dataset",
     "DatasetOptions",
-    "HasCorrespondences",
-    "HasFits",
-    "HasImages",
     "InstanceReader",
     "ReadyInstance",
     "open_fits",

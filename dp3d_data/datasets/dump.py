@@ -56,7 +56,7 @@ class Dump(Dataset):
         return file_digest(self.options.path)
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads the detections, numbered as in the dump; see `HasCorrespondences`."""
+        """What reads the detections, numbered as in the dump; see `Dataset.reader`."""
         if isinstance(index, ChartIndex):
             require_person(num_vertices)
         elif index is None:
@@ -71,10 +71,7 @@ class Dump(Dataset):
         def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
             return _instances(entries[record.image_id], index)
 
-        def size(record: ImageRecord) -> tuple[int, int]:
-            raise InputCorrupt("no photograph, and a dump does not tell its size", hint=HINT)
-
-        return InstanceReader(instances, size)
+        return instances
 
     def _require_vertices(self, entries: Any) -> None:
         kinds, wrong = set(), None

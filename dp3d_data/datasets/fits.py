@@ -15,7 +15,7 @@ from jaxtyping import Float
 from dp3d_data.datasets.annotations import MALFORMED, size_of_image
 from dp3d_data.datasets.images import open_image
 from dp3d_data.datasets.locations import read_json
-from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, ShapeError
+from dp3d_data.errors import Dp3dError, InputCorrupt, ShapeError
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import read_arrays
 from dp3d_data.unpickling import Tensor, read_pickle
@@ -62,6 +62,16 @@ class FitCamera:
         if np.abs(product - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(self.rotation) < 0:
             got = self.rotation.tolist()
             raise InputCorrupt("the camera's rotation is none", got=got, expected="orthonormal, determinant 1")
+
+
+def pinhole(focal: Any, centre: Any, rotation: Any = None, translation: Any = (0.0, 0.0, 0.0)) -> FitCamera:
+    """A perspective camera, by default at the origin of the fit's world; see `FitCamera`.
+
+    Args:
+        focal: pixels; one number for both axes, or (fx, fy).
+    """
+    both = (focal, focal) if isinstance(focal, float) else focal
+    return FitCamera("perspective", np.eye(3) if rotation is None else rotation, translation, both, centre)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,9 +238,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         InputMissing: no such file.
         InputCorrupt: no image, one of too many pixels, or a pointer in its place.
     """
-    if not path.is_file():
-        raise InputMissing("no such image", path=path)
-    require_no_pointer(path)
+    require_no_pointer(path, "image")
     with open_image(path) as image:
         return image.size
 
@@ -270,20 +278,6 @@ def refuse_unknown(fields: Any, known: Collection[str]) -> None:
     if unknown:
         what, got = "fields that look like shape, scale or pose and are not understood", ", ".join(unknown)[:200]
         raise InputCorrupt(what, got=got, expected=", ".join(sorted(known)))
-
-
-def plain_fields(fields: Any) -> dict[str, Any]:
-    """The fields with `camera_kind`, `camera_focal`, ... gathered in `camera`, and tensors as arrays.
-
-    Raises:
-        InputCorrupt: no mapping.
-    """
-    if not isinstance(fields, Mapping):
-        raise InputCorrupt("not a record with named fields", got=type(fields).__name__)
-    fields = {name: value.array() if isinstance(value, Tensor) else value for name, value in fields.items()}
-    flat = {str(name).removeprefix(PREFIX): value for name, value in fields.items() if str(name).startswith(PREFIX)}
-    plain = {str(name): value for name, value in fields.items() if not str(name).startswith(PREFIX)}
-    return plain | ({"camera": flat} if flat else {})
 
 
 def fit_camera(fields: Mapping[str, Any]) -> FitCamera:
@@ -362,19 +356,25 @@ def _only(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return take(fields, *names)
 
 
-def read_fields(path: Path) -> Any:
-    """The named numbers of a .pkl, .json or .npz, of the last without object arrays.
+def read_fields(path: Path) -> dict[str, Any]:
+    """The named numbers of a .pkl, .json or .npz (without object arrays); `camera_kind`, `camera_focal`, ... stand in
+    `camera`, tensors are arrays.
 
     Raises:
-        InputMissing, InputCorrupt, UnsafePickle, CheckpointError: no such file, or none of arrays.
+        InputMissing, InputCorrupt, UnsafePickle, CheckpointError: no such file, or none of named numbers.
     """
     require_no_pointer(path)
-    if path.suffix == ".pkl":
-        return read_pickle(path)
-    if path.suffix == ".json":
-        return read_json(path, "named numbers of a fit")
-    arrays = read_arrays(path, what="the file cannot be read")
-    return {name: array.item() if array.ndim == 0 else array for name, array in arrays.items()}
+    if path.suffix == ".npz":
+        arrays = read_arrays(path, what="the file cannot be read")
+        fields: Any = {name: array.item() if array.ndim == 0 else array for name, array in arrays.items()}
+    else:
+        fields = read_json(path, "named numbers of a fit") if path.suffix == ".json" else read_pickle(path)
+    if not isinstance(fields, Mapping):
+        raise InputCorrupt("not a record with named fields", got=type(fields).__name__)
+    fields = {str(name): one.array() if isinstance(one, Tensor) else one for name, one in fields.items()}
+    flat = {name.removeprefix(PREFIX): one for name, one in fields.items() if name.startswith(PREFIX)}
+    plain = {name: one for name, one in fields.items() if not name.startswith(PREFIX)}
+    return plain | ({"camera": flat} if flat else {})
 
 
 def take(fields: Any, *names: str) -> Any:

@@ -18,7 +18,7 @@ from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstan
 from dp3d_data.datasets.annotations import MALFORMED, corners, instance_of, reading
 from dp3d_data.datasets.folder import extensions, walk_images
 from dp3d_data.datasets.images import MAX_PIXELS
-from dp3d_data.datasets.locations import find_image, read_json, require_images, wrong_tree
+from dp3d_data.datasets.locations import find_image, read_json, require_images, require_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.matching import ChartIndex, VertexIndex, chart_prediction, integer_box
 from dp3d_data.matching.charts import require_person
@@ -92,7 +92,7 @@ class IuvResults(Dataset):
         return int(word)
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads the results; see `HasCorrespondences`."""
+        """What reads the results; see `Dataset.reader`."""
         charts = body_charts(index, num_vertices)
         results = {names[0]: entries for names, entries in self.results().items() if names}
 
@@ -100,10 +100,7 @@ class IuvResults(Dataset):
             entries = enumerate(results[record.image_id])
             return [instance_of(str(number), _result, str(number), entry, charts) for number, entry in entries]
 
-        def size(record: ImageRecord) -> tuple[int, int]:
-            raise InputCorrupt("no photograph, and results do not tell its size", hint=HINT)
-
-        return InstanceReader(instances, size)
+        return instances
 
 
 def _result(name: str, entry: Mapping[str, Any], index: ChartIndex) -> ReadyInstance:
@@ -138,8 +135,7 @@ class IuvImages(Dataset):
         """Every record with the path of its IUV image."""
         root = self.root(IMAGES)
         paths = [path for path in walk_images(str(root)) if path.endswith(ENDING)]
-        if not paths:
-            raise wrong_tree(root, IMAGES, "IUV images come from DensePose's tools", "no IUV images here")
+        require_tree(paths, root, IMAGES, "IUV images come from DensePose's tools", "no IUV images here")
         return [(self._record(root, path), path) for path in paths]
 
     def digest(self) -> str:
@@ -151,16 +147,13 @@ class IuvImages(Dataset):
         )
 
     def reader(self, num_vertices: int, index: VertexIndex | ChartIndex | None) -> InstanceReader:
-        """What reads the images: the people of each by their numbers; see `HasCorrespondences`."""
+        """What reads the images: the people of each by their numbers; see `Dataset.reader`."""
         charts, places = body_charts(index, num_vertices), {one.image_id: path for one, path in self.pairs()}
 
         def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance]:
             return list(_instances(places[record.image_id], size, charts))
 
-        def size(record: ImageRecord) -> tuple[int, int]:
-            raise InputCorrupt("no photograph", path=places[record.image_id])
-
-        return InstanceReader(instances, size)
+        return instances
 
     def _record(self, root: Path, path: str) -> ImageRecord:
         stem = Path(path).relative_to(root).as_posix().removesuffix(ENDING)

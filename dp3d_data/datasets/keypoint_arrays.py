@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from dp3d_data.config import file_digest, fingerprint
 from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstance
 from dp3d_data.datasets.annotations import instance_of, reading, size_of_image
-from dp3d_data.datasets.locations import find_image, is_file, wrong_tree
+from dp3d_data.datasets.locations import find_image, is_file, require_tree
 from dp3d_data.errors import InputCorrupt, NothingToDo, TemplateError
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, read_arrays
@@ -71,41 +72,49 @@ class KeypointArrays(Dataset):
         return fingerprint([file_digest(path) for path in self.files()])
 
     def reader(self, num_vertices: int, index: object = None) -> InstanceReader:
-        """What reads the arrays, which holds those of one file at a time; see `HasCorrespondences`."""
-        rows: dict[str, list[tuple[Path, int]]] = {}
+        """What reads the arrays, which holds those of one file at a time; see `Dataset.reader`."""
         for path in self.files():
             vertices = _shapes(path)["keypoints"][1]
             if vertices != num_vertices:
                 got, expected = f"{vertices} vertices", f"{num_vertices}, as the template has"
                 raise TemplateError("keypoints of another template", got=got, expected=expected, path=path)
-            for row, image in enumerate(_texts(path)["image"]):
-                rows.setdefault(image or _own_name(path, row), []).append((path, row))
-        held: dict[Path, Arrays] = {}
-
-        def arrays(path: Path) -> Arrays:
-            if path not in held:
-                held.clear()  # the memory of one file is given back before the next is read
-                held[path] = _read(path, [name for name in _shapes(path) if name not in TEXTS])
-            return held[path]
 
         def instances(record: ImageRecord, size: tuple[int, int]) -> list[ReadyInstance | BadInstance]:
-            places = enumerate(rows[record.image_id])
             return [
-                instance_of(str(number), _instance, str(number), arrays(path), path, row, size)
-                for number, (path, row) in places
+                instance_of(str(number), _instance, str(number), self._arrays(path), path, row, size)
+                for number, (path, row) in enumerate(self._rows[record.image_id])
             ]
 
-        def size(record: ImageRecord) -> tuple[int, int]:
-            return _size((arrays(path), row) for path, row in rows[record.image_id])
+        return instances
 
-        return InstanceReader(instances, size)
+    def size_of(self, record: ImageRecord) -> tuple[int, int]:
+        """As the file of the first row of the image says, else large enough for its keypoints and boxes."""
+        return _size((self._arrays(path), row) for path, row in self._rows[record.image_id])
+
+    @cached_property
+    def _rows(self) -> dict[str, list[tuple[Path, int]]]:
+        """Image -> its rows."""
+        rows: dict[str, list[tuple[Path, int]]] = {}
+        for path in self.files():
+            for row, image in enumerate(_texts(path)["image"]):
+                rows.setdefault(image or _own_name(path, row), []).append((path, row))
+        return rows
+
+    @cached_property
+    def _held(self) -> dict[Path, Arrays]:
+        return {}
+
+    def _arrays(self, path: Path) -> Arrays:
+        if path not in self._held:
+            self._held.clear()  # the memory of one file is given back before the next is read
+            self._held[path] = _read(path, [name for name in _shapes(path) if name not in TEXTS])
+        return self._held[path]
 
     def files(self) -> list[Path]:
         """The .npz files by name."""
         root = self.root(EXPECTED)
         paths = sorted(root.glob("*.npz")) if root.is_dir() else [root]
-        if not paths:
-            raise wrong_tree(root, EXPECTED, HINT, "no arrays of keypoints here")
+        require_tree(paths, root, EXPECTED, HINT, "no arrays of keypoints here")
         return paths
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,39 +66,35 @@ def read_bytes(address: str, limit: int) -> bytes:
         raise InputCorrupt("the file cannot be read", got=error, path=address) from error
 
 
+def _asked(address: str, question: Callable[[Any, str], Any]) -> Any:
+    """What the file system of an address says of it; None where it cannot be asked."""
+    try:
+        system, place = file_system(address)
+        with Asking():
+            return question(system, place)
+    except OSError:
+        return None
+
+
 def is_file(path: str) -> bool:
     """Whether a file is there; an address that cannot be asked has none."""
-    if not is_address(path):
-        return os.path.isfile(path)
-    try:
-        system, place = file_system(path)
-        with Asking():
-            return bool(system.isfile(place))
-    except OSError:
-        return False
+    return bool(_asked(path, lambda system, place: system.isfile(place))) if is_address(path) else os.path.isfile(path)
 
 
 def is_folder(address: str) -> bool:
     """Whether an address is a folder's; one that cannot be asked is none."""
-    system, place = file_system(address)
-    try:
-        with Asking():
-            return bool(system.isdir(place))
-    except OSError:
-        return False
+    return bool(_asked(address, lambda system, place: system.isdir(place)))
 
 
 def size_of(path: str) -> int:
     """Bytes of a file, -1 where it cannot be told."""
+    if is_address(path):
+        size = _asked(path, lambda system, place: system.size(place))
+        return -1 if size is None else int(size)
     try:
-        if not is_address(path):
-            return os.stat(path).st_size if "\0" not in path else -1
-        system, place = file_system(path)
-        with Asking():
-            size = system.size(place)
+        return os.stat(path).st_size if "\0" not in path else -1
     except OSError:
         return -1
-    return -1 if size is None else int(size)
 
 
 def joined(folder: str, name: str) -> str:
@@ -175,9 +171,14 @@ def contents(folder: Path) -> str:
     return ", ".join(names[:SHOWN]) + more or "an empty folder"
 
 
-def wrong_tree(root: Path, expected: str, hint: str, what: str = "no fits here") -> InputMissing:
-    """The error for a folder that does not hold a layout: what was expected and what lies there."""
-    return InputMissing(what, got=contents(root), expected=expected, hint=hint, path=root)
+def require_tree(found: object, root: Path, expected: str, hint: str, what: str = "no fits here") -> None:
+    """Refuse a folder in which nothing of a layout was found: the error says what was expected and what lies there.
+
+    Raises:
+        InputMissing: `found` is empty.
+    """
+    if not found:
+        raise InputMissing(what, got=contents(root), expected=expected, hint=hint, path=root)
 
 
 def split_lists(root: Path, names: Iterable[str] = SPLITS) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.fits import Fit, FitCamera, FitFailure, attempt, failure, fit_camera, joints, take
-from dp3d_data.datasets.locations import read_json, wrong_tree
+from dp3d_data.datasets.locations import read_json, require_tree
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.files import write_text
 
@@ -34,8 +34,7 @@ class Neutral(Dataset):
         """Every fit: files by name, then as the file has them; one with wrong fields is a failure."""
         root = self.root(EXPECTED)
         paths = [root] if root.is_file() else sorted(root.glob("*.json"))
-        if not paths:
-            raise wrong_tree(root, EXPECTED, HINT)
+        require_tree(paths, root, EXPECTED, HINT)
         seen: set[str] = set()
         for path in paths:
             for number, fields in enumerate(_entries(path)):

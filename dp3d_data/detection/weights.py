@@ -17,7 +17,7 @@ from dp3d_data.detection.dense_layers import NonLocal
 from dp3d_data.detection.identify import SHAPE, Shapes, matching_specs, nearest_spec
 from dp3d_data.detection.network import Dp3dDenseRCNN, build_network
 from dp3d_data.detection.spec import ModelSpec
-from dp3d_data.errors import CheckpointError, InputMissing, UnsafePickle, WeightsMismatch
+from dp3d_data.errors import CheckpointError, UnsafePickle, WeightsMismatch
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, described
 from dp3d_data.torch_files import check_archive, packed_weights, refused_global, unpacked_weights, write_torch
@@ -55,9 +55,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointError: empty, cut short, or without a state dict.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such file of weights", path=path)
-    require_no_pointer(path)
+    require_no_pointer(path, "file of weights")
     content = _read_torch(path) if _is_torch(path) else read_pickle(path)
     state = content.get("model", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not state:

@@ -1,12 +1,10 @@
 """Bodies: templates, skeletons, spectral bases, geodesics, skinning and rigs."""
 
 from dp3d_data.geometry.builtin import builtin_names, load_template
-from dp3d_data.geometry.skeleton import Clip, Skeleton
-from dp3d_data.geometry.skinning import hinges_to_rotations, pose_vertices
+from dp3d_data.geometry.skeleton import Skeleton, hinges_to_rotations, pose_vertices
 from dp3d_data.geometry.template import Template, make_template
 
 __all__ = [
-    "Clip",
     "Skeleton",
     "Template",
     "builtin_names",

@@ -93,9 +93,9 @@ def load_template(name_or_path: str | Path) -> Template:
         )
     if path.suffix.lower() == ".npz":
         return Template.load(path)
-    from dp3d_data.geometry.mesh_files import read_mesh_template
+    from dp3d_data.geometry.mesh_files import import_mesh
 
-    return read_mesh_template(path)
+    return import_mesh(path)[0]
 
 
 def _by_name(name: str) -> Template:

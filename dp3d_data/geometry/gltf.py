@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
+from dp3d_data.errors import Dp3dError, InputCorrupt
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, parse_json
 
@@ -113,9 +113,7 @@ def read_glb(path: str | Path) -> Glb:
         InputCorrupt: not binary glTF 2, compressed, with nodes that form no trees or deeper ones than any body's.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such mesh file", path=path)
-    require_no_pointer(path)
+    require_no_pointer(path, "mesh file")
     data = path.read_bytes()
     try:
         magic, version, _ = struct.unpack_from("<4sII", data)

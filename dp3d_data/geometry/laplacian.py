@@ -1,13 +1,18 @@
-"""The Laplace-Beltrami basis of a template, and distances along its surface."""
+"""The Laplace-Beltrami basis of a template, and distances along its surface; both kept between runs."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.errors import UsageError
-from dp3d_data.geometry.cache import cached_arrays
+from dp3d_data.config import cache_dir
+from dp3d_data.errors import DiskFull, InputCorrupt, InputMissing, PathUnusable, UsageError
+from dp3d_data.files import write_arrays
 from dp3d_data.geometry.template import Template
+from dp3d_data.limits import read_arrays
 
 VERSION = 2
 SPARE = 4
@@ -156,3 +161,27 @@ def _flattened(offset: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.nd
     """Coordinates along the shared edge and away from it."""
     x = np.sum(offset * along, axis=1)
     return x, np.linalg.norm(offset - x[:, None] * along, axis=1)
+
+
+Arrays = dict[str, np.ndarray]
+
+
+def cached_arrays(name: str, shapes: Mapping[str, tuple[int, ...]], compute: Callable[[], Arrays]) -> Arrays:
+    """The arrays stored under that name if they are whole and of these shapes, else computed and stored.
+
+    Readers and writers may run at once: a file appears under its name complete, by renaming. A cache folder that
+    cannot be written costs time, never the result.
+    """
+    path = cache_dir() / f"{name}.npz"
+    try:
+        arrays = read_arrays(path)
+        if {key: value.shape for key, value in arrays.items()} == shapes and not any(
+            np.isnan(value).any() for value in arrays.values()
+        ):
+            return arrays
+    except (InputMissing, InputCorrupt):
+        pass
+    arrays = compute()
+    with contextlib.suppress(DiskFull, PathUnusable):  # a cache that cannot be written costs time, and nothing else
+        write_arrays(path, compressed=False, **arrays)
+    return arrays

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, UsageError
+from dp3d_data.errors import Dp3dError, InputCorrupt, UsageError
 from dp3d_data.files import read_text, require_no_pointer, write_text, write_whole
 from dp3d_data.geometry.gltf import is_rigged, read_glb, read_surface
 from dp3d_data.geometry.rigs import TEMPLATE_FROM_GLTF, read_rigged_glb
@@ -24,25 +24,8 @@ MOST_BYTES = 1_000_000_000
 _DAMAGE: tuple[type[Exception], ...] = (*DAMAGE, NameError)
 
 
-@dataclass(frozen=True)
-class Mesh:
-    """Vertices [K, 3] in the file's unit and axes, and triangles [F, 3]."""
-
-    vertices: Float[np.ndarray, "K 3"]
-    faces: Int[np.ndarray, "F 3"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A template, and a sentence for each thing about the mesh that its user should know."""
-
-    template: Template
-    warnings: tuple[str, ...]
-
-
-def read_mesh_template(path: str | Path, name: str | None = None) -> Template:
-    """A template from a mesh file, or from a skinned .glb with its skeleton and clips; see import_mesh."""
-    return import_mesh(path, name).template
+# Vertices [K, 3] in the file's unit and axes, and triangles [F, 3].
+Mesh = tuple[Float[np.ndarray, "K 3"], Int[np.ndarray, "F 3"]]
 
 
 def import_mesh(
@@ -54,7 +37,7 @@ def import_mesh(
     weld: bool = False,
     clean: bool = False,
     flip: bool = False,
-) -> Reading:
+) -> tuple[Template, tuple[str, ...]]:
     """Read, mend where asked, check and normalise a mesh.
 
     Args:
@@ -68,6 +51,9 @@ def import_mesh(
         clean: drop vertices without a face and all but the largest part (renumbers).
         flip: turn every face over.
 
+    Returns:
+        The template, and a sentence for each thing about the mesh that its user should know.
+
     Raises:
         InputMissing, InputCorrupt: no such file, or not a mesh.
         UsageError: unknown suffix or axes; an option that a rigged file does not take.
@@ -80,23 +66,22 @@ def import_mesh(
         if axes or weld or clean or flip:
             raise UsageError("a rigged file is taken as it is", got="--axes, --weld, --clean or --flip", path=path)
         template = read_rigged_glb(path, name)
-        return Reading(template, tuple(_checked(template.vertices, template.faces, path)))
-    mesh = read_mesh(path)
-    mesh, notes = _mended(mesh, weld, clean, flip)
-    notes += _checked(mesh.vertices, mesh.faces, path)
+        return template, tuple(_checked(template.vertices, template.faces, path))
+    mesh, notes = _mended(*read_mesh(path), weld, clean, flip)
+    notes += _checked(*mesh, path)
     default = "+z+x+y" if path.suffix.lower() == ".glb" else "+x+y+z"
     template = _turned(mesh, axes or default, name, unit)
-    guess = "" if axes or template.symmetry is not None else guessed_axes(mesh.vertices)
+    guess = "" if axes or template.symmetry is not None else guessed_axes(mesh[0])
     if guess:
         template = _turned(mesh, guess, name, unit)
         notes.append(f"taken to lie with axes {guess}, as its mirror plane and feet tell; if that is wrong: --axes")
-    return Reading(template, tuple(notes))
+    return template, tuple(notes)
 
 
 def _turned(mesh: Mesh, axes: str, name: str, unit: str) -> Template:
     """The template of a mesh that lies along these axes."""
-    turned = mesh.vertices @ axes_matrix(axes).T
-    template = make_template(name, turned, mesh.faces, unit=unit)
+    vertices, faces = mesh
+    template = make_template(name, vertices @ axes_matrix(axes).T, faces, unit=unit)
     return replace(template, symmetry=detect_symmetry(template.vertices))
 
 
@@ -113,7 +98,7 @@ def read_mesh(path: str | Path) -> Mesh:
         if path.suffix.lower() == ".obj":
             return _read_obj(path)
         if path.suffix.lower() == ".glb":
-            return _first_of_equal(Mesh(*read_surface(read_glb(path))))
+            return _first_of_equal(*read_surface(read_glb(path)))
         return _read_ply(path)
     except Dp3dError:
         raise
@@ -165,9 +150,7 @@ def axes_matrix(axes: str) -> Float[np.ndarray, "3 3"]:
 def _check_file(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError("no such mesh format", got=path.suffix or "no suffix", expected=" ".join(SUFFIXES), path=path)
-    if not path.is_file():
-        raise InputMissing("no such mesh file", path=path)
-    require_no_pointer(path)
+    require_no_pointer(path, "mesh file")
     size = path.stat().st_size
     if size == 0:
         raise InputCorrupt("the file is empty", got="0 bytes", expected=f"a {path.suffix} mesh", path=path)
@@ -186,8 +169,8 @@ def _checked(vertices: np.ndarray, faces: np.ndarray, path: Path) -> list[str]:
         raise type(error)(error.what, got=error.got, expected=error.expected, hint=error.hint, path=path) from None
 
 
-def _mended(mesh: Mesh, weld: bool, clean: bool, flip: bool) -> tuple[Mesh, list[str]]:
-    vertices, faces, notes = mesh.vertices, mesh.faces, []
+def _mended(vertices: np.ndarray, faces: np.ndarray, weld: bool, clean: bool, flip: bool) -> tuple[Mesh, list[str]]:
+    notes, before = [], len(vertices)
     inside = len(faces) > 0 and faces.min() >= 0 and faces.max() < len(vertices)
     if weld and inside:
         vertices, inverse = np.unique(vertices, axis=0, return_inverse=True)
@@ -203,9 +186,9 @@ def _mended(mesh: Mesh, weld: bool, clean: bool, flip: bool) -> tuple[Mesh, list
         kept = faces[labels == np.bincount(labels).argmax()]
         ids, inverse = np.unique(kept, return_inverse=True)
         vertices, faces = vertices[ids], inverse.reshape(-1, 3)
-    if len(vertices) != len(mesh.vertices):
-        notes.append(f"renumbered: {len(vertices)} of {len(mesh.vertices)} vertices are left")
-    return Mesh(vertices, faces[:, ::-1] if flip else faces), notes
+    if len(vertices) != before:
+        notes.append(f"renumbered: {len(vertices)} of {before} vertices are left")
+    return (vertices, faces[:, ::-1] if flip else faces), notes
 
 
 def _read_obj(path: Path) -> Mesh:
@@ -226,7 +209,7 @@ def _read_obj(path: Path) -> Mesh:
             raise ValueError(f"line {number}: {line.strip()[:60]!r}") from error
     if not vertices:
         raise ValueError("no line starts with 'v'")
-    return Mesh(np.array(vertices, dtype=np.float64).reshape(-1, 3), np.array(faces, dtype=np.int64).reshape(-1, 3))
+    return np.array(vertices, dtype=np.float64).reshape(-1, 3), np.array(faces, dtype=np.int64).reshape(-1, 3)
 
 
 def _whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
@@ -270,22 +253,21 @@ def _read_ply(path: Path) -> Mesh:
     if not parts:
         raise ValueError("no triangles in it")
     none = np.zeros((0, 3), dtype=np.int64)
-    mesh = Mesh(
-        np.asarray(parts[0].vertices, dtype=np.float64), np.asarray(getattr(parts[0], "faces", none), dtype=np.int64)
-    )
+    vertices = np.asarray(parts[0].vertices, dtype=np.float64)
+    faces = np.asarray(getattr(parts[0], "faces", none), dtype=np.int64)
     told = dict(re.findall(rb"element\s+(vertex|face)\s+(\d+)", head))
-    vertices, faces = (int(told.get(name, 0)) for name in (b"vertex", b"face"))
-    if mesh.vertices.shape != (vertices, 3) or mesh.faces.shape[1:] != (3,) or len(mesh.faces) < faces:
+    points, triangles = (int(told.get(name, 0)) for name in (b"vertex", b"face"))
+    if vertices.shape != (points, 3) or faces.shape[1:] != (3,) or len(faces) < triangles:
         raise ValueError(
-            f"{len(mesh.vertices)} vertices and {len(mesh.faces)} faces of the {vertices} and {faces} that it says"
+            f"{len(vertices)} vertices and {len(faces)} faces of the {points} and {triangles} that it says"
         )
-    return mesh
+    return vertices, faces
 
 
-def _first_of_equal(mesh: Mesh) -> Mesh:
+def _first_of_equal(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
     """Weld equal positions, keeping the order of their first appearance: .glb splits vertices at every crease."""
-    single = mesh.vertices.astype(np.float32)
+    single = vertices.astype(np.float32)
     _, first, inverse = np.unique(single, axis=0, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
-    return Mesh(mesh.vertices[np.sort(first)], rank[inverse.ravel()][mesh.faces])
+    return vertices[np.sort(first)], rank[inverse.ravel()][faces]

@@ -38,12 +38,12 @@ class Pinhole:
     Attributes:
         inverse_depth: [N] one over the distance that the rigid template has; template units.
         axis: [N, 2] where the turned camera looks, from the keypoints' origin.
-        turn: [N, 3, 3] camera_from_turned: from the turned camera to that of the image.
+        rotation: [N, 3, 3] camera_from_turned: from the turned camera to that of the image.
     """
 
     inverse_depth: Float[Tensor, "n"]
     axis: Float[Tensor, "n 2"]
-    turn: Float[Tensor, "n 3 3"]
+    rotation: Float[Tensor, "n 3 3"]
 
 
 def fit_camera(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,7 @@ from dp3d_data.geometry.gltf import (
     triangles,
     world_matrices,
 )
-from dp3d_data.geometry.skeleton import Clip, Skeleton
-from dp3d_data.geometry.skinning import joint_frames
+from dp3d_data.geometry.skeleton import Clip, Skeleton, joint_frames
 from dp3d_data.geometry.symmetry import detect_symmetry
 from dp3d_data.geometry.template import Template, check_mesh, make_template
 from dp3d_data.limits import DAMAGE
@@ -28,17 +27,6 @@ from dp3d_data.limits import DAMAGE
 TEMPLATE_FROM_GLTF = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
 MOST_WEIGHTS = 200_000_000
 MOST_FRAMES = 2_000_000
-
-
-@dataclass(frozen=True)
-class Rig:
-    """The skin of a .glb: joints as node indices (parents before children), their parents and rest frames in the
-    scene."""
-
-    glb: Glb
-    nodes: list[int]
-    parents: Int[np.ndarray, "J"]
-    rest: Float[np.ndarray, "J 4 4"]
 
 
 def read_rigged_glb(path: str | Path, name: str | None = None) -> Template:
@@ -71,15 +59,15 @@ def _rigged_template(glb: Glb, name: str) -> Template:
     skin = holders[0]["skin"]
     holders = [node for node in holders if node["skin"] == skin]
     bind = _scene_from_bind(glb, skin, glb.part("nodes").index(holders[0]))
-    rig = _rig(glb, skin, bind)
-    points, faces, weights = _skinned_surface(glb, holders, glb.part("skins")[skin]["joints"], rig.nodes)
+    nodes, parents, frames = _joints(glb, skin, bind)
+    points, faces, weights = _skinned_surface(glb, holders, glb.part("skins")[skin]["joints"], nodes)
     vertices = (points @ bind[:3, :3].T + bind[:3, 3]) @ TEMPLATE_FROM_GLTF.T
     check_mesh(vertices, faces)
-    rest = rig.rest.copy()
+    rest = frames.copy()
     rest[:, :3] = TEMPLATE_FROM_GLTF @ rest[:, :3]
-    names = [glb.part("nodes")[node].get("name", f"joint_{node}") for node in rig.nodes]
-    bare = Skeleton(tuple(names), rig.parents, rest, weights)
-    skeleton = replace(bare, clips=_clips(rig, bare))
+    names = [glb.part("nodes")[node].get("name", f"joint_{node}") for node in nodes]
+    bare = Skeleton(tuple(names), parents, rest, weights)
+    skeleton = replace(bare, clips=_clips(glb, nodes, frames, bare))
     template = make_template(name, vertices, faces, skeleton=skeleton)
     symmetry = detect_symmetry(template.vertices)
     return replace(template, symmetry=symmetry)
@@ -101,7 +89,10 @@ def _scene_from_bind(glb: Glb, skin: int, holder: int) -> Float[np.ndarray, "4 4
     return world[holder] if np.isclose(own, first, rtol=0.05) else by_joint
 
 
-def _rig(glb: Glb, skin: int, bind: np.ndarray) -> Rig:
+def _joints(
+    glb: Glb, skin: int, bind: np.ndarray
+) -> tuple[list[int], Int[np.ndarray, "J"], Float[np.ndarray, "J 4 4"]]:
+    """The joints as nodes, parents before children; their parents, and their rest frames in the scene."""
     listed = glb.part("skins")[skin]["joints"]
     frames = bind @ np.linalg.inv(_bind_matrices(glb, skin))
     place = dict(zip(listed, frames, strict=True))
@@ -116,7 +107,7 @@ def _rig(glb: Glb, skin: int, bind: np.ndarray) -> Rig:
     rest = np.tile(np.eye(4), (len(order), 1, 1))
     rest[:, :3, :3] = [_rotation(place[node]) for node in order]
     rest[:, :3, 3] = [place[node][:3, 3] for node in order]
-    return Rig(glb, order, parents, rest)
+    return order, parents, rest
 
 
 def _joint_parents(glb: Glb, listed: list[int]) -> dict[int, int]:
@@ -205,17 +196,17 @@ def _primitive_weights(glb: Glb, attributes: dict, count: int, joints: int) -> F
     return weights / np.where(total > 0, total, 1)
 
 
-def _clips(rig: Rig, skeleton: Skeleton) -> dict[str, Clip]:
+def _clips(glb: Glb, nodes: list[int], rest: Float[np.ndarray, "J 4 4"], skeleton: Skeleton) -> dict[str, Clip]:
     """Rotations relative to rest; the path is what brings the joints, weighted by their skin, nearest to the file's."""
     clips: dict[str, Clip] = {}
-    inner = rig.parents >= 0
-    above = rig.parents[inner]
-    rest_turns = rig.rest[:, :3, :3].copy()
-    rest_turns[inner] = np.swapaxes(rig.rest[above, :3, :3], -1, -2) @ rig.rest[inner, :3, :3]
+    inner = skeleton.parents >= 0
+    above = skeleton.parents[inner]
+    rest_turns = rest[:, :3, :3].copy()
+    rest_turns[inner] = np.swapaxes(rest[above, :3, :3], -1, -2) @ rest[inner, :3, :3]
     share = skeleton.weights.sum(axis=0, dtype=np.float64) / len(skeleton.weights)
-    for animation in rig.glb.part("animations"):
-        times, *parts = clip_parts(rig.glb, animation)
-        world = world_matrices(rig.glb, *parts)[:, rig.nodes]
+    for animation in glb.part("animations"):
+        times, *parts = clip_parts(glb, animation)
+        world = world_matrices(glb, *parts)[:, nodes]
         turns = _rotation(world)
         local = turns.copy()
         local[:, inner] = np.swapaxes(turns[:, above], -1, -2) @ turns[:, inner]

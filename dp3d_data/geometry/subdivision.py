@@ -63,25 +63,6 @@ def _middles(faces: Int[np.ndarray, "F 3"], edges: Int[np.ndarray, "E 2"]) -> In
     return np.searchsorted(keys, sides[..., 0] * base + sides[..., 1])
 
 
-def parents(faces: Int[np.ndarray, "F 3"], count: int) -> Int[np.ndarray, "K 2"]:
-    """The way back from a subdivided mesh: the two ends of each id's edge; an id below `count` is both its own ends.
-
-    Raises:
-        TemplateError: an extra vertex that lies on no edge, or on several.
-    """
-    edges = mesh_edges(faces)
-    low, high = edges[(edges[:, 0] < count) & (edges[:, 1] >= count)].T
-    total = int(faces.max()) + 1
-    if not np.array_equal(np.bincount(high, minlength=total)[count:], np.full(total - count, 2)):
-        got = f"{total} vertices"
-        raise TemplateError(
-            "not a mesh whose edges were split", got=got, expected=f"two of the first {count} beside each other one"
-        )
-    ends = np.repeat(np.arange(total, dtype=np.int32)[:, None], 2, axis=1)
-    ends[count:] = low[np.argsort(high, kind="stable")].reshape(-1, 2)
-    return ends
-
-
 def edge_orders(faces: Int[np.ndarray, "F 3"]) -> dict[str, Int[np.ndarray, "E 2"]]:
     """The orders in which programs number the edges of a mesh: each edge once, its smaller end first."""
     edges = mesh_edges(faces)

@@ -4,6 +4,7 @@ one."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -234,54 +235,39 @@ def _check_faces(vertices: np.ndarray, faces: np.ndarray) -> None:
         raise MeshInvalid("some vertices belong to no face", got=got, expected="a face at every vertex", hint=hint)
 
 
-def _surface_warnings(vertices: np.ndarray, faces: np.ndarray) -> list[str]:
-    warnings = []
+def _surface_warnings(vertices: np.ndarray, faces: np.ndarray) -> Iterator[str]:
     parts = np.unique(component_labels(len(vertices), faces), return_counts=True)[1]
     if len(parts) > 1:
         sizes = ", ".join(str(size) for size in sorted(parts.tolist(), reverse=True)[:5])
-        warnings.append(
-            f"{len(parts)} separate parts (vertices: {sizes}): nothing smooth or geodesic links them; "
-            "keep the largest with --clean, or join seams with --weld"
-        )
+        apart = f"{len(parts)} separate parts (vertices: {sizes}): nothing smooth or geodesic links them"
+        yield f"{apart}; keep the largest with --clean, or join seams with --weld"
     repeated = len(vertices) - len(np.unique(vertices, axis=0))
     if repeated:
-        warnings.append(
-            f"{repeated} vertices repeat the position of another: seams cut the surface there; join them with --weld"
-        )
+        seams = "seams cut the surface there; join them with --weld"
+        yield f"{repeated} vertices repeat the position of another: {seams}"
     corners = vertices[faces].astype(np.float64)
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     flat = int((areas <= 1e-12 * np.ptp(vertices, axis=0).max() ** 2).sum())
     if flat:
-        warnings.append(f"{flat} faces have no area: harmless in small numbers, else repair the mesh")
+        yield f"{flat} faces have no area: harmless in small numbers, else repair the mesh"
     if len(vertices) > MANY_VERTICES:
-        gigabytes = 4e-9 * len(vertices) ** 2
-        warnings.append(
-            f"{len(vertices)} vertices: their pairwise distances take {gigabytes:.1f} GB; a few thousand do as well"
-        )
-    return warnings
+        size = f"{4e-9 * len(vertices) ** 2:.1f} GB"
+        yield f"{len(vertices)} vertices: their pairwise distances take {size}; a few thousand do as well"
 
 
-def _edge_warnings(vertices: np.ndarray, faces: np.ndarray) -> list[str]:
-    warnings = []
+def _edge_warnings(vertices: np.ndarray, faces: np.ndarray) -> Iterator[str]:
     directed = faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
     edges, inverse, count = np.unique(np.sort(directed, axis=1), axis=0, return_inverse=True, return_counts=True)
     balance = np.bincount(inverse.ravel(), weights=np.where(directed[:, 0] < directed[:, 1], 1, -1))
-    if (count > 2).any():
-        warnings.append(
-            f"{int((count > 2).sum())} edges belong to more than two faces: inside and outside are not defined there"
-        )
-    if (count == 1).any():
-        warnings.append(
-            f"{int((count == 1).sum())} border edges: the surface has holes, through which its back is seen"
-        )
-    if ((count == 2) & (balance != 0)).any():
-        warnings.append(
-            f"{int(((count == 2) & (balance != 0)).sum())} edges join faces of opposite winding: some normals point"
-            " inwards"
-        )
+    many, border, opposite = (int(some.sum()) for some in (count > 2, count == 1, (count == 2) & (balance != 0)))
+    if many:
+        yield f"{many} edges belong to more than two faces: inside and outside are not defined there"
+    if border:
+        yield f"{border} border edges: the surface has holes, through which its back is seen"
+    if opposite:
+        yield f"{opposite} edges join faces of opposite winding: some normals point inwards"
     elif (count == 2).all() and _volume(vertices, faces) < 0:
-        warnings.append("the faces wind clockwise: all normals point inwards; turn them with --flip")
-    return warnings
+        yield "the faces wind clockwise: all normals point inwards; turn them with --flip"
 
 
 def _volume(vertices: np.ndarray, faces: np.ndarray) -> float:

@@ -1,15 +1,12 @@
 """Shards as batches for torch: the loader, and datasets for torch's own DataLoader."""
 
-from dp3d_data.loader.datasets import InstanceDataset, InstanceStream
-from dp3d_data.loader.loader import Loader
-from dp3d_data.loader.source import CachedSource, JoinedSource, ShardSource, Source, TableSource
+from dp3d_data.loader.loader import InstanceDataset, InstanceStream, Loader
+from dp3d_data.loader.source import JoinedSource, ShardSource, Source, TableSource
 from dp3d_data.shards.batch import KeypointBatch, collate
 from dp3d_data.shards.reader import ShardReader
-from dp3d_data.shards.table import FIELDS, InstanceTable
+from dp3d_data.shards.table import InstanceTable
 
 __all__ = [
-    "FIELDS",
-    "CachedSource",
     "InstanceDataset",
     "InstanceStream",
     "InstanceTable",

@@ -1,4 +1,5 @@
-"""The loader: batches of shards for training, in an order that seed and epoch decide, on any threads and ranks."""
+"""The loader: batches of shards for training, in an order that seed and epoch decide, on any threads and ranks; also
+for torch's own DataLoader."""
 
 from __future__ import annotations
 
@@ -6,12 +7,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from dp3d_data.config import fingerprint, plain
 from dp3d_data.errors import RecipeMismatch, ShardError, UsageError
@@ -23,7 +27,7 @@ from dp3d_data.shards.table import InstanceTable
 
 @dataclass(frozen=True)
 class Order:
-    """What decides on the order of every epoch.
+    """The batches of an epoch, in the order that seed and epoch decide.
 
     Groups are the units that are read at once (row groups of shards). An epoch puts them in a random order, takes as
     many at a time as fill a shuffle buffer, shuffles the rows inside each buffer, and cuts the whole into batches. Rank
@@ -37,6 +41,7 @@ class Order:
         seed: of every random number.
         drop_last: leave out the batches that do not fill up all ranks, so that every rank has equally many.
         rank, ranks: whose batches.
+        epoch: which one.
 
     Raises:
         UsageError: a number that makes no sense.
@@ -50,6 +55,7 @@ class Order:
     drop_last: bool = False
     rank: int = 0
     ranks: int = 1
+    epoch: int = 0
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.ranks < 1 or not 0 <= self.rank < self.ranks or self.shuffle_buffer < 0:
@@ -57,51 +63,46 @@ class Order:
             raise UsageError("no such batches", got=got, expected="batch >= 1, shuffle buffer >= 0, 0 <= rank < ranks")
 
     def __len__(self) -> int:
-        """Batches of this rank in an epoch."""
+        """Batches of this rank."""
         total = sum(self.sizes)
         if self.drop_last:
             return total // self.batch // self.ranks
         return max(-(-(-(-total // self.batch) - self.rank) // self.ranks), 0)
 
+    @cached_property
+    def buffers(self) -> list[tuple[int, ...]]:
+        """The groups of each shuffle buffer, in order."""
+        groups = self._permuted(0, len(self.sizes)).tolist()
+        return cut([group for group in groups if self.sizes[group]], self.sizes, self.shuffle_buffer)
 
-class Epoch:
-    """One epoch of an order.
+    @cached_property
+    def _edges(self) -> Int[np.ndarray, "buffers_plus_1"]:
+        return np.cumsum([0, *(sum(self.sizes[group] for group in buffer) for buffer in self.buffers)])
 
-    Attributes:
-        buffers: the groups of each shuffle buffer, in order.
-    """
-
-    def __init__(self, order: Order, number: int) -> None:
-        self.order, self.number = order, number
-        groups = self._generator(0).permutation(len(order.sizes)) if order.shuffle else np.arange(len(order.sizes))
-        self.buffers = cut([int(group) for group in groups if order.sizes[group]], order.sizes, order.shuffle_buffer)
-        self.edges = np.cumsum([0, *(sum(order.sizes[group] for group in buffer) for buffer in self.buffers)])
-        self._shuffled: dict[int, np.ndarray] = {}
-
-    def __len__(self) -> int:
-        return len(self.order)
+    @cached_property
+    def _shuffled(self) -> dict[int, Int[np.ndarray, "n"]]:
+        """The order of the rows inside the shuffle buffers used last."""
+        return {}
 
     def rows(self, index: int) -> list[tuple[int, np.ndarray]]:
         """What this rank's batch `index` takes: shuffle buffers by number, and rows of each in their order."""
-        first = (index * self.order.ranks + self.order.rank) * self.order.batch
-        last = min(first + self.order.batch, int(self.edges[-1]))
-        begin, end = np.searchsorted(self.edges, first, "right") - 1, np.searchsorted(self.edges, last, "left")
+        first = (index * self.ranks + self.rank) * self.batch
+        last = min(first + self.batch, int(self._edges[-1]))
+        begin, end = np.searchsorted(self._edges, first, "right") - 1, np.searchsorted(self._edges, last, "left")
         found = []
         for buffer in range(int(begin), int(end)):
-            start = int(self.edges[buffer])
-            found.append((buffer, self._shuffle(buffer)[max(first - start, 0) : last - start]))
+            start, stop = self._edges[buffer : buffer + 2].tolist()
+            if buffer not in self._shuffled:
+                for other in list(self._shuffled)[:-1]:
+                    del self._shuffled[other]
+                self._shuffled[buffer] = self._permuted(1 + buffer, stop - start)
+            found.append((buffer, self._shuffled[buffer][max(first - start, 0) : last - start]))
         return found
 
-    def _shuffle(self, buffer: int) -> Int[np.ndarray, "n"]:
-        """The order of the rows inside a shuffle buffer; those of the last few are remembered."""
-        if buffer not in self._shuffled:
-            count = int(self.edges[buffer + 1] - self.edges[buffer])
-            rows = self._generator(1 + buffer).permutation(count) if self.order.shuffle else np.arange(count)
-            self._shuffled = dict(list(self._shuffled.items())[-1:]) | {buffer: rows}
-        return self._shuffled[buffer]
-
-    def _generator(self, stream: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence([self.order.seed, self.number, stream]))
+    def _permuted(self, stream: int, count: int) -> Int[np.ndarray, "n"]:
+        if not self.shuffle:
+            return np.arange(count)
+        return np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch, stream])).permutation(count)
 
 
 def cut(groups: list[int], sizes: tuple[int, ...], least: int) -> list[tuple[int, ...]]:
@@ -123,7 +124,7 @@ MEMORY = 1 << 30
 # Shuffle buffers prefetched besides the one in use, and batches prefetched for each thread.
 PREFETCHED_BUFFERS, PREFETCHED_BATCHES = 1, 3
 # An epoch, and the number of a batch in it.
-Job = tuple[Epoch, int]
+Job = tuple[Order, int]
 
 
 class Loader:
@@ -173,7 +174,8 @@ class Loader:
     ) -> None:
         source = open_source(shards, split, fields, cache)
         if memory is None:
-            memory = bytes_held(source, fields) <= MEMORY
+            number = 10 + 12 * ("truth" in fields) + 4 * ("weights" in fields)  # bytes of a vertex, if all are visible
+            memory = sum(source.sizes) * source.num_vertices * number <= MEMORY
         self.source: Source = CachedSource(source) if memory else source
         here, all_ranks = ranks_in_use()
         self.order = Order(
@@ -202,13 +204,13 @@ class Loader:
     def recipe(self) -> str:
         """Fingerprint of everything that decides on the batches, except rank and threads."""
         order = plain(replace(self.order, rank=0))
+        del order["epoch"]
         order["window"] = order.pop("shuffle_buffer")  # as states of earlier versions have it
         return fingerprint(self.source.identity, order)
 
     def __iter__(self) -> Iterator[Given]:
         """What is left of the present epoch."""
-        plan = Epoch(self.order, self.epoch)
-        for batch in self.batches((plan, number) for number in range(self.batch, len(self))):
+        for batch in self.batches(self.jobs(self.epoch, self.batch)):
             self.batch += 1
             yield batch
         self.set_epoch(self.epoch + 1)
@@ -222,14 +224,13 @@ class Loader:
         if not len(self):
             expected = f"at least {self.order.batch}"
             raise ShardError("too few instances for a batch", got=self.instances, expected=expected)
-        return self.batches(self._jobs(step))
-
-    def _jobs(self, step: int) -> Iterator[Job]:
         first, place = divmod(step, len(self))
-        for epoch in count(first):
-            plan = Epoch(self.order, epoch)
-            for number in range(place if epoch == first else 0, len(self)):
-                yield plan, number
+        return self.batches(job for epoch in count(first) for job in self.jobs(epoch, place if epoch == first else 0))
+
+    def jobs(self, epoch: int, first: int = 0, step: int = 1) -> Iterator[Job]:
+        """Every `step`-th batch of an epoch from the first one on."""
+        order = replace(self.order, epoch=epoch)
+        return ((order, number) for number in range(first, len(order), step))
 
     def batches(self, jobs: Iterable[Job]) -> Generator[Given, None, None]:
         """The batches of some jobs, in their order; shuffle buffers and batches are prefetched in threads.
@@ -239,29 +240,29 @@ class Loader:
         buffers: dict[tuple[int, int], Future[InstanceTable]] = {}
         waiting: deque[Future[Given]] = deque()
         more = PREFETCHED_BUFFERS if self.threads else 0
-        readers, makers = (ThreadPoolExecutor(self.threads) if self.threads else _Inline() for _ in range(2))
+        readers, makers = (ThreadPoolExecutor(self.threads) if self.threads else None for _ in range(2))
         try:
-            for epoch, number in jobs:
-                parts = epoch.rows(number)
+            for order, number in jobs:
+                parts = order.rows(number)
                 first, last = parts[0][0], parts[-1][0]
-                for buffer in range(first, min(last + more + 1, len(epoch.buffers))):
-                    if (epoch.number, buffer) not in buffers:
-                        buffers[epoch.number, buffer] = self._read(readers, epoch.buffers[buffer])
-                buffers = {key: found for key, found in buffers.items() if key >= (epoch.number, first)}
-                needed = [(buffers[epoch.number, buffer], rows) for buffer, rows in parts]
-                waiting.append(makers.submit(self._assemble, needed))
+                for buffer in range(first, min(last + more + 1, len(order.buffers))):
+                    if (order.epoch, buffer) not in buffers:
+                        buffers[order.epoch, buffer] = self._read(readers, order.buffers[buffer])
+                buffers = {key: found for key, found in buffers.items() if key >= (order.epoch, first)}
+                needed = [(buffers[order.epoch, buffer], rows) for buffer, rows in parts]
+                waiting.append(_submitted(makers, self._assemble, needed))
                 if len(waiting) > self.threads * PREFETCHED_BATCHES:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for pool in (makers, readers):
+            for pool in filter(None, (makers, readers)):
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, readers: Executor, groups: Sequence[int]) -> Future[InstanceTable]:
+    def _read(self, readers: Executor | None, groups: Sequence[int]) -> Future[InstanceTable]:
         """The groups of a shuffle buffer, read by several threads at once and joined by the next one."""
-        tables = [readers.submit(self.source.read, group) for group in groups]
-        return readers.submit(lambda: InstanceTable.joined([table.result() for table in tables]))
+        tables = [_submitted(readers, self.source.read, group) for group in groups]
+        return _submitted(readers, lambda: InstanceTable.joined([table.result() for table in tables]))
 
     def _assemble(self, parts: list[tuple[Future[InstanceTable], Any]]) -> Given:
         """A batch from rows of one shuffle buffer or of several."""
@@ -288,18 +289,13 @@ class Loader:
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
 
 
-class _Inline(Executor):
-    """Does each task at once, in the caller's thread."""
-
-    def submit(self, task: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        done.set_result(task(*arguments, **named))
-        return done
-
-
-def bytes_held(source: Source, wanted: Sequence[str]) -> int:
-    """Most memory that all instances of a source can take when held: every vertex visible."""
-    return sum(source.sizes) * source.num_vertices * (10 + 12 * ("truth" in wanted) + 4 * ("weights" in wanted))
+def _submitted(pool: Executor | None, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """A task handed to a pool; without one it is done at once, in the caller's thread."""
+    if pool is not None:
+        return pool.submit(task, *arguments)
+    done: Future[Any] = Future()
+    done.set_result(task(*arguments))
+    return done
 
 
 def ranks_in_use() -> tuple[int, int]:
@@ -309,3 +305,106 @@ def ranks_in_use() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+HELD = 16
+
+
+class InstanceStream(IterableDataset):
+    """Batches for DataLoader(stream, batch_size=None, num_workers=...), the same and in the same order for any number
+    of workers.
+
+    Worker w of W makes the batches w, w + W, ... of this rank. It is a Loader with its epochs, state and arguments; the
+    state counts batches that the training has taken, so tell it: stream.load_state_dict(stream.state_after(batches)).
+
+    A worker process begins where the stream stood when it was started; one that lives on (persistent_workers=True)
+    begins each later epoch where the stream stands then, which it reads from memory that it shares with the training.
+
+    Args:
+        shards, split, settings: see Loader.
+    """
+
+    def __init__(self, shards: str | Path | ShardReader | Source, split: str = "train", **settings: Any) -> None:
+        self.loader = Loader(shards, split, **({"memory": False} | settings | {"threads": 0}))
+        self._stands = torch.zeros(2, dtype=torch.int64).share_memory_()
+        self._lives_on = False
+
+    def __len__(self) -> int:
+        """Batches of this rank that are left of the epoch."""
+        return len(self.loader) - self.loader.batch
+
+    def __iter__(self) -> Iterator[Given]:
+        worker = get_worker_info()
+        if worker and self._lives_on:
+            self.loader.epoch, self.loader.batch = self._stands.tolist()
+        self._lives_on = worker is not None
+        first, step = (self.loader.batch + worker.id, worker.num_workers) if worker else (self.loader.batch, 1)
+        return self.loader.batches(self.loader.jobs(self.loader.epoch, first, step))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch; call it before each one."""
+        self.loader.set_epoch(epoch)
+        self._tell()
+
+    def state_after(self, batches: int) -> dict[str, Any]:
+        """The state once the training has taken so many batches since the epoch or the last state began."""
+        return self.loader.state_dict() | {"batch": self.loader.batch + batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly where the state was taken; see Loader.load_state_dict."""
+        self.loader.load_state_dict(state)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._stands.copy_(torch.tensor([self.loader.epoch, self.loader.batch]))
+
+
+class InstanceDataset(Dataset):
+    """Instances by number, for samplers of any kind: dataset[3], or dataset[[5, 1, 2]] as one batch.
+
+    DataLoader(dataset, batch_size=64, shuffle=True, collate_fn=collate) fetches whole batches at once.
+
+    Args:
+        shards, split, fields, sparse, cache: see Loader.
+        memory: keep everything; otherwise the row groups read last are held.
+        held: row groups kept, without memory.
+    """
+
+    def __init__(
+        self,
+        shards: str | Path | ShardReader | Source,
+        split: str = "train",
+        *,
+        memory: bool = False,
+        held: int = HELD,
+        sparse: bool = False,
+        fields: Sequence[str] = (),
+        cache: str | Path | None = None,
+    ) -> None:
+        source = open_source(shards, split, fields, cache)
+        self.source, self.sparse = CachedSource(source, None if memory else held), sparse
+        self._edges = np.cumsum([0, *self.source.sizes])
+
+    def __len__(self) -> int:
+        return int(self._edges[-1])
+
+    def __getitem__(self, index: int | Sequence[int]) -> Given:
+        """One instance as a batch of one, or several."""
+        return self.__getitems__([index] if isinstance(index, (int, np.integer)) else list(index))
+
+    def __getitems__(self, indices: Sequence[int]) -> Given:
+        """Instances as one batch, in the order asked for.
+
+        Raises:
+            UsageError: a number outside the dataset.
+        """
+        rows = np.asarray(indices, dtype=np.int64)
+        rows = np.where(rows < 0, rows + len(self), rows)
+        if len(rows) == 0 or rows.min() < 0 or rows.max() >= len(self):
+            raise UsageError("no such instance", got=list(indices)[:5], expected=f"0..{len(self) - 1}")
+        groups = np.searchsorted(self._edges, rows, "right") - 1
+        order = np.argsort(groups, kind="stable")
+        owned = {int(group): rows[order[groups[order] == group]] - self._edges[group] for group in np.unique(groups)}
+        tables = [self.source.read(group).take(own) for group, own in owned.items()]
+        found = InstanceTable.joined(tables).take(np.argsort(order))
+        return found if self.sparse else KeypointBatch.of(found)

@@ -130,7 +130,7 @@ class KeypointBatch:
         return KeypointBatch(**{field.name: changed(getattr(self, field.name)) for field in fields(self)})
 
     @property
-    def known(self) -> Bool[Tensor, "b"]:
+    def has_truth(self) -> Bool[Tensor, "b"]:
         """Whose true shape is known."""
         if self.true_vertices is None or self.true_scale is None:
             return torch.zeros(len(self), dtype=torch.bool)
@@ -142,7 +142,7 @@ class KeypointBatch:
         Raises:
             NothingToDo: none.
         """
-        known = self.known
+        known = self.has_truth
         if bool(known.any()):
             return self if bool(known.all()) else self.take(known.nonzero()[:, 0])
         hint = "evaluate on shards of a synthetic world: dp3d-data synth, then dp3d-data build-shards"

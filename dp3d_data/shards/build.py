@@ -30,7 +30,7 @@ from dp3d_data.shards.inputs import Partition
 from dp3d_data.shards.plan import SPLITS
 from dp3d_data.shards.runs import TEMPLATE
 from dp3d_data.shards.schema import INSTANCE_SCHEMA
-from dp3d_data.shards.statistics import Statistics
+from dp3d_data.shards.statistics import joined_sums, table_sums
 
 BUILDING = ".building"
 _RECIPE = "recipe.json"
@@ -56,14 +56,9 @@ class Building:
         except Dp3dError:
             return None
 
-    def index_path(self, partition: int) -> Path:
-        return self.folder / f"index-{partition:05d}.arrow"
-
-    def rows_path(self, partition: int) -> Path:
-        return self.folder / f"rows-{partition:05d}.arrow"
-
-    def places_path(self, partition: int) -> Path:
-        return self.folder / f"places-{partition:05d}.arrow"
+    def path(self, what: str, partition: int) -> Path:
+        """Where the "index", the "places" or the dealt "rows" of a partition lie."""
+        return self.folder / f"{what}-{partition:05d}.arrow"
 
     def note(self, entry: dict[str, Any], statistics: dict[str, Any]) -> None:
         """Keep that a shard is finished."""
@@ -155,51 +150,59 @@ def _write_batches(stream: BinaryIO, schema: pa.Schema, rows: pa.Table, bounds: 
             sink.write_batch(whole[0].slice(start, stop - start))
 
 
-class Dealt:
-    """The dealt partitions of a build, open for gathering."""
+# Row group -> the files and their record batches that hold rows of it.
+Dealt = dict[int, list[tuple[pa.ipc.RecordBatchFileReader, int]]]
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._batches: dict[int, list[tuple[pa.ipc.RecordBatchFileReader, int]]] = {}
-        for path in paths:
-            try:
-                # Read, not mapped: mapped pages of all partitions would count as this process's memory in the end.
-                file = pa.ipc.open_file(pa.OSFile(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
-            except (FileNotFoundError, pa.ArrowException) as error:
-                hint = "build again with --overwrite"
-                raise InputMissing("a partition of this build is gone or damaged", path=path, hint=hint) from error
-            for number, group in enumerate(json.loads(file.schema.metadata[_GROUPS])):
-                self._batches.setdefault(group, []).append((file, number))
 
-    def gather(self, group: int, rows: int) -> pa.Table:
-        """The rows of one row group, in order.
+def open_dealt(paths: Sequence[Path]) -> Dealt:
+    """The dealt partitions of a build.
 
-        Raises:
-            ShardError: there are not as many as planned.
-        """
-        batches = [file.get_batch(number) for file, number in self._batches.get(group, [])]
-        table = pa.Table.from_batches(batches, schema=_schema()).combine_chunks()
-        position = table.column(_POSITION).to_numpy()
-        order = np.argsort(position, kind="stable")
-        if not np.array_equal(position[order], np.arange(rows)):
-            got, hint = f"{len(position)} rows", "run the command again with --overwrite"
-            raise ShardError("rows were lost while the shards were built", got=got, expected=rows, hint=hint)
-        return table.drop_columns([_POSITION]).take(order).replace_schema_metadata(INSTANCE_SCHEMA.metadata)
+    Raises:
+        InputMissing: one is gone or damaged.
+    """
+    batches: Dealt = {}
+    for path in paths:
+        try:
+            # Read, not mapped: mapped pages of all partitions would count as this process's memory in the end.
+            file = pa.ipc.open_file(pa.OSFile(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
+        except (FileNotFoundError, pa.ArrowException) as error:
+            hint = "build again with --overwrite"
+            raise InputMissing("a partition of this build is gone or damaged", path=path, hint=hint) from error
+        for number, group in enumerate(json.loads(file.schema.metadata[_GROUPS])):
+            batches.setdefault(group, []).append((file, number))
+    return batches
+
+
+def gather(dealt: Dealt, group: int, rows: int) -> pa.Table:
+    """The rows of one row group, in order.
+
+    Raises:
+        ShardError: there are not as many as planned.
+    """
+    batches = [file.get_batch(number) for file, number in dealt.get(group, [])]
+    table = pa.Table.from_batches(batches, schema=_schema()).combine_chunks()
+    position = table.column(_POSITION).to_numpy()
+    order = np.argsort(position, kind="stable")
+    if not np.array_equal(position[order], np.arange(rows)):
+        got, hint = f"{len(position)} rows", "run the command again with --overwrite"
+        raise ShardError("rows were lost while the shards were built", got=got, expected=rows, hint=hint)
+    return table.drop_columns([_POSITION]).take(order).replace_schema_metadata(INSTANCE_SCHEMA.metadata)
 
 
 def write_shard(
     path: Path, split: str, groups: Iterable[pa.Table], num_vertices: int
-) -> tuple[dict[str, Any], Statistics]:
-    """Write a shard, one row group in memory at a time; its entry in the manifest, and its statistics."""
-    statistics = Statistics(num_vertices)
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write a shard, one row group in memory at a time; its entry in the manifest, and its sums (see `table_sums`)."""
+    sums: dict[str, Any] = {}
     rows: list[int] = []
 
     def write(stream: BinaryIO) -> None:
         with pq.ParquetWriter(stream, INSTANCE_SCHEMA, **table_options(INSTANCE_SCHEMA)) as sink:
             for table in groups:
                 sink.write_table(table, row_group_size=max(table.num_rows, 1))
-                statistics.add(table)
+                sums.update(joined_sums(sums, table_sums(table, num_vertices)))
                 rows.append(table.num_rows)
 
     write_whole(path, write)
     entry: dict[str, Any] = {"name": path.name, "split": split, "instances": sum(rows), "row_groups": rows}
-    return entry | {"bytes": path.stat().st_size, "sha256": file_digest(path)}, statistics
+    return entry | {"bytes": path.stat().st_size, "sha256": file_digest(path)}, sums

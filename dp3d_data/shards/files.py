@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
+from dp3d_data.config import file_digest
 from dp3d_data.errors import InputCorrupt, InputMissing, ShardError
 from dp3d_data.files import bare_name, check_digest, json_digest, read_json, require_keys, write_json, write_whole
 from dp3d_data.limits import read_arrays
-from dp3d_data.shards.schema import COLUMNS, READABLE, SCHEMA_VERSION
+from dp3d_data.shards.schema import COLUMNS, INSTANCE_SCHEMA, READABLE, SCHEMA_VERSION, current, schema_problem
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
@@ -64,6 +65,31 @@ def read_table(path: str | Path, columns: list[str] | None = None, sha256: str |
         if sha256 is not None:
             check_digest(hashlib.sha256(data).hexdigest(), sha256, path)
         return pq.read_table(pa.BufferReader(data), columns=columns, partitioning=None)
+
+
+def read_instances(path: str | Path, columns: list[str] | None = None, sha256: str | None = None) -> pa.Table:
+    """Read a table of instances with today's columns, or those named.
+
+    Raises:
+        InputMissing, ShardError: as `read_table`, or of another schema; names it.
+    """
+    table = read_table(path, columns, sha256)
+    wanted = pa.schema([INSTANCE_SCHEMA.field(name) for name in columns or INSTANCE_SCHEMA.names])
+    if problem := schema_problem(table.schema, wanted):
+        raise ShardError("not a table of instances", got=problem, path=path)
+    return current(table, columns)
+
+
+def checked_file(path: Path, sha256: object, gone: str, hint: str) -> Path:
+    """The path of a file, once its bytes are what is written of it.
+
+    Raises:
+        InputMissing, ShardError: it is gone (for which `gone` and `hint` are said) or damaged; names it.
+    """
+    if not path.is_file():
+        raise InputMissing(gone, path=path, hint=hint)
+    check_digest(file_digest(path), sha256, path)
+    return path
 
 
 @contextmanager
@@ -185,13 +211,8 @@ def template_basis(template: Template, count: int = COUNT) -> Basis:
     return Basis(np.asarray(eigenvalues, dtype=np.float64), np.asarray(functions, dtype=np.float32))
 
 
-def write_basis(path: Path, basis: Basis) -> Path:
-    """Write an .npz without pickles; same basis, same bytes."""
-    return write_whole(path, lambda stream: np.savez(stream, eigenvalues=basis.eigenvalues, functions=basis.functions))
-
-
 def read_basis(path: str | Path) -> Basis:
-    """Read what write_basis wrote.
+    """The basis beside shards, an .npz of its two arrays.
 
     Raises:
         InputMissing: no such file.

@@ -8,15 +8,14 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Float
 
-from dp3d_data.filters import VERTEX_FILTERS, FilterConfig, Measures, VertexMeasures, judge_vertices
+from dp3d_data.filters import VERTEX_FILTERS, FilterConfig, Measures, judge_vertices
 from dp3d_data.shards.files import read_arrow, table_options, write_arrow
 from dp3d_data.shards.inputs import Partition
 from dp3d_data.shards.likeness import shapes_of
@@ -91,44 +90,12 @@ def _sizes(table: pa.Table | None, num_vertices: int) -> tuple[int, int]:
     return int(raw_bytes(counts, with_truth, num_vertices).sum()), encoded
 
 
-@dataclass(frozen=True)
-class Index:
-    """All instances of some inputs, in order of input, file and row.
-
-    Attributes:
-        table: KEPT, MEASURES, content, bytes, and shape where near-duplicates are looked for.
-        ratio: encoded bytes per raw byte, as a sample has it.
-        dropped: vertices made invisible, by reason.
-    """
-
-    table: pa.Table
-    ratio: float
-    dropped: Counter[str]
-
-    def __len__(self) -> int:
-        return self.table.num_rows
-
-    def numbers(self, name: str) -> np.ndarray:
-        return self.table.column(name).to_numpy()
-
-    @property
-    def shapes(self) -> Complex[np.ndarray, "N P"]:
-        """See `likeness`."""
-        values = self.table.column("shape").combine_chunks().flatten().to_numpy()
-        return values.reshape(len(self), -1).view(np.complex64)
-
-    @property
-    def boxes(self) -> np.ndarray:
-        """[N, 4] xyxy in image pixels."""
-        return boxes(self.table)
-
-    @property
-    def measures(self) -> Measures:
-        return Measures(**{name: self.numbers(name) for name in MEASURES})
-
-
-def read_index(paths: Sequence[Path]) -> Index:
+def read_index(paths: Sequence[Path]) -> tuple[pa.Table, float, Counter[str]]:
     """Join the indices of all partitions.
+
+    Returns:
+        All instances in order of input, file and row: KEPT, MEASURES, content, bytes, and shape where near-duplicates
+        are looked for; encoded bytes per raw byte, as a sample has it; vertices made invisible, by reason.
 
     Raises:
         InputMissing, ShardError: an index is gone or damaged.
@@ -139,7 +106,7 @@ def read_index(paths: Sequence[Path]) -> Index:
     for table in tables:
         dropped.update(json.loads(table.schema.metadata[_DROPPED]))
     joined = pa.concat_tables([table.replace_schema_metadata(None) for table in tables if table.num_columns])
-    return Index(joined.combine_chunks(), encoded / raw if raw else 1.0, dropped)
+    return joined.combine_chunks(), encoded / raw if raw else 1.0, dropped
 
 
 def measure(table: pa.Table) -> Measures:
@@ -207,8 +174,8 @@ def judge_table(table: pa.Table, config: FilterConfig) -> tuple[Bool[np.ndarray,
     spread = list_values(table.column("spread"))[1] / side[owner]
     judged = np.array([model != TRUTH_MODEL for model in table.column("model").to_pylist()], dtype=bool)[owner]
     kept = np.ones(len(pixels), dtype=bool)
-    measures = VertexMeasures(pixels[judged], spread[judged], cycle_weights(table, offsets)[judged])
-    kept[judged], dropped = judge_vertices(config, measures)
+    cycle = cycle_weights(table, offsets)
+    kept[judged], dropped = judge_vertices(config, pixels[judged], spread[judged], cycle[judged])
     return kept, dropped
 
 

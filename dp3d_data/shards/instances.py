@@ -36,31 +36,26 @@ class ImageInfo:
     quality: str | None = None
 
 
-@dataclass(frozen=True)
-class Camera:
-    """A known camera: matrix [3, 4] brings (x, y, z, 1) of the camera frame, template units, to (u w, v w, w) in image
-    pixels."""
+# "orthographic" or "perspective", and the matrix [3, 4] that brings (x, y, z, 1) of the camera frame, template units,
+# to (u w, v w, w) in image pixels.
+KnownCamera = tuple[str, Float[np.ndarray, "3 4"]]
 
-    kind: str
-    matrix: Float[np.ndarray, "3 4"]
 
-    @staticmethod
-    def orthographic(scale: float, translation: Float[np.ndarray, "2"]) -> Camera:
-        """(u, v) = scale * (x, y) + translation."""
-        tx, ty = translation
-        return Camera("orthographic", np.array([[scale, 0, 0, tx], [0, scale, 0, ty], [0, 0, 0, 1]]))
+def orthographic_camera(scale: float, translation: Float[np.ndarray, "2"]) -> KnownCamera:
+    """(u, v) = scale * (x, y) + translation."""
+    tx, ty = translation
+    return "orthographic", np.array([[scale, 0, 0, tx], [0, scale, 0, ty], [0, 0, 0, 1]])
 
-    @staticmethod
-    def perspective(
-        focal: tuple[float, float],
-        centre: tuple[float, float],
-        unit: float = 1.0,
-        origin: Float[np.ndarray, "3"] | None = None,
-    ) -> Camera:
-        """(u, v) = focal * X[:2] / X[2] + centre of X = unit * (x, y, z) + origin, in any one length."""
-        intrinsic = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
-        placed = np.column_stack([unit * np.eye(3), np.zeros(3) if origin is None else origin])
-        return Camera("perspective", intrinsic @ placed)
+
+def perspective_camera(
+    focal: tuple[float, float],
+    centre: tuple[float, float],
+    unit: float = 1.0,
+    origin: Float[np.ndarray, "3"] | None = None,
+) -> KnownCamera:
+    """(u, v) = focal * X[:2] / X[2] + centre of X = unit * (x, y, z) + origin, in any one length."""
+    intrinsic = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
+    return "perspective", intrinsic @ np.column_stack([unit * np.eye(3), np.zeros(3) if origin is None else origin])
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class Truth:
     vertices: Float[np.ndarray, "K 3"]
     scale: float
     unit: float | None = None
-    camera: Camera | None = None
+    camera: KnownCamera | None = None
 
 
 def instance_row(
@@ -143,10 +138,10 @@ def instance_row(
 
 def truth_columns(truth: Truth | None) -> dict[str, Any]:
     """The columns of a row that say what is known of the geometry."""
-    camera = None if truth is None else truth.camera
+    kind, matrix = (truth and truth.camera) or (None, None)
     return {
-        "camera_kind": None if camera is None else camera.kind,
-        "camera_matrix": None if camera is None else np.asarray(camera.matrix, dtype=np.float32).reshape(-1),
+        "camera_kind": kind,
+        "camera_matrix": None if matrix is None else np.asarray(matrix, dtype=np.float32).reshape(-1),
         "true_vertices": None if truth is None else np.asarray(truth.vertices, dtype=np.float32).reshape(-1),
         "true_scale": None if truth is None else float(truth.scale),
         "true_unit": None if truth is None else truth.unit,

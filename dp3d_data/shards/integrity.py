@@ -4,7 +4,6 @@ file."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,8 @@ HASHED = 3
 COMPANIONS = ("README.md", "report.html")
 
 
-@dataclass(frozen=True)
-class Fault:
-    """A file and what is wrong with it."""
-
-    file: str
-    text: str
+# A file, and what is wrong with it.
+Fault = tuple[str, str]
 
 
 def verify(folder: str | Path) -> list[Fault]:
@@ -47,17 +42,17 @@ def verify(folder: str | Path) -> list[Fault]:
     try:
         manifest = read_manifest(folder)
     except ShardError as error:
-        return [Fault(MANIFEST, f"{error.what} (got {error.got}, expected {error.expected})")]
+        return [(MANIFEST, f"{error.what} (got {error.got}, expected {error.expected})")]
     faults = list(_file_faults(folder, manifest["files"])) + list(_foreign_files(folder, manifest["files"]))
-    damaged = {fault.file for fault in faults}
+    damaged = {file for file, _ in faults}
     if not damaged & {TEMPLATE, BASIS}:
         faults += _template_faults(folder, manifest)
-    repeats = _Repeats(manifest.get("settings", {}).get("together", "group"))
+    names: dict[str, str] = {}
     for entry in manifest["shards"]:
         if entry["name"] not in damaged:
-            texts = shard_faults(folder / entry["name"], entry, manifest, repeats)
-            faults += [Fault(entry["name"], text) for text in texts]
-    return faults + [Fault(MANIFEST, text) for text in _count_faults(manifest)]
+            texts = shard_faults(folder / entry["name"], entry, manifest, names)
+            faults += [(entry["name"], text) for text in texts]
+    return faults + [(MANIFEST, text) for text in _count_faults(manifest)]
 
 
 def require_files(folder: str | Path) -> None:
@@ -72,7 +67,7 @@ def require_files(folder: str | Path) -> None:
     faults = [*_file_faults(Path(folder), files), *_foreign_files(Path(folder), files)]
     if faults:
         more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
-        raise ShardError(faults[0].text + more, path=Path(folder) / faults[0].file)
+        raise ShardError(faults[0][1] + more, path=Path(folder) / faults[0][0])
 
 
 def _verify_run(folder: Path) -> list[Fault]:
@@ -81,27 +76,27 @@ def _verify_run(folder: Path) -> list[Fault]:
         faults = list(_file_faults(folder, run.marker["files"]))
         return faults or _run_counts(run)
     except ShardError as error:
-        return [Fault(Path(error.path or MARKER).name, f"{error.what} (got {error.got})")]
+        return [(Path(error.path or MARKER).name, f"{error.what} (got {error.got})")]
 
 
 def _run_counts(run: Run) -> list[Fault]:
     found = sum(table.num_rows for table in run.instances(["instance_id"]))
     expected = run.counts["instances"]
-    return [] if found == expected else [Fault(MARKER, f"{expected} instances announced, {found} found")]
+    return [] if found == expected else [(MARKER, f"{expected} instances announced, {found} found")]
 
 
 def _file_faults(folder: Path, files: dict[str, str]) -> Iterator[Fault]:
     for name, expected in sorted(files.items()):
         if not (folder / name).is_file():
-            yield Fault(name, "missing")
+            yield (name, "missing")
         elif (found := file_digest(folder / name)) != expected:
-            yield Fault(name, f"damaged or replaced: SHA-256 {found[:16]}..., the manifest has {expected[:16]}...")
+            yield (name, f"damaged or replaced: SHA-256 {found[:16]}..., the manifest has {expected[:16]}...")
 
 
 def _foreign_files(folder: Path, files: dict[str, str]) -> Iterator[Fault]:
     for path in sorted(folder.iterdir()):
         if path.name not in (*files, *COMPANIONS, MANIFEST) and not path.name.startswith("."):
-            yield Fault(path.name, "foreign: not listed in the manifest")
+            yield (path.name, "foreign: not listed in the manifest")
 
 
 def _template_faults(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
@@ -110,13 +105,13 @@ def _template_faults(folder: Path, manifest: dict[str, Any]) -> Iterator[Fault]:
     try:
         template, basis = Template.load(folder / TEMPLATE), read_basis(folder / BASIS)
     except Dp3dError as error:
-        yield Fault(Path(error.path or TEMPLATE).name, error.what)
+        yield (Path(error.path or TEMPLATE).name, error.what)
         return
     if template.content_hash != manifest["template"]["hash"]:
         expected = manifest["template"]["hash"]
-        yield Fault(TEMPLATE, f"another template: {template.content_hash}, the manifest has {expected}")
+        yield (TEMPLATE, f"another template: {template.content_hash}, the manifest has {expected}")
     if len(basis.functions) != template.num_vertices or not np.isfinite(basis.functions).all():
-        yield Fault(BASIS, f"not a finite basis of {template.num_vertices} vertices: {basis.functions.shape}")
+        yield (BASIS, f"not a finite basis of {template.num_vertices} vertices: {basis.functions.shape}")
 
 
 def _count_faults(manifest: dict[str, Any]) -> Iterator[str]:
@@ -132,28 +127,26 @@ def _count_faults(manifest: dict[str, Any]) -> Iterator[str]:
         yield f"{kept} instances kept, the shards listed hold {found}"
 
 
-class _Repeats:
-    """What must not repeat across shards: instance ids, and groups or images in two splits."""
-
-    def __init__(self, together: str) -> None:
-        self.kinds = ("group", "image_hash") if together == "group" else ("image_hash",)
-        self.ids: set[str] = set()
-        self.splits: dict[str, str] = {}
-
-    def faults(self, table: pa.Table, split: str) -> Iterator[str]:
-        expected = len(self.ids) + table.num_rows
-        self.ids.update(table.column("instance_id").to_pylist())
-        if len(self.ids) < expected:
-            yield f"{expected - len(self.ids)} instance ids twice"
-        for kind in self.kinds:
-            keys = table.column(kind).drop_null().unique().to_pylist()
-            torn = [key for key in keys if self.splits.setdefault(f"{kind} {key}", split) != split]
-            if torn:
-                yield f"{kind} {torn[0]} lies in two splits"
+def _repeats(table: pa.Table, split: str, names: dict[str, str], group_too: bool) -> Iterator[str]:
+    """Instance ids that came before, and images, or groups too, that came in another split."""
+    expected = len(names) + table.num_rows
+    names |= {f"instance_id {name}": split for name in table.column("instance_id").to_pylist()}
+    if len(names) < expected:
+        yield f"{expected - len(names)} instance ids twice"
+    for kind in ("group", "image_hash") if group_too else ("image_hash",):
+        keys = table.column(kind).drop_null().unique().to_pylist()
+        torn = [key for key in keys if names.setdefault(f"{kind} {key}", split) != split]
+        if torn:
+            yield f"{kind} {torn[0]} lies in two splits"
 
 
-def shard_faults(path: Path, entry: dict[str, Any], manifest: dict[str, Any], repeats: _Repeats) -> Iterator[str]:
-    """What is wrong with the content of one shard, whose row groups are read one after the other."""
+def shard_faults(path: Path, entry: dict[str, Any], manifest: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
+    """What is wrong with the content of one shard, whose row groups are read one after the other.
+
+    Args:
+        names: the instance ids, groups and images of all shards before, with their splits; those of this one are added.
+    """
+    group_too = manifest.get("settings", {}).get("together", "group") == "group"
     rows, texts = 0, dict[str, None]()
     try:
         with open_parquet(path) as file:
@@ -161,7 +154,7 @@ def shard_faults(path: Path, entry: dict[str, Any], manifest: dict[str, Any], re
                 table = read_group(file, path, group)
                 rows += table.num_rows
                 texts |= dict.fromkeys(_group_faults(table, entry, manifest))
-                texts |= dict.fromkeys(repeats.faults(table, entry["split"]))
+                texts |= dict.fromkeys(_repeats(table, entry["split"], names, group_too))
     except Dp3dError as error:
         yield f"{error.what}: {error.got}"
         return

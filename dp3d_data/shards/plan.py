@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
+from dp3d_data.config import fingerprint, plain
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
-from dp3d_data.filters import DUPLICATE, LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED, FilterConfig, judge
-from dp3d_data.shards.index import Index
+from dp3d_data.filters import DUPLICATE, LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED, FilterConfig, Measures, judge
+from dp3d_data.shards.index import MEASURES
 from dp3d_data.shards.likeness import near_duplicates
-from dp3d_data.shards.schema import REJECT_SCHEMA
+from dp3d_data.shards.table import boxes
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
@@ -31,31 +32,47 @@ Names: TypeAlias = Sequence[str | None] | pa.ChunkedArray | pa.Array
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitRule:
-    """How instances are divided.
+class ShardPlan:
+    """What shapes the shards besides the instances themselves.
 
     Attributes:
-        by: "ratio"; "official", the split that the source gives; "kept", the split in earlier shards; "list". Instances
-            without an official or kept split are divided by ratio; those that a list does not name are left out.
-        train, test: shares of instances; the rest is "val".
-        seed: another seed, another division by ratio.
+        shard_bytes: size on disk that a shard should not exceed; a single row group may.
+        split: "ratio"; "official", the split that the source gives; "kept", the split in earlier shards; "list".
+            Instances without an official or kept split are divided by ratio; those that a list does not name are left
+            out.
+        split_ratio, test_ratio: shares of instances in "train" and "test"; the rest is "val".
+        seed: another seed, another shuffle and another division by ratio.
         together: "group" keeps groups and images in one split, "image" images alone.
         listed: split of instance ids, image ids or groups, for "list".
         left_out: instance ids, image ids and groups that are in no split.
     """
 
-    by: str = "ratio"
-    train: float = 0.9
-    test: float = 0.0
+    filters: FilterConfig = FilterConfig()
+    shard_bytes: int = 1 << 28
+    split_ratio: float = 0.9
+    test_ratio: float = 0.0
     seed: int = 0
+    split: str = "ratio"
     together: str = "group"
     listed: dict[str, str] | None = None
     left_out: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.train + self.test > 1 + 1e-9:
-            got, expected = f"{self.train} + {self.test}", "at most 1 together; the rest is for validation"
+        if self.split_ratio + self.test_ratio > 1 + 1e-9:
+            got, expected = f"{self.split_ratio} + {self.test_ratio}", "at most 1 together; the rest is for validation"
             raise UsageError("the shares of the split exceed the whole", got=got, expected=expected)
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values for the manifest; of a list its size and fingerprint. What came with later versions is left out
+        where it is not used, so that shards of earlier ones are known again."""
+        listed = None if self.listed is None else {"names": len(self.listed), "digest": fingerprint(self.listed)}
+        left = {"names": len(self.left_out), "digest": fingerprint(sorted(self.left_out))} if self.left_out else None
+        found = plain(replace(self, listed=None, left_out=frozenset())) | {"listed": listed, "left_out": left}
+        if left is None:
+            del found["left_out"]
+        if not self.filters.near_duplicates:
+            del found["filters"]["near_duplicates"]
+        return found
 
 
 def read_split_list(path: str | Path) -> dict[str, str]:
@@ -89,23 +106,23 @@ def in_list(names: frozenset[str], table: pa.Table) -> Bool[np.ndarray, "N"]:
     return found
 
 
-def given_splits(rule: SplitRule, table: pa.Table) -> pa.Array | None:
-    """The split of each row of an index that the rule takes as given, null where there is none; None where it takes
+def given_splits(plan: ShardPlan, table: pa.Table) -> pa.Array | None:
+    """The split of each row of an index that the plan takes as given, null where there is none; None where it takes
     none.
 
     Raises:
         UsageError: the source names a split that is none of ours.
     """
-    if rule.by == "ratio":
+    if plan.split == "ratio":
         return None
-    if rule.by == "list":
-        listed = rule.listed or {}
+    if plan.split == "list":
+        listed = plan.listed or {}
         keys, splits = pa.array(list(listed), pa.string()), pa.array(list(listed.values()), pa.string())
         columns = (table.column(name) for name in LISTABLE)
         return _one(
             pc.coalesce(*(pc.take(splits, pc.index_in(column, value_set=keys, skip_nulls=True)) for column in columns))
         )
-    given = _one(table.column("source_split" if rule.by == "official" else "split"))
+    given = _one(table.column("source_split" if plan.split == "official" else "split"))
     unknown = sorted(set(given.unique().to_pylist()) - {*SPLITS, None})
     if unknown:
         hint = "divide them by ratio, or by a list of your own: dp3d-data build-shards --split-list FILE"
@@ -147,7 +164,7 @@ def _one(names: Names) -> pa.Array:
 
 
 def assign_splits(
-    groups: Names, images: Names, sources: Names, *, rule: SplitRule, given: Names | None = None
+    groups: Names, images: Names, sources: Names, *, plan: ShardPlan, given: Names | None = None
 ) -> Int[np.ndarray, "N"]:
     """The split of each instance, as a number in SPLITS.
 
@@ -167,18 +184,18 @@ def assign_splits(
     member, names = components(groups, images)
     split = np.full(len(names), -1)
     if given is not None:
-        _take_given(split, member, names, _one(given), rule)
+        _take_given(split, member, names, _one(given), plan)
     sizes = np.bincount(member, minlength=len(names))
     source, _ = _codes(sources)
     first = np.full(len(names), len(member))
     np.minimum.at(first, member, np.arange(len(member)))
     free = np.flatnonzero(split < 0)
     for kind in np.unique(source[first[free]]) if len(free) else ():
-        _divide(split, free[source[first[free]] == kind], sizes, names, rule)
+        _divide(split, free[source[first[free]] == kind], sizes, names, plan)
     return split[member]
 
 
-def _take_given(split: np.ndarray, member: np.ndarray, names: list[str], given: pa.Array, rule: SplitRule) -> None:
+def _take_given(split: np.ndarray, member: np.ndarray, names: list[str], given: pa.Array, plan: ShardPlan) -> None:
     code = pc.index_in(given, value_set=pa.array(SPLITS)).fill_null(-1).to_numpy(zero_copy_only=False)
     given_rows = code >= 0
     split[member[given_rows]] = code[given_rows]
@@ -186,16 +203,16 @@ def _take_given(split: np.ndarray, member: np.ndarray, names: list[str], given: 
     if len(torn):
         name = names[member[torn[0]]]
         got = f"{name!r} in {SPLITS[code[torn[0]]]} and in {SPLITS[split[member[torn[0]]]]}"
-        image = ", or keep images together alone: --set together=image" if rule.together == "group" else ""
+        image = ", or keep images together alone: --set together=image" if plan.together == "group" else ""
         what, hint = "the given split tears apart what belongs together", f"divide anew: --split ratio{image}"
         raise UsageError(what, got=got, expected="one split for each group", hint=hint)
 
 
-def _divide(split: np.ndarray, free: np.ndarray, sizes: np.ndarray, names: list[str], rule: SplitRule) -> None:
+def _divide(split: np.ndarray, free: np.ndarray, sizes: np.ndarray, names: list[str], plan: ShardPlan) -> None:
     """Give each free component of one source its split."""
-    order = sorted(free.tolist(), key=lambda code: hashlib.sha256(f"{rule.seed} {names[code]}".encode()).digest())
+    order = sorted(free.tolist(), key=lambda code: hashlib.sha256(f"{plan.seed} {names[code]}".encode()).digest())
     total = int(sizes[free].sum())
-    wanted = {TEST: rule.test * total, VAL: max(1 - rule.train - rule.test, 0.0) * total}
+    wanted = {TEST: plan.test_ratio * total, VAL: max(1 - plan.split_ratio - plan.test_ratio, 0.0) * total}
     taken: dict[str, Any] = dict.fromkeys(wanted, 0)
     for code in order:
         size = int(sizes[code])
@@ -204,74 +221,63 @@ def _divide(split: np.ndarray, free: np.ndarray, sizes: np.ndarray, names: list[
         if chosen != TRAIN:
             taken[chosen] += size
     rest = [code for code in order if SPLITS[split[code]] != TEST]
-    both_wanted = rule.train > 0 and rule.train + rule.test < 1
+    both_wanted = plan.split_ratio > 0 and plan.split_ratio + plan.test_ratio < 1
     if len(rest) > 1 and both_wanted and len({int(split[code]) for code in rest}) == 1:
         smallest = min(rest, key=lambda code: int(sizes[code]))
         split[smallest] = SPLITS.index(VAL if SPLITS[split[smallest]] == TRAIN else TRAIN)
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What becomes of each instance of an index, in its order.
-
-    Attributes:
-        reasons: [N] why it is left out; None where it is kept.
-        values: [N] the value that decided, NaN where there is none.
-        splits: [N] its split, as a number in SPLITS; -1 where it is left out.
-        names: N instance ids, made unique over all inputs.
-        groups: N groups: the group, else the image's hash, else the instance id.
-    """
-
-    reasons: list[str | None]
-    values: Float[np.ndarray, "N"]
-    splits: Int[np.ndarray, "N"]
-    names: pa.Array
-    groups: pa.Array
-
-    @property
-    def kept(self) -> Bool[np.ndarray, "N"]:
-        return self.splits >= 0
-
-    @property
-    def split_names(self) -> list[str]:
-        """The splits that hold instances, in order of name."""
-        return sorted(SPLITS[code] for code in np.unique(self.splits[self.kept]))
-
-
-def decide(index: Index, filters: FilterConfig, rule: SplitRule) -> Decision:
+def decide(index: pa.Table, plan: ShardPlan) -> pa.Table:
     """Filter, remove exact duplicates (same content, or same image content, each with the same box) and near ones, and
     split the rest.
+
+    Args:
+        index: of `read_index`.
+
+    Returns:
+        For each row of the index: instance_id, unique over all inputs; image_id; group: the group, else the image's
+        hash, else the instance id; split, null where it is left out; reason and value (null where there is none) that
+        left it out; content_hash.
 
     Raises:
         UsageError: a given split tears apart what belongs together, or names an unknown split.
     """
-    reasons, values = judge(filters, index.measures)
-    given = given_splits(rule, index.table)
-    if given is not None and rule.by == "list":
+    index = index.combine_chunks()
+    reasons, values = judge(plan.filters, Measures(**{name: index.column(name).to_numpy() for name in MEASURES}))
+    given = given_splits(plan, index)
+    if given is not None and plan.split == "list":
         _leave_out(reasons, given.is_null().to_numpy(zero_copy_only=False), NOT_LISTED)
-    if rule.left_out:
-        _leave_out(reasons, in_list(rule.left_out, index.table), LISTED_OUT)
+    if plan.left_out:
+        _leave_out(reasons, in_list(plan.left_out, index), LISTED_OUT)
     for name in ("image_hash", "content"):
         open_rows = np.array([reason is None for reason in reasons], dtype=bool)
-        _leave_out(reasons, repeated(index.table.column(name), index.boxes, open_rows), DUPLICATE)
-    if filters.near_duplicates:
+        _leave_out(reasons, repeated(index.column(name), boxes(index), open_rows), DUPLICATE)
+    if plan.filters.near_duplicates:
         rows = np.flatnonzero([reason is None for reason in reasons])
-        first, values[rows] = near_duplicates(index.shapes[rows], filters.near_duplicates)
+        shapes = index.column("shape").combine_chunks().flatten().to_numpy().reshape(len(index), -1).view(np.complex64)
+        first, values[rows] = near_duplicates(shapes[rows], plan.filters.near_duplicates)
         _leave_out(reasons, np.isin(np.arange(len(index)), rows[first >= 0]), NEAR_DUPLICATE)
+    names, images = _one(index.column("instance_id")), _one(index.column("image_hash"))
+    groups = pc.coalesce(_one(index.column("group")), images, names)
     kept = np.flatnonzero([reason is None for reason in reasons])
-    columns = {
-        name: index.table.column(name).combine_chunks() for name in ("instance_id", "group", "image_hash", "source")
-    }
-    groups = pc.coalesce(columns["group"], columns["image_hash"], columns["instance_id"])
-    splits = np.full(len(index), -1)
+    splits = np.full(len(index), len(SPLITS))
     splits[kept] = assign_splits(
-        (groups if rule.together == "group" else pc.coalesce(columns["image_hash"], columns["instance_id"])).take(kept),
-        columns["image_hash"].take(kept),
-        columns["source"].take(kept),
-        rule=rule,
+        (groups if plan.together == "group" else pc.coalesce(images, names)).take(kept),
+        images.take(kept),
+        index.column("source").take(kept),
+        plan=plan,
         given=None if given is None else given.take(kept),
     )
-    return Decision(reasons, values, splits, unique_names(columns["instance_id"]), groups)
+    columns = {
+        "instance_id": unique_names(names),
+        "image_id": _one(index.column("image_id")),
+        "group": groups,
+        "split": pa.array([*SPLITS, None], pa.string()).take(pa.array(splits)),
+        "reason": pa.array(reasons, pa.string()),
+        "value": pa.array(values, from_pandas=True),  # NaN becomes null
+        "content_hash": _one(index.column("content")),
+    }
+    return pa.table(columns)
 
 
 def _leave_out(reasons: list[str | None], rows: Bool[np.ndarray, "N"], reason: str) -> None:
@@ -311,19 +317,6 @@ def unique_names(names: pa.Array) -> pa.Array:
         taken.add(fresh)
         result.append(fresh)
     return pa.array(result, pa.string())
-
-
-def reject_table(index: Index, decision: Decision) -> pa.Table:
-    """The rows that are left out, with their reason and the value that decided."""
-    rows = pa.array(np.flatnonzero(~decision.kept))
-    values = pa.array(decision.values[rows.to_numpy()])
-    columns = {
-        "instance_id": decision.names.take(rows),
-        "image_id": index.table.column("image_id").combine_chunks().take(rows),
-        "reason": pa.array([decision.reasons[row] for row in rows.to_pylist()], pa.string()),
-        "value": pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values),
-    }
-    return pa.Table.from_arrays(list(columns.values()), schema=REJECT_SCHEMA)
 
 
 # Raw bytes of a row group, where shards are large enough; a reader holds one at a time.

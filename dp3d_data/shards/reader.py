@@ -18,9 +18,8 @@ from dp3d_data.config import cache_dir, file_digest
 from dp3d_data.datasets.locations import file_system, is_address
 from dp3d_data.errors import Asking, InputMissing, ShardError, UsageError
 from dp3d_data.files import check_digest, write_whole
-from dp3d_data.shards.files import BASIS, MANIFEST, Basis, no_shards, read_basis, read_manifest, read_table
+from dp3d_data.shards.files import BASIS, MANIFEST, Basis, no_shards, read_basis, read_instances, read_manifest
 from dp3d_data.shards.runs import TEMPLATE, stored_template
-from dp3d_data.shards.schema import INSTANCE_SCHEMA, current, schema_problem
 from dp3d_data.shards.table import FIELDS, InstanceTable
 
 if TYPE_CHECKING:
@@ -104,7 +103,9 @@ class ShardReader:
             UsageError: no such split.
             ShardError: a shard is missing, damaged or foreign; names it.
         """
-        return [self._table(entry["name"]) for entry in self.entries(split)]
+        names = [entry["name"] for entry in self.entries(split)]
+        # The bytes that are hashed are those that are decoded.
+        return [read_instances(self._present(name), sha256=self.manifest["files"][name]) for name in names]
 
     def split(self, split: str) -> KeypointBatch:
         """All instances of a split as tensors, with all that is known of them; 13 K bytes an instance, 25 K with truth.
@@ -127,15 +128,6 @@ class ShardReader:
                 check_digest(file_digest(path), self.manifest["files"][name], path)
             self._checked.add(name)
         return self.folder / name
-
-    def _table(self, name: str) -> pa.Table:
-        """A shard; the bytes that are hashed are those that are decoded."""
-        path = self._present(name)
-        table = read_table(path, sha256=self.manifest["files"][name])
-        problem = schema_problem(table.schema, INSTANCE_SCHEMA)
-        if problem:
-            raise ShardError("not a table of instances", got=problem, path=path)
-        return current(table)
 
     def _present(self, name: str) -> Path:
         """A file on this machine; of a remote one a whole copy."""

@@ -32,7 +32,6 @@ from dp3d_data.shards.runs import (
     chunk_path,
     done_chunks,
     found_run,
-    instance_path,
     mark_chunk,
     marker_path,
 )
@@ -195,7 +194,7 @@ class RunWriter:
         for name in ("failures", "rejects"):
             tables = [read_table(chunk_path(self.folder, name, index)) for index in done]
             write_table(self.folder / f"{name}.parquet", pa.concat_tables([SCHEMAS[name].empty_table(), *tables]))
-        names += [instance_path(self.folder, index).name for index in done]
+        names += [chunk_path(self.folder, "instances", index).name for index in done]
         notes = None
         if template is not None:
             template.save(self.folder / TEMPLATE)
@@ -268,7 +267,7 @@ def reopen(run: Run, chunks: Sequence[Sequence[str]], recipe: str) -> int:
         if failed.num_rows:
             marker.unlink(missing_ok=True)
         else:
-            instances = pq.read_metadata(instance_path(run.folder, index)).num_rows
+            instances = pq.read_metadata(chunk_path(run.folder, "instances", index)).num_rows
             counts = {"inputs": len(chunks[index]), "instances": instances, "rejects": rejected.num_rows, "failures": 0}
             mark_chunk(run.folder, index, counts)
     write_json(run.folder / CHUNKS / START, {"kind": run.kind, "recipe": recipe, "retries": True})

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from dp3d_data.config import file_digest
 from dp3d_data.errors import Dp3dError, InputMissing, ShardError
-from dp3d_data.files import bare_name, check_digest, read_json, require_keys, write_json
-from dp3d_data.shards.files import read_table
-from dp3d_data.shards.schema import INSTANCE_SCHEMA, READABLE, current, schema_problem
+from dp3d_data.files import bare_name, read_json, require_keys, write_json
+from dp3d_data.shards.files import checked_file, read_instances, read_table
+from dp3d_data.shards.schema import READABLE
 
 if TYPE_CHECKING:
     from dp3d_data.geometry.template import Template
@@ -80,12 +80,7 @@ class Run:
             ShardError: a file is damaged or of another schema; names it.
         """
         for path in self.instance_files:
-            table = self.table(path.name, columns)
-            wanted = pa.schema([INSTANCE_SCHEMA.field(name) for name in columns or INSTANCE_SCHEMA.names])
-            problem = schema_problem(table.schema, wanted)
-            if problem:
-                raise ShardError("not a table of instances", got=problem, path=path)
-            yield current(table, columns)
+            yield read_instances(path, columns, self.marker["files"][path.name])
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """One of its tables, once its bytes are what run.json says.
@@ -107,11 +102,8 @@ class Run:
         Raises:
             InputMissing, ShardError: it is gone or damaged; names it.
         """
-        path = self.folder / name
-        if not path.is_file():
-            raise InputMissing("a file of this run is gone", path=path, hint="make the run anew: --overwrite")
-        check_digest(file_digest(path), self.marker["files"].get(name), path)
-        return path
+        gone, hint = "a file of this run is gone", "make the run anew: --overwrite"
+        return checked_file(self.folder / name, self.marker["files"].get(name), gone, hint)
 
     def template(self) -> Template:
         """The template whose vertices the ids are.
@@ -141,13 +133,11 @@ def stored_template(folder: Path, notes: dict[str, Any] | None, sha256: str | No
     """
     from dp3d_data.geometry.template import Template
 
-    path = folder / TEMPLATE
     if not notes:
         hint = "import the mesh and extract again: dp3d-data template import MESH --name NAME"
         raise InputMissing("this run has vertex ids but no template geometry", path=folder, hint=hint)
-    if not path.is_file():
-        raise InputMissing("the template of these instances is gone", path=path, hint="make them anew: --overwrite")
-    check_digest(file_digest(path), sha256, path)
+    gone, hint = "the template of these instances is gone", "make them anew: --overwrite"
+    path = checked_file(folder / TEMPLATE, sha256, gone, hint)
     template = Template.load(path)
     if template.content_hash != notes["hash"]:
         raise ShardError("another template", got=template.content_hash, expected=notes["hash"], path=path)
@@ -196,13 +186,9 @@ HASHED = ["image_id", "image_hash"]
 COUNTS = {"inputs": int, "instances": int, "rejects": int, "failures": int}
 
 
-def instance_path(folder: Path, index: int) -> Path:
-    return Path(folder) / f"instances-{index:05d}.parquet"
-
-
 def chunk_path(folder: Path, table: str, index: int) -> Path:
-    """Where the failures or rejects of a chunk lie until the run is finished."""
-    return Path(folder) / CHUNKS / f"{table}-{index:05d}.parquet"
+    """Where the instances of a chunk lie, and its failures or rejects until the run is finished."""
+    return Path(folder) / ("" if table == "instances" else CHUNKS) / f"{table}-{index:05d}.parquet"
 
 
 def done_chunks(folder: Path) -> set[int]:
@@ -217,9 +203,7 @@ def marker_path(folder: Path, index: int) -> Path:
 
 def chunk_files(folder: Path, index: int) -> dict[str, Path]:
     """The tables of a chunk, failures last."""
-    return {"instances": instance_path(folder, index)} | {
-        name: chunk_path(folder, name, index) for name in ("rejects", "failures")
-    }
+    return {name: chunk_path(folder, name, index) for name in ("instances", "rejects", "failures")}
 
 
 def mark_chunk(folder: Path, index: int, counts: Mapping[str, int]) -> None:
@@ -236,9 +220,8 @@ def check_chunk(folder: Path, index: int) -> dict[str, Any]:
     """
     marker = read_json(marker_path(folder, index), "part marker", {**COUNTS, "files": dict})
     for path in chunk_files(folder, index).values():
-        if not path.is_file():
-            raise InputMissing("a table of a chunk is gone", path=path, hint="run the same command again")
-        check_digest(file_digest(path), marker["files"].get(path.name), path)
+        digest = marker["files"].get(path.name)
+        checked_file(path, digest, "a table of a chunk is gone", "run the same command again")
     return marker
 
 
@@ -246,7 +229,7 @@ def is_still_good(folder: Path, index: int, images: Mapping[str, str | Path | No
     """Whether a finished chunk is what was written, of images that are still what they were."""
     try:
         check_chunk(folder, index)
-        table = read_table(instance_path(folder, index), HASHED)
+        table = read_table(chunk_path(folder, "instances", index), HASHED)
     except Dp3dError:
         return False
     return not changed_images(table, images)

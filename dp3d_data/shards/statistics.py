@@ -1,9 +1,10 @@
-"""Statistics of each column over all shards: counts, nulls, range, mean and standard deviation."""
+"""Statistics of each column over all shards: counts, nulls, range, mean and standard deviation; sums that add up."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,100 +13,57 @@ from jaxtyping import Float
 
 from dp3d_data.shards.table import keypoint_lists
 
-
-@dataclass
-class ColumnStatistics:
-    """Sums over what was added so far; lists count by entry. low and high are None before the first number."""
-
-    rows: int = 0
-    nulls: int = 0
-    values: int = 0
-    low: float | None = None
-    high: float | None = None
-    total: float = 0.0
-    squares: float = 0.0
-
-    def add(self, column: pa.ChunkedArray) -> None:
-        """Add a column of numbers, of lists of numbers, or of text (rows and nulls only)."""
-        array = column.combine_chunks()
-        flat = array.flatten() if pa.types.is_list(array.type) else array.drop_null()
-        own = ColumnStatistics(len(column), column.null_count, len(flat))
-        if len(flat) and (pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type)):
-            numbers = flat.to_numpy(zero_copy_only=False)
-            own.low, own.high = float(numbers.min()), float(numbers.max())
-            numbers = numbers.astype(np.float64)
-            own.total = float(numbers.sum())
-            own.squares = float(np.square(numbers, out=numbers).sum())
-        self.merge(own)
-
-    def merge(self, other: ColumnStatistics) -> None:
-        """Add what another one has seen."""
-        for name in ("rows", "nulls", "values", "total", "squares"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        if other.low is not None and other.high is not None:
-            self.low = other.low if self.low is None else min(self.low, other.low)
-            self.high = other.high if self.high is None else max(self.high, other.high)
-
-    def summary(self) -> dict[str, Any]:
-        """Plain values for the manifest."""
-        result: dict[str, Any] = {"rows": self.rows, "nulls": self.nulls}
-        if self.low is not None and self.high is not None:
-            mean = self.total / self.values
-            deviation = math.sqrt(max(self.squares / self.values - mean * mean, 0.0))
-            numbers = {"min": self.low, "max": self.high, "mean": mean, "std": deviation}
-            result |= {"values": self.values} | {name: float(f"{number:.7g}") for name, number in numbers.items()}
-        return result
+# What is known of a column: rows, nulls, values (lists count by entry), their total and squares, and where there are
+# numbers their low and high.
+Sums = dict[str, Any]
 
 
-class Statistics:
-    """Statistics of the tables added: every column, the usual size of an instance, and how often each vertex is seen.
+def column_sums(column: pa.ChunkedArray) -> Sums:
+    """The sums of a column of numbers, of lists of numbers, or of text (rows, nulls and values only)."""
+    array = column.combine_chunks()
+    flat = array.flatten() if pa.types.is_list(array.type) else array.drop_null()
+    sums: Sums = {"rows": len(column), "nulls": column.null_count, "values": len(flat), "total": 0.0, "squares": 0.0}
+    if len(flat) and (pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type)):
+        numbers = flat.to_numpy(zero_copy_only=False)
+        sums |= {"low": float(numbers.min()), "high": float(numbers.max())}
+        numbers = numbers.astype(np.float64)
+        sums |= {"total": float(numbers.sum()), "squares": float(np.square(numbers, out=numbers).sum())}
+    return sums
 
-    Attributes:
-        columns: by name.
-        radius: of the instances, see keypoint_radii.
-        visible: [K] instances that show each vertex.
-    """
 
-    def __init__(self, num_vertices: int) -> None:
-        self.columns: dict[str, ColumnStatistics] = {}
-        self.radius = ColumnStatistics()
-        self.visible = np.zeros(num_vertices, dtype=np.int64)
+def table_sums(table: pa.Table, num_vertices: int) -> dict[str, Any]:
+    """The sums of a table of instances as plain values: of its columns by name, of the instances' radii (see
+    `keypoint_radii`), and how many instances show each vertex."""
+    return {
+        "columns": {name: column_sums(table.column(name)) for name in table.column_names},
+        "radius": column_sums(pa.chunked_array([pa.array(keypoint_radii(table))])),
+        "visible": np.bincount(keypoint_lists(table)[1], minlength=num_vertices)[:num_vertices].tolist(),
+    }
 
-    def add(self, table: pa.Table) -> None:
-        """Add the instances of a table."""
-        for name in table.column_names:
-            self.columns.setdefault(name, ColumnStatistics()).add(table.column(name))
-        self.radius.add(pa.chunked_array([pa.array(keypoint_radii(table))]))
-        self.visible += np.bincount(keypoint_lists(table)[1], minlength=len(self.visible))[: len(self.visible)]
 
-    def merge(self, other: Statistics) -> None:
-        """Add what another one has seen."""
-        for name, column in other.columns.items():
-            self.columns.setdefault(name, ColumnStatistics()).merge(column)
-        self.radius.merge(other.radius)
-        self.visible += other.visible
+def joined_sums(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The sums of two tables or of two columns; {} stands for nothing."""
+    ways: dict[str, Callable[[Any, Any], Any]] = {"low": min, "high": max, "visible": _added}
+    joined = one | other
+    for name in one.keys() & other.keys():
+        way = joined_sums if isinstance(one[name], dict) else ways.get(name, operator.add)
+        joined[name] = way(one[name], other[name])
+    return joined
 
-    def state(self) -> dict[str, Any]:
-        """All of it as plain values, exactly."""
-        columns = {name: asdict(column) for name, column in self.columns.items()}
-        return {"columns": columns, "radius": asdict(self.radius), "visible": self.visible.tolist()}
 
-    @staticmethod
-    def from_state(state: dict[str, Any]) -> Statistics:
-        """What `state` gave."""
-        result = Statistics(len(state["visible"]))
-        result.columns = {name: ColumnStatistics(**column) for name, column in state["columns"].items()}
-        result.radius = ColumnStatistics(**state["radius"])
-        result.visible = np.array(state["visible"], dtype=np.int64)
-        return result
+def _added(one: list[int], other: list[int]) -> list[int]:
+    return (np.array(one, dtype=np.int64) + np.array(other, dtype=np.int64)).tolist()
 
-    def summary(self) -> dict[str, dict[str, Any]]:
-        """Plain values for the manifest, in order of the columns."""
-        return {name: column.summary() for name, column in self.columns.items()}
 
-    def mean_radius(self) -> float:
-        """Mean over instances of the root mean square distance of keypoints to their mean, image pixels."""
-        return float(f"{self.radius.total / self.radius.values:.7g}") if self.radius.values else 0.0
+def summary(sums: Sums) -> dict[str, Any]:
+    """What the manifest says of a column."""
+    result: dict[str, Any] = {"rows": sums["rows"], "nulls": sums["nulls"]}
+    if "low" in sums:
+        mean = sums["total"] / sums["values"]
+        deviation = math.sqrt(max(sums["squares"] / sums["values"] - mean * mean, 0.0))
+        numbers = {"min": sums["low"], "max": sums["high"], "mean": mean, "std": deviation}
+        result |= {"values": sums["values"]} | {name: float(f"{number:.7g}") for name, number in numbers.items()}
+    return result
 
 
 def keypoint_radii(table: pa.Table) -> Float[np.ndarray, "N"]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from dp3d_data.geometry import Skeleton, hinges_to_rotations
-from dp3d_data.geometry.skinning import axis_angle_matrices
+from dp3d_data.geometry.skeleton import axis_angle_matrices
 from dp3d_data.synthesis.proportions import Proportions
 
 KINDS = {

@@ -55,7 +55,7 @@ def in_units_of(inputs: KeypointBatch, targets: KeypointBatch) -> KeypointBatch:
     inputs."""
     keypoints, origin = targets.keypoints, present(inputs.centre)[:, None]
     if inputs.pinhole is not None and targets.intrinsics is not None:
-        keypoints = through(about_the_axis(targets), inputs.pinhole.turn)
+        keypoints = through(about_the_axis(targets), inputs.pinhole.rotation)
         near = (inputs.pinhole.inverse_depth > 0)[:, None, None]
         origin = torch.where(near, -inputs.pinhole.axis[:, None] * present(inputs.camera).scale[:, None, None], origin)
     units = (keypoints - origin) / present(inputs.camera).scale[:, None, None]

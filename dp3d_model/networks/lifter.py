@@ -207,7 +207,7 @@ class Lifter(nn.Module):
             log_scale = MAX_LOG_SCALE * torch.tanh(numbers[:, -1] / MAX_LOG_SCALE)
         elif config.model.scale == "solved":
             log_scale = solved_log_scale(shape.posed, rotation, inputs.at_vertices(chosen))
-        return Lifted(shape, rotation, log_scale, numbers, None if inputs.pinhole is None else inputs.pinhole.turn)
+        return Lifted(shape, rotation, log_scale, numbers, None if inputs.pinhole is None else inputs.pinhole.rotation)
 
     def predicted_noise(self, lifted: Lifted, chosen: Int[Tensor, "k"] | None = None) -> Float[Tensor, "n k"] | None:
         """How far off each vertex is expected to be, relative to others; None where the model does not say."""

@@ -104,7 +104,7 @@ def on_shards(lifters: dict[str, Lifter], folder: Path, config: EvaluateConfig) 
     lifters = {name: lifter_for(lifter, reader.template, config.remeshed, source) for name, lifter in lifters.items()}
     instances = reader.split(config.split)
     instances = instances.take(range(min(config.count, len(instances)))) if config.count else instances
-    if bool(instances.known.any()):
+    if bool(instances.has_truth.any()):
         result = measure(lifters, instances)
         write_report(result, folder)
         say_figures(result, config.category)

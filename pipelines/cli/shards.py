@@ -193,8 +193,8 @@ def verify(path: str | None, category: str) -> None:
 
     folder = shards_folder(path, category)
     faults = find_faults(folder)
-    for fault in faults:
-        say(f"{folder / fault.file}: {fault.text}", err=True)
+    for file, text in faults:
+        say(f"{folder / file}: {text}", err=True)
     if faults:
         say(f"{len(faults)} faults; build the shards again, or fetch the files again", err=True)
         sys.exit(ShardError.exit_code)

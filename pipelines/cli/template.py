@@ -85,11 +85,11 @@ def import_template(mesh: str, name: str, overwrite: bool, **reading) -> None:
     from dp3d_data.geometry.mesh_files import import_mesh
 
     path = free_path(name, overwrite)
-    result = import_mesh(mesh, name, **reading)
-    for warning in result.warnings:
+    template, warnings = import_mesh(mesh, name, **reading)
+    for warning in warnings:
         say(f"warning: {warning}", err=True)
-    result.template.save(path)
-    say_facts(_facts(result.template))
+    template.save(path)
+    say_facts(_facts(template))
     say(f"  written to {path} · look at it: dp3d-data template show {name} --picture {name}.png")
 
 
@@ -161,9 +161,8 @@ def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -
 
     path = free_path(name, overwrite)
     if mesh.lower().endswith(SUFFIXES):
-        reading = import_mesh(mesh, name, axes=axes)
-        body = reading.template
-        for warning in reading.warnings:
+        body, warnings = import_mesh(mesh, name, axes=axes)
+        for warning in warnings:
             say(f"warning: {warning}", err=True)
     else:
         body = load_template(mesh)

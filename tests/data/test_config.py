@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.config import cache_dir, fingerprint, from_mapping, from_toml, setting, to_toml, workspace
+from dp3d_data.config import cache_dir, fingerprint, from_mapping, read_toml, setting, to_toml, workspace
 from dp3d_data.errors import ConfigError, InputMissing
 
 
@@ -34,7 +34,7 @@ def test_a_configuration_survives_toml(tmp_path_factory, images, score, device, 
     config = Sample(images=tuple(images), score=score, device=device, count=count, boxes=boxes)
     path = tmp_path_factory.mktemp("toml") / "config.toml"
     path.write_text(to_toml(config), encoding="utf-8")
-    assert from_toml(Sample, path) == config
+    assert from_mapping(Sample, read_toml(path)) == config
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_a_wrong_setting_is_named(values, message):
 
 def test_files_that_are_no_toml(tmp_path):
     with pytest.raises(InputMissing, match="no such configuration file"):
-        from_toml(Sample, tmp_path / "none.toml")
+        from_mapping(Sample, read_toml(tmp_path / "none.toml"))
     (tmp_path / "broken.toml").write_bytes(b"score = \xff")
     with pytest.raises(ConfigError, match="not a TOML file"):
-        from_toml(Sample, tmp_path / "broken.toml")
+        from_mapping(Sample, read_toml(tmp_path / "broken.toml"))
 
 
 def test_the_fingerprint_ignores_order_and_knows_every_value():

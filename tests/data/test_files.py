@@ -32,7 +32,7 @@ READERS = {
     "marks.csv": ("vertex,cse_vertex\n1,2\n", lambda path: read_landmarks(path, 3, 3)),
     "keypoints.csv": ("index,vertex\n1,2\n", lambda path: named_keypoints(path).tolist()),
     "table.csv": ("instance,vertex,x,y\na,1,2,3\n", lambda path: read_table(path).to_pylist()),
-    "mesh.obj": (TRIANGLE, lambda path: (read_mesh(path).vertices.tolist(), read_mesh(path).faces.tolist())),
+    "mesh.obj": (TRIANGLE, lambda path: tuple(part.tolist() for part in read_mesh(path))),
 }
 MARKS = {"utf-8-sig": b"", "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}
 
@@ -94,4 +94,4 @@ def test_text_is_read_by_one_function():
 def test_numbers_of_a_marked_mesh(tmp_path):
     path = tmp_path / "a.obj"
     path.write_text(TRIANGLE, encoding="utf-8-sig")
-    assert np.array_equal(read_mesh(path).vertices, [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    assert np.array_equal(read_mesh(path)[0], [[0, 0, 0], [1, 0, 0], [0, 1, 0]])

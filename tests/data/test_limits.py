@@ -18,7 +18,7 @@ from dp3d_data.datasets import DatasetOptions, locations, open_images
 from dp3d_data.datasets.boxes import read_boxes
 from dp3d_data.errors import ConfigError, InputCorrupt, InputMissing, ShardError
 from dp3d_data.files import read_json
-from dp3d_data.geometry.cache import cached_arrays
+from dp3d_data.geometry.laplacian import cached_arrays
 from dp3d_data.geometry.template import Template
 from dp3d_data.limits import MOST_JSON, parse_json, parse_toml, read_arrays
 from dp3d_data.shards.files import read_basis

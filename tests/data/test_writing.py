@@ -15,7 +15,7 @@ from dp3d_data import files
 from dp3d_data.datasets.neutral import write_fits
 from dp3d_data.errors import Asking, DiskFull, InputMissing, PathUnusable
 from dp3d_data.files import growing, write_arrays, write_figure, write_json, write_picture, write_text, write_whole
-from dp3d_data.geometry.cache import cached_arrays
+from dp3d_data.geometry.laplacian import cached_arrays
 from dp3d_data.geometry.mesh_files import write_mesh
 from dp3d_data.shards.files import write_arrow, write_table
 from dp3d_data.torch_files import write_torch

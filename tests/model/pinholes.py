@@ -11,7 +11,7 @@ from dp3d_data.geometry.template import make_template
 from dp3d_data.records import Detection, VertexView
 from dp3d_data.shards import ImageInfo, RunWriter, Truth, instance_row
 from dp3d_data.shards.batch import KeypointBatch
-from dp3d_data.shards.instances import Camera
+from dp3d_data.shards.instances import perspective_camera
 from pipelines.shards import ShardPlan, build
 from tests.model.toy import blob, toy_instances
 
@@ -71,7 +71,7 @@ def _row(world, template, index):
     truth, seen = world.true_vertices[index].double().numpy(), world.visible[index].numpy()
     pixels = world.keypoints[index].double().numpy()
     origin = origin_of(truth, pixels, world.intrinsics[index].double().numpy())
-    camera = Camera.perspective((fx, fy), (cx, cy), 1.0, origin)
+    camera = perspective_camera((fx, fy), (cx, cy), 1.0, origin)
     ids = np.nonzero(seen)[0]
     ones = np.ones(len(ids))
     low, high = pixels[ids].min(0), pixels[ids].max(0)

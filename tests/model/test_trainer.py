@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dp3d_data.config import changed, from_toml
+from dp3d_data.config import changed, from_mapping, read_toml
 from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, TrainingDiverged, UsageError
 from dp3d_model.config import EVALUATION_ONLY, TrainConfig, preset, presets
 from dp3d_model.evaluation.evaluator import score_model
@@ -78,7 +78,7 @@ def test_the_model_file_gives_the_trained_model_back(tmp_path):
     assert torch.equal(weights_of(loaded), weights_of(lifter))
     seen = loaded.normalise(world)
     assert torch.equal(loaded(seen).in_camera(), lifter(seen).in_camera())
-    assert from_toml(TrainConfig, tmp_path / "config.toml") == lifter.config
+    assert from_mapping(TrainConfig, read_toml(tmp_path / "config.toml")) == lifter.config
 
 
 def test_another_recipe_is_refused_unless_asked_for(tmp_path):

@@ -180,7 +180,7 @@ def our_scores(world: World, lifter: Lifter, every_vertex: bool, options: argpar
     parts, scales = [], []
     for batch in Loader(options.test, "all", batch_size=256, shuffle=False, fields=["truth", "weights"], memory=False):
         own = batch.visible[:, world.points]
-        batch = batch.take((batch.known & (own.sum(1) >= 4)).nonzero()[:, 0])
+        batch = batch.take((batch.has_truth & (own.sum(1) >= 4)).nonzero()[:, 0])
         if not every_vertex:
             seen = torch.zeros_like(batch.visible)
             seen[:, world.points] = batch.visible[:, world.points]

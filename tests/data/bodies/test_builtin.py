@@ -10,7 +10,7 @@ import trimesh
 from dp3d_data.errors import InputMissing, TemplateError
 from dp3d_data.geometry import Template, builtin_names, hinges_to_rotations, load_template
 from dp3d_data.geometry.builtin import DATA, LICENCES, imported_folder
-from dp3d_data.geometry.skinning import joint_frames
+from dp3d_data.geometry.skeleton import joint_frames
 from tests.data.bodies.shapes import arm
 from tests.shared import ROOT
 

@@ -124,7 +124,7 @@ def test_a_mesh_shown_again_and_again_is_refused(tmp_path):
 
 def test_nodes_as_deep_as_a_body_has_are_read(tmp_path):
     nodes = [{"children": [i + 1], "translation": [0.5, 0, 0]} for i in range(DEEPEST)] + [{"mesh": 0}]
-    assert read_mesh(written(tmp_path, document(nodes=nodes))).vertices[:, 0].min() == DEEPEST / 2
+    assert read_mesh(written(tmp_path, document(nodes=nodes)))[0][:, 0].min() == DEEPEST / 2
 
 
 @pytest.mark.parametrize(

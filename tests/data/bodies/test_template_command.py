@@ -29,7 +29,7 @@ def test_import_then_show_then_list(mesh, tmp_path):
     result = run("show", "rex", "--picture", picture, "--mesh", copy)
     assert result.exit_code == 0 and "none of its own" in result.output
     assert Image.open(picture).size == (6 * 256, 256)
-    assert import_mesh(copy).template.content_hash == arm().content_hash
+    assert import_mesh(copy)[0].content_hash == arm().content_hash
     result = run("list")
     assert result.exit_code == 0 and "rex" in result.output and "Apache-2.0" in result.output
 

@@ -133,9 +133,9 @@ def test_a_run_that_never_finished_a_part_stands_in_nobodys_way(world, tmp_path)
 
 
 def test_the_settings_are_kept_and_run_again(undisturbed):
-    from dp3d_data.config import from_toml
+    from dp3d_data.config import from_mapping, read_toml
 
-    kept = from_toml(ExtractConfig, undisturbed.run.folder / "config.toml")
+    kept = from_mapping(ExtractConfig, read_toml(undisturbed.run.folder / "config.toml"))
     assert kept.part == 4 and kept.min_vertices == 5
     assert json.loads((undisturbed.run.folder / "run.json").read_text())["config"]["part"] == 4
 

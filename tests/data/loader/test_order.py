@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.errors import UsageError
-from dp3d_data.loader.loader import Epoch, Order
+from dp3d_data.loader.loader import Order
 from tests.references.loader import batches_slow, epoch_slow
 
 orders = st.builds(
@@ -26,7 +26,7 @@ orders = st.builds(
 
 def rows_of(order, number):
     """Global rows of each batch, read off the shuffle buffers."""
-    epoch = Epoch(order, number)
+    epoch = replace(order, epoch=number)
     starts = np.cumsum([0, *order.sizes])
     buffers = [np.concatenate([starts[g] + np.arange(order.sizes[g]) for g in groups]) for groups in epoch.buffers]
     return [[int(r) for buffer, rows in epoch.rows(i) for r in buffers[buffer][rows]] for i in range(len(epoch))]

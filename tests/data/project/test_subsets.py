@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dp3d_data.errors import InputCorrupt, InputMissing, ShapeError, UsageError
 from dp3d_data.filters import FilterConfig, Measures, judge
-from dp3d_data.geometry.perturbation import hide_share, lower_half, move_keypoints
+from dp3d_data.geometry.projection import hide_share, lower_half, move_keypoints
 from dp3d_data.geometry.subsets import checked_ids, farthest_vertices, read_subset
 
 

@@ -137,7 +137,7 @@ def test_another_recipe_needs_overwrite(tmp_path):
 
 def test_a_stopped_build_of_another_recipe_leaves_nothing_behind(tmp_path, monkeypatch):
     folders = two_runs(tmp_path)
-    monkeypatch.setattr("pipelines.shards.write_basis", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("pipelines.shards.template_basis", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         quietly(folders, tmp_path / "out")
     monkeypatch.undo()

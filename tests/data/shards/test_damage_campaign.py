@@ -13,10 +13,9 @@ from click.testing import CliRunner
 from dp3d_data.detection.training.trainer import load_state, save_state
 from dp3d_data.detection.weights import read_checkpoint
 from dp3d_data.errors import Dp3dError
-from dp3d_data.files import write_json
+from dp3d_data.files import append_line, trim_lines, write_json
 from dp3d_data.fitting import TrainingState, copied
 from dp3d_data.loader import Loader
-from dp3d_data.logs import append_line, trim_lines
 from dp3d_data.shards import Run, RunWriter, ShardReader, verify
 from dp3d_data.shards.inputs import Input
 from dp3d_data.shards.runs import check_chunk, found_run
@@ -60,7 +59,7 @@ def said(*words):
 def no_faults(folder: Path):
     faults = verify(folder)
     if faults:
-        raise Dp3dError(faults[0].text)
+        raise Dp3dError(faults[0][1])
     return faults
 
 

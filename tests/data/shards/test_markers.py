@@ -38,7 +38,7 @@ def test_a_marker_without_a_key_is_refused_by_every_reader(made, key):
         Run.open(made.folder)
     with pytest.raises(ShardError, match=words):
         RunWriter(made.folder, kind="extract", recipe="0123456789ab")
-    assert [fault.file for fault in verify(made.folder)] == ["run.json"]
+    assert [file for file, _ in verify(made.folder)] == ["run.json"]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_names_that_lead_out_of_the_folder_are_refused_before_anything_is_read(m
         path.write_text(json.dumps(content | {"manifest_sha256": own_hash(content)}))
         with pytest.raises(ShardError, match="leads out of the folder"):
             ShardReader(path.parent)
-        [fault] = verify(path.parent)
-        assert fault.file == "manifest.json" and "leads out" in fault.text
+        [(file, text)] = verify(path.parent)
+        assert file == "manifest.json" and "leads out" in text
 
 
 @pytest.mark.parametrize("key", ["recipe", "files", "shards", "splits", "template", "account", "inputs", "statistics"])

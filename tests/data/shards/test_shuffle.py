@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from dp3d_data.errors import InputMissing, ShardError
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import INSTANCE_SCHEMA, instance_batch
-from dp3d_data.shards.build import PLACES, Dealt, deal
+from dp3d_data.shards.build import PLACES, deal, gather, open_dealt
 from dp3d_data.shards.index import content_hashes, on_grid, rounded
 from dp3d_data.shards.inputs import Input, partitions
 from dp3d_data.shards.plan import GROUP_BYTES, lay_out, repeated
@@ -132,10 +132,10 @@ def test_what_is_dealt_is_gathered_in_its_place(tmp_path):
         paths.append(
             deal(partition, places(group[here], position[here], names), tmp_path / f"{number}.arrow", *filters)
         )
-    dealt = Dealt(paths)
+    dealt = open_dealt(paths)
     stored = rounded(table_of(rows))
     for number, count in enumerate((10, 10, 5)):
-        table = dealt.gather(number, count)
+        table = gather(dealt, number, count)
         wanted = stored.take(order[10 * number : 10 * number + count])
         assert table.schema.equals(INSTANCE_SCHEMA, check_metadata=True)
         assert table.column("instance_id").to_pylist() == [
@@ -146,7 +146,7 @@ def test_what_is_dealt_is_gathered_in_its_place(tmp_path):
             == wanted.drop_columns(["instance_id", "group", "split", "content_hash"]).to_pylist()
         )
     with pytest.raises(ShardError, match="rows were lost"):
-        dealt.gather(2, 6)
+        gather(dealt, 2, 6)
     paths[0].unlink()
     with pytest.raises(InputMissing, match="a partition of this build is gone"):
-        Dealt(paths)
+        open_dealt(paths)

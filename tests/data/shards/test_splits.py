@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.errors import InputCorrupt, InputMissing, Unaccounted, UsageError
-from dp3d_data.filters import FILTERS, Account, FilterConfig, Measures, judge
-from dp3d_data.shards.plan import SPLITS, SplitRule, components, given_splits, read_split_list
+from dp3d_data.filters import FILTERS, FilterConfig, Measures, Tally, judge
+from dp3d_data.shards.plan import SPLITS, ShardPlan, components, given_splits, read_split_list
 from dp3d_data.shards.plan import assign_splits as assign_sides
 from tests.references.shards import components_slow, judge_slow
 
@@ -19,7 +19,7 @@ instances = st.lists(
 
 
 def assign_splits(groups, images, sources, *, train_ratio, seed=0):
-    sides = assign_sides(groups, images, sources, rule=SplitRule(train=train_ratio, seed=seed))
+    sides = assign_sides(groups, images, sources, plan=ShardPlan(split_ratio=train_ratio, seed=seed))
     return [SPLITS[side] for side in sides]
 
 
@@ -63,11 +63,11 @@ def test_each_source_has_its_share_and_both_sides():
 
 def test_a_third_side_has_its_share():
     names = [f"g{index}" for index in range(1000)]
-    rule = SplitRule(train=0.7, test=0.2)
-    sides = assign_sides(names, [None] * 1000, ["s"] * 1000, rule=rule)
+    plan = ShardPlan(split_ratio=0.7, test_ratio=0.2)
+    sides = assign_sides(names, [None] * 1000, ["s"] * 1000, plan=plan)
     assert np.bincount(sides).tolist() == [700, 100, 200]
     with pytest.raises(UsageError, match="exceed the whole"):
-        SplitRule(train=0.9, test=0.2)
+        ShardPlan(split_ratio=0.9, test_ratio=0.2)
 
 
 @given(instances, st.integers(0, 3))
@@ -75,9 +75,9 @@ def test_given_sides_win_and_the_others_go_by_ratio(pairs, seed):
     groups, images = [g for g, _ in pairs], [i for _, i in pairs]
     wanted = {"a": "test", "b": "val"}
     given_here = [wanted.get(group) for group in groups]
-    rule = SplitRule(by="official", seed=seed)
+    plan = ShardPlan(split="official", seed=seed)
     try:
-        sides = assign_sides(groups, images, ["s"] * len(pairs), rule=rule, given=given_here)
+        sides = assign_sides(groups, images, ["s"] * len(pairs), plan=plan, given=given_here)
     except UsageError as error:
         assert "tears apart" in error.what
         member, _ = components(groups, images)
@@ -99,7 +99,7 @@ def test_a_list_names_instances_images_or_groups(tmp_path):
     columns = {"instance_id": ["x#0", "y#0", "z#0", "w#0"], "image_id": ["i", "images/a, b.jpg", "k", "l"]}
     columns["group"] = [None, "rex", "rex", "tom"]
     table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-    assert given_splits(SplitRule(by="list", listed=listed), table).to_pylist() == ["train", "val", "test", None]
+    assert given_splits(ShardPlan(split="list", listed=listed), table).to_pylist() == ["train", "val", "test", None]
     for text, message in (
         ("x", "line 1 names no split"),
         ("x,left", "line 1 names no split"),
@@ -118,7 +118,7 @@ def test_a_list_names_instances_images_or_groups(tmp_path):
 def test_an_unknown_side_of_the_source_is_named():
     table = pa.table({"source_split": ["train", "minival", None]})
     with pytest.raises(UsageError, match="minival"):
-        given_splits(SplitRule(by="official"), table)
+        given_splits(ShardPlan(split="official"), table)
 
 
 @given(st.integers(0, 40), st.integers(0, 2**32 - 1))
@@ -138,10 +138,10 @@ def test_the_first_reason_is_named(count, seed):
     assert [
         np.isnan(value) for reason, value in zip(reasons, values, strict=True) if reason not in (None, "score")
     ] == [False] * sum(reason not in (None, "score") for reason in reasons)
-    assert set(reasons) <= {None, *(entry.reason for entry in FILTERS)}
+    assert set(reasons) <= {None, *FILTERS}
 
 
 def test_an_account_that_does_not_add_up_is_a_fault():
-    assert Account(5, 2, {"score": 2}, 1).check().line() == "kept 2 · rejected 2 (score 2) · failed 1"
+    assert Tally(5, 2, {"score": 2}, 1).check().line() == "kept 2 · rejected 2 (score 2) · failed 1"
     with pytest.raises(Unaccounted, match="2 kept \\+ 1 rejected \\+ 0 failed = 3"):
-        Account(4, 2, {"score": 1}).check()
+        Tally(4, 2, {"score": 1}).check()

@@ -13,7 +13,7 @@ from dp3d_data.errors import ShapeError, ShardError, UsageError
 from dp3d_data.geometry.rigid_camera import Camera as Camera3D
 from dp3d_data.geometry.rigid_camera import Pinhole
 from dp3d_data.shards.batch import KeypointBatch, _scattered, collate
-from dp3d_data.shards.instances import Camera, instance_batch
+from dp3d_data.shards.instances import instance_batch, orthographic_camera, perspective_camera
 from dp3d_data.shards.table import InstanceTable, columns_of, intrinsics_of
 from tests.data.shards.samples import grid_template, row
 from tests.references.loader import intrinsics_by_rq, take_slow
@@ -102,7 +102,7 @@ def test_instances_are_taken_from_a_batch_with_all_that_belongs_to_them():
     few = batch.at_vertices(torch.tensor([5, 0]))
     assert torch.equal(few.keypoints, keypoints[:, [5, 0]]) and few.visible.shape == (4, 2) and few.camera is camera
     assert batch.at_vertices(None) is batch and torch.equal(batch.to("cpu").camera.scale, camera.scale)
-    assert KeypointBatch(keypoints, batch.visible).known.tolist() == [False] * 4
+    assert KeypointBatch(keypoints, batch.visible).has_truth.tolist() == [False] * 4
 
 
 def test_groups_have_numbers_that_depend_on_their_names_alone():
@@ -143,9 +143,9 @@ def test_intrinsics_are_those_of_the_rq_decomposition(seed):
 
 def test_only_pinholes_give_intrinsics():
     """Orthographic and unknown cameras are NaN; rows taken, joined and batched keep theirs."""
-    pinhole = Camera.perspective((900.0, 950.0), (120.0, 130.0), 0.5, np.array([0.1, -0.2, 3.0]))
-    flat = Camera.orthographic(90.0, np.array([3.0, 4.0]))
-    known = [{"camera_kind": c.kind, "camera_matrix": c.matrix.astype(np.float32).ravel()} for c in (pinhole, flat)]
+    pinhole = perspective_camera((900.0, 950.0), (120.0, 130.0), 0.5, np.array([0.1, -0.2, 3.0]))
+    flat = orthographic_camera(90.0, np.array([3.0, 4.0]))
+    known = [{"camera_kind": kind, "camera_matrix": m.astype(np.float32).ravel()} for kind, m in (pinhole, flat)]
     rows = [row(i, **columns) for i, columns in enumerate([*known, {}])]
     table = InstanceTable.of(
         pa.Table.from_batches([instance_batch(rows)]), grid_template().num_vertices, ["intrinsics"]

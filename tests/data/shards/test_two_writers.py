@@ -11,7 +11,7 @@ import pytest
 from dp3d_data.errors import FolderBusy, InputMissing, RecipeMismatch, ShardError, Unaccounted
 from dp3d_data.files import LOCK, locked
 from dp3d_data.shards import Run, RunWriter, verify
-from dp3d_data.shards.runs import instance_path, is_still_good, marker_path
+from dp3d_data.shards.runs import chunk_path, is_still_good, marker_path
 from tests.data.shards.samples import grid_template, row
 from tests.shared import ROOT
 
@@ -64,7 +64,7 @@ def test_fewer_chunks_than_planned_are_no_run(tmp_path):
 def test_a_chunk_that_is_damaged_before_the_end_is_found(tmp_path):
     one = writer(tmp_path)
     commit(one)
-    path = instance_path(tmp_path, 1)
+    path = chunk_path(tmp_path, "instances", 1)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp3d_data.datasets import IMAGES, DatasetOptions, HasCorrespondences, open_images
+from dp3d_data.datasets import IMAGES, DatasetOptions, open_images
 from dp3d_data.datasets.images import read_image
 from dp3d_data.errors import Dp3dError, InputMissing, NothingToDo, UsageError
 from dp3d_data.records import DensePrediction, VertexView
@@ -160,15 +160,15 @@ def reader_of(name, folder):
 def test_ready_instances(name, tmp_path):
     """The same each time; names unique in their image; vertices of the template; a view that rows can hold."""
     source, reader, count = reader_of(name, tmp_path)
-    assert isinstance(source, HasCorrespondences) and source.model
+    assert source.model
     total = 0
     for record in source.records():
         if record.path:
             photograph = read_image(record.path)
             size = photograph.width, photograph.height
         else:
-            size = reader.size(record)
-        found, again = reader.instances(record, size), reader.instances(record, size)
+            size = source.size_of(record)
+        found, again = reader(record, size), reader(record, size)
         assert len({one.name for one in found}) == len(found)
         total += len(found)
         for one, other in zip(found, again, strict=True):

@@ -36,7 +36,7 @@ SIZE = (40, 30)
 def instances(options, index, count):
     source = open_images("dump", options)
     reader = source.reader(count, index)
-    return [reader.instances(record, SIZE) for record in source.records()]
+    return [reader(record, SIZE) for record in source.records()]
 
 
 def test_labels_and_places_become_body_vertices(tmp_path):

@@ -17,7 +17,7 @@ from tests.data.sources.ready_examples import iuv_pixels, people, png, write_iuv
 def instances(name, options):
     source = open_images(name, options)
     reader = source.reader(6890, read_charts(options.charts))
-    return {record.image_id: (lambda record=record: reader.instances(record, SIZE)) for record in source.records()}
+    return {record.image_id: (lambda record=record: reader(record, SIZE)) for record in source.records()}
 
 
 def test_a_result_lies_at_its_box(tmp_path):

@@ -18,18 +18,18 @@ FIELDS = {"keypoints": np.random.default_rng(0).uniform(1, 20, (2, 9, 2)), "visi
 def opened(folder, **fields):
     np.savez(folder / "k.npz", **(FIELDS | fields))
     source = open_images("keypoints", DatasetOptions(path=str(folder / "k.npz")))
-    return source.records(), source.reader(9, None)
+    return source, source.records(), source.reader(9, None)
 
 
 def test_the_least_that_is_needed(tmp_path):
     """Rows without an image are images of their own, as large as their keypoints need."""
-    records, reader = opened(tmp_path)
+    source, records, reader = opened(tmp_path)
     assert [record.image_id for record in records] == ["k/0000000", "k/0000001"]
     assert all((record.path, record.group, record.split) == ("", None, None) for record in records)
     for row, record in enumerate(records):
-        width, height = reader.size(record)
+        width, height = source.size_of(record)
         assert (width, height) == tuple(np.ceil(FIELDS["keypoints"][row].max(axis=0)).astype(int) + 1)
-        (one,) = reader.instances(record, (width, height))
+        (one,) = reader(record, (width, height))
         assert one.box == pytest.approx((*FIELDS["keypoints"][row].min(axis=0), *FIELDS["keypoints"][row].max(axis=0)))
         assert one.score == 1 and one.points is None and one.found.counts.tolist() == [1] * 9
 
@@ -40,10 +40,12 @@ def test_all_that_may_be_known(tmp_path):
         "box": np.array([[0, 1, 20, 30], [2, 3, 4, 5]]),
         "score": np.array([0.5, 0.25]),
     }
-    records, reader = opened(tmp_path, visible=np.arange(18).reshape(2, 9) % 3, group=np.array(["v", ""]), **known)
+    source, records, reader = opened(
+        tmp_path, visible=np.arange(18).reshape(2, 9) % 3, group=np.array(["v", ""]), **known
+    )
     assert [record.group for record in records] == ["v", None]
-    (one,) = reader.instances(records[1], reader.size(records[1]))
-    assert reader.size(records[1]) == (50, 40) and one.box == (2, 3, 4, 5) and one.score == 0.25
+    (one,) = reader(records[1], source.size_of(records[1]))
+    assert source.size_of(records[1]) == (50, 40) and one.box == (2, 3, 4, 5) and one.score == 0.25
     assert one.found.ids.tolist() == [1, 2, 4, 5, 7, 8]
 
 
@@ -53,7 +55,7 @@ def test_several_files_are_read_in_the_order_of_their_names(tmp_path):
     source = open_images("keypoints", DatasetOptions(path=str(tmp_path)))
     records, reader = source.records(), source.reader(9, None)
     assert [record.image_id for record in records] == ["x.jpg", "a.jpg", "b.jpg"]
-    assert [one.name for one in reader.instances(records[0], SIZE)] == ["0", "1"]
+    assert [one.name for one in reader(records[0], SIZE)] == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -82,14 +84,14 @@ def test_what_is_missing_is_named(tmp_path):
 def test_a_row_that_is_not_finite_fails_alone(tmp_path):
     keypoints = FIELDS["keypoints"].copy()
     keypoints[1, 3] = np.nan
-    records, reader = opened(tmp_path, keypoints=keypoints)
-    assert len(reader.instances(records[0], SIZE)) == 1
-    (bad,) = reader.instances(records[1], SIZE)
+    _, records, reader = opened(tmp_path, keypoints=keypoints)
+    assert len(reader(records[0], SIZE)) == 1
+    (bad,) = reader(records[1], SIZE)
     assert isinstance(bad, BadInstance) and re.search("row 1: .*NaN", str(bad.error))
     hidden = FIELDS["visible"].copy()
     hidden[1, 3] = False
-    records, reader = opened(tmp_path, keypoints=keypoints, visible=hidden)
-    assert len(reader.instances(records[1], SIZE)[0].found.ids) == 8
+    _, records, reader = opened(tmp_path, keypoints=keypoints, visible=hidden)
+    assert len(reader(records[1], SIZE)[0].found.ids) == 8
 
 
 def test_the_scale_of_known_points_is_that_of_their_projection():

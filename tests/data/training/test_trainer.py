@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dp3d_data.config import from_toml
+from dp3d_data.config import from_mapping, read_toml
 from dp3d_data.detection import load_predictor
 from dp3d_data.detection.training import trainer
 from dp3d_data.detection.training.recipe import TrainCseConfig
@@ -110,7 +110,7 @@ def test_small_weights_are_written_where_they_are_asked_for(tmp_path):
 
 def test_the_recipes_of_the_embedded_network_are_read_and_follow_each_other():
     first, *later = (
-        from_toml(TrainCseConfig, ROOT / "pipelines/recipes" / f"{name}.toml")
+        from_mapping(TrainCseConfig, read_toml(ROOT / "pipelines/recipes" / f"{name}.toml"))
         for name in ("animals-1", "animals-2", "animals-3")
     )
     assert (first.model, first.trunk, first.freeze) == ("animals-3", "lite0", 5) and first.kinds.startswith("dog=dog")

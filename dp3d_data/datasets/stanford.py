@@ -1,5 +1,5 @@
-"""Stanford Dogs: photographs in folders of breeds, boxes as XML, official lists of train and test; SMAL fits of
-them."""
+"""Stanford Dogs and StanfordExtra: photographs in folders of breeds; boxes, masks, keypoints, official lists; SMAL
+fits."""
 
 from __future__ import annotations
 
@@ -11,19 +11,36 @@ from xml.etree import ElementTree
 import numpy as np
 
 from dp3d_data.datasets import Dataset
-from dp3d_data.datasets.annotations import Annotations, box_of, in_words, reading, size_of_image
+from dp3d_data.datasets.annotations import (
+    Annotations,
+    box_of,
+    corners,
+    in_words,
+    keypoints_of,
+    reading,
+    segmentation_mask,
+    size_of_image,
+)
 from dp3d_data.datasets.fits import (
     Fit,
     FitFailure,
     attempt,
     failure,
     fit_camera,
-    plain_fields,
     read_fields,
     smal_numbers,
 )
 from dp3d_data.datasets.folder import names_below
-from dp3d_data.datasets.locations import existing, split_lists, subfolder, wrong_tree
+from dp3d_data.datasets.locations import (
+    SPLITS,
+    existing,
+    find_image,
+    read_json,
+    require_images,
+    require_tree,
+    split_lists,
+    subfolder,
+)
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.files import DAMAGE
 from dp3d_data.records import GivenObject, ImageRecord
@@ -32,7 +49,7 @@ IMAGES = (
     "Images/nNNNNNNNN-Breed/NAME.jpg, and beside Images/: Annotation/nNNNNNNNN-Breed/NAME and train_list.mat,"
     " test_list.mat"
 )
-HINT = "Stanford Dogs comes from its authors: http://vision.stanford.edu/aditya86/ImageNetDogs/"
+DOGS_HINT = "Stanford Dogs comes from its authors: http://vision.stanford.edu/aditya86/ImageNetDogs/"
 FITS = "fits/BREED/NAME.npz (or .pkl, .json) and Images/BREED/NAME.jpg"
 FITS_HINT = (
     "the photographs: http://vision.stanford.edu/aditya86/ImageNetDogs; write fits of yours in the neutral json:"
@@ -61,8 +78,7 @@ class StanfordDogs(Dataset):
         root = self.root(IMAGES)
         folder = images_folder(root)
         names = [name for name in names_below(folder) if name.count("/") == 1]
-        if not names:
-            raise wrong_tree(root, IMAGES, HINT, "no Stanford Dogs here")
+        require_tree(names, root, IMAGES, DOGS_HINT, "no Stanford Dogs here")
         notes, splits = folder.parent / "Annotation", official_splits(folder.parent)
         records = [ImageRecord(name, str(folder / name), self.name, breed(name), splits.get(name)) for name in names]
         if not notes.is_dir():
@@ -77,8 +93,7 @@ class StanfordDogs(Dataset):
             for path in (root / "fits").rglob("*")
             if path.suffix in ENDINGS
         )
-        if not paths:
-            raise wrong_tree(root, FITS, FITS_HINT)
+        require_tree(paths, root, FITS, FITS_HINT)
         folder, splits, seen = images_folder(root), split_lists(root), set[str]()
         for image, path in paths:
             if image in seen:
@@ -120,7 +135,7 @@ def _listed(path: Path) -> list[str]:
     from scipy.io.matlab import MatReadError
 
     expected = "a MATLAB file with file_list, names such as n02085620-Chihuahua/n02085620_10074.jpg"
-    with reading("not a list of Stanford Dogs", expected, HINT, path, (MatReadError, *DAMAGE)):
+    with reading("not a list of Stanford Dogs", expected, DOGS_HINT, path, (MatReadError, *DAMAGE)):
         cells = loadmat(path, variable_names=["file_list"])["file_list"]
         return [str(np.ravel(cell)[0]) for cell in np.ravel(cells)]
 
@@ -159,7 +174,7 @@ def _image_of(path: Path) -> str:
 
 
 def _fit(path: Path, known: dict[str, Any]) -> Fit:
-    fields = plain_fields(read_fields(path))
+    fields = read_fields(path)
     return Fit(
         **known,
         **smal_numbers(fields),
@@ -168,3 +183,78 @@ def _fit(path: Path, known: dict[str, Any]) -> Fit:
         camera=fit_camera(fields),
         box=None if fields.get("box") is None else tuple(np.ravel(fields["box"])),
     )
+
+
+EXTRA = "a list of objects with img_path, img_width, img_height, img_bbox [x, y, width, height] and seg"
+EXTRA_HINT = "StanfordExtra's json comes from its authors: https://github.com/benjiebob/StanfordExtra"
+EXTRA_IMAGES = "name the folder of Stanford Dogs' breeds: --images Images/"
+NO_IMAGE = "entries without img_path"
+
+
+class StanfordExtra(Dataset):
+    """The json, and the photographs below --images, or in `Images/` or `images/` beside it.
+
+    A dog's breed is its group. The official lists beside the json (train_*.npy, val_*.npy, test_*.npy: numbers of
+    entries) give the split.
+    """
+
+    name = "stanford-extra"
+
+    def records(self) -> list[ImageRecord]:
+        """The photographs in the order of the json, each with its dogs."""
+        path = self.path(EXTRA)
+        entries = read_json(path, EXTRA, EXTRA_HINT)
+        if not isinstance(entries, list):
+            got = f"a json {type(entries).__name__}"
+            raise InputCorrupt("not StanfordExtra's json", got=got, expected=EXTRA, hint=EXTRA_HINT, path=path)
+        folders = [str(images_folder(Path(folder))) for folder in self.options.images or (path.parent,)]
+        official = _splits_of_entries(path, len(entries))
+        dogs: dict[str, Annotations] = {}
+        splits: dict[str, str | None] = {}
+        for number, entry in enumerate(entries):
+            image = str(entry.get("img_path") or NO_IMAGE) if isinstance(entry, dict) else NO_IMAGE
+            dogs.setdefault(image, Annotations()).join(_entry(entry, number, self.options.masks))
+            splits.setdefault(image, official.get(number))
+        records = []
+        for image, dog in dogs.items():
+            place = find_image([image], folders) if image != NO_IMAGE else ""
+            records.append(dog.of(ImageRecord(image, place, self.name, breed(image), splits[image])))
+        if records and not any(record.objects for record in records):
+            what, got = "not StanfordExtra's json: no entry of it can be used", records[0].faults[0]
+            raise InputCorrupt(what, got=got, expected=EXTRA, hint=EXTRA_HINT, path=path)
+        require_images([record for record in records if record.path], folders, EXTRA_IMAGES)
+        return records
+
+
+def _entry(entry: Any, number: int, masks: bool) -> Annotations:
+    """The dog of an entry, or what is wrong with it."""
+    found = Annotations()
+
+    def make() -> GivenObject:
+        found.size = size_of_image(entry["img_width"], entry["img_height"])
+        if found.size is None:
+            raise KeyError("img_width")
+        if not entry["img_path"]:
+            raise KeyError("img_path")
+        mask = segmentation_mask({"counts": entry["seg"]}, found.size) if masks else None  # run lengths as COCO's text
+        return GivenObject(corners(entry["img_bbox"]), mask=mask, keypoints=keypoints_of(entry["joints"]))
+
+    found.add(f"entry {number}", make)
+    return found
+
+
+def _splits_of_entries(path: Path, count: int) -> dict[int, str]:
+    """Number of an entry -> split, of the lists that are there."""
+    splits: dict[int, str] = {}
+    for split in SPLITS:
+        for place in sorted(path.parent.glob(f"{split}_*.npy")):
+            with reading("not a list of entries", "whole numbers", path=place, errors=DAMAGE):
+                numbers = np.load(place, allow_pickle=False).ravel()
+                if numbers.dtype.kind not in "iu" and (numbers != np.floor(numbers)).any():
+                    raise ValueError(f"{numbers.dtype} numbers that are not whole")
+                numbers = numbers.astype(np.int64)
+            if len(numbers) and not (0 <= numbers.min() and numbers.max() < count):
+                got, expected = f"up to {numbers.max()}", f"below {count}"
+                raise InputCorrupt("a list of other entries", got=got, expected=expected, path=place)
+            splits |= dict.fromkeys(numbers.tolist(), split)
+    return splits
