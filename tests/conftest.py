@@ -40,6 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The pages of the documents come first: one of them takes minutes, in which the other processes do the rest."""
+    items.sort(key=lambda item: "test_docs" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True)
 def _own_workspace(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes into the user's workspace."""
