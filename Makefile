@@ -28,11 +28,14 @@ demo: setup
 demo-short:
 	$(MAKE) demo DEMO_FLAGS=--short
 
+# The tests start many processes, which read what the first one has compiled.
+test test-slow: export PYTHONDONTWRITEBYTECODE =
+
 test: setup lint
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 test-slow: setup
-	$(BIN)/python -m pytest -q -m slow -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -m slow -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-gpu: setup
 	$(BIN)/python -m pytest -q -rs -m gpu tests/gpu

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
+from tests import checked
+
 CHECKED = [
     "dp3d_data.matching",
     "dp3d_data.geometry",
@@ -23,7 +25,7 @@ CHECKED = [
     "dp3d_model.networks",
     "dp3d_model.evaluation.metrics",
 ]
-_hook = install_import_hook(CHECKED, "typeguard.typechecked")
+_hook = install_import_hook(CHECKED, f"{checked.__name__}.typechecked")
 
 slow_machine = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 # Elsewhere every run tries new examples; an unchanged commit must not fail by chance where it is accepted.
@@ -36,6 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The pages of the documents come first: one of them takes minutes, in which the other processes do the rest."""
+    items.sort(key=lambda item: "test_docs" not in item.nodeid)
 
 
 @pytest.fixture(autouse=True)

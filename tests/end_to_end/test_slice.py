@@ -8,7 +8,7 @@ from dp3d_data.config import workspace
 from tests.end_to_end.programs import run, succeeds
 
 STEPS = [
-    "dp3d-data synth --category dog --count 48 --no-images",
+    "dp3d-data synth --category dog --count 32 --no-images --workers 1",
     "dp3d-data build-shards --category dog",
     "dp3d-data verify",
     (
@@ -30,7 +30,6 @@ def told(tmp_path_factory):
         yield texts, workspace("dog")
 
 
-@pytest.mark.slow
 def test_every_command_says_where_the_result_lies(told):
     texts, folder = told
     for line, text in texts.items():

@@ -64,9 +64,8 @@ def runnable(path: Path, slow: bool) -> list[Block]:
 
 
 def pages_to_run(slow: bool) -> list[Path]:
-    """The pages that have such blocks."""
+    """The pages that have such blocks; each page is run once, by the slow test where a block of it is slow."""
+    kinds = {path: {block.info for block in blocks(path)} for path in documents()}
     return [
-        path
-        for path in documents()
-        if any(block.info == ("sh run slow" if slow else "sh run") for block in blocks(path))
+        path for path, found in kinds.items() if ("sh run slow" in found) is slow and found & {"sh run", "sh run slow"}
     ]

@@ -12,6 +12,7 @@ import pytest
 import dp3d_data.errors as errors
 from dp3d_data.errors import ConfigError
 from scripts.write_command_line_docs import PAGE, page
+from tests.end_to_end.programs import succeeds
 from tests.house.documents import blocks, documents, fenced_commands, inline_commands, pages_to_run, runnable
 from tests.house.program_words import find, options, parse
 from tests.house.source_tree import short
@@ -44,30 +45,30 @@ def test_inline_commands_exist(path):
     assert not wrong, "\n".join(wrong)
 
 
-def run_page(path: Path, folder: Path, slow: bool) -> None:
-    """Run a page's blocks as a user would: one after the other in an empty folder, with the programs of this
-    environment."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment |= {"DP3D_WORKSPACE": str(folder / "dp3d-out"), "PYTHONPATH": str(ROOT)}
-    for block in runnable(path, slow):
-        script = "set -e\n" + block.text.replace("$ ", "")
-        run = subprocess.run(
-            ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 0, f"{block}\n{run.stdout}{run.stderr}"
-
-
 @pytest.mark.parametrize("path", pages_to_run(slow=False), ids=short)
-def test_page_runs(path, tmp_path):
-    assert runnable(path, slow=False)
-    run_page(path, tmp_path, slow=False)
+def test_page_runs(path, tmp_path, monkeypatch):
+    """The commands of a page one after the other, in this process."""
+    monkeypatch.chdir(tmp_path)
+    for block in runnable(path, slow=False):
+        lines = fenced_commands(block)
+        assert lines == block.text.splitlines(), f"{block}: what is quick is our commands, one a line"
+        for line in lines:
+            succeeds(line)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", pages_to_run(slow=True), ids=short)
 def test_slow_page_runs(path, tmp_path):
-    assert runnable(path, slow=True)
-    run_page(path, tmp_path, slow=True)
+    """All blocks of a page as a user runs them: in a shell, in an empty folder, with the programs of this
+    environment."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment |= {"DP3D_WORKSPACE": str(tmp_path / "dp3d-out"), "PYTHONPATH": str(ROOT)}
+    for block in runnable(path, slow=True):
+        script = "set -e\n" + block.text.replace("$ ", "")
+        run = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, f"{block}\n{run.stdout}{run.stderr}"
 
 
 @pytest.mark.parametrize("path", documents(), ids=short)

@@ -79,6 +79,22 @@ def workspace(shards, tmp_path, monkeypatch):
     return tmp_path / "dog"
 
 
+@pytest.fixture(scope="module")
+def model(shards, tmp_path_factory):
+    """The folder of a model that a command has trained; read only."""
+    out = tmp_path_factory.mktemp("model")
+    trained = run(*TRAIN, "--shards", str(shards), "--out", str(out))
+    assert trained.exit_code == 0, trained.output
+    return out
+
+
+@pytest.fixture
+def trained(workspace, model):
+    """The workspace with that model."""
+    shutil.copytree(model, workspace / "model")
+    return workspace
+
+
 def run(*arguments):
     return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
 
@@ -185,8 +201,7 @@ def test_missing_inputs_name_the_next_command(workspace):
     assert "dp3d-data build-shards" in absent.stderr
 
 
-def test_shards_of_another_template_are_refused(workspace, tmp_path):
-    run(*TRAIN)
+def test_shards_of_another_template_are_refused(trained, tmp_path):
     vertices, faces = blob()
     other = make_shards(tmp_path / "other", make_template("other", vertices[:, [1, 0, 2]], faces[:, ::-1]))
     for words in (["evaluate"], ["predict"]):
@@ -194,11 +209,10 @@ def test_shards_of_another_template_are_refused(workspace, tmp_path):
         assert refused.exit_code == 6
         assert "the shards belong to another template than the model" in refused.stderr
     with pytest.raises(TemplateMismatch, match="another template than the model"):
-        check_template(load_model(workspace / "model"), "sheet", grid_template().content_hash)
+        check_template(load_model(trained / "model"), "sheet", grid_template().content_hash)
 
 
-def test_files_that_are_no_models(workspace, tmp_path):
-    run(*TRAIN)
+def test_files_that_are_no_models(model, tmp_path):
     with pytest.raises(InputMissing, match="no such model file"):
         load_model(tmp_path / "absent.pt")
     (tmp_path / "text.pt").write_text("not a model")
@@ -207,7 +221,7 @@ def test_files_that_are_no_models(workspace, tmp_path):
     write_torch(tmp_path / "future.pt", {"format": 99})
     with pytest.raises(CheckpointError, match="not a model file"):
         load_model(tmp_path / "future.pt")
-    content = torch.load(workspace / "model" / "model.pt", weights_only=True)
+    content = torch.load(model / "model.pt", weights_only=True)
     content["weights"].popitem()
     write_torch(tmp_path / "partial.pt", content)
     with pytest.raises(WeightsMismatch, match="the weights do not fit the settings"):
@@ -215,31 +229,30 @@ def test_files_that_are_no_models(workspace, tmp_path):
 
 
 @pytest.mark.slow
-def test_models_are_compared_ablated_and_made_worse(workspace):
-    run(*TRAIN)
+def test_models_are_compared_ablated_and_made_worse(trained):
     several = run(
         "evaluate",
         "--compare",
-        "one=" + str(workspace / "model"),
-        str(workspace / "model" / "model.pt"),
+        "one=" + str(trained / "model"),
+        str(trained / "model" / "model.pt"),
         "--set",
         "count=5",
     )
     assert several.exit_code == 0, several.output
-    result = json.loads((workspace / "evaluation" / "evaluation.json").read_text())
+    result = json.loads((trained / "evaluation" / "evaluation.json").read_text())
     assert list(result["models"]) == ["rigid template", "one", "model.pt"]
     assert result["instances"] == 5
     small = [*OPTIONS, "--set", "optim.steps=2", "--set", "optim.batch=16", "--set", "count=6"]
     ablated = run("study", "ablation", *small, "--row", "linear", "--row", "rigid", "--set", "examples=1")
     assert ablated.exit_code == 0, ablated.output
-    assert {path.name for path in (workspace / "ablation" / "runs").iterdir()} == {"full", "linear", "rigid"}
-    assert run("evaluate", "--model", str(workspace / "ablation" / "runs" / "linear")).exit_code == 0
+    assert {path.name for path in (trained / "ablation" / "runs").iterdir()} == {"full", "linear", "rigid"}
+    assert run("evaluate", "--model", str(trained / "ablation" / "runs" / "linear")).exit_code == 0
     noisy = run("study", "robustness", "--set", "count=6", "--set", "levels=2", "--set", "hidden=50")
     assert noisy.exit_code == 0, noisy.output
     assert "noise 2% of the box, 50% hidden" in noisy.output
     halves = run("study", "robustness", *small, "--figure", "lower-half", "--set", "rates=100")
     assert halves.exit_code == 0, halves.output
-    names = {path.name for path in (workspace / "robustness").iterdir()}
+    names = {path.name for path in (trained / "robustness").iterdir()}
     assert {f"{name}.{kind}" for name in ("noise", "lower-half") for kind in ("json", "md", "png")} <= names
 
 
@@ -261,14 +274,13 @@ def test_what_cannot_be_compared_is_refused(workspace, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_starts_from_another_model(workspace, tmp_path):
+def test_a_training_starts_from_another_model(trained, tmp_path):
     """The settings of the network are that model's, whatever the preset; after no learning the answers are too."""
-    assert run(*TRAIN).exit_code == 0
-    first = load_model(workspace / "model")
+    first = load_model(trained / "model")
     words = [
         "train",
         "--init",
-        str(workspace / "model"),
+        str(trained / "model"),
         "--steps",
         "2",
         "--learning-rate",

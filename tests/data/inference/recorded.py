@@ -1,6 +1,7 @@
 """Recorded outputs of the reference implementation and the shrunken networks that made them."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -58,18 +59,29 @@ def network_of(record):
     return network
 
 
-@torch.no_grad()
-def outputs_of(network, record):
-    """Raw outputs for the recorded boxes on the recorded image, with as many threads as the recording had."""
+@contextmanager
+def as_recorded():
+    """With as many threads as the recording had, and no gradients."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        images = network.normalised(torch.from_numpy(record["image_bgr_chw"])[None])
-        return network.roi_heads.densepose_outputs(
-            network.backbone(images), [torch.from_numpy(record["given_boxes_xyxy"])]
-        )
+        with torch.no_grad():
+            yield
     finally:
         torch.set_num_threads(before)
+
+
+def features_of(network, record):
+    """The backbone's features of the recorded image."""
+    with as_recorded():
+        return network.backbone(network.normalised(torch.from_numpy(record["image_bgr_chw"])[None]))
+
+
+def outputs_of(network, record, features=None):
+    """Raw outputs for the recorded boxes on the recorded image, of which the features may be given."""
+    features = features_of(network, record) if features is None else features
+    with as_recorded():
+        return network.roi_heads.densepose_outputs(features, [torch.from_numpy(record["given_boxes_xyxy"])])
 
 
 def difference(ours, theirs):
@@ -87,10 +99,11 @@ def rounding(network, record):
     aspp = getattr(network.roi_heads.densepose_head, "ASPP", None)
     if aspp is None:
         return 0.0
-    plain, spread = vars(outputs_of(network, record)), 0.0
+    features = features_of(network, record)
+    plain, spread = vars(outputs_of(network, record, features)), 0.0
     for factor in (0.7, 0.83, 0.97, 1.03, 1.3, 1.9):
         hook = aspp.convs[4][1].register_forward_hook(lambda module, inputs, value, factor=factor: value * factor)
-        moved = vars(outputs_of(network, record))
+        moved = vars(outputs_of(network, record, features))
         hook.remove()
         spread = max([spread, *(difference(moved[k].numpy(), plain[k].numpy()) for k in plain if plain[k] is not None)])
     return spread

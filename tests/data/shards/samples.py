@@ -2,6 +2,8 @@
 
 from functools import cache
 from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -65,7 +67,13 @@ def run(
 
 
 def two_runs(root: Path, count: int = 40) -> list[Path]:
-    """A run of photographs and one of a synthetic world."""
+    """A run of photographs and one of a synthetic world, made once a process and copied."""
+    return [copytree(Path(_two_runs(count).name, kind), root / kind) for kind in ("extract", "synth")]
+
+
+@cache
+def _two_runs(count: int) -> TemporaryDirectory:
+    folder = TemporaryDirectory(prefix="dp3d-runs-")
     for kind in ("extract", "synth"):
-        run(root / kind, [row(index, kind) for index in range(count)], kind)
-    return [root / "extract", root / "synth"]
+        run(Path(folder.name, kind), [row(index, kind) for index in range(count)], kind)
+    return folder

@@ -101,6 +101,7 @@ def test_a_network_that_looks_again_learns_at_two_scales_and_from_mirror_images(
     assert (predictor.spec.name, predictor.spec.num_classes, predictor.class_of("dog")) == ("animals-3", 1, 0)
 
 
+@pytest.mark.slow
 def test_small_weights_are_written_where_they_are_asked_for(tmp_path):
     run_quietly(replace(TINY, steps=1, small=True), tmp_path)
     written = torch.load(tmp_path / "weights.pth", weights_only=True)["model"].values()

@@ -20,12 +20,16 @@ def turned(vertices, seed):
     return vertices @ (rotation * np.sign(np.linalg.det(rotation))).T
 
 
+@pytest.fixture(scope="module")
+def ball():
+    mesh = trimesh.creation.icosphere(subdivisions=4)
+    return make_template("ball", mesh.vertices, mesh.faces)
+
+
 @given(st.integers(0, 10_000))
-def test_half_of_a_sphere_is_visible(seed):
-    ball = trimesh.creation.icosphere(subdivisions=4)
-    template = make_template("ball", ball.vertices, ball.faces)
-    visible = visible_vertices(turned(template.vertices, seed), template.faces)
-    assert visible_fraction(visible, template.vertex_areas) == pytest.approx(0.5, abs=0.03)
+def test_half_of_a_sphere_is_visible(ball, seed):
+    visible = visible_vertices(turned(ball.vertices, seed), ball.faces)
+    assert visible_fraction(visible, ball.vertex_areas) == pytest.approx(0.5, abs=0.03)
 
 
 def split_cube(cells=12):
