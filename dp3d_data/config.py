@@ -1,5 +1,5 @@
 """Typed, frozen settings: words and TOML in, TOML out, near matches for unknown names, and the fingerprint of a
-recipe."""
+fingerprint."""
 
 from __future__ import annotations
 
@@ -132,8 +132,8 @@ def plain(config: Any) -> Any:
     return str(config) if isinstance(config, Path) else config
 
 
-def fingerprint(*parts: Any) -> str:
-    """The first 12 hex digits of the SHA-256 of the parts' canonical JSON: the name of a recipe."""
+def fingerprint_of(*parts: Any) -> str:
+    """The first 12 hex digits of the SHA-256 of the parts' canonical JSON: a run's name for what it was made with."""
     text = json.dumps(plain(list(parts)), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -118,8 +118,8 @@ class WeightsMismatch(CheckpointError):
     hint = "name the model that the weights belong to: dp3d-data zoo check FILE"
 
 
-class RecipeMismatch(Dp3dError):
-    """An output folder that holds the results of another recipe."""
+class FingerprintMismatch(Dp3dError):
+    """An output folder that holds the results of other settings."""
 
     exit_code = 8
     hint = "choose another folder with --out, or discard the old results with --overwrite"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from dp3d_data.config import plain, to_toml
-from dp3d_data.errors import Dp3dError, InputCorrupt, RecipeMismatch
+from dp3d_data.errors import Dp3dError, FingerprintMismatch, InputCorrupt
 from dp3d_data.files import write_text
 from dp3d_data.geometry import Template
 from dp3d_data.records import ImageRecord
@@ -132,14 +132,14 @@ class Plan:
 
     Attributes:
         kind: of the run.
-        recipe: fingerprint of all that shapes the result.
+        fingerprint: a hash of all that shapes the result.
         out: folder of the results.
     """
 
     kind: ClassVar[str]
     config: Any
     template: Template
-    recipe: str
+    fingerprint: str
     out: Path
 
     @property
@@ -202,14 +202,14 @@ class NumberedChunks:
 
 
 def make_run(plan: Plan, advance: Advance = lambda *_: None, say: Say = lambda _: None) -> tuple[Run, bool]:
-    """Run a plan to its end, going on where an earlier run of the same recipe stopped.
+    """Run a plan to its end, going on where an earlier run of the same fingerprint stopped.
 
     Returns:
         The finished run, and whether anything was made now.
 
     Raises:
         FolderBusy: another process writes in the folder.
-        RecipeMismatch: the folder holds the results of another recipe.
+        FingerprintMismatch: the folder holds the results of other settings.
     """
     with begin_run(plan) as writer:
         if writer.complete:
@@ -229,14 +229,16 @@ def begin_run(plan: Plan) -> RunWriter:
 
     Raises:
         FolderBusy: another process writes there.
-        RecipeMismatch: the folder holds the results of another recipe, or of photographs that have changed since.
+        FingerprintMismatch: the folder holds the results of other settings, or of photographs that have changed since.
     """
-    writer = RunWriter(plan.out, kind=plan.kind, recipe=plan.recipe, overwrite=plan.config.overwrite)
+    writer = RunWriter(plan.out, kind=plan.kind, fingerprint=plan.fingerprint, overwrite=plan.config.overwrite)
     if writer.complete:
         images = {name: path for chunk in plan.chunks for name, path in plan.images(chunk).items()}
         for table in Run.open(plan.out).instances(HASHED) if images else ():
             if changed := next(iter(changed_images(table, images)), None):
-                raise RecipeMismatch("a photograph has changed since this run was made", got=changed, path=plan.out)
+                raise FingerprintMismatch(
+                    "a photograph has changed since this run was made", got=changed, path=plan.out
+                )
     return writer
 
 

@@ -23,7 +23,7 @@ from dp3d_data.detection.training.kinds import kinds_of
 from dp3d_data.detection.training.metrics import TrueObject, transferred
 from dp3d_data.detection.training.recipe import EvaluateCseConfig, TrainCseConfig
 from dp3d_data.detection.training.start import start_of
-from dp3d_data.detection.training.trainer import recipe_of, targets_of, train
+from dp3d_data.detection.training.trainer import run_fingerprint, targets_of, train
 from dp3d_data.errors import UsageError
 from dp3d_data.files import locked, sweep, write_text
 from dp3d_data.geometry import Template, load_template
@@ -66,7 +66,7 @@ def _trained(config: TrainCseConfig, out: Path, ranks: Ranks, device: str, say: 
     templates = [kind.template for kind in kinds if kind.matched]
     meshes = ", ".join(f"{one.name} ({one.num_vertices} vertices)" for one in templates)
     steps = f"{config.steps} steps of {ranks.count * (config.crops if start.spec.crop_side else config.batch)}"
-    say(f"{config.category}: {steps} · template {meshes} · recipe {recipe_of(config, kinds, ranks)}")
+    say(f"{config.category}: {steps} · template {meshes} · fingerprint {run_fingerprint(config, kinds, ranks)}")
     began = time.perf_counter()
     first: list[int] = []
 

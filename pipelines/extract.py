@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from dp3d_data.categories import categories, category, folder_of
-from dp3d_data.config import file_digest, fingerprint, workspace
+from dp3d_data.config import file_digest, fingerprint_of, workspace
 from dp3d_data.device import require_device
-from dp3d_data.errors import InputMissing, RecipeMismatch, UsageError
+from dp3d_data.errors import FingerprintMismatch, InputMissing, UsageError
 from dp3d_data.files import locked
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.builtin import first_imported, is_folder_of_templates, template_in
@@ -44,7 +44,7 @@ class Plan(ChunkPlan):
         inputs: the images, in order, and where they come from.
         model: name of the network, as rows carry it.
         make_predictor: loads the network, called once in each process; None for a source that needs none.
-        work: the recipe without the sizes of the image files, since a failed image may be mended and tried again.
+        work: the fingerprint without the sizes of the image files, since a failed image may be mended and tried again.
     """
 
     kind = "extract"
@@ -135,8 +135,8 @@ def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: Make
         digest += weights
         require_own_template(config, template)
     shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
-    work, recipe = (fingerprint(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
-    return Plan(config, template, recipe, out, inputs, model, make_predictor, work)
+    work, fingerprint = (fingerprint_of(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
+    return Plan(config, template, fingerprint, out, inputs, model, make_predictor, work)
 
 
 def _require_told_apart(plans: Sequence[Plan]) -> None:
@@ -230,20 +230,23 @@ def retry(plan: Plan) -> int:
 
     Raises:
         InputMissing: no run, or one that is not finished.
-        RecipeMismatch: a run of another recipe; files that failed may have changed.
+        FingerprintMismatch: a run of other settings; files that failed may have changed.
         FolderBusy: another process writes in the folder.
     """
     with locked(plan.out):
         found = found_run(plan.out)
-        if found == ("extract", plan.recipe) and not (plan.out / MARKER).is_file():
+        if found == ("extract", plan.fingerprint) and not (plan.out / MARKER).is_file():
             return 0
         run = Run.open(plan.out)
         work = run.marker["extra"].get("work")
         if work != plan.work:
-            raise RecipeMismatch(
-                "the failed images here are those of another recipe", got=work, expected=plan.work, path=plan.out
+            raise FingerprintMismatch(
+                "the failed images here are those of other settings",
+                got=work,
+                expected=plan.work,
+                path=plan.out,
             )
-        return reopen(run, [[record.image_id for record in chunk] for chunk in plan.chunks], plan.recipe)
+        return reopen(run, [[record.image_id for record in chunk] for chunk in plan.chunks], plan.fingerprint)
 
 
 def extract(plan: Plan, advance: Advance = lambda *_: None, say: Say = lambda _: None) -> Outcome:
@@ -261,7 +264,7 @@ def extract_all(plans: Sequence[Plan], advance: Advance = lambda *_: None, say: 
 
     Raises:
         FolderBusy: another process writes in one of the folders.
-        RecipeMismatch: a folder holds the results of another recipe, or of photographs that have changed since.
+        FingerprintMismatch: a folder holds the results of other settings, or of photographs that have changed since.
         CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.
         Unaccounted: an image that is neither kept nor rejected nor failed.
     """

@@ -189,7 +189,7 @@ class Estimate:
     """What is known before a run.
 
     Attributes:
-        state: "new", "unfinished", "finished" or "another recipe": what the folder holds, of several the first that is
+        state: "new", "unfinished", "finished" or "other settings": what the folder holds, of several the first that is
             not finished.
         images, todo, chunks: images of the plan, those still to be worked on, and the chunks of them.
         looked_at, probed: how many images were worked on, and what came of them.
@@ -243,8 +243,8 @@ def unfinished_chunks(plan: Plan) -> tuple[str, dict[int, Sequence[ImageRecord]]
         failed = set(Run.open(plan.out).failures()["image_id"].to_pylist())
         kept = {index: [record for record in chunk if record.image_id in failed] for index, chunk in chunks.items()}
         return "finished", {index: chunk for index, chunk in kept.items() if chunk}
-    if found != ("extract", plan.recipe):
-        return "another recipe", chunks
+    if found != ("extract", plan.fingerprint):
+        return "other settings", chunks
     if finished:
         return "finished", {}
     done = done_chunks(plan.out)

@@ -20,7 +20,7 @@ from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.records import ImageRecord
 from pipelines.settings import ExtractConfig
 
-# What the recipe knows of an image, besides the size of its file.
+# What the fingerprint knows of an image, besides the size of its file.
 FACTS = ("image_id", "group", "split", "objects", "size", "faults", "crowds")
 
 
@@ -55,11 +55,11 @@ class Inputs:
         return {sizes: digest.hexdigest() for sizes, digest in digests.items()}
 
     def facts(self, sizes: bool = True) -> list[Any]:
-        """What the recipe knows of them: names, sizes and all that rows or results take from a record, wherever it
+        """What the fingerprint knows of them: names, sizes and all that rows or results take from a record, wherever it
         lies.
 
         Args:
-            sizes: whether another size of an image's file, in bytes, is another recipe.
+            sizes: whether another size of an image's file, in bytes, is other settings.
         """
         return [self.source.name, self.source.digest(), self._digests[sizes], *([list(self.ends)] if self.ends else [])]
 

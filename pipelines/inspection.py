@@ -20,7 +20,7 @@ SHOWN = 6
 
 def summary_lines(found: Input) -> list[str]:
     """What a folder holds, a line each."""
-    lines = [f"{found.folder}: {found.kind} · recipe {found.recipe}"]
+    lines = [f"{found.folder}: {found.kind} · fingerprint {found.fingerprint}"]
     if found.kind != SHARDS:
         counts = " · ".join(f"{name} {count}" for name, count in found.counts.items())
         template = f"template {found.template.get('name', 'unknown')} {found.template.get('hash', '')}"
@@ -35,7 +35,7 @@ def summary_lines(found: Input) -> list[str]:
         lines.append(f"  {name}: {held} in {len(files)} shards, {size}")
     lines.append(f"  {Tally(**tally).line()}")
     for one in manifest["inputs"]:
-        lines.append(f"  from {one['kind']} {one['recipe']}: {one['counts']['instances']} instances")
+        lines.append(f"  from {one['kind']} {one['fingerprint']}: {one['counts']['instances']} instances")
     unit = f"{template['factor']:.4g} m a unit" if template["unit"] == "m" else "unit unknown"
     lines.append(f"  template {template['name']} {template['hash']}: {template['num_vertices']} vertices, {unit}")
     subset = manifest.get("subset")

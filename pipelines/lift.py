@@ -78,10 +78,10 @@ def from_annotated(photographs: Photographs, template: Template, out: Path, give
 
 
 def _extracted(config: ExtractConfig, template: Template, out: Path) -> Outcome:
-    """Run in out/extract, discarding what another recipe left there."""
+    """Run in out/extract, discarding what other settings left there."""
     place = template.save(out / "template.npz")
     plan = make_plan(replace(config, template=str(place), out=str(out / "extract"), overwrite=False))
-    if found_run(plan.out) not in (None, ("extract", plan.recipe)):
+    if found_run(plan.out) not in (None, ("extract", plan.fingerprint)):
         plan = replace(plan, config=replace(plan.config, overwrite=True))
     return extract(plan)
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from dp3d_data.bodies.model import BodyModel, rest_template
-from dp3d_data.config import file_digest, fingerprint, plain
+from dp3d_data.config import file_digest, fingerprint_of, plain
 from dp3d_data.datasets import DatasetOptions, open_fits
 from dp3d_data.datasets.annotations import size_of_image
 from dp3d_data.datasets.fits import Fit, FitFailure, picture_size
@@ -112,7 +112,7 @@ class ProjectPlan(Plan):
 
 
 def make_plan(config: ProjectConfig) -> ProjectPlan:
-    """Read bodies and fits and name the recipe.
+    """Read bodies and fits and name the fingerprint.
 
     Raises:
         UsageError: no folder or no body was given, no such dataset, two ways to choose vertices, or ids that are not
@@ -136,9 +136,9 @@ def make_plan(config: ProjectConfig) -> ProjectPlan:
     digest = hashlib.sha256("".join(map(_fit_digest, fits)).encode()).hexdigest()
     kept = plain(portable(config)) | {"subset": None if subset is None else subset.tolist()}
     models = {"": body_digest(bodies.main)} | {name: body_digest(model) for name, model in bodies.named.items()}
-    recipe = fingerprint("project", CODE_VERSION, SCHEMA_VERSION, kept, models, digest)
+    fingerprint = fingerprint_of("project", CODE_VERSION, SCHEMA_VERSION, kept, models, digest)
     out = place_of(config.out, config.category, "project")
-    return ProjectPlan(config, template, recipe, out, bodies, fits, subset)
+    return ProjectPlan(config, template, fingerprint, out, bodies, fits, subset)
 
 
 def _subset(config: ProjectConfig, template: Template) -> Int[np.ndarray, "V"] | None:
@@ -150,7 +150,7 @@ def _subset(config: ProjectConfig, template: Template) -> Int[np.ndarray, "V"] |
 
 
 def body_digest(model: BodyModel) -> str:
-    """What the recipe knows of a body model: all its numbers."""
+    """What the fingerprint knows of a body model: all its numbers."""
     digest = hashlib.sha256(f"{model.name} {model.kind}".encode())
     surface, basis = ("template", "faces", "shape_basis"), ("pose_basis", "joint_regressor")
     for name in (*surface, *basis, "parents", "weights", "scale_basis"):
@@ -160,13 +160,13 @@ def body_digest(model: BodyModel) -> str:
 
 
 def _fit_digest(fit: Fit | FitFailure) -> str:
-    """What the recipe knows of a fit, wherever its files lie; of a mask and a posed surface their content."""
+    """What the fingerprint knows of a fit, wherever its files lie; of a mask and a posed surface their content."""
     places = ("image_path", "path", "mask_path", "mesh_path", "message")
     values = {name: value for name, value in asdict(fit).items() if name not in places}
     for name in ("mask_path", "mesh_path"):
         path = getattr(fit, name, None)
         values[name] = None if path is None or not path.is_file() else file_digest(path)
-    return fingerprint(
+    return fingerprint_of(
         repr({name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in _flat(values)})
     )
 

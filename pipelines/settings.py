@@ -88,7 +88,7 @@ class LearningConfig(TrainConfig):
     split: str = rare("train", "Split to learn from.", group="Input")
     threads: int = rare(1, "Threads that read ahead.", group="Input", minimum=0)
     out: str = setting("", "Folder of the results. None: in the category's part of the workspace.", group="Output")
-    overwrite: bool = setting(False, "Discard what another recipe left in that folder.", group="Output")
+    overwrite: bool = setting(False, "Discard what other settings left in that folder.", group="Output")
 
     def recipe(self) -> TrainConfig:
         """The settings of the model alone."""

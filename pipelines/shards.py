@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float
 
-from dp3d_data.config import file_digest, fingerprint
-from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, ShardError, UsageError
+from dp3d_data.config import file_digest, fingerprint_of
+from dp3d_data.errors import FingerprintMismatch, InputMissing, NothingToDo, ShardError, UsageError
 from dp3d_data.files import locked, write_arrays
 from dp3d_data.filters import FilterConfig, Tally
 from dp3d_data.shards.build import (
@@ -61,9 +61,9 @@ CODE_VERSION = 1
 INDEX, DEAL, GATHER = "index", "deal", "gather"
 
 
-def recipe_of(inputs: Sequence[Input], plan: ShardPlan) -> str:
+def run_fingerprint(inputs: Sequence[Input], plan: ShardPlan) -> str:
     """Fingerprint of the inputs' content and all settings."""
-    return fingerprint("shards", SCHEMA_VERSION, CODE_VERSION, [one.digest for one in inputs], plan.settings())
+    return fingerprint_of("shards", SCHEMA_VERSION, CODE_VERSION, [one.digest for one in inputs], plan.settings())
 
 
 def build(
@@ -76,7 +76,7 @@ def build(
     say: Say,
     workers: int = 1,
 ) -> dict[str, Any]:
-    """Build shards and return their manifest; what an earlier build of the same recipe has finished is left as it is.
+    """Build shards and return their manifest; what a build of the same fingerprint has finished is left as it is.
 
     Args:
         folders: finished runs and finished shards.
@@ -86,19 +86,20 @@ def build(
         NothingToDo: no inputs, or no instance passes the filters.
         InputMissing, ShardError: an input is unfinished or damaged.
         UsageError: the inputs use different templates, a given split cannot be kept, or `out` is a run or an input.
-        RecipeMismatch: `out` holds shards of another recipe and overwrite is not asked for.
+        FingerprintMismatch: `out` holds shards of other settings and overwrite is not asked for.
         FolderBusy: another process builds in `out`.
     """
     inputs = open_inputs(folders)
     _check_out(out, inputs)
-    recipe = recipe_of(inputs, plan)
+    fingerprint = run_fingerprint(inputs, plan)
     count = sum(one.counts["instances"] for one in inputs)
-    say(f"{category}: {count} instances of {len(inputs)} {'inputs' if len(inputs) > 1 else 'input'} · recipe {recipe}")
+    read = f"{len(inputs)} {'inputs' if len(inputs) > 1 else 'input'}"
+    say(f"{category}: {count} instances of {read} · fingerprint {fingerprint}")
     with locked(out):
-        if _already_built(out, recipe, overwrite):
+        if _already_built(out, fingerprint, overwrite):
             say("these shards are already there, nothing to do")
             return read_manifest(out)
-        building = Building(out, recipe)
+        building = Building(out, fingerprint)
         building.begin()
         return _build(inputs, building, category, plan, say, workers)
 
@@ -137,7 +138,7 @@ def _build(
     write_arrays(out / BASIS, compressed=False, **basis._asdict())
     rejects = decision.filter(decision.column("split").is_null()).select(REJECT_SCHEMA.names)
     write_table(out / REJECTS, rejects.cast(REJECT_SCHEMA).combine_chunks())
-    head: dict[str, Any] = {"category": category, "recipe": building.recipe, "settings": plan.settings()}
+    head: dict[str, Any] = {"category": category, "recipe": building.fingerprint, "settings": plan.settings()}
     head |= {"account": asdict(tally), "vertices": dict(dropped), "subset": inputs[0].subset}
     told = ("kind", "recipe", "digest", "counts")
     head["inputs"] = [{name: getattr(one, name) for name in told} for one in inputs]
@@ -175,18 +176,20 @@ def _check_out(out: Path, inputs: Sequence[Input]) -> None:
         raise UsageError("the shards would replace their own input", got=out, expected="another folder", hint=hint)
 
 
-def _already_built(out: Path, recipe: str, overwrite: bool) -> bool:
+def _already_built(out: Path, fingerprint: str, overwrite: bool) -> bool:
     if not (out / MANIFEST).is_file():
         return False
     try:
         found = read_manifest(out)["recipe"]
     except ShardError:
         found = "a manifest that cannot be read"
-    if found == recipe and not verify(out):
-        Building(out, recipe).end()
+    if found == fingerprint and not verify(out):
+        Building(out, fingerprint).end()
         return True
-    if found != recipe and not overwrite:
-        raise RecipeMismatch("this folder holds shards of another recipe", got=found, expected=recipe, path=out)
+    if found != fingerprint and not overwrite:
+        raise FingerprintMismatch(
+            "this folder holds shards of other settings", got=found, expected=fingerprint, path=out
+        )
     discard_shards(out)
     return False
 

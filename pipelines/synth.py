@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.categories import category
-from dp3d_data.config import file_digest, fingerprint, plain
+from dp3d_data.config import file_digest, fingerprint_of, plain
 from dp3d_data.errors import UsageError, WorkerLost
 from dp3d_data.files import write_arrays, write_picture
 from dp3d_data.geometry import Template, load_template
@@ -116,7 +116,7 @@ class SynthPlan(Plan):
 
 
 def make_plan(config: SynthConfig) -> SynthPlan:
-    """Find the template and name the recipe.
+    """Find the template and name the fingerprint.
 
     Raises:
         UsageError: the category has no template of its own and none was given, or a network that looks at no images.
@@ -141,9 +141,9 @@ def make_plan(config: SynthConfig) -> SynthPlan:
         make_annotator = partial(_annotator, own, template, kept["annotated by"][0], make_predictor)
     world = plain(config.world()) | {"backgrounds": photographs(config.backgrounds)}
     mesh = template.content_hash, skeleton_digest(template)
-    recipe = fingerprint("synth", CODE_VERSION, SCHEMA_VERSION, kept, world, *mesh)
+    fingerprint = fingerprint_of("synth", CODE_VERSION, SCHEMA_VERSION, kept, world, *mesh)
     out = place_of(config.out, config.category, "synth")
-    return SynthPlan(config, template, recipe, out, make_annotator)
+    return SynthPlan(config, template, fingerprint, out, make_annotator)
 
 
 def _annotator(config: ExtractConfig, template: Template, model: str, make_predictor: MakePredictor) -> Annotator:
@@ -153,14 +153,14 @@ def _annotator(config: ExtractConfig, template: Template, model: str, make_predi
 
 
 def photographs(folder: str) -> list[tuple[str, str]]:
-    """Names and hashes of the backgrounds: what the recipe knows of them, wherever they lie."""
+    """Names and hashes of the backgrounds: what the fingerprint knows of them, wherever they lie."""
     if not folder:
         return []
     return [(str(path.relative_to(folder)), file_digest(path)) for path in photo_paths(folder)]
 
 
 def skeleton_digest(template: Template) -> str:
-    """What the recipe knows of the rig; the content hash of a template is that of its surface alone."""
+    """What the fingerprint knows of the rig; the content hash of a template is that of its surface alone."""
     rig = template.skeleton
     if rig is None:  # found on the surface, which the content hash names
         return ""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.config import file_digest, fingerprint_of
 from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstance
 from dp3d_data.datasets.annotations import MALFORMED, corners, instance_of, reading
 from dp3d_data.datasets.folder import extensions, walk_images
@@ -142,7 +142,7 @@ class IuvImages(Dataset):
         """Of the names and sizes of the IUV images and their companions."""
         files = [path for _, place in self.pairs() for path in (place, place.removesuffix(ENDING) + INDICES)]
         root = self.options.path
-        return fingerprint(
+        return fingerprint_of(
             [(os.path.relpath(path, root), os.path.getsize(path)) for path in files if os.path.isfile(path)]
         )
 

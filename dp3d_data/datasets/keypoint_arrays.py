@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float
 
-from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.config import file_digest, fingerprint_of
 from dp3d_data.datasets import BadInstance, Dataset, InstanceReader, ReadyInstance
 from dp3d_data.datasets.annotations import instance_of, reading, size_of_image
 from dp3d_data.datasets.locations import find_image, is_file, require_tree
@@ -69,7 +69,7 @@ class KeypointArrays(Dataset):
 
     def digest(self) -> str:
         """Of the files' bytes."""
-        return fingerprint([file_digest(path) for path in self.files()])
+        return fingerprint_of([file_digest(path) for path in self.files()])
 
     def reader(self, num_vertices: int, index: object = None) -> InstanceReader:
         """What reads the arrays, which holds those of one file at a time; see `Dataset.reader`."""

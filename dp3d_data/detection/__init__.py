@@ -24,7 +24,6 @@ _WHERE = {
     "load_predictor": "loading",
     "trained_for": "loading",
     "shipped_weights": "zoo",
-    "SyntheticPredictor": "synthetic",
 }
 
 __all__ = list(_WHERE)

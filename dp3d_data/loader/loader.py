@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Int
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from dp3d_data.config import fingerprint, plain
-from dp3d_data.errors import RecipeMismatch, ShardError, UsageError
+from dp3d_data.config import fingerprint_of, plain
+from dp3d_data.errors import FingerprintMismatch, ShardError, UsageError
 from dp3d_data.loader.source import CachedSource, Source, open_source
 from dp3d_data.shards.batch import Given, KeypointBatch
 from dp3d_data.shards.reader import ShardReader
@@ -201,12 +201,12 @@ class Loader:
         return sum(self.source.sizes)
 
     @property
-    def recipe(self) -> str:
+    def fingerprint(self) -> str:
         """Fingerprint of everything that decides on the batches, except rank and threads."""
         order = plain(replace(self.order, rank=0))
         del order["epoch"]
         order["window"] = order.pop("shuffle_buffer")  # as states of earlier versions have it
-        return fingerprint(self.source.identity, order)
+        return fingerprint_of(self.source.identity, order)
 
     def __iter__(self) -> Iterator[Given]:
         """What is left of the present epoch."""
@@ -275,17 +275,19 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands: the batches that it has given, and their fingerprint. The same for every rank."""
-        return {"epoch": self.epoch, "batch": self.batch, "recipe": self.recipe}
+        return {"epoch": self.epoch, "batch": self.batch, "recipe": self.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where the state was taken.
 
         Raises:
-            RecipeMismatch: other shards, split or settings, whose batches would not be those that are left.
+            FingerprintMismatch: other shards, split or settings, whose batches would not be those that are left.
         """
-        if state["recipe"] != self.recipe:
+        if state["recipe"] != self.fingerprint:
             hint = "open the same shards with the same settings and ranks, or start at an epoch: set_epoch"
-            raise RecipeMismatch("a state of other batches", got=state["recipe"], expected=self.recipe, hint=hint)
+            raise FingerprintMismatch(
+                "a state of other batches", got=state["recipe"], expected=self.fingerprint, hint=hint
+            )
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dp3d_data.config import fingerprint
+from dp3d_data.config import fingerprint_of
 from dp3d_data.errors import ShardError
 from dp3d_data.shards.files import reading
 from dp3d_data.shards.reader import ShardReader
@@ -63,7 +63,7 @@ class ShardSource:
         self.reader, entries = reader, reader.entries(split)
         self.wanted, self._columns = tuple(wanted), columns_of(wanted)
         self.num_vertices, files = reader.num_vertices, [[entry["name"], entry["sha256"]] for entry in entries]
-        self.identity = fingerprint("shards", reader.recipe, files)
+        self.identity = fingerprint_of("shards", reader.fingerprint, files)
         self._footers: dict[str, pq.FileMetaData] = {}
         self._places: list[tuple[str, int]] = []
         sizes: list[int] = []
@@ -126,7 +126,7 @@ class TableSource:
         self.sizes: tuple[int, ...] = (len(table),)
         known = (table.intrinsics, table.true_vertices, table.true_scale, table.weights)
         arrays = (table.offsets, table.vertex_ids, table.keypoints, *(values for values in known if values is not None))
-        self.identity = identity or fingerprint("arrays", len(table), [_digest(values) for values in arrays])
+        self.identity = identity or fingerprint_of("arrays", len(table), [_digest(values) for values in arrays])
 
     def read(self, group: int) -> InstanceTable:
         return self.table
@@ -141,7 +141,7 @@ class JoinedSource:
             got = ", ".join(str(source.num_vertices) for source in sources)
             raise ShardError("instances of different templates cannot be mixed", got=f"{got} vertices")
         self.sizes: tuple[int, ...] = sum((tuple(source.sizes) for source in sources), ())
-        self.identity = fingerprint("joined", [source.identity for source in sources])
+        self.identity = fingerprint_of("joined", [source.identity for source in sources])
         self._places: list[tuple[Source, int, int]] = []
         start = 0
         for source in sources:

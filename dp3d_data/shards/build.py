@@ -38,17 +38,17 @@ _SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5,}}\.parquet")
 
 
 class Building:
-    """What one recipe has finished in a folder; partitions and shards are whole files, written by any number of
+    """What one fingerprint has finished in a folder; partitions and shards are whole files, written by any number of
     processes."""
 
-    def __init__(self, out: Path, recipe: str) -> None:
-        self.out, self.recipe, self.folder = out, recipe, out / BUILDING
+    def __init__(self, out: Path, fingerprint: str) -> None:
+        self.out, self.fingerprint, self.folder = out, fingerprint, out / BUILDING
 
     def begin(self) -> None:
-        """Go on with this recipe, or discard what another one left unfinished."""
-        if self.folder.exists() and self._found() != self.recipe:
+        """Go on with this fingerprint, or discard what another one left unfinished."""
+        if self.folder.exists() and self._found() != self.fingerprint:
             discard_shards(self.out)
-        write_json(self.folder / _RECIPE, {"recipe": self.recipe})
+        write_json(self.folder / _RECIPE, {"recipe": self.fingerprint})
 
     def _found(self) -> str | None:
         try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.config import file_digest, fingerprint_of
 from dp3d_data.errors import NothingToDo, ShardError, UsageError
 from dp3d_data.files import check_digest
 from dp3d_data.shards.files import MANIFEST, read_manifest, reading
@@ -34,7 +34,7 @@ class Input:
     Attributes:
         folder: where it lies.
         kind: extract, synth, project or shards.
-        recipe: fingerprint of what made it.
+        fingerprint: a hash of what made it.
         files: SHA-256 of each file of instances, in order of reading.
         template: name, hash and SHA-256 of the file of the template; empty where only vertex ids are known.
         subset: the vertices to which keypoints are restricted; None where all are kept.
@@ -43,7 +43,7 @@ class Input:
 
     folder: Path
     kind: str
-    recipe: str
+    fingerprint: str
     files: dict[str, str] = field(repr=False)
     template: dict[str, Any]
     subset: dict[str, Any] | None = field(repr=False)
@@ -69,7 +69,7 @@ class Input:
     @cached_property
     def digest(self) -> str:
         """Fingerprint of its instances, wherever it lies."""
-        return fingerprint(self.kind, self.recipe, self.files)
+        return fingerprint_of(self.kind, self.fingerprint, self.files)
 
     def load_template(self) -> Template:
         """The template whose vertices the ids are.

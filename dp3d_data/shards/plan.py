@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
-from dp3d_data.config import fingerprint, plain
+from dp3d_data.config import fingerprint_of, plain
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
 from dp3d_data.filters import DUPLICATE, LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED, FilterConfig, Measures, judge
@@ -65,8 +65,8 @@ class ShardPlan:
     def settings(self) -> dict[str, Any]:
         """Plain values for the manifest; of a list its size and fingerprint. What came with later versions is left out
         where it is not used, so that shards of earlier ones are known again."""
-        listed = None if self.listed is None else {"names": len(self.listed), "digest": fingerprint(self.listed)}
-        left = {"names": len(self.left_out), "digest": fingerprint(sorted(self.left_out))} if self.left_out else None
+        listed = None if self.listed is None else {"names": len(self.listed), "digest": fingerprint_of(self.listed)}
+        left = {"names": len(self.left_out), "digest": fingerprint_of(sorted(self.left_out))} if self.left_out else None
         found = plain(replace(self, listed=None, left_out=frozenset())) | {"listed": listed, "left_out": left}
         if left is None:
             del found["left_out"]

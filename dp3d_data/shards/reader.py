@@ -64,7 +64,7 @@ class ShardReader:
         return sorted({entry["split"] for entry in self.manifest["shards"]})
 
     @property
-    def recipe(self) -> str:
+    def fingerprint(self) -> str:
         """Fingerprint of the inputs and settings that made these shards."""
         return self.manifest["recipe"]
 

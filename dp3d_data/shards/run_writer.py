@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dp3d_data.config import file_digest
-from dp3d_data.errors import RecipeMismatch, Unaccounted
+from dp3d_data.errors import FingerprintMismatch, Unaccounted
 from dp3d_data.files import locked, read_json, sweep, write_json
 from dp3d_data.shards.files import read_table, write_table
 from dp3d_data.shards.instances import rows_batch
@@ -47,8 +47,8 @@ _CHUNK = re.compile(r"(instances|failures|rejects)-\d{5}\.parquet|\d{5}\.json|st
 class RunWriter:
     """Writes a run chunk by chunk; run.json comes last and marks the folder as complete.
 
-    Use: with RunWriter(folder, kind="extract", recipe=...) as writer: for each chunk not in writer.done, in any order
-    and from any number of processes: writer.commit(index, instances, failures, rejects, inputs); then
+    Use: with RunWriter(folder, kind="extract", fingerprint=...) as writer: for each chunk not in writer.done, in any
+    order and from any number of processes: writer.commit(index, instances, failures, rejects, inputs); then
     writer.finish(...). A chunk must be a function of its index alone; then the same inputs give the same bytes,
     whatever the workers.
 
@@ -56,20 +56,20 @@ class RunWriter:
     chunks.
 
     Args:
-        folder: made where missing. An unfinished run of the same recipe is taken up again; one that never finished a
-            chunk stands in nobody's way.
+        folder: made where missing. An unfinished run of the same fingerprint is taken up again; one that never finished
+            a chunk stands in nobody's way.
         kind: "extract", "synth" or "project".
-        recipe: fingerprint of all that shapes the result.
+        fingerprint: a hash of all that shapes the result.
         overwrite: discard what the folder holds.
 
     Raises:
         FolderBusy: another process writes here.
-        RecipeMismatch: the folder holds the results of another recipe.
+        FingerprintMismatch: the folder holds the results of other settings.
         ShardError: what says whose results these are is damaged.
     """
 
-    def __init__(self, folder: str | Path, *, kind: str, recipe: str, overwrite: bool = False) -> None:
-        self.folder, self.kind, self.recipe = Path(folder), kind, recipe
+    def __init__(self, folder: str | Path, *, kind: str, fingerprint: str, overwrite: bool = False) -> None:
+        self.folder, self.kind, self.fingerprint = Path(folder), kind, fingerprint
         self.chunks = self.folder / CHUNKS
         self.retries = False
         with ExitStack() as held:
@@ -81,18 +81,21 @@ class RunWriter:
         """Take up what the folder holds of this run, and nothing of another."""
         if overwrite:
             discard_run(self.folder)
-        found, own = found_run(self.folder), (self.kind, self.recipe)
+        found, own = found_run(self.folder), (self.kind, self.fingerprint)
         if found not in (None, own):
             if self.complete or self.done:
-                what, (got, expected) = "this folder holds the results of another recipe", map(" ".join, (found, own))
-                raise RecipeMismatch(what, got=got, expected=expected, path=self.folder)
+                what, (got, expected) = (
+                    "this folder holds the results of other settings",
+                    map(" ".join, (found, own)),
+                )
+                raise FingerprintMismatch(what, got=got, expected=expected, path=self.folder)
             discard_run(self.folder)
         if self.complete:
             tidy(self.folder)
             return
         if (self.chunks / START).is_file():
             self.retries = read_json(self.chunks / START, "run marker", START_KINDS)["retries"]
-        write_json(self.chunks / START, {"kind": self.kind, "recipe": self.recipe, "retries": self.retries})
+        write_json(self.chunks / START, {"kind": self.kind, "recipe": self.fingerprint, "retries": self.retries})
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -147,7 +150,7 @@ class RunWriter:
         Failures come after the others: a retry that is killed in between finds every image that it has to do again.
 
         Raises:
-            RecipeMismatch: another run took the folder while this chunk was made.
+            FingerprintMismatch: another run took the folder while this chunk was made.
         """
         self._require_own()
         for name, path in chunk_files(self.folder, index).items():
@@ -155,9 +158,9 @@ class RunWriter:
         mark_chunk(self.folder, index, {"inputs": inputs, **{name: table.num_rows for name, table in tables.items()}})
 
     def _require_own(self) -> None:
-        if found_run(self.folder) != (self.kind, self.recipe) or self.complete:
-            what, expected = "this folder was given to another run meanwhile", f"{self.kind} {self.recipe}"
-            raise RecipeMismatch(what, expected=expected, path=self.folder)
+        if found_run(self.folder) != (self.kind, self.fingerprint) or self.complete:
+            what, expected = "this folder was given to another run meanwhile", f"{self.kind} {self.fingerprint}"
+            raise FingerprintMismatch(what, expected=expected, path=self.folder)
 
     def finish(
         self,
@@ -180,7 +183,7 @@ class RunWriter:
         Raises:
             Unaccounted: a chunk is missing.
             ShardError: a chunk is damaged; names its file.
-            RecipeMismatch: another run took or finished the folder meanwhile.
+            FingerprintMismatch: another run took or finished the folder meanwhile.
         """
         self._require_own()
         done = sorted(self.done)
@@ -202,7 +205,7 @@ class RunWriter:
             notes = {"file": TEMPLATE, "name": template.name, "hash": template.content_hash}
         marker = {
             "kind": self.kind,
-            "recipe": self.recipe,
+            "recipe": self.fingerprint,
             "category": category,
             "config": config,
             "counts": counts,
@@ -243,12 +246,12 @@ def discard_run(folder: Path) -> None:
     tidy(folder)
 
 
-def reopen(run: Run, chunks: Sequence[Sequence[str]], recipe: str) -> int:
+def reopen(run: Run, chunks: Sequence[Sequence[str]], fingerprint: str) -> int:
     """Make a finished run an unfinished one whose chunks with failures are to be done.
 
     Args:
         chunks: ids of the inputs of each chunk, in order.
-        recipe: of the run that goes on; it may differ from the old one where failed files were mended.
+        fingerprint: of the run that goes on; it may differ from the old one where failed files were mended.
 
     Returns:
         The number of inputs to try again. 0 leaves the run as it is.
@@ -270,7 +273,7 @@ def reopen(run: Run, chunks: Sequence[Sequence[str]], recipe: str) -> int:
             instances = pq.read_metadata(chunk_path(run.folder, "instances", index)).num_rows
             counts = {"inputs": len(chunks[index]), "instances": instances, "rejects": rejected.num_rows, "failures": 0}
             mark_chunk(run.folder, index, counts)
-    write_json(run.folder / CHUNKS / START, {"kind": run.kind, "recipe": recipe, "retries": True})
+    write_json(run.folder / CHUNKS / START, {"kind": run.kind, "recipe": fingerprint, "retries": True})
     (run.folder / MARKER).unlink()
     return len(failures["image_id"].unique())
 

@@ -167,7 +167,7 @@ def read_marker(path: Path) -> dict[str, Any]:
 
 
 def found_run(folder: Path) -> tuple[str, str] | None:
-    """Kind and recipe of the run, finished or not, that a folder holds; None where it holds none.
+    """Kind and fingerprint of the run, finished or not, that a folder holds; None where it holds none.
 
     Raises:
         ShardError: what says so is damaged.

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from dp3d_data.config import changed, file_digest, fingerprint, flat, from_words, plain
+from dp3d_data.config import changed, file_digest, fingerprint_of, flat, from_words, plain
 from dp3d_data.errors import UsageError
 from dp3d_data.files import write_text
 from dp3d_data.records import present
@@ -194,8 +194,8 @@ def run_ablation(ablation: Ablation, runs: Runs, say: Callable[[str], None]) -> 
     for row in with_steps(ablation, runs):
         lifter = runs.trained(row.key, row.config)
         folder = runs.run_folder(row.key)
-        recipe = fingerprint(file_digest(folder / MODEL_FILE), ablation.test_identity, MEASURE)
-        means = kept(folder / "scores.json", recipe, partial(_means, lifter, ablation.test))
+        fingerprint = fingerprint_of(file_digest(folder / MODEL_FILE), ablation.test_identity, MEASURE)
+        means = kept(folder / "scores.json", fingerprint, partial(_means, lifter, ablation.test))
         result["rows"][row.key] = {
             "title": row.title,
             "steps": row.config.optim.steps,

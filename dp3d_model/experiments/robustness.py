@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer
 
-from dp3d_data.config import file_digest, fingerprint
+from dp3d_data.config import file_digest, fingerprint_of
 from dp3d_data.files import write_text
 from dp3d_data.loader import InstanceTable, Source
 from dp3d_data.records import present
@@ -114,7 +114,7 @@ class CorruptedSource:
     def __init__(self, source: Source, corruption: Corruption, lower: Bool[np.ndarray, "k"]) -> None:
         self.source, self.corruption, self.lower = source, corruption, lower
         self.num_vertices, self.sizes = source.num_vertices, source.sizes
-        self.identity = fingerprint("corrupted", source.identity, corruption, lower.nonzero()[0].tolist())
+        self.identity = fingerprint_of("corrupted", source.identity, corruption, lower.nonzero()[0].tolist())
 
     def read(self, group: int) -> InstanceTable:
         """One group, corrupted."""
@@ -185,9 +185,9 @@ def measure_noise(
         lower = lower_half(lifter.surface.vertices.numpy())
         rows, cells = [], list(grid.cells())
         for cell in cells:
-            recipe = fingerprint(digest, identity, cell, MEASURE)
-            path = folder / "cells" / f"{recipe}.json"
-            measured = kept(path, recipe, partial(_measured, lifter, test, cell, lower))
+            fingerprint = fingerprint_of(digest, identity, cell, MEASURE)
+            path = folder / "cells" / f"{fingerprint}.json"
+            measured = kept(path, fingerprint, partial(_measured, lifter, test, cell, lower))
             rows.append({"noise": cell.noise, "hidden": cell.hidden} | measured)
             progress(name, len(rows), len(cells))
         found["models"][name] = rows
@@ -242,8 +242,8 @@ def _trained_and_measured(
 ) -> dict[str, float]:
     lifter = runs.trained(name, config, CorruptedSource(runs.source, cell, lower))
     folder = runs.run_folder(name)
-    recipe = fingerprint(file_digest(folder / MODEL_FILE), identity, MEASURE)
-    return kept(folder / "scores.json", recipe, lambda: _halves(score_model(lifter, test), lifter.surface, lower))
+    fingerprint = fingerprint_of(file_digest(folder / MODEL_FILE), identity, MEASURE)
+    return kept(folder / "scores.json", fingerprint, lambda: _halves(score_model(lifter, test), lifter.surface, lower))
 
 
 def _halves(scores: Scores, surface: Surface, lower: np.ndarray) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from dp3d_data.config import changed, fingerprint, plain
+from dp3d_data.config import changed, fingerprint_of, plain
 from dp3d_data.errors import InputMissing, ShardError, TemplateMismatch
 from dp3d_data.files import read_json, write_json, write_text
 from dp3d_data.loader import ShardSource, Source
@@ -46,7 +46,7 @@ class Runs:
         source: the instances to learn from.
         folder: of the experiment.
         threads: that read ahead.
-        overwrite: discard runs of another recipe.
+        overwrite: discard runs of other settings.
         progress: told the run's name, its step and its steps.
     """
 
@@ -61,12 +61,12 @@ class Runs:
         """The model of a recipe, from folder/runs/NAME: loaded where it is finished, otherwise trained to its end.
 
         Raises:
-            RecipeMismatch: the folder holds a run of another recipe.
+            FingerprintMismatch: the folder holds a run of other settings.
             TrainingDiverged: see Trainer.run.
         """
         trainer = self._trainer(config, self.run_folder(name), source)
         if not trainer.finished():
-            if self.overwrite and not self._of_this_recipe(trainer):
+            if self.overwrite and not self._of_this_fingerprint(trainer):
                 trainer.discard()
             trainer.resume()
             trainer.run(lambda step, steps, losses: self.progress(name, step, steps))
@@ -78,7 +78,7 @@ class Runs:
 
     def pace(self, config: TrainConfig) -> float:
         """Seconds a step of a recipe takes here, measured once and kept in folder/pace.json."""
-        key = fingerprint(
+        key = fingerprint_of(
             changed(config, {"optim.steps": 0, "optim.epochs": 0}), self.surface.content_hash, self.source.identity
         )
         path = self.folder / "pace.json"
@@ -103,9 +103,9 @@ class Runs:
         return Trainer(surface, source or self.source, config, folder, threads=self.threads)
 
     @staticmethod
-    def _of_this_recipe(trainer: Trainer) -> bool:
+    def _of_this_fingerprint(trainer: Trainer) -> bool:
         path = trainer.folder / STATE_FILE
-        return path.is_file() and read_content(path, "state")["recipe"] == trainer.recipe
+        return path.is_file() and read_content(path, "state")["recipe"] == trainer.fingerprint
 
 
 def known_in(path: Path) -> dict[str, Any]:
@@ -116,11 +116,11 @@ def known_in(path: Path) -> dict[str, Any]:
         return {}
 
 
-def kept(path: Path, recipe: str, measure: Callable[[], Any]) -> Any:
-    """A measurement from a file, made anew where the file is missing, damaged or of another recipe."""
+def kept(path: Path, fingerprint: str, measure: Callable[[], Any]) -> Any:
+    """A measurement from a file, made anew where the file is missing, damaged or of other settings."""
     found = known_in(path)
-    if found.get("recipe") != recipe:
-        found = {"recipe": recipe, "result": plain(measure())}
+    if found.get("recipe") != fingerprint:
+        found = {"recipe": fingerprint, "result": plain(measure())}
         write_json(path, found, sort_keys=False)
     return found["result"]
 
@@ -225,4 +225,4 @@ def open_test(reader: ShardReader, split: str, count: int) -> tuple[KeypointBatc
     """
     test = reader.split(split).with_truth()
     test = test.take(range(min(count, len(test)))) if count else test
-    return test, fingerprint(reader.recipe, split, len(test))
+    return test, fingerprint_of(reader.fingerprint, split, len(test))

@@ -44,7 +44,7 @@ TEMPLATE_KINDS = {"name": str, "hash": str, "unit": str, "factor": (int, float)}
 
 
 def save_model(
-    lifter: Lifter, path: str | Path, recipe: str = "", trained: dict[str, Any] | None = None, small: bool = False
+    lifter: Lifter, path: str | Path, fingerprint: str = "", trained: dict[str, Any] | None = None, small: bool = False
 ) -> Path:
     """Write everything that lifting needs; the file appears whole or not at all.
 
@@ -55,7 +55,7 @@ def save_model(
     weights, functions = lifter.state_dict(), surface.functions
     content = {
         "format": SMALL_FORMAT if small else FORMAT,
-        "recipe": recipe,
+        "recipe": fingerprint,
         "trained": trained or {},
         "config": plain(lifter.config),
         "template": {

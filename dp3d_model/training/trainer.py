@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dp3d_data.config import fingerprint, plain, to_toml
-from dp3d_data.errors import NothingToDo, RecipeMismatch
+from dp3d_data.config import fingerprint_of, plain, to_toml
+from dp3d_data.errors import FingerprintMismatch, NothingToDo
 from dp3d_data.files import locked, sweep, write_text
 from dp3d_data.fitting import (
     METRICS_FILE,
@@ -94,7 +94,7 @@ class Trainer:
             threads,
             tensorboard,
         )
-        self.recipe = fingerprint(config, surface.content_hash, source.identity)
+        self.fingerprint = fingerprint_of(config, surface.content_hash, source.identity)
         self.batch = min(config.optim.batch, self.instances)
         self.loader = self._loader(self.ranks)
         self.steps = (config.optim.steps or config.optim.epochs * len(self.loader)) if config.model.network else 0
@@ -126,8 +126,8 @@ class Trainer:
             WeightsMismatch: its settings shape another network.
         """
         load_weights(self.objective.lifter, lifter.state_dict(), "--init")
-        self.recipe = fingerprint(
-            self.recipe, [value.cpu().double().sum().item() for value in lifter.state_dict().values()]
+        self.fingerprint = fingerprint_of(
+            self.fingerprint, [value.cpu().double().sum().item() for value in lifter.state_dict().values()]
         )
         self.state.average = self._fresh_average()
 
@@ -143,19 +143,22 @@ class Trainer:
         """Take up the state in the folder; False where there is none.
 
         Args:
-            other_settings: accept a state of another recipe, as long as the network has the same shape.
+            other_settings: accept a state of other settings, as long as the network has the same shape.
 
         Raises:
-            RecipeMismatch: the state belongs to another recipe.
+            FingerprintMismatch: the state belongs to other settings.
         """
         path = self.folder / STATE_FILE
         if not path.is_file():
             return False
         state = read_content(path, "state")
-        if state["recipe"] != self.recipe:
+        if state["recipe"] != self.fingerprint:
             if not (other_settings and self._same_shape(read_config(state["config"], path))):
-                raise RecipeMismatch(
-                    "this folder holds a run of another recipe", got=state["recipe"], expected=self.recipe, path=path
+                raise FingerprintMismatch(
+                    "this folder holds a run of other settings",
+                    got=state["recipe"],
+                    expected=self.fingerprint,
+                    path=path,
                 )
         load_weights(self.objective, state["objective"], path)
         self.state.restore(state)
@@ -168,7 +171,7 @@ class Trainer:
     def finished(self) -> bool:
         """Whether the folder already holds this very model, trained to the end."""
         path = self.folder / MODEL_FILE
-        return path.is_file() and read_content(path, "model")["recipe"] == self.recipe
+        return path.is_file() and read_content(path, "model")["recipe"] == self.fingerprint
 
     def discard(self) -> None:
         """Remove the state and the model of an earlier run.
@@ -221,7 +224,7 @@ class Trainer:
         if log:
             log.close()
             trained = {"steps": self.state.step, "instances": self.instances}
-            save_model(lifter, self.folder / MODEL_FILE, self.recipe, trained)
+            save_model(lifter, self.folder / MODEL_FILE, self.fingerprint, trained)
         self.ranks.wait()
         return lifter
 
@@ -330,7 +333,7 @@ class Trainer:
         """Write everything that resume needs."""
         content = {
             "format": FORMAT,
-            "recipe": self.recipe,
+            "recipe": self.fingerprint,
             "config": plain(self.config),
             "objective": self.objective.state_dict(),
         }

@@ -71,7 +71,7 @@ def _announce(plan: Plan, *words: str) -> None:
     workers, on = "the cluster's workers", "" if executor.device == "cpu" else f" on {executor.device}"
     if executor.workers:
         workers = f"{executor.workers} worker{'s' * (executor.workers != 1)}"
-    say(" · ".join([*words, workers + on, f"recipe {plan.recipe}"]))
+    say(" · ".join([*words, workers + on, f"fingerprint {plan.fingerprint}"]))
 
 
 def _dry_run(plans: list[ExtractPlan], config: ExtractConfig) -> None:
@@ -86,8 +86,8 @@ def _dry_run(plans: list[ExtractPlan], config: ExtractConfig) -> None:
     states = {
         "new": "a new run",
         "unfinished": "goes on with an unfinished run",
-        "finished": "a finished run of this recipe",
-        "another recipe": "this folder holds another recipe: it will be refused without --out or --overwrite",
+        "finished": "a finished run of this fingerprint",
+        "other settings": "this folder holds other settings: it will be refused without --out or --overwrite",
     }
     say(f"dry run, nothing is written · {', '.join(str(plan.out) for plan in plans)}: {states[told.state]}")
     say(f"  {told.todo} of {told.images} images to do, in {told.chunks} chunk{'s' * (told.chunks != 1)}")

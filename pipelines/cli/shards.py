@@ -86,7 +86,7 @@ class BuildShardsConfig(FilterConfig, SplitOptions):
         (), "Run folder or shards; again for more. None: all runs in the workspace.", group="Input and output"
     )
     out: str | None = setting(None, "Folder of the shards. None: shards in the workspace.", group="Input and output")
-    overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
+    overwrite: bool = setting(False, "Discard the shards of other settings in this folder.", group="Input and output")
 
     @property
     def filters(self) -> FilterConfig:
@@ -139,7 +139,7 @@ class SplitConfig(SplitOptions):
     """Where the divided shards go, and how they are divided."""
 
     out: str = setting("", "Folder of the new shards.", group="Input and output")
-    overwrite: bool = setting(False, "Discard the shards of another recipe in this folder.", group="Input and output")
+    overwrite: bool = setting(False, "Discard the shards of other settings in this folder.", group="Input and output")
 
 
 @dataclass(frozen=True, kw_only=True)

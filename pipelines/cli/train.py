@@ -1,4 +1,4 @@
-"""dp3d-model train and study: the parts model from shards; many trainings of one recipe in one table."""
+"""dp3d-model train and study: the parts model from shards; many trainings of one fingerprint in one table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from dp3d_data.categories import categories, folder_of
 from dp3d_data.config import changed, workspace
-from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, TemplateMismatch, UsageError
+from dp3d_data.errors import FingerprintMismatch, InputMissing, NothingToDo, TemplateMismatch, UsageError
 from dp3d_model.config import EVALUATION_ONLY, TrainConfig, preset, presets
 from pipelines.cli.commandline import LazyGroup, command, config_options, each, say
 from pipelines.cli.evaluate import named_runs
@@ -198,7 +198,7 @@ def _train(trainer: Trainer, resume: bool, what: str) -> None:
     found = "trained already" if done else "goes on" if _resume(trainer, resume) else "starts"
     if trainer.ranks.writes:
         several = f" · {trainer.ranks.count} processes" if trainer.ranks.count > 1 else ""
-        say(f"{what} · recipe {trainer.recipe}{several}")
+        say(f"{what} · fingerprint {trainer.fingerprint}{several}")
         say(f"  {found}: {trainer.folder}" if done else f"  {found} at step {trainer.state.step} of {trainer.steps}")
     lifter = None if done else _run(trainer)
     picture = trainer.folder / PICTURE_FILE
@@ -209,7 +209,7 @@ def _train(trainer: Trainer, resume: bool, what: str) -> None:
 def _resume(trainer: Trainer, other_settings: bool) -> bool:
     try:
         return trainer.resume(other_settings=other_settings)
-    except RecipeMismatch as error:
+    except FingerprintMismatch as error:
         if other_settings:
             error.hint = (
                 "the network's shape differs, so the state cannot be used: choose another folder with --out, or"
@@ -246,7 +246,7 @@ def _run(trainer: Trainer) -> Lifter:
 COMMANDS = {
     "ablation": (
         "pipelines.cli.train:ablation",
-        "Train variants of a recipe and other methods; compare them in one table.",
+        "Train variants of a fingerprint and other methods; compare them in one table.",
     ),
     "robustness": ("pipelines.cli.train:robustness", "Errors over noisy, hidden and one-sided keypoints."),
 }

@@ -95,7 +95,7 @@ def _array(field: pa.Field, columns: dict, lists: dict, offsets: np.ndarray, cou
 
 def write_run(folder: Path, count: int) -> int:
     """Write a run of `count` instances; returns the bytes of their lists as uncompressed 4-byte numbers."""
-    writer = RunWriter(folder, kind="synth", recipe=f"torus-{count}")
+    writer = RunWriter(folder, kind="synth", fingerprint=f"torus-{count}")
     raw = 0
     for part, start in enumerate(range(0, count, PART)):
         batch = instances(part, min(PART, count - start))

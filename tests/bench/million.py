@@ -28,7 +28,6 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards.runs import done_chunks
 from pipelines.extract import extract, make_plan
@@ -36,6 +35,7 @@ from pipelines.extract_parts import estimate
 from pipelines.settings import ExtractConfig
 from pipelines.shards import ShardPlan, build
 from tests.data.extract.world import ball
+from tests.synthetic_predictor import KnownObject, SyntheticPredictor
 
 # Images of a folder, pixels of a side, pixels of a block that is a binary digit, pixels of a side of the object.
 A_FOLDER, SIDE, BLOCK, OBJECT = 10_000, 64, 8, 32

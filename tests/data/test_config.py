@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.config import cache_dir, fingerprint, from_mapping, read_toml, setting, to_toml, workspace
+from dp3d_data.config import cache_dir, fingerprint_of, from_mapping, read_toml, setting, to_toml, workspace
 from dp3d_data.errors import ConfigError, InputMissing
 
 
@@ -65,9 +65,9 @@ def test_files_that_are_no_toml(tmp_path):
 
 
 def test_the_fingerprint_ignores_order_and_knows_every_value():
-    assert fingerprint({"a": 1, "b": (1, 2)}) == fingerprint({"b": [1, 2], "a": 1})
-    assert fingerprint(Sample()) != fingerprint(replace(Sample(), score=0.25))
-    assert len(fingerprint("x")) == 12
+    assert fingerprint_of({"a": 1, "b": (1, 2)}) == fingerprint_of({"b": [1, 2], "a": 1})
+    assert fingerprint_of(Sample()) != fingerprint_of(replace(Sample(), score=0.25))
+    assert len(fingerprint_of("x")) == 12
 
 
 def test_workspace_and_cache_follow_the_environment(monkeypatch):

@@ -56,7 +56,7 @@ def pinhole_shards(root: Path, world: KeypointBatch) -> Path:
     vertices, faces = blob()
     template = make_template("blob", vertices, faces)
     rows = [_row(world, template, index) for index in range(len(world))]
-    writer = RunWriter(root / "run", kind="project", recipe="0123456789ab")
+    writer = RunWriter(root / "run", kind="project", fingerprint="0123456789ab")
     writer.commit(0, rows, inputs=len(rows))
     writer.finish(template=template, category="dog", config={"model": "truth"})
     plan = ShardPlan(

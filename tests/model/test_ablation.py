@@ -3,7 +3,7 @@
 import pytest
 
 from dp3d_data.config import changed
-from dp3d_data.errors import ConfigError, RecipeMismatch, UsageError
+from dp3d_data.errors import ConfigError, FingerprintMismatch, UsageError
 from dp3d_data.files import read_json
 from dp3d_model.config import preset, preset_values
 from dp3d_model.experiments.ablation import (
@@ -158,9 +158,9 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_end(tmp_path):
     assert all((a == b).all() for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
 
 
-def test_a_row_of_another_recipe_is_refused_or_discarded(tmp_path):
+def test_a_row_of_other_settings_is_refused_or_discarded(tmp_path):
     runs(tmp_path).trained("full", base())
-    with pytest.raises(RecipeMismatch):
+    with pytest.raises(FingerprintMismatch):
         runs(tmp_path).trained("full", base({"model.parts": 3}))
     assert runs(tmp_path, overwrite=True).trained("full", base({"model.parts": 3})).config.model.parts == 3
 

@@ -98,10 +98,10 @@ def test_the_numbers_of_c3dpo():
         256,
     )
     assert (one.loss.canonical, one.loss.canonical_copies, one.loss.arap, one.loss.entropy) == (1.0, 4, 0.0, 0.0)
-    own, recipe = preset_values("c3dpo-adamw"), ("optim.batch", "loss.canonical_copies", "optim.learning_rate")
+    own, fingerprint = preset_values("c3dpo-adamw"), ("optim.batch", "loss.canonical_copies", "optim.learning_rate")
     paper = preset_values("c3dpo")
-    assert {name: paper[name] for name in own if name not in recipe} == {
-        name: own[name] for name in own if name not in recipe
+    assert {name: paper[name] for name in own if name not in fingerprint} == {
+        name: own[name] for name in own if name not in fingerprint
     }
     assert preset("c3dpo-adamw").optim.optimiser == "adamw"
 

@@ -58,7 +58,7 @@ def rows_of(template, world, truth=True):
 
 def make_shards(root, template, count=60, surface=None, truth=True):
     world = toy_instances(surface or toy_surface(), count, bend=0.3)
-    writer = RunWriter(root / "synth", kind="synth", recipe="0" * 12)
+    writer = RunWriter(root / "synth", kind="synth", fingerprint="0" * 12)
     rows = list(rows_of(template, world, truth))
     writer.commit(0, rows, inputs=len(rows))
     writer.finish(template=template, category="dog", config={})
@@ -161,7 +161,7 @@ def test_another_meshing_of_the_template_only_where_asked_for(workspace, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_left_alone_and_another_recipe_is_refused(workspace):
+def test_a_finished_run_is_left_alone_and_other_settings_is_refused(workspace):
     run(*TRAIN)
     before = (workspace / "model" / "model.pt").stat().st_mtime_ns
     assert "trained already" in run(*TRAIN).output

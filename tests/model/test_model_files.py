@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from dp3d_data.config import changed, declared, flat, former_names, plain
-from dp3d_data.errors import CheckpointError, ConfigError, FolderBusy, InputMissing, RecipeMismatch, WeightsMismatch
+from dp3d_data.errors import (
+    CheckpointError,
+    ConfigError,
+    FingerprintMismatch,
+    FolderBusy,
+    InputMissing,
+    WeightsMismatch,
+)
 from dp3d_data.files import locked
 from dp3d_data.torch_files import check_archive, read_torch, write_torch
 from dp3d_model.config import TrainConfig, preset
@@ -216,7 +223,7 @@ def test_a_model_of_an_earlier_version_is_read(tmp_path):
         torch.testing.assert_close(again.state_dict()[name], value, atol=1e-3, rtol=1e-3)
 
 
-def test_a_state_of_former_names_is_another_recipe_that_resume_accepts(tmp_path):
+def test_a_state_of_former_names_is_other_settings_that_resume_accepts(tmp_path):
     first = trainer(tmp_path, {"optim.steps": 4})
     first.run()
     state = read_content(tmp_path / "state.pt", "state")
@@ -224,6 +231,6 @@ def test_a_state_of_former_names_is_another_recipe_that_resume_accepts(tmp_path)
     found = flat(state["config"])
     state["config"], state["recipe"] = {old: found[name] for old, name in now.items()}, "0" * 12
     write_torch(tmp_path / "state.pt", state)
-    with pytest.raises(RecipeMismatch, match="a run of another recipe"):
+    with pytest.raises(FingerprintMismatch, match="a run of other settings"):
         trainer(tmp_path, {"optim.steps": 4}).resume()
     assert trainer(tmp_path, {"optim.steps": 4}).resume(other_settings=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dp3d_data.config import changed, from_mapping, read_toml
-from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, TrainingDiverged, UsageError
+from dp3d_data.errors import ConfigError, FingerprintMismatch, NothingToDo, TrainingDiverged, UsageError
 from dp3d_model.config import EVALUATION_ONLY, TrainConfig, preset, presets
 from dp3d_model.evaluation.evaluator import score_model
 from dp3d_model.lifting.model_file import load_model
@@ -81,15 +81,15 @@ def test_the_model_file_gives_the_trained_model_back(tmp_path):
     assert from_mapping(TrainConfig, read_toml(tmp_path / "config.toml")) == lifter.config
 
 
-def test_another_recipe_is_refused_unless_asked_for(tmp_path):
+def test_other_settings_is_refused_unless_asked_for(tmp_path):
     surface, world = toy_surface(), toy_instances(toy_surface(), 20)
     Trainer(surface, source_of(world), tiny(), tmp_path).run()
     changed = Trainer(surface, source_of(world), tiny({"optim.learning_rate": 1e-4, "optim.steps": 8}), tmp_path)
-    with pytest.raises(RecipeMismatch, match="a run of another recipe"):
+    with pytest.raises(FingerprintMismatch, match="a run of other settings"):
         changed.resume()
     assert changed.resume(other_settings=True)
     assert changed.state.step == 6
-    with pytest.raises(RecipeMismatch):
+    with pytest.raises(FingerprintMismatch):
         Trainer(surface, source_of(world), tiny({"model.parts": 3}), tmp_path).resume(other_settings=True)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch.utils.data import DataLoader, Dataset
 
 from dp3d_data import synthesis as world_package
-from dp3d_data.config import file_digest, fingerprint, plain, workspace
+from dp3d_data.config import file_digest, fingerprint_of, plain, workspace
 from dp3d_data.detection.training.compose import (
     LEAST_PIXELS,
     Crop,
@@ -73,8 +73,8 @@ class Renders:
             file_digest(path)
             for path in (*sorted(Path(world_package.__file__).parent.glob("*.py")), Path(renderer.__file__))
         ]
-        recipe = fingerprint(plain(config), template.content_hash, PERSPECTIVE, COMPANIONS, code)
-        self.folder = Path(folder) / f"{template.name}-{recipe}"
+        fingerprint = fingerprint_of(plain(config), template.content_hash, PERSPECTIVE, COMPANIONS, code)
+        self.folder = Path(folder) / f"{template.name}-{fingerprint}"
 
     @cached_property
     def world(self) -> World:

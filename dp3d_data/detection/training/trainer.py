@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dp3d_data.config import fingerprint, plain
+from dp3d_data.config import fingerprint_of, plain
 from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.training.kinds import Kind
 from dp3d_data.detection.training.losses import SoftTargets, Start, soft_targets, step_losses
 from dp3d_data.detection.training.recipe import MACHINE_SETTINGS, TrainCseConfig
 from dp3d_data.detection.training.start import tune_trunk
 from dp3d_data.detection.training.stream import Batch, batches
-from dp3d_data.errors import CheckpointError, RecipeMismatch
+from dp3d_data.errors import CheckpointError, FingerprintMismatch
 from dp3d_data.files import require_keys
 from dp3d_data.fitting import FitSettings, Gradients, Losses, TrainingLog, TrainingState, copied, fit
 from dp3d_data.geometry.laplacian import geodesic_distances
@@ -32,13 +32,13 @@ STATE_FILE, GRAD_CLIP, LOG_EVERY = "state.pth", 5.0, 50
 STATE_KINDS = {"recipe": str, "step": int, "network": dict, "average": dict, "optimiser": dict}
 
 
-def recipe_of(config: TrainCseConfig, kinds: tuple[Kind, ...], ranks: Ranks = ALONE) -> str:
+def run_fingerprint(config: TrainCseConfig, kinds: tuple[Kind, ...], ranks: Ranks = ALONE) -> str:
     """Fingerprint of everything that decides the weights; where it runs does not, but how many processes share a step
     does."""
     decisive = {name: value for name, value in plain(config).items() if name not in MACHINE_SETTINGS}
     if ranks.count > 1:
         decisive["processes"] = ranks.count
-    return fingerprint(decisive, [kind.template.content_hash for kind in kinds])
+    return fingerprint_of(decisive, [kind.template.content_hash for kind in kinds])
 
 
 def targets_of(kinds: tuple[Kind, ...], config: TrainCseConfig) -> dict[str, SoftTargets]:
@@ -114,12 +114,12 @@ def train(
             averaged. The first one reports, scores and saves.
 
     Raises:
-        RecipeMismatch: `out` holds a run with other settings or another template.
+        FingerprintMismatch: `out` holds a run with other settings or another template.
         TrainingDiverged: a loss or gradient became NaN or infinite; the last saved state is kept.
     """
     state = fresh_state(start.network.to(config.device), config)
-    recipe = recipe_of(config, kinds, ranks)
-    load_state(state, out, recipe)
+    fingerprint = run_fingerprint(config, kinds, ranks)
+    load_state(state, out, fingerprint)
     ranks.wait()
     state.module.train()
     log, started = TrainingLog(out, state.step) if ranks.writes else None, time.perf_counter()
@@ -137,7 +137,7 @@ def train(
         batches(kinds, config, state.step, again=start.spec.crop_side > 0, ranks=ranks),
         fit_config(config),
         out / STATE_FILE,
-        lambda: save_state(state, out, recipe),
+        lambda: save_state(state, out, fingerprint),
         log=log,
         ranks=ranks,
         on_step=on_step,
@@ -173,16 +173,16 @@ def averaged(network: Dp3dDenseRCNN, state: TrainingState) -> Dp3dDenseRCNN:
     return network
 
 
-def save_state(state: TrainingState, out: Path, recipe: str) -> None:
+def save_state(state: TrainingState, out: Path, fingerprint: str) -> None:
     """Write the state, whole or not at all: a killed run keeps the last whole one."""
-    write_torch(out / STATE_FILE, {"recipe": recipe, "network": state.module.state_dict()} | state.content())
+    write_torch(out / STATE_FILE, {"recipe": fingerprint, "network": state.module.state_dict()} | state.content())
 
 
-def load_state(state: TrainingState, out: Path, recipe: str) -> None:
+def load_state(state: TrainingState, out: Path, fingerprint: str) -> None:
     """Continue the run in `out`, if there is one.
 
     Raises:
-        RecipeMismatch: it was started with other settings.
+        FingerprintMismatch: it was started with other settings.
         CheckpointError: the state is damaged.
     """
     path = out / STATE_FILE
@@ -191,8 +191,10 @@ def load_state(state: TrainingState, out: Path, recipe: str) -> None:
     hint = "train anew in another folder: --out"
     content = read_torch(path, "state of a training", expected="what dp3d-data train-cse saves", hint=hint)
     require_keys(content, STATE_KINDS, "state of a training", path, CheckpointError)
-    if content["recipe"] != recipe:
-        raise RecipeMismatch("this folder holds another training", got=content["recipe"], expected=recipe, path=path)
+    if content["recipe"] != fingerprint:
+        raise FingerprintMismatch(
+            "this folder holds another training", got=content["recipe"], expected=fingerprint, path=path
+        )
     state.module.load_state_dict(content["network"])
     state.restore(content)
 

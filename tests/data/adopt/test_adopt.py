@@ -10,7 +10,6 @@ from PIL import Image
 from dp3d_data.detection import load_predictor
 from dp3d_data.detection.identify import as_trained
 from dp3d_data.detection.spec import class_and_mesh
-from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
 from dp3d_data.detection.training.adoption import (
     Sight,
     blank_field,
@@ -31,6 +30,7 @@ from pipelines.extract import extract_all, make_plans
 from pipelines.settings import AdoptConfig, ExtractConfig
 from tests.data.bodies.shapes import arm
 from tests.shared import ROOT, shared
+from tests.synthetic_predictor import KnownObject, SyntheticPredictor, image_key
 
 HUSKY = ROOT / "tests" / "data" / "adopt" / "husky_landmarks.csv"
 

@@ -8,7 +8,6 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
 from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
 from dp3d_data.geometry import load_template
 from dp3d_data.matching.landmarks import Landmark, name_key, read_landmarks, read_named_vertices
@@ -19,6 +18,7 @@ from pipelines.settings import AdoptConfig
 from tests.browser import Browser
 from tests.data.shards.test_explore import reply, served
 from tests.shared import shared
+from tests.synthetic_predictor import KnownObject, SyntheticPredictor, image_key
 
 KEYPOINTS = ["L_Eye", "R_Eye", "Nose", "Root of tail", "L_Elbow", "L_F_Paw", "L_Knee", "L_B_Paw", "Neck"]
 

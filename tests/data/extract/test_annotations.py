@@ -6,7 +6,6 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dp3d_data.datasets.images import TURNS, read_image, turned_points, turned_record
-from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.errors import InputCorrupt
 from dp3d_data.records import GivenObject
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
@@ -19,6 +18,7 @@ from tests.data.extract.world import CLASSES, ball, known_object
 from tests.data.sources.examples import COCO_CATEGORIES, note
 from tests.data.sources.pictures import photo, write_json
 from tests.shared import shared
+from tests.synthetic_predictor import SyntheticPredictor, image_key
 
 
 def run(folder, images, **more):

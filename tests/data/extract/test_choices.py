@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from dp3d_data.errors import InputMissing, RecipeMismatch
+from dp3d_data.errors import FingerprintMismatch, InputMissing
 from pipelines.extract import extract, make_plan
 from pipelines.extract_parts import estimate
 from pipelines.settings import ExtractConfig
@@ -42,7 +42,7 @@ def test_a_dry_run_writes_nothing_and_counts(photos, tmp_path):
     assert (
         estimate(plan_of(photos, out, score=0.85)).state
         == estimate(plan_of(photos, out, side=96)).state
-        == "another recipe"
+        == "other settings"
     )
     assert estimate(plan_of(photos, out, overwrite=True)).state == "new"
     assert content(out) == before
@@ -95,7 +95,7 @@ def test_a_retry_needs_a_run_of_the_same_work(photos, tmp_path):
     with pytest.raises(InputMissing, match="no run.json here"):
         extract(plan_of(photos, tmp_path / "out", retry_failed=True))
     run(photos[0], tmp_path / "out", photos[1])
-    with pytest.raises(RecipeMismatch, match="failed images here are those of another recipe"):
+    with pytest.raises(FingerprintMismatch, match="failed images here are those of other settings"):
         extract(plan_of(photos, tmp_path / "out", retry_failed=True, score=0.85))
 
 

@@ -1,5 +1,5 @@
 """Worker processes: a lost one ends the run with a clear error, the choice of their number, and clusters by address or
-recipe."""
+fingerprint."""
 
 import os
 import subprocess

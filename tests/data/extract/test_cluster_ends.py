@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 import pipelines.cluster as cluster
 from dp3d_data.datasets.images import read_image
-from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.errors import WorkerLost
 from dp3d_data.shards import Run
 from pipelines.chunks import Executor
@@ -21,6 +20,7 @@ from pipelines.cli.extract import extract
 from tests.data.extract.test_cluster import Counting, make_chunks
 from tests.data.extract.world import CLASSES, make_world, run
 from tests.shared import ROOT
+from tests.synthetic_predictor import SyntheticPredictor, image_key
 
 DOG = "dp3d_data/datasets/samples/dog.jpg"
 

@@ -28,7 +28,7 @@ def typed(tmp_path, monkeypatch):
 def test_extract_says_what_it_understood_and_accounts_for_every_image(typed):
     result = typed("extract --images photos --template ball.npz --out out")
     assert result.exit_code == 0, result.output
-    assert "dog: 5 images · model known · 1 worker · recipe " in result.output
+    assert "dog: 5 images · model known · 1 worker · fingerprint " in result.output
     assert "5/5" in result.output
     assert "kept 5 instances of 4 images · rejected 1 (nothing found 1) · failed 0" in result.output
     assert "5 images = 4 with instances + 1 without + 0 failed" in result.output
@@ -85,7 +85,7 @@ def test_mistakes_end_with_their_code_and_a_way_out(typed, tmp_path, line, code,
     assert text in result.output and "Traceback" not in result.output
 
 
-def test_another_recipe_is_refused(typed):
+def test_other_settings_is_refused(typed):
     typed("extract --images photos --template ball.npz --out out")
     result = typed("extract --images photos --template ball.npz --out out --score 0.85")
     assert result.exit_code == 8 and "--overwrite" in result.output

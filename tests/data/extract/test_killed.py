@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dp3d_data.errors import RecipeMismatch
+from dp3d_data.errors import FingerprintMismatch
 from dp3d_data.shards import Run
 from tests.data.extract.world import content, make_world, picture, run
 from tests.shared import ROOT
@@ -134,7 +134,7 @@ def test_a_photograph_replaced_by_one_of_the_same_size_is_noticed(tmp_path):
     shutil.copy(others / "000.png", photos / "000.png")
     run(photos, tmp_path / "out", known, **SETTINGS)
     assert same_rows(tmp_path / "out", tmp_path / "undisturbed")
-    with pytest.raises(RecipeMismatch, match="a photograph has changed since this run was made"):
+    with pytest.raises(FingerprintMismatch, match="a photograph has changed since this run was made"):
         run(photos, tmp_path / "finished", known, **SETTINGS)
     run(photos, tmp_path / "finished", known, overwrite=True, **SETTINGS)
     assert same_rows(tmp_path / "finished", tmp_path / "undisturbed")

@@ -24,7 +24,7 @@ def bgr():
 
 
 def knowing():
-    from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
+    from tests.synthetic_predictor import SyntheticPredictor, image_key
 
     image = bgr()
     objects = [known_object(image.shape[1], image.shape[0], (130, 220, 315, 540), block=20)]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dp3d_data.errors import NothingToDo, RecipeMismatch, TemplateError, UsageError
+from dp3d_data.errors import FingerprintMismatch, NothingToDo, TemplateError, UsageError
 from dp3d_data.shards import Run
 from pipelines.annotate import Annotator
 from pipelines.extract import make_plan
@@ -115,9 +115,9 @@ def test_a_finished_run_looks_once_at_each_photograph(undisturbed, world, monkey
     assert len(looked) <= 23
 
 
-def test_another_recipe_is_refused_and_can_overwrite(world, tmp_path):
+def test_other_settings_is_refused_and_can_overwrite(world, tmp_path):
     run(world[0], tmp_path / "out", world[1])
-    with pytest.raises(RecipeMismatch, match=r"results of another recipe(.|\n)*--out(.|\n)*--overwrite"):
+    with pytest.raises(FingerprintMismatch, match=r"results of other settings(.|\n)*--out(.|\n)*--overwrite"):
         run(world[0], tmp_path / "out", world[1], score=0.85)
     other = run(world[0], tmp_path / "out", world[1], score=0.85, overwrite=True)
     assert other.fresh and all(row["score"] > 0.85 for row in rows_of(other))

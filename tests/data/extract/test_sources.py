@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 
 from dp3d_data.datasets.images import read_image
-from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.geometry import make_template
 from dp3d_data.geometry.subdivision import mesh_edges
 from dp3d_data.matching.charts import read_charts
@@ -22,6 +21,7 @@ from tests.data.sources.examples import EXAMPLES, source_name
 from tests.data.sources.pictures import SIZE
 from tests.references.charts import read_mat, result_keypoints
 from tests.shared import shared
+from tests.synthetic_predictor import SyntheticPredictor, image_key
 
 NETWORK = [name for name, example in EXAMPLES.items() if not example.ready and name not in ("samples", "folder")]
 READY = [name for name, example in EXAMPLES.items() if example.ready]

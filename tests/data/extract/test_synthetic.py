@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from dp3d_data.detection.synthetic import SyntheticPredictor, image_key
 from dp3d_data.errors import UsageError
 from dp3d_data.matching import match_detection
 from tests.data.extract.world import CLASSES, known_object
+from tests.synthetic_predictor import SyntheticPredictor, image_key
 
 IMAGE = np.arange(44 * 60 * 3, dtype=np.uint8).reshape(44, 60, 3)
 

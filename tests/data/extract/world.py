@@ -8,10 +8,10 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
 from dp3d_data.geometry import make_template
 from pipelines.extract import extract, make_plan
 from pipelines.settings import ExtractConfig
+from tests.synthetic_predictor import KnownObject, SyntheticPredictor, image_key
 
 CLASSES = {"dog": 3}
 

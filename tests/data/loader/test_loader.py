@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import dp3d_data.loader.loader as loader_module
-from dp3d_data.errors import RecipeMismatch, ShardError, UsageError
+from dp3d_data.errors import FingerprintMismatch, ShardError, UsageError
 from dp3d_data.loader import InstanceTable, JoinedSource, KeypointBatch, Loader, ShardSource, TableSource
 from dp3d_data.shards import ShardReader
 from tests.data.loader.samples import shards_in, small_shards
@@ -81,7 +81,7 @@ def test_a_state_of_other_batches_is_refused():
     state = Loader(small_shards(), **SMALL).state_dict()
     Loader(small_shards(), **SMALL, threads=0).load_state_dict(state)
     for change in ({"batch_size": 8}, {"seed": 4}, {"split": "val"}, {"ranks": 2, "rank": 0}, {"shuffle_buffer": 0}):
-        with pytest.raises(RecipeMismatch, match="a state of other batches"):
+        with pytest.raises(FingerprintMismatch, match="a state of other batches"):
             Loader(small_shards(), **(SMALL | change)).load_state_dict(state)
 
 

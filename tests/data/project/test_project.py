@@ -10,7 +10,7 @@ from PIL import Image
 
 from dp3d_data.bodies.files import save_body_model
 from dp3d_data.datasets.fits import FitCamera
-from dp3d_data.errors import InputMissing, NothingToDo, RecipeMismatch, UsageError
+from dp3d_data.errors import FingerprintMismatch, InputMissing, NothingToDo, UsageError
 from pipelines.chunks import make_run as project
 from pipelines.cli.data import main
 from pipelines.fits import load_bodies
@@ -72,7 +72,7 @@ def test_any_number_of_workers_and_a_stop_give_the_same_bytes(tmp_path):
     two, _ = project(make_plan(settings(tmp_path, fits, out=str(tmp_path / "two"), workers=2, **noisy)))
     assert digests(run.folder) == digests(two.folder)
     assert project(plan)[1] is False
-    with pytest.raises(RecipeMismatch, match="another recipe"):
+    with pytest.raises(FingerprintMismatch, match="other settings"):
         project(make_plan(settings(tmp_path, fits, **noisy | {"seed": 1})))
 
 

@@ -59,7 +59,7 @@ def run(
     folder: Path, rows: list[dict[str, Any]], kind: str = "extract", part: int = 16, template: Template | None = None
 ) -> Run:
     """A finished run of these rows, `part` in a file, each counted as one input."""
-    writer = RunWriter(folder, kind=kind, recipe="0123456789ab")
+    writer = RunWriter(folder, kind=kind, fingerprint="0123456789ab")
     for index, start in enumerate(range(0, max(len(rows), 1), part)):
         some = rows[start : start + part]
         writer.commit(index, some, inputs=len(some))

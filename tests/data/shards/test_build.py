@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import pipelines.shards as shard_parts
-from dp3d_data.errors import ConfigError, NothingToDo, RecipeMismatch, UsageError
+from dp3d_data.errors import ConfigError, FingerprintMismatch, NothingToDo, UsageError
 from dp3d_data.filters import FilterConfig
 from dp3d_data.shards import INSTANCE_SCHEMA, ShardReader, instance_batch, verify
 from dp3d_data.shards.index import measure
@@ -124,18 +124,18 @@ def test_finished_shards_are_left_alone_and_damaged_ones_built_again(tmp_path):
     assert contents(tmp_path / "out") == before
 
 
-def test_another_recipe_needs_overwrite(tmp_path):
+def test_other_settings_needs_overwrite(tmp_path):
     folders = two_runs(tmp_path)
     quietly(folders, tmp_path / "out")
     other = ShardPlan(filters=FilterConfig(), shard_bytes=10**7, split_ratio=0.8, seed=1)
-    with pytest.raises(RecipeMismatch, match="holds shards of another recipe"):
+    with pytest.raises(FingerprintMismatch, match="holds shards of other settings"):
         quietly(folders, tmp_path / "out", other)
     quietly(folders, tmp_path / "out", other, overwrite=True)
     quietly(folders, tmp_path / "fresh", other)
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
-def test_a_stopped_build_of_another_recipe_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_stopped_build_of_other_settings_leaves_nothing_behind(tmp_path, monkeypatch):
     folders = two_runs(tmp_path)
     monkeypatch.setattr("pipelines.shards.template_basis", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):

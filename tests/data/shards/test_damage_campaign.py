@@ -65,7 +65,7 @@ def no_faults(folder: Path):
 
 def make_run(root: Path):
     failure = {"image_id": "x", "path": "x.jpg", "stage": "read", "error": "InputCorrupt", "message": "no image"}
-    with RunWriter(root / "run", kind="extract", recipe="0123456789ab") as writer:
+    with RunWriter(root / "run", kind="extract", fingerprint="0123456789ab") as writer:
         writer.commit(
             0,
             [row(0), row(1)],
@@ -74,7 +74,7 @@ def make_run(root: Path):
             inputs=3,
         )
         writer.finish(template=run(root / "other", [row(5)]).template(), category="dog", config={})
-    with RunWriter(root / "begun", kind="extract", recipe="0123456789ab") as writer:
+    with RunWriter(root / "begun", kind="extract", fingerprint="0123456789ab") as writer:
         writer.commit(0, [row(0)], inputs=1)
     return Run.open(root / "run")
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.config import fingerprint
+from dp3d_data.config import fingerprint_of
 from dp3d_data.files import read_json
 from dp3d_data.filters import LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED, FilterConfig
 from dp3d_data.shards.instances import instance_batch
@@ -148,6 +148,6 @@ def test_a_list_may_leave_out_and_divide(tmp_path):
 def test_shards_of_earlier_versions_are_known_again():
     """The fingerprint of settings without near-duplicates and without a list is that of the versions before both."""
     plan = ShardPlan(filters=FilterConfig(), shard_bytes=9)
-    assert fingerprint(plan.settings()) == "d91cf3d91ea1"
+    assert fingerprint_of(plan.settings()) == "d91cf3d91ea1"
     others = replace(plan, left_out=frozenset({"a"})), replace(plan, filters=FilterConfig(near_duplicates=0.1))
-    assert len({fingerprint(one.settings()) for one in (plan, *others)}) == 3
+    assert len({fingerprint_of(one.settings()) for one in (plan, *others)}) == 3

@@ -37,7 +37,7 @@ def test_a_marker_without_a_key_is_refused_by_every_reader(made, key):
     with pytest.raises(ShardError, match=words):
         Run.open(made.folder)
     with pytest.raises(ShardError, match=words):
-        RunWriter(made.folder, kind="extract", recipe="0123456789ab")
+        RunWriter(made.folder, kind="extract", fingerprint="0123456789ab")
     assert [file for file, _ in verify(made.folder)] == ["run.json"]
 
 

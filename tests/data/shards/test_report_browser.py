@@ -103,7 +103,7 @@ def hostile_workspace(root):
     sheet = replace(grid_template(), name=hostile(0))
     photo = root / "photo.png"
     Image.fromarray(np.full((256, 256, 3), 200, np.uint8)).save(photo)
-    made = RunWriter(root / "run", kind=hostile(1), recipe=hostile(2))
+    made = RunWriter(root / "run", kind=hostile(1), fingerprint=hostile(2))
     rows = [row(i, instance_id=hostile(i) + str(i), image_path=str(photo), image_id=hostile(i)) for i in range(6)]
     failures = [{"image_id": word, "path": word, "stage": word, "error": word, "message": word} for word in HOSTILE]
     rejects = [{"image_id": word, "instance_id": word, "reason": word, "value": 1.0} for word in HOSTILE]

@@ -44,7 +44,7 @@ def pictured(index, kind):
 
 def written(folder, kind):
     """A run of such rows with rejects of two kinds and failures."""
-    run = RunWriter(folder, kind=kind, recipe="0123456789ab")
+    run = RunWriter(folder, kind=kind, fingerprint="0123456789ab")
     rejects = [
         {"image_id": f"r{i}", "instance_id": f"r{i}", "reason": "score" if i < 4 else "few", "value": 0.1}
         for i in range(6)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.config import file_digest
-from dp3d_data.errors import FolderBusy, InputMissing, RecipeMismatch, ShapeError, ShardError
+from dp3d_data.errors import FingerprintMismatch, FolderBusy, InputMissing, ShapeError, ShardError
 from dp3d_data.files import write_whole
 from dp3d_data.records import VertexView
 from dp3d_data.shards import INSTANCE_SCHEMA, REJECT_SCHEMA, Run, RunWriter, instance_batch
@@ -80,11 +80,11 @@ def test_rows_with_foreign_or_missing_columns_are_refused():
 def test_the_order_and_number_of_parts_in_flight_change_no_byte(tmp_path):
     rows = [row(index) for index in range(20)]
     first = run(tmp_path / "a", rows, part=5)
-    writer = RunWriter(tmp_path / "b", kind="extract", recipe="0123456789ab")
+    writer = RunWriter(tmp_path / "b", kind="extract", fingerprint="0123456789ab")
     for index in (3, 0, 2):
         writer.commit(index, rows[5 * index : 5 * index + 5], inputs=5)
     writer.close()
-    again = RunWriter(tmp_path / "b", kind="extract", recipe="0123456789ab")
+    again = RunWriter(tmp_path / "b", kind="extract", fingerprint="0123456789ab")
     assert again.done == {0, 2, 3} and not again.complete
     again.commit(1, rows[5:10], inputs=5)
     second = again.finish(template=grid_template(), category="dog", config={"model": "dog-synth-1"})
@@ -95,7 +95,7 @@ def test_the_order_and_number_of_parts_in_flight_change_no_byte(tmp_path):
 
 
 def test_a_run_accounts_for_its_rows(tmp_path):
-    writer = RunWriter(tmp_path, kind="extract", recipe="r")
+    writer = RunWriter(tmp_path, kind="extract", fingerprint="r")
     failure = {"image_id": "x", "path": "x.jpg", "stage": "read", "error": "InputCorrupt", "message": "no image"}
     reject = {"instance_id": "y#0", "image_id": "y", "reason": "few vertices", "value": 3.0}
     writer.commit(0, [row(0)], [failure], [reject], inputs=3)
@@ -106,19 +106,19 @@ def test_a_run_accounts_for_its_rows(tmp_path):
         done.template()
 
 
-def test_a_folder_of_another_recipe_is_refused_and_can_be_overwritten(tmp_path):
+def test_a_folder_of_other_settings_is_refused_and_can_be_overwritten(tmp_path):
     run(tmp_path, [row(0), row(1)], part=1)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(RecipeMismatch, match="holds the results of another recipe"):
-        RunWriter(tmp_path, kind="extract", recipe="other")
-    RunWriter(tmp_path, kind="extract", recipe="other", overwrite=True)
+    with pytest.raises(FingerprintMismatch, match="holds the results of other settings"):
+        RunWriter(tmp_path, kind="extract", fingerprint="other")
+    RunWriter(tmp_path, kind="extract", fingerprint="other", overwrite=True)
     assert not list(tmp_path.glob("*.parquet")) and (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_unfinished_and_foreign_folders_are_told_apart(tmp_path):
     with pytest.raises(InputMissing, match="no folder of extract, synth or project"):
         Run.open(tmp_path)
-    RunWriter(tmp_path, kind="extract", recipe="r").commit(0, [row(0)], inputs=1)
+    RunWriter(tmp_path, kind="extract", fingerprint="r").commit(0, [row(0)], inputs=1)
     with pytest.raises(InputMissing, match="was not finished"):
         Run.open(tmp_path)
 
@@ -152,14 +152,14 @@ def test_a_table_of_the_first_version_is_still_read():
 
 
 def test_a_worker_that_comes_late_writes_nothing_into_another_run(tmp_path):
-    late = RunWriter(tmp_path, kind="extract", recipe="old")
+    late = RunWriter(tmp_path, kind="extract", fingerprint="old")
     worker = pickle.loads(pickle.dumps(late))
     with pytest.raises(FolderBusy, match="another process writes in this folder"):
-        RunWriter(tmp_path, kind="extract", recipe="new")
+        RunWriter(tmp_path, kind="extract", fingerprint="new")
     late.close()
-    RunWriter(tmp_path, kind="extract", recipe="new")
+    RunWriter(tmp_path, kind="extract", fingerprint="new")
     for writer in (late, worker):
-        with pytest.raises(RecipeMismatch, match="given to another run meanwhile"):
+        with pytest.raises(FingerprintMismatch, match="given to another run meanwhile"):
             writer.commit(0, [row(0)], inputs=1)
     assert not list(tmp_path.glob("*.parquet"))
 

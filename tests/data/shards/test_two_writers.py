@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from dp3d_data.errors import FolderBusy, InputMissing, RecipeMismatch, ShardError, Unaccounted
+from dp3d_data.errors import FingerprintMismatch, FolderBusy, InputMissing, ShardError, Unaccounted
 from dp3d_data.files import LOCK, locked
 from dp3d_data.shards import Run, RunWriter, verify
 from dp3d_data.shards.runs import chunk_path, is_still_good, marker_path
@@ -44,7 +44,7 @@ def test_a_finished_run_is_not_finished_again(tmp_path):
     copy = RunWriter.__new__(RunWriter)
     copy.__dict__.update(first.__getstate__())
     first.finish(**ABOUT)
-    with pytest.raises(RecipeMismatch, match="given to another run meanwhile"):
+    with pytest.raises(FingerprintMismatch, match="given to another run meanwhile"):
         copy.finish(**ABOUT)
     assert Run.open(tmp_path).counts["instances"] == 6 and verify(tmp_path) == []
 
@@ -81,8 +81,8 @@ def test_a_writer_that_is_closed_forgotten_or_failed_lets_go(tmp_path):
         pass
     writer(tmp_path)
     commit(writer(tmp_path), 1)
-    with pytest.raises(RecipeMismatch):
-        writer(tmp_path, recipe="other")
+    with pytest.raises(FingerprintMismatch):
+        writer(tmp_path, fingerprint="other")
     assert writer(tmp_path).done == {0}
 
 

@@ -10,13 +10,13 @@ from dp3d_data.datasets import DatasetOptions
 from dp3d_data.datasets.folder import Folder
 from dp3d_data.datasets.images import read_image
 from dp3d_data.datasets.locations import fixed_part, is_address, is_file, is_folder, listed, read_bytes, size_of
-from dp3d_data.detection.synthetic import SyntheticPredictor
 from dp3d_data.errors import InputCorrupt, InputMissing, NothingToDo, UsageError
 from dp3d_data.loader import ShardReader
 from pipelines.extract import extract, make_plan
 from pipelines.settings import ExtractConfig
 from tests.data.extract.world import CLASSES, ball
 from tests.data.sources.pictures import photo
+from tests.synthetic_predictor import SyntheticPredictor
 
 
 @pytest.fixture

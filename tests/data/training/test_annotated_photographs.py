@@ -11,7 +11,6 @@ from pycocotools import mask as coco_mask
 
 import pipelines.cse as command
 from dp3d_data.detection import find_spec
-from dp3d_data.detection.synthetic import KnownDetection, KnownObject, SyntheticPredictor, image_key
 from dp3d_data.detection.training.adoption import placed_keypoints
 from dp3d_data.detection.training.evaluation import grouped_scenes
 from dp3d_data.detection.training.metrics import TrueObject, transfer_errors, transferred
@@ -20,6 +19,7 @@ from dp3d_data.geometry.subsets import keypoint_names, named_keypoints
 from dp3d_data.records import DensePrediction
 from pipelines.cli.cse import evaluate_cse
 from tests.references.training import placed_keypoints_slow, transfer_errors_slow
+from tests.synthetic_predictor import KnownDetection, KnownObject, SyntheticPredictor, image_key
 
 
 class Knowing(SyntheticPredictor):

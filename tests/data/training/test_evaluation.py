@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
 from dp3d_data.detection.training.evaluation import evaluate
 from dp3d_data.detection.training.metrics import TrueObject
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.synthesis import World, WorldConfig
+from tests.synthetic_predictor import KnownObject, SyntheticPredictor, image_key
 
 
 @pytest.fixture(scope="module")

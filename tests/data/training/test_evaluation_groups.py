@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.detection.synthetic import KnownObject, SyntheticPredictor, image_key
 from dp3d_data.detection.training.evaluation import Marks, Tally, examine, grouped_scenes, view_name
 from dp3d_data.detection.training.metrics import TrueObject, share_within
 from dp3d_data.errors import InputCorrupt, InputMissing
@@ -14,6 +13,7 @@ from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.geometry.subsets import DOG, named_keypoints
 from dp3d_data.synthesis.cameras import view_rotation
 from pipelines.annotated import Pictures
+from tests.synthetic_predictor import KnownObject, SyntheticPredictor, image_key
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from dp3d_data.detection.training.trainer import (
     fresh_state,
     gradients_of,
     learning_rate,
-    recipe_of,
     targets_of,
 )
 from dp3d_data.fitting import optimiser_step
@@ -114,8 +113,10 @@ def test_they_deal_out_the_stream_of_one():
 
 def test_a_run_of_two_is_not_gone_on_with_by_one(tmp_path):
     dog = (Kind("dog", load_template("dog"), True, 1.0),)
-    assert recipe_of(TINY, dog) == recipe_of(TINY, dog, Ranks(0, 1))
-    assert recipe_of(TINY, dog, Ranks(0, 2)) == recipe_of(TINY, dog, Ranks(1, 2)) != recipe_of(TINY, dog)
+    assert run_fingerprint(TINY, dog) == run_fingerprint(TINY, dog, Ranks(0, 1))
+    assert (
+        run_fingerprint(TINY, dog, Ranks(0, 2)) == run_fingerprint(TINY, dog, Ranks(1, 2)) != run_fingerprint(TINY, dog)
+    )
 
 
 @pytest.mark.slow

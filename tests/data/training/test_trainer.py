@@ -12,7 +12,7 @@ from dp3d_data.detection import load_predictor
 from dp3d_data.detection.training import trainer
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.weights import read_checkpoint
-from dp3d_data.errors import RecipeMismatch, TrainingDiverged
+from dp3d_data.errors import FingerprintMismatch, TrainingDiverged
 from pipelines.cse import train_cse
 from tests.data.training.tiny import TINY as SMALLEST
 from tests.shared import ROOT
@@ -35,8 +35,8 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch
 
     saved = trainer.save_state
 
-    def stop_after(state, out, recipe):
-        saved(state, out, recipe)
+    def stop_after(state, out, fingerprint):
+        saved(state, out, fingerprint)
         if state.step == 2:
             raise Stop
 
@@ -51,11 +51,11 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_another_recipe_does_not_go_on_in_the_same_folder(tmp_path):
+def test_other_settings_does_not_go_on_in_the_same_folder(tmp_path):
     short = replace(TINY, steps=1)
     run_quietly(short, tmp_path)
     run_quietly(replace(short, save_every=7), tmp_path)
-    with pytest.raises(RecipeMismatch, match="another training"):
+    with pytest.raises(FingerprintMismatch, match="another training"):
         run_quietly(replace(short, learning_rate=0.5), tmp_path)
 
 

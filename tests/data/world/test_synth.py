@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dp3d_data.errors import RecipeMismatch, TemplateError, UsageError
+from dp3d_data.errors import FingerprintMismatch, TemplateError, UsageError
 from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
 from dp3d_data.synthesis import World
@@ -100,7 +100,7 @@ def test_a_stopped_run_goes_on(tmp_path):
 def test_a_folder_keeps_one_recipe(tmp_path):
     settings = {**SMALL, "images": False, "out": str(tmp_path / "w"), "workers": 1}
     synth(make_plan(SynthConfig(**settings)))
-    with pytest.raises(RecipeMismatch, match="another recipe"):
+    with pytest.raises(FingerprintMismatch, match="other settings"):
         synth(make_plan(SynthConfig(**settings, seed=1)))
     synth(make_plan(SynthConfig(**settings, seed=1, overwrite=True)))
 
