@@ -35,7 +35,7 @@ def summary_lines(found: Input) -> list[str]:
         lines.append(f"  {name}: {held} in {len(files)} shards, {size}")
     lines.append(f"  {Tally(**tally).line()}")
     for one in manifest["inputs"]:
-        lines.append(f"  from {one['kind']} {one['fingerprint']}: {one['counts']['instances']} instances")
+        lines.append(f"  from {one['kind']} {one['recipe']}: {one['counts']['instances']} instances")
     unit = f"{template['factor']:.4g} m a unit" if template["unit"] == "m" else "unit unknown"
     lines.append(f"  template {template['name']} {template['hash']}: {template['num_vertices']} vertices, {unit}")
     subset = manifest.get("subset")

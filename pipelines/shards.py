@@ -140,8 +140,9 @@ def _build(
     write_table(out / REJECTS, rejects.cast(REJECT_SCHEMA).combine_chunks())
     head: dict[str, Any] = {"category": category, "recipe": building.fingerprint, "settings": plan.settings()}
     head |= {"account": asdict(tally), "vertices": dict(dropped), "subset": inputs[0].subset}
-    told = ("kind", "recipe", "digest", "counts")
-    head["inputs"] = [{name: getattr(one, name) for name in told} for one in inputs]
+    head["inputs"] = [
+        {"kind": one.kind, "recipe": one.fingerprint, "digest": one.digest, "counts": one.counts} for one in inputs
+    ]
     head["splits"] = _splits(decision, entries)
     write_manifest(out, head | _contents(out, template, entries, sums))
     building.end()

@@ -125,7 +125,7 @@ def read_config(values: dict[str, Any], path: str | Path) -> TrainConfig:
 def origin_of(path: str | Path) -> dict[str, Any]:
     """What a model file says of its training, as `save_model` takes it."""
     content = read_content(path, "model")
-    return {"recipe": content["recipe"], "trained": content.get("trained") or {}}
+    return {"fingerprint": content["recipe"], "trained": content.get("trained") or {}}
 
 
 def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: str | Path) -> None:

@@ -313,7 +313,7 @@ def origin(manifest: Mapping[str, Any]) -> Markup:
     template = manifest["template"]
     unit = f"{template['factor']:.4g} {template['unit']}" if template["unit"] != "unknown" else "unknown"
     facts = [
-        ("recipe", manifest["recipe"]),
+        ("fingerprint", manifest["recipe"]),
         ("schema version", manifest["schema_version"]),
         ("template", f"{template['name']} · {template['num_vertices']:,} vertices · {template['hash']}"),
         ("template unit", unit),

@@ -210,7 +210,7 @@ def _statistics(manifest: Mapping[str, Any]) -> Iterable[str]:
 def _run(run: Mapping[str, Any]) -> str:
     names, counts = ("inputs", "instances", "rejects", "failures"), run.get("counts", {})
     cells = " | ".join(f"{counts.get(name, 0):,}" for name in names)
-    return f"| {_plain(run['kind'])} | `{_plain(run['fingerprint'])}` | {cells} |"
+    return f"| {_plain(run['kind'])} | `{_plain(run['recipe'])}` | {cells} |"
 
 
 def write_report(
@@ -254,11 +254,11 @@ def write_report(
     }
     models = sorted({f"model {run.marker['config']['model']}" for run in opened if run.marker["config"].get("model")})
     known = "no template" if template is None else f"template {template.name}, {template.num_vertices:,} vertices"
-    recipes = [f"{run.kind} {run.marker['fingerprint']}" for run in opened]
-    recipes += [f"shards {manifest['fingerprint']}"] if manifest else []
+    fingerprints = [f"{run.kind} {run.marker['recipe']}" for run in opened]
+    fingerprints += [f"shards {manifest['recipe']}"] if manifest else []
     title = f"{category.capitalize()}: keypoints and shapes"
     shown = [(name, Markup(inner)) for name, inner in parts.items() if inner]
-    words, footer = " · ".join([known, *models]), f"Recipes: {' · '.join(recipes)}"
+    words, footer = " · ".join([known, *models]), f"Fingerprints: {' · '.join(fingerprints)}"
     text = page.page(title, words, shown, footer, SCRIPT if template else "")
     return write_whole(out, lambda stream: stream.write(text))
 

@@ -19,7 +19,7 @@ ABOUT = {"template": grid_template(), "category": "dog", "config": {}}
 
 
 def writer(folder, **settings):
-    return RunWriter(folder, **({"kind": "synth", "recipe": "r"} | settings))
+    return RunWriter(folder, **({"kind": "synth", "fingerprint": "r"} | settings))
 
 
 def commit(one, count=3):
@@ -27,7 +27,7 @@ def commit(one, count=3):
         one.commit(index, [row(2 * index, "synth"), row(2 * index + 1, "synth")], inputs=2)
 
 
-@pytest.mark.parametrize("settings", [{}, {"recipe": "other"}, {"overwrite": True}])
+@pytest.mark.parametrize("settings", [{}, {"fingerprint": "other"}, {"overwrite": True}])
 def test_the_second_of_two_writers_is_refused_and_the_first_loses_nothing(tmp_path, settings):
     first = writer(tmp_path)
     commit(first)

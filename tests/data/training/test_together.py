@@ -15,6 +15,7 @@ from dp3d_data.detection.training.trainer import (
     fresh_state,
     gradients_of,
     learning_rate,
+    run_fingerprint,
     targets_of,
 )
 from dp3d_data.fitting import optimiser_step
