@@ -3,14 +3,14 @@
 import json
 import math
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from dp3d_data.config import changed, from_mapping, read_toml
 from dp3d_data.errors import ConfigError, FingerprintMismatch, NothingToDo, TrainingDiverged, UsageError
-from dp3d_model.config import EVALUATION_ONLY, TrainConfig, preset, presets
+from dp3d_model.config import EVALUATION_ONLY, RECIPES, LossConfig, TrainConfig, preset, presets
 from dp3d_model.evaluation.evaluator import score_model
 from dp3d_model.lifting.model_file import load_model
 from dp3d_model.losses.objective import Objective
@@ -183,6 +183,8 @@ EVERY_LOSS = {
     "loss.canonical_copies": 2,
 }
 
+WEIGHTS = {one.name for one in fields(LossConfig) if one.metadata["help"].startswith("Weight of ")}
+
 
 @pytest.mark.slow
 def test_known_shapes_teach_what_keypoints_cannot(tmp_path):
@@ -235,9 +237,18 @@ def test_parts_of_a_step_add_up_to_the_step(tmp_path, drawn_rings):
         trainer.objective.train()
         losses = trainer.train_step(next(iter(trainer.loader)))
         found.append((losses, torch.cat([value.grad.ravel() for value in trainer.objective.parameters()])))
+    untried = sorted(WEIGHTS - {"cycle"} - found[0][0].keys())
+    assert not untried, f"{untried} not tried: add the weight to EVERY_LOSS, and to this world what the loss needs"
     for losses, gradient in found[1:]:
         assert losses == pytest.approx(found[0][0], rel=1e-4)
         assert torch.allclose(gradient, found[0][1], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["c3dpo-adamw", "stanford-dogs"])
+def test_presets_of_papers_name_every_loss(name):
+    """So that a later default changes none of them, nor those that stand on them."""
+    missing = sorted(WEIGHTS - read_toml(RECIPES / f"{name}.toml")["loss"].keys())
+    assert not missing, f"{missing} not in {name}.toml: name them under [loss], 0.0 where they are not the paper's"
 
 
 def test_nothing_to_learn_is_done_at_once(tmp_path):

@@ -20,7 +20,15 @@ from tests.data.sources.ready_examples import (
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A source: how to write its tree, and image id -> (group, split, boxes; None to detect)."""
+    """A source, as the contract tries it.
+
+    Attributes:
+        write: writes its tree into a folder and gives the options that read it.
+        expected: image id -> (group, split, boxes; None to detect).
+        annotation: the file in the tree that the contract overwrites with others of another kind; empty where there is
+            none.
+        ready: whether it brings correspondences.
+    """
 
     write: Callable[[Path], DatasetOptions]
     expected: dict[str, tuple[str | None, str | None, tuple | None]]

@@ -39,7 +39,10 @@ def case(request, tmp_path):
 
 
 def test_every_source_has_an_example():
-    assert {source_name(name) for name in EXAMPLES} == set(IMAGES)
+    names = {source_name(name) for name in EXAMPLES}
+    bare, unknown = sorted(set(IMAGES) - names), sorted(names - set(IMAGES))
+    assert not bare, f"{bare} without an Example: add one to EXAMPLES of tests/data/sources/examples.py"
+    assert not unknown, f"{unknown} not in IMAGES of dp3d_data/datasets/__init__.py: add the dataset's name"
 
 
 def test_records_are_those_of_the_tree(case):
@@ -110,7 +113,17 @@ def test_a_source_without_a_path_says_what_it_takes(name, tmp_path):
 
 @pytest.mark.parametrize("name", ANNOTATED)
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[1, 2]", b'{"images": 3}', b"\x80\x02garbage", b"PK\x03\x04", b'[{"image_id": []}]']
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[1, 2]",
+        b'{"images": 3}',
+        b"\x80\x02garbage",
+        b"PK\x03\x04",
+        b'[{"image_id": []}]',
+        b"height,width\n3,4\n",
+    ],
 )
 def test_a_foreign_annotation_is_one_clear_error(name, content, tmp_path):
     options = EXAMPLES[name].write(tmp_path)
@@ -200,4 +213,5 @@ def test_correspondences_of_another_template_are_refused(name, tmp_path):
 def test_the_page_of_datasets_has_every_source():
     text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `([\w-]+)`", text, re.MULTILINE))
-    assert set(IMAGES) <= told
+    untold = sorted(set(IMAGES) - told)
+    assert not untold, f"{untold} without a row in the table of docs/datasets.md: | `NAME` | what it is | ..."
