@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -16,7 +16,7 @@ from dp3d_data.datasets.coco import Coco
 from dp3d_data.datasets.folder import SOMETIMES, Folder
 from dp3d_data.datasets.images import NEED_HEIF
 from dp3d_data.datasets.locations import size_of
-from dp3d_data.errors import NothingToDo, UsageError
+from dp3d_data.errors import InputCorrupt, NothingToDo, UsageError
 from dp3d_data.records import ImageRecord
 from pipelines.settings import ExtractConfig
 
@@ -87,10 +87,13 @@ def find_inputs(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, Inpu
     found = dict.fromkeys(names, source.records()) if not images else {
         name: [views[name] for views in images if name in views] for name in names
     }  # fmt: skip
+    if not any(found.values()):
+        raise NothingToDo(f"the dataset {source.name!r} has no image", path=config.path or None)
     notes = _unread(source.unread()) if isinstance(source, Folder) else ()
     made: dict[int, Inputs] = {}
     for records in found.values():
         if records and id(records) not in made:
+            _require_unique(records, source.name)
             made[id(records)] = Inputs(source, tuple(_chosen(records, config)), notes=notes)
     inputs = {name: made[id(records)] for name, records in found.items() if records}
     for name, one in inputs.items() if config.boxes else ():
@@ -134,6 +137,16 @@ def _require_told_apart(inputs: dict[str, Inputs]) -> None:
     if any(first) and all(other == first for other in others):
         got, hint = ", ".join(inputs), "give one category, or --set given_boxes=false to detect"
         raise UsageError("nothing says which of these objects are of which category", got=got, hint=hint)
+
+
+def _require_unique(records: Sequence[ImageRecord], source: str) -> None:
+    """Refuse a dataset that lists an image twice: its instances would bear the same ids."""
+    ids: set[str] = set()
+    for record in records:
+        if record.image_id in ids:
+            expected = "one record for an image, with all its objects"
+            raise InputCorrupt(f"the dataset {source!r} lists an image twice", got=record.image_id, expected=expected)
+        ids.add(record.image_id)
 
 
 def _source(config: ExtractConfig) -> Dataset:

@@ -2,16 +2,21 @@
 independent reading."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import pipelines.inputs
+from dp3d_data.datasets import Dataset
 from dp3d_data.datasets.images import read_image
+from dp3d_data.errors import InputCorrupt, NothingToDo
 from dp3d_data.geometry import make_template
 from dp3d_data.geometry.subdivision import mesh_edges
 from dp3d_data.matching.charts import read_charts
+from dp3d_data.records import ImageRecord
 from pipelines.cli.data import main
 from pipelines.extract import extract, make_plan
 from pipelines.settings import ExtractConfig
@@ -239,3 +244,21 @@ def test_photographs_in_an_archive(tmp_path):
     for name, row in direct.items():
         assert zipped[name].pop("image_path").startswith("zip://") and row.pop("image_path")
         assert row == zipped[name]
+
+
+@dataclass(frozen=True)
+class Listed(Dataset):
+    """A dataset of somebody else's."""
+
+    images: tuple[str, ...] = ()
+    name = "listed"
+
+    def records(self):
+        return [ImageRecord(name, f"{name}.jpg", self.name) for name in self.images]
+
+
+@pytest.mark.parametrize("images, error", [((), NothingToDo), (("a", "b", "a"), InputCorrupt)])
+def test_a_dataset_lists_images_and_each_once(monkeypatch, images, error):
+    monkeypatch.setattr(pipelines.inputs, "_source", lambda config: Listed(images=images))
+    with pytest.raises(error, match="'listed'"):
+        pipelines.inputs.find_inputs(ExtractConfig(source="listed"), ("dog",))
