@@ -14,10 +14,10 @@ from dp3d_data.geometry import Template, pose_vertices
 from dp3d_data.geometry.renderer import Hits, cast_pixels
 from dp3d_data.geometry.rigging import rigged
 from dp3d_data.geometry.visibility import RayScene, vertex_normals, visible_fraction, visible_vertices
+from dp3d_data.synthesis import WorldConfig
 from dp3d_data.synthesis.backgrounds import cast_shadow, photo_paths, random_background
 from dp3d_data.synthesis.cameras import Camera, placed_camera, random_view
 from dp3d_data.synthesis.coats import Coat, body_map, coat_colours, random_coat
-from dp3d_data.synthesis.config import WorldConfig
 from dp3d_data.synthesis.effects import SolidNoise, matted, photographed, pixel_noise
 from dp3d_data.synthesis.environments import (
     Light,

@@ -16,7 +16,7 @@ from dp3d_data.detection.training.losses import SoftTargets, soft_embedding_loss
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.laplacian import laplace_beltrami
 from dp3d_data.matching import integer_box, nearest_vertices, object_mask, resize_to
-from dp3d_data.matching.functional_maps import bare_spectrum, correspondence, smooth_field, spectrum_of
+from dp3d_data.matching.landmarks import bare_spectrum, correspondence, smooth_field, spectrum_of
 from dp3d_data.records import DensePrediction
 
 NEAR = 0.02  # of the body's extent

@@ -11,7 +11,7 @@ from dp3d_data.detection.training.adoption import blank_field, field_from_landma
 from dp3d_data.errors import UsageError
 from dp3d_data.geometry import load_template, make_template, pose_vertices
 from dp3d_data.geometry.laplacian import geodesic_distances
-from dp3d_data.matching.functional_maps import (
+from dp3d_data.matching.landmarks import (
     Spectrum,
     bare_spectrum,
     correspondence,
