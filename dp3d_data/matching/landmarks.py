@@ -163,23 +163,16 @@ PINNED = 30.0  # what a landmark weighs beside one vertex of mean area
 FEWEST = 4
 
 
-@dataclass(frozen=True)
-class Spectrum:
-    """A surface as its spectral functions see it.
-
-    functions [V, m]: Laplace-Beltrami eigenfunctions, low frequencies first, each of unit mean square over the surface.
-    areas [V]: share of the surface around each vertex, sum 1.
-    """
-
-    functions: Float[np.ndarray, "V m"]
-    areas: Float[np.ndarray, "V"]
+# A surface as its spectral functions see it: Laplace-Beltrami eigenfunctions [V, m], low frequencies first, each of
+# unit mean square over the surface; and the share of the surface around each vertex [V], sum 1.
+Spectrum = tuple[Float[np.ndarray, "_ _"], Float[np.ndarray, "_"]]
 
 
 def spectrum_of(template: Template, count: int) -> tuple[Spectrum, Float[np.ndarray, "m"]]:
     """The spectrum of a template, and its eigenvalues for a surface of area 1."""
     values, functions = laplace_beltrami(template, count)
     area = template.total_area
-    return Spectrum(functions.astype(np.float64) * area**0.5, template.area_shares), values * area
+    return (functions.astype(np.float64) * area**0.5, template.area_shares), values * area
 
 
 def bare_spectrum(features: Float[np.ndarray, "V m"]) -> Spectrum:
@@ -187,7 +180,7 @@ def bare_spectrum(features: Float[np.ndarray, "V m"]) -> Spectrum:
     same."""
     functions = np.asarray(features, dtype=np.float64)
     scale = np.sqrt((functions**2).mean(axis=0))
-    return Spectrum(functions / np.where(scale > 0, scale, 1), np.full(len(functions), 1 / len(functions)))
+    return functions / np.where(scale > 0, scale, 1), np.full(len(functions), 1 / len(functions))
 
 
 def correspondence(
@@ -213,17 +206,16 @@ def correspondence(
     if len(source_landmarks) < FEWEST:
         hint = "give landmarks on both sides of the body, spread over head, trunk and legs; 12 serve well"
         raise UsageError("too few landmarks", got=len(source_landmarks), expected=f"at least {FEWEST}", hint=hint)
-    most = min(source.functions.shape[1], target.functions.shape[1], LAST)
+    ours, theirs = target[0], source[0]
+    most = min(theirs.shape[1], ours.shape[1], LAST)
     first = min(FIRST, most)
     mapping = landmark_map(
-        source.functions[source_landmarks, :first],
-        target.functions[target_landmarks, :first],
-        np.asarray(eigenvalues[:first]),
+        theirs[source_landmarks, :first], ours[target_landmarks, :first], np.asarray(eigenvalues[:first])
     )
     for count in [*range(first + STEP, most, STEP), most]:
         mapping = _refined(source, target, mapping, count, source_landmarks, target_landmarks)
     size = len(mapping)
-    return nearest_vertices(target.functions[:, :size] @ mapping, source.functions[:, :size]).astype(np.int64)
+    return nearest_vertices(ours[:, :size] @ mapping, theirs[:, :size]).astype(np.int64)
 
 
 def landmark_map(
@@ -260,13 +252,13 @@ def _refined(
     source: Spectrum, target: Spectrum, mapping: np.ndarray, count: int, source_landmarks, target_landmarks
 ) -> np.ndarray:
     """The map of `count` functions that fits the nearest vertices under a map of fewer."""
-    size = len(mapping)
-    carried, own = target.functions[:, :size] @ mapping, source.functions[:, :size]
+    size, (ours, our_areas), (theirs, their_areas) = len(mapping), target, source
+    carried, own = ours[:, :size] @ mapping, theirs[:, :size]
     onto_source, onto_target = nearest_vertices(carried, own), nearest_vertices(own, carried)
     onto_source[target_landmarks], onto_target[source_landmarks] = source_landmarks, target_landmarks
-    weights = [_pinned(target.areas, target_landmarks), _pinned(source.areas, source_landmarks)]
-    left = np.concatenate([target.functions, target.functions[onto_target]])[:, :count]
-    right = np.concatenate([source.functions[onto_source], source.functions])[:, :count]
+    weights = [_pinned(our_areas, target_landmarks), _pinned(their_areas, source_landmarks)]
+    left = np.concatenate([ours, ours[onto_target]])[:, :count]
+    right = np.concatenate([theirs[onto_source], theirs])[:, :count]
     weighted = left * np.concatenate(weights)[:, None]
     return np.linalg.solve(weighted.T @ left + 1e-9 * np.eye(count), weighted.T @ right)
 

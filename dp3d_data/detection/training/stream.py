@@ -24,12 +24,12 @@ from dp3d_data.detection.training.compose import (
     Crops,
     Picture,
     coarsened,
+    colour_jittered,
+    copy_pasted,
     cropped,
     drawn_points,
-    framed,
     mirrored,
-    overlaid,
-    relit,
+    random_crop,
     stacked,
 )
 from dp3d_data.detection.training.recipe import TrainCseConfig
@@ -248,23 +248,24 @@ class SyntheticBatches(Dataset):
             chosen = int(rng.choice(visible))
             crop = cropped(rng, picture, chosen, side, self.config.thin_weight)
             if crop is not None:
-                matched = self.kinds[kinds[chosen]].matched
-                vertices = crop.vertex_map if matched else np.full_like(crop.vertex_map, -1)
-                return rng, replace(crop, vertex_map=vertices), self.class_ids[kinds[chosen]]
+                image, mask, vertex_map, weights = crop
+                if not self.kinds[kinds[chosen]].matched:
+                    vertex_map = np.full_like(vertex_map, -1)
+                return rng, (image, mask, vertex_map, weights), self.class_ids[kinds[chosen]]
         raise AssertionError("no render shows its animal")
 
     def _composed(self, rng: np.random.Generator, number: int, whole: bool) -> tuple[Picture, list[int]]:
         """A render, cut anew where it stays `whole`, with now and then an animal of another laid over it; and the kind
         of each object."""
         kind, picture = self._drawn(rng, number)
-        picture = framed(rng, picture) if whole else picture
+        picture = random_crop(rng, picture) if whole else picture
         kinds = [kind] * (int(picture.objects.max()) + 1)
         if rng.random() < self.config.copy_paste:
             other, beside = self._drawn(rng, number)
-            laid = overlaid(rng, picture, beside)
+            laid = copy_pasted(rng, picture, beside)
             kinds += [other] * (laid is not picture)
             picture = laid
-        return replace(picture, image=relit(rng, coarsened(rng, picture.image))), kinds
+        return replace(picture, image=colour_jittered(rng, coarsened(rng, picture.image))), kinds
 
     def _drawn(self, rng: np.random.Generator, number: int) -> tuple[int, Picture]:
         """A kind by its share, and one of the renders that are drawn from by now, mirrored in half of the cases."""

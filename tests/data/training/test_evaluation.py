@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from dp3d_data.detection.training.evaluation import examine
 from dp3d_data.detection.training.metrics import TrueObject
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.laplacian import geodesic_distances
