@@ -18,11 +18,11 @@ from dp3d_data.config import to_toml
 from dp3d_data.datasets import DatasetOptions
 from dp3d_data.detection import DensePredictor, load_predictor, save_weights
 from dp3d_data.detection.network import Dp3dDenseRCNN
-from dp3d_data.detection.training.evaluation import Tally, examine, grouped_scenes, held_out_measures, rendered_side
-from dp3d_data.detection.training.kinds import kinds_of
+from dp3d_data.detection.training.evaluation import Tally, examine, held_out_measures, rendered_side, scenes_with_truth
 from dp3d_data.detection.training.metrics import TrueObject, transferred
 from dp3d_data.detection.training.recipe import EvaluateCseConfig, TrainCseConfig
 from dp3d_data.detection.training.start import start_of
+from dp3d_data.detection.training.stream import kinds_of
 from dp3d_data.detection.training.trainer import run_fingerprint, targets_of, train
 from dp3d_data.errors import UsageError
 from dp3d_data.files import locked, sweep, write_text
@@ -151,7 +151,7 @@ def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
         if template is None:
             hint = "give the network's template: --template MESH"
             raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
-        tally = evaluation.tally("synthetic", grouped_scenes(template, config.seed, config.size, config.count))
+        tally = evaluation.tally("synthetic", scenes_with_truth(template, config.seed, config.size, config.count))
         scores["synthetic"] = tally.result()
         scores |= {f"synthetic, {group}": measures for group, measures in tally.by_group().items()}
     if config.stanford_extra:

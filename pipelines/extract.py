@@ -146,7 +146,7 @@ def _require_told_apart(plans: Sequence[Plan]) -> None:
     found: dict[int, str] = {}
     for plan in plans:
         name = plan.config.category
-        other = found.setdefault(trained_for(plan.config.model, plan.config.weights, name).class_id, name)
+        other = found.setdefault(trained_for(plan.config.model, plan.config.weights, name)[0], name)
         if other != name and any(record.objects is None for record in plan.records):
             hint = "choose one of them, or another network: dp3d-data zoo list"
             raise UsageError(f"{plan.model} does not tell {other} from {name}", got="one class for both", hint=hint)
@@ -192,9 +192,9 @@ def require_own_template(config: ExtractConfig, template: Template) -> None:
     if config.weights or config.model not in ("", own.model) or config.template not in ("", own.template):
         from dp3d_data.detection import trained_for
 
-        target = trained_for(config.model, config.weights, config.category)
-        if target.vertices:
-            require_same_template(template, target.vertices, target.template_hash)
+        _, _, vertices, content_hash = trained_for(config.model, config.weights, config.category)
+        if vertices:
+            require_same_template(template, vertices, content_hash)
 
 
 def _load(model: str, weights: str, **settings: Any) -> Predictor:
@@ -213,7 +213,7 @@ def _template(config: ExtractConfig, inputs: Inputs) -> Template:
     if Path(config.weights).is_file() and not inputs.source.model:
         from dp3d_data.detection import trained_for
 
-        mesh = trained_for(config.model, config.weights, config.category).mesh
+        mesh = trained_for(config.model, config.weights, config.category)[1]
     own = category(config.category).template or ""
     meant = [name for name in (mesh, config.category) if name]
     name = template_in(config.template, meant) if folder else first_imported([mesh] if own else meant) or own

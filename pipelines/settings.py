@@ -9,7 +9,7 @@ from typing import Any
 from dp3d_data.categories import SCORE, SEVERAL
 from dp3d_data.config import rare, setting, workspace
 from dp3d_data.errors import UsageError
-from dp3d_data.synthesis.config import WorldConfig
+from dp3d_data.synthesis import WorldConfig
 from dp3d_model.config import TrainConfig
 
 

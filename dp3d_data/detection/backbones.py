@@ -1,6 +1,4 @@
-"""Backbones: ResNet-18 and -34 of any width under an FPN, and EfficientNet-Lite.
-
-levels res2..res5.
+"""Backbones: ResNet-18 and -34 of any width under an FPN, and EfficientNet-Lite, each with levels res2..res5.
 
 Modules carry the names of the published PyTorch weights, so that these load as they are.
 """
@@ -8,7 +6,6 @@ Modules carry the names of the published PyTorch weights, so that these load as 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -58,22 +55,11 @@ DETECTION_LEVELS = ("res3", "res4", "res5")
 Maps = Float[torch.Tensor, "n c h w"]
 
 
-@dataclass(frozen=True)
-class Shape:
-    """One block: channels in and out, kernel, stride, expansion of the width inside."""
-
-    before: int
-    after: int
-    kernel: int
-    stride: int
-    expansion: int
-
-
-def block_shapes(trunk: str) -> tuple[list[Shape], dict[str, int]]:
-    """The blocks of a variant, and which of them ends each level; the stem and the ends keep their depth in all
-    variants."""
+def block_shapes(trunk: str) -> tuple[list[tuple[int, int, int, int, int]], dict[str, int]]:
+    """The blocks of a variant as InvertedResidual takes them, and which of them ends each level; the stem and the ends
+    keep their depth in all variants."""
     width, depth = WIDTH_DEPTH[trunk]
-    shapes: list[Shape] = []
+    shapes: list[tuple[int, int, int, int, int]] = []
     ends: dict[str, int] = {}
     before = STEM
     for number, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES):
@@ -81,7 +67,7 @@ def block_shapes(trunk: str) -> tuple[list[Shape], dict[str, int]]:
         after += 8 if after < 0.9 * width * channels else 0
         count = repeats if number in (0, len(STAGES) - 1) else math.ceil(depth * repeats)
         for repeat in range(count):
-            shapes.append(Shape(before, after, kernel, stride if repeat == 0 else 1, expansion))
+            shapes.append((before, after, kernel, stride if repeat == 0 else 1, expansion))
             before = after
         ends |= {name: len(shapes) - 1 for name, stage in LEVEL_ENDS.items() if stage == number}
     return shapes, ends
@@ -90,7 +76,7 @@ def block_shapes(trunk: str) -> tuple[list[Shape], dict[str, int]]:
 def level_channels(trunk: str) -> dict[str, int]:
     """Channels of each level."""
     shapes, ends = block_shapes(trunk)
-    return {name: shapes[end].after for name, end in ends.items()}
+    return {name: shapes[end][1] for name, end in ends.items()}
 
 
 def normed(convolution: nn.Conv2d, norm: FrozenBatchNorm2d, maps: Maps) -> Maps:
@@ -109,17 +95,17 @@ def normed(convolution: nn.Conv2d, norm: FrozenBatchNorm2d, maps: Maps) -> Maps:
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter each channel, narrow; added to the input where the shapes agree."""
+    """Widen by `expansion`, filter each channel, narrow; added to the input where the shapes agree."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, before: int, after: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
-        inner = shape.before * shape.expansion
-        self.residual = shape.stride == 1 and shape.before == shape.after
-        if shape.expansion > 1:
-            self._expand_conv, self._bn0 = nn.Conv2d(shape.before, inner, 1, bias=False), FrozenBatchNorm2d(inner)
-        self._depthwise_conv = nn.Conv2d(inner, inner, shape.kernel, shape.stride, groups=inner, bias=False)
+        inner = before * expansion
+        self.residual = stride == 1 and before == after
+        if expansion > 1:
+            self._expand_conv, self._bn0 = nn.Conv2d(before, inner, 1, bias=False), FrozenBatchNorm2d(inner)
+        self._depthwise_conv = nn.Conv2d(inner, inner, kernel, stride, groups=inner, bias=False)
         self._bn1 = FrozenBatchNorm2d(inner)
-        self._project_conv, self._bn2 = nn.Conv2d(inner, shape.after, 1, bias=False), FrozenBatchNorm2d(shape.after)
+        self._project_conv, self._bn2 = nn.Conv2d(inner, after, 1, bias=False), FrozenBatchNorm2d(after)
 
     def forward(self, maps: Maps) -> Maps:
         """Same number of rows and columns, or half."""
@@ -138,7 +124,7 @@ class EfficientNetLite(Backbone):
         super().__init__()
         shapes, self.ends = block_shapes(trunk)
         self._conv_stem, self._bn0 = nn.Conv2d(3, STEM, 3, 2, bias=False), FrozenBatchNorm2d(STEM)
-        self._blocks = nn.ModuleList(InvertedResidual(shape) for shape in shapes)
+        self._blocks = nn.ModuleList(InvertedResidual(*shape) for shape in shapes)
         self.channels = level_channels(trunk)
         self._out_features = list(self.ends)
 

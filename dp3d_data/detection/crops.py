@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
-from PIL import Image as PillowImage
 
 
 def network_size(height: int, width: int, min_side: int, max_side: int) -> tuple[int, int]:
@@ -77,21 +76,6 @@ class Pass:
     detected: list[Any] | None = None
 
 
-class LastPass:
-    """Holds one pass, so that who asks for one category after the other of the same photographs needs it once."""
-
-    def __init__(self) -> None:
-        self._held: Pass | None = None
-
-    def of(self, photographs: Sequence[Prepared], score: float, make: Callable[[], Pass]) -> Pass:
-        """The pass that is held where it is of these very photographs, else a new one, which is held."""
-        held = self._held
-        if held is None or score != held.score or list(map(id, photographs)) != list(map(id, held.photographs)):
-            self._held = held = None  # two passes would need twice the memory
-            self._held = held = make()
-        return held
-
-
 MARGIN = 1.25  # side of a crop over the longer side of its box
 SOURCE_SIDE = 1024  # photographs are cut from at most this size: a crop needs no more
 Square = tuple[float, float, float]
@@ -118,7 +102,7 @@ def crop_of(
     if rows.start < rows.stop and columns.start < columns.stop:
         canvas[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] = image[rows, columns]
     part = (left - x0, top - y0, left - x0 + extent, top - y0 + extent)
-    scaled = PillowImage.fromarray(canvas).resize((side, side), PillowImage.Resampling.BILINEAR, part)
+    scaled = Image.fromarray(canvas).resize((side, side), Image.Resampling.BILINEAR, part)
     return np.asarray(scaled)
 
 

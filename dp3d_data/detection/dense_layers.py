@@ -4,7 +4,6 @@ box."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from detectron2.layers import Conv2d
@@ -17,37 +16,11 @@ from dp3d_data.detection.spec import ModelSpec
 Maps = Float[torch.Tensor, "boxes channels side side"]
 
 
-@dataclass
-class EmbeddingOutputs:
-    """CSE: scores of background and object, and the embedding of each pixel (not of unit norm)."""
-
-    coarse_segm: Maps
-    embedding: Maps
-
-
-@dataclass
-class ChartOutputs:
-    """Charts: coarse and fine segmentation scores, u and v of every chart, and the confidences that the model has.
-
-    Attributes:
-        sigma_2, kappa_u, kappa_v: before the softplus that makes variances of them.
-        fine_segm_confidence, coarse_segm_confidence: positive; the segmentations are multiplied by them already.
-    """
-
-    coarse_segm: Maps
-    fine_segm: Maps
-    u: Maps
-    v: Maps
-    sigma_2: Maps | None = None
-    kappa_u: Maps | None = None
-    kappa_v: Maps | None = None
-    fine_segm_confidence: Maps | None = None
-    coarse_segm_confidence: Maps | None = None
-
-
-Outputs = EmbeddingOutputs | ChartOutputs
-
-
+# What a network says of boxes, by name: coarse_segm, scores of background and object; of CSE networks, embedding, of
+# each pixel (not of unit norm); of charts, fine_segm, u and v of every chart, and the confidences that the model has:
+# sigma_2, kappa_u and kappa_v before the softplus that makes variances of them, fine_segm_confidence and
+# coarse_segm_confidence positive, by which the segmentations are multiplied already.
+Outputs = dict[str, Maps]
 COMMON_STRIDE = 4
 
 
@@ -176,9 +149,10 @@ class EmbeddingPredictor(nn.Module):
         self.coarse_segm_lowres = low_resolution(spec.head_channels, spec.coarse_channels)
         self.embed_lowres = low_resolution(spec.head_channels, spec.embed_size)
 
-    def forward(self, features: Float[torch.Tensor, "boxes d s s"]) -> EmbeddingOutputs:
+    def forward(self, features: Float[torch.Tensor, "boxes d s s"]) -> Outputs:
         """Maps of side 4 s; of a "crop" head, 2 s."""
-        return EmbeddingOutputs(self.last(self.coarse_segm_lowres(features)), self.last(self.embed_lowres(features)))
+        coarse, embedding = self.coarse_segm_lowres(features), self.embed_lowres(features)
+        return {"coarse_segm": self.last(coarse), "embedding": self.last(embedding)}
 
 
 class ChartPredictor(nn.Module):
@@ -198,7 +172,7 @@ class ChartPredictor(nn.Module):
         for name, channels in sizes.items():
             self.add_module(f"{name}_lowres", low_resolution(spec.head_channels, channels))
 
-    def forward(self, features: Float[torch.Tensor, "boxes d s s"]) -> ChartOutputs:
+    def forward(self, features: Float[torch.Tensor, "boxes d s s"]) -> Outputs:
         """Maps of side 4 s."""
         maps = {name: widened(getattr(self, f"{name}_lowres")(features)) for name in self.names}
         maps["coarse_segm"], maps["fine_segm"] = maps.pop("ann_index"), maps.pop("index_uv")
@@ -207,7 +181,7 @@ class ChartPredictor(nn.Module):
                 confidence = nn.functional.softplus(maps[f"{name}_confidence"]) + CONFIDENCE_FLOOR
                 maps[f"{name}_confidence"] = confidence
                 maps[name] = maps[name] * confidence
-        return ChartOutputs(**maps)
+        return maps
 
 
 def dense_predictor(spec: ModelSpec) -> nn.Module:

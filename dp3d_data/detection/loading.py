@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,13 @@ import torch
 from jaxtyping import Float
 
 from dp3d_data.categories import category as category_named
-from dp3d_data.detection.identify import as_trained, guess_spec, matching_specs, nearest_spec
 from dp3d_data.detection.network import build_network
 from dp3d_data.detection.predictor import DensePredictor
 from dp3d_data.detection.spec import ModelSpec, class_and_mesh
 from dp3d_data.detection.weights import Checkpoint, fill, mismatch, read_checkpoint, save_weights, template_hash
-from dp3d_data.detection.zoo import find_spec, shipped_weights
+from dp3d_data.detection.zoo import as_trained, find_spec, guess_spec, matching_specs, nearest_spec, shipped_weights
 from dp3d_data.device import require_device
-from dp3d_data.errors import UsageError, WeightsMismatch
+from dp3d_data.errors import UsageError
 
 
 def load_predictor(
@@ -62,33 +61,21 @@ def load_predictor(
     mesh_of = {**spec.class_to_mesh, own_class: mesh} if mesh else {}
     return DensePredictor(
         network, spec, device=device, precision=precision, channels_last=channels_last, compiled=compiled,
-        mesh_of=mesh_of, template_hash=checkpoint.template_hash(mesh), notes=checkpoint.notes,
+        mesh_of=mesh_of, template_hash=template_hash(checkpoint.notes, mesh), notes=checkpoint.notes,
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Target:
-    """What a network has for a category.
+def trained_for(model: str, weights: str | Path, category: str) -> tuple[int, str, int, str]:
+    """What `load_predictor` would match to, told without building the network.
 
-    Attributes:
-        class_id: its class.
-        mesh: the mesh it is matched to; empty for charts.
-        vertices: of the mesh, 0 for charts.
-        template_hash: content hash of the template that the weights name; empty where they name none.
+    Returns:
+        The class; its mesh (empty for charts) and number of vertices (0); the content hash of the template that the
+        weights name (empty where they name none).
     """
-
-    class_id: int
-    mesh: str
-    vertices: int
-    template_hash: str
-
-
-def trained_for(model: str, weights: str | Path, category: str) -> Target:
-    """What `load_predictor` would match to, told without building the network."""
     path, name = _path(model, weights, category)
     spec, notes = _known(name, path, path.stat().st_mtime_ns if path.is_file() else 0)
     class_id, mesh = class_and_mesh(spec, category)
-    return Target(class_id, mesh, spec.mesh_sizes.get(mesh, 0), template_hash(notes, mesh))
+    return class_id, mesh, spec.mesh_sizes.get(mesh, 0), template_hash(notes, mesh)
 
 
 @lru_cache(maxsize=4)
@@ -117,49 +104,26 @@ def _spec(model: str, checkpoint: Checkpoint, path: Path) -> ModelSpec:
     """
     if model:
         return as_trained(find_spec(model), checkpoint.notes)
-    shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
-    spec = guess_spec(shapes, checkpoint.notes)
+    spec = guess_spec(checkpoint.shapes, checkpoint.notes)
     if spec is None:
-        error: WeightsMismatch = mismatch(shapes, nearest_spec(shapes)[0], path)
-        raise error
+        raise mismatch(checkpoint.shapes, nearest_spec(checkpoint.shapes), path)
     return spec
 
 
-@dataclass(frozen=True)
-class Checked:
-    """A file that was read, loaded into its network and found good.
-
-    Attributes:
-        spec: the network it was loaded into.
-        others: names of other networks of the same shape.
-        arrays, parameters: how many it holds.
-        notes: what this project wrote beside the weights.
-    """
-
-    spec: ModelSpec
-    others: list[str]
-    arrays: int
-    parameters: int
-    notes: dict
-
-
-def check_file(path: str | Path, model: str | None = None) -> Checked:
+def check_file(path: str | Path, model: str = "") -> tuple[ModelSpec, Checkpoint, list[str]]:
     """Read a file of weights, load it strictly and look at its embeddings.
+
+    Returns:
+        The network that it was loaded into, what was read, and the names of other networks of the same shape.
 
     Raises:
         InputMissing, UnsafePickle, CheckpointError: it cannot be read.
         WeightsMismatch: it does not belong to `model`, or to any network of the table.
     """
     checkpoint = read_checkpoint(path)
-    shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
-    spec = as_trained(find_spec(model), checkpoint.notes) if model else guess_spec(shapes, checkpoint.notes)
-    if spec is None:
-        raise mismatch(shapes, nearest_spec(shapes)[0], path)
+    spec = _spec(model, checkpoint, Path(path))
     fill(build_network(spec, "meta"), spec, checkpoint, path)
-    others = [one.name for one in matching_specs(shapes) if one.name != spec.name]
-    return Checked(
-        spec, others, len(shapes), sum(value.numel() for value in checkpoint.state.values()), checkpoint.notes
-    )
+    return spec, checkpoint, [one.name for one in matching_specs(checkpoint.shapes) if one.name != spec.name]
 
 
 def save_adopted(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,6 @@ from torchvision.ops import nms
 
 from dp3d_data.detection.crops import (
     SOURCE_SIDE,
-    LastPass,
     Pass,
     Pixels,
     Prepared,
@@ -96,6 +95,7 @@ BOXES_AT_ONCE = 16
 SAME_BOX = 0.7  # overlap of two boxes of one animal, whatever their classes
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Boxes = Float[np.ndarray, "n 4"]
+Found = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # boxes in pixels of the network's input, scores, classes
 
 
 @dataclass(frozen=True)
@@ -122,15 +122,6 @@ class RawDetection:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "region", self.region or self.box)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Boxes of one image in pixels of the network's input, with score and class."""
-
-    boxes: torch.Tensor
-    scores: torch.Tensor
-    classes: torch.Tensor
 
 
 class DensePredictor:
@@ -170,7 +161,8 @@ class DensePredictor:
         self.precision, self.template_hash = precision, template_hash
         self.mesh_of = dict(mesh_of or spec.class_to_mesh)
         self._vertices: dict[str, np.ndarray] = {}
-        self.notes, self._last = notes or {}, LastPass()
+        self.notes = notes or {}
+        self._last: list[Pass] = []  # at most one: who asks for one category after the other needs it once
 
     def of_category(self, category: str) -> DensePredictor:
         """The same network for another category; both share their passes.
@@ -276,37 +268,47 @@ class DensePredictor:
 
     def _same_shape(self, photographs: list[Prepared], given, score, wanted) -> list[list[RawDetection]]:
         again = self.spec.crop_side > 0
-        look = partial(self._last.of, photographs, score, partial(self._pass, photographs, score))
+        look = partial(self._pass, photographs, score)
         found = self._boxes(look, given, photographs, score, wanted)
         placed = [
-            boxes if boxes is not None else _clipped(one.boxes.cpu().numpy() / photograph.scale, photograph)
-            for one, boxes, photograph in zip(found, given, photographs, strict=True)
+            boxes if boxes is not None else _clipped(own.cpu().numpy() / photograph.scale, photograph)
+            for (own, _, _), boxes, photograph in zip(found, given, photographs, strict=True)
         ]
         squares = [[square_of(box) for box in boxes] for boxes in placed] if again else None
         maps = (
             self._dense_again(photographs, squares)
             if squares
-            else self._dense(look().features, [one.boxes for one in found])
+            else self._dense(look().features, [own for own, _, _ in found])
         )
         answers, start = [], 0
-        for number, (one, boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
+        for number, ((_, scores, kinds), boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
             regions = (
                 [region_of(square, photograph.width, photograph.height) for square in squares[number]]
                 if squares
                 else boxes
             )
-            own = [_detection(boxes[k], regions[k], one, k, maps, start + k) for k in range(len(one.boxes))]
+            own = []
+            for k, (value, kind) in enumerate(zip(scores.tolist(), kinds.tolist(), strict=True)):
+                rest = {name: values[start + k] for name, values in maps.items()}
+                coarse, embedding = rest.pop("coarse_segm"), rest.pop("embedding", None)
+                own.append(RawDetection(as_box(boxes[k]), value, kind, coarse, embedding, rest, as_box(regions[k])))
             answers.append([tightened(each) for each in once(own)] if again and given[number] is None else own)
-            start += len(one.boxes)
+            start += len(boxes)
         return answers
 
     def _pass(self, photographs: list[Prepared], score: float) -> Pass:
+        """The last pass where it is of these very photographs, else a new one."""
+        key = score, *map(id, photographs)
+        if self._last and key == (self._last[0].score, *map(id, self._last[0].photographs)):
+            return self._last[0]
+        self._last.clear()  # two passes would need twice the memory
         inputs = torch.cat([self._input(one.pixels) for one in photographs]).contiguous(
             memory_format=self.memory_format
         )
         with self._autocast():
             features = self.backbone(inputs)
-        return Pass(photographs, score, inputs, {name: level.float() for name, level in features.items()})
+        self._last.append(Pass(photographs, score, inputs, {name: level.float() for name, level in features.items()}))
+        return self._last[0]
 
     def _detected(self, looked: Pass) -> list[Any]:
         """What the box branch says of each photograph of a pass."""
@@ -320,7 +322,7 @@ class DensePredictor:
         pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
         return self.network.normalised(torch.from_numpy(pixels).to(self.device))
 
-    def _boxes(self, look: Callable[[], Pass], given, photographs: list[Prepared], score, wanted) -> list[_Found]:
+    def _boxes(self, look: Callable[[], Pass], given, photographs: list[Prepared], score, wanted) -> list[Found]:
         """Given boxes, or those of the box branch that are wanted."""
         detected = [None] * len(given) if all(boxes is not None for boxes in given) else self._detected(look())
         found = []
@@ -330,7 +332,7 @@ class DensePredictor:
                     self.device
                 )
                 kind = torch.full((len(own),), wanted[0] if wanted else 0)
-                found.append(_Found(own, torch.ones(len(own)), kind))
+                found.append((own, torch.ones(len(own)), kind))
                 continue
             keep = instances.scores >= score
             if self.spec.other_classes:  # an animal is of one class: the likeliest
@@ -338,11 +340,8 @@ class DensePredictor:
                 keep &= torch.zeros_like(keep).index_fill_(0, best, True)
             if wanted is not None:
                 keep &= torch.isin(instances.pred_classes, torch.tensor(wanted, device=keep.device))
-            found.append(
-                _Found(
-                    instances.pred_boxes.tensor[keep], instances.scores[keep].cpu(), instances.pred_classes[keep].cpu()
-                )
-            )
+            kept = instances[keep]
+            found.append((kept.pred_boxes.tensor, kept.scores.cpu(), kept.pred_classes.cpu()))
         return found
 
     def _dense(self, features: dict[str, torch.Tensor], boxes: list[torch.Tensor]) -> dict[str, np.ndarray]:
@@ -368,12 +367,11 @@ class DensePredictor:
             crops = torch.cat([self._input(self._crop(photograph, square)) for photograph, square in chunk])
             with self._autocast():
                 outputs = self.network.look_again(crops.contiguous(memory_format=self.memory_format))
-            for one in fields(outputs):
-                whole = getattr(outputs, one.name).float()
-                setattr(outputs, one.name, torch.stack([
+            for name, whole in outputs.items():
+                outputs[name] = torch.stack([
                     part_of_maps(maps, square, region_of(square, photograph.width, photograph.height))
-                    for maps, (photograph, square) in zip(whole, chunk, strict=True)
-                ]))  # fmt: skip
+                    for maps, (photograph, square) in zip(whole.float(), chunk, strict=True)
+                ])  # fmt: skip
             parts.append(_arrays(outputs))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
@@ -403,20 +401,4 @@ def _clipped(boxes: Boxes, photograph: Prepared) -> Boxes:
 
 
 def _arrays(outputs: Outputs) -> dict[str, np.ndarray]:
-    maps = {one.name: getattr(outputs, one.name) for one in fields(outputs)}
-    return {name: value.float().cpu().numpy() for name, value in maps.items() if value is not None}
-
-
-def _detection(
-    box: Float[np.ndarray, "4"],
-    region: Float[np.ndarray, "4"],
-    found: _Found,
-    index: int,
-    maps: dict[str, np.ndarray],
-    row: int,
-) -> RawDetection:
-    own = {name: values[row] for name, values in maps.items()}
-    coarse, embedding = own.pop("coarse_segm"), own.pop("embedding", None)
-    return RawDetection(
-        as_box(box), float(found.scores[index]), int(found.classes[index]), coarse, embedding, own, as_box(region)
-    )
+    return {name: value.float().cpu().numpy() for name, value in outputs.items()}

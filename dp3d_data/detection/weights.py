@@ -1,4 +1,5 @@
-"""Weights read without running anything, into networks and out of them: strict names and shapes."""
+"""Weights read without running anything, into networks and out of them: strict names and shapes; and what they know of
+a mesh's vertices."""
 
 from __future__ import annotations
 
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.modeling.backbone.resnet import BasicBlock
+from jaxtyping import Float
 from torch import nn
 
 from dp3d_data.detection.dense_layers import NonLocal
-from dp3d_data.detection.identify import SHAPE, Shapes, matching_specs, nearest_spec
 from dp3d_data.detection.network import Dp3dDenseRCNN, build_network
 from dp3d_data.detection.spec import ModelSpec
+from dp3d_data.detection.zoo import EMBEDDER, SHAPE, Shapes, differing_traits, matching_specs, nearest_spec
 from dp3d_data.errors import CheckpointError, UnsafePickle, WeightsMismatch
 from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE, described
@@ -33,9 +35,10 @@ class Checkpoint:
     state: dict[str, torch.Tensor]
     notes: dict[str, Any]
 
-    def template_hash(self, mesh: str) -> str:
-        """Content hash of the template of a mesh; empty where it is not noted."""
-        return template_hash(self.notes, mesh)
+    @property
+    def shapes(self) -> Shapes:
+        """The shape of every array, by name."""
+        return {name: tuple(value.shape) for name, value in self.state.items()}
 
 
 def template_hash(notes: Mapping[str, Any], mesh: str) -> str:
@@ -184,10 +187,9 @@ def _belongs(given: Shapes) -> str:
     fitting = matching_specs(given)
     if fitting:
         return "they fit " + " or ".join(f"--model {spec.name}" for spec in fitting)
-    spec, differing = nearest_spec(given)
-    return (
-        f"the nearest model is {spec.name}, which differs in {', '.join(differing) or 'widths'}; see dp3d-data zoo list"
-    )
+    spec = nearest_spec(given)
+    differing = ", ".join(differing_traits(spec, given)).replace("mesh_sizes", "meshes")
+    return f"the nearest model is {spec.name}, which differs in {differing or 'widths'}; see dp3d-data zoo list"
 
 
 def _few(names: list[str]) -> str:
@@ -236,3 +238,38 @@ def save_weights(network: Dp3dDenseRCNN, spec: ModelSpec, path: str | Path, smal
     shape = {name: getattr(spec, name) for name in SHAPE}
     about = {"name": spec.name, "shape": shape, **names, "mesh_sizes": dict(spec.mesh_sizes), **sides, **notes}
     write_torch(path, {"model": state, "dp3d": about})
+
+
+def read_features(path: str | Path, mesh: str) -> Float[np.ndarray, "vertices functions"]:
+    """The smooth functions of a mesh.
+
+    Raises:
+        InputMissing, CheckpointError, UnsafePickle: of the file.
+        CheckpointError: it does not know the mesh; names those that it knows.
+    """
+    return _entry(read_checkpoint(path), path, mesh, "features")
+
+
+def read_vertex_embeddings(path: str | Path, meshes: tuple[str, ...]) -> Float[np.ndarray, "vertices dim"]:
+    """Unit embeddings of the vertices of the first of these meshes that the file knows.
+
+    Raises:
+        InputMissing, CheckpointError, UnsafePickle: of the file.
+        CheckpointError: it knows none of the meshes.
+    """
+    checkpoint = read_checkpoint(path)
+    mesh = next((name for name in meshes if f"{EMBEDDER}{name}.features" in checkpoint.state), meshes[0])
+    rows = _entry(checkpoint, path, mesh, "features") @ _entry(checkpoint, path, mesh, "embeddings")
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+
+
+def _entry(checkpoint: Checkpoint, path: str | Path, mesh: str, name: str) -> np.ndarray:
+    key = f"{EMBEDDER}{mesh}.{name}"
+    if key not in checkpoint.state:
+        ends = (key.removeprefix(EMBEDDER).rpartition(".") for key in checkpoint.state if key.startswith(EMBEDDER))
+        known = sorted({mesh for mesh, _, end in ends if end == "features"})
+        got = ", ".join(known) or "no mesh: not a CSE network"
+        raise CheckpointError(
+            f"these weights know no mesh {mesh!r}", got=got, hint="see which fit: dp3d-data zoo list", path=path
+        )
+    return checkpoint.state[key].numpy()

@@ -1,4 +1,4 @@
-"""The template vertex of every pixel of one detection, and the mean pixel of every vertex."""
+"""A network's maps on the pixels of a box, the template vertex of every pixel, and the mean pixel of every vertex."""
 
 from __future__ import annotations
 
@@ -10,10 +10,72 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dp3d_data.errors import ShapeError
-from dp3d_data.matching.charts import ChartIndex, chart_pixels
+from dp3d_data.matching.charts import ChartIndex
 from dp3d_data.matching.nearest import VertexIndex, best_pixels
-from dp3d_data.matching.resampling import integer_box, object_mask, resize_to
 from dp3d_data.records import DensePrediction, VertexView
+
+
+def integer_box(box: Iterable[float]) -> tuple[int, int, int, int]:
+    """The whole pixels that stand for a box.
+
+    The reference's rule: the corner (x0, y0) and the size (x1 - x0, y1 - y0) are truncated towards zero, each on its
+    own and in single precision, and the size is at least 1. So pixel (column j, row i) of the resized answer is image
+    pixel (x + j, y + i), with its centre at (x + j + 0.5, y + i + 0.5), up to half a pixel away from where the exact
+    box would put it.
+
+    Args:
+        box: xyxy in image pixels, finite.
+
+    Returns:
+        x, y, width, height in whole pixels.
+
+    Raises:
+        ShapeError: not four finite numbers, or the right edge left of the left one.
+    """
+    values = np.array([*box], dtype=np.float64)
+    if values.shape != (4,) or not np.isfinite(values).all() or (values[2:] < values[:2]).any():
+        raise ShapeError("a box is four finite numbers", got=np.array2string(values), expected="x0 <= x1, y0 <= y1")
+    x0, y0, x1, y1 = values.astype(np.float32)
+    return int(x0), int(y0), max(int(x1 - x0), 1), max(int(y1 - y0), 1)
+
+
+def resize_to(
+    maps: Float[np.ndarray, "channels side_y side_x"], width: int, height: int
+) -> Float[np.ndarray, "h w channels"]:
+    """Bilinear resize without corner alignment: pixel centres lie at + 0.5 in both grids, borders are repeated.
+
+    Args:
+        maps: [C, S, S] what the network answered.
+        width: columns wanted, at least 1.
+        height: rows wanted, at least 1.
+
+    Returns:
+        [height, width, C] float32, channels last, so that the pixels of a mask are rows of a matrix.
+
+    Raises:
+        ShapeError: not three axes, or an empty size.
+    """
+    if maps.ndim != 3 or 0 in maps.shape or width < 1 or height < 1:
+        got = f"maps {maps.shape}, size {width} x {height}"
+        raise ShapeError("resize takes [C, S, S] and a size of at least 1 x 1", got=got)
+    import torch
+
+    source = torch.from_numpy(np.ascontiguousarray(maps, dtype=np.float32))[None]
+    source = source.contiguous(memory_format=torch.channels_last)
+    resized = torch.nn.functional.interpolate(source, size=(height, width), mode="bilinear", align_corners=False)
+    return resized[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def object_mask(coarse_segm: Float[np.ndarray, "2 side_y side_x"], width: int, height: int) -> Bool[np.ndarray, "h w"]:
+    """The object's pixels: where the second of the two segmentation channels is the larger after the resize.
+
+    Raises:
+        ShapeError: not two channels, or an empty size.
+    """
+    if coarse_segm.ndim != 3 or len(coarse_segm) != 2:
+        raise ShapeError("coarse segmentation has two channels", got=coarse_segm.shape, expected="[2, S, S]")
+    resized = resize_to(coarse_segm, width, height)
+    return resized[..., 1] > resized[..., 0]
 
 
 def pool_pixels(
@@ -151,6 +213,39 @@ def view_of(prediction: DensePrediction, num_vertices: int) -> VertexView:
     centres = np.stack([columns + (x + 0.5), rows + (y + 0.5)], axis=1)
     weights = None if prediction.cycle is None else prediction.cycle[rows, columns]
     return pool_pixels(prediction.vertex_ids[rows, columns], centres, num_vertices, weights)
+
+
+def chart_pixels(
+    box: Iterable[float],
+    coarse_segm: Float[np.ndarray, "c side side"],
+    fine_segm: Float[np.ndarray, "parts side side"],
+    u: Float[np.ndarray, "parts side side"],
+    v: Float[np.ndarray, "parts side side"],
+    *,
+    clamp: bool = True,
+) -> tuple[Int[np.ndarray, "h w"], Float[np.ndarray, "2 h w"]]:
+    """Part and place on it, for each pixel of the box.
+
+    Args:
+        box: xyxy in image pixels.
+        coarse_segm, fine_segm: scores, background first.
+        u, v: coordinates on every part.
+        clamp: bring u and v to 0..1, where charts end; a network may answer a little beyond.
+
+    Returns:
+        Labels [h, w], 0 for background; u and v [2, h, w] of the label's own chart, 0 on background.
+
+    Raises:
+        ShapeError: maps that do not belong together.
+    """
+    if not fine_segm.shape == u.shape == v.shape:
+        raise ShapeError("one u and one v for every part", got=[list(fine_segm.shape), list(u.shape), list(v.shape)])
+    _, _, width, height = integer_box(box)
+    inside = resize_to(coarse_segm, width, height).argmax(axis=-1) > 0
+    labels = resize_to(fine_segm, width, height).argmax(axis=-1) * inside
+    chosen = [np.take_along_axis(resize_to(each, width, height), labels[..., None], axis=-1)[..., 0] for each in (u, v)]
+    places = np.clip(np.stack(chosen), 0, 1) if clamp else np.stack(chosen)
+    return labels, np.where(labels > 0, places, 0).astype(np.float32)
 
 
 def chart_prediction(

@@ -1,5 +1,6 @@
 """Landmarks: vertices of a template whose place on a CSE mesh, or in a photograph, somebody knows; and names of
-keypoints, of which "left_front_paw", "L_F_Paw" and "Left front leg: paw" mean one."""
+keypoints, of which "left_front_paw", "L_F_Paw" and "Left front leg: paw" mean one; and functional maps, which make a
+handful of landmarks a correspondence of two surfaces, through their spectral functions alone."""
 
 from __future__ import annotations
 
@@ -9,9 +10,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dp3d_data.errors import InputCorrupt, InputMissing
+import numpy as np
+from jaxtyping import Float, Int
+
+from dp3d_data.errors import InputCorrupt, InputMissing, UsageError
 from dp3d_data.files import read_text
+from dp3d_data.geometry.laplacian import laplace_beltrami
+from dp3d_data.geometry.template import Template
 from dp3d_data.limits import parse_csv
+from dp3d_data.matching import nearest_vertices
 
 EXPECTED = (
     "a csv with the columns vertex and cse_vertex, or vertex, image, x and y; other columns, such as name, are not read"
@@ -146,3 +153,133 @@ def read_named_vertices(path: str | Path, vertices: int) -> dict[str, int]:
     if not found:
         raise InputCorrupt("a table without rows", expected=NAMED, path=path)
     return found
+
+
+FIRST = 12  # functions that landmarks alone decide on
+LAST = 40  # functions at the end of the refinement: finer ones differ too much between two animals of one kind
+STEP = 4
+TIMES = 8  # of the heat kernels around each landmark
+PINNED = 30.0  # what a landmark weighs beside one vertex of mean area
+FEWEST = 4
+
+
+# A surface as its spectral functions see it: Laplace-Beltrami eigenfunctions [V, m], low frequencies first, each of
+# unit mean square over the surface; and the share of the surface around each vertex [V], sum 1.
+Spectrum = tuple[Float[np.ndarray, "_ _"], Float[np.ndarray, "_"]]
+
+
+def spectrum_of(template: Template, count: int) -> tuple[Spectrum, Float[np.ndarray, "m"]]:
+    """The spectrum of a template, and its eigenvalues for a surface of area 1."""
+    values, functions = laplace_beltrami(template, count)
+    area = template.total_area
+    return (functions.astype(np.float64) * area**0.5, template.area_shares), values * area
+
+
+def bare_spectrum(features: Float[np.ndarray, "V m"]) -> Spectrum:
+    """The spectrum of a surface of which only its functions are known, as in CSE checkpoints: every vertex counts the
+    same."""
+    functions = np.asarray(features, dtype=np.float64)
+    scale = np.sqrt((functions**2).mean(axis=0))
+    return functions / np.where(scale > 0, scale, 1), np.full(len(functions), 1 / len(functions))
+
+
+def correspondence(
+    source: Spectrum,
+    target: Spectrum,
+    eigenvalues: Float[np.ndarray, "m"],
+    source_landmarks: Int[np.ndarray, "n"],
+    target_landmarks: Int[np.ndarray, "n"],
+) -> Int[np.ndarray, "V"]:
+    """The source vertex of every target vertex, for two surfaces of nearly the same inner geometry (Ovsjanikov et al.
+    2012).
+
+    Landmarks decide on the map of the lowest functions; refinement then alternates between the nearest vertices in the
+    mapped functions, in both directions, and the map that fits them, with more functions each time (ZoomOut, Melzi et
+    al. 2019; both directions, Ren et al. 2021; landmarks pinned, ours).
+
+    Args:
+        eigenvalues: of the target for area 1; nearly isometric surfaces share them, so the source's need not be known.
+
+    Raises:
+        UsageError: fewer than FEWEST landmarks.
+    """
+    if len(source_landmarks) < FEWEST:
+        hint = "give landmarks on both sides of the body, spread over head, trunk and legs; 12 serve well"
+        raise UsageError("too few landmarks", got=len(source_landmarks), expected=f"at least {FEWEST}", hint=hint)
+    ours, theirs = target[0], source[0]
+    most = min(theirs.shape[1], ours.shape[1], LAST)
+    first = min(FIRST, most)
+    mapping = landmark_map(
+        theirs[source_landmarks, :first], ours[target_landmarks, :first], np.asarray(eigenvalues[:first])
+    )
+    for count in [*range(first + STEP, most, STEP), most]:
+        mapping = _refined(source, target, mapping, count, source_landmarks, target_landmarks)
+    size = len(mapping)
+    return nearest_vertices(ours[:, :size] @ mapping, theirs[:, :size]).astype(np.int64)
+
+
+def landmark_map(
+    source: Float[np.ndarray, "n k"], target: Float[np.ndarray, "n k"], eigenvalues: Float[np.ndarray, "k"]
+) -> Float[np.ndarray, "k k"]:
+    """The map C with target @ C = source that landmarks ask for, in the least-squares sense.
+
+    Besides the landmarks themselves, heat that spreads from each of them for several times must match, and C should map
+    functions to functions of the same frequency.
+
+    Args:
+        source, target: values of the functions at the landmarks.
+    """
+    size = len(eigenvalues)
+    times = np.geomspace(0.5 / eigenvalues[-1], 4 / max(eigenvalues[1], 1e-12), TIMES)
+    decay = np.exp(-times[:, None] * eigenvalues)
+    decay /= np.linalg.norm(decay, axis=1, keepdims=True)
+    heat_source = (decay[:, None] * source).reshape(-1, size)  # coefficients of the heat around each landmark
+    heat_target = (decay[:, None] * target).reshape(-1, size)
+    same = np.eye(size)
+    gap = np.abs(eigenvalues[:, None] - eigenvalues) / eigenvalues[-1]
+    points = np.einsum("li,jm->lmij", target, same).reshape(-1, size * size) / np.sqrt(source.size)
+    heat = np.kron(same, heat_source) / np.sqrt(len(heat_source))
+    system = np.concatenate([points, heat, np.diag(gap.ravel())])
+    wanted = [
+        source.ravel() / np.sqrt(source.size),
+        heat_target.T.ravel() / np.sqrt(len(heat_source)),
+        np.zeros(size * size),
+    ]
+    return np.linalg.lstsq(system, np.concatenate(wanted), rcond=None)[0].reshape(size, size)
+
+
+def _refined(
+    source: Spectrum, target: Spectrum, mapping: np.ndarray, count: int, source_landmarks, target_landmarks
+) -> np.ndarray:
+    """The map of `count` functions that fits the nearest vertices under a map of fewer."""
+    size, (ours, our_areas), (theirs, their_areas) = len(mapping), target, source
+    carried, own = ours[:, :size] @ mapping, theirs[:, :size]
+    onto_source, onto_target = nearest_vertices(carried, own), nearest_vertices(own, carried)
+    onto_source[target_landmarks], onto_target[source_landmarks] = source_landmarks, target_landmarks
+    weights = [_pinned(our_areas, target_landmarks), _pinned(their_areas, source_landmarks)]
+    left = np.concatenate([ours, ours[onto_target]])[:, :count]
+    right = np.concatenate([theirs[onto_source], theirs])[:, :count]
+    weighted = left * np.concatenate(weights)[:, None]
+    return np.linalg.solve(weighted.T @ left + 1e-9 * np.eye(count), weighted.T @ right)
+
+
+def _pinned(areas: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    weights = areas.copy()
+    weights[landmarks] += PINNED * areas.mean()
+    return weights
+
+
+def smooth_field(
+    values: Float[np.ndarray, "V d"],
+    weights: Float[np.ndarray, "V"],
+    functions: Float[np.ndarray, "V m"],
+    eigenvalues: Float[np.ndarray, "m"],
+    ridge: float = 1e-5,
+) -> Float[np.ndarray, "m d"]:
+    """Coefficients of the smooth field nearest to values given with weights (sum about 1).
+
+    The penalty on a function grows with its frequency: `ridge` times its eigenvalue over the largest.
+    """
+    weighted = functions * weights[:, None]
+    penalty = ridge * np.diag(eigenvalues / eigenvalues[-1] + 1e-6)
+    return np.linalg.solve(weighted.T @ functions + penalty, weighted.T @ values)

@@ -36,14 +36,9 @@ DARK = np.array([0.035, 0.03, 0.03])
 TONGUE = np.array([0.72, 0.36, 0.38])
 
 
-@dataclass(frozen=True)
-class Band:
-    """A collar, strap or garment: what lies between two places along the neck or the trunk, as BodyMap has them."""
-
-    part: str
-    low: float
-    high: float
-    colour: Float[np.ndarray, "3"]
+# A collar, strap or garment: "neck" or "trunk", the two places along it that it lies between, as BodyMap has them, and
+# its colour.
+Band = tuple[str, float, float, Float[np.ndarray, "3"]]
 
 
 @dataclass(frozen=True)
@@ -86,19 +81,19 @@ def random_gear(rng: np.random.Generator) -> tuple[Band, ...]:
     kind = rng.choice(("none", "collar", "scarf", "harness", "garment"), p=(0.52, 0.3, 0.03, 0.08, 0.07))
     colour = rng.uniform(0.03, 0.9) * np.clip(1 + rng.normal(0, 0.5, 3), 0.05, 2)
     place, width = rng.uniform(0.25, 0.6), rng.uniform(0.05, 0.14)
-    collar = Band("neck", place - width, place + width, colour)
+    collar = ("neck", place - width, place + width, colour)
     chest = rng.uniform(0.55, 0.72)
     return {
         "none": (),
         "collar": (collar,),
-        "scarf": (Band("neck", -0.1, rng.uniform(0.4, 0.7), colour),),
+        "scarf": (("neck", -0.1, rng.uniform(0.4, 0.7), colour),),
         "harness": (
-            Band("trunk", chest, chest + rng.uniform(0.03, 0.09), colour),
-            Band("neck", -0.15, rng.uniform(0, 0.15), colour),
+            ("trunk", chest, chest + rng.uniform(0.03, 0.09), colour),
+            ("neck", -0.15, rng.uniform(0, 0.15), colour),
         ),
         "garment": (
-            Band("trunk", rng.uniform(0.05, 0.5), 1.2, colour),
-            Band("neck", -0.2, rng.uniform(0, 0.3), colour),
+            ("trunk", rng.uniform(0.05, 0.5), 1.2, colour),
+            ("neck", -0.2, rng.uniform(0, 0.3), colour),
         ),
     }[str(kind)]
 
@@ -198,10 +193,10 @@ def coat_colours(
     colour = colour * shade[:, None]
     colour = colour + mouth[:, None] * (TONGUE - colour)
     colour = _skin(colour, body, points)
-    for band in coat.gear:
-        place = neck if band.part == "neck" else trunk
-        worn = (place > band.low) & (place < band.high)
-        colour[worn] = band.colour * (1 + 0.15 * coat.noise(points[worn], 60.0))[:, None]
+    for part, start, end, cloth in coat.gear:
+        place = neck if part == "neck" else trunk
+        worn = (place > start) & (place < end)
+        colour[worn] = cloth * (1 + 0.15 * coat.noise(points[worn], 60.0))[:, None]
     return np.clip(colour, 0.01, 1)
 
 

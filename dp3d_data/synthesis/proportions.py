@@ -258,7 +258,7 @@ def joint_scales(skeleton: Skeleton, proportions: Proportions) -> Float[np.ndarr
     return scales
 
 
-def fluffed(
+def fur_offset(
     template: Template,
     vertices: Float[np.ndarray, "K 3"],
     normals: Float[np.ndarray, "K 3"],

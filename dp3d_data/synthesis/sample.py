@@ -14,10 +14,10 @@ from dp3d_data.geometry import Template, pose_vertices
 from dp3d_data.geometry.renderer import Hits, cast_pixels
 from dp3d_data.geometry.rigging import rigged
 from dp3d_data.geometry.visibility import RayScene, vertex_normals, visible_fraction, visible_vertices
+from dp3d_data.synthesis import WorldConfig
 from dp3d_data.synthesis.backgrounds import cast_shadow, photo_paths, random_background
 from dp3d_data.synthesis.cameras import Camera, placed_camera, random_view
 from dp3d_data.synthesis.coats import Coat, body_map, coat_colours, random_coat
-from dp3d_data.synthesis.config import WorldConfig
 from dp3d_data.synthesis.effects import SolidNoise, matted, photographed, pixel_noise
 from dp3d_data.synthesis.environments import (
     Light,
@@ -30,7 +30,7 @@ from dp3d_data.synthesis.environments import (
     vertex_shading,
 )
 from dp3d_data.synthesis.poses import pose_kinds, random_pose
-from dp3d_data.synthesis.proportions import Proportions, featured, fluffed, joint_scales, random_proportions
+from dp3d_data.synthesis.proportions import Proportions, featured, fur_offset, joint_scales, random_proportions
 from dp3d_data.synthesis.shapes import occluders
 
 LEAST_SEEN = 0.08  # of the vertices, and
@@ -102,6 +102,7 @@ class Staging:
     """An animal before its camera: points [K, 3] are image x, y in pixels and a depth; view [3, 3] turns the world (z
     up) to the camera."""
 
+    identity: Identity
     camera: Camera
     true_vertices: Float[np.ndarray, "K 3"]
     points: Float[np.ndarray, "K 3"]
@@ -111,16 +112,8 @@ class Staging:
     visible: Bool[np.ndarray, "K"]
 
 
-@dataclass(frozen=True)
-class Cast:
-    """An animal in the scene: the pixels that show it where nothing stands before it; `before` the scene's own animal
-    or behind."""
-
-    group: str
-    staging: Staging
-    identity: Identity
-    hits: Hits
-    before: bool = False
+# An animal in the scene: its group, and the pixels that show it where nothing stands before it.
+Shown = tuple[str, Staging, Hits]
 
 
 class World:
@@ -157,31 +150,24 @@ class World:
     def scene(self, index: int) -> SyntheticScene:
         """The image of instance `index` with every animal in it: a share `companions` of the images shows more than
         one."""
-        identity = self.identity(index // self.config.identity_images)
-        staging = self._well_staged(identity, GEOMETRY, index)
+        staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
         rng = self._rng(SCENE, index)
-        first = Cast(self._group(index), staging, identity, self._cast(rng, staging, identity))
+        first = self._group(index), staging, self._cast(rng, staging)
         return self._pictured(index, rng, first, self._companions(index, first))
 
-    def _companions(self, index: int, first: Cast) -> list[Cast]:
-        """Other animals of the image, from a random stream of their own, so that they change nothing else of it."""
+    def _companions(self, index: int, first: Shown) -> list[tuple[bool, Shown]]:
+        """Other animals of the image, and whether each stands before the first or behind it, from a random stream of
+        their own, so that they change nothing else of it."""
         rng = self._rng(COMPANION, index)
         if rng.random() >= self.config.companions:
             return []
-        others: list[Cast] = []
+        others: list[tuple[bool, Shown]] = []
         for number in range(1, 2 + int(rng.random() < 0.3)):
-            identity = self._drawn_identity(rng)
-            staging = self._well_staged(identity, COMPANION, index, number)
-            one = Cast(
-                f"{self._group(index)}-{number}",
-                staging,
-                identity,
-                self._cast(rng, staging, identity),
-                bool(rng.random() < 0.5),
-            )
-            covered = (one.hits.mask & first.hits.mask).sum()
-            if covered <= MOST_HIDDEN * (first if one.before else one).hits.mask.sum():
-                others.append(one)
+            staging = self._well_staged(self._drawn_identity(rng), COMPANION, index, number)
+            mask, hits = first[2].mask, self._cast(rng, staging)
+            before = bool(rng.random() < 0.5)
+            if (hits.mask & mask).sum() <= MOST_HIDDEN * (mask if before else hits.mask).sum():
+                others.append((before, (f"{self._group(index)}-{number}", staging, hits)))
         return others
 
     def _well_staged(self, identity: Identity, *key: int) -> Staging:
@@ -228,7 +214,7 @@ class World:
             rng, self.template.require_skeleton(), identity.proportions, self.kinds, config.bending, toward
         )
         posed = pose_vertices(identity.template, pose.local_rotations, identity.scales)
-        posed = fluffed(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
+        posed = fur_offset(self.template, posed, vertex_normals(posed, faces), identity.proportions, identity.lumps)
         rotation = view @ pose.stance
         vertices = posed.astype(np.float64) @ rotation.T
         vertices -= (vertices.min(axis=0) + vertices.max(axis=0)) / 2
@@ -239,43 +225,41 @@ class World:
         scene = RayScene(points, faces)
         inside = ((points[:, :2] >= 0) & (points[:, :2] < config.size)).all(axis=1)
         visible = visible_vertices(points, faces, scene) & inside
-        return Staging(camera, vertices.astype(np.float32), points, scene, view, pose.kind, visible)
+        return Staging(identity, camera, vertices.astype(np.float32), points, scene, view, pose.kind, visible)
 
-    def _cast(self, rng: np.random.Generator, staging: Staging, identity: Identity) -> Hits:
-        size = self.config.size
-        ragged = (
-            size / 256 * rng.uniform(0.0, 0.9) + 32 * identity.proportions.fluff * rng.uniform(0.5, 1.5) * size / 256
-        )
+    def _cast(self, rng: np.random.Generator, staging: Staging) -> Hits:
+        size, fluff = self.config.size, staging.identity.proportions.fluff
+        ragged = size / 256 * rng.uniform(0.0, 0.9) + 32 * fluff * rng.uniform(0.5, 1.5) * size / 256
         jitter = np.stack([pixel_noise(rng, size, size, size / 2) for _ in range(2)], axis=2) * ragged
         return cast_pixels(staging.scene, staging.points, (size, size), jitter)
 
-    def _pictured(self, index: int, rng: np.random.Generator, first: Cast, others: list[Cast]) -> SyntheticScene:
+    def _pictured(
+        self, index: int, rng: np.random.Generator, first: Shown, others: list[tuple[bool, Shown]]
+    ) -> SyntheticScene:
         """The image, painted from the back to the front, and what is left to see of each animal in it."""
         size, faces = self.config.size, self.template.faces
-        picture, light = self._surroundings(rng, first.staging.view)
-        order = [one for one in others if not one.before] + [first] + [one for one in others if one.before]
+        picture, light = self._surroundings(rng, first[1].view)
+        order = [one for before, one in others if not before] + [first] + [one for before, one in others if before]
         darkness, blur = rng.uniform(0.2, 0.7), rng.uniform(0.6, 3)
-        for one in order:
-            picture = cast_shadow(picture, self._shadow(one.staging, light), darkness, blur)
+        for _, staging, _ in order:
+            picture = cast_shadow(picture, self._shadow(staging, light), darkness, blur)
         hidden = np.zeros((size, size), dtype=bool)
-        for one in order:
+        for _, staging, hits in order:
             colours = np.zeros((size, size, 3), dtype=np.float32)
-            colours[one.hits.rows, one.hits.columns] = self._colours(one.staging, one.identity, one.hits, light)
-            picture = matted(picture, colours, one.hits.mask)
-        everything = np.any([one.hits.mask for one in order], axis=0)
+            colours[hits.rows, hits.columns] = self._colours(staging, hits, light)
+            picture = matted(picture, colours, hits.mask)
+        everything = np.any([hits.mask for _, _, hits in order], axis=0)
         if rng.random() < self.config.occluded:
-            hidden = occluders(
-                rng, picture, everything, first.staging.points[np.argmin(np.abs(self.body.neck - 0.5)), :2]
-            )
+            hidden = occluders(rng, picture, everything, first[1].points[np.argmin(np.abs(self.body.neck - 0.5)), :2])
         image, animals = photographed(rng, picture), {}
-        for one in reversed(order):  # from the front to the back, as things are hidden
-            mask, vertex_map = one.hits.mask & ~hidden, np.where(hidden, -1, one.hits.vertex_map(faces))
-            cells = np.clip(np.floor(one.staging.points[:, :2]).astype(int), 0, size - 1)
-            visible = one.staging.visible & ~hidden[cells[:, 1], cells[:, 0]]
-            told = self._told(index, one.group, one.staging, visible, mask)
-            animals[one.group] = PicturedInstance(image=image, mask=mask, vertex_map=vertex_map, **told)
-            hidden = hidden | one.hits.mask
-        return SyntheticScene(image, tuple(animals[one.group] for one in (first, *others)))
+        for group, staging, hits in reversed(order):  # from the front to the back, as things are hidden
+            mask, vertex_map = hits.mask & ~hidden, np.where(hidden, -1, hits.vertex_map(faces))
+            cells = np.clip(np.floor(staging.points[:, :2]).astype(int), 0, size - 1)
+            visible = staging.visible & ~hidden[cells[:, 1], cells[:, 0]]
+            told = self._told(index, group, staging, visible, mask)
+            animals[group] = PicturedInstance(image=image, mask=mask, vertex_map=vertex_map, **told)
+            hidden = hidden | hits.mask
+        return SyntheticScene(image, tuple(animals[group] for group, _, _ in (first, *(one for _, one in others))))
 
     def _surroundings(
         self, rng: np.random.Generator, view: Float[np.ndarray, "3 3"]
@@ -291,13 +275,13 @@ class World:
         turned = view @ np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
         return place_view(rng, place, turned, self.config.size), place_light(place, turned, view)
 
-    def _colours(self, staging: Staging, identity: Identity, hits: Hits, light) -> Float[np.ndarray, "N 3"]:
-        template = self.template
+    def _colours(self, staging: Staging, hits: Hits, light) -> Float[np.ndarray, "N 3"]:
+        template, coat = self.template, staging.identity.coat
         shading = vertex_shading(staging.points, template.faces, staging.scene, light)
         values = np.concatenate([template.vertices, self.body.stacked(), shading], axis=1)
         values = hits.interpolate(values, template.faces)
-        colours = coat_colours(identity.coat, self.body, values[:, :3], values[:, 3:-5])
-        return shaded(colours, values[:, -5:], light, identity.coat.gloss)
+        colours = coat_colours(coat, self.body, values[:, :3], values[:, 3:-5])
+        return shaded(colours, values[:, -5:], light, coat.gloss)
 
     @staticmethod
     def _shadow(staging: Staging, light) -> Float[np.ndarray, "K 2"]:

@@ -50,23 +50,24 @@ def check(file: str, model: str) -> None:
     """
     from dp3d_data.detection import check_file
 
-    found = check_file(file, model or None)
-    say(f"{file}: weights of {found.spec.name}")
-    say(f"  {found.arrays} arrays, {found.parameters:,} numbers, all names and shapes as they should be")
-    if found.spec.kind == "cse":
-        meshes = ", ".join(sorted(set(found.spec.class_to_mesh.values())))
+    spec, checkpoint, others = check_file(file, model)
+    numbers = sum(value.numel() for value in checkpoint.state.values())
+    say(f"{file}: weights of {spec.name}")
+    say(f"  {len(checkpoint.state)} arrays, {numbers:,} numbers, all names and shapes as they should be")
+    if spec.kind == "cse":
+        meshes = ", ".join(sorted(set(spec.class_to_mesh.values())))
         say(f"  vertex embeddings of unit norm that differ: {meshes}")
-    for name, value in found.notes.items():
+    for name, value in checkpoint.notes.items():
         if name not in ("name", "class_to_mesh", "class_names", "mesh_sizes"):
             say(f"  {name.replace('_', ' ')}: {value}")
-    if found.others:
-        say("  the same shape have: " + ", ".join(found.others))
-    category = _category_of(found.spec)
+    if others:
+        say("  the same shape have: " + ", ".join(others))
+    category = _category_of(spec)
     if not category:
         return
     charts = " --charts UV_Processed.mat --template person"
-    more = charts if found.spec.kind == "chart" else _template_of(category, found.notes)
-    say(f"  next: dp3d-data extract --category {category} --model {found.spec.name} --weights {file}{more}")
+    more = charts if spec.kind == "chart" else _template_of(category, checkpoint.notes)
+    say(f"  next: dp3d-data extract --category {category} --model {spec.name} --weights {file}{more}")
     if "MESH" in more:
         other = f"dp3d-data template adopt MESH --weights {file}"
         say(f"  MESH is the template that they were trained for; for another: {other}")

@@ -25,10 +25,9 @@ from dp3d_data.datasets.folder import Samples
 from dp3d_data.datasets.images import read_image
 from dp3d_data.detection import load_predictor
 from dp3d_data.detection.training import trainer as cse
-from dp3d_data.detection.training.kinds import kinds_of
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import start_of
-from dp3d_data.detection.training.stream import batches
+from dp3d_data.detection.training.stream import batches, kinds_of
 from dp3d_data.fitting import optimiser_step
 from dp3d_data.matching import VertexIndex, cycle_weights, integer_box, object_mask, resize_to
 from dp3d_model.config import preset

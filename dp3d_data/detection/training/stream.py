@@ -1,7 +1,9 @@
-"""Synthetic images as a stream of training samples, from renders that are kept on disk."""
+"""The kinds of animals that a network learns, and their synthetic images as a stream of training samples, from renders
+that are kept on disk."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +16,7 @@ from jaxtyping import Float
 from torch.utils.data import DataLoader, Dataset
 
 from dp3d_data import synthesis as world_package
+from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint_of, plain, workspace
 from dp3d_data.detection.training.compose import (
     LEAST_PIXELS,
@@ -21,20 +24,80 @@ from dp3d_data.detection.training.compose import (
     Crops,
     Picture,
     coarsened,
+    colour_jittered,
+    copy_pasted,
     cropped,
     drawn_points,
-    framed,
     mirrored,
-    overlaid,
-    relit,
+    random_crop,
     stacked,
 )
-from dp3d_data.detection.training.kinds import Kind, class_names
 from dp3d_data.detection.training.recipe import TrainCseConfig
+from dp3d_data.errors import UsageError
 from dp3d_data.files import write_whole
-from dp3d_data.geometry import Template, renderer
+from dp3d_data.geometry import Template, load_template, renderer
 from dp3d_data.ranks import ALONE, Ranks
 from dp3d_data.synthesis import World, WorldConfig
+
+OTHER = "other"
+ENTRY = re.compile(r"(?P<name>\w+)(?P<matched>[=~])(?P<template>[^:]+?)(:(?P<share>[0-9.]+))?")
+EXPECTED = (
+    "CLASS=TEMPLATE, or CLASS~TEMPLATE without matches, each with :SHARE, such as"
+    " dog=dog:6,dog~husky.glb:1,other~deer.glb"
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A template whose renders a network learns from.
+
+    name: of its class; matched: whether pixels are matched to its vertices, else only box and mask are learned.
+    share: of the renders, over all kinds about 1.
+    """
+
+    name: str
+    template: Template
+    matched: bool
+    share: float
+
+
+def kinds_of(config: TrainCseConfig) -> tuple[Kind, ...]:
+    """The kinds of a training: those asked for, else the category's template alone.
+
+    Raises:
+        UsageError: a text that is none, no template, or a class that is matched to two.
+    """
+    if not config.kinds:
+        return (Kind(config.category, _template_of(config), True, 1.0),)
+    found = [_kind(text.strip(), config.rigs) for text in config.kinds.split(",") if text.strip()]
+    matched = [one.name for one in found if one.matched]
+    if not matched or len(set(matched)) < len(matched) or OTHER in matched:
+        raise UsageError("every class but 'other' is matched to one template", got=config.kinds, expected=EXPECTED)
+    total = sum(one.share for one in found)
+    return tuple(replace(one, share=one.share / total) for one in found)
+
+
+def class_names(kinds: tuple[Kind, ...]) -> list[str]:
+    """Classes in order: those that are matched, then the others."""
+    matched = [one.name for one in kinds if one.matched]
+    return matched + sorted({one.name for one in kinds} - set(matched))
+
+
+def _kind(text: str, rigs: str) -> Kind:
+    entry = ENTRY.fullmatch(text)
+    if entry is None:
+        raise UsageError("no kind of animal", got=text, expected=EXPECTED)
+    place = entry["template"]
+    template = load_template(Path(rigs) / place if "." in place and rigs else place)
+    return Kind(entry["name"], template, entry["matched"] == "=", float(entry["share"] or 1))
+
+
+def _template_of(config: TrainCseConfig) -> Template:
+    name = config.template or category(config.category).template
+    if not name:
+        raise UsageError(f"no built-in template for {config.category!r}", hint="give your mesh: --template MESH.obj")
+    return load_template(name)
+
 
 HELD_OUT = 1_000_003  # added to the seed: identities, poses and scenes that no training step has seen
 PERSPECTIVE = 2.0  # as near as half a body length
@@ -185,23 +248,24 @@ class SyntheticBatches(Dataset):
             chosen = int(rng.choice(visible))
             crop = cropped(rng, picture, chosen, side, self.config.thin_weight)
             if crop is not None:
-                matched = self.kinds[kinds[chosen]].matched
-                vertices = crop.vertex_map if matched else np.full_like(crop.vertex_map, -1)
-                return rng, replace(crop, vertex_map=vertices), self.class_ids[kinds[chosen]]
+                image, mask, vertex_map, weights = crop
+                if not self.kinds[kinds[chosen]].matched:
+                    vertex_map = np.full_like(vertex_map, -1)
+                return rng, (image, mask, vertex_map, weights), self.class_ids[kinds[chosen]]
         raise AssertionError("no render shows its animal")
 
     def _composed(self, rng: np.random.Generator, number: int, whole: bool) -> tuple[Picture, list[int]]:
         """A render, cut anew where it stays `whole`, with now and then an animal of another laid over it; and the kind
         of each object."""
         kind, picture = self._drawn(rng, number)
-        picture = framed(rng, picture) if whole else picture
+        picture = random_crop(rng, picture) if whole else picture
         kinds = [kind] * (int(picture.objects.max()) + 1)
         if rng.random() < self.config.copy_paste:
             other, beside = self._drawn(rng, number)
-            laid = overlaid(rng, picture, beside)
+            laid = copy_pasted(rng, picture, beside)
             kinds += [other] * (laid is not picture)
             picture = laid
-        return replace(picture, image=relit(rng, coarsened(rng, picture.image))), kinds
+        return replace(picture, image=colour_jittered(rng, coarsened(rng, picture.image))), kinds
 
     def _drawn(self, rng: np.random.Generator, number: int) -> tuple[int, Picture]:
         """A kind by its share, and one of the renders that are drawn from by now, mirrored in half of the cases."""

@@ -14,11 +14,10 @@ import torch
 
 from dp3d_data.config import fingerprint_of, plain
 from dp3d_data.detection.network import Dp3dDenseRCNN
-from dp3d_data.detection.training.kinds import Kind
 from dp3d_data.detection.training.losses import SoftTargets, Start, soft_targets, step_losses
 from dp3d_data.detection.training.recipe import MACHINE_SETTINGS, TrainCseConfig
 from dp3d_data.detection.training.start import tune_trunk
-from dp3d_data.detection.training.stream import Batch, batches
+from dp3d_data.detection.training.stream import Batch, Kind, batches
 from dp3d_data.errors import CheckpointError, FingerprintMismatch
 from dp3d_data.files import require_keys
 from dp3d_data.fitting import FitSettings, Gradients, Losses, TrainingLog, TrainingState, copied, fit

@@ -48,7 +48,7 @@ def default_predictor(weights: Path, score: float, kind: int) -> DefaultPredicto
         first = 0
         for boxes in found:
             part = slice(first, first + len(boxes))
-            boxes.coarse_segm, boxes.embedding = maps.coarse_segm[part], maps.embedding[part]
+            boxes.coarse_segm, boxes.embedding = maps["coarse_segm"][part], maps["embedding"][part]
             first += len(boxes)
         return found, {}
 

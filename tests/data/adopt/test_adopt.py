@@ -8,7 +8,6 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dp3d_data.detection import load_predictor
-from dp3d_data.detection.identify import as_trained
 from dp3d_data.detection.spec import class_and_mesh
 from dp3d_data.detection.training.adoption import (
     Sight,
@@ -19,7 +18,7 @@ from dp3d_data.detection.training.adoption import (
     pulled_to_photographs,
     unit,
 )
-from dp3d_data.detection.zoo import find_spec
+from dp3d_data.detection.zoo import as_trained, find_spec
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.laplacian import geodesic_distances

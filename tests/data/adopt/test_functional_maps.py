@@ -11,8 +11,7 @@ from dp3d_data.detection.training.adoption import blank_field, field_from_landma
 from dp3d_data.errors import UsageError
 from dp3d_data.geometry import load_template, make_template, pose_vertices
 from dp3d_data.geometry.laplacian import geodesic_distances
-from dp3d_data.matching.functional_maps import (
-    Spectrum,
+from dp3d_data.matching.landmarks import (
     bare_spectrum,
     correspondence,
     landmark_map,
@@ -41,8 +40,8 @@ def test_no_map_agrees_better_with_the_landmarks(seed):
 
 def test_a_surface_corresponds_to_itself_whatever_the_order_of_its_vertices():
     spectrum, eigenvalues = spectrum_of(arm(), 30)
-    order = np.random.default_rng(0).permutation(len(spectrum.areas))
-    shuffled = Spectrum(spectrum.functions[order], spectrum.areas[order])
+    order = np.random.default_rng(0).permutation(len(spectrum[1]))
+    shuffled = spectrum[0][order], spectrum[1][order]
     marks = np.array([0, 20, 50, 90, 130, 160])
     found = correspondence(spectrum, shuffled, eigenvalues, marks, np.argsort(order)[marks])
     assert np.array_equal(found, order)
@@ -57,13 +56,13 @@ def test_too_few_landmarks_are_refused():
 
 def test_functions_of_any_scale_are_one_spectrum():
     functions = np.random.default_rng(0).normal(size=(50, 6))
-    assert np.allclose(bare_spectrum(7 * functions).functions, bare_spectrum(functions).functions)
+    assert np.allclose(bare_spectrum(7 * functions)[0], bare_spectrum(functions)[0])
 
 
 def test_a_smooth_field_is_found_again():
-    spectrum, eigenvalues = spectrum_of(arm(), 20)
+    (functions, areas), eigenvalues = spectrum_of(arm(), 20)
     coefficients = np.random.default_rng(0).normal(size=(20, 3))
-    again = smooth_field(spectrum.functions @ coefficients, spectrum.areas, spectrum.functions, eigenvalues, ridge=1e-9)
+    again = smooth_field(functions @ coefficients, areas, functions, eigenvalues, ridge=1e-9)
     assert np.allclose(again, coefficients, atol=1e-4)
 
 

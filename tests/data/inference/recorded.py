@@ -100,10 +100,10 @@ def rounding(network, record):
     if aspp is None:
         return 0.0
     features = features_of(network, record)
-    plain, spread = vars(outputs_of(network, record, features)), 0.0
+    plain, spread = outputs_of(network, record, features), 0.0
     for factor in (0.7, 0.83, 0.97, 1.03, 1.3, 1.9):
         hook = aspp.convs[4][1].register_forward_hook(lambda module, inputs, value, factor=factor: value * factor)
-        moved = vars(outputs_of(network, record, features))
+        moved = outputs_of(network, record, features)
         hook.remove()
-        spread = max([spread, *(difference(moved[k].numpy(), plain[k].numpy()) for k in plain if plain[k] is not None)])
+        spread = max([spread, *(difference(moved[k].numpy(), plain[k].numpy()) for k in plain)])
     return spread

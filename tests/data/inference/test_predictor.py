@@ -79,7 +79,7 @@ def test_a_photograph_of_the_right_size_gives_the_recorded_outputs():
     image = np.ascontiguousarray(record["image_bgr_chw"].transpose(1, 2, 0))
     same_size = DensePredictor(network, replace(spec, min_side=min(image.shape[:2]), max_side=10_000))
     found = same_size.predict(image, boxes=record["given_boxes_xyxy"])
-    expected = outputs_of(network, record).embedding.numpy()
+    expected = outputs_of(network, record)["embedding"].numpy()
     assert np.abs(np.stack([one.embedding for one in found]) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
@@ -126,10 +126,10 @@ def test_training_gives_losses_and_gradients_everywhere():
     )
     assert set(losses) == {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}
     outputs = network.roi_heads.densepose_outputs(features, list(boxes[:, None].unbind()))
-    pixels = outputs.embedding.flatten(2).mean(dim=2)
+    pixels = outputs["embedding"].flatten(2).mean(dim=2)
     total = (
         sum(losses.values())
-        + outputs.coarse_segm.square().mean()
+        + outputs["coarse_segm"].square().mean()
         + (pixels @ network.roi_heads.embedder("dog").T).square().mean()
     )
     total.backward()

@@ -37,7 +37,7 @@ def pairs(record, outputs):
     """Our raw outputs and the recorded ones, by name."""
     for key in record.files:
         if key.startswith("densepose"):
-            ours = getattr(outputs, key.split("/")[1]).numpy()
+            ours = outputs[key.split("/")[1]].numpy()
             yield key, ours[1:2] if key.startswith("densepose_box1") else ours, record[key]
 
 
@@ -78,7 +78,7 @@ def test_closest_vertices(case):
         if f"closest/{index}/vertices" not in record.files:
             pytest.skip("charts have no closest vertices")
         vertices = network.roi_heads.embedder(("toy_a", "toy_b")[kind]).detach().numpy()
-        embedding, coarse = outputs.embedding[index].numpy(), outputs.coarse_segm[index].numpy()
+        embedding, coarse = outputs["embedding"][index].numpy(), outputs["coarse_segm"][index].numpy()
         ours = dense_prediction(box, embedding, coarse, VertexIndex(vertices))
         mask, expected = record[f"closest/{index}/mask"], record[f"closest/{index}/vertices"]
         assert (ours.mask != mask).mean() < 1e-3
@@ -110,7 +110,7 @@ def test_chart_labels_and_coordinates(case):
     if "chart/0/labels" not in record.files:
         pytest.skip("embeddings have no charts")
     for index, box in enumerate(record["given_boxes_xyxy"]):
-        maps = [getattr(outputs, key)[index].numpy() for key in ("coarse_segm", "fine_segm", "u", "v")]
+        maps = [outputs[key][index].numpy() for key in ("coarse_segm", "fine_segm", "u", "v")]
         labels, uv = chart_pixels(box, *maps, clamp=False)
         expected = record[f"chart/{index}/labels"]
         assert labels.shape == expected.shape
@@ -128,7 +128,7 @@ def test_keypoints_of_the_whole_path(case):
     record, network, outputs, bound = case
     charts = read_charts(shared("data/densepose/UV_Processed.mat"))
     for index, (box, kind) in enumerate(zip(record["given_boxes_xyxy"], record["classes"], strict=True)):
-        maps = {key: value[index].numpy() for key, value in vars(outputs).items() if value is not None}
+        maps = {key: value[index].numpy() for key, value in outputs.items()}
         detected = SimpleNamespace(
             box=box, region=box, coarse_segm=maps["coarse_segm"], embedding=maps.get("embedding"), charts=maps
         )

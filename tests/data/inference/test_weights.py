@@ -15,8 +15,8 @@ from dp3d_data.detection import (
     save_weights,
     shipped_weights,
 )
-from dp3d_data.detection.identify import as_trained
 from dp3d_data.detection.spec import class_and_mesh
+from dp3d_data.detection.zoo import as_trained
 from dp3d_data.errors import CheckpointError, InputMissing, UsageError, WeightsMismatch
 from tests.data.inference.small import SMALL, small_network, write_pickle, write_published
 
@@ -57,9 +57,9 @@ def test_small_weights_take_half_the_space_and_lose_a_two_hundredth(tmp_path):
 
 
 def test_a_whole_published_file_is_checked_and_named(animals):
-    found = check_file(animals)
-    assert found.spec.name == BEARS and found.arrays == 349
-    assert [name.rpartition("animals_")[2] for name in found.others] == [
+    spec, checkpoint, others = check_file(animals)
+    assert spec.name == BEARS and len(checkpoint.state) == 349
+    assert [name.rpartition("animals_")[2] for name in others] == [
         "I0_finetune_i2m_16k",
         "finetune_16k",
         "finetune_maskonly_24k",

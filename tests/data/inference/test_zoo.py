@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dp3d_data.detection import build_network, find_spec, zoo_specs
-from dp3d_data.detection.identify import matching_specs, traits_of_spec, traits_of_state
+from dp3d_data.detection.zoo import differing_traits, matching_specs
 from dp3d_data.errors import UsageError
 from dp3d_data.geometry import load_template
 from tests.shared import shared
@@ -55,7 +55,7 @@ def test_settings(name, facts):
 def test_a_state_is_recognised(name):
     spec = find_spec(name)
     shapes = shapes_of(spec)
-    assert traits_of_state(shapes) == traits_of_spec(spec)
+    assert differing_traits(spec, shapes) == []
     assert spec in matching_specs(shapes)
 
 

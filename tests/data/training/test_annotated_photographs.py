@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 import pipelines.cse as command
 from dp3d_data.detection import find_spec
 from dp3d_data.detection.training.adoption import placed_keypoints
-from dp3d_data.detection.training.evaluation import grouped_scenes
+from dp3d_data.detection.training.evaluation import scenes_with_truth
 from dp3d_data.detection.training.metrics import TrueObject, transfer_errors, transferred
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.subsets import keypoint_names, named_keypoints
@@ -31,7 +31,7 @@ class Knowing(SyntheticPredictor):
 @pytest.fixture(scope="module")
 def dogs():
     """BGR renders with one dog each, and its truth."""
-    scenes = grouped_scenes(load_template("dog"), 0, 128, 8)
+    scenes = scenes_with_truth(load_template("dog"), 0, 128, 8)
     return [(image, truth[0]) for image, truth in scenes if len(truth) == 1]
 
 

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from dp3d_data.detection.training.compose import HIDDEN, Picture, framed, mirrored, overlaid, relit, similarity, warped
+from dp3d_data.detection.training.compose import (
+    HIDDEN,
+    Picture,
+    colour_jittered,
+    copy_pasted,
+    mirrored,
+    random_crop,
+    similarity,
+    warped,
+)
 from dp3d_data.geometry import load_template
 
 
@@ -55,7 +64,7 @@ def test_an_enlarged_object_takes_its_truth_along():
 def test_framing_leaves_no_empty_corner(seed):
     picture = marked()
     white = Picture(np.full_like(picture.image, 255), picture.objects, picture.vertex_map)
-    assert framed(np.random.default_rng(seed), white).image.min() > 250
+    assert random_crop(np.random.default_rng(seed), white).image.min() > 250
 
 
 def test_mirroring_swaps_sides_and_twice_changes_nothing(dog, rng):
@@ -75,7 +84,7 @@ def test_what_is_laid_over_covers_and_has_its_own_truth():
     below, above = marked(colour=90, vertex=100), marked(colour=220, vertex=900)
     seen = 0
     for seed in range(20):
-        both = overlaid(np.random.default_rng(seed), below, above)
+        both = copy_pasted(np.random.default_rng(seed), below, above)
         if both is below:
             continue
         seen += 1
@@ -88,11 +97,11 @@ def test_what_is_laid_over_covers_and_has_its_own_truth():
 
 def test_animals_cut_by_their_border_are_not_laid_over(rng):
     below, cut = marked(), marked(low=0, high=14)
-    assert overlaid(rng, below, cut) is below
+    assert copy_pasted(rng, below, cut) is below
 
 
 def test_relighting_keeps_the_order_of_greys(rng):
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     for _ in range(10):
-        lit = relit(rng, ramp).astype(int)
+        lit = colour_jittered(rng, ramp).astype(int)
         assert (np.diff(lit, axis=1) >= 0).all() and lit.dtype == int

@@ -5,7 +5,7 @@ import pytest
 
 from dp3d_data.categories import CATEGORIES
 from dp3d_data.detection import find_spec, load_predictor, shipped_weights
-from dp3d_data.detection.training.evaluation import evaluate, scenes_with_truth
+from dp3d_data.detection.training.evaluation import examine, scenes_with_truth
 from dp3d_data.detection.training.metrics import box_overlaps
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.laplacian import geodesic_distances
@@ -26,7 +26,7 @@ def test_an_embedded_network_knows_its_template(category):
     assert shipped_weights(find_spec(entry.model)).stat().st_size < 15_000_000
     template, predictor = load_template(entry.template), load_predictor(category=category)
     assert predictor.template_hash == template.content_hash
-    scores = evaluate(predictor, scenes_with_truth(template, 0, 192, 8), geodesic_distances(template))
+    scores = examine(predictor, scenes_with_truth(template, 0, 192, 8), geodesic_distances(template)).result()
     assert scores["found"] >= 0.7 * scores["objects"] and scores["mask_iou"] > 0.5
     assert scores["geodesic_mean"] < 0.2 and scores["geodesic_under_10"] > 0.5
 

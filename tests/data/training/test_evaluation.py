@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dp3d_data.detection.training.evaluation import evaluate
+from dp3d_data.detection.training.evaluation import examine
 from dp3d_data.detection.training.metrics import TrueObject
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.laplacian import geodesic_distances
@@ -32,7 +32,7 @@ def test_a_perfect_answer_scores_perfectly(scene):
     dog, images, truth = scene
     answers = [[KnownObject(tuple(one.box), one.vertex_map)] for one in truth]
     pairs = list(zip(images, ([one] for one in truth), strict=True))
-    scores = evaluate(predictor_of(dog, images, answers), pairs, geodesic_distances(dog))
+    scores = examine(predictor_of(dog, images, answers), pairs, geodesic_distances(dog)).result()
     assert scores["ap50"] == 1 and scores["found"] == 4
     assert scores["mask_iou"] > 0.97
     assert scores["geodesic_mean"] == 0 and scores["geodesic_under_5"] == 1
@@ -49,7 +49,7 @@ def test_mirrored_vertices_and_false_boxes_cost(scene):
         [lie, KnownObject(tuple(one.box), ids, score=0.5)] for one, ids, lie in zip(truth, swapped, false, strict=True)
     ]
     pairs = list(zip(images, ([one] for one in truth), strict=True))
-    scores = evaluate(predictor_of(dog, images, answers), pairs, geodesic_distances(dog))
+    scores = examine(predictor_of(dog, images, answers), pairs, geodesic_distances(dog)).result()
     assert scores["ap50"] == pytest.approx(0.5)
     assert scores["mask_iou"] > 0.97
     assert scores["geodesic_mean"] > 0.02
@@ -57,7 +57,9 @@ def test_mirrored_vertices_and_false_boxes_cost(scene):
 
 def test_nothing_found_is_zero_precision(scene):
     dog, images, truth = scene
-    scores = evaluate(predictor_of(dog, images, [[]] * 4), list(zip(images, ([one] for one in truth), strict=True)))
+    scores = examine(
+        predictor_of(dog, images, [[]] * 4), list(zip(images, ([one] for one in truth), strict=True))
+    ).result()
     assert scores["ap50"] == 0 and np.isnan(scores["mask_iou"])
     assert "geodesic_mean" not in scores
 
@@ -106,7 +108,9 @@ def test_two_networks_of_different_sizes_see_the_same_images(tmp_path, monkeypat
     save_weights(small_network(spec), spec, tmp_path / "small.pth")
     large = str(made_weights("narrow-18"))
     asked = []
-    monkeypatch.setattr(command, "grouped_scenes", lambda template, seed, size, count: asked.append(size) or iter(()))
+    monkeypatch.setattr(
+        command, "scenes_with_truth", lambda template, seed, size, count: asked.append(size) or iter(())
+    )
     command.evaluate_cse(EvaluateCseConfig(weights=str(tmp_path / "small.pth"), beside=large, count=1))
     command.evaluate_cse(EvaluateCseConfig(weights=large, count=1))
     command.evaluate_cse(EvaluateCseConfig(weights=large, count=1, size=64))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.detection.training.evaluation import Marks, Tally, examine, grouped_scenes, view_name
+from dp3d_data.detection.training.evaluation import Marks, Tally, examine, scenes_with_truth, view_name
 from dp3d_data.detection.training.metrics import TrueObject, share_within
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.geometry import load_template
@@ -18,7 +18,7 @@ from tests.synthetic_predictor import KnownObject, SyntheticPredictor, image_key
 
 @pytest.fixture(scope="module")
 def scenes():
-    return list(grouped_scenes(load_template("dog"), 0, 96, 6))
+    return list(scenes_with_truth(load_template("dog"), 0, 96, 6))
 
 
 def perfect(scenes) -> SyntheticPredictor:

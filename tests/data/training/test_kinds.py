@@ -2,8 +2,8 @@
 
 import pytest
 
-from dp3d_data.detection.training.kinds import class_names, kinds_of
 from dp3d_data.detection.training.recipe import TrainCseConfig
+from dp3d_data.detection.training.stream import class_names, kinds_of
 from dp3d_data.errors import UsageError
 
 

@@ -5,9 +5,9 @@ import torch
 
 from dp3d_data.detection import build_network, find_spec, load_weights, read_checkpoint
 from dp3d_data.detection.training.adoption import fit_field, use_spectrum
-from dp3d_data.detection.training.kinds import Kind
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import OWN, start_of
+from dp3d_data.detection.training.stream import Kind
 from dp3d_data.detection.training.trainer import targets_of
 from dp3d_data.errors import CheckpointError, InputMissing, WeightsMismatch
 from dp3d_data.geometry import load_template, make_template
@@ -125,7 +125,7 @@ def test_a_grown_network_begins_as_the_one_it_grew_from():
         said, again = (network.backbone(network.normalised(images)) for network in (small, large))
         assert all(torch.equal(level, again[name]) for name, level in said.items())
         maps, same = small.roi_heads.densepose_outputs(said, boxes), large.roi_heads.densepose_outputs(again, boxes)
-    assert torch.equal(maps.embedding, same.embedding) and torch.equal(maps.coarse_segm, same.coarse_segm)
+    assert all(torch.equal(maps[name], same[name]) for name in ("embedding", "coarse_segm"))
 
 
 @pytest.mark.slow

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.detection.training.kinds import Kind, kinds_of
 from dp3d_data.detection.training.recipe import TrainCseConfig
-from dp3d_data.detection.training.stream import SyntheticBatches, batches
+from dp3d_data.detection.training.stream import Kind, SyntheticBatches, batches, kinds_of
 from dp3d_data.geometry import load_template
 
 TINY = TrainCseConfig(image_size=64, batch=2, steps=20, points=16, workers=0, renders=8, copy_paste=0.5)

@@ -6,10 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dp3d_data.detection.training.kinds import Kind
 from dp3d_data.detection.training.losses import step_losses
 from dp3d_data.detection.training.start import start_of
-from dp3d_data.detection.training.stream import SyntheticBatches
+from dp3d_data.detection.training.stream import Kind, SyntheticBatches
 from dp3d_data.detection.training.trainer import (
     fit_config,
     fresh_state,

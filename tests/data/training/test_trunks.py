@@ -10,11 +10,11 @@ from torch import nn
 
 from dp3d_data.detection import build_network, find_spec, load_predictor, save_weights
 from dp3d_data.detection.backbones import EfficientNetLite
-from dp3d_data.detection.identify import as_trained
-from dp3d_data.detection.training.kinds import Kind
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import fill_trunk, shaped, start_of
+from dp3d_data.detection.training.stream import Kind
 from dp3d_data.detection.training.trainer import targets_of
+from dp3d_data.detection.zoo import as_trained
 from dp3d_data.errors import CheckpointError, InputMissing, UsageError, WeightsMismatch
 from dp3d_data.geometry import load_template
 

@@ -9,7 +9,7 @@ from dp3d_data.geometry import load_template, pose_vertices
 from dp3d_data.geometry.rigging import rigged
 from dp3d_data.synthesis import poses
 from dp3d_data.synthesis.cameras import random_view
-from dp3d_data.synthesis.coats import Band, body_map, coat_colours, random_coat
+from dp3d_data.synthesis.coats import body_map, coat_colours, random_coat
 from dp3d_data.synthesis.proportions import Proportions, featured, random_proportions, role_weights
 from tests.shared import shared
 
@@ -54,7 +54,7 @@ def test_a_collar_is_on_the_neck(dog):
     body, coat = body_map(dog), random_coat(np.random.default_rng(0))
     plain = coat_colours(replace(coat, gear=()), body, dog.vertices, body.stacked())
     worn = coat_colours(
-        replace(coat, gear=(Band("neck", 0.4, 0.6, np.array([0.9, 0.1, 0.9])),)), body, dog.vertices, body.stacked()
+        replace(coat, gear=(("neck", 0.4, 0.6, np.array([0.9, 0.1, 0.9])),)), body, dog.vertices, body.stacked()
     )
     changed = np.abs(worn - plain).max(axis=1) > 0
     assert changed.sum() > 5
