@@ -10,18 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import preset
-from dp3d_model.evaluation import metrics
-from dp3d_model.evaluation.metrics import align_translation, similarity_error
 from dp3d_model.evaluation.quality import FIGURES, calibrate, features, rank_correlation, reliability, spread_of
 from dp3d_model.geometry.camera import nearest_rotation
-from dp3d_model.geometry.perspective import visible_mean
+from dp3d_model.geometry.perspective import align_translation, visible_mean
 from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.lifting.prediction import Prediction, evidence_of, predict
 from dp3d_model.lifting.test_time import refined
@@ -108,12 +106,12 @@ def score_shapes(
 ) -> Scores:
     """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some
     vertices."""
-    true = metrics.align_translation(present(truth.true_vertices), truth.visible)
+    true = align_translation(present(truth.true_vertices), truth.visible)
     shown = torch.where(truth.visible[..., None], truth.keypoints, 0.0)
     pixels = shown - visible_mean(shown, truth.visible)[:, None]
     result: dict[str, Any] = {}
     for kind, unit in (("given", present(truth.true_scale)), ("estimated", scale)):
-        predicted = metrics.align_translation(shape * (scale / unit)[:, None, None], truth.visible)
+        predicted = align_translation(shape * (scale / unit)[:, None, None], truth.visible)
         keypoints = pixels / unit[:, None, None]
         result[kind] = _errors(predicted, true, keypoints, truth.visible, points)
         if kind == "given":
@@ -123,14 +121,14 @@ def score_shapes(
 
 def _errors(predicted: Tensor, true: Tensor, keypoints: Tensor, visible: Tensor, points: Tensor) -> dict[str, Tensor]:
     """Every metric; the flip is an oracle, the better of the shape and its mirror image in depth."""
-    flipped = metrics.flip_depth(predicted)
-    replaced = [metrics.replace_visible(shape, keypoints, visible) for shape in (predicted, flipped)]
-    plain = [metrics.position_error(shape, true) for shape in (predicted, flipped, *replaced)]
+    flipped = flip_depth(predicted)
+    replaced = [replace_visible(shape, keypoints, visible) for shape in (predicted, flipped)]
+    plain = [position_error(shape, true) for shape in (predicted, flipped, *replaced)]
     values = (
         plain[0],
         torch.minimum(plain[0], plain[1]),
-        metrics.similarity_error(predicted, true),
-        metrics.stress(predicted[:, points], true[:, points]),
+        similarity_error(predicted, true),
+        stress(predicted[:, points], true[:, points]),
         plain[2],
         torch.minimum(plain[2], plain[3]),
     )
@@ -343,3 +341,40 @@ def _vertex_errors(many: Prediction, some: KeypointBatch) -> list[Errors | None]
     known = np.isfinite(distance).all(1)
     rows = zip(distance, similar, known, strict=True)
     return [Errors(one, float(one.mean()), float(after)) if here else None for one, after, here in rows]
+
+
+def position_error(predicted: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:
+    """MPJPE: the mean over vertices of the distance, in the unit of the input."""
+    return (predicted - true).norm(dim=2).mean(1)
+
+
+def flip_depth(shape: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
+    """The shape mirrored in depth, which an orthographic camera cannot tell apart."""
+    return shape * shape.new_tensor([1.0, 1.0, -1.0])
+
+
+def replace_visible(
+    predicted: Float[Tensor, "n k 3"], keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"]
+) -> Float[Tensor, "n k 3"]:
+    """The prediction with x, y of the visible vertices taken from the input (C3DPO's convention), same unit, both
+    centred."""
+    flat = torch.where(visible[..., None], keypoints, predicted[..., :2])
+    return torch.cat([flat, predicted[..., 2:]], dim=2)
+
+
+def similarity_error(predicted: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:
+    """PA-MPJPE: the position error after the best rotation, scale and translation of the prediction (least squares)."""
+    x = predicted - predicted.mean(1, keepdim=True)
+    y = true - true.mean(1, keepdim=True)
+    mixed = y.transpose(1, 2) @ x
+    turn = nearest_rotation(mixed)
+    scale = (turn * mixed).sum((1, 2)) / x.square().sum((1, 2)).clamp_min(1e-12)
+    return position_error(scale[:, None, None] * x @ turn.transpose(1, 2), y)
+
+
+def stress(predicted: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:
+    """The mean absolute difference of pairwise distances, over pairs of different vertices."""
+    k = predicted.shape[1]
+    exact = "donot_use_mm_for_euclid_dist"
+    one, two = (torch.cdist(points, points, compute_mode=exact) for points in (predicted, true))
+    return (one - two).abs().sum((1, 2)) / max(k * (k - 1), 1)

@@ -1,7 +1,4 @@
-"""What can be said of a lifted instance without its true shape, and whether a model knows where it is wrong.
-
-least sure.
-"""
+"""What can be said of a lifted instance without its true shape, and whether a model knows where it is wrong."""
 
 from __future__ import annotations
 

@@ -1,29 +1,33 @@
-"""An ablation: every row trained with the same steps on the same shards and measured on the same instances.
-
-table.
-"""
+"""An ablation: every row trained with the same steps on the same shards and measured on the same instances."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float, Int, UInt8
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from torch import Tensor
 
 from dp3d_data.config import changed, file_digest, fingerprint_of, flat, from_words, plain
 from dp3d_data.errors import UsageError
-from dp3d_data.files import write_text
+from dp3d_data.files import write_figure, write_text
+from dp3d_data.geometry.renderer import VALUES, colour_by_value, render
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig, preset, preset_values
 from dp3d_model.evaluation.evaluator import METRICS, lift, score_model, score_rigid
-from dp3d_model.evaluation.metrics import align_translation
 from dp3d_model.evaluation.report import TITLES, table
-from dp3d_model.experiments.figures import draw_examples, draw_rows
 from dp3d_model.experiments.study import Runs, kept, write_result
+from dp3d_model.geometry.perspective import align_translation
 from dp3d_model.lifting.model_file import MODEL_FILE
 from dp3d_model.networks.lifter import Lifter
 
@@ -289,3 +293,65 @@ def lifted_as_measured(lifter: Lifter, some: KeypointBatch) -> torch.Tensor:
 
 def _means(lifter: Lifter, test: KeypointBatch) -> dict[str, dict[str, float]]:
     return score_model(lifter, test).means()
+
+
+ERROR_SHOWN = 0.15  # template extents at the end of the colour scale
+TILE = 150
+
+
+def draw_rows(result: dict[str, Any], path: Path) -> Path:
+    """MPJPE and PA-MPJPE of every row, the full model's as a line; only bars beyond three times its MPJPE are cut."""
+    rows = list(result["rows"].values())
+    figure = Figure(figsize=(9, 1.2 + 0.34 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(rows))
+    end = 1.15 * min(max(row["given"]["mpjpe"] for row in rows), 3.0 * rows[0]["given"]["mpjpe"])
+    for shift, metric, title, colour in (
+        (-0.2, "mpjpe", "MPJPE", "tab:blue"),
+        (0.2, "pa_mpjpe", "PA-MPJPE", "tab:orange"),
+    ):
+        values = [row["given"][metric] for row in rows]
+        axes.barh(places + shift, values, height=0.38, color=colour, label=title)
+        axes.axvline(values[0], color=colour, linewidth=0.8, linestyle=":")
+        for place, value in zip(places, values, strict=True):
+            axes.annotate(f" {value:.4f}", (min(value, 0.93 * end), place + shift), va="center", fontsize=7)
+    axes.set_yticks(places, [row["title"] for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlim(0, end)
+    axes.set_xlabel(f"error on {result['instances']} instances, template extents, scale given")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False)
+    return write_figure(path, figure)
+
+
+def draw_examples(shapes: Mapping[str, Float[Tensor, "n k 3"]], faces: Int[np.ndarray, "f 3"], path: Path) -> Path:
+    """A row for each model; each instance from its camera and from its left, coloured by the distance to "truth"."""
+    true = shapes["truth"].double().numpy()
+    figure = Figure(figsize=(1.5 * (2 * len(true) + 1), 1.5 * len(shapes) + 0.8), layout="constrained")
+    grid = figure.subplots(len(shapes), 2 * len(true), squeeze=False)
+    for row, (title, tensor) in zip(grid, shapes.items(), strict=True):
+        found = tensor.double().numpy()
+        error = "" if title == "truth" else f"\n{np.linalg.norm(found - true, axis=2).mean():.3f}"
+        row[0].set_ylabel(f"{title}{error}", rotation=0, ha="right", va="center", wrap=True)
+        tiles = [tile for shape, truth in zip(found, true, strict=True) for tile in _views(shape, truth, faces)]
+        for axes, tile in zip(row, tiles, strict=True):
+            axes.imshow(tile)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+    scale = ScalarMappable(Normalize(0, ERROR_SHOWN), VALUES)
+    label = "distance to the truth, template extents; each instance from its camera and from its left"
+    figure.colorbar(scale, ax=grid.ravel().tolist(), location="top", label=label, aspect=60, shrink=0.6, extend="max")
+    return write_figure(path, figure)
+
+
+def _views(
+    shape: Float[np.ndarray, "k 3"], truth: Float[np.ndarray, "k 3"], faces: Int[np.ndarray, "f 3"]
+) -> list[UInt8[np.ndarray, "h w 3"]]:
+    """A shape from its camera and from its left, at the size at which its truth fills the tile."""
+    middle = (truth.max(0) + truth.min(0)) / 2
+    size = 0.85 * TILE / np.ptp(truth, axis=0).max()
+    colours = colour_by_value(np.linalg.norm(shape - truth, axis=1) / ERROR_SHOWN)
+    aside = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    placed = (shape - middle) * size
+    centre = np.array([TILE / 2, TILE / 2, 0.0])
+    return [render(placed @ turn.T + centre, faces, colours, TILE, TILE)[0] for turn in (np.eye(3), aside)]

@@ -1,7 +1,4 @@
-"""What experiments share: shards to learn from and to measure on, and runs that are found again.
-
-cut short.
-"""
+"""What experiments share: shards to learn from and to measure on, and runs that are found again."""
 
 from __future__ import annotations
 

@@ -21,8 +21,7 @@ from dp3d_data.geometry.renderer import BACKGROUND, Colours, colour_by_part, ren
 from dp3d_data.run_lengths import mask_pixels
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.quality import FIGURES
-from dp3d_model.export.meshes import PredictionTable, export_mesh, export_textured, write_rig
-from dp3d_model.export.texture import Texture, texture_of
+from dp3d_model.export.meshes import PredictionTable, Texture, export_mesh, export_textured, texture_of, write_rig
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.prediction import Prediction, predict
 from dp3d_model.networks.lifter import Lifter

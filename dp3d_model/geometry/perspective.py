@@ -223,3 +223,10 @@ def centred(values: Float[Tensor, "n k *c"], visible: Bool[Tensor, "n k"]) -> Fl
     """Values, one or several for each vertex, about their mean over the visible ones."""
     columns = values if values.dim() == 3 else values[..., None]
     return (columns - visible_mean(columns, visible)[:, None]).reshape(values.shape)
+
+
+def align_translation(shape: Float[Tensor, "n k 3"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, "n k 3"]:
+    """Remove what an image cannot tell: the mean depth of all vertices, and x, y of the visible ones (their translation
+    is solved from the keypoints)."""
+    flat = shape[..., :2] - visible_mean(shape[..., :2], visible)[:, None]
+    return torch.cat([flat, shape[..., 2:] - shape[..., 2:].mean(1, keepdim=True)], dim=2)

@@ -1,7 +1,4 @@
-"""The template as the model sees it, and carried to another meshing.
-
-surface.
-"""
+"""The template as the model sees it."""
 
 from __future__ import annotations
 

@@ -23,8 +23,7 @@ from dp3d_data.shards.runs import MARKER, Run
 from dp3d_model.evaluation.quality import FIGURES, agreement, features, reprojection, silhouette_iou, stretched
 from dp3d_model.geometry.perspective import visible_mean
 from dp3d_model.geometry.surface import Surface
-from dp3d_model.lifting.test_time import Evidence, answers_to_halves, refined
-from dp3d_model.losses.silhouettes import silhouettes_of
+from dp3d_model.lifting.test_time import Evidence, answers_to_halves, refined, silhouettes_of
 from dp3d_model.networks.lifter import Lifted, Lifter
 
 

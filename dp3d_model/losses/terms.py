@@ -5,9 +5,7 @@ Reprojection and rigidity leave depth free within what an image allows; a popula
 not. So the network is also taught on its own answers: each shape is seen as another instance of the batch was seen,
 with that one's camera and visibility, and must be lifted back to itself (the sleep phase of wake-sleep is its kin).
 What side views tell of a body then serves the views from the front, and cameras are learned where they are known
-exactly.
-
-(ours).
+exactly (ours).
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from torch import Tensor, nn
 
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
-from dp3d_model.evaluation.metrics import align_translation
+from dp3d_model.geometry.perspective import align_translation
 from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.networks.lifter import Lifted, Lifter
 

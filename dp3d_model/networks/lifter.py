@@ -17,8 +17,7 @@ from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.camera import random_rotations, refine_rotation, rotation_from, rotation_size
 from dp3d_model.geometry.perspective import centred, depth_factor, normalise, place, solve_placement, visible_mean
 from dp3d_model.geometry.surface import Surface, farthest_points
-from dp3d_model.networks.encoder import Encoder, SurfaceAttention
-from dp3d_model.networks.mlp import NoiseHead, Trunk
+from dp3d_model.networks.encoder import Encoder, Mlp, NoiseHead, SurfaceAttention
 
 if TYPE_CHECKING:
     from dp3d_model.evaluation.quality import Calibration
@@ -36,7 +35,7 @@ class Canonicaliser(nn.Module):
         super().__init__()
         count = min(config.model.input_cells, len(surface.vertices)) or len(surface.vertices)
         self.register_buffer("seeds", farthest_points(surface.vertices, count), persistent=False)
-        self.trunk = Trunk(
+        self.trunk = Mlp(
             3 * count, size, config.model.width, config.model.bottleneck, config.model.blocks, config.model.norm
         )
 
@@ -158,7 +157,7 @@ class Lifter(nn.Module):
         passes = config.model.passes if config.model.network else 0
         extra = [0] + [self.size] * (passes - 1)
         self.trunks = nn.ModuleList(
-            Trunk(self.encoder.size + extra[i], self.size, own.width, own.bottleneck, own.blocks, own.norm)
+            Mlp(self.encoder.size + extra[i], self.size, own.width, own.bottleneck, own.blocks, own.norm)
             for i in range(passes)
         )
         self.noise = NoiseHead(surface.functions.shape[1]) if config.model.noise != "off" else None
@@ -176,12 +175,12 @@ class Lifter(nn.Module):
     def numbers(self, inputs: KeypointBatch) -> Float[Tensor, "n d"]:
         """What the network says; zeros where there is none."""
         numbers = inputs.keypoints.new_zeros(len(inputs.keypoints), self.size)
-        for index, trunk in enumerate(self.trunks):
+        for index, mlp in enumerate(self.trunks):
             if index == 0:
-                numbers = trunk(self.encoder(inputs))
+                numbers = mlp(self.encoder(inputs))
             else:
                 reading = self.encoder(inputs, *self.placed(numbers, inputs))
-                numbers = numbers + trunk(torch.cat([reading, numbers], dim=1))
+                numbers = numbers + mlp(torch.cat([reading, numbers], dim=1))
         return numbers
 
     def placed(self, numbers: Float[Tensor, "n d"], inputs: KeypointBatch) -> tuple[Tensor, Tensor]:

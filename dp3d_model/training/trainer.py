@@ -37,8 +37,8 @@ from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.model_file import FORMAT, MODEL_FILE, load_weights, read_config, read_content, save_model
 from dp3d_model.lifting.test_time import learn_prior
 from dp3d_model.losses.objective import Objective, Whole
+from dp3d_model.networks.encoder import recalibrate, use_precision
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.networks.mlp import recalibrate, use_precision
 from dp3d_model.training.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
 
 STATE_FILE, CONFIG_FILE, PICTURE_FILE = "state.pt", "config.toml", "parts.png"

@@ -341,7 +341,7 @@ def _noise(config: RobustnessConfig, folder: Path) -> None:
 def _learnt(figure: str, config: RobustnessConfig, folder: Path) -> None:
     """Figure 1, corrupted when learning, or Figure 2."""
     from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.figures import draw_halves
+    from dp3d_model.experiments.robustness import draw_halves
 
     opened, recipe = _opened(config, folder, fields=("ids",)), config.recipe()
     test, tell = (opened.test, opened.test_identity), opened.report.say
@@ -361,7 +361,7 @@ def _learnt(figure: str, config: RobustnessConfig, folder: Path) -> None:
 def _write_noise(result: dict[str, Any], folder: Path, name: str, title: str) -> None:
     """Figure 1 as json, Markdown and picture."""
     from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.figures import draw_noise
+    from dp3d_model.experiments.robustness import draw_noise
 
     work.write(result, work.noise_markdown(result, title), folder, name)
     draw_noise(result, folder / f"{name}.png", title)

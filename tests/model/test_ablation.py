@@ -17,9 +17,10 @@ from dp3d_model.experiments.ablation import (
     run_ablation,
     with_steps,
 )
-from dp3d_model.experiments.figures import draw_halves, draw_noise
 from dp3d_model.experiments.robustness import (
     Grid,
+    draw_halves,
+    draw_noise,
     judged,
     lose_lower_halves,
     measure_noise,

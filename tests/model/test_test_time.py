@@ -23,8 +23,8 @@ from dp3d_model.lifting.test_time import (
     own_reprojection,
     refined,
     silhouette_cost,
+    silhouettes_of,
 )
-from dp3d_model.losses.silhouettes import silhouettes_of
 from dp3d_model.losses.terms import pseudo_huber
 from dp3d_model.networks.lifter import Lifter, reproject
 from tests.model.toy import tiny, toy_instances, toy_surface
