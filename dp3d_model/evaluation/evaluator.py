@@ -21,7 +21,7 @@ from dp3d_model.evaluation.quality import FIGURES, calibrate, features, rank_cor
 from dp3d_model.geometry.camera import nearest_rotation
 from dp3d_model.geometry.perspective import align_translation, visible_mean
 from dp3d_model.geometry.surface import Surface, farthest_points
-from dp3d_model.lifting.prediction import Prediction, evidence_of, predict
+from dp3d_model.lifting.prediction import Prediction, predict
 from dp3d_model.lifting.test_time import refined
 from dp3d_model.networks.lifter import Lifted, Lifter
 
@@ -66,7 +66,7 @@ def lift(lifter: Lifter, instances: KeypointBatch, batch: int = 256) -> list[tup
         some = instances.take(range(i, min(i + batch, len(instances))))
         with torch.no_grad():
             seen = lifter.normalise(some)
-        found.append((seen, refined(lifter, seen, evidence_of(some, seen))))
+        found.append((seen, refined(lifter, seen, some)))
     return found
 
 
@@ -299,48 +299,35 @@ def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[s
     return found, figures
 
 
-@dataclass(frozen=True)
-class Errors:
-    """Of one instance, in template extents, with the scale given (the reconstruction in pixels divided by the true
-    scale).
-
-    Attributes:
-        vertices: [K] the distance of each vertex to the truth, mean depth and visible translation aligned.
-        mpjpe: their mean.
-        pa: PA-MPJPE, the mean after the best similarity.
-    """
-
-    vertices: Float[np.ndarray, "k"]
-    mpjpe: float
-    pa: float
-
-
-def errors_of(lifted: Iterable[Prediction], instances: KeypointBatch) -> list[Errors | None]:
-    """The errors of each instance; None where its truth is unknown.
+def errors_of(
+    lifted: Iterable[Prediction], instances: KeypointBatch
+) -> list[tuple[Float[np.ndarray, "k"], float, float] | None]:
+    """The errors of each instance in template extents, with the scale given (the reconstruction in pixels divided by
+    the true scale).
 
     Args:
         lifted: what `predict` gave of these instances, batch by batch.
+
+    Returns:
+        Of each, None where its truth is unknown: the distance of each vertex to the truth, mean depth and visible
+        translation aligned; their mean, MPJPE; and PA-MPJPE, the mean after the best similarity.
     """
+    found: list[tuple[np.ndarray, float, float] | None] = []
     if instances.true_vertices is None:
         return [None] * len(instances)
-    found: list[Errors | None] = []
     for many in lifted:
-        found += _vertex_errors(many, instances.take(range(len(found), len(found) + len(many.scale))))
+        some = instances.take(range(len(found), len(found) + len(many.scale)))
+        shape = torch.from_numpy(many.vertices @ many.camera_from_template.transpose(0, 2, 1))
+        scale = torch.from_numpy(many.scale) / present(some.true_scale)
+        predicted = align_translation(shape * scale[:, None, None], some.visible)
+        true = align_translation(present(some.true_vertices), some.visible)
+        distance = (predicted - true).norm(dim=2).numpy()
+        similar = similarity_error(predicted.nan_to_num(), true.nan_to_num()).tolist()
+        found += [
+            (one, float(one.mean()), after) if np.isfinite(one).all() else None
+            for one, after in zip(distance, similar, strict=True)
+        ]
     return found
-
-
-def _vertex_errors(many: Prediction, some: KeypointBatch) -> list[Errors | None]:
-    shape = torch.from_numpy(many.vertices @ many.camera_from_template.transpose(0, 2, 1))
-    scale = torch.from_numpy(many.scale) / present(some.true_scale)
-    predicted = align_translation(shape * scale[:, None, None], some.visible)
-    true = align_translation(present(some.true_vertices), some.visible)
-    distance, similar = (
-        (predicted - true).norm(dim=2).numpy(),
-        similarity_error(predicted.nan_to_num(), true.nan_to_num()).numpy(),
-    )
-    known = np.isfinite(distance).all(1)
-    rows = zip(distance, similar, known, strict=True)
-    return [Errors(one, float(one.mean()), float(after)) if here else None for one, after, here in rows]
 
 
 def position_error(predicted: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:

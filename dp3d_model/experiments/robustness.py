@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -144,31 +144,22 @@ BARS = {(0.02, 0.5): 1.15, (0.02, 0.8): 1.4}
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Levels of corruption.
+def levels(noise: Sequence[float], hidden: Sequence[float], seed: int = 0) -> list[Corruption]:
+    """Every combination of shares of the box and shares of the visible keypoints; the clean case is first where both
+    begin with 0."""
+    return [Corruption(noise=one, hidden=share, seed=seed) for share in hidden for one in noise]
 
-    Attributes:
-        noise: shares of the box; hidden: shares of the visible keypoints; both with 0, the clean case, first.
-        seed: of the corruption.
-    """
 
-    noise: tuple[float, ...]
-    hidden: tuple[float, ...]
-    seed: int = 0
-
-    def cells(self) -> Iterator[Corruption]:
-        """Every combination."""
-        for hidden in self.hidden:
-            for noise in self.noise:
-                yield Corruption(noise, hidden, 0.0, self.seed)
+def _figure(count: int, cells: Sequence[Corruption], models: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    noise, hidden = (list(dict.fromkeys(values)) for values in zip(*((c.noise, c.hidden) for c in cells), strict=True))
+    return {"instances": count, "noise": noise, "hidden": hidden, "models": models}
 
 
 def measure_noise(
     models: Mapping[str, tuple[Lifter, str]],
     test: KeypointBatch,
     identity: str,
-    grid: Grid,
+    cells: Sequence[Corruption],
     folder: Path,
     progress: OnStep,
 ) -> dict[str, Any]:
@@ -177,18 +168,18 @@ def measure_noise(
 
     Each cell is kept as it is measured, in folder/cells.
     """
-    found: dict[str, Any] = {"instances": len(test), "noise": grid.noise, "hidden": grid.hidden, "models": {}}
+    found: dict[str, list[dict[str, float]]] = {}
     for name, (lifter, digest) in models.items():
         lower = lower_half(lifter.surface.vertices.numpy())
-        rows, cells = [], list(grid.cells())
+        rows: list[dict[str, float]] = []
         for cell in cells:
             fingerprint = fingerprint_of(digest, identity, cell, MEASURE)
             path = folder / "cells" / f"{fingerprint}.json"
             measured = kept(path, fingerprint, partial(_measured, lifter, test, cell, lower))
             rows.append({"noise": cell.noise, "hidden": cell.hidden} | measured)
             progress(name, len(rows), len(cells))
-        found["models"][name] = rows
-    return found
+        found[name] = rows
+    return _figure(len(test), cells, found)
 
 
 def _measured(lifter: Lifter, test: KeypointBatch, cell: Corruption, lower: np.ndarray) -> dict[str, float]:
@@ -198,17 +189,17 @@ def _measured(lifter: Lifter, test: KeypointBatch, cell: Corruption, lower: np.n
 
 
 def train_noise(
-    config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, grid: Grid, say: Say
+    config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, cells: Sequence[Corruption], say: Say
 ) -> dict[str, Any]:
     """Figure 1, keypoints corrupted when learning: a model is trained in every cell and measured on clean keypoints."""
     lower = lower_half(runs.surface.vertices.numpy())
     rows = []
-    for cell in grid.cells():
+    for cell in cells:
         name = f"noise-{100 * cell.noise:g}-hidden-{100 * cell.hidden:g}"
         means = _trained_and_measured(config, runs, name, cell, lower, test, identity)
         rows.append({"noise": cell.noise, "hidden": cell.hidden} | {metric: means[metric] for metric in SHOWN})
         say(f"learnt with noise {cell.noise:.1%}, {cell.hidden:.0%} hidden: MPJPE {means['mpjpe']:.4f}")
-    return {"instances": len(test), "noise": grid.noise, "hidden": grid.hidden, "models": {"trained on it": rows}}
+    return _figure(len(test), cells, {"trained on it": rows})
 
 
 def lose_lower_halves(

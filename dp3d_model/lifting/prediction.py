@@ -23,21 +23,12 @@ from dp3d_data.shards.runs import MARKER, Run
 from dp3d_model.evaluation.quality import FIGURES, agreement, features, reprojection, silhouette_iou, stretched
 from dp3d_model.geometry.perspective import visible_mean
 from dp3d_model.geometry.surface import Surface
-from dp3d_model.lifting.test_time import Evidence, answers_to_halves, refined, silhouettes_of
+from dp3d_model.lifting.test_time import answers_to_halves, refined
 from dp3d_model.networks.lifter import Lifted, Lifter
 
 
-@dataclass(frozen=True)
-class ToLift:
-    """Instances, the template whose vertices they see, and where they lie."""
-
-    instances: KeypointBatch
-    template: Template
-    source: Path
-
-
-def open_to_lift(source: str | Path, split: str = "all") -> ToLift:
-    """The instances of shards, or of a finished run.
+def open_to_lift(source: str | Path, split: str = "all") -> tuple[KeypointBatch, Template]:
+    """The instances of shards, or of a finished run, and the template whose vertices they show.
 
     Args:
         split: of shards; "all" takes every split. A run has none.
@@ -48,22 +39,17 @@ def open_to_lift(source: str | Path, split: str = "all") -> ToLift:
         ShardError: a file is missing or damaged.
         NothingToDo: a run without an instance.
     """
-    if (Path(source) / MARKER).is_file():
-        return _of_run(Path(source))
-    reader = ShardReader(source)
-    return ToLift(reader.split(split), reader.template, Path(source))
-
-
-def _of_run(folder: Path) -> ToLift:
-    run = Run.open(folder)
+    if not (Path(source) / MARKER).is_file():
+        reader = ShardReader(source)
+        return reader.split(split), reader.template
+    run = Run.open(Path(source))
     template = run.template()
     tables = [table for table in run.instances() if table.num_rows]
     if not tables:
         counts = run.counts
         got = f"{counts['inputs']} inputs, {counts['rejects']} rejects, {counts['failures']} failures"
-        hint = f"see why: dp3d-data failures {folder}"
-        raise NothingToDo("no instance to lift", got=got, hint=hint, path=folder)
-    return ToLift(whole_batch(tables, template.num_vertices), template, folder)
+        raise NothingToDo("no instance to lift", got=got, hint=f"see why: dp3d-data failures {source}", path=source)
+    return whole_batch(tables, template.num_vertices), template
 
 
 def template_of(surface: Surface) -> Template:
@@ -157,7 +143,7 @@ def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Ite
         with torch.no_grad():
             seen = lifter.normalise(own)
             answers = answers_to_halves(lifter, seen)
-        lifted = refined(lifter, seen, evidence_of(own, seen), answers)
+        lifted = refined(lifter, seen, own, answers)
         yield measured(lifter, _prediction(lifter, seen, lifted), own, agreement(lifter, seen, answers, lifted))
 
 
@@ -187,15 +173,6 @@ def measured(
     if lifter.calibration is not None:
         found["confidence"] = lifter.calibration.confidence(features(found))
     return replace(many, **{name: values.astype(np.float32) for name, values in found.items()})
-
-
-def evidence_of(instances: KeypointBatch, seen: KeypointBatch) -> Evidence:
-    """The weights and masks of normalised instances."""
-    centre = present(seen.centre)
-    weights = None if instances.weights is None else instances.weights.to(centre.device)
-    return Evidence(
-        weights, silhouettes_of(instances.masks, centre, present(seen.camera).scale) if seen.pinhole is None else None
-    )
 
 
 def _prediction(lifter: Lifter, seen: KeypointBatch, lifted: Lifted) -> Prediction:

@@ -115,23 +115,23 @@ SLACK = 0.02
 OUTSIDE, UNCOVERED = 0.5, 1.5
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What is known of N instances beside their keypoints.
-
-    Attributes:
-        weights: [N, K] how far each keypoint is trusted; None for all alike.
-        silhouettes: their masks.
-    """
-
-    weights: Float[Tensor, "n k"] | None = None
-    silhouettes: Silhouettes | None = None
+def evidence_of(
+    instances: KeypointBatch | None, seen: KeypointBatch
+) -> tuple[Float[Tensor, "n k"] | None, Silhouettes | None]:
+    """The weights of the keypoints and the masks of instances in image pixels, in the units of the normalised ones."""
+    if instances is None:
+        return None, None
+    centre = present(seen.centre)
+    weights = None if instances.weights is None else instances.weights.to(centre.device)
+    if seen.pinhole is not None:
+        return weights, None
+    return weights, silhouettes_of(instances.masks, centre, present(seen.camera).scale)
 
 
 def refined(
     lifter: Lifter,
     seen: KeypointBatch,
-    evidence: Evidence = Evidence(),
+    instances: KeypointBatch | None = None,
     answers: Float[Tensor, "halves n d"] | None = None,
 ) -> Lifted:
     """Lift, then take `refine.steps` Adam steps on the numbers of each instance; the network and the body stay as they
@@ -143,6 +143,7 @@ def refined(
     alone: the others of its batch change nothing of it.
 
     Args:
+        instances: the same in image pixels, with masks and weights where known; without them keypoints alone count.
         answers: see `answers_to_halves`; asked for here where they are not given.
     """
     with torch.no_grad():
@@ -150,7 +151,7 @@ def refined(
             return lifter(seen)
         start = (answers_to_halves(lifter, seen) if answers is None else answers).mean(0)
     free = _Free(lifter, start, seen.pinhole is None)
-    _fit(lifter, seen, evidence, free)
+    _fit(lifter, seen, evidence_of(instances, seen), free)
     with torch.no_grad():
         found = free.lifted(lifter, seen)
         return found if found.shift is None else replace(found, shift=found.shift.detach())
@@ -194,11 +195,11 @@ class _Free:
         return total
 
 
-def _fit(lifter: Lifter, seen: KeypointBatch, evidence: Evidence, free: _Free) -> None:
+def _fit(lifter: Lifter, seen: KeypointBatch, evidence: tuple[Tensor | None, Silhouettes | None], free: _Free) -> None:
     """Adam with rates that fall to 0 over the second half. Rigidity is taken on one-rings drawn anew each step, the
     same for all."""
-    config, rings = lifter.config, OneRings(lifter.surface).to(free.start.device)
-    outline = farthest_points(lifter.surface.vertices, OUTLINE) if evidence.silhouettes is not None else None
+    (weights, masks), config, rings = evidence, lifter.config, OneRings(lifter.surface).to(free.start.device)
+    outline = farthest_points(lifter.surface.vertices, OUTLINE) if masks is not None else None
     optimiser = torch.optim.Adam(free.groups(config))
     rates = [group["lr"] for group in optimiser.param_groups]
     for step in range(config.refine.steps):
@@ -207,12 +208,12 @@ def _fit(lifter: Lifter, seen: KeypointBatch, evidence: Evidence, free: _Free) -
         optimiser.zero_grad(set_to_none=True)
         lifted = free.lifted(lifter, seen)
         projected = reproject(lifted, seen)
-        loss = own_reprojection(projected, seen, config.loss.epsilon, evidence.weights).sum() + free.cost(config)
+        loss = own_reprojection(projected, seen, config.loss.epsilon, weights).sum() + free.cost(config)
         if outline is not None and config.refine.silhouette:
             loss = (
                 loss
                 + config.refine.silhouette
-                * silhouette_cost(projected[:, outline], present(evidence.silhouettes), config.loss.epsilon).sum()
+                * silhouette_cost(projected[:, outline], present(masks), config.loss.epsilon).sum()
             )
         if config.refine.arap:
             # The mean over instances times their number: a sum, in which each has the same weight whatever the batch.

@@ -3,8 +3,6 @@ weighted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
@@ -36,24 +34,6 @@ OUTLINE_POINTS = 384
 SCALE_SHARE = 0.1
 
 
-@dataclass(frozen=True)
-class Whole:
-    """The batch that the instances at hand are a part of, so that their losses add up to those of the whole.
-
-    Attributes:
-        first, count: where the part begins, and how many instances the whole has.
-        shown: [all vertices] how many of these show each vertex.
-    """
-
-    first: int
-    count: int
-    shown: Int[Tensor, "all"]
-
-    def after(self, instances: int) -> Whole:
-        """Of a part that begins so many instances later."""
-        return replace(self, first=self.first + instances)
-
-
 class Objective(nn.Module):
     """Phi with what is needed to train it: Psi and the one-rings.
 
@@ -77,26 +57,33 @@ class Objective(nn.Module):
         self.register_buffer("vertices", surface.vertices, persistent=False)
 
     def forward(
-        self, inputs: KeypointBatch, targets: KeypointBatch, generator: torch.Generator, whole: Whole | None = None
+        self,
+        inputs: KeypointBatch,
+        targets: KeypointBatch,
+        generator: torch.Generator,
+        first: int = 0,
+        count: int | None = None,
+        shown: Int[Tensor, "all"] | None = None,
     ) -> dict[str, Tensor]:
         """Each loss by name, and their weighted sum as "total".
 
         Args:
             inputs: what the network reads, normalised.
             targets: what its answer is compared with, in the same units.
-            whole: the batch that these instances are a part of. The means of its parts' losses, weighted by their
-                instances, are then its own, with the same random numbers; only the cycle and `canonical_instances` stay
-                within a part.
+            first, count: where these instances begin in the global batch, and how many that has; without them they are
+                all of it. The means of its chunks' losses, weighted by their instances, are its own, with the same
+                random numbers; only the cycle and `canonical_instances` stay within a chunk.
+            shown: how many instances of the global batch show each vertex, where these are a chunk of it.
         """
         centres, chosen = self.draw(generator)
         lifted = self.lifter(inputs, chosen)
         losses = {
             "reprojection": self._reprojection(lifted, targets.at_vertices(chosen), chosen)
-            * _weight(targets.visible, chosen, whole)
+            * _weight(targets.visible, chosen, shown, count)
         }
         total = losses["reprojection"]
         if self.canonicaliser is not None:
-            losses["canonical"] = self._canonical(lifted, generator, chosen, whole)
+            losses["canonical"] = self._canonical(lifted, generator, chosen, first, count or len(inputs))
             total = total + self.config.loss.canonical * losses["canonical"]
         if self.rings is not None:
             losses["arap"] = self._arap(lifted, centres, chosen)
@@ -107,7 +94,7 @@ class Objective(nn.Module):
         ):
             if weight:
                 losses[name] = loss(lifted, targets, centres, chosen) * _weight(
-                    targets.visible, centres, whole, of_hidden
+                    targets.visible, centres, shown, count, of_hidden
                 )
                 total = total + weight * losses[name]
         if self.config.loss.cycle:
@@ -185,9 +172,8 @@ class Objective(nn.Module):
         )
 
     def _canonical(
-        self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, whole: Whole | None
+        self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, first: int, count: int
     ) -> Tensor:
-        first, count = (whole.first, whole.count) if whole else (0, len(lifted.posed))
         posed, limit = lifted.posed, self.config.loss.canonical_instances or count
         posed = posed[: max(2, len(posed) * limit // count)]
         shape, turned = rotated_copies(
@@ -207,14 +193,18 @@ class Objective(nn.Module):
 
 
 def _weight(
-    visible: Bool[Tensor, "n all"], places: Tensor | None, whole: Whole | None, hidden: bool = False
+    visible: Bool[Tensor, "n all"],
+    places: Tensor | None,
+    shown: Int[Tensor, "all"] | None,
+    count: int | None,
+    hidden: bool = False,
 ) -> Tensor | float:
-    """What a mean over a part's visible (or hidden) vertices counts in that of the whole, times the number of such
-    parts."""
-    if whole is None:
+    """What a mean over a chunk's visible (or hidden) vertices counts in that of the global batch, times the number of
+    such chunks."""
+    if shown is None or count is None:
         return 1.0
     pick = slice(None) if places is None else places
-    here, shown = visible[:, pick].sum(), whole.shown[pick].sum()
+    here, total = visible[:, pick].sum(), shown[pick].sum()
     if hidden:
-        here, shown = visible[:, pick].numel() - here, whole.count * whole.shown[pick].numel() - shown
-    return here / shown.clamp_min(1) * (whole.count / len(visible))
+        here, total = visible[:, pick].numel() - here, count * shown[pick].numel() - total
+    return here / total.clamp_min(1) * (count / len(visible))

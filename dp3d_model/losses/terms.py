@@ -10,8 +10,6 @@ exactly (ours).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -81,36 +79,31 @@ def _visible_mean(values: Float[Tensor, "n k"], visible: Bool[Tensor, "n k"]) ->
     return (values * visible).sum() / visible.sum().clamp_min(1)
 
 
-@dataclass(frozen=True)
-class OtherViews:
-    """Shapes [N, K, 3] in a camera's frame, template units, and the vertices [N, K] seen in it."""
+def other_views(lifter: Lifter, lifted: Lifted, inputs: KeypointBatch, generator: torch.Generator) -> KeypointBatch:
+    """Every shape of a batch as seen by the camera, and with the visibility, of another instance; no gradient flows.
 
-    shapes: Float[Tensor, "n k 3"]
-    visible: Bool[Tensor, "n k"]
-
-
-def other_views(lifter: Lifter, lifted: Lifted, inputs: KeypointBatch, generator: torch.Generator) -> OtherViews:
-    """Every shape of a batch as seen by the camera, and with the visibility, of another instance; no gradient flows."""
+    Returns:
+        Keypoints under parallel rays, template units, with the shapes as their truth.
+    """
     with torch.no_grad():
         whole = lifter.decode(lifted.numbers.detach(), inputs)
         shapes = whole.log_scale.exp()[:, None, None] * whole.posed
         other = torch.roll(
             torch.arange(len(shapes)), int(torch.randint(1, max(len(shapes), 2), (), generator=generator))
         )
-        return OtherViews(shapes @ whole.rotation[other].transpose(1, 2), inputs.visible[other])
+        true = shapes @ whole.rotation[other].transpose(1, 2)
+        return KeypointBatch(true[..., :2], inputs.visible[other], true_vertices=true)
 
 
 def cycle_loss(
-    lifter: Lifter, turned: OtherViews, chosen: Int[Tensor, "k"] | None, epsilon: float
+    lifter: Lifter, views: KeypointBatch, chosen: Int[Tensor, "k"] | None, epsilon: float
 ) -> Float[Tensor, ""]:
     """L_cycle: the distance of what is lifted to what was projected, template units; see `shape_loss`."""
-    again = lifter.normalise(KeypointBatch(turned.shapes[..., :2], turned.visible))
+    again = lifter.normalise(views)
     found = lifter(again, chosen)
     shape = (present(again.camera).scale * found.log_scale.exp())[:, None, None] * found.in_camera()
-    true, visible = (
-        (turned.shapes, turned.visible) if chosen is None else (turned.shapes[:, chosen], turned.visible[:, chosen])
-    )
-    return shape_loss(shape, true, visible, epsilon).mean()
+    true = views.at_vertices(chosen)
+    return shape_loss(shape, present(true.true_vertices), true.visible, epsilon).mean()
 
 
 MARGIN = 0.1  # the cosine to the viewer below which a visible vertex costs
