@@ -58,16 +58,12 @@ class Scores:
         }
 
 
-def lift(lifter: Lifter, instances: KeypointBatch, batch: int = 256) -> list[tuple[KeypointBatch, Lifted]]:
-    """Normalise and lift instances, a batch at a time, each refined as the model's settings say."""
+def lift(lifter: Lifter, instances: KeypointBatch) -> tuple[KeypointBatch, Lifted]:
+    """Normalise and lift a batch, refined as the model's settings say: what the network reads, and its answer."""
     lifter.eval()
-    found = []
-    for i in range(0, len(instances), batch):
-        some = instances.take(range(i, min(i + batch, len(instances))))
-        with torch.no_grad():
-            seen = lifter.normalise(some)
-        found.append((seen, refined(lifter, seen, some)))
-    return found
+    with torch.no_grad():
+        inputs = lifter.normalise(instances)
+    return inputs, refined(lifter, inputs, instances)
 
 
 def score_model(
@@ -83,9 +79,9 @@ def score_model(
     for i in range(0, len(instances), batch):
         chosen = range(i, min(i + batch, len(instances)))
         some = instances.take(chosen)
-        seen, lifted = lift(lifter, some, batch)[0]
+        inputs, lifted = lift(lifter, some)
         truth = some if measured is None else measured.take(chosen)
-        score = score_shapes(lifted.in_camera().cpu(), lifted.scale(seen).cpu(), truth, points)
+        score = score_shapes(lifted.in_camera().cpu(), lifted.scale(inputs).cpu(), truth, points)
         parts.append(replace(score, noise=_noise(lifter, lifted, points)))
     return _joined(parts)
 

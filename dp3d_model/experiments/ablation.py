@@ -271,8 +271,8 @@ def examples(test: KeypointBatch, count: int, order: torch.Tensor) -> KeypointBa
 def lifted_as_measured(lifter: Lifter, some: KeypointBatch) -> torch.Tensor:
     """The shapes [N, K, 3] of a few instances in the camera frame, template units, scale given, aligned as for the
     errors."""
-    seen, lifted = lift(lifter, some, len(some))[0]
-    scale = lifted.scale(seen).cpu() / present(some.true_scale)
+    inputs, lifted = lift(lifter, some)
+    scale = lifted.scale(inputs).cpu() / present(some.true_scale)
     return align_translation(lifted.in_camera().cpu() * scale[:, None, None], some.visible)
 
 

@@ -22,7 +22,7 @@ from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation.evaluator import STRESS_POINTS, Scores, score_model
-from dp3d_model.evaluation.report import table
+from dp3d_model.evaluation.report import SHOWN, table
 from dp3d_model.experiments.study import OnStep, Runs, kept, write_result
 from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.lifting.model_file import MODEL_FILE
@@ -137,7 +137,6 @@ class CorruptedSource:
 
 
 MEASURE = 1  # raised when the same model would be measured differently
-SHOWN = ("mpjpe", "mpjpe_flip", "pa_mpjpe", "stress")
 # noise as a share of the box, share hidden -> most times the clean MPJPE
 BARS = {(0.02, 0.5): 1.15, (0.02, 0.8): 1.4}
 

@@ -141,10 +141,10 @@ def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Ite
         some = slice(start, start + batch)
         own = instances.take(range(*some.indices(len(instances))))
         with torch.no_grad():
-            seen = lifter.normalise(own)
-            answers = answers_to_halves(lifter, seen)
-        lifted = refined(lifter, seen, own, answers)
-        yield measured(lifter, _prediction(lifter, seen, lifted), own, agreement(lifter, seen, answers, lifted))
+            inputs = lifter.normalise(own)
+            answers = answers_to_halves(lifter, inputs)
+        lifted = refined(lifter, inputs, own, answers)
+        yield measured(lifter, _prediction(lifter, inputs, lifted), own, agreement(lifter, inputs, answers, lifted))
 
 
 def network_alone(lifter: Lifter) -> Lifter:
@@ -175,21 +175,21 @@ def measured(
     return replace(many, **{name: values.astype(np.float32) for name, values in found.items()})
 
 
-def _prediction(lifter: Lifter, seen: KeypointBatch, lifted: Lifted) -> Prediction:
-    shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(seen)
+def _prediction(lifter: Lifter, inputs: KeypointBatch, lifted: Lifted) -> Prediction:
+    shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(inputs)
     count = len(lifted.posed)
-    shift = 0.0 if lifted.shift is None else present(seen.camera).scale[:, None] * lifted.shift
+    shift = 0.0 if lifted.shift is None else present(inputs.camera).scale[:, None] * lifted.shift
     flat = scale[:, None, None] * (lifted.posed @ rotation[:, :2].transpose(1, 2))
     with torch.no_grad():
         noise = lifter.predicted_noise(lifted)
         spread = torch.full_like(flat[..., 0], torch.nan) if noise is None else noise
-    intrinsics, position = _pinholes(seen, lifted)
+    intrinsics, position = _pinholes(inputs, lifted)
     tensors = {
         "vertices": shape.posed,
         "rest": shape.rest,
         "camera_from_template": rotation,
         "scale": scale,
-        "translation": present(seen.centre) - visible_mean(flat, seen.visible) + shift,
+        "translation": present(inputs.centre) - visible_mean(flat, inputs.visible) + shift,
         "part_rotations": parts.rotations if parts else flat.new_zeros(count, 0, 3, 3),
         "part_translations": parts.translations if parts else flat.new_zeros(count, 0, 3),
         "blendshapes": parts.coefficients if parts else flat.new_zeros(count, 0),
@@ -201,10 +201,10 @@ def _prediction(lifter: Lifter, seen: KeypointBatch, lifted: Lifted) -> Predicti
     return Prediction(**{name: values.cpu().numpy() for name, values in tensors.items()}, **unknown)
 
 
-def _pinholes(seen: KeypointBatch, lifted: Lifted) -> tuple[Tensor, Tensor]:
+def _pinholes(inputs: KeypointBatch, lifted: Lifted) -> tuple[Tensor, Tensor]:
     """Intrinsics [N, 4] and the template's position [N, 3]; NaN where the projection is orthographic."""
-    count, position = len(lifted.posed), lifted.position(seen)
-    if seen.intrinsics is None or position is None:
+    count, position = len(lifted.posed), lifted.position(inputs)
+    if inputs.intrinsics is None or position is None:
         return torch.full((count, 4), torch.nan), torch.full((count, 3), torch.nan)
-    known = (present(seen.pinhole).inverse_depth > 0)[:, None]
-    return torch.where(known, seen.intrinsics, torch.nan), torch.where(known, position, torch.nan)
+    known = (present(inputs.pinhole).inverse_depth > 0)[:, None]
+    return torch.where(known, inputs.intrinsics, torch.nan), torch.where(known, position, torch.nan)

@@ -116,21 +116,21 @@ OUTSIDE, UNCOVERED = 0.5, 1.5
 
 
 def evidence_of(
-    instances: KeypointBatch | None, seen: KeypointBatch
+    instances: KeypointBatch | None, inputs: KeypointBatch
 ) -> tuple[Float[Tensor, "n k"] | None, Silhouettes | None]:
     """The weights of the keypoints and the masks of instances in image pixels, in the units of the normalised ones."""
     if instances is None:
         return None, None
-    centre = present(seen.centre)
+    centre = present(inputs.centre)
     weights = None if instances.weights is None else instances.weights.to(centre.device)
-    if seen.pinhole is not None:
+    if inputs.pinhole is not None:
         return weights, None
-    return weights, silhouettes_of(instances.masks, centre, present(seen.camera).scale)
+    return weights, silhouettes_of(instances.masks, centre, present(inputs.camera).scale)
 
 
 def refined(
     lifter: Lifter,
-    seen: KeypointBatch,
+    inputs: KeypointBatch,
     instances: KeypointBatch | None = None,
     answers: Float[Tensor, "halves n d"] | None = None,
 ) -> Lifted:
@@ -148,12 +148,12 @@ def refined(
     """
     with torch.no_grad():
         if not lifter.config.refine.steps:
-            return lifter(seen)
-        start = (answers_to_halves(lifter, seen) if answers is None else answers).mean(0)
-    free = _Free(lifter, start, seen.pinhole is None)
-    _fit(lifter, seen, evidence_of(instances, seen), free)
+            return lifter(inputs)
+        start = (answers_to_halves(lifter, inputs) if answers is None else answers).mean(0)
+    free = _Free(lifter, start, inputs.pinhole is None)
+    _fit(lifter, inputs, evidence_of(instances, inputs), free)
     with torch.no_grad():
-        found = free.lifted(lifter, seen)
+        found = free.lifted(lifter, inputs)
         return found if found.shift is None else replace(found, shift=found.shift.detach())
 
 
@@ -180,10 +180,10 @@ class _Free:
         others = [self.body, self.camera, *([] if self.shift is None else [self.shift])]
         return [{"params": [self.along], "lr": rate * config.refine.stride}, {"params": others, "lr": rate}]
 
-    def lifted(self, lifter: Lifter, seen: KeypointBatch) -> Lifted:
+    def lifted(self, lifter: Lifter, inputs: KeypointBatch) -> Lifted:
         """The bodies and cameras as they are now."""
         moved = self.body + self.along @ self.directions
-        found = lifter.decode(self.start + torch.cat([moved, self.camera], dim=1), seen)
+        found = lifter.decode(self.start + torch.cat([moved, self.camera], dim=1), inputs)
         return found if self.shift is None else replace(found, shift=self.shift)
 
     def cost(self, config: TrainConfig) -> Tensor:
@@ -195,7 +195,9 @@ class _Free:
         return total
 
 
-def _fit(lifter: Lifter, seen: KeypointBatch, evidence: tuple[Tensor | None, Silhouettes | None], free: _Free) -> None:
+def _fit(
+    lifter: Lifter, inputs: KeypointBatch, evidence: tuple[Tensor | None, Silhouettes | None], free: _Free
+) -> None:
     """Adam with rates that fall to 0 over the second half. Rigidity is taken on one-rings drawn anew each step, the
     same for all."""
     (weights, masks), config, rings = evidence, lifter.config, OneRings(lifter.surface).to(free.start.device)
@@ -206,9 +208,9 @@ def _fit(lifter: Lifter, seen: KeypointBatch, evidence: tuple[Tensor | None, Sil
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / config.refine.steps))
         optimiser.zero_grad(set_to_none=True)
-        lifted = free.lifted(lifter, seen)
-        projected = reproject(lifted, seen)
-        loss = own_reprojection(projected, seen, config.loss.epsilon, weights).sum() + free.cost(config)
+        lifted = free.lifted(lifter, inputs)
+        projected = reproject(lifted, inputs)
+        loss = own_reprojection(projected, inputs, config.loss.epsilon, weights).sum() + free.cost(config)
         if outline is not None and config.refine.silhouette:
             loss = (
                 loss
@@ -224,26 +226,29 @@ def _fit(lifter: Lifter, seen: KeypointBatch, evidence: tuple[Tensor | None, Sil
         optimiser.step()
 
 
-def halves(seen: KeypointBatch) -> Iterator[KeypointBatch]:
+def halves(inputs: KeypointBatch) -> Iterator[KeypointBatch]:
     """The observation with a random half of the template's vertices, the same ones for all instances, HALVES times."""
-    generator, vertices = torch.Generator().manual_seed(0), seen.visible.shape[1]
+    generator, vertices = torch.Generator().manual_seed(0), inputs.visible.shape[1]
     for _ in range(HALVES):
-        drawn = torch.rand(vertices, generator=generator).to(seen.visible.device) < 0.5
-        weights = None if seen.weights is None else seen.weights * drawn
-        yield replace(seen, visible=seen.visible & drawn, weights=weights)
+        drawn = torch.rand(vertices, generator=generator).to(inputs.visible.device) < 0.5
+        weights = None if inputs.weights is None else inputs.weights * drawn
+        yield replace(inputs, visible=inputs.visible & drawn, weights=weights)
 
 
-def answers_to_halves(lifter: Lifter, seen: KeypointBatch) -> Float[Tensor, "halves n d"]:
+def answers_to_halves(lifter: Lifter, inputs: KeypointBatch) -> Float[Tensor, "halves n d"]:
     """The numbers that the network says of each of `halves`."""
-    return torch.stack([lifter.numbers(half) for half in halves(seen)])
+    return torch.stack([lifter.numbers(half) for half in halves(inputs)])
 
 
 def own_reprojection(
-    projected: Float[Tensor, "n k 2"], seen: KeypointBatch, epsilon: float, weights: Float[Tensor, "n k"] | None = None
+    projected: Float[Tensor, "n k 2"],
+    inputs: KeypointBatch,
+    epsilon: float,
+    weights: Float[Tensor, "n k"] | None = None,
 ) -> Float[Tensor, "n"]:
     """The weighted mean of h over the visible keypoints of each instance, whatever its batch shows."""
-    share = seen.visible.to(projected.dtype) if weights is None else weights * seen.visible
-    return (pseudo_huber(projected - seen.keypoints, epsilon) * share).sum(1) / share.sum(1).clamp_min(1e-6)
+    share = inputs.visible.to(projected.dtype) if weights is None else weights * inputs.visible
+    return (pseudo_huber(projected - inputs.keypoints, epsilon) * share).sum(1) / share.sum(1).clamp_min(1e-6)
 
 
 def silhouette_cost(points: Float[Tensor, "n v 2"], masks: Silhouettes, epsilon: float) -> Float[Tensor, "n"]:

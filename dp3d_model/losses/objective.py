@@ -166,10 +166,11 @@ class Objective(nn.Module):
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         places = middle if chosen is None else torch.searchsorted(chosen, middle)
         projected = reproject(lifted, targets.at_vertices(chosen))[:, places]
-        near = targets.at_vertices(self.outline)
-        return silhouette_loss(
-            projected, ~targets.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.loss.epsilon
+        hidden, outline = (
+            ~targets.visible[:, middle],
+            (targets.keypoints[:, self.outline], targets.visible[:, self.outline]),
         )
+        return silhouette_loss(projected, hidden, *outline, self.slack, self.config.loss.epsilon)
 
     def _canonical(
         self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, first: int, count: int

@@ -33,7 +33,7 @@ def reprojection_loss(
     projected: Float[Tensor, "n k 2"], keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], epsilon: float
 ) -> Float[Tensor, ""]:
     """L_rep: the mean over every visible keypoint of the batch, template units."""
-    return _visible_mean(pseudo_huber(projected - keypoints, epsilon), visible)
+    return visible_loss(pseudo_huber(projected - keypoints, epsilon), visible)
 
 
 def noisy_reprojection_loss(
@@ -53,7 +53,7 @@ def noisy_reprojection_loss(
     clipped = noise.clamp_min(NOISE_FLOOR)
     logarithm = (clipped if form == "clipped" else noise.clamp_min(1e-12)).log()
     value = logarithm + TENTHS * pseudo_huber(projected - keypoints, epsilon) / clipped
-    return _visible_mean(value, visible) / TENTHS**2
+    return visible_loss(value, visible) / TENTHS**2
 
 
 def shape_loss(
@@ -75,7 +75,7 @@ def entropy_loss(weights: Float[Tensor, "k m"]) -> Float[Tensor, ""]:
     return -torch.special.xlogy(weights, weights.clamp_min(1e-30)).sum(1).mean()
 
 
-def _visible_mean(values: Float[Tensor, "n k"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, ""]:
+def visible_loss(values: Float[Tensor, "n k"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, ""]:
     return (values * visible).sum() / visible.sum().clamp_min(1)
 
 
@@ -96,14 +96,14 @@ def other_views(lifter: Lifter, lifted: Lifted, inputs: KeypointBatch, generator
 
 
 def cycle_loss(
-    lifter: Lifter, views: KeypointBatch, chosen: Int[Tensor, "k"] | None, epsilon: float
+    lifter: Lifter, targets: KeypointBatch, chosen: Int[Tensor, "k"] | None, epsilon: float
 ) -> Float[Tensor, ""]:
     """L_cycle: the distance of what is lifted to what was projected, template units; see `shape_loss`."""
-    again = lifter.normalise(views)
-    found = lifter(again, chosen)
-    shape = (present(again.camera).scale * found.log_scale.exp())[:, None, None] * found.in_camera()
-    true = views.at_vertices(chosen)
-    return shape_loss(shape, present(true.true_vertices), true.visible, epsilon).mean()
+    inputs = lifter.normalise(targets)
+    found = lifter(inputs, chosen)
+    shape = (present(inputs.camera).scale * found.log_scale.exp())[:, None, None] * found.in_camera()
+    targets = targets.at_vertices(chosen)
+    return shape_loss(shape, present(targets.true_vertices), targets.visible, epsilon).mean()
 
 
 MARGIN = 0.1  # the cosine to the viewer below which a visible vertex costs
@@ -149,7 +149,7 @@ def back_face_loss(
     orthographic camera. Zero for any shape whose visible vertices do so.
     """
     wrong = SCALE * (depth_of_normal + MARGIN).clamp_min(0.0)
-    return (pseudo_huber(wrong[..., None], epsilon) * visible).sum() / visible.sum().clamp_min(1)
+    return visible_loss(pseudo_huber(wrong[..., None], epsilon), visible)
 
 
 def silhouette_loss(
@@ -174,7 +174,7 @@ def silhouette_loss(
     nearest = (torch.cdist(projected.detach(), keypoints) + away).argmin(2)
     there = keypoints.gather(1, nearest[..., None].expand(-1, -1, 2))
     beyond = ((projected - there).norm(dim=2) - slack).clamp_min(0.0)
-    return (pseudo_huber(beyond[..., None], epsilon) * hidden).sum() / hidden.sum().clamp_min(1)
+    return visible_loss(pseudo_huber(beyond[..., None], epsilon), hidden)
 
 
 def outline_points(surface: Surface, count: int) -> tuple[Int[Tensor, "v"], float]:
