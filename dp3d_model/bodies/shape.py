@@ -80,8 +80,8 @@ class Shape:
 def displaced(rest: Float[Tensor, "k 3"], posed: Float[Tensor, "n k 3"]) -> Shape:
     """The shape of a body that moves every vertex by a displacement of its own."""
     still = rest.expand_as(posed)
-    turn = torch.eye(3).to(posed).expand(*posed.shape, 3)
-    return Shape(posed, still, torch.cat([turn, (posed - still)[..., None]], dim=-1))
+    identity = torch.eye(3).to(posed).expand(*posed.shape, 3)
+    return Shape(posed, still, torch.cat([identity, (posed - still)[..., None]], dim=-1))
 
 
 class Body(nn.Module, ABC):
@@ -242,8 +242,8 @@ def chain(motions: Float[Tensor, "n m 3 4"], parents: tuple[int, ...]) -> Float[
             done[part] = own
             continue
         above = done[parent]
-        turn = above[..., :3] @ own
-        done[part] = torch.cat([turn[..., :3], turn[..., 3:] + above[..., 3:]], dim=-1)
+        moved = above[..., :3] @ own
+        done[part] = torch.cat([moved[..., :3], moved[..., 3:] + above[..., 3:]], dim=-1)
     return torch.stack([done[part] for part in range(len(parents))], dim=1)
 
 

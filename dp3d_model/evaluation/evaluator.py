@@ -4,7 +4,7 @@ group."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -267,15 +267,15 @@ def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[s
     Raises:
         NothingToDo: too few instances, or none that is good or bad; see `figures.calibrate`.
     """
-    parts, errors = [], []
-    points, start = farthest_points(lifter.surface.vertices, STRESS_POINTS), 0
-    for many in predict(lifter, instances):
-        some = instances.take(range(start, start + len(many.scale)))
-        shapes = torch.from_numpy(many.vertices @ many.camera_from_template.swapaxes(1, 2))
-        errors.append(score_shapes(shapes, torch.from_numpy(many.scale), some, points).given["mpjpe"].numpy())
-        parts.append(features({name: getattr(many, name) for name in FIGURES}))
-        start += len(some)
-    values, error = np.concatenate(parts), np.concatenate(errors)
+    parts: list[np.ndarray] = []
+
+    def predictions() -> Iterator[Prediction]:
+        for many in predict(lifter, instances):
+            parts.append(features({name: getattr(many, name) for name in FIGURES}))
+            yield many
+
+    error = np.array([present(one)[1] for one in errors_of(predictions(), instances)], dtype=np.float32)
+    values = np.concatenate(parts)
     order = np.arange(len(error))
     folds = [
         calibrate(values[order % 5 != k], error[order % 5 != k]).confidence(values[order % 5 == k]) for k in range(5)
@@ -317,11 +317,11 @@ def errors_of(
         scale = torch.from_numpy(many.scale) / present(some.true_scale)
         predicted = align_translation(shape * scale[:, None, None], some.visible)
         true = align_translation(present(some.true_vertices), some.visible)
-        distance = (predicted - true).norm(dim=2).numpy()
+        distance = (predicted - true).norm(dim=2)
         similar = similarity_error(predicted.nan_to_num(), true.nan_to_num()).tolist()
         found += [
-            (one, float(one.mean()), after) if np.isfinite(one).all() else None
-            for one, after in zip(distance, similar, strict=True)
+            (one, *means) if np.isfinite(one).all() else None
+            for one, *means in zip(distance.numpy(), distance.mean(1).tolist(), similar, strict=True)
         ]
     return found
 
@@ -350,9 +350,9 @@ def similarity_error(predicted: Float[Tensor, "n k 3"], true: Float[Tensor, "n k
     x = predicted - predicted.mean(1, keepdim=True)
     y = true - true.mean(1, keepdim=True)
     mixed = y.transpose(1, 2) @ x
-    turn = nearest_rotation(mixed)
-    scale = (turn * mixed).sum((1, 2)) / x.square().sum((1, 2)).clamp_min(1e-12)
-    return position_error(scale[:, None, None] * x @ turn.transpose(1, 2), y)
+    rotation = nearest_rotation(mixed)
+    scale = (rotation * mixed).sum((1, 2)) / x.square().sum((1, 2)).clamp_min(1e-12)
+    return position_error(scale[:, None, None] * x @ rotation.transpose(1, 2), y)
 
 
 def stress(predicted: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:

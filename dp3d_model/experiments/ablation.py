@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dp3d_data.config import changed, file_digest, fingerprint_of, flat, from_words, plain
 from dp3d_data.errors import UsageError
-from dp3d_data.files import write_figure, write_text
+from dp3d_data.files import write_figure
 from dp3d_data.geometry.renderer import VALUES, colour_by_value, render
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
@@ -203,8 +203,7 @@ def run_ablation(
 
 def write_ablation(result: dict[str, Any], shapes: dict[str, torch.Tensor], runs: Runs) -> None:
     """The table as json, Markdown and figure, and the examples."""
-    write_result(runs.folder / "ablation.json", result)
-    write_text(runs.folder / "ablation.md", markdown(result))
+    write_result(runs.folder / "ablation", result, markdown(result))
     draw_rows(result, runs.folder / "ablation.png")
     draw_examples(shapes, runs.surface.faces.numpy(), runs.folder / "ablation-examples.png")
 

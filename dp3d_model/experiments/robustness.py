@@ -16,14 +16,14 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from dp3d_data.config import file_digest, fingerprint_of
-from dp3d_data.files import write_figure, write_text
+from dp3d_data.files import write_figure
 from dp3d_data.loader import InstanceTable, Source
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation.evaluator import STRESS_POINTS, Scores, score_model
 from dp3d_model.evaluation.report import SHOWN, table
-from dp3d_model.experiments.study import OnStep, Runs, kept, write_result
+from dp3d_model.experiments.study import OnStep, Runs, kept
 from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.lifting.model_file import MODEL_FILE
 from dp3d_model.networks.lifter import Lifter
@@ -290,12 +290,6 @@ def halves_markdown(result: dict[str, Any]) -> str:
         f"{result['instances']} instances, scale given, template extents; lower: below the middle along {result['up']}."
     )
     return "\n".join(["# Lower halves hidden in training", "", what, "", *table(head, cells), ""])
-
-
-def write(result: dict[str, Any], text: str, folder: Path, name: str) -> None:
-    """NAME.json and NAME.md."""
-    write_result(folder / f"{name}.json", result)
-    write_text(folder / f"{name}.md", text)
 
 
 _STYLES = ("-", "--", ":", "-.")

@@ -63,7 +63,9 @@ class Runs:
         """
         trainer = self._trainer(config, self.run_folder(name), source)
         if not trainer.finished():
-            if self.overwrite and not self._of_this_fingerprint(trainer):
+            path = trainer.folder / STATE_FILE
+            known = path.is_file() and read_content(path, "state")["recipe"] == trainer.fingerprint
+            if self.overwrite and not known:
                 trainer.discard()
             trainer.resume()
             trainer.run(lambda step, steps, losses: self.progress(name, step, steps))
@@ -99,11 +101,6 @@ class Runs:
         surface = replace(self.surface, functions=self.surface.functions[:, : config.model.basis])
         return Trainer(surface, source or self.source, config, folder, threads=self.threads)
 
-    @staticmethod
-    def _of_this_fingerprint(trainer: Trainer) -> bool:
-        path = trainer.folder / STATE_FILE
-        return path.is_file() and read_content(path, "state")["recipe"] == trainer.fingerprint
-
 
 def known_in(path: Path) -> dict[str, Any]:
     """What was measured before; nothing where the file is missing or damaged."""
@@ -122,9 +119,10 @@ def kept(path: Path, fingerprint: str, measure: Callable[[], Any]) -> Any:
     return found["result"]
 
 
-def write_result(path: Path, content: Any) -> None:
-    """What people and other programs read."""
-    write_text(path, json.dumps(plain(content), indent=1) + "\n")
+def write_result(path: Path, content: Any, text: str) -> None:
+    """What other programs and people read: PATH.json and PATH.md."""
+    write_text(path.with_name(f"{path.name}.json"), json.dumps(plain(content), indent=1) + "\n")
+    write_text(path.with_name(f"{path.name}.md"), text)
 
 
 class Report:

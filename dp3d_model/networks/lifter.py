@@ -79,7 +79,7 @@ class Lifted:
         rotation: [N, 3, 3] camera_from_template; where a pinhole is known, of the camera turned towards the object.
         log_scale: [N] correction to the rigid camera's scale.
         numbers: [N, D] what the body and the camera were made of.
-        turn: [N, 3, 3] from the turned camera to that of the image; None where these are one.
+        camera_from_turned: [N, 3, 3] from the turned camera to that of the image; None where these are one.
         shift: [N, 2] from where the visible keypoints put the body in the image to where it is; None for nothing.
     """
 
@@ -87,7 +87,7 @@ class Lifted:
     rotation: Float[Tensor, "n 3 3"]
     log_scale: Float[Tensor, "n"]
     numbers: Float[Tensor, "n d"]
-    turn: Float[Tensor, "n 3 3"] | None = None
+    camera_from_turned: Float[Tensor, "n 3 3"] | None = None
     shift: Float[Tensor, "n 2"] | None = None
 
     @property
@@ -102,7 +102,7 @@ class Lifted:
     @property
     def camera_from_template(self) -> Float[Tensor, "n 3 3"]:
         """The rotation of the camera of the image."""
-        return self.rotation if self.turn is None else self.turn @ self.rotation
+        return self.rotation if self.camera_from_turned is None else self.camera_from_turned @ self.rotation
 
     def scale(self, inputs: KeypointBatch) -> Float[Tensor, "n"]:
         """Image pixels per template unit; before a pinhole, at the mean depth of all vertices."""
@@ -119,7 +119,7 @@ class Lifted:
         None without a pinhole, not finite for parallel rays. The inputs have the same vertices as the answer.
         """
         pinhole = inputs.pinhole
-        if pinhole is None or self.turn is None:
+        if pinhole is None or self.camera_from_turned is None:
             return None
         size = self.log_scale.exp()[:, None]
         points = self.posed @ self.rotation.transpose(1, 2)
@@ -129,7 +129,7 @@ class Lifted:
             place(size[..., None] * points, inputs.keypoints, inputs.visible, pinhole)[:, 0] - pinhole.axis
         ) * pinhole.inverse_depth[:, None]
         sideways = ray * first[:, 2:] - first[:, :2]
-        return (self.turn @ torch.cat([sideways, ahead], dim=1)[..., None])[..., 0]
+        return (self.camera_from_turned @ torch.cat([sideways, ahead], dim=1)[..., None])[..., 0]
 
 
 class Lifter(nn.Module):

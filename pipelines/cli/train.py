@@ -348,7 +348,7 @@ def _noise(config: RobustnessConfig, folder: Path) -> None:
 def _learnt(figure: str, config: RobustnessConfig, folder: Path) -> None:
     """Figure 1, corrupted when learning, or Figure 2."""
     from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.study import Report
+    from dp3d_model.experiments.study import Report, write_result
 
     report, recipe = Report(), config.recipe()
     runs, test, identity = _opened(config, folder, report, fields=("ids",))
@@ -359,7 +359,7 @@ def _learnt(figure: str, config: RobustnessConfig, folder: Path) -> None:
         else:
             result = work.train_noise(recipe, runs, test, identity, _levels(config), report.say)
     if figure == "lower-half":
-        work.write(result, work.halves_markdown(result), folder, figure)
+        write_result(folder / figure, result, work.halves_markdown(result))
         work.draw_halves(result, folder / f"{figure}.png")
     else:
         _write_noise(result, folder, figure, "Noise and hidden keypoints in training")
@@ -368,8 +368,9 @@ def _learnt(figure: str, config: RobustnessConfig, folder: Path) -> None:
 def _write_noise(result: dict[str, Any], folder: Path, name: str, title: str) -> None:
     """Figure 1 as json, Markdown and picture."""
     from dp3d_model.experiments import robustness as work
+    from dp3d_model.experiments.study import write_result
 
-    work.write(result, work.noise_markdown(result, title), folder, name)
+    write_result(folder / name, result, work.noise_markdown(result, title))
     work.draw_noise(result, folder / f"{name}.png", title)
 
 
