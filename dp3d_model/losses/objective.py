@@ -75,43 +75,33 @@ class Objective(nn.Module):
                 random numbers; only the cycle and `canonical_instances` stay within a chunk.
             shown: how many instances of the global batch show each vertex, where these are a chunk of it.
         """
-        centres, chosen = self.draw(generator)
+        weights, (centres, chosen) = self.config.loss, self.draw(generator)
         lifted = self.lifter(inputs, chosen)
         losses = {
             "reprojection": self._reprojection(lifted, targets.at_vertices(chosen), chosen)
             * _weight(targets.visible, chosen, shown, count)
         }
-        total = losses["reprojection"]
         if self.canonicaliser is not None:
             losses["canonical"] = self._canonical(lifted, generator, chosen, first, count or len(inputs))
-            total = total + self.config.loss.canonical * losses["canonical"]
         if self.rings is not None:
             losses["arap"] = self._arap(lifted, centres, chosen)
-            total = total + self.config.loss.arap * losses["arap"]
-        for name, weight, loss, of_hidden in (
-            ("back_face", self.config.loss.back_face, self._back_face, False),
-            ("silhouette", self.config.loss.silhouette, self._silhouette, True),
-        ):
-            if weight:
-                losses[name] = loss(lifted, targets, centres, chosen) * _weight(
-                    targets.visible, centres, shown, count, of_hidden
-                )
-                total = total + weight * losses[name]
-        if self.config.loss.cycle:
-            losses["cycle"] = cycle_loss(
-                self.lifter, other_views(self.lifter, lifted, inputs, generator), chosen, self.config.loss.epsilon
-            )
-            total = total + self.config.loss.cycle * losses["cycle"]
-        if self.config.loss.truth and targets.true_vertices is not None:
+        for name, loss, of_hidden in (("back_face", self._back_face, False), ("silhouette", self._silhouette, True)):
+            if getattr(weights, name):
+                share = _weight(targets.visible, centres, shown, count, of_hidden)
+                losses[name] = loss(lifted, targets, centres, chosen) * share
+        if weights.cycle:
+            views = other_views(self.lifter, lifted, inputs, generator)
+            losses["cycle"] = cycle_loss(self.lifter, views, chosen, weights.epsilon)
+        if weights.truth and targets.true_vertices is not None:
             losses["truth"] = self._truth(lifted, inputs.at_vertices(chosen), targets.at_vertices(chosen))
-            total = total + self.config.loss.truth * losses["truth"]
         parts = lifted.shape.parts
-        if self.config.loss.shape and parts is not None:
+        if weights.shape and parts is not None:
             losses["shape"] = parts.coefficients.square().sum(1).mean()
-            total = total + self.config.loss.shape * losses["shape"]
-        if self.config.loss.entropy and parts is not None:
+        if weights.entropy and parts is not None:
             losses["entropy"] = entropy_loss(parts.weights)
-            total = total + self.config.loss.entropy * losses["entropy"]
+        total = losses["reprojection"]
+        for name in list(losses)[1:]:  # the weight of each other loss has its name
+            total = total + getattr(weights, name) * losses[name]
         return losses | {"total": total}
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
