@@ -62,7 +62,7 @@ def _lifted(lifter: Lifter, folder: Path) -> dict[str, list[Lifted]]:
     """Path of a photograph -> its instances, best first."""
     found: dict[str, list[Lifted]] = {}
     try:
-        instances = open_to_lift(folder).instances
+        instances, _ = open_to_lift(folder)
     except NothingToDo:
         return found
     if instances.boxes is None:

@@ -20,7 +20,7 @@ from dp3d_data.files import read_text, write_arrays, write_whole
 from dp3d_data.geometry import Template
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_data.shards.runs import found_run
-from dp3d_model.evaluation.evaluator import Errors, errors_of
+from dp3d_model.evaluation.evaluator import errors_of
 from dp3d_model.export.gallery import crop_box, figures_text, model_colours, photograph_texture, square_in
 from dp3d_model.lifting.prediction import Prediction, network_alone, predict
 from dp3d_model.networks.lifter import Lifter
@@ -192,13 +192,13 @@ def write_view(
             done(1)
     measured = [one for one in errors if one is not None]
     shown = {name for body in bodies for name in body.arrays}
-    layers = [layer for layer in _layers(measured) if layer.title in shown]
+    layers = [layer for layer in _layers([vertices for vertices, *_ in measured]) if layer.title in shown]
     facts: dict[str, Any] = {"instances": len(bodies), "vertices": len(lifter.surface.vertices)}
     if measured:
-        facts["MPJPE"] = f"{np.mean([one.mpjpe for one in measured]):.4f}"
-        facts["PA-MPJPE"] = f"{np.mean([one.pa for one in measured]):.4f}"
+        facts["MPJPE"] = f"{np.mean([mpjpe for _, mpjpe, _ in measured]):.4f}"
+        facts["PA-MPJPE"] = f"{np.mean([pa for *_, pa in measured]):.4f}"
     if measured and before:
-        facts["MPJPE of the network alone"] = f"{np.mean([one.mpjpe for one in former if one is not None]):.4f}"
+        facts["MPJPE of the network alone"] = f"{np.mean([one[1] for one in former if one is not None]):.4f}"
     words = "the body from the photograph's camera, over it and alone; the last picture turns by hand"
     unit = "Errors are in extents of the template, at the true scale; the best translation is taken off."
     section = cards(facts) + viewer(lifter.surface.faces.numpy(), layers, bodies, STAGES)
@@ -212,9 +212,9 @@ def write_view(
     return write_whole(Path(path), lambda stream: stream.write(text))
 
 
-def _layers(measured: Sequence[Errors]) -> list[Layer]:
+def _layers(measured: Sequence[np.ndarray]) -> list[Layer]:
     """All colourings; the ramp of errors ends at the next twentieth above almost all of them."""
-    largest = max((float(np.quantile(one.vertices, 0.98)) for one in measured), default=0.0)
+    largest = max((float(np.quantile(one, 0.98)) for one in measured), default=0.0)
     texture = "The photograph on the body; what it does not show is filled in from its other half."
     top = max(math.ceil(largest * 20.0), 1) / 20.0
     return [
@@ -230,7 +230,7 @@ def _body(
     one: Prediction,
     instances: KeypointBatch,
     i: int,
-    errors: Errors | None,
+    errors: tuple[np.ndarray, float, float] | None,
     parts: np.ndarray,
     framed: Prediction | None = None,
 ) -> Body:
@@ -243,7 +243,7 @@ def _body(
     if pixels is not None:
         arrays["photograph"] = photograph_texture(pixels, one, instances, i, lifter.surface).colours
     if errors is not None:
-        arrays["error"] = errors.vertices
+        arrays["error"] = errors[0]
     seen: dict[str, Any] = {
         "camera": one.camera_from_template.reshape(-1).tolist(),
         "scale": float(one.scale) / side,
@@ -253,5 +253,5 @@ def _body(
         square = None if pixels is None else jpeg_address(square_in(pixels, (left, top, side), SIDE), SIDE, 82)
         points = packed((keypoints - [left, top]) / side, "<f4")
         seen |= {"photograph": square, "ids": packed(np.flatnonzero(visible), "<i4"), "keypoints": points}
-    known = "" if errors is None else f"  ·  MPJPE {errors.mpjpe:.4f}  ·  PA-MPJPE {errors.pa:.4f}"
+    known = "" if errors is None else f"  ·  MPJPE {errors[1]:.4f}  ·  PA-MPJPE {errors[2]:.4f}"
     return Body(one.vertices, f"{instances.ids[i]}{figures_text(one)}{known}", arrays, seen)

@@ -23,7 +23,8 @@ CHECKED = [
     "dp3d_model.bodies",
     "dp3d_model.losses",
     "dp3d_model.networks",
-    "dp3d_model.evaluation.metrics",
+    "dp3d_model.evaluation.evaluator",
+    "dp3d_model.lifting.test_time",
 ]
 _hook = install_import_hook(CHECKED, f"{checked.__name__}.typechecked")
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dp3d_data.plugins import load
-from dp3d_model.bodies.parts import PartsBody
-from dp3d_model.bodies.plain import BasisBody, LinearBody, RigidBody
-from dp3d_model.bodies.shape import Body, PartMotions, Shape
+from dp3d_model.bodies.shape import BasisBody, Body, LinearBody, PartMotions, PartsBody, RigidBody, Shape
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.surface import Surface
 

@@ -1,18 +1,20 @@
-"""Bodies and the shapes they take: deformed templates, whatever deformed them.
-
-A).
-"""
+"""Bodies and the shapes they take: the rigid template, the linear model, C3DPO's basis, and the parts model."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import Tensor, nn
 
-from dp3d_model.geometry.surface import Surface
+from dp3d_data.errors import TemplateMismatch
+from dp3d_model.config import TrainConfig
+from dp3d_model.geometry.camera import rotation_from, rotation_size
+from dp3d_model.geometry.surface import Surface, spread_seeds
 
 
 class Blendshapes(nn.Module):
@@ -78,8 +80,8 @@ class Shape:
 def displaced(rest: Float[Tensor, "k 3"], posed: Float[Tensor, "n k 3"]) -> Shape:
     """The shape of a body that moves every vertex by a displacement of its own."""
     still = rest.expand_as(posed)
-    turn = torch.eye(3).to(posed).expand(*posed.shape, 3)
-    return Shape(posed, still, torch.cat([turn, (posed - still)[..., None]], dim=-1))
+    identity = torch.eye(3).to(posed).expand(*posed.shape, 3)
+    return Shape(posed, still, torch.cat([identity, (posed - still)[..., None]], dim=-1))
 
 
 class Body(nn.Module, ABC):
@@ -108,3 +110,227 @@ class Body(nn.Module, ABC):
         ):
             if name in self._buffers:
                 self.register_buffer(name, value, persistent=False)
+
+
+class RigidBody(Body):
+    """The template as it is; needs no number. The baseline that every model must beat (ours)."""
+
+    vertices: torch.Tensor
+
+    size = 0
+
+    def __init__(self, surface: Surface, config: TrainConfig) -> None:
+        super().__init__()
+        self.register_buffer("vertices", surface.vertices, persistent=False)
+
+    def forward(self, numbers: Float[Tensor, "n 0"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
+        rest = self.vertices if chosen is None else self.vertices[chosen]
+        return displaced(rest, rest.expand(len(numbers), -1, -1))
+
+
+class LinearBody(Body):
+    """No parts: the template plus a linear function of its Laplace-Beltrami functions, x_k + phi_k N, N [J, 3] an
+    instance.
+
+    One of the compared models of the supplement (section E). N is scaled so that numbers of order 1 move the body by a
+    tenth of its extent (ours).
+    """
+
+    vertices: torch.Tensor
+    functions: torch.Tensor
+
+    def __init__(self, surface: Surface, config: TrainConfig) -> None:
+        super().__init__()
+        self.count = surface.functions.shape[1]
+        self.size = 3 * self.count
+        self.register_buffer("vertices", surface.vertices, persistent=False)
+        self.register_buffer("functions", surface.functions, persistent=False)
+
+    def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
+        pick = slice(None) if chosen is None else chosen
+        fields = 0.1 * numbers.reshape(len(numbers), self.count, 3)
+        rest = self.vertices[pick]
+        return displaced(rest, rest + torch.einsum("kj,njc->nkc", self.functions[pick], fields))
+
+
+class BasisBody(Body):
+    """C3DPO's shape: a linear combination of D learned shapes, S = sum_d alpha_d B_d, B_d [K, 3], without a template.
+
+    Written from the paper (Novotny, Ravi, Graham, Neverova, Vedaldi: C3DPO, ICCV 2019). Of the preset `c3dpo` these are
+    the paper's: the basis of 10, the camera as the exponential of three predicted numbers, centred keypoints and
+    visibility as input, the MLP of residual blocks, the pseudo-Huber norm of 0.01, reprojection and canonicalisation
+    of weight 1 under random rotations, SGD with momentum 0.9, learning rate 0.001, batch 256. Ours are: the learning
+    rate falls to a tenth after 80 % of the steps (there: whenever the loss stops falling), no weight decay, 4 rotations
+    a shape, keypoints divided by the scale of the rigid fit, the start (standard deviation 0.1 / sqrt(D) template
+    units), and a 1 added to the first coefficient, so that there is a mean shape. `c3dpo-adamw` is the same model under
+    our optimiser at a learning rate of 0.005 (its shapes start from nothing), with our batch and one rotation a shape,
+    whose steps are cheaper. The shapes' canonical frame is their own, not the template's.
+    """
+
+    vertices: torch.Tensor
+
+    def __init__(self, surface: Surface, config: TrainConfig) -> None:
+        super().__init__()
+        count = config.model.basis_shapes
+        self.register_buffer("vertices", surface.vertices, persistent=False)
+        self.shapes = nn.Parameter(0.1 * torch.randn(count, *surface.vertices.shape) / count**0.5)
+        self.size = count
+
+    def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
+        shapes = self.shapes if chosen is None else self.shapes[:, chosen]
+        mean = torch.zeros_like(numbers)
+        mean[:, 0] = 1.0
+        rest = self.vertices if chosen is None else self.vertices[chosen]
+        return displaced(rest, torch.einsum("nd,dkc->nkc", numbers + mean, shapes))
+
+    def carry(self, surface: Surface) -> None:
+        expected = f"the template it learned, {len(self.vertices)} vertices"
+        raise TemplateMismatch(
+            "a basis of shapes knows single vertices", got=f"{len(surface.vertices)} vertices", expected=expected
+        )
+
+
+class Parts(nn.Module):
+    """The assignment S = softmax(phi C) of vertices to M parts, C [J, M] learned.
+
+    Initialisation: M seeds by farthest point sampling, logits -sharpness * distance^2 to each, C by area-weighted least
+    squares. The supplement gives sharpness 32; what it multiplies is ours.
+    """
+
+    def __init__(self, surface: Surface, count: int, sharpness: float) -> None:
+        super().__init__()
+        logits = -sharpness * spread_seeds(surface, count)[1].square()
+        self.coefficients = nn.Parameter(fit_linear(surface.functions, logits, surface.vertex_areas))
+
+    def forward(self, functions: Float[Tensor, "k j"]) -> Float[Tensor, "k m"]:
+        return torch.softmax(functions @ self.coefficients, dim=1)
+
+
+def fit_linear(
+    functions: Float[Tensor, "k j"], target: Float[Tensor, "k m"], areas: Float[Tensor, "k"]
+) -> Float[Tensor, "j m"]:
+    """Coefficients whose combination of the functions is nearest to the target, vertices weighted by area."""
+    root = areas.clamp_min(1e-12).sqrt()[:, None].double()
+    return torch.linalg.lstsq(root * functions.double(), root * target.double(), driver="gelsd").solution.to(
+        functions.dtype
+    )
+
+
+def part_centres(
+    vertices: Float[Tensor, "k 3"], weights: Float[Tensor, "k m"], areas: Float[Tensor, "k"]
+) -> Float[Tensor, "m 3"]:
+    """The centre of area of each soft part."""
+    mass = weights * areas[:, None]
+    return (mass.T @ vertices) / mass.sum(0)[:, None].clamp_min(1e-12)
+
+
+def motions_about(
+    rotations: Float[Tensor, "n m 3 3"], translations: Float[Tensor, "n m 3"], pivots: Float[Tensor, "m 3"]
+) -> Float[Tensor, "n m 3 4"]:
+    """Rigid motions that turn about a pivot p (ours): [R | T + p - R p]; with p = 0 this is the plain R x + T."""
+    shift = translations + pivots - torch.einsum("nmab,mb->nma", rotations, pivots)
+    return torch.cat([rotations, shift[..., None]], dim=-1)
+
+
+def chain(motions: Float[Tensor, "n m 3 4"], parents: tuple[int, ...]) -> Float[Tensor, "n m 3 4"]:
+    """Each part's own motion, then its parent's, up to the root, whose parent is -1 (ours); parents may come in any
+    order."""
+    done: dict[int, Tensor] = {}
+    for part in _from_the_root(parents):
+        own, parent = motions[:, part], parents[part]
+        if parent < 0:
+            done[part] = own
+            continue
+        above = done[parent]
+        moved = above[..., :3] @ own
+        done[part] = torch.cat([moved[..., :3], moved[..., 3:] + above[..., 3:]], dim=-1)
+    return torch.stack([done[part] for part in range(len(parents))], dim=1)
+
+
+def blend(weights: Float[Tensor, "k m"], motions: Float[Tensor, "n m 3 4"]) -> Float[Tensor, "n k 3 4"]:
+    """The affine motion of each vertex, sum_m s_km [R_m | t_m]. In memory the vertices come first."""
+    n, m = motions.shape[:2]
+    blended = weights @ motions.transpose(0, 1).reshape(m, n * 12)
+    return blended.reshape(len(weights), n, 3, 4).transpose(0, 1)
+
+
+def pose(motions: Float[Tensor, "n k 3 4"], vertices: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
+    """The posed vertices in the template frame: each vertex moved by its own affine motion."""
+    x, y, z = vertices[..., None, 0], vertices[..., None, 1], vertices[..., None, 2]
+    return motions[..., 0] * x + motions[..., 1] * y + motions[..., 2] * z + motions[..., 3]
+
+
+def _from_the_root(parents: tuple[int, ...]) -> list[int]:
+    """Every part after its parent."""
+    order = [part for part, parent in enumerate(parents) if parent < 0]
+    for part in order:
+        order += [child for child, parent in enumerate(parents) if parent == part]
+    return order
+
+
+class PartsBody(Body):
+    """Soft parts S = softmax(phi C) and blendshapes phi D, posed by one rigid motion for each part.
+
+    A part turns about the origin (supplement), about its own centre, or, in a tree of parts, about the joint to its
+    parent and along with it (both ours). The tree is the spanning tree of the parts that touch most when training
+    begins; joints follow the learned parts.
+    """
+
+    vertices: torch.Tensor
+    functions: torch.Tensor
+    areas: torch.Tensor
+
+    def __init__(self, surface: Surface, config: TrainConfig) -> None:
+        super().__init__()
+        self.size = (rotation_size(config.model.rotations) + 3) * config.model.parts + config.model.blendshapes
+        self.parts = Parts(surface, config.model.parts, config.model.sharpness)
+        self.blendshapes = Blendshapes(surface.functions.shape[1], config.model.blendshapes)
+        self.num_parts, self.pivot, self.form = config.model.parts, config.model.pivot, config.model.rotations
+        self.register_buffer("vertices", surface.vertices, persistent=False)
+        self.register_buffer("functions", surface.functions, persistent=False)
+        self.register_buffer("areas", surface.vertex_areas, persistent=False)
+        with torch.no_grad():
+            self.parents = part_tree(self.parts(self.functions), self.areas) if self.pivot == "joint" else ()
+
+    def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
+        """The bodies that the numbers make; of `chosen` template vertices only."""
+        n, m, turns = len(numbers), self.num_parts, rotation_size(self.form) * self.num_parts
+        rotations = rotation_from(numbers[:, :turns].reshape(n, m, -1), self.form)
+        translations = numbers[:, turns : turns + 3 * m].reshape(n, m, 3)
+        coefficients = numbers[:, turns + 3 * m : self.size]
+        weights = self.parts(self.functions)
+        own = motions_about(rotations, translations, self.pivots(weights))
+        moved = chain(own, self.parents) if self.parents else own
+        pick = slice(None) if chosen is None else chosen
+        rest = self.blendshapes(self.vertices[pick], self.functions[pick], coefficients)
+        motions = blend(weights[pick], moved)
+        return Shape(
+            pose(motions, rest), rest, motions, PartMotions(moved[..., :3], moved[..., 3], coefficients, weights)
+        )
+
+    def pivots(self, weights: Float[Tensor, "k m"]) -> Float[Tensor, "m 3"]:
+        """The point that each part turns about, in the template."""
+        if self.pivot == "origin":
+            return self.vertices.new_zeros(self.num_parts, 3)
+        centres = part_centres(self.vertices, weights, self.areas)
+        if self.pivot == "part":
+            return centres
+        parents = torch.tensor([max(parent, 0) for parent in self.parents], device=weights.device)
+        shared = weights * weights[:, parents]
+        joints = part_centres(self.vertices, shared, self.areas)
+        root = torch.tensor([parent < 0 for parent in self.parents], device=weights.device)[:, None]
+        return torch.where(root, centres, joints)
+
+
+def part_tree(weights: Float[Tensor, "k m"], areas: Float[Tensor, "k"]) -> tuple[int, ...]:
+    """The parent of each part, -1 of the root: the spanning tree of parts that share most area, rooted in the one that
+    shares most."""
+    mass = (weights * areas[:, None]).double()
+    shared = (mass.T @ weights.double()).cpu().numpy()
+    np.fill_diagonal(shared, 0.0)
+    cost = 1.0 / np.maximum(shared, 1e-12)
+    np.fill_diagonal(cost, 0.0)
+    tree = minimum_spanning_tree(cost)
+    root = int(shared.sum(1).argmax())
+    _, parents = breadth_first_order(tree, root, directed=False)
+    return tuple(int(parent) if parent >= 0 else -1 for parent in parents)

@@ -1,3 +1,3 @@
 """How good lifted bodies are, with and without truth."""
 
-__all__ = ["evaluator", "metrics"]  # modules, as in `training`
+__all__ = ["evaluator", "quality", "report"]  # modules, as in `training`

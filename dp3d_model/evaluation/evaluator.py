@@ -4,26 +4,24 @@ group."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import preset
-from dp3d_model.evaluation import metrics
-from dp3d_model.evaluation.metrics import align_translation, similarity_error
 from dp3d_model.evaluation.quality import FIGURES, calibrate, features, rank_correlation, reliability, spread_of
 from dp3d_model.geometry.camera import nearest_rotation
-from dp3d_model.geometry.perspective import visible_mean
+from dp3d_model.geometry.perspective import align_translation, visible_mean
 from dp3d_model.geometry.surface import Surface, farthest_points
-from dp3d_model.lifting.prediction import Prediction, evidence_of, predict
+from dp3d_model.lifting.prediction import Prediction, predict
 from dp3d_model.lifting.test_time import refined
 from dp3d_model.networks.lifter import Lifted, Lifter
 
@@ -60,16 +58,12 @@ class Scores:
         }
 
 
-def lift(lifter: Lifter, instances: KeypointBatch, batch: int = 256) -> list[tuple[KeypointBatch, Lifted]]:
-    """Normalise and lift instances, a batch at a time, each refined as the model's settings say."""
+def lift(lifter: Lifter, instances: KeypointBatch) -> tuple[KeypointBatch, Lifted]:
+    """Normalise and lift a batch, refined as the model's settings say: what the network reads, and its answer."""
     lifter.eval()
-    found = []
-    for i in range(0, len(instances), batch):
-        some = instances.take(range(i, min(i + batch, len(instances))))
-        with torch.no_grad():
-            seen = lifter.normalise(some)
-        found.append((seen, refined(lifter, seen, evidence_of(some, seen))))
-    return found
+    with torch.no_grad():
+        inputs = lifter.normalise(instances)
+    return inputs, refined(lifter, inputs, instances)
 
 
 def score_model(
@@ -85,9 +79,9 @@ def score_model(
     for i in range(0, len(instances), batch):
         chosen = range(i, min(i + batch, len(instances)))
         some = instances.take(chosen)
-        seen, lifted = lift(lifter, some, batch)[0]
+        inputs, lifted = lift(lifter, some)
         truth = some if measured is None else measured.take(chosen)
-        score = score_shapes(lifted.in_camera().cpu(), lifted.scale(seen).cpu(), truth, points)
+        score = score_shapes(lifted.in_camera().cpu(), lifted.scale(inputs).cpu(), truth, points)
         parts.append(replace(score, noise=_noise(lifter, lifted, points)))
     return _joined(parts)
 
@@ -108,12 +102,12 @@ def score_shapes(
 ) -> Scores:
     """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some
     vertices."""
-    true = metrics.align_translation(present(truth.true_vertices), truth.visible)
+    true = align_translation(present(truth.true_vertices), truth.visible)
     shown = torch.where(truth.visible[..., None], truth.keypoints, 0.0)
     pixels = shown - visible_mean(shown, truth.visible)[:, None]
     result: dict[str, Any] = {}
     for kind, unit in (("given", present(truth.true_scale)), ("estimated", scale)):
-        predicted = metrics.align_translation(shape * (scale / unit)[:, None, None], truth.visible)
+        predicted = align_translation(shape * (scale / unit)[:, None, None], truth.visible)
         keypoints = pixels / unit[:, None, None]
         result[kind] = _errors(predicted, true, keypoints, truth.visible, points)
         if kind == "given":
@@ -123,14 +117,14 @@ def score_shapes(
 
 def _errors(predicted: Tensor, true: Tensor, keypoints: Tensor, visible: Tensor, points: Tensor) -> dict[str, Tensor]:
     """Every metric; the flip is an oracle, the better of the shape and its mirror image in depth."""
-    flipped = metrics.flip_depth(predicted)
-    replaced = [metrics.replace_visible(shape, keypoints, visible) for shape in (predicted, flipped)]
-    plain = [metrics.position_error(shape, true) for shape in (predicted, flipped, *replaced)]
+    flipped = flip_depth(predicted)
+    replaced = [replace_visible(shape, keypoints, visible) for shape in (predicted, flipped)]
+    plain = [position_error(shape, true) for shape in (predicted, flipped, *replaced)]
     values = (
         plain[0],
         torch.minimum(plain[0], plain[1]),
-        metrics.similarity_error(predicted, true),
-        metrics.stress(predicted[:, points], true[:, points]),
+        similarity_error(predicted, true),
+        stress(predicted[:, points], true[:, points]),
         plain[2],
         torch.minimum(plain[2], plain[3]),
     )
@@ -273,15 +267,15 @@ def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[s
     Raises:
         NothingToDo: too few instances, or none that is good or bad; see `figures.calibrate`.
     """
-    parts, errors = [], []
-    points, start = farthest_points(lifter.surface.vertices, STRESS_POINTS), 0
-    for many in predict(lifter, instances):
-        some = instances.take(range(start, start + len(many.scale)))
-        shapes = torch.from_numpy(many.vertices @ many.camera_from_template.swapaxes(1, 2))
-        errors.append(score_shapes(shapes, torch.from_numpy(many.scale), some, points).given["mpjpe"].numpy())
-        parts.append(features({name: getattr(many, name) for name in FIGURES}))
-        start += len(some)
-    values, error = np.concatenate(parts), np.concatenate(errors)
+    parts: list[np.ndarray] = []
+
+    def predictions() -> Iterator[Prediction]:
+        for many in predict(lifter, instances):
+            parts.append(features({name: getattr(many, name) for name in FIGURES}))
+            yield many
+
+    error = np.array([present(one)[1] for one in errors_of(predictions(), instances)], dtype=np.float32)
+    values = np.concatenate(parts)
     order = np.arange(len(error))
     folds = [
         calibrate(values[order % 5 != k], error[order % 5 != k]).confidence(values[order % 5 == k]) for k in range(5)
@@ -301,45 +295,69 @@ def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[s
     return found, figures
 
 
-@dataclass(frozen=True)
-class Errors:
-    """Of one instance, in template extents, with the scale given (the reconstruction in pixels divided by the true
-    scale).
-
-    Attributes:
-        vertices: [K] the distance of each vertex to the truth, mean depth and visible translation aligned.
-        mpjpe: their mean.
-        pa: PA-MPJPE, the mean after the best similarity.
-    """
-
-    vertices: Float[np.ndarray, "k"]
-    mpjpe: float
-    pa: float
-
-
-def errors_of(lifted: Iterable[Prediction], instances: KeypointBatch) -> list[Errors | None]:
-    """The errors of each instance; None where its truth is unknown.
+def errors_of(
+    lifted: Iterable[Prediction], instances: KeypointBatch
+) -> list[tuple[Float[np.ndarray, "k"], float, float] | None]:
+    """The errors of each instance in template extents, with the scale given (the reconstruction in pixels divided by
+    the true scale).
 
     Args:
         lifted: what `predict` gave of these instances, batch by batch.
+
+    Returns:
+        Of each, None where its truth is unknown: the distance of each vertex to the truth, mean depth and visible
+        translation aligned; their mean, MPJPE; and PA-MPJPE, the mean after the best similarity.
     """
+    found: list[tuple[np.ndarray, float, float] | None] = []
     if instances.true_vertices is None:
         return [None] * len(instances)
-    found: list[Errors | None] = []
     for many in lifted:
-        found += _vertex_errors(many, instances.take(range(len(found), len(found) + len(many.scale))))
+        some = instances.take(range(len(found), len(found) + len(many.scale)))
+        shape = torch.from_numpy(many.vertices @ many.camera_from_template.transpose(0, 2, 1))
+        scale = torch.from_numpy(many.scale) / present(some.true_scale)
+        predicted = align_translation(shape * scale[:, None, None], some.visible)
+        true = align_translation(present(some.true_vertices), some.visible)
+        distance = (predicted - true).norm(dim=2)
+        similar = similarity_error(predicted.nan_to_num(), true.nan_to_num()).tolist()
+        found += [
+            (one, *means) if np.isfinite(one).all() else None
+            for one, *means in zip(distance.numpy(), distance.mean(1).tolist(), similar, strict=True)
+        ]
     return found
 
 
-def _vertex_errors(many: Prediction, some: KeypointBatch) -> list[Errors | None]:
-    shape = torch.from_numpy(many.vertices @ many.camera_from_template.transpose(0, 2, 1))
-    scale = torch.from_numpy(many.scale) / present(some.true_scale)
-    predicted = align_translation(shape * scale[:, None, None], some.visible)
-    true = align_translation(present(some.true_vertices), some.visible)
-    distance, similar = (
-        (predicted - true).norm(dim=2).numpy(),
-        similarity_error(predicted.nan_to_num(), true.nan_to_num()).numpy(),
-    )
-    known = np.isfinite(distance).all(1)
-    rows = zip(distance, similar, known, strict=True)
-    return [Errors(one, float(one.mean()), float(after)) if here else None for one, after, here in rows]
+def position_error(predicted: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:
+    """MPJPE: the mean over vertices of the distance, in the unit of the input."""
+    return (predicted - true).norm(dim=2).mean(1)
+
+
+def flip_depth(shape: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
+    """The shape mirrored in depth, which an orthographic camera cannot tell apart."""
+    return shape * shape.new_tensor([1.0, 1.0, -1.0])
+
+
+def replace_visible(
+    predicted: Float[Tensor, "n k 3"], keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"]
+) -> Float[Tensor, "n k 3"]:
+    """The prediction with x, y of the visible vertices taken from the input (C3DPO's convention), same unit, both
+    centred."""
+    flat = torch.where(visible[..., None], keypoints, predicted[..., :2])
+    return torch.cat([flat, predicted[..., 2:]], dim=2)
+
+
+def similarity_error(predicted: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:
+    """PA-MPJPE: the position error after the best rotation, scale and translation of the prediction (least squares)."""
+    x = predicted - predicted.mean(1, keepdim=True)
+    y = true - true.mean(1, keepdim=True)
+    mixed = y.transpose(1, 2) @ x
+    rotation = nearest_rotation(mixed)
+    scale = (rotation * mixed).sum((1, 2)) / x.square().sum((1, 2)).clamp_min(1e-12)
+    return position_error(scale[:, None, None] * x @ rotation.transpose(1, 2), y)
+
+
+def stress(predicted: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:
+    """The mean absolute difference of pairwise distances, over pairs of different vertices."""
+    k = predicted.shape[1]
+    exact = "donot_use_mm_for_euclid_dist"
+    one, two = (torch.cdist(points, points, compute_mode=exact) for points in (predicted, true))
+    return (one - two).abs().sum((1, 2)) / max(k * (k - 1), 1)

@@ -1,7 +1,4 @@
-"""What can be said of a lifted instance without its true shape, and whether a model knows where it is wrong.
-
-least sure.
-"""
+"""What can be said of a lifted instance without its true shape, and whether a model knows where it is wrong."""
 
 from __future__ import annotations
 
@@ -72,8 +69,7 @@ def silhouette_iou(projected: Float[np.ndarray, "k 3"], faces: Int[np.ndarray, "
 
 def stretched(vertices: Float[np.ndarray, "n k 3"], surface: Surface) -> Float[np.ndarray, "n"]:
     """Share of the edges that are more than STRETCH times as long as the template's."""
-    faces = surface.faces.numpy()
-    edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
+    edges = surface.edges
     rest, posed = (
         np.linalg.norm(x[..., edges[:, 0], :] - x[..., edges[:, 1], :], axis=-1)
         for x in (surface.vertices.numpy(), vertices)
@@ -82,21 +78,21 @@ def stretched(vertices: Float[np.ndarray, "n k 3"], surface: Surface) -> Float[n
 
 
 def agreement(
-    lifter: Lifter, seen: KeypointBatch, answers: Float[Tensor, "halves n d"], lifted: Lifted
+    lifter: Lifter, inputs: KeypointBatch, answers: Float[Tensor, "halves n d"], lifted: Lifted
 ) -> Float[np.ndarray, "n"]:
     """How far what the network makes of random halves of the keypoints lies from the answer, template extents.
 
     So it grows both where the halves differ and where test-time optimisation went away from what they say.
 
     Args:
-        seen: normalised instances.
+        inputs: normalised instances.
         answers: see `dp3d_model.lifting.test_time.answers_to_halves`.
         lifted: the answer.
     """
     chosen, found = farthest_points(lifter.surface.vertices, POINTS), []
     with torch.no_grad():
         found.append(lifted.log_scale.exp()[:, None, None] * lifted.in_camera()[:, chosen])
-        for half, numbers in zip(halves(seen), answers, strict=True):
+        for half, numbers in zip(halves(inputs), answers, strict=True):
             one = lifter.decode(numbers, half, chosen)
             found.append(one.log_scale.exp()[:, None, None] * one.in_camera())
     points = torch.stack(found)
@@ -109,6 +105,7 @@ FEATURES = ("reprojection", "silhouette_iou", "agreement")
 # Mean error, template extents, that an instance to be confident of stays below.
 GOOD = 0.1
 RIDGE = 1e-2
+BINS = 10
 
 
 def features(figures: Mapping[str, Float[np.ndarray, "n"]]) -> Float[np.ndarray, "n f"]:
@@ -174,9 +171,6 @@ def spread_of(figures: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, dict[s
             worst = known.min() if name in ("silhouette_iou", "confidence") else known.max()
             found[name] = {"median": np.median(known), "mean": known.mean(), "worst": worst}
     return {name: {kind: round(float(value), 6) for kind, value in own.items()} for name, own in found.items()}
-
-
-BINS = 10
 
 
 def rank_correlation(a: Float[Tensor, "n"], b: Float[Tensor, "n"]) -> float:

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from dp3d_data.files import write_figure, write_text
 
-SHOWN = {"mpjpe": "MPJPE", "mpjpe_flip": "MPJPE,\nflip oracle", "pa_mpjpe": "PA-MPJPE", "stress": "stress"}
+SHOWN = ("mpjpe", "mpjpe_flip", "pa_mpjpe", "stress")
 
 
 def draw(result: dict[str, Any], path: Path) -> Path:
@@ -47,7 +47,7 @@ def _bars(axes: Any, labels: list[str], values: dict[str, list[float]], colours:
 
 def _errors(axes: Any, result: dict[str, Any], colours: dict[str, Any]) -> None:
     values = {name: [means["given"][m] for m in SHOWN] for name, means in result["models"].items()}
-    _bars(axes, list(SHOWN.values()), values, colours)
+    _bars(axes, [TITLES[m].replace(", ", ",\n") for m in SHOWN], values, colours)
     axes.set_title(f"{result['instances']} instances, scale given")
     axes.set_ylabel("error, template extents")
 
@@ -108,36 +108,30 @@ BREAKDOWNS = {
 
 def write_report(result: dict[str, Any], folder: str | Path) -> Path:
     """Write the three files; returns the folder."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
-    write_text(folder / "evaluation.md", markdown(result))
-    draw(result, folder / "evaluation.png")
-    return folder
+    _write(result, markdown(result), Path(folder))
+    draw(result, Path(folder) / "evaluation.png")
+    return Path(folder)
 
 
 def write_unknown(result: dict[str, Any], folder: str | Path) -> Path:
     """Write evaluation.json and evaluation.md of instances without truth; returns the folder."""
     from dp3d_model.evaluation.quality import FIGURES
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.png").unlink(missing_ok=True)  # of an earlier evaluation
-    write_text(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
-    introduction = f"{result['instances']} instances, whose true shapes are unknown: median, mean and worst."
-    lines = ["# Evaluation without truth", "", introduction, ""]
+    text = f"{result['instances']} instances, whose true shapes are unknown: median, mean and worst."
     rows = [
-        [
-            name,
-            *(
-                " / ".join(f"{value:.4f}" for value in own[measure].values()) if measure in own else ""
-                for measure in FIGURES
-            ),
-        ]
+        [name, *(" / ".join(f"{value:.4f}" for value in own.get(figure, {}).values()) for figure in FIGURES)]
         for name, own in result["models"].items()
     ]
-    write_text(folder / "evaluation.md", "\n".join([*lines, *table(["", *FIGURES.values()], rows), ""]))
-    return folder
+    lines = ["# Evaluation without truth", "", text, "", *table(["", *FIGURES.values()], rows), ""]
+    _write(result, "\n".join(lines), Path(folder))
+    (Path(folder) / "evaluation.png").unlink(missing_ok=True)  # of an earlier evaluation
+    return Path(folder)
+
+
+def _write(result: dict[str, Any], text: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
+    write_text(folder / "evaluation.md", text)
 
 
 def markdown(result: dict[str, Any]) -> str:

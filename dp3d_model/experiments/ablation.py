@@ -1,29 +1,33 @@
-"""An ablation: every row trained with the same steps on the same shards and measured on the same instances.
-
-table.
-"""
+"""An ablation: every row trained with the same steps on the same shards and measured on the same instances."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float, Int, UInt8
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from torch import Tensor
 
 from dp3d_data.config import changed, file_digest, fingerprint_of, flat, from_words, plain
 from dp3d_data.errors import UsageError
-from dp3d_data.files import write_text
+from dp3d_data.files import write_figure
+from dp3d_data.geometry.renderer import VALUES, colour_by_value, render
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig, preset, preset_values
 from dp3d_model.evaluation.evaluator import METRICS, lift, score_model, score_rigid
-from dp3d_model.evaluation.metrics import align_translation
 from dp3d_model.evaluation.report import TITLES, table
-from dp3d_model.experiments.figures import draw_examples, draw_rows
 from dp3d_model.experiments.study import Runs, kept, write_result
+from dp3d_model.geometry.perspective import align_translation
 from dp3d_model.lifting.model_file import MODEL_FILE
 from dp3d_model.networks.lifter import Lifter
 
@@ -46,45 +50,36 @@ class Row:
     same_time: bool = False
 
 
-@dataclass(frozen=True)
-class Switch:
-    """One thing to take out of a recipe that has it, and to put into one that does not."""
-
-    key: str
-    title: str
-    off: dict[str, Any]
-    on: dict[str, Any]
-
-    def of(self, base: TrainConfig) -> Row:
-        """The base with the switch turned over."""
-        word, changes = ("with", self.on) if changed(base, self.off) == base else ("without", self.off)
-        return Row(self.key, f"{word} {self.title}", changed(base, changes))
+def switched(base: TrainConfig, key: str, title: str, off: dict[str, Any], on: dict[str, Any]) -> Row:
+    """The base without something that it has, or with what it has not."""
+    word, changes = ("with", on) if changed(base, off) == base else ("without", off)
+    return Row(key, f"{word} {title}", changed(base, changes))
 
 
-# The supplement's rows (Figures 4-6), and below those of what is ours.
-LOSSES = (
-    Switch("canonicalisation", "canonicalisation", {"loss.canonical": 0.0}, {"loss.canonical": 0.1}),
-    Switch("arap", "ARAP", {"loss.arap": 0.0}, {"loss.arap": 1.0}),
-    Switch("entropy", "entropy", {"loss.entropy": 0.0}, {"loss.entropy": 0.001}),
+# The supplement's rows (Figures 4-6), and below those of what is ours: key, title, settings without it and with it.
+LOSSES: tuple[tuple[str, str, dict[str, Any], dict[str, Any]], ...] = (
+    ("canonicalisation", "canonicalisation", {"loss.canonical": 0.0}, {"loss.canonical": 0.1}),
+    ("arap", "ARAP", {"loss.arap": 0.0}, {"loss.arap": 1.0}),
+    ("entropy", "entropy", {"loss.entropy": 0.0}, {"loss.entropy": 0.001}),
 )
-OURS = (
-    Switch("cycle", "lift-project-lift cycle", {"loss.cycle": 0.0}, {"loss.cycle": 1.0}),
-    Switch("back-face", "back-face penalty", {"loss.back_face": 0.0}, {"loss.back_face": 1.0}),
-    Switch("silhouette", "silhouette loss", {"loss.silhouette": 0.0}, {"loss.silhouette": 0.5}),
-    Switch("noise", "predicted noise", {"model.noise": "off"}, {"model.noise": "clipped"}),
-    Switch("residual", "residual input", {"model.network_input": "keypoints"}, {"model.network_input": "residual"}),
-    Switch("camera", "closed-form camera", {"model.camera": "learned"}, {"model.camera": "closed-form"}),
-    Switch("camera-steps", "camera steps", {"model.camera_steps": 0}, {"model.camera_steps": 3}),
-    Switch("passes", "a second pass", {"model.passes": 1}, {"model.passes": 2}),
-    Switch("tree", "a tree of parts", {"model.pivot": "part"}, {"model.pivot": "joint"}),
-    Switch("blendshapes", "blendshapes", {"model.blendshapes": 0}, {"model.blendshapes": 5}),
-    Switch("shape", "a price on blendshapes", {"loss.shape": 0.0}, {"loss.shape": 0.001}),
-    Switch("layer-norm", "layer normalisation", {"model.norm": "batch"}, {"model.norm": "layer"}),
-    Switch("keypoint-dropout", "keypoint dropout", {"data.keypoint_dropout": 0.0}, {"data.keypoint_dropout": 0.8}),
-    Switch("keypoint-jitter", "keypoint jitter", {"data.keypoint_jitter": 0.0}, {"data.keypoint_jitter": 0.02}),
-    Switch("mirroring", "mirrored instances in training", {"data.mirror": False}, {"data.mirror": True}),
-    Switch("rotation", "rotated instances in training", {"data.rotation": 0.0}, {"data.rotation": 180.0}),
-    Switch("refine", "test-time optimisation", {"refine.steps": 0}, {"refine.steps": 60}),
+OURS: tuple[tuple[str, str, dict[str, Any], dict[str, Any]], ...] = (
+    ("cycle", "lift-project-lift cycle", {"loss.cycle": 0.0}, {"loss.cycle": 1.0}),
+    ("back-face", "back-face penalty", {"loss.back_face": 0.0}, {"loss.back_face": 1.0}),
+    ("silhouette", "silhouette loss", {"loss.silhouette": 0.0}, {"loss.silhouette": 0.5}),
+    ("noise", "predicted noise", {"model.noise": "off"}, {"model.noise": "clipped"}),
+    ("residual", "residual input", {"model.network_input": "keypoints"}, {"model.network_input": "residual"}),
+    ("camera", "closed-form camera", {"model.camera": "learned"}, {"model.camera": "closed-form"}),
+    ("camera-steps", "camera steps", {"model.camera_steps": 0}, {"model.camera_steps": 3}),
+    ("passes", "a second pass", {"model.passes": 1}, {"model.passes": 2}),
+    ("tree", "a tree of parts", {"model.pivot": "part"}, {"model.pivot": "joint"}),
+    ("blendshapes", "blendshapes", {"model.blendshapes": 0}, {"model.blendshapes": 5}),
+    ("shape", "a price on blendshapes", {"loss.shape": 0.0}, {"loss.shape": 0.001}),
+    ("layer-norm", "layer normalisation", {"model.norm": "batch"}, {"model.norm": "layer"}),
+    ("keypoint-dropout", "keypoint dropout", {"data.keypoint_dropout": 0.0}, {"data.keypoint_dropout": 0.8}),
+    ("keypoint-jitter", "keypoint jitter", {"data.keypoint_jitter": 0.0}, {"data.keypoint_jitter": 0.02}),
+    ("mirroring", "mirrored instances in training", {"data.mirror": False}, {"data.mirror": True}),
+    ("rotation", "rotated instances in training", {"data.rotation": 0.0}, {"data.rotation": 180.0}),
+    ("refine", "test-time optimisation", {"refine.steps": 0}, {"refine.steps": 60}),
 )
 # preset, title; networks of another method train for the base's time.
 OTHERS = {
@@ -98,16 +93,16 @@ OTHERS = {
 def rows_of(base: TrainConfig) -> dict[str, Row]:
     """Every row, by key: "full" is the base itself."""
     rows = [Row("full", "full", base)]
-    rows += [switch.of(base) for switch in LOSSES]
+    rows += [switched(base, *switch) for switch in LOSSES]
     rows.append(Row("linear", "linear model, no parts", changed(base, preset_values("linear"))))
     rows += [Row(name, title, other_method(name, base), preset(name).model.network) for name, title in OTHERS.items()]
-    rows += [switch.of(base) for switch in OURS]
+    rows += [switched(base, *switch) for switch in OURS]
     return {row.key: row for row in rows}
 
 
 SETS = {
-    "supplement": ("full", *(switch.key for switch in LOSSES), "linear", *OTHERS),
-    "ours": ("full", *(switch.key for switch in OURS)),
+    "supplement": ("full", *(key for key, *_ in LOSSES), "linear", *OTHERS),
+    "ours": ("full", *(key for key, *_ in OURS)),
 }
 
 
@@ -157,45 +152,41 @@ def added_row(base: TrainConfig, text: str) -> Row:
 MEASURE = 1  # raised when the same model would be measured differently
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """What is asked.
-
-    Attributes:
-        rows: the base first.
-        test: instances with truth, and test_identity, a fingerprint of them.
-        minutes: of training that the base may take; its steps follow from it. 0: its steps are as they are.
-        examples: instances that are drawn.
-    """
-
-    rows: list[Row]
-    test: KeypointBatch
-    test_identity: str
-    minutes: float = 0.0
-    examples: int = 5
-
-
-def run_ablation(ablation: Ablation, runs: Runs, say: Callable[[str], None]) -> dict[str, Any]:
+def run_ablation(
+    rows: Sequence[Row],
+    test: KeypointBatch,
+    test_identity: str,
+    runs: Runs,
+    say: Callable[[str], None],
+    minutes: float = 0.0,
+    drawn: int = 5,
+) -> dict[str, Any]:
     """Train and measure row by row; ablation.json, .md, .png and the examples are written anew after each.
 
     A stopped run goes on with the row it was at.
+
+    Args:
+        rows: the base first.
+        test: instances with truth; test_identity, a fingerprint of them.
+        minutes: of training that the base may take; its steps follow from it. 0: its steps are as they are.
+        drawn: instances that are drawn.
     """
     result: dict[str, Any] = {
-        "instances": len(ablation.test),
+        "instances": len(test),
         "trained_on": sum(runs.source.sizes),
         "vertices": len(runs.surface.vertices),
         "unit": "extent of the template",
         "millimetres_per_unit": runs.surface.millimetres,
         "rows": {},
     }
-    base = ablation.rows[0].config
-    some = examples(ablation.test, ablation.examples, score_rigid(runs.surface, ablation.test).given["mpjpe"])
+    base = rows[0].config
+    some = examples(test, drawn, score_rigid(runs.surface, test).given["mpjpe"])
     shapes = {"truth": align_translation(present(some.true_vertices), some.visible)}
-    for row in with_steps(ablation, runs):
+    for row in with_steps(rows, runs, minutes):
         lifter = runs.trained(row.key, row.config)
         folder = runs.run_folder(row.key)
-        fingerprint = fingerprint_of(file_digest(folder / MODEL_FILE), ablation.test_identity, MEASURE)
-        means = kept(folder / "scores.json", fingerprint, partial(_means, lifter, ablation.test))
+        fingerprint = fingerprint_of(file_digest(folder / MODEL_FILE), test_identity, MEASURE)
+        means = kept(folder / "scores.json", fingerprint, partial(_means, lifter, test))
         result["rows"][row.key] = {
             "title": row.title,
             "steps": row.config.optim.steps,
@@ -212,23 +203,20 @@ def run_ablation(ablation: Ablation, runs: Runs, say: Callable[[str], None]) -> 
 
 def write_ablation(result: dict[str, Any], shapes: dict[str, torch.Tensor], runs: Runs) -> None:
     """The table as json, Markdown and figure, and the examples."""
-    write_result(runs.folder / "ablation.json", result)
-    write_text(runs.folder / "ablation.md", markdown(result))
+    write_result(runs.folder / "ablation", result, markdown(result))
     draw_rows(result, runs.folder / "ablation.png")
     draw_examples(shapes, runs.surface.faces.numpy(), runs.folder / "ablation-examples.png")
 
 
-def with_steps(ablation: Ablation, runs: Runs) -> Iterator[Row]:
+def with_steps(rows: Sequence[Row], runs: Runs, minutes: float = 0.0) -> Iterator[Row]:
     """The rows with their steps: those of the base for its variants, and for other methods as many as take the same
     time."""
-    base = ablation.rows[0].config
-    if ablation.minutes:
-        base = changed(
-            base, {"optim.epochs": 0, "optim.steps": max(1, round(60.0 * ablation.minutes / runs.pace(base)))}
-        )
+    base = rows[0].config
+    if minutes:
+        base = changed(base, {"optim.epochs": 0, "optim.steps": max(1, round(60.0 * minutes / runs.pace(base)))})
     batches = sum(runs.source.sizes) // base.optim.batch
     steps = base.optim.steps or base.optim.epochs * max(batches, 1)
-    for row in ablation.rows:
+    for row in rows:
         if not row.config.model.network:
             yield row
         elif row.same_time:
@@ -282,10 +270,72 @@ def examples(test: KeypointBatch, count: int, order: torch.Tensor) -> KeypointBa
 def lifted_as_measured(lifter: Lifter, some: KeypointBatch) -> torch.Tensor:
     """The shapes [N, K, 3] of a few instances in the camera frame, template units, scale given, aligned as for the
     errors."""
-    seen, lifted = lift(lifter, some, len(some))[0]
-    scale = lifted.scale(seen).cpu() / present(some.true_scale)
+    inputs, lifted = lift(lifter, some)
+    scale = lifted.scale(inputs).cpu() / present(some.true_scale)
     return align_translation(lifted.in_camera().cpu() * scale[:, None, None], some.visible)
 
 
 def _means(lifter: Lifter, test: KeypointBatch) -> dict[str, dict[str, float]]:
     return score_model(lifter, test).means()
+
+
+ERROR_SHOWN = 0.15  # template extents at the end of the colour scale
+TILE = 150
+
+
+def draw_rows(result: dict[str, Any], path: Path) -> Path:
+    """MPJPE and PA-MPJPE of every row, the full model's as a line; only bars beyond three times its MPJPE are cut."""
+    rows = list(result["rows"].values())
+    figure = Figure(figsize=(9, 1.2 + 0.34 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(rows))
+    end = 1.15 * min(max(row["given"]["mpjpe"] for row in rows), 3.0 * rows[0]["given"]["mpjpe"])
+    for shift, metric, title, colour in (
+        (-0.2, "mpjpe", "MPJPE", "tab:blue"),
+        (0.2, "pa_mpjpe", "PA-MPJPE", "tab:orange"),
+    ):
+        values = [row["given"][metric] for row in rows]
+        axes.barh(places + shift, values, height=0.38, color=colour, label=title)
+        axes.axvline(values[0], color=colour, linewidth=0.8, linestyle=":")
+        for place, value in zip(places, values, strict=True):
+            axes.annotate(f" {value:.4f}", (min(value, 0.93 * end), place + shift), va="center", fontsize=7)
+    axes.set_yticks(places, [row["title"] for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlim(0, end)
+    axes.set_xlabel(f"error on {result['instances']} instances, template extents, scale given")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False)
+    return write_figure(path, figure)
+
+
+def draw_examples(shapes: Mapping[str, Float[Tensor, "n k 3"]], faces: Int[np.ndarray, "f 3"], path: Path) -> Path:
+    """A row for each model; each instance from its camera and from its left, coloured by the distance to "truth"."""
+    true = shapes["truth"].double().numpy()
+    figure = Figure(figsize=(1.5 * (2 * len(true) + 1), 1.5 * len(shapes) + 0.8), layout="constrained")
+    grid = figure.subplots(len(shapes), 2 * len(true), squeeze=False)
+    for row, (title, tensor) in zip(grid, shapes.items(), strict=True):
+        found = tensor.double().numpy()
+        error = "" if title == "truth" else f"\n{np.linalg.norm(found - true, axis=2).mean():.3f}"
+        row[0].set_ylabel(f"{title}{error}", rotation=0, ha="right", va="center", wrap=True)
+        tiles = [tile for shape, truth in zip(found, true, strict=True) for tile in _views(shape, truth, faces)]
+        for axes, tile in zip(row, tiles, strict=True):
+            axes.imshow(tile)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+    scale = ScalarMappable(Normalize(0, ERROR_SHOWN), VALUES)
+    label = "distance to the truth, template extents; each instance from its camera and from its left"
+    figure.colorbar(scale, ax=grid.ravel().tolist(), location="top", label=label, aspect=60, shrink=0.6, extend="max")
+    return write_figure(path, figure)
+
+
+def _views(
+    shape: Float[np.ndarray, "k 3"], truth: Float[np.ndarray, "k 3"], faces: Int[np.ndarray, "f 3"]
+) -> list[UInt8[np.ndarray, "h w 3"]]:
+    """A shape from its camera and from its left, at the size at which its truth fills the tile."""
+    middle = (truth.max(0) + truth.min(0)) / 2
+    size = 0.85 * TILE / np.ptp(truth, axis=0).max()
+    colours = colour_by_value(np.linalg.norm(shape - truth, axis=1) / ERROR_SHOWN)
+    aside = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    placed = (shape - middle) * size
+    centre = np.array([TILE / 2, TILE / 2, 0.0])
+    return [render(placed @ turn.T + centre, faces, colours, TILE, TILE)[0] for turn in (np.eye(3), aside)]

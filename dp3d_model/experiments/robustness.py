@@ -1,14 +1,9 @@
-"""Robustness (supplement, section E): noisy and hidden keypoints, when measuring or when learning.
-
-alone.
-
-halves.
-"""
+"""Robustness (supplement, section E): noisy and hidden keypoints, when measuring or when learning."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,16 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 
 from dp3d_data.config import file_digest, fingerprint_of
-from dp3d_data.files import write_text
+from dp3d_data.files import write_figure
 from dp3d_data.loader import InstanceTable, Source
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation.evaluator import STRESS_POINTS, Scores, score_model
-from dp3d_model.evaluation.report import table
-from dp3d_model.experiments.study import OnStep, Runs, kept, write_result
+from dp3d_model.evaluation.report import SHOWN, table
+from dp3d_model.experiments.study import OnStep, Runs, kept
 from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.lifting.model_file import MODEL_FILE
 from dp3d_model.networks.lifter import Lifter
@@ -140,38 +137,28 @@ class CorruptedSource:
 
 
 MEASURE = 1  # raised when the same model would be measured differently
-SHOWN = ("mpjpe", "mpjpe_flip", "pa_mpjpe", "stress")
 # noise as a share of the box, share hidden -> most times the clean MPJPE
 BARS = {(0.02, 0.5): 1.15, (0.02, 0.8): 1.4}
 
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Levels of corruption.
+def levels(noise: Sequence[float], hidden: Sequence[float], seed: int = 0) -> list[Corruption]:
+    """Every combination of shares of the box and shares of the visible keypoints; the clean case is first where both
+    begin with 0."""
+    return [Corruption(noise=one, hidden=share, seed=seed) for share in hidden for one in noise]
 
-    Attributes:
-        noise: shares of the box; hidden: shares of the visible keypoints; both with 0, the clean case, first.
-        seed: of the corruption.
-    """
 
-    noise: tuple[float, ...]
-    hidden: tuple[float, ...]
-    seed: int = 0
-
-    def cells(self) -> Iterator[Corruption]:
-        """Every combination."""
-        for hidden in self.hidden:
-            for noise in self.noise:
-                yield Corruption(noise, hidden, 0.0, self.seed)
+def _figure(count: int, cells: Sequence[Corruption], models: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    noise, hidden = (list(dict.fromkeys(values)) for values in zip(*((c.noise, c.hidden) for c in cells), strict=True))
+    return {"instances": count, "noise": noise, "hidden": hidden, "models": models}
 
 
 def measure_noise(
     models: Mapping[str, tuple[Lifter, str]],
     test: KeypointBatch,
     identity: str,
-    grid: Grid,
+    cells: Sequence[Corruption],
     folder: Path,
     progress: OnStep,
 ) -> dict[str, Any]:
@@ -180,18 +167,18 @@ def measure_noise(
 
     Each cell is kept as it is measured, in folder/cells.
     """
-    found: dict[str, Any] = {"instances": len(test), "noise": grid.noise, "hidden": grid.hidden, "models": {}}
+    found: dict[str, list[dict[str, float]]] = {}
     for name, (lifter, digest) in models.items():
         lower = lower_half(lifter.surface.vertices.numpy())
-        rows, cells = [], list(grid.cells())
+        rows: list[dict[str, float]] = []
         for cell in cells:
             fingerprint = fingerprint_of(digest, identity, cell, MEASURE)
             path = folder / "cells" / f"{fingerprint}.json"
             measured = kept(path, fingerprint, partial(_measured, lifter, test, cell, lower))
             rows.append({"noise": cell.noise, "hidden": cell.hidden} | measured)
             progress(name, len(rows), len(cells))
-        found["models"][name] = rows
-    return found
+        found[name] = rows
+    return _figure(len(test), cells, found)
 
 
 def _measured(lifter: Lifter, test: KeypointBatch, cell: Corruption, lower: np.ndarray) -> dict[str, float]:
@@ -201,17 +188,17 @@ def _measured(lifter: Lifter, test: KeypointBatch, cell: Corruption, lower: np.n
 
 
 def train_noise(
-    config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, grid: Grid, say: Say
+    config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, cells: Sequence[Corruption], say: Say
 ) -> dict[str, Any]:
     """Figure 1, keypoints corrupted when learning: a model is trained in every cell and measured on clean keypoints."""
     lower = lower_half(runs.surface.vertices.numpy())
     rows = []
-    for cell in grid.cells():
+    for cell in cells:
         name = f"noise-{100 * cell.noise:g}-hidden-{100 * cell.hidden:g}"
         means = _trained_and_measured(config, runs, name, cell, lower, test, identity)
         rows.append({"noise": cell.noise, "hidden": cell.hidden} | {metric: means[metric] for metric in SHOWN})
         say(f"learnt with noise {cell.noise:.1%}, {cell.hidden:.0%} hidden: MPJPE {means['mpjpe']:.4f}")
-    return {"instances": len(test), "noise": grid.noise, "hidden": grid.hidden, "models": {"trained on it": rows}}
+    return _figure(len(test), cells, {"trained on it": rows})
 
 
 def lose_lower_halves(
@@ -305,7 +292,58 @@ def halves_markdown(result: dict[str, Any]) -> str:
     return "\n".join(["# Lower halves hidden in training", "", what, "", *table(head, cells), ""])
 
 
-def write(result: dict[str, Any], text: str, folder: Path, name: str) -> None:
-    """NAME.json and NAME.md."""
-    write_result(folder / f"{name}.json", result)
-    write_text(folder / f"{name}.md", text)
+_STYLES = ("-", "--", ":", "-.")
+
+
+def draw_noise(result: dict[str, Any], path: Path, title: str) -> Path:
+    """MPJPE and its ratio to the clean one over noise; a colour for each hidden share, a line style for each model."""
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for style, (model, rows) in zip(_STYLES * len(result["models"]), result["models"].items(), strict=False):
+        times = ratios(rows)
+        for i, hidden in enumerate(result["hidden"]):
+            here = [row for row in rows if row["hidden"] == hidden]
+            places = [100.0 * row["noise"] for row in here]
+            shade = colormaps["viridis"](0.9 * i / max(len(result["hidden"]) - 1, 1))
+            look = {"color": shade, "linestyle": style, "marker": ".", "linewidth": 1.4}
+            label = f"{hidden:.0%} hidden" if style == "-" else None
+            left.plot(places, [row["mpjpe"] for row in here], label=label, **look)
+            right.plot(places, [times[row["noise"], hidden] for row in here], **look)
+        left.plot([], [], color="black", linestyle=style, label=model)
+    for (noise, hidden), most in BARS.items():
+        right.plot(100.0 * noise, most, marker="v", color="black", markersize=6)
+        right.annotate(
+            f"{hidden:.0%}: {most:g}", (100.0 * noise, most), xytext=(6, 4), textcoords="offset points", fontsize=8
+        )
+    left.set_ylabel("MPJPE, template extents, scale given")
+    right.set_ylabel("times the clean MPJPE (triangles: the bars set)")
+    right.axhline(1.0, color="grey", linewidth=0.6)
+    left.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.set_xlabel("noise on the keypoints, % of the box")
+        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(frameon=False, fontsize=8)
+    figure.suptitle(f"{title}, {result['instances']} instances")
+    return write_figure(path, figure)
+
+
+def draw_halves(result: dict[str, Any], path: Path) -> Path:
+    """Errors over the rate of training instances that lost their lower half."""
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    rates = [100.0 * row["rate"] for row in result["rows"]]
+    lines = (
+        ("lower", "lower half", "--"),
+        ("mpjpe", "MPJPE", "-"),
+        ("upper", "upper half", ":"),
+        ("pa_mpjpe", "PA-MPJPE", "-."),
+    )
+    for name, title, style in lines:
+        axes.plot(rates, [row[name] for row in result["rows"]], style, marker=".", label=title)
+    axes.set_xlabel("training instances without their lower half, %")
+    axes.set_ylabel("error, template extents, scale given")
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.suptitle(f"Lower halves hidden in training, {result['instances']} instances")
+    return write_figure(path, figure)

@@ -1,7 +1,4 @@
-"""What experiments share: shards to learn from and to measure on, and runs that are found again.
-
-cut short.
-"""
+"""What experiments share: shards to learn from and to measure on, and runs that are found again."""
 
 from __future__ import annotations
 
@@ -66,7 +63,9 @@ class Runs:
         """
         trainer = self._trainer(config, self.run_folder(name), source)
         if not trainer.finished():
-            if self.overwrite and not self._of_this_fingerprint(trainer):
+            path = trainer.folder / STATE_FILE
+            known = path.is_file() and read_content(path, "state")["recipe"] == trainer.fingerprint
+            if self.overwrite and not known:
                 trainer.discard()
             trainer.resume()
             trainer.run(lambda step, steps, losses: self.progress(name, step, steps))
@@ -102,11 +101,6 @@ class Runs:
         surface = replace(self.surface, functions=self.surface.functions[:, : config.model.basis])
         return Trainer(surface, source or self.source, config, folder, threads=self.threads)
 
-    @staticmethod
-    def _of_this_fingerprint(trainer: Trainer) -> bool:
-        path = trainer.folder / STATE_FILE
-        return path.is_file() and read_content(path, "state")["recipe"] == trainer.fingerprint
-
 
 def known_in(path: Path) -> dict[str, Any]:
     """What was measured before; nothing where the file is missing or damaged."""
@@ -125,9 +119,10 @@ def kept(path: Path, fingerprint: str, measure: Callable[[], Any]) -> Any:
     return found["result"]
 
 
-def write_result(path: Path, content: Any) -> None:
-    """What people and other programs read."""
-    write_text(path, json.dumps(plain(content), indent=1) + "\n")
+def write_result(path: Path, content: Any, text: str) -> None:
+    """What other programs and people read: PATH.json and PATH.md."""
+    write_text(path.with_name(f"{path.name}.json"), json.dumps(plain(content), indent=1) + "\n")
+    write_text(path.with_name(f"{path.name}.md"), text)
 
 
 class Report:
@@ -161,47 +156,24 @@ class Report:
         self.bar = None
 
 
-@dataclass(frozen=True)
-class Study:
-    """An experiment's runs and the instances that it measures on, with a fingerprint of these."""
-
-    runs: Runs
-    test: KeypointBatch
-    test_identity: str
-    report: Report
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Where an experiment learns and measures.
-
-    Attributes:
-        train, test: folders of shards, the first also an fsspec address.
-        split, test_split: of them.
-        count: first test instances; 0 for all.
-    """
-
-    train: str
-    split: str
-    test: str
-    test_split: str
-    count: int = 0
-
-
-def open_study(
-    inputs: Inputs, folder: Path, threads: int = 1, overwrite: bool = False, fields: tuple[str, ...] = ()
-) -> Study:
-    """Open the shards of an experiment.
+def open_runs(
+    reader: ShardReader,
+    split: str,
+    other: ShardReader,
+    folder: Path,
+    fields: tuple[str, ...] = (),
+    **options: Any,
+) -> Runs:
+    """The runs of an experiment that learns from shards and measures on others.
 
     Args:
         fields: what training needs of an instance besides keypoints.
+        options: see Runs.
 
     Raises:
         InputMissing, UsageError, ShardError: see ShardReader.
         TemplateMismatch: the two belong to different templates.
-        NothingToDo: no test instance carries its true shape.
     """
-    reader, other = ShardReader(inputs.train), ShardReader(inputs.test)
     if not reader.remote:
         require_files(reader.folder)
     if reader.template.content_hash != other.template.content_hash:
@@ -209,12 +181,10 @@ def open_study(
             "the shards to measure on belong to another template than those to learn from",
             got=f"{other.template.name} {other.template.content_hash}",
             expected=f"{reader.template.name} {reader.template.content_hash}",
-            path=inputs.test,
+            path=other.folder,
         )
     surface = surface_of(reader.template, reader.basis.functions, reader.basis.functions.shape[1])
-    report, source = Report(), ShardSource(reader, inputs.split, fields)
-    test, identity = open_test(other, inputs.test_split, inputs.count)
-    return Study(Runs(surface, source, folder, threads, overwrite, report.show), test, identity, report)
+    return Runs(surface, ShardSource(reader, split, fields), folder, **options)
 
 
 def open_test(reader: ShardReader, split: str, count: int) -> tuple[KeypointBatch, str]:

@@ -1,14 +1,12 @@
 """Lifted bodies as meshes, rigs, tables and pictures."""
 
-from dp3d_model.export.gallery import Output, Written, save_turntable, write_predictions
-from dp3d_model.export.meshes import PredictionTable, export_mesh, export_textured, write_rig
-from dp3d_model.export.texture import Texture, texture_of
+from dp3d_model.export.gallery import Output, save_turntable, write_predictions
+from dp3d_model.export.meshes import PredictionTable, Texture, export_mesh, export_textured, texture_of, write_rig
 
 __all__ = [
     "Output",
     "PredictionTable",
     "Texture",
-    "Written",
     "export_mesh",
     "export_textured",
     "save_turntable",

@@ -21,8 +21,7 @@ from dp3d_data.geometry.renderer import BACKGROUND, Colours, colour_by_part, ren
 from dp3d_data.run_lengths import mask_pixels
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.quality import FIGURES
-from dp3d_model.export.meshes import PredictionTable, export_mesh, export_textured, write_rig
-from dp3d_model.export.texture import Texture, texture_of
+from dp3d_model.export.meshes import PredictionTable, Texture, export_mesh, export_textured, texture_of, write_rig
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.prediction import Prediction, predict
 from dp3d_model.networks.lifter import Lifter
@@ -163,40 +162,41 @@ class Output:
     least: float = 0.0
 
 
-@dataclass(frozen=True)
-class Written:
-    """What became of the instances: those written, in order, and of the others the reason by name."""
-
-    kept: KeypointBatch
-    predictions: list[Prediction]
-    rejected: dict[str, str]
-
-
 def write_predictions(
     lifter: Lifter,
     instances: KeypointBatch,
     folder: str | Path,
     output: Output = Output(),
     done: Callable[[int], None] = lambda _: None,
-) -> Written:
+) -> tuple[KeypointBatch, list[Prediction], dict[str, str]]:
     """Write the files of each instance, named NNN-NAME; with pictures lifted.png of those that are surest; figures.csv
     of all.
 
     Args:
         done: told of so many more finished instances.
 
+    Returns:
+        The instances that are written, in order, their predictions, and of the others the reason by name.
+
     Raises:
         UsageError: a rig of a body without parts.
     """
     folder, start = Path(folder), 0
-    writer, figures = _Writer(lifter, folder, output), FigureTable()
+    writer, figures = _Writer(lifter, folder, output), [["instance", "image", *FIGURES, "result"]]
     kept: list[int] = []
     predictions: list[Prediction] = []
+    rejected: dict[str, str] = {}
     with PredictionTable(folder / "predictions.parquet") if "table" in output.formats else nullcontext() as table:
         for many in predict(lifter, instances):
             some = instances.take(range(start, start + len(many.scale)))
             sure = [i for i in range(len(some)) if not many.confidence[i] < output.least]
-            figures.add(some, many, set(sure), output.least)
+            for i in sorted(set(range(len(some))) - set(sure)):
+                rejected[some.ids[i]] = f"confidence {many.confidence[i]:.2f} below {output.least:g}"
+            paths = some.image_paths or ("",) * len(some)
+            figures += [
+                _figure_row(name, path, many.at(i), rejected.get(name, "kept"))
+                for i, (name, path) in enumerate(zip(some.ids, paths, strict=True))
+            ]
             if table is not None and sure:
                 chosen = some.take(sure)
                 table.add(chosen.ids, chosen.image_paths or ("",) * len(sure), many.take(sure))
@@ -207,36 +207,23 @@ def write_predictions(
             kept += [start + i for i in sure]
             predictions.append(many.take(sure))
             start += len(some)
-    figures.write(folder / "figures.csv")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(figures)
+    write_text(folder / "figures.csv", text.getvalue())
     if writer.sheet:
         rows = sorted(writer.sheet, key=lambda row: -row[0])
         write_picture(folder / "lifted.png", np.concatenate([picture for _, picture in rows]))
-    return Written(instances.take(kept), predictions, figures.rejected)
+    return instances.take(kept), predictions, rejected
 
 
-class FigureTable:
-    """A row of figures for each instance, and what became of it."""
-
-    def __init__(self) -> None:
-        self.rows = [["instance", "image", *FIGURES, "result"]]
-        self.rejected: dict[str, str] = {}
-
-    def add(self, some: KeypointBatch, many: Prediction, kept: set[int], least: float) -> None:
-        """The rows of a batch."""
-        for i, name in enumerate(some.ids):
-            values = [
-                "" if np.isnan(value) else f"{value:.4f}" for value in (getattr(many, figure)[i] for figure in FIGURES)
-            ]
-            if i not in kept:
-                self.rejected[name] = f"confidence {many.confidence[i]:.2f} below {least:g}"
-            image = some.image_paths[i] if some.image_paths else ""
-            self.rows.append([plain_cell(name), plain_cell(image), *values, self.rejected.get(name, "kept")])
-
-    def write(self, path: Path) -> None:
-        """The file, whole."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(self.rows)
-        write_text(path, text.getvalue())
+def _figure_row(name: str, image: str, prediction: Prediction, result: str) -> list[str]:
+    values = [float(getattr(prediction, figure)) for figure in FIGURES]
+    return [
+        plain_cell(name),
+        plain_cell(image),
+        *("" if np.isnan(value) else f"{value:.4f}" for value in values),
+        result,
+    ]
 
 
 def plain_cell(text: str) -> str:

@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dp3d_data.geometry.rigid_camera import Camera, fit_camera, orthonormal_rows
-
 COARSE_STEPS, FINE_STEPS = 4, 2
 # The coarse root may lie this much below the true one; Laguerre's method is safe from above.
 COARSE_ERROR = 3e-4
@@ -106,20 +104,6 @@ def _quartic(root: Tensor, det: Tensor, area: Tensor) -> tuple[Tensor, Tensor, T
     i2 = (square - 1.0).mul_(0.5)
     value = (i2 * i2).sub_(area).addcmul_(root, det, value=-2.0)
     return value, i2.mul_(root).sub_(det), square
-
-
-__all__ = [
-    "Camera",
-    "fit_camera",
-    "orthonormal_rows",
-    "random_rotations",
-    "refine_rotation",
-    "rotation_from",
-    "rotation_from_6d",
-    "rotation_from_log",
-    "rotation_size",
-    "skew",
-]
 
 
 def rotation_from_6d(six: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 3"]:

@@ -38,11 +38,11 @@ def normalise(surface: Surface, batch: KeypointBatch, camera_mode: str = "closed
     if batch.intrinsics is None or not bool(batch.intrinsics.isfinite().all(1).any()):
         camera = fit_camera(vertices, keypoints, visible, weights)
     else:
-        keypoints, turn, per_focal = turned_towards(replace(batch, keypoints=keypoints))
+        keypoints, rotation, per_focal = turned_towards(replace(batch, keypoints=keypoints))
         camera = fit_perspective(vertices, keypoints, visible, per_focal)
         middle = visible_mean(keypoints, visible)
         axis = torch.where((per_focal > 0)[:, None], -middle / camera.scale[:, None], torch.zeros_like(middle))
-        pinhole = Pinhole(per_focal * camera.scale, axis, turn)
+        pinhole = Pinhole(per_focal * camera.scale, axis, rotation)
     units = (keypoints - middle[:, None]) / camera.scale[:, None, None] * visible[..., None]
     if camera_mode == "learned":
         camera = replace(camera, rotation=torch.eye(3).to(keypoints).expand(len(keypoints), 3, 3))
@@ -89,9 +89,9 @@ def turned_towards(batch: KeypointBatch) -> tuple[Float[Tensor, "n k 2"], Float[
     known, length = intrinsics.isfinite().all(1), intrinsics[:, 0]
     flat = batch.keypoints / torch.where(known, length, torch.ones_like(length))[:, None, None]
     ahead = torch.nn.functional.pad(visible_mean(flat, batch.visible), (0, 1), value=1.0)
-    turn = rotation_to(torch.nn.functional.normalize(ahead, dim=1))
-    turn = torch.where(known[:, None, None], turn, torch.eye(3).to(turn))
-    return through(batch, turn), turn, torch.where(known, 1.0 / length, torch.zeros_like(length))
+    rotation = rotation_to(torch.nn.functional.normalize(ahead, dim=1))
+    rotation = torch.where(known[:, None, None], rotation, torch.eye(3).to(rotation))
+    return through(batch, rotation), rotation, torch.where(known, 1.0 / length, torch.zeros_like(length))
 
 
 def about_the_axis(batch: KeypointBatch) -> KeypointBatch:
@@ -110,12 +110,12 @@ def about_the_axis(batch: KeypointBatch) -> KeypointBatch:
     return replace(batch, keypoints=keypoints, intrinsics=torch.where(known, square, torch.nan))
 
 
-def through(batch: KeypointBatch, turn: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n k 2"]:
+def through(batch: KeypointBatch, rotation: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n k 2"]:
     """Pixels of turned cameras from a batch of about_the_axis; the same where the camera is unknown."""
     intrinsics = present(batch.intrinsics)
     known, length = intrinsics.isfinite().all(1), intrinsics[:, 0]
     length = torch.where(known, length, torch.ones_like(length))[:, None, None]
-    rays = torch.nn.functional.pad(batch.keypoints / length, (0, 1), value=1.0) @ turn
+    rays = torch.nn.functional.pad(batch.keypoints / length, (0, 1), value=1.0) @ rotation
     return torch.where(known[:, None, None], length * rays[..., :2] / rays[..., 2:].clamp_min(1e-3), batch.keypoints)
 
 
@@ -223,3 +223,10 @@ def centred(values: Float[Tensor, "n k *c"], visible: Bool[Tensor, "n k"]) -> Fl
     """Values, one or several for each vertex, about their mean over the visible ones."""
     columns = values if values.dim() == 3 else values[..., None]
     return (columns - visible_mean(columns, visible)[:, None]).reshape(values.shape)
+
+
+def align_translation(shape: Float[Tensor, "n k 3"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, "n k 3"]:
+    """Remove what an image cannot tell: the mean depth of all vertices, and x, y of the visible ones (their translation
+    is solved from the keypoints)."""
+    flat = shape[..., :2] - visible_mean(shape[..., :2], visible)[:, None]
+    return torch.cat([flat, shape[..., 2:] - shape[..., 2:].mean(1, keepdim=True)], dim=2)

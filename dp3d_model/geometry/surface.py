@@ -1,7 +1,4 @@
-"""The template as the model sees it, and carried to another meshing.
-
-surface.
-"""
+"""The template as the model sees it."""
 
 from __future__ import annotations
 
@@ -47,6 +44,13 @@ class Surface:
         return torch.zeros(len(self.vertices)).index_add_(0, self.faces.long().ravel(), share)
 
     @property
+    def edges(self) -> Int[np.ndarray, "e 2"]:
+        """The two vertices of each edge, each edge once, ascending."""
+        faces = self.faces.numpy()
+        pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+        return np.unique(np.sort(pairs, axis=1), axis=0)
+
+    @property
     def millimetres(self) -> float | None:
         """Millimetres per template unit, where the source's unit is known."""
         return 1000.0 * self.factor if self.unit == "m" else None
@@ -84,10 +88,9 @@ def spread_seeds(surface: Surface, count: int) -> tuple[Int[Tensor, "m"], Float[
 
 def _edge_graph(surface: Surface) -> csr_matrix:
     """The mesh's edges as a sparse graph weighted by length."""
-    faces, points = surface.faces.numpy(), surface.vertices.numpy().astype(np.float64)
-    pairs = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
-    length = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1).clip(1e-9)
-    return csr_matrix((length, (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))
+    points, (tails, heads) = surface.vertices.numpy().astype(np.float64), surface.edges.T
+    length = np.linalg.norm(points[tails] - points[heads], axis=1).clip(1e-9)
+    return csr_matrix((length, (tails, heads)), shape=(len(points), len(points)))
 
 
 def _distances(graph: csr_matrix, surface: Surface, source: int) -> np.ndarray:

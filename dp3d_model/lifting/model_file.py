@@ -205,8 +205,7 @@ def check_template(lifter: Lifter, name: str, content_hash: str, path: str | Pat
 
 # Mean distance between two meshings of one surface, template units.
 APART = 0.02
-
-
+# Vertices whose triangles are candidates for the nearest one.
 NEIGHBOURS = 4
 
 

@@ -23,22 +23,12 @@ from dp3d_data.shards.runs import MARKER, Run
 from dp3d_model.evaluation.quality import FIGURES, agreement, features, reprojection, silhouette_iou, stretched
 from dp3d_model.geometry.perspective import visible_mean
 from dp3d_model.geometry.surface import Surface
-from dp3d_model.lifting.test_time import Evidence, answers_to_halves, refined
-from dp3d_model.losses.silhouettes import silhouettes_of
+from dp3d_model.lifting.test_time import answers_to_halves, refined
 from dp3d_model.networks.lifter import Lifted, Lifter
 
 
-@dataclass(frozen=True)
-class ToLift:
-    """Instances, the template whose vertices they see, and where they lie."""
-
-    instances: KeypointBatch
-    template: Template
-    source: Path
-
-
-def open_to_lift(source: str | Path, split: str = "all") -> ToLift:
-    """The instances of shards, or of a finished run.
+def open_to_lift(source: str | Path, split: str = "all") -> tuple[KeypointBatch, Template]:
+    """The instances of shards, or of a finished run, and the template whose vertices they show.
 
     Args:
         split: of shards; "all" takes every split. A run has none.
@@ -49,22 +39,17 @@ def open_to_lift(source: str | Path, split: str = "all") -> ToLift:
         ShardError: a file is missing or damaged.
         NothingToDo: a run without an instance.
     """
-    if (Path(source) / MARKER).is_file():
-        return _of_run(Path(source))
-    reader = ShardReader(source)
-    return ToLift(reader.split(split), reader.template, Path(source))
-
-
-def _of_run(folder: Path) -> ToLift:
-    run = Run.open(folder)
+    if not (Path(source) / MARKER).is_file():
+        reader = ShardReader(source)
+        return reader.split(split), reader.template
+    run = Run.open(Path(source))
     template = run.template()
     tables = [table for table in run.instances() if table.num_rows]
     if not tables:
         counts = run.counts
         got = f"{counts['inputs']} inputs, {counts['rejects']} rejects, {counts['failures']} failures"
-        hint = f"see why: dp3d-data failures {folder}"
-        raise NothingToDo("no instance to lift", got=got, hint=hint, path=folder)
-    return ToLift(whole_batch(tables, template.num_vertices), template, folder)
+        raise NothingToDo("no instance to lift", got=got, hint=f"see why: dp3d-data failures {source}", path=source)
+    return whole_batch(tables, template.num_vertices), template
 
 
 def template_of(surface: Surface) -> Template:
@@ -156,10 +141,10 @@ def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Ite
         some = slice(start, start + batch)
         own = instances.take(range(*some.indices(len(instances))))
         with torch.no_grad():
-            seen = lifter.normalise(own)
-            answers = answers_to_halves(lifter, seen)
-        lifted = refined(lifter, seen, evidence_of(own, seen), answers)
-        yield measured(lifter, _prediction(lifter, seen, lifted), own, agreement(lifter, seen, answers, lifted))
+            inputs = lifter.normalise(own)
+            answers = answers_to_halves(lifter, inputs)
+        lifted = refined(lifter, inputs, own, answers)
+        yield measured(lifter, _prediction(lifter, inputs, lifted), own, agreement(lifter, inputs, answers, lifted))
 
 
 def network_alone(lifter: Lifter) -> Lifter:
@@ -190,30 +175,21 @@ def measured(
     return replace(many, **{name: values.astype(np.float32) for name, values in found.items()})
 
 
-def evidence_of(instances: KeypointBatch, seen: KeypointBatch) -> Evidence:
-    """The weights and masks of normalised instances."""
-    centre = present(seen.centre)
-    weights = None if instances.weights is None else instances.weights.to(centre.device)
-    return Evidence(
-        weights, silhouettes_of(instances.masks, centre, present(seen.camera).scale) if seen.pinhole is None else None
-    )
-
-
-def _prediction(lifter: Lifter, seen: KeypointBatch, lifted: Lifted) -> Prediction:
-    shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(seen)
+def _prediction(lifter: Lifter, inputs: KeypointBatch, lifted: Lifted) -> Prediction:
+    shape, parts, rotation, scale = lifted.shape, lifted.shape.parts, lifted.camera_from_template, lifted.scale(inputs)
     count = len(lifted.posed)
-    shift = 0.0 if lifted.shift is None else present(seen.camera).scale[:, None] * lifted.shift
+    shift = 0.0 if lifted.shift is None else present(inputs.camera).scale[:, None] * lifted.shift
     flat = scale[:, None, None] * (lifted.posed @ rotation[:, :2].transpose(1, 2))
     with torch.no_grad():
         noise = lifter.predicted_noise(lifted)
         spread = torch.full_like(flat[..., 0], torch.nan) if noise is None else noise
-    intrinsics, position = _pinholes(seen, lifted)
+    intrinsics, position = _pinholes(inputs, lifted)
     tensors = {
         "vertices": shape.posed,
         "rest": shape.rest,
         "camera_from_template": rotation,
         "scale": scale,
-        "translation": present(seen.centre) - visible_mean(flat, seen.visible) + shift,
+        "translation": present(inputs.centre) - visible_mean(flat, inputs.visible) + shift,
         "part_rotations": parts.rotations if parts else flat.new_zeros(count, 0, 3, 3),
         "part_translations": parts.translations if parts else flat.new_zeros(count, 0, 3),
         "blendshapes": parts.coefficients if parts else flat.new_zeros(count, 0),
@@ -225,10 +201,10 @@ def _prediction(lifter: Lifter, seen: KeypointBatch, lifted: Lifted) -> Predicti
     return Prediction(**{name: values.cpu().numpy() for name, values in tensors.items()}, **unknown)
 
 
-def _pinholes(seen: KeypointBatch, lifted: Lifted) -> tuple[Tensor, Tensor]:
+def _pinholes(inputs: KeypointBatch, lifted: Lifted) -> tuple[Tensor, Tensor]:
     """Intrinsics [N, 4] and the template's position [N, 3]; NaN where the projection is orthographic."""
-    count, position = len(lifted.posed), lifted.position(seen)
-    if seen.intrinsics is None or position is None:
+    count, position = len(lifted.posed), lifted.position(inputs)
+    if inputs.intrinsics is None or position is None:
         return torch.full((count, 4), torch.nan), torch.full((count, 3), torch.nan)
-    known = (present(seen.pinhole).inverse_depth > 0)[:, None]
-    return torch.where(known, seen.intrinsics, torch.nan), torch.where(known, position, torch.nan)
+    known = (present(inputs.pinhole).inverse_depth > 0)[:, None]
+    return torch.where(known, inputs.intrinsics, torch.nan), torch.where(known, position, torch.nan)

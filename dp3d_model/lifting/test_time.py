@@ -8,21 +8,101 @@ every number is free.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
-from dp3d_data.records import present
+from dp3d_data.records import RunLength, present
+from dp3d_data.run_lengths import mask_pixels
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.surface import farthest_points
 from dp3d_model.losses.arap import OneRings, arap_loss
-from dp3d_model.losses.silhouettes import Silhouettes
 from dp3d_model.losses.terms import pseudo_huber
 from dp3d_model.networks.lifter import Lifted, Lifter, reproject
+
+GRID, PIXELS = 96, 256
+# Side of the square that is looked at, in sides of the mask's box.
+WINDOW = 1.8
+
+
+@dataclass(frozen=True)
+class Silhouettes:
+    """Masks of N instances, in the units and about the origin of an observation.
+
+    Attributes:
+        distance: [N, G, G] of the cells of a square to the mask; 0 inside it and outside of the image, where nobody
+            knows.
+        corner: [N, 2] top left corner of the square.
+        side: [N] of the square.
+        pixels: [N, P, 2] well-spread points of the mask.
+        known: [N] whether there is a mask.
+    """
+
+    distance: Float[Tensor, "n g g"]
+    corner: Float[Tensor, "n 2"]
+    side: Float[Tensor, "n"]
+    pixels: Float[Tensor, "n p 2"]
+    known: Bool[Tensor, "n"]
+
+    def outside(self, points: Float[Tensor, "n v 2"]) -> Float[Tensor, "n v"]:
+        """The distance of points to the mask; 0 inside, beyond the square as at its edge."""
+        places = 2.0 * (points - self.corner[:, None]) / self.side[:, None, None] - 1.0
+        return grid_sample(self.distance[:, None], places[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
+
+    def uncovered(self, points: Float[Tensor, "n v 2"]) -> Float[Tensor, "n p"]:
+        """The distance of the mask's points to the nearest of these."""
+        return torch.cdist(self.pixels, points).amin(2)
+
+
+def silhouettes_of(
+    masks: Sequence[RunLength | None], centre: Float[Tensor, "n 2"], scale: Float[Tensor, "n"]
+) -> Silhouettes | None:
+    """Masks in units of `scale` pixels about `centre` (image pixels), on its device; None where no instance has one.
+
+    Raises:
+        InputCorrupt: runs that do not fill their image.
+    """
+    if not any(masks):
+        return None
+    parts = [
+        _one(mask, *pair)
+        for mask, *pair in zip(masks, centre.double().cpu().numpy(), scale.double().cpu().numpy(), strict=True)
+    ]
+    distance, corner, side, pixels = (
+        torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*parts, strict=True)
+    )
+    found = Silhouettes(distance, corner, side, pixels, torch.tensor([mask is not None for mask in masks]))
+    return Silhouettes(**{name: values.to(centre.device) for name, values in vars(found).items()})
+
+
+def _one(runs: RunLength | None, centre: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """Distances, corner, side and pixels of one mask; zeros where there is none."""
+    mask = np.zeros((1, 1), dtype=bool) if runs is None else mask_pixels(runs)
+    if not mask.any():
+        return np.zeros((GRID, GRID)), np.zeros(2), 1.0, np.zeros((PIXELS, 2))
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    low, high = np.array([columns[0], rows[0]]), np.array([columns[-1] + 1, rows[-1] + 1])
+    side = WINDOW * float((high - low).max())
+    corner = (low + high - side) / 2
+    lines = (np.arange(GRID) + 0.5) * side / GRID
+    x, y = (np.floor(corner[axis] + lines).astype(int) for axis in (0, 1))
+    inside = ((y >= 0) & (y < mask.shape[0]))[:, None] & ((x >= 0) & (x < mask.shape[1]))
+    cells = mask[np.clip(y, 0, mask.shape[0] - 1)[:, None], np.clip(x, 0, mask.shape[1] - 1)] & inside
+    if not cells.any():
+        return np.zeros((GRID, GRID)), np.zeros(2), 1.0, np.zeros((PIXELS, 2))
+    distance = distance_transform_edt(~cells) * (side / GRID) * inside
+    found = np.argwhere(cells)[:, ::-1]
+    spread = found[np.linspace(0, len(found) - 1, PIXELS).round().astype(int)]
+    pixels = corner + (spread + 0.5) * side / GRID
+    return distance / scale, (corner - centre) / scale, side / scale, (pixels - centre) / scale
+
 
 # Vertices whose projections are held to the mask.
 OUTLINE = 600
@@ -35,23 +115,23 @@ SLACK = 0.02
 OUTSIDE, UNCOVERED = 0.5, 1.5
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What is known of N instances beside their keypoints.
-
-    Attributes:
-        weights: [N, K] how far each keypoint is trusted; None for all alike.
-        silhouettes: their masks.
-    """
-
-    weights: Float[Tensor, "n k"] | None = None
-    silhouettes: Silhouettes | None = None
+def evidence_of(
+    instances: KeypointBatch | None, inputs: KeypointBatch
+) -> tuple[Float[Tensor, "n k"] | None, Silhouettes | None]:
+    """The weights of the keypoints and the masks of instances in image pixels, in the units of the normalised ones."""
+    if instances is None:
+        return None, None
+    centre = present(inputs.centre)
+    weights = None if instances.weights is None else instances.weights.to(centre.device)
+    if inputs.pinhole is not None:
+        return weights, None
+    return weights, silhouettes_of(instances.masks, centre, present(inputs.camera).scale)
 
 
 def refined(
     lifter: Lifter,
-    seen: KeypointBatch,
-    evidence: Evidence = Evidence(),
+    inputs: KeypointBatch,
+    instances: KeypointBatch | None = None,
     answers: Float[Tensor, "halves n d"] | None = None,
 ) -> Lifted:
     """Lift, then take `refine.steps` Adam steps on the numbers of each instance; the network and the body stay as they
@@ -63,16 +143,17 @@ def refined(
     alone: the others of its batch change nothing of it.
 
     Args:
+        instances: the same in image pixels, with masks and weights where known; without them keypoints alone count.
         answers: see `answers_to_halves`; asked for here where they are not given.
     """
     with torch.no_grad():
         if not lifter.config.refine.steps:
-            return lifter(seen)
-        start = (answers_to_halves(lifter, seen) if answers is None else answers).mean(0)
-    free = _Free(lifter, start, seen.pinhole is None)
-    _fit(lifter, seen, evidence, free)
+            return lifter(inputs)
+        start = (answers_to_halves(lifter, inputs) if answers is None else answers).mean(0)
+    free = _Free(lifter, start, inputs.pinhole is None)
+    _fit(lifter, inputs, evidence_of(instances, inputs), free)
     with torch.no_grad():
-        found = free.lifted(lifter, seen)
+        found = free.lifted(lifter, inputs)
         return found if found.shift is None else replace(found, shift=found.shift.detach())
 
 
@@ -99,10 +180,10 @@ class _Free:
         others = [self.body, self.camera, *([] if self.shift is None else [self.shift])]
         return [{"params": [self.along], "lr": rate * config.refine.stride}, {"params": others, "lr": rate}]
 
-    def lifted(self, lifter: Lifter, seen: KeypointBatch) -> Lifted:
+    def lifted(self, lifter: Lifter, inputs: KeypointBatch) -> Lifted:
         """The bodies and cameras as they are now."""
         moved = self.body + self.along @ self.directions
-        found = lifter.decode(self.start + torch.cat([moved, self.camera], dim=1), seen)
+        found = lifter.decode(self.start + torch.cat([moved, self.camera], dim=1), inputs)
         return found if self.shift is None else replace(found, shift=self.shift)
 
     def cost(self, config: TrainConfig) -> Tensor:
@@ -114,25 +195,27 @@ class _Free:
         return total
 
 
-def _fit(lifter: Lifter, seen: KeypointBatch, evidence: Evidence, free: _Free) -> None:
+def _fit(
+    lifter: Lifter, inputs: KeypointBatch, evidence: tuple[Tensor | None, Silhouettes | None], free: _Free
+) -> None:
     """Adam with rates that fall to 0 over the second half. Rigidity is taken on one-rings drawn anew each step, the
     same for all."""
-    config, rings = lifter.config, OneRings(lifter.surface).to(free.start.device)
-    outline = farthest_points(lifter.surface.vertices, OUTLINE) if evidence.silhouettes is not None else None
+    (weights, masks), config, rings = evidence, lifter.config, OneRings(lifter.surface).to(free.start.device)
+    outline = farthest_points(lifter.surface.vertices, OUTLINE) if masks is not None else None
     optimiser = torch.optim.Adam(free.groups(config))
     rates = [group["lr"] for group in optimiser.param_groups]
     for step in range(config.refine.steps):
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / config.refine.steps))
         optimiser.zero_grad(set_to_none=True)
-        lifted = free.lifted(lifter, seen)
-        projected = reproject(lifted, seen)
-        loss = own_reprojection(projected, seen, config.loss.epsilon, evidence.weights).sum() + free.cost(config)
+        lifted = free.lifted(lifter, inputs)
+        projected = reproject(lifted, inputs)
+        loss = own_reprojection(projected, inputs, config.loss.epsilon, weights).sum() + free.cost(config)
         if outline is not None and config.refine.silhouette:
             loss = (
                 loss
                 + config.refine.silhouette
-                * silhouette_cost(projected[:, outline], present(evidence.silhouettes), config.loss.epsilon).sum()
+                * silhouette_cost(projected[:, outline], present(masks), config.loss.epsilon).sum()
             )
         if config.refine.arap:
             # The mean over instances times their number: a sum, in which each has the same weight whatever the batch.
@@ -143,26 +226,29 @@ def _fit(lifter: Lifter, seen: KeypointBatch, evidence: Evidence, free: _Free) -
         optimiser.step()
 
 
-def halves(seen: KeypointBatch) -> Iterator[KeypointBatch]:
+def halves(inputs: KeypointBatch) -> Iterator[KeypointBatch]:
     """The observation with a random half of the template's vertices, the same ones for all instances, HALVES times."""
-    generator, vertices = torch.Generator().manual_seed(0), seen.visible.shape[1]
+    generator, vertices = torch.Generator().manual_seed(0), inputs.visible.shape[1]
     for _ in range(HALVES):
-        drawn = torch.rand(vertices, generator=generator).to(seen.visible.device) < 0.5
-        weights = None if seen.weights is None else seen.weights * drawn
-        yield replace(seen, visible=seen.visible & drawn, weights=weights)
+        drawn = torch.rand(vertices, generator=generator).to(inputs.visible.device) < 0.5
+        weights = None if inputs.weights is None else inputs.weights * drawn
+        yield replace(inputs, visible=inputs.visible & drawn, weights=weights)
 
 
-def answers_to_halves(lifter: Lifter, seen: KeypointBatch) -> Float[Tensor, "halves n d"]:
+def answers_to_halves(lifter: Lifter, inputs: KeypointBatch) -> Float[Tensor, "halves n d"]:
     """The numbers that the network says of each of `halves`."""
-    return torch.stack([lifter.numbers(half) for half in halves(seen)])
+    return torch.stack([lifter.numbers(half) for half in halves(inputs)])
 
 
 def own_reprojection(
-    projected: Float[Tensor, "n k 2"], seen: KeypointBatch, epsilon: float, weights: Float[Tensor, "n k"] | None = None
+    projected: Float[Tensor, "n k 2"],
+    inputs: KeypointBatch,
+    epsilon: float,
+    weights: Float[Tensor, "n k"] | None = None,
 ) -> Float[Tensor, "n"]:
     """The weighted mean of h over the visible keypoints of each instance, whatever its batch shows."""
-    share = seen.visible.to(projected.dtype) if weights is None else weights * seen.visible
-    return (pseudo_huber(projected - seen.keypoints, epsilon) * share).sum(1) / share.sum(1).clamp_min(1e-6)
+    share = inputs.visible.to(projected.dtype) if weights is None else weights * inputs.visible
+    return (pseudo_huber(projected - inputs.keypoints, epsilon) * share).sum(1) / share.sum(1).clamp_min(1e-6)
 
 
 def silhouette_cost(points: Float[Tensor, "n v 2"], masks: Silhouettes, epsilon: float) -> Float[Tensor, "n"]:

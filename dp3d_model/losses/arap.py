@@ -81,11 +81,11 @@ class _Strain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, posed, rest, rings, rotations, middle, chosen, epsilon):
-        moved, still = _Side(posed, ctx.needs_input_grad[0]), _Side(rest, ctx.needs_input_grad[1])
+        moved, still = _Vertices(posed, ctx.needs_input_grad[0]), _Vertices(rest, ctx.needs_input_grad[1])
         mass = len(posed) * rings.weights[middle].sum()
         total = posed.new_zeros(())
         for centres in _alike(rings, middle, len(posed)):
-            total += _strain_of(_Chunk(rings, centres, chosen), moved, still, rotations, epsilon, mass)
+            total += _strain_of(_chunk_of(rings, centres, chosen), moved, still, rotations, epsilon, mass)
         ctx.save_for_backward(moved.gradient(), still.gradient())
         return total / mass
 
@@ -95,7 +95,7 @@ class _Strain(torch.autograd.Function):
         return posed, rest, None, None, None, None, None
 
 
-class _Side:
+class _Vertices:
     """Vertices as [K, 3, N] (N is 1 where one shape serves all), and their gradient where it is asked for."""
 
     def __init__(self, points: Tensor, differentiate: bool) -> None:
@@ -105,17 +105,19 @@ class _Side:
 
     def edges(self, chunk: _Chunk) -> Float[Tensor, "v d 3 n"]:
         """From the centre of each ring to its neighbours, divided by the edge's length at rest."""
-        heads = self.rows.index_select(0, chunk.heads.ravel()).unflatten(0, chunk.heads.shape)
-        return heads.sub_(self.rows[chunk.tails][:, None]).div_(chunk.lengths)
+        tails, heads, _, lengths = chunk
+        ends = self.rows.index_select(0, heads.ravel()).unflatten(0, heads.shape)
+        return ends.sub_(self.rows[tails][:, None]).div_(lengths)
 
     def add(self, chunk: _Chunk, slope: Float[Tensor, "v d 3 n"]) -> None:
         """Take up the gradient of these edges."""
+        tails, heads, _, lengths = chunk
         if self.rows.shape[2] == 1:
             slope = slope.sum(3, keepdim=True)
-        slope = slope / chunk.lengths
+        slope = slope / lengths
         total = present(self.total)
-        total.index_add_(0, chunk.heads.ravel(), slope.flatten(0, 1))
-        total.index_add_(0, chunk.tails, slope.sum(1), alpha=-1.0)
+        total.index_add_(0, heads.ravel(), slope.flatten(0, 1))
+        total.index_add_(0, tails, slope.sum(1), alpha=-1.0)
 
     def gradient(self) -> Tensor | None:
         """As the points came."""
@@ -124,16 +126,17 @@ class _Side:
         return self.total[:, :, 0] if self.flat else self.total.permute(2, 0, 1)
 
 
-class _Chunk:
-    """Some rings with D neighbours each: places of centres [V] and neighbours [V, D]; weights and lengths [V, D, 1,
-    1]."""
+_Chunk = tuple[Tensor, Tensor, Tensor, Tensor]
 
-    def __init__(self, rings: OneRings, centres: Tensor, chosen: Tensor | None) -> None:
-        degree = int(rings.degrees[centres[0]])
-        self.tails, self.heads = centres, rings.neighbours[centres, :degree]
-        if chosen is not None:
-            self.tails, self.heads = (torch.searchsorted(chosen, part) for part in (self.tails, self.heads))
-        self.weights, self.lengths = (values[centres, :degree, None, None] for values in (rings.weights, rings.lengths))
+
+def _chunk_of(rings: OneRings, centres: Tensor, chosen: Tensor | None) -> _Chunk:
+    """Rings with D neighbours each: places of centres [V] and neighbours [V, D]; weights and lengths [V, D, 1, 1]."""
+    degree = int(rings.degrees[centres[0]])
+    weights, lengths = (values[centres, :degree, None, None] for values in (rings.weights, rings.lengths))
+    tails, heads = centres, rings.neighbours[centres, :degree]
+    if chosen is not None:
+        tails, heads = (torch.searchsorted(chosen, places) for places in (tails, heads))
+    return tails, heads, weights, lengths
 
 
 def _alike(rings: OneRings, middle: Tensor, instances: int) -> list[Tensor]:
@@ -148,26 +151,27 @@ def _alike(rings: OneRings, middle: Tensor, instances: int) -> list[Tensor]:
 
 
 def _strain_of(
-    chunk: _Chunk, posed: _Side, rest: _Side, rotations: Tensor | None, epsilon: float, mass: Tensor
+    chunk: _Chunk, posed: _Vertices, rest: _Vertices, rotations: Tensor | None, epsilon: float, mass: Tensor
 ) -> Tensor:
-    """The weighted sum of h over the edges of a chunk; leaves the gradients divided by the mass with the two sides."""
-    moved, still = posed.edges(chunk), rest.edges(chunk)
-    turn = (
-        _best_turn(chunk.weights, moved, still) if rotations is None else rotations[:, chunk.tails].permute(2, 3, 1, 0)
-    )
+    """The weighted sum of h over the edges of a chunk; leaves the gradients divided by the mass with both shapes."""
+    (tails, _, weights, _), moved, still = chunk, posed.edges(chunk), rest.edges(chunk)
+    if rotations is None:
+        rotation = _best_rotation(weights, moved, still)
+    else:
+        rotation = rotations[:, tails].permute(2, 3, 1, 0)
     for b in range(3):
-        moved.addcmul_(turn[:, b].transpose(0, 1)[:, None], still[:, :, b : b + 1], value=-1.0)
+        moved.addcmul_(rotation[:, b].transpose(0, 1)[:, None], still[:, :, b : b + 1], value=-1.0)
     root = (moved * moved).sum(2, keepdim=True).mul_((REFERENCE_LENGTH / epsilon) ** 2).add_(1.0).sqrt_()
-    value = (chunk.weights * (root - 1.0)).sum() * epsilon
-    slope = moved.mul_(chunk.weights * (REFERENCE_LENGTH**2 / epsilon / mass) / root)
+    value = (weights * (root - 1.0)).sum() * epsilon
+    slope = moved.mul_(weights * (REFERENCE_LENGTH**2 / epsilon / mass) / root)
     if posed.total is not None:
         posed.add(chunk, slope)
     if rest.total is not None:
-        rest.add(chunk, torch.einsum("abvn,vdan->vdbn", turn, slope).neg_())
+        rest.add(chunk, torch.einsum("abvn,vdan->vdbn", rotation, slope).neg_())
     return value
 
 
-def _best_turn(weights: Tensor, moved: Tensor, still: Tensor) -> Float[Tensor, "3 3 v n"]:
+def _best_rotation(weights: Tensor, moved: Tensor, still: Tensor) -> Float[Tensor, "3 3 v n"]:
     """The best rotation of each ring, entries first."""
     weighted = weights * still
     if still.shape[3] == 1:

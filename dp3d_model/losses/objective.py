@@ -3,8 +3,6 @@ weighted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
@@ -36,24 +34,6 @@ OUTLINE_POINTS = 384
 SCALE_SHARE = 0.1
 
 
-@dataclass(frozen=True)
-class Whole:
-    """The batch that the instances at hand are a part of, so that their losses add up to those of the whole.
-
-    Attributes:
-        first, count: where the part begins, and how many instances the whole has.
-        shown: [all vertices] how many of these show each vertex.
-    """
-
-    first: int
-    count: int
-    shown: Int[Tensor, "all"]
-
-    def after(self, instances: int) -> Whole:
-        """Of a part that begins so many instances later."""
-        return replace(self, first=self.first + instances)
-
-
 class Objective(nn.Module):
     """Phi with what is needed to train it: Psi and the one-rings.
 
@@ -77,54 +57,51 @@ class Objective(nn.Module):
         self.register_buffer("vertices", surface.vertices, persistent=False)
 
     def forward(
-        self, inputs: KeypointBatch, targets: KeypointBatch, generator: torch.Generator, whole: Whole | None = None
+        self,
+        inputs: KeypointBatch,
+        targets: KeypointBatch,
+        generator: torch.Generator,
+        first: int = 0,
+        count: int | None = None,
+        shown: Int[Tensor, "all"] | None = None,
     ) -> dict[str, Tensor]:
         """Each loss by name, and their weighted sum as "total".
 
         Args:
             inputs: what the network reads, normalised.
             targets: what its answer is compared with, in the same units.
-            whole: the batch that these instances are a part of. The means of its parts' losses, weighted by their
-                instances, are then its own, with the same random numbers; only the cycle and `canonical_instances` stay
-                within a part.
+            first, count: where these instances begin in the global batch, and how many that has; without them they are
+                all of it. The means of its chunks' losses, weighted by their instances, are its own, with the same
+                random numbers; only the cycle and `canonical_instances` stay within a chunk.
+            shown: how many instances of the global batch show each vertex, where these are a chunk of it.
         """
-        centres, chosen = self.draw(generator)
+        weights, (centres, chosen) = self.config.loss, self.draw(generator)
         lifted = self.lifter(inputs, chosen)
         losses = {
             "reprojection": self._reprojection(lifted, targets.at_vertices(chosen), chosen)
-            * _weight(targets.visible, chosen, whole)
+            * _weight(targets.visible, chosen, shown, count)
         }
-        total = losses["reprojection"]
         if self.canonicaliser is not None:
-            losses["canonical"] = self._canonical(lifted, generator, chosen, whole)
-            total = total + self.config.loss.canonical * losses["canonical"]
+            losses["canonical"] = self._canonical(lifted, generator, chosen, first, count or len(inputs))
         if self.rings is not None:
             losses["arap"] = self._arap(lifted, centres, chosen)
-            total = total + self.config.loss.arap * losses["arap"]
-        for name, weight, loss, of_hidden in (
-            ("back_face", self.config.loss.back_face, self._back_face, False),
-            ("silhouette", self.config.loss.silhouette, self._silhouette, True),
-        ):
-            if weight:
-                losses[name] = loss(lifted, targets, centres, chosen) * _weight(
-                    targets.visible, centres, whole, of_hidden
-                )
-                total = total + weight * losses[name]
-        if self.config.loss.cycle:
-            losses["cycle"] = cycle_loss(
-                self.lifter, other_views(self.lifter, lifted, inputs, generator), chosen, self.config.loss.epsilon
-            )
-            total = total + self.config.loss.cycle * losses["cycle"]
-        if self.config.loss.truth and targets.true_vertices is not None:
+        for name, loss, of_hidden in (("back_face", self._back_face, False), ("silhouette", self._silhouette, True)):
+            if getattr(weights, name):
+                share = _weight(targets.visible, centres, shown, count, of_hidden)
+                losses[name] = loss(lifted, targets, centres, chosen) * share
+        if weights.cycle:
+            views = other_views(self.lifter, lifted, inputs, generator)
+            losses["cycle"] = cycle_loss(self.lifter, views, chosen, weights.epsilon)
+        if weights.truth and targets.true_vertices is not None:
             losses["truth"] = self._truth(lifted, inputs.at_vertices(chosen), targets.at_vertices(chosen))
-            total = total + self.config.loss.truth * losses["truth"]
         parts = lifted.shape.parts
-        if self.config.loss.shape and parts is not None:
+        if weights.shape and parts is not None:
             losses["shape"] = parts.coefficients.square().sum(1).mean()
-            total = total + self.config.loss.shape * losses["shape"]
-        if self.config.loss.entropy and parts is not None:
+        if weights.entropy and parts is not None:
             losses["entropy"] = entropy_loss(parts.weights)
-            total = total + self.config.loss.entropy * losses["entropy"]
+        total = losses["reprojection"]
+        for name in list(losses)[1:]:  # the weight of each other loss has its name
+            total = total + getattr(weights, name) * losses[name]
         return losses | {"total": total}
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
@@ -179,15 +156,15 @@ class Objective(nn.Module):
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         places = middle if chosen is None else torch.searchsorted(chosen, middle)
         projected = reproject(lifted, targets.at_vertices(chosen))[:, places]
-        near = targets.at_vertices(self.outline)
-        return silhouette_loss(
-            projected, ~targets.visible[:, middle], near.keypoints, near.visible, self.slack, self.config.loss.epsilon
+        hidden, outline = (
+            ~targets.visible[:, middle],
+            (targets.keypoints[:, self.outline], targets.visible[:, self.outline]),
         )
+        return silhouette_loss(projected, hidden, *outline, self.slack, self.config.loss.epsilon)
 
     def _canonical(
-        self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, whole: Whole | None
+        self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, first: int, count: int
     ) -> Tensor:
-        first, count = (whole.first, whole.count) if whole else (0, len(lifted.posed))
         posed, limit = lifted.posed, self.config.loss.canonical_instances or count
         posed = posed[: max(2, len(posed) * limit // count)]
         shape, turned = rotated_copies(
@@ -207,14 +184,18 @@ class Objective(nn.Module):
 
 
 def _weight(
-    visible: Bool[Tensor, "n all"], places: Tensor | None, whole: Whole | None, hidden: bool = False
+    visible: Bool[Tensor, "n all"],
+    places: Tensor | None,
+    shown: Int[Tensor, "all"] | None,
+    count: int | None,
+    hidden: bool = False,
 ) -> Tensor | float:
-    """What a mean over a part's visible (or hidden) vertices counts in that of the whole, times the number of such
-    parts."""
-    if whole is None:
+    """What a mean over a chunk's visible (or hidden) vertices counts in that of the global batch, times the number of
+    such chunks."""
+    if shown is None or count is None:
         return 1.0
     pick = slice(None) if places is None else places
-    here, shown = visible[:, pick].sum(), whole.shown[pick].sum()
+    here, total = visible[:, pick].sum(), shown[pick].sum()
     if hidden:
-        here, shown = visible[:, pick].numel() - here, whole.count * whole.shown[pick].numel() - shown
-    return here / shown.clamp_min(1) * (whole.count / len(visible))
+        here, total = visible[:, pick].numel() - here, count * shown[pick].numel() - total
+    return here / total.clamp_min(1) * (count / len(visible))

@@ -5,14 +5,10 @@ Reprojection and rigidity leave depth free within what an image allows; a popula
 not. So the network is also taught on its own answers: each shape is seen as another instance of the batch was seen,
 with that one's camera and visibility, and must be lifted back to itself (the sleep phase of wake-sleep is its kin).
 What side views tell of a body then serves the views from the front, and cameras are learned where they are known
-exactly.
-
-(ours).
+exactly (ours).
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,7 +16,7 @@ from torch import Tensor, nn
 
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
-from dp3d_model.evaluation.metrics import align_translation
+from dp3d_model.geometry.perspective import align_translation
 from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.networks.lifter import Lifted, Lifter
 
@@ -37,7 +33,7 @@ def reprojection_loss(
     projected: Float[Tensor, "n k 2"], keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"], epsilon: float
 ) -> Float[Tensor, ""]:
     """L_rep: the mean over every visible keypoint of the batch, template units."""
-    return _visible_mean(pseudo_huber(projected - keypoints, epsilon), visible)
+    return visible_loss(pseudo_huber(projected - keypoints, epsilon), visible)
 
 
 def noisy_reprojection_loss(
@@ -57,7 +53,7 @@ def noisy_reprojection_loss(
     clipped = noise.clamp_min(NOISE_FLOOR)
     logarithm = (clipped if form == "clipped" else noise.clamp_min(1e-12)).log()
     value = logarithm + TENTHS * pseudo_huber(projected - keypoints, epsilon) / clipped
-    return _visible_mean(value, visible) / TENTHS**2
+    return visible_loss(value, visible) / TENTHS**2
 
 
 def shape_loss(
@@ -79,40 +75,35 @@ def entropy_loss(weights: Float[Tensor, "k m"]) -> Float[Tensor, ""]:
     return -torch.special.xlogy(weights, weights.clamp_min(1e-30)).sum(1).mean()
 
 
-def _visible_mean(values: Float[Tensor, "n k"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, ""]:
+def visible_loss(values: Float[Tensor, "n k"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, ""]:
     return (values * visible).sum() / visible.sum().clamp_min(1)
 
 
-@dataclass(frozen=True)
-class OtherViews:
-    """Shapes [N, K, 3] in a camera's frame, template units, and the vertices [N, K] seen in it."""
+def other_views(lifter: Lifter, lifted: Lifted, inputs: KeypointBatch, generator: torch.Generator) -> KeypointBatch:
+    """Every shape of a batch as seen by the camera, and with the visibility, of another instance; no gradient flows.
 
-    shapes: Float[Tensor, "n k 3"]
-    visible: Bool[Tensor, "n k"]
-
-
-def other_views(lifter: Lifter, lifted: Lifted, inputs: KeypointBatch, generator: torch.Generator) -> OtherViews:
-    """Every shape of a batch as seen by the camera, and with the visibility, of another instance; no gradient flows."""
+    Returns:
+        Keypoints under parallel rays, template units, with the shapes as their truth.
+    """
     with torch.no_grad():
         whole = lifter.decode(lifted.numbers.detach(), inputs)
         shapes = whole.log_scale.exp()[:, None, None] * whole.posed
         other = torch.roll(
             torch.arange(len(shapes)), int(torch.randint(1, max(len(shapes), 2), (), generator=generator))
         )
-        return OtherViews(shapes @ whole.rotation[other].transpose(1, 2), inputs.visible[other])
+        true = shapes @ whole.rotation[other].transpose(1, 2)
+        return KeypointBatch(true[..., :2], inputs.visible[other], true_vertices=true)
 
 
 def cycle_loss(
-    lifter: Lifter, turned: OtherViews, chosen: Int[Tensor, "k"] | None, epsilon: float
+    lifter: Lifter, targets: KeypointBatch, chosen: Int[Tensor, "k"] | None, epsilon: float
 ) -> Float[Tensor, ""]:
     """L_cycle: the distance of what is lifted to what was projected, template units; see `shape_loss`."""
-    again = lifter.normalise(KeypointBatch(turned.shapes[..., :2], turned.visible))
-    found = lifter(again, chosen)
-    shape = (present(again.camera).scale * found.log_scale.exp())[:, None, None] * found.in_camera()
-    true, visible = (
-        (turned.shapes, turned.visible) if chosen is None else (turned.shapes[:, chosen], turned.visible[:, chosen])
-    )
-    return shape_loss(shape, true, visible, epsilon).mean()
+    inputs = lifter.normalise(targets)
+    found = lifter(inputs, chosen)
+    shape = (present(inputs.camera).scale * found.log_scale.exp())[:, None, None] * found.in_camera()
+    targets = targets.at_vertices(chosen)
+    return shape_loss(shape, present(targets.true_vertices), targets.visible, epsilon).mean()
 
 
 MARGIN = 0.1  # the cosine to the viewer below which a visible vertex costs
@@ -158,7 +149,7 @@ def back_face_loss(
     orthographic camera. Zero for any shape whose visible vertices do so.
     """
     wrong = SCALE * (depth_of_normal + MARGIN).clamp_min(0.0)
-    return (pseudo_huber(wrong[..., None], epsilon) * visible).sum() / visible.sum().clamp_min(1)
+    return visible_loss(pseudo_huber(wrong[..., None], epsilon), visible)
 
 
 def silhouette_loss(
@@ -183,7 +174,7 @@ def silhouette_loss(
     nearest = (torch.cdist(projected.detach(), keypoints) + away).argmin(2)
     there = keypoints.gather(1, nearest[..., None].expand(-1, -1, 2))
     beyond = ((projected - there).norm(dim=2) - slack).clamp_min(0.0)
-    return (pseudo_huber(beyond[..., None], epsilon) * hidden).sum() / hidden.sum().clamp_min(1)
+    return visible_loss(pseudo_huber(beyond[..., None], epsilon), hidden)
 
 
 def outline_points(surface: Surface, count: int) -> tuple[Int[Tensor, "v"], float]:

@@ -17,8 +17,7 @@ from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.camera import random_rotations, refine_rotation, rotation_from, rotation_size
 from dp3d_model.geometry.perspective import centred, depth_factor, normalise, place, solve_placement, visible_mean
 from dp3d_model.geometry.surface import Surface, farthest_points
-from dp3d_model.networks.encoder import Encoder, SurfaceAttention
-from dp3d_model.networks.mlp import NoiseHead, Trunk
+from dp3d_model.networks.encoder import Encoder, Mlp, NoiseHead, SurfaceAttention
 
 if TYPE_CHECKING:
     from dp3d_model.evaluation.quality import Calibration
@@ -36,7 +35,7 @@ class Canonicaliser(nn.Module):
         super().__init__()
         count = min(config.model.input_cells, len(surface.vertices)) or len(surface.vertices)
         self.register_buffer("seeds", farthest_points(surface.vertices, count), persistent=False)
-        self.trunk = Trunk(
+        self.trunk = Mlp(
             3 * count, size, config.model.width, config.model.bottleneck, config.model.blocks, config.model.norm
         )
 
@@ -80,7 +79,7 @@ class Lifted:
         rotation: [N, 3, 3] camera_from_template; where a pinhole is known, of the camera turned towards the object.
         log_scale: [N] correction to the rigid camera's scale.
         numbers: [N, D] what the body and the camera were made of.
-        turn: [N, 3, 3] from the turned camera to that of the image; None where these are one.
+        camera_from_turned: [N, 3, 3] from the turned camera to that of the image; None where these are one.
         shift: [N, 2] from where the visible keypoints put the body in the image to where it is; None for nothing.
     """
 
@@ -88,7 +87,7 @@ class Lifted:
     rotation: Float[Tensor, "n 3 3"]
     log_scale: Float[Tensor, "n"]
     numbers: Float[Tensor, "n d"]
-    turn: Float[Tensor, "n 3 3"] | None = None
+    camera_from_turned: Float[Tensor, "n 3 3"] | None = None
     shift: Float[Tensor, "n 2"] | None = None
 
     @property
@@ -103,7 +102,7 @@ class Lifted:
     @property
     def camera_from_template(self) -> Float[Tensor, "n 3 3"]:
         """The rotation of the camera of the image."""
-        return self.rotation if self.turn is None else self.turn @ self.rotation
+        return self.rotation if self.camera_from_turned is None else self.camera_from_turned @ self.rotation
 
     def scale(self, inputs: KeypointBatch) -> Float[Tensor, "n"]:
         """Image pixels per template unit; before a pinhole, at the mean depth of all vertices."""
@@ -120,7 +119,7 @@ class Lifted:
         None without a pinhole, not finite for parallel rays. The inputs have the same vertices as the answer.
         """
         pinhole = inputs.pinhole
-        if pinhole is None or self.turn is None:
+        if pinhole is None or self.camera_from_turned is None:
             return None
         size = self.log_scale.exp()[:, None]
         points = self.posed @ self.rotation.transpose(1, 2)
@@ -130,7 +129,7 @@ class Lifted:
             place(size[..., None] * points, inputs.keypoints, inputs.visible, pinhole)[:, 0] - pinhole.axis
         ) * pinhole.inverse_depth[:, None]
         sideways = ray * first[:, 2:] - first[:, :2]
-        return (self.turn @ torch.cat([sideways, ahead], dim=1)[..., None])[..., 0]
+        return (self.camera_from_turned @ torch.cat([sideways, ahead], dim=1)[..., None])[..., 0]
 
 
 class Lifter(nn.Module):
@@ -158,7 +157,7 @@ class Lifter(nn.Module):
         passes = config.model.passes if config.model.network else 0
         extra = [0] + [self.size] * (passes - 1)
         self.trunks = nn.ModuleList(
-            Trunk(self.encoder.size + extra[i], self.size, own.width, own.bottleneck, own.blocks, own.norm)
+            Mlp(self.encoder.size + extra[i], self.size, own.width, own.bottleneck, own.blocks, own.norm)
             for i in range(passes)
         )
         self.noise = NoiseHead(surface.functions.shape[1]) if config.model.noise != "off" else None
@@ -176,12 +175,12 @@ class Lifter(nn.Module):
     def numbers(self, inputs: KeypointBatch) -> Float[Tensor, "n d"]:
         """What the network says; zeros where there is none."""
         numbers = inputs.keypoints.new_zeros(len(inputs.keypoints), self.size)
-        for index, trunk in enumerate(self.trunks):
+        for index, mlp in enumerate(self.trunks):
             if index == 0:
-                numbers = trunk(self.encoder(inputs))
+                numbers = mlp(self.encoder(inputs))
             else:
                 reading = self.encoder(inputs, *self.placed(numbers, inputs))
-                numbers = numbers + trunk(torch.cat([reading, numbers], dim=1))
+                numbers = numbers + mlp(torch.cat([reading, numbers], dim=1))
         return numbers
 
     def placed(self, numbers: Float[Tensor, "n d"], inputs: KeypointBatch) -> tuple[Tensor, Tensor]:

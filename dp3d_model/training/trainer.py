@@ -36,9 +36,9 @@ from dp3d_model.geometry.perspective import about_the_axis, in_units_of
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.model_file import FORMAT, MODEL_FILE, load_weights, read_config, read_content, save_model
 from dp3d_model.lifting.test_time import learn_prior
-from dp3d_model.losses.objective import Objective, Whole
+from dp3d_model.losses.objective import Objective
+from dp3d_model.networks.encoder import recalibrate, use_precision
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.networks.mlp import recalibrate, use_precision
 from dp3d_model.training.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
 
 STATE_FILE, CONFIG_FILE, PICTURE_FILE = "state.pt", "config.toml", "parts.png"
@@ -252,13 +252,17 @@ class Trainer:
         inputs, targets = self.augmented(batch, generator)
         state, sums = generator.get_state(), dict[str, Tensor]()
         parts = math.ceil(count / (self.config.optim.micro_batch or count))
-        whole = Whole(self.ranks.rank * count, self.ranks.count * count, self.ranks.sum(targets.visible.sum(0)))
+        first, total = self.ranks.rank * count, self.ranks.count * count
+        shown = self.ranks.sum(targets.visible.sum(0))
         for rows in torch.arange(count).tensor_split(parts):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
-            share = len(rows) / whole.count
-            within = None if share == 1.0 else whole.after(part.start)
+            share = len(rows) / total
             losses = self.objective(
-                *self._normalised(inputs.take(part), targets.take(part)), generator.set_state(state), within
+                *self._normalised(inputs.take(part), targets.take(part)),
+                generator.set_state(state),
+                first + part.start,
+                total,
+                shown if share < 1.0 else None,
             )
             self.state.scaler.scale(losses["total"] * share).backward()
             for name, value in losses.items():

@@ -43,13 +43,11 @@ def predict(config: PredictConfig) -> None:
     lifter, instances = model_and_instances(folder, config.count, config)
     output = Output(config.format, config.pictures, config.rig, config.min_confidence)
     with progress("lift", len(instances), "instances/s") as advance:
-        written = write_predictions(lifter, instances, folder, output, advance)
-    if config.pictures and len(written.kept):
-        write_view(
-            lifter, written.kept, written.predictions, folder / "view.html", f"{config.category}: lifted instances"
-        )
-    rejected = f" · rejected {len(written.rejected)}: little confidence (figures.csv)" if written.rejected else ""
-    say(f"  wrote {len(written.kept)} of {len(instances)} instances{rejected}")
+        kept, predictions, rejects = write_predictions(lifter, instances, folder, output, advance)
+    if config.pictures and len(kept):
+        write_view(lifter, kept, predictions, folder / "view.html", f"{config.category}: lifted instances")
+    rejected = f" · rejected {len(rejects)}: little confidence (figures.csv)" if rejects else ""
+    say(f"  wrote {len(kept)} of {len(instances)} instances{rejected}")
     files = [*config.format, "figures.csv", *(["png", "lifted.png", "view.html"] if config.pictures else [])]
     say(f"  written to {folder}: {', '.join(files)}")
 
@@ -82,10 +80,10 @@ def model_and_instances(folder: Path, count: int, config: LiftConfig) -> tuple[L
     source = Path(shards) if shards else workspace(category) / "shards"
     if config.images or config.keypoints or not (shards or source.is_dir()):
         source = _extracted(lifter, folder, config)
-    found = open_to_lift(source, config.split)
-    lifter = lifter_for(lifter, found.template, config.remeshed, source)
-    instances = photographs_first(found.instances, count)
-    say(f"{category}: {len(instances)} instances of {found.source} · template {lifter.surface.name}")
+    instances, template = open_to_lift(source, config.split)
+    lifter = lifter_for(lifter, template, config.remeshed, source)
+    instances = photographs_first(instances, count)
+    say(f"{category}: {len(instances)} instances of {source} · template {lifter.surface.name}")
     return lifter, instances
 
 
@@ -171,9 +169,10 @@ def calibrate(shards: str | None, model: str | None, category: str, split: str, 
 
     path = model_path(model or workspace(category) / "model")
     lifter = load_model(path)
-    found = open_to_lift(shards or workspace(category) / "shards", split)
-    check_template(lifter, found.template.name, found.template.content_hash, found.source)
-    lifter, result = calibrated(lifter, found.instances.with_truth())
+    source = Path(shards) if shards else workspace(category) / "shards"
+    instances, template = open_to_lift(source, split)
+    check_template(lifter, template.name, template.content_hash, source)
+    lifter, result = calibrated(lifter, instances.with_truth())
     target = save_model(lifter, Path(out) if out else path, **origin_of(path), small=small)
     say(f"{category}: {result['instances']} instances with truth · mean error {result['error']:.4f} template extents")
     say(f"  rank correlation of confidence and error {result['rank_correlation']:.2f}")

@@ -20,8 +20,9 @@ from pipelines.settings import AblationConfig, RobustnessConfig, StudyConfig, Tr
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
     from dp3d_data.loader import Source, TableSource
-    from dp3d_model.experiments.robustness import Grid
-    from dp3d_model.experiments.study import Study
+    from dp3d_data.shards.batch import KeypointBatch
+    from dp3d_model.experiments.robustness import Corruption
+    from dp3d_model.experiments.study import Report, Runs
     from dp3d_model.geometry.surface import Surface
     from dp3d_model.networks.lifter import Lifter
     from dp3d_model.training.trainer import Trainer
@@ -274,16 +275,17 @@ def ablation(config: AblationConfig) -> None:
     found again, and a stopped row goes on where it stopped. Writes ablation.json, ablation.md, ablation.png and
     ablation-examples.png; each row is an ordinary run in DIR/runs.
     """
-    from dp3d_model.experiments.ablation import Ablation, chosen_rows, run_ablation
+    from dp3d_model.experiments.ablation import chosen_rows, run_ablation
+    from dp3d_model.experiments.study import Report
 
     rows = chosen_rows(config.recipe(), config.row, config.add)
     folder = place_of(config.out, config.category, "ablation")
-    opened = _opened(config, folder)
-    counts = f"{sum(opened.runs.source.sizes)} instances to learn from, {len(opened.test)} to measure on"
+    report = Report()
+    runs, test, identity = _opened(config, folder, report)
+    counts = f"{sum(runs.source.sizes)} instances to learn from, {len(test)} to measure on"
     say(f"{config.category}: {len(rows)} rows · {counts}")
-    with opened.report.progress():
-        asked = Ablation(rows, opened.test, opened.test_identity, config.minutes, config.examples)
-        run_ablation(asked, opened.runs, opened.report.say)
+    with report.progress():
+        run_ablation(rows, test, identity, runs, report.say, config.minutes, config.examples)
     say(f"  written to {folder} · next: open {folder / 'ablation.png'}")
 
 
@@ -306,12 +308,17 @@ def robustness(config: RobustnessConfig) -> None:
     say(f"  written to {folder}")
 
 
-def _opened(config: StudyConfig, folder: Path, fields: tuple[str, ...] = ()) -> Study:
-    """The shards of a study, opened."""
-    from dp3d_model.experiments.study import Inputs, open_study
+def _opened(
+    config: StudyConfig, folder: Path, report: Report, fields: tuple[str, ...] = ()
+) -> tuple[Runs, KeypointBatch, str]:
+    """The runs of a study, the instances it measures on, and a fingerprint of these."""
+    from dp3d_data.shards.reader import ShardReader
+    from dp3d_model.experiments.study import open_runs, open_test
 
-    inputs = Inputs(config.source(), config.split, config.test_source(), config.test_split, config.count)
-    return open_study(inputs, folder, config.threads, config.overwrite, fields)
+    reader, other = ShardReader(config.source()), ShardReader(config.test_source())
+    options: dict[str, Any] = {"threads": config.threads, "overwrite": config.overwrite, "progress": report.show}
+    runs = open_runs(reader, config.split, other, folder, fields, **options)
+    return runs, *open_test(other, config.test_split, config.count)
 
 
 def _noise(config: RobustnessConfig, folder: Path) -> None:
@@ -330,7 +337,7 @@ def _noise(config: RobustnessConfig, folder: Path) -> None:
         check_template(lifter, reader.template.name, reader.template.content_hash, source)
     test, identity = open_test(reader, config.test_split, config.count)
     with report.progress():
-        result = work.measure_noise(lifters, test, identity, _grid(config), folder, report.show)
+        result = work.measure_noise(lifters, test, identity, _levels(config), folder, report.show)
     _write_noise(result, folder, "noise", "Noise and hidden keypoints")
     for name, rows in result["models"].items():
         say(f"{name}: clean MPJPE {rows[0]['mpjpe']:.4f} on {len(test)} instances")
@@ -341,19 +348,19 @@ def _noise(config: RobustnessConfig, folder: Path) -> None:
 def _learnt(figure: str, config: RobustnessConfig, folder: Path) -> None:
     """Figure 1, corrupted when learning, or Figure 2."""
     from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.figures import draw_halves
+    from dp3d_model.experiments.study import Report, write_result
 
-    opened, recipe = _opened(config, folder, fields=("ids",)), config.recipe()
-    test, tell = (opened.test, opened.test_identity), opened.report.say
-    with opened.report.progress():
+    report, recipe = Report(), config.recipe()
+    runs, test, identity = _opened(config, folder, report, fields=("ids",))
+    with report.progress():
         if figure == "lower-half":
             rates = [rate / 100.0 for rate in config.rates]
-            result = work.lose_lower_halves(recipe, opened.runs, *test, rates, recipe.run.seed, config.up, tell)
+            result = work.lose_lower_halves(recipe, runs, test, identity, rates, recipe.run.seed, config.up, report.say)
         else:
-            result = work.train_noise(recipe, opened.runs, *test, _grid(config), tell)
+            result = work.train_noise(recipe, runs, test, identity, _levels(config), report.say)
     if figure == "lower-half":
-        work.write(result, work.halves_markdown(result), folder, figure)
-        draw_halves(result, folder / f"{figure}.png")
+        write_result(folder / figure, result, work.halves_markdown(result))
+        work.draw_halves(result, folder / f"{figure}.png")
     else:
         _write_noise(result, folder, figure, "Noise and hidden keypoints in training")
 
@@ -361,17 +368,17 @@ def _learnt(figure: str, config: RobustnessConfig, folder: Path) -> None:
 def _write_noise(result: dict[str, Any], folder: Path, name: str, title: str) -> None:
     """Figure 1 as json, Markdown and picture."""
     from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.figures import draw_noise
+    from dp3d_model.experiments.study import write_result
 
-    work.write(result, work.noise_markdown(result, title), folder, name)
-    draw_noise(result, folder / f"{name}.png", title)
+    write_result(folder / name, result, work.noise_markdown(result, title))
+    work.draw_noise(result, folder / f"{name}.png", title)
 
 
-def _grid(config: RobustnessConfig) -> Grid:
+def _levels(config: RobustnessConfig) -> list[Corruption]:
     """The levels asked for, with the clean case first."""
-    from dp3d_model.experiments.robustness import Grid
+    from dp3d_model.experiments.robustness import levels
 
     noise, hidden = (
         tuple(sorted({0.0, *(value / 100.0 for value in values)})) for values in (config.levels, config.hidden)
     )
-    return Grid(noise, hidden, config.run.seed)
+    return levels(noise, hidden, config.run.seed)

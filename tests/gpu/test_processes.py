@@ -50,7 +50,7 @@ def test_messages_of_one_process(device, tmp_path):
 def keypoints_of(folder, photographs, **settings):
     """Instances of a run, by name: their vertices and keypoints."""
     extract(make_plan(ExtractConfig(images=(str(photographs),), out=str(folder), overlays=0, **settings)))
-    some = open_to_lift(folder, "all").instances
+    some = open_to_lift(folder, "all")[0]
     return {name: (some.visible[i].numpy(), some.keypoints[i].numpy()) for i, name in enumerate(some.ids)}
 
 

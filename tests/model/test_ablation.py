@@ -9,7 +9,6 @@ from dp3d_model.config import preset, preset_values
 from dp3d_model.experiments.ablation import (
     OTHERS,
     SETS,
-    Ablation,
     added_row,
     chosen_rows,
     examples,
@@ -17,10 +16,11 @@ from dp3d_model.experiments.ablation import (
     run_ablation,
     with_steps,
 )
-from dp3d_model.experiments.figures import draw_halves, draw_noise
 from dp3d_model.experiments.robustness import (
-    Grid,
+    draw_halves,
+    draw_noise,
     judged,
+    levels,
     lose_lower_halves,
     measure_noise,
     noise_markdown,
@@ -107,26 +107,22 @@ def test_a_row_in_words():
 def test_steps_are_those_of_the_base_and_time_is_shared_with_other_methods(tmp_path):
     full = base({"optim.epochs": 0})
     rows = [row for row in rows_of(full).values() if row.key in ("full", "linear", "c3dpo", "rigid")]
-    found = {row.key: row.config.optim.steps for row in with_steps(Ablation(rows, TEST, "test"), runs(tmp_path))}
+    found = {row.key: row.config.optim.steps for row in with_steps(rows, runs(tmp_path))}
     assert (found["full"], found["linear"], found["rigid"]) == (2, 2, 0)
     assert found["c3dpo"] >= 1
     paces = read_json(tmp_path / "pace.json", "measurement")
     assert len(paces) == 2
-    again = {row.key: row.config.optim.steps for row in with_steps(Ablation(rows, TEST, "test"), runs(tmp_path))}
+    again = {row.key: row.config.optim.steps for row in with_steps(rows, runs(tmp_path))}
     assert again == found
-    timed = {
-        row.key: row.config.optim.steps
-        for row in with_steps(Ablation(rows, TEST, "test", minutes=0.01), runs(tmp_path))
-    }
+    timed = {row.key: row.config.optim.steps for row in with_steps(rows, runs(tmp_path), minutes=0.01)}
     assert timed["full"] == timed["linear"] == max(1, round(0.6 / runs(tmp_path).pace(full)))
 
 
 @pytest.mark.slow
 def test_an_ablation_is_written_row_by_row_and_found_again(tmp_path):
     rows = chosen_rows(base(), ("arap", "rigid"), ("flat:model.blendshapes=0",))
-    ablation = Ablation(rows, TEST, "test", examples=2)
     lines: list[str] = []
-    result = run_ablation(ablation, runs(tmp_path), lines.append)
+    result = run_ablation(rows, TEST, "test", runs(tmp_path), lines.append, drawn=2)
     assert list(result["rows"]) == ["full", "arap", "rigid", "flat"]
     assert result["rows"]["flat"]["changes"] == {"model.blendshapes": 0}
     assert len(lines) == 4
@@ -137,7 +133,7 @@ def test_an_ablation_is_written_row_by_row_and_found_again(tmp_path):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
     assert load_model(tmp_path / "runs" / "full").config == rows[0].config
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
-    assert run_ablation(ablation, runs(tmp_path), lines.append) == result
+    assert run_ablation(rows, TEST, "test", runs(tmp_path), lines.append, drawn=2) == result
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
 
 
@@ -173,7 +169,7 @@ def test_examples_go_from_easy_to_hard():
 
 
 def test_noise_is_measured_in_every_cell_and_kept(tmp_path):
-    grid = Grid((0.0, 0.02), (0.0, 0.5, 0.8), seed=1)
+    grid = levels((0.0, 0.02), (0.0, 0.5, 0.8), seed=1)
     models = {"still": (Lifter(SURFACE, preset("rigid", {"model.basis": 12})).eval(), "digest")}
     told: list[tuple] = []
     result = measure_noise(models, TEST, "test", grid, tmp_path, lambda *words: told.append(words))
@@ -193,7 +189,7 @@ def test_noise_is_measured_in_every_cell_and_kept(tmp_path):
 
 def test_models_are_trained_on_corrupted_keypoints(tmp_path):
     said: list[str] = []
-    result = train_noise(base(), runs(tmp_path), TEST, "test", Grid((0.0, 0.05), (0.0,)), said.append)
+    result = train_noise(base(), runs(tmp_path), TEST, "test", levels((0.0, 0.05), (0.0,)), said.append)
     assert [row["noise"] for row in result["models"]["trained on it"]] == [0.0, 0.05]
     halves = lose_lower_halves(base(), runs(tmp_path), TEST, "test", (0.0, 1.0), 0, "z", said.append)
     assert [row["rate"] for row in halves["rows"]] == [0.0, 1.0]

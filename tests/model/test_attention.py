@@ -63,7 +63,7 @@ def test_permuting_vertices_with_their_descriptions_changes_nothing(passes):
         "mixed", "m1x3" * 4, SURFACE.vertices[order], place[SURFACE.faces.long()].int(), SURFACE.functions[order]
     )
     lifter, world = stirred({"model.passes": passes}), toy_instances(SURFACE, count=4)
-    before = lift(lifter, world)[0][1]
+    before = lift(lifter, world)[1]
     other = lifter.on(mixed)
     after = other(other.normalise(world.at_vertices(order)))
     assert torch.allclose(after.in_camera(), before.in_camera()[:, order], atol=2e-4)
@@ -102,7 +102,7 @@ def test_another_meshing_gives_nearly_the_same_answer(encoder, passes, most):
     other = lifter_for(lifter, template, remeshed=True)
     corners, weights, _ = nearest_points(SURFACE, template.vertices)
     same = torch.tensor(corners[range(len(corners)), weights.argmax(1)])
-    before = lift(lifter, fine)[0][1]
+    before = lift(lifter, fine)[1]
     after = other(other.normalise(fine.at_vertices(same)))
     moved = (before.posed[:, same] - SURFACE.vertices[same]).norm(dim=2).mean()
     apart = (after.posed - before.posed[:, same]).norm(dim=2).mean()

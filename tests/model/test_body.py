@@ -8,8 +8,7 @@ import torch
 
 from dp3d_data.errors import TemplateMismatch
 from dp3d_model.bodies import BODIES, make_body
-from dp3d_model.bodies.parts import Parts, blend, fit_linear, motions_about, part_centres, pose
-from dp3d_model.bodies.shape import Blendshapes
+from dp3d_model.bodies.shape import Blendshapes, Parts, blend, fit_linear, motions_about, part_centres, pose
 from dp3d_model.geometry.camera import random_rotations
 from dp3d_model.geometry.surface import spread_seeds
 from tests.model.toy import tiny, toy_surface

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from dp3d_data.errors import ShapeError
-from dp3d_model.geometry.camera import fit_camera, orthonormal_rows, random_rotations, rotation_from_6d
+from dp3d_data.geometry.rigid_camera import fit_camera, orthonormal_rows
+from dp3d_model.geometry.camera import random_rotations, rotation_from_6d
 from tests.model.toy import toy_instances, toy_surface
 from tests.references.model import camera_by_least_squares
 

@@ -23,12 +23,12 @@ def lifted_world(*changes):
 def test_an_other_view_is_each_shape_under_the_camera_and_the_visibility_of_another():
     lifter, lifted, seen = lifted_world()
     turned = other_views(lifter, lifted, seen, torch.Generator().manual_seed(0))
-    assert not turned.shapes.requires_grad
+    assert not turned.true_vertices.requires_grad
     partners = []
     for i in range(12):
         views = lifted.posed[i] @ lifted.rotation.transpose(1, 2)
-        partners.append(int((views - turned.shapes[i]).norm(dim=2).mean(1).argmin()))
-        assert torch.allclose(views[partners[-1]], turned.shapes[i], atol=1e-5)
+        partners.append(int((views - turned.true_vertices[i]).norm(dim=2).mean(1).argmin()))
+        assert torch.allclose(views[partners[-1]], turned.true_vertices[i], atol=1e-5)
         assert torch.equal(turned.visible[i], seen.visible[partners[-1]])
     assert sorted(partners) == list(range(12)) and all(partner != i for i, partner in enumerate(partners))
 

@@ -131,7 +131,7 @@ def test_a_rigid_body_before_a_pinhole_gives_its_pose_and_distance_back():
     world = pinhole_instances(SURFACE, 2, 4, count=10, bend=0.0)
     seen = normalise(SURFACE, world, "closed-form")
     lifter = Lifter(SURFACE, tiny({"model.body": "rigid", "model.projection": "perspective"})).eval()
-    ((_, lifted),) = lift(lifter, world)
+    _, lifted = lift(lifter, world)
     centred = lifted.in_camera() - lifted.in_camera().mean(1, keepdim=True)
     assert (centred - world.true_vertices).abs().max() < 5e-3
     assert torch.allclose(lifted.scale(seen), world.true_scale, rtol=5e-3)
@@ -145,7 +145,7 @@ def test_a_far_pinhole_is_orthographic(scale, steps):
     lifter = stirred({"model.scale": scale, "model.camera_steps": steps})
     world = pinhole_instances(SURFACE, 3e4, 4e4, count=8, aside=0.0, oblong=0.0)
     flat = replace(world, intrinsics=None)
-    near, far = lift(lifter, world)[0][1], lift(lifter, flat)[0][1]
+    near, far = lift(lifter, world)[1], lift(lifter, flat)[1]
     assert (near.in_camera() - far.in_camera()).abs().max() < 2e-3
     assert torch.allclose(near.log_scale, far.log_scale, atol=1e-3)
 
@@ -153,8 +153,8 @@ def test_a_far_pinhole_is_orthographic(scale, steps):
 def test_instances_without_intrinsics_fall_back_one_by_one():
     lifter = stirred()
     known, unknown = pinhole_instances(SURFACE, 2, 4, count=4), toy_instances(SURFACE, count=4, name="flat")
-    both = lift(lifter, collate([known, unknown]))[0][1]
-    alone, parallel = lift(lifter, known)[0][1], lift(lifter, unknown)[0][1]
+    both = lift(lifter, collate([known, unknown]))[1]
+    alone, parallel = lift(lifter, known)[1], lift(lifter, unknown)[1]
     assert torch.allclose(both.in_camera()[:4], alone.in_camera(), atol=1e-5)
     assert torch.allclose(both.in_camera()[4:], parallel.in_camera(), atol=1e-5)
     blind = Lifter(SURFACE, tiny()).eval()
@@ -167,7 +167,7 @@ def test_predictions_carry_the_pinhole(scale, tmp_path):
     mixed = collate([world, toy_instances(SURFACE, count=1, name="flat")])
     (many,) = predict(lifter, mixed)
     predictions = [many.at(i) for i in range(6)]
-    seen, lifted = lift(lifter, mixed)[0]
+    seen, lifted = lift(lifter, mixed)
     for i, prediction in enumerate(predictions[:5]):
         expected = reproject(lifted, seen)[i] * seen.camera.scale[i]
         placed = prediction.vertices @ prediction.camera_from_template.T + prediction.position

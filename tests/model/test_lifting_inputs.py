@@ -66,7 +66,7 @@ def test_keypoint_files_of_every_kind_hold_the_same(tmp_path, name):
     path = tmp_path / name
     write_arrays(path, instances) if path.suffix == ".npz" else write_table(path, instances)
     outcome = from_keypoints(path, template, tmp_path / "out")
-    found = open_to_lift(outcome.run.folder).instances
+    found = open_to_lift(outcome.run.folder)[0]
     assert len(found) == 5
     assert torch.equal(found.visible, instances.visible)
     shown = instances.visible

@@ -13,8 +13,8 @@ from dp3d_model.losses.terms import (
     pseudo_huber,
     reprojection_loss,
 )
+from dp3d_model.networks.encoder import NoiseHead
 from dp3d_model.networks.lifter import rotated_copies
-from dp3d_model.networks.mlp import NoiseHead
 from tests.references.model import (
     canonical_by_loop,
     entropy_by_loop,

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dp3d_model.evaluation.metrics import (
+from dp3d_model.evaluation.evaluator import (
     align_translation,
     flip_depth,
     position_error,

@@ -12,19 +12,19 @@ from dp3d_data.run_lengths import encode_pixels
 from dp3d_model.config import preset
 from dp3d_model.evaluation.quality import agreement, silhouette_iou
 from dp3d_model.lifting.model_file import load_model, save_model
-from dp3d_model.lifting.prediction import evidence_of, predict
+from dp3d_model.lifting.prediction import predict
 from dp3d_model.lifting.test_time import (
     HALVES,
     SLACK,
-    Evidence,
     answers_to_halves,
+    evidence_of,
     halves,
     learn_prior,
     own_reprojection,
     refined,
     silhouette_cost,
+    silhouettes_of,
 )
-from dp3d_model.losses.silhouettes import silhouettes_of
 from dp3d_model.losses.terms import pseudo_huber
 from dp3d_model.networks.lifter import Lifter, reproject
 from tests.model.toy import tiny, toy_instances, toy_surface
@@ -168,7 +168,7 @@ def test_keypoints_that_are_not_trusted_do_not_pull():
     trusted = seen.visible & (weights > 0.5)
     clean = replace(seen, visible=trusted)
     errors = [own_reprojection(reproject(refined(lifter, seen, evidence), seen), clean, 0.01).mean()
-              for evidence in (Evidence(), Evidence(weights=weights))]  # fmt: skip
+              for evidence in (None, replace(world, weights=weights))]  # fmt: skip
     assert errors[1] < errors[0]
 
 
@@ -200,6 +200,6 @@ def test_evidence_is_taken_from_instances():
     world = toy_instances(toy_surface(), 3)
     lifter = Lifter(toy_surface(), tiny())
     seen = lifter.normalise(world)
-    assert evidence_of(world, seen) == Evidence()
+    assert evidence_of(world, seen) == (None, None)
     masked = replace(world, masks=(None, encode_pixels(square()), None))
-    assert evidence_of(masked, seen).silhouettes.known.tolist() == [False, True, False]
+    assert evidence_of(masked, seen)[1].known.tolist() == [False, True, False]

@@ -5,8 +5,15 @@ import trimesh
 from PIL import Image
 
 from dp3d_model.export.gallery import save_turntable
-from dp3d_model.export.meshes import export_textured
-from dp3d_model.export.texture import CELL, atlas_corners, atlas_layout, filled, seen_vertices, texture_of
+from dp3d_model.export.meshes import (
+    CELL,
+    atlas_corners,
+    atlas_layout,
+    export_textured,
+    filled,
+    seen_vertices,
+    texture_of,
+)
 from tests.model.toy import blob
 
 

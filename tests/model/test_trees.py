@@ -7,7 +7,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from dp3d_model.bodies import make_body
-from dp3d_model.bodies.parts import chain, part_tree
+from dp3d_model.bodies.shape import chain, part_tree
 from dp3d_model.geometry.camera import random_rotations, refine_rotation, rotation_from_log
 from tests.model.toy import tiny, toy_surface
 from tests.references.model import chain_by_recursion

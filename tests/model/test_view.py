@@ -42,8 +42,8 @@ def test_errors_are_those_of_the_evaluation(surface):
     lifter, world = Lifter(surface, tiny()).eval(), toy_instances(surface, 6)
     scores = score_model(lifter, world).given
     found = errors_of(predict(lifter, world, batch=4), world)
-    assert np.allclose([one.mpjpe for one in found], scores["mpjpe"], atol=1e-5)
-    assert np.allclose([one.pa for one in found], scores["pa_mpjpe"], atol=1e-5)
+    assert np.allclose([mpjpe for _, mpjpe, _ in found], scores["mpjpe"], atol=1e-5)
+    assert np.allclose([pa for *_, pa in found], scores["pa_mpjpe"], atol=1e-5)
     world.true_scale[2] = np.nan
     assert [one is None for one in errors_of(predict(lifter, world), world)] == [
         False,
@@ -85,7 +85,7 @@ def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
         told = re.fullmatch(
             r"vertex (\d+): ([\d.e-]+) template extents", browser.run("document.querySelector('output').textContent")
         )
-        assert float(told[2]) == pytest.approx(errors_of(lifted, instances)[0].vertices[int(told[1])], rel=5e-3), (
+        assert float(told[2]) == pytest.approx(errors_of(lifted, instances)[0][0][int(told[1])], rel=5e-3), (
             "the error of the vertex"
         )
         assert "PA-MPJPE" in browser.run("document.querySelector('.viewer figcaption').textContent")
@@ -105,7 +105,7 @@ def test_a_button_shows_what_the_network_alone_says(tmp_path, surface):
     assert np.isnan(alone[0].confidence).all(), "confidence speaks of optimised answers"
     path = write_view(lifter, instances, list(predict(lifter, instances)), tmp_path / "view.html", "dogs")
     before, after = (
-        f"MPJPE {errors_of(own, instances)[0].mpjpe:.4f}" for own in (alone, list(predict(lifter, instances)))
+        f"MPJPE {errors_of(own, instances)[0][1]:.4f}" for own in (alone, list(predict(lifter, instances)))
     )
     assert before != after
     shown = "[...document.querySelectorAll('.viewer figure')[0].querySelectorAll('figcaption')]"

@@ -187,9 +187,9 @@ def our_scores(world: World, lifter: Lifter, every_vertex: bool, options: argpar
             batch = replace(batch, visible=seen)
         weights = batch.weights if lifter.config.model.keypoint_weights else None
         batch = replace(batch, true_vertices=None, true_scale=None, weights=weights)
-        for inputs, lifted in lift(lifter, batch):
-            parts.append(lifted.in_camera()[:, world.points])
-            scales.append(lifted.scale(inputs))
+        inputs, lifted = lift(lifter, batch)
+        parts.append(lifted.in_camera()[:, world.points])
+        scales.append(lifted.scale(inputs))
     return scores(world, torch.cat(parts), torch.cat(scales), world.test)
 
 

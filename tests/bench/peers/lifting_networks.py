@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.geometry.camera import nearest_rotation, random_rotations, rotation_from_6d, rotation_from_log
 from dp3d_model.losses.terms import pseudo_huber
-from dp3d_model.networks.mlp import Trunk
+from dp3d_model.networks.encoder import Mlp
 
 EPSILON = 0.01
 
@@ -60,8 +60,8 @@ class C3DPO(Peer):
     def __init__(self, template: Tensor, shapes: int = 10, width: int = 1024, blocks: int = 6) -> None:
         super().__init__()
         count = len(template)
-        self.phi = Trunk(3 * count, shapes + 3, width, width // 4, blocks, "layer")
-        self.psi = Trunk(3 * count, shapes, width, width // 4, blocks, "layer")
+        self.phi = Mlp(3 * count, shapes + 3, width, width // 4, blocks, "layer")
+        self.psi = Mlp(3 * count, shapes, width, width // 4, blocks, "layer")
         self.basis = nn.Parameter(0.1 * torch.randn(shapes, count, 3) / shapes**0.5)
 
     def shape(self, numbers: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class LocalSubsets(Peer):
     ) -> None:
         super().__init__()
         self.rate = 2e-4
-        self.network = Trunk(3 * len(template), 3 * len(template), width, width // 4, blocks, "layer")
+        self.network = Mlp(3 * len(template), 3 * len(template), width, width // 4, blocks, "layer")
         self.sets, self.size, self.floor = sets, size, floor
 
     def forward(self, inputs: KeypointBatch) -> Tensor:
