@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
+from dp3d_data.categories import category as category_named
 from dp3d_data.config import former_names, from_mapping, plain, workspace
 from dp3d_data.errors import CheckpointError, TemplateMismatch, WeightsMismatch
 from dp3d_data.files import require_keys
@@ -175,11 +176,17 @@ def embedded_model(category: str) -> Path | None:
 
 def find_model(category: str, given: str | None = None) -> Path:
     """The model that is given, else the workspace's, else the embedded one; where there is none, where the workspace's
-    would lie."""
+    would lie.
+
+    Raises:
+        UsageError: no model is given or in the workspace, and there is no such category.
+    """
     if given:
         return Path(given)
     own = workspace(category) / "model"
-    return own if (own / MODEL_FILE).is_file() else embedded_model(category) or own
+    if (own / MODEL_FILE).is_file():
+        return own
+    return embedded_model(category_named(category).name) or own
 
 
 def model_path(path: str | Path) -> Path:

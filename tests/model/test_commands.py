@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from dp3d_data.config import changed
-from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, WeightsMismatch
+from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, UsageError, WeightsMismatch
 from dp3d_data.filters import FilterConfig
 from dp3d_data.geometry import load_template, make_template
 from dp3d_data.records import Detection, VertexView
@@ -17,7 +18,7 @@ from dp3d_data.shards import ImageInfo, RunWriter, ShardReader, Truth, instance_
 from dp3d_data.torch_files import write_torch
 from dp3d_model.config import preset
 from dp3d_model.geometry.surface import surface_of
-from dp3d_model.lifting.model_file import check_template, load_model
+from dp3d_model.lifting.model_file import check_template, find_model, load_model
 from pipelines.cli.model import main
 from pipelines.cli.train import with_network_of
 from pipelines.shards import ShardPlan, build
@@ -210,6 +211,15 @@ def test_shards_of_another_template_are_refused(trained, tmp_path):
         assert "the shards belong to another template than the model" in refused.stderr
     with pytest.raises(TemplateMismatch, match="another template than the model"):
         check_template(load_model(trained / "model"), "sheet", grid_template().content_hash)
+
+
+@pytest.mark.parametrize("name", ["unicorn", "dog,cow"])
+def test_a_model_is_of_one_known_category(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("DP3D_WORKSPACE", str(tmp_path))
+    with pytest.raises(UsageError, match=f"unknown category '{name}'"):
+        find_model(name)
+    assert find_model(name, "model.pt") == Path("model.pt")
+    assert find_model("cow").name == "cow.pt"
 
 
 def test_files_that_are_no_models(model, tmp_path):
