@@ -346,11 +346,13 @@ class Explorer:
             wanted: rows; name of the file; split: one of `splits`, or "out" to leave them out.
 
         Raises:
-            UsageError: nothing chosen, no such split or file name, or a name that no line of a list can hold.
+            UsageError: nothing chosen, no such instance, split or file name, or a name that no line of a list can hold.
         """
         rows, split = np.unique(np.asarray(wanted["rows"], dtype=np.int64)), str(wanted["split"])
         if not len(rows):
             raise UsageError("nothing is chosen", hint="choose instances by the boxes in their corners")
+        for row in (rows[0], rows[-1]):
+            self._row({"row": row})
         if not _NAME.fullmatch(str(wanted["name"])):
             raise UsageError("no name of a file", got=wanted["name"], expected="letters, digits, - _ . and spaces")
         if split not in ("out", *self.splits):

@@ -196,7 +196,8 @@ REJECT_COLUMNS = (
 
 # Lists that hold one entry per visible vertex, in the order of vertex_ids.
 PER_VERTEX = ("vertex_ids", "keypoints_x", "keypoints_y", "pixel_counts", "spread", "confidence", "cycle")
-COLUMNS = {column.name: column for column in (*INSTANCE_COLUMNS, *FAILURE_COLUMNS, *REJECT_COLUMNS)}
+# Every column by its name; what instances say of a name that other tables share goes before.
+COLUMNS = {column.name: column for column in (*REJECT_COLUMNS, *FAILURE_COLUMNS, *INSTANCE_COLUMNS)}
 
 
 def make_schema(table: str, columns: tuple[Column, ...]) -> pa.Schema:

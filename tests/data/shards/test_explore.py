@@ -15,7 +15,7 @@ from dp3d_data.files import read_json
 from dp3d_data.shards.likeness import distances
 from dp3d_data.shards.schema import PER_VERTEX
 from pipelines.cli.data import main
-from pipelines.explore import Catalogue, Explorer, views
+from pipelines.explore import Catalogue, Explorer, unit_and_text, views
 from pipelines.local_page import LocalPage
 from tests.browser import Browser
 from tests.data.shards.samples import row, run
@@ -175,6 +175,8 @@ def test_a_list_keeps_the_splits_of_shards(folder, tmp_path):
         {"rows": [1], "split": "as it is", "name": "a.txt"},
         {"rows": [1], "split": "val", "name": "../a.txt"},
         {"rows": [1], "split": "val", "name": ".a"},
+        {"rows": [-1, 1], "split": "val", "name": "a.txt"},
+        {"rows": [1, 10**6], "split": "val", "name": "a.txt"},
     ],
 )
 def test_what_cannot_be_saved_is_refused(catalogue, tmp_path, wanted):
@@ -297,3 +299,7 @@ def test_the_command_refuses_what_is_no_folder_and_a_port_that_is_taken(tmp_path
         port = str(server.server_address[1])
         result = CliRunner().invoke(main, ["explore", str(folder / "run"), "--port", port, "--no-browser"])
         assert result.exit_code == 19 and "--port 0" in result.output
+
+
+def test_columns_say_what_they_say_of_instances():
+    assert unit_and_text("instance_id")[1] == "Unique name of the instance."
