@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from dp3d_data.config import rare, setting
@@ -15,15 +14,13 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
 
-_rare = partial(rare, group="Filters", minimum=0)
-_vertex = partial(rare, group="Filters of vertices")
-
-
 @dataclass(frozen=True, kw_only=True)
 class FilterConfig:
     """What an instance must satisfy."""
 
-    min_score: float = _rare(0.0, "Lowest score of a detection; extract has its own.", maximum=1)
+    min_score: float = rare(
+        0.0, "Lowest score of a detection; extract has its own.", maximum=1, group="Filters", minimum=0
+    )
     min_visible_vertices: int = setting(50, "Fewest visible vertices.", group="Filters", minimum=0)
     min_visible_area: float = setting(
         0.1,
@@ -32,9 +29,14 @@ class FilterConfig:
         minimum=0,
         maximum=1,
     )
-    max_edges: int = _rare(2, "Most edges of the image that the box may touch.", maximum=4)
-    max_spread: float = _rare(0.1, "Largest mean spread of a vertex's pixels, as a share of the box's longer side.")
-    min_cycle: float = _rare(0.0, "Lowest mean cycle weight, where there is one.", maximum=1)
+    max_edges: int = rare(2, "Most edges of the image that the box may touch.", maximum=4, group="Filters", minimum=0)
+    max_spread: float = rare(
+        0.1,
+        "Largest mean spread of a vertex's pixels, as a share of the box's longer side.",
+        group="Filters",
+        minimum=0,
+    )
+    min_cycle: float = rare(0.0, "Lowest mean cycle weight, where there is one.", maximum=1, group="Filters", minimum=0)
     near_duplicates: float = setting(
         0.0,
         "Instances whose keypoints, up to shift, scale and turn, lie nearer to those of an earlier one; 0: none. 0.1 is"
@@ -43,11 +45,16 @@ class FilterConfig:
         minimum=0,
         maximum=1,
     )
-    min_pixels: int = _vertex(1, "Vertices with fewer pixels become invisible.", minimum=1)
-    max_vertex_spread: float = _vertex(
-        0.0, "Vertices whose pixels spread over more of the box's longer side become invisible; 0: none.", minimum=0
+    min_pixels: int = rare(1, "Vertices with fewer pixels become invisible.", minimum=1, group="Filters of vertices")
+    max_vertex_spread: float = rare(
+        0.0,
+        "Vertices whose pixels spread over more of the box's longer side become invisible; 0: none.",
+        minimum=0,
+        group="Filters of vertices",
     )
-    min_vertex_cycle: float = _vertex(0.0, "Vertices with a lower cycle weight become invisible.", minimum=0, maximum=1)
+    min_vertex_cycle: float = rare(
+        0.0, "Vertices with a lower cycle weight become invisible.", minimum=0, maximum=1, group="Filters of vertices"
+    )
 
 
 # What passes every instance whose values are numbers.

@@ -13,7 +13,7 @@ from torch import nn
 
 from dp3d_data.detection.spec import ModelSpec
 
-Maps = Float[torch.Tensor, "boxes channels side side"]
+Maps = Float[torch.Tensor, "boxes _ side side"]
 
 
 # What a network says of boxes, by name: coarse_segm, scores of background and object; of CSE networks, embedding, of
