@@ -14,7 +14,7 @@ from dp3d_data.config import plain, to_toml
 from dp3d_data.errors import Dp3dError, FingerprintMismatch, InputCorrupt
 from dp3d_data.files import write_text
 from dp3d_data.geometry import Template
-from dp3d_data.records import ImageRecord
+from dp3d_data.records import ImageRecord, present
 from dp3d_data.shards import Run, RunWriter
 from dp3d_data.shards.runs import HASHED, changed_images, is_still_good, marker_path
 from pipelines.overlays import draw_overlays
@@ -134,6 +134,7 @@ class Plan:
         kind: of the run.
         fingerprint: a hash of all that shapes the result.
         out: folder of the results.
+        writer: of the run that it makes; see `ChunkMaker`.
     """
 
     kind: ClassVar[str]
@@ -141,6 +142,7 @@ class Plan:
     template: Template
     fingerprint: str
     out: Path
+    writer: RunWriter | None = field(default=None, kw_only=True)
 
     @property
     def count(self) -> int:
@@ -169,6 +171,21 @@ class Plan:
         """The rows of one input; `lost` where it ends its process, and is not to be looked at."""
         raise NotImplementedError
 
+    def make(self, index: int, chunk: Sequence[Any], advance: Advance, lost: Collection[int] = ()) -> None:
+        """Make and write the rows of one chunk."""
+        rows = Rows()
+        for place, number in enumerate(chunk):
+            found = self.rows(number, place in lost)
+            rows.add(found)
+            advance(1, len(found.instances), len(found.failures))
+        present(self.writer).commit(index, **vars(rows), inputs=len(chunk))
+
+    def probe(self, inputs: Sequence[Any]) -> None:
+        """Make rows, and keep none."""
+        self.load()
+        for number in inputs:
+            self.rows(number)
+
     def photographs(self) -> list[ImageRecord]:
         """What overlays are drawn of."""
         return []
@@ -176,29 +193,6 @@ class Plan:
     def extra(self) -> dict[str, Any]:
         """What else the marker keeps."""
         return {}
-
-
-@dataclass(frozen=True)
-class NumberedChunks:
-    """Makes the chunks of a plan whose inputs are numbers; see `ChunkMaker`."""
-
-    plan: Plan
-    writer: RunWriter
-
-    def make(self, index: int, chunk: Sequence[int], advance: Advance, lost: Collection[int] = ()) -> None:
-        """Make and write the rows of one chunk."""
-        rows = Rows()
-        for place, number in enumerate(chunk):
-            found = self.plan.rows(number, place in lost)
-            rows.add(found)
-            advance(1, len(found.instances), len(found.failures))
-        self.writer.commit(index, **vars(rows), inputs=len(chunk))
-
-    def probe(self, inputs: Sequence[int]) -> None:
-        """Make rows, and keep none."""
-        self.plan.load()
-        for number in inputs:
-            self.plan.rows(number)
 
 
 def make_run(plan: Plan, advance: Advance = lambda *_: None, say: Say = lambda _: None) -> tuple[Run, bool]:
@@ -218,7 +212,7 @@ def make_run(plan: Plan, advance: Advance = lambda *_: None, say: Say = lambda _
         if done := plan.count - sum(map(len, todo.values())):
             advance(done, 0, 0)
         with submitting(plan.executor, len(todo), say) as make:
-            make(NumberedChunks(plan, writer), todo, advance)
+            make(replace(plan, writer=writer), todo, advance)
         if photographs := plan.photographs():
             draw_overlays(plan.out, photographs, plan.template, plan.config.overlays)
         return finish_run(plan, writer, plan.extra()), True
