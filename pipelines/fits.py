@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dp3d_data.bodies.files import load_body_model
 from dp3d_data.bodies.model import BodyModel, joint_scales
-from dp3d_data.bodies.posing import body_tensors, pose_body
+from dp3d_data.bodies.posing import BodyTensors, body_tensors, pose_body
 from dp3d_data.datasets.fits import Fit, FitCamera
 from dp3d_data.errors import InputCorrupt, ShapeError, UsageError
 from dp3d_data.geometry import Template
@@ -35,54 +35,43 @@ from pipelines.settings import ProjectConfig
 # What a mirrored fit's surface is multiplied by, after left and right have swapped.
 MIRROR = np.array([1.0, -1.0, 1.0])
 FEWEST_LABELS = 4
-Made = TypeVar("Made")
+# Name of a body, such as smpl-male -> the model of its fits; "" -> the model of all others.
+Bodies = Mapping[str, BodyModel]
 
 
-@dataclass(frozen=True)
-class Bodies:
-    """The model for all fits, and those for fits of a named body such as smpl-male; keeps what posing takes."""
-
-    main: BodyModel
-    named: dict[str, BodyModel]
-
-    def of(self, fit: Fit) -> BodyModel:
-        return self.named.get(fit.body, self.main)
-
-    def pose(self, fit: Fit) -> Float[np.ndarray, "K 3"]:
-        """The posed vertices in the fit's world, metres; one fit at a time, so that its bytes depend on no other.
-
-        Raises:
-            ShapeError: a fit that does not fit its model.
-            InputMissing, InputCorrupt: of the file of a posed surface.
-        """
-        model = self.of(fit)
-        if fit.mesh_path is not None:
-            posed = posed_surface(fit.mesh_path, model)
-        else:
-            scales = None if fit.joint_scales is None else joint_scales(model, fit.joint_scales[None])
-            tensors = self._kept(body_tensors, fit)
-            [tensor] = pose_body(tensors, fit.pose[None], fit.betas[None], None, scales)
-            posed = tensor.numpy().astype(np.float64)
-        posed = posed + fit.translation
-        if not fit.mirrored:
-            return posed
-        if (mirror := self._kept(_mirror, fit)) is None:
-            expected = "one whose left half mirrors its right in y"
-            raise ShapeError("a mirrored fit needs a symmetric body model", got=model.name, expected=expected)
-        return posed[mirror] * MIRROR
-
-    @cached_property
-    def _made(self) -> dict[Any, Any]:
-        return {}
-
-    def _kept(self, make: Callable[[BodyModel], Made], fit: Fit) -> Made:
-        """What is made of the model of a fit, once."""
-        key = make, fit.body if fit.body in self.named else ""
-        if key not in self._made:
-            self._made[key] = make(self.of(fit))
-        return self._made[key]
+def model_of(fit: Fit, bodies: Bodies) -> BodyModel:
+    """The model of a fit."""
+    return bodies.get(fit.body, bodies[""])
 
 
+def posed_body(fit: Fit, model: BodyModel) -> Float[np.ndarray, "K 3"]:
+    """The posed vertices in the fit's world, metres; one fit at a time, so that its bytes depend on no other.
+
+    Raises:
+        ShapeError: a fit that does not fit its model.
+        InputMissing, InputCorrupt: of the file of a posed surface.
+    """
+    if fit.mesh_path is not None:
+        posed = posed_surface(fit.mesh_path, model)
+    else:
+        scales = None if fit.joint_scales is None else joint_scales(model, fit.joint_scales[None])
+        [tensor] = pose_body(_tensors(model), fit.pose[None], fit.betas[None], None, scales)
+        posed = tensor.numpy().astype(np.float64)
+    posed = posed + fit.translation
+    if not fit.mirrored:
+        return posed
+    if (mirror := _mirror(model)) is None:
+        expected = "one whose left half mirrors its right in y"
+        raise ShapeError("a mirrored fit needs a symmetric body model", got=model.name, expected=expected)
+    return posed[mirror] * MIRROR
+
+
+@lru_cache(8)
+def _tensors(model: BodyModel) -> BodyTensors:
+    return body_tensors(model)
+
+
+@lru_cache(8)
 def _mirror(model: BodyModel) -> Int[np.ndarray, "K"] | None:
     return mirrored_vertices(model.template, model.faces)
 
@@ -107,7 +96,7 @@ def load_bodies(words: Sequence[str]) -> Bodies:
         if model.num_vertices != main.num_vertices or not np.array_equal(model.faces, main.faces):
             got = f"{main.name} and {name}={model.name}"
             raise UsageError("these body models do not share their faces", got=got, expected="models of one topology")
-    return Bodies(main, named)
+    return {"": main} | named
 
 
 def posed_surface(path: Path, model: BodyModel) -> Float[np.ndarray, "K 3"]:

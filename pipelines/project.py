@@ -28,7 +28,7 @@ from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards.instances import ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.chunks import Plan, Rows
-from pipelines.fits import Bodies, check_labels, fit_view, load_bodies, vertex_view, with_noise
+from pipelines.fits import Bodies, check_labels, fit_view, load_bodies, model_of, posed_body, vertex_view, with_noise
 from pipelines.settings import ProjectConfig, place_of, portable
 
 CODE_VERSION = 2
@@ -57,7 +57,7 @@ class ProjectPlan(Plan):
     @cached_property
     def below(self) -> Bool[np.ndarray, "K"]:
         """The lower half of the rest template."""
-        up = self.config.up or ("z" if self.bodies.main.kind == "smal" else "y")
+        up = self.config.up or ("z" if self.bodies[""].kind == "smal" else "y")
         return lower_half(self.template.vertices, "xyz".index(up))
 
     def rows(self, number: int, lost: bool = False) -> Rows:
@@ -77,8 +77,9 @@ class ProjectPlan(Plan):
     def _row(self, fit: Fit, number: int) -> dict[str, Any]:
         size = image_size(fit)
         mask = read_mask(fit.mask_path, size) if self.config.masks and fit.mask_path is not None else None
-        posed = self.bodies.pose(fit)
-        check_labels(fit, self.bodies.of(fit), posed)
+        model = model_of(fit, self.bodies)
+        posed = posed_body(fit, model)
+        check_labels(fit, model, posed)
         view = fit_view(posed, self.template, fit.camera, size, fit.box, mask)
         keypoints, visible = with_noise(view, self.below, self.config, number)
         path, digest = None, None
@@ -126,7 +127,7 @@ def make_plan(config: ProjectConfig) -> ProjectPlan:
         )
     dataset = open_fits(config.dataset, DatasetOptions(path=config.root, category=config.category))
     bodies = load_bodies(config.body)
-    template = rest_template(bodies.main)
+    template = rest_template(bodies[""])
     subset = _subset(config, template)
     fits = tuple(fit for fit in dataset.fits() if isinstance(fit, FitFailure) or config.split in ("", fit.split))
     if not fits:
@@ -135,7 +136,7 @@ def make_plan(config: ProjectConfig) -> ProjectPlan:
         )
     digest = hashlib.sha256("".join(map(_fit_digest, fits)).encode()).hexdigest()
     kept = plain(portable(config)) | {"subset": None if subset is None else subset.tolist()}
-    models = {"": body_digest(bodies.main)} | {name: body_digest(model) for name, model in bodies.named.items()}
+    models = {name: body_digest(model) for name, model in bodies.items()}
     fingerprint = fingerprint_of("project", CODE_VERSION, SCHEMA_VERSION, kept, models, digest)
     out = place_of(config.out, config.category, "project")
     return ProjectPlan(config, template, fingerprint, out, bodies, fits, subset)

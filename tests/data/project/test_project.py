@@ -13,7 +13,7 @@ from dp3d_data.datasets.fits import FitCamera
 from dp3d_data.errors import FingerprintMismatch, InputMissing, NothingToDo, UsageError
 from pipelines.chunks import make_run as project
 from pipelines.cli.data import main
-from pipelines.fits import load_bodies
+from pipelines.fits import load_bodies, model_of, posed_body
 from pipelines.project import make_plan
 from tests.data.bodies.body_arrays import random_model
 from tests.data.project.dogs import SIZE, dog_fit, dog_model, settings
@@ -32,7 +32,7 @@ def test_rows_agree_with_the_cameras(tmp_path):
     for fit, row in zip(fits, rows_of(run), strict=True):
         ids = np.array(row["vertex_ids"])
         points = np.stack([row["keypoints_x"], row["keypoints_y"]], axis=1)
-        posed = plan.bodies.pose(fit) @ fit.camera.rotation.T + fit.camera.translation
+        posed = posed_body(fit, plan.bodies[""]) @ fit.camera.rotation.T + fit.camera.translation
         truth = np.array(row["true_vertices"]).reshape(-1, 3)
         np.testing.assert_allclose(truth * plan.template.factor, posed - posed.mean(axis=0), atol=1e-5)
         if fit.camera.kind == "perspective":
@@ -150,8 +150,8 @@ def test_bodies_of_several_names(tmp_path):
     for name, model in (("a", dog_model()), ("b", male), ("c", random_model())):
         save_body_model(model, tmp_path / f"{name}.npz")
     bodies = load_bodies([str(tmp_path / "a.npz"), f"smal-male={tmp_path / 'b.npz'}"])
-    assert np.array_equal(bodies.of(dog_fit(0, body="smal-male")).weights, male.weights)
-    assert bodies.of(dog_fit(0)) is bodies.main
+    assert np.array_equal(model_of(dog_fit(0, body="smal-male"), bodies).weights, male.weights)
+    assert model_of(dog_fit(0), bodies) is bodies[""]
     with pytest.raises(UsageError, match="do not share their faces"):
         load_bodies([str(tmp_path / "a.npz"), f"smal-male={tmp_path / 'c.npz'}"])
     for words in ([], [str(tmp_path / "a.npz"), str(tmp_path / "b.npz")]):
