@@ -179,7 +179,7 @@ FORMATS = ("glb", "obj", "ply", "npz", "turn", "table")
 
 @dataclass(frozen=True, kw_only=True)
 class LiftConfig:
-    """What is lifted, and by which model."""
+    """What is lifted, by which model, and how many instances are shown."""
 
     shards: str = setting("", "Run folder, or shards. None: the category's shards, else the samples.", group="Input")
     images: tuple[str, ...] = setting((), "Folder, file or pattern of photographs; again for more.", group="Input")
@@ -197,6 +197,7 @@ class LiftConfig:
     )
     min_vertices: int = rare(20, "Fewest visible vertices of an instance.", group="Input", minimum=1)
     out: str = setting("", "Folder of the results. None: in the category's part of the workspace.", group="Output")
+    count: int = setting(12, "Instances to show; 0 for all.", group="Output", minimum=0)
 
     def require_one_input(self) -> None:
         """Refuse more than one kind of input.
@@ -227,13 +228,6 @@ class PredictConfig(LiftConfig):
     count: int = setting(24, "Instances to write; 0 for all.", group="Output", minimum=0)
     pictures: bool = setting(True, "Draw each instance, and a page.", group="Output")
     min_confidence: float = setting(0.1, "Least confidence of an instance.", group="Output", minimum=0, maximum=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewConfig(LiftConfig):
-    """How many instances are shown."""
-
-    count: int = setting(12, "Instances to show; 0 for all.", group="Output", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)

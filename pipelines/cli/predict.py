@@ -10,7 +10,7 @@ import click
 
 from dp3d_data.config import workspace
 from pipelines.cli.commandline import GroupedOption, command, config_options, progress, say
-from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, ViewConfig, place_of
+from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, place_of
 
 if TYPE_CHECKING:
     from dp3d_data.shards.batch import KeypointBatch
@@ -40,7 +40,7 @@ def predict(config: PredictConfig) -> None:
     from pipelines.lift import write_view
 
     folder = place_of(config.out, config.category, "predictions")
-    lifter, instances = model_and_instances(folder, config.count, config)
+    lifter, instances = model_and_instances(folder, config)
     output = Output(config.format, config.pictures, config.rig, config.min_confidence)
     with progress("lift", len(instances), "instances/s") as advance:
         kept, predictions, rejects = write_predictions(lifter, instances, folder, output, advance)
@@ -52,8 +52,8 @@ def predict(config: PredictConfig) -> None:
     say(f"  written to {folder}: {', '.join(files)}")
 
 
-def model_and_instances(folder: Path, count: int, config: LiftConfig) -> tuple[Lifter, KeypointBatch]:
-    """The model, and at most `count` instances on its template; the program says what they are.
+def model_and_instances(folder: Path, config: LiftConfig) -> tuple[Lifter, KeypointBatch]:
+    """The model, and at most `config.count` instances on its template; the program says what they are.
 
     Args:
         folder: of the results; photographs and keypoint files are extracted into it.
@@ -82,7 +82,7 @@ def model_and_instances(folder: Path, count: int, config: LiftConfig) -> tuple[L
         source = _extracted(lifter, folder, config)
     instances, template = open_to_lift(source, config.split)
     lifter = lifter_for(lifter, template, config.remeshed, source)
-    instances = photographs_first(instances, count)
+    instances = photographs_first(instances, config.count)
     say(f"{category}: {len(instances)} instances of {source} · template {lifter.surface.name}")
     return lifter, instances
 
@@ -124,8 +124,8 @@ dp3d-model view --images photos/
 
 
 @command("view", example=VIEW_EXAMPLE)
-@config_options(ViewConfig)
-def view(config: ViewConfig) -> None:
+@config_options(LiftConfig)
+def view(config: LiftConfig) -> None:
     """Show lifted instances on one self-contained page, view.html.
 
     Each stands beside its photograph with the keypoints, from the photograph's camera and turning, coloured by part, by
@@ -135,7 +135,7 @@ def view(config: ViewConfig) -> None:
     from pipelines.lift import write_view
 
     folder = place_of(config.out, config.category, "view")
-    lifter, instances = model_and_instances(folder, config.count, config)
+    lifter, instances = model_and_instances(folder, config)
     lifted = list(predict(lifter, instances))
     path = write_view(lifter, instances, lifted, folder / "view.html", f"{config.category}: lifted instances")
     say(f"  written to {path}")

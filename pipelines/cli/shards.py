@@ -24,9 +24,11 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "m
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitOptions:
-    """How instances are divided, and how large shards are."""
+class SplitConfig:
+    """Where shards go, how instances are divided among them, and how large they are."""
 
+    out: str = setting("", "Folder of the new shards.", group="Input and output")
+    overwrite: bool = setting(False, "Discard the shards of other settings in this folder.", group="Input and output")
     split: str = setting(
         "ratio",
         "By ratio, by the source (official), or as in earlier shards (kept); what has none goes by ratio.",
@@ -78,15 +80,14 @@ class SplitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildShardsConfig(FilterConfig, SplitOptions):
+class BuildShardsConfig(FilterConfig, SplitConfig):
     """Inputs, split and size of shards, and the filters."""
 
     category: str = setting("dog", f"Whose part of the workspace to use. {SEVERAL}", group="Input and output")
     input: tuple[str, ...] = setting(
         (), "Run folder or shards; again for more. None: all runs in the workspace.", group="Input and output"
     )
-    out: str | None = setting(None, "Folder of the shards. None: shards in the workspace.", group="Input and output")
-    overwrite: bool = setting(False, "Discard the shards of other settings in this folder.", group="Input and output")
+    out: str = setting("", "Folder of the shards. None: shards in the workspace.", group="Input and output")
 
     @property
     def filters(self) -> FilterConfig:
@@ -132,14 +133,6 @@ def parse_size(text: str) -> int:
     if not size:
         raise ConfigError("not a size", got=text, expected="a number with B, kB, MB, GB, KiB, MiB or GiB, such as 64MB")
     return size
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig(SplitOptions):
-    """Where the divided shards go, and how they are divided."""
-
-    out: str = setting("", "Folder of the new shards.", group="Input and output")
-    overwrite: bool = setting(False, "Discard the shards of other settings in this folder.", group="Input and output")
 
 
 @dataclass(frozen=True, kw_only=True)
