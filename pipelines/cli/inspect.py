@@ -14,20 +14,13 @@ from pipelines.cli.commandline import command, config_options, say, shards_folde
 from pipelines.settings import place_of
 
 
-@dataclass(frozen=True, kw_only=True)
-class InspectConfig:
-    """What is shown."""
-
-    category: str = setting("dog", "Category whose shards are shown where no path is given.")
-    instance: str | None = setting(None, "Show the row of this instance id.")
-    row: int | None = setting(None, "Show the row of this number, counted from 0 over all files.", minimum=0)
-    statistics: bool = setting(False, "Show count, range, mean and deviation of each column.")
-
-
 @command("inspect", example="dp3d-data inspect dp3d-out/dog/shards --row 0")
 @click.argument("path", required=False)
-@config_options(InspectConfig)
-def inspect(path: str | None, config: InspectConfig) -> None:
+@click.option("--category", default="dog", help="Category whose shards are shown where no path is given.")
+@click.option("--instance", help="Show the row of this instance id.")
+@click.option("--row", type=click.IntRange(min=0), help="Show the row of this number, counted from 0 over all files.")
+@click.option("--statistics", is_flag=True, help="Show count, range, mean and deviation of each column.")
+def inspect(path: str | None, category: str, instance: str | None, row: int | None, statistics: bool) -> None:
     """Show what PATH holds, a folder of build-shards, extract, synth or project; by default the shards in the
     workspace.
 
@@ -36,13 +29,13 @@ def inspect(path: str | None, config: InspectConfig) -> None:
     from dp3d_data.shards.inputs import Input
     from pipelines.inspection import find_row, row_lines, statistics_lines, summary_lines
 
-    folder = shards_folder(path, config.category)
-    if config.instance is not None and config.row is not None:
+    folder = shards_folder(path, category)
+    if instance is not None and row is not None:
         raise UsageError("two rows at once", got="--instance and --row", expected="one of them")
     found = Input.open(folder)
-    wanted = config.instance if config.row is None else config.row
+    wanted = instance if row is None else row
     lines = [] if wanted is None else row_lines(find_row(found, wanted))
-    lines += statistics_lines(found) if config.statistics else []
+    lines += statistics_lines(found) if statistics else []
     for line in lines or summary_lines(found):
         say(line)
 
@@ -136,24 +129,17 @@ def report(config: ReportConfig) -> None:
         say(f"dataset card: {write_card(shards, read_manifest(shards), title, config.licence)}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExploreConfig:
-    """Where lists go, and how the page is shown."""
-
-    category: str = setting("dog", "Category whose shards are shown where no folder is given.")
-    out: str | None = setting(
-        None, "Folder of the lists that the page saves. Default: lists in the category's part of the workspace."
-    )
-    port: int = setting(0, "Port on this machine that the page is served at; 0 for any.", minimum=0, maximum=65535)
-    browser: bool = setting(True, "Open the page in a browser.")
-
-
 @command(
     "explore", example="dp3d-data explore dp3d-out/dog/shards\ndp3d-data explore dp3d-out/dog/extract --no-browser"
 )
 @click.argument("shards", required=False)
-@config_options(ExploreConfig)
-def explore(shards: str | None, config: ExploreConfig) -> None:
+@click.option("--category", default="dog", help="Category whose shards are shown where no folder is given.")
+@click.option("--out", help="Folder of the lists that the page saves. None: lists in the category's workspace.")
+@click.option(
+    "--port", default=0, type=click.IntRange(0, 65535), help="Port on this machine that the page is served at; 0: any."
+)
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
+def explore(shards: str | None, category: str, out: str | None, port: int, browser: bool) -> None:
     """Look through SHARDS, a folder of build-shards, extract, synth or project, on a page of this machine.
 
     Photographs with their keypoints in a grid: filter and sort by any column, see what is like an instance and what is
@@ -163,11 +149,11 @@ def explore(shards: str | None, config: ExploreConfig) -> None:
     from pipelines.explore import Catalogue, Explorer
     from pipelines.local_page import LocalPage
 
-    folder = shards_folder(shards, config.category)
+    folder = shards_folder(shards, category)
     catalogue = Catalogue.read(folder)
     say(f"{folder}: {len(catalogue)} instances")
-    out = place_of(config.out, catalogue.kinds["category"][0].as_py(), "lists")
-    explorer = Explorer(catalogue, out)
-    server = LocalPage(explorer.gets, explorer.posts, config.port)
-    say(f"  open {server.address}\n  lists go to {out} · Ctrl-C ends this")
-    server.serve(config.browser)
+    lists = place_of(out, catalogue.kinds["category"][0].as_py(), "lists")
+    explorer = Explorer(catalogue, lists)
+    server = LocalPage(explorer.gets, explorer.posts, port)
+    say(f"  open {server.address}\n  lists go to {lists} · Ctrl-C ends this")
+    server.serve(browser)
