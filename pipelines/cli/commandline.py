@@ -84,14 +84,6 @@ def progress(name: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
         yield advance
 
 
-class GroupedOption(click.Option):
-    """An option that knows the heading it stands under."""
-
-    def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.group = group
-
-
 class Command(click.Command):
     """A command whose help shows its options by group and ends with an example; project errors exit with their code.
 
@@ -138,9 +130,11 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
+        settings = declared(self.settings).items() if self.settings else ()
+        own = {name.replace(".", "_"): one.group for name, one in settings}
         for parameter in self.get_params(ctx):
             if record := parameter.get_help_record(ctx):
-                groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
+                groups.setdefault(own.get(parameter.name or "", "Options"), []).append(record)
         general = groups.pop("Options", [])
         for title, rows in [*groups.items(), ("Options", general)]:
             if rows:
@@ -317,15 +311,14 @@ def config_options(
         common = {name: name.replace(".", "_") for name, one in shown.items() if one.field.metadata.get("common", True)}
         setattr(configured, "settings", cls)  # noqa: B010
         text = "Read settings from this TOML file; what is given here wins."
-        option = functools.partial(click.option, cls=GroupedOption)
-        run: Callable = option("--config", "config_file", metavar="FILE", help=text)(configured)
+        run: Callable = click.option("--config", "config_file", metavar="FILE", help=text)(configured)
         if len(common) < len(declared(cls)):
             text = "Any setting; again for more."
-            run = option("--set", "words", multiple=True, metavar="NAME=VALUE", help=text)(run)
+            run = click.option("--set", "words", multiple=True, metavar="NAME=VALUE", help=text)(run)
         if presets:
             text = "Settings to start from; others win."
             names = list(presets)
-            run = option("--preset", "preset_name", default=names[0], type=click.Choice(names), help=text)(run)
+            run = click.option("--preset", "preset_name", default=names[0], type=click.Choice(names), help=text)(run)
         for name in reversed(common):
             run = _option(declared(cls)[name], common[name])(run)
         text = "Show every setting and exit."
@@ -373,9 +366,7 @@ def _option(one: Declared, name: str) -> Callable[[Callable], Callable]:
     flag = "--" + one.leaf.replace("_", "-")
     settings: dict[str, Any] = {
         "help": one.field.metadata.get("help", ""),
-        "group": one.group,
         "default": one.field.default,
-        "cls": GroupedOption,
         "multiple": one.several,
         "show_default": one.field.default not in (None, (), ""),
     }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dp3d_data.config import workspace
-from pipelines.cli.commandline import GroupedOption, command, config_options, progress, say
+from pipelines.cli.commandline import command, config_options, progress, say
 from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, place_of
 
 if TYPE_CHECKING:
@@ -141,8 +140,6 @@ def view(config: LiftConfig) -> None:
     say(f"  written to {path}")
 
 
-_input = partial(click.option, cls=GroupedOption, group="Input")
-_output = partial(click.option, cls=GroupedOption, group="Output")
 CALIBRATE_EXAMPLE = """
 dp3d-data synth --annotate --count 500 --seed 7 --out world/
 dp3d-model calibrate --shards world/
@@ -150,12 +147,12 @@ dp3d-model calibrate --shards world/
 
 
 @command("calibrate", writes="file", example=CALIBRATE_EXAMPLE)
-@_input("--shards", metavar="PATH", help="Shards or run with truth.  [default: the category's]")
-@_input("--model", metavar="PATH", help="Model file or folder.  [default: the workspace's]")
-@_input("--category", default="dog", help="Whose part of the workspace to use.")
-@_input("--split", default="all", help='Split of shards; "all" takes every split.')
-@_output("--out", metavar="FILE", help="Model file to write.  [default: the model itself]")
-@_output("--small", is_flag=True, help="Keep the weights in 8 bits, for a third of the space.")
+@click.option("--shards", metavar="PATH", help="Shards or run with truth.  [default: the category's]")
+@click.option("--model", metavar="PATH", help="Model file or folder.  [default: the workspace's]")
+@click.option("--category", default="dog", help="Whose part of the workspace to use.")
+@click.option("--split", default="all", help='Split of shards; "all" takes every split.')
+@click.option("--out", metavar="FILE", help="Model file to write.  [default: the model itself]")
+@click.option("--small", is_flag=True, help="Keep the weights in 8 bits, for a third of the space.")
 def calibrate(shards: str | None, model: str | None, category: str, split: str, out: str | None, small: bool) -> None:
     """Compare what a model says of its answers with their true errors, and keep what was learned in the model file.
 

@@ -13,7 +13,7 @@ from dp3d_data.config import rare, setting
 from dp3d_data.errors import NothingToDo, UsageError
 from dp3d_data.files import write_picture
 from dp3d_data.records import present
-from pipelines.cli.commandline import GroupedOption, command, config_options, say, say_facts, say_table
+from pipelines.cli.commandline import command, config_options, say, say_facts, say_table
 from pipelines.settings import AdoptConfig, place_of
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def surface_options(function: Callable) -> Callable:
     """--picture and --mesh, which `write_surface` writes."""
     text = "Write the surface as .obj, .ply or .glb."
-    function = click.option("--mesh", metavar="FILE", cls=GroupedOption, group="Output", help=text)(function)
+    function = click.option("--mesh", metavar="FILE", help=text)(function)
     text = "Write a picture from six sides."
-    return click.option("--picture", metavar="PNG", cls=GroupedOption, group="Output", help=text)(function)
+    return click.option("--picture", metavar="PNG", help=text)(function)
 
 
 @click.group(context_settings={"max_content_width": 110})
@@ -68,13 +68,9 @@ def show(name: str, picture: str | None, mesh: str | None) -> None:
 @click.option(
     "--axes", default="", help="The file's axes forward, left, up. Empty: +x+y+z (.glb: +z+x+y), or as the shape tells."
 )
-@click.option(
-    "--weld", is_flag=True, cls=GroupedOption, group="Mending", help="Join vertices of equal position (renumbers)."
-)
-@click.option(
-    "--clean", is_flag=True, cls=GroupedOption, group="Mending", help="Keep the largest part only (renumbers)."
-)
-@click.option("--flip", is_flag=True, cls=GroupedOption, group="Mending", help="Turn every face over.")
+@click.option("--weld", is_flag=True, help="Join vertices of equal position (renumbers).")
+@click.option("--clean", is_flag=True, help="Keep the largest part only (renumbers).")
+@click.option("--flip", is_flag=True, help="Turn every face over.")
 @click.option("--overwrite", is_flag=True, help="Replace a template of that name.")
 def import_template(mesh: str, name: str, overwrite: bool, **reading) -> None:
     """Check a mesh and keep it as a template. MESH is an .obj, .ply or .glb file; a skinned .glb brings its bones.
@@ -141,8 +137,6 @@ def write_turntables(path: str, shapes: Sequence, faces, colours) -> None:
 @click.option(
     "--picture",
     metavar="PNG",
-    cls=GroupedOption,
-    group="Output",
     help="Write a picture of the parts and of random poses.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a template of that name.")
