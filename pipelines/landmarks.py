@@ -7,7 +7,7 @@ import io
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,8 @@ from dp3d_data.files import read_text, write_text
 from dp3d_data.geometry.renderer import colour_by_vertex
 from dp3d_data.geometry.subsets import DOG, keypoint_names
 from dp3d_data.geometry.template import Template
-from dp3d_data.limits import parse_csv
-from dp3d_data.matching.landmarks import name_key, read_landmarks, read_named_vertices
-from dp3d_data.records import GivenObject, ImageRecord
+from dp3d_data.matching.landmarks import Landmark, name_key, read_landmarks, read_named_vertices
+from dp3d_data.records import GivenObject, ImageRecord, present
 from pipelines.chunks import Say
 from pipelines.local_page import HTML, Reply
 from pipelines.report.page import SCRIPT, Body, Layer, asset, html, jpeg_bytes, page, safe_json, viewer
@@ -50,52 +49,46 @@ MOST_VERTICES = 1 << 31  # of a checkpoint's mesh, which nobody opens here
 LEAST = 3  # keypoints of an animal that is worth its photograph
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A named vertex of the template, and where it is in a photograph (image pixels, x right, y down)."""
-
-    name: str
-    vertex: int
-    image: str = ""
-    x: float = 0.0
-    y: float = 0.0
-
-
-def write_marks(path: str | Path, marks: Sequence[Mark]) -> Path:
-    """The csv of `template adopt --landmarks`, with photographs by path from its folder, or without any."""
+def write_marks(path: str | Path, marks: Sequence[Landmark]) -> Path:
+    """The csv of `template adopt --landmarks`, with photographs by path from its folder, or of names and vertices."""
     folder = Path(path).absolute().parent
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     photographs = any(mark.image for mark in marks)
     rows.writerow(COLUMNS if photographs else COLUMNS[:2])
     for mark in marks:
-        place = [os.path.relpath(os.path.abspath(mark.image), folder), f"{mark.x:.1f}", f"{mark.y:.1f}"]
-        rows.writerow([mark.name, mark.vertex, *(place if photographs else ())])
+        place: list[str] = []
+        if photographs:
+            image, (x, y) = present(mark.image), present(mark.point)
+            place = [os.path.relpath(os.path.abspath(image), folder), f"{x:.1f}", f"{y:.1f}"]
+        rows.writerow([mark.name, mark.vertex, *place])
     return write_text(path, text.getvalue())
 
 
-def read_marks(path: Path, vertices: int) -> list[Mark]:
-    """The landmarks of a csv that `write_marks`, or a person, has written; photographs as absolute paths.
+def read_marks(path: Path, vertices: int) -> list[Landmark]:
+    """The landmarks of a csv that `write_marks`, or a person, has written, named; photographs as absolute paths.
 
     Raises:
         InputMissing, InputCorrupt: no such photograph, or a row that is no landmark; names the line.
         UsageError: landmarks on the checkpoint's mesh, which no photograph shows.
     """
-    text = read_text(path, "file of landmarks")
-    if "image" not in text.partition("\n")[0] and "cse_vertex" not in text.partition("\n")[0]:
-        return [Mark(*pair) for pair in read_named_vertices(path, vertices).items()]
+    header = read_text(path, "file of landmarks").partition("\n")[0]
+    if "image" not in header and "cse_vertex" not in header:
+        return [Landmark(0, vertex, name=name) for name, vertex in read_named_vertices(path, vertices).items()]
     marks = read_landmarks(path, vertices, MOST_VERTICES)
     if any(mark.cse_vertex is not None for mark in marks):
         hint = "name another file, so that these stay: --out FILE"
         raise UsageError("landmarks without photographs, which a page cannot show", path=path, hint=hint)
-    names = [(row.get("name") or "").strip() or f"vertex {row['vertex']}" for _, row in parse_csv(text)]
-    points = [(mark.vertex, os.path.abspath(str(mark.image)), *(mark.point or (0.0, 0.0))) for mark in marks]
-    return [Mark(name, *point) for name, point in zip(names, points, strict=True)]
+    images = [Path(os.path.abspath(present(mark.image))) for mark in marks]
+    return [
+        replace(mark, image=image, name=mark.name or f"vertex {mark.vertex}")
+        for mark, image in zip(marks, images, strict=True)
+    ]
 
 
 def marks_of_keypoints(
     annotations: str | Path, table: Mapping[str, int], options: DatasetOptions, photographs: int, say: Say
-) -> list[Mark]:
+) -> list[Landmark]:
     """Landmarks from annotated keypoints whose names the table knows: of the animals that show most of them, one a
     photograph.
 
@@ -115,7 +108,7 @@ def marks_of_keypoints(
         raise UsageError("the table has none of the keypoints", got=", ".join(table), expected=", ".join(names))
     if missing := [name for number, name in enumerate(names) if number not in wanted]:
         say(f"  not in the table: {', '.join(missing)}")
-    found: list[Mark] = []
+    found: list[Landmark] = []
     for record, number in _most_shown(records, wanted):
         try:
             found += _marks(record, number, wanted)
@@ -162,14 +155,17 @@ def _most_shown(records: Sequence[ImageRecord], wanted: Mapping[int, Any]) -> li
     return [(record, number) for record, number, _ in sorted(found, key=lambda one: -one[2])]
 
 
-def _marks(record: ImageRecord, number: int, wanted: Mapping[int, tuple[str, int]]) -> list[Mark]:
+def _marks(record: ImageRecord, number: int, wanted: Mapping[int, tuple[str, int]]) -> list[Landmark]:
     """The landmarks of one animal in the upright photograph."""
     photograph = read_image(record.path)
     if turn_of(record.size, photograph) in MIRRORS:
         raise InputCorrupt("keypoints of a photograph that EXIF mirrors", path=record.path)
     one = (turned_record(record, photograph).objects or ())[number]
-    points = one.keypoints or ()
-    return [Mark(*wanted[i], record.path, *points[i][:2]) for i in _shown(one, wanted)]
+    points, image = one.keypoints or (), Path(record.path)
+    return [
+        Landmark(0, wanted[i][1], image=image, point=(points[i][0], points[i][1]), name=wanted[i][0])
+        for i in _shown(one, wanted)
+    ]
 
 
 def table_for(path: str | None, template: Template) -> dict[str, int]:
@@ -216,10 +212,12 @@ class LandmarkPage:
             hint = f"name another file for the landmarks: --table {out} --out FILE"
             raise UsageError("this file is a table of named vertices", path=out, hint=hint)
         known = {name_key(mark.name) for mark in self.saved}
-        self.table = [Mark(name, vertex) for name, vertex in (table or {}).items() if name_key(name) not in known]
+        self.table = [
+            Landmark(0, vertex, name=name) for name, vertex in (table or {}).items() if name_key(name) not in known
+        ]
         known |= {name_key(mark.name) for mark in self.table}
         self.asked = [] if table else [name for name in ASKED if name_key(name) not in known]
-        others = [mark.image for mark in self.saved if mark.image]
+        others = [str(mark.image) for mark in self.saved if mark.image]
         self.photographs = list(dict.fromkeys(os.path.abspath(path) for path in [*photographs, *others]))
         self.gets = {"": self.page, "photograph": self.photograph}
         self.posts = {"save": self.save}
@@ -243,9 +241,9 @@ class LandmarkPage:
         for mark in [*self.saved, *self.table]:
             point = None
             if mark.image:
-                seen = read_image(mark.image)
-                number = self.photographs.index(mark.image)
-                point = {"photograph": number, "x": mark.x / seen.width, "y": mark.y / seen.height}
+                seen, (x, y) = read_image(mark.image), present(mark.point)
+                number = self.photographs.index(str(mark.image))
+                point = {"photograph": number, "x": x / seen.width, "y": y / seen.height}
             found.append({"name": mark.name, "vertex": mark.vertex, "point": point})
         return found
 
@@ -275,15 +273,15 @@ class LandmarkPage:
         how = shlex.join([*words, str(path)])
         return {"path": str(path), "count": len(marks), "command": how}
 
-    def _mark(self, one: Mapping[str, Any]) -> Mark:
+    def _mark(self, one: Mapping[str, Any]) -> Landmark:
         name, vertex = " ".join(str(one["name"]).split()), int(one["vertex"])
         if not name or not 0 <= vertex < self.template.num_vertices:
             raise UsageError("no landmark", got=f"{name or 'no name'}, vertex {vertex}")
         if not self.photographs:
-            return Mark(name, vertex)
+            return Landmark(0, vertex, name=name)
         path = self._path(one["photograph"])
         found = read_image(path)
         x, y = float(one["x"]) * found.width, float(one["y"]) * found.height
         if not (0 <= x <= found.width and 0 <= y <= found.height):
             raise UsageError("a point outside of its photograph", got=f"{x:.0f}, {y:.0f}", path=path)
-        return Mark(name, vertex, path, x, y)
+        return Landmark(0, vertex, None, Path(path), (x, y), name)

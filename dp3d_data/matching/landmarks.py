@@ -21,7 +21,7 @@ from dp3d_data.limits import parse_csv
 from dp3d_data.matching import nearest_vertices
 
 EXPECTED = (
-    "a csv with the columns vertex and cse_vertex, or vertex, image, x and y; other columns, such as name, are not read"
+    "a csv with the columns vertex and cse_vertex, or vertex, image, x and y; other columns, such as name, may be there"
 )
 HINT = (
     "vertex ids count from 0; x and y are image pixels, the corner of the image is (0, 0); image is a path from the"
@@ -31,14 +31,18 @@ HINT = (
 
 @dataclass(frozen=True)
 class Landmark:
-    """A vertex of the user's template, and the vertex of the CSE mesh or the point (x, y) of a photograph that it
-    is."""
+    """A vertex of the user's template, and the vertex of the CSE mesh or the point (x, y) of a photograph that it is.
+
+    Attributes:
+        line: of the file; 0 where it is from none.
+    """
 
     line: int
     vertex: int
     cse_vertex: int | None = None
     image: Path | None = None
     point: tuple[float, float] | None = None
+    name: str = ""
 
 
 def read_landmarks(path: str | Path, vertices: int, cse_vertices: int) -> list[Landmark]:
@@ -63,10 +67,11 @@ def read_landmarks(path: str | Path, vertices: int, cse_vertices: int) -> list[L
 
 
 def _landmark(path: Path, line: int, row: dict, vertices: int, cse_vertices: int) -> Landmark:
+    name = (row.get("name") or "").strip()
     try:
         vertex = _within(row["vertex"], vertices, "vertex")
         if (row.get("cse_vertex") or "").strip():
-            return Landmark(line, vertex, _within(row["cse_vertex"], cse_vertices, "cse_vertex"))
+            return Landmark(line, vertex, _within(row["cse_vertex"], cse_vertices, "cse_vertex"), name=name)
         image, point = path.parent / row["image"].strip(), (float(row["x"]), float(row["y"]))
         if not all(map(math.isfinite, point)):
             raise ValueError("a point that is no number")
@@ -75,7 +80,7 @@ def _landmark(path: Path, line: int, row: dict, vertices: int, cse_vertices: int
         raise InputCorrupt(f"line {line} is no landmark", got=got, expected=EXPECTED, hint=HINT, path=path) from error
     if not image.is_file():
         raise InputMissing(f"line {line}: no such photograph", expected=str(image), path=path)
-    return Landmark(line, vertex, None, image, point)
+    return Landmark(line, vertex, None, image, point, name)
 
 
 def _within(text: str, count: int, name: str) -> int:

@@ -44,7 +44,7 @@ def test_landmarks_are_read_from_both_kinds_of_rows(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     path = csv(tmp_path, "name,vertex,cse_vertex,image,x,y\nnose,3,5,,,\near,4,,a.png,1.5,2\n")
     marks = read_landmarks(path, 10, 10)
-    assert marks == [Landmark(2, 3, 5), Landmark(3, 4, None, tmp_path / "a.png", (1.5, 2.0))]
+    assert marks == [Landmark(2, 3, 5, name="nose"), Landmark(3, 4, None, tmp_path / "a.png", (1.5, 2.0), "ear")]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dp3d_data.geometry import load_template
 from dp3d_data.matching.landmarks import Landmark, name_key, read_landmarks, read_named_vertices
 from pipelines.adopt import _agreed, _cse_vertices
 from pipelines.cli.data import main
-from pipelines.landmarks import LandmarkPage, Mark, table_for, write_marks
+from pipelines.landmarks import LandmarkPage, table_for, write_marks
 from pipelines.settings import AdoptConfig
 from tests.browser import Browser
 from tests.data.shards.test_explore import reply, served
@@ -116,7 +116,7 @@ def test_named_keypoints_become_landmarks(tmp_path):
     assert "not in the table: Neck" in result.output and "11 landmarks, 8 names in 2 photographs" in result.output
     marks = read_landmarks(out, 3123, 3123)
     dog = table_for(None, load_template("dog"))
-    assert marks[0] == Landmark(2, dog["Left eye"], None, out.parent / ".." / "a.jpg", (5.0, 10.0))
+    assert marks[0] == Landmark(2, dog["Left eye"], None, out.parent / ".." / "a.jpg", (5.0, 10.0), "Left eye")
     assert [mark.image.name for mark in marks] == ["a.jpg"] * 8 + ["b.jpg"] * 3, "what is hidden is left out"
     one = landmarks("dog", "--from-keypoints", tmp_path / "ap10k.json", "--out", out, "--set", "photographs=1")
     assert "8 landmarks, 8 names in 1 photographs" in one.output
@@ -230,7 +230,7 @@ def test_vertices_alone_make_a_table(pages):
     pages.save({"marks": [{"name": "nose", "vertex": 7}]})
     assert pages.out.read_text() == "name,vertex\nnose,7\n"
     assert read_named_vertices(pages.out, 10) == {"nose": 7}
-    write_marks(pages.out, [Mark("nose", 7, str(pages.out.parent / "x.png"), 1.0, 2.0)])
+    write_marks(pages.out, [Landmark(0, 7, None, pages.out.parent / "x.png", (1.0, 2.0), "nose")])
     assert read_named_vertices(pages.out, 10) == {"nose": 7}, "landmarks are a table too"
 
 
