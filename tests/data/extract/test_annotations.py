@@ -5,11 +5,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from dp3d_data.datasets import ReadyInstance
 from dp3d_data.datasets.images import TURNS, read_image, turned_points, turned_record
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.records import GivenObject
+from dp3d_data.records import GivenObject, ImageRecord, VertexView
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
 from pipelines.annotate import Annotator
+from pipelines.annotators import PrecomputedAnnotator
 from pipelines.cli.data import main
 from pipelines.extract import extract, make_plan
 from pipelines.inputs import find_inputs
@@ -234,6 +236,26 @@ def test_one_bad_detection_costs_the_others_nothing(tmp_path, monkeypatch):
     found, failures, _ = tables(outcome)
     assert list(found) == ["a.jpg#0", "a.jpg#2"] and failures == ["a.jpg#1: broken"]
     assert (outcome.images.kept, outcome.images.failed, outcome.failures) == (1, 0, 1)
+
+
+def test_an_annotator_of_ones_own_is_asked_of_the_upright_photograph_and_for_its_score(tmp_path):
+    """Boxes of the stored photograph are turned before it sees them; what it is less sure of than asked is left out."""
+    stored(tmp_path / "a.png", 6)
+    asked = []
+
+    class Own:
+        def annotate(self, image, boxes):
+            asked.append((image.shape, boxes.tolist()))
+            view = VertexView(np.arange(9, dtype=np.int32), np.full((9, 2), 25.0), np.ones(9, np.int32), np.zeros(9))
+            return [ReadyInstance(str(score), (20.0, 4.0, 32.0, 36.0), score, view) for score in (0.9, 0.5, 0.4)]
+
+    config = ExtractConfig(score=0.5, min_vertices=5)
+    record = ImageRecord(
+        "a.png", str(tmp_path / "a.png"), objects=(GivenObject((4.0, 8.0, 36.0, 20.0)),), size=(60, 40)
+    )
+    rows = PrecomputedAnnotator(config, Own(), ball(), "own").annotate(record)
+    assert asked == [((60, 40, 3), [[20.0, 4.0, 32.0, 36.0]])]
+    assert [row["instance_id"] for row in rows.instances] == ["a.png#0.9", "a.png#0.5"] and not rows.failures
 
 
 def arrays(path, **more):

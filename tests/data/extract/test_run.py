@@ -65,6 +65,15 @@ def test_every_image_is_accounted_for(undisturbed):
     assert undisturbed.instances == len(rows_of(undisturbed)) == undisturbed.run.counts["instances"]
 
 
+def test_as_many_vertices_as_asked_are_enough_and_a_cycle_is_looked_at_where_it_is_asked_for(world, tmp_path):
+    one = run(world[0], tmp_path / "one", world[1], min_vertices=1, overlays=0, cycle=False)
+    assert one.images.rejected == {"nothing found": 5} and min(len(row["vertex_ids"]) for row in rows_of(one)) == 1
+    assert all(row["cycle"] is None for row in rows_of(one))
+    two = run(world[0], tmp_path / "two", world[1], min_vertices=2, overlays=0)
+    assert two.images.rejected == {"few vertices": 3, "nothing found": 5}
+    assert all(row["cycle"] is not None for row in rows_of(two))
+
+
 def test_overlays_show_images_with_and_without_instances(undisturbed):
     names = [path.stem for path in undisturbed.run.overlays]
     assert len(names) == 16

@@ -6,6 +6,7 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dp3d_data.datasets.fits import FitCamera
 from dp3d_data.errors import ShapeError
 from dp3d_data.geometry import make_template
 from dp3d_data.geometry.projection import project_orthographic, project_perspective, to_camera, weak_scale
@@ -17,6 +18,7 @@ from dp3d_data.geometry.visibility import (
     visible_fraction,
     visible_vertices,
 )
+from pipelines.fits import fit_view
 from tests.data.world.test_visibility import knot, split_cube, turned
 from tests.references.projection import visible_slow
 
@@ -101,3 +103,22 @@ def test_a_mask_hides_what_lies_outside():
     mask[1, 2] = True
     points = np.array([[2.0, 1.0], [2.99, 1.99], [3.0, 1.5], [-0.1, 1.5], [2.5, 4.0], [6.0, 1.0]])
     assert inside_mask(points, mask).tolist() == [True, True, False, False, False, False]
+
+
+def test_a_view_ends_at_the_sides_of_the_image_and_at_the_horizon():
+    """Of a stretched ball, seen by a camera near it: what is visible, the box, and the share of either surface."""
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    template = make_template("ball", ball.vertices, ball.faces)
+    vertices = ball.vertices * [1.0, 1.0, 0.5]
+    lens = {"centre": (90.0, 30.0), "focal": (80.0, 80.0)}
+    camera = FitCamera("perspective", np.eye(3), np.array([0.0, 0, 1.5]), **lens)
+    view, wide = (fit_view(vertices, template, camera, size) for size in ((100, 60), (1000, 1000)))
+    x, y = view.keypoints.T
+    assert np.array_equal(view.visible, wide.visible & (x < 100) & (y < 60))
+    assert wide.visible.sum() > view.visible.sum() > 0 and (x[view.visible] > 60).any()
+    assert view.box == (0.0 if x.min() < 0 else pytest.approx(x.min()), 0.0, 100.0, 60.0)
+    horizon = visible_vertices(vertices + [0, 0, 1.5], ball.faces, perspective=True)
+    assert np.array_equal(wide.visible, horizon & (wide.keypoints >= 0).all(axis=1))
+    assert horizon.sum() < visible_vertices(vertices, ball.faces).sum(), "a pinhole sees less than half"
+    shares = [visible_fraction(view.visible, vertex_areas(shape, ball.faces)) for shape in (ball.vertices, vertices)]
+    assert [view.area, view.posed_area] == pytest.approx(shares, rel=1e-5) and abs(shares[0] - shares[1]) > 0.005

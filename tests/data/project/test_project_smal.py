@@ -242,7 +242,8 @@ def test_marked_joints_far_from_the_body_make_a_failure(tmp_path):
     joints = (model.joint_regressor @ posed)[[8, 5, 2, 1, 4, 7, 21, 19, 17, 16, 18, 20]]
     folder = tmp_path / "up"
     folder.mkdir()
-    for number, left in enumerate((100, 300)):
+    extent = np.ptp(500 * joints[:, :2] / joints[:, 2:], axis=0).max()
+    for number, left in enumerate((100, 100 + round(0.2 * extent), 100 + round(0.3 * extent), 300)):
         record = {"pose": pose.ravel(), "betas": np.zeros(10), "trans": np.array([0, 0, 5.0])}
         old_pickle(folder / f"0000{number}_body.pkl", record | {"rt": np.zeros(3), "t": np.zeros(3), "f": 500.0})
         Image.new("RGB", (640, 480)).save(folder / f"0000{number}_image.png")
@@ -251,10 +252,9 @@ def test_marked_joints_far_from_the_body_make_a_failure(tmp_path):
         marked[:2, :12] = (500 * joints[:, :2] / joints[:, 2:] + 200).T
         marked[2] = 1
         np.save(folder / f"0000{number}_joints.npy", marked)
-    (row,), (failed,) = run_of(tmp_path, "up3d", folder, model, category="person")
-    assert (
-        row["image_id"] == "00000_image.png" and "beside the joints marked in the image, got 200 pixels off" in failed
-    )
+    rows, failed = run_of(tmp_path, "up3d", folder, model, category="person")
+    assert [row["image_id"] for row in rows] == ["00000_image.png", "00001_image.png"], "a quarter of their extent"
+    assert len(failed) == 2 and "beside the joints marked in the image, got 200 pixels off" in failed[1]
 
 
 @pytest.mark.slow

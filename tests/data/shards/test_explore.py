@@ -33,6 +33,7 @@ def folder(tmp_path_factory):
     rows = [row(i, score=np.float32(i / 100), image_path=str(root / "photo.png")) for i in range(COUNT - 10)]
     rows[3] |= {"image_path": str(root / "gone.png"), "confidence": None, "cycle": None}
     rows[5] |= {"source_dataset": "of mine", "cycle": np.full(len(rows[5]["vertex_ids"]), 0.5, np.float32)}
+    rows[7] |= {"confidence": np.linspace(0, 1, len(rows[7]["vertex_ids"]), dtype=np.float32)}
     again = [moved(row(i), 1.2, 0.1, noise=0.2, seed=i, instance_id=f"again{i}") for i in range(10)]
     run(root / "run", rows + again)
     return root
@@ -55,6 +56,10 @@ def test_filters_find_what_the_table_says(catalogue):
     assert found(catalogue, kinds={"left_out": ["kept"], "view": []}) == []
     assert found(catalogue, numbers={"cycle": [0.2, None]}) == [5], "an unknown value is in no range"
     assert found(catalogue, numbers={"score": [0.095, 0.125]}) == [10, 11, 12]
+    widest = catalogue.numbers["image_width"].max()
+    assert len(found(catalogue, numbers={"image_width": [widest, widest]})) == COUNT, "the ends belong to a range"
+    assert found(catalogue, numbers={"confidence": [0, None]}) == [7], "no confidence is not one of 0"
+    assert catalogue.numbers["confidence"][7] == pytest.approx(0.5)
     assert found(catalogue, only=[7, 3]) == [3, 7]
     assert found(catalogue, text="no such thing") == []
     with pytest.raises(KeyError):
@@ -129,6 +134,7 @@ def test_a_list_that_is_saved_is_one_that_a_build_takes(catalogue, tmp_path):
         saved = explorer.save({"rows": [2, 4, 4, 83], "split": split, "name": f"{split}.txt"})
         assert saved["count"] == "3"
         words = saved["command"].split()
+        assert "kept" not in words, "a run has no splits to keep"
         words[words.index("--out") + 1] = str(tmp_path / split)
         result = CliRunner().invoke(main, words[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output

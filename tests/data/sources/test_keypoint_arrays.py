@@ -1,6 +1,7 @@
 """Plain arrays of keypoints: what may stand in them, and what is refused."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,3 +108,4 @@ def test_the_scale_of_known_points_is_that_of_their_projection():
     truth = truth_of(seen, view, template)
     assert truth.scale == pytest.approx(37.0 * template.factor) and truth.unit == template.factor
     np.testing.assert_allclose(truth.vertices * template.factor, points - points.mean(axis=0), atol=1e-9)
+    assert truth_of(seen, view, replace(template, unit="unknown")).unit is None, "a factor is no length by itself"
