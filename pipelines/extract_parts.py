@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,53 +185,46 @@ PICTURE_BYTES = 150_000
 CLUSTER_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What is known before a run.
-
-    Attributes:
-        state: "new", "unfinished", "finished" or "other settings": what the folder holds, of several the first that is
-            not finished.
-        images, todo, chunks: images of the plan, those still to be worked on, and the chunks of them.
-        looked_at, probed: how many images were worked on, and what came of them.
-        seconds: from the start of the command to its end.
-        disk_bytes, free_bytes: of what is still to be written, and free there.
-    """
-
-    state: str
-    images: int
-    todo: int
-    chunks: int
-    looked_at: int
-    probed: Rows
-    seconds: float
-    disk_bytes: int
-    free_bytes: int
+# What a folder holds -> what a dry run says of it.
+STATES = {
+    "new": "a new run",
+    "unfinished": "goes on with an unfinished run",
+    "finished": "a finished run of this fingerprint",
+    "other settings": "this folder holds other settings: it will be refused without --out or --overwrite",
+}
 
 
-def estimate(*plans: Plan) -> Estimate:
-    """Work on a few images of the plans of some categories, spread evenly over what is to be done, and extrapolate.
+def estimate(*plans: Plan) -> list[str]:
+    """What the folders hold, of several the first that is not finished, what remains to be done, and the time and space
+    that it takes, a line each: a few images, spread evenly over what is to be done, are worked on.
 
     Raises:
         CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.
     """
     states, todo = zip(*(unfinished_chunks(plan) for plan in plans), strict=True)
     chunks = SharedChunks({plan.config.category: missing for plan, missing in zip(plans, todo, strict=True)})
-    images, first = [views for chunk in chunks.values() for views in chunk], plans[0]
-    rows, seconds, disk_bytes, looked_at = Rows(), 0.0, 0, min(PROBES, len(images))
-    if images:
-        loading, an_image, rows = probe(plans, images)
-        starting = loading + (0 if first.executor.here else CLUSTER_SECONDS)
-        seconds = starting + an_image * len(images) / max(first.executor.workers, 1)
-        pictures = PICTURE_BYTES * sum(min(plan.config.overlays, len(plan.records)) for plan in plans)
-        empty = encoded_bytes([])
-        files = empty * sum(len(missing) for missing in todo)
-        disk_bytes = (encoded_bytes(rows.instances) - empty) * len(images) // looked_at + files + pictures
+    images, executor = [views for chunk in chunks.values() for views in chunk], plans[0].executor
     state = next((state for state in states if state != "finished"), "finished") if images else states[0]
     everything = len({record.image_id for plan in plans for record in plan.records})
-    return Estimate(
-        state, everything, len(images), len(chunks), looked_at, rows, seconds, disk_bytes, free_bytes(first.out)
-    )
+    lines = [
+        f"dry run, nothing is written · {', '.join(str(plan.out) for plan in plans)}: {STATES[state]}",
+        f"  {len(images)} of {everything} images to do, in {len(chunks)} chunk{'s' * (len(chunks) != 1)}",
+    ]
+    if not images:
+        return lines
+    loading, an_image, rows = probe(plans, images)
+    starting, looked_at = loading + (0 if executor.here else CLUSTER_SECONDS), min(PROBES, len(images))
+    time = timedelta(seconds=round(starting + an_image * len(images) / max(executor.workers, 1)))
+    pictures = PICTURE_BYTES * sum(min(plan.config.overlays, len(plan.records)) for plan in plans)
+    empty, free = encoded_bytes([]), free_bytes(plans[0].out)
+    files = empty * sum(len(missing) for missing in todo)
+    size = (encoded_bytes(rows.instances) - empty) * len(images) // looked_at + files + pictures
+    found = f"{len(rows.instances)} instances, {len(rows.rejects)} rejected, {len(rows.failures)} failed"
+    lines.append(f"  looked at {looked_at}: {found}")
+    for row in rows.failures:
+        lines.append(f"    {row['image_id']} · {row['stage']}: {row['error']}: {row['message'].splitlines()[0]}")
+    lines.append(f"  about {time} and {size / 1e6:.1f} MB of {free / 1e9:.1f} GB that are free")
+    return lines + ["  that is more than is free: choose another folder with --out"] * (size > free)
 
 
 def unfinished_chunks(plan: Plan) -> tuple[str, dict[int, Sequence[ImageRecord]]]:

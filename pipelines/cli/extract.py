@@ -12,7 +12,6 @@ from pipelines.settings import ExtractConfig, ProjectConfig, SynthConfig
 
 if TYPE_CHECKING:
     from pipelines.chunks import Plan
-    from pipelines.extract import Plan as ExtractPlan
     from pipelines.extract_parts import Outcome
 
 FINISHED = "  this run was finished before; nothing to do (--overwrite makes it anew)"
@@ -39,6 +38,7 @@ def extract(config: ExtractConfig) -> None:
     beforehand; --retry-failed tries again what failed; --workers, --scheduler and --cluster say where the work is done.
     """
     from pipelines.extract import extract_all, make_plans
+    from pipelines.extract_parts import estimate
 
     plans = make_plans(config)
     for plan in plans:
@@ -53,7 +53,10 @@ def extract(config: ExtractConfig) -> None:
         if name not in found:
             say(f"{name}: left out: the source has no image of it")
     if config.dry_run:
-        _dry_run(plans, config)
+        if (device := plans[0].config.device) != config.device:
+            say(f"  no {config.device} here: looked at on the {device}, so the workers may be faster")
+        for line in estimate(*plans):
+            say(line)
         return
     everything = {record.image_id for plan in plans for record in plan.records}
     with progress("extract", len(everything), "images/s") as advance:
@@ -72,35 +75,6 @@ def _announce(plan: Plan, *words: str) -> None:
     if executor.workers:
         workers = f"{executor.workers} worker{'s' * (executor.workers != 1)}"
     say(" · ".join([*words, workers + on, f"fingerprint {plan.fingerprint}"]))
-
-
-def _dry_run(plans: list[ExtractPlan], config: ExtractConfig) -> None:
-    """What the folders hold, what remains to be done, and the time and space that it takes."""
-    from datetime import timedelta
-
-    from pipelines.extract_parts import estimate
-
-    if plans[0].config.device != config.device:
-        say(f"  no {config.device} here: looked at on the {plans[0].config.device}, so the workers may be faster")
-    told = estimate(*plans)
-    states = {
-        "new": "a new run",
-        "unfinished": "goes on with an unfinished run",
-        "finished": "a finished run of this fingerprint",
-        "other settings": "this folder holds other settings: it will be refused without --out or --overwrite",
-    }
-    say(f"dry run, nothing is written · {', '.join(str(plan.out) for plan in plans)}: {states[told.state]}")
-    say(f"  {told.todo} of {told.images} images to do, in {told.chunks} chunk{'s' * (told.chunks != 1)}")
-    if not told.todo:
-        return
-    kept, rejected, failed = told.probed.instances, told.probed.rejects, told.probed.failures
-    say(f"  looked at {told.looked_at}: {len(kept)} instances, {len(rejected)} rejected, {len(failed)} failed")
-    for row in failed:
-        say(f"    {row['image_id']} · {row['stage']}: {row['error']}: {row['message'].splitlines()[0]}")
-    time, free = timedelta(seconds=round(told.seconds)), told.free_bytes / 1e9
-    say(f"  about {time} and {told.disk_bytes / 1e6:.1f} MB of {free:.1f} GB that are free")
-    if told.disk_bytes > told.free_bytes:
-        say("  that is more than is free: choose another folder with --out")
 
 
 def _summary(outcome: Outcome, category: str, alone: bool) -> None:

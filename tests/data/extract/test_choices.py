@@ -1,10 +1,13 @@
 """Dry run, retries: what they say, and that they leave alone what is not theirs."""
 
+import re
 import shutil
 
 import pytest
 
 from dp3d_data.errors import FingerprintMismatch, InputMissing
+from pipelines import extract_parts
+from pipelines.chunks import Rows
 from pipelines.extract import extract, make_plan
 from pipelines.extract_parts import estimate
 from pipelines.settings import ExtractConfig
@@ -28,24 +31,34 @@ def plan_of(photos, out, **settings):
         "min_vertices": 5,
         "workers": 1,
     }
-    return make_plan(ExtractConfig(**values, out=str(out), **settings), predictor_of(known))
+    return make_plan(ExtractConfig(**(values | {"out": str(out)} | settings)), predictor_of(known))
 
 
 def test_a_dry_run_writes_nothing_and_counts(photos, tmp_path):
     out = tmp_path / "out"
     told = estimate(plan_of(photos, out))
-    assert (told.state, told.images, told.todo, told.chunks, told.looked_at) == ("new", 6, 6, 2, 4)
-    assert told.seconds > 0 and told.disk_bytes > 1000 and told.free_bytes > 0 and not out.exists()
+    assert told[:2] == [f"dry run, nothing is written · {out}: a new run", "  6 of 6 images to do, in 2 chunks"]
+    assert told[2] == "  looked at 4: 4 instances, 1 rejected, 0 failed" and not out.exists()
+    assert re.fullmatch(r"  about 0:00:\d\d and 1.0 MB of [\d.]+ GB that are free", told[3]) and len(told) == 4
     extract(plan_of(photos, out))
     before = content(out)
-    assert estimate(plan_of(photos, out)).todo == 0
-    assert (
-        estimate(plan_of(photos, out, score=0.85)).state
-        == estimate(plan_of(photos, out, side=96)).state
-        == "other settings"
-    )
-    assert estimate(plan_of(photos, out, overwrite=True)).state == "new"
+    assert estimate(plan_of(photos, out))[1:] == ["  0 of 6 images to do, in 0 chunks"]
+    for settings in ({"score": 0.85}, {"side": 96}):
+        assert "this folder holds other settings: it will be refused" in estimate(plan_of(photos, out, **settings))[0]
+    assert estimate(plan_of(photos, out, overwrite=True))[0].endswith(": a new run")
     assert content(out) == before
+
+
+def test_a_dry_run_reckons_with_the_processes_and_with_what_it_saw(photos, tmp_path, monkeypatch):
+    seen = Rows([{}] * 4, [{"image_id": "a", "stage": "read", "error": "E", "message": "bad\nfile"}])
+    monkeypatch.setattr(extract_parts, "probe", lambda *_: (8.0, 60.0, seen))
+    monkeypatch.setattr(extract_parts, "encoded_bytes", lambda rows: 100_000 + 500_000 * len(rows))
+    for workers, time in ((1, "0:06:08"), (2, "0:03:13")):
+        told = estimate(plan_of(photos, tmp_path / "out", workers=workers, overlays=2))
+        assert told[3] == "    a · read: E: bad" and told[4].startswith(f"  about {time} and 3.5 MB of ")
+    monkeypatch.setattr(extract_parts, "free_bytes", lambda _: 3_000_000)
+    told = estimate(plan_of(photos, tmp_path / "out", overlays=2))
+    assert told[-1] == "  that is more than is free: choose another folder with --out"
 
 
 def test_a_dry_run_sees_what_an_unfinished_run_has_done(photos, tmp_path):
@@ -61,7 +74,7 @@ def test_a_dry_run_sees_what_an_unfinished_run_has_done(photos, tmp_path):
     with pytest.raises(Stopped):
         extract(plan_of(photos, tmp_path / "out"), stop)
     told = estimate(plan_of(photos, tmp_path / "out"))
-    assert (told.state, told.todo, told.chunks) == ("unfinished", 2, 1)
+    assert told[0].endswith(": goes on with an unfinished run") and told[1] == "  2 of 6 images to do, in 1 chunk"
 
 
 def test_only_failed_images_are_tried_again(photos, tmp_path):
@@ -70,7 +83,7 @@ def test_only_failed_images_are_tried_again(photos, tmp_path):
     (folder / "000.png").write_bytes(b"half")
     run(folder, tmp_path / "out", known)
     told = estimate(plan_of(photos, tmp_path / "out", retry_failed=True))
-    assert (told.state, told.todo) == ("finished", 1)
+    assert told[0].endswith(": a finished run of this fingerprint") and told[1].startswith("  1 of 6 images to do")
     shutil.copy(tmp_path / "whole.png", folder / "000.png")
     said, seen = [], []
 
