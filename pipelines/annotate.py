@@ -31,7 +31,6 @@ from pipelines.chunks import (
     Rows,
     annotation_rows,
     failure_row,
-    readable,
 )  # fmt: skip
 from pipelines.settings import ExtractConfig
 
@@ -353,7 +352,7 @@ def image_info(record: ImageRecord, photograph: Photograph) -> ImageInfo:
         record.image_id,
         photograph.width,
         photograph.height,
-        readable(record.path) or None,
+        record.path or None,
         photograph.content_hash or None,
         record.source,
         record.group,

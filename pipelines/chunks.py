@@ -80,13 +80,8 @@ def failure_row(record: ImageRecord, stage: str, error: Exception, instance_id: 
         message = message.removeprefix(f"{error.path}: ")
     if instance_id is not None:
         message = f"{instance_id}: {message}"
-    told = {"stage": stage, "error": name, "message": readable(message) or name}
-    return {"image_id": record.image_id, "path": readable(record.path)} | told
-
-
-def readable(value: str) -> str:
-    """Text that a table can hold: names that are no UTF-8 are written as escapes."""
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    told = {"stage": stage, "error": name, "message": message or name}
+    return {"image_id": record.image_id, "path": record.path} | told
 
 
 class ChunkMaker(Protocol):
