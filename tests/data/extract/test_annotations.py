@@ -221,6 +221,14 @@ def test_boxes_far_outside_fail_and_those_just_outside_are_rejected(tmp_path):
     assert failures == [f"a.jpg#{number}: a box far outside its image" for number in (2, 3)]
 
 
+def test_an_image_is_rejected_for_its_first_reason(tmp_path):
+    photo(tmp_path / "img" / "a.jpg", size=(60, 40))
+    path = write_json(tmp_path / "boxes.json", {"a.jpg": [[61, 0, 70, 30], [5, 5, 6.5, 6.5]]})
+    outcome = run(tmp_path, tmp_path / "img", boxes=str(path))
+    assert outcome.images.rejected == {"box outside the image": 1}
+    assert outcome.rejects == {"box outside the image": 1, "few vertices": 1}
+
+
 def test_one_bad_detection_costs_the_others_nothing(tmp_path, monkeypatch):
     photo(tmp_path / "img" / "a.jpg", size=(60, 40))
     path = write_json(tmp_path / "boxes.json", {"a.jpg": [[1, 1, 20, 20], [5, 5, 30, 30], [9, 9, 40, 40]]})
@@ -232,9 +240,9 @@ def test_one_bad_detection_costs_the_others_nothing(tmp_path, monkeypatch):
         return add(self, rows, instance_id, *rest)
 
     monkeypatch.setattr(Annotator, "add_instance", refuse)
-    outcome = run(tmp_path, tmp_path / "img", boxes=str(path))
+    outcome = run(tmp_path, tmp_path / "img", boxes=str(path), overlays=1)
     found, failures, _ = tables(outcome)
-    assert list(found) == ["a.jpg#0", "a.jpg#2"] and failures == ["a.jpg#1: broken"]
+    assert list(found) == ["a.jpg#0", "a.jpg#2"] and failures == ["a.jpg#1: broken"] and outcome.run.overlays
     assert (outcome.images.kept, outcome.images.failed, outcome.failures) == (1, 0, 1)
 
 

@@ -2,16 +2,20 @@
 
 import re
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from dp3d_data.errors import FingerprintMismatch, InputMissing
+from dp3d_data.records import ImageRecord
 from pipelines import extract_parts
-from pipelines.chunks import Rows
+from pipelines.chunks import Rows, begin_run, finish_run
 from pipelines.extract import extract, make_plan
 from pipelines.extract_parts import estimate
+from pipelines.inputs import Inputs
 from pipelines.settings import ExtractConfig
-from tests.data.extract.world import OneByOne, ball, content, make_world, predictor_of, run
+from tests.data.extract.world import OneByOne, ball, content, make_world, picture, predictor_of, run
 
 
 @pytest.fixture
@@ -115,3 +119,54 @@ def test_a_retry_needs_a_run_of_the_same_work(photos, tmp_path):
 def test_the_network_looks_at_images_of_the_size_asked_for():
     own, half = (make_plan(ExtractConfig(side=side)).make_predictor() for side in (0, 96))
     assert (own.spec.min_side, half.spec.min_side) == (256, 96)
+
+
+def test_a_retry_looks_again_at_photographs_that_have_changed(photos, tmp_path):
+    folder, known = photos
+    (folder / "000.png").write_bytes(b"half")
+    run(folder, tmp_path / "out", known)
+    picture(folder, 9)
+    (folder / "009.png").rename(folder / "001.png")  # another photograph, in which nothing is found
+    again = run(folder, tmp_path / "out", known, retry_failed=True)
+    assert again.images.failed == 1 and again.images.rejected == {"nothing found": 2}
+
+
+def test_an_image_that_ends_its_process_is_a_failure_and_never_looked_at(photos, tmp_path):
+    plan = plan_of(photos, tmp_path / "out")
+    with begin_run(plan) as writer:
+        maker, told = extract_parts.ExtractChunks({"dog": plan}, {"dog": writer}), []
+        for index, chunk in enumerate(plan.chunks):
+            views = [{"dog": record} for record in chunk]
+            maker.make(index, views, lambda *counts: told.append(counts), [1] if index == 0 else [])
+        assert sorted(told) == [(1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 0), (1, 2, 0), (1, 2, 0)]
+        found = finish_run(plan, writer)
+    (row,) = found.failures().to_pylist()
+    assert (row["image_id"], row["stage"], row["error"]) == ("001.png", "worker", "WorkerLost")
+    assert {one["image_id"] for table in found.instances() for one in table.to_pylist()} == {
+        "000.png", "002.png", "004.png", "005.png"
+    }  # fmt: skip
+    assert extract_parts.deadly_images(plan.out) == {"001.png"}
+
+
+RECORD = ImageRecord("a.png", "", objects=(), size=(4, 3))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"image_id": "b.png"}, {"group": "g"}, {"split": "val"}, {"objects": None}, {"size": (3, 4)}, {"faults": ("x",)},
+     {"crowds": ("x",)}],
+)  # fmt: skip
+def test_all_that_rows_take_from_a_record_shapes_the_fingerprint(changes):
+    source = SimpleNamespace(name="folder", digest=str)
+    one, other = (Inputs(source, (record, RECORD)).facts() for record in (RECORD, replace(RECORD, **changes)))
+    assert one != other and one == Inputs(source, (replace(RECORD, source="elsewhere"), RECORD)).facts()
+
+
+def test_sizes_of_files_and_ends_of_chunks_shape_the_fingerprint(tmp_path):
+    source, record = SimpleNamespace(name="folder", digest=str), replace(RECORD, path=str(tmp_path / "a.png"))
+    kinds = []
+    for content_of_file in (b"one", b"three"):
+        (tmp_path / "a.png").write_bytes(content_of_file)
+        kinds.append([Inputs(source, (record,)).facts(sizes) for sizes in (True, False)])
+    assert kinds[0][0] != kinds[1][0] and kinds[0][1] == kinds[1][1]
+    assert Inputs(source, (record,), ends=(1,)).facts() != kinds[1][0]
