@@ -139,13 +139,13 @@ def test_an_image_that_ends_its_process_is_a_failure_and_never_looked_at(photos,
             views = [{"dog": record} for record in chunk]
             maker.make(index, views, lambda *counts: told.append(counts), [1] if index == 0 else [])
         assert sorted(told) == [(1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 0), (1, 2, 0), (1, 2, 0)]
+        assert extract_parts.deadly_images(plan.out) == {"001.png"}
         found = finish_run(plan, writer)
     (row,) = found.failures().to_pylist()
     assert (row["image_id"], row["stage"], row["error"]) == ("001.png", "worker", "WorkerLost")
     assert {one["image_id"] for table in found.instances() for one in table.to_pylist()} == {
         "000.png", "002.png", "004.png", "005.png"
     }  # fmt: skip
-    assert extract_parts.deadly_images(plan.out) == {"001.png"}
 
 
 RECORD = ImageRecord("a.png", "", objects=(), size=(4, 3))
