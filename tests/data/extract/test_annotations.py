@@ -221,6 +221,19 @@ def test_boxes_far_outside_fail_and_those_just_outside_are_rejected(tmp_path):
     assert failures == [f"a.jpg#{number}: a box far outside its image" for number in (2, 3)]
 
 
+def test_annotations_that_are_not_wanted_cost_nothing_but_those_of_no_image(tmp_path):
+    photo(tmp_path / "img" / "a.jpg", size=(60, 40))
+    notes = [note(5, 1, 18, [4, 8]), note(6, 1, 18, [4, 8, 9, 9], iscrowd=1), note(7, 99, 18, [4, 8, 9, 9])]
+    images = [{"id": 1, "file_name": "a.jpg", "width": 61, "height": 40}]
+    path = write_json(tmp_path / "a.json", {"images": images, "annotations": notes, "categories": COCO_CATEGORIES})
+    words = {"source": "coco", "path": str(path)}
+    found, failures, rejects = tables(run(tmp_path, tmp_path / "img", given_boxes=False, **words))
+    assert found == {"a.jpg#0": (0, 0, 60, 40)} and not rejects
+    assert failures == ["annotation 7: its image 99 is not in the file"]
+    outcome = run(tmp_path, tmp_path / "img", out=str(tmp_path / "given"), **words)
+    assert (outcome.failures, outcome.images.failed) == (2, 2), "an image of another size has no annotation to use"
+
+
 def test_an_image_is_rejected_for_its_first_reason(tmp_path):
     photo(tmp_path / "img" / "a.jpg", size=(60, 40))
     path = write_json(tmp_path / "boxes.json", {"a.jpg": [[61, 0, 70, 30], [5, 5, 6.5, 6.5]]})
