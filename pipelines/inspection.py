@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from rich.filesize import decimal
 
 from dp3d_data.errors import UsageError
 from dp3d_data.filters import Tally
@@ -24,13 +25,13 @@ def summary_lines(found: Input) -> list[str]:
     if found.kind != SHARDS:
         counts = " · ".join(f"{name} {count}" for name, count in found.counts.items())
         template = f"template {found.template.get('name', 'unknown')} {found.template.get('hash', '')}"
-        size = _size(sum((found.folder / file).stat().st_size for file in found.files))
+        size = decimal(sum((found.folder / file).stat().st_size for file in found.files))
         return [*lines, f"  {counts}", f"  {template}", f"  {len(found.files)} files, {size}"]
     manifest = read_manifest(found.folder)
     template, tally = manifest["template"], manifest["account"]
     for name, split in manifest["splits"].items():
         files = [entry for entry in manifest["shards"] if entry["split"] == name]
-        size = _size(sum(entry["bytes"] for entry in files))
+        size = decimal(sum(entry["bytes"] for entry in files))
         held = f"{split['instances']} instances of {split['groups']} groups"
         lines.append(f"  {name}: {held} in {len(files)} shards, {size}")
     lines.append(f"  {Tally(**tally).line()}")
@@ -41,16 +42,6 @@ def summary_lines(found: Input) -> list[str]:
     subset = manifest.get("subset")
     lines += [f"  keypoints of {subset['count']} vertices ({subset['how']})"] if subset else []
     return [*lines, f"  category {manifest['category']} · schema {manifest['schema_version']}"]
-
-
-def _size(count: int) -> str:
-    """Bytes as people read them."""
-    value, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def find_row(found: Input, wanted: str | int) -> dict[str, Any]:

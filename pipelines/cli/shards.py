@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 
 RUNS = ("extract", "synth", "project")
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +125,12 @@ def parse_size(text: str) -> int:
     Raises:
         ConfigError: not a size.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?i?b?)\s*", text.lower())
-    unit = _UNITS.get(match[2], _UNITS.get(match[2] + "b", 0)) if match else 0
-    size = int(float(match[1]) * unit) if match else 0
+    from dask.utils import parse_bytes
+
+    try:
+        size = parse_bytes(text) if text.strip()[:1].isdigit() else 0
+    except (ValueError, OverflowError):
+        size = 0
     if not size:
         raise ConfigError("not a size", got=text, expected="a number with B, kB, MB, GB, KiB, MiB or GiB, such as 64MB")
     return size
