@@ -88,7 +88,7 @@ class Photographs:
         self.annotations_left_out |= {name: _line(error) for name, error in faults.items()}
         return objects
 
-    def account(self) -> dict[str, Any]:
+    def tally(self) -> dict[str, Any]:
         """How many photographs are listed and on disk, and the photographs and annotations left out."""
         left_out = {"left_out": self.left_out, "annotations_left_out": self.annotations_left_out}
         told = {name: dict(sorted(found.items())) for name, found in left_out.items()}

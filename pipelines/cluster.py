@@ -10,9 +10,10 @@ import logging
 import signal
 import threading
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +49,8 @@ CONNECT_SECONDS = 20
 PATIENCE_SECONDS = 10
 START = "dask worker ADDRESS --nthreads 1"
 Counts = tuple[int, int, int]
+Call = tuple[int, str, Sequence[Any]]  # its key, the method of the worker state, its arguments
+Answers = Callable[[Iterable[Call]], Iterator[tuple[int, Counts | None]]]
 
 
 class WorkerState(WorkerPlugin):
@@ -164,73 +167,69 @@ def make_on(client: Client, maker: ChunkMaker, chunks: Chunks, advance: Advance,
     name = f"dp3d-{uuid.uuid4().hex}"
     with _scheduler_needed(client):
         client.register_plugin(WorkerState(name, maker))
-    tasks, killed, made = Tasks(client, name, say), [], False
+    answers, killed, made = partial(_answers, client, name, say), list[int](), False
     try:
-        for index, counts in tasks.answers((index, "make", (index, chunk)) for index, chunk in chunks.items()):
+        for index, counts in answers((index, "make", (index, chunk)) for index, chunk in chunks.items()):
             if counts is not None:
                 made = True
                 advance(*counts)
-            elif made or tasks.alone("probe", ()):
+            elif made or _alone(answers, "probe", ()):
                 killed.append(index)
             else:
                 raise WorkerLost("each worker process was ended from outside while it loaded the network")
         for index in killed:
-            advance(*_spared(tasks, index, chunks[index]))
+            advance(*_spared(answers, index, chunks[index]))
     finally:
         with suppress(OSError, CancelledError, RuntimeError):  # a worker or a scheduler that is gone cannot be told
             client.unregister_worker_plugin(name)
 
 
-def _spared(tasks: Tasks, index: int, chunk: Sequence[Any]) -> Counts:
+def _spared(answers: Answers, index: int, chunk: Sequence[Any]) -> Counts:
     """Make a chunk that ended its workers, without the inputs that do so."""
-    lost = [place for place, one in enumerate(chunk) if tasks.alone("probe", [one]) is None]
-    counts = tasks.alone("make", index, chunk, lost)
+    lost = [place for place, one in enumerate(chunk) if _alone(answers, "probe", [one]) is None]
+    counts = _alone(answers, "make", index, chunk, lost)
     if counts is None:
         raise WorkerLost("worker processes were ended from outside", got=f"chunk {index}, each time that it was made")
     return counts
 
 
-class Tasks:
-    """Calls of the worker states of a run.
+def _alone(answers: Answers, method: str, *arguments: Any) -> Counts | None:
+    """The counts of one call; None where its workers died each time."""
+    return next(answers([(0, method, arguments)]))[1]
+
+
+def _answers(client: Client, name: str, say: Say, calls: Iterable[Call]) -> Iterator[tuple[int, Counts | None]]:
+    """The counts of each call of the run's worker states, as they come; None where its workers died each time.
+
+    Two calls for each worker are on the way, so that neither the scheduler nor the workers hold the whole run.
 
     Args:
         say: told where no worker comes.
     """
+    calls, waiting = iter(calls), dict[Future, int]()
+    while True:
+        with _scheduler_needed(client):
+            wanted = 2 * max(len(client.nthreads()), 1) - len(waiting)
+            for key, method, arguments in itertools.islice(calls, max(wanted, 0)):
+                waiting[client.submit(_call, name, method, *arguments, pure=False)] = key
+            if not waiting:
+                return
+            done = _finished(client, list(waiting), say)
+            found = [(waiting.pop(future), _counts(future)) for future in done]
+        yield from found
 
-    def __init__(self, client: Client, name: str, say: Say) -> None:
-        self.client, self.name, self.say = client, name, say
 
-    def answers(self, calls: Iterable[tuple[int, str, Sequence[Any]]]) -> Iterator[tuple[int, Counts | None]]:
-        """The counts of each call (key, method, arguments), as they come; None where its workers died each time.
-
-        Two calls for each worker are on the way, so that neither the scheduler nor the workers hold the whole run.
-        """
-        calls, waiting = iter(calls), dict[Future, int]()
-        while True:
-            with _scheduler_needed(self.client):
-                wanted = 2 * max(len(self.client.nthreads()), 1) - len(waiting)
-                for key, method, arguments in itertools.islice(calls, max(wanted, 0)):
-                    waiting[self.client.submit(_call, self.name, method, *arguments, pure=False)] = key
-                if not waiting:
-                    return
-                done = self._finished(list(waiting))
-                found = [(waiting.pop(future), _counts(future)) for future in done]
-            yield from found
-
-    def alone(self, method: str, *arguments: Any) -> Counts | None:
-        """The counts of one call; None where its workers died each time."""
-        return next(self.answers([(0, method, arguments)]))[1]
-
-    def _finished(self, futures: Sequence[Future]) -> Sequence[Future]:
-        """Those that have ended, when one has."""
-        said = False
-        while True:
-            try:
-                done = wait(futures, timeout=PATIENCE_SECONDS, return_when="FIRST_COMPLETED").done
-                return [future for future in futures if future in done]
-            except TimeoutError:
-                if not said and not self.client.nthreads():
-                    said = self.say(f"waiting: no workers are up; jobs may be queued, or start some: {START}") is None
+def _finished(client: Client, futures: Sequence[Future], say: Say) -> Sequence[Future]:
+    """Those that have ended, when one has."""
+    said = False
+    while True:
+        try:
+            done = wait(futures, timeout=PATIENCE_SECONDS, return_when="FIRST_COMPLETED").done
+            return [future for future in futures if future in done]
+        except TimeoutError:
+            if not said and not client.nthreads():
+                said = True
+                say(f"waiting: no workers are up; jobs may be queued, or start some: {START}")
 
 
 def _counts(future: Future) -> Counts | None:

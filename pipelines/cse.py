@@ -193,7 +193,7 @@ class _Evaluation:
         else:
             spurious = tally.spurious(config.score)
             overall |= {"spurious": spurious, "spurious_on_20": TWENTY * spurious / max(tally.images, 1)}
-        overall |= self._transfer(photographs) | {"boxes": config.boxes} | photographs.account()
+        overall |= self._transfer(photographs) | {"boxes": config.boxes} | photographs.tally()
         rows = tally.by_keypoint(names)
         return {"photographs": overall} | {f"photographs, {name}": row for name, row in rows.items()}
 
@@ -219,7 +219,7 @@ class _Evaluation:
             best |= {record.image_id: max(one.score for one in found)} if found else {}
             pictures(image, [], found, [], record.image_id)
         pictures.sheet()
-        return {"spurious": spurious, "best_scores": best} | photographs.account()
+        return {"spurious": spurious, "best_scores": best} | photographs.tally()
 
 
 def belongs(template: Template, predictor: DensePredictor, class_id: int) -> bool:

@@ -104,7 +104,7 @@ def _scored(
     overlaps = [one.mask_overlap if one.found else 0.0 for one in tally.objects]
     overall: dict[str, Any] = {"silhouette_iou": float(np.mean(overlaps)) if overlaps else float("nan")}
     overall["silhouette_iou_found"] = result.pop("mask_iou")
-    overall |= {name: value for name, value in result.items() if name != "ap50"} | photographs.account()
+    overall |= {name: value for name, value in result.items() if name != "ap50"} | photographs.tally()
     return {title: overall} | {f"{title}, {name}": row for name, row in tally.by_keypoint(names).items()}
 
 

@@ -17,7 +17,7 @@ def test_the_real_sample_has_masks_inside_their_boxes():
     photographs = annotated("stanford-extra", str(folder / "StanfordExtra_sample.json"), str(folder / "images"))
     entries = len(json.loads((folder / "StanfordExtra_sample.json").read_text()))
     dogs = [dog for _, dogs in photographs for dog in dogs]
-    assert photographs.account() == {"listed": entries, "on_disk": entries, "left_out": {}, "annotations_left_out": {}}
+    assert photographs.tally() == {"listed": entries, "on_disk": entries, "left_out": {}, "annotations_left_out": {}}
     assert len(dogs) == entries
     for dog in dogs:
         rows, columns = np.nonzero(dog.mask)
