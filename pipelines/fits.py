@@ -28,7 +28,7 @@ from dp3d_data.geometry.projection import (
 )
 from dp3d_data.geometry.symmetry import mirrored_vertices
 from dp3d_data.geometry.visibility import inside_mask, vertex_areas, visible_fraction, visible_vertices
-from dp3d_data.records import VertexView
+from dp3d_data.records import Box, VertexView
 from dp3d_data.shards.instances import KnownCamera, Truth, orthographic_camera, perspective_camera
 from pipelines.settings import ProjectConfig
 
@@ -147,9 +147,6 @@ def check_labels(fit: Fit, model: BodyModel, posed: Float[np.ndarray, "K 3"]) ->
     if off > limit:
         got, expected = f"{off:.0f} pixels off (median of {len(fit.labels)})", f"at most {limit:.0f}"
         raise InputCorrupt("the fit lies beside the joints marked in the image", got=got, expected=expected)
-
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)

@@ -99,20 +99,17 @@ def table_to_arrays(path: Path, num_vertices: int, out: Path) -> Path:
     table = _read(path)
     if not table.num_rows:
         raise NothingToDo("no keypoints in this table", path=path)
-    names, vertex = table["instance"].to_numpy(), table["vertex"].to_numpy()
+    instances = table["instance"].combine_chunks().dictionary_encode()
+    rows, names, vertex = instances.indices.to_numpy(), instances.dictionary.to_pylist(), table["vertex"].to_numpy()
     points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
-    order = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    rows = np.array([order[name] for name in names])
     _check(path, rows, vertex, points, num_vertices)
-    keypoints = np.zeros((len(order), num_vertices, 2))
-    visible = np.zeros((len(order), num_vertices), dtype=bool)
+    keypoints = np.zeros((len(names), num_vertices, 2))
+    visible = np.zeros((len(names), num_vertices), dtype=bool)
     keypoints[rows, vertex], visible[rows, vertex] = points, True
-    image = np.array(list(order), dtype=np.str_)
     if "image" in table.column_names:
-        image = np.array(
-            [table["image"][int(np.argmax(rows == i))].as_py() or name for name, i in order.items()], dtype=np.str_
-        )
-    return write_arrays(out, keypoints=keypoints, visible=visible, image=image)
+        given = table["image"].take(pa.array(np.unique(rows, return_index=True)[1])).to_pylist()
+        names = [image or name for image, name in zip(given, names, strict=True)]
+    return write_arrays(out, keypoints=keypoints, visible=visible, image=np.array(names, dtype=np.str_))
 
 
 def _read(path: Path) -> pa.Table:
@@ -151,7 +148,7 @@ def _check(path: Path, rows: np.ndarray, vertex: np.ndarray, points: np.ndarray,
     if bad.any():
         what = f"row {int(bad.argmax())}: a keypoint that is no number"
         raise InputCorrupt(what, got=points[bad][0].tolist(), path=path)
-    keys = rows * num_vertices + vertex
+    keys = rows.astype(np.int64) * num_vertices + vertex
     if len(np.unique(keys)) < len(keys):
         first = np.unique(keys, return_index=True)[1]
         line = int(np.setdiff1d(np.arange(len(keys)), first)[0])
