@@ -221,6 +221,21 @@ def test_boxes_far_outside_fail_and_those_just_outside_are_rejected(tmp_path):
     assert failures == [f"a.jpg#{number}: a box far outside its image" for number in (2, 3)]
 
 
+def test_categories_of_other_images_share_their_chunks(tmp_path):
+    """A chunk of one number is of the same images for all: two of those that some category has, in the file's order."""
+    kinds = {"dog": (18, (6, 3, 0, 2)), "cow": (21, (5, 1, 3))}
+    photo(tmp_path / "0.jpg", size=(60, 40))
+    images = [{"id": number, "file_name": f"{number}.jpg", "width": 60, "height": 40} for number in range(7)]
+    notes = [note(10 * kind + image, image, kind, [4, 8, 9, 9]) for kind, own in kinds.values() for image in own]
+    categories = [{"id": kind, "name": name} for name, (kind, _) in kinds.items()]
+    path = write_json(tmp_path / "a.json", {"images": images, "annotations": notes, "categories": categories})
+    config = ExtractConfig(source="coco", path=str(path), images=(str(tmp_path),), part=2)
+    found = find_inputs(config, ("dog", "cow"))
+    assert [record.image_id for record in found["dog"].records] == ["0.jpg", "2.jpg", "3.jpg", "6.jpg"]
+    assert [record.image_id for record in found["cow"].records] == ["1.jpg", "3.jpg", "5.jpg"]
+    assert (found["dog"].ends, found["cow"].ends) == ((1, 3, 4), (1, 2, 3))
+
+
 def test_annotations_that_are_not_wanted_cost_nothing_but_those_of_no_image(tmp_path):
     photo(tmp_path / "img" / "a.jpg", size=(60, 40))
     notes = [note(5, 1, 18, [4, 8]), note(6, 1, 18, [4, 8, 9, 9], iscrowd=1), note(7, 99, 18, [4, 8, 9, 9])]
