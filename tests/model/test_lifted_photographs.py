@@ -1,9 +1,11 @@
 """Lifted photographs against annotations whose right answer is known, and measures of shapes without truth."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from dp3d_data.detection.training.evaluation import scenes_with_truth
@@ -12,12 +14,14 @@ from dp3d_data.errors import NothingToDo
 from dp3d_data.geometry import load_template, make_template
 from dp3d_data.geometry.renderer import silhouette
 from dp3d_data.geometry.subsets import named_keypoints
+from dp3d_data.records import ImageRecord
 from dp3d_model.config import preset
-from dp3d_model.evaluation.evaluator import evaluate_unknown
+from dp3d_model.evaluation.evaluator import RIGID, evaluate_unknown
 from dp3d_model.evaluation.quality import stretched
 from dp3d_model.geometry.surface import surface_of
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
+from pipelines import evaluate_lifter
 from pipelines.annotated import annotated
 from pipelines.cli.model import main
 from pipelines.evaluate_lifter import compare, outline, run
@@ -87,6 +91,45 @@ def test_shards_without_truth_are_measured_as_far_as_can_be(tmp_path, monkeypatc
     assert result["truth"] is False and set(result["models"]) == {"rigid template", "model"}
     assert set(result["models"]["model"]) == {"reprojection", "stretched", "agreement"}
     assert "| rigid template |" in (tmp_path / "dog" / "evaluation" / "evaluation.md").read_text()
+
+
+def test_every_model_is_scored_at_both_kinds_of_boxes_and_a_missed_animal_counts(tmp_path, monkeypatch):
+    surface, asked = toy_surface(), []
+    projected = (surface.vertices.numpy() * 30 + [50, 40, 0]).astype(np.float32)
+    mask = silhouette(projected, surface.faces.numpy(), 100, 80)
+    rows, columns = np.nonzero(mask)
+    one = TrueObject(np.array([columns.min(), rows.min(), columns.max(), rows.max()], dtype=float), mask)
+
+    class Photographs:
+        def read(self):
+            return ((ImageRecord(name, name), np.zeros((80, 100, 3), np.uint8), [one]) for name in ("a", "b"))
+
+        def tally(self):
+            return {"listed": 2}
+
+    def extracted(photographs, template, out, given_boxes):
+        asked.append((out.name, given_boxes))
+
+    monkeypatch.setattr(evaluate_lifter, "from_annotated", extracted)
+    monkeypatch.setattr(evaluate_lifter, "_lifted", lambda *_: {"a": [(one.box, projected)]})
+    scores = run({"mine": Lifter(surface, preset("rigid"))}, Photographs(), tmp_path)
+    assert asked == [("detected", False), ("given", True)]
+    assert list(scores) == [f"{name}, {boxes}" for boxes in ("detected", "given") for name in (RIGID, "mine")]
+    found = scores["mine, given"]
+    assert (found["silhouette_iou"], found["silhouette_iou_found"], found["found"]) == (0.5, 1.0, 1)
+    assert found["listed"] == found["objects"] == 2 and "ap50" not in found
+    assert (tmp_path / "photographs-mine-given.jpg").is_file()
+
+
+def test_lifted_instances_are_told_by_their_photograph_with_their_own_boxes(monkeypatch):
+    surface = toy_surface()
+    instances = replace(toy_instances(surface, 3), boxes=torch.arange(12.0).reshape(3, 4), image_paths=("a", "b", "a"))
+    monkeypatch.setattr(evaluate_lifter, "open_to_lift", lambda _: (instances, None))
+    lifter = Lifter(surface, preset("rigid"))
+    found = evaluate_lifter._lifted(lifter, "folder")
+    assert [(path, [box[0] for box, _ in own]) for path, own in found.items()] == [("a", [0, 8]), ("b", [4])]
+    (many,) = predict(lifter, instances)
+    np.testing.assert_array_equal(found["a"][1][1], many.at(2).projected())
 
 
 @pytest.mark.slow
