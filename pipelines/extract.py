@@ -23,8 +23,17 @@ from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run
 from pipelines.annotate import Annotator, Predictor, RowMaker, require_same_template
 from pipelines.annotators import PrecomputedAnnotator, own_annotator, own_version
-from pipelines.chunks import Advance, Executor, Say, begin_run, finish_run, missing_chunks, submitting, worker_count
-from pipelines.chunks import Plan as ChunkPlan
+from pipelines.chunks import (
+    Advance,
+    Executor,
+    Plan,
+    Say,
+    begin_run,
+    finish_run,
+    missing_chunks,
+    submitting,
+    worker_count,
+)
 from pipelines.extract_parts import ExtractChunks, Outcome, SharedChunks, deadly_images, outcome
 from pipelines.inputs import Inputs, chunk_ends, find_inputs
 from pipelines.overlays import draw_overlays
@@ -37,7 +46,7 @@ MakePredictor = Callable[[], Predictor]
 
 
 @dataclass(frozen=True)
-class Plan(ChunkPlan):
+class ExtractPlan(Plan):
     """What a run will do, decided before anything is written.
 
     Attributes:
@@ -92,14 +101,14 @@ class Plan(ChunkPlan):
         return {record.image_id: record.path for record in chunk}
 
 
-def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> Plan:
+def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> ExtractPlan:
     """Find the images, the template and the weights of one category; see `make_plans`."""
     if len(names := categories(config.category)) > 1:
         raise UsageError("one category is wanted here", got=", ".join(names), hint="choose one: --category NAME")
     return make_plans(config, make_predictor)[0]
 
 
-def make_plans(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> list[Plan]:
+def make_plans(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> list[ExtractPlan]:
     """Find the images, the templates and the weights of each category that the settings name and the source has images
     of.
 
@@ -121,7 +130,7 @@ def make_plans(config: ExtractConfig, make_predictor: MakePredictor | None = Non
     return plans
 
 
-def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: MakePredictor | None) -> Plan:
+def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: MakePredictor | None) -> ExtractPlan:
     """The plan of one category."""
     template = _template(config, inputs)
     model, digest = config.model or "given", file_digest(config.charts) if config.charts else ""
@@ -136,10 +145,10 @@ def _plan(config: ExtractConfig, inputs: Inputs, out: Path, make_predictor: Make
         require_own_template(config, template)
     shaped_by = "extract", CODE_VERSION, SCHEMA_VERSION, config.result(), model, digest, template.content_hash
     work, fingerprint = (fingerprint_of(*shaped_by, inputs.facts(sizes)) for sizes in (False, True))
-    return Plan(config, template, fingerprint, out, inputs, model, make_predictor, work)
+    return ExtractPlan(config, template, fingerprint, out, inputs, model, make_predictor, work)
 
 
-def _require_told_apart(plans: Sequence[Plan]) -> None:
+def _require_told_apart(plans: Sequence[ExtractPlan]) -> None:
     """Refuse to detect several categories with a network that has one class for them."""
     from dp3d_data.detection import trained_for
 
@@ -225,7 +234,7 @@ def _template(config: ExtractConfig, inputs: Inputs) -> Template:
     return load_template(name)
 
 
-def retry(plan: Plan) -> int:
+def retry(plan: ExtractPlan) -> int:
     """Open a finished run again for its failed images; their number.
 
     Raises:
@@ -249,12 +258,14 @@ def retry(plan: Plan) -> int:
         return reopen(run, [[record.image_id for record in chunk] for chunk in plan.chunks], plan.fingerprint)
 
 
-def extract(plan: Plan, advance: Advance = lambda *_: None, say: Say = lambda _: None) -> Outcome:
+def extract(plan: ExtractPlan, advance: Advance = lambda *_: None, say: Say = lambda _: None) -> Outcome:
     """Run a plan to its end; see `extract_all`."""
     return extract_all([plan], advance, say)[0]
 
 
-def extract_all(plans: Sequence[Plan], advance: Advance = lambda *_: None, say: Say = lambda _: None) -> list[Outcome]:
+def extract_all(
+    plans: Sequence[ExtractPlan], advance: Advance = lambda *_: None, say: Say = lambda _: None
+) -> list[Outcome]:
     """Run the plans of several categories to their end, in one pass over the images; each goes on where an earlier run
     stopped.
 
@@ -288,7 +299,7 @@ def extract_all(plans: Sequence[Plan], advance: Advance = lambda *_: None, say: 
         return [_ended(plan, writers[plan.config.category]) for plan in plans]
 
 
-def _ended(plan: Plan, writer: RunWriter) -> Outcome:
+def _ended(plan: ExtractPlan, writer: RunWriter) -> Outcome:
     """Overlays, marker and tally of a run whose chunks are all there."""
     if writer.complete:
         return outcome(Run.open(plan.out), plan.records, fresh=False)

@@ -27,7 +27,7 @@ from pipelines.annotate import RowMaker, Views, annotate_views, limited_threads
 from pipelines.chunks import Advance, Rows, failure_row
 
 if TYPE_CHECKING:
-    from pipelines.extract import Plan
+    from pipelines.extract import ExtractPlan
 
 
 # The stage of an image that ends its worker process.
@@ -68,7 +68,7 @@ class ExtractChunks:
         plans, writers: of each category; all have one network.
     """
 
-    plans: Mapping[str, Plan]
+    plans: Mapping[str, ExtractPlan]
     writers: Mapping[str, RunWriter]
 
     @cached_property
@@ -112,7 +112,7 @@ class ExtractChunks:
             annotate_views(self.annotators, inputs)
 
 
-def annotators_of(plans: Mapping[str, Plan]) -> dict[str, RowMaker]:
+def annotators_of(plans: Mapping[str, ExtractPlan]) -> dict[str, RowMaker]:
     """What turns images into rows of each category: one network for all of them, or a source that needs none."""
     first = next(iter(plans.values()))
     if len(plans) == 1 or first.make_predictor is None:
@@ -194,7 +194,7 @@ STATES = {
 }
 
 
-def estimate(*plans: Plan) -> list[str]:
+def estimate(*plans: ExtractPlan) -> list[str]:
     """What the folders hold, of several the first that is not finished, what remains to be done, and the time and space
     that it takes, a line each: a few images, spread evenly over what is to be done, are worked on.
 
@@ -227,7 +227,7 @@ def estimate(*plans: Plan) -> list[str]:
     return lines + ["  that is more than is free: choose another folder with --out"] * (size > free)
 
 
-def unfinished_chunks(plan: Plan) -> tuple[str, dict[int, Sequence[ImageRecord]]]:
+def unfinished_chunks(plan: ExtractPlan) -> tuple[str, dict[int, Sequence[ImageRecord]]]:
     """What the plan's folder holds, and what remains to be done of each chunk; nothing is written."""
     found, chunks = found_run(plan.out), dict[int, Sequence[ImageRecord]](enumerate(plan.chunks))
     if found is None or plan.config.overwrite:
@@ -245,7 +245,7 @@ def unfinished_chunks(plan: Plan) -> tuple[str, dict[int, Sequence[ImageRecord]]
     return "unfinished", {index: chunk for index, chunk in chunks.items() if index not in done}
 
 
-def probe(plans: Sequence[Plan], images: Sequence[Views]) -> tuple[float, float, Rows]:
+def probe(plans: Sequence[ExtractPlan], images: Sequence[Views]) -> tuple[float, float, Rows]:
     """Seconds to load the network, seconds an image, and the rows of the images looked at."""
     chosen = [images[place] for place in sorted({number * len(images) // PROBES for number in range(PROBES)})]
     rows, began = Rows(), time.perf_counter()
