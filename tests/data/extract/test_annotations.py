@@ -236,6 +236,19 @@ def test_categories_of_other_images_share_their_chunks(tmp_path):
     assert (found["dog"].ends, found["cow"].ends) == ((1, 3, 4), (1, 2, 3))
 
 
+def test_boxes_of_a_category_by_its_name_in_the_file_and_those_of_no_image(tmp_path):
+    photo(tmp_path / "a.jpg", size=(60, 40))
+    images = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}]
+    notes = [note(5, 1, 7, [4, 8, 9, 9]), note(6, 2, 7, [4, 8, 9, 9]), note(7, 1, 8, [0, 0, 3, 3])]
+    categories = [{"id": 7, "name": "hound"}, {"id": 8, "name": "cat"}]
+    path = write_json(tmp_path / "boxes.json", {"images": images, "annotations": notes, "categories": categories})
+    config = ExtractConfig(images=(str(tmp_path),), boxes=str(path), category_in_file="hound")
+    found = find_inputs(config, ("dog",))["dog"]
+    assert [record.boxes for record in found.records] == [((4.0, 8.0, 13.0, 17.0),)] and found.unmatched == ("b.jpg",)
+    several = find_inputs(ExtractConfig(images=(str(tmp_path),)), ("dog", "cow"))
+    assert [one.records[0].objects for one in several.values()] == [None, None], "both are looked for"
+
+
 def test_annotations_that_are_not_wanted_cost_nothing_but_those_of_no_image(tmp_path):
     photo(tmp_path / "img" / "a.jpg", size=(60, 40))
     notes = [note(5, 1, 18, [4, 8]), note(6, 1, 18, [4, 8, 9, 9], iscrowd=1), note(7, 99, 18, [4, 8, 9, 9])]
