@@ -65,6 +65,9 @@ class Predictor(Protocol):
     def class_of(self, category: str) -> int:
         """The class id that means the category."""
 
+    def mirrored(self, symmetry: np.ndarray) -> Predictor:
+        """The same network, which looks at mirror images too; see `DensePredictor`."""
+
 
 # Category -> the record of one image in it: the same file, with the objects of that category.
 Views = dict[str, ImageRecord]
@@ -150,6 +153,9 @@ class Annotator(RowMaker):
             require_person(template.num_vertices)
         else:
             require_same_template(template, self.index.num_vertices, predictor.template_hash)
+            if config.mirror and template.symmetry is not None:
+                self.predictor = predictor.mirrored(template.symmetry)
+                self.index = index_of(self.predictor, self.class_id, config)
 
     def annotate(self, record: ImageRecord) -> Rows:
         return annotate_views({"": self}, [{"": record}])[0][""]

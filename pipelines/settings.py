@@ -39,6 +39,9 @@ class ExtractConfig:
     side: int = rare(
         0, "Shortest side of images for the network. 0: its own.", group="Network", minimum=0, maximum=4000
     )
+    mirror: bool = rare(
+        False, "Look at the mirror image of each animal too: better, at 1.4 times the cost.", group="Network"
+    )
     min_vertices: int = rare(20, "Instances with fewer visible vertices are rejected.", group="Filters", minimum=1)
     cycle: bool = rare(True, "Weigh keypoints forward and backward: pixel, vertex, pixel.", group="Filters")
     out: str = setting("", "Folder of the results. None: extract in the workspace of the category.", group="Output")
@@ -71,7 +74,8 @@ class ExtractConfig:
         """The settings that shape the results: not where they go, nor how fast they come, nor where the inputs lie."""
         network = "category", "masks", "max_pixels", "score", "side", "precision", "cycle"
         names = (*network, "min_vertices", "overlays", "part")
-        return {name: getattr(self, name) for name in names}
+        mirror = {"mirror": True} if self.mirror else {}  # runs without it keep their fingerprint
+        return {name: getattr(self, name) for name in names} | mirror
 
     @property
     def elsewhere(self) -> bool:

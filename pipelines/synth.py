@@ -135,8 +135,9 @@ def make_plan(config: SynthConfig) -> SynthPlan:
     if config.annotate:
         if not config.images:
             raise UsageError("a network looks at images", got="--annotate with --no-images", expected="one of them")
-        own = ExtractConfig(category=config.category, weights=config.weights, template=template.name)
+        own = ExtractConfig(category=config.category, weights=config.weights, template=template.name, mirror=True)
         make_predictor, *kept["annotated by"] = network_of(own)
+        kept["mirror"] = own.mirror
         require_own_template(own, template)
         make_annotator = partial(_annotator, own, template, kept["annotated by"][0], make_predictor)
     world = plain(config.world()) | {"backgrounds": photographs(config.backgrounds)}

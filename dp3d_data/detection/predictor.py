@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.ndimage import label
 from torchvision.ops import nms
 
@@ -160,6 +160,7 @@ class DensePredictor:
         self.backbone = torch.compile(network.backbone) if compiled else network.backbone
         self.precision, self.template_hash = precision, template_hash
         self.mesh_of = dict(mesh_of or spec.class_to_mesh)
+        self.symmetry: Int[np.ndarray, "vertices"] | None = None
         self._vertices: dict[str, np.ndarray] = {}
         self.notes = notes or {}
         self._last: list[Pass] = []  # at most one: who asks for one category after the other needs it once
@@ -175,8 +176,23 @@ class DensePredictor:
         other.template_hash = template_hash(self.notes, mesh)
         return other
 
+    def mirrored(self, symmetry: Int[np.ndarray, "vertices"] | None) -> DensePredictor:
+        """The same network, whose second look goes to the mirror image of each crop too (ours).
+
+        Masks are the means of both looks. Embeddings have twice the numbers, those of the pixel and those of its mirror
+        image, which belongs to the mirrored vertex; so the nearest vertex is the one that both looks agree on.
+
+        Args:
+            symmetry: the vertex that mirrors each vertex; None, as a network without a second look, changes nothing.
+        """
+        if symmetry is None or not self.spec.crop_side:
+            return self
+        other = copy.copy(self)
+        other.symmetry, other._vertices = symmetry, {}
+        return other
+
     def vertex_embeddings(self, class_id: int) -> Float[np.ndarray, "vertices dim"]:
-        """Unit embeddings of the vertices of a class's mesh.
+        """Unit embeddings of the vertices of a class's mesh; beside each, where it was `mirrored`, its mirror vertex's.
 
         Raises:
             UsageError: the network has no mesh for this class.
@@ -188,7 +204,8 @@ class DensePredictor:
         mesh = self.mesh_of[class_id]
         if mesh not in self._vertices:
             with torch.no_grad():
-                self._vertices[mesh] = self.network.roi_heads.embedder(mesh).float().cpu().numpy()
+                own = self.network.roi_heads.embedder(mesh).float().cpu().numpy()
+            self._vertices[mesh] = own if self.symmetry is None else np.hstack([own, own[self.symmetry]])
         return self._vertices[mesh]
 
     def class_of(self, category: str) -> int:
@@ -365,8 +382,11 @@ class DensePredictor:
         for first in range(0, len(wanted), BOXES_AT_ONCE):
             chunk = wanted[first : first + BOXES_AT_ONCE]
             crops = torch.cat([self._input(self._crop(photograph, square)) for photograph, square in chunk])
-            with self._autocast():
-                outputs = self.network.look_again(crops.contiguous(memory_format=self.memory_format))
+            outputs = self._look_again(crops)
+            if self.symmetry is not None:
+                other = {name: maps.flip(3) for name, maps in self._look_again(crops.flip(3)).items()}
+                outputs["coarse_segm"] = (outputs["coarse_segm"] + other["coarse_segm"]) / 2
+                outputs["embedding"] = torch.cat([outputs["embedding"], other["embedding"]], dim=1)
             for name, whole in outputs.items():
                 outputs[name] = torch.stack([
                     part_of_maps(maps, square, region_of(square, photograph.width, photograph.height))
@@ -374,6 +394,10 @@ class DensePredictor:
                 ])  # fmt: skip
             parts.append(_arrays(outputs))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+    def _look_again(self, crops: Float[torch.Tensor, "n 3 side side"]) -> Outputs:
+        with self._autocast():
+            return self.network.look_again(crops.contiguous(memory_format=self.memory_format))
 
     def _crop(self, photograph: Prepared, square: Square) -> Pixels:
         if photograph.source is None:

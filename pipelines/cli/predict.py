@@ -103,7 +103,7 @@ def _extracted(lifter: Lifter, folder: Path, given: LiftConfig) -> Path:
     from pipelines.lift import from_keypoints, from_photographs
 
     config = ExtractConfig(
-        category=given.category, device=given.device, score=given.score, min_vertices=given.min_vertices
+        category=given.category, device=given.device, score=given.score, min_vertices=given.min_vertices, mirror=True
     )
     template = template_of(lifter.surface)
     if given.keypoints:

@@ -131,7 +131,8 @@ def test_photographs_are_lifted_and_a_bad_one_is_a_row_of_the_failures(tmp_path)
     done = run(*words, "glb")
     assert done.exit_code == 0, done.output
     assert "2 images: 1 with instances, 0 rejected, 1 failed" in done.output
-    assert Run.open(tmp_path / "out" / "extract").failures()["image_id"].to_pylist() == ["broken.jpg"]
+    extracted = Run.open(tmp_path / "out" / "extract")
+    assert extracted.failures()["image_id"].to_pylist() == ["broken.jpg"] and extracted.marker["config"]["mirror"]
     assert list((tmp_path / "out").glob("*.glb"))
 
 

@@ -9,6 +9,7 @@ import pytest
 from dp3d_data.datasets.folder import Samples
 from dp3d_data.datasets.images import read_image
 from dp3d_data.errors import UsageError
+from dp3d_data.geometry import load_template
 from dp3d_data.matching import match_detection
 from dp3d_data.records import GivenObject, ImageRecord
 from pipelines.annotate import Annotator
@@ -109,3 +110,14 @@ def test_a_device_that_is_not_there(name):
     require_device("cpu")
     with pytest.raises(UsageError, match=f"no device '{name}' here(.|\n)*expected: cpu"):
         require_device(name)
+
+
+def test_mirror_images_are_looked_at_where_it_is_asked_for_and_left_and_right_are_known():
+    from dp3d_data.detection import load_predictor
+
+    predictor, template = load_predictor(category="dog"), load_template("dog")
+    plain = Annotator(ExtractConfig(), predictor, template, "network")
+    both = Annotator(ExtractConfig(mirror=True), predictor, template, "network")
+    assert both.index.dim == 2 * plain.index.dim and plain.predictor is predictor
+    bare = Annotator(ExtractConfig(mirror=True), predictor, replace(template, symmetry=None), "network")
+    assert bare.predictor is predictor and bare.index.dim == plain.index.dim

@@ -5,7 +5,11 @@ import pytest
 import torch
 
 from dp3d_data.detection.crops import MARGIN, crop_of, part_of_maps, region_of, square_of
-from dp3d_data.detection.predictor import RawDetection, tightened
+from dp3d_data.detection.loading import load_predictor
+from dp3d_data.detection.predictor import DensePredictor, RawDetection, tightened
+from dp3d_data.geometry import load_template
+from dp3d_data.matching import VertexIndex, match_detection
+from tests.data.inference.small import SMALL, small_network
 
 SQUARES = [(10.0, 20.0, 32.0), (-7.5, 3.25, 40.0), (70.0, 50.0, 48.0)]
 WIDTH, HEIGHT = 100, 80
@@ -59,3 +63,47 @@ def test_boxes_lie_around_the_masks_of_a_second_look():
     assert np.array_equal(tightened(detection(mask)).coarse_segm[1] > 0, mask)
     nothing = detection(np.zeros((32, 32), dtype=bool))
     assert tightened(nothing) is nothing
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return load_predictor(category="dog")
+
+
+@pytest.fixture(scope="module")
+def symmetry():
+    return np.asarray(load_template("dog").symmetry)
+
+
+def test_both_looks_say_the_same_of_a_photograph_and_of_its_mirror_image(embedded, symmetry):
+    """What one look says of the mirror image, the other says of the photograph; left and right change places."""
+    both = embedded.mirrored(symmetry)
+    image = np.random.default_rng(2).integers(0, 256, (96, 120, 3), dtype=np.uint8)
+    box, width = np.array([[40.0, 28, 80, 60]], dtype=np.float32), image.shape[1]
+    (one,) = both.predict(image, box)
+    (other,) = both.predict(np.ascontiguousarray(image[:, ::-1]), np.array([[width - 80.0, 28, width - 40, 60]]))
+    (plain,) = embedded.predict(image, box)
+    size = len(plain.embedding)
+    assert np.allclose(one.embedding[:size], plain.embedding, atol=1e-4)
+    assert np.allclose(one.embedding[size:], other.embedding[:size, :, ::-1], atol=1e-4)
+    assert np.allclose(one.coarse_segm, other.coarse_segm[:, :, ::-1], atol=1e-4)
+    found, turned = (
+        match_detection(each, VertexIndex(both.vertex_embeddings(both.class_of("dog")))).vertex_ids
+        for each in (one, other)
+    )
+    mask = match_detection(one, VertexIndex(both.vertex_embeddings(both.class_of("dog")))).mask
+    assert mask.any() and (symmetry[turned[:, ::-1]] == found)[mask].mean() > 0.99  # all but ties
+
+
+def test_a_mirrored_network_has_vertices_of_its_own(embedded, symmetry):
+    before = embedded.vertex_embeddings(embedded.class_of("dog"))
+    vertices = embedded.mirrored(symmetry).vertex_embeddings(embedded.class_of("dog"))
+    size = before.shape[1]
+    assert np.array_equal(vertices[:, :size], before) and np.array_equal(vertices[:, size:], before[symmetry])
+    assert embedded.vertex_embeddings(embedded.class_of("dog")) is before
+
+
+def test_without_symmetry_or_a_second_look_nothing_is_mirrored(embedded, symmetry):
+    assert embedded.mirrored(None) is embedded
+    small = DensePredictor(small_network(), SMALL)
+    assert small.mirrored(symmetry) is small
