@@ -54,7 +54,9 @@ def open_to_lift(source: str | Path, split: str = "all") -> tuple[KeypointBatch,
 
 def template_of(surface: Surface) -> Template:
     """The model's own template, for what must know it before there are shards."""
-    return Template(surface.name, surface.vertices.numpy(), surface.faces.numpy(), surface.unit, surface.factor)
+    symmetry = None if surface.symmetry is None else surface.symmetry.numpy()
+    vertices, faces = surface.vertices.numpy(), surface.faces.numpy()
+    return Template(surface.name, vertices, faces, surface.unit, surface.factor, symmetry=symmetry)
 
 
 BATCH = 256

@@ -110,7 +110,8 @@ def test_photographs_are_lifted_and_a_bad_one_is_a_row_of_the_failures(tmp_path)
     template = load_template("dog")
     functions = np.random.default_rng(0).normal(size=(template.num_vertices, 6)).astype(np.float32)
     lifter = Lifter(surface_of(template, functions, 6), tiny({"model.basis": 6}))
-    assert template_of(lifter.surface).content_hash == template.content_hash
+    again = template_of(lifter.surface)
+    assert again.content_hash == template.content_hash and np.array_equal(again.symmetry, template.symmetry)
     save_model(lifter, tmp_path / "model.pt")
     photographs = tmp_path / "photographs"
     photographs.mkdir()
@@ -133,6 +134,7 @@ def test_photographs_are_lifted_and_a_bad_one_is_a_row_of_the_failures(tmp_path)
     assert "2 images: 1 with instances, 0 rejected, 1 failed" in done.output
     extracted = Run.open(tmp_path / "out" / "extract")
     assert extracted.failures()["image_id"].to_pylist() == ["broken.jpg"] and extracted.marker["config"]["mirror"]
+    assert np.array_equal(extracted.template().symmetry, template.symmetry)  # without it no mirror image is looked at
     assert list((tmp_path / "out").glob("*.glb"))
 
 
