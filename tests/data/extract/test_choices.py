@@ -170,3 +170,6 @@ def test_sizes_of_files_and_ends_of_chunks_shape_the_fingerprint(tmp_path):
         kinds.append([Inputs(source, (record,)).facts(sizes) for sizes in (True, False)])
     assert kinds[0][0] != kinds[1][0] and kinds[0][1] == kinds[1][1]
     assert Inputs(source, (record,), ends=(1,)).facts() != kinds[1][0]
+    assert Inputs(source, (RECORD, replace(RECORD, group="g"))).facts()[2][:16] == "a5c58e54d2e072e8", (
+        "finished runs are found again"
+    )
