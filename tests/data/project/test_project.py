@@ -96,7 +96,7 @@ def test_noise_and_subsets_do_what_they_say(tmp_path):
 
 def test_masks_and_images(tmp_path):
     mask = np.zeros(SIZE[::-1], dtype=np.uint8)
-    mask[:, :320] = 255
+    mask[:, :320] = 1  # whatever is above 0
     (tmp_path / "in").mkdir()
     Image.fromarray(mask).save(tmp_path / "in" / "mask.png")
     Image.fromarray(np.zeros((*SIZE[::-1], 3), np.uint8)).save(tmp_path / "in" / "dog.jpg")
