@@ -120,11 +120,8 @@ def _true_object(one: GivenObject, record: ImageRecord, shape: tuple[int, ...]) 
         what = "an annotation of another size than its photograph"
         got, expected = f"{mask.shape[1]} x {mask.shape[0]}", f"{shape[1]} x {shape[0]}, its photograph's"
         raise InputCorrupt(what, got=got, expected=expected, path=record.path)
-    box = np.array(one.box)
-    if not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
-        raise InputCorrupt("an annotated box without an area", got=box.tolist(), path=record.path)
     named = None if one.keypoints is None else np.array(one.keypoints, dtype=np.float64).reshape(-1, 3)
-    return TrueObject(box, mask, named=named, name=record.image_id)
+    return TrueObject(np.array(one.box), mask, named=named, name=record.image_id)
 
 
 class Pictures:

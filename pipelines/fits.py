@@ -29,7 +29,7 @@ from dp3d_data.geometry.projection import (
 from dp3d_data.geometry.symmetry import mirrored_vertices
 from dp3d_data.geometry.visibility import inside_mask, vertex_areas, visible_fraction, visible_vertices
 from dp3d_data.records import Box, VertexView
-from dp3d_data.shards.instances import KnownCamera, Truth, orthographic_camera, perspective_camera
+from dp3d_data.shards.instances import Truth, orthographic_camera, perspective_camera
 from pipelines.settings import ProjectConfig
 
 # What a mirrored fit's surface is multiplied by, after left and right have swapped.
@@ -190,32 +190,23 @@ def fit_view(
         InputCorrupt: nothing of the body lies in the image.
     """
     points = to_camera(vertices, camera.rotation, camera.translation)
-    perspective = camera.kind == "perspective"
+    middle, perspective = points.mean(axis=0), camera.kind == "perspective"
     if perspective:
         focal = cast(tuple[float, float], camera.focal)
         keypoints, scale = project_perspective(points, focal, camera.centre), weak_scale(points, focal)
+        known = perspective_camera(focal, camera.centre, template.factor, middle)
     else:
         scale = cast(float, camera.scale)
         keypoints = project_orthographic(points, scale, camera.centre)
+        known = orthographic_camera(scale * template.factor, scale * middle[:2] + camera.centre)
     visible = visible_vertices(points, template.faces, perspective=perspective)
     visible &= (keypoints >= 0).all(axis=1) & (keypoints < size).all(axis=1)
     if mask is not None:
         visible &= inside_mask(keypoints, mask)
-    middle = points.mean(axis=0)
-    truth = Truth(
-        (points - middle) / template.factor, scale * template.factor, template.metres, _camera(camera, template, middle)
-    )
+    truth = Truth((points - middle) / template.factor, scale * template.factor, template.metres, known)
     area = visible_fraction(visible, template.vertex_areas)
     posed_area = visible_fraction(visible, vertex_areas(points, template.faces))
     return FitView(keypoints, visible, area, posed_area, box or _box(keypoints, size), truth)
-
-
-def _camera(camera: FitCamera, template: Template, middle: Float[np.ndarray, "3"]) -> KnownCamera:
-    """The camera as it sees the true vertices, which are centred and in template units."""
-    if camera.kind == "perspective":
-        return perspective_camera(cast(tuple[float, float], camera.focal), camera.centre, template.factor, middle)
-    scale = cast(float, camera.scale)
-    return orthographic_camera(scale * template.factor, scale * middle[:2] + camera.centre)
 
 
 def _box(keypoints: Float[np.ndarray, "K 2"], size: tuple[int, int]) -> Box:

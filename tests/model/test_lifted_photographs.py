@@ -47,6 +47,8 @@ def test_a_shape_under_its_own_silhouette_scores_one():
     (shifted,), _ = compare([(box, projected + [9, 0, 0])], [truth], faces, ids)
     np.testing.assert_allclose(shifted.named[:2], 9 / np.sqrt(mask.sum()), rtol=1e-5)
     assert 0.3 < shifted.mask_overlap < 0.9
+    (best,), _ = compare([(box, projected + [9, 0, 0]), (box, projected)], [truth], faces, ids)
+    assert best.mask_overlap == shifted.mask_overlap, "the best one of an object counts"
     (missed,), masks = compare([], [truth], faces, ids)
     assert not missed.found and np.isinf(missed.named[:2]).all() and masks == []
 

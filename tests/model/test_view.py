@@ -1,5 +1,6 @@
 """The page of lifted instances: its numbers are those of the evaluation, and it draws and turns in a real browser."""
 
+import base64
 import re
 from dataclasses import replace
 
@@ -8,9 +9,10 @@ import pytest
 from PIL import Image
 
 from dp3d_model.evaluation.evaluator import errors_of, score_model
+from dp3d_model.export.gallery import crop_box
 from dp3d_model.lifting.prediction import network_alone, predict
 from dp3d_model.networks.lifter import Lifter
-from pipelines.lift import write_view
+from pipelines.lift import _body, _layers, write_view
 from tests.browser import Browser
 from tests.model.toy import tiny, toy_instances, toy_surface
 
@@ -54,6 +56,29 @@ def test_errors_are_those_of_the_evaluation(surface):
         False,
     ]
     assert errors_of([], replace(world, true_vertices=None, true_scale=None)) == [None] * 6
+
+
+def test_a_body_lies_over_its_keypoints_in_the_square_of_its_own_or_of_another_lift(surface):
+    """The page's camera takes a vertex to where the lift projects it, in sides of the square from its corner."""
+    world, colours = toy_instances(surface, 2), np.zeros((surface.vertices.shape[0], 3), np.uint8)
+    lifter = Lifter(surface, tiny()).eval()
+    one, other = (next(iter(predict(lifter, world))).at(i) for i in range(2))
+    for framed, place in ((None, one), (other, other)):
+        body = _body(lifter, one, world, 0, None, colours, framed)
+        keypoints = world.keypoints[0].numpy()[world.visible[0].numpy()]
+        left, top, side = crop_box(np.concatenate([keypoints, place.projected()[:, :2]]))
+        camera = np.reshape(body.seen["camera"], (3, 3))[:2]
+        drawn = body.seen["scale"] * body.vertices @ camera.T + body.seen["shift"]
+        flat = one.scale * one.vertices @ one.camera_from_template[:2].T + one.translation
+        np.testing.assert_allclose(drawn * side + [left, top], flat, rtol=1e-4, atol=1e-3)
+        if framed is None:
+            dots = np.frombuffer(base64.b64decode(body.seen["keypoints"]), "<f4").reshape(-1, 2)
+            np.testing.assert_allclose(dots * side + [left, top], keypoints, rtol=1e-4)
+
+
+def test_colours_of_errors_end_at_the_next_twentieth_above_almost_all():
+    errors = [], [np.full(9, 0.12)], [np.full(9, 0.01), np.full(9, 0.21)]
+    assert [_layers(measured)[-1].top for measured in errors] == [0.05, 0.15, 0.25]
 
 
 @pytest.mark.parametrize("body", ["parts", "rigid"])

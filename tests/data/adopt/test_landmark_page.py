@@ -80,10 +80,10 @@ def test_another_mesh_needs_a_table():
         table_for(None, load_template("cow"))
 
 
-def ap10k(folder, turned=False):
+def ap10k(folder, turned=0):
     """Two photographs of two dogs and one, as AP-10K writes them; the first may be turned by EXIF."""
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = turned
     noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "a.jpg", **({"exif": exif} if turned else {}))
     Image.fromarray(noise).save(folder / "b.jpg")
@@ -123,9 +123,15 @@ def test_named_keypoints_become_landmarks(tmp_path):
 
 
 def test_points_are_those_of_the_upright_photograph(tmp_path):
-    result = landmarks("dog", "--from-keypoints", ap10k(tmp_path, turned=True), "--out", tmp_path / "dog.csv")
+    result = landmarks("dog", "--from-keypoints", ap10k(tmp_path, turned=6), "--out", tmp_path / "dog.csv")
     assert result.exit_code == 0, result.output
     assert read_landmarks(tmp_path / "dog.csv", 3123, 3123)[0].point == (50.0, 5.0)
+
+
+def test_a_photograph_that_exif_mirrors_has_no_left_and_right(tmp_path):
+    result = landmarks("dog", "--from-keypoints", ap10k(tmp_path, turned=5), "--out", tmp_path / "dog.csv")
+    assert "left out: " in result.output and "that EXIF mirrors" in result.output
+    assert {mark.image.name for mark in read_landmarks(tmp_path / "dog.csv", 3123, 3123)} == {"b.jpg"}
 
 
 def test_keypoints_without_names_or_in_no_table_are_told(tmp_path):

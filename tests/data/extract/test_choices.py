@@ -10,7 +10,7 @@ import pytest
 from dp3d_data.errors import FingerprintMismatch, InputMissing
 from dp3d_data.records import ImageRecord
 from pipelines import extract_parts
-from pipelines.chunks import Rows, begin_run, finish_run
+from pipelines.chunks import Plan, Rows, begin_run, finish_run, worker_count
 from pipelines.extract import extract, make_plan
 from pipelines.extract_parts import estimate
 from pipelines.inputs import Inputs
@@ -176,3 +176,27 @@ def test_only_runs_that_look_at_mirror_images_have_another_fingerprint(photos, t
     assert "mirror" not in ExtractConfig().result() and ExtractConfig(mirror=True).result()["mirror"]
     plain, both = (plan_of(photos, tmp_path / "out", mirror=mirror) for mirror in (False, True))
     assert plain.fingerprint != both.fingerprint
+
+    assert Inputs(source, (RECORD, replace(RECORD, group="g"))).facts()[2][:16] == "a5c58e54d2e072e8", (
+        "finished runs are found again"
+    )
+
+
+class Counted(Plan):
+    """A plan of so many inputs."""
+
+    kind, count = "counted", 0
+
+
+@pytest.mark.parametrize(
+    ("count", "part", "size"), [(3, 0, 3), (160, 0, 10), (161, 0, 11), (4001, 0, 250), (9000, 0, 250), (50, 7, 7)]
+)
+def test_a_sixteenth_of_the_inputs_is_a_chunk_between_10_and_250(count, part, size, monkeypatch):
+    monkeypatch.setattr(Counted, "count", count)
+    chunks = Counted(SimpleNamespace(part=part), None, "", None).chunks
+    assert len(chunks[0]) == size and [one for chunk in chunks for one in chunk] == list(range(count))
+
+
+def test_processes_are_as_many_as_have_two_chunks_each_and_cores(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(12), raising=False)
+    assert [worker_count(0, chunks, "cpu") for chunks in (0, 1, 3, 7, 99)] == [1, 1, 1, 3, 8]

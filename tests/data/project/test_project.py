@@ -14,7 +14,7 @@ from dp3d_data.errors import FingerprintMismatch, InputMissing, NothingToDo, Usa
 from pipelines.chunks import make_run as project
 from pipelines.cli.data import main
 from pipelines.fits import load_bodies, model_of, posed_body
-from pipelines.project import make_plan
+from pipelines.project import image_size, make_plan
 from tests.data.bodies.body_arrays import random_model
 from tests.data.project.dogs import SIZE, dog_fit, dog_model, settings
 from tests.data.world.test_synth import digests, seen_by
@@ -96,7 +96,7 @@ def test_noise_and_subsets_do_what_they_say(tmp_path):
 
 def test_masks_and_images(tmp_path):
     mask = np.zeros(SIZE[::-1], dtype=np.uint8)
-    mask[:, :320] = 255
+    mask[:, :320] = 1  # whatever is above 0
     (tmp_path / "in").mkdir()
     Image.fromarray(mask).save(tmp_path / "in" / "mask.png")
     Image.fromarray(np.zeros((*SIZE[::-1], 3), np.uint8)).save(tmp_path / "in" / "dog.jpg")
@@ -108,6 +108,15 @@ def test_masks_and_images(tmp_path):
     assert (
         max(whole["keypoints_x"]) > 320 and whole["visible_area"] > seen["visible_area"] and whole["mask_area"] is None
     )
+
+
+def test_the_content_of_a_mask_shapes_the_run_and_a_centre_is_the_middle_of_its_image(tmp_path):
+    fit, found = dog_fit(1, image_size=None, mask_path=tmp_path / "in" / "mask.png"), []
+    (tmp_path / "in").mkdir()
+    for value in (1, 0):
+        Image.fromarray(np.full(SIZE[::-1], value, np.uint8)).save(tmp_path / "in" / "mask.png")
+        found.append(make_plan(settings(tmp_path / "in", [fit])).fingerprint)
+    assert found[0] != found[1] and image_size(fit) == SIZE
 
 
 def test_fits_that_cannot_be_projected_are_failures(tmp_path):

@@ -163,6 +163,16 @@ def test_groups_and_images_stay_on_one_side(tmp_path):
     assert reader.splits == ["train", "val"]
     groups = [set(reader.split(split).groups) for split in reader.splits]
     assert not groups[0] & groups[1]
+    assert [reader.manifest["splits"][split]["groups"] for split in reader.splits] == [len(one) for one in groups]
+
+
+def test_the_manifest_tells_the_mean_radius_of_an_instance(tmp_path):
+    quietly(two_runs(tmp_path), tmp_path / "out")
+    reader, radii = ShardReader(tmp_path / "out"), []
+    for one in (one for split in reader.splits for table in reader.tables(split) for one in table.to_pylist()):
+        points = np.stack([one["keypoints_x"], one["keypoints_y"]], axis=1)
+        radii.append(np.sqrt(np.square(points - points.mean(axis=0)).sum(axis=1).mean()))
+    assert reader.manifest["normalisation"]["mean_radius_px"] == pytest.approx(np.mean(radii), rel=1e-5)
 
 
 def test_nothing_to_build_from_is_said(tmp_path):

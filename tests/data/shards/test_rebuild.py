@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from dp3d_data.errors import InputMissing, ShardError, UsageError
 from dp3d_data.filters import KEEP_ALL, FilterConfig
 from dp3d_data.shards import ShardReader, verify
+from dp3d_data.shards.files import BASIS
 from dp3d_data.shards.schema import SCHEMA_VERSION
 from pipelines.cli.data import main
 from pipelines.shards import ShardPlan, build
@@ -46,6 +47,13 @@ def rows_of(folder):
 
 def sides(folder):
     return {name: one["split"] for name, one in rows_of(folder).items()}
+
+
+def test_the_basis_of_earlier_shards_is_kept(folders, tmp_path, monkeypatch):
+    """Models may have been trained on it, so it is not made anew."""
+    monkeypatch.setattr("pipelines.shards.template_basis", None)
+    build([folders / "a", folders / "run-b"], tmp_path / "out", "dog", PLAN, overwrite=False, say=lambda line: None)
+    assert (tmp_path / "out" / BASIS).read_bytes() == (folders / "a" / BASIS).read_bytes()
 
 
 def test_merging_joins_and_leaves_out_what_is_there_twice(folders, tmp_path):

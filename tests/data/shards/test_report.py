@@ -5,6 +5,7 @@ import socket
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -12,9 +13,11 @@ from PIL import Image
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import InputCorrupt, NothingToDo
 from dp3d_data.geometry.renderer import colour_by_position, colour_by_vertex
+from dp3d_data.shards import instance_batch
+from dp3d_data.shards.schema import PER_VERTEX
 from dp3d_model.export.gallery import square_in
 from pipelines.cli.data import main
-from pipelines.report import page
+from pipelines.report import page, sections
 from pipelines.report.page import safe_json, shown_file
 from pipelines.report.sections import instance_crop
 from pipelines.report.writer import write_report
@@ -182,3 +185,26 @@ def test_a_turned_photograph_is_shown_upright(tmp_path):
     Image.fromarray(halves).resize((8, 4), 0).save(tmp_path / "a.png", exif=exif)
     shown = np.asarray(square_in(local_pixels(str(tmp_path / "a.png")), (0.0, 0.0, 4.0), 4))
     assert shown[0, 0].tolist() == [255, 0, 0] and shown[0, 3].tolist() == [255, 0, 0], "the left half is the upper one"
+
+
+def test_a_sheet_runs_from_the_best_score_to_the_worst_of_those_with_a_photograph(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sections, "_figures", lambda facts, words, template: seen.append(list(words)) or [])
+    scores, pictured = np.array([0.2, 0.9, 0.95, 0.5, 0.3]), np.array([True, True, False, True, True])
+    columns = {"score": scores, "pictured": pictured, "visible_vertices": np.full(5, 9)}
+    facts = sections.Facts("dogs", True, [], list("abcde"), columns, np.zeros(0, dtype=int))
+    for limit in (2, 9):
+        sections.contact_sheet(facts, grid_template(), limit)
+    assert seen == [[1, 0], [1, 3, 4, 0]]
+
+
+def test_cameras_are_those_of_their_instances_in_every_part_of_a_table(monkeypatch):
+    """However many are fitted at a time; of three vertices none is fitted."""
+    few = {name: row(2)[name][:3] for name in PER_VERTEX if row(2)[name] is not None}
+    table = pa.Table.from_batches([instance_batch([row(0), row(1), row(2) | few, row(3), row(4)])])
+    whole = sections.measured(table, grid_template())
+    monkeypatch.setattr(sections, "_CHUNK", 2)
+    for name, values in sections.measured(table, grid_template()).items():
+        np.testing.assert_allclose(values, whole[name], rtol=1e-4, atol=1e-5)
+    assert np.isnan(whole["residual"]).tolist() == [False, False, True, False, False]
+    assert len(set(whole["azimuth"][[0, 1, 3, 4]].round(3))) == 4

@@ -12,12 +12,14 @@ from pycocotools import mask as coco_mask
 import pipelines.cse as command
 from dp3d_data.detection import find_spec
 from dp3d_data.detection.training.adoption import placed_keypoints
-from dp3d_data.detection.training.evaluation import scenes_with_truth
+from dp3d_data.detection.training.evaluation import Marks, scenes_with_truth
 from dp3d_data.detection.training.metrics import TrueObject, transfer_errors, transferred
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.subsets import keypoint_names, named_keypoints
 from dp3d_data.records import DensePrediction
+from pipelines.annotated import _said, annotated
 from pipelines.cli.cse import evaluate_cse
+from tests.data.extract.test_annotations import stored
 from tests.references.training import placed_keypoints_slow, transfer_errors_slow
 from tests.synthetic_predictor import KnownDetection, KnownObject, SyntheticPredictor, image_key
 
@@ -120,6 +122,36 @@ def test_a_faulty_annotation_beside_others_is_left_out_alone(tmp_path, monkeypat
     )
     assert len(found["annotations_left_out"]) == 2 and whole["annotations_left_out"] == {}
     assert "an annotation that cannot be used" in output and f"left out: {entries[0]['img_path']}" in output
+
+
+def test_annotated_photographs_are_upright_and_evenly_chosen(tmp_path):
+    """Boxes and masks of the stored photograph are turned with it, masks of another size are none of its own."""
+    mask = np.zeros((40, 60), dtype=np.uint8, order="F")
+    mask[8:20, 4:36] = 1
+    images, notes = [], []
+    for number in range(5):
+        pixels = stored(tmp_path / f"{number}.png", 6)
+        images.append({"id": number, "file_name": f"{number}.png"})
+        size = {"width": 60, "height": 40} if number < 4 else {}  # nobody says how large the last one is
+        images[-1] |= size
+        counts = coco_mask.encode(mask)["counts"].decode()
+        one = {"id": number, "image_id": number, "category_id": 18, "bbox": [4, 8, 32, 12]}
+        notes.append(one | {"segmentation": {"size": [40, 60], "counts": counts}})
+    content = {"images": images, "annotations": notes, "categories": [{"id": 18, "name": "dog"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    photographs = annotated("coco", str(tmp_path / "coco.json"), str(tmp_path))
+    read = list(photographs.read())
+    assert [record.image_id for record, _, _ in read] == ["0.png", "1.png", "2.png", "3.png"]
+    assert "of another size than its photograph" in photographs.left_out["4.png"]
+    _, image, (one,) = read[0]
+    assert np.array_equal(image, np.rot90(pixels, -1)[:, :, ::-1])
+    assert one.box.tolist() == [20, 4, 32, 36] and one.mask.sum() == 12 * 32 and one.mask[4:36, 20:32].all()
+    assert [record.image_id for record, _, _ in photographs.read(2)] == ["0.png", "2.png"]
+
+
+def test_a_picture_says_how_many_keypoints_were_placed():
+    marks = Marks((), True, 0.5, named=np.array([0.15, 0.12, 0.16, np.inf, np.nan]))
+    assert _said(marks) == "IoU 0.50, 2 of 4 within 0.15" and _said(Marks(())) == "not found"
 
 
 def test_a_network_that_finds_nothing_misses_every_keypoint_and_writes_plain_json(tmp_path, monkeypatch, dogs):

@@ -1,6 +1,7 @@
 """dp3d-data synth: the same files whatever the workers, and tables that agree with the images."""
 
 import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -182,3 +183,15 @@ def test_the_command_says_what_it_did(tmp_path):
     assert "kept 4 instances of 4" in result.output and "next: dp3d-data build-shards" in result.output
     again = CliRunner().invoke(main, words)
     assert "nothing to do" in again.output
+
+
+def test_a_detection_of_more_than_the_animal_is_none_of_it():
+    """Overlap is that of both masks over both: one that covers everything finds nobody."""
+    mask = np.zeros((20, 20), dtype=bool)
+    mask[5:10, 5:10] = True
+    scene = SimpleNamespace(animals=[SimpleNamespace(mask=mask)])
+    everything = {"instance_id": "a#0", "image_id": "a", "score": 0.9, "image_height": 20, "image_width": 20}
+    everything["mask"] = encode_pixels(np.ones((20, 20), dtype=bool)).counts.decode()
+    kept = with_truth(Rows([everything]), scene, None)
+    assert kept.instances == [] and [row["reason"] for row in kept.rejects] == ["no animal of the world"]
+    assert kept.rejects[0]["value"] == 25 / 400
