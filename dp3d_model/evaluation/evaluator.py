@@ -265,7 +265,7 @@ def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[s
     the others.
 
     Raises:
-        NothingToDo: too few instances, or none that is good or bad; see `figures.calibrate`.
+        NothingToDo: too few instances, or none that is good or bad; see `quality.calibrate`.
     """
     parts: list[np.ndarray] = []
 

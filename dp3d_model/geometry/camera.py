@@ -22,8 +22,7 @@ def nearest_rotation(matrices: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*b
         R = ((i1^2 - i2) F + i1 cof F - F F^T F) / (i1 i2 - i3),
 
     where i1 is the largest root of ((l^2 - |F|^2) / 2)^2 - 2 l det F - |cof F|^2, found by Laguerre's method from above
-    (cubic, and safe because every root is real): in float32 first, then in
-    float64, Newton's method last.
+    (cubic, and safe because every root is real): in float32 first, then in float64, Newton's method last.
     The answer is not unique where s2 + s3 = 0; there any finite rotation-like matrix may come back. No gradient flows.
     """
     flat = matrices.detach().reshape(-1, 9)

@@ -163,7 +163,7 @@ class Lifter(nn.Module):
         self.noise = NoiseHead(surface.functions.shape[1]) if config.model.noise != "off" else None
         self.register_buffer("functions", surface.functions, persistent=False)
         self.calibration: Calibration | None = None
-        # What refinement.learn_prior keeps; none before a training has ended.
+        # What test_time.learn_prior keeps; none before a training has ended.
         directions = config.model.prior_directions if config.model.network else 0
         self.register_buffer("prior_mean", torch.zeros(self.body.size), persistent=directions > 0)
         self.register_buffer("prior_directions", torch.zeros(directions, self.body.size), persistent=directions > 0)

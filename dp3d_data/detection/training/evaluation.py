@@ -234,8 +234,7 @@ def examine(
 
     Returns:
         Of every object: mask IoU; geodesic errors in the body's extent over pixels of prediction and truth both; errors
-            of
-        pooled keypoints as a share of the box's longer side; errors of annotated keypoints as a share of the square
+        of pooled keypoints as a share of the box's longer side; errors of annotated keypoints as a share of the square
         root of the mask's area, infinite where the object was not found.
     """
     tally, indices = Tally(), dict[int, VertexIndex]()

@@ -1,7 +1,4 @@
-"""The network that a training starts from: random, a checkpoint, or a trunk that somebody else trained.
-
-mesh.
-"""
+"""The network that a training starts from: random, a checkpoint, or a trunk that somebody else trained."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ class SyntheticBatches(Dataset):
 
     Of R processes that share the steps, number r takes batches r, r + R, ... of one stream: step s has batches s R to s
     R + R - 1. A batch draws from the first renders only, and each step adds some, so that a training begins before all
-    are made. Every time an image is drawn it is cut, turned, mirrored, relit and combined anew.
+    are made. Every time an image is drawn, crop, rotation, mirroring, colour jitter and copy-paste are drawn anew.
     """
 
     def __init__(
