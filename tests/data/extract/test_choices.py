@@ -170,16 +170,15 @@ def test_sizes_of_files_and_ends_of_chunks_shape_the_fingerprint(tmp_path):
         kinds.append([Inputs(source, (record,)).facts(sizes) for sizes in (True, False)])
     assert kinds[0][0] != kinds[1][0] and kinds[0][1] == kinds[1][1]
     assert Inputs(source, (record,), ends=(1,)).facts() != kinds[1][0]
+    assert Inputs(source, (RECORD, replace(RECORD, group="g"))).facts()[2][:16] == "a5c58e54d2e072e8", (
+        "finished runs are found again"
+    )
 
 
 def test_only_runs_that_look_at_mirror_images_have_another_fingerprint(photos, tmp_path):
     assert "mirror" not in ExtractConfig().result() and ExtractConfig(mirror=True).result()["mirror"]
     plain, both = (plan_of(photos, tmp_path / "out", mirror=mirror) for mirror in (False, True))
     assert plain.fingerprint != both.fingerprint
-
-    assert Inputs(source, (RECORD, replace(RECORD, group="g"))).facts()[2][:16] == "a5c58e54d2e072e8", (
-        "finished runs are found again"
-    )
 
 
 class Counted(Plan):
