@@ -19,7 +19,7 @@ class FilterConfig:
     """What an instance must satisfy."""
 
     min_score: float = rare(
-        0.0, "Lowest score of a detection; extract has its own.", maximum=1, group="Filters", minimum=0
+        0.0, "Lowest score of a detection; extract has its own.", group="Filters", minimum=0, maximum=1
     )
     min_visible_vertices: int = setting(50, "Fewest visible vertices.", group="Filters", minimum=0)
     min_visible_area: float = setting(
@@ -29,14 +29,14 @@ class FilterConfig:
         minimum=0,
         maximum=1,
     )
-    max_edges: int = rare(2, "Most edges of the image that the box may touch.", maximum=4, group="Filters", minimum=0)
+    max_edges: int = rare(2, "Most edges of the image that the box may touch.", group="Filters", minimum=0, maximum=4)
     max_spread: float = rare(
         0.1,
         "Largest mean spread of a vertex's pixels, as a share of the box's longer side.",
         group="Filters",
         minimum=0,
     )
-    min_cycle: float = rare(0.0, "Lowest mean cycle weight, where there is one.", maximum=1, group="Filters", minimum=0)
+    min_cycle: float = rare(0.0, "Lowest mean cycle weight, where there is one.", group="Filters", minimum=0, maximum=1)
     near_duplicates: float = setting(
         0.0,
         "Instances whose keypoints, up to shift, scale and turn, lie nearer to those of an earlier one; 0: none. 0.1 is"
@@ -45,15 +45,15 @@ class FilterConfig:
         minimum=0,
         maximum=1,
     )
-    min_pixels: int = rare(1, "Vertices with fewer pixels become invisible.", minimum=1, group="Filters of vertices")
+    min_pixels: int = rare(1, "Vertices with fewer pixels become invisible.", group="Filters of vertices", minimum=1)
     max_vertex_spread: float = rare(
         0.0,
         "Vertices whose pixels spread over more of the box's longer side become invisible; 0: none.",
-        minimum=0,
         group="Filters of vertices",
+        minimum=0,
     )
     min_vertex_cycle: float = rare(
-        0.0, "Vertices with a lower cycle weight become invisible.", minimum=0, maximum=1, group="Filters of vertices"
+        0.0, "Vertices with a lower cycle weight become invisible.", group="Filters of vertices", minimum=0, maximum=1
     )
 
 
