@@ -14,7 +14,7 @@ from scipy.ndimage import binary_erosion
 
 from dp3d_data.detection.training.evaluation import AP_OVERLAP, Marks, Tally
 from dp3d_data.detection.training.metrics import TrueObject, mask_overlap, match_detections
-from dp3d_data.errors import InputCorrupt, NothingToDo
+from dp3d_data.errors import InputCorrupt, NothingToDo, readable
 from dp3d_data.files import write_picture, write_text
 from dp3d_data.geometry.renderer import silhouette
 from dp3d_model.config import preset
@@ -59,7 +59,7 @@ def run(lifters: Mapping[str, Lifter], photographs: Photographs, out: Path, keyp
 
 
 def _lifted(lifter: Lifter, folder: Path) -> dict[str, list[Lifted]]:
-    """Path of a photograph -> its instances, best first."""
+    """Path of a photograph, as tables write it -> its instances, best first."""
     found: dict[str, list[Lifted]] = {}
     try:
         instances, _ = open_to_lift(folder)
@@ -93,7 +93,7 @@ def _scored(
     for record, image, objects in photographs.read():
         if not names and objects[0].named is not None:
             ids, names = named_of(keypoints, template_of(lifter.surface), len(objects[0].named))
-        marks, masks = compare(lifted.get(record.path, []), objects, faces, ids)
+        marks, masks = compare(lifted.get(readable(record.path), []), objects, faces, ids)
         tally.objects += marks
         if len(tiles) < MOST:
             tiles.append(_tile(image, objects, marks, masks))

@@ -95,6 +95,9 @@ def test_shards_without_truth_are_measured_as_far_as_can_be(tmp_path, monkeypatc
     assert "| rigid template |" in (tmp_path / "dog" / "evaluation" / "evaluation.md").read_text()
 
 
+BYTES = "\udcff.jpg"  # a name that is no text; tables write it as \\xff.jpg
+
+
 def test_every_model_is_scored_at_both_kinds_of_boxes_and_a_missed_animal_counts(tmp_path, monkeypatch):
     surface, asked = toy_surface(), []
     projected = (surface.vertices.numpy() * 30 + [50, 40, 0]).astype(np.float32)
@@ -104,7 +107,7 @@ def test_every_model_is_scored_at_both_kinds_of_boxes_and_a_missed_animal_counts
 
     class Photographs:
         def read(self):
-            return ((ImageRecord(name, name), np.zeros((80, 100, 3), np.uint8), [one]) for name in ("a", "b"))
+            return ((ImageRecord(name, name), np.zeros((80, 100, 3), np.uint8), [one]) for name in (BYTES, "b"))
 
         def tally(self):
             return {"listed": 2}
@@ -113,7 +116,7 @@ def test_every_model_is_scored_at_both_kinds_of_boxes_and_a_missed_animal_counts
         asked.append((out.name, given_boxes))
 
     monkeypatch.setattr(evaluate_lifter, "from_annotated", extracted)
-    monkeypatch.setattr(evaluate_lifter, "_lifted", lambda *_: {"a": [(one.box, projected)]})
+    monkeypatch.setattr(evaluate_lifter, "_lifted", lambda *_: {"\\xff.jpg": [(one.box, projected)]})
     scores = run({"mine": Lifter(surface, preset("rigid"))}, Photographs(), tmp_path)
     assert asked == [("detected", False), ("given", True)]
     assert list(scores) == [f"{name}, {boxes}" for boxes in ("detected", "given") for name in (RIGID, "mine")]
