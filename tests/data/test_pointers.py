@@ -3,6 +3,7 @@
 import pytest
 
 from dp3d_data.bodies.files import load_body_model
+from dp3d_data.datasets.images import read_image
 from dp3d_data.detection import load_predictor
 from dp3d_data.detection.weights import read_checkpoint
 from dp3d_data.errors import InputCorrupt, InputMissing
@@ -25,6 +26,7 @@ ANNEX = "/annex/objects/SHA256E-s34904364--0123.pkl\n"
         (read_pickle, ".pkl"),
         (load_body_model, ".npz"),
         (read_charts, ".mat"),
+        (read_image, ".jpg"),
         (read_checkpoint, ".pth"),
         (read_checkpoint, ".pkl"),
         (load_model, ".pt"),
