@@ -24,6 +24,7 @@ from jaxtyping import Float, UInt8
 from dp3d_data.datasets import ReadyInstance
 from dp3d_data.datasets.locations import is_address, read_bytes
 from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing
+from dp3d_data.files import require_no_pointer
 from dp3d_data.records import Box, GivenObject, ImageRecord, RunLength, VertexView
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
 
@@ -194,6 +195,8 @@ def _opened(source: BinaryIO, path: str | Path, max_pixels: int) -> Iterator[Ima
         except Image.DecompressionBombError as error:
             raise _too_large(error, max_pixels, path) from error
         except UnidentifiedImageError as error:
+            if not is_address(path):
+                require_no_pointer(path)
             expected = "an image file: " + ", ".join(readable_formats())
             size = source.seek(0, os.SEEK_END)
             source.seek(0)

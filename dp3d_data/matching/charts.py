@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 
-from dp3d_data.errors import Dp3dError, InputCorrupt, InputMissing, ShapeError, TemplateError
+from dp3d_data.errors import Dp3dError, InputCorrupt, ShapeError, TemplateError
+from dp3d_data.files import require_no_pointer
 from dp3d_data.limits import DAMAGE
 
 HINT = "fetch UV_Processed.mat with the DensePose data (CC BY-NC 4.0): see docs/people.md"
@@ -31,11 +32,10 @@ def read_charts(path: str | Path, num_vertices: int = SMPL) -> ChartIndex:
 
     Raises:
         InputMissing: no such file.
-        InputCorrupt: not such a file.
+        InputCorrupt: not such a file, or a pointer in its place.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputMissing("no such file of charts", expected=EXPECTED, hint=HINT, path=path)
+    require_no_pointer(path, "file of charts", HINT)
     arrays = _arrays(path)
     try:
         bodies = arrays["All_vertices"].ravel().astype(np.int64) - 1

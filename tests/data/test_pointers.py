@@ -3,10 +3,12 @@
 import pytest
 
 from dp3d_data.bodies.files import load_body_model
+from dp3d_data.datasets.images import read_image
 from dp3d_data.detection import load_predictor
 from dp3d_data.detection.weights import read_checkpoint
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.files import require_no_pointer
+from dp3d_data.matching.charts import read_charts
 from dp3d_data.torch_files import read_torch
 from dp3d_data.unpickling import read_pickle
 from dp3d_model.lifting.model_file import load_model
@@ -23,6 +25,8 @@ ANNEX = "/annex/objects/SHA256E-s34904364--0123.pkl\n"
         (require_no_pointer, ".x"),
         (read_pickle, ".pkl"),
         (load_body_model, ".npz"),
+        (read_charts, ".mat"),
+        (read_image, ".jpg"),
         (read_checkpoint, ".pth"),
         (read_checkpoint, ".pkl"),
         (load_model, ".pt"),

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dp3d_data.geometry.rigid_camera import Camera, fit_camera, fit_residual, view_angles
+from dp3d_data.geometry.rigid_camera import LEAST_WEIGHT, Camera, fit_camera, fit_residual, view_angles
 from tests.references.bodies import view_angles_slow
 from tests.references.model import camera_by_least_squares
 
@@ -62,3 +62,22 @@ def test_the_fit_is_the_least_squares_one():
             np.abs(camera.rotation[i].numpy() - rotation).max() < 1e-4
             and abs(float(camera.scale[i]) / scale - 1) < 1e-4
         )
+
+
+def test_a_vertex_of_twice_the_weight_counts_as_two_and_without_trust_all_count_alike():
+    generator = torch.Generator().manual_seed(3)
+    template = torch.rand(30, 3, generator=generator, dtype=torch.float64) - 0.5
+    keypoints = 100.0 * torch.rand(2, 30, 2, generator=generator, dtype=torch.float64)
+    visible = torch.rand(2, 30, generator=generator) > 0.3
+    weights = torch.full((2, 30), 1 - LEAST_WEIGHT, dtype=torch.float64)
+    weights[:, :9] += 1
+    twice = torch.cat([torch.arange(30), torch.arange(9)])
+    pairs = [
+        (
+            fit_camera(template, keypoints, visible, weights),
+            fit_camera(template[twice], keypoints[:, twice], visible[:, twice]),
+        ),
+        (fit_camera(template, keypoints, visible, 0 * weights), fit_camera(template, keypoints, visible)),
+    ]
+    for one, other in pairs:
+        assert torch.allclose(one.rotation, other.rotation) and torch.allclose(one.translation, other.translation)

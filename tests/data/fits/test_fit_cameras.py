@@ -139,6 +139,33 @@ def test_3dpw_people_of_unknown_gender_and_of_too_few_frames_are_failures(tmp_pa
     assert "unknown gender" in kinds[2][2] and "not the fields expected" in kinds[1][2]
 
 
+def animal3d(root, points, pixels):
+    entry = {"img_path": "a.jpg", "pose": [0.0] * 105, "shape": [0.0] * 20, "trans": [0.1, 0.2, 5.0]}
+    write_json(
+        root / "test.json", {"data": [entry | {"keypoint_3d": points.tolist(), "reproj_kp_2d": pixels.tolist()}]}
+    )
+    (fit,) = read_fits("animal3d", root)
+    return fit
+
+
+def test_animal3d_finds_the_camera_of_points_with_and_without_the_translation(tmp_path):
+    rest = np.random.default_rng(0).normal(0, 0.3, (26, 3))
+    placed = rest + (0.1, 0.2, 5.0)
+    pixels = 500 * placed[:, :2] / placed[:, 2:] + (60, 70)
+    for points in (rest, placed):
+        camera = animal3d(tmp_path, points, pixels).camera
+        np.testing.assert_allclose([*camera.focal, *camera.centre], [500, 500, 60, 70])
+
+
+@pytest.mark.parametrize(("scale", "off"), [(-500, 0), (500, 5)])
+def test_animal3d_refuses_pixels_upside_down_or_some_pixels_off(tmp_path, scale, off):
+    placed = np.random.default_rng(0).normal(0, 0.3, (26, 3)) + (0.1, 0.2, 5.0)
+    pixels = scale * placed[:, :2] / placed[:, 2:] + (60, 70)
+    pixels[0] += off
+    failed = animal3d(tmp_path, placed, pixels)
+    assert isinstance(failed, FitFailure) and "belong to no camera of this focal length" in failed.message
+
+
 def dog(root, name="fits/n1-pug/n1_2.json", **changes):
     camera = {"kind": "perspective", "focal": 500, "centre": [32, 24]}
     record = {"pose": [0.0] * 105, "betas": [0.0] * 20, "trans": [0, 0, 3], "camera": camera}

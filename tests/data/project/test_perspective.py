@@ -27,6 +27,7 @@ def test_pixels_by_hand():
     points = np.array([[1.0, -2.0, 4.0], [0, 0, 1]])
     np.testing.assert_allclose(project_perspective(points, (100, 200), (50, 60)), [[75, -40], [50, 60]])
     np.testing.assert_allclose(project_orthographic(points, 10, (50, 60)), [[60, 40], [50, 60]])
+    assert weak_scale(points, (100, 400)) == pytest.approx(200 / 2.5)  # depths 4 and 1
     quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
     np.testing.assert_allclose(to_camera(points[:1], quarter, np.array([0, 0, 5.0])), [[2, 1, 9]])
 

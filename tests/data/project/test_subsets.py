@@ -67,6 +67,8 @@ def test_noise_is_in_units_of_the_box():
 def test_the_lower_half_is_that_of_the_rest_template():
     rest = np.array([[0, 0, 0], [0, 0, 1], [5, 0, 0.4], [0, 9, 0.6]])
     assert lower_half(rest, 2).tolist() == [True, False, True, False]
+    crowded = np.array([[0, 0, 0], [0, 0, 0.1], [0, 0, 0.2], [0, 0, 0.4], [0, 0, 1]])  # the mean height is 0.34
+    assert lower_half(crowded, 2).tolist() == [True, True, True, True, False]
 
 
 @pytest.mark.parametrize("least", [0.1, 0.3, 0.7])

@@ -70,6 +70,23 @@ def test_a_third_side_has_its_share():
         ShardPlan(split_ratio=0.9, test_ratio=0.2)
 
 
+def test_a_group_goes_where_more_than_half_of_it_is_wanted():
+    """Of 24 instances in groups of three 4.8 are wanted for validation: two groups are nearer to that than one."""
+    groups = [f"g{index // 3}" for index in range(24)]
+    assert assign_splits(groups, [None] * 24, ["s"] * 24, train_ratio=0.8).count("val") == 6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_smallest_group_is_for_validation_where_none_would_be(seed):
+    sides = assign_splits(["big"] * 9 + ["small"], [None] * 10, ["s"] * 10, train_ratio=0.99, seed=seed)
+    assert sides == ["train"] * 9 + ["val"]
+
+
+def test_one_group_of_two_that_are_left_is_for_validation():
+    plan = ShardPlan(split_ratio=0.6, test_ratio=0.3)
+    assert sorted(assign_sides(["a", "b", "c"], [None] * 3, ["s"] * 3, plan=plan)) == [0, 1, 2]
+
+
 @given(instances, st.integers(0, 3))
 def test_given_sides_win_and_the_others_go_by_ratio(pairs, seed):
     groups, images = [g for g, _ in pairs], [i for _, i in pairs]
