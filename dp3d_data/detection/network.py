@@ -74,13 +74,6 @@ class DeepLabHead(ConvHead):
         return super().forward(features)
 
 
-def dense_head(spec: ModelSpec, in_channels: int) -> nn.Module:
-    """The head that a specification asks for."""
-    if spec.head == "deeplab":
-        return DeepLabHead(spec, in_channels)
-    return ConvHead(spec, in_channels, normed=spec.head_norm)
-
-
 HEADS = 4
 CROP_GROUPS = 16
 
@@ -223,7 +216,9 @@ def dense_branch(spec: ModelSpec, strides: dict[str, int]) -> dict[str, nn.Modul
         if spec.decoder
         else None,
         "densepose_pooler": ROIPooler(spec.pool_size, scales, sampling_ratio=2, pooler_type=spec.pooling),
-        "densepose_head": dense_head(spec, in_channels),
+        "densepose_head": DeepLabHead(spec, in_channels)
+        if spec.head == "deeplab"
+        else ConvHead(spec, in_channels, normed=spec.head_norm),
         "densepose_predictor": dense_predictor(spec),
         "embedder": Embedder(spec) if spec.kind == "cse" else None,
     }

@@ -21,7 +21,15 @@ from dp3d_data.geometry.renderer import BACKGROUND, Colours, colour_by_part, ren
 from dp3d_data.run_lengths import mask_pixels
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.quality import FIGURES
-from dp3d_model.export.meshes import PredictionTable, Texture, export_mesh, export_textured, texture_of, write_rig
+from dp3d_model.export.meshes import (
+    Texture,
+    add_rows,
+    export_mesh,
+    export_textured,
+    prediction_table,
+    texture_of,
+    write_rig,
+)
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.lifting.prediction import Prediction, predict
 from dp3d_model.networks.lifter import Lifter
@@ -186,7 +194,7 @@ def write_predictions(
     kept: list[int] = []
     predictions: list[Prediction] = []
     rejected: dict[str, str] = {}
-    with PredictionTable(folder / "predictions.parquet") if "table" in output.formats else nullcontext() as table:
+    with prediction_table(folder / "predictions.parquet") if "table" in output.formats else nullcontext() as table:
         for many in predict(lifter, instances):
             some = instances.take(range(start, start + len(many.scale)))
             sure = [i for i in range(len(some)) if not many.confidence[i] < output.least]
@@ -199,7 +207,7 @@ def write_predictions(
             ]
             if table is not None and sure:
                 chosen = some.take(sure)
-                table.add(chosen.ids, chosen.image_paths or ("",) * len(sure), many.take(sure))
+                add_rows(table, chosen.ids, chosen.image_paths or ("",) * len(sure), many.take(sure))
             for i in sure if writer.busy else ():
                 writer.write(f"{start + i:03d}-{safe_name(some.ids[i])}", many.at(i), some, i)
                 done(1)

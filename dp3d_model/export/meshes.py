@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 import numpy as np
@@ -279,15 +279,20 @@ def write_rig(
     binds[:, 3, :3] = -centres @ TO_GLTF.T  # column by column, as glTF stores matrices
     turns = Rotation.from_matrix(TO_GLTF @ prediction.part_rotations.astype(np.float64) @ TO_GLTF.T).as_quat()
     opaque = np.concatenate([colours, np.full((len(colours), 1), 255)], axis=1)
-    buffer = _Buffer()
-    attributes = {
-        "POSITION": buffer.add(prediction.rest @ TO_GLTF.T, "<f4", "VEC3", bounds=True),
-        "COLOR_0": buffer.add(opaque, "u1", "VEC4", normalized=True),
-        "JOINTS_0": buffer.add(joints, "<u2", "VEC4"),
-        "WEIGHTS_0": buffer.add(kept, "<f4", "VEC4"),
-    }
-    indices = buffer.add(faces.reshape(-1), "<u4", "SCALAR")
-    inverse = buffer.add(binds.reshape(parts, 16), "<f4", "MAT4")
+    rest = np.ascontiguousarray(prediction.rest @ TO_GLTF.T, dtype="<f4")
+    buffer, binary = _buffered(
+        [
+            (rest, "<f4", "VEC3"),
+            (opaque, "u1", "VEC4"),
+            (joints, "<u2", "VEC4"),
+            (kept, "<f4", "VEC4"),
+            (faces.reshape(-1), "<u4", "SCALAR"),
+            (binds.reshape(parts, 16), "<f4", "MAT4"),
+        ]
+    )
+    buffer["accessors"][0] |= {"min": rest.min(0).tolist(), "max": rest.max(0).tolist()}
+    buffer["accessors"][1]["normalized"] = True
+    attributes = {"POSITION": 0, "COLOR_0": 1, "JOINTS_0": 2, "WEIGHTS_0": 3}
     bones: list[dict[str, Any]] = [
         {"name": f"part-{m}", "translation": place.tolist(), "rotation": turn.tolist()}
         for m, (place, turn) in enumerate(zip(placed @ TO_GLTF.T, turns, strict=True))
@@ -301,41 +306,31 @@ def write_rig(
             {"name": "parts", "children": [2 + m for m in range(parts)]},
             *bones,
         ],
-        "meshes": [{"primitives": [{"attributes": attributes, "indices": indices}]}],
-        "skins": [{"joints": [2 + m for m in range(parts)], "skeleton": 1, "inverseBindMatrices": inverse}],
-        **buffer.content(),
+        "meshes": [{"primitives": [{"attributes": attributes, "indices": 4}]}],
+        "skins": [{"joints": [2 + m for m in range(parts)], "skeleton": 1, "inverseBindMatrices": 5}],
+        **buffer,
     }
-    return write_whole(path, lambda stream: stream.write(_glb(content, bytes(buffer.data))))
+    return write_whole(path, lambda stream: stream.write(_glb(content, binary)))
 
 
-class _Buffer:
-    """The binary part of a glTF file as it grows, with its views and accessors."""
-
-    def __init__(self) -> None:
-        self.data, self.views, self.accessors = bytearray(), [], []  # type: ignore[var-annotated]
-
-    def add(self, values: np.ndarray, kind: str, shape: str, bounds: bool = False, normalized: bool = False) -> int:
-        """Append an array; the number of its accessor."""
+def _buffered(arrays: list[tuple[np.ndarray, str, str]]) -> tuple[dict[str, Any], bytes]:
+    """Arrays of a component and an element type one after the other: the file's entries, an accessor each, and the
+    bytes."""
+    data, views, accessors = bytearray(), [], []
+    for values, kind, shape in arrays:
         array = np.ascontiguousarray(values, dtype=kind)
-        self.views.append({"buffer": 0, "byteOffset": len(self.data), "byteLength": array.nbytes})
-        accessor = {
-            "bufferView": len(self.views) - 1,
-            "componentType": COMPONENTS[array.dtype],
-            "count": len(array),
-            "type": shape,
-        }
-        if bounds:
-            accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
-        if normalized:
-            accessor["normalized"] = True
-        self.accessors.append(accessor)
-        self.data += array.tobytes()
-        self.data += b"\0" * (-len(self.data) % 4)
-        return len(self.accessors) - 1
-
-    def content(self) -> dict[str, Any]:
-        """Its entries in the file's JSON."""
-        return {"buffers": [{"byteLength": len(self.data)}], "bufferViews": self.views, "accessors": self.accessors}
+        views.append({"buffer": 0, "byteOffset": len(data), "byteLength": array.nbytes})
+        accessors.append(
+            {
+                "bufferView": len(views) - 1,
+                "componentType": COMPONENTS[array.dtype],
+                "count": len(array),
+                "type": shape,
+            }
+        )
+        data += array.tobytes()
+        data += b"\0" * (-len(data) % 4)
+    return {"buffers": [{"byteLength": len(data)}], "bufferViews": views, "accessors": accessors}, bytes(data)
 
 
 def _glb(content: dict[str, Any], binary: bytes) -> bytes:
@@ -366,36 +361,24 @@ SCHEMA = pa.schema(
 )
 
 
-class PredictionTable:
-    """A growing table; the file appears whole or not at all. Arrays are flat lists in C order, null where unknown."""
+@contextmanager
+def prediction_table(path: str | Path) -> Iterator[pq.ParquetWriter]:
+    """A table that grows by `add_rows`; the file appears whole or not at all."""
+    options = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["image_path"]}
+    with growing(Path(path)) as stream, pq.ParquetWriter(stream, SCHEMA, **options) as table:
+        yield table
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._open = ExitStack()
 
-    def __enter__(self) -> PredictionTable:
-        options = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["image_path"]}
-        with ExitStack() as opened:
-            stream = opened.enter_context(growing(self.path))
-            self.writer = opened.enter_context(pq.ParquetWriter(stream, SCHEMA, **options))
-            self._open = opened.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.__exit__(kind, error, trace)
-
-    def add(self, ids: tuple[str, ...], image_paths: tuple[str, ...], many: Prediction) -> None:
-        """Append a row for each instance."""
-        arrays = many.arrays()
-        columns = {
-            "instance_id": pa.array(ids),
-            "image_path": pa.array([path or None for path in image_paths], pa.string()),
-        }
-        columns |= {name: pa.array(arrays[name], pa.float32(), from_pandas=True) for name in NUMBERS}
-        columns |= {name: _lists(arrays[name]) for name in COLUMNS}
-        self.writer.write_table(pa.table(columns, SCHEMA))
+def add_rows(table: pq.ParquetWriter, ids: tuple[str, ...], image_paths: tuple[str, ...], many: Prediction) -> None:
+    """Append a row for each instance; arrays are flat lists in C order, null where unknown."""
+    arrays = many.arrays()
+    columns = {
+        "instance_id": pa.array(ids),
+        "image_path": pa.array([path or None for path in image_paths], pa.string()),
+    }
+    columns |= {name: pa.array(arrays[name], pa.float32(), from_pandas=True) for name in NUMBERS}
+    columns |= {name: _lists(arrays[name]) for name in COLUMNS}
+    table.write_table(pa.table(columns, SCHEMA))
 
 
 def _lists(values: np.ndarray) -> pa.ListArray:

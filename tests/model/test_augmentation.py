@@ -113,3 +113,12 @@ def test_a_warp_is_smooth_and_as_large_as_the_box_says():
     a, b = surface.faces.long()[:, 0], surface.faces.long()[:, 1]
     near, far = (moved[:, a] - moved[:, b]).norm(dim=2), (moved[:, a] - moved[:, b.flip(0)]).norm(dim=2)
     assert near.mean() < 0.3 * far.mean()
+
+
+def test_as_few_as_four_keypoints_stay():
+    visible = torch.zeros(300, 20, dtype=torch.bool)
+    visible[:, :7] = True
+    kept = hide_at_random(
+        KeypointBatch(torch.zeros(300, 20, 2), visible), 1.0, torch.Generator().manual_seed(0)
+    ).visible
+    assert set(kept.sum(1).tolist()) == {4, 5, 6, 7} and not (kept & ~visible).any()

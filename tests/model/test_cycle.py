@@ -1,11 +1,15 @@
-"""Dreams: a shape seen as another instance was, and lifted back."""
+"""The cycle: a shape seen as another instance was, and lifted back; and which rotations rigidity is measured with."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
+from dp3d_model.geometry.camera import nearest_rotation
+from dp3d_model.losses.arap import arap_loss
 from dp3d_model.losses.objective import Objective
 from dp3d_model.losses.terms import cycle_loss, other_views
-from dp3d_model.networks.lifter import Lifter
+from dp3d_model.networks.lifter import Lifter, solved_log_scale
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 
@@ -58,3 +62,26 @@ def test_the_objective_has_a_cycle_where_its_weight_asks_for_it():
         seen = objective.lifter.normalise(world)
         losses = objective(seen, seen, torch.Generator().manual_seed(0))
         assert ("cycle" in losses) is expected
+
+
+@pytest.mark.parametrize("kind", ["best", "blended"])
+def test_edges_are_compared_with_the_rotations_that_are_asked_for(kind):
+    objective = Objective(toy_surface(), tiny({"loss.arap_rotations": kind, "loss.drawn_rings": 0}))
+    torch.nn.init.normal_(objective.lifter.trunks[0].head.weight, 0, 0.05)
+    inputs = objective.lifter.normalise(toy_instances(objective.lifter.surface, 6))
+    found, lifted = objective(inputs, inputs, torch.Generator().manual_seed(0))["arap"], objective.lifter(inputs)
+    rotations = {"best": None, "blended": nearest_rotation(lifted.shape.motions[..., :3])}
+    losses = {
+        name: arap_loss(objective.rings, lifted.posed, lifted.shape.rest, objective.config.loss.epsilon, of)
+        for name, of in rotations.items()
+    }
+    assert losses["best"].item() != pytest.approx(losses["blended"].item(), rel=0.01)
+    assert found.item() == pytest.approx(losses[kind].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.0, 1.3])
+def test_a_body_that_is_too_small_for_its_keypoints_is_enlarged(scale):
+    _, lifted, inputs = lifted_world()
+    keypoints = scale * (lifted.posed @ lifted.rotation.transpose(1, 2))[..., :2] + 0.2
+    found = solved_log_scale(lifted.posed, lifted.rotation, replace(inputs, keypoints=keypoints))
+    assert torch.allclose(found.exp(), torch.full((12,), scale), atol=1e-4)

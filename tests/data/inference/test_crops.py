@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dp3d_data.detection.crops import MARGIN, crop_of, part_of_maps, region_of, square_of
+from dp3d_data.detection.crops import MARGIN, Prepared, crop_of, part_of_maps, region_of, square_of
 from dp3d_data.detection.loading import load_predictor
-from dp3d_data.detection.predictor import DensePredictor, RawDetection, tightened
+from dp3d_data.detection.predictor import DensePredictor, RawDetection, once, tightened
 from dp3d_data.geometry import load_template
 from dp3d_data.matching import VertexIndex, match_detection
 from tests.data.inference.small import SMALL, small_network
@@ -107,3 +107,27 @@ def test_without_symmetry_or_a_second_look_nothing_is_mirrored(embedded, symmetr
     assert embedded.mirrored(None) is embedded
     small = DensePredictor(small_network(), SMALL)
     assert small.mirrored(symmetry) is small
+
+
+def test_a_fiftieth_of_the_largest_part_is_no_speck():
+    mask = np.zeros((16, 16), dtype=bool)
+    mask[0:5, 0:10], mask[12, 12] = True, True
+    assert tightened(detection(mask)).coarse_segm[1].sum() == 51
+    mask[5, 0] = True
+    assert tightened(detection(mask)).coarse_segm[1].sum() == 51
+
+
+def test_of_two_views_of_one_animal_the_surer_one_stays():
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[8:56, 8:56] = True
+    beside = (80.0, 20.0, 144.0, 84.0)
+    three = [detection(mask, score=0.5), detection(mask, beside, score=0.6), detection(mask, score=0.8)]
+    assert once(three) == three[1:]
+    less = mask.copy()
+    less[:, 34:] = False  # shares 54 % with the whole
+    assert len(once([detection(mask), detection(less, score=0.5)])) == 2
+
+
+def test_sides_are_scaled_each_by_its_own_number():
+    pixels = np.zeros((30, 50, 3), dtype=np.uint8)
+    assert Prepared(pixels, 60, 200, (32, 64)).scale.tolist() == [0.25, 0.5, 0.25, 0.5]

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from detectron2.structures import Boxes, Instances
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.detection import DensePredictor
-from dp3d_data.detection.crops import network_size, resized
+from dp3d_data.detection.crops import crop_of, network_size, resized
 from dp3d_data.errors import ShapeError, UsageError
 from tests.data.inference.recorded import network_of, outputs_of, recorded, spec_of
 from tests.data.inference.small import SMALL, small_network
@@ -44,6 +45,27 @@ def test_only_wanted_boxes_enter_the_dense_head(predictor):
     assert 0 < fewer < count and all(one.score >= middle for one in kept)
     assert boxes_that_enter(predictor, score=0.0, classes=[5])[0] == 0
     assert boxes_that_enter(predictor, score=0.0, classes=[0])[0] == count
+
+
+def test_an_animal_is_of_its_likeliest_class():
+    predictor = DensePredictor(small_network(), replace(SMALL, other_classes=1))
+    boxes = torch.tensor([[8.0, 8, 80, 80], [8, 8, 80, 82], [90, 8, 120, 40]])
+    said = Instances((96, 128), pred_boxes=Boxes(boxes), scores=torch.tensor([0.6, 0.9, 0.7]))
+    said.pred_classes = torch.tensor([0, 1, 0])
+    predictor._detected = lambda looked: [said]
+    assert [round(one.score, 1) for one in predictor.predict(picture())] == [0.9, 0.7]
+    assert [round(one.score, 1) for one in predictor.predict(picture(), classes=[0])] == [0.7]
+
+
+def test_a_crop_of_a_large_photograph_shows_what_lies_in_its_square():
+    predictor = DensePredictor(small_network(), replace(SMALL, crop_side=32))
+    rows, columns = np.mgrid[0:1100, 0:2100] / 10
+    image = np.stack([rows, columns, rows + columns], axis=2).clip(0, 255).astype(np.uint8)
+    square = (600.0, 300.0, 400.0)
+    prepared = predictor.prepare(image)
+    assert max(prepared.source.shape) < 2100
+    wanted = crop_of(image, square, 32, SMALL.pixel_mean).astype(int)
+    assert abs(predictor._crop(prepared, square) - wanted).max() <= 3
 
 
 def test_shapes_and_pixels(predictor):

@@ -95,12 +95,20 @@ def test_what_is_laid_over_covers_and_has_its_own_truth():
     assert seen > 5
 
 
+def test_a_small_animal_is_not_hidden_by_a_large_one():
+    below, above = marked(low=16, high=24), marked(low=6, high=34, vertex=900)
+    size = (below.objects == 0).sum()
+    for seed in range(20):
+        both = copy_pasted(np.random.default_rng(seed), below, above)
+        assert (both.objects == 0).sum() >= (1 - HIDDEN) * size
+
+
 def test_animals_cut_by_their_border_are_not_laid_over(rng):
     below, cut = marked(), marked(low=0, high=14)
     assert copy_pasted(rng, below, cut) is below
 
 
-def test_relighting_keeps_the_order_of_greys(rng):
+def test_colour_jitter_keeps_the_order_of_greys(rng):
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     for _ in range(10):
         lit = colour_jittered(rng, ramp).astype(int)

@@ -1,9 +1,10 @@
 """Weights of thin parts, and renders that are made once."""
 
 import numpy as np
+import pytest
 
 from dp3d_data.detection.training import stream
-from dp3d_data.detection.training.compose import Picture, thin_weights
+from dp3d_data.detection.training.compose import Picture, cropped, drawn_points, thin_weights
 from dp3d_data.detection.training.stream import Renders
 from dp3d_data.geometry import load_template
 
@@ -14,6 +15,23 @@ def test_a_thin_bar_weighs_more_than_a_thick_disc():
     weights = thin_weights(disc | bar, 4.0)
     assert weights[16, 64] > 2 and weights[80, 80] == 1 and weights.max() <= 4 and weights.min() == 1
     assert (thin_weights(bar, 1.0) == 1).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_animal_stands_near_the_middle_of_its_crop(seed):
+    objects = np.full((200, 240), -1, dtype=np.int32)
+    objects[20:60, 150:200] = 3
+    picture = Picture(np.zeros((200, 240, 3), dtype=np.uint8), objects, np.where(objects == 3, 7, -1).astype(np.int32))
+    image, mask, vertex_map, _ = cropped(np.random.default_rng(seed), picture, 3, 64, 1.0)
+    assert image.shape == (64, 64, 3) and np.array_equal(vertex_map, np.where(mask, 7, -1))
+    assert abs(np.argwhere(mask).mean(axis=0) / 64 - 0.5).max() < 0.12
+
+
+def test_points_are_drawn_where_weights_are():
+    weights = np.full((6, 9), 1e-9)
+    weights[2] = 1
+    points, vertices = drawn_points(np.arange(54).reshape(6, 9), 9, np.random.default_rng(0), weights)
+    assert set(points[:, 1]) == {2.5} and sorted(vertices) == list(range(18, 27))
 
 
 def test_a_picture_is_rendered_once_and_another_world_has_its_own(tmp_path, monkeypatch):

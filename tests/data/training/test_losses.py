@@ -1,20 +1,29 @@
 """The CSE losses against slow twins and their laws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from dp3d_data.detection.training import losses
+from dp3d_data.detection.training.compose import Crops
 from dp3d_data.detection.training.losses import (
     KERNELS,
+    Start,
     at_points,
+    embedding_losses,
     mask_loss,
     mirror_loss,
+    mirror_losses,
     overlap_loss,
     pixel_cycle_loss,
     shape_cycle_loss,
     soft_embedding_loss,
     soft_targets,
 )
+from dp3d_data.detection.training.recipe import TrainCseConfig
+from tests.data.inference.small import SMALL, small_network
 from tests.references.training import cycle_loss_slow, mirror_loss_slow, soft_embedding_loss_slow
 
 
@@ -142,6 +151,49 @@ def test_mask_loss_vanishes_on_a_sure_and_right_answer():
     masks = (torch.rand(2, 6, 6) > 0.5).float()
     sure = torch.stack([1 - masks, masks], dim=1) * 50
     assert float(mask_loss(sure, masks)) < 1e-6 < float(mask_loss(-sure, masks))
+
+
+def test_a_cell_that_is_half_covered_is_of_the_object():
+    assert float(mask_loss(torch.tensor([-25.0, 25.0]).reshape(1, 2, 1, 1), torch.full((1, 1, 1), 0.5))) < 1e-6
+
+
+def test_every_point_counts_the_same_whichever_mesh_it_is_on():
+    rng = torch.Generator().manual_seed(0)
+    spec = replace(SMALL, class_to_mesh={0: "dog", 1: "cow"}, mesh_sizes={"dog": 40, "cow": 30})
+    start = Start(small_network(spec), spec, spec.class_to_mesh)
+    meshes, targets = start.network.roi_heads.embedder, {}
+    for mesh in spec.mesh_sizes:
+        targets[mesh] = soft_targets(torch.cdist(meshes(mesh), meshes(mesh)).detach(), 0.2)
+    classes, owner = torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1, 2, 2, 2])
+    boxes, vertices = torch.tensor([[0.0, 0, 8, 8]]).expand(3, 4), torch.arange(6)
+    places, maps = 8 * torch.rand(6, 2, generator=rng), torch.randn(3, 16, 8, 8, generator=rng)
+    config, drawn = TrainCseConfig(embedding_sigma=0.5), (owner, vertices, places)
+    loss = embedding_losses(meshes, maps, boxes, classes, drawn, targets, start, config, rng)["embedding"]
+    pixels, names = at_points(maps, boxes, owner, places), [spec.class_to_mesh[int(classes[own])] for own in owner]
+    each = [
+        soft_embedding_loss(pixels[i : i + 1], meshes(mesh), vertices[i : i + 1], targets[mesh], 0.5)
+        for i, mesh in enumerate(names)
+    ]
+    torch.testing.assert_close(loss, torch.stack(each).mean())
+
+
+def test_the_mirror_image_is_read_at_the_mirrored_points(monkeypatch):
+    """A network that says the pixel's own colour says the same of a point and of its mirror image."""
+    start = Start(small_network(), SMALL, {0: "dog"})
+    images = torch.randint(0, 255, (1, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    points, owner = torch.tensor([[1.5, 2.5], [6.5, 0.5], [4.5, 7.5]]), torch.zeros(3, dtype=torch.int64)
+    crops = Crops(images, owner[:1], images[:, 0] > 0, images[:, 0].float(), points, owner, owner)
+    targets = {"dog": replace(soft_targets(torch.rand(40, 40), 0.1), mirror=torch.arange(40))}
+    said = {}
+    monkeypatch.setattr(
+        losses,
+        "_second_look",
+        lambda network, images, config: {"embedding": images[:, :1].float().expand(-1, 16, -1, -1)},
+    )
+    monkeypatch.setattr(losses, "mirror_loss", lambda pixels, mirrored, *rest: said.update(it=mirrored) or pixels.sum())
+    own = images[0, 0, [2, 0, 7], [1, 6, 4]].float()[:, None].expand(-1, 16)
+    mirror_losses(start.network, crops, own, targets, start, TrainCseConfig())
+    torch.testing.assert_close(said["it"], own, atol=1e-3, rtol=0)
 
 
 def test_at_points_reads_cell_centres_exactly():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dp3d_data.detection.training.recipe import TrainCseConfig
-from dp3d_data.detection.training.stream import Kind, SyntheticBatches, batches, kinds_of
+from dp3d_data.detection.training.stream import FIRST, MORE, Kind, SyntheticBatches, batch_of, batches, kinds_of
 from dp3d_data.geometry import load_template
 
 TINY = TrainCseConfig(image_size=64, batch=2, steps=20, points=16, workers=0, renders=8, copy_paste=0.5)
@@ -58,6 +58,23 @@ def test_boxes_hug_masks_and_belong_to_images(dog):
     assert [len(each) for each in batch.by_image(batch.boxes)] == [
         int((batch.image_of == i).sum()) for i in range(TINY.batch)
     ]
+
+
+def test_animals_that_are_not_matched_give_no_points(dog):
+    picture = SyntheticBatches(dog, TINY).renders[0].picture(0)
+    for matched in (True, False):
+        batch = batch_of([(np.random.default_rng(0), picture, [(0, matched)])], 16, TINY.image_size)
+        assert len(batch.boxes) == 1 and len(batch.points) == (16 if matched else 0)
+
+
+def test_each_step_adds_some_renders_to_draw_from(dog, monkeypatch):
+    stream, drawn = SyntheticBatches(dog, replace(TINY, renders=4000, mirror=False)), []
+    monkeypatch.setattr(stream.renders[0], "picture", drawn.append)
+    for step, count in ((0, FIRST), (200, FIRST + 200 * MORE), (9999, 4000)):
+        drawn.clear()
+        for seed in range(400):
+            stream._drawn(np.random.default_rng(seed), step)
+        assert 0.97 * count < max(drawn) < count
 
 
 def test_no_pixel_shows_two_objects(dog):
