@@ -2,7 +2,7 @@
 # make demo    the whole product on the embedded photographs, model and template
 # make test    the checks: lint, types and the fast tests
 # make docs    the page of all options, and the documents with the reference as a site: open site/index.html
-# make test-gpu, make bench-gpu   what needs a GPU: its tests, and a table of times for docs/gpu.md
+# make test-gpu, make bench-gpu   what needs a GPU: its tests, and a table of times for docs/scale.md
 #
 # PYTHON  the Python 3.11 or later that makes .venv
 # TORCH   the torch packages to install where .venv has none, such as TORCH="torch torchvision --index-url ..."

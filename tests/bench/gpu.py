@@ -1,5 +1,5 @@
-"""What a GPU makes of every heavy part, as a table to paste into docs/gpu.md: python -m tests.bench.gpu [--device cuda]
-[--short].
+"""What a GPU makes of every heavy part, as a table to paste into docs/scale.md: python -m tests.bench.gpu
+[--device cuda] [--short].
 
 Times are the best of a few rounds on the clock, the device waited for. Weights are random but for the embedded
 network's. The reference is the plain loop of published code: a photograph at a time in float32, every detection above

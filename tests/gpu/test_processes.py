@@ -70,7 +70,7 @@ def test_two_processes_on_one_device_find_what_one_finds(device, tmp_path):
 @pytest.mark.parametrize("device", [CUDA])
 @pytest.mark.parametrize("name, most", [("quick", 8), ("stanford-dogs", 24)])
 def test_512_instances_of_7000_vertices_fit(device, name, most, tmp_path):
-    """A step and an optimised prediction; the figures are those that docs/gpu.md asks for."""
+    """A step and an optimised prediction; the figures are those that docs/scale.md asks for."""
     surface = sphere(7000)
     instances = world(surface, 512)
     torch.cuda.reset_peak_memory_stats()
