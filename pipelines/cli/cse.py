@@ -133,7 +133,7 @@ for _command in (list_networks, show, check):
     zoo.add_command(_command)
 
 
-@command("train-cse", example="dp3d-data train-cse --category dog --config pipelines/recipes/dog-synth-2-trunk.toml")
+@command("train-cse", example="dp3d-data train-cse --category dog --config pipelines/recipes/animals-3.toml")
 @config_options(TrainCseConfig)
 def train_cse(config: TrainCseConfig) -> None:
     """Train a CSE network on synthetic images of a template.

@@ -9,7 +9,7 @@ import pytest
 from dp3d_data.config import declared
 from dp3d_data.errors import ConfigError
 from tests.house.program_words import all_commands, options, parse
-from tests.house.source_tree import modules, short, tree
+from tests.house.source_tree import ROOT, modules, short, tree
 
 MOST, MOST_IN_ALL = 25, 250
 
@@ -66,6 +66,8 @@ def test_every_command_has_an_example_that_parses(commands):
                 parse(line)
             except (LookupError, click.UsageError, ConfigError) as error:
                 wrong.append(f"{line}: {error}")
+            recipes = [word for word in line.split() if word.startswith("pipelines/")]
+            wrong += [f"{line}: no {word}" for word in recipes if not (ROOT / word).is_file()]
     assert not wrong, "\n".join(wrong)
 
 
