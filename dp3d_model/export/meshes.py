@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 import numpy as np
@@ -237,8 +237,7 @@ def _obj(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray) -> str:
 INFLUENCES = 4
 TO_GLTF = np.eye(3)[[1, 2, 0]]  # template frame (x forward, y left, z up) to glTF's (z forward, x left, y up)
 MAGIC, JSON_CHUNK, BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
-FLOAT, UINT, USHORT, UBYTE = 5126, 5125, 5123, 5121
-COMPONENTS = {np.dtype("<f4"): FLOAT, np.dtype("<u4"): UINT, np.dtype("<u2"): USHORT, np.dtype("u1"): UBYTE}
+COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "u1": 5121}
 
 
 def strongest(
@@ -279,15 +278,16 @@ def write_rig(
     binds[:, 3, :3] = -centres @ TO_GLTF.T  # column by column, as glTF stores matrices
     turns = Rotation.from_matrix(TO_GLTF @ prediction.part_rotations.astype(np.float64) @ TO_GLTF.T).as_quat()
     opaque = np.concatenate([colours, np.full((len(colours), 1), 255)], axis=1)
-    buffer = _Buffer()
-    attributes = {
-        "POSITION": buffer.add(prediction.rest @ TO_GLTF.T, "<f4", "VEC3", bounds=True),
-        "COLOR_0": buffer.add(opaque, "u1", "VEC4", normalized=True),
-        "JOINTS_0": buffer.add(joints, "<u2", "VEC4"),
-        "WEIGHTS_0": buffer.add(kept, "<f4", "VEC4"),
-    }
-    indices = buffer.add(faces.reshape(-1), "<u4", "SCALAR")
-    inverse = buffer.add(binds.reshape(parts, 16), "<f4", "MAT4")
+    places = np.ascontiguousarray(prediction.rest @ TO_GLTF.T, dtype="<f4")
+    arrays = [
+        _accessor(places, "<f4", "VEC3", min=places.min(0).tolist(), max=places.max(0).tolist()),
+        _accessor(opaque, "u1", "VEC4", normalized=True),
+        _accessor(joints, "<u2", "VEC4"),
+        _accessor(kept, "<f4", "VEC4"),
+        _accessor(faces.reshape(-1), "<u4", "SCALAR"),
+        _accessor(binds.reshape(parts, 16), "<f4", "MAT4"),
+    ]
+    attributes = {"POSITION": 0, "COLOR_0": 1, "JOINTS_0": 2, "WEIGHTS_0": 3}  # numbers of these arrays
     bones: list[dict[str, Any]] = [
         {"name": f"part-{m}", "translation": place.tolist(), "rotation": turn.tolist()}
         for m, (place, turn) in enumerate(zip(placed @ TO_GLTF.T, turns, strict=True))
@@ -301,44 +301,27 @@ def write_rig(
             {"name": "parts", "children": [2 + m for m in range(parts)]},
             *bones,
         ],
-        "meshes": [{"primitives": [{"attributes": attributes, "indices": indices}]}],
-        "skins": [{"joints": [2 + m for m in range(parts)], "skeleton": 1, "inverseBindMatrices": inverse}],
-        **buffer.content(),
+        "meshes": [{"primitives": [{"attributes": attributes, "indices": 4}]}],
+        "skins": [{"joints": [2 + m for m in range(parts)], "skeleton": 1, "inverseBindMatrices": 5}],
     }
-    return write_whole(path, lambda stream: stream.write(_glb(content, bytes(buffer.data))))
+    return write_whole(path, lambda stream: stream.write(_glb(content, arrays)))
 
 
-class _Buffer:
-    """The binary part of a glTF file as it grows, with its views and accessors."""
-
-    def __init__(self) -> None:
-        self.data, self.views, self.accessors = bytearray(), [], []  # type: ignore[var-annotated]
-
-    def add(self, values: np.ndarray, kind: str, shape: str, bounds: bool = False, normalized: bool = False) -> int:
-        """Append an array; the number of its accessor."""
-        array = np.ascontiguousarray(values, dtype=kind)
-        self.views.append({"buffer": 0, "byteOffset": len(self.data), "byteLength": array.nbytes})
-        accessor = {
-            "bufferView": len(self.views) - 1,
-            "componentType": COMPONENTS[array.dtype],
-            "count": len(array),
-            "type": shape,
-        }
-        if bounds:
-            accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
-        if normalized:
-            accessor["normalized"] = True
-        self.accessors.append(accessor)
-        self.data += array.tobytes()
-        self.data += b"\0" * (-len(self.data) % 4)
-        return len(self.accessors) - 1
-
-    def content(self) -> dict[str, Any]:
-        """Its entries in the file's JSON."""
-        return {"buffers": [{"byteLength": len(self.data)}], "bufferViews": self.views, "accessors": self.accessors}
+def _accessor(values: np.ndarray, kind: str, shape: str, **more: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """An array as a glTF file stores it, and its entry in the JSON."""
+    array = np.ascontiguousarray(values, dtype=kind)
+    return array, {"componentType": COMPONENTS[kind], "count": len(array), "type": shape, **more}
 
 
-def _glb(content: dict[str, Any], binary: bytes) -> bytes:
+def _glb(content: dict[str, Any], arrays: list[tuple[np.ndarray, dict[str, Any]]]) -> bytes:
+    """The bytes of a .glb of these arrays, one after the other in its buffer."""
+    binary, views, accessors = bytearray(), [], []
+    for number, (array, accessor) in enumerate(arrays):
+        views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": array.nbytes})
+        accessors.append({"bufferView": number, **accessor})
+        binary += array.tobytes()
+        binary += b"\0" * (-len(binary) % 4)
+    content = {**content, "buffers": [{"byteLength": len(binary)}], "bufferViews": views, "accessors": accessors}
     text = json.dumps(content, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     head = struct.pack("<III", MAGIC, 2, 12 + 8 + len(text) + 8 + len(binary))
@@ -366,36 +349,24 @@ SCHEMA = pa.schema(
 )
 
 
-class PredictionTable:
-    """A growing table; the file appears whole or not at all. Arrays are flat lists in C order, null where unknown."""
+@contextmanager
+def prediction_table(path: str | Path) -> Iterator[pq.ParquetWriter]:
+    """A growing table of `prediction_rows`; the file appears with the block's end or not at all."""
+    options = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["image_path"]}
+    with growing(path) as stream, pq.ParquetWriter(stream, SCHEMA, **options) as writer:
+        yield writer
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._open = ExitStack()
 
-    def __enter__(self) -> PredictionTable:
-        options = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["image_path"]}
-        with ExitStack() as opened:
-            stream = opened.enter_context(growing(self.path))
-            self.writer = opened.enter_context(pq.ParquetWriter(stream, SCHEMA, **options))
-            self._open = opened.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.__exit__(kind, error, trace)
-
-    def add(self, ids: tuple[str, ...], image_paths: tuple[str, ...], many: Prediction) -> None:
-        """Append a row for each instance."""
-        arrays = many.arrays()
-        columns = {
-            "instance_id": pa.array(ids),
-            "image_path": pa.array([path or None for path in image_paths], pa.string()),
-        }
-        columns |= {name: pa.array(arrays[name], pa.float32(), from_pandas=True) for name in NUMBERS}
-        columns |= {name: _lists(arrays[name]) for name in COLUMNS}
-        self.writer.write_table(pa.table(columns, SCHEMA))
+def prediction_rows(ids: tuple[str, ...], image_paths: tuple[str, ...], many: Prediction) -> pa.Table:
+    """A row for each instance. Arrays are flat lists in C order, null where unknown."""
+    arrays = many.arrays()
+    columns = {
+        "instance_id": pa.array(ids),
+        "image_path": pa.array([path or None for path in image_paths], pa.string()),
+    }
+    columns |= {name: pa.array(arrays[name], pa.float32(), from_pandas=True) for name in NUMBERS}
+    columns |= {name: _lists(arrays[name]) for name in COLUMNS}
+    return pa.table(columns, SCHEMA)
 
 
 def _lists(values: np.ndarray) -> pa.ListArray:

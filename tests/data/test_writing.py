@@ -19,7 +19,7 @@ from dp3d_data.geometry.laplacian import cached_arrays
 from dp3d_data.geometry.mesh_files import write_mesh
 from dp3d_data.shards.files import write_arrow, write_table
 from dp3d_data.torch_files import write_torch
-from dp3d_model.export.meshes import PredictionTable
+from dp3d_model.export.meshes import prediction_table
 from tests.data.project.dogs import dog_fit
 from tests.data.shards.samples import grid_template
 
@@ -110,27 +110,24 @@ def test_errors_that_are_not_of_the_disk_pass_as_they_are(tmp_path):
 
 
 def test_a_growing_table_appears_with_its_end_or_not_at_all(tmp_path):
-    with pytest.raises(KeyError), PredictionTable(tmp_path / "a.parquet"):
+    with pytest.raises(KeyError), prediction_table(tmp_path / "a.parquet"):
         raise KeyError
     assert not list(tmp_path.iterdir())
-    with PredictionTable(tmp_path / "a.parquet"):
+    with prediction_table(tmp_path / "a.parquet"):
         assert [path.name for path in tmp_path.iterdir()] != ["a.parquet"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(PathUnusable, match="file/a.parquet: "), PredictionTable(tmp_path / "file/a.parquet"):
+    with pytest.raises(PathUnusable, match="file/a.parquet: "), prediction_table(tmp_path / "file/a.parquet"):
         pass
 
 
 def test_a_growing_table_on_a_full_disk(tmp_path, full_disk):
-    with pytest.raises(DiskFull, match="a.parquet: the disk is full"), PredictionTable(tmp_path / "a.parquet") as table:
-        table.writer.write_table(
-            pa.table({name: pa.nulls(9000, kind) for name, kind in zip(*schema(table), strict=True)})
-        )
+    with (
+        pytest.raises(DiskFull, match="a.parquet: the disk is full"),
+        prediction_table(tmp_path / "a.parquet") as table,
+    ):
+        table.write_table(pa.table({one.name: pa.nulls(9000, one.type) for one in table.schema}))
     assert not list(tmp_path.iterdir())
-
-
-def schema(table):
-    return table.writer.schema.names, table.writer.schema.types
 
 
 def test_what_is_left_by_a_kill_is_swept(tmp_path):
