@@ -209,7 +209,7 @@ def write_predictions(
             ]
             if table is not None and sure:
                 chosen = some.take(sure)
-                table.write_table(prediction_rows(chosen.ids, chosen.image_paths or ("",) * len(sure), many.take(sure)))
+                table.write_table(prediction_rows(chosen.ids, chosen.image_paths or ("",) * len(sure), many.at(sure)))
             for i in sure if files else ():
                 stem = folder / f"{start + i:03d}-{safe_name(some.ids[i])}"
                 picture = _write_instance(stem, many.at(i), some, i, lifter.surface, weights, output)
@@ -219,7 +219,7 @@ def write_predictions(
                 done(1)
             done(len(some) - (len(sure) if files else 0))
             kept += [start + i for i in sure]
-            predictions.append(many.take(sure))
+            predictions.append(many.at(sure))
             start += len(some)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(figures)
