@@ -67,15 +67,6 @@ RATES = (6, 12, 56)
 GROUPS = 32
 
 
-class Pooled(nn.Sequential):
-    """The mean of the map, mixed and spread over the map again."""
-
-    def forward(self, features: Float[torch.Tensor, "n c h w"]) -> Float[torch.Tensor, "n d h w"]:
-        """Every pixel gets the same vector."""
-        mixed = super().forward(features)
-        return nn.functional.interpolate(mixed, size=features.shape[-2:], mode="bilinear", align_corners=False)
-
-
 class Aspp(nn.Module):
     """A 1x1 convolution, three dilated ones and the mean, side by side, then mixed."""
 
@@ -83,13 +74,15 @@ class Aspp(nn.Module):
         super().__init__()
         branches: list[nn.Module] = [nn.Sequential(*_branch(in_channels, channels))]
         branches += [nn.Sequential(*_branch(in_channels, channels, rate)) for rate in RATES]
-        branches.append(Pooled(nn.AdaptiveAvgPool2d(1), *_branch(in_channels, channels)))
+        branches.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), *_branch(in_channels, channels)))
         self.convs = nn.ModuleList(branches)
         self.project = nn.Sequential(nn.Conv2d(len(branches) * channels, channels, 1, bias=False), nn.ReLU())
 
     def forward(self, features: Float[torch.Tensor, "n c h w"]) -> Float[torch.Tensor, "n d h w"]:
         """Same height and width."""
-        return self.project(torch.cat([branch(features) for branch in self.convs], dim=1))
+        maps = [branch(features) for branch in self.convs]
+        maps[-1] = nn.functional.interpolate(maps[-1], size=features.shape[-2:], mode="bilinear", align_corners=False)
+        return self.project(torch.cat(maps, dim=1))
 
 
 def _branch(in_channels: int, channels: int, rate: int | None = None) -> tuple[nn.Module, nn.Module, nn.Module]:

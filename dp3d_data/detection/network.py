@@ -33,11 +33,13 @@ Features = dict[str, Float[Tensor, "n c h w"]]
 
 
 class ConvHead(nn.Module):
-    """A row of equal convolutions, `body_conv_fcn1..n`, each with ReLU; `normed` puts GroupNorm between."""
+    """A row of equal convolutions, `body_conv_fcn1..n`, each with ReLU and, where asked for, GroupNorm; in a "deeplab"
+    head after an atrous pyramid and, where asked for, a non-local block."""
 
-    def __init__(self, spec: ModelSpec, in_channels: int, *, normed: bool = False) -> None:
+    def __init__(self, spec: ModelSpec, in_channels: int) -> None:
         super().__init__()
-        self.count = spec.head_convs
+        self.count, deeplab = spec.head_convs, spec.head == "deeplab"
+        normed = deeplab or spec.head_norm
         for index in range(self.count):
             convolution = Conv2d(
                 in_channels if index == 0 else spec.head_channels,
@@ -50,28 +52,15 @@ class ConvHead(nn.Module):
             )
             c2_msra_fill(convolution)
             self.add_module(f"body_conv_fcn{index + 1}", convolution)
+        self.ASPP = Aspp(in_channels, in_channels) if deeplab else nn.Identity()
+        self.NLBlock = NonLocal(in_channels) if deeplab and spec.non_local else nn.Identity()
 
     def forward(self, features: Float[Tensor, "boxes c s s"]) -> Float[Tensor, "boxes d s s"]:
         """Same side, `head_channels` channels."""
+        features = self.NLBlock(self.ASPP(features))
         for index in range(self.count):
             features = getattr(self, f"body_conv_fcn{index + 1}")(features)
         return features
-
-
-class DeepLabHead(ConvHead):
-    """Atrous pyramid, where asked for a non-local block, then the row of convolutions with GroupNorm."""
-
-    def __init__(self, spec: ModelSpec, in_channels: int) -> None:
-        super().__init__(spec, in_channels, normed=True)
-        self.ASPP = Aspp(in_channels, in_channels)
-        self.NLBlock = NonLocal(in_channels) if spec.non_local else None
-
-    def forward(self, features: Float[Tensor, "boxes c s s"]) -> Float[Tensor, "boxes d s s"]:
-        """Same side, `head_channels` channels."""
-        features = self.ASPP(features)
-        if self.NLBlock is not None:
-            features = self.NLBlock(features)
-        return super().forward(features)
 
 
 HEADS = 4
@@ -216,9 +205,7 @@ def dense_branch(spec: ModelSpec, strides: dict[str, int]) -> dict[str, nn.Modul
         if spec.decoder
         else None,
         "densepose_pooler": ROIPooler(spec.pool_size, scales, sampling_ratio=2, pooler_type=spec.pooling),
-        "densepose_head": DeepLabHead(spec, in_channels)
-        if spec.head == "deeplab"
-        else ConvHead(spec, in_channels, normed=spec.head_norm),
+        "densepose_head": ConvHead(spec, in_channels),
         "densepose_predictor": dense_predictor(spec),
         "embedder": Embedder(spec) if spec.kind == "cse" else None,
     }

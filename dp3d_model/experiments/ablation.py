@@ -40,14 +40,11 @@ class Row:
         key: its folder.
         title: what a reader sees.
         config: its settings.
-        same_time: it is another method, whose steps cost other times: it gets the time of the base rather than its
-            steps.
     """
 
     key: str
     title: str
     config: TrainConfig
-    same_time: bool = False
 
 
 def switched(base: TrainConfig, key: str, title: str, off: dict[str, Any], on: dict[str, Any]) -> Row:
@@ -95,7 +92,7 @@ def rows_of(base: TrainConfig) -> dict[str, Row]:
     rows = [Row("full", "full", base)]
     rows += [switched(base, *switch) for switch in LOSSES]
     rows.append(Row("linear", "linear model, no parts", changed(base, preset_values("linear"))))
-    rows += [Row(name, title, other_method(name, base), preset(name).model.network) for name, title in OTHERS.items()]
+    rows += [Row(name, title, other_method(name, base)) for name, title in OTHERS.items()]
     rows += [switched(base, *switch) for switch in OURS]
     return {row.key: row for row in rows}
 
@@ -219,7 +216,7 @@ def with_steps(rows: Sequence[Row], runs: Runs, minutes: float = 0.0) -> Iterato
     for row in rows:
         if not row.config.model.network:
             yield row
-        elif row.same_time:
+        elif row.key in OTHERS:
             own = round(steps * runs.pace(base) / runs.pace(row.config))
             yield replace(row, config=changed(row.config, {"optim.epochs": 0, "optim.steps": max(1, own)}))
         else:

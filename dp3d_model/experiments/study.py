@@ -125,35 +125,21 @@ def write_result(path: Path, content: Any, text: str) -> None:
     write_text(path.with_name(f"{path.name}.md"), text)
 
 
-class Report:
-    """Lines that stay, and below them the progress of the run at work."""
+@contextmanager
+def reported() -> Iterator[tuple[Callable[[str], None], OnStep]]:
+    """Says lines that stay, and shows below them the progress of the run at work, while the block runs."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console, tasks = Console(highlight=False, soft_wrap=True), dict[str, TaskID]()
+    with Progress(*columns, console=console, transient=True) as bar:
 
-    def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
-        self.bar: Progress | None = None
-        self.tasks: dict[str, TaskID] = {}
+        def show(name: str, step: int, steps: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=steps)
+            for other, task in tasks.items():
+                bar.update(task, visible=other == name and step < steps)
+            bar.update(tasks[name], completed=step)
 
-    def say(self, line: str) -> None:
-        """A line that stays."""
-        self.console.print(f"  {line}", markup=False)
-
-    def show(self, name: str, step: int, steps: int) -> None:
-        """The progress of one run; the others disappear."""
-        if self.bar is None:
-            return
-        if name not in self.tasks:
-            self.tasks[name] = self.bar.add_task(name, total=steps)
-        for other, task in self.tasks.items():
-            self.bar.update(task, visible=other == name and step < steps)
-        self.bar.update(self.tasks[name], completed=step)
-
-    @contextmanager
-    def progress(self) -> Iterator[None]:
-        """Show the progress while the block runs."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as self.bar:
-            yield
-        self.bar = None
+        yield lambda line: console.print(f"  {line}", markup=False), show
 
 
 def open_runs(

@@ -3,9 +3,9 @@
 from dp3d_model.export.gallery import Output, save_turntable, write_predictions
 from dp3d_model.export.meshes import (
     Texture,
-    add_rows,
     export_mesh,
     export_textured,
+    prediction_rows,
     prediction_table,
     texture_of,
     write_rig,
@@ -14,9 +14,9 @@ from dp3d_model.export.meshes import (
 __all__ = [
     "Output",
     "Texture",
-    "add_rows",
     "export_mesh",
     "export_textured",
+    "prediction_rows",
     "prediction_table",
     "save_turntable",
     "texture_of",

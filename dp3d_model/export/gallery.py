@@ -23,9 +23,9 @@ from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.quality import FIGURES
 from dp3d_model.export.meshes import (
     Texture,
-    add_rows,
     export_mesh,
     export_textured,
+    prediction_rows,
     prediction_table,
     texture_of,
     write_rig,
@@ -190,7 +190,9 @@ def write_predictions(
         UsageError: a rig of a body without parts.
     """
     folder, start = Path(folder), 0
-    writer, figures = _Writer(lifter, folder, output), [["instance", "image", *FIGURES, "result"]]
+    figures, weights = [["instance", "image", *FIGURES, "result"]], part_weights(lifter)
+    files = output.pictures or bool(set(output.formats) - {"table"})
+    sheet: list[tuple[float, np.ndarray]] = []
     kept: list[int] = []
     predictions: list[Prediction] = []
     rejected: dict[str, str] = {}
@@ -207,20 +209,23 @@ def write_predictions(
             ]
             if table is not None and sure:
                 chosen = some.take(sure)
-                add_rows(table, chosen.ids, chosen.image_paths or ("",) * len(sure), many.take(sure))
-            for i in sure if writer.busy else ():
-                writer.write(f"{start + i:03d}-{safe_name(some.ids[i])}", many.at(i), some, i)
+                table.write_table(prediction_rows(chosen.ids, chosen.image_paths or ("",) * len(sure), many.at(sure)))
+            for i in sure if files else ():
+                stem = folder / f"{start + i:03d}-{safe_name(some.ids[i])}"
+                picture = _write_instance(stem, many.at(i), some, i, lifter.surface, weights, output)
+                if picture is not None:
+                    sheet.append((float(np.nan_to_num(many.confidence[i])), picture))
+                    sheet = sorted(sheet, key=lambda row: -row[0])[:SHEET_ROWS]
                 done(1)
-            done(len(some) - (len(sure) if writer.busy else 0))
+            done(len(some) - (len(sure) if files else 0))
             kept += [start + i for i in sure]
-            predictions.append(many.take(sure))
+            predictions.append(many.at(sure))
             start += len(some)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(figures)
     write_text(folder / "figures.csv", text.getvalue())
-    if writer.sheet:
-        rows = sorted(writer.sheet, key=lambda row: -row[0])
-        write_picture(folder / "lifted.png", np.concatenate([picture for _, picture in rows]))
+    if sheet:
+        write_picture(folder / "lifted.png", np.concatenate([picture for _, picture in sheet]))
     return instances.take(kept), predictions, rejected
 
 
@@ -239,43 +244,37 @@ def plain_cell(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-class _Writer:
-    """Writes the files of one instance after the other, and gathers the sheet of the surest ones."""
-
-    def __init__(self, lifter: Lifter, folder: Path, output: Output) -> None:
-        self.surface, self.folder, self.output = lifter.surface, folder, output
-        self.faces, self.weights, self.colours = (
-            lifter.surface.faces.numpy(),
-            part_weights(lifter),
-            model_colours(lifter),
-        )
-        self.sheet: list[tuple[float, np.ndarray]] = []
-        self.busy = output.pictures or bool(set(output.formats) - {"table"})
-
-    def write(self, name: str, prediction: Prediction, instances: KeypointBatch, i: int) -> None:
-        """All files of instance i of some, under a name."""
-        pixels = local_pixels(instances.image_paths[i]) if instances.image_paths else None
-        texture = None if pixels is None else photograph_texture(pixels, prediction, instances, i, self.surface)
-        for kind in self.output.formats:
-            self._write(kind, self.folder / f"{name}.{kind}", prediction, texture)
-        if self.output.pictures:
-            picture = draw_instance(prediction, instances, i, self.faces, self.colours, pixels, texture)
-            write_picture(self.folder / f"{name}.png", picture)
-            self.sheet.append((float(np.nan_to_num(prediction.confidence)), picture))
-            self.sheet = sorted(self.sheet, key=lambda row: -row[0])[:SHEET_ROWS]
-
-    def _write(self, kind: str, path: Path, prediction: Prediction, texture: Texture | None) -> None:
+def _write_instance(
+    stem: Path,
+    prediction: Prediction,
+    instances: KeypointBatch,
+    i: int,
+    surface: Surface,
+    weights: np.ndarray,
+    output: Output,
+) -> np.ndarray | None:
+    """All files of instance i of some but the table; its picture where there is to be one."""
+    faces, colours = surface.faces.numpy(), colour_by_part(weights)
+    pixels = local_pixels(instances.image_paths[i]) if instances.image_paths else None
+    texture = None if pixels is None else photograph_texture(pixels, prediction, instances, i, surface)
+    for kind in output.formats:
+        path = stem.with_name(f"{stem.name}.{kind}")
         if kind == "npz":
             prediction.save(path)
-        elif kind == "glb" and self.output.rig:
-            write_rig(path, prediction, self.faces, self.weights, self.colours)
+        elif kind == "glb" and output.rig:
+            write_rig(path, prediction, faces, weights, colours)
         elif kind == "glb" and texture is not None:
-            export_textured(path, prediction.vertices, self.faces, texture)
+            export_textured(path, prediction.vertices, faces, texture)
         elif kind in ("glb", "obj", "ply"):
-            export_mesh(path, prediction.vertices, self.faces, self.colours if texture is None else texture.colours)
+            export_mesh(path, prediction.vertices, faces, colours if texture is None else texture.colours)
         elif kind == "turn":
-            colours = self.colours if texture is None else texture.sample
-            save_turntable(path.with_suffix(".webp"), prediction.vertices, self.faces, colours)
+            shown = colours if texture is None else texture.sample
+            save_turntable(path.with_suffix(".webp"), prediction.vertices, faces, shown)
+    if not output.pictures:
+        return None
+    picture = draw_instance(prediction, instances, i, faces, colours, pixels, texture)
+    write_picture(stem.with_name(f"{stem.name}.png"), picture)
+    return picture
 
 
 def photograph_texture(

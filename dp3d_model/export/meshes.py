@@ -237,8 +237,7 @@ def _obj(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray) -> str:
 INFLUENCES = 4
 TO_GLTF = np.eye(3)[[1, 2, 0]]  # template frame (x forward, y left, z up) to glTF's (z forward, x left, y up)
 MAGIC, JSON_CHUNK, BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
-FLOAT, UINT, USHORT, UBYTE = 5126, 5125, 5123, 5121
-COMPONENTS = {np.dtype("<f4"): FLOAT, np.dtype("<u4"): UINT, np.dtype("<u2"): USHORT, np.dtype("u1"): UBYTE}
+COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "u1": 5121}
 
 
 def strongest(
@@ -279,20 +278,16 @@ def write_rig(
     binds[:, 3, :3] = -centres @ TO_GLTF.T  # column by column, as glTF stores matrices
     turns = Rotation.from_matrix(TO_GLTF @ prediction.part_rotations.astype(np.float64) @ TO_GLTF.T).as_quat()
     opaque = np.concatenate([colours, np.full((len(colours), 1), 255)], axis=1)
-    rest = np.ascontiguousarray(prediction.rest @ TO_GLTF.T, dtype="<f4")
-    buffer, binary = _buffered(
-        [
-            (rest, "<f4", "VEC3"),
-            (opaque, "u1", "VEC4"),
-            (joints, "<u2", "VEC4"),
-            (kept, "<f4", "VEC4"),
-            (faces.reshape(-1), "<u4", "SCALAR"),
-            (binds.reshape(parts, 16), "<f4", "MAT4"),
-        ]
-    )
-    buffer["accessors"][0] |= {"min": rest.min(0).tolist(), "max": rest.max(0).tolist()}
-    buffer["accessors"][1]["normalized"] = True
-    attributes = {"POSITION": 0, "COLOR_0": 1, "JOINTS_0": 2, "WEIGHTS_0": 3}
+    places = np.ascontiguousarray(prediction.rest @ TO_GLTF.T, dtype="<f4")
+    arrays = [
+        _accessor(places, "<f4", "VEC3", min=places.min(0).tolist(), max=places.max(0).tolist()),
+        _accessor(opaque, "u1", "VEC4", normalized=True),
+        _accessor(joints, "<u2", "VEC4"),
+        _accessor(kept, "<f4", "VEC4"),
+        _accessor(faces.reshape(-1), "<u4", "SCALAR"),
+        _accessor(binds.reshape(parts, 16), "<f4", "MAT4"),
+    ]
+    attributes = {"POSITION": 0, "COLOR_0": 1, "JOINTS_0": 2, "WEIGHTS_0": 3}  # numbers of these arrays
     bones: list[dict[str, Any]] = [
         {"name": f"part-{m}", "translation": place.tolist(), "rotation": turn.tolist()}
         for m, (place, turn) in enumerate(zip(placed @ TO_GLTF.T, turns, strict=True))
@@ -308,32 +303,25 @@ def write_rig(
         ],
         "meshes": [{"primitives": [{"attributes": attributes, "indices": 4}]}],
         "skins": [{"joints": [2 + m for m in range(parts)], "skeleton": 1, "inverseBindMatrices": 5}],
-        **buffer,
     }
-    return write_whole(path, lambda stream: stream.write(_glb(content, binary)))
+    return write_whole(path, lambda stream: stream.write(_glb(content, arrays)))
 
 
-def _buffered(arrays: list[tuple[np.ndarray, str, str]]) -> tuple[dict[str, Any], bytes]:
-    """Arrays of a component and an element type one after the other: the file's entries, an accessor each, and the
-    bytes."""
-    data, views, accessors = bytearray(), [], []
-    for values, kind, shape in arrays:
-        array = np.ascontiguousarray(values, dtype=kind)
-        views.append({"buffer": 0, "byteOffset": len(data), "byteLength": array.nbytes})
-        accessors.append(
-            {
-                "bufferView": len(views) - 1,
-                "componentType": COMPONENTS[array.dtype],
-                "count": len(array),
-                "type": shape,
-            }
-        )
-        data += array.tobytes()
-        data += b"\0" * (-len(data) % 4)
-    return {"buffers": [{"byteLength": len(data)}], "bufferViews": views, "accessors": accessors}, bytes(data)
+def _accessor(values: np.ndarray, kind: str, shape: str, **more: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """An array as a glTF file stores it, and its entry in the JSON."""
+    array = np.ascontiguousarray(values, dtype=kind)
+    return array, {"componentType": COMPONENTS[kind], "count": len(array), "type": shape, **more}
 
 
-def _glb(content: dict[str, Any], binary: bytes) -> bytes:
+def _glb(content: dict[str, Any], arrays: list[tuple[np.ndarray, dict[str, Any]]]) -> bytes:
+    """The bytes of a .glb of these arrays, one after the other in its buffer."""
+    binary, views, accessors = bytearray(), [], []
+    for number, (array, accessor) in enumerate(arrays):
+        views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": array.nbytes})
+        accessors.append({"bufferView": number, **accessor})
+        binary += array.tobytes()
+        binary += b"\0" * (-len(binary) % 4)
+    content = {**content, "buffers": [{"byteLength": len(binary)}], "bufferViews": views, "accessors": accessors}
     text = json.dumps(content, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     head = struct.pack("<III", MAGIC, 2, 12 + 8 + len(text) + 8 + len(binary))
@@ -363,14 +351,14 @@ SCHEMA = pa.schema(
 
 @contextmanager
 def prediction_table(path: str | Path) -> Iterator[pq.ParquetWriter]:
-    """A table that grows by `add_rows`; the file appears whole or not at all."""
+    """A growing table of `prediction_rows`; the file appears with the block's end or not at all."""
     options = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["image_path"]}
-    with growing(Path(path)) as stream, pq.ParquetWriter(stream, SCHEMA, **options) as table:
-        yield table
+    with growing(path) as stream, pq.ParquetWriter(stream, SCHEMA, **options) as writer:
+        yield writer
 
 
-def add_rows(table: pq.ParquetWriter, ids: tuple[str, ...], image_paths: tuple[str, ...], many: Prediction) -> None:
-    """Append a row for each instance; arrays are flat lists in C order, null where unknown."""
+def prediction_rows(ids: tuple[str, ...], image_paths: tuple[str, ...], many: Prediction) -> pa.Table:
+    """A row for each instance. Arrays are flat lists in C order, null where unknown."""
     arrays = many.arrays()
     columns = {
         "instance_id": pa.array(ids),
@@ -378,7 +366,7 @@ def add_rows(table: pq.ParquetWriter, ids: tuple[str, ...], image_paths: tuple[s
     }
     columns |= {name: pa.array(arrays[name], pa.float32(), from_pandas=True) for name in NUMBERS}
     columns |= {name: _lists(arrays[name]) for name in COLUMNS}
-    table.write_table(pa.table(columns, SCHEMA))
+    return pa.table(columns, SCHEMA)
 
 
 def _lists(values: np.ndarray) -> pa.ListArray:

@@ -108,13 +108,9 @@ class Prediction:
         """By name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def at(self, i: int) -> Prediction:
-        """One of many."""
-        return Prediction(**{name: values[i] for name, values in self.arrays().items()})
-
-    def take(self, indices: list[int]) -> Prediction:
-        """Some of many."""
-        return Prediction(**{name: values[indices] for name, values in self.arrays().items()})
+    def at(self, places: int | list[int]) -> Prediction:
+        """One or some of many."""
+        return Prediction(**{name: values[places] for name, values in self.arrays().items()})
 
     def projected(self) -> Float[np.ndarray, "k 3"]:
         """Of one: x, y in image pixels and z away from the viewer in the same unit."""

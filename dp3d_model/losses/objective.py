@@ -14,12 +14,13 @@ from dp3d_model.geometry.camera import nearest_rotation
 from dp3d_model.geometry.surface import Surface
 from dp3d_model.losses.arap import OneRings, arap_loss
 from dp3d_model.losses.terms import (
-    Normals,
     back_face_loss,
     canonical_loss,
     cycle_loss,
     entropy_loss,
+    faces_around,
     noisy_reprojection_loss,
+    normals_at,
     other_views,
     outline_points,
     pseudo_huber,
@@ -43,6 +44,7 @@ class Objective(nn.Module):
 
     vertices: torch.Tensor
     outline: torch.Tensor
+    corners: torch.Tensor | None
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
@@ -50,7 +52,7 @@ class Objective(nn.Module):
         self.lifter = Lifter(surface, config)
         self.canonicaliser = Canonicaliser(surface, config, self.lifter.body.size) if config.loss.canonical else None
         self.rings = OneRings(surface) if config.loss.arap else None
-        self.normals = Normals(surface) if config.loss.back_face else None
+        self.register_buffer("corners", faces_around(surface) if config.loss.back_face else None, persistent=False)
         if config.loss.silhouette:
             points, self.slack = outline_points(surface, OUTLINE_POINTS)
             self.register_buffer("outline", points, persistent=False)
@@ -116,8 +118,8 @@ class Objective(nn.Module):
         needed = [centres, self.rings.neighbours[centres].ravel()]
         if self.canonicaliser is not None:
             needed.append(self.canonicaliser.seeds)
-        if self.normals is not None:
-            needed.append(self.normals.corners[centres].ravel())
+        if self.corners is not None:
+            needed.append(self.corners[centres].ravel())
         return centres, torch.cat(needed).unique()
 
     def _reprojection(self, lifted: Lifted, targets: KeypointBatch, chosen: Tensor | None) -> Tensor:
@@ -146,7 +148,7 @@ class Objective(nn.Module):
         self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None
     ) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
-        normal = present(self.normals)(lifted.posed, middle, chosen)
+        normal = normals_at(present(self.corners), lifted.posed, middle, chosen)
         away = (normal * lifted.rotation[:, None, 2]).sum(2)
         return back_face_loss(away, targets.visible[:, middle], self.config.loss.epsilon)
 

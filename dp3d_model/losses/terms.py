@@ -110,33 +110,36 @@ MARGIN = 0.1  # the cosine to the viewer below which a visible vertex costs
 SCALE = 0.1  # template units that a wrong cosine of 1 counts as
 
 
-class Normals(nn.Module):
-    """The faces around each vertex of the template, so that normals of drawn vertices can be found."""
+def faces_around(surface: Surface) -> Int[Tensor, "k d 3"]:
+    """The corners of the faces around each vertex of the template, padded with faces of no area."""
+    faces = surface.faces.long()
+    owners, order = faces.ravel().sort(stable=True)
+    count = torch.bincount(owners, minlength=len(surface.vertices))
+    slots = torch.arange(len(owners)) - torch.repeat_interleave(count.cumsum(0) - count, count)
+    corners = torch.zeros(len(surface.vertices), int(count.max()), 3, dtype=torch.long)
+    corners[owners, slots] = faces[order // 3]
+    return corners
 
-    corners: torch.Tensor
 
-    def __init__(self, surface: Surface) -> None:
-        super().__init__()
-        faces = surface.faces.long()
-        owners, order = faces.ravel().sort(stable=True)
-        count = torch.bincount(owners, minlength=len(surface.vertices))
-        slots = torch.arange(len(owners)) - torch.repeat_interleave(count.cumsum(0) - count, count)
-        corners = torch.zeros(len(surface.vertices), int(count.max()), 3, dtype=torch.long)
-        corners[owners, slots] = faces[order // 3]
-        self.register_buffer("corners", corners, persistent=False)
+def normals_at(
+    corners: Int[Tensor, "all d 3"],
+    points: Float[Tensor, "n k 3"],
+    centres: Int[Tensor, "v"],
+    chosen: Int[Tensor, "k"] | None,
+) -> Float[Tensor, "n v 3"]:
+    """Unit normals at some vertices, area-weighted means of the triangles around them, outward for faces wound outward.
 
-    def forward(
-        self, points: Float[Tensor, "n k 3"], centres: Int[Tensor, "v"], chosen: Int[Tensor, "k"] | None
-    ) -> Float[Tensor, "n v 3"]:
-        """Unit normals at some vertices, area-weighted means of the triangles around them, outward for faces wound
-        outward."""
-        corners = self.corners[centres]
-        if chosen is not None:
-            corners = torch.searchsorted(chosen, corners)
-        rows = points.transpose(0, 1)
-        a, b, c = (rows[corners[..., i]] for i in range(3))
-        total = torch.linalg.cross(b - a, c - a).sum(1)
-        return nn.functional.normalize(total, dim=-1, eps=1e-8).transpose(0, 1)
+    Args:
+        corners: of `faces_around`.
+        chosen: the K template vertices given, ascending, these triangles' corners among them; all without it.
+    """
+    corners = corners[centres]
+    if chosen is not None:
+        corners = torch.searchsorted(chosen, corners)
+    rows = points.transpose(0, 1)
+    a, b, c = (rows[corners[..., i]] for i in range(3))
+    total = torch.linalg.cross(b - a, c - a).sum(1)
+    return nn.functional.normalize(total, dim=-1, eps=1e-8).transpose(0, 1)
 
 
 def back_face_loss(

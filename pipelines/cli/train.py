@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dp3d_data.loader import Source, TableSource
     from dp3d_data.shards.batch import KeypointBatch
     from dp3d_model.experiments.robustness import Corruption
-    from dp3d_model.experiments.study import Report, Runs
+    from dp3d_model.experiments.study import OnStep, Runs
     from dp3d_model.geometry.surface import Surface
     from dp3d_model.networks.lifter import Lifter
     from dp3d_model.training.trainer import Trainer
@@ -276,16 +276,15 @@ def ablation(config: AblationConfig) -> None:
     ablation-examples.png; each row is an ordinary run in DIR/runs.
     """
     from dp3d_model.experiments.ablation import chosen_rows, run_ablation
-    from dp3d_model.experiments.study import Report
+    from dp3d_model.experiments.study import reported
 
     rows = chosen_rows(config.recipe(), config.row, config.add)
     folder = place_of(config.out, config.category, "ablation")
-    report = Report()
-    runs, test, identity = _opened(config, folder, report)
-    counts = f"{sum(runs.source.sizes)} instances to learn from, {len(test)} to measure on"
-    say(f"{config.category}: {len(rows)} rows · {counts}")
-    with report.progress():
-        run_ablation(rows, test, identity, runs, report.say, config.minutes, config.examples)
+    with reported() as (line, show):
+        runs, test, identity = _opened(config, folder, show)
+        counts = f"{sum(runs.source.sizes)} instances to learn from, {len(test)} to measure on"
+        say(f"{config.category}: {len(rows)} rows · {counts}")
+        run_ablation(rows, test, identity, runs, line, config.minutes, config.examples)
     say(f"  written to {folder} · next: open {folder / 'ablation.png'}")
 
 
@@ -309,14 +308,14 @@ def robustness(config: RobustnessConfig) -> None:
 
 
 def _opened(
-    config: StudyConfig, folder: Path, report: Report, fields: tuple[str, ...] = ()
+    config: StudyConfig, folder: Path, show: OnStep, fields: tuple[str, ...] = ()
 ) -> tuple[Runs, KeypointBatch, str]:
     """The runs of a study, the instances it measures on, and a fingerprint of these."""
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.experiments.study import open_runs, open_test
 
     reader, other = ShardReader(config.source()), ShardReader(config.test_source())
-    options: dict[str, Any] = {"threads": config.threads, "overwrite": config.overwrite, "progress": report.show}
+    options: dict[str, Any] = {"threads": config.threads, "overwrite": config.overwrite, "progress": show}
     runs = open_runs(reader, config.split, other, folder, fields, **options)
     return runs, *open_test(other, config.test_split, config.count)
 
@@ -326,18 +325,18 @@ def _noise(config: RobustnessConfig, folder: Path) -> None:
     from dp3d_data.config import file_digest
     from dp3d_data.shards.reader import ShardReader
     from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.study import Report, open_test
+    from dp3d_model.experiments.study import open_test, reported
     from dp3d_model.lifting.model_file import check_template, load_model, model_path
 
     source = config.test_source()
     named = named_runs(config.models or (str(workspace(config.category) / "model"),))
     lifters = {name: (load_model(path), file_digest(model_path(path))) for name, path in named.items()}
-    reader, report = ShardReader(source), Report()
+    reader = ShardReader(source)
     for lifter, _ in lifters.values():
         check_template(lifter, reader.template.name, reader.template.content_hash, source)
     test, identity = open_test(reader, config.test_split, config.count)
-    with report.progress():
-        result = work.measure_noise(lifters, test, identity, _levels(config), folder, report.show)
+    with reported() as (_, show):
+        result = work.measure_noise(lifters, test, identity, _levels(config), folder, show)
     _write_noise(result, folder, "noise", "Noise and hidden keypoints")
     for name, rows in result["models"].items():
         say(f"{name}: clean MPJPE {rows[0]['mpjpe']:.4f} on {len(test)} instances")
@@ -348,16 +347,16 @@ def _noise(config: RobustnessConfig, folder: Path) -> None:
 def _learnt(figure: str, config: RobustnessConfig, folder: Path) -> None:
     """Figure 1, corrupted when learning, or Figure 2."""
     from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.study import Report, write_result
+    from dp3d_model.experiments.study import reported, write_result
 
-    report, recipe = Report(), config.recipe()
-    runs, test, identity = _opened(config, folder, report, fields=("ids",))
-    with report.progress():
+    recipe = config.recipe()
+    with reported() as (line, show):
+        runs, test, identity = _opened(config, folder, show, fields=("ids",))
         if figure == "lower-half":
             rates = [rate / 100.0 for rate in config.rates]
-            result = work.lose_lower_halves(recipe, runs, test, identity, rates, recipe.run.seed, config.up, report.say)
+            result = work.lose_lower_halves(recipe, runs, test, identity, rates, recipe.run.seed, config.up, line)
         else:
-            result = work.train_noise(recipe, runs, test, identity, _levels(config), report.say)
+            result = work.train_noise(recipe, runs, test, identity, _levels(config), line)
     if figure == "lower-half":
         write_result(folder / figure, result, work.halves_markdown(result))
         work.draw_halves(result, folder / f"{figure}.png")

@@ -242,7 +242,7 @@ def dense_training(machine: Machine) -> Iterator[Row]:
             state.module.train()
             gradients, settings = cse.gradients_of(start, targets, config), cse.fit_config(config)
             batch = next(batches(kinds, config, 0, again=start.spec.crop_side > 0))
-            batch = cse.on_device(batch, machine.device)
+            batch = batch.to(machine.device)
             step = partial(optimiser_step, state, gradients, batch, settings, Path(folder))
             seconds = machine.seconds(step)
         images = config.crops if start.spec.crop_side else config.batch

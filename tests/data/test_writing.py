@@ -126,12 +126,8 @@ def test_a_growing_table_on_a_full_disk(tmp_path, full_disk):
         pytest.raises(DiskFull, match="a.parquet: the disk is full"),
         prediction_table(tmp_path / "a.parquet") as table,
     ):
-        table.write_table(pa.table({name: pa.nulls(9000, kind) for name, kind in zip(*schema(table), strict=True)}))
+        table.write_table(pa.table({one.name: pa.nulls(9000, one.type) for one in table.schema}))
     assert not list(tmp_path.iterdir())
-
-
-def schema(table):
-    return table.schema.names, table.schema.types
 
 
 def test_what_is_left_by_a_kill_is_swept(tmp_path):

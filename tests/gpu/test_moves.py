@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from dp3d_data.detection import DensePredictor
-from dp3d_data.detection.training import trainer
-from dp3d_data.detection.training.compose import Crops
+from dp3d_data.detection.training.compose import Batch
 from dp3d_data.detection.training.stream import batch_of
 from dp3d_data.loader import KeypointBatch, Loader
 from dp3d_model.bodies import BODIES
@@ -60,5 +59,5 @@ def test_a_dense_network_moves_whole():
 
 
 def test_a_batch_of_images_moves_whole():
-    crops = Crops(**{one.name: torch.zeros(1) for one in fields(Crops)})
-    assert left_behind(trainer.on_device(batch_of([], 0, 64, crops), "meta")) == []
+    crops = Batch(**{one.name: torch.zeros(1) for one in fields(Batch) if one.name != "crops"})
+    assert left_behind(batch_of([], 0, 64, crops).to("meta")) == []

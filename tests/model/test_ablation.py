@@ -64,8 +64,8 @@ def test_other_methods_keep_their_own_recipes():
         config = rows[name].config
         assert config.run.seed == 5
         assert changed(config, preset_values(name)) == config
-    assert rows["c3dpo"].same_time
-    assert not rows["fit"].same_time
+    assert rows["c3dpo"].config.model.network
+    assert not rows["fit"].config.model.network
 
 
 def test_rows_are_chosen_by_name_and_by_set():

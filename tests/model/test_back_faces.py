@@ -9,7 +9,15 @@ import trimesh
 
 from dp3d_model.geometry.camera import random_rotations
 from dp3d_model.geometry.surface import Surface
-from dp3d_model.losses.terms import MARGIN, SCALE, Normals, back_face_loss, outline_points, silhouette_loss
+from dp3d_model.losses.terms import (
+    MARGIN,
+    SCALE,
+    back_face_loss,
+    faces_around,
+    normals_at,
+    outline_points,
+    silhouette_loss,
+)
 from tests.model.toy import toy_surface
 from tests.references.model import back_face_by_loop, normal_by_loop, silhouette_by_loop
 
@@ -31,9 +39,9 @@ def scene(n=3, v=12, k=9, seed=0):
 def test_normals_agree_with_the_loop(part):
     surface = toy_surface(subdivisions=1)
     points = surface.vertices + 0.02 * torch.randn(2, 42, 3)
-    normals, centres = Normals(surface), torch.tensor([3, 17, 40])
-    chosen = normals.corners[centres].ravel().unique() if part else None
-    found = normals(points if chosen is None else points[:, chosen], centres, chosen)
+    corners, centres = faces_around(surface), torch.tensor([3, 17, 40])
+    chosen = corners[centres].ravel().unique() if part else None
+    found = normals_at(corners, points if chosen is None else points[:, chosen], centres, chosen)
     for i in range(2):
         for place, vertex in enumerate(centres.tolist()):
             expected = normal_by_loop(points[i].double().numpy(), surface.faces.numpy(), vertex)
@@ -46,10 +54,10 @@ def test_normals_turn_with_the_shape_and_point_outward():
         random_rotations(1, "uniform", torch.Generator().manual_seed(2)),
         torch.arange(len(surface.vertices)),
     )
-    normals = Normals(surface)
-    still = normals(surface.vertices[None], everything, None)
+    corners = faces_around(surface)
+    still = normals_at(corners, surface.vertices[None], everything, None)
     assert ((still[0] * surface.vertices).sum(1) > 0.49).all()
-    turned = normals(surface.vertices @ turn.transpose(1, 2), everything, None)
+    turned = normals_at(corners, surface.vertices @ turn.transpose(1, 2), everything, None)
     assert torch.allclose(turned, still @ turn.transpose(1, 2), atol=1e-5)
 
 
@@ -62,10 +70,10 @@ def test_the_back_face_penalty_agrees_with_the_loop():
 
 def test_the_back_face_penalty_costs_nothing_where_all_that_is_seen_faces_the_viewer():
     """A law, for any camera: the near side of a sphere; its far side costs, and hidden vertices never do."""
-    surface, normals = sphere(), Normals(sphere())
+    surface, corners = sphere(), faces_around(sphere())
     everything = torch.arange(len(surface.vertices))
     for turn in random_rotations(5, "uniform", torch.Generator().manual_seed(0)):
-        away = (normals(surface.vertices[None], everything, None) * turn[2]).sum(2)
+        away = (normals_at(corners, surface.vertices[None], everything, None) * turn[2]).sum(2)
         assert float(back_face_loss(away, away < -MARGIN, 0.01)) == 0.0
         assert float(back_face_loss(away, away > 0.5, 0.01)) > 0.01
         assert float(back_face_loss(away, torch.zeros_like(away, dtype=torch.bool), 0.01)) == 0.0
@@ -111,5 +119,5 @@ def test_gradients():
     depths = torch.rand(2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert check(lambda d: back_face_loss(d, torch.ones(2, 6, dtype=torch.bool), 0.01), depths.requires_grad_())
     surface = toy_surface(subdivisions=1)
-    normals, points = Normals(surface), surface.vertices[None].double().requires_grad_()
-    assert check(lambda x: normals(x, torch.arange(0, 42, 7), None), points)
+    corners, points = faces_around(surface), surface.vertices[None].double().requires_grad_()
+    assert check(lambda x: normals_at(corners, x, torch.arange(0, 42, 7), None), points)

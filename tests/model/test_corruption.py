@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from dp3d_data.loader import InstanceTable, TableSource
-from dp3d_model.experiments.robustness import CorruptedSource, Corruption, corrupted, lower_half
+from dp3d_model.evaluation.evaluator import METRICS, STRESS_POINTS, Scores
+from dp3d_model.experiments.robustness import CorruptedSource, Corruption, _halves, corrupted, lower_half
+from dp3d_model.geometry.surface import farthest_points
 from tests.model.toy import source_of, toy_instances, toy_surface
 
 SURFACE = toy_surface()
@@ -100,3 +102,10 @@ def test_another_seed_is_other_noise_and_hides_others():
     first, same, other = (corrupted(one, Corruption(0.02, 0.5, seed=seed), LOWER) for seed in (1, 1, 2))
     assert torch.equal(first.keypoints, same.keypoints) and torch.equal(first.visible, same.visible)
     assert not torch.allclose(first.keypoints, other.keypoints) and not torch.equal(first.visible, other.visible)
+
+
+def test_halves_are_scored_apart():
+    points = farthest_points(SURFACE.vertices, STRESS_POINTS)
+    errors = torch.where(torch.from_numpy(LOWER)[points], 0.3, 0.1).expand(4, -1)
+    found = _halves(Scores({name: torch.ones(4) for name in METRICS}, vertex_errors=errors), SURFACE, LOWER)
+    assert (found["upper"], found["lower"], found["mpjpe"]) == (0.1, 0.3, 1.0)

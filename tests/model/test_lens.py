@@ -173,6 +173,8 @@ def test_predictions_carry_the_pinhole(scale, tmp_path):
         placed = prediction.vertices @ prediction.camera_from_template.T + prediction.position
         pixels = pinhole_by_loop(placed, prediction.intrinsics[:2], prediction.intrinsics[2:])
         assert np.abs(pixels - prediction.projected()[:, :2]).max() < 1e-2
+        focal = np.sqrt(prediction.intrinsics[:2].prod())
+        assert prediction.scale == pytest.approx(focal / placed[:, 2].mean(), rel=1e-4)
         again, _, per_focal = turned_towards(replace(mixed.take([i]), keypoints=torch.tensor(pixels)[None].float()))
         assert (again[0] - again[0].mean(0) - (expected - expected.mean(0))).abs().max() < 2.0
     assert np.isnan(predictions[5].intrinsics).all() and np.isnan(predictions[5].position).all()

@@ -4,9 +4,11 @@ import numpy as np
 import trimesh
 from PIL import Image
 
+from dp3d_data.geometry.visibility import vertex_normals, visible_vertices
 from dp3d_model.export.gallery import save_turntable
 from dp3d_model.export.meshes import (
     CELL,
+    FACING,
     atlas_corners,
     atlas_layout,
     export_textured,
@@ -51,6 +53,13 @@ def test_seen_surface_has_the_colours_of_the_photograph():
     assert (
         texture.sample(np.arange(len(faces)), np.full((len(faces), 3), 1 / 3))[:, 2] > 200
     ).all()  # nothing is left black
+
+
+def test_nothing_is_taken_from_the_outline():
+    _, faces, projected = body()
+    steep = np.abs(vertex_normals(projected, faces)[:, 2]) <= FACING
+    assert (visible_vertices(projected, faces) & steep).any()
+    assert not (seen_vertices(projected, faces, (160, 200), None) & steep).any()
 
 
 def test_the_other_side_is_filled_from_its_partners():

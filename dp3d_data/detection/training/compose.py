@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -159,26 +159,40 @@ Crop = tuple[UInt8[np.ndarray, "S S 3"], Bool[np.ndarray, "S S"], Int[np.ndarray
 
 
 @dataclass(frozen=True)
-class Crops:
-    """Crops side by side.
+class Batch:
+    """Images side by side, their objects one after the other; or crops side by side, each with one object.
 
     Attributes:
-        images: [n, 3, S, S] uint8, BGR.
-        classes: [n] class of each.
-        masks: [n, S, S] the animals' pixels.
-        weights: [n, S, S] of each pixel.
-        points: [P, 2] centres of drawn pixels, crop pixels.
+        images: [n, 3, H, W] uint8, BGR.
+        image_of: [m] image of each object, ascending.
+        classes: [m] class of each object.
+        boxes: [m, 4] xyxy, image pixels; of crops the whole crop.
+        masks: [m, H, W] the objects' pixels.
+        points: [P, 2] centres of drawn object pixels, image pixels.
         vertices: [P] their template vertices.
-        owner: [P] crop of each.
+        owner: [P] object of each point.
+        weights: [m, H, W] of each pixel of crops.
+        crops: for networks that look again at each box.
     """
 
     images: torch.Tensor
+    image_of: torch.Tensor
     classes: torch.Tensor
+    boxes: torch.Tensor
     masks: torch.Tensor
-    weights: torch.Tensor
     points: torch.Tensor
     vertices: torch.Tensor
     owner: torch.Tensor
+    weights: torch.Tensor | None = None
+    crops: Batch | None = None
+
+    def by_image(self, values: torch.Tensor) -> list[torch.Tensor]:
+        """Boxes, classes or others of all objects, for each image."""
+        return [values[self.image_of == index] for index in range(len(self.images))]
+
+    def to(self, device: str) -> Batch:
+        """The batch with all its tensors there."""
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if value is not None})
 
 
 def cropped(rng: np.random.Generator, picture: Picture, chosen: int, side: int, most: float) -> Crop | None:
@@ -238,15 +252,18 @@ def drawn_points(
     return points, vertex_map[rows[chosen], columns[chosen]].astype(np.int64)
 
 
-def stacked(crops: Sequence[tuple[np.random.Generator, Crop, int]], points: int) -> Crops:
+def stacked(crops: Sequence[tuple[np.random.Generator, Crop, int]], points: int) -> Batch:
     """Crops with their classes, side by side."""
     drawn = [drawn_points(vertex_map, points, rng, weights) for rng, (_, _, vertex_map, weights), _ in crops]
-    return Crops(
-        torch.from_numpy(np.stack([image[:, :, ::-1].transpose(2, 0, 1) for _, (image, _, _, _), _ in crops])),
+    images = np.stack([image[:, :, ::-1].transpose(2, 0, 1) for _, (image, _, _, _), _ in crops])
+    return Batch(
+        torch.from_numpy(images),
+        torch.arange(len(crops)),
         torch.tensor([class_id for _, _, class_id in crops]),
+        torch.tensor([0.0, 0.0, images.shape[3], images.shape[2]]).repeat(len(crops), 1),
         torch.from_numpy(np.stack([mask for _, (_, mask, _, _), _ in crops])),
-        torch.from_numpy(np.stack([weights for _, (_, _, _, weights), _ in crops])),
         torch.from_numpy(np.concatenate([places for places, _ in drawn])),
         torch.from_numpy(np.concatenate([vertices for _, vertices in drawn])),
         torch.from_numpy(np.repeat(np.arange(len(drawn)), [len(vertices) for _, vertices in drawn])),
+        torch.from_numpy(np.stack([weights for _, (_, _, _, weights), _ in crops])),
     )

@@ -12,12 +12,12 @@ from torch import nn
 from torchvision.ops import roi_align
 
 from dp3d_data.detection import ModelSpec
-from dp3d_data.detection.dense_layers import Embedder, Outputs
+from dp3d_data.detection.dense_layers import Outputs
 from dp3d_data.detection.network import Dp3dDenseRCNN
-from dp3d_data.detection.training.compose import Crops
+from dp3d_data.detection.training.compose import Batch
 from dp3d_data.detection.training.recipe import TrainCseConfig
-from dp3d_data.detection.training.stream import Batch
 from dp3d_data.errors import UsageError
+from dp3d_data.records import present
 
 Tensor = torch.Tensor
 KERNELS = ("exponential", "gaussian")
@@ -227,10 +227,9 @@ def masks_in_boxes(
 
 
 def step_losses(
-    network: Dp3dDenseRCNN,
+    start: Start,
     batch: Batch,
     targets: Targets,
-    start: Start,
     config: TrainCseConfig,
     rng: torch.Generator,
     *,
@@ -239,13 +238,14 @@ def step_losses(
     """Every weighted loss of one batch, by name.
 
     Args:
+        start: the network, and the classes and meshes that it learns.
         targets: soft targets [K, K] of the vertices of each mesh.
-        start: the classes and meshes that are learned.
         with_boxes: whether proposals and boxes are taught in this step.
     """
     losses: Losses = {}
+    network = start.network
     if batch.crops is not None:
-        losses |= crop_losses(network, batch.crops, targets, start, config, rng)
+        losses |= crop_losses(start, batch.crops, targets, config, rng)
     if not len(batch.images):
         return losses
     images = network.normalised(batch.images)
@@ -267,36 +267,29 @@ def step_losses(
     losses |= mask_losses(said, masks_in_boxes(batch.masks.float(), seen, said.shape[-1]), None, config)
     inside = _inside(batch.points, seen[batch.owner])
     drawn = batch.owner[inside], batch.vertices[inside], batch.points[inside]
-    return losses | embedding_losses(
-        network.roi_heads.embedder, maps, seen, batch.classes, drawn, targets, start, config, rng
-    )
+    return losses | embedding_losses(start, maps, seen, batch.classes, drawn, targets, config, rng)
 
 
-def crop_losses(
-    network: Dp3dDenseRCNN, crops: Crops, targets: Targets, start: Start, config: TrainCseConfig, rng: torch.Generator
-) -> Losses:
+def crop_losses(start: Start, crops: Batch, targets: Targets, config: TrainCseConfig, rng: torch.Generator) -> Losses:
     """Losses of the second look at crops: weighted mask, its overlap, embeddings at the drawn points."""
-    outputs = _second_look(network, crops.images, config)
+    outputs = _second_look(start.network, crops.images, config)
     said, maps = outputs["coarse_segm"].float(), outputs["embedding"].float()
-    size, side = said.shape[-1], crops.images.shape[-1]
-    masks, weights = (_averaged(one.float(), size) for one in (crops.masks, crops.weights))
-    whole = torch.tensor([0.0, 0, side, side], device=said.device).expand(len(said), 4)
+    masks, weights = (_averaged(one.float(), said.shape[-1]) for one in (crops.masks, present(crops.weights)))
     drawn = crops.owner, crops.vertices, crops.points
     losses = mask_losses(said, masks, weights, config) | embedding_losses(
-        network.roi_heads.embedder, maps, whole, crops.classes, drawn, targets, start, config, rng
+        start, maps, crops.boxes, crops.classes, drawn, targets, config, rng
     )
     if config.mirror_weight:
-        pixels = at_points(maps, whole, crops.owner, crops.points)
-        losses["mirror"] = config.mirror_weight * mirror_losses(network, crops, pixels, targets, start, config)
+        pixels = at_points(maps, crops.boxes, crops.owner, crops.points)
+        losses["mirror"] = config.mirror_weight * mirror_losses(start, crops, pixels, targets, config)
     return losses
 
 
 def mirror_losses(
-    network: Dp3dDenseRCNN,
-    crops: Crops,
+    start: Start,
+    crops: Batch,
     pixels: Float[Tensor, "points dim"],
     targets: Targets,
-    start: Start,
     config: TrainCseConfig,
 ) -> Float[Tensor, ""]:
     """The mirror loss over the points of all meshes whose symmetry is known.
@@ -305,15 +298,14 @@ def mirror_losses(
         pixels: embeddings at the drawn points.
     """
     side = crops.images.shape[-1]
-    maps = _second_look(network, crops.images.flip(-1), config)["embedding"]
-    whole = torch.tensor([0.0, 0, side, side], device=maps.device).expand(len(maps), 4)
+    maps = _second_look(start.network, crops.images.flip(-1), config)["embedding"]
     places = torch.stack([side - crops.points[:, 0], crops.points[:, 1]], dim=1)
-    mirrored, class_of = at_points(maps.float(), whole, crops.owner, places), crops.classes[crops.owner]
+    mirrored, class_of = at_points(maps.float(), crops.boxes, crops.owner, places), crops.classes[crops.owner]
     total = mirrored.sum() * 0
     for class_id, mesh in start.learned.items():
         mirror, mine = targets[mesh].mirror, class_of == class_id
         if mirror is not None:
-            field = network.roi_heads.embedder(mesh)
+            field = start.network.roi_heads.embedder(mesh)
             own = mirror_loss(pixels[mine], mirrored[mine], field, mirror, config.embedding_sigma)
             total = total + own * mine.sum() / max(len(class_of), 1)
     return total
@@ -345,13 +337,12 @@ def mask_losses(
 
 
 def embedding_losses(
-    embedder: Embedder,
+    start: Start,
     maps: Float[Tensor, "objects dim size size"],
     boxes: Float[Tensor, "objects 4"],
     classes: Int[Tensor, "objects"],
     drawn: tuple[Int[Tensor, "points"], Int[Tensor, "points"], Float[Tensor, "points 2"]],
     targets: Targets,
-    start: Start,
     config: TrainCseConfig,
     rng: torch.Generator,
 ) -> Losses:
@@ -362,6 +353,7 @@ def embedding_losses(
         drawn: owner, vertex and position of each drawn point.
     """
     owner, vertices, positions = drawn
+    embedder = start.network.roi_heads.embedder
     pixels, sigma = at_points(maps, boxes, owner, positions), config.embedding_sigma
     class_of = classes[owner]
     total = pixels.sum() * 0

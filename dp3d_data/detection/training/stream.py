@@ -20,8 +20,8 @@ from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint_of, plain, workspace
 from dp3d_data.detection.training.compose import (
     LEAST_PIXELS,
+    Batch,
     Crop,
-    Crops,
     Picture,
     coarsened,
     colour_jittered,
@@ -164,37 +164,6 @@ ATTEMPTS = 10
 Scene = tuple[np.random.Generator, Picture, list[tuple[int, bool]]]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Images side by side, their objects one after the other.
-
-    Attributes:
-        images: [n, 3, H, W] uint8, BGR.
-        image_of: [m] image of each object, ascending.
-        classes: [m] class of each object.
-        boxes: [m, 4] xyxy, image pixels.
-        masks: [m, H, W] the objects' pixels.
-        points: [P, 2] centres of drawn object pixels, image pixels.
-        vertices: [P] their template vertices.
-        owner: [P] object of each point.
-        crops: for networks that look again at each box.
-    """
-
-    images: torch.Tensor
-    image_of: torch.Tensor
-    classes: torch.Tensor
-    boxes: torch.Tensor
-    masks: torch.Tensor
-    points: torch.Tensor
-    vertices: torch.Tensor
-    owner: torch.Tensor
-    crops: Crops | None = None
-
-    def by_image(self, values: torch.Tensor) -> list[torch.Tensor]:
-        """Boxes, classes or others of all objects, for each image."""
-        return [values[self.image_of == index] for index in range(len(self.images))]
-
-
 class SyntheticBatches(Dataset):
     """The batch of each step, made from rendered images that all steps share.
 
@@ -282,7 +251,7 @@ class SyntheticBatches(Dataset):
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
 
 
-def batch_of(scenes: list[Scene], points: int, side: int, crops: Crops | None = None) -> Batch:
+def batch_of(scenes: list[Scene], points: int, side: int, crops: Batch | None = None) -> Batch:
     """Stack pictures of one size; animals of which too little is visible are no objects."""
     masks, image_of, classes, drawn = [], [], [], []
     for index, (rng, picture, objects) in enumerate(scenes):
@@ -307,7 +276,7 @@ def batch_of(scenes: list[Scene], points: int, side: int, crops: Crops | None = 
         torch.from_numpy(np.concatenate([one for one, _ in drawn]) if drawn else np.zeros((0, 2), dtype=np.float32)),
         torch.from_numpy(np.concatenate([one for _, one in drawn]) if drawn else np.zeros(0, dtype=np.int64)),
         torch.from_numpy(owner),
-        crops,
+        crops=crops,
     )
 
 

@@ -14,10 +14,11 @@ import torch
 
 from dp3d_data.config import fingerprint_of, plain
 from dp3d_data.detection.network import Dp3dDenseRCNN
+from dp3d_data.detection.training.compose import Batch
 from dp3d_data.detection.training.losses import SoftTargets, Start, soft_targets, step_losses
 from dp3d_data.detection.training.recipe import MACHINE_SETTINGS, TrainCseConfig
 from dp3d_data.detection.training.start import tune_trunk
-from dp3d_data.detection.training.stream import Batch, Kind, batches
+from dp3d_data.detection.training.stream import Kind, batches
 from dp3d_data.errors import CheckpointError, FingerprintMismatch
 from dp3d_data.files import require_keys
 from dp3d_data.fitting import FitSettings, Gradients, Losses, TrainingLog, TrainingState, copied, fit
@@ -154,9 +155,9 @@ def gradients_of(
         tune_trunk(network, config.freeze, step >= config.thaw)
         number = config.seed * 1_000_003 + step * ranks.count + ranks.rank
         torch.manual_seed(number)  # detectron2 draws proposals from the global generator
-        rng, batch = torch.Generator().manual_seed(number), on_device(batch, config.device)
+        rng, batch = torch.Generator().manual_seed(number), batch.to(config.device)
         with_boxes = step % config.box_every == 0
-        losses = step_losses(network, batch, targets, start, config, rng, with_boxes=with_boxes)
+        losses = step_losses(start, batch, targets, config, rng, with_boxes=with_boxes)
         losses["total"] = sum(losses.values(), torch.zeros(()))
         shares = {name: value / ranks.count for name, value in losses.items()}
         shares["total"].backward()
@@ -196,14 +197,3 @@ def load_state(state: TrainingState, out: Path, fingerprint: str) -> None:
         )
     state.module.load_state_dict(content["network"])
     state.restore(content)
-
-
-def on_device(batch: Batch, device: str) -> Batch:
-    """The batch with all its tensors there."""
-    moved = {name: value.to(device) for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
-    crops = (
-        None
-        if batch.crops is None
-        else replace(batch.crops, **{name: value.to(device) for name, value in vars(batch.crops).items()})
-    )
-    return replace(batch, **moved, crops=crops)

@@ -85,6 +85,16 @@ def test_given_boxes_come_back_as_they_are(predictor):
     assert predictor.predict(picture(), boxes=np.zeros((0, 4))) == []
 
 
+def test_given_boxes_are_of_the_class_that_is_asked_for(predictor):
+    assert [one.class_id for one in predictor.predict(picture(), boxes=np.array([[5, 6, 50, 70]]), classes=[1])] == [1]
+
+
+def test_another_score_asks_the_box_branch_anew(predictor):
+    prepared = predictor.prepare(picture())
+    assert predictor.predict(prepared, score=1.0) == []
+    assert len(predictor.predict(prepared, score=0.0)) == len(predictor.predict(picture(), score=0.0)) > 0
+
+
 def test_many_images_are_as_one_by_one(predictor):
     images = [picture(90, 120, 1), picture(60, 60, 2), picture(90, 120, 3)]
     together = predictor.predict_many(images, score=0.0)

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from dp3d_data.detection.training.evaluation import examine
+from dp3d_data.detection.training.evaluation import examine, on_image
 from dp3d_data.detection.training.metrics import TrueObject
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.laplacian import geodesic_distances
+from dp3d_data.records import DensePrediction
 from dp3d_data.synthesis import World, WorldConfig
 from tests.synthetic_predictor import KnownObject, SyntheticPredictor, image_key
 
@@ -53,6 +54,14 @@ def test_mirrored_vertices_and_false_boxes_cost(scene):
     assert scores["ap50"] == pytest.approx(0.5)
     assert scores["mask_iou"] > 0.97
     assert scores["geodesic_mean"] > 0.02
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (-1, -2), (3, 4), (4, -1), (-9, 0)])
+def test_vertices_lie_on_the_image_where_the_detection_does(x, y):
+    ids, mask = np.arange(12).reshape(3, 4), np.arange(12).reshape(3, 4) % 5 > 0
+    whole = np.full((30, 30), -1)
+    whole[10 + y : 13 + y, 10 + x : 14 + x] = np.where(mask, ids, -1)
+    assert np.array_equal(on_image(DensePrediction((x, y), ids, mask), (5, 6)), whole[10:15, 10:16])
 
 
 def test_nothing_found_is_zero_precision(scene):

@@ -1,16 +1,20 @@
 """The evaluation by group, of several animals in an image, and of annotated keypoints."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp3d_data.detection.training.evaluation import Marks, Tally, examine, scenes_with_truth, view_name
+from dp3d_data.detection.training.evaluation import Marks, Tally, examine, groups_of, scenes_with_truth, view_name
 from dp3d_data.detection.training.metrics import TrueObject, share_within
 from dp3d_data.errors import InputCorrupt, InputMissing
 from dp3d_data.geometry import load_template
 from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.geometry.subsets import DOG, named_keypoints
+from dp3d_data.geometry.visibility import visible_vertices
+from dp3d_data.synthesis import World, WorldConfig
 from dp3d_data.synthesis.cameras import view_rotation
 from pipelines.annotated import Pictures
 from tests.synthetic_predictor import KnownObject, SyntheticPredictor, image_key
@@ -19,6 +23,11 @@ from tests.synthetic_predictor import KnownObject, SyntheticPredictor, image_key
 @pytest.fixture(scope="module")
 def scenes():
     return list(scenes_with_truth(load_template("dog"), 0, 96, 6))
+
+
+@pytest.fixture(scope="module")
+def dog_alone():
+    return World(load_template("dog"), WorldConfig(seed=1, size=96, identity_images=1)).sample(0)
 
 
 def perfect(scenes) -> SyntheticPredictor:
@@ -43,10 +52,37 @@ def test_every_animal_belongs_to_one_group_of_each_family(scenes):
             assert [group.partition(":")[0] for group in one.groups] == ["view", "seen", "border"]
 
 
+@pytest.mark.parametrize(("share", "name"), [(0.3, "under 50%"), (0.6, "50% to 80%"), (0.9, "over 80%")])
+def test_the_share_seen_is_of_what_faces_the_viewer(dog_alone, share, name):
+    facing = visible_vertices(dog_alone.true_vertices, load_template("dog").faces)
+    shown = ~facing
+    shown[np.flatnonzero(facing)[: round(share * facing.sum())]] = True
+    assert groups_of(replace(dog_alone, visible=shown), load_template("dog").faces, 96)[1] == f"seen: {name}"
+
+
+@pytest.mark.parametrize(("share", "name"), [(0.0, "whole"), (0.01, "whole"), (0.03, "cut")])
+def test_an_animal_is_cut_where_more_than_a_fiftieth_lies_outside(dog_alone, share, name):
+    places = np.full_like(dog_alone.keypoints, 50.0)
+    places[: round(share * len(places)), 1] = 96.0
+    assert groups_of(replace(dog_alone, keypoints=places), load_template("dog").faces, 96)[2] == f"border: {name}"
+
+
+def test_only_visible_keypoints_of_the_template_are_missed():
+    named = np.array([[1.0, 2, 1], [3, 4, 0], [5, 6, 2]])
+    truth = TrueObject(np.zeros(4), np.zeros((2, 2), dtype=bool), named=named)
+    assert Marks.missed(truth, np.array([7, 8, 9])).named.tolist() == pytest.approx(
+        [np.inf, np.nan, np.inf], nan_ok=True
+    )
+    assert Marks.missed(truth, np.array([7, 8, -1])).named.tolist() == pytest.approx(
+        [np.inf, np.nan, np.nan], nan_ok=True
+    )
+
+
 def test_perfect_answers_score_perfectly_in_every_group_with_several_animals_in_an_image(scenes):
     distances = geodesic_distances(load_template("dog"))
     tally = examine(perfect(scenes), scenes, distances)
     assert len(tally.objects) == sum(len(truth) for _, truth in scenes)
+    assert max(len(truth) for _, truth in scenes) > 1 and tally.spurious(0) == 0
     total = tally.result()
     assert total["ap50"] == 1 and total["geodesic_mean"] == 0 and total["mask_iou"] > 0.95
     groups = tally.by_group()

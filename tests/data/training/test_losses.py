@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dp3d_data.detection.training import losses
-from dp3d_data.detection.training.compose import Crops
+from dp3d_data.detection.training.compose import Batch
 from dp3d_data.detection.training.losses import (
     KERNELS,
     Start,
@@ -168,7 +168,7 @@ def test_every_point_counts_the_same_whichever_mesh_it_is_on():
     boxes, vertices = torch.tensor([[0.0, 0, 8, 8]]).expand(3, 4), torch.arange(6)
     places, maps = 8 * torch.rand(6, 2, generator=rng), torch.randn(3, 16, 8, 8, generator=rng)
     config, drawn = TrainCseConfig(embedding_sigma=0.5), (owner, vertices, places)
-    loss = embedding_losses(meshes, maps, boxes, classes, drawn, targets, start, config, rng)["embedding"]
+    loss = embedding_losses(start, maps, boxes, classes, drawn, targets, config, rng)["embedding"]
     pixels, names = at_points(maps, boxes, owner, places), [spec.class_to_mesh[int(classes[own])] for own in owner]
     each = [
         soft_embedding_loss(pixels[i : i + 1], meshes(mesh), vertices[i : i + 1], targets[mesh], 0.5)
@@ -182,7 +182,8 @@ def test_the_mirror_image_is_read_at_the_mirrored_points(monkeypatch):
     start = Start(small_network(), SMALL, {0: "dog"})
     images = torch.randint(0, 255, (1, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     points, owner = torch.tensor([[1.5, 2.5], [6.5, 0.5], [4.5, 7.5]]), torch.zeros(3, dtype=torch.int64)
-    crops = Crops(images, owner[:1], images[:, 0] > 0, images[:, 0].float(), points, owner, owner)
+    whole, masks = torch.tensor([[0.0, 0, 8, 8]]), images[:, 0] > 0
+    crops = Batch(images, owner[:1], owner[:1], whole, masks, points, owner, owner, images[:, 0].float())
     targets = {"dog": replace(soft_targets(torch.rand(40, 40), 0.1), mirror=torch.arange(40))}
     said = {}
     monkeypatch.setattr(
@@ -192,7 +193,7 @@ def test_the_mirror_image_is_read_at_the_mirrored_points(monkeypatch):
     )
     monkeypatch.setattr(losses, "mirror_loss", lambda pixels, mirrored, *rest: said.update(it=mirrored) or pixels.sum())
     own = images[0, 0, [2, 0, 7], [1, 6, 4]].float()[:, None].expand(-1, 16)
-    mirror_losses(start.network, crops, own, targets, start, TrainCseConfig())
+    mirror_losses(start, crops, own, targets, TrainCseConfig())
     torch.testing.assert_close(said["it"], own, atol=1e-3, rtol=0)
 
 

@@ -53,7 +53,7 @@ def two_batches_a_step(config):
         for number in (2 * step, 2 * step + 1):
             torch.manual_seed(config.seed * 1_000_003 + number)
             rng = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-            (sum(step_losses(state.module, stream[number], targets, start, config, rng).values()) / 2).backward()
+            (sum(step_losses(start, stream[number], targets, config, rng).values()) / 2).backward()
         torch.nn.utils.clip_grad_norm_(state.module.parameters(), 5.0)
         state.optimiser.step()
     return dict(state.module.named_parameters())
