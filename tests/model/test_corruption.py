@@ -8,7 +8,7 @@ import torch
 
 from dp3d_data.loader import InstanceTable, TableSource
 from dp3d_model.evaluation.evaluator import METRICS, STRESS_POINTS, Scores
-from dp3d_model.experiments.robustness import CorruptedSource, Corruption, _halves, corrupted, lower_half
+from dp3d_model.experiments.robustness import CorruptedSource, Corruption, _halves, corrupt, corrupted, lower_half
 from dp3d_model.geometry.surface import farthest_points
 from tests.model.toy import source_of, toy_instances, toy_surface
 
@@ -102,6 +102,13 @@ def test_another_seed_is_other_noise_and_hides_others():
     first, same, other = (corrupted(one, Corruption(0.02, 0.5, seed=seed), LOWER) for seed in (1, 1, 2))
     assert torch.equal(first.keypoints, same.keypoints) and torch.equal(first.visible, same.visible)
     assert not torch.allclose(first.keypoints, other.keypoints) and not torch.equal(first.visible, other.visible)
+
+
+@pytest.mark.parametrize(("upper", "left"), [(3, 9), (4, 4), (5, 5)])
+def test_a_lower_half_is_lost_where_four_others_stay(upper, left):
+    ids = np.sort(np.concatenate([np.flatnonzero(~LOWER)[:upper], np.flatnonzero(LOWER)[:6]]))
+    stay, points = corrupt(ids, np.zeros((len(ids), 2)), "a", Corruption(removed=1.0), LOWER)
+    assert len(stay) == len(points) == left
 
 
 def test_halves_are_scored_apart():

@@ -114,6 +114,7 @@ def test_photographs_come_first(tmp_path):
 def test_names_of_files():
     assert safe_name("n02099601/dog 1.jpg#0") == "n02099601_dog_1.jpg_0"
     assert safe_name("///") == "instance"
+    assert safe_name("a" * 300 + "/dog.jpg#0").endswith("a_dog.jpg_0") and len(safe_name("a" * 300)) == 150
 
 
 def test_a_square_of_a_photograph_lies_where_it_should_however_large(tmp_path):

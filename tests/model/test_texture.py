@@ -13,6 +13,7 @@ from dp3d_model.export.meshes import (
     atlas_layout,
     export_textured,
     filled,
+    pixels_at,
     seen_vertices,
     texture_of,
 )
@@ -53,6 +54,11 @@ def test_seen_surface_has_the_colours_of_the_photograph():
     assert (
         texture.sample(np.arange(len(faces)), np.full((len(faces), 3), 1 / 3))[:, 2] > 200
     ).all()  # nothing is left black
+
+
+def test_a_pixel_has_its_colour_at_its_centre():
+    points = np.array([[10.5, 20.5], [11.0, 20.5], [0.0, 0.0]])
+    assert pixels_at(picture(), points).tolist() == [[30, 60, 250], [30.5, 60, 250], [20, 40, 250]]
 
 
 def test_nothing_is_taken_from_the_outline():

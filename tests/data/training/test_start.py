@@ -1,17 +1,19 @@
 """Where a training starts: random weights, an embedded network, or a network that gets a new mesh."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dp3d_data.detection import build_network, find_spec, load_weights, read_checkpoint
-from dp3d_data.detection.training.adoption import fit_field, use_spectrum
+from dp3d_data.detection.training.adoption import align_field, fit_field, use_spectrum
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.detection.training.start import OWN, start_of
 from dp3d_data.detection.training.stream import Kind
 from dp3d_data.detection.training.trainer import targets_of
 from dp3d_data.errors import CheckpointError, InputMissing, WeightsMismatch
 from dp3d_data.geometry import load_template, make_template
-from tests.data.inference.small import made_weights
+from tests.data.inference.small import SMALL, made_weights, small_network
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,19 @@ def test_a_fitted_field_is_far_better_than_a_random_one(ball):
     use_spectrum(network, ball, "ball")
     assert again < 0.1
     assert fit_field(network, "ball", targets["ball"], config.embedding_sigma, seed=3) == pytest.approx(again, rel=1e-4)
+
+
+def test_places_that_lie_alike_in_their_boxes_begin_with_the_same_embeddings(ball):
+    long = make_template("long", ball.vertices * [3.0, 0.5, 1.0], ball.faces)
+    spec = replace(SMALL, mesh_sizes={"ball": ball.num_vertices, "long": long.num_vertices}, embed_features=12)
+    network = small_network(spec)
+    embedder = network.roi_heads.embedder
+    for template in (ball, long):
+        use_spectrum(network, template, template.name)
+    with torch.no_grad():
+        embedder.embedder_ball.embeddings[5:] = 0
+        align_field(network, long, ball)
+        assert (embedder("long") * embedder("ball")).sum(dim=1).min() > 0.9
 
 
 def test_weights_of_the_same_mesh_are_taken_whole(shipped):
