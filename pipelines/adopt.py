@@ -226,9 +226,9 @@ def _render_sights(
     world = training_world(template, config.seed, size)
     for index in range(config.renders + round(HELD_BACK * config.renders)):
         scene = world.scene(index)
-        animals = [one for one in scene.animals if one.vertex_map is not None and (one.vertex_map >= 0).any()]
+        animals = [one for one in scene if (one.vertex_map >= 0).any()]
         boxes = np.array([one.box for one in animals], dtype=np.float32).reshape(-1, 4)
-        image = np.ascontiguousarray(scene.image[:, :, ::-1])
+        image = np.ascontiguousarray(scene[0].image[:, :, ::-1])
         rng = np.random.default_rng(np.random.SeedSequence([config.seed, index]))
         found = predictor.predict(image, boxes=boxes, classes=[class_id]) if len(boxes) else []
         for animal, detection in zip(animals, found, strict=True):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from dp3d_data.config import rare, setting
 
 if TYPE_CHECKING:
-    from dp3d_data.synthesis.sample import PicturedInstance, SyntheticInstance, SyntheticScene, World
+    from dp3d_data.synthesis.sample import PicturedInstance, SyntheticInstance, World
 
-__all__ = ["PicturedInstance", "SyntheticInstance", "SyntheticScene", "World", "WorldConfig"]
+__all__ = ["PicturedInstance", "SyntheticInstance", "World", "WorldConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)

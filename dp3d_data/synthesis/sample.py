@@ -79,14 +79,6 @@ class PicturedInstance(SyntheticInstance):
 
 
 @dataclass(frozen=True)
-class SyntheticScene:
-    """An image and the animals in it, the one that the scene was made for first; their masks do not overlap."""
-
-    image: UInt8[np.ndarray, "H W 3"]
-    animals: tuple[PicturedInstance, ...]
-
-
-@dataclass(frozen=True)
 class Identity:
     """One animal: its body (the template with its features) and its coat."""
 
@@ -142,14 +134,14 @@ class World:
         """Instance `index`. Without the image only geometry, keypoints and visibility (occluders leave no trace
         then)."""
         if render_image:
-            return self.scene(index).animals[0]
+            return self.scene(index)[0]
         staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
         told = self._told(index, self._group(index), staging, staging.visible)
         return SyntheticInstance(image=None, mask=None, vertex_map=None, **told)
 
-    def scene(self, index: int) -> SyntheticScene:
-        """The image of instance `index` with every animal in it: a share `companions` of the images shows more than
-        one."""
+    def scene(self, index: int) -> list[PicturedInstance]:
+        """Every animal in the image of instance `index`, that instance first: a share `companions` of the images shows
+        more than one. Their masks do not overlap."""
         staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
         rng = self._rng(SCENE, index)
         first = self._group(index), staging, self._cast(rng, staging)
@@ -235,7 +227,7 @@ class World:
 
     def _pictured(
         self, index: int, rng: np.random.Generator, first: Shown, others: list[tuple[bool, Shown]]
-    ) -> SyntheticScene:
+    ) -> list[PicturedInstance]:
         """The image, painted from the back to the front, and what is left to see of each animal in it."""
         size, faces = self.config.size, self.template.faces
         picture, light = self._surroundings(rng, first[1].view)
@@ -259,7 +251,7 @@ class World:
             told = self._told(index, group, staging, visible, mask)
             animals[group] = PicturedInstance(image=image, mask=mask, vertex_map=vertex_map, **told)
             hidden = hidden | hits.mask
-        return SyntheticScene(image, tuple(animals[group] for group, _, _ in (first, *(one for _, one in others))))
+        return [animals[group] for group, _, _ in (first, *(one for _, one in others))]
 
     def _surroundings(
         self, rng: np.random.Generator, view: Float[np.ndarray, "3 3"]

@@ -187,8 +187,8 @@ def test_measures_match_the_slow_twin():
     found = measure(pa.Table.from_batches([instance_batch(rows)]))
     for i, one in enumerate(rows):
         edges, spread = measure_slow(one)
-        assert found.edges[i] == edges and found.spread[i] == pytest.approx(spread, rel=1e-5)
-        assert found.visible_vertices[i] == len(one["vertex_ids"])
+        assert found["edges"][i] == edges and found["spread"][i] == pytest.approx(spread, rel=1e-5)
+        assert found["visible_vertices"][i] == len(one["vertex_ids"])
 
 
 def test_names_become_unique_and_stay_as_they_are_where_they_can():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.errors import InputCorrupt, InputMissing, Unaccounted, UsageError
-from dp3d_data.filters import FILTERS, FilterConfig, Measures, Tally, judge
+from dp3d_data.filters import FILTERS, FilterConfig, Tally, judge
 from dp3d_data.shards.plan import SPLITS, ShardPlan, components, given_splits, read_split_list
 from dp3d_data.shards.plan import assign_splits as assign_sides
 from tests.references.shards import components_slow, judge_slow
@@ -124,7 +124,7 @@ def test_an_unknown_side_of_the_source_is_named():
 @given(st.integers(0, 40), st.integers(0, 2**32 - 1))
 def test_the_first_reason_is_named(count, seed):
     rng = np.random.default_rng(seed)
-    measures = Measures(
+    measures = dict(
         score=rng.choice([0.1, 0.5, 0.9, np.nan], count),
         visible_vertices=rng.integers(0, 100, count),
         visible_area=rng.uniform(0, 0.2, count),

@@ -154,7 +154,7 @@ def test_a_network_looks_at_the_world(tmp_path, monkeypatch):
 def test_detections_of_no_animal_are_rejected(tmp_path):
     plan = make_plan(SynthConfig(**ANNOTATED, out=str(tmp_path / "w"), workers=1))
     scene = World(plan.template, plan.config.world()).scene(0)
-    animal = scene.animals[0]
+    animal = scene[0]
     row = {"image_id": "0", "image_height": 128, "image_width": 128, "camera_kind": None}
     shown, elsewhere = encode_pixels(animal.mask), encode_pixels(np.eye(128, dtype=bool))
     rows = Rows(

@@ -192,13 +192,13 @@ def test_companions_share_the_image_and_no_pixel(dog):
     several = 0
     for index in range(6):
         one, scene = alone.sample(index), together.scene(index)
-        own = scene.animals[0]
-        several += len(scene.animals) > 1
+        own = scene[0]
+        several += len(scene) > 1
         np.testing.assert_array_equal(own.keypoints, one.keypoints)
         assert not (own.mask & ~one.mask).any() and not (own.visible & ~one.visible).any()
-        assert np.sum([animal.mask for animal in scene.animals], axis=0).max() <= 1
-        assert len({animal.group for animal in scene.animals}) == len(scene.animals)
-        for animal in scene.animals:
+        assert np.sum([animal.mask for animal in scene], axis=0).max() <= 1
+        assert len({animal.group for animal in scene}) == len(scene)
+        for animal in scene:
             np.testing.assert_array_equal(animal.mask, animal.vertex_map >= 0)
     assert several >= 4
 
