@@ -243,6 +243,16 @@ def test_instances_without_an_image_are_duplicates_by_their_content(tmp_path):
     assert manifest["account"]["kept"] == 20 and manifest["account"]["rejected"] == {"duplicate": 5}
 
 
+def test_one_box_of_one_image_is_a_duplicate_whatever_was_found_in_it(tmp_path):
+    first, apart = row(0), row(1)
+    again = row(40) | {"image_hash": first["image_hash"]}
+    assert apart["image_hash"] == first["image_hash"]
+    assert not np.array_equal(again["keypoints_x"], first["keypoints_x"])
+    run(tmp_path / "a", [first, apart, again])
+    account = quietly([tmp_path / "a"], tmp_path / "out")["account"]
+    assert account["kept"] == 2 and account["rejected"] == {"duplicate": 1}
+
+
 def test_the_manifest_tells_what_the_files_hold(tmp_path):
     manifest = quietly(two_runs(tmp_path), tmp_path / "out")
     reader = ShardReader(tmp_path / "out")

@@ -70,6 +70,18 @@ def test_a_third_side_has_its_share():
         ShardPlan(split_ratio=0.9, test_ratio=0.2)
 
 
+def test_a_share_is_met_as_nearly_as_the_groups_allow():
+    names = [f"g{index}" for index in range(10)]
+    sides = assign_splits(names, [None] * 10, ["s"] * 10, train_ratio=0.75, seed=0)
+    assert sides.count("val") == 3  # of 2.5 wanted, not what lies below
+
+
+def test_the_smallest_group_goes_to_the_side_that_would_be_empty():
+    groups = ["large"] * 9 + ["small"]
+    for seed in range(4):
+        assert assign_splits(groups, [None] * 10, ["s"] * 10, train_ratio=0.99, seed=seed) == ["train"] * 9 + ["val"]
+
+
 @given(instances, st.integers(0, 3))
 def test_given_sides_win_and_the_others_go_by_ratio(pairs, seed):
     groups, images = [g for g, _ in pairs], [i for _, i in pairs]
