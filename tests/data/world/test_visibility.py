@@ -13,7 +13,6 @@ from dp3d_data.geometry import make_template
 from dp3d_data.geometry.visibility import (
     TOLERANCE,
     RayScene,
-    inside_mask,
     vertex_normals,
     visible_fraction,
     visible_vertices,
