@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from types import TracebackType
 
 
 class Dp3dError(Exception):
@@ -233,8 +233,7 @@ def own_error(error: Exception) -> Dp3dError | None:
     return None
 
 
-@contextmanager
-def asking() -> Iterator[None]:
+class Asking(AbstractContextManager):
     """Around what asks another machine: errors of the libraries that speak to it (aiohttp, botocore) come out as
     OSErrors.
 
@@ -244,12 +243,12 @@ def asking() -> Iterator[None]:
         ConnectionError: a library's own error, which it gives as its cause.
     """
 
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, Dp3dError | OSError) or type(error).__module__ == "builtins":
-            raise
-        raise ConnectionError(f"{type(error).__name__}: {error}".strip(": ")) from error
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ours = isinstance(error, Dp3dError | OSError) or not isinstance(error, Exception)
+        if not ours and type(error).__module__ != "builtins":
+            raise ConnectionError(f"{type(error).__name__}: {error}".strip(": ")) from error
 
 
 def unwritable(error: BaseException, path: Path, partial: Path) -> Dp3dError | None:

@@ -124,3 +124,9 @@ def test_a_mask_that_lies_in_an_image_has_the_runs_of_the_whole_image(origin):
                 whole[y, x] = True
         runs = encode_placed(mask, origin, size)
         assert np.array_equal(mask_pixels(runs), whole) and area(runs) == whole.sum()
+
+
+def test_polygons_may_lie_as_far_away_as_the_longer_side_allows():
+    assert segmentation_mask([[0, 0, 300, 0, 300, 8]], (100, 10)) is not None
+    with pytest.raises(InputCorrupt, match="a mask that is no polygon"):
+        segmentation_mask([[0, 0, 401, 0, 300, 8]], (100, 10))
