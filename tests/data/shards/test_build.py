@@ -244,7 +244,7 @@ def test_instances_without_an_image_are_duplicates_by_their_content(tmp_path):
 
 
 def test_one_box_of_one_image_is_a_duplicate_whatever_was_found_in_it(tmp_path):
-    first, apart = row(0), row(1)
+    first, apart = row(0), row(1) | {"box_x0": row(0)["box_x0"], "box_y1": 230.0}
     again = row(40) | {"image_hash": first["image_hash"]}
     assert apart["image_hash"] == first["image_hash"]
     assert not np.array_equal(again["keypoints_x"], first["keypoints_x"])
