@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from dp3d_data.config import rare, setting
 from dp3d_data.errors import Unaccounted
@@ -61,27 +61,13 @@ class FilterConfig:
 KEEP_ALL = FilterConfig(min_score=0, min_visible_vertices=0, min_visible_area=0, max_edges=4, max_spread=1e9)
 
 
-@dataclass(frozen=True)
-class Measures:
-    """What the filters look at, one value per instance.
-
-    Attributes:
-        score: 0..1.
-        visible_vertices: number of visible vertices.
-        visible_area: share of the template's area, 0..1.
-        known_shape: whether visibility comes from a known shape (a fit or a synthetic world) and not from pixels.
-        edges: number of image edges within half a pixel of the box, 0..4.
-        spread: mean over visible vertices of the pixels' spread, divided by the box's longer side.
-        cycle: mean over visible vertices of the cycle weight, 0..1; 1 where there is none.
-    """
-
-    score: Float[np.ndarray, "N"]
-    visible_vertices: Int[np.ndarray, "N"]
-    visible_area: Float[np.ndarray, "N"]
-    known_shape: Bool[np.ndarray, "N"]
-    edges: Int[np.ndarray, "N"]
-    spread: Float[np.ndarray, "N"]
-    cycle: Float[np.ndarray, "N"]
+# What the filters look at, a value of each instance by name. score: 0..1. visible_vertices: their number. visible_area:
+# share of the template's area, 0..1. known_shape: whether visibility comes from a known shape (a fit or a synthetic
+# world) and not from pixels. edges: number of image edges within half a pixel of the box, 0..4. spread: mean over the
+# visible vertices of the pixels' spread, divided by the box's longer side. cycle: mean over the visible vertices of the
+# cycle weight, 0..1; 1 where there is none.
+MEASURES = ("score", "visible_vertices", "visible_area", "known_shape", "edges", "spread", "cycle")
+Measures: TypeAlias = "Mapping[str, np.ndarray]"
 
 
 def _below(value: Float[np.ndarray, "N"], least: float) -> Bool[np.ndarray, "N"]:
@@ -92,13 +78,13 @@ def _below(value: Float[np.ndarray, "N"], least: float) -> Bool[np.ndarray, "N"]
 
 
 # Reason -> the measure that is looked at, and whether an instance fails.
-FILTERS: dict[str, tuple[str, Callable[[FilterConfig, Measures], np.ndarray]]] = {
-    "score": ("score", lambda c, m: m.score < c.min_score),
-    "few vertices": ("visible_vertices", lambda c, m: m.visible_vertices < c.min_visible_vertices),
-    "small visible area": ("visible_area", lambda c, m: m.known_shape & _below(m.visible_area, c.min_visible_area)),
-    "truncated": ("edges", lambda c, m: m.edges > c.max_edges),
-    "spread": ("spread", lambda c, m: m.spread > c.max_spread),
-    "cycle": ("cycle", lambda c, m: _below(m.cycle, c.min_cycle)),
+FILTERS: dict[str, tuple[str, Callable[[FilterConfig, np.ndarray, Measures], np.ndarray]]] = {
+    "score": ("score", lambda c, value, _: value < c.min_score),
+    "few vertices": ("visible_vertices", lambda c, value, _: value < c.min_visible_vertices),
+    "small visible area": ("visible_area", lambda c, value, m: m["known_shape"] & _below(value, c.min_visible_area)),
+    "truncated": ("edges", lambda c, value, _: value > c.max_edges),
+    "spread": ("spread", lambda c, value, _: value > c.max_spread),
+    "cycle": ("cycle", lambda c, value, _: _below(value, c.min_cycle)),
 }
 # Why a vertex becomes invisible, in the order of `judge_vertices`.
 VERTEX_FILTERS = ("few pixels", "vertex spread", "vertex cycle")
@@ -116,12 +102,12 @@ def judge(config: FilterConfig, measures: Measures) -> tuple[list[str | None], F
     """
     import numpy as np
 
-    count = len(measures.score)
+    count = len(measures["score"])
     reasons: list[str | None] = [None] * count
     values = np.full(count, np.nan)
     for reason, (name, fails) in FILTERS.items():
-        value = np.asarray(getattr(measures, name), dtype=np.float64)
-        for index in np.flatnonzero(fails(config, measures) | np.isnan(value)):
+        value = np.asarray(measures[name], dtype=np.float64)
+        for index in np.flatnonzero(fails(config, value, measures) | np.isnan(value)):
             if reasons[index] is None:
                 reasons[index], values[index] = reason, value[index]
     return reasons, values

@@ -222,8 +222,8 @@ def _measured(table: pa.Table, template: Template) -> dict[str, np.ndarray]:
     measures, facts = measure(table), measured(table, template)
     reasons, _ = judge(FilterConfig(), measures)
     found = {name: np.asarray(facts[name], np.float64) for name in ("azimuth", "elevation", "residual")}
-    found |= {name: np.asarray(getattr(measures, name), np.float64) for name in ("visible_vertices", "spread", "edges")}
-    found["cycle"] = np.where(table.column("cycle").is_valid().to_numpy(), measures.cycle, np.nan)
+    found |= {name: np.asarray(measures[name], np.float64) for name in ("visible_vertices", "spread", "edges")}
+    found["cycle"] = np.where(table.column("cycle").is_valid().to_numpy(), measures["cycle"], np.nan)
     found["confidence"] = _row_means(table.column("confidence"))
     found["view"] = views(found["azimuth"], found["elevation"])
     found["left_out"] = np.array([reason or KEPT for reason in reasons], dtype=object)

@@ -39,9 +39,9 @@ OVERLAP = 0.4
 NO_ANIMAL = "no animal of the world"
 
 
-def with_truth(rows: Rows, scene: Sequence[PicturedInstance], template: Template) -> Rows:
+def with_truth(rows: Rows, animals: Sequence[PicturedInstance], template: Template) -> Rows:
     """Rows of a scene with the truth of the animals they show, each once, best first; others are rejected."""
-    kept, left = Rows(failures=rows.failures, rejects=list(rows.rejects)), list(scene)
+    kept, left = Rows(failures=rows.failures, rejects=list(rows.rejects)), list(animals)
     for row in sorted(rows.instances, key=lambda one: (-one["score"], one["instance_id"])):
         found = mask_pixels(RunLength(row["image_height"], row["image_width"], row["mask"].encode()))
         overlaps = [float((found & one.mask).sum() / (found | one.mask).sum()) for one in left]
@@ -104,11 +104,11 @@ class SynthPlan(Plan):
             raise WorkerLost("the worker process ended each time that it rendered an instance", got=number)
         if self.annotator is None:
             return Rows([synthetic_row(self, self.world.sample(number, render_image=self.config.images))])
-        scene = self.world.scene(number)
-        first = scene[0]
+        animals = self.world.scene(number)
+        first = animals[0]
         path = write_image(self, first)
         rows = self.annotator.annotate(ImageRecord(image_name(first.index), str(path), "synth", first.group))
-        return with_truth(rows, scene, self.template)
+        return with_truth(rows, animals, self.template)
 
     def photographs(self) -> list[ImageRecord]:
         names = map(image_name, range(self.count if self.config.images else 0))

@@ -63,16 +63,17 @@ class Smalify(Dataset):
             yield attempt(f"{image}#0", image, path, _smalify, path, image)
 
 
+def _crop(name: str, group: str, size: tuple[int, int]) -> dict[str, Any]:
+    """What the fit of one animal says of its image where the fitter had an image of its own, and the photograph is not
+    at hand."""
+    names = {"instance_id": f"{name}#0", "image_id": name, "group": group, "split": None, "body": "smal"}
+    return names | {"image_path": None, "image_size": size}
+
+
 def _smalify(path: Path, image: str) -> Fit:
     return Fit(
+        **_crop(image, image, (SMALIFY_SIDE, SMALIFY_SIDE)),
         **smal_numbers(read_fields(path)),
-        instance_id=f"{image}#0",
-        image_id=image,
-        image_path=None,
-        split=None,
-        image_size=(SMALIFY_SIDE, SMALIFY_SIDE),
-        group=image,
-        body="smal",
         camera=pinhole(SMALIFY_FOCAL, (SMALIFY_SIDE / 2, SMALIFY_SIDE / 2), TURNED, (0, 0, DISTANCE)),
     )
 
@@ -111,15 +112,10 @@ def _wldo(path: Path) -> Fit:
     photograph = PurePosixPath(str(fields.get("imgname", "")).replace("\\", "/"))
     # The renderer takes the first six limb scales; numbers behind them move nothing.
     numbers = smal_numbers(fields | {"betas": betas[: SMAL_BETAS + LIMBS]})
+    group = photograph.parent.name or path.stem  # the breed's folder: .../n02085620-Chihuahua/n02085620_1152.jpg
     return Fit(
+        **_crop(path.stem, group, (WLDO_SIDE, WLDO_SIDE)),
         **numbers,
-        instance_id=f"{path.stem}#0",
-        image_id=path.stem,
-        image_path=None,
-        split=None,
-        image_size=(WLDO_SIDE, WLDO_SIDE),
-        group=photograph.parent.name or path.stem,  # the breed's folder: .../n02085620-Chihuahua/n02085620_1152.jpg
-        body="smal",
         camera=_wldo_camera(take(fields, "camera")),
         mirrored=True,
     )
@@ -294,13 +290,7 @@ def _posed_mesh(path: Path, name: str) -> Fit:
     focal = tuple(np.broadcast_to(np.ravel(np.asarray(take(camera, "focal"), dtype=np.float64)), 2))
     centre = tuple(np.ravel(camera["centre"])) if camera.get("centre") is not None else (width / 2, height / 2)
     return Fit(
-        instance_id=f"{name}#0",
-        image_id=name,
-        image_path=None,
-        split=None,
-        image_size=(width, height),
-        group=name,
-        body="smal",
+        **_crop(name, name, (width, height)),
         pose=np.zeros((0, 3)),
         betas=np.zeros(0),
         translation=np.zeros(3),

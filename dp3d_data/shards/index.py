@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float
 
-from dp3d_data.filters import VERTEX_FILTERS, FilterConfig, Measures, judge_vertices
+from dp3d_data.filters import MEASURES, VERTEX_FILTERS, FilterConfig, Measures, judge_vertices
 from dp3d_data.shards.files import read_arrow, table_options, write_arrow
 from dp3d_data.shards.inputs import Partition
 from dp3d_data.shards.likeness import shapes_of
@@ -25,7 +25,6 @@ from dp3d_data.shards.table import boxes, cycle_weights, keypoint_lists, list_va
 BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]
 # Taken over from the instances, then derived from them.
 KEPT = ["instance_id", "image_id", "image_hash", "group", "source", "source_split", "split", *BOX]
-MEASURES = list(Measures.__dataclass_fields__)
 # What `measure` reads.
 COLUMNS = ["image_width", "image_height", "model", "score", "visible_area", "spread", "cycle", *BOX]
 _READ = list(dict.fromkeys([*KEPT, *COLUMNS, "template_hash", "true_scale", *PER_VERTEX]))
@@ -66,10 +65,10 @@ def index_table(table: pa.Table, num_vertices: int, patches: Float[np.ndarray, "
     where there are patches the shape."""
     measures = measure(table)
     columns = {name: table.column(name) for name in KEPT}
-    columns |= {name: pa.array(getattr(measures, name)) for name in MEASURES}
+    columns |= {name: pa.array(measures[name]) for name in MEASURES}
     columns["content"] = pa.array(content_hashes(table), type=pa.string())
     with_truth = table.column("true_scale").is_valid().to_numpy()
-    columns["bytes"] = pa.array(raw_bytes(measures.visible_vertices, with_truth, num_vertices))
+    columns["bytes"] = pa.array(raw_bytes(measures["visible_vertices"], with_truth, num_vertices))
     if patches is not None:
         shapes = shapes_of(table, patches)
         columns["shape"] = pa.FixedSizeListArray.from_arrays(shapes.view(np.float32).ravel(), 2 * shapes.shape[1])
@@ -122,15 +121,15 @@ def measure(table: pa.Table) -> Measures:
     )
     side = np.maximum((box[:, 2:] - box[:, :2]).max(axis=1, initial=0), 1e-9)
     models = table.column("model")
-    return Measures(
-        score=table.column("score").to_numpy().astype(np.float64),
-        visible_vertices=counts,
-        visible_area=table.column("visible_area").to_numpy().astype(np.float64),
-        known_shape=np.array([name == TRUTH_MODEL for name in models.to_pylist()], dtype=bool),
-        edges=touching.sum(axis=1),
-        spread=total / np.maximum(counts, 1) / side,
-        cycle=np.where(counts > 0, weight / np.maximum(counts, 1), 1.0),
-    )
+    return {
+        "score": table.column("score").to_numpy().astype(np.float64),
+        "visible_vertices": counts,
+        "visible_area": table.column("visible_area").to_numpy().astype(np.float64),
+        "known_shape": np.array([name == TRUTH_MODEL for name in models.to_pylist()], dtype=bool),
+        "edges": touching.sum(axis=1),
+        "spread": total / np.maximum(counts, 1) / side,
+        "cycle": np.where(counts > 0, weight / np.maximum(counts, 1), 1.0),
+    }
 
 
 TRUTH_MODEL = "truth"

@@ -18,8 +18,7 @@ from jaxtyping import Bool, Float, Int
 from dp3d_data.config import fingerprint_of, plain
 from dp3d_data.errors import InputCorrupt, UsageError
 from dp3d_data.files import read_text
-from dp3d_data.filters import DUPLICATE, LISTED_OUT, NEAR_DUPLICATE, NOT_LISTED, FilterConfig, Measures, judge
-from dp3d_data.shards.index import MEASURES
+from dp3d_data.filters import DUPLICATE, LISTED_OUT, MEASURES, NEAR_DUPLICATE, NOT_LISTED, FilterConfig, judge
 from dp3d_data.shards.likeness import near_duplicates
 from dp3d_data.shards.table import boxes
 
@@ -243,7 +242,7 @@ def decide(index: pa.Table, plan: ShardPlan) -> pa.Table:
         UsageError: a given split tears apart what belongs together, or names an unknown split.
     """
     index = index.combine_chunks()
-    reasons, values = judge(plan.filters, Measures(**{name: index.column(name).to_numpy() for name in MEASURES}))
+    reasons, values = judge(plan.filters, {name: index.column(name).to_numpy() for name in MEASURES})
     given = given_splits(plan, index)
     if given is not None and plan.split == "list":
         _leave_out(reasons, given.is_null().to_numpy(zero_copy_only=False), NOT_LISTED)

@@ -139,9 +139,9 @@ class World:
         told = self._told(index, self._group(index), staging, staging.visible)
         return SyntheticInstance(image=None, mask=None, vertex_map=None, **told)
 
-    def scene(self, index: int) -> tuple[PicturedInstance, ...]:
-        """The animals of one image, instance `index` first; their masks do not overlap. A share `companions` of the
-        images shows more than one."""
+    def scene(self, index: int) -> list[PicturedInstance]:
+        """Every animal in the image of instance `index`, that instance first: a share `companions` of the images shows
+        more than one. Their masks do not overlap."""
         staging = self._well_staged(self.identity(index // self.config.identity_images), GEOMETRY, index)
         rng = self._rng(SCENE, index)
         first = self._group(index), staging, self._cast(rng, staging)
@@ -227,8 +227,8 @@ class World:
 
     def _pictured(
         self, index: int, rng: np.random.Generator, first: Shown, others: list[tuple[bool, Shown]]
-    ) -> tuple[PicturedInstance, ...]:
-        """What is left to see of each animal in an image that is painted from the back to the front."""
+    ) -> list[PicturedInstance]:
+        """The image, painted from the back to the front, and what is left to see of each animal in it."""
         size, faces = self.config.size, self.template.faces
         picture, light = self._surroundings(rng, first[1].view)
         order = [one for before, one in others if not before] + [first] + [one for before, one in others if before]
@@ -251,7 +251,7 @@ class World:
             told = self._told(index, group, staging, visible, mask)
             animals[group] = PicturedInstance(image=image, mask=mask, vertex_map=vertex_map, **told)
             hidden = hidden | hits.mask
-        return tuple(animals[group] for group, _, _ in (first, *(one for _, one in others)))
+        return [animals[group] for group, _, _ in (first, *(one for _, one in others))]
 
     def _surroundings(
         self, rng: np.random.Generator, view: Float[np.ndarray, "3 3"]

@@ -118,9 +118,7 @@ def _facts(
 def measured(table: pa.Table, template: Template | None) -> dict[str, np.ndarray]:
     """What is measured of each instance of a table; the closed-form cameras a few thousand at a time."""
     measures = measure(table.select(COLUMNS))
-    found = {
-        name: np.asarray(getattr(measures, name)) for name in ("score", "visible_vertices", "visible_area", "spread")
-    }
+    found = {name: measures[name] for name in ("score", "visible_vertices", "visible_area", "spread")}
     found["pictured"] = table.column("image_path").is_valid().to_numpy()
     found |= {name: np.full(table.num_rows, np.nan) for name in ("azimuth", "elevation", "residual")}
     if template is None:

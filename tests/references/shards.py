@@ -20,18 +20,18 @@ def components_slow(groups, images):
 def judge_slow(config, measures):
     """One instance after the other, the filters as a person would say them."""
     reasons = []
-    for i in range(len(measures.score)):
-        if math.isnan(measures.score[i]) or measures.score[i] < config.min_score:
+    for i in range(len(measures["score"])):
+        if math.isnan(measures["score"][i]) or measures["score"][i] < config.min_score:
             reasons.append("score")
-        elif measures.visible_vertices[i] < config.min_visible_vertices:
+        elif measures["visible_vertices"][i] < config.min_visible_vertices:
             reasons.append("few vertices")
-        elif measures.known_shape[i] and measures.visible_area[i] < config.min_visible_area:
+        elif measures["known_shape"][i] and measures["visible_area"][i] < config.min_visible_area:
             reasons.append("small visible area")
-        elif measures.edges[i] > config.max_edges:
+        elif measures["edges"][i] > config.max_edges:
             reasons.append("truncated")
-        elif measures.spread[i] > config.max_spread:
+        elif measures["spread"][i] > config.max_spread:
             reasons.append("spread")
-        elif measures.cycle[i] < config.min_cycle:
+        elif measures["cycle"][i] < config.min_cycle:
             reasons.append("cycle")
         else:
             reasons.append(None)

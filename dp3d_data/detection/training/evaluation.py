@@ -43,13 +43,13 @@ def scenes_with_truth(
     asked for, their groups."""
     world = training_world(template, seed + HELD_OUT, size)
     for index in range(count):
-        scene = world.scene(index)
+        animals = world.scene(index)
         truth = []
-        for one in scene:
+        for one in animals:
             if one.mask.any():
                 groups = groups_of(one, template.faces, size) if grouped else ()
                 truth.append(TrueObject(one.box, one.mask, one.vertex_map, one.keypoints, groups))
-        yield np.ascontiguousarray(scene[0].image[:, :, ::-1]), truth
+        yield np.ascontiguousarray(animals[0].image[:, :, ::-1]), truth
 
 
 def groups_of(animal: SyntheticInstance, faces: np.ndarray, size: int) -> tuple[str, str, str]:

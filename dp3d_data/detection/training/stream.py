@@ -113,13 +113,13 @@ def training_world(template: Template, seed: int, size: int, **settings: Any) ->
 
 def rendered(world: World, index: int) -> Picture:
     """Image `index` of a world with the truth of all its animals."""
-    scene = world.scene(index)
-    shape = scene[0].image.shape[:2]
+    animals = world.scene(index)
+    shape = animals[0].image.shape[:2]
     objects, vertex_map = np.full(shape, -1, dtype=np.int32), np.full(shape, -1, dtype=np.int32)
-    for number, animal in enumerate(scene):
+    for number, animal in enumerate(animals):
         objects[animal.mask] = number
         vertex_map[animal.mask] = animal.vertex_map[animal.mask]
-    return Picture(scene[0].image, objects, vertex_map)
+    return Picture(animals[0].image, objects, vertex_map)
 
 
 class Renders:

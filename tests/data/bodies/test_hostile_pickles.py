@@ -194,7 +194,7 @@ ENDLESS = {
 BOMBS |= {name: begin + many * MANY + end for name, (begin, many, end) in ENDLESS.items()}
 
 
-def refused_at_once_and_in_little_memory(raw, folder):
+def assert_refused_at_once_and_in_little_memory(raw, folder):
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(CheckpointError, match="asks for more than arrays|not a whole pickle file"):
         if read(raw, folder) == []:
@@ -206,14 +206,14 @@ def refused_at_once_and_in_little_memory(raw, folder):
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_at_once_and_in_little_memory(tmp_path, monkeypatch, name):
     monkeypatch.setattr(unpickling, "MADE", MANY // 2)
-    refused_at_once_and_in_little_memory(BOMBS[name], tmp_path)
+    assert_refused_at_once_and_in_little_memory(BOMBS[name], tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_million_things_are_enough(tmp_path, name):
     begin, many, end = ENDLESS[name]
-    refused_at_once_and_in_little_memory(begin + many * 2 * unpickling.MADE + end, tmp_path)
+    assert_refused_at_once_and_in_little_memory(begin + many * 2 * unpickling.MADE + end, tmp_path)
 
 
 def test_one_text_for_many_arrays_is_refused(tmp_path):

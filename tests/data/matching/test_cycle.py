@@ -72,10 +72,11 @@ def test_two_far_clusters_of_one_vertex_get_a_small_weight_and_one_cluster_a_lar
     embedding[0, 0, :10], embedding[:2, 0, 30:] = 2.0, [[1.0], [0.4]]
     embedding[1, 0, 10:30] = 1.0
     segm = np.stack([np.zeros((1, 40)), np.ones((1, 40))]).astype("f4")
-    view = view_of(dense_prediction((0, 0, 40, 1), embedding, segm, VertexIndex(rows), cycle=True), 2)
+    view = view_of(dense_prediction((3, 7, 43, 8), embedding, segm, VertexIndex(rows), cycle=True), 2)
     assert view.ids.tolist() == [0, 1] and view.counts.tolist() == [20, 20]
-    assert view.cycle[0] < 0.4
-    assert view.cycle[1] > 0.14  # one standard deviation is a share of the longer side, 2 pixels
+    assert view.keypoints.tolist() == [[23.0, 7.5], [23.0, 7.5]]
+    assert 0.1 < view.cycle[0] < 0.4, "a reach of two pixels, of the box's longer side"
+    assert view.cycle[1] > 0.14
 
 
 def test_without_being_asked_there_is_no_weight():

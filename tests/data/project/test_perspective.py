@@ -65,6 +65,7 @@ def test_faces_of_a_cube():
     """Face on a sixth; on the diagonal three faces, though the rays are not parallel."""
     points, faces = split_cube()
     areas = vertex_areas(points, faces)
+    assert areas.sum() == pytest.approx(6 * np.ptp(points[:, 0]) ** 2)
     seen = visible_vertices(points + [0, 0, 3], faces, perspective=True)
     assert visible_fraction(seen, areas) == pytest.approx(1 / 6, abs=1e-6)
     seen = visible_vertices(points + [3, 3, 3], faces, perspective=True)
@@ -101,9 +102,9 @@ def test_far_from_the_origin_nothing_is_lost():
 
 def test_a_mask_hides_what_lies_outside():
     mask = np.zeros((4, 6), dtype=bool)
-    mask[1, 2] = True
-    points = np.array([[2.0, 1.0], [2.99, 1.99], [3.0, 1.5], [-0.1, 1.5], [2.5, 4.0], [6.0, 1.0]])
-    assert inside_mask(points, mask).tolist() == [True, True, False, False, False, False]
+    mask[1, 2] = mask[1, 5] = mask[3, 2] = True
+    points = np.array([[2.0, 1.0], [2.99, 1.99], [3.0, 1.5], [-0.1, 1.5], [2.5, 4.0], [6.0, 1.0], [2.5, -0.1]])
+    assert inside_mask(points, mask).tolist() == [True, True, False, False, False, False, False]
 
 
 def test_a_view_ends_at_the_sides_of_the_image_and_at_the_horizon():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.errors import InputCorrupt, InputMissing, ShapeError, UsageError
-from dp3d_data.filters import FilterConfig, Measures, judge
+from dp3d_data.filters import MEASURES, FilterConfig, judge
 from dp3d_data.geometry.projection import hide_share, lower_half, move_keypoints
 from dp3d_data.geometry.subsets import checked_ids, farthest_vertices, read_subset
 
@@ -76,7 +76,8 @@ def test_exactly_the_threshold_of_visible_area_is_kept(least):
     """As the tables hold it, in single precision, and as ten tenths of a surface add up."""
     stored = np.float64(np.float32([least, np.nextafter(np.float32(least), np.float32(0)), 0.999 * least]))
     ones = np.ones(3)
-    measures = Measures(ones, 500 * ones, stored, np.ones(3, dtype=bool), 0 * ones, 0 * ones, ones)
+    columns = ones, 500 * ones, stored, np.ones(3, dtype=bool), 0 * ones, 0 * ones, ones
+    measures = dict(zip(MEASURES, columns, strict=True))
     reasons, values = judge(FilterConfig(min_visible_area=least), measures)
     assert reasons == [None, "small visible area", "small visible area"]
     assert values[1:].tolist() == stored[1:].tolist()

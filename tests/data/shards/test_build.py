@@ -197,8 +197,8 @@ def test_measures_match_the_slow_twin():
     found = measure(pa.Table.from_batches([instance_batch(rows)]))
     for i, one in enumerate(rows):
         edges, spread = measure_slow(one)
-        assert found.edges[i] == edges and found.spread[i] == pytest.approx(spread, rel=1e-5)
-        assert found.visible_vertices[i] == len(one["vertex_ids"])
+        assert found["edges"][i] == edges and found["spread"][i] == pytest.approx(spread, rel=1e-5)
+        assert found["visible_vertices"][i] == len(one["vertex_ids"])
 
 
 def test_names_become_unique_and_stay_as_they_are_where_they_can():
@@ -251,6 +251,16 @@ def test_instances_without_an_image_are_duplicates_by_their_content(tmp_path):
     )
     manifest = quietly([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
     assert manifest["account"]["kept"] == 20 and manifest["account"]["rejected"] == {"duplicate": 5}
+
+
+def test_one_box_of_one_image_is_a_duplicate_whatever_was_found_in_it(tmp_path):
+    first, apart = row(0), row(1) | {"box_x0": row(0)["box_x0"], "box_y1": 230.0}
+    again = row(40) | {"image_hash": first["image_hash"]}
+    assert apart["image_hash"] == first["image_hash"]
+    assert not np.array_equal(again["keypoints_x"], first["keypoints_x"])
+    run(tmp_path / "a", [first, apart, again])
+    account = quietly([tmp_path / "a"], tmp_path / "out")["account"]
+    assert account["kept"] == 2 and account["rejected"] == {"duplicate": 1}
 
 
 def test_the_manifest_tells_what_the_files_hold(tmp_path):

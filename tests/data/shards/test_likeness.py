@@ -151,3 +151,12 @@ def test_shards_of_earlier_versions_are_known_again():
     assert fingerprint_of(plan.settings()) == "d91cf3d91ea1"
     others = replace(plan, left_out=frozenset({"a"})), replace(plan, filters=FilterConfig(near_duplicates=0.1))
     assert len({fingerprint_of(one.settings()) for one in (plan, *others)}) == 3
+
+
+def test_a_shape_exactly_as_far_as_the_threshold_is_kept():
+    rng = np.random.default_rng(4)
+    shapes = rng.normal(size=(2, 6)) + 1j * rng.normal(size=(2, 6))
+    shapes = (shapes / np.linalg.norm(shapes, axis=1, keepdims=True)).astype(np.complex64)
+    apart = float(distances(shapes[0], shapes[1:])[0])
+    assert near_duplicates(shapes, apart)[0].tolist() == [-1, -1]
+    assert near_duplicates(shapes, apart + 1e-5)[0].tolist() == [-1, 0]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.errors import InputCorrupt, InputMissing, Unaccounted, UsageError
-from dp3d_data.filters import FILTERS, FilterConfig, Measures, Tally, judge
+from dp3d_data.filters import FILTERS, FilterConfig, Tally, judge
 from dp3d_data.shards.plan import SPLITS, ShardPlan, components, given_splits, read_split_list
 from dp3d_data.shards.plan import assign_splits as assign_sides
 from tests.references.shards import components_slow, judge_slow
@@ -87,6 +87,12 @@ def test_one_group_of_two_that_are_left_is_for_validation():
     assert sorted(assign_sides(["a", "b", "c"], [None] * 3, ["s"] * 3, plan=plan)) == [0, 1, 2]
 
 
+def test_a_share_is_met_as_nearly_as_the_groups_allow():
+    names = [f"g{index}" for index in range(10)]
+    sides = assign_splits(names, [None] * 10, ["s"] * 10, train_ratio=0.75, seed=0)
+    assert sides.count("val") == 3  # of 2.5 wanted, not what lies below
+
+
 @given(instances, st.integers(0, 3))
 def test_given_sides_win_and_the_others_go_by_ratio(pairs, seed):
     groups, images = [g for g, _ in pairs], [i for _, i in pairs]
@@ -141,7 +147,7 @@ def test_an_unknown_side_of_the_source_is_named():
 @given(st.integers(0, 40), st.integers(0, 2**32 - 1))
 def test_the_first_reason_is_named(count, seed):
     rng = np.random.default_rng(seed)
-    measures = Measures(
+    measures = dict(
         score=rng.choice([0.1, 0.5, 0.9, np.nan], count),
         visible_vertices=rng.integers(0, 100, count),
         visible_area=rng.uniform(0, 0.2, count),

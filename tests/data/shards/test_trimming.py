@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dp3d_data.filters import FilterConfig
+from dp3d_data.filters import FilterConfig, judge_vertices
 from dp3d_data.shards import ShardReader, instance_batch
 from dp3d_data.shards.index import cut, judge_table, trims
 from pipelines.shards import ShardPlan, build
@@ -49,6 +49,15 @@ def test_trimming_equals_the_slow_twin(count, pixels, spread, cycle, seed):
     for one, (expected, _) in zip(found.to_pylist(), slow, strict=True):
         assert one.pop("visible_area") == pytest.approx(expected.pop("visible_area"), rel=1e-5)
         assert one == expected
+
+
+def test_a_vertex_exactly_at_a_threshold_stays():
+    config = FilterConfig(min_pixels=3, max_vertex_spread=0.25, min_vertex_cycle=0.5)
+    kept, dropped = judge_vertices(
+        config, np.array([3, 2, 3, 3]), np.array([0.25, 0.25, 0.26, 0.25]), np.array([0.5, 0.5, 0.5, 0.49])
+    )
+    assert kept.tolist() == [True, False, False, False]
+    assert dropped == {"few pixels": 1, "vertex spread": 1, "vertex cycle": 1}
 
 
 def test_by_default_nothing_is_touched():

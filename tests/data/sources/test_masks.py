@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as run_length
 
-from dp3d_data.datasets.annotations import segmentation_mask
+from dp3d_data.datasets.annotations import Annotations, segmentation_mask
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.records import RunLength
+from dp3d_data.records import GivenObject, RunLength
 from dp3d_data.run_lengths import area, decode_runs, encode_pixels, encode_placed, encode_runs, mask_pixels
 from tests.data.sources.examples import compressed, rectangle, uncompressed
 
@@ -124,3 +124,15 @@ def test_a_mask_that_lies_in_an_image_has_the_runs_of_the_whole_image(origin):
                 whole[y, x] = True
         runs = encode_placed(mask, origin, size)
         assert np.array_equal(mask_pixels(runs), whole) and area(runs) == whole.sum()
+
+
+def test_polygons_may_lie_as_far_away_as_the_longer_side_allows():
+    assert segmentation_mask([[0, 0, 300, 0, 300, 8]], (100, 10)) is not None
+    with pytest.raises(InputCorrupt, match="a mask that is no polygon"):
+        segmentation_mask([[0, 0, 401, 0, 300, 8]], (100, 10))
+
+
+def test_boxes_of_an_image_of_another_size_are_faults():
+    one, other = (Annotations(size, [GivenObject((0.0, 0.0, 5.0, 5.0))]) for size in ((40, 30), (30, 40)))
+    one.join(other)
+    assert len(one.objects) == 1 and one.faults == ["box 0: its image is 30 x 40 here and 40 x 30 before"]

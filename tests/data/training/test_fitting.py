@@ -133,6 +133,20 @@ def test_a_loss_is_usual_that_is_no_larger_than_the_largest_of_the_first_steps(t
     assert state.step == 12 and state.usual > 1e4
 
 
+@pytest.mark.parametrize("factor", [1.9, 2.1])
+def test_the_first_loss_that_is_judged_is_that_after_the_first_steps(tmp_path, factor):
+    """Twice the largest of the first steps, which it is none of."""
+    state = fresh()
+    config = replace(CONFIG, steps=11, divergence_factor=factor)
+    losses = {"poison": lambda step, loss: loss * 0 + (200.0 if step == 10 else 100.0)}
+    if factor > 2:
+        run(state, tmp_path, config, **losses)
+    else:
+        with pytest.raises(TrainingDiverged, match="exploded at step 10"):
+            run(state, tmp_path, config, **losses)
+    assert state.step == (11 if factor > 2 else 10) and state.usual == 100
+
+
 def test_every_process_knows_how_long_it_waited(tmp_path):
     """Also one that writes no log."""
 

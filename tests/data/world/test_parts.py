@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dp3d_data.geometry import load_template
 from dp3d_data.synthesis import poses
 from dp3d_data.synthesis.backgrounds import indoors, outdoors, plain, texture
-from dp3d_data.synthesis.cameras import placed_camera, view_rotation
+from dp3d_data.synthesis.cameras import placed_camera, random_view, view_rotation
 from dp3d_data.synthesis.coats import body_map, coat_colours, random_coat
 from dp3d_data.synthesis.effects import SIDE, SolidNoise, matted, photographed, pixel_noise
 from dp3d_data.synthesis.poses import Angles, random_pose
@@ -143,3 +143,21 @@ def test_occluders_leave_half_of_the_animal(seed):
         np.random.default_rng(seed), np.zeros((64, 64, 3), dtype=np.float32), mask, np.array([12.0, 25.0])
     )
     assert (hidden & mask).sum() <= 0.5 * mask.sum()
+
+
+def test_cameras_keep_their_distance_and_cut_images_show_the_head():
+    points, focus = np.array([[-0.9, 0.5, 0.3], [0.9, -0.5, -0.8], [0.2, 0.1, 0.0]]), np.array([0.9, -0.5, -0.8])
+    shown = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        camera = placed_camera(rng, np.eye(3), points, focus, 100, truncated=1.0, perspective=2.0)
+        assert 0.5 <= 1 / camera.strength - 0.8 <= 10.001
+        place = camera.project(focus[None])[0, :2]
+        shown += bool((place >= 25 - 1e-6).all() and (place <= 75 + 1e-6).all())
+    assert shown >= 80, "half of them, by chance a few less"
+
+
+def test_a_third_of_the_views_are_from_the_flank():
+    rng = np.random.default_rng(0)
+    azimuths = np.abs(np.rad2deg([random_view(rng)[1][0] for _ in range(2000)]))
+    assert ((azimuths > 40) & (azimuths < 90)).mean() == pytest.approx(0.367, abs=0.04)

@@ -189,7 +189,7 @@ def test_a_detection_of_more_than_the_animal_is_none_of_it():
     """Overlap is that of both masks over both: one that covers everything finds nobody."""
     mask = np.zeros((20, 20), dtype=bool)
     mask[5:10, 5:10] = True
-    scene = SimpleNamespace(animals=[SimpleNamespace(mask=mask)])
+    scene = [SimpleNamespace(mask=mask)]
     everything = {"instance_id": "a#0", "image_id": "a", "score": 0.9, "image_height": 20, "image_width": 20}
     everything["mask"] = encode_pixels(np.ones((20, 20), dtype=bool)).counts.decode()
     kept = with_truth(Rows([everything]), scene, None)

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from dp3d_data.errors import DependencyMissing, ShapeError
 from dp3d_data.geometry import make_template
-from dp3d_data.geometry.visibility import TOLERANCE, RayScene, vertex_normals, visible_fraction, visible_vertices
+from dp3d_data.geometry.visibility import (
+    TOLERANCE,
+    RayScene,
+    vertex_normals,
+    visible_fraction,
+    visible_vertices,
+)
 from tests.references.world import first_hit_slow, visible_slow
 
 
@@ -111,3 +117,13 @@ def test_without_embreex_there_is_a_word_on_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "embreex.mesh_construction", None)
     with pytest.raises(DependencyMissing, match="ray casting needs embreex"):
         RayScene(np.eye(3), np.array([[0, 1, 2]]))
+
+
+@pytest.mark.parametrize(("gap", "shown"), [(0.003, True), (0.01, False)])
+def test_a_surface_hides_what_lies_behind_it_beyond_twice_the_tolerance(gap, shown):
+    """Gaps are shares of the largest extent; a vertex that faces the viewer starts two tolerances before itself."""
+    square = np.array([[-0.5, -0.5, 0.0], [0.5, -0.5, 0.0], [0.5, 0.5, 0.0], [-0.5, 0.5, 0.0]])
+    faces = np.array([[0, 2, 1], [0, 3, 2]])
+    vertices = np.concatenate([0.9 * square + [0, 0, gap], square])
+    visible = visible_vertices(vertices, np.concatenate([faces, faces + 4]))
+    assert visible[4:].all() and (visible[:4] == shown).all()
