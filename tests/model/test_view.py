@@ -81,7 +81,7 @@ def test_colours_of_errors_end_at_the_next_twentieth_above_almost_all():
     assert [_layers(measured)[-1].top for measured in errors] == [0.05, 0.15, 0.25]
 
 
-@pytest.mark.parametrize("body", ["parts", "rigid"])
+@pytest.mark.parametrize("body", ["parts", pytest.param("rigid", marks=pytest.mark.slow)])
 def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
     lifter = Lifter(surface, tiny({"model.body": body})).eval()
     instances = named(with_photograph(toy_instances(surface, 2), tmp_path))

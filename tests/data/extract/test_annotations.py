@@ -72,7 +72,7 @@ WITH_MASKS = CASES | {
 }
 
 
-@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("masks", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_shared_cases_of_coco(masks, tmp_path):
     folder = shared("cases/coco")
     for name, (boxes, failures) in (WITH_MASKS if masks else CASES).items():

@@ -167,6 +167,7 @@ def asked_of(server):
         return b""
 
 
+@pytest.mark.slow
 def test_the_policy_stops_what_escaping_would_miss(tmp_path):
     """A page into which a tag got all the same: its script does not run, its picture and its frame are not fetched."""
     with socket.create_server(("127.0.0.1", 0)) as server, Browser(tmp_path / "profile") as browser:
