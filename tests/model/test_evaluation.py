@@ -10,6 +10,7 @@ import torch
 from dp3d_data.errors import NothingToDo, TemplateMismatch, UsageError
 from dp3d_data.geometry.renderer import template_view
 from dp3d_data.shards.batch import KeypointBatch, collate
+from dp3d_model.evaluation import evaluator
 from dp3d_model.evaluation.evaluator import METRICS, evaluate, score_model, score_rigid, score_shapes, view_of
 from dp3d_model.evaluation.report import write_report
 from dp3d_model.geometry.camera import rotation_from_log
@@ -116,6 +117,13 @@ def test_views_are_named_by_where_the_viewer_stands(azimuth):
     seen = surface.vertices @ torch.tensor(template_view(azimuth), dtype=torch.float32).T
     found = float(view_of(surface, seen[None])[0])
     assert math.isclose((found - azimuth + 180) % 360, 180, abs_tol=0.1)
+
+
+def test_a_view_stands_in_the_middle_of_its_bin(monkeypatch):
+    surface = toy_surface()
+    monkeypatch.setattr(evaluator, "view_of", lambda *_: torch.tensor([22.4, 22.6, 337.6, 359.0]))
+    result = evaluator.summary({}, toy_instances(surface, 4), surface)
+    assert {name: row["instances"] for name, row in result["by_view"].items()} == {"0": 3, "45": 1}
 
 
 def test_the_report_accounts_for_every_instance(tmp_path):
