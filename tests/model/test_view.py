@@ -122,6 +122,7 @@ def test_the_page_draws_and_turns_without_a_network(tmp_path, surface, body):
         assert browser.run("document.querySelector('[data-stage]')") is None, "nothing was optimised"
 
 
+@pytest.mark.slow
 def test_a_button_shows_what_the_network_alone_says(tmp_path, surface):
     """The figures beside the body are those of the answer that is shown, and so is the mean error of the page."""
     lifter = Lifter(surface, tiny({"refine.steps": 3, "refine.learning_rate": 0.05})).eval()

@@ -240,6 +240,7 @@ def test_vertices_alone_make_a_table(pages):
     assert read_named_vertices(pages.out, 10) == {"nose": 7}, "landmarks are a table too"
 
 
+@pytest.mark.slow
 def test_clicks_make_pairs(pages, tmp_path):
     with served(pages) as server, Browser(tmp_path / "profile", 1400, 900) as browser:
         browser.visit(server.address)

@@ -247,6 +247,7 @@ def test_the_server_answers_its_own_page_alone(catalogue, tmp_path):
         assert reply(server, f"{home}picture?row=1&size=small")[1][:2] == b"\xff\xd8"
 
 
+@pytest.mark.slow
 def test_clicks_find_choose_and_save(catalogue, tmp_path):
     with served(Explorer(catalogue, tmp_path)) as server, Browser(tmp_path / "profile") as browser:
         browser.visit(server.address)

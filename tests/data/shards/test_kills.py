@@ -126,6 +126,7 @@ def test_a_storage_without_locks_is_refused(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_two_machines_with_folders_of_their_own_never_write_the_same_file(world, tmp_path):
     """Each with its own cache, as on two machines, and the same storage for inputs and results."""
     root, whole = world
