@@ -65,8 +65,8 @@ class Predictor(Protocol):
     def class_of(self, category: str) -> int:
         """The class id that means the category."""
 
-    def mirrored(self, symmetry: np.ndarray) -> Predictor:
-        """The same network, which looks at mirror images too; see `DensePredictor`."""
+    def mirrored(self, symmetry: np.ndarray | None) -> Predictor:
+        """The same network, which looks at mirror images too; itself where it cannot. See `DensePredictor`."""
 
 
 # Category -> the record of one image in it: the same file, with the objects of that category.
@@ -142,6 +142,7 @@ class Annotator(RowMaker):
 
     Raises:
         TemplateError: the network's vertices are those of another template.
+        UsageError: mirror images are asked for, and the network or the template knows none.
     """
 
     def __init__(self, config: ExtractConfig, predictor: Predictor, template: Template, model: str) -> None:
@@ -153,9 +154,13 @@ class Annotator(RowMaker):
             require_person(template.num_vertices)
         else:
             require_same_template(template, self.index.num_vertices, predictor.template_hash)
-            if config.mirror and template.symmetry is not None:
-                self.predictor = predictor.mirrored(template.symmetry)
-                self.index = index_of(self.predictor, self.class_id, config)
+        if config.mirror:
+            self.predictor = predictor.mirrored(template.symmetry)
+            if self.predictor is predictor:
+                expected = "a network with a second look, and a template whose left and right are known"
+                hint = "leave out --set mirror=true"
+                raise UsageError("mirror images cannot be looked at here", expected=expected, hint=hint)
+            self.index = index_of(self.predictor, self.class_id, config)
 
     def annotate(self, record: ImageRecord) -> Rows:
         return annotate_views({"": self}, [{"": record}])[0][""]

@@ -224,7 +224,9 @@ def estimate(*plans: ExtractPlan) -> list[str]:
     for row in rows.failures:
         lines.append(f"    {row['image_id']} · {row['stage']}: {row['error']}: {row['message'].splitlines()[0]}")
     lines.append(f"  about {time} and {size / 1e6:.1f} MB of {free / 1e9:.1f} GB that are free")
-    return lines + ["  that is more than is free: choose another folder with --out"] * (size > free)
+    if size > free:
+        lines.append("  that is more than is free: choose another folder with --out")
+    return lines
 
 
 def unfinished_chunks(plan: ExtractPlan) -> tuple[str, dict[int, Sequence[ImageRecord]]]:

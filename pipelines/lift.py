@@ -73,7 +73,7 @@ def from_annotated(photographs: Photographs, template: Template, out: Path, give
     """Extract annotated photographs into a run folder, at the annotated boxes or at detected ones."""
     own, source = photographs.options, photographs.source
     config = ExtractConfig(category=own.category, source=source, path=own.path, images=own.images)
-    config = replace(config, given_boxes=given_boxes, mirror=True)
+    config = replace(config, given_boxes=given_boxes, mirror=template.symmetry is not None)
     return _extracted(config, template, out)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,8 @@ def make_plan(config: SynthConfig) -> SynthPlan:
     if config.annotate:
         if not config.images:
             raise UsageError("a network looks at images", got="--annotate with --no-images", expected="one of them")
-        own = ExtractConfig(category=config.category, weights=config.weights, template=template.name, mirror=True)
+        own = ExtractConfig(category=config.category, weights=config.weights, template=template.name)
+        own = replace(own, mirror=template.symmetry is not None and not config.weights)
         make_predictor, *kept["annotated by"] = network_of(own)
         kept["mirror"] = own.mirror
         require_own_template(own, template)

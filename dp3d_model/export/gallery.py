@@ -190,7 +190,7 @@ def write_predictions(
         UsageError: a rig of a body without parts.
     """
     folder, start = Path(folder), 0
-    figures, weights = [["instance", "image", *FIGURES, "result"]], part_weights(lifter)
+    figures, skin = [["instance", "image", *FIGURES, "result"]], (part_weights(lifter), model_colours(lifter))
     files = output.pictures or bool(set(output.formats) - {"table"})
     sheet: list[tuple[float, np.ndarray]] = []
     kept: list[int] = []
@@ -212,7 +212,7 @@ def write_predictions(
                 table.write_table(prediction_rows(chosen.ids, chosen.image_paths or ("",) * len(sure), many.at(sure)))
             for i in sure if files else ():
                 stem = folder / f"{start + i:03d}-{safe_name(some.ids[i])}"
-                picture = _write_instance(stem, many.at(i), some, i, lifter.surface, weights, output)
+                picture = _write_instance(stem, many.at(i), some, i, lifter.surface, skin, output)
                 if picture is not None:
                     sheet.append((float(np.nan_to_num(many.confidence[i])), picture))
                     sheet = sorted(sheet, key=lambda row: -row[0])[:SHEET_ROWS]
@@ -250,11 +250,16 @@ def _write_instance(
     instances: KeypointBatch,
     i: int,
     surface: Surface,
-    weights: np.ndarray,
+    skin: tuple[np.ndarray, np.ndarray],
     output: Output,
 ) -> np.ndarray | None:
-    """All files of instance i of some but the table; its picture where there is to be one."""
-    faces, colours = surface.faces.numpy(), colour_by_part(weights)
+    """All files of instance i of some but the table; its picture where there is to be one.
+
+    Args:
+        stem: of the files.
+        skin: weights [K, M] of the parts at each vertex, and the colours [K, 3] that show them.
+    """
+    faces, (weights, colours) = surface.faces.numpy(), skin
     pixels = local_pixels(instances.image_paths[i]) if instances.image_paths else None
     texture = None if pixels is None else photograph_texture(pixels, prediction, instances, i, surface)
     for kind in output.formats:

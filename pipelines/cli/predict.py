@@ -102,10 +102,14 @@ def _extracted(lifter: Lifter, folder: Path, given: LiftConfig) -> Path:
     from dp3d_model.lifting.prediction import template_of
     from pipelines.lift import from_keypoints, from_photographs
 
-    config = ExtractConfig(
-        category=given.category, device=given.device, score=given.score, min_vertices=given.min_vertices, mirror=True
-    )
     template = template_of(lifter.surface)
+    config = ExtractConfig(
+        category=given.category,
+        device=given.device,
+        score=given.score,
+        min_vertices=given.min_vertices,
+        mirror=template.symmetry is not None,
+    )
     if given.keypoints:
         outcome = from_keypoints(given.keypoints, template, folder, config)
     else:

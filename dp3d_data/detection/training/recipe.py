@@ -41,7 +41,7 @@ class TrainCseConfig:
     )
     renders: int = rare(
         4000,
-        "Different rendered images, over all kinds; each is cut, turned, mirrored and lit anew when it is used.",
+        "Different rendered images, over all kinds; crop, rotation, mirroring and colours are drawn anew at each use.",
         group="World",
         minimum=1,
     )

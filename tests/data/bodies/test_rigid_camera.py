@@ -50,18 +50,6 @@ def test_a_rigid_template_leaves_nothing_and_the_residual_is_a_length():
     assert torch.allclose(pushed, torch.full((6,), 0.05, dtype=torch.float64)), "6 pixels at 120 pixels a unit"
 
 
-def test_twice_the_weight_is_the_vertex_twice():
-    generator = torch.Generator().manual_seed(3)
-    template = torch.rand(12, 3, generator=generator, dtype=torch.float64) - 0.5
-    keypoints = 100.0 * torch.rand(2, 12, 2, generator=generator, dtype=torch.float64)
-    weights = torch.where(torch.arange(12) == 0, 1.0, 0.5).expand(2, -1) - LEAST_WEIGHT
-    weighted = fit_camera(template, keypoints, torch.ones(2, 12, dtype=torch.bool), weights)
-    twice = [0, *range(12)]
-    repeated = fit_camera(template[twice], keypoints[:, twice], torch.ones(2, 13, dtype=torch.bool))
-    for name in ("rotation", "scale", "translation"):
-        torch.testing.assert_close(getattr(weighted, name), getattr(repeated, name), rtol=1e-5, atol=1e-5)
-
-
 def test_the_fit_is_the_least_squares_one():
     generator = torch.Generator().manual_seed(2)
     template = torch.rand(30, 3, generator=generator) - 0.5

@@ -119,5 +119,5 @@ def test_mirror_images_are_looked_at_where_it_is_asked_for_and_left_and_right_ar
     plain = Annotator(ExtractConfig(), predictor, template, "network")
     both = Annotator(ExtractConfig(mirror=True), predictor, template, "network")
     assert both.index.dim == 2 * plain.index.dim and plain.predictor is predictor
-    bare = Annotator(ExtractConfig(mirror=True), predictor, replace(template, symmetry=None), "network")
-    assert bare.predictor is predictor and bare.index.dim == plain.index.dim
+    with pytest.raises(UsageError, match="mirror images cannot be looked at here"):
+        Annotator(ExtractConfig(mirror=True), predictor, replace(template, symmetry=None), "network")
