@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,18 @@ def write_table(path: str | Path, table: pa.Table | pa.RecordBatch) -> Path:
     return write_whole(path, write)
 
 
+def arrow_bytes(path: str | Path) -> pa.Buffer:
+    """A file's bytes in memory of Arrow's own.
+
+    A thread of Arrow's may be the last to let go of them, at times when the interpreter has ended already: were they
+    Python's, the process would abort there, after all its work is done.
+    """
+    with open(path, "rb") as file:
+        data = pa.allocate_buffer(os.fstat(file.fileno()).st_size)
+        file.readinto(memoryview(data))
+    return data
+
+
 def read_table(path: str | Path, columns: list[str] | None = None, sha256: str | None = None) -> pa.Table:
     """Read a Parquet file.
 
@@ -61,7 +74,7 @@ def read_table(path: str | Path, columns: list[str] | None = None, sha256: str |
         ShardError: not a Parquet file, or a damaged one; names it.
     """
     with reading(path):
-        data = Path(path).read_bytes()
+        data = arrow_bytes(path)
         if sha256 is not None:
             check_digest(hashlib.sha256(data).hexdigest(), sha256, path)
         return pq.read_table(pa.BufferReader(data), columns=columns, partitioning=None)
@@ -126,7 +139,7 @@ def read_arrow(path: str | Path) -> pa.Table:
         InputMissing: no such file.
         ShardError: damaged.
     """
-    with reading(path, "Arrow"), pa.ipc.open_file(pa.BufferReader(Path(path).read_bytes())) as file:
+    with reading(path, "Arrow"), pa.ipc.open_file(pa.BufferReader(arrow_bytes(path))) as file:
         return file.read_all()
 
 

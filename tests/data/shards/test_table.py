@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dp3d_data.errors import ShapeError, ShardError, UsageError
 from dp3d_data.geometry.rigid_camera import Camera as Camera3D
 from dp3d_data.geometry.rigid_camera import Pinhole
+from dp3d_data.shards import files
 from dp3d_data.shards.batch import KeypointBatch, _scattered, collate
 from dp3d_data.shards.instances import instance_batch, orthographic_camera, perspective_camera
 from dp3d_data.shards.table import InstanceTable, columns_of, intrinsics_of
@@ -163,3 +164,18 @@ def test_arrays_and_fields_that_do_not_fit_are_refused():
         InstanceTable.of_arrays(np.zeros((2, 3, 2), np.float32), np.zeros((2, 4), bool))
     with pytest.raises(UsageError, match="no field 'colour'"):
         columns_of(["colour"])
+
+
+def test_files_are_read_into_memory_that_outlives_the_interpreter(tmp_path, monkeypatch):
+    """Threads of Arrow's may free it last, after the end of Python: that aborted finished runs."""
+    (tmp_path / "a.bin").write_bytes(bytes(range(256)) * 4000)
+    before = pa.total_allocated_bytes()
+    data = files.arrow_bytes(tmp_path / "a.bin")
+    assert pa.total_allocated_bytes() - before >= len(data) == 1_024_000
+    assert data.to_pybytes() == (tmp_path / "a.bin").read_bytes()
+    table = pa.table({"a": np.arange(9)})
+    asked, read = [], files.arrow_bytes
+    monkeypatch.setattr(files, "arrow_bytes", lambda path: asked.append(path) or read(path))
+    assert files.read_table(files.write_table(tmp_path / "a.parquet", table)).equals(table)
+    assert files.read_arrow(files.write_arrow(tmp_path / "a.arrow", table)).equals(table)
+    assert [path.suffix for path in asked] == [".parquet", ".arrow"]
