@@ -65,6 +65,9 @@ class Predictor(Protocol):
     def class_of(self, category: str) -> int:
         """The class id that means the category."""
 
+    def recognising(self) -> Predictor:
+        """The same network, which drops what does not look like the animal; itself where it cannot tell."""
+
     def mirrored(self, symmetry: np.ndarray | None) -> Predictor:
         """The same network, which looks at mirror images too; itself where it cannot. See `DensePredictor`."""
 
@@ -147,7 +150,7 @@ class Annotator(RowMaker):
 
     def __init__(self, config: ExtractConfig, predictor: Predictor, template: Template, model: str) -> None:
         super().__init__(config, template, model)
-        self.predictor = predictor
+        self.predictor = predictor = predictor.recognising() if config.recognise else predictor
         self.class_id = predictor.class_of(config.category)
         self.index = index_of(predictor, self.class_id, config)
         if isinstance(self.index, ChartIndex):

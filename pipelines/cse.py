@@ -97,6 +97,7 @@ Scores = dict[str, dict[str, Any]]
 BESIDE = "beside, "
 RATIO = "geodesic_ratio"
 TWENTY = 20  # photographs, for which spurious detections are counted
+RENDERS = "synthetic"
 OF_DETECTION = ("ap50", "found", "pck_10_found", "pck_15_found")  # say nothing where the boxes are given
 
 
@@ -151,7 +152,7 @@ def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:
         if template is None:
             hint = "give the network's template: --template MESH"
             raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
-        tally = evaluation.tally("synthetic", scenes_with_truth(template, config.seed, config.size, config.count))
+        tally = evaluation.tally(RENDERS, scenes_with_truth(template, config.seed, config.size, config.count))
         scores["synthetic"] = tally.result()
         scores |= {f"synthetic, {group}": measures for group, measures in tally.by_group().items()}
     if config.stanford_extra:
@@ -168,18 +169,20 @@ class _Evaluation:
         self, config: EvaluateCseConfig, predictor: DensePredictor, class_id: int, template: Template | None
     ) -> None:
         self.config, self.predictor, self.classes, self.template = config, predictor, [class_id], template
+        self.of_photographs = predictor.recognising()
         self.geodesics = None if template is None else geodesic_distances(template)
 
     def tally(self, title: str, images: Images, **more) -> Tally:
         """Examine images, and draw them."""
         pictures = self._pictures(title)
-        tally = examine(self.predictor, images, self.geodesics, classes=self.classes, watch=pictures, **more)
+        predictor = self.predictor if title == RENDERS else self.of_photographs
+        tally = examine(predictor, images, self.geodesics, classes=self.classes, watch=pictures, **more)
         pictures.sheet()
         return tally
 
     def _pictures(self, title: str) -> Pictures:
         folder, count, score = self.config.pictures, self.config.pictures_count, self.config.score
-        return Pictures(folder, title, count, self.predictor, self.template, score, title != "synthetic")
+        return Pictures(folder, title, count, self.predictor, self.template, score, title != RENDERS)
 
     def photographs(self) -> Scores:
         """The measures of annotated photographs, as a whole and by keypoint."""
@@ -214,7 +217,7 @@ class _Evaluation:
         photographs = Photographs("folder", DatasetOptions(images=config.without))
         pictures = self._pictures("without")
         for record, image, _ in photographs.read():
-            found = self.predictor.predict(image, score=config.score, classes=self.classes)
+            found = self.of_photographs.predict(image, score=config.score, classes=self.classes)
             spurious += len(found)
             best |= {record.image_id: max(one.score for one in found)} if found else {}
             pictures(image, [], found, [], record.image_id)

@@ -39,6 +39,9 @@ class ExtractConfig:
     side: int = rare(
         0, "Shortest side of images for the network. 0: its own.", group="Network", minimum=0, maximum=4000
     )
+    recognise: bool = rare(
+        True, "Drop what is not the animal, where the network can tell; for photographs.", group="Network"
+    )
     mirror: bool = rare(
         False, "Look at the mirror image of each animal too: better, at 1.4 times the cost.", group="Network"
     )
@@ -72,7 +75,7 @@ class ExtractConfig:
 
     def result(self) -> dict[str, object]:
         """The settings that shape the results: not where they go, nor how fast they come, nor where the inputs lie."""
-        network = "category", "masks", "max_pixels", "score", "side", "precision", "cycle"
+        network = "category", "masks", "max_pixels", "score", "side", "recognise", "precision", "cycle"
         names = (*network, "min_vertices", "overlays", "part")
         mirror = {"mirror": True} if self.mirror else {}  # runs without it keep their fingerprint
         return {name: getattr(self, name) for name in names} | mirror

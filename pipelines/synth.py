@@ -136,7 +136,7 @@ def make_plan(config: SynthConfig) -> SynthPlan:
         if not config.images:
             raise UsageError("a network looks at images", got="--annotate with --no-images", expected="one of them")
         own = ExtractConfig(category=config.category, weights=config.weights, template=template.name)
-        own = replace(own, mirror=template.symmetry is not None and not config.weights)
+        own = replace(own, recognise=False, mirror=template.symmetry is not None and not config.weights)
         make_predictor, *kept["annotated by"] = network_of(own)
         kept["mirror"] = own.mirror
         require_own_template(own, template)

@@ -83,6 +83,10 @@ class SyntheticPredictor:
             raise UsageError(f"this network knows no {category!r}", expected=", ".join(self.classes))
         return self.classes[category]
 
+    def recognising(self) -> SyntheticPredictor:
+        """Itself: it knows what is there."""
+        return self
+
     def vertex_embeddings(self, class_id: int) -> Float[np.ndarray, "K dim"]:
         """[K, D] unit vectors, the same for every class."""
         return self._embeddings

@@ -265,10 +265,13 @@ class Dp3dDenseRCNN(GeneralizedRCNN):
         proposals, _ = self.proposal_generator(ImageList(images, sizes), features, None)
         return self.roi_heads._forward_box(features, proposals)
 
+    def crop_levels(self, crops: Float[Tensor, "n 3 side side"]) -> Features:
+        """The trunk's levels of normalised square crops, for networks with a crop_side."""
+        return self.backbone.bottom_up(crops)
+
     def look_again(self, crops: Float[Tensor, "n 3 side side"]) -> Outputs:
-        """Dense maps of normalised square crops: the trunk's second look, for networks with a crop_side."""
-        levels = self.backbone.bottom_up(crops)
-        return self.roi_heads.dense_maps(levels)
+        """Dense maps of normalised square crops: the trunk's second look."""
+        return self.roi_heads.dense_maps(self.crop_levels(crops))
 
 
 def build_network(spec: ModelSpec, device: str = "cpu") -> Dp3dDenseRCNN:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
-from scipy.ndimage import label
+from jaxtyping import Float, Int
 from torchvision.ops import nms
 
 from dp3d_data.detection.crops import (
@@ -28,100 +26,19 @@ from dp3d_data.detection.crops import (
     square_of,
 )
 from dp3d_data.detection.dense_layers import Outputs
-from dp3d_data.detection.network import Dp3dDenseRCNN
+from dp3d_data.detection.detections import RawDetection, once, tightened
+from dp3d_data.detection.network import Dp3dDenseRCNN, Features
+from dp3d_data.detection.recognition import LIKENESS, Recogniser, doubled, halved, recogniser_of
 from dp3d_data.detection.spec import ModelSpec, class_and_mesh
 from dp3d_data.detection.weights import template_hash
 from dp3d_data.errors import ShapeError, UsageError
-from dp3d_data.records import Box, as_box
-
-SPECK = 0.02
-SAME_MASK, GRID = 0.6, 96  # overlap of two masks of one animal; cells a side that masks are compared on
-
-
-def tightened(detection: RawDetection) -> RawDetection:
-    """The detection without the specks of its mask, and with the box around the rest (ours).
-
-    A second look finds boxes better than the first one. Parts that hang together and hold less than a fiftieth of the
-    largest one's cells are specks; without a mask all stays.
-    """
-    mask = detection.coarse_segm[1] > detection.coarse_segm[0]
-    if not mask.any():
-        return detection
-    parts = label(mask, np.ones((3, 3)))[0]
-    sizes = np.bincount(parts[mask])
-    kept = mask & (sizes >= SPECK * sizes.max())[parts]
-    x0, y0, x1, y1 = detection.region or detection.box
-    edges = []
-    for axis, start, end in ((0, x0, x1), (1, y0, y1)):
-        filled = np.flatnonzero(kept.any(axis=axis))
-        step = (end - start) / mask.shape[1 - axis]
-        edges.append((start + filled[0] * step, start + (filled[-1] + 1) * step))
-    coarse = np.where(mask & ~kept, detection.coarse_segm[::-1], detection.coarse_segm)
-    return replace(detection, box=(edges[0][0], edges[1][0], edges[0][1], edges[1][1]), coarse_segm=coarse)
-
-
-def once(detections: list[RawDetection]) -> list[RawDetection]:
-    """Detections without those that show an animal again: whose mask overlaps that of a better one (ours).
-
-    A second look at the box of a head finds the whole animal again; boxes alone do not tell that from two animals.
-    """
-    kept: list[tuple[RawDetection, np.ndarray]] = []
-    corners = np.array([one.region for one in detections]).reshape(-1, 4)
-    low, high = corners[:, :2].min(axis=0, initial=np.inf), corners[:, 2:].max(axis=0, initial=0)
-    for one in sorted(detections, key=lambda each: -each.score):
-        mask = _coarse_mask(one, low, high)
-        if all((mask & other).sum() <= SAME_MASK * (mask | other).sum() for _, other in kept):
-            kept.append((one, mask))
-    names = {id(one) for one, _ in kept}
-    return [one for one in detections if id(one) in names]
-
-
-def _coarse_mask(
-    detection: RawDetection, low: Float[np.ndarray, "2"], high: Float[np.ndarray, "2"]
-) -> Bool[np.ndarray, "grid grid"]:
-    """The mask on a grid over a part of the photograph; what lies outside the detection's region is none of it."""
-    x0, y0, x1, y1 = detection.region or detection.box
-    side = detection.coarse_segm.shape[-1]
-    share = (np.arange(GRID) + 0.5) / GRID
-    columns = (low[0] + share * (high[0] - low[0]) - x0) / max(x1 - x0, 1e-6) * side
-    rows = (low[1] + share * (high[1] - low[1]) - y0) / max(y1 - y0, 1e-6) * side
-    inside = ((rows >= 0) & (rows < side))[:, None] & ((columns >= 0) & (columns < side))
-    object_wins = detection.coarse_segm[1] > detection.coarse_segm[0]
-    picked = object_wins[np.clip(rows, 0, side - 1).astype(int)][:, np.clip(columns, 0, side - 1).astype(int)]
-    return picked & inside
-
+from dp3d_data.records import as_box
 
 BOXES_AT_ONCE = 16
 SAME_BOX = 0.7  # overlap of two boxes of one animal, whatever their classes
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Boxes = Float[np.ndarray, "n 4"]
 Found = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # boxes in pixels of the network's input, scores, classes
-
-
-@dataclass(frozen=True)
-class RawDetection:
-    """One object and what the network says of its pixels.
-
-    Attributes:
-        box: xyxy in pixels of the photograph.
-        score: 0..1; 1 where the box was given.
-        class_id: class of the network.
-        coarse_segm: [C, S, S] scores, background first.
-        embedding: [D, S, S], CSE networks only.
-        charts: fine_segm, u, v and confidences [., S, S], chart networks only.
-        region: what the maps cover, xyxy in pixels of the photograph: the box, or more of the image around it.
-    """
-
-    box: Box
-    score: float
-    class_id: int
-    coarse_segm: Float[np.ndarray, "c side side"]
-    embedding: Float[np.ndarray, "d side side"] | None = None
-    charts: dict[str, Float[np.ndarray, "c side side"]] = field(default_factory=dict)
-    region: Box | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "region", self.region or self.box)
 
 
 class DensePredictor:
@@ -161,6 +78,7 @@ class DensePredictor:
         self.precision, self.template_hash = precision, template_hash
         self.mesh_of = dict(mesh_of or spec.class_to_mesh)
         self.symmetry: Int[np.ndarray, "vertices"] | None = None
+        self.recogniser: Recogniser | None = None
         self._vertices: dict[str, np.ndarray] = {}
         self.notes = notes or {}
         self._last: list[Pass] = []  # at most one: who asks for one category after the other needs it once
@@ -189,6 +107,19 @@ class DensePredictor:
             return self
         other = copy.copy(self)
         other.symmetry, other._vertices = symmetry, {}
+        return other
+
+    def recognising(self) -> DensePredictor:
+        """The same network, which drops what does not look like the animal; itself where it cannot tell (ours).
+
+        For photographs: renders look too little like animals. What is recognised has its odds doubled, because most of
+        what is not an animal is gone: a score of 1/3 becomes 1/2.
+        """
+        recogniser = recogniser_of(self.network.backbone.bottom_up) if self.spec.crop_side else None
+        if recogniser is None:
+            return self
+        other = copy.copy(self)
+        other.recogniser = recogniser.to(self.device)
         return other
 
     def vertex_embeddings(self, class_id: int) -> Float[np.ndarray, "vertices dim"]:
@@ -285,32 +216,36 @@ class DensePredictor:
 
     def _same_shape(self, photographs: list[Prepared], given, score, wanted) -> list[list[RawDetection]]:
         again = self.spec.crop_side > 0
-        look = partial(self._pass, photographs, score)
+        look = partial(self._pass, photographs, score if self.recogniser is None else halved(score))
         found = self._boxes(look, given, photographs, score, wanted)
         placed = [
             boxes if boxes is not None else _clipped(own.cpu().numpy() / photograph.scale, photograph)
             for (own, _, _), boxes, photograph in zip(found, given, photographs, strict=True)
         ]
         squares = [[square_of(box) for box in boxes] for boxes in placed] if again else None
-        maps = (
-            self._dense_again(photographs, squares)
-            if squares
-            else self._dense(look().features, [own for own, _, _ in found])
-        )
-        answers, start = [], 0
-        for number, ((_, scores, kinds), boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
+        values = [value for _, scores, _ in found for value in scores.tolist()]
+        if squares:
+            asked = [
+                None if boxes is not None else own.tolist() for (_, _, own), boxes in zip(found, given, strict=True)
+            ]
+            maps, left = self._dense_again(photographs, squares, values, asked)
+        else:
+            maps, left = self._dense(look().features, [own for own, _, _ in found]), list[float | None](values)
+        answers, row, place = list[list[RawDetection]](), 0, 0
+        for number, ((_, _, kinds), boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
             regions = (
                 [region_of(square, photograph.width, photograph.height) for square in squares[number]]
                 if squares
                 else boxes
             )
             own = []
-            for k, (value, kind) in enumerate(zip(scores.tolist(), kinds.tolist(), strict=True)):
-                rest = {name: values[start + k] for name, values in maps.items()}
-                coarse, embedding = rest.pop("coarse_segm"), rest.pop("embedding", None)
-                own.append(RawDetection(as_box(boxes[k]), value, kind, coarse, embedding, rest, as_box(regions[k])))
+            for box, region, kind in zip(boxes, regions, kinds.tolist(), strict=True):
+                value, place = left[place], place + 1
+                if value is not None:
+                    rest = {name: each[row] for name, each in maps.items()}
+                    coarse, embedding, row = rest.pop("coarse_segm"), rest.pop("embedding", None), row + 1
+                    own.append(RawDetection(as_box(box), value, kind, coarse, embedding, rest, as_box(region)))
             answers.append([tightened(each) for each in once(own)] if again and given[number] is None else own)
-            start += len(boxes)
         return answers
 
     def _pass(self, photographs: list[Prepared], score: float) -> Pass:
@@ -352,6 +287,9 @@ class DensePredictor:
                 found.append((own, torch.ones(len(own)), kind))
                 continue
             keep = instances.scores >= score
+            for kind in instances.pred_classes.unique().tolist():
+                if self._telling(kind):
+                    keep |= (instances.pred_classes == kind) & (instances.scores >= halved(score))
             if self.spec.other_classes:  # an animal is of one class: the likeliest
                 best = nms(instances.pred_boxes.tensor, instances.scores, SAME_BOX)
                 keep &= torch.zeros_like(keep).index_fill_(0, best, True)
@@ -375,29 +313,78 @@ class DensePredictor:
                 parts.append(_arrays(heads.dense_maps(chunk)))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _dense_again(self, photographs: list[Prepared], squares: list[list[Square]]) -> dict[str, np.ndarray]:
-        """Dense maps of crops of all boxes of a pass, image after image, read where the crop lies in the image."""
-        wanted = [(photograph, square) for photograph, own in zip(photographs, squares, strict=True) for square in own]
-        parts = []
-        for first in range(0, len(wanted), BOXES_AT_ONCE):
-            chunk = wanted[first : first + BOXES_AT_ONCE]
-            crops = torch.cat([self._input(self._crop(photograph, square)) for photograph, square in chunk])
-            outputs = self._look_again(crops)
-            if self.symmetry is not None:
-                other = {name: maps.flip(3) for name, maps in self._look_again(crops.flip(3)).items()}
-                outputs["coarse_segm"] = (outputs["coarse_segm"] + other["coarse_segm"]) / 2
-                outputs["embedding"] = torch.cat([outputs["embedding"], other["embedding"]], dim=1)
-            for name, whole in outputs.items():
-                outputs[name] = torch.stack([
-                    part_of_maps(maps, square, region_of(square, photograph.width, photograph.height))
-                    for maps, (photograph, square) in zip(whole.float(), chunk, strict=True)
-                ])  # fmt: skip
-            parts.append(_arrays(outputs))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    def _dense_again(
+        self,
+        photographs: list[Prepared],
+        squares: list[list[Square]],
+        scores: list[float],
+        kinds: Sequence[Sequence[int] | None],
+    ) -> tuple[dict[str, np.ndarray], list[float | None]]:
+        """Dense maps of crops of the boxes of a pass, image after image, read where the crop lies in the image.
 
-    def _look_again(self, crops: Float[torch.Tensor, "n 3 side side"]) -> Outputs:
+        Args:
+            scores: of all boxes.
+            kinds: classes of each image's boxes; None where they are given, so that none is dropped.
+
+        Returns:
+            Maps of the boxes that stay; score of each box, None for those that do not look like the animal.
+        """
+        wanted = [(photograph, square) for photograph, own in zip(photographs, squares, strict=True) for square in own]
+        asked: list[int | None] = []
+        for own, each in zip(squares, kinds, strict=True):
+            asked += [None] * len(own) if each is None else each
+        parts, left = [], list[float | None]()
+        for first in range(0, len(wanted), BOXES_AT_ONCE):
+            part = slice(first, first + BOXES_AT_ONCE)
+            crops = torch.cat([self._input(self._crop(photograph, square)) for photograph, square in wanted[part]])
+            levels = self._crop_levels(crops)
+            left += self._recognised(levels["res5"], scores[part], asked[part])
+            kept = [k for k, value in enumerate(left[part]) if value is not None]
+            if kept:
+                chunk = [wanted[first + k] for k in kept]
+                levels = {name: level[kept] for name, level in levels.items()}
+                parts.append(self._crop_maps(levels, crops[kept], chunk))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}, left
+
+    def _recognised(
+        self, deepest: torch.Tensor, scores: Sequence[float], kinds: Sequence[int | None]
+    ) -> list[float | None]:
+        """Scores of crops, with doubled odds where the animal is recognised; None where it is not."""
+        values = list[float | None](scores)
+        for kind in {own for own in kinds if own is not None}:
+            if recogniser := self._telling(kind):
+                likeness = recogniser(deepest, kind).tolist()
+                for k in (k for k, own in enumerate(kinds) if own == kind):
+                    values[k] = doubled(scores[k]) if likeness[k] >= LIKENESS else None
+        return values
+
+    def _telling(self, kind: int) -> Recogniser | None:
+        """The recogniser, where it knows the class."""
+        return self.recogniser if self.recogniser is not None and self.recogniser.knows(kind) else None
+
+    def _crop_maps(
+        self, levels: Features, crops: torch.Tensor, chunk: list[tuple[Prepared, Square]]
+    ) -> dict[str, np.ndarray]:
+        """Dense maps of crops, and of their mirror images where these are looked at too."""
+        outputs = self._maps(levels)
+        if self.symmetry is not None:
+            other = {name: maps.flip(3) for name, maps in self._maps(self._crop_levels(crops.flip(3))).items()}
+            outputs["coarse_segm"] = (outputs["coarse_segm"] + other["coarse_segm"]) / 2
+            outputs["embedding"] = torch.cat([outputs["embedding"], other["embedding"]], dim=1)
+        for name, whole in outputs.items():
+            outputs[name] = torch.stack([
+                part_of_maps(maps, square, region_of(square, photograph.width, photograph.height))
+                for maps, (photograph, square) in zip(whole.float(), chunk, strict=True)
+            ])  # fmt: skip
+        return _arrays(outputs)
+
+    def _crop_levels(self, crops: Float[torch.Tensor, "n 3 side side"]) -> Features:
         with self._autocast():
-            return self.network.look_again(crops.contiguous(memory_format=self.memory_format))
+            return self.network.crop_levels(crops.contiguous(memory_format=self.memory_format))
+
+    def _maps(self, levels: Features) -> Outputs:
+        with self._autocast():
+            return self.network.roi_heads.dense_maps(levels)
 
     def _crop(self, photograph: Prepared, square: Square) -> Pixels:
         if photograph.source is None:

@@ -72,6 +72,9 @@ class Together:
             [],
         )
 
+    def recognising(self):
+        return self
+
     def prepare(self, image):
         return image
 

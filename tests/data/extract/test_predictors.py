@@ -112,11 +112,26 @@ def test_a_device_that_is_not_there(name):
         require_device(name)
 
 
+def test_what_is_not_the_animal_is_dropped_unless_it_is_to_be_kept():
+    from dp3d_data.detection import load_predictor
+
+    predictor, template = load_predictor(category="dog"), load_template("dog")
+    by_setting = {
+        recognise: Annotator(ExtractConfig(recognise=recognise), predictor, template, "network").predictor
+        for recognise in (True, False)
+    }
+    assert by_setting[True].recogniser is not None and by_setting[False] is predictor
+    assert ExtractConfig().recognise and predictor.recogniser is None
+    both = Annotator(ExtractConfig(mirror=True), predictor, template, "network").predictor
+    assert both.recogniser is not None and both.symmetry is not None
+    assert by_setting[True].of_category("cow").recogniser is by_setting[True].recogniser
+
+
 def test_mirror_images_are_looked_at_where_it_is_asked_for_and_left_and_right_are_known():
     from dp3d_data.detection import load_predictor
 
     predictor, template = load_predictor(category="dog"), load_template("dog")
-    plain = Annotator(ExtractConfig(), predictor, template, "network")
+    plain = Annotator(ExtractConfig(recognise=False), predictor, template, "network")
     both = Annotator(ExtractConfig(mirror=True), predictor, template, "network")
     assert both.index.dim == 2 * plain.index.dim and plain.predictor is predictor
     with pytest.raises(UsageError, match="mirror images cannot be looked at here"):

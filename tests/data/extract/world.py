@@ -63,6 +63,10 @@ def make_world(folder: Path, count: int):
 class OneByOne:
     """A predictor that looks at one image after the other with its `predict`."""
 
+    def recognising(self):
+        """Itself: it cannot tell."""
+        return self
+
     def prepare(self, image):
         return image
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from dp3d_data.detection.crops import MARGIN, Prepared, crop_of, part_of_maps, region_of, square_of
+from dp3d_data.detection.detections import RawDetection, once, tightened
 from dp3d_data.detection.loading import load_predictor
-from dp3d_data.detection.predictor import DensePredictor, RawDetection, once, tightened
+from dp3d_data.detection.predictor import DensePredictor
 from dp3d_data.geometry import load_template
 from dp3d_data.matching import VertexIndex, match_detection
 from tests.data.inference.small import SMALL, small_network

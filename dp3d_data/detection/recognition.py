@@ -1,0 +1,107 @@
+"""Does a crop show the animal at all? A box branch that has learned from renders calls people and cats dogs."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import nn
+
+from dp3d_data.errors import InputCorrupt
+
+FILE = Path(__file__).parent / "data/animals-3-recognition.npz"
+# Least probability of the animal's ImageNet classes; photographs of dogs have 0.16 to 0.3, people about 0.1.
+LIKENESS = 0.14
+
+
+class Recogniser(nn.Module):
+    """The probability that a crop shows an animal, by the ImageNet classes that the trunk was first trained for (ours).
+
+    Training for boxes and vertices moves the features of a trunk, but its first classifier still tells dogs from people
+    by them. This is the classifier of the published weights, rounded.
+
+    Args:
+        widen: [wide, c], bias [wide]: the last convolution with its norm.
+        classes: [k, wide], offsets [k]: the logits of ImageNet's classes.
+        kinds: [k] class of the network that each of them is of, -1 for none.
+    """
+
+    widen: torch.Tensor
+    bias: torch.Tensor
+    classes: torch.Tensor
+    offsets: torch.Tensor
+    kinds: torch.Tensor
+
+    def __init__(
+        self,
+        widen: Float[np.ndarray, "wide c"],
+        bias: Float[np.ndarray, "wide"],
+        classes: Float[np.ndarray, "k wide"],
+        offsets: Float[np.ndarray, "k"],
+        kinds: Int[np.ndarray, "k"],
+    ) -> None:
+        super().__init__()
+        values = {"widen": widen, "bias": bias, "classes": classes, "offsets": offsets, "kinds": kinds}
+        for name, value in values.items():
+            self.register_buffer(name, torch.from_numpy(value))
+
+    def knows(self, kind: int) -> bool:
+        """Whether it can tell a class of the network."""
+        return bool((self.kinds == kind).any())
+
+    def forward(self, deepest: Float[torch.Tensor, "n c h w"], kind: int) -> Float[torch.Tensor, "n"]:
+        """The probability of a class that it knows.
+
+        Args:
+            deepest: the trunk's level res5 of each crop.
+        """
+        cells = deepest.float().flatten(2).transpose(1, 2)
+        pooled = nn.functional.relu6(cells @ self.widen.T + self.bias).mean(dim=1)
+        logits = pooled @ self.classes.T + self.offsets
+        return logits.softmax(dim=1)[:, self.kinds == kind].sum(dim=1)
+
+
+def doubled(score: float) -> float:
+    """The score with twice the odds: most of what is no animal is gone from what is recognised (ours)."""
+    return 2 * score / (1 + score)
+
+
+def halved(score: float) -> float:
+    """The score with half the odds, which comes to `score` once it is recognised."""
+    return score / (2 - score)
+
+
+def trunk_digest(trunk: nn.Module) -> str:
+    """The SHA-256 of a trunk's numbers: what a recogniser says holds for one trunk alone."""
+    digest = hashlib.sha256()
+    for name, value in sorted(trunk.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def recogniser_of(trunk: nn.Module) -> Recogniser | None:
+    """The shipped recogniser, where it belongs to this very trunk.
+
+    Raises:
+        InputCorrupt: the file of the package is not what it was.
+    """
+    stored = _stored()
+    if str(stored["trunk"]) != trunk_digest(trunk):
+        return None
+    widen, classes = (stored[name] * stored[f"{name}_scale"][:, None] for name in ("widen", "classes"))
+    return Recogniser(widen, stored["bias"], classes, stored["offsets"], stored["kinds"])
+
+
+@lru_cache(maxsize=1)
+def _stored() -> dict[str, np.ndarray]:
+    try:
+        with np.load(FILE, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise InputCorrupt("not the shipped recogniser", path=FILE, hint="install dp3d anew") from error
