@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch, UsageError
 from dp3d_data.geometry.renderer import template_view
@@ -18,7 +19,9 @@ from dp3d_model.geometry.camera import rotation_from_log
 from dp3d_model.lifting import model_file
 from dp3d_model.networks.lifter import Lifter
 from pipelines import annotated, evaluate_lifter
+from pipelines.cli import evaluate as cli
 from pipelines.cli.evaluate import EvaluateConfig, named_runs, on_photographs, on_shards
+from pipelines.cli.model import main
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 
@@ -202,6 +205,25 @@ def test_models_are_named_by_what_tells_them_apart():
         named_runs(("y=c", "x=a", "x=b"))
     with pytest.raises(UsageError, match="got: model"):
         named_runs(("a/model", "a/model", "b/other"))
+
+
+def test_models_are_the_one_that_is_named_or_those_to_compare():
+    assert EvaluateConfig(model="a/m.pt").models(()) == {"model": "a/m.pt"}
+    assert EvaluateConfig(compare=("a/m", "b/n")).models(("x=c/o",)) == {"m": "a/m", "n": "b/n", "x": "c/o"}
+    with pytest.raises(UsageError, match="after --compare"):
+        EvaluateConfig(model="a").models(("b",))
+
+
+@pytest.mark.parametrize(
+    ("words", "where"), [([], "shards"), (["--coco", "c"], "photos"), (["--stanford-extra", "s"], "photos")]
+)
+def test_annotations_are_measured_on_photographs_and_shards_without(monkeypatch, words, where):
+    asked = []
+    monkeypatch.setattr(model_file, "load_model", lambda path: path)
+    monkeypatch.setattr(cli, "on_shards", lambda lifters, *_: asked.append(("shards", lifters)))
+    monkeypatch.setattr(cli, "on_photographs", lambda lifters, *_: asked.append(("photos", lifters)))
+    done = CliRunner().invoke(main, ["evaluate", "--model", "m.pt", "--out", "here", *words])
+    assert asked == [(where, {"model": "m.pt"})] and done.output.startswith("  written to here · next: ")
 
 
 class Shards:
