@@ -141,6 +141,17 @@ CREATURE = {  # limbs before those that they end in: inner, and the tip; joints 
 }  # fmt: skip
 
 
+BIRD = {  # whose legs hang on a limb that ends in another
+    "leg_R": ("trunk", (0.0, -0.1, 0.1)), "leg_L": ("trunk", (0.0, 0.1, 0.1)),
+    "trunk": ("tail", (0.1, 0.0, 0.6)), "tail": (None, (-0.6, 0.0, 0.6)),
+}  # fmt: skip
+BEETLE = {
+    "leg_2_L": ("trunk", (0.0, 0.3, 0.0)), "leg_1_L": ("trunk", (0.3, 0.3, 0.0)), "leg_3_L": ("trunk", (-0.3, 0.3, 0)),
+    "leg_1_R": ("trunk", (0.3, -0.3, 0.0)), "leg_2_R": ("trunk", (0.0, -0.3, 0)), "leg_3_R": ("trunk", (-0.3, -0.3, 0)),
+    "trunk": (None, (0.0, 0.0, 0.5)),
+}  # fmt: skip
+
+
 def named(creature):
     """The names that the limbs of a creature get."""
     place = {name: number for number, name in enumerate(creature)} | {None: -1}
@@ -153,8 +164,9 @@ def named(creature):
     return name_limbs(limbs, chains, other, tips, (0.0, 1.0))
 
 
-def test_limbs_are_named_for_where_they_grow():
-    assert named(CREATURE) == list(CREATURE)
+@pytest.mark.parametrize("creature", [CREATURE, BIRD, BEETLE])
+def test_limbs_are_named_for_where_they_grow(creature):
+    assert named(creature) == list(creature)
 
 
 @pytest.mark.slow
