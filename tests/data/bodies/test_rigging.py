@@ -135,7 +135,7 @@ CREATURE = {  # limbs before those that they end in: inner, and the tip; joints 
     "leg_hind_R": ("trunk", (-0.3, -0.1, 0.02)), "leg_hind_L": ("trunk", (-0.3, 0.1, 0.02)),
     "ear2_L": ("neck", (0.45, 0.08, 0.9)), "ear2_R": ("neck", (0.45, -0.08, 0.9)),
     "ear_L": ("neck", (0.5, 0.1, 1.0)), "ear_R": ("neck", (0.5, -0.1, 1.0)), "muzzle": ("neck", (0.7, 0.0, 0.7)),
-    "tail": ("trunk", (-0.6, 0.0, 0.5)), "limb_2": ("trunk", (-0.2, 0.01, 0.9)),
+    "tail2": ("tail", (-0.6, 0.0, 0.5)), "tail": ("trunk", (-0.15, 0.0, 0.5)), "limb_2": ("trunk", (-0.2, 0.01, 0.9)),
     "arm_L": ("spine_1", (0.1, 0.4, 0.6)), "arm_R": ("spine_1", (0.1, -0.4, 0.6)),
     "neck": ("spine_1", (0.5, 0.0, 0.8)), "spine_1": ("trunk", (0.2, 0.0, 0.5)), "trunk": (None, (-0.1, 0.0, 0.5)),
 }  # fmt: skip
