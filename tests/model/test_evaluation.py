@@ -253,6 +253,7 @@ def test_the_first_instances_of_shards_are_measured_where_truth_is_known(
     assert result["instances"] == measured
     said = capsys.readouterr().out
     assert said.startswith(f"dog: {measured} instances with truth")
+    assert [line.count(" (") for line in said.splitlines()[1:]] == [4, 4], "the main figures alone"
     for name, kinds in result["models"].items():
         assert f"  {name}: MPJPE {kinds['given']['mpjpe']:.4f} ({kinds['estimated']['mpjpe']:.4f}) · " in said
 
