@@ -20,7 +20,7 @@ MIRROR = np.array([1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Chain:
-    """The bones of one limb: joints [n, 3] from its inner end outwards, the end of the last bone, and n + 1 falling
+    """The bones of one limb: joints [n, 3] from its inner end outwards, the end of the last bone, and n + 1 rising
     levels.
 
     Bone i moves the limb's vertices whose remoteness lies between levels[i] and levels[i + 1].

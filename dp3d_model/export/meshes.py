@@ -314,13 +314,12 @@ def _accessor(values: np.ndarray, kind: str, shape: str, **more: Any) -> tuple[n
 
 
 def _glb(content: dict[str, Any], arrays: list[tuple[np.ndarray, dict[str, Any]]]) -> bytes:
-    """The bytes of a .glb of these arrays, one after the other in its buffer."""
+    """The bytes of a .glb of these arrays, each of a multiple of four bytes, one after the other in its buffer."""
     binary, views, accessors = bytearray(), [], []
     for number, (array, accessor) in enumerate(arrays):
         views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": array.nbytes})
         accessors.append({"bufferView": number, **accessor})
         binary += array.tobytes()
-        binary += b"\0" * (-len(binary) % 4)
     content = {**content, "buffers": [{"byteLength": len(binary)}], "bufferViews": views, "accessors": accessors}
     text = json.dumps(content, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)

@@ -163,6 +163,7 @@ def named_runs(runs: tuple[str, ...]) -> dict[str, str]:
     named = [(name or "/".join(part[-depth:]), path) for (name, path), part in zip(given, parts, strict=True)]
     doubled = sorted({name for name, _ in named if sum(name == other for other, _ in named) > 1})
     if doubled:
-        hint = f"name them: --compare one={given[0][1]} two={given[-1][1]}"
+        one, two = [path for name, path in named if name == doubled[0]][:2]
+        hint = f"name them: --compare one={one} two={two}"
         raise UsageError("two models have one name", got=doubled[0], hint=hint)
     return dict(named)

@@ -8,7 +8,7 @@ from dp3d_data.errors import NothingToDo
 from dp3d_data.shards.batch import collate
 from dp3d_data.torch_files import write_torch
 from dp3d_model.evaluation.evaluator import calibrated
-from dp3d_model.evaluation.quality import FEATURES, GOOD, calibrate
+from dp3d_model.evaluation.quality import FEATURES, GOOD, calibrate, features, spread_of
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
@@ -32,6 +32,22 @@ def test_confidence_is_the_share_of_good_answers():
         chosen = (sure >= low) & (sure < low + 0.2)
         assert abs((truth[chosen] < GOOD).mean() - sure[chosen].mean()) < 0.06
     assert abs(found.slopes[1]) < 0.15 < abs(found.slopes[[0, 2]]).min()
+
+
+def test_errors_count_as_logarithms_and_overlap_as_it_is():
+    figures = {"reprojection": np.array([0.0]), "silhouette_iou": np.array([0.8]), "agreement": np.array([0.997])}
+    assert dict(zip(FEATURES, features(figures)[0], strict=True)) == pytest.approx(
+        {"reprojection": np.log(0.003), "silhouette_iou": 0.8, "agreement": 0.0}
+    )
+
+
+def test_the_worst_of_a_figure_is_its_least_overlap_or_its_largest_error():
+    values = np.array([0.2, np.nan, 0.9, 0.1])
+    names = ("silhouette_iou", "confidence", "reprojection")
+    found = spread_of(dict.fromkeys(names, values) | {"stretched": values[1:2]})
+    for name, worst in zip(names, (0.1, 0.1, 0.9), strict=True):
+        assert found.pop(name) == {"median": 0.2, "mean": 0.4, "worst": worst}
+    assert not found, "nothing is known of it"
 
 
 def test_what_is_unknown_counts_as_usual():

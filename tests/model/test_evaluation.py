@@ -6,16 +6,22 @@ from dataclasses import replace
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch, UsageError
 from dp3d_data.geometry.renderer import template_view
+from dp3d_data.shards import reader
 from dp3d_data.shards.batch import KeypointBatch, collate
-from dp3d_model.evaluation import evaluator
+from dp3d_model.evaluation import evaluator, report
 from dp3d_model.evaluation.evaluator import METRICS, evaluate, score_model, score_rigid, score_shapes, view_of
 from dp3d_model.evaluation.report import write_report
 from dp3d_model.geometry.camera import rotation_from_log
+from dp3d_model.lifting import model_file
 from dp3d_model.networks.lifter import Lifter
-from pipelines.cli.evaluate import named_runs
+from pipelines import annotated, evaluate_lifter
+from pipelines.cli import evaluate as cli
+from pipelines.cli.evaluate import EvaluateConfig, named_runs, on_photographs, on_shards
+from pipelines.cli.model import main
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 
@@ -195,5 +201,77 @@ def test_models_are_named_by_what_tells_them_apart():
     assert named_runs(("a/full", "a/plain")) == {"full": "a/full", "plain": "a/plain"}
     assert named_runs(("one/model", "two/model")) == {"one/model": "one/model", "two/model": "two/model"}
     assert named_runs(("mine=a/model", "b/model")) == {"mine": "a/model", "b/model": "b/model"}
-    with pytest.raises(UsageError, match="two models have one name"):
-        named_runs(("x=a", "x=b"))
+    with pytest.raises(UsageError, match="(?s)two models have one name.*--compare one=a two=b"):
+        named_runs(("y=c", "x=a", "x=b"))
+    with pytest.raises(UsageError, match="got: model"):
+        named_runs(("a/model", "a/model", "b/other"))
+
+
+def test_models_are_the_one_that_is_named_or_those_to_compare():
+    assert EvaluateConfig(model="a/m.pt").models(()) == {"model": "a/m.pt"}
+    assert EvaluateConfig(compare=("a/m", "b/n")).models(("x=c/o",)) == {"m": "a/m", "n": "b/n", "x": "c/o"}
+    with pytest.raises(UsageError, match="after --compare"):
+        EvaluateConfig(model="a").models(("b",))
+
+
+@pytest.mark.parametrize(
+    ("words", "where"), [([], "shards"), (["--coco", "c"], "photos"), (["--stanford-extra", "s"], "photos")]
+)
+def test_annotations_are_measured_on_photographs_and_shards_without(monkeypatch, words, where):
+    asked = []
+    monkeypatch.setattr(model_file, "load_model", lambda path: path)
+    monkeypatch.setattr(cli, "on_shards", lambda lifters, *_: asked.append(("shards", lifters)))
+    monkeypatch.setattr(cli, "on_photographs", lambda lifters, *_: asked.append(("photos", lifters)))
+    done = CliRunner().invoke(main, ["evaluate", "--model", "m.pt", "--out", "here", *words])
+    assert asked == [(where, {"model": "m.pt"})] and done.output.startswith("  written to here · next: ")
+
+
+class Shards:
+    """Two instances without truth before six with it."""
+
+    def __init__(self, _):
+        surface = toy_surface()
+        known = toy_instances(surface, 6, bend=0.3)
+        blind = KeypointBatch(known.keypoints[:2], known.visible[:2], boxes=torch.zeros(2, 4), ids=("a", "b"))
+        self.template, self.instances = surface, collate([blind, known])
+
+    def split(self, name):
+        return self.instances.take(range(8 if name == "all" else 0))
+
+
+@pytest.mark.parametrize(("count", "measured"), [(0, 6), (5, 3), (99, 6)])
+def test_the_first_instances_of_shards_are_measured_where_truth_is_known(
+    tmp_path, monkeypatch, capsys, count, measured
+):
+    monkeypatch.setattr(reader, "ShardReader", Shards)
+    monkeypatch.setattr(model_file, "lifter_for", lambda lifter, *_: lifter)
+    written = []
+    monkeypatch.setattr(report, "write_report", lambda *found: written.append(found))
+    on_shards({"mine": still_model(toy_surface())}, tmp_path, EvaluateConfig(split="all", count=count))
+    ((result, folder),) = written
+    assert folder == tmp_path
+    assert result["instances"] == measured
+    said = capsys.readouterr().out
+    assert said.startswith(f"dog: {measured} instances with truth")
+    assert [line.count(" (") for line in said.splitlines()[1:]] == [4, 4], "the main figures alone"
+    for name, kinds in result["models"].items():
+        assert f"  {name}: MPJPE {kinds['given']['mpjpe']:.4f} ({kinds['estimated']['mpjpe']:.4f}) · " in said
+
+
+def test_photographs_have_a_line_for_each_model_and_what_is_left_out(tmp_path, monkeypatch, capsys):
+    boxes = {"silhouette_iou": 0.5, "found": 3.0, "objects": 4.0, "listed": 9, "on_disk": 8}
+    boxes |= {"left_out": {"a.jpg": "no such file"}, "annotations_left_out": {"b.jpg": "no mask"}}
+    scores = {"note": {}, "mine, given": boxes, "mine, detected": boxes | {"pck_10": 0.25, "pck_15": 0.75}}
+    monkeypatch.setattr(annotated, "annotated", lambda *given: given)
+    monkeypatch.setattr(evaluate_lifter, "run", lambda lifters, photographs, *_: asked.append(photographs) or scores)
+    asked = []
+    for words in ({"stanford_extra": "s.json"}, {"coco": "c.json"}):
+        on_photographs({}, tmp_path, EvaluateConfig(images="photos", **words))
+        assert capsys.readouterr().out.splitlines() == [
+            "dog: 9 photographs listed, 8 on disk, 1 left out",
+            "  left out: a.jpg: no such file",
+            "  left out: b.jpg: no mask",
+            "  mine, given boxes: 3 of 4 found · silhouette IoU 0.500",
+            "  mine, detected boxes: 3 of 4 found · silhouette IoU 0.500 · PCK 0.10 0.250 · 0.15 0.750",
+        ]
+    assert asked == [("stanford-extra", "s.json", "photos", "dog"), ("coco", "c.json", "photos", "dog")]

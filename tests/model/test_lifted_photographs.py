@@ -15,9 +15,10 @@ from dp3d_data.geometry import load_template, make_template
 from dp3d_data.geometry.renderer import silhouette
 from dp3d_data.geometry.subsets import named_keypoints
 from dp3d_data.records import ImageRecord
+from dp3d_data.run_lengths import encode_pixels
 from dp3d_model.config import preset
 from dp3d_model.evaluation.evaluator import RIGID, evaluate_unknown
-from dp3d_model.evaluation.quality import stretched
+from dp3d_model.evaluation.quality import silhouette_iou, stretched
 from dp3d_model.geometry.surface import surface_of
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
@@ -74,6 +75,27 @@ def test_edges_count_as_stretched_beyond_half_their_length():
     surface = toy_surface()
     rest = surface.vertices.numpy()
     np.testing.assert_array_equal(stretched(np.stack([rest, 1.49 * rest, 1.51 * rest]), surface), [0, 0, 1])
+
+
+SQUARE = np.array([[30.0, 20, 0], [70, 20, 0], [70, 60, 0], [30, 60, 0]])
+HALVES = np.array([[0, 1, 2], [0, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("shift", "overlap"), [((0, 0), 1), ((20, 0), 1 / 3), ((0, 20), 1 / 3), ((0, -30), 1 / 6), ((-50, 0), 0)]
+)
+def test_a_square_overlaps_one_beside_it_as_far_as_both_lie_in_the_image(shift, overlap):
+    mask = np.zeros((90, 110), dtype=bool)
+    mask[20:60, 30:70] = True
+    found = silhouette_iou(SQUARE + [*shift, 0], HALVES, encode_pixels(mask))
+    assert found == pytest.approx(overlap, abs=0.01)
+    assert np.isnan(silhouette_iou(SQUARE, HALVES, encode_pixels(np.zeros_like(mask))))
+
+
+def test_a_body_beside_the_image_overlaps_nothing_however_small_the_mask():
+    mask = np.zeros((600, 600), dtype=bool)
+    mask[500, 500] = True
+    assert silhouette_iou(SQUARE - [500, 0, 0], HALVES, encode_pixels(mask)) == 0
 
 
 def test_no_instance_is_an_error():
@@ -185,4 +207,4 @@ def as_coco(entries, folder):
 
 def test_two_annotations_at_once_are_refused():
     refused = CliRunner().invoke(main, ["evaluate", "--coco", "a.json", "--stanford-extra", "b.json"])
-    assert refused.exit_code == 2
+    assert refused.exit_code == 2 and "are two annotations" in refused.stderr

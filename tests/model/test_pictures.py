@@ -18,7 +18,7 @@ from dp3d_model.export.gallery import (
     square_in,
     write_predictions,
 )
-from dp3d_model.export.meshes import export_mesh
+from dp3d_model.export.meshes import COLUMNS, NUMBERS, export_mesh, prediction_rows
 from dp3d_model.lifting.model_file import load_model, save_model
 from dp3d_model.lifting.prediction import predict
 from dp3d_model.networks.lifter import Lifter
@@ -100,6 +100,20 @@ def test_predictions_leave_every_file(tmp_path):
         assert archive["vertices"].shape == (162, 3)
         assert archive["part_rotations"].shape == (4, 3, 3)
     assert draw_parts(lifter, tmp_path / "parts.png").stat().st_size > 1000
+
+
+def test_rows_hold_flat_arrays_and_nothing_where_a_number_is_unknown():
+    (many,) = predict(Lifter(toy_surface(), tiny()).eval(), toy_instances(toy_surface(), 3))
+    uncertainty = np.ones((3, 162), dtype=np.float32)
+    uncertainty[1, 5] = uncertainty[2] = np.nan
+    many = replace(many, uncertainty=uncertainty, confidence=np.array([0.25, np.nan, 1.0], dtype=np.float32))
+    table = prediction_rows(("a", "b", "c"), ("p.jpg", "", "q.jpg"), many)
+    assert table["instance_id"].to_pylist() == ["a", "b", "c"]
+    assert table["image_path"].to_pylist() == ["p.jpg", None, "q.jpg"]
+    assert table["confidence"].to_pylist() == [0.25, None, 1.0]
+    assert table["uncertainty"].to_pylist() == [[1.0] * 162, None, None]
+    np.testing.assert_array_equal(table["part_rotations"][2].as_py(), many.part_rotations[2].ravel())
+    assert set(table.column_names) == {"instance_id", "image_path", *COLUMNS, *NUMBERS}
 
 
 def test_photographs_come_first(tmp_path):

@@ -44,3 +44,14 @@ def test_a_model_that_knows_its_errors():
     assert found["rank_correlation_of_instances"] == 1.0
     assert found["sparsification"]["gap"] == 0.0
     assert all(row["predicted"] == pytest.approx(row["error"], abs=2e-6) for row in found["calibration"])
+
+
+def test_the_gap_is_the_mean_distance_from_the_oracle_and_ranks_have_four_digits():
+    noise, errors = torch.rand(2, 20, 7, generator=torch.Generator().manual_seed(4))
+    whole = errors.mean(1)
+    found = reliability(noise, errors, whole)
+    by_noise, oracle = sparsification(noise.mean(1), whole), sparsification(whole, whole)
+    assert found["sparsification"]["gap"] == pytest.approx(np.mean(by_noise) - np.mean(oracle), abs=1e-6)
+    assert found["rank_correlation_of_vertices"] == round(rank_correlation(noise.ravel(), errors.ravel()), 4)
+    assert found["rank_correlation_of_instances"] == round(rank_correlation(noise.mean(1), whole), 4)
+    assert found["calibration"] == calibration(noise.ravel() / 10, errors.ravel())

@@ -68,6 +68,14 @@ def test_other_programs_read_it_with_its_colours(tmp_path):
     ]
 
 
+def test_the_skeleton_is_the_node_that_all_joints_hang_on(tmp_path):
+    lifter, one = moved()
+    content, _ = rigged(lifter, one, tmp_path / "dog.glb")
+    (skin,) = content["skins"]
+    assert content["nodes"][skin["skeleton"]]["children"] == skin["joints"] == [2, 3, 4, 5]
+    assert {skin["skeleton"], 0} == set(content["scenes"][content["scene"]]["nodes"])
+
+
 def test_a_body_without_parts_has_no_rig(tmp_path):
     surface = toy_surface()
     lifter = Lifter(surface, tiny({"model.body": "rigid"})).eval()

@@ -9,6 +9,7 @@ from dp3d_model.export.gallery import save_turntable
 from dp3d_model.export.meshes import (
     CELL,
     FACING,
+    Texture,
     atlas_corners,
     atlas_layout,
     export_textured,
@@ -95,6 +96,29 @@ def test_where_nothing_is_known_the_body_is_grey():
     assert (one == 7).all()
 
 
+def test_unknown_colours_are_those_around_by_the_square_of_the_distance():
+    rest = np.array([[0.0, 0, 0], [1, 0, 0], [-2, 0, 0]])
+    found = filled(np.array([[9.0, 9, 9], [10, 0, 50], [60, 100, 50]]), np.array([False, True, True]), rest)
+    np.testing.assert_allclose(found, [[20, 20, 50], [10, 0, 50], [60, 100, 50]], atol=0.1)
+
+
+def test_the_last_row_and_column_of_a_photograph_are_in_it():
+    """A facing square whose corners lie in the outermost pixels; one pixel on, one side is outside."""
+    faces = np.array([[0, 2, 1], [0, 3, 2]])
+    corners = np.array([[0.0, 0.0, 5], [29.9, 0.0, 5], [29.9, 19.9, 5], [0.0, 19.9, 5]])
+    mask = np.ones((20, 30), dtype=bool)
+    for shift, expected in (((0, 0), [1, 1, 1, 1]), ((0.2, 0), [1, 0, 0, 1]), ((0, -0.2), [0, 0, 1, 1])):
+        for own in (None, mask):
+            assert seen_vertices(corners + [*shift, 0], faces, (20, 30), own).tolist() == expected
+
+
+def test_colours_beyond_the_atlas_are_those_of_its_border():
+    atlas = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    corners = np.array([[[9.0, 9], [-3, 1.5], [2.5, 0.5]]])
+    found = Texture(atlas, corners, np.zeros((3, 3), np.uint8), 1.0).sample(np.zeros(3, int), np.eye(3))
+    assert found.tolist() == [atlas[3, 3].tolist(), atlas[1, 0].tolist(), atlas[0, 2].tolist()]
+
+
 def test_the_file_holds_texture_normals_and_ground(tmp_path):
     vertices, faces, projected = body()
     texture = texture_of(picture(), projected, vertices, faces)
@@ -108,6 +132,10 @@ def test_the_file_holds_texture_normals_and_ground(tmp_path):
     np.testing.assert_allclose(places.reshape(-1, 3, 2), texture.corners, atol=1e-2)
     ground = next(one for one in scene.geometry.values() if one is not mesh)
     assert np.ptp(ground.vertices[:, 1]) == 0 and abs(ground.vertices[0, 1] - vertices[:, 2].min()) < 0.05
+    low, high = mesh.bounds
+    wide = 0.75 * (high - low).max() * np.array([-1, 1])
+    np.testing.assert_allclose(ground.bounds[:, [0, 2]].T, (low + high)[[0, 2], None] / 2 + wide, atol=1e-5)
+    assert ground.face_normals[:, 1].min() > 0.99, "seen from above"
 
 
 def test_a_turntable_moves(tmp_path):

@@ -4,14 +4,26 @@ at once."""
 import json
 import struct
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 
 from dp3d_data.errors import InputCorrupt
-from dp3d_data.geometry.gltf import DEEPEST, local_parts, read_glb, read_surface, world_matrices
+from dp3d_data.geometry.gltf import (
+    DEEPEST,
+    Glb,
+    downwards,
+    local_parts,
+    parents_of,
+    read_glb,
+    read_surface,
+    triangles,
+    world_matrices,
+)
 from dp3d_data.geometry.mesh_files import import_mesh, read_mesh
+from tests.data.bodies.shapes import rotations
 from tests.shared import shared
 
 POINTS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [2, 0, 1]], dtype="<f4")
@@ -175,6 +187,63 @@ def test_a_mirror_written_as_a_matrix_is_the_same_as_one_written_as_a_scale(tmp_
     glb = read_glb(written(tmp_path, document(nodes=[*nodes, {"mesh": 0}])))
     by_matrix, by_parts = world_matrices(glb, *(part[None] for part in local_parts(glb)))[0, :2]
     assert np.allclose(by_matrix, matrix) and np.allclose(by_parts, matrix)
+
+
+def test_a_turn_written_as_a_matrix_is_the_same_turn(tmp_path):
+    matrices = np.tile(np.eye(4), (20, 1, 1))
+    rng = np.random.default_rng(0)
+    matrices[:, :3, :3] = rotations(rng, 20) * rng.uniform(0.5, 2, (20, 1, 3))
+    matrices[:, :3, 3] = rng.standard_normal((20, 3))
+    glb = read_glb(written(tmp_path, document(nodes=[{"matrix": one.T.ravel().tolist()} for one in matrices])))
+    moves, turns, scales = local_parts(glb)
+    assert np.allclose(np.linalg.norm(turns, axis=1), 1) and scales.min() > 0
+    assert np.allclose(world_matrices(glb, moves[None], turns[None], scales[None])[0], matrices)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ({}, [[0, 1, 2], [3, 4, 5]]),
+        ({"mode": 5}, [[0, 1, 2], [2, 1, 3], [2, 3, 4], [4, 3, 5]]),
+        ({"mode": 6}, [[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 5]]),
+        ({"mode": 1}, np.zeros((0, 3))),
+    ],
+)
+def test_lists_strips_and_fans_are_triangles_of_one_facing(mode, expected):
+    """As glTF 2.0 has them, section 3.7.2.1."""
+    assert np.array_equal(triangles(Glb({}, b"", Path("a.glb")), mode, 6), expected)
+    assert triangles(Glb({}, b"", Path("a.glb")), mode, 0).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "component", "expected"),
+    [("<i2", 5122, [-1, 0, 1]), ("<u2", 5123, [0, 1 / 65535, 1]), ("u1", 5121, [0, 0.2, 1]), ("i1", 5120, [-1, 0, 1])],
+)
+def test_normalised_numbers_are_fractions_and_lie_where_view_and_accessor_say(kind, component, expected):
+    """Right behind two bytes of the file and two of the view; one value more does not lie in it."""
+    limits = np.iinfo(kind)
+    middle = {"<u2": 1, "u1": 51}.get(kind, 0)
+    binary = b"\7\7\7\7" + np.array([limits.min, middle, limits.max], kind).tobytes()
+    entry = {"bufferView": 0, "componentType": component, "count": 3, "type": "SCALAR", "byteOffset": 2}
+    whole = {"accessors": [entry, entry | {"normalized": True}, entry | {"count": 4}, entry | {"byteOffset": 3}]}
+    whole |= {"bufferViews": [{"byteOffset": 2, "byteLength": len(binary) - 2}], "buffers": [{}]}
+    glb = Glb(whole, binary, Path("a.glb"))
+    assert glb.array(0).tolist() == [limits.min, middle, limits.max] and np.allclose(glb.array(1), expected)
+    for beyond in (2, 3):
+        with pytest.raises(ValueError, match="do not lie in the file"):
+            glb.array(beyond)
+
+
+def test_the_scene_that_the_file_names_is_shown_and_of_no_scene_every_tree(tmp_path):
+    nodes = [{"children": [2]}, {"mesh": 0, "translation": [5, 0, 0]}, {"mesh": 0, "translation": [0, 7, 0]}]
+    for change, moves in (
+        ({"scenes": [{"nodes": [0]}, {"nodes": [1]}], "scene": 1}, [[5, 0, 0]]),
+        ({"scenes": [{"nodes": [0]}, {"nodes": [1]}]}, [[0, 7, 0]]),
+        ({"scenes": []}, [[5, 0, 0], [0, 7, 0]]),
+    ):
+        glb = read_glb(written(tmp_path, document(nodes=nodes, **change)))
+        assert np.allclose(read_surface(glb)[0], np.concatenate([POINTS + move for move in moves]))
+    assert parents_of(glb) == [-1, -1, 0] and downwards(glb) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("uri", ["body.bin", "http://127.0.0.1:9/body.bin", "../../etc/passwd"])

@@ -9,7 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp3d_data.geometry import Template, load_template, make_template, pose_vertices
-from dp3d_data.geometry.bones import find_limbs, remoteness
+from dp3d_data.geometry.bones import (
+    BONE,
+    MOST_BONES,
+    Chain,
+    Limb,
+    _chain,
+    chains_of,
+    find_limbs,
+    name_limbs,
+    partners,
+    pruned,
+    remoteness,
+    skin_weights,
+)
 from dp3d_data.geometry.laplacian import geodesic_distances
 from dp3d_data.geometry.mesh_files import axes_matrix, import_mesh, write_mesh
 from dp3d_data.geometry.rigging import hinges_of, limits_of, rerooted, rigged
@@ -38,6 +51,124 @@ def test_remoteness_agrees_with_the_slow_twin():
     assert np.allclose(remoteness(distances, body.vertex_areas), remoteness_slow(distances, body.vertex_areas))
 
 
+def thread(values, shortest):
+    """Limbs of a surface as thin as a thread, with these values along it: vertices, tip, top, bottom, inner."""
+    places = np.arange(len(values) - 1)
+    faces = np.stack([places, places + 1, places + 1], axis=1)
+    limbs = find_limbs(np.array(values, dtype=float), faces, shortest)
+    return [(one.vertices.tolist(), one.tip, one.top, one.bottom, one.inner) for one in limbs]
+
+
+def test_a_peak_is_a_limb_from_the_rise_that_is_asked_for():
+    values = [4, 3, 2, 1, 0, 1.5, 2.5, 3.5, 5]
+    assert thread(values, 4) == [([5, 6, 7, 8], 8, 5, 1.5, 2), ([0, 1, 2, 3], 0, 4, 1, 2), ([4], 8, 0, 0, -1)]
+    assert thread(values, 4.1) == [([*range(9)], 8, 5, 0, -1)]
+
+
+def test_meetings_that_lie_close_are_one():
+    values = [5, 2, 4, 1.5, 0.5, 0, 6]
+    outer = [([6], 6, 6, 6), ([0], 0, 5, 5), ([2], 2, 4, 4)]
+    apart, close = thread(values, 1.5), thread(values, 1.6)
+    assert apart[:3] == [(*one, inner) for one, inner in zip(outer, (4, 3, 3), strict=True)]
+    assert apart[3:] == [([1, 3, 4], 0, 2, 0.5, 4), ([5], 6, 0, 0, -1)]
+    assert close == [*((*one, 3) for one in outer), ([1, 3, 4, 5], 6, 2, 0, -1)]
+
+
+@pytest.mark.parametrize(("length", "bones"), [(3 * BONE, 3), (1.4 * BONE, 1), (0.0, 1), (20 * BONE, MOST_BONES)])
+def test_bones_cut_a_path_into_equal_lengths(length, bones):
+    """On a path whose points are not evenly spaced, levels are those of the places between its points."""
+    path = np.linspace(0, 1, 13)[:, None] ** 2 * np.array([0, length, 0])
+    chain = _chain(path, 1.0, 4.0)
+    ends = np.linspace(0, length, bones + 1)
+    assert np.allclose(chain.joints[:, 1], ends[:-1]) and np.allclose(chain.end, [0, length, 0])
+    assert np.allclose(chain.levels[[0, -1]], [1, 4]) and len(chain.levels) == bones + 1
+    if bones == 3:
+        assert np.allclose((chain.levels - 1) / 3, np.sqrt([0, 1 / 3, 2 / 3, 1]), atol=0.01)
+
+
+def test_partners_are_limbs_on_the_other_side():
+    limbs = [Limb(np.array(own, dtype=int), 0, 1.0, 0.0, -1) for own in ([0, 1], [2, 3, 4], [5, 6], [])]
+    assert partners(limbs, np.array([2, 3, 0, 1, 5, 4, 6])).tolist() == [1, 0, 2, 3]
+    assert partners(limbs, None).tolist() == [0, 1, 2, 3]
+    assert partners(limbs[:2], np.array([2, 3, 3, 4, 3])).tolist() == [0, 1], "not of each other"
+
+
+def test_both_sides_have_the_mean_of_a_bone_and_its_mirror_image():
+    along = np.linspace(0, 1, 13)
+    left = np.stack([0 * along, 0.1 + 0.3 * along, along], axis=1)
+    points = np.concatenate([left, left * [1, -1, 1] + [0.2, 0, 0], [[0, 0, 0], [0, 0.3, 0.3]]])
+    values = np.concatenate([1 + along, 1.2 + along, [0, 0.5]])
+    limbs = [Limb(np.arange(13), 12, 2.0, 1.0, 2), Limb(np.arange(13, 26), 25, 2.2, 1.2, 2)]
+    limbs.append(Limb(np.array([26, 27]), 27, 0.5, 0.0, -1))
+    left, right, trunk = chains_of(limbs, points, values, np.ones(28), np.array([1, 0, 2]), symmetric=True)
+    assert np.allclose(left.joints * [1, -1, 1], right.joints) and np.allclose(left.levels[[0, -1]], [1.1, 2.1])
+    assert np.allclose([*left.joints[0], *left.end], [0.1, 0.1, 0, 0.1, 0.4, 1], atol=0.05)
+    assert len(trunk.joints) == 1 and trunk.joints[0, 1] == 0 and np.allclose(trunk.joints[0], trunk.end)
+
+
+def test_small_shares_go_to_the_others():
+    found = pruned(np.array([[0.5, 0.485, 0.015], [0.48, 0.5, 0.02]]))
+    assert np.allclose(found, [[0.5 / 0.985, 0.485 / 0.985, 0], [0.48, 0.5, 0.02]])
+
+
+def test_skin_in_the_middle_of_a_bone_follows_it_and_skin_at_a_joint_both():
+    """A tube whose remoteness is its x: two bones that meet at 1, the second limb from 2 on."""
+    around, along = np.meshgrid(np.arange(8), np.arange(31))
+    angle = 2 * np.pi * around.ravel() / 8
+    vertices = np.stack([along.ravel() * 0.1, 0.05 * np.cos(angle), 0.05 * np.sin(angle)], axis=1)
+    a, b = (np.arange(240), np.arange(240) // 8 * 8 + (np.arange(240) + 1) % 8)
+    faces = np.concatenate([np.stack([a, b, b + 8], axis=1), np.stack([a, b + 8, a + 8], axis=1)])
+    values = vertices[:, 0]
+    inner, outer = np.flatnonzero(values < 1.95), np.flatnonzero(values > 1.95)
+    limbs = [Limb(inner, 0, 2.0, 0.0, 1), Limb(outer, 0, 3.0, 2.0, -1)]
+    spots = np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]])
+    chains = [Chain(spots[:2], spots[2], np.array([0, 0.95, 2])), Chain(spots[2:3], spots[3], np.array([2.0, 3]))]
+    weights = skin_weights(limbs, chains, vertices, faces, values)
+    assert np.allclose(weights.sum(axis=1), 1) and weights.min() > -1e-9
+    for bone, middle in enumerate((0.5, 1.5, 2.5)):
+        assert weights[np.isclose(values, middle), bone].min() > 0.999
+    assert 0.001 < weights[np.isclose(values, 0.9), 1].max() < 0.2
+
+
+CREATURE = {  # limbs before those that they end in: inner, and the tip; joints lie halfway to where it ends
+    "leg_front_L": ("spine_1", (0.3, 0.1, 0.0)), "leg_front_R": ("spine_1", (0.3, -0.1, 0.0)),
+    "leg_hind_R": ("trunk", (-0.3, -0.1, 0.02)), "leg_hind_L": ("trunk", (-0.3, 0.1, 0.02)),
+    "ear2_L": ("neck", (0.45, 0.08, 0.9)), "ear2_R": ("neck", (0.45, -0.08, 0.9)),
+    "ear_L": ("neck", (0.5, 0.1, 1.0)), "ear_R": ("neck", (0.5, -0.1, 1.0)), "muzzle": ("neck", (0.7, 0.0, 0.7)),
+    "tail2": ("tail", (-0.6, 0.0, 0.5)), "tail": ("trunk", (-0.15, 0.0, 0.5)), "limb_2": ("trunk", (-0.2, 0.01, 0.9)),
+    "arm_L": ("spine_1", (0.1, 0.4, 0.6)), "arm_R": ("spine_1", (0.1, -0.4, 0.6)),
+    "neck": ("spine_1", (0.5, 0.0, 0.8)), "spine_1": ("trunk", (0.2, 0.0, 0.5)), "trunk": (None, (-0.1, 0.0, 0.5)),
+}  # fmt: skip
+
+
+BIRD = {  # whose legs hang on a limb that ends in another
+    "leg_R": ("trunk", (0.0, -0.1, 0.1)), "leg_L": ("trunk", (0.0, 0.1, 0.1)),
+    "trunk": ("tail", (0.1, 0.0, 0.6)), "tail": (None, (-0.6, 0.0, 0.6)),
+}  # fmt: skip
+BEETLE = {
+    "leg_2_L": ("trunk", (0.0, 0.3, 0.0)), "leg_1_L": ("trunk", (0.3, 0.3, 0.0)), "leg_3_L": ("trunk", (-0.3, 0.3, 0)),
+    "leg_1_R": ("trunk", (0.3, -0.3, 0.0)), "leg_2_R": ("trunk", (0.0, -0.3, 0)), "leg_3_R": ("trunk", (-0.3, -0.3, 0)),
+    "trunk": (None, (0.0, 0.0, 0.5)),
+}  # fmt: skip
+
+
+def named(creature):
+    """The names that the limbs of a creature get."""
+    place = {name: number for number, name in enumerate(creature)} | {None: -1}
+    across = {name: f"{name[:-1]}{'R' if name[-1] == 'L' else 'L'}" if name[-2] == "_" else name for name in creature}
+    other = np.array([place.get(across[name], place[name]) for name in creature])  # of limb_2, itself
+    tips = np.array([tip for _, tip in creature.values()])
+    limbs = [Limb(np.array([n]), n, 1.0, 0.0, place[inner]) for n, (inner, _) in enumerate(creature.values())]
+    inner_tips = tips[[limb.inner for limb in limbs]]
+    chains = [Chain((a + b)[None] / 2, b, np.array([0.0, 1])) for a, b in zip(inner_tips, tips, strict=True)]
+    return name_limbs(limbs, chains, other, tips, (0.0, 1.0))
+
+
+@pytest.mark.parametrize("creature", [CREATURE, BIRD, BEETLE])
+def test_limbs_are_named_for_where_they_grow(creature):
+    assert named(creature) == list(creature)
+
+
 @pytest.mark.slow
 @given(st.integers(0, 2**31), st.floats(0.0, 3.0))
 def test_limbs_share_the_surface_and_end_in_each_other(seed, shortest):
@@ -59,7 +190,6 @@ def test_outer_limbs_are_the_peaks_that_rise_high_enough(seed):
     assert len(leaves) == limb_count_slow(values, body.faces, shortest)
 
 
-@pytest.mark.slow
 def test_a_dog_has_the_limbs_of_a_dog(dog):
     names = set(dog.skeleton.names)
     assert {f"leg_{row}_{side}_1" for row in ("front", "hind") for side in "LR"} <= names

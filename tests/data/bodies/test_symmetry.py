@@ -1,9 +1,11 @@
 """Left and right: the mirror map."""
 
 import numpy as np
+import pytest
 
 from dp3d_data.geometry import load_template
-from dp3d_data.geometry.symmetry import detect_symmetry, mirror_map
+from dp3d_data.geometry.symmetry import detect_symmetry, guessed_axes, mirror_map, mirrored_vertices
+from tests.data.bodies.shapes import sphere
 from tests.references.bodies import mirror_map_slow
 
 
@@ -33,3 +35,36 @@ def test_the_dogs_bones_and_weights_are_symmetric():
 
 def test_a_body_that_is_not_symmetric_has_no_map():
     assert detect_symmetry(np.random.default_rng(0).standard_normal((60, 3))) is None
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_faces_tell_the_other_side_of_a_body_whose_sides_differ(axis):
+    points, faces = sphere(1)
+    points = points * [1.0, 0.7, 1.3]
+    exact, off = mirror_map(points, axis)
+    assert off.max() < 1e-9
+    moved = points + [5, 7, -2] + np.random.default_rng(0).uniform(-0.02, 0.02, points.shape)
+    assert np.array_equal(mirrored_vertices(moved, faces, axis), exact)
+    pulled = moved.copy()
+    pulled[np.abs(points).prod(axis=1).argmax(), (axis + 1) % 3] += 0.4
+    assert mirrored_vertices(pulled, faces, axis, tolerance=0.1) is None
+    assert np.array_equal(mirrored_vertices(pulled, faces, axis, tolerance=0.3), exact)
+    assert mirrored_vertices(moved, faces[1:], axis) is None, "a hole on one side"
+
+
+def standing(leg):
+    """A body as a cloud: a box on four feet, and a head at +x; left and right alike."""
+    rng = np.random.default_rng(0)
+    half = rng.uniform([-1, 0, 0], [1, 0.3, 0.5], (200, 3))
+    feet = np.array([[0.8, 0.25, -leg], [-0.8, 0.25, -leg]])
+    head = rng.uniform([1, 0, 0.5], [1.4, 0.1, 0.9], (40, 3))
+    half = np.concatenate([half, feet, head])
+    return np.concatenate([half, half * [1, -1, 1]])
+
+
+@pytest.mark.parametrize("scale", [1.0, 50.0])
+def test_a_body_stands_on_few_points_that_lie_wide_apart_and_looks_where_its_upper_half_lies(scale):
+    points = standing(0.6) * scale + [3, 4, 5]
+    assert guessed_axes(points) == "+x+y+z"
+    assert guessed_axes(points * [-1, 1, -1]) == "-x+y-z"
+    assert guessed_axes(points[:, [2, 0, 1]]) == "+y+z+x"

@@ -1,6 +1,8 @@
 """The loader: every instance once, the same whatever the threads, taken up again at any batch, nothing damaged let
 through."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -9,6 +11,7 @@ import torch
 import dp3d_data.loader.loader as loader_module
 from dp3d_data.errors import FingerprintMismatch, ShardError, UsageError
 from dp3d_data.loader import InstanceTable, JoinedSource, KeypointBatch, Loader, ShardSource, TableSource
+from dp3d_data.loader.source import CachedSource
 from dp3d_data.shards import ShardReader
 from tests.data.loader.samples import shards_in, small_shards
 from tests.shared import ROOT
@@ -191,3 +194,29 @@ def test_sources_are_joined_one_after_the_other():
     other = TableSource(InstanceTable.of_arrays(np.zeros((2, 5, 2), np.float32), np.ones((2, 5), bool)))
     with pytest.raises(ShardError, match="different templates"):
         JoinedSource([shards, other])
+
+
+def test_a_table_is_known_by_all_that_it_holds():
+    keypoints, visible = np.ones((3, 4, 2), np.float32), np.eye(3, 4) > 0
+    tables = [InstanceTable.of_arrays(keypoints, visible, focal) for focal in (None, np.ones((3, 4)), np.eye(3, 4))]
+    tables += [replace(tables[0], weights=np.full(3, 0.5)), InstanceTable.of_arrays(2 * keypoints, visible)]
+    assert len({TableSource(table).identity for table in tables}) == len(tables)
+    assert TableSource(tables[0]).identity == TableSource(InstanceTable.of_arrays(keypoints, visible)).identity
+
+
+def test_the_groups_used_last_stay_in_memory(monkeypatch):
+    shards, asked = ShardSource(ShardReader(small_shards()), "train"), []
+    monkeypatch.setattr(shards, "read", lambda group, read=shards.read: (asked.append(group), read(group))[1])
+    cached = CachedSource(shards, most=2)
+    for group in (0, 1, 0, 2, 0, 1):
+        cached.read(group)
+    assert asked == [0, 1, 2, 1]
+
+
+def test_row_groups_that_hold_other_instances_than_the_manifest_says_are_refused():
+    reader = ShardReader(small_shards())
+    (first, *_) = reader.entries("train")
+    first["instances"] += 1
+    with pytest.raises(ShardError, match="not what the manifest says") as error:
+        ShardSource(reader, "train")
+    assert error.value.path == reader.folder / first["name"]

@@ -127,6 +127,28 @@ def test_names_mean_ids_or_ends_of_paths(tmp_path):
     assert unmatched == ["elsewhere.jpg"]
 
 
+@pytest.mark.parametrize("name", ["x\\a.jpg", "/data/x/a.jpg", "data/x/a.jpg", "x//a.jpg"])
+def test_a_name_is_read_as_a_path_however_it_is_written(tmp_path, name):
+    records, unmatched = attached(written(tmp_path, {name: [[1, 2, 3, 4]]}), RECORDS)
+    assert [len(record.boxes) for record in records] == [1, 0, 0] and unmatched == []
+
+
+def test_an_id_is_meant_before_the_end_of_a_path(tmp_path):
+    records = [ImageRecord("a.jpg", "/data/x/b.jpg"), ImageRecord("c", "/data/y/a.jpg")]
+    found, _ = attached(written(tmp_path, {"a.jpg": [[1, 2, 3, 4]], "b.jpg": []}), records)
+    assert [len(record.boxes) for record in found] == [1, 0]
+
+
+def test_a_file_without_boxes_gives_none(tmp_path):
+    records, unmatched = attached(written(tmp_path, {}), RECORDS)
+    assert [record.boxes for record in records] == [()] * 3 and unmatched == []
+
+
+def test_columns_are_told_by_their_names(tmp_path):
+    table = "score,x1,y1,image,x0,y0\n0.5,30,40,a.jpg,10,20\n"
+    assert boxes(written(tmp_path, table)) == {"a.jpg": ((10.0, 20.0, 30.0, 40.0),)}
+
+
 def test_a_name_that_means_two_images(tmp_path):
     with pytest.raises(UsageError, match="'a.jpg' means several images"):
         attached(written(tmp_path, {"a.jpg": [[1, 2, 3, 4]]}), RECORDS)
