@@ -86,9 +86,9 @@ def score_model(
     return _joined(parts)
 
 
-def score_rigid(surface: Surface, instances: KeypointBatch, batch: int = 256) -> Scores:
+def score_rigid(surface: Surface, instances: KeypointBatch) -> Scores:
     """Scores of the rigid template under its closed-form camera, the baseline that every model must beat."""
-    return score_model(Lifter(surface, preset("rigid")), instances, batch)
+    return score_model(Lifter(surface, preset("rigid")), instances)
 
 
 def _noise(lifter: Lifter, lifted: Lifted, points: Tensor) -> Tensor | None:

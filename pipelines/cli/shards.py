@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from dp3d_data.categories import SEVERAL, categories, folder_of
-from dp3d_data.config import rare, setting, workspace
+from dp3d_data.config import part_of, rare, setting, workspace
 from dp3d_data.errors import ConfigError, ShardError, UsageError
 from dp3d_data.filters import KEEP_ALL, FilterConfig
 from pipelines.cli.commandline import command, config_options, each, say, shards_folder
@@ -87,10 +87,6 @@ class BuildShardsConfig(FilterConfig, SplitConfig):
     )
     out: str = setting("", "Folder of the shards. None: shards in the workspace.", group="Input and output")
 
-    @property
-    def filters(self) -> FilterConfig:
-        return FilterConfig(**{field.name: getattr(self, field.name) for field in fields(FilterConfig)})
-
 
 @command("build-shards", example="dp3d-data build-shards --category dog --shard-size 256MB --workers 2")
 @config_options(BuildShardsConfig)
@@ -103,7 +99,7 @@ def build_shards(config: BuildShardsConfig) -> None:
     """
     from pipelines.shards import build
 
-    names, plan = categories(config.category), config.plan(config.filters)
+    names, plan = categories(config.category), config.plan(part_of(config, FilterConfig))
 
     def work(name: str) -> None:
         root = workspace(name)
