@@ -12,13 +12,10 @@ from dp3d_data.categories import SEVERAL, categories, folder_of
 from dp3d_data.config import part_of, rare, setting, workspace
 from dp3d_data.errors import ConfigError, ShardError, UsageError
 from dp3d_data.filters import KEEP_ALL, FilterConfig
-from pipelines.cli.commandline import command, config_options, each, say, shards_folder
+from pipelines.cli.commandline import command, config_options, each, runs_in, say, shards_folder
 
 if TYPE_CHECKING:
     from pipelines.shards import ShardPlan
-
-
-RUNS = ("extract", "synth", "project")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +100,7 @@ def build_shards(config: BuildShardsConfig) -> None:
 
     def work(name: str) -> None:
         root = workspace(name)
-        folders = [folder_of(folder, name, names) for folder in config.input]
-        folders = folders or [root / run for run in RUNS if (root / run / "run.json").is_file()]
+        folders = [folder_of(folder, name, names) for folder in config.input] or runs_in(root)
         out = folder_of(config.out, name, names) if config.out else root / "shards"
         build(folders, out, name, plan, overwrite=config.overwrite, say=say, workers=config.workers)
         say(f"  written to {out}" + (f" · next: dp3d-model train --shards {out}" if len(names) == 1 else ""))
