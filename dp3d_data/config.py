@@ -175,6 +175,12 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError("not a TOML file", got=got, expected="lines such as: score = 0.5", path=path) from error
 
 
+def part_of(config: Any, cls: type[Config]) -> Config:
+    """The settings of a configuration that one which it stands on has too."""
+    names = (field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
+    return cls(**{name: getattr(config, name) for name in names})
+
+
 def from_mapping(cls: type[Config], values: Mapping[str, Any], path: str | Path | None = None) -> Config:
     """Build and check a configuration from plain values; see `changed`."""
     return changed(cls(), values, path)

@@ -1,5 +1,4 @@
-"""What travels between the packages: images, detections, dense predictions and visible vertices, with their units and
-frames."""
+"""What travels between the packages: images, dense predictions and visible vertices, with their units and frames."""
 
 from __future__ import annotations
 
@@ -98,15 +97,6 @@ def as_box(corners: Iterable[float]) -> Box:
     """Plain numbers of a row of boxes."""
     x0, y0, x1, y1 = map(float, corners)
     return x0, y0, x1, y1
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One object found: box xyxy in image pixels (x right, y down, (0, 0) the image's corner), score in 0..1."""
-
-    box: Box
-    score: float
-    category: str
 
 
 @dataclass(frozen=True)

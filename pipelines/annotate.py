@@ -18,7 +18,7 @@ from dp3d_data.errors import InputCorrupt, TemplateError, UsageError
 from dp3d_data.geometry import Template
 from dp3d_data.matching import ChartIndex, VertexIndex, cut_to, match_detection, view_of
 from dp3d_data.matching.charts import read_charts, require_person
-from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView, as_box
+from dp3d_data.records import Box, DensePrediction, ImageRecord, VertexView, as_box
 from dp3d_data.run_lengths import encode_placed, mask_pixels
 from dp3d_data.shards import ImageInfo, instance_row
 from pipelines.chunks import (
@@ -116,7 +116,8 @@ class RowMaker(ABC):
         rows: Rows,
         instance_id: str,
         info: ImageInfo,
-        detection: Detection,
+        box: Box,
+        score: float,
         found: DensePrediction | VertexView,
         **known: Any,
     ) -> None:
@@ -135,9 +136,9 @@ class RowMaker(ABC):
         elif len(found.ids) < self.config.min_vertices:
             rows.reject(instance_id, info.image_id, FEW_VERTICES, float(len(found.ids)))
         else:
-            known = {"visible_area": float(self.area_shares[found.ids].sum()), **known}
-            row = instance_row(instance_id, info, detection, found, self.template, self.model, mask=mask, **known)
-            rows.instances.append(row)
+            known = {"visible_area": float(self.area_shares[found.ids].sum()), "mask": mask, **known}
+            known |= {"box": box, "score": score, "category": self.config.category}
+            rows.instances.append(instance_row(instance_id, info, found, self.template, self.model, **known))
 
 
 class Annotator(RowMaker):
@@ -209,8 +210,7 @@ class Annotator(RowMaker):
                 if record.objects and (mask := record.objects[number].mask) is not None:
                     dense = cut_to(dense, mask_pixels(mask), (image.info.width, image.info.height))
                 score = float(detected.score) if image.boxes is None else 1.0
-                detection = Detection(as_box(detected.box), score, self.config.category)
-                self.add_instance(rows, instance_id, image.info, detection, dense)
+                self.add_instance(rows, instance_id, image.info, as_box(detected.box), score, dense)
         return rows
 
 

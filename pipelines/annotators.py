@@ -17,7 +17,7 @@ from dp3d_data.geometry import Template
 from dp3d_data.matching import ChartIndex, VertexIndex, view_of
 from dp3d_data.matching.charts import read_charts
 from dp3d_data.plugins import load
-from dp3d_data.records import Box, DensePrediction, Detection, ImageRecord, VertexView, present
+from dp3d_data.records import Box, DensePrediction, ImageRecord, VertexView, present
 from dp3d_data.shards import ImageInfo, Truth
 from pipelines.annotate import RowMaker, box_problem, image_info
 from pipelines.chunks import NOTHING_FOUND, Rows, annotation_rows, failure_row
@@ -125,12 +125,11 @@ class PrecomputedAnnotator(RowMaker):
 
     def _add(self, rows: Rows, one: ReadyInstance, instance_id: str, info: ImageInfo) -> None:
         """The row of one instance, or the reason for none."""
-        detection = Detection(one.box, one.score, self.config.category)
         view = view_of(one.found, self.template.num_vertices) if isinstance(one.found, DensePrediction) else one.found
         if len(view.ids) >= self.config.min_vertices:
             require_inside(one.box, view.keypoints, (info.width, info.height))
         truth = None if one.points is None else truth_of(one.points, view, self.template)
-        self.add_instance(rows, instance_id, info, detection, one.found, truth=truth)
+        self.add_instance(rows, instance_id, info, one.box, one.score, one.found, truth=truth)
 
 
 def require_inside(box: Box, keypoints: Float[np.ndarray, "V 2"], size: tuple[int, int]) -> None:

@@ -23,7 +23,7 @@ from dp3d_data.files import require_no_pointer
 from dp3d_data.geometry import Template
 from dp3d_data.geometry.projection import lower_half
 from dp3d_data.geometry.subsets import farthest_vertices, read_subset
-from dp3d_data.records import Detection, ImageRecord, as_box
+from dp3d_data.records import ImageRecord, as_box
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards.instances import ImageInfo, instance_row
 from dp3d_data.shards.schema import SCHEMA_VERSION
@@ -90,10 +90,12 @@ class ProjectPlan(Plan):
         return instance_row(
             fit.instance_id,
             ImageInfo(fit.image_id, *size, path, digest, self.config.dataset, *told),
-            Detection(as_box(np.asarray(view.box, dtype=np.float32)), 1.0, self.config.category),
             vertex_view(keypoints, visible, self.subset),
             self.template,
             TRUTH,
+            box=as_box(np.asarray(view.box, dtype=np.float32)),
+            score=1.0,
+            category=self.config.category,
             visible_area=view.area,
             visible_area_posed=view.posed_area,
             mask=None if mask is None else encode_pixels(mask),

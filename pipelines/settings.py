@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dp3d_data.categories import SCORE, SEVERAL
-from dp3d_data.config import rare, setting, workspace
+from dp3d_data.config import part_of, rare, setting, workspace
 from dp3d_data.errors import UsageError
 from dp3d_data.synthesis import WorldConfig
 from dp3d_model.config import TrainConfig
@@ -99,7 +99,7 @@ class LearningConfig(TrainConfig):
 
     def recipe(self) -> TrainConfig:
         """The settings of the model alone."""
-        return TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
+        return part_of(self, TrainConfig)
 
     def source(self) -> str:
         """The shards to learn from."""
@@ -294,7 +294,7 @@ class SynthConfig(WorldConfig):
 
     def world(self) -> WorldConfig:
         """The part of the settings that shapes the world."""
-        return WorldConfig(**{field.name: getattr(self, field.name) for field in fields(WorldConfig)})
+        return part_of(self, WorldConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float
 
 from dp3d_data.config import file_digest, fingerprint_of
-from dp3d_data.errors import FingerprintMismatch, InputMissing, NothingToDo, ShardError, UsageError
+from dp3d_data.errors import FingerprintMismatch, NothingToDo, ShardError, UsageError
 from dp3d_data.files import locked, write_arrays
 from dp3d_data.filters import FilterConfig, Tally
 from dp3d_data.shards.build import (
@@ -33,6 +33,7 @@ from dp3d_data.shards.files import (
     BASIS,
     MANIFEST,
     REJECTS,
+    no_shards,
     read_arrow,
     read_manifest,
     template_basis,
@@ -303,8 +304,7 @@ def rebuild(
         raise UsageError("no folder to write to", expected="a new folder", hint="name one: --out DIR")
     for folder in folders:
         if not (Path(folder) / MANIFEST).is_file():
-            hint = "build the shards, or finish a build that was stopped: dp3d-data build-shards"
-            raise InputMissing("no manifest.json here, so these are no finished shards", path=folder, hint=hint)
+            raise no_shards(folder)
     categories = sorted({read_manifest(folder)["category"] for folder in folders})
     if len(categories) > 1:
         raise UsageError("these shards are of several categories", got=", ".join(categories), expected="one category")

@@ -16,7 +16,7 @@ from dp3d_data.config import file_digest, fingerprint_of, plain
 from dp3d_data.errors import UsageError, WorkerLost
 from dp3d_data.files import write_arrays, write_picture
 from dp3d_data.geometry import Template, load_template
-from dp3d_data.records import Detection, ImageRecord, RunLength, VertexView, as_box
+from dp3d_data.records import ImageRecord, RunLength, VertexView, as_box
 from dp3d_data.run_lengths import encode_pixels, mask_pixels
 from dp3d_data.shards.instances import (
     ImageInfo,
@@ -185,10 +185,12 @@ def synthetic_row(plan: SynthPlan, instance: SyntheticInstance) -> dict[str, Any
     return instance_row(
         f"{name}-0",
         ImageInfo(name, size, size, path, digest, "synth", instance.group),
-        Detection(as_box(instance.box), 1.0, plan.config.category),
         view,
         plan.template,
         TRUTH,
+        box=as_box(instance.box),
+        score=1.0,
+        category=plan.config.category,
         visible_area=instance.visible_area,
         mask=None if instance.mask is None else encode_pixels(instance.mask),
         truth=known_truth(plan.template, instance),

@@ -135,13 +135,13 @@ def _chart(name: str, where: str) -> ModelSpec:
     return replace(spec, coarse_channels=15, decoder=False, pool_size=14) if name.endswith("_legacy") else spec
 
 
-def _small(name: str, mesh: str, vertices: int, note: str, **shape: Any) -> ModelSpec:
+def _small(name: str, note: str, **shape: Any) -> ModelSpec:
     """The networks that this project trains: a narrow ResNet-18 with FPN, decoder and a dense head of four
     convolutions, or as told."""
     narrow = ModelSpec(
         name=name,
-        class_to_mesh={0: mesh},
-        mesh_sizes={mesh: vertices},
+        class_to_mesh={0: "dog"},
+        mesh_sizes={"dog": 3123},
         note=note,
         depth=18,
         stem_channels=32,
@@ -198,11 +198,9 @@ ANIMALS = ModelSpec(
 
 OWN = (
     ANIMALS,
-    _small("narrow-18", "dog", 3123, "one kind, to train from nothing; small"),
-    _small("narrow-18-dl", "dog", 3123, "one kind, to train from nothing; atrous head", head="deeplab"),
-    _small(
-        "narrow-34-dl", "dog", 3123, "one kind, to train from nothing; larger", depth=34, head="deeplab", non_local=True
-    ),
+    _small("narrow-18", "one kind, to train from nothing; small"),
+    _small("narrow-18-dl", "one kind, to train from nothing; atrous head", head="deeplab"),
+    _small("narrow-34-dl", "one kind, to train from nothing; larger", depth=34, head="deeplab", non_local=True),
 )
 
 

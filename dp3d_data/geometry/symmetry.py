@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 
 # Faces from which the mirror map is tried, those nearest to a mirror image first.
 SEEDS = 20
+TOLERANCE = 0.01  # of the largest extent
+OFF = 0.05  # how far the sides of a closed surface may differ, of the largest extent
 
 
 def mirror_map(
@@ -31,36 +33,33 @@ def mirror_map(
     return index.astype(np.int32), distance
 
 
-def detect_symmetry(vertices: Float[np.ndarray, "K 3"], tolerance: float = 0.01) -> Int[np.ndarray, "K"] | None:
-    """The left-right map of vertices in template units, or None where a mirror image is off by more than tolerance."""
+def detect_symmetry(vertices: Float[np.ndarray, "K 3"]) -> Int[np.ndarray, "K"] | None:
+    """The left-right map of vertices in template units, or None where a mirror image is off by more than TOLERANCE."""
     index, distance = mirror_map(vertices)
-    return index if len(index) and distance.max() <= tolerance else None
+    return index if len(index) and distance.max() <= TOLERANCE else None
 
 
-def mirrored_vertices(
-    vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"], axis: int = 1, tolerance: float = 0.05
-) -> Int[np.ndarray, "K"] | None:
+def mirrored_vertices(vertices: Float[np.ndarray, "K 3"], faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "K"] | None:
     """The vertex on the other side of each vertex of a closed surface, by its faces: the sides may differ a little.
 
     Args:
-        vertices: any unit; the mirror lies in the middle of their extent along the axis.
-        tolerance: how far a vertex may lie from its counterpart's mirror image, as a share of the largest extent.
+        vertices: any unit; the mirror lies in the middle of their extent along the second axis.
 
     Returns:
         Indices that map twice to the same vertex; None where the faces have no such map near the mirror image.
     """
     centred = np.array(vertices, dtype=np.float64)
-    centred[:, axis] -= (centred[:, axis].min() + centred[:, axis].max()) / 2
-    nearest, distance = mirror_map(centred, axis)
+    centred[:, 1] -= (centred[:, 1].min() + centred[:, 1].max()) / 2
+    nearest, distance = mirror_map(centred)
     beyond = {(int(a), int(b)): int(c) for face in faces for a, b, c in (face, np.roll(face, 1), np.roll(face, 2))}
     for face in faces[np.argsort(distance[faces].sum(axis=1), kind="stable")[:SEEDS]]:
         found = _walked(beyond, [int(k) for k in face], [int(k) for k in nearest[face]])
         if found is None or len(found) != len(centred):
             continue
         mirror = np.array([found[k] for k in range(len(centred))], dtype=np.int32)
-        image = centred[mirror] * np.where(np.arange(3) == axis, -1, 1)
+        image = centred[mirror] * [1, -1, 1]
         off = np.linalg.norm(image - centred, axis=1).max()
-        if off <= tolerance * np.ptp(centred, axis=0).max() and np.array_equal(mirror[mirror], np.arange(len(mirror))):
+        if off <= OFF * np.ptp(centred, axis=0).max() and np.array_equal(mirror[mirror], np.arange(len(mirror))):
             return mirror
     return None
 
@@ -87,7 +86,6 @@ def _walked(beyond: dict[tuple[int, int], int], face: list[int], image: list[int
     return found
 
 
-TOLERANCE = 0.01  # of the largest extent
 SLAB = 0.02  # of the extent: feet end this near to the ground
 
 

@@ -115,18 +115,14 @@ class ShardSource:
 
 
 class TableSource:
-    """Instances that are in memory already, as one group.
+    """Instances that are in memory already, as one group."""
 
-    Args:
-        identity: what they are; by default a fingerprint of all that is known of them.
-    """
-
-    def __init__(self, table: InstanceTable, identity: str | None = None) -> None:
+    def __init__(self, table: InstanceTable) -> None:
         self.table, self.num_vertices = table, table.num_vertices
         self.sizes: tuple[int, ...] = (len(table),)
         known = (table.intrinsics, table.true_vertices, table.true_scale, table.weights)
         arrays = (table.offsets, table.vertex_ids, table.keypoints, *(values for values in known if values is not None))
-        self.identity = identity or fingerprint_of("arrays", len(table), [_digest(values) for values in arrays])
+        self.identity = fingerprint_of("arrays", len(table), [_digest(values) for values in arrays])
 
     def read(self, group: int) -> InstanceTable:
         return self.table

@@ -216,11 +216,11 @@ class Basis(NamedTuple):
     functions: Float[np.ndarray, "K J"]
 
 
-def template_basis(template: Template, count: int = COUNT) -> Basis:
-    """The first eigenfunctions of a template; fewer than `count` where it has few vertices."""
+def template_basis(template: Template) -> Basis:
+    """The first eigenfunctions of a template; fewer than COUNT where it has few vertices."""
     from dp3d_data.geometry.laplacian import laplace_beltrami
 
-    eigenvalues, functions = laplace_beltrami(template, min(count, template.num_vertices - 2))
+    eigenvalues, functions = laplace_beltrami(template, min(COUNT, template.num_vertices - 2))
     return Basis(np.asarray(eigenvalues, dtype=np.float64), np.asarray(functions, dtype=np.float32))
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from dp3d_data.errors import ShapeError, readable
-from dp3d_data.records import Detection, RunLength, VertexView
+from dp3d_data.records import Box, RunLength, VertexView
 from dp3d_data.run_lengths import area
 from dp3d_data.shards.schema import INSTANCE_SCHEMA
 
@@ -78,11 +78,13 @@ class Truth:
 def instance_row(
     instance_id: str,
     image: ImageInfo,
-    detection: Detection,
     view: VertexView,
     template: Template,
     model: str,
     *,
+    box: Box,
+    score: float,
+    category: str,
     visible_area: float,
     visible_area_posed: float | None = None,
     mask: RunLength | None = None,
@@ -92,6 +94,8 @@ def instance_row(
 
     Args:
         template, model: whose vertices the ids are, and what found them ("truth" in a synthetic world).
+        box: xyxy in image pixels (x right, y down, (0, 0) the image's corner).
+        score: of the detection, 0..1.
         visible_area: share of the template's surface area that is visible, 0..1.
         visible_area_posed: the same of the posed surface's own area, where the shape is known.
         mask: the object's pixels, where a mask was made.
@@ -99,8 +103,7 @@ def instance_row(
     Raises:
         ShapeError: ids, keypoints, counts and spread differ in length, or ids do not ascend.
     """
-    check_view(view)
-    box = dict(zip(("box_x0", "box_y0", "box_x1", "box_y1"), map(float, detection.box), strict=True))
+    corners = dict(zip(("box_x0", "box_y0", "box_x1", "box_y1"), map(float, box), strict=True))
     return {
         "instance_id": instance_id,
         "image_id": image.image_id,
@@ -109,7 +112,7 @@ def instance_row(
         "image_width": int(image.width),
         "image_height": int(image.height),
         "source": image.source,
-        "category": detection.category,
+        "category": category,
         "template": template.name,
         "template_hash": template.content_hash,
         "model": model,
@@ -119,12 +122,21 @@ def instance_row(
         "source_quality": image.quality,
         "split": None,
         "content_hash": None,
-        **box,
-        "score": float(detection.score),
+        **corners,
+        "score": float(score),
         "mask_area": None if mask is None else area(mask),
         "mask": None if mask is None else mask.counts.decode(),
         "visible_area": float(visible_area),
         "visible_area_posed": None if visible_area_posed is None else float(visible_area_posed),
+        **view_columns(view),
+        **truth_columns(truth),
+    }
+
+
+def view_columns(view: VertexView) -> dict[str, Any]:
+    """The columns of a row that hold the visible vertices; see `check_view`."""
+    check_view(view)
+    return {
         "vertex_ids": np.asarray(view.ids, dtype=np.int32),
         "keypoints_x": np.asarray(view.keypoints, dtype=np.float32)[:, 0],
         "keypoints_y": np.asarray(view.keypoints, dtype=np.float32)[:, 1],
@@ -132,7 +144,6 @@ def instance_row(
         "spread": np.asarray(view.spread, dtype=np.float32),
         "confidence": None if view.confidence is None else np.asarray(view.confidence, dtype=np.float32),
         "cycle": None if view.cycle is None else np.asarray(view.cycle, dtype=np.float32),
-        **truth_columns(truth),
     }
 
 

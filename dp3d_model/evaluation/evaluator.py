@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dp3d_data.errors import NothingToDo, TemplateMismatch
+from dp3d_data.geometry.rigid_camera import view_angles
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import preset
@@ -86,9 +87,9 @@ def score_model(
     return _joined(parts)
 
 
-def score_rigid(surface: Surface, instances: KeypointBatch, batch: int = 256) -> Scores:
+def score_rigid(surface: Surface, instances: KeypointBatch) -> Scores:
     """Scores of the rigid template under its closed-form camera, the baseline that every model must beat."""
-    return score_model(Lifter(surface, preset("rigid")), instances, batch)
+    return score_model(Lifter(surface, preset("rigid")), instances)
 
 
 def _noise(lifter: Lifter, lifted: Lifted, points: Tensor) -> Tensor | None:
@@ -148,8 +149,7 @@ def view_of(surface: Surface, true_vertices: Float[Tensor, "n k 3"]) -> Float[Te
     """
     centred = true_vertices - true_vertices.mean(1, keepdim=True)
     rotation = nearest_rotation(centred.transpose(1, 2) @ (surface.vertices - surface.vertices.mean(0)))
-    towards = -rotation[:, 2]
-    return torch.rad2deg(torch.atan2(towards[:, 1], towards[:, 0])) % 360.0
+    return view_angles(rotation)[0] % 360.0
 
 
 def evaluate(lifters: Mapping[str, Lifter], instances: KeypointBatch) -> dict[str, Any]:

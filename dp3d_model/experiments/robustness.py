@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from dp3d_data.config import file_digest, fingerprint_of
 from dp3d_data.files import write_figure
+from dp3d_data.geometry.projection import lower_half
 from dp3d_data.loader import InstanceTable, Source
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
@@ -28,6 +29,7 @@ from dp3d_model.geometry.surface import Surface, farthest_points
 from dp3d_model.lifting.model_file import MODEL_FILE
 from dp3d_model.networks.lifter import Lifter
 
+UP = 2  # axis of templates
 LEAST = 4  # keypoints that stay visible, as many as a camera needs
 
 
@@ -48,12 +50,6 @@ class Corruption:
     hidden: float = 0.0
     removed: float = 0.0
     seed: int = 0
-
-
-def lower_half(vertices: Float[np.ndarray, "k 3"], up: str = "z") -> Bool[np.ndarray, "k"]:
-    """The vertices below the middle of the template's extent, in its own, canonical, orientation."""
-    height = vertices[:, "xyz".index(up)]
-    return height < (height.min() + height.max()) / 2
 
 
 def corrupt(
@@ -169,7 +165,7 @@ def measure_noise(
     """
     found: dict[str, list[dict[str, float]]] = {}
     for name, (lifter, digest) in models.items():
-        lower = lower_half(lifter.surface.vertices.numpy())
+        lower = lower_half(lifter.surface.vertices.numpy(), UP)
         rows: list[dict[str, float]] = []
         for cell in cells:
             fingerprint = fingerprint_of(digest, identity, cell, MEASURE)
@@ -191,7 +187,7 @@ def train_noise(
     config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, cells: Sequence[Corruption], say: Say
 ) -> dict[str, Any]:
     """Figure 1, keypoints corrupted when learning: a model is trained in every cell and measured on clean keypoints."""
-    lower = lower_half(runs.surface.vertices.numpy())
+    lower = lower_half(runs.surface.vertices.numpy(), UP)
     rows = []
     for cell in cells:
         name = f"noise-{100 * cell.noise:g}-hidden-{100 * cell.hidden:g}"
@@ -213,7 +209,7 @@ def lose_lower_halves(
 ) -> dict[str, Any]:
     """Figure 2: the lower half hidden in a growing share of the training instances; a model is trained at every
     rate."""
-    lower = lower_half(runs.surface.vertices.numpy(), up)
+    lower = lower_half(runs.surface.vertices.numpy(), "xyz".index(up))
     rows = []
     for rate in rates:
         cell = Corruption(removed=rate, seed=seed)
@@ -241,9 +237,9 @@ def _halves(scores: Scores, surface: Surface, lower: np.ndarray) -> dict[str, fl
     return {name: scores.means()["given"][name] for name in SHOWN} | halves
 
 
-def ratios(rows: list[dict[str, float]], metric: str = "mpjpe") -> dict[tuple[float, float], float]:
+def ratios(rows: list[dict[str, float]]) -> dict[tuple[float, float], float]:
     """How many times the clean error each cell has, by noise and hidden share; the first row is the clean one."""
-    return {(row["noise"], row["hidden"]): row[metric] / rows[0][metric] for row in rows}
+    return {(row["noise"], row["hidden"]): row["mpjpe"] / rows[0]["mpjpe"] for row in rows}
 
 
 def judged(rows: list[dict[str, float]]) -> list[str]:

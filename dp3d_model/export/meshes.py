@@ -240,14 +240,12 @@ MAGIC, JSON_CHUNK, BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "u1": 5121}
 
 
-def strongest(
-    weights: Float[np.ndarray, "k m"], count: int = INFLUENCES
-) -> tuple[Int[np.ndarray, "k 4"], Float[np.ndarray, "k 4"]]:
+def strongest(weights: Float[np.ndarray, "k m"]) -> tuple[Int[np.ndarray, "k 4"], Float[np.ndarray, "k 4"]]:
     """The strongest parts of each vertex and their weights, which sum to 1 again; with fewer parts, weights of 0."""
-    order = np.argsort(-weights, axis=1, kind="stable")[:, :count]
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :INFLUENCES]
     kept = np.take_along_axis(weights, order, axis=1)
     kept = kept / kept.sum(1, keepdims=True)
-    missing = count - order.shape[1]
+    missing = INFLUENCES - order.shape[1]
     return np.pad(order, ((0, 0), (0, missing))), np.pad(kept, ((0, 0), (0, missing))).astype(np.float32)
 
 

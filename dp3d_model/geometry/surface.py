@@ -11,6 +11,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 from torch import Tensor
 
+from dp3d_data.geometry.subdivision import mesh_edges
+
 
 @dataclass(frozen=True)
 class Surface:
@@ -46,9 +48,7 @@ class Surface:
     @property
     def edges(self) -> Int[np.ndarray, "e 2"]:
         """The two vertices of each edge, each edge once, ascending."""
-        faces = self.faces.numpy()
-        pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-        return np.unique(np.sort(pairs, axis=1), axis=0)
+        return mesh_edges(self.faces.numpy())
 
     @property
     def millimetres(self) -> float | None:

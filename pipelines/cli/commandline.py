@@ -215,6 +215,11 @@ def shards_folder(path: str | None, category: str) -> Path:
     return folder
 
 
+def runs_in(root: Path) -> list[Path]:
+    """The finished runs in a category's part of the workspace."""
+    return [root / name for name in ("extract", "synth", "project") if (root / name / "run.json").is_file()]
+
+
 def each(names: Sequence[str], work: Callable[[str], None]) -> None:
     """Do the work of each category; of several, those that have nothing to work on are told and left out.
 

@@ -10,7 +10,7 @@ import click
 
 from dp3d_data.config import rare, setting, workspace
 from dp3d_data.errors import UsageError
-from pipelines.cli.commandline import command, config_options, say, shards_folder
+from pipelines.cli.commandline import command, config_options, runs_in, say, shards_folder
 from pipelines.settings import place_of
 
 
@@ -78,7 +78,6 @@ def _table(entries: list[tuple[str, str, str]], word: str, limit: int) -> None:
         say(f"  and {len(entries) - len(shown)} more: --limit 0")
 
 
-RUNS = ("extract", "synth", "project")
 EXTRAS = ("model", "predictions", "evaluation")
 
 
@@ -116,9 +115,7 @@ def report(config: ReportConfig) -> None:
     from pipelines.report.writer import write_card, write_report
 
     root = workspace(config.category)
-    runs = [Path(name) for name in config.input] or [
-        root / name for name in RUNS if (root / name / "run.json").is_file()
-    ]
+    runs = [Path(name) for name in config.input] or runs_in(root)
     extras = [Path(name) for name in config.extra] or [root / name for name in EXTRAS]
     shards = Path(config.shards) if config.shards else root / "shards"
     out = place_of(config.out, config.category, "report.html")

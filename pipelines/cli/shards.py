@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from dp3d_data.categories import SEVERAL, categories, folder_of
-from dp3d_data.config import rare, setting, workspace
+from dp3d_data.config import part_of, rare, setting, workspace
 from dp3d_data.errors import ConfigError, ShardError, UsageError
 from dp3d_data.filters import KEEP_ALL, FilterConfig
-from pipelines.cli.commandline import command, config_options, each, say, shards_folder
+from pipelines.cli.commandline import command, config_options, each, runs_in, say, shards_folder
 
 if TYPE_CHECKING:
     from pipelines.shards import ShardPlan
-
-
-RUNS = ("extract", "synth", "project")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +84,6 @@ class BuildShardsConfig(FilterConfig, SplitConfig):
     )
     out: str = setting("", "Folder of the shards. None: shards in the workspace.", group="Input and output")
 
-    @property
-    def filters(self) -> FilterConfig:
-        return FilterConfig(**{field.name: getattr(self, field.name) for field in fields(FilterConfig)})
-
 
 @command("build-shards", example="dp3d-data build-shards --category dog --shard-size 256MB --workers 2")
 @config_options(BuildShardsConfig)
@@ -103,12 +96,11 @@ def build_shards(config: BuildShardsConfig) -> None:
     """
     from pipelines.shards import build
 
-    names, plan = categories(config.category), config.plan(config.filters)
+    names, plan = categories(config.category), config.plan(part_of(config, FilterConfig))
 
     def work(name: str) -> None:
         root = workspace(name)
-        folders = [folder_of(folder, name, names) for folder in config.input]
-        folders = folders or [root / run for run in RUNS if (root / run / "run.json").is_file()]
+        folders = [folder_of(folder, name, names) for folder in config.input] or runs_in(root)
         out = folder_of(config.out, name, names) if config.out else root / "shards"
         build(folders, out, name, plan, overwrite=config.overwrite, say=say, workers=config.workers)
         say(f"  written to {out}" + (f" · next: dp3d-model train --shards {out}" if len(names) == 1 else ""))

@@ -157,6 +157,7 @@ WORST = (
     ("score", False, "Lowest score", "score {}"),
 )
 TITLES = {"model": "Parts", "predictions": "Lifted instances", "evaluation": "Evaluation"}
+FIRST = 100  # failures and rejects that are listed of each run
 MOST_SHOWN = 50_000  # bytes of a JSON file that is shown
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif")
 SHEETS = ("sheet", "lifted")  # pictures that lie beside them one by one
@@ -289,19 +290,19 @@ def overlays(runs: Sequence[Run], limit: int) -> Markup:
     return page.grid(figures, 340)
 
 
-def problems(runs: Sequence[Run], limit: int = 100) -> Markup:
+def problems(runs: Sequence[Run]) -> Markup:
     """The first images that failed, with the reason, and the first instances that were rejected."""
     parts = []
     for run in runs:
         failures, rejects = run.failures().to_pylist(), run.rejects().to_pylist()
         if failures:
             columns = ("image_id", "stage", "error", "message")
-            table = page.table(columns, ([row[name] for name in columns] for row in failures[:limit]))
+            table = page.table(columns, ([row[name] for name in columns] for row in failures[:FIRST]))
             parts.append(page.titled(f"Failed {_name(run)}: {len(failures):,}", table))
         if rejects:
-            rows = ((row["instance_id"], row["reason"], _value(row)) for row in rejects[:limit])
+            rows = ((row["instance_id"], row["reason"], _value(row)) for row in rejects[:FIRST])
             table = page.table(["instance", "reason", "value"], rows)
-            first = f", the first {limit} shown" if len(rejects) > limit else ""
+            first = f", the first {FIRST} shown" if len(rejects) > FIRST else ""
             parts.append(page.folded(f"Rejected {_name(run)}: {len(rejects):,}{first}", table))
     return joined(parts, "\n") or Markup("<p>Nothing failed, nothing was rejected.</p>")
 

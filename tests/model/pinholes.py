@@ -8,7 +8,7 @@ import torch
 from dp3d_data.filters import FilterConfig
 from dp3d_data.geometry.projection import project_perspective, weak_scale
 from dp3d_data.geometry.template import make_template
-from dp3d_data.records import Detection, VertexView
+from dp3d_data.records import VertexView
 from dp3d_data.shards import ImageInfo, RunWriter, Truth, instance_row
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_data.shards.instances import perspective_camera
@@ -78,10 +78,12 @@ def _row(world, template, index):
     return instance_row(
         f"p{index}",
         ImageInfo(f"image{index}", SIZE, SIZE, source="fits", group=f"g{index}"),
-        Detection((*low, *high), 1.0, "dog"),
         VertexView(ids, pixels[ids].astype(np.float32), ones.astype(int), 0 * ones),
         template,
         "truth",
+        box=(*low, *high),
+        score=1.0,
+        category="dog",
         visible_area=len(ids) / len(seen),
         truth=Truth(truth, float(world.true_scale[index]), 1.0, camera if index % 5 else None),
     )

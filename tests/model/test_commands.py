@@ -13,7 +13,7 @@ from dp3d_data.config import changed
 from dp3d_data.errors import CheckpointError, InputMissing, TemplateMismatch, UsageError, WeightsMismatch
 from dp3d_data.filters import FilterConfig
 from dp3d_data.geometry import load_template, make_template
-from dp3d_data.records import Detection, VertexView
+from dp3d_data.records import VertexView
 from dp3d_data.shards import ImageInfo, RunWriter, ShardReader, Truth, instance_row
 from dp3d_data.torch_files import write_torch
 from dp3d_model.config import preset
@@ -48,10 +48,12 @@ def rows_of(template, world, truth=True):
         yield instance_row(
             name,
             ImageInfo(name, 512, 512, None, None, "synth"),
-            Detection((*map(float, low), *map(float, high)), 1.0, "dog"),
             view,
             template,
             "truth",
+            box=(*map(float, low), *map(float, high)),
+            score=1.0,
+            category="dog",
             visible_area=0.5,
             truth=Truth(world.true_vertices[i].numpy(), float(world.true_scale[i])) if truth else None,
         )

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from dp3d_data.geometry.projection import lower_half
 from dp3d_data.loader import InstanceTable, TableSource
 from dp3d_model.evaluation.evaluator import METRICS, STRESS_POINTS, Scores
-from dp3d_model.experiments.robustness import CorruptedSource, Corruption, _halves, corrupt, corrupted, lower_half
+from dp3d_model.experiments.robustness import CorruptedSource, Corruption, _halves, corrupt, corrupted
 from dp3d_model.geometry.surface import farthest_points
 from tests.model.toy import source_of, toy_instances, toy_surface
 
 SURFACE = toy_surface()
-LOWER = lower_half(SURFACE.vertices.numpy())
+LOWER = lower_half(SURFACE.vertices.numpy(), 2)
 
 
 def world(count=12):
@@ -87,8 +88,8 @@ def test_what_would_leave_too_little_is_left_alone():
 
 def test_up_is_an_axis_of_the_template():
     heights = SURFACE.vertices.numpy()
-    assert np.array_equal(lower_half(heights, "y"), heights[:, 1] < (heights[:, 1].min() + heights[:, 1].max()) / 2)
-    assert not np.array_equal(lower_half(heights, "x"), LOWER)
+    assert np.array_equal(lower_half(heights, 1), heights[:, 1] < (heights[:, 1].min() + heights[:, 1].max()) / 2)
+    assert not np.array_equal(lower_half(heights, 0), LOWER)
 
 
 def test_sources_of_other_corruptions_are_other_sources():

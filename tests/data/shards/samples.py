@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dp3d_data.geometry.template import Template, make_template
-from dp3d_data.records import Detection, VertexView
+from dp3d_data.records import VertexView
 from dp3d_data.run_lengths import encode_pixels
 from dp3d_data.shards import ImageInfo, Run, RunWriter, Truth, instance_row
 
@@ -44,10 +44,12 @@ def row(index: int, kind: str = "extract", *, template: Template | None = None, 
     made = instance_row(
         f"{kind}{index}",
         ImageInfo(f"image{index // 2}", 256, 256, None if synthetic else f"{index // 2}.jpg", digest, source, group),
-        Detection((10.0 + index % 2, 12.0, 200.0, 220.0), 0.9, "dog"),
         view(rng, count, template.num_vertices),
         template,
         "truth" if synthetic else "dog-synth-1",
+        box=(10.0 + index % 2, 12.0, 200.0, 220.0),
+        score=0.9,
+        category="dog",
         visible_area=count / template.num_vertices,
         mask=None if synthetic else encode_pixels(np.arange(256 * 256).reshape(256, 256) < 9000),
         truth=Truth(rng.normal(size=(template.num_vertices, 3)), 120.0) if synthetic else None,
