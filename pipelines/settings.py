@@ -40,7 +40,7 @@ class ExtractConfig:
         0, "Shortest side of images for the network. 0: its own.", group="Network", minimum=0, maximum=4000
     )
     recognise: bool = rare(
-        True, "Drop what is not the animal, where the network can tell; for photographs.", group="Network"
+        True, "Drop what is not the animal, where the network can tell; false for renders.", group="Network"
     )
     mirror: bool = rare(
         False, "Look at the mirror image of each animal too: better, at 1.4 times the cost.", group="Network"
@@ -201,6 +201,9 @@ class LiftConfig:
     remeshed: bool = rare(False, "Accept shards on another meshing of the template.", group="Input")
     score: float = rare(
         ExtractConfig.score, "Least score of detections in photographs.", group="Input", minimum=0, maximum=1
+    )
+    recognise: bool = rare(
+        True, "Drop what is not the animal, where the network can tell; false for renders.", group="Input"
     )
     min_vertices: int = rare(20, "Fewest visible vertices of an instance.", group="Input", minimum=1)
     out: str = setting("", "Folder of the results. None: in the category's part of the workspace.", group="Output")

@@ -48,7 +48,8 @@ def open_to_lift(source: str | Path, split: str = "all") -> tuple[KeypointBatch,
     if not tables:
         counts = run.counts
         got = f"{counts['inputs']} inputs, {counts['rejects']} rejects, {counts['failures']} failures"
-        raise NothingToDo("no instance to lift", got=got, hint=f"see why: dp3d-data failures {source}", path=source)
+        hint = f"see why: dp3d-data failures {source} --rejects"
+        raise NothingToDo("no instance to lift", got=got, hint=hint, path=source)
     return whole_batch(tables, template.num_vertices), template
 
 

@@ -107,6 +107,7 @@ def _extracted(lifter: Lifter, folder: Path, given: LiftConfig) -> Path:
         category=given.category,
         device=given.device,
         score=given.score,
+        recognise=given.recognise,
         min_vertices=given.min_vertices,
         mirror=template.symmetry is not None,
     )

@@ -1,5 +1,8 @@
 """What predict lifts: photographs, keypoint files and runs, with everything that can be wrong with them."""
 
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -136,6 +139,11 @@ def test_photographs_are_lifted_and_a_bad_one_is_a_row_of_the_failures(tmp_path)
     assert extracted.failures()["image_id"].to_pylist() == ["broken.jpg"] and extracted.marker["config"]["mirror"]
     assert np.array_equal(extracted.template().symmetry, template.symmetry)  # without it no mirror image is looked at
     assert list((tmp_path / "out").glob("*.glb"))
+    assert extracted.marker["config"]["recognise"]
+    portrait = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
+    words[2], words[6] = portrait, tmp_path / "people"
+    assert run(*words, "glb").exit_code == NothingToDo.exit_code
+    assert "1 images: 1 with instances" in run(*words, "glb", "--set", "recognise=false").output
 
 
 @pytest.mark.parametrize(
