@@ -27,13 +27,13 @@ def main(source: str, out: str | Path = FILE) -> None:
     scale = weights["_bn1.weight"] * (weights["_bn1.running_var"] + EPSILON).rsqrt()
     widen = (weights["_conv_head.weight"][:, :, 0, 0] * scale[:, None]).numpy()
     classes = weights["_fc.weight"].numpy()
-    kinds = np.where(np.isin(np.arange(len(classes)), DOGS), predictor.class_of("dog"), -1)
     np.savez_compressed(
         out,
         trunk=trunk_digest(predictor.network.backbone.bottom_up),
         bias=(weights["_bn1.bias"] - weights["_bn1.running_mean"] * scale).numpy(),
         offsets=weights["_fc.bias"].numpy(),
-        kinds=kinds.astype(np.int8),
+        members=np.isin(np.arange(len(classes)), DOGS),
+        mesh="dog",
         **rounded("widen", widen, WIDEN_LARGEST),
         **rounded("classes", classes, CLASSES_LARGEST),
     )

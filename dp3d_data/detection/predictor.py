@@ -116,7 +116,7 @@ class DensePredictor:
         what is not an animal is gone: a score of 1/3 becomes 1/2.
         """
         recogniser = recogniser_of(self.network.backbone.bottom_up) if self.spec.crop_side else None
-        if recogniser is None:
+        if recogniser is None or recogniser.mesh not in self.mesh_of.values():
             return self
         other = copy.copy(self)
         other.recogniser = recogniser.to(self.device)
@@ -353,14 +353,15 @@ class DensePredictor:
         values = list[float | None](scores)
         for kind in {own for own in kinds if own is not None}:
             if recogniser := self._telling(kind):
-                likeness = recogniser(deepest, kind).tolist()
+                likeness = recogniser(deepest).tolist()
                 for k in (k for k, own in enumerate(kinds) if own == kind):
                     values[k] = doubled(scores[k]) if likeness[k] >= LIKENESS else None
         return values
 
     def _telling(self, kind: int) -> Recogniser | None:
-        """The recogniser, where it knows the class."""
-        return self.recogniser if self.recogniser is not None and self.recogniser.knows(kind) else None
+        """The recogniser, where it knows the class; a mesh that was adopted may be of another animal."""
+        known = self.recogniser is not None and self.mesh_of.get(kind) == self.recogniser.mesh
+        return self.recogniser if known else None
 
     def _crop_maps(
         self, levels: Features, crops: torch.Tensor, chunk: list[tuple[Prepared, Square]]

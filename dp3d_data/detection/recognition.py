@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import nn
 
 from dp3d_data.errors import InputCorrupt
@@ -28,14 +28,15 @@ class Recogniser(nn.Module):
     Args:
         widen: [wide, c], bias [wide]: the last convolution with its norm.
         classes: [k, wide], offsets [k]: the logits of ImageNet's classes.
-        kinds: [k] class of the network that each of them is of, -1 for none.
+        members: [k] which of them are of the animal.
+        mesh: name of the mesh of the network's classes that it tells.
     """
 
     widen: torch.Tensor
     bias: torch.Tensor
     classes: torch.Tensor
     offsets: torch.Tensor
-    kinds: torch.Tensor
+    members: torch.Tensor
 
     def __init__(
         self,
@@ -43,19 +44,17 @@ class Recogniser(nn.Module):
         bias: Float[np.ndarray, "wide"],
         classes: Float[np.ndarray, "k wide"],
         offsets: Float[np.ndarray, "k"],
-        kinds: Int[np.ndarray, "k"],
+        members: Bool[np.ndarray, "k"],
+        mesh: str,
     ) -> None:
         super().__init__()
-        values = {"widen": widen, "bias": bias, "classes": classes, "offsets": offsets, "kinds": kinds}
+        values = {"widen": widen, "bias": bias, "classes": classes, "offsets": offsets, "members": members}
         for name, value in values.items():
             self.register_buffer(name, torch.from_numpy(value))
+        self.mesh = mesh
 
-    def knows(self, kind: int) -> bool:
-        """Whether it can tell a class of the network."""
-        return bool((self.kinds == kind).any())
-
-    def forward(self, deepest: Float[torch.Tensor, "n c h w"], kind: int) -> Float[torch.Tensor, "n"]:
-        """The probability of a class that it knows.
+    def forward(self, deepest: Float[torch.Tensor, "n c h w"]) -> Float[torch.Tensor, "n"]:
+        """The probability of the animal.
 
         Args:
             deepest: the trunk's level res5 of each crop.
@@ -63,7 +62,7 @@ class Recogniser(nn.Module):
         cells = deepest.float().flatten(2).transpose(1, 2)
         pooled = nn.functional.relu6(cells @ self.widen.T + self.bias).mean(dim=1)
         logits = pooled @ self.classes.T + self.offsets
-        return logits.softmax(dim=1)[:, self.kinds == kind].sum(dim=1)
+        return logits.softmax(dim=1)[:, self.members].sum(dim=1)
 
 
 def doubled(score: float) -> float:
@@ -95,7 +94,7 @@ def recogniser_of(trunk: nn.Module) -> Recogniser | None:
     if str(stored["trunk"]) != trunk_digest(trunk):
         return None
     widen, classes = (stored[name] * stored[f"{name}_scale"][:, None] for name in ("widen", "classes"))
-    return Recogniser(widen, stored["bias"], classes, stored["offsets"], stored["kinds"])
+    return Recogniser(widen, stored["bias"], classes, stored["offsets"], stored["members"], str(stored["mesh"]))
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,6 @@
 """What is not the animal is dropped, by the classifier that the trunk comes from: detections of photographs."""
 
+import copy
 from pathlib import Path
 
 import matplotlib
@@ -22,10 +23,10 @@ WIDE = np.array([[1.0, 0], [0, 1], [1, 1]], dtype=np.float32)
 CLASSES = np.array([[1.0, 0, 0], [0, 2, 0], [0, 0, 1], [0, 0, 0]], dtype=np.float32)
 
 
-def recogniser(bias=(0.0, 0.0, 0.0), offsets=(0.0, 0.0, 0.0, 0.0), kinds=(0, 0, 1, -1)):
+def recogniser(bias=(0.0, 0.0, 0.0), offsets=(0.0, 0.0, 0.0, 0.0), members=(True, True, False, False)):
     """Three features of two channels, and four classes."""
     bias, offsets = (np.array(each, dtype=np.float32) for each in (bias, offsets))
-    return Recogniser(WIDE, bias, CLASSES, offsets, np.array(kinds, dtype=np.int8))
+    return Recogniser(WIDE, bias, CLASSES, offsets, np.array(members), "dog")
 
 
 def test_the_probability_is_the_share_of_the_classes_of_a_kind():
@@ -34,16 +35,12 @@ def test_the_probability_is_the_share_of_the_classes_of_a_kind():
     maps[0, 0], maps[0, 1] = torch.tensor([[1.0, 3.0], [-5.0, 9.0]]), 2.0
     pooled = np.array([(1 + 3 + 0 + 6) / 4, 2.0, (3 + 5 + 0 + 6) / 4])
     share = np.exp([pooled[0], 2 * pooled[1], pooled[2], 0.0])
-    one = recogniser()
-    assert one(maps, 0).tolist() == pytest.approx([share[:2].sum() / share.sum()])
-    assert one(maps, 1).tolist() == pytest.approx([share[2] / share.sum()])
+    assert recogniser()(maps).tolist() == pytest.approx([share[:2].sum() / share.sum()])
+    other = recogniser(members=(False, False, True, False))
+    assert other(maps).tolist() == pytest.approx([share[2] / share.sum()])
     even = recogniser(offsets=np.log([1.0, 1, 3, 5]))
-    assert even(torch.full((3, 2, 1, 1), -1.0), 0).tolist() == pytest.approx([0.2] * 3)
-    assert recogniser(bias=(0, np.log(2), 0))(torch.zeros(1, 2, 1, 1), 0).tolist() == pytest.approx([5 / 7])
-
-
-def test_it_knows_the_kinds_that_it_has_classes_of():
-    assert [recogniser().knows(kind) for kind in (0, 1, 2)] == [True, True, False]
+    assert even(torch.full((3, 2, 1, 1), -1.0)).tolist() == pytest.approx([0.2] * 3)
+    assert recogniser(bias=(0, np.log(2), 0))(torch.zeros(1, 2, 1, 1)).tolist() == pytest.approx([5 / 7])
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +51,7 @@ def embedded():
 def test_the_shipped_one_is_of_the_shipped_trunk_alone(embedded):
     trunk = embedded.network.backbone.bottom_up
     own = recogniser_of(trunk)
-    assert own is not None and own.knows(embedded.class_of("dog")) and not own.knows(embedded.class_of("cow"))
-    assert (own.kinds == 0).sum() == 118 and len(own.kinds) == 1000
+    assert own is not None and own.mesh == "dog" and own.members.sum() == 118 and len(own.members) == 1000
     assert recogniser_of(load_predictor(category="dog").network.backbone.bottom_up) is not None
     weight = next(iter(trunk.parameters()))
     with torch.no_grad():
@@ -73,9 +69,12 @@ def test_a_damaged_file_is_said_to_be_one(embedded, monkeypatch, tmp_path):
     recognition._stored.cache_clear()
 
 
-def test_networks_that_cannot_tell_stay_what_they_are():
+def test_networks_that_cannot_tell_stay_what_they_are(embedded):
     small = DensePredictor(small_network(), SMALL)
     assert small.recognising() is small
+    adopted = copy.copy(embedded)
+    adopted.mesh_of = {**embedded.mesh_of, embedded.class_of("dog"): "fox"}
+    assert adopted.recognising() is adopted
 
 
 def pixels_of(path):
