@@ -40,7 +40,7 @@ class ExtractConfig:
         0, "Shortest side of images for the network. 0: its own.", group="Network", minimum=0, maximum=4000
     )
     recognise: bool = rare(
-        True, "Drop what is not the animal, where the network can tell; false for renders.", group="Network"
+        True, "Drop what does not look like a dog (embedded network); false for renders.", group="Network"
     )
     mirror: bool = rare(
         False, "Look at the mirror image of each animal too: better, at 1.4 times the cost.", group="Network"
@@ -203,7 +203,7 @@ class LiftConfig:
         ExtractConfig.score, "Least score of detections in photographs.", group="Input", minimum=0, maximum=1
     )
     recognise: bool = rare(
-        True, "Drop what is not the animal, where the network can tell; false for renders.", group="Input"
+        True, "Drop what does not look like a dog (embedded network); false for renders.", group="Input"
     )
     min_vertices: int = rare(20, "Fewest visible vertices of an instance.", group="Input", minimum=1)
     out: str = setting("", "Folder of the results. None: in the category's part of the workspace.", group="Output")

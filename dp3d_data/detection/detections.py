@@ -12,6 +12,7 @@ from dp3d_data.records import Box
 
 SPECK = 0.02
 SAME_MASK, GRID = 0.6, 96  # overlap of two masks of one animal; cells a side that masks are compared on
+WITHIN = 0.8  # share of the smaller mask that lies in the other one, where it is a piece of the same animal
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,29 @@ def tightened(detection: RawDetection) -> RawDetection:
     return replace(detection, box=(edges[0][0], edges[1][0], edges[0][1], edges[1][1]), coarse_segm=coarse)
 
 
-def once(detections: list[RawDetection]) -> list[RawDetection]:
+def once(detections: list[RawDetection], within: float = 1.0) -> list[RawDetection]:
     """Detections without those that show an animal again: whose mask overlaps that of a better one (ours).
 
     A second look at the box of a head finds the whole animal again; boxes alone do not tell that from two animals.
+
+    Args:
+        within: one whose mask lies in that of a better one, or around it, by more than this share of the smaller one is
+            left out too.
     """
     kept: list[tuple[RawDetection, np.ndarray]] = []
     corners = np.array([one.region for one in detections]).reshape(-1, 4)
     low, high = corners[:, :2].min(axis=0, initial=np.inf), corners[:, 2:].max(axis=0, initial=0)
     for one in sorted(detections, key=lambda each: -each.score):
         mask = _coarse_mask(one, low, high)
-        if all((mask & other).sum() <= SAME_MASK * (mask | other).sum() for _, other in kept):
+        if not any(_same(mask, other, within) for _, other in kept):
             kept.append((one, mask))
     names = {id(one) for one, _ in kept}
     return [one for one in detections if id(one) in names]
+
+
+def _same(mask: Bool[np.ndarray, "grid grid"], other: Bool[np.ndarray, "grid grid"], within: float) -> bool:
+    common = (mask & other).sum()
+    return bool(common > SAME_MASK * (mask | other).sum() or common > within * min(mask.sum(), other.sum()))
 
 
 def _coarse_mask(

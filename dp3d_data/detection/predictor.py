@@ -26,7 +26,7 @@ from dp3d_data.detection.crops import (
     square_of,
 )
 from dp3d_data.detection.dense_layers import Outputs
-from dp3d_data.detection.detections import RawDetection, once, tightened
+from dp3d_data.detection.detections import WITHIN, RawDetection, once, tightened
 from dp3d_data.detection.network import Dp3dDenseRCNN, Features
 from dp3d_data.detection.recognition import LIKENESS, Recogniser, doubled, halved, recogniser_of
 from dp3d_data.detection.spec import ModelSpec, class_and_mesh
@@ -245,7 +245,10 @@ class DensePredictor:
                     rest = {name: each[row] for name, each in maps.items()}
                     coarse, embedding, row = rest.pop("coarse_segm"), rest.pop("embedding", None), row + 1
                     own.append(RawDetection(as_box(box), value, kind, coarse, embedding, rest, as_box(region)))
-            answers.append([tightened(each) for each in once(own)] if again and given[number] is None else own)
+            if again and given[number] is None:
+                own = sorted(own, key=lambda each: -each.score)  # recognised ones have moved up
+                own = [tightened(each) for each in once(own, WITHIN if self.recogniser else 1.0)]
+            answers.append(own)
         return answers
 
     def _pass(self, photographs: list[Prepared], score: float) -> Pass:

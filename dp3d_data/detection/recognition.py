@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile
@@ -17,6 +18,7 @@ from dp3d_data.errors import InputCorrupt
 FILE = Path(__file__).parent / "data/animals-3-recognition.npz"
 # Least probability of the animal's ImageNet classes; photographs of dogs have 0.16 to 0.3, people about 0.1.
 LIKENESS = 0.14
+NAMES = ("trunk", "mesh", "members", "bias", "offsets", "widen", "widen_scale", "classes", "classes_scale")
 
 
 class Recogniser(nn.Module):
@@ -101,6 +103,6 @@ def recogniser_of(trunk: nn.Module) -> Recogniser | None:
 def _stored() -> dict[str, np.ndarray]:
     try:
         with np.load(FILE, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, BadZipFile) as error:
+            return {name: file[name] for name in NAMES}
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, BadZipFile) as error:
         raise InputCorrupt("not the shipped recogniser", path=FILE, hint="install dp3d anew") from error

@@ -1,5 +1,7 @@
 """Crops of boxes and their maps: known answers, at the borders too."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,17 @@ def test_boxes_lie_around_the_masks_of_a_second_look():
     assert np.array_equal(tightened(detection(mask)).coarse_segm[1] > 0, mask)
     nothing = detection(np.zeros((32, 32), dtype=bool))
     assert tightened(nothing) is nothing
+
+
+def test_a_piece_of_a_better_animal_is_left_out_where_that_is_asked_for():
+    """The head of an animal overlaps it by little; it lies in it wholly."""
+    whole, head, beside = (np.zeros((128, 128), dtype=bool) for _ in range(3))
+    whole[10:120, 10:120], head[10:40, 10:40], beside[10:40, 100:128] = True, True, True
+    animals = [detection(mask, score=score) for mask, score in ((whole, 0.9), (head, 0.8), (beside, 0.7))]
+    assert once(animals) == animals
+    assert once(animals, within=0.8) == [animals[0], animals[2]]
+    better = replace(animals[1], score=0.95)
+    assert once([animals[0], better], within=0.8) == [better]
 
 
 @pytest.fixture(scope="module")

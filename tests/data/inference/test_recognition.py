@@ -61,11 +61,19 @@ def test_the_shipped_one_is_of_the_shipped_trunk_alone(embedded):
 
 
 def test_a_damaged_file_is_said_to_be_one(embedded, monkeypatch, tmp_path):
-    (tmp_path / "cut.npz").write_bytes(recognition.FILE.read_bytes()[:3000])
-    monkeypatch.setattr(recognition, "FILE", tmp_path / "cut.npz")
-    recognition._stored.cache_clear()
-    with pytest.raises(InputCorrupt, match="cut.npz"):
-        recogniser_of(embedded.network.backbone.bottom_up)
+    whole = recognition.FILE.read_bytes()
+    np.savez(tmp_path / "other.npz", trunk="trunk")
+    flipped = bytearray(whole)
+    for place in range(2000, len(whole), 5000):
+        flipped[place] ^= 255
+    (tmp_path / "flipped.npz").write_bytes(flipped)
+    (tmp_path / "cut.npz").write_bytes(whole[:3000])
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name in ("cut.npz", "empty.npz", "flipped.npz", "other.npz", "missing.npz"):
+        monkeypatch.setattr(recognition, "FILE", tmp_path / name)
+        recognition._stored.cache_clear()
+        with pytest.raises(InputCorrupt, match=name):
+            recogniser_of(embedded.network.backbone.bottom_up)
     recognition._stored.cache_clear()
 
 
@@ -133,6 +141,12 @@ def test_kinds_that_it_does_not_know_keep_their_scores(embedded):
 def test_halved_scores_come_back_doubled():
     assert [doubled(halved(score)) for score in (0.0, 0.3, 0.5, 1.0)] == pytest.approx([0.0, 0.3, 0.5, 1.0])
     assert doubled(1 / 3) == pytest.approx(0.5)
+
+
+def test_the_best_comes_first_though_dogs_alone_have_moved_up(embedded):
+    found = embedded.recognising().predict(pixels_of(SAMPLES / "dog.jpg"), score=0.02)
+    values = [one.score for one in found]
+    assert values == sorted(values, reverse=True) and len({one.class_id for one in found}) > 1
 
 
 def test_given_boxes_are_never_dropped(embedded):
