@@ -175,8 +175,9 @@ def _for_here(config: ExtractConfig) -> ExtractConfig:
 
 
 def network_of(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
-    """How to load the network, the name that rows carry, and the digest of the weights."""
+    """How to load the network, the name that rows carry, and the digest of the weights and of what tells animals."""
     from dp3d_data.detection import find_spec, shipped_weights
+    from dp3d_data.detection.zoo import RECOGNITION
 
     model = config.model or ("" if config.weights else category(config.category).model or "")
     if not model and not config.weights:
@@ -186,10 +187,11 @@ def network_of(config: ExtractConfig) -> tuple[MakePredictor, str, str]:
     if not path.is_file():
         raise InputMissing("no such file of weights", path=path)
     digest = file_digest(path)
+    told_by = file_digest(RECOGNITION) if config.recognise and not (model and not find_spec(model).crop_side) else ""
     name = f"{model or path.stem}@{digest[:8]}" if config.weights else model
     speed = {"precision": config.precision, "channels_last": config.channels_last, "compiled": config.compile}
     own = {"category": config.category, "device": config.device, "side": config.side}
-    return partial(_load, model, str(path), **own, **speed), name, digest
+    return partial(_load, model, str(path), **own, **speed), name, digest + told_by
 
 
 def require_own_template(config: ExtractConfig, template: Template) -> None:

@@ -28,7 +28,7 @@ from dp3d_data.detection.crops import (
 from dp3d_data.detection.dense_layers import Outputs
 from dp3d_data.detection.detections import WITHIN, RawDetection, once, tightened
 from dp3d_data.detection.network import Dp3dDenseRCNN, Features
-from dp3d_data.detection.recognition import LIKENESS, Recogniser, doubled, halved, recogniser_of
+from dp3d_data.detection.recognition import Recogniser, doubled, halved, recogniser_of
 from dp3d_data.detection.spec import ModelSpec, class_and_mesh
 from dp3d_data.detection.weights import template_hash
 from dp3d_data.errors import ShapeError, UsageError
@@ -38,6 +38,7 @@ BOXES_AT_ONCE = 16
 SAME_BOX = 0.7  # overlap of two boxes of one animal, whatever their classes
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Boxes = Float[np.ndarray, "n 4"]
+Arrays = dict[str, np.ndarray]
 Found = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # boxes in pixels of the network's input, scores, classes
 
 
@@ -223,15 +224,17 @@ class DensePredictor:
             for (own, _, _), boxes, photograph in zip(found, given, photographs, strict=True)
         ]
         squares = [[square_of(box) for box in boxes] for boxes in placed] if again else None
-        values = [value for _, scores, _ in found for value in scores.tolist()]
+        scores = [value for _, own, _ in found for value in own.tolist()]
         if squares:
             asked = [
-                None if boxes is not None else own.tolist() for (_, _, own), boxes in zip(found, given, strict=True)
+                None if boxes is not None else kind
+                for (_, _, kinds), boxes in zip(found, given, strict=True)
+                for kind in kinds.tolist()
             ]
-            maps, left = self._dense_again(photographs, squares, values, asked)
+            judged = iter(self._dense_again(photographs, squares, scores, asked))
         else:
-            maps, left = self._dense(look().features, [own for own, _, _ in found]), list[float | None](values)
-        answers, row, place = list[list[RawDetection]](), 0, 0
+            judged = zip(scores, self._dense(look().features, [own for own, _, _ in found]), strict=True)
+        answers = []
         for number, ((_, _, kinds), boxes, photograph) in enumerate(zip(found, placed, photographs, strict=True)):
             regions = (
                 [region_of(square, photograph.width, photograph.height) for square in squares[number]]
@@ -240,11 +243,10 @@ class DensePredictor:
             )
             own = []
             for box, region, kind in zip(boxes, regions, kinds.tolist(), strict=True):
-                value, place = left[place], place + 1
-                if value is not None:
-                    rest = {name: each[row] for name, each in maps.items()}
-                    coarse, embedding, row = rest.pop("coarse_segm"), rest.pop("embedding", None), row + 1
-                    own.append(RawDetection(as_box(box), value, kind, coarse, embedding, rest, as_box(region)))
+                if (seen := next(judged)) is not None:
+                    value, maps = seen
+                    coarse, embedding = maps.pop("coarse_segm"), maps.pop("embedding", None)
+                    own.append(RawDetection(as_box(box), value, kind, coarse, embedding, maps, as_box(region)))
             if again and given[number] is None:
                 own = sorted(own, key=lambda each: -each.score)  # recognised ones have moved up
                 own = [tightened(each) for each in once(own, WITHIN if self.recogniser else 1.0)]
@@ -302,52 +304,44 @@ class DensePredictor:
             found.append((kept.pred_boxes.tensor, kept.scores.cpu(), kept.pred_classes.cpu()))
         return found
 
-    def _dense(self, features: dict[str, torch.Tensor], boxes: list[torch.Tensor]) -> dict[str, np.ndarray]:
-        """Dense maps of all boxes of a pass, image after image; the head sees a few at a time, images without boxes not
+    def _dense(self, features: dict[str, torch.Tensor], boxes: list[torch.Tensor]) -> list[Arrays]:
+        """Dense maps of each box of a pass, image after image; the head sees a few at a time, images without boxes not
         at all."""
         members = [index for index, own in enumerate(boxes) if len(own)]
         if not members:
-            return {}
+            return []
         if len(members) < len(boxes):
             features = {name: level[members] for name, level in features.items()}
-        heads, parts = self.network.roi_heads, []
+        heads, answers = self.network.roi_heads, []
         with self._autocast():
             for chunk in heads.pooled(features, [boxes[index] for index in members]).split(BOXES_AT_ONCE):
-                parts.append(_arrays(heads.dense_maps(chunk)))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+                answers += _each(heads.dense_maps(chunk))
+        return answers
 
     def _dense_again(
         self,
         photographs: list[Prepared],
         squares: list[list[Square]],
         scores: list[float],
-        kinds: Sequence[Sequence[int] | None],
-    ) -> tuple[dict[str, np.ndarray], list[float | None]]:
-        """Dense maps of crops of the boxes of a pass, image after image, read where the crop lies in the image.
+        kinds: list[int | None],
+    ) -> list[tuple[float, Arrays] | None]:
+        """Score and dense maps of the crop of each box of a pass, image after image; None where it is not the animal.
 
         Args:
-            scores: of all boxes.
-            kinds: classes of each image's boxes; None where they are given, so that none is dropped.
-
-        Returns:
-            Maps of the boxes that stay; score of each box, None for those that do not look like the animal.
+            scores, kinds: of all boxes; no kind where a box is given, so that it stays.
         """
         wanted = [(photograph, square) for photograph, own in zip(photographs, squares, strict=True) for square in own]
-        asked: list[int | None] = []
-        for own, each in zip(squares, kinds, strict=True):
-            asked += [None] * len(own) if each is None else each
-        parts, left = [], list[float | None]()
+        answers = list[tuple[float, Arrays] | None]()
         for first in range(0, len(wanted), BOXES_AT_ONCE):
             part = slice(first, first + BOXES_AT_ONCE)
             crops = torch.cat([self._input(self._crop(photograph, square)) for photograph, square in wanted[part]])
             levels = self._crop_levels(crops)
-            left += self._recognised(levels["res5"], scores[part], asked[part])
-            kept = [k for k, value in enumerate(left[part]) if value is not None]
-            if kept:
-                chunk = [wanted[first + k] for k in kept]
-                levels = {name: level[kept] for name, level in levels.items()}
-                parts.append(self._crop_maps(levels, crops[kept], chunk))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}, left
+            values = self._recognised(levels["res5"], scores[part], kinds[part])
+            kept = [k for k, value in enumerate(values) if value is not None]
+            levels = {name: level[kept] for name, level in levels.items()}
+            maps = iter(self._crop_maps(levels, crops[kept], [wanted[first + k] for k in kept]) if kept else ())
+            answers += [None if value is None else (value, next(maps)) for value in values]
+        return answers
 
     def _recognised(
         self, deepest: torch.Tensor, scores: Sequence[float], kinds: Sequence[int | None]
@@ -358,7 +352,7 @@ class DensePredictor:
             if recogniser := self._telling(kind):
                 likeness = recogniser(deepest).tolist()
                 for k in (k for k, own in enumerate(kinds) if own == kind):
-                    values[k] = doubled(scores[k]) if likeness[k] >= LIKENESS else None
+                    values[k] = doubled(scores[k]) if likeness[k] >= recogniser.likeness else None
         return values
 
     def _telling(self, kind: int) -> Recogniser | None:
@@ -366,10 +360,9 @@ class DensePredictor:
         known = self.recogniser is not None and self.mesh_of.get(kind) == self.recogniser.mesh
         return self.recogniser if known else None
 
-    def _crop_maps(
-        self, levels: Features, crops: torch.Tensor, chunk: list[tuple[Prepared, Square]]
-    ) -> dict[str, np.ndarray]:
-        """Dense maps of crops, and of their mirror images where these are looked at too."""
+    def _crop_maps(self, levels: Features, crops: torch.Tensor, chunk: list[tuple[Prepared, Square]]) -> list[Arrays]:
+        """Dense maps of each crop, with those of its mirror image where that is looked at too, read where the crop lies
+        in the image."""
         outputs = self._maps(levels)
         if self.symmetry is not None:
             other = {name: maps.flip(3) for name, maps in self._maps(self._crop_levels(crops.flip(3))).items()}
@@ -380,7 +373,7 @@ class DensePredictor:
                 part_of_maps(maps, square, region_of(square, photograph.width, photograph.height))
                 for maps, (photograph, square) in zip(whole.float(), chunk, strict=True)
             ])  # fmt: skip
-        return _arrays(outputs)
+        return _each(outputs)
 
     def _crop_levels(self, crops: Float[torch.Tensor, "n 3 side side"]) -> Features:
         with self._autocast():
@@ -415,5 +408,7 @@ def _clipped(boxes: Boxes, photograph: Prepared) -> Boxes:
     return np.clip(boxes, 0, [photograph.width, photograph.height] * 2)
 
 
-def _arrays(outputs: Outputs) -> dict[str, np.ndarray]:
-    return {name: value.float().cpu().numpy() for name, value in outputs.items()}
+def _each(outputs: Outputs) -> list[Arrays]:
+    """The maps of each box by themselves."""
+    arrays = {name: value.float().cpu().numpy() for name, value in outputs.items()}
+    return [{name: value[k] for name, value in arrays.items()} for k in range(len(arrays["coarse_segm"]))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from functools import lru_cache
-from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
@@ -13,12 +12,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import nn
 
+from dp3d_data.detection.zoo import RECOGNITION
 from dp3d_data.errors import InputCorrupt
 
-FILE = Path(__file__).parent / "data/animals-3-recognition.npz"
-# Least probability of the animal's ImageNet classes; photographs of dogs have 0.16 to 0.3, people about 0.1.
-LIKENESS = 0.14
-NAMES = ("trunk", "mesh", "members", "bias", "offsets", "widen", "widen_scale", "classes", "classes_scale")
+NAMES = ("trunk", "mesh", "likeness", "members", "bias", "offsets", "widen", "widen_scale", "classes", "classes_scale")
 
 
 class Recogniser(nn.Module):
@@ -32,6 +29,7 @@ class Recogniser(nn.Module):
         classes: [k, wide], offsets [k]: the logits of ImageNet's classes.
         members: [k] which of them are of the animal.
         mesh: name of the mesh of the network's classes that it tells.
+        likeness: the least probability of what is taken for the animal.
     """
 
     widen: torch.Tensor
@@ -48,12 +46,13 @@ class Recogniser(nn.Module):
         offsets: Float[np.ndarray, "k"],
         members: Bool[np.ndarray, "k"],
         mesh: str,
+        likeness: float,
     ) -> None:
         super().__init__()
         values = {"widen": widen, "bias": bias, "classes": classes, "offsets": offsets, "members": members}
         for name, value in values.items():
             self.register_buffer(name, torch.from_numpy(value))
-        self.mesh = mesh
+        self.mesh, self.likeness = mesh, likeness
 
     def forward(self, deepest: Float[torch.Tensor, "n c h w"]) -> Float[torch.Tensor, "n"]:
         """The probability of the animal.
@@ -96,13 +95,21 @@ def recogniser_of(trunk: nn.Module) -> Recogniser | None:
     if str(stored["trunk"]) != trunk_digest(trunk):
         return None
     widen, classes = (stored[name] * stored[f"{name}_scale"][:, None] for name in ("widen", "classes"))
-    return Recogniser(widen, stored["bias"], classes, stored["offsets"], stored["members"], str(stored["mesh"]))
+    return Recogniser(
+        widen,
+        stored["bias"],
+        classes,
+        stored["offsets"],
+        stored["members"],
+        str(stored["mesh"]),
+        float(stored["likeness"]),
+    )
 
 
 @lru_cache(maxsize=1)
 def _stored() -> dict[str, np.ndarray]:
     try:
-        with np.load(FILE, allow_pickle=False) as file:
+        with np.load(RECOGNITION, allow_pickle=False) as file:
             return {name: file[name] for name in NAMES}
     except (OSError, EOFError, ValueError, KeyError, zlib.error, BadZipFile) as error:
-        raise InputCorrupt("not the shipped recogniser", path=FILE, hint="install dp3d anew") from error
+        raise InputCorrupt("not the shipped recogniser", path=RECOGNITION, hint="install dp3d anew") from error

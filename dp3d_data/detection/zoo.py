@@ -205,6 +205,7 @@ OWN = (
 
 
 FOLDER = Path(__file__).parent / "data"
+RECOGNITION = FOLDER / "animals-3-recognition.npz"  # of the shipped weights: tells what is no dog
 
 
 def shipped_path(spec: ModelSpec) -> Path:

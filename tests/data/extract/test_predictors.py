@@ -6,13 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dp3d_data.config import file_digest
 from dp3d_data.datasets.folder import Samples
 from dp3d_data.datasets.images import read_image
+from dp3d_data.detection.zoo import RECOGNITION, zoo_specs
 from dp3d_data.errors import UsageError
 from dp3d_data.geometry import load_template
 from dp3d_data.matching import match_detection
 from dp3d_data.records import GivenObject, ImageRecord
 from pipelines.annotate import Annotator
+from pipelines.extract import network_of
 from pipelines.settings import ExtractConfig
 from tests.data.extract.world import CLASSES, ball, known_object
 
@@ -125,6 +128,19 @@ def test_what_is_not_the_animal_is_dropped_unless_it_is_to_be_kept():
     both = Annotator(ExtractConfig(mirror=True), predictor, template, "network").predictor
     assert both.recogniser is not None and both.symmetry is not None
     assert by_setting[True].of_category("cow").recogniser is by_setting[True].recogniser
+
+
+def test_what_tells_animals_shapes_a_run_of_a_network_that_can(tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"weights")
+    published = next(name for name, spec in zoo_specs().items() if not spec.crop_side)
+    for given, told in (
+        ({}, True),
+        ({"weights": str(weights)}, True),
+        ({"weights": str(weights), "model": published}, False),
+    ):
+        without, both = (network_of(ExtractConfig(recognise=on, **given))[2] for on in (False, True))
+        assert both == (without + file_digest(RECOGNITION) if told else without)
 
 
 def test_mirror_images_are_looked_at_where_it_is_asked_for_and_left_and_right_are_known():

@@ -14,6 +14,7 @@ from dp3d_data.detection import recognition
 from dp3d_data.detection.loading import load_predictor
 from dp3d_data.detection.predictor import DensePredictor
 from dp3d_data.detection.recognition import Recogniser, doubled, halved, recogniser_of
+from dp3d_data.detection.zoo import RECOGNITION
 from dp3d_data.errors import InputCorrupt
 from tests.data.inference.small import SMALL, small_network
 
@@ -26,7 +27,7 @@ CLASSES = np.array([[1.0, 0, 0], [0, 2, 0], [0, 0, 1], [0, 0, 0]], dtype=np.floa
 def recogniser(bias=(0.0, 0.0, 0.0), offsets=(0.0, 0.0, 0.0, 0.0), members=(True, True, False, False)):
     """Three features of two channels, and four classes."""
     bias, offsets = (np.array(each, dtype=np.float32) for each in (bias, offsets))
-    return Recogniser(WIDE, bias, CLASSES, offsets, np.array(members), "dog")
+    return Recogniser(WIDE, bias, CLASSES, offsets, np.array(members), "dog", 0.5)
 
 
 def test_the_probability_is_the_share_of_the_classes_of_a_kind():
@@ -61,7 +62,7 @@ def test_the_shipped_one_is_of_the_shipped_trunk_alone(embedded):
 
 
 def test_a_damaged_file_is_said_to_be_one(embedded, monkeypatch, tmp_path):
-    whole = recognition.FILE.read_bytes()
+    whole = RECOGNITION.read_bytes()
     np.savez(tmp_path / "other.npz", trunk="trunk")
     flipped = bytearray(whole)
     for place in range(2000, len(whole), 5000):
@@ -70,7 +71,7 @@ def test_a_damaged_file_is_said_to_be_one(embedded, monkeypatch, tmp_path):
     (tmp_path / "cut.npz").write_bytes(whole[:3000])
     (tmp_path / "empty.npz").write_bytes(b"")
     for name in ("cut.npz", "empty.npz", "flipped.npz", "other.npz", "missing.npz"):
-        monkeypatch.setattr(recognition, "FILE", tmp_path / name)
+        monkeypatch.setattr(recognition, "RECOGNITION", tmp_path / name)
         recognition._stored.cache_clear()
         with pytest.raises(InputCorrupt, match=name):
             recogniser_of(embedded.network.backbone.bottom_up)
