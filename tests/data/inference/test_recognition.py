@@ -10,12 +10,14 @@ import torch
 from PIL import Image
 
 import dp3d_data.datasets
-from dp3d_data.detection import recognition
+from dp3d_data.detection import predictor, recognition
+from dp3d_data.detection.detections import WITHIN
 from dp3d_data.detection.loading import load_predictor
 from dp3d_data.detection.predictor import DensePredictor
 from dp3d_data.detection.recognition import Recogniser, doubled, halved, recogniser_of
 from dp3d_data.detection.zoo import RECOGNITION
 from dp3d_data.errors import InputCorrupt
+from dp3d_data.geometry import load_template
 from tests.data.inference.small import SMALL, small_network
 
 SAMPLES = Path(dp3d_data.datasets.__file__).parent / "samples"
@@ -91,9 +93,9 @@ def pixels_of(path):
     return np.ascontiguousarray(np.asarray(Image.open(path).convert("RGB"))[:, :, ::-1])
 
 
-def scores(predictor, path, **more):
+def scores(network, path, **more):
     """Scores of the dogs of a photograph, best first."""
-    found = predictor.predict(pixels_of(path), classes=[predictor.class_of("dog")], **more)
+    found = network.predict(pixels_of(path), classes=[network.class_of("dog")], **more)
     return [one.score for one in found]
 
 
@@ -112,13 +114,15 @@ def test_recognised_dogs_have_doubled_odds(embedded):
     assert scores(embedded.recognising(), person) == pytest.approx([2 * below / (1 + below)])
 
 
-def test_what_is_recognised_is_matched_as_before(embedded):
+@pytest.mark.parametrize("mirror", [False, True])
+def test_what_is_recognised_is_matched_as_before(embedded, mirror):
     """A portrait beside a dog: one is left out, and the maps of the other stay its own."""
     dog, portrait = pixels_of(SAMPLES / "dog.jpg"), pixels_of(PORTRAIT)
     height = min(len(dog), len(portrait))
     image, kind = np.hstack([portrait[:height], dog[:height]]), [embedded.class_of("dog")]
-    every = embedded.predict(image, score=0.1, classes=kind)
-    kept = embedded.recognising().predict(image, score=2 * 0.1 / 1.1, classes=kind)
+    plain = embedded.mirrored(load_template("dog").symmetry) if mirror else embedded
+    every = plain.predict(image, score=0.1, classes=kind)
+    kept = plain.recognising().predict(image, score=2 * 0.1 / 1.1, classes=kind)
     assert 0 < len(kept) < len(every)
     for one in kept:
         (same,) = (each for each in every if np.allclose(each.box, one.box, atol=1e-3))
@@ -144,10 +148,37 @@ def test_halved_scores_come_back_doubled():
     assert doubled(1 / 3) == pytest.approx(0.5)
 
 
-def test_the_best_comes_first_though_dogs_alone_have_moved_up(embedded):
-    found = embedded.recognising().predict(pixels_of(SAMPLES / "dog.jpg"), score=0.02)
-    values = [one.score for one in found]
-    assert values == sorted(values, reverse=True) and len({one.class_id for one in found}) > 1
+class Everything(Recogniser):
+    """Every crop is a dog."""
+
+    def forward(self, deepest):
+        return torch.ones(len(deepest))
+
+
+def taking_all(embedded):
+    other = copy.copy(embedded)
+    other.recogniser = Everything(
+        WIDE, *np.zeros((1, 3), np.float32), CLASSES, np.zeros(4, np.float32), np.ones(4, bool), "dog", 0.5
+    )
+    return other
+
+
+def test_the_best_comes_first_though_dogs_alone_have_moved_up(embedded, monkeypatch):
+    monkeypatch.setattr(predictor, "once", lambda own, within: own)
+    giraffe = pixels_of(SAMPLES / "giraffe.jpg")
+    before, after = (each.predict(giraffe, score=0.1) for each in (embedded, taking_all(embedded)))
+    values = [one.score for one in after]
+    assert values == sorted(values, reverse=True)
+    first = [[one.class_id for one in found].index(embedded.class_of("dog")) for found in (before, after)]
+    assert first[1] < first[0], "a dog has moved before another animal"
+
+
+def test_pieces_of_a_recognised_dog_are_left_out(embedded, monkeypatch):
+    asked, image = [], pixels_of(SAMPLES / "dog.jpg")
+    monkeypatch.setattr(predictor, "once", lambda own, within: asked.append(within) or own)
+    for each in (embedded, embedded.recognising()):
+        each.predict(image)
+    assert asked == [1.0, WITHIN]
 
 
 def test_given_boxes_are_never_dropped(embedded):

@@ -177,6 +177,29 @@ def test_detections_that_hit_no_dog_are_spurious_there_and_on_photographs_withou
     assert run(monkeypatch, tmp_path, known, "--set", "score=0.3")[0]["photographs"]["spurious"] == 2
 
 
+class Sceptic(Knowing):
+    """A network that sees no dog at all, once it is asked to tell dogs."""
+
+    def recognising(self):
+        return Knowing({}, load_template("dog").num_vertices, {"dog": 0})
+
+
+def test_photographs_are_asked_whether_they_show_a_dog_and_renders_are_not(tmp_path, monkeypatch, dogs):
+    scenes = list(scenes_with_truth(load_template("dog"), 5, 128, 2))
+    _, known = annotate(tmp_path, dogs)
+    known |= {image_key(image): [KnownObject(one.box, one.vertex_map) for one in truth] for image, truth in scenes}
+    monkeypatch.setattr(
+        command, "load_predictor", lambda *_, **__: Sceptic(known, load_template("dog").num_vertices, {"dog": 0})
+    )
+    folder = str(tmp_path / "Images")
+    settings = {"count": 2, "seed": 5, "size": 128, "without": (folder,)}
+    scores = command.evaluate_cse(
+        command.EvaluateCseConfig(**settings, stanford_extra=str(tmp_path / "annotation.json"), images=folder)
+    )
+    assert scores["synthetic"]["found"] == scores["synthetic"]["objects"] > 0
+    assert scores["photographs"]["found"] == 0 and scores["without"]["spurious"] == 0
+
+
 def test_the_side_reaches_the_network(monkeypatch):
     asked = []
 

@@ -152,6 +152,12 @@ def test_a_network_looks_at_the_world(tmp_path, monkeypatch):
     assert np.median(errors) < 0.15  # one may be seen the wrong way round
 
 
+def test_renders_are_not_asked_whether_they_show_a_dog(tmp_path):
+    plan = make_plan(SynthConfig(**ANNOTATED, out=str(tmp_path / "w"), workers=1))
+    config = plan.make_annotator.args[0]
+    assert not config.recognise and config.mirror
+
+
 def test_detections_of_no_animal_are_rejected(tmp_path):
     plan = make_plan(SynthConfig(**ANNOTATED, out=str(tmp_path / "w"), workers=1))
     scene = World(plan.template, plan.config.world()).scene(0)
