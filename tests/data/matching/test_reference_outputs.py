@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dp3d_data.matching import VertexIndex, dense_prediction, match_detection, view_of
+from dp3d_data.matching import VertexIndex, dense_prediction, match_detection, resize_to, view_of
 from dp3d_data.matching.charts import read_charts
 from tests.references.charts import chart_keypoints, read_mat
 from tests.references.matching import pool_pixels_slow
@@ -23,8 +23,12 @@ def test_closest_vertices_and_keypoints_are_those_recorded(name):
         found = dense_prediction(box, *answer, VertexIndex(vertices))
         mask, expected = recorded[f"closest/{i}/mask"], recorded[f"closest/{i}/vertices"]
         assert (found.mask == mask).all()
-        assert (found.vertex_ids == expected).all()
-        assert_keypoints(view_of(found, len(vertices)), mask, expected, box)
+        other = found.vertex_ids != expected
+        assert other.sum() <= 1e-4 * mask.sum()
+        assert_equally_near(
+            resize_to(answer[0], *mask.shape[::-1])[other], vertices, found.vertex_ids[other], expected[other]
+        )
+        assert_keypoints(view_of(found, len(vertices)), mask, found.vertex_ids, box)
 
 
 @pytest.mark.parametrize("name", ["chart", "chart_deeplab_wc2m"])
@@ -46,6 +50,12 @@ def test_chart_keypoints_are_those_of_the_recorded_labels(name):
     assert view.ids.tolist() == list(expected) and len(expected) > 20
     assert np.abs(view.keypoints - np.array([row[:2] for row in expected.values()])).max() < 1e-3
     assert view.counts.tolist() == [row[2] for row in expected.values()]
+
+
+def assert_equally_near(pixels, vertices, found, expected):
+    """Which of two vertices is the nearer one may hang on the rounding of a processor, and on nothing else."""
+    far, near = (np.linalg.norm(pixels.astype(np.float64) - vertices[ids], axis=1) for ids in (found, expected))
+    np.testing.assert_allclose(far, near, rtol=1e-6)
 
 
 def assert_keypoints(view, mask, vertex_ids, box):
