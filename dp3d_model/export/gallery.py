@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.files import write_picture, write_text
 from dp3d_data.geometry.renderer import BACKGROUND, Colours, colour_by_part, render, turntable, view_from
+from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import mask_pixels
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.evaluation.quality import FIGURES
@@ -161,7 +162,7 @@ class Output:
         pictures: a row of pictures of each, and lifted.png of the surest.
         rig: the GLB files carry a skeleton, a joint for each part; without, the photograph as texture where there is
             one.
-        least: instances of less confidence are rejected.
+        least: instances of less confidence are rejected; see `rejects`.
     """
 
     formats: tuple[str, ...] = ("glb", "npz")
@@ -194,14 +195,12 @@ def write_predictions(
     files = output.pictures or bool(set(output.formats) - {"table"})
     sheet: list[tuple[float, np.ndarray]] = []
     kept: list[int] = []
-    predictions: list[Prediction] = []
-    rejected: dict[str, str] = {}
+    lifted = list(predict(lifter, instances))
+    rejected = rejects(instances, np.concatenate([np.zeros(0), *(many.confidence for many in lifted)]), output.least)
     with prediction_table(folder / "predictions.parquet") if "table" in output.formats else nullcontext() as table:
-        for many in predict(lifter, instances):
+        for place, many in enumerate(lifted):
             some = instances.take(range(start, start + len(many.scale)))
-            sure = [i for i in range(len(some)) if not many.confidence[i] < output.least]
-            for i in sorted(set(range(len(some))) - set(sure)):
-                rejected[some.ids[i]] = f"confidence {many.confidence[i]:.2f} below {output.least:g}"
+            sure = [i for i, name in enumerate(some.ids) if name not in rejected]
             paths = some.image_paths or ("",) * len(some)
             figures += [
                 _figure_row(name, path, many.at(i), rejected.get(name, "kept"))
@@ -219,14 +218,45 @@ def write_predictions(
                 done(1)
             done(len(some) - (len(sure) if files else 0))
             kept += [start + i for i in sure]
-            predictions.append(many.at(sure))
+            lifted[place] = many.at(sure)
             start += len(some)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(figures)
     write_text(folder / "figures.csv", text.getvalue())
     if sheet:
         write_picture(folder / "lifted.png", np.concatenate([picture for _, picture in sheet]))
-    return instances.take(kept), predictions, rejected
+    return instances.take(kept), lifted, rejected
+
+
+# Share of a mask inside that of a surer instance of the same photograph, above which both show the same animal.
+SHOWN_AGAIN = 0.5
+
+
+def rejects(instances: KeypointBatch, confidence: Float[np.ndarray, "n"], least: float) -> dict[str, str]:
+    """Why instances are not kept, by name (ours): too little confidence, or more than half of the smaller mask lies in
+    that of a surer instance of the same photograph, so that both are lifts of one animal."""
+    reasons: dict[str, str] = {}
+    surer: dict[str, list[int]] = {}
+    for i in np.argsort(-np.nan_to_num(confidence), kind="stable").tolist():
+        name, path = instances.ids[i], instances.image_paths[i] if instances.image_paths else ""
+        if confidence[i] < least:
+            reasons[name] = f"confidence {confidence[i]:.2f} below {least:g}"
+        elif path and instances.masks:
+            own, others = instances.masks[i], surer.setdefault(path, [])
+            again = next((j for j in others if _shared(own, instances.masks[j]) > SHOWN_AGAIN), None)
+            if again is None:
+                others.append(i)
+            else:
+                reasons[name] = f"the animal of {instances.ids[again]} again"
+    return reasons
+
+
+def _shared(runs: RunLength | None, other: RunLength | None) -> float:
+    """The common pixels of two masks of one image, as a share of the smaller one."""
+    if runs is None or other is None or (runs.width, runs.height) != (other.width, other.height):
+        return 0.0
+    one, two = mask_pixels(runs), mask_pixels(other)
+    return float((one & two).sum() / max(min(one.sum(), two.sum()), 1))
 
 
 def _figure_row(name: str, image: str, prediction: Prediction, result: str) -> list[str]:

@@ -45,7 +45,10 @@ def predict(config: PredictConfig) -> None:
         kept, predictions, rejects = write_predictions(lifter, instances, folder, output, advance)
     if config.pictures and len(kept):
         write_view(lifter, kept, predictions, folder / "view.html", f"{config.category}: lifted instances")
-    rejected = f" · rejected {len(rejects)}: little confidence (figures.csv)" if rejects else ""
+    again = sum(reason.endswith(" again") for reason in rejects.values())
+    numbers = {"little confidence": len(rejects) - again, "an animal again": again}
+    reasons = ", ".join(f"{number} {reason}" for reason, number in numbers.items() if number)
+    rejected = f" · rejected {reasons} (figures.csv)" if rejects else ""
     say(f"  wrote {len(kept)} of {len(instances)} instances{rejected}")
     files = [*config.format, "figures.csv", *(["png", "lifted.png", "view.html"] if config.pictures else [])]
     say(f"  written to {folder}: {', '.join(files)}")

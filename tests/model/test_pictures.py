@@ -9,11 +9,13 @@ from PIL import Image
 
 from dp3d_data.datasets.images import local_pixels
 from dp3d_data.errors import UsageError
+from dp3d_data.run_lengths import encode_pixels
 from dp3d_model.export.gallery import (
     Output,
     beside_photograph,
     draw_parts,
     photographs_first,
+    rejects,
     safe_name,
     square_in,
     write_predictions,
@@ -114,6 +116,50 @@ def test_rows_hold_flat_arrays_and_nothing_where_a_number_is_unknown():
     assert table["uncertainty"].to_pylist() == [[1.0] * 162, None, None]
     np.testing.assert_array_equal(table["part_rotations"][2].as_py(), many.part_rotations[2].ravel())
     assert set(table.column_names) == {"instance_id", "image_path", *COLUMNS, *NUMBERS}
+
+
+def masks_from(*firsts):
+    """Masks of ten columns of an image of 40, from these on; none for None."""
+    columns = np.arange(40)
+    pixels = [np.tile((columns >= first) & (columns < first + 10), (8, 1)) for first in firsts if first is not None]
+    runs = iter([encode_pixels(mask) for mask in pixels])
+    return tuple(None if first is None else next(runs) for first in firsts)
+
+
+def test_an_animal_of_a_photograph_is_kept_once_and_the_surest_lift_of_it():
+    world = toy_instances(toy_surface(), 7)
+    masks = masks_from(0, 4, 5, 30, 0, None, 0)
+    paths = ("a.jpg", "a.jpg", "a.jpg", "a.jpg", "b.jpg", "a.jpg", "")
+    seen = replace(world, image_paths=paths, masks=masks)
+    sure = np.array([0.5, 0.9, 0.3, 0.05, 0.2, 0.4, 0.6], dtype=np.float32)
+    assert rejects(seen, sure, 0.1) == {
+        "toy-0": "the animal of toy-1 again",
+        "toy-2": "the animal of toy-1 again",
+        "toy-3": "confidence 0.05 below 0.1",
+    }
+    # Half of a mask is not more than half; nothing is said of a mask that a rejected one shares.
+    assert set(rejects(replace(seen, masks=masks_from(0, 5, 9, 0, 0, None, 0)), sure, 0.1)) == {"toy-2", "toy-3"}
+    assert rejects(replace(seen, masks=()), sure, 0.0) == rejects(replace(seen, image_paths=()), sure, 0.0) == {}
+    unknown = np.full(7, np.nan, dtype=np.float32)
+    assert rejects(seen, unknown, 0.1) == {"toy-1": "the animal of toy-0 again"}
+
+
+def test_a_photograph_of_another_size_is_another_one():
+    wide = encode_pixels(np.ones((8, 40), dtype=bool))
+    tall = encode_pixels(np.ones((40, 8), dtype=bool))
+    seen = replace(toy_instances(toy_surface(), 2), image_paths=("a.jpg", "a.jpg"), masks=(wide, tall))
+    assert rejects(seen, np.array([0.5, 0.6]), 0.1) == {}
+
+
+def test_an_animal_shown_again_is_not_written_and_the_figures_say_so(tmp_path):
+    lifter = Lifter(toy_surface(), tiny()).eval()
+    world = replace(toy_instances(toy_surface(), 3), image_paths=("a.jpg",) * 3, masks=masks_from(0, 20, 2))
+    kept, lifted, rejected = write_predictions(lifter, world, tmp_path, Output(("npz",), pictures=False))
+    assert kept.ids == ("toy-0", "toy-1") and rejected == {"toy-2": "the animal of toy-0 again"}
+    assert [len(many.scale) for many in lifted] == [2]
+    results = [row.rsplit(",", 1)[1] for row in (tmp_path / "figures.csv").read_text().splitlines()]
+    assert results == ["result", "kept", "kept", "the animal of toy-0 again"]
+    assert sorted(path.name for path in tmp_path.glob("*.npz")) == ["000-toy-0.npz", "001-toy-1.npz"]
 
 
 def test_photographs_come_first(tmp_path):
