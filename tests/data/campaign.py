@@ -3,9 +3,11 @@ rename."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from dp3d_data.errors import Dp3dError
@@ -83,6 +85,21 @@ def work(command: str, root: Path, out: Path, rename: int = 0) -> None:
     except Dp3dError as error:
         os._exit(error.exit_code)
     os._exit(0)
+
+
+def serve(pipe: Connection) -> None:
+    """Answer lists of jobs (see `work`) with the exit codes of their processes, until an empty list comes.
+
+    A fork server of multiprocessing would do, were it not one for a whole program, with what the first one asked for.
+    """
+    context = multiprocessing.get_context("fork")
+    while jobs := pipe.recv():
+        running = [context.Process(target=work, args=job) for job in jobs]
+        for process in running:
+            process.start()
+        for process in running:
+            process.join(timeout=120)
+        pipe.send([process.exitcode for process in running])
 
 
 def killed(code: int | None) -> bool:

@@ -6,7 +6,7 @@ import multiprocessing
 import pytest
 
 from dp3d_data.errors import FolderBusy
-from tests.data.campaign import COMMANDS, killed, prepare, work
+from tests.data.campaign import COMMANDS, killed, prepare, serve
 
 RENAMES = (1, 2, 4, 7, 11, 16)
 # Times differ from run to run; the state and the log of a build are gone at the end.
@@ -16,11 +16,21 @@ LEFT_OUT = ("speed.jsonl", "state.pt")
 
 
 @pytest.fixture(scope="module")
-def processes():
-    """Processes that are forked from one that has imported everything and started no thread."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.data.campaign"])
-    return context
+def together():
+    """The exit codes of commands that run at once, each in a process forked from one that has imported everything."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    host = context.Process(target=serve, args=(there,))
+    host.start()
+    there.close()
+
+    def codes(*jobs):
+        here.send(jobs)
+        return here.recv()
+
+    yield codes
+    here.send(())
+    host.join(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -35,37 +45,27 @@ def content(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def together(processes, *jobs):
-    """The exit codes of commands that run at once."""
-    running = [processes.Process(target=work, args=job) for job in jobs]
-    for process in running:
-        process.start()
-    for process in running:
-        process.join(timeout=120)
-    return [process.exitcode for process in running]
-
-
-def two_at_once(processes, command, root, out):
+def two_at_once(together, command, root, out):
     """Two writers: one or both come to the end, nobody writes beside the other, and a third has nothing left to do."""
-    codes = together(processes, (command, root, out), (command, root, out))
+    codes = together((command, root, out), (command, root, out))
     assert 0 in codes and set(codes) <= {0, FolderBusy.exit_code}, codes
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_killed_and_taken_up_by_two_it_gives_the_same_bytes(processes, root, tmp_path, command):
+def test_killed_and_taken_up_by_two_it_gives_the_same_bytes(together, root, tmp_path, command):
     out = tmp_path / "out"
-    assert together(processes, (command, root, out)) == [0]
+    assert together((command, root, out)) == [0]
     expected, deaths = content(out), 0
     assert expected
     for rename in RENAMES:
         out.rename(tmp_path / f"done-{rename}")
-        [code] = together(processes, (command, root, out, rename))
+        [code] = together((command, root, out, rename))
         assert killed(code) or code == 0, (rename, code)
         deaths += killed(code)
-        two_at_once(processes, command, root, out)
+        two_at_once(together, command, root, out)
         assert content(out) == expected, f"killed at rename {rename}"
     assert deaths >= 4
     out.rename(tmp_path / "done")
-    two_at_once(processes, command, root, out)
+    two_at_once(together, command, root, out)
     assert content(out) == expected, "two at once in an empty folder"
