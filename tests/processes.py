@@ -30,5 +30,5 @@ def together(program: str, folder: Path, count: int = 2) -> None:
     words = [sys.executable, "-c", program, str(folder)]
     running = [subprocess.Popen(words, env=place, cwd=ROOT, stderr=subprocess.PIPE, text=True) for place in places]
     for process in running:
-        _, said = process.communicate(timeout=180)
+        _, said = process.communicate(timeout=900)
         assert process.returncode == 0, said

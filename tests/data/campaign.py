@@ -98,7 +98,7 @@ def serve(pipe: Connection) -> None:
         for process in running:
             process.start()
         for process in running:
-            process.join(timeout=120)
+            process.join(timeout=600)
         pipe.send([process.exitcode for process in running])
 
 

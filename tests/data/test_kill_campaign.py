@@ -30,7 +30,7 @@ def together():
 
     yield codes
     here.send(())
-    host.join(timeout=60)
+    host.join(timeout=600)
 
 
 @pytest.fixture(scope="module")

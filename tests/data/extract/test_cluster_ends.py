@@ -126,7 +126,7 @@ def test_ctrl_c_ends_two_workers_in_silence(tmp_path):
             break
         time.sleep(0.1)
     os.killpg(running.pid, signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=600)
     assert running.returncode == 130 and said == "interrupted: what was finished stays\n"
 
 

@@ -175,5 +175,5 @@ def test_a_killed_process_changes_no_byte(tmp_path, workers):
     process.wait()
     assert not (out / "run.json").exists()
     again = started(folder, out, workers)
-    assert again.wait(timeout=120) == 0
+    assert again.wait(timeout=600) == 0
     assert content(out) == expected and Run.open(out).counts["inputs"] == 60

@@ -58,7 +58,7 @@ def start(root, out, when, count, workers=1, **environment):
 def test_killed_at_a_rename_it_goes_on_to_the_same_bytes(world, tmp_path, when, count):
     root, whole = world
     killed = start(root, tmp_path / "out", when, count)
-    assert killed.wait(timeout=60) == -signal.SIGKILL, killed.stderr.read().decode()
+    assert killed.wait(timeout=600) == -signal.SIGKILL, killed.stderr.read().decode()
     assert (tmp_path / "out" / BUILDING).is_dir()
     build_there(root, tmp_path / "out")
     assert contents(tmp_path / "out") == whole
@@ -69,7 +69,7 @@ def test_killed_at_every_rename_it_goes_on_to_the_same_bytes(world, tmp_path):
     root, whole = world
     for count in range(1, 200):
         out, when = tmp_path / str(count), ("before", "after")[count % 2]
-        if start(root, out, when, count).wait(timeout=60) == 0:
+        if start(root, out, when, count).wait(timeout=600) == 0:
             assert count > 20
             return
         build_there(root, out)
@@ -82,14 +82,14 @@ def test_killed_at_random_instants_it_goes_on_to_the_same_bytes(world, tmp_path,
     """A build that ends before it is killed says nothing: the next one is given less time, and it does not count."""
     root, whole = world
     began = time.monotonic()
-    assert start(root, tmp_path / "timed", "before", 0, workers).wait(timeout=120) == 0
+    assert start(root, tmp_path / "timed", "before", 0, workers).wait(timeout=600) == 0
     seconds, chance, killed = time.monotonic() - began, random.Random(5), 0
     for number in range(3 * kills):
         out = tmp_path / f"{number}"
         running = start(root, out, "before", 0, workers)
         time.sleep(seconds * chance.uniform(0.3, 1.0))
         os.killpg(running.pid, signal.SIGKILL)
-        in_time = running.wait(timeout=60) != 0
+        in_time = running.wait(timeout=600) != 0
         build_there(root, out)
         assert contents(out) == whole, number
         killed += in_time
@@ -112,7 +112,7 @@ def test_two_builds_in_one_folder_the_second_is_refused(world, tmp_path):
         with pytest.raises(FolderBusy, match="another process writes in this folder"):
             build_there(root, tmp_path / "out")
         second = start(root, tmp_path / "out", "before", 0)
-        assert second.wait(timeout=60) != 0 and b"FolderBusy" in second.stderr.read()
+        assert second.wait(timeout=600) != 0 and b"FolderBusy" in second.stderr.read()
     build_there(root, tmp_path / "out")
     assert contents(tmp_path / "out") == whole
 
@@ -136,7 +136,7 @@ def test_two_machines_with_folders_of_their_own_never_write_the_same_file(world,
         for number, log in enumerate(logs)
     ]
     for one in running:
-        assert one.wait(timeout=120) == 0, one.stderr.read().decode()
+        assert one.wait(timeout=600) == 0, one.stderr.read().decode()
     storage = str(tmp_path.parent)
     first, second = ({line for line in log.read_text().splitlines() if line.startswith(storage)} for log in logs)
     assert any("train-00000.parquet" in line for line in first) and not first & second
