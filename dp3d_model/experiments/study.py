@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from dp3d_data.config import changed, fingerprint_of, plain
+from dp3d_data.config import changed, file_digest, fingerprint_of, plain
 from dp3d_data.errors import InputMissing, ShardError, TemplateMismatch
 from dp3d_data.files import read_json, write_json, write_text
 from dp3d_data.loader import ShardSource, Source
@@ -24,12 +24,13 @@ from dp3d_data.shards.batch import KeypointBatch
 from dp3d_data.shards.reader import ShardReader
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.surface import Surface, surface_of
-from dp3d_model.lifting.model_file import load_model, read_content
+from dp3d_model.lifting.model_file import MODEL_FILE, load_model, read_content
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.trainer import STATE_FILE, Trainer
 
 PACE_STEPS, PACE_SKIPPED = 9, 3
 _FAR = 1 << 30
+MEASURE = 1  # raised when the same model would be measured differently
 
 OnStep = Callable[[str, int, int], None]
 
@@ -74,6 +75,19 @@ class Runs:
     def run_folder(self, name: str) -> Path:
         """Where a run lies: an ordinary folder of dp3d-model train."""
         return self.folder / "runs" / name
+
+    def measured(
+        self,
+        name: str,
+        config: TrainConfig,
+        measure: Callable[[Lifter], Any],
+        test_identity: str,
+        source: Source | None = None,
+    ) -> tuple[Lifter, Any]:
+        """The model of a recipe, and what `measure` makes of it, which is kept beside it in scores.json."""
+        lifter, folder = self.trained(name, config, source), self.run_folder(name)
+        fingerprint = fingerprint_of(file_digest(folder / MODEL_FILE), test_identity, MEASURE)
+        return lifter, kept(folder / "scores.json", fingerprint, lambda: measure(lifter))
 
     def pace(self, config: TrainConfig) -> float:
         """Seconds a step of a recipe takes here, measured once and kept in folder/pace.json."""
