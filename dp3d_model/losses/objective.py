@@ -1,5 +1,4 @@
-"""The total loss of a batch: reprojection, canonicalisation, rigidity, the lift-project-lift cycle and the others,
-weighted."""
+"""The total loss of a batch: reprojection, canonicalisation, rigidity, the cycle and the others, weighted."""
 
 from __future__ import annotations
 
@@ -72,17 +71,15 @@ class Objective(nn.Module):
         Args:
             inputs: what the network reads, normalised.
             targets: what its answer is compared with, in the same units.
-            first, count: where these instances begin in the global batch, and how many that has; without them they are
+            first, count: where these instances begin in the global batch, and how many that has; by default they are
                 all of it. The means of its chunks' losses, weighted by their instances, are its own, with the same
                 random numbers; only the cycle and `canonical_instances` stay within a chunk.
             shown: how many instances of the global batch show each vertex, where these are a chunk of it.
         """
         weights, (centres, chosen) = self.config.loss, self.draw(generator)
         lifted = self.lifter(inputs, chosen)
-        losses = {
-            "reprojection": self._reprojection(lifted, targets.at_vertices(chosen), chosen)
-            * _weight(targets.visible, chosen, shown, count)
-        }
+        reprojection = self._reprojection(lifted, targets.at_vertices(chosen), chosen)
+        losses = {"reprojection": reprojection * _weight(targets.visible, chosen, shown, count)}
         if self.canonicaliser is not None:
             losses["canonical"] = self._canonical(lifted, generator, chosen, first, count or len(inputs))
         if self.rings is not None:
@@ -124,25 +121,20 @@ class Objective(nn.Module):
 
     def _reprojection(self, lifted: Lifted, targets: KeypointBatch, chosen: Tensor | None) -> Tensor:
         projected = reproject(lifted, targets)
-        noise = self.lifter.predicted_noise(lifted, chosen)
+        noise, epsilon = self.lifter.predicted_noise(lifted, chosen), self.config.loss.epsilon
         if noise is None:
-            return reprojection_loss(projected, targets.keypoints, targets.visible, self.config.loss.epsilon)
+            return reprojection_loss(projected, targets.keypoints, targets.visible, epsilon)
         form = self.config.model.noise
-        return noisy_reprojection_loss(
-            projected, targets.keypoints, targets.visible, noise, self.config.loss.epsilon, form
-        )
+        return noisy_reprojection_loss(projected, targets.keypoints, targets.visible, noise, epsilon, form)
 
     def _truth(self, lifted: Lifted, inputs: KeypointBatch, targets: KeypointBatch) -> Tensor:
-        """The mean over the batch of the distance to the true vertices, and of the scale to the true one; 0 where they
-        are not known."""
-        known = present(targets.true_vertices).isfinite().all(2).all(1)
+        """The mean distance to the true vertices, and of the scale to the true one; 0 where they are not known."""
+        known, epsilon = present(targets.true_vertices).isfinite().all(2).all(1), self.config.loss.epsilon
         found, factor = lifted.log_scale.exp()[:, None, None] * lifted.in_camera(), present(targets.true_scale).log()
-        scale = pseudo_huber(
-            (lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach()))[:, None],
-            self.config.loss.epsilon,
-        )
+        off = lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach())
         true = torch.where(known[:, None, None], present(targets.true_vertices), found.detach())
-        return (shape_loss(found, true, inputs.visible, self.config.loss.epsilon) + SCALE_SHARE * scale).mean()
+        scale = pseudo_huber(off[:, None], epsilon)
+        return (shape_loss(found, true, inputs.visible, epsilon) + SCALE_SHARE * scale).mean()
 
     def _back_face(
         self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None
@@ -158,30 +150,23 @@ class Objective(nn.Module):
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         places = middle if chosen is None else torch.searchsorted(chosen, middle)
         projected = reproject(lifted, targets.at_vertices(chosen))[:, places]
-        hidden, outline = (
-            ~targets.visible[:, middle],
-            (targets.keypoints[:, self.outline], targets.visible[:, self.outline]),
-        )
-        return silhouette_loss(projected, hidden, *outline, self.slack, self.config.loss.epsilon)
+        outline = targets.keypoints[:, self.outline], targets.visible[:, self.outline]
+        return silhouette_loss(projected, ~targets.visible[:, middle], *outline, self.slack, self.config.loss.epsilon)
 
     def _canonical(
         self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, first: int, count: int
     ) -> Tensor:
-        posed, limit = lifted.posed, self.config.loss.canonical_instances or count
-        posed = posed[: max(2, len(posed) * limit // count)]
-        shape, turned = rotated_copies(
-            posed, self.config.loss.canonical_copies, self.config.loss.canonical_law, generator, first, count
-        )
-        return canonical_loss(
-            present(self.canonicaliser)(self.lifter.body, turned, chosen), shape, self.config.loss.epsilon
-        )
+        loss, posed = self.config.loss, lifted.posed
+        posed = posed[: max(2, len(posed) * (loss.canonical_instances or count) // count)]
+        shape, turned = rotated_copies(posed, loss.canonical_copies, loss.canonical_law, generator, first, count)
+        found = present(self.canonicaliser)(self.lifter.body, turned, chosen)
+        return canonical_loss(found, shape, loss.epsilon)
 
     def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         template = self.vertices if chosen is None else self.vertices[chosen]
         rest = template if self.config.loss.arap_rest == "template" else lifted.shape.rest
-        rotations = (
-            nearest_rotation(lifted.shape.motions[..., :3]) if self.config.loss.arap_rotations == "blended" else None
-        )
+        blended = self.config.loss.arap_rotations == "blended"
+        rotations = nearest_rotation(lifted.shape.motions[..., :3]) if blended else None
         return arap_loss(present(self.rings), lifted.posed, rest, self.config.loss.epsilon, rotations, centres, chosen)
 
 
@@ -192,8 +177,7 @@ def _weight(
     count: int | None,
     hidden: bool = False,
 ) -> Tensor | float:
-    """What a mean over a chunk's visible (or hidden) vertices counts in that of the global batch, times the number of
-    such chunks."""
+    """What a mean over a chunk's visible (or hidden) vertices counts in the global batch's, times the chunks."""
     if shown is None or count is None:
         return 1.0
     pick = slice(None) if places is None else places
