@@ -193,7 +193,6 @@ def lose_lower_halves(
     test: KeypointBatch,
     identity: str,
     rates: Sequence[float],
-    seed: int,
     up: str,
     say: Say,
 ) -> dict[str, Any]:
@@ -201,7 +200,7 @@ def lose_lower_halves(
     lower = lower_half(runs.surface.vertices.numpy(), "xyz".index(up))
     rows = []
     for rate in rates:
-        cell = Corruption(removed=rate, seed=seed)
+        cell = Corruption(removed=rate, seed=config.run.seed)
         means = _trained_and_measured(config, runs, f"lower-half-{100 * rate:g}", cell, lower, test, identity)
         rows.append({"rate": rate} | means)
         halves = f"upper half {means['upper']:.4f}, lower half {means['lower']:.4f}"

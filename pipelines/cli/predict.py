@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from dp3d_data.config import workspace
+from dp3d_data.config import changed, workspace
+from dp3d_model.config import preset
 from pipelines.cli.commandline import command, config_options, progress, say
 from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, place_of
 
 if TYPE_CHECKING:
     from dp3d_data.shards.batch import KeypointBatch
-    from dp3d_model.config import TrainConfig
     from dp3d_model.networks.lifter import Lifter
 
 
@@ -72,7 +73,10 @@ def model_and_instances(folder: Path, config: LiftConfig) -> tuple[Lifter, Keypo
     path = find_model(category, config.model or None)
     lifter = load_model(path, config.device)
     wanted = not (shards or config.keypoints) if config.optimise is None else config.optimise
-    lifter.config = with_optimisation(lifter.config, wanted, config.optimise is None)
+    if wanted and not lifter.config.refine.steps:
+        lifter.config = replace(lifter.config, refine=preset("photographs").refine)
+    elif config.optimise is False:
+        lifter.config = changed(lifter.config, {"refine.steps": 0})
     say(f"{category}: the embedded model" if path == embedded_model(category) else f"{category}: model {path}")
     if lifter.calibration is None:  # never made, or by an earlier version
         say(f"  how sure it is is not known: dp3d-model calibrate --model {path}")
@@ -84,17 +88,6 @@ def model_and_instances(folder: Path, config: LiftConfig) -> tuple[Lifter, Keypo
     instances = photographs_first(instances, config.count)
     say(f"{category}: {len(instances)} instances of {source} · template {lifter.surface.name}")
     return lifter, instances
-
-
-def with_optimisation(config: TrainConfig, wanted: bool, by_default: bool) -> TrainConfig:
-    """The settings of a model with test-time optimisation, its own or the usual one, or without."""
-    from dataclasses import replace
-
-    from dp3d_model.config import preset
-
-    if wanted and not config.refine.steps:
-        return replace(config, refine=preset("photographs").refine)
-    return config if wanted or by_default else replace(config, refine=replace(config.refine, steps=0))
 
 
 def _extracted(lifter: Lifter, folder: Path, given: LiftConfig) -> Path:
