@@ -73,11 +73,8 @@ class Photographs:
 
     def _objects(self, record: ImageRecord, shape: tuple[int, ...]) -> list[TrueObject]:
         """What is annotated in a photograph and can be used; the rest is noted."""
-        objects: list[TrueObject] = []
-        faults = {
-            f"{record.image_id}: {text}": InputCorrupt("an annotation that cannot be used", got=text)
-            for text in record.faults
-        }
+        objects, what = list[TrueObject](), "an annotation that cannot be used"
+        faults = {f"{record.image_id}: {text}": InputCorrupt(what, got=text) for text in record.faults}
         for place, one in enumerate(record.objects or ()):
             try:
                 objects.append(_true_object(one, record, shape))

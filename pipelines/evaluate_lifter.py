@@ -31,8 +31,7 @@ Lifted = tuple[np.ndarray, np.ndarray]  # box xyxy and projected vertices [K, 3]
 
 
 def run(lifters: Mapping[str, Lifter], photographs: Photographs, out: Path, keypoints: str = "") -> Scores:
-    """Measures by part, of every model and the rigid template: "model, detected", "model, given", "model, given, Nose"
-    and so on.
+    """Measures by part, of every model and the rigid template: "model, detected", "model, given, Nose" and so on.
 
     Writes photographs.json, photographs.md and, for each model and kind of boxes, a sheet of pictures. The photographs
     are extracted into out/detected and out/given.
@@ -135,13 +134,9 @@ def _tile(image: np.ndarray, objects: list[TrueObject], marks: list[Marks], mask
     pixels = np.array(tile)
     for colour, shapes in ((TRUE, [one.mask for one in objects]), (FOUND, masks)):
         for mask in shapes:
-            pixels[outline(np.asarray(Image.fromarray(mask).resize(tile.size, Image.Resampling.NEAREST)))] = colour
+            small = np.asarray(Image.fromarray(mask).resize(tile.size, Image.Resampling.NEAREST))
+            pixels[small & ~binary_erosion(small)] = colour  # beyond the border is outside
     return finished(Image.fromarray(pixels), image.shape[1], objects, marks)
-
-
-def outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The pixels of a mask with a neighbour outside it; beyond the border is outside."""
-    return mask & ~binary_erosion(mask)
 
 
 def markdown(scores: Scores) -> str:
@@ -156,9 +151,8 @@ def markdown(scores: Scores) -> str:
         "pck_15": "PCK 0.15",
     }
     rows = [[title, *(_cell(part.get(name)) for name in columns)] for title, part in overall.items()]
-    names = list(dict.fromkeys(title.rpartition(", ")[2] for title in scores if title not in overall))
     by_name: list[list[str]] = []
-    for name in names:
+    for name in dict.fromkeys(title.rpartition(", ")[2] for title in scores if title not in overall):
         parts = [scores.get(f"{title}, {name}", {}) for title in overall]
         by_name.append([name, *(f"{_cell(part.get('pck_10'))} / {_cell(part.get('pck_15'))}" for part in parts)])
     lines = ["# Lifted photographs", "", *table(["", *columns.values()], rows), ""]

@@ -86,8 +86,7 @@ class ExtractPlan(Plan):
     @property
     def executor(self) -> Executor:
         """This machine or a cluster; 0 workers where a cluster has as many as it has."""
-        config = self.config
-        workers = config.workers
+        config, workers = self.config, self.config.workers
         if config.cluster:
             from pipelines.cluster import read_recipe
 
@@ -109,8 +108,7 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
 
 
 def make_plans(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> list[ExtractPlan]:
-    """Find the images, the templates and the weights of each category that the settings name and the source has images
-    of.
+    """Find images, templates and weights of each category that the settings name and the source has images of.
 
     Args:
         make_predictor: another network than the one that the settings name; for tests and for networks of one's own.
@@ -251,12 +249,8 @@ def retry(plan: ExtractPlan) -> int:
         run = Run.open(plan.out)
         work = run.marker["extra"].get("work")
         if work != plan.work:
-            raise FingerprintMismatch(
-                "the failed images here are those of other settings",
-                got=work,
-                expected=plan.work,
-                path=plan.out,
-            )
+            what = "the failed images here are those of other settings"
+            raise FingerprintMismatch(what, got=work, expected=plan.work, path=plan.out)
         return reopen(run, [[record.image_id for record in chunk] for chunk in plan.chunks], plan.fingerprint)
 
 
@@ -268,8 +262,7 @@ def extract(plan: ExtractPlan, advance: Advance = lambda *_: None, say: Say = la
 def extract_all(
     plans: Sequence[ExtractPlan], advance: Advance = lambda *_: None, say: Say = lambda _: None
 ) -> list[Outcome]:
-    """Run the plans of several categories to their end, in one pass over the images; each goes on where an earlier run
-    stopped.
+    """Run the plans of several categories to their end in one pass over the images, each from where it was stopped.
 
     Args:
         advance: told of finished images, in any order.
@@ -308,6 +301,6 @@ def _ended(plan: ExtractPlan, writer: RunWriter) -> Outcome:
     deadly = deadly_images(plan.out)
     harmless = [record for record in plan.records if record.image_id not in deadly]
     draw_overlays(plan.out, harmless, plan.template, plan.config.overlays)
-    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.unmatched)}
-    extra |= {"work": plan.work}
+    extra = {"model": plan.model, "images": len(plan.records), "work": plan.work}
+    extra["boxes_of_no_image"] = len(plan.inputs.unmatched)
     return outcome(finish_run(plan, writer, extra), plan.records, fresh=True)
