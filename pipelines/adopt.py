@@ -172,11 +172,7 @@ def _agreed(ids: Sequence[int], embeddings: np.ndarray) -> int:
 
 
 def _cse_vertex(
-    mark: Landmark,
-    predictor: DensePredictor,
-    class_id: int,
-    config: AdoptConfig,
-    cache: dict[Path, Any] | None = None,
+    mark: Landmark, predictor: DensePredictor, class_id: int, config: AdoptConfig, cache: dict[Path, Any]
 ) -> int:
     """The vertex of the checkpoint's mesh that a landmark means; in a photograph, the one that the network sees there.
 
@@ -185,7 +181,6 @@ def _cse_vertex(
     """
     if mark.cse_vertex is not None:
         return mark.cse_vertex
-    cache = {} if cache is None else cache
     path, (x, y) = present(mark.image), present(mark.point)
     if path not in cache:
         image = np.ascontiguousarray(read_image(path).pixels[:, :, ::-1])

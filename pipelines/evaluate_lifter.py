@@ -66,12 +66,9 @@ def _lifted(lifter: Lifter, folder: Path) -> dict[str, list[Lifted]]:
         return found
     if instances.boxes is None:
         raise InputCorrupt("keypoints without the boxes of their objects", path=folder)
-    boxes = instances.boxes.numpy()
-    place = 0
-    for many in predict(lifter, instances):
-        for i in range(len(many.scale)):
-            found.setdefault(instances.image_paths[place], []).append((boxes[place], many.at(i).projected()))
-            place += 1
+    ones = (many.at(i) for many in predict(lifter, instances) for i in range(len(many.scale)))
+    for path, box, one in zip(instances.image_paths, instances.boxes.numpy(), ones, strict=True):
+        found.setdefault(path, []).append((box, one.projected()))
     return found
 
 
@@ -134,9 +131,13 @@ def _tile(image: np.ndarray, objects: list[TrueObject], marks: list[Marks], mask
     pixels = np.array(tile)
     for colour, shapes in ((TRUE, [one.mask for one in objects]), (FOUND, masks)):
         for mask in shapes:
-            small = np.asarray(Image.fromarray(mask).resize(tile.size, Image.Resampling.NEAREST))
-            pixels[small & ~binary_erosion(small)] = colour  # beyond the border is outside
+            pixels[outline(np.asarray(Image.fromarray(mask).resize(tile.size, Image.Resampling.NEAREST)))] = colour
     return finished(Image.fromarray(pixels), image.shape[1], objects, marks)
+
+
+def outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The pixels of a mask with a neighbour outside it; beyond the border is outside."""
+    return mask & ~binary_erosion(mask)
 
 
 def markdown(scores: Scores) -> str:

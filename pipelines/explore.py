@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -83,11 +83,8 @@ class Catalogue:
         return len(self.shapes)
 
     @staticmethod
-    def read(folder: str | Path, done: Callable[[int], None] = lambda _: None) -> Catalogue:
+    def read(folder: str | Path) -> Catalogue:
         """Read and measure all instances; keypoints are not kept.
-
-        Args:
-            done: told of so many more that are read.
 
         Raises:
             InputMissing, ShardError: no finished run or shards, or a file is gone or damaged; names it.
@@ -101,7 +98,6 @@ class Catalogue:
                 stored.append(table.select([*TEXTS, *KINDS, *STORED, "box_x0", "box_y0", "box_x1", "box_y1"]))
                 made.append(_measured(table, template))
                 shapes.append(shapes_of(table, patches))
-                done(table.num_rows)
         if not sum(map(len, stored)):
             raise NothingToDo("no instances to look at", path=found.folder)
         table = pa.concat_tables(stored).combine_chunks()

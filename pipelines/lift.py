@@ -174,12 +174,10 @@ def write_view(
     former = errors_of(earlier, instances)
     before = [many.at(i) for many in earlier for i in range(len(many.scale))]
     bodies: list[Body] = []
-    for many in lifted:
-        for i in range(len(many.scale)):
-            at, own = len(bodies), many.at(i)
-            body = _body(lifter, own, instances, at, errors[at], parts)
-            start = _body(lifter, before[at], instances, at, former[at], parts, own) if before else None
-            bodies.append(replace(body, before=start))
+    for at, own in enumerate(many.at(i) for many in lifted for i in range(len(many.scale))):
+        body = _body(lifter, own, instances, at, errors[at], parts)
+        start = _body(lifter, before[at], instances, at, former[at], parts, own) if before else None
+        bodies.append(replace(body, before=start))
     measured = [one for one in errors if one is not None]
     shown = {name for body in bodies for name in body.arrays}
     layers = [layer for layer in _layers([vertices for vertices, *_ in measured]) if layer.title in shown]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -91,23 +91,17 @@ class Runs:
 
     def pace(self, config: TrainConfig) -> float:
         """Seconds a step of a recipe takes here, measured once and kept in folder/pace.json."""
-        key = fingerprint_of(
-            changed(config, {"optim.steps": 0, "optim.epochs": 0}), self.surface.content_hash, self.source.identity
-        )
+        any_length = changed(config, {"optim.steps": 0, "optim.epochs": 0})
+        key = fingerprint_of(any_length, self.surface.content_hash, self.source.identity)
         path = self.folder / "pace.json"
         known = known_in(path)
         if key not in known:
             marks = [time.perf_counter()]
             with tempfile.TemporaryDirectory() as folder:
-                short = changed(
-                    config,
-                    {"optim": {"steps": PACE_STEPS, "epochs": 0}, "run": {"save_every": _FAR, "log_every": _FAR}},
-                )
+                own = {"optim": {"steps": PACE_STEPS, "epochs": 0}, "run": {"save_every": _FAR, "log_every": _FAR}}
+                short = changed(config, own)
                 self._trainer(short, Path(folder)).run(lambda *_: marks.append(time.perf_counter()))
-            steps = [
-                after - before for before, after in zip(marks[PACE_SKIPPED:], marks[PACE_SKIPPED + 1 :], strict=False)
-            ]
-            known[key] = statistics.median(steps)
+            known[key] = float(np.median(np.diff(marks[PACE_SKIPPED:])))
             write_json(path, known)
         return float(known[key])
 

@@ -35,8 +35,7 @@ def nearest_rotation(matrices: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*b
 
 
 def fit_entries(entries: Float[Tensor, "3 3 *batch"]) -> Float[Tensor, "3 3 *batch"]:
-    """nearest_rotation of matrices whose entries come first, in float64; few enough to stay in the processor's
-    cache."""
+    """nearest_rotation of matrices whose entries come first, in float64; few enough to stay in the cache."""
     f = torch.empty(3, 3, entries[0, 0].numel(), dtype=torch.float64, device=entries.device)
     f.view(entries.shape).copy_(entries)
     x, y, z = f

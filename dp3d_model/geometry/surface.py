@@ -16,8 +16,7 @@ from dp3d_data.geometry.subdivision import mesh_edges
 
 @dataclass(frozen=True)
 class Surface:
-    """A template's geometry, in template units (largest extent 1, bounding box centred at 0). It stays on the CPU,
-    wherever a model is.
+    """A template's geometry, template units (largest extent 1, bounding box centred at 0); it stays on the CPU.
 
     Attributes:
         name, content_hash: which template this is; content_hash guards against shards of another one.

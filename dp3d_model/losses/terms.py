@@ -58,8 +58,7 @@ def noisy_reprojection_loss(
 def shape_loss(
     found: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"], visible: Bool[Tensor, "n k"], epsilon: float
 ) -> Float[Tensor, "n"]:
-    """The mean over vertices of h(found - true), one unit, camera frame; x, y aligned on the visible vertices and depth
-    on the mean, as in the evaluation (ours)."""
+    """The mean over vertices of h(found - true), one unit, camera frame, aligned by `align_translation` (ours)."""
     return pseudo_huber(align_translation(found, visible) - align_translation(true, visible), epsilon).mean(1)
 
 

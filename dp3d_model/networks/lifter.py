@@ -234,8 +234,7 @@ class Lifter(nn.Module):
 
 
 def reproject(lifted: Lifted, inputs: KeypointBatch) -> Float[Tensor, "n k 2"]:
-    """The lifted vertices in the units of the inputs, under the best image translation on visible keypoints and
-    `shift`."""
+    """The lifted vertices in the units of the inputs, under the best image translation on keypoints, and `shift`."""
     points = lifted.log_scale.exp()[:, None, None] * (lifted.posed @ lifted.rotation.transpose(1, 2))
     placed = place(points, inputs.keypoints, inputs.visible, inputs.pinhole)
     return placed if lifted.shift is None else placed + lifted.shift[:, None]

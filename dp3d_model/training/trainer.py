@@ -50,8 +50,7 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 
 class Trainer:
-    """Trains one model in one folder: config.toml, metrics.jsonl, speed.jsonl, state.pt while it runs, model.pt at the
-    end.
+    """Trains one model in one folder: config.toml, metrics.jsonl, speed.jsonl, state.pt, and at the end model.pt.
 
     The numbers of a step depend on the seed and the step alone, so a run that was killed and taken up again gives the
     same losses to the last bit on the CPU. A step may be made in parts (`micro_batch`) and by several processes: the
