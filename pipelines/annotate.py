@@ -362,16 +362,9 @@ def require_same_template(template: Template, vertices: int, trained_for: str) -
 
 def image_info(record: ImageRecord, photograph: Photograph) -> ImageInfo:
     """What rows keep of an image."""
-    return ImageInfo(
-        record.image_id,
-        photograph.width,
-        photograph.height,
-        record.path or None,
-        photograph.content_hash or None,
-        record.source,
-        record.group,
-        record.split,
-    )
+    path, digest = record.path or None, photograph.content_hash or None
+    told = record.source, record.group, record.split
+    return ImageInfo(record.image_id, photograph.width, photograph.height, path, digest, *told)
 
 
 def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> dict[int, list[float]]:

@@ -73,12 +73,7 @@ def _lifted(lifter: Lifter, folder: Path) -> dict[str, list[Lifted]]:
 
 
 def _scored(
-    title: str,
-    lifter: Lifter,
-    photographs: Photographs,
-    keypoints: str,
-    out: Path,
-    lifted: dict[str, list[Lifted]],
+    title: str, lifter: Lifter, photographs: Photographs, keypoints: str, out: Path, lifted: dict[str, list[Lifted]]
 ) -> Scores:
     """The measures of one model, and its sheet."""
     faces = lifter.surface.faces.numpy()

@@ -172,10 +172,8 @@ class BasisBody(Body):
         return displaced(rest, torch.einsum("nd,dkc->nkc", numbers + mean, shapes))
 
     def carry(self, surface: Surface) -> None:
-        expected = f"the template it learned, {len(self.vertices)} vertices"
-        raise TemplateMismatch(
-            "a basis of shapes knows single vertices", got=f"{len(surface.vertices)} vertices", expected=expected
-        )
+        got, expected = f"{len(surface.vertices)} vertices", f"the template it learned, {len(self.vertices)} vertices"
+        raise TemplateMismatch("a basis of shapes knows single vertices", got=got, expected=expected)
 
 
 class Parts(nn.Module):
@@ -199,9 +197,8 @@ def fit_linear(
 ) -> Float[Tensor, "j m"]:
     """Coefficients whose combination of the functions is nearest to the target, vertices weighted by area."""
     root = areas.clamp_min(1e-12).sqrt()[:, None].double()
-    return torch.linalg.lstsq(root * functions.double(), root * target.double(), driver="gelsd").solution.to(
-        functions.dtype
-    )
+    found = torch.linalg.lstsq(root * functions.double(), root * target.double(), driver="gelsd")
+    return found.solution.to(functions.dtype)
 
 
 def part_centres(
@@ -275,9 +272,8 @@ class PartsBody(Body):
         pick = slice(None) if chosen is None else chosen
         rest = self.blendshapes(self.vertices[pick], self.functions[pick], coefficients)
         motions = blend(weights[pick], moved)
-        return Shape(
-            pose(motions, rest), rest, motions, PartMotions(moved[..., :3], moved[..., 3], coefficients, weights)
-        )
+        parts = PartMotions(moved[..., :3], moved[..., 3], coefficients, weights)
+        return Shape(pose(motions, rest), rest, motions, parts)
 
     def pivots(self, weights: Float[Tensor, "k m"]) -> Float[Tensor, "m 3"]:
         """The point that each part turns about, in the template."""

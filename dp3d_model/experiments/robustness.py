@@ -243,10 +243,8 @@ def judged(rows: list[dict[str, float]]) -> list[str]:
 
 def noise_markdown(result: dict[str, Any], title: str) -> str:
     """The tables of Figure 1: MPJPE, and how many times the clean one."""
-    what = (
-        f"{result['instances']} instances, scale given, template extents. Noise: share of the longer side of the box."
-    )
-    lines = [f"# {title}", "", what, ""]
+    what = f"{result['instances']} instances, scale given, template extents."
+    lines = [f"# {title}", "", f"{what} Noise: share of the longer side of the box.", ""]
     head = ["hidden", *(f"noise {noise:.3g} %" for noise in (100 * n for n in result["noise"]))]
     for name, rows in result["models"].items():
         times, errors = ratios(rows), {(row["noise"], row["hidden"]): row for row in rows}
@@ -254,14 +252,8 @@ def noise_markdown(result: dict[str, Any], title: str) -> str:
             cells = [[f"{h:.0%}", *(f"{errors[n, h][metric]:.4f}" for n in result["noise"])] for h in result["hidden"]]
             lines += [f"## {name}: {word}", "", *table(head, cells), ""]
         cells = [[f"{h:.0%}", *(f"{times[n, h]:.2f}" for n in result["noise"])] for h in result["hidden"]]
-        lines += [
-            f"## {name}: times the clean MPJPE",
-            "",
-            *table(head, cells),
-            "",
-            *(f"- {line}" for line in judged(rows)),
-            "",
-        ]
+        lines += [f"## {name}: times the clean MPJPE", "", *table(head, cells), ""]
+        lines += [*(f"- {line}" for line in judged(rows)), ""]
     return "\n".join(lines)
 
 
@@ -270,9 +262,8 @@ def halves_markdown(result: dict[str, Any]) -> str:
     head = ["instances that lost it", "MPJPE", "upper half", "lower half", "PA-MPJPE", "stress"]
     names = ("mpjpe", "upper", "lower", "pa_mpjpe", "stress")
     cells = [[f"{row['rate']:.0%}", *(f"{row[name]:.4f}" for name in names)] for row in result["rows"]]
-    what = (
-        f"{result['instances']} instances, scale given, template extents; lower: below the middle along {result['up']}."
-    )
+    what = f"{result['instances']} instances, scale given, template extents"
+    what += f"; lower: below the middle along {result['up']}."
     return "\n".join(["# Lower halves hidden in training", "", what, "", *table(head, cells), ""])
 
 
@@ -296,9 +287,8 @@ def draw_noise(result: dict[str, Any], path: Path, title: str) -> Path:
         left.plot([], [], color="black", linestyle=style, label=model)
     for (noise, hidden), most in BARS.items():
         right.plot(100.0 * noise, most, marker="v", color="black", markersize=6)
-        right.annotate(
-            f"{hidden:.0%}: {most:g}", (100.0 * noise, most), xytext=(6, 4), textcoords="offset points", fontsize=8
-        )
+        beside: dict[str, Any] = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 8}
+        right.annotate(f"{hidden:.0%}: {most:g}", (100.0 * noise, most), **beside)
     left.set_ylabel("MPJPE, template extents, scale given")
     right.set_ylabel("times the clean MPJPE (triangles: the bars set)")
     right.axhline(1.0, color="grey", linewidth=0.6)

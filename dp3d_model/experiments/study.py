@@ -171,12 +171,9 @@ def open_runs(
     if not reader.remote:
         require_files(reader.folder)
     if reader.template.content_hash != other.template.content_hash:
-        raise TemplateMismatch(
-            "the shards to measure on belong to another template than those to learn from",
-            got=f"{other.template.name} {other.template.content_hash}",
-            expected=f"{reader.template.name} {reader.template.content_hash}",
-            path=other.folder,
-        )
+        what = "the shards to measure on belong to another template than those to learn from"
+        got, expected = (f"{one.template.name} {one.template.content_hash}" for one in (other, reader))
+        raise TemplateMismatch(what, got=got, expected=expected, path=other.folder)
     surface = surface_of(reader.template, reader.basis.functions, reader.basis.functions.shape[1])
     return Runs(surface, ShardSource(reader, split, fields), folder, **options)
 

@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -251,9 +251,8 @@ def write_rig(
     """
     parts = len(prediction.part_rotations)
     if not parts:
-        raise UsageError(
-            "a rig needs parts", got="a model whose body has none", hint="leave out --rig, or train with --body parts"
-        )
+        got, hint = "a model whose body has none", "leave out --rig, or train with --body parts"
+        raise UsageError("a rig needs parts", got=got, hint=hint)
     joints, kept = strongest(weights)
     centres = (weights.T @ prediction.rest) / weights.sum(0)[:, None].clip(1e-12)
     placed = np.einsum("mab,mb->ma", prediction.part_rotations, centres) + prediction.part_translations
@@ -312,18 +311,8 @@ def _glb(content: dict[str, Any], arrays: list[tuple[np.ndarray, dict[str, Any]]
     )
 
 
-COLUMNS = (
-    "vertices",
-    "camera_from_template",
-    "translation",
-    "part_rotations",
-    "part_translations",
-    "blendshapes",
-    "uncertainty",
-    "intrinsics",
-    "position",
-)
 NUMBERS = ("scale", *FIGURES)
+COLUMNS = tuple(field.name for field in fields(Prediction) if field.name not in ("rest", *NUMBERS))
 SCHEMA = pa.schema(
     [("instance_id", pa.string()), ("image_path", pa.string())]
     + [(name, pa.float32()) for name in NUMBERS]

@@ -84,17 +84,9 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
         WeightsMismatch: its weights do not fit its own settings.
     """
     content = read_content(path, "model")
-    given = content["template"]
-    surface = Surface(
-        given["name"],
-        given["hash"],
-        content["vertices"],
-        content["faces"],
-        content["functions"].float(),
-        given["unit"],
-        given["factor"],
-        content.get("symmetry"),
-    )
+    name, content_hash, unit, factor = (content["template"][key] for key in TEMPLATE_KINDS)
+    vertices, faces, functions = content["vertices"], content["faces"], content["functions"].float()
+    surface = Surface(name, content_hash, vertices, faces, functions, unit, factor, content.get("symmetry"))
     lifter = Lifter(surface, read_config(content["config"], path))
     load_weights(lifter, unpacked_weights(content["weights"]), path)
     if content.get("calibration"):
@@ -183,20 +175,16 @@ def model_path(path: str | Path) -> Path:
     return Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
 
 
-def check_template(lifter: Lifter, name: str, content_hash: str, path: str | Path | None = None) -> None:
+def check_template(lifter: Lifter, template: Template, path: str | Path | None = None) -> None:
     """Refuse shards of another template: their vertex ids mean other places.
 
     Raises:
         TemplateMismatch: the content hashes differ.
     """
-    own = lifter.surface
-    if content_hash != own.content_hash:
-        raise TemplateMismatch(
-            "the shards belong to another template than the model",
-            got=f"{name} {content_hash}",
-            expected=f"{own.name} {own.content_hash}",
-            path=path,
-        )
+    own, what = lifter.surface, "the shards belong to another template than the model"
+    if template.content_hash != own.content_hash:
+        got, expected = f"{template.name} {template.content_hash}", f"{own.name} {own.content_hash}"
+        raise TemplateMismatch(what, got=got, expected=expected, path=path)
 
 
 # Mean distance between two meshings of one surface, template units.
@@ -212,7 +200,7 @@ def lifter_for(lifter: Lifter, template: Template, remeshed: bool, path: str | P
         TemplateMismatch: another template.
     """
     if not remeshed or template.content_hash == lifter.surface.content_hash:
-        check_template(lifter, str(template.name), str(template.content_hash), path)
+        check_template(lifter, template, path)
         return lifter
     return lifter.on(carried(lifter.surface, template, path))
 
@@ -229,12 +217,9 @@ def carried(surface: Surface, template: Template, path: str | Path | None = None
     back = nearest_points(found, surface.vertices.numpy())[2]
     apart = max(float(there.mean()), float(back.mean()))
     if apart > APART:
-        raise TemplateMismatch(
-            "the shards' template is no other meshing of the model's",
-            got=f"{template.name}, on average {apart:.3f} of the extent away",
-            expected=f"{surface.name}, at most {APART}",
-            path=path,
-        )
+        what, expected = "the shards' template is no other meshing of the model's", f"{surface.name}, at most {APART}"
+        got = f"{template.name}, on average {apart:.3f} of the extent away"
+        raise TemplateMismatch(what, got=got, expected=expected, path=path)
     shares = torch.tensor(weights, dtype=torch.float32)[..., None]
     return replace(found, functions=(shares * surface.functions[torch.tensor(corners)]).sum(1))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dp3d_data.config import changed, workspace
+from dp3d_data.errors import UsageError
 from dp3d_model.config import preset
 from pipelines.cli.commandline import command, config_options, progress, say
 from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, place_of
@@ -67,9 +68,12 @@ def model_and_instances(folder: Path, config: LiftConfig) -> tuple[Lifter, Keypo
     from dp3d_model.lifting.model_file import embedded_model, find_model, lifter_for, load_model
     from dp3d_model.lifting.prediction import open_to_lift
 
-    config.require_one_input()
-    require_device(config.device)
     category, shards = config.category, config.shards
+    named = [f"--{name}" for name in ("shards", "images", "keypoints") if getattr(config, name)]
+    if len(named) > 1:
+        expected = "one of --shards, --images and --keypoints"
+        raise UsageError("more than one kind of input", got=" and ".join(named), expected=expected)
+    require_device(config.device)
     path = find_model(category, config.model or None)
     lifter = load_model(path, config.device)
     wanted = not (shards or config.keypoints) if config.optimise is None else config.optimise
@@ -166,7 +170,7 @@ def calibrate(shards: str | None, model: str | None, category: str, split: str, 
     lifter = load_model(path)
     source = Path(shards) if shards else workspace(category) / "shards"
     instances, template = open_to_lift(source, split)
-    check_template(lifter, template.name, template.content_hash, source)
+    check_template(lifter, template, source)
     lifter, result = calibrated(lifter, instances.with_truth())
     target = save_model(lifter, Path(out) if out else path, **origin_of(path), small=small)
     say(f"{category}: {result['instances']} instances with truth · mean error {result['error']:.4f} template extents")

@@ -111,7 +111,7 @@ def opened(
         known = np.isfinite(np.asarray(source.read(0).intrinsics)).all(axis=1)
         say(f"{category}: perspective: {int(known.sum())} of the first {known.size} instances know their intrinsics")
     if start is not None:
-        check_template(start, reader.template.name, reader.template.content_hash, address)
+        check_template(start, reader.template, address)
         surface = start.surface
     else:
         surface = surface_of(reader.template, reader.basis.functions, config.model.basis)
@@ -347,7 +347,7 @@ def _noise(config: RobustnessConfig, levels: Sequence[Corruption], folder: Path)
     lifters = {name: (load_model(path), file_digest(model_path(path))) for name, path in named.items()}
     reader = ShardReader(config.test_source())
     for lifter, _ in lifters.values():
-        check_template(lifter, reader.template.name, reader.template.content_hash, config.test_source())
+        check_template(lifter, reader.template, config.test_source())
     test, identity = open_test(reader, config.test_split, config.count)
     with reported() as (_, show):
         return measure_noise(lifters, test, identity, levels, folder, show)
