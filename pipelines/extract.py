@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from dp3d_data.categories import categories, category, folder_of
 from dp3d_data.config import file_digest, fingerprint_of, workspace
@@ -17,11 +17,11 @@ from dp3d_data.errors import FingerprintMismatch, InputMissing, UsageError
 from dp3d_data.files import locked
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.builtin import first_imported, is_folder_of_templates, template_in
-from dp3d_data.records import ImageRecord
+from dp3d_data.records import ImageRecord, present
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run
-from pipelines.annotate import Annotator, Predictor, RowMaker, require_same_template
+from pipelines.annotate import Annotator, RowMaker, require_same_template
 from pipelines.annotators import PrecomputedAnnotator, own_annotator, own_version
 from pipelines.chunks import (
     Advance,
@@ -39,10 +39,13 @@ from pipelines.inputs import Inputs, chunk_ends, find_inputs
 from pipelines.overlays import draw_overlays
 from pipelines.settings import ExtractConfig
 
+if TYPE_CHECKING:
+    from dp3d_data.detection import DensePredictor
+
 # Raised when the rows of the same image may differ from those of earlier versions.
 CODE_VERSION = 2
 
-MakePredictor = Callable[[], Predictor]
+MakePredictor = Callable[[], "DensePredictor"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class ExtractPlan(Plan):
     def records(self) -> tuple[ImageRecord, ...]:
         return self.inputs.records
 
-    def annotator(self, predictor: Predictor | None = None) -> RowMaker:
+    def annotator(self, predictor: DensePredictor | None = None) -> RowMaker:
         """What turns an image into rows: the network, loaded where it is not given, or a source that needs none."""
         config, source = self.config, self.inputs.source
         if own_version(config.model):
@@ -76,7 +79,7 @@ class ExtractPlan(Plan):
             return PrecomputedAnnotator(config, source, self.template, self.model)
         if predictor is None and self.make_predictor is not None:
             predictor = self.make_predictor()
-        return Annotator(self.config, cast(Predictor, predictor), self.template, self.model)
+        return Annotator(self.config, present(predictor), self.template, self.model)
 
     @property
     def chunks(self) -> list[tuple[ImageRecord, ...]]:
@@ -206,7 +209,7 @@ def require_own_template(config: ExtractConfig, template: Template) -> None:
             require_same_template(template, vertices, content_hash)
 
 
-def _load(model: str, weights: str, **settings: Any) -> Predictor:
+def _load(model: str, weights: str, **settings: Any) -> DensePredictor:
     """The network. Only the process that works with it imports torch and detectron2, which takes seconds."""
     from dp3d_data.detection import load_predictor
 
