@@ -158,11 +158,7 @@ VISIBLE, HIDDEN = (37, 99, 235), (203, 213, 225)
 
 
 def write_view(
-    lifter: Lifter,
-    instances: KeypointBatch,
-    lifted: Sequence[Prediction],
-    path: str | Path,
-    title: str,
+    lifter: Lifter, instances: KeypointBatch, lifted: Sequence[Prediction], path: str | Path, title: str
 ) -> Path:
     """Write the page; everything is in it, nothing is fetched. Optimised instances are shown by the network alone too.
 

@@ -118,18 +118,17 @@ def score_shapes(
 
 def _errors(predicted: Tensor, true: Tensor, keypoints: Tensor, visible: Tensor, points: Tensor) -> dict[str, Tensor]:
     """Every metric; the flip is an oracle, the better of the shape and its mirror image in depth."""
-    flipped = flip_depth(predicted)
-    replaced = [replace_visible(shape, keypoints, visible) for shape in (predicted, flipped)]
-    plain = [position_error(shape, true) for shape in (predicted, flipped, *replaced)]
-    values = (
-        plain[0],
-        torch.minimum(plain[0], plain[1]),
-        similarity_error(predicted, true),
-        stress(predicted[:, points], true[:, points]),
-        plain[2],
-        torch.minimum(plain[2], plain[3]),
-    )
-    return dict(zip(METRICS, values, strict=True))
+    shapes = predicted, flip_depth(predicted)
+    plain, flipped = (position_error(shape, true) for shape in shapes)
+    replaced, replaced_flipped = (position_error(replace_visible(one, keypoints, visible), true) for one in shapes)
+    return {
+        "mpjpe": plain,
+        "mpjpe_flip": torch.minimum(plain, flipped),
+        "pa_mpjpe": similarity_error(predicted, true),
+        "stress": stress(predicted[:, points], true[:, points]),
+        "mpjpe_replaced": replaced,
+        "mpjpe_flip_replaced": torch.minimum(replaced, replaced_flipped),
+    }
 
 
 def view_of(surface: Surface, true_vertices: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:
@@ -241,9 +240,8 @@ def evaluate_unknown(lifters: Mapping[str, Lifter], instances: KeypointBatch) ->
     models = {}
     for name, lifter in {RIGID: Lifter(surface, preset("rigid")), **lifters}.items():
         parts = list(predict(lifter, instances))
-        models[name] = spread_of(
-            {figure: np.concatenate([getattr(part, figure) for part in parts]) for figure in FIGURES}
-        )
+        figures = {figure: np.concatenate([getattr(part, figure) for part in parts]) for figure in FIGURES}
+        models[name] = spread_of(figures)
     return {"instances": len(instances), "vertices": len(surface.vertices), "truth": False, "models": models}
 
 
@@ -261,19 +259,16 @@ def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[s
             yield many
 
     error = np.array([present(one)[1] for one in errors_of(predictions(), instances)], dtype=np.float32)
-    values = np.concatenate(parts)
-    order = np.arange(len(error))
-    folds = [
-        calibrate(values[order % 5 != k], error[order % 5 != k]).confidence(values[order % 5 == k]) for k in range(5)
-    ]
-    sure = np.concatenate(folds)
-    error_of = np.concatenate([error[order % 5 == k] for k in range(5)])
+    values, sure = np.concatenate(parts), np.zeros(len(error))
+    for k in range(5):
+        held = np.arange(len(error)) % 5 == k
+        sure[held] = calibrate(values[~held], error[~held]).confidence(values[held])
     half = len(error) // 2
     figures = {
         "instances": len(error),
         "error": float(error.mean()),
-        "rank_correlation": -rank_correlation(torch.from_numpy(sure), torch.from_numpy(error_of)),
-        "surest_half": float(error_of[np.argsort(-sure, kind="stable")[:half]].mean()),
+        "rank_correlation": -rank_correlation(torch.from_numpy(sure), torch.from_numpy(error)),
+        "surest_half": float(error[np.argsort(-sure, kind="stable")[:half]].mean()),
         "best_half": float(np.sort(error)[:half].mean()),
     }
     found = copy.copy(lifter)

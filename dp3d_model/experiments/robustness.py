@@ -188,13 +188,7 @@ def train_noise(
 
 
 def lose_lower_halves(
-    config: TrainConfig,
-    runs: Runs,
-    test: KeypointBatch,
-    identity: str,
-    rates: Sequence[float],
-    up: str,
-    say: Say,
+    config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, rates: Sequence[float], up: str, say: Say
 ) -> dict[str, Any]:
     """Figure 2: the lower half hidden in a growing share of the training instances; a training at every rate."""
     lower = lower_half(runs.surface.vertices.numpy(), "xyz".index(up))
