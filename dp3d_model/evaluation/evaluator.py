@@ -149,10 +149,8 @@ def evaluate(lifters: Mapping[str, Lifter], instances: KeypointBatch) -> dict[st
         TemplateMismatch: the models belong to different templates.
     """
     truth, surface = instances.with_truth(), common_surface(lifters)
-    models = {RIGID: score_rigid(surface, truth)} | {
-        name: score_model(lifter, truth) for name, lifter in lifters.items()
-    }
-    return summary(models, truth, surface)
+    scores = {name: score_model(lifter, truth) for name, lifter in lifters.items()}
+    return summary({RIGID: score_rigid(surface, truth), **scores}, truth, surface)
 
 
 def common_surface(lifters: Mapping[str, Lifter]) -> Surface:
