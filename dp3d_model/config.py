@@ -288,11 +288,8 @@ def preset(name: str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
 
 def presets() -> dict[str, Callable[[], Mapping[str, Any]]]:
     """What gives the values of each preset, by name: the default first, data sets that are only evaluated on last."""
-    names = sorted(path.stem for path in RECIPES.glob("*.toml"))
-    return {
-        name: partial(preset_values, name)
-        for name in ("quick", *(name for name in names if name != "quick"), *EVALUATION_ONLY)
-    }
+    others = sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem != "quick")
+    return {name: partial(preset_values, name) for name in ("quick", *others, *EVALUATION_ONLY)}
 
 
 @cache
@@ -303,10 +300,9 @@ def preset_values(name: str) -> dict[str, Any]:
         ConfigError: no such preset, or a data set that is only evaluated on.
     """
     if name in EVALUATION_ONLY:
-        hint = f"dp3d-model train --preset {EVALUATION_ONLY[name]}, then dp3d-model evaluate with the shards of {name}"
-        raise ConfigError(
-            f"{name} is a data set to evaluate on, not to train on", expected=EVALUATION_ONLY[name], hint=hint
-        )
+        what, other = f"{name} is a data set to evaluate on, not to train on", EVALUATION_ONLY[name]
+        hint = f"dp3d-model train --preset {other}, then dp3d-model evaluate with the shards of {name}"
+        raise ConfigError(what, expected=other, hint=hint)
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         near = difflib.get_close_matches(name, presets(), n=1)

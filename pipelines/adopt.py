@@ -78,8 +78,7 @@ def run(mesh: str, config: AdoptConfig, say: Say = lambda _: None) -> Adopted:
 
 
 def run_folder(folder: str | Path, config: AdoptConfig, say: Say = lambda _: None) -> dict[str, Adopted]:
-    """Adopt each mesh of a folder that has the name of a category (horse.obj), with the landmarks beside it
-    (horse.csv), into one file.
+    """Adopt each mesh of a folder that is named after a category (horse.obj, landmarks in horse.csv) into one file.
 
     Args:
         config: `landmarks` may name another folder; `name` goes before the names of the templates.
@@ -147,8 +146,7 @@ def _field(template: Template, predictor: DensePredictor, class_id: int, config:
 def _cse_vertices(
     marks: Sequence[Landmark], predictor: DensePredictor, class_id: int, config: AdoptConfig, say: Say
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The vertices of the template that have landmarks, ascending, and of each the vertex of the checkpoint's mesh: of
-    several rows the one whose embedding is most like the others'.
+    """The vertices of the template that have landmarks, ascending, and of each the vertex of the checkpoint's mesh.
 
     Rows whose photograph shows the network nothing there are told and left out."""
     found: dict[int, list[int]] = {}
@@ -174,11 +172,7 @@ def _agreed(ids: Sequence[int], embeddings: np.ndarray) -> int:
 
 
 def _cse_vertex(
-    mark: Landmark,
-    predictor: DensePredictor,
-    class_id: int,
-    config: AdoptConfig,
-    cache: dict[Path, Any] | None = None,
+    mark: Landmark, predictor: DensePredictor, class_id: int, config: AdoptConfig, cache: dict[Path, Any]
 ) -> int:
     """The vertex of the checkpoint's mesh that a landmark means; in a photograph, the one that the network sees there.
 
@@ -187,7 +181,6 @@ def _cse_vertex(
     """
     if mark.cse_vertex is not None:
         return mark.cse_vertex
-    cache = {} if cache is None else cache
     path, (x, y) = present(mark.image), present(mark.point)
     if path not in cache:
         image = np.ascontiguousarray(read_image(path).pixels[:, :, ::-1])

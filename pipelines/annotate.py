@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -34,42 +34,11 @@ from pipelines.chunks import (
 )  # fmt: skip
 from pipelines.settings import ExtractConfig
 
+if TYPE_CHECKING:
+    from dp3d_data.detection import DensePredictor
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Predictor(Protocol):
-    """What extract asks of a network.
-
-    Attributes:
-        template_hash: content hash of the template it was trained for; empty where unknown.
-    """
-
-    template_hash: str
-
-    def prepare(self, image: np.ndarray) -> Any:
-        """A BGR image [H, W, 3] uint8 as the network wants it; images of one `shape` share a pass. Threads call it."""
-
-    def predict_many(
-        self, images: Sequence[Any], boxes: Sequence[Any], score: float = 0.5, classes: Any = None
-    ) -> list[list[Any]]:
-        """Detections of prepared images.
-
-        Each has box, region (what the maps cover), score, class_id, coarse_segm [C, S, S], embedding [D, S, S] or
-        charts [25, S, S].
-        """
-
-    def vertex_embeddings(self, class_id: int) -> np.ndarray:
-        """[K, D] embeddings of the vertices of a class's mesh."""
-
-    def class_of(self, category: str) -> int:
-        """The class id that means the category."""
-
-    def recognising(self) -> Predictor:
-        """The same network, which drops what does not look like the animal; itself where it cannot tell."""
-
-    def mirrored(self, symmetry: np.ndarray | None) -> Predictor:
-        """The same network, which looks at mirror images too; itself where it cannot. See `DensePredictor`."""
 
 
 # Category -> the record of one image in it: the same file, with the objects of that category.
@@ -149,7 +118,7 @@ class Annotator(RowMaker):
         UsageError: mirror images are asked for, and the network or the template knows none.
     """
 
-    def __init__(self, config: ExtractConfig, predictor: Predictor, template: Template, model: str) -> None:
+    def __init__(self, config: ExtractConfig, predictor: DensePredictor, template: Template, model: str) -> None:
         super().__init__(config, template, model)
         self.predictor = predictor = predictor.recognising() if config.recognise else predictor
         self.class_id = predictor.class_of(config.category)
@@ -362,16 +331,9 @@ def require_same_template(template: Template, vertices: int, trained_for: str) -
 
 def image_info(record: ImageRecord, photograph: Photograph) -> ImageInfo:
     """What rows keep of an image."""
-    return ImageInfo(
-        record.image_id,
-        photograph.width,
-        photograph.height,
-        record.path or None,
-        photograph.content_hash or None,
-        record.source,
-        record.group,
-        record.split,
-    )
+    path, digest = record.path or None, photograph.content_hash or None
+    told = record.source, record.group, record.split
+    return ImageInfo(record.image_id, photograph.width, photograph.height, path, digest, *told)
 
 
 def _inside(rows: Rows, record: ImageRecord, photograph: Photograph) -> dict[int, list[float]]:

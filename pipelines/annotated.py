@@ -73,11 +73,8 @@ class Photographs:
 
     def _objects(self, record: ImageRecord, shape: tuple[int, ...]) -> list[TrueObject]:
         """What is annotated in a photograph and can be used; the rest is noted."""
-        objects: list[TrueObject] = []
-        faults = {
-            f"{record.image_id}: {text}": InputCorrupt("an annotation that cannot be used", got=text)
-            for text in record.faults
-        }
+        objects, what = list[TrueObject](), "an annotation that cannot be used"
+        faults = {f"{record.image_id}: {text}": InputCorrupt(what, got=text) for text in record.faults}
         for place, one in enumerate(record.objects or ()):
             try:
                 objects.append(_true_object(one, record, shape))
@@ -213,12 +210,16 @@ def finished(
         if one.named is not None:
             asked = one.named[:, 2] > 0 if mark.named is None else ~np.isnan(mark.named)
             draw_keypoints(tile, scale * one.named[:, :2], None if mark.places is None else scale * mark.places, asked)
-    return captioned(tile, objects[0].name if objects else name, "; ".join(map(_said, marks)) or said)
+    page = Image.new("RGB", (tile.width, tile.height + 32), "white")
+    page.paste(tile, (0, 0))
+    for number, line in enumerate((objects[0].name if objects else name, "; ".join(map(_said, marks)) or said)):
+        ImageDraw.Draw(page).text((4, tile.height + 2 + 14 * number), line[-tile.width // 6 :], fill=(20, 20, 20))
+    return page
 
 
-def contact_sheet(tiles: list[Image.Image], columns: int = COLUMNS) -> Image.Image:
+def contact_sheet(tiles: list[Image.Image]) -> Image.Image:
     """Pictures side by side in rows, each as high as its highest."""
-    columns = min(columns, len(tiles))
+    columns = min(COLUMNS, len(tiles))
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
     width, heights = max(tile.width for tile in tiles), [max(tile.height for tile in row) for row in rows]
     page = Image.new("RGB", (columns * width, sum(heights)), "white")
@@ -241,15 +242,6 @@ def draw_keypoints(picture: Image.Image, true: np.ndarray, places: np.ndarray | 
             draw_circle(draw, place, 2.5, fill=colour, outline=(0, 0, 0))
         draw_circle(draw, point, 4.5, outline=(0, 0, 0), width=3)
         draw_circle(draw, point, 4.5, outline=colour, width=2)
-
-
-def captioned(tile: Image.Image, *lines: str) -> Image.Image:
-    """The picture above lines of text."""
-    page = Image.new("RGB", (tile.width, tile.height + 14 * len(lines) + 4), "white")
-    page.paste(tile, (0, 0))
-    for number, line in enumerate(lines):
-        ImageDraw.Draw(page).text((4, tile.height + 2 + 14 * number), line[-tile.width // 6 :], fill=(20, 20, 20))
-    return page
 
 
 def _said(mark: Marks) -> str:

@@ -78,14 +78,12 @@ class PrecomputedAnnotator(RowMaker):
         failed = Rows()
         with failed.failing(record, "read"):
             photograph = self._read(record)
-        if failed.failures:
-            return failed
-        with failed.failing(record, "detect"):
-            found = self._instances(record, photograph)
-        if failed.failures:
-            return failed
-        with failed.failing(record, "match"):
-            return self._match(record, photograph, found)
+        if not failed.failures:
+            with failed.failing(record, "detect"):
+                found = self._instances(record, photograph)
+        if not failed.failures:
+            with failed.failing(record, "match"):
+                return self._match(record, photograph, found)
         return failed
 
     def _read(self, record: ImageRecord) -> Photograph:

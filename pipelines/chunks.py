@@ -64,9 +64,8 @@ class Rows:
 
 def annotation_rows(record: ImageRecord) -> Rows:
     """The annotations of an image that are no objects to look at: faults fail, crowds are rejected."""
-    faults = [
-        InputCorrupt(fault, hint="correct this annotation in its file, or leave it out") for fault in record.faults
-    ]
+    hint = "correct this annotation in its file, or leave it out"
+    faults = [InputCorrupt(fault, hint=hint) for fault in record.faults]
     rows = Rows(failures=[failure_row(record, "annotation", fault) for fault in faults])
     for name in record.crowds:
         rows.reject(f"{record.image_id}#{name}", record.image_id, CROWD)
@@ -122,8 +121,7 @@ class Executor:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pipeline decides before anything is written. Its inputs are numbers, where it does not say otherwise: of
-    fits, or of the instances of a world.
+    """What a pipeline decides before anything is written. Its inputs are numbers, of fits or of a world's instances.
 
     Attributes:
         kind: of the run.
@@ -225,9 +223,8 @@ def begin_run(plan: Plan) -> RunWriter:
         images = {name: path for chunk in plan.chunks for name, path in plan.images(chunk).items()}
         for table in Run.open(plan.out).instances(HASHED) if images else ():
             if changed := next(iter(changed_images(table, images)), None):
-                raise FingerprintMismatch(
-                    "a photograph has changed since this run was made", got=changed, path=plan.out
-                )
+                what = "a photograph has changed since this run was made"
+                raise FingerprintMismatch(what, got=changed, path=plan.out)
     return writer
 
 

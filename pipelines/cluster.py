@@ -1,5 +1,4 @@
-"""Dask workers, here or on a cluster: each holds one chunk maker on one device for its life, and only counts leave
-it."""
+"""Dask workers, here or on a cluster: each holds one chunk maker on one device, and only counts leave it."""
 
 from __future__ import annotations
 
@@ -214,8 +213,13 @@ def _answers(client: Client, name: str, say: Say, calls: Iterable[Call]) -> Iter
                 waiting[client.submit(_call, name, method, *arguments, pure=False)] = key
             if not waiting:
                 return
-            done = _finished(client, list(waiting), say)
-            found = [(waiting.pop(future), _counts(future)) for future in done]
+            found = []
+            for future in _finished(client, list(waiting), say):
+                try:
+                    counts = future.result()
+                except KilledWorker:
+                    counts = None
+                found.append((waiting.pop(future), counts))
         yield from found
 
 
@@ -230,14 +234,6 @@ def _finished(client: Client, futures: Sequence[Future], say: Say) -> Sequence[F
             if not said and not client.nthreads():
                 said = True
                 say(f"waiting: no workers are up; jobs may be queued, or start some: {START}")
-
-
-def _counts(future: Future) -> Counts | None:
-    """The answer of a call that has ended."""
-    try:
-        return future.result()
-    except KilledWorker:
-        return None
 
 
 @contextmanager

@@ -102,17 +102,17 @@ OF_DETECTION = ("ap50", "found", "pck_10_found", "pck_15_found")  # say nothing 
 
 
 def evaluate_cse(config: EvaluateCseConfig) -> Scores:
-    """Measures by part: "synthetic", "synthetic, view: side" and its other groups, "photographs", "photographs, Nose"
-    and its other keypoints, "without".
+    """Measures by part: "synthetic", "synthetic, view: side", ..., "photographs", "photographs, Nose", ..., "without".
 
     With `config.beside` also those of the second checkpoint, their names after BESIDE, and in "synthetic" RATIO, the
     geodesic error of the first over that of the second.
     """
-    predictor = _loaded(config, config.weights)
+    own = {"category": config.category, "device": config.device, "side": config.side}
+    predictor = load_predictor(config.model, config.weights, **own)
     config = replace(config, size=rendered_side(predictor.spec, config.size))  # the second one sees the same images
     scores = scored(config, predictor)
     if config.beside:
-        other = scored(replace(config, pictures=""), _loaded(config, config.beside))
+        other = scored(replace(config, pictures=""), load_predictor(config.model, config.beside, **own))
         first, second = (part.get("synthetic", {}).get("geodesic_mean") for part in (scores, other))
         if first is not None and second is not None:
             scores["synthetic"][RATIO] = first / max(second, 1e-12)
@@ -122,17 +122,13 @@ def evaluate_cse(config: EvaluateCseConfig) -> Scores:
     return scores
 
 
-def _loaded(config: EvaluateCseConfig, weights: str) -> DensePredictor:
-    return load_predictor(config.model, weights, category=config.category, device=config.device, side=config.side)
-
-
 def numbers(scores: Scores) -> Scores:
     """As json has them: what is not finite is null."""
-    return {title: {name: _number(value) for name, value in part.items()} for title, part in scores.items()}
 
+    def number(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {title: {name: number(value) for name, value in part.items()} for title, part in scores.items()}
 
 
 def scored(config: EvaluateCseConfig, predictor: DensePredictor) -> Scores:

@@ -56,10 +56,8 @@ def demo(short: bool) -> None:
     for line in steps(short, place):
         run_step(line)
     click.secho(f"\ndemo done in {(time.perf_counter() - began) / 60:.1f} minutes", bold=True)
-    say(
-        f"look at: {place / 'predictions' / 'lifted.png'}, {place / 'predictions' / 'view.html'} and"
-        f" {place / 'report.html'}"
-    )
+    lifted = place / "predictions"
+    say(f"look at: {lifted / 'lifted.png'}, {lifted / 'view.html'} and {place / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -65,9 +64,8 @@ def python() -> list[Finding]:
     """The interpreter and the machine."""
     fine = sys.version_info >= (3, 11)
     new = f"{setup()} PYTHON=/path/to/python3.11" if CHECKOUT else f"with Python 3.11 or later: {setup()}"
-    hint = "" if fine else new
     detail = f"{platform.python_version()} at {sys.executable}"
-    return [Finding("Python", "python", "ok" if fine else "missing", detail, hint)]
+    return [Finding("Python", "python", "ok" if fine else "missing", detail, "" if fine else new)]
 
 
 def declared() -> list[str]:
@@ -139,9 +137,8 @@ def native() -> list[Finding]:
 def origin(name: str, module: object) -> str:
     """Version, distribution and place of an imported module: detectron2 comes under several names."""
     place = Path(getattr(module, "__file__", None) or "").parent
-    names = sorted(set(metadata.packages_distributions().get(name, [])))
     parts = [getattr(module, "__version__", "")]
-    for distribution in names:
+    for distribution in sorted(set(metadata.packages_distributions().get(name, []))):
         parts.append(f"{distribution} {metadata.version(distribution)}")
         source = metadata.distribution(distribution).read_text("direct_url.json")
         if source:
@@ -153,9 +150,8 @@ def embedded() -> list[Finding]:
     """Templates and models that the project ships: each is read, not only seen."""
     templates = sorted({entry.template for entry in CATEGORIES.values() if entry.template})
     models = {entry.model: entry.name for entry in CATEGORIES.values() if entry.model}
-    found = [_shipped(f"template {name}", "geometry", partial(_template, name)) for name in templates]
-    finders = {model: partial(_model, model, category) for model, category in models.items()}
-    return found + [_shipped(f"model {model}", "detection", read) for model, read in finders.items()]
+    found = [_shipped(f"template {name}", "geometry", _template, name) for name in templates]
+    return found + [_shipped(f"model {model}", "detection", _model, model, own) for model, own in models.items()]
 
 
 def shipped_again(package: str) -> str:
@@ -163,10 +159,10 @@ def shipped_again(package: str) -> str:
     return f"git checkout -- dp3d_data/{package}" if CHECKOUT else "pip install --force-reinstall --no-deps dp3d"
 
 
-def _shipped(name: str, package: str, read: Callable[[], str]) -> Finding:
+def _shipped(name: str, package: str, read: Callable[..., str], *of: str) -> Finding:
     """What a file that the project ships turns out to be when it is read."""
     try:
-        return Finding("Shipped", name, "ok", read())
+        return Finding("Shipped", name, "ok", read(*of))
     except (Dp3dError, ImportError, OSError) as error:
         return Finding("Shipped", name, "missing", str(error).splitlines()[0], shipped_again(package))
 

@@ -31,8 +31,7 @@ Lifted = tuple[np.ndarray, np.ndarray]  # box xyxy and projected vertices [K, 3]
 
 
 def run(lifters: Mapping[str, Lifter], photographs: Photographs, out: Path, keypoints: str = "") -> Scores:
-    """Measures by part, of every model and the rigid template: "model, detected", "model, given", "model, given, Nose"
-    and so on.
+    """Measures by part, of every model and the rigid template: "model, detected", "model, given, Nose" and so on.
 
     Writes photographs.json, photographs.md and, for each model and kind of boxes, a sheet of pictures. The photographs
     are extracted into out/detected and out/given.
@@ -67,22 +66,14 @@ def _lifted(lifter: Lifter, folder: Path) -> dict[str, list[Lifted]]:
         return found
     if instances.boxes is None:
         raise InputCorrupt("keypoints without the boxes of their objects", path=folder)
-    boxes = instances.boxes.numpy()
-    place = 0
-    for many in predict(lifter, instances):
-        for i in range(len(many.scale)):
-            found.setdefault(instances.image_paths[place], []).append((boxes[place], many.at(i).projected()))
-            place += 1
+    ones = (many.at(i) for many in predict(lifter, instances) for i in range(len(many.scale)))
+    for path, box, one in zip(instances.image_paths, instances.boxes.numpy(), ones, strict=True):
+        found.setdefault(path, []).append((box, one.projected()))
     return found
 
 
 def _scored(
-    title: str,
-    lifter: Lifter,
-    photographs: Photographs,
-    keypoints: str,
-    out: Path,
-    lifted: dict[str, list[Lifted]],
+    title: str, lifter: Lifter, photographs: Photographs, keypoints: str, out: Path, lifted: dict[str, list[Lifted]]
 ) -> Scores:
     """The measures of one model, and its sheet."""
     faces = lifter.surface.faces.numpy()
@@ -156,9 +147,8 @@ def markdown(scores: Scores) -> str:
         "pck_15": "PCK 0.15",
     }
     rows = [[title, *(_cell(part.get(name)) for name in columns)] for title, part in overall.items()]
-    names = list(dict.fromkeys(title.rpartition(", ")[2] for title in scores if title not in overall))
     by_name: list[list[str]] = []
-    for name in names:
+    for name in dict.fromkeys(title.rpartition(", ")[2] for title in scores if title not in overall):
         parts = [scores.get(f"{title}, {name}", {}) for title in overall]
         by_name.append([name, *(f"{_cell(part.get('pck_10'))} / {_cell(part.get('pck_15'))}" for part in parts)])
     lines = ["# Lifted photographs", "", *table(["", *columns.values()], rows), ""]

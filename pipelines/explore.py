@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -83,11 +83,8 @@ class Catalogue:
         return len(self.shapes)
 
     @staticmethod
-    def read(folder: str | Path, done: Callable[[int], None] = lambda _: None) -> Catalogue:
+    def read(folder: str | Path) -> Catalogue:
         """Read and measure all instances; keypoints are not kept.
-
-        Args:
-            done: told of so many more that are read.
 
         Raises:
             InputMissing, ShardError: no finished run or shards, or a file is gone or damaged; names it.
@@ -101,21 +98,22 @@ class Catalogue:
                 stored.append(table.select([*TEXTS, *KINDS, *STORED, "box_x0", "box_y0", "box_x1", "box_y1"]))
                 made.append(_measured(table, template))
                 shapes.append(shapes_of(table, patches))
-                done(table.num_rows)
         if not sum(map(len, stored)):
             raise NothingToDo("no instances to look at", path=found.folder)
         table = pa.concat_tables(stored).combine_chunks()
         columns = {name: np.concatenate([one[name] for one in made]) for name in made[0]}
         numbers = {name: _numbers(table.column(name)) for name in STORED} | columns
-        numbers["box_side"] = np.maximum(
-            *(_numbers(table.column(f"box_{axis}1")) - _numbers(table.column(f"box_{axis}0")) for axis in "xy")
-        )
+        x0, y0, x1, y1 = (_numbers(table.column(f"box_{corner}")) for corner in ("x0", "y0", "x1", "y1"))
+        numbers["box_side"] = np.maximum(x1 - x0, y1 - y0)
         kinds = {name: table.column(name).combine_chunks().fill_null(NOTHING) for name in KINDS}
         for name in ("view", "left_out"):
             kinds[name] = pa.array(numbers.pop(name).tolist(), pa.string())
         texts = {name: table.column(name).combine_chunks().fill_null("") for name in TEXTS}
+        # the columns that say something, those measured first
+        order = [*(name for name in MADE if name in numbers), *(name for name in numbers if name not in MADE)]
+        known = {name: numbers[name] for name in order if np.isfinite(numbers[name]).any()}
         rows = [group for group in groups if group.rows]
-        return Catalogue(found, template, texts, kinds, _known(numbers), np.concatenate(shapes), rows)
+        return Catalogue(found, template, texts, kinds, known, np.concatenate(shapes), rows)
 
     def near(self, threshold: float) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N"]]:
         """`near_duplicates` of all; remembered."""
@@ -211,12 +209,6 @@ def _numbers(column: pa.ChunkedArray) -> Float[np.ndarray, "N"]:
     return column.cast(pa.float64()).combine_chunks().fill_null(float("nan")).to_numpy(zero_copy_only=False)
 
 
-def _known(numbers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The columns that say something, those measured first."""
-    order = [*(name for name in MADE if name in numbers), *(name for name in numbers if name not in MADE)]
-    return {name: numbers[name] for name in order if np.isfinite(numbers[name]).any()}
-
-
 def _measured(table: pa.Table, template: Template) -> dict[str, np.ndarray]:
     """The columns of MADE but the box's side; `facts` and the filters know most of them."""
     measures, facts = measure(table), measured(table, template)
@@ -224,18 +216,13 @@ def _measured(table: pa.Table, template: Template) -> dict[str, np.ndarray]:
     found = {name: np.asarray(facts[name], np.float64) for name in ("azimuth", "elevation", "residual")}
     found |= {name: np.asarray(measures[name], np.float64) for name in ("visible_vertices", "spread", "edges")}
     found["cycle"] = np.where(table.column("cycle").is_valid().to_numpy(), measures["cycle"], np.nan)
-    found["confidence"] = _row_means(table.column("confidence"))
+    offsets, values = list_values(table.column("confidence"))
+    counts = np.diff(offsets)
+    total = np.bincount(np.repeat(np.arange(len(counts)), counts), weights=values, minlength=len(counts))
+    found["confidence"] = np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
     found["view"] = views(found["azimuth"], found["elevation"])
     found["left_out"] = np.array([reason or KEPT for reason in reasons], dtype=object)
     return found
-
-
-def _row_means(lists: pa.ChunkedArray) -> Float[np.ndarray, "N"]:
-    """The mean of each list, NaN where there is none."""
-    offsets, values = list_values(lists)
-    counts = np.diff(offsets)
-    total = np.bincount(np.repeat(np.arange(len(counts)), counts), weights=values, minlength=len(counts))
-    return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
 
 
 def views(azimuth: Float[np.ndarray, "N"], elevation: Float[np.ndarray, "N"]) -> np.ndarray:
@@ -284,8 +271,12 @@ class Explorer:
             counts = {one["values"]: one["counts"] for one in column.value_counts().to_pylist()}
             if 1 < len(counts) <= MOST_KINDS:
                 kinds[name] = dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-        known = {name: values[np.isfinite(values)] for name, values in self.catalogue.numbers.items()}
-        numbers = {name: _histogram(values) for name, values in known.items() if values.min() < values.max()}
+        numbers = {}
+        for name, values in self.catalogue.numbers.items():
+            known = values[np.isfinite(values)]
+            if known.min() < known.max():
+                heights, ends = np.histogram(known, BINS)
+                numbers[name] = {"low": float(ends[0]), "high": float(ends[-1]), "counts": heights.tolist()}
         words = {name: unit_and_text(name) for name in (*self.catalogue.kinds, *numbers)}
         found = {"kinds": kinds, "numbers": numbers, "words": words}
         return {"count": len(self.catalogue), "splits": self.splits, **found}
@@ -303,16 +294,17 @@ class Explorer:
             return {"rows": rows.tolist()}
         start = max(int(query.get("start", 0)), 0)
         some = rows[start : start + min(int(query.get("count", 60)), 500)]
-        shown = [self._card(int(row), query, distance) for row in some]
+        shown = []
+        for row in map(int, some):
+            value = ""
+            if query.get("sort"):
+                value = self._text(str(query["sort"]), row)
+            elif distance is not None and np.isfinite(distance[row]):
+                value = f"{distance[row]:.3f} away"
+            elif distance is not None and query.get("near"):
+                value = "first"
+            shown.append({"row": row, "name": self.catalogue.texts["instance_id"][row].as_py(), "value": value})
         return {"total": len(rows), "rows": shown}
-
-    def _card(self, row: int, query: Mapping[str, Any], distance: np.ndarray | None) -> dict[str, Any]:
-        value = ""
-        if query.get("sort"):
-            value = self._text(str(query["sort"]), row)
-        elif distance is not None:
-            value = f"{distance[row]:.3f} away" if np.isfinite(distance[row]) else "first" if query.get("near") else ""
-        return {"row": row, "name": self.catalogue.texts["instance_id"][row].as_py(), "value": value}
 
     def _text(self, name: str, row: int) -> str:
         if name in self.catalogue.numbers:
@@ -387,8 +379,3 @@ def _free(path: Path) -> Path:
     while free.exists():
         number, free = number + 1, path.with_stem(f"{path.stem}-{number}")
     return free
-
-
-def _histogram(values: np.ndarray) -> dict[str, Any]:
-    counts, ends = np.histogram(values, BINS)
-    return {"low": float(ends[0]), "high": float(ends[-1]), "counts": counts.tolist()}

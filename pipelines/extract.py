@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from dp3d_data.categories import categories, category, folder_of
 from dp3d_data.config import file_digest, fingerprint_of, workspace
@@ -17,11 +17,11 @@ from dp3d_data.errors import FingerprintMismatch, InputMissing, UsageError
 from dp3d_data.files import locked
 from dp3d_data.geometry import Template, load_template
 from dp3d_data.geometry.builtin import first_imported, is_folder_of_templates, template_in
-from dp3d_data.records import ImageRecord
+from dp3d_data.records import ImageRecord, present
 from dp3d_data.shards import SCHEMA_VERSION, Run, RunWriter
 from dp3d_data.shards.run_writer import reopen
 from dp3d_data.shards.runs import MARKER, found_run
-from pipelines.annotate import Annotator, Predictor, RowMaker, require_same_template
+from pipelines.annotate import Annotator, RowMaker, require_same_template
 from pipelines.annotators import PrecomputedAnnotator, own_annotator, own_version
 from pipelines.chunks import (
     Advance,
@@ -39,10 +39,13 @@ from pipelines.inputs import Inputs, chunk_ends, find_inputs
 from pipelines.overlays import draw_overlays
 from pipelines.settings import ExtractConfig
 
+if TYPE_CHECKING:
+    from dp3d_data.detection import DensePredictor
+
 # Raised when the rows of the same image may differ from those of earlier versions.
 CODE_VERSION = 2
 
-MakePredictor = Callable[[], Predictor]
+MakePredictor = Callable[[], "DensePredictor"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class ExtractPlan(Plan):
     def records(self) -> tuple[ImageRecord, ...]:
         return self.inputs.records
 
-    def annotator(self, predictor: Predictor | None = None) -> RowMaker:
+    def annotator(self, predictor: DensePredictor | None = None) -> RowMaker:
         """What turns an image into rows: the network, loaded where it is not given, or a source that needs none."""
         config, source = self.config, self.inputs.source
         if own_version(config.model):
@@ -76,7 +79,7 @@ class ExtractPlan(Plan):
             return PrecomputedAnnotator(config, source, self.template, self.model)
         if predictor is None and self.make_predictor is not None:
             predictor = self.make_predictor()
-        return Annotator(self.config, cast(Predictor, predictor), self.template, self.model)
+        return Annotator(self.config, present(predictor), self.template, self.model)
 
     @property
     def chunks(self) -> list[tuple[ImageRecord, ...]]:
@@ -86,8 +89,7 @@ class ExtractPlan(Plan):
     @property
     def executor(self) -> Executor:
         """This machine or a cluster; 0 workers where a cluster has as many as it has."""
-        config = self.config
-        workers = config.workers
+        config, workers = self.config, self.config.workers
         if config.cluster:
             from pipelines.cluster import read_recipe
 
@@ -109,8 +111,7 @@ def make_plan(config: ExtractConfig, make_predictor: MakePredictor | None = None
 
 
 def make_plans(config: ExtractConfig, make_predictor: MakePredictor | None = None) -> list[ExtractPlan]:
-    """Find the images, the templates and the weights of each category that the settings name and the source has images
-    of.
+    """Find images, templates and weights of each category that the settings name and the source has images of.
 
     Args:
         make_predictor: another network than the one that the settings name; for tests and for networks of one's own.
@@ -208,7 +209,7 @@ def require_own_template(config: ExtractConfig, template: Template) -> None:
             require_same_template(template, vertices, content_hash)
 
 
-def _load(model: str, weights: str, **settings: Any) -> Predictor:
+def _load(model: str, weights: str, **settings: Any) -> DensePredictor:
     """The network. Only the process that works with it imports torch and detectron2, which takes seconds."""
     from dp3d_data.detection import load_predictor
 
@@ -251,12 +252,8 @@ def retry(plan: ExtractPlan) -> int:
         run = Run.open(plan.out)
         work = run.marker["extra"].get("work")
         if work != plan.work:
-            raise FingerprintMismatch(
-                "the failed images here are those of other settings",
-                got=work,
-                expected=plan.work,
-                path=plan.out,
-            )
+            what = "the failed images here are those of other settings"
+            raise FingerprintMismatch(what, got=work, expected=plan.work, path=plan.out)
         return reopen(run, [[record.image_id for record in chunk] for chunk in plan.chunks], plan.fingerprint)
 
 
@@ -268,8 +265,7 @@ def extract(plan: ExtractPlan, advance: Advance = lambda *_: None, say: Say = la
 def extract_all(
     plans: Sequence[ExtractPlan], advance: Advance = lambda *_: None, say: Say = lambda _: None
 ) -> list[Outcome]:
-    """Run the plans of several categories to their end, in one pass over the images; each goes on where an earlier run
-    stopped.
+    """Run the plans of several categories to their end in one pass over the images, each from where it was stopped.
 
     Args:
         advance: told of finished images, in any order.
@@ -308,6 +304,6 @@ def _ended(plan: ExtractPlan, writer: RunWriter) -> Outcome:
     deadly = deadly_images(plan.out)
     harmless = [record for record in plan.records if record.image_id not in deadly]
     draw_overlays(plan.out, harmless, plan.template, plan.config.overlays)
-    extra = {"model": plan.model, "images": len(plan.records), "boxes_of_no_image": len(plan.inputs.unmatched)}
-    extra |= {"work": plan.work}
+    extra = {"model": plan.model, "images": len(plan.records), "work": plan.work}
+    extra["boxes_of_no_image"] = len(plan.inputs.unmatched)
     return outcome(finish_run(plan, writer, extra), plan.records, fresh=True)

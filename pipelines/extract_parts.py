@@ -195,8 +195,9 @@ STATES = {
 
 
 def estimate(*plans: ExtractPlan) -> list[str]:
-    """What the folders hold, of several the first that is not finished, what remains to be done, and the time and space
-    that it takes, a line each: a few images, spread evenly over what is to be done, are worked on.
+    """What the folders hold (of several the first unfinished), what is to be done, and its time and space, a line each.
+
+    A few images, spread evenly over what is to be done, are worked on.
 
     Raises:
         CheckpointError, TemplateError: a network that cannot be loaded or belongs to another template.

@@ -86,10 +86,8 @@ def load_bodies(words: Sequence[str]) -> Bodies:
     named = {word.partition("=")[0]: load_body_model(word.partition("=")[2]) for word in words if "=" in word}
     plain = [word for word in words if "=" not in word]
     if len(plain) > 1 or not words:
-        hint = (
-            "dp3d-data project --body NAME_OR_FILE [--body smpl-male=NAME_OR_FILE]; dp3d-data body list shows the"
-            " imported"
-        )
+        told = "dp3d-data body list shows the imported"
+        hint = f"dp3d-data project --body NAME_OR_FILE [--body smpl-male=NAME_OR_FILE]; {told}"
         raise UsageError("one body model for all fits is needed", got=", ".join(words) or "none", hint=hint)
     main = load_body_model(plain[0]) if plain else next(iter(named.values()))
     for name, model in named.items():
@@ -137,9 +135,8 @@ def check_labels(fit: Fit, model: BodyModel, posed: Float[np.ndarray, "K 3"]) ->
         return
     ids = fit.labels[:, 0].astype(int)
     if ids.min() < 0 or ids.max() >= model.num_joints:
-        raise ShapeError(
-            "marked joints that the body does not have", got=ids.tolist(), expected=f"0 to {model.num_joints - 1}"
-        )
+        expected = f"0 to {model.num_joints - 1}"
+        raise ShapeError("marked joints that the body does not have", got=ids.tolist(), expected=expected)
     joints = model.joint_regressor[ids] @ posed
     projected = project_perspective(to_camera(joints, camera.rotation, camera.translation), camera.focal, camera.centre)
     off = float(np.median(np.linalg.norm(projected - fit.labels[:, 1:], axis=1)))
@@ -213,24 +210,21 @@ def _box(keypoints: Float[np.ndarray, "K 2"], size: tuple[int, int]) -> Box:
     low, high = np.clip(keypoints.min(axis=0), 0, size), np.clip(keypoints.max(axis=0), 0, size)
     if not (high > low).all():
         got = f"x, y {keypoints.min(axis=0).round(1).tolist()} to {keypoints.max(axis=0).round(1).tolist()}"
-        raise InputCorrupt(
-            "nothing of the body lies in the image", got=got, expected=f"inside {size[0]} x {size[1]} pixels"
-        )
+        expected = f"inside {size[0]} x {size[1]} pixels"
+        raise InputCorrupt("nothing of the body lies in the image", got=got, expected=expected)
     return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
 
 def with_noise(
     view: FitView, below: Bool[np.ndarray, "K"], config: ProjectConfig, index: int
 ) -> tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]:
-    """Keypoints and visibility of fit `index` with the noise of the supplement's section E, a function of the seed and
-    the index alone.
+    """Keypoints and visibility of fit `index` with the supplement's noise (section E), by the seed and index alone.
 
     Args:
         below: the lower half of the rest template.
     """
-    moved, hidden, lower = (
-        np.random.default_rng(sequence) for sequence in np.random.SeedSequence([config.seed, index]).spawn(3)
-    )
+    sequences = np.random.SeedSequence([config.seed, index]).spawn(3)
+    moved, hidden, lower = map(np.random.default_rng, sequences)
     keypoints = move_keypoints(view.keypoints, view.box, config.noise, moved) if config.noise else view.keypoints
     lost = config.hide_lower and lower.random() < config.hide_lower
     return keypoints, hide_share(view.visible & ~below if lost else view.visible, config.hide, hidden)
@@ -245,6 +239,5 @@ def vertex_view(
         kept[subset] = True
         visible = visible & kept
     ids = np.flatnonzero(visible).astype(np.int32)
-    return VertexView(
-        ids, keypoints[ids].astype(np.float32), np.ones(len(ids), np.int32), np.zeros(len(ids), np.float32)
-    )
+    ones, zeros = np.ones(len(ids), np.int32), np.zeros(len(ids), np.float32)
+    return VertexView(ids, keypoints[ids].astype(np.float32), ones, zeros)

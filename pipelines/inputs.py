@@ -33,8 +33,7 @@ class Inputs:
         records: the images, in order.
         unmatched: names in the user's file of boxes that are none of the images.
         notes: what the user should know of the input, a line each.
-        ends: where chunks end among the records, if they are shared with categories of other images; empty where they
-            are regular.
+        ends: where chunks end among the records, if they are shared with categories of other images.
     """
 
     source: Dataset
@@ -55,8 +54,7 @@ class Inputs:
         return {sizes: digest.hexdigest() for sizes, digest in digests.items()}
 
     def facts(self, sizes: bool = True) -> list[Any]:
-        """What the fingerprint knows of them: names, sizes and all that rows or results take from a record, wherever it
-        lies.
+        """What the fingerprint knows of them: names, sizes and all that results take from a record, wherever it lies.
 
         Args:
             sizes: whether another size of an image's file, in bytes, is other settings.
@@ -84,9 +82,8 @@ def find_inputs(config: ExtractConfig, names: tuple[str, ...]) -> dict[str, Inpu
         got, hint = ", ".join(names), "choose one: --category NAME"
         raise UsageError(f"the dataset {source.name!r} is of one category", got=got, hint=hint)
     images = source.records_of(names) if isinstance(source, Coco) else []
-    found = dict.fromkeys(names, source.records()) if not images else {
-        name: [views[name] for views in images if name in views] for name in names
-    }  # fmt: skip
+    shown = {name: [views[name] for views in images if name in views] for name in names}
+    found = shown if images else dict.fromkeys(names, source.records())
     if not any(found.values()):
         raise NothingToDo(f"the dataset {source.name!r} has no image", path=config.path or None)
     notes = _unread(source.unread()) if isinstance(source, Folder) else ()
@@ -141,12 +138,10 @@ def _require_told_apart(inputs: dict[str, Inputs]) -> None:
 
 def _require_unique(records: Sequence[ImageRecord], source: str) -> None:
     """Refuse a dataset that lists an image twice: its instances would bear the same ids."""
-    ids: set[str] = set()
-    for record in records:
-        if record.image_id in ids:
-            expected = "one record for an image, with all its objects"
-            raise InputCorrupt(f"the dataset {source!r} lists an image twice", got=record.image_id, expected=expected)
-        ids.add(record.image_id)
+    twice = next((name for name, count in Counter(record.image_id for record in records).items() if count > 1), None)
+    if twice is not None:
+        expected = "one record for an image, with all its objects"
+        raise InputCorrupt(f"the dataset {source!r} lists an image twice", got=twice, expected=expected)
 
 
 def _source(config: ExtractConfig) -> Dataset:
@@ -165,11 +160,15 @@ def _source(config: ExtractConfig) -> Dataset:
 
 def _chosen(records: list[ImageRecord], config: ExtractConfig) -> list[ImageRecord]:
     """Those of the wanted split, with their objects where these are wanted."""
-    records = _of_split(records, config.split) if config.split else records
+    chosen = [record for record in records if config.split in ("", record.split)]
+    if not chosen:
+        got = ", ".join(sorted({record.split for record in records if record.split is not None}))
+        what, hint = f"no image of the split {config.split!r}", "leave out --split"
+        raise NothingToDo(what, got=got or "a dataset without splits", hint=hint)
     if config.given_boxes:
-        return records
+        return chosen
     bare: dict[str, Any] = {"objects": None, "size": None, "faults": (), "crowds": ()}
-    return [replace(record, **bare) if record.path else record for record in records]
+    return [replace(record, **bare) if record.path else record for record in chosen]
 
 
 def _unread(kinds: Counter[str]) -> tuple[str, ...]:
@@ -179,12 +178,3 @@ def _unread(kinds: Counter[str]) -> tuple[str, ...]:
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     more = (NEED_HEIF,) if kinds.keys() & {*SOMETIMES["AVIF"], *SOMETIMES["HEIF"]} else ()
     return (f"not read, for their formats: {told}", *more)
-
-
-def _of_split(records: list[ImageRecord], split: str) -> list[ImageRecord]:
-    chosen = [record for record in records if record.split == split]
-    if not chosen:
-        there = sorted({record.split for record in records if record.split is not None})
-        got = ", ".join(there) or "a dataset without splits"
-        raise NothingToDo(f"no image of the split {split!r}", got=got, hint="leave out --split")
-    return chosen

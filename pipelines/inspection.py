@@ -60,9 +60,8 @@ def find_row(found: Input, wanted: str | int) -> dict[str, Any]:
                 table = pa.concat_tables(partition.tables())
                 return {name: _value(table.column(name)[at]) for name in table.column_names}
     what = f"no instance {wanted!r}" if isinstance(wanted, str) else f"no row {wanted}"
-    raise UsageError(
-        what, expected=f"one of {found.counts['instances']} instances", hint="dp3d-data inspect PATH --row 0"
-    )
+    expected = f"one of {found.counts['instances']} instances"
+    raise UsageError(what, expected=expected, hint="dp3d-data inspect PATH --row 0")
 
 
 def _value(scalar: pa.Scalar) -> Any:

@@ -79,18 +79,16 @@ def read_marks(path: Path, vertices: int) -> list[Landmark]:
     if any(mark.cse_vertex is not None for mark in marks):
         hint = "name another file, so that these stay: --out FILE"
         raise UsageError("landmarks without photographs, which a page cannot show", path=path, hint=hint)
-    images = [Path(os.path.abspath(present(mark.image))) for mark in marks]
     return [
-        replace(mark, image=image, name=mark.name or f"vertex {mark.vertex}")
-        for mark, image in zip(marks, images, strict=True)
+        replace(mark, image=Path(os.path.abspath(present(mark.image))), name=mark.name or f"vertex {mark.vertex}")
+        for mark in marks
     ]
 
 
 def marks_of_keypoints(
     annotations: str | Path, table: Mapping[str, int], options: DatasetOptions, photographs: int, say: Say
 ) -> list[Landmark]:
-    """Landmarks from annotated keypoints whose names the table knows: of the animals that show most of them, one a
-    photograph.
+    """Landmarks from annotated keypoints whose names the table knows: of the animals that show most, one a photograph.
 
     Args:
         annotations: StanfordExtra's json, or COCO's whose category names its keypoints, as AP-10K has it.
@@ -212,13 +210,11 @@ class LandmarkPage:
             hint = f"name another file for the landmarks: --table {out} --out FILE"
             raise UsageError("this file is a table of named vertices", path=out, hint=hint)
         known = {name_key(mark.name) for mark in self.saved}
-        self.table = [
-            Landmark(0, vertex, name=name) for name, vertex in (table or {}).items() if name_key(name) not in known
-        ]
-        known |= {name_key(mark.name) for mark in self.table}
+        others = {name: vertex for name, vertex in (table or {}).items() if name_key(name) not in known}
+        self.table = [Landmark(0, vertex, name=name) for name, vertex in others.items()]
         self.asked = [] if table else [name for name in ASKED if name_key(name) not in known]
-        others = [str(mark.image) for mark in self.saved if mark.image]
-        self.photographs = list(dict.fromkeys(os.path.abspath(path) for path in [*photographs, *others]))
+        marked = [str(mark.image) for mark in self.saved if mark.image]
+        self.photographs = list(dict.fromkeys(os.path.abspath(path) for path in [*photographs, *marked]))
         self.gets = {"": self.page, "photograph": self.photograph}
         self.posts = {"save": self.save}
 

@@ -53,8 +53,7 @@ def from_photographs(
 
 
 def from_keypoints(path: str | Path, template: Template, out: Path, settings: ExtractConfig | None = None) -> Outcome:
-    """Keypoints of template vertices into a run folder: the arrays of docs/datasets.md, or a table (see
-    `table_to_arrays`).
+    """Keypoints of vertices into a run folder: the arrays of docs/datasets.md, or a table (see `table_to_arrays`).
 
     Raises:
         InputMissing, InputCorrupt, NothingToDo: not such a file, or an empty one.
@@ -87,8 +86,7 @@ def _extracted(config: ExtractConfig, template: Template, out: Path) -> Outcome:
 
 
 def table_to_arrays(path: Path, num_vertices: int, out: Path) -> Path:
-    """A CSV or Parquet table of keypoints as the arrays that extract reads; instances keep the order of their first
-    rows.
+    """A CSV or Parquet table of keypoints as the arrays that extract reads; instances in the order of their first rows.
 
     Raises:
         InputMissing: no such file.
@@ -128,9 +126,8 @@ def _read(path: Path) -> pa.Table:
                 kept = kept.append_column("image", table["image"].cast(pa.string()))
             return kept
     except (pa.ArrowException, KeyError, OSError) as error:
-        raise InputCorrupt(
-            "not a table of keypoints", got=str(error).splitlines()[0][:120], expected=EXPECTED, path=path
-        ) from error
+        got = str(error).splitlines()[0][:120]
+        raise InputCorrupt("not a table of keypoints", got=got, expected=EXPECTED, path=path) from error
     raise InputCorrupt("not a table of keypoints", got=f"no column {', '.join(missing)}", expected=EXPECTED, path=path)
 
 
@@ -161,32 +158,22 @@ VISIBLE, HIDDEN = (37, 99, 235), (203, 213, 225)
 
 
 def write_view(
-    lifter: Lifter,
-    instances: KeypointBatch,
-    lifted: Sequence[Prediction],
-    path: str | Path,
-    title: str,
-    done: Callable[[int], None] = lambda _: None,
+    lifter: Lifter, instances: KeypointBatch, lifted: Sequence[Prediction], path: str | Path, title: str
 ) -> Path:
-    """Write the page; everything is in it, nothing is fetched. Where instances were optimised, a button shows them as
-    the network alone lifts them.
+    """Write the page; everything is in it, nothing is fetched. Optimised instances are shown by the network alone too.
 
     Args:
         lifted: the predictions of the instances, some after the other.
-        done: told of so many more finished instances.
     """
     errors, parts = errors_of(lifted, instances), model_colours(lifter)
     earlier = list(predict(network_alone(lifter), instances)) if lifter.config.refine.steps else []
     former = errors_of(earlier, instances)
     before = [many.at(i) for many in earlier for i in range(len(many.scale))]
     bodies: list[Body] = []
-    for many in lifted:
-        for i in range(len(many.scale)):
-            at, own = len(bodies), many.at(i)
-            body = _body(lifter, own, instances, at, errors[at], parts)
-            start = _body(lifter, before[at], instances, at, former[at], parts, own) if before else None
-            bodies.append(replace(body, before=start))
-            done(1)
+    for at, own in enumerate(many.at(i) for many in lifted for i in range(len(many.scale))):
+        body = _body(lifter, own, instances, at, errors[at], parts)
+        start = _body(lifter, before[at], instances, at, former[at], parts, own) if before else None
+        bodies.append(replace(body, before=start))
     measured = [one for one in errors if one is not None]
     shown = {name for body in bodies for name in body.arrays}
     layers = [layer for layer in _layers([vertices for vertices, *_ in measured]) if layer.title in shown]
@@ -199,13 +186,8 @@ def write_view(
     words = "the body from the photograph's camera, over it and alone; the last picture turns by hand"
     unit = "Errors are in extents of the template, at the true scale; the best translation is taken off."
     section = cards(facts) + viewer(lifter.surface.faces.numpy(), layers, bodies, STAGES)
-    text = page(
-        title,
-        words,
-        [("Lifted", section)],
-        f"dp3d · template {lifter.surface.name}. {unit if measured else ''}",
-        SCRIPT,
-    )
+    footer = f"dp3d · template {lifter.surface.name}. {unit if measured else ''}"
+    text = page(title, words, [("Lifted", section)], footer, SCRIPT)
     return write_whole(Path(path), lambda stream: stream.write(text))
 
 

@@ -49,10 +49,8 @@ class LocalPage(ThreadingHTTPServer):
         try:
             super().__init__((ADDRESS, port), _Handler)
         except (OSError, OverflowError) as error:
-            hint = "choose another: --port 0 takes any that is free"
-            raise PathUnusable(
-                "nobody can listen on this port", got=error, path=f"{ADDRESS}:{port}", hint=hint
-            ) from None
+            what, hint = "nobody can listen on this port", "choose another: --port 0 takes any that is free"
+            raise PathUnusable(what, got=error, path=f"{ADDRESS}:{port}", hint=hint) from None
 
     @property
     def address(self) -> str:
@@ -65,20 +63,16 @@ class LocalPage(ThreadingHTTPServer):
 
     def serve(self, browser: bool) -> None:
         """Answer until the process is interrupted."""
-        if browser:
-            open_browser(self.address)
+        # where there is a screen: a browser in the terminal would hold it
+        screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        if browser and (sys.platform in ("darwin", "win32") or screen):
+            webbrowser.open(self.address)
         try:
             self.serve_forever()
         except KeyboardInterrupt:
             pass
         finally:
             self.server_close()
-
-
-def open_browser(address: str) -> None:
-    """Open a window where there is a screen; a browser in the terminal would hold it."""
-    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        webbrowser.open(address)
 
 
 class _Handler(BaseHTTPRequestHandler):

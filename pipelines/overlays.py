@@ -27,8 +27,7 @@ NOTHING = "nothing found"
 
 
 def draw_overlays(folder: Path, records: Sequence[ImageRecord], template: Template, count: int) -> list[Path]:
-    """Draw `count` images of a run whose chunks are there, those with instances first, evenly over the run, each above
-    its key.
+    """Draw `count` images of a run whose chunks are there, those with instances first, evenly, each above its key.
 
     An image without instances is drawn too, as it says something; one that cannot be read is left out. Other pictures
     there go.

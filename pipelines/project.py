@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from dp3d_data.bodies.model import BodyModel, rest_template
-from dp3d_data.config import file_digest, fingerprint_of, plain
+from dp3d_data.config import file_digest, fingerprint_of, flat, plain
 from dp3d_data.datasets import DatasetOptions, open_fits
 from dp3d_data.datasets.annotations import size_of_image
 from dp3d_data.datasets.fits import Fit, FitFailure, picture_size
@@ -124,18 +124,16 @@ def make_plan(config: ProjectConfig) -> ProjectPlan:
         NothingToDo: no fits.
     """
     if not config.root:
-        raise UsageError(
-            "no folder of fits was given", hint="dp3d-data project --dataset NAME --root DIR --body NAME_OR_FILE"
-        )
+        hint = "dp3d-data project --dataset NAME --root DIR --body NAME_OR_FILE"
+        raise UsageError("no folder of fits was given", hint=hint)
     dataset = open_fits(config.dataset, DatasetOptions(path=config.root, category=config.category))
     bodies = load_bodies(config.body)
     template = rest_template(bodies[""])
     subset = _subset(config, template)
     fits = tuple(fit for fit in dataset.fits() if isinstance(fit, FitFailure) or config.split in ("", fit.split))
     if not fits:
-        raise NothingToDo(
-            "no fits", got=f"{config.root}, split {config.split or 'any'}", hint="dp3d-data project --help"
-        )
+        got = f"{config.root}, split {config.split or 'any'}"
+        raise NothingToDo("no fits", got=got, hint="dp3d-data project --help")
     digest = hashlib.sha256("".join(map(_fit_digest, fits)).encode()).hexdigest()
     kept = plain(portable(config)) | {"subset": None if subset is None else subset.tolist()}
     models = {name: body_digest(model) for name, model in bodies.items()}
@@ -155,8 +153,8 @@ def _subset(config: ProjectConfig, template: Template) -> Int[np.ndarray, "V"] |
 def body_digest(model: BodyModel) -> str:
     """What the fingerprint knows of a body model: all its numbers."""
     digest = hashlib.sha256(f"{model.name} {model.kind}".encode())
-    surface, basis = ("template", "faces", "shape_basis"), ("pose_basis", "joint_regressor")
-    for name in (*surface, *basis, "parents", "weights", "scale_basis"):
+    names = "template faces shape_basis pose_basis joint_regressor parents weights scale_basis"
+    for name in names.split():
         value = getattr(model, name)
         digest.update(b"none" if value is None else np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:16]
@@ -169,19 +167,8 @@ def _fit_digest(fit: Fit | FitFailure) -> str:
     for name in ("mask_path", "mesh_path"):
         path = getattr(fit, name, None)
         values[name] = None if path is None or not path.is_file() else file_digest(path)
-    return fingerprint_of(
-        repr({name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in _flat(values)})
-    )
-
-
-def _flat(values: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The entries of a nested dictionary, with their paths."""
-    pairs = []
-    for name, value in values.items():
-        pairs += (
-            [(f"{name}.{key}", inner) for key, inner in _flat(value)] if isinstance(value, dict) else [(name, value)]
-        )
-    return pairs
+    told = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in flat(values).items()}
+    return fingerprint_of(repr(told))
 
 
 def _failure(image_id: str, path: Path | None, stage: str, error: str, message: str) -> dict[str, Any]:
@@ -202,9 +189,8 @@ def image_size(fit: Fit) -> tuple[int, int]:
     width, height = (round(2 * value) for value in fit.camera.centre)
     size = size_of_image(width, height) if min(width, height) >= 1 else None
     if size is None:
-        raise InputMissing(
-            "nothing says the size of the image", got=fit.image_id, expected="image_size, the image, or a centre"
-        )
+        expected = "image_size, the image, or a centre"
+        raise InputMissing("nothing says the size of the image", got=fit.image_id, expected=expected)
     return size
 
 

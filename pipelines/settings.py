@@ -8,7 +8,6 @@ from typing import Any
 
 from dp3d_data.categories import SCORE, SEVERAL
 from dp3d_data.config import part_of, rare, setting, workspace
-from dp3d_data.errors import UsageError
 from dp3d_data.synthesis import WorldConfig
 from dp3d_model.config import TrainConfig
 
@@ -208,20 +207,6 @@ class LiftConfig:
     min_vertices: int = rare(20, "Fewest visible vertices of an instance.", group="Input", minimum=1)
     out: str = setting("", "Folder of the results. None: in the category's part of the workspace.", group="Output")
     count: int = setting(12, "Instances to show; 0 for all.", group="Output", minimum=0)
-
-    def require_one_input(self) -> None:
-        """Refuse more than one kind of input.
-
-        Raises:
-            UsageError: they are named.
-        """
-        named = [f"--{name}" for name in ("shards", "images", "keypoints") if getattr(self, name)]
-        if len(named) > 1:
-            raise UsageError(
-                "more than one kind of input",
-                got=" and ".join(named),
-                expected="one of --shards, --images and --keypoints",
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

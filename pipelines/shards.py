@@ -189,9 +189,8 @@ def _already_built(out: Path, fingerprint: str, overwrite: bool) -> bool:
         Building(out, fingerprint).end()
         return True
     if found != fingerprint and not overwrite:
-        raise FingerprintMismatch(
-            "this folder holds shards of other settings", got=found, expected=fingerprint, path=out
-        )
+        what = "this folder holds shards of other settings"
+        raise FingerprintMismatch(what, got=found, expected=fingerprint, path=out)
     discard_shards(out)
     return False
 
@@ -246,8 +245,7 @@ def _contents(out: Path, template: Template, entries: Sequence[dict[str, Any]], 
 
 @dataclass(frozen=True)
 class StageChunks:
-    """Makes the chunks of a stage; see `pipelines.chunks.ChunkMaker`. A chunk is one Partition, in GATHER one
-    PlannedShard.
+    """Makes the chunks of a stage, see `pipelines.chunks.ChunkMaker`: one Partition, in GATHER one PlannedShard.
 
     Attributes:
         partitions: how many there are of all inputs.

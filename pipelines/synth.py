@@ -141,7 +141,10 @@ def make_plan(config: SynthConfig) -> SynthPlan:
         kept["mirror"] = own.mirror
         require_own_template(own, template)
         make_annotator = partial(_annotator, own, template, kept["annotated by"][0], make_predictor)
-    world = plain(config.world()) | {"backgrounds": photographs(config.backgrounds)}
+    # the fingerprint knows backgrounds by their names and hashes, wherever they lie
+    paths = photo_paths(config.backgrounds) if config.backgrounds else []
+    backgrounds = [(str(path.relative_to(config.backgrounds)), file_digest(path)) for path in paths]
+    world = plain(config.world()) | {"backgrounds": backgrounds}
     mesh = template.content_hash, skeleton_digest(template)
     fingerprint = fingerprint_of("synth", CODE_VERSION, SCHEMA_VERSION, kept, world, *mesh)
     out = place_of(config.out, config.category, "synth")
@@ -152,13 +155,6 @@ def _annotator(config: ExtractConfig, template: Template, model: str, make_predi
     """Load the network that looks at the images of a world."""
     with limited_threads(config.threads):
         return Annotator(config, make_predictor(), template, model)
-
-
-def photographs(folder: str) -> list[tuple[str, str]]:
-    """Names and hashes of the backgrounds: what the fingerprint knows of them, wherever they lie."""
-    if not folder:
-        return []
-    return [(str(path.relative_to(folder)), file_digest(path)) for path in photo_paths(folder)]
 
 
 def skeleton_digest(template: Template) -> str:

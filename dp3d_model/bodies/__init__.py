@@ -13,8 +13,7 @@ BODIES: dict[str, type[Body]] = {"parts": PartsBody, "linear": LinearBody, "basi
 
 
 def make_body(surface: Surface, config: TrainConfig) -> Body:
-    """The body that the settings name: one of the project's, or one that another package adds (entry points
-    dp3d.bodies).
+    """The body that the settings name: the project's, or one that another package adds (entry points dp3d.bodies).
 
     Raises:
         UsageError: no such body.

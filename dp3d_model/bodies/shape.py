@@ -92,36 +92,33 @@ class Body(nn.Module, ABC):
     """
 
     size: int
+    vertices: torch.Tensor
+    functions: torch.Tensor
+    areas: torch.Tensor
 
     @abstractmethod
     def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
         """The shapes of N instances; with `chosen`, K of the answer counts these template vertices only."""
 
     def carry(self, surface: Surface) -> None:
-        """Deform another meshing of the template from now on.
+        """Deform this meshing of the template from now on.
 
         Raises:
             TemplateMismatch: the body knows single vertices of its template.
         """
-        for name, value in (
-            ("vertices", surface.vertices),
-            ("functions", surface.functions),
-            ("areas", surface.vertex_areas),
-        ):
-            if name in self._buffers:
-                self.register_buffer(name, value, persistent=False)
+        self.register_buffer("vertices", surface.vertices, persistent=False)
+        self.register_buffer("functions", surface.functions, persistent=False)
+        self.register_buffer("areas", surface.vertex_areas, persistent=False)
 
 
 class RigidBody(Body):
     """The template as it is; needs no number. The baseline that every model must beat (ours)."""
 
-    vertices: torch.Tensor
-
     size = 0
 
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
-        self.register_buffer("vertices", surface.vertices, persistent=False)
+        self.carry(surface)
 
     def forward(self, numbers: Float[Tensor, "n 0"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
         rest = self.vertices if chosen is None else self.vertices[chosen]
@@ -129,26 +126,20 @@ class RigidBody(Body):
 
 
 class LinearBody(Body):
-    """No parts: the template plus a linear function of its Laplace-Beltrami functions, x_k + phi_k N, N [J, 3] an
-    instance.
+    """No parts: the template plus a linear function of its Laplace-Beltrami functions, x_k + phi_k N, N [J, 3].
 
     One of the compared models of the supplement (section E). N is scaled so that numbers of order 1 move the body by a
     tenth of its extent (ours).
     """
 
-    vertices: torch.Tensor
-    functions: torch.Tensor
-
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
-        self.count = surface.functions.shape[1]
-        self.size = 3 * self.count
-        self.register_buffer("vertices", surface.vertices, persistent=False)
-        self.register_buffer("functions", surface.functions, persistent=False)
+        self.carry(surface)
+        self.size = self.functions.shape[1] * 3
 
     def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
         pick = slice(None) if chosen is None else chosen
-        fields = 0.1 * numbers.reshape(len(numbers), self.count, 3)
+        fields = 0.1 * numbers.unflatten(1, (-1, 3))
         rest = self.vertices[pick]
         return displaced(rest, rest + torch.einsum("kj,njc->nkc", self.functions[pick], fields))
 
@@ -167,14 +158,11 @@ class BasisBody(Body):
     whose steps are cheaper. The shapes' canonical frame is their own, not the template's.
     """
 
-    vertices: torch.Tensor
-
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
-        count = config.model.basis_shapes
-        self.register_buffer("vertices", surface.vertices, persistent=False)
-        self.shapes = nn.Parameter(0.1 * torch.randn(count, *surface.vertices.shape) / count**0.5)
-        self.size = count
+        super().carry(surface)
+        self.size = config.model.basis_shapes
+        self.shapes = nn.Parameter(0.1 * torch.randn(self.size, *surface.vertices.shape) / self.size**0.5)
 
     def forward(self, numbers: Float[Tensor, "n d"], chosen: Int[Tensor, "k"] | None = None) -> Shape:
         shapes = self.shapes if chosen is None else self.shapes[:, chosen]
@@ -184,10 +172,8 @@ class BasisBody(Body):
         return displaced(rest, torch.einsum("nd,dkc->nkc", numbers + mean, shapes))
 
     def carry(self, surface: Surface) -> None:
-        expected = f"the template it learned, {len(self.vertices)} vertices"
-        raise TemplateMismatch(
-            "a basis of shapes knows single vertices", got=f"{len(surface.vertices)} vertices", expected=expected
-        )
+        got, expected = f"{len(surface.vertices)} vertices", f"the template it learned, {len(self.vertices)} vertices"
+        raise TemplateMismatch("a basis of shapes knows single vertices", got=got, expected=expected)
 
 
 class Parts(nn.Module):
@@ -211,9 +197,8 @@ def fit_linear(
 ) -> Float[Tensor, "j m"]:
     """Coefficients whose combination of the functions is nearest to the target, vertices weighted by area."""
     root = areas.clamp_min(1e-12).sqrt()[:, None].double()
-    return torch.linalg.lstsq(root * functions.double(), root * target.double(), driver="gelsd").solution.to(
-        functions.dtype
-    )
+    found = torch.linalg.lstsq(root * functions.double(), root * target.double(), driver="gelsd")
+    return found.solution.to(functions.dtype)
 
 
 def part_centres(
@@ -233,17 +218,14 @@ def motions_about(
 
 
 def chain(motions: Float[Tensor, "n m 3 4"], parents: tuple[int, ...]) -> Float[Tensor, "n m 3 4"]:
-    """Each part's own motion, then its parent's, up to the root, whose parent is -1 (ours); parents may come in any
-    order."""
-    done: dict[int, Tensor] = {}
-    for part in _from_the_root(parents):
-        own, parent = motions[:, part], parents[part]
-        if parent < 0:
-            done[part] = own
-            continue
-        above = done[parent]
-        moved = above[..., :3] @ own
-        done[part] = torch.cat([moved[..., :3], moved[..., 3:] + above[..., 3:]], dim=-1)
+    """Each part's own motion, then its parent's, up to the root, whose parent is -1 (ours); in any order."""
+    order = [part for part, parent in enumerate(parents) if parent < 0]
+    done = {part: motions[:, part] for part in order}
+    for above in order:
+        for part in (part for part, parent in enumerate(parents) if parent == above):
+            moved = done[above][..., :3] @ motions[:, part]
+            done[part] = torch.cat([moved[..., :3], moved[..., 3:] + done[above][..., 3:]], dim=-1)
+            order.append(part)
     return torch.stack([done[part] for part in range(len(parents))], dim=1)
 
 
@@ -260,14 +242,6 @@ def pose(motions: Float[Tensor, "n k 3 4"], vertices: Float[Tensor, "n k 3"]) ->
     return motions[..., 0] * x + motions[..., 1] * y + motions[..., 2] * z + motions[..., 3]
 
 
-def _from_the_root(parents: tuple[int, ...]) -> list[int]:
-    """Every part after its parent."""
-    order = [part for part, parent in enumerate(parents) if parent < 0]
-    for part in order:
-        order += [child for child, parent in enumerate(parents) if parent == part]
-    return order
-
-
 class PartsBody(Body):
     """Soft parts S = softmax(phi C) and blendshapes phi D, posed by one rigid motion for each part.
 
@@ -276,19 +250,13 @@ class PartsBody(Body):
     begins; joints follow the learned parts.
     """
 
-    vertices: torch.Tensor
-    functions: torch.Tensor
-    areas: torch.Tensor
-
     def __init__(self, surface: Surface, config: TrainConfig) -> None:
         super().__init__()
+        self.carry(surface)
         self.size = (rotation_size(config.model.rotations) + 3) * config.model.parts + config.model.blendshapes
         self.parts = Parts(surface, config.model.parts, config.model.sharpness)
         self.blendshapes = Blendshapes(surface.functions.shape[1], config.model.blendshapes)
         self.num_parts, self.pivot, self.form = config.model.parts, config.model.pivot, config.model.rotations
-        self.register_buffer("vertices", surface.vertices, persistent=False)
-        self.register_buffer("functions", surface.functions, persistent=False)
-        self.register_buffer("areas", surface.vertex_areas, persistent=False)
         with torch.no_grad():
             self.parents = part_tree(self.parts(self.functions), self.areas) if self.pivot == "joint" else ()
 
@@ -304,9 +272,8 @@ class PartsBody(Body):
         pick = slice(None) if chosen is None else chosen
         rest = self.blendshapes(self.vertices[pick], self.functions[pick], coefficients)
         motions = blend(weights[pick], moved)
-        return Shape(
-            pose(motions, rest), rest, motions, PartMotions(moved[..., :3], moved[..., 3], coefficients, weights)
-        )
+        parts = PartMotions(moved[..., :3], moved[..., 3], coefficients, weights)
+        return Shape(pose(motions, rest), rest, motions, parts)
 
     def pivots(self, weights: Float[Tensor, "k m"]) -> Float[Tensor, "m 3"]:
         """The point that each part turns about, in the template."""
@@ -323,8 +290,7 @@ class PartsBody(Body):
 
 
 def part_tree(weights: Float[Tensor, "k m"], areas: Float[Tensor, "k"]) -> tuple[int, ...]:
-    """The parent of each part, -1 of the root: the spanning tree of parts that share most area, rooted in the one that
-    shares most."""
+    """The parent of each part, -1 of the root: the spanning tree of parts that share most area, rooted in the most."""
     mass = (weights * areas[:, None]).double()
     shared = (mass.T @ weights.double()).cpu().numpy()
     np.fill_diagonal(shared, 0.0)

@@ -1,5 +1,4 @@
-"""How good lifted shapes are where the truth is known: models against the rigid template, by view, visible share and
-group."""
+"""How good lifted shapes are: models against the rigid template, by view, visible share and group."""
 
 from __future__ import annotations
 
@@ -83,8 +82,16 @@ def score_model(
         inputs, lifted = lift(lifter, some)
         truth = some if measured is None else measured.take(chosen)
         score = score_shapes(lifted.in_camera().cpu(), lifted.scale(inputs).cpu(), truth, points)
-        parts.append(replace(score, noise=_noise(lifter, lifted, points)))
-    return _joined(parts)
+        with torch.no_grad():
+            noise = lifter.predicted_noise(lifted)
+        parts.append(replace(score, noise=None if noise is None else noise[:, points].cpu()))
+    given, estimated = (
+        {name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in METRICS}
+        for kind in ("given", "estimated")
+    )
+    found = [part.noise for part in parts if part.noise is not None]
+    errors = torch.cat([present(part.vertex_errors) for part in parts])
+    return Scores(given, estimated, errors, torch.cat(found) if found else None)
 
 
 def score_rigid(surface: Surface, instances: KeypointBatch) -> Scores:
@@ -92,17 +99,10 @@ def score_rigid(surface: Surface, instances: KeypointBatch) -> Scores:
     return score_model(Lifter(surface, preset("rigid")), instances)
 
 
-def _noise(lifter: Lifter, lifted: Lifted, points: Tensor) -> Tensor | None:
-    with torch.no_grad():
-        noise = lifter.predicted_noise(lifted)
-    return None if noise is None else noise[:, points].cpu()
-
-
 def score_shapes(
     shape: Float[Tensor, "n k 3"], scale: Float[Tensor, "n"], truth: KeypointBatch, points: Int[Tensor, "s"]
 ) -> Scores:
-    """Scores of shapes in the camera frame, of which one unit is `scale` pixels; stress and single errors at some
-    vertices."""
+    """Scores of shapes in the camera frame, one unit of which is `scale` pixels; stress, single errors at `points`."""
     true = align_translation(present(truth.true_vertices), truth.visible)
     shown = torch.where(truth.visible[..., None], truth.keypoints, 0.0)
     pixels = shown - visible_mean(shown, truth.visible)[:, None]
@@ -118,28 +118,17 @@ def score_shapes(
 
 def _errors(predicted: Tensor, true: Tensor, keypoints: Tensor, visible: Tensor, points: Tensor) -> dict[str, Tensor]:
     """Every metric; the flip is an oracle, the better of the shape and its mirror image in depth."""
-    flipped = flip_depth(predicted)
-    replaced = [replace_visible(shape, keypoints, visible) for shape in (predicted, flipped)]
-    plain = [position_error(shape, true) for shape in (predicted, flipped, *replaced)]
-    values = (
-        plain[0],
-        torch.minimum(plain[0], plain[1]),
-        similarity_error(predicted, true),
-        stress(predicted[:, points], true[:, points]),
-        plain[2],
-        torch.minimum(plain[2], plain[3]),
-    )
-    return dict(zip(METRICS, values, strict=True))
-
-
-def _joined(parts: list[Scores]) -> Scores:
-    given, estimated = (
-        {name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in METRICS}
-        for kind in ("given", "estimated")
-    )
-    noise = [part.noise for part in parts if part.noise is not None]
-    errors = [part.vertex_errors for part in parts if part.vertex_errors is not None]
-    return Scores(given, estimated, torch.cat(errors), torch.cat(noise) if noise else None)
+    shapes = predicted, flip_depth(predicted)
+    plain, flipped = (position_error(shape, true) for shape in shapes)
+    replaced, replaced_flipped = (position_error(replace_visible(one, keypoints, visible), true) for one in shapes)
+    return {
+        "mpjpe": plain,
+        "mpjpe_flip": torch.minimum(plain, flipped),
+        "pa_mpjpe": similarity_error(predicted, true),
+        "stress": stress(predicted[:, points], true[:, points]),
+        "mpjpe_replaced": replaced,
+        "mpjpe_flip_replaced": torch.minimum(replaced, replaced_flipped),
+    }
 
 
 def view_of(surface: Surface, true_vertices: Float[Tensor, "n k 3"]) -> Float[Tensor, "n"]:
@@ -153,18 +142,15 @@ def view_of(surface: Surface, true_vertices: Float[Tensor, "n k 3"]) -> Float[Te
 
 
 def evaluate(lifters: Mapping[str, Lifter], instances: KeypointBatch) -> dict[str, Any]:
-    """The whole evaluation as plain numbers: the means of every model beside the rigid template, and tables by view,
-    visible share, group.
+    """The whole evaluation as plain numbers: every model beside the rigid template; by view, visible share and group.
 
     Raises:
         NothingToDo: no instance carries its true shape.
         TemplateMismatch: the models belong to different templates.
     """
     truth, surface = instances.with_truth(), common_surface(lifters)
-    models = {RIGID: score_rigid(surface, truth)} | {
-        name: score_model(lifter, truth) for name, lifter in lifters.items()
-    }
-    return summary(models, truth, surface)
+    scores = {name: score_model(lifter, truth) for name, lifter in lifters.items()}
+    return summary({RIGID: score_rigid(surface, truth), **scores}, truth, surface)
 
 
 def common_surface(lifters: Mapping[str, Lifter]) -> Surface:
@@ -212,8 +198,7 @@ def _row(models: Mapping[str, Scores], chosen: Tensor) -> dict[str, Any]:
 
 
 def _by_group(models: Mapping[str, Scores], groups: tuple[str, ...]) -> dict[str, Any] | None:
-    """MPJPE, scale given: the spread over groups, and each of them, or those that the last model finds hardest and
-    easiest."""
+    """MPJPE, scale given: the spread over groups, and each, or those that the last model finds hardest and easiest."""
     names = sorted(set(groups) - {""})
     if not names:
         return None
@@ -241,8 +226,7 @@ def _by_group(models: Mapping[str, Scores], groups: tuple[str, ...]) -> dict[str
 
 
 def evaluate_unknown(lifters: Mapping[str, Lifter], instances: KeypointBatch) -> dict[str, Any]:
-    """Median, mean and worst of every figure that needs no truth, of every model and the rigid template, as plain
-    numbers.
+    """Median, mean and worst of every figure that needs no truth, of every model and the rigid template.
 
     Raises:
         NothingToDo: no instance.
@@ -254,15 +238,13 @@ def evaluate_unknown(lifters: Mapping[str, Lifter], instances: KeypointBatch) ->
     models = {}
     for name, lifter in {RIGID: Lifter(surface, preset("rigid")), **lifters}.items():
         parts = list(predict(lifter, instances))
-        models[name] = spread_of(
-            {figure: np.concatenate([getattr(part, figure) for part in parts]) for figure in FIGURES}
-        )
+        figures = {figure: np.concatenate([getattr(part, figure) for part in parts]) for figure in FIGURES}
+        models[name] = spread_of(figures)
     return {"instances": len(instances), "vertices": len(surface.vertices), "truth": False, "models": models}
 
 
 def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[str, float]]:
-    """The model with a calibration of its confidence, and how good that is on every fifth instance when learned from
-    the others.
+    """The model with a calibrated confidence, and how good that is on each fifth when learned from the others.
 
     Raises:
         NothingToDo: too few instances, or none that is good or bad; see `quality.calibrate`.
@@ -275,19 +257,16 @@ def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[s
             yield many
 
     error = np.array([present(one)[1] for one in errors_of(predictions(), instances)], dtype=np.float32)
-    values = np.concatenate(parts)
-    order = np.arange(len(error))
-    folds = [
-        calibrate(values[order % 5 != k], error[order % 5 != k]).confidence(values[order % 5 == k]) for k in range(5)
-    ]
-    sure = np.concatenate(folds)
-    error_of = np.concatenate([error[order % 5 == k] for k in range(5)])
+    values, sure = np.concatenate(parts), np.zeros(len(error))
+    for k in range(5):
+        held = np.arange(len(error)) % 5 == k
+        sure[held] = calibrate(values[~held], error[~held]).confidence(values[held])
     half = len(error) // 2
     figures = {
         "instances": len(error),
         "error": float(error.mean()),
-        "rank_correlation": -rank_correlation(torch.from_numpy(sure), torch.from_numpy(error_of)),
-        "surest_half": float(error_of[np.argsort(-sure, kind="stable")[:half]].mean()),
+        "rank_correlation": -rank_correlation(torch.from_numpy(sure), torch.from_numpy(error)),
+        "surest_half": float(error[np.argsort(-sure, kind="stable")[:half]].mean()),
         "best_half": float(np.sort(error)[:half].mean()),
     }
     found = copy.copy(lifter)
@@ -298,8 +277,7 @@ def calibrated(lifter: Lifter, instances: KeypointBatch) -> tuple[Lifter, dict[s
 def errors_of(
     lifted: Iterable[Prediction], instances: KeypointBatch
 ) -> list[tuple[Float[np.ndarray, "k"], float, float] | None]:
-    """The errors of each instance in template extents, with the scale given (the reconstruction in pixels divided by
-    the true scale).
+    """The errors of each instance, template extents, scale given (the reconstruction in pixels over the true scale).
 
     Args:
         lifted: what `predict` gave of these instances, batch by batch.
@@ -339,8 +317,7 @@ def flip_depth(shape: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
 def replace_visible(
     predicted: Float[Tensor, "n k 3"], keypoints: Float[Tensor, "n k 2"], visible: Bool[Tensor, "n k"]
 ) -> Float[Tensor, "n k 3"]:
-    """The prediction with x, y of the visible vertices taken from the input (C3DPO's convention), same unit, both
-    centred."""
+    """The prediction with the input's x, y at the visible vertices (C3DPO's convention); same unit, both centred."""
     flat = torch.where(visible[..., None], keypoints, predicted[..., :2])
     return torch.cat([flat, predicted[..., 2:]], dim=2)
 

@@ -38,9 +38,8 @@ def reprojection(projected: Float[np.ndarray, "k 2"], instances: KeypointBatch, 
     """Mean distance of the visible vertices to their keypoints, as a share of the longer side of these."""
     visible = instances.visible[i].numpy()
     keypoints = instances.keypoints[i].numpy()[visible]
-    return float(
-        np.linalg.norm(projected[visible] - keypoints, axis=1).mean() / max(np.ptp(keypoints, axis=0).max(), 1e-9)
-    )
+    off = np.linalg.norm(projected[visible] - keypoints, axis=1).mean()
+    return float(off / max(np.ptp(keypoints, axis=0).max(), 1e-9))
 
 
 def silhouette_iou(projected: Float[np.ndarray, "k 3"], faces: Int[np.ndarray, "f 3"], runs: RunLength | None) -> float:
@@ -61,8 +60,10 @@ def silhouette_iou(projected: Float[np.ndarray, "k 3"], faces: Int[np.ndarray, "
     width, height = (max(int(np.ceil(side / step)), 1) for side in high - low)
     placed = np.concatenate([(projected[:, :2] - low) / step, projected[:, 2:] / step], axis=1)
     found = silhouette(placed, faces, width, height)
-    x, y = (np.clip((start + (np.arange(n) + 0.5) * step).astype(int), 0, size - 1)
-            for start, n, size in zip(low, (width, height), mask.shape[::-1], strict=True))  # fmt: skip
+    x, y = (
+        np.clip((start + (np.arange(n) + 0.5) * step).astype(int), 0, size - 1)
+        for start, n, size in zip(low, (width, height), mask.shape[::-1], strict=True)
+    )
     true = mask[y[:, None], x]
     return float((found & true).sum() / max((found | true).sum(), 1))
 
@@ -169,28 +170,26 @@ def spread_of(figures: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, dict[s
         known = values[np.isfinite(values)]
         if len(known):
             worst = known.min() if name in ("silhouette_iou", "confidence") else known.max()
-            found[name] = {"median": np.median(known), "mean": known.mean(), "worst": worst}
-    return {name: {kind: round(float(value), 6) for kind, value in own.items()} for name, own in found.items()}
+            own = {"median": np.median(known), "mean": known.mean(), "worst": worst}
+            found[name] = {kind: round(float(value), 6) for kind, value in own.items()}
+    return found
 
 
 def rank_correlation(a: Float[Tensor, "n"], b: Float[Tensor, "n"]) -> float:
     """Spearman's: the correlation of the ranks, equal values sharing their mean rank; 0 where either is constant."""
-    from scipy.stats import rankdata  # whose import takes a second
+    from scipy.stats import spearmanr  # whose import takes a second
 
-    one, two = (torch.from_numpy(rankdata(values)) for values in (a, b))
-    one, two = one - one.mean(), two - two.mean()
-    size = float(one.norm() * two.norm())
-    return float(one @ two) / size if size > 0 else 0.0
+    if bool((a == a[0]).all() or (b == b[0]).all()):
+        return 0.0
+    return float(spearmanr(a, b).statistic)
 
 
 def calibration(noise: Float[Tensor, "n"], errors: Float[Tensor, "n"]) -> list[dict[str, float]]:
     """Mean predicted noise and mean error of ten equally large bins, by rising noise."""
     order = noise.argsort(stable=True)
+    columns = {"predicted": noise.double(), "error": errors.double()}
     return [
-        {
-            "predicted": round(float(noise[part].double().mean()), 6),
-            "error": round(float(errors[part].double().mean()), 6),
-        }
+        {name: round(float(values[part].mean()), 6) for name, values in columns.items()}
         for part in order.tensor_split(BINS)
         if len(part)
     ]

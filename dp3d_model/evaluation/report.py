@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,31 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dp3d_data.files import write_figure, write_text
+from dp3d_model.evaluation.quality import FIGURES
 
 SHOWN = ("mpjpe", "mpjpe_flip", "pa_mpjpe", "stress")
+TITLES = {
+    "mpjpe": "MPJPE",
+    "mpjpe_flip": "MPJPE, flip oracle",
+    "pa_mpjpe": "PA-MPJPE",
+    "stress": "stress",
+    "mpjpe_replaced": "MPJPE, visible x, y replaced",
+    "mpjpe_flip_replaced": "MPJPE, flip oracle, visible x, y replaced",
+}
+# Title of the table; title and axis of the plot.
+BREAKDOWNS = {
+    "by_view": (
+        "viewed from (degrees; 0 the nose, 90 its left)", "MPJPE by view", "viewed from, degrees (0 nose, 90 left)"
+    ),
+    "by_visible_share": (
+        "visible share of the surface", "MPJPE by visible share of the surface", "visible share, %"
+    ),
+}  # fmt: skip
 
 
 def draw(result: dict[str, Any], path: Path) -> Path:
     """Draw every table of an evaluation; one colour for each model."""
-    panels = [_errors, _views, _shares]
+    panels: list[Callable[..., None]] = [_errors, *(partial(_breakdown, key=key) for key in BREAKDOWNS)]
     panels += [_draw_groups] if result["by_group"] else []
     panels += [_dropped] if result["uncertainty"] else []
     columns = 2 if len(panels) == 4 else min(len(panels), 3)
@@ -52,22 +72,13 @@ def _errors(axes: Any, result: dict[str, Any], colours: dict[str, Any]) -> None:
     axes.set_ylabel("error, template extents")
 
 
-def _views(axes: Any, result: dict[str, Any], colours: dict[str, Any]) -> None:
-    _breakdown(axes, result, colours, "by_view")
-    axes.set_title("MPJPE by view")
-    axes.set_xlabel("viewed from, degrees (0 nose, 90 left)")
-
-
-def _shares(axes: Any, result: dict[str, Any], colours: dict[str, Any]) -> None:
-    _breakdown(axes, result, colours, "by_visible_share")
-    axes.set_title("MPJPE by visible share of the surface")
-    axes.set_xlabel("visible share, %")
-
-
 def _breakdown(axes: Any, result: dict[str, Any], colours: dict[str, Any], key: str) -> None:
     rows = result[key]
     values = {name: [row[name]["given"]["mpjpe"] for row in rows.values()] for name in result["models"]}
     _bars(axes, [f"{label.removesuffix(' %')}\nn={row['instances']}" for label, row in rows.items()], values, colours)
+    _, title, label = BREAKDOWNS[key]
+    axes.set_title(title)
+    axes.set_xlabel(label)
 
 
 def _draw_groups(axes: Any, result: dict[str, Any], colours: dict[str, Any]) -> None:
@@ -91,21 +102,6 @@ def _dropped(axes: Any, result: dict[str, Any], colours: dict[str, Any]) -> None
     axes.set_xlabel("instances dropped by predicted noise, %")
 
 
-TITLES = {
-    "mpjpe": "MPJPE",
-    "mpjpe_flip": "MPJPE, flip oracle",
-    "pa_mpjpe": "PA-MPJPE",
-    "stress": "stress",
-    "mpjpe_replaced": "MPJPE, visible x, y replaced",
-    "mpjpe_flip_replaced": "MPJPE, flip oracle, visible x, y replaced",
-}
-
-BREAKDOWNS = {
-    "by_view": "viewed from (degrees; 0 the nose, 90 its left)",
-    "by_visible_share": "visible share of the surface",
-}
-
-
 def write_report(result: dict[str, Any], folder: str | Path) -> Path:
     """Write the three files; returns the folder."""
     _write(result, markdown(result), Path(folder))
@@ -115,8 +111,6 @@ def write_report(result: dict[str, Any], folder: str | Path) -> Path:
 
 def write_unknown(result: dict[str, Any], folder: str | Path) -> Path:
     """Write evaluation.json and evaluation.md of instances without truth; returns the folder."""
-    from dp3d_model.evaluation.quality import FIGURES
-
     text = f"{result['instances']} instances, whose true shapes are unknown: median, mean and worst."
     rows = [
         [name, *(" / ".join(f"{value:.4f}" for value in own.get(figure, {}).values()) for figure in FIGURES)]
@@ -137,12 +131,18 @@ def _write(result: dict[str, Any], text: str, folder: Path) -> None:
 def markdown(result: dict[str, Any]) -> str:
     """The tables for people."""
     names, unit = list(result["models"]), result["millimetres_per_unit"]
-    lines = ["# Evaluation", "", introduction(result), ""]
+    introduction = (
+        f"{result['instances']} instances with truth, {result['vertices']} vertices,"
+        f" {100 * result['visible_share']:.0f} % of them visible. Errors in units of the template's"
+        f" extent{f' ({unit:.0f} mm)' if unit else ''}; mean depth is removed, and x, y are aligned on the visible"
+        " vertices. The flip oracle knows the truth: it takes the better of a shape and its mirror image in depth."
+    )
+    lines = ["# Evaluation", "", introduction, ""]
     for kind in ("given", "estimated"):
         lines += [f"## Scale {kind}", "", *_means(result, kind, 1.0, 4), ""]
         if unit:
             lines += [f"In millimetres, scale {kind}:", "", *_means(result, kind, unit, 1), ""]
-    for key, title in BREAKDOWNS.items():
+    for key, (title, *_) in BREAKDOWNS.items():
         rows = [
             [label, str(row["instances"]), *(f"{row[name]['given']['mpjpe']:.4f}" for name in names)]
             for label, row in result[key].items()
@@ -180,44 +180,24 @@ def _uncertainty(result: dict[str, Any]) -> list[str]:
     """What the models that predict noise know of their errors."""
     if not result["uncertainty"]:
         return []
-    lines = [
-        "## Predicted noise",
-        "",
-        (
-            "Rank correlation of the predicted noise with the distance to the truth, over vertices and over instances;"
-            " MPJPE of the half of the instances that the model is surest of, and of the best half as an oracle would"
-            " choose it."
-        ),
-        "",
-    ]
+    introduction = (
+        "Rank correlation of the predicted noise with the distance to the truth, over vertices and over instances;"
+        " MPJPE of the half of the instances that the model is surest of, and of the best half as an oracle would"
+        " choose it."
+    )
     rows = []
     for name, found in result["uncertainty"].items():
         ranks = [f"{found[f'rank_correlation_of_{what}']:.2f}" for what in ("vertices", "instances")]
         kept = [f"{found['sparsification'][which][5]:.4f}" for which in ("by_noise", "oracle")]
         rows.append([name, *ranks, f"{found['sparsification']['oracle'][0]:.4f}", *kept])
     head = ["", "ranks, vertices", "ranks, instances", "all instances", "surest half", "best half"]
-    lines += [*table(head, rows), ""]
+    lines = ["## Predicted noise", "", introduction, "", *table(head, rows), ""]
     for name, found in result["uncertainty"].items():
         bins = found["calibration"]
         rows = [[what, *(f"{row[what]:.4f}" for row in bins)] for what in ("predicted", "error")]
-        lines += [
-            f"{name}, vertices in ten bins of rising noise:",
-            "",
-            *table(["", *(str(i + 1) for i in range(len(bins)))], rows),
-            "",
-        ]
+        numbers = ["", *(str(i + 1) for i in range(len(bins)))]
+        lines += [f"{name}, vertices in ten bins of rising noise:", "", *table(numbers, rows), ""]
     return lines
-
-
-def introduction(result: dict[str, Any]) -> str:
-    """What was measured, in which unit."""
-    unit = result["millimetres_per_unit"]
-    return (
-        f"{result['instances']} instances with truth, {result['vertices']} vertices,"
-        f" {100 * result['visible_share']:.0f} % of them visible. Errors in units of the template's"
-        f" extent{f' ({unit:.0f} mm)' if unit else ''}; mean depth is removed, and x, y are aligned on the visible"
-        " vertices. The flip oracle knows the truth: it takes the better of a shape and its mirror image in depth."
-    )
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dp3d_data.config import changed, file_digest, fingerprint_of, flat, from_words, plain
+from dp3d_data.config import changed, flat, from_words, plain
 from dp3d_data.errors import UsageError
 from dp3d_data.files import write_figure
 from dp3d_data.geometry.renderer import VALUES, colour_by_value, render
@@ -26,9 +25,8 @@ from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig, preset, preset_values
 from dp3d_model.evaluation.evaluator import METRICS, lift, score_model, score_rigid
 from dp3d_model.evaluation.report import TITLES, table
-from dp3d_model.experiments.study import Runs, kept, write_result
+from dp3d_model.experiments.study import Runs, write_result
 from dp3d_model.geometry.perspective import align_translation
-from dp3d_model.lifting.model_file import MODEL_FILE
 from dp3d_model.networks.lifter import Lifter
 
 
@@ -146,9 +144,6 @@ def added_row(base: TrainConfig, text: str) -> Row:
     return Row(key, name.strip(), changed(base, from_words(TrainConfig, pairs.split(","))))
 
 
-MEASURE = 1  # raised when the same model would be measured differently
-
-
 def run_ablation(
     rows: Sequence[Row],
     test: KeypointBatch,
@@ -180,34 +175,22 @@ def run_ablation(
     some = examples(test, drawn, score_rigid(runs.surface, test).given["mpjpe"])
     shapes = {"truth": align_translation(present(some.true_vertices), some.visible)}
     for row in with_steps(rows, runs, minutes):
-        lifter = runs.trained(row.key, row.config)
-        folder = runs.run_folder(row.key)
-        fingerprint = fingerprint_of(file_digest(folder / MODEL_FILE), test_identity, MEASURE)
-        means = kept(folder / "scores.json", fingerprint, partial(_means, lifter, test))
-        result["rows"][row.key] = {
-            "title": row.title,
-            "steps": row.config.optim.steps,
-            "changes": changes(base, row.config),
-        } | means
-        shapes[row.title] = lifted_as_measured(lifter, some)
-        write_ablation(result, shapes, runs)
-        say(
-            f"{row.title}: "
-            + " · ".join(f"{TITLES[m]} {means['given'][m]:.4f}" for m in ("mpjpe", "pa_mpjpe", "stress"))
+        lifter, means = runs.measured(
+            row.key, row.config, lambda lifter: score_model(lifter, test).means(), test_identity
         )
+        told = {"title": row.title, "steps": row.config.optim.steps, "changes": changes(base, row.config)}
+        result["rows"][row.key] = told | means
+        shapes[row.title] = lifted_as_measured(lifter, some)
+        write_result(runs.folder / "ablation", result, markdown(result))
+        draw_rows(result, runs.folder / "ablation.png")
+        draw_examples(shapes, runs.surface.faces.numpy(), runs.folder / "ablation-examples.png")
+        figures = (f"{TITLES[m]} {means['given'][m]:.4f}" for m in ("mpjpe", "pa_mpjpe", "stress"))
+        say(f"{row.title}: {' · '.join(figures)}")
     return result
 
 
-def write_ablation(result: dict[str, Any], shapes: dict[str, torch.Tensor], runs: Runs) -> None:
-    """The table as json, Markdown and figure, and the examples."""
-    write_result(runs.folder / "ablation", result, markdown(result))
-    draw_rows(result, runs.folder / "ablation.png")
-    draw_examples(shapes, runs.surface.faces.numpy(), runs.folder / "ablation-examples.png")
-
-
 def with_steps(rows: Sequence[Row], runs: Runs, minutes: float = 0.0) -> Iterator[Row]:
-    """The rows with their steps: those of the base for its variants, and for other methods as many as take the same
-    time."""
+    """The rows with their steps: the base's for its variants; for other methods as many as take the same time."""
     base = rows[0].config
     if minutes:
         base = changed(base, {"optim.epochs": 0, "optim.steps": max(1, round(60.0 * minutes / runs.pace(base)))})
@@ -235,26 +218,21 @@ def markdown(result: dict[str, Any]) -> str:
     """The table for people."""
     unit, rows = result["millimetres_per_unit"], list(result["rows"].values())
     full = rows[0]["given"]["mpjpe"]
-    lines = [
-        "# Ablation",
-        "",
-        (
-            f"Trained on {result['trained_on']} instances, measured on {result['instances']} with truth,"
-            f" {result['vertices']} vertices. Scale given; errors in units of the template's"
-            f" extent{f' ({unit:.0f} mm)' if unit else ''}. Every variant has the steps of the full model; other"
-            " methods have as many as take the same time."
-        ),
-        "",
-    ]
+    introduction = (
+        f"Trained on {result['trained_on']} instances, measured on {result['instances']} with truth,"
+        f" {result['vertices']} vertices. Scale given; errors in units of the template's"
+        f" extent{f' ({unit:.0f} mm)' if unit else ''}. Every variant has the steps of the full model; other"
+        " methods have as many as take the same time."
+    )
     head = ["", "steps", *TITLES.values(), "MPJPE, scale estimated", "against full"]
     cells = []
     for row in rows:
         means = [f"{row['given'][m]:.4f}" for m in METRICS]
         relative = "" if row is rows[0] else f"{100.0 * (row['given']['mpjpe'] / full - 1.0):+.0f} %"
         cells.append([row["title"], str(row["steps"] or ""), *means, f"{row['estimated']['mpjpe']:.4f}", relative])
-    lines += table(head, cells)
     differing = [[row["title"], ", ".join(f"`{k} = {v}`" for k, v in row["changes"].items())] for row in rows[1:]]
-    return "\n".join([*lines, "", "## What differs from the full model", "", *table(["", "settings"], differing), ""])
+    lines = ["# Ablation", "", introduction, "", *table(head, cells), "", "## What differs from the full model", ""]
+    return "\n".join([*lines, *table(["", "settings"], differing), ""])
 
 
 def examples(test: KeypointBatch, count: int, order: torch.Tensor) -> KeypointBatch:
@@ -265,15 +243,10 @@ def examples(test: KeypointBatch, count: int, order: torch.Tensor) -> KeypointBa
 
 
 def lifted_as_measured(lifter: Lifter, some: KeypointBatch) -> torch.Tensor:
-    """The shapes [N, K, 3] of a few instances in the camera frame, template units, scale given, aligned as for the
-    errors."""
+    """The shapes [N, K, 3] of a few instances in the camera frame, template units, scale given, aligned."""
     inputs, lifted = lift(lifter, some)
     scale = lifted.scale(inputs).cpu() / present(some.true_scale)
     return align_translation(lifted.in_camera().cpu() * scale[:, None, None], some.visible)
-
-
-def _means(lifter: Lifter, test: KeypointBatch) -> dict[str, dict[str, float]]:
-    return score_model(lifter, test).means()
 
 
 ERROR_SHOWN = 0.15  # template extents at the end of the colour scale

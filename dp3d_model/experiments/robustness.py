@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Integer
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from dp3d_data.config import file_digest, fingerprint_of
+from dp3d_data.config import fingerprint_of
 from dp3d_data.files import write_figure
 from dp3d_data.geometry.projection import lower_half
 from dp3d_data.loader import InstanceTable, Source
@@ -24,9 +24,8 @@ from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation.evaluator import STRESS_POINTS, Scores, score_model
 from dp3d_model.evaluation.report import SHOWN, table
-from dp3d_model.experiments.study import OnStep, Runs, kept
+from dp3d_model.experiments.study import MEASURE, OnStep, Runs, kept
 from dp3d_model.geometry.surface import Surface, farthest_points
-from dp3d_model.lifting.model_file import MODEL_FILE
 from dp3d_model.networks.lifter import Lifter
 
 UP = 2  # axis of templates
@@ -122,17 +121,10 @@ class CorruptedSource:
             kept.append(np.isin(own, found))
         weights = None if table.weights is None else table.weights[np.concatenate(kept)]
         offsets = np.cumsum([0, *map(len, ids)])
-        return replace(
-            table,
-            offsets=offsets,
-            vertex_ids=np.concatenate(ids),
-            keypoints=np.concatenate(points),
-            weights=weights,
-            ids=None,
-        )
+        vertex_ids, keypoints = np.concatenate(ids), np.concatenate(points)
+        return replace(table, offsets=offsets, vertex_ids=vertex_ids, keypoints=keypoints, weights=weights, ids=None)
 
 
-MEASURE = 1  # raised when the same model would be measured differently
 # noise as a share of the box, share hidden -> most times the clean MPJPE
 BARS = {(0.02, 0.5): 1.15, (0.02, 0.8): 1.4}
 
@@ -140,8 +132,7 @@ Say = Callable[[str], None]
 
 
 def levels(noise: Sequence[float], hidden: Sequence[float], seed: int = 0) -> list[Corruption]:
-    """Every combination of shares of the box and shares of the visible keypoints; the clean case is first where both
-    begin with 0."""
+    """Every combination of shares of the box and shares of the visible keypoints."""
     return [Corruption(noise=one, hidden=share, seed=seed) for share in hidden for one in noise]
 
 
@@ -158,8 +149,7 @@ def measure_noise(
     folder: Path,
     progress: OnStep,
 ) -> dict[str, Any]:
-    """Figure 1, keypoints corrupted when measuring: errors of models (name -> model and digest of its file) in every
-    cell.
+    """Figure 1, keypoints corrupted when measuring: errors of models (name -> model, digest of its file) in every cell.
 
     Each cell is kept as it is measured, in folder/cells.
     """
@@ -198,21 +188,13 @@ def train_noise(
 
 
 def lose_lower_halves(
-    config: TrainConfig,
-    runs: Runs,
-    test: KeypointBatch,
-    identity: str,
-    rates: Sequence[float],
-    seed: int,
-    up: str,
-    say: Say,
+    config: TrainConfig, runs: Runs, test: KeypointBatch, identity: str, rates: Sequence[float], up: str, say: Say
 ) -> dict[str, Any]:
-    """Figure 2: the lower half hidden in a growing share of the training instances; a model is trained at every
-    rate."""
+    """Figure 2: the lower half hidden in a growing share of the training instances; a training at every rate."""
     lower = lower_half(runs.surface.vertices.numpy(), "xyz".index(up))
     rows = []
     for rate in rates:
-        cell = Corruption(removed=rate, seed=seed)
+        cell = Corruption(removed=rate, seed=config.run.seed)
         means = _trained_and_measured(config, runs, f"lower-half-{100 * rate:g}", cell, lower, test, identity)
         rows.append({"rate": rate} | means)
         halves = f"upper half {means['upper']:.4f}, lower half {means['lower']:.4f}"
@@ -223,10 +205,10 @@ def lose_lower_halves(
 def _trained_and_measured(
     config: TrainConfig, runs: Runs, name: str, cell: Corruption, lower: np.ndarray, test: KeypointBatch, identity: str
 ) -> dict[str, float]:
-    lifter = runs.trained(name, config, CorruptedSource(runs.source, cell, lower))
-    folder = runs.run_folder(name)
-    fingerprint = fingerprint_of(file_digest(folder / MODEL_FILE), identity, MEASURE)
-    return kept(folder / "scores.json", fingerprint, lambda: _halves(score_model(lifter, test), lifter.surface, lower))
+    def measure(lifter: Lifter) -> dict[str, float]:
+        return _halves(score_model(lifter, test), lifter.surface, lower)
+
+    return runs.measured(name, config, measure, identity, CorruptedSource(runs.source, cell, lower))[1]
 
 
 def _halves(scores: Scores, surface: Surface, lower: np.ndarray) -> dict[str, float]:
@@ -255,10 +237,8 @@ def judged(rows: list[dict[str, float]]) -> list[str]:
 
 def noise_markdown(result: dict[str, Any], title: str) -> str:
     """The tables of Figure 1: MPJPE, and how many times the clean one."""
-    what = (
-        f"{result['instances']} instances, scale given, template extents. Noise: share of the longer side of the box."
-    )
-    lines = [f"# {title}", "", what, ""]
+    what = f"{result['instances']} instances, scale given, template extents."
+    lines = [f"# {title}", "", f"{what} Noise: share of the longer side of the box.", ""]
     head = ["hidden", *(f"noise {noise:.3g} %" for noise in (100 * n for n in result["noise"]))]
     for name, rows in result["models"].items():
         times, errors = ratios(rows), {(row["noise"], row["hidden"]): row for row in rows}
@@ -266,14 +246,8 @@ def noise_markdown(result: dict[str, Any], title: str) -> str:
             cells = [[f"{h:.0%}", *(f"{errors[n, h][metric]:.4f}" for n in result["noise"])] for h in result["hidden"]]
             lines += [f"## {name}: {word}", "", *table(head, cells), ""]
         cells = [[f"{h:.0%}", *(f"{times[n, h]:.2f}" for n in result["noise"])] for h in result["hidden"]]
-        lines += [
-            f"## {name}: times the clean MPJPE",
-            "",
-            *table(head, cells),
-            "",
-            *(f"- {line}" for line in judged(rows)),
-            "",
-        ]
+        lines += [f"## {name}: times the clean MPJPE", "", *table(head, cells), ""]
+        lines += [*(f"- {line}" for line in judged(rows)), ""]
     return "\n".join(lines)
 
 
@@ -282,9 +256,8 @@ def halves_markdown(result: dict[str, Any]) -> str:
     head = ["instances that lost it", "MPJPE", "upper half", "lower half", "PA-MPJPE", "stress"]
     names = ("mpjpe", "upper", "lower", "pa_mpjpe", "stress")
     cells = [[f"{row['rate']:.0%}", *(f"{row[name]:.4f}" for name in names)] for row in result["rows"]]
-    what = (
-        f"{result['instances']} instances, scale given, template extents; lower: below the middle along {result['up']}."
-    )
+    what = f"{result['instances']} instances, scale given, template extents"
+    what += f"; lower: below the middle along {result['up']}."
     return "\n".join(["# Lower halves hidden in training", "", what, "", *table(head, cells), ""])
 
 
@@ -308,9 +281,8 @@ def draw_noise(result: dict[str, Any], path: Path, title: str) -> Path:
         left.plot([], [], color="black", linestyle=style, label=model)
     for (noise, hidden), most in BARS.items():
         right.plot(100.0 * noise, most, marker="v", color="black", markersize=6)
-        right.annotate(
-            f"{hidden:.0%}: {most:g}", (100.0 * noise, most), xytext=(6, 4), textcoords="offset points", fontsize=8
-        )
+        beside: dict[str, Any] = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 8}
+        right.annotate(f"{hidden:.0%}: {most:g}", (100.0 * noise, most), **beside)
     left.set_ylabel("MPJPE, template extents, scale given")
     right.set_ylabel("times the clean MPJPE (triangles: the bars set)")
     right.axhline(1.0, color="grey", linewidth=0.6)

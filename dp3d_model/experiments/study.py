@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from dp3d_data.config import changed, fingerprint_of, plain
+from dp3d_data.config import changed, file_digest, fingerprint_of, plain
 from dp3d_data.errors import InputMissing, ShardError, TemplateMismatch
 from dp3d_data.files import read_json, write_json, write_text
 from dp3d_data.loader import ShardSource, Source
@@ -24,12 +24,13 @@ from dp3d_data.shards.batch import KeypointBatch
 from dp3d_data.shards.reader import ShardReader
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.surface import Surface, surface_of
-from dp3d_model.lifting.model_file import load_model, read_content
+from dp3d_model.lifting.model_file import MODEL_FILE, load_model, read_content
 from dp3d_model.networks.lifter import Lifter
 from dp3d_model.training.trainer import STATE_FILE, Trainer
 
 PACE_STEPS, PACE_SKIPPED = 9, 3
 _FAR = 1 << 30
+MEASURE = 1  # raised when the same model would be measured differently
 
 OnStep = Callable[[str, int, int], None]
 
@@ -75,25 +76,32 @@ class Runs:
         """Where a run lies: an ordinary folder of dp3d-model train."""
         return self.folder / "runs" / name
 
+    def measured(
+        self,
+        name: str,
+        config: TrainConfig,
+        measure: Callable[[Lifter], Any],
+        test_identity: str,
+        source: Source | None = None,
+    ) -> tuple[Lifter, Any]:
+        """The model of a recipe, and what `measure` makes of it, which is kept beside it in scores.json."""
+        lifter, folder = self.trained(name, config, source), self.run_folder(name)
+        fingerprint = fingerprint_of(file_digest(folder / MODEL_FILE), test_identity, MEASURE)
+        return lifter, kept(folder / "scores.json", fingerprint, lambda: measure(lifter))
+
     def pace(self, config: TrainConfig) -> float:
         """Seconds a step of a recipe takes here, measured once and kept in folder/pace.json."""
-        key = fingerprint_of(
-            changed(config, {"optim.steps": 0, "optim.epochs": 0}), self.surface.content_hash, self.source.identity
-        )
+        any_length = changed(config, {"optim.steps": 0, "optim.epochs": 0})
+        key = fingerprint_of(any_length, self.surface.content_hash, self.source.identity)
         path = self.folder / "pace.json"
         known = known_in(path)
         if key not in known:
             marks = [time.perf_counter()]
             with tempfile.TemporaryDirectory() as folder:
-                short = changed(
-                    config,
-                    {"optim": {"steps": PACE_STEPS, "epochs": 0}, "run": {"save_every": _FAR, "log_every": _FAR}},
-                )
+                own = {"optim": {"steps": PACE_STEPS, "epochs": 0}, "run": {"save_every": _FAR, "log_every": _FAR}}
+                short = changed(config, own)
                 self._trainer(short, Path(folder)).run(lambda *_: marks.append(time.perf_counter()))
-            steps = [
-                after - before for before, after in zip(marks[PACE_SKIPPED:], marks[PACE_SKIPPED + 1 :], strict=False)
-            ]
-            known[key] = statistics.median(steps)
+            known[key] = float(np.median(np.diff(marks[PACE_SKIPPED:])))
             write_json(path, known)
         return float(known[key])
 
@@ -163,12 +171,9 @@ def open_runs(
     if not reader.remote:
         require_files(reader.folder)
     if reader.template.content_hash != other.template.content_hash:
-        raise TemplateMismatch(
-            "the shards to measure on belong to another template than those to learn from",
-            got=f"{other.template.name} {other.template.content_hash}",
-            expected=f"{reader.template.name} {reader.template.content_hash}",
-            path=other.folder,
-        )
+        what = "the shards to measure on belong to another template than those to learn from"
+        got, expected = (f"{one.template.name} {one.template.content_hash}" for one in (other, reader))
+        raise TemplateMismatch(what, got=got, expected=expected, path=other.folder)
     surface = surface_of(reader.template, reader.basis.functions, reader.basis.functions.shape[1])
     return Runs(surface, ShardSource(reader, split, fields), folder, **options)
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from dp3d_data.datasets.images import local_pixels
-from dp3d_data.files import write_picture, write_text
+from dp3d_data.files import write_arrays, write_picture, write_text
 from dp3d_data.geometry.renderer import BACKGROUND, Colours, colour_by_part, render, turntable, view_from
 from dp3d_data.records import RunLength
 from dp3d_data.run_lengths import mask_pixels
@@ -73,13 +73,6 @@ def square_in(pixels: UInt8[np.ndarray, "h w 3"], crop: tuple[float, float, floa
     return ground
 
 
-def _blank(size: int) -> Image.Image:
-    """What stands for a photograph that is not there."""
-    blank = Image.new("RGB", (size, size), (BACKGROUND,) * 3)
-    ImageDraw.Draw(blank).text((8, size // 2 - 6), "no photograph", fill=(150, 150, 150))
-    return blank
-
-
 def draw_points(
     picture: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "v 2"], colours: UInt8[np.ndarray, "v 3"]
 ) -> UInt8[np.ndarray, "h w 3"]:
@@ -112,7 +105,10 @@ def beside_photograph(
     left, top, side = crop = crop_box(np.concatenate([keypoints, projected[:, :2]]))
     zoom = size / side
     shift = np.array([left, top])
-    photo = np.asarray(_blank(size) if pixels is None else square_in(pixels, crop, size))
+    if pixels is None:
+        blank = Image.new("RGB", (size, size), (BACKGROUND,) * 3)
+        ImageDraw.Draw(blank).text((8, size // 2 - 6), "no photograph", fill=(150, 150, 150))
+    photo = np.asarray(blank if pixels is None else square_in(pixels, crop, size))
     placed = np.concatenate([(projected[:, :2] - shift) * zoom, projected[:, 2:] * zoom], axis=1)
     body, mask = render(placed, faces, colours, size, size)
     over = photo.copy()
@@ -120,13 +116,6 @@ def beside_photograph(
     if textured is not None:
         body, _ = render(placed, faces, textured, size, size)
     return np.concatenate([draw_points(photo, (keypoints - shift) * zoom, keypoint_colours), over, body], axis=1)
-
-
-def labelled(picture: UInt8[np.ndarray, "h w 3"], text: str, height: int = 22) -> UInt8[np.ndarray, "taller w 3"]:
-    """A picture with a line of text below it."""
-    strip = Image.new("RGB", (picture.shape[1], height), (255, 255, 255))
-    ImageDraw.Draw(strip).text((8, 4), text, fill=(60, 60, 60), font=ImageFont.load_default(size=13))
-    return np.concatenate([picture, np.asarray(strip)], axis=0)
 
 
 SHEET_ROWS, TILE = 8, 280
@@ -157,11 +146,9 @@ class Output:
     """What is written of each instance.
 
     Attributes:
-        formats: glb, obj, ply (meshes), npz (everything that is known), turn (an animated WebP) and table
-            (predictions.parquet, all in one file).
+        formats: glb, obj, ply (meshes), npz (all that is known), turn (an animated WebP), table (predictions.parquet).
         pictures: a row of pictures of each, and lifted.png of the surest.
-        rig: the GLB files carry a skeleton, a joint for each part; without, the photograph as texture where there is
-            one.
+        rig: the GLB files carry a skeleton, a joint for each part; without, the photograph as texture.
         least: instances of less confidence are rejected; see `rejects`.
     """
 
@@ -178,8 +165,7 @@ def write_predictions(
     output: Output = Output(),
     done: Callable[[int], None] = lambda _: None,
 ) -> tuple[KeypointBatch, list[Prediction], dict[str, str]]:
-    """Write the files of each instance, named NNN-NAME; with pictures lifted.png of those that are surest; figures.csv
-    of all.
+    """Write the files of each instance, named NNN-NAME; with pictures lifted.png of the surest; figures.csv of all.
 
     Args:
         done: told of so many more finished instances.
@@ -202,10 +188,10 @@ def write_predictions(
             some = instances.take(range(start, start + len(many.scale)))
             sure = [i for i, name in enumerate(some.ids) if name not in rejected]
             paths = some.image_paths or ("",) * len(some)
-            figures += [
-                _figure_row(name, path, many.at(i), rejected.get(name, "kept"))
-                for i, (name, path) in enumerate(zip(some.ids, paths, strict=True))
-            ]
+            for i, (name, path) in enumerate(zip(some.ids, paths, strict=True)):
+                values = [float(getattr(many, figure)[i]) for figure in FIGURES]
+                cells = ["" if np.isnan(value) else f"{value:.4f}" for value in values]
+                figures.append([plain_cell(name), plain_cell(path), *cells, rejected.get(name, "kept")])
             if table is not None and sure:
                 chosen = some.take(sure)
                 table.write_table(prediction_rows(chosen.ids, chosen.image_paths or ("",) * len(sure), many.at(sure)))
@@ -259,16 +245,6 @@ def _shared(runs: RunLength | None, other: RunLength | None) -> float:
     return float((one & two).sum() / max(min(one.sum(), two.sum()), 1))
 
 
-def _figure_row(name: str, image: str, prediction: Prediction, result: str) -> list[str]:
-    values = [float(getattr(prediction, figure)) for figure in FIGURES]
-    return [
-        plain_cell(name),
-        plain_cell(image),
-        *("" if np.isnan(value) else f"{value:.4f}" for value in values),
-        result,
-    ]
-
-
 def plain_cell(text: str) -> str:
     """A name that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
@@ -295,7 +271,7 @@ def _write_instance(
     for kind in output.formats:
         path = stem.with_name(f"{stem.name}.{kind}")
         if kind == "npz":
-            prediction.save(path)
+            write_arrays(path, **prediction.arrays())
         elif kind == "glb" and output.rig:
             write_rig(path, prediction, faces, weights, colours)
         elif kind == "glb" and texture is not None:
@@ -338,8 +314,7 @@ def draw_instance(
     pixels: np.ndarray | None,
     texture: Texture | None = None,
 ) -> np.ndarray:
-    """A row of tiles: photograph with keypoints, parts over it, body alone, two sides of it, and its parts; the figures
-    below."""
+    """Tiles: photograph with keypoints, parts over it, body alone, two sides of it, its parts; below the figures."""
     visible = instances.visible[i].numpy()
     keypoints = instances.keypoints[i].numpy()[visible]
     skin = colours if texture is None else texture.sample
@@ -348,7 +323,10 @@ def draw_instance(
     tiles = [
         view_from(azimuth, *body, shown, TILE) for azimuth, shown in ((35.0, skin), (-35.0, skin), (145.0, colours))
     ]
-    return labelled(np.concatenate([front, *tiles], axis=1), f"{instances.ids[i]}{figures_text(prediction)}")
+    picture, text = np.concatenate([front, *tiles], axis=1), f"{instances.ids[i]}{figures_text(prediction)}"
+    strip = Image.new("RGB", (picture.shape[1], 22), (255, 255, 255))
+    ImageDraw.Draw(strip).text((8, 4), text, fill=(60, 60, 60), font=ImageFont.load_default(size=13))
+    return np.concatenate([picture, np.asarray(strip)], axis=0)
 
 
 def figures_text(prediction: Prediction) -> str:

@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,8 +97,7 @@ def seen_vertices(
     size: tuple[int, int],
     mask: Bool[np.ndarray, "h w"] | None,
 ) -> Bool[np.ndarray, "k"]:
-    """The vertices whose colour a photograph of (height, width) shows: not hidden, not on the outline, in the image and
-    in the mask."""
+    """The vertices that a photograph of (height, width) shows: not hidden, not on the outline, in image and mask."""
     x, y = (np.floor(projected[:, axis]).astype(int) for axis in (0, 1))
     inside = (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
     if mask is not None:
@@ -130,8 +129,7 @@ def filled(
 
 
 def atlas_layout(count: int) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], Float[np.ndarray, "p 3"], int]:
-    """The texels of an atlas of triangles: triangle, x, y, barycentric weights (beyond 0..1 in the margins), and the
-    side."""
+    """The texels of an atlas: triangle, x, y; barycentric weights (beyond 0..1 in the margins); and the side."""
     columns = int(np.ceil(np.sqrt((count + 1) // 2)))
     rows, cells = np.mgrid[0:CELL, 0:CELL].reshape(2, -1), np.arange((count + 1) // 2)
     lower = rows.sum(0) < CELL
@@ -174,8 +172,12 @@ def export_mesh(
     kind = path.suffix.lstrip(".").lower()
     if kind not in ("glb", "obj", "ply"):
         raise UsageError("unknown mesh format", got=path.suffix, expected=".glb, .obj or .ply", path=path)
-    if kind == "obj":
-        return write_text(path, _obj(vertices, faces, colours))
+    if kind == "obj":  # colours behind the coordinates, as most viewers read them
+        lines = ["# template frame: x forward, y left, z up; template units"]
+        for (x, y, z), (r, g, b) in zip(vertices, colours / 255.0, strict=True):
+            lines.append(f"v {x:.6f} {y:.6f} {z:.6f} {r:.3f} {g:.3f} {b:.3f}")
+        lines += [f"f {a} {b} {c}" for a, b, c in faces + 1]
+        return write_text(path, "\n".join(lines) + "\n")
     import trimesh
 
     points = vertices[:, [1, 2, 0]] if kind == "glb" else vertices
@@ -194,7 +196,6 @@ def export_textured(
     from trimesh.visual.texture import TextureVisuals
 
     points, corners = vertices[:, [1, 2, 0]], faces.ravel()
-    scene = trimesh.Scene()
     skin = PBRMaterial(
         baseColorTexture=Image.fromarray(texture.atlas), metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True
     )
@@ -203,18 +204,6 @@ def export_textured(
     normals = vertex_normals(points, faces)[corners]
     apart = np.arange(len(corners)).reshape(-1, 3)
     body = trimesh.Trimesh(points[corners], apart, vertex_normals=normals, visual=visual, process=False)
-    scene.add_geometry(body, node_name="body", geom_name="body")
-    scene.add_geometry(_ground(points), node_name="ground", geom_name="ground")
-    content = scene.export(file_type="glb", include_normals=True)
-    return write_whole(Path(path), lambda stream: stream.write(content))
-
-
-def _ground(points: Float[np.ndarray, "k 3"]):
-    """A light square under a body in glTF's axes (y up)."""
-    import trimesh
-    from trimesh.visual.material import PBRMaterial
-    from trimesh.visual.texture import TextureVisuals
-
     low, high = points.min(0), points.max(0)
     x, z = (low[[0, 2]] + high[[0, 2]]) / 2
     half, y = 0.75 * float((high - low).max()), float(np.quantile(points[:, 1], 0.002))
@@ -222,16 +211,12 @@ def _ground(points: Float[np.ndarray, "k 3"]):
         [[x - half, y, z - half], [x - half, y, z + half], [x + half, y, z + half], [x + half, y, z - half]]
     )
     stone = PBRMaterial(baseColorFactor=[225, 225, 222, 255], metallicFactor=0.0, roughnessFactor=1.0)
-    return trimesh.Trimesh(square, [[0, 1, 2], [0, 2, 3]], visual=TextureVisuals(material=stone), process=False)
-
-
-def _obj(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray) -> str:
-    """OBJ with colours behind the coordinates, as most viewers read them."""
-    lines = ["# template frame: x forward, y left, z up; template units"]
-    for (x, y, z), (r, g, b) in zip(vertices, colours / 255.0, strict=True):
-        lines.append(f"v {x:.6f} {y:.6f} {z:.6f} {r:.3f} {g:.3f} {b:.3f}")
-    lines += [f"f {a} {b} {c}" for a, b, c in faces + 1]
-    return "\n".join(lines) + "\n"
+    ground = trimesh.Trimesh(square, [[0, 1, 2], [0, 2, 3]], visual=TextureVisuals(material=stone), process=False)
+    scene = trimesh.Scene()
+    scene.add_geometry(body, node_name="body", geom_name="body")
+    scene.add_geometry(ground, node_name="ground", geom_name="ground")
+    content = scene.export(file_type="glb", include_normals=True)
+    return write_whole(Path(path), lambda stream: stream.write(content))
 
 
 INFLUENCES = 4
@@ -266,9 +251,8 @@ def write_rig(
     """
     parts = len(prediction.part_rotations)
     if not parts:
-        raise UsageError(
-            "a rig needs parts", got="a model whose body has none", hint="leave out --rig, or train with --body parts"
-        )
+        got, hint = "a model whose body has none", "leave out --rig, or train with --body parts"
+        raise UsageError("a rig needs parts", got=got, hint=hint)
     joints, kept = strongest(weights)
     centres = (weights.T @ prediction.rest) / weights.sum(0)[:, None].clip(1e-12)
     placed = np.einsum("mab,mb->ma", prediction.part_rotations, centres) + prediction.part_translations
@@ -327,18 +311,8 @@ def _glb(content: dict[str, Any], arrays: list[tuple[np.ndarray, dict[str, Any]]
     )
 
 
-COLUMNS = (
-    "vertices",
-    "camera_from_template",
-    "translation",
-    "part_rotations",
-    "part_translations",
-    "blendshapes",
-    "uncertainty",
-    "intrinsics",
-    "position",
-)
 NUMBERS = ("scale", *FIGURES)
+COLUMNS = tuple(field.name for field in fields(Prediction) if field.name not in ("rest", *NUMBERS))
 SCHEMA = pa.schema(
     [("instance_id", pa.string()), ("image_path", pa.string())]
     + [(name, pa.float32()) for name in NUMBERS]
@@ -356,20 +330,13 @@ def prediction_table(path: str | Path) -> Iterator[pq.ParquetWriter]:
 
 def prediction_rows(ids: tuple[str, ...], image_paths: tuple[str, ...], many: Prediction) -> pa.Table:
     """A row for each instance. Arrays are flat lists in C order, null where unknown."""
-    arrays = many.arrays()
-    columns = {
-        "instance_id": pa.array(ids),
-        "image_path": pa.array([path or None for path in image_paths], pa.string()),
-    }
+    arrays, count = many.arrays(), len(ids)
+    paths = pa.array([path or None for path in image_paths], pa.string())
+    columns: dict[str, pa.Array] = {"instance_id": pa.array(ids), "image_path": paths}
     columns |= {name: pa.array(arrays[name], pa.float32(), from_pandas=True) for name in NUMBERS}
-    columns |= {name: _lists(arrays[name]) for name in COLUMNS}
+    for name in COLUMNS:
+        flat = np.ascontiguousarray(arrays[name], dtype=np.float32).reshape(count, -1)
+        offsets = np.arange(count + 1, dtype=np.int32) * flat.shape[1]
+        unknown = pa.array(np.isnan(flat).any(axis=1))
+        columns[name] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.ravel()), mask=unknown)
     return pa.table(columns, SCHEMA)
-
-
-def _lists(values: np.ndarray) -> pa.ListArray:
-    """[N, ...] as N lists; null where an instance's are NaN."""
-    count = len(values)
-    flat = np.ascontiguousarray(values, dtype=np.float32).reshape(count, -1)
-    offsets = np.arange(count + 1, dtype=np.int32) * flat.shape[1]
-    unknown = pa.array(np.isnan(flat).any(axis=1))
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat.reshape(-1)), mask=unknown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import roma
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -34,8 +35,7 @@ def nearest_rotation(matrices: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*b
 
 
 def fit_entries(entries: Float[Tensor, "3 3 *batch"]) -> Float[Tensor, "3 3 *batch"]:
-    """nearest_rotation of matrices whose entries come first, in float64; few enough to stay in the processor's
-    cache."""
+    """nearest_rotation of matrices whose entries come first, in float64; few enough to stay in the cache."""
     f = torch.empty(3, 3, entries[0, 0].numel(), dtype=torch.float64, device=entries.device)
     f.view(entries.shape).copy_(entries)
     x, y, z = f
@@ -115,24 +115,12 @@ def rotation_from_6d(six: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 
 
 
 def random_rotations(count: int, law: str, generator: torch.Generator) -> Float[Tensor, "n 3 3"]:
-    """Random rotations: "uniform-angle" (C3DPO: axis uniform, angle uniform in 0..pi) or "uniform" over all
-    rotations."""
+    """Random rotations: "uniform-angle" (C3DPO: axis uniform, angle uniform in 0..pi) or "uniform" over all."""
     if law == "uniform":
         q = torch.nn.functional.normalize(torch.randn(count, 4, generator=generator), dim=-1)
-        w, v = q[:, :1, None], q[:, 1:]
-    else:
-        v = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
-        angle = torch.rand(count, 1, generator=generator) * torch.pi
-        w, v = (angle / 2).cos()[..., None], v * (angle / 2).sin()
-    cross = skew(v)
-    return torch.eye(3) + 2.0 * w * cross + 2.0 * cross @ cross
-
-
-def skew(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The matrix of the cross product with v."""
-    x, y, z = v.unbind(-1)
-    o = torch.zeros_like(x)
-    return torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(*v.shape[:-1], 3, 3)
+        return roma.unitquat_to_rotmat(q.roll(-1, dims=1))  # drawn w first
+    axis = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
+    return rotation_from_log(axis * torch.rand(count, 1, generator=generator) * torch.pi)
 
 
 def rotation_size(form: str) -> int:
@@ -146,14 +134,8 @@ def rotation_from(numbers: Float[Tensor, "*batch d"], form: str) -> Float[Tensor
 
 
 def rotation_from_log(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rodrigues' formula: rotations about the vectors by their length in radians."""
-    square = vector.square().sum(-1)[..., None, None]
-    small = square < 1e-6
-    angle = torch.where(small, torch.ones_like(square), square).sqrt()
-    sine = torch.where(small, 1.0 - square / 6.0, angle.sin() / angle)
-    cosine = torch.where(small, 0.5 - square / 24.0, (1.0 - angle.cos()) / angle.square())
-    cross = skew(vector)
-    return torch.eye(3).to(vector) + sine * cross + cosine * cross @ cross
+    """Rotations about the vectors by their length in radians."""
+    return roma.rotvec_to_rotmat(vector)
 
 
 def refine_rotation(

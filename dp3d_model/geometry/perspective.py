@@ -20,8 +20,7 @@ NEAREST = 0.1
 
 
 def normalise(surface: Surface, batch: KeypointBatch, camera_mode: str = "closed-form") -> KeypointBatch:
-    """Fit the rigid camera, and bring the keypoints into template units: centred on the visible ones, divided by the
-    camera's scale.
+    """Fit the rigid camera; bring keypoints into template units: centred on the visible ones, over the camera's scale.
 
     Invisible keypoints are 0. Truth does not come along; see `in_units_of`.
 
@@ -51,8 +50,7 @@ def normalise(surface: Surface, batch: KeypointBatch, camera_mode: str = "closed
 
 
 def in_units_of(inputs: KeypointBatch, targets: KeypointBatch) -> KeypointBatch:
-    """Targets (image pixels) of the same instances and cameras, in the units and about the origin of normalised
-    inputs."""
+    """Targets (image pixels) of the same instances, in the units and about the origin of normalised inputs."""
     keypoints, origin = targets.keypoints, present(inputs.centre)[:, None]
     if inputs.pinhole is not None and targets.intrinsics is not None:
         keypoints = through(about_the_axis(targets), inputs.pinhole.rotation)
@@ -95,8 +93,7 @@ def turned_towards(batch: KeypointBatch) -> tuple[Float[Tensor, "n k 2"], Float[
 
 
 def about_the_axis(batch: KeypointBatch) -> KeypointBatch:
-    """Keypoints in square pixels about the principal point, with the intrinsics of these: sqrt(fx fy) twice, 0, 0; the
-    same where unknown.
+    """Keypoints in square pixels about the principal point, with intrinsics sqrt(fx fy) twice, 0, 0; or the same.
 
     Such an image can be turned about its origin and mirrored, and its camera stays.
     """
@@ -125,8 +122,7 @@ def fit_perspective(
     visible: Bool[Tensor, "n k"],
     per_focal: Float[Tensor, "n"],
 ) -> Camera:
-    """The rigid template's camera before turned pinholes; scale is in pixels per template unit at the visible vertices'
-    mean depth.
+    """The rigid template's camera before turned pinholes; scale: pixels per unit at the visible vertices' mean depth.
 
     The closed-form fit, then again on keypoints that are straightened by the depths of the last fit (POSIT; DeMenthon
     and Davis 1995).
@@ -156,8 +152,7 @@ def place(
     visible: Bool[Tensor, "n k"],
     pinhole: Pinhole | None,
 ) -> Float[Tensor, "n k 2"]:
-    """Where points of the turned camera's frame appear, in the units of the observation, under the best image
-    translation.
+    """Where points of the turned camera's frame appear, in the observation's units, under the best image translation.
 
     u = (X_xy + t) / (1 + inverse_depth Z) + axis, Z the depth about the visible mean, and t the least squares of
     X_xy + t = (1 + inverse_depth Z) (u - axis) on the visible keypoints; without a pinhole, parallel rays.
@@ -165,10 +160,8 @@ def place(
     flat = points[..., :2]
     if pinhole is None:
         return flat - (visible_mean(flat, visible) - visible_mean(keypoints, visible))[:, None]
-    factor, axis = (
-        depth_factor(centred(points[..., 2], visible), pinhole.inverse_depth)[..., None],
-        pinhole.axis[:, None],
-    )
+    axis = pinhole.axis[:, None]
+    factor = depth_factor(centred(points[..., 2], visible), pinhole.inverse_depth)[..., None]
     shift = visible_mean(factor * (keypoints - axis) - flat, visible)
     return (flat + shift[:, None]) / factor + axis
 
@@ -179,8 +172,7 @@ def solve_placement(
     visible: Bool[Tensor, "n k"],
     pinhole: Pinhole | None,
 ) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n"]]:
-    """All three numbers of the translation, linearly and in closed form: t, and the distance d over that of the rigid
-    template.
+    """All three numbers of the translation, in closed form: t, and the distance d over that of the rigid template.
 
     The least squares of X_xy + t = (d + inverse_depth Z) (u - axis) on the visible keypoints, Z the depth about the
     visible mean. Without a pinhole d is one over the image scale that fits the body best.
@@ -190,17 +182,13 @@ def solve_placement(
     """
     seen = keypoints if pinhole is None else keypoints - pinhole.axis[:, None]
     depth = centred(points[..., 2], visible)
-    bent = points[..., :2]
+    bent, near = points[..., :2], torch.zeros_like(points[:, 0, 0])
     if pinhole is not None:
         bent = bent - (pinhole.inverse_depth[:, None] * depth)[..., None] * seen
+        near = pinhole.inverse_depth * torch.where(visible, -depth, -torch.inf).max(1).values
     shown = visible[..., None]
     around, body = centred(seen, visible) * shown, centred(bent, visible) * shown
     distance = (around * body).sum((1, 2)) / around.square().sum((1, 2)).clamp_min(1e-12)
-    near = (
-        torch.zeros_like(distance)
-        if pinhole is None
-        else pinhole.inverse_depth * torch.where(visible, -depth, -torch.inf).max(1).values
-    )
     distance = torch.maximum(distance, near.detach() + NEAREST)
     return distance[:, None] * visible_mean(seen, visible) - visible_mean(bent, visible), distance
 
@@ -226,7 +214,6 @@ def centred(values: Float[Tensor, "n k *c"], visible: Bool[Tensor, "n k"]) -> Fl
 
 
 def align_translation(shape: Float[Tensor, "n k 3"], visible: Bool[Tensor, "n k"]) -> Float[Tensor, "n k 3"]:
-    """Remove what an image cannot tell: the mean depth of all vertices, and x, y of the visible ones (their translation
-    is solved from the keypoints)."""
+    """Remove what an image cannot tell: mean depth of all vertices, and x, y of the visible ones, which are solved."""
     flat = shape[..., :2] - visible_mean(shape[..., :2], visible)[:, None]
     return torch.cat([flat, shape[..., 2:] - shape[..., 2:].mean(1, keepdim=True)], dim=2)

@@ -16,8 +16,7 @@ from dp3d_data.geometry.subdivision import mesh_edges
 
 @dataclass(frozen=True)
 class Surface:
-    """A template's geometry, in template units (largest extent 1, bounding box centred at 0). It stays on the CPU,
-    wherever a model is.
+    """A template's geometry, template units (largest extent 1, bounding box centred at 0); it stays on the CPU.
 
     Attributes:
         name, content_hash: which template this is; content_hash guards against shards of another one.
@@ -77,31 +76,21 @@ def spread_seeds(surface: Surface, count: int) -> tuple[Int[Tensor, "m"], Float[
     two flanks of the body are not. Where no path joins two components, the path counts as the straight distance plus 1.
     The first seed is the farthest vertex from the centre.
     """
-    graph = _edge_graph(surface)
-    seeds = [int((surface.vertices - surface.vertices.mean(0)).norm(dim=1).argmax())]
-    columns = [_distances(graph, surface, seeds[0])]
-    for _ in range(min(count, len(surface.vertices)) - 1):
-        seeds.append(int(np.argmax(np.min(columns, axis=0))))
-        columns.append(_distances(graph, surface, seeds[-1]))
-    return torch.tensor(seeds), torch.tensor(np.stack(columns, axis=1), dtype=torch.float32)
-
-
-def _edge_graph(surface: Surface) -> csr_matrix:
-    """The mesh's edges as a sparse graph weighted by length."""
     points, (tails, heads) = surface.vertices.numpy().astype(np.float64), surface.edges.T
     length = np.linalg.norm(points[tails] - points[heads], axis=1).clip(1e-9)
-    return csr_matrix((length, (tails, heads)), shape=(len(points), len(points)))
-
-
-def _distances(graph: csr_matrix, surface: Surface, source: int) -> np.ndarray:
-    along = dijkstra(graph, directed=False, indices=source)
-    straight = (surface.vertices - surface.vertices[source]).norm(dim=1).double().numpy()
-    return (np.where(np.isfinite(along), along, 1.0 + straight) + straight) / 2
+    graph = csr_matrix((length, (tails, heads)), shape=(len(points), len(points)))
+    seeds = [int((surface.vertices - surface.vertices.mean(0)).norm(dim=1).argmax())]
+    columns: list[np.ndarray] = []
+    for _ in range(min(count, len(points))):
+        along = dijkstra(graph, directed=False, indices=seeds[-1])
+        straight = (surface.vertices - surface.vertices[seeds[-1]]).norm(dim=1).double().numpy()
+        columns.append((np.where(np.isfinite(along), along, 1.0 + straight) + straight) / 2)
+        seeds.append(int(np.argmax(np.min(columns, axis=0))))
+    return torch.tensor(seeds[:-1]), torch.tensor(np.stack(columns, axis=1), dtype=torch.float32)
 
 
 def farthest_points(points: Float[Tensor, "k 3"], count: int) -> Int[Tensor, "count"]:
-    """Indices of points far from each other: the first is the farthest from the mean, then each the farthest from those
-    before."""
+    """Indices of points far from each other: first the farthest from the mean, then each the farthest from those."""
     count = min(count, len(points))
     chosen = [int((points - points.mean(0)).norm(dim=1).argmax())]
     distance = (points - points[chosen[0]]).norm(dim=1)

@@ -20,6 +20,7 @@ from dp3d_data.torch_files import packed_weights, read_torch, unpacked_weights, 
 from dp3d_model.config import TrainConfig
 from dp3d_model.evaluation.quality import FEATURES, Calibration
 from dp3d_model.geometry.surface import Surface, surface_of
+from dp3d_model.losses.terms import faces_around
 from dp3d_model.networks.lifter import Lifter
 
 FORMAT = 1
@@ -54,29 +55,23 @@ def save_model(
     """
     surface, calibration = lifter.surface, lifter.calibration
     weights, functions = lifter.state_dict(), surface.functions
+    template = {"name": surface.name, "hash": surface.content_hash, "unit": surface.unit, "factor": surface.factor}
     content = {
         "format": SMALL_FORMAT if small else FORMAT,
         "recipe": fingerprint,
         "trained": trained or {},
         "config": plain(lifter.config),
-        "template": {
-            "name": surface.name,
-            "hash": surface.content_hash,
-            "unit": surface.unit,
-            "factor": surface.factor,
-        },
+        "template": template,
         "vertices": surface.vertices,
         "faces": surface.faces,
         "functions": functions.half() if small else functions,
         "symmetry": surface.symmetry,
         "weights": packed_weights(weights) if small else weights,
-        "calibration": (
-            None
-            if calibration is None
-            else {"version": CALIBRATION_VERSION}
-            | {name: torch.from_numpy(value) for name, value in vars(calibration).items()}
-        ),
+        "calibration": None,
     }
+    if calibration is not None:
+        learned = {name: torch.from_numpy(value) for name, value in vars(calibration).items()}
+        content["calibration"] = {"version": CALIBRATION_VERSION, **learned}
     return write_torch(path, content)
 
 
@@ -89,17 +84,9 @@ def load_model(path: str | Path, device: str = "cpu") -> Lifter:
         WeightsMismatch: its weights do not fit its own settings.
     """
     content = read_content(path, "model")
-    given = content["template"]
-    surface = Surface(
-        given["name"],
-        given["hash"],
-        content["vertices"],
-        content["faces"],
-        content["functions"].float(),
-        given["unit"],
-        given["factor"],
-        content.get("symmetry"),
-    )
+    name, content_hash, unit, factor = (content["template"][key] for key in TEMPLATE_KINDS)
+    vertices, faces, functions = content["vertices"], content["faces"], content["functions"].float()
+    surface = Surface(name, content_hash, vertices, faces, functions, unit, factor, content.get("symmetry"))
     lifter = Lifter(surface, read_config(content["config"], path))
     load_weights(lifter, unpacked_weights(content["weights"]), path)
     if content.get("calibration"):
@@ -116,11 +103,10 @@ def read_config(values: dict[str, Any], path: str | Path) -> TrainConfig:
     Raises:
         ConfigError: no such settings.
     """
-    now = former_names(TrainConfig)
-    old = not any(isinstance(value, dict) for value in values.values())
-    return from_mapping(
-        TrainConfig, {now.get(name, name): value for name, value in values.items()} if old else values, path
-    )
+    if not any(isinstance(value, dict) for value in values.values()):
+        now = former_names(TrainConfig)
+        values = {now.get(name, name): value for name, value in values.items()}
+    return from_mapping(TrainConfig, values, path)
 
 
 def origin_of(path: str | Path) -> dict[str, Any]:
@@ -138,9 +124,8 @@ def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: str | P
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise WeightsMismatch(
-            "the weights do not fit the settings", got=str(error).splitlines()[-1].strip(), path=path
-        ) from error
+        got = str(error).splitlines()[-1].strip()
+        raise WeightsMismatch("the weights do not fit the settings", got=got, path=path) from error
 
 
 def read_content(path: str | Path, kind: str) -> dict[str, Any]:
@@ -153,11 +138,8 @@ def read_content(path: str | Path, kind: str) -> dict[str, Any]:
         InputMissing: no such file.
         CheckpointError: not such a file, or a damaged one.
     """
-    path, expected, hint = (
-        model_path(path),
-        f"a {kind} file written by: dp3d-model train",
-        "train one: dp3d-model train",
-    )
+    path, expected = model_path(path), f"a {kind} file written by: dp3d-model train"
+    hint = "train one: dp3d-model train"
     content = read_torch(path, f"{kind} file", expected=expected, hint=hint)
     formats = (FORMAT, SMALL_FORMAT) if kind == "model" else (FORMAT,)
     if not isinstance(content, dict) or content.get("format") not in formats:
@@ -175,8 +157,7 @@ def embedded_model(category: str) -> Path | None:
 
 
 def find_model(category: str, given: str | None = None) -> Path:
-    """The model that is given, else the workspace's, else the embedded one; where there is none, where the workspace's
-    would lie.
+    """The model that is given, else the workspace's, else the embedded one; without any, the workspace's place.
 
     Raises:
         UsageError: no model is given or in the workspace, and there is no such category.
@@ -194,20 +175,16 @@ def model_path(path: str | Path) -> Path:
     return Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
 
 
-def check_template(lifter: Lifter, name: str, content_hash: str, path: str | Path | None = None) -> None:
+def check_template(lifter: Lifter, template: Template, path: str | Path | None = None) -> None:
     """Refuse shards of another template: their vertex ids mean other places.
 
     Raises:
         TemplateMismatch: the content hashes differ.
     """
-    own = lifter.surface
-    if content_hash != own.content_hash:
-        raise TemplateMismatch(
-            "the shards belong to another template than the model",
-            got=f"{name} {content_hash}",
-            expected=f"{own.name} {own.content_hash}",
-            path=path,
-        )
+    own, what = lifter.surface, "the shards belong to another template than the model"
+    if template.content_hash != own.content_hash:
+        got, expected = f"{template.name} {template.content_hash}", f"{own.name} {own.content_hash}"
+        raise TemplateMismatch(what, got=got, expected=expected, path=path)
 
 
 # Mean distance between two meshings of one surface, template units.
@@ -223,7 +200,7 @@ def lifter_for(lifter: Lifter, template: Template, remeshed: bool, path: str | P
         TemplateMismatch: another template.
     """
     if not remeshed or template.content_hash == lifter.surface.content_hash:
-        check_template(lifter, str(template.name), str(template.content_hash), path)
+        check_template(lifter, template, path)
         return lifter
     return lifter.on(carried(lifter.surface, template, path))
 
@@ -240,16 +217,11 @@ def carried(surface: Surface, template: Template, path: str | Path | None = None
     back = nearest_points(found, surface.vertices.numpy())[2]
     apart = max(float(there.mean()), float(back.mean()))
     if apart > APART:
-        raise TemplateMismatch(
-            "the shards' template is no other meshing of the model's",
-            got=f"{template.name}, on average {apart:.3f} of the extent away",
-            expected=f"{surface.name}, at most {APART}",
-            path=path,
-        )
-    functions = (torch.tensor(weights, dtype=torch.float32)[..., None] * surface.functions[torch.tensor(corners)]).sum(
-        1
-    )
-    return replace(found, functions=functions)
+        what, expected = "the shards' template is no other meshing of the model's", f"{surface.name}, at most {APART}"
+        got = f"{template.name}, on average {apart:.3f} of the extent away"
+        raise TemplateMismatch(what, got=got, expected=expected, path=path)
+    shares = torch.tensor(weights, dtype=torch.float32)[..., None]
+    return replace(found, functions=(shares * surface.functions[torch.tensor(corners)]).sum(1))
 
 
 def nearest_points(
@@ -260,33 +232,19 @@ def nearest_points(
     Candidates are the triangles around the nearest vertices; on each the foot of the perpendicular, its weights clipped
     to the triangle.
     """
-    vertices, faces = surface.vertices.double().numpy(), surface.faces.long().numpy()
-    around = _faces_around(faces, len(vertices))
+    vertices = surface.vertices.double().numpy()
     _, near = cKDTree(vertices).query(points, k=min(NEIGHBOURS, len(vertices)))
-    triangles = faces[around[near.reshape(len(points), -1)].reshape(len(points), -1)]
-    weights = _weights(vertices[triangles], np.asarray(points, dtype=np.float64)[:, None])
-    feet = (weights[..., None] * vertices[triangles]).sum(2)
-    distance = np.linalg.norm(feet - points[:, None], axis=2)
-    best = distance.argmin(1)
-    rows = np.arange(len(points))
-    return triangles[rows, best], weights[rows, best], distance[rows, best]
-
-
-def _faces_around(faces: Int[np.ndarray, "f 3"], count: int) -> Int[np.ndarray, "k most"]:
-    """Faces at each vertex, the last one repeated; face 0 where a vertex has none."""
-    owners, order = np.sort(faces, axis=None, kind="stable"), np.argsort(faces, axis=None, kind="stable")
-    degree = np.bincount(owners, minlength=count)
-    first = np.cumsum(degree) - degree
-    slots = np.minimum(np.arange(degree.max())[None], np.maximum(degree - 1, 0)[:, None])
-    return np.where(degree[:, None] > 0, order[np.minimum(first[:, None] + slots, len(order) - 1)] // 3, 0)
-
-
-def _weights(corners: Float[np.ndarray, "q t 3 3"], points: Float[np.ndarray, "q 1 3"]) -> Float[np.ndarray, "q t 3"]:
-    a, b, c = corners[:, :, 0], corners[:, :, 1], corners[:, :, 2]
-    u, v, w = b - a, c - a, points - a
+    triangles = faces_around(surface).numpy()[near].reshape(len(points), -1, 3)
+    a, b, c = np.moveaxis(vertices[triangles], 2, 0)
+    u, v, w = b - a, c - a, np.asarray(points, dtype=np.float64)[:, None] - a
     uu, uv, vv = (u * u).sum(2), (u * v).sum(2), (v * v).sum(2)
     wu, wv = (w * u).sum(2), (w * v).sum(2)
     area = np.maximum(uu * vv - uv**2, 1e-18)
     second, third = (vv * wu - uv * wv) / area, (uu * wv - uv * wu) / area
     weights = np.clip(np.stack([1.0 - second - third, second, third], axis=2), 0.0, None)
-    return weights / weights.sum(2, keepdims=True)
+    weights /= weights.sum(2, keepdims=True)
+    feet = (weights[..., None] * vertices[triangles]).sum(2)
+    distance = np.linalg.norm(feet - points[:, None], axis=2)
+    best = distance.argmin(1)
+    rows = np.arange(len(points))
+    return triangles[rows, best], weights[rows, best], distance[rows, best]

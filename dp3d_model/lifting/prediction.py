@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from dp3d_data.errors import NothingToDo
-from dp3d_data.files import write_arrays
 from dp3d_data.geometry.template import Template
 from dp3d_data.records import present
 from dp3d_data.shards.batch import KeypointBatch
@@ -65,8 +63,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Prediction:
-    """A lifted instance, or with a first axis N many; pixel = scale * (camera_from_template @ vertex)[:2] +
-    translation.
+    """A lifted instance, or N: pixel = scale * (camera_from_template @ vertex)[:2] + translation.
 
     Where the intrinsics are known, X = camera_from_template @ vertex + position and pixel = focal * X[:2] / X[2] +
     principal; scale and translation are those of the nearest orthographic camera then.
@@ -105,7 +102,7 @@ class Prediction:
     agreement: Float[np.ndarray, "*n"]
     confidence: Float[np.ndarray, "*n"]
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, Any]:
         """By name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -122,15 +119,9 @@ class Prediction:
         placed = self.scale * self.vertices @ self.camera_from_template.T
         return placed + np.append(self.translation, 0.0)
 
-    def save(self, path: Path) -> Path:
-        """Write an .npz without pickles."""
-        arrays: dict[str, Any] = self.arrays()
-        return write_arrays(path, **arrays)
-
 
 def predict(lifter: Lifter, instances: KeypointBatch, batch: int = BATCH) -> Iterator[Prediction]:
-    """Lift instances, a batch at a time and each refined as the model's settings say; memory does not grow with their
-    number.
+    """Lift instances, a batch at a time, each refined as the settings say; memory does not grow with their number.
 
     The image translation is the best one on the visible keypoints. In evaluation an instance's answer does not depend
     on its batch.
@@ -182,7 +173,11 @@ def _prediction(lifter: Lifter, inputs: KeypointBatch, lifted: Lifted) -> Predic
     with torch.no_grad():
         noise = lifter.predicted_noise(lifted)
         spread = torch.full_like(flat[..., 0], torch.nan) if noise is None else noise
-    intrinsics, position = _pinholes(inputs, lifted)
+    intrinsics, position = flat.new_full((count, 4), torch.nan), flat.new_full((count, 3), torch.nan)
+    known, found = inputs.intrinsics, lifted.position(inputs)
+    if known is not None and found is not None:
+        before = (present(inputs.pinhole).inverse_depth > 0)[:, None]
+        intrinsics, position = torch.where(before, known, torch.nan), torch.where(before, found, torch.nan)
     tensors = {
         "vertices": shape.posed,
         "rest": shape.rest,
@@ -198,12 +193,3 @@ def _prediction(lifter: Lifter, inputs: KeypointBatch, lifted: Lifted) -> Predic
     }
     unknown = {name: np.full(count, np.nan, np.float32) for name in FIGURES}
     return Prediction(**{name: values.cpu().numpy() for name, values in tensors.items()}, **unknown)
-
-
-def _pinholes(inputs: KeypointBatch, lifted: Lifted) -> tuple[Tensor, Tensor]:
-    """Intrinsics [N, 4] and the template's position [N, 3]; NaN where the projection is orthographic."""
-    count, position = len(lifted.posed), lifted.position(inputs)
-    if inputs.intrinsics is None or position is None:
-        return torch.full((count, 4), torch.nan), torch.full((count, 3), torch.nan)
-    known = (present(inputs.pinhole).inverse_depth > 0)[:, None]
-    return torch.where(known, inputs.intrinsics, torch.nan), torch.where(known, position, torch.nan)

@@ -1,5 +1,4 @@
-"""Test-time optimisation: each instance fitted to its own keypoints and mask, from the network's answer or from nothing
-(ours).
+"""Test-time optimisation: each instance fitted to its own keypoints and mask, from the network's answer (ours).
 
 The body moves within the prior: the directions in which the network's answers to the training instances differ, each as
 far as they do. So what is not seen follows what is seen as it does in the world that the model knows. Without a prior
@@ -37,8 +36,7 @@ class Silhouettes:
     """Masks of N instances, in the units and about the origin of an observation.
 
     Attributes:
-        distance: [N, G, G] of the cells of a square to the mask; 0 inside it and outside of the image, where nobody
-            knows.
+        distance: [N, G, G] of the cells of a square to the mask; 0 inside it and outside of the image.
         corner: [N, 2] top left corner of the square.
         side: [N] of the square.
         pixels: [N, P, 2] well-spread points of the mask.
@@ -71,22 +69,21 @@ def silhouettes_of(
     """
     if not any(masks):
         return None
-    parts = [
-        _one(mask, *pair)
-        for mask, *pair in zip(masks, centre.double().cpu().numpy(), scale.double().cpu().numpy(), strict=True)
-    ]
+    pairs = zip(centre.double().cpu().numpy(), scale.double().cpu().numpy(), strict=True)
+    parts = [_one(mask, *pair) for mask, pair in zip(masks, pairs, strict=True)]
     distance, corner, side, pixels = (
-        torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*parts, strict=True)
+        torch.tensor(np.stack(part), dtype=torch.float32, device=centre.device) for part in zip(*parts, strict=True)
     )
-    found = Silhouettes(distance, corner, side, pixels, torch.tensor([mask is not None for mask in masks]))
-    return Silhouettes(**{name: values.to(centre.device) for name, values in vars(found).items()})
+    known = torch.tensor([mask is not None for mask in masks], device=centre.device)
+    return Silhouettes(distance, corner, side, pixels, known)
 
 
 def _one(runs: RunLength | None, centre: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """Distances, corner, side and pixels of one mask; zeros where there is none."""
+    nothing = np.zeros((GRID, GRID)), np.zeros(2), 1.0, np.zeros((PIXELS, 2))
     mask = np.zeros((1, 1), dtype=bool) if runs is None else mask_pixels(runs)
     if not mask.any():
-        return np.zeros((GRID, GRID)), np.zeros(2), 1.0, np.zeros((PIXELS, 2))
+        return nothing
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     low, high = np.array([columns[0], rows[0]]), np.array([columns[-1] + 1, rows[-1] + 1])
     side = WINDOW * float((high - low).max())
@@ -96,7 +93,7 @@ def _one(runs: RunLength | None, centre: np.ndarray, scale: float) -> tuple[np.n
     inside = ((y >= 0) & (y < mask.shape[0]))[:, None] & ((x >= 0) & (x < mask.shape[1]))
     cells = mask[np.clip(y, 0, mask.shape[0] - 1)[:, None], np.clip(x, 0, mask.shape[1] - 1)] & inside
     if not cells.any():
-        return np.zeros((GRID, GRID)), np.zeros(2), 1.0, np.zeros((PIXELS, 2))
+        return nothing
     distance = distance_transform_edt(~cells) * (side / GRID) * inside
     found = np.argwhere(cells)[:, ::-1]
     spread = found[np.linspace(0, len(found) - 1, PIXELS).round().astype(int)]
@@ -134,13 +131,11 @@ def refined(
     instances: KeypointBatch | None = None,
     answers: Float[Tensor, "halves n d"] | None = None,
 ) -> Lifted:
-    """Lift, then take `refine.steps` Adam steps on the numbers of each instance; the network and the body stay as they
-    are.
+    """Lift, then take `refine.steps` Adam steps on the numbers of each instance; network and body stay as they are.
 
     The start is the mean of what the network says of random halves of the keypoints, which errs less than what it says
     of all. Without a network the start is the rigid template, and this is the per-instance fit, the second baseline.
-    Each instance moves
-    alone: the others of its batch change nothing of it.
+    Each instance moves alone: the others of its batch change nothing of it.
 
     Args:
         instances: the same in image pixels, with masks and weights where known; without them keypoints alone count.
@@ -198,8 +193,7 @@ class _Free:
 def _fit(
     lifter: Lifter, inputs: KeypointBatch, evidence: tuple[Tensor | None, Silhouettes | None], free: _Free
 ) -> None:
-    """Adam with rates that fall to 0 over the second half. Rigidity is taken on one-rings drawn anew each step, the
-    same for all."""
+    """Adam with rates that fall to 0 over the second half; rigidity on one-rings drawn anew each step, all the same."""
     (weights, masks), config, rings = evidence, lifter.config, OneRings(lifter.surface).to(free.start.device)
     outline = farthest_points(lifter.surface.vertices, OUTLINE) if masks is not None else None
     optimiser = torch.optim.Adam(free.groups(config))
@@ -212,11 +206,8 @@ def _fit(
         projected = reproject(lifted, inputs)
         loss = own_reprojection(projected, inputs, config.loss.epsilon, weights).sum() + free.cost(config)
         if outline is not None and config.refine.silhouette:
-            loss = (
-                loss
-                + config.refine.silhouette
-                * silhouette_cost(projected[:, outline], present(masks), config.loss.epsilon).sum()
-            )
+            outside = silhouette_cost(projected[:, outline], present(masks), config.loss.epsilon)
+            loss = loss + config.refine.silhouette * outside.sum()
         if config.refine.arap:
             # The mean over instances times their number: a sum, in which each has the same weight whatever the batch.
             centres = drawn_rings(len(lifter.surface.vertices), config.loss.drawn_rings, step)
@@ -252,8 +243,7 @@ def own_reprojection(
 
 
 def silhouette_cost(points: Float[Tensor, "n v 2"], masks: Silhouettes, epsilon: float) -> Float[Tensor, "n"]:
-    """How far projected vertices lie outside of the mask, and its pixels from them: the weighted means of h (see
-    UNCOVERED), 0 without a mask."""
+    """Weighted means of h of how far vertices lie outside of the mask, and its pixels from them; 0 without a mask."""
     outside = pseudo_huber(masks.outside(points)[..., None], epsilon).mean(1)
     uncovered = pseudo_huber((masks.uncovered(points) - SLACK).clamp_min(0.0)[..., None], epsilon).mean(1)
     return masks.known * (OUTSIDE * outside + UNCOVERED * uncovered)

@@ -120,7 +120,6 @@ class _Vertices:
         total.index_add_(0, tails, slope.sum(1), alpha=-1.0)
 
     def gradient(self) -> Tensor | None:
-        """As the points came."""
         if self.total is None:
             return None
         return self.total[:, :, 0] if self.flat else self.total.permute(2, 0, 1)
@@ -140,8 +139,7 @@ def _chunk_of(rings: OneRings, centres: Tensor, chosen: Tensor | None) -> _Chunk
 
 
 def _alike(rings: OneRings, middle: Tensor, instances: int) -> list[Tensor]:
-    """The centres in groups of equally many neighbours, each group small enough for the cache; on a GPU, launched
-    seldom enough."""
+    """The centres in groups of equally many neighbours, small enough for the cache; on a GPU, few enough."""
     most = CACHED if middle.device.type == "cpu" else BUSY
     chunks: list[Tensor] = []
     for degree in rings.degrees[middle].unique().tolist():

@@ -1,5 +1,4 @@
-"""The total loss of a batch: reprojection, canonicalisation, rigidity, the lift-project-lift cycle and the others,
-weighted."""
+"""The total loss of a batch: reprojection, canonicalisation, rigidity, the cycle and the others, weighted."""
 
 from __future__ import annotations
 
@@ -12,22 +11,8 @@ from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.config import TrainConfig
 from dp3d_model.geometry.camera import nearest_rotation
 from dp3d_model.geometry.surface import Surface
+from dp3d_model.losses import terms
 from dp3d_model.losses.arap import OneRings, arap_loss
-from dp3d_model.losses.terms import (
-    back_face_loss,
-    canonical_loss,
-    cycle_loss,
-    entropy_loss,
-    faces_around,
-    noisy_reprojection_loss,
-    normals_at,
-    other_views,
-    outline_points,
-    pseudo_huber,
-    reprojection_loss,
-    shape_loss,
-    silhouette_loss,
-)
 from dp3d_model.networks.lifter import Canonicaliser, Lifted, Lifter, reproject, rotated_copies
 
 OUTLINE_POINTS = 384
@@ -52,9 +37,10 @@ class Objective(nn.Module):
         self.lifter = Lifter(surface, config)
         self.canonicaliser = Canonicaliser(surface, config, self.lifter.body.size) if config.loss.canonical else None
         self.rings = OneRings(surface) if config.loss.arap else None
-        self.register_buffer("corners", faces_around(surface) if config.loss.back_face else None, persistent=False)
+        corners = terms.faces_around(surface) if config.loss.back_face else None
+        self.register_buffer("corners", corners, persistent=False)
         if config.loss.silhouette:
-            points, self.slack = outline_points(surface, OUTLINE_POINTS)
+            points, self.slack = terms.outline_points(surface, OUTLINE_POINTS)
             self.register_buffer("outline", points, persistent=False)
         self.register_buffer("vertices", surface.vertices, persistent=False)
 
@@ -72,17 +58,15 @@ class Objective(nn.Module):
         Args:
             inputs: what the network reads, normalised.
             targets: what its answer is compared with, in the same units.
-            first, count: where these instances begin in the global batch, and how many that has; without them they are
+            first, count: where these instances begin in the global batch, and how many that has; by default they are
                 all of it. The means of its chunks' losses, weighted by their instances, are its own, with the same
                 random numbers; only the cycle and `canonical_instances` stay within a chunk.
             shown: how many instances of the global batch show each vertex, where these are a chunk of it.
         """
         weights, (centres, chosen) = self.config.loss, self.draw(generator)
         lifted = self.lifter(inputs, chosen)
-        losses = {
-            "reprojection": self._reprojection(lifted, targets.at_vertices(chosen), chosen)
-            * _weight(targets.visible, chosen, shown, count)
-        }
+        reprojection = self._reprojection(lifted, targets.at_vertices(chosen), chosen)
+        losses = {"reprojection": reprojection * _weight(targets.visible, chosen, shown, count)}
         if self.canonicaliser is not None:
             losses["canonical"] = self._canonical(lifted, generator, chosen, first, count or len(inputs))
         if self.rings is not None:
@@ -92,15 +76,15 @@ class Objective(nn.Module):
                 share = _weight(targets.visible, centres, shown, count, of_hidden)
                 losses[name] = loss(lifted, targets, centres, chosen) * share
         if weights.cycle:
-            views = other_views(self.lifter, lifted, inputs, generator)
-            losses["cycle"] = cycle_loss(self.lifter, views, chosen, weights.epsilon)
+            views = terms.other_views(self.lifter, lifted, inputs, generator)
+            losses["cycle"] = terms.cycle_loss(self.lifter, views, chosen, weights.epsilon)
         if weights.truth and targets.true_vertices is not None:
             losses["truth"] = self._truth(lifted, inputs.at_vertices(chosen), targets.at_vertices(chosen))
         parts = lifted.shape.parts
         if weights.shape and parts is not None:
             losses["shape"] = parts.coefficients.square().sum(1).mean()
         if weights.entropy and parts is not None:
-            losses["entropy"] = entropy_loss(parts.weights)
+            losses["entropy"] = terms.entropy_loss(parts.weights)
         total = losses["reprojection"]
         for name in list(losses)[1:]:  # the weight of each other loss has its name
             total = total + getattr(weights, name) * losses[name]
@@ -124,33 +108,28 @@ class Objective(nn.Module):
 
     def _reprojection(self, lifted: Lifted, targets: KeypointBatch, chosen: Tensor | None) -> Tensor:
         projected = reproject(lifted, targets)
-        noise = self.lifter.predicted_noise(lifted, chosen)
+        noise, epsilon = self.lifter.predicted_noise(lifted, chosen), self.config.loss.epsilon
         if noise is None:
-            return reprojection_loss(projected, targets.keypoints, targets.visible, self.config.loss.epsilon)
+            return terms.reprojection_loss(projected, targets.keypoints, targets.visible, epsilon)
         form = self.config.model.noise
-        return noisy_reprojection_loss(
-            projected, targets.keypoints, targets.visible, noise, self.config.loss.epsilon, form
-        )
+        return terms.noisy_reprojection_loss(projected, targets.keypoints, targets.visible, noise, epsilon, form)
 
     def _truth(self, lifted: Lifted, inputs: KeypointBatch, targets: KeypointBatch) -> Tensor:
-        """The mean over the batch of the distance to the true vertices, and of the scale to the true one; 0 where they
-        are not known."""
-        known = present(targets.true_vertices).isfinite().all(2).all(1)
+        """The mean distance to the true vertices, and of the scale to the true one; 0 where they are not known."""
+        known, epsilon = present(targets.true_vertices).isfinite().all(2).all(1), self.config.loss.epsilon
         found, factor = lifted.log_scale.exp()[:, None, None] * lifted.in_camera(), present(targets.true_scale).log()
-        scale = pseudo_huber(
-            (lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach()))[:, None],
-            self.config.loss.epsilon,
-        )
+        off = lifted.log_scale - torch.where(known, factor, lifted.log_scale.detach())
         true = torch.where(known[:, None, None], present(targets.true_vertices), found.detach())
-        return (shape_loss(found, true, inputs.visible, self.config.loss.epsilon) + SCALE_SHARE * scale).mean()
+        scale = terms.pseudo_huber(off[:, None], epsilon)
+        return (terms.shape_loss(found, true, inputs.visible, epsilon) + SCALE_SHARE * scale).mean()
 
     def _back_face(
         self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None
     ) -> Tensor:
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
-        normal = normals_at(present(self.corners), lifted.posed, middle, chosen)
+        normal = terms.normals_at(present(self.corners), lifted.posed, middle, chosen)
         away = (normal * lifted.rotation[:, None, 2]).sum(2)
-        return back_face_loss(away, targets.visible[:, middle], self.config.loss.epsilon)
+        return terms.back_face_loss(away, targets.visible[:, middle], self.config.loss.epsilon)
 
     def _silhouette(
         self, lifted: Lifted, targets: KeypointBatch, centres: Tensor | None, chosen: Tensor | None
@@ -158,30 +137,25 @@ class Objective(nn.Module):
         middle = torch.arange(len(self.vertices), device=self.vertices.device) if centres is None else centres
         places = middle if chosen is None else torch.searchsorted(chosen, middle)
         projected = reproject(lifted, targets.at_vertices(chosen))[:, places]
-        hidden, outline = (
-            ~targets.visible[:, middle],
-            (targets.keypoints[:, self.outline], targets.visible[:, self.outline]),
+        outline = targets.keypoints[:, self.outline], targets.visible[:, self.outline]
+        return terms.silhouette_loss(
+            projected, ~targets.visible[:, middle], *outline, self.slack, self.config.loss.epsilon
         )
-        return silhouette_loss(projected, hidden, *outline, self.slack, self.config.loss.epsilon)
 
     def _canonical(
         self, lifted: Lifted, generator: torch.Generator, chosen: Tensor | None, first: int, count: int
     ) -> Tensor:
-        posed, limit = lifted.posed, self.config.loss.canonical_instances or count
-        posed = posed[: max(2, len(posed) * limit // count)]
-        shape, turned = rotated_copies(
-            posed, self.config.loss.canonical_copies, self.config.loss.canonical_law, generator, first, count
-        )
-        return canonical_loss(
-            present(self.canonicaliser)(self.lifter.body, turned, chosen), shape, self.config.loss.epsilon
-        )
+        loss, posed = self.config.loss, lifted.posed
+        posed = posed[: max(2, len(posed) * (loss.canonical_instances or count) // count)]
+        shape, turned = rotated_copies(posed, loss.canonical_copies, loss.canonical_law, generator, first, count)
+        found = present(self.canonicaliser)(self.lifter.body, turned, chosen)
+        return terms.canonical_loss(found, shape, loss.epsilon)
 
     def _arap(self, lifted: Lifted, centres: Tensor | None, chosen: Tensor | None) -> Tensor:
         template = self.vertices if chosen is None else self.vertices[chosen]
         rest = template if self.config.loss.arap_rest == "template" else lifted.shape.rest
-        rotations = (
-            nearest_rotation(lifted.shape.motions[..., :3]) if self.config.loss.arap_rotations == "blended" else None
-        )
+        blended = self.config.loss.arap_rotations == "blended"
+        rotations = nearest_rotation(lifted.shape.motions[..., :3]) if blended else None
         return arap_loss(present(self.rings), lifted.posed, rest, self.config.loss.epsilon, rotations, centres, chosen)
 
 
@@ -192,8 +166,7 @@ def _weight(
     count: int | None,
     hidden: bool = False,
 ) -> Tensor | float:
-    """What a mean over a chunk's visible (or hidden) vertices counts in that of the global batch, times the number of
-    such chunks."""
+    """What a mean over a chunk's visible (or hidden) vertices counts in the global batch's, times the chunks."""
     if shown is None or count is None:
         return 1.0
     pick = slice(None) if places is None else places

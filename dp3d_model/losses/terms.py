@@ -1,5 +1,4 @@
-"""The losses of DensePose 3D, each a pure function (weights and robust norm: supplement, section B), and the
-lift-project-lift cycle.
+"""The losses of DensePose 3D, each a pure function (supplement, section B), and the lift-project-lift cycle.
 
 Reprojection and rigidity leave depth free within what an image allows; a population of shapes seen from all sides does
 not. So the network is also taught on its own answers: each shape is seen as another instance of the batch was seen,
@@ -59,8 +58,7 @@ def noisy_reprojection_loss(
 def shape_loss(
     found: Float[Tensor, "n k 3"], true: Float[Tensor, "n k 3"], visible: Bool[Tensor, "n k"], epsilon: float
 ) -> Float[Tensor, "n"]:
-    """The mean over vertices of h(found - true), one unit, camera frame; x, y aligned on the visible vertices and depth
-    on the mean, as in the evaluation (ours)."""
+    """The mean over vertices of h(found - true), one unit, camera frame, aligned by `align_translation` (ours)."""
     return pseudo_huber(align_translation(found, visible) - align_translation(true, visible), epsilon).mean(1)
 
 
@@ -70,8 +68,7 @@ def canonical_loss(found: Float[Tensor, "n k 3"], shape: Float[Tensor, "n k 3"],
 
 
 def entropy_loss(weights: Float[Tensor, "k m"]) -> Float[Tensor, ""]:
-    """L_entropy: the mean over vertices of the entropy of the part assignment, in nats; 0 when crisp, log M when
-    uniform."""
+    """L_entropy: the mean over vertices of the entropy of the part assignment, nats: 0 if crisp, log M if uniform."""
     return -torch.special.xlogy(weights, weights.clamp_min(1e-30)).sum(1).mean()
 
 
@@ -88,9 +85,8 @@ def other_views(lifter: Lifter, lifted: Lifted, inputs: KeypointBatch, generator
     with torch.no_grad():
         whole = lifter.decode(lifted.numbers.detach(), inputs)
         shapes = whole.log_scale.exp()[:, None, None] * whole.posed
-        other = torch.roll(
-            torch.arange(len(shapes)), int(torch.randint(1, max(len(shapes), 2), (), generator=generator))
-        )
+        shift = int(torch.randint(1, max(len(shapes), 2), (), generator=generator))
+        other = torch.roll(torch.arange(len(shapes)), shift)
         true = shapes @ whole.rotation[other].transpose(1, 2)
         return KeypointBatch(true[..., :2], inputs.visible[other], true_vertices=true)
 
@@ -145,8 +141,7 @@ def normals_at(
 def back_face_loss(
     depth_of_normal: Float[Tensor, "n v"], visible: Bool[Tensor, "n v"], epsilon: float
 ) -> Float[Tensor, ""]:
-    """L_back_face: the mean over visible vertices of h(max(0, n_z + margin)), n_z the normal's part away from the
-    viewer.
+    """L_back_face: the mean over visible vertices of h(max(0, n_z + margin)), n_z the normal away from the viewer.
 
     A vertex that is seen faces the viewer (z points away from them): the only sign of depth in the keypoints of an
     orthographic camera. Zero for any shape whose visible vertices do so.
@@ -163,12 +158,10 @@ def silhouette_loss(
     slack: float,
     epsilon: float,
 ) -> Float[Tensor, ""]:
-    """L_silhouette: the mean over hidden vertices of h(max(0, d - slack)), d the distance in the image to the nearest
-    visible keypoint.
+    """L_silhouette: the mean over hidden vertices of h(max(0, d - slack)), d the distance to the nearest visible one.
 
     What nothing in front hides would be seen, so hidden surface lies inside the outline of the visible one. It does not
-    hold where the image's border or another object hides surface; the robust norm and the weight have to answer for
-    these.
+    hold where the image's border or another object hides surface; the robust norm and the weight answer for these.
 
     Args:
         slack: distance between neighbouring vertices that means nothing, template units.

@@ -61,8 +61,7 @@ class Mlp(nn.Module):
 
 
 def use_precision(network: nn.Module, name: str) -> None:
-    """Make every MLP inside multiply in "float32", "bfloat16" or "float16"; geometry and losses stay in float32, as
-    three digits are too few for rotations."""
+    """Make every MLP inside multiply in "float32", "bfloat16" or "float16"; geometry needs the digits of float32."""
     low = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     for module in network.modules():
         if isinstance(module, Mlp):
@@ -70,8 +69,7 @@ def use_precision(network: nn.Module, name: str) -> None:
 
 
 def recalibrate(network: nn.Module, forward: Callable[[Any], object], batches: Iterable[Any]) -> None:
-    """Set every batch normalisation's statistics to the plain average over the batches, for the weights as they are
-    now."""
+    """Set every batch normalisation's statistics to the plain average over the batches, for the weights of now."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -106,12 +104,10 @@ def residual(
     rotation: Float[Tensor, "n 3 3"],
     placed: Float[Tensor, "n k 2"] | None,
 ) -> Float[Tensor, "n k 2"]:
-    """What the rigid template, or an answer that places the vertices, leaves of each keypoint, in tenths of the extent;
-    0 where hidden."""
+    """What the rigid template, or an answer that is placed, leaves of each keypoint, tenths of the extent; or 0."""
     if placed is None:
-        placed = place(
-            torch.einsum("nca,ka->nkc", rotation, vertices), inputs.keypoints, inputs.visible, inputs.pinhole
-        )
+        points = torch.einsum("nca,ka->nkc", rotation, vertices)
+        placed = place(points, inputs.keypoints, inputs.visible, inputs.pinhole)
     return 10.0 * (inputs.keypoints - placed) * inputs.visible[..., None]
 
 
@@ -164,17 +160,15 @@ class Encoder(torch.nn.Module):
         """The numbers that the network reads.
 
         Args:
-            placed: where an earlier answer puts the vertices, in the units of the inputs; the rigid template without
-                it.
+            placed: where an earlier answer puts the vertices, in the units of the inputs; else the rigid template.
             rotation: the camera of that answer.
         """
         shown = inputs.visible[..., None].to(inputs.keypoints.dtype)
         rotation = present(inputs.camera).rotation if rotation is None else rotation
         rows = rotation[:, :2]
         if self.kind == "residual":
-            pooled = self._pool(
-                torch.cat([residual(inputs, self.vertices, rotation, placed), shown], dim=2), inputs.weights
-            )
+            left = residual(inputs, self.vertices, rotation, placed)
+            pooled = self._pool(torch.cat([left, shown], dim=2), inputs.weights)
             lifted = torch.einsum("npc,nca->npa", pooled[..., :2], rows)
             parts = [lifted.flatten(1), pooled[..., 2], rotation[:, 2]]
         else:
@@ -183,14 +177,12 @@ class Encoder(torch.nn.Module):
         return torch.cat(parts, dim=1)
 
     def _pool(self, values: Float[Tensor, "n k c"], weights: Float[Tensor, "n k"] | None) -> Float[Tensor, "n p c"]:
-        """Means over the visible vertices of each patch, as far as each is trusted; the last channel, visibility,
-        becomes that share."""
+        """Means over the visible vertices of each patch, as trusted; the last channel, visibility, is their share."""
         n, k, c = values.shape
         values = values if weights is None else values * weights[..., None]
         rows = self.share * values.transpose(0, 1).reshape(k, n * c)
-        sums = (
-            rows.new_zeros(self.count, n * c).index_add_(0, self.owner, rows).reshape(self.count, n, c).transpose(0, 1)
-        )
+        sums = rows.new_zeros(self.count, n * c).index_add_(0, self.owner, rows)
+        sums = sums.reshape(self.count, n, c).transpose(0, 1)
         share = sums[..., -1:]
         return torch.cat([sums[..., :-1] / share.clamp_min(1e-6), share], dim=2)
 
@@ -225,9 +217,8 @@ class SurfaceAttention(nn.Module):
         seeds = spread_regions(surface, self.latents, REGIONS)
         self.queries = nn.Parameter(region_queries(surface, seeds))
         self.place = nn.Parameter(0.5 * torch.randn(self.latents, LATENT_WIDTH))
-        self.read = nn.Parameter(
-            torch.randn(self.latents, 4 * seeds.shape[1], LATENT_WIDTH) / (4 * seeds.shape[1]) ** 0.5
-        )
+        read = 4 * seeds.shape[1]
+        self.read = nn.Parameter(torch.randn(self.latents, read, LATENT_WIDTH) / read**0.5)
         self.view = nn.Linear(3, LATENT_WIDTH)
         self.blocks = nn.Sequential(*(LatentBlock(LATENT_WIDTH, HEADS) for _ in range(config.model.latent_blocks)))
         self.size = self.latents * LATENT_WIDTH + 3
@@ -247,9 +238,8 @@ class SurfaceAttention(nn.Module):
     ) -> Float[Tensor, "n i"]:
         """The features that the MLP reads; the arguments are those of Encoder."""
         rotation = present(inputs.camera).rotation if rotation is None else rotation
-        pooled = self.pooled(
-            residual(inputs, self.vertices, rotation, placed), inputs.visible.to(inputs.keypoints.dtype)
-        )
+        left = residual(inputs, self.vertices, rotation, placed)
+        pooled = self.pooled(left, inputs.visible.to(left.dtype))
         lifted = torch.einsum("npc,nca->npa", pooled[..., :2], rotation[:, :2])
         regions = torch.cat([lifted, pooled[..., 2:]], dim=2).reshape(len(pooled), self.latents, -1)
         read = torch.einsum("nli,liw->nlw", regions, self.read) + self.place + self.view(rotation[:, 2])[:, None]
@@ -286,15 +276,13 @@ class LatentBlock(nn.Module):
 
 
 def description(surface: Surface) -> Float[Tensor, "k d"]:
-    """Where each vertex lies: position, its square, and the Laplace-Beltrami functions over the first, which is
-    constant."""
+    """Where each vertex lies: position, its square, the Laplace-Beltrami functions over the first (constant)."""
     x = surface.vertices
     return torch.cat([x, x.square().sum(1, keepdim=True), surface.functions / surface.functions[:, :1]], dim=1)
 
 
 def spread_regions(surface: Surface, latents: int, each: int) -> Int[Tensor, "latents each"]:
-    """Vertices at which regions start: well-spread ones for the latents, and around each of them well-spread ones
-    nearest to it."""
+    """Vertices at which regions start: well-spread ones for the latents, and those nearest to each, well spread."""
     x = surface.vertices
     seeds = farthest_points(x, latents)
     owner = torch.cdist(x, x[seeds]).argmin(1)
@@ -307,14 +295,12 @@ def spread_regions(surface: Surface, latents: int, each: int) -> Int[Tensor, "la
 
 
 def region_queries(surface: Surface, seeds: Int[Tensor, "latents each"]) -> Float[Tensor, "p d"]:
-    """Queries whose logits are -|x - c|^2 / (2 r^2) up to a constant, c the seed and r the usual distance between
-    seeds."""
-    centres = surface.vertices[seeds.ravel()]
-    apart = torch.cdist(centres, centres)
-    nearest = torch.where(apart > 0, apart, torch.inf).min(1).values
-    sharp = (
-        0.5 / nearest[nearest.isfinite()].median().clamp_min(1e-3).square() if len(centres) > 1 else torch.tensor(1.0)
-    )
+    """Queries whose logits are -|x - c|^2 / (2 r^2) up to a constant, c the seed, r the usual distance between."""
+    centres, sharp = surface.vertices[seeds.ravel()], torch.tensor(1.0)
+    if len(centres) > 1:
+        apart = torch.cdist(centres, centres)
+        nearest = torch.where(apart > 0, apart, torch.inf).min(1).values
+        sharp = 0.5 / nearest[nearest.isfinite()].median().clamp_min(1e-3).square()
     queries = torch.zeros(len(centres), 4 + surface.functions.shape[1])
     queries[:, :3], queries[:, 3] = 2.0 * sharp * centres, -sharp
     return queries

@@ -35,15 +35,13 @@ class Canonicaliser(nn.Module):
         super().__init__()
         count = min(config.model.input_cells, len(surface.vertices)) or len(surface.vertices)
         self.register_buffer("seeds", farthest_points(surface.vertices, count), persistent=False)
-        self.trunk = Mlp(
-            3 * count, size, config.model.width, config.model.bottleneck, config.model.blocks, config.model.norm
-        )
+        own = config.model
+        self.trunk = Mlp(3 * count, size, own.width, own.bottleneck, own.blocks, own.norm)
 
     def forward(
         self, body: Body, rotated: Float[Tensor, "n k 3"], chosen: Int[Tensor, "k"] | None = None
     ) -> Float[Tensor, "n k 3"]:
-        """The shape as it was before its rotation; `chosen` are the K template vertices given, ascending, all seeds
-        among them."""
+        """The shape before its rotation; `chosen` are the K template vertices given, ascending, with all seeds."""
         places = self.seeds if chosen is None else torch.searchsorted(chosen, self.seeds)
         return body(self.trunk(rotated[:, places].flatten(1)), chosen).posed
 
@@ -125,9 +123,8 @@ class Lifted:
         points = self.posed @ self.rotation.transpose(1, 2)
         ahead = 1.0 / (pinhole.inverse_depth[:, None] * size) - visible_mean(points, inputs.visible)[:, 2:]
         first = points[:, 0] + torch.cat([torch.zeros_like(points[:, 0, :2]), ahead], dim=1)
-        ray = (
-            place(size[..., None] * points, inputs.keypoints, inputs.visible, pinhole)[:, 0] - pinhole.axis
-        ) * pinhole.inverse_depth[:, None]
+        seen = place(size[..., None] * points, inputs.keypoints, inputs.visible, pinhole)[:, 0]
+        ray = (seen - pinhole.axis) * pinhole.inverse_depth[:, None]
         sideways = ray * first[:, 2:] - first[:, :2]
         return (self.camera_from_turned @ torch.cat([sideways, ahead], dim=1)[..., None])[..., 0]
 
@@ -149,18 +146,17 @@ class Lifter(nn.Module):
         self.surface, self.config = surface, config
         self.body = make_body(surface, config)
         own = config.model
-        attends = own.encoder == "attention"
-        self.encoder = (
-            SurfaceAttention(surface, config) if attends else Encoder(surface, own.network_input, own.input_cells)
-        )
-        self.size = self.body.size + rotation_size(config.model.rotations) + 1
-        passes = config.model.passes if config.model.network else 0
-        extra = [0] + [self.size] * (passes - 1)
+        self.encoder: SurfaceAttention | Encoder
+        if own.encoder == "attention":
+            self.encoder = SurfaceAttention(surface, config)
+        else:
+            self.encoder = Encoder(surface, own.network_input, own.input_cells)
+        self.size = self.body.size + rotation_size(own.rotations) + 1
+        inputs = [self.encoder.size + (self.size if later else 0) for later in range(own.passes if own.network else 0)]
         self.trunks = nn.ModuleList(
-            Mlp(self.encoder.size + extra[i], self.size, own.width, own.bottleneck, own.blocks, own.norm)
-            for i in range(passes)
+            Mlp(count, self.size, own.width, own.bottleneck, own.blocks, own.norm) for count in inputs
         )
-        self.noise = NoiseHead(surface.functions.shape[1]) if config.model.noise != "off" else None
+        self.noise = NoiseHead(surface.functions.shape[1]) if own.noise != "off" else None
         self.register_buffer("functions", surface.functions, persistent=False)
         self.calibration: Calibration | None = None
         # What test_time.learn_prior keeps; none before a training has ended.
@@ -184,8 +180,7 @@ class Lifter(nn.Module):
         return numbers
 
     def placed(self, numbers: Float[Tensor, "n d"], inputs: KeypointBatch) -> tuple[Tensor, Tensor]:
-        """The image positions [N, K, 2] of all vertices and the rotation [N, 3, 3] of an answer, for the next pass to
-        read."""
+        """The image positions [N, K, 2] of all vertices and the rotation [N, 3, 3] of an answer, for the next pass."""
         lifted = self.decode(numbers, inputs)
         return reproject(lifted, inputs), lifted.rotation
 
@@ -215,8 +210,7 @@ class Lifter(nn.Module):
         return self.noise(self.functions if chosen is None else self.functions[chosen], lifted.shape.motions)
 
     def on(self, surface: Surface) -> Lifter:
-        """The same weights on another meshing of the template, whose functions are those of this one at the same
-        places.
+        """The same weights on another meshing of the template, whose functions are this one's at the same places.
 
         Raises:
             TemplateMismatch: the body knows single vertices of its template.
@@ -228,21 +222,19 @@ class Lifter(nn.Module):
         return other.to(self.functions.device)
 
     def normalise(self, batch: KeypointBatch) -> KeypointBatch:
-        """A batch in image pixels as this model reads it, on its device; see
-        `dp3d_model.geometry.perspective.normalise`.
+        """A batch in image pixels as this model reads it, on its device; see `perspective.normalise`.
 
         Intrinsics and weights count where the settings say so.
         """
-        perspective, trusted = self.config.model.projection == "perspective", self.config.model.keypoint_weights
-        batch = replace(
-            batch, intrinsics=batch.intrinsics if perspective else None, weights=batch.weights if trusted else None
-        )
+        if self.config.model.projection != "perspective":
+            batch = replace(batch, intrinsics=None)
+        if not self.config.model.keypoint_weights:
+            batch = replace(batch, weights=None)
         return normalise(self.surface, batch.to(self.functions.device), self.config.model.camera)
 
 
 def reproject(lifted: Lifted, inputs: KeypointBatch) -> Float[Tensor, "n k 2"]:
-    """The lifted vertices in the units of the inputs; the image translation is the best one on the visible keypoints,
-    and `shift`."""
+    """The lifted vertices in the units of the inputs, under the best image translation on keypoints, and `shift`."""
     points = lifted.log_scale.exp()[:, None, None] * (lifted.posed @ lifted.rotation.transpose(1, 2))
     placed = place(points, inputs.keypoints, inputs.visible, inputs.pinhole)
     return placed if lifted.shift is None else placed + lifted.shift[:, None]
@@ -251,8 +243,7 @@ def reproject(lifted: Lifted, inputs: KeypointBatch) -> Float[Tensor, "n k 2"]:
 def solved_log_scale(
     posed: Float[Tensor, "n k 3"], rotation: Float[Tensor, "n 3 3"], inputs: KeypointBatch
 ) -> Float[Tensor, "n"]:
-    """The correction of the scale that fits each body to its keypoints: its distance, solved along with the image
-    translation."""
+    """The correction of the scale that fits each body to its keypoints: its distance, solved with the translation."""
     _, distance = solve_placement(posed @ rotation.transpose(1, 2), inputs.keypoints, inputs.visible, inputs.pinhole)
     return (-distance.clamp_min(1e-6).log()).clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
 
@@ -264,6 +255,5 @@ def straightened(
     if inputs.pinhole is None:
         return inputs.keypoints
     depth = centred((posed @ rotation[:, 2, :, None])[..., 0], inputs.visible)
-    return depth_factor(depth, inputs.pinhole.inverse_depth)[..., None] * (
-        inputs.keypoints - inputs.pinhole.axis[:, None]
-    )
+    about = inputs.keypoints - inputs.pinhole.axis[:, None]
+    return depth_factor(depth, inputs.pinhole.inverse_depth)[..., None] * about

@@ -1,5 +1,4 @@
-"""What the network is shown of an instance in training: less of it, and noisier, than what it is compared with
-(ours)."""
+"""What the network is shown of an instance in training: less, and noisier, than what it is compared with (ours)."""
 
 from __future__ import annotations
 
@@ -28,11 +27,7 @@ def hide_at_random(batch: KeypointBatch, largest: float, generator: torch.Genera
 
 
 def shake(batch: KeypointBatch, largest: float, generator: torch.Generator) -> KeypointBatch:
-    """Add Gaussian noise to keypoints, of a standard deviation drawn for each instance up to `largest` sides of its
-    box.
-
-    The box is the one around the visible keypoints, its side the longer one.
-    """
+    """Add Gaussian noise, of a standard deviation drawn for each instance up to `largest` sides of its box."""
     spread = largest * torch.rand(len(batch), generator=generator) * box_side(batch)
     noise = spread[:, None, None] * torch.randn(batch.keypoints.shape, generator=generator)
     return replace(batch, keypoints=batch.keypoints + noise)
@@ -63,8 +58,7 @@ def box_side(batch: KeypointBatch) -> Float[Tensor, "b"]:
 
 
 def mirror(batch: KeypointBatch, symmetry: Int[Tensor, "k"]) -> KeypointBatch:
-    """Instances as a mirror shows them: x turned round, and each vertex in the place of its partner; masks and boxes
-    stay.
+    """Instances as a mirror shows them: x turned round, each vertex in its partner's place; masks and boxes stay.
 
     The mirror image of a photograph of a symmetric kind of body is a photograph that could have been taken.
 
@@ -77,38 +71,21 @@ def mirror(batch: KeypointBatch, symmetry: Int[Tensor, "k"]) -> KeypointBatch:
         sign[0] = -1.0
         return points[:, symmetry] * sign
 
-    weights = None if batch.weights is None else batch.weights[:, symmetry]
-    intrinsics = (
-        None
-        if batch.intrinsics is None
-        else batch.intrinsics * batch.intrinsics.new_tensor([1.0, 1.0, -1.0, 1.0]) + 0.0
-    )
+    weights, intrinsics = None if batch.weights is None else batch.weights[:, symmetry], batch.intrinsics
+    if intrinsics is not None:
+        intrinsics = intrinsics * intrinsics.new_tensor([1.0, 1.0, -1.0, 1.0]) + 0.0
     other = _with_points(batch, turned_round)
     return replace(other, visible=batch.visible[:, symmetry], weights=weights, intrinsics=intrinsics)
 
 
 def mirrored(batch: KeypointBatch, symmetry: Int[Tensor, "k"], chosen: Bool[Tensor, "b"]) -> KeypointBatch:
     """The chosen instances as a mirror shows them, about the origin of the image."""
-    other = mirror(batch, symmetry)
-    pairs = (
-        (name, getattr(batch, name)) for name in ("keypoints", "visible", "weights", "intrinsics", "true_vertices")
-    )
-    mixed: dict[str, Any] = {
-        name: torch.where(chosen.view(-1, *[1] * (own.dim() - 1)), getattr(other, name), own)
-        for name, own in pairs
-        if own is not None
-    }
+    other, mixed = mirror(batch, symmetry), dict[str, Any]()
+    for name in ("keypoints", "visible", "weights", "intrinsics", "true_vertices"):
+        own = getattr(batch, name)
+        if own is not None:
+            mixed[name] = torch.where(chosen.view(-1, *[1] * (own.dim() - 1)), getattr(other, name), own)
     return replace(batch, **mixed)
-
-
-def half(count: int, generator: torch.Generator) -> Bool[Tensor, "n"]:
-    """A random half of some instances."""
-    return torch.rand(count, generator=generator) < 0.5
-
-
-def angles(count: int, largest: float, generator: torch.Generator) -> Float[Tensor, "n"]:
-    """Random angles of up to `largest` degrees either way, radians."""
-    return torch.deg2rad(largest * (2.0 * torch.rand(count, generator=generator) - 1.0))
 
 
 def turned(batch: KeypointBatch, angle: Float[Tensor, "b"]) -> KeypointBatch:

@@ -39,7 +39,7 @@ from dp3d_model.lifting.test_time import learn_prior
 from dp3d_model.losses.objective import Objective
 from dp3d_model.networks.encoder import recalibrate, use_precision
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
+from dp3d_model.training.augmentation import hide_at_random, mirrored, shake, turned, warp
 
 STATE_FILE, CONFIG_FILE, PICTURE_FILE = "state.pt", "config.toml", "parts.png"
 RECALIBRATION = 2048
@@ -50,8 +50,7 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 
 class Trainer:
-    """Trains one model in one folder: config.toml, metrics.jsonl, speed.jsonl, state.pt while it runs, model.pt at the
-    end.
+    """Trains one model in one folder: config.toml, metrics.jsonl, speed.jsonl, state.pt, and at the end model.pt.
 
     The numbers of a step depend on the seed and the step alone, so a run that was killed and taken up again gives the
     same losses to the last bit on the CPU. A step may be made in parts (`micro_batch`) and by several processes: the
@@ -88,12 +87,8 @@ class Trainer:
         if self.instances < 2:
             raise NothingToDo("too few instances to train on", got=self.instances, expected="at least 2")
         self.surface, self.config, self.folder, self.source = surface, config, Path(folder), source
-        self.device, self.ranks, self.threads, self.tensorboard = (
-            torch.device(device),
-            ranks or Ranks(),
-            threads,
-            tensorboard,
-        )
+        self.device, self.ranks = torch.device(device), ranks or Ranks()
+        self.threads, self.tensorboard = threads, tensorboard
         self.fingerprint = fingerprint_of(config, surface.content_hash, source.identity)
         self.batch = min(config.optim.batch, self.instances)
         self.loader = self._loader(self.ranks)
@@ -126,18 +121,15 @@ class Trainer:
             WeightsMismatch: its settings shape another network.
         """
         load_weights(self.objective.lifter, lifter.state_dict(), "--init")
-        self.fingerprint = fingerprint_of(
-            self.fingerprint, [value.cpu().double().sum().item() for value in lifter.state_dict().values()]
-        )
+        sums = [value.cpu().double().sum().item() for value in lifter.state_dict().values()]
+        self.fingerprint = fingerprint_of(self.fingerprint, sums)
         self.state.average = self._fresh_average()
 
     def _loader(self, ranks: Ranks) -> Loader:
         seed, shuffled = self.config.run.seed, self.config.data.shuffle_buffer
         order: dict[str, Any] = {"seed": seed, "shuffle_buffer": shuffled, "drop_last": True, "threads": self.threads}
-        fields = fields_of(self.config)
-        return Loader(
-            self.source, fields=fields, batch_size=ranks.share(self.batch), rank=ranks.rank, ranks=ranks.count, **order
-        )
+        order |= {"fields": fields_of(self.config), "batch_size": ranks.share(self.batch)}
+        return Loader(self.source, rank=ranks.rank, ranks=ranks.count, **order)
 
     def resume(self, *, other_settings: bool = False) -> bool:
         """Take up the state in the folder; False where there is none.
@@ -153,20 +145,13 @@ class Trainer:
             return False
         state = read_content(path, "state")
         if state["recipe"] != self.fingerprint:
-            if not (other_settings and self._same_shape(read_config(state["config"], path))):
-                raise FingerprintMismatch(
-                    "this folder holds a run of other settings",
-                    got=state["recipe"],
-                    expected=self.fingerprint,
-                    path=path,
-                )
+            other = read_config(state["config"], path) if other_settings else None
+            if other is None or (other.model, other.run.seed) != (self.config.model, self.config.run.seed):
+                what, got = "this folder holds a run of other settings", state["recipe"]
+                raise FingerprintMismatch(what, got=got, expected=self.fingerprint, path=path)
         load_weights(self.objective, state["objective"], path)
         self.state.restore(state)
         return True
-
-    def _same_shape(self, other: TrainConfig) -> bool:
-        """Whether a state of other settings fits the network."""
-        return (other.model, other.run.seed) == (self.config.model, self.config.run.seed)
 
     def finished(self) -> bool:
         """Whether the folder already holds this very model, trained to the end."""
@@ -192,63 +177,56 @@ class Trainer:
             TrainingDiverged: a loss or gradient became NaN or infinite, or a loss exploded; state.pt holds the last
                 good state.
         """
-        with self._held():
-            return self._run(progress)
-
-    def _held(self) -> AbstractContextManager[None]:
-        """The folder, for the process that writes."""
-        return locked(self.folder) if self.ranks.writes else nullcontext()
-
-    def _run(self, progress: Progress | None) -> Lifter:
-        if self.ranks.writes:
-            sweep(self.folder)
-        log, batches = self._begin(), self.loader.from_step(self.state.step)
 
         def on_step(step: int, losses: dict[str, float], _: dict[str, float] | None) -> None:
             if progress:
                 progress(step, self.steps, losses)
 
-        self.waited = fit(
-            self.state,
-            self._gradients,
-            batches,
-            self.fit_config,
-            self.folder / STATE_FILE,
-            self.save_state,
-            log=log,
-            ranks=self.ranks,
-            on_step=on_step,
-        )
-        batches.close()
-        lifter = self.averaged_lifter()
-        if log:
-            log.close()
-            trained = {"steps": self.state.step, "instances": self.instances}
-            save_model(lifter, self.folder / MODEL_FILE, self.fingerprint, trained)
-        self.ranks.wait()
-        return lifter
+        with self._held():
+            self.objective.train()
+            log = None
+            if self.ranks.writes:
+                sweep(self.folder)
+                (self.folder / PICTURE_FILE).unlink(missing_ok=True)
+                write_text(self.folder / CONFIG_FILE, to_toml(self.config))
+                log = TrainingLog(self.folder, self.state.step, tensorboard=self.tensorboard)
+            batches = self.loader.from_step(self.state.step)
+            self.waited = fit(
+                self.state,
+                self._gradients,
+                batches,
+                self.fit_config,
+                self.folder / STATE_FILE,
+                self.save_state,
+                log=log,
+                ranks=self.ranks,
+                on_step=on_step,
+            )
+            batches.close()
+            lifter = self.averaged_lifter()
+            if log:
+                log.close()
+                trained = {"steps": self.state.step, "instances": self.instances}
+                save_model(lifter, self.folder / MODEL_FILE, self.fingerprint, trained)
+            self.ranks.wait()
+            return lifter
 
-    def _begin(self) -> TrainingLog | None:
-        """The folder made ready, by the process that writes."""
-        self.objective.train()
-        if not self.ranks.writes:
-            return None
-        (self.folder / PICTURE_FILE).unlink(missing_ok=True)
-        write_text(self.folder / CONFIG_FILE, to_toml(self.config))
-        return TrainingLog(self.folder, self.state.step, tensorboard=self.tensorboard)
+    def _held(self) -> AbstractContextManager[None]:
+        """The folder, for the process that writes."""
+        return locked(self.folder) if self.ranks.writes else nullcontext()
 
     def train_step(self, batch: KeypointBatch) -> dict[str, float]:
         """One step of the optimiser; its losses by name, those of the whole batch."""
         return optimiser_step(self.state, self._gradients, batch, self.fit_config, self.folder / STATE_FILE, self.ranks)
 
     def _gradients(self, batch: KeypointBatch, step: int) -> dict[str, Tensor]:
-        """The gradients of the batch's losses, made in parts that fit the memory; every part draws the same random
-        numbers.
+        """The gradients of the batch's losses, made in parts that fit the memory and draw the same random numbers.
 
         Returns:
             This process's share of each loss of the global batch.
         """
-        generator, count = self._generator(1, step), len(batch)
+        seed = np.random.SeedSequence([self.config.run.seed, 1, step]).generate_state(1, np.uint64)[0]
+        generator, count = torch.Generator().manual_seed(int(seed) & (2**63 - 1)), len(batch)
         inputs, targets = self.augmented(batch, generator)
         state, sums = generator.get_state(), dict[str, Tensor]()
         parts = math.ceil(count / (self.config.optim.micro_batch or count))
@@ -257,31 +235,27 @@ class Trainer:
         for rows in torch.arange(count).tensor_split(parts):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             share = len(rows) / total
-            losses = self.objective(
-                *self._normalised(inputs.take(part), targets.take(part)),
-                generator.set_state(state),
-                first + part.start,
-                total,
-                shown if share < 1.0 else None,
-            )
+            pair, place = self._normalised(inputs.take(part), targets.take(part)), first + part.start
+            known = shown if share < 1.0 else None
+            losses = self.objective(*pair, generator.set_state(state), place, total, known)
             self.state.scaler.scale(losses["total"] * share).backward()
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + share * value.detach()
         return sums
 
     def augmented(self, batch: KeypointBatch, generator: torch.Generator) -> tuple[KeypointBatch, KeypointBatch]:
-        """Inputs of the network and targets of its answer, on the device: the targets are keypoints, or the truth where
-        known.
+        """Inputs of the network and targets of its answer, on the device: keypoints, or the truth where known.
 
         Every process draws for the global batch, so that their number changes nothing.
         """
         config, symmetry = self.config, self.surface.symmetry
         local = slice(self.ranks.rank * len(batch), (self.ranks.rank + 1) * len(batch))
-        targets = self._global(self._used(batch))
+        targets = self._global(batch)
         if config.data.rotation:
-            targets = turned(targets, angles(len(targets), config.data.rotation, generator))
+            angles = config.data.rotation * (2.0 * torch.rand(len(targets), generator=generator) - 1.0)
+            targets = turned(targets, torch.deg2rad(angles))
         if config.data.mirror and symmetry is not None:
-            targets = mirrored(targets, symmetry, half(len(targets), generator))
+            targets = mirrored(targets, symmetry, torch.rand(len(targets), generator=generator) < 0.5)
         inputs = replace(targets, true_vertices=None, true_scale=None)
         if config.data.keypoint_dropout:
             inputs = hide_at_random(inputs, config.data.keypoint_dropout, generator)
@@ -294,16 +268,14 @@ class Trainer:
             targets = replace(targets, visible=targets.visible & untold)
         return inputs.take(local).to(self.device), targets.take(local).to(self.device)
 
-    def _used(self, batch: KeypointBatch) -> KeypointBatch:
-        """What the settings use of a batch, in square pixels about the principal point, where it can be turned and
-        mirrored."""
+    def _global(self, batch: KeypointBatch) -> KeypointBatch:
+        """What the settings use of the local batch at its place in the global one, whose other instances are empty.
+
+        In square pixels about the principal point, where it can be turned and mirrored.
+        """
         unused: dict[str, Any] = {} if self.config.loss.truth else {"true_vertices": None, "true_scale": None}
         unused |= {} if self.config.model.keypoint_weights else {"weights": None}
-        return about_the_axis(replace(batch, **unused))
-
-    def _global(self, batch: KeypointBatch) -> KeypointBatch:
-        """The local batch at its place in the global one, whose other instances are empty."""
-        ranks = self.ranks
+        batch, ranks = about_the_axis(replace(batch, **unused)), self.ranks
         if ranks.count == 1:
             return batch
         empty = replace(batch, keypoints=torch.zeros_like(batch.keypoints), visible=torch.zeros_like(batch.visible))
@@ -317,8 +289,7 @@ class Trainer:
         return inputs, inputs if same else in_units_of(inputs, targets)
 
     def averaged_lifter(self) -> Lifter:
-        """Phi with the averaged weights and with batch statistics recalibrated for them, on the CPU, ready for
-        evaluation."""
+        """Phi with the averaged weights and batch statistics recalibrated for them, on the CPU, for evaluation."""
         lifter = copy.deepcopy(self.objective.lifter)
         lifter.load_state_dict(self.state.average, strict=False)
         use_precision(lifter, "float32")
@@ -335,17 +306,9 @@ class Trainer:
 
     def save_state(self) -> None:
         """Write everything that resume needs."""
-        content = {
-            "format": FORMAT,
-            "recipe": self.fingerprint,
-            "config": plain(self.config),
-            "objective": self.objective.state_dict(),
-        }
-        write_torch(self.folder / STATE_FILE, content | self.state.content())
-
-    def _generator(self, stream: int, index: int) -> torch.Generator:
-        seed = np.random.SeedSequence([self.config.run.seed, stream, index]).generate_state(1, np.uint64)[0]
-        return torch.Generator().manual_seed(int(seed) & (2**63 - 1))
+        content = {"format": FORMAT, "recipe": self.fingerprint, "config": plain(self.config)}
+        content |= {"objective": self.objective.state_dict()} | self.state.content()
+        write_torch(self.folder / STATE_FILE, content)
 
 
 def fields_of(config: TrainConfig) -> tuple[str, ...]:
@@ -369,8 +332,7 @@ def make_optimiser(module: nn.Module, optim: OptimConfig) -> torch.optim.Optimiz
 
 
 def learning_rate(optim: OptimConfig, step: int, steps: int) -> float:
-    """The learning rate of a step: linear warm-up, then a cosine to 0, or a tenth after 80 % of the steps
-    (supplement)."""
+    """The learning rate: linear warm-up, then a cosine to 0, or a tenth after 80 % of the steps (supplement)."""
     warm = min(1.0, (step + 1) / (optim.warmup + 1))
     if optim.schedule == "step":
         shape = 0.1 if step >= 0.8 * steps else 1.0

@@ -1,5 +1,4 @@
-"""The shape of every command: lazy subcommands, options from a configuration, grouped help with an example, clean
-errors."""
+"""The shape of every command: lazy subcommands, options from a configuration, grouped help, clean errors."""
 
 from __future__ import annotations
 
@@ -68,10 +67,9 @@ def progress(name: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
 
     columns = rich.TextColumn(name), rich.BarColumn(24), rich.MofNCompleteColumn()
     words = rich.TextColumn("{task.fields[rate]}"), rich.TextColumn("{task.fields[fate]}")
+    times = rich.TimeElapsedColumn(), rich.TimeRemainingColumn()
     failed = 0
-    with rich.Progress(
-        *columns, *words, rich.TimeElapsedColumn(), rich.TimeRemainingColumn(), console=Console()
-    ) as bar:
+    with rich.Progress(*columns, *words, *times, console=Console()) as bar:
         task = bar.add_task(name, total=total, rate="", fate="")
 
         def advance(inputs: int, instances: int = 0, failures: int | None = None) -> None:
@@ -105,9 +103,8 @@ class Command(click.Command):
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         except click.NoSuchOption as error:
             if name := self._setting_of(error.option_name):
-                raise click.UsageError(
-                    f"No such option: {error.option_name}. Set it by: --set {name}=VALUE", ctx
-                ) from None
+                told = f"No such option: {error.option_name}. Set it by: --set {name}=VALUE"
+                raise click.UsageError(told, ctx) from None
             raise
         for parameter, count in Counter(order).items():
             if count > 1 and isinstance(parameter, click.Option) and not (parameter.multiple or parameter.count):
@@ -284,8 +281,7 @@ def command(name: str | None = None, *, example: str, **kwargs: Any) -> Callable
 def config_options(
     cls: type, presets: Mapping[str, Callable[[], Mapping[str, Any]]] | None = None, sections: bool = True
 ) -> Callable[[Callable], Callable]:
-    """Add one option per common setting of a configuration, --set for any, --config and --preset; the command receives
-    the built `config`.
+    """Options of a configuration: each common setting, --set for any, --config and --preset; gives the built `config`.
 
     What is given (as an option or by --set) beats the file, the file beats the preset, the preset beats the default.
 
@@ -305,7 +301,12 @@ def config_options(
             config = from_mapping(cls, presets[kwargs.pop("preset_name")]()) if presets else cls()
             if config_file:
                 config = changed(config, read_toml(config_file), path=config_file)
-            config = changed(config, given | _set(cls, words, given))
+            worded = from_words(cls, words)
+            if twice := sorted(worded.keys() & given.keys()):
+                flag = "--" + declared(cls)[twice[0]].leaf.replace("_", "-")
+                got = f"{flag} and --set {twice[0]}"
+                raise UsageError(f"{twice[0]!r} is given twice", got=got, expected="one of them")
+            config = changed(config, given | worded)
             if (config_file or words) and isinstance(ctx.command, Command):
                 own = {"out": kwargs["out"]} if "out" in kwargs else {}
                 settings = {name: getattr(config, name) for name in declared(cls) if "." not in name}
@@ -331,16 +332,6 @@ def config_options(
         return shown_all("--help-all", callback=_help_all, help=text)(run)
 
     return decorate
-
-
-def _set(cls: type, words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of --set."""
-    found = from_words(cls, words)
-    if twice := sorted(found.keys() & given.keys()):
-        name = twice[0]
-        flag = "--" + declared(cls)[name].leaf.replace("_", "-")
-        raise UsageError(f"{name!r} is given twice", got=f"{flag} and --set {name}", expected="one of them")
-    return found
 
 
 def _help_all(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -186,10 +186,9 @@ def evaluate_cse(config: EvaluateCseConfig) -> None:
 
     scores = cse.evaluate_cse(config)
     tables = {title: part for title, part in scores.items() if not title.endswith("without")}
-    photographs = [title for title in tables if "photographs" in title]
-    for titles in ([title for title in tables if title not in photographs], photographs):
-        if titles:
-            _print({title: scores[title] for title in titles})
+    for pictured in (False, True):
+        if some := {title: part for title, part in tables.items() if ("photographs" in title) is pictured}:
+            _print(some)
     for title, measures in scores.items():
         for line in _lines(title, measures):
             say(f"  {line}")
@@ -223,12 +222,9 @@ def _lines(title: str, measures: dict[str, Any]) -> Iterator[str]:
 def _print(scores: dict[str, dict[str, Any]]) -> None:
     """One row a part, the columns that any part has."""
     held = [name for name in COLUMNS if any(name in measures for measures in scores.values())]
+    forms = {name: ".0f" if name in ("objects", "found", "annotated_keypoints") else ".3f" for name in held}
     rows = []
     for title, measures in scores.items():
-        cells = [_text(name, measures[name]) if name in measures else "" for name in held]
+        cells = [f"{measures[name]:{form}}" if name in measures else "" for name, form in forms.items()]
         rows.append([re.sub("(synthetic|photographs), ", "  ", title, count=1), *cells])
     say_table(("images", *(COLUMNS[name] for name in held)), rows, width=150)
-
-
-def _text(name: str, value: float) -> str:
-    return f"{value:.0f}" if name in ("objects", "found", "annotated_keypoints") else f"{value:.3f}"

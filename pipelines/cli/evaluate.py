@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -94,9 +94,9 @@ def evaluate(config: EvaluateConfig, runs: tuple[str, ...]) -> None:
 def on_shards(lifters: dict[str, Lifter], folder: Path, config: EvaluateConfig) -> None:
     """Measure on instances whose true shapes are known, or, where none is, what can be measured without."""
     from dp3d_data.shards.reader import ShardReader
+    from dp3d_model.evaluation.evaluator import METRICS, evaluate_unknown
     from dp3d_model.evaluation.evaluator import evaluate as measure
-    from dp3d_model.evaluation.evaluator import evaluate_unknown
-    from dp3d_model.evaluation.report import write_report, write_unknown
+    from dp3d_model.evaluation.report import TITLES, write_report, write_unknown
     from dp3d_model.lifting.model_file import lifter_for
 
     source = place_of(config.shards, config.category, "shards")
@@ -107,7 +107,12 @@ def on_shards(lifters: dict[str, Lifter], folder: Path, config: EvaluateConfig) 
     if bool(instances.has_truth.any()):
         result = measure(lifters, instances)
         write_report(result, folder)
-        say_figures(result, config.category)
+        told = f"{result['instances']} instances with truth · errors in template extents, scale given (estimated)"
+        say(f"{config.category}: {told}")
+        for name, means in result["models"].items():
+            given, estimated = means["given"], means["estimated"]
+            values = " · ".join(f"{TITLES[m]} {given[m]:.4f} ({estimated[m]:.4f})" for m in METRICS[:4])
+            say(f"  {name}: {values}")
         return
     result = evaluate_unknown(lifters, instances)
     write_unknown(result, folder)
@@ -137,20 +142,8 @@ def on_photographs(lifters: dict[str, Lifter], folder: Path, config: EvaluateCon
         say(f"  {title} boxes: {found} · silhouette IoU {part['silhouette_iou']:.3f}{pck}")
 
 
-def say_figures(result: dict[str, Any], category: str) -> None:
-    """The main figures of every model, a line each."""
-    from dp3d_model.evaluation.evaluator import METRICS
-    from dp3d_model.evaluation.report import TITLES
-
-    say(f"{category}: {result['instances']} instances with truth · errors in template extents, scale given (estimated)")
-    for name, means in result["models"].items():
-        values = " · ".join(f"{TITLES[m]} {means['given'][m]:.4f} ({means['estimated'][m]:.4f})" for m in METRICS[:4])
-        say(f"  {name}: {values}")
-
-
 def named_runs(runs: tuple[str, ...]) -> dict[str, str]:
-    """Name -> path of models given as PATH or NAME=PATH; a path is named by as many of its last folders as tell all
-    apart.
+    """Name -> path of models given as PATH or NAME=PATH; a path is named by as few last folders as tell all apart.
 
     Raises:
         UsageError: two models have one name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dp3d_data.categories import categories
@@ -11,6 +12,7 @@ from pipelines.cli.commandline import command, config_options, each, next_step, 
 from pipelines.settings import ExtractConfig, ProjectConfig, SynthConfig
 
 if TYPE_CHECKING:
+    from dp3d_data.shards import Run
     from pipelines.chunks import Plan
     from pipelines.extract_parts import Outcome
 
@@ -99,6 +101,18 @@ def _summary(outcome: Outcome, category: str, alone: bool) -> None:
     say(f"  written to {folder}" + (f" · {then}" if alone or not outcome.instances else ""))
 
 
+def _made(plan: Plan, words: Sequence[str], unit: str) -> Run:
+    """The finished run of a plan, told of before and while it is made."""
+    from pipelines.chunks import make_run
+
+    _announce(plan, *words)
+    with progress(plan.kind, plan.count, unit) as advance:
+        result, fresh = make_run(plan, advance, say)
+    if not fresh:
+        say(FINISHED)
+    return result
+
+
 SYNTH_EXAMPLE = """
 dp3d-data synth --category dog --count 1000
 dp3d-data synth --category dog --count 20000 --no-images
@@ -114,17 +128,12 @@ def synth(config: SynthConfig) -> None:
     The same seed gives the same files, whatever the number of workers. A run that was stopped goes on where it stopped
     when the same command is given again.
     """
-    from pipelines.chunks import make_run
     from pipelines.synth import make_plan
 
     plan = make_plan(config)
     what = "images" if config.images else "views without images"
     words = [f"{config.category}: {config.count} {what}", f"template {plan.template.name}", f"seed {config.seed}"]
-    _announce(plan, *words)
-    with progress("synth", config.count, "instances/s") as advance:
-        result, fresh = make_run(plan, advance, say)
-    if not fresh:
-        say(FINISHED)
+    result = _made(plan, words, "instances/s")
     counts = result.counts
     say(f"  kept {counts['instances']} instances of {counts['inputs']} · failed {counts['failures']}")
     say(f"  written to {result.folder} · next: dp3d-data build-shards --category {config.category}")
@@ -145,18 +154,13 @@ def project(config: ProjectConfig) -> None:
     The same fits, body and seed give the same files, whatever the number of workers. A run that was stopped goes on
     where it stopped when the same command is given again. build-shards leaves out what shows under a tenth of its area.
     """
-    from pipelines.chunks import make_run
     from pipelines.project import make_plan
 
     plan = make_plan(config)
     vertices = plan.template.num_vertices
     kept = f"{vertices} vertices" if plan.subset is None else f"{len(plan.subset)} of {vertices} vertices"
     words = [f"{config.category}: {len(plan.fits)} fits of {config.dataset}", f"body {plan.template.name}", kept]
-    _announce(plan, *words)
-    with progress("project", len(plan.fits), "fits/s") as advance:
-        result, fresh = make_run(plan, advance, say)
-    if not fresh:
-        say(FINISHED)
+    result = _made(plan, words, "fits/s")
     counts = result.counts
     failed = f"failed {counts['failures']}" + (f" (dp3d-data failures {result.folder})" if counts["failures"] else "")
     say(f"  kept {counts['instances']} instances of {counts['inputs']} · {failed}")

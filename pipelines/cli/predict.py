@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from dp3d_data.config import workspace
+from dp3d_data.config import changed, workspace
+from dp3d_data.errors import UsageError
+from dp3d_model.config import preset
 from pipelines.cli.commandline import command, config_options, progress, say
 from pipelines.settings import ExtractConfig, LiftConfig, PredictConfig, place_of
 
 if TYPE_CHECKING:
     from dp3d_data.shards.batch import KeypointBatch
-    from dp3d_model.config import TrainConfig
     from dp3d_model.networks.lifter import Lifter
 
 
@@ -69,13 +71,19 @@ def model_and_instances(folder: Path, config: LiftConfig) -> tuple[Lifter, Keypo
     from dp3d_model.lifting.model_file import embedded_model, find_model, lifter_for, load_model
     from dp3d_model.lifting.prediction import open_to_lift
 
-    config.require_one_input()
-    require_device(config.device)
     category, shards = config.category, config.shards
+    named = [f"--{name}" for name in ("shards", "images", "keypoints") if getattr(config, name)]
+    if len(named) > 1:
+        expected = "one of --shards, --images and --keypoints"
+        raise UsageError("more than one kind of input", got=" and ".join(named), expected=expected)
+    require_device(config.device)
     path = find_model(category, config.model or None)
     lifter = load_model(path, config.device)
     wanted = not (shards or config.keypoints) if config.optimise is None else config.optimise
-    lifter.config = with_optimisation(lifter.config, wanted, config.optimise is None)
+    if wanted and not lifter.config.refine.steps:
+        lifter.config = replace(lifter.config, refine=preset("photographs").refine)
+    elif config.optimise is False:
+        lifter.config = changed(lifter.config, {"refine.steps": 0})
     say(f"{category}: the embedded model" if path == embedded_model(category) else f"{category}: model {path}")
     if lifter.calibration is None:  # never made, or by an earlier version
         say(f"  how sure it is is not known: dp3d-model calibrate --model {path}")
@@ -87,17 +95,6 @@ def model_and_instances(folder: Path, config: LiftConfig) -> tuple[Lifter, Keypo
     instances = photographs_first(instances, config.count)
     say(f"{category}: {len(instances)} instances of {source} · template {lifter.surface.name}")
     return lifter, instances
-
-
-def with_optimisation(config: TrainConfig, wanted: bool, by_default: bool) -> TrainConfig:
-    """The settings of a model with test-time optimisation, its own or the usual one, or without."""
-    from dataclasses import replace
-
-    from dp3d_model.config import preset
-
-    if wanted and not config.refine.steps:
-        return replace(config, refine=preset("photographs").refine)
-    return config if wanted or by_default else replace(config, refine=replace(config.refine, steps=0))
 
 
 def _extracted(lifter: Lifter, folder: Path, given: LiftConfig) -> Path:
@@ -176,7 +173,7 @@ def calibrate(shards: str | None, model: str | None, category: str, split: str, 
     lifter = load_model(path)
     source = Path(shards) if shards else workspace(category) / "shards"
     instances, template = open_to_lift(source, split)
-    check_template(lifter, template.name, template.content_hash, source)
+    check_template(lifter, template, source)
     lifter, result = calibrated(lifter, instances.with_truth())
     target = save_model(lifter, Path(out) if out else path, **origin_of(path), small=small)
     say(f"{category}: {result['instances']} instances with truth · mean error {result['error']:.4f} template extents")

@@ -149,8 +149,7 @@ def merge(shards: tuple[str, ...], config: MergeConfig) -> None:
     """
     from pipelines.shards import rebuild
 
-    plan = config.plan(KEEP_ALL)
-    rebuild(shards, config.out, plan, overwrite=config.overwrite, say=say, workers=config.workers)
+    rebuild(shards, config.out, config.plan(KEEP_ALL), overwrite=config.overwrite, say=say, workers=config.workers)
 
 
 @command("split", example="dp3d-data split shards --out shards-5 --split-ratio 0.8 --test-ratio 0.1 --set seed=5")
@@ -163,8 +162,7 @@ def split(shards: str, config: SplitConfig) -> None:
     """
     from pipelines.shards import rebuild
 
-    plan = config.plan(KEEP_ALL)
-    rebuild((shards,), config.out, plan, overwrite=config.overwrite, say=say, workers=config.workers)
+    rebuild((shards,), config.out, config.plan(KEEP_ALL), overwrite=config.overwrite, say=say, workers=config.workers)
 
 
 @command("verify", example="dp3d-data verify dp3d-out/dog/shards")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,7 +18,6 @@ from pipelines.settings import AdoptConfig, place_of
 
 if TYPE_CHECKING:
     from dp3d_data.geometry import Template
-    from dp3d_data.geometry.skeleton import Skeleton
 
 
 def surface_options(function: Callable) -> Callable:
@@ -134,11 +133,7 @@ def write_turntables(path: str, shapes: Sequence, faces, colours) -> None:
 @click.option(
     "--axes", default="", help="The file's axes that point forward, left and up; told from the shape where empty."
 )
-@click.option(
-    "--picture",
-    metavar="PNG",
-    help="Write a picture of the parts and of random poses.",
-)
+@click.option("--picture", metavar="PNG", help="Write a picture of the parts and of random poses.")
 @click.option("--overwrite", is_flag=True, help="Replace a template of that name.")
 def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -> None:
     """Find the limbs of a bare mesh and give it joints, soft skin weights and limits. MESH is a file or a template's
@@ -163,15 +158,15 @@ def rig(mesh: str, name: str, axes: str, picture: str | None, overwrite: bool) -
     bones = "found" if body.skeleton is None else "the mesh's own"
     body = rigged(replace(body, name=name))
     body.save(path)
-    skeleton = cast("Skeleton", body.skeleton)
+    skeleton = present(body.skeleton)
     say(f"{name}: {body.num_vertices} vertices · {skeleton.num_joints} joints, {bones} · hash {body.content_hash}")
     say(f"  joints {', '.join(skeleton.names)}")
     if picture:
-        draw_rig(body, skeleton, picture)
+        draw_rig(body, picture)
     say(f"  written to {path} · next: dp3d-data synth --template {name}")
 
 
-def draw_rig(body: Template, skeleton: Skeleton, path: str) -> None:
+def draw_rig(body: Template, path: str) -> None:
     """The rest pose and three random poses, one a row, coloured by the joints that move the skin."""
     import numpy as np
 

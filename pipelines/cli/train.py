@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dp3d_data.categories import categories, folder_of
-from dp3d_data.config import changed, workspace
+from dp3d_data.config import changed, file_digest, workspace
 from dp3d_data.errors import FingerprintMismatch, InputMissing, NothingToDo, TemplateMismatch, UsageError
 from dp3d_model.config import EVALUATION_ONLY, TrainConfig, preset, presets
 from pipelines.cli.commandline import LazyGroup, command, config_options, each, say
@@ -56,11 +57,10 @@ def train(config: TrainingConfig) -> None:
             chosen = with_network_of(start, chosen)
         if config.mix:
             chosen = changed(chosen, {"loss.truth": chosen.loss.truth or TRUTH_OF_MIX})
-        shards, several = config.shards, len(names) > 1
         folder = folder_of(config.out, name, names) if config.out else workspace(name) / "model"
-        inputs = shards or str(workspace(name) / "shards")
-        if shards and several:
-            inputs = str(folder_of(shards, name, names))
+        inputs, several = config.shards or str(workspace(name) / "shards"), len(names) > 1
+        if config.shards and several:
+            inputs = str(folder_of(config.shards, name, names))
         if several and not is_address(inputs) and not Path(inputs).is_dir():
             hint = f"dp3d-data build-shards --category {name}"
             raise NothingToDo("no shards of this category", path=inputs, hint=hint)
@@ -111,7 +111,7 @@ def opened(
         known = np.isfinite(np.asarray(source.read(0).intrinsics)).all(axis=1)
         say(f"{category}: perspective: {int(known.sum())} of the first {known.size} instances know their intrinsics")
     if start is not None:
-        check_template(start, reader.template.name, reader.template.content_hash, address)
+        check_template(start, reader.template, address)
         surface = start.surface
     else:
         surface = surface_of(reader.template, reader.basis.functions, config.model.basis)
@@ -196,7 +196,13 @@ def _train(trainer: Trainer, resume: bool, what: str) -> None:
     from dp3d_model.training.trainer import PICTURE_FILE
 
     done = trainer.finished()
-    found = "trained already" if done else "goes on" if _resume(trainer, resume) else "starts"
+    try:
+        found = "trained already" if done else "goes on" if trainer.resume(other_settings=resume) else "starts"
+    except FingerprintMismatch as error:
+        if resume:
+            what = "the network's shape differs, so the state cannot be used"
+            error.hint = f"{what}: choose another folder with --out, or --overwrite"
+        raise
     if trainer.ranks.writes:
         several = f" · {trainer.ranks.count} processes" if trainer.ranks.count > 1 else ""
         say(f"{what} · fingerprint {trainer.fingerprint}{several}")
@@ -205,18 +211,6 @@ def _train(trainer: Trainer, resume: bool, what: str) -> None:
     picture = trainer.folder / PICTURE_FILE
     if trainer.ranks.writes and not picture.is_file():
         draw_parts(lifter or load_model(trainer.folder), picture)
-
-
-def _resume(trainer: Trainer, other_settings: bool) -> bool:
-    try:
-        return trainer.resume(other_settings=other_settings)
-    except FingerprintMismatch as error:
-        if other_settings:
-            error.hint = (
-                "the network's shape differs, so the state cannot be used: choose another folder with --out, or"
-                " --overwrite"
-            )
-        raise
 
 
 def _run(trainer: Trainer) -> Lifter:
@@ -244,11 +238,9 @@ def _run(trainer: Trainer) -> Lifter:
     return lifter
 
 
+COMPARED = "Train variants of a fingerprint and other methods; compare them in one table."
 COMMANDS = {
-    "ablation": (
-        "pipelines.cli.train:ablation",
-        "Train variants of a fingerprint and other methods; compare them in one table.",
-    ),
+    "ablation": ("pipelines.cli.train:ablation", COMPARED),
     "robustness": ("pipelines.cli.train:robustness", "Errors over noisy, hidden and one-sided keypoints."),
 }
 ABLATIONS = """
@@ -298,12 +290,36 @@ def robustness(config: RobustnessConfig) -> None:
     training instances (Figure 2), one run at each rate. Writes NAME.json, NAME.md and NAME.png of each; runs lie in
     DIR/runs and go on where they were stopped.
     """
-    folder = place_of(config.out, config.category, "robustness")
+    from dp3d_model.experiments import robustness as work
+    from dp3d_model.experiments.study import reported, write_result
+
+    folder, recipe = place_of(config.out, config.category, "robustness"), config.recipe()
+    # the clean case first
+    noise, hidden = (sorted({0.0, *(value / 100.0 for value in values)}) for values in (config.levels, config.hidden))
+    levels = work.levels(noise, hidden, config.run.seed)
     for figure in dict.fromkeys(config.figure):
         if figure == "noise":
-            _noise(config, folder)
+            result = _noise(config, levels, folder)
         else:
-            _learnt(figure, config, folder)
+            with reported() as (line, show):
+                runs, test, identity = _opened(config, folder, show, fields=("ids",))
+                if figure == "lower-half":
+                    rates = [rate / 100.0 for rate in config.rates]
+                    result = work.lose_lower_halves(recipe, runs, test, identity, rates, config.up, line)
+                else:
+                    result = work.train_noise(recipe, runs, test, identity, levels, line)
+        if figure == "lower-half":
+            write_result(folder / figure, result, work.halves_markdown(result))
+            work.draw_halves(result, folder / f"{figure}.png")
+        else:
+            title = "Noise and hidden keypoints" + (" in training" if figure == "training-noise" else "")
+            write_result(folder / figure, result, work.noise_markdown(result, title))
+            work.draw_noise(result, folder / f"{figure}.png", title)
+        if figure == "noise":
+            for name, rows in result["models"].items():
+                say(f"{name}: clean MPJPE {rows[0]['mpjpe']:.4f} on {result['instances']} instances")
+                for text in work.judged(rows):
+                    say(f"  {text}")
     say(f"  written to {folder}")
 
 
@@ -320,64 +336,18 @@ def _opened(
     return runs, *open_test(other, config.test_split, config.count)
 
 
-def _noise(config: RobustnessConfig, folder: Path) -> None:
+def _noise(config: RobustnessConfig, levels: Sequence[Corruption], folder: Path) -> dict[str, Any]:
     """Figure 1, corrupted when measuring."""
-    from dp3d_data.config import file_digest
     from dp3d_data.shards.reader import ShardReader
-    from dp3d_model.experiments import robustness as work
+    from dp3d_model.experiments.robustness import measure_noise
     from dp3d_model.experiments.study import open_test, reported
     from dp3d_model.lifting.model_file import check_template, load_model, model_path
 
-    source = config.test_source()
     named = named_runs(config.models or (str(workspace(config.category) / "model"),))
     lifters = {name: (load_model(path), file_digest(model_path(path))) for name, path in named.items()}
-    reader = ShardReader(source)
+    reader = ShardReader(config.test_source())
     for lifter, _ in lifters.values():
-        check_template(lifter, reader.template.name, reader.template.content_hash, source)
+        check_template(lifter, reader.template, config.test_source())
     test, identity = open_test(reader, config.test_split, config.count)
     with reported() as (_, show):
-        result = work.measure_noise(lifters, test, identity, _levels(config), folder, show)
-    _write_noise(result, folder, "noise", "Noise and hidden keypoints")
-    for name, rows in result["models"].items():
-        say(f"{name}: clean MPJPE {rows[0]['mpjpe']:.4f} on {len(test)} instances")
-        for line in work.judged(rows):
-            say(f"  {line}")
-
-
-def _learnt(figure: str, config: RobustnessConfig, folder: Path) -> None:
-    """Figure 1, corrupted when learning, or Figure 2."""
-    from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.study import reported, write_result
-
-    recipe = config.recipe()
-    with reported() as (line, show):
-        runs, test, identity = _opened(config, folder, show, fields=("ids",))
-        if figure == "lower-half":
-            rates = [rate / 100.0 for rate in config.rates]
-            result = work.lose_lower_halves(recipe, runs, test, identity, rates, recipe.run.seed, config.up, line)
-        else:
-            result = work.train_noise(recipe, runs, test, identity, _levels(config), line)
-    if figure == "lower-half":
-        write_result(folder / figure, result, work.halves_markdown(result))
-        work.draw_halves(result, folder / f"{figure}.png")
-    else:
-        _write_noise(result, folder, figure, "Noise and hidden keypoints in training")
-
-
-def _write_noise(result: dict[str, Any], folder: Path, name: str, title: str) -> None:
-    """Figure 1 as json, Markdown and picture."""
-    from dp3d_model.experiments import robustness as work
-    from dp3d_model.experiments.study import write_result
-
-    write_result(folder / name, result, work.noise_markdown(result, title))
-    work.draw_noise(result, folder / f"{name}.png", title)
-
-
-def _levels(config: RobustnessConfig) -> list[Corruption]:
-    """The levels asked for, with the clean case first."""
-    from dp3d_model.experiments.robustness import levels
-
-    noise, hidden = (
-        tuple(sorted({0.0, *(value / 100.0 for value in values)})) for values in (config.levels, config.hidden)
-    )
-    return levels(noise, hidden, config.run.seed)
+        return measure_noise(lifters, test, identity, levels, folder, show)

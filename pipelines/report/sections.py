@@ -89,8 +89,8 @@ def all_facts(
     """
     found, known = [], {} if template is None else {template.content_hash: template}
     for run in runs:
-        name, own = NAMES.get(run.kind, run.kind), known.get((run.marker["template"] or {}).get("hash", ""))
-        found.append(_facts(name, True, run.instance_files, run.instances(_READ), own))
+        own = known.get((run.marker["template"] or {}).get("hash", ""))
+        found.append(_facts(_name(run), True, run.instance_files, run.instances(_READ), own))
     if shards is not None and manifest is not None:
         for split in sorted({entry["split"] for entry in manifest["shards"]}):
             files = [shards / entry["name"] for entry in manifest["shards"] if entry["split"] == split]
@@ -250,12 +250,11 @@ def _value(reject: Mapping[str, Any]) -> str:
 
 def _figures(facts: Facts, words: Mapping[int, str], template: Template) -> list[Markup]:
     """The crops of some instances, each with its name and words."""
-    rows, colours = facts.rows(list(words)), colour_by_vertex(template)
-    crops = (instance_crop(local_pixels(row["image_path"]), row, colours) for row in rows)
-    return [
-        page.figure(page.jpeg_address(c), row["instance_id"], text)
-        for c, row, text in zip(crops, rows, words.values(), strict=True)
-    ]
+    colours, figures = colour_by_vertex(template), []
+    for row, text in zip(facts.rows(list(words)), words.values(), strict=True):
+        crop = instance_crop(local_pixels(row["image_path"]), row, colours)
+        figures.append(page.figure(page.jpeg_address(crop), row["instance_id"], text))
+    return figures
 
 
 def instance_crop(

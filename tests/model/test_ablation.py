@@ -191,7 +191,7 @@ def test_models_are_trained_on_corrupted_keypoints(tmp_path):
     said: list[str] = []
     result = train_noise(base(), runs(tmp_path), TEST, "test", levels((0.0, 0.05), (0.0,)), said.append)
     assert [row["noise"] for row in result["models"]["trained on it"]] == [0.0, 0.05]
-    halves = lose_lower_halves(base(), runs(tmp_path), TEST, "test", (0.0, 1.0), 0, "z", said.append)
+    halves = lose_lower_halves(base(), runs(tmp_path), TEST, "test", (0.0, 1.0), "z", said.append)
     assert [row["rate"] for row in halves["rows"]] == [0.0, 1.0]
     one = halves["rows"][0]
     assert min(one["upper"], one["lower"]) <= one["mpjpe"] <= max(one["upper"], one["lower"])

@@ -7,12 +7,20 @@ import torch
 from dp3d_data.shards.batch import KeypointBatch
 from dp3d_model.geometry.perspective import in_units_of
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.augmentation import angles, half, hide_at_random, mirrored, shake, turned, warp
+from dp3d_model.training.augmentation import hide_at_random, mirrored, shake, turned, warp
 from tests.model.toy import tiny, toy_instances, toy_surface
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def half(count):
+    return torch.rand(count, generator=generator(3)) < 0.5
+
+
+def angles(count):
+    return torch.pi * (2.0 * torch.rand(count, generator=generator()) - 1.0)
 
 
 def test_hidden_vertices():
@@ -32,20 +40,20 @@ def test_mirrors_are_the_views_of_mirrored_bodies_and_undo_themselves():
     symmetry = torch.tensor([1, 0, 2])
     body = torch.tensor([[0.1, 1.0, 0.3], [0.4, -1.0, 0.2], [0.7, 0.0, 0.5]])
     keypoints, visible = body[None, :, :2].repeat(64, 1, 1), torch.tensor([True, False, True]).repeat(64, 1)
-    batch = mirrored(KeypointBatch(keypoints, visible), symmetry, half(64, generator(3)))
+    batch = mirrored(KeypointBatch(keypoints, visible), symmetry, half(64))
     once, shown = batch.keypoints, batch.visible
     there = (body * torch.tensor([-1.0, 1.0, 1.0]))[symmetry, :2]
     changed = (once - there).abs().amax((1, 2)) == 0
     assert 16 < int(changed.sum()) < 48
     assert torch.equal(once[~changed], keypoints[~changed]) and torch.equal(shown[~changed], visible[~changed])
     assert torch.equal(shown[changed], visible[changed][:, symmetry])
-    twice = mirrored(batch, symmetry, half(64, generator(3)))
+    twice = mirrored(batch, symmetry, half(64))
     assert torch.equal(twice.keypoints, keypoints) and torch.equal(twice.visible, visible)
 
 
 def test_a_turn_keeps_distances_and_is_not_seen_in_residuals():
     world = toy_instances(toy_surface(), 6)
-    around = turned(world, angles(6, 180.0, generator()))
+    around = turned(world, angles(6))
     for step in (1, 40):
         sides = [(points - points.roll(step, 1)).norm(dim=2) for points in (world.keypoints, around.keypoints)]
         assert torch.allclose(*sides, atol=1e-3)
@@ -81,7 +89,7 @@ def test_other_keypoints_come_in_the_units_of_what_is_shown():
 
 
 def test_vertices_turn_and_flip_as_their_keypoints_do():
-    body, angle, chosen = torch.rand(8, 3, 3), angles(8, 180.0, generator()), half(8, generator(3))
+    body, angle, chosen = torch.rand(8, 3, 3), angles(8), half(8)
     symmetry, visible = torch.tensor([1, 0, 2]), torch.ones(8, 3, dtype=torch.bool)
     batch = KeypointBatch(body[..., :2], visible, true_vertices=body)
     around, whole = turned(batch, angle), mirrored(batch, symmetry, chosen)

@@ -24,7 +24,7 @@ from dp3d_model.evaluation.evaluator import lift, score_shapes
 from dp3d_model.geometry.perspective import in_units_of, normalise
 from dp3d_model.geometry.surface import Surface, farthest_points, surface_of
 from dp3d_model.networks.lifter import Lifter
-from dp3d_model.training.augmentation import half, hide_at_random, mirrored, shake, warp
+from dp3d_model.training.augmentation import hide_at_random, mirrored, shake, warp
 from dp3d_model.training.trainer import Trainer, fields_of
 from tests.bench.peers import versions
 from tests.bench.peers.lifting_networks import C3DPO, LocalSubsets, Peer, Tokens, centred, reprojection
@@ -105,7 +105,7 @@ def scores(world: World, shapes: Tensor, scale: Tensor, test: KeypointBatch) -> 
 
 def seen_of(world: World, batch: KeypointBatch, generator: torch.Generator) -> tuple[KeypointBatch, KeypointBatch]:
     """Inputs and targets of a training batch, augmented as our trainer does, normalised."""
-    targets = mirrored(batch, world.symmetry, half(len(batch), generator))
+    targets = mirrored(batch, world.symmetry, torch.rand(len(batch), generator=generator) < 0.5)
     inputs = hide_at_random(replace(targets, true_vertices=None, true_scale=None), HIDDEN, generator)
     inputs = shake(warp(inputs, JITTER, world.small.functions, generator), JITTER, generator)
     inputs = normalise(world.small, inputs)

@@ -75,10 +75,10 @@ def test_a_point_of_a_photograph_means_the_vertex_that_the_network_sees_there(tm
     known = {image_key(np.ascontiguousarray(pixels[:, :, ::-1])): [KnownObject((5.0, 5.0, 15.0, 15.0), ids)]}
     predictor = SyntheticPredictor(known, 100, {"dog": 0})
     mark = Landmark(2, 0, None, tmp_path / "a.png", (7.5, 9.5))
-    assert _cse_vertex(mark, predictor, 0, AdoptConfig()) == 42
+    assert _cse_vertex(mark, predictor, 0, AdoptConfig(), {}) == 42
     outside = Landmark(2, 0, None, tmp_path / "a.png", (1.0, 1.0))
     with pytest.raises(InputCorrupt, match="the network finds nothing there"):
-        _cse_vertex(outside, predictor, 0, AdoptConfig())
+        _cse_vertex(outside, predictor, 0, AdoptConfig(), {})
 
 
 def truthful(body, noise: float, seed: int = 0) -> tuple[Sight, np.ndarray]:
