@@ -23,8 +23,8 @@ SCALE_SHARE = 0.1
 class Objective(nn.Module):
     """Phi with what is needed to train it: Psi and the one-rings.
 
-    total = L_rep + 0.1 L_canon + 0.3 L_arap + 0.001 L_entropy (supplement), and our L_cycle, L_truth, L_back_face and
-    L_silhouette; a weight of 0 skips the loss and its cost.
+    The weighted sum of L_rep, L_canon, L_arap and L_entropy (supplement), and of our L_cycle, L_truth, L_back_face and
+    L_silhouette (`LossConfig`); a weight of 0 skips the loss and its cost.
     """
 
     vertices: torch.Tensor
