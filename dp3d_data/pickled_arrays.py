@@ -17,9 +17,8 @@ _PLAIN = (str, int, float, bytes, bool, complex, type(None), np.generic)
 
 def refused(what: str) -> UnsafePickle:
     """The error for a pickle that wants more than data."""
-    return UnsafePickle(
-        "this pickle asks for more than arrays", got=what[:200], expected="numpy arrays and plain containers"
-    )
+    expected = "numpy arrays and plain containers"
+    return UnsafePickle("this pickle asks for more than arrays", got=what[:200], expected=expected)
 
 
 def plain_key(key: Any) -> Any:
@@ -40,9 +39,8 @@ def whole_numbers(numbers: Any, least: int = 0) -> tuple[int, ...]:
         ValueError: something else.
     """
     numbers = np.atleast_1d(numbers).tolist() if isinstance(numbers, np.ndarray | np.integer | int) else numbers
-    if not isinstance(numbers, tuple | list) or len(numbers) > 32:
-        raise ValueError("a shape that is none")
-    if not all(isinstance(number, int | np.integer) and number >= least for number in numbers):
+    few = isinstance(numbers, tuple | list) and len(numbers) <= 32
+    if not few or not all(isinstance(number, int | np.integer) and number >= least for number in numbers):
         raise ValueError("a shape that is none")
     return tuple(map(int, numbers))
 
@@ -70,10 +68,8 @@ def worked_out(kind: str, state: Any, pay: Callable[[int], None]) -> np.ndarray 
         UnsafePickle: by `pay`.
         ValueError, LookupError, TypeError: parts that do not fit together.
     """
-    package, name = kind.partition(".")[0], kind.rpartition(".")[2]
-    if not isinstance(state, dict) or package not in ("chumpy", "scipy"):
-        return None
-    return _chumpy(name, state, pay) if package == "chumpy" else _sparse(name, state, pay)
+    made = {"chumpy": _chumpy, "scipy": _sparse}.get(kind.partition(".")[0])
+    return made(kind.rpartition(".")[2], state, pay) if made and isinstance(state, dict) else None
 
 
 def _chumpy(name: str, state: dict, pay: Callable[[int], None]) -> np.ndarray | None:
@@ -97,14 +93,11 @@ def _sparse(name: str, state: dict, pay: Callable[[int], None]) -> np.ndarray | 
         return None
     from scipy import sparse
 
-    shape, names = (
-        whole_numbers(state.get("_shape", state.get("shape"))),
-        ("row", "col") if form == "coo" else ("indices", "indptr"),
-    )
+    shape = whole_numbers(state.get("_shape", state.get("shape")))
+    names = ("row", "col") if form == "coo" else ("indices", "indptr")
     lines = [state.get("data"), *(state.get("coords") or map(state.get, names))]
-    if len(shape) != 2 or not all(
-        isinstance(line, np.ndarray) and line.ndim == 1 and line.dtype.kind in "biuf" for line in lines
-    ):
+    flat = (isinstance(line, np.ndarray) and line.ndim == 1 and line.dtype.kind in "biuf" for line in lines)
+    if len(shape) != 2 or not all(flat):
         raise ValueError("a sparse matrix without its numbers")
     data, *places = lines
     pay(math.prod(shape) * data.itemsize)

@@ -59,8 +59,7 @@ def read_torch(path: str | Path, what: str, *, expected: str, hint: str | None =
 
 
 def packed_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Large matrices and filters as whole numbers of 8 bits, with what one of them is worth in each row (output
-    channel); the rest in 16 bits."""
+    """Large matrices and filters in 8 bits, with what a step is worth in each row (output channel); the rest in 16."""
     import torch
 
     packed: dict[str, torch.Tensor] = {}
@@ -94,8 +93,7 @@ def refused_global(error: Exception) -> str:
 
 
 def check_archive(path: str | Path, what: str = "archive") -> None:
-    """Compare a zip with its checksum: ours where it has one, else those that zips have of each member. Others pass
-    unread.
+    """Compare a zip with its checksum: ours, else those that zips have of each member. Other files pass unread.
 
     Raises:
         CheckpointError: it is not what was written.
@@ -111,10 +109,8 @@ def check_archive(path: str | Path, what: str = "archive") -> None:
         else:
             whole = tail[-_END_BYTES:].startswith(_END) and tail.endswith(b"\0\0") and _members_are_whole(path)
     if not whole:
-        hint = "fetch or make it again: these are not the bytes that were written"
-        raise CheckpointError(
-            f"this {what} is damaged", got=f"{size} bytes", expected="its own checksum", hint=hint, path=path
-        )
+        got, hint = f"{size} bytes", "fetch or make it again: these are not the bytes that were written"
+        raise CheckpointError(f"this {what} is damaged", got=got, expected="its own checksum", hint=hint, path=path)
 
 
 def _members_are_whole(path: str | Path) -> bool:

@@ -1,5 +1,4 @@
-"""Pickles of others read without running them: instructions are looked through, objects are records, arrays are worked
-out after."""
+"""Pickles of others read without running them: instructions are looked through, objects are records."""
 
 from __future__ import annotations
 
@@ -31,25 +30,9 @@ SWELL, SLACK, MADE, BYTES = 16, 1 << 24, 1_000_000, 16
 _CODES = {info.code: info for info in pickletools.opcodes}
 _REFUSED = {"DUP", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "PERSID"}
 _MAKES = {
-    "EMPTY_LIST",
-    "LIST",
-    "EMPTY_DICT",
-    "DICT",
-    "EMPTY_SET",
-    "FROZENSET",
-    "TUPLE",
-    "TUPLE1",
-    "TUPLE2",
-    "TUPLE3",
-    "REDUCE",
-    "NEWOBJ",
-    "BINPERSID",
-    "BYTEARRAY8",
-    "PUT",
-    "BINPUT",
-    "LONG_BINPUT",
-    "MEMOIZE",
-}
+    "EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT", "EMPTY_SET", "FROZENSET", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+    "REDUCE", "NEWOBJ", "BINPERSID", "BYTEARRAY8", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE",
+}  # fmt: skip
 _LENGTHS = {-2: 1, -3: 4, -4: 4, -5: 8}  # pickletools' signs for a length before the content, and the bytes it takes
 _EVERY, _REST, _SECOND = slice(None), slice(1, None), slice(1, None, 2)
 _KEYS = {"SETITEM": _SECOND, "SETITEMS": _SECOND, "DICT": slice(None, None, 2), "ADDITEMS": _REST, "FROZENSET": _EVERY}
@@ -60,18 +43,17 @@ _MODULES = {
     "copy_reg": "copyreg",
     "__builtin__": "builtins",
 }
-_STORAGES = dict(
+_TYPES = dict(
     Float="<f4", Double="<f8", Half="<f2", Long="<i8", Int="<i4", Short="<i2", Char="<i1", Byte="<u1", Bool="|b1"
 )
-_STORAGES = {f"torch.{name}Storage": kind for name, kind in _STORAGES.items()}
+_STORAGES = {f"torch.{name}Storage": kind for name, kind in _TYPES.items()}
 _CLASSES = {"numpy.ndarray", "numpy.matrix", "builtins.object", *_STORAGES}
 _MAGIC = 0x1950A86A20F9469CFC6C  # with which files of torch before 1.6 begin, and its storages in plain pickles
 
 
 @dataclass(frozen=True, eq=False)
 class Unread:
-    """A class that a pickle names, or an object of it with its state, which stands for no array we know how to work
-    out."""
+    """A class that a pickle names, or an object of it with its state, that stands for no array."""
 
     kind: str
     state: Any = None
@@ -94,15 +76,13 @@ class Tensor:
         """
         try:
             data, kind, count = self.storage()
-            if len(data) != count * kind.itemsize or math.prod(self.shape) > count:
+            size = kind.itemsize
+            if len(data) != count * size or math.prod(self.shape) > count:
                 raise ValueError(f"{len(data)} bytes, expected {count} numbers for the shape {self.shape}")
-            return np.ndarray(
-                self.shape, kind, data, self.offset * kind.itemsize, [step * kind.itemsize for step in self.strides]
-            )
+            return np.ndarray(self.shape, kind, data, self.offset * size, [step * size for step in self.strides])
         except DAMAGE as error:
-            raise CheckpointError(
-                "a tensor that is not all there", got=str(error)[:120], hint="fetch or make the file again"
-            ) from error
+            got, hint = str(error)[:120], "fetch or make the file again"
+            raise CheckpointError("a tensor that is not all there", got=got, hint=hint) from error
 
 
 def read_pickle(path: str | Path, packages: tuple[str, ...] = ()) -> Any:
@@ -133,9 +113,8 @@ def read_pickle(path: str | Path, packages: tuple[str, ...] = ()) -> Any:
             stream.seek(0)
             content = _read(stream, packages)
         if isinstance(content, int) and content == _MAGIC:
-            raise CheckpointError(
-                "a file of an old torch", expected=ARCHIVE, hint="load it, and save it again with torch 1.6 or later"
-            )
+            hint = "load it, and save it again with torch 1.6 or later"
+            raise CheckpointError("a file of an old torch", expected=ARCHIVE, hint=hint)
         return content
     except CheckpointError as error:
         raise type(error)(error.what, got=error.got, expected=error.expected, hint=error.hint, path=path) from None
@@ -164,8 +143,7 @@ def _read(
 
 
 def _instructions(stream: BinaryIO, end: int) -> Iterator[tuple[pickletools.OpcodeInfo, int]]:
-    """The instructions up to the end, with the number that some have; texts are passed over where they lie within the
-    file."""
+    """The instructions up to the end, with the number that some have; texts within the file are passed over."""
     name, number = "", 0
     while name != "STOP":
         info = _CODES[stream.read(1).decode("latin1")]
@@ -184,19 +162,15 @@ def _instructions(stream: BinaryIO, end: int) -> Iterator[tuple[pickletools.Opco
 
 
 def _look_through(instructions: Iterable[tuple[pickletools.OpcodeInfo, int]], most: int) -> None:
-    """Refuse instructions that make objects in unusual ways, take much memory, or hash large tuples: the hash of deep
-    ones is a crash."""
+    """Refuse instructions that make objects in unusual ways, take much memory, or hash tuples: of deep ones a crash."""
     stack: list[int] = []  # how many parts each item has where it is a tuple, else 1
     marks: list[int] = []
     memo: dict[int, int] = {}
     for steps, (info, number) in enumerate(instructions):
         name, before = info.name, info.stack_before
         most -= name in _MAKES
-        if (
-            name in _REFUSED
-            or min(most, ITEMS - steps, MARKS - len(marks)) < 0
-            or ("PUT" in name and not 0 <= number <= steps)
-        ):
+        misplaced = "PUT" in name and not 0 <= number <= steps
+        if name in _REFUSED or misplaced or min(most, ITEMS - steps, MARKS - len(marks)) < 0:
             raise refused(f"{name} {number} as instruction {steps}, {len(marks)} deep")
         if name == "MARK":
             marks.append(len(stack))
@@ -213,8 +187,7 @@ def _look_through(instructions: Iterable[tuple[pickletools.OpcodeInfo, int]], mo
 
 
 class _Record:
-    """What stands for an object while a pickle is read: its class's name, what it is made from, its pairs and its
-    state."""
+    """An object while a pickle is read: its class's name, what it is made from, its pairs and its state."""
 
     __slots__ = ("arguments", "pairs", "state")
     kind: ClassVar[str] = ""
@@ -264,8 +237,7 @@ class _Reader(pickle.Unpickler):  # noqa: TID251
 
 
 class _Values:
-    """What the records of a pickle stand for: shared parts are worked out once, and counted as often as they are
-    named."""
+    """What records stand for: shared parts are worked out once, and counted as often as they are named."""
 
     def __init__(self, left: int, storage: Callable | None) -> None:
         self.left, self.storage = left, storage
@@ -354,17 +326,12 @@ def _read_archive(path: Path, packages: tuple[str, ...]) -> Any:
 
 
 def _pickled_storage(raw: bytes) -> tuple[memoryview, np.dtype, int]:
-    """A storage in a plain pickle, which torch writes as it wrote files before 1.6: five pickles, a length and the
-    numbers."""
+    """A storage in a plain pickle, as torch wrote files before 1.6: five pickles, a length and the numbers."""
     stream = io.BytesIO(raw)
     magic, _, machine = (_read(stream) for _ in range(3))
     (key, kind, count), keys = _read(stream, known=_STORAGES, storage=_storage), _read(stream)
-    if (
-        magic != _MAGIC
-        or not machine["little_endian"]
-        or keys != [key]
-        or int.from_bytes(stream.read(8), "little") != count
-    ):
+    ours = magic == _MAGIC and machine["little_endian"] and keys == [key]
+    if not ours or int.from_bytes(stream.read(8), "little") != count:
         raise ValueError("no storage of torch")
     return memoryview(raw)[stream.tell() :], kind, count
 
@@ -372,13 +339,8 @@ def _pickled_storage(raw: bytes) -> tuple[memoryview, np.dtype, int]:
 def _storage(pid: Any) -> tuple[str, np.dtype, int]:
     """Name, type and length of a storage that a pickle of torch refers to."""
     word, kind, key, _, count = pid[:5]
-    if (
-        word != "storage"
-        or not isinstance(kind, Unread)
-        or not isinstance(key, str)
-        or not key.isdecimal()
-        or type(count) is not int
-    ):
+    known = word == "storage" and isinstance(kind, Unread) and type(count) is int
+    if not known or not isinstance(key, str) or not key.isdecimal():
         raise pickle.UnpicklingError("a reference to something that is no storage")
     return key, np.dtype(_STORAGES[kind.kind]), count
 
