@@ -1,5 +1,4 @@
-"""The kinds of animals that a network learns, and their synthetic images as a stream of training samples, from renders
-that are kept on disk."""
+"""The kinds of animals that a network learns, and their renders, kept on disk, as a stream of training samples."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch.utils.data import DataLoader, Dataset
+from torchvision.ops import masks_to_boxes
 
 from dp3d_data import synthesis as world_package
 from dp3d_data.categories import category
@@ -34,7 +33,7 @@ from dp3d_data.detection.training.compose import (
 )
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.errors import UsageError
-from dp3d_data.files import write_whole
+from dp3d_data.files import write_arrays
 from dp3d_data.geometry import Template, load_template, renderer
 from dp3d_data.ranks import ALONE, Ranks
 from dp3d_data.synthesis import World, WorldConfig
@@ -68,7 +67,12 @@ def kinds_of(config: TrainCseConfig) -> tuple[Kind, ...]:
         UsageError: a text that is none, no template, or a class that is matched to two.
     """
     if not config.kinds:
-        return (Kind(config.category, _template_of(config), True, 1.0),)
+        name = config.template or category(config.category).template
+        if not name:
+            raise UsageError(
+                f"no built-in template for {config.category!r}", hint="give your mesh: --template MESH.obj"
+            )
+        return (Kind(config.category, load_template(name), True, 1.0),)
     found = [_kind(text.strip(), config.rigs) for text in config.kinds.split(",") if text.strip()]
     matched = [one.name for one in found if one.matched]
     if not matched or len(set(matched)) < len(matched) or OTHER in matched:
@@ -90,13 +94,6 @@ def _kind(text: str, rigs: str) -> Kind:
     place = entry["template"]
     template = load_template(Path(rigs) / place if "." in place and rigs else place)
     return Kind(entry["name"], template, entry["matched"] == "=", float(entry["share"] or 1))
-
-
-def _template_of(config: TrainCseConfig) -> Template:
-    name = config.template or category(config.category).template
-    if not name:
-        raise UsageError(f"no built-in template for {config.category!r}", hint="give your mesh: --template MESH.obj")
-    return load_template(name)
 
 
 HELD_OUT = 1_000_003  # added to the seed: identities, poses and scenes that no training step has seen
@@ -132,10 +129,8 @@ class Renders:
     def __init__(self, template: Template, folder: str | Path, seed: int, size: int, **settings: Any) -> None:
         self.template, self.seed, self.size, self.settings = template, seed, size, settings
         config = WorldConfig(seed=seed, size=size, **settings)
-        code = [
-            file_digest(path)
-            for path in (*sorted(Path(world_package.__file__).parent.glob("*.py")), Path(renderer.__file__))
-        ]
+        code = [file_digest(path) for path in sorted(Path(world_package.__file__).parent.glob("*.py"))]
+        code.append(file_digest(renderer.__file__))
         fingerprint = fingerprint_of(plain(config), template.content_hash, PERSPECTIVE, COMPANIONS, code)
         self.folder = Path(folder) / f"{template.name}-{fingerprint}"
 
@@ -148,12 +143,9 @@ class Renders:
         """Image `index` with its truth."""
         path = self.folder / f"{index // FOLDER:03d}" / f"{index:06d}.npz"
         if not path.is_file():
-            self._write(path, rendered(self.world, index))
+            write_arrays(path, **vars(rendered(self.world, index)))
         with np.load(path) as held:
             return Picture(held["image"], held["objects"], held["vertex_map"])
-
-    def _write(self, path: Path, picture: Picture) -> None:
-        write_whole(path, lambda stream: np.savez_compressed(stream, **vars(picture)))
 
 
 COMPOSE, CROP = 7, 8
@@ -224,8 +216,7 @@ class SyntheticBatches(Dataset):
         raise AssertionError("no render shows its animal")
 
     def _composed(self, rng: np.random.Generator, number: int, whole: bool) -> tuple[Picture, list[int]]:
-        """A render, cut anew where it stays `whole`, with now and then an animal of another laid over it; and the kind
-        of each object."""
+        """A render, cut anew where it stays `whole`, or with an animal of another laid over it; each object's kind."""
         kind, picture = self._drawn(rng, number)
         picture = random_crop(rng, picture) if whole else picture
         kinds = [kind] * (int(picture.objects.max()) + 1)
@@ -271,7 +262,7 @@ def batch_of(scenes: list[Scene], points: int, side: int, crops: Batch | None = 
         torch.from_numpy(np.stack(images) if images else np.zeros((0, 3, side, side), dtype=np.uint8)),
         torch.tensor(image_of, dtype=torch.int64),
         torch.tensor(classes, dtype=torch.int64),
-        torch.from_numpy(tight_boxes(stack)),
+        masks_to_boxes(torch.from_numpy(stack)) + torch.tensor([0.0, 0.0, 1.0, 1.0]),
         torch.from_numpy(stack),
         torch.from_numpy(np.concatenate([one for one, _ in drawn]) if drawn else np.zeros((0, 2), dtype=np.float32)),
         torch.from_numpy(np.concatenate([one for _, one in drawn]) if drawn else np.zeros(0, dtype=np.int64)),
@@ -280,25 +271,10 @@ def batch_of(scenes: list[Scene], points: int, side: int, crops: Batch | None = 
     )
 
 
-def tight_boxes(masks: np.ndarray) -> Float[np.ndarray, "m 4"]:
-    """xyxy around each mask's pixels."""
-    boxes = np.zeros((len(masks), 4), dtype=np.float32)
-    for index, mask in enumerate(masks):
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        boxes[index] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    return boxes
-
-
 def batches(
     kinds: tuple[Kind, ...], config: TrainCseConfig, first_step: int, *, again: bool = False, ranks: Ranks = ALONE
 ) -> Iterator[Batch]:
     """This process's batches of steps first_step, first_step + 1, ... to the last."""
-    return iter(
-        DataLoader(
-            SyntheticBatches(kinds, config, again, first_step, ranks),
-            batch_size=None,
-            num_workers=config.workers,
-            multiprocessing_context="spawn" if config.workers else None,
-            prefetch_factor=4 if config.workers else None,
-        )
-    )
+    ahead: dict[str, Any] = {"multiprocessing_context": "spawn", "prefetch_factor": 4} if config.workers else {}
+    dataset = SyntheticBatches(kinds, config, again, first_step, ranks)
+    return iter(DataLoader(dataset, batch_size=None, num_workers=config.workers, **ahead))
