@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +45,8 @@ def read_charts(path: str | Path, num_vertices: int = SMPL) -> ChartIndex:
         got = getattr(error, "what", str(error))[:120]
         raise InputCorrupt("not the charts of a body", got=got, expected=EXPECTED, hint=HINT, path=path) from error
     if bodies.max() >= num_vertices:
-        raise InputCorrupt(
-            "charts of another body", got=f"vertex {bodies.max()}", expected=f"below {num_vertices}", path=path
-        )
+        got, expected = f"vertex {bodies.max()}", f"below {num_vertices}"
+        raise InputCorrupt("charts of another body", got=got, expected=expected, path=path)
     return index
 
 
@@ -59,11 +57,10 @@ def require_person(num_vertices: int) -> None:
         TemplateError: neither SMPL's mesh nor its subdivision.
     """
     if num_vertices not in (SMPL, SUBDIVIDED):
+        what, got = "charts name the vertices of another body", f"{num_vertices} vertices"
         expected = f"SMPL's {SMPL} vertices, or the {SUBDIVIDED} of its subdivision"
         hint = "make one of your SMPL file: dp3d-data body template FILE --name person"
-        raise TemplateError(
-            "charts name the vertices of another body", got=f"{num_vertices} vertices", expected=expected, hint=hint
-        )
+        raise TemplateError(what, got=got, expected=expected, hint=hint)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -79,10 +76,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             raise ValueError("no " + ", ".join(missing))
         arrays = loadmat(path, variable_names=NAMES)
         return {name: np.asarray(arrays[name]) for name in NAMES}
-    except (MatReadError, *DAMAGE, OSError, zlib.error) as error:
-        raise InputCorrupt(
-            "not the charts of a body", got=str(error)[:120], expected=EXPECTED, hint=HINT, path=path
-        ) from error
+    except (MatReadError, *DAMAGE) as error:
+        what, got = "not the charts of a body", str(error)[:120]
+        raise InputCorrupt(what, got=got, expected=EXPECTED, hint=HINT, path=path) from error
 
 
 # Cells of the grid over each chart, points looked at in one go, and corners of which the nearest is chosen exactly.
@@ -141,11 +137,8 @@ class ChartIndex:
         """
         labels, places = np.asarray(labels), np.asarray(places, dtype=np.float64)
         if labels.ndim != 1 or places.shape != (len(labels), 2):
-            raise ShapeError(
-                "one place for every label",
-                got=f"labels {labels.shape}, places {places.shape}",
-                expected="[N] and [N, 2]",
-            )
+            got = f"labels {labels.shape}, places {places.shape}"
+            raise ShapeError("one place for every label", got=got, expected="[N] and [N, 2]")
         unknown = sorted(set(np.unique(labels).tolist()) - set(self._charts))
         if unknown:
             raise ShapeError("a chart that the body has not", got=unknown[:5], expected=f"1 .. {self.num_charts}")
@@ -165,8 +158,7 @@ class _Chart:
         self.tree = cKDTree(self.corner_places)
         low = _cells(self.triangles.min(axis=1))
         span = _cells(self.triangles.max(axis=1)) - low + 1
-        face = np.repeat(np.arange(len(faces)), span.prod(axis=1))
-        step = np.arange(len(face)) - np.repeat(np.cumsum(span.prod(axis=1)) - span.prod(axis=1), span.prod(axis=1))
+        face, step = _counted(span.prod(axis=1))
         column, row = low[face, 0] + step % span[face, 0], low[face, 1] + step // span[face, 0]
         cell = row * CELLS + column
         order = np.lexsort((face, cell))
@@ -182,8 +174,7 @@ class _Chart:
         cells = _cells(points)
         cell = cells[:, 1] * CELLS + cells[:, 0]
         counts = self.starts[cell + 1] - self.starts[cell]
-        point = np.repeat(np.arange(len(points)), counts)
-        offset = np.arange(len(point)) - np.repeat(np.cumsum(counts) - counts, counts)
+        point, offset = _counted(counts)
         face = self.members[np.repeat(self.starts[cell], counts) + offset]
         weights, solid = barycentric(points[point], self.triangles[face])
         hit = np.flatnonzero(solid & (weights >= 0).all(axis=1))
@@ -205,8 +196,7 @@ class _Chart:
 def barycentric(
     points: Float[np.ndarray, "n 2"], triangles: Float[np.ndarray, "n 3 2"]
 ) -> tuple[Float[np.ndarray, "n 3"], Bool[np.ndarray, "n"]]:
-    """Weights of the corners at each point, adding to 1, and whether the triangle has an area; weights mean nothing
-    where not."""
+    """Weights of the corners at each point, adding to 1, and whether the triangle has an area; else of no meaning."""
     (ax, ay), (bx, by), (cx, cy) = (triangles[:, corner].T for corner in range(3))
     x, y = points.T
     area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
@@ -215,6 +205,12 @@ def barycentric(
     second = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) / whole
     third = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) / whole
     return np.stack([1 - second - third, second, third], axis=1), solid
+
+
+def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each entry of runs that are so long: its run, and its place in it."""
+    run = np.repeat(np.arange(len(counts)), counts)
+    return run, np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _cells(places: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n 2"]:
@@ -227,8 +223,7 @@ def _check(places: np.ndarray, bodies: np.ndarray, faces: np.ndarray, charts: np
     if shapes != ((count, 2), (count,), (len(charts), 3), (len(charts),)) or not len(charts):
         raise ShapeError("charts are seam vertices and triangles", got=shapes, expected="[S, 2], [S], [F, 3], [F]")
     if faces.min() < 0 or faces.max() >= count or charts.min() < 1 or bodies.min() < 0:
-        raise ShapeError(
-            "a triangle with a corner that is none", got=f"{faces.min()} .. {faces.max()}", expected=f"0 .. {count - 1}"
-        )
+        got, expected = f"{faces.min()} .. {faces.max()}", f"0 .. {count - 1}"
+        raise ShapeError("a triangle with a corner that is none", got=got, expected=expected)
     if not np.isfinite(places).all() or places.min() < 0 or places.max() > 1:
         raise ShapeError("a place outside its chart", got=f"{places.min()} .. {places.max()}", expected="0 .. 1")

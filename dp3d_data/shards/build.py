@@ -38,23 +38,20 @@ _SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5,}}\.parquet")
 
 
 class Building:
-    """What one fingerprint has finished in a folder; partitions and shards are whole files, written by any number of
-    processes."""
+    """What one fingerprint has finished in a folder; any number of processes writes partitions and shards, whole."""
 
     def __init__(self, out: Path, fingerprint: str) -> None:
         self.out, self.fingerprint, self.folder = out, fingerprint, out / BUILDING
 
     def begin(self) -> None:
         """Go on with this fingerprint, or discard what another one left unfinished."""
-        if self.folder.exists() and self._found() != self.fingerprint:
+        try:
+            found = read_json(self.folder / _RECIPE, "mark of a build").get("recipe")
+        except Dp3dError:
+            found = None
+        if self.folder.exists() and found != self.fingerprint:
             discard_shards(self.out)
         write_json(self.folder / _RECIPE, {"recipe": self.fingerprint})
-
-    def _found(self) -> str | None:
-        try:
-            return read_json(self.folder / _RECIPE, "mark of a build").get("recipe")
-        except Dp3dError:
-            return None
 
     def path(self, what: str, partition: int) -> Path:
         """Where the "index", the "places" or the dealt "rows" of a partition lie."""
@@ -98,6 +95,7 @@ _POSITION = "position"
 # Columns that a build fills in.
 FILLED = ("instance_id", "group", "split", "content_hash")
 PLACES = pa.schema([("row_group", pa.int32()), (_POSITION, pa.int32())] + [(name, pa.string()) for name in FILLED])
+_SCHEMA = pa.schema([*INSTANCE_SCHEMA, pa.field(_POSITION, pa.int32())])
 
 
 def deal(
@@ -126,28 +124,27 @@ def deal(
     ranks = pc.sort_indices(order, sort_keys=[("row_group", "ascending"), (_POSITION, "ascending")])
     group = order.column("row_group").to_numpy()[ranks.to_numpy()]
     starts = np.flatnonzero(np.concatenate([[True], np.diff(group) > 0])) if len(group) else np.zeros(0, int)
-    rows = pa.concat_tables(parts).combine_chunks().take(ranks) if parts else _schema().empty_table()
-    schema = _schema().with_metadata({_GROUPS: json.dumps(group[starts].tolist())})
-    return write_whole(path, lambda stream: _write_batches(stream, schema, rows, [*starts.tolist(), len(group)]))
+    rows = pa.concat_tables(parts).combine_chunks().take(ranks) if parts else _SCHEMA.empty_table()
+    schema, bounds = (
+        _SCHEMA.with_metadata({_GROUPS: json.dumps(group[starts].tolist())}),
+        [*starts.tolist(), len(group)],
+    )
+
+    def write(stream: BinaryIO) -> None:
+        options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
+        whole = rows.combine_chunks().to_batches()
+        with pa.ipc.new_file(stream, schema, options=options) as sink:
+            for begin, end in zip(bounds, bounds[1:], strict=False):
+                sink.write_batch(whole[0].slice(begin, end - begin))
+
+    return write_whole(path, write)
 
 
 def _filled(table: pa.Table, here: pa.Table) -> pa.Table:
     """The rows with their new names, groups, splits and hashes, and with their position."""
     for name in FILLED:
         table = table.set_column(table.schema.get_field_index(name), INSTANCE_SCHEMA.field(name), here.column(name))
-    return table.append_column(_POSITION, here.column(_POSITION)).cast(_schema())
-
-
-def _schema() -> pa.Schema:
-    return pa.schema([*INSTANCE_SCHEMA, pa.field(_POSITION, pa.int32())])
-
-
-def _write_batches(stream: BinaryIO, schema: pa.Schema, rows: pa.Table, bounds: list[int]) -> None:
-    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
-    whole = rows.combine_chunks().to_batches()
-    with pa.ipc.new_file(stream, schema, options=options) as sink:
-        for start, stop in zip(bounds, bounds[1:], strict=False):
-            sink.write_batch(whole[0].slice(start, stop - start))
+    return table.append_column(_POSITION, here.column(_POSITION)).cast(_SCHEMA)
 
 
 # Row group -> the files and their record batches that hold rows of it.
@@ -180,7 +177,7 @@ def gather(dealt: Dealt, group: int, rows: int) -> pa.Table:
         ShardError: there are not as many as planned.
     """
     batches = [file.get_batch(number) for file, number in dealt.get(group, [])]
-    table = pa.Table.from_batches(batches, schema=_schema()).combine_chunks()
+    table = pa.Table.from_batches(batches, schema=_SCHEMA).combine_chunks()
     position = table.column(_POSITION).to_numpy()
     order = np.argsort(position, kind="stable")
     if not np.array_equal(position[order], np.arange(rows)):

@@ -59,10 +59,15 @@ class Input:
         """
         folder = Path(folder)
         if (folder / MANIFEST).is_file() and not (folder / MARKER).is_file():
-            return _of_shards(folder, read_manifest(folder))
+            manifest = read_manifest(folder)
+            files = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
+            template = {name: manifest["template"][name] for name in ("name", "hash")}
+            template["sha256"] = manifest["files"].get(TEMPLATE)
+            counts = {"instances": sum(entry["instances"] for entry in manifest["shards"])}
+            return Input(folder, SHARDS, manifest["recipe"], files, template, manifest.get("subset"), counts)
         run = Run.open(folder)
         files = {path.name: run.marker["files"][path.name] for path in run.instance_files}
-        subset = run.marker.get("extra", {}).get("subset")
+        subset = run.marker["extra"].get("subset")
         template = {**run.marker["template"], "sha256": run.marker["files"][TEMPLATE]} if run.marker["template"] else {}
         return Input(folder, run.kind, run.marker["recipe"], files, template, subset, run.counts)
 
@@ -79,14 +84,6 @@ class Input:
             InputCorrupt, ShardError: damaged, or another template than the marker says.
         """
         return stored_template(self.folder, self.template, self.template.get("sha256"))
-
-
-def _of_shards(folder: Path, manifest: dict[str, Any]) -> Input:
-    files = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
-    template = {name: manifest["template"][name] for name in ("name", "hash")}
-    template["sha256"] = manifest["files"].get(TEMPLATE)
-    counts = {"instances": sum(entry["instances"] for entry in manifest["shards"])}
-    return Input(folder, SHARDS, manifest["recipe"], files, template, manifest.get("subset"), counts)
 
 
 def open_inputs(folders: Sequence[str | Path]) -> list[Input]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the rows keep of an image: path and content hash are None where no image was made; split, dataset (where the
-    image comes from) and quality (of the annotation) where the source does not say them."""
+    """What the rows keep of an image: path and content hash are None where no image was made; split, dataset (its
+    origin) and quality (of the annotation) where the source does not say them."""
 
     image_id: str
     width: int
@@ -48,14 +48,11 @@ def orthographic_camera(scale: float, translation: Float[np.ndarray, "2"]) -> Kn
 
 
 def perspective_camera(
-    focal: tuple[float, float],
-    centre: tuple[float, float],
-    unit: float = 1.0,
-    origin: Float[np.ndarray, "3"] | None = None,
+    focal: tuple[float, float], centre: tuple[float, float], unit: float, origin: Float[np.ndarray, "3"]
 ) -> KnownCamera:
     """(u, v) = focal * X[:2] / X[2] + centre of X = unit * (x, y, z) + origin, in any one length."""
     intrinsic = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
-    return "perspective", intrinsic @ np.column_stack([unit * np.eye(3), np.zeros(3) if origin is None else origin])
+    return "perspective", intrinsic @ np.column_stack([unit * np.eye(3), origin])
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,9 @@ def instance_row(
     Raises:
         ShapeError: ids, keypoints, counts and spread differ in length, or ids do not ascend.
     """
+    check_view(view)
     corners = dict(zip(("box_x0", "box_y0", "box_x1", "box_y1"), map(float, box), strict=True))
+    keypoints = np.asarray(view.keypoints, dtype=np.float32)
     return {
         "instance_id": instance_id,
         "image_id": image.image_id,
@@ -128,18 +127,10 @@ def instance_row(
         "mask": None if mask is None else mask.counts.decode(),
         "visible_area": float(visible_area),
         "visible_area_posed": None if visible_area_posed is None else float(visible_area_posed),
-        **view_columns(view),
         **truth_columns(truth),
-    }
-
-
-def view_columns(view: VertexView) -> dict[str, Any]:
-    """The columns of a row that hold the visible vertices; see `check_view`."""
-    check_view(view)
-    return {
         "vertex_ids": np.asarray(view.ids, dtype=np.int32),
-        "keypoints_x": np.asarray(view.keypoints, dtype=np.float32)[:, 0],
-        "keypoints_y": np.asarray(view.keypoints, dtype=np.float32)[:, 1],
+        "keypoints_x": keypoints[:, 0],
+        "keypoints_y": keypoints[:, 1],
         "pixel_counts": np.asarray(view.counts, dtype=np.int32),
         "spread": np.asarray(view.spread, dtype=np.float32),
         "confidence": None if view.confidence is None else np.asarray(view.confidence, dtype=np.float32),

@@ -1,5 +1,4 @@
-"""Writes a run chunk by chunk, so that it survives a kill and only one process at a time has it; and takes up its
-failed inputs again."""
+"""Writes a run chunk by chunk, so that it survives a kill, for one process at a time; takes up failed inputs again."""
 
 from __future__ import annotations
 
@@ -82,13 +81,10 @@ class RunWriter:
         if overwrite:
             discard_run(self.folder)
         found, own = found_run(self.folder), (self.kind, self.fingerprint)
-        if found not in (None, own):
+        if found is not None and found != own:
             if self.complete or self.done:
-                what, (got, expected) = (
-                    "this folder holds the results of other settings",
-                    map(" ".join, (found, own)),
-                )
-                raise FingerprintMismatch(what, got=got, expected=expected, path=self.folder)
+                what, got = "this folder holds the results of other settings", " ".join(found)
+                raise FingerprintMismatch(what, got=got, expected=" ".join(own), path=self.folder)
             discard_run(self.folder)
         if self.complete:
             tidy(self.folder)
@@ -140,9 +136,8 @@ class RunWriter:
             instances: rows, or a batch of INSTANCE_SCHEMA.
         """
         batch = instances if isinstance(instances, pa.RecordBatch) else rows_batch(instances, SCHEMAS["instances"])
-        rest = {"rejects": rejects, "failures": failures}
-        tables = {name: rows_batch(rows, SCHEMAS[name]) for name, rows in rest.items()}
-        self.commit_tables(index, {"instances": batch, **tables}, inputs=inputs)
+        tables = {"instances": batch, "rejects": rows_batch(rejects, SCHEMAS["rejects"])}
+        self.commit_tables(index, tables | {"failures": rows_batch(failures, SCHEMAS["failures"])}, inputs=inputs)
 
     def commit_tables(self, index: int, tables: dict[str, pa.Table | pa.RecordBatch], *, inputs: int) -> None:
         """Write chunk `index` from its tables "instances", "rejects" and "failures"; the marker comes last.
@@ -171,8 +166,7 @@ class RunWriter:
         extra: dict[str, Any] | None = None,
         chunks: int | None = None,
     ) -> Run:
-        """Gather failures and rejects, store the template, write run.json, drop the traces of the chunks, let go of the
-        folder.
+        """Gather failures and rejects, store the template, write run.json, drop the chunks, let go of the folder.
 
         Args:
             template: stored as template.npz; None where only vertex ids are known.
@@ -300,15 +294,12 @@ def amend(
         retried: the inputs whose rows are replaced.
         rows: new rows of "instances", "rejects" and "failures".
     """
-    old = {name: read_table(path) for name, path in chunk_files(writer.folder, index).items()}
-    new = {name: rows_batch(rows[name], SCHEMAS[name]) for name in old}
-    tables = {name: _merged(table, new[name], names, retried) for name, table in old.items()}
-    writer.commit_tables(index, tables, inputs=len(names))
-
-
-def _merged(old: pa.Table, new: pa.RecordBatch, names: Sequence[str], retried: set[str]) -> pa.Table:
-    kept = old.filter(pa.array([name not in retried for name in old["image_id"].to_pylist()], type=pa.bool_()))
-    table = pa.concat_tables([kept.cast(new.schema), pa.Table.from_batches([new])])
     place = {name: number for number, name in enumerate(names)}
-    order = np.argsort([place[name] for name in table["image_id"].to_pylist()], kind="stable")
-    return table.take(pa.array(order, type=pa.int64())).combine_chunks()
+    tables: dict[str, pa.Table | pa.RecordBatch] = {}
+    for kind, path in chunk_files(writer.folder, index).items():
+        old, new = read_table(path), pa.Table.from_batches([rows_batch(rows[kind], SCHEMAS[kind])])
+        kept = old.filter(pa.array([name not in retried for name in old["image_id"].to_pylist()], type=pa.bool_()))
+        table = pa.concat_tables([kept.cast(new.schema), new])
+        order = np.argsort([place[name] for name in table["image_id"].to_pylist()], kind="stable")
+        tables[kind] = table.take(pa.array(order, type=pa.int64())).combine_chunks()
+    writer.commit_tables(index, tables, inputs=len(names))

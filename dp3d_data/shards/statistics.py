@@ -32,8 +32,7 @@ def column_sums(column: pa.ChunkedArray) -> Sums:
 
 
 def table_sums(table: pa.Table, num_vertices: int) -> dict[str, Any]:
-    """The sums of a table of instances as plain values: of its columns by name, of the instances' radii (see
-    `keypoint_radii`), and how many instances show each vertex."""
+    """The sums of a table's columns by name and of its instances' radii, and how many instances show each vertex."""
     return {
         "columns": {name: column_sums(table.column(name)) for name in table.column_names},
         "radius": column_sums(pa.chunked_array([pa.array(keypoint_radii(table))])),
@@ -43,16 +42,16 @@ def table_sums(table: pa.Table, num_vertices: int) -> dict[str, Any]:
 
 def joined_sums(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """The sums of two tables or of two columns; {} stands for nothing."""
-    ways: dict[str, Callable[[Any, Any], Any]] = {"low": min, "high": max, "visible": _added}
+    ways: dict[str, Callable[[Any, Any], Any]] = {
+        "low": min,
+        "high": max,
+        "visible": lambda a, b: np.add(a, b).tolist(),
+    }
     joined = one | other
     for name in one.keys() & other.keys():
         way = joined_sums if isinstance(one[name], dict) else ways.get(name, operator.add)
         joined[name] = way(one[name], other[name])
     return joined
-
-
-def _added(one: list[int], other: list[int]) -> list[int]:
-    return (np.array(one, dtype=np.int64) + np.array(other, dtype=np.int64)).tolist()
 
 
 def summary(sums: Sums) -> dict[str, Any]:
@@ -67,8 +66,7 @@ def summary(sums: Sums) -> dict[str, Any]:
 
 
 def keypoint_radii(table: pa.Table) -> Float[np.ndarray, "N"]:
-    """Root mean square distance of each instance's visible keypoints to their mean, image pixels; 0 without
-    keypoints."""
+    """Root mean square distance of each instance's visible keypoints to their mean, image pixels; 0 without any."""
     offsets, _, *axes = keypoint_lists(table)
     counts = np.diff(offsets)
     row = np.repeat(np.arange(len(counts)), counts)
