@@ -22,22 +22,14 @@ def refused(what: str) -> UnsafePickle:
 
 
 def plain_key(key: Any) -> Any:
-    """A key of a dict or a member of a set: text, number, or a flat tuple of them.
-
-    Raises:
-        UnsafePickle: something else.
-    """
+    """A key of a dict or a member of a set, which is text, number, or a flat tuple of them; else UnsafePickle."""
     if not all(isinstance(member, _PLAIN) for member in (key if isinstance(key, tuple) else (key,))):
         raise refused("a key that is neither text nor number")
     return key
 
 
 def whole_numbers(numbers: Any, least: int = 0) -> tuple[int, ...]:
-    """A shape: few whole numbers.
-
-    Raises:
-        ValueError: something else.
-    """
+    """A shape, which is few whole numbers; else ValueError."""
     numbers = np.atleast_1d(numbers).tolist() if isinstance(numbers, np.ndarray | np.integer | int) else numbers
     few = isinstance(numbers, tuple | list) and len(numbers) <= 32
     if not few or not all(isinstance(number, int | np.integer) and number >= least for number in numbers):
@@ -46,11 +38,7 @@ def whole_numbers(numbers: Any, least: int = 0) -> tuple[int, ...]:
 
 
 def number_type(text: Any, state: tuple) -> np.dtype:
-    """One of the plain types of numbers, with its byte order and nothing else of its state.
-
-    Raises:
-        UnsafePickle: another type.
-    """
+    """One of the plain types of numbers, with its byte order and nothing else of its state; else UnsafePickle."""
     if not isinstance(text, str) or not _DTYPE.fullmatch(text) or any(part is not None for part in state[2:5]):
         raise refused(f"an array of {text if isinstance(text, str) else 'no type'}, or of records")
     dtype = np.dtype("O" if text.endswith("O8") else text)
@@ -58,16 +46,8 @@ def number_type(text: Any, state: tuple) -> np.dtype:
 
 
 def worked_out(kind: str, state: Any, pay: Callable[[int], None]) -> np.ndarray | None:
-    """The array that an object of chumpy or scipy.sparse stands for; None where that is not known.
-
-    Args:
-        kind: module and name of its class.
-        pay: is told how many bytes the array takes, before it is made.
-
-    Raises:
-        UnsafePickle: by `pay`.
-        ValueError, LookupError, TypeError: parts that do not fit together.
-    """
+    """The array that an object of chumpy or scipy.sparse stands for, None where that is not known; `pay` is told its
+    bytes before it is made."""
     made = {"chumpy": _chumpy, "scipy": _sparse}.get(kind.partition(".")[0])
     return made(kind.rpartition(".")[2], state, pay) if made and isinstance(state, dict) else None
 

@@ -107,18 +107,15 @@ def check_archive(path: str | Path, what: str = "archive") -> None:
         if tail[2:].startswith(_TAG):
             whole = tail == struct.pack("<H", _COMMENT) + _TAG + _digest_of_first(stream, size - _COMMENT - 2).encode()
         else:
-            whole = tail[-_END_BYTES:].startswith(_END) and tail.endswith(b"\0\0") and _members_are_whole(path)
+            whole = tail[-_END_BYTES:].startswith(_END) and tail.endswith(b"\0\0")
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    whole = whole and archive.testzip() is None
+            except DAMAGE:
+                whole = False
     if not whole:
         got, hint = f"{size} bytes", "fetch or make it again: these are not the bytes that were written"
         raise CheckpointError(f"this {what} is damaged", got=got, expected="its own checksum", hint=hint, path=path)
-
-
-def _members_are_whole(path: str | Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except DAMAGE:
-        return False
 
 
 def _digest_of_first(stream: BinaryIO, size: int) -> str:

@@ -72,8 +72,7 @@ CROP_GROUPS = 16
 
 
 def place_codes(rows: int, columns: int, channels: int, like: Tensor) -> Float[Tensor, "rows columns channels"]:
-    """Sines and cosines of each cell's place in the crop, 0..1, whatever the number of cells (after Vaswani et al.,
-    2017)."""
+    """Sines and cosines of each cell's place in the crop, 0..1 (after Vaswani et al., 2017)."""
     count = channels // 4
     waves = torch.pi * 2.0 ** torch.linspace(-1, 4, count, device=like.device)
     codes = []
@@ -262,16 +261,10 @@ def build_network(spec: ModelSpec, device: str = "cpu") -> Dp3dDenseRCNN:
 def configuration(spec: ModelSpec, device: str) -> CfgNode:
     """The detectron2 settings of a specification."""
     cfg = get_cfg()
-    model = cfg.MODEL
+    model, levels = cfg.MODEL, spec.levels
     model.DP3D_SPEC, model.DEVICE, model.MASK_ON = (spec,), device, False  # a tuple: settings hold no objects
     model.PIXEL_MEAN, model.PIXEL_STD = list(spec.pixel_mean), list(spec.pixel_std)
     cfg.TEST.DETECTIONS_PER_IMAGE = spec.detections
-    _set_backbone(model, spec)
-    _set_boxes(model, spec)
-    return cfg
-
-
-def _set_backbone(model: CfgNode, spec: ModelSpec) -> None:
     narrow = "build_dp3d_narrow_resnet_fpn" if spec.depth in backbones.BLOCKS else "build_resnet_fpn_backbone"
     model.BACKBONE.NAME = narrow if spec.trunk == "resnet" else "build_dp3d_efficientnet_fpn"
     model.BACKBONE.FREEZE_AT = 2 if spec.norm == "FrozenBN" else 0
@@ -281,10 +274,6 @@ def _set_backbone(model: CfgNode, spec: ModelSpec) -> None:
     resnets.WIDTH_PER_GROUP = spec.group_width
     resnets.OUT_FEATURES = model.FPN.IN_FEATURES = list(backbones.LEVELS)
     model.FPN.OUT_CHANNELS = spec.fpn_channels
-
-
-def _set_boxes(model: CfgNode, spec: ModelSpec) -> None:
-    levels = spec.levels
     model.RPN.IN_FEATURES = [*levels, "p6"]
     finest = ANCHORS[levels[0]] // ANCHORS["p2"]
     model.ANCHOR_GENERATOR.SIZES = [[ANCHORS[name] // finest] for name in model.RPN.IN_FEATURES]
@@ -296,3 +285,4 @@ def _set_boxes(model: CfgNode, spec: ModelSpec) -> None:
     heads.SCORE_THRESH_TEST, heads.NMS_THRESH_TEST = spec.score_threshold, spec.nms_threshold
     box.NAME, box.NUM_FC, box.FC_DIM = "FastRCNNConvFCHead", 2, spec.box_fc
     box.POOLER_RESOLUTION, box.POOLER_SAMPLING_RATIO, box.POOLER_TYPE = 7, 2, spec.pooling
+    return cfg

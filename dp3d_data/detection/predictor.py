@@ -129,11 +129,7 @@ class DensePredictor:
         return self._vertices[mesh]
 
     def class_of(self, category: str) -> int:
-        """The class that stands for a category.
-
-        Raises:
-            UsageError: this network does not know it.
-        """
+        """The class that stands for a category; see `class_and_mesh`."""
         return class_and_mesh(self.spec, category)[0]
 
     def prepare(self, image: Pixels) -> Prepared:
@@ -184,11 +180,7 @@ class DensePredictor:
         score: float = 0.5,
         classes: Iterable[int] | None = None,
     ) -> list[list[RawDetection]]:
-        """Objects of several photographs; those that come to the same shape share one pass.
-
-        Raises:
-            ShapeError: not images, or boxes that are none.
-        """
+        """Objects of several photographs, as `predict`; those that come to the same shape share one pass."""
         given = list(boxes) if boxes is not None else [None] * len(images)
         wanted = None if classes is None else sorted(set(classes))
         for each in given:

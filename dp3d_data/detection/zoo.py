@@ -103,14 +103,9 @@ def _cse(name: str, where: str | None, meshes: tuple[str, ...], held: tuple[str,
     url = None
     if where is not None:
         url = PUBLISHER + (where[1:] if where.startswith("/") else f"cse/{name}/{where}") + ".pkl"
-    return ModelSpec(
-        name=f"cse/{name}",
-        class_to_mesh=dict(enumerate(meshes)),
-        mesh_sizes={mesh: int(mesh.rpartition("_")[2]) for mesh in held},
-        checkpoint_url=url,
-        note=note,
-        **_shape(name),
-    )
+    classes, sizes = dict(enumerate(meshes)), {mesh: int(mesh.rpartition("_")[2]) for mesh in held}
+    told: dict[str, Any] = {"class_to_mesh": classes, "mesh_sizes": sizes, "checkpoint_url": url, "note": note}
+    return ModelSpec(name=f"cse/{name}", **told, **_shape(name))
 
 
 def _chart(name: str, where: str) -> ModelSpec:
@@ -124,38 +119,6 @@ def _chart(name: str, where: str) -> ModelSpec:
         **_shape(name),
     )
     return replace(spec, coarse_channels=15, decoder=False, pool_size=14) if name.endswith("_legacy") else spec
-
-
-def _small(name: str, note: str, **shape: Any) -> ModelSpec:
-    """A narrow ResNet-18 with FPN, decoder and a dense head of four convolutions, or as told."""
-    narrow = ModelSpec(
-        name=name,
-        class_to_mesh={0: "dog"},
-        mesh_sizes={"dog": 3123},
-        note=note,
-        depth=18,
-        stem_channels=32,
-        res2_channels=32,
-        stride_in_1x1=False,
-        norm="BN",
-        fpn_channels=64,
-        box_fc=256,
-        proposals=(300, 100),
-        training_proposals=(200, 100),
-        training_rois=32,
-        detections=20,
-        pooling="ROIAlignV2",
-        decoder_channels=64,
-        decoder_out=64,
-        head_convs=4,
-        head_channels=96,
-        head_norm=True,
-        embed_features=64,
-        min_side=192,
-        max_side=336,
-        pixel_std=(57.375, 57.12, 58.395),
-    )
-    return replace(narrow, **shape)
 
 
 ANIMALS = ModelSpec(
@@ -186,12 +149,37 @@ ANIMALS = ModelSpec(
     pixel_std=(128.0, 128.0, 128.0),
 )
 
-OWN = (
-    ANIMALS,
-    _small("narrow-18", "one kind, to train from nothing; small"),
-    _small("narrow-18-dl", "one kind, to train from nothing; atrous head", head="deeplab"),
-    _small("narrow-34-dl", "one kind, to train from nothing; larger", depth=34, head="deeplab", non_local=True),
+# A narrow ResNet-18 with FPN, decoder and a dense head of four convolutions.
+NARROW = ModelSpec(
+    name="narrow-18",
+    class_to_mesh={0: "dog"},
+    mesh_sizes={"dog": 3123},
+    note="one kind, to train from nothing; small",
+    depth=18,
+    stem_channels=32,
+    res2_channels=32,
+    stride_in_1x1=False,
+    norm="BN",
+    fpn_channels=64,
+    box_fc=256,
+    proposals=(300, 100),
+    training_proposals=(200, 100),
+    training_rois=32,
+    detections=20,
+    pooling="ROIAlignV2",
+    decoder_channels=64,
+    decoder_out=64,
+    head_convs=4,
+    head_channels=96,
+    head_norm=True,
+    embed_features=64,
+    min_side=192,
+    max_side=336,
+    pixel_std=(57.375, 57.12, 58.395),
 )
+ATROUS = replace(NARROW, name="narrow-18-dl", note="one kind, to train from nothing; atrous head", head="deeplab")
+LARGER = replace(ATROUS, name="narrow-34-dl", note="one kind, to train from nothing; larger", depth=34, non_local=True)
+OWN = (ANIMALS, NARROW, ATROUS, LARGER)
 
 
 FOLDER = Path(__file__).parent / "data"

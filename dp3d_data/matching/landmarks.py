@@ -178,8 +178,7 @@ def spectrum_of(template: Template, count: int) -> tuple[Spectrum, Float[np.ndar
 
 
 def bare_spectrum(features: Float[np.ndarray, "V m"]) -> Spectrum:
-    """The spectrum of a surface of which only its functions are known, as in CSE checkpoints: every vertex counts the
-    same."""
+    """The spectrum of a surface of which only functions are known, as in CSE checkpoints: vertices count the same."""
     functions = np.asarray(features, dtype=np.float64)
     scale = np.sqrt((functions**2).mean(axis=0))
     return functions / np.where(scale > 0, scale, 1), np.full(len(functions), 1 / len(functions))

