@@ -37,7 +37,15 @@ class Decoder(nn.Module):
         super().__init__()
         self.levels = list(strides)
         for name, stride in strides.items():
-            self.add_module(name, _to_common_stride(stride, in_channels, channels))
+            # One convolution for each doubling, at least one; each doubles the resolution where it must grow.
+            doublings, steps = int(math.log2(stride // COMMON_STRIDE)), list[nn.Module]()
+            for index in range(max(1, doublings)):
+                before = channels if index else in_channels
+                steps.append(Conv2d(before, channels, kernel_size=3, padding=1, activation=nn.functional.relu))
+                c2_msra_fill(steps[-1])
+                if doublings:
+                    steps.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+            self.add_module(name, nn.Sequential(*steps))
         self.predictor = Conv2d(channels, out_channels, kernel_size=1)
         c2_msra_fill(self.predictor)
 
@@ -45,20 +53,6 @@ class Decoder(nn.Module):
         """Sum of the levels at stride 4, mixed."""
         total = sum(getattr(self, name)(features[name]) for name in self.levels)
         return self.predictor(total)
-
-
-def _to_common_stride(stride: int, in_channels: int, channels: int) -> nn.Sequential:
-    """One convolution for each doubling, at least one; each doubles the resolution where it must grow."""
-    doublings = int(math.log2(stride // COMMON_STRIDE))
-    steps: list[nn.Module] = []
-    for _ in range(max(1, doublings)):
-        convolution = Conv2d(in_channels, channels, kernel_size=3, padding=1, activation=nn.functional.relu)
-        c2_msra_fill(convolution)
-        steps.append(convolution)
-        if doublings:
-            steps.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
-        in_channels = channels
-    return nn.Sequential(*steps)
 
 
 RATES = (6, 12, 56)

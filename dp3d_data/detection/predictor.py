@@ -207,11 +207,9 @@ class DensePredictor:
         squares = [[crops.square_of(box) for box in boxes] for boxes in placed] if again else None
         scores = [value for _, own, _ in found for value in own.tolist()]
         if squares:
-            asked = [
-                None if boxes is not None else kind
-                for (_, _, kinds), boxes in zip(found, given, strict=True)
-                for kind in kinds.tolist()
-            ]
+            asked: list[int | None] = []
+            for (_, _, kinds), boxes in zip(found, given, strict=True):
+                asked += kinds.tolist() if boxes is None else [None] * len(kinds)
             judged = iter(self._dense_again(photographs, squares, scores, asked))
         else:
             judged = zip(scores, self._dense(look().features, [own for own, _, _ in found]), strict=True)

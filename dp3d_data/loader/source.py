@@ -47,11 +47,9 @@ class Source(Protocol):
 
 
 class ShardSource:
-    """The row groups of a split, read through the page cache and decoded on each call.
+    """The row groups of a split, or of "all", read through the page cache and decoded on each call.
 
     Args:
-        reader: the shards.
-        split: a split, or "all".
         wanted: fields besides keypoints; see FIELDS.
 
     Raises:
@@ -155,7 +153,6 @@ class CachedSource:
     """A source whose groups stay in memory once they have been read, ragged: about 10 bytes for each visible vertex.
 
     Args:
-        source: what is read.
         most: groups that stay, those used last; None for all.
     """
 
@@ -195,15 +192,7 @@ class CachedSource:
 def open_source(
     shards: str | Path | ShardReader | Source, split: str, wanted: Sequence[str], cache: str | Path | None
 ) -> Source:
-    """What to load from: a split of shards, or the source itself.
-
-    Args:
-        cache: where files of a remote address are kept.
-
-    Raises:
-        InputMissing: no finished shards at this address.
-        UsageError, ShardError: see ShardSource.
-    """
+    """What to load from: a split of shards (see ShardReader and ShardSource), or the source itself."""
     if isinstance(shards, str | Path):
         shards = ShardReader(shards, cache)
     return ShardSource(shards, split, wanted) if isinstance(shards, ShardReader) else shards

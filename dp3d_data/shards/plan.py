@@ -347,7 +347,10 @@ def lay_out(
         if not len(rows):
             continue
         order = rows[np.random.default_rng(np.random.SeedSequence([seed, split])).permutation(len(rows))]
-        found, counts, raw = _row_groups(sizes[order], min(GROUP_BYTES, max(int(shard_bytes / ratio) // 4, 1)))
+        own, group_bytes = sizes[order], min(GROUP_BYTES, max(int(shard_bytes / ratio) // 4, 1))
+        # A group ends where it passes its share.
+        _, found = np.unique((np.cumsum(own) - own) // group_bytes, return_inverse=True)
+        counts, raw = np.bincount(found), np.bincount(found, weights=own)
         group[order] = first + found
         position[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
         for number, (start, stop) in enumerate(_shard_bounds(raw * ratio + _GROUP_BYTES, shard_bytes)):
@@ -355,13 +358,6 @@ def lay_out(
             shards.append(PlannedShard(name, SPLITS[split], first + start, tuple(counts[start:stop].tolist())))
         first += len(counts)
     return group, position, shards
-
-
-def _row_groups(sizes: Int[np.ndarray, "n"], group_bytes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The row group of each row, and the rows and raw bytes of each group: a group ends where it passes its share."""
-    ends = np.cumsum(sizes)
-    _, group = np.unique((ends - sizes) // group_bytes, return_inverse=True)
-    return group, np.bincount(group), np.bincount(group, weights=sizes)
 
 
 def _shard_bounds(encoded: np.ndarray, shard_bytes: int) -> list[tuple[int, int]]:

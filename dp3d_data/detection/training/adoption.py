@@ -73,7 +73,6 @@ def fit_field(network: Dp3dDenseRCNN, mesh: str, targets: SoftTargets, sigma: fl
         falling = torch.arange(1, len(embedder.embeddings) + 1)[:, None]
         embedder.embeddings.copy_(torch.randn(embedder.embeddings.shape, generator=rng) / falling)
     optimiser = torch.optim.Adam([embedder.embeddings], lr=FIT_RATE)
-    value = float("nan")
     for step in range(FIT_STEPS):
         optimiser.param_groups[0]["lr"] = FIT_RATE * (1 - step / FIT_STEPS)
         chosen = torch.randperm(len(embedder.features), generator=rng)[:FIT_VERTICES].to(embedder.features.device)
@@ -82,8 +81,7 @@ def fit_field(network: Dp3dDenseRCNN, mesh: str, targets: SoftTargets, sigma: fl
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        value = float(loss.detach())
-    return value
+    return float(loss.detach())
 
 
 def align_field(network: Dp3dDenseRCNN, template: Template, other: Template) -> None:

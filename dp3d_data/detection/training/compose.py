@@ -41,17 +41,16 @@ def warped(picture: Picture, source_from_target: Float[np.ndarray, "2 3"], side:
     """
     height, width = (side, side) if side else picture.objects.shape
 
-    def moved(values: np.ndarray, resample: Image.Resampling, filling: int | tuple[int, int, int] = 0) -> np.ndarray:
-        affine, image = (Image.Transform.AFFINE, source_from_target.ravel().tolist()), Image.fromarray(values)
-        return np.asarray(image.transform((width, height), *affine, resample, fillcolor=filling))
-
+    affine = (width, height), Image.Transform.AFFINE, source_from_target.ravel().tolist()
     # Both maps travel as one, shifted so that nothing is 0 and an area that is brought in from outside shows nothing.
     joint = np.where(picture.objects >= 0, 1 + picture.objects + 256 * picture.vertex_map.astype(np.int64), 0)
-    joint = moved(joint.astype(np.int32), Image.Resampling.NEAREST)
+    numbers = Image.fromarray(joint.astype(np.int32)).transform(*affine, Image.Resampling.NEAREST, fillcolor=0)
+    image = Image.fromarray(picture.image).transform(*affine, Image.Resampling.BILINEAR, fillcolor=GREY)
+    joint = np.asarray(numbers)
     shown = joint > 0
     objects = np.where(shown, (joint - 1) % 256, -1).astype(np.int32)
     vertices = np.where(shown, (joint - 1) // 256, -1).astype(np.int32)
-    return Picture(moved(picture.image, Image.Resampling.BILINEAR, GREY), objects, vertices)
+    return Picture(np.asarray(image), objects, vertices)
 
 
 def similarity(

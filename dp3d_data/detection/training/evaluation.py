@@ -130,7 +130,8 @@ class Tally:
     def result(self, group: str = "") -> dict[str, float]:
         """The measures of all objects or of a group; means of overlaps and errors are over the objects that were found.
 
-        Average precision of a group leaves out detections of other objects; a false box counts in every group.
+        Average precision of a group leaves out detections of other objects; a false box counts in every group. PCK is
+        over the annotated keypoints of all objects (those not found are missed), and of the found ones.
         """
         members = {place for place, one in enumerate(self.objects) if not group or group in one.groups}
         mine = [self.objects[place] for place in sorted(members)]
@@ -150,19 +151,12 @@ class Tally:
         if keypoint:
             errors = np.concatenate(keypoint)
             named["keypoint_error"] = float(errors.mean()) if len(errors) else float("nan")
-        return named | self._annotated(mine)
-
-    @staticmethod
-    def _annotated(mine: list[Marks]) -> dict[str, float]:
-        """PCK over the annotated keypoints of all objects (those not found are missed), and of the found ones."""
-        known = [(one.found, _asked(one.named)) for one in mine if one.named is not None]
-        if not known:
-            return {}
-        errors = np.concatenate([own for _, own in known])
-        found = np.concatenate([np.zeros(0), *(own for hit, own in known if hit)])
-        named = {"annotated_keypoints": float(len(errors))}
-        for name, share in PCK.items():
-            named |= {name: share_within(errors, share), f"{name}_found": share_within(found, share)}
+        if annotated := [(one.found, _asked(one.named)) for one in mine if one.named is not None]:
+            errors = np.concatenate([own for _, own in annotated])
+            placed = np.concatenate([np.zeros(0), *(own for hit, own in annotated if hit)])
+            named["annotated_keypoints"] = float(len(errors))
+            for name, share in PCK.items():
+                named |= {name: share_within(errors, share), f"{name}_found": share_within(placed, share)}
         return named
 
     def by_keypoint(self, names: Sequence[str]) -> dict[str, dict[str, float]]:

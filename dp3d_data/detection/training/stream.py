@@ -17,20 +17,7 @@ from torchvision.ops import masks_to_boxes
 from dp3d_data import synthesis as world_package
 from dp3d_data.categories import category
 from dp3d_data.config import file_digest, fingerprint_of, plain, workspace
-from dp3d_data.detection.training.compose import (
-    LEAST_PIXELS,
-    Batch,
-    Crop,
-    Picture,
-    coarsened,
-    colour_jittered,
-    copy_pasted,
-    cropped,
-    drawn_points,
-    mirrored,
-    random_crop,
-    stacked,
-)
+from dp3d_data.detection.training import compose
 from dp3d_data.detection.training.recipe import TrainCseConfig
 from dp3d_data.errors import UsageError
 from dp3d_data.files import write_arrays
@@ -108,7 +95,7 @@ def training_world(template: Template, seed: int, size: int, **settings: Any) ->
     return World(template, WorldConfig(seed=seed, size=size, **fixed, **settings))
 
 
-def rendered(world: World, index: int) -> Picture:
+def rendered(world: World, index: int) -> compose.Picture:
     """Image `index` of a world with the truth of all its animals."""
     animals = world.scene(index)
     shape = animals[0].image.shape[:2]
@@ -116,7 +103,7 @@ def rendered(world: World, index: int) -> Picture:
     for number, animal in enumerate(animals):
         objects[animal.mask] = number
         vertex_map[animal.mask] = animal.vertex_map[animal.mask]
-    return Picture(animals[0].image, objects, vertex_map)
+    return compose.Picture(animals[0].image, objects, vertex_map)
 
 
 class Renders:
@@ -139,13 +126,13 @@ class Renders:
         """Made where it is needed: ray-casting scenes do not cross processes."""
         return training_world(self.template, self.seed, self.size, **self.settings)
 
-    def picture(self, index: int) -> Picture:
+    def picture(self, index: int) -> compose.Picture:
         """Image `index` with its truth."""
         path = self.folder / f"{index // FOLDER:03d}" / f"{index:06d}.npz"
         if not path.is_file():
             write_arrays(path, **vars(rendered(self.world, index)))
         with np.load(path) as held:
-            return Picture(held["image"], held["objects"], held["vertex_map"])
+            return compose.Picture(held["image"], held["objects"], held["vertex_map"])
 
 
 COMPOSE, CROP = 7, 8
@@ -153,7 +140,7 @@ FIRST, MORE = 512, 3  # renders that the first step draws from, and how many eac
 ATTEMPTS = 10
 # Generator of the draws, the picture, and of each of its objects the class and whether its vertices are those of
 # the class's mesh.
-Scene = tuple[np.random.Generator, Picture, list[tuple[int, bool]]]
+Scene = tuple[np.random.Generator, compose.Picture, list[tuple[int, bool]]]
 
 
 class SyntheticBatches(Dataset):
@@ -183,13 +170,15 @@ class SyntheticBatches(Dataset):
     def __len__(self) -> int:
         return self.config.steps - self.first_step
 
-    def __getitem__(self, offset: int) -> Batch:
+    def __getitem__(self, offset: int) -> compose.Batch:
         step, config = self.first_step + offset, self.config
         number = step * self.ranks.count + self.ranks.rank
         side = config.second_size if config.second_size and step % 2 else config.crop_size
         crops = None
         if self.again:
-            crops = stacked([self._crop(number, position, side) for position in range(config.crops)], config.points)
+            crops = compose.stacked(
+                [self._crop(number, position, side) for position in range(config.crops)], config.points
+            )
         with_scenes = not self.again or step % config.box_every == 0
         scenes = [self._scene(number, position) for position in range(config.batch)] if with_scenes else []
         return batch_of(scenes, 0 if self.again else config.points, config.image_size, crops)
@@ -199,15 +188,15 @@ class SyntheticBatches(Dataset):
         picture, kinds = self._composed(rng, number, whole=True)
         return rng, picture, [(self.class_ids[kind], self.kinds[kind].matched) for kind in kinds]
 
-    def _crop(self, number: int, position: int, side: int) -> tuple[np.random.Generator, Crop, int]:
+    def _crop(self, number: int, position: int, side: int) -> tuple[np.random.Generator, compose.Crop, int]:
         for attempt in range(ATTEMPTS):
             rng = self._rng(CROP, number, position, attempt)
             picture, kinds = self._composed(rng, number, whole=False)
-            visible = [name for name in range(len(kinds)) if (picture.objects == name).sum() >= LEAST_PIXELS]
+            visible = [name for name in range(len(kinds)) if (picture.objects == name).sum() >= compose.LEAST_PIXELS]
             if not visible:
                 continue
             chosen = int(rng.choice(visible))
-            crop = cropped(rng, picture, chosen, side, self.config.thin_weight)
+            crop = compose.cropped(rng, picture, chosen, side, self.config.thin_weight)
             if crop is not None:
                 image, mask, vertex_map, weights = crop
                 if not self.kinds[kinds[chosen]].matched:
@@ -215,19 +204,19 @@ class SyntheticBatches(Dataset):
                 return rng, (image, mask, vertex_map, weights), self.class_ids[kinds[chosen]]
         raise AssertionError("no render shows its animal")
 
-    def _composed(self, rng: np.random.Generator, number: int, whole: bool) -> tuple[Picture, list[int]]:
+    def _composed(self, rng: np.random.Generator, number: int, whole: bool) -> tuple[compose.Picture, list[int]]:
         """A render, cut anew where it stays `whole`, or with an animal of another laid over it; each object's kind."""
         kind, picture = self._drawn(rng, number)
-        picture = random_crop(rng, picture) if whole else picture
+        picture = compose.random_crop(rng, picture) if whole else picture
         kinds = [kind] * (int(picture.objects.max()) + 1)
         if rng.random() < self.config.copy_paste:
             other, beside = self._drawn(rng, number)
-            laid = copy_pasted(rng, picture, beside)
+            laid = compose.copy_pasted(rng, picture, beside)
             kinds += [other] * (laid is not picture)
             picture = laid
-        return replace(picture, image=colour_jittered(rng, coarsened(rng, picture.image))), kinds
+        return replace(picture, image=compose.colour_jittered(rng, compose.coarsened(rng, picture.image))), kinds
 
-    def _drawn(self, rng: np.random.Generator, number: int) -> tuple[int, Picture]:
+    def _drawn(self, rng: np.random.Generator, number: int) -> tuple[int, compose.Picture]:
         """A kind by its share, and one of the renders that are drawn from by now, mirrored in half of the cases."""
         kind = int(rng.choice(len(self.kinds), p=[one.share for one in self.kinds]))
         available = min(self.config.renders, FIRST + MORE * number)
@@ -235,30 +224,30 @@ class SyntheticBatches(Dataset):
         picture = self.renders[kind].picture(int(rng.integers(max(1, round(available * one.share)))))
         symmetry = one.template.symmetry if one.matched else np.arange(one.template.num_vertices)
         if self.config.mirror and symmetry is not None and rng.random() < 0.5:
-            picture = mirrored(picture, symmetry)
+            picture = compose.mirrored(picture, symmetry)
         return kind, picture
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.config.seed, *key]))
 
 
-def batch_of(scenes: list[Scene], points: int, side: int, crops: Batch | None = None) -> Batch:
+def batch_of(scenes: list[Scene], points: int, side: int, crops: compose.Batch | None = None) -> compose.Batch:
     """Stack pictures of one size; animals of which too little is visible are no objects."""
     masks, image_of, classes, drawn = [], [], [], []
     for index, (rng, picture, objects) in enumerate(scenes):
         for name, (class_id, matched) in enumerate(objects):
             mask = picture.objects == name
-            if mask.sum() < LEAST_PIXELS:
+            if mask.sum() < compose.LEAST_PIXELS:
                 continue
             masks.append(mask)
             image_of.append(index)
             classes.append(class_id)
             shown = np.where(mask & matched, picture.vertex_map, -1)
-            drawn.append(drawn_points(shown, points, rng))
+            drawn.append(compose.drawn_points(shown, points, rng))
     stack = np.stack(masks) if masks else np.zeros((0, side, side), dtype=bool)
     owner = np.repeat(np.arange(len(drawn)), [len(vertices) for _, vertices in drawn])
     images = [picture.image[:, :, ::-1].transpose(2, 0, 1) for _, picture, _ in scenes]
-    return Batch(
+    return compose.Batch(
         torch.from_numpy(np.stack(images) if images else np.zeros((0, 3, side, side), dtype=np.uint8)),
         torch.tensor(image_of, dtype=torch.int64),
         torch.tensor(classes, dtype=torch.int64),
@@ -273,7 +262,7 @@ def batch_of(scenes: list[Scene], points: int, side: int, crops: Batch | None = 
 
 def batches(
     kinds: tuple[Kind, ...], config: TrainCseConfig, first_step: int, *, again: bool = False, ranks: Ranks = ALONE
-) -> Iterator[Batch]:
+) -> Iterator[compose.Batch]:
     """This process's batches of steps first_step, first_step + 1, ... to the last."""
     ahead: dict[str, Any] = {"multiprocessing_context": "spawn", "prefetch_factor": 4} if config.workers else {}
     dataset = SyntheticBatches(kinds, config, again, first_step, ranks)
