@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dp3d_data.errors import CheckpointError
-from dp3d_data.files import DAMAGE, require_no_pointer, write_whole
+from dp3d_data.files import DAMAGE, growing, require_no_pointer
 
 if TYPE_CHECKING:
     import torch
@@ -28,14 +28,13 @@ def write_torch(path: str | Path, content: Any) -> Path:
     """What torch.save writes, with the SHA-256 of all of it as the comment of the archive."""
     import torch
 
-    def write(stream: BinaryIO) -> None:
+    with growing(path) as stream:
         torch.save(content, stream)
         size = stream.seek(-2, os.SEEK_END)  # the length of the comment comes last, and is 0 so far
         digest = _digest_of_first(stream, size)
         stream.seek(size)
         stream.write(struct.pack("<H", _COMMENT) + _TAG + digest.encode())
-
-    return write_whole(path, write)
+    return Path(path)
 
 
 def read_torch(path: str | Path, what: str, *, expected: str, hint: str | None = None) -> Any:

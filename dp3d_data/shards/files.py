@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from dp3d_data.config import file_digest
 from dp3d_data.errors import InputCorrupt, InputMissing, ShardError
-from dp3d_data.files import bare_name, check_digest, json_digest, read_json, require_keys, write_json, write_whole
+from dp3d_data.files import bare_name, check_digest, growing, json_digest, read_json, require_keys, write_json
 from dp3d_data.limits import read_arrays
 from dp3d_data.shards.schema import COLUMNS, INSTANCE_SCHEMA, READABLE, SCHEMA_VERSION, current, schema_problem
 
@@ -40,7 +40,9 @@ def table_options(schema: pa.Schema) -> dict[str, Any]:
 def write_table(path: str | Path, table: pa.Table | pa.RecordBatch) -> Path:
     """One Parquet file, whole or not at all."""
     whole = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
-    return write_whole(path, lambda stream: pq.write_table(whole, stream, **table_options(whole.schema)))
+    with growing(path) as stream:
+        pq.write_table(whole, stream, **table_options(whole.schema))
+    return Path(path)
 
 
 def arrow_bytes(path: str | Path) -> pa.Buffer:
@@ -116,12 +118,9 @@ def reading(path: str | Path, kind: str = "Parquet", **hint: str) -> Iterator[No
 
 def write_arrow(path: str | Path, table: pa.Table) -> Path:
     """One Arrow file for our own later use, whole or not at all."""
-
-    def write(stream: BinaryIO) -> None:
-        with pa.ipc.new_file(stream, table.schema) as sink:
-            sink.write_table(table)
-
-    return write_whole(path, write)
+    with growing(path) as stream, pa.ipc.new_file(stream, table.schema) as sink:
+        sink.write_table(table)
+    return Path(path)
 
 
 def read_arrow(path: str | Path) -> pa.Table:

@@ -87,7 +87,7 @@ def instance_row(
     mask: RunLength | None = None,
     truth: Truth | None = None,
 ) -> dict[str, Any]:
-    """One row of the instance table; lists stay numpy arrays.
+    """One row of the instance table, but for what a build fills in; lists stay numpy arrays.
 
     Args:
         template, model: whose vertices the ids are, and what found them ("truth" in a synthetic world).
@@ -102,7 +102,6 @@ def instance_row(
     """
     check_view(view)
     corners = dict(zip(("box_x0", "box_y0", "box_x1", "box_y1"), map(float, box), strict=True))
-    keypoints = np.asarray(view.keypoints, dtype=np.float32)
     return {
         "instance_id": instance_id,
         "image_id": image.image_id,
@@ -119,8 +118,6 @@ def instance_row(
         "source_split": image.split,
         "source_dataset": image.dataset,
         "source_quality": image.quality,
-        "split": None,
-        "content_hash": None,
         **corners,
         "score": float(score),
         "mask_area": None if mask is None else area(mask),
@@ -129,8 +126,8 @@ def instance_row(
         "visible_area_posed": None if visible_area_posed is None else float(visible_area_posed),
         **truth_columns(truth),
         "vertex_ids": np.asarray(view.ids, dtype=np.int32),
-        "keypoints_x": keypoints[:, 0],
-        "keypoints_y": keypoints[:, 1],
+        "keypoints_x": np.asarray(view.keypoints[:, 0], dtype=np.float32),
+        "keypoints_y": np.asarray(view.keypoints[:, 1], dtype=np.float32),
         "pixel_counts": np.asarray(view.counts, dtype=np.int32),
         "spread": np.asarray(view.spread, dtype=np.float32),
         "confidence": None if view.confidence is None else np.asarray(view.confidence, dtype=np.float32),
