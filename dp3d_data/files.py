@@ -285,11 +285,8 @@ def require_no_pointer(path: str | Path, what: str = "", hint: str | None = None
         raise InputMissing("the file cannot be opened", got=getattr(error, "strerror", error), path=path) from error
     for begin, command in POINTERS.items():
         if start.startswith(begin):
-            what, got = (
-                "this is a pointer, fetch the file",
-                f"{path.stat().st_size} bytes of text that say where it is kept",
-            )
-            own = command.format(name=path.name)
+            what, own = "this is a pointer, fetch the file", command.format(name=path.name)
+            got = f"{path.stat().st_size} bytes of text that say where it is kept"
             hint = f"in its repository: {own}; or download the file itself from the project's page"
             raise InputCorrupt(what, got=got, expected="the file itself", hint=hint, path=path)
 

@@ -275,10 +275,8 @@ class Loader:
             FingerprintMismatch: other shards, split or settings, whose batches would not be those that are left.
         """
         if state["recipe"] != self.fingerprint:
-            got, hint = (
-                state["recipe"],
-                "open the same shards with the same settings and ranks, or start at an epoch: set_epoch",
-            )
+            got = state["recipe"]
+            hint = "open the same shards with the same settings and ranks, or start at an epoch: set_epoch"
             raise FingerprintMismatch("a state of other batches", got=got, expected=self.fingerprint, hint=hint)
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
 

@@ -127,10 +127,7 @@ def deal(
     group = order.column("row_group").to_numpy()[ranks.to_numpy()]
     starts = np.flatnonzero(np.concatenate([[True], np.diff(group) > 0])) if len(group) else np.zeros(0, int)
     rows = pa.concat_tables(parts).combine_chunks().take(ranks) if parts else _SCHEMA.empty_table()
-    schema, bounds = (
-        _SCHEMA.with_metadata({_GROUPS: json.dumps(group[starts].tolist())}),
-        [*starts.tolist(), len(group)],
-    )
+    schema, bounds = _SCHEMA.with_metadata({_GROUPS: json.dumps(group[starts].tolist())}), [*starts, len(group)]
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
     whole = rows.combine_chunks().to_batches()
     with growing(path) as stream, pa.ipc.new_file(stream, schema, options=options) as sink:

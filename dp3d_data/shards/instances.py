@@ -101,7 +101,6 @@ def instance_row(
         ShapeError: ids, keypoints, counts and spread differ in length, or ids do not ascend.
     """
     check_view(view)
-    corners = dict(zip(("box_x0", "box_y0", "box_x1", "box_y1"), map(float, box), strict=True))
     return {
         "instance_id": instance_id,
         "image_id": image.image_id,
@@ -118,7 +117,7 @@ def instance_row(
         "source_split": image.split,
         "source_dataset": image.dataset,
         "source_quality": image.quality,
-        **corners,
+        **dict(zip(("box_x0", "box_y0", "box_x1", "box_y1"), map(float, box), strict=True)),
         "score": float(score),
         "mask_area": None if mask is None else area(mask),
         "mask": None if mask is None else mask.counts.decode(),

@@ -56,9 +56,8 @@ def kinds_of(config: TrainCseConfig) -> tuple[Kind, ...]:
     if not config.kinds:
         name = config.template or category(config.category).template
         if not name:
-            raise UsageError(
-                f"no built-in template for {config.category!r}", hint="give your mesh: --template MESH.obj"
-            )
+            hint = "give your mesh: --template MESH.obj"
+            raise UsageError(f"no built-in template for {config.category!r}", hint=hint)
         return (Kind(config.category, load_template(name), True, 1.0),)
     found = [_kind(text.strip(), config.rigs) for text in config.kinds.split(",") if text.strip()]
     matched = [one.name for one in found if one.matched]
