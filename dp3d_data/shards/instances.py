@@ -87,15 +87,14 @@ def instance_row(
     mask: RunLength | None = None,
     truth: Truth | None = None,
 ) -> dict[str, Any]:
-    """One row of the instance table, but for what a build fills in; lists stay numpy arrays.
+    """One row of the instance table; lists stay numpy arrays.
 
     Args:
         template, model: whose vertices the ids are, and what found them ("truth" in a synthetic world).
         box: xyxy in image pixels (x right, y down, (0, 0) the image's corner).
         score: of the detection, 0..1.
         visible_area: share of the template's surface area that is visible, 0..1.
-        visible_area_posed: the same of the posed surface's own area, where the shape is known.
-        mask: the object's pixels, where a mask was made.
+        visible_area_posed, mask: the same of the posed surface's own area, and the object's pixels, where known.
 
     Raises:
         ShapeError: ids, keypoints, counts and spread differ in length, or ids do not ascend.
@@ -117,6 +116,7 @@ def instance_row(
         "source_split": image.split,
         "source_dataset": image.dataset,
         "source_quality": image.quality,
+        **dict.fromkeys(("split", "content_hash")),  # a build fills them in
         **dict(zip(("box_x0", "box_y0", "box_x1", "box_y1"), map(float, box), strict=True)),
         "score": float(score),
         "mask_area": None if mask is None else area(mask),
